@@ -17,13 +17,17 @@ bool client_is_interactive(void) {
  * "googleapi: Error N: ". 'before' is left out for 5xx: such an answer is about the daemon, not about the
  * request. */
 static int client_print_failure(int r, const char *message, const char *before) {
-        static const char mark[] = "googleapi: Error ";
+        static const char mark[] = "googleapi: Error ",
+                          not_ready[] =
+                                  "fleet server unable to communicate with etcd; "; /* the cause follows */
         const char *at = r == -EREMOTEIO && client_is_interactive() ? strstr(message, mark) : NULL,
                    *rest = at ? strstr(at, ": ") : NULL;
 
         rest = rest ? strstr(rest + 2, ": ") : NULL;
         if (!rest || !rest[2])
                 fprintf(stderr, "%s%s\n", before, message);
+        else if (starts_with(rest + 2, not_ready))
+                fprintf(stderr, "fleetctl: %s (journalctl -u fleetd)\n", rest + 2 + strlen(not_ready));
         else if (at[sizeof(mark) - 1] == '5')
                 fprintf(stderr, "fleetctl: %s\n", rest + 2);
         else
@@ -61,6 +65,12 @@ void client_note(const char *format, ...) {
         text_vprintf(&t, format, ap);
         va_end(ap);
         fprintf(stderr, "fleetctl: %s\n", t.chars ? text_keep_to_one_line(t.chars) : "out of memory");
+}
+
+void client_note_stale(const Client *c) {
+        if (c->stale_s > 0)
+                client_note("no leader for %llu s: this may be old%s", (unsigned long long) c->stale_s,
+                            streq(c->verb->name, "status") ? "" : " (fleetctl status)");
 }
 
 void client_suggest_unit(Client *c, const char *name) {
@@ -112,6 +122,7 @@ int client_request(Client *c, const char *method, const char *path, const Text *
         r = connection_request(c->connection, method, path, CONTENT_JSON, json, &reply, err);
         if (r < 0)
                 return r;
+        c->stale_s = MAX(c->stale_s, reply.stale_s);
 
         r = reply_check(&reply, err);
         if (r < 0 || !ret)

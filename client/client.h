@@ -40,6 +40,7 @@ struct Client {
         Options options;
         Connection *connection; /* owned */
         struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
+        uint64_t stale_s;       /* the longest Reply.stale_s so far */
 };
 
 /* -- Messages -- */
@@ -63,6 +64,9 @@ int client_usage(const char *message);
 /* Print "fleetctl: MESSAGE" on stderr. The message may contain text of hosts and files: it is kept to one
  * line, and its control characters are replaced. */
 void client_note(const char *format, ...) _printf_(1, 2);
+
+/* Print how old the answers may be, if the daemon has no leader. */
+void client_note_stale(const Client *c);
 
 /* Print "Unit NAME does not exist." and a unit of the cluster with a similar name. */
 void client_note_absent(Client *c, const char *name);
@@ -165,14 +169,17 @@ void append_machine_legend(Text *t, const Listing *machines, const char *id, boo
 /* Append the hostname, or the first 8 characters of the ID. */
 void append_machine_name(Text *t, const Listing *machines, const char *id);
 
+/* Append " 4 min ago" in the largest unit of time, or " just now"; nothing for 0. */
+void append_age(Text *t, uint64_t since_ms);
+
 /* -- Arguments that are patterns of unit names, in the syntax of systemctl (patterns.c) -- */
 
 /* Replace patterns ("web@*") among the arguments by the units of the cluster that match, sorted by name.
  * Without 'all', patterns match neither templates nor inactive units. A pattern without a match stays: no
  * unit has such a name.
  *
- * With 'confirm', patterns are replaced only with --yes, or after a confirmation at the terminal. The
- * result is that of a verb. */
+ * With 'confirm', units that match a pattern require --yes, or a confirmation at the terminal. The result is
+ * that of a verb. */
 int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret, Error *err);
 
 /* Read arguments that filter: names get their type, patterns stay. Return 0 or -ENOMEM. */
@@ -199,6 +206,7 @@ VerbRun verb_import;                      /* import.c */
 VerbRun verb_verify, verb_plan, verb_why; /* inspect.c */
 VerbRun verb_journal;                     /* journal.c */
 VerbRun verb_kv;                          /* kv.c */
+VerbRun verb_log;                         /* log.c */
 VerbRun verb_list;                        /* list.c: list-machines, list-unit-files, list-units */
 VerbRun verb_remove;                      /* machines.c */
 VerbRun verb_ssh, verb_fd_forward;        /* ssh.c */

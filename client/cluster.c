@@ -67,7 +67,8 @@ static int cluster_print(const JsonValue *root) {
 /* -- cluster level, cluster stop-waiting -- */
 
 static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
-        unsigned long long current = member_number(root, "level");
+        unsigned long long current = member_number(root, "level"),
+                           highest = member_number(root, "levelKnown");
         _cleanup_text_ Text body = {};
         uint64_t next = 0;
         int r;
@@ -80,9 +81,15 @@ static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n
                 return client_usage("cluster level: expected one number, the new feature level");
         if (next == current)
                 return EXIT_DONE;
+        if (next < current || next > highest) {
+                client_note("cluster level %llu: the level is %llu; the fleetd of this host supports levels "
+                            "up to "
+                            "%llu, and no level can be lowered",
+                            (unsigned long long) next, current, highest);
+                return EXIT_FAILED;
+        }
         text_printf(&body, "{\"level\":%llu}", (unsigned long long) next);
-        if (next > current &&
-            !client_confirm(
+        if (!client_confirm(
                     c, "Raise it?",
                     "The feature level changes from %llu to %llu and cannot be lowered: no host can return "
                     "to a fleetd without support for it.",

@@ -89,21 +89,27 @@ static int endpoint_parse(Connection *c, const char *endpoint, Error *err) {
         return 0;
 }
 
-static size_t on_header(char *bytes, size_t one, size_t n, void *userdata) {
-        static const char name[] = "x-etcd-index:";
-        Reply *reply = userdata;
+/* Read the number of a header, if this is the header of that name. */
+static void header_number(const char *bytes, size_t size, const char *name, uint64_t *ret) {
+        size_t at = strlen(name), used = 0;
         char number[24];
-        size_t size = one * n, at = sizeof(name) - 1, used = 0;
 
-        if (size > at && strncasecmp(bytes, name, at) == 0) {
-                while (at < size && bytes[at] == ' ')
-                        at++;
-                while (at < size && bytes[at] >= '0' && bytes[at] <= '9' && used < sizeof(number) - 1)
-                        number[used++] = bytes[at++];
-                number[used] = 0;
-                (void) parse_u64(number, &reply->index);
-        }
-        return size;
+        if (size <= at || strncasecmp(bytes, name, at) != 0)
+                return;
+        while (at < size && bytes[at] == ' ')
+                at++;
+        while (at < size && bytes[at] >= '0' && bytes[at] <= '9' && used < sizeof(number) - 1)
+                number[used++] = bytes[at++];
+        number[used] = 0;
+        (void) parse_u64(number, ret);
+}
+
+static size_t on_header(char *bytes, size_t one, size_t n, void *userdata) {
+        Reply *reply = userdata;
+
+        header_number(bytes, one * n, "x-etcd-index:", &reply->index);
+        header_number(bytes, one * n, "x-fleet-stale:", &reply->stale_s);
+        return one * n;
 }
 
 static size_t on_body(char *bytes, size_t one, size_t n, void *userdata) {

@@ -35,7 +35,8 @@ DEFINE_CLEANUP(Connection *, connection_free)
 typedef struct Reply {
         long status; /* of HTTP; 0: no answer */
         Text body;
-        uint64_t index; /* X-Etcd-Index, 0: absent */
+        uint64_t index;   /* X-Etcd-Index, 0: absent */
+        uint64_t stale_s; /* X-Fleet-Stale: the time without a leader, in seconds; 0: absent */
 } Reply;
 
 void reply_done(Reply *reply);

@@ -2,6 +2,7 @@
  */
 #include "base/clock.h"
 #include "client/files.h"
+#include "client/state_text.h"
 #include "client/wait.h"
 
 /* Return whether to wait for a unit. fleet waited for no global unit, and scripts rely on it; a terminal and
@@ -37,12 +38,18 @@ static int fail_wait(int r, const Progress *progress, const Error *err) {
 
 /* -- The units before the change -- */
 
-enum { MANY = 8 }; /* more units are read with one list */
+enum {
+        MANY = 8,           /* more units are read with one list */
+        CLEAR_MS = 3000,    /* a unit that another client starts is inactive for less */
+        CLEAR_GAP_MS = 200, /* between two reads of it */
+};
 
 typedef struct Found {
         const char *name; /* borrowed */
         bool exists, global;
         TargetState desired, current;
+        bool as_requested; /* it had the requested target state already */
+        bool runs;         /* reported as active; a global unit on all machines that report it */
         uint64_t
                 before_ms; /* 'since' of the reported state, perhaps of an earlier run; 0: none is reported */
 } Found;
@@ -73,9 +80,19 @@ static void found_set_unit(Found *f, const ApiUnit *unit) {
 }
 
 static void found_set_states(Found *f, const Listing *states) {
-        for (size_t i = 0; i < states->n; i++)
-                if (states->states[i].name && streq(states->states[i].name, f->name))
-                        f->before_ms = MAX(f->before_ms, states->states[i].since_ms);
+        size_t n = 0, n_running = 0;
+
+        for (size_t i = 0; i < states->n; i++) {
+                const ApiState *s = &states->states[i];
+
+                if (!s->name || !streq(s->name, f->name))
+                        continue;
+                f->before_ms = MAX(f->before_ms, s->since_ms);
+                n++;
+                n_running += state_kind(s) == STATE_RUNS;
+        }
+        f->runs = f->global ? n > 0 && n == n_running :
+                              n_running > 0; /* it may also be elsewhere, in a move */
 }
 
 /* With 'named', prefix an error answer with the name of the unit, as fleet does for load and start. */
@@ -167,7 +184,8 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
         for (size_t i = 0; i < found->n; i++) {
                 if (!found->items[i].exists)
                         return error_set(err, -ENOENT, "unable to find unit %s", found->items[i].name);
-                if (found->items[i].desired != target)
+                found->items[i].as_requested = found->items[i].desired == target;
+                if (!found->items[i].as_requested)
                         add_change(changes, &n_changes, &found->items[i], target);
         }
         r = client_change(c, changes, n_changes, err);
@@ -176,16 +194,84 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
 
         for (size_t i = 0; i < found->n; i++) {
                 const Found *f = &found->items[i];
-                bool unchanged = f->desired == target;
 
-                if (unchanged && !c->options.wait)
+                if (f->as_requested && !c->options.wait)
                         continue;
                 r = add_changed(c, found, f->name, f->global,
-                                unchanged || target != TARGET_LAUNCHED ? 0 : f->before_ms);
+                                f->as_requested || target != TARGET_LAUNCHED ? 0 : f->before_ms);
                 if (r < 0)
                         return r;
         }
         return 0;
+}
+
+/* -- Units that were started before -- */
+
+/* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. */
+static int report_state(const ApiState *s, const Listing *machines) {
+        _cleanup_text_ Text t = {}, place = {};
+        StateKind kind = state_kind(s);
+        const char *verb = state_next_verb(s);
+
+        if (kind == STATE_RUNS)
+                return EXIT_DONE;
+        append_machine_name(&place, machines, s->machine_id ?: "");
+        append_state(&t, s, place.chars ?: "");
+        if (verb && streq(verb, "status"))
+                text_printf(&t, "; fleetctl status %s", s->name);
+        else if (kind != STATE_CHANGING)
+                text_printf(&t, "; to start it again: fleetctl restart %s", s->name);
+        client_note("%s", t.chars ?: "");
+        return kind == STATE_TROUBLE || kind == STATE_INACTIVE ? EXIT_FAILED : EXIT_DONE;
+}
+
+/* Read the states of a unit. A unit that another client has just started is inactive for a moment: wait for
+ * CLEAR_MS. */
+static int read_clear_states(Client *c, const Found *f, Listing *ret, Error *err) {
+        uint64_t end_ms = clock_monotonic_ms() + CLEAR_MS;
+
+        for (;;) {
+                bool clear = true;
+                int r;
+
+                r = client_states(c, f->name, ret, err);
+                if (r < 0)
+                        return r;
+                for (size_t i = 0; i < ret->n; i++)
+                        clear = clear && state_kind(&ret->states[i]) != STATE_INACTIVE;
+                if (clear || c->options.no_block || clock_monotonic_ms() >= end_ms)
+                        return 0;
+                listing_done(ret);
+                *ret = (Listing) {};
+                (void) usleep(CLEAR_GAP_MS * 1000);
+        }
+}
+
+/* Print the state of each unit that was to run already and does not: its assignment is not repeated. Return
+ * an exit status, or a negative errno. */
+static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
+        _cleanup_listing_ Listing machines = {};
+        int status = EXIT_DONE;
+
+        for (size_t i = 0; i < found->n; i++) {
+                const Found *f = &found->items[i];
+                _cleanup_listing_ Listing states = {};
+                int r;
+
+                if (!f->as_requested || f->runs)
+                        continue;
+                r = read_clear_states(c, f, &states, err);
+                if (r < 0)
+                        return r;
+                if (states.n == 0 && !f->global)
+                        client_note("no machine reports %s: fleetctl why %s", f->name, f->name);
+                for (size_t k = 0; k < states.n; k++) {
+                        client_load_machine(c, &machines, states.states[k].machine_id, true);
+                        if (report_state(&states.states[k], &machines) != EXIT_DONE)
+                                status = EXIT_FAILED;
+                }
+        }
+        return status;
 }
 
 int verb_raise(Client *c, char **args, size_t n, Error *err) {
@@ -194,7 +280,7 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
         WaitRequest request = { .goal = start ? WAIT_RUNNING : WAIT_STATE,
                                 .target = start ? TARGET_LAUNCHED : TARGET_LOADED };
         _cleanup_(found_done) FoundUnits found = {};
-        int r;
+        int r, status = EXIT_DONE;
 
         r = files_submit(c, args, n, request.target, &found.names, err);
         if (r != EXIT_DONE)
@@ -208,15 +294,28 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
 
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
+        else if (start) {
+                status = report_as_requested(c, &found, err);
+                if (status < 0)
+                        return client_fail_after(status, err, "%s", what);
+        }
         r = wait_for_changed(c, &found, &request, err);
-        return r < 0 ? fail_wait(r, found.progress, err) : EXIT_DONE;
+        return r < 0 ? fail_wait(r, found.progress, err) : status;
 }
 
 /* -- stop, unload -- */
 
-/* Read the units among the arguments that exist, in order. The result is that of a verb. */
+static bool found_has(const FoundUnits *found, const char *name) {
+        for (size_t i = 0; i < found->n; i++)
+                if (streq(found->items[i].name, name))
+                        return true;
+        return false;
+}
+
+/* Print a message about each argument that is no unit, and read the units among the arguments that exist, in
+ * order. The result is that of a verb. */
 static int find_units(Client *c, char **args, size_t n, FoundUnits *ret, Error *err) {
-        size_t kept = 0;
+        size_t kept = 0, n_absent = 0;
         int r;
 
         r = files_names(args, n, &ret->names);
@@ -228,11 +327,18 @@ static int find_units(Client *c, char **args, size_t n, FoundUnits *ret, Error *
         for (size_t i = 0; i < ret->n; i++)
                 if (ret->items[i].exists)
                         ret->items[kept++] = ret->items[i];
+                else
+                        n_absent++;
         ret->n = kept;
-        if (ret->n == 0) {
+        if (ret->n == 0 && !client_is_interactive())
                 fputs("Units not found in registry\n", stderr);
-                for (size_t i = 0; i < ret->names.n; i++)
-                        client_suggest_unit(c, ret->names.items[i]);
+        for (size_t i = 0; n_absent > 0 && i < ret->names.n; i++) {
+                const char *name = ret->names.items[i];
+
+                if (found_has(ret, name) || strpbrk(name, "*?["))
+                        continue;
+                client_note("%s: the cluster has no such unit", name);
+                client_suggest_unit(c, name);
         }
         return EXIT_DONE;
 }
@@ -242,6 +348,8 @@ static int refuse_to_stop(const Found *f) {
         fprintf(stderr, "Unable to stop unit %s in state inactive\n", f->name);
         if (f->desired > TARGET_INACTIVE)
                 client_note("%s waits for a machine; to cancel: fleetctl unload %s", f->name, f->name);
+        else
+                client_note("%s is on no machine: nothing was stopped", f->name);
         return EXIT_FAILED;
 }
 
@@ -475,6 +583,15 @@ static bool can_restart(const Found *f) {
         return f->global || f->current != TARGET_INACTIVE;
 }
 
+/* Print the message of fleet, and the next step. */
+static void refuse_to_restart(const Found *f) {
+        fprintf(stderr, "Unable to restart unit %s in state inactive\n", f->name);
+        if (f->desired > TARGET_INACTIVE)
+                client_note("%s waits for a machine: fleetctl why %s", f->name, f->name);
+        else
+                client_note("%s is on no machine; to start it: fleetctl start %s", f->name, f->name);
+}
+
 int verb_restart(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names names = {};
@@ -489,7 +606,7 @@ int verb_restart(Client *c, char **args, size_t n, Error *err) {
 
         for (size_t i = 0; i < found.n; i++) {
                 if (!can_restart(&found.items[i]))
-                        fprintf(stderr, "Unable to restart unit %s in state inactive\n", found.items[i].name);
+                        refuse_to_restart(&found.items[i]);
                 else if (names_add(&found.waiting, found.items[i].name, strlen(found.items[i].name)) < 0)
                         return -ENOMEM;
         }

@@ -51,20 +51,18 @@ static int draft_make(Draft *d, const char *name, const Text *text, Error *err) 
         return r < 0 ? error_set(err, r, "%s: %s", d->path, strerror(-r)) : 0;
 }
 
-/* Read the unit of an argument from the cluster. The caller frees *ret_name, also after an error. Return an
- * exit status; errors are printed. */
-static int fetch(Client *c, const char *argument, char **ret_name, ApiUnit *ret) {
+/* Read a unit from the cluster. Return an exit status; errors are printed. */
+static int fetch(Client *c, const char *name, ApiUnit *ret) {
         Error err = {};
         int r;
 
-        *ret_name = unit_name_from_argument(argument);
-        r = *ret_name ? client_unit(c, *ret_name, ret, &err) : -ENOMEM;
+        r = name ? client_unit(c, name, ret, &err) : -ENOMEM;
         if (r < 0)
-                return client_fail_after(r, &err, "Error retrieving Unit %s: ", *ret_name ?: "");
+                return client_fail_after(r, &err, "Error retrieving Unit %s: ", name ?: "");
         if (r > 0)
                 return EXIT_DONE;
-        fprintf(stderr, "Unit %s not found\n", *ret_name);
-        client_suggest_unit(c, *ret_name);
+        fprintf(stderr, "Unit %s not found\n", name);
+        client_suggest_unit(c, name);
         return EXIT_ABSENT;
 }
 
@@ -79,7 +77,8 @@ int verb_cat(Client *c, char **args, size_t n, Error *err) {
                 fputs("One unit file must be provided\n", stderr);
                 return EXIT_FAILED;
         }
-        if (fetch(c, args[0], &name, &unit) != EXIT_DONE)
+        name = unit_name_from_argument(args[0]);
+        if (fetch(c, name, &unit) != EXIT_DONE)
                 return EXIT_FAILED;
 
         if (streq(c->options.output, "json")) {
@@ -109,7 +108,7 @@ static int draft_show(Draft *d, const char *name, const Text *text, Error *err) 
 
 /* Return 0 if the texts are equal, 1 if they differ, more for an error. */
 static int diff_one(Client *c, const char *argument) {
-        _cleanup_free_ char *name = NULL;
+        _cleanup_free_ char *name = NULL, *path = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {}, local = {};
         _cleanup_text_ Text text = {}, file = {};
@@ -117,17 +116,13 @@ static int diff_one(Client *c, const char *argument) {
         Error err = {};
         int r;
 
-        r = fetch(c, argument, &name, &unit);
+        r = files_find(argument, &path, &name, &file, &err);
+        if (r < 0)
+                return client_fail(r, &err);
+        r = fetch(c, name, &unit);
         if (r != EXIT_DONE)
                 return r;
         append_unit_text(&text, &unit);
-        if (access(argument, F_OK) < 0) {
-                fprintf(stderr, "fleetctl: %s: %s\n", argument, strerror(errno));
-                return EXIT_USAGE;
-        }
-        r = files_read(argument, name, &file, &err);
-        if (r < 0)
-                return client_fail(r, &err);
         r = draft_show(&draft, name, &text, &err);
         if (r < 0)
                 return client_fail(r, &err);
@@ -135,10 +130,10 @@ static int diff_one(Client *c, const char *argument) {
         if (r < 0)
                 return client_fail(r, &err);
         snprintf(label, sizeof(label), "--label=%s in the cluster", name);
-        return subprocess_run(
-                (const char *[]) { "diff", "-u", isatty(STDOUT_FILENO) ? "--color=auto" : "--color=never",
-                                   label, "--label", argument, "--", draft.path, local.path, NULL },
-                NULL, NULL, NULL, NULL);
+        return subprocess_run((const char *[]) { "diff", "-u",
+                                                 isatty(STDOUT_FILENO) ? "--color=auto" : "--color=never",
+                                                 label, "--label", path, "--", draft.path, local.path, NULL },
+                              NULL, NULL, NULL, NULL);
 }
 
 int verb_diff(Client *c, char **args, size_t n, Error *err) {
@@ -236,15 +231,64 @@ static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error 
         return r;
 }
 
+/* Return whether the unit directory of 'machine' holds the unit: then its file does not exist, and the unit
+ * can be changed. */
+static bool is_held(const JsonValue *root, const char *name, const char *machine) {
+        const JsonValue *problems = json_value_member(root, "problems");
+
+        for (size_t i = 0; i < json_value_count(problems); i++) {
+                const JsonValue *p = json_value_item(problems, i);
+
+                if (streq(member_text(p, "kind"), "held") && streq(member_text(p, "name"), name) &&
+                    streq(member_text(p, "machineID"), machine))
+                        return true;
+        }
+        return false;
+}
+
+/* Return an error if the daemon would reject every change of the unit: without a leader, or if the unit comes
+ * from a file on a host. */
+static int edit_check(Client *c, const ApiUnit *unit, Error *err) {
+        _cleanup_json_ JsonValue *cluster = NULL, *directories = NULL;
+        _cleanup_listing_ Listing machines = {};
+        const ApiMachine *owner;
+        const char *problem;
+        int r;
+
+        r = client_get_json(c, "/fleet/v1/cluster", &cluster, err);
+        if (r < 0)
+                return r;
+        problem = member_text(cluster, "problem");
+        if (!json_value_member(cluster, "leader"))
+                return error_set(err, -EAGAIN, "%s cannot be changed: %s (fleetctl status)", unit->name,
+                                 *problem ? problem : "the cluster has no leader");
+        if (!unit->owner || !*unit->owner)
+                return 0;
+        r = client_machines(c, &machines, err);
+        if (r < 0)
+                return r;
+        owner = listing_machine(&machines, unit->owner);
+        if (!owner || !owner->presence || !streq(owner->presence, "up"))
+                return 0;
+        r = client_get_json(c, "/fleet/v1/directory", &directories, err);
+        if (r < 0 || is_held(directories, unit->name, unit->owner))
+                return r < 0 ? r : 0;
+        return error_set(err, -EPERM, "%s comes from the unit directory of %s; edit the file there",
+                         unit->name, owner->hostname ?: owner->id);
+}
+
 static int edit_one(Client *c, const char *argument, Error *err) {
-        _cleanup_free_ char *name = NULL, *edited = NULL;
+        _cleanup_free_ char *name = unit_name_from_argument(argument), *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {};
         _cleanup_text_ Text text = {};
         int r;
 
-        r = fetch(c, argument, &name, &unit);
+        r = fetch(c, name, &unit);
         if (r != EXIT_DONE)
+                return r;
+        r = edit_check(c, &unit, err);
+        if (r < 0)
                 return r;
         append_unit_text(&text, &unit);
         r = draft_make(&draft, name, &text, err);

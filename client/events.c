@@ -1,281 +1,188 @@
-/* events: decisions of the engine and their results, from the event window of a daemon and then from its
- * stream. */
+/* events: rows of the history, the past ones from the tree of a daemon, and with --follow those that it adds.
+ */
+#include "client/events.h"
+
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/parse.h"
-#include "client/client.h"
+#include "client/times.h"
 
 enum {
         FOLLOW_LINES = 10, /* past events before new ones, as in journalctl */
         PAUSE_MS = 1000,   /* between two attempts to reconnect */
+        HTTP_NOT_FOUND = 404,
+        HTTP_CONFLICT = 409,
 };
 
 typedef struct Events {
         Client *client;
-        Names names;       /* units and patterns; none: all units */
-        uint64_t since_ms; /* wall clock; 0: all events */
-        uint64_t last;     /* number of past events; 0: all */
+        Names names;                 /* units and patterns; none: all units */
+        uint64_t since_ms, until_ms; /* wall clock; 0: not given */
+        uint64_t last;               /* number of past events; 0: all */
         Listing machines;
-        Names past; /* lines that wait for the end of the past: only the last ones are printed */
-        bool caught_up, json, begun;
+        Names unknown;  /* IDs that are not among the machines */
+        EventRow *rows; /* of the past, until all are there */
+        size_t n_rows, rows_capacity;
+        EventColumns columns;
+        bool caught_up, json;
         uint64_t index; /* of the last event received */
-        size_t n_printed;
         int status;
 } Events;
 
 static void events_done(Events *e) {
+        for (size_t i = 0; i < e->n_rows; i++)
+                event_row_done(&e->rows[i]);
+        free(e->rows);
         names_done(&e->names);
-        names_done(&e->past);
+        names_done(&e->unknown);
         listing_done(&e->machines);
 }
 
-/* One line of the stream, and the members that most messages need. Strings borrow from 'line'. */
-typedef struct Event {
-        const JsonValue *line, *was; /* 'was': the object before the change; NULL: none */
-        const char *kind, *name, *machine;
-        bool removed;
-        uint64_t time_ms;
-} Event;
+/* -- Rows -- */
 
-static Event event_of(const JsonValue *line) {
-        return (Event) { .line = line,
-                         .was = json_value_member(line, "was"),
-                         .kind = member_text(line, "kind"),
-                         .name = member_text(line, "name"),
-                         .machine = member_text(line, "machine"),
-                         .removed = member_bool(line, "removed"),
-                         .time_ms = member_number(line, "time") };
-}
+/* Append the name of a machine; "" stays empty. Machines that joined meanwhile are read once. */
+static void append_machine(Events *all, const char *id, Text *t) {
+        _cleanup_text_ Text name = {};
 
-/* Return a string of the event; "" if it is absent. */
-static const char *event_text(const Event *e, const char *member) {
-        return member_text(e->line, member);
-}
-
-/* Return whether a member has changed. */
-static bool event_changes(const Event *e, const char *member) {
-        return !streq(member_text(e->was, member), event_text(e, member));
-}
-
-/* -- Messages, for the kinds of events that concern users -- */
-
-static void append_reason(Text *t, const Event *e) {
-        if (*event_text(e, "reason"))
-                text_printf(t, ": %s", event_text(e, "reason"));
-}
-
-static void append_unit(Text *t, const Event *e, const char *machine) {
-        if (e->removed)
-                text_printf(t, "%s: destroyed", e->name);
-        else if (!e->was)
-                text_printf(t, "%s: submitted%s", e->name,
-                            *event_text(e, "owner") ? " by a unit directory" : "");
-        else if (event_changes(e, "hash"))
-                text_printf(t, "%s: text changed", e->name);
-}
-
-static void append_target(Text *t, const Event *e, const char *machine) {
-        const char *before = e->was ? member_text(e->was, "value") : "inactive";
-
-        if (!e->removed && !streq(before, event_text(e, "value")))
-                text_printf(t, "%s: target state %s (was %s)", e->name, event_text(e, "value"), before);
-}
-
-static void append_assignment(Text *t, const Event *e, const char *machine) {
-        if (e->removed) {
-                text_printf(t, "%s: %s %s", e->name,
-                            streq(member_text(e->was, "order"), "stop") ? "stopped and removed from" :
-                                                                          "no longer assigned to",
-                            machine);
-                return;
+        if (*id && !listing_machine(&all->machines, id) && !names_have(&all->unknown, id)) {
+                client_load_machine(all->client, &all->machines, id, true);
+                if (!listing_machine(&all->machines, id))
+                        (void) names_add(&all->unknown, id, strlen(id));
         }
-        text_printf(t, "%s: assigned to %s (%s)", e->name, machine, event_text(e, "order"));
-        append_reason(t, e);
+        if (*id)
+                append_machine_name(&name, &all->machines, id);
+        text_append_printable(t, name.chars ?: "");
+        t->error = MIN(t->error, name.error);
 }
 
-static void append_state(Text *t, const Event *e, const char *machine) {
-        if (e->removed)
-                return;
-        if (member_bool(e->line, "finished"))
-                text_printf(t, "%s: finished successfully on %s", e->name, machine);
-        else if (streq(event_text(e, "active"), "failed"))
-                text_printf(t, "%s: failed on %s%s%s", e->name, machine,
-                            isatty(STDOUT_FILENO) ? "    fleetctl journal " : "",
-                            isatty(STDOUT_FILENO) ? e->name : "");
-        else if (!streq(event_text(e, "load"), "loaded"))
-                text_printf(t, "%s: not loaded on %s (%s)", e->name, machine, event_text(e, "load"));
-        else
-                text_printf(t, "%s: %s (%s) on %s", e->name, event_text(e, "active"), event_text(e, "sub"),
-                            machine);
+static bool is_selected(const Events *all, const EventRow *row) {
+        const char *machine = all->client->options.machine;
+
+        return !machine || machine_has_name(&all->machines, row->machine, machine);
 }
 
-static void append_presence(Text *t, const Event *e, const char *machine) {
-        if (e->removed)
-                text_printf(t, "%s is removed", machine);
-        else if (event_changes(e, "presence")) {
-                if (streq(event_text(e, "presence"), "left")) { /* its only reason */
-                        text_printf(t, "%s shut down", machine);
-                        return;
-                }
-                text_printf(t, "%s is %s", machine, event_text(e, "presence"));
-                append_reason(t, e);
-        }
-}
+static int print_row(Events *all, const EventRow *row, bool followed) {
+        _cleanup_text_ Text machine = {};
 
-static void append_facts(Text *t, const Event *e, const char *machine) {
-        if (!e->removed && event_changes(e, "version"))
-                text_printf(t, "%s runs fleetd %s", machine, event_text(e, "version"));
-}
-
-static void append_member(Text *t, const Event *e, const char *machine) {
-        const char *what = e->was ? "fleetd has started" : "added as a member";
-
-        text_printf(t, "%s: %s", machine, e->removed ? "removed from the members" : what);
-}
-
-static void append_metadata(Text *t, const Event *e, const char *machine) {
-        if (e->removed)
-                text_printf(t, "%s: metadata %s reset to the setting of the host", machine, e->name);
-        else
-                text_printf(t, "%s: metadata set to %s=%s", machine, e->name, event_text(e, "value"));
-}
-
-static void append_problem(Text *t, const Event *e, const char *machine) {
-        if (e->removed)
-                text_printf(t, "%s: problem in the unit directory of %s resolved", e->name, machine);
-        else {
-                text_printf(t, "%s: %s in the unit directory of %s", e->name, event_text(e, "problem"),
-                            machine);
-                append_reason(t, e);
-        }
-}
-
-/* fleet-api(7) documents all kinds. */
-static const struct {
-        const char *kind;
-        void (*append)(Text *t, const Event *e, const char *machine);
-} messages[] = {
-        { "unit", append_unit },     { "target", append_target },     { "order", append_assignment },
-        { "state", append_state },   { "presence", append_presence }, { "machine", append_facts },
-        { "member", append_member }, { "metadata", append_metadata }, { "problem", append_problem },
-};
-
-static bool is_bad(const Event *e) {
-        return !e->removed &&
-               (streq(event_text(e, "active"), "failed") || streq(event_text(e, "presence"), "lost") ||
-                (*event_text(e, "load") && !streq(event_text(e, "load"), "loaded")) ||
-                *event_text(e, "problem"));
-}
-
-static void append_time(Text *t, bool date, uint64_t ms) {
-        time_t seconds = (time_t) (ms / 1000);
-        struct tm when = {};
-        char text[32];
-
-        (void) localtime_r(&seconds, &when);
-        if (strftime(text, sizeof(text), date ? "%Y-%m-%d %H:%M:%S" : "%H:%M:%S", &when) > 0)
-                text_append(t, text);
-}
-
-/* Append a line for the event, or nothing if it does not concern users. */
-static void append_message(Events *all, const Event *e, Text *t) {
-        _cleanup_text_ Text message = {}, machine = {};
-        const char *colour = output_has_colours() && is_bad(e) ? output_state_colour("failed") : "";
-
-        client_load_machine(all->client, &all->machines, e->machine, true);
-        if (*e->machine)
-                append_machine_name(&machine, &all->machines, e->machine);
-        for (size_t i = 0; i < ELEMENTS(messages); i++)
-                if (streq(messages[i].kind, e->kind))
-                        messages[i].append(&message, e, machine.chars ?: "");
-        if (message.size == 0)
-                return;
-        append_time(t, true, e->time_ms);
-        text_printf(t, "  %s", colour);
-        text_append_printable(t, message.chars);
-        text_append(t, *colour ? COLOUR_OFF : "");
-}
-
-/* -- Selection -- */
-
-static bool is_selected(const Events *all, const Event *e) {
-        bool of_unit = *e->name && !streq(e->kind, "metadata") && !streq(e->kind, "cluster");
-
-        return (all->names.n == 0 || (of_unit && patterns_match(&all->names, e->name))) &&
-               e->time_ms >= all->since_ms &&
-               (!all->client->options.machine ||
-                machine_has_name(&all->machines, e->machine, all->client->options.machine));
-}
-
-static int print_line(Events *all, const char *line) {
-        all->n_printed++;
         if (all->json)
-                (void) output_line(line);
-        else if (output_control(line) >= 0) /* append_message() has escaped it */
-                putchar('\n');
-        return fflush(stdout) == EOF ? -errno : 0;
+                return output_line(row->line) < 0 ? -EPIPE : followed ? output_flush() : 0;
+        append_machine(all, row->machine, &machine);
+        if (machine.error < 0)
+                return machine.error;
+        if (event_columns_fit(&all->columns, row, machine.chars ?: "", followed) < 0)
+                return -ENOMEM;
+        return event_row_print(&all->columns, row, machine.chars ?: "", followed);
 }
 
-/* Print the last past events. -ECANCELED ends the stream without --follow. */
-static int catch_up(Events *all) {
-        size_t first = all->past.n > all->last ? all->past.n - all->last : 0;
+static int by_first(const void *a, const void *b) {
+        const EventRow *x = a, *y = b;
+
+        if (x->first_ms != y->first_ms)
+                return x->first_ms < y->first_ms ? -1 : 1;
+        return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Print that older events are not kept, and where they are. */
+static void note_begin(const Events *all, uint64_t oldest_ms) {
+        const char *since = all->client->options.since, *quote = since && strchr(since, ' ') ? "'" : "";
+        _cleanup_text_ Text begin = {};
+
+        if (all->since_ms == 0 || oldest_ms <= all->since_ms)
+                return;
+        append_event_time(&begin, oldest_ms, 0);
+        client_note("no events before %s: the history begins there; older: fleetctl log --since=%s%s%s",
+                    begin.chars ?: "", quote, since, quote);
+}
+
+/* Print the past: the last rows, by their first occurrence. -ECANCELED ends the stream without --follow. */
+static int catch_up(Events *all, uint64_t oldest_ms) {
+        size_t first = all->last > 0 && all->n_rows > all->last ? all->n_rows - all->last : 0;
+        _cleanup_text_ Text machine = {};
         int r = 0;
 
         all->caught_up = true;
-        for (size_t i = first; i < all->past.n && r >= 0; i++)
-                r = print_line(all, all->past.items[i]);
-        names_done(&all->past);
-        all->past = (Names) {};
+        note_begin(all, oldest_ms);
+        if (all->n_rows == 0 && !all->json)
+                client_note("no such event%s", oldest_ms > 0 ? "" : ": the history is empty");
+        if (!all->json && all->n_rows > 0)
+                qsort(all->rows + first, all->n_rows - first, sizeof(*all->rows), by_first);
+        for (size_t i = first; i < all->n_rows && r >= 0 && !all->json; i++) {
+                text_clear(&machine);
+                append_machine(all, all->rows[i].machine, &machine);
+                r = machine.error;
+                if (r == 0)
+                        r = event_columns_fit(&all->columns, &all->rows[i], machine.chars ?: "", false);
+        }
+        for (size_t i = first; i < all->n_rows && r >= 0; i++)
+                r = print_row(all, &all->rows[i], false);
+        for (size_t i = 0; i < all->n_rows; i++)
+                event_row_done(&all->rows[i]);
+        all->n_rows = 0;
+        if (r >= 0 && fflush(stdout) == EOF)
+                r = -errno;
         return r < 0 || all->client->options.follow ? r : -ECANCELED;
 }
 
-static int fail_stream(Events *all, const JsonValue *error) {
-        _cleanup_text_ Text t = {};
-
-        text_append_printable(&t, member_text(error, "message"));
-        fprintf(stderr, "fleetctl: %s\n", t.chars ?: "");
-        all->status = EXIT_ABSENT;
-        return -ECANCELED;
+static int add_row(Events *all, EventRow *row) {
+        if (GROW(all->rows, all->rows_capacity, all->n_rows + 1) < 0)
+                return -ENOMEM;
+        all->rows[all->n_rows++] = TAKE_STRUCT(*row);
+        return 0;
 }
 
 static int events_on_line(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text t = {};
+        _cleanup_(event_row_done) EventRow row = {};
         Events *all = userdata;
-        Event e;
         int r;
 
         r = json_value_parse(line, size, &root, NULL);
         if (r < 0)
                 return r;
-        if (json_value_member(root, "error"))
-                return fail_stream(all, json_value_member(root, "error"));
-        (void) json_read_u64(root, "index", &all->index, NULL);
-        if (!json_value_member(root, "kind")) {
-                /* The first line without an event is the begin of the stream, the second is the end of the
-                 * past; later ones are keep-alives. */
-                if (!all->begun)
-                        all->begun = true;
-                else if (!all->caught_up)
-                        return catch_up(all);
-                return 0;
-        }
-        e = event_of(root);
-        if (!is_selected(all, &e))
-                return 0;
-        if (all->json)
-                text_append_bytes(&t, line, size);
-        else
-                append_message(all, &e, &t);
-        if (t.error < 0 || t.size == 0)
-                return t.error;
-        if (all->last > 0 && !all->caught_up)
-                return names_add(&all->past, t.chars, t.size);
-        return print_line(all, t.chars);
+        all->index = MAX(all->index, member_number(root, "index"));
+        if (!*member_text(root, "kind")) /* the end of the past; later ones are keep-alives */
+                return all->caught_up ? 0 : catch_up(all, member_number(root, "oldest"));
+        r = event_row_read(root, line, size, &row);
+        if (r < 0 || !is_selected(all, &row))
+                return r;
+        return all->caught_up ? print_row(all, &row, true) : add_row(all, &row);
 }
 
 /* -- The stream -- */
+
+static void append_path(const Events *all, Text *t) {
+        const Options *o = &all->client->options;
+
+        text_append(t, "/fleet/v1/history?");
+        if (all->index > 0)
+                text_printf(t, "after=%llu&", (unsigned long long) all->index);
+        if (all->since_ms > 0 && !all->caught_up)
+                text_printf(t, "since=%llu&", (unsigned long long) all->since_ms);
+        if (all->until_ms > 0)
+                text_printf(t, "until=%llu&", (unsigned long long) all->until_ms);
+        if (all->last > 0 && !o->machine && !all->caught_up) /* --machine is applied here */
+                text_printf(t, "last=%llu&", (unsigned long long) all->last);
+        for (size_t i = 0; i < all->names.n; i++) {
+                text_append(t, "unit=");
+                append_escaped(t, all->names.items[i], false);
+                text_append(t, "&");
+        }
+        text_append(t, o->follow ? "follow=true" : "follow=false");
+}
+
+/* Print why there is no stream. */
+static void fail_stream(Events *all, int r, const Reply *reply, const Error *err) {
+        all->status = EXIT_FAILED;
+        if (r == -EREMOTEIO && reply->status == HTTP_CONFLICT)
+                client_note("the history begins at feature level 4: when all hosts run this version, "
+                            "fleetctl cluster level 4");
+        else if (r == -EREMOTEIO && reply->status == HTTP_NOT_FOUND)
+                client_note("the fleetd of this host is older and has no history: upgrade it");
+        else if (r == 0)
+                client_note("fleetd ended the stream");
+        else if (!output_has_failed())
+                (void) client_fail(r, err);
+}
 
 /* Read the stream. Return 0 if the connection was lost and can be repeated; else the exit status is in 'all'.
  */
@@ -285,8 +192,7 @@ static int follow_once(Events *all) {
         Error err = {};
         int r;
 
-        all->begun = false;
-        text_printf(&path, "/fleet/v1/events?details=true&after=%llu", (unsigned long long) all->index);
+        append_path(all, &path);
         r = connection_follow(all->client->connection, "GET", client_path(&path), events_on_line, all, &reply,
                               &err);
         if (r == -ECANCELED)
@@ -294,16 +200,7 @@ static int follow_once(Events *all) {
         if (all->caught_up &&
             (r == 0 || r == -ECONNRESET || r == -ECONNREFUSED || r == -ENOENT || r == -ETIMEDOUT))
                 return 0;
-        all->status = EXIT_FAILED;
-        if (r == -EREMOTEIO && reply.status == 410) {
-                client_note("--after-index=%llu: some later events are no longer in the event window; omit "
-                            "--after-index to print the rest",
-                            (unsigned long long) all->index);
-                all->status = EXIT_ABSENT;
-        } else if (r == 0)
-                client_note("fleetd ended the stream");
-        else if (!output_has_failed())
-                (void) client_fail(r, &err);
+        fail_stream(all, r, &reply, &err);
         return 1;
 }
 
@@ -318,48 +215,70 @@ static void follow(Events *all) {
         }
 }
 
-/* -- Recent changes in presence -- */
+/* -- Recent changes in presence, and the moves that followed -- */
 
-enum { RECENT_MS = 3600000, RECENT_MAX = 3 };
+enum { RECENT_MS = 3600000, RECENT_MAX = 3, RECENT_ROWS = 1000 };
 
 typedef struct Recent {
         const Listing *machines;
-        uint64_t since_ms;
-        unsigned n_marks; /* lines without an event: the second is the end of the past */
+        uint64_t now_ms;
         Names lines;
+        size_t n_assigned; /* after the loss of the last line */
+        bool lost;         /* the last line is the loss of a machine */
 } Recent;
 
-static int on_recent(void *userdata, const char *line, size_t size) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text t = {}, machine = {};
-        Recent *recent = userdata;
-        const char *presence;
-        Event e;
+/* Complete the last line. */
+static int recent_add_moves(Recent *recent) {
+        _cleanup_text_ Text t = {};
+        char **line;
 
-        if (json_value_parse(line, size, &root, NULL) < 0)
-                return -EBADMSG;
-        if (!json_value_member(root, "kind"))
-                return ++recent->n_marks > 1 ? -ECANCELED : 0;
-        e = event_of(root);
-        if (!streq(e.kind, "presence") || !e.was || e.removed || e.time_ms < recent->since_ms ||
-            !event_changes(&e, "presence"))
+        if (!recent->lost || recent->n_assigned == 0)
                 return 0;
-        append_machine_name(&machine, recent->machines, e.machine);
-        append_time(&t, false, e.time_ms);
+        line = &recent->lines.items[recent->lines.n - 1];
+        text_printf(&t, "%s; %zu unit%s moved", *line, recent->n_assigned,
+                    recent->n_assigned == 1 ? "" : "s");
+        if (t.error < 0)
+                return t.error;
+        free(*line);
+        *line = text_take(&t, NULL);
+        return 0;
+}
+
+static int on_recent(void *userdata, const char *line, size_t size) {
+        _cleanup_json_ JsonValue *row = NULL;
+        _cleanup_text_ Text t = {}, machine = {}, presence = {};
+        Recent *recent = userdata;
+        int r;
+
+        r = json_value_parse(line, size, &row, NULL);
+        if (r < 0)
+                return r;
+        recent->n_assigned += streq(member_text(row, "kind"), "assigned");
+        append_presence_of(&presence, row);
+        if (presence.size == 0 && *member_text(row, "kind"))
+                return presence.error;
+        r = recent_add_moves(recent);
+        recent->lost = presence.size > 0 && streq(presence.chars, "lost");
+        recent->n_assigned = 0;
+        if (r < 0 || presence.size == 0)
+                return r;
+        append_machine_name(&machine, recent->machines, member_text(row, "machine"));
+        append_event_time(&t, member_number(row, "last"), recent->now_ms);
         text_append(&t, " ");
         text_append_printable(&t, machine.chars ?: "");
-        presence = event_text(&e, "presence");
-        text_printf(&t, streq(presence, "left") ? " has %s" : " is %s", presence);
+        text_printf(&t, streq(presence.chars, "left") ? " has %s" : " is %s", presence.chars);
         return t.error < 0 ? t.error : names_add(&recent->lines, t.chars, t.size);
 }
 
 void events_append_recent(Client *c, const Listing *machines, Text *ret) {
-        Recent recent = { .machines = machines, .since_ms = clock_real_ms() - RECENT_MS };
+        Recent recent = { .machines = machines, .now_ms = clock_real_ms() };
         _cleanup_stream_ Stream *stream = NULL;
+        _cleanup_text_ Text path = {};
         int r;
 
-        r = stream_new(c->connection, "GET", "/fleet/v1/events?details=true&after=0", on_recent, &recent,
-                       &stream, NULL);
+        text_printf(&path, "/fleet/v1/history?since=%llu&last=%d",
+                    (unsigned long long) (recent.now_ms - RECENT_MS), RECENT_ROWS);
+        r = stream_new(c->connection, "GET", client_path(&path), on_recent, &recent, &stream, NULL);
         while (r >= 0)
                 r = stream_wait(stream, PAUSE_MS, NULL) ?: -ETIMEDOUT;
         for (size_t i = recent.lines.n > RECENT_MAX ? recent.lines.n - RECENT_MAX : 0; i < recent.lines.n;
@@ -368,80 +287,22 @@ void events_append_recent(Client *c, const Listing *machines, Text *ret) {
         names_done(&recent.lines);
 }
 
-/* -- Times -- */
+static int read_times(Events *all) {
+        const Options *o = &all->client->options;
 
-/* Parse "1h30min". */
-static int parse_span(const char *s, uint64_t *ret_ms) {
-        static const struct {
-                const char *name;
-                uint64_t ms;
-        } units[] = { { "s", 1000 },    { "sec", 1000 },   { "m", 60000 },    { "min", 60000 },
-                      { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 } };
-        uint64_t sum = 0;
-
-        if (!*s)
-                return -EINVAL;
-        while (*s) {
-                size_t n = strspn(s, "0123456789"), size = strcspn(s + n, "0123456789 ");
-                char digits[16] = {};
-                uint64_t number = 0, ms = 0;
-
-                if (n == 0 || n >= sizeof(digits))
-                        return -EINVAL;
-                memcpy(digits, s, n);
-                for (size_t i = 0; i < ELEMENTS(units); i++)
-                        if (strlen(units[i].name) == size && memcmp(units[i].name, s + n, size) == 0)
-                                ms = units[i].ms;
-                if (ms == 0 || parse_u64(digits, &number) < 0 || number > 1000000)
-                        return -EINVAL;
-                sum += number * ms;
-                s += n + size;
-                s += strspn(s, " ");
-        }
-        *ret_ms = sum;
-        return 0;
-}
-
-/* Parse a time in most formats of journalctl. */
-static int parse_since(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
-        static const char *const formats[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S",
-                                               "%Y-%m-%d",          "%H:%M:%S",       "%H:%M" };
-        time_t now = (time_t) (now_ms / 1000);
-        struct tm today = {}, when;
-        uint64_t span;
-
-        if (parse_span(*s == '-' ? s + 1 : s, &span) >= 0) {
-                *ret_ms = now_ms > span ? now_ms - span : 1;
-                return 0;
-        }
-        (void) localtime_r(&now, &today);
-        today.tm_isdst = -1;
-        if (streq(s, "now")) {
-                *ret_ms = now_ms;
-                return 0;
-        }
-        today.tm_hour = today.tm_min = today.tm_sec = 0;
-        if (streq(s, "today") || streq(s, "yesterday")) {
-                today.tm_mday -= streq(s, "yesterday");
-                *ret_ms = (uint64_t) mktime(&today) * 1000;
-                return 0;
-        }
-        for (size_t i = 0; i < ELEMENTS(formats); i++) {
-                const char *end;
-                time_t t;
-
-                when = today;
-                end = strptime(s, formats[i], &when);
-                if (!end || *end)
-                        continue;
-                when.tm_isdst = -1;
-                t = mktime(&when);
-                if (t < 0)
-                        continue;
-                *ret_ms = (uint64_t) t * 1000;
-                return 0;
-        }
-        return -EINVAL;
+        if (times_of_flag("--since", o->since, &all->since_ms) != EXIT_DONE ||
+            times_of_flag("--until", o->until, &all->until_ms) != EXIT_DONE)
+                return EXIT_USAGE;
+        all->columns.now_ms = clock_real_ms();
+        if (all->since_ms > all->columns.now_ms)
+                client_note("--since=%s: this time is in the future; expected one in the past", o->since);
+        else if (o->until && o->follow)
+                client_note("--until=%s: not with --follow, which has no end", o->until);
+        else if (o->until && all->until_ms < all->since_ms)
+                client_note("--until=%s: this time is before --since=%s", o->until, o->since);
+        else
+                return EXIT_DONE;
+        return EXIT_USAGE;
 }
 
 int verb_events(Client *c, char **args, size_t n, Error *err) {
@@ -453,20 +314,13 @@ int verb_events(Client *c, char **args, size_t n, Error *err) {
         all.last = o->last;
         if (o->last == 0 && o->follow && !o->since && o->after_index == 0)
                 all.last = FOLLOW_LINES;
-        if (o->since && parse_since(o->since, clock_real_ms(), &all.since_ms) < 0) {
-                fprintf(stderr,
-                        "fleetctl: --since=%s: expected a time, for example -1h, 12:00, yesterday or "
-                        "2026-01-31 12:00\n",
-                        o->since);
+        if (read_times(&all) != EXIT_DONE)
                 return EXIT_USAGE;
-        }
         if (patterns_read(args, n, &all.names) < 0)
                 return -ENOMEM;
         r = client_all_machines(c, &all.machines, err);
         if (r < 0)
                 return r;
         follow(&all);
-        if (all.status == EXIT_DONE && all.n_printed == 0 && !all.json)
-                client_note("no such event among the last 1000 changes of the cluster");
         return all.status;
 }

@@ -1,13 +1,15 @@
 #include "client/files.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "client/wait.h"
 #include "units/drop_ins.h"
 
 /* One argument, its local file, and its text in the cluster. */
 typedef struct Submission {
-        char *argument; /* with the type of the unit */
+        const char *given; /* the argument; borrowed */
+        char *argument;    /* with the type of the unit */
         char *name;
         Unit *unit;         /* of the local file; NULL: there is none */
         bool from_template; /* 'unit' is of the local template */
@@ -15,6 +17,7 @@ typedef struct Submission {
                           the text of 'unit' */
         Text drop_ins; /* of the instance, not of its template */
         bool exists;   /* in the cluster */
+        bool launched; /* with target state launched, and it is replaced */
         bool due;      /* has to be submitted */
 } Submission;
 
@@ -74,13 +77,46 @@ static int read_drop_ins(const char *path, const char *name, bool own, Text *t, 
         return drop_ins_append(&d, t, err);
 }
 
+/* Append the reason why this argument is not the file of a unit: it is a folder, or with 'missing', because
+ * the file with the unit type in its name is missing, it has no unit type. Nothing is appended for other
+ * files. */
+static void explain_file(const char *argument, bool missing, Text *t) {
+        const char *slash = strrchr(argument, '/'), *base = slash ? slash + 1 : argument;
+        size_t size = strlen(argument);
+        struct stat st;
+
+        while (size > 1 && argument[size - 1] == '/')
+                size--;
+        if (stat(argument, &st) < 0)
+                return;
+        if (S_ISDIR(st.st_mode))
+                text_printf(t, "%s is a folder; name its files: %.*s/*.service", argument, (int) size,
+                            argument);
+        else if (missing)
+                text_printf(t, "%s is not a unit name: it has no unit type (for example %.*s.service)",
+                            argument, (int) (strcspn(base, ".") + (size_t) (base - argument)), argument);
+}
+
+static int fail_read(const char *path, int r, Error *err) {
+        _cleanup_text_ Text reason = {};
+        struct stat st = {};
+
+        explain_file(path, false, &reason);
+        if (reason.size > 0)
+                return error_set(err, r, "%s", reason.chars);
+        if (r == -EFBIG && stat(path, &st) >= 0)
+                return error_set(err, r, "%s has %llu KiB; a unit has at most %d KiB", path,
+                                 ((unsigned long long) st.st_size + 1023) / 1024, UNIT_SIZE_MAX / 1024);
+        return error_set(err, r, "%s: %s", path, r == -EINVAL ? "not a regular file" : strerror(-r));
+}
+
 int files_read(const char *path, const char *name, Text *t, Error *err) {
         _cleanup_free_ char *real = realpath(path, NULL), *text = NULL; /* follow links */
         size_t size;
         int r = real ? read_file_at(AT_FDCWD, real, UNIT_SIZE_MAX, &text, &size) : -errno;
 
         if (r < 0)
-                return error_set(err, r, "%s: %s", path, strerror(-r));
+                return fail_read(path, r, err);
         text_append_bytes(t, text, size);
         return t->error ?: read_drop_ins(path, name, false, t, err);
 }
@@ -133,7 +169,7 @@ static int parse_argument(const char *argument, char **ret_path, char **ret_name
 }
 
 int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, Error *err) {
-        _cleanup_text_ Text path = {};
+        _cleanup_text_ Text path = {}, reason = {};
         bool from_template;
         int r;
 
@@ -146,6 +182,10 @@ int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, 
         if (r > 0) {
                 free(*ret_path);
                 *ret_path = text_take(&path, NULL);
+        } else {
+                explain_file(argument, true, &reason);
+                if (reason.size > 0)
+                        return error_set(err, -ENOENT, "%s", reason.chars);
         }
         return *ret_path ? files_read(*ret_path, *ret_name, t, err) : -ENOMEM;
 }
@@ -196,6 +236,41 @@ static int read_local(Client *c, Submission *s, Error *err) {
         return r < 0 ? error_prefix(err, r, "%s", path.chars) : 0;
 }
 
+/* Append the reason why an argument has no unit file, if it is known, and the next step. */
+static void explain_argument(const Client *c, const Submission *s, Text *t) {
+        const char *slash = strrchr(s->given, '/');
+
+        if (s->exists && c->options.replace)
+                text_printf(t, "there is no file %s; --replace needs the new file of the unit", s->argument);
+        else if (strpbrk(slash ? slash : s->given, "*?["))
+                text_printf(
+                        t,
+                        c->verb->groups & FLAGS_PATTERNS ?
+                                "%s: no started or loaded unit matches (fleetctl list-unit-files '%s')" :
+                                "%s: no file matches, and patterns of units are for other verbs (fleetctl "
+                                "list-unit-files '%s')",
+                        s->given, s->given);
+        else
+                explain_file(s->given, s->name, t);
+}
+
+/* Print why an argument cannot be submitted: on a terminal the reason, if it is known; in a pipe also the
+ * text of fleet. */
+static int fail_argument(Client *c, const Submission *s, int r, const Error *err) {
+        _cleanup_text_ Text reason = {};
+
+        explain_argument(c, s, &reason);
+        if (reason.size == 0 && !s->name && client_is_interactive())
+                text_printf(&reason, "%s: %s", s->given, error_text(err, r));
+        if (reason.size == 0 || !client_is_interactive())
+                (void) client_fail_after(r, err, "Error creating units: ");
+        if (reason.size > 0)
+                client_note("%s", reason.chars);
+        else if (r == -ENOENT)
+                client_suggest_unit(c, s->name);
+        return EXIT_FAILED;
+}
+
 /* Read all files before the first unit is submitted: an error in one file must leave the cluster unchanged.
  */
 static int read_all(Client *c, char **args, size_t n, Submissions *all) {
@@ -209,9 +284,10 @@ static int read_all(Client *c, char **args, size_t n, Submissions *all) {
                 Error err = {};
                 int r;
 
+                s->given = args[i];
                 r = parse_argument(args[i], &s->argument, &s->name, &err);
                 if (r < 0)
-                        return client_fail_after(r, &err, "Error creating units: ");
+                        return fail_argument(c, s, r, &err);
                 r = read_local(c, s, &err);
                 if (r < 0) {
                         (void) client_fail(r, &err);
@@ -318,6 +394,7 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
                 r = submission_check_existing(c, s, &stored, replaceable, err);
                 if (r <= 0)
                         return r;
+                s->launched = stored.desired_state == TARGET_LAUNCHED;
         } else if (unit_name_is_instance(s->name) && (!s->unit || s->from_template)) {
                 r = template_text(c, s, &s->text, err);
                 if (r < 0)
@@ -368,6 +445,19 @@ static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, E
         return r;
 }
 
+/* Print that the replacement of several units interrupts all of them at the same time. */
+static void print_replaced(const Submissions *all) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < all->n; i++)
+                n += all->items[i].due && all->items[i].launched;
+        if (n > 1)
+                client_note("%zu started units are replaced, and stop at the same time; to replace units one "
+                            "by one, "
+                            "run fleetctl start --replace for each",
+                            n);
+}
+
 int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names, Error *err) {
         _cleanup_(submissions_done) Submissions all = {};
         _cleanup_names_ Names submitted = {};
@@ -383,12 +473,9 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                 if (ret_names && names_add(ret_names, s->name, strlen(s->name)) < 0)
                         return -ENOMEM;
                 r = prepare_one(c, s, replaceable, err);
-                if (r < 0) {
-                        (void) client_fail_after(r, err, "Error creating units: ");
-                        if (r == -ENOENT)
-                                client_suggest_unit(c, s->name);
-                        return EXIT_FAILED;
-                }
+                if (r < 0)
+                        return r == -ENOENT ? fail_argument(c, s, r, err) :
+                                              client_fail_after(r, err, "Error creating units: ");
         }
         r = submit_all(c, &all, &submitted, err);
         if (is_about_the_file(r, err)) {
@@ -401,6 +488,7 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
         }
         if (r < 0)
                 return client_fail_after(r, err, "Error creating units: ");
+        print_replaced(&all);
 
         r = wait_for(c,
                      &(WaitRequest) { .goal = WAIT_STATE,

@@ -6,6 +6,7 @@
 #include "client/client.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
+#include "client/topics.h"
 
 enum {
         READ_MS = 3000,
@@ -22,11 +23,11 @@ static int verb_version(Client *c, char **args, size_t n, Error *err);
 
 /* fleetctl(1) documents the same names. */
 static const Verb verbs[] = {
-        { "cat", FLAGS_SOURCE, "UNIT", "Output the contents of a submitted unit",
+        { "cat", FLAGS_SOURCE | FLAGS_JSON, "UNIT", "Output the contents of a submitted unit",
           "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"
           "text, followed by its drop-ins.\n",
           verb_cat },
-        { "cluster", FLAGS_YES, "[level [N] | stop-waiting]",
+        { "cluster", FLAGS_YES | FLAGS_JSON, "[level [N] | stop-waiting]",
           "Show the replicas and their leader; change the feature level",
           "Without arguments: the replicas, the leader and the feature level as this host sees them.\n"
           "level prints the feature level, or raises it without the delay of one day.\n"
@@ -38,10 +39,11 @@ static const Verb verbs[] = {
           "Returns when no machine reports them.\n",
           verb_destroy },
         { "diff", 0, "FILE...", "Show the differences between local unit files and the cluster",
-          "Exit status 0 if no file differs, 1 if one differs, 2 if a file does not exist, 4 if a unit does\n"
-          "not exist in the cluster.\n",
+          "Files are named as for start. Exit status 0 if no file differs, 1 if one differs or does not "
+          "exist, 4\n"
+          "if a unit does not exist in the cluster.\n",
           verb_diff },
-        { "directory", FLAGS_REMOTE, "[confirm [UNIT...] | take-over UNIT...]",
+        { "directory", FLAGS_REMOTE | FLAGS_JSON, "[confirm [UNIT...] | take-over UNIT...]",
           "Show and resolve problems of unit directories",
           "Without arguments: rejected files, conflicting names, and units whose files have disappeared.\n"
           "confirm removes held units, whose files have disappeared: the named units, or all of a host.\n"
@@ -52,14 +54,20 @@ static const Verb verbs[] = {
           "Opens the submitted text in $SYSTEMD_EDITOR, $EDITOR or $VISUAL. A valid text replaces the unit,\n"
           "also while it runs.\n",
           verb_edit },
-        { "events", FLAGS_EVENTS, "[UNIT...]", "Show the decisions of the cluster and their results",
+        { "events", FLAGS_EVENTS | FLAGS_JSON, "[UNIT...]",
+          "Show the decisions of the cluster and their results",
           "Assignments with their reasons, states of units, presence of machines, and changes by users: the\n"
           "last 1000 changes, and with --follow all new ones. Of all units, or of the named ones.\n\n"
           "fleetctl events --follow --since=-10min web@1.service\n",
           verb_events },
         { "fd-forward", 0, "SOCKET", "Copy standard input and output to and from a socket",
           "The fleetctl of fleet runs this verb at the remote end of its tunnels.\n", verb_fd_forward },
-        { "help", FLAGS_HELP, "[VERB]", "Help about any command", NULL, verb_help },
+        { "help", FLAGS_HELP, "[VERB|TOPIC]", "Help about any command",
+          "Explains a verb, or prints the section of fleet(7) about a task. Without arguments: all verbs "
+          "and\n"
+          "topics.\n\n"
+          "fleetctl help maintain\n",
+          verb_help },
         { "import", FLAGS_IMPORT | FLAGS_YES, "--etcd=URL",
           "Import the units of a fleet cluster from its etcd",
           "Reads and checks all units, shows the changes, and asks for confirmation. Existing units stay\n"
@@ -74,17 +82,18 @@ static const Verb verbs[] = {
           "Prints the state of each unit. Exit status 0 if one has failed, 1 if none has, 4 if none "
           "exists.\n",
           verb_is },
-        { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE, "UNIT",
-          "Print the journal of a unit in the cluster to stdout",
-          "From all machines on which it ran. Formats short, short-unix and json are sorted by time, others\n"
-          "are printed machine by machine.\n\n"
+        { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE | FLAGS_PATTERNS_ALL, "UNIT [UNIT...]",
+          "Print the journal of units in the cluster to stdout",
+          "From all machines on which they ran. Formats short, short-unix and json are sorted by time, "
+          "others\n"
+          "are printed unit by unit, machine by machine.\n\n"
           "Read the last 10 lines, and follow:\n"
           "fleetctl journal -f foo.service\n",
           verb_journal },
         { "kill", FLAGS_KILL | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Send a signal to the processes of units", "Runs systemctl kill on their machines.\n",
           verb_remote },
-        { "kv", FLAGS_KV, "VERB ...", "Read, write and watch the keys of the cluster",
+        { "kv", FLAGS_KV | FLAGS_JSON, "VERB ...", "Read, write and watch the keys of the cluster",
           "The keys of /v2/keys, which every host serves. Exit status 4: the key does not exist, or a\n"
           "comparison failed.\n\n"
           "fleetctl kv set /config/color green --ttl=60\n"
@@ -93,17 +102,17 @@ static const Verb verbs[] = {
         { "list-dependencies", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the dependencies of units on their machines",
           "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", verb_remote },
-        { "list-machines", FLAGS_LIST, "", "Enumerate the current hosts in the cluster",
+        { "list-machines", FLAGS_LIST | FLAGS_JSON, "", "Enumerate the current hosts in the cluster",
           "Fields: machine, ip, metadata, hostname, presence, problem, role, units, version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n",
           verb_list },
-        { "list-unit-files", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "[UNIT...]",
+        { "list-unit-files", FLAGS_LIST | FLAGS_JSON | FLAGS_STATE | FLAGS_MACHINE, "[UNIT...]",
           "List the units that exist in the cluster.",
           "Also units without a machine.\n"
           "Fields: unit, hash, dstate, state, target, global, desc, reason, owner, problem.\n",
           verb_list },
-        { "list-units", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "[UNIT...]",
+        { "list-units", FLAGS_LIST | FLAGS_JSON | FLAGS_STATE | FLAGS_MACHINE, "[UNIT...]",
           "List the current state of units in the cluster",
           "Only units with a machine.\n"
           "Fields: unit, machine, load, active, sub, hash.\n\n"
@@ -113,7 +122,15 @@ static const Verb verbs[] = {
         { "load", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
           "Schedule one or more units in the cluster, first submitting them if necessary.",
           "The units get a machine and are loaded into its systemd, but not started.\n" WAITING, verb_raise },
-        { "plan", 0, "FILE...", "Show where the units of files would run",
+        { "log", FLAGS_LOG, "[FIELD=VALUE...]",
+          "Print the journals of fleetd of all machines, merged by time",
+          "Fields select entries, as in journalctl. UNIT=, MACHINE=, INDEX= and TERM= are fields of fleetd.\n"
+          "Exit status 1 if a machine did not answer. Machines that have been gone for an hour are not "
+          "asked.\n\n"
+          "fleetctl log --since=yesterday -p warning\n"
+          "fleetctl log -f UNIT=web@1.service\n",
+          verb_log },
+        { "plan", FLAGS_JSON, "FILE...", "Show where the units of files would run",
           "Changes nothing. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
           verb_plan },
         { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
@@ -145,7 +162,7 @@ static const Verb verbs[] = {
           "Start a single unit, and three of one template:\n"
           "fleetctl start foo.service web@{1..3}.service\n",
           verb_raise },
-        { "status", FLAGS_LINES | FLAGS_REMOTE | FLAGS_PATTERNS, "[UNIT...]",
+        { "status", FLAGS_LINES | FLAGS_JSON | FLAGS_REMOTE | FLAGS_PATTERNS, "[UNIT...]",
           "Output the status of one or more units in the cluster",
           "Without a unit: the whole cluster on one screen; exit status 1 if there are problems.\n"
           "With units: runs systemctl status on their machines, and exits with its status. A global unit is\n"
@@ -168,7 +185,7 @@ static const Verb verbs[] = {
         { "verify", 0, "FILE...", "Check unit files",
           "Sends nothing. Exit status 1 if a file would be rejected.\n", verb_verify },
         { "version", 0, "", "Print the version and exit", NULL, verb_version },
-        { "why", FLAGS_PATTERNS_ALL, "UNIT...", "Explain the placement of units",
+        { "why", FLAGS_PATTERNS_ALL | FLAGS_JSON, "UNIT...", "Explain the placement of units",
           "Lists each machine with the rule that excludes it. Exit status 4 if a unit does not exist.\n",
           verb_why },
         {},
@@ -212,17 +229,21 @@ static void print_root_help(void) {
                "\tfleetctl journal -f hello.service   follow the log of the unit\n"
                "\tfleetctl why hello.service          explain the placement of the unit\n"
                "\tfleetctl events --follow            follow the events of the cluster\n"
-               "\nOPTIONS:\n");
-        options_print(FLAGS_GLOBAL, stdout);
+               "\nTOPICS:\n");
+        for (const Topic *t = topics; t->name; t++)
+                printf("\thelp %-13s%s\n", t->name, t->title);
+        puts("\nOPTIONS:");
+        options_print(FLAGS_GLOBAL, NULL, stdout);
         printf("\nEach option has an environment variable: FLEETCTL_ENDPOINT, FLEETCTL_REQUEST_TIMEOUT, "
                "...\n");
 }
 
-static void print_verb_help(const Verb *v) {
+/* 'of' is "kv " for a verb of kv, else "". */
+static void print_verb_help(const Verb *v, const char *of) {
         const unsigned groups = v->groups & ~FLAGS_NO_FLAG;
 
-        printf("NAME:\n\t%s - %s\n\nUSAGE:\n\tfleetctl %s%s%s%s\n\n", v->name, v->summary, v->name,
-               groups ? " [OPTIONS]" : "", *v->arguments ? " " : "", v->arguments);
+        printf("NAME:\n\t%s%s - %s\n\nUSAGE:\n\tfleetctl %s%s%s%s%s\n\n", of, v->name, v->summary, of,
+               v->name, groups ? " [OPTIONS]" : "", *v->arguments ? " " : "", v->arguments);
         if (v->run == verb_kv) {
                 puts("COMMANDS:");
                 for (const Verb *kv = kv_verbs; kv->name; kv++)
@@ -240,32 +261,81 @@ static void print_verb_help(const Verb *v) {
         }
         if (groups) {
                 puts("OPTIONS:");
-                options_print(groups, stdout);
+                options_print(groups, *of ? v->name : NULL, stdout);
                 putchar('\n');
         }
         puts("GLOBAL OPTIONS:");
-        options_print(FLAGS_GLOBAL, stdout);
+        options_print(FLAGS_GLOBAL, NULL, stdout);
+}
+
+/* Print the help of a verb, or of the verb of kv that the next argument names. */
+static int help_with(const Verb *v, char **args, size_t n) {
+        const Verb *of_kv = v->run == verb_kv && n > 0 ? verb_find(kv_verbs, args[0]) : NULL;
+
+        print_verb_help(of_kv ? of_kv : v, of_kv ? "kv " : "");
+        return EXIT_DONE;
+}
+
+/* Print the next step for a verb that this version does not have. */
+static bool note_foreign_verb(const char *name) {
+        const Topic *topic = topic_of_foreign_verb(name);
+
+        if (topic)
+                client_note("no verb %s in this version; see: fleetctl help %s", name, topic->name);
+        return topic;
+}
+
+/* Complete the help of fleet for an unknown topic: scripts know its line and its exit status. */
+static int fail_topic(const char *name) {
+        const char *nearest = verb_nearest(verbs, name) ?: topic_nearest(name);
+
+        if (!client_is_interactive()) {
+                fprintf(stderr, "Unknown help topic [`%s`].\n", name);
+                print_root_help();
+                return EXIT_DONE;
+        }
+        if (nearest)
+                client_note("no verb or topic %s; did you mean %s? (fleetctl help)", name, nearest);
+        else
+                client_note("no verb or topic %s (fleetctl help)", name);
+        return EXIT_USAGE;
 }
 
 static int verb_help(Client *c, char **args, size_t n, Error *err) {
+        const Topic *topic;
         const Verb *v;
 
-        if (c->options.verbs) {
-                for (v = verbs; v->name; v++)
+        if (c->options.verbs || c->options.topics) {
+                for (v = verbs; c->options.verbs && v->name; v++)
                         puts(v->name);
-                for (v = kv_verbs; v->name; v++)
+                for (v = kv_verbs; c->options.verbs && v->name; v++)
                         printf("kv %s\n", v->name);
+                for (topic = topics; c->options.topics && topic->name; topic++)
+                        puts(topic->name);
                 return EXIT_DONE;
         }
-        v = n > 0 ? verb_find(verbs, args[0]) : NULL;
-        if (v) {
-                print_verb_help(v);
+        if (n == 0) {
+                print_root_help();
                 return EXIT_DONE;
         }
-        if (n > 0)
-                fprintf(stderr, "Unknown help topic [`%s`].\n", args[0]);
-        print_root_help();
-        return EXIT_DONE;
+        v = verb_find(verbs, args[0]);
+        topic = topic_find(args[0]);
+        if (v && !(topic && streq(topic->name, args[0]) && !streq(v->name, args[0]))) {
+                (void) help_with(v, args + 1, n - 1);
+                topic = topic_find(v->name);
+                if (!topic || !streq(topic->name, v->name))
+                        return EXIT_DONE;
+                putchar('\n');
+        }
+        if (topic) {
+                topic_print(topic);
+                return EXIT_DONE;
+        }
+        if (note_foreign_verb(args[0])) {
+                topic_print(topic_of_foreign_verb(args[0]));
+                return EXIT_DONE;
+        }
+        return fail_topic(args[0]);
 }
 
 static int verb_version(Client *c, char **args, size_t n, Error *err) {
@@ -281,6 +351,9 @@ static int fail_verb(const char *name) {
         if (client_is_interactive()) {
                 const char *nearest = verb_nearest(verbs, name);
 
+                if (note_foreign_verb(name))
+                        return EXIT_USAGE;
+
                 text_append_printable(&safe, name);
                 fprintf(stderr, "fleetctl: there is no verb %s", safe.chars ?: "");
                 if (nearest)
@@ -289,6 +362,7 @@ static int fail_verb(const char *name) {
                 return EXIT_USAGE;
         }
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl\"\n", name);
+        (void) note_foreign_verb(name);
         for (const Verb *v = verbs; v->name; v++) {
                 if (text_distance(v->name, name) > 2 && !starts_with(v->name, name))
                         continue;
@@ -324,10 +398,10 @@ static int fail_flag(const Verb *v, const Error *err) {
         }
         fprintf(stderr, "Error: %s\n\n", err->message);
         if (v)
-                print_verb_help(v);
+                print_verb_help(v, "");
         else
                 print_root_help();
-        (void) fflush(stdout);
+        (void) output_flush();
         fprintf(stderr, "cannot execute cmdFleet: %s\n", err->message);
         return EXIT_USAGE;
 }
@@ -375,10 +449,8 @@ static int run(Client *c, char **args, size_t n, Error *err) {
         bool files = streq(v->arguments, "FILE...");
         int r;
 
-        if (c->options.help) {
-                print_verb_help(v);
-                return EXIT_DONE;
-        }
+        if (c->options.help)
+                return help_with(v, args, n);
         if (c->options.sign) { /* rejected with the message of fleet */
                 fputs("WARNING: The signed/verified units feature is DEPRECATED and cannot be used.\n",
                       stderr);

@@ -1,6 +1,7 @@
 /* verify, plan, why: errors in unit files, the placement of their units, and the reason of a placement. None
  * of them changes the cluster. */
 #include "client/files.h"
+#include "client/state_text.h"
 
 /* -- verify -- */
 
@@ -120,6 +121,41 @@ int verb_plan(Client *c, char **args, size_t n, Error *err) {
 
 /* -- why -- */
 
+/* Return the state of the unit that the machine reports. 'active' is NULL without one, and of older daemons.
+ */
+static ApiState reported_state(const JsonValue *root, const JsonValue *m) {
+        ApiState s = { .name = member_text(root, "name"), .finished = member_bool(m, "finished") };
+
+        s.since_ms = member_number(m, "since");
+        (void) json_read_string(m, "systemdActiveState", &s.active, NULL);
+        (void) json_read_string(m, "systemdSubState", &s.sub, NULL);
+        (void) json_read_string(m, "systemdLoadState", &s.load, NULL);
+        (void) json_read_string(m, "job", &s.job, NULL);
+        (void) json_read_string(m, "stateReason", &s.reason, NULL);
+        return s;
+}
+
+/* Print the state of the unit where it is assigned, and where it is in trouble; with the next step. */
+static void print_states(const JsonValue *root) {
+        const JsonValue *machines = json_value_member(root, "machines");
+        bool global = member_bool(root, "global");
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+                const ApiState s = reported_state(root, m);
+                const char *verb = state_next_verb(&s);
+                bool here = streq(member_text(m, "id"), member_text(root, "machineID"));
+                _cleanup_text_ Text t = {};
+
+                if (!s.active || (!verb && (global || !here)))
+                        continue;
+                append_state(&t, &s, member_name(m, "hostname"));
+                if (verb)
+                        text_printf(&t, "   fleetctl %s %s", verb, s.name);
+                puts(t.chars ?: "");
+        }
+}
+
 /* Print where the unit is, or its target state. */
 static void print_place(const JsonValue *root) {
         const char *name = member_text(root, "name"), *where = member_text(root, "machineID"),
@@ -143,6 +179,26 @@ static void print_place(const JsonValue *root) {
                 printf("%s has target state %s and no machine.\n", name, target);
 }
 
+/* Return what the unit does on a machine. */
+static const char *assignment_words(const JsonValue *m) {
+        static const struct {
+                AssignmentKind kind;
+                const char *words;
+        } rows[] = {
+                { ASSIGNMENT_LOAD, "; assigned to be loaded here" },
+                { ASSIGNMENT_RUN, "; assigned to run here" },
+                { ASSIGNMENT_STOP, "; assigned to stop here" },
+        };
+        AssignmentKind kind = assignment_kind_from_string(member_text(m, "order"));
+
+        if (member_bool(m, "finished"))
+                return "; it has ended here successfully";
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (rows[i].kind == kind)
+                        return rows[i].words;
+        return member_bool(m, "chosen") ? "; it would be chosen next" : "";
+}
+
 /* Print why a machine is chosen or excluded. A fitting machine has its load, the tie-breaker, instead of the
  * reason that print_place() has printed. */
 static void print_machine(const JsonValue *root, const JsonValue *m, size_t width) {
@@ -158,13 +214,7 @@ static void print_machine(const JsonValue *root, const JsonValue *m, size_t widt
 
                 printf(", it has %llu unit%s", n, n == 1 ? "" : "s");
         }
-        if (*assignment)
-                printf(" (assigned: %s)", assignment);
-        else if (member_bool(m, "chosen"))
-                fputs(" (next choice)", stdout);
-        if (member_bool(m, "finished"))
-                fputs(" (finished there)", stdout);
-        putchar('\n');
+        printf("%s\n", assignment_words(m));
 }
 
 /* Return whether the machine has been lost for so long that it gets no line of its own, unless it has the
@@ -196,6 +246,7 @@ static void print_why(const JsonValue *root) {
         for (size_t i = 0; i < n; i++)
                 if (!is_long_lost(json_value_item(machines, i)))
                         width = MAX(width, strlen(member_name(json_value_item(machines, i), "hostname")));
+        print_states(root);
         print_place(root);
         for (size_t i = 0; i < n; i++)
                 if (!is_long_lost(json_value_item(machines, i)))

@@ -1,11 +1,13 @@
-/* journal: the log of a unit from all machines, merged by time.
+/* journal: the logs of units from all machines, merged by time.
  *
- * The journal of one machine is printed as it arrives. Several journals are requested in a format with a time
- * (short-unix, or json), and their lines are sorted. Other formats have no time: they are printed machine by
- * machine. */
+ * The journal of one unit on one machine is printed as it arrives. Several journals are requested in a format
+ * with a time (short-unix, or json), and their lines are sorted. Other formats have no time: they are printed
+ * unit by unit, machine by machine. */
 #include <time.h>
 
 #include "base/parse.h"
+#include "client/files.h"
+#include "client/times.h"
 #include "client/unit_status.h"
 
 enum { TURN_MS = 100, LINES_HELD_MAX = 1000000 };
@@ -21,6 +23,7 @@ typedef struct Entry {
 
 typedef struct Source {
         struct Merge *merge;
+        const char *machine; /* its name; borrowed */
         Stream *stream;
         Text partial; /* the beginning of a line */
         int status;   /* -1: the answer has not ended */
@@ -32,7 +35,8 @@ typedef struct Merge {
         size_t n_sources;
         Entry *entries;
         size_t n, capacity, number;
-        bool any; /* some entry was printed */
+        bool any;    /* some entry was printed */
+        bool failed; /* some journal was not read to its end */
 } Merge;
 
 static Format format_of(const char *output) {
@@ -157,7 +161,7 @@ static void entries_print(Merge *m, uint64_t lines) {
                 free(m->entries[i].text);
         }
         m->n = 0;
-        (void) fflush(stdout);
+        (void) output_flush();
 }
 
 static void merge_done(Merge *m) {
@@ -171,26 +175,51 @@ static void merge_done(Merge *m) {
         free(m->sources);
 }
 
-static void journal_path(Client *c, const char *name, const char *machine, const char *output, Text *t) {
+/* What to read: these units, on these machines. */
+typedef struct Journals {
+        const Names *units;
+        const ApiMachine *machines; /* borrowed */
+        size_t n_machines;
+        char since[24], until[24]; /* "@SECONDS": the time zone is that of this host; "": no limit */
+} Journals;
+
+static int journals_limit(const Client *c, Journals *j) {
+        const struct {
+                const char *flag, *value;
+                char *to;
+        } limits[] = { { "--since", c->options.since, j->since }, { "--until", c->options.until, j->until } };
+
+        for (size_t i = 0; i < ELEMENTS(limits); i++) {
+                uint64_t ms;
+                int r = times_of_flag(limits[i].flag, limits[i].value, &ms);
+
+                if (r != EXIT_DONE)
+                        return r;
+                if (limits[i].value)
+                        snprintf(limits[i].to, sizeof(j->since), "@%llu", (unsigned long long) ms / 1000);
+        }
+        return EXIT_DONE;
+}
+
+static void journal_path(Client *c, const Journals *j, const char *name, const char *machine,
+                         const char *output, Text *t) {
         unit_status_path(t, "journal", name, machine);
         text_printf(t, "&lines=%llu&follow=%s", (unsigned long long) c->options.lines,
                     c->options.follow ? "true" : "false");
         unit_status_add(t, "output", output);
-        unit_status_add(t, "since", c->options.since);
-        unit_status_add(t, "until", c->options.until);
+        unit_status_add(t, "since", j->since);
+        unit_status_add(t, "until", j->until);
 }
 
-static int merge_open(Client *c, Merge *m, const char *name, const Listing *machines, Error *err) {
-        m->sources = NEW0(Source, machines->n + 1);
-        if (!m->sources)
-                return -ENOMEM;
-        for (size_t i = 0; i < machines->n; i++) {
+static int merge_open(Client *c, Merge *m, const Journals *j, const char *name, Error *err) {
+        for (size_t i = 0; i < j->n_machines; i++) {
+                const ApiMachine *machine = &j->machines[i];
                 _cleanup_text_ Text path = {};
                 Source *s = &m->sources[m->n_sources++];
                 int r;
 
-                *s = (Source) { .merge = m, .status = -1 };
-                journal_path(c, name, machines->machines[i].id,
+                *s = (Source) { .merge = m, .status = -1, .machine = machine->hostname ?: machine->id };
+                journal_path(c, j, name, machine->id,
                              m->format == FORMAT_SHORT ? "short-unix" : c->options.journal_output, &path);
                 r = stream_new(c->connection, "GET", client_path(&path), on_answer, s, &s->stream, err);
                 if (r < 0)
@@ -199,9 +228,9 @@ static int merge_open(Client *c, Merge *m, const char *name, const Listing *mach
         return 0;
 }
 
-/* Read the available lines of each machine; without any, wait for TURN_MS. Print an error for a machine that
+/* Read the available lines of each source; without any, wait for TURN_MS. Print an error for a machine that
  * fails, and skip it. Return the number of open journals, or an error. */
-static int merge_turn(Merge *m, const Listing *machines, Error *err) {
+static int merge_turn(Merge *m, Error *err) {
         size_t n_open = 0;
         bool any = false;
 
@@ -225,8 +254,8 @@ static int merge_turn(Merge *m, const Listing *machines, Error *err) {
                 }
                 if (r != -ENODATA || s->status < 0) {
                         entries_print(m, UINT64_MAX);
-                        client_note("Failed to read the journal of %s: %s",
-                                    machines->machines[i].hostname ?: machines->machines[i].id,
+                        m->failed = true;
+                        client_note("Failed to read the journal of %s: %s", s->machine,
                                     r == -ENODATA ? "connection lost before the end" : error_text(&lost, r));
                 }
                 s->stream = stream_free(s->stream);
@@ -234,76 +263,130 @@ static int merge_turn(Merge *m, const Listing *machines, Error *err) {
         return (int) n_open;
 }
 
-static int journal_merged(Client *c, const char *name, const Listing *machines, Format format, bool *ret_any,
-                          Error *err) {
-        _cleanup_(merge_done) Merge m = { .format = format };
-        int r;
+/* Read the open journals to their ends; with --follow print their lines. */
+static int merge_read(const Client *c, Merge *m, Error *err) {
+        int r = 0;
 
-        r = merge_open(c, &m, name, machines, err);
-        while (r >= 0 && !output_has_failed() && (r = merge_turn(&m, machines, err)) > 0)
-                if (c->options.follow && m.any)
-                        entries_print(&m, UINT64_MAX);
-                else if (c->options.follow && m.n > 0) {
+        while (!output_has_failed() && (r = merge_turn(m, err)) > 0)
+                if (c->options.follow && m->any)
+                        entries_print(m, UINT64_MAX);
+                else if (c->options.follow && m->n > 0) {
                         /* All machines send past entries at once: sort them together once. */
-                        r = merge_turn(&m, machines, err);
-                        entries_print(&m, c->options.lines);
+                        r = merge_turn(m, err);
+                        entries_print(m, c->options.lines);
                 }
+        return r;
+}
+
+/* Without --follow, the units are read one after the other: a host serves a limited number of journals. */
+static int journals_merge(Client *c, const Journals *j, Format format, bool *ret_any, Error *err) {
+        _cleanup_(merge_done) Merge m = { .format = format };
+        int r = 0;
+
+        m.sources = NEW0(Source, j->units->n * j->n_machines + 1);
+        if (!m.sources)
+                return -ENOMEM;
+        for (size_t i = 0; i < j->units->n; i++) {
+                r = merge_open(c, &m, j, j->units->items[i], err);
+                if (r >= 0 && !c->options.follow)
+                        r = merge_read(c, &m, err);
+                if (r < 0)
+                        return r;
+        }
+        if (c->options.follow)
+                r = merge_read(c, &m, err);
         if (r < 0)
                 return r;
         entries_print(&m, c->options.follow ? UINT64_MAX : c->options.lines);
-        *ret_any = m.any;
+        *ret_any = m.any || m.failed;
         return EXIT_DONE;
 }
 
-static int journal_of(Client *c, const char *name, const char *machine, Error *err) {
-        _cleanup_text_ Text path = {};
+/* Print the journals one after the other, each as it arrives. */
+static int journals_print(Client *c, const Journals *j, bool *ret_any, Error *err) {
+        int status = EXIT_DONE;
 
-        journal_path(c, name, machine, c->options.journal_output, &path);
-        return unit_status_print(c, "GET", &path, name, err);
-}
+        for (size_t i = 0; i < j->units->n * j->n_machines && status == EXIT_DONE; i++) {
+                const char *name = j->units->items[i / j->n_machines];
+                _cleanup_text_ Text path = {};
 
-/* Print the journals of all machines: the unit may have run on any of them. */
-static int journal_everywhere(Client *c, const char *name, const ApiUnit *unit, Error *err) {
-        _cleanup_listing_ Listing machines = {};
-        Format format = format_of(c->options.journal_output);
-        int r, status = EXIT_DONE;
-        bool any = false;
-
-        r = client_machines(c, &machines, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Error retrieving list of active machines from fleet API: ");
-        if (format != FORMAT_OTHER && machines.n > 1) {
-                status = journal_merged(c, name, &machines, format, &any, err);
-                if (status == EXIT_DONE && !any && !unit->global && unit->current_state <= TARGET_INACTIVE) {
-                        fprintf(stderr, "Unit %s does not appear to be running.\n", name);
-                        return EXIT_FAILED;
-                }
-                return status;
+                journal_path(c, j, name, j->machines[i % j->n_machines].id, c->options.journal_output, &path);
+                status = unit_status_print(c, "GET", &path, name, ret_any, err);
         }
-        for (size_t i = 0; i < machines.n && status == EXIT_DONE; i++)
-                status = journal_of(c, name, machines.machines[i].id, err);
         return status;
 }
 
+/* Report that no entry was found: one unit that is not on a machine, with the text of fleet. */
+static int journals_report_none(const Client *c, const Journals *j, const ApiUnit *last) {
+        const char *name = j->units->items[0];
+        _cleanup_text_ Text t = {};
+
+        if (j->units->n == 1 && !c->options.machine && !last->global &&
+            last->current_state <= TARGET_INACTIVE) {
+                fprintf(stderr, "Unit %s does not appear to be running.\n", name);
+                return EXIT_FAILED;
+        }
+        if (j->units->n == 1)
+                text_append(&t, name);
+        else
+                text_printf(&t, "%zu units", j->units->n);
+        text_printf(&t, ": no journal entries%s on ",
+                    c->options.since || c->options.until ? " of this time" : "");
+        for (size_t i = 0; i < j->n_machines; i++)
+                text_printf(&t, "%s%s", i > 0 ? ", " : "", j->machines[i].hostname ?: j->machines[i].id);
+        if (t.error < 0)
+                return t.error;
+        client_note("%s%s", t.chars, j->n_machines > 0 ? "" : "any machine");
+        return EXIT_DONE;
+}
+
 int verb_journal(Client *c, char **args, size_t n, Error *err) {
+        Format format = format_of(c->options.journal_output);
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_free_ char *name = NULL, *machine = NULL;
+        _cleanup_listing_ Listing machines = {};
+        _cleanup_free_ char *machine = NULL;
+        _cleanup_names_ Names names = {};
+        Journals j = { .units = &names };
+        ApiMachine one;
+        bool any = false;
         int r;
 
-        if (n != 1) {
+        if (n == 0) {
                 fputs("One unit file must be provided.\n", stderr);
                 return EXIT_FAILED;
         }
-        name = unit_name_from_argument(args[0]);
-        r = name ? client_unit(c, name, &unit, err) : -ENOMEM;
-        if (r < 0)
-                return client_fail_after(r, err, "Error retrieving unit %s: ", name);
-        if (r == 0) {
-                client_note_absent(c, name);
-                return EXIT_FAILED;
-        }
-        r = unit_status_machine(c, &machine, err);
+        r = journals_limit(c, &j);
         if (r != EXIT_DONE)
                 return r;
-        return machine ? journal_of(c, name, machine, err) : journal_everywhere(c, name, &unit, err);
+        if (files_names(args, n, &names) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                api_unit_done(&unit);
+                unit = API_UNIT_EMPTY;
+                r = client_unit(c, names.items[i], &unit, err);
+                if (r < 0)
+                        return client_fail_after(r, err, "Error retrieving unit %s: ", names.items[i]);
+                if (r == 0) {
+                        client_note_absent(c, names.items[i]);
+                        return EXIT_FAILED;
+                }
+        }
+        r = unit_status_machine(c, &machine, err);
+        if (r == EXIT_DONE && !machine) {
+                r = client_machines(c, &machines, err);
+                if (r < 0)
+                        return client_fail_after(r, err,
+                                                 "Error retrieving list of active machines from fleet API: ");
+        }
+        if (r != EXIT_DONE)
+                return r;
+        one = (ApiMachine) { .id = machine, .hostname = c->options.machine };
+        j.machines = machine ? &one : machines.machines;
+        j.n_machines = machine ? 1 : machines.n;
+
+        if (format == FORMAT_OTHER || j.n_machines * n == 1)
+                r = journals_print(c, &j, &any, err);
+        else
+                r = journals_merge(c, &j, format, &any, err);
+        return r != EXIT_DONE || any || output_has_failed() ? r : journals_report_none(c, &j, &unit);
 }

@@ -28,6 +28,10 @@ void kv_request_done(KvRequest *q) {
         json_value_free(q->root);
 }
 
+bool kv_is_rejected(long status) {
+        return status >= 400 && status < 500;
+}
+
 typedef struct EtcdError {
         uint64_t code, index;
         const char *message, *cause; /* borrowed */
@@ -64,7 +68,7 @@ static int fail_answer(const Reply *reply) {
         text_append_printable(&t, e.cause); /* a key, written by any client */
         fprintf(stderr, "Error:  %llu: %s) [%llu]\n", (unsigned long long) e.code, t.chars ?: "",
                 (unsigned long long) e.index);
-        return EXIT_KV;
+        return kv_is_rejected(reply->status) ? EXIT_KV : EXIT_FAILED;
 }
 
 static bool is_success(const Reply *reply) {
@@ -75,6 +79,7 @@ static int kv_connect(Client *c, KvRequest *q, Reply *ret, Error *err) {
         q->root = json_value_free(q->root);
         q->node = NULL;
         q->code = 0;
+        q->rejected = false;
         return connection_request(c->connection, q->method, client_path(&q->path), CONTENT_FORM, &q->form,
                                   ret, err);
 }
@@ -118,6 +123,7 @@ int kv_send(Client *c, KvRequest *q, Error *err) {
         if (r < 0 || etcd_error_read(q->root, &e) < 0)
                 return reply_check(&reply, err);
         q->code = e.code;
+        q->rejected = kv_is_rejected(reply.status);
         return error_set(err, reply.status == 503 ? -EBUSY : -EREMOTEIO, "%llu: %s (%s)",
                          (unsigned long long) e.code, e.message, e.cause);
 }
@@ -392,7 +398,7 @@ static int on_change(void *userdata, const char *line, size_t size) {
                         putchar('/');
                 (void) output_line(member_text(node, "value"));
         }
-        return fflush(stdout) == EOF ? -errno : 0;
+        return output_flush();
 }
 
 /* Return whether the answer is error 401 of etcd: later changes are no longer in the event window. */
@@ -459,16 +465,19 @@ static int kv_exec_watch(Client *c, char **args, size_t n, Error *err) {
 }
 
 const Verb kv_verbs[] = {
-        { "get", FLAGS_KV, "KEY", "Print the value of a key", NULL, kv_get },
-        { "set", FLAGS_KV, "KEY [VALUE]", "Set a key; without a value, read stdin", NULL, kv_set },
-        { "mk", FLAGS_KV, "KEY [VALUE]", "Create a key or directory that does not exist", NULL, kv_mk },
-        { "ls", FLAGS_KV, "[KEY]", "List the keys in a directory", NULL, kv_ls },
-        { "rm", FLAGS_KV, "KEY", "Remove a key", NULL, kv_rm },
-        { "watch", FLAGS_KV, "KEY", "Wait for a change of a key and print it", NULL, kv_watch },
+        { "get", FLAGS_KV | FLAGS_JSON, "KEY", "Print the value of a key", NULL, kv_get },
+        { "set", FLAGS_KV | FLAGS_JSON, "KEY [VALUE]", "Set a key; without a value, read stdin", NULL,
+          kv_set },
+        { "mk", FLAGS_KV | FLAGS_JSON, "KEY [VALUE]", "Create a key or directory that does not exist", NULL,
+          kv_mk },
+        { "ls", FLAGS_KV | FLAGS_JSON, "[KEY]", "List the keys in a directory", NULL, kv_ls },
+        { "rm", FLAGS_KV | FLAGS_JSON, "KEY", "Remove a key", NULL, kv_rm },
+        { "watch", FLAGS_KV | FLAGS_JSON, "KEY", "Wait for a change of a key and print it", NULL, kv_watch },
         { "exec-watch", FLAGS_KV, "KEY -- CMD...", "Run a command for each change", NULL, kv_exec_watch },
         { "lock", FLAGS_KV, "NAME -- CMD...", "Run a command at most once at a time in the cluster", NULL,
           kv_lock },
-        { "txn", FLAGS_KV, "[FILE]", "Check and write many keys in one transaction", NULL, kv_txn },
+        { "txn", FLAGS_KV | FLAGS_JSON, "[FILE]", "Check and write many keys in one transaction", NULL,
+          kv_txn },
         { "export", FLAGS_KV, "[KEY [DIR]]", "Print all keys below a key as JSON, or write them to files",
           NULL, kv_export },
         { "import", FLAGS_KV, "KEY [FILE|DIR]", "Set keys from JSON, or from files", NULL, kv_import },

@@ -20,6 +20,7 @@ typedef struct KvRequest {
         const JsonValue *node; /* borrows from 'root'; NULL: printed */
         uint64_t index;        /* of the store */
         uint64_t code;         /* of etcd, for an error answer; 0: none */
+        bool rejected;         /* the error answer is about the request: kv_is_rejected() */
 } KvRequest;
 
 void kv_request_done(KvRequest *q);
@@ -34,6 +35,10 @@ void kv_add_number(Text *form, const char *name, uint64_t value);
 /* Send a request. An error answer is -EREMOTEIO (-EBUSY for status 503) with etcd's code in q->code and its
  * message in 'err'. Other errors: no answer. */
 int kv_send(Client *c, KvRequest *q, Error *err);
+
+/* Return whether the store rejected a request (EXIT_KV), from the status of its error answer. Others are
+ * about the daemon: it has no leader, or is busy. */
+bool kv_is_rejected(long status);
 
 /* Send a request for a verb, with the result of a verb. With --output=json print the answer. */
 int kv_run(Client *c, KvRequest *q, Error *err);

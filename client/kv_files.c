@@ -169,6 +169,7 @@ int kv_export(Client *c, char **args, size_t n, Error *err) {
         const char *key = n > 0 ? args[0] : "/";
         Exporting ex = { .dir_fd = -1 };
         _cleanup_text_ Text base = {};
+        bool missing;
         int r = 0;
 
         if (n > 2)
@@ -185,7 +186,8 @@ int kv_export(Client *c, char **args, size_t n, Error *err) {
         } else
                 text_append_char(&ex.json, '{');
         r = r ?: base.error ?: export_all(c, key, &ex);
-        if (r == 0 && !ex.any)
+        missing = r == 0 && !ex.any;
+        if (missing)
                 r = error_set(&ex.err, -EREMOTEIO, "100: Key not found (%s)", ex.base);
         if (r < 0)
                 client_fail_after(r, &ex.err, "Error:  ");
@@ -197,7 +199,7 @@ int kv_export(Client *c, char **args, size_t n, Error *err) {
                 close(ex.dir_fd);
         text_done(&ex.json);
         free(ex.empty);
-        if (r == -EREMOTEIO)
+        if (missing)
                 return EXIT_KV;
         return r < 0 || ex.is_file ? EXIT_FAILED : EXIT_DONE;
 }
@@ -208,6 +210,8 @@ typedef struct Importing {
         Client *client;
         const char *base;
         size_t n;
+        bool check;    /* check the members, and set nothing */
+        bool rejected; /* the last key, by the store */
         Error err;
 } Importing;
 
@@ -228,6 +232,7 @@ static int import_key(Importing *im, const char *path, size_t path_size, const v
         }
         kv_add_field(&request.form, "noValueOnSuccess", "true");
         r = kv_send(im->client, &request, &im->err);
+        im->rejected = request.rejected;
         if (r == -EREMOTEIO && !value && request.code == CODE_EXISTS)
                 return 0;
         im->n += r == 0;
@@ -257,7 +262,13 @@ static int put_member(void *userdata, const char *name, const JsonValue *v) {
         if (encoded && base64_decode(name + strlen(encoded_path), path_size - strlen(encoded_path), &path,
                                      &path_size) < 0)
                 return error_set(&im->err, -EINVAL, "%s: expected base64 after \"base64:\"", name);
-        return import_key(im, path ?: name, path_size, dir ? NULL : text ?: bytes, size);
+        if (!has_names(path ?: name, path_size))
+                return error_set(
+                        &im->err, -EINVAL,
+                        "%s: expected a path relative to %s: no slash first, and no part that is empty, "
+                        "\".\" or \"..\"",
+                        name, im->base);
+        return im->check ? 0 : import_key(im, path ?: name, path_size, dir ? NULL : text ?: bytes, size);
 }
 
 /* 'file' NULL: stdin. */
@@ -272,11 +283,16 @@ static int import_json(Importing *im, const char *file) {
         if (r < 0)
                 return error_set(&im->err, r, "Failed to read %s: %s", file ?: "stdin", strerror(-r));
         r = json_value_parse_large(text, size, &root, &im->err);
+        if (r >= 0 && json_value_type(root) != JSON_VALUE_OBJECT)
+                r = error_set(&im->err, -EINVAL,
+                              "expected one object of paths and values; kv export shows the form");
+        if (r >= 0) {
+                im->check = true;
+                r = json_value_each(root, put_member, im);
+                im->check = false;
+        }
         if (r < 0)
-                return r;
-        if (json_value_type(root) != JSON_VALUE_OBJECT)
-                return error_set(&im->err, -EINVAL,
-                                 "expected one object of paths and values; kv export shows the form");
+                return error_prefix(&im->err, r, "%s", file ?: "stdin");
         return json_value_each(root, put_member, im);
 }
 
@@ -345,7 +361,7 @@ int kv_import(Client *c, char **args, size_t n, Error *err) {
                 if (im.n > 0)
                         fprintf(stderr, "fleetctl: %zu keys were set before this error:\n", im.n);
                 client_fail_after(r, &im.err, "Error:  ");
-                return r == -EREMOTEIO || r == -EBUSY ? EXIT_KV : EXIT_FAILED;
+                return im.rejected ? EXIT_KV : EXIT_FAILED;
         }
         return EXIT_DONE;
 }

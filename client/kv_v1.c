@@ -142,7 +142,7 @@ static int fail_reply(const Reply *reply) {
         if (api_error_read(reply->body.chars ?: "", reply->body.size, &code, message, sizeof(message)) == 0 &&
             message[0]) {
                 fprintf(stderr, "Error:  %d: %s\n", code, text_keep_to_one_line(message));
-                return EXIT_KV;
+                return kv_is_rejected(reply->status) ? EXIT_KV : EXIT_FAILED;
         }
         r = reply_check(reply, &err);
         return client_fail_after(r < 0 ? r : -EBADMSG, &err, "Error:  ");
@@ -230,7 +230,7 @@ static int on_line(void *userdata, const char *line, size_t size) {
         if (json_value_member(root, "error")) {
                 (void) api_error_read(line, size, &code, message, sizeof(message));
                 fprintf(stderr, "Error:  %d: %s\n", code, message);
-                all->status = EXIT_KV;
+                all->status = kv_is_rejected(code) ? EXIT_KV : EXIT_FAILED;
                 return 0;
         }
         r = json_read_u64(root, "index", &all->index, NULL);
@@ -244,7 +244,7 @@ static int on_line(void *userdata, const char *line, size_t size) {
                 if (r < 0)
                         return r;
         }
-        return fflush(stdout) == EOF ? -errno : 0;
+        return output_flush();
 }
 
 int kv_watch_all(Client *c, const char *key, Error *err) {

@@ -8,6 +8,7 @@ typedef struct Row {
         const JsonValue *problems; /* of unit directories; NULL: not read */
         bool full;                 /* --full */
         bool terminal;             /* names instead of IDs */
+        bool stale;                /* the daemon has no leader */
 } Row;
 
 typedef struct Column {
@@ -29,19 +30,27 @@ static void append_string(const Row *row, const void *field, Text *t) {
         text_append(t, field_text(field));
 }
 
+/* Without a leader, no host detects which others are up. */
+static void append_presence(const Row *row, const void *field, Text *t) {
+        text_append(t, row->stale && row->terminal ? "?" : field_text(field));
+}
+
 static void append_number(const Row *row, const void *field, Text *t) {
         text_append_u64(t, *(const uint64_t *) field);
 }
 
 static void append_place(const Row *row, const void *field, Text *t) {
+        static const Listing none = {};
         const char *id = field_text(field);
+        const ApiMachine *m = listing_machine(row->machines, id);
+        bool gone = m && m->presence && !streq(m->presence, "up") && !streq(m->presence, "away");
 
         if (!*id)
                 return;
         if (row->terminal && !row->full)
                 append_machine_name(t, row->machines, id);
-        else
-                append_machine_legend(t, row->machines, id, row->full);
+        else /* as in fleet, a machine that is gone has no address */
+                append_machine_legend(t, gone ? &none : row->machines, id, row->full);
 }
 
 static void append_hash(const Row *row, const void *field, Text *t) {
@@ -142,7 +151,7 @@ static const Column machine_columns[] = {
         { "ip", append_string, MACHINE(primary_ip) },
         { "metadata", append_pairs, MACHINE(metadata) },
         { "hostname", append_string, MACHINE(hostname) },
-        { "presence", append_string, MACHINE(presence) },
+        { "presence", append_presence, MACHINE(presence) },
         { "problem", append_string, MACHINE(problem) },
         { "role", append_string, MACHINE(role) },
         { "units", append_number, MACHINE(n_units) },
@@ -232,10 +241,43 @@ typedef struct List {
         const char *empty;  /* message on a terminal if there are no rows */
         size_t item_size;
         int (*read)(Client *c, Listing *ret, Error *err);
-        void (*write)(Text *t, const Listing *l); /* JSON */
-        bool (*matches)(const Client *c,
-                        const Row *row); /* --state and --machine; NULL: items are no units */
+        void (*write)(Text *t, const Listing *l);              /* JSON */
+        bool (*in_state)(const void *item, const char *state); /* --state; NULL: items are no units */
+        size_t machine_offset;                                 /* ID of the machine of an item */
+        const char *const *states;                             /* words of --state; the last is NULL, */
+        const char *states_text;                               /* and for messages */
 } List;
+
+/* The words of systemd 252 to 258. */
+static const char *const unit_states[] = {
+        "active", "activating", "deactivating", "failed", "inactive", "maintenance", "refreshing",
+        "reloading",
+        /* load states */
+        "bad-setting", "error", "loaded", "masked", "merged", "not-found", "stub", STATE_FOREIGN,
+        /* sub states */
+        "activating-done", "auto-restart", "auto-restart-queued", "cleaning", "condition", "dead",
+        "dead-before-auto-restart", "dead-resources-pinned", "deactivating-sigkill", "deactivating-sigterm",
+        "deferred", "elapsed", "exited", "failed-before-auto-restart", "final-sigkill", "final-sigterm",
+        "final-watchdog", "listening", "mounted", "mounting", "mounting-done", "reload", "reload-notify",
+        "reload-post", "reload-signal", "remounting", "remounting-sigkill", "remounting-sigterm", "running",
+        "start", "start-chown", "start-open", "start-post", "start-pre", "stop", "stop-post", "stop-pre",
+        "stop-pre-sigkill", "stop-pre-sigterm", "stop-sigkill", "stop-sigterm", "stop-watchdog", "unmounting",
+        "unmounting-sigkill", "unmounting-sigterm", "waiting", NULL
+};
+
+/* Everything that a list is printed from. */
+typedef struct ListData {
+        Listing items, machines;
+        JsonValue *directories; /* answer about unit directories; NULL: not read */
+        bool any;               /* there are items, which the arguments may exclude */
+        bool unknown_machine;   /* --machine names no machine */
+} ListData;
+
+static void list_data_done(ListData *d) {
+        listing_done(&d->items);
+        listing_done(&d->machines);
+        json_value_free(d->directories);
+}
 
 static void *list_item(const List *list, const Listing *l, size_t i) {
         return l->items + i * list->item_size;
@@ -257,27 +299,17 @@ static void write_units(Text *t, const Listing *l) {
         api_units_page_write(t, l->units, l->n, NULL);
 }
 
-static bool matches_machine(const Client *c, const Row *row, const char *id) {
-        return !c->options.machine || machine_has_name(row->machines, id, c->options.machine);
+static bool state_is_in(const void *item, const char *state) {
+        const ApiState *s = item;
+
+        return same_string(s->active, state) || same_string(s->sub, state) || same_string(s->load, state);
 }
 
-static bool matches_state(const Client *c, const char *word) {
-        return !c->options.state || (word && streq(word, c->options.state));
-}
+static bool unit_is_in(const void *item, const char *state) {
+        const ApiUnit *u = item;
 
-static bool state_matches(const Client *c, const Row *row) {
-        const ApiState *s = row->item;
-
-        return matches_machine(c, row, s->machine_id) &&
-               (matches_state(c, s->active) || matches_state(c, s->sub) || matches_state(c, s->load));
-}
-
-static bool unit_matches(const Client *c, const Row *row) {
-        const ApiUnit *u = row->item;
-
-        return matches_machine(c, row, u->machine_id) &&
-               (matches_state(c, target_state_to_string(u->desired_state)) ||
-                matches_state(c, target_state_to_string(u->current_state)));
+        return same_string(target_state_to_string(u->desired_state), state) ||
+               same_string(target_state_to_string(u->current_state), state);
 }
 
 static bool has_name(const List *list, const void *item, const Names *names) {
@@ -286,44 +318,100 @@ static bool has_name(const List *list, const void *item, const Names *names) {
         return *name && patterns_match(names, name);
 }
 
-/* Remove the items that names, patterns, --state and --machine exclude. fleet ignored arguments of its lists,
- * so names filter only if one of them is a pattern or the name of a unit. */
+static const char *item_machine(const List *list, const void *item) {
+        return field_text((const char *) item + list->machine_offset);
+}
+
+/* Remove the items that names, patterns, --state and --machine exclude. */
 static void list_filter(const Client *c, const List *list, const Names *names, const Listing *machines,
                         Listing *l) {
-        bool by_name = patterns_have_glob(names);
+        const char *state = c->options.state, *machine = c->options.machine;
         size_t kept = 0;
 
-        for (size_t i = 0; i < l->n && !by_name; i++)
-                by_name = has_name(list, list_item(list, l, i), names);
         for (size_t i = 0; i < l->n; i++) {
-                const Row row = { .item = list_item(list, l, i), .machines = machines };
+                const void *item = list_item(list, l, i);
 
-                if (!list->matches(c, &row) || (by_name && !has_name(list, row.item, names)))
+                if ((state && !list->in_state(item, state)) ||
+                    (machine && !machine_has_name(machines, item_machine(list, item), machine)) ||
+                    (names->n > 0 && !has_name(list, item, names)))
                         continue;
-                memmove(list_item(list, l, kept++), row.item, list->item_size);
+                memmove(list_item(list, l, kept++), item, list->item_size);
         }
         l->n = kept;
 }
 
-/* Everything that a list is printed from. */
-typedef struct ListData {
-        Listing items, machines;
-        JsonValue *directories; /* answer about unit directories; NULL: not read */
-} ListData;
+/* -- Arguments that name nothing -- */
 
-static void list_data_done(ListData *d) {
-        listing_done(&d->items);
-        listing_done(&d->machines);
-        json_value_free(d->directories);
+/* Return whether --state has a word of systemd, or one that a unit of the list has. */
+static bool state_exists(const List *list, const char *state, const Listing *l) {
+        for (const char *const *word = list->states; *word; word++)
+                if (streq(*word, state))
+                        return true;
+        for (size_t i = 0; i < l->n; i++)
+                if (*state && list->in_state(list_item(list, l, i), state))
+                        return true;
+        return false;
+}
+
+/* Return whether --machine names a machine, or one that only an item has. */
+static bool machine_exists(const Client *c, const List *list, const ListData *d) {
+        const char *name = c->options.machine;
+        const ApiMachine *found;
+
+        if (!*name)
+                return false;
+        if (listing_find_machine(&d->machines, name, &found) > 0)
+                return true;
+        for (size_t i = 0; i < d->items.n; i++)
+                if (machine_has_name(&d->machines, item_machine(list, list_item(list, &d->items, i)), name))
+                        return true;
+        return false;
+}
+
+/* Set 'ret' to the names that no item has. */
+static int list_missing(const List *list, const Names *names, const Listing *l, Names *ret) {
+        for (size_t i = 0; i < names->n; i++) {
+                const Names one = { .items = &names->items[i], .n = 1 };
+                bool found = patterns_have_glob(&one);
+
+                for (size_t k = 0; k < l->n && !found; k++)
+                        found = has_name(list, list_item(list, l, k), &one);
+                if (!found && names_add(ret, one.items[0], strlen(one.items[0])) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+/* Print a line for each of these names: a unit without a state may exist. Return an exit status. */
+static int list_note_missing(Client *c, const List *list, const Names *missing, Error *err) {
+        int status = EXIT_DONE;
+
+        for (size_t i = 0; i < missing->n; i++) {
+                _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+                const char *name = missing->items[i];
+                int r = 0;
+
+                if (list->columns == state_columns)
+                        r = client_unit(c, name, &unit, err);
+                if (r < 0)
+                        return client_fail_after(r, err, "Error retrieving unit: ");
+                if (r > 0) {
+                        client_note("%s is on no machine (fleetctl why %s)", name, name);
+                        continue;
+                }
+                client_note_absent(c, name);
+                status = EXIT_ABSENT;
+        }
+        return status;
 }
 
 static int list_read(Client *c, const List *list, ListData *d, Error *err) {
         int r;
 
         r = list->read(c, &d->items, err);
-        if (r < 0 || !list->matches)
+        if (r < 0 || !list->in_state)
                 return r;
-        r = client_machines(c, &d->machines, err);
+        r = client_all_machines(c, &d->machines, err);
         if (r < 0 || list->columns != unit_columns || streq(c->options.output, "json"))
                 return r;
         /* Older daemons answer 404. */
@@ -351,10 +439,11 @@ static int list_fill(const Client *c, const List *list, const Choice *choice, co
 
         for (size_t i = 0; table && i < d->items.n; i++) {
                 const Row row = { .item = list_item(list, &d->items, i),
-                                  .machines = list->matches ? &d->machines : &d->items,
+                                  .machines = list->in_state ? &d->machines : &d->items,
                                   .problems = json_value_member(d->directories, "problems"),
                                   .full = c->options.full,
-                                  .terminal = isatty(STDOUT_FILENO) };
+                                  .terminal = isatty(STDOUT_FILENO),
+                                  .stale = c->stale_s > 0 };
 
                 if (add_row(table, choice, &row) < 0)
                         return -ENOMEM;
@@ -404,7 +493,10 @@ static const List lists[] = {
           .item_size = sizeof(ApiUnit),
           .read = client_units,
           .write = write_units,
-          .matches = unit_matches },
+          .in_state = unit_is_in,
+          .machine_offset = UNIT(machine_id),
+          .states = (const char *const[]) { "inactive", "loaded", "launched", NULL },
+          .states_text = "inactive, loaded, launched" },
         { .verb = "list-units",
           .columns = state_columns,
           .in_pipe = "unit,machine,active,sub",
@@ -414,16 +506,43 @@ static const List lists[] = {
           .item_size = sizeof(ApiState),
           .read = read_states,
           .write = write_states,
-          .matches = state_matches },
+          .in_state = state_is_in,
+          .machine_offset = STATE(machine_id),
+          .states = unit_states,
+          .states_text = "active, inactive, failed, activating, deactivating, reloading; loaded, not-found, "
+                         "bad-setting, error, masked, foreign; running, exited, dead, auto-restart and other "
+                         "sub states of systemd" },
 };
+
+/* Print the table, and messages about the items and the arguments. 'missing': names without an item. */
+static int list_print(Client *c, const List *list, const Choice *choice, const ListData *d,
+                      const Names *missing, Error *err) {
+        int r, status;
+
+        r = list_print_table(c, list, choice, d);
+        if (r < 0)
+                return r;
+        if (print_problems(json_value_member(d->directories, "problems"), &d->machines) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; !list->in_state && i < d->items.n; i++) {
+                const ApiMachine *m = &d->items.machines[i];
+
+                if (m->problem && *m->problem)
+                        client_note("%s: %s", m->hostname ?: m->id, m->problem);
+        }
+        status = list_note_missing(c, list, missing, err);
+        if (status == EXIT_DONE && d->items.n == 0 && missing->n == 0 && !d->unknown_machine &&
+            client_is_interactive())
+                client_note("%s", d->any ? "no unit matches" : list->empty);
+        return status;
+}
 
 int verb_list(Client *c, char **args, size_t n, Error *err) {
         const List *list = lists;
         const char *fields = c->options.fields;
         _cleanup_(list_data_done) ListData d = {};
-        _cleanup_names_ Names names = {};
+        _cleanup_names_ Names names = {}, missing = {};
         Choice choice;
-        bool any;
         int r;
 
         while (!streq(list->verb, c->verb->name))
@@ -433,20 +552,29 @@ int verb_list(Client *c, char **args, size_t n, Error *err) {
         if (choose_columns(list->columns, fields, &choice) < 0)
                 return EXIT_FAILED;
         r = list_read(c, list, &d, err);
-        if (r == -EREMOTEIO && !list->matches) {
+        if (r == -EREMOTEIO && !list->in_state) {
                 fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n",
                         error_text(err, r));
                 return EXIT_FAILED;
         }
         if (r < 0)
-                return !list->matches ?
+                return !list->in_state ?
                                r :
                                client_fail_after(r, err, "Error retrieving list of units from repository: ");
-        if (patterns_read(args, n, &names) < 0)
+        if (c->options.state && !state_exists(list, c->options.state, &d.items)) {
+                client_note("--state=%s: no such state; there are %s", c->options.state, list->states_text);
+                return EXIT_USAGE;
+        }
+        d.unknown_machine = c->options.machine && !machine_exists(c, list, &d);
+        if ((list->in_state && patterns_read(args, n, &names) < 0) ||
+            list_missing(list, &names, &d.items, &missing) < 0)
                 return -ENOMEM;
-        any = d.items.n > 0;
-        if (list->matches)
+        d.any = d.items.n > 0;
+        if (list->in_state)
                 list_filter(c, list, &names, &d.machines, &d.items);
+        if (d.unknown_machine)
+                d.items.n = 0;
+        client_note_stale(c);
         if (streq(c->options.output, "json")) {
                 _cleanup_text_ Text t = {};
 
@@ -454,21 +582,13 @@ int verb_list(Client *c, char **args, size_t n, Error *err) {
                 if (t.error < 0)
                         return t.error;
                 (void) output_line(t.chars);
-                return EXIT_DONE;
+                r = list_note_missing(c, list, &missing, err);
+        } else
+                r = list_print(c, list, &choice, &d, &missing, err);
+        if (r >= 0 && d.unknown_machine) {
+                client_note("--machine=%s: no machine has this name or ID (fleetctl list-machines)",
+                            c->options.machine);
+                return EXIT_ABSENT;
         }
-
-        r = list_print_table(c, list, &choice, &d);
-        if (r < 0)
-                return r;
-        if (d.items.n == 0 && client_is_interactive())
-                client_note("%s", any ? "no item matches the arguments" : list->empty);
-        if (print_problems(json_value_member(d.directories, "problems"), &d.machines) < 0)
-                return -ENOMEM;
-        for (size_t i = 0; !list->matches && i < d.items.n; i++) {
-                const ApiMachine *m = &d.items.machines[i];
-
-                if (m->problem && *m->problem)
-                        client_note("%s: %s", m->hostname ?: m->id, m->problem);
-        }
-        return EXIT_DONE;
+        return r;
 }

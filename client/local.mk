@@ -2,10 +2,18 @@ noinst_LIBRARIES += client/libfleetctl.a
 client_libfleetctl_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
 client_libfleetctl_a_SOURCES = \
 	client/fleetctl.h client/fleetctl.c client/client.h client/client.c client/connection.h client/connection.c \
-	client/options.h client/options.c client/output.h client/output.c client/progress.h client/progress.c client/wait.h client/wait_internal.h client/wait_state.c client/wait.c \
-	client/machines.c client/files.h client/files.c client/control.c client/list.c client/unit_status.h client/unit_status.c client/journal.c client/overview.c client/kv.h client/kv.c \
+	client/options.h client/options.c client/output.h client/output.c client/progress.h client/progress.c client/wait.h client/wait_internal.h client/wait_state.c client/wait.c client/state_text.h client/state_text.c \
+	client/machines.c client/files.h client/files.c client/control.c client/list.c client/unit_status.h client/unit_status.c client/journal.c client/log.c client/overview.h client/overview.c client/conditions.c client/kv.h client/kv.c \
 	client/patterns.c client/directory.c client/inspect.c client/import.c client/edit.c client/subprocess.h client/subprocess.c client/ssh.h client/ssh.c \
-	client/suggest.h client/suggest.c client/cluster.c client/events.c client/kv_lock.c client/kv_rm.c client/kv_files.c client/kv_v1.c
+	client/suggest.h client/suggest.c client/topics.h client/topics.c client/cluster.c client/times.h client/times.c client/events.h client/events.c client/events_row.c client/kv_lock.c client/kv_rm.c client/kv_files.c client/kv_v1.c
+
+# The topics of "fleetctl help" are sections of fleet(7).
+EXTRA_DIST += client/topics.awk
+BUILT_SOURCES += client/topics_text.h
+CLEANFILES += client/topics_text.h
+client/topics_text.h: $(top_srcdir)/client/topics.awk $(top_srcdir)/man/fleet.7.scd
+	$(AM_V_GEN)$(MKDIR_P) client && $(AWK) -f $(top_srcdir)/client/topics.awk $(top_srcdir)/man/fleet.7.scd >$@.tmp && mv $@.tmp $@
+client/libfleetctl_a-topics.$(OBJEXT): client/topics_text.h
 
 bin_PROGRAMS += client/fleetctl
 client_fleetctl_SOURCES = client/main.c
@@ -13,7 +21,7 @@ client_fleetctl_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(CURL_LIBS) $(SMARTC
 
 # The whole program against a fleetd made of Python.
 TESTS += tests/client/test-fleetctl.py
-EXTRA_DIST += tests/client/test-fleetctl.py tests/client/fake_fleetd.py
+EXTRA_DIST += tests/client/test-fleetctl.py tests/client/fake_fleetd.py tests/client/bad_input.py
 
 bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = client/completion/fleetctl

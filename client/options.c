@@ -14,7 +14,8 @@ typedef struct Flag {
         unsigned groups;
         FlagType type;
         size_t offset;
-        const char *help; /* NULL: accepted, but not in the help */
+        const char *help;  /* NULL: accepted, but not in the help */
+        const char *verbs; /* of kv, separated by spaces; NULL: all verbs of the groups */
 } Flag;
 
 static const struct {
@@ -50,11 +51,20 @@ static const Flag flags[] = {
         { "lines", 'n', FLAGS_LINES, FLAG_NUMBER, AT(lines), "Number of recent log lines (default 10)" },
         { "lines", 'n', FLAGS_EVENTS, FLAG_NUMBER, AT(last),
           "Print the last N of the past events (default all; with --follow 10)" },
-        { "follow", 'f', FLAGS_JOURNAL | FLAGS_EVENTS, FLAG_BOOL, AT(follow),
+        { "lines", 'n', FLAGS_LOG, FLAG_NUMBER, AT(log_lines),
+          "Print the last N entries (default all; with --follow 10)" },
+        { "follow", 'f', FLAGS_JOURNAL | FLAGS_EVENTS | FLAGS_LOG, FLAG_BOOL, AT(follow),
           "Print new entries as they arrive" },
-        { "since", 'S', FLAGS_JOURNAL | FLAGS_EVENTS, FLAG_TEXT, AT(since),
+        { "since", 'S', FLAGS_JOURNAL | FLAGS_EVENTS | FLAGS_LOG, FLAG_TEXT, AT(since),
           "Print entries from this time on: \"-1h\", \"2026-01-31 12:00\"" },
-        { "until", 'U', FLAGS_JOURNAL, FLAG_TEXT, AT(until), "Print entries up to this time" },
+        { "until", 'U', FLAGS_JOURNAL | FLAGS_EVENTS | FLAGS_LOG, FLAG_TEXT, AT(until),
+          "Print entries up to this time" },
+        { "priority", 'p', FLAGS_LOG, FLAG_TEXT, AT(priority),
+          "Print entries of this priority and more important ones (err, warning, 4), or of a range" },
+        { "grep", 'g', FLAGS_LOG, FLAG_TEXT, AT(grep), "Print entries whose message matches this pattern" },
+        { "output", 'o', FLAGS_LOG, FLAG_TEXT, AT(journal_output), "short (default), json or cat" },
+        { "machine", 'm', FLAGS_LOG, FLAG_TEXT, AT(machine),
+          "Machines, by name or the beginning of their IDs, separated by commas" },
         { "f", 0, FLAGS_JOURNAL, FLAG_BOOL, AT(follow), NULL },
         { "output", 'o', FLAGS_JOURNAL, FLAG_TEXT, AT(journal_output),
           "Output mode, as journalctl's (default \"short\")" },
@@ -79,41 +89,45 @@ static const Flag flags[] = {
         { "ssh-port", 0, FLAGS_SSH, FLAG_TEXT, AT(ssh_port), "Port of the machine's sshd (default 22)" },
         { "ssh-port", 0, FLAGS_REMOTE, FLAG_TEXT, AT(ignored), NULL },
         { "sudo", 0, FLAGS_REMOTE, FLAG_BOOL, AT(ignored_switch), NULL },
-        { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds until the key expires (lock: default 30)" },
+        { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds until the key expires (lock: default 30)",
+          "set mk lock" },
         { "swap-with-value", 0, FLAGS_KV, FLAG_TEXT, AT(swap_with_value),
-          "set: only if the key has this value" },
+          "set: only if the key has this value", "set" },
         { "swap-with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(swap_with_index),
-          "set: only if the key has this modified index" },
-        { "with-value", 0, FLAGS_KV, FLAG_TEXT, AT(with_value), "rm: only if the key has this value" },
+          "set: only if the key has this modified index", "set" },
+        { "with-value", 0, FLAGS_KV, FLAG_TEXT, AT(with_value), "rm: only if the key has this value", "rm" },
         { "with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(with_index),
-          "rm: only if the key has this modified index" },
-        { "recursive", 'r', FLAGS_KV, FLAG_BOOL, AT(recursive), "ls, rm, watch: include all keys below" },
-        { "dir", 0, FLAGS_KV, FLAG_BOOL, AT(dir),
-          "rm: also remove an empty directory; mk: make a directory" },
+          "rm: only if the key has this modified index", "rm" },
+        { "recursive", 'r', FLAGS_KV, FLAG_BOOL, AT(recursive),
+          "ls, rm, watch, exec-watch: include all keys below", "ls rm watch exec-watch" },
+        { "dir", 0, FLAGS_KV, FLAG_BOOL, AT(dir), "rm: also remove an empty directory; mk: make a directory",
+          "rm mk" },
         { "in-order", 0, FLAGS_KV, FLAG_BOOL, AT(in_order),
-          "mk: add a key below, with a name that sorts last" },
-        { "forever", 0, FLAGS_KV, FLAG_BOOL, AT(forever), "watch: continue after the first change" },
+          "mk: add a key below, with a name that sorts last", "mk" },
+        { "forever", 0, FLAGS_KV, FLAG_BOOL, AT(forever), "watch: continue after the first change", "watch" },
         { "after-index", 0, FLAGS_KV, FLAG_NUMBER, AT(after_index),
-          "watch: report changes after this index" },
+          "watch, exec-watch: report changes after this index", "watch exec-watch" },
         { "after-index", 0, FLAGS_EVENTS, FLAG_NUMBER, AT(after_index), "Print events after this index" },
         { "machine", 'm', FLAGS_EVENTS, FLAG_TEXT, AT(machine),
           "Print only events of this machine, by name or the beginning of its ID" },
         { "after", 0, FLAGS_KV, FLAG_NUMBER, AT(after_index), NULL },
         { "all", 0, FLAGS_KV, FLAG_BOOL, AT(all),
-          "watch: print every change of a key and all keys below, one per line" },
+          "watch: print every change of a key and all keys below, one per line", "watch" },
         { "file", 0, FLAGS_KV, FLAG_TEXT, AT(file),
-          "get, set: write or read the bytes of the value; - is stdout or stdin" },
-        { "limit", 0, FLAGS_KV, FLAG_NUMBER, AT(limit), "ls: at most N keys" },
-        { "quorum", 'q', FLAGS_KV, FLAG_BOOL, AT(quorum), "get, ls: read the state of a majority" },
+          "get, set: write or read the bytes of the value; - is stdout or stdin", "get set" },
+        { "limit", 0, FLAGS_KV, FLAG_NUMBER, AT(limit), "ls: at most N keys", "ls" },
+        { "quorum", 'q', FLAGS_KV, FLAG_BOOL, AT(quorum), "get, ls, export: read the state of a majority",
+          "get ls export" },
         { "sort", 0, FLAGS_KV, FLAG_BOOL, AT(ignored_switch), NULL },
         { "p", 'p', FLAGS_KV, FLAG_BOOL, AT(ignored_switch), NULL },
         { "verbs", 0, FLAGS_HELP, FLAG_BOOL, AT(verbs), "Print the verbs, one per line" },
+        { "topics", 0, FLAGS_HELP, FLAG_BOOL, AT(topics), "Print the topics, one per line" },
 
         { "endpoint", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(endpoint),
           "Listener of fleetd (default \"unix:///run/fleet.sock\")" },
         { "request-timeout", 0, FLAGS_GLOBAL, FLAG_SECONDS, AT(request_timeout_ms),
           "Seconds until a request times out (default 3, kv 6, for a change 10)" },
-        { "output", 'o', FLAGS_GLOBAL, FLAG_TEXT, AT(output), "\"json\": complete and stable, for programs" },
+        { "output", 'o', FLAGS_JSON, FLAG_TEXT, AT(output), "\"json\": complete and stable, for programs" },
         { "ca-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file), "CA that verifies an https endpoint" },
         { "cert-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file),
           "Client certificate for an https endpoint" },
@@ -138,7 +152,7 @@ static const Flag flags[] = {
         { "ssh-timeout", 0, FLAGS_GLOBAL, FLAG_SECONDS, AT(ssh_timeout_ms),
           "Seconds until connecting by ssh times out (default 10)" },
         { "ssh-username", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ssh_username),
-          "User to log in as (default \"core\")" },
+          "User to log in as (default: that of ssh)" },
         { "strict-host-key-checking", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(strict_host_keys),
           "Ask before connecting to an unknown host (default true)" },
 };
@@ -188,8 +202,9 @@ void options_init(Options *o) {
                          .output = "",
                          .journal_output = "short",
                          .lines = LINES_DEFAULT,
+                         .log_lines = LINES_ALL,
                          .tunnel = "",
-                         .ssh_username = "core",
+                         .ssh_username = "",
                          .known_hosts_file = "",
                          .ssh_port = "",
                          .etcd_prefix = "",
@@ -201,7 +216,7 @@ void options_init(Options *o) {
                 const char *value;
                 size_t n = strlen(name);
 
-                if (!(flags[i].groups & FLAGS_GLOBAL))
+                if (!(flags[i].groups & (FLAGS_GLOBAL | FLAGS_JSON)))
                         continue;
                 for (const char *s = flags[i].name; *s && n < sizeof(name) - 1; s++)
                         name[n++] = *s == '-' ? '_' : (char) toupper((unsigned char) *s);
@@ -295,7 +310,7 @@ const char *options_nearest(unsigned groups, const char *name) {
         return suggestion.nearest;
 }
 
-void options_print(unsigned groups, FILE *f) {
+void options_print(unsigned groups, const char *verb, FILE *f) {
         int width = 0;
 
         for (int pass = 0; pass < 2; pass++)
@@ -304,7 +319,8 @@ void options_print(unsigned groups, FILE *f) {
                         char letter[8] = "    ";
                         int size = (int) (strlen(flag->name) + strlen(types[flag->type].word));
 
-                        if (!(flag->groups & groups) || !flag->help)
+                        if (!(flag->groups & groups) || !flag->help ||
+                            (verb && flag->verbs && !text_has_word(flag->verbs, verb)))
                                 continue;
                         width = MAX(width, size);
                         if (flag->letter)

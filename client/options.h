@@ -11,6 +11,7 @@
 #include "base/text.h"
 
 enum { LINES_DEFAULT = 10 };
+#define LINES_ALL UINT64_MAX
 
 typedef enum FlagGroup {
         FLAGS_GLOBAL = 1 << 0,
@@ -21,7 +22,7 @@ typedef enum FlagGroup {
         FLAGS_JOURNAL = 1 << 5,  /* --lines, --follow, --output */
         FLAGS_REMOTE = 1 << 6,   /* --machine, and flags for the ssh of fleet */
         FLAGS_KV = 1 << 7,
-        FLAGS_HELP = 1 << 8,          /* --verbs */
+        FLAGS_HELP = 1 << 8,          /* --verbs, --topics */
         FLAGS_SHOW = 1 << 9,          /* --property */
         FLAGS_KILL = 1 << 10,         /* --signal, --kill-whom */
         FLAGS_QUIET = 1 << 11,        /* --quiet */
@@ -34,9 +35,12 @@ typedef enum FlagGroup {
         FLAGS_MACHINE = 1 << 18,      /* --machine */
         FLAGS_SOURCE = 1 << 20,       /* --source */
         FLAGS_WAIT = 1 << 21,         /* --wait */
-        FLAGS_EVENTS = 1 << 22,       /* --lines, --follow, --since, --after-index, --machine */
+        FLAGS_EVENTS = 1 << 22,       /* --lines, --follow, --since, --until, --after-index, --machine */
         FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
-        FLAGS_FLEET = 1 << 23,        /* no flag: without units, print a message of fleet and succeed */
+        FLAGS_LOG =
+                1 << 28, /* --lines, --follow, --since, --until, --priority, --grep, --machine, --output */
+        FLAGS_FLEET = 1 << 23, /* no flag: without units, print a message of fleet and succeed */
+        FLAGS_JSON = 1 << 27,  /* --output=json */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -55,14 +59,16 @@ typedef struct Options {
 
         const char *journal_output, *machine, *since, *until, *property, *signal, *kill_whom;
         uint64_t lines;
-        uint64_t last; /* events: 0: not given */
+        uint64_t last;      /* events: 0: not given */
+        uint64_t log_lines; /* LINES_ALL: not given */
+        const char *priority, *grep;
         bool follow, quiet;
 
         const char *swap_with_value, *with_value, *file;
         uint64_t ttl, swap_with_index, with_index, after_index, limit;
         bool ttl_given, recursive, all, dir, forever, quorum, in_order;
 
-        bool verbs;
+        bool verbs, topics;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         bool yes;
         bool forward_agent;
@@ -83,5 +89,5 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
 /* Return the flag of 'groups' that is most similar to 'name', without dashes; NULL if none is similar. */
 const char *options_nearest(unsigned groups, const char *name);
 
-/* Print the flags of 'groups', one per line. */
-void options_print(unsigned groups, FILE *f);
+/* Print the flags of 'groups', one per line; only those of a verb of kv unless 'verb' is NULL. */
+void options_print(unsigned groups, const char *verb, FILE *f);

@@ -138,10 +138,20 @@ void output_init(void) {
         screen_open(&screens[1], &stderr, _IONBF);
 }
 
+/* errno of the first output that could not be written: stdout keeps only that one could not. */
+static int failure;
+
+int output_flush(void) {
+        if (fflush(stdout) != EOF)
+                return 0;
+        failure = failure ?: errno;
+        return -errno;
+}
+
 int output_control(const char *s) {
         if (!isatty(STDOUT_FILENO))
                 return output_text(s, strlen(s));
-        return fflush(stdout) == EOF ? -errno : write_all(STDOUT_FILENO, s, strlen(s));
+        return output_flush() ?: write_all(STDOUT_FILENO, s, strlen(s));
 }
 
 int output_name(const void *bytes, size_t size) {
@@ -154,7 +164,10 @@ int output_name(const void *bytes, size_t size) {
 }
 
 int output_text(const void *bytes, size_t size) {
-        return size > 0 && fwrite(bytes, 1, size, stdout) != size ? -EPIPE : 0;
+        if (size == 0 || fwrite(bytes, 1, size, stdout) == size)
+                return 0;
+        failure = failure ?: errno;
+        return -EPIPE;
 }
 
 int output_line(const char *s) {
@@ -168,13 +181,21 @@ bool output_has_failed(void) {
 }
 
 int output_finish(int status) {
-        int error = fflush(stdout) == EOF ? errno : 0;
+        int error;
 
-        if (error == 0 && !output_has_failed())
+        if (output_flush() >= 0 && !output_has_failed())
                 return status;
+        error = failure;
+        failure = 0; /* fleetctl may run again in this process */
         fprintf(stderr, "fleetctl: Failed to write to standard output%s%s\n", error > 0 ? ": " : "",
                 error > 0 ? strerror(error) : "");
         return EXIT_FAILURE;
+}
+
+size_t output_columns(void) {
+        struct winsize window = {};
+
+        return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) >= 0 ? window.ws_col : 0;
 }
 
 size_t output_width(const char *s) {
@@ -183,6 +204,27 @@ size_t output_width(const char *s) {
         for (size_t at = 0; at < size; n++)
                 at += MAX(utf8_length(s + at, size - at), (size_t) 1);
         return n;
+}
+
+void output_cut(Text *t, const char *s, size_t width, bool in_middle) {
+        size_t n = output_width(s), head, at = 0, size = strlen(s);
+
+        if (n <= width) {
+                text_append(t, s);
+                return;
+        }
+        if (width == 0)
+                return;
+        head = in_middle ? width / 4 : width - 1;
+        for (size_t i = 0; at < size; i++) {
+                size_t step = MAX(utf8_length(s + at, size - at), (size_t) 1);
+
+                if (i == head)
+                        text_append(t, "…");
+                if (i < head || i >= n - (width - 1 - head))
+                        text_append_bytes(t, s + at, step);
+                at += step;
+        }
 }
 
 static void print_cells(const Table *t, char *const *cells, const size_t *widths) {
@@ -307,9 +349,9 @@ static int print_columns(const Table *t, bool legend) {
 
 bool table_is_too_wide(const Table *t) {
         size_t n = t->headers.n, sum = 0;
-        struct winsize window = {};
+        size_t columns = output_columns();
 
-        if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col == 0)
+        if (columns == 0)
                 return false;
         for (size_t i = 0; i < n; i++) {
                 size_t width = output_width(t->headers.items[i]);
@@ -318,7 +360,7 @@ bool table_is_too_wide(const Table *t) {
                         width = MAX(width, output_width(t->cells.items[k]));
                 sum += width + (i > 0 ? 2 : 0);
         }
-        return sum > window.ws_col;
+        return sum > columns;
 }
 
 int table_print(const Table *t, bool legend) {

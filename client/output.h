@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 
 typedef struct Table Table;
 
@@ -44,11 +45,20 @@ int output_line(const char *s); /* adds a newline */
 /* Return whether some output could not be written. */
 bool output_has_failed(void);
 
+int output_flush(void); /* stdout, now. Return 0 or a negative errno */
+
 /* Flush stdout. Return 'status', or print an error and return 1 if some output could not be written. */
 int output_finish(int status);
 
+/* Return the columns of the terminal; 0 in a pipe, or if they are unknown. */
+size_t output_columns(void);
+
 /* Return the columns of 's' on a terminal; each character counts as one. */
 size_t output_width(const char *s);
+
+/* Append at most 'width' columns of 's', with an ellipsis for a cut. Names are cut in the middle: names of
+ * units differ at their ends. */
+void output_cut(Text *t, const char *s, size_t width, bool in_middle);
 
 /* Return whether stdout is a terminal with colours, and the user has not disabled them
  * (https://no-color.org). */

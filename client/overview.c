@@ -1,171 +1,150 @@
-/* status without arguments: the whole cluster on one screen. */
+/* status without arguments: the whole cluster on one screen, or as one JSON object. */
+#include "client/overview.h"
+
 #include "base/clock.h"
-#include "client/client.h"
 
 enum {
         PROBLEMS_SHOWN = 20,
-        WHAT_MAX = 60, /* columns; longer descriptions are not aligned with others */
+        WHAT_WIDTH = 60,     /* columns in a pipe; longer descriptions are not aligned with others */
+        WHAT_MIN = 16,       /* columns on a terminal: with less space, the next command is left out */
+        HISTORY_MS = 120000, /* rows of this time are read, */
+        HISTORY_MAX = 1000,  /* up to this number */
 };
-
-/* The state of the cluster, as read by several requests. */
-typedef struct View {
-        Listing machines, units, states;
-        JsonValue *cluster;
-} View;
-
-/* The problems as rows of three cells: object, description, verb for the next step. */
-typedef struct Problems {
-        Names cells;
-        size_t n; /* also those beyond PROBLEMS_SHOWN */
-        int error;
-} Problems;
 
 static void view_done(View *v) {
         listing_done(&v->machines);
         listing_done(&v->units);
         listing_done(&v->states);
+        reply_done(&v->answer);
         json_value_free(v->cluster);
+        json_value_free(v->directories);
+        for (size_t i = 0; i < v->n_history; i++)
+                json_value_free(v->history[i]);
+        free(v->history);
+}
+
+/* Read the rows of the last minutes, one per line. Older daemons and lower feature levels have none. */
+static int view_read_history(Client *c, View *v, Error *err) {
+        uint64_t now_ms = clock_real_ms();
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text path = {};
+        int r;
+
+        text_printf(&path, "/fleet/v1/history?since=%llu&last=%d",
+                    (unsigned long long) (now_ms > HISTORY_MS ? now_ms - HISTORY_MS : 0), HISTORY_MAX);
+        r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, &reply, err);
+        if (r < 0 || reply.status != 200)
+                return r;
+        for (const char *line = reply.body.chars, *end; *line; line = *end ? end + 1 : end) {
+                end = line + strcspn(line, "\n");
+                if (end == line)
+                        continue;
+                if (GROW(v->history, v->history_capacity, v->n_history + 1) < 0)
+                        return -ENOMEM;
+                r = json_value_parse(line, (size_t) (end - line), &v->history[v->n_history], err);
+                if (r < 0)
+                        return error_prefix(err, r, "fleetd's answer to %s", path.chars);
+                v->n_history++;
+        }
+        return 0;
 }
 
 static int view_read(Client *c, View *v, Error *err) {
         int r;
 
-        r = client_get_json(c, "/fleet/v1/cluster", &v->cluster, err);
+        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &v->answer, err);
         if (r < 0)
                 return r;
-        r = client_machines(c, &v->machines, err);
+        r = json_value_parse(v->answer.body.chars, v->answer.body.size, &v->cluster, err);
+        if (r < 0)
+                return r;
+        r = client_all_machines(c, &v->machines, err);
         if (r < 0)
                 return r;
         r = client_units(c, &v->units, err);
         if (r < 0)
                 return r;
-        return client_states(c, NULL, &v->states, err);
+        r = client_states(c, NULL, &v->states, err);
+        if (r < 0)
+                return r;
+        /* Older daemons answer 404. */
+        r = client_get_json(c, "/fleet/v1/directory", &v->directories, err);
+        if (r < 0 && r != -EREMOTEIO)
+                return r;
+        return view_read_history(c, v, err);
 }
 
-static void problems_done(Problems *p) {
-        names_done(&p->cells);
-}
+/* -- The screen -- */
 
-static void problems_add(Problems *p, const char *name, const char *verb, const char *what, ...)
-        _printf_(4, 5);
-static void problems_add(Problems *p, const char *name, const char *verb, const char *what, ...) {
-        const char *cells[] = { name, "", verb };
-        _cleanup_text_ Text t = {};
-        va_list ap;
+/* The widths of the columns of problems. On a terminal, 'columns' is its width. */
+typedef struct Widths {
+        size_t columns, name, what;
+} Widths;
 
-        if (p->n++ >= PROBLEMS_SHOWN)
-                return;
-        va_start(ap, what);
-        text_vprintf(&t, what, ap);
-        va_end(ap);
-        cells[1] = t.chars ?: "";
-        p->error = p->error ?: t.error;
-        for (size_t i = 0; i < ELEMENTS(cells); i++) {
-                _cleanup_text_ Text safe = {};
+/* Return the columns for the description of a problem: a problem with its next command fits one line. Without
+ * enough space, set *ret_next to "". SIZE_MAX: no limit. */
+static size_t width_of_what(const Widths *w, const char **ret_next) {
+        size_t next = **ret_next ? strlen("    fleetctl ") + output_width(*ret_next) : 0,
+               rest = w->columns - MIN(w->columns, w->name + strlen("      "));
 
-                text_append_printable(&safe, cells[i]);
-                if (safe.error < 0 || names_add(&p->cells, safe.chars ?: "", safe.size) < 0)
-                        p->error = -ENOMEM;
+        if (w->columns == 0)
+                return SIZE_MAX;
+        if (next > 0 && rest < next + WHAT_MIN) {
+                *ret_next = "";
+                return rest;
         }
+        return rest - next;
 }
 
-/* Print the problems. Descriptions are not cut: a narrow terminal wraps them. */
-static void problems_print(const Problems *p) {
-        const Names *t = &p->cells;
-        size_t width = 0, what_width = 0;
+static int problem_print(const Condition *p, const Widths *w) {
+        const char *next = p->next;
+        _cleanup_text_ Text name = {}, what = {}, safe = {}, line = {};
+        size_t width = width_of_what(w, &next), used;
 
-        for (size_t i = 0; i + 2 < t->n; i += 3) {
-                size_t n = output_width(t->items[i + 1]);
+        text_append_printable(&safe, p->what);
+        text_append_printable(&name, p->name);
+        output_cut(&line, name.chars ?: "", w->columns > 0 ? w->name : SIZE_MAX, true);
+        output_cut(&what, safe.chars ?: "", width, false);
+        used = output_width(what.chars ?: "");
+        text_printf(&line, "%*s  %s", (int) (w->name - MIN(w->name, output_width(name.chars ?: ""))), "",
+                    what.chars ?: "");
+        if (*next) {
+                size_t pad = MIN(w->what, width);
 
-                width = MAX(width, output_width(t->items[i]));
-                if (n <= WHAT_MAX && *t->items[i + 2])
-                        what_width = MAX(what_width, n);
+                text_printf(&line, "%*s    fleetctl ", (int) (pad - MIN(pad, used)), "");
+                text_append_printable(&line, next);
         }
-        for (size_t i = 0; i + 2 < t->n; i += 3) {
-                const char *name = t->items[i], *what = t->items[i + 1], *verb = t->items[i + 2];
-
-                printf("    %s%*s  %s", name, (int) (width - output_width(name)), "", what);
-                if (*verb)
-                        printf("%*s    fleetctl %s %s",
-                               (int) (what_width - MIN(what_width, output_width(what))), "", verb, name);
-                putchar('\n');
-        }
+        if (name.error < 0 || what.error < 0 || safe.error < 0 || line.error < 0)
+                return -ENOMEM;
+        printf("    %s\n", line.chars ?: "");
+        return 0;
 }
 
-/* Append " 4 min ago", in the largest unit of time. */
-static void append_age(Text *t, uint64_t since_ms) {
-        static const struct {
-                uint64_t ms;
-                const char *name;
-        } spans[] = { { 86400000, "d" }, { 3600000, "h" }, { 60000, "min" }, { 1000, "s" } };
-        uint64_t now_ms = clock_real_ms(), age_ms = now_ms > since_ms ? now_ms - since_ms : 0;
+static int problems_print(const Conditions *all) {
+        Widths w = { .columns = output_columns() };
+        size_t n = MIN(all->n, (size_t) PROBLEMS_SHOWN);
 
-        if (since_ms == 0)
-                return;
-        for (size_t i = 0; i < ELEMENTS(spans); i++)
-                if (age_ms >= spans[i].ms) {
-                        text_printf(t, " %llu %s ago", (unsigned long long) (age_ms / spans[i].ms),
-                                    spans[i].name);
-                        return;
-                }
-        text_append(t, " just now");
-}
+        for (size_t i = 0; i < n; i++) {
+                size_t width = output_width(all->items[i].what);
 
-static void add_failed_units(const View *v, Problems *p) {
-        for (size_t i = 0; i < v->states.n; i++) {
-                const ApiState *s = &v->states.states[i];
-                _cleanup_text_ Text place = {};
-
-                if (!s->name || !s->active || !streq(s->active, "failed"))
-                        continue;
-                append_machine_name(&place, &v->machines, s->machine_id ?: "");
-                append_age(&place, s->since_ms);
-                p->error = p->error ?: place.error;
-                problems_add(p, s->name, "journal", "failed on %s", place.chars ?: "");
+                w.name = MAX(w.name, output_width(all->items[i].name));
+                if (width <= WHAT_WIDTH && *all->items[i].next)
+                        w.what = MAX(w.what, width);
         }
-}
-
-static void add_missing_units(const View *v, Problems *p) {
-        for (size_t i = 0; i < v->units.n; i++) {
-                const ApiUnit *u = &v->units.units[i];
-                bool placed = u->machine_id && *u->machine_id;
-                const char *reason = placed ? "its machine does not report it" : "no machine yet";
-
-                if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE ||
-                    u->global)
-                        continue;
-                if (u->reason && *u->reason)
-                        reason = u->reason;
-                problems_add(p, u->name, "why", "%s%s", placed ? "" : "not placed: ", reason);
-        }
-}
-
-static void add_missing_machines(const View *v, Problems *p) {
-        for (size_t i = 0; i < v->machines.n; i++) {
-                const ApiMachine *m = &v->machines.machines[i];
-
-                if (!m->presence || streq(m->presence, "up") || !m->id)
-                        continue;
-                problems_add(p, m->hostname && *m->hostname ? m->hostname : m->id, "", "machine is %s",
-                             m->presence);
-        }
+        if (w.columns > 0)
+                w.name = MIN(w.name, w.columns / 2);
+        for (size_t i = 0; i < n; i++)
+                if (problem_print(&all->items[i], &w) < 0)
+                        return -ENOMEM;
+        if (all->n > n)
+                printf("    ... and %zu more\n", all->n - n);
+        return 0;
 }
 
 static bool is_voter(const JsonValue *member) {
         const char *role = member_text(member, "seat");
 
         return !*role || streq(role, "voter");
-}
-
-static void add_unreachable_voters(const View *v, Problems *p) {
-        const JsonValue *members = json_value_member(v->cluster, "voters");
-
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *m = json_value_item(members, i);
-
-                if (is_voter(m) && !member_bool(m, "reachable"))
-                        problems_add(p, member_name(m, "name"), "", "voter is unreachable");
-        }
 }
 
 static void print_voters(const View *v) {
@@ -187,8 +166,21 @@ static void print_voters(const View *v) {
         printf("        can lose %zu\n", n > 0 && n_reachable > n / 2 ? n_reachable - n / 2 - 1 : 0);
 }
 
+/* Return the number of machines that are up or away. */
+static size_t n_present(const View *v) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < v->machines.n; i++) {
+                const char *presence = v->machines.machines[i].presence;
+
+                n += !presence || streq(presence, "up") || streq(presence, "away");
+        }
+        return n;
+}
+
 static void print_summary(const View *v, size_t n_problems) {
         const JsonValue *leader = json_value_member(v->cluster, "leader");
+        size_t n_machines = n_present(v);
 
         if (output_has_colours()) {
                 (void) output_control(output_state_colour(n_problems > 0 ? "failed" : "active"));
@@ -196,8 +188,8 @@ static void print_summary(const View *v, size_t n_problems) {
                 (void) output_control(COLOUR_OFF);
         } else
                 printf("●");
-        printf(" fleet  %zu machine%s, %zu unit%s, index %llu, ", v->machines.n,
-               v->machines.n == 1 ? "" : "s", v->units.n, v->units.n == 1 ? "" : "s",
+        printf(" fleet  %zu machine%s, %zu unit%s, index %llu, ", n_machines, n_machines == 1 ? "" : "s",
+               v->units.n, v->units.n == 1 ? "" : "s",
                (unsigned long long) member_number(v->cluster, "index"));
         if (leader)
                 printf("leader %s (term %llu)\n", member_name(leader, "name"),
@@ -209,37 +201,73 @@ static void print_summary(const View *v, size_t n_problems) {
         (void) fflush(stdout);
 }
 
-int overview(Client *c, Error *err) {
-        _cleanup_(problems_done) Problems problems = {};
-        _cleanup_(view_done) View v = {};
+static int screen_print(Client *c, const View *v, const Conditions *all) {
         _cleanup_text_ Text recent = {};
+        int r;
+
+        print_summary(v, all->n);
+        r = problems_print(all);
+        if (r < 0)
+                return r;
+        print_voters(v);
+        events_append_recent(c, &v->machines, &recent);
+        if (recent.size > 0)
+                printf("  recent   %s\n", recent.chars);
+        return 0;
+}
+
+/* -- JSON -- */
+
+static void add_command(Text *t, const char *next) {
+        _cleanup_text_ Text command = {};
+
+        text_printf(&command, "fleetctl %s", next);
+        json_add_string(t, "command", command.chars);
+        t->error = t->error ?: command.error;
+}
+
+/* Print all problems, and the daemon's answer about the cluster. */
+static int json_print(const View *v, const Conditions *all) {
+        const Text *cluster = &v->answer.body;
+        size_t size = cluster->size;
+        _cleanup_text_ Text t = {};
+
+        while (size > 0 && strchr(" \n", cluster->chars[size - 1]))
+                size--;
+        text_append(&t, "{\"cluster\":");
+        text_append_bytes(&t, cluster->chars, size);
+        text_printf(&t, ",\"machines\":%zu", n_present(v));
+        json_open(&t, "problems", '[');
+        for (size_t i = 0; i < all->n; i++) {
+                const Condition *p = &all->items[i];
+
+                json_open(&t, NULL, '{');
+                if (*p->next)
+                        add_command(&t, p->next);
+                json_add_string(&t, "description", p->what);
+                json_add_string(&t, "kind", p->kind);
+                json_add_string(&t, "name", p->name);
+                json_close(&t, '}');
+        }
+        json_close(&t, ']');
+        text_printf(&t, ",\"units\":%zu}", v->units.n);
+        return t.error < 0 ? t.error : output_line(t.chars);
+}
+
+int overview(Client *c, Error *err) {
+        _cleanup_(conditions_done) Conditions all = {};
+        _cleanup_(view_done) View v = {};
         int r;
 
         r = view_read(c, &v, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the state of the cluster: ");
-
-        if (*member_text(v.cluster, "problem"))
-                problems_add(&problems, "cluster", "", "%s", member_text(v.cluster, "problem"));
-        if (json_value_member(v.cluster, "waitsFor"))
-                problems_add(
-                        &problems, "cluster", "",
-                        "no unit is started or moved until all hosts have reported their units (fleetctl "
-                        "cluster)");
-        add_unreachable_voters(&v, &problems);
-        add_missing_machines(&v, &problems);
-        add_failed_units(&v, &problems);
-        add_missing_units(&v, &problems);
-        if (problems.error < 0)
-                return problems.error;
-
-        print_summary(&v, problems.n);
-        problems_print(&problems);
-        if (problems.n > PROBLEMS_SHOWN)
-                printf("    ... and %zu more\n", problems.n - PROBLEMS_SHOWN);
-        print_voters(&v);
-        events_append_recent(c, &v.machines, &recent);
-        if (recent.size > 0)
-                printf("  recent   %s\n", recent.chars);
-        return problems.n > 0 ? EXIT_FAILED : EXIT_DONE;
+        conditions_find(&v, &all);
+        if (all.error < 0)
+                return all.error;
+        client_note_stale(c);
+        r = streq(c->options.output, "json") ? json_print(&v, &all) : screen_print(c, &v, &all);
+        if (r < 0)
+                return r;
+        return all.n > 0 ? EXIT_FAILED : EXIT_DONE;
 }

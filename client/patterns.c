@@ -56,7 +56,9 @@ static int confirm_destroy(const Client *c, const Names *names) {
         if (list.error < 0)
                 return list.error;
         snprintf(question, sizeof(question), "Destroy these %zu units?", names->n);
-        return client_confirm(c, question, "%s", list.chars) ? EXIT_DONE : EXIT_FAILED;
+        return client_confirm(c, question, "fleetctl: %zu units match: %s", names->n, list.chars) ?
+                       EXIT_DONE :
+                       EXIT_FAILED;
 }
 
 int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret, Error *err) {
@@ -67,8 +69,6 @@ int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Na
 
         for (size_t i = 0; i < n; i++)
                 any = any || is_pattern(args[i]);
-        if (confirm && !c->options.yes && !(isatty(STDIN_FILENO) && isatty(STDERR_FILENO)))
-                any = false;
         if (any) {
                 r = client_units(c, &units, err);
                 if (r < 0)

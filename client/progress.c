@@ -92,32 +92,9 @@ static const char *chars(const Text *t) {
         return t->error >= 0 && t->chars ? t->chars : "";
 }
 
-/* Append at most 'width' columns of 's', with an ellipsis for a cut. Names are cut in the middle: names of
- * units differ at their ends. */
-static void append_cut(Text *t, const char *s, size_t width, bool in_middle) {
-        size_t n = output_width(s), head, at = 0, size = strlen(s);
-
-        if (n <= width) {
-                text_append(t, s);
-                return;
-        }
-        if (width == 0)
-                return;
-        head = in_middle ? width / 4 : width - 1;
-        for (size_t i = 0; at < size; i++) {
-                size_t step = MAX(utf8_length(s + at, size - at), (size_t) 1);
-
-                if (i == head)
-                        text_append(t, "…");
-                if (i < head || i >= n - (width - 1 - head))
-                        text_append_bytes(t, s + at, step);
-                at += step;
-        }
-}
-
-/* The same, then spaces up to the next column. */
+/* Append a cell, then spaces up to the next column. */
 static void append_cell(Text *t, const char *s, size_t width, bool in_middle) {
-        append_cut(t, s, width, in_middle);
+        output_cut(t, s, width, in_middle);
         text_printf(t, "%*s", (int) (width + 2 - MIN(output_width(s), width)), "");
 }
 
@@ -168,7 +145,7 @@ static void append_line(Text *t, const char *name, const Line *line, const Width
                 text_printf(&note, ms < 60000 ? "%.2f s" : "%.0f s", ms / 1000.0);
         if (note.size > 0 && w->note > 0) {
                 text_printf(t, "%*s", (int) (w->word + 2 - output_width(line->word)), "");
-                append_cut(t, chars(&note), w->note, false);
+                output_cut(t, chars(&note), w->note, false);
         }
         text_append(t, "\033[K\n");
 }
@@ -205,7 +182,7 @@ static void append_rest(Text *t, const Progress *p, const bool *selected, size_t
         for (size_t i = 0, any = 0; i < ELEMENTS(words); i++)
                 if (n[i] > 0)
                         text_printf(&rest, "%s %zu %s", any++ ? "," : "", n[i], words[i]);
-        append_cut(t, chars(&rest), columns, false);
+        output_cut(t, chars(&rest), columns, false);
         text_append(t, "\033[K\n");
 }
 

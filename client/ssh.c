@@ -65,7 +65,9 @@ static void command_printf(Command *c, const char *flag, const char *format, ...
 /* Add "ssh" and the options for --strict-host-key-checking, --known-hosts-file, --ssh-username and
  * --ssh-timeout. */
 static void command_add_options(Command *c, const Options *o) {
-        command_add(c, "ssh", "-l", o->ssh_username, NULL);
+        command_add(c, "ssh", NULL);
+        if (*o->ssh_username)
+                command_add(c, "-l", o->ssh_username, NULL);
         command_printf(c, "-o", "ConnectTimeout=%llu",
                        (unsigned long long) MAX(o->ssh_timeout_ms / 1000, (uint64_t) 1));
         if (!o->strict_host_keys) {
@@ -205,8 +207,8 @@ int verb_ssh(Client *c, char **args, size_t n, Error *err) {
         if (*o->tunnel) {
                 r = split_host(o->tunnel, bastion, &port, NULL);
                 assert(r == 0); /* tunnel_open() has parsed it before */
-                command_printf(&command, "-J", strchr(bastion, ':') ? "%s@[%s]:%u" : "%s@%s:%u",
-                               o->ssh_username, bastion, port);
+                command_printf(&command, "-J", strchr(bastion, ':') ? "%s%s[%s]:%u" : "%s%s%s:%u",
+                               o->ssh_username, *o->ssh_username ? "@" : "", bastion, port);
         }
         command_add(&command, "--", address, NULL);
         for (size_t i = by_flag ? 0 : 1; i < n; i++)

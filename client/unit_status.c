@@ -2,6 +2,8 @@
  * is-active and is-failed read the published states. */
 #include "client/unit_status.h"
 
+#include "client/state_text.h"
+
 void unit_status_path(Text *t, const char *kind, const char *name, const char *machine) {
         text_printf(t, "/fleet/v1/%s/", kind);
         append_escaped(t, name, false);
@@ -34,32 +36,42 @@ int unit_status_line_read(const char *line, size_t size, JsonValue **ret, const 
         return json_read_string(*ret, "data", ret_data, NULL);
 }
 
+typedef struct Answer {
+        int status; /* -1: not received yet */
+        bool any;   /* some output was printed */
+} Answer;
+
 static int print_line(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *source = NULL;
+        Answer *answer = userdata;
         const char *data = "";
         int r;
 
-        r = unit_status_line_read(line, size, &source, &data, userdata);
+        r = unit_status_line_read(line, size, &source, &data, &answer->status);
         if (r < 0)
                 return r;
+        answer->any = answer->any || *data;
         r = output_text(data, strlen(data));
-        return fflush(stdout) == EOF ? -errno : r;
+        return output_flush() ?: r;
 }
 
-int unit_status_print(Client *c, const char *method, const Text *path, const char *name, Error *err) {
-        int status = -1;
+int unit_status_print(Client *c, const char *method, const Text *path, const char *name, bool *ret_any,
+                      Error *err) {
+        Answer answer = { .status = -1 };
         int r;
 
         *err = (Error) {}; /* of an earlier unit */
-        r = connection_follow(c->connection, method, client_path(path), print_line, &status, NULL, err);
+        r = connection_follow(c->connection, method, client_path(path), print_line, &answer, NULL, err);
         if (r < 0)
                 return output_has_failed() ? EXIT_FAILED :
                                              client_fail_after(r, err, "Error retrieving unit %s: ", name);
-        if (status < 0) {
+        if (answer.status < 0) {
                 client_note("%s: the machine was lost before the end of its answer", name);
                 return EXIT_FAILED;
         }
-        return status;
+        if (ret_any)
+                *ret_any = *ret_any || answer.any;
+        return answer.status;
 }
 
 int unit_status_machine(Client *c, char **ret, Error *err) {
@@ -88,7 +100,7 @@ int unit_status_machine(Client *c, char **ret, Error *err) {
 typedef struct Remote {
         const char *verb, *kind, *method;
         bool separate; /* print an empty line between two answers */
-        bool ends;     /* stop at the first exit status other than 0, and return it */
+        bool ends;     /* stop at the first exit status other than 0, and return it; exit statuses of fleet */
 } Remote;
 
 static const Remote remotes[] = {
@@ -110,7 +122,7 @@ static int remote_on(Client *c, const Remote *remote, const char *name, const ch
         unit_status_add(&path, "properties", o->property);
         unit_status_add(&path, "signal", o->signal);
         unit_status_add(&path, "whom", o->kill_whom);
-        return unit_status_print(c, remote->method, &path, name, err);
+        return unit_status_print(c, remote->method, &path, name, NULL, err);
 }
 
 static int remote_everywhere(Client *c, const Remote *remote, const char *name, Error *err) {
@@ -143,6 +155,27 @@ static bool is_loaded(const ApiUnit *unit, const char *name) {
         return false;
 }
 
+/* After systemctl: print why a unit does not run, which systemd does not report of a start that it refused.
+ */
+static void print_trouble(Client *c, const char *name) {
+        _cleanup_listing_ Listing states = {}, machines = {};
+
+        (void) fflush(stdout);
+        if (client_states(c, name, &states, NULL) < 0)
+                return;
+        for (size_t i = 0; i < states.n; i++) {
+                const ApiState *s = &states.states[i];
+                _cleanup_text_ Text t = {}, place = {};
+
+                if (state_kind(s) != STATE_TROUBLE)
+                        continue;
+                client_load_machine(c, &machines, s->machine_id, true);
+                append_machine_name(&place, &machines, s->machine_id ?: "");
+                append_state(&t, s, place.chars ?: "");
+                client_note("%s", t.chars ?: "");
+        }
+}
+
 int verb_remote(Client *c, char **args, size_t n, Error *err) {
         const Remote *remote = remotes;
         _cleanup_free_ char *machine = NULL;
@@ -152,6 +185,10 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                 remote++;
         if (n == 0) /* status: all others require a unit */
                 return overview(c, err);
+        if (streq(remote->verb, "status") && streq(c->options.output, "json"))
+                return client_usage(
+                        "status of units is the text of systemctl: --output=json prints the whole cluster, "
+                        "without UNIT (fleetctl show UNIT for properties)");
         status = unit_status_machine(c, &machine, err);
         if (status != EXIT_DONE)
                 return status;
@@ -165,18 +202,21 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                         return client_fail_after(r, err, "Error retrieving unit: ");
                 if (r == 0) {
                         client_note_absent(c, name);
-                        return EXIT_FAILED;
+                        return remote->ends ? EXIT_FAILED : EXIT_ABSENT;
                 }
                 if (!machine && !is_loaded(&unit, name))
-                        return EXIT_FAILED;
+                        return remote->ends ? EXIT_FAILED : EXIT_INACTIVE;
 
                 if (i > 0 && remote->separate)
                         putchar('\n');
                 (void) fflush(stdout);
                 status = unit.global && !machine ? remote_everywhere(c, remote, name, err) :
                                                    remote_on(c, remote, name, machine, err);
-                if (status != EXIT_DONE && remote->ends)
+                if (status != EXIT_DONE && remote->ends) {
+                        if (status >= EXIT_INACTIVE)
+                                print_trouble(c, name);
                         return status;
+                }
                 worst = worst == EXIT_DONE ? status : worst;
         }
         return worst;

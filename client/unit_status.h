@@ -13,8 +13,10 @@ void unit_status_add(Text *t, const char *parameter, const char *value); /* NULL
 int unit_status_line_read(const char *line, size_t size, JsonValue **ret, const char **ret_data,
                           int *ret_status);
 
-/* Print an answer as it arrives. Return the exit status of the remote command. */
-int unit_status_print(Client *c, const char *method, const Text *path, const char *name, Error *err);
+/* Print an answer as it arrives. Return the exit status of the remote command. *ret_any (may be NULL) becomes
+ * true if the command printed anything. */
+int unit_status_print(Client *c, const char *method, const Text *path, const char *name, bool *ret_any,
+                      Error *err);
 
 /* Find the machine of --machine: its hostname, or the beginning of its ID. *ret becomes the whole ID, or NULL
  * without --machine. The result is that of a verb. */

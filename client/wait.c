@@ -17,6 +17,7 @@ static void wait_done(Wait *w) {
         for (size_t i = 0; w->units && i < w->n; i++) {
                 free(w->units[i].machine);
                 free(w->units[i].reason);
+                free(w->units[i].cause);
         }
         free(w->units);
         listing_done(&w->machines);
@@ -41,7 +42,10 @@ static void wait_show_unit(Wait *w, const WaitUnit *u) {
         if (u->global && u->phase == PHASE_DONE && u->n_expected == 0 && w->request->target > TARGET_INACTIVE)
                 text_append(&note, "no machine fits");
         else if (u->phase == PHASE_FAILED && (u->machine || u->global))
-                text_printf(&note, "fleetctl journal %s", u->name);
+                text_printf(&note, "%s%sfleetctl %s %s", u->cause ?: "", u->cause ? "  " : "",
+                            u->refused ? "why" : "journal", u->name);
+        else if (u->phase != PHASE_DONE && u->cause && w->request->target == TARGET_LAUNCHED)
+                text_append(&note, u->cause);
         else if (u->phase != PHASE_DONE && !u->machine && u->reason && slow &&
                  w->request->target > TARGET_INACTIVE)
                 text_printf(&note, "%s%s", u->reason,

@@ -6,6 +6,7 @@
 enum {
         STABLE_MS = 100, /* systemd reports a unit active for some ms even if it fails at once */
         STALE_MS = 3000, /* until an end that was reported before the start counts as the new end */
+        LOOP_MS = 5000,  /* a unit that is restarted for so long does not start */
         QUIET_MS = 500,  /* duration of a normal start: no reason is printed before */
 };
 
@@ -23,6 +24,7 @@ typedef struct WaitUnit {
         bool dirty;                   /* an event has named the unit since it was read */
         bool target_seen;             /* the requested target state was seen */
         bool reported;                /* the reason of the delay was printed on stderr */
+        bool refused;                 /* systemd did not begin its start: the journal has nothing */
         bool ran;                     /* the unit was seen active or in transition */
         bool global;                  /* see ApiUnit */
         uint64_t missing_ms;          /* first seen absent, before 'target_seen' */
@@ -33,6 +35,8 @@ typedef struct WaitUnit {
         uint64_t idle_ms;             /* seen inactive since, without a successful end */
         char *machine;                /* ID, or NULL; owned */
         char *reason;                 /* of its placement; owned */
+        char *cause;                  /* reason of its state in systemd, or NULL; owned */
+        uint64_t restarting_ms;       /* first seen failed and being restarted */
         size_t n_reached, n_expected; /* machines of a global unit: at the goal; that it fits */
         char word[32];                /* state for the progress line */
         char state[64];               /* of systemd: "activating (auto-restart)" */

@@ -1,5 +1,6 @@
 /* The state of the units of a wait: first in the cluster, then in systemd. */
 #include "base/clock.h"
+#include "client/state_text.h"
 #include "client/wait_internal.h"
 
 enum {
@@ -56,8 +57,8 @@ void wait_fail_active(Wait *w, WaitUnit *u, const char *middle) {
                 append_place(w, u->machine, &place);
         else
                 text_append(&place, u->global ? "some of its machines" : "no machine");
-        wait_fail(w, u, -ENOEXEC, "Failed to find an active unit %s%s it is %s on %s", u->name, middle,
-                  u->state, place.chars ?: "");
+        wait_fail(w, u, -ENOEXEC, "Failed to find an active unit %s%s it is %s on %s%s%s", u->name, middle,
+                  u->state, place.chars ?: "", u->cause ? ": " : "", u->cause ?: "");
 }
 
 static void wait_print_arrival(Wait *w, const WaitUnit *u) {
@@ -79,16 +80,6 @@ static void wait_print_arrival(Wait *w, const WaitUnit *u) {
         (void) fflush(stdout);
 }
 
-/* Return whether only another text of the unit can change this load state. */
-static bool cannot_load(const char *load) {
-        static const char *const permanent[] = { "bad-setting", "error", "masked" };
-
-        for (size_t i = 0; load && i < ELEMENTS(permanent); i++)
-                if (streq(load, permanent[i]))
-                        return true;
-        return false;
-}
-
 static bool is_active(const ApiState *s) {
         return s && s->active && (streq(s->active, "active") || streq(s->active, "reloading"));
 }
@@ -101,11 +92,32 @@ static bool is_stale(const WaitUnit *u, const ApiState *s) {
                clock_monotonic_ms() - u->launched_ms < STALE_MS;
 }
 
+static void wait_take_cause(Wait *w, WaitUnit *u, const ApiState *s) {
+        u->refused = s && s->job;
+        if (wait_copy(&u->cause, s ? s->reason : NULL) < 0 && w->result >= 0)
+                w->result = -ENOMEM;
+}
+
 /* Return whether an active unit has been active for STABLE_MS. */
 static bool is_stable(WaitUnit *u) {
         if (u->active_ms == 0)
                 u->active_ms = clock_monotonic_ms();
         return clock_monotonic_ms() - u->active_ms >= STABLE_MS;
+}
+
+/* Return whether systemd has restarted a failing unit for LOOP_MS: the wait for it is over. */
+static bool wait_check_restarts(Wait *w, WaitUnit *u, const ApiState *s) {
+        uint64_t now_ms = clock_monotonic_ms();
+
+        if (!state_is_restarting(s))
+                return false;
+        if (u->restarting_ms == 0)
+                u->restarting_ms = now_ms;
+        if (now_ms - u->restarting_ms < LOOP_MS)
+                return false;
+        set_word(u, s->sub);
+        wait_fail_active(w, u, ": it fails and is restarted,");
+        return true;
 }
 
 /* Check the state of a launched unit on its machine. */
@@ -123,6 +135,8 @@ static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
                 return;
         }
         u->active_ms = 0;
+        if (!to_its_end && w->allowed_ms == 0 && wait_check_restarts(w, u, s))
+                return;
         if (!streq(s->active, "inactive"))
                 u->idle_ms = 0;
         else if (u->idle_ms == 0)
@@ -134,7 +148,7 @@ static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
         } else if (streq(s->active, "failed")) {
                 set_word(u, "failed");
                 wait_fail_active(w, u, ":");
-        } else if (streq(s->active, "inactive") && cannot_load(s->load)) {
+        } else if (streq(s->active, "inactive") && state_cannot_load(s->load)) {
                 set_word(u, s->load);
                 wait_fail_active(w, u, ": systemd cannot load it,");
         } else if (streq(s->active, "inactive") && s->job) {
@@ -169,6 +183,7 @@ static void wait_check_states(Wait *w, WaitUnit *u, const Listing *states) {
         u->n_reached = u->n_expected - (w->request->target == TARGET_LOADED && w->request->goal != WAIT_GONE ?
                                                 n_active :
                                                 n_reached);
+        wait_take_cause(w, u, state && !is_stale(u, state) ? state : NULL);
         if (state && state->active)
                 snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", state->active,
                          state->sub ? state->sub : "");
@@ -215,18 +230,19 @@ typedef struct GlobalCount {
         bool failed; /* on one of them */
 } GlobalCount;
 
-static void count_machine(const Wait *w, WaitUnit *u, const ApiState *s, GlobalCount *count) {
+static void count_machine(Wait *w, WaitUnit *u, const ApiState *s, GlobalCount *count) {
         if (!s || !s->active || (w->request->target == TARGET_LAUNCHED && is_stale(u, s)))
                 return;
         if (w->request->target == TARGET_LOADED) {
                 count->n_reached += s->load && streq(s->load, "loaded") && streq(s->active, "inactive");
                 return;
         }
-        if (streq(s->active, "failed") || (streq(s->active, "inactive") && cannot_load(s->load))) {
+        if (streq(s->active, "failed") || (streq(s->active, "inactive") && state_cannot_load(s->load))) {
                 snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", s->active,
-                         cannot_load(s->load) ? s->load :
-                         s->sub               ?:
-                                                "");
+                         state_cannot_load(s->load) ? s->load :
+                         s->sub                     ?:
+                                                      "");
+                wait_take_cause(w, u, s);
                 count->failed = true;
                 count->n_ended++;
                 return;
@@ -369,7 +385,7 @@ static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const List
                         return 0;
                 }
                 u->phase = PHASE_SYSTEMD;
-                u->active_ms = u->idle_ms = 0;
+                u->active_ms = u->idle_ms = u->restarting_ms = 0;
                 u->ran = false;
                 u->launched_ms = clock_monotonic_ms();
                 u->deadline_ms = w->allowed_ms > 0 && w->request->goal != WAIT_ENDED ?

@@ -10,6 +10,7 @@
 #include "fleetd/api/api.h"
 #include "fleetd/directory/directory.h"
 #include "fleetd/engine/engine.h"
+#include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/api/metrics.h"
 #include "fleetd/service.h"
@@ -363,10 +364,23 @@ void daemon_crash(Daemon *d, void (*stopped)(void *userdata), void *userdata) {
         daemon_on_store_closed(d);
 }
 
+/* The units of a stopped daemon run twice after that time: log it while there is time to prevent it. */
+static void daemon_log_stop(const Daemon *d) {
+        const Cluster *c = d->registry ? registry_cluster(d->registry) : NULL;
+
+        if (d->agent && c && HASH_COUNT(c->machines) > 1)
+                log_notice(NO_FIELDS,
+                           "units continue to run here; after %d min without fleetd, other hosts start them, "
+                           "too: start fleetd before, or power off this host",
+                           LIVENESS_STOPPED_TICKS / (60000 / LIVENESS_TICK_MS));
+}
+
 void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata) {
         snprintf(d->reason, sizeof(d->reason), "%s", reason);
         d->stopped = stopped;
         d->userdata = userdata;
+        if (streq(reason, "stop"))
+                daemon_log_stop(d);
         daemon_close_components(d);
         if (d->store)
                 kv_close(d->store, daemon_on_store_closed, d);

@@ -11,6 +11,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/scheduler/filters.h fleetd/scheduler/filters.c fleetd/scheduler/scores.h fleetd/scheduler/scores.c \
 	fleetd/registry/registry.h fleetd/registry/registry.c \
 	fleetd/registry/transaction.h fleetd/registry/transaction.c \
+	fleetd/registry/history.h fleetd/registry/history.c \
 	fleetd/registry/units.c \
 	fleetd/registry/schedule.c \
 	fleetd/registry/states.c \
@@ -25,7 +26,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/feature_level.c \
 	fleetd/membership/membership.h fleetd/membership/membership_internal.h fleetd/membership/membership.c \
 	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
-	fleetd/systemd/systemd.h fleetd/systemd/owner.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
+	fleetd/systemd/systemd.h fleetd/systemd/owner.c fleetd/systemd/reason.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
 	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c \
 	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h fleetd/systemd/signals.c \
 	fleetd/systemd/job.c fleetd/systemd/manager.c \
@@ -45,7 +46,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_list.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
 	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c \
-	fleetd/api/events_v1.c \
+	fleetd/api/events_v1.c fleetd/api/history_v1.c \
 	fleetd/api/remote_command.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c \
 	fleetd/api/metrics.h fleetd/api/metrics.c \
@@ -66,7 +67,7 @@ fleetd_fleetd_LDADD = $(FLEETD_LIBS)
 QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
 
 if HAVE_CMOCKA
-FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
+FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
 	tests/unit/test-engine_brake tests/unit/test-engine_places tests/unit/test-engine_memory \
 	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-registry
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
@@ -80,6 +81,8 @@ tests_unit_test_registry_SOURCES = tests/unit/test-registry.c tests/lib/scratch.
 tests_unit_test_registry_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_registry_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_registry_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_history_notes_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_history_notes_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_layout_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_layout_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_cluster_SOURCES = tests/unit/test-cluster.c $(FLEETD_CLUSTER_VIEW)
@@ -119,7 +122,7 @@ endif
 
 if HAVE_CMOCKA
 FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
-	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish \
+	tests/unit/test-api tests/unit/test-history_api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
 	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
 check_PROGRAMS += $(FLEETD_IO_TESTS)
@@ -158,6 +161,10 @@ tests_unit_test_api_SOURCES = tests/unit/test-api.c $(SIDE_BY_SIDE) $(FLEETD_HOS
 tests_unit_test_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pairs_get,--wrap=pairs_set
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_history_api_SOURCES = tests/unit/test-history_api.c $(FLEETD_HOST)
+tests_unit_test_history_api_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_history_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=loop_wall_ms
+tests_unit_test_history_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_service_SOURCES = tests/unit/test-service.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_service_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sd_journal_sendv_with_location
@@ -247,6 +254,9 @@ FUZZERS += tests/fuzz/fuzz-frames
 tests_fuzz_fuzz_frames_SOURCES = tests/fuzz/frames.c tests/fuzz/standalone.c $(QUIET_HOST)
 tests_fuzz_fuzz_frames_LDFLAGS = $(WITHOUT_CHILDREN)
 tests_fuzz_fuzz_frames_LDADD = $(FLEETD_LIBS)
+FUZZERS += tests/fuzz/fuzz-history
+tests_fuzz_fuzz_history_SOURCES = tests/fuzz/history.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_history_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-scan
 tests_fuzz_fuzz_scan_SOURCES = tests/fuzz/scan.c tests/fuzz/standalone.c tests/lib/scan_folder.h tests/lib/scratch.h tests/lib/scratch.c
 tests_fuzz_fuzz_scan_LDADD = $(FLEETD_LIBS)

@@ -88,7 +88,7 @@ int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
         if (s->backup) {
                 r = kv_backup(&options, s->backup, &found, err);
                 if (r >= 0)
-                        maintenance_print_found("Written:", &found);
+                        maintenance_print_found("Written and verified:", &found);
                 return r;
         }
         r = kv_restore(&options, s->restore, &found, err);

@@ -81,6 +81,13 @@ static void append_field(Text *t, const char *name, const char *value) {
         text_append_bytes(t, "\r\n", 2);
 }
 
+/* 'name' contains the colon, and 'value' is the server's own: each answer has such fields. */
+static void append_own_field(Text *t, const char *name, const char *value) {
+        text_append(t, name);
+        text_append(t, value);
+        text_append_bytes(t, "\r\n", 2);
+}
+
 static void append_head(HttpConnection *c, Text *t, unsigned status, const char *type,
                         const HttpField *fields) {
         text_append_bytes(t, "HTTP/1.1 ", 9);
@@ -92,7 +99,7 @@ static void append_head(HttpConnection *c, Text *t, unsigned status, const char 
                 append_field(t, "Content-Type", type);
         for (const HttpField *f = fields; f && f->name; f++)
                 append_field(t, f->name, f->value);
-        append_field(t, "Date", date_now(c->server));
+        append_own_field(t, "Date: ", date_now(c->server));
         if (!c->request.keep_alive)
                 text_append(t, "Connection: close\r\n");
         else if (c->http10)
@@ -151,7 +158,7 @@ static void answer(HttpRequest *request, unsigned status, const char *type, cons
         t = begin_out(c);
         append_head(c, t, status, type, fields);
         if (!bodiless)
-                append_field(t, "Content-Length", text_u64(size, digits));
+                append_own_field(t, "Content-Length: ", text_u64(size, digits));
         text_append_bytes(t, "\r\n", 2);
         if (sends_body && size <= COPIED_MAX)
                 text_append_bytes(t, body, size);

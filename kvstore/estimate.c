@@ -349,6 +349,7 @@ static int estimate_one(Estimate *e, const KvCommand *cmd) {
         bool there;
         int r;
 
+        cost_note(&e->result.cost, &cmd->note);
         r = estimate_get(e, cmd->key, &node);
         if (r < 0 && r != -ENOENT)
                 return r;

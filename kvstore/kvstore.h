@@ -233,17 +233,8 @@ int kv_local_get(KvStore *store, KvBytes key, KvVisit visit,
 int kv_local_walk(KvStore *store, const KvRange *range, KvVisit visit,
                   void *userdata); /* 0, or < 0 as visit() */
 
-/* A row of the history (KvNote). A repetition within an hour of its first occurrence raises the count of the
- * row, and moves the row to the end. */
-typedef struct KvHistoryRow {
-        uint64_t index;             /* store index of the last occurrence; increases from row to row */
-        uint64_t first_ms, last_ms; /* wall clocks of the proposers */
-        uint64_t count;
-        KvBytes body; /* borrowed for the call */
-} KvHistoryRow;
-
-/* Visit the rows whose index is above 'after', oldest first; or with 'backward' those below 'after' (0: all),
- * newest first. 'visit' returns as KvVisit. 0, or < 0 as visit(). */
+/* Visit the rows of the history (KvHistoryRow) whose index is above 'after', oldest first; or with 'backward'
+ * those below 'after' (0: all), newest first. 'visit' returns as KvVisit. 0, or < 0 as visit(). */
 int kv_local_history(KvStore *store, uint64_t after, bool backward,
                      int (*visit)(void *userdata, const KvHistoryRow *row), void *userdata);
 

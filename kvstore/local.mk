@@ -13,13 +13,13 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/command/replication_stats.h kvstore/command/replication_stats.c kvstore/command/sync.h \
 	kvstore/apply/apply.h kvstore/apply/apply_internal.h kvstore/apply/apply.c kvstore/apply/apply_key.c \
 	kvstore/command/cost.h kvstore/command/cost.c kvstore/apply/long_keys.h kvstore/apply/long_keys.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
-	kvstore/apply/events.h kvstore/apply/events.c \
+	kvstore/apply/events.h kvstore/apply/events.c kvstore/apply/history.h kvstore/apply/history.c \
 	kvstore/apply/dedup.h kvstore/apply/dedup.c \
 	kvstore/command/arena.h kvstore/command/arena.c \
 	kvstore/tree/tree.h kvstore/tree/tree.c kvstore/tree/reader.c kvstore/tree/nodes.c kvstore/tree/event_tables.c \
 	kvstore/tree/format.h kvstore/tree/format.c \
 	kvstore/tree/file_checksum.h kvstore/tree/file_checksum.c \
-	kvstore/tree/tree_internal.h kvstore/tree/snapshot.c kvstore/tree/dedup_tables.c \
+	kvstore/tree/tree_internal.h kvstore/tree/snapshot.c kvstore/tree/dedup_tables.c kvstore/tree/history_tables.c \
 	kvstore/command/command.h kvstore/command/command.c
 kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)
 
@@ -38,6 +38,7 @@ KVSTORE_TESTS = \
 	tests/unit/test-cost \
 	tests/unit/test-hub \
 	tests/unit/test-events \
+	tests/unit/test-history \
 	tests/unit/test-read_bound \
 	tests/unit/test-dedup \
 	tests/unit/test-dedup_format \
@@ -77,6 +78,10 @@ tests_unit_test_events_SOURCES = tests/unit/test-events.c tests/lib/scratch.h te
 	tests/lib/model.h tests/lib/model.c
 tests_unit_test_events_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_events_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_history_SOURCES = tests/unit/test-history.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_history_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
+tests_unit_test_history_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_read_bound_SOURCES = tests/unit/test-read_bound.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_read_bound_CFLAGS = $(TEST_CFLAGS)

@@ -11,6 +11,8 @@
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
 
+enum { FULL_SIZE = 64 * 1024 }; /* bytes that are free on a disk that counts as full */
+
 /* -- The replica on disk -- */
 
 typedef struct Found {
@@ -317,6 +319,34 @@ static int workshop_copy(const Workshop *w, Tree *tree, const char *name, Error 
         return tree_copy(tree, path, 0, &meta, err);
 }
 
+/* Refuse a file that exists, and a folder that does not: a wrong name must not go unnoticed. The workshop of
+ * a backup is never a file that exists already, which may belong to a user. */
+static int check_new_file(const char *file, Error *err) {
+        const char *slash = strrchr(file, '/');
+        _cleanup_free_ char *folder = NULL, *workshop = NULL;
+        struct stat st;
+
+        folder = !slash ? strdup(".") : strndup(file, slash == file ? 1 : (size_t) (slash - file));
+        if (!folder || asprintf(&workshop, "%s.new", file) < 0)
+                return -ENOMEM;
+        if (stat(folder, &st) < 0)
+                return error_set(err, -errno, "Failed to write %s: the folder %s: %s; create it first", file,
+                                 folder, strerror(errno));
+        if (!S_ISDIR(st.st_mode))
+                return error_set(err, -ENOTDIR, "Failed to write %s: %s is not a folder; choose another name",
+                                 file, folder);
+        if (lstat(file, &st) == 0)
+                return error_set(err, -EEXIST,
+                                 "%s exists: a backup does not replace a file; choose another name", file);
+        if (lstat(workshop, &st) == 0)
+                return error_set(
+                        err, -EEXIST,
+                        "%s exists, in which a backup would be prepared: remove it if an interrupted "
+                        "backup has left it, or choose another name",
+                        workshop);
+        return 0;
+}
+
 /* Verify the checksum of 'name' in the workshop before LMDB opens it: LMDB makes a database of an empty file,
  * and checks another file only in part. 'file' is the name for messages. */
 static int check_backup(const Workshop *w, const char *name, const char *file, Error *err) {
@@ -333,13 +363,17 @@ static int check_backup(const Workshop *w, const char *name, const char *file, E
         r = file_checksum_check(fd, NULL);
         if (r == 0)
                 return error_set(err, -EINVAL,
-                                 "%s is not a backup, or truncated: it does not end with its checksum", file);
+                                 "%s is not a backup, or truncated: it does not end with its checksum; use "
+                                 "another copy",
+                                 file);
         if (r == -EUCLEAN)
-                return error_set(err, r, "%s is corrupt: checksum mismatch", file);
+                return error_set(err, r, "%s is corrupt: checksum mismatch; use another copy", file);
         if (r < 0)
                 return error_set(err, r, "Failed to read %s: %s", data, strerror(-r));
 
         r = tree_check_copy(path, NULL, &meta, err);
+        if (r == -ENOTSUP || (r >= 0 && meta.level > KV_LEVEL_MAX))
+                return error_set(err, -ENOTSUP, "%s was written by a newer fleetd; upgrade this host", file);
         if (r < 0)
                 return error_prefix(err, r, "%s", file);
         return meta.cluster_id == 0 ?
@@ -447,6 +481,27 @@ int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err)
         return 0;
 }
 
+/* LMDB reports a write that the disk accepts in part as EIO. */
+static bool workshop_is_full(const Workshop *w, int error) {
+        uint64_t n_free, total;
+
+        return error == -ENOSPC || error == -EDQUOT ||
+               (error == -EIO && w->parent_fd >= 0 && space_at(w->parent_fd, &n_free, &total) >= 0 &&
+                n_free < FULL_SIZE);
+}
+
+/* Make a verified backup in the workshop beside 'file'. */
+static int backup_prepare(const KvOfflineOptions *o, const char *file, Found *found, Workshop *w, Tree **ret,
+                          KvOffline *result, Error *err) {
+        int r;
+
+        r = offline_collect(o, file, found, w, ret, result, err);
+        if (r < 0)
+                return r;
+        r = workshop_copy(w, *ret, "backup", err);
+        return r < 0 ? r : check_backup(w, "backup", file, err);
+}
+
 int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(found_done) Found found = { .data_dir = { .fd = -1, .checkpoint = { .fd = -1 } } };
@@ -455,13 +510,16 @@ int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error
         KvOffline result = {};
         int r;
 
-        r = offline_collect(o, file, &found, &w, &tree, &result, err);
+        r = check_new_file(file, err);
         if (r < 0)
                 return r;
-        r = workshop_copy(&w, tree, "backup", err);
-        if (r < 0)
-                return r;
-        r = check_backup(&w, "backup", file, err);
+        r = backup_prepare(o, file, &found, &w, &tree, &result, err);
+        if (r < 0 && workshop_is_full(&w, r))
+                return error_set(
+                        err, -ENOSPC,
+                        "Failed to write %s: no space left in its folder, which needs more than twice "
+                        "the size of the backup meanwhile; choose another folder",
+                        file);
         if (r < 0)
                 return r;
         if (asprintf(&copy, "%s/backup/data.mdb", w.path) < 0)

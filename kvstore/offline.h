@@ -45,9 +45,10 @@ typedef struct KvOffline {
  * member can be asked. 'look': only report the replica. -ENOENT: this host has none. */
 int kv_recover(const KvOfflineOptions *options, bool look, KvOffline *ret, Error *err);
 
-/* Write a synced copy of the tree, with the log applied, for kv_restore(). Only its owner may read the file.
- * -EEXIST: the file exists. */
+/* Write a synced and verified copy of the tree, with the log applied, for kv_restore(). Only its owner may
+ * read the file, whose folder must exist. -EEXIST: the file exists. */
 int kv_backup(const KvOfflineOptions *options, const char *file, KvOffline *ret, Error *err);
 
-/* Make a cluster of one from a backup, on a host without a replica (-EEXIST). */
+/* Make a cluster of one from a backup, on a host without a replica (-EEXIST). -ENOTSUP: a newer version wrote
+ * it. */
 int kv_restore(const KvOfflineOptions *options, const char *file, KvOffline *ret, Error *err);

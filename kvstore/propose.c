@@ -528,7 +528,7 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         if (r == -ENOMEM)
                 return r;
         if (r >= 0 && status == KV_OK) {
-                r = kv_command_encode(cmd, &w);
+                r = kv_command_encode_at(cmd, kv_level(p->options.store), &w);
                 if (w.error < 0 || r < 0)
                         return w.error < 0 ? w.error : r;
         }

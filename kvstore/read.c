@@ -3,6 +3,8 @@
  * The store owns large reads, so that a client may leave at any time. */
 #include "kvstore/kvstore_internal.h"
 
+#include "kvstore/apply/history.h"
+
 struct KvList {
         KvStore *store;
         KvRange range;
@@ -100,9 +102,28 @@ int kv_local_walk(KvStore *s, const KvRange *range, KvVisit visit, void *userdat
         return r < 0 ? r : range_walk(txn, range, visit, userdata);
 }
 
+typedef struct RowVisit {
+        int (*visit)(void *userdata, const KvHistoryRow *row);
+        void *userdata;
+} RowVisit;
+
+static int row_visit(void *userdata, uint64_t index, KvBytes record) {
+        const RowVisit *v = userdata;
+        KvHistoryRow row;
+        int r;
+
+        r = history_row_decode(index, record, &row);
+        return r < 0 ? r : v->visit(v->userdata, &row);
+}
+
 int kv_local_history(KvStore *s, uint64_t after, bool backward,
                      int (*visit)(void *userdata, const KvHistoryRow *row), void *userdata) {
-        return 0;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        RowVisit v = { visit, userdata };
+        int r;
+
+        r = kv_read(s, &txn);
+        return r < 0 ? r : tree_rows(txn, after, backward, row_visit, &v);
 }
 
 static int list_run(TreeTxn *txn, const KvRange *range, const KvListOps *ops, void *userdata) {

@@ -152,6 +152,18 @@ sed -n '/^## The way of a PUT/,/^## Store/p' docs/ARCHITECTURE.md | grep -oE '`[
 done | rule the_way_of_a_put_exists
 sed -n '/^## The way of a PUT/,/^## Store/p' docs/ARCHITECTURE.md | grep -E '^(2[6-9]|[3-9][0-9])\. ' | rule the_way_of_a_put_has_at_most_25_functions
 
+# The recipes of HACKING name files and functions that exist; capitals stand for names.
+recipes=$(sed -n '/^## Recipes/,$p' HACKING.md)
+files=$(git -c safe.directory="*" ls-files --cached --others --exclude-standard)
+{
+        grep -oE '`[a-zA-Z_0-9/.-]+\.(c|h|sh|py|mk|scd|md)`' <<<"$recipes" | tr -d '`' | grep -v NAME | sort -u | some 'files in recipes' | while read -r file; do
+                grep -qE "(^|/)${file//./\\.}$" <<<"$files" || echo "HACKING.md: there is no $file"
+        done
+        grep -oE '`[a-z_0-9]+\(\)`' <<<"$recipes" | tr -d '`()' | sort -u | some 'functions in recipes' | while read -r name; do
+                all | xargs -r grep -qE "\b$name\(" || echo "HACKING.md: there is no $name()"
+        done
+} | rule the_recipes_name_what_exists
+
 # A test crashes at every named fault point.
 program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
         some 'fault points' | while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-fault_points.c || echo "$point"; done | rule every_fault_point_has_a_test
@@ -160,6 +172,11 @@ program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | so
 grep -oE '^ +\{ "[A-Za-z-]+"' units/options.c | grep -oE '[A-Za-z-]+' | some 'options of unit files' | while read -r option; do
         grep -qw -- "$option=" man/fleet.unit.5.scd || echo "man/fleet.unit.5 does not name $option="
 done | rule every_option_is_in_the_manual
+
+# A test walks all of them, except older names.
+grep -oE '^ +\{ "[A-Za-z-]+", take_[a-z_]+ \}' units/options.c | grep -oE '"[A-Za-z-]+"' | tr -d '"' | some 'current names of options' | while read -r option; do
+        grep -qE "^ +\{ MEMBER\([a-z_]+\), \"$option=" tests/unit/test-placement.c || echo "tests/unit/test-placement.c has no row for $option="
+done | rule every_option_is_compared_freed_and_sent
 
 # The manual names every setting of the daemon, every verb and every flag of the client.
 grep -oE '^ +\{ "[A-Z][A-Za-z]+", "[a-z-]+", "' fleetd/settings.c | grep -oE '[A-Z][A-Za-z]+' | some 'settings' | while read -r option; do

@@ -152,6 +152,7 @@ static const JsonField state_fields[] = {
         { "job", JSON_FIELD_TEXT, offsetof(ApiState, job) },
         { "machineID", JSON_FIELD_TEXT, offsetof(ApiState, machine_id) },
         { "name", JSON_FIELD_TEXT, offsetof(ApiState, name) },
+        { "reason", JSON_FIELD_TEXT, offsetof(ApiState, reason) },
         { "since", JSON_FIELD_U64, offsetof(ApiState, since_ms) },
         { "systemdActiveState", JSON_FIELD_TEXT, offsetof(ApiState, active) },
         { "systemdLoadState", JSON_FIELD_TEXT, offsetof(ApiState, load) },
@@ -305,11 +306,12 @@ int api_machines_page_read(const char *json, size_t size, ApiPage *ret, Error *e
 
 /* -- Errors -- */
 
-void api_error_write(Text *t, int code, const char *message) {
+void api_error_write(Text *t, int code, const char *message, const char *cause) {
         json_open(t, NULL, '{');
         json_open(t, "error", '{');
         text_printf(t, "\"code\":%d", code);
         json_add_string_always(t, "message", message);
+        json_add_string(t, "cause", cause);
         json_close(t, '}');
         json_close(t, '}');
 }
@@ -317,9 +319,10 @@ void api_error_write(Text *t, int code, const char *message) {
 int api_error_read(const char *json, size_t size, int *ret_code, char *ret, size_t ret_size) {
         struct {
                 uint64_t code;
-                const char *message;
-        } error = { .message = "" };
+                const char *message, *cause;
+        } error = { .message = "", .cause = "" };
         const JsonField fields[] = {
+                { "cause", JSON_FIELD_TEXT, offsetof(typeof(error), cause) },
                 { "code", JSON_FIELD_U64, offsetof(typeof(error), code) },
                 { "message", JSON_FIELD_TEXT, offsetof(typeof(error), message) },
         };
@@ -338,7 +341,7 @@ int api_error_read(const char *json, size_t size, int *ret_code, char *ret, size
                 return r;
 
         *ret_code = MIN(error.code, (uint64_t) 999);
-        snprintf(ret, ret_size, "%s", error.message);
+        snprintf(ret, ret_size, "%s%s%s", error.message, *error.cause ? "; " : "", error.cause);
         text_keep_to_one_line(ret);
         return 0;
 }

@@ -54,12 +54,12 @@ void api_unit_done(ApiUnit *unit);
 #define _cleanup_api_unit_ _cleanup_(api_unit_done)
 
 /* {"hash","machineID","name","systemdActiveState","systemdLoadState","systemdSubState"}, and beyond fleet's
- * API "finished", "job" and "since" (ms) */
+ * API "finished", "job", "reason" and "since" (ms) */
 typedef struct ApiState {
         const char *name, *machine_id, *hash, *load, *active, *sub;
         uint64_t since_ms;
-        const char *job; /* as UnitState.job */
-        bool finished;   /* as UnitState.done */
+        const char *job, *reason; /* as those of UnitState */
+        bool finished;            /* as UnitState.done */
 } ApiState;
 
 void api_state_write(Text *t, const ApiState *state);
@@ -100,8 +100,9 @@ int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Erro
 void api_page_done(ApiPage *page);
 #define _cleanup_api_page_ _cleanup_(api_page_done)
 
-/* {"error":{"code":N,"message":"..."}}; the message is never left out. */
-void api_error_write(Text *t, int code, const char *message);
+/* {"error":{"code":N,"message":"...","cause":"..."}}; the message is never left out, the cause without one.
+ */
+void api_error_write(Text *t, int code, const char *message, const char *cause);
 
-/* Read such an error; *ret is the message. -EBADMSG: another object. */
+/* Read such an error; *ret is "MESSAGE" or "MESSAGE; CAUSE". -EBADMSG: another object. */
 int api_error_read(const char *json, size_t size, int *ret_code, char *ret, size_t ret_size);

@@ -1,7 +1,7 @@
 noinst_LIBRARIES += units/libunits.a
 units_libunits_a_CFLAGS = $(AM_CFLAGS) $(GNUTLS_CFLAGS) $(JANSSON_CFLAGS)
 units_libunits_a_SOURCES = \
-	units/lists.h units/lists.c units/named.h units/named.c units/name.h units/name.c units/unit_file.h units/unit_file.c units/hash.h units/hash.c \
+	units/lists.h units/lists.c units/journal_filter.h units/journal_filter.c units/named.h units/named.c units/name.h units/name.c units/unit_file.h units/unit_file.c units/hash.h units/hash.c \
 	units/placement.h units/placement.c units/options.h units/options.c units/install.h units/install.c units/unit.h units/unit.c \
 	units/machine.h units/machine.c units/state.h units/state.c units/json.h units/json.c \
 	units/quadlet.h units/quadlet.c units/drop_ins.h units/drop_ins.c units/stored_json.h units/stored_json.c units/api_json.h units/api_json.c

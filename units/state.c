@@ -1,5 +1,7 @@
 #include "units/state.h"
 
+#include "base/text.h"
+
 const char *const target_state_names[_TARGET_MAX] = {
         [TARGET_INACTIVE] = "inactive",
         [TARGET_LOADED] = "loaded",
@@ -30,6 +32,7 @@ void unit_state_done(UnitState *state) {
         free(state->active);
         free(state->sub);
         free(state->hash);
+        free(state->reason);
         *state = (UnitState) {};
 }
 
@@ -51,7 +54,26 @@ int unit_state_init(UnitState *ret, const char *load, const char *active, const 
         return 0;
 }
 
+/* Bytes that JSON would replace would make each comparison with the stored state fail. */
+int unit_state_set_reason(UnitState *state, const char *reason) {
+        size_t size = 0, left = strcspn(reason, "\n"), n;
+        char *copy = NULL;
+
+        while (size < left && (n = utf8_length(reason + size, left - size)) > 0 &&
+               size + n < UNIT_STATE_REASON_SIZE)
+                size += n;
+        if (size > 0) {
+                copy = strndup(reason, size);
+                if (!copy)
+                        return -ENOMEM;
+        }
+        free(state->reason);
+        state->reason = copy;
+        return 0;
+}
+
 bool unit_state_equal(const UnitState *a, const UnitState *b) {
         return streq(a->load, b->load) && streq(a->active, b->active) && streq(a->sub, b->sub) &&
-               same_string(a->hash, b->hash) && a->done == b->done && streq(a->job, b->job);
+               same_string(a->hash, b->hash) && a->done == b->done && streq(a->job, b->job) &&
+               same_string(a->reason, b->reason);
 }

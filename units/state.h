@@ -53,23 +53,33 @@ ENUM_NAMES(problem_kind, ProblemKind, _PROBLEM_MAX)
  * unchanged. */
 #define STATE_FOREIGN "foreign"
 
-enum { UNIT_STATE_JOB_SIZE = 16 };
+enum {
+        UNIT_STATE_JOB_SIZE = 16,
+        UNIT_STATE_REASON_SIZE = 256, /* of a published reason; longer ones are cut */
+};
+
+/* The 'job' of a start that systemd refused. */
+#define STATE_JOB_REFUSED "refused"
 
 typedef struct UnitState {
         char *load, *active, *sub; /* owned; "loaded", "active", "running" */
         char *hash;                /* 40 hex digits: of the text that runs; NULL: unknown */
         uint64_t since_ms;         /* wall clock of the last change of load, active or sub */
-        /* Why its last start failed before the unit began ("dependency", "unsupported", ...); "": it did not.
-         */
+        /* Why its last start failed before the unit began ("refused", "dependency", ...); "": it did not. */
         char job[UNIT_STATE_JOB_SIZE];
-        bool done; /* ended successfully: not to be run again, on any machine */
+        char *reason; /* owned; why the unit failed, was not started, or is not loaded: one line; NULL: none
+                       */
+        bool done;    /* ended successfully: not to be run again, on any machine */
 } UnitState;
 
 void unit_state_done(UnitState *state);
 #define _cleanup_unit_state_ _cleanup_(unit_state_done)
 
 int unit_state_init(UnitState *ret, const char *load, const char *active, const char *sub, const char *hash,
-                    uint64_t since_ms, bool done); /* copies; 0 or -ENOMEM */
+                    uint64_t since_ms, bool done); /* copies, without a reason; 0 or -ENOMEM */
+/* Set the reason to a copy of the first line of 'reason', up to UNIT_STATE_REASON_SIZE or to the first byte
+ * that is not UTF-8; "" is none. 0 or -ENOMEM. */
+int unit_state_set_reason(UnitState *state, const char *reason);
 
 /* Whether publishing 'b' after 'a' is unnecessary: they differ in 'since_ms' at most. */
 bool unit_state_equal(const UnitState *a, const UnitState *b);

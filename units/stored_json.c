@@ -67,6 +67,7 @@ static const JsonField state_fields[] = {
         { "hash", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, hash) },
         { "job", JSON_FIELD_CHARS_CUT, offsetof(UnitState, job), .size = UNIT_STATE_JOB_SIZE },
         { "load", JSON_FIELD_OWNED, offsetof(UnitState, load) },
+        { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, reason) },
         { "since", JSON_FIELD_U64, offsetof(UnitState, since_ms) },
         { "sub", JSON_FIELD_OWNED, offsetof(UnitState, sub) },
 };

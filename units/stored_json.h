@@ -78,6 +78,6 @@ void problem_done(Problem *problem);
 void stored_problem_write(Text *t, const Problem *problem);
 int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err);
 
-/* /_fleet/state/NAME/ID: {"active","done","hash","load","since","sub"} */
+/* /_fleet/state/NAME/ID: {"active","done","hash","job","load","reason","since","sub"} */
 void stored_state_write(Text *t, const UnitState *state);
 int stored_state_read(const char *json, size_t size, UnitState *ret, Error *err);

@@ -35,6 +35,7 @@ typedef struct AgentUnit {
         bool link_refused; /* not started: its file or a name in [Install] conflicts with a file of the host
                             */
         char last_error[256];          /* of the last call to systemd that failed */
+        bool start_refused;            /* that was a start, which systemd rejected */
         unsigned n_failures, n_writes; /* in a row, for this assignment */
         uint64_t assignment_index;     /* 0: none */
         uint64_t retry_ms;             /* no step before this time */
@@ -45,6 +46,8 @@ typedef struct AgentUnit {
         uint64_t changing_ms;
         uint64_t steady_ms; /* start of the current steady state; 0: none */
         uint64_t since_ms;  /* wall clock of the last change of load, active or sub state */
+        unsigned ends;      /* kinds of ends (AgentEnd) since its last start by the agent */
+        bool ended_first;   /* the present state is the first end of its kind: published at once */
         bool dirty;         /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
@@ -103,6 +106,8 @@ const ClusterAssignment *agent_assignment(const Agent *a, const char *name);
 void agent_collect(Agent *a);
 /* Remove units from the dirty set that need no read, step or publication. Free units that nothing names. */
 void agent_clean(Agent *a);
+/* Return whether the unit was started in this boot, by its present record. */
+bool agent_has_started(const Agent *a, const AgentUnit *u);
 /* Request a refresh without limit: this daemon changed the unit. */
 void agent_refresh_now(Agent *a, AgentUnit *u);
 /* Log the failed step 'what' once, and delay the next step. */

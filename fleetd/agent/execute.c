@@ -62,13 +62,6 @@ static AgentUnit *agent_call_unit(const AgentCall *call, size_t i) {
         return agent_unit(call->agent, call->names.items[i], false);
 }
 
-/* Return whether the unit was started in this boot, by its present record. */
-static bool agent_has_started(const Agent *a, const AgentUnit *u) {
-        const AssignmentRecord *record = records_get(&a->records, u->name);
-
-        return record && record->kind == ASSIGNMENT_RUN && streq(record->started_boot, a->boot_id);
-}
-
 /* Count the end of an operation. Return false when the agent is closing; the last operation frees it. */
 static bool agent_call_ended(Agent *a) {
         a->calls--;
@@ -86,6 +79,15 @@ static void agent_mark_outdated(const AgentCall *call, uint64_t listing) {
                 agent_call_unit(call, i)->outdated_listing = listing;
 }
 
+static bool agent_reply_is_lost(int error) {
+        return error == -ETIMEDOUT || error == -ECONNRESET || error == -ECANCELED;
+}
+
+/* Return whether systemd has answered, and rejected the call. */
+static bool agent_is_refusal(int error) {
+        return error < 0 && !agent_reply_is_lost(error) && error != -ENOTCONN && error != -ENOMEM;
+}
+
 /* The outcome of a start. If the reply was lost, the state of the unit decides whether the start was made. */
 static void agent_start_ended(Agent *a, AgentUnit *u, int error) {
         AssignmentRecord *record = records_get(&a->records, u->name);
@@ -93,7 +95,7 @@ static void agent_start_ended(Agent *a, AgentUnit *u, int error) {
         if (record && error == 0) {
                 record->starting = record->replacing = record->finishing = false;
                 a->records.dirty = true;
-        } else if (record && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED)
+        } else if (record && !agent_reply_is_lost(error))
                 agent_cancel_start(a, record, u); /* never sent, or rejected */
 }
 
@@ -122,6 +124,7 @@ static void agent_call_done(void *userdata, int error, const char *message) {
                 if (call->step == AGENT_WRITE)
                         u->link_refused = error == -EEXIST && !agent_has_started(a, u);
                 publisher_expedite(a->publisher, u->name);
+                u->start_refused = call->step == AGENT_START && agent_is_refusal(error);
                 if (error < 0)
                         agent_unit_failed(a, u, agent_step_to_string(call->step),
                                           message && message[0] ? message : strerror(-error));
@@ -405,8 +408,10 @@ static void agent_begin_call(AgentCall *call) {
                 agent_call_done(call, 0, "");
                 return;
         }
-        if (call->step == AGENT_START)
-                u->job_ended = false;
+        if (call->step == AGENT_START) {
+                u->job_ended = u->ended_first = false;
+                u->ends = 0;
+        }
         r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(
                 a->systemd, call->names.items[0], agent_call_done, call);
         if (r < 0)

@@ -149,6 +149,41 @@ static void agent_check_outdated(Agent *a, AgentUnit *u) {
         u->outdated_listing = 0;
 }
 
+bool agent_has_started(const Agent *a, const AgentUnit *u) {
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+
+        return record && record->kind == ASSIGNMENT_RUN && streq(record->started_boot, a->boot_id);
+}
+
+/* How a unit stopped running. One that is restarted in vain also fails for good. */
+typedef enum AgentEnd { AGENT_RESTARTING = 1 << 0, AGENT_FAILED = 1 << 1, AGENT_ENDED = 1 << 2 } AgentEnd;
+
+/* Return 0 for a unit that runs, or whose state may precede the start that is under way. */
+static unsigned agent_end_of(const Agent *a, const AgentUnit *u) {
+        if (u->busy || u->seen.job)
+                return 0;
+        if (streq(u->seen.active, "failed"))
+                return AGENT_FAILED;
+        if (systemd_is_restarting(&u->seen))
+                return AGENT_RESTARTING;
+        if (streq(u->seen.active, "inactive") && agent_has_started(a, u) &&
+            (u->seen.end == SYSTEMD_END_ITSELF || u->seen.end == SYSTEMD_END_STOPPED))
+                return AGENT_ENDED;
+        return 0;
+}
+
+/* The first end of each kind after a start is published at once: a user who starts a unit waits for it. Later
+ * ones are repetitions, which have the limits of all states. */
+static void agent_observe_end(Agent *a, AgentUnit *u) {
+        unsigned end = agent_end_of(a, u);
+        bool first = end != 0 && !(u->ends & end);
+
+        u->ended_first = first || (end != 0 && u->ended_first);
+        u->ends |= end;
+        if (first)
+                publisher_expedite(a->publisher, u->name);
+}
+
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 
@@ -162,6 +197,7 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
                 u->since_ms = loop_wall_ms(a->loop);
         u->seen = *seen;
         u->observed = u->refreshed = true;
+        agent_observe_end(a, u);
         if (u->outdated_listing > 0 && listing >= u->outdated_listing)
                 agent_check_outdated(a, u);
         agent_mark(a, u);

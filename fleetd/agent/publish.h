@@ -2,8 +2,9 @@
  *
  * The first change of a unit is published at once, later ones at most once a second, with the last state. A
  * host makes at most five transactions a second, one at a time, with the lowest priority. Assignments lift
- * these limits, since they come as fast as users and engine make them. Each change is compared with the
- * registry: nothing is repeated, and failed changes are offered again. */
+ * these limits, since they come as fast as users and engine make them, and so does the first end of a unit
+ * after its start, for which a user waits. Each change is compared with the registry: nothing is repeated,
+ * and failed changes are offered again. */
 #pragma once
 
 #include "fleetd/registry/registry.h"

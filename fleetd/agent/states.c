@@ -11,18 +11,75 @@ typedef enum AgentOffer {
         AGENT_OFFER_NOW,
 } AgentOffer;
 
+/* Append why systemd did not execute the last start, by UnitState.job. */
+static void agent_append_job_reason(Text *t, const AgentUnit *u, const char *job) {
+        static const struct {
+                const char *job, *reason;
+        } rows[] = {
+                { "assert", "an assertion of the unit (Assert...=) does not hold" },
+                { "condition", "a condition of the unit (Condition...=, ExecCondition=) does not hold" },
+                { "dependency", "a unit that it requires failed to start" },
+                { "timeout", "the job to start it timed out" },
+                { "unsupported", "this host does not support units of this type" },
+        };
+
+        if (streq(job, STATE_JOB_REFUSED))
+                text_append(t, u->last_error);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (streq(job, rows[i].job))
+                        text_append(t, rows[i].reason);
+}
+
+/* Append why 'u' has failed, was not started or is not loaded; nothing for a unit that runs, or has ended
+ * successfully. */
+static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, const AssignmentRecord *record,
+                                const UnitState *state) {
+        bool inactive = streq(u->seen.active, "inactive");
+
+        if (streq(state->load, STATE_FOREIGN)) {
+                if (u->link_refused)
+                        text_append(t, u->last_error);
+                else
+                        text_printf(t, "this host has a unit of that name from another source%s%s",
+                                    u->seen.fragment[0] ? ": " : "", u->seen.fragment);
+                return;
+        }
+        if (state->done)
+                return;
+        agent_append_job_reason(t, u, state->job);
+        if (t->size == 0)
+                systemd_append_reason(t, &u->seen);
+        if (t->size == 0 && inactive && u->n_failures > 0)
+                text_append(t, u->last_error);
+        if (t->size > 0 || !inactive || !record || record->kind != ASSIGNMENT_RUN ||
+            !streq(record->started_boot, a->boot_id))
+                return;
+        if (record->stopped_for)
+                text_append(t, "stopped because of another unit; started again when that unit is back");
+        else if (record->stopped)
+                text_append(t, "stopped by hand");
+}
+
 /* Return false without memory. */
 static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
         AssignmentRecord *record = records_get(&a->records, u->name);
         bool done = agent_record_done(a, u, record),
              conflicting = agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused);
+        _cleanup_text_ Text reason = {};
 
         if (unit_state_init(ret, conflicting ? STATE_FOREIGN : u->seen.load,
                             conflicting ? "inactive" : u->seen.active, conflicting ? "dead" : u->seen.sub,
                             u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
                 return false;
-        if (!conflicting && record && streq(u->seen.active, "inactive"))
+        if (!conflicting && u->start_refused && u->n_failures > 0 && !agent_is_running(&u->seen))
+                snprintf(ret->job, sizeof(ret->job), STATE_JOB_REFUSED);
+        else if (!conflicting && record && streq(u->seen.active, "inactive"))
                 snprintf(ret->job, sizeof(ret->job), "%s", record->job);
+        agent_append_reason(&reason, a, u, record, ret);
+        if (reason.error < 0 || unit_state_set_reason(ret, reason.chars ?: "") < 0) {
+                unit_state_done(ret);
+                return false;
+        }
         return true;
 }
 
@@ -115,9 +172,11 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
                 if (agent_changing_since(a, u, assignment, &ret->state) > 0)
                         u->changing_ms = 0;
                 offer = AGENT_OFFER_NONE;
-        } else if (!agent_delays_state(a, u, assignment, &ret->state) && u->done_save <= a->n_saved &&
-                   publisher_allows(a->publisher, u->name))
+        } else if ((u->ended_first || !agent_delays_state(a, u, assignment, &ret->state)) &&
+                   u->done_save <= a->n_saved && publisher_allows(a->publisher, u->name)) {
+                u->ended_first = false;
                 return AGENT_OFFER_NOW;
+        }
         unit_state_done(&ret->state);
         return offer;
 }

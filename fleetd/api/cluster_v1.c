@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "fleetd/engine/plan.h"
+
 static const ClusterMachine *machine_of(const Cluster *c, uint64_t raft_id) {
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
                 if (raft_id != 0 && m->member.raft_id == raft_id)
@@ -45,8 +47,26 @@ static void waits_for_write(Text *t, const Cluster *c) {
         json_close(t, ']');
 }
 
+/* Write the mass-failure brake while it is on. Its end is wall-clock time. */
+static void brake_write(Text *t, const Request *request, const Cluster *c) {
+        const Api *api = request->api;
+        uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
+        EngineBrake brake = {};
+
+        if (engine_brake_state(c, brake_ms, &brake) < 0)
+                t->error = -ENOMEM;
+        if (brake.until_ms == 0)
+                return;
+        json_open(t, "brake", '{');
+        json_add_u64(t, "lost", brake.n_lost);
+        json_add_u64(t, "of", brake.n_total);
+        json_add_u64(t, "until", loop_wall_ms(api->loop) + brake.until_ms - c->now_ms);
+        json_close(t, '}');
+}
+
 void cluster_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterMachine *behind = NULL;
         _cleanup_text_ Text t = {};
         char id[24];
         KvState state;
@@ -54,12 +74,15 @@ void cluster_handle(Request *request) {
         kv_state(request->api->options.store, &state);
         snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
         json_open(&t, NULL, '{');
+        brake_write(&t, request, c);
         json_add_string(&t, "clusterId", id);
         json_add_u64(&t, "floor", state.floor);
         json_add_u64(&t, "index", state.index);
         if (state.leader_id != 0)
                 member_write(&t, request, &state, "leader", NULL, state.leader_id);
         json_add_u64(&t, "level", state.level);
+        if (cluster_level(c, state.level_max, &behind) <= state.level && behind)
+                json_add_string(&t, "levelHeldBy", behind->id);
         json_add_u64(&t, "levelKnown", state.level_max);
         json_add_string(&t, "machine", request->api->machine_id);
         json_add_string(&t, "name", request->api->name);
@@ -69,6 +92,7 @@ void cluster_handle(Request *request) {
         if (state.stale_ms > 0)
                 json_add_u64(&t, "staleSec", state.stale_ms / 1000);
         json_add_u64(&t, "term", state.term);
+        json_add_u64(&t, "time", c->now_ms);
         json_open(&t, "voters", '[');
         for (size_t i = 0; i < state.n_members; i++)
                 member_write(&t, request, &state, NULL, &state.members[i], state.members[i].raft_id);

@@ -93,6 +93,7 @@ void directory_post_handle(Request *request) {
         _cleanup_json_ JsonValue *root = NULL;
         ProblemChange changes[NAMES_MAX];
         Problem problems[NAMES_MAX];
+        char user[HISTORY_USER_SIZE];
         unsigned status;
         Error err = {};
         size_t n = 0;
@@ -108,6 +109,9 @@ void directory_post_handle(Request *request) {
                 request_error(request, status, "%s", err.message);
                 return;
         }
+        (void) request_user(request, user);
+        for (size_t i = 0; i < n; i++)
+                changes[i].user = user;
         change_sent(request, 204, NULL,
                     registry_change_directory(registry, NULL, 0, changes, n, change_on_done, request));
 }

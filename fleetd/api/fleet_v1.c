@@ -249,7 +249,8 @@ static ApiState state_entity(const ClusterState *s) {
                             .sub = s->state.sub,
                             .since_ms = s->state.since_ms,
                             .finished = s->state.done,
-                            .job = s->state.job[0] ? s->state.job : NULL };
+                            .job = s->state.job[0] ? s->state.job : NULL,
+                            .reason = s->state.reason };
 }
 
 void states_get_handle(Request *request) {

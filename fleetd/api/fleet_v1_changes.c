@@ -44,7 +44,12 @@ void change_on_done(void *userdata, KvStatus status, const char *message, uint64
         }
 }
 
-static void units_change(Request *request, unsigned success, const UnitChange *changes, size_t n) {
+static void units_change(Request *request, unsigned success, UnitChange *changes, size_t n) {
+        char user[HISTORY_USER_SIZE];
+
+        (void) request_user(request, user);
+        for (size_t i = 0; i < n; i++)
+                changes[i].user = user;
         change_sent(
                 request, success, NULL,
                 registry_change_units(request->api->options.registry, changes, n, change_on_done, request));

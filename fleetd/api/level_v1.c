@@ -18,6 +18,18 @@ static void raising_on_done(Request *request, const KvResult *result) {
                               (const char *) result->cause.data);
 }
 
+/* The same for a level that changes. */
+static void raising_on_raised(Request *request, const KvResult *result) {
+        char user[HISTORY_USER_SIZE];
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        if (result->status == KV_OK) /* the level holds also without a row */
+                (void) registry_note_level(request->api->options.registry, state.level,
+                                           request_user(request, user));
+        raising_on_done(request, result);
+}
+
 void level_handle(Request *request) {
         const ClusterMachine *behind = NULL;
         _cleanup_json_ JsonValue *root = NULL;
@@ -48,6 +60,6 @@ void level_handle(Request *request) {
                 return;
 
         if (request_propose(request, &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = level },
-                            raising_on_done) < 0)
+                            level > state.level ? raising_on_raised : raising_on_done) < 0)
                 request_error(request, 503, "out of memory");
 }

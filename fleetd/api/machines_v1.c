@@ -175,6 +175,7 @@ void machines_patch_handle(Request *request) {
         _cleanup_free_ MetadataChange *changes = NULL;
         _cleanup_free_ char(*ids)[MACHINE_ID_SIZE] = NULL;
         _cleanup_json_ JsonValue *root = NULL;
+        char user[HISTORY_USER_SIZE];
         size_t n = 0, n_operations;
         Error err = {};
         int r;
@@ -195,7 +196,9 @@ void machines_patch_handle(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
+        (void) request_user(request, user);
         for (size_t i = 0; r >= 0 && i < n_operations; i++) {
+                changes[n].user = user;
                 r = operation_read(json_value_item(root, i), ids[i], &changes[n], &err);
                 if (r >= 0 && ids[i][0])
                         n++;
@@ -256,6 +259,7 @@ void machines_delete_handle(Request *request) {
         Registry *registry = request->api->options.registry;
         const Cluster *c = registry_cluster(registry);
         const ClusterMachine *m = cluster_machine(c, request->rest);
+        char user[HISTORY_USER_SIZE];
         KvState state;
         Error err;
 
@@ -264,9 +268,10 @@ void machines_delete_handle(Request *request) {
                 return;
         }
         kv_state(request->api->options.store, &state);
-        if (removal_is_refused(c, &state, m, &err))
+        if (removal_is_refused(c, &state, m, &err)) {
                 request_error(request, 409, "%s", err.message);
-        else
-                change_sent(request, 204, NULL,
-                            registry_remove_machine(registry, m, removal_on_done, request));
+                return;
+        }
+        (void) request_user(request, user);
+        change_sent(request, 204, NULL, registry_remove_machine(registry, m, user, removal_on_done, request));
 }

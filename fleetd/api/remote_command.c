@@ -1,5 +1,6 @@
-/* systemctl and journalctl for a unit, on the host that has it: in a child process, so that the loop reads
- * nothing from disk, and the output is that of the tools. A session leads to a unit on another host.
+/* systemctl and journalctl for a unit, on the host that has it, and journalctl for fleetd itself: in a child
+ * process, so that the loop reads nothing from disk, and the output is that of the tools. A session leads to
+ * another host.
  *
  * PEER_CALL: u64 number, remote_command_spec_write(). Answers: PEER_CALL_CHUNK (number, bytes) and
  * PEER_CALL_END (number, u32 exit status). PEER_CALL_CANCEL (number) when the client has left.
@@ -199,7 +200,7 @@ static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
 }
 
 static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret, Error *err) {
-        bool is_journal = spec->kind == CALL_JOURNAL;
+        bool is_journal = remote_command_reads_journal(spec->kind);
         RemoteCommandLine command;
         Running *r;
         int e;
@@ -462,7 +463,7 @@ static int asking_start(Request *request, const char *machine, const RemoteComma
 static bool spec_read(Request *request, RemoteCommandSpec *spec) {
         const char *lines = request_parameter(request, "lines"),
                    *follow = request_parameter(request, "follow");
-        uint64_t n = 10;
+        uint64_t n = spec->kind == CALL_LOG ? CALL_LINES_ALL : 10;
         Error err = {};
 
         for (size_t i = 1; i < REMOTE_COMMAND_TEXTS; i++) { /* the first is the unit */
@@ -474,7 +475,7 @@ static bool spec_read(Request *request, RemoteCommandSpec *spec) {
                 request_error(request, 400, "%s: longer than %zu bytes", text->name, text->size - 1);
                 return false;
         }
-        if ((lines && parse_u64(lines, &n) < 0) || n > CALL_LINES_MAX)
+        if (lines && (parse_u64(lines, &n) < 0 || n > CALL_LINES_MAX))
                 request_error(request, 400, "lines: expected a number up to %d", CALL_LINES_MAX);
         else if (follow && parse_bool(follow, &spec->follow) < 0)
                 request_error(request, 400, "follow: expected true or false");
@@ -493,6 +494,36 @@ static unsigned start_status(int error) {
         return error == -EEXIST ? 409 : 503;
 }
 
+/* Run the command on machine 'm' (NULL: this host). */
+static void command_begin(Request *request, const ClusterMachine *m, const RemoteCommandSpec *spec) {
+        Running *running;
+        Error err = {};
+        int r;
+
+        if (m && !streq(m->id, request->api->machine_id)) {
+                r = asking_start(request, m->id, spec);
+                if (r < 0 && spec->kind == CALL_LOG)
+                        request_error(request, 503, "%s cannot be reached from this host (%s)",
+                                      cluster_machine_name(m), strerror(-r));
+                else if (r < 0)
+                        request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)",
+                                      spec->unit, cluster_machine_name(m), strerror(-r));
+                else
+                        request_begin(request, "application/x-ndjson");
+                return;
+        }
+        r = running_start(request->api, spec, &running, &err);
+        if (r < 0) {
+                request_error(request, start_status(r), "%s", error_text(&err, r));
+                return;
+        }
+        running->request = request;
+        request->state = running;
+        request->on_end = running_on_end;
+        request->on_drain = running_on_drain;
+        request_begin(request, "application/x-ndjson");
+}
+
 void remote_command_handle(Request *request) {
         const char *unit = request->rest;
         const Cluster *c = registry_cluster(request->api->options.registry);
@@ -500,9 +531,7 @@ void remote_command_handle(Request *request) {
         const ClusterUnit *u = cluster_unit(c, unit);
         const ClusterMachine *m;
         RemoteCommandSpec spec = { .kind = request->route->command };
-        Running *running;
         Error err = {};
-        int r;
 
         m = wanted ? cluster_machine(c, wanted) : unit_machine(c, unit);
         if (!u && !m) {
@@ -522,25 +551,21 @@ void remote_command_handle(Request *request) {
         if (!spec_read(request, &spec))
                 return;
 
-        if (!streq(m->id, request->api->machine_id)) {
-                r = asking_start(request, m->id, &spec);
-                if (r < 0)
-                        request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)",
-                                      unit, cluster_machine_name(m), strerror(-r));
-                else
-                        request_begin(request, "application/x-ndjson");
-                return;
-        }
-        r = running_start(request->api, &spec, &running, &err);
-        if (r < 0) {
-                request_error(request, start_status(r), "%s", error_text(&err, r));
-                return;
-        }
-        running->request = request;
-        request->state = running;
-        request->on_end = running_on_end;
-        request->on_drain = running_on_drain;
-        request_begin(request, "application/x-ndjson");
+        command_begin(request, m, &spec);
+}
+
+/* The machine is that of the parameter, or this one, which need not be a machine of the cluster. */
+void remote_log_handle(Request *request) {
+        const char *wanted = request_parameter(request, "machine");
+        const ClusterMachine *m = wanted ? cluster_machine(registry_cluster(request->api->options.registry),
+                                                           wanted) :
+                                           NULL;
+        RemoteCommandSpec spec = { .kind = CALL_LOG };
+
+        if (wanted && !m && !streq(wanted, request->api->machine_id))
+                request_error(request, 404, "machine %s does not exist", wanted);
+        else if (spec_read(request, &spec))
+                command_begin(request, m, &spec);
 }
 
 /* The end of a call has the priority of its chunks, and the credit that of its call: the order within a class

@@ -5,10 +5,64 @@
 #include <stdio.h>
 
 #include "base/text.h"
+#include "units/journal_filter.h"
 #include "units/quadlet.h"
 
+/* One row per command: the words of its command line before its options, and the word before its unit. */
+static const struct {
+        const char *words[7], *unit;
+        bool changes; /* the unit, which must be the cluster's */
+        bool follows; /* reads a journal, perhaps without end */
+        bool counts;  /* takes a number of lines */
+} commands[_CALL_MAX] = {
+        /* -f alone shows this boot's lines only, by an id that is not the journal's where our sandbox shows
+         * the kernel's own /proc and the host is a container. With --merge it does not ask for a boot. */
+        [CALL_JOURNAL] = { { "journalctl", "--no-pager", "--quiet", "--merge" },
+                           "--unit",
+                           .follows = true,
+                           .counts = true },
+        [CALL_STATUS] = { { "systemctl", "--no-pager", "status", "--full" }, "--", .counts = true },
+        [CALL_SHOW] = { { "systemctl", "--no-pager", "show" }, "--" },
+        [CALL_DEPENDENCIES] = { { "systemctl", "--no-pager", "list-dependencies" }, "--" },
+        [CALL_RELOAD] = { { "systemctl", "--no-pager", "reload" }, "--", .changes = true },
+        [CALL_KILL] = { { "systemctl", "--no-pager", "kill" }, "--", .changes = true },
+        [CALL_RESET_FAILED] = { { "systemctl", "--no-pager", "reset-failed" }, "--", .changes = true },
+        [CALL_LOG] = { { "journalctl", "--no-pager", "--quiet", "--merge", "--all", "--output=json" },
+                       "--unit",
+                       .follows = true,
+                       .counts = true },
+};
+
+#define TEXT(member, ...)                                                                                   \
+        {                                                                                                   \
+#member, offsetof(RemoteCommandSpec, member), sizeof(((RemoteCommandSpec *) NULL)->member), \
+                        __VA_ARGS__                                                                         \
+        }
+enum { JOURNAL = 1 << CALL_JOURNAL, SHOW = 1 << CALL_SHOW, KILL = 1 << CALL_KILL, LOG = 1 << CALL_LOG };
+
+/* Hosts of older versions read the first seven, and know no command from CALL_LOG on. */
+enum { OLD_TEXTS = 7 };
+
+const RemoteCommandText remote_command_texts[REMOTE_COMMAND_TEXTS] = {
+        TEXT(unit),
+        TEXT(output, JOURNAL, "output"),
+        TEXT(since, JOURNAL | LOG, "since"),
+        TEXT(until, JOURNAL | LOG, "until"),
+        TEXT(properties, SHOW, "property"),
+        TEXT(signal, KILL, "signal"),
+        TEXT(whom, KILL, "kill-whom"),
+        TEXT(priority, LOG, "priority"),
+        TEXT(grep, LOG, "grep"),
+        TEXT(fields, LOG, "output-fields"),
+        TEXT(matches),
+};
+
 bool remote_command_changes(RemoteCommandKind kind) {
-        return kind == CALL_RELOAD || kind == CALL_KILL || kind == CALL_RESET_FAILED;
+        return commands[kind].changes;
+}
+
+bool remote_command_reads_journal(RemoteCommandKind kind) {
+        return commands[kind].follows;
 }
 
 static bool is_made_of(const char *s, const char *others) {
@@ -16,6 +70,26 @@ static bool is_made_of(const char *s, const char *others) {
                 if (!isalnum((unsigned char) *s) && !strchr(others, *s))
                         return false;
         return true;
+}
+
+/* Check what selects entries of the log. */
+static int filters_check(const RemoteCommandSpec *spec, Error *err) {
+        char matches[sizeof(spec->matches)], *rest = matches;
+
+        memcpy(matches, spec->matches, sizeof(matches));
+        if (*spec->priority && journal_priority_check(spec->priority, err) < 0)
+                return error_prefix(err, -EINVAL, "priority");
+        if (*spec->grep && journal_grep_check(spec->grep, err) < 0)
+                return error_prefix(err, -EINVAL, "grep");
+        if (!is_made_of(spec->fields, ",_"))
+                return error_set(err, -EINVAL, "fields: expected names with commas between");
+        for (size_t n = 1; rest && *rest; n++) {
+                if (n > CALL_MATCHES_MAX)
+                        return error_set(err, -EINVAL, "matches: more than %d", CALL_MATCHES_MAX);
+                if (journal_match_check(strsep(&rest, "\n"), err) < 0)
+                        return error_prefix(err, -EINVAL, "matches");
+        }
+        return 0;
 }
 
 int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
@@ -29,9 +103,14 @@ int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
         if (!spec->whom[0])
                 snprintf(spec->whom, sizeof(spec->whom), "all");
 
+        if (spec->kind == CALL_LOG)
+                snprintf(spec->unit, sizeof(spec->unit), "fleetd.service");
+        else
+                *spec->priority = *spec->grep = *spec->fields = *spec->matches = 0;
+
         if (unit_name_check(spec->unit, err) < 0)
                 return -EINVAL;
-        if (spec->lines > CALL_LINES_MAX)
+        if (spec->lines > CALL_LINES_MAX && !(spec->kind == CALL_LOG && spec->lines == CALL_LINES_ALL))
                 return error_set(err, -EINVAL, "lines: expected a number up to %d", CALL_LINES_MAX);
         if (!text_has_word(outputs, spec->output))
                 return error_set(err, -EINVAL, "output: journalctl has no format '%s'", spec->output);
@@ -45,23 +124,19 @@ int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
                 return error_set(err, -EINVAL, "signal: expected a name or a number");
         if (!text_has_word("main control all", spec->whom))
                 return error_set(err, -EINVAL, "whom: expected main, control or all");
-        return 0;
+        return filters_check(spec, err);
 }
 
-/* -- Between hosts: u8 version, u8 kind, strings unit, output, since, until, properties, signal, whom, u32
- * lines, u8 follow -- */
+/* -- Between hosts: u8 version, u8 kind, the texts as strings, u32 lines, u8 follow -- */
 
-#define TEXT(member) \
-        { #member, offsetof(RemoteCommandSpec, member), sizeof(((RemoteCommandSpec *) NULL)->member) }
-
-const RemoteCommandText remote_command_texts[REMOTE_COMMAND_TEXTS] = {
-        TEXT(unit), TEXT(output), TEXT(since), TEXT(until), TEXT(properties), TEXT(signal), TEXT(whom),
-};
+static size_t texts_of(RemoteCommandKind kind) {
+        return kind < CALL_LOG ? OLD_TEXTS : REMOTE_COMMAND_TEXTS;
+}
 
 void remote_command_spec_write(const RemoteCommandSpec *spec, Writer *w) {
         write_u8(w, CALL_VERSION);
         write_u8(w, spec->kind);
-        for (size_t i = 0; i < REMOTE_COMMAND_TEXTS; i++)
+        for (size_t i = 0; i < texts_of(spec->kind); i++)
                 write_string(w, (const char *) spec + remote_command_texts[i].offset);
         write_u32(w, spec->lines);
         write_u8(w, spec->follow);
@@ -73,7 +148,7 @@ int remote_command_spec_read(Reader *r, RemoteCommandSpec *ret) {
 
         if (version != CALL_VERSION || kind >= _CALL_MAX)
                 return -EBADMSG;
-        for (size_t i = 0; i < REMOTE_COMMAND_TEXTS; i++) {
+        for (size_t i = 0; i < texts_of(kind); i++) {
                 _cleanup_free_ char *s = read_string(r, remote_command_texts[i].size - 1);
 
                 if (!s)
@@ -110,46 +185,26 @@ static void add_option(Line *l, const char *option, const char *value) {
 }
 
 void remote_command_spec_command(const RemoteCommandSpec *spec, RemoteCommandLine *ret) {
-        static const char *const verbs[_CALL_MAX] = {
-                [CALL_STATUS] = "status", [CALL_SHOW] = "show", [CALL_DEPENDENCIES] = "list-dependencies",
-                [CALL_RELOAD] = "reload", [CALL_KILL] = "kill", [CALL_RESET_FAILED] = "reset-failed",
-        };
-        char lines[16];
+        char lines[16] = "all", *rest = ret->matches;
         Line l = { .command = ret };
 
         *ret = (RemoteCommandLine) {};
-        snprintf(lines, sizeof(lines), "%u", spec->lines);
-        if (spec->kind == CALL_JOURNAL) {
-                add(&l, "journalctl");
-                add(&l, "--no-pager");
-                add(&l, "--quiet");
+        if (spec->lines != CALL_LINES_ALL)
+                snprintf(lines, sizeof(lines), "%u", spec->lines);
+        for (size_t i = 0; commands[spec->kind].words[i]; i++)
+                add(&l, commands[spec->kind].words[i]);
+        if (commands[spec->kind].counts)
                 add_option(&l, "lines", lines);
-                add_option(&l, "output", spec->output);
-                add_option(&l, "since", spec->since);
-                add_option(&l, "until", spec->until);
-                /* -f alone shows this boot's lines only, by an id that is not the journal's where our sandbox
-                 * shows the kernel's own /proc and the host is a container. With --merge it does not ask for
-                 * a boot. */
-                add(&l, "--merge");
-                if (spec->follow)
-                        add(&l, "--follow");
-                add(&l, "--unit");
-        } else {
-                add(&l, "systemctl");
-                add(&l, "--no-pager");
-                add(&l, verbs[spec->kind]);
-                if (spec->kind == CALL_STATUS) {
-                        add(&l, "--full");
-                        add_option(&l, "lines", lines);
-                }
-                if (spec->kind == CALL_SHOW)
-                        add_option(&l, "property", spec->properties);
-                if (spec->kind == CALL_KILL) {
-                        add_option(&l, "signal", spec->signal);
-                        add_option(&l, "kill-whom", spec->whom);
-                }
-                add(&l, "--");
-        }
+        for (size_t i = 0; i < REMOTE_COMMAND_TEXTS; i++)
+                if (remote_command_texts[i].kinds & 1U << spec->kind)
+                        add_option(&l, remote_command_texts[i].option,
+                                   (const char *) spec + remote_command_texts[i].offset);
+        if (commands[spec->kind].follows && spec->follow)
+                add(&l, "--follow");
+        add(&l, commands[spec->kind].unit);
         quadlet_service(spec->unit, ret->unit);
         add(&l, ret->unit);
+        memcpy(ret->matches, spec->matches, sizeof(ret->matches)); /* of the log alone: spec_check() */
+        while (rest && *rest)
+                add(&l, strsep(&rest, "\n"));
 }

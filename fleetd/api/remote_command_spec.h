@@ -1,5 +1,5 @@
-/* A command of systemctl or journalctl for one unit: as parameters, as bytes between hosts, as a command
- * line. Pure. */
+/* A command of systemctl or journalctl for one unit, or for fleetd itself: as parameters, as bytes between
+ * hosts, as a command line. Pure. */
 #pragma once
 
 #include "base/bytes.h"
@@ -9,7 +9,13 @@
 /* Numbers of frame types on the wire (docs/FORMATS.md). */
 enum { PEER_CALL = 17, PEER_CALL_CHUNK, PEER_CALL_END, PEER_CALL_CANCEL, PEER_CALL_CREDIT = 22 };
 
-enum { CALL_VERSION = 2, CALL_LINES_MAX = 100000, CALL_ARGUMENTS_MAX = 20 };
+enum {
+        CALL_VERSION = 2,
+        CALL_LINES_MAX = 100000,
+        CALL_MATCHES_MAX = 16,
+        CALL_ARGUMENTS_MAX = 40,
+};
+#define CALL_LINES_ALL UINT32_MAX /* log: no limit */
 
 typedef enum RemoteCommandKind {
         CALL_JOURNAL,
@@ -19,6 +25,7 @@ typedef enum RemoteCommandKind {
         CALL_RELOAD,
         CALL_KILL,
         CALL_RESET_FAILED,
+        CALL_LOG, /* the journal of fleetd itself, as JSON */
         _CALL_MAX
 } RemoteCommandKind;
 
@@ -26,11 +33,15 @@ typedef struct RemoteCommandSpec {
         RemoteCommandKind kind;
         bool follow;
         uint32_t lines;
-        char unit[UNIT_NAME_MAX + 1];
-        char output[32];           /* journal: as journalctl's */
-        char since[64], until[64]; /* journal: as journalctl takes them; "": no bound */
-        char properties[512];      /* show: names with commas between; "": all */
-        char signal[32], whom[16]; /* kill */
+        char unit[UNIT_NAME_MAX + 1]; /* log: empty, or fleetd.service */
+        char output[32];              /* journal: as journalctl's */
+        char since[64], until[64];    /* journal, log: as journalctl takes them; "": no bound */
+        char properties[512];         /* show: names with commas between; "": all */
+        char signal[32], whom[16];    /* kill */
+        char priority[32];            /* log: one or a range; "": all */
+        char grep[256];               /* log: a regular expression; "": none */
+        char fields[256];             /* log: fields of the output with commas between; "": all */
+        char matches[1024];           /* log: FIELD=VALUE with newlines between */
 } RemoteCommandSpec;
 
 /* The members that are texts, in their order on the wire. Except for the unit, which is the first, they are
@@ -38,12 +49,15 @@ typedef struct RemoteCommandSpec {
 typedef struct RemoteCommandText {
         const char *name;
         size_t offset, size;
+        unsigned kinds;     /* that have it as an option */
+        const char *option; /* NULL: no option */
 } RemoteCommandText;
 
-enum { REMOTE_COMMAND_TEXTS = 7 };
+enum { REMOTE_COMMAND_TEXTS = 11 };
 extern const RemoteCommandText remote_command_texts[REMOTE_COMMAND_TEXTS];
 
 bool remote_command_changes(RemoteCommandKind kind); /* it changes the unit, which must be the cluster's */
+bool remote_command_reads_journal(RemoteCommandKind kind); /* it may follow a journal without end */
 
 /* Set defaults and check all parameters: 0, or -EINVAL with a message that begins with the name of the
  * parameter. */
@@ -56,7 +70,8 @@ int remote_command_spec_read(Reader *r, RemoteCommandSpec *ret);
 /* The command line; strings borrow from the spec and from 'buffers'. */
 typedef struct RemoteCommandLine {
         const char *argv[CALL_ARGUMENTS_MAX];
-        char buffers[4][640];
+        char buffers[7][640];
+        char matches[1024];
         char unit[UNIT_NAME_MAX + 32]; /* its name in systemd */
 } RemoteCommandLine;
 

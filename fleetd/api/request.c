@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -147,7 +148,7 @@ void request_error(Request *request, unsigned status, const char *format, ...) {
         va_start(ap, format);
         vsnprintf(message, sizeof(message), format, ap);
         va_end(ap);
-        api_error_write(&t, status, message);
+        api_error_write(&t, status, message, NULL);
         request_answer(request, status, "application/json", NULL, t.chars ?: "", t.size);
 }
 
@@ -204,6 +205,26 @@ const char *request_parameter(const Request *request, const char *name) {
         const HttpParameter *p = http_parameter(&request->parameters, name);
 
         return p ? p->value : NULL;
+}
+
+const char *request_user(const Request *request, char ret[static HISTORY_USER_SIZE]) {
+        const struct passwd *user = NULL;
+        uid_t uid;
+        FILE *f;
+
+        ret[0] = 0;
+        if (stream_peer_uid(request->http->stream, &uid) < 0)
+                return ret;
+        f = fopen("/etc/passwd", "re"); /* other sources of NSS may be on a network, and block the loop */
+        while (f && (user = fgetpwent(f)) && user->pw_uid != uid)
+                ;
+        if (user)
+                snprintf(ret, HISTORY_USER_SIZE, "%s", user->pw_name);
+        else
+                snprintf(ret, HISTORY_USER_SIZE, "uid %u", (unsigned) uid);
+        if (f)
+                fclose(f);
+        return ret;
 }
 
 /* -- Paths with doubled slashes or dots: etcd's router and fleet's redirect to the clean path -- */

@@ -7,6 +7,7 @@
 #include "base/sizes.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/api.h"
+#include "fleetd/registry/history.h"
 #include "fleetd/registry/policy.h"
 #include "io/http.h"
 
@@ -159,6 +160,10 @@ typedef struct StaleField {
 } StaleField;
 HttpField request_stale_field(const Request *request, StaleField *ret);
 
+/* Return the user who sent the request, for the history: a name of /etc/passwd, else "uid 1000"; "" if
+ * unknown. */
+const char *request_user(const Request *request, char ret[static HISTORY_USER_SIZE]);
+
 /* The value of a query parameter, or NULL. */
 const char *request_parameter(const Request *request, const char *name);
 
@@ -199,7 +204,9 @@ void cluster_handle(Request *request);
 void level_handle(Request *request);
 void adopting_handle(Request *request);
 void events_handle(Request *request);
+void history_handle(Request *request);
 void remote_command_handle(Request *request);
+void remote_log_handle(Request *request);
 
 int remote_commands_new(Api *api);
 void remote_commands_free(Api *api);

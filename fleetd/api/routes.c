@@ -57,6 +57,7 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "POST",   "/fleet/v1/directory",        RIGHT_UNITS_CHANGE, directory_post_handle },
         { ROUTE_FLEET,   NULL,     "/fleet/v1/discovery",        RIGHT_UNITS_SEE,    discovery_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/events",           RIGHT_UNITS_SEE,    events_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/history",          RIGHT_UNITS_SEE,    history_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster",          RIGHT_UNITS_SEE,    cluster_handle },
         { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/level",    RIGHT_ADMINISTER,   level_handle },
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/adopting", RIGHT_ADMINISTER,   adopting_handle },
@@ -75,6 +76,8 @@ static const Route routes[] = {
           .command = CALL_KILL },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/reset-failed/*",   RIGHT_UNITS_CHANGE, remote_command_handle,
           .command = CALL_RESET_FAILED },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/log",              RIGHT_UNITS_SEE,    remote_log_handle,
+          .command = CALL_LOG },
 };
 /* clang-format on */
 
@@ -117,29 +120,43 @@ static const char *pattern_match(const char *pattern, const char *path, size_t s
         return strncmp(path, pattern, n) == 0 && (path[n] == 0 || path[n] == '/') ? path + n : NULL;
 }
 
-const Route *route_find(RouteFamily family, const char *method, const char *path, size_t size,
-                        const char **ret_rest, char ret_methods[static ROUTE_METHODS_SIZE]) {
-        size_t prefix = family == ROUTE_FLEET ? FLEET_PREFIX : 0, n = 0;
+/* Return what a route of this family leaves open of the path; NULL: it is none. */
+static const char *route_match(const Route *route, RouteFamily family, const char *path, size_t size) {
+        size_t prefix = family == ROUTE_FLEET ? FLEET_PREFIX : 0;
+
+        if (route->family != family)
+                return NULL;
+        return pattern_match(route->pattern + prefix, path + prefix, size - prefix);
+}
+
+/* Write the methods of all routes with this path, separated by commas; "" if there is none. */
+static void route_methods(RouteFamily family, const char *path, size_t size,
+                          char ret_methods[static ROUTE_METHODS_SIZE]) {
+        size_t n = 0;
 
         ret_methods[0] = 0;
         for (const Route *route = routes; route < routes + ELEMENTS(routes); route++) {
-                const char *rest;
-
-                if (route->family != family)
+                if (!route_match(route, family, path, size))
                         continue;
-                rest = pattern_match(route->pattern + prefix, path + prefix, size - prefix);
-                if (!rest)
-                        continue;
-                if (!route->methods || text_has_word(route->methods, method)) {
-                        *ret_rest = rest;
-                        return route;
-                }
                 assert(n + strlen(route->methods) + 2 <= ROUTE_METHODS_SIZE);
                 n += (size_t) snprintf(ret_methods + n, ROUTE_METHODS_SIZE - n, "%s%s", n > 0 ? "," : "",
                                        route->methods);
         }
         for (char *p = strchr(ret_methods, ' '); p; p = strchr(p, ' '))
                 *p = ',';
+}
+
+const Route *route_find(RouteFamily family, const char *method, const char *path, size_t size,
+                        const char **ret_rest, char ret_methods[static ROUTE_METHODS_SIZE]) {
+        for (const Route *route = routes; route < routes + ELEMENTS(routes); route++) {
+                const char *rest = route_match(route, family, path, size);
+
+                if (rest && (!route->methods || text_has_word(route->methods, method))) {
+                        *ret_rest = rest;
+                        return route;
+                }
+        }
+        route_methods(family, path, size, ret_methods);
         return NULL;
 }
 
@@ -233,6 +250,17 @@ static bool answer_options(Request *request, RouteFamily family) {
         return true;
 }
 
+/* Answer without a cluster view: with the message of fleet, which scripts read, and the cause. */
+static void route_refuse_unready(Request *request) {
+        _cleanup_text_ Text t = {};
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        api_error_write(&t, 503, "fleet server unable to communicate with etcd",
+                        state.problem[0] ? state.problem : "fleetd is reading the state of the cluster");
+        request_answer_built(request, 503, "application/json", NULL, &t);
+}
+
 void route_request(Request *request) {
         RouteFamily family = route_family(request->path, request->path_size);
         char methods[ROUTE_METHODS_SIZE];
@@ -253,7 +281,7 @@ void route_request(Request *request) {
         /* fleet's server checks this before the path. */
         if ((family == ROUTE_FLEET || family == ROUTE_UNKNOWN) &&
             request->listener->dialect == DIALECT_FLEET && !registry_ready(request->api->options.registry)) {
-                request_error(request, 503, "fleet server unable to communicate with etcd");
+                route_refuse_unready(request);
                 return;
         }
         if (family == ROUTE_FLEET && !request_may(request, RIGHT_UNITS_SEE)) {

@@ -89,12 +89,16 @@ static void gate_refuse(Request *request) {
         char cause[448];
 
         kv_state(request->api->options.store, &state);
-        snprintf(cause, sizeof(cause),
-                 "%s index %llu of its tree; reads are served once it has caught up (%s)",
-                 state.unserved ? "this host has not received the state of its cluster beyond" :
-                                  "this host served states beyond",
-                 (unsigned long long) state.index,
-                 state.problem[0] ? state.problem : "the leader does not answer");
+        if (state.unserved && state.index == 0)
+                snprintf(cause, sizeof(cause), "no state of a cluster yet: %s (journalctl -u fleetd)",
+                         state.problem[0] ? state.problem : "the leader does not answer");
+        else
+                snprintf(cause, sizeof(cause),
+                         "%s index %llu of its tree; reads are served once it has caught up (%s)",
+                         state.unserved ? "this host has not received the state of its cluster beyond" :
+                                          "this host served states beyond",
+                         (unsigned long long) state.index,
+                         state.problem[0] ? state.problem : "the leader does not answer");
         if (starts_with(request->path, "/v2/"))
                 keys_v2_refuse(request, cause);
         else
@@ -156,7 +160,7 @@ static const char *api_write_refusal(void *userdata, void *at, unsigned status, 
         const ApiListenerState *listener = at;
 
         if (listener->dialect == DIALECT_FLEET)
-                api_error_write(body, status, message);
+                api_error_write(body, status, message, NULL);
         else
                 (void) keys_v2_write_error(body, status == 503 ? 300 : 210, message, strlen(message), 0);
         return "application/json";

@@ -14,13 +14,14 @@
 static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m,
                           const ClusterMachine *would) {
         const ClusterAssignment *order;
-        const ClusterState *state;
+        const ClusterState *state, *seen; /* 'seen': of a machine that reports */
         const char *reason;
         SchedulerRule rule = RULE_NONE;
         Error why = {};
 
         HASH_FIND_STR(m->assignments, u->name, order);
         HASH_FIND_STR(m->states, u->name, state);
+        seen = machine_is_there(m) ? state : NULL;
         reason = order ? order->reason : NULL;
         if (u->unit)
                 rule = scheduler_refusal(view, u, m, order && cluster_assignment_is_active(order), &why);
@@ -31,11 +32,17 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "foreign", cluster_has_conflicting_unit(u, m));
         json_add_string(t, "hostname", cluster_machine_hostname(m));
         json_add_string(t, "id", m->id);
+        json_add_string(t, "job", seen ? seen->state.job : NULL);
         json_add_bool(t, "longLost", presence_is_long_lost(m, scheduler_view_now_ms(view)));
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));
         json_add_string(t, "reason", rule != RULE_NONE ? why.message : reason);
         json_add_string(t, "rule", rule != RULE_NONE ? scheduler_filters[rule].name : NULL);
+        json_add_u64(t, "since", seen ? seen->state.since_ms : 0);
+        json_add_string(t, "stateReason", seen ? seen->state.reason : NULL);
+        json_add_string(t, "systemdActiveState", seen ? seen->state.active : NULL);
+        json_add_string(t, "systemdLoadState", seen ? seen->state.load : NULL);
+        json_add_string(t, "systemdSubState", seen ? seen->state.sub : NULL);
         json_add_u64(t, "units", m->load);
         json_close(t, '}');
 }

@@ -13,6 +13,7 @@
 #include "fleetd/directory/problems.h"
 #include "fleetd/directory/scan.h"
 #include "fleetd/directory/seen_files.h"
+#include "fleetd/registry/history.h"
 #include "io/loop_uv.h"
 #include "units/name.h"
 
@@ -211,6 +212,7 @@ static size_t directory_changes(Directory *d, const DirectoryDiff *diff,
                         .remove = task->kind == DIRECTORY_REMOVE,
                         .has_target = task->kind == DIRECTORY_SUBMIT,
                         .target = unit_name_is_template(task->name) ? TARGET_INACTIVE : TARGET_LAUNCHED,
+                        .user = HISTORY_DIRECTORY,
                 };
                 snprintf(d->sent[n].name, sizeof(d->sent[n].name), "%s", task->name);
                 d->sent[n].kind = task->kind;

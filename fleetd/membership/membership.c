@@ -82,11 +82,16 @@ static void membership_change_voters(Membership *m, const KvState *state) {
 
 static void membership_on_raised(void *userdata, const KvResult *result) {
         Membership *m = userdata;
+        KvState state;
 
         m->raising = 0;
-        if (result->status == KV_OK)
-                log_notice(((LogFields) { .index = result->index }),
-                           "raised the feature level to the highest that all hosts support");
+        if (result->status != KV_OK)
+                return;
+        log_notice(((LogFields) { .index = result->index }),
+                   "raised the feature level to the highest that all hosts support");
+        kv_state(m->store, &state);
+        if (!state.founded) /* else the cluster begins with it */
+                (void) registry_note_level(m->registry, state.level, NULL);
 }
 
 static void membership_raise(Membership *m, const KvState *state, unsigned level) {

@@ -23,11 +23,15 @@ int registry_report(Registry *r, RegistryDone done, void *userdata) {
         return transaction_send(r, &t, 0, done, userdata);
 }
 
-int registry_adopt_now(Registry *r, RegistryDone done, void *userdata) {
+int registry_adopt_now(Registry *r, const char *user, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
         transaction_check(&t, KV_CHECK_EXISTS, 0, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL);
         transaction_write(&t, KV_SET, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, kv_string("0"));
+        transaction_note(&t, r,
+                         &(HistoryNote) { .kind = HISTORY_ADOPTION,
+                                          .user = user,
+                                          .reason = "continues without the hosts that have not reported" });
         return transaction_send(r, &t, 0, done, userdata);
 }
 
@@ -36,6 +40,9 @@ int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *u
         size_t n = 0;
 
         transaction_write(&t, KV_DELETE, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, NO_VALUE);
+        transaction_note(&t, r,
+                         &(HistoryNote) { .kind = HISTORY_ADOPTION,
+                                          .reason = "ended: assignments are in force again" });
         for (const ClusterMachine *m = registry_cluster(r)->machines; m && n < REPORTS_MAX; m = m->hh.next)
                 if (m->reported != 0) {
                         transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);

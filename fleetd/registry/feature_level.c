@@ -65,6 +65,22 @@ int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms
         return 0;
 }
 
+int registry_note_level(Registry *r, uint64_t level, const char *user) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text value = {};
+        char digits[TEXT_U64_SIZE];
+
+        if (level < KV_LEVEL_HISTORY)
+                return 0;
+        json_write_object(&value, JSON_FIELDS(fields),
+                          &(LevelRecord) { level, kv_cluster_ms(registry_store(r)) });
+        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, name, NULL, transaction_text(&t, &value));
+        transaction_note(
+                &t, r,
+                &(HistoryNote) { .kind = HISTORY_LEVEL, .user = user, .reason = text_u64(level, digits) });
+        return transaction_send(r, &t, 0, NULL, NULL);
+}
+
 int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
                           void *userdata) {
         _cleanup_transaction_ Transaction t = {};

@@ -10,6 +10,19 @@
 
 static const char next_raft_id[] = "next-raft-id";
 
+static void machines_note(Transaction *t, const Registry *r, HistoryKind kind, const char *machine,
+                          const char *reason) {
+        transaction_note(t, r, &(HistoryNote) { .kind = kind, .machine = machine, .reason = reason });
+}
+
+static void machines_note_presence(Transaction *t, const Registry *r, const PresenceChange *c) {
+        char reason[PRESENCE_REASON_SIZE + 16];
+
+        snprintf(reason, sizeof(reason), "%s%s%s", presence_to_string(c->presence), c->reason[0] ? ": " : "",
+                 c->reason);
+        machines_note(t, r, HISTORY_PRESENCE, c->machine, reason);
+}
+
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata) {
         static const char *const verbs[_PRESENCE_MAX] = {
@@ -33,6 +46,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 stored_presence_write(&value, record);
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine,
                                   transaction_text(&t, &value));
+                machines_note_presence(&t, r, c);
                 log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s %s%s%s",
                            cluster_name_of(cluster, c->machine), verbs[c->presence], c->reason[0] ? ": " : "",
                            c->reason);
@@ -54,13 +68,20 @@ static void machines_remove_reports(Transaction *t, const ClusterMachine *m) {
                         transaction_write(t, KV_DELETE, LAYOUT_STATE, s->unit, m->id, NO_VALUE);
 }
 
-int registry_remove_machine(Registry *r, const ClusterMachine *m, RegistryDone done, void *userdata) {
+int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
+                            void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
         transaction_check(&t, m->presence_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, m->presence_index,
                           LAYOUT_PRESENCE, NULL, m->id);
-        if (m->presence_index > 0)
+        if (m->presence_index > 0) {
                 transaction_write(&t, KV_DELETE, LAYOUT_PRESENCE, NULL, m->id, NO_VALUE);
+                transaction_note(&t, r,
+                                 &(HistoryNote) { .kind = HISTORY_REMOVED,
+                                                  .machine = m->id,
+                                                  .user = user,
+                                                  .reason = cluster_machine_hostname(m) });
+        }
         if (m->facts_index > 0)
                 transaction_write(&t, KV_DELETE, LAYOUT_FACTS, NULL, m->id, NO_VALUE);
         if (m->reported != 0)
@@ -137,6 +158,7 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         member.raft_id = id;
         snprintf(member.peer, sizeof(member.peer), "%s", peer_address);
         machines_write_member(&t, machine_id, &member);
+        machines_note(&t, r, HISTORY_JOINED, machine_id, peer_address);
 
         e = transaction_send(r, &t, 0, done, userdata);
         if (e < 0)
@@ -147,11 +169,15 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
 
 int registry_record_start(Registry *r, const char *machine_id, const MemberRecord *member, RegistryDone done,
                           void *userdata) {
+        const ClusterMachine *known = cluster_machine(registry_cluster(r), machine_id);
         _cleanup_transaction_ Transaction t = {};
 
         transaction_check(&t, KV_CHECK_MODIFIED,
                           transaction_key_index(&t, r, LAYOUT_MEMBER, NULL, machine_id), LAYOUT_MEMBER, NULL,
                           machine_id);
         machines_write_member(&t, machine_id, member);
+        if (!known || known->member.start_number != member->start_number ||
+            !streq(known->member.start_nonce, member->start_nonce))
+                machines_note(&t, r, HISTORY_STARTED, machine_id, NULL);
         return transaction_send(r, &t, 0, done, userdata);
 }

@@ -281,6 +281,10 @@ const char *registry_machine_id(const Registry *r) {
         return r->machine_id;
 }
 
+uint64_t registry_wall_ms(const Registry *r) {
+        return loop_wall_ms(r->loop);
+}
+
 void registry_observe(Registry *r, RegistryObserver *observer) {
         LIST_INSERT_HEAD(&r->observers, observer, observers);
 }

@@ -38,6 +38,7 @@ void registry_cancel(Registry *r, const void *userdata);
 /* -- For transaction.c, and the files that build transactions -- */
 
 const char *registry_machine_id(const Registry *r);
+uint64_t registry_wall_ms(const Registry *r);
 /* Propose a KV_TXN; the result follows through 'done'. One without writes gets KV_OK from the loop. */
 int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone done, void *userdata);
 /* Within 'done': the check, or after the checks the write, that rejected the transaction, counted from 1; 0:
@@ -62,6 +63,7 @@ typedef struct UnitChange {
         uint64_t expected_index;  /* of the unit key; 0: any */
         bool has_expected_target; /* reject if the target is not 'expected_target' */
         TargetState expected_target;
+        const char *user; /* for the history, as HistoryNote.user */
 } UnitChange;
 
 /* Change all units or none. API and directory use the same checks. */
@@ -72,6 +74,7 @@ typedef struct ProblemChange {
         const char *machine, *name;
         const Problem *problem;  /* borrowed; NULL: delete the key */
         uint64_t expected_index; /* of the problem's key; 0: any */
+        const char *user;        /* of a confirmation, for the history; NULL: none */
 } ProblemChange;
 
 /* The same, together with the problems of a unit directory, or with people's confirmation of them. */
@@ -80,6 +83,7 @@ int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, 
 
 typedef struct MetadataChange {
         const char *machine, *key, *value; /* borrowed for the call */
+        const char *user;                  /* for the history */
 } MetadataChange;
 
 /* Set all in this order, or none. */
@@ -140,7 +144,8 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
  * set. It then publishes presence, facts and states again, and the engine finds what it would have found
  * without the removal. Its member key stays, too, for its replica: a standby is removed from the
  * configuration, and added again. */
-int registry_remove_machine(Registry *r, const ClusterMachine *m, RegistryDone done, void *userdata);
+int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
+                            void *userdata);
 
 /* Give a machine a Raft id and a member key. *ret_id is the id, which it has with KV_OK. A previous member
  * key of the machine is replaced, and its Raft id is never used again. */
@@ -155,9 +160,10 @@ int registry_record_start(Registry *r, const char *machine_id, const MemberRecor
 
 /* Record that this host has reported all that it runs. KV_COMPARE_FAILED: the adoption has ended. */
 int registry_report(Registry *r, RegistryDone done, void *userdata);
-/* Stop waiting for hosts that have not reported, as people decide. KV_COMPARE_FAILED: the adoption has ended.
+/* Stop waiting for hosts that have not reported, as 'user' decides. KV_COMPARE_FAILED: the adoption has
+ * ended.
  */
-int registry_adopt_now(Registry *r, RegistryDone done, void *userdata);
+int registry_adopt_now(Registry *r, const char *user, RegistryDone done, void *userdata);
 /* End the adoption: from now on, agents execute assignments. For the engine. */
 int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata);
 
@@ -169,5 +175,7 @@ int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *u
 unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **ret_behind);
 /* Read the recorded level, and the cluster time since which it holds. -ENOENT: none is recorded. */
 int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
+/* Record in the history that the tree has this level now, by a request of 'user' or by itself (NULL). */
+int registry_note_level(Registry *r, uint64_t level, const char *user);
 int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
                           void *userdata);

@@ -3,7 +3,21 @@
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
-static void schedule_add(Transaction *t, uint64_t term, const AssignmentChange *c) {
+/* A rewrite in place directs the machine to do the same with another text: the history has the change of the
+ * text. */
+static void schedule_note(Transaction *t, const Registry *r, const AssignmentChange *c) {
+        const ClusterAssignment *known = cluster_assignment(registry_cluster(r), c->machine, c->unit);
+
+        if (!known || known->kind != c->kind)
+                transaction_note(
+                        t, r,
+                        &(HistoryNote) { .kind = c->kind == ASSIGNMENT_STOP ? HISTORY_STOP : HISTORY_ASSIGNED,
+                                         .unit = c->unit,
+                                         .machine = c->machine,
+                                         .reason = c->reason });
+}
+
+static void schedule_add(Registry *r, Transaction *t, uint64_t term, const AssignmentChange *c) {
         _cleanup_text_ Text value = {};
         Assignment assignment = {
                 .kind = c->kind,
@@ -21,6 +35,7 @@ static void schedule_add(Transaction *t, uint64_t term, const AssignmentChange *
         stored_assignment_write(&value, &assignment);
         transaction_write(t, c->expected_index == 0 ? KV_CREATE : KV_UPDATE, LAYOUT_ASSIGNMENT, c->unit,
                           c->machine, transaction_text(t, &value));
+        schedule_note(t, r, c);
 }
 
 int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n, RegistryDone done,
@@ -28,7 +43,7 @@ int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes,
         _cleanup_transaction_ Transaction t = {};
 
         for (size_t i = 0; i < n; i++)
-                schedule_add(&t, term, &changes[i]);
+                schedule_add(r, &t, term, &changes[i]);
         return transaction_send(r, &t, term, done, userdata);
 }
 

@@ -3,6 +3,48 @@
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
+static const char *states_reason(const UnitState *s) {
+        return s->reason && *s->reason ? s->reason : s->job;
+}
+
+/* Append the state as the history has it; nothing for one on the way to another. */
+static void states_text(Text *t, const UnitState *s) {
+        const char *active = s->active ?: "", *sub = s->sub ?: "", *load = s->load ?: "";
+        const char *reason = states_reason(s);
+
+        if (*s->job)
+                text_append(t, "not started");
+        else if (*load && !streq(load, "loaded") && !streq(active, "active"))
+                text_printf(t, "not loaded (%s)", load);
+        else if (streq(active, "failed"))
+                text_append(t, "failed");
+        else if (s->done)
+                text_append(t, "finished");
+        else if (streq(active, "active") || streq(active, "inactive") || streq(sub, "auto-restart"))
+                text_printf(t, "%s (%s)", active, sub);
+        else
+                return;
+        if (*reason)
+                text_printf(t, ": %s", reason);
+}
+
+/* Note a state that differs from the published one. */
+static void states_note(Transaction *t, const Registry *r, const StateChange *change) {
+        const ClusterState *known = cluster_state(registry_cluster(r), registry_machine_id(r), change->unit);
+        _cleanup_text_ Text before = {}, now = {};
+
+        if (known)
+                states_text(&before, &known->state);
+        states_text(&now, &change->state);
+        t->error = MIN(t->error, MIN(before.error, now.error));
+        if (t->error == 0 && now.size > 0 && !streq(now.chars, before.chars ?: ""))
+                transaction_note(t, r,
+                                 &(HistoryNote) { .kind = HISTORY_STATE,
+                                                  .unit = change->unit,
+                                                  .machine = registry_machine_id(r),
+                                                  .reason = now.chars });
+}
+
 static void states_add(Registry *r, Transaction *t, const StateChange *change) {
         const char *self = registry_machine_id(r);
         _cleanup_text_ Text value = {};
@@ -10,6 +52,7 @@ static void states_add(Registry *r, Transaction *t, const StateChange *change) {
         if (!change->remove) {
                 stored_state_write(&value, &change->state);
                 transaction_write(t, KV_SET, LAYOUT_STATE, change->unit, self, transaction_text(t, &value));
+                states_note(t, r, change);
         } else if (transaction_key_index(t, r, LAYOUT_STATE, change->unit, self) > 0)
                 transaction_write(t, KV_DELETE, LAYOUT_STATE, change->unit, self, NO_VALUE);
 
@@ -17,6 +60,11 @@ static void states_add(Registry *r, Transaction *t, const StateChange *change) {
                 transaction_check(t, KV_CHECK_MODIFIED, change->assignment_index, LAYOUT_ASSIGNMENT,
                                   change->unit, self);
                 transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, change->unit, self, NO_VALUE);
+                transaction_note(t, r,
+                                 &(HistoryNote) { .kind = HISTORY_STATE,
+                                                  .unit = change->unit,
+                                                  .machine = self,
+                                                  .reason = "stopped" });
         }
 }
 
@@ -29,10 +77,17 @@ int registry_publish(Registry *r, const StateChange *changes, size_t n, Registry
 }
 
 int registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done, void *userdata) {
+        const ClusterMachine *before = cluster_machine(registry_cluster(r), facts->id);
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
 
         stored_facts_write(&value, facts);
         transaction_write(&t, KV_SET, LAYOUT_FACTS, NULL, facts->id, transaction_text(&t, &value));
+        if (facts->version && (!before || !before->facts || !before->facts->version ||
+                               !streq(before->facts->version, facts->version)))
+                transaction_note(&t, r,
+                                 &(HistoryNote) { .kind = HISTORY_VERSION,
+                                                  .machine = facts->id,
+                                                  .reason = facts->version });
         return transaction_send(r, &t, 0, done, userdata);
 }

@@ -85,6 +85,24 @@ void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit
         t->writes[t->n_writes++] = write;
 }
 
+void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note) {
+        uint8_t body[KV_NOTE_MAX];
+        size_t size = history_encode(note, body);
+        char *copy;
+
+        if (t->error < 0 || t->n_notes == NOTES_MAX)
+                return;
+        copy = malloc(size);
+        if (!copy || GROW(t->strings.items, t->strings.capacity, t->strings.n + 1) < 0) {
+                free(copy);
+                t->error = -ENOMEM;
+                return;
+        }
+        t->strings.items[t->strings.n++] = memcpy(copy, body, size); /* not terminated */
+        t->n_notes++;
+        t->writes[t->n_writes - 1].note = (KvNote) { registry_wall_ms(r), { copy, size } };
+}
+
 int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryDone done, void *userdata) {
         const KvCommand command = {
                 .op = KV_TXN,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/text.h"
+#include "fleetd/registry/history.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/registry.h"
 
@@ -13,10 +14,13 @@ typedef struct Transaction {
         size_t n_checks, checks_capacity;
         KvCommand *writes;
         size_t n_writes, writes_capacity;
-        Names strings; /* copies of keys and values */
+        size_t n_notes;
+        Names strings; /* copies of keys, values and bodies of notes */
         bool later;    /* of low priority (KvCommand.later) */
         int error;
 } Transaction;
+
+enum { NOTES_MAX = 300 };
 
 void transaction_done(Transaction *t);
 #define _cleanup_transaction_ _cleanup_(transaction_done)
@@ -36,6 +40,9 @@ void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, c
 /* 'value' is NO_VALUE for KV_DELETE. */
 void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine,
                        KvBytes value);
+/* Add a row of the history to the last write, to at most NOTES_MAX of a transaction: more, with many writes,
+ * would exceed the cost of a command. The store omits it below KV_LEVEL_HISTORY. */
+void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note);
 /* Return the text as a value. If it has failed, so does the transaction. */
 KvBytes transaction_text(Transaction *t, const Text *text);
 #define NO_VALUE ((KvBytes) {})

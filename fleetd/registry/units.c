@@ -9,15 +9,41 @@ static KvBytes units_target(TargetState target) {
         return kv_string(target_state_to_string(target));
 }
 
-static void units_write_target(Transaction *t, const char *name, TargetState target) {
-        transaction_write(t, KV_SET, LAYOUT_TARGET, name, NULL, units_target(target));
+/* Note what happens to a unit. A unit directory is that of this host. */
+static void units_note(Transaction *t, const Registry *r, const UnitChange *change, HistoryKind kind,
+                       const char *reason) {
+        bool by_directory = change->user && streq(change->user, HISTORY_DIRECTORY);
+
+        transaction_note(t, r,
+                         &(HistoryNote) { .kind = kind,
+                                          .unit = change->unit ? change->unit->name : change->name,
+                                          .machine = by_directory ? registry_machine_id(r) : NULL,
+                                          .user = change->user,
+                                          .reason = reason });
 }
 
-static void units_write_unit(Transaction *t, KvOp op, const Unit *unit) {
+static void units_write_target(Transaction *t, const Registry *r, const UnitChange *change,
+                               TargetState target) {
+        const char *name = change->unit ? change->unit->name : change->name;
+        const ClusterUnit *known = cluster_any_unit(registry_cluster(r), name);
+
+        transaction_write(t, KV_SET, LAYOUT_TARGET, name, NULL, units_target(target));
+        if (cluster_unit_exists(known) && target != known->target) /* else the row of the unit has it */
+                units_note(t, r, change, HISTORY_TARGET, target_state_to_string(target));
+}
+
+static void units_write_unit(Transaction *t, const Registry *r, const UnitChange *change) {
+        const Unit *unit = change->unit;
+        bool exists = cluster_unit_exists(cluster_any_unit(registry_cluster(r), unit->name));
         _cleanup_text_ Text value = {};
 
         stored_unit_write(&value, unit);
-        transaction_write(t, op, LAYOUT_UNIT, unit->name, NULL, transaction_text(t, &value));
+        transaction_write(t, change->only_if_absent ? KV_CREATE : KV_SET, LAYOUT_UNIT, unit->name, NULL,
+                          transaction_text(t, &value));
+        units_note(t, r, change, exists ? HISTORY_UPDATED : HISTORY_SUBMITTED,
+                   exists || !change->has_target || change->target == TARGET_INACTIVE ?
+                           NULL :
+                           target_state_to_string(change->target));
 }
 
 static void units_add(Registry *r, Transaction *t, const UnitChange *change) {
@@ -29,29 +55,46 @@ static void units_add(Registry *r, Transaction *t, const UnitChange *change) {
 
         if (change->remove) {
                 transaction_write(t, KV_DELETE, LAYOUT_UNIT, name, NULL, NO_VALUE);
+                units_note(t, r, change, HISTORY_DESTROYED, NULL);
                 transaction_write(t, KV_DELETE, LAYOUT_TARGET, name, NULL, NO_VALUE);
                 return;
         }
 
         if (change->unit)
-                units_write_unit(t, change->only_if_absent ? KV_CREATE : KV_SET, change->unit);
+                units_write_unit(t, r, change);
         else if (change->expected_index == 0)
                 transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
 
         /* A new text for an existing unit keeps its target; a new unit gets one. The check covers a unit that
          * is created or destroyed in between. */
         if (change->has_target)
-                units_write_target(t, name, change->target);
+                units_write_target(t, r, change, change->target);
         else if (change->unit && change->only_if_absent)
-                units_write_target(t, name, TARGET_INACTIVE);
+                units_write_target(t, r, change, TARGET_INACTIVE);
         else if (change->unit && transaction_key_index(t, r, LAYOUT_UNIT, name, NULL) == 0) {
                 transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_UNIT, name, NULL);
-                units_write_target(t, name, TARGET_INACTIVE);
+                units_write_target(t, r, change, TARGET_INACTIVE);
         } else if (change->unit && change->expected_index == 0)
                 transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
 }
 
-static void units_add_problem(Transaction *t, const ProblemChange *change) {
+static void units_note_problem(Transaction *t, const Registry *r, const ProblemChange *change) {
+        const Problem *p = change->problem;
+        _cleanup_text_ Text reason = {};
+
+        if (p)
+                text_printf(&reason, "%s: %s", p->confirmed ? "confirmed" : problem_kind_to_string(p->kind),
+                            p->text ?: "");
+        t->error = MIN(t->error, reason.error);
+        transaction_note(t, r,
+                         &(HistoryNote) { .kind = p ? HISTORY_PROBLEM : HISTORY_RESOLVED,
+                                          .unit = change->name,
+                                          .machine = change->machine,
+                                          .user = change->user,
+                                          .reason = reason.chars });
+}
+
+static void units_add_problem(Registry *r, Transaction *t, const ProblemChange *change) {
         _cleanup_text_ Text value = {};
 
         transaction_expect(t, change->expected_index, LAYOUT_PROBLEM, change->name, change->machine);
@@ -59,6 +102,7 @@ static void units_add_problem(Transaction *t, const ProblemChange *change) {
                 stored_problem_write(&value, change->problem);
         transaction_write(t, change->problem ? KV_SET : KV_DELETE, LAYOUT_PROBLEM, change->name,
                           change->machine, transaction_text(t, &value));
+        units_note_problem(t, r, change);
 }
 
 int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done,
@@ -73,16 +117,34 @@ int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, 
         for (size_t i = 0; i < n; i++)
                 units_add(r, &t, &changes[i]);
         for (size_t i = 0; i < n_problems; i++)
-                units_add_problem(&t, &problems[i]);
+                units_add_problem(r, &t, &problems[i]);
         return transaction_send(r, &t, 0, done, userdata);
+}
+
+static void units_note_metadata(Transaction *t, const Registry *r, const MetadataChange *change) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(r), change->machine);
+        const char *before = m ? pairs_get(&m->set, change->key) : NULL;
+        _cleanup_text_ Text reason = {};
+
+        if (before && streq(before, change->value))
+                return;
+        text_printf(&reason, *change->value ? "%s=%s" : "%s removed", change->key, change->value);
+        t->error = MIN(t->error, reason.error);
+        transaction_note(t, r,
+                         &(HistoryNote) { .kind = HISTORY_METADATA,
+                                          .machine = change->machine,
+                                          .user = change->user,
+                                          .reason = reason.chars });
 }
 
 int registry_set_metadata(Registry *r, const MetadataChange *changes, size_t n, RegistryDone done,
                           void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
                 transaction_write(&t, KV_SET, LAYOUT_METADATA, changes[i].key, changes[i].machine,
                                   kv_string(changes[i].value));
+                units_note_metadata(&t, r, &changes[i]);
+        }
         return transaction_send(r, &t, 0, done, userdata);
 }

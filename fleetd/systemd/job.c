@@ -60,8 +60,12 @@ static int job_call_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error
         call->slot = sd_bus_slot_unref(call->slot);
         if (e) {
                 call->error = streq(e->name, SYSTEMD ".UnitExists") ? -EEXIST : -sd_bus_error_get_errno(e);
-                snprintf(call->message, sizeof(call->message), "systemd rejected %s: %s", call->member,
-                         e->message ?: e->name);
+                /* The message of a rejected start is published as the reason of the unit. */
+                if (streq(call->member, "StartUnit"))
+                        snprintf(call->message, sizeof(call->message), "%s", e->message ?: e->name);
+                else
+                        snprintf(call->message, sizeof(call->message), "systemd rejected %s: %s",
+                                 call->member, e->message ?: e->name);
                 job_call_finish(call);
         } else if (call->on_reply)
                 call->on_reply(call, reply);

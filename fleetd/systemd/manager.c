@@ -80,6 +80,27 @@ static int manager_read_result(sd_bus_message *m, SystemdUnit *u) {
         return manager_read_text(m, u->result, sizeof(u->result));
 }
 
+static int manager_read_exec_code(sd_bus_message *m, SystemdUnit *u) {
+        return sd_bus_message_read(m, "v", "i", &u->exec_code);
+}
+
+static int manager_read_exec_status(sd_bus_message *m, SystemdUnit *u) {
+        return sd_bus_message_read(m, "v", "i", &u->exec_status);
+}
+
+static int manager_read_restarts(sd_bus_message *m, SystemdUnit *u) {
+        return sd_bus_message_read(m, "v", "u", &u->n_restarts);
+}
+
+static int manager_read_load_error(sd_bus_message *m, SystemdUnit *u) {
+        const char *name, *message;
+        int r = sd_bus_message_read(m, "v", "(ss)", &name, &message);
+
+        if (r >= 0)
+                snprintf(u->load_error, sizeof(u->load_error), "%s", message);
+        return r;
+}
+
 static int64_t manager_modified_ns(const char *path) {
         struct stat st;
 
@@ -312,14 +333,35 @@ static int manager_read_remain(sd_bus_message *m, SystemdUnit *u) {
         return r;
 }
 
+/* Read why a unit that is not loaded, has failed or is restarted does not run: no properties of other units.
+ */
+static void manager_list_get_reason(BusList *list, size_t i, const char *path) {
+        const SystemdUnit *u = &list->units[i];
+        bool failed = streq(u->active, "failed"), restarts = systemd_is_restarting(u);
+        const char *interface;
+        char buffer[64];
+
+        if (!streq(u->load, "loaded"))
+                manager_list_get(list, i, path, SYSTEMD ".Unit", "LoadError", manager_read_load_error);
+        if (!failed && !restarts && !streq(u->active, "inactive"))
+                return;
+        interface = manager_result_interface(u->name, buffer);
+        if (!interface)
+                return;
+        manager_list_get(list, i, path, interface, "Result", manager_read_result);
+        if ((failed || restarts) && streq(interface, SYSTEMD ".Service")) {
+                manager_list_get(list, i, path, interface, "ExecMainCode", manager_read_exec_code);
+                manager_list_get(list, i, path, interface, "ExecMainStatus", manager_read_exec_status);
+                manager_list_get(list, i, path, interface, "NRestarts", manager_read_restarts);
+        }
+}
+
 /* Add the state of the i-th unit, and read its properties. A service and a Quadlet file may share one name in
  * systemd. */
 static void manager_list_add_state(BusList *list, size_t i, const char *load, const char *active,
                                    const char *sub, const char *path, bool job) {
         SystemdUnit *u = &list->units[i];
         RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, u->name);
-        const char *interface;
-        char buffer[64];
 
         snprintf(u->load, sizeof(u->load), "%s", load);
         snprintf(u->active, sizeof(u->active), "%s", active);
@@ -332,9 +374,7 @@ static void manager_list_add_state(BusList *list, size_t i, const char *load, co
                 manager_list_get(list, i, path, SYSTEMD ".Unit", "SourcePath", manager_read_source);
         manager_list_get(list, i, path, SYSTEMD ".Unit", "NeedDaemonReload", manager_read_need_reload);
         manager_list_get(list, i, path, SYSTEMD ".Unit", "InvocationID", manager_read_invocation);
-        if ((streq(active, "inactive") || streq(active, "failed")) &&
-            (interface = manager_result_interface(u->name, buffer)))
-                manager_list_get(list, i, path, interface, "Result", manager_read_result);
+        manager_list_get_reason(list, i, path);
         if (streq(active, "inactive")) {
                 manager_list_get(list, i, path, SYSTEMD ".Service", "Type", manager_read_type);
                 manager_list_get(list, i, path, SYSTEMD ".Service", "RemainAfterExit",

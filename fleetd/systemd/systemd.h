@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/sizes.h"
+#include "base/text.h"
 #include "fleetd/systemd/trace.h"
 #include "units/hash.h"
 #include "units/name.h"
@@ -20,6 +21,7 @@ enum {
         SYSTEMD_STATE_SIZE = 32,
         SYSTEMD_FRAGMENT_SIZE = 512,
         SYSTEMD_ERA_SIZE = 64,
+        SYSTEMD_ERROR_SIZE = 200,
 };
 
 typedef struct Systemd Systemd;
@@ -39,6 +41,11 @@ typedef struct SystemdUnit {
         char load[SYSTEMD_STATE_SIZE], active[SYSTEMD_STATE_SIZE], sub[SYSTEMD_STATE_SIZE];
         char result[SYSTEMD_STATE_SIZE]; /* of services, sockets and other types with Result: "success",
                             "exit-code", ...; "": none */
+        /* Of a service that failed, or waits for its restart: how its main process ended (CLD_EXITED, ...; 0:
+         * none ran), its exit status or signal, and the restarts so far. */
+        int exec_code, exec_status;
+        uint32_t n_restarts;
+        char load_error[SYSTEMD_ERROR_SIZE]; /* message of LoadError, if 'load' is an error; "": none */
         char invocation_id[INVOCATION_ID_SIZE];
         char fragment[SYSTEMD_FRAGMENT_SIZE]; /* FragmentPath; "" if that is a lost runtime link; of a Quadlet
                                file, the source of its service, if generated */
@@ -57,6 +64,15 @@ typedef struct SystemdUnit {
  * depends on 'load', 'fragment' and 'alias'. 'our_file': 'fragment' is our file of that name, or a link to
  * it. Pure. */
 SystemdOwner systemd_owner(const SystemdUnit *u, bool our_file);
+
+/* Return whether the unit failed, and waits for RestartSec=. Pure. */
+bool systemd_is_restarting(const SystemdUnit *u);
+
+/* Append why the unit failed, is restarted, or is not loaded, in the words of systemctl ("exit status
+ * 203/EXEC"); nothing for other states. Pure.
+ *
+ * Sources: systemd.service(5), $SERVICE_RESULT in systemd.exec(5), and "Process Exit Codes" there. */
+void systemd_append_reason(Text *t, const SystemdUnit *u);
 
 /* 'error' is 0, or a negative errno with its message. */
 typedef void (*SystemdDone)(void *userdata, int error, const char *message);

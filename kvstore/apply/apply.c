@@ -3,6 +3,7 @@
 
 #include "kvstore/apply/apply_internal.h"
 #include "kvstore/apply/dedup.h"
+#include "kvstore/apply/history.h"
 
 KvResult apply_result(const Apply *a, KvStatus status, KvAction action) {
         return (KvResult) {
@@ -113,6 +114,26 @@ static int apply_checks(Apply *a, const KvCommand *cmd, KvResult *ret) {
         return 1;
 }
 
+/* Apply a write of one key, and add its row to the history. All that may reject it precedes its effect. */
+static int apply_noted(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        Cost note = {};
+        int r;
+
+        if (cmd->note.body.size == 0)
+                return apply_one(a, cmd, ret);
+        if (a->meta->level < KV_LEVEL_HISTORY)
+                return apply_refuse(a, ret, KV_INVALID, kv_string("the history begins at feature level 4"));
+        cost_note(&note, &cmd->note);
+        r = apply_afford(a, &note, ret);
+        if (r <= 0)
+                return r;
+        r = apply_one(a, cmd, ret);
+        if (r <= 0)
+                return r;
+        r = history_add(a->txn, a->meta->index, &cmd->note);
+        return r < 0 ? r : 1;
+}
+
 /* Old values go into the answer as far as they fit: what a transaction takes away may be much larger than
  * itself. */
 static void note_written(KvWritten *w, const KvResult *one, size_t *size) {
@@ -130,7 +151,7 @@ static int apply_writes(Apply *a, const KvCommand *cmd, KvWritten *written, KvRe
         int r = 1;
 
         for (size_t i = 0; r > 0 && i < cmd->n_writes; i++) {
-                r = apply_one(a, &cmd->writes[i], ret);
+                r = apply_noted(a, &cmd->writes[i], ret);
                 if (r > 0 && written)
                         note_written(&written[i], ret, &size);
                 if (r == 0)
@@ -224,7 +245,7 @@ static int apply_checked(Apply *a, const KvCommand *cmd, uint64_t term, KvResult
         case KV_RAISE:
                 return apply_raise(a, cmd, ret);
         default:
-                return apply_one(a, cmd, ret);
+                return apply_noted(a, cmd, ret);
         }
 }
 

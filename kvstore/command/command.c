@@ -7,10 +7,10 @@
  *     expire:        limit u64 [ttl_ms and prev_index: expiry and created index of the only node]
  *     transaction:   n varint, n checks: kind u8, key, [index u64 of KV_CHECK_MODIFIED], [value of
  * KV_CHECK_VALUE] n varint, n writes: each from 'op' on, without the transaction's 'internal' and 'term'
- *     other:         key, value, [prev_value]
+ *     other:         key, value, [prev_value], [note: wall_ms u64, body]
  *
- * Keys and values are a varint size and bytes. A field that is present is not 0 (except a ttl), and unknown
- * flags are rejected, so that each command has one encoding. */
+ * Keys, values and bodies are a varint size and bytes. A field that is present is not 0 (except a ttl and
+ * wall_ms; a body is not empty), and unknown flags are rejected, so that each command has one encoding. */
 
 /* Batches of the first feature level have version 2, as before feature levels existed; each further level has
  * the next version. */
@@ -29,9 +29,10 @@ enum {
         FLAG_PREV_VALUE = 1 << 5,
         FLAG_INTERNAL = 1 << 6,
         FLAG_TERM = 1 << 7,
+        FLAG_NOTE = 1 << 8, /* from KV_LEVEL_HISTORY on */
 
         FLAGS_OF_A_KEY = FLAG_DIR | FLAG_RECURSIVE | FLAG_REFRESH | FLAG_TTL | FLAG_PREV_INDEX |
-                         FLAG_PREV_VALUE,
+                         FLAG_PREV_VALUE | FLAG_NOTE,
         FLAGS_OF_AN_EXPIRY = FLAG_TTL | FLAG_PREV_INDEX,
         FLAGS_OF_ALL = FLAG_INTERNAL | FLAG_TERM,
 };
@@ -178,18 +179,21 @@ static void write_bytes(Writer *w, KvBytes bytes) {
         write_blob(w, bytes.data, bytes.size);
 }
 
-static unsigned command_flags(const KvCommand *cmd, bool inside) {
+static unsigned command_flags(const KvCommand *cmd, unsigned level, bool inside) {
         unsigned flags = (cmd->dir ? FLAG_DIR : 0) | (cmd->recursive ? FLAG_RECURSIVE : 0) |
                          (cmd->refresh ? FLAG_REFRESH : 0) | (cmd->has_ttl ? FLAG_TTL : 0) |
                          (cmd->prev_index > 0 ? FLAG_PREV_INDEX : 0) |
                          (cmd->has_prev_value ? FLAG_PREV_VALUE : 0) | (cmd->internal ? FLAG_INTERNAL : 0) |
-                         (cmd->term > 0 ? FLAG_TERM : 0);
+                         (cmd->term > 0 ? FLAG_TERM : 0) | (cmd->note.body.size > 0 ? FLAG_NOTE : 0);
+
+        if (level < KV_LEVEL_HISTORY)
+                flags &= ~FLAG_NOTE;
 
         return flags & command_flags_allowed(cmd->op, inside);
 }
 
-static void write_command(Writer *w, const KvCommand *cmd, bool inside) {
-        unsigned flags = command_flags(cmd, inside);
+static void write_command(Writer *w, const KvCommand *cmd, unsigned level, bool inside) {
+        unsigned flags = command_flags(cmd, level, inside);
 
         write_u8(w, cmd->op);
         write_u16(w, flags);
@@ -214,19 +218,27 @@ static void write_command(Writer *w, const KvCommand *cmd, bool inside) {
                 }
                 write_varint(w, cmd->n_writes);
                 for (const KvCommand *c = cmd->writes; c < cmd->writes + cmd->n_writes; c++)
-                        write_command(w, c, true);
+                        write_command(w, c, level, true);
         } else {
                 write_bytes(w, cmd->key);
                 write_bytes(w, cmd->value);
                 if (flags & FLAG_PREV_VALUE)
                         write_bytes(w, cmd->prev_value);
+                if (flags & FLAG_NOTE) {
+                        write_u64(w, cmd->note.wall_ms);
+                        write_bytes(w, cmd->note.body);
+                }
         }
 }
 
-int kv_command_encode(const KvCommand *cmd, Writer *w) {
+int kv_command_encode_at(const KvCommand *cmd, unsigned level, Writer *w) {
         write_u8(w, COMMAND_VERSION);
-        write_command(w, cmd, false);
+        write_command(w, cmd, level, false);
         return w->error;
+}
+
+int kv_command_encode(const KvCommand *cmd, Writer *w) {
+        return kv_command_encode_at(cmd, KV_LEVEL_MAX, w);
 }
 
 /* -- Decoding -- */
@@ -244,6 +256,15 @@ static uint64_t read_if_present(Reader *r, bool present) {
         if (present && v == 0)
                 r->failed = true;
         return v;
+}
+
+static KvNote read_note(Reader *r) {
+        KvNote note = { .wall_ms = read_u64(r) };
+
+        note.body = read_bytes(r, KV_NOTE_MAX);
+        if (note.body.size == 0)
+                r->failed = true;
+        return note;
 }
 
 static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer);
@@ -325,6 +346,8 @@ static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer) {
                 cmd.value = read_bytes(r, KV_VALUE_MAX);
                 if (flags & FLAG_PREV_VALUE)
                         cmd.prev_value = read_bytes(r, KV_VALUE_MAX);
+                if (flags & FLAG_NOTE)
+                        cmd.note = read_note(r);
         }
         if (r->failed)
                 return -EBADMSG;
@@ -399,9 +422,20 @@ static int check_value(KvBytes value, Error *err) {
         return 0;
 }
 
+static int check_note(const KvNote *note, bool internal, Error *err) {
+        if (note->body.size > 0 && !internal)
+                return error_set(err, -EPERM, "the history is written by fleet alone");
+        if (note->body.size > KV_NOTE_MAX)
+                return error_set(err, -E2BIG, "a row of the history is at most %d bytes", KV_NOTE_MAX);
+        return 0;
+}
+
 static int check_one(const KvCommand *cmd, bool internal, Error *err) {
         int r;
 
+        r = check_note(&cmd->note, internal, err);
+        if (r < 0)
+                return r;
         r = check_path(cmd->key, internal, err);
         if (r < 0)
                 return r;
@@ -440,6 +474,7 @@ static int check_transaction(const KvCommand *cmd, Error *err) {
                 if (r < 0)
                         return r;
                 size += c->key.size + c->value.size + c->prev_value.size + 40;
+                size += c->note.body.size > 0 ? c->note.body.size + 10 : 0;
         }
         if (size > KV_COMMAND_MAX)
                 return error_set(err, -E2BIG, "a transaction is at most %d bytes", KV_COMMAND_MAX);
@@ -451,6 +486,8 @@ static int check_command(const KvCommand *cmd, Error *err) {
                 return error_set(err, -EINVAL, "unknown operation %d", (int) cmd->op);
         if (command_has_limit(cmd->op) && !cmd->internal)
                 return error_set(err, -EPERM, "expiry and feature level are fleet's to order");
+        if (!command_has_key(cmd->op) && cmd->note.body.size > 0)
+                return error_set(err, -EINVAL, "a row of the history belongs to the write of a key");
         if (command_has_limit(cmd->op))
                 return 0;
         return cmd->op == KV_TXN ? check_transaction(cmd, err) : check_one(cmd, cmd->internal, err);

@@ -39,7 +39,7 @@ static inline KvBytes kv_string(const char *s) {
  * replicas agree. A new behaviour has a new level, which is raised when all hosts support it (KV_RAISE). An
  * unknown level or command stops the replica. 2: a quota of nodes in the head of a batch. 3: limits of the
  * cost of a command and of an entry (kvstore/command/cost.h). 4: rows of the history (KvNote). */
-enum { KV_LEVEL_FIRST = 1, KV_LEVEL_COST = 3, KV_LEVEL_HISTORY = 4, KV_LEVEL_MAX = 3 };
+enum { KV_LEVEL_FIRST = 1, KV_LEVEL_COST = 3, KV_LEVEL_HISTORY = 4, KV_LEVEL_MAX = 4 };
 
 typedef enum KvOp {
         KV_SET,    /* PUT: create or replace; with conditions, compareAndSwap: see prev_* */
@@ -72,12 +72,22 @@ typedef struct KvCheck {
 } KvCheck;
 
 /* A row of the history, which the proposer attaches to a write. The store does not interpret 'body'. A
- * command that takes effect adds its rows to the tree, in the same transaction, from KV_LEVEL_HISTORY on. */
+ * command that takes effect adds its rows to the tree, in the same transaction, from KV_LEVEL_HISTORY on;
+ * below, the store omits notes from what it proposes, and apply rejects a write with one. */
 enum { KV_NOTE_MAX = 512 }; /* bytes of a body */
 typedef struct KvNote {
         uint64_t wall_ms; /* wall clock of the proposer */
         KvBytes body;     /* size 0: no row */
 } KvNote;
+
+/* A row of the history (kvstore/apply/history.h). A repetition within an hour of its first occurrence raises
+ * the count of the row, and moves the row to the end. */
+typedef struct KvHistoryRow {
+        uint64_t index;             /* store index of the last occurrence; increases from row to row */
+        uint64_t first_ms, last_ms; /* wall clocks of the proposers; last_ms is not below first_ms */
+        uint64_t count;
+        KvBytes body; /* borrowed */
+} KvHistoryRow;
 
 /* One operation. A write of a transaction is KV_SET, KV_CREATE, KV_UPDATE or KV_DELETE, with 'internal' and
  * 'term' of the transaction. */
@@ -96,7 +106,7 @@ typedef struct KvCommand {
                             request */
         uint64_t term;   /* valid only in an entry of this Raft term; 0: any */
         uint64_t limit;  /* KV_EXPIRE, KV_RAISE */
-        KvNote note;     /* of an internal write */
+        KvNote note;     /* of an internal write of a key */
         KvCheck *checks; /* KV_TXN; borrowed array */
         size_t n_checks;
         struct KvCommand *writes;
@@ -223,6 +233,8 @@ void kv_node_place(char **at, KvNode *node);
 
 /* Encode one command without a batch, for frames. */
 int kv_command_encode(const KvCommand *cmd, Writer *w);
+/* The same for a tree of this feature level: without what a program of that level cannot decode. */
+int kv_command_encode_at(const KvCommand *cmd, unsigned level, Writer *w);
 /* Decode exactly 'size' bytes, and check the limits above. The arrays of a transaction are in *ret_arena,
  * which the caller frees. -EBADMSG, -ENOMEM; -ENOTSUP: a newer version. */
 int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret_arena);

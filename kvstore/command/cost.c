@@ -48,6 +48,10 @@ void cost_visit(Cost *cost, size_t key) {
         cost_bytes(cost, key);
 }
 
+void cost_note(Cost *cost, const KvNote *note) {
+        cost_nodes(cost, note->body.size > 0, COST_NOTE);
+}
+
 int cost_error(uint64_t total, Error *err) {
         return error_set(err, -E2BIG,
                          "this costs %llu KiB or more, and at most %d KiB are allowed: do it in parts",

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "kvstore/command/command.h"
 
 enum {
         COST_ENTRY_MAX = 16 * 1024 * 1024,    /* of all commands of one entry */
@@ -38,6 +39,7 @@ enum {
         COST_WRITE = 3584,       /* of a node that is written or removed, without its event */
         COST_EVENT = 1024,       /* of an event, which may remove another from the window */
         COST_KEPT = 48,          /* of a cached result that a search passes */
+        COST_NOTE = 8 * 1024,    /* of a row of the history, which may replace or remove another */
         COST_EXPIRY = 1792,      /* of an entry of the table of expiry, written or removed */
 };
 
@@ -66,6 +68,8 @@ void cost_parents(Cost *cost, size_t n, size_t bytes);
 void cost_below(Cost *cost, size_t key, size_t value, bool expires);
 /* Add a node that is looked up by its key. */
 void cost_visit(Cost *cost, size_t key);
+/* Add the row of a write, if it has one. */
+void cost_note(Cost *cost, const KvNote *note);
 
 /* Set the reason for rejecting a command of this cost or more; counting stops at the limit. Return -E2BIG. */
 int cost_error(uint64_t total, Error *err);

@@ -41,7 +41,7 @@ static int create(DataDir *dir, Disk *disk, const Identity *identity, uint64_t t
 
         r = data_dir_write_identity(dir, identity->cluster_id, identity->lineage);
         if (r < 0)
-                return error_set(err, r, "cannot write %s/identity: %s", dir->path, strerror(-r));
+                return error_set(err, r, "Failed to write %s/identity: %s", dir->path, strerror(-r));
         fault_point("identity-written");
 
         return raft_log_create(disk, &meta, 1, entry, entry ? 1 : 0,
@@ -63,7 +63,7 @@ int bootstrap_found(DataDir *dir, Disk *disk, Random *random, const char *addres
                 return -ENOMEM;
         r = raft_configuration_encode_servers(&(RaftServers) { .items = &self, .n = 1 }, &bytes, &size);
         if (r < 0)
-                return error_set(err, r, "cannot create the first configuration: %s", strerror(-r));
+                return error_set(err, r, "Failed to create the first configuration: %s", strerror(-r));
 
         return create(dir, disk, &identity, 1,
                       &(RaftEntry) { .term = 1, .type = RAFT_ENTRY_CHANGE, .data = bytes, .size = size },
@@ -113,7 +113,7 @@ int bootstrap_set_aside(Disk *disk, Error *err) {
                 r = rename_old(disk, names, n);
         for (size_t i = 0; i < n; i++)
                 free(names[i]);
-        return r < 0 ? error_set(err, r, "cannot set the log aside: %s", strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r, "Failed to set the log aside: %s", strerror(-r)) : 0;
 }
 
 bool bootstrap_is_fresh(Disk *disk) {
@@ -168,7 +168,7 @@ int bootstrap_check(const DataDir *dir, const RaftLogMeta *meta, Identity *ret, 
 
         r = data_dir_read_identity(dir, &identity.cluster_id, &identity.lineage);
         if (r < 0 && r != -ENOENT && r != -EBADMSG)
-                return error_set(err, r, "cannot read %s/identity: %s", dir->path, strerror(-r));
+                return error_set(err, r, "Failed to read %s/identity: %s", dir->path, strerror(-r));
         if (r < 0)
                 return error_set(err, -EUCLEAN,
                                  "cannot read %s/identity (%s), which belongs to the log; restore it, "
@@ -193,7 +193,7 @@ int bootstrap_mark_tree(Tree *tree, const Identity *identity, const char *path, 
         if (r >= 0)
                 r = tree_meta(txn, &meta);
         if (r < 0)
-                return error_set(err, r, "cannot read the tree in %s: %s", path, strerror(-r));
+                return error_set(err, r, "Failed to read the tree in %s: %s", path, strerror(-r));
 
         if (meta.cluster_id != 0 &&
             (meta.cluster_id != identity->cluster_id || meta.lineage != identity->lineage))
@@ -210,5 +210,5 @@ int bootstrap_mark_tree(Tree *tree, const Identity *identity, const char *path, 
         r = tree_set_meta(txn, &meta);
         if (r >= 0)
                 r = tree_commit(TAKE_PTR(txn));
-        return r < 0 ? error_set(err, r, "cannot write the tree in %s: %s", path, strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r, "Failed to write the tree in %s: %s", path, strerror(-r)) : 0;
 }

@@ -215,7 +215,7 @@ int replica_read_info(Replica *p, Checkpoint *ret, Error *err) {
         r = checkpoint_read(ret, replica_live_tree(p));
         if (r >= 0 || r == -ENOMEM)
                 return r;
-        return error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r));
+        return error_set(err, r, "Failed to read the tree in %s: %s", p->data_dir.path, strerror(-r));
 }
 
 /* Return the first index of the entries at the end that take up to 'max' bytes together. */

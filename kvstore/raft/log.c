@@ -123,14 +123,14 @@ static int meta_read(Disk *disk, const char *name, RaftLogMeta *ret, uint64_t *r
 
         r = disk->ops->open(disk, name, false, 0, &file);
         if (r < 0)
-                return r == -ENOENT ? r : error_set(err, r, "cannot open %s: %s", name, strerror(-r));
+                return r == -ENOENT ? r : error_set(err, r, "Failed to open %s: %s", name, strerror(-r));
 
         r = disk->ops->read(file, bytes, sizeof(bytes), 0);
         disk->ops->close(file);
         if (r == -ENODATA || (r == 0 && memcmp(bytes, zeroes, sizeof(bytes)) == 0))
                 return -ENOENT;
         if (r < 0)
-                return error_set(err, r, "cannot read %s: %s", name, strerror(-r));
+                return error_set(err, r, "Failed to read %s: %s", name, strerror(-r));
 
         /* One write within one sector: a crash does not tear it. */
         r = meta_decode(bytes, ret, ret_sequence);
@@ -277,7 +277,7 @@ static int open_meta(RaftLog *log, Error *err) {
         for (size_t i = 0; i < ELEMENTS(meta_names) && r == 0; i++) {
                 r = log->disk->ops->open(log->disk, meta_names[i], true, META_SIZE, &log->meta_files[i]);
                 if (r < 0)
-                        (void) error_set(err, r, "cannot open %s: %s", meta_names[i], strerror(-r));
+                        (void) error_set(err, r, "Failed to open %s: %s", meta_names[i], strerror(-r));
         }
         if (r < 0)
                 return r;
@@ -287,7 +287,7 @@ static int open_meta(RaftLog *log, Error *err) {
         fault_point("start-number-before-write");
         r = meta_write(log, &meta);
         fault_point("start-number-written");
-        return r < 0 ? error_set(err, r, "cannot write %s: %s", meta_names[(log->meta_sequence + 1) % 2],
+        return r < 0 ? error_set(err, r, "Failed to write %s: %s", meta_names[(log->meta_sequence + 1) % 2],
                                  strerror(-r)) :
                        0;
 }
@@ -448,7 +448,7 @@ static void report_job(RaftLog *log, const OpQueue *job) {
 
         if (log->job_error < 0) {
                 log->error = log->job_error;
-                snprintf(message, sizeof(message), "cannot write the log: %s", strerror(-log->error));
+                snprintf(message, sizeof(message), "Failed to write the log: %s", strerror(-log->error));
                 log->events.failed(log->userdata, log->error, message);
                 return;
         }

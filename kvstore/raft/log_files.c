@@ -250,7 +250,7 @@ static int load_file(Loading *l, RaftLogFile *file, bool last, Error *err) {
         if (r == 0)
                 r = file->file->ops->size(file->file, &file->size);
         if (r < 0)
-                return error_set(err, r, "cannot open %s: %s", name, strerror(-r));
+                return error_set(err, r, "Failed to open %s: %s", name, strerror(-r));
         if (file->size > SIZE_MAX / 2)
                 return loading_corrupt(err, file->number, 0, ": it is too large");
 
@@ -259,7 +259,7 @@ static int load_file(Loading *l, RaftLogFile *file, bool last, Error *err) {
                 return -ENOMEM;
         r = file->size > 0 ? file->file->ops->read(file->file, bytes, file->size, 0) : 0;
         if (r < 0)
-                return error_set(err, r, "cannot read %s: %s", name, strerror(-r));
+                return error_set(err, r, "Failed to read %s: %s", name, strerror(-r));
 
         r = load_records(l, file, bytes, last, err);
         return r < 0 && r != -EUCLEAN ? error_prefix(err, r, "cannot load %s", name) : r;
@@ -305,7 +305,7 @@ int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftE
         (void) f->disk->ops->remove(f->disk, spare_name); /* free its space */
         r = list_files(f);
         if (r < 0)
-                return error_set(err, r, "cannot list the log's files: %s", strerror(-r));
+                return error_set(err, r, "Failed to list the log's files: %s", strerror(-r));
 
         l.write = f->n > 0 && f->items[0].number == 1 ? 1 : 0;
         for (size_t i = 0; i < f->n; i++) {

@@ -171,7 +171,7 @@ int raft_core_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, uin
         if (r == 0)
                 r = raft_configuration_encode_servers(&servers, &bytes, &size);
         if (r < 0)
-                return error_set(err, r, "cannot make the new configuration: %s", strerror(-r));
+                return error_set(err, r, "Failed to make the new configuration: %s", strerror(-r));
 
         order_change(c, now_ms, change, voter);
         return core_submit_change(c, now_ms, bytes, size, ret_index);

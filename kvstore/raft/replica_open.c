@@ -145,7 +145,7 @@ static int replica_join_fresh(Replica *p, const Identity *identity, Error *err) 
         r = replica_open_and_start(p, err);
         if (r < 0) { /* the identity is on disk: it is not requested again, and recovery starts from there */
                 p->identity = *identity;
-                replica_fail(p, r, "cannot start: %s", error_text(err, r));
+                replica_fail(p, r, "Failed to start: %s", error_text(err, r));
         }
         return 0;
 }

@@ -26,7 +26,7 @@ static int op_write_meta(void *userdata, uint64_t term, uint64_t vote) {
 
         r = raft_log_write_meta(p->log, term, vote);
         if (r < 0)
-                replica_fail(p, r, "cannot write term and vote: %s", strerror(-r));
+                replica_fail(p, r, "Failed to write term and vote: %s", strerror(-r));
         return r;
 }
 

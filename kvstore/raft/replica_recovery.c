@@ -146,7 +146,7 @@ static int recovery_take_received(Replica *p, Error *err) {
 
 static void recovery_restarted(Replica *p, int r, const Error *err) {
         if (r < 0)
-                replica_fail(p, r, "cannot start again: %s", error_text(err, r));
+                replica_fail(p, r, "Failed to start again: %s", error_text(err, r));
         else
                 replica_flush_notifications(p);
 }
@@ -272,8 +272,7 @@ static void recovery_postpone(Replica *p, int error, Error *err) {
 
         snprintf(p->reason, sizeof(p->reason), "%s", error_text(err, error));
         if (changed)
-                log_warning(((LogFields) { .error = error }), "cannot recover the replica yet: %s",
-                            p->reason);
+                log_warning(((LogFields) { .error = error }), "Failed to recover the replica: %s", p->reason);
         recovery_schedule(p);
 }
 

@@ -18,7 +18,7 @@ static int reopen_check_log(const Replica *p, RaftLog *log, Identity *ret, Error
         if (r < 0)
                 return r;
         r = bootstrap_own_hardware(p->data_dir.hardware_id, log, false);
-        return r < 0 ? error_set(err, r, "cannot write the log's meta: %s", strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r, "Failed to write the log's meta: %s", strerror(-r)) : 0;
 }
 
 /* Read the log that belongs to a tree at entry 'applied', from its disk. *ret_corrupt: it cannot be read, or
@@ -38,7 +38,7 @@ static int reopen_read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity
         /* Pages that a failed write has left in memory must not count as written. */
         r = p->options.log_disk->ops->drop_caches(p->options.log_disk);
         if (r < 0)
-                return error_set(err, r, "cannot read the log from its disk: %s", strerror(-r));
+                return error_set(err, r, "Failed to read the log from its disk: %s", strerror(-r));
         r = raft_log_open(
                 p->options.log_disk, p->loop, &options,
                 &(RaftLogEvents) { .appended = replica_on_appended, .failed = replica_on_log_failed }, p,
@@ -148,7 +148,7 @@ int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *er
                 return r;
         r = loop_work(p->loop, &o->work);
         if (r < 0)
-                return error_set(err, r, "cannot read checkpoint and log: %s", strerror(-r));
+                return error_set(err, r, "Failed to read checkpoint and log: %s", strerror(-r));
         o->running = true;
         return 0;
 }

@@ -39,7 +39,7 @@ static int start_drop_log(Replica *p, uint64_t index, Error *err) {
         log_info(NO_FIELDS,
                  "the log does not fit the tree of entry %" PRIu64 "; the log begins again after it", index);
         r = raft_log_reset(p->log, index);
-        return r < 0 ? error_set(err, r, "cannot empty the log: %s", strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r, "Failed to empty the log: %s", strerror(-r)) : 0;
 }
 
 static int start_core(Replica *p, RaftCoreStart *start, const RaftStateInfo *info, Error *err) {
@@ -89,7 +89,7 @@ static int start_failed(Replica *p, int error, Error *err) {
         if (p->error < 0)
                 return error_set(err, error, "%s", p->reason);
         return err && err->code < 0 ? error :
-                                      error_set(err, error, "cannot start Raft: %s", strerror(-error));
+                                      error_set(err, error, "Failed to start Raft: %s", strerror(-error));
 }
 
 static void start_succeeded(Replica *p) {

@@ -10,7 +10,8 @@ int replica_tree_meta(const Replica *p, Tree *tree, TreeMeta *ret, Error *err) {
         r = tree_begin_read(tree, &txn);
         if (r >= 0)
                 r = tree_meta(txn, ret);
-        return r < 0 ? error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r)) :
+        return r < 0 ? error_set(err, r, "Failed to read the tree in %s: %s", p->data_dir.path,
+                                 strerror(-r)) :
                        0;
 }
 

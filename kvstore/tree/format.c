@@ -3,8 +3,8 @@
 #include "base/table.h"
 
 enum {
-        TREE_VERSION = 4, /* 1: without sum; 2: without cached results; 3: without feature level, written at
-                           * the first level */
+        TREE_VERSION = 5, /* 1: without sum; 2: without cached results; 3: without feature level, written at
+                           * the first level; 4: without history, written below KV_LEVEL_HISTORY */
         NODE_DIR = 1 << 0,
         NODE_EXPIRES = 1 << 1,
 };
@@ -148,13 +148,23 @@ static const size_t meta_members[] = {
         offsetof(TreeMeta, results.swept_ms),
         offsetof(TreeMeta, level),
         offsetof(TreeMeta, quota_nodes),
+        offsetof(TreeMeta, history.n),
+        offsetof(TreeMeta, history.bytes),
+        offsetof(TreeMeta, history.n_folds),
+        offsetof(TreeMeta, history.unfolded),
 };
 
 /* How many of them each version has. */
-static const size_t n_meta_members[TREE_VERSION + 1] = { 0, 18, 19, 22, ELEMENTS(meta_members) };
+static const size_t n_meta_members[TREE_VERSION + 1] = { 0, 18, 19, 22, 24, ELEMENTS(meta_members) };
+
+static uint8_t meta_version(uint64_t level) {
+        if (level >= KV_LEVEL_HISTORY)
+                return TREE_VERSION;
+        return level > KV_LEVEL_FIRST ? 4 : 3;
+}
 
 void tree_meta_encode(const TreeMeta *meta, Writer *w) {
-        uint8_t version = meta->level > KV_LEVEL_FIRST ? TREE_VERSION : 3;
+        uint8_t version = meta_version(meta->level);
 
         w->size = 0, w->error = 0;
         write_u8(w, version);
@@ -203,7 +213,10 @@ uint64_t tree_meta_hash(const TreeMeta *meta, uint64_t sum) {
         uint64_t newer[] = { meta->level, meta->quota_nodes };
         uint64_t seed = XXH3_64bits(fields, sizeof(fields));
 
-        if (meta->level > KV_LEVEL_FIRST) /* at the first level, the hash equals that of older versions */
+        /* At lower levels, the hash equals that of older versions. */
+        if (meta->level > KV_LEVEL_FIRST)
                 seed = XXH3_64bits_withSeed(newer, sizeof(newer), seed);
+        if (meta->level >= KV_LEVEL_HISTORY)
+                seed = XXH3_64bits_withSeed(&meta->history, sizeof(meta->history), seed);
         return XXH3_64bits_withSeed(meta->windows, sizeof(meta->windows), seed);
 }

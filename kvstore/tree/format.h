@@ -4,6 +4,8 @@
  *                                                   size of path u16, path, value
  *     expiry   expires_ms, created (big-endian)  -> key of the node; equal ones sorted
  *     events   window u8, index (big-endian)     -> weight u64, event
+ *              2 u8, hash of a body (big-endian) -> fold: index of the row u64
+ *              3 or 4 u8, index (big-endian)     -> row of kvstore/apply/history.c; 3: closed
  *     results  origin, slot (big-endian)         -> record of kvstore/apply/dedup.c
  *     meta     "meta", "configuration"
  *
@@ -19,6 +21,8 @@ enum {
                         16, /* ... a longer one is truncated and hashed: only long keys have this size */
         TREE_EVENT_KEY = 9,
         TREE_RESULT_KEY = 16,
+        TREE_HISTORY_WEIGHT =
+                24, /* bytes that a row or fold weighs in addition to key and record, for LMDB */
 };
 
 /* Write the key of a path, and return its size; 0 for the root, which is never stored. */

@@ -137,7 +137,8 @@ static int check_read(Check *check, MDB_stat *ret_expiry, TreeMeta *ret_meta) {
         r = sum_other_tables(txn, &check->seen.sum);
         if (r < 0)
                 return r;
-        return tree_results(txn, 0, check_result, check);
+        r = tree_results(txn, 0, check_result, check);
+        return r < 0 ? r : tree_history_count(txn, &check->seen.history);
 }
 
 int tree_check(TreeTxn *txn, Error *err) {
@@ -154,7 +155,9 @@ int tree_check(TreeTxn *txn, Error *err) {
         if (meta.n_nodes != check.seen.n_nodes || meta.n_bytes != check.seen.n_bytes ||
             meta.n_own_nodes != check.seen.n_own_nodes || meta.n_own_bytes != check.seen.n_own_bytes ||
             expiry.ms_entries != check.n_expiring || meta.results.n != check.seen.results.n ||
-            meta.results.bytes != check.seen.results.bytes)
+            meta.results.bytes != check.seen.results.bytes || meta.history.n != check.seen.history.n ||
+            meta.history.bytes != check.seen.history.bytes ||
+            meta.history.n_folds != check.seen.history.n_folds)
                 return error_set(err, -EUCLEAN, "the tree is corrupt: its counts do not match its content");
         if (txn->summed && meta.sum != check.seen.sum)
                 return error_set(err, -EUCLEAN, "the tree is corrupt: its sum does not match its content");

@@ -10,7 +10,8 @@
 enum { MAP_FACTOR = 64 };
 
 static const uint64_t QUOTA_DEFAULT = 256 * 1024 * 1024;
-static const uint64_t QUOTA_MIN = 1024 * 1024;
+static const uint64_t QUOTA_MIN =
+        2 * 1024 * 1024; /* 64 times this has space for event windows, cached results and history */
 static const uint64_t MAP_MAX =
         1ull << 44; /* of 2^47 bytes of address space; reached by a quota of 256 GiB */
 
@@ -403,6 +404,7 @@ int tree_set_meta(TreeTxn *txn, const TreeMeta *meta) {
         txn->meta.sum = old.sum;
         memcpy(txn->meta.windows, old.windows, sizeof(old.windows));
         txn->meta.results = old.results;
+        txn->meta.history = old.history;
         txn->meta_changed = true;
         return 0;
 }

@@ -29,6 +29,13 @@ typedef struct TreeResults {
         uint64_t swept_ms; /* cluster time of the last removal of expired ones */
 } TreeResults;
 
+/* The history (kvstore/apply/history.h): rows, and folds, which find the row of a body. */
+typedef struct TreeHistory {
+        uint64_t n, bytes; /* rows; weight of rows and folds */
+        uint64_t n_folds;
+        uint64_t unfolded; /* rows below this index have no fold, and are closed */
+} TreeHistory;
+
 enum {
         TREE_WINDOW_USERS,
         TREE_WINDOW_OURS,
@@ -53,7 +60,8 @@ typedef struct TreeMeta {
         uint64_t level;       /* feature level (command.h); 0: the first */
         uint64_t quota_nodes; /* limit of the number of users' nodes, as 'quota'; 0: only their bytes limit it
                                */
-        uint64_t sum;         /* sum of the hashes of all nodes and events: tree_kept_hash() */
+        uint64_t sum;         /* sum of the hashes of all nodes and other records: tree_kept_hash() */
+        TreeHistory history;  /* empty below KV_LEVEL_HISTORY */
 } TreeMeta;
 
 enum { TREE_CONFIGURATION_MAX = 16 * 1024 };
@@ -165,8 +173,25 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
 int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint64_t index, KvBytes event),
                 void *userdata);
 
-/* Remove all events; the windows are complete from 'oldest' on. */
+/* Remove all events; the windows are complete from 'oldest' on. The history stays. */
 int tree_clear_events(TreeTxn *txn, uint64_t oldest);
+
+/* Tables of the history: rows by store index, folds by the hash of a body. Records are borrowed as nodes are.
+ * Rows that are deleted and inserted often leave gaps in pages, and are apart from closed rows. */
+typedef enum TreeHistoryTable { TREE_FOLDS = _TREE_WINDOW_MAX, TREE_ROWS } TreeHistoryTable;
+
+int tree_history_get(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes *ret); /* -ENOENT */
+/* Insert a row, whose index is above all others, or insert or replace a fold. */
+int tree_history_put(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes record);
+int tree_history_delete(TreeTxn *txn, TreeHistoryTable table, uint64_t key); /* -ENOENT */
+/* Return the first row from this index on; -ENOENT. */
+int tree_row_from(TreeTxn *txn, uint64_t index, uint64_t *ret_index, KvBytes *ret);
+/* Close the first row that is not, which has no fold any more. -ENOENT. */
+int tree_close_row(TreeTxn *txn, uint64_t index);
+/* Visit the rows above 'after' in order, or with 'backward' those below 'after' (0: all), the last one first.
+ * 'visit' returns as for tree_walk(). */
+int tree_rows(TreeTxn *txn, uint64_t after, bool backward,
+              int (*visit)(void *userdata, uint64_t index, KvBytes row), void *userdata);
 
 /* Return a record of the deduplication table. Records are ordered by (origin, slot); an origin is not 0.
  * Borrowed as nodes are. -ENOENT. */
@@ -181,8 +206,8 @@ int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uin
                  void *userdata);
 void tree_set_results_swept(TreeTxn *txn, uint64_t cluster_ms);
 
-/* Return the hash of all nodes, events and cached results, and of their meta: equal on replicas with equal
- * applied index. Reads the whole tree. */
+/* Return the hash of all nodes, events, rows and cached results, and of their meta: equal on replicas with
+ * equal applied index. Reads the whole tree. */
 int tree_hash(TreeTxn *txn, uint64_t *ret);
 /* Return the same from the sum that each change updates, without reading nodes. If it differs from
  * tree_hash(), the tree is corrupt. */

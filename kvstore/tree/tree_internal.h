@@ -55,6 +55,9 @@ void tree_reader_end(TreeTxn *txn);
 /* Stop all readers of a tree that closes, and wait until their transactions have ended. */
 void tree_readers_end(Tree *tree);
 
+/* Count rows and folds, and check that each fold has its row. -EUCLEAN. */
+int tree_history_count(TreeTxn *txn, TreeHistory *ret);
+
 /* Compute the sum of the hashes of all records. */
 int tree_sum(TreeTxn *txn, uint64_t *ret);
 

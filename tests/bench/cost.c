@@ -211,6 +211,29 @@ static void txn_small_plain(const char *name) {
                 txn_of(name, 3000, 30, false, false, 0, "/full");
 }
 
+/* Rows of a full history, with bodies as long as fleetd's. */
+static void noted(const char *name) {
+        enum { N = 700, ENTRIES = 150 };
+
+        for (unsigned round = 0; round < ENTRIES + 4; round++) {
+                _cleanup_arena_ Arena arena = {};
+                KvCommand *writes = arena_alloc(&arena, N * sizeof(*writes));
+                Entry e = begin();
+
+                for (unsigned i = 0; i < N; i++)
+                        writes[i] = (KvCommand) { .op = KV_SET,
+                                                  .key = text(&arena, "/_fleet/noted/%u", i),
+                                                  .note = { now_ms, text(&arena, "%0105u",
+                                                                         (round * N + i) * 2654435761u) } };
+                assert(add(&e,
+                           &(KvCommand) { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = N }));
+                if (round < ENTRIES)
+                        quiet(&e);
+                else
+                        report(name, &e);
+        }
+}
+
 static void txns(const char *name) {
         _cleanup_arena_ Arena arena = {};
         Entry e = begin();
@@ -456,6 +479,7 @@ static const Scene scenes[] = {
         { "transaction of 2000 in a large tree", txn_small_full },
         { "transaction of 3000, without expiry", txn_small_plain },
         { "transactions of two", txns },
+        { "transaction of 700 rows of history", noted },
         { "set 240 KiB over 240 KiB", set_large },
         { "refreshes of 240 KiB", refreshes },
         { "transaction of refreshes of 240 KiB", txn_refreshes },

@@ -2,6 +2,7 @@
 unit decides what it does: /bin/false fails, Type=oneshot ends, region=mars fits no machine."""
 
 import base64
+import fnmatch
 import hashlib
 import json
 import os
@@ -44,7 +45,7 @@ class Cluster:
         self.units, self.states, self.keys = {}, {}, {}
         self.index = 10
         self.log = []          # of events
-        self.changes, self.changes_oldest, self.hang_up = [], 0, False  # events with details
+        self.history, self.hang_up = [], False  # rows
         self.requests = []     # (method, path)
         self.events = True     # whether the stream of events is served
         self.broken = None     # (status, body) of all answers
@@ -53,6 +54,7 @@ class Cluster:
         self.reports = {}
         self.lag = 0.0         # until its machine reports it
         self.problem = None    # of the store
+        self.leaderless = False  # every change is rejected
         self.level, self.waits_for = 1, []
         self.silent = None     # the name of a voter
         self.batches = True
@@ -207,10 +209,14 @@ class Handler(BaseHTTPRequestHandler):
         c.before_request(self.command, self.path)
         if c.broken:
             return self.answer(*c.broken)
+        if c.leaderless and self.command != "GET":
+            return self.fail_key(c, 500, 300, "Raft Internal Error", c.problem) if path.startswith("/v2/keys") else self.refuse(503, c.problem)
         if path.startswith("/v2/keys"):
             return self.keys(c, path[len("/v2/keys"):].rstrip("/") or "/", query, body)
         if path == "/fleet/v1/events":
-            return self.serve_changes(c, query) if "details" in query else self.events(c)
+            return self.events(c)
+        if path == "/fleet/v1/history":
+            return self.serve_history(c, query)
         with c.lock:
             if path == "/fleet/v1/cluster/level":
                 wanted = json.loads(body)["level"]
@@ -224,7 +230,8 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/fleet/v1/cluster":
                 return self.answer(200, {
                     "clusterId": "abc", "role": "leader", "level": c.level, "levelKnown": 2, **({"waitsFor": c.waits_for} if c.waits_for else {}),
-                    "index": c.index, "term": 3, "name": "alpha", "leader": {"id": "1" * 32, "name": "alpha"},
+                    "index": c.index, "term": 3, "name": "alpha",
+                    **({} if c.leaderless else {"leader": {"id": "1" * 32, "name": "alpha"}}),
                     "voters": [{"id": m["id"], "name": m["hostname"], "seat": "voter", "reachable": m["hostname"] != self.server.cluster.silent}
                                for m in MACHINES],
                     **({"problem": c.problem} if c.problem else {})})
@@ -257,6 +264,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.batch(c, json.loads(body)["units"])
             if path.startswith("/fleet/v1/units/"):
                 return self.unit(c, path.rsplit("/", 1)[1], body)
+            if path == "/fleet/v1/log":
+                return self.daemon_log(c, query["machine"][0])
             if path.split("/")[3] in ("status", "journal", "show", "kill", "reload", "reset-failed", "dependencies"):
                 return self.remote(c, path.split("/")[3], path.split("/")[4], query)
         self.refuse(404, "")
@@ -341,7 +350,9 @@ class Handler(BaseHTTPRequestHandler):
             **({"machineID": where} if where else {}), **({"global": True} if c.is_global(unit) else {}),
             "machines": [{"id": m["id"], "hostname": m["hostname"], **({"fits": True} if m["id"] == where or c.is_global(unit) else
                           {"rule": "MachineMetadata", "reason": "MachineMetadata=zone=a, and it has no zone"}),
-                          **({"order": "run", "chosen": True} if m["id"] == where else {})} for m in MACHINES]})
+                          **({"order": "run", "chosen": True} if m["id"] == where else {}),
+                          **{k: v for k, v in c.states.get((name, m["id"]), {}).items() if k.startswith("systemd") or k in ("since", "finished")}}
+                         for m in MACHINES]})
 
     def remote(self, c, what, name, query):
         where = [m for n, m in c.states if n == name and query.get("machine", [m])[0] == m]
@@ -375,6 +386,14 @@ class Handler(BaseHTTPRequestHandler):
             self.chunk({"exit": 0 if active == "active" or what == "journal" else 3})
         self.end_stream()
 
+    def daemon_log(self, c, machine):
+        message = c.spoil({"message": "no contact with " + machine[:1]})["message"]
+        entry = {"__REALTIME_TIMESTAMP": f"170000000{machine[:1]}000000", "PRIORITY": "4", "MESSAGE": message}
+        self.begin_stream()
+        self.chunk({"machine": machine, "data": json.dumps(entry) + "\n"})
+        self.chunk({"exit": 0})
+        self.end_stream()
+
     def events(self, c):
         if not c.events:
             return self.refuse(404, "")
@@ -394,25 +413,30 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
-    def serve_changes(self, c, query):
-        after = int(query["after"][0])
-        if after and after < c.changes_oldest:
-            return self.refuse(410, "changes are forgotten")
+    def serve_history(self, c, query):
+        if c.history is None:
+            return self.refuse(409, "the history begins at feature level 4")
+        after, follow = int(query.get("after", ["0"])[0]), query["follow"][0] == "true" if "follow" in query else False
+        since, until, last = (int(query.get(name, [default])[0]) for name, default in (("since", "0"), ("until", str(2 ** 63)), ("last", "0")))
+        units = query.get("unit")
+
+        def selected(rows):
+            return [r for r in rows if r["index"] > after and r["last"] >= since and r["first"] <= until and
+                    (not units or any(fnmatch.fnmatchcase(r.get("name", ""), u) for u in units))]
         self.begin_stream()
-        self.chunk({"index": after})
         try:
             with c.lock:
-                seen, n = [e for e in c.changes if e["index"] > after], len(c.changes)
-            for event in seen:
-                self.chunk(event)
-            self.chunk({"index": max([after, *(e["index"] for e in seen)])})
-            while not c.hang_up:
+                seen, n = selected(c.history)[-last:], len(c.history)
+            for row in seen:
+                self.chunk(row)
+            self.chunk({"index": max([after, *(r["index"] for r in seen)]), **({"oldest": c.history[0]["first"]} if c.history else {})})
+            while follow and not c.hang_up:
                 with c.lock:
-                    while len(c.changes) == n and not c.hang_up:
+                    while len(c.history) == n and not c.hang_up:
                         c.lock.wait(1)
-                    seen, n = c.changes[n:], len(c.changes)
-                for event in seen:
-                    self.chunk(event)
+                    seen, n = c.history[n:], len(c.history)
+                for row in selected(seen):
+                    self.chunk(row)
             self.end_stream()
             c.hang_up = False
         except OSError:

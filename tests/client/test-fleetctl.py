@@ -10,6 +10,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+import bad_input  # noqa: E402
 import fake_fleetd  # noqa: E402
 
 PROGRAM = os.path.join(os.environ.get("BUILD", os.getcwd()), "client/fleetctl")
@@ -311,7 +313,7 @@ def missing_units_and_files_are_reported_with_the_messages_of_fleet(t):
                  "unable to find template Unit(missing@.service) in Registry or on filesystem\n")
     t.expect(["start", "t@{4..5}.service"], 1, err="Error creating units: invalid character '{' in unit name\n")
     for verb in ("stop", "unload", "destroy"):
-        t.expect(f"{verb} missing", 0, err="Units not found in registry\n")
+        t.expect(f"{verb} missing", 0, err="Units not found in registry\nfleetctl: missing.service: the cluster has no such unit\n")
         t.expect(verb, 0, err="No units given\n")
     t.expect("cat missing", 1, err="Unit missing.service not found\n")
     t.expect("cat a b", 1, err="One unit file must be provided\n")
@@ -334,9 +336,10 @@ def the_life_cycle_of_a_unit_prints_the_messages_of_fleet(t):
     t.expect("restart hello.service", out="Unit hello.service launched" + place)
     t.expect("unload hello.service", out="Unit hello.service inactive\n", err="Successfully unloaded units [hello.service].\n")
     t.expect("unload hello.service", err="Successfully unloaded units [].\n")
-    t.expect("restart hello.service", err="Unable to restart unit hello.service in state inactive\n")
+    t.expect("restart hello.service", err="Unable to restart unit hello.service in state inactive\n"
+             "fleetctl: hello.service is on no machine; to start it: fleetctl start hello.service\n")
     t.expect("destroy hello.service", out="Destroyed hello.service\n")
-    t.expect("destroy hello.service", err="Units not found in registry\n")
+    t.expect("destroy hello.service", err="Units not found in registry\nfleetctl: hello.service: the cluster has no such unit\n")
 
 
 def stop_checks_all_units_before_it_changes_one(t):
@@ -344,7 +347,8 @@ def stop_checks_all_units_before_it_changes_one(t):
     t.file("b.service")
     t.expect("start a.service", out=["launched"])
     t.expect("submit b.service", out=["inactive"])
-    t.expect("stop a.service b.service", 1, err="Unable to stop unit b.service in state inactive\n")
+    t.expect("stop a.service b.service", 1, err="Unable to stop unit b.service in state inactive\n"
+             "fleetctl: b.service is on no machine: nothing was stopped\n")
     assert t.cluster.units["a.service"]["desiredState"] == "launched"
 
 
@@ -470,6 +474,41 @@ def the_end_of_the_previous_run_is_ignored(t):
     t.expect("list-units --no-legend --fields=unit,active", out="bad.service\tactive\n")
 
 
+def start_reports_units_that_it_does_not_start_again(t):
+    t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
+    t.file("job.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n")
+    t.expect("start job.service", out=["Unit job.service launched on "])
+    t.expect("start bad.service", 1, out=["launched"], err=["failed"])
+    t.expect("start job", err="fleetctl: job.service ended successfully on alpha just now; to start it again: fleetctl restart job.service\n")
+    t.expect("start bad job", 1, err=["fleetctl: bad.service failed on beta just now; to start it again: fleetctl restart bad.service\n"])
+    assert [m for m, path in t.cluster.requests if m != "GET"] == ["PUT"] * 4  # submit and start, of each unit
+    t.cluster.units["bad.service"]["text"] = UNIT_TEXT
+    t.expect("restart bad.service", out=["Unit bad.service launched on "])
+    t.expect("start bad.service")
+
+
+def exit_statuses_are_those_of_the_table_in_the_manual(t):
+    with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../man/fleetctl.1.scd")) as f:
+        manual = f.read()
+    cells = [line[2:].strip(" -<[") for line in re.search(r"\[\[ \*Verb\*(.*?)\n\n", manual, re.S).group(0).strip().splitlines()]
+    rows = [cells[i:i + 4] for i in range(4, len(cells), 4)]
+    for verb in ("load", "start", "edit", "restart", "why", "stop", "kill", "status", "is-active"):
+        assert any(f"*{verb}*" in row[0] for row in rows), f"the table has no row for {verb}"
+    t.env["EDITOR"] = "true"
+    t.file("idle.service")
+    t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
+    for verbs, absent, idle, failed in rows:
+        for verb in re.findall(r"\*(.*?)\*", verbs):
+            for unit, status in (("nothing", absent), ("idle", idle), ("bad", failed)):
+                if status == "–":
+                    continue
+                t.run("destroy", "idle", "bad")
+                assert t.run("submit", "idle")[0] == 0 and t.run("start", "bad")[0] == 1
+                got = t.run(verb, unit)
+                assert str(got[0]) == status, f"{verb} {unit}: exit status {got[0]}, and the manual says {status}: {got}"
+                assert got[0] == 0 or verb.startswith("is-") or got[2], f"{verb} {unit}: exit status {got[0]} without a message"
+
+
 def a_failure_equal_to_the_previous_one_counts_after_some_seconds(t):
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
     t.expect("load bad.service", out=["loaded"])
@@ -578,7 +617,7 @@ def status_and_journal_print_the_remote_output_and_return_its_status(t):
     t.file("f.service", "[Service]\nExecStart=/bin/false\n")
     t.expect("start a.service", out=["launched"])
     t.expect("start f.service", 1, out=["launched"], err=["failed"])
-    t.expect("status a f", 3, out="● a.service on 1\n\n● f.service on 2\n")
+    t.expect("status a f", 3, out="● a.service on 1\n\n● f.service on 2\n", err="fleetctl: f.service failed on beta just now\n")
     t.expect("journal a", out="Nov 14 22:13:20 host 1: journal of a.service: 10 false short-unix\n")
     t.expect("journal -f --lines=3 --output=cat a", out="journal of a.service: 3 true cat\n")
     t.expect("journal -n 7 -o json-pretty --sudo --ssh-port=22 a", out="journal of a.service: 7 false json-pretty\n")
@@ -589,12 +628,40 @@ def journals_of_several_machines_are_merged_by_time(t):
     t.expect("start g.service", out=["Triggered"])
     t.cluster.talks = True
     said = t.expect("journal -n 4 --since=-1h g.service", out=["journal"])
-    line = "Nov 14 22:13:{} host {}: journal of g.service: 4 false short-unix -1h\n  goes on\n"
+    since = re.search(r" (@[0-9]+)\n", said)[1]
+    assert abs(time.time() - 3600 - int(since[1:])) < 60, said
+    line = "Nov 14 22:13:{} host {}: journal of g.service: 4 false short-unix " + since + "\n  goes on\n"
     assert said == line.format(22, 3) + "".join(line.format(23, m) for m in (1, 2, 3)), said
     said = t.expect("journal -n 2 -o json g.service", out=["journal"])
     times = [x[25:41] for x in said.splitlines() if x.startswith("{")]
     assert times == ["1700000000300000", "1700000001100000", "1700000001200000", "1700000001300000"][-2:], said
     assert t.expect("journal -n 1 -o cat g.service", out=["journal"]).count("goes on") == 3
+
+
+def journals_of_several_units_are_merged_like_those_of_several_machines(t):
+    for name in ("a1.service", "a2.service", "b.service"):
+        t.file(name)
+    t.expect("start a1 a2 b", out=["launched"])
+    a1, a2 = (f"Nov 14 22:13:20 host {m}: journal of a{m}.service: 10 false short-unix\n" for m in (1, 2))
+    t.expect("journal a2 a1", out=a1 + a2)
+    t.expect(["journal", "a*"], out=a1 + a2)
+    t.expect(["journal", "-n", "1", "a*"], out=a2.replace("10 false", "1 false"))
+    t.expect(["journal", "-m", "beta", "a*"], out=a2)
+    t.expect(["journal", "-o", "cat", "a*"], out="journal of a1.service: 10 false cat\njournal of a2.service: 10 false cat\n")
+    t.expect("journal a1 none", 1, err="Unit none.service does not exist.\n")
+
+
+def an_empty_journal_is_reported(t):
+    t.file("a.service")
+    t.expect("start a", out=["launched"])
+    t.cluster.states.clear()
+    t.expect("journal a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma\n")
+    t.expect("journal -m beta --since=-1h a", err="fleetctl: a.service: no journal entries of this time on beta\n")
+    t.expect("journal --until=yesterday a a", err="fleetctl: 2 units: no journal entries of this time on alpha, beta, gamma\n")
+    t.expect("journal -o cat a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma\n")
+    t.expect("submit --replace a", out=["Found same"])
+    t.expect("unload --no-block a", out=["Triggered"], err=["unloaded"])
+    t.expect("journal a", 1, err="Unit a.service does not appear to be running.\n")
 
 
 def other_verbs_of_systemctl_run_on_the_machine_of_the_unit(t):
@@ -608,7 +675,7 @@ def other_verbs_of_systemctl_run_on_the_machine_of_the_unit(t):
     t.expect("reload bad a", 5, out="POST reload bad.service on 2\nPOST reload a.service on 1\n")
     t.expect("reset-failed g", out="".join(f"POST reset-failed g.service on {m}\n" for m in (1, 2, 3)))
     t.expect("reload", 2, err="fleetctl: expected at least one unit\n")
-    t.expect("kill nothing", 1, err="Unit nothing.service does not exist.\n")
+    t.expect("kill nothing", 4, err="Unit nothing.service does not exist.\n")
     t.expect("submit a@.service", 1, err=["unable to find"])
 
 
@@ -655,7 +722,9 @@ def patterns_match_units_of_the_cluster(t):
     t.expect(["stop", "*"], out=["web@1.service loaded", "db.service loaded"], err="Successfully stopped units [db.service web@1.service web@2.service].\n")
     t.expect(["status", "nothing*"], 1, err="Unit nothing*.service does not exist.\n")
     t.expect(["is-active", "*"], 3, out=["inactive\n" * 5])
-    t.expect(["destroy", "*.service"], err="Units not found in registry\n")
+    t.expect(["destroy", "*.service"], 1, err="fleetctl: 5 units match: db.service idle.service web@.service web@1.service web@2.service\n"
+             "fleetctl: nothing was changed; confirm with --yes\n")
+    t.expect(["destroy", "x*"], err="Units not found in registry\n")
     assert len(t.cluster.units) == 5
     t.expect(["destroy", "--yes", "web@*"], out="Destroyed web@.service\nDestroyed web@1.service\nDestroyed web@2.service\n")
     status, said = t.on_terminal("destroy", "*", typed="n\n")
@@ -675,7 +744,10 @@ def lists_are_filtered_by_names_states_and_machines(t):
     assert rows("list-unit-files --no-legend --fields=unit --state=loaded") == ["c.service"]
     assert rows(["list-units", "--no-legend", "--fields=unit", "[ab]*", "c"]) == ["a.service", "b.service", "c.service"]
     assert rows("list-units --no-legend --fields=unit b") == ["b.service"]
-    assert rows("list-units --no-legend --fields=unit extra") == ["a.service", "b.service", "c.service"]
+    t.expect("list-units extra a b", 4, out=["UNIT\t", "a.service\t", "b.service\t"], err="Unit extra.service does not exist.\n")
+    t.expect("list-unit-files extra", 4, out="UNIT\tHASH\tDSTATE\tSTATE\tTARGET\n", err="Unit extra.service does not exist.\n")
+    t.expect("list-units --machine=nohost", 4, out="UNIT\tMACHINE\tACTIVE\tSUB\n", err="fleetctl: --machine=nohost: no machine has this name or ID (fleetctl list-machines)\n")
+    t.expect("list-units --state=blah", 2, err=["fleetctl: --state=blah: no such state; there are active, "])
     assert rows(["list-units", "--no-legend", "--fields=unit", "x*"]) == []
     here = rows("list-units --no-legend --fields=unit --machine=alpha")
     assert here and here == rows("list-units --no-legend --fields=unit --machine=1111"), here
@@ -716,7 +788,7 @@ def why_prints_each_machine_with_its_reason(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     said = t.expect("why a", out=["a.service is on alpha: alpha is the only machine that qualifies\n", "  beta   no: MachineMetadata=zone=a, and it has no zone\n"])
-    assert said.count("\n") == 4 and "  alpha  yes (assigned: run)\n" in said, said
+    assert said.startswith("a.service is active (running) on alpha; last change just now\n") and said.count("\n") == 5 and "  alpha  yes; assigned to run here\n" in said, said
     assert json.loads(t.expect("why --output=json a", out=["machines"]))["name"] == "a.service"
     t.expect("why nothing", 4, err="Unit nothing.service does not exist.\n")
 
@@ -730,7 +802,11 @@ def diff_compares_a_file_with_the_cluster(t):
     t.file("b.service")
     t.expect("diff b.service", 4, err="Unit b.service not found\n")
     os.unlink(os.path.join(t.dir, "a.service"))
-    t.expect("diff a.service", 2, err="fleetctl: a.service: No such file or directory\n")
+    t.expect("diff a.service", 1, err="fleetctl: a.service: No such file or directory\n")
+    t.file("web@.service")
+    t.expect("submit web@1", out=["inactive"])
+    t.file("web@.service", UNIT_TEXT.replace("Example", "Bye"))
+    t.expect("diff web@1", 1, out=["--- web@1.service in the cluster\n+++ web@.service\n"])
 
 
 def edit_replaces_a_running_unit_and_keeps_rejected_texts(t):
@@ -752,6 +828,11 @@ def edit_replaces_a_running_unit_and_keeps_rejected_texts(t):
     t.run("edit", "a", env={**env, "EDITOR": "sh -c 'grep SigIgn /proc/$$/status >ignored' sh"})
     assert int(open(os.path.join(t.dir, "ignored")).read().split()[1], 16) & 2 == 0  # the editor receives Ctrl-C
     t.expect("edit nothing", 4, err="Unit nothing.service not found\n")
+    # A unit directory that is held has no file for the unit.
+    t.cluster.units["a.service"]["owner"] = "1" * 32
+    assert t.run("edit", "a", env={**env, "EDITOR": "false"})[2] == "fleetctl: a.service comes from the unit directory of alpha; edit the file there\n"
+    t.cluster.problems = [{"machineID": "1" * 32, "name": "a.service", "kind": "held", "reason": "its file is gone"}]
+    assert t.run("edit", "a", env={**env, "EDITOR": "true"})[2] == "fleetctl: a.service is unchanged\n"
 
 
 def bytes_of_others_are_escaped_on_a_terminal_and_unchanged_in_a_pipe(t):
@@ -806,7 +887,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
-             "": [["cluster"], ["directory"], ["events"], ["help"], ["list-machines", "--full"], ["list-unit-files"], ["list-units"], ["remove", "2" * 32, "--yes"], ["version"], ["status"],
+             "": [["cluster"], ["directory"], ["events"], ["help"], ["list-machines", "--full"], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
@@ -816,8 +897,8 @@ def no_verb_lets_a_server_control_the_terminal(t):
     tried = {" ".join(call[:2]) if call[0] == "kv" else call[0] for call in calls}
     assert listed == tried, listed ^ tried
 
-    add_changes(t, {"kind": "presence", "machine": "2" * 32, "presence": "lost", "reason": "it is silent" + hostile, "was": {"presence": "up"}})
-    own = re.compile("\x1b\\[(\\?7[hl]|[0-9]+A|[JK]|(0|3[123])?m)")
+    add_rows(t, {"kind": "presence", "machine": "2" * 32, "reason": "lost: it is silent" + hostile})
+    own = re.compile("\x1b\\[(\\?7[hl]|[0-9]+A|[JK]|(0|1|(1;)?3[1236]|90)?m)")
     driven, seen = {}, {}
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
@@ -852,10 +933,10 @@ def no_verb_lets_a_server_control_the_terminal(t):
     # The hostile text was printed: messages about the success of a verb contain nothing from the server.
     local = {"fd-forward", "help", "kv import", "verify", "version"}
     assert listed - seen["error"] == local, listed - seen["error"]
-    assert {"cat", "cluster", "directory", "events", "kv get", "kv mk", "kv watch", "list-machines", "show", "status", "why"} <= seen["words"] | seen["everything"], seen
+    assert {"cat", "cluster", "directory", "events", "kv get", "kv mk", "kv watch", "list-machines", "log", "show", "status", "why"} <= seen["words"] | seen["everything"], seen
     t.cluster.spoil, t.cluster.broken = lambda value: value, None
     said = t.on_terminal("events")[1]
-    assert "\x1b[31mbeta is lost" in said, said  # and colours of fleetctl are not escaped
+    assert "\x1b[31mlost: it is" in said, said  # and colours of fleetctl are not escaped
     server.shutdown()
     server.server_close()
 
@@ -1019,7 +1100,7 @@ def ssh_runs_openssh_with_the_flags_of_fleet(t):
     t.expect("start a.service g.service", out=["launched"])
     status, out, err = t.run("ssh", "a.service", "--", "ps", "-ef", stdin="yes\nrest\n", env=env)
     assert (status, err) == (7, "sure? "), (status, out, err)
-    assert out == "-l core -o ConnectTimeout=10 -o StrictHostKeyChecking=ask -p 22 -- 10.0.0.1 ps -ef\nyes\nrest\n", out
+    assert out == "-o ConnectTimeout=10 -o StrictHostKeyChecking=ask -p 22 -- 10.0.0.1 ps -ef\nyes\nrest\n", out
     status, out, err = t.run("--ssh-username=me", "--known-hosts-file=/k", "ssh", "-A", "--ssh-port=23", "--machine=2222", "id", env=env)
     assert "-l me" in out and "UserKnownHostsFile=/k" in out and "-p 23 -A -- 10.0.0.2 id\n" in out, out
     status, out, err = t.run("--strict-host-key-checking=false", "ssh", "beta", env=env)
@@ -1137,7 +1218,7 @@ def status_shows_the_cluster_on_one_screen(t):
     t.expect("start --no-block bad nowhere", out=["Triggered"])
     t.cluster.problem = "no leader"
     t.cluster.silent = "gamma"
-    t.expect("status", 1, out=["  4 problems\n", "voter is unreachable", "gamma (unreachable)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
+    t.expect("status", 1, out=["  4 problems\n", "voter unreachable; 2 of 3 voters left, none may be lost: start it\n", "gamma (unreachable)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
                                "not placed: needs metadata region=mars", "no leader"])
 
 
@@ -1155,15 +1236,15 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
     status, out = t.on_terminal("cluster", "level", "2", typed="y\n")
     assert status == 0 and "Feature level 2\r\n" in out and t.cluster.level == 2, out
     t.expect("cluster level 2")
-    t.expect("cluster level 3 --yes", 1, err="Failed to raise the feature level: googleapi: Error 409: feature level 3: beta supports 2 at most; upgrade it first\n")
-    t.expect("cluster level 1", 1, err="Failed to raise the feature level: googleapi: Error 409: it does not go back\n")
+    t.expect("cluster level 3 --yes", 1, err=["fleetctl: cluster level 3: the level is 2; the fleetd of this host supports levels up to 2, "])
+    t.expect("cluster level 1", 1, err=["fleetctl: cluster level 1: the level is 2; "])
     t.expect("cluster level high", 2, err="fleetctl: cluster level: expected one number, the new feature level\n")
     t.expect("cluster levl 2", 2, err="fleetctl: cluster has no verb levl: cluster [level [N] | stop-waiting]\n")
 
     t.expect("cluster stop-waiting", err="fleetctl: the cluster waits for no host\n")
     t.cluster.waits_for = ["beta", "gamma"]
     t.expect("cluster", out=["waits for  beta, gamma: running units not reported yet (fleetctl cluster stop-waiting)\n"])
-    t.expect("status", 1, out=["no unit is started or moved until all hosts have reported their units (fleetctl cluster)"])
+    t.expect("status", 1, out=["no unit is started or moved until all hosts have reported their units; missing: beta, gamma    fleetctl cluster\n"])
     t.expect("cluster stop-waiting", 1, err=["beta, gamma: running units not reported.", "confirm with --yes"])
     t.expect("cluster stop-waiting --yes", out="The cluster waits for no host\n")
     assert t.cluster.waits_for == []
@@ -1171,75 +1252,77 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
 
 def status_shows_recent_changes_in_presence(t):
     now = int(time.time() * 1000)
-    for n, (machine, presence, was, age_s) in enumerate((("2", "lost", "up", 7200), ("3", "up", None, 60), ("2", "away", "up", 50), ("2", "lost", "away", 40),
-                                                         ("2", "up", "lost", 30), ("3", "lost", "up", 20)), 1):
-        add_changes(t, {"kind": "presence", "machine": machine * 32, "presence": presence, "time": now - age_s * 1000, **({"was": {"presence": was}} if was else {})})
+    for kind, machine, reason, age_s in (("presence", "2", "lost: silent", 7200), ("state", "3", "failed", 60), ("presence", "2", "away: stopped", 50),
+                                         ("presence", "2", "lost: silent", 40), ("assigned", "3", "fewest units", 39), ("assigned", "1", "fewest units", 39),
+                                         ("presence", "2", "up: it is back", 30), ("assigned", "2", "fewest units", 25), ("presence", "3", "left: it shut down", 20)):
+        add_rows(t, {"kind": kind, "machine": machine * 32, "reason": reason, "first": now - age_s * 1000})
     said = t.expect("status", out=["  recent   "]).splitlines()[-1]
-    assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost    (\d\d:){2}\d\d beta is up    (\d\d:){2}\d\d gamma is lost", said), said
+    assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost; 2 units moved    (\d\d:){2}\d\d beta is up    (\d\d:){2}\d\d gamma has left", said), said
 
 
 # -- events --
 
-def add_changes(t, *events):
+def add_rows(t, *rows):
     with t.cluster.lock:
-        for n, e in enumerate(events, len(t.cluster.changes) + 1):
-            t.cluster.changes.append({"index": n, "time": 1700000000000 + n * 60000, **e})
+        for n, row in enumerate(rows, len(t.cluster.history) + 1):
+            first = row.get("first", 1700000000000 + n * 60000)
+            t.cluster.history.append({"count": 1, "index": n, **row, "first": first, "last": row.get("last", first)})
         t.cluster.lock.notify_all()
 
 
 A_DAY = [
-    {"kind": "member", "machine": "2" * 32},
-    {"kind": "presence", "machine": "2" * 32, "presence": "up", "reason": "it sends heartbeats"},
-    {"kind": "machine", "machine": "2" * 32, "version": "0.1.0"},
-    {"kind": "unit", "name": "web.service", "hash": "a"},
-    {"kind": "target", "name": "web.service", "value": "inactive"},
-    {"kind": "target", "name": "web.service", "value": "launched", "was": {"value": "inactive"}},
-    {"kind": "order", "name": "web.service", "machine": "2" * 32, "order": "run", "reason": "fewest units"},
-    {"kind": "state", "name": "web.service", "machine": "2" * 32, "load": "loaded", "active": "active", "sub": "running"},
-    {"kind": "state", "name": "web.service", "machine": "2" * 32, "load": "loaded", "active": "failed", "sub": "failed", "was": {"active": "active"}},
-    {"kind": "presence", "machine": "2" * 32, "presence": "lost", "reason": "it is silent\033[2J", "was": {"presence": "up"}},
-    {"kind": "order", "name": "web.service", "machine": "2" * 32, "removed": True, "was": {"order": "stop"}},
-    {"kind": "cluster", "name": "level"},
-    {"kind": "problem", "name": "b.service", "machine": "1" * 32, "problem": "refused", "reason": "line 1: what"},
-    {"kind": "metadata", "name": "gpu", "machine": "1" * 32, "value": "yes"},
-    {"kind": "unit", "name": "web.service", "removed": True, "was": {"hash": "a"}},
+    {"kind": "joined", "machine": "2" * 32, "reason": "10.0.0.2:2380"},
+    {"kind": "presence", "machine": "2" * 32, "reason": "up: it sends heartbeats"},
+    {"kind": "version", "machine": "2" * 32, "reason": "0.1.0"},
+    {"kind": "submitted", "name": "web.service", "user": "root"},
+    {"kind": "target", "name": "web.service", "reason": "launched", "user": "kim"},
+    {"kind": "assigned", "name": "web.service", "machine": "2" * 32, "reason": "fewest units"},
+    {"kind": "state", "name": "web.service", "machine": "2" * 32, "reason": "active (running)"},
+    {"kind": "state", "name": "web.service", "machine": "2" * 32, "reason": "activating (auto-restart)", "count": 412, "last": 1700003000000},
+    {"kind": "presence", "machine": "2" * 32, "reason": "lost: it is silent\033[2J"},
+    {"kind": "problem", "name": "b.service", "machine": "1" * 32, "reason": "refused: line 1: what"},
+    {"kind": "metadata", "machine": "1" * 32, "reason": "gpu=yes", "user": "root"},
+    {"kind": "destroyed", "name": "web.service", "user": "root"},
 ]
 
 
 def events_are_printed_with_their_reasons(t):
-    add_changes(t, *A_DAY)
-    t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20  {said}\n" for n, said in (
-        (0, "beta: added as a member"), (1, "beta is up: it sends heartbeats"), (2, "beta runs fleetd 0.1.0"), (3, "web.service: submitted"),
-        (5, "web.service: target state launched (was inactive)"), (6, "web.service: assigned to beta (run): fewest units"),
-        (7, "web.service: active (running) on beta"), (8, "web.service: failed on beta"),
-        (9, "beta is lost: it is silent\\x1b[2J"), (10, "web.service: stopped and removed from beta"),
-        (12, "b.service: refused in the unit directory of alpha: line 1: what"), (13, "alpha: metadata set to gpu=yes"),
-        (14, "web.service: destroyed"))))
-    assert t.expect("events 'w*' web".replace("'", ""), out=["web.service: submitted"]).count("\n") == 7
+    add_rows(t, *A_DAY)
+    t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20\t{said}\n" for n, said in enumerate((
+        "-\tbeta\tjoined as a member: 10.0.0.2:2380", "-\tbeta\tup: it sends heartbeats", "-\tbeta\truns fleetd 0.1.0",
+        "web.service\t-\tsubmitted by root", "web.service\t-\ttarget state launched by kim", "web.service\tbeta\tassigned: fewest units",
+        "web.service\tbeta\tactive (running)", "web.service\tbeta\tactivating (auto-restart)    412 times until 2023-11-14 23:03:20",
+        "-\tbeta\tlost: it is silent\\x1b[2J", "b.service\talpha\tunit directory: refused: line 1: what",
+        "-\talpha\tmetadata gpu=yes by root", "web.service\t-\tdestroyed by root"))))
+    assert t.expect("events w* web", out=["web.service\t-\tsubmitted"]).count("\n") == 6
     assert t.expect("events -m alpha", out=["gpu=yes"]).count("\n") == 2
     assert t.expect("events -n 2", out=["gpu=yes", "destroyed"]).count("\n") == 2
+    assert t.expect("events -n 1 -m beta", out=["lost"]).count("\n") == 1
     assert [json.loads(line)["index"] for line in t.expect("events -o json", out=["{"]).splitlines()] == list(range(1, len(A_DAY) + 1))
-    assert t.expect("events --after-index=13", out=["gpu=yes"]).count("\n") == 2
-    t.expect(["events", "--since=2023-11-14 22:28:20"], out="2023-11-14 22:28:20  web.service: destroyed\n")
+    assert t.expect("events --after-index=10", out=["gpu=yes"]).count("\n") == 2
+    t.expect(["events", "--since=2023-11-14 22:25:20", "-n", "1"], out="2023-11-14 22:25:20\tweb.service\t-\tdestroyed by root\n")
+    assert t.expect(["events", "--until=2023-11-14 22:15:20"], out=["up: it sends"]).count("\n") == 2
     for since in ("-1h", "1h30min", "yesterday", "today"):
-        t.expect(f"events --since={since}", err="fleetctl: no such event among the last 1000 changes of the cluster\n")
+        t.expect(f"events --since={since}", err="fleetctl: no such event\n")
     t.expect("events --since=soon", 2, err="fleetctl: --since=soon: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00\n")
-    t.cluster.changes_oldest = 10
-    t.expect("events --after-index=3", 4, err="fleetctl: --after-index=3: some later events are no longer in the event window; omit --after-index to print the rest\n")
+    t.expect("events --since=2020-01-01 -n 1", out=["destroyed"],
+             err="fleetctl: no events before 2023-11-14 22:14:20: the history begins there; older: fleetctl log --since=2020-01-01\n")
+    t.cluster.history = None
+    t.expect("events", 1, err="fleetctl: the history begins at feature level 4: when all hosts run this version, fleetctl cluster level 4\n")
 
 
 def events_continue_after_a_restart_of_the_daemon(t):
-    add_changes(t, *A_DAY)
+    add_rows(t, *A_DAY)
     p = subprocess.Popen([PROGRAM, "events", "--follow", "-n", "1"], cwd=t.dir, env=t.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert p.stdout.readline().endswith("web.service: destroyed\n")
-    add_changes(t, {"kind": "unit", "name": "new.service", "hash": "b"})
-    assert p.stdout.readline().endswith("new.service: submitted\n")
+    assert p.stdout.readline().endswith("web.service\t-\tdestroyed by root\n")
+    add_rows(t, {"kind": "submitted", "name": "new.service"})
+    assert p.stdout.readline().endswith("new.service\t-\tsubmitted\n")
     with t.cluster.lock:
         t.cluster.hang_up = True
         t.cluster.lock.notify_all()
     assert p.stderr.readline() == "fleetctl: connection to fleetd lost; reconnecting\n"
-    add_changes(t, {"kind": "unit", "name": "later.service", "hash": "b"})
-    assert p.stdout.readline().endswith("later.service: submitted\n")  # once, without earlier events
+    add_rows(t, {"kind": "submitted", "name": "later.service"})
+    assert p.stdout.readline().endswith("later.service\t-\tsubmitted\n")  # once, without earlier events
     p.kill()
     p.wait()
     p.stdout.close()
@@ -1475,6 +1558,48 @@ def an_unknown_verb_is_rejected(t):
     t.expect("list-unit", 2, err=["\tlist-unit-files\n\tlist-units\n"])
 
 
+def wrong_input_is_answered_with_object_reason_and_next_step(t):
+    for name in ("db.service", "web@1.service", "web@2.service", "dir.service"):
+        t.file(name)
+    t.expect("start db web@1 web@2 dir", out=["launched"])
+    t.cluster.units["dir.service"]["owner"] = "2" * 32
+    for name in ("db.service", "web@1.service", "web@2.service", "dir.service"):
+        os.unlink(os.path.join(t.dir, name))
+    t.file("plain.txt")
+    t.file("new.service")
+    t.file("big.service", UNIT_TEXT + "#" * 128 * 1024)
+    t.file("keys.json", '{"good":"1","/a":"2"}')
+    t.file("good.json", '{"a":"2"}')
+    for name in ("units", "d.service"):
+        os.mkdir(os.path.join(t.dir, name))
+    t.cluster.index = 10
+    check_rows(t, bad_input.ROWS)
+    assert not t.cluster.keys, "kv import checks all keys first"
+    t.cluster.leaderless, t.cluster.problem = True, bad_input.NO_LEADER
+    check_rows(t, bad_input.WITHOUT_A_LEADER)
+    t.cluster.broken = (503, {"error": {"cause": "this host waits for admission to a cluster", "code": 503,
+                                        "message": "fleet server unable to communicate with etcd"}})
+    check_rows(t, bad_input.ON_A_HOST_WITHOUT_A_CLUSTER)
+
+
+def check_rows(t, rows):
+    wrong, t.env["EDITOR"] = [], "touch opened; true"
+    for line, status, message, *terminal in rows:
+        words = shlex.split(line)
+        stdin = open(os.path.join(t.dir, words.pop()[1:])).read() if words[-1].startswith("<") else ""
+        got, _, err = t.run(*words, stdin=stdin)
+        if (got, err.split("\n")[0]) != (status, message):
+            wrong.append(f"in a pipe: {line}: {got}, {err!r}")
+        if stdin:
+            continue
+        got, said = t.on_terminal(*words, typed="n\n", columns=200)
+        said = [x for x in said.split("\r\n") if x not in ("n", "")]
+        if (got, said[:1]) != (status, (terminal or [message])[:1]):
+            wrong.append(f"on a terminal: {line}: {got}, {said!r}")
+    assert not wrong, "\n".join(wrong)
+    assert not os.path.exists(os.path.join(t.dir, "opened")), "an editor was opened"
+
+
 def an_unknown_flag_is_rejected(t):
     t.expect("--bogus list-units", 2, out=["NAME:"],
              err="Error: unknown flag: --bogus\n\ncannot execute cmdFleet: unknown flag: --bogus\n")
@@ -1483,6 +1608,7 @@ def an_unknown_flag_is_rejected(t):
     t.expect("list-units --fields", 2, out=["NAME:"], err=["flag needs an argument: --fields"])
     t.expect("start --block-attempts=many a", 2, out=["NAME:"], err=['invalid argument "many" for --block-attempts'])
     t.expect("submit --sign a", 2, err=["DEPRECATED"])
+    assert t.run("stop", "a", env={"FLEETCTL_OUTPUT": "json"}) == (0, "", "Units not found in registry\n")  # the variable is for verbs that have the flag
 
 
 def help_explains_verbs_with_examples(t):
@@ -1494,8 +1620,55 @@ def help_explains_verbs_with_examples(t):
     verbs = t.expect("help --verbs", out=["start\n", "kv get\n"]).splitlines()
     for verb in verbs:
         t.expect(f"help {verb.split()[0]}", out=["DESCRIPTION:"] if verb not in ("help", "version") else ["USAGE:"])
+    said = t.expect("kv get --help", out=["kv get - Print the value of a key\n", "fleetctl kv get [OPTIONS] KEY\n", "--file", "--output"])
+    assert "--ttl" not in said and said == t.expect("help kv get", out=["NAME"])
+    assert "OPTIONS:\n  -o, --output" in t.expect("why --help", out=["NAME"])
     for args in ("version", "--version", "-v"):
         t.expect(args, out=["fleetctl version "])
+
+
+def help_prints_the_sections_of_the_manual_about_tasks(t):
+    with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../man/fleet.7.scd")) as f:
+        headings = re.findall(r"^# (.*) \(([a-z]+)\)$", f.read(), re.M)
+    topics = t.expect("help --topics", out=["maintain\n"]).splitlines()
+    assert topics == [topic for _, topic in headings]
+    verbs = t.expect("help --verbs", out=["start\n"]).splitlines()
+    root = t.expect("help", out=["TOPICS:"])
+    for title, topic in headings:
+        title = title.capitalize().replace("dns", "DNS")
+        assert f"\thelp {topic:13}{title}\n" in root
+        text = t.expect(f"help {topic}", out=[title + "\n\n"])
+        if topic in verbs:
+            verb, text = text.split("\n" + title + "\n")
+            assert verb == t.expect(f"{topic} --help", out=["OPTIONS"])
+        assert not re.search(r"[*\\]_|_\*|\*[a-z]+\*|^```", text, re.M), text
+        prose = [line for line in text.splitlines() if not line.startswith("        ")]
+        assert len(prose) > 3 and max(map(len, prose)) <= 80, prose
+    for columns, widest in ((40, 40), (80, 80), (220, 100)):  # longer lines are hard to read
+        prose = [line for line in t.on_terminal("help", "maintain", columns=columns)[1].split("\r\n") if not line.startswith("        ")]
+        assert widest - 12 < max(map(len, prose)) <= widest, (columns, prose)
+    assert t.expect("help maint", out=["Maintain a host"]) == t.expect("help maintain", out=["fleetctl status"])
+
+
+def completion_offers_topics(t):
+    script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../client/completion/fleetctl")
+    run = '. "$0"; COMP_WORDS=(fleetctl help "$1"); COMP_CWORD=2; _fleetctl; printf "%s\\n" "${COMPREPLY[@]}"'
+    for typed, offered in (("maint", "maintain\n"), ("sta", "start\nstatus\n"), ("ba", "backup\n")):
+        p = subprocess.run(["bash", "-c", run, script, typed], capture_output=True, text=True, timeout=60,
+                           env={**t.env, "PATH": f"{os.path.dirname(PROGRAM)}:{t.env['PATH']}"})
+        assert (p.stdout, p.stderr) == (offered, ""), p
+
+
+def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
+    for verb, topic in (("drain", "maintain"), ("cordon", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
+                        ("rollout", "update"), ("forget", "remove"), ("join", "add"), ("restore", "backup")):
+        said = f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}"
+        assert t.on_terminal(verb, "x") == (2, said + "\r\n"), t.on_terminal(verb, "x")
+        t.expect(f"{verb} x", 2, err=[f'Error: unknown command "{verb}" for "fleetctl"\n', said])
+        text = t.expect(f"help {topic}", out=["\n\n"])
+        t.expect(f"help {verb}", out=text, err="" if verb == topic else said + "\n")
+    said = t.on_terminal("help", "maintian")
+    assert said == (2, "fleetctl: no verb or topic maintian; did you mean maintain? (fleetctl help)\r\n"), said
 
 
 def the_manual_names_every_verb_and_flag(t):
@@ -1504,10 +1677,40 @@ def the_manual_names_every_verb_and_flag(t):
     flags = set()
     for verb in t.expect("help --verbs", out=["start"]).splitlines():
         assert f"*{verb}*" in manual, f"fleetctl(1) does not name {verb}"
-        flags |= {w.rstrip(",.").split("=")[0] for w in t.expect(f"help {verb.split()[0]}", out=["OPTIONS"]).split() if w.startswith("--")}
+        flags |= {w.rstrip(",.").split("=")[0] for w in t.expect(f"{verb.split()[0]} --help", out=["OPTIONS"]).split() if w.startswith("--")}
     assert len(flags) > 25
-    for flag in flags - {"--verbs"}:
+    for flag in flags - {"--verbs", "--topics"}:
         assert f"*{flag}*" in manual, f"fleetctl(1) does not name {flag}"
+
+
+def completion_offers_names_fields_and_unit_files(t):
+    script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../client/completion/fleetctl")
+    run = 'compopt() { :; }; . "$0"; COMP_WORDS=(fleetctl "$@"); COMP_CWORD=$#; _fleetctl; printf "%s\\n" "${COMPREPLY[@]}"'
+
+    def complete(*words):
+        p = subprocess.run(["bash", "-c", run, script, *words], cwd=t.dir, capture_output=True, text=True, timeout=60,
+                           env={**t.env, "PATH": f"{os.path.dirname(PROGRAM)}:{t.env['PATH']}"})
+        assert p.stderr == "", p.stderr
+        return sorted(p.stdout.split())
+
+    for name in ("a.service", "t@.timer", "COPYING", "plain.txt", ".hidden.service"):
+        t.file(name)
+    for name in ("units", ".git"):
+        os.mkdir(os.path.join(t.dir, name))
+    t.expect("start a", out=["launched"])
+    os.unlink(os.path.join(t.dir, "a.service"))
+    assert complete("start", "") == ["a.service", "t@.timer", "units"]
+    assert complete("plan", "u") == ["units"]
+    assert complete("plan", ".g") == [".git"]
+    assert complete("journal", "a") == ["a.service"]
+    assert complete("journal", "-m", "") == complete("journal", "--machine", "=", "") == complete("journal", "--machine", "=") == ["alpha", "beta", "gamma"]
+    assert complete("ssh", "be") == ["beta"]
+    assert complete("list-units", "--fields", "=", "a") == complete("list-units", "--fields", "a") == ["active"]
+    assert complete("list-units", "--fields", "=") == ["active", "hash", "load", "machine", "sub", "unit"]
+    assert complete("list-units", "--fields", "=", "unit,sub,ma") == ["unit,sub,machine"]
+    assert complete("--output", "=", "json", "list-m") == ["list-machines"]
+    assert complete("list-units", "-o", "") == ["json"]
+    assert "--swap-with-value" in complete("kv", "set", "--s") and complete("kv", "s") == ["set"]
 
 
 def a_missing_listener_is_an_error_with_the_next_step(t):
@@ -1766,7 +1969,7 @@ def wait_returns_the_result_of_the_units(t):
     with t.cluster.lock:
         t.cluster.reach_target("a.service")
     ends("start", "--wait", "a", how=lambda: now("a.service", "failed"), status=1, said="a.service")  # it is already running
-    t.expect("start a")
+    t.expect("start a", 1, err=["a.service failed on ", "; to start it again: fleetctl restart a.service\n"])
     ends("restart", "--wait", "a", how=lambda: stopped("a.service"), status=0, waits=2)
     t.file("g.service", UNIT_TEXT + "[X-Fleet]\nGlobal=true\n")
     ends("start", "--wait", "g", how=lambda: now("g.service", "inactive", True), status=0)
@@ -1800,7 +2003,7 @@ def typing_errors_get_suggestions_on_a_terminal(t):
             ("list-units --feilds=unit", 2, "fleetctl: unknown flag: --feilds; did you mean --fields? (fleetctl help list-units)"),
             ("start --no-blok x", 2, "fleetctl: unknown flag: --no-blok; did you mean --no-block? (fleetctl help start)"),
             ("start wbe.service", 1, "Error creating units: no unit wbe.service in the cluster or in this directory\r\nfleetctl: did you mean web@1.service?"),
-            ("stop wbe", 0, "Units not found in registry\r\nfleetctl: did you mean web@1.service?"),
+            ("stop wbe", 0, "fleetctl: wbe.service: the cluster has no such unit\r\nfleetctl: did you mean web@1.service?"),
             ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("journal nodee", 1, "Unit nodee.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("cat quite-another", 1, "Unit quite-another.service not found"),
@@ -1815,7 +2018,7 @@ def a_terminal_gets_plain_messages_instead_of_those_of_fleet(t):
     assert t.on_terminal("directory") == (0, "fleetctl: no problems in unit directories\r\n")
     t.file("a.service")
     t.expect("start a", out=["launched"])
-    assert t.on_terminal("list-units", "--state=failed") == (0, "fleetctl: no item matches the arguments\r\n")
+    assert t.on_terminal("list-units", "--state=failed") == (0, "fleetctl: no unit matches\r\n")
     t.cluster.broken = (503, {"error": {"code": 503, "message": "no leader: 1 of 3 voters reachable; reads still work"}})
     for args in ("list-units", "start a", "stop a", "cat a", "cluster", "status"):
         assert t.on_terminal(*args.split()) == (1, "fleetctl: no leader: 1 of 3 voters reachable; reads still work\r\n"), (args, t.on_terminal(*args.split()))
@@ -1828,7 +2031,7 @@ def a_unit_text_does_not_control_the_terminal(t):
     t.expect("cat e", out=["\033[2J"])
 
 
-def a_narrow_terminal_gets_fewer_columns_and_complete_reasons(t):
+def a_narrow_terminal_gets_fewer_columns_and_shorter_descriptions(t):
     t.file("a-name-of-some-length.service", UNIT_TEXT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     t.expect("start --no-block a-name-of-some-length", out=["Triggered"])
     status, said = t.on_terminal("list-unit-files", columns=60)
@@ -1837,7 +2040,11 @@ def a_narrow_terminal_gets_fewer_columns_and_complete_reasons(t):
     status, said = t.on_terminal("list-machines", columns=40)
     assert "METADATA" not in said and "leader" in said, said
     status, said = t.on_terminal("status", columns=60)
-    assert "    a-name-of-some-length.service  not placed: needs metadata region=mars, no machine has it    fleetctl why a-name-of-some-length.service\r\n" in said, said
+    assert "    a-name-of-some-length.service  not placed: needs metada…\r\n" in said, said
+    status, said = t.on_terminal("status", columns=110)
+    assert "    a-name-of-some-length.service  not placed: needs metadata r…    fleetctl why a-name-of-some-length.service\r\n" in said, said
+    said = t.expect("status", 1, out=["  1 problem\n"])
+    assert "    a-name-of-some-length.service  not placed: needs metadata region=mars, no machine has it    fleetctl why a-name-of-some-length.service\n" in said, said
 
 
 def colours_can_be_disabled(t):

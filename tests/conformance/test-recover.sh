@@ -51,6 +51,13 @@ holds() { [ "$(value "$1" "$2")" = "$3" ]; }
 index() { curl -sf -m 30 -o /dev/null -D - "$(keys_url "$1" /)" | tr -d '\r' | sed -n 's/^X-Etcd-Index: //p'; }
 cluster_of() { curl -sf -m 30 -o /dev/null -D - "$(keys_url "$1" /)" | tr -d '\r' | sed -n 's/^X-Etcd-Cluster-Id: //p'; }
 voters() { [ "$(curl -sf -m 30 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
+submit() { # HOST UNIT
+        curl -sf -m 10 --unix-socket "$scratch/sock$1" -X PUT "http://fleet/fleet/v1/units/$2" -H 'Content-Type: application/json' \
+                -d '{"desiredState":"inactive","options":[{"section":"Service","name":"ExecStart","value":"/bin/true"}]}'
+}
+# The rows of the history: kind, unit and user, in this order.
+history() { curl -sf -m 30 --unix-socket "$scratch/sock$1" "http://fleet/fleet/v1/history?unit=*.service" | sed -n 's/.*"kind":"\([a-z]*\)".*"name":"\([^"]*\)".*"user":"\([^"]*\)".*/\1 \2 \3/p' | tr '\n' ';'; }
+has_history() { [ "$(history "$1")" = "$2" ]; }
 lineage() { sed -n 's/^lineage //p' "$scratch/state$1/tree/identity"; }
 
 start 1
@@ -61,6 +68,9 @@ wait_for 60 voters 1 3 && wait_for 60 voters 3 3
 check three_hosts_vote voters 3 3
 for i in 1 2 3 4 5; do put 1 /a "$i" >/dev/null; done
 wait_for 60 holds 3 /a 5
+user=$(id -un)
+submit 1 before.service
+check a_row_of_the_history_names_the_user wait_for 60 has_history 3 "submitted before.service $user;"
 cluster=$(cluster_of 3) before=$(index 3) old=$(lineage 3)
 
 said=$(fleetd 3 --recover --force 2>&1)
@@ -79,9 +89,12 @@ check without_a_majority_nothing_is_written test -z "$(put 3 /a lost)"
 end KILL 3
 
 said=$(fleetd 3 --backup="$scratch/backup" 2>&1)
-says a_backup_describes_its_contents "Written: cluster $cluster, lineage $old" "$said"
+says a_backup_describes_its_contents "Written and verified: cluster $cluster, lineage $old" "$said"
 said=$(fleetd 3 --backup="$scratch/backup" 2>&1)
-says a_backup_is_not_overwritten "File exists" "$said"
+says a_backup_is_not_overwritten "backup exists: a backup does not replace a file" "$said"
+said=$(fleetd 3 --backup="$scratch/none/backup" 2>&1)
+says a_backup_needs_a_folder_that_exists "the folder $scratch/none: No such file or directory; create it first" "$said"
+check and_creates_none test ! -e "$scratch/none"
 same a_backup_is_its_owners "$(stat -c %a "$scratch/backup")" 600
 
 said=$(fleetd 3 --recover --force 2>&1)
@@ -92,6 +105,8 @@ start 3
 wait_for 60 put 3 /b 1
 check the_recovered_host_is_a_cluster_of_one voters 3 1
 same it_has_the_same_keys "$(value 3 /a)" 5
+submit 3 after.service
+same it_has_the_same_history "$(history 3)" "submitted before.service $user;submitted after.service $user;"
 same clients_find_the_same_cluster_id "$(cluster_of 3)" "$cluster"
 now=$(index 3)
 check indexes_are_raised_by_2_to_32 test "$now" -gt $((before + (1 << 32))) -a "$now" -lt $((before + (1 << 32) + 1000))
@@ -122,11 +137,19 @@ head -c 100000 /dev/urandom >"$scratch/rubbish"
 said=$(fleetd 4 --restore="$scratch/rubbish" 2>&1)
 status=$?
 check garbage_is_rejected test $status = 1
+says garbage_is_named "rubbish is not a backup, or truncated" "$said"
+head -c -1 "$scratch/backup" >"$scratch/cut"
+said=$(fleetd 4 --restore="$scratch/cut" 2>&1)
+says a_truncated_backup_is_rejected "cut is not a backup, or truncated: it does not end with its checksum; use another copy" "$said"
+said=$(fleetd 4 --restore="$scratch/none" 2>&1)
+says an_absent_backup_is_rejected "Failed to open $scratch/none: No such file or directory" "$said"
+check and_leaves_nothing test ! -e "$scratch/state4/tree" -a ! -e "$scratch/state4/tree.new"
 said=$(fleetd 4 --restore="$scratch/backup" 2>&1)
 says a_backup_is_restored "This host is a cluster of one now" "$said"
 start 4
 wait_for 60 put 4 /b 1
 same the_restored_host_has_the_saved_keys "$(value 4 /a)" 5
+same the_restored_host_has_the_saved_history "$(history 4)" "submitted before.service $user;"
 same it_is_the_same_cluster_to_clients "$(cluster_of 4)" "$cluster"
 check with_a_lineage_of_its_own test "$(lineage 4)" != "$old" -a "$(lineage 4)" != "$(lineage 3)"
 check with_indexes_of_its_own test "$(index 4)" -gt $((before + (1 << 32)))

@@ -270,6 +270,8 @@ static const struct {
         { .arguments = { "kv", "import", "/a" } },
         { .arguments = { "kv", "import", "/a", "a.service" }, .reads = FILE_HERE },
         { .arguments = { "kv", "import", "/a", "folder" }, .reads = FOLDER },
+        { .arguments = { "log", "--lines=3" } },
+        { .arguments = { "log", "--output=json" }, .raw = true },
 };
 
 static void file_put(const char *name, const uint8_t *bytes, size_t size) {

@@ -16,14 +16,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         if (remote_command_spec_read(&r, &spec) < 0)
                 return 0;
         assert(spec.kind >= 0 && spec.kind < _CALL_MAX && unit_name_check(spec.unit, NULL) == 0);
-        assert(spec.lines <= CALL_LINES_MAX);
+        assert(spec.lines <= CALL_LINES_MAX || (spec.kind == CALL_LOG && spec.lines == CALL_LINES_ALL));
 
         remote_command_spec_write(&spec, &w);
         assert(w.error == 0);
         r = reader_over(w.bytes, w.size);
         assert(remote_command_spec_read(&r, &again) == 0 && again.kind == spec.kind);
         assert(streq(spec.unit, again.unit) && streq(spec.since, again.since) &&
-               streq(spec.properties, again.properties));
+               streq(spec.properties, again.properties) && streq(spec.matches, again.matches));
 
         remote_command_spec_command(&spec, &command);
         while (n < ELEMENTS(command.argv) && command.argv[n])

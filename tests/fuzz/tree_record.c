@@ -1,9 +1,10 @@
-/* Arbitrary bytes as a node, the meta record or an event of the tree. Decoded records are written as the same
- * bytes, or as others that decode to the same. The first byte selects the record. */
+/* Arbitrary bytes as a node, the meta record, an event or a row of the history. Decoded records are written
+ * as the same bytes, or as others that decode to the same. The first byte selects the record. */
 #include <assert.h>
 #include <errno.h>
 
 #include "kvstore/apply/events.h"
+#include "kvstore/apply/history.h"
 #include "kvstore/tree/format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -48,6 +49,17 @@ static void event(const uint8_t *bytes, size_t size) {
         assert(e.has_prev == again.has_prev && event_weight(&e) == event_weight(&again));
 }
 
+static void row(const uint8_t *bytes, size_t size) {
+        _cleanup_writer_ Writer w = {};
+        KvHistoryRow h;
+
+        if (history_row_decode(9, (KvBytes) { bytes, size }, &h) < 0)
+                return;
+        assert(h.index == 9 && h.last_ms >= h.first_ms && h.count > 0 && h.body.size > 0);
+        history_row_encode(&h, &w);
+        assert(w.error == 0 && w.size == size && memcmp(w.bytes, bytes, size) == 0);
+}
+
 static void key(const uint8_t *bytes, size_t size) {
         uint8_t made[TREE_KEY_LONG];
         KvBytes path = { bytes, size };
@@ -64,7 +76,7 @@ static void key(const uint8_t *bytes, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-        static void (*const kinds[])(const uint8_t *bytes, size_t size) = { node, meta, event, key };
+        static void (*const kinds[])(const uint8_t *bytes, size_t size) = { node, meta, event, key, row };
 
         if (size > 0)
                 kinds[bytes[0] % ELEMENTS(kinds)](bytes + 1, size - 1);

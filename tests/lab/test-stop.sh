@@ -20,6 +20,8 @@ two_minutes_without_daemon_on_one_host_touch_nothing() {
         local h
         h=$(leader) || fail "there is no leader"
         host_exec "$h" systemctl stop fleetd || fail "stop failed"
+        host_exec "$h" journalctl -q --no-pager -u fleetd >"$LAB/out" 2>&1
+        grep -q 'units continue to run here; after 10 min without fleetd, other hosts start them, too' "$LAB/out" || fail "no message about the stop: $(tail -3 "$LAB/out")"
         WHAT="stop of one daemon" untouched "$(cat "$LAB/before")"
         wait_for 10 writes "$(others "$h" | head -1)" || fail "the others take no writes"
         sleep 120       # the tested time

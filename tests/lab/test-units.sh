@@ -38,11 +38,47 @@ cat_status_and_journal_answer_from_any_host() {
                 grep -q 'active (running)' <<<"$out" || fail "status on $h: $out"
                 out=$(fleetctl "$h" journal from-beta.service 2>&1)
                 grep -q 'here is from-beta.service' <<<"$out" || fail "journal on $h: $out"
+                out=$(fleetctl "$h" journal --since=-1h --until=now 'from-*' 2>&1)
+                grep -q 'here is from-alpha.service' <<<"$out" && grep -q 'here is from-beta.service' <<<"$out" || fail "journal of several on $h: $out"
+                out=$(fleetctl "$h" journal --until=yesterday from-beta.service 2>&1)
+                [[ $out == "fleetctl: from-beta.service: no journal entries of this time on "*alpha* ]] || fail "journal of yesterday on $h: $out"
                 # It continues without end; written lines arrive at once.
                 FLEETCTL_ENDPOINT=unix://$(host_socket "$h") timeout 2 "$LAB_BUILD/client/fleetctl" journal -f from-beta.service >"$LAB/out" 2>&1
                 out=$(cat "$LAB/out")
                 grep -q 'here is from-beta.service' <<<"$out" || fail "journal -f on $h: $out"
         done
+}
+
+# Print the names of the machines whose entries are in $LAB/out.
+logged() { sed -E 's/^[^ ]+ [^ ]+ ([a-z]+) .*/\1/' "$LAB/out" | sort -u | tr '\n' ' '; }
+
+the_logs_of_all_daemons_are_merged() {
+        local pid status
+        fleetctl gamma log --since=-1h >"$LAB/out" 2>&1 || fail "log: exit $?, $(tail -3 "$LAB/out")"
+        [ "$(logged)" = "alpha beta gamma " ] || fail "entries of: $(logged)"
+        cut -c1-19 "$LAB/out" | LC_ALL=C sort -c 2>"$LAB/order" || fail "not sorted by time: $(cat "$LAB/order")"
+        fleetctl alpha log UNIT=from-beta >"$LAB/out" 2>&1 || fail "log of a unit: exit $?, $(tail -3 "$LAB/out")"
+        grep -q 'from-beta.service' "$LAB/out" || fail "the log of a unit: $(head -3 "$LAB/out")"
+        grep -q 'from-alpha.service' "$LAB/out" && fail "the log of a unit has another one"
+        fleetctl alpha log -m gamma,beta -p info -n 5 -g 'from-|machine' >"$LAB/out" 2>&1 || fail "log with filters: exit $?, $(tail -3 "$LAB/out")"
+        case "$(logged)" in *alpha*) fail "entries of: $(logged)" ;; esac
+        fleetctl alpha log -g '(' >"$LAB/out" 2>&1 && fail "a bad pattern succeeds"
+        grep -q '^fleetctl: no log of beta: Bad pattern' "$LAB/out" || fail "a bad pattern: $(cat "$LAB/out")"
+
+        FLEETCTL_ENDPOINT=unix://$(host_socket gamma) "$LAB_BUILD/client/fleetctl" log -f >"$LAB/followed" 2>&1 &
+        pid=$!
+        wait_for 5 grep -q ' beta ' "$LAB/followed" || fail "log -f: $(cat "$LAB/followed")"
+        host_exec beta systemctl stop fleetd
+        wait_for 5 grep -q 'beta   stopping' "$LAB/followed" || fail "log -f: $(tail -5 "$LAB/followed")"
+        fleetctl alpha log --since=-1h >"$LAB/out" 2>"$LAB/why-not"
+        status=$?
+        [ $status = 1 ] || fail "without beta: exit $status"
+        [ "$(logged)" = "alpha gamma " ] || fail "without beta, entries of: $(logged)"
+        grep -q '^fleetctl: no log of beta: ' "$LAB/why-not" || fail "without beta: $(cat "$LAB/why-not")"
+        host_exec beta systemctl start fleetd
+        wait_for 10 grep -q 'beta   machine .* is up\|beta   .*caught up\|beta   .*serving' "$LAB/followed" || fail "log -f does not continue: $(tail -5 "$LAB/followed")"
+        kill $pid
+        cluster_whole
 }
 
 events_report_the_decision_and_its_result() {
@@ -51,15 +87,15 @@ events_report_the_decision_and_its_result() {
         for h in $LAB_HOSTS; do
                 fleetctl "$h" events from-beta.service >"$LAB/out" 2>&1 || fail "$h: exit $?, $(cat "$LAB/out")"
                 # A busy host also reports the state between the loading and the start.
-                [ "$(sed '/: inactive (dead) on /d; s/^[^ ]* [^ ]*  //; s/ on .*//; s/ to .*//' "$LAB/out" | tr '\n' ';')" = \
-                        "from-beta.service: submitted;from-beta.service: target state launched (was inactive);from-beta.service: assigned;from-beta.service: active (running);" ] ||
+                [ "$(sed '/\tinactive (dead)/d' "$LAB/out" | cut -f 2,4 | sed 's/assigned: .*/assigned/' | tr '\t\n' ' ;')" = \
+                        "from-beta.service submitted, launched by root;from-beta.service assigned;from-beta.service active (running);" ] ||
                         fail "$h: $(cat "$LAB/out")"
         done
         FLEETCTL_ENDPOINT=unix://$(host_socket gamma) timeout 30 "$LAB_BUILD/client/fleetctl" events --follow >"$LAB/out" 2>&1 &
         pid=$!
         wait_for 5 grep -q . "$LAB/out" || fail "--follow shows nothing of the past"
         fleetctl alpha stop from-beta.service >/dev/null 2>&1
-        wait_for 5 grep -q 'from-beta.service: inactive (dead) on ' "$LAB/out" || fail "the stop is not reported: $(cat "$LAB/out")"
+        wait_for 5 grep -qP 'from-beta.service\t[^\t]*\t(inactive \(dead\)|stopped)' "$LAB/out" || fail "the stop is not reported: $(cat "$LAB/out")"
         fleetctl beta start from-beta.service >/dev/null 2>&1
         kill $pid
         wait $pid 2>/dev/null || true
@@ -111,6 +147,51 @@ waiting_to_the_end_reports_how_a_unit_ended() {
         fleetctl gamma stop stopped.service >/dev/null 2>&1 || fail "stop: exit $?"
         wait $pid || fail "it was stopped: exit $?, $(cat "$LAB/out")"
 }
+
+# Each start returns: without the reason it waited for ever, or printed the unit as running.
+a_unit_that_does_not_run_is_reported_with_the_reason() {
+        local h
+        unit_file dep.service <<<$'[Unit]\nRequires=ghost2.service\nAfter=ghost2.service\n[Service]\nExecStart=/bin/sleep infinity'
+        unit_file nobin.service <<<$'[Service]\nExecStart=/nonexistent/bin'
+        unit_file loop.service <<<$'[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\nExecStart=/bin/sh -c "exit 7"\nRestart=always\nRestartSec=1'
+        unit_file odd.service <<<$'[Service]\nType=simple\nExecStop=/bin/true'
+        unit_file once.service <<<$'[Service]\nType=oneshot\nExecStart=/bin/true'
+        runs_forever hand.service </dev/null
+
+        start_fails dep.service 'Unit ghost2.service not found'
+        host_says dep.service status 'systemd refused to start dep.service on .*: Unit ghost2.service not found'
+        host_says dep.service why '^systemd refused to start dep.service on .*: Unit ghost2.service not found'
+        for h in $LAB_HOSTS; do
+                host_exec "$h" sh -c 'printf "[Service]\nExecStart=/bin/sleep infinity\n" >/run/systemd/system/ghost2.service; systemctl daemon-reload'
+        done
+        fleetctl beta restart dep.service >"$LAB/out" 2>&1 || fail "restart with what it requires: $(cat "$LAB/out")"
+        ! fleetctl beta why dep.service | grep -q refused || fail "it runs, and why says: $(fleetctl beta why dep.service)"
+
+        start_fails nobin.service 'exit status 203/EXEC'
+        [ "$(fleetctl alpha is-active nobin.service)" = failed ] || fail "just after the failure: $(fleetctl alpha is-active nobin.service)"
+        start_fails nobin.service '^fleetctl: nobin.service failed on .*: exit status 203/EXEC; to start it again: fleetctl restart nobin.service$'
+        host_says nobin.service why '^nobin.service failed on .*: exit status 203/EXEC   fleetctl journal nobin.service$'
+        start_fails loop.service 'fails and is restarted, .* (auto-restart) .*: exit status 7$'
+        host_says loop.service why '^loop.service .*: exit status 7 '
+        start_fails odd.service 'bad-setting\|bad unit file setting'
+        host_says odd.service why '^systemd \(cannot load\|refused to start\) odd.service on .*: Unit odd.service has a bad unit file setting'
+
+        fleetctl beta start once.service >"$LAB/out" 2>&1 || fail "once.service: exit $?, $(cat "$LAB/out")"
+        fleetctl alpha start once.service >"$LAB/out" 2>&1 || fail "once.service again: exit $?, $(cat "$LAB/out")"
+        grep -q 'once.service ended successfully on .*; to start it again: fleetctl restart once.service' "$LAB/out" || fail "once.service again: $(cat "$LAB/out")"
+
+        fleetctl beta start hand.service >"$LAB/out" 2>&1 || fail "hand.service: exit $?, $(cat "$LAB/out")"
+        host_exec "$(hosts_running hand.service)" systemctl stop hand.service
+        start_fails hand.service 'stopped by hand; to start it again: fleetctl restart hand.service'
+        fleetctl gamma restart hand.service >"$LAB/out" 2>&1 || fail "restart: exit $?, $(cat "$LAB/out")"
+        runs_once hand.service || fail "it runs on: $(hosts_running hand.service)"
+        fleetctl gamma destroy dep.service nobin.service loop.service odd.service once.service hand.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+}
+start_fails() {
+        FLEETCTL_ENDPOINT=unix://$(host_socket beta) timeout 20 "$LAB_BUILD/client/fleetctl" start "$LAB/units/$1" >"$LAB/out" 2>&1
+        [ $? = 1 ] && grep -q "$2" "$LAB/out" || fail "start $1: $(cat "$LAB/out")"
+}
+host_says() { fleetctl gamma "$2" "$1" >"$LAB/out" 2>&1; grep -q "$3" "$LAB/out" || fail "$2 $1: $(cat "$LAB/out")"; }
 
 submit_and_load_place_without_running() {
         runs_forever quiet.service </dev/null
@@ -296,8 +377,9 @@ soft_reboot=
 [ "$(systemctl --version | awk 'NR == 1 { print $2 }')" -lt 254 ] || soft_reboot=after_a_soft_reboot_units_run_again_and_none_runs_twice
 
 scenario three_hosts_form_a_cluster start_on_any_host_returns_when_the_unit_runs starting_what_runs_changes_nothing \
-        cat_status_and_journal_answer_from_any_host events_report_the_decision_and_its_result stop_and_start_again_work_from_any_host \
-        unload_and_destroy_work_from_any_host waiting_to_the_end_reports_how_a_unit_ended submit_and_load_place_without_running sample_units_run_where_their_rules_say \
+        cat_status_and_journal_answer_from_any_host the_logs_of_all_daemons_are_merged events_report_the_decision_and_its_result stop_and_start_again_work_from_any_host \
+        unload_and_destroy_work_from_any_host waiting_to_the_end_reports_how_a_unit_ended \
+        a_unit_that_does_not_run_is_reported_with_the_reason submit_and_load_place_without_running sample_units_run_where_their_rules_say \
         a_unit_that_fits_nowhere_waits_and_starts_when_it_fits $soft_reboot a_name_that_a_host_has_from_elsewhere_runs_on_another \
         aliases_and_masks_of_a_host_occupy_their_names what_the_administrator_took_over_runs_on_and_the_unit_goes_elsewhere \
         a_unit_that_is_masked_while_it_runs_moves_once_it_has_stopped with_a_full_run_an_edited_unit_runs_on_until_there_is_space unknown_units_and_verbs_get_a_message_and_a_status

@@ -240,7 +240,7 @@ Vain vain;
 Pretence pretence;
 
 static void on_vain_answer(void *userdata) {
-        vain.done(vain.userdata, vain.error, "");
+        vain.done(vain.userdata, vain.error, vain.message ?: "");
 }
 
 static bool is_in_vain(const char *name) {

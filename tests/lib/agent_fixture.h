@@ -82,7 +82,8 @@ int faulty_fixture_teardown(void **state);
 typedef struct Vain {
         const char *unit; /* NULL: none */
         int error;
-        bool held; /* without a reply */
+        const char *message; /* NULL: "" */
+        bool held;           /* without a reply */
         unsigned n;
         uint64_t at_ms[20];
         SystemdDone done; /* of the last one */

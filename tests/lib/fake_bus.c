@@ -95,6 +95,13 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
         free(name);
         if (!u)
                 return -ENXIO;
+        if (streq(property, "LoadError"))
+                return sd_bus_message_append(reply, "v", "(ss)", "", u->load_error);
+        if (streq(property, "ExecMainCode") || streq(property, "ExecMainStatus"))
+                return sd_bus_message_append(reply, "v", "i",
+                                             streq(property, "ExecMainCode") ? u->exec_code : u->exec_status);
+        if (streq(property, "NRestarts"))
+                return sd_bus_message_append(reply, "v", "u", u->n_restarts);
         if (streq(property, "FragmentPath"))
                 return sd_bus_message_append(reply, "v", "s", u->fragment);
         if (streq(property, "SourcePath"))

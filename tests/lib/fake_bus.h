@@ -13,7 +13,10 @@ typedef struct FakeUnit {
         char name[64], load[16], active[16], sub[16], fragment[300], source[300], result[16];
         char alias[64]; /* its other name */
         char binds_to[64], requires[64], conflicts[64];
-        unsigned n_idle;       /* number of conflicts with idle.service listed before that */
+        unsigned n_idle; /* number of conflicts with idle.service listed before that */
+        int exec_code, exec_status;
+        unsigned n_restarts;
+        char load_error[64];   /* message of LoadError */
         bool oneshot, remains; /* Type=oneshot, RemainAfterExit=yes */
         bool need_reload, job;
         unsigned char invocation[16];

@@ -229,10 +229,14 @@ static void begin(struct Curl_easy *e) {
         e->answer = find(e->method, path) ?: &nothing;
         e->rest = e->answer->body ?: "";
         e->begun_ms = fake.now_ms;
-        if (!e->answer->index)
-                return;
-        snprintf(header, sizeof(header), "X-Etcd-Index: %s\r\n", e->answer->index);
-        (void) e->on_header(header, 1, strlen(header), e->header_data);
+        if (e->answer->index) {
+                snprintf(header, sizeof(header), "X-Etcd-Index: %s\r\n", e->answer->index);
+                (void) e->on_header(header, 1, strlen(header), e->header_data);
+        }
+        if (e->answer->stale) {
+                snprintf(header, sizeof(header), "X-Fleet-Stale: %s\r\n", e->answer->stale);
+                (void) e->on_header(header, 1, strlen(header), e->header_data);
+        }
 }
 
 static bool give(struct Curl_easy *e, const char *bytes, size_t size) {

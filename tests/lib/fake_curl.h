@@ -15,6 +15,7 @@ typedef struct FakeAnswer {
                            always */
         long status;
         const char *index; /* X-Etcd-Index, NULL: none */
+        const char *stale; /* X-Fleet-Stale, NULL: none */
         CURLcode code;     /* of the request; CURLE_OPERATION_TIMEDOUT: after its timeout */
         const char *
                 body; /* lines that begin with "@MS " are delayed; "...": no end; SIGTERM: send this signal */

@@ -193,7 +193,7 @@ static void add_answer(Setup *s, char *line) {
                 { "other", CURLE_SSL_CONNECT_ERROR },
         };
         FakeAnswer *a = &s->answers[s->n_answers++];
-        char *status, *slash;
+        char *status, *slash, *tilde;
 
         assert(s->n_answers < CASE_ANSWERS_MAX);
         if (*line == '@')
@@ -202,6 +202,10 @@ static void add_answer(Setup *s, char *line) {
         a->path = word(&line);
         status = word(&line);
         status[strcspn(status, "\n")] = 0;
+        tilde = strchr(status, '~');
+        if (tilde)
+                *tilde++ = 0;
+        a->stale = tilde;
         slash = strchr(status, '/');
         a->index = slash ? slash + 1 : NULL;
         a->status = strtol(status, NULL, 10);

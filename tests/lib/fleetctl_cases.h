@@ -8,7 +8,7 @@
  *   % terminal 80x24    the streams are a terminal
  *   % full              stdout cannot be written
  *   % memory            test-client_memory runs the case, too
- *   > [@MS] METHOD PATH STATUS[/INDEX] BODY
+ *   > [@MS] METHOD PATH STATUS[/INDEX][~STALE] BODY
  *                       an answer, valid from MS on (tests/lib/fake_curl.h); instead of a status: refused,
  *                       timeout, gone, partial
  *   >> BODY             the next line of the body

@@ -219,7 +219,8 @@ SimCluster *cluster_new(World *w, unsigned hosts) {
                 SimMachine *m = &c->machines[i];
                 SimSystemdHooks hooks = { .on_start = machine_on_start,
                                           .on_stop = machine_on_stop,
-                                          .userdata = m };
+                                          .userdata = m,
+                                          .refuses = true };
 
                 *m = (SimMachine) { .cluster = c, .index = i, .power = true };
                 snprintf(m->name, sizeof(m->name), "h%u", i + 1);

@@ -213,11 +213,15 @@ static void check_unit(SimCluster *c, const Cluster *cluster, const SchedulerVie
                 world_failed(c->world, "a-unit-that-fits-runs-exactly-once", "%s runs on%s (%u hosts)",
                              u->name, n > 0 ? on : " none", n);
         for (unsigned i = 0; i < c->n; i++) {
+                const ClusterState *state = cluster_state(cluster, c->machines[i].machine_id, u->name);
                 const char *hash = sim_systemd_hash(c->machines[i].systemd, u->name);
 
                 if (hash && !streq(c->machines[i].machine_id, where->id))
                         world_failed(c->world, "a-unit-runs-where-assigned",
                                      "%s runs on%s, its order is %s's", u->name, on, where->id);
+                if (hash && state && (state->state.reason || state->state.job[0]))
+                        world_failed(c->world, "a-unit-that-runs-has-no-reason", "%s runs on%s: %s", u->name,
+                                     on, state->state.reason ?: state->state.job);
                 if (hash && !streq(hash, u->unit->hash))
                         world_failed(c->world, "a-unit-runs-as-submitted", "%s on%s runs an old text",
                                      u->name, on);

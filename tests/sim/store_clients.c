@@ -409,6 +409,8 @@ void clients_turn(void *userdata) {
         world_at(w, world_draw(w, t->stores.calm ? 4000 : 12), NULL, clients_turn, t);
         stores_turn(&t->stores);
         check_lost(t);
+        if (!t->rests && t->n_turns++ % 16 == 0)
+                store_note(&t->stores.hosts[t->n_turns / 16 % t->stores.n]);
         for (unsigned i = 0; i < CLIENTS && !t->rests; i++)
                 if (!t->clients[i].object && world_chance(w, t->stores.quiet || t->stores.calm ? 10 : 50))
                         ask(t, &t->clients[i], stores_any(&t->stores));

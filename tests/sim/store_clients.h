@@ -51,6 +51,7 @@ struct Test {
         uint64_t at;                     /* in the order of all that clients see */
         uint64_t seen_index[STORES_MAX]; /* highest index that each host served, over all its failures */
         uint64_t n_answers, spell_until_ms;
+        unsigned n_turns;
         bool rests;
 };
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/table.h"
 #include "kvstore/kvstore_internal.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/data_dir_faults.h"
@@ -409,18 +410,106 @@ static void check_verdict(Stores *all, Host *h, const KvState *state) {
                              state->problem);
 }
 
+/* -- The history -- */
+
+enum { BODIES = 40 };
+
+/* Below the level of the history, the store proposes the write without its row. */
+static void on_not_noted(void *userdata, const KvResult *result) {
+        Host *h = userdata;
+
+        if (result->status == KV_INVALID)
+                world_failed(h->all->world, "rows-begin-with-their-level", "%s: %.*s", h->name,
+                             (int) result->cause.size, (const char *) result->cause.data);
+}
+
+static void on_noted(void *userdata, const KvResult *result) {
+        Host *h = userdata;
+
+        on_not_noted(h, result);
+        if (result->status != KV_OK)
+                return;
+        h->all->n_acknowledged++;
+        h->all->acknowledged_index = MAX(h->all->acknowledged_index, result->index);
+}
+
+void store_note(Host *h) {
+        Stores *all = h->all;
+        char body[64], key[64];
+        KvCommand write = { .op = KV_SET, .value = kv_string("noted") };
+
+        if (!store_is_up(h))
+                return;
+        all->n_noted++;
+        snprintf(key, sizeof(key), "/_fleet/noted/%" PRIu64, all->n_noted % 3);
+        snprintf(body, sizeof(body), "unit %" PRIu64 " of %s", all->n_noted * all->n_noted % BODIES, h->name);
+        write.key = kv_string(key);
+        write.note = (KvNote) { loop_wall_ms(h->store->loop), kv_string(body) };
+        if (kv_propose(h->store,
+                       &(KvCommand) { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 },
+                       kv_level(h->store) >= KV_LEVEL_HISTORY ? on_noted : on_not_noted, h, NULL) < 0)
+                abort();
+}
+
+typedef struct Rows {
+        Host *host;
+        uint64_t hash, last, count;
+} Rows;
+
+static int rows_add(void *userdata, const KvHistoryRow *row) {
+        Rows *rows = userdata;
+        uint64_t fields[] = { rows->hash, row->index, row->first_ms, row->last_ms, row->count };
+
+        if (row->index <= rows->last || row->count == 0 || row->last_ms < row->first_ms)
+                world_failed(rows->host->all->world, "rows-are-in-order",
+                             "%s: index %" PRIu64 " after %" PRIu64, rows->host->name, row->index,
+                             rows->last);
+        rows->hash = XXH3_64bits_withSeed(row->body.data, row->body.size,
+                                          XXH3_64bits(fields, sizeof(fields)));
+        rows->last = row->index;
+        rows->count += row->count;
+        return 1;
+}
+
+static Rows store_rows(Host *h) {
+        Rows rows = { .host = h };
+
+        if (kv_local_history(h->store, 0, false, rows_add, &rows) < 0)
+                world_failed(h->all->world, "a-history-can-be-read", "%s", h->name);
+        return rows;
+}
+
+void store_check_history(Host *h) {
+        Stores *all = h->all;
+        Rows rows = store_rows(h);
+
+        if (kv_index(h->store) >= all->acknowledged_index &&
+            (rows.count < all->n_acknowledged || rows.count > all->n_noted))
+                world_failed(all->world, "each-row-counts-once",
+                             "%s: %" PRIu64 " of %" PRIu64 " acknowledged, %" PRIu64 " proposed", h->name,
+                             rows.count, all->n_acknowledged, all->n_noted);
+}
+
+/* -- The trees -- */
+
 void stores_check_hash(Stores *all, Host *h) {
-        uint64_t hash, applied;
+        uint64_t hash, applied, rows;
 
         if (!store_is_up(h) || store_is_flipped(h) || h->corrupt_tree != 0)
                 return;
         if (store_hash(h->store, &hash, &applied) < 0)
                 world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
         while (all->n_hashes <= applied) {
-                if (GROW(all->hashes, all->hashes_capacity, all->n_hashes + 1) < 0)
+                if (GROW(all->hashes, all->hashes_capacity, all->n_hashes + 1) < 0 ||
+                    GROW(all->histories, all->histories_capacity, all->n_hashes + 1) < 0)
                         abort();
+                all->histories[all->n_hashes] = 0;
                 all->hashes[all->n_hashes++] = 0;
         }
+        rows = store_rows(h).hash;
+        if (all->hashes[applied] != 0 && all->histories[applied] != rows)
+                world_failed(all->world, "histories-are-equal", "%s at entry %" PRIu64, h->name, applied);
+        all->histories[applied] = rows;
         if (all->hashes[applied] != 0 && all->hashes[applied] != hash)
                 world_failed(all->world, "replicas-are-equal", "%s at entry %" PRIu64, h->name, applied);
         all->n_compared += all->hashes[applied] != 0;
@@ -557,5 +646,6 @@ void stores_end(Stores *all) {
         }
         sim_net_free(all->net);
         free(all->hashes);
+        free(all->histories);
         free(all->leaders);
 }

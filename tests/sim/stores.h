@@ -118,9 +118,13 @@ struct Stores {
         void (*on_message)(void *userdata,
                            const char *message); /* a log message of a daemon; NULL: no observer */
         void *message_userdata;
-        uint64_t *hashes; /* of the tree at an applied index */
-        size_t n_hashes, hashes_capacity;
-        uint64_t *leaders; /* by term: the daemon that led it, by its number */
+        uint64_t *hashes;    /* of the tree at an applied index */
+        uint64_t *histories; /* hash of the rows then, as kv_local_history() returns them */
+        size_t n_hashes, hashes_capacity, histories_capacity;
+        uint64_t n_noted; /* proposed writes with a row */
+        uint64_t n_acknowledged,
+                acknowledged_index; /* those that must have added it; index of the last one */
+        uint64_t *leaders;          /* by term: the daemon that led it, by its number */
         size_t n_leaders, leaders_capacity;
         uint64_t last_raft_id, lives, n_compared, n_elections;
         uint64_t roles,
@@ -146,6 +150,10 @@ bool store_is_up(const Host *h);
 Host *stores_leader(Stores *all); /* NULL: none, or not one that is ready */
 Host *stores_any(Stores *all);
 void stores_check_hash(Stores *all, Host *h);
+/* Propose an internal write with a row of the history. */
+void store_note(Host *h);
+/* Check that the rows count each acknowledged write once, and no write twice. */
+void store_check_history(Host *h);
 /* Change one host's tree silently, if there is no other such fault. False: there is one. */
 bool stores_flip(Stores *all);
 bool store_flip(Host *h); /* unconditionally; false: the host is down */

@@ -1,6 +1,7 @@
 #include "tests/sim/systemd.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,7 +150,8 @@ static void call_execute(SimCall *c) {
                                 u->loaded[0] = 0;
                         break;
                 case CALL_START:
-                        c->error = do_start(s, c->names[i]);
+                        c->error = s->hooks.refuses && world_chance(s->world, 3) ? -ENOENT :
+                                                                                   do_start(s, c->names[i]);
                         break;
                 case CALL_STOP:
                         do_stop(s, u, true);
@@ -179,8 +181,10 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
         } else if (u->failed) {
                 snprintf(ret->active, sizeof(ret->active), "failed");
                 snprintf(ret->sub, sizeof(ret->sub), "failed");
+                ret->exec_code = CLD_EXITED;
+                ret->exec_status = 1;
         }
-        snprintf(ret->result, sizeof(ret->result), "success");
+        snprintf(ret->result, sizeof(ret->result), ret->exec_status != 0 ? "exit-code" : "success");
         if (!u->running[0] && !u->failed) {
                 ret->end = u->end;
                 ret->held = u->held;

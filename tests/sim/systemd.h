@@ -12,6 +12,7 @@ typedef struct SimSystemdHooks {
         void (*on_start)(void *userdata, const char *unit);
         void (*on_stop)(void *userdata, const char *unit, bool asked);
         void *userdata;
+        bool refuses; /* some starts, as for a unit that requires one that does not exist */
 } SimSystemdHooks;
 
 SimSystemd *sim_systemd_new(World *w, const char *name, const SimSystemdHooks *hooks);

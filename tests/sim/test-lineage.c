@@ -246,7 +246,7 @@ static void end_without(SimCluster *c, SimMachine *first, SimMachine *late, bool
                 world_failed(c->world, "a-host-without-report-is-waited-for", "%s was not", late->name);
         machine_power_cut(late); /* for good: its units may run elsewhere */
         if (operator_ends) {
-                if (registry_adopt_now(daemon_registry(first->daemon), on_asked, &done) < 0)
+                if (registry_adopt_now(daemon_registry(first->daemon), NULL, on_asked, &done) < 0)
                         abort();
                 UNTIL(c, "users-are-answered", done);
                 UNTIL_WITHIN(c, 1000, "the-waiting-ends-when-people-say-so", !is_adopting(first));

@@ -11,8 +11,8 @@
  * invented, and never run backward at one host, over all its crashes and all failures of its replica; watches
  * are complete (tests/sim/watchers.h); an acknowledged write is applied on the host that acknowledged it;
  * answers arrive in time, and within 1.5 s of the leader's loss; trees at an equal applied index are equal;
- * after healing every host writes, follows, has caught up, and no expired key is left; an idle minute writes
- * no entries, uses no more memory, and has few wake-ups. */
+ * rows of the history count each write once; after healing every host writes, follows, has caught up, and no
+ * expired key is left; an idle minute writes no entries, uses no more memory, and has few wake-ups. */
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
@@ -74,6 +74,7 @@ static void check_healed(Test *t) {
                         world_failed(all->world, "every-host-catches-up", "%s: entry %" PRIu64 " of %" PRIu64,
                                      h->name, state.raft_index, leads.raft_index);
                 stores_check_hash(all, h);
+                store_check_history(h);
         }
         for (unsigned i = 0; i < CLIENTS; i++)
                 if (t->clients[i].object)

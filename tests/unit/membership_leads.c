@@ -515,7 +515,7 @@ static void the_level_is_raised_when_all_hosts_have_supported_a_higher_one_for_l
                 { 1, 3, 0, 3, 4000, 5000, RAISE, 3 },      { 1, 3, 0, 2, 4000, 9000, NOTE, 3 },
                 { 1, 2, 0, 3, 4000, 9000, NOTE, 2 }, /* a host with a lower level joined */
                 { 1, 1, 0, 3, 4000, 9000, NOTE, 1 },       { 2, 2, 0, 2, 4000, 9000, NOTHING, 0 },
-                { 1, 1, -ENOENT, 0, 0, 9000, NOTHING, 0 }, { 3, 2, 0, 3, 4000, 9000, NOTHING, 0 },
+                { 1, 1, -ENOENT, 0, 0, 9000, NOTHING, 0 }, { KV_LEVEL_MAX, 2, 0, 3, 4000, 9000, NOTHING, 0 },
                 { 1, 3, -ENOENT, 0, 0, 0, NOTHING, 0 }, /* cluster time has not begun */
         };
         static const LevelRow early = { 1, 3, 0, 3, 4000, 4000 + DAY_MS - 1, NOTHING, 0 },

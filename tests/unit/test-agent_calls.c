@@ -273,6 +273,66 @@ static void a_rejected_start_is_not_recorded_as_made(void **state) {
         }
 }
 
+static bool reason_is(Fixture *fixture, const char *reason) {
+        const UnitState *s = state_of(fixture, "web.service");
+
+        return s && streq(s->reason ?: "", reason);
+}
+
+static uint64_t index_of_state(Fixture *fixture) {
+        return cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, "web.service")
+                ->index;
+}
+
+static void a_start_that_systemd_refuses_is_published_with_its_message_and_repeated(void **state) {
+        Fixture *fixture = *state;
+        uint64_t index;
+        unsigned n;
+
+        bent.start = start_in_vain;
+        vain = (Vain) { .unit = "web.service", .error = -ENOENT, .message = "Unit ghost.service not found." };
+        assign(fixture, "web.service");
+        UNTIL(fixture, job_is(fixture, "refused"));
+        assert_true(reason_is(fixture, "Unit ghost.service not found."));
+        assert_true(is_published(fixture, "web.service", "inactive"));
+        run_pending(fixture);
+        index = index_of_state(fixture);
+        n = vain.n;
+        until_calls(fixture, n + 2, 20000); /* a repetition changes nothing */
+        run_ms(fixture, 400);
+        run_pending(fixture);
+        assert_int_equal(index_of_state(fixture), index);
+
+        vain.error = -ETIMEDOUT; /* no answer is no refusal */
+        until_calls(fixture, n + 3, 20000);
+        UNTIL(fixture, job_is(fixture, ""));
+        vain.unit = NULL;
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_true(job_is(fixture, "") && reason_is(fixture, ""));
+}
+
+static void a_unit_that_does_not_run_is_published_with_the_reason(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service");
+        assert_true(reason_is(fixture, ""));
+        sim_systemd_end(fixture->systemd, "web.service");
+        UNTIL(fixture, is_published(fixture, "web.service", "failed"));
+        assert_true(reason_is(fixture, "exit status 1"));
+        run_pending(fixture);
+        change(fixture, "active", SYSTEMD_END_UNKNOWN);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_true(reason_is(fixture, ""));
+        run_pending(fixture);
+        change(fixture, "inactive", SYSTEMD_END_STOPPED);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        assert_true(reason_is(fixture, "stopped by hand"));
+        run_pending(fixture);
+        change(fixture, "inactive", SYSTEMD_END_SKIPPED);
+        UNTIL(fixture, job_is(fixture, "condition"));
+        assert_non_null(strstr(state_of(fixture, "web.service")->reason, "condition of the unit"));
+}
+
 static void job_removed(const char *result) {
         events.on_job_removed(events.userdata, "web.service", result);
 }
@@ -986,6 +1046,8 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(units_that_could_not_be_read_are_read_again_after_half_a_second),
                 in_a_faulty_fixture(all_units_are_read_when_any_may_have_changed),
                 in_a_faulty_fixture(a_rejected_start_is_not_recorded_as_made),
+                in_a_faulty_fixture(a_start_that_systemd_refuses_is_published_with_its_message_and_repeated),
+                in_a_faulty_fixture(a_unit_that_does_not_run_is_published_with_the_reason),
                 in_a_faulty_fixture(an_ended_unit_has_completed_when_the_job_of_its_last_start_has_ended),
                 in_a_faulty_fixture(
                         the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs),

@@ -139,6 +139,98 @@ static void a_unit_that_restarts_again_and_again_is_published_as_in_transition(v
         pretence = (Pretence) {};
 }
 
+static void on_restart(SystemdUnit *seen) {
+        snprintf(seen->active, sizeof(seen->active), "activating");
+        snprintf(seen->sub, sizeof(seen->sub), "auto-restart");
+        snprintf(seen->result, sizeof(seen->result), "watchdog");
+}
+
+static void on_failure(SystemdUnit *seen) {
+        snprintf(seen->active, sizeof(seen->active), "failed");
+        snprintf(seen->sub, sizeof(seen->sub), "failed");
+        snprintf(seen->result, sizeof(seen->result), "watchdog");
+        seen->n_restarts = 5;
+}
+
+/* Change the unit, and wait for 100 ms. */
+static void change_for_now(Fixture *fixture, void (*change)(SystemdUnit *seen)) {
+        pretence = (Pretence) { .unit = "web.service", .change = change };
+        sim_systemd_change(fixture->systemd, "web.service");
+        run_ms(fixture, 100);
+}
+
+static void on_stop(SystemdUnit *seen) {
+        snprintf(seen->active, sizeof(seen->active), "inactive");
+        snprintf(seen->sub, sizeof(seen->sub), "dead");
+        seen->end = SYSTEMD_END_STOPPED;
+}
+
+/* The user of "start" waits for it: other states of a unit are published at most once a second. */
+static void the_first_failure_after_a_start_is_published_at_once(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service");
+        change_for_now(fixture, on_restart);
+        HOST_UNTIL(fixture->host, is_published(fixture, "web.service", "activating"));
+        assert_string_equal(state_of(fixture, "web.service")->reason, "watchdog");
+        run_pending(fixture);
+        change_for_now(fixture, on_failure); /* the last one of a loop is another kind */
+        HOST_UNTIL(fixture->host, is_published(fixture, "web.service", "failed"));
+        assert_string_equal(state_of(fixture, "web.service")->reason, "watchdog, after 5 restarts");
+        run_pending(fixture);
+
+        /* A user starts it: that makes the next failure the first one. */
+        pretence = (Pretence) {};
+        sim_systemd_end(fixture->systemd, "web.service");
+        run_pending(fixture);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        change_for_now(fixture, on_failure);
+        HOST_UNTIL(fixture->host, is_published(fixture, "web.service", "failed"));
+        pretence = (Pretence) {};
+}
+
+static void a_unit_that_is_stopped_by_hand_after_its_start_is_published_at_once(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service");
+        change_for_now(fixture, on_stop);
+        HOST_UNTIL(fixture->host, is_published(fixture, "web.service", "inactive"));
+        assert_string_equal(state_of(fixture, "web.service")->reason, "stopped by hand");
+        pretence = (Pretence) {};
+}
+
+static void a_repeated_failure_is_published_after_a_second(void **state) {
+        static void (*const changes[])(SystemdUnit * seen) = { on_failure, on_restart, on_stop };
+        static const char *const actives[] = { "failed", "activating", "inactive" };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTS(changes); i++) {
+                const char *active = actives[i];
+                uint64_t published_ms;
+
+                run_ms(fixture, 1500);
+                run_unit(fixture, "web.service");
+                change_for_now(fixture, changes[i]);
+                HOST_UNTIL(fixture->host, is_published(fixture, "web.service", active));
+                run_pending(fixture);
+                pretence = (Pretence) {};
+                sim_systemd_change(fixture->systemd, "web.service");
+                UNTIL(fixture, is_published(fixture, "web.service", "active"));
+                run_pending(fixture);
+                published_ms = world_now_ms(fixture->world);
+                change_for_now(fixture, changes[i]);
+                host_pause(fixture->host, 50);
+                assert_true(is_published(fixture, "web.service", "active"));
+                UNTIL(fixture, is_published(fixture, "web.service", active));
+                assert_in_range(world_now_ms(fixture->world) - published_ms, 500, 1500);
+                run_pending(fixture);
+                pretence = (Pretence) {};
+                sim_systemd_change(fixture->systemd, "web.service");
+                UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        }
+}
+
 /* -- The cluster, its leader and its lineage -- */
 
 static void nothing_is_published_before_this_host_has_caught_up(void **state) {
@@ -688,6 +780,9 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(a_transition_is_published_when_it_lasts_and_its_result_at_once),
                 in_a_faulty_fixture(a_transition_is_published_when_it_lasts_for_300_ms),
                 in_a_faulty_fixture(a_unit_that_restarts_again_and_again_is_published_as_in_transition),
+                in_a_faulty_fixture(the_first_failure_after_a_start_is_published_at_once),
+                in_a_faulty_fixture(a_unit_that_is_stopped_by_hand_after_its_start_is_published_at_once),
+                in_a_faulty_fixture(a_repeated_failure_is_published_after_a_second),
                 in_a_faulty_fixture(nothing_is_published_before_this_host_has_caught_up),
                 in_a_faulty_fixture(complete_publication_is_reported_to_a_cluster_that_waits_for_it),
                 in_a_faulty_fixture(while_a_unit_is_still_to_be_read_nothing_is_reported),

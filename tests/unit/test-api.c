@@ -170,6 +170,7 @@ static void units_are_taken_over_the_socket_only(void **state) {
                 "/fleet/v1/machines",
                 "/fleet/v1/cluster",
                 "/fleet/v1/events",
+                "/fleet/v1/history",
                 "/fleet/v1/journal/a.service",
                 "/fleet/v1/kill/a.service",
                 "/fleet/v1/unknown",
@@ -1844,8 +1845,10 @@ static void a_host_without_a_cluster_reports_so_on_every_path(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(paths); i++) {
                 assert_int_equal(ask(fixture, API_SOCKET, "GET", paths[i], "", NULL), 503);
-                assert_string_equal(body_of(fixture), "{\"error\":{\"code\":503,\"message\":\"fleet server "
-                                                      "unable to communicate with etcd\"}}");
+                assert_string_equal(
+                        body_of(fixture),
+                        "{\"error\":{\"code\":503,\"message\":\"fleet server unable to communicate with "
+                        "etcd\",\"cause\":\"this host waits for admission to a cluster\"}}");
                 assert_null(strstr(fixture->answer, "Server:"));
         }
 }
@@ -1858,11 +1861,11 @@ static void a_joining_host_reports_that_it_has_no_tree_and_no_key_as_missing(voi
         for (size_t i = 0; i < ELEMENTS(paths); i++) {
                 assert_int_equal(ask(fixture, API_LOOPBACK, "GET", paths[i], "", NULL),
                                  starts_with(paths[i], "/v2/") ? 500 : 503);
-                assert_says(fixture, "this host has not received the state of its cluster beyond index");
-                assert_says(fixture, "waits for admission to a cluster");
+                assert_says(fixture, "no state of a cluster yet: this host waits for admission to a cluster "
+                                     "(journalctl -u fleetd)");
         }
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
-        assert_says(fixture, "this host has not received the state of its cluster beyond index");
+        assert_says(fixture, "no state of a cluster yet: this host waits for admission to a cluster");
         assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/version", "", NULL), 200);
 }
 
@@ -2092,10 +2095,10 @@ static void the_feature_level_is_raised_by_order_and_never_too_far(void **state)
         Fixture *fixture = *state;
 
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
-        assert_says(fixture, "\"level\":1,\"levelKnown\":3");
-        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":4}"),
+        assert_says(fixture, "\"level\":1,\"levelKnown\":4");
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":5}"),
                          409);
-        assert_says(fixture, "this fleetd supports 3 at most");
+        assert_says(fixture, "this fleetd supports 4 at most");
         assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{}"), 400);
         assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"),
                          403);

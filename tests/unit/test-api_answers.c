@@ -29,6 +29,7 @@ typedef struct Fixture {
         char *socket, tcp[64];
         uint64_t base; /* the index at which the test began */
         char *answer;  /* the last one, whole */
+        char *body;    /* of the last row of play(), in 'answer' */
 } Fixture;
 
 static void write_metrics(void *userdata, Text *t) {
@@ -37,8 +38,10 @@ static void write_metrics(void *userdata, Text *t) {
 
 enum { BRAKE_MS = 40000 };
 
+static uint64_t brake_now_ms = BRAKE_MS;
+
 static uint64_t brake_ms(void *userdata) {
-        return BRAKE_MS;
+        return brake_now_ms;
 }
 
 static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
@@ -49,8 +52,8 @@ static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
                                .machine_id = fixture->host->id,
                                .name = "alpha",
                                .access = CLIENT_READ_WRITE,
-                               .brake_ms = brake_ms,
                                .limits = limits,
+                               .brake_ms = brake_ms,
                                .metrics = write_metrics };
         Error err = {};
 
@@ -251,7 +254,7 @@ static void play(Fixture *fixture, ApiListener listener, const Row *rows, size_t
                 char *body;
 
                 send_row(fixture, listener, &rows[i]);
-                body = split(fixture, &length);
+                body = fixture->body = split(fixture, &length);
                 (void) sscanf(fixture->answer, "HTTP/1.1 %u %*[^\r]\r\n%n", &status, &at);
                 if (status != rows[i].status || !fits(fixture, rows[i].head, fixture->answer + at) ||
                     !fits(fixture, rows[i].answer, body)) {
@@ -1587,7 +1590,8 @@ static const Record units[] = {
           "{\"active\":\"active\",\"hash\":\"0000000000000000000000000000000000000001\",\"load\":\"loaded\","
           "\"since\":1500,\"sub\":\"running\"}" },
         { "state/a.service/" GAMMA,
-          "{\"active\":\"failed\",\"job\":\"dependency\",\"load\":\"loaded\",\"sub\":\"dead\"}" },
+          "{\"active\":\"failed\",\"job\":\"dependency\",\"load\":\"loaded\","
+          "\"reason\":\"a unit that it requires failed to start\",\"sub\":\"dead\"}" },
         { "state/b.service/" BETA,
           "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\",\"sub\":\"dead\"}" },
         { "state/b.service/" DELTA, "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}" },
@@ -1599,6 +1603,49 @@ static const Record units[] = {
         { "target/g.service", "launched" },
         { "machine/" BETA "/unit/g.service", "{\"order\":\"load\"}" },
 };
+
+/* Return the number after 'name' in the last body. */
+static uint64_t number_in(const Fixture *fixture, const char *name) {
+        const char *at = strstr(fixture->body, name);
+
+        assert_non_null(at);
+        return strtoull(at + strlen(name), NULL, 10);
+}
+
+static void the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level_back(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"lost\",\"since\":5000}" },
+                { "machine/" GAMMA "/facts", "{\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"lost\",\"since\":6000}" },
+                { "machine/" DELTA "/facts", "{\"level\":9,\"name\":\"delta\"}" },
+                { "machine/" DELTA "/presence", "{\"state\":\"up\",\"since\":5000}" },
+        };
+        static const Row rows[] = {
+                { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
+                  "{\"brake\":{\"lost\":2,\"of\":3,\"until\":$S},\"clusterId\":\"$C\",\"index\":@6,"
+                  "\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},"
+                  "\"level\":1,\"levelHeldBy\":\"" GAMMA "\",\"levelKnown\":$S,"
+                  "\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,"
+                  "\"role\":\"leader\",\"term\":$T,\"time\":$S,"
+                  "\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"reachable\":true,\"seat\":\"voter\"}]}" },
+        };
+        Fixture *fixture = *state;
+        uint64_t until_ms, wall_ms = clock_real_ms();
+
+        /* So long that it holds machines that were lost at the begin of the clock. */
+        brake_now_ms = UINT64_C(200) * 365 * 86400 * 1000;
+        write_records(fixture, records, ELEMENTS(records));
+        fixture->base -= ELEMENTS(records);
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
+
+        /* Cluster time and the wall clock differ by nothing in a cluster that has always had a leader. */
+        until_ms = number_in(fixture, "\"until\":");
+        assert_in_range(until_ms, 6000 + brake_ms(NULL) - 60000, 6000 + brake_ms(NULL) + 60000);
+        assert_in_range(number_in(fixture, "\"time\":"), wall_ms - 60000, wall_ms + 60000);
+        brake_now_ms = BRAKE_MS;
+}
 
 static void machines_are_listed_and_their_metadata_changed(void **state) {
         static const Row rows[] = {
@@ -1708,6 +1755,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                   "\"running\"},"
                   "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
                   "service\","
+                  "\"reason\":\"a unit that it requires failed to start\","
                   "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
                   "\"dead\"},"
                   "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
@@ -1721,6 +1769,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                   "\"running\"},"
                   "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
                   "service\","
+                  "\"reason\":\"a unit that it requires failed to start\","
                   "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
                   "\"dead\"}]}" },
                 { "GET /fleet/v1/state?unitName=", NULL, NULL, 200, JSON SERVER,
@@ -1730,6 +1779,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                   "\"running\"},"
                   "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
                   "service\","
+                  "\"reason\":\"a unit that it requires failed to start\","
                   "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
                   "\"dead\"},"
                   "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
@@ -1739,6 +1789,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                 { "GET /fleet/v1/state?machineID=" GAMMA, NULL, NULL, 200, JSON SERVER,
                   "{\"states\":[{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\","
                   "\"name\":\"a.service\","
+                  "\"reason\":\"a unit that it requires failed to start\","
                   "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
                   "\"dead\"}]}" },
                 { "GET /fleet/v1/state?machineID=" DELTA, NULL, NULL, 200, JSON SERVER, "{}" },
@@ -1774,6 +1825,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                   "\"running\"},"
                   "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
                   "service\","
+                  "\"reason\":\"a unit that it requires failed to start\","
                   "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
                   "\"dead\"},"
                   "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
@@ -2038,10 +2090,18 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "{\"desiredState\":\"launched\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                   "\"machines\":[{\"chosen\":true,\"fits\":true,\"hostname\":\"beta\",\"id\":"
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"order\":\"run\",\"presence\":\"up\",\"reason\":\"it has the fewest units\",\"units\":2},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
-                  "\"reason\":\"it does not "
-                  "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"order\":\"run\",\"presence\":\"up\",\"reason\":\"it has the fewest "
+                  "units\",\"since\":1500,"
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"running\","
+                  "\"units\":2},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"job\":"
+                  "\"dependency\","
+                  "\"presence\":\"away\",\"reason\":\"it does not answer\","
+                  "\"stateReason\":\"a unit that it requires failed to "
+                  "start\",\"systemdActiveState\":\"failed\","
+                  "\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},{\"hostname\":\"delta\","
+                  "\"id\":\"dddddddddddddddddddddddddddddddd\","
                   "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
                   "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
                   "\"presence\":\"up\",\"reason\":\"it has published no "
@@ -2386,7 +2446,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"level\":1,"
-                  "\"levelKnown\":3,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":4,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
@@ -2394,7 +2454,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"level\":1,"
-                  "\"levelKnown\":3,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":4,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
@@ -2413,7 +2473,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: level: expected a "
                   "whole number\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1000}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 3 at "
+                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 4 at "
                   "most\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}", 204, SERVER, "" },
@@ -3207,6 +3267,7 @@ int main(void) {
                 in_a_fixture(a_list_comes_in_pages),
                 in_a_fixture(a_transaction_answers_its_writes_or_the_reason_of_its_rejection),
                 in_a_fixture(clients_of_etcd_find_version_health_members_and_rights),
+                in_a_fixture(the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level_back),
                 in_a_fixture(machines_are_listed_and_their_metadata_changed),
                 in_a_fixture(states_are_those_of_machines_that_are_there),
                 in_a_fixture(a_unit_that_waits_states_the_cause_and_what_follows),

@@ -453,6 +453,16 @@ static void what_is_wrong_with_a_call_is_said(void **state) {
                 { "GET", WEB "&lines=x", ERROR("400", "lines: expected a number up to 100000") },
                 { "GET", WEB "&lines=100001", ERROR("400", "lines: expected a number up to 100000") },
                 { "GET", WEB "&follow=x", ERROR("400", "follow: expected true or false") },
+                { "POST", "/fleet/v1/log", ERROR("405", "only GET supported against this resource") },
+                { "GET", "/fleet/v1/log?machine=x", ERROR("404", "machine x does not exist") },
+                { "GET", "/fleet/v1/log?lines=100001",
+                  ERROR("400", "lines: expected a number up to 100000") },
+                { "GET", "/fleet/v1/log?lines=4294967295",
+                  ERROR("400", "lines: expected a number up to 100000") },
+                { "GET", "/fleet/v1/log?matches=--file%3D%2Fx",
+                  ERROR("400",
+                        "matches: expected FIELD=VALUE with a field of the journal in capital letters, "
+                        "for example UNIT=web.service or _PID=1") },
         };
         QuietPeer *h = *state;
 
@@ -478,6 +488,9 @@ static void what_is_wrong_with_a_call_is_said(void **state) {
                     "HTTP/1.1 503");
         assert_says((const char *) h->client.said.bytes, "\"web.service is on beta, which cannot be reached "
                                                          "from here (Transport endpoint is not connected)\"");
+        assert_says(ask(h, "GET", "/fleet/v1/log?machine=" QUIET_PEER_OTHER_ID), "HTTP/1.1 503");
+        assert_says((const char *) h->client.said.bytes, "\"beta cannot be reached from this host (Transport "
+                                                         "endpoint is not connected)\"");
 }
 
 static void what_a_client_asks_for_is_what_is_run(void **state) {
@@ -485,12 +498,20 @@ static void what_a_client_asks_for_is_what_is_run(void **state) {
                 const char *method, *target, *line;
         } rows[] = {
                 { "GET", "journal/web.service?machine=" QUIET_PEER_ID,
-                  "journalctl --no-pager --quiet --lines=10 --output=short --merge --unit web.service " },
+                  "journalctl --no-pager --quiet --merge --lines=10 --output=short --unit web.service " },
                 { "GET",
                   "journal/"
                   "web.service?lines=100000&follow=true&output=cat&since=1&until=2&machine=" QUIET_PEER_ID,
-                  "journalctl --no-pager --quiet --lines=100000 --output=cat --since=1 --until=2 --merge "
+                  "journalctl --no-pager --quiet --merge --lines=100000 --output=cat --since=1 --until=2 "
                   "--follow --unit web.service " },
+                { "GET", "log",
+                  "journalctl --no-pager --quiet --merge --all --output=json --lines=all --unit "
+                  "fleetd.service " },
+                { "GET",
+                  "log?lines=0&follow=true&priority=3&grep=a%20b&matches=A%3Db%0AC%3Dd&fields=MESSAGE&"
+                  "machine=" QUIET_PEER_ID,
+                  "journalctl --no-pager --quiet --merge --all --output=json --lines=0 --priority=3 "
+                  "--grep=a b --output-fields=MESSAGE --follow --unit fleetd.service A=b C=d " },
                 { "GET", "status/web.service?machine=" QUIET_PEER_ID,
                   "systemctl --no-pager status --full --lines=10 -- web.service " },
                 { "GET", "show/web.service?properties=Id,Names&machine=" QUIET_PEER_ID,

@@ -66,8 +66,8 @@ static int listen_at(const char *path) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const names[] = { "lists", "cluster", "units", "waits",
-                                             "files", "journal", "keys",  "words" };
+        static const char *const names[] = { "lists",   "cluster", "units", "waits", "events", "files",
+                                             "journal", "log",     "keys",  "words", "states" };
         int n_failed = 0;
 
         if (argc == 3 && streq(argv[1], "listen"))

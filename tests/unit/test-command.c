@@ -43,6 +43,7 @@ static void every_field_of_a_command_survives_the_log(void **state) {
                 .prev_value = kv_string("old"),
                 .internal = true,
                 .term = 9,
+                .note = { .wall_ms = 1700000000000, .body = { "r\0w", 3 } },
         };
         KvCommand out;
 
@@ -56,6 +57,32 @@ static void every_field_of_a_command_survives_the_log(void **state) {
         assert_int_equal(out.ttl_ms, 7000);
         assert_true(out.prev_index == UINT64_MAX);
         assert_int_equal(out.term, 9);
+        assert_true(out.note.wall_ms == 1700000000000 && kv_bytes_equal(out.note.body, in.note.body));
+}
+
+/* A program of an older level would stop at a row. */
+static void rows_of_a_command_are_omitted_below_their_feature_level(void **state) {
+        KvNote note = { .wall_ms = 7, .body = kv_string("row") };
+        KvCommand writes[] = { { .op = KV_SET, .key = kv_string("/_fleet/a"), .note = note } },
+                  plain_writes[] = { { .op = KV_SET, .key = kv_string("/_fleet/a") } };
+        const KvCommand with[] = { writes[0],
+                                   { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = 1 } },
+                        without[] = {
+                                plain_writes[0],
+                                { .op = KV_TXN, .internal = true, .writes = plain_writes, .n_writes = 1 }
+                        };
+
+        for (size_t i = 0; i < ELEMENTS(with); i++) {
+                for (unsigned level = KV_LEVEL_FIRST; level <= KV_LEVEL_MAX; level++) {
+                        _cleanup_writer_ Writer w = {}, expected = {};
+
+                        assert_int_equal(kv_command_encode_at(&with[i], level, &w), 0);
+                        assert_int_equal(kv_command_encode(level < KV_LEVEL_HISTORY ? &without[i] : &with[i],
+                                                           &expected),
+                                         0);
+                        assert_same_bytes(&w, expected.bytes, expected.size);
+                }
+        }
 }
 
 static void a_transaction_survives_the_log_and_its_writes_are_as_internal_as_it_is(void **state) {
@@ -322,6 +349,7 @@ static void below_hidden_and_ours_go_by_whole_segments(void **state) {
 static void commands_are_checked_before_they_reach_the_log(void **state) {
         _cleanup_free_ char *large = calloc(1, KV_VALUE_MAX + 1);
         KvCommand ours = { .op = KV_SET, .key = kv_string("/_fleet/unit/a") };
+        KvCommand noted = { .op = KV_SET, .key = kv_string("/a"), .note.body = kv_string("row") };
         const struct {
                 KvCommand cmd;
                 KvStatus status;
@@ -343,6 +371,23 @@ static void commands_are_checked_before_they_reach_the_log(void **state) {
                 { { .op = KV_TXN, .writes = &ours, .n_writes = 1, .internal = true }, KV_OK },
                 { { .op = KV_EXPIRE, .limit = 1 }, KV_FORBIDDEN },
                 { { .op = _KV_OP_MAX }, KV_INVALID },
+                { { .op = KV_SET, .key = kv_string("/a"), .note.body = { large, 1 } }, KV_FORBIDDEN },
+                { { .op = KV_SET, .key = kv_string("/a"), .internal = true, .note.body = { large, 1 } },
+                  KV_OK },
+                { { .op = KV_SET,
+                    .key = kv_string("/a"),
+                    .internal = true,
+                    .note.body = { large, KV_NOTE_MAX } },
+                  KV_OK },
+                { { .op = KV_SET,
+                    .key = kv_string("/a"),
+                    .internal = true,
+                    .note.body = { large, KV_NOTE_MAX + 1 } },
+                  KV_TOO_LARGE },
+                { { .op = KV_TXN, .writes = &noted, .n_writes = 1 }, KV_FORBIDDEN },
+                { { .op = KV_TXN, .writes = &noted, .n_writes = 1, .internal = true }, KV_OK },
+                { { .op = KV_TXN, .internal = true, .note.body = { large, 1 } }, KV_INVALID },
+                { { .op = KV_RAISE, .internal = true, .note.body = { large, 1 } }, KV_INVALID },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -353,6 +398,28 @@ static void commands_are_checked_before_they_reach_the_log(void **state) {
                 assert_int_equal(status, cases[i].status);
                 assert_true(r == 0 ? status == KV_OK : err.message[0] != 0);
         }
+}
+
+/* A row counts with 10 bytes more than its body; a write without one counts as it did below its level. */
+static void rows_count_towards_the_size_of_a_transaction(void **state) {
+        enum { LEFT = KV_COMMAND_MAX - KV_VALUE_MAX - 2 * (40 + 2) };
+        _cleanup_free_ char *zeros = calloc(1, KV_VALUE_MAX);
+
+        for (size_t body = 0; body <= KV_NOTE_MAX; body += KV_NOTE_MAX)
+                for (unsigned more = 0; more < 2; more++) {
+                        KvCommand writes[] = {
+                                { .op = KV_SET, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX } },
+                                { .op = KV_SET,
+                                  .key = kv_string("/b"),
+                                  .value = { zeros, LEFT - (body > 0 ? body + 10 : 0) + more },
+                                  .note.body = { zeros, body } },
+                        };
+                        KvCommand txn = { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = 2 };
+                        KvStatus status;
+
+                        (void) kv_command_check(&txn, &status, NULL);
+                        assert_int_equal(status, more ? KV_TOO_LARGE : KV_OK);
+                }
 }
 
 static void a_copied_result_outlives_what_it_borrowed(void **state) {
@@ -423,7 +490,18 @@ static void commands_have_these_bytes(void **state) {
                 { { .op = KV_SET, .key = kv_string("/a"), .internal = true }, "01 00 4000 02 2f61 00" },
                 { { .op = KV_SET, .key = kv_string("/a"), .term = 1 },
                   "01 00 8000 0100000000000000 02 2f61 00" },
-                { { .op = KV_EXPIRE, .limit = 9, .dir = true, .refresh = true },
+                { { .op = KV_SET,
+                    .key = kv_string("/a"),
+                    .has_prev_value = true,
+                    .prev_value = kv_string("p"),
+                    .note = { 258, kv_string("row") } },
+                  "01 00 2001 02 2f61 00 01 70 0201000000000000 03 726f77" },
+                { { .op = KV_DELETE, .key = kv_string("/a"), .note = { 1, {} } }, "01 04 0000 02 2f61 00" },
+                { { .op = KV_EXPIRE,
+                    .limit = 9,
+                    .dir = true,
+                    .refresh = true,
+                    .note = { 1, kv_string("r") } },
                   "01 06 0000 0900000000000000" },
                 { { .op = KV_EXPIRE, .has_ttl = true, .ttl_ms = 2, .prev_index = 1, .limit = 1 },
                   "01 06 1800 0200000000000000 0100000000000000 0100000000000000" },
@@ -457,7 +535,7 @@ static void invalid_commands_differ_from_those_of_a_newer_program(void **state) 
                 { "02", -ENOTSUP },
                 { "01 08 0000", -ENOTSUP },
                 { "01 08 00", -EBADMSG },
-                { "01 00 0001 02 2f61 00", -EBADMSG }, /* flags that no command has */
+                { "01 00 0002 02 2f61 00", -EBADMSG }, /* flags that no command has */
                 { "01 05 0100 00 00", -EBADMSG },      /* a transaction has no key */
                 { "01 05 c000 0100000000000000 00 00", 0 },
                 { "01 06 0100 0100000000000000", -EBADMSG },
@@ -465,6 +543,13 @@ static void invalid_commands_differ_from_those_of_a_newer_program(void **state) 
                 { "01 00 1000 0000000000000000 02 2f61 00", -EBADMSG }, /* announced, and none */
                 { "01 00 8000 0000000000000000 02 2f61 00", -EBADMSG },
                 { "01 00 0800 0000000000000000 02 2f61 00", 0 },
+                { "01 00 0001 02 2f61 00 0000000000000000 01 72", 0 },
+                { "01 00 0001 02 2f61 00 0000000000000000 00", -EBADMSG }, /* a row without a body */
+                { "01 00 0001 02 2f61 00 00000000000000", -EBADMSG },
+                { "01 00 0001 02 2f61 00", -EBADMSG },
+                { "01 05 4001 00 00", -EBADMSG }, /* of a transaction */
+                { "01 06 0001 0100000000000000", -EBADMSG },
+                { "01 05 4000 00 01 00 0001 00 00 0000000000000000 01 72", 0 },
                 { "01 05 0000 01 00 00 00", 0 }, /* the shortest check */
                 { "01 05 0000 01 00", -EBADMSG },
                 { "01 05 0000 01 04 00 00", -EBADMSG },  /* no kind of check */
@@ -503,8 +588,9 @@ static void what_is_larger_than_a_limit_is_not_decoded(void **state) {
                           prev = { .op = KV_SET,
                                    .has_prev_value = true,
                                    .prev_value = { zeros, KV_VALUE_MAX + more } },
-                          txn = { .op = KV_TXN, .checks = few, .n_checks = 2 };
-                const KvCommand *each[] = { &key, &value, &prev, &txn, &txn };
+                          txn = { .op = KV_TXN, .checks = few, .n_checks = 2 },
+                          note = { .op = KV_SET, .note.body = { zeros, KV_NOTE_MAX + more } };
+                const KvCommand *each[] = { &key, &value, &prev, &txn, &txn, &note };
 
                 for (size_t i = 0; i < ELEMENTS(each); i++) {
                         _cleanup_free_ void *arena = NULL;
@@ -552,6 +638,8 @@ static void batches_have_these_bytes(void **state) {
                   "03 0700000000000000 0800000000000000 0900000000000000" },
                 { { .level = 3, .cluster_ms = 7, .quota = 8, .quota_nodes = 9 },
                   "04 0700000000000000 0800000000000000 0900000000000000" },
+                { { .level = 4, .cluster_ms = 7, .quota = 8, .quota_nodes = 9 },
+                  "05 0700000000000000 0800000000000000 0900000000000000" },
         };
         static const KvBatchItem items[] = {
                 { .origin = 1, .number = 5, .floor = 4, .deadline_ms = 6, .command = "a", .command_size = 1 },
@@ -816,6 +904,7 @@ static void words_of_what_is_not_known(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_field_of_a_command_survives_the_log),
+                cmocka_unit_test(rows_of_a_command_are_omitted_below_their_feature_level),
                 cmocka_unit_test(a_transaction_survives_the_log_and_its_writes_are_as_internal_as_it_is),
                 cmocka_unit_test(an_order_to_expire_survives_the_log),
                 cmocka_unit_test(a_cut_or_longer_command_is_refused),
@@ -828,6 +917,7 @@ int main(void) {
                 cmocka_unit_test(a_path_that_is_too_long_or_too_deep_is_refused),
                 cmocka_unit_test(below_hidden_and_ours_go_by_whole_segments),
                 cmocka_unit_test(commands_are_checked_before_they_reach_the_log),
+                cmocka_unit_test(rows_count_towards_the_size_of_a_transaction),
                 cmocka_unit_test(a_copied_result_outlives_what_it_borrowed),
                 cmocka_unit_test(commands_have_these_bytes),
                 cmocka_unit_test(invalid_commands_differ_from_those_of_a_newer_program),

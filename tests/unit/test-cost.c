@@ -73,6 +73,11 @@ static int setup_below(void **state) {
         return 0;
 }
 
+static int setup_history(void **state) {
+        *state = fixture_new(KV_LEVEL_HISTORY);
+        return 0;
+}
+
 static int teardown(void **state) {
         fixture_free(*state);
         return 0;
@@ -654,6 +659,32 @@ static void small_values_of_a_transaction_count_for_its_later_writes(void **stat
         (void) assert_estimated(f, txn_of(writes, 2 * KEYS));
 }
 
+/* Each row has the same price, in the estimate and in apply; a transaction of too many is rejected. */
+static void rows_of_the_history_are_charged_before_the_writes(void **state) {
+        enum { N = 2, MANY = COST_COMMAND_MAX / COST_NOTE + 1 };
+        static KvCommand many[MANY];
+        Fixture *f = *state;
+        KvCommand writes[N] = { set_of("/a", 1), set_of("/b", 1) }, txn = txn_of(writes, N);
+        uint64_t without;
+        TreeMeta before;
+
+        txn.internal = true;
+        assert_int_equal(apply(f, txn), KV_OK);
+        without = assert_estimated(f, txn);
+        for (unsigned i = 0; i < N; i++)
+                writes[i].note = (KvNote) { 1000 + i, kv_string("row") };
+        assert_int_equal(assert_estimated(f, txn), without + N * COST_NOTE);
+
+        for (unsigned i = 0; i < MANY; i++)
+                many[i] = writes[0];
+        txn = txn_of(many, MANY);
+        txn.internal = true;
+        assert_int_equal(tree_meta(f->txn, &before), 0);
+        assert_int_equal(apply(f, txn), KV_TOO_LARGE);
+        assert_unchanged(f, &before);
+        assert_int_equal(before.history.n, 1);
+}
+
 static void as_many_directories_as_a_transaction_may_make_are_estimated(void **state) {
         enum { KEYS = 30, DEPTH = 90 };
         static char keys[KEYS][16 + 2 * DEPTH];
@@ -1095,6 +1126,8 @@ int main(void) {
                                                 setup, teardown),
                 cmocka_unit_test_setup_teardown(
                         an_expiry_of_one_node_spares_the_next_when_that_one_was_renewed, setup, teardown),
+                cmocka_unit_test_setup_teardown(rows_of_the_history_are_charged_before_the_writes,
+                                                setup_history, teardown),
                 cmocka_unit_test_setup_teardown(what_is_charged_bounds_what_is_moved, setup, teardown),
         };
 

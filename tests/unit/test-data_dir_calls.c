@@ -696,7 +696,7 @@ static void a_log_is_founded_or_it_is_said_why_not(void **state) {
                         assert_int_equal(mkdir(identity, 0700), 0);
                         assert_true(bootstrap_found(&r->folder, disk, &loop.base.random, "127.0.0.1:1", 0,
                                                     &err) < 0);
-                        assert_non_null(strstr(err.message, "cannot write "));
+                        assert_non_null(strstr(err.message, "Failed to write "));
                         assert_non_null(strstr(err.message, identity));
                         assert_int_equal(rmdir(identity), 0);
                 }

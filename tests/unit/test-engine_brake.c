@@ -329,6 +329,44 @@ static void a_host_is_through_when_all_moves_from_it_are_complete(void **state) 
         }
 }
 
+static void brake_is(const ClusterView *p, uint64_t until_ms, size_t n_lost, size_t n_total) {
+        EngineBrake brake = { 7, 7, 7 };
+
+        assert_int_equal(engine_brake_state(&p->cluster, 30000, &brake), 0);
+        assert_int_equal(brake.until_ms, until_ms);
+        assert_int_equal(brake.n_lost, n_lost);
+        assert_int_equal(brake.n_total, n_total);
+}
+
+static void the_brake_reports_its_end_and_the_hosts_of_the_last_minute(void **state) {
+        ClusterView p;
+        uint64_t lost_ms;
+
+        six_machines(&p);
+        cluster_view_presence(&p, "A", PRESENCE_LEFT); /* it is no loss, and does not count */
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
+        brake_is(&p, 0, 0, 0);
+        p.cluster.now_ms += 100;
+        cluster_view_presence(&p, "C", PRESENCE_LOST);
+        lost_ms = p.cluster.now_ms;
+        brake_is(&p, lost_ms + 30000, 2, 5);
+        p.cluster.now_ms = lost_ms + 29999;
+        brake_is(&p, lost_ms + 30000, 2, 5);
+        p.cluster.now_ms++;
+        brake_is(&p, 0, 0, 0); /* it releases host by host now */
+
+        /* Hosts of an earlier minute are not among those of the last one. */
+        p.cluster.now_ms += 3600000;
+        cluster_view_presence(&p, "D", PRESENCE_LOST);
+        brake_is(&p, 0, 0, 0);
+        p.cluster.now_ms += 60000;
+        cluster_view_presence(&p, "E", PRESENCE_LOST);
+        brake_is(&p, p.cluster.now_ms + 30000, 2, 5);
+        cluster_view_presence(&p, "E", PRESENCE_UP);
+        brake_is(&p, 0, 0, 0);
+        cluster_view_free(&p);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(units_of_many_hosts_that_vanish_together_move_late_and_host_by_host),
@@ -338,6 +376,7 @@ int main(void) {
                 cmocka_unit_test(hosts_that_vanish_together_are_released_in_the_order_of_their_loss),
                 cmocka_unit_test(two_of_five_hosts_within_a_minute_start_the_brake),
                 cmocka_unit_test(the_brake_holds_hosts_up_to_the_last_minute_with_too_many_losses),
+                cmocka_unit_test(the_brake_reports_its_end_and_the_hosts_of_the_last_minute),
                 cmocka_unit_test(a_host_is_through_when_all_moves_from_it_are_complete),
         };
 

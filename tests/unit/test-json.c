@@ -75,7 +75,7 @@ static void assignments_presences_and_states_are_read_back(void **state) {
         static const char presence_json[] =
                 "{\"losses\":2,\"lost\":10,\"quiet\":30010,\"since\":12,\"state\":\"away\"}";
         static const char state_json[] = "{\"active\":\"inactive\",\"done\":true,\"hash\":\"abc\",\"job\":"
-                                         "\"dependency\",\"load\":\"loaded\","
+                                         "\"dependency\",\"load\":\"loaded\",\"reason\":\"a unit failed\","
                                          "\"since\":7,\"sub\":\"dead\"}";
         _cleanup_unit_state_ UnitState unit_state = {};
         _cleanup_text_ Text t = {};
@@ -102,6 +102,7 @@ static void assignments_presences_and_states_are_read_back(void **state) {
         text_clear(&t);
         assert_int_equal(stored_state_read(state_json, strlen(state_json), &unit_state, NULL), 0);
         assert_true(unit_state.done);
+        assert_string_equal(unit_state.reason, "a unit failed");
         stored_state_write(&t, &unit_state);
         assert_text(&t, state_json);
 
@@ -414,16 +415,22 @@ static void errors_have_a_message_even_an_empty_one(void **state) {
         char message[64];
         int code = 0;
 
-        api_error_write(&t, 404, "unit does not exist");
+        api_error_write(&t, 404, "unit does not exist", "");
         assert_text(&t, "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}");
         assert_int_equal(api_error_read(t.chars, t.size, &code, message, sizeof(message)), 0);
         assert_int_equal(code, 404);
         assert_string_equal(message, "unit does not exist");
 
         text_clear(&t);
-        api_error_write(&t, 500, NULL);
+        api_error_write(&t, 500, NULL, NULL);
         assert_text(&t, "{\"error\":{\"code\":500,\"message\":\"\"}}");
         assert_int_equal(api_error_read("{}", 2, &code, message, sizeof(message)), -EBADMSG);
+
+        text_clear(&t);
+        api_error_write(&t, 503, "not now", "no leader");
+        assert_text(&t, "{\"error\":{\"code\":503,\"message\":\"not now\",\"cause\":\"no leader\"}}");
+        assert_int_equal(api_error_read(t.chars, t.size, &code, message, sizeof(message)), 0);
+        assert_string_equal(message, "not now; no leader");
 }
 
 static void an_error_of_any_shape_is_read_or_refused(void **state) {
@@ -436,6 +443,8 @@ static void an_error_of_any_shape_is_read_or_refused(void **state) {
                 { "{\"error\":{\"code\":1000,\"message\":\"0123456789\"}}", 0, 999,
                   "0123456" }, /* as much as there is room for */
                 { "{\"error\":{}}", 0, 0, "" },
+                { "{\"error\":{\"cause\":\"b\",\"message\":\"a\"}}", 0, 0, "a; b" },
+                { "{\"error\":{\"cause\":1}}", -EBADMSG },
                 { "{\"error\":[]}", -EBADMSG },
                 { "{\"error\":{\"code\":\"1\"}}", -EBADMSG },
                 { "{\"error\":{\"message\":1}}", -EBADMSG },

@@ -740,6 +740,73 @@ static void raise_level(Host *h) {
                          KV_OK);
 }
 
+/* -- The history -- */
+
+static int print_row(void *userdata, const KvHistoryRow *row) {
+        text_printf(userdata, "%.*s %llu..%llu x%llu, ", (int) row->body.size, (const char *) row->body.data,
+                    (unsigned long long) row->first_ms, (unsigned long long) row->last_ms,
+                    (unsigned long long) row->count);
+        return 1;
+}
+
+static int stop_at_row(void *userdata, const KvHistoryRow *row) {
+        *(uint64_t *) userdata = row->index;
+        return 0;
+}
+
+static void assert_history(Host *h, const char *expected) {
+        _cleanup_text_ Text rows = {};
+
+        text_append(&rows, "");
+        assert_int_equal(kv_local_history(h->store, 0, false, print_row, &rows), 0);
+        assert_string_equal(rows.chars, expected);
+}
+
+static uint64_t put_noted(Host *h, uint64_t wall_ms, const char *body) {
+        Answer a = ask(h, &(KvCommand) { .op = KV_SET,
+                                         .key = kv_string("/_fleet/a"),
+                                         .internal = true,
+                                         .note = { wall_ms, kv_string(body) } });
+
+        assert_int_equal(a.status, KV_OK);
+        return a.index;
+}
+
+static void the_history_begins_with_its_level_and_is_part_of_the_tree(void **state) {
+        World *world = *state;
+        uint64_t first, second, at = 0;
+        Host *h;
+
+        world->checkpoint_entries = 50;
+        h = open_host(world, 0, false);
+        put_noted(h, 5, "before");
+        assert_history(h, "");
+        raise_level(h);
+        put_noted(h, 10, "started");
+        first = put_noted(h, 25, "started");
+        second = put_noted(h, 30, "failed");
+        assert_history(h, "started 10..25 x2, failed 30..30 x1, ");
+        assert_int_equal(kv_local_history(h->store, 0, false, stop_at_row, &at), 0);
+        assert_int_equal(at, first);
+        assert_int_equal(kv_local_history(h->store, 0, true, stop_at_row, &at), 0);
+        assert_int_equal(at, second);
+        assert_int_equal(kv_local_history(h->store, second, true, stop_at_row, &at), 0);
+        assert_int_equal(at, first);
+        assert_int_equal(kv_local_history(h->store, second, false, stop_at_row, (at = 0, &at)), 0);
+        assert_int_equal(at, 0);
+
+        put_many(h, 200);
+        run_until(world, has_checkpoint, h);
+        put_noted(h, 40, "failed");
+        close_host(h);
+        snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 2); /* rebuilt from the checkpoint and the log */
+        h = open_host(world, 0, false);
+        assert_int_equal(synced(h), KV_OK);
+        assert_history(h, "started 10..25 x2, failed 30..40 x2, ");
+        put_noted(h, 50, "started");
+        assert_history(h, "failed 30..40 x2, started 10..50 x3, ");
+}
+
 static uint64_t oldest_event(Host *h) {
         uint64_t oldest = 0;
         KvWatch *w;
@@ -1647,7 +1714,7 @@ static bool has_all(void *userdata) {
         return kv_index(b->host->store) == kv_index(b->leader->store);
 }
 
-/* Its map is sized by its own quota first: 64 MiB. What the cluster writes is more, and by the cluster's
+/* Its map is sized by its own quota first: 128 MiB. What the cluster writes is more, and by the cluster's
  * quota no more than may be. */
 static void a_host_with_a_smaller_quota_has_space_for_the_tree_of_the_cluster(void **state) {
         static char value[235 * 1024];
@@ -1660,14 +1727,14 @@ static void a_host_with_a_smaller_quota_has_space_for_the_tree_of_the_cluster(vo
         leader = open_host(world, 0, false);
         run_until(world, is_led, leader);
         h = let_in(leader, 1);
-        for (unsigned i = 0; i < 280; i++) {
+        for (unsigned i = 0; i < 560; i++) {
                 char key[16];
 
                 snprintf(key, sizeof(key), "/%u", i);
                 put_ok(leader, key, value);
         }
         run_until(world, has_all, &(Behind) { h, leader });
-        assert_string_not_equal(value_at(h, "/279"), "-");
+        assert_string_not_equal(value_at(h, "/559"), "-");
 }
 
 /* Up to half of the tree, or what a checkpoint is due by. */
@@ -1860,6 +1927,23 @@ static void a_tree_that_differs_from_the_majority_is_made_again_of_the_leaders(v
         assert_true(c->resets > 0); /* its readers hear that all may be another */
         put_ok(c, "/after", "1");
         assert_string_equal(value_at(c, "/after"), "1");
+}
+
+static void a_tree_of_the_leader_comes_with_its_history(void **state) {
+        World *world = *state;
+        Host *a = &world->hosts[0], *c = &world->hosts[2];
+
+        make_three(world);
+        raise_level(a);
+        put_noted(a, 10, "started");
+        put_noted(a, 20, "started");
+        plant(c, "/planted");
+        put_some(a, 12);
+        run_until(world, is_like_the_leader, &(Pair) { a, c, 3 });
+        assert_true(c->resets > 0);
+        assert_history(c, "started 10..20 x2, ");
+        put_noted(c, 30, "started");
+        assert_history(c, "started 10..30 x3, ");
 }
 
 /* In the file that is in use, wherever it stands. */
@@ -2514,6 +2598,7 @@ int main(int argc, char *argv[]) {
                 ALONE(a_restart_keeps_all_and_counts_on),
                 ALONE(without_its_live_tree_a_host_rebuilds_it_from_the_log),
                 ALONE(a_copy_that_is_under_way_does_not_delay_the_end),
+                ALONE(the_history_begins_with_its_level_and_is_part_of_the_tree),
                 ALONE(a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_service),
                 ALONE(a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn),
                 ALONE(a_host_alone_waits_for_no_tick),
@@ -2546,6 +2631,7 @@ int main(int argc, char *argv[]) {
                 THREE(the_second_of_two_voters_becomes_a_standby_again),
                 THREE(a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running_daemon),
                 THREE(a_tree_that_differs_from_the_majority_is_made_again_of_the_leaders),
+                THREE(a_tree_of_the_leader_comes_with_its_history),
                 THREE(where_two_trees_diverge_without_a_majority_both_report_it_and_keep_theirs),
                 THREE(a_leader_whose_disk_is_full_transfers_leadership_and_follows_when_there_is_space),
                 THREE(without_a_majority_writes_report_it_and_reads_continue),

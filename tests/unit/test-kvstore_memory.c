@@ -57,22 +57,24 @@ static void ignore_event(void *userdata, const KvEvent *event) {}
 static int prepare_and_apply(Tree *tree, bool *ret_failed) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_arena_ Arena arena = {};
-        TreeMeta meta = {};
+        TreeMeta meta = { .level = KV_LEVEL_HISTORY };
+        KvCommand noted = { .op = KV_SET,
+                            .key = kv_string("/d/x"),
+                            .value = kv_string("v"),
+                            .internal = true,
+                            .note = { 1000, kv_string("row") } };
         KvResult result;
         int r;
 
         r = tree_begin_write(tree, &txn);
-        if (r == 0)
-                r = apply_command(
-                        txn, &meta,
-                        &(KvCommand) { .op = KV_SET, .key = kv_string("/d/x"), .value = kv_string("v") }, 1,
-                        &arena, NULL, &result);
+        for (unsigned i = 0; r == 0 && i < 2; i++) /* the second one repeats the row */
+                r = apply_command(txn, &meta, &noted, 1, &arena, NULL, &result);
         if (r == 0)
                 r = sink_apply_command(txn, &meta, &txn_command, 1, &arena,
                                        &(ApplySink) { .on_event = ignore_event }, &result);
         if (r == 0) {
                 assert_int_equal(result.status, KV_OK);
-                assert_int_equal(meta.index, 4);
+                assert_int_equal(meta.index, 5);
                 r = tree_check(txn, NULL);
         }
         *ret_failed = alloc_has_failed();

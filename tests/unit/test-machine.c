@@ -189,15 +189,17 @@ static void the_time_of_a_change_does_not_make_states_differ(void **state) {
 }
 
 static void each_part_of_a_state_makes_states_differ(void **state) {
-        static const char *const rows[][5] = {
-                /* load, active, sub, hash, job */
-                { "loaded", "active", "running", "abc", "" },
-                { "masked", "active", "running", "abc", "" },
-                { "loaded", "failed", "running", "abc", "" },
-                { "loaded", "active", "exited", "abc", "" },
-                { "loaded", "active", "running", "abd", "" },
-                { "loaded", "active", "running", NULL, "" },
-                { "loaded", "active", "running", "abc", "dependency" },
+        static const char *const rows[][6] = {
+                /* load, active, sub, hash, job, reason */
+                { "loaded", "active", "running", "abc", "", "" },
+                { "masked", "active", "running", "abc", "", "" },
+                { "loaded", "failed", "running", "abc", "", "" },
+                { "loaded", "active", "exited", "abc", "", "" },
+                { "loaded", "active", "running", "abd", "", "" },
+                { "loaded", "active", "running", NULL, "", "" },
+                { "loaded", "active", "running", "abc", "dependency", "" },
+                { "loaded", "active", "running", "abc", "", "timeout" },
+                { "loaded", "active", "running", "abc", "", "watchdog" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
@@ -212,10 +214,46 @@ static void each_part_of_a_state_makes_states_differ(void **state) {
                                 0);
                         strcpy(a.job, rows[i][4]);
                         strcpy(b.job, rows[k][4]);
+                        assert_int_equal(unit_state_set_reason(&a, rows[i][5]), 0);
+                        assert_int_equal(unit_state_set_reason(&b, rows[k][5]), 0);
                         assert_int_equal(unit_state_equal(&a, &b), i == k);
                         assert_int_equal(a.since_ms, 7);
                         assert_true(a.done);
                 }
+}
+
+/* What a JSON string would replace differs from the stored state for ever, and is published again each time.
+ */
+static void a_reason_is_one_line_of_utf8_within_its_limit(void **state) {
+        char longest[UNIT_STATE_REASON_SIZE + 8], cut[UNIT_STATE_REASON_SIZE + 8];
+        static const char *const rows[][2] = {
+                { "Unit a.service not found.", "Unit a.service not found." },
+                { "first\nsecond", "first" },
+                { "gr\xc3\xbc\xc3\x9f"
+                  "e",
+                  "gr\xc3\xbc\xc3\x9f"
+                  "e" },
+                { "caf\xe9 au lait", "caf" },
+                { "\xff", NULL },
+                { "\nsecond", NULL },
+                { "", NULL },
+        };
+        _cleanup_unit_state_ UnitState s = {};
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_int_equal(unit_state_set_reason(&s, rows[i][0]), 0);
+                assert_true(same_string(s.reason, rows[i][1]));
+        }
+        for (size_t wide = 0; wide < 2; wide++) { /* a character that does not fit is left out as a whole */
+                memset(longest, 'x', sizeof(longest));
+                longest[sizeof(longest) - 1] = 0;
+                memcpy(cut, longest, sizeof(cut));
+                if (wide)
+                        memcpy(longest + UNIT_STATE_REASON_SIZE - 2, "\xc3\xbc", 2);
+                cut[UNIT_STATE_REASON_SIZE - 1 - wide] = 0;
+                assert_int_equal(unit_state_set_reason(&s, longest), 0);
+                assert_string_equal(s.reason, cut);
+        }
 }
 
 static void metadata_are_accepted_up_to_their_limits(void **state) {
@@ -315,6 +353,7 @@ int main(void) {
                 cmocka_unit_test(pairs_are_equal_pair_by_pair_and_found_by_key),
                 cmocka_unit_test(each_fact_makes_machines_differ),
                 cmocka_unit_test(each_part_of_a_state_makes_states_differ),
+                cmocka_unit_test(a_reason_is_one_line_of_utf8_within_its_limit),
                 cmocka_unit_test(metadata_is_parsed_and_printed_sorted),
                 cmocka_unit_test(invalid_metadata_is_rejected_with_its_text),
                 cmocka_unit_test(pairs_replace_remove_and_keep_their_order),

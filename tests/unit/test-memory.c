@@ -130,7 +130,8 @@ static int small_records(void *userdata) {
                              .since_ms = 5 };
         UnitState state = { .load = (char *) "loaded",
                             .active = (char *) "active",
-                            .sub = (char *) "running" };
+                            .sub = (char *) "running",
+                            .reason = (char *) "timeout" };
         _cleanup_text_ Text t = {}, u = {}, p = {};
         _cleanup_assignment_ Assignment again = {};
         PresenceRecord presence;

@@ -16,6 +16,7 @@
 #include "kvstore/tree/file_checksum.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/offline.h"
+#include "kvstore/apply/history.h"
 #include "tests/lib/failing_database.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/three_hosts.h"
@@ -216,6 +217,19 @@ static void must(Fixture *fixture, unsigned number,
                 fail_msg("%s", error_text(&err, r));
 }
 
+typedef int (*Run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err);
+
+static void assert_says(Fixture *fixture, unsigned number, Run run, const char *file, int error,
+                        const char *message) {
+        KvOffline ret = {};
+        Error err = {};
+
+        assert_int_equal(run_offline(fixture, number, run, file, &ret, &err), error);
+        if (!strstr(err.message, message))
+                fail_msg("'%s' is not in '%s'", message, err.message);
+        assert_int_equal(ret.cluster_id, 0);
+}
+
 static void a_backup_from_before_the_first_checkpoint_is_restored(void **state) {
         Fixture *fixture = *state;
         KvOffline saved = {}, restored = {};
@@ -305,6 +319,36 @@ static void a_backup_that_exists_is_not_overwritten(void **state) {
         assert_int_equal(ret.cluster_id, 0);
 }
 
+/* Nothing is created or removed but the backup itself. */
+static void a_backup_is_written_in_a_folder_that_exists(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *folder = scratch_path(fixture->scratch, "absent"),
+                            *inside = scratch_path(fixture->scratch, "absent/backup"),
+                            *workshop = scratch_path(fixture->scratch, "backup.new"), *below = NULL;
+        KvOffline ret = {};
+        struct stat st;
+
+        fill(fixture, 3);
+        assert_says(fixture, 0, kv_backup, inside, -ENOENT,
+                    "absent: No such file or directory; create it first");
+        assert_int_equal(access(folder, F_OK), -1);
+        scratch_write(folder, "a file");
+        assert_says(fixture, 0, kv_backup, inside, -ENOTDIR, "absent is not a folder");
+
+        scratch_write(workshop, "another backup");
+        assert_says(fixture, 0, kv_backup, fixture->file, -EEXIST,
+                    "backup.new exists, in which a backup would be prepared");
+        assert_int_equal(stat(workshop, &st), 0);
+        assert_int_equal(unlink(workshop), 0);
+
+        must(fixture, 0, kv_backup, &ret);
+        assert_int_equal(stat(fixture->file, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+        assert_int_equal(access(workshop, F_OK), -1);
+        assert_true(asprintf(&below, "%s/x", fixture->file) > 0);
+        assert_says(fixture, 0, kv_backup, below, -ENOTDIR, "backup is not a folder");
+}
+
 static void a_backup_is_not_restored_beside_a_log(void **state) {
         static const char *const names[] = { "meta.b", "log.00000001" };
         Fixture *fixture = *state;
@@ -329,7 +373,7 @@ enum { INDEX = 100, APPLIED = 50, CLUSTER = 0xabc, LINEAGE = 0xdef, CLUSTER_MS =
 
 #define MARK "/_fleet/new/mark"
 
-static void write_backup(Fixture *fixture, uint64_t cluster_id) {
+static void write_backup_of(Fixture *fixture, uint64_t cluster_id, unsigned level) {
         static const struct {
                 const char *key;
                 bool dir;
@@ -342,7 +386,8 @@ static void write_backup(Fixture *fixture, uint64_t cluster_id) {
                           .applied_term = 7,
                           .cluster_ms = CLUSTER_MS,
                           .cluster_id = cluster_id,
-                          .lineage = LINEAGE };
+                          .lineage = LINEAGE,
+                          .level = level };
         TreeTxn *txn;
         Tree *tree;
 
@@ -355,6 +400,8 @@ static void write_backup(Fixture *fixture, uint64_t cluster_id) {
                                                            .modified = 1 }),
                                  0);
         assert_int_equal(tree_add_event(txn, TREE_WINDOW_USERS, 99, kv_string("event"), 10), 0);
+        assert_int_equal(history_add(txn, 97, &(KvNote) { 1000, kv_string("started") }), 0);
+        assert_int_equal(history_add(txn, 98, &(KvNote) { 2000, kv_string("failed") }), 0);
         assert_int_equal(tree_set_meta(txn, &meta), 0);
         assert_int_equal(tree_commit(txn), 0);
         assert_int_equal(tree_copy(tree, copy, 0, &meta, NULL), 0);
@@ -363,6 +410,10 @@ static void write_backup(Fixture *fixture, uint64_t cluster_id) {
         assert_int_equal(rename(data, fixture->file), 0);
         assert_int_equal(rmdir(copy), 0);
         assert_int_equal(remove_tree_at(AT_FDCWD, path), 0);
+}
+
+static void write_backup(Fixture *fixture, uint64_t cluster_id) {
+        write_backup_of(fixture, cluster_id, KV_LEVEL_HISTORY);
 }
 
 /* What is in a backup, which becomes a tree again. */
@@ -477,16 +528,63 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
         assert_int_equal(recovered.raft_id, 1);
 }
 
-typedef int (*Run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err);
+static int print_row(void *userdata, const KvHistoryRow *row) {
+        text_printf(userdata, "%llu: %.*s %llu..%llu x%llu\n", (unsigned long long) row->index,
+                    (int) row->body.size, (const char *) row->body.data, (unsigned long long) row->first_ms,
+                    (unsigned long long) row->last_ms, (unsigned long long) row->count);
+        return 1;
+}
 
-static void assert_says(Fixture *fixture, Run run, const char *file, int error, const char *message) {
-        KvOffline ret = {};
-        Error err = {};
+static void assert_history(Fixture *fixture, const char *expected) {
+        _cleanup_text_ Text rows = {};
+        ThreeHostsHost *h = open_host(fixture, 1);
 
-        assert_int_equal(run_offline(fixture, 1, run, file, &ret, &err), error);
-        if (!strstr(err.message, message))
-                fail_msg("'%s' is not in '%s'", message, err.message);
-        assert_int_equal(ret.cluster_id, 0);
+        assert_int_equal(kv_local_history(h->store, 0, false, print_row, &rows), 0);
+        assert_string_equal(rows.chars, expected);
+        three_hosts_close(&fixture->trio, 1);
+}
+
+static bool note_came(void *userdata) {
+        return *(KvStatus *) userdata != _KV_STATUS_MAX;
+}
+
+static void on_noted(void *userdata, const KvResult *result) {
+        *(KvStatus *) userdata = result->status;
+}
+
+static void note_start(Fixture *fixture, uint64_t wall_ms) {
+        KvCommand cmd = { .op = KV_SET,
+                          .key = kv_string("/_fleet/kept"),
+                          .internal = true,
+                          .note = { wall_ms, kv_string("started") } };
+        ThreeHostsHost *h = open_host(fixture, 1);
+        KvStatus status = _KV_STATUS_MAX;
+
+        assert_int_equal(kv_propose(h->store, &cmd, on_noted, &status, NULL), 0);
+        assert_true(three_hosts_until(&fixture->trio, note_came, &status));
+        assert_int_equal(status, KV_OK);
+        three_hosts_close(&fixture->trio, 1);
+}
+
+static void the_history_survives_restore_and_recovery_and_goes_on(void **state) {
+        Fixture *fixture = *state;
+        KvOffline restored = {}, recovered = {}, saved = {};
+        char expected[200];
+
+        write_backup(fixture, CLUSTER);
+        must(fixture, 1, kv_restore, &restored);
+        assert_history(fixture, "97: started 1000..1000 x1\n98: failed 2000..2000 x1\n");
+        note_start(fixture, 5000);
+        snprintf(expected, sizeof(expected), "98: failed 2000..2000 x1\n%llu: started 1000..5000 x2\n",
+                 (unsigned long long) restored.new_index + 1);
+        assert_history(fixture, expected);
+        must(fixture, 1, recover, &recovered);
+        assert_history(fixture, expected);
+        assert_int_equal(unlink(fixture->file), 0);
+        must(fixture, 1, kv_backup, &saved);
+        remove_host(fixture, 1);
+        must(fixture, 1, kv_restore, &restored);
+        assert_history(fixture, expected);
 }
 
 static void each_refusal_says_what_is_wrong(void **state) {
@@ -495,27 +593,32 @@ static void each_refusal_says_what_is_wrong(void **state) {
         KvOffline ret = {};
         _cleanup_free_ char *other = scratch_path(fixture->scratch, "other");
 
-        assert_says(fixture, kv_backup, fixture->file, -ENOENT, "this host has no replica: cannot find ");
-        assert_says(fixture, look, NULL, -ENOENT, "this host has no replica: cannot find ");
-        assert_says(fixture, kv_restore, fixture->file, -ENOENT, "Failed to open ");
-        assert_says(fixture, kv_restore, fixture->scratch, -EISDIR, "Failed to read ");
+        assert_says(fixture, 1, kv_backup, fixture->file, -ENOENT, "this host has no replica: cannot find ");
+        assert_says(fixture, 1, look, NULL, -ENOENT, "this host has no replica: cannot find ");
+        assert_says(fixture, 1, kv_restore, fixture->file, -ENOENT, "Failed to open ");
+        assert_says(fixture, 1, kv_restore, fixture->scratch, -EISDIR, "Failed to read ");
         write_backup(fixture, 0);
-        assert_says(fixture, kv_restore, fixture->file, -EINVAL,
+        assert_says(fixture, 1, kv_restore, fixture->file, -EINVAL,
                     "backup is not a backup: it has no cluster ID");
+        assert_int_equal(unlink(fixture->file), 0);
+        write_backup_of(fixture, CLUSTER, KV_LEVEL_MAX + 1);
+        assert_says(fixture, 1, kv_restore, fixture->file, -ENOTSUP,
+                    "backup was written by a newer fleetd; upgrade this host");
         assert_int_equal(unlink(fixture->file), 0);
 
         write_backup(fixture, CLUSTER);
         must(fixture, 1, kv_restore, &ret);
-        assert_says(fixture, kv_restore, fixture->file, -EEXIST,
+        assert_says(fixture, 1, kv_restore, fixture->file, -EEXIST,
                     "/tree1 exists: a backup is restored where there is no replica; move it and the log "
                     "away first");
         entries_ahead = 2 * KV_OFFLINE_RAISE;
         assert_says(
-                fixture, kv_backup, other, -EUCLEAN,
+                fixture, 1, kv_backup, other, -EUCLEAN,
                 "/tree1 ends with entry 4294967346, but the log begins with 8589934593: entries are missing");
         entries_ahead = 0;
         assert_int_equal(remove_tree_at(AT_FDCWD, h->raft_path), 0);
-        assert_says(fixture, kv_backup, other, -ENOENT, "this host has no replica: there is no log beside ");
+        assert_says(fixture, 1, kv_backup, other, -ENOENT,
+                    "this host has no replica: there is no log beside ");
         assert_int_equal(access(other, F_OK), -1);
 }
 
@@ -586,8 +689,10 @@ int main(void) {
                 in_a_fixture(a_backup_with_a_damaged_page_is_refused_before_it_is_followed),
                 in_a_fixture(what_is_no_whole_backup_is_refused),
                 in_a_fixture(a_backup_that_exists_is_not_overwritten),
+                in_a_fixture(a_backup_is_written_in_a_folder_that_exists),
                 in_a_fixture(a_backup_is_not_restored_beside_a_log),
                 in_a_fixture(a_new_lineage_is_raised_marked_and_without_what_is_moot),
+                in_a_fixture(the_history_survives_restore_and_recovery_and_goes_on),
                 in_a_fixture(each_refusal_says_what_is_wrong),
                 in_a_fixture(an_entry_that_cannot_be_read_ends_it),
                 in_a_fixture(each_call_that_fails_is_said),

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 #include <errno.h>
 
+#include "units/api_json.h"
 #include "units/machine.h"
 #include "units/options.h"
 #include "tests/lib/placement_model.h"
@@ -284,6 +285,83 @@ static void equal_placements_are_equal_in_any_order_of_lines(void **state) {
         assert_false(placement_equal(&a, &c));
 }
 
+/* Every member of Placement, with lines that set it. tests/tidy.sh requires a row for each option. */
+#define MEMBER(name) offsetof(Placement, name), sizeof(((Placement *) NULL)->name)
+static const struct {
+        size_t offset, size;
+        const char *line, *other; /* of another value */
+} members[] = {
+        { MEMBER(machine_id), "MachineID=12345678", "MachineID=12345679" },
+        { MEMBER(machine_of), "MachineOf=a.service", "MachineOf=b.service" },
+        { MEMBER(metadata), "MachineMetadata=a=1", "MachineMetadata=a=2" },
+        { MEMBER(conflicts), "Conflicts=a*", "Conflicts=b*" },
+        { MEMBER(replaces), "Replaces=a*", "Replaces=b*" },
+        { MEMBER(global), "Global=true", NULL },
+};
+
+/* Return whether any byte is set in the member of this row (or outside of it). Padding counts as outside. */
+static bool has_bytes(const Placement *p, size_t row, bool outside) {
+        const char *bytes = (const char *) p;
+
+        for (size_t i = 0; i < sizeof(*p); i++) {
+                bool inside = i - members[row].offset < members[row].size;
+
+                if (inside != outside && bytes[i])
+                        return true;
+        }
+        return false;
+}
+
+static void every_member_of_a_placement_has_a_row(void **state) {
+        size_t end = 0;
+
+        for (size_t i = 0; i < ELEMENTS(members); i++) {
+                assert_in_range(members[i].offset, end, end + _Alignof(Placement) - 1); /* padding */
+                end = members[i].offset + members[i].size;
+        }
+        assert_int_equal((end + _Alignof(Placement) - 1) / _Alignof(Placement) * _Alignof(Placement),
+                         sizeof(Placement));
+}
+
+static void every_option_sets_its_member_and_is_compared_and_freed(void **state) {
+        for (size_t i = 0; i < ELEMENTS(members); i++) {
+                _cleanup_placement_ Placement a = placement_of(members[i].line),
+                                              b = placement_of(members[i].line), none = {};
+
+                assert_true(has_bytes(&a, i, false));
+                assert_false(has_bytes(&a, i, true));
+                assert_true(placement_equal(&a, &b));
+                assert_false(placement_equal(&a, &none));
+                if (members[i].other) {
+                        _cleanup_placement_ Placement other = placement_of(members[i].other);
+
+                        assert_false(placement_equal(&a, &other));
+                }
+                placement_done(&b); /* LeakSanitizer reports a member that it forgets */
+                assert_memory_equal(&b, &none, sizeof(none));
+        }
+}
+
+/* An answer of the API has options instead of a text. */
+static void every_option_survives_the_api(void **state) {
+        for (size_t i = 0; i < ELEMENTS(members); i++) {
+                _cleanup_api_unit_ ApiUnit read = API_UNIT_EMPTY;
+                _cleanup_unit_ Unit *unit = NULL, *again = NULL;
+                _cleanup_text_ Text text = {}, json = {};
+                ApiUnit written = API_UNIT_EMPTY;
+
+                text_printf(&text, "[Service]\nExecStart=/bin/true\n[X-Fleet]\n%s\n", members[i].line);
+                assert_int_equal(unit_parse("x.service", text.chars, text.size, &unit, NULL), 0);
+                written.name = "x.service";
+                written.file = &unit->file;
+                api_unit_write(&json, &written);
+                assert_int_equal(api_unit_read(json.chars, json.size, &read, NULL), 0);
+                assert_int_equal(api_unit_contents("x.service", &read, &again, NULL), 0);
+                assert_true(placement_equal(&unit->placement, &again->placement));
+                assert_true(has_bytes(&again->placement, i, false));
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(combinations_are_rejected_with_fleets_messages_and_priority),
@@ -297,6 +375,9 @@ int main(void) {
                 cmocka_unit_test(a_conflict_of_either_unit_counts),
                 cmocka_unit_test(a_malformed_glob_matches_nothing),
                 cmocka_unit_test(equal_placements_are_equal_in_any_order_of_lines),
+                cmocka_unit_test(every_member_of_a_placement_has_a_row),
+                cmocka_unit_test(every_option_sets_its_member_and_is_compared_and_freed),
+                cmocka_unit_test(every_option_survives_the_api),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

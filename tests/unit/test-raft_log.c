@@ -47,7 +47,7 @@ static void on_failed(void *userdata, int error, const char *message) {
 
         b->error = error;
         b->n_failed++;
-        assert_non_null(strstr(message, "cannot write the log"));
+        assert_non_null(strstr(message, "Failed to write the log"));
 }
 
 /* Return the bytes of all files of the log. */
@@ -1065,16 +1065,16 @@ static void a_log_that_cannot_be_read_says_which_file(void **state) {
                 int error;
                 const char *text;
         } cases[] = {
-                { .opens = 1, .error = -EIO, .text = "cannot open meta.a: Input/output error" },
-                { .opens = 2, .error = -EIO, .text = "cannot open meta.b: Input/output error" },
-                { .opens = 3, .error = -EIO, .text = "cannot open meta.a: Input/output error" },
-                { .opens = 4, .error = -EIO, .text = "cannot open meta.b: Input/output error" },
-                { .opens = 5, .error = -EIO, .text = "cannot open log.00000001: Input/output error" },
-                { .reads = 1, .error = -EIO, .text = "cannot read meta.a: Input/output error" },
-                { .reads = 2, .error = -EIO, .text = "cannot read meta.b: Input/output error" },
-                { .reads = 3, .error = -EIO, .text = "cannot read log.00000001: Input/output error" },
-                { .lists = 1, .error = -EIO, .text = "cannot list the log's files: Input/output error" },
-                { .sizes = 1, .error = -EIO, .text = "cannot open log.00000001: Input/output error" },
+                { .opens = 1, .error = -EIO, .text = "Failed to open meta.a: Input/output error" },
+                { .opens = 2, .error = -EIO, .text = "Failed to open meta.b: Input/output error" },
+                { .opens = 3, .error = -EIO, .text = "Failed to open meta.a: Input/output error" },
+                { .opens = 4, .error = -EIO, .text = "Failed to open meta.b: Input/output error" },
+                { .opens = 5, .error = -EIO, .text = "Failed to open log.00000001: Input/output error" },
+                { .reads = 1, .error = -EIO, .text = "Failed to read meta.a: Input/output error" },
+                { .reads = 2, .error = -EIO, .text = "Failed to read meta.b: Input/output error" },
+                { .reads = 3, .error = -EIO, .text = "Failed to read log.00000001: Input/output error" },
+                { .lists = 1, .error = -EIO, .text = "Failed to list the log's files: Input/output error" },
+                { .sizes = 1, .error = -EIO, .text = "Failed to open log.00000001: Input/output error" },
                 { .sizes = 1,
                   .size = SIZE_MAX / 2 + 1,
                   .error = -EUCLEAN,

@@ -244,12 +244,12 @@ static void a_file_for_term_and_vote_that_was_never_written_is_none(void **state
 
                 b.memory.fail = -EIO;
                 assert_int_equal(open_log(&b, &err), -EIO);
-                assert_string_equal(err.message, "cannot open meta.a: Input/output error");
+                assert_string_equal(err.message, "Failed to open meta.a: Input/output error");
                 b.memory.fail = 0;
                 assert_int_equal(memory_disk_put(&b.memory, "meta.a", zeroes, size), 0);
                 b.memory.fail = -EIO;
                 assert_int_equal(open_log(&b, &err), -EIO);
-                assert_string_equal(err.message, "cannot write meta.a: Input/output error");
+                assert_string_equal(err.message, "Failed to write meta.a: Input/output error");
                 b.memory.fail = 0;
                 assert_int_equal(open_log(&b, &err), 0);
                 bench_done(&b);

@@ -413,14 +413,14 @@ static void a_machine_that_returns_meanwhile_is_not_removed(void **state) {
         up.expected_index = cluster_machine(c, other)->presence_index;
         assert_int_equal(registry_presence(w->registry, term(w), &up, 1, NULL, NULL), 0);
         assert_int_equal(
-                answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), on_done, w)),
+                answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), "root", on_done, w)),
                 KV_COMPARE_FAILED);
         assert_int_equal(cluster_machine(c, other)->presence, PRESENCE_UP);
         assert_non_null(cluster_machine(c, other)->facts);
 
         assert_int_equal(presence(w, other, PRESENCE_LOST), KV_OK);
         assert_int_equal(
-                answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), on_done, w)),
+                answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), "root", on_done, w)),
                 KV_OK);
         assert_null(cluster_machine(c, other));
 }

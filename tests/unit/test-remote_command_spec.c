@@ -25,7 +25,7 @@ static void each_kind_is_a_command_of_systemd(void **state) {
                 const char *line;
         } rows[] = {
                 { { .kind = CALL_JOURNAL, .unit = "a.service", .lines = 10 },
-                  "journalctl --no-pager --quiet --lines=10 --output=short --merge --unit a.service" },
+                  "journalctl --no-pager --quiet --merge --lines=10 --output=short --unit a.service" },
                 { { .kind = CALL_JOURNAL,
                     .unit = "a.service",
                     .lines = 5,
@@ -33,7 +33,7 @@ static void each_kind_is_a_command_of_systemd(void **state) {
                     .output = "cat",
                     .since = "-1h",
                     .until = "now" },
-                  "journalctl --no-pager --quiet --lines=5 --output=cat --since=-1h --until=now --merge "
+                  "journalctl --no-pager --quiet --merge --lines=5 --output=cat --since=-1h --until=now "
                   "--follow --unit a.service" },
                 { { .kind = CALL_STATUS, .unit = "a.service", .lines = 10 },
                   "systemctl --no-pager status --full --lines=10 -- a.service" },
@@ -50,9 +50,27 @@ static void each_kind_is_a_command_of_systemd(void **state) {
                 { { .kind = CALL_STATUS, .unit = "a.volume", .lines = 10 },
                   "systemctl --no-pager status --full --lines=10 -- a-volume.service" },
                 { { .kind = CALL_JOURNAL, .unit = "a@1.container", .lines = 10 },
-                  "journalctl --no-pager --quiet --lines=10 --output=short --merge --unit a@1.service" },
+                  "journalctl --no-pager --quiet --merge --lines=10 --output=short --unit a@1.service" },
                 { { .kind = CALL_RESET_FAILED, .unit = "a.service" },
                   "systemctl --no-pager reset-failed -- a.service" },
+                { { .kind = CALL_KILL, .unit = "a.service", .matches = "A=b", .grep = "x", .priority = "y" },
+                  "systemctl --no-pager kill --signal=SIGTERM --kill-whom=all -- a.service" },
+                { { .kind = CALL_LOG, .lines = CALL_LINES_ALL, .unit = "other.service" },
+                  "journalctl --no-pager --quiet --merge --all --output=json --lines=all --unit "
+                  "fleetd.service" },
+                { { .kind = CALL_LOG,
+                    .lines = 3,
+                    .follow = true,
+                    .output = "cat",
+                    .since = "@1.500",
+                    .until = "@2",
+                    .priority = "err..4",
+                    .grep = "--no contact; $(x)",
+                    .fields = "MESSAGE,PRIORITY",
+                    .matches = "FLEET_UNIT=--a b\n_PID=1" },
+                  "journalctl --no-pager --quiet --merge --all --output=json --lines=3 --since=@1.500 "
+                  "--until=@2 --priority=err..4 --grep=--no contact; $(x) --output-fields=MESSAGE,PRIORITY "
+                  "--follow --unit fleetd.service FLEET_UNIT=--a b _PID=1" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -78,6 +96,28 @@ static void what_would_be_an_option_or_another_command_is_refused(void **state) 
                 { { .unit = "a.service", .properties = "Id --all" }, "properties:" },
                 { { .unit = "a.service", .signal = "KILL;" }, "signal:" },
                 { { .unit = "a.service", .whom = "init" }, "whom:" },
+                { { .unit = "a.service", .lines = CALL_LINES_ALL }, "lines:" },
+                { { .kind = CALL_LOG, .lines = CALL_LINES_MAX + 1 }, "lines:" },
+                { { .kind = CALL_LOG, .priority = "loud" }, "priority: expected emerg, alert" },
+                { { .kind = CALL_LOG, .priority = "..3" }, "priority:" },
+                { { .kind = CALL_LOG, .priority = "err..warning..3" }, "priority:" },
+                { { .kind = CALL_LOG, .grep = "a\nb" }, "grep:" },
+                { { .kind = CALL_LOG, .grep = "\xff" }, "grep:" },
+                { { .kind = CALL_LOG, .fields = "MESSAGE --all" }, "fields:" },
+                { { .kind = CALL_LOG, .matches = "--directory=/" }, "matches: expected FIELD=VALUE" },
+                { { .kind = CALL_LOG, .matches = "/usr/bin/x" }, "matches:" },
+                { { .kind = CALL_LOG, .matches = "+" }, "matches:" },
+                { { .kind = CALL_LOG, .matches = "A=b\n+\nC=d" }, "matches:" },
+                { { .kind = CALL_LOG, .matches = "a=b" }, "matches:" },
+                { { .kind = CALL_LOG, .matches = "1A=b" }, "matches:" },
+                { { .kind = CALL_LOG, .matches = "=b" }, "matches:" },
+                { { .kind = CALL_LOG, .matches = "A=b\x1b" }, "matches:" },
+                { { .kind = CALL_LOG,
+                    .matches = "A23456789012345678901234567890123456789012345678901234567890123456=" },
+                  "matches:" },
+                { { .kind = CALL_LOG,
+                    .matches = "A=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=\nA=" },
+                  "matches: more than 16" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -102,16 +142,9 @@ static void some_kinds_change_the_unit(void **state) {
         }
 }
 
-static void what_was_written_is_read_and_nothing_shorter(void **state) {
-        RemoteCommandSpec spec = { .kind = CALL_KILL,
-                                   .unit = "web@1.service",
-                                   .lines = 7,
-                                   .follow = true,
-                                   .since = "yesterday",
-                                   .properties = "Id",
-                                   .whom = "main" },
-                          back;
+static void assert_is_read_as_written(RemoteCommandSpec spec) {
         _cleanup_writer_ Writer w = {};
+        RemoteCommandSpec back;
         Reader r;
 
         assert_int_equal(remote_command_spec_check(&spec, NULL), 0);
@@ -132,12 +165,47 @@ static void what_was_written_is_read_and_nothing_shorter(void **state) {
         }
 }
 
+static void what_was_written_is_read_and_nothing_shorter(void **state) {
+        assert_is_read_as_written((RemoteCommandSpec) { .kind = CALL_KILL,
+                                                        .unit = "web@1.service",
+                                                        .lines = 7,
+                                                        .follow = true,
+                                                        .since = "yesterday",
+                                                        .properties = "Id",
+                                                        .whom = "main" });
+        assert_is_read_as_written((RemoteCommandSpec) { .kind = CALL_LOG,
+                                                        .lines = CALL_LINES_ALL,
+                                                        .priority = "3",
+                                                        .grep = "x",
+                                                        .fields = "MESSAGE",
+                                                        .matches = "A=b\nC=" });
+}
+
+/* A host of an older version reads seven texts, and nothing after the flag. */
+static void what_an_older_host_knows_is_written_as_before(void **state) {
+        RemoteCommandSpec spec = { .kind = CALL_STATUS, .unit = "a.service", .lines = 1 };
+        _cleanup_writer_ Writer w = {};
+        Reader r;
+
+        assert_int_equal(remote_command_spec_check(&spec, NULL), 0);
+        remote_command_spec_write(&spec, &w);
+        r = reader_over(w.bytes, w.size);
+        assert_int_equal(read_u8(&r), 2);
+        assert_int_equal(read_u8(&r), 1);
+        for (size_t i = 0; i < 7; i++)
+                free(read_string(&r, 600));
+        assert_int_equal(read_u32(&r), 1);
+        assert_int_equal(read_u8(&r), 0);
+        assert_int_equal(reader_end(&r), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_kind_is_a_command_of_systemd),
                 cmocka_unit_test(what_would_be_an_option_or_another_command_is_refused),
                 cmocka_unit_test(some_kinds_change_the_unit),
                 cmocka_unit_test(what_was_written_is_read_and_nothing_shorter),
+                cmocka_unit_test(what_an_older_host_knows_is_written_as_before),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

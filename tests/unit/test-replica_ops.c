@@ -45,7 +45,7 @@ static void term_vote_and_entries_go_to_the_log(void **state) {
         expect_state("log meta 6 2\nlog append 3: 21 1\nlog append 3: 22 1\n= tree 1 changed 9\n");
         parts_fail("raft_log_write_meta", -ENOSPC);
         assert_int_equal(ops.write_meta(p, 7, 0), -ENOSPC);
-        expect_state("log meta 7 0\n= tree 1 error -28 \"cannot write term and vote: No space left on "
+        expect_state("log meta 7 0\n= tree 1 error -28 \"Failed to write term and vote: No space left on "
                      "device\" failing changed 9 stop!\n");
         ops.send_snapshot(p, 2, "b:2", 5, 9);
         expect("transfers send 2 9\n");
@@ -709,7 +709,7 @@ static void the_state_is_that_of_the_tree(void **state) {
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_fail(cases[i].name, cases[i].error);
                 assert_int_equal(replica_read_info(p, &c, &err), cases[i].error);
-                assert_string_equal(err.message, "cannot read the tree in /tree: Input/output error");
+                assert_string_equal(err.message, "Failed to read the tree in /tree: Input/output error");
                 assert_null(c.configuration);
         }
         parts_end();

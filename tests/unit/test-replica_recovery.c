@@ -148,22 +148,22 @@ static void a_replica_opens_what_is_there(void **state) {
                 { "no tree", "tree_begin_read", -EIO,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nclose tree "
                                "1\nfolder done\n"
-                               "= -5: cannot read the tree in /tree: Input/output error\n") },
+                               "= -5: Failed to read the tree in /tree: Input/output error\n") },
                 { "no tree", "tree_meta", -EIO,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nclose tree "
                                "1\nfolder done\n"
-                               "= -5: cannot read the tree in /tree: Input/output error\n") },
+                               "= -5: Failed to read the tree in /tree: Input/output error\n") },
                 { "no tree beside no log", "tree_begin_read", -EIO, 1, .fresh = true,
                   .said = SAID(
                           "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
                           "loaded 2000\ntransfers free\n"
-                          "compare free\nclose tree 1\nfolder done\n= -5: cannot read the tree in "
+                          "compare free\nclose tree 1\nfolder done\n= -5: Failed to read the tree in "
                           "/tree: Input/output error\n") },
                 { "no disk", "drop-caches", -EIO,
                   .said = SAID(
                           "folder open /tree m b 1234\ndisk drop-caches\ntransfers free\ncompare free\nclose "
                           "tree 1\nfolder done\n"
-                          "= -5: cannot read the log from its disk: Input/output error\n") },
+                          "= -5: Failed to read the log from its disk: Input/output error\n") },
                 { "a damaged log", "raft_log_open", -EUCLEAN,
                   .said = SAID(
                           "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
@@ -197,7 +197,7 @@ static void a_replica_opens_what_is_there(void **state) {
                           "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
                           "loaded 2000\nown hardware h\nlog close\n"
                           "transfers free\ncompare free\nclose tree 1\nfolder done\n"
-                          "= -5: cannot write the log's meta: Input/output error\n") },
+                          "= -5: Failed to write the log's meta: Input/output error\n") },
                 { "no room in the tree", "bootstrap_mark_tree", -EIO,
                   .said = SAID(
                           "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
@@ -282,17 +282,19 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
                        "= tree 1 changed 7 flush!\n") },
                 { "no tree", "tree_begin_read", -EIO,
-                  SAID("= -5: cannot read the tree in /tree: Input/output error\n= coreless tree 1 waiting "
+                  SAID("= -5: Failed to read the tree in /tree: Input/output error\n= coreless tree 1 "
+                       "waiting "
                        "not-started\n") },
                 { "no entries", "raft_log_take_entries", -ENOMEM,
                   SAID("= -12: \n= coreless tree 1 waiting not-started\n") },
                 { "no core", "raft_core_new", -ENOMEM,
-                  SAID("core new 1 a:1 400 150\nentries free 20\n= -12: cannot start Raft: Cannot allocate "
+                  SAID("core new 1 a:1 400 150\nentries free 20\n= -12: Failed to start Raft: Cannot "
+                       "allocate "
                        "memory\n= coreless tree 1 waiting not-started\n") },
                 { "it does not start", "raft_core_start", -EUCLEAN,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 "
                        "vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (4 "
-                       "bytes)\nentries free 20\ncore free\n= -117: cannot start Raft: Structure needs "
+                       "bytes)\nentries free 20\ncore free\n= -117: Failed to start Raft: Structure needs "
                        "cleaning\n= coreless tree 1 stopping not-started\n") },
                 { "an operation failed inside", "raft_core_start", 1,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 "
@@ -316,7 +318,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                 { "misfit: no reset", "raft_log_reset", -EIO,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
                        "1\nfolder adopt 10\nlog 6: the log does not fit the tree of entry 10; the log begins "
-                       "again after it\nlog reset 10\nentries free 20\ncore free\n= -5: cannot empty the "
+                       "again after it\nlog reset 10\nentries free 20\ncore free\n= -5: Failed to empty the "
                        "log: Input/output error\n= coreless tree 1 stopping not-started\n") },
                 { "misfit with a checkpoint", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nlog 6: the log does "
@@ -485,9 +487,11 @@ static void the_pauses_grow_up_to_10_s(void **state) {
                         expect_state(
                                 "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk "
                                 "drop-caches\nlog "
-                                "4 (-5): cannot recover the replica yet: cannot read the log from its disk: "
+                                "4 (-5): Failed to recover the replica: Failed to read the log from its "
+                                "disk: "
                                 "Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 "
-                                "error -5 \"cannot read the log from its disk: Input/output error\" failed "
+                                "error -5 \"Failed to read the log from its disk: Input/output error\" "
+                                "failed "
                                 "observed-term 5 durable 15 attempts 2 comeback+1000\n");
                 parts_forget();
         }
@@ -662,7 +666,7 @@ static void a_full_disk_needs_space(void **state) {
                 parts_fail(i == 0 ? "space" : "data_dir_space", -EIO);
                 parts_forget();
                 fake_pass(500);
-                expect_state("transfers drop\nlog 4 (-5): cannot recover the replica yet: Failed to read the "
+                expect_state("transfers drop\nlog 4 (-5): Failed to recover the replica: Failed to read the "
                              "free disk space: Input/output error\ncompare flushed 3\nflushed 3\n= coreless "
                              "logless tree 1 error -28 \"Failed to read the free disk space: Input/output "
                              "error\" failed observed-term 5 durable 15 attempts 2 comeback+1000\n");
@@ -729,13 +733,14 @@ static void a_tree_that_failed_is_made_again(void **state) {
                 { "not: damaged", -EIO, "data_dir_rebuild", -EUCLEAN, 8, true,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
                        "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder forget checkpoint\nlog 4 "
-                       "(-117): cannot recover the replica yet: data_dir_rebuild did it\ncompare flushed "
+                       "(-117): Failed to recover the replica: data_dir_rebuild did it\ncompare flushed "
                        "3\nflushed 3\n= coreless logless tree 1 error -5 \"data_dir_rebuild did it\" failed "
                        "damaged observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "not: no disk", -EIO, "data_dir_rebuild", -EIO, 8, false,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nlog 4 (-5): cannot recover the "
-                       "replica yet: data_dir_rebuild did it\ncompare flushed 3\nflushed 3\n= coreless "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nlog 4 (-5): Failed to recover "
+                       "the "
+                       "replica: data_dir_rebuild did it\ncompare flushed 3\nflushed 3\n= coreless "
                        "logless tree 1 error -5 \"data_dir_rebuild did it\" failed observed-term 5 durable "
                        "15 attempts 2 comeback+1000\n") },
                 { "but without its log", -EIO, "raft_log_open", -EIO, 8, true,
@@ -743,7 +748,7 @@ static void a_tree_that_failed_is_made_again(void **state) {
                        "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
                        "file "
                        "4096, applied 8, loaded 2000\nfolder forget checkpoint\nfolder rebuilt\ncompare "
-                       "exchanged\nlog 4 (-5): cannot recover the replica yet: raft_log_open did it\ncompare "
+                       "exchanged\nlog 4 (-5): Failed to recover the replica: raft_log_open did it\ncompare "
                        "flushed 3\nflushed 3\n= coreless logless tree 2 shown 1 (10) error -5 "
                        "\"raft_log_open did it\" failed observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
@@ -751,16 +756,18 @@ static void a_tree_that_failed_is_made_again(void **state) {
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
                        "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
                        "file "
-                       "4096, applied 8, loaded 2000\nfolder rebuilt\ncompare exchanged\nlog 4 (-12): cannot "
-                       "recover the replica yet: Cannot allocate memory\ncompare flushed 3\nflushed 3\n= "
+                       "4096, applied 8, loaded 2000\nfolder rebuilt\ncompare exchanged\nlog 4 (-12): Failed "
+                       "to "
+                       "recover the replica: Cannot allocate memory\ncompare flushed 3\nflushed 3\n= "
                        "coreless logless tree 2 shown 1 (10) error -12 \"Cannot allocate memory\" failed "
                        "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "and cannot be read", -EIO, "tree_meta", -EIO, 8, false,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
                        "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder rebuilt\ncompare "
-                       "exchanged\nlog 4 (-5): cannot recover the replica yet: cannot read the tree in "
+                       "exchanged\nlog 4 (-5): Failed to recover the replica: Failed to read the tree in "
                        "/tree: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree 2 "
-                       "shown 1 (10) error -5 \"cannot read the tree in /tree: Input/output error\" failed "
+                       "shown 1 (10) error -5 \"Failed to read the tree in /tree: Input/output error\" "
+                       "failed "
                        "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
         };
 
@@ -835,68 +842,71 @@ static void it_is_as_before_when_it_does_not_begin(void **state) {
                 Said said;
         } cases[] = {
                 { "tree_begin_read", -EIO, 0,
-                  SAID("transfers drop\nlog 4 (-5): cannot recover the replica yet: cannot read the tree in "
+                  SAID("transfers drop\nlog 4 (-5): Failed to recover the replica: Failed to read the tree "
+                       "in "
                        "/tree: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 "
-                       "error -5 \"cannot read the tree in /tree: Input/output error\" failed observed-term "
+                       "error -5 \"Failed to read the tree in /tree: Input/output error\" failed "
+                       "observed-term "
                        "5 durable 15 attempts 2 comeback+1000\n") },
                 { "loop_work", -ENOMEM, 0,
-                  SAID("transfers drop\nlog 4 (-12): cannot recover the replica yet: cannot read checkpoint "
+                  SAID("transfers drop\nlog 4 (-12): Failed to recover the replica: Failed to read "
+                       "checkpoint "
                        "and log: Cannot allocate memory\ncompare flushed 3\nflushed 3\n= coreless logless "
-                       "tree 1 error -5 \"cannot read checkpoint and log: Cannot allocate memory\" failed "
+                       "tree 1 error -5 \"Failed to read checkpoint and log: Cannot allocate memory\" failed "
                        "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "drop-caches", -EIO, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog 4 "
                        "(-5): "
-                       "cannot recover the replica yet: cannot read the log from its disk: Input/output "
-                       "error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -5 \"cannot "
+                       "Failed to recover the replica: Failed to read the log from its disk: Input/output "
+                       "error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -5 \"Failed to "
                        "read the log from its disk: Input/output error\" failed observed-term 5 durable 15 "
                        "attempts 2 comeback+1000\n") },
                 { "raft_log_open", -EUCLEAN, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
                        "open: "
-                       "file 4096, applied 10, loaded 2000\nlog 4 (-117): cannot recover the replica yet: "
+                       "file 4096, applied 10, loaded 2000\nlog 4 (-117): Failed to recover the replica: "
                        "raft_log_open did it\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error "
                        "-117 \"raft_log_open did it\" failed damaged observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "bootstrap_check", -EPERM, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
                        "open: "
-                       "file 4096, applied 10, loaded 2000\nlog close\nlog 4 (-1): cannot recover the "
-                       "replica yet: bootstrap_check did it\ncompare flushed 3\nflushed 3\n= coreless "
+                       "file 4096, applied 10, loaded 2000\nlog close\nlog 4 (-1): Failed to recover the "
+                       "replica: bootstrap_check did it\ncompare flushed 3\nflushed 3\n= coreless "
                        "logless tree 1 error -1 \"bootstrap_check did it\" failed observed-term 5 durable "
                        "15 attempts 2 comeback+1000\n") },
                 { "bootstrap_own_hardware", -EIO, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
                        "open: "
-                       "file 4096, applied 10, loaded 2000\nown hardware h\nlog close\nlog 4 (-5): cannot "
-                       "recover the replica yet: cannot write the log's meta: Input/output error\ncompare "
-                       "flushed 3\nflushed 3\n= coreless logless tree 1 error -5 \"cannot write the log's "
+                       "file 4096, applied 10, loaded 2000\nown hardware h\nlog close\nlog 4 (-5): Failed to "
+                       "recover the replica: Failed to write the log's meta: Input/output error\ncompare "
+                       "flushed 3\nflushed 3\n= coreless logless tree 1 error -5 \"Failed to write the log's "
                        "meta: Input/output error\" failed observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "bootstrap_mark_tree", -EIO, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
                        "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
-                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): cannot recover the "
-                       "replica yet: bootstrap_mark_tree did it\ncompare flushed 3\nflushed 3\n= coreless "
+                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): Failed to recover the "
+                       "replica: bootstrap_mark_tree did it\ncompare flushed 3\nflushed 3\n= coreless "
                        "logless tree 1 error -5 \"bootstrap_mark_tree did it\" failed observed-term 5 "
                        "durable 15 attempts 2 comeback+1000\n") },
                 { "tree_begin_read", -EIO, 1,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
                        "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
-                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): cannot recover the "
-                       "replica yet: cannot read the tree in /tree: Input/output error\ncompare flushed "
-                       "3\nflushed 3\n= coreless logless tree 1 error -5 \"cannot read the tree in /tree: "
+                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): Failed to recover the "
+                       "replica: Failed to read the tree in /tree: Input/output error\ncompare flushed "
+                       "3\nflushed 3\n= coreless logless tree 1 error -5 \"Failed to read the tree in /tree: "
                        "Input/output error\" failed observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "tree_begin_read", -EIO, 2,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
                        "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
-                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): cannot recover the "
-                       "replica yet: cannot read the tree in /tree: Input/output error\ncompare flushed "
-                       "3\nflushed 3\n= coreless logless tree 1 error -5 \"cannot read the tree in /tree: "
+                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): Failed to recover the "
+                       "replica: Failed to read the tree in /tree: Input/output error\ncompare flushed "
+                       "3\nflushed 3\n= coreless logless tree 1 error -5 \"Failed to read the tree in /tree: "
                        "Input/output error\" failed observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "raft_core_start", -EUCLEAN, 0,
@@ -906,9 +916,9 @@ static void it_is_as_before_when_it_does_not_begin(void **state) {
                        "term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from "
                        "1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 10 of "
                        "term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog close\nlog 4 "
-                       "(-117): cannot recover the replica yet: cannot start Raft: Structure needs "
+                       "(-117): Failed to recover the replica: Failed to start Raft: Structure needs "
                        "cleaning\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -117 "
-                       "\"cannot start Raft: Structure needs cleaning\" failed observed-term 5 durable 15 "
+                       "\"Failed to start Raft: Structure needs cleaning\" failed observed-term 5 durable 15 "
                        "attempts 2 comeback+1000\n") },
                 { "raft_core_start", 1, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
@@ -1008,7 +1018,7 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
                 { 0, true, 0, 10,
                   SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
                        "h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nlog 4 (-16): cannot recover the replica yet: the log "
+                       "entries from 1\n  10 of term 5\nlog 4 (-16): Failed to recover the replica: the log "
                        "does not fit the tree, of which a checkpoint is being made\ncompare flushed "
                        "3\nflushed 3\nlog close\n= coreless logless tree 1 error -16 \"the log does not fit "
                        "the tree, of which a checkpoint is being made\" failed observed-term 5 attempts 2 "
@@ -1016,15 +1026,15 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
                 { 0, false, -EIO, 10,
                   SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
                        "h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nlog 4 (-5): cannot recover "
-                       "the replica yet: data_dir_copy did it\ncompare flushed 3\nflushed 3\nlog close\n= "
+                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nlog 4 (-5): Failed to recover "
+                       "the replica: data_dir_copy did it\ncompare flushed 3\nflushed 3\nlog close\n= "
                        "coreless logless tree 1 error -5 \"data_dir_copy did it\" failed observed-term 5 "
                        "attempts 2 comeback+1000\n") },
                 { 0, false, -EUCLEAN, 10,
                   SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
                        "h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder distrust\nlog 4 "
-                       "(-117): cannot recover the replica yet: data_dir_copy did it\ncompare flushed "
+                       "(-117): Failed to recover the replica: data_dir_copy did it\ncompare flushed "
                        "3\nflushed 3\nlog close\n= coreless logless tree 1 error -117 \"data_dir_copy did "
                        "it\" failed observed-term 5 attempts 2 comeback+1000\n") },
                 { 0, false, 0, 0,
@@ -1093,21 +1103,26 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
         } cases[] = {
                 { "tree_begin_read", -EIO,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                       "free\nflushed 3\nlog close\nflushed 3\nfailed -5: cannot start again: cannot read "
-                       "the tree in /tree: Input/output error\n= coreless logless tree 1 error -5 \"cannot "
-                       "start again: cannot read the tree in /tree: Input/output error\" failed attempts 1 "
+                       "free\nflushed 3\nlog close\nflushed 3\nfailed -5: Failed to start again: Failed to "
+                       "read "
+                       "the tree in /tree: Input/output error\n= coreless logless tree 1 error -5 \"Failed "
+                       "to "
+                       "start again: Failed to read the tree in /tree: Input/output error\" failed attempts "
+                       "1 "
                        "comeback+500\n") },
                 { "loop_work", -ENOMEM,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                       "free\nflushed 3\nlog close\nflushed 3\nfailed -12: cannot start again: cannot read "
+                       "free\nflushed 3\nlog close\nflushed 3\nfailed -12: Failed to start again: Failed to "
+                       "read "
                        "checkpoint and log: Cannot allocate memory\n= coreless logless tree 1 error -12 "
-                       "\"cannot start again: cannot read checkpoint and log: Cannot allocate memory\" "
+                       "\"Failed to start again: Failed to read checkpoint and log: Cannot allocate memory\" "
                        "failed attempts 1 comeback+500\n") },
                 { "raft_log_open", -EUCLEAN,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
                        "free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
                        "drop-caches\nlog open: file 4096, applied 10, loaded 2000\n= coreless logless tree 1 "
-                       "error -117 \"cannot start again: raft_log_open did it\" stopping damaged stop!\n") },
+                       "error -117 \"Failed to start again: raft_log_open did it\" stopping damaged "
+                       "stop!\n") },
                 { "raft_core_start", -EIO,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
                        "free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
@@ -1115,7 +1130,8 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
                        "entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
                        "150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries "
                        "from 1, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free "
-                       "20\ncore free\n= coreless tree 1 error -5 \"cannot start again: cannot start Raft: "
+                       "20\ncore free\n= coreless tree 1 error -5 \"Failed to start again: Failed to start "
+                       "Raft: "
                        "Input/output error\" stopping stop!\n") },
                 { NULL, -EROFS,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
@@ -1198,8 +1214,10 @@ static void a_tree_that_differs_is_exchanged(void **state) {
                         break;
                 default:
                         expect("core free\nflushed 3\nlog close\nfolder install 30, replace\nfolder "
-                               "distrust\ncompare flushed 0\nflushed 0\nflushed 3\nfailed -5: cannot start "
-                               "again: data_dir_install did it\n= coreless logless tree 1 error -5 \"cannot "
+                               "distrust\ncompare flushed 0\nflushed 0\nflushed 3\nfailed -5: Failed to "
+                               "start "
+                               "again: data_dir_install did it\n= coreless logless tree 1 error -5 \"Failed "
+                               "to "
                                "start again: data_dir_install did it\" failed copy-untold entries 4 bytes 4 "
                                "durable 15 attempts 1 comeback+500\n");
                         break;
@@ -1253,8 +1271,8 @@ read: it is not shown */
         expect_state(
                 "core free\nflushed 3\nlog close\nfolder install 30, replace\nlog 5: replaced the tree by "
                 "the leader's tree of entry 30\ntransfers drop\ncompare exchanged, taken\ncompare flushed "
-                "0\nflushed 0\nflushed 3\nfailed -5: cannot start again: Input/output error\n= coreless "
-                "logless tree 2 shown 1 (10, wrong) error -5 \"cannot start again: Input/output error\" "
+                "0\nflushed 0\nflushed 3\nfailed -5: Failed to start again: Input/output error\n= coreless "
+                "logless tree 2 shown 1 (10, wrong) error -5 \"Failed to start again: Input/output error\" "
                 "failed previous 30 durable 15 attempts 1 comeback+500\n"); /* the new one cannot */
         parts_end();
         parts_begin();
@@ -1384,14 +1402,14 @@ static void a_replica_joins(void **state) {
                   SAID("join as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
                        "2000\nself "
                        "self: 9 of 70, 71, start 1\n= 0: raft_log_open did it\n= coreless logless tree 1 "
-                       "error -5 \"cannot start: raft_log_open did it\" stopping not-started id 1009 "
+                       "error -5 \"Failed to start: raft_log_open did it\" stopping not-started id 1009 "
                        "stop!\n") },
                 { "no start", "raft_core_new", -ENOMEM, false,
                   SAID("join as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
                        "2000\nown "
                        "hardware h\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nentries free "
-                       "0\nself self: 9 of 70, 71, start 3\n= 0: cannot start Raft: Cannot allocate "
-                       "memory\n= coreless tree 1 error -12 \"cannot start: cannot start Raft: Cannot "
+                       "0\nself self: 9 of 70, 71, start 3\n= 0: Failed to start Raft: Cannot allocate "
+                       "memory\n= coreless tree 1 error -12 \"Failed to start: Failed to start Raft: Cannot "
                        "allocate memory\" stopping not-started id 1009 stop!\n") },
                 { "again", NULL, 0, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
@@ -1438,7 +1456,8 @@ static void a_replica_joins(void **state) {
                        "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk "
                        "drop-caches\nlog "
                        "open: file 4096, applied 0, loaded 2000\nown hardware h\nmark tree 2 with 70 in "
-                       "/tree\ncore new 1 a:1 400 150\nentries free 0\nlog close\n= -12: cannot start Raft: "
+                       "/tree\ncore new 1 a:1 400 150\nentries free 0\nlog close\n= -12: Failed to start "
+                       "Raft: "
                        "Cannot allocate memory\n= coreless logless tree 2 shown 1 (10, wrong) error -117 "
                        "\"Structure needs cleaning\" quarantined observed-term 5 attempts 1 back 1000 id "
                        "1000 comeback+500\n") },

@@ -69,6 +69,7 @@ static void a_remote_command_has_the_right_of_its_kind(void **state) {
                 [CALL_RELOAD] = "/fleet/v1/reload/a",
                 [CALL_KILL] = "/fleet/v1/kill/a",
                 [CALL_RESET_FAILED] = "/fleet/v1/reset-failed/a",
+                [CALL_LOG] = "/fleet/v1/log",
         };
 
         for (RemoteCommandKind kind = 0; kind < _CALL_MAX; kind++) {

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -212,6 +213,92 @@ static void a_unit_of_the_host_is_conflicting(void **state) {
         assert_false(fixture->units[0].has_file);
         assert_string_equal(fixture->units[0].fragment, "/usr/lib/systemd/system/ssh.service");
         assert_string_equal(fixture->units[0].result, "exit-code");
+}
+
+/* The words are those of systemctl(1): "status=203/EXEC", "signal=KILL". */
+static void a_unit_that_does_not_run_has_the_reason_that_systemd_reports(void **state) {
+        static const struct {
+                const char *load, *active, *sub, *result;
+                int code, status;
+                unsigned n_restarts;
+                const char *load_error, *reason;
+        } rows[] = {
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 1, 0, "", "exit status 1" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 203, 0, "", "exit status 203/EXEC" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 199, 0, "", "exit status 199" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 200, 0, "",
+                  "exit status 200/CHDIR" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 223, 0, "", "exit status 223" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 224, 0, "", "exit status 224/PAM" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 244, 0, "", "exit status 244/BPF" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 245, 0, "", "exit status 245" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 1, 5, "",
+                  "exit status 1, after 5 restarts" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 1, 1, "",
+                  "exit status 1, after 1 restart" },
+                { "loaded", "failed", "failed", "exit-code", 0, 0, 0, "", "a control process failed" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 0, 0, "",
+                  "a control process failed" },
+                { "loaded", "failed", "failed", "signal", CLD_KILLED, 9, 0, "", "killed by signal 9/KILL" },
+                { "loaded", "failed", "failed", "signal", CLD_KILLED, 99, 0, "", "killed by signal 99" },
+                { "loaded", "failed", "failed", "signal", 0, 0, 0, "",
+                  "a control process was killed by a signal" },
+                { "loaded", "failed", "failed", "core-dump", CLD_DUMPED, 6, 0, "",
+                  "core dumped, signal 6/ABRT" },
+                { "loaded", "failed", "failed", "core-dump", 0, 0, 0, "", "core dumped" },
+                { "loaded", "failed", "failed", "timeout", CLD_KILLED, 15, 0, "", "timeout" },
+                { "loaded", "failed", "failed", "watchdog", CLD_DUMPED, 6, 0, "", "watchdog" },
+                { "loaded", "failed", "failed", "start-limit-hit", 0, 0, 0, "",
+                  "start request repeated too quickly (start limit)" },
+                { "loaded", "failed", "failed", "success", 0, 0, 3, "", "" },
+                { "loaded", "activating", "auto-restart", "exit-code", CLD_EXITED, 7, 9, "",
+                  "exit status 7" },
+                { "loaded", "activating", "auto-restart-que", "signal", CLD_KILLED, 11, 9, "", "" },
+                { "loaded", "activating", "start", "exit-code", CLD_EXITED, 7, 9, "", "" },
+                { "loaded", "active", "running", "exit-code", CLD_EXITED, 7, 9, "x", "" },
+                { "loaded", "inactive", "dead", "success", 0, 0, 0, "x", "" },
+                { "bad-setting", "inactive", "dead", "success", 0, 0, 0, "Unit x.service is bad.",
+                  "Unit x.service is bad." },
+        };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                FakeUnit *u = fake_bus_unit(fixture->fake, "x.service", rows[i].load, rows[i].active,
+                                            rows[i].sub);
+                _cleanup_text_ Text t = {};
+
+                snprintf(u->result, sizeof(u->result), "%s", rows[i].result);
+                snprintf(u->load_error, sizeof(u->load_error), "%s", rows[i].load_error);
+                u->exec_code = rows[i].code;
+                u->exec_status = rows[i].status;
+                u->n_restarts = rows[i].n_restarts;
+                list(fixture, "x.service", false);
+                systemd_append_reason(&t, &fixture->units[0]);
+                assert_string_equal(t.chars ?: "", rows[i].reason);
+        }
+}
+
+/* Each read of a property is a message of two programs. */
+static void only_a_unit_that_failed_costs_the_reads_of_its_reason(void **state) {
+        static const struct {
+                const char *active, *sub;
+                unsigned n_calls; /* the list, fragment, need of a reload and invocation are read of all units
+                                   */
+        } rows[] = { { "active", "running", 4 },
+                     { "activating", "start", 4 },
+                     { "failed", "failed", 8 },
+                     { "activating", "auto-restart", 8 } };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                unsigned before;
+
+                fake_bus_unit(fixture->fake, "x.service", "loaded", rows[i].active, rows[i].sub);
+                await_signals(fixture);
+                before = fixture->fake->calls;
+                list(fixture, "x.service", false);
+                assert_int_equal(fixture->fake->calls - before, rows[i].n_calls);
+        }
 }
 
 /* systemd continues to report the link from which it read a unit. */
@@ -655,7 +742,7 @@ static void a_rejected_call_returns_the_message_of_systemd(void **state) {
         ops(fixture)->start(fixture->systemd, "web.service", on_done, fixture);
         UNTIL(fixture, fixture->done == 1);
         assert_true(fixture->error < 0);
-        assert_string_equal(fixture->message, "systemd rejected StartUnit: Unit web.service is masked.");
+        assert_string_equal(fixture->message, "Unit web.service is masked.");
         assert_true(ops(fixture)->is_ready(fixture->systemd));
 }
 
@@ -707,6 +794,8 @@ static void each_rejected_call_names_its_method_and_may_succeed_later(void **sta
                 assert_int_equal(begin_call(fixture, rows[i].verb, rows[i].n), 0);
                 UNTIL(fixture, fixture->done == 2 * i + 1);
                 snprintf(expected, sizeof(expected), "systemd rejected %s: no", rows[i].member);
+                if (streq(rows[i].verb, "start")) /* the reason of a unit */
+                        snprintf(expected, sizeof(expected), "no");
                 assert_string_equal(fixture->message, expected);
                 assert_int_equal(fixture->error, rows[i].error);
 
@@ -1147,6 +1236,8 @@ int main(void) {
                 in_fixture(a_connection_subscribes_before_it_is_ready),
                 in_fixture(a_listing_returns_state_properties_and_file),
                 in_fixture(a_unit_of_the_host_is_conflicting),
+                in_fixture(a_unit_that_does_not_run_has_the_reason_that_systemd_reports),
+                in_fixture(only_a_unit_that_failed_costs_the_reads_of_its_reason),
                 in_fixture(a_unit_whose_runtime_link_is_gone_is_absent),
                 in_fixture(a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting),
                 in_fixture(a_name_of_the_host_in_an_install_section_is_rejected_before_any_link),

@@ -448,6 +448,13 @@ static void each_change_touches_a_page_and_what_it_writes(void **state) {
         before = tree_touched(f->txn);
         assert_int_equal(tree_put_result(f->txn, 1, 1, kv_string("record")), 0);
         assert_int_equal(tree_touched(f->txn) - before, PAGE + strlen("record"));
+
+        before = tree_touched(f->txn);
+        assert_int_equal(tree_history_put(f->txn, TREE_ROWS, 1, kv_string("row")), 0);
+        assert_int_equal(tree_touched(f->txn) - before, PAGE + strlen("row"));
+        before = tree_touched(f->txn);
+        assert_int_equal(tree_history_delete(f->txn, TREE_ROWS, 1), 0);
+        assert_int_equal(tree_touched(f->txn) - before, PAGE);
 }
 
 static void a_window_that_has_fewer_events_than_it_says_is_damaged(void **state) {
@@ -526,7 +533,7 @@ static int fill(Fixture *f) {
         int r = 0;
 
         memset(value, 'x', sizeof(value));
-        for (unsigned i = 0; r >= 0 && i < 350; i++) {
+        for (unsigned i = 0; r >= 0 && i < 700; i++) {
                 snprintf(key, sizeof(key), "/%u", i);
                 r = tree_put(f->txn, &(KvNode) { .key = kv_string(key),
                                                  .value = { value, sizeof(value) },

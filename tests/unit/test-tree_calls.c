@@ -14,6 +14,7 @@
 #include "kvstore/apply/apply.h"
 #include "kvstore/estimate.h"
 #include "kvstore/apply/events.h"
+#include "kvstore/apply/history.h"
 #include "tests/lib/apply_sink.h"
 #include "tests/lib/failing_database.h"
 #include "tests/lib/scratch.h"
@@ -49,7 +50,7 @@ static void lay(TreeTxn *txn, const char *key, bool dir, KvBytes value, uint64_t
 
 static int setup(void **state) {
         Fixture *fixture = NEW0(Fixture, 1);
-        TreeMeta meta = { .index = 10, .cluster_ms = 5000 };
+        TreeMeta meta = { .index = 10, .cluster_ms = 5000, .level = KV_LEVEL_HISTORY };
         TreeTxn *txn;
         char key[600];
 
@@ -82,6 +83,7 @@ static int setup(void **state) {
                 for (unsigned index = 1; index < 4; index++)
                         assert_int_equal(
                                 tree_add_event(txn, i, index, kv_string("event"), TREE_WINDOW_BYTES / 3), 0);
+        assert_int_equal(history_add(txn, 5, &(KvNote) { 1000, kv_string("same") }), 0);
         assert_int_equal(tree_set_configuration(txn, kv_string("configuration")), 0);
         assert_int_equal(tree_set_meta(txn, &meta), 0);
         assert_int_equal(tree_commit(txn), 0);
@@ -208,6 +210,10 @@ static int event_on(void *userdata, uint64_t index, KvBytes event) {
         return 1;
 }
 
+static int row_on(void *userdata, uint64_t index, KvBytes row) {
+        return 1;
+}
+
 static int result_on(void *userdata, uint64_t slot, KvBytes record) {
         return 1;
 }
@@ -230,6 +236,7 @@ enum {
         READ_HASH,
         READ_CHECK,
         READ_EVENTS,
+        READ_ROWS,
         READ_RESULT,
         READ_RESULT_BEFORE,
         READ_LAST_RESULT,
@@ -282,6 +289,9 @@ static int read_one(Fixture *fixture, TreeTxn *txn) {
                 return r;
         case READ_EVENTS:
                 return tree_events(txn, TREE_WINDOW_USERS, event_on, NULL);
+        case READ_ROWS:
+                r = tree_rows(txn, 0, false, row_on, NULL);
+                return r < 0 ? r : tree_rows(txn, 5, true, row_on, NULL);
         case READ_RESULT:
                 return tree_result(txn, 1, 1, &bytes);
         case READ_RESULT_BEFORE:
@@ -529,6 +539,26 @@ static void commands_say_which_call_failed(void **state) {
         }
 }
 
+/* A row that repeats another one, and one that is new. */
+static void rows_say_which_call_failed(void **state) {
+        Fixture *fixture = *state;
+        const KvCommand same = { .op = KV_SET,
+                                 .key = kv_string("/a"),
+                                 .internal = true,
+                                 .note = { 2000, kv_string("same") } },
+                        other = { .op = KV_SET,
+                                  .key = kv_string("/a"),
+                                  .internal = true,
+                                  .note = { 2000, kv_string("other") } };
+
+        fixture->level = KV_LEVEL_HISTORY;
+        fixture->status = KV_OK;
+        fixture->cmd = &same;
+        assert_true(sweep(fixture, "a row that is repeated", apply_one_command) >= 8);
+        fixture->cmd = &other;
+        assert_true(sweep(fixture, "a row", apply_one_command) >= 5);
+}
+
 static int estimate_one_command(Fixture *fixture) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         Counted known = { .now_ms = 1 };
@@ -600,6 +630,7 @@ int main(void) {
                 TEST(a_copy_in_which_a_call_fails_leaves_nothing),
                 TEST(each_code_of_the_database_is_an_errno),
                 TEST(commands_say_which_call_failed),
+                TEST(rows_say_which_call_failed),
                 TEST(estimates_say_which_call_failed),
                 TEST(entries_say_which_call_failed),
         };

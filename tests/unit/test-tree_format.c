@@ -176,6 +176,7 @@ static const TreeMeta meta = {
         .results = { 20, 21, 22 },
         .level = 2,
         .quota_nodes = 24,
+        .history = { 25, 26, 27, 28 },
 };
 
 static void the_meta_has_these_bytes_in_each_version(void **state) {
@@ -183,12 +184,18 @@ static void the_meta_has_these_bytes_in_each_version(void **state) {
                 uint8_t version;
                 unsigned n; /* numbers */
                 bool summed;
-        } versions[] = { { 1, 18, false }, { 2, 19, true }, { 3, 22, true }, { 4, 24, true } };
-        uint8_t bytes[1 + 24 * 8 + 1];
+        } versions[] = {
+                { 1, 18, false }, { 2, 19, true }, { 3, 22, true }, { 4, 24, true }, { 5, 28, true }
+        };
+        static const struct {
+                uint8_t version;
+                unsigned n;
+        } of_level[] = { { 3, 22 }, { 3, 22 }, { 4, 24 }, { 4, 24 }, { 5, 28 }, { 5, 28 } };
+        uint8_t bytes[1 + 28 * 8 + 1];
         bool summed;
         TreeMeta m;
 
-        for (unsigned level = 0; level <= 3; level++) {
+        for (unsigned level = 0; level < ELEMENTS(of_level); level++) {
                 _cleanup_writer_ Writer w = {};
 
                 m = meta;
@@ -196,8 +203,8 @@ static void the_meta_has_these_bytes_in_each_version(void **state) {
                 write_u8(&w, 9); /* replaced */
                 tree_meta_encode(&m, &w);
                 assert_int_equal(w.error, 0);
-                assert_int_equal(w.size, 1 + (level > 1 ? 24 : 22) * 8);
-                assert_int_equal(w.bytes[0], level > 1 ? 4 : 3);
+                assert_int_equal(w.size, 1 + of_level[level].n * 8);
+                assert_int_equal(w.bytes[0], of_level[level].version);
                 for (unsigned i = 0; i < (w.size - 1) / 8; i++) {
                         Reader r = reader_over(w.bytes + 1 + 8 * i, 8);
 
@@ -214,15 +221,17 @@ static void the_meta_has_these_bytes_in_each_version(void **state) {
                         bytes[1 + 8 * n] = n + 1;
                 assert_int_equal(tree_meta_decode(bytes, size, &m, &summed), 0);
                 assert_int_equal(summed, versions[i].summed);
-                m.level = 2;
+                m.level = KV_LEVEL_HISTORY;
                 tree_meta_encode(&m, &w);
-                for (unsigned n = 0; n < 24; n++)
-                        assert_int_equal(w.bytes[1 + 8 * n], n == 22 ? 2 : n < versions[i].n ? n + 1 : 0);
+                for (unsigned n = 0; n < 28; n++)
+                        assert_int_equal(w.bytes[1 + 8 * n], n == 22           ? KV_LEVEL_HISTORY :
+                                                             n < versions[i].n ? n + 1 :
+                                                                                 0);
                 for (size_t cut = 1; cut < size; cut++)
                         assert_int_equal(tree_meta_decode(bytes, cut, &m, &summed), -EUCLEAN);
                 assert_int_equal(tree_meta_decode(bytes, size + 1, &m, &summed), -EUCLEAN);
         }
-        for (unsigned version = 0; version < 256; version += version == 0 ? 5 : 25) {
+        for (unsigned version = 0; version < 256; version += version == 0 ? 6 : 25) {
                 bytes[0] = version;
                 assert_int_equal(tree_meta_decode(bytes, sizeof(bytes) - 1, &m, &summed), -ENOTSUP);
         }
@@ -378,6 +387,7 @@ static void hashes_are_of_all_that_is_kept(void **state) {
         assert_true(tree_event_hash("kez", 3, "event", 5) != hash);
         assert_true(tree_event_hash("key", 3, "evens", 5) != hash);
 
+        /* Levels 2 and 3, as an older program computes it. */
         hash = tree_meta_hash(&meta, 7);
         assert_int_equal(hash, 0x66d9d668a6e5766c);
         assert_true(tree_meta_hash(&meta, 8) != hash);
@@ -389,6 +399,16 @@ static void hashes_are_of_all_that_is_kept(void **state) {
         m = meta;
         m.applied = m.applied_term = m.configuration_index = m.sum = 99; /* another replica's may be others */
         assert_true(tree_meta_hash(&m, 7) == hash);
+
+        m.history = (TreeHistory) {}; /* below its level it is no part of the state */
+        assert_true(tree_meta_hash(&m, 7) == hash);
+        m.level = KV_LEVEL_HISTORY;
+        hash = tree_meta_hash(&m, 7);
+        for (size_t i = 0; i < sizeof(TreeHistory) / 8; i++) {
+                m.history = (TreeHistory) {};
+                ((uint64_t *) &m.history)[i] = 3;
+                assert_true(tree_meta_hash(&m, 7) != hash);
+        }
 
         /* Below the second level the newer fields are not known everywhere. */
         m.level = 1;

@@ -1,0 +1,499 @@
+/* The problems of a cluster, for status: found in the answers of the daemon, and put into words. */
+#include <stdio.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "client/overview.h"
+
+enum {
+        GONE_MS = 3600000, /* a machine that is lost for longer may never return */
+        LOOP_MS = 120000,  /* a unit restarts in a loop if its last restart is not older, */
+        LOOP_COUNT = 5,    /* and this was one of as many */
+        NAMES_SHOWN = 3,
+};
+
+void conditions_done(Conditions *all) {
+        for (size_t i = 0; i < all->n; i++) {
+                free(all->items[i].name);
+                free(all->items[i].what);
+                free(all->items[i].next);
+        }
+        free(all->items);
+        *all = (Conditions) {};
+}
+
+static const char *chars(const Text *t) {
+        return t->chars ?: "";
+}
+
+/* Add a problem. If 'next' ends with a space or an equals sign, the name follows. */
+static void add(Conditions *all, const char *kind, const char *name, const char *next, const char *what, ...)
+        _printf_(5, 6);
+static void add(Conditions *all, const char *kind, const char *name, const char *next, const char *what,
+                ...) {
+        size_t n = strlen(next);
+        _cleanup_text_ Text t = {}, command = {};
+        Condition *c;
+        va_list ap;
+
+        va_start(ap, what);
+        text_vprintf(&t, what, ap);
+        va_end(ap);
+        text_printf(&command, "%s%s", next, n > 0 && strchr(" =", next[n - 1]) ? name : "");
+        if (t.error < 0 || command.error < 0 || GROW(all->items, all->capacity, all->n + 1) < 0) {
+                all->error = -ENOMEM;
+                return;
+        }
+        c = &all->items[all->n++];
+        *c = (Condition) {
+                .kind = kind, .name = strdup(name), .what = strdup(chars(&t)), .next = strdup(chars(&command))
+        };
+        if (!c->name || !c->what || !c->next)
+                all->error = -ENOMEM;
+}
+
+/* -- Times -- */
+
+/* Append "4 min", in the largest unit of time. */
+static void append_span(Text *t, uint64_t ms) {
+        static const struct {
+                uint64_t ms;
+                const char *name;
+        } spans[] = { { 86400000, "d" }, { 3600000, "h" }, { 60000, "min" }, { 1000, "s" }, { 1, "ms" } };
+
+        for (size_t i = 0; i < ELEMENTS(spans); i++)
+                if (ms >= spans[i].ms) {
+                        text_printf(t, "%llu %s", (unsigned long long) (ms / spans[i].ms), spans[i].name);
+                        return;
+                }
+}
+
+void append_age(Text *t, uint64_t since_ms) {
+        uint64_t now_ms = clock_real_ms(), age_ms = now_ms > since_ms ? now_ms - since_ms : 0;
+
+        if (since_ms == 0)
+                return;
+        if (age_ms < 1000) {
+                text_append(t, " just now");
+                return;
+        }
+        text_append(t, " ");
+        append_span(t, age_ms);
+        text_append(t, " ago");
+}
+
+/* Append a time of the wall clock: "18:20", with the date if that is not today's. */
+static void append_time(Text *t, uint64_t ms, bool seconds) {
+        time_t at = (time_t) (ms / 1000), now = (time_t) (clock_real_ms() / 1000);
+        struct tm when = {}, today = {};
+        char text[32];
+
+        (void) localtime_r(&at, &when);
+        (void) localtime_r(&now, &today);
+        if (when.tm_year != today.tm_year || when.tm_yday != today.tm_yday) {
+                if (strftime(text, sizeof(text), "%Y-%m-%d ", &when) > 0)
+                        text_append(t, text);
+        }
+        if (strftime(text, sizeof(text), seconds ? "%H:%M:%S" : "%H:%M", &when) > 0)
+                text_append(t, text);
+}
+
+/* Return the age of a cluster time: the clock of the cluster stands while it has no leader. UINT64_MAX:
+ * unknown. */
+static uint64_t age_of(const View *v, uint64_t since_ms) {
+        uint64_t now_ms = member_number(v->cluster, "time"),
+                 stale_ms = 1000 * member_number(v->cluster, "staleSec");
+
+        if (since_ms == 0 || now_ms == 0)
+                return UINT64_MAX;
+        return stale_ms + (now_ms > since_ms ? now_ms - since_ms : 0);
+}
+
+/* Append " since 18:20" for a presence. */
+static void append_since(Text *t, const View *v, const ApiMachine *m) {
+        uint64_t age_ms = age_of(v, m->since_ms);
+
+        if (age_ms == UINT64_MAX)
+                return;
+        text_append(t, " since ");
+        append_time(t, clock_real_ms() - age_ms, false);
+}
+
+/* -- The cluster -- */
+
+static void add_replica(const View *v, Conditions *all) {
+        const char *problem = member_text(v->cluster, "problem"), *name = member_text(v->cluster, "name"),
+                   *rest = starts_with(problem, "no leader: ") ? problem + strlen("no leader: ") : problem;
+        uint64_t stale_s = member_number(v->cluster, "staleSec");
+        _cleanup_text_ Text t = {};
+
+        if (json_value_member(v->cluster, "leader")) {
+                if (*problem)
+                        add(all, "replica", *name ? name : "cluster", "cluster", "%s", problem);
+                return;
+        }
+        text_append(&t, "no leader");
+        if (stale_s > 0) {
+                text_append(&t, " for ");
+                append_span(&t, stale_s * 1000);
+        }
+        add(all, "no-leader", "cluster", "cluster", "%s%s%s", chars(&t), *rest ? ": " : "", rest);
+        all->error = all->error ?: t.error;
+}
+
+static void add_adoption(const View *v, Conditions *all) {
+        const JsonValue *awaited = json_value_member(v->cluster, "waitsFor");
+        _cleanup_text_ Text names = {};
+
+        if (!awaited)
+                return;
+        for (size_t i = 0; i < json_value_count(awaited); i++)
+                text_printf(&names, "%s%s", i > 0 ? ", " : "",
+                            json_value_string(json_value_item(awaited, i)) ?: "");
+        add(all, "adoption", "cluster", "cluster",
+            "recovered or restored: no unit is started or moved until all hosts have reported their "
+            "units%s%s",
+            names.size > 0 ? "; missing: " : "", chars(&names));
+        all->error = all->error ?: names.error;
+}
+
+static void add_brake(const View *v, Conditions *all) {
+        const JsonValue *brake = json_value_member(v->cluster, "brake");
+        _cleanup_text_ Text end = {};
+
+        if (!brake)
+                return;
+        append_time(&end, member_number(brake, "until"), true);
+        add(all, "brake", "cluster", "",
+            "units are held back until %s: %llu of %llu machines were lost within a minute (BrakeSec=)",
+            chars(&end), (unsigned long long) member_number(brake, "lost"),
+            (unsigned long long) member_number(brake, "of"));
+        all->error = all->error ?: end.error;
+}
+
+/* -- Machines -- */
+
+static bool is_presence(const ApiMachine *m, const char *presence) {
+        return m->presence && streq(m->presence, presence);
+}
+
+static const char *machine_name(const ApiMachine *m) {
+        return m->hostname && *m->hostname ? m->hostname : m->id ?: "";
+}
+
+static bool is_voter(const JsonValue *member) {
+        const char *role = member_text(member, "seat");
+
+        return !*role || streq(role, "voter");
+}
+
+static bool is_unreachable(const JsonValue *member) {
+        return is_voter(member) && !member_bool(member, "reachable");
+}
+
+/* Return whether the machine is one of the voters that are listed as unreachable. */
+static bool is_unreachable_voter(const View *v, const ApiMachine *m) {
+        const JsonValue *members = json_value_member(v->cluster, "voters");
+
+        for (size_t i = 0; m->id && i < json_value_count(members); i++) {
+                const JsonValue *member = json_value_item(members, i);
+
+                if (is_unreachable(member) && streq(member_text(member, "id"), m->id))
+                        return true;
+        }
+        return false;
+}
+
+/* Append ", or give a new host its address 10.90.0.3", without the port. */
+static void append_replacement(Text *t, const char *address) {
+        const char *colon = strrchr(address, ':');
+
+        if (*address)
+                text_printf(t, ", or give a new host its address %.*s",
+                            (int) (colon ? (size_t) (colon - address) : strlen(address)), address);
+}
+
+static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n_reachable, Conditions *all) {
+        const ApiMachine *m = listing_machine(&v->machines, member_text(member, "id"));
+        size_t quorum = n / 2 + 1;
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, "voter unreachable");
+        if (m && !is_presence(m, "up")) {
+                append_since(&t, v, m);
+                if (is_presence(m, "left"))
+                        text_append(&t, " (shut down)");
+        }
+        text_printf(&t, "; %zu of %zu voters left, ", n_reachable, n);
+        if (n_reachable < quorum)
+                text_append(&t, "no majority");
+        else if (n_reachable == quorum)
+                text_append(&t, "none may be lost");
+        else
+                text_printf(&t, "%zu may be lost", n_reachable - quorum);
+        text_append(&t, ": start it");
+        append_replacement(&t, member_text(member, "address"));
+        add(all, "voter", member_name(member, "name"), "", "%s", chars(&t));
+        all->error = all->error ?: t.error;
+}
+
+static void add_voters(const View *v, Conditions *all) {
+        const JsonValue *members = json_value_member(v->cluster, "voters");
+        size_t n = 0, n_reachable = 0;
+
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *member = json_value_item(members, i);
+
+                n += is_voter(member);
+                n_reachable += is_voter(member) && !is_unreachable(member);
+        }
+        for (size_t i = 0; i < json_value_count(members); i++)
+                if (is_unreachable(json_value_item(members, i)))
+                        add_voter(v, json_value_item(members, i), n, n_reachable, all);
+}
+
+static bool is_gone(const View *v, const ApiMachine *m) {
+        return is_presence(m, "lost") && age_of(v, m->since_ms) >= GONE_MS;
+}
+
+static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
+        const char *name = machine_name(m);
+        _cleanup_text_ Text since = {};
+
+        if (m->problem && *m->problem && !streq(m->id, member_text(v->cluster, "machine")))
+                add(all, "replica", name, "", "its replica: %s", m->problem);
+        append_since(&since, v, m);
+        if (is_presence(m, "away"))
+                add(all, "away", name,
+                    "events --machine=", "away%s: its fleetd does not answer; its units stay", chars(&since));
+        else if (is_presence(m, "lost") && !is_gone(v, m))
+                add(all, "lost", name, "events --machine=", "lost%s: its units %s", chars(&since),
+                    json_value_member(v->cluster, "brake") ? "are held back" : "move to other machines");
+        all->error = all->error ?: since.error;
+}
+
+/* One line for the machines that are lost for an hour: they may never return. */
+static void add_gone_machines(const View *v, Conditions *all) {
+        const ApiMachine *first = NULL, *unused;
+        _cleanup_text_ Text others = {}, next = {};
+        size_t n = 0;
+
+        for (size_t i = 0; i < v->machines.n; i++) {
+                const ApiMachine *m = &v->machines.machines[i];
+
+                if (!m->id || !is_gone(v, m) || is_unreachable_voter(v, m))
+                        continue;
+                if (n++ == 0)
+                        first = m;
+                else if (n <= NAMES_SHOWN + 1)
+                        text_printf(&others, "%s%s", n == 2 ? "; so are " : ", ", machine_name(m));
+        }
+        if (!first)
+                return;
+        if (n > NAMES_SHOWN + 1)
+                text_printf(&others, " and %zu more", n - NAMES_SHOWN - 1);
+        /* A host that was installed anew may have the same name. */
+        text_printf(&next, "remove %s",
+                    listing_find_machine(&v->machines, machine_name(first), &unused) > 1 ?
+                            first->id :
+                            machine_name(first));
+        add(all, "gone", machine_name(first), chars(&next),
+            "lost for more than an hour; if it does not return, remove it%s", chars(&others));
+        all->error = all->error ?: others.error ?: next.error;
+}
+
+static void add_machines(const View *v, Conditions *all) {
+        for (size_t i = 0; i < v->machines.n; i++) {
+                const ApiMachine *m = &v->machines.machines[i];
+
+                if (m->id && !is_unreachable_voter(v, m))
+                        add_machine(v, m, all);
+        }
+        add_gone_machines(v, all);
+}
+
+/* A host of an older version is normally upgraded. One that is lost may never be. */
+static void add_level(const View *v, Conditions *all) {
+        const ApiMachine *m = listing_machine(&v->machines, member_text(v->cluster, "levelHeldBy"));
+        unsigned long long level = member_number(v->cluster, "level"),
+                           known = member_number(v->cluster, "levelKnown");
+
+        if (m && is_presence(m, "lost"))
+                add(all, "level", machine_name(m), "cluster",
+                    "lost: it keeps the feature level at %llu (%llu is supported)", level, known);
+}
+
+/* -- Units -- */
+
+static bool is_failed(const ApiState *s) {
+        return s->active && streq(s->active, "failed");
+}
+
+/* Return whether systemd rejects the text of the unit: nothing else than another text changes that. */
+static bool is_rejected(const ApiState *s) {
+        return same_string(s->load, "bad-setting") || same_string(s->load, "error") ||
+               same_string(s->load, "masked");
+}
+
+/* Return whether systemd did not execute the last start. An unmet condition is no failure. */
+static bool is_refused(const View *v, const ApiState *s) {
+        const ApiUnit *u;
+
+        if (!s->job || !*s->job || streq(s->job, "condition") || s->finished ||
+            !same_string(s->active, "inactive"))
+                return false;
+        u = listing_unit(&v->units, s->name);
+        return !u || u->desired_state == TARGET_LAUNCHED;
+}
+
+/* Return whether the row counts restarts that continue. Of frequent ones, not all are published. */
+static bool is_loop(const JsonValue *row) {
+        const char *reason = member_text(row, "reason");
+        uint64_t last_ms = member_number(row, "last");
+
+        return streq(member_text(row, "kind"), "state") && member_number(row, "count") >= LOOP_COUNT &&
+               last_ms + LOOP_MS >= clock_real_ms() &&
+               (starts_with(reason, "activating (auto-restart)") ||
+                starts_with(reason, "active (auto-restart)"));
+}
+
+static bool is_in_loop(const View *v, const ApiState *s) {
+        for (size_t i = 0; i < v->n_history; i++)
+                if (is_loop(v->history[i]) && same_string(member_text(v->history[i], "name"), s->name) &&
+                    same_string(member_text(v->history[i], "machine"), s->machine_id))
+                        return true;
+        return false;
+}
+
+/* Return whether systemd restarts the unit after a failure. Of frequent restarts, not all are published: a
+ * loop may have this state only. */
+static bool is_restarting(const ApiState *s) {
+        return s->sub && starts_with(s->sub, "auto-restart");
+}
+
+static void add_state(const View *v, const ApiState *s, Conditions *all) {
+        const char *reason = s->reason ?: "", *colon = *reason ? ": " : "";
+        _cleanup_text_ Text place = {};
+
+        append_machine_name(&place, &v->machines, s->machine_id ?: "");
+        if (is_rejected(s))
+                add(all, "load", s->name, "status ", "systemd cannot load it on %s (%s)%s%s", chars(&place),
+                    s->load, colon, reason);
+        else if (is_failed(s)) {
+                append_age(&place, s->since_ms);
+                add(all, "failed", s->name, "journal ", "failed on %s%s%s", chars(&place), colon, reason);
+        } else if (is_restarting(s) && !is_in_loop(v, s)) {
+                append_age(&place, s->since_ms);
+                add(all, "restarting", s->name, "journal ", "failed on %s, and is restarted%s%s",
+                    chars(&place), colon, reason);
+        } else if (is_refused(v, s))
+                add(all, "start", s->name, "why ", "systemd %s it on %s: %s",
+                    streq(s->job, "refused") ? "refused to start" : "did not start", chars(&place),
+                    *reason ? reason : s->job);
+        all->error = all->error ?: place.error;
+}
+
+static void add_states(const View *v, Conditions *all) {
+        for (size_t i = 0; i < v->states.n; i++)
+                if (v->states.states[i].name)
+                        add_state(v, &v->states.states[i], all);
+}
+
+static bool has_failed_on(const View *v, const char *name, const char *machine) {
+        for (size_t i = 0; i < v->states.n; i++) {
+                const ApiState *s = &v->states.states[i];
+
+                if (is_failed(s) && same_string(s->name, name) && same_string(s->machine_id, machine))
+                        return true;
+        }
+        return false;
+}
+
+static void add_loops(const View *v, Conditions *all) {
+        for (size_t i = 0; i < v->n_history; i++) {
+                const JsonValue *row = v->history[i];
+                const char *name = member_text(row, "name"), *machine = member_text(row, "machine");
+                _cleanup_text_ Text place = {}, first = {}, last = {};
+
+                if (!is_loop(row) || !listing_unit(&v->units, name) || has_failed_on(v, name, machine))
+                        continue;
+                append_machine_name(&place, &v->machines, machine);
+                append_time(&first, member_number(row, "first"), false);
+                append_age(&last, member_number(row, "last"));
+                add(all, "loop", name, "journal ",
+                    "restarts in a loop on %s: at least %llu times since %s, last%s", chars(&place),
+                    (unsigned long long) member_number(row, "count"), chars(&first), chars(&last));
+                all->error = all->error ?: place.error ?: first.error ?: last.error;
+        }
+}
+
+/* Units that a problem of the whole cluster holds back are not listed one by one. */
+static bool is_held_back(const View *v, const ApiUnit *u) {
+        const ApiMachine *m = listing_machine(&v->machines, u->machine_id);
+
+        return json_value_member(v->cluster, "waitsFor") ||
+               (json_value_member(v->cluster, "brake") && m && is_presence(m, "lost"));
+}
+
+static void add_waiting_units(const View *v, Conditions *all) {
+        for (size_t i = 0; i < v->units.n; i++) {
+                const ApiUnit *u = &v->units.units[i];
+                bool placed = u->machine_id && *u->machine_id;
+                const char *reason = placed ? "its machine does not report it" : "no machine yet";
+
+                if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE ||
+                    u->global || is_held_back(v, u))
+                        continue;
+                if (u->reason && *u->reason)
+                        reason = u->reason;
+                if (!starts_with(reason, "finished on "))
+                        add(all, "waiting", u->name, "why ", "%s%s", placed ? "" : "not placed: ", reason);
+        }
+}
+
+/* -- Unit directories -- */
+
+/* Append the first line of a reason, without the name of the unit at its begin. */
+static void append_first_line(Text *t, const char *reason, const char *name) {
+        if (starts_with(reason, name) && starts_with(reason + strlen(name), ": "))
+                reason += strlen(name) + 2;
+        text_append_bytes(t, reason, strcspn(reason, "\n"));
+}
+
+static const char *problem_kind(const JsonValue *problem) {
+        static const char *const kinds[] = { "refused", "taken", "held" };
+
+        for (size_t i = 0; i < ELEMENTS(kinds); i++)
+                if (streq(member_text(problem, "kind"), kinds[i]))
+                        return kinds[i];
+        return "directory";
+}
+
+static void add_directories(const View *v, Conditions *all) {
+        const JsonValue *problems = json_value_member(v->directories, "problems");
+
+        for (size_t i = 0; i < json_value_count(problems); i++) {
+                const JsonValue *p = json_value_item(problems, i);
+                const char *name = member_text(p, "name");
+                _cleanup_text_ Text place = {}, reason = {};
+
+                append_machine_name(&place, &v->machines, member_text(p, "machineID"));
+                append_first_line(&reason, member_text(p, "reason"), name);
+                add(all, problem_kind(p), name, "directory", "file %s on %s: %s", member_text(p, "kind"),
+                    chars(&place), chars(&reason));
+                all->error = all->error ?: place.error ?: reason.error;
+        }
+}
+
+void conditions_find(const View *v, Conditions *ret) {
+        add_replica(v, ret);
+        add_adoption(v, ret);
+        add_brake(v, ret);
+        add_voters(v, ret);
+        add_machines(v, ret);
+        add_level(v, ret);
+        add_states(v, ret);
+        add_loops(v, ret);
+        add_directories(v, ret);
+        add_waiting_units(v, ret);
+}

@@ -1,0 +1,265 @@
+/* One row of the history as text: what happened, aligned in columns. */
+#include "client/events.h"
+
+#include <sys/ioctl.h>
+#include <time.h>
+
+enum {
+        WIDTH_DEFAULT = 80,
+        INDENT = 4,            /* of a text below the columns */
+        TEXT_WIDTH_MIN = 24,   /* a narrower text is printed below the columns */
+        INDEX_WIDTH_MIN = 100, /* a terminal from this width on has the index, too */
+};
+
+void event_row_done(EventRow *row) {
+        free(row->unit);
+        free(row->machine);
+        free(row->text);
+        free(row->line);
+        *row = (EventRow) {};
+}
+
+/* -- What happened -- */
+
+/* By the kind of the row; fleet-api(7) documents all kinds. A row of a kind that only its reason describes
+ * has no text here. */
+static const struct {
+        const char *kind, *text, *separator; /* precede the reason; the separator only if there is one */
+        bool by_user;                        /* the user follows */
+} kinds[] = {
+        { "submitted", "submitted", ", ", true },
+        { "updated", "updated", ": ", true },
+        { "destroyed", "destroyed", ": ", true },
+        { "target", "target state", " ", true },
+        { "assigned", "assigned", ": ", false },
+        { "stop", "to be stopped", ": ", false },
+        { "state", "", "", false },
+        { "presence", "", "", false },
+        { "joined", "joined as a member", ": ", false },
+        { "started", "fleetd started", ": ", false },
+        { "version", "runs fleetd", " ", false },
+        { "problem", "unit directory", ": ", true },
+        { "resolved", "unit directory: problem resolved", ": ", true },
+        { "metadata", "metadata", " ", true },
+        { "level", "feature level", " ", true },
+        { "adoption", "adoption", " ", true },
+        { "removed", "removed", ": ", true },
+};
+
+static void append_happening(Text *t, const char *kind, const char *reason, const char *user) {
+        for (size_t i = 0; i < ELEMENTS(kinds); i++)
+                if (streq(kinds[i].kind, kind)) {
+                        text_printf(t, "%s%s%s", kinds[i].text, *reason ? kinds[i].separator : "", reason);
+                        if (kinds[i].by_user && *user)
+                                text_printf(t, " by %s",
+                                            streq(user, "directory") ? "the unit directory" : user);
+                        return;
+                }
+        text_printf(t, "%s%s%s", kind, *reason ? ": " : "", reason); /* of a newer daemon */
+}
+
+static bool is_bad(const char *kind, const char *reason) {
+        static const char *const states[] = { "failed", "not loaded", "not started" };
+
+        for (size_t i = 0; i < ELEMENTS(states); i++)
+                if (streq(kind, "state") && starts_with(reason, states[i]))
+                        return true;
+        return streq(kind, "problem") || (streq(kind, "presence") && starts_with(reason, "lost"));
+}
+
+void append_presence_of(Text *t, const JsonValue *row) {
+        const char *reason = member_text(row, "reason");
+
+        if (streq(member_text(row, "kind"), "presence"))
+                text_append_bytes(t, reason, strcspn(reason, ":"));
+}
+
+int event_row_read(const JsonValue *root, const char *line, size_t size, EventRow *ret) {
+        const char *kind = member_text(root, "kind"), *reason = member_text(root, "reason");
+        _cleanup_text_ Text text = {};
+
+        append_happening(&text, kind, reason, member_text(root, "user"));
+        *ret = (EventRow) {
+                .first_ms = member_number(root, "first"),
+                .last_ms = member_number(root, "last"),
+                .count = member_number(root, "count"),
+                .index = member_number(root, "index"),
+                .bad = is_bad(kind, reason),
+                .unit = strdup(member_text(root, "name")),
+                .machine = strdup(member_text(root, "machine")),
+                .text = text_take(&text, NULL),
+                .line = strndup(line, size),
+        };
+        if (ret->unit && ret->machine && ret->text && ret->line)
+                return 0;
+        event_row_done(ret);
+        return -ENOMEM;
+}
+
+/* -- Times -- */
+
+void append_event_time(Text *t, uint64_t ms, uint64_t now_ms) {
+        time_t seconds = (time_t) (ms / 1000), now_s = (time_t) (now_ms / 1000);
+        struct tm when = {}, now = {};
+        char text[32];
+        bool today;
+
+        (void) localtime_r(&seconds, &when);
+        (void) localtime_r(&now_s, &now);
+        today = now_ms > 0 && when.tm_yday == now.tm_yday && when.tm_year == now.tm_year;
+        if (strftime(text, sizeof(text), today ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", &when) > 0)
+                text_append(t, text);
+}
+
+/* Append what happened, and how often. */
+static void append_text(Text *t, const EventRow *row, uint64_t now_ms, bool followed) {
+        text_append_printable(t, row->text);
+        if (row->count < 2)
+                return;
+        text_printf(t, "    %llu times %s ", (unsigned long long) row->count, followed ? "since" : "until");
+        append_event_time(t, followed ? row->first_ms : row->last_ms, now_ms);
+}
+
+/* -- Columns -- */
+
+static size_t terminal_width(void) {
+        struct winsize window = {};
+
+        return ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col == 0 ? WIDTH_DEFAULT :
+                                                                                     window.ws_col;
+}
+
+static const char *or_none(const char *s) {
+        return *s ? s : "–";
+}
+
+/* Set the time and the unit of a row as they are printed. */
+static void row_cells(const EventColumns *c, const EventRow *row, bool followed, Text *ret_time,
+                      Text *ret_unit) {
+        append_event_time(ret_time, followed ? row->last_ms : row->first_ms, c->now_ms);
+        text_append_printable(ret_unit, or_none(row->unit));
+}
+
+/* A longer text than 'max' exceeds its column, and moves the others of its row. */
+static void column_fit(size_t *width, const char *s, size_t max) {
+        size_t n = output_width(s);
+
+        if (n <= max)
+                *width = MAX(*width, n);
+}
+
+int event_columns_fit(EventColumns *c, const EventRow *row, const char *machine, bool followed) {
+        _cleanup_text_ Text time = {}, unit = {}, text = {};
+
+        row_cells(c, row, followed, &time, &unit);
+        append_text(&text, row, c->now_ms, followed);
+        if (time.error < 0 || unit.error < 0 || text.error < 0)
+                return -ENOMEM;
+        column_fit(&c->time, time.chars, SIZE_MAX);
+        column_fit(&c->unit, unit.chars, terminal_width() / 3);
+        column_fit(&c->machine, or_none(machine), terminal_width() / 3);
+        column_fit(&c->text, text.chars, SIZE_MAX);
+        return 0;
+}
+
+static void append_padded(Text *t, const char *s, size_t width) {
+        text_append(t, s);
+        for (size_t n = output_width(s); n < width; n++)
+                text_append_char(t, ' ');
+}
+
+static void append_indent(Text *t, size_t width) {
+        while (t->size > 0 && t->chars[t->size - 1] == ' ')
+                t->chars[--t->size] = 0;
+        text_append_char(t, '\n');
+        append_padded(t, "", width);
+}
+
+/* Return the size of the next line of a text, in whole words if the first one fits. */
+static size_t line_size(const char *s, size_t width) {
+        size_t size = strlen(s), at = 0, words = 0;
+
+        for (size_t n = 0; at < size && n <= width; n++) {
+                if (s[at] == ' ')
+                        words = at;
+                if (n == width)
+                        return words > 0 ? words : at;
+                at += MAX(utf8_length(s + at, size - at), (size_t) 1);
+        }
+        return size;
+}
+
+/* Append a text, wrapped to 'width' and indented; 'index' follows its first line. */
+static void append_wrapped(Text *t, const char *s, size_t width, size_t indent, const char *colour,
+                           const char *index) {
+        for (bool first = true; *s || first; first = false) {
+                size_t size = line_size(s, width);
+
+                if (!first)
+                        append_indent(t, indent);
+                text_append(t, colour);
+                text_append_bytes(t, s, size);
+                text_append(t, *colour ? COLOUR_OFF : "");
+                if (first && *index) {
+                        for (size_t n = output_width(s) - output_width(s + size); n < width; n++)
+                                text_append_char(t, ' ');
+                        text_printf(t, "  %s", index);
+                }
+                s += size + strspn(s + size, " ");
+        }
+}
+
+static void append_on_terminal(Text *t, const EventColumns *c, const EventRow *row, const char *machine,
+                               bool followed) {
+        const char *colour = row->bad && output_has_colours() ? output_state_colour("failed") : "";
+        _cleanup_text_ Text time = {}, unit = {}, text = {};
+        size_t width = terminal_width(), used, indent;
+        char index[32] = "";
+
+        row_cells(c, row, followed, &time, &unit);
+        append_text(&text, row, c->now_ms, followed);
+        t->error = MIN(MIN(time.error, unit.error), text.error);
+        if (t->error < 0)
+                return;
+        if (width >= INDEX_WIDTH_MIN)
+                snprintf(index, sizeof(index), "index %llu", (unsigned long long) row->index);
+        for (size_t n = output_width(time.chars); n < c->time; n++)
+                text_append_char(t, ' ');
+        text_printf(t, "%s  ", time.chars);
+        append_padded(t, unit.chars, c->unit);
+        text_append(t, "  ");
+        append_padded(t, or_none(machine), c->machine);
+        used = output_width(t->chars ?: "") + 2 + (*index ? 2 + strlen(index) : 0);
+        if (used + TEXT_WIDTH_MIN <= width) {
+                indent = output_width(t->chars ?: "") + 2;
+                text_append(t, "  ");
+        } else {
+                indent = INDENT;
+                used = INDENT;
+                index[0] = 0;
+                append_indent(t, indent);
+        }
+        append_wrapped(t, text.chars, MIN(MAX(width, used + 1) - used, MAX(c->text, 1u)), indent, colour,
+                       index);
+}
+
+int event_row_print(const EventColumns *c, const EventRow *row, const char *machine, bool followed) {
+        _cleanup_text_ Text t = {};
+        EventColumns full = { .now_ms = 0 };
+
+        if (isatty(STDOUT_FILENO))
+                append_on_terminal(&t, c, row, machine, followed);
+        else {
+                _cleanup_text_ Text unit = {};
+
+                row_cells(&full, row, followed, &t, &unit);
+                text_printf(&t, "\t%s\t%s\t", *row->unit ? unit.chars ?: "" : "-", *machine ? machine : "-");
+                append_text(&t, row, 0, followed);
+                t.error = MIN(t.error, unit.error);
+        }
+        if (t.error < 0)
+                return t.error;
+        if (output_control(t.chars) >= 0) /* texts of others are escaped */
+                putchar('\n');
+        return followed && fflush(stdout) == EOF ? -errno : 0;
+}

@@ -1,0 +1,655 @@
+/* log: the journals of fleetd of all machines, merged by time.
+ *
+ * Each machine sends its entries in order. The earliest of the first ones is printed when all machines have
+ * sent one; until then no more is read from the others, so that memory does not depend on the size of the
+ * journals. With --follow, an entry waits WINDOW_MS for earlier ones of other machines. */
+#include <sys/queue.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/parse.h"
+#include "client/times.h"
+#include "client/unit_status.h"
+#include "units/journal_filter.h"
+
+enum {
+        TURN_MS = 100,
+        WINDOW_MS = 500,
+        RETRY_MS = 2000,        /* with --follow, after a machine was lost */
+        SILENCE_MS = 1000,      /* until a terminal shows which machine has not answered */
+        GONE_MS = 3600000,      /* machines that are gone for longer are not asked */
+        HELD_MAX = 256 * 1024,  /* bytes of entries of one machine */
+        FOLLOW_LINES = 10,      /* past entries before new ones, as in journalctl */
+        LINES_MAX = 100000,     /* fleetd's limit for a number of lines */
+        EXIT_UNREACHABLE = 255, /* from fleetd: the session to the machine has ended */
+        SAID_MAX = 500,         /* bytes of a message about a failure */
+        PRIORITY_DEFAULT = 6,
+};
+
+typedef enum LogOutput { LOG_SHORT, LOG_JSON, LOG_CAT, _LOG_OUTPUT_MAX } LogOutput;
+
+typedef struct Entry {
+        TAILQ_ENTRY(Entry) all;
+        struct Source *source;
+        uint64_t at_us, arrived_ms;
+        unsigned priority;
+        char *text; /* owned: the message, or the line of JSON */
+        size_t size;
+} Entry;
+
+TAILQ_HEAD(Entries, Entry);
+
+typedef struct Source {
+        struct Log *log;
+        const ApiMachine *machine; /* borrowed */
+        Stream *stream;            /* NULL: closed */
+        uint64_t retry_ms;         /* when a closed one is opened again; 0: never */
+        Text partial;              /* the beginning of a line */
+        Text said;                 /* the last line that is no entry: the reason of a failure */
+        int status;                /* -1: the answer has not ended */
+        struct Entries entries;
+        size_t held;      /* bytes of 'entries' */
+        uint64_t last_us; /* time of the last entry that was received; 0: none */
+        bool noted;       /* the present problem of this machine was printed */
+        bool awaited;     /* it was printed that this machine has not answered */
+} Source;
+
+typedef struct Log {
+        Client *client;
+        LogOutput output;
+        Listing machines;
+        Source *sources;
+        size_t n_sources;
+        Text filters; /* parameters of all requests */
+        uint64_t since_ms;
+        uint64_t lines; /* LINES_ALL: no limit */
+        struct Entries last;
+        size_t n_last, n_printed;
+        int name_width;
+        bool begun; /* with --follow: past entries were printed */
+        bool failed;
+} Log;
+
+static void entry_free(struct Entries *list, Entry *e) {
+        TAILQ_REMOVE(list, e, all);
+        free(e->text);
+        free(e);
+}
+
+static void log_done(Log *l) {
+        for (size_t i = 0; i < l->n_sources; i++) {
+                Source *s = &l->sources[i];
+
+                while (!TAILQ_EMPTY(&s->entries))
+                        entry_free(&s->entries, TAILQ_FIRST(&s->entries));
+                stream_free(s->stream);
+                text_done(&s->partial);
+                text_done(&s->said);
+        }
+        while (!TAILQ_EMPTY(&l->last))
+                entry_free(&l->last, TAILQ_FIRST(&l->last));
+        free(l->sources);
+        text_done(&l->filters);
+        listing_done(&l->machines);
+}
+
+/* -- Printing -- */
+
+static void append_name(Text *t, const Source *s) {
+        _cleanup_text_ Text name = {};
+
+        append_machine_name(&name, &s->log->machines, s->machine->id);
+        text_append_printable(t, name.chars ?: "");
+        t->error = t->error ?: name.error;
+}
+
+/* A terminal gets the time alone for entries of today. */
+static void append_time(Text *t, uint64_t at_us) {
+        time_t at = (time_t) (at_us / 1000000), now = (time_t) (clock_real_ms() / 1000);
+        struct tm when = {}, today = {};
+        char text[32];
+        bool is_today;
+
+        (void) localtime_r(&at, &when);
+        (void) localtime_r(&now, &today);
+        is_today = when.tm_year == today.tm_year && when.tm_yday == today.tm_yday;
+        if (strftime(text, sizeof(text), is_today && isatty(STDOUT_FILENO) ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S",
+                     &when) > 0)
+                text_append(t, text);
+}
+
+/* As in journalctl: errors are red, warnings yellow, notices bold, and debug messages grey. */
+static const char *priority_colour(unsigned priority) {
+        static const char *const colours[] = {
+                "\033[1;31m", "\033[1;31m", "\033[1;31m", "\033[1;31m",
+                "\033[1;33m", "\033[1m",    "",           "\033[90m",
+        };
+
+        return output_has_colours() && priority < ELEMENTS(colours) ? colours[priority] : "";
+}
+
+static int entry_print(Log *l, const Entry *e) {
+        const char *colour = priority_colour(e->priority);
+        _cleanup_text_ Text t = {};
+        size_t before;
+
+        l->n_printed++;
+        if (l->output != LOG_SHORT) {
+                (void) output_line(e->text);
+                return 0;
+        }
+        append_time(&t, e->at_us);
+        text_append(&t, " ");
+        before = t.size;
+        append_name(&t, e->source);
+        text_printf(&t, "%*s  %s", MAX(l->name_width - (int) (t.size - before), 0), "", colour);
+        text_append_printable(&t, e->text);
+        text_append(&t, *colour ? COLOUR_OFF : "");
+        if (t.error >= 0 && output_control(t.chars) >= 0)
+                putchar('\n');
+        return t.error;
+}
+
+/* Print the first entry of a machine, or, with a limit of lines, keep it until later ones exceed the limit.
+ */
+static int source_print_first(Source *s) {
+        Entry *e = TAILQ_FIRST(&s->entries);
+        Log *l = s->log;
+        int r;
+
+        s->held -= e->size;
+        if (l->client->options.follow || l->lines == LINES_ALL) {
+                r = entry_print(l, e);
+                entry_free(&s->entries, e);
+                return r;
+        }
+        TAILQ_REMOVE(&s->entries, e, all);
+        TAILQ_INSERT_TAIL(&l->last, e, all);
+        if (++l->n_last > l->lines) {
+                entry_free(&l->last, TAILQ_FIRST(&l->last));
+                l->n_last--;
+        }
+        return 0;
+}
+
+/* -- Entries of one machine -- */
+
+/* A message that is not UTF-8 is an array of bytes. */
+static void append_message(Text *t, const JsonValue *entry) {
+        const JsonValue *message = json_value_member(entry, "MESSAGE");
+        uint64_t byte;
+
+        text_append(t, json_value_string(message) ?: "");
+        for (size_t i = 0; i < json_value_count(message); i++)
+                if (json_value_u64(json_value_item(message, i), &byte) >= 0 && byte > 0)
+                        text_append_char(t, (char) byte);
+}
+
+/* Take a line of journalctl. One that is no entry is a message of journalctl or of fleetd. */
+static int source_add(Source *s, const char *line, size_t size) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text text = {};
+        uint64_t at_us = 0, priority = PRIORITY_DEFAULT;
+        Entry *e;
+        int r;
+
+        size -= size > 0 && line[size - 1] == '\n';
+        r = json_value_parse(line, size, &root, NULL);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0 || parse_u64(member_text(root, "__REALTIME_TIMESTAMP"), &at_us) < 0) {
+                text_clear(&s->said);
+                text_append_bytes(&s->said, line, MIN(size, (size_t) SAID_MAX));
+                return s->said.error;
+        }
+        (void) parse_u64(member_text(root, "PRIORITY"), &priority);
+        if (s->log->output == LOG_JSON)
+                text_append_bytes(&text, line, size);
+        else
+                append_message(&text, root);
+        text_append(&text, ""); /* terminated, even if empty */
+        if (text.error < 0)
+                return text.error;
+        e = NEW0(Entry, 1);
+        if (!e)
+                return -ENOMEM;
+        *e = (Entry) { .source = s,
+                       .at_us = at_us,
+                       .arrived_ms = clock_monotonic_ms(),
+                       .priority = (unsigned) MIN(priority, (uint64_t) 100),
+                       .size = text.size };
+        e->text = text_take(&text, NULL);
+        s->held += e->size;
+        s->last_us = at_us;
+        TAILQ_INSERT_TAIL(&s->entries, e, all);
+        return 0;
+}
+
+/* Split the output into lines: pieces of an answer end anywhere. */
+static int source_on_answer(void *userdata, const char *json, size_t json_size) {
+        Source *s = userdata;
+        _cleanup_json_ JsonValue *answer = NULL;
+        const char *data = "";
+        int r;
+
+        r = unit_status_line_read(json, json_size, &answer, &data, &s->status);
+        for (const char *at = data, *end; r >= 0 && *at; at = end) {
+                end = at + strcspn(at, "\n");
+                end += *end == '\n';
+                text_append_bytes(&s->partial, at, (size_t) (end - at));
+                r = s->partial.size > LINE_SIZE_MAX ? -EFBIG : s->partial.error;
+                if (r >= 0 && end[-1] == '\n') {
+                        r = source_add(s, s->partial.chars, s->partial.size);
+                        text_clear(&s->partial);
+                }
+        }
+        return r;
+}
+
+static int source_open(Source *s, Error *err) {
+        const Log *l = s->log;
+        _cleanup_text_ Text path = {};
+
+        text_append(&path, "/fleet/v1/log?");
+        unit_status_add(&path, "machine", s->machine->id);
+        text_append(&path, l->filters.chars ?: "");
+        if (s->last_us > 0) /* continue after a lost connection */
+                text_printf(&path, "&since=@%llu.%06llu", (unsigned long long) (s->last_us + 1) / 1000000,
+                            (unsigned long long) (s->last_us + 1) % 1000000);
+        else if (l->since_ms > 0)
+                text_printf(&path, "&since=@%llu.%03llu", (unsigned long long) l->since_ms / 1000,
+                            (unsigned long long) l->since_ms % 1000);
+        if (s->last_us == 0 && l->lines != LINES_ALL)
+                text_printf(&path, "&lines=%llu", (unsigned long long) l->lines);
+        s->status = -1;
+        s->retry_ms = 0;
+        text_clear(&s->partial);
+        text_clear(&s->said);
+        return stream_new(l->client->connection, "GET", client_path(&path), source_on_answer, s, &s->stream,
+                          err);
+}
+
+/* Report once that a machine does not answer. */
+static void source_note(Source *s, const char *reason, bool again) {
+        _cleanup_text_ Text name = {};
+
+        s->log->failed = true;
+        if (s->noted)
+                return;
+        s->noted = true;
+        (void) output_flush();
+        append_name(&name, s);
+        client_note("no log of %s: %s%s", name.chars ?: "", reason, again ? "; trying again" : "");
+}
+
+/* Report an error answer without "googleapi: Error N: ". An older fleetd does not have the path. */
+static const char *reason_of(const Error *err, int r) {
+        const char *message = error_text(err, r), *colon = NULL;
+
+        if (r != -EREMOTEIO)
+                return r == -EBADMSG ? "its answer is invalid" : message;
+        if (strstr(message, "404 page not found"))
+                return "this fleetd is older than fleetctl; journalctl -u fleetd on that host";
+        if (starts_with(message, "googleapi: Error "))
+                colon = strstr(message + strlen("googleapi: "), ": ");
+        return colon ? colon + 2 : message;
+}
+
+/* Receive for at most 'ms'. Return 1 after some output, else 0; the stream is closed at its end. */
+static int source_read(Source *s, uint64_t ms) {
+        bool again = false;
+        const char *reason;
+        Error err = {};
+        int r;
+
+        r = stream_wait(s->stream, ms, &err);
+        if (r > 0)
+                s->noted = false;
+        if (r >= 0 || r == -ENOMEM)
+                return r;
+        s->stream = stream_free(s->stream);
+        reason = s->said.size > 0 ? s->said.chars : NULL;
+        if (reason && starts_with(reason, "fleetd: "))
+                reason += strlen("fleetd: ");
+        if (r != -ENODATA) {
+                reason = reason_of(&err, r);
+                again = r != -EREMOTEIO || starts_with(err.message, "googleapi: Error 5");
+        } else if (s->status < 0 || s->status == EXIT_UNREACHABLE) {
+                reason = reason ?: "connection lost before the end";
+                again = true;
+        }
+        if (s->log->client->options.follow && again)
+                s->retry_ms = clock_monotonic_ms() + RETRY_MS;
+        if (reason)
+                source_note(s, reason, s->retry_ms > 0);
+        return 0;
+}
+
+/* -- Merging -- */
+
+/* Return the machine with the earliest first entry; NULL: there is none. */
+static Source *log_earliest(const Log *l) {
+        Source *best = NULL;
+
+        for (size_t i = 0; i < l->n_sources; i++) {
+                Source *s = &l->sources[i];
+                const Entry *e = TAILQ_FIRST(&s->entries);
+
+                if (e && (!best || e->at_us < TAILQ_FIRST(&best->entries)->at_us))
+                        best = s;
+        }
+        return best;
+}
+
+/* Print on a terminal which machine the others wait for. */
+static void source_note_silence(Source *s) {
+        _cleanup_text_ Text name = {};
+
+        if (s->awaited || !isatty(STDERR_FILENO))
+                return;
+        s->awaited = true;
+        (void) output_flush();
+        append_name(&name, s);
+        client_note("waiting for the log of %s", name.chars ?: "");
+}
+
+/* Read until each machine has sent an entry, or its last one. */
+static int log_fill(Log *l) {
+        uint64_t begin_ms = clock_monotonic_ms();
+
+        for (;;) {
+                Source *waiting = NULL;
+                int r = 0;
+
+                for (size_t i = 0; i < l->n_sources && r >= 0; i++) {
+                        Source *s = &l->sources[i];
+
+                        if (s->stream && TAILQ_EMPTY(&s->entries))
+                                r = source_read(s, 0);
+                        if (s->stream && TAILQ_EMPTY(&s->entries))
+                                waiting = s;
+                }
+                if (r < 0 || !waiting)
+                        return r;
+                r = source_read(waiting, TURN_MS);
+                if (r < 0)
+                        return r;
+                if (waiting->stream && clock_monotonic_ms() - begin_ms >= SILENCE_MS)
+                        source_note_silence(waiting);
+        }
+}
+
+static int log_merge(Log *l) {
+        Source *s;
+        int r;
+
+        do {
+                r = log_fill(l);
+                s = log_earliest(l);
+                if (r >= 0 && s)
+                        r = source_print_first(s);
+        } while (r >= 0 && s && !output_has_failed());
+        for (Entry *e; r >= 0 && (e = TAILQ_FIRST(&l->last)); entry_free(&l->last, e))
+                r = entry_print(l, e);
+        return r;
+}
+
+/* Return whether all machines have sent an entry: then no earlier one is expected. */
+static bool log_is_full(const Log *l) {
+        for (size_t i = 0; i < l->n_sources; i++)
+                if (l->sources[i].stream && TAILQ_EMPTY(&l->sources[i].entries))
+                        return false;
+        return true;
+}
+
+/* All machines send past entries at once: of all of them, print the last ones only. */
+static void log_begin(Log *l) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < l->n_sources; i++) {
+                const Entry *e;
+
+                TAILQ_FOREACH(e, &l->sources[i].entries, all)
+                        n++;
+        }
+        for (; l->lines != LINES_ALL && n > l->lines; n--) {
+                Source *s = log_earliest(l);
+
+                s->held -= TAILQ_FIRST(&s->entries)->size;
+                entry_free(&s->entries, TAILQ_FIRST(&s->entries));
+        }
+        l->begun = true;
+}
+
+static int log_print_due(Log *l) {
+        uint64_t now_ms = clock_monotonic_ms();
+        Source *s;
+        int r = 0;
+
+        while (r >= 0 && (s = log_earliest(l)) && !output_has_failed()) {
+                if (now_ms - TAILQ_FIRST(&s->entries)->arrived_ms < WINDOW_MS &&
+                    !(l->begun && log_is_full(l)))
+                        break;
+                if (!l->begun)
+                        log_begin(l);
+                else
+                        r = source_print_first(s);
+        }
+        (void) output_flush();
+        return r;
+}
+
+/* Read from all machines that have room; without any output, wait for TURN_MS. Return the number of machines
+ * that are open or will be. */
+static int log_turn(Log *l, Error *err) {
+        Source *last = NULL;
+        bool any = false;
+        int n = 0, r;
+
+        for (size_t i = 0; i < l->n_sources; i++) {
+                Source *s = &l->sources[i];
+
+                if (s->retry_ms > 0 && clock_monotonic_ms() >= s->retry_ms) {
+                        r = source_open(s, err);
+                        if (r < 0)
+                                return r;
+                }
+                if (s->stream && s->held < HELD_MAX) {
+                        r = source_read(s, 0);
+                        if (r < 0)
+                                return r;
+                        any = any || r > 0;
+                        last = s->stream ? s : last;
+                }
+                n += s->stream || s->retry_ms > 0;
+        }
+        if (!any && last)
+                r = source_read(last, TURN_MS);
+        else
+                r = any || n == 0 ? 0 : usleep(TURN_MS * 1000);
+        return r == -ENOMEM ? r : n;
+}
+
+static int log_follow(Log *l, Error *err) {
+        int n, r;
+
+        do {
+                n = log_turn(l, err);
+                r = n > 0 ? log_print_due(l) : n;
+        } while (n > 0 && r >= 0 && !output_has_failed());
+        if (!l->begun)
+                log_begin(l);
+        for (Source *s; r >= 0 && (s = log_earliest(l)) && !output_has_failed();)
+                r = source_print_first(s);
+        return r;
+}
+
+/* -- The request -- */
+
+static int usage_of(const char *option, const char *value, const char *message) {
+        client_note("%s%s: %s", option, value, message);
+        return EXIT_USAGE;
+}
+
+/* Append a match. UNIT, MACHINE, INDEX and TERM are short for the fields of fleetd. */
+static int append_match(Text *t, const Listing *machines, const char *match) {
+        static const char *const own[] = { "UNIT", "MACHINE", "INDEX", "TERM" };
+        const char *value = strchr(match, '=') + 1;
+        size_t size = (size_t) (value - match) - 1;
+        _cleanup_free_ char *unit = NULL;
+        const ApiMachine *machine;
+
+        text_append(t, t->size > 0 ? "\n" : "");
+        for (size_t i = 0; i < ELEMENTS(own); i++)
+                if (strlen(own[i]) == size && memcmp(own[i], match, size) == 0)
+                        text_append(t, "FLEET_");
+        text_append_bytes(t, match, size + 1);
+        if (starts_with(match, "UNIT=")) {
+                unit = unit_name_from_argument(value);
+                if (!unit)
+                        return -ENOMEM;
+                value = unit;
+        } else if (starts_with(match, "MACHINE=") && listing_find_machine(machines, value, &machine) == 1)
+                value = machine->id;
+        text_append(t, value);
+        return t->error;
+}
+
+/* Check all that was given, before anything is sent. */
+static int log_check(Log *l, char **args, size_t n, uint64_t *ret_until_ms) {
+        static const char *const outputs[] = {
+                [LOG_SHORT] = "short", [LOG_JSON] = "json", [LOG_CAT] = "cat"
+        };
+        const Options *o = &l->client->options;
+        Error err = {};
+
+        while (l->output < _LOG_OUTPUT_MAX && !streq(outputs[l->output], o->journal_output))
+                l->output++;
+        if (l->output == _LOG_OUTPUT_MAX)
+                return usage_of("--output=", o->journal_output, "expected short, json or cat");
+        if (o->priority && journal_priority_check(o->priority, &err) < 0)
+                return usage_of("--priority=", o->priority, err.message);
+        if (o->grep && journal_grep_check(o->grep, &err) < 0)
+                return usage_of("--grep=", o->grep, err.message);
+        for (size_t i = 0; i < n; i++)
+                if (journal_match_check(args[i], &err) < 0)
+                        return usage_of("", args[i], err.message);
+        if (times_of_flag("--since", o->since, &l->since_ms) != EXIT_DONE ||
+            times_of_flag("--until", o->until, ret_until_ms) != EXIT_DONE)
+                return EXIT_USAGE;
+        if (o->since && o->until && l->since_ms > *ret_until_ms)
+                return client_usage("--until is before --since");
+        if (o->until && o->follow)
+                return client_usage("--follow cannot be combined with --until");
+        l->lines = o->log_lines;
+        if (l->lines != LINES_ALL && l->lines > LINES_MAX)
+                return client_usage("--lines: at most 100000; without --lines, all entries are printed");
+        if (l->lines == LINES_ALL && o->follow && !o->since)
+                l->lines = FOLLOW_LINES;
+        return EXIT_DONE;
+}
+
+static int log_set_filters(Log *l, char **args, size_t n, uint64_t until_ms) {
+        const Options *o = &l->client->options;
+        _cleanup_text_ Text matches = {};
+        int r;
+
+        for (size_t i = 0; i < n; i++) {
+                r = append_match(&matches, &l->machines, args[i]);
+                if (r < 0)
+                        return r;
+        }
+        if (o->follow)
+                text_append(&l->filters, "&follow=true");
+        if (until_ms > 0)
+                text_printf(&l->filters, "&until=@%llu.%03llu", (unsigned long long) until_ms / 1000,
+                            (unsigned long long) until_ms % 1000);
+        unit_status_add(&l->filters, "priority", o->priority);
+        unit_status_add(&l->filters, "grep", o->grep);
+        unit_status_add(&l->filters, "matches", matches.chars);
+        unit_status_add(&l->filters, "fields", l->output == LOG_JSON ? NULL : "MESSAGE,PRIORITY");
+        return l->filters.error;
+}
+
+static int log_add_source(Log *l, const ApiMachine *machine) {
+        _cleanup_text_ Text name = {};
+        Source *s = &l->sources[l->n_sources];
+
+        for (size_t i = 0; i < l->n_sources; i++)
+                if (l->sources[i].machine == machine)
+                        return 0;
+        *s = (Source) { .log = l, .machine = machine };
+        TAILQ_INIT(&s->entries);
+        l->n_sources++;
+        append_name(&name, s);
+        l->name_width = MAX(l->name_width, (int) name.size);
+        return name.error;
+}
+
+/* Return whether a machine is there, or was within the last hour. */
+static bool is_recent(const ApiMachine *m) {
+        bool gone = m->presence && (streq(m->presence, "lost") || streq(m->presence, "left"));
+
+        return !gone || m->since_ms + GONE_MS > clock_real_ms();
+}
+
+/* Select the machines of --machine=NAME[,NAME...], or all. */
+static int log_select(Log *l) {
+        _cleanup_free_ char *copy = strdup(l->client->options.machine ?: "");
+        char *rest = l->client->options.machine ? copy : NULL;
+        int r;
+
+        l->sources = NEW0(Source, l->machines.n + 1);
+        if (!copy || !l->sources)
+                return -ENOMEM;
+        for (size_t i = 0; !l->client->options.machine && i < l->machines.n; i++) {
+                r = is_recent(&l->machines.machines[i]) ? log_add_source(l, &l->machines.machines[i]) : 0;
+                if (r < 0)
+                        return r;
+        }
+        while (rest) {
+                const char *name = strsep(&rest, ",");
+                const ApiMachine *machine = NULL;
+                size_t n = listing_find_machine(&l->machines, name, &machine);
+
+                if (n != 1) {
+                        client_note(
+                                n == 0 ? "--machine=%s: there is no such machine; fleetctl list-machines" :
+                                         "--machine=%s: several machines have this name; use the beginning "
+                                         "of an ID (fleetctl list-machines --full)",
+                                name);
+                        return n == 0 ? EXIT_ABSENT : EXIT_FAILED;
+                }
+                r = log_add_source(l, machine);
+                if (r < 0)
+                        return r;
+        }
+        return EXIT_DONE;
+}
+
+int verb_log(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_(log_done) Log l = { .client = c };
+        uint64_t until_ms = 0;
+        int r;
+
+        TAILQ_INIT(&l.last);
+        r = log_check(&l, args, n, &until_ms);
+        if (r != EXIT_DONE)
+                return r;
+        r = client_all_machines(c, &l.machines, err);
+        if (r < 0)
+                return r;
+        r = log_select(&l);
+        if (r != EXIT_DONE)
+                return r;
+        r = log_set_filters(&l, args, n, until_ms);
+        for (size_t i = 0; i < l.n_sources && r >= 0; i++)
+                r = source_open(&l.sources[i], err);
+        if (r >= 0)
+                r = c->options.follow ? log_follow(&l, err) : log_merge(&l);
+        if (r < 0)
+                return r;
+        if (l.n_printed == 0 && !l.failed)
+                client_note("no entry matches");
+        return l.failed ? EXIT_FAILED : EXIT_DONE;
+}

@@ -1,0 +1,33 @@
+/* The state of the cluster for status without arguments, and the problems that it contains. */
+#pragma once
+
+#include "client/client.h"
+
+/* Read by several requests. */
+typedef struct View {
+        Listing machines; /* also lost ones */
+        Listing units, states;
+        Reply answer; /* about the cluster */
+        JsonValue *cluster;
+        JsonValue *directories; /* NULL: the daemon does not report them */
+        JsonValue **history;    /* rows of the last minutes; none if the daemon keeps no history */
+        size_t n_history, history_capacity;
+} View;
+
+/* One row of the screen. */
+typedef struct Condition {
+        const char *kind;  /* a word for programs, listed in fleetctl(1); borrowed */
+        char *name, *what; /* the object and the description, with text of others */
+        char *next;        /* arguments of fleetctl for the next step; "" for none */
+} Condition;
+
+typedef struct Conditions {
+        Condition *items;
+        size_t n, capacity;
+        int error; /* -ENOMEM: incomplete */
+} Conditions;
+
+void conditions_done(Conditions *all);
+
+/* Find all problems; those of the whole cluster come first. */
+void conditions_find(const View *v, Conditions *ret);

@@ -1,0 +1,27 @@
+/* The state of a unit on one machine as a message: since when, why, and the verb for the next step. */
+#pragma once
+
+#include "client/client.h"
+
+typedef enum StateKind {
+        STATE_RUNS,     /* active */
+        STATE_ENDED,    /* ended successfully: not started again */
+        STATE_TROUBLE,  /* failed, restarted after a failure, not started, not loaded, or stopped */
+        STATE_CHANGING, /* in transition */
+        STATE_INACTIVE, /* inactive without a known reason: about to be started, or an older daemon
+                         * reports it
+                         */
+} StateKind;
+
+StateKind state_kind(const ApiState *s);
+
+/* Return whether systemd restarts the unit after a failure. */
+bool state_is_restarting(const ApiState *s);
+/* Return whether only another text of the unit can change this load state. */
+bool state_cannot_load(const char *load);
+
+/* Append "web.service failed on newton 2 min ago: exit status 1". */
+void append_state(Text *t, const ApiState *s, const char *machine);
+
+/* Return the verb that shows more about a unit in trouble, or mends it; NULL for other units. */
+const char *state_next_verb(const ApiState *s);

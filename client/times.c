@@ -1,0 +1,150 @@
+#include "client/times.h"
+
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/parse.h"
+#include "client/client.h"
+
+enum { TIME_SIZE = 64 };
+
+/* Parse "1h30min". */
+static int times_span(const char *s, uint64_t *ret_ms) {
+        static const struct {
+                const char *name;
+                uint64_t ms;
+        } units[] = { { "s", 1000 },    { "sec", 1000 },   { "m", 60000 },    { "min", 60000 },
+                      { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 } };
+        uint64_t sum = 0;
+
+        if (!*s)
+                return -EINVAL;
+        while (*s) {
+                size_t n = strspn(s, "0123456789"), size = strcspn(s + n, "0123456789 ");
+                char digits[16] = {};
+                uint64_t number = 0, ms = 0;
+
+                if (n == 0 || n >= sizeof(digits))
+                        return -EINVAL;
+                memcpy(digits, s, n);
+                for (size_t i = 0; i < ELEMENTS(units); i++)
+                        if (strlen(units[i].name) == size && memcmp(units[i].name, s + n, size) == 0)
+                                ms = units[i].ms;
+                if (ms == 0 || parse_u64(digits, &number) < 0 || number > 1000000)
+                        return -EINVAL;
+                sum += number * ms;
+                s += n + size;
+                s += strspn(s, " ");
+        }
+        *ret_ms = sum;
+        return 0;
+}
+
+/* Parse "-1h", "1h", "1h ago" or "+1h". */
+static int times_relative(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
+        size_t size = ends_with(s, " ago") ? strlen(s) - strlen(" ago") : strlen(s),
+               sign = *s == '-' || *s == '+';
+        char copy[TIME_SIZE];
+        uint64_t span;
+
+        snprintf(copy, sizeof(copy), "%.*s", (int) (size - sign), s + sign);
+        if (times_span(copy, &span) < 0)
+                return -EINVAL;
+        if (*s == '+')
+                *ret_ms = now_ms + span;
+        else
+                *ret_ms = now_ms > span ? now_ms - span : 1;
+        return 0;
+}
+
+/* Skip the weekday of "Fri 2026-01-30 12:00". */
+static const char *times_skip_weekday(const char *s) {
+        static const char *const days[] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
+
+        for (size_t i = 0; i < ELEMENTS(days); i++)
+                if (starts_with(s, days[i]))
+                        return s + strcspn(s, " ") + strspn(s + strcspn(s, " "), " ");
+        return s;
+}
+
+/* Parse a date, a time of day, or both. Missing parts are those of 'today', whose time is 00:00:00. */
+static int times_absolute(const char *s, const struct tm *today, bool utc, uint64_t *ret_ms) {
+        static const char *const formats[] = {
+                "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d",
+                "%H:%M:%S",          "%H:%M"
+        };
+
+        for (size_t i = 0; i < ELEMENTS(formats); i++) {
+                struct tm when = *today;
+                const char *end = strptime(s, formats[i], &when);
+                time_t t;
+
+                if (end && *end == '.' && ends_with(formats[i], "%S"))
+                        end += 1 + strspn(end + 1, "0123456789");
+                if (!end || *end)
+                        continue;
+                t = utc ? timegm(&when) : mktime(&when);
+                if (t < 0)
+                        return -ERANGE;
+                *ret_ms = (uint64_t) t * 1000;
+                return 0;
+        }
+        return -EINVAL;
+}
+
+int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
+        static const struct {
+                const char *name;
+                int days;
+        } days[] = { { "today", 0 }, { "yesterday", -1 }, { "tomorrow", 1 } };
+        bool utc = ends_with(s, " UTC") || ends_with(s, "Z");
+        time_t now = (time_t) (now_ms / 1000);
+        char copy[TIME_SIZE];
+        struct tm today = {};
+        uint64_t seconds;
+
+        if (strlen(s) >= sizeof(copy))
+                return -EINVAL;
+        if (streq(s, "now")) {
+                *ret_ms = now_ms;
+                return 0;
+        }
+        if (*s == '@' && parse_u64(s + 1, &seconds) >= 0 && seconds < UINT64_MAX / 1000) {
+                *ret_ms = seconds * 1000;
+                return 0;
+        }
+        if (times_relative(s, now_ms, ret_ms) >= 0)
+                return 0;
+
+        (void) (utc ? gmtime_r(&now, &today) : localtime_r(&now, &today));
+        today.tm_hour = today.tm_min = today.tm_sec = 0;
+        today.tm_isdst = -1;
+        for (size_t i = 0; i < ELEMENTS(days); i++)
+                if (streq(s, days[i].name)) {
+                        today.tm_mday += days[i].days;
+                        *ret_ms = (uint64_t) mktime(&today) * 1000;
+                        return 0;
+                }
+        snprintf(copy, sizeof(copy), "%s", s);
+        if (utc)
+                copy[strlen(copy) - (ends_with(copy, " UTC") ? strlen(" UTC") : strlen("Z"))] = 0;
+        return times_absolute(times_skip_weekday(copy), &today, utc, ret_ms);
+}
+
+int times_of_flag(const char *flag, const char *value, uint64_t *ret_ms) {
+        int r;
+
+        *ret_ms = 0;
+        if (!value)
+                return EXIT_DONE;
+        r = times_parse(value, clock_real_ms(), ret_ms);
+        if (r >= 0)
+                return EXIT_DONE;
+        if (r == -ERANGE) {
+                client_note("%s=%s: expected a time after 1970", flag, value);
+                return EXIT_USAGE;
+        }
+        client_note("%s=%s: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00", flag,
+                    value);
+        return EXIT_USAGE;
+}

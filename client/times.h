@@ -1,0 +1,14 @@
+/* Times of the command line, for --since and --until. */
+#pragma once
+
+#include "base/error.h"
+
+/* Parse a time in the local time zone, in the formats of systemd.time(7): a span before now ("1h30min",
+ * "-5min", "2h ago"), "@SECONDS", "now", "today", "yesterday", "tomorrow", a date, a time of day, or both;
+ * with an optional English weekday before and " UTC" or "Z" after them. *ret_ms is wall-clock time. -EINVAL:
+ * no such time; -ERANGE: before 1970. */
+int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms);
+
+/* Parse the value of a flag, which is NULL if the flag was not given: *ret_ms is 0 then. Return EXIT_DONE, or
+ * EXIT_USAGE after a message that names the flag. */
+int times_of_flag(const char *flag, const char *value, uint64_t *ret_ms);

@@ -1,0 +1,146 @@
+#include "client/topics.h"
+
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "client/output.h"
+#include "client/suggest.h"
+
+enum {
+        COLUMNS_DEFAULT = 80,
+        COLUMNS_MAX = 100, /* longer lines are hard to read */
+        COLUMNS_MIN = 20,
+        INDENT = 4,
+};
+
+const Topic topics[] = {
+#include "client/topics_text.h"
+        {},
+};
+
+/* Verbs of kubectl, etcdctl, nomad, docker and others, and those of later versions. */
+static const struct {
+        const char *verb, *topic;
+} foreign_verbs[] = {
+        { "backup", "backup" },
+        { "cordon", "maintain" },
+        { "deploy", "run" },
+        { "drain", "maintain" },
+        { "evacuate", "maintain" },
+        { "evict", "move" },
+        { "forget", "remove" },
+        { "join", "add" },
+        { "leave", "remove" },
+        { "maintenance", "maintain" },
+        { "migrate", "move" },
+        { "mv", "move" },
+        { "reboot", "maintain" },
+        { "rebalance", "move" },
+        { "relocate", "move" },
+        { "restore", "backup" },
+        { "rolling-update", "update" },
+        { "rollout", "update" },
+        { "scale", "run" },
+        { "snapshot", "backup" },
+        { "token", "add" },
+        { "uncordon", "maintain" },
+};
+
+const Topic *topic_find(const char *name) {
+        const Topic *found = NULL;
+        size_t n = 0;
+
+        for (const Topic *t = topics; t->name; t++) {
+                if (streq(t->name, name))
+                        return t;
+                if (*name && starts_with(t->name, name)) {
+                        found = t;
+                        n++;
+                }
+        }
+        return n == 1 ? found : NULL;
+}
+
+const Topic *topic_of_foreign_verb(const char *name) {
+        for (size_t i = 0; i < ELEMENTS(foreign_verbs); i++)
+                if (streq(foreign_verbs[i].verb, name))
+                        return topic_find(foreign_verbs[i].topic);
+
+        /* "move" and "update" are topics and no verbs. */
+        for (const Topic *t = topics; t->name; t++)
+                if (streq(t->name, name))
+                        return t;
+        return NULL;
+}
+
+const char *topic_nearest(const char *name) {
+        Suggestion suggestion = { .typed = name };
+
+        for (const Topic *t = topics; t->name; t++)
+                suggest_consider(&suggestion, t->name);
+        return suggestion.nearest;
+}
+
+static size_t topic_columns(void) {
+        struct winsize window = {};
+
+        if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col == 0)
+                return COLUMNS_DEFAULT;
+        return window.ws_col < COLUMNS_MIN ? COLUMNS_MIN : MIN((size_t) window.ws_col, (size_t) COLUMNS_MAX);
+}
+
+/* Return the columns of the first 'size' bytes. */
+static size_t topic_width(const char *s, size_t size) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < size; i++)
+                n += (s[i] & 0xc0) != 0x80;
+        return n;
+}
+
+static void topic_print_wrapped(const char *text, size_t size, size_t indent, size_t indent_rest,
+                                size_t columns) {
+        size_t column = indent;
+
+        printf("%*s", (int) indent, "");
+        for (size_t i = 0, n; i < size; i += n + 1) {
+                const char *end = memchr(text + i, ' ', size - i);
+                size_t width;
+
+                n = end ? (size_t) (end - text) - i : size - i;
+                width = topic_width(text + i, n);
+                if (i > 0 && column + 1 + width > columns) {
+                        printf("\n%*s", (int) indent_rest, "");
+                        column = indent_rest;
+                } else if (i > 0) {
+                        putchar(' ');
+                        column++;
+                }
+                printf("%.*s", (int) n, text + i);
+                column += width;
+        }
+        putchar('\n');
+}
+
+void topic_print(const Topic *topic) {
+        size_t columns = topic_columns();
+
+        printf("%s\n\n", topic->title);
+        for (const char *line = topic->text, *end; *line; line = end + 1) {
+                size_t indent;
+
+                end = line + strcspn(line, "\n");
+                if (line == end) {
+                        putchar('\n');
+                        continue;
+                }
+                indent = INDENT + INDENT * (size_t) (line[0] - '0');
+                if (line[1] == '|')
+                        printf("%*s%.*s\n", (int) indent, "", (int) (end - line - 2), line + 2);
+                else
+                        topic_print_wrapped(line + 2, (size_t) (end - line) - 2, indent,
+                                            line[1] == 'h' ? indent + 2 : indent, columns);
+        }
+}

@@ -1,0 +1,90 @@
+/* A body: u8 kind, u8 size of the machine ID (0 or 16), the ID, u8 size, unit, u8 size, user; the rest is the
+ * reason. */
+#include "fleetd/registry/history.h"
+
+#include <errno.h>
+
+#include "base/bytes.h"
+
+enum { ID_BYTES = (MACHINE_ID_SIZE - 1) / 2 };
+
+const char *const history_kind_names[_HISTORY_KIND_MAX] = {
+        [HISTORY_SUBMITTED] = "submitted", [HISTORY_UPDATED] = "updated",   [HISTORY_DESTROYED] = "destroyed",
+        [HISTORY_TARGET] = "target",       [HISTORY_ASSIGNED] = "assigned", [HISTORY_STOP] = "stop",
+        [HISTORY_STATE] = "state",         [HISTORY_PRESENCE] = "presence", [HISTORY_JOINED] = "joined",
+        [HISTORY_STARTED] = "started",     [HISTORY_VERSION] = "version",   [HISTORY_PROBLEM] = "problem",
+        [HISTORY_RESOLVED] = "resolved",   [HISTORY_METADATA] = "metadata", [HISTORY_LEVEL] = "level",
+        [HISTORY_ADOPTION] = "adoption",   [HISTORY_REMOVED] = "removed",
+};
+
+/* Return the size of the part of 's' that fits into 'max' bytes, in whole characters. */
+static size_t history_fit(const char *s, size_t size, size_t max) {
+        if (size <= max)
+                return size;
+        while (max > 0 && ((unsigned char) s[max] & 0xc0) == 0x80)
+                max--;
+        return max;
+}
+
+static uint8_t *history_put(uint8_t *at, const char *s, size_t size) {
+        *at++ = (uint8_t) size;
+        memcpy(at, s, size);
+        return at + size;
+}
+
+size_t history_encode(const HistoryNote *note, uint8_t ret[static KV_NOTE_MAX]) {
+        const char *unit = note->unit ?: "", *user = note->user ?: "", *reason = note->reason ?: "";
+        const char *machine = note->machine ?: "";
+        size_t size = strcspn(reason, "\n"), left;
+        uint8_t *at = ret;
+
+        *at++ = (uint8_t) note->kind;
+        *at++ = *machine ? ID_BYTES : 0;
+        for (const char *digit = machine; *digit && digit < machine + 2 * (size_t) ID_BYTES; digit += 2)
+                *at++ = (uint8_t) (hex_digit(digit[0]) << 4 | hex_digit(digit[1]));
+        at = history_put(at, unit, MIN(strlen(unit), (size_t) UNIT_NAME_MAX));
+        at = history_put(at, user, history_fit(user, strlen(user), HISTORY_USER_SIZE - 1));
+        left = KV_NOTE_MAX - (size_t) (at - ret);
+        size = history_fit(reason, size, MIN(left, (size_t) HISTORY_REASON_SIZE - 1));
+        memcpy(at, reason, size);
+        return (size_t) (at - ret) + size;
+}
+
+/* Read 'size' bytes as text, which has no NUL. */
+static void history_read(Reader *r, size_t size, char *ret, size_t ret_size) {
+        const char *s = read_raw(r, size);
+
+        if (!s)
+                return;
+        if (size >= ret_size || memchr(s, 0, size)) {
+                r->failed = true;
+                return;
+        }
+        memcpy(ret, s, size);
+        ret[size] = 0;
+}
+
+int history_decode(KvBytes body, HistoryEvent *ret) {
+        static const char digits[] = "0123456789abcdef";
+        Reader r = reader_over(body.data, body.size);
+        const uint8_t *id;
+        size_t n;
+
+        ret->kind = read_u8(&r);
+        ret->unit[0] = ret->machine[0] = ret->user[0] = ret->reason[0] = 0;
+        n = read_u8(&r);
+        id = n == ID_BYTES ? read_raw(&r, n) : NULL;
+        if (n != 0 && !id)
+                return -EBADMSG;
+        for (size_t i = 0; i < n; i++) {
+                ret->machine[2 * i] = digits[id[i] >> 4];
+                ret->machine[2 * i + 1] = digits[id[i] & 15];
+        }
+        ret->machine[2 * n] = 0;
+        n = read_u8(&r);
+        history_read(&r, n, ret->unit, sizeof(ret->unit));
+        n = read_u8(&r);
+        history_read(&r, n, ret->user, sizeof(ret->user));
+        history_read(&r, r.left, ret->reason, sizeof(ret->reason));
+        return r.failed ? -EBADMSG : 0;
+}

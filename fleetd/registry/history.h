@@ -1,0 +1,62 @@
+/* The history: what the registry records beside a change, for people, as the body of a row (KvNote).
+ *
+ * Bodies are equal for repetitions, which the store counts. So texts contain no process IDs, times or counts
+ * that differ each time. docs/FORMATS.md has the format. */
+#pragma once
+
+#include "base/parse.h"
+#include "base/sizes.h"
+#include "kvstore/command/command.h"
+#include "units/name.h"
+
+/* fleet-api(7) documents the same names. The numbers are stored: append only. */
+typedef enum HistoryKind {
+        HISTORY_SUBMITTED, /* a unit, by a user or a unit directory, as the next three; reason: the target
+                              state */
+        HISTORY_UPDATED,   /* its text */
+        HISTORY_DESTROYED,
+        HISTORY_TARGET,   /* reason: the target state */
+        HISTORY_ASSIGNED, /* with the reason of the engine */
+        HISTORY_STOP,     /* assignment to stop, with the reason of the engine */
+        HISTORY_STATE,    /* reason: the state of a unit on a machine, and why */
+        HISTORY_PRESENCE, /* reason: the presence of a machine, and why */
+        HISTORY_JOINED,   /* a member; reason: its address */
+        HISTORY_STARTED,  /* the daemon of a member */
+        HISTORY_VERSION,  /* reason: the version of the daemon of a machine */
+        HISTORY_PROBLEM,  /* reason: the problem of a unit directory */
+        HISTORY_RESOLVED, /* such a problem */
+        HISTORY_METADATA, /* reason: the pair that was set, or the key */
+        HISTORY_LEVEL,    /* reason: the feature level */
+        HISTORY_ADOPTION, /* reason: how the wait of a new lineage ended */
+        HISTORY_REMOVED,  /* a machine; reason: its host name */
+        _HISTORY_KIND_MAX,
+        _HISTORY_KIND_INVALID = -EINVAL,
+} HistoryKind;
+
+ENUM_NAMES(history_kind, HistoryKind, _HISTORY_KIND_MAX)
+
+/* The user of changes by a unit directory. */
+#define HISTORY_DIRECTORY "directory"
+
+enum { HISTORY_USER_SIZE = 33, HISTORY_REASON_SIZE = 256 };
+
+/* What happened. A member that is NULL or "" is absent. */
+typedef struct HistoryNote {
+        HistoryKind kind;
+        const char *unit, *machine; /* name; ID */
+        const char *user; /* whose request it was, or HISTORY_DIRECTORY; absent: the cluster itself */
+        const char *reason;
+} HistoryNote;
+
+/* Encode a note, and return the size. The reason ends with its first line; user and reason are cut at their
+ * sizes, and the reason of a unit with a long name at KV_NOTE_MAX. Pure. */
+size_t history_encode(const HistoryNote *note, uint8_t ret[static KV_NOTE_MAX]);
+
+typedef struct HistoryEvent {
+        unsigned kind; /* of HistoryKind, or _HISTORY_KIND_MAX or above: of a newer version */
+        char unit[UNIT_NAME_MAX + 1], machine[MACHINE_ID_SIZE], user[HISTORY_USER_SIZE];
+        char reason[HISTORY_REASON_SIZE];
+} HistoryEvent;
+
+/* Decode the body of a row. -EBADMSG. Pure. */
+int history_decode(KvBytes body, HistoryEvent *ret);

@@ -1,0 +1,117 @@
+#!/bin/bash
+# The examples of README and the manual that need booted hosts (tests/conformance/examples), and a quickstart.
+# Takes 60 s.
+LAB_HOSTS="alpha beta gamma delta"
+. "$(dirname "$0")/scenario.sh"
+examples=$top/tests/conformance/examples.py
+export LAB_NAME LAB_HOSTS
+
+# Run the examples of a page, or of one of its sections, on a host. Their results are those of this script.
+run_examples() {
+        "$examples" hosts "$@" >"$LAB/examples" 2>&1
+        grep -E '^(ok|not ok|#) ' "$LAB/examples" >&3
+        ! grep -q '^not ok ' "$LAB/examples" || fail "see above"
+        grep -q '^ok ' "$LAB/examples" || fail "no example was run: $(tail -3 "$LAB/examples")"
+}
+task() { run_examples man/fleet.7.scd "$@"; }
+
+sample_units() {
+        local h
+        for h in $LAB_HOSTS; do
+                ! host_is_on "$h" || tar -c -C "$top/dist/units" . | host_exec "$h" sh -c 'mkdir -p /root/work && tar -x -C /root/work'
+        done
+}
+everything_runs() { [ "$(fleetctl alpha list-units --no-legend --fields=active | grep -c '^active')" -ge "$1" ]; }
+
+a_cluster_is_formed() {
+        local h
+        [ -x "$LAB_BUILD/fleetd/fleetd" ] || fail "no fleetd in $LAB_BUILD"
+        lab_install "$LAB_BUILD" || fail "make install failed"
+        for h in alpha beta gamma; do
+                host_install $h "Metadata=host=$h" || fail "fleetd cannot be put on $h"
+        done
+        hosts_up alpha beta gamma
+        wait_for 30 three_vote alpha || fail "three hosts, and these roles: $(roles alpha)"
+        sample_units
+        task cluster
+}
+
+units_are_started() {
+        run_examples man/fleetctl.1.scd
+        fleetctl alpha start "$top"/dist/units/{node,store,store-watch}.service >/dev/null 2>&1 || fail "samples do not start"
+        wait_for 30 everything_runs 9 || fail "they do not run: $(fleetctl alpha list-units)"
+        run_examples man/fleet.unit.5.scd
+        run_examples README.md
+}
+
+a_host_is_added() {
+        host_install delta Metadata=host=delta || fail "fleetd cannot be put on delta"
+        hosts_up delta
+        task add delta
+}
+
+a_voter_is_replaced_at_its_address() {
+        host_kill gamma || fail "cannot cut the power of gamma"
+        wait_for 20 is_lost gamma || fail "gamma is not lost"
+        rm -rf "$LAB/gamma"
+        host_make gamma && md5sum <<<another | cut -c1-32 >"$LAB/gamma/up/etc/machine-id"
+        host_install gamma Metadata=host=gamma || fail "fleetd cannot be put on gamma"
+        rm "$LAB/gamma/up/etc/systemd/system/multi-user.target.wants/fleetd.service"
+        hosts_up gamma
+        task replace
+        sample_units
+}
+is_lost() { ! fleetctl alpha list-machines --no-legend --fields=hostname,presence | grep -q "^$1[[:space:]]*up"; }
+
+a_host_is_maintained() {
+        task maintain beta
+        host_is_on beta || fail "beta is off"
+}
+
+units_are_updated_moved_and_explained() {
+        fleetctl alpha start "$top"/dist/units/{hello.service,web@{1,2,3}.service} >/dev/null 2>&1
+        task run
+        host_exec alpha sed -i s/Restart=always/Restart=on-failure/ /root/work/hello.service "/root/work/web@.service"
+        task update
+        task move
+        task why
+}
+
+a_service_is_found() {
+        awk '/^# web-announce@.service$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$top/man/fleet.7.scd" | sed 's/\\\\/\\/g' >"$LAB/announce"
+        host_exec alpha sh -c 'cat >/root/work/web-announce@.service' <"$LAB/announce"
+        task discovery
+}
+
+the_past_is_read() {
+        task past
+        run_examples HACKING.md
+        task upgrade
+}
+
+four_are_up() { [ "$(fleetctl alpha list-machines --no-legend --fields=presence,role | grep -cE '^up.*(leader|voter|standby)')" = 4 ]; }
+a_backup_is_made_and_restored() {
+        local h
+        task backup
+        for h in beta gamma delta; do
+                host_exec $h sh -c 'systemctl stop fleetd; mv /var/lib/fleet /var/lib/fleet.before; systemctl start fleetd' || fail "fleetd of $h does not start again"
+        done
+        wait_for 60 four_are_up || fail "they do not join again: $(machines alpha)"
+        known alpha hello.service && known alpha web@3.service || fail "units are missing: $(fleetctl alpha list-unit-files)"
+        run_examples man/fleetd.8.scd
+}
+
+the_quickstart_of_the_readme_works() {
+        local name=$LAB_NAME-readme
+        mkdir -p "$LAB_TESTIMONY"
+        trap "LAB_NAME=$name $top/quickstart down" EXIT
+        lab_down
+        LAB_NAME=$name "$examples" quickstart README.md >"$LAB_TESTIMONY/examples" 2>&1
+        grep -E '^(ok|not ok|#) ' "$LAB_TESTIMONY/examples" >&3
+        ! grep -q '^not ok ' "$LAB_TESTIMONY/examples" || { mkdir -p "$LAB"; fail "see above"; }
+        mkdir -p "$LAB"
+}
+
+exec 3>&1
+scenario a_cluster_is_formed units_are_started a_voter_is_replaced_at_its_address a_host_is_added a_host_is_maintained \
+        units_are_updated_moved_and_explained a_service_is_found the_past_is_read a_backup_is_made_and_restored the_quickstart_of_the_readme_works

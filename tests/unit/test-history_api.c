@@ -1,0 +1,713 @@
+/* The history on a real host: which changes of the registry add rows, and the answers of /fleet/v1/history.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fleetd/api/api.h"
+#include "fleetd/registry/history.h"
+#include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
+
+static const char other[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+static const char text_a[] = "[Service]\nExecStart=/bin/sleep 1\n",
+                  text_b[] = "[Service]\nExecStart=/bin/sleep 2\n";
+
+enum { HOUR_MS = 3600 * 1000 };
+
+typedef struct Fixture {
+        Host *host;
+        Api *api;
+        char *socket, *answer;
+        Text rows;
+        size_t n_rows;
+        uint64_t n_counted, last_index;
+} Fixture;
+
+static uint64_t wall_ms; /* the wall clock */
+
+uint64_t __wrap_loop_wall_ms(const Loop *loop);
+uint64_t __wrap_loop_wall_ms(const Loop *loop) {
+        return wall_ms;
+}
+
+static void on_result(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+        *(bool *) userdata = true;
+}
+
+static void propose(Host *h, const KvCommand *cmd) {
+        bool done = false;
+
+        assert_int_equal(kv_propose(h->store, cmd, on_result, &done, NULL), 0);
+        HOST_UNTIL(h, done);
+}
+
+static int low_setup(void **state) {
+        Fixture *f = NEW0(Fixture, 1);
+        ApiOptions options;
+        Error err = {};
+
+        wall_ms = 1700000000000;
+        f->host = host_new(false);
+        f->socket = scratch_path(f->host->scratch, "socket");
+        options = (ApiOptions) { .network = f->host->network,
+                                 .peers = f->host->peers,
+                                 .store = f->host->store,
+                                 .registry = f->host->registry,
+                                 .machine_id = f->host->id,
+                                 .name = "alpha" };
+        assert_int_equal(api_new(&f->api, f->host->loop, &options), 0);
+        if (api_listen(f->api, API_SOCKET, f->socket, &err) < 0)
+                fail_msg("%s", err.message);
+        *state = f;
+        return 0;
+}
+
+static int fixture_setup(void **state) {
+        int r = low_setup(state);
+
+        propose(((Fixture *) *state)->host,
+                &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_HISTORY });
+        return r;
+}
+
+static int fixture_teardown(void **state) {
+        Fixture *f = *state;
+
+        api_free(f->api);
+        host_free(f->host);
+        text_done(&f->rows);
+        free(f->socket);
+        free(f->answer);
+        free(f);
+        return 0;
+}
+
+/* -- Rows -- */
+
+static int on_row(void *userdata, const KvHistoryRow *row) {
+        HistoryEvent e;
+        Fixture *f = userdata;
+
+        assert_int_equal(history_decode(row->body, &e), 0);
+        assert_true(row->index > f->last_index);
+        f->last_index = row->index;
+        f->n_rows++;
+        f->n_counted += row->count;
+        text_printf(&f->rows, "%s", history_kind_to_string((HistoryKind) e.kind));
+        if (*e.unit)
+                text_printf(&f->rows, " %s", e.unit);
+        if (*e.machine)
+                text_printf(&f->rows, " on %s", streq(e.machine, f->host->id) ? "self" : "other");
+        if (*e.user)
+                text_printf(&f->rows, " by %s", e.user);
+        if (*e.reason)
+                text_printf(&f->rows, ": %s", e.reason);
+        if (row->count > 1)
+                text_printf(&f->rows, " (%llu)", (unsigned long long) row->count);
+        text_append(&f->rows, "\n");
+        return 1;
+}
+
+/* Return the rows since the previous call. */
+static const char *rows(Fixture *f) {
+        text_clear(&f->rows);
+        f->n_rows = f->n_counted = 0;
+        assert_int_equal(kv_local_history(f->host->store, f->last_index, false, on_row, f), 0);
+        return f->rows.chars ?: "";
+}
+
+static void change(Fixture *f, UnitChange c) {
+        assert_int_equal(
+                host_wait(f->host, registry_change_units(f->host->registry, &c, 1, host_on_done, f->host)),
+                KV_OK);
+}
+
+static void submit(Fixture *f, const char *name, const char *text, UnitChange c) {
+        _cleanup_unit_ Unit *unit = NULL;
+
+        assert_int_equal(unit_parse(name, text, strlen(text), &unit, NULL), 0);
+        c.unit = unit;
+        change(f, c);
+}
+
+/* -- Changes -- */
+
+static void changes_of_units_name_their_users(void **state) {
+        Fixture *f = *state;
+        UnitChange launch = {
+                .name = "a.service", .has_target = true, .target = TARGET_LAUNCHED, .user = "kim"
+        };
+
+        submit(f, "a.service", text_a,
+               (UnitChange) { .has_target = true, .target = TARGET_LOADED, .user = "root" });
+        submit(f, "a.service", text_b, (UnitChange) { .user = "root" });
+        change(f, launch);
+        submit(f, "b.service", text_a, (UnitChange) { .user = HISTORY_DIRECTORY });
+        assert_string_equal(rows(f), "submitted a.service by root: loaded\n"
+                                     "updated a.service by root\n"
+                                     "target a.service by kim: launched\n"
+                                     "submitted b.service on self by directory\n");
+        /* Nothing changes. */
+        change(f, launch);
+        assert_string_equal(rows(f), "");
+
+        change(f, (UnitChange) { .name = "a.service", .remove = true });
+        assert_string_equal(rows(f), "destroyed a.service\n");
+        /* A rejected change has no row. */
+        assert_int_equal(host_wait(f->host, registry_change_units(f->host->registry, &launch, 1, host_on_done,
+                                                                  f->host)),
+                         KV_COMPARE_FAILED);
+        assert_string_equal(rows(f), "");
+}
+
+static void assign(Fixture *f, AssignmentKind kind, const char *reason) {
+        const Cluster *c = registry_cluster(f->host->registry);
+        ClusterAssignment *known = cluster_assignment(c, f->host->id, "a.service");
+        AssignmentChange o = { .unit = "a.service",
+                               .kind = kind,
+                               .unit_index = cluster_unit(c, "a.service")->index,
+                               .expected_index = known ? known->index : 0 };
+        KvState kv;
+
+        kv_state(f->host->store, &kv);
+        memcpy(o.machine, f->host->id, sizeof(o.machine));
+        snprintf(o.reason, sizeof(o.reason), "%s", reason);
+        assert_int_equal(
+                host_wait(f->host, registry_assign(f->host->registry, kv.term, &o, 1, host_on_done, f->host)),
+                KV_OK);
+}
+
+static void publish_with(Fixture *f, const char *active, const char *sub, const char *load, const char *job,
+                         bool done, const char *reason) {
+        StateChange s = { .unit = "a.service" };
+
+        assert_int_equal(unit_state_init(&s.state, load, active, sub, NULL, 1, done), 0);
+        assert_int_equal(unit_state_set_reason(&s.state, reason), 0);
+        snprintf(s.state.job, sizeof(s.state.job), "%s", job);
+        assert_int_equal(
+                host_wait(f->host, registry_publish(f->host->registry, &s, 1, host_on_done, f->host)), KV_OK);
+        unit_state_done(&s.state);
+}
+
+static void publish(Fixture *f, const char *active, const char *sub, const char *load, const char *job,
+                    bool done) {
+        publish_with(f, active, sub, load, job, done, "");
+}
+
+static void assignments_have_their_reasons(void **state) {
+        Fixture *f = *state;
+        StateChange s = { .unit = "a.service", .remove = true, .stopped = true };
+
+        submit(f, "a.service", text_a, (UnitChange) {});
+        (void) rows(f);
+        assign(f, ASSIGNMENT_RUN, "self had the fewest units");
+        assign(f, ASSIGNMENT_RUN, "its unit file has changed"); /* the row of the unit says so */
+        assign(f, ASSIGNMENT_STOP, "its target is inactive");
+        s.assignment_index =
+                cluster_assignment(registry_cluster(f->host->registry), f->host->id, "a.service")->index;
+        assert_int_equal(
+                host_wait(f->host, registry_publish(f->host->registry, &s, 1, host_on_done, f->host)), KV_OK);
+        assert_string_equal(rows(f), "assigned a.service on self: self had the fewest units\n"
+                                     "stop a.service on self: its target is inactive\n"
+                                     "state a.service on self: stopped\n");
+}
+
+static void states_are_recorded_without_those_in_between(void **state) {
+        Fixture *f = *state;
+
+        publish(f, "inactive", "dead", "loaded", "", false);
+        publish(f, "activating", "start", "loaded", "", false);
+        publish(f, "active", "running", "loaded", "", false);
+        publish(f, "active", "running", "loaded", "", false);
+        publish(f, "reloading", "reload", "loaded", "", false);
+        publish(f, "deactivating", "stop-sigterm", "loaded", "", false);
+        publish(f, "failed", "failed", "loaded", "", false);
+        publish(f, "inactive", "dead", "loaded", "", true);
+        publish_with(f, "failed", "failed", "loaded", "", false, "exit status 203/EXEC");
+        publish_with(f, "failed", "failed", "loaded", "", false, "exit status 203/EXEC");
+        publish_with(f, "inactive", "dead", "loaded", "refused", false, "Unit ghost2.service not found.");
+        publish(f, "inactive", "dead", "not-found", "", false);
+        publish(f, "inactive", "dead", "loaded", "dependency", false);
+        publish(f, "activating", "auto-restart", "loaded", "", false);
+        assert_string_equal(rows(f), "state a.service on self: inactive (dead)\n"
+                                     "state a.service on self: active (running)\n"
+                                     "state a.service on self: failed\n"
+                                     "state a.service on self: finished\n"
+                                     "state a.service on self: failed: exit status 203/EXEC\n"
+                                     "state a.service on self: not started: Unit ghost2.service not found.\n"
+                                     "state a.service on self: not loaded (not-found)\n"
+                                     "state a.service on self: not started: dependency\n"
+                                     "state a.service on self: activating (auto-restart)\n");
+}
+
+/* One that restarts each second is published in this order; the number of restarts does not matter. */
+static void a_unit_that_restarts_for_a_day_adds_few_rows(void **state) {
+        enum { RESTARTS = 24 * 20 };
+        Fixture *f = *state;
+
+        for (unsigned i = 0; i < RESTARTS; i++) {
+                wall_ms += 24ull * HOUR_MS / RESTARTS;
+                publish(f, "active", "running", "loaded", "", false);
+                publish(f, "deactivating", "stop-sigterm", "loaded", "", false);
+                publish(f, "activating", "auto-restart", "loaded", "", false);
+        }
+        (void) rows(f);
+        assert_true(f->n_rows <= 100);
+        assert_int_equal(f->n_counted, 2 * RESTARTS);
+}
+
+static void present(Fixture *f, Presence is, const char *reason) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(f->host->registry), other);
+        PresenceChange c = { .presence = is, .expected_index = m ? m->presence_index : 0 };
+        KvState kv;
+
+        kv_state(f->host->store, &kv);
+        memcpy(c.machine, other, sizeof(c.machine));
+        snprintf(c.reason, sizeof(c.reason), "%s", reason);
+        assert_int_equal(host_wait(f->host, registry_presence(f->host->registry, kv.term, &c, 1, host_on_done,
+                                                              f->host)),
+                         KV_OK);
+}
+
+static void publish_facts(Fixture *f, const char *version) {
+        _cleanup_machine_ Machine m = { .name = strdup("m"),
+                                        .version = strdup(version),
+                                        .boot_id = strdup(other) };
+
+        memcpy(m.id, other, sizeof(m.id));
+        assert_int_equal(
+                host_wait(f->host, registry_publish_facts(f->host->registry, &m, host_on_done, f->host)),
+                KV_OK);
+}
+
+static void machines_have_rows(void **state) {
+        Fixture *f = *state;
+        Registry *r = f->host->registry;
+        MemberRecord member = { .start_number = 1, .start_nonce = "1", .peer = "10.0.0.2:2380" };
+        MetadataChange set = { .machine = other, .key = "zone", .value = "b", .user = "root" };
+        uint64_t id;
+
+        assert_int_equal(
+                host_wait(f->host, registry_admit(r, other, "10.0.0.2:2380", &id, host_on_done, f->host)),
+                KV_OK);
+        member.raft_id = id;
+        for (unsigned i = 0; i < 2; i++) /* the second time with a new URL, and of the same start */
+                assert_int_equal(
+                        host_wait(f->host, registry_record_start(r, other, &member, host_on_done, f->host)),
+                        KV_OK);
+        present(f, PRESENCE_UP, "");
+        publish_facts(f, "1");
+        publish_facts(f, "1");
+        publish_facts(f, "2");
+        for (unsigned i = 0; i < 2; i++)
+                assert_int_equal(host_wait(f->host, registry_set_metadata(r, &set, 1, host_on_done, f->host)),
+                                 KV_OK);
+        set.value = "";
+        assert_int_equal(host_wait(f->host, registry_set_metadata(r, &set, 1, host_on_done, f->host)), KV_OK);
+        present(f, PRESENCE_LOST, "no message");
+        assert_string_equal(rows(f), "joined on other: 10.0.0.2:2380\n"
+                                     "started on other\n"
+                                     "presence on other: up\n"
+                                     "version on other: 1\n"
+                                     "version on other: 2\n"
+                                     "metadata on other by root: zone=b\n"
+                                     "metadata on other by root: zone removed\n"
+                                     "presence on other: lost: no message\n");
+}
+
+static void problems_of_unit_directories_have_rows(void **state) {
+        Fixture *f = *state;
+        Problem problem = { .kind = PROBLEM_REFUSED, .text = (char *) "line 4: no\nline 5: no" };
+        ProblemChange c = { .machine = f->host->id, .name = "a.service", .problem = &problem };
+
+        for (unsigned i = 0; i < 3; i++) {
+                if (i == 1) {
+                        problem.confirmed = true;
+                        c.user = "root";
+                }
+                if (i == 2)
+                        c = (ProblemChange) { .machine = f->host->id, .name = "a.service" };
+                assert_int_equal(host_wait(f->host, registry_change_directory(f->host->registry, NULL, 0, &c,
+                                                                              1, host_on_done, f->host)),
+                                 KV_OK);
+        }
+        assert_string_equal(rows(f), "problem a.service on self: refused: line 4: no\n"
+                                     "problem a.service on self by root: confirmed: line 4: no\n"
+                                     "resolved a.service on self\n");
+}
+
+static void decisions_of_the_cluster_have_rows(void **state) {
+        Fixture *f = *state;
+        KvState kv;
+
+        kv_state(f->host->store, &kv);
+        assert_int_equal(registry_note_level(f->host->registry, 4, "root"), 0);
+        assert_int_equal(
+                host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
+                KV_NOT_FOUND);
+        assert_string_equal(rows(f), "level by root: 4\n");
+}
+
+/* More, with all their writes, would exceed the cost of a transaction. */
+static void a_large_change_has_rows_for_a_part(void **state) {
+        enum { N = 1000 };
+        Fixture *f = *state;
+        Unit *units[N];
+        UnitChange *changes = NEW0(UnitChange, N);
+
+        for (unsigned i = 0; i < N; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%u.service", i);
+                assert_int_equal(unit_parse(name, text_a, strlen(text_a), &units[i], NULL), 0);
+                changes[i] = (UnitChange) { .unit = units[i], .has_target = true, .target = TARGET_LAUNCHED };
+        }
+        assert_int_equal(host_wait(f->host, registry_change_units(f->host->registry, changes, N, host_on_done,
+                                                                  f->host)),
+                         KV_OK);
+        (void) rows(f);
+        assert_int_equal(f->n_rows, 300);
+        for (unsigned i = 0; i < N; i++)
+                unit_free(units[i]);
+        free(changes);
+}
+
+/* -- Requests -- */
+
+static unsigned ask(Fixture *f, const char *method, const char *target, const char *body) {
+        _cleanup_text_ Text t = {};
+        unsigned status = 0;
+
+        text_printf(
+                &t,
+                "%s %s HTTP/1.1\r\nHost: fleet\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                "Connection: close\r\n\r\n%s",
+                method, target, strlen(body), body);
+        free(f->answer);
+        f->answer = host_ask(f->host, f->socket, t.chars, t.size);
+        (void) sscanf(f->answer, "HTTP/1.1 %u", &status);
+        return status;
+}
+
+/* Return the units of the rows of an answer, and "." for its end. */
+static const char *get(Fixture *f, const char *query) {
+        static const char name[] = "\"name\":\"";
+        _cleanup_text_ Text target = {};
+
+        text_printf(&target, "/fleet/v1/history%s", query);
+        assert_int_equal(ask(f, "GET", target.chars, ""), 200);
+        text_clear(&f->rows);
+        for (const char *p = strstr(f->answer, "\r\n\r\n"); (p = strchr(p, '{')); p = strchr(p, '\n')) {
+                const char *end = strchr(p, '\n'), *found = strstr(p, name);
+
+                if (found && found < end)
+                        text_append_bytes(&f->rows, found + strlen(name), strcspn(found + strlen(name), "."));
+                else if (starts_with(p, "{\"index\":") || starts_with(p, "{}"))
+                        text_append(&f->rows, ".");
+                else
+                        text_append(&f->rows, "-");
+        }
+        return f->rows.chars ?: "";
+}
+
+#define assert_says(f, part)                                             \
+        do {                                                             \
+                if (!strstr((f)->answer, part))                          \
+                        fail_msg("no \"%s\" in: %s", part, (f)->answer); \
+        } while (false)
+
+static void fill(Fixture *f) {
+        static const char *const names[] = { "a.service", "b.service", "c.service", "d.service" };
+
+        for (unsigned i = 0; i < ELEMENTS(names); i++, wall_ms += HOUR_MS)
+                submit(f, names[i], text_a, (UnitChange) {});
+}
+
+static void rows_are_selected(void **state) {
+        static const struct {
+                const char *query, *expected;
+        } cases[] = {
+                { "", "abcd." },
+                { "?since=1700000000000", "abcd." },
+                { "?since=1700000000001", "bcd." },
+                { "?since=1700010800000", "d." },
+                { "?since=1700010800001", "." },
+                { "?since=99999999999999999", "." },
+                { "?until=1700000000000", "a." },
+                { "?until=1", "." },
+                { "?since=1700000000001&until=1700010799999", "bc." },
+                { "?last=1", "d." },
+                { "?last=3", "bcd." },
+                { "?last=4", "abcd." },
+                { "?last=100", "abcd." },
+                { "?last=0", "." },
+                { "?last=1&until=1700000000001", "a." },
+                { "?last=2&unit=a.service&unit=%5Bbc%5D.service", "bc." },
+                { "?unit=b.service", "b." },
+                { "?unit=*.service&last=2", "cd." },
+                { "?unit=*", "abcd." },
+                { "?unit=x*", "." },
+                { "?after=99999999", "." },
+        };
+        char query[64];
+        Fixture *f = *state;
+
+        assert_string_equal(get(f, ""), "."); /* without any row */
+        assert_says(f, "\r\n{}\n");
+        fill(f);
+        for (size_t i = 0; i < ELEMENTS(cases); i++)
+                if (!streq(get(f, cases[i].query), cases[i].expected))
+                        fail_msg("%s: %s, not %s", cases[i].query, get(f, cases[i].query), cases[i].expected);
+        (void) rows(f);
+        f->last_index = 0;
+        (void) rows(f);
+        snprintf(query, sizeof(query), "?after=%llu", (unsigned long long) f->last_index);
+        assert_string_equal(get(f, query), ".");
+        snprintf(query, sizeof(query), "?after=%llu&last=9", (unsigned long long) f->last_index - 1);
+        assert_string_equal(get(f, query), "d.");
+        assert_says(f, "\"oldest\":1700000000000}");
+}
+
+static void a_row_has_all_members(void **state) {
+        Fixture *f = *state;
+
+        submit(f, "a.service", text_a, (UnitChange) { .user = "root" });
+        publish(f, "active", "running", "loaded", "", false);
+        publish(f, "activating", "auto-restart", "loaded", "", false);
+        wall_ms += 1000;
+        publish(f, "active", "running", "loaded", "", false);
+        assert_string_equal(get(f, ""), "aaa.");
+        assert_says(f, "{\"count\":1,\"first\":1700000000000,\"index\":");
+        assert_says(
+                f,
+                "\"kind\":\"submitted\",\"last\":1700000000000,\"name\":\"a.service\",\"user\":\"root\"}\n");
+        assert_says(f, "{\"count\":2,\"first\":1700000000000,\"index\":");
+        assert_says(f, "\"kind\":\"state\",\"last\":1700000001000,\"machine\":\"");
+        assert_says(f, "\"name\":\"a.service\",\"reason\":\"active (running)\"}\n");
+}
+
+static void invalid_parameters_are_rejected(void **state) {
+        static const struct {
+                const char *query, *message;
+        } cases[] = {
+                { "?since=yesterday",
+                  "since=yesterday: expected milliseconds since 1970, for example since=1763625600000" },
+                { "?until=-1",
+                  "until=-1: expected milliseconds since 1970, for example until=1763625600000" },
+                { "?since=", "since=: expected milliseconds" },
+                { "?last=x", "last=x: expected a number, for example last=100" },
+                { "?after=x", "after=x: expected a number, for example after=100" },
+                { "?follow=maybe", "follow=maybe: expected true or false" },
+                { "?unit=",
+                  "unit=: expected a name or a pattern of at most 255 bytes, for example unit=web@*" },
+                { "?unit=a%00b", "unit=a: expected a name or a pattern" },
+                { "?what=1", "what: unknown parameter; expected after, follow, last, since, unit, until" },
+                { "?follow=true&until=1", "until: not with follow=true, which has no end" },
+        };
+        _cleanup_text_ Text many = {};
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                char target[100];
+
+                snprintf(target, sizeof(target), "/fleet/v1/history%s", cases[i].query);
+                assert_int_equal(ask(f, "GET", target, ""), 400);
+                assert_says(f, cases[i].message);
+        }
+        text_append(&many, "/fleet/v1/history?unit=a");
+        for (unsigned i = 0; i < 100; i++)
+                text_append(&many, "&unit=a");
+        assert_int_equal(ask(f, "GET", many.chars, ""), 400);
+        assert_says(f, "unit: at most 100 names and patterns");
+}
+
+/* The tests run as root. */
+static void a_request_names_its_user(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(ask(f, "PUT", "/fleet/v1/units/a.service",
+                             "{\"desiredState\":\"inactive\",\"options\":[{\"section\":\"Service\",\"name\":"
+                             "\"ExecStart\",\"value\":\"/bin/true\"}]}"),
+                         201);
+        assert_int_equal(ask(f, "PUT", "/fleet/v1/units/a.service", "{\"desiredState\":\"loaded\"}"), 204);
+        assert_int_equal(ask(f, "PUT", "/fleet/v1/units/a.service", "{\"desiredState\":\"loaded\"}"), 204);
+        assert_int_equal(ask(f, "POST", "/fleet/v1/batch",
+                             "{\"units\":[{\"name\":\"a.service\",\"desiredState\":\"launched\"}]}"),
+                         204);
+        assert_int_equal(ask(f, "DELETE", "/fleet/v1/units/a.service", ""), 204);
+        f->last_index = 0;
+        (void) rows(f);
+        assert_string_equal(f->rows.chars, "submitted a.service by root\n"
+                                           "target a.service by root: loaded\n"
+                                           "target a.service by root: launched\n"
+                                           "destroyed a.service by root\n");
+}
+
+static void the_history_begins_at_a_feature_level(void **state) {
+        Fixture *f = *state;
+
+        submit(f, "a.service", text_a, (UnitChange) {});
+        assert_int_equal(ask(f, "GET", "/fleet/v1/history", ""), 409);
+        assert_says(f, "the history begins at feature level 4, and this cluster has level 1; when all hosts "
+                       "run this "
+                       "version: fleetctl cluster level 4");
+        assert_int_equal(ask(f, "PUT", "/fleet/v1/cluster/level", "{\"level\":3}"), 204);
+        assert_int_equal(ask(f, "GET", "/fleet/v1/history", ""), 409);
+        assert_int_equal(ask(f, "PUT", "/fleet/v1/cluster/level", "{\"level\":4}"), 204);
+        HOST_UNTIL(f->host, strstr(rows(f), "level"));
+        assert_string_equal(f->rows.chars, "level by root: 4\n");
+        /* Nothing changes. */
+        assert_int_equal(ask(f, "PUT", "/fleet/v1/cluster/level", "{\"level\":4}"), 204);
+        host_pause(f->host, 20);
+        assert_string_equal(rows(f), "");
+        assert_int_equal(ask(f, "GET", "/fleet/v1/history", ""), 200);
+}
+
+/* -- Streams -- */
+
+static int dial(Fixture *f, const char *query) {
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        char request[200];
+
+        snprintf(a.sun_path, sizeof(a.sun_path), "%s", f->socket);
+        snprintf(request, sizeof(request), "GET /fleet/v1/history?%s HTTP/1.1\r\nHost: fleet\r\n\r\n", query);
+        assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+        return fd;
+}
+
+/* Take what has arrived. Return whether 'part', of less than 100 bytes, has arrived now. */
+static bool received(int fd, Text *t, const char *part) {
+        size_t before = t->size > 100 ? t->size - 100 : 0;
+        char bytes[65536];
+        ssize_t n;
+
+        while ((n = recv(fd, bytes, sizeof(bytes), 0)) > 0)
+                text_append_bytes(t, bytes, (size_t) n);
+        return t->chars && strstr(t->chars + before, part);
+}
+
+static void new_and_repeated_rows_follow(void **state) {
+        _cleanup_text_ Text t = {};
+        Fixture *f = *state;
+        int fd;
+
+        fill(f);
+        publish(f, "active", "running", "loaded", "", false);
+        fd = dial(f, "follow=true&last=2");
+        HOST_UNTIL(f->host, received(fd, &t, "oldest"));
+        assert_null(strstr(t.chars, "c.service"));
+        assert_non_null(strstr(t.chars, "d.service"));
+        text_clear(&t);
+        submit(f, "e.service", text_a, (UnitChange) {});
+        HOST_UNTIL(f->host, received(fd, &t, "e.service"));
+        assert_null(strstr(t.chars, "oldest"));
+        publish(f, "activating", "auto-restart", "loaded", "", false);
+        publish(f, "active", "running", "loaded", "", false);
+        HOST_UNTIL(f->host, received(fd, &t, "\"count\":2"));
+        close(fd);
+        host_pause(f->host, 20); /* its end */
+}
+
+enum { MANY = 100000, PART = 500 };
+
+/* Rows of typical units, in 100 hours. */
+static void fill_up(Fixture *f) {
+        KvCommand writes[PART];
+        uint8_t bodies[PART][KV_NOTE_MAX];
+
+        for (unsigned i = 0; i < MANY; i += PART) {
+                const KvCommand txn = { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = PART };
+
+                for (unsigned k = 0; k < PART; k++) {
+                        char unit[64];
+                        HistoryNote note = { HISTORY_STATE, unit, other, NULL, "active (running)" };
+
+                        snprintf(unit, sizeof(unit), "a-unit-with-a-name-of-40-bytes-%06u.service", i + k);
+                        writes[k] = (KvCommand) { .op = KV_SET,
+                                                  .key = kv_string("/_fleet/x"),
+                                                  .internal = true,
+                                                  .note = { .wall_ms = wall_ms } };
+                        writes[k].note.body = (KvBytes) { bodies[k], history_encode(&note, bodies[k]) };
+                        wall_ms += 3600;
+                }
+                propose(f->host, &txn);
+        }
+}
+
+static void an_hour_of_a_full_history_is_found_at_once(void **state) {
+        Fixture *f = *state;
+        const Turns *turns = loop_turns(f->host->loop);
+        uint64_t most_ms = 0, begin = wall_ms;
+        int fd, small = 4096;
+
+        fill_up(f);
+        for (unsigned hour = 0; hour < 100; hour += 33) {
+                uint64_t before = clock_monotonic_ms();
+                char query[100];
+
+                snprintf(query, sizeof(query), "?since=%llu&until=%llu",
+                         (unsigned long long) (begin + hour * HOUR_MS),
+                         (unsigned long long) (begin + (hour + 1) * HOUR_MS - 1));
+                assert_int_equal(strlen(get(f, query)),
+                                 1000 * strlen("a-unit-with-a-name-of-40-bytes-000000") + 1);
+                most_ms = MAX(most_ms, clock_monotonic_ms() - before);
+        }
+        print_message("an hour of %u rows: %llu ms\n", MANY, (unsigned long long) most_ms);
+        assert_true(most_ms < 2000); /* with sanitizers, on a busy machine */
+        assert_true(turn_work_bytes(&turns->most) < TURN_WORK_MAX);
+
+        /* A slow reader receives all rows, and costs little memory. */
+        _cleanup_text_ Text t = {};
+        fd = dial(f, "");
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+        host_pause(f->host, 200);
+        assert_false(received(fd, &t, "oldest"));
+        HOST_UNTIL(f->host, received(fd, &t, "\"oldest\""));
+        f->n_rows = 0;
+        for (const char *p = t.chars, *end = p + t.size; (p = memchr(p, '{', end - p)); p++)
+                f->n_rows++;
+        assert_int_equal(f->n_rows, MANY + 1); /* and the end */
+        close(fd);
+        fd = dial(f, "follow=true&last=90000"); /* leaves in between */
+        host_pause(f->host, 5);
+        close(fd);
+        host_pause(f->host, 20);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+
+int main(int argc, char **argv) {
+        static const struct CMUnitTest tests[] = {
+                TEST(changes_of_units_name_their_users),
+                TEST(assignments_have_their_reasons),
+                TEST(states_are_recorded_without_those_in_between),
+                TEST(a_unit_that_restarts_for_a_day_adds_few_rows),
+                TEST(machines_have_rows),
+                TEST(problems_of_unit_directories_have_rows),
+                TEST(decisions_of_the_cluster_have_rows),
+                TEST(a_large_change_has_rows_for_a_part),
+                TEST(rows_are_selected),
+                TEST(a_row_has_all_members),
+                TEST(invalid_parameters_are_rejected),
+                TEST(a_request_names_its_user),
+                cmocka_unit_test_setup_teardown(the_history_begins_at_a_feature_level, low_setup,
+                                                fixture_teardown),
+                TEST(new_and_repeated_rows_follow),
+                TEST(an_hour_of_a_full_history_is_found_at_once),
+        };
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,156 @@
+/* Bodies of the history as bytes. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "fleetd/registry/history.h"
+
+static const char machine[] = "00112233445566778899aabbccddeeff";
+
+static HistoryEvent again(const HistoryNote *note, size_t *ret_size) {
+        uint8_t body[KV_NOTE_MAX];
+        HistoryEvent event;
+        size_t size = history_encode(note, body);
+
+        assert_int_equal(history_decode((KvBytes) { body, size }, &event), 0);
+        if (ret_size)
+                *ret_size = size;
+        return event;
+}
+
+static void a_note_is_read_as_it_was_written(void **state) {
+        const HistoryNote note = { HISTORY_STATE, "web@3.service", machine, "root", "active (auto-restart)" };
+        HistoryEvent event;
+
+        event = again(&note, NULL);
+        assert_int_equal(event.kind, HISTORY_STATE);
+        assert_string_equal(event.unit, note.unit);
+        assert_string_equal(event.machine, machine);
+        assert_string_equal(event.user, "root");
+        assert_string_equal(event.reason, note.reason);
+
+        event = again(&(HistoryNote) { .kind = HISTORY_LEVEL }, NULL);
+        assert_int_equal(event.kind, HISTORY_LEVEL);
+        assert_string_equal(event.unit, "");
+        assert_string_equal(event.machine, "");
+        assert_string_equal(event.user, "");
+        assert_string_equal(event.reason, "");
+}
+
+/* 100,000 rows have to fit into 16 MiB: with keys, times and what LMDB adds. */
+static void a_typical_body_is_small(void **state) {
+        static const HistoryNote typical[] = {
+                { HISTORY_STATE, "a-unit-whose-name-has-40-bytes-1.service", machine, NULL,
+                  "active (running)" },
+                { HISTORY_TARGET, "a-unit-whose-name-has-40-bytes-1.service", NULL, "root", "launched" },
+                { HISTORY_PRESENCE, NULL, machine, NULL, "lost: no message from its fleetd or its kernel" },
+        };
+        size_t size;
+
+        for (size_t i = 0; i < ELEMENTS(typical); i++) {
+                (void) again(&typical[i], &size);
+                assert_true(size <= 102);
+        }
+}
+
+static void long_texts_are_cut_in_whole_characters(void **state) {
+        char unit[UNIT_NAME_MAX + 1], user[100], reason[1000], expected[HISTORY_REASON_SIZE];
+        HistoryEvent event;
+        size_t size;
+
+        memset(unit, 'u', sizeof(unit));
+        unit[UNIT_NAME_MAX] = 0;
+        memset(user, 'n', sizeof(user));
+        user[99] = 0;
+        for (size_t i = 0; i + 2 < sizeof(reason); i += 2)
+                memcpy(reason + i, "\xc3\xbc", 3); /* ü */
+
+        event = again(&(HistoryNote) { .kind = HISTORY_STATE, .reason = reason }, NULL);
+        assert_int_equal(strlen(event.reason), HISTORY_REASON_SIZE - 2); /* 255 bytes would cut a character */
+        memcpy(expected, reason, HISTORY_REASON_SIZE - 2);
+        expected[HISTORY_REASON_SIZE - 2] = 0;
+        assert_string_equal(event.reason, expected);
+
+        event = again(&(HistoryNote) { HISTORY_STATE, unit, machine, user, reason }, &size);
+        assert_true(size == KV_NOTE_MAX || size == KV_NOTE_MAX - 1);
+        assert_string_equal(event.unit, unit);
+        assert_string_equal(event.machine, machine);
+        assert_int_equal(strlen(event.user), HISTORY_USER_SIZE - 1);
+        assert_int_equal(strlen(event.reason) % 2, 0);
+}
+
+static void a_reason_is_one_line(void **state) {
+        HistoryEvent event = again(&(HistoryNote) { .kind = HISTORY_PROBLEM, .reason = "line 4\nline 5" },
+                                   NULL);
+
+        assert_string_equal(event.reason, "line 4");
+}
+
+static void a_kind_of_a_newer_version_is_read(void **state) {
+        HistoryEvent event;
+
+        assert_int_equal(history_decode((KvBytes) { "\xc8\0\0\0what", 8 }, &event), 0);
+        assert_int_equal(event.kind, 200);
+        assert_string_equal(event.reason, "what");
+        assert_null(history_kind_to_string(200));
+}
+
+static void other_bytes_are_rejected(void **state) {
+        static const struct {
+                const char *bytes;
+                size_t size;
+        } cases[] = {
+                { "", 0 },
+                { "\0", 1 },
+                { "\0\0", 2 },
+                { "\0\0\0", 3 },                /* no user */
+                { "\0\1a\0\0", 5 },             /* not an ID */
+                { "\0\20aaaaaaaaaaaaaaa", 17 }, /* too few bytes of an ID */
+                { "\0\0\5abc\0", 7 },           /* too few of a unit */
+                { "\0\0\3a\0b\0", 7 },          /* a NUL in a unit */
+                { "\0\0\0\2a", 5 },             /* too few of a user */
+                { "\0\0\0\0a\0b", 7 },          /* a NUL in a reason */
+        };
+        char user[64] = { 0, 0, 0, 40 }, reason[4 + HISTORY_REASON_SIZE] = { 0, 0, 0, 0 };
+        HistoryEvent event;
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++)
+                assert_int_equal(history_decode((KvBytes) { cases[i].bytes, cases[i].size }, &event),
+                                 -EBADMSG);
+        memset(user + 4, 'a', sizeof(user) - 4);
+        assert_int_equal(history_decode((KvBytes) { user, sizeof(user) }, &event), -EBADMSG);
+        memset(reason + 4, 'a', sizeof(reason) - 4);
+        assert_int_equal(history_decode((KvBytes) { reason, sizeof(reason) }, &event), -EBADMSG);
+        assert_int_equal(history_decode((KvBytes) { reason, sizeof(reason) - 1 }, &event), 0);
+}
+
+static void each_kind_has_a_name_of_its_own(void **state) {
+        for (HistoryKind kind = 0; kind < _HISTORY_KIND_MAX; kind++) {
+                assert_non_null(history_kind_to_string(kind));
+                assert_int_equal(history_kind_from_string(history_kind_to_string(kind)), kind);
+        }
+        /* Stored numbers. */
+        assert_int_equal(HISTORY_SUBMITTED, 0);
+        assert_int_equal(HISTORY_STATE, 6);
+        assert_int_equal(HISTORY_REMOVED, 16);
+}
+
+int main(int argc, char **argv) {
+        static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_note_is_read_as_it_was_written),
+                cmocka_unit_test(a_typical_body_is_small),
+                cmocka_unit_test(long_texts_are_cut_in_whole_characters),
+                cmocka_unit_test(a_reason_is_one_line),
+                cmocka_unit_test(a_kind_of_a_newer_version_is_read),
+                cmocka_unit_test(other_bytes_are_rejected),
+                cmocka_unit_test(each_kind_has_a_name_of_its_own),
+        };
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
