@@ -272,7 +272,22 @@ int client_machines(Client *c, Listing *ret, Error *err) {
 }
 
 int client_all_machines(Client *c, Listing *ret, Error *err) {
-        return listing_read(c, "/fleet/v1/machines?all=true", &listing_machines, ret, err);
+        int r = listing_read(c, "/fleet/v1/machines?all=true", &listing_machines, ret, err);
+
+        for (size_t i = 0; r >= 0 && i < ret->n;) {
+                ApiMachine m = ret->machines[i];
+
+                if (!same_string(m.presence, "removed")) {
+                        i++;
+                        continue;
+                }
+                ret->n--;
+                ret->n_removed++;
+                memmove(&ret->machines[i], &ret->machines[i + 1],
+                        (ret->n + ret->n_removed - 1 - i) * sizeof(m));
+                ret->machines[ret->n + ret->n_removed - 1] = m;
+        }
+        return r;
 }
 
 void client_load_machine(Client *c, Listing *machines, const char *id, bool all) {

@@ -109,6 +109,7 @@ typedef struct Listing {
                 char *items;
         };
         size_t n, items_capacity;
+        size_t n_removed; /* removed machines, after the others: they have a name only */
 } Listing;
 
 void listing_done(Listing *l);
@@ -118,7 +119,7 @@ void listing_done(Listing *l);
 int client_units(Client *c, Listing *ret, Error *err);
 int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'unit' NULL: of all units */
 int client_machines(Client *c, Listing *ret, Error *err);
-int client_all_machines(Client *c, Listing *ret, Error *err); /* also lost and removed machines */
+int client_all_machines(Client *c, Listing *ret, Error *err); /* also those that are gone */
 
 /* Read the machines again if this one is not among them; 'all' as client_all_machines(). Errors are ignored.
  */
@@ -148,7 +149,8 @@ int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err);
 
 /* -- Machines (machines.c) -- */
 
-const ApiMachine *listing_machine(const Listing *machines, const char *id); /* NULL if absent; borrowed */
+/* Also a removed one; NULL if absent. Borrowed. */
+const ApiMachine *listing_machine(const Listing *machines, const char *id);
 
 /* Return whether 'name' is the hostname of the machine 'id', or a prefix of the ID. */
 bool machine_has_name(const Listing *machines, const char *id, const char *name);

@@ -5,7 +5,7 @@
 /* -- From the machine to its name -- */
 
 const ApiMachine *listing_machine(const Listing *machines, const char *id) {
-        for (size_t i = 0; id && i < machines->n; i++)
+        for (size_t i = 0; id && i < machines->n + machines->n_removed; i++)
                 if (machines->machines[i].id && streq(machines->machines[i].id, id))
                         return &machines->machines[i];
         return NULL;

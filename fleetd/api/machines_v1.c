@@ -31,7 +31,8 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                               .primary_ip = m->facts ? m->facts->address : NULL,
                               .metadata = m->metadata,
                               .hostname = cluster_machine_hostname(m),
-                              .presence = presence_to_string(m->presence),
+                              .presence = cluster_machine_is_removed(m) ? "removed" :
+                                                                          presence_to_string(m->presence),
                               .version = m->facts ? m->facts->version : NULL,
                               .role = machine_role(state, m),
                               .problem = machine_problem(m),
@@ -39,9 +40,12 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                               .n_units = m->load };
 }
 
-/* fleet's list has machines with facts that are there; all: without facts, or gone, too. */
+/* fleet's list has machines with facts that are there; all: without facts, or gone, too. The name of a
+ * removed machine is known for events of its past. */
 static bool machine_is_listed(const ClusterMachine *m, bool all) {
-        return all ? !cluster_machine_is_removed(m) : m->facts && machine_is_there(m);
+        if (cluster_machine_is_removed(m))
+                return all && cluster_machine_hostname(m);
+        return all || (m->facts && machine_is_there(m));
 }
 
 void machines_list_handle(Request *request) {

@@ -47,7 +47,7 @@ static void cluster_write(Text *t, const Cluster *c) {
         for (const ClusterUnit *u = c->units; u; u = u->hh.next)
                 units += u->unit != NULL;
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                present[m->presence]++;
+                present[m->presence] += !cluster_machine_is_removed(m);
         single(t, "fleet_units", "gauge", "Units of the cluster.", units);
         describe(t, "fleet_machines", "gauge", "Machines of the cluster, by presence.");
         for (Presence p = 0; p < _PRESENCE_MAX; p++)

@@ -1976,7 +1976,7 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                   "{\"state\":\"left\",\"since\":99999999999999}" },
                 { "machine/22222222222222222222222222222222/presence", "{\"state\":\"lost\",\"since\":1}" },
                 { "cluster/member/22222222222222222222222222222222",
-                  "{\"name\":\"two\",\"peer\":\"10.0.0.2:2380\",\"raftId\":2}" },
+                  "{\"name\":\"two\",\"peer\":\"10.0.0.2:2380\",\"raftId\":2,\"start\":7}" },
                 { "machine/77777777777777777777777777777777/presence", "{\"state\":\"lost\",\"since\":1}" },
                 { "cluster/member/77777777777777777777777777777777",
                   "{\"name\":\"seven\",\"peer\":\"10.0.0.7:2380\",\"raftId\":1}" },
@@ -2024,6 +2024,24 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                 { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"machine does not exist\"}}" },
                 { "GET /fleet/v1/directory", NULL, NULL, 200, JSON SERVER, "{\"problems\":[]}" },
+                /* Of a removed member, the name is left. */
+                { "GET /fleet/v1/machines?all=true", NULL, NULL, 200, JSON SERVER,
+                  "{\"machines\":[{\"hostname\":\"one\",\"id\":\"11111111111111111111111111111111\","
+                  "\"presence\":"
+                  "\"left\",\"since\":99999999999999},"
+                  "{\"hostname\":\"two\",\"id\":\"22222222222222222222222222222222\",\"presence\":"
+                  "\"removed\","
+                  "\"role\":\"standby\"},"
+                  "{\"hostname\":\"seven\",\"id\":\"77777777777777777777777777777777\",\"presence\":\"lost\","
+                  "\"role\":\"leader\",\"since\":1},"
+                  "{\"id\":\"88888888888888888888888888888888\",\"presence\":\"lost\",\"since\":1},"
+                  "{\"hostname\":\"beta\",\"id\":\"" BETA "\",\"metadata\":{\"gpu\":\"yes\",\"zone\":\"a\"},"
+                  "\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"units\":2,\"version\":"
+                  "\"7\"},"
+                  "{\"hostname\":\"gamma\",\"id\":\"" GAMMA "\",\"presence\":\"away\"},"
+                  "{\"id\":\"" ETA "\",\"presence\":\"up\"},"
+                  "{\"hostname\":\"zeta\",\"id\":\"ffffffffffffffffffffffffffffffff\",\"presence\":\"lost\","
+                  "\"since\":99999999999999}]}" },
         };
         Fixture *fixture = *state;
         const Cluster *c = registry_cluster(fixture->host->registry);
