@@ -335,9 +335,11 @@ static int find_units(Client *c, char **args, size_t n, FoundUnits *ret, Error *
         for (size_t i = 0; n_absent > 0 && i < ret->names.n; i++) {
                 const char *name = ret->names.items[i];
 
-                if (found_has(ret, name) || strpbrk(name, "*?["))
+                if (found_has(ret, name))
                         continue;
-                client_note("%s: the cluster has no such unit", name);
+                client_note("%s: %s", name,
+                            strpbrk(name, "*?[") ? "no unit of the cluster matches" :
+                                                   "the cluster has no such unit");
                 client_suggest_unit(c, name);
         }
         return EXIT_DONE;

@@ -29,7 +29,7 @@ ROWS = [
     ("diff new.service", 4, "Unit new.service not found"),
     # Patterns
     ("destroy 'w*'", 1, "fleetctl: 2 units match: web@1.service web@2.service"),
-    ("destroy 'z*'", 0, "Units not found in registry", "fleetctl: z*.service: the cluster has no such unit"),
+    ("destroy 'z*'", 0, "Units not found in registry", "fleetctl: z*.service: no unit of the cluster matches"),
     ("start 'z*'", 1, "Error creating units: invalid character '*' in unit name",
      "fleetctl: z*: no file matches, and patterns of units are for other verbs (fleetctl list-unit-files 'z*')"),
     ("restart 'z*'", 1, "Error creating units: invalid character '*' in unit name",

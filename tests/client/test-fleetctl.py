@@ -724,7 +724,7 @@ def patterns_match_units_of_the_cluster(t):
     t.expect(["is-active", "*"], 3, out=["inactive\n" * 5])
     t.expect(["destroy", "*.service"], 1, err="fleetctl: 5 units match: db.service idle.service web@.service web@1.service web@2.service\n"
              "fleetctl: nothing was changed; confirm with --yes\n")
-    t.expect(["destroy", "x*"], err="Units not found in registry\nfleetctl: x*.service: the cluster has no such unit\n")
+    t.expect(["destroy", "x*"], err="Units not found in registry\nfleetctl: x*.service: no unit of the cluster matches\n")
     assert len(t.cluster.units) == 5
     t.expect(["destroy", "--yes", "web@*"], out="Destroyed web@.service\nDestroyed web@1.service\nDestroyed web@2.service\n")
     status, said = t.on_terminal("destroy", "*", typed="n\n")
