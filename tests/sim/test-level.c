@@ -56,7 +56,23 @@ static unsigned members_at(SimCluster *c, unsigned level) {
         return n;
 }
 
+static int on_row(void *userdata, const KvHistoryRow *row) {
+        *(bool *) userdata = true;
+        return 0;
+}
+
+static bool has_history(const SimMachine *m) {
+        bool has = false;
+
+        return m->daemon && !m->dying && daemon_store(m->daemon) &&
+               kv_local_history(daemon_store(m->daemon), 0, false, on_row, &has) == 0 && has;
+}
+
 static void check_level(SimCluster *c, unsigned level) {
+        for (unsigned i = 0; i < c->n; i++)
+                if (level < KV_LEVEL_HISTORY && has_history(&c->machines[i]))
+                        world_failed(c->world, "the-history-begins-with-its-level", "%s at level %u",
+                                     c->machines[i].name, level);
         for (unsigned i = 0; i < c->n; i++)
                 if (state_of(&c->machines[i]).level > level)
                         world_failed(c->world, "a-level-waits-for-all", "%s is at %u", c->machines[i].name,

@@ -400,6 +400,28 @@ static void commands_are_checked_before_they_reach_the_log(void **state) {
         }
 }
 
+/* A row counts with 10 bytes more than its body; a write without one counts as it did below its level. */
+static void rows_count_towards_the_size_of_a_transaction(void **state) {
+        enum { LEFT = KV_COMMAND_MAX - KV_VALUE_MAX - 2 * (40 + 2) };
+        _cleanup_free_ char *zeros = calloc(1, KV_VALUE_MAX);
+
+        for (size_t body = 0; body <= KV_NOTE_MAX; body += KV_NOTE_MAX)
+                for (unsigned more = 0; more < 2; more++) {
+                        KvCommand writes[] = {
+                                { .op = KV_SET, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX } },
+                                { .op = KV_SET,
+                                  .key = kv_string("/b"),
+                                  .value = { zeros, LEFT - (body > 0 ? body + 10 : 0) + more },
+                                  .note.body = { zeros, body } },
+                        };
+                        KvCommand txn = { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = 2 };
+                        KvStatus status;
+
+                        (void) kv_command_check(&txn, &status, NULL);
+                        assert_int_equal(status, more ? KV_TOO_LARGE : KV_OK);
+                }
+}
+
 static void a_copied_result_outlives_what_it_borrowed(void **state) {
         _cleanup_free_ KvResult *copy = NULL;
         char key[] = "/a/b", cause[] = "[1 != 2]";
@@ -895,6 +917,7 @@ int main(void) {
                 cmocka_unit_test(a_path_that_is_too_long_or_too_deep_is_refused),
                 cmocka_unit_test(below_hidden_and_ours_go_by_whole_segments),
                 cmocka_unit_test(commands_are_checked_before_they_reach_the_log),
+                cmocka_unit_test(rows_count_towards_the_size_of_a_transaction),
                 cmocka_unit_test(a_copied_result_outlives_what_it_borrowed),
                 cmocka_unit_test(commands_have_these_bytes),
                 cmocka_unit_test(invalid_commands_differ_from_those_of_a_newer_program),
