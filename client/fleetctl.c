@@ -56,8 +56,10 @@ static const Verb verbs[] = {
           verb_edit },
         { "events", FLAGS_EVENTS | FLAGS_JSON, "[UNIT...]",
           "Show the decisions of the cluster and their results",
-          "Assignments with their reasons, states of units, presence of machines, and changes by users: the\n"
-          "last 1000 changes, and with --follow all new ones. Of all units, or of the named ones.\n\n"
+          "The history of the cluster: assignments with their reasons, states of units, presence of "
+          "machines,\n"
+          "and changes by users, of all units or of the named ones. With --follow also new events.\n\n"
+          "fleetctl events --since=yesterday 'web@*'\n"
           "fleetctl events --follow --since=-10min web@1.service\n",
           verb_events },
         { "fd-forward", 0, "SOCKET", "Copy standard input and output to and from a socket",

@@ -163,7 +163,7 @@ tests_unit_test_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pairs_get,--wrap=pairs_se
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_history_api_SOURCES = tests/unit/test-history_api.c $(FLEETD_HOST)
 tests_unit_test_history_api_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_history_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=loop_wall_ms
+tests_unit_test_history_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=loop_wall_ms,--wrap=kv_stale_ms
 tests_unit_test_history_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_service_SOURCES = tests/unit/test-service.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_service_CFLAGS = $(TEST_CFLAGS)

@@ -1,8 +1,8 @@
 /* GET /fleet/v1/history: rows of the history, oldest first, and with "follow" those that are added.
  *
  * The rows are read from the tree in slices, one in a turn of the loop, from the index of the last row that
- * was sent. A slow reader takes no memory: a slice that its connection does not accept is read again when
- * that has drained. */
+ * was sent. A slow reader costs a slice: what its connection does not accept is read again when that has
+ * drained. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -346,5 +346,5 @@ void history_handle(Request *request) {
         }
         r = history_begin(h);
         if (r < 0)
-                request_refuse(request, r, &err);
+                request_error(request, 503, "the history cannot be read: %s", strerror(-r));
 }

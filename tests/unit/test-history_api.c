@@ -38,6 +38,13 @@ uint64_t __wrap_loop_wall_ms(const Loop *loop) {
         return wall_ms;
 }
 
+static uint64_t stale_ms; /* the time without a leader */
+
+uint64_t __wrap_kv_stale_ms(const KvStore *store);
+uint64_t __wrap_kv_stale_ms(const KvStore *store) {
+        return stale_ms;
+}
+
 static void on_result(void *userdata, const KvResult *result) {
         assert_int_equal(result->status, KV_OK);
         *(bool *) userdata = true;
@@ -530,6 +537,17 @@ static void invalid_parameters_are_rejected(void **state) {
         assert_says(f, "unit: at most 100 names and patterns");
 }
 
+static void without_a_leader_rows_say_how_old_they_are(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(ask(f, "GET", "/fleet/v1/history", ""), 200);
+        assert_null(strstr(f->answer, "Stale"));
+        stale_ms = 4100;
+        assert_int_equal(ask(f, "GET", "/fleet/v1/history", ""), 200);
+        assert_says(f, "\r\nX-Fleet-Stale: 4\r\n");
+        stale_ms = 0;
+}
+
 /* The tests run as root. */
 static void a_request_names_its_user(void **state) {
         Fixture *f = *state;
@@ -700,6 +718,7 @@ int main(int argc, char **argv) {
                 TEST(rows_are_selected),
                 TEST(a_row_has_all_members),
                 TEST(invalid_parameters_are_rejected),
+                TEST(without_a_leader_rows_say_how_old_they_are),
                 TEST(a_request_names_its_user),
                 cmocka_unit_test_setup_teardown(the_history_begins_at_a_feature_level, low_setup,
                                                 fixture_teardown),
