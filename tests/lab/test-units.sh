@@ -183,6 +183,7 @@ a_unit_that_does_not_run_is_reported_with_the_reason() {
 
         fleetctl beta start hand.service >"$LAB/out" 2>&1 || fail "hand.service: exit $?, $(cat "$LAB/out")"
         host_exec "$(hosts_running hand.service)" systemctl stop hand.service
+        wait_for 5 lists beta hand.service "inactive dead" || fail "stopped by hand: $(fleetctl beta list-units | grep hand)"
         start_fails hand.service 'stopped by hand; to start it again: fleetctl restart hand.service'
         fleetctl gamma restart hand.service >"$LAB/out" 2>&1 || fail "restart: exit $?, $(cat "$LAB/out")"
         runs_once hand.service || fail "it runs on: $(hosts_running hand.service)"
