@@ -341,12 +341,13 @@ static void problems_of_unit_directories_have_rows(void **state) {
         Problem problem = { .kind = PROBLEM_REFUSED, .text = (char *) "line 4: no\nline 5: no" };
         ProblemChange c = { .machine = f->host->id, .name = "a.service", .problem = &problem };
 
-        for (unsigned i = 0; i < 3; i++) {
-                if (i == 1) {
+        for (unsigned i = 0; i < 4; i++) {
+                problem.unit_index = i; /* not of interest */
+                if (i == 2) {
                         problem.confirmed = true;
                         c.user = "root";
                 }
-                if (i == 2)
+                if (i == 3)
                         c = (ProblemChange) { .machine = f->host->id, .name = "a.service" };
                 assert_int_equal(host_wait(f->host, registry_change_directory(f->host->registry, NULL, 0, &c,
                                                                               1, host_on_done, f->host)),
