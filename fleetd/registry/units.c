@@ -79,9 +79,13 @@ static void units_add(Registry *r, Transaction *t, const UnitChange *change) {
 }
 
 static void units_note_problem(Transaction *t, const Registry *r, const ProblemChange *change) {
+        const ClusterProblem *known = cluster_problem(registry_cluster(r), change->machine, change->name);
         const Problem *p = change->problem;
         _cleanup_text_ Text reason = {};
 
+        if (p && known && known->problem.kind == p->kind && known->problem.confirmed == p->confirmed &&
+            streq(known->problem.text ?: "", p->text ?: ""))
+                return;
         if (p)
                 text_printf(&reason, "%s: %s", p->confirmed ? "confirmed" : problem_kind_to_string(p->kind),
                             p->text ?: "");

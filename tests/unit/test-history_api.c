@@ -320,6 +320,9 @@ static void machines_have_rows(void **state) {
                                  KV_OK);
         set.value = "";
         assert_int_equal(host_wait(f->host, registry_set_metadata(r, &set, 1, host_on_done, f->host)), KV_OK);
+        present(f, PRESENCE_UP, MACHINE_CONDITION "8 KiB are free");
+        present(f, PRESENCE_UP, MACHINE_CONDITION "4 KiB are free"); /* the same problem */
+        present(f, PRESENCE_UP, "its replica works again");
         present(f, PRESENCE_LOST, "no message");
         assert_string_equal(rows(f), "joined on other: 10.0.0.2:2380\n"
                                      "started on other\n"
@@ -328,6 +331,8 @@ static void machines_have_rows(void **state) {
                                      "version on other: 2\n"
                                      "metadata on other by root: zone=b\n"
                                      "metadata on other by root: zone removed\n"
+                                     "presence on other: up: its replica: 8 KiB are free\n"
+                                     "presence on other: up: its replica works again\n"
                                      "presence on other: lost: no message\n");
 }
 
@@ -336,12 +341,13 @@ static void problems_of_unit_directories_have_rows(void **state) {
         Problem problem = { .kind = PROBLEM_REFUSED, .text = (char *) "line 4: no\nline 5: no" };
         ProblemChange c = { .machine = f->host->id, .name = "a.service", .problem = &problem };
 
-        for (unsigned i = 0; i < 3; i++) {
-                if (i == 1) {
+        for (unsigned i = 0; i < 4; i++) {
+                problem.unit_index = i; /* not of interest */
+                if (i == 2) {
                         problem.confirmed = true;
                         c.user = "root";
                 }
-                if (i == 2)
+                if (i == 3)
                         c = (ProblemChange) { .machine = f->host->id, .name = "a.service" };
                 assert_int_equal(host_wait(f->host, registry_change_directory(f->host->registry, NULL, 0, &c,
                                                                               1, host_on_done, f->host)),
