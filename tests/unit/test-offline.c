@@ -29,6 +29,7 @@ static unsigned n_removals;      /* of trees of files since the test said so */
 static unsigned n_renamed;       /* what was made is in its place */
 static uint64_t entries_ahead;   /* the log begins so much later than it does */
 static bool entries_are_unknown; /* what is in the log is of a newer version */
+static bool disk_is_corrupt;     /* what was written is not what is read */
 
 static int fails(Error *err) {
         return call_fails() ? error_set(err, -EIO, "it fails") : 0;
@@ -58,7 +59,8 @@ STAND_IN(pwrite_all, fails(NULL), (int fd, const void *bytes, size_t size, uint6
 STAND_IN(data_dir_write_identity, fails(NULL), (const DataDir *folder, uint64_t cluster_id, uint64_t lineage),
          folder, cluster_id, lineage)
 STAND_IN(random_seed_from_system, fails(NULL), (Random * random), random)
-STAND_IN(file_checksum_check, fails(NULL), (int fd, const _Atomic bool *cancelled), fd, cancelled)
+STAND_IN(file_checksum_check, disk_is_corrupt ? -EUCLEAN : fails(NULL),
+         (int fd, const _Atomic bool *cancelled), fd, cancelled)
 STAND_IN(bootstrap_check, fails(err),
          (const DataDir *folder, const RaftLogMeta *meta, Identity *ret, Error *err), folder, meta, ret, err)
 
@@ -347,6 +349,18 @@ static void a_backup_is_written_in_a_folder_that_exists(void **state) {
         assert_int_equal(access(workshop, F_OK), -1);
         assert_true(asprintf(&below, "%s/x", fixture->file) > 0);
         assert_says(fixture, 0, kv_backup, below, -ENOTDIR, "backup is not a folder");
+}
+
+static void a_backup_that_cannot_be_read_back_is_no_success(void **state) {
+        Fixture *fixture = *state;
+        KvOffline ret = {};
+
+        fill(fixture, 3);
+        disk_is_corrupt = true;
+        assert_says(fixture, 0, kv_backup, fixture->file, -EUCLEAN, "backup is corrupt: checksum mismatch");
+        disk_is_corrupt = false;
+        assert_int_equal(access(fixture->file, F_OK), -1);
+        must(fixture, 0, kv_backup, &ret);
 }
 
 static void a_backup_is_not_restored_beside_a_log(void **state) {
@@ -690,6 +704,7 @@ int main(void) {
                 in_a_fixture(what_is_no_whole_backup_is_refused),
                 in_a_fixture(a_backup_that_exists_is_not_overwritten),
                 in_a_fixture(a_backup_is_written_in_a_folder_that_exists),
+                in_a_fixture(a_backup_that_cannot_be_read_back_is_no_success),
                 in_a_fixture(a_backup_is_not_restored_beside_a_log),
                 in_a_fixture(a_new_lineage_is_raised_marked_and_without_what_is_moot),
                 in_a_fixture(the_history_survives_restore_and_recovery_and_goes_on),
