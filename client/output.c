@@ -290,33 +290,71 @@ const char *output_state_colour(const char *state) {
         return state_colour(state, true) ?: "";
 }
 
-/* Return the column with the longest cell: it is truncated on a narrow terminal. */
-static size_t widest_column(const Table *t) {
-        size_t widest = 0, column = 0;
+enum { COLUMN_GAP = 2, CELL_MIN = 4 };
 
-        for (size_t i = 0; i < t->cells.n; i++)
-                if (output_width(t->cells.items[i]) > widest) {
-                        widest = output_width(t->cells.items[i]);
-                        column = i % t->headers.n;
-                }
-        return column;
+static size_t column_width(const Table *t, size_t column) {
+        size_t width = output_width(t->headers.items[column]);
+
+        for (size_t i = column; i < t->cells.n; i += t->headers.n)
+                width = MAX(width, output_width(t->cells.items[i]));
+        return width;
+}
+
+static size_t table_width(const Table *t) {
+        size_t sum = 0;
+
+        for (size_t i = 0; i < t->headers.n; i++)
+                sum += column_width(t, i) + (i > 0 ? COLUMN_GAP : 0);
+        return sum;
+}
+
+/* Set the width of each column: reduce the widest ones until the table fits. */
+static void fit(const Table *t, size_t columns, size_t *ret_widths) {
+        size_t *widths = ret_widths;
+
+        for (size_t i = 0; i < t->headers.n; i++)
+                widths[i] = column_width(t, i);
+        for (size_t sum = table_width(t); columns > 0 && sum > columns; sum--) {
+                size_t widest = 0;
+
+                for (size_t i = 1; i < t->headers.n; i++)
+                        if (widths[i] > widths[widest])
+                                widest = i;
+                if (widths[widest] <= MAX(output_width(t->headers.items[widest]), (size_t) CELL_MIN))
+                        return;
+                widths[widest]--;
+        }
+}
+
+/* Add a cell. A cell that is too long is cut here: versions of libsmartcols differ in that. Names, in the
+ * first column, keep their ends. */
+static int fill_cell(struct libscols_line *line, size_t column, const char *text, size_t width,
+                     const char *colour) {
+        _cleanup_text_ Text cut = {};
+
+        output_cut(&cut, text, width, column == 0 && !ends_with(text, "..."));
+        if (cut.error < 0 || scols_line_set_data(line, column, cut.chars ?: "") < 0)
+                return -ENOMEM;
+        return colour ? scols_cell_set_color(scols_line_get_cell(line, column), colour) : 0;
 }
 
 static int fill(struct libscols_table *table, const Table *t, bool colours) {
-        size_t n = t->headers.n, flexible = widest_column(t);
+        _cleanup_free_ size_t *widths = NEW0(size_t, t->headers.n + 1);
+        size_t n = t->headers.n;
 
+        if (!widths)
+                return -ENOMEM;
+        fit(t, output_columns(), widths);
         for (size_t i = 0; i < n; i++)
-                if (!scols_table_new_column(table, t->headers.items[i], 0,
-                                            i == flexible ? SCOLS_FL_TRUNC : 0))
+                if (!scols_table_new_column(table, t->headers.items[i], 0, 0))
                         return -ENOMEM;
         for (size_t i = 0; i < t->cells.n; i++) {
                 struct libscols_line *line = i % n == 0 ? scols_table_new_line(table, NULL) :
                                                           scols_table_get_line(table, i / n);
-                const char *colour = colours ? state_colour(t->cells.items[i], false) : NULL;
+                const char *text = t->cells.items[i];
 
-                if (!line || scols_line_set_data(line, i % n, t->cells.items[i]) < 0)
-                        return -ENOMEM;
-                if (colour && scols_cell_set_color(scols_line_get_cell(line, i % n), colour) < 0)
+                if (!line || fill_cell(line, i % n, text, widths[i % n],
+                                       colours ? state_colour(text, false) : NULL) < 0)
                         return -ENOMEM;
         }
         return 0;
@@ -348,19 +386,7 @@ static int print_columns(const Table *t, bool legend) {
 }
 
 bool table_is_too_wide(const Table *t) {
-        size_t n = t->headers.n, sum = 0;
-        size_t columns = output_columns();
-
-        if (columns == 0)
-                return false;
-        for (size_t i = 0; i < n; i++) {
-                size_t width = output_width(t->headers.items[i]);
-
-                for (size_t k = i; k < t->cells.n; k += n)
-                        width = MAX(width, output_width(t->cells.items[k]));
-                sum += width + (i > 0 ? 2 : 0);
-        }
-        return sum > columns;
+        return output_columns() > 0 && table_width(t) > output_columns();
 }
 
 int table_print(const Table *t, bool legend) {

@@ -13,14 +13,20 @@ static int times_span(const char *s, uint64_t *ret_ms) {
         static const struct {
                 const char *name;
                 uint64_t ms;
-        } units[] = { { "s", 1000 },    { "sec", 1000 },   { "m", 60000 },    { "min", 60000 },
-                      { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 } };
+        } units[] = { { "s", 1000 },       { "sec", 1000 },       { "second", 1000 },
+                      { "seconds", 1000 }, { "m", 60000 },        { "min", 60000 },
+                      { "minute", 60000 }, { "minutes", 60000 },  { "h", 3600000 },
+                      { "hr", 3600000 },   { "hour", 3600000 },   { "hours", 3600000 },
+                      { "d", 86400000 },   { "day", 86400000 },   { "days", 86400000 },
+                      { "w", 604800000 },  { "week", 604800000 }, { "weeks", 604800000 } };
         uint64_t sum = 0;
 
         if (!*s)
                 return -EINVAL;
         while (*s) {
-                size_t n = strspn(s, "0123456789"), size = strcspn(s + n, "0123456789 ");
+                size_t n = strspn(s, "0123456789"), gap = strspn(s + n, " "),
+                       size = strcspn(s + n + gap, "0123456789 ");
+                const char *unit = s + n + gap;
                 char digits[16] = {};
                 uint64_t number = 0, ms = 0;
 
@@ -28,12 +34,12 @@ static int times_span(const char *s, uint64_t *ret_ms) {
                         return -EINVAL;
                 memcpy(digits, s, n);
                 for (size_t i = 0; i < ELEMENTS(units); i++)
-                        if (strlen(units[i].name) == size && memcmp(units[i].name, s + n, size) == 0)
+                        if (strlen(units[i].name) == size && memcmp(units[i].name, unit, size) == 0)
                                 ms = units[i].ms;
                 if (ms == 0 || parse_u64(digits, &number) < 0 || number > 1000000)
                         return -EINVAL;
                 sum += number * ms;
-                s += n + size;
+                s = unit + size;
                 s += strspn(s, " ");
         }
         *ret_ms = sum;

@@ -3,7 +3,7 @@
 
 #include "fleetd/agent/agent_internal.h"
 
-enum { PUBLISH_BATCH_MAX = 200, CHANGING_MS = 300, STEADY_MS = 1000, REPORT_RETRY_MS = 1000 };
+enum { PUBLISH_BATCH_MAX = 150, CHANGING_MS = 300, STEADY_MS = 1000, REPORT_RETRY_MS = 1000 };
 
 typedef enum AgentOffer {
         AGENT_OFFER_NONE,  /* the registry is current */

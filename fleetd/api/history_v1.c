@@ -113,9 +113,10 @@ static int history_on_row_before(void *userdata, const KvHistoryRow *row) {
         h->at = row->index;
         if (row->index <= h->after)
                 return 0;
-        if (history_wants(h, row, &event) && ++h->n_found == h->last) {
+        if (history_wants(h, row, &event)) {
                 h->begin = row->index - 1;
-                return 0;
+                if (++h->n_found == h->last)
+                        return 0;
         }
         return history_continues(h);
 }
@@ -145,6 +146,7 @@ static void history_send(History *h) {
         r = h->lines.error;
         if (r == 0 && h->lines.size > 0)
                 r = http_chunk(request->http, h->lines.chars, h->lines.size);
+        text_done(&h->lines); /* a stream that waits holds no buffer */
         h->full = r == -ENOBUFS;
         if (h->full)
                 return;
@@ -172,7 +174,7 @@ static void history_slice(Request *request) {
         h->complete = true;
         r = kv_local_history(request->api->options.store, h->position, h->searching,
                              h->searching ? history_on_row_before : history_on_row, h);
-        loop_count(request->api->loop, h->n_rows, h->steps); /* that of sending counts by itself */
+        loop_count(request->api->loop, h->n_rows + 1, h->steps); /* that of sending counts by itself */
         if (r < 0) {
                 request_cut(request, "the history cannot be read");
                 return;

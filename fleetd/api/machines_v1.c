@@ -221,7 +221,10 @@ static bool removal_is_refused(const Cluster *c, const KvState *state, const Clu
         const char *name = cluster_machine_name(m), *role = machine_role(state, m);
         uint64_t gone_ms = c->now_ms > m->since_ms ? c->now_ms - m->since_ms : 0;
 
-        if (c->adopting)
+        if (!state->ready || state->stopped)
+                error_set(ret, 409,
+                          "this host follows no leader, and may not know the members; fleetctl status");
+        else if (c->adopting)
                 error_set(ret, 409,
                           "the cluster waits for its hosts to report their units; fleetctl cluster");
         else if (!LIST_EMPTY(&m->unreadable))
@@ -253,6 +256,11 @@ static void removal_on_done(void *userdata, KvStatus status, const char *message
         }
         ((Request *) userdata)->changing = false;
         request_error(userdata, 409, "the machine has changed meanwhile; see fleetctl list-machines");
+}
+
+/* fleet has no path of one machine. */
+void machine_handle(Request *request) {
+        request_error(request, 404, "%s", "");
 }
 
 void machines_delete_handle(Request *request) {

@@ -196,6 +196,7 @@ void directory_list_handle(Request *request);
 void directory_post_handle(Request *request);
 void machines_list_handle(Request *request);
 void machines_patch_handle(Request *request);
+void machine_handle(Request *request);
 void machines_delete_handle(Request *request);
 void why_handle(Request *request);
 void plan_handle(Request *request);

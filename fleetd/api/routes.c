@@ -51,6 +51,7 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "GET",    "/fleet/v1/machines",         RIGHT_UNITS_SEE,    machines_list_handle },
         { ROUTE_FLEET,   "PATCH",  "/fleet/v1/machines",         RIGHT_UNITS_CHANGE, machines_patch_handle },
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/machines/*",       RIGHT_ADMINISTER,   machines_delete_handle },
+        { ROUTE_FLEET,   NULL,     "/fleet/v1/machines/*",       RIGHT_STATUS_SEE,   machine_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/why/*",            RIGHT_UNITS_SEE,    why_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/plan",             RIGHT_UNITS_SEE,    plan_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/directory",        RIGHT_UNITS_SEE,    directory_list_handle },

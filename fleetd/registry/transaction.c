@@ -103,6 +103,18 @@ void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note
         t->writes[t->n_writes - 1].note = (KvNote) { registry_wall_ms(r), { copy, size } };
 }
 
+/* A change must not fail because of its rows in the history. */
+static void transaction_drop_notes(const KvCommand *command) {
+        size_t size = kv_transaction_size(command);
+
+        for (size_t i = command->n_writes; i > 0 && size > KV_COMMAND_MAX; i--) {
+                KvNote *note = &command->writes[i - 1].note;
+
+                size -= note->body.size > 0 ? note->body.size + 10 : 0;
+                *note = (KvNote) {};
+        }
+}
+
 int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryDone done, void *userdata) {
         const KvCommand command = {
                 .op = KV_TXN,
@@ -119,5 +131,6 @@ int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryD
                 return t->error;
         if (t->n_checks + t->n_writes > KV_TXN_ITEMS_MAX)
                 return -E2BIG;
+        transaction_drop_notes(&command);
         return registry_propose(r, &command, done, userdata);
 }

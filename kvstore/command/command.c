@@ -448,8 +448,18 @@ static int check_one(const KvCommand *cmd, bool internal, Error *err) {
         return cmd->has_prev_value ? check_value(cmd->prev_value, err) : 0;
 }
 
-static int check_transaction(const KvCommand *cmd, Error *err) {
+size_t kv_transaction_size(const KvCommand *cmd) {
         size_t size = 0;
+
+        for (const KvCheck *c = cmd->checks; c < cmd->checks + cmd->n_checks; c++)
+                size += c->key.size + c->value.size + 20;
+        for (const KvCommand *c = cmd->writes; c < cmd->writes + cmd->n_writes; c++)
+                size += c->key.size + c->value.size + c->prev_value.size + 40 +
+                        (c->note.body.size > 0 ? c->note.body.size + 10 : 0);
+        return size;
+}
+
+static int check_transaction(const KvCommand *cmd, Error *err) {
         int r;
 
         if (cmd->n_checks > KV_TXN_ITEMS_MAX || cmd->n_writes > KV_TXN_ITEMS_MAX - cmd->n_checks)
@@ -464,7 +474,6 @@ static int check_transaction(const KvCommand *cmd, Error *err) {
                 r = check_value(c->value, err);
                 if (r < 0)
                         return r;
-                size += c->key.size + c->value.size + 20;
         }
         for (const KvCommand *c = cmd->writes; c < cmd->writes + cmd->n_writes; c++) {
                 if (!command_is_write(c->op))
@@ -473,10 +482,8 @@ static int check_transaction(const KvCommand *cmd, Error *err) {
                 r = check_one(c, cmd->internal, err);
                 if (r < 0)
                         return r;
-                size += c->key.size + c->value.size + c->prev_value.size + 40;
-                size += c->note.body.size > 0 ? c->note.body.size + 10 : 0;
         }
-        if (size > KV_COMMAND_MAX)
+        if (kv_transaction_size(cmd) > KV_COMMAND_MAX)
                 return error_set(err, -E2BIG, "a transaction is at most %d bytes", KV_COMMAND_MAX);
         return 0;
 }

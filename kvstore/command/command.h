@@ -241,6 +241,8 @@ int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret
 /* Check sizes, depth, form, and 'internal' against the keys; before the log, and again in apply. Return 0 and
  * KV_OK, or a negative errno, the status of the answer, and a message. */
 int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err);
+/* Return an upper bound of the encoded size of a transaction: at most KV_COMMAND_MAX is accepted. */
+size_t kv_transaction_size(const KvCommand *cmd);
 
 /* kvstore/apply/dedup.h explains the first four members. */
 typedef struct KvBatchItem {

@@ -178,7 +178,7 @@ int tree_clear_events(TreeTxn *txn, uint64_t oldest);
 
 /* Tables of the history: rows by store index, folds by the hash of a body. Records are borrowed as nodes are.
  * Rows that are deleted and inserted often leave gaps in pages, and are apart from closed rows. */
-typedef enum TreeHistoryTable { TREE_FOLDS = _TREE_WINDOW_MAX, TREE_ROWS } TreeHistoryTable;
+typedef enum TreeHistoryTable { TREE_FOLDS = 2, TREE_ROWS } TreeHistoryTable; /* after the windows */
 
 int tree_history_get(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes *ret); /* -ENOENT */
 /* Insert a row, whose index is above all others, or insert or replace a fold. */

@@ -65,6 +65,7 @@ class Cluster:
         self.talks = False  # a journal with many lines
         self.says = ""         # appended to the answers of remote commands
         self.stuck = set()     # units whose states stay when they are destroyed
+        self.machines = MACHINES
         self.slow = {}         # of a global unit: machines that have not started it yet
         self.before_request = lambda method, path: None
         self.before_answer = lambda method, key: None  # called after a key has changed, before the answer is sent
@@ -241,7 +242,7 @@ class Handler(BaseHTTPRequestHandler):
             if path.startswith("/fleet/v1/machines/") and self.command == "DELETE":
                 return self.answer(204)
             if path == "/fleet/v1/machines":
-                return self.page("machines", MACHINES, query)
+                return self.page("machines", self.server.cluster.machines, query)
             if path == "/fleet/v1/directory" and self.command == "POST":
                 said = json.loads(body)
                 c.answered.append(said)

@@ -1592,7 +1592,7 @@ def check_rows(t, rows):
             wrong.append(f"in a pipe: {line}: {got}, {err!r}")
         if stdin:
             continue
-        got, said = t.on_terminal(*words, typed="n\n", columns=200)
+        got, said = t.on_terminal(*words, typed="n\n" if words[0] == "destroy" else "", columns=200)
         said = [x for x in said.split("\r\n") if x not in ("n", "")]
         if (got, said[:1]) != (status, (terminal or [message])[:1]):
             wrong.append(f"on a terminal: {line}: {got}, {said!r}")
@@ -1710,6 +1710,9 @@ def completion_offers_names_fields_and_unit_files(t):
     assert complete("list-units", "--fields", "=", "unit,sub,ma") == ["unit,sub,machine"]
     assert complete("--output", "=", "json", "list-m") == ["list-machines"]
     assert complete("list-units", "-o", "") == ["json"]
+    t.cluster.machines = [{**m, "hostname": "$(touch${IFS}executed)"} if m["hostname"] == "beta" else m for m in t.cluster.machines]
+    assert complete("journal", "-m", "") == ["alpha", "gamma"]
+    assert not os.path.exists(os.path.join(t.dir, "executed"))
     assert "--swap-with-value" in complete("kv", "set", "--s") and complete("kv", "s") == ["set"]
 
 

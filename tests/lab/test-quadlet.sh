@@ -32,7 +32,7 @@ without_a_generator_on_any_host_the_message_names_the_missing_one() {
         grep -q 'podman-system-generator' <<<"$out" || fail "start does not say why: $out"
         [ "$(fleetctl beta --output=json why web.container | json machines 1 rule)" = Quadlet ] || fail "the rule: $(fleetctl beta --output=json why web.container)"
         out=$(fleetctl beta why web.container 2>&1)
-        grep -q '.container files need podman 5.3 or later, and its systemd has no podman-system-generator' <<<"$out" ||
+        grep -q 'no podman 5.3 or later (podman-system-generator), which .container files need' <<<"$out" ||
                 fail "why: $out"
         runs_nowhere web.service || fail "it runs on $(hosts_running web.service)"
 }
