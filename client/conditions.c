@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "client/overview.h"
+#include "client/state_text.h"
 
 enum {
         GONE_MS = 3600000, /* a machine that is lost for longer may never return */
@@ -365,12 +366,6 @@ static bool is_in_loop(const View *v, const ApiState *s) {
         return false;
 }
 
-/* Return whether systemd restarts the unit after a failure. Of frequent restarts, not all are published: a
- * loop may have this state only. */
-static bool is_restarting(const ApiState *s) {
-        return s->sub && starts_with(s->sub, "auto-restart");
-}
-
 static void add_state(const View *v, const ApiState *s, Conditions *all) {
         const char *reason = s->reason ?: "", *colon = *reason ? ": " : "";
         _cleanup_text_ Text place = {};
@@ -382,7 +377,7 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
         else if (is_failed(s)) {
                 append_age(&place, s->since_ms);
                 add(all, "failed", s->name, "journal ", "failed on %s%s%s", chars(&place), colon, reason);
-        } else if (is_restarting(s) && !is_in_loop(v, s)) {
+        } else if (state_is_restarting(s) && !is_in_loop(v, s)) { /* all that is published of a fast loop */
                 append_age(&place, s->since_ms);
                 add(all, "restarting", s->name, "journal ", "failed on %s, and is restarted%s%s",
                     chars(&place), colon, reason);

@@ -219,17 +219,15 @@ static int report_state(const ApiState *s, const Listing *machines) {
         append_state(&t, s, place.chars ?: "");
         if (verb && streq(verb, "status"))
                 text_printf(&t, "; fleetctl status %s", s->name);
-        else if (kind != STATE_CHANGING)
+        else if (kind == STATE_TROUBLE || kind == STATE_ENDED)
                 text_printf(&t, "; to start it again: fleetctl restart %s", s->name);
         client_note("%s", t.chars ?: "");
-        return kind == STATE_TROUBLE || kind == STATE_INACTIVE ? EXIT_FAILED : EXIT_DONE;
+        return kind == STATE_TROUBLE ? EXIT_FAILED : EXIT_DONE;
 }
 
-/* Read the states of a unit. A unit that another client has just started is inactive for a moment: wait for
- * CLEAR_MS. */
-static int read_clear_states(Client *c, const Found *f, Listing *ret, Error *err) {
-        uint64_t end_ms = clock_monotonic_ms() + CLEAR_MS;
-
+/* Read the states of a unit. A unit that another client has just started is inactive for a moment: wait until
+ * 'end_ms'. */
+static int read_clear_states(Client *c, const Found *f, uint64_t end_ms, Listing *ret, Error *err) {
         for (;;) {
                 bool clear = true;
                 int r;
@@ -250,6 +248,7 @@ static int read_clear_states(Client *c, const Found *f, Listing *ret, Error *err
 /* Print the state of each unit that was to run already and does not: its assignment is not repeated. Return
  * an exit status, or a negative errno. */
 static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
+        uint64_t end_ms = clock_monotonic_ms() + CLEAR_MS;
         _cleanup_listing_ Listing machines = {};
         int status = EXIT_DONE;
 
@@ -260,7 +259,7 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
 
                 if (!f->as_requested || f->runs)
                         continue;
-                r = read_clear_states(c, f, &states, err);
+                r = read_clear_states(c, f, end_ms, &states, err);
                 if (r < 0)
                         return r;
                 if (states.n == 0 && !f->global)
@@ -280,7 +279,7 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
         WaitRequest request = { .goal = start ? WAIT_RUNNING : WAIT_STATE,
                                 .target = start ? TARGET_LAUNCHED : TARGET_LOADED };
         _cleanup_(found_done) FoundUnits found = {};
-        int r, status = EXIT_DONE;
+        int r, waited, status;
 
         r = files_submit(c, args, n, request.target, &found.names, err);
         if (r != EXIT_DONE)
@@ -294,13 +293,14 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
 
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
-        else if (start) {
-                status = report_as_requested(c, &found, err);
-                if (status < 0)
-                        return client_fail_after(status, err, "%s", what);
-        }
-        r = wait_for_changed(c, &found, &request, err);
-        return r < 0 ? fail_wait(r, found.progress, err) : status;
+        waited = wait_for_changed(c, &found, &request, err);
+        status = waited < 0 ? fail_wait(waited, found.progress, err) : EXIT_DONE;
+        if (!start || c->options.wait || waited == -EINTR)
+                return status;
+        r = report_as_requested(c, &found, err);
+        if (r < 0)
+                return client_fail_after(r, err, "%s", what);
+        return status ?: r;
 }
 
 /* -- stop, unload -- */

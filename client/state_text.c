@@ -13,8 +13,12 @@ bool state_cannot_load(const char *load) {
         return false;
 }
 
-bool state_is_restarting(const ApiState *s) {
+bool state_is_between_runs(const ApiState *s) {
         return s->sub && starts_with(s->sub, "auto-restart");
+}
+
+bool state_is_restarting(const ApiState *s) {
+        return state_is_between_runs(s) && s->reason && *s->reason;
 }
 
 static bool state_is_conflicting(const ApiState *s) {

@@ -15,7 +15,9 @@ typedef enum StateKind {
 
 StateKind state_kind(const ApiState *s);
 
-/* Return whether systemd restarts the unit after a failure. */
+/* Return whether systemd is about to restart the unit (RestartSec=), after a failure or a successful end. */
+bool state_is_between_runs(const ApiState *s);
+/* Return whether it does after a failure: only that has a reason. */
 bool state_is_restarting(const ApiState *s);
 /* Return whether only another text of the unit can change this load state. */
 bool state_cannot_load(const char *load);

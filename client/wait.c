@@ -73,7 +73,7 @@ static void wait_print_reasons(Wait *w) {
                         continue;
                 if (!u->machine && u->reason)
                         text_append_printable(&t, u->reason);
-                else if (u->cause)
+                else if (u->cause && w->request->target == TARGET_LAUNCHED)
                         text_append_printable(&t, u->cause);
                 else if (isatty(STDERR_FILENO)) {
                         text_printf(&t, "%s", u->word);

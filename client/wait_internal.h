@@ -6,8 +6,10 @@
 enum {
         STABLE_MS = 100, /* systemd reports a unit active for some ms even if it fails at once */
         STALE_MS = 3000, /* until an end that was reported before the start counts as the new end */
-        LOOP_MS = 5000,  /* a unit that is restarted for so long does not start */
-        QUIET_MS = 500,  /* duration of a normal start: no reason is printed before */
+        LOOP_MS = 5000,  /* a unit that is restarted again and again for so long does not start */
+        /* Of a unit that fails within some ms, no run is published: so long a pause counts as several. */
+        PAUSE_MAX_MS = 20000,
+        QUIET_MS = 500, /* duration of a normal start: no reason is printed before */
 };
 
 typedef enum WaitPhase {
@@ -36,7 +38,8 @@ typedef struct WaitUnit {
         char *machine;                /* ID, or NULL; owned */
         char *reason;                 /* of its placement; owned */
         char *cause;                  /* reason of its state in systemd, or NULL; owned */
-        uint64_t restarting_ms;       /* first seen failed and being restarted */
+        uint64_t restarting_ms;       /* first seen between two runs */
+        bool restarted;               /* another state was seen since */
         size_t n_reached, n_expected; /* machines of a global unit: at the goal; that it fits */
         char word[32];                /* state for the progress line */
         char state[64];               /* of systemd: "activating (auto-restart)" */

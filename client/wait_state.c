@@ -105,18 +105,24 @@ static bool is_stable(WaitUnit *u) {
         return clock_monotonic_ms() - u->active_ms >= STABLE_MS;
 }
 
-/* Return whether systemd has restarted a failing unit for LOOP_MS: the wait for it is over. */
+/* Return whether systemd restarts the unit again and again: the wait for it is over. That it ended
+ * successfully each time is a start, too. */
 static bool wait_check_restarts(Wait *w, WaitUnit *u, const ApiState *s) {
         uint64_t now_ms = clock_monotonic_ms();
 
-        if (!state_is_restarting(s))
+        if (!state_is_between_runs(s)) {
+                u->restarted = u->restarting_ms > 0;
                 return false;
+        }
         if (u->restarting_ms == 0)
                 u->restarting_ms = now_ms;
-        if (now_ms - u->restarting_ms < LOOP_MS)
+        if (now_ms - u->restarting_ms < (u->restarted ? LOOP_MS : PAUSE_MAX_MS))
                 return false;
         set_word(u, s->sub);
-        wait_fail_active(w, u, ": it fails and is restarted,");
+        if (state_is_restarting(s))
+                wait_fail_active(w, u, ": it fails and is restarted,");
+        else
+                wait_finish(w, u, PHASE_DONE);
         return true;
 }
 
@@ -128,6 +134,7 @@ static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
                 return;
         if (is_active(s)) {
                 u->ran = true;
+                u->restarted = u->restarting_ms > 0;
                 u->idle_ms = 0;
                 set_word(u, s->sub ? s->sub : s->active);
                 if (is_stable(u) && !to_its_end)
@@ -386,7 +393,7 @@ static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const List
                 }
                 u->phase = PHASE_SYSTEMD;
                 u->active_ms = u->idle_ms = u->restarting_ms = 0;
-                u->ran = false;
+                u->ran = u->restarted = false;
                 u->launched_ms = clock_monotonic_ms();
                 u->deadline_ms = w->allowed_ms > 0 && w->request->goal != WAIT_ENDED ?
                                          u->launched_ms + w->allowed_ms :

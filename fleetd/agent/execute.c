@@ -569,8 +569,12 @@ static bool agent_record_step(Agent *a, AgentUnit *u, AgentStep *step) {
         }
         if (*step == AGENT_STOP || *step == AGENT_REMOVE)
                 agent_record_stop(a, u, *step);
-        if (*step == AGENT_ADOPT)
+        if (*step == AGENT_ADOPT) { /* started by another program: a refused start is no longer the last */
                 u->job_ended = true;
+                u->start_refused = false;
+                u->n_failures = 0;
+                u->last_error[0] = 0;
+        }
         if (*step == AGENT_ADOPT || *step == AGENT_START)
                 u->link_refused = false;
         if (*step == AGENT_WRITE || *step == AGENT_START || *step == AGENT_STOP || *step == AGENT_REMOVE)

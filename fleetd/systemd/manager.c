@@ -348,12 +348,14 @@ static void manager_list_get_reason(BusList *list, size_t i, const char *path) {
         interface = manager_result_interface(u->name, buffer);
         if (!interface)
                 return;
-        manager_list_get(list, i, path, interface, "Result", manager_read_result);
         if ((failed || restarts) && streq(interface, SYSTEMD ".Service")) {
                 manager_list_get(list, i, path, interface, "ExecMainCode", manager_read_exec_code);
                 manager_list_get(list, i, path, interface, "ExecMainStatus", manager_read_exec_status);
-                manager_list_get(list, i, path, interface, "NRestarts", manager_read_restarts);
+                if (failed)
+                        manager_list_get(list, i, path, interface, "NRestarts", manager_read_restarts);
         }
+        /* After the status, which a start resets, too: a start in between leaves "success" and no reason. */
+        manager_list_get(list, i, path, interface, "Result", manager_read_result);
 }
 
 /* Add the state of the i-th unit, and read its properties. A service and a Quadlet file may share one name in

@@ -190,7 +190,7 @@ a_unit_that_does_not_run_is_reported_with_the_reason() {
         fleetctl gamma destroy dep.service nobin.service loop.service odd.service once.service hand.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
 }
 start_fails() {
-        FLEETCTL_ENDPOINT=unix://$(host_socket beta) timeout 20 "$LAB_BUILD/client/fleetctl" start "$LAB/units/$1" >"$LAB/out" 2>&1
+        FLEETCTL_ENDPOINT=unix://$(host_socket beta) timeout 40 "$LAB_BUILD/client/fleetctl" start "$LAB/units/$1" >"$LAB/out" 2>&1
         [ $? = 1 ] && grep -q "$2" "$LAB/out" || fail "start $1: $(cat "$LAB/out")"
 }
 host_says() { fleetctl gamma "$2" "$1" >"$LAB/out" 2>&1; grep -q "$3" "$LAB/out" || fail "$2 $1: $(cat "$LAB/out")"; }

@@ -311,6 +311,23 @@ static void a_start_that_systemd_refuses_is_published_with_its_message_and_repea
         assert_true(job_is(fixture, "") && reason_is(fixture, ""));
 }
 
+static void a_refused_start_is_forgotten_when_the_unit_is_started_otherwise(void **state) {
+        Fixture *fixture = *state;
+
+        bent.start = start_in_vain;
+        vain = (Vain) { .unit = "web.service", .error = -ENOENT, .message = "Unit ghost.service not found." };
+        assign(fixture, "web.service");
+        UNTIL(fixture, job_is(fixture, "refused"));
+        run_pending(fixture);
+        change(fixture, "active", SYSTEMD_END_UNKNOWN);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        run_pending(fixture);
+        change(fixture, "failed", SYSTEMD_END_UNKNOWN);
+        UNTIL(fixture, is_published(fixture, "web.service", "failed"));
+        assert_true(job_is(fixture, ""));
+        assert_false(reason_is(fixture, "Unit ghost.service not found."));
+}
+
 static void a_unit_that_does_not_run_is_published_with_the_reason(void **state) {
         Fixture *fixture = *state;
 
@@ -1047,6 +1064,7 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(all_units_are_read_when_any_may_have_changed),
                 in_a_faulty_fixture(a_rejected_start_is_not_recorded_as_made),
                 in_a_faulty_fixture(a_start_that_systemd_refuses_is_published_with_its_message_and_repeated),
+                in_a_faulty_fixture(a_refused_start_is_forgotten_when_the_unit_is_started_otherwise),
                 in_a_faulty_fixture(a_unit_that_does_not_run_is_published_with_the_reason),
                 in_a_faulty_fixture(an_ended_unit_has_completed_when_the_job_of_its_last_start_has_ended),
                 in_a_faulty_fixture(

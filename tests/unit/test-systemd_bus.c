@@ -287,7 +287,7 @@ static void only_a_unit_that_failed_costs_the_reads_of_its_reason(void **state) 
         } rows[] = { { "active", "running", 4 },
                      { "activating", "start", 4 },
                      { "failed", "failed", 8 },
-                     { "activating", "auto-restart", 8 } };
+                     { "activating", "auto-restart", 7 } };
         Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
