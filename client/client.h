@@ -162,6 +162,14 @@ size_t listing_find_machine(const Listing *machines, const char *name, const Api
 /* Find the only machine of this name. -ENOENT: there is none; -EINVAL: there are several. */
 int client_find_machine(const Listing *machines, const char *name, const ApiMachine **ret, Error *err);
 
+/* Return for how long the machine has had its presence, by the cluster time of the answer about the cluster
+ * (NULL: none): that clock stands while there is no leader. UINT64_MAX: unknown. */
+uint64_t machine_age(const JsonValue *cluster, const ApiMachine *m);
+
+/* Return whether it is known that the machine has been lost, or has left, for an hour: it may never return.
+ */
+bool machine_is_gone(const JsonValue *cluster, const ApiMachine *m);
+
 /* Append "11111111.../10.0.0.1", as fleet names machines; with 'full' the whole ID. A machine that is gone
  * has no address. */
 void append_machine_legend(Text *t, const Listing *machines, const char *id, bool full);

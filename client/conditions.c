@@ -7,9 +7,8 @@
 #include "client/state_text.h"
 
 enum {
-        GONE_MS = 3600000, /* a machine that is lost for longer may never return */
-        LOOP_MS = 120000,  /* a unit restarts in a loop if its last restart is not older, */
-        LOOP_COUNT = 5,    /* and this was one of as many */
+        LOOP_MS = 120000, /* a unit restarts in a loop if its last restart is not older, */
+        LOOP_COUNT = 5,   /* and this was one of as many */
         NAMES_SHOWN = 3,
 };
 
@@ -99,20 +98,9 @@ static void append_time(Text *t, uint64_t ms, bool seconds) {
                 text_append(t, text);
 }
 
-/* Return the age of a cluster time: the clock of the cluster stands while it has no leader. UINT64_MAX:
- * unknown. */
-static uint64_t age_of(const View *v, uint64_t since_ms) {
-        uint64_t now_ms = member_number(v->cluster, "time"),
-                 stale_ms = 1000 * member_number(v->cluster, "staleSec");
-
-        if (since_ms == 0 || now_ms == 0)
-                return UINT64_MAX;
-        return stale_ms + (now_ms > since_ms ? now_ms - since_ms : 0);
-}
-
 /* Append " since 18:20" for a presence. */
 static void append_since(Text *t, const View *v, const ApiMachine *m) {
-        uint64_t age_ms = age_of(v, m->since_ms);
+        uint64_t age_ms = machine_age(v->cluster, m);
 
         if (age_ms == UINT64_MAX)
                 return;
@@ -254,7 +242,7 @@ static void add_voters(const View *v, Conditions *all) {
 }
 
 static bool is_gone(const View *v, const ApiMachine *m) {
-        return is_presence(m, "lost") && age_of(v, m->since_ms) >= GONE_MS;
+        return is_presence(m, "lost") && machine_is_gone(v->cluster, m);
 }
 
 static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {

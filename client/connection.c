@@ -362,6 +362,10 @@ int stream_new(Connection *c, const char *method, const char *path, StreamLine l
         return 0;
 }
 
+long stream_status(const Stream *s) {
+        return s->reply.status;
+}
+
 Stream *stream_free(Stream *s) {
         if (!s)
                 return NULL;

@@ -71,7 +71,8 @@ typedef struct Stream Stream;
 /* Start a request without a body. Lines arrive during stream_wait(). 'path' NULL is -ENOMEM. */
 int stream_new(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
                Stream **ret, Error *err);
-Stream *stream_free(Stream *s); /* returns NULL */
+long stream_status(const Stream *s); /* of HTTP, after -EREMOTEIO */
+Stream *stream_free(Stream *s);      /* returns NULL */
 DEFINE_CLEANUP(Stream *, stream_free)
 #define _cleanup_stream_ _cleanup_(stream_freep)
 

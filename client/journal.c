@@ -10,7 +10,11 @@
 #include "client/times.h"
 #include "client/unit_status.h"
 
-enum { TURN_MS = 100, LINES_HELD_MAX = 1000000 };
+enum {
+        TURN_MS = 100,
+        LINES_HELD_MAX = 1000000,
+        LINES_MAX = 100000, /* fleetd's limit for a number of lines; with a time, it reads all of them */
+};
 
 typedef enum Format { FORMAT_SHORT, FORMAT_UNIX, FORMAT_JSON, FORMAT_OTHER } Format;
 
@@ -180,7 +184,8 @@ typedef struct Journals {
         const Names *units;
         const ApiMachine *machines; /* borrowed */
         size_t n_machines;
-        char since[24], until[24]; /* "@SECONDS": the time zone is that of this host; "": no limit */
+        uint64_t lines_asked, lines; /* of each machine, and to print */
+        char since[24], until[24];   /* "@SECONDS": the time zone is that of this host; "": no limit */
 } Journals;
 
 static int journals_limit(const Client *c, Journals *j) {
@@ -201,10 +206,22 @@ static int journals_limit(const Client *c, Journals *j) {
         return EXIT_DONE;
 }
 
+/* Set the numbers of lines. With --since, some versions of journalctl print the first lines: then all are
+ * asked for, and the last ones are cut here. Return whether that is necessary. */
+static bool journals_count(const Options *o, Format format, Journals *j) {
+        bool given = o->lines != LINES_ALL, cut = o->since && given && !o->follow && format != FORMAT_OTHER;
+
+        j->lines = o->lines;
+        if (!given && !o->since)
+                j->lines = LINES_DEFAULT;
+        j->lines_asked = cut || j->lines == LINES_ALL ? LINES_MAX : j->lines;
+        return cut;
+}
+
 static void journal_path(Client *c, const Journals *j, const char *name, const char *machine,
                          const char *output, Text *t) {
         unit_status_path(t, "journal", name, machine);
-        text_printf(t, "&lines=%llu&follow=%s", (unsigned long long) c->options.lines,
+        text_printf(t, "&lines=%llu&follow=%s", (unsigned long long) j->lines_asked,
                     c->options.follow ? "true" : "false");
         unit_status_add(t, "output", output);
         unit_status_add(t, "since", j->since);
@@ -264,7 +281,7 @@ static int merge_turn(Merge *m, Error *err) {
 }
 
 /* Read the open journals to their ends; with --follow print their lines. */
-static int merge_read(const Client *c, Merge *m, Error *err) {
+static int merge_read(const Client *c, Merge *m, uint64_t lines, Error *err) {
         int r = 0;
 
         while (!output_has_failed() && (r = merge_turn(m, err)) > 0)
@@ -273,7 +290,7 @@ static int merge_read(const Client *c, Merge *m, Error *err) {
                 else if (c->options.follow && m->n > 0) {
                         /* All machines send past entries at once: sort them together once. */
                         r = merge_turn(m, err);
-                        entries_print(m, c->options.lines);
+                        entries_print(m, lines);
                 }
         return r;
 }
@@ -289,17 +306,17 @@ static int journals_merge(Client *c, const Journals *j, Format format, bool *ret
         for (size_t i = 0; i < j->units->n; i++) {
                 r = merge_open(c, &m, j, j->units->items[i], err);
                 if (r >= 0 && !c->options.follow)
-                        r = merge_read(c, &m, err);
+                        r = merge_read(c, &m, j->lines, err);
                 if (r < 0)
                         return r;
         }
         if (c->options.follow)
-                r = merge_read(c, &m, err);
+                r = merge_read(c, &m, j->lines, err);
         if (r < 0)
                 return r;
-        entries_print(&m, c->options.follow ? UINT64_MAX : c->options.lines);
+        entries_print(&m, c->options.follow ? UINT64_MAX : j->lines);
         *ret_any = m.any || m.failed;
-        return EXIT_DONE;
+        return m.failed && m.n_sources == 1 ? EXIT_FAILED : EXIT_DONE;
 }
 
 /* Print the journals one after the other, each as it arrives. */
@@ -348,7 +365,7 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
         _cleanup_names_ Names names = {};
         Journals j = { .units = &names };
         ApiMachine one;
-        bool any = false;
+        bool any = false, cut;
         int r;
 
         if (n == 0) {
@@ -384,7 +401,8 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
         j.machines = machine ? &one : machines.machines;
         j.n_machines = machine ? 1 : machines.n;
 
-        if (format == FORMAT_OTHER || j.n_machines * n == 1)
+        cut = journals_count(&c->options, format, &j);
+        if (format == FORMAT_OTHER || (j.n_machines * n == 1 && !cut))
                 r = journals_print(c, &j, &any, err);
         else
                 r = journals_merge(c, &j, format, &any, err);

@@ -16,8 +16,10 @@ enum {
         TURN_MS = 100,
         WINDOW_MS = 500,
         RETRY_MS = 2000,        /* with --follow, after a machine was lost */
-        SILENCE_MS = 1000,      /* until a terminal shows which machine has not answered */
-        GONE_MS = 3600000,      /* machines that are gone for longer are not asked */
+        SILENCE_MS = 1000,      /* until it is printed which machine has not answered: on a terminal, */
+        SILENCE_PIPE_MS = 5000, /* and elsewhere */
+        GIVE_UP_MS = 30000,     /* then the entries of the others are printed without it */
+        HTTP_NOT_FOUND = 404,
         HELD_MAX = 256 * 1024,  /* bytes of entries of one machine */
         FOLLOW_LINES = 10,      /* past entries before new ones, as in journalctl */
         LINES_MAX = 100000,     /* fleetd's limit for a number of lines */
@@ -48,10 +50,10 @@ typedef struct Source {
         Text said;                 /* the last line that is no entry: the reason of a failure */
         int status;                /* -1: the answer has not ended */
         struct Entries entries;
-        size_t held;      /* bytes of 'entries' */
-        uint64_t last_us; /* time of the last entry that was received; 0: none */
-        bool noted;       /* the present problem of this machine was printed */
-        bool awaited;     /* it was printed that this machine has not answered */
+        size_t held, n_entries; /* bytes and number of 'entries' */
+        uint64_t last_us;       /* time of the last entry that was received; 0: none */
+        bool noted;             /* the present problem of this machine was printed */
+        bool awaited;           /* it was printed that this machine has not answered */
 } Source;
 
 typedef struct Log {
@@ -62,18 +64,27 @@ typedef struct Log {
         size_t n_sources;
         Text filters; /* parameters of all requests */
         uint64_t since_ms;
-        uint64_t lines; /* LINES_ALL: no limit */
+        uint64_t lines;   /* LINES_ALL: no limit */
+        bool sends_lines; /* the limit is also that of each machine */
         struct Entries last;
         size_t n_last, n_printed;
         int name_width;
-        bool begun; /* with --follow: past entries were printed */
-        bool failed;
+        bool begun;            /* with --follow: past entries were printed */
+        bool failed, is_older; /* is_older: it was printed that this fleetd has no log */
 } Log;
 
 static void entry_free(struct Entries *list, Entry *e) {
         TAILQ_REMOVE(list, e, all);
         free(e->text);
         free(e);
+}
+
+static void source_drop_first(Source *s) {
+        Entry *e = TAILQ_FIRST(&s->entries);
+
+        s->held -= e->size;
+        s->n_entries--;
+        entry_free(&s->entries, e);
 }
 
 static void log_done(Log *l) {
@@ -158,6 +169,7 @@ static int source_print_first(Source *s) {
         int r;
 
         s->held -= e->size;
+        s->n_entries--;
         if (l->client->options.follow || l->lines == LINES_ALL) {
                 r = entry_print(l, e);
                 entry_free(&s->entries, e);
@@ -221,7 +233,10 @@ static int source_add(Source *s, const char *line, size_t size) {
         e->text = text_take(&text, NULL);
         s->held += e->size;
         s->last_us = at_us;
+        s->n_entries++;
         TAILQ_INSERT_TAIL(&s->entries, e, all);
+        while (s->log->client->options.follow && !s->log->begun && s->n_entries > s->log->lines)
+                source_drop_first(s);
         return 0;
 }
 
@@ -259,7 +274,7 @@ static int source_open(Source *s, Error *err) {
         else if (l->since_ms > 0)
                 text_printf(&path, "&since=@%llu.%03llu", (unsigned long long) l->since_ms / 1000,
                             (unsigned long long) l->since_ms % 1000);
-        if (s->last_us == 0 && l->lines != LINES_ALL)
+        if (s->last_us == 0 && l->sends_lines)
                 text_printf(&path, "&lines=%llu", (unsigned long long) l->lines);
         s->status = -1;
         s->retry_ms = 0;
@@ -282,22 +297,32 @@ static void source_note(Source *s, const char *reason, bool again) {
         client_note("no log of %s: %s%s", name.chars ?: "", reason, again ? "; trying again" : "");
 }
 
-/* Report an error answer without "googleapi: Error N: ". An older fleetd does not have the path. */
+/* Report an error answer without "googleapi: Error N: ". */
 static const char *reason_of(const Error *err, int r) {
         const char *message = error_text(err, r), *colon = NULL;
 
         if (r != -EREMOTEIO)
                 return r == -EBADMSG ? "its answer is invalid" : message;
-        if (strstr(message, "404 page not found"))
-                return "this fleetd is older than fleetctl; journalctl -u fleetd on that host";
         if (starts_with(message, "googleapi: Error "))
                 colon = strstr(message + strlen("googleapi: "), ": ");
         return colon ? colon + 2 : message;
 }
 
+/* An older fleetd does not have the path: its 404 has no message, unlike that about a machine. */
+static bool log_note_older(Log *l, long status, const Error *err) {
+        if (status != HTTP_NOT_FOUND || starts_with(err->message, "googleapi: Error "))
+                return false;
+        (void) output_flush();
+        if (!l->is_older)
+                client_note("the fleetd of this host is older and has no log: upgrade it, or journalctl -u "
+                            "fleetd on each host");
+        l->failed = l->is_older = true;
+        return true;
+}
+
 /* Receive for at most 'ms'. Return 1 after some output, else 0; the stream is closed at its end. */
 static int source_read(Source *s, uint64_t ms) {
-        bool again = false;
+        bool again = false, is_older;
         const char *reason;
         Error err = {};
         int r;
@@ -307,7 +332,10 @@ static int source_read(Source *s, uint64_t ms) {
                 s->noted = false;
         if (r >= 0 || r == -ENOMEM)
                 return r;
+        is_older = r == -EREMOTEIO && log_note_older(s->log, stream_status(s->stream), &err);
         s->stream = stream_free(s->stream);
+        if (is_older)
+                return 0;
         reason = s->said.size > 0 ? s->said.chars : NULL;
         if (reason && starts_with(reason, "fleetd: "))
                 reason += strlen("fleetd: ");
@@ -341,11 +369,16 @@ static Source *log_earliest(const Log *l) {
         return best;
 }
 
-/* Print on a terminal which machine the others wait for. */
-static void source_note_silence(Source *s) {
+/* Print which machine the others wait for, and in the end go on without it. */
+static void source_note_silence(Source *s, uint64_t silent_ms) {
         _cleanup_text_ Text name = {};
 
-        if (s->awaited || !isatty(STDERR_FILENO))
+        if (silent_ms >= GIVE_UP_MS) {
+                s->stream = stream_free(s->stream);
+                source_note(s, "no answer for 30 s", false);
+                return;
+        }
+        if (s->awaited || silent_ms < (isatty(STDERR_FILENO) ? SILENCE_MS : SILENCE_PIPE_MS))
                 return;
         s->awaited = true;
         (void) output_flush();
@@ -374,8 +407,8 @@ static int log_fill(Log *l) {
                 r = source_read(waiting, TURN_MS);
                 if (r < 0)
                         return r;
-                if (waiting->stream && clock_monotonic_ms() - begin_ms >= SILENCE_MS)
-                        source_note_silence(waiting);
+                if (waiting->stream && TAILQ_EMPTY(&waiting->entries))
+                        source_note_silence(waiting, clock_monotonic_ms() - begin_ms);
         }
 }
 
@@ -415,8 +448,7 @@ static void log_begin(Log *l) {
         for (; l->lines != LINES_ALL && n > l->lines; n--) {
                 Source *s = log_earliest(l);
 
-                s->held -= TAILQ_FIRST(&s->entries)->size;
-                entry_free(&s->entries, TAILQ_FIRST(&s->entries));
+                source_drop_first(s);
         }
         l->begun = true;
 }
@@ -541,11 +573,17 @@ static int log_check(Log *l, char **args, size_t n, uint64_t *ret_until_ms) {
                 return client_usage("--until is before --since");
         if (o->until && o->follow)
                 return client_usage("--follow cannot be combined with --until");
-        l->lines = o->log_lines;
+        l->lines = o->lines;
         if (l->lines != LINES_ALL && l->lines > LINES_MAX)
                 return client_usage("--lines: at most 100000; without --lines, all entries are printed");
         if (l->lines == LINES_ALL && o->follow && !o->since)
                 l->lines = FOLLOW_LINES;
+        /* With --since, some journalctl print the first lines; with --grep, the newest line first. */
+        l->sends_lines = l->lines == 0 || (l->lines != LINES_ALL && !o->since && (!o->grep || o->follow));
+        if (l->lines == 0 && o->follow) { /* new entries only */
+                l->begun = true;
+                l->since_ms = 0;
+        }
         return EXIT_DONE;
 }
 
@@ -586,11 +624,16 @@ static int log_add_source(Log *l, const ApiMachine *machine) {
         return name.error;
 }
 
-/* Return whether a machine is there, or was within the last hour. */
-static bool is_recent(const ApiMachine *m) {
-        bool gone = m->presence && (streq(m->presence, "lost") || streq(m->presence, "left"));
+/* Select all machines but those that are gone. Without an answer about the cluster, none is known to be. */
+static int log_select_recent(Log *l) {
+        _cleanup_json_ JsonValue *cluster = NULL;
+        int r;
 
-        return !gone || m->since_ms + GONE_MS > clock_real_ms();
+        r = client_get_json(l->client, "/fleet/v1/cluster", &cluster, NULL);
+        for (size_t i = 0; i < l->machines.n && r != -ENOMEM; i++)
+                if (!machine_is_gone(cluster, &l->machines.machines[i]))
+                        r = log_add_source(l, &l->machines.machines[i]);
+        return r == -ENOMEM ? r : 0;
 }
 
 /* Select the machines of --machine=NAME[,NAME...], or all. */
@@ -602,11 +645,9 @@ static int log_select(Log *l) {
         l->sources = NEW0(Source, l->machines.n + 1);
         if (!copy || !l->sources)
                 return -ENOMEM;
-        for (size_t i = 0; !l->client->options.machine && i < l->machines.n; i++) {
-                r = is_recent(&l->machines.machines[i]) ? log_add_source(l, &l->machines.machines[i]) : 0;
-                if (r < 0)
-                        return r;
-        }
+        r = rest ? 0 : log_select_recent(l);
+        if (r < 0)
+                return r;
         while (rest) {
                 const char *name = strsep(&rest, ",");
                 const ApiMachine *machine = NULL;

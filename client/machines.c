@@ -2,6 +2,8 @@
  * cluster forget a machine. */
 #include "client/client.h"
 
+enum { GONE_MS = 3600000 };
+
 /* -- From the machine to its name -- */
 
 const ApiMachine *listing_machine(const Listing *machines, const char *id) {
@@ -13,6 +15,21 @@ const ApiMachine *listing_machine(const Listing *machines, const char *id) {
 
 static bool machine_is_there(const ApiMachine *m) {
         return !m->presence || streq(m->presence, "up") || streq(m->presence, "away");
+}
+
+uint64_t machine_age(const JsonValue *cluster, const ApiMachine *m) {
+        uint64_t now_ms = member_number(cluster, "time"),
+                 stale_ms = 1000 * member_number(cluster, "staleSec");
+
+        if (m->since_ms == 0 || now_ms == 0)
+                return UINT64_MAX;
+        return stale_ms + (now_ms > m->since_ms ? now_ms - m->since_ms : 0);
+}
+
+bool machine_is_gone(const JsonValue *cluster, const ApiMachine *m) {
+        uint64_t age_ms = machine_age(cluster, m);
+
+        return !machine_is_there(m) && age_ms >= GONE_MS && age_ms != UINT64_MAX;
 }
 
 void append_machine_legend(Text *t, const Listing *machines, const char *id, bool full) {

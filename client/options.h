@@ -58,9 +58,8 @@ typedef struct Options {
         uint64_t block_attempts; /* windows of two seconds; 0: no limit */
 
         const char *journal_output, *machine, *since, *until, *property, *signal, *kill_whom;
-        uint64_t lines;
-        uint64_t last;      /* events: 0: not given */
-        uint64_t log_lines; /* LINES_ALL: not given */
+        uint64_t lines; /* LINES_ALL: not given */
+        uint64_t last;  /* events: 0: not given */
         const char *priority, *grep;
         bool follow, quiet;
 

@@ -117,7 +117,7 @@ static int remote_on(Client *c, const Remote *remote, const char *name, const ch
         _cleanup_text_ Text path = {};
 
         unit_status_path(&path, remote->kind, name, machine);
-        if (o->lines != LINES_DEFAULT)
+        if (o->lines != LINES_ALL)
                 text_printf(&path, "&lines=%llu", (unsigned long long) o->lines);
         unit_status_add(&path, "properties", o->property);
         unit_status_add(&path, "signal", o->signal);

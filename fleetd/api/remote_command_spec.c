@@ -189,7 +189,9 @@ void remote_command_spec_command(const RemoteCommandSpec *spec, RemoteCommandLin
         Line l = { .command = ret };
 
         *ret = (RemoteCommandLine) {};
-        if (spec->lines != CALL_LINES_ALL)
+        /* A journal cannot ask for all lines: hosts of older versions would reject it. */
+        if (spec->lines != CALL_LINES_ALL &&
+            !(spec->kind == CALL_JOURNAL && *spec->since && spec->lines == CALL_LINES_MAX))
                 snprintf(lines, sizeof(lines), "%u", spec->lines);
         for (size_t i = 0; commands[spec->kind].words[i]; i++)
                 add(&l, commands[spec->kind].words[i]);

@@ -368,7 +368,7 @@ class Handler(BaseHTTPRequestHandler):
         if what == "journal":
             asked = " ".join(query[k][0] for k in ("lines", "follow", "output", "since") if k in query)
             machine = int(where[0][0])
-            for n in range(int(query["lines"][0]) if c.talks else 1):
+            for n in range(min(int(query["lines"][0]), 4) if c.talks else 1):
                 time_ = f"17000000{n:02}.{100000 * machine}"
                 at = {"short-unix": f"{time_} host {machine}: ", "json": '{"__REALTIME_TIMESTAMP":"' + time_.replace(".", "") + '"} '}
                 self.chunk({"machine": where[0], "data": at.get(query["output"][0], "") + f"journal of {name}: "})

@@ -51,6 +51,11 @@ static void each_kind_is_a_command_of_systemd(void **state) {
                   "systemctl --no-pager status --full --lines=10 -- a-volume.service" },
                 { { .kind = CALL_JOURNAL, .unit = "a@1.container", .lines = 10 },
                   "journalctl --no-pager --quiet --merge --lines=10 --output=short --unit a@1.service" },
+                { { .kind = CALL_JOURNAL, .unit = "a.service", .lines = CALL_LINES_MAX },
+                  "journalctl --no-pager --quiet --merge --lines=100000 --output=short --unit a.service" },
+                { { .kind = CALL_JOURNAL, .unit = "a.service", .lines = CALL_LINES_MAX, .since = "@1" },
+                  "journalctl --no-pager --quiet --merge --lines=all --output=short --since=@1 --unit "
+                  "a.service" },
                 { { .kind = CALL_RESET_FAILED, .unit = "a.service" },
                   "systemctl --no-pager reset-failed -- a.service" },
                 { { .kind = CALL_KILL, .unit = "a.service", .matches = "A=b", .grep = "x", .priority = "y" },
