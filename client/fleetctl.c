@@ -219,7 +219,7 @@ const char *verb_nearest(const Verb *v, const char *name) {
         return suggestion.nearest;
 }
 
-enum { NAME_WIDTH = 19, KV_WIDTH = 28 }; /* of the names in lists of verbs */
+enum { NAME_WIDTH = 19, KV_WIDTH = 28, STEP_WIDTH = 36 }; /* of the names in lists of verbs */
 
 /* Print a name and its meaning, which a narrow terminal continues below itself. */
 static void print_item(size_t width, const char *name, const char *meaning) {
@@ -230,26 +230,40 @@ static void print_item(size_t width, const char *name, const char *meaning) {
 }
 
 static void print_root_help(void) {
-        printf("NAME:\n\tfleetctl - control a cluster of systemd hosts\n\n"
-               "USAGE:\n\tfleetctl [OPTIONS] VERB [ARGUMENTS]\n\n"
-               "VERSION:\n\t%s\n\nCOMMANDS:\n",
+        static const struct {
+                const char *command, *meaning;
+        } steps[] = {
+                { "fleetctl list-machines", "list the hosts" },
+                { "fleetctl start hello.service", "submit, place and start the unit" },
+                { "fleetctl list-units", "list the units and their machines" },
+                { "fleetctl journal -f hello.service", "follow the log of the unit" },
+                { "fleetctl why hello.service", "explain the placement of the unit" },
+                { "fleetctl events --follow", "follow the events of the cluster" },
+        };
+        _cleanup_text_ Text t = {};
+
+        puts("NAME:");
+        print_item(0, "", "fleetctl - control a cluster of systemd hosts");
+        printf("\nUSAGE:\n\tfleetctl [OPTIONS] VERB [ARGUMENTS]\n\nVERSION:\n\t%s\n\nCOMMANDS:\n",
                PACKAGE_VERSION);
         for (const Verb *v = verbs; v->name; v++)
                 print_item(NAME_WIDTH, v->name, v->summary);
-        printf("\nFirst steps:\n"
-               "\tfleetctl list-machines              list the hosts\n"
-               "\tfleetctl start hello.service        submit, place and start the unit\n"
-               "\tfleetctl list-units                 list the units and their machines\n"
-               "\tfleetctl journal -f hello.service   follow the log of the unit\n"
-               "\tfleetctl why hello.service          explain the placement of the unit\n"
-               "\tfleetctl events --follow            follow the events of the cluster\n"
-               "\nTOPICS:\n");
-        for (const Topic *t = topics; t->name; t++)
-                printf("\thelp %-14s%s\n", t->name, t->title);
+        puts("\nFirst steps:");
+        for (size_t i = 0; i < ELEMENTS(steps); i++)
+                print_item(STEP_WIDTH, steps[i].command, steps[i].meaning);
+        puts("\nTOPICS:");
+        for (const Topic *topic = topics; topic->name; topic++) {
+                text_clear(&t);
+                text_printf(&t, "help %s", topic->name);
+                print_item(NAME_WIDTH, t.chars ?: "", topic->title);
+        }
         puts("\nOPTIONS:");
         options_print(FLAGS_GLOBAL, NULL);
-        printf("\nEach option has an environment variable: FLEETCTL_ENDPOINT, FLEETCTL_REQUEST_TIMEOUT, "
-               "...\n");
+        putchar('\n');
+        text_clear(&t);
+        text_append(&t, "Each option has an environment variable: FLEETCTL_ENDPOINT, "
+                        "FLEETCTL_REQUEST_TIMEOUT, ...");
+        output_words(&t, 0);
 }
 
 /* 'of' is "kv " for a verb of kv, else "". */

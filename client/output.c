@@ -14,7 +14,7 @@
 
 enum {
         CELL_MIN = 8,    /* columns of a cell that is cut */
-        MIDDLE_MIN = 16, /* a name with fewer columns would keep little but ".service" at its end */
+        MIDDLE_MIN = 14, /* a name with fewer columns would keep little but ".service" at its end */
 };
 
 struct Table {
@@ -281,7 +281,7 @@ void output_words(const Text *t, size_t indent) {
 
         if (!output_check(t))
                 return;
-        indent = indent > columns * 2 / 5 ? columns / 5 : indent;
+        indent = indent > columns * 2 / 5 ? columns / 4 : indent;
         while (columns > 0 && *s) {
                 size_t size = output_line_size(s, columns - used), shown = size;
 
@@ -310,7 +310,7 @@ void output_words_and(const Text *t, const char *gap, const Text *last, size_t i
                 return;
         }
         output_words(t, indent);
-        printf("%*s%s\n", (int) (indent > columns * 2 / 5 ? columns / 5 : indent), "", last->chars ?: "");
+        printf("%*s%s\n", (int) (indent > columns * 2 / 5 ? columns / 4 : indent), "", last->chars ?: "");
 }
 
 /* Return the number of characters: a pipe has the columns of fleet, which counted them. */

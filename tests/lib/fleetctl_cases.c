@@ -495,6 +495,8 @@ static void print_line(Text *t, char mark, const char *line, size_t size, size_t
                 n = MAX(utf8_length(line + at, size - at), (size_t) 1);
                 in_sequence = in_sequence || b == '\033';
                 width = in_sequence || b == '\r' ? 0 : character_width(line + at, n);
+                if (b == '\t')
+                        width = 8 - column % 8;
                 in_sequence = in_sequence && !((b | 0x20) >= 'a' && (b | 0x20) <= 'z');
                 if (columns > 0 && column + width > columns) {
                         text_append(t, "\n/ ");
