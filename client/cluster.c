@@ -3,6 +3,8 @@
 #include "base/parse.h"
 #include "client/client.h"
 
+enum { LABEL_WIDTH = 11 }; /* "this host  " */
+
 static void cluster_append_names(Text *t, const JsonValue *names) {
         for (size_t i = 0; i < json_value_count(names); i++) {
                 text_append(t, i > 0 ? ", " : "");
@@ -33,7 +35,7 @@ static int cluster_print(const JsonValue *root) {
                         *awaited = json_value_member(root, "waitsFor");
         unsigned long long level = member_number(root, "level"),
                            supported = member_number(root, "levelKnown");
-        _cleanup_text_ Text problem = {}, names = {};
+        _cleanup_text_ Text problem = {}, names = {}, line = {}, command = {}, stop = {};
 
         text_append_printable(&problem, member_text(root, "problem"));
         cluster_append_names(&names, awaited);
@@ -48,17 +50,22 @@ static int cluster_print(const JsonValue *root) {
                 printf("leader     none%s\n",
                        member_number(root, "staleSec") > 0 ? "; the state on this host may be stale" : "");
         printf("this host  %s, %s\n", member_text(root, "name"), member_text(root, "role"));
-        printf("level      %llu", level);
-        if (supported > level)
-                printf("; level %llu follows one day after all hosts support it; to raise it now: fleetctl "
-                       "cluster level %llu",
-                       supported, supported);
-        putchar('\n');
+        text_printf(&line, "level      %llu", level);
+        if (supported > level) {
+                text_printf(&line,
+                            "; level %llu follows one day after all hosts support it; to raise it now:",
+                            supported);
+                text_printf(&command, "fleetctl cluster level %llu", supported);
+        }
+        output_words_and(&line, command.size > 0 ? " " : "", &command, LABEL_WIDTH);
         if (problem.size > 0)
                 printf("problem    %s\n", problem.chars);
-        if (awaited)
-                printf("waits for  %s: running units not reported yet (fleetctl cluster stop-waiting)\n",
-                       names.chars ?: "no host");
+        if (awaited) {
+                text_clear(&line);
+                text_printf(&line, "waits for  %s: running units not reported yet", names.chars ?: "no host");
+                text_append(&stop, "(fleetctl cluster stop-waiting)");
+                output_words_and(&line, " ", &stop, LABEL_WIDTH);
+        }
         putchar('\n');
         (void) fflush(stdout);
         return cluster_print_members(json_value_member(root, "voters"));

@@ -118,8 +118,24 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
         return 0;
 }
 
+static bool has_kind(const JsonValue *items, const char *kind) {
+        for (size_t i = 0; i < json_value_count(items); i++)
+                if (streq(member_text(json_value_item(items, i), "kind"), kind))
+                        return true;
+        return false;
+}
+
+/* Print the problems, and on a terminal the next step for each kind of them. */
 static int print_problems(const JsonValue *items, const Listing *machines) {
+        static const struct {
+                const char *kind, *next;
+        } legend[] = {
+                { "refused", "mend the file" },
+                { "taken", "to replace the unit by the file: fleetctl directory take-over UNIT" },
+                { "held", "to remove the units: fleetctl directory confirm [UNIT...]" },
+        };
         _cleanup_table_ Table *table = table_new("UNIT,MACHINE,KIND,PROBLEM");
+        int r;
 
         for (size_t i = 0; table && i < json_value_count(items); i++) {
                 const JsonValue *p = json_value_item(items, i);
@@ -135,7 +151,11 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
                 return -ENOMEM;
         if (json_value_count(items) == 0 && client_is_interactive())
                 client_note("no problems in unit directories");
-        return table_print(table, true);
+        r = table_print(table, true);
+        for (size_t i = 0; r >= 0 && i < ELEMENTS(legend) && client_is_interactive(); i++)
+                if (has_kind(items, legend[i].kind))
+                        client_note("%s: %s", legend[i].kind, legend[i].next);
+        return r;
 }
 
 int verb_directory(Client *c, char **args, size_t n, Error *err) {

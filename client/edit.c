@@ -131,7 +131,7 @@ static int diff_one(Client *c, const char *argument) {
                 return client_fail(r, &err);
         snprintf(label, sizeof(label), "--label=%s in the cluster", name);
         return subprocess_run((const char *[]) { "diff", "-u",
-                                                 isatty(STDOUT_FILENO) ? "--color=auto" : "--color=never",
+                                                 output_has_colours() ? "--color=auto" : "--color=never",
                                                  label, "--label", path, "--", draft.path, local.path, NULL },
                               NULL, NULL, NULL, NULL);
 }

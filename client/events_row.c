@@ -9,6 +9,7 @@ enum {
         INDENT = 4,            /* of a text below the columns */
         TEXT_WIDTH_MIN = 24,   /* a narrower text is printed below the columns */
         INDEX_WIDTH_MIN = 100, /* a terminal from this width on has the index, too */
+        NARROW_WIDTH = 60,     /* a narrower one has no columns: names are cut */
 };
 
 void event_row_done(EventRow *row) {
@@ -178,25 +179,11 @@ static void append_indent(Text *t, size_t width) {
         append_padded(t, "", width);
 }
 
-/* Return the size of the next line of a text, in whole words if the first one fits. */
-static size_t line_size(const char *s, size_t width) {
-        size_t size = strlen(s), at = 0, words = 0;
-
-        for (size_t n = 0; at < size && n <= width; n++) {
-                if (s[at] == ' ')
-                        words = at;
-                if (n == width)
-                        return words > 0 ? words : at;
-                at += MAX(utf8_length(s + at, size - at), (size_t) 1);
-        }
-        return size;
-}
-
 /* Append a text, wrapped to 'width' and indented; 'index' follows its first line. */
 static void append_wrapped(Text *t, const char *s, size_t width, size_t indent, const char *colour,
                            const char *index) {
         for (bool first = true; *s || first; first = false) {
-                size_t size = line_size(s, width);
+                size_t size = output_line_size(s, width);
 
                 if (!first)
                         append_indent(t, indent);
@@ -210,6 +197,19 @@ static void append_wrapped(Text *t, const char *s, size_t width, size_t indent, 
                 }
                 s += size + strspn(s + size, " ");
         }
+}
+
+/* Append the first line of a row on a narrow terminal: a long unit leaves half of the space to the machine.
+ */
+static void append_names(Text *t, const char *time, const char *unit, const char *machine, size_t width) {
+        size_t space = width - MIN(width, output_width(time) + 2 * strlen("  ")),
+               rest = space - MIN(space, output_width(unit)),
+               machine_width = MIN(output_width(machine), MAX(space / 2, rest));
+
+        text_printf(t, "%s  ", time);
+        output_cut(t, unit, space - machine_width, true);
+        text_append(t, "  ");
+        output_cut(t, machine, machine_width, true);
 }
 
 static void append_on_terminal(Text *t, const EventColumns *c, const EventRow *row, const char *machine,
@@ -226,14 +226,17 @@ static void append_on_terminal(Text *t, const EventColumns *c, const EventRow *r
                 return;
         if (width >= INDEX_WIDTH_MIN)
                 snprintf(index, sizeof(index), "index %llu", (unsigned long long) row->index);
-        for (size_t n = output_width(time.chars); n < c->time; n++)
-                text_append_char(t, ' ');
-        text_printf(t, "%s  ", time.chars);
-        append_padded(t, unit.chars, c->unit);
-        text_append(t, "  ");
-        append_padded(t, or_none(machine), c->machine);
+        if (width < NARROW_WIDTH)
+                append_names(t, time.chars, unit.chars, or_none(machine), width);
+        else {
+                append_padded(t, "", c->time - MIN(output_width(time.chars), c->time));
+                text_printf(t, "%s  ", time.chars);
+                append_padded(t, unit.chars, c->unit);
+                text_append(t, "  ");
+                append_padded(t, or_none(machine), c->machine);
+        }
         used = output_width(t->chars ?: "") + 2 + (*index ? 2 + strlen(index) : 0);
-        if (used + TEXT_WIDTH_MIN <= width) {
+        if (width >= NARROW_WIDTH && used + TEXT_WIDTH_MIN <= width) {
                 indent = output_width(t->chars ?: "") + 2;
                 text_append(t, "  ");
         } else {

@@ -219,58 +219,89 @@ const char *verb_nearest(const Verb *v, const char *name) {
         return suggestion.nearest;
 }
 
+enum { NAME_WIDTH = 19, KV_WIDTH = 28, STEP_WIDTH = 36 }; /* of the names in lists of verbs */
+
+/* Print a name and its meaning, which a narrow terminal continues below itself. */
+static void print_item(size_t width, const char *name, const char *meaning) {
+        _cleanup_text_ Text t = {};
+
+        text_printf(&t, "\t%-*s%s", (int) width, name, meaning);
+        output_words(&t, 8 + width);
+}
+
 static void print_root_help(void) {
-        printf("NAME:\n\tfleetctl - control a cluster of systemd hosts\n\n"
-               "USAGE:\n\tfleetctl [OPTIONS] VERB [ARGUMENTS]\n\n"
-               "VERSION:\n\t%s\n\nCOMMANDS:\n",
+        static const struct {
+                const char *command, *meaning;
+        } steps[] = {
+                { "fleetctl list-machines", "list the hosts" },
+                { "fleetctl start hello.service", "submit, place and start the unit" },
+                { "fleetctl list-units", "list the units and their machines" },
+                { "fleetctl journal -f hello.service", "follow the log of the unit" },
+                { "fleetctl why hello.service", "explain the placement of the unit" },
+                { "fleetctl events --follow", "follow the events of the cluster" },
+        };
+        _cleanup_text_ Text t = {};
+
+        puts("NAME:");
+        print_item(0, "", "fleetctl - control a cluster of systemd hosts");
+        printf("\nUSAGE:\n\tfleetctl [OPTIONS] VERB [ARGUMENTS]\n\nVERSION:\n\t%s\n\nCOMMANDS:\n",
                PACKAGE_VERSION);
         for (const Verb *v = verbs; v->name; v++)
-                printf("\t%-18s%s\n", v->name, v->summary);
-        printf("\nFirst steps:\n"
-               "\tfleetctl list-machines              list the hosts\n"
-               "\tfleetctl start hello.service        submit the file, choose a machine, start the unit "
-               "there\n"
-               "\tfleetctl list-units                 list the units and their machines\n"
-               "\tfleetctl journal -f hello.service   follow the log of the unit\n"
-               "\tfleetctl why hello.service          explain the placement of the unit\n"
-               "\tfleetctl events --follow            follow the events of the cluster\n"
-               "\nTOPICS:\n");
-        for (const Topic *t = topics; t->name; t++)
-                printf("\thelp %-13s%s\n", t->name, t->title);
+                print_item(NAME_WIDTH, v->name, v->summary);
+        puts("\nFirst steps:");
+        for (size_t i = 0; i < ELEMENTS(steps); i++)
+                print_item(STEP_WIDTH, steps[i].command, steps[i].meaning);
+        puts("\nTOPICS:");
+        for (const Topic *topic = topics; topic->name; topic++) {
+                text_clear(&t);
+                text_printf(&t, "help %s", topic->name);
+                print_item(NAME_WIDTH, t.chars ?: "", topic->title);
+        }
         puts("\nOPTIONS:");
-        options_print(FLAGS_GLOBAL, NULL, stdout);
-        printf("\nEach option has an environment variable: FLEETCTL_ENDPOINT, FLEETCTL_REQUEST_TIMEOUT, "
-               "...\n");
+        options_print(FLAGS_GLOBAL, NULL);
+        putchar('\n');
+        text_clear(&t);
+        text_append(&t, "Each option has an environment variable: FLEETCTL_ENDPOINT, "
+                        "FLEETCTL_REQUEST_TIMEOUT, ...");
+        output_words(&t, 0);
 }
 
 /* 'of' is "kv " for a verb of kv, else "". */
 static void print_verb_help(const Verb *v, const char *of) {
         const unsigned groups = v->groups & ~FLAGS_NO_FLAG;
+        _cleanup_text_ Text t = {};
 
-        printf("NAME:\n\t%s%s - %s\n\nUSAGE:\n\tfleetctl %s%s%s%s%s\n\n", of, v->name, v->summary, of,
-               v->name, groups ? " [OPTIONS]" : "", *v->arguments ? " " : "", v->arguments);
+        puts("NAME:");
+        text_printf(&t, "%s%s - ", of, v->name);
+        print_item(0, t.chars ?: "", v->summary);
+        printf("\nUSAGE:\n\tfleetctl %s%s%s%s%s\n\n", of, v->name, groups ? " [OPTIONS]" : "",
+               *v->arguments ? " " : "", v->arguments);
         if (v->run == verb_kv) {
                 puts("COMMANDS:");
-                for (const Verb *kv = kv_verbs; kv->name; kv++)
-                        printf("\tkv %s %s\t%s%s\n", kv->name, kv->arguments,
-                               strlen(kv->name) + strlen(kv->arguments) < 12 ? "\t" : "", kv->summary);
+                for (const Verb *kv = kv_verbs; kv->name; kv++) {
+                        text_clear(&t);
+                        text_printf(&t, "kv %s %s", kv->name, kv->arguments);
+                        print_item(KV_WIDTH, t.chars ?: "", kv->summary);
+                }
                 putchar('\n');
         }
         if (v->description) {
                 puts("DESCRIPTION:");
                 for (const char *line = v->description, *end; *line; line = *end ? end + 1 : end) {
                         end = line + strcspn(line, "\n");
-                        printf("\t%.*s\n", (int) (end - line), line);
+                        text_clear(&t);
+                        text_append_bytes(&t, line, (size_t) (end - line));
+                        print_item(0, "", t.chars ?: "");
                 }
                 putchar('\n');
         }
         if (groups) {
                 puts("OPTIONS:");
-                options_print(groups, *of ? v->name : NULL, stdout);
+                options_print(groups, *of ? v->name : NULL);
                 putchar('\n');
         }
         puts("GLOBAL OPTIONS:");
-        options_print(FLAGS_GLOBAL, NULL, stdout);
+        options_print(FLAGS_GLOBAL, NULL);
 }
 
 /* Print the help of a verb, or of the verb of kv that the next argument names. */

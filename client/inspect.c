@@ -121,6 +121,8 @@ int verb_plan(Client *c, char **args, size_t n, Error *err) {
 
 /* -- why -- */
 
+enum { CONTINUED = 4 }; /* columns before the rest of a line on a narrow terminal */
+
 /* Return the state of the unit that the machine reports. 'active' is NULL without one, and of older daemons.
  */
 static ApiState reported_state(const JsonValue *root, const JsonValue *m) {
@@ -145,14 +147,14 @@ static void print_states(const JsonValue *root) {
                 const ApiState s = reported_state(root, m);
                 const char *verb = state_next_verb(&s);
                 bool here = streq(member_text(m, "id"), member_text(root, "machineID"));
-                _cleanup_text_ Text t = {};
+                _cleanup_text_ Text t = {}, command = {};
 
                 if (!s.active || (!verb && (global || !here)))
                         continue;
                 append_state(&t, &s, member_name(m, "hostname"));
                 if (verb)
-                        text_printf(&t, "   fleetctl %s %s", verb, s.name);
-                puts(t.chars ?: "");
+                        text_printf(&command, "fleetctl %s %s", verb, s.name);
+                output_words_and(&t, verb ? "   " : "", &command, CONTINUED);
         }
 }
 
@@ -161,23 +163,26 @@ static void print_place(const JsonValue *root) {
         const char *name = member_text(root, "name"), *where = member_text(root, "machineID"),
                    *target = member_text(root, "desiredState"), *reason = member_text(root, "reason");
         const JsonValue *machines = json_value_member(root, "machines");
+        _cleanup_text_ Text t = {};
 
         for (size_t i = 0; *where && i < json_value_count(machines); i++) {
                 const JsonValue *m = json_value_item(machines, i);
 
                 if (streq(member_text(m, "id"), where))
-                        printf("%s is on %s: %s\n", name, member_name(m, "hostname"), reason);
+                        text_printf(&t, "%s is on %s: %s", name, member_name(m, "hostname"), reason);
         }
         if (member_bool(root, "global"))
-                printf("%s is global with target state %s: it runs on all machines that it fits.\n", name,
-                       target);
+                text_printf(&t, "%s is global with target state %s: it runs on all machines that it fits.",
+                            name, target);
         else if (!*where && streq(target, "inactive"))
-                printf("%s has target state inactive.\n", name);
+                text_printf(&t, "%s has target state inactive.", name);
         else if (!*where && !*target)
-                printf("%s: %s\n", name, reason);
+                text_printf(&t, "%s: %s", name, reason);
         else if (!*where)
-                printf("%s has target state %s and no machine%s%s\n", name, target, *reason ? ": " : ".",
-                       reason);
+                text_printf(&t, "%s has target state %s and no machine%s%s", name, target,
+                            *reason ? ": " : ".", reason);
+        if (t.size > 0 || t.error < 0)
+                output_words(&t, CONTINUED);
 }
 
 /* Return what the unit does on a machine. */
@@ -204,18 +209,20 @@ static const char *assignment_words(const JsonValue *m) {
  * reason that print_place() has printed. */
 static void print_machine(const JsonValue *root, const JsonValue *m, size_t width) {
         const char *assignment = member_text(m, "order"), *reason = member_text(m, "reason");
+        _cleanup_text_ Text t = {};
         bool fits = member_bool(m, "fits");
 
         if (fits && streq(reason, member_text(root, "reason")))
                 reason = "";
-        printf("  %-*s  %s%s%s", (int) width, member_name(m, "hostname"), fits ? "yes" : "no",
-               *reason ? ": " : "", reason);
+        text_printf(&t, "  %-*s  %s%s%s", (int) width, member_name(m, "hostname"), fits ? "yes" : "no",
+                    *reason ? ": " : "", reason);
         if (fits && !*reason && !*assignment) {
                 unsigned long long n = member_number(m, "units");
 
-                printf(", it has %llu unit%s", n, n == 1 ? "" : "s");
+                text_printf(&t, ", it has %llu unit%s", n, n == 1 ? "" : "s");
         }
-        printf("%s\n", assignment_words(m));
+        text_append(&t, assignment_words(m));
+        output_words(&t, width + strlen("    "));
 }
 
 /* Return whether the machine has been lost for so long that it gets no line of its own, unless it has the

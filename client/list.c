@@ -424,12 +424,16 @@ static int list_read(Client *c, const List *list, ListData *d, Error *err) {
 static int print_problems(const JsonValue *problems, const Listing *machines) {
         for (size_t i = 0; i < json_value_count(problems); i++) {
                 const JsonValue *p = json_value_item(problems, i);
+                const char *name = member_text(p, "name"), *reason = member_text(p, "reason");
                 _cleanup_text_ Text machine = {};
 
                 append_machine_name(&machine, machines, member_text(p, "machineID"));
                 if (machine.error < 0)
                         return machine.error;
-                client_note("%s: %s", machine.chars ?: "", member_text(p, "reason"));
+                if (starts_with(reason, name))
+                        client_note("%s: %s", machine.chars ?: "", reason);
+                else
+                        client_note("%s: %s: %s", machine.chars ?: "", name, reason);
         }
         return 0;
 }

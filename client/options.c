@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/parse.h"
+#include "client/output.h"
 #include "client/suggest.h"
 
 typedef enum FlagType { FLAG_BOOL, FLAG_TEXT, FLAG_NUMBER, FLAG_LIMIT, FLAG_SECONDS, FLAG_TTL } FlagType;
@@ -309,7 +310,8 @@ const char *options_nearest(unsigned groups, const char *name) {
         return suggestion.nearest;
 }
 
-void options_print(unsigned groups, const char *verb, FILE *f) {
+void options_print(unsigned groups, const char *verb) {
+        _cleanup_text_ Text line = {};
         int width = 0;
 
         for (int pass = 0; pass < 2; pass++)
@@ -324,8 +326,11 @@ void options_print(unsigned groups, const char *verb, FILE *f) {
                         width = MAX(width, size);
                         if (flag->letter)
                                 snprintf(letter, sizeof(letter), "-%c, ", flag->letter);
-                        if (pass > 0)
-                                fprintf(f, "  %s--%s%-*s   %s\n", letter, flag->name,
-                                        width - (int) strlen(flag->name), types[flag->type].word, flag->help);
+                        if (pass == 0)
+                                continue;
+                        text_clear(&line);
+                        text_printf(&line, "  %s--%s%-*s   %s", letter, flag->name,
+                                    width - (int) strlen(flag->name), types[flag->type].word, flag->help);
+                        output_words(&line, (size_t) width + strlen("      --   "));
                 }
 }

@@ -89,4 +89,4 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
 const char *options_nearest(unsigned groups, const char *name);
 
 /* Print the flags of 'groups', one per line; only those of a verb of kv unless 'verb' is NULL. */
-void options_print(unsigned groups, const char *verb, FILE *f);
+void options_print(unsigned groups, const char *verb);

@@ -4,11 +4,18 @@
 #include <errno.h>
 #include <libsmartcols/libsmartcols.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
+#include <wchar.h>
 
 #include "base/file.h"
 #include "base/text.h"
 #include "units/lists.h"
+
+enum {
+        CELL_MIN = 8,    /* columns of a cell that is cut */
+        MIDDLE_MIN = 14, /* a name with fewer columns would keep little but ".service" at its end */
+};
 
 struct Table {
         Names headers;
@@ -140,6 +147,7 @@ void output_init(void) {
 
 /* errno of the first output that could not be written: stdout keeps only that one could not. */
 static int failure;
+static bool incomplete; /* some text was not even composed */
 
 int output_flush(void) {
         if (fflush(stdout) != EOF)
@@ -177,7 +185,7 @@ int output_line(const char *s) {
 }
 
 bool output_has_failed(void) {
-        return ferror(stdout) != 0;
+        return ferror(stdout) != 0 || incomplete;
 }
 
 int output_finish(int status) {
@@ -187,6 +195,7 @@ int output_finish(int status) {
                 return status;
         error = failure;
         failure = 0; /* fleetctl may run again in this process */
+        incomplete = false;
         fprintf(stderr, "fleetctl: Failed to write to standard output%s%s\n", error > 0 ? ": " : "",
                 error > 0 ? strerror(error) : "");
         return EXIT_FAILURE;
@@ -198,16 +207,26 @@ size_t output_columns(void) {
         return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) >= 0 ? window.ws_col : 0;
 }
 
-size_t output_width(const char *s) {
-        size_t n = 0, size = strlen(s);
+/* Return the columns of the first character on a terminal, and its size in bytes. */
+static size_t character_width(const char *s, size_t size, size_t *ret_step) {
+        wchar_t c;
+        int width = mbtowc(&c, s, size) > 0 ? wcwidth(c) : 1;
 
-        for (size_t at = 0; at < size; n++)
-                at += MAX(utf8_length(s + at, size - at), (size_t) 1);
+        *ret_step = MAX(utf8_length(s, size), (size_t) 1);
+        return width < 0 ? 1 : (size_t) width;
+}
+
+size_t output_width(const char *s) {
+        size_t n = 0, size = strlen(s), step;
+
+        for (size_t at = 0; at < size; at += step)
+                n += character_width(s + at, size - at, &step);
         return n;
 }
 
 void output_cut(Text *t, const char *s, size_t width, bool in_middle) {
-        size_t n = output_width(s), head, at = 0, size = strlen(s);
+        size_t n = output_width(s), head, tail, size = strlen(s), step;
+        bool cut = false;
 
         if (n <= width) {
                 text_append(t, s);
@@ -215,16 +234,92 @@ void output_cut(Text *t, const char *s, size_t width, bool in_middle) {
         }
         if (width == 0)
                 return;
-        head = in_middle ? width / 4 : width - 1;
-        for (size_t i = 0; at < size; i++) {
-                size_t step = MAX(utf8_length(s + at, size - at), (size_t) 1);
+        head = in_middle && width >= MIDDLE_MIN ? width / 4 : width - 1;
+        tail = n - (width - 1 - head); /* the end begins at this column */
+        for (size_t at = 0, column = 0; at < size; at += step) {
+                size_t columns = character_width(s + at, size - at, &step);
 
-                if (i == head)
+                if (!cut && column + columns > head) {
                         text_append(t, "…");
-                if (i < head || i >= n - (width - 1 - head))
+                        cut = true;
+                }
+                if (!cut || column >= tail)
                         text_append_bytes(t, s + at, step);
-                at += step;
+                column += columns;
         }
+}
+
+size_t output_line_size(const char *s, size_t width) {
+        size_t size = strlen(s), begin = strspn(s, " \t"), words = 0, column = 0, step;
+
+        for (size_t at = 0; at < size; at += step) {
+                size_t next = column + character_width(s + at, size - at, &step);
+
+                if (s[at] == '\t')
+                        next = (column / 8 + 1) * 8;
+                if (s[at] == ' ' && at > begin)
+                        words = at;
+                if (next > width && s[at] != ' ')
+                        return words > 0 ? words : MAX(at, step);
+                column = next;
+        }
+        return size;
+}
+
+/* Text that was lost for want of memory fails like text that could not be written. */
+static bool output_check(const Text *t) {
+        if (t->error >= 0)
+                return true;
+        failure = failure ?: -t->error;
+        incomplete = true;
+        return false;
+}
+
+void output_words(const Text *t, size_t indent) {
+        const char *s = t->chars ?: "";
+        size_t columns = output_columns(), used = 0;
+
+        if (!output_check(t))
+                return;
+        indent = indent > columns * 2 / 5 ? columns / 4 : indent;
+        while (columns > 0 && *s) {
+                size_t size = output_line_size(s, columns - used), shown = size;
+
+                while (shown > 0 && s[shown - 1] == ' ')
+                        shown--;
+                printf("%*s%.*s", (int) used, "", (int) shown, s);
+                s += size + strspn(s + size, " ");
+                if (*s)
+                        putchar('\n');
+                used = indent;
+        }
+        puts(s);
+}
+
+void output_words_and(const Text *t, const char *gap, const Text *last, size_t indent) {
+        size_t columns = output_columns();
+        _cleanup_text_ Text line = {};
+
+        if (!output_check(last))
+                return;
+        text_append_bytes(&line, t->chars, t->size);
+        text_printf(&line, "%s%s", gap, last->chars ?: "");
+        line.error = MIN(line.error, t->error);
+        if (!output_check(&line) || columns == 0 || output_width(line.chars) <= columns) {
+                output_words(&line, indent);
+                return;
+        }
+        output_words(t, indent);
+        printf("%*s%s\n", (int) (indent > columns * 2 / 5 ? columns / 4 : indent), "", last->chars ?: "");
+}
+
+/* Return the number of characters: a pipe has the columns of fleet, which counted them. */
+static size_t character_count(const char *s) {
+        size_t n = 0, size = strlen(s);
+
+        for (size_t at = 0; at < size; n++)
+                at += MAX(utf8_length(s + at, size - at), (size_t) 1);
+        return n;
 }
 
 static void print_cells(const Table *t, char *const *cells, const size_t *widths) {
@@ -235,7 +330,7 @@ static void print_cells(const Table *t, char *const *cells, const size_t *widths
         for (size_t i = 0; i < n; i++) {
                 fputs(cells[i], stdout);
                 if (i + 1 < n)
-                        for (size_t at = output_width(cells[i]); at < widths[i]; at = (at / 8 + 1) * 8)
+                        for (size_t at = character_count(cells[i]); at < widths[i]; at = (at / 8 + 1) * 8)
                                 putchar('\t');
         }
         putchar('\n');
@@ -249,9 +344,9 @@ static int print_tabs(const Table *t, bool legend) {
         if (!widths)
                 return -ENOMEM;
         for (size_t i = 0; i < t->headers.n; i++)
-                widths[i] = legend ? output_width(t->headers.items[i]) : 0;
+                widths[i] = legend ? character_count(t->headers.items[i]) : 0;
         for (size_t i = 0; i < t->cells.n; i++)
-                widths[i % t->headers.n] = MAX(widths[i % t->headers.n], output_width(t->cells.items[i]));
+                widths[i % t->headers.n] = MAX(widths[i % t->headers.n], character_count(t->cells.items[i]));
         for (size_t i = 0; i < t->headers.n; i++)
                 widths[i] = (widths[i] + 1 + 7) / 8 * 8;
 
@@ -268,29 +363,45 @@ bool output_has_colours(void) {
         return isatty(STDOUT_FILENO) && !(no && *no) && !(term && streq(term, "dumb"));
 }
 
-/* Names are those of libsmartcols. */
+enum { GREEN, RED, YELLOW };
+
+/* States of units, machines, assignments and files, with the colours of systemctl. */
 static const struct {
-        const char *state, *name, *sequence;
+        const char *state;
+        int colour;
 } state_colours[] = {
-        { "active", "green", "\033[32m" },      { "running", "green", "\033[32m" },
-        { "launched", "green", "\033[32m" },    { "up", "green", "\033[32m" },
-        { "failed", "red", "\033[31m" },        { "lost", "red", "\033[31m" },
-        { "activating", "yellow", "\033[33m" }, { "deactivating", "yellow", "\033[33m" },
-        { "reloading", "yellow", "\033[33m" },  { "away", "yellow", "\033[33m" },
+        { "active", GREEN },
+        { "running", GREEN },
+        { "launched", GREEN },
+        { "up", GREEN },
+        { "failed", RED },
+        { "lost", RED },
+        { "no", RED },
+        { "refused", RED },
+        { "activating", YELLOW },
+        { "deactivating", YELLOW },
+        { "reloading", YELLOW },
+        { "away", YELLOW },
+        { "auto-restart", YELLOW },
+        { "start", YELLOW },
+        { "start-pre", YELLOW },
+        { "start-post", YELLOW },
+        { "stop-sigterm", YELLOW },
+        { "wait", YELLOW },
+        { "held", YELLOW },
+        { "taken", YELLOW },
 };
 
-static const char *state_colour(const char *state, bool sequence) {
+const char *output_state_colour(const char *state) {
+        static const char *const sequences[] = {
+                [GREEN] = "\033[32m", [RED] = "\033[31m", [YELLOW] = "\033[33m"
+        };
+
         for (size_t i = 0; i < ELEMENTS(state_colours); i++)
                 if (streq(state, state_colours[i].state))
-                        return sequence ? state_colours[i].sequence : state_colours[i].name;
-        return NULL;
+                        return sequences[state_colours[i].colour];
+        return "";
 }
-
-const char *output_state_colour(const char *state) {
-        return state_colour(state, true) ?: "";
-}
-
-enum { COLUMN_GAP = 2, CELL_MIN = 4 };
 
 static size_t column_width(const Table *t, size_t column) {
         size_t width = output_width(t->headers.items[column]);
@@ -300,61 +411,49 @@ static size_t column_width(const Table *t, size_t column) {
         return width;
 }
 
-static size_t table_width(const Table *t) {
-        size_t sum = 0;
+/* Set the widths of all columns to those of their longest cells. On a terminal with fewer 'columns', the
+ * widest one, the first of equals, is narrowed repeatedly, down to its header and CELL_MIN. Return the width
+ * of the table. */
+static size_t fit_columns(const Table *t, size_t columns, size_t *widths) {
+        size_t n = t->headers.n, sum = 2 * (n - 1);
 
-        for (size_t i = 0; i < t->headers.n; i++)
-                sum += column_width(t, i) + (i > 0 ? COLUMN_GAP : 0);
+        for (size_t i = 0; i < n; i++) {
+                widths[i] = column_width(t, i);
+                sum += widths[i];
+        }
+        while (columns > 0 && sum > columns) {
+                size_t widest = n;
+
+                for (size_t i = 0; i < n; i++)
+                        if (widths[i] > MAX(output_width(t->headers.items[i]), (size_t) CELL_MIN) &&
+                            (widest == n || widths[i] > widths[widest]))
+                                widest = i;
+                if (widest == n)
+                        break;
+                widths[widest]--;
+                sum--;
+        }
         return sum;
 }
 
-/* Set the width of each column: reduce the widest ones until the table fits. */
-static void fit(const Table *t, size_t columns, size_t *ret_widths) {
-        size_t *widths = ret_widths;
-
-        for (size_t i = 0; i < t->headers.n; i++)
-                widths[i] = column_width(t, i);
-        for (size_t sum = table_width(t); columns > 0 && sum > columns; sum--) {
-                size_t widest = 0;
-
-                for (size_t i = 1; i < t->headers.n; i++)
-                        if (widths[i] > widths[widest])
-                                widest = i;
-                if (widths[widest] <= MAX(output_width(t->headers.items[widest]), (size_t) CELL_MIN))
-                        return;
-                widths[widest]--;
-        }
-}
-
-/* Add a cell. A cell that is too long is cut here: versions of libsmartcols differ in that. Names, in the
- * first column, keep their ends. */
-static int fill_cell(struct libscols_line *line, size_t column, const char *text, size_t width,
-                     const char *colour) {
-        _cleanup_text_ Text cut = {};
-
-        output_cut(&cut, text, width, column == 0 && !ends_with(text, "..."));
-        if (cut.error < 0 || scols_line_set_data(line, column, cut.chars ?: "") < 0)
-                return -ENOMEM;
-        return colour ? scols_cell_set_color(scols_line_get_cell(line, column), colour) : 0;
-}
-
-static int fill(struct libscols_table *table, const Table *t, bool colours) {
-        _cleanup_free_ size_t *widths = NEW0(size_t, t->headers.n + 1);
+/* A name that is too long is cut in its middle, a text at its end: versions of libsmartcols cut differently.
+ */
+static int fill(struct libscols_table *table, const Table *t, const size_t *widths, bool colours) {
         size_t n = t->headers.n;
 
-        if (!widths)
-                return -ENOMEM;
-        fit(t, output_columns(), widths);
         for (size_t i = 0; i < n; i++)
                 if (!scols_table_new_column(table, t->headers.items[i], 0, 0))
                         return -ENOMEM;
         for (size_t i = 0; i < t->cells.n; i++) {
                 struct libscols_line *line = i % n == 0 ? scols_table_new_line(table, NULL) :
                                                           scols_table_get_line(table, i / n);
-                const char *text = t->cells.items[i];
+                const char *cell = t->cells.items[i], *colour = output_state_colour(cell);
+                _cleanup_text_ Text shown = {};
 
-                if (!line || fill_cell(line, i % n, text, widths[i % n],
-                                       colours ? state_colour(text, false) : NULL) < 0)
+                output_cut(&shown, cell, widths[i % n], !strchr(cell, ' '));
+                if (shown.error < 0 || !line || scols_line_set_data(line, i % n, shown.chars ?: "") < 0)
+                        return -ENOMEM;
+                if (colours && *colour && scols_cell_set_color(scols_line_get_cell(line, i % n), colour) < 0)
                         return -ENOMEM;
         }
         return 0;
@@ -364,17 +463,21 @@ DEFINE_CLEANUP(struct libscols_table *, scols_unref_table)
 
 static int print_columns(const Table *t, bool legend) {
         _cleanup_(scols_unref_tablep) struct libscols_table *table = scols_new_table();
+        _cleanup_free_ size_t *widths = NEW0(size_t, t->headers.n + 1);
         _cleanup_free_ char *text = NULL;
         int r;
 
-        if (!table)
+        if (!table || !widths)
                 return -ENOMEM;
+        /* The cells are cut before: libsmartcols would do so without an ellipsis. */
+        (void) scols_table_set_termforce(table, SCOLS_TERMFORCE_ALWAYS);
+        (void) scols_table_set_termwidth(table, fit_columns(t, output_columns(), widths) + 1);
         scols_table_enable_noheadings(table, !legend);
         scols_table_enable_colors(table, output_has_colours());
         r = scols_table_set_column_separator(table, "  ");
         if (r < 0)
                 return r;
-        r = fill(table, t, output_has_colours());
+        r = fill(table, t, widths, output_has_colours());
         if (r < 0)
                 return r;
         r = scols_print_table_to_string(table, &text);
@@ -386,7 +489,11 @@ static int print_columns(const Table *t, bool legend) {
 }
 
 bool table_is_too_wide(const Table *t) {
-        return output_columns() > 0 && table_width(t) > output_columns();
+        size_t columns = output_columns(), sum = 2 * (t->headers.n - 1);
+
+        for (size_t i = 0; i < t->headers.n; i++)
+                sum += column_width(t, i);
+        return columns > 0 && sum > columns;
 }
 
 int table_print(const Table *t, bool legend) {

@@ -53,12 +53,24 @@ int output_finish(int status);
 /* Return the columns of the terminal; 0 in a pipe, or if they are unknown. */
 size_t output_columns(void);
 
-/* Return the columns of 's' on a terminal; each character counts as one. */
+/* Return the columns of 's' on a terminal. */
 size_t output_width(const char *s);
 
-/* Append at most 'width' columns of 's', with an ellipsis for a cut. Names are cut in the middle: names of
- * units differ at their ends. */
+/* Append at most 'width' columns of 's', with an ellipsis for a cut. Names are cut in the middle, if there is
+ * enough space: names of units differ at their ends. */
 void output_cut(Text *t, const char *s, size_t width, bool in_middle);
+
+/* Return the size of the part of 's' that fits into 'width' columns: whole words, if the first one fits. */
+size_t output_line_size(const char *s, size_t width);
+
+/* Print a line. A terminal continues it, at a word, after 'indent' columns. If the text has an error,
+ * output_finish() reports it. */
+void output_words(const Text *t, size_t indent);
+
+/* Print a line that ends with 'gap' and 'last'. On a narrow terminal 'last', a command, has a line of its
+ * own.
+ */
+void output_words_and(const Text *t, const char *gap, const Text *last, size_t indent);
 
 /* Return whether stdout is a terminal with colours, and the user has not disabled them
  * (https://no-color.org). */

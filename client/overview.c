@@ -6,7 +6,8 @@
 enum {
         PROBLEMS_SHOWN = 20,
         WHAT_WIDTH = 60,     /* columns in a pipe; longer descriptions are not aligned with others */
-        WHAT_MIN = 16,       /* columns on a terminal: with less space, the next command is left out */
+        WHAT_MIN = 28,       /* columns on a terminal: with less space, the next command is left out */
+        LABEL_WIDTH = 11,    /* columns before the text of a line below the problems */
         HISTORY_MS = 120000, /* rows of this time are read, */
         HISTORY_MAX = 1000,  /* up to this number */
 };
@@ -132,7 +133,7 @@ static int problems_print(const Conditions *all) {
                         w.what = MAX(w.what, width);
         }
         if (w.columns > 0)
-                w.name = MIN(w.name, w.columns / 2);
+                w.name = MIN(w.name, w.columns / 3);
         for (size_t i = 0; i < n; i++)
                 if (problem_print(&all->items[i], &w) < 0)
                         return -ENOMEM;
@@ -150,8 +151,9 @@ static bool is_voter(const JsonValue *member) {
 static void print_voters(const View *v) {
         const JsonValue *members = json_value_member(v->cluster, "voters");
         size_t n = 0, n_reachable = 0;
+        _cleanup_text_ Text t = {}, lose = {};
 
-        printf("  voters  ");
+        text_append(&t, "  voters  ");
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *m = json_value_item(members, i);
                 bool reachable = member_bool(m, "reachable");
@@ -160,10 +162,11 @@ static void print_voters(const View *v) {
                         continue;
                 n++;
                 n_reachable += reachable;
-                printf(" %s%s", member_name(m, "name"), reachable ? "" : " (unreachable)");
+                text_printf(&t, " %s%s", member_name(m, "name"), reachable ? "" : " (unreachable)");
         }
         /* The cluster can lose the reachable voters beyond a majority. */
-        printf("        can lose %zu\n", n > 0 && n_reachable > n / 2 ? n_reachable - n / 2 - 1 : 0);
+        text_printf(&lose, "can lose %zu", n > 0 && n_reachable > n / 2 ? n_reachable - n / 2 - 1 : 0);
+        output_words_and(&t, "        ", &lose, LABEL_WIDTH);
 }
 
 /* Return the number of machines that are up or away. */
@@ -178,31 +181,42 @@ static size_t n_present(const View *v) {
         return n;
 }
 
+static void print_coloured(const char *s, const char *state) {
+        if (!output_has_colours()) {
+                fputs(s, stdout);
+                return;
+        }
+        (void) output_control(output_state_colour(state));
+        fputs(s, stdout);
+        (void) output_control(COLOUR_OFF);
+}
+
 static void print_summary(const View *v, size_t n_problems) {
         const JsonValue *leader = json_value_member(v->cluster, "leader");
         size_t n_machines = n_present(v);
+        _cleanup_text_ Text t = {}, problems = {};
 
-        if (output_has_colours()) {
-                (void) output_control(output_state_colour(n_problems > 0 ? "failed" : "active"));
-                printf("●");
-                (void) output_control(COLOUR_OFF);
-        } else
-                printf("●");
-        printf(" fleet  %zu machine%s, %zu unit%s, index %llu, ", n_machines, n_machines == 1 ? "" : "s",
-               v->units.n, v->units.n == 1 ? "" : "s",
-               (unsigned long long) member_number(v->cluster, "index"));
+        text_printf(&t, " fleet  %zu machine%s, %zu unit%s, index %llu, ", n_machines,
+                    n_machines == 1 ? "" : "s", v->units.n, v->units.n == 1 ? "" : "s",
+                    (unsigned long long) member_number(v->cluster, "index"));
         if (leader)
-                printf("leader %s (term %llu)\n", member_name(leader, "name"),
-                       (unsigned long long) member_number(v->cluster, "term"));
+                text_printf(&t, "leader %s (term %llu)", member_name(leader, "name"),
+                            (unsigned long long) member_number(v->cluster, "term"));
         else
-                puts("no leader");
-        if (n_problems > 0)
-                printf("  %zu problem%s\n", n_problems, n_problems == 1 ? "" : "s");
+                text_append(&t, "no leader");
+        print_coloured("●", n_problems > 0 ? "failed" : "active");
+        output_words(&t, strlen("● fleet  ") - strlen("●") + 1);
+        if (n_problems > 0) {
+                text_printf(&problems, "%zu problem%s", n_problems, n_problems == 1 ? "" : "s");
+                fputs("  ", stdout);
+                print_coloured(problems.chars ?: "", "failed");
+                putchar('\n');
+        }
         (void) fflush(stdout);
 }
 
 static int screen_print(Client *c, const View *v, const Conditions *all) {
-        _cleanup_text_ Text recent = {};
+        _cleanup_text_ Text recent = {}, line = {};
         int r;
 
         print_summary(v, all->n);
@@ -211,8 +225,10 @@ static int screen_print(Client *c, const View *v, const Conditions *all) {
                 return r;
         print_voters(v);
         events_append_recent(c, &v->machines, &recent);
-        if (recent.size > 0)
-                printf("  recent   %s\n", recent.chars);
+        if (recent.size > 0) {
+                text_printf(&line, "  recent   %s", recent.chars);
+                output_words(&line, LABEL_WIDTH);
+        }
         return 0;
 }
 

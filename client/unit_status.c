@@ -165,6 +165,7 @@ static void print_trouble(Client *c, const char *name) {
                 return;
         for (size_t i = 0; i < states.n; i++) {
                 const ApiState *s = &states.states[i];
+                const char *verb = state_next_verb(s);
                 _cleanup_text_ Text t = {}, place = {};
 
                 if (state_kind(s) != STATE_TROUBLE)
@@ -172,6 +173,9 @@ static void print_trouble(Client *c, const char *name) {
                 client_load_machine(c, &machines, s->machine_id, true);
                 append_machine_name(&place, &machines, s->machine_id ?: "");
                 append_state(&t, s, place.chars ?: "");
+                if (verb && !streq(verb, "status"))
+                        text_printf(&t, "; %sfleetctl %s %s",
+                                    streq(verb, "restart") ? "to start it again: " : "", verb, name);
                 client_note("%s", t.chars ?: "");
         }
 }

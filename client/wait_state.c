@@ -46,7 +46,12 @@ void wait_fail(Wait *w, WaitUnit *u, int code, const char *format, ...) {
         (void) vsnprintf(message, sizeof(message), format, ap);
         va_end(ap);
         wait_finish(w, u, PHASE_FAILED);
-        if (w->result >= 0)
+        if (w->result < 0)
+                return;
+        if (isatty(STDOUT_FILENO)) /* a pipe has the messages of fleet */
+                w->result = error_set(w->err, code, "%s; fleetctl %s %s", message,
+                                      code == -ENOEXEC && !u->refused ? "journal" : "why", u->name);
+        else
                 w->result = error_set(w->err, code, "%s", message);
 }
 

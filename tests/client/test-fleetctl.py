@@ -617,7 +617,7 @@ def status_and_journal_print_the_remote_output_and_return_its_status(t):
     t.file("f.service", "[Service]\nExecStart=/bin/false\n")
     t.expect("start a.service", out=["launched"])
     t.expect("start f.service", 1, out=["launched"], err=["failed"])
-    t.expect("status a f", 3, out="● a.service on 1\n\n● f.service on 2\n", err="fleetctl: f.service failed on beta just now\n")
+    t.expect("status a f", 3, out="● a.service on 1\n\n● f.service on 2\n", err="fleetctl: f.service failed on beta just now; fleetctl journal f.service\n")
     t.expect("journal a", out="Nov 14 22:13:20 host 1: journal of a.service: 10 false short-unix\n")
     t.expect("journal -f --lines=3 --output=cat a", out="journal of a.service: 3 true cat\n")
     t.expect("journal -n 7 -o json-pretty --sudo --ssh-port=22 a", out="journal of a.service: 7 false json-pretty\n")
@@ -919,7 +919,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
                 t.cluster.broken = {"error": (500, {"error": {"code": 500, "message": hostile}, "errorCode": 300, "message": hostile, "cause": hostile}),
                                     "missing": (404, {"error": {"code": 404, "message": hostile}, "errorCode": 100, "message": hostile, "cause": hostile})}[mode]
             args = [a for a in call if a != "wait"] + (["--no-block"] if "wait" in call and mode == "everything" else [])
-            terminal = t.terminal(*args)
+            terminal = t.terminal(*args, columns=300)
             try:
                 terminal.end(20)
             except AssertionError as e:
@@ -1636,7 +1636,7 @@ def help_prints_the_sections_of_the_manual_about_tasks(t):
     root = t.expect("help", out=["TOPICS:"])
     for title, topic in headings:
         title = title.capitalize().replace("dns", "DNS")
-        assert f"\thelp {topic:13}{title}\n" in root
+        assert f"\thelp {topic:14}{title}\n" in root
         text = t.expect(f"help {topic}", out=[title + "\n\n"])
         if topic in verbs:
             verb, text = text.split("\n" + title + "\n")
@@ -2043,7 +2043,7 @@ def a_narrow_terminal_gets_fewer_columns_and_shorter_descriptions(t):
     status, said = t.on_terminal("list-machines", columns=40)
     assert "METADATA" not in said and "leader" in said, said
     status, said = t.on_terminal("status", columns=60)
-    assert "    a-name-of-some-length.service  not placed: needs metada…\r\n" in said, said
+    assert "    a-nam…length.service  not placed: needs metadata region…\r\n" in said, said
     status, said = t.on_terminal("status", columns=110)
     assert "    a-name-of-some-length.service  not placed: needs metadata r…    fleetctl why a-name-of-some-length.service\r\n" in said, said
     said = t.expect("status", 1, out=["  1 problem\n"])

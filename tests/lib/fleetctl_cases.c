@@ -16,6 +16,7 @@
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include <cmocka.h>
 
@@ -25,7 +26,7 @@
 #include "client/fleetctl.h"
 #include "tests/lib/scratch.h"
 
-enum { FILE_MAX = 4 * 1024 * 1024, ENVIRONMENT_MAX = 8 };
+enum { FILE_MAX = 4 * 1024 * 1024, ENVIRONMENT_MAX = 8, TRANSCRIPT_ROWS = 24 };
 
 /* -- Reading -- */
 
@@ -105,6 +106,7 @@ static void add_line(CaseFile *file, const char *line, size_t size) {
                                                   .wanted = strdup("") };
                 c = &title->cases[title->n++];
                 c->memory = strstr(title->shared, "% memory\n");
+                c->transcripts = strstr(title->shared, "% transcripts\n");
                 append(&c->given, line, size);
                 split(c, words);
         } else if (*line == '%' || *line == '>')
@@ -256,7 +258,7 @@ static void add_setting(Setup *s, char *line) {
                 s->terminal = true;
         } else if (streq(what, "full"))
                 s->full = true;
-        else if (!streq(what, "memory"))
+        else if (!streq(what, "memory") && !streq(what, "transcripts"))
                 fail_msg("%s: there is no such setting", what);
 }
 
@@ -427,6 +429,13 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
         assert(before && chdir(scratch) == 0);
         set_up(&setup, c->shared, '%');
         set_up(&setup, c->given, '%');
+        if (c->columns > 0) {
+                setup.terminal = true;
+                setup.columns = c->columns;
+                setup.rows = TRANSCRIPT_ROWS;
+        }
+        if (c->plain)
+                (void) setenv("NO_COLOR", "1", 1);
         tzset(); /* localtime_r() reads TZ only once */
         set_up(&setup, c->given, '>');
         set_up(&setup, c->shared, '>');
@@ -465,29 +474,53 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
 
 /* -- Printing -- */
 
-static void print_lines(Text *t, char mark, const Text *lines) {
-        static const char escaped[] = "\t\033\r\\", letters[] = "ter\\";
-        bool begins = true;
+/* Return the columns of a character on a terminal. */
+static unsigned character_width(const char *s, size_t size) {
+        wchar_t c;
 
-        for (size_t at = 0, n; at < lines->size; at += n) {
-                unsigned char b = (unsigned char) lines->chars[at];
+        return mbtowc(&c, s, size) > 0 ? (unsigned) MAX(wcwidth(c), 0) : 1;
+}
+
+/* Print a line. A terminal of 'columns' continues it in further rows; 0: it does not. */
+static void print_line(Text *t, char mark, const char *line, size_t size, size_t columns) {
+        static const char escaped[] = "\t\033\r\\", letters[] = "ter\\";
+        bool in_sequence = false;
+        size_t width, column = 0;
+
+        text_printf(t, "%c ", mark);
+        for (size_t at = 0, n; at < size; at += n) {
+                unsigned char b = (unsigned char) line[at];
                 const char *escape = b ? strchr(escaped, b) : NULL;
 
-                n = MAX(utf8_length(lines->chars + at, lines->size - at), (size_t) 1);
-                if (begins)
-                        text_printf(t, "%c ", mark);
-                begins = b == '\n';
+                n = MAX(utf8_length(line + at, size - at), (size_t) 1);
+                in_sequence = in_sequence || b == '\033';
+                width = in_sequence || b == '\r' ? 0 : character_width(line + at, n);
+                if (b == '\t')
+                        width = 8 - column % 8;
+                in_sequence = in_sequence && !((b | 0x20) >= 'a' && (b | 0x20) <= 'z');
+                if (columns > 0 && column + width > columns) {
+                        text_append(t, "\n/ ");
+                        column = 0;
+                }
+                column = b == '\r' ? 0 : column + width;
                 if (n > 1)
-                        text_append_bytes(t, lines->chars + at, n);
-                else if (b == '\n' || (b >= ' ' && b != '\\' && b < 0x7f))
+                        text_append_bytes(t, line + at, n);
+                else if (b >= ' ' && b != '\\' && b < 0x7f)
                         text_append_char(t, (char) b);
                 else if (escape)
                         text_printf(t, "\\%c", letters[escape - escaped]);
                 else
                         text_printf(t, "\\x%02x", b);
         }
-        if (!begins)
-                text_append(t, "\\c\n");
+}
+
+static void print_lines(Text *t, char mark, const Text *lines, size_t columns) {
+        for (size_t at = 0, end; at < lines->size; at = end + 1) {
+                for (end = at; end < lines->size && lines->chars[end] != '\n';)
+                        end++;
+                print_line(t, mark, lines->chars + at, end - at, columns);
+                text_append(t, end < lines->size ? "\n" : "\\c\n");
+        }
 }
 
 /* Replace the names of temporary folders in the output. */
@@ -547,12 +580,79 @@ char *case_print(CaseResult *result) {
         Text t = {};
 
         name_holder(&result->sent);
-        print_lines(&t, '<', &result->sent);
+        print_lines(&t, '<', &result->sent, 0);
         name_folders(&result->out);
         name_folders(&result->err);
         name_version(&result->out);
-        print_lines(&t, '|', &result->out);
-        print_lines(&t, '!', &result->err);
+        print_lines(&t, '|', &result->out, 0);
+        print_lines(&t, '!', &result->err, 0);
         text_printf(&t, "= %d\n", result->status);
+        return text_take(&t, NULL);
+}
+
+/* -- Transcripts -- */
+
+/* Keep only the last drawing of the progress lines. */
+static void drop_drawings(Text *t) {
+        static const char begin[] = "\r\033[?7l";
+        char *first = t->chars ? strstr(t->chars, begin) : NULL, *last = first;
+
+        for (char *next = first; next; next = strstr(next + 1, begin))
+                last = next;
+        if (!first)
+                return;
+        memmove(first, last, strlen(last) + 1);
+        t->size -= (size_t) (last - first);
+}
+
+static char *case_screen(Case *c, unsigned columns, bool plain) {
+        CaseResult result;
+        Text t = {};
+
+        c->columns = columns;
+        c->plain = plain;
+        result = case_run(c, NULL, NULL);
+        name_folders(&result.out);
+        name_version(&result.out);
+        drop_drawings(&result.out);
+        print_lines(&t, '|', &result.out, columns);
+        text_printf(&t, "= %d\n", result.status);
+        case_result_done(&result);
+        return text_take(&t, NULL);
+}
+
+/* Append the lines that differ from those at the same places of 'plain'. */
+static void append_coloured(Text *t, const char *coloured, const char *plain) {
+        while (*coloured) {
+                size_t size = strcspn(coloured, "\n"), plain_size = strcspn(plain, "\n");
+
+                if (size != plain_size || memcmp(coloured, plain, size) != 0)
+                        text_printf(t, "~%.*s\n", (int) size - 1, coloured + 1);
+                coloured += size + 1;
+                plain += plain_size + (plain[plain_size] == '\n');
+        }
+        assert(!*plain); /* colours change no line, and no exit status */
+}
+
+char *case_transcripts(Case *c) {
+        static const unsigned widths[] = { 40, 80, 220 };
+        Text t = {}, before = {};
+
+        for (size_t i = 0; i < ELEMENTS(widths); i++) {
+                _cleanup_free_ char *plain = case_screen(c, widths[i], true),
+                                    *coloured = case_screen(c, widths[i], false);
+                Text now = {};
+
+                text_append(&now, plain);
+                append_coloured(&now, coloured, plain);
+                if (i > 0 && streq(now.chars, before.chars))
+                        text_printf(&t, ", %u", widths[i]);
+                else
+                        text_printf(&t, "%s%s@ %u", i > 0 ? "\n" : "", before.chars ?: "", widths[i]);
+                text_done(&before);
+                before = now;
+        }
+        text_printf(&t, "\n%s", before.chars);
+        text_done(&before);
         return text_take(&t, NULL);
 }

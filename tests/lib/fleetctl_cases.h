@@ -8,6 +8,7 @@
  *   % terminal 80x24    the streams are a terminal
  *   % full              stdout cannot be written
  *   % memory            test-client_memory runs the case, too
+ *   % transcripts       each run is repeated on terminals of 40, 80 and 220 columns, without and with colours
  *   > [@MS] METHOD PATH STATUS[/INDEX][~STALE] BODY
  *                       an answer, valid from MS on (tests/lib/fake_curl.h); instead of a status: refused,
  *                       timeout, gone, partial
@@ -16,7 +17,15 @@
  *   < REQUEST           a request of fleetctl
  *   | OUTPUT            a line on stdout; \c: without a newline
  *   ! ERROR             a line on stderr; of a terminal, both streams are stdout
- *   = STATUS            the exit status */
+ *   = STATUS            the exit status
+ *
+ * The results of a transcript, without its requests and all but the last drawing of progress lines:
+ *
+ *   @ WIDTH, ...        the terminals with the following output
+ *   | OUTPUT            a line, without colours
+ *   / OUTPUT            its next row on this terminal
+ *   = STATUS            the exit status
+ *   ~ OUTPUT            a line or row that colours change */
 #pragma once
 
 #include <stddef.h>
@@ -24,7 +33,7 @@
 #include "base/text.h"
 #include "tests/lib/fake_curl.h"
 
-enum { CASE_WORDS_MAX = 40, CASE_ANSWERS_MAX = 60 };
+enum { CASE_WORDS_MAX = 40, CASE_ANSWERS_MAX = 120 };
 
 typedef struct Case {
         const char *title;
@@ -33,7 +42,9 @@ typedef struct Case {
         char *argv[CASE_WORDS_MAX + 1];
         size_t argc;
         char *shared; /* settings of its title; borrowed */
-        bool memory;
+        bool memory, transcripts;
+        unsigned columns; /* of the terminal; 0: as the settings demand */
+        bool plain;       /* without colours */
 } Case;
 
 typedef struct CaseTitle {
@@ -61,3 +72,6 @@ typedef struct CaseResult {
 void case_result_done(CaseResult *result);
 CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), void *userdata);
 char *case_print(CaseResult *result);
+
+/* Run a case of "% transcripts" on all terminals. The caller frees the result, in the form of the file. */
+char *case_transcripts(Case *c);
