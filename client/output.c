@@ -438,11 +438,12 @@ static size_t fit_columns(const Table *t, size_t columns, size_t *widths) {
 
 /* A name that is too long is cut in its middle, a text at its end: versions of libsmartcols cut differently.
  */
-static int fill(struct libscols_table *table, const Table *t, const size_t *widths, bool colours) {
+static int fill(struct libscols_table *table, const Table *t, const size_t *widths, bool legend) {
+        bool colours = output_has_colours();
         size_t n = t->headers.n;
 
         for (size_t i = 0; i < n; i++)
-                if (!scols_table_new_column(table, t->headers.items[i], 0, 0))
+                if (!scols_table_new_column(table, legend ? t->headers.items[i] : "", 0, 0))
                         return -ENOMEM;
         for (size_t i = 0; i < t->cells.n; i++) {
                 struct libscols_line *line = i % n == 0 ? scols_table_new_line(table, NULL) :
@@ -472,12 +473,16 @@ static int print_columns(const Table *t, bool legend) {
         /* The cells are cut before: libsmartcols would do so without an ellipsis. */
         (void) scols_table_set_termforce(table, SCOLS_TERMFORCE_ALWAYS);
         (void) scols_table_set_termwidth(table, fit_columns(t, output_columns(), widths) + 1);
+        /* The widths are ours: versions of libsmartcols cut differently. */
+        r = scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER);
+        if (r < 0)
+                return r;
         scols_table_enable_noheadings(table, !legend);
         scols_table_enable_colors(table, output_has_colours());
         r = scols_table_set_column_separator(table, "  ");
         if (r < 0)
                 return r;
-        r = fill(table, t, widths, output_has_colours());
+        r = fill(table, t, widths, legend);
         if (r < 0)
                 return r;
         r = scols_print_table_to_string(table, &text);

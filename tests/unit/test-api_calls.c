@@ -502,7 +502,7 @@ static void what_a_client_asks_for_is_what_is_run(void **state) {
                 { "GET",
                   "journal/"
                   "web.service?lines=100000&follow=true&output=cat&since=1&until=2&machine=" QUIET_PEER_ID,
-                  "journalctl --no-pager --quiet --merge --lines=100000 --output=cat --since=1 --until=2 "
+                  "journalctl --no-pager --quiet --merge --lines=all --output=cat --since=1 --until=2 "
                   "--follow --unit web.service " },
                 { "GET", "log",
                   "journalctl --no-pager --quiet --merge --all --output=json --lines=all --unit "
