@@ -239,7 +239,7 @@ host_exec() {
         shift
         p=$(host_init "$h") || { lab_error "$h is off"; return 1; }
         sh -c 'echo 0 >"$1"; shift; exec "$@"' - "$LAB_CG/$h/exec/cgroup.procs" \
-                nsenter -t "$p" -a -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" "$@"
+                ${HOST_LIMIT:+timeout "$HOST_LIMIT"} nsenter -t "$p" -a -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" "$@"
 }
 
 # Power cut. The link is cut first, so that the peers receive neither FIN nor RST.
