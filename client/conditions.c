@@ -170,14 +170,14 @@ static const char *machine_name(const ApiMachine *m) {
         return m->hostname && *m->hostname ? m->hostname : m->id ?: "";
 }
 
-static bool is_voter(const JsonValue *member) {
+bool member_is_voter(const JsonValue *member) {
         const char *role = member_text(member, "seat");
 
         return !*role || streq(role, "voter");
 }
 
 static bool is_unreachable(const JsonValue *member) {
-        return is_voter(member) && !member_bool(member, "reachable");
+        return member_is_voter(member) && !member_bool(member, "reachable");
 }
 
 /* Return whether the machine is one of the voters that are listed as unreachable. */
@@ -233,8 +233,8 @@ static void add_voters(const View *v, Conditions *all) {
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *member = json_value_item(members, i);
 
-                n += is_voter(member);
-                n_reachable += is_voter(member) && !is_unreachable(member);
+                n += member_is_voter(member);
+                n_reachable += member_is_voter(member) && !is_unreachable(member);
         }
         for (size_t i = 0; i < json_value_count(members); i++)
                 if (is_unreachable(json_value_item(members, i)))

@@ -1,5 +1,5 @@
-/* Machines by name: from a name to the machine, and from a machine to its name. And `remove`, which makes the
- * cluster forget a machine. */
+/* Machines by name: from a name to the machine, and from a machine to its name. And `remove`, which deletes a
+ * lost machine from the cluster. */
 #include "client/client.h"
 
 enum { GONE_MS = 3600000 };

@@ -266,7 +266,7 @@ size_t output_line_size(const char *s, size_t width) {
         return size;
 }
 
-/* Text that was lost for want of memory fails like text that could not be written. */
+/* Text that could not be composed without memory fails like text that could not be written. */
 static bool output_check(const Text *t) {
         if (t->error >= 0)
                 return true;

@@ -142,12 +142,6 @@ static int problems_print(const Conditions *all) {
         return 0;
 }
 
-static bool is_voter(const JsonValue *member) {
-        const char *role = member_text(member, "seat");
-
-        return !*role || streq(role, "voter");
-}
-
 static void print_voters(const View *v) {
         const JsonValue *members = json_value_member(v->cluster, "voters");
         size_t n = 0, n_reachable = 0;
@@ -158,7 +152,7 @@ static void print_voters(const View *v) {
                 const JsonValue *m = json_value_item(members, i);
                 bool reachable = member_bool(m, "reachable");
 
-                if (!is_voter(m))
+                if (!member_is_voter(m))
                         continue;
                 n++;
                 n_reachable += reachable;

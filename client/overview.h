@@ -29,5 +29,8 @@ typedef struct Conditions {
 
 void conditions_done(Conditions *all);
 
+/* Return whether a member of "voters" votes: older daemons list voters only. */
+bool member_is_voter(const JsonValue *member);
+
 /* Find all problems; those of the whole cluster come first. */
 void conditions_find(const View *v, Conditions *ret);

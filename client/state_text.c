@@ -39,8 +39,7 @@ StateKind state_kind(const ApiState *s) {
         return state_cannot_load(s->load) || s->job || s->reason ? STATE_TROUBLE : STATE_INACTIVE;
 }
 
-/* Append what happened, up to the time of it. Return false if the time of the last change says nothing about
- * it. */
+/* Append the last event, without its time. Return true if it happened at the time of the last change. */
 static bool append_event(Text *t, const ApiState *s, const char *machine) {
         const char *active = state_or(s->active, "inactive"), *name = s->name ?: "";
         bool failed = streq(active, "failed") || state_is_restarting(s);

@@ -40,7 +40,7 @@ static const struct {
         }
 enum { JOURNAL = 1 << CALL_JOURNAL, SHOW = 1 << CALL_SHOW, KILL = 1 << CALL_KILL, LOG = 1 << CALL_LOG };
 
-/* Hosts of older versions read the first seven, and know no command from CALL_LOG on. */
+/* Hosts of older versions support the first seven only. */
 enum { OLD_TEXTS = 7 };
 
 const RemoteCommandText remote_command_texts[REMOTE_COMMAND_TEXTS] = {
@@ -189,7 +189,7 @@ void remote_command_spec_command(const RemoteCommandSpec *spec, RemoteCommandLin
         Line l = { .command = ret };
 
         *ret = (RemoteCommandLine) {};
-        /* A journal cannot ask for all lines: hosts of older versions would reject it. */
+        /* Not for a journal: hosts of older versions reject a request of all lines. */
         if (spec->lines != CALL_LINES_ALL &&
             !(spec->kind == CALL_JOURNAL && *spec->since && spec->lines == CALL_LINES_MAX))
                 snprintf(lines, sizeof(lines), "%u", spec->lines);
