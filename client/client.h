@@ -226,6 +226,6 @@ extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
  */
 int overview(Client *c, Error *err);
 
-/* Append the latest changes in the presence of machines within an hour, oldest first: "12:04:11 beta is lost
- * 12:09:40 beta is up". Nothing is appended without any, or if the daemon does not answer. */
-void events_append_recent(Client *c, const Listing *machines, Text *ret);
+/* Append the latest changes in the presence of machines, oldest first: "12:04:11 beta is lost    12:09:40
+ * beta is up". 'rows' are those of the history, oldest first. 0 or -ENOMEM. */
+int events_append_recent(JsonValue *const *rows, size_t n, const Listing *machines, Text *ret);

@@ -223,7 +223,7 @@ static void follow(Events *all) {
 
 /* -- Recent changes in presence, and the moves that followed -- */
 
-enum { RECENT_MS = 3600000, RECENT_MAX = 3, RECENT_ROWS = 1000 };
+enum { RECENT_MAX = 3 };
 
 typedef struct Recent {
         const Listing *machines;
@@ -250,23 +250,18 @@ static int recent_add_moves(Recent *recent) {
         return 0;
 }
 
-static int on_recent(void *userdata, const char *line, size_t size) {
-        _cleanup_json_ JsonValue *row = NULL;
+static int recent_add(Recent *recent, const JsonValue *row) {
         _cleanup_text_ Text t = {}, machine = {}, presence = {};
-        Recent *recent = userdata;
         int r;
 
-        r = json_value_parse(line, size, &row, NULL);
-        if (r < 0)
-                return r;
         recent->n_assigned += streq(member_text(row, "kind"), "assigned");
         append_presence_of(&presence, row);
-        if (presence.size == 0 && *member_text(row, "kind"))
+        if (presence.size == 0)
                 return presence.error;
         r = recent_add_moves(recent);
-        recent->lost = presence.size > 0 && streq(presence.chars, "lost");
+        recent->lost = streq(presence.chars, "lost");
         recent->n_assigned = 0;
-        if (r < 0 || presence.size == 0)
+        if (r < 0)
                 return r;
         append_machine_name(&machine, recent->machines, member_text(row, "machine"));
         append_event_time(&t, member_number(row, "last"), recent->now_ms);
@@ -276,21 +271,19 @@ static int on_recent(void *userdata, const char *line, size_t size) {
         return t.error < 0 ? t.error : names_add(&recent->lines, t.chars, t.size);
 }
 
-void events_append_recent(Client *c, const Listing *machines, Text *ret) {
+int events_append_recent(JsonValue *const *rows, size_t n, const Listing *machines, Text *ret) {
         Recent recent = { .machines = machines, .now_ms = clock_real_ms() };
-        _cleanup_stream_ Stream *stream = NULL;
-        _cleanup_text_ Text path = {};
-        int r;
+        int r = 0;
 
-        text_printf(&path, "/fleet/v1/history?since=%llu&last=%d",
-                    (unsigned long long) (recent.now_ms - RECENT_MS), RECENT_ROWS);
-        r = stream_new(c->connection, "GET", client_path(&path), on_recent, &recent, &stream, NULL);
-        while (r >= 0)
-                r = stream_wait(stream, PAUSE_MS, NULL) ?: -ETIMEDOUT;
+        for (size_t i = 0; i < n && r >= 0; i++)
+                r = recent_add(&recent, rows[i]);
+        if (r >= 0)
+                r = recent_add_moves(&recent);
         for (size_t i = recent.lines.n > RECENT_MAX ? recent.lines.n - RECENT_MAX : 0; i < recent.lines.n;
              i++)
                 text_printf(ret, "%s%s", ret->size > 0 ? "    " : "", recent.lines.items[i]);
         names_done(&recent.lines);
+        return r;
 }
 
 static int read_times(Events *all) {

@@ -5,11 +5,11 @@
 
 enum {
         PROBLEMS_SHOWN = 20,
-        WHAT_WIDTH = 60,     /* columns in a pipe; longer descriptions are not aligned with others */
-        WHAT_MIN = 28,       /* columns on a terminal: with less space, the next command is left out */
-        LABEL_WIDTH = 11,    /* columns before the text of a line below the problems */
-        HISTORY_MS = 120000, /* rows of this time are read, */
-        HISTORY_MAX = 1000,  /* up to this number */
+        WHAT_WIDTH = 60,      /* columns in a pipe; longer descriptions are not aligned with others */
+        WHAT_MIN = 28,        /* columns on a terminal: with less space, the next command is left out */
+        LABEL_WIDTH = 11,     /* columns before the text of a line below the problems */
+        HISTORY_MS = 3600000, /* rows of this time are read, */
+        HISTORY_MAX = 1000,   /* up to this number */
 };
 
 static void view_done(View *v) {
@@ -24,7 +24,7 @@ static void view_done(View *v) {
         free(v->history);
 }
 
-/* Read the rows of the last minutes, one per line. Older daemons and lower feature levels have none. */
+/* Read the rows of the last hour, one per line. Older daemons and lower feature levels have none. */
 static int view_read_history(Client *c, View *v, Error *err) {
         uint64_t now_ms = clock_real_ms();
         _cleanup_reply_ Reply reply = {};
@@ -209,7 +209,7 @@ static void print_summary(const View *v, size_t n_problems) {
         (void) fflush(stdout);
 }
 
-static int screen_print(Client *c, const View *v, const Conditions *all) {
+static int screen_print(const View *v, const Conditions *all) {
         _cleanup_text_ Text recent = {}, line = {};
         int r;
 
@@ -218,7 +218,9 @@ static int screen_print(Client *c, const View *v, const Conditions *all) {
         if (r < 0)
                 return r;
         print_voters(v);
-        events_append_recent(c, &v->machines, &recent);
+        r = events_append_recent(v->history, v->n_history, &v->machines, &recent);
+        if (r < 0)
+                return r;
         if (recent.size > 0) {
                 text_printf(&line, "  recent   %s", recent.chars);
                 output_words(&line, LABEL_WIDTH);
@@ -276,7 +278,7 @@ int overview(Client *c, Error *err) {
         if (all.error < 0)
                 return all.error;
         client_note_stale(c);
-        r = streq(c->options.output, "json") ? json_print(&v, &all) : screen_print(c, &v, &all);
+        r = streq(c->options.output, "json") ? json_print(&v, &all) : screen_print(&v, &all);
         if (r < 0)
                 return r;
         return all.n > 0 ? EXIT_FAILED : EXIT_DONE;

@@ -10,7 +10,7 @@ typedef struct View {
         Reply answer; /* about the cluster */
         JsonValue *cluster;
         JsonValue *directories; /* NULL: the daemon does not report them */
-        JsonValue **history;    /* rows of the last minutes; none if the daemon keeps no history */
+        JsonValue **history;    /* rows of the last hour; none if the daemon keeps no history */
         size_t n_history, history_capacity;
 } View;
 
