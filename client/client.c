@@ -73,10 +73,55 @@ void client_note_stale(const Client *c) {
                             streq(c->verb->name, "status") ? "" : " (fleetctl status)");
 }
 
+/* A unit that was submitted after the backup of a restored cluster runs without the cluster. */
+static void client_note_absent_running(Client *c, const char *name) {
+        _cleanup_listing_ Listing states = {}, machines = {};
+
+        if (client_states(c, name, &states, NULL) < 0)
+                return;
+        for (size_t i = 0; i < states.n; i++) {
+                const ApiState *s = &states.states[i];
+                _cleanup_text_ Text place = {};
+
+                if (!same_string(s->name, name) || !same_string(s->active, "active"))
+                        continue;
+                client_load_machine(c, &machines, s->machine_id, true);
+                append_machine_name(&place, &machines, s->machine_id ?: "");
+                client_note("%s runs on %s; to stop it: fleetctl start FILE, then fleetctl destroy %s", name,
+                            place.chars ?: "", name);
+        }
+}
+
+/* Print the files of unit directories that are refused under this name: the unit may be meant. */
+static void client_note_refused_files(Client *c, const char *name) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_listing_ Listing machines = {};
+        const JsonValue *items;
+
+        if (client_get_json(c, "/fleet/v1/directory", &root, NULL) < 0)
+                return;
+        items = json_value_member(root, "problems");
+        for (size_t i = 0; i < json_value_count(items); i++) {
+                const JsonValue *p = json_value_item(items, i);
+                const char *reason = member_text(p, "reason"), *id = member_text(p, "machineID");
+                _cleanup_text_ Text machine = {};
+
+                if (!streq(member_text(p, "kind"), "refused") || !streq(member_text(p, "name"), name))
+                        continue;
+                if (starts_with(reason, name) && starts_with(reason + strlen(name), ": "))
+                        reason += strlen(name) + strlen(": ");
+                client_load_machine(c, &machines, id, true);
+                append_machine_name(&machine, &machines, id);
+                client_note("refused on %s: %s; fleetctl directory", machine.chars ?: id, reason);
+        }
+}
+
 void client_suggest_unit(Client *c, const char *name) {
         Suggestion suggestion = { .typed = name };
         _cleanup_listing_ Listing units = {};
 
+        client_note_absent_running(c, name);
+        client_note_refused_files(c, name);
         if (!isatty(STDERR_FILENO) || client_units(c, &units, NULL) < 0)
                 return;
         for (size_t i = 0; i < units.n; i++)
@@ -91,16 +136,27 @@ void client_note_absent(Client *c, const char *name) {
         client_suggest_unit(c, name);
 }
 
+void client_note_machine(size_t n, const char *flag, const char *name) {
+        client_note(n == 0 ? "%s%s: there is no such machine; fleetctl list-machines" :
+                             "%s%s: several machines have this name; use the beginning of an ID "
+                             "(fleetctl list-machines --full)",
+                    flag, name);
+}
+
 bool client_confirm(const Client *c, const char *question, const char *effect, ...) {
+        _cleanup_text_ Text printable = {};
+        _cleanup_free_ char *text = NULL;
         char answer[16];
         va_list ap;
 
         if (c->options.yes)
                 return true;
         va_start(ap, effect);
-        (void) vfprintf(stderr, effect, ap);
+        if (vasprintf(&text, effect, ap) < 0)
+                text = NULL;
         va_end(ap);
-        fputc('\n', stderr);
+        text_append_printable_bytes(&printable, text ?: "", text ? strlen(text) : 0, true);
+        fprintf(stderr, "%s\n", printable.chars ?: "");
         if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
                 fputs("fleetctl: nothing was changed; confirm with --yes\n", stderr);
                 return false;

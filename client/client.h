@@ -71,6 +71,10 @@ void client_note_stale(const Client *c);
 /* Print "Unit NAME does not exist." and a unit of the cluster with a similar name. */
 void client_note_absent(Client *c, const char *name);
 
+/* Print that several machines or none ('n' is 0) have this name, and the next step. 'flag' precedes the name.
+ */
+void client_note_machine(size_t n, const char *flag, const char *name);
+
 /* Print "did you mean UNIT?" on a terminal, if the cluster has a unit with a similar name. */
 void client_suggest_unit(Client *c, const char *name);
 
@@ -156,7 +160,8 @@ const ApiMachine *listing_machine(const Listing *machines, const char *id);
 bool machine_has_name(const Listing *machines, const char *id, const char *name);
 
 /* Count the machines of this hostname or ID, or without any, those whose ID begins with it; *ret is one of
- * them, borrowed. An empty name matches none. */
+ * them, borrowed. An empty name matches none. A replaced machine counts only without another one of its name.
+ */
 size_t listing_find_machine(const Listing *machines, const char *name, const ApiMachine **ret);
 
 /* Find the only machine of this name. -ENOENT: there is none; -EINVAL: there are several. */
@@ -166,8 +171,12 @@ int client_find_machine(const Listing *machines, const char *name, const ApiMach
  * (NULL: none): that clock stands while there is no leader. UINT64_MAX: unknown. */
 uint64_t machine_age(const JsonValue *cluster, const ApiMachine *m);
 
-/* Return whether it is known that the machine has been lost, or has left, for an hour: it may never return.
- */
+/* Return whether another machine is up at its address. */
+bool machine_is_there(const ApiMachine *m); /* up or away */
+bool machine_is_replaced(const ApiMachine *m);
+
+/* Return whether it is known that the machine may never return: it has been lost, or has left, for an hour,
+ * or was replaced. */
 bool machine_is_gone(const JsonValue *cluster, const ApiMachine *m);
 
 /* Append "11111111.../10.0.0.1", as fleet names machines; with 'full' the whole ID. A machine that is gone
@@ -225,6 +234,10 @@ extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
 /* Print the cluster, its problems first, for status without arguments. Return EXIT_FAILED if there are any.
  */
 int overview(Client *c, Error *err);
+
+/* No entry of "log" has these matches: print which unit (UNIT=) or machine (MACHINE=) of them nothing knows.
+ * The result is that of a verb. */
+int events_explain_matches(Client *c, const Listing *machines, char **args, size_t n, Error *err);
 
 /* Append the latest changes in the presence of machines, oldest first: "12:04:11 beta is lost    12:09:40
  * beta is up". 'rows' are those of the history, oldest first. 0 or -ENOMEM. */

@@ -212,6 +212,8 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
                 append_since(&t, v, m);
                 if (is_presence(m, "left"))
                         text_append(&t, " (shut down)");
+                else if (is_presence(m, "away"))
+                        text_append(&t, " (away: its units stay as last reported)");
         }
         text_printf(&t, "; %zu of %zu voters left, ", n_reachable, n);
         if (n_reachable < quorum)
@@ -245,6 +247,18 @@ static bool is_gone(const View *v, const ApiMachine *m) {
         return is_presence(m, "lost") && machine_is_gone(v->cluster, m);
 }
 
+/* A host was installed again, or another one has its address. The old machine cannot return there. */
+static void add_replaced(const View *v, const ApiMachine *m, Conditions *all) {
+        _cleanup_text_ Text name = {}, successor = {}, next = {};
+
+        append_machine_name(&name, &v->machines, m->id);
+        append_machine_name(&successor, &v->machines, m->replaced_by);
+        text_printf(&next, "remove %.8s", m->id);
+        add(all, "replaced", chars(&name), chars(&next), "replaced by %s, which has its address: remove it",
+            chars(&successor));
+        all->error = all->error ?: name.error ?: successor.error ?: next.error;
+}
+
 static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         const char *name = machine_name(m);
         _cleanup_text_ Text since = {};
@@ -252,9 +266,11 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         if (m->problem && *m->problem && !streq(m->id, member_text(v->cluster, "machine")))
                 add(all, "replica", name, "", "its replica: %s", m->problem);
         append_since(&since, v, m);
-        if (is_presence(m, "away"))
+        if (machine_is_replaced(m))
+                add_replaced(v, m, all);
+        else if (is_presence(m, "away"))
                 add(all, "away", name,
-                    "events --machine=", "away%s: its fleetd does not answer; its units stay", chars(&since));
+                    "events --machine=", "away%s: no answer; its units stay as last reported", chars(&since));
         else if (is_presence(m, "lost") && !is_gone(v, m))
                 add(all, "lost", name, "events --machine=", "lost%s: its units %s", chars(&since),
                     json_value_member(v->cluster, "brake") ? "are held back" : "move to other machines");
@@ -270,7 +286,7 @@ static void add_gone_machines(const View *v, Conditions *all) {
         for (size_t i = 0; i < v->machines.n; i++) {
                 const ApiMachine *m = &v->machines.machines[i];
 
-                if (!m->id || !is_gone(v, m) || is_unreachable_voter(v, m))
+                if (!m->id || !is_gone(v, m) || machine_is_replaced(m) || is_unreachable_voter(v, m))
                         continue;
                 if (n++ == 0)
                         first = m;
@@ -359,9 +375,12 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
         _cleanup_text_ Text place = {};
 
         append_machine_name(&place, &v->machines, s->machine_id ?: "");
-        if (is_rejected(s))
-                add(all, "load", s->name, "status ", "systemd cannot load it on %s (%s)%s%s", chars(&place),
-                    s->load, colon, reason);
+        if (state_kind(s) == STATE_RUNS && !listing_unit(&v->units, s->name))
+                add(all, "absent", s->name, "why ", "runs on %s, and is no unit of the cluster",
+                    chars(&place));
+        else if (is_rejected(s))
+                add(all, "load", s->name, streq(state_load_verb(s->load), "journal") ? "journal " : "status ",
+                    "systemd cannot load it on %s (%s)%s%s", chars(&place), s->load, colon, reason);
         else if (is_failed(s)) {
                 append_age(&place, s->since_ms);
                 add(all, "failed", s->name, "journal ", "failed on %s%s%s", chars(&place), colon, reason);

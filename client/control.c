@@ -49,6 +49,8 @@ typedef struct Found {
         bool exists, global;
         TargetState desired, current;
         bool as_requested; /* it had the requested target state already */
+        bool waits;        /* for a machine */
+        char *reason;      /* of that; owned */
         bool runs;         /* reported as active; a global unit on all machines that report it */
         uint64_t
                 before_ms; /* 'since' of the reported state, perhaps of an earlier run; 0: none is reported */
@@ -69,14 +71,24 @@ static void found_done(FoundUnits *found) {
         names_done(&found->waiting);
         free(found->before_ms);
         names_done(&found->names);
+        for (size_t i = 0; i < found->n; i++)
+                free(found->items[i].reason);
         free(found->items);
 }
 
-static void found_set_unit(Found *f, const ApiUnit *unit) {
+static int found_set_unit(Found *f, const ApiUnit *unit) {
+        const char *reason = unit->reason ?: "";
+
         f->exists = true;
         f->global = unit->global;
         f->desired = unit->desired_state;
         f->current = unit->current_state == _TARGET_INVALID ? TARGET_INACTIVE : unit->current_state;
+        f->waits = !f->global && f->desired > TARGET_INACTIVE && f->current == TARGET_INACTIVE &&
+                   !(unit->machine_id && *unit->machine_id) && !starts_with(reason, "finished on ");
+        if (!f->waits)
+                return 0;
+        f->reason = strdup(reason);
+        return f->reason ? 0 : -ENOMEM;
 }
 
 static void found_set_states(Found *f, const Listing *states) {
@@ -91,6 +103,7 @@ static void found_set_states(Found *f, const Listing *states) {
                 n++;
                 n_running += state_kind(s) == STATE_RUNS;
         }
+        f->waits = f->waits && n == 0;
         f->runs = f->global ? n > 0 && n == n_running :
                               n_running > 0; /* it may also be elsewhere, in a move */
 }
@@ -106,8 +119,9 @@ static int found_read_one(Client *c, Found *f, bool named, Error *err) {
                 return error_prefix(err, r, "error retrieving unit %s from registry", f->name);
         if (r <= 0)
                 return r;
-        found_set_unit(f, &unit);
-        r = client_states(c, f->name, &states, err);
+        r = found_set_unit(f, &unit);
+        if (r >= 0)
+                r = client_states(c, f->name, &states, err);
         if (r < 0)
                 return r;
         found_set_states(f, &states);
@@ -141,7 +155,7 @@ static int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
                 }
                 unit = listing_unit(&units, f->name);
                 if (unit)
-                        found_set_unit(f, unit);
+                        r = found_set_unit(f, unit);
                 found_set_states(f, &states);
         }
         return r;
@@ -195,7 +209,8 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
         for (size_t i = 0; i < found->n; i++) {
                 const Found *f = &found->items[i];
 
-                if (f->as_requested && !c->options.wait)
+                /* fleet did not wait for a unit that was started before, and scripts rely on it. */
+                if (f->as_requested && !c->options.wait && !(f->waits && progress_is_possible()))
                         continue;
                 r = add_changed(c, found, f->name, f->global,
                                 f->as_requested || target != TARGET_LAUNCHED ? 0 : f->before_ms);
@@ -211,15 +226,17 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
 static int report_state(const ApiState *s, const Listing *machines) {
         _cleanup_text_ Text t = {}, place = {};
         StateKind kind = state_kind(s);
-        const char *verb = state_next_verb(s);
+        NextStep step = state_next_step(s);
 
         if (kind == STATE_RUNS)
                 return EXIT_DONE;
         append_machine_name(&place, machines, s->machine_id ?: "");
         append_state(&t, s, place.chars ?: "");
-        if (verb && streq(verb, "status"))
-                text_printf(&t, "; fleetctl status %s", s->name);
-        else if (kind == STATE_TROUBLE || kind == STATE_ENDED)
+        if (step == NEXT_STATUS || step == NEXT_CORRECT ||
+            (step == NEXT_JOURNAL && state_cannot_load(s->load))) {
+                text_append(&t, "; ");
+                append_next_step(&t, s);
+        } else if (kind == STATE_TROUBLE || kind == STATE_ENDED)
                 text_printf(&t, "; to start it again: fleetctl restart %s", s->name);
         client_note("%s", t.chars ?: "");
         return kind == STATE_TROUBLE ? EXIT_FAILED : EXIT_DONE;
@@ -245,6 +262,13 @@ static int read_clear_states(Client *c, const Found *f, uint64_t end_ms, Listing
         }
 }
 
+static void note_waiting(const Found *f) {
+        const char *reason = f->reason ?: "";
+
+        client_note("%s waits for a machine%s%s; to cancel: fleetctl unload %s", f->name, *reason ? ": " : "",
+                    reason, f->name);
+}
+
 /* Print the state of each unit that was to run already and does not: its assignment is not repeated. Return
  * an exit status, or a negative errno. */
 static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
@@ -259,6 +283,11 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
 
                 if (!f->as_requested || f->runs)
                         continue;
+                if (f->waits) {
+                        if (c->options.no_block || !progress_is_possible())
+                                note_waiting(f);
+                        continue;
+                }
                 r = read_clear_states(c, f, end_ms, &states, err);
                 if (r < 0)
                         return r;
@@ -271,6 +300,19 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
                 }
         }
         return status;
+}
+
+/* Print the error, and the next step for templates, which only a daemon rejects. */
+static int fail_raise(const Client *c, int r, const FoundUnits *found, const char *what, const Error *err) {
+        (void) client_fail_after(r, err, "%s", what);
+        for (size_t i = 0; i < found->n; i++) {
+                const char *name = found->items[i].name, *at = strchr(name, '@');
+
+                if (unit_name_is_template(name))
+                        client_note("%s is a template: name an instance, for example fleetctl %s %.*s1%s",
+                                    name, c->verb->name, (int) (at + 1 - name), name, at + 1);
+        }
+        return EXIT_FAILED;
 }
 
 int verb_raise(Client *c, char **args, size_t n, Error *err) {
@@ -289,7 +331,7 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
                 return client_fail_after(r, err, "%s", what);
         r = raise_targets(c, &found, request.target, err);
         if (r < 0)
-                return client_fail_after(r, err, "%s", what);
+                return fail_raise(c, r, &found, what, err);
 
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
@@ -310,6 +352,25 @@ static bool found_has(const FoundUnits *found, const char *name) {
                 if (streq(found->items[i].name, name))
                         return true;
         return false;
+}
+
+/* Print that the argument of this unit name is a machine, if there is one. */
+static void note_machine(Client *c, char **args, size_t n, const char *name) {
+        size_t size = strlen(name) - strlen(unit_name_type(name)) - 1;
+        _cleanup_listing_ Listing machines = {};
+
+        for (size_t i = 0; i < n; i++) {
+                if (strlen(args[i]) != size || strncmp(args[i], name, size) != 0)
+                        continue;
+                if (client_machines(c, &machines, NULL) < 0)
+                        return;
+                for (size_t k = 0; k < machines.n; k++)
+                        if (same_string(machines.machines[k].hostname, args[i])) {
+                                client_note("%s is a machine: fleetctl help maintain", args[i]);
+                                return;
+                        }
+                return;
+        }
 }
 
 /* Print a message about each argument that is no unit, and read the units among the arguments that exist, in
@@ -341,6 +402,7 @@ static int find_units(Client *c, char **args, size_t n, FoundUnits *ret, Error *
                             strpbrk(name, "*?[") ? "no unit of the cluster matches" :
                                                    "the cluster has no such unit");
                 client_suggest_unit(c, name);
+                note_machine(c, args, n, name);
         }
         return EXIT_DONE;
 }
@@ -349,7 +411,7 @@ static int find_units(Client *c, char **args, size_t n, FoundUnits *ret, Error *
 static int refuse_to_stop(const Found *f) {
         fprintf(stderr, "Unable to stop unit %s in state inactive\n", f->name);
         if (f->desired > TARGET_INACTIVE)
-                client_note("%s waits for a machine; to cancel: fleetctl unload %s", f->name, f->name);
+                note_waiting(f);
         else
                 client_note("%s is on no machine: nothing was stopped", f->name);
         return EXIT_FAILED;
@@ -371,8 +433,10 @@ static int lower_targets(Client *c, FoundUnits *found, TargetState target, Text 
                 if (f->desired <= target && (f->global ? progress_is_possible() : f->current <= target))
                         continue;
                 add_change(changes, &n_changes, f, target);
-                if (!f->global)
-                        text_printf(list, "%s%s", list->size > 0 ? " " : "", f->name);
+                if (f->global)
+                        continue;
+                text_append(list, list->size > 0 ? " " : "");
+                text_append_printable(list, f->name);
         }
         if (list->error < 0)
                 return list->error;

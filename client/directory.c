@@ -130,7 +130,7 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
         static const struct {
                 const char *kind, *next;
         } legend[] = {
-                { "refused", "mend the file" },
+                { "refused", "correct the file on its machine; it is read again when it is saved" },
                 { "taken", "to replace the unit by the file: fleetctl directory take-over UNIT" },
                 { "held", "to remove the units: fleetctl directory confirm [UNIT...]" },
         };

@@ -277,11 +277,47 @@ static int edit_check(Client *c, const ApiUnit *unit, Error *err) {
                          unit->name, owner->hostname ?: owner->id);
 }
 
+/* Ask before a change that stops the unit, because no machine qualifies for the new text. Nothing is
+ * asked if the daemon does not plan the unit. Return whether the unit stops, or an error; -ECANCELED: the
+ * answer was no. */
+static int edit_confirm(Client *c, const char *name, const char *text, Error *err) {
+        ApiUnit unit = client_change_of(name);
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        const JsonValue *entries;
+        _cleanup_text_ Text body = {}, where = {};
+        const char *reason = "";
+        int r;
+
+        unit.text = text;
+        api_units_page_write(&body, &unit, 1, NULL);
+        r = client_request(c, "POST", "/fleet/v1/plan", &body, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return r == -EREMOTEIO ? 0 : r;
+        entries = json_value_member(root, "units");
+        for (size_t i = 0; i < json_value_count(entries); i++) {
+                const JsonValue *entry = json_value_item(entries, i);
+
+                if (!streq(member_text(entry, "action"), "stop"))
+                        continue;
+                text_printf(&where, "%s%s", where.size > 0 ? ", " : "", member_name(entry, "hostname"));
+                reason = *reason ? reason : member_text(entry, "reason");
+        }
+        if (where.size == 0)
+                return where.error;
+        return client_confirm(c, "Change it?", "Unit %s stops on %s: %s", name, where.chars, reason) ?
+                       1 :
+                       -ECANCELED;
+}
+
 static int edit_one(Client *c, const char *argument, Error *err) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {};
         _cleanup_text_ Text text = {};
+        bool stops;
         int r;
 
         r = fetch(c, name, &unit);
@@ -305,12 +341,21 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                 client_note("%s is unchanged", name);
                 return EXIT_DONE;
         }
-        r = replace_text(c, &unit, edited, err);
+        r = edit_confirm(c, name, edited, err);
+        if (r == -ECANCELED) {
+                draft_keep(&draft);
+                return EXIT_FAILED;
+        }
+        stops = r > 0;
+        if (r >= 0)
+                r = replace_text(c, &unit, edited, err);
         if (r < 0) {
                 draft_keep(&draft);
                 return client_fail_after(r, err, "Failed to change unit %s: ", name);
         }
         printf("Unit %s changed\n", name);
+        if (stops)
+                client_note("%s stops where no machine qualifies (fleetctl why %s)", name, name);
         return EXIT_DONE;
 }
 

@@ -20,13 +20,16 @@ typedef struct Events {
         uint64_t since_ms, until_ms; /* wall clock; 0: not given */
         uint64_t last;               /* number of past events; 0: all */
         Listing machines;
-        Names unknown;  /* IDs that are not among the machines */
-        Pairs removed;  /* names of removed machines, by ID, from the rows of their removal */
-        EventRow *rows; /* of the past, until all are there */
+        Names unknown;     /* IDs that are not among the machines */
+        Pairs removed;     /* names of removed machines, by ID, from the rows of their removal */
+        bool removed_read; /* all such rows were read */
+        EventRow *rows;    /* of the past, until all are there */
         size_t n_rows, rows_capacity;
         EventColumns columns;
         bool caught_up, json;
-        uint64_t index; /* of the last event received */
+        bool none;          /* no past event matches */
+        uint64_t oldest_ms; /* the first event of the history; 0: there is none */
+        uint64_t index;     /* of the last event received */
         int status;
 } Events;
 
@@ -42,27 +45,68 @@ static void events_done(Events *e) {
 
 /* -- Rows -- */
 
+static int add_removed(Events *all, const JsonValue *row) {
+        if (!streq(member_text(row, "kind"), "removed") || !*member_text(row, "reason"))
+                return 0;
+        return pairs_set(&all->removed, member_text(row, "machine"), member_text(row, "reason"));
+}
+
+static int on_removed(void *userdata, const char *line, size_t size) {
+        _cleanup_json_ JsonValue *root = NULL;
+        int r = json_value_parse(line, size, &root, NULL);
+
+        return r < 0 ? r : add_removed(userdata, root);
+}
+
+/* Return the name of a machine that is removed, or NULL. The selected rows may lack that of its removal: then
+ * all are read, once. */
+static const char *removed_name(Events *all, const char *id) {
+        Error err = {};
+
+        if (!*id || listing_machine(&all->machines, id))
+                return NULL;
+        if (!pairs_get(&all->removed, id) && !all->removed_read) {
+                all->removed_read = true;
+                (void) connection_follow(all->client->connection, "GET", "/fleet/v1/history?follow=false",
+                                         on_removed, all, NULL, &err);
+        }
+        return pairs_get(&all->removed, id);
+}
+
+/* Append the name of a removed machine. Another one may have it by now. */
+static void append_removed(Text *t, const Events *all, const char *id, const char *name) {
+        text_append(t, name);
+        for (size_t i = 0; i < all->machines.n; i++)
+                if (same_string(all->machines.machines[i].hostname, name)) {
+                        text_printf(t, " (%.8s)", id);
+                        return;
+                }
+}
+
 /* Append the name of a machine; "" stays empty. Machines that joined meanwhile are read once. */
 static void append_machine(Events *all, const char *id, Text *t) {
         _cleanup_text_ Text name = {};
+        const char *removed;
 
         if (*id && !listing_machine(&all->machines, id) && !names_have(&all->unknown, id)) {
                 client_load_machine(all->client, &all->machines, id, true);
                 if (!listing_machine(&all->machines, id))
                         (void) names_add(&all->unknown, id, strlen(id));
         }
-        if (pairs_get(&all->removed, id) && !listing_machine(&all->machines, id))
-                text_append(&name, pairs_get(&all->removed, id));
+        removed = removed_name(all, id);
+        if (removed)
+                append_removed(&name, all, id, removed);
         else if (*id)
                 append_machine_name(&name, &all->machines, id);
         text_append_printable(t, name.chars ?: "");
         t->error = MIN(t->error, name.error);
 }
 
-static bool is_selected(const Events *all, const EventRow *row) {
+static bool is_selected(Events *all, const EventRow *row) {
         const char *machine = all->client->options.machine;
 
-        return !machine || machine_has_name(&all->machines, row->machine, machine);
+        return !machine || machine_has_name(&all->machines, row->machine, machine) ||
+               same_string(removed_name(all, row->machine), machine);
 }
 
 static int print_row(Events *all, const EventRow *row, bool followed) {
@@ -73,17 +117,9 @@ static int print_row(Events *all, const EventRow *row, bool followed) {
         append_machine(all, row->machine, &machine);
         if (machine.error < 0)
                 return machine.error;
-        if (event_columns_fit(&all->columns, row, machine.chars ?: "", followed) < 0)
+        if (event_columns_fit(&all->columns, row, machine.chars ?: "") < 0)
                 return -ENOMEM;
         return event_row_print(&all->columns, row, machine.chars ?: "", followed);
-}
-
-static int by_first(const void *a, const void *b) {
-        const EventRow *x = a, *y = b;
-
-        if (x->first_ms != y->first_ms)
-                return x->first_ms < y->first_ms ? -1 : 1;
-        return x->index < y->index ? -1 : x->index > y->index;
 }
 
 /* Print that older events are not kept, and where they are. */
@@ -98,24 +134,24 @@ static void note_begin(const Events *all, uint64_t oldest_ms) {
                     begin.chars ?: "", quote, since, quote);
 }
 
-/* Print the past: the last rows, by their first occurrence. -ECANCELED ends the stream without --follow. */
+/* Print the past: the last rows, by their last occurrence. -ECANCELED ends the stream without --follow. */
 static int catch_up(Events *all, uint64_t oldest_ms) {
         size_t first = all->last > 0 && all->n_rows > all->last ? all->n_rows - all->last : 0;
         _cleanup_text_ Text machine = {};
         int r = 0;
 
         all->caught_up = true;
+        all->none = all->n_rows == 0;
+        all->oldest_ms = oldest_ms;
         note_begin(all, oldest_ms);
-        if (all->n_rows == 0 && !all->json)
-                client_note("no such event%s", oldest_ms > 0 ? "" : ": the history is empty");
-        if (!all->json && all->n_rows > 0)
-                qsort(all->rows + first, all->n_rows - first, sizeof(*all->rows), by_first);
+        if (all->none && all->client->options.follow && !all->json)
+                client_note("no such event so far");
         for (size_t i = first; i < all->n_rows && r >= 0 && !all->json; i++) {
                 text_clear(&machine);
                 append_machine(all, all->rows[i].machine, &machine);
                 r = machine.error;
                 if (r == 0)
-                        r = event_columns_fit(&all->columns, &all->rows[i], machine.chars ?: "", false);
+                        r = event_columns_fit(&all->columns, &all->rows[i], machine.chars ?: "");
         }
         for (size_t i = first; i < all->n_rows && r >= 0; i++)
                 r = print_row(all, &all->rows[i], false);
@@ -147,8 +183,8 @@ static int events_on_line(void *userdata, const char *line, size_t size) {
         if (!*member_text(root, "kind")) /* the end of the past; later ones are keep-alives */
                 return all->caught_up ? 0 : catch_up(all, member_number(root, "oldest"));
         r = event_row_read(root, line, size, &row);
-        if (r >= 0 && streq(member_text(root, "kind"), "removed") && *member_text(root, "reason"))
-                r = pairs_set(&all->removed, row.machine, member_text(root, "reason"));
+        if (r >= 0)
+                r = add_removed(all, root);
         if (r < 0 || !is_selected(all, &row))
                 return r;
         return all->caught_up ? print_row(all, &row, true) : add_row(all, &row);
@@ -223,14 +259,18 @@ static void follow(Events *all) {
 
 /* -- Recent changes in presence, and the moves that followed -- */
 
-enum { RECENT_MAX = 3 };
+enum {
+        RECENT_MAX = 3,
+        MOVES_MS = 120000, /* assignments within this time after a loss count as its moves */
+};
 
 typedef struct Recent {
         const Listing *machines;
         uint64_t now_ms;
         Names lines;
         size_t n_assigned; /* after the loss of the last line */
-        bool lost;         /* the last line is the loss of a machine */
+        uint64_t lost_ms;
+        bool lost; /* the last line is the loss of a machine */
 } Recent;
 
 /* Complete the last line. */
@@ -254,12 +294,14 @@ static int recent_add(Recent *recent, const JsonValue *row) {
         _cleanup_text_ Text t = {}, machine = {}, presence = {};
         int r;
 
-        recent->n_assigned += streq(member_text(row, "kind"), "assigned");
+        recent->n_assigned += streq(member_text(row, "kind"), "assigned") &&
+                              member_number(row, "last") < recent->lost_ms + MOVES_MS;
         append_presence_of(&presence, row);
         if (presence.size == 0)
                 return presence.error;
         r = recent_add_moves(recent);
         recent->lost = streq(presence.chars, "lost");
+        recent->lost_ms = member_number(row, "last");
         recent->n_assigned = 0;
         if (r < 0)
                 return r;
@@ -304,6 +346,89 @@ static int read_times(Events *all) {
         return EXIT_USAGE;
 }
 
+static int on_any_line(void *userdata, const char *line, size_t size) {
+        _cleanup_json_ JsonValue *root = NULL;
+        bool *any = userdata;
+        int r = json_value_parse(line, size, &root, NULL);
+
+        *any = *any || (r >= 0 && *member_text(root, "kind"));
+        return MIN(r, 0);
+}
+
+/* Return whether the cluster has the unit, or events of it; or a negative errno. */
+static int events_know_unit(Client *c, const char *name, Error *err) {
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_text_ Text path = {};
+        bool any = false;
+        int r;
+
+        r = client_unit(c, name, &unit, err);
+        if (r != 0)
+                return r;
+        text_append(&path, "/fleet/v1/history?last=1&unit=");
+        append_escaped(&path, name, false);
+        text_append(&path, "&follow=false");
+        r = connection_follow(c->connection, "GET", client_path(&path), on_any_line, &any, NULL, err);
+        return r == -ENOMEM ? r : any || r < 0; /* without a history, it may have existed */
+}
+
+int events_explain_matches(Client *c, const Listing *machines, char **args, size_t n, Error *err) {
+        int status = EXIT_DONE;
+
+        for (size_t i = 0; i < n; i++) {
+                const char *value = strchr(args[i], '=') + 1;
+                _cleanup_free_ char *unit = NULL;
+                const ApiMachine *machine;
+
+                if (starts_with(args[i], "UNIT=")) {
+                        int r;
+
+                        unit = unit_name_from_argument(value);
+                        r = unit ? events_know_unit(c, unit, err) : -ENOMEM;
+                        if (r < 0)
+                                return r;
+                        if (r > 0)
+                                continue;
+                        client_note_absent(c, unit);
+                        status = EXIT_ABSENT;
+                } else if (starts_with(args[i], "MACHINE=") &&
+                           listing_find_machine(machines, value, &machine) == 0) {
+                        client_note_machine(0, "", args[i]);
+                        status = EXIT_ABSENT;
+                }
+        }
+        if (status == EXIT_DONE)
+                client_note("no entry matches");
+        return status;
+}
+
+/* Print which of the arguments nothing knows, or that no event matches. */
+static int explain_none(Events *all, Error *err) {
+        const char *machine = all->client->options.machine;
+        bool known = !machine;
+
+        for (size_t i = 0; i < all->names.n; i++) {
+                const char *name = all->names.items[i];
+                int r = strpbrk(name, "*?[") ? 1 : events_know_unit(all->client, name, err);
+
+                if (r < 0)
+                        return r;
+                if (r > 0)
+                        continue;
+                client_note_absent(all->client, name);
+                all->status = EXIT_ABSENT;
+        }
+        for (size_t i = 0; i < all->machines.n + all->machines.n_removed && !known; i++)
+                known = machine_has_name(&all->machines, all->machines.machines[i].id, machine);
+        if (!known) {
+                client_note_machine(0, "--machine=", machine);
+                all->status = EXIT_ABSENT;
+        }
+        if (all->status == EXIT_DONE && !all->json)
+                client_note("no such event%s", all->oldest_ms > 0 ? "" : ": the history is empty");
+        return EXIT_DONE;
+}
+
 int verb_events(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
         _cleanup_(events_done)
@@ -321,5 +446,10 @@ int verb_events(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return r;
         follow(&all);
+        if (all.none && all.status == EXIT_DONE) {
+                r = explain_none(&all, err);
+                if (r < 0)
+                        return r;
+        }
         return all.status;
 }

@@ -25,10 +25,11 @@ typedef struct EventColumns {
         size_t time, unit, machine, text;
 } EventColumns;
 
-/* Adapt the columns to a row. 'followed': its last occurrence counts, not its first one. 0 or -ENOMEM. */
-int event_columns_fit(EventColumns *c, const EventRow *row, const char *machine, bool followed);
+/* Adapt the columns to a row. 0 or -ENOMEM. */
+int event_columns_fit(EventColumns *c, const EventRow *row, const char *machine);
 
-/* Print the row: aligned, and wrapped to the terminal; in a pipe with tabs and full dates. */
+/* Print the row: aligned, and wrapped to the terminal; in a pipe with tabs and full dates. 'followed': at
+ * once. */
 int event_row_print(const EventColumns *c, const EventRow *row, const char *machine, bool followed);
 
 /* Append a time as hours, minutes and seconds; with a date unless it is of the day of 'now_ms'; 0: always. */

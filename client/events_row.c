@@ -116,12 +116,12 @@ void append_event_time(Text *t, uint64_t ms, uint64_t now_ms) {
 }
 
 /* Append what happened, and how often. */
-static void append_text(Text *t, const EventRow *row, uint64_t now_ms, bool followed) {
+static void append_text(Text *t, const EventRow *row, uint64_t now_ms) {
         text_append_printable(t, row->text);
         if (row->count < 2)
                 return;
-        text_printf(t, "    %llu times %s ", (unsigned long long) row->count, followed ? "since" : "until");
-        append_event_time(t, followed ? row->first_ms : row->last_ms, now_ms);
+        text_printf(t, "    %llu times since ", (unsigned long long) row->count);
+        append_event_time(t, row->first_ms, now_ms);
 }
 
 /* -- Columns -- */
@@ -138,9 +138,8 @@ static const char *or_none(const char *s) {
 }
 
 /* Set the time and the unit of a row as they are printed. */
-static void row_cells(const EventColumns *c, const EventRow *row, bool followed, Text *ret_time,
-                      Text *ret_unit) {
-        append_event_time(ret_time, followed ? row->last_ms : row->first_ms, c->now_ms);
+static void row_cells(const EventColumns *c, const EventRow *row, Text *ret_time, Text *ret_unit) {
+        append_event_time(ret_time, row->last_ms, c->now_ms);
         text_append_printable(ret_unit, or_none(row->unit));
 }
 
@@ -152,11 +151,11 @@ static void column_fit(size_t *width, const char *s, size_t max) {
                 *width = MAX(*width, n);
 }
 
-int event_columns_fit(EventColumns *c, const EventRow *row, const char *machine, bool followed) {
+int event_columns_fit(EventColumns *c, const EventRow *row, const char *machine) {
         _cleanup_text_ Text time = {}, unit = {}, text = {};
 
-        row_cells(c, row, followed, &time, &unit);
-        append_text(&text, row, c->now_ms, followed);
+        row_cells(c, row, &time, &unit);
+        append_text(&text, row, c->now_ms);
         if (time.error < 0 || unit.error < 0 || text.error < 0)
                 return -ENOMEM;
         column_fit(&c->time, time.chars, SIZE_MAX);
@@ -212,15 +211,14 @@ static void append_names(Text *t, const char *time, const char *unit, const char
         output_cut(t, machine, machine_width, true);
 }
 
-static void append_on_terminal(Text *t, const EventColumns *c, const EventRow *row, const char *machine,
-                               bool followed) {
+static void append_on_terminal(Text *t, const EventColumns *c, const EventRow *row, const char *machine) {
         const char *colour = row->bad && output_has_colours() ? output_state_colour("failed") : "";
         _cleanup_text_ Text time = {}, unit = {}, text = {};
         size_t width = terminal_width(), used, indent;
         char index[32] = "";
 
-        row_cells(c, row, followed, &time, &unit);
-        append_text(&text, row, c->now_ms, followed);
+        row_cells(c, row, &time, &unit);
+        append_text(&text, row, c->now_ms);
         t->error = MIN(MIN(time.error, unit.error), text.error);
         if (t->error < 0)
                 return;
@@ -254,13 +252,13 @@ int event_row_print(const EventColumns *c, const EventRow *row, const char *mach
         EventColumns full = { .now_ms = 0 };
 
         if (isatty(STDOUT_FILENO))
-                append_on_terminal(&t, c, row, machine, followed);
+                append_on_terminal(&t, c, row, machine);
         else {
                 _cleanup_text_ Text unit = {};
 
-                row_cells(&full, row, followed, &t, &unit);
+                row_cells(&full, row, &t, &unit);
                 text_printf(&t, "\t%s\t%s\t", *row->unit ? unit.chars ?: "" : "-", *machine ? machine : "-");
-                append_text(&t, row, 0, followed);
+                append_text(&t, row, 0);
                 t.error = MIN(t.error, unit.error);
         }
         if (t.error < 0)

@@ -309,11 +309,12 @@ void files_print_warnings(const char *name, const Warnings *warnings, const char
         }
 }
 
-static void warn_difference(const char *name, bool template, const char *argument) {
+static void warn_difference(const Client *c, const char *name, bool template, const char *argument) {
         fprintf(stderr,
-                "WARNING: Unit %s in registry differs from local %sunit file %s. Add --replace to "
+                "WARNING: Unit %s in registry differs from local %sunit file %s. %s to "
                 "override.\n",
-                name, template ? "template " : "", argument);
+                name, template ? "template " : "", argument,
+                streq(c->verb->name, "restart") ? "Use fleetctl start --replace" : "Add --replace");
 }
 
 /* As client_unit(), with the error message of fleet. */
@@ -343,7 +344,7 @@ static int submission_check_existing(const Client *c, const Submission *s, const
                 return 0;
         }
         if (!c->options.replace) {
-                warn_difference(s->name, s->from_template, s->argument);
+                warn_difference(c, s->name, s->from_template, s->argument);
                 return 0;
         }
         if (stored->desired_state > replaceable) {
@@ -369,7 +370,7 @@ static int template_text(Client *c, const Submission *s, char **ret, Error *err)
                 return r;
 
         if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* drop-ins always differ */
-                warn_difference(name, true, s->argument);
+                warn_difference(c, name, true, s->argument);
         append_unit_text(&t, &unit);
         text_append_bytes(&t, s->drop_ins.chars ?: "", s->drop_ins.size);
         *ret = text_take(&t, NULL);

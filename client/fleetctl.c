@@ -50,9 +50,9 @@ static const Verb verbs[] = {
           "take-over replaces a unit of the cluster by the file of a host with the same name.\n\n"
           "fleetctl directory take-over web.service --machine=beta\n",
           verb_directory },
-        { "edit", 0, "UNIT...", "Edit units of the cluster",
+        { "edit", FLAGS_YES, "UNIT...", "Edit units of the cluster",
           "Opens the submitted text in $SYSTEMD_EDITOR, $EDITOR or $VISUAL. A valid text replaces the unit,\n"
-          "also while it runs.\n",
+          "also while it runs. Asks if the unit would stop, because no machine qualifies for the new text.\n",
           verb_edit },
         { "events", FLAGS_EVENTS | FLAGS_JSON, "[UNIT...]",
           "Show the decisions of the cluster and their results",
@@ -138,7 +138,8 @@ static const Verb verbs[] = {
         { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
           "Runs systemctl reload on their machines.\n", verb_remote },
         { "remove", FLAGS_YES, "MACHINE", "Remove a lost machine from the cluster",
-          "It is named by its hostname or ID. It has been lost or shut down for an hour, and is no voter.\n"
+          "It is named by its hostname or ID. It was replaced, or has been lost or\n"
+          "shut down for an hour, and is no voter.\n"
           "If it returns, it is listed again, and its units continue.\n"
           "Exit status 4 if there is no such machine.\n",
           verb_remove },
@@ -187,7 +188,9 @@ static const Verb verbs[] = {
           "The units are stopped and removed from their machines; the cluster keeps their files.\n" WAITING,
           verb_lower },
         { "verify", 0, "FILE...", "Check unit files",
-          "Sends nothing. Exit status 1 if a file would be rejected.\n", verb_verify },
+          "Sends nothing. Checks the syntax, the size, the name and [X-Fleet]; systemd-analyze verify FILE\n"
+          "checks the settings of systemd. Exit status 1 if a file would be rejected.\n",
+          verb_verify },
         { "version", 0, "", "Print the version and exit", NULL, verb_version },
         { "why", FLAGS_PATTERNS_ALL | FLAGS_JSON, "UNIT...", "Explain the state and the placement of units",
           "Prints the state of the unit with its last error and the next step, then each machine with the\n"
@@ -312,13 +315,29 @@ static int help_with(const Verb *v, char **args, size_t n) {
         return EXIT_DONE;
 }
 
+/* Return the verb for which other programs have this one, or NULL. */
+static const char *verb_of_foreign(const char *name) {
+        static const char *const rows[][2] = {
+                { "hosts", "list-machines" }, { "logs", "journal" },  { "machines", "list-machines" },
+                { "nodes", "list-machines" }, { "ps", "list-units" }, { "units", "list-units" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (streq(rows[i][0], name))
+                        return rows[i][1];
+        return NULL;
+}
+
 /* Print the next step for a verb that this version does not have. */
 static bool note_foreign_verb(const char *name) {
         const Topic *topic = topic_of_foreign_verb(name);
+        const char *own = verb_of_foreign(name);
 
-        if (topic)
+        if (own)
+                client_note("there is no verb %s; did you mean %s? (fleetctl help %s)", name, own, own);
+        else if (topic)
                 client_note("no verb %s in this version; see: fleetctl help %s", name, topic->name);
-        return topic;
+        return own || topic;
 }
 
 /* Complete the help of fleet for an unknown topic: scripts know its line and its exit status. */
@@ -368,7 +387,11 @@ static int verb_help(Client *c, char **args, size_t n, Error *err) {
                 return EXIT_DONE;
         }
         if (note_foreign_verb(args[0])) {
-                topic_print(topic_of_foreign_verb(args[0]));
+                topic = topic_of_foreign_verb(args[0]);
+                if (topic)
+                        topic_print(topic);
+                else
+                        print_verb_help(verb_find(verbs, verb_of_foreign(args[0])), "");
                 return EXIT_DONE;
         }
         return fail_topic(args[0]);
@@ -382,7 +405,7 @@ static int verb_version(Client *c, char **args, size_t n, Error *err) {
 /* Print the error for an unknown verb: one line on a terminal, else the text of fleet. */
 static int fail_verb(const char *name) {
         _cleanup_text_ Text safe = {};
-        bool any = false;
+        bool any = false, known;
 
         if (client_is_interactive()) {
                 const char *nearest = verb_nearest(verbs, name);
@@ -398,8 +421,8 @@ static int fail_verb(const char *name) {
                 return EXIT_USAGE;
         }
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl\"\n", name);
-        (void) note_foreign_verb(name);
-        for (const Verb *v = verbs; v->name; v++) {
+        known = note_foreign_verb(name);
+        for (const Verb *v = verbs; !known && v->name; v++) {
                 if (text_distance(v->name, name) > 2 && !starts_with(v->name, name))
                         continue;
                 if (!any)
@@ -479,6 +502,25 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
                 &c->connection, err);
 }
 
+/* Check that no argument that names a unit ends in a misspelt type: it would name the service
+ * "web.servce.service". Return an exit status. */
+static int check_types(const Verb *v, char **args, size_t n) {
+        if ((!strstr(v->arguments, "UNIT") && !strstr(v->arguments, "FILE...")) || (v->groups & FLAGS_SSH))
+                return EXIT_DONE;
+        for (size_t i = 0; i < n; i++) {
+                const char *slash = strrchr(args[i], '/'), *name = slash ? slash + 1 : args[i],
+                           *meant = strpbrk(name, "*?[") ? NULL : unit_name_meant_type(name),
+                           *type = unit_name_type(name);
+
+                if (!meant)
+                        continue;
+                client_note("%s: .%s is no unit type; did you mean %.*s%s, or %s.service?", args[i], type,
+                            (int) (type - args[i]), args[i], meant, args[i]);
+                return EXIT_USAGE;
+        }
+        return EXIT_DONE;
+}
+
 static int run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_names_ Names expanded = {};
         const Verb *v = c->verb;
@@ -498,6 +540,11 @@ static int run(Client *c, char **args, size_t n, Error *err) {
                 fprintf(stderr, "fleetctl: --output=%s: expected json\n", c->options.output);
                 return EXIT_USAGE;
         }
+        r = check_types(v, args, n);
+        if (r != EXIT_DONE)
+                return r;
+        if (n > 0 && !*v->arguments) /* as fleet does */
+                client_note("%s has no arguments; %s is ignored", v->name, args[0]);
         r = connect_client(c, v->groups & FLAGS_KV ? READ_KEYS_MS : READ_MS, err);
         if (r < 0) {
                 fprintf(stderr, "Unable to initialize client: %s\n", error_text(err, r));

@@ -145,23 +145,24 @@ static void print_states(const JsonValue *root) {
         for (size_t i = 0; i < json_value_count(machines); i++) {
                 const JsonValue *m = json_value_item(machines, i);
                 const ApiState s = reported_state(root, m);
-                const char *verb = state_next_verb(&s);
                 bool here = streq(member_text(m, "id"), member_text(root, "machineID"));
                 _cleanup_text_ Text t = {}, command = {};
 
-                if (!s.active || (!verb && (global || !here)))
+                append_next_step(&command, &s);
+                if (!s.active || (command.size == 0 && (global || !here)))
                         continue;
                 append_state(&t, &s, member_name(m, "hostname"));
-                if (verb)
-                        text_printf(&command, "fleetctl %s %s", verb, s.name);
-                output_words_and(&t, verb ? "   " : "", &command, CONTINUED);
+                if (streq(member_text(m, "presence"), "away"))
+                        text_append(&t, ", as last reported: the machine is away");
+                output_words_and(&t, command.size > 0 ? "   " : "", &command, CONTINUED);
         }
 }
 
 /* Print where the unit is, or its target state. */
 static void print_place(const JsonValue *root) {
         const char *name = member_text(root, "name"), *where = member_text(root, "machineID"),
-                   *target = member_text(root, "desiredState"), *reason = member_text(root, "reason");
+                   *target = member_text(root, "desiredState"), *reason = member_text(root, "reason"),
+                   *file = member_text(root, "file");
         const JsonValue *machines = json_value_member(root, "machines");
         _cleanup_text_ Text t = {};
 
@@ -182,6 +183,11 @@ static void print_place(const JsonValue *root) {
                 text_printf(&t, "%s has target state %s and no machine%s%s", name, target,
                             *reason ? ": " : ".", reason);
         if (t.size > 0 || t.error < 0)
+                output_words(&t, CONTINUED);
+        text_clear(&t);
+        if (*file)
+                text_printf(&t, "Its file is %s on %s.", file, member_name(root, "fileHostname"));
+        if (t.size > 0)
                 output_words(&t, CONTINUED);
 }
 
@@ -231,7 +237,7 @@ static bool is_long_lost(const JsonValue *m) {
         return member_bool(m, "longLost") && !*member_text(m, "order") && !member_bool(m, "finished");
 }
 
-/* Print "2 machines lost for more than an hour: gamma, delta". */
+/* Print "2 machines lost for more than an hour, or replaced: gamma, delta". */
 static void print_long_lost(const JsonValue *machines) {
         _cleanup_text_ Text names = {};
         size_t n = 0;
@@ -243,7 +249,7 @@ static void print_long_lost(const JsonValue *machines) {
                         text_printf(&names, "%s%s", n++ > 0 ? ", " : "", member_name(m, "hostname"));
         }
         if (n > 0)
-                printf("  %zu machine%s lost for more than an hour: %s\n", n, n == 1 ? "" : "s",
+                printf("  %zu machine%s lost for more than an hour, or replaced: %s\n", n, n == 1 ? "" : "s",
                        names.chars ?: "");
 }
 

@@ -341,6 +341,9 @@ static int journals_report_none(const Client *c, const Journals *j, const ApiUni
         if (j->units->n == 1 && !c->options.machine && !last->global &&
             last->current_state <= TARGET_INACTIVE) {
                 fprintf(stderr, "Unit %s does not appear to be running.\n", name);
+                client_note("%s%s%s (fleetctl why %s)", name,
+                            last->reason && *last->reason ? ": " : " is on no machine", last->reason ?: "",
+                            name);
                 return EXIT_FAILED;
         }
         if (j->units->n == 1)
@@ -355,6 +358,28 @@ static int journals_report_none(const Client *c, const Journals *j, const ApiUni
                 return t.error;
         client_note("%s%s", t.chars, j->n_machines > 0 ? "" : "any machine");
         return EXIT_DONE;
+}
+
+/* Keep the machines that can be asked, in order; print the names of the others. */
+static void keep_reachable(Listing *machines) {
+        _cleanup_text_ Text gone = {};
+        size_t n = 0;
+
+        for (size_t i = 0; i < machines->n; i++) {
+                ApiMachine m = machines->machines[i];
+
+                if (!machine_is_there(&m)) {
+                        if (!machine_is_replaced(&m))
+                                text_printf(&gone, "%s%s", gone.size > 0 ? ", " : "", m.hostname ?: m.id);
+                        continue;
+                }
+                machines->machines[i] = machines->machines[n];
+                machines->machines[n++] = m;
+        }
+        if (gone.size > 0)
+                client_note("no journal of %s: lost or shut down", gone.chars);
+        machines->n_removed += machines->n - n;
+        machines->n = n;
 }
 
 int verb_journal(Client *c, char **args, size_t n, Error *err) {
@@ -390,10 +415,11 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
         }
         r = unit_status_machine(c, &machine, err);
         if (r == EXIT_DONE && !machine) {
-                r = client_machines(c, &machines, err);
+                r = client_all_machines(c, &machines, err);
                 if (r < 0)
                         return client_fail_after(r, err,
                                                  "Error retrieving list of active machines from fleet API: ");
+                keep_reachable(&machines);
         }
         if (r != EXIT_DONE)
                 return r;

@@ -273,6 +273,38 @@ static int kv_ls(Client *c, char **args, size_t n, Error *err) {
 
 /* -- set, mk -- */
 
+enum { KEY_NOT_FOUND = 100, COMPARE_FAILED = 101 }; /* errors of etcd */
+
+/* Renew the time to live of a key that has this value: that notifies no watcher. Return 1, or 0 if it has
+ * not. */
+static int kv_refresh(Client *c, const char *key, const void *value, size_t size, Error *err) {
+        _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
+        int r;
+
+        if (size == 0) /* the API cannot compare it */
+                return 0;
+        kv_append_key(&request.path, key);
+        kv_add_field(&request.form, "refresh", "true");
+        kv_add_bytes(&request.form, "prevValue", value, size);
+        kv_add_number(&request.form, "ttl", c->options.ttl);
+        kv_add_field(&request.form, "noValueOnSuccess", "true");
+        r = kv_send(c, &request, err);
+        if (r < 0 && (request.code == KEY_NOT_FOUND || request.code == COMPARE_FAILED))
+                return 0;
+        return r < 0 ? r : 1;
+}
+
+/* Check the arguments of "kv set". Return an exit status. */
+static int kv_set_check(const Options *o, size_t n) {
+        if (n < 1 || n > 2)
+                return client_usage("kv set: expected a key and a value; without a value, stdin is read");
+        if (n == 2 && o->file)
+                return client_usage("kv set: expected a value or --file, not both");
+        if (o->refresh && (!o->ttl_given || o->swap_with_value || o->swap_with_index > 0 || *o->output))
+                return client_usage("kv set --refresh: expected --ttl, and neither a condition nor --output");
+        return EXIT_DONE;
+}
+
 static int kv_set(Client *c, char **args, size_t n, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
         _cleanup_free_ char *piped = NULL;
@@ -282,10 +314,9 @@ static int kv_set(Client *c, char **args, size_t n, Error *err) {
         size_t size = 0;
         int r;
 
-        if (n < 1 || n > 2)
-                return client_usage("kv set: expected a key and a value; without a value, stdin is read");
-        if (n == 2 && o->file)
-                return client_usage("kv set: expected a value or --file, not both");
+        r = kv_set_check(o, n);
+        if (r != EXIT_DONE)
+                return r;
         if (n == 1) {
                 r = kv_read_file(file, KV_VALUE_READ_MAX, &piped, &size);
                 if (r < 0)
@@ -294,6 +325,9 @@ static int kv_set(Client *c, char **args, size_t n, Error *err) {
                 value = piped;
         } else
                 size = strlen(value);
+        r = o->refresh ? kv_refresh(c, args[0], value, size, err) : 0;
+        if (r != 0)
+                return MIN(r, 0);
         kv_append_key(&request.path, args[0]);
         kv_add_bytes(&request.form, "value", value, size);
         if (!json) /* an answer cannot contain bytes that are no text */
@@ -484,8 +518,21 @@ const Verb kv_verbs[] = {
         {},
 };
 
+/* Return the verb for one of etcdctl; NULL: it has the same name, or none. */
+static const char *kv_verb_of_etcd(const char *name) {
+        static const char *const rows[][2] = {
+                { "del", "rm" },   { "delete", "rm" }, { "list", "ls" },
+                { "mkdir", "mk" }, { "put", "set" },   { "update", "set" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (streq(rows[i][0], name))
+                        return rows[i][1];
+        return NULL;
+}
+
 int verb_kv(Client *c, char **args, size_t n, Error *err) {
-        const char *nearest;
+        const char *nearest = NULL;
         const Verb *verb;
 
         if (n == 0)
@@ -497,7 +544,8 @@ int verb_kv(Client *c, char **args, size_t n, Error *err) {
                 return verb->run(c, args + 1, n - 1, err);
 
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl kv\"\n", args[0]);
-        nearest = client_is_interactive() ? verb_nearest(kv_verbs, args[0]) : NULL;
+        if (client_is_interactive())
+                nearest = kv_verb_of_etcd(args[0]) ?: verb_nearest(kv_verbs, args[0]);
         if (nearest)
                 fprintf(stderr, "fleetctl: did you mean kv %s?\n", nearest);
         fputs("Run 'fleetctl help kv' for usage.\n", stderr);

@@ -192,6 +192,8 @@ typedef struct Choice {
 
 /* Choose columns by their names. Errors are printed with the messages of fleet. */
 static int choose_columns(const Column *all, const char *fields, Choice *ret) {
+        _cleanup_text_ Text valid = {};
+
         *ret = (Choice) { .fields = fields };
         if (!*fields) {
                 fputs("Must define output format\n", stderr);
@@ -206,6 +208,9 @@ static int choose_columns(const Column *all, const char *fields, Choice *ret) {
                         column++;
                 if (!column->name || ret->n == COLUMNS_MAX) {
                         fprintf(stderr, "Invalid key in output format: \"%.*s\"\n", (int) size, fields);
+                        for (column = all; column->name; column++)
+                                text_printf(&valid, "%s%s", valid.size > 0 ? "," : "", column->name);
+                        client_note("--fields= knows %s", valid.chars ?: "");
                         return -EINVAL;
                 }
                 if (streq(column->name, "tmachine"))

@@ -654,11 +654,7 @@ static int log_select(Log *l) {
                 size_t n = listing_find_machine(&l->machines, name, &machine);
 
                 if (n != 1) {
-                        client_note(
-                                n == 0 ? "--machine=%s: there is no such machine; fleetctl list-machines" :
-                                         "--machine=%s: several machines have this name; use the beginning "
-                                         "of an ID (fleetctl list-machines --full)",
-                                name);
+                        client_note_machine(n, "--machine=", name);
                         return n == 0 ? EXIT_ABSENT : EXIT_FAILED;
                 }
                 r = log_add_source(l, machine);
@@ -691,6 +687,6 @@ int verb_log(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return r;
         if (l.n_printed == 0 && !l.failed)
-                client_note("no entry matches");
+                return events_explain_matches(c, &l.machines, args, n, err);
         return l.failed ? EXIT_FAILED : EXIT_DONE;
 }

@@ -2,7 +2,7 @@
  * lost machine from the cluster. */
 #include "client/client.h"
 
-enum { GONE_MS = 3600000 };
+enum { GONE_MS = 3600000, MARGIN_MS = 10000 }; /* MARGIN_MS: an answer takes less */
 
 /* -- From the machine to its name -- */
 
@@ -13,7 +13,7 @@ const ApiMachine *listing_machine(const Listing *machines, const char *id) {
         return NULL;
 }
 
-static bool machine_is_there(const ApiMachine *m) {
+bool machine_is_there(const ApiMachine *m) {
         return !m->presence || streq(m->presence, "up") || streq(m->presence, "away");
 }
 
@@ -26,10 +26,14 @@ uint64_t machine_age(const JsonValue *cluster, const ApiMachine *m) {
         return stale_ms + (now_ms > m->since_ms ? now_ms - m->since_ms : 0);
 }
 
+bool machine_is_replaced(const ApiMachine *m) {
+        return m->replaced_by && *m->replaced_by;
+}
+
 bool machine_is_gone(const JsonValue *cluster, const ApiMachine *m) {
         uint64_t age_ms = machine_age(cluster, m);
 
-        return !machine_is_there(m) && age_ms >= GONE_MS && age_ms != UINT64_MAX;
+        return machine_is_replaced(m) || (!machine_is_there(m) && age_ms >= GONE_MS && age_ms != UINT64_MAX);
 }
 
 void append_machine_legend(Text *t, const Listing *machines, const char *id, bool full) {
@@ -43,13 +47,29 @@ void append_machine_legend(Text *t, const Listing *machines, const char *id, boo
                 text_printf(t, "/%s", machine->primary_ip);
 }
 
+/* Return whether another machine has the same name: a host that was installed again keeps it. Of the two, the
+ * replaced one is the exception. */
+static bool listing_has_namesake(const Listing *machines, const ApiMachine *machine) {
+        for (size_t i = 0; i < machines->n; i++) {
+                const ApiMachine *m = &machines->machines[i];
+
+                if (m != machine && same_string(m->hostname, machine->hostname) &&
+                    (machine_is_replaced(machine) || !machine_is_replaced(m)))
+                        return true;
+        }
+        return false;
+}
+
 void append_machine_name(Text *t, const Listing *machines, const char *id) {
         const ApiMachine *machine = listing_machine(machines, id);
 
-        if (machine && machine->hostname && *machine->hostname)
-                text_append(t, machine->hostname);
-        else
+        if (!machine || !machine->hostname || !*machine->hostname) {
                 text_printf(t, "%.8s", id ?: "");
+                return;
+        }
+        text_append(t, machine->hostname);
+        if (listing_has_namesake(machines, machine))
+                text_printf(t, " (%.8s)", id);
 }
 
 /* -- From the name to the machine -- */
@@ -60,28 +80,37 @@ bool machine_has_name(const Listing *machines, const char *id, const char *name)
         return (id && *id && starts_with(id, name)) || (m && m->hostname && streq(m->hostname, name));
 }
 
-size_t listing_find_machine(const Listing *machines, const char *name, const ApiMachine **ret) {
-        size_t n_named = 0, n_begin = 0;
-        const ApiMachine *named = NULL;
+static size_t listing_find(const Listing *machines, const char *name, bool replaced, const ApiMachine **ret) {
+        size_t n_named = 0, n_begin = 0, n_replaced = 0;
+        const ApiMachine *named = NULL, *gone = NULL, *begins = NULL;
 
         for (size_t i = 0; i < machines->n && *name; i++) {
                 const ApiMachine *m = &machines->machines[i];
 
                 if (!machine_has_name(machines, m->id, name))
                         continue;
-                if (same_string(m->hostname, name) || streq(m->id, name)) {
+                if (same_string(m->hostname, name) && machine_is_replaced(m) && !replaced) {
+                        gone = m;
+                        n_replaced++;
+                } else if (same_string(m->hostname, name) || streq(m->id, name)) {
                         named = m;
                         n_named++;
-                } else if (n_begin++ == 0)
-                        *ret = m;
+                } else {
+                        begins = m;
+                        n_begin++;
+                }
         }
-        if (n_named > 0)
-                *ret = named;
-        return n_named ?: n_begin;
+        if (named || gone || begins)
+                *ret = named ?: gone ?: begins;
+        return n_named ?: n_replaced ?: n_begin;
+}
+
+size_t listing_find_machine(const Listing *machines, const char *name, const ApiMachine **ret) {
+        return listing_find(machines, name, false, ret);
 }
 
 int client_find_machine(const Listing *machines, const char *name, const ApiMachine **ret, Error *err) {
-        size_t n = listing_find_machine(machines, name, ret);
+        size_t n = listing_find(machines, name, true, ret);
         _cleanup_text_ Text all = {};
 
         if (n == 1)
@@ -103,8 +132,13 @@ int client_find_machine(const Listing *machines, const char *name, const ApiMach
 /* -- remove -- */
 
 /* Ask only before a change: the daemon rejects other removals, and states why. */
-static bool remove_is_confirmed(const Client *c, const ApiMachine *m, const char *name) {
-        return machine_is_there(m) || same_string(m->role, "voter") ||
+static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name) {
+        _cleanup_json_ JsonValue *cluster = NULL;
+
+        if (c->options.yes || machine_is_there(m) || same_string(m->role, "voter"))
+                return true;
+        (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+        return (!machine_is_replaced(m) && machine_age(cluster, m) < GONE_MS - MARGIN_MS) ||
                client_confirm(c, "Remove it?", "Machine %s is %s. It is no longer listed, until it returns.",
                               name, streq(m->presence, "left") ? "shut down" : "lost");
 }
@@ -127,6 +161,9 @@ int verb_remove(Client *c, char **args, size_t n, Error *err) {
                 return r == -ENOENT ? EXIT_ABSENT : EXIT_FAILED;
         }
         text_append_printable(&name, m->hostname && *m->hostname ? m->hostname : m->id);
+        if (m->hostname && *m->hostname &&
+            !streq(m->hostname, args[0])) /* other machines may have the name */
+                text_printf(&name, " (%.8s)", m->id);
         text_append(&path, "/fleet/v1/machines/");
         append_escaped(&path, m->id, false);
         if (name.error < 0)

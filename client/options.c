@@ -92,6 +92,8 @@ static const Flag flags[] = {
         { "sudo", 0, FLAGS_REMOTE, FLAG_BOOL, AT(ignored_switch), NULL },
         { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds until the key expires (lock: default 30)",
           "set mk lock" },
+        { "refresh", 0, FLAGS_KV, FLAG_BOOL, AT(refresh),
+          "set: only renew the time to live if the key has the value already; notifies no watcher", "set" },
         { "swap-with-value", 0, FLAGS_KV, FLAG_TEXT, AT(swap_with_value),
           "set: only if the key has this value", "set" },
         { "swap-with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(swap_with_index),

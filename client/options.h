@@ -65,7 +65,7 @@ typedef struct Options {
 
         const char *swap_with_value, *with_value, *file;
         uint64_t ttl, swap_with_index, with_index, after_index, limit;
-        bool ttl_given, recursive, all, dir, forever, quorum, in_order;
+        bool ttl_given, recursive, all, dir, forever, quorum, in_order, refresh;
 
         bool verbs, topics;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;

@@ -276,11 +276,15 @@ static bool output_check(const Text *t) {
 }
 
 void output_words(const Text *t, size_t indent) {
-        const char *s = t->chars ?: "";
         size_t columns = output_columns(), used = 0;
+        _cleanup_text_ Text safe = {};
+        const char *s;
 
-        if (!output_check(t))
+        if (output_check(t))
+                text_append_printable_bytes(&safe, t->chars ?: "", t->size, true);
+        if (!output_check(t) || !output_check(&safe))
                 return;
+        s = safe.chars ?: "";
         indent = indent > columns * 2 / 5 ? columns / 4 : indent;
         while (columns > 0 && *s) {
                 size_t size = output_line_size(s, columns - used), shown = size;

@@ -161,14 +161,23 @@ static int find_address(Client *c, const char *argument, char **ret, Error *err)
                         argument);
                 return EXIT_FAILED;
         }
-        if (n > 1)
-                return ssh_refuse("found more than one machine");
-        if (c->options.machine && n == 0)
-                return ssh_refuse("machine does not exist");
-        if (c->options.unit && !by_unit)
-                return ssh_refuse("unit does not exist");
-        if (n == 0 && !by_unit)
-                return ssh_refuse("could not find matching unit or machine");
+        if (n > 1 || (c->options.machine && n == 0)) {
+                (void) ssh_refuse(n > 1 ? "found more than one machine" : "machine does not exist");
+                client_note_machine(n, c->options.machine ? "--machine=" : "", machine);
+                return EXIT_FAILED;
+        }
+        if (c->options.unit && !by_unit) {
+                (void) ssh_refuse("unit does not exist");
+                client_note("--unit=%s: the cluster has no such unit (fleetctl list-units)", c->options.unit);
+                return EXIT_FAILED;
+        }
+        if (n == 0 && !by_unit) {
+                (void) ssh_refuse("could not find matching unit or machine");
+                client_note("no machine and no unit is named \"%s\" (fleetctl list-machines, fleetctl "
+                            "list-units)",
+                            argument);
+                return EXIT_FAILED;
+        }
         if (by_unit && unit.global)
                 return ssh_refuse("global units unsupported");
         if (by_unit)

@@ -48,12 +48,12 @@ static bool append_event(Text *t, const ApiState *s, const char *machine) {
                 text_printf(t, "%s %s on %s", name, failed ? "failed" : "ended successfully", machine);
                 return true;
         }
-        if (s->job && streq(s->job, STATE_JOB_REFUSED))
-                text_printf(t, "systemd refused to start %s on %s", name, machine);
-        else if (state_is_conflicting(s))
+        if (state_is_conflicting(s))
                 text_printf(t, "%s is not started on %s", name, machine);
-        else if (state_cannot_load(s->load))
+        else if (state_cannot_load(s->load)) /* its start is also refused: that is the consequence */
                 text_printf(t, "systemd cannot load %s on %s (%s)", name, machine, s->load);
+        else if (s->job && streq(s->job, STATE_JOB_REFUSED))
+                text_printf(t, "systemd refused to start %s on %s", name, machine);
         else if (s->job)
                 text_printf(t, "systemd did not start %s on %s", name, machine);
         else
@@ -82,14 +82,35 @@ void append_state(Text *t, const ApiState *s, const char *machine) {
         append_age(t, s->since_ms);
 }
 
-const char *state_next_verb(const ApiState *s) {
+const char *state_load_verb(const char *load) {
+        return load && (streq(load, "bad-setting") || streq(load, "error")) ? "journal" : "status";
+}
+
+NextStep state_next_step(const ApiState *s) {
         StateKind kind = state_kind(s);
 
         if (kind == STATE_ENDED)
-                return "restart";
+                return NEXT_RESTART;
         if (kind != STATE_TROUBLE)
-                return NULL;
-        if (state_is_conflicting(s) || state_cannot_load(s->load))
-                return "status";
-        return s->active && streq(s->active, "inactive") ? "restart" : "journal";
+                return NEXT_NONE;
+        if (state_is_conflicting(s))
+                return NEXT_STATUS;
+        if (state_cannot_load(s->load))
+                return streq(state_load_verb(s->load), "status") ? NEXT_STATUS : NEXT_JOURNAL;
+        if (s->job && streq(s->job, STATE_JOB_REFUSED))
+                return NEXT_CORRECT;
+        return s->active && streq(s->active, "inactive") ? NEXT_RESTART : NEXT_JOURNAL;
+}
+
+void append_next_step(Text *t, const ApiState *s) {
+        static const char *const words[] = {
+                [NEXT_CORRECT] = "correct the file, then fleetctl start --replace",
+                [NEXT_JOURNAL] = "fleetctl journal",
+                [NEXT_RESTART] = "fleetctl restart",
+                [NEXT_STATUS] = "fleetctl status",
+        };
+        NextStep step = state_next_step(s);
+
+        if (step != NEXT_NONE)
+                text_printf(t, "%s %s", words[step], s->name ?: "");
 }

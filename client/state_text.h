@@ -25,5 +25,18 @@ bool state_cannot_load(const char *load);
 /* Append "web.service failed on newton 2 min ago: exit status 1". */
 void append_state(Text *t, const ApiState *s, const char *machine);
 
-/* Return the verb that shows more about a unit in trouble, or mends it; NULL for other units. */
-const char *state_next_verb(const ApiState *s);
+/* What shows more about a unit in trouble, or mends it. */
+typedef enum NextStep {
+        NEXT_NONE,    /* of all other units */
+        NEXT_CORRECT, /* the unit file: systemd refuses to start it */
+        NEXT_JOURNAL,
+        NEXT_RESTART,
+        NEXT_STATUS,
+} NextStep;
+
+NextStep state_next_step(const ApiState *s);
+/* Append it: "fleetctl restart web.service". */
+void append_next_step(Text *t, const ApiState *s);
+
+/* Return the verb that shows why systemd cannot load a unit. The journal has the line of a bad unit file. */
+const char *state_load_verb(const char *load);

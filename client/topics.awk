@@ -17,10 +17,24 @@ function plain(s,    out, i, c, before, after) {
         return out
 }
 
-function quoted(s) {
-        gsub(/\\/, "\\\\", s)
-        gsub(/"/, "\\\"", s)
-        return "\"" s "\\n\""
+# Loops, as awks differ in the backslashes of gsub().
+function unescaped(s,    out, i) {
+        out = ""
+        for (i = 1; i <= length(s); i++) {
+                if (substr(s, i, 1) == "\\")
+                        i++
+                out = out substr(s, i, 1)
+        }
+        return out
+}
+
+function quoted(s,    out, i, c) {
+        out = ""
+        for (i = 1; i <= length(s); i++) {
+                c = substr(s, i, 1)
+                out = out (c == "\\" || c == "\"" ? "\\" : "") c
+        }
+        return "\"" out "\\n\""
 }
 
 function emit(line) { print "          " quoted(line) }
@@ -52,7 +66,7 @@ function end_topic() {
 
 /^# / {
         if (literal) {
-                emit("1|" $0)
+                emit("1|" unescaped($0))
                 next
         }
         end_topic()
@@ -77,8 +91,7 @@ function end_topic() {
         next
 }
 literal {
-        gsub(/\\\\/, "\\")
-        emit($0 == "" ? "" : "1|" $0)
+        emit($0 == "" ? "" : "1|" unescaped($0))
         next
 }
 /^$/ { separate(); next }

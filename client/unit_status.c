@@ -69,6 +69,9 @@ int unit_status_print(Client *c, const char *method, const Text *path, const cha
                 client_note("%s: the machine was lost before the end of its answer", name);
                 return EXIT_FAILED;
         }
+        if (answer.status > 0 && !answer.any)
+                client_note("%s: the command on its machine printed nothing, and ended with exit status %d",
+                            name, answer.status);
         if (ret_any)
                 *ret_any = *ret_any || answer.any;
         return answer.status;
@@ -82,13 +85,20 @@ int unit_status_machine(Client *c, char **ret, Error *err) {
 
         if (!c->options.machine)
                 return EXIT_DONE;
-        r = client_machines(c, &machines, err);
+        r = client_all_machines(c, &machines, err);
         if (r < 0)
                 return client_fail_after(r, err, "Error retrieving list of active machines from fleet API: ");
         n = listing_find_machine(&machines, c->options.machine, &found);
         if (n != 1) {
                 fprintf(stderr, "Unable to proceed: %s\n",
                         n > 1 ? "found more than one machine" : "machine does not exist");
+                client_note_machine(n, "--machine=", c->options.machine);
+                return EXIT_FAILED;
+        }
+        if (!machine_is_there(found)) {
+                client_note("--machine=%s: this machine %s; its states: fleetctl events --machine=%s",
+                            c->options.machine, streq(found->presence, "left") ? "was shut down" : "is lost",
+                            c->options.machine);
                 return EXIT_FAILED;
         }
         *ret = strdup(found->id);
@@ -165,7 +175,7 @@ static void print_trouble(Client *c, const char *name) {
                 return;
         for (size_t i = 0; i < states.n; i++) {
                 const ApiState *s = &states.states[i];
-                const char *verb = state_next_verb(s);
+                NextStep step = state_next_step(s);
                 _cleanup_text_ Text t = {}, place = {};
 
                 if (state_kind(s) != STATE_TROUBLE)
@@ -173,9 +183,10 @@ static void print_trouble(Client *c, const char *name) {
                 client_load_machine(c, &machines, s->machine_id, true);
                 append_machine_name(&place, &machines, s->machine_id ?: "");
                 append_state(&t, s, place.chars ?: "");
-                if (verb && !streq(verb, "status"))
-                        text_printf(&t, "; %sfleetctl %s %s",
-                                    streq(verb, "restart") ? "to start it again: " : "", verb, name);
+                if (step != NEXT_STATUS) {
+                        text_append(&t, step == NEXT_RESTART ? "; to start it again: " : "; ");
+                        append_next_step(&t, s);
+                }
                 client_note("%s", t.chars ?: "");
         }
 }

@@ -71,9 +71,11 @@ static void wait_print_reasons(Wait *w) {
                 if (u->reported || u->phase >= PHASE_DONE ||
                     clock_monotonic_ms() - w->started_ms < QUIET_MAX_MS)
                         continue;
-                if (!u->machine && u->reason)
+                if (!u->machine && u->reason) {
                         text_append_printable(&t, u->reason);
-                else if (u->cause && w->request->target == TARGET_LAUNCHED)
+                        if (w->request->target > TARGET_INACTIVE && !u->global)
+                                text_printf(&t, "; to cancel: fleetctl unload %s", u->name);
+                } else if (u->cause && w->request->target == TARGET_LAUNCHED)
                         text_append_printable(&t, u->cause);
                 else if (isatty(STDERR_FILENO)) {
                         text_printf(&t, "%s", u->word);
@@ -165,7 +167,7 @@ static void wait_pause(Wait *w, Stream **events, uint64_t *refresh_ms, uint64_t 
                         if (w->units[i].deadline_ms > 0)
                                 until_ms = MIN(until_ms, w->units[i].deadline_ms);
                         if (w->units[i].active_ms > 0 && w->request->goal != WAIT_ENDED)
-                                until_ms = MIN(until_ms, w->units[i].active_ms + STABLE_MS);
+                                until_ms = MIN(until_ms, wait_stable_ms(&w->units[i]));
                 }
         if (attended)
                 until_ms = MIN(until_ms, now_ms + TICK_MS);
@@ -181,10 +183,10 @@ static void wait_pause(Wait *w, Stream **events, uint64_t *refresh_ms, uint64_t 
         (void) usleep((useconds_t) (until_ms - now_ms) * 1000);
 }
 
-/* Return whether to read a unit: an event has named it, or it has been active for STABLE_MS. */
+/* Return whether to read a unit: an event has named it, or it has been active for long enough. */
 static bool wait_is_due(const Wait *w, const WaitUnit *u) {
         bool stable = u->active_ms > 0 && w->request->goal != WAIT_ENDED &&
-                      clock_monotonic_ms() - u->active_ms >= STABLE_MS;
+                      clock_monotonic_ms() >= wait_stable_ms(u);
 
         return u->phase < PHASE_DONE && (u->dirty || stable);
 }

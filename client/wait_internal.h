@@ -4,7 +4,9 @@
 #include "client/wait.h"
 
 enum {
-        STABLE_MS = 100, /* systemd reports a unit active for some ms even if it fails at once */
+        STABLE_MS = 400, /* systemd reports a unit active for some ms even if it fails at once, and a host
+                            publishes states every 250 ms */
+        AGAIN_MS = 2500, /* the same after a restart: states of a unit are published each second at most */
         STALE_MS = 3000, /* until an end that was reported before the start counts as the new end */
         LOOP_MS = 5000,  /* a unit that is restarted again and again for so long does not start */
         /* Of a unit that fails within some ms, no run is published: so long a pause counts as several. */
@@ -64,4 +66,6 @@ int wait_refresh_all(Wait *w);
 /* End the wait for one unit as failed. wait_fail_active(): in systemd, with fleet's message "Failed to find
  * an active unit NAME", followed by 'middle'. */
 void wait_fail(Wait *w, WaitUnit *u, int code, const char *format, ...) _printf_(4, 5);
+/* When a unit that is active now counts as started, on the monotonic clock. */
+uint64_t wait_stable_ms(const WaitUnit *u);
 void wait_fail_active(Wait *w, WaitUnit *u, const char *middle);

@@ -103,11 +103,14 @@ static void wait_take_cause(Wait *w, WaitUnit *u, const ApiState *s) {
                 w->result = -ENOMEM;
 }
 
-/* Return whether an active unit has been active for STABLE_MS. */
+uint64_t wait_stable_ms(const WaitUnit *u) {
+        return u->active_ms + (u->restarted ? AGAIN_MS : STABLE_MS);
+}
+
 static bool is_stable(WaitUnit *u) {
         if (u->active_ms == 0)
                 u->active_ms = clock_monotonic_ms();
-        return clock_monotonic_ms() - u->active_ms >= STABLE_MS;
+        return clock_monotonic_ms() >= wait_stable_ms(u);
 }
 
 /* Return whether systemd restarts the unit again and again: the wait for it is over. That it ended

@@ -34,7 +34,7 @@ struct Daemon {
         void *userdata;
         KvRole role;
         uint64_t leader_id;
-        char problem[320]; /* of the replica, as last reported */
+        char status[256]; /* the last STATUS= for systemd */
 };
 
 Registry *daemon_registry(Daemon *d) {
@@ -53,6 +53,25 @@ static const char *daemon_leader_name(const KvState *state) {
         return state->leader_id ? "known" : "unknown";
 }
 
+/* systemctl status fleetd prints the same as fleetctl cluster. */
+static void daemon_notify_status(Daemon *d, const KvState *state) {
+        char status[sizeof(d->status)];
+
+        if (state->problem[0])
+                snprintf(status, sizeof(status), "%.255s", state->problem);
+        else if (state->role == KV_ROLE_LEADER)
+                snprintf(status, sizeof(status), "%s, term %llu, %zu of %zu voters reachable",
+                         kv_role_name(state->role), (unsigned long long) state->term,
+                         state->n_voters_reachable, state->n_voters);
+        else
+                snprintf(status, sizeof(status), "%s, term %llu", kv_role_name(state->role),
+                         (unsigned long long) state->term);
+        if (streq(status, d->status))
+                return;
+        memcpy(d->status, status, sizeof(status));
+        service_notify("STATUS=%s", status);
+}
+
 static void daemon_on_state(void *userdata) {
         Daemon *d = userdata;
         KvState state;
@@ -60,17 +79,11 @@ static void daemon_on_state(void *userdata) {
         if (!d->store)
                 return;
         kv_state(d->store, &state);
-        if (state.stopped && !streq(state.problem, d->problem))
-                service_notify("STATUS=%.255s", state.problem);
-        if (state.stopped || d->problem[0])
-                snprintf(d->problem, sizeof(d->problem), "%s", state.stopped ? state.problem : "");
-        if (!state.stopped && (state.role != d->role || state.leader_id != d->leader_id)) {
+        daemon_notify_status(d, &state);
+        if (!state.stopped && (state.role != d->role || state.leader_id != d->leader_id))
                 log_info(((LogFields) { .term = state.term, .index = state.index }),
                          "%s, term %llu, leader %s", kv_role_name(state.role),
                          (unsigned long long) state.term, daemon_leader_name(&state));
-                service_notify("STATUS=%s, term %llu, %zu of %zu voters reachable", kv_role_name(state.role),
-                               (unsigned long long) state.term, state.n_voters_reachable, state.n_voters);
-        }
         d->role = state.role;
         d->leader_id = state.leader_id;
         if (d->engine)

@@ -138,7 +138,8 @@ static int process_begin(Process *p, const Settings *s, Error *err) {
                                  s->state_directory, strerror(-state_fd));
         r = disk_real_open(raft, &p->io.log_disk);
         if (r == -EBUSY)
-                return error_set(err, r, "another fleetd is running on %s", s->state_directory);
+                return error_set(err, r, "another fleetd is running on %s; to stop it: systemctl stop fleetd",
+                                 s->state_directory);
         if (r < 0)
                 return error_set(err, r, "Failed to open %s: %s", raft, strerror(-r));
         host_read_hardware_id(p->io.hardware_id);

@@ -166,6 +166,7 @@ static const JsonField machine_fields[] = {
         { "presence", JSON_FIELD_TEXT, offsetof(ApiMachine, presence) },
         { "primaryIP", JSON_FIELD_TEXT, offsetof(ApiMachine, primary_ip) },
         { "problem", JSON_FIELD_TEXT, offsetof(ApiMachine, problem) },
+        { "replacedBy", JSON_FIELD_TEXT, offsetof(ApiMachine, replaced_by) },
         { "role", JSON_FIELD_TEXT, offsetof(ApiMachine, role) },
         { "since", JSON_FIELD_U64, offsetof(ApiMachine, since_ms) },
         { "units", JSON_FIELD_U64, offsetof(ApiMachine, n_units) },

@@ -69,9 +69,10 @@ void api_state_write(Text *t, const ApiState *state);
 typedef struct ApiMachine {
         const char *id, *primary_ip;
         Pairs metadata; /* for writing, may be a shallow copy; after reading, owned */
-        const char *hostname, *presence, *version, *role, *problem;
-        uint64_t since_ms; /* of its presence */
-        uint64_t n_units;  /* assigned to it */
+        const char *hostname, *presence, *version, *role, *problem,
+                *replaced_by; /* ID of the machine that is up at its address */
+        uint64_t since_ms;    /* of its presence */
+        uint64_t n_units;     /* assigned to it */
 } ApiMachine;
 
 /* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" unless it is the last

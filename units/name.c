@@ -29,8 +29,12 @@ static const char *const types[] = {
         "volume",
 };
 
+enum { MISSPELT_MIN = 5, MISSPELT_MAX = 20 };
+
 static const char *const template_types[] = { "container", "kube",   "path", "service",
                                               "socket",    "target", "timer" };
+
+static const char *const not_from_files[] = { "busname", "device", "scope", "slice", "snapshot" };
 
 /* systemd.special(7) without slices and scopes, which are rejected by type. */
 static const char *const special[] = {
@@ -176,7 +180,6 @@ static const char *unit_name_refusal(const char *name) {
          * web page of fleet). */
         static const char *const own[] = { "fleet.service", "fleet.socket", "fleetd.service",
                                            "fleetd.socket" };
-        static const char *const not_from_files[] = { "busname", "device", "scope", "slice", "snapshot" };
         char known_as[UNIT_NAME_MAX + 32];
 
         quadlet_service(name, known_as);
@@ -259,6 +262,36 @@ char *unit_name_from_argument(const char *argument) {
         if (t.chars && !IS_AMONG(unit_name_type(t.chars), types))
                 text_append(&t, ".service");
         return text_take(&t, NULL);
+}
+
+bool unit_name_has_type(const char *name) {
+        return IS_AMONG(unit_name_type(name), types);
+}
+
+/* Return whether 'a' becomes 'b' by one letter more, less or another, or by two neighbours in the other
+ * order. */
+static bool is_slip(const char *a, const char *b) {
+        size_t n = 0;
+
+        if (text_distance(a, b) <= 1)
+                return true;
+        while (a[n] && a[n] == b[n])
+                n++;
+        return a[n] && b[n] && a[n + 1] && a[n] == b[n + 1] && a[n + 1] == b[n] &&
+               streq(a + n + 2, b + n + 2);
+}
+
+const char *unit_name_meant_type(const char *name) {
+        const char *typed = unit_name_type(name);
+        size_t size = strlen(typed);
+
+        if (size < MISSPELT_MIN || size > MISSPELT_MAX || unit_name_has_type(name))
+                return NULL;
+        for (size_t i = 0; i < ELEMENTS(types); i++)
+                if (strlen(types[i]) >= MISSPELT_MIN && !IS_AMONG(types[i], not_from_files) &&
+                    is_slip(typed, types[i]))
+                        return types[i];
+        return NULL;
 }
 
 static char *replace_all(const char *s, const char *specifier, const char *by) {

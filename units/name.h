@@ -22,6 +22,12 @@ bool unit_name_is_template(const char *name); /* "a@.service" */
 bool unit_name_is_instance(const char *name); /* "a@1.service" */
 const char *unit_name_type(const char *name); /* after the last '.': "service"; "" without a dot; borrowed */
 
+bool unit_name_has_type(const char *name); /* any type of units, also of a name that is invalid */
+
+/* Return the type that a misspelt ending stands for ("service" for "web.servce"); NULL for all other names.
+ * Short endings stand for none: fleet reads "example.com" as "example.com.service". */
+const char *unit_name_meant_type(const char *name);
+
 /* Each returns a new string; NULL without memory. */
 char *unit_name_prefix(const char *name); /* up to the '@', else up to the type: "a" */
 /* "a@.service" of "a@1.service"; a copy of the name for all others */

@@ -72,8 +72,17 @@ int unit_state_set_reason(UnitState *state, const char *reason) {
         return 0;
 }
 
-bool unit_state_equal(const UnitState *a, const UnitState *b) {
+bool unit_state_restarted(const UnitState *a, const UnitState *b) {
+        return a->invocation[0] && b->invocation[0] && !streq(a->invocation, b->invocation);
+}
+
+bool unit_state_lasts(const UnitState *a, const UnitState *b) {
         return streq(a->load, b->load) && streq(a->active, b->active) && streq(a->sub, b->sub) &&
+               !unit_state_restarted(a, b);
+}
+
+bool unit_state_equal(const UnitState *a, const UnitState *b) {
+        return unit_state_lasts(a, b) && (a->invocation[0] || !b->invocation[0]) &&
                same_string(a->hash, b->hash) && a->done == b->done && streq(a->job, b->job) &&
                same_string(a->reason, b->reason);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/parse.h"
+#include "base/sizes.h"
 
 /* The state that people request for a unit; also fleet's word for the current state. */
 typedef enum TargetState {
@@ -62,9 +63,10 @@ enum {
 #define STATE_JOB_REFUSED "refused"
 
 typedef struct UnitState {
-        char *load, *active, *sub; /* owned; "loaded", "active", "running" */
-        char *hash;                /* 40 hex digits: of the text that runs; NULL: unknown */
-        uint64_t since_ms;         /* wall clock of the last change of load, active or sub */
+        char *load, *active, *sub;           /* owned; "loaded", "active", "running" */
+        char *hash;                          /* 40 hex digits: of the text that runs; NULL: unknown */
+        char invocation[INVOCATION_ID_SIZE]; /* of an active unit; "": unknown, or of an older daemon */
+        uint64_t since_ms; /* wall clock of the last change of load, active, sub or invocation */
         /* Why its last start failed before the unit began ("refused", "dependency", ...); "": it did not. */
         char job[UNIT_STATE_JOB_SIZE];
         char *reason; /* owned; why the unit failed, was not started, or is not loaded: one line; NULL: none
@@ -81,5 +83,11 @@ int unit_state_init(UnitState *ret, const char *load, const char *active, const 
  * that is not UTF-8; "" is none. 0 or -ENOMEM. */
 int unit_state_set_reason(UnitState *state, const char *reason);
 
-/* Whether publishing 'b' after 'a' is unnecessary: they differ in 'since_ms' at most. */
+/* Whether publishing 'b' after 'a' is unnecessary: they differ in 'since_ms' at most, or the invocation is
+ * unknown in 'b' only. */
 bool unit_state_equal(const UnitState *a, const UnitState *b);
+/* Whether a unit in state 'b' may be in it since 'a': load, active and sub state are equal, and so is the
+ * invocation, unless it is unknown in one of them. */
+bool unit_state_lasts(const UnitState *a, const UnitState *b);
+/* Whether an active unit was started again between 'a' and 'b'. */
+bool unit_state_restarted(const UnitState *a, const UnitState *b);

@@ -65,6 +65,8 @@ static const JsonField state_fields[] = {
         { "active", JSON_FIELD_OWNED, offsetof(UnitState, active) },
         { "done", JSON_FIELD_BOOL, offsetof(UnitState, done) },
         { "hash", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, hash) },
+        { "invocation", JSON_FIELD_CHARS_SKIPPED, offsetof(UnitState, invocation),
+          .size = INVOCATION_ID_SIZE },
         { "job", JSON_FIELD_CHARS_CUT, offsetof(UnitState, job), .size = UNIT_STATE_JOB_SIZE },
         { "load", JSON_FIELD_OWNED, offsetof(UnitState, load) },
         { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, reason) },

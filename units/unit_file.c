@@ -171,7 +171,7 @@ static int scan_section(Scanner *s, Span *ret, Error *err) {
         Span rest;
 
         if (!bracket)
-                return error_set(err, -EBADMSG, "line %u: unable to find end of section", line);
+                return error_set(err, -EBADMSG, "line %u: unable to find end of section (missing ])", line);
         while (s->at <= bracket)
                 scanner_next(s);
 
@@ -212,15 +212,16 @@ static int scan_option(Scanner *s, UnitFile *file, Error *err) {
 
         for (;;) {
                 if (s->at == s->end)
-                        return error_set(
-                                err, -EBADMSG,
-                                "line %u: unexpected end of file encountered while parsing option name",
-                                line);
+                        return error_set(err, -EBADMSG,
+                                         "line %u: unexpected end of file encountered while parsing option "
+                                         "name (missing =)",
+                                         line);
                 name.end = s->at;
                 char c = scanner_next(s);
                 if (c == '\n' || c == '\r')
                         return error_set(err, -EBADMSG,
-                                         "line %u: unexpected newline encountered while parsing option name",
+                                         "line %u: unexpected newline encountered while parsing option name "
+                                         "(missing =)",
                                          line);
                 if (c == '=')
                         break;
@@ -314,8 +315,8 @@ static int parse_systemd(Scanner s, UnitFile *file, Error *err) {
                         continue;
                 if (*whole.start == '[') {
                         if (whole.end[-1] != ']')
-                                return error_set(err, -EBADMSG, "line %u: unable to find end of section",
-                                                 line);
+                                return error_set(err, -EBADMSG,
+                                                 "line %u: unable to find end of section (missing ])", line);
                         r = unit_file_begin_section(file, (Span) { whole.start + 1, whole.end - 1 });
                         if (r < 0)
                                 return r;

@@ -45,10 +45,11 @@ typedef struct AgentUnit {
         /* Start of a transition that is not published, short pauses included; 0: none. */
         uint64_t changing_ms;
         uint64_t steady_ms; /* start of the current steady state; 0: none */
-        uint64_t since_ms;  /* wall clock of the last change of load, active or sub state */
-        unsigned ends;      /* kinds of ends (AgentEnd) since its last start by the agent */
-        bool ended_first;   /* the present state is the first end of its kind: published at once */
-        bool dirty;         /* in the dirty set */
+        uint64_t since_ms; /* wall clock of the last change of load, active or sub state, or of a new start */
+        bool precedes;     /* none was observed: the state may be older than this daemon */
+        unsigned ends;     /* kinds of ends (AgentEnd) since its last start by the agent */
+        bool ended_first;  /* the present state is the first end of its kind: published at once */
+        bool dirty;        /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
 } AgentUnit;
@@ -112,6 +113,8 @@ bool agent_has_started(const Agent *a, const AgentUnit *u);
 void agent_refresh_now(Agent *a, AgentUnit *u);
 /* Log the failed step 'what' once, and delay the next step. */
 void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *message);
+/* Return the invocation of an active unit; "": it is not active, or systemd does not report it. */
+const char *agent_active_invocation(const SystemdUnit *seen);
 /* Take over what systemd returned in the listing of this number (a->n_listings). */
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing);
 /* Return whether 'u' may have changed since it was read. Plans use such a state, or a unit that changes all

@@ -184,6 +184,10 @@ static void agent_observe_end(Agent *a, AgentUnit *u) {
                 publisher_expedite(a->publisher, u->name);
 }
 
+const char *agent_active_invocation(const SystemdUnit *seen) {
+        return streq(seen->active, "active") ? seen->invocation_id : "";
+}
+
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 
@@ -193,8 +197,11 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
                 return;
         }
         if (!u->observed || !streq(u->seen.load, seen->load) || !streq(u->seen.active, seen->active) ||
-            !streq(u->seen.sub, seen->sub))
+            !streq(u->seen.sub, seen->sub) ||
+            !streq(agent_active_invocation(&u->seen), agent_active_invocation(seen))) {
                 u->since_ms = loop_wall_ms(a->loop);
+                u->precedes = !u->observed;
+        }
         u->seen = *seen;
         u->observed = u->refreshed = true;
         agent_observe_end(a, u);

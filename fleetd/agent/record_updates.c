@@ -73,10 +73,9 @@ void agent_record_observed(Agent *a, AgentUnit *u) {
         record->stopped_for = stopped_for;
         a->records.dirty = true;
         if (stopped_for)
-                log_notice(
-                        ((LogFields) { .unit = u->name }),
-                        "%s was stopped because of another unit, and is started again when that unit is back",
-                        u->name);
+                log_notice(((LogFields) { .unit = u->name }),
+                           "%s was stopped with another unit or with the host, and is started again with it",
+                           u->name);
 }
 
 void agent_record_lost_start(Agent *a, AgentUnit *u) {

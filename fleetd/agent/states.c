@@ -60,8 +60,9 @@ static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, con
                 text_append(t, "stopped by hand");
 }
 
-/* Return false without memory. */
-static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
+/* 'published' (or NULL) has the time of a state that is older than this daemon. Return false without memory.
+ */
+static bool agent_state_of(Agent *a, AgentUnit *u, const ClusterState *published, UnitState *ret) {
         AssignmentRecord *record = records_get(&a->records, u->name);
         bool done = agent_record_done(a, u, record),
              conflicting = agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused);
@@ -71,6 +72,10 @@ static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
                             conflicting ? "inactive" : u->seen.active, conflicting ? "dead" : u->seen.sub,
                             u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
                 return false;
+        snprintf(ret->invocation, sizeof(ret->invocation), "%s",
+                 conflicting ? "" : agent_active_invocation(&u->seen));
+        if (published && u->precedes && unit_state_lasts(&published->state, ret))
+                ret->since_ms = published->state.since_ms;
         if (!conflicting && u->start_refused && u->n_failures > 0 && !agent_is_running(&u->seen))
                 snprintf(ret->job, sizeof(ret->job), STATE_JOB_REFUSED);
         else if (!conflicting && record && streq(u->seen.active, "inactive"))
@@ -164,7 +169,7 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
                 ret->assignment_index = assignment ? assignment->index : 0;
                 return publisher_allows(a->publisher, u->name) ? AGENT_OFFER_NOW : AGENT_OFFER_LATER;
         }
-        if (!agent_state_of(a, u, &ret->state)) {
+        if (!agent_state_of(a, u, state, &ret->state)) {
                 agent_retry_soon(a);
                 return AGENT_OFFER_LATER;
         }

@@ -37,8 +37,9 @@ static void brake_reason(const Request *request, uint64_t brake_ms, Error *ret) 
  * been lost for an hour is no news. */
 static void waiting_reason(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where,
                            const Error *unfit, Error *ret) {
-        bool old = presence_is_long_lost(where, scheduler_view_now_ms(view));
-        const char *name = cluster_machine_name(where);
+        bool old = presence_is_omitted(where, scheduler_view_now_ms(view));
+        char buffer[CLUSTER_LABEL_SIZE];
+        const char *name = cluster_machine_label(where, buffer);
         const ClusterMachine *other = NULL;
         Error cause = {}, next = {};
 

@@ -27,6 +27,8 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
 }
 
 static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) {
+        const ClusterMachine *successor = cluster_machine_successor(m);
+
         return (ApiMachine) { .id = m->id,
                               .primary_ip = m->facts ? m->facts->address : NULL,
                               .metadata = m->metadata,
@@ -35,6 +37,7 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                                                                           presence_to_string(m->presence),
                               .version = m->facts ? m->facts->version : NULL,
                               .role = machine_role(state, m),
+                              .replaced_by = successor ? successor->id : NULL,
                               .problem = machine_problem(m),
                               .since_ms = m->since_ms,
                               .n_units = m->load };
@@ -219,6 +222,7 @@ void machines_patch_handle(Request *request) {
 /* Return whether the machine may not be removed; then set the reason, and what to do. */
 static bool removal_is_refused(const Cluster *c, const KvState *state, const ClusterMachine *m, Error *ret) {
         const char *name = cluster_machine_name(m), *role = machine_role(state, m);
+        const ClusterMachine *successor = cluster_machine_successor(m);
         uint64_t gone_ms = c->now_ms > m->since_ms ? c->now_ms - m->since_ms : 0;
 
         if (!state->ready || state->stopped)
@@ -229,17 +233,27 @@ static bool removal_is_refused(const Cluster *c, const KvState *state, const Clu
                           "the cluster waits for its hosts to report their units; fleetctl cluster");
         else if (!LIST_EMPTY(&m->unreadable))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
+        else if (m->presence == PRESENCE_UP && role && (streq(role, "voter") || streq(role, "leader")))
+                error_set(ret, 409,
+                          "%s is up, and a voter: its vote goes to a new host at its address %s (REPLACE A "
+                          "HOST in "
+                          "fleet(7))",
+                          name, m->member.peer);
         else if (m->presence == PRESENCE_UP)
                 error_set(ret, 409, "%s is up: shut it down, and remove it an hour later", name);
         else if (m->presence == PRESENCE_AWAY)
                 error_set(ret, 409, "%s is away: start its fleetd, or remove it an hour after it is lost",
                           name);
+        else if (role && (streq(role, "voter") || streq(role, "leader")) && successor)
+                error_set(ret, 409,
+                          "%s is a voter until %s, which is at its address, has taken its vote: try again",
+                          name, cluster_machine_name(successor));
         else if (role && (streq(role, "voter") || streq(role, "leader")))
                 error_set(ret, 409,
                           "%s is a voter: start it, or install a new host at its address %s; then it can be "
                           "removed (REPLACE A HOST in fleet(7))",
                           name, m->member.peer);
-        else if (gone_ms < LONG_LOST_MS)
+        else if (gone_ms < LONG_LOST_MS && !successor)
                 error_set(ret, 409, "%s %s %llu min ago; it can be removed in %llu min", name,
                           m->presence == PRESENCE_LEFT ? "shut down" : "was lost",
                           (unsigned long long) gone_ms / 60000,

@@ -24,7 +24,9 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         seen = machine_is_there(m) ? state : NULL;
         reason = order ? order->reason : NULL;
         if (u->unit)
-                rule = scheduler_refusal(view, u, m, order && cluster_assignment_is_active(order), &why);
+                rule = scheduler_refusal(view, u, m,
+                                         order && cluster_assignment_is_active(order) && machine_is_there(m),
+                                         &why);
         json_open(t, NULL, '{');
         json_add_bool(t, "chosen", m == would);
         json_add_bool(t, "finished", state && state->state.done);
@@ -33,7 +35,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_string(t, "hostname", cluster_machine_hostname(m));
         json_add_string(t, "id", m->id);
         json_add_string(t, "job", seen ? seen->state.job : NULL);
-        json_add_bool(t, "longLost", presence_is_long_lost(m, scheduler_view_now_ms(view)));
+        json_add_bool(t, "longLost", presence_is_omitted(m, scheduler_view_now_ms(view)));
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));
         json_add_string(t, "reason", rule != RULE_NONE ? why.message : reason);
@@ -76,6 +78,9 @@ void why_handle(Request *request) {
         json_add_string(&t, "desiredState",
                         cluster_unit_has_unreadable(u, LAYOUT_TARGET) ? NULL :
                                                                         target_state_to_string(u->target));
+        json_add_string(&t, "file", u->unit && u->unit->owner ? u->unit->path : NULL);
+        json_add_string(&t, "fileHostname",
+                        u->unit && u->unit->owner ? cluster_name_of(c, u->unit->owner) : NULL);
         json_add_bool(&t, "global", u->unit && u->unit->placement.global);
         json_add_string(&t, "machineID", where ? where->id : NULL);
         json_open(&t, "machines", '[');
@@ -169,6 +174,12 @@ static void entry_write(Text *t, const ClusterUnit *u, const char *action, const
         json_close(t, '}');
 }
 
+/* Return whether the engine stops a unit on the machine that this rule rejects. It does not stop the unit of
+ * a machine that does not answer, nor one whose name a conflicting unit has. */
+static bool draft_stops(const ClusterMachine *m, SchedulerRule rule) {
+        return m->presence == PRESENCE_UP && rule != RULE_FOREIGN;
+}
+
 static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
         size_t placed = 0;
         Error why = {};
@@ -177,8 +188,13 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
         for (size_t i = 0; i < d->n_machines; i++) {
                 const ClusterMachine *m = d->machines[i];
                 bool stays = scheduler_view_has(d->view, m, u->name);
+                SchedulerRule rule = scheduler_refusal(d->view, u, m, stays, &why);
 
-                if (!scheduler_fits(d->view, u, m, stays, NULL))
+                if (rule != RULE_NONE && stays && draft_stops(m, rule)) {
+                        entry_write(t, u, "stop", m, why.message);
+                        placed++;
+                }
+                if (rule != RULE_NONE)
                         continue;
                 entry_write(t, u, stays ? "stay" : "place", m, "global");
                 r = scheduler_view_decide(d->view, m, u, true);
@@ -193,10 +209,23 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
         return 0;
 }
 
+/* No machine qualifies: a unit that is placed stops on 'where'. NULL: it waits. */
+static void draft_without_machine(const Draft *d, const ClusterUnit *u, const ClusterMachine *where,
+                                  const char *unfit, Text *t) {
+        Error others = {}, why = {};
+
+        scheduler_explain(d->view, u, where, &others);
+        if (where)
+                error_set(&why, 0, "%s no longer qualifies (%s); %s", cluster_machine_name(where), unfit,
+                          others.message);
+        entry_write(t, u, where ? "stop" : "wait", where, where ? why.message : others.message);
+}
+
 static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
         const ClusterUnit *known = cluster_unit(d->cluster, u->name);
         const ClusterMachine *where = NULL, *to = NULL;
-        Error why = {};
+        SchedulerRule rule = RULE_NONE;
+        Error why = {}, unfit = {};
         int r;
 
         if (unit_name_is_template(u->name)) {
@@ -207,7 +236,9 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
                 return draft_global(d, u, t);
         if (known)
                 (void) cluster_current_state(d->cluster, known, &where);
-        if (where && scheduler_fits(d->view, u, where, true, &why)) {
+        if (where)
+                rule = scheduler_refusal(d->view, u, where, true, &unfit);
+        if (where && rule == RULE_NONE) {
                 error_set(&why, 0, "%s has it, and still qualifies", cluster_machine_name(where));
                 entry_write(t, u, "stay", where, why.message);
                 return 0;
@@ -216,7 +247,8 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
         if (r < 0 && r != -ENOENT)
                 return r;
         if (r < 0) {
-                entry_write(t, u, "wait", to, why.message);
+                draft_without_machine(d, u, where && draft_stops(where, rule) ? where : NULL, unfit.message,
+                                      t);
                 return 0;
         }
         entry_write(t, u, where ? "move" : "place", to, why.message);

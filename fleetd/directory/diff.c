@@ -144,9 +144,11 @@ static int diff_describe_held(const Cluster *c, const DirectoryView *view, Direc
 
 /* Add a task for each unit in 'held' that is to be removed. The others remain there. */
 static int diff_judge_missing(const Cluster *c, const DirectoryView *view, DirectoryDiff *ret) {
-        size_t n_seen = HASH_COUNT(view->record), n_gone = 0, n = ret->n_held;
+        size_t n_seen = 0, n_gone = 0, n = ret->n_held;
         bool many;
 
+        for (const Named *seen = view->record; seen; seen = seen->hh.next)
+                n_seen += unit_name_check(seen->name, NULL) == 0;
         for (size_t i = 0; i < n; i++)
                 n_gone += ret->held[i].seen;
         many = n_gone >= HELD_MIN && n_gone * HELD_PART >= n_seen;

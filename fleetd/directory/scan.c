@@ -33,11 +33,30 @@ void directory_folder_done(DirectoryFolder *folder) {
         *folder = (DirectoryFolder) {};
 }
 
-bool directory_folder_name_is_unit(const char *name) {
+/* Return whether this is a temporary file of an editor or of fleetd. */
+static bool scan_is_temporary(const char *name) {
         size_t n = strlen(name);
 
-        return n > 0 && name[0] != '.' && name[0] != '#' && name[n - 1] != '~' &&
-               unit_name_check(name, NULL) == 0;
+        return n == 0 || name[0] == '.' || name[0] == '#' || name[n - 1] == '~';
+}
+
+bool directory_folder_name_is_unit(const char *name) {
+        return !scan_is_temporary(name) && unit_name_check(name, NULL) == 0;
+}
+
+/* Return whether the name can be printed, in a message and in a key. */
+static bool scan_is_printable(const char *name, size_t size) {
+        for (size_t i = 0; i < size; i++)
+                if ((unsigned char) name[i] < ' ' || name[i] == 0x7f)
+                        return false;
+        return text_is_plain(name, size);
+}
+
+bool directory_folder_name_is_misspelt(const char *name) {
+        size_t n = strlen(name);
+
+        return !scan_is_temporary(name) && n <= UNIT_NAME_MAX && scan_is_printable(name, n) &&
+               unit_name_check(name, NULL) < 0 && (unit_name_has_type(name) || unit_name_meant_type(name));
 }
 
 static int scan_compare_drop_ins(const void *a, const void *b) {
@@ -147,8 +166,12 @@ static int scan_parse_file(const DirectoryScan *scan, DirectoryFile *f, Error *e
         _cleanup_text_ Text whole = {};
         const char *reason = NULL;
         size_t size, steps = 0;
+        Error name_err = {};
         int r;
 
+        r = unit_name_check(f->name, &name_err);
+        if (r < 0)
+                return error_set(err, r, "ignored: not a unit name: %s", error_text(&name_err, r));
         r = read_file_at(scan->dir_fd, f->name, UNIT_SIZE_MAX, &text, &size);
         if (r == -EFBIG)
                 return error_set(err, r, "larger than %d KiB", UNIT_SIZE_MAX / 1024);
@@ -242,7 +265,16 @@ static int scan_add_drop_in(DirectoryFolder *folder, const char *name) {
         return 0;
 }
 
-/* Add a name of the directory: of a unit, of drop-ins, or of an .error file. Ignore all others. */
+/* Return whether this is a plain file with a misspelt name. */
+static bool scan_is_misspelt_file(const DirectoryScan *scan, const char *name) {
+        struct stat st;
+
+        return directory_folder_name_is_misspelt(name) &&
+               fstatat(scan->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Add a name of the directory: of a unit, or meant as one, of drop-ins, or of an .error file. Ignore all
+ * others. */
 static int scan_add_name(DirectoryScan *scan, const char *name) {
         static const char suffix[] = ".error";
         size_t size = strlen(name);
@@ -255,7 +287,7 @@ static int scan_add_name(DirectoryScan *scan, const char *name) {
                 if (r < 0)
                         return r;
         }
-        if (!directory_folder_name_is_unit(name))
+        if (!directory_folder_name_is_unit(name) && !scan_is_misspelt_file(scan, name))
                 return 0;
         scan->found.complete = scan->names.n < DIRECTORY_FILES_MAX;
         return scan->found.complete ? names_add(&scan->names, name, size) : 0;
@@ -410,6 +442,8 @@ bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f
         if (!f->error)
                 return error_file_remove(dir_fd, path, name, f);
         text_printf(&t, "%s\n", f->error);
+        if (f->kind == PROBLEM_REFUSED)
+                text_printf(&t, "Correct %s/%s; it is read again when it is saved.\n", path, f->name);
         if (index > 0)
                 text_printf(&t, "The cluster still has the version of index %llu.\n",
                             (unsigned long long) index);

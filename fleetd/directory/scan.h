@@ -20,6 +20,9 @@ typedef struct DirectoryFolder {
 /* Return whether the name is a unit's. Temporary files of editors and of fleetd are none. */
 bool directory_folder_name_is_unit(const char *name);
 
+/* Return whether the name is no unit's, but seems to be meant as one: "my app.service", "c.servce". */
+bool directory_folder_name_is_misspelt(const char *name);
+
 void directory_folder_done(DirectoryFolder *folder);
 #define _cleanup_directory_folder_ _cleanup_(directory_folder_done)
 

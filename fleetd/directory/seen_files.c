@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "fleetd/directory/scan.h"
 #include "units/json.h"
 #include "units/name.h"
 
@@ -28,7 +29,7 @@ int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_
         for (size_t i = 0; i < json_value_count(names); i++) {
                 const char *name = json_value_string(json_value_item(names, i));
 
-                if (name && unit_name_check(name, NULL) == 0)
+                if (name && (unit_name_check(name, NULL) == 0 || directory_folder_name_is_misspelt(name)))
                         (void) seen_files_add(table, name);
         }
         *ret_device = device;

@@ -90,14 +90,16 @@ static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *re
 
 static void move_stop_unfit(Pass *pass, const Position *p) {
         const ClusterAssignment *o = p->assignment;
+        char name[CLUSTER_LABEL_SIZE];
 
         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%s no longer qualifies: %s",
-                    cluster_machine_name(o->machine), error_text(&p->why, 0));
+                    cluster_machine_label(o->machine, name), error_text(&p->why, 0));
 }
 
 /* Stop all other assignments once the kept one is up. Before that, withdraw those that were to replace it. */
 static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool up) {
-        const char *name = cluster_machine_name(all->items[kept].assignment->machine);
+        char buffer[CLUSTER_LABEL_SIZE];
+        const char *name = cluster_machine_label(all->items[kept].assignment->machine, buffer);
 
         for (size_t i = up ? 0 : kept + 1; i < all->n; i++) {
                 const ClusterAssignment *o = all->items[i].assignment;
@@ -141,6 +143,7 @@ static void move_away(Pass *pass, const Positions *all) {
         const Position *last = &all->items[all->n - 1];
         const ClusterUnit *u = all->unit;
         const ClusterMachine *m = NULL;
+        char name[CLUSTER_LABEL_SIZE];
         bool found;
         Error why = {};
 
@@ -162,8 +165,9 @@ static void move_away(Pass *pass, const Positions *all) {
         }
         if (found)
                 plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name),
-                            plan_wanted_kind(u), "%s %s; %s", cluster_machine_name(last->assignment->machine),
-                            move_cause(last), error_text(&why, 0));
+                            plan_wanted_kind(u), "%s %s; %s",
+                            cluster_machine_label(last->assignment->machine, name), move_cause(last),
+                            error_text(&why, 0));
 }
 
 /* The unit fits in none of its positions, and one of them is held: the plan waits for that machine. Meanwhile

@@ -32,22 +32,10 @@ _printf_(4, 5) static void voters_decide(VotersChange *ret, VotersAction action,
         va_end(ap);
 }
 
-/* Return whether another machine is up at the address of a machine that is gone: the host was installed
- * again, with another machine ID, and the old one cannot return. */
-static bool voters_is_superseded(const Configuration *c, const ClusterMachine *gone) {
-        if ((gone->presence != PRESENCE_LOST && gone->presence != PRESENCE_LEFT) || !gone->member.peer[0])
-                return false;
-        for (const ClusterMachine *m = c->cluster->machines; m; m = m->hh.next)
-                if (m != gone && m->member.raft_id != 0 && m->presence == PRESENCE_UP &&
-                    streq(m->member.peer, gone->member.peer))
-                        return true;
-        return false;
-}
-
 static const ClusterMachine *voters_owner(const Configuration *c, uint64_t raft_id) {
         for (const ClusterMachine *m = c->cluster->machines; m; m = m->hh.next)
                 if (m->member.raft_id == raft_id)
-                        return voters_is_superseded(c, m) || cluster_machine_is_removed(m) ? NULL : m;
+                        return cluster_machine_successor(m) || cluster_machine_is_removed(m) ? NULL : m;
         return NULL;
 }
 

@@ -1,5 +1,7 @@
 #include "fleetd/registry/cluster.h"
 
+#include <stdio.h>
+
 ClusterUnit *cluster_any_unit(const Cluster *c, const char *name) {
         return TABLE_FIND(c->units, name);
 }
@@ -125,9 +127,16 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
         return sorted;
 }
 
+/* Return whether the machine was lost before the lineage began, and another one is up at its address. A
+ * machine that has not answered since then may run units: the backup may contain an address that it has no
+ * more. */
+static bool cluster_was_replaced_before(const Cluster *c, const ClusterMachine *m) {
+        return m->since_ms < c->adopting_since_ms && cluster_machine_successor(m);
+}
+
 bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m) {
         return c->adopting && (m->facts || cluster_machine_has_unreadable(m, LAYOUT_FACTS)) &&
-               m->reported != c->lineage;
+               m->reported != c->lineage && !cluster_was_replaced_before(c, m);
 }
 
 static bool cluster_has_finished_on(const ClusterMachine *m, const ClusterUnit *u) {
@@ -182,6 +191,45 @@ const char *cluster_machine_hostname(const ClusterMachine *m) {
 
 const char *cluster_machine_name(const ClusterMachine *m) {
         return cluster_machine_hostname(m) ?: m->id;
+}
+
+static bool cluster_succeeds(const ClusterMachine *m, const ClusterMachine *gone) {
+        return m->member.raft_id != 0 && m->presence == PRESENCE_UP &&
+               streq(m->member.peer, gone->member.peer);
+}
+
+const ClusterMachine *cluster_machine_successor(const ClusterMachine *gone) {
+        if ((gone->presence != PRESENCE_LOST && gone->presence != PRESENCE_LEFT) || !gone->member.peer[0])
+                return NULL;
+        for (const ClusterMachine *m = gone->hh.prev; m; m = m->hh.prev)
+                if (cluster_succeeds(m, gone))
+                        return m;
+        for (const ClusterMachine *m = gone->hh.next; m; m = m->hh.next)
+                if (cluster_succeeds(m, gone))
+                        return m;
+        return NULL;
+}
+
+static bool cluster_is_namesake(const ClusterMachine *m, const ClusterMachine *other) {
+        return same_string(cluster_machine_hostname(m), cluster_machine_hostname(other)) &&
+               !cluster_machine_is_removed(other) &&
+               (cluster_machine_successor(m) || !cluster_machine_successor(other));
+}
+
+const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CLUSTER_LABEL_SIZE]) {
+        const char *name = cluster_machine_hostname(m);
+        bool alone = true;
+
+        if (!name)
+                return m->id;
+        for (const ClusterMachine *o = m->hh.prev; o && alone; o = o->hh.prev)
+                alone = !cluster_is_namesake(m, o);
+        for (const ClusterMachine *o = m->hh.next; o && alone; o = o->hh.next)
+                alone = !cluster_is_namesake(m, o);
+        if (alone)
+                return name;
+        snprintf(buffer, CLUSTER_LABEL_SIZE, "%.*s (%.8s)", HOST_NAME_SIZE - 1, name, m->id);
+        return buffer;
 }
 
 bool cluster_machine_is_removed(const ClusterMachine *m) {

@@ -209,16 +209,25 @@ TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const 
 /* Whether the new lineage still waits for the report of this host. */
 bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m);
 
+enum { CLUSTER_LABEL_SIZE = HOST_NAME_SIZE + 12 };
+
 /* The name of a machine: the host name of its facts, or without facts that of its member key; NULL: neither.
  * All messages and answers name machines by these functions. */
 const char *cluster_machine_hostname(const ClusterMachine *m);
 const char *cluster_machine_name(const ClusterMachine *m); /* without a host name, its id */
 const char *cluster_name_of(const Cluster *c,
                             const char *machine_id); /* the same; an unknown id is its own name */
+/* Return the name of a machine beside others: in 'buffer' with the begin of its id, if another machine has
+ * the same name. A host that was installed again keeps it; of the two, the replaced one is the exception. */
+const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CLUSTER_LABEL_SIZE]);
 /* Return whether neither presence nor facts of the machine exist: people have removed it, or it starts for
  * the first time. What is left of a removed machine (assignments, finished units, its member key) serves its
  * return only. */
 bool cluster_machine_is_removed(const ClusterMachine *m);
+
+/* Return the machine that has replaced one that is lost or has left: it is up, with a replica, at its peer
+ * address. Addresses are unique, so that the old one cannot return there. NULL: none. */
+const ClusterMachine *cluster_machine_successor(const ClusterMachine *gone);
 
 /* The machine reports a conflicting unit of that name. */
 bool cluster_has_conflicting_unit(const ClusterUnit *u, const ClusterMachine *m);

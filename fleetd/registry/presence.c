@@ -33,8 +33,9 @@ PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint6
         return record;
 }
 
-bool presence_is_long_lost(const ClusterMachine *m, uint64_t now_ms) {
-        return m->presence == PRESENCE_LOST && now_ms >= m->since_ms + LONG_LOST_MS;
+bool presence_is_omitted(const ClusterMachine *m, uint64_t now_ms) {
+        return (m->presence == PRESENCE_LOST && now_ms >= m->since_ms + LONG_LOST_MS) ||
+               cluster_machine_successor(m);
 }
 
 uint64_t presence_hold_off_ms(const ClusterMachine *m, uint64_t now_ms) {

@@ -15,8 +15,8 @@ enum {
  * unknown machine. */
 PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint64_t now_ms);
 
-/* Return whether the machine has been lost for LONG_LOST_MS. */
-bool presence_is_long_lost(const ClusterMachine *m, uint64_t now_ms);
+/* Return whether reasons omit the machine: it has been lost for LONG_LOST_MS, or was replaced. */
+bool presence_is_omitted(const ClusterMachine *m, uint64_t now_ms);
 
 /* Return the rest of the machine's hold-off in ms; 0: none. */
 uint64_t presence_hold_off_ms(const ClusterMachine *m, uint64_t now_ms);

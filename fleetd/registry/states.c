@@ -28,7 +28,7 @@ static void states_text(Text *t, const UnitState *s) {
                 text_printf(t, ": %s", reason);
 }
 
-/* Note a state that differs from the published one. */
+/* Note a state that differs from the published one, and a new start of a unit that was active before. */
 static void states_note(Transaction *t, const Registry *r, const StateChange *change) {
         const ClusterState *known = cluster_state(registry_cluster(r), registry_machine_id(r), change->unit);
         _cleanup_text_ Text before = {}, now = {};
@@ -36,8 +36,13 @@ static void states_note(Transaction *t, const Registry *r, const StateChange *ch
         if (known)
                 states_text(&before, &known->state);
         states_text(&now, &change->state);
+        if (known && now.size > 0 && streq(now.chars, before.chars ?: "")) {
+                if (!unit_state_restarted(&known->state, &change->state))
+                        return;
+                text_append(&now, ", started again");
+        }
         t->error = MIN(t->error, MIN(before.error, now.error));
-        if (t->error == 0 && now.size > 0 && !streq(now.chars, before.chars ?: ""))
+        if (t->error == 0 && now.size > 0)
                 transaction_note(t, r,
                                  &(HistoryNote) { .kind = HISTORY_STATE,
                                                   .unit = change->unit,

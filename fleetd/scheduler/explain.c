@@ -119,16 +119,17 @@ static void causes_read(Causes *all, const SchedulerView *view, const ClusterUni
 
         for (size_t i = 0; i < scheduler_view_n_machines(view); i++) {
                 const ClusterMachine *m = scheduler_view_by_load(view, i);
-                bool has_it = scheduler_view_has(view, m, unit->name);
+                bool has_it = m->presence == PRESENCE_UP && scheduler_view_has(view, m, unit->name);
                 Refusal refusal = {};
 
                 if (m == except || cluster_machine_is_removed(m) ||
-                    presence_is_long_lost(m, now_ms) != long_lost)
+                    presence_is_omitted(m, now_ms) != long_lost)
                         continue;
-                if (has_it && m->presence == PRESENCE_UP)
+                if (scheduler_check(view, unit, m, has_it, &refusal) == RULE_NONE) {
+                        if (!has_it)
+                                continue;
                         (void) refusal_set(&refusal, "has it already");
-                else if (scheduler_check(view, unit, m, false, &refusal) == RULE_NONE)
-                        continue;
+                }
                 causes_add(all, m, &refusal);
         }
 }

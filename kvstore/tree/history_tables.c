@@ -12,9 +12,9 @@
 
 enum { CLOSED = TREE_ROWS, OPEN };
 
-/* The meta of the transaction has been read. */
 static_assert((int) _TREE_WINDOW_MAX <= (int) TREE_FOLDS, "these numbers are on disk");
 
+/* The meta of the transaction has been read. */
 static MDB_val history_key(const TreeTxn *txn, TreeHistoryTable table, uint64_t key,
                            uint8_t bytes[static TREE_EVENT_KEY]) {
         bytes[0] = table == TREE_ROWS && key >= txn->meta.history.unfolded ? OPEN : table;

@@ -199,7 +199,7 @@ def units_are_listed_by_fields(t):
 
 
 def an_unknown_field_is_rejected_without_a_request(t):
-    t.expect("list-units --fields=unit,bogus", 1, err='Invalid key in output format: "bogus"\n')
+    t.expect("list-units --fields=unit,bogus", 1, err='Invalid key in output format: "bogus"\nfleetctl: --fields= knows unit,machine,load,active,sub,hash\n')
     t.expect(["list-units", "--fields="], 1, err="Must define output format\n")
     assert t.cluster.requests == []
 
@@ -233,7 +233,7 @@ def a_unit_is_submitted_once(t):
     t.expect("cat plain", out=UNIT_TEXT)
     t.expect("list-unit-files --fields=unit,dstate,state,target --no-legend", out="plain.service\tinactive\tinactive\t-\n")
     t.expect("status plain.service", 1, err="Unit plain.service does not appear to be loaded.\n")
-    t.expect("journal plain.service", 1, err="Unit plain.service does not appear to be running.\n")
+    t.expect("journal plain.service", 1, err="Unit plain.service does not appear to be running.\nfleetctl: plain.service is on no machine (fleetctl why plain.service)\n")
 
 
 def a_file_is_sent_unchanged_and_printed_in_canonical_form(t):
@@ -440,7 +440,7 @@ def block_attempts_end_the_wait(t):
     began = time.monotonic()
     t.expect("start --block-attempts=1 nowhere.service", 1, out="Unit nowhere.service inactive\n",
              err=["Error waiting for units: " + said, "Error waiting for unit states, exit status: " + said,
-                  "fleetctl: nowhere.service: needs metadata region=mars, no machine has it\n"])
+                  "fleetctl: nowhere.service: needs metadata region=mars, no machine has it; to cancel: fleetctl unload nowhere.service\n"])
     assert 1.5 < time.monotonic() - began < 4
     t.expect("list-unit-files --no-legend --fields=unit,target,reason",
              out="nowhere.service\t-\tneeds metadata region=mars, no machine has it\n")
@@ -569,7 +569,8 @@ def global_units_are_triggered(t):
     assert t.expect("journal g.service", out=["3: journal of g.service"]).count("\n") == 3
     t.expect(f"journal -m {'2' * 32} g.service", out=["journal of g.service"])
     t.expect("status --machine=beta g.service", out="● g.service on 2\n")
-    t.expect("journal -m absent g.service", 1, err="Unable to proceed: machine does not exist\n")
+    t.expect("journal -m absent g.service", 1, err="Unable to proceed: machine does not exist\n"
+             "fleetctl: --machine=absent: there is no such machine; fleetctl list-machines\n")
     t.expect("stop g.service", out="Triggered global unit g.service stop\n", err="Successfully stopped units [].\n")
     t.expect("destroy g.service", out="Destroyed g.service\n")
 
@@ -597,7 +598,8 @@ def an_instance_uses_the_template_of_the_cluster_or_of_the_folder(t):
     os.unlink(os.path.join(t.dir, "t@.service"))
     t.expect("start t@2 t@3", out=["Unit t@2.service launched on ", "Unit t@3.service launched on "])
     t.expect("cat t@3", out=UNIT_TEXT.replace("Example", "T %i"))
-    t.expect("start t@.service", 1, err='Error starting units: googleapi: Error 400: cannot activate template "t@.service"\n')
+    t.expect("start t@.service", 1, err='Error starting units: googleapi: Error 400: cannot activate template "t@.service"\n'
+             "fleetctl: t@.service is a template: name an instance, for example fleetctl start t@1.service\n")
 
 
 def replacing_an_instance_uses_the_template_that_was_compared(t):
@@ -661,7 +663,7 @@ def an_empty_journal_is_reported(t):
     t.expect("journal -o cat a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma\n")
     t.expect("submit --replace a", out=["Found same"])
     t.expect("unload --no-block a", out=["Triggered"], err=["unloaded"])
-    t.expect("journal a", 1, err="Unit a.service does not appear to be running.\n")
+    t.expect("journal a", 1, err="Unit a.service does not appear to be running.\nfleetctl: a.service is on no machine (fleetctl why a.service)\n")
 
 
 def other_verbs_of_systemctl_run_on_the_machine_of_the_unit(t):
@@ -788,7 +790,8 @@ def why_prints_each_machine_with_its_reason(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     said = t.expect("why a", out=["a.service is on alpha: alpha is the only machine that qualifies\n", "  beta   no: MachineMetadata=zone=a, and it has no zone\n"])
-    assert said.startswith("a.service is active (running) on alpha; last change just now\n") and said.count("\n") == 5 and "  alpha  yes; assigned to run here\n" in said, said
+    assert re.match(r"a\.service is active \(running\) on alpha; last change (just now|\d+ s ago)\n", said), said
+    assert said.count("\n") == 5 and "  alpha  yes; assigned to run here\n" in said, said
     assert json.loads(t.expect("why --output=json a", out=["machines"]))["name"] == "a.service"
     t.expect("why nothing", 4, err="Unit nothing.service does not exist.\n")
 
@@ -1108,7 +1111,8 @@ def ssh_runs_openssh_with_the_flags_of_fleet(t):
     for args, said in (("ssh", "one machine or unit must be provided"), ("ssh absent", "could not find matching unit or machine"),
                        ("ssh --machine=x", "machine does not exist"), ("ssh --unit=x", "unit does not exist"),
                        ("ssh g.service", "global units unsupported")):
-        t.expect(args, 1, err=f"Unable to proceed: {said}\n")
+        assert t.run(*args.split())[2].splitlines()[0] == f"Unable to proceed: {said}"
+        t.expect(args, 1, err=["fleetctl: "] if "=" in args or "absent" in args else f"Unable to proceed: {said}\n")
     t.expect("ssh --machine=1 --unit=a", 1, err="Both machine and unit flags provided, please specify only one.\n")
 
 
@@ -1288,12 +1292,13 @@ A_DAY = [
 
 def events_are_printed_with_their_reasons(t):
     add_rows(t, *A_DAY)
-    t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20\t{said}\n" for n, said in enumerate((
+    lines = "".join(f"2023-11-14 22:{14 + n:02}:20\t{said}\n" for n, said in enumerate((
         "-\tbeta\tjoined as a member: 10.0.0.2:2380", "-\tbeta\tup: it sends heartbeats", "-\tbeta\truns fleetd 0.1.0",
         "web.service\t-\tsubmitted by root", "web.service\t-\ttarget state launched by kim", "web.service\tbeta\tassigned: fewest units",
-        "web.service\tbeta\tactive (running)", "web.service\tbeta\tactivating (auto-restart)    412 times until 2023-11-14 23:03:20",
+        "web.service\tbeta\tactive (running)", "web.service\tbeta\tactivating (auto-restart)    412 times since 2023-11-14 22:21:20",
         "-\tbeta\tlost: it is silent\\x1b[2J", "b.service\talpha\tunit directory: refused: line 1: what",
-        "-\talpha\tmetadata gpu=yes by root", "web.service\t-\tdestroyed by root"))))
+        "-\talpha\tmetadata gpu=yes by root", "web.service\t-\tdestroyed by root")))
+    t.expect("events", out=lines.replace("22:21:20\tweb.service\tbeta\tactivating", "23:03:20\tweb.service\tbeta\tactivating"))
     assert t.expect("events w* web", out=["web.service\t-\tsubmitted"]).count("\n") == 6
     assert t.expect("events -m alpha", out=["gpu=yes"]).count("\n") == 2
     assert t.expect("events -n 2", out=["gpu=yes", "destroyed"]).count("\n") == 2
@@ -1555,6 +1560,9 @@ def an_unknown_verb_is_rejected(t):
     t.expect("frobnicate", 2, err='Error: unknown command "frobnicate" for "fleetctl"\nRun \'fleetctl --help\' for usage.\n'
              'cannot execute cmdFleet: unknown command "frobnicate" for "fleetctl"\n')
     t.expect("strat x", 2, err=["Did you mean this?\n\tstart\n"])
+    t.expect("move x", 2, err='Error: unknown command "move" for "fleetctl"\nfleetctl: no verb move in this version; see: fleetctl help move\n'
+             'Run \'fleetctl --help\' for usage.\ncannot execute cmdFleet: unknown command "move" for "fleetctl"\n')
+    t.expect("help ps", out=["fleetctl list-units [OPTIONS] [UNIT...]"], err="fleetctl: there is no verb ps; did you mean list-units? (fleetctl help list-units)\n")
     t.expect("list-unit", 2, err=["\tlist-unit-files\n\tlist-units\n"])
 
 
@@ -1648,6 +1656,19 @@ def help_prints_the_sections_of_the_manual_about_tasks(t):
         prose = [line for line in t.on_terminal("help", "maintain", columns=columns)[1].split("\r\n") if not line.startswith("        ")]
         assert widest - 12 < max(map(len, prose)) <= widest, (columns, prose)
     assert t.expect("help maint", out=["Maintain a host"]) == t.expect("help maintain", out=["fleetctl status"])
+
+
+def help_prints_each_example_as_the_page_has_it(t):
+    with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../man/fleet.7.scd")) as f:
+        sections = re.split(r"^# .* \(([a-z]+)\)$", f.read(), flags=re.M)[1:]
+    n = 0
+    for topic, section in zip(sections[::2], sections[1::2]):
+        said = t.expect(f"help {topic}", out=["\n\n"])
+        for block in re.findall(r"^```\n(.*?)^```$", section, re.M | re.S):
+            wanted = "".join(" " * 8 * bool(line) + re.sub(r"\\(.)", r"\1", line) + "\n" for line in block.splitlines())
+            assert "\n" + wanted in said, f"help {topic} has not the example\n{wanted}but\n{said}"
+            n += 1
+    assert n > 20, n
 
 
 def completion_offers_topics(t):
@@ -1895,7 +1916,7 @@ def an_interrupt_prints_what_the_cluster_continues(t):
     assert terminal.end() == 1
     assert terminal.screen()[1:] == ["fleetctl: the cluster continues to run nowhere.service (to stop: fleetctl stop)", ""], terminal.screen()
     t.expect("stop nowhere", 1, err="Unable to stop unit nowhere.service in state inactive\n"
-             "fleetctl: nowhere.service waits for a machine; to cancel: fleetctl unload nowhere.service\n")
+             "fleetctl: nowhere.service waits for a machine: needs metadata region=mars, no machine has it; to cancel: fleetctl unload nowhere.service\n")
     t.expect("unload nowhere", out="Unit nowhere.service inactive\n", err="Successfully unloaded units [nowhere.service].\n")
     assert t.cluster.units["nowhere.service"]["desiredState"] == "inactive"
 
@@ -1921,13 +1942,13 @@ def a_dumb_terminal_gets_plain_lines(t):
     t.file("nowhere.service", UNIT_TEXT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     status, said = t.on_terminal("start", "--block-attempts=1", "a", "nowhere", term="dumb")
     assert status == 1 and "\033" not in said and "Unit a.service launched on alpha\r\n" in said, repr(said)
-    assert said.count("fleetctl: nowhere.service: needs metadata region=mars, no machine has it\r\n") == 1, repr(said)
+    assert said.count("fleetctl: nowhere.service: needs metadata region=mars, no machine has it; to cancel: fleetctl unload nowhere.service\r\n") == 1, repr(said)
 
 
 def a_delay_in_a_pipe_is_reported_with_its_reason(t):
     t.file("nowhere.service", UNIT_TEXT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     p = subprocess.Popen([PROGRAM, "start", "nowhere"], cwd=t.dir, env=t.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert p.stderr.readline() == "fleetctl: nowhere.service: needs metadata region=mars, no machine has it\n"
+    assert p.stderr.readline() == "fleetctl: nowhere.service: needs metadata region=mars, no machine has it; to cancel: fleetctl unload nowhere.service\n"
     p.kill()
     p.wait()
     p.stderr.close()

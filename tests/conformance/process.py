@@ -210,9 +210,9 @@ def it_notifies_the_manager_when_it_is_ready_and_when_it_stops():
     if leads not in d.notified:
         d.wait_notified(leads)
     status, _, err = run(*d.options())
-    same((status, err.split("\n")[-2]), (1, f"fleetd: another fleetd is running on {path(d.name)}"))
+    same((status, err.split("\n")[-2]), (1, f"fleetd: another fleetd is running on {path(d.name)}; to stop it: systemctl stop fleetd"))
     status, _, err = run(*d.options(), f"--backup={path('copy')}")
-    same((status, err), (1, f"fleetd: another fleetd is running on {path(d.name)}\n"))
+    same((status, err), (1, f"fleetd: another fleetd is running on {path(d.name)}; to stop it: systemctl stop fleetd\n"))
     same(d.ask("PUT", "/v2/keys/a", "value=1"), 201)
     same(d.ask("GET", "/metrics"), 200)
     with open(path(d.name + "/tree/trusted")) as marker:
@@ -240,11 +240,11 @@ def it_runs_without_standard_input():
 
 
 def clients_leave_descriptors_to_the_daemon():
-    says = "LimitConnections= is {} instead of {}: only {} descriptors are allowed for all listeners; increase LimitNOFILE= of fleetd.service\n"
-    for options, limit, soft, message in (([], (256, 1000), 1000, says.format(488, 10000, 1000)),  # one listener
-                                          (["--listen-client=127.0.0.1:9", "--client-access=off"], (256, 1000), 1000, says.format(488, 10000, 1000)),
+    says = "LimitConnections= is {} instead of {}: the host allows {} descriptors; expected LimitNOFILE={} in fleetd.service, or a lower LimitConnections=\n"
+    for options, limit, soft, message in (([], (256, 1000), 1000, says.format(488, 10000, 1000, 10512)),  # one listener
+                                          (["--listen-client=127.0.0.1:9", "--client-access=off"], (256, 1000), 1000, says.format(488, 10000, 1000, 10512)),
                                           (["--limit-connections=16"], (256, 528), 528, None),
-                                          (["--limit-connections=17"], (256, 528), 528, says.format(16, 17, 528)),
+                                          (["--limit-connections=17"], (256, 528), 528, says.format(16, 17, 528, 529)),
                                           (["--limit-connections=100"], (256, 4000), 612, None),
                                           (["--limit-connections=100"], (2000, 4000), 2000, None),
                                           (["--listen-socket=", "--limit-connections=1000"], (256, 528), 256, None)):

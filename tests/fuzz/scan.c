@@ -70,7 +70,9 @@ static void check(const DirectoryFolder *folder) {
                 const DirectoryFile *f = &folder->files[i];
 
                 assert(i == 0 || strcmp(folder->files[i - 1].name, f->name) < 0);
-                assert(directory_folder_name_is_unit(f->name) && (f->unit || f->error || f->unfinished));
+                assert((directory_folder_name_is_unit(f->name) ||
+                        directory_folder_name_is_misspelt(f->name)) &&
+                       (f->unit || f->error || f->unfinished));
                 if (f->unit && !f->fault)
                         check_unit(f->unit);
                 check_message(f->fault);

@@ -218,7 +218,8 @@ host_up() {
                 ip -n $h link set lo up; ip -n $h addr add 10.90.0.$n/24 dev host0; ip -n $h link set host0 up
                 echo 0 >$LAB_CG/$h/cgroup.procs
                 exec </dev/null >>$d/console 2>&1 9>&-
-                setsid env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_LOCK=0 \
+                # A host that has powered itself off answers no packets: its network ends with it.
+                setsid sh -c '\"\$@\"; ip link set v$h down' - env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_LOCK=0 \
                         systemd-nspawn --quiet --register=no --keep-unit --settings=no --machine=$h --hostname=$h \
                         --directory=$d/root --network-namespace-path=/run/netns/$h --capability=CAP_NET_ADMIN \
                         --link-journal=no --resolv-conf=off --timezone=off ${LAB_NSPAWN_OPTIONS:-} --boot systemd.show_status=0 &" || {

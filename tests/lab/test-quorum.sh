@@ -28,7 +28,7 @@ problems_of_files_and_texts_are_in_the_status() {
         unit_file loop.service <<<$'[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/false\nRestart=always\nRestartSec=1'
         fleetctl alpha start --no-block empty.service nobin.service loop.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
         wait_for 10 has_status beta disk.service 'file refused on gamma: line 4: .*fleetctl directory$' || fail "refused file: $(fleetctl beta status 2>&1)"
-        wait_for 10 has_status beta empty.service 'systemd cannot load it on [a-z]* \(bad-setting\).*fleetctl status empty.service$' || fail "bad-setting: $(fleetctl beta status 2>&1)"
+        wait_for 10 has_status beta empty.service 'systemd cannot load it on [a-z]* \(bad-setting\).*fleetctl journal empty.service$' || fail "bad-setting: $(fleetctl beta status 2>&1)"
         wait_for 10 has_status beta nobin.service 'failed on [a-z]* .*fleetctl journal nobin.service$' || fail "failed unit: $(fleetctl beta status 2>&1)"
         wait_for 20 has_status beta loop.service '(restarts in a loop on [a-z]*: at least [0-9]+ times since|failed on .*, and is restarted).*fleetctl journal loop.service$' ||
                 fail "loop: $(fleetctl beta status 2>&1)"

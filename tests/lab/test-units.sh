@@ -175,7 +175,7 @@ a_unit_that_does_not_run_is_reported_with_the_reason() {
         start_fails loop.service 'fails and is restarted, .* (auto-restart) .*: exit status 7$'
         host_says loop.service why '^loop.service .*: exit status 7 '
         start_fails odd.service 'bad-setting\|bad unit file setting'
-        host_says odd.service why '^systemd \(cannot load\|refused to start\) odd.service on .*: Unit odd.service has a bad unit file setting'
+        host_says odd.service why '^systemd cannot load odd.service on .* (bad-setting): Unit odd.service has a bad unit file setting'
 
         fleetctl beta start once.service >"$LAB/out" 2>&1 || fail "once.service: exit $?, $(cat "$LAB/out")"
         fleetctl alpha start once.service >"$LAB/out" 2>&1 || fail "once.service again: exit $?, $(cat "$LAB/out")"

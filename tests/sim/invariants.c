@@ -233,6 +233,7 @@ static void check_unit(SimCluster *c, const Cluster *cluster, const SchedulerVie
         for (unsigned i = 0; i < c->n; i++) {
                 const ClusterState *state = cluster_state(cluster, c->machines[i].machine_id, u->name);
                 const char *hash = sim_systemd_hash(c->machines[i].systemd, u->name);
+                char invocation[INVOCATION_ID_SIZE];
 
                 if (hash && !streq(c->machines[i].machine_id, where->id))
                         world_failed(c->world, "a-unit-runs-where-assigned",
@@ -240,6 +241,11 @@ static void check_unit(SimCluster *c, const Cluster *cluster, const SchedulerVie
                 if (hash && state && (state->state.reason || state->state.job[0]))
                         world_failed(c->world, "a-unit-that-runs-has-no-reason", "%s runs on%s: %s", u->name,
                                      on, state->state.reason ?: state->state.job);
+                snprintf(invocation, sizeof(invocation), "%032llx",
+                         (unsigned long long) sim_systemd_invocation(c->machines[i].systemd, u->name));
+                if (hash && state && !streq(state->state.invocation, invocation))
+                        world_failed(c->world, "each-start-is-published", "%s on%s: %s instead of %s",
+                                     u->name, on, state->state.invocation, invocation);
                 if (hash && !streq(hash, u->unit->hash))
                         world_failed(c->world, "a-unit-runs-as-submitted", "%s on%s runs an old text",
                                      u->name, on);

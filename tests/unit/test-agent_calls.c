@@ -800,6 +800,74 @@ static void a_state_is_published_with_the_time_of_its_last_change(void **state) 
         assert_int_equal(state_of(fixture, "web.service")->since_ms, since_ms);
 }
 
+static char start_id[INVOCATION_ID_SIZE];
+
+static void with_invocation(SystemdUnit *seen) {
+        memcpy(seen->invocation_id, start_id, sizeof(start_id));
+}
+
+static uint64_t index_of(Fixture *fixture) {
+        return cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, "web.service")
+                ->index;
+}
+
+/* Return the time at which another start was published. */
+static uint64_t start_again(Fixture *fixture, char digit) {
+        memset(start_id, digit, sizeof(start_id) - 1);
+        pretence = (Pretence) { .unit = "web.service", .change = with_invocation };
+        if (fixture->agent)
+                sim_systemd_change(fixture->systemd, "web.service");
+        else
+                open_agent(fixture);
+        UNTIL(fixture, streq(state_of(fixture, "web.service")->invocation, start_id));
+        return state_of(fixture, "web.service")->since_ms;
+}
+
+/* The unit is active before and after it. */
+static void each_start_is_published_with_its_time(void **state) {
+        Fixture *fixture = *state;
+        uint64_t began_ms, since_ms, index;
+        StateChange old = { .unit = "web.service" };
+        char hash[41];
+
+        run_unit(fixture, "web.service");
+        run_ms(fixture, 2000);
+        run_pending(fixture);
+        began_ms = loop_wall_ms(world_loop(fixture->loop));
+        since_ms = start_again(fixture, 'a');
+        assert_in_range(since_ms, began_ms, began_ms + 50);
+
+        /* A start of the daemon is none of the unit. */
+        index = index_of(fixture);
+        close_agent(fixture);
+        run_ms(fixture, 5000);
+        open_agent(fixture);
+        run_ms(fixture, 3000);
+        run_pending(fixture);
+        assert_int_equal(index_of(fixture), index);
+        snprintf(hash, sizeof(hash), "%s", state_of(fixture, "web.service")->hash);
+        assign_to(fixture, "web.service", TUNED, ASSIGNMENT_RUN);
+        UNTIL(fixture, !streq(state_of(fixture, "web.service")->hash, hash));
+        assert_int_equal(state_of(fixture, "web.service")->since_ms, since_ms);
+
+        /* Nor is that of a daemon which knows more than the previous one. */
+        close_agent(fixture);
+        assert_int_equal(unit_state_init(&old.state, "loaded", "active", "running",
+                                         state_of(fixture, "web.service")->hash, since_ms, false),
+                         0);
+        assert_int_equal(host_wait(fixture->host, registry_publish(fixture->host->registry, &old, 1,
+                                                                   host_on_done, fixture->host)),
+                         KV_OK);
+        unit_state_done(&old.state);
+        assert_int_equal(start_again(fixture, 'a'), since_ms);
+
+        /* The unit was started while no daemon ran. */
+        close_agent(fixture);
+        run_ms(fixture, 2000);
+        began_ms = loop_wall_ms(world_loop(fixture->loop));
+        assert_true(start_again(fixture, 'b') >= began_ms);
+}
+
 /* -- Removal -- */
 
 static unsigned n_resets, n_removed;
@@ -1089,6 +1157,7 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(a_unit_that_was_started_by_hand_is_not_conflicting_when_it_stops),
                 in_a_faulty_fixture(the_last_invocation_is_recorded_when_the_daemon_stops),
                 in_a_faulty_fixture(a_state_is_published_with_the_time_of_its_last_change),
+                in_a_faulty_fixture(each_start_is_published_with_its_time),
                 in_a_faulty_fixture(a_failed_state_is_reset_with_the_removal_unless_the_unit_conflicts),
                 in_a_faulty_fixture(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_assignment),
                 in_a_faulty_fixture(a_failed_unit_gets_no_step_until_its_removal_has_ended),

@@ -2066,6 +2066,49 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
         assert_null(cluster_machine(c, "33333333333333333333333333333333"));
 }
 
+static void a_replaced_machine_is_removed_at_once(void **state) {
+        static const Record more[] = {
+                { "machine/22222222222222222222222222222222/presence",
+                  "{\"state\":\"lost\",\"since\":99999999999999}" },
+                { "cluster/member/22222222222222222222222222222222",
+                  "{\"name\":\"beta\",\"peer\":\"10.0.0.2:2380\",\"raftId\":2,\"start\":7}" },
+                { "cluster/member/" BETA, "{\"peer\":\"10.0.0.2:2380\",\"raftId\":3,\"start\":1}" },
+        };
+        Fixture *fixture = *state;
+
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        write_records(fixture, more, ELEMENTS(more));
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/machines?all=true" });
+        if (!strstr(fixture->answer, "\"replacedBy\":\"" BETA "\""))
+                fail_msg("%s", fixture->answer);
+        play(fixture, API_SOCKET,
+             &(Row) { "DELETE /fleet/v1/machines/22222222222222222222222222222222", NULL, NULL, 204, SERVER,
+                      "" },
+             1);
+}
+
+static void why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it(void **state) {
+        static const Record more[] = {
+                { "unit/f.service",
+                  "{\"owner\":\"" BETA "\",\"path\":\"/etc/fleet/units/f.service\"," UNIT_TEXT("") "}" },
+                { "target/f.service", "launched" },
+                { "machine/" DELTA "/unit/f.service",
+                  "{\"order\":\"run\",\"reason\":\"before\",\"since\":1,\"term\":1}" },
+        };
+        static const char *const parts[] = {
+                "\"file\":\"/etc/fleet/units/f.service\",\"fileHostname\":\"beta\"",
+                "\"order\":\"run\",\"presence\":\"lost\",\"reason\":\"it is lost\"",
+        };
+        Fixture *fixture = *state;
+
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        write_records(fixture, more, ELEMENTS(more));
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/why/f.service" });
+        for (size_t i = 0; i < ELEMENTS(parts); i++)
+                if (!strstr(fixture->answer, parts[i]))
+                        fail_msg("%s: %s", parts[i], fixture->answer);
+}
+
 static void no_machine_is_removed_while_hosts_have_to_report_their_units(void **state) {
         static const Record records[] = {
                 { "cluster/adopting", "1" },
@@ -2160,10 +2203,11 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("a.service", "[X-Fleet]\\nMachineMetadata=gpu=none\\n") "]}", 200,
                   JSON SERVER,
-                  "{\"units\":[{\"action\":\"wait\",\"name\":\"a.service\",\"reason\":\"no machine qualifies "
-                  "(gamma "
-                  "does not answer; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts yet; "
-                  "beta has it already)\"}]}" },
+                  "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"reason\":\"beta no longer "
+                  "qualifies (MachineMetadata=gpu=none, and it has gpu=yes); no other machine qualifies "
+                  "(gamma does not answer; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts "
+                  "yet)\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("n.service",
                                          "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
@@ -2172,6 +2216,13 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "(gamma "
                   "does not answer; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts yet; "
                   "beta has gpu=yes, not gpu=none)\"}]}" },
+                { "POST /fleet/v1/plan", JSON,
+                  "{\"units\":[" PLANNED("g.service",
+                                         "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
+                  200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":"
+                  "\"MachineMetadata=gpu=none, and it has gpu=yes\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("t@.service", "") "," PLANNED(
                           "n.service", "[X-Fleet]\\nConflicts=a.service\\n") "]}",
@@ -2191,7 +2242,7 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                 { "POST /fleet/v1/plan", JSON, "{\"units\":[{\"name\":\"a.service\",\"text\":\"[Service\"}]}",
                   400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"a.service: line 1: unable to find end of "
-                  "section\"}}" },
+                  "section (missing ])\"}}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[{\"text\":\"[Service]\\nExecStart=/bin/true\\n\"}]}", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\": unit name cannot be empty\"}}" },
@@ -3273,6 +3324,8 @@ int main(void) {
                 in_a_fixture(a_unit_that_waits_states_the_cause_and_what_follows),
                 in_a_fixture(the_mass_failure_brake_states_its_end),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
+                in_a_fixture(a_replaced_machine_is_removed_at_once),
+                in_a_fixture(why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it),
                 in_a_fixture(no_machine_is_removed_while_hosts_have_to_report_their_units),
                 in_a_fixture(why_and_plan_report_the_result_for_each_machine),
                 in_a_fixture(what_a_unit_directory_asks_is_listed_and_answered),

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/sizes.h"
+#include "fleetd/registry/presence.h"
 #include "tests/lib/cluster_view.h"
 
 static size_t listed(const ClusterView *p, ClusterList list) {
@@ -142,6 +143,73 @@ static void a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent(v
         assert_true(cluster_unit_is_unreadable(cluster_any_unit(&p.cluster, "a.service")));
         cluster_view_destroy(&p, "a.service");
         assert_null(cluster_any_unit(&p.cluster, "a.service"));
+        cluster_view_free(&p);
+}
+
+/* Another machine is up at the address of a lost one: reasons omit the lost one, and a new lineage does not
+ * wait for it if it was lost before. */
+static void a_machine_whose_address_another_one_has_is_replaced(void **state) {
+        static const char old_id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                          new_id[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+        ClusterView p = { .cluster.adopting = true, .cluster.lineage = 7 };
+        const ClusterMachine *old, *new;
+
+        cluster_view_machine(&p, "A", "", PRESENCE_LOST);
+        cluster_view_machine(&p, "B", "", PRESENCE_AWAY);
+        cluster_view_put(&p, "/_fleet/cluster/member/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                         "{\"peer\":\"10.0.0.1:2380\",\"raftId\":1}");
+        cluster_view_put(&p, "/_fleet/cluster/member/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                         "{\"peer\":\"10.0.0.1:2380\",\"raftId\":2}");
+        old = cluster_machine(&p.cluster, old_id);
+        new = cluster_machine(&p.cluster, new_id);
+        assert_null(cluster_machine_successor(old));
+        assert_true(cluster_awaits_report(&p.cluster, old));
+        assert_false(presence_is_omitted(old, old->since_ms));
+
+        cluster_view_presence(&p, "B", PRESENCE_UP);
+        assert_ptr_equal(cluster_machine_successor(old), new);
+        assert_null(cluster_machine_successor(new));
+        assert_true(presence_is_omitted(old, old->since_ms));
+        assert_true(cluster_awaits_report(&p.cluster, new));
+
+        /* Lost since the lineage began, it may run units at an address that the backup does not contain. */
+        p.cluster.adopting_since_ms = old->since_ms;
+        assert_true(cluster_awaits_report(&p.cluster, old));
+        p.cluster.adopting_since_ms = old->since_ms + 1;
+        assert_false(cluster_awaits_report(&p.cluster, old));
+
+        /* It is back, at another address. */
+        cluster_view_presence(&p, "A", PRESENCE_UP);
+        assert_null(cluster_machine_successor(old));
+        assert_false(presence_is_omitted(old, old->since_ms));
+        cluster_view_free(&p);
+}
+
+static void of_machines_with_one_name_the_replaced_one_is_named_with_its_id(void **state) {
+        static const char *const ids[] = { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                           "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
+        const ClusterMachine *old, *new;
+        char label[CLUSTER_LABEL_SIZE], key[128];
+        ClusterView p = {};
+
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "", PRESENCE_UP);
+        old = cluster_machine(&p.cluster, ids[0]);
+        new = cluster_machine(&p.cluster, ids[1]);
+        assert_string_equal(cluster_machine_label(old, label), "A");
+        for (size_t i = 0; i < ELEMENTS(ids); i++) {
+                snprintf(key, sizeof(key), "/_fleet/machine/%s/facts", ids[i]);
+                cluster_view_put(&p, key, "{\"name\":\"gamma\"}");
+                snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", ids[i]);
+                cluster_view_put(&p, key,
+                                 i == 0 ? "{\"peer\":\"10.0.0.1:2380\",\"raftId\":1}" :
+                                          "{\"peer\":\"10.0.0.1:2380\",\"raftId\":2}");
+        }
+        assert_string_equal(cluster_machine_label(old, label), "gamma (aaaaaaaa)"); /* none is replaced */
+        assert_string_equal(cluster_machine_label(new, label), "gamma (bbbbbbbb)");
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
+        assert_string_equal(cluster_machine_label(old, label), "gamma (aaaaaaaa)");
+        assert_string_equal(cluster_machine_label(new, label), "gamma");
         cluster_view_free(&p);
 }
 
@@ -701,6 +769,8 @@ int main(void) {
                 cmocka_unit_test(an_entry_is_dropped_with_its_last_key),
                 cmocka_unit_test(removing_a_directory_removes_all_below_it),
                 cmocka_unit_test(a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent),
+                cmocka_unit_test(a_machine_whose_address_another_one_has_is_replaced),
+                cmocka_unit_test(of_machines_with_one_name_the_replaced_one_is_named_with_its_id),
                 cmocka_unit_test(an_unreadable_key_of_a_machine_is_not_absent),
                 cmocka_unit_test(a_unit_waits_until_a_machine_that_is_up_has_it),
                 cmocka_unit_test(current_states_follow_assignment_and_report),

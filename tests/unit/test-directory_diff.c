@@ -294,6 +294,13 @@ static void many_files_that_disappear_at_once_remove_nothing(void **state) {
         assert_diff(f, true, "update u3.service; held 3");
         folder_empty(f);
         assert_diff(f, true, "held 9");
+
+        /* Files whose names are only meant as units do not count. */
+        for (unsigned i = 0; i < 20; i++) {
+                snprintf(name, sizeof(name), "u%u.servce", i);
+                seen(f, name);
+        }
+        assert_diff(f, true, "held 9");
 }
 
 static void a_held_unit_remains_until_the_file_returns_or_an_operator_confirms(void **state) {

@@ -146,8 +146,8 @@ static void an_invalid_drop_in_is_rejected_with_its_name_and_line(void **state) 
         assert_refused(&d, "web.service.d/a.conf: line 3: an option before the first [section]");
         begin(&d, "web.service");
         add(&d, "web.service.d", "a.conf", "[Service]\nNice\n");
-        assert_refused(
-                &d, "web.service.d/a.conf: line 2: unexpected newline encountered while parsing option name");
+        assert_refused(&d, "web.service.d/a.conf: line 2: unexpected newline encountered while parsing "
+                           "option name (missing =)");
         begin(&d, "web.service");
         add(&d, "web.service.d", "a.conf", NULL);
         assert_refused(&d, "web.service.d/a.conf: a symbolic link; only plain files are read, and an empty "

@@ -256,6 +256,35 @@ static void states_are_recorded_without_those_in_between(void **state) {
                                      "state a.service on self: activating (auto-restart)\n");
 }
 
+static void publish_run(Fixture *f, const char *sub, const char *invocation) {
+        StateChange s = { .unit = "a.service" };
+
+        assert_int_equal(unit_state_init(&s.state, "loaded", "active", sub, NULL, 1, false), 0);
+        snprintf(s.state.invocation, sizeof(s.state.invocation), "%s", invocation);
+        assert_int_equal(
+                host_wait(f->host, registry_publish(f->host->registry, &s, 1, host_on_done, f->host)), KV_OK);
+        unit_state_done(&s.state);
+}
+
+/* An older daemon publishes no invocation. */
+static void a_new_start_of_an_active_unit_adds_a_row(void **state) {
+        Fixture *f = *state;
+
+        publish_run(f, "running", "");
+        publish_run(f, "running", "01");
+        publish_run(f, "running", "01"); /* with another text */
+        assert_string_equal(rows(f), "state a.service on self: active (running)\n");
+        publish_run(f, "running", "02");
+        assert_string_equal(rows(f), "state a.service on self: active (running), started again\n");
+        publish_run(f, "running", "03");
+        assert_string_equal(rows(f), "state a.service on self: active (running), started again (2)\n");
+        publish_run(f, "running", "");
+        publish_run(f, "running", "03");
+        assert_string_equal(rows(f), "");
+        publish_run(f, "exited", "04"); /* another state needs no remark */
+        assert_string_equal(rows(f), "state a.service on self: active (exited)\n");
+}
+
 /* One that restarts each second is published in this order; the number of restarts does not matter. */
 static void a_unit_that_restarts_for_a_day_adds_few_rows(void **state) {
         enum { RESTARTS = 24 * 20 };
@@ -270,6 +299,17 @@ static void a_unit_that_restarts_for_a_day_adds_few_rows(void **state) {
         (void) rows(f);
         assert_true(f->n_rows <= 100);
         assert_int_equal(f->n_counted, 2 * RESTARTS);
+
+        for (unsigned i = 0; i < RESTARTS; i++) { /* so fast that nothing in between is published */
+                char invocation[INVOCATION_ID_SIZE];
+
+                wall_ms += 24ull * HOUR_MS / RESTARTS;
+                snprintf(invocation, sizeof(invocation), "%032x", i);
+                publish_run(f, "running", invocation);
+        }
+        (void) rows(f);
+        assert_true(f->n_rows <= 50);
+        assert_int_equal(f->n_counted, RESTARTS);
 }
 
 static void present(Fixture *f, Presence is, const char *reason) {
@@ -716,6 +756,7 @@ int main(int argc, char **argv) {
                 TEST(changes_of_units_name_their_users),
                 TEST(assignments_have_their_reasons),
                 TEST(states_are_recorded_without_those_in_between),
+                TEST(a_new_start_of_an_active_unit_adds_a_row),
                 TEST(a_unit_that_restarts_for_a_day_adds_few_rows),
                 TEST(machines_have_rows),
                 TEST(problems_of_unit_directories_have_rows),

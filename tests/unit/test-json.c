@@ -77,6 +77,9 @@ static void assignments_presences_and_states_are_read_back(void **state) {
         static const char state_json[] = "{\"active\":\"inactive\",\"done\":true,\"hash\":\"abc\",\"job\":"
                                          "\"dependency\",\"load\":\"loaded\",\"reason\":\"a unit failed\","
                                          "\"since\":7,\"sub\":\"dead\"}";
+        static const char active_json[] = "{\"active\":\"active\",\"invocation\":"
+                                          "\"0123456789abcdef0123456789abcdef\",\"load\":\"loaded\","
+                                          "\"since\":7,\"sub\":\"running\"}";
         _cleanup_unit_state_ UnitState unit_state = {};
         _cleanup_text_ Text t = {};
         static const char problem_json[] =
@@ -103,8 +106,16 @@ static void assignments_presences_and_states_are_read_back(void **state) {
         assert_int_equal(stored_state_read(state_json, strlen(state_json), &unit_state, NULL), 0);
         assert_true(unit_state.done);
         assert_string_equal(unit_state.reason, "a unit failed");
+        assert_string_equal(unit_state.invocation, "");
         stored_state_write(&t, &unit_state);
         assert_text(&t, state_json);
+
+        text_clear(&t);
+        unit_state_done(&unit_state);
+        assert_int_equal(stored_state_read(active_json, strlen(active_json), &unit_state, NULL), 0);
+        assert_string_equal(unit_state.invocation, "0123456789abcdef0123456789abcdef");
+        stored_state_write(&t, &unit_state);
+        assert_text(&t, active_json);
 
         text_clear(&t);
         assert_int_equal(stored_problem_read(problem_json, strlen(problem_json), &problem, NULL), 0);

@@ -188,6 +188,29 @@ static void the_time_of_a_change_does_not_make_states_differ(void **state) {
         assert_false(unit_state_equal(&a, &b));
 }
 
+/* A daemon that knows the invocation publishes it once, and a missing one changes nothing. */
+static void a_new_start_makes_states_differ_but_an_unknown_one_does_not(void **state) {
+        static const struct {
+                const char *before, *now;
+                bool restarted, equal;
+        } rows[] = {
+                { "", "", false, true },     { "", "1a", false, false },  { "1a", "", false, true },
+                { "1a", "1a", false, true }, { "1a", "1b", true, false },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_state_ UnitState a = {}, b = {};
+
+                assert_int_equal(unit_state_init(&a, "loaded", "active", "running", NULL, 7, false), 0);
+                assert_int_equal(unit_state_init(&b, "loaded", "active", "running", NULL, 8, false), 0);
+                strcpy(a.invocation, rows[i].before);
+                strcpy(b.invocation, rows[i].now);
+                assert_int_equal(unit_state_restarted(&a, &b), rows[i].restarted);
+                assert_int_equal(unit_state_lasts(&a, &b), !rows[i].restarted);
+                assert_int_equal(unit_state_equal(&a, &b), rows[i].equal);
+        }
+}
+
 static void each_part_of_a_state_makes_states_differ(void **state) {
         static const char *const rows[][6] = {
                 /* load, active, sub, hash, job, reason */
@@ -352,6 +375,7 @@ int main(void) {
                 cmocka_unit_test(lists_of_names_are_equal_name_by_name),
                 cmocka_unit_test(pairs_are_equal_pair_by_pair_and_found_by_key),
                 cmocka_unit_test(each_fact_makes_machines_differ),
+                cmocka_unit_test(a_new_start_makes_states_differ_but_an_unknown_one_does_not),
                 cmocka_unit_test(each_part_of_a_state_makes_states_differ),
                 cmocka_unit_test(a_reason_is_one_line_of_utf8_within_its_limit),
                 cmocka_unit_test(metadata_is_parsed_and_printed_sorted),

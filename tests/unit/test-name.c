@@ -195,6 +195,48 @@ static void an_argument_becomes_a_name(void **state) {
         }
 }
 
+static void a_misspelt_type_is_recognized_in_long_endings_only(void **state) {
+        static const struct {
+                const char *name, *type;
+        } rows[] = {
+                { "web@1.servce", "service" },
+                { "web.sevice", "service" },
+                { "web.services", "service" },
+                { "web.serivce", "service" },
+                { "a/b.sockt", "socket" },
+                { "a.contaner", "container" },
+                { "web.service", NULL },
+                { "web.servce.service", NULL },
+                { "web", NULL },
+                { "example.com", NULL },
+                { "web.prod", NULL },
+                { "web.server", NULL },
+                { "web.math", NULL },
+                { "web.local", NULL },
+                { "web.1.2.34", NULL },
+                { "web.", NULL },
+                { "notes.text", NULL },
+                { "a.mountab", NULL },
+                { "a.timerxy", NULL },
+                { "a.targetx", "target" },
+                { "redis.docker", NULL },
+                { "x.market", NULL },
+                { "x.ticker", NULL },
+                { "x.locker", NULL },
+                { "web.servcei", NULL },
+                { "web.evrsice", NULL },
+                { "a.devic", NULL },
+                { "a.serviceserviceserviceservice", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *type = unit_name_meant_type(rows[i].name);
+
+                if (!type != !rows[i].type || (type && !streq(type, rows[i].type)))
+                        fail_msg("%s: %s", rows[i].name, type ?: "none");
+        }
+}
+
 static void specifiers_become_parts_of_the_name(void **state) {
         static const struct {
                 const char *name, *value, *expanded;
@@ -229,6 +271,7 @@ int main(void) {
                 cmocka_unit_test(a_refused_name_has_a_reason),
                 cmocka_unit_test(a_name_is_split_at_the_first_at_and_the_last_dot),
                 cmocka_unit_test(an_argument_becomes_a_name),
+                cmocka_unit_test(a_misspelt_type_is_recognized_in_long_endings_only),
                 cmocka_unit_test(specifiers_become_parts_of_the_name),
         };
 

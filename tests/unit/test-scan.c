@@ -89,12 +89,15 @@ static void each_file_is_a_unit_or_has_an_error(void **state) {
         } rows[] = {
                 { "a.service", "/bin/one" },
                 { "b.service", "b.service: larger than 128 KiB", true },
+                { "c.servce", "c.servce: ignored: not a unit name: invalid unit type: \"servce\"", true },
                 { "c.service", "#" },
                 { "dbus.service", "dbus.service: systemd itself depends on a unit of that name", true },
                 { "f.service", "f.service: not a plain file", true },
                 { "l.service", "l.service: a symbolic link; only plain files are read", true },
+                { "m y.service", "m y.service: ignored: not a unit name: invalid character ' ' in unit name",
+                  true },
                 { "m.service", "m.service: m.service.d: too many drop-ins", true },
-                { "n.service", "n.service: line 2: unable to find end of section", true },
+                { "n.service", "n.service: line 2: unable to find end of section (missing ])", true },
         };
         _cleanup_directory_folder_ DirectoryFolder folder = {};
         _cleanup_text_ Text large = {};
@@ -107,6 +110,12 @@ static void each_file_is_a_unit_or_has_an_error(void **state) {
         put(lab, "m.service", ONE);
         put(lab, ".x.service", ONE);
         put(lab, "README", ONE);
+        put(lab, "m y.service", ONE);
+        put(lab, "c.servce", ONE);
+        put(lab, "notes.text", ONE);
+        put(lab, "m y.service~", ONE);
+        put(lab, "m\xff.service", ONE);
+        assert_int_equal(mkdirat(lab->fd, "d.servce", 0755), 0);
         put(lab, "#a.service", ONE);
         put(lab, "a.service~", ONE);
         put(lab, "a.service.error", "");
@@ -240,18 +249,20 @@ static void a_touched_file_is_read_again_and_once(void **state) {
 }
 
 static void an_error_file_is_written_once_and_removed_when_the_file_is_correct(void **state) {
+#define WHY "a.service: why\nCorrect /path/a.service; it is read again when it is saved.\n"
         DirectoryFile f = { .name = "a.service", .error = (char[]) { "a.service: why" } };
         Lab *lab = *state;
 
         assert_true(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
-        assert_true(file_holds_at(lab->fd, "a.service.error", "a.service: why\n", 15));
+        assert_true(file_holds_at(lab->fd, "a.service.error", WHY, strlen(WHY)));
         assert_true(f.has_error);
         assert_int_equal(warnings, 1);
         assert_string_equal(last, "/path/a.service is refused: a.service: why");
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
         assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
         assert_true(file_holds_at(lab->fd, "a.service.error",
-                                  "a.service: why\nThe cluster still has the version of index 7.\n", 61));
+                                  WHY "The cluster still has the version of index 7.\n",
+                                  strlen(WHY "The cluster still has the version of index 7.\n")));
         assert_int_equal(warnings, 2);
 
         /* A daemon that has just started finds the file, and logs nothing. */

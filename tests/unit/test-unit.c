@@ -76,7 +76,7 @@ static void units_that_cannot_run_are_rejected_with_a_message(void **state) {
         assert_refused("dbus.service", "[S]\nA=1\n",
                        "unit name dbus.service is refused: systemd itself depends on a unit of that name "
                        "(systemd.special(7))");
-        assert_refused("a.service", "[Service\n", "line 1: unable to find end of section");
+        assert_refused("a.service", "[Service\n", "line 1: unable to find end of section (missing ])");
         assert_refused("a.service", "just text\n",
                        "a unit file needs at least one option in a [section]; here is none");
         assert_refused("a.service", "[S]\nA=1\n[X-Fleet]\nMachineMetadata=gpu\n",

@@ -127,12 +127,13 @@ static void errors_name_the_line(void **state) {
         static const struct {
                 const char *text, *message;
         } rows[] = {
-                { "[Service\nExecStart=/bin/true\n", "line 1: unable to find end of section" },
+                { "[Service\nExecStart=/bin/true\n", "line 1: unable to find end of section (missing ])" },
                 { "[S]\nA=1\n[T\nU] x\n", "line 4: found garbage after section name [T?U]: x" },
                 { "[S]\nA=1\n[T] x\n", "line 3: found garbage after section name [T]: x" },
                 { "[S]\nA=1\nhello\nB=1\n",
-                  "line 3: unexpected newline encountered while parsing option name" },
-                { "[S]\n\nhello", "line 3: unexpected end of file encountered while parsing option name" },
+                  "line 3: unexpected newline encountered while parsing option name (missing =)" },
+                { "[S]\n\nhello",
+                  "line 3: unexpected end of file encountered while parsing option name (missing =)" },
                 { "[S]\nA=\xff\n", "line 2: not UTF-8 text: byte 0xff" },
         };
 
@@ -272,7 +273,7 @@ static void configuration_without_section_or_equals_is_an_error(void **state) {
                 { "\nName=alpha\n", "line 2: an option before the first [section]" },
                 { "[Fleetd]\nName\n", "line 2: expected Name=value, not 'Name'" },
                 { "[Fleetd]\n=x\n", "line 2: expected Name=value, not '=x'" },
-                { "[Fleetd\n", "line 1: unable to find end of section" },
+                { "[Fleetd\n", "line 1: unable to find end of section (missing ])" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
