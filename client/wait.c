@@ -260,7 +260,7 @@ static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
         refresh_ms = clock_monotonic_ms() + (events ? REFRESH_MS : POLL_MS);
         while (r >= 0 && w->n_left > 0) {
                 wait_draw(w);
-                if (!w->request->progress && !w->request->quiet)
+                if (!w->request->progress && (!w->request->quiet || w->request->interrupted))
                         wait_print_reasons(w);
                 wait_check_deadlines(w);
                 if (w->n_left == 0)
