@@ -2,7 +2,7 @@ noinst_LIBRARIES += io/libio.a
 io_libio_a_SOURCES = \
 	io/loop.h io/loop.c io/turn.h io/turn.c io/loop_uv.h io/loop_uv.c io/child_uv.c io/stream.h io/stream.c io/net_uv_internal.h io/net_uv.c io/stream_uv.c \
 	io/http.h io/http_connection.h io/http.c io/http_answer.c io/http_server.c io/http_parameters.c \
-	io/tls.h io/tls.c io/disk.h io/disk_real.c
+	io/tls.h io/tls.c io/tls_roles.h io/tls_roles_internal.h io/tls_issue.c io/tls_verify.c io/disk.h io/disk_real.c
 io_libio_a_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(GNUTLS_CFLAGS) $(LLHTTP_CFLAGS)
 
 # What links libio.a links $(IO_LIBS) behind it.
@@ -60,6 +60,12 @@ tests_unit_test_tls_SOURCES = tests/unit/test-tls.c tests/unit/io_pair.h
 tests_unit_test_tls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tls_LDADD = $(IO_TEST_LIBS)
 
+check_PROGRAMS += tests/unit/test-tls_roles
+TESTS += tests/unit/test-tls_roles
+tests_unit_test_tls_roles_SOURCES = tests/unit/test-tls_roles.c
+tests_unit_test_tls_roles_CFLAGS = $(TEST_CFLAGS) $(GNUTLS_CFLAGS)
+tests_unit_test_tls_roles_LDADD = $(IO_TEST_LIBS)
+
 check_PROGRAMS += tests/unit/test-disk
 TESTS += tests/unit/test-disk
 tests_unit_test_disk_SOURCES = tests/unit/test-disk.c tests/lib/calls.h tests/lib/calls.c
@@ -81,7 +87,9 @@ tests_unit_test_io_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_io_memory_LDADD = $(IO_TEST_LIBS)
 endif
 
-FUZZERS += tests/fuzz/fuzz-http
+FUZZERS += tests/fuzz/fuzz-http tests/fuzz/fuzz-certificate
 tests_fuzz_fuzz_http_SOURCES = tests/fuzz/http.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_http_CFLAGS = $(AM_CFLAGS) $(LLHTTP_CFLAGS)
 tests_fuzz_fuzz_http_LDADD = io/libio.a base/libbase.a $(IO_LIBS)
+tests_fuzz_fuzz_certificate_SOURCES = tests/fuzz/certificate.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_certificate_LDADD = io/libio.a base/libbase.a $(IO_LIBS)

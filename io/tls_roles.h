@@ -96,8 +96,8 @@ int tls_root_create(const TlsPrivateKey *key, uint64_t cluster_id,
 
 typedef struct TlsIssue {
         TlsUri uri;
-        const char *common_name;  /* for people only: at most 64 bytes; control characters become '?'; may be
-                                     NULL */
+        const char *common_name; /* for people only: at most 64 bytes; other than printable ASCII becomes '?';
+                                    may be NULL */
         const char *const *names; /* IP addresses and DNS names of a listener; otherwise NULL */
         size_t n_names;
         uint8_t serial[TLS_SERIAL_BYTES]; /* random */

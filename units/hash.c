@@ -25,3 +25,14 @@ int unit_file_hash(const UnitFile *file, char ret[UNIT_HASH_SIZE]) {
 int unit_file_systemd_hash(const UnitFile *file, char ret[UNIT_HASH_SIZE]) {
         return hash_of(file, unit_file_section_is_ours, ret);
 }
+
+int bytes_sha256(const void *bytes, size_t size, char ret[SHA256_SIZE]) {
+        unsigned char digest[32];
+
+        if (gnutls_hash_fast(GNUTLS_DIG_SHA256, bytes, size, digest) < 0)
+                return -EOPNOTSUPP;
+
+        for (size_t i = 0; i < sizeof(digest); i++)
+                snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+        return 0;
+}

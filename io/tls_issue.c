@@ -1,0 +1,518 @@
+/* Creation of keys, requests and certificates. io/tls_verify.c reads and checks certificates. */
+#include "io/tls_roles_internal.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/parse.h"
+
+enum {
+        COMMON_NAME_MAX = 64, /* bytes: ub-common-name of RFC 5280 */
+        HEX_ID_DIGITS = 16,
+};
+
+static const char scheme[] = "fleet://";
+
+const char *const tls_role_names[_TLS_ROLE_MAX] = {
+        [TLS_ROLE_HOST] = "host",
+        [TLS_ROLE_REPLICA] = "replica",
+        [TLS_ROLE_USER] = "user",
+        [TLS_ROLE_LISTENER] = "listener",
+};
+
+int tls_failed(Error *err, int gnutls_error, const char *what) {
+        if (gnutls_error == GNUTLS_E_MEMORY_ERROR)
+                return error_set(err, -ENOMEM, "Failed to %s: out of memory", what);
+        return error_set(err, -EBADMSG, "Failed to %s: %s", what, gnutls_strerror(gnutls_error));
+}
+
+/* -- Pins -- */
+
+bool tls_pin_equal(const TlsPin *a, const TlsPin *b) {
+        return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+void tls_pin_print(const TlsPin *pin, char ret[static TLS_PIN_SIZE]) {
+        for (size_t i = 0; i < TLS_PIN_BYTES; i++)
+                snprintf(ret + 2 * i, 3, "%02x", pin->bytes[i]);
+}
+
+int tls_pin_parse(const char *s, TlsPin *ret) {
+        if (parse_hex_id(s, 2 * TLS_PIN_BYTES) < 0)
+                return -EINVAL;
+
+        for (size_t i = 0; i < TLS_PIN_BYTES; i++)
+                ret->bytes[i] = hex_digit(s[2 * i]) << 4 | hex_digit(s[2 * i + 1]);
+        return 0;
+}
+
+int tls_public_key_read(gnutls_pubkey_t key, const char *whose, TlsPin *ret, Error *err) {
+        size_t size = TLS_PIN_BYTES;
+        gnutls_ecc_curve_t curve;
+        unsigned bits = 0;
+        int r;
+
+        r = gnutls_pubkey_get_pk_algorithm(key, &bits);
+        if (r != GNUTLS_PK_ECDSA)
+                return error_set(err, -EBADMSG,
+                                 "the key of the %s is of type %s with %u bits, not ECDSA with P-256", whose,
+                                 r < 0 ? "unknown" : gnutls_pk_get_name(r), bits);
+        r = gnutls_pubkey_export_ecc_raw2(key, &curve, NULL, NULL, 0);
+        if (r < 0)
+                return tls_failed(err, r, "read the public key");
+        if (curve != GNUTLS_ECC_CURVE_SECP256R1)
+                return error_set(err, -EBADMSG, "the key of the %s is on the curve %s, not on P-256", whose,
+                                 gnutls_ecc_curve_get_name(curve) ?: "unknown");
+
+        r = gnutls_pubkey_get_key_id(key, GNUTLS_KEYID_USE_SHA256, ret->bytes, &size);
+        return r < 0 ? tls_failed(err, r, "hash the public key") : 0;
+}
+
+/* -- URIs -- */
+
+void tls_uri_print(const TlsUri *uri, char ret[static TLS_URI_SIZE]) {
+        snprintf(ret, TLS_URI_SIZE, "%s%016llx/%s/%s", scheme, (unsigned long long) uri->cluster_id,
+                 tls_role_names[uri->role], uri->subject);
+}
+
+static bool uri_is_user_name(const char *s) {
+        static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+        static const char other[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
+
+        return *s && strchr(first, *s) && s[strspn(s, other)] == 0;
+}
+
+static bool uri_is_subject(TlsRole role, const char *s) {
+        return strlen(s) < TLS_SUBJECT_SIZE &&
+               (role == TLS_ROLE_USER ? uri_is_user_name(s) : parse_hex_id(s, 32) >= 0);
+}
+
+/* Check the bytes that no URI of this format has, for messages that name the fault. */
+static int uri_check_bytes(const char *s, size_t size, Error *err) {
+        if (size >= TLS_URI_SIZE)
+                return error_set(err, -EBADMSG,
+                                 "the URI of the certificate has %zu bytes, and at most %u are allowed", size,
+                                 TLS_URI_SIZE - 1);
+        if (memchr(s, 0, size))
+                return error_set(err, -EBADMSG, "the URI of the certificate contains a NUL byte");
+        if (memchr(s, '%', size))
+                return error_set(err, -EBADMSG, "the URI of the certificate contains a percent escape");
+        for (size_t i = 0; i < size; i++)
+                if (s[i] >= 'A' && s[i] <= 'Z')
+                        return error_set(err, -EBADMSG,
+                                         "the URI of the certificate contains an upper-case letter");
+        if (size > 0 && s[size - 1] == '/')
+                return error_set(err, -EBADMSG, "the URI of the certificate ends with '/'");
+        if (size < strlen(scheme) || memcmp(s, scheme, strlen(scheme)) != 0)
+                return error_set(err, -EBADMSG, "the URI of the certificate does not begin with '%s'",
+                                 scheme);
+        return 0;
+}
+
+int tls_uri_read(const void *bytes, size_t size, TlsUri *ret, Error *err) {
+        char text[TLS_URI_SIZE] = "", again[TLS_URI_SIZE];
+        char *cluster, *role, *subject, *save = NULL;
+        TlsUri uri = {};
+        int r;
+
+        r = uri_check_bytes(bytes, size, err);
+        if (r < 0)
+                return r;
+
+        memcpy(text, bytes, size);
+        cluster = strtok_r(text + strlen(scheme), "/", &save);
+        role = strtok_r(NULL, "/", &save);
+        subject = strtok_r(NULL, "", &save);
+        if (!subject || parse_hex_id(cluster, HEX_ID_DIGITS) < 0)
+                return error_set(err, -EBADMSG, "the URI of the certificate is not %sCLUSTER/ROLE/SUBJECT",
+                                 scheme);
+
+        uri.cluster_id = strtoull(cluster, NULL, 16);
+        uri.role = parse_name(role, tls_role_names, _TLS_ROLE_MAX);
+        if (uri.role < 0)
+                return error_set(err, -EBADMSG, "the URI of the certificate has an unknown role");
+        if (!uri_is_subject(uri.role, subject))
+                return error_set(err, -EBADMSG, "the URI of the certificate names no valid %s",
+                                 uri.role == TLS_ROLE_USER ? "user" : "machine ID");
+        memcpy(uri.subject, subject, strlen(subject));
+
+        /* strtok_r() skips repeated slashes. */
+        tls_uri_print(&uri, again);
+        if (strlen(again) != size || memcmp(again, bytes, size) != 0)
+                return error_set(err, -EBADMSG, "the URI of the certificate has an empty part");
+        *ret = uri;
+        return 0;
+}
+
+/* -- Private keys -- */
+
+struct TlsPrivateKey {
+        gnutls_x509_privkey_t key;
+        TlsPin pin;
+};
+
+TlsPrivateKey *tls_private_key_free(TlsPrivateKey *key) {
+        if (!key)
+                return NULL;
+
+        if (key->key)
+                gnutls_x509_privkey_deinit(key->key); /* wipes the parameters */
+        free(key);
+        return NULL;
+}
+
+void *tls_secret_free(void *secret, size_t size) {
+        if (secret)
+                explicit_bzero(secret, size);
+        free(secret);
+        return NULL;
+}
+
+static TlsPrivateKey *private_key_alloc(void) {
+        TlsPrivateKey *key = NEW0(TlsPrivateKey, 1);
+
+        if (key && gnutls_x509_privkey_init(&key->key) < 0) {
+                free(key);
+                return NULL;
+        }
+        return key;
+}
+
+static int private_key_set_pin(TlsPrivateKey *key, Error *err) {
+        size_t size = TLS_PIN_BYTES;
+        int r;
+
+        r = gnutls_x509_privkey_get_key_id(key->key, GNUTLS_KEYID_USE_SHA256, key->pin.bytes, &size);
+        return r < 0 ? tls_failed(err, r, "hash the public key") : 0;
+}
+
+int tls_private_key_new(TlsPrivateKey **ret, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = private_key_alloc();
+        int r;
+
+        if (!key)
+                return error_set(err, -ENOMEM, "Failed to generate a key: out of memory");
+
+        r = gnutls_x509_privkey_generate(key->key, GNUTLS_PK_ECDSA,
+                                         GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
+        if (r < 0)
+                return tls_failed(err, r, "generate a key");
+        r = private_key_set_pin(key, err);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(key);
+        return 0;
+}
+
+int tls_private_key_read(const char *pem, size_t size, TlsPrivateKey **ret, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = private_key_alloc();
+        gnutls_datum_t datum = { (unsigned char *) pem, size };
+        gnutls_ecc_curve_t curve;
+        int r;
+
+        if (!key)
+                return error_set(err, -ENOMEM, "Failed to read a private key: out of memory");
+        if (size > TLS_LEAF_MAX)
+                return error_set(err, -EINVAL, "not a private key: more than %u bytes", TLS_LEAF_MAX);
+
+        r = gnutls_x509_privkey_import2(key->key, &datum, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN);
+        if (r == GNUTLS_E_MEMORY_ERROR)
+                return tls_failed(err, r, "read a private key");
+        if (r < 0)
+                return error_set(err, -EINVAL, "not a private key: %s", gnutls_strerror(r));
+        if (gnutls_x509_privkey_get_pk_algorithm(key->key) != GNUTLS_PK_ECDSA ||
+            gnutls_x509_privkey_export_ecc_raw(key->key, &curve, NULL, NULL, NULL) < 0 ||
+            curve != GNUTLS_ECC_CURVE_SECP256R1)
+                return error_set(err, -EINVAL, "not a private key of ECDSA with P-256");
+        r = private_key_set_pin(key, err);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(key);
+        return 0;
+}
+
+int tls_private_key_print(const TlsPrivateKey *key, char **ret, size_t *ret_size, Error *err) {
+        gnutls_datum_t pem = {};
+        char *text;
+        int r;
+
+        r = gnutls_x509_privkey_export2_pkcs8(key->key, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &pem);
+        if (r < 0)
+                return tls_failed(err, r, "export a private key");
+
+        text = malloc(pem.size + 1);
+        if (text) {
+                memcpy(text, pem.data, pem.size);
+                text[pem.size] = 0;
+        }
+        explicit_bzero(pem.data, pem.size);
+        gnutls_free(pem.data);
+        if (!text)
+                return error_set(err, -ENOMEM, "Failed to export a private key: out of memory");
+        *ret = text;
+        *ret_size = strlen(text);
+        return 0;
+}
+
+void tls_private_key_pin(const TlsPrivateKey *key, TlsPin *ret) {
+        *ret = key->pin;
+}
+
+/* -- Requests -- */
+
+DEFINE_CLEANUP(gnutls_x509_crq_t, gnutls_x509_crq_deinit);
+
+/* Append 'pem', which is freed, to 'ret'. */
+static int append_pem(gnutls_datum_t *pem, Text *ret, Error *err) {
+        text_append_bytes(ret, pem->data, pem->size);
+        gnutls_free(pem->data);
+        return ret->error < 0 ? error_set(err, -ENOMEM, "Failed to export a certificate: out of memory") : 0;
+}
+
+int tls_request_create(const TlsPrivateKey *key, Text *ret, Error *err) {
+        _cleanup_(gnutls_x509_crq_deinitp) gnutls_x509_crq_t request = NULL;
+        gnutls_datum_t pem;
+        int r;
+
+        r = gnutls_x509_crq_init(&request);
+        if (r < 0)
+                return tls_failed(err, r, "create a certificate request");
+        r = gnutls_x509_crq_set_version(request, 1);
+        if (r < 0)
+                return tls_failed(err, r, "create a certificate request");
+        r = gnutls_x509_crq_set_key(request, key->key);
+        if (r < 0)
+                return tls_failed(err, r, "create a certificate request");
+        r = gnutls_x509_crq_sign2(request, key->key, GNUTLS_DIG_SHA256, 0);
+        if (r < 0)
+                return tls_failed(err, r, "sign a certificate request");
+        r = gnutls_x509_crq_export2(request, GNUTLS_X509_FMT_PEM, &pem);
+        if (r < 0)
+                return tls_failed(err, r, "export a certificate request");
+        return append_pem(&pem, ret, err);
+}
+
+/* Read and check a request; its public key goes to 'key', which is initialized. */
+static int request_read(const char *pem, size_t size, gnutls_pubkey_t key, TlsPin *ret, Error *err) {
+        _cleanup_(gnutls_x509_crq_deinitp) gnutls_x509_crq_t request = NULL;
+        gnutls_datum_t datum = { (unsigned char *) pem, size };
+        int r;
+
+        if (size > TLS_LEAF_MAX)
+                return error_set(err, -EBADMSG,
+                                 "the certificate request has %zu bytes, and at most %u are allowed", size,
+                                 TLS_LEAF_MAX);
+        r = gnutls_x509_crq_init(&request);
+        if (r < 0)
+                return tls_failed(err, r, "read the certificate request");
+        r = gnutls_x509_crq_import(request, &datum, GNUTLS_X509_FMT_PEM);
+        if (r < 0)
+                return tls_failed(err, r, "read the certificate request");
+        r = gnutls_pubkey_import_x509_crq(key, request, 0);
+        if (r < 0)
+                return tls_failed(err, r, "read the public key of the certificate request");
+        r = tls_public_key_read(key, "certificate request", ret, err);
+        if (r < 0)
+                return r;
+        r = gnutls_x509_crq_verify(request, 0);
+        if (r == GNUTLS_E_MEMORY_ERROR)
+                return tls_failed(err, r, "check the certificate request");
+        if (r < 0)
+                return error_set(err, -EBADMSG, "the certificate request is not signed with its own key: %s",
+                                 gnutls_strerror(r));
+        return 0;
+}
+
+int tls_request_read(const char *pem, size_t size, TlsPin *ret, Error *err) {
+        _cleanup_(gnutls_pubkey_deinitp) gnutls_pubkey_t key = NULL;
+        int r;
+
+        r = gnutls_pubkey_init(&key);
+        if (r < 0)
+                return tls_failed(err, r, "read the certificate request");
+        return request_read(pem, size, key, ret, err);
+}
+
+/* -- Certificates -- */
+
+/* What all certificates have. The two highest bits of a serial are fixed: a positive number of 16 bytes.
+ * Return 0 or an error of GnuTLS. */
+static int certificate_begin(gnutls_x509_crt_t crt, const uint8_t serial[static TLS_SERIAL_BYTES],
+                             uint64_t now_ms, uint64_t lifetime_ms) {
+        uint8_t number[TLS_SERIAL_BYTES];
+        int r;
+
+        memcpy(number, serial, sizeof(number));
+        number[0] = (number[0] & 0x3f) | 0x40;
+
+        r = gnutls_x509_crt_set_version(crt, 3);
+        if (r < 0)
+                return r;
+        r = gnutls_x509_crt_set_serial(crt, number, sizeof(number));
+        if (r < 0)
+                return r;
+        r = gnutls_x509_crt_set_activation_time(crt,
+                                                (time_t) ((now_ms - MIN(now_ms, TLS_BACKDATED_MS)) / 1000));
+        if (r < 0)
+                return r;
+        return gnutls_x509_crt_set_expiration_time(crt, (time_t) ((now_ms + lifetime_ms) / 1000));
+}
+
+static int certificate_end(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, const TlsPrivateKey *key,
+                           Text *ret, Error *err) {
+        gnutls_datum_t pem;
+        int r;
+
+        r = gnutls_x509_crt_sign2(crt, issuer, key->key, GNUTLS_DIG_SHA256, 0);
+        if (r < 0)
+                return tls_failed(err, r, "sign a certificate");
+        r = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &pem);
+        if (r < 0)
+                return tls_failed(err, r, "export a certificate");
+        return append_pem(&pem, ret, err);
+}
+
+/* Set the fields of a root. Return 0 or an error of GnuTLS. */
+static int root_set(gnutls_x509_crt_t crt, const TlsPrivateKey *key, uint64_t cluster_id) {
+        char name[32];
+        int r;
+
+        snprintf(name, sizeof(name), "fleet %016llx", (unsigned long long) cluster_id);
+        r = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, name, strlen(name));
+        if (r < 0)
+                return r;
+        r = gnutls_x509_crt_set_key(crt, key->key);
+        if (r < 0)
+                return r;
+        r = gnutls_x509_crt_set_basic_constraints(crt, 1, 0);
+        if (r < 0)
+                return r;
+        r = gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_KEY_CERT_SIGN);
+        if (r < 0)
+                return r;
+        return gnutls_x509_crt_set_subject_key_id(crt, key->pin.bytes, TLS_PIN_BYTES);
+}
+
+int tls_root_create(const TlsPrivateKey *key, uint64_t cluster_id,
+                    const uint8_t serial[static TLS_SERIAL_BYTES], uint64_t now_ms, Text *ret, Error *err) {
+        _cleanup_(gnutls_x509_crt_deinitp) gnutls_x509_crt_t crt = NULL;
+        int r;
+
+        r = gnutls_x509_crt_init(&crt);
+        if (r < 0)
+                return tls_failed(err, r, "create a root");
+        r = certificate_begin(crt, serial, now_ms, TLS_ROOT_LIFETIME_MS);
+        if (r < 0)
+                return tls_failed(err, r, "create a root");
+        r = root_set(crt, key, cluster_id);
+        if (r < 0)
+                return tls_failed(err, r, "create a root");
+        return certificate_end(crt, crt, key, ret, err);
+}
+
+static int issue_check(const TlsIssue *issue, Error *err) {
+        if (issue->uri.role < 0 || issue->uri.role >= _TLS_ROLE_MAX ||
+            !uri_is_subject(issue->uri.role, issue->uri.subject))
+                return error_set(err, -EINVAL, "Failed to issue a certificate: invalid role or subject");
+        if (issue->n_names > TLS_NAMES_MAX || (issue->n_names > 0 && issue->uri.role != TLS_ROLE_LISTENER))
+                return error_set(err, -EINVAL,
+                                 "Failed to issue a certificate: up to %u names, for a listener only",
+                                 TLS_NAMES_MAX);
+        if (issue->lifetime_ms == 0 || issue->lifetime_ms > TLS_USER_LIFETIME_MAX_MS)
+                return error_set(err, -EINVAL, "Failed to issue a certificate: a lifetime is up to 365 days");
+        return 0;
+}
+
+/* Return 0 or an error of GnuTLS. */
+static int leaf_set_name(gnutls_x509_crt_t crt, const char *name) {
+        uint8_t address[sizeof(struct in6_addr)];
+
+        if (inet_pton(AF_INET, name, address) == 1)
+                return gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_IPADDRESS, address,
+                                                            sizeof(struct in_addr), GNUTLS_FSAN_APPEND);
+        if (inet_pton(AF_INET6, name, address) == 1)
+                return gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_IPADDRESS, address,
+                                                            sizeof(struct in6_addr), GNUTLS_FSAN_APPEND);
+        return gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, name, strlen(name),
+                                                    GNUTLS_FSAN_APPEND);
+}
+
+static int leaf_set_names(gnutls_x509_crt_t crt, const TlsIssue *issue) {
+        char common[COMMON_NAME_MAX + 1], uri[TLS_URI_SIZE];
+        const char *name = issue->common_name ?: "";
+        int r = 0;
+
+        snprintf(common, sizeof(common), "%s", *name ? name : issue->uri.subject);
+        for (char *p = common; *p; p++)
+                if ((unsigned char) *p < 0x20 || (unsigned char) *p >= 0x7f)
+                        *p = '?';
+        r = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, common, strlen(common));
+        if (r < 0)
+                return r;
+        tls_uri_print(&issue->uri, uri);
+        r = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_URI, uri, strlen(uri), GNUTLS_FSAN_SET);
+        for (size_t i = 0; i < issue->n_names && r >= 0; i++)
+                r = leaf_set_name(crt, issue->names[i]);
+        return r;
+}
+
+static int leaf_set(gnutls_x509_crt_t crt, const TlsIssue *issue, const TlsPrivateKey *ca_key) {
+        int r;
+
+        r = certificate_begin(crt, issue->serial, issue->now_ms, issue->lifetime_ms);
+        if (r < 0)
+                return r;
+        r = leaf_set_names(crt, issue);
+        if (r < 0)
+                return r;
+        r = gnutls_x509_crt_set_basic_constraints(crt, 0, -1);
+        if (r < 0)
+                return r;
+        r = gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_DIGITAL_SIGNATURE);
+        if (r < 0)
+                return r;
+        for (unsigned i = 0; i < TLS_PURPOSES; i++)
+                if (tls_role_purposes[issue->uri.role] & 1u << i) {
+                        r = gnutls_x509_crt_set_key_purpose_oid(crt, tls_purpose_oids[i], 0);
+                        if (r < 0)
+                                return r;
+                }
+        return gnutls_x509_crt_set_authority_key_id(crt, ca_key->pin.bytes, TLS_PIN_BYTES);
+}
+
+int tls_issue(const TlsIssue *issue, const TlsPrivateKey *ca_key, Text *ret, Error *err) {
+        _cleanup_(gnutls_pubkey_deinitp) gnutls_pubkey_t key = NULL;
+        _cleanup_(gnutls_x509_crt_deinitp) gnutls_x509_crt_t crt = NULL, root = NULL;
+        TlsCertificate root_fields;
+        TlsPin pin;
+        int r;
+
+        r = issue_check(issue, err);
+        if (r < 0)
+                return r;
+        r = tls_root_read(&(gnutls_datum_t) { (unsigned char *) issue->root, issue->root_size },
+                          GNUTLS_X509_FMT_PEM, &root, &root_fields, err);
+        if (r < 0)
+                return r;
+        if (!tls_pin_equal(&root_fields.pin, &ca_key->pin))
+                return error_set(err, -EINVAL,
+                                 "Failed to issue a certificate: the key is not that of the root");
+
+        r = gnutls_pubkey_init(&key);
+        if (r < 0)
+                return tls_failed(err, r, "issue a certificate");
+        r = request_read(issue->request, issue->request_size, key, &pin, err);
+        if (r < 0)
+                return r;
+        r = gnutls_x509_crt_init(&crt);
+        if (r < 0)
+                return tls_failed(err, r, "issue a certificate");
+        r = gnutls_x509_crt_set_pubkey(crt, key);
+        if (r < 0)
+                return tls_failed(err, r, "issue a certificate");
+        r = leaf_set(crt, issue, ca_key);
+        if (r < 0)
+                return tls_failed(err, r, "issue a certificate");
+        return certificate_end(crt, root, ca_key, ret, err);
+}
