@@ -22,8 +22,9 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/engine/brake.c \
 	fleetd/engine/engine.h fleetd/engine/engine.c \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
-	fleetd/membership/voters.h fleetd/membership/voters.c \
-	fleetd/registry/feature_level.c \
+	fleetd/membership/voters.h fleetd/membership/voters.c fleetd/membership/tokens.h fleetd/membership/tokens.c \
+	fleetd/membership/cluster_key.h fleetd/membership/cluster_key.c \
+	fleetd/registry/feature_level.c fleetd/registry/identities.c \
 	fleetd/membership/membership.h fleetd/membership/membership_internal.h fleetd/membership/membership.c \
 	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
 	fleetd/membership/identity.h fleetd/membership/identity.c fleetd/membership/cluster_file.h fleetd/membership/cluster_file.c \
@@ -71,7 +72,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
 	tests/unit/test-engine_brake tests/unit/test-engine_places tests/unit/test-engine_memory \
-	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-registry
+	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
 
@@ -117,6 +118,12 @@ tests_unit_test_liveness_SOURCES = tests/unit/test-liveness.c tests/lib/alloc.h 
 tests_unit_test_liveness_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_liveness_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_liveness_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_tokens_SOURCES = tests/unit/test-tokens.c $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_tokens_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_tokens_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_cluster_key_SOURCES = tests/unit/test-cluster_key.c tests/lib/scratch.c
+tests_unit_test_cluster_key_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_cluster_key_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_voters_SOURCES = tests/unit/test-voters.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_voters_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_voters_LDADD = $(FLEETD_PURE_LIBS)

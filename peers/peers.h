@@ -113,6 +113,8 @@ int peers_send_raft(Peers *peers, uint64_t raft_id, PeerFrame type, const void *
 int peer_reply(PeerSession *session, PeerFrame type, const void *payload, size_t size);
 /* Return the identity of the other host. */
 const PeerHandshake *peer_handshake(const PeerSession *session);
+/* Return the address of the other end of its connection, "ADDR:PORT", borrowed. */
+const char *peer_remote(const PeerSession *session);
 /* Return the bytes that wait to be sent. */
 size_t peer_queued(const PeerSession *session);
 

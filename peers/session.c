@@ -569,6 +569,10 @@ const PeerHandshake *peer_handshake(const PeerSession *session) {
         return &session->handshake;
 }
 
+const char *peer_remote(const PeerSession *session) {
+        return session->address;
+}
+
 size_t peer_queued(const PeerSession *session) {
         return session->waiting_size + (session->stream ? stream_held(session->stream) : 0);
 }

@@ -89,7 +89,7 @@ home() {
         grep -vE "^($home)" <<<"$found" | rule "$(tr -c 'a-z0-9\n' _ <<<"$3")_stays_at_home"
 }
 home 'uv\.h' 'io/' uv.h
-home 'gnutls/.*' 'io/tls\.c|io/tls_roles_internal\.h|units/hash\.c' gnutls
+home 'gnutls/.*' 'io/tls\.c|io/tls_roles_internal\.h|io/seal\.c|units/hash\.c' gnutls
 home 'llhttp\.h' 'io/http_connection\.h' llhttp.h
 home 'lmdb\.h' 'kvstore/tree/' lmdb.h
 home 'raft(/.*)?\.h' 'kvstore/raft/' raft.h
@@ -167,6 +167,13 @@ files=$(git -c safe.directory="*" ls-files --cached --others --exclude-standard)
 # A test crashes at every named fault point.
 program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
         some 'fault points' | while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-fault_points.c || echo "$point"; done | rule every_fault_point_has_a_test
+
+# configure.ac has the version; the news and the changelogs of the packages follow it.
+version=$(sed -n 's/^AC_INIT(\[fleetd\], \[\([^]]*\)\].*/\1/p' configure.ac | some 'the version')
+{
+        [ "$(sed -n 's/^## //p' NEWS.md | head -1)" = "$version" ] || echo "NEWS.md does not begin with version $version"
+        sed -n '1s/^fleetd (\(.*\)-[^-]*).*/\1/p' dist/debian/changelog | grep -qxF "$version" || echo "dist/debian/changelog does not begin with version $version"
+} | rule the_version_has_one_source
 
 # The manual names every [X-Fleet] option.
 grep -oE '^ +\{ "[A-Za-z-]+"' units/options.c | grep -oE '[A-Za-z-]+' | some 'options of unit files' | while read -r option; do

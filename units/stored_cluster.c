@@ -204,6 +204,8 @@ static const JsonField token_fields[] = {
         { "metadata", JSON_FIELD_PAIRS, offsetof(TokenRecord, metadata) },
         { "replace", JSON_FIELD_CHARS, offsetof(TokenRecord, replace), .size = MACHINE_ID_SIZE },
         { "restricted", JSON_FIELD_BOOL, offsetof(TokenRecord, restricted) },
+        { "revoked", JSON_FIELD_BOOL, offsetof(TokenRecord, revoked) },
+        { "total", JSON_FIELD_U64, offsetof(TokenRecord, total), true },
         { "uses", JSON_FIELD_U64, offsetof(TokenRecord, uses) },
 };
 
@@ -219,7 +221,7 @@ void stored_token_write(Text *t, const TokenRecord *token) {
 static int token_check(const TokenRecord *token, Error *err) {
         if (!digest_is_valid(token->hash))
                 return error_set(err, -EBADMSG, "hash: expected 64 lower-case hex digits");
-        if (token->uses > TOKEN_USES_MAX)
+        if (token->total > TOKEN_USES_MAX || token->uses > token->total)
                 return error_set(err, -EBADMSG, "uses: expected at most %d", TOKEN_USES_MAX);
         if (*token->replace && !machine_id_is_valid(token->replace))
                 return error_set(err, -EBADMSG, "replace: expected a machine ID");

@@ -156,6 +156,37 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
 int registry_record_start(Registry *r, const char *machine_id, const MemberRecord *member, RegistryDone done,
                           void *userdata);
 
+/* -- identities.c: the CA, tokens and hosts -- */
+
+/* Write the first root and its sealed key. KV_COMPARE_FAILED: the cluster has a CA. */
+int registry_create_ca(Registry *r, uint64_t term, const CaRoots *roots, const CaKeys *keys,
+                       RegistryDone done, void *userdata);
+
+/* Strings and records are borrowed for the call. */
+typedef struct TokenChange {
+        const char *id;
+        const TokenRecord *token; /* new value */
+        uint64_t expected_index;  /* of its key; 0: absent */
+        uint64_t roots_index;     /* of the key of the roots; 0: not checked */
+        uint64_t ttl_ms;          /* of its key, from now on */
+} TokenChange;
+
+int registry_set_token(Registry *r, const TokenChange *change, RegistryDone done, void *userdata);
+
+typedef struct HostChange {
+        const char *machine;
+        const HostRecord *host;
+        uint64_t expected_index;  /* of its key; 0: absent */
+        uint64_t removed_index;   /* of its tombstone, which is deleted; 0: absent */
+        uint64_t roots_index;     /* of the key of the roots */
+        const TokenChange *token; /* of which a use is spent; NULL: none */
+        const char *reason;       /* for the history: how the host joined; NULL: no row */
+} HostChange;
+
+/* Write the record of a host, and all that belongs to it, or nothing. KV_COMPARE_FAILED: a key has changed;
+ * decide again. */
+int registry_set_host(Registry *r, const HostChange *change, RegistryDone done, void *userdata);
+
 /* -- adoption.c: the begin of a new lineage, while Cluster.adopting is set -- */
 
 /* Record that this host has reported all that it runs. KV_COMPARE_FAILED: the adoption has ended. */

@@ -85,6 +85,13 @@ void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit
         t->writes[t->n_writes++] = write;
 }
 
+void transaction_expire(Transaction *t, uint64_t ttl_ms) {
+        if (t->error < 0)
+                return;
+        t->writes[t->n_writes - 1].has_ttl = true;
+        t->writes[t->n_writes - 1].ttl_ms = ttl_ms;
+}
+
 void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note) {
         uint8_t body[KV_NOTE_MAX];
         size_t size = history_encode(note, body);

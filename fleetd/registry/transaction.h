@@ -1,5 +1,5 @@
 /* Transactions of the registry, for the files that build them: units.c, schedule.c, states.c, machines.c,
- * adoption.c and feature_level.c. */
+ * adoption.c, feature_level.c and identities.c. */
 #pragma once
 
 #include "base/text.h"
@@ -40,6 +40,8 @@ void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, c
 /* 'value' is NO_VALUE for KV_DELETE. */
 void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine,
                        KvBytes value);
+/* Give the key of the last write a time to live. */
+void transaction_expire(Transaction *t, uint64_t ttl_ms);
 /* Add a row of the history to the last write, to at most NOTES_MAX of a transaction: more, with many writes,
  * would exceed the cost of a command. The store omits it below KV_LEVEL_HISTORY. */
 void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note);

@@ -721,7 +721,8 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                   "/_fleet/cluster/host" },
                 { LAYOUT_REMOVED, "/_fleet/cluster/removed/" A, "{\"since\":5}", "/_fleet/cluster/removed" },
                 { LAYOUT_TOKEN, "/_fleet/cluster/token/" TOKEN,
-                  "{\"expires\":9,\"hash\":\"" DIGEST "\",\"metadata\":{\"zone\":\"a\"},\"uses\":3}",
+                  "{\"expires\":9,\"hash\":\"" DIGEST
+                  "\",\"metadata\":{\"zone\":\"a\"},\"total\":3,\"uses\":3}",
                   "/_fleet/cluster/token" },
                 { LAYOUT_PRINCIPAL, "/_fleet/cluster/principal/alice",
                   "{\"pins\":[\"" DIGEST "\"],\"rights\":[{\"prefix\":\"/a\",\"right\":\"keys-read\"}]}",

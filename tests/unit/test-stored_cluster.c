@@ -88,16 +88,20 @@ static const Row rows[] = {
           "{\"by\":\"root\",\"index\":4,\"pin\":\"" PIN_1 "\",\"reason\":\"lost\",\"since\":5}" },
         { READ(removed, nothing_done), "{}" },
         { READ(removed, nothing_done), "{\"pin\":\"1\"}", "pin: expected 64 lower-case hex digits" },
-        { READ(token, token_done), "{\"by\":\"root\",\"expires\":9,\"from\":\"10.0.0.0/8\",\"hash\":\"" PIN_1
-                                   "\",\"metadata\":{\"zone\":\"a\"},\"replace\":\"" MACHINE
-                                   "\",\"restricted\":true,\"uses\":10000}" },
-        { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\"}" },
+        { READ(token, token_done),
+          "{\"by\":\"root\",\"expires\":9,\"from\":\"10.0.0.0/8\",\"hash\":\"" PIN_1
+          "\",\"metadata\":{\"zone\":\"a\"},\"replace\":\"" MACHINE
+          "\",\"restricted\":true,\"revoked\":true,\"total\":10000,\"uses\":10000}" },
+        { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\",\"total\":1}" },
+        { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\"}", "total: missing" },
         { READ(token, token_done), "{\"hash\":\"" PIN_1 "\"}", "expires: missing" },
-        { READ(token, token_done), "{\"expires\":9}", "hash: expected 64 lower-case hex digits" },
-        { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\",\"uses\":10001}",
+        { READ(token, token_done), "{\"expires\":9,\"total\":1}", "hash: expected 64 lower-case hex digits" },
+        { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\",\"total\":10001}",
+          "uses: expected at most 10000" },
+        { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\",\"total\":1,\"uses\":2}",
           "uses: expected at most 10000" },
         { READ(token, token_done),
-          "{\"expires\":9,\"hash\":\"" PIN_1 "\",\"metadata\":{\"a\":\"b\"},\"replace\":\"x\"}",
+          "{\"expires\":9,\"hash\":\"" PIN_1 "\",\"metadata\":{\"a\":\"b\"},\"replace\":\"x\",\"total\":1}",
           "replace: expected a machine ID" },
         { READ(principal, nothing_done),
           "{\"pins\":[\"" PIN_1 "\"],\"rights\":[{\"prefix\":\"/a\",\"right\":\"keys-write\"},{\"right\":"

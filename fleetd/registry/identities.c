@@ -1,0 +1,80 @@
+/* Keys of the cluster's CA, of tokens, and of the hosts that join with them: written by membership. Each
+ * transaction names the indexes of the keys on which it was decided. */
+#include <errno.h>
+
+#include "fleetd/registry/registry.h"
+#include "fleetd/registry/transaction.h"
+
+/* Check that the key is as it was: absent (0), or of this modified index. */
+static void identities_check(Transaction *t, uint64_t index, LayoutKind kind, const char *name,
+                             const char *machine) {
+        transaction_check(t, index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, index, kind, name, machine);
+}
+
+int registry_create_ca(Registry *r, uint64_t term, const CaRoots *roots, const CaKeys *keys,
+                       RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text roots_text = {}, keys_text = {};
+
+        identities_check(&t, 0, LAYOUT_CA_ROOTS, NULL, NULL);
+        identities_check(&t, 0, LAYOUT_CA_KEY, NULL, NULL);
+        stored_ca_roots_write(&roots_text, roots);
+        stored_ca_keys_write(&keys_text, keys);
+        transaction_write(&t, KV_SET, LAYOUT_CA_ROOTS, NULL, NULL, transaction_text(&t, &roots_text));
+        transaction_write(&t, KV_SET, LAYOUT_CA_KEY, NULL, NULL, transaction_text(&t, &keys_text));
+        return transaction_send(r, &t, term, done, userdata);
+}
+
+static void identities_write_token(Transaction *t, const char *id, const TokenRecord *token,
+                                   uint64_t ttl_ms) {
+        _cleanup_text_ Text value = {};
+
+        stored_token_write(&value, token);
+        transaction_write(t, KV_SET, LAYOUT_TOKEN, id, NULL, transaction_text(t, &value));
+        transaction_expire(t, ttl_ms);
+}
+
+int registry_set_token(Registry *r, const TokenChange *change, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        identities_check(&t, change->expected_index, LAYOUT_TOKEN, change->id, NULL);
+        if (change->roots_index > 0)
+                identities_check(&t, change->roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
+        identities_write_token(&t, change->id, change->token, change->ttl_ms);
+        return transaction_send(r, &t, 0, done, userdata);
+}
+
+static void identities_write_host(Transaction *t, const char *machine, const HostRecord *host) {
+        _cleanup_text_ Text value = {};
+
+        stored_host_write(&value, host);
+        transaction_write(t, KV_SET, LAYOUT_HOST, NULL, machine, transaction_text(t, &value));
+}
+
+int registry_set_host(Registry *r, const HostChange *change, RegistryDone done, void *userdata) {
+        const TokenChange *token = change->token;
+        _cleanup_transaction_ Transaction t = {};
+
+        identities_check(&t, change->roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
+        identities_check(&t, change->expected_index, LAYOUT_HOST, NULL, change->machine);
+        identities_check(&t, change->removed_index, LAYOUT_REMOVED, NULL, change->machine);
+        if (token)
+                identities_check(&t, token->expected_index, LAYOUT_TOKEN, token->id, NULL);
+
+        identities_write_host(&t, change->machine, change->host);
+        if (change->reason)
+                transaction_note(&t, r,
+                                 &(HistoryNote) { .kind = HISTORY_JOINED,
+                                                  .machine = change->machine,
+                                                  .reason = change->reason });
+        if (change->removed_index > 0)
+                transaction_write(&t, KV_DELETE, LAYOUT_REMOVED, NULL, change->machine, NO_VALUE);
+        if (!token)
+                return transaction_send(r, &t, 0, done, userdata);
+
+        identities_write_token(&t, token->id, token->token, token->ttl_ms);
+        for (size_t i = 0; i < token->token->metadata.n; i++)
+                transaction_write(&t, KV_SET, LAYOUT_METADATA, token->token->metadata.items[i].key,
+                                  change->machine, kv_string(token->token->metadata.items[i].value));
+        return transaction_send(r, &t, 0, done, userdata);
+}

@@ -1,0 +1,369 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "fleetd/membership/tokens.h"
+#include "tests/lib/cluster_view.h"
+
+#define A       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B       "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define PIN_A   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define PIN_B   "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define SECRET  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define WRONG   "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdee"
+#define ONCE    "000000000001"
+#define MANY    "000000000002"
+#define SPENT   "000000000003"
+#define REVOKED "000000000004"
+#define FOR_B   "000000000005"
+#define LOCAL   "000000000006"
+#define PLACED  "000000000007"
+#define NONE    "00000000000f"
+#define NEXT    "create another one on a host of the cluster: fleetctl token"
+
+enum { NOW_MS = 1000000, LEVEL = 5 };
+
+static void put_token(ClusterView *p, const char *id, const char *rest) {
+        char key[128], value[512];
+
+        snprintf(key, sizeof(key), "/_fleet/cluster/token/%s", id);
+        snprintf(value, sizeof(value), "{\"expires\":2000000,\"hash\":\"" SECRET "\",%s}", rest);
+        cluster_view_put(p, key, value);
+}
+
+/* The hosts "A" (joined with SPENT) and "B" (a member that has joined without a certificate). */
+static void put_cluster(ClusterView *p) {
+        cluster_view_machine(p, "A", "", PRESENCE_UP);
+        cluster_view_put(p, "/_fleet/cluster/host/" A,
+                         "{\"joined\":7,\"pins\":[\"" PIN_A "\"],\"token\":\"" SPENT "\"}");
+        cluster_view_put(p, "/_fleet/cluster/member/" A, "{\"raftId\":1}");
+        put_token(p, ONCE, "\"total\":1,\"uses\":1");
+        put_token(p, MANY, "\"total\":9,\"uses\":2");
+        put_token(p, SPENT, "\"total\":1");
+        put_token(p, REVOKED, "\"revoked\":true,\"total\":1,\"uses\":1");
+        put_token(p, FOR_B, "\"replace\":\"" B "\",\"total\":1,\"uses\":1");
+        put_token(p, LOCAL, "\"from\":\"10.1.0.0/16\",\"total\":1,\"uses\":1");
+        put_token(p, PLACED, "\"metadata\":{\"zone\":\"a\"},\"total\":1,\"uses\":1");
+}
+
+static void a_network_contains_its_addresses(void **state) {
+        static const struct {
+                const char *network, *address;
+                bool has;
+        } rows[] = {
+                { "10.0.0.0/8", "10.200.3.4:2380", true },
+                { "10.0.0.0/8", "11.0.0.1:2380", false },
+                { "10.1.128.0/17", "10.1.128.1:1", true },
+                { "10.1.128.0/17", "10.1.127.1:1", false },
+                { "10.1.2.3", "10.1.2.3:1", true },
+                { "10.1.2.3", "10.1.2.2:1", false },
+                { "0.0.0.0/0", "1.2.3.4:1", true },
+                { "0.0.0.0/0", "[::1]:1", false },
+                { "10.0.0.0/8", "[::ffff:10.0.0.1]:1", true },
+                { "10.0.0.0/8", "[::ffff:11.0.0.1]:1", false },
+                { "fd00::/8", "[fd12::1]:1", true },
+                { "fd00::/8", "[fe12::1]:1", false },
+                { "::/0", "[::1]:1", true },
+                { "::/0", "10.0.0.1:1", false },
+                { "10.0.0.0/8", "", false },
+                { "10.0.0.0/8", "alpha:2380", false },
+                { "10.0.0.0/8", "10.0.0.1", false },
+        };
+        static const char *const wrong[] = { "",           "a",        "10.0.0.0/33",
+                                             "10.0.0.0/",  "10.0.0/8", "fd00::/129",
+                                             "10.0.0.0/x", "/8",       "10.0.0.0/-1" };
+        IpNetwork network;
+        Error err = {};
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_int_equal(ip_network_parse(rows[i].network, &network, NULL), 0);
+                if (ip_network_has(&network, rows[i].address) != rows[i].has)
+                        fail_msg("%s, %s", rows[i].network, rows[i].address);
+        }
+        for (size_t i = 0; i < ELEMENTS(wrong); i++) {
+                assert_int_equal(ip_network_parse(wrong[i], &network, &err), -EINVAL);
+                assert_non_null(strstr(err.message, "is not a network"));
+        }
+        assert_int_equal(ip_network_parse("1111111111111111111111111111111111111111111111111111111111111111",
+                                          &network, &err),
+                         -EINVAL);
+}
+
+static void a_token_is_planned_within_its_limits(void **state) {
+        static const struct {
+                TokenRequest request;
+                int error;
+                const char *message;
+        } rows[] = {
+                { { .uses = 10000, .ttl_ms = TOKEN_TTL_MAX_MS }, 0, NULL },
+                { { .uses = 10001 }, -EINVAL, "10001 uses: expected 1 to 10000" },
+                { { .ttl_ms = TOKEN_TTL_MIN_MS }, 0, NULL },
+                { { .ttl_ms = TOKEN_TTL_MIN_MS - 1000 },
+                  -EINVAL,
+                  "a life of 59 s: expected 1 minute to 7 days" },
+                { { .ttl_ms = TOKEN_TTL_MAX_MS + 1000 },
+                  -EINVAL,
+                  "a life of 604801 s: expected 1 minute to 7 days" },
+                { { .restricted = true },
+                  -EINVAL,
+                  "a restricted host holds no replica: it needs attached hosts, which this version does not "
+                  "support" },
+                { { .replace = "A" }, 0, NULL },
+                { { .replace = "aaaaaaaa" }, 0, NULL },
+                { { .replace = A }, 0, NULL },
+                { { .replace = "aaaaaaa" },
+                  -ENOENT,
+                  "no machine 'aaaaaaa': fleetctl list-machines prints them" },
+                { { .replace = "A", .uses = 2 }, -EINVAL, "a token that replaces a machine has one use" },
+                { { .from = "10.0.0.0/8" }, 0, NULL },
+                { { .from = "10.0.0.0/80" },
+                  -EINVAL,
+                  "'10.0.0.0/80' is not a network: expected at most 32 bits" },
+        };
+        ClusterView p = {};
+
+        put_cluster(&p);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const TokenRequest *q = &rows[i].request;
+                TokenRecord token = {};
+                Error err = {};
+
+                assert_int_equal(token_plan(&p.cluster, q, NOW_MS, &token, &err), rows[i].error);
+                assert_string_equal(err.message, rows[i].message ?: "");
+                if (rows[i].error < 0)
+                        continue;
+                assert_int_equal(token.total, q->uses ?: 1);
+                assert_int_equal(token.uses, token.total);
+                assert_int_equal(token.expires_ms, NOW_MS + (q->ttl_ms ?: TOKEN_TTL_DEFAULT_MS));
+                assert_string_equal(token.replace, q->replace ? A : "");
+                assert_string_equal(token.from, q->from ?: "");
+                token_record_done(&token);
+        }
+        cluster_view_machine(&p, "B", "", PRESENCE_UP);
+        cluster_view_put(&p, "/_fleet/machine/" B "/facts", "{\"name\":\"A\"}");
+        assert_int_equal(token_plan(&p.cluster, &(TokenRequest) { .replace = "A" }, NOW_MS, &(TokenRecord) {},
+                                    &(Error) {}),
+                         -ENOTUNIQ);
+        cluster_view_free(&p);
+}
+
+static void metadata_of_a_token_is_checked_and_copied(void **state) {
+        _cleanup_pairs_ Pairs metadata = {}, wrong = {};
+        ClusterView p = {};
+        TokenRecord token;
+        Error err = {};
+
+        assert_int_equal(pairs_set(&metadata, "zone", "a"), 0);
+        assert_int_equal(token_plan(&p.cluster, &(TokenRequest) { .metadata = &metadata, .by = "root" },
+                                    NOW_MS, &token, NULL),
+                         0);
+        assert_string_equal(pairs_get(&token.metadata, "zone"), "a");
+        assert_string_equal(token.by, "root");
+        token_record_done(&token);
+        assert_int_equal(pairs_set(&wrong, "zo ne", "a"), 0);
+        assert_int_equal(token_plan(&p.cluster, &(TokenRequest) { .metadata = &wrong }, NOW_MS, &token, &err),
+                         -EINVAL);
+        assert_non_null(strstr(err.message, "zo ne"));
+        for (unsigned i = 0; i <= METADATA_KEYS_MAX; i++) {
+                char key[16];
+
+                snprintf(key, sizeof(key), "k%u", i);
+                assert_int_equal(pairs_set(&metadata, key, "a"), 0);
+        }
+        assert_int_equal(
+                token_plan(&p.cluster, &(TokenRequest) { .metadata = &metadata }, NOW_MS, &token, &err),
+                -EINVAL);
+        cluster_view_free(&p);
+}
+
+static void the_number_of_tokens_is_limited(void **state) {
+        ClusterView p = {};
+        TokenRecord token = {};
+        char id[16];
+
+        for (unsigned i = 0; i < TOKENS_MAX; i++) {
+                assert_int_equal(token_plan(&p.cluster, &(TokenRequest) {}, NOW_MS, &token, NULL), 0);
+                snprintf(id, sizeof(id), "%012x", i);
+                put_token(&p, id, "\"total\":1,\"uses\":1");
+        }
+        assert_int_equal(token_plan(&p.cluster, &(TokenRequest) {}, NOW_MS, &token, &(Error) {}), -ENOSPC);
+        cluster_view_free(&p);
+}
+
+#define HOST(id, key, number) .machine_id = id, .name = "n", .pin = key, .token = number, .level = LEVEL
+#define HERE                  .address = "10.1.0.9:4000", .secret_hash = SECRET
+
+static const struct JoinRow {
+        JoiningHost host;
+        uint64_t now_ms;
+        size_t replicas;
+        int error;
+        const char *message; /* NULL: accepted */
+        bool repeated;
+} join_rows[] = {
+        { { HOST(B, PIN_B, ONCE), HERE }, NOW_MS, 5 },
+        { { HOST(B, PIN_B, ONCE), HERE, .exposed = true }, NOW_MS, 5 },
+        { { HOST(B, PIN_B, MANY), HERE }, NOW_MS, 5 },
+        { { HOST(B, PIN_B, FOR_B), HERE }, NOW_MS, 5 },
+        { { HOST(B, PIN_B, LOCAL), HERE }, NOW_MS, 5 },
+        { { HOST(B, PIN_B, PLACED), HERE }, NOW_MS, 2 },
+        /* The key proves the former join: no token is needed, none is spent. */
+        { { HOST(A, PIN_A, SPENT), HERE }, NOW_MS, 1, .repeated = true },
+        { { HOST(A, PIN_A, NONE), HERE }, 3000000, 5, .repeated = true },
+        { { HOST(A, PIN_A, ONCE), .secret_hash = WRONG, .address = "" }, NOW_MS, 5, .repeated = true },
+
+        { { HOST(B, PIN_B, NONE), HERE },
+          NOW_MS,
+          5,
+          -EACCES,
+          "the cluster has no token " NONE
+          ": it expired more than a day ago, or is of another cluster; " NEXT },
+        { { HOST(B, PIN_B, ONCE), .secret_hash = WRONG, .address = "" },
+          NOW_MS,
+          5,
+          -EKEYREJECTED,
+          "wrong secret for token " ONCE "; copy the token again" },
+        { { HOST(B, PIN_B, REVOKED), .secret_hash = WRONG, .address = "" },
+          NOW_MS,
+          5,
+          -EKEYREJECTED,
+          "wrong secret for token " REVOKED "; copy the token again" },
+        { { HOST(B, PIN_B, REVOKED), HERE }, NOW_MS, 5, -EACCES, "token " REVOKED " was revoked; " NEXT },
+        { { HOST(B, PIN_B, SPENT), HERE }, NOW_MS, 5, -EACCES, "token " SPENT " was used by A; " NEXT },
+        { { HOST(B, PIN_B, ONCE), HERE }, 2000000, 5, -EACCES, "token " ONCE " has expired; " NEXT },
+        { { HOST(B, PIN_B, ONCE), HERE }, 1999999, 5 },
+        { { HOST(A, PIN_B, FOR_B), HERE },
+          NOW_MS,
+          5,
+          -EACCES,
+          "token " FOR_B " is for machine bbbbbbbb (" B "), and this host is aaaaaaaa; " NEXT },
+        { { HOST(B, PIN_B, LOCAL), .secret_hash = SECRET, .address = "10.2.0.9:4000" },
+          NOW_MS,
+          5,
+          -EACCES,
+          "token " LOCAL " is for hosts of 10.1.0.0/16, and this host connects from 10.2.0.9:4000; " NEXT },
+        { { HOST(B, PIN_B, LOCAL), .secret_hash = SECRET, .address = "" },
+          NOW_MS,
+          5,
+          -EACCES,
+          "token " LOCAL
+          " is for hosts of 10.1.0.0/16, and this host connects from an unknown address; " NEXT },
+        { { HOST(B, PIN_B, MANY), HERE, .exposed = true },
+          NOW_MS,
+          5,
+          -EACCES,
+          "token " MANY " has several uses, and other users of this host can see the arguments of a command; "
+          "pass it on standard input: fleetctl join -" },
+        { { HOST(A, PIN_B, ONCE), HERE },
+          NOW_MS,
+          5,
+          -EACCES,
+          "the cluster has this machine ID with another key (A): if this host was installed again, run on "
+          "another host: fleetctl token --replace=aaaaaaaa; if it is a copy of that host, run: rm "
+          "/etc/machine-id; systemd-machine-id-setup" },
+        { { HOST(B, PIN_B, ONCE), HERE },
+          NOW_MS,
+          1,
+          -EACCES,
+          "the cluster has 1 hosts, and this version supports 1: voters and two standbys" },
+};
+
+static void each_host_is_accepted_or_gets_the_reason(void **state) {
+        ClusterView p = {};
+
+        put_cluster(&p);
+        for (size_t i = 0; i < ELEMENTS(join_rows); i++) {
+                const struct JoinRow *row = &join_rows[i];
+                JoinDecision decision = {};
+                Error err = {};
+                int r;
+
+                r = join_decide(&p.cluster, &row->host, LEVEL, row->replicas, row->now_ms, &decision, &err);
+                if (r != row->error || !streq(err.message, row->message ?: ""))
+                        fail_msg("row %zu: %d, %s", i, r, err.message);
+                if (r < 0)
+                        continue;
+                assert_true(pins_have(&decision.host.pins, row->host.pin));
+                assert_int_equal(decision.host.pins.n, 1);
+                assert_int_equal(decision.host.joined_ms, row->repeated ? 7 : row->now_ms);
+                assert_string_equal(decision.host.token, row->repeated ? SPENT : row->host.token);
+                assert_true(row->repeated ? !decision.token : streq(decision.token->name, row->host.token));
+        }
+        cluster_view_free(&p);
+}
+
+static void an_old_program_is_rejected_before_its_token(void **state) {
+        JoiningHost host = { HOST(B, PIN_B, ONCE), HERE };
+        ClusterView p = {};
+        Error err = {};
+
+        host.level = LEVEL - 1;
+        assert_int_equal(join_decide(&p.cluster, &host, LEVEL, 5, NOW_MS, &(JoinDecision) {}, &err), -EACCES);
+        assert_string_equal(
+                err.message,
+                "this host supports feature level 4, and the cluster has 5: upgrade fleetd on this host");
+}
+
+static void a_removed_or_replaced_host_joins_again(void **state) {
+        JoiningHost removed = { HOST(A, PIN_A, ONCE), HERE }, replaced = { HOST(A, PIN_B, ONCE), HERE };
+        ClusterView p = {};
+        JoinDecision decision = {};
+        Error err = {};
+
+        put_cluster(&p);
+        /* Its key counts no more, even if its record is still there: it needs a token. */
+        cluster_view_put(&p, "/_fleet/cluster/removed/" A, "{\"since\":9}");
+        cluster_view_put(&p, "/_fleet/cluster/token/" SPENT,
+                         "{\"expires\":2000000,\"hash\":\"" SECRET "\",\"total\":1}");
+        removed.token = SPENT;
+        assert_int_equal(join_decide(&p.cluster, &removed, LEVEL, 5, NOW_MS, &decision, &err), -EACCES);
+        cluster_view_remove(&p, "/_fleet/cluster/host/" A);
+        removed.token = ONCE;
+        assert_int_equal(join_decide(&p.cluster, &removed, LEVEL, 5, NOW_MS, &decision, &err), 0);
+        assert_string_equal(decision.token->name, ONCE);
+
+        cluster_view_put(&p, "/_fleet/cluster/host/" A, "{\"pins\":[\"" PIN_A "\"]}");
+        put_token(&p, ONCE, "\"replace\":\"" A "\",\"total\":1,\"uses\":1");
+        assert_int_equal(join_decide(&p.cluster, &replaced, LEVEL, 1, NOW_MS, &decision, &err), 0);
+        assert_string_equal(decision.host.pins.items[0], PIN_B);
+        assert_int_equal(decision.host.pins.n, 1);
+
+        cluster_view_unreadable(&p, LAYOUT_HOST, NULL, "A");
+        assert_int_equal(join_decide(&p.cluster, &replaced, LEVEL, 5, NOW_MS, &decision, &err), -EACCES);
+        assert_non_null(strstr(err.message, "cannot be read"));
+        cluster_view_free(&p);
+}
+
+/* Hosts that were removed leave room; hosts that have joined and hold no replica yet do not. */
+static void hosts_of_the_cluster_are_counted_once(void **state) {
+        JoiningHost host = { HOST(B, PIN_B, ONCE), HERE };
+        ClusterView p = {};
+        JoinDecision decision;
+
+        put_cluster(&p);
+        cluster_view_put(&p, "/_fleet/cluster/host/cccccccccccccccccccccccccccccccc",
+                         "{\"pins\":[\"" PIN_B "\"]}");
+        cluster_view_put(&p, "/_fleet/cluster/member/dddddddddddddddddddddddddddddddd", "{\"raftId\":4}");
+        assert_int_equal(join_decide(&p.cluster, &host, LEVEL, 3, NOW_MS, &decision, &(Error) {}), -EACCES);
+        assert_int_equal(join_decide(&p.cluster, &host, LEVEL, 4, NOW_MS, &decision, &(Error) {}), 0);
+        cluster_view_put(&p, "/_fleet/cluster/removed/dddddddddddddddddddddddddddddddd", "{}");
+        assert_int_equal(join_decide(&p.cluster, &host, LEVEL, 3, NOW_MS, &decision, &(Error) {}), 0);
+        cluster_view_free(&p);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_network_contains_its_addresses),
+                cmocka_unit_test(a_token_is_planned_within_its_limits),
+                cmocka_unit_test(metadata_of_a_token_is_checked_and_copied),
+                cmocka_unit_test(the_number_of_tokens_is_limited),
+                cmocka_unit_test(each_host_is_accepted_or_gets_the_reason),
+                cmocka_unit_test(an_old_program_is_rejected_before_its_token),
+                cmocka_unit_test(a_removed_or_replaced_host_joins_again),
+                cmocka_unit_test(hosts_of_the_cluster_are_counted_once),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
