@@ -531,7 +531,8 @@ int session_new(PeerSession **ret, const SessionContext *context, Stream *stream
         }
 
         if (context->key)
-                r = tls_start(context->loop, stream, context->key, dialed ? TLS_CLIENT : TLS_SERVER,
+                r = tls_start(context->loop, stream,
+                              &(TlsOptions) { .side = dialed ? TLS_CLIENT : TLS_SERVER, .key = context->key },
                               session_on_secure, s, &s->tls);
         else
                 r = session_begin(s, stream);
