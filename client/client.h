@@ -41,6 +41,7 @@ struct Client {
         Connection *connection; /* owned */
         struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
         uint64_t stale_s;       /* the longest Reply.stale_s so far */
+        int signal;             /* that has ended a wait; 0: none has */
 };
 
 /* -- Messages -- */

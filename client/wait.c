@@ -246,7 +246,8 @@ static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
                 if (w->n_left == 0)
                         break;
                 wait_pause(w, &events, &refresh_ms, next_ms, attended);
-                if (sigtimedwait(interrupts, NULL, &(struct timespec) {}) > 0)
+                w->client->signal = MAX(sigtimedwait(interrupts, NULL, &(struct timespec) {}), 0);
+                if (w->client->signal > 0)
                         return wait_interrupted(w);
                 if (clock_monotonic_ms() >= refresh_ms) {
                         r = wait_refresh_all(w);
@@ -260,6 +261,25 @@ static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
         return r < 0 ? r : w->result;
 }
 
+/* Return whether a signal ends the wait with a message: on a terminal, and if units would stay stopped.
+ * Otherwise signals end the program. */
+static bool wait_interrupts(const WaitRequest *request, sigset_t *ret) {
+        static const int signals[] = { SIGINT, SIGTERM };
+        bool any = false;
+
+        sigemptyset(ret);
+        for (size_t i = 0; i < ELEMENTS(signals); i++) {
+                struct sigaction action = {};
+
+                if ((!isatty(STDERR_FILENO) && !request->interrupted) ||
+                    sigaction(signals[i], NULL, &action) < 0 || action.sa_handler == SIG_IGN)
+                        continue;
+                sigaddset(ret, signals[i]);
+                any = true;
+        }
+        return any;
+}
+
 int wait_for(Client *c, const WaitRequest *request, Error *err) {
         Wait w = { .client = c,
                    .request = request,
@@ -269,7 +289,6 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                    .started_ms = clock_monotonic_ms(),
                    .answered_ms = clock_monotonic_ms(),
                    .allowed_ms = c->options.block_attempts * ATTEMPT_MS };
-        struct sigaction action = {};
         sigset_t interrupts, before;
         bool attended;
         int r;
@@ -287,12 +306,7 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                 snprintf(w.units[i].state, sizeof(w.units[i].state), "not reported");
         }
 
-        /* Only on a terminal, Ctrl-C prints a message; otherwise the signal ends the program. */
-        sigemptyset(&interrupts);
-        attended = isatty(STDERR_FILENO) && sigaction(SIGINT, NULL, &action) == 0 &&
-                   action.sa_handler != SIG_IGN;
-        if (attended)
-                sigaddset(&interrupts, SIGINT);
+        attended = wait_interrupts(request, &interrupts);
         (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
         r = wait_run(&w, &interrupts, attended || request->progress);
         (void) sigprocmask(SIG_SETMASK, &before, NULL);

@@ -10,6 +10,7 @@
 #include "fleetd/daemon.h"
 #include "fleetd/host.h"
 #include "fleetd/maintenance.h"
+#include "fleetd/membership/identity.h"
 #include "fleetd/service.h"
 #include "fleetd/systemd/bus.h"
 #include "fleetd/trim.h"
@@ -113,15 +114,47 @@ static void process_on_reload(void *userdata, int signal_number) {
         service_notify("READY=1");
 }
 
-/* Create the loop, and open the state directory for this process alone. */
-static int process_begin(Process *p, const Settings *s, Error *err) {
+static int process_open_log_disk(const Settings *s, Disk **ret, Error *err) {
         _cleanup_free_ char *raft = NULL;
-        _cleanup_close_ int state_fd = -1;
-        Random seed;
         int r;
 
         if (asprintf(&raft, "%s/raft", s->state_directory) < 0)
                 return -ENOMEM;
+        r = disk_real_open(raft, ret);
+        if (r == -EBUSY)
+                return error_set(err, r, "another fleetd is running on %s; to stop it: systemctl stop fleetd",
+                                 s->state_directory);
+        return r < 0 ? error_set(err, r, "Failed to open %s: %s", raft, strerror(-r)) : 0;
+}
+
+/* Complete a join: move the store of the former cluster away while no fleetd uses it, and read the settings
+ * again, which the join has changed. */
+static int process_enter(Process *p, Settings *s, Error *err) {
+        _cleanup_free_ char *raft = NULL;
+        Disk *disk = NULL;
+        int r;
+
+        if (asprintf(&raft, "%s/raft", s->state_directory) < 0)
+                return -ENOMEM;
+        r = access(raft, F_OK) == 0 ? process_open_log_disk(s, &disk, err) : 0;
+        if (r < 0)
+                return r;
+        r = identity_begin(s->state_directory, s->cluster_file, err);
+        disk_real_close(disk);
+        if (r <= 0)
+                return r;
+        log_notice(NO_FIELDS, "entering the cluster that this host has joined; its former state is in %s/old",
+                   s->state_directory);
+        settings_done(s);
+        *s = (Settings) {};
+        return settings_read(s, p->argc, p->argv, err);
+}
+
+/* Create the loop, and open the state directory for this process alone. */
+static int process_begin(Process *p, Settings *s, Error *err) {
+        _cleanup_close_ int state_fd = -1;
+        Random seed;
+        int r;
 
         r = random_seed_from_system(&seed);
         if (r < 0)
@@ -136,12 +169,12 @@ static int process_begin(Process *p, const Settings *s, Error *err) {
         if (state_fd < 0)
                 return error_set(err, state_fd, "Failed to open the state directory %s: %s",
                                  s->state_directory, strerror(-state_fd));
-        r = disk_real_open(raft, &p->io.log_disk);
-        if (r == -EBUSY)
-                return error_set(err, r, "another fleetd is running on %s; to stop it: systemctl stop fleetd",
-                                 s->state_directory);
+        r = process_enter(p, s, err);
         if (r < 0)
-                return error_set(err, r, "Failed to open %s: %s", raft, strerror(-r));
+                return r;
+        r = process_open_log_disk(s, &p->io.log_disk, err);
+        if (r < 0)
+                return r;
         host_read_hardware_id(p->io.hardware_id);
         return host_read_boot_id(p->io.boot_id, err);
 }

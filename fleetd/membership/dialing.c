@@ -2,38 +2,19 @@
  * key, members, Join=, and accepted sessions of a host that has no replica yet. The addresses of the machines
  * are stored in the cluster file. */
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 
-#include "base/file.h"
 #include "base/log.h"
+#include "fleetd/membership/cluster_file.h"
 #include "fleetd/membership/membership_internal.h"
 
 enum { DIALED_MAX = 1024 };
 
 static int dialing_store(const Membership *m, const Text *addresses) {
-        const char *path = m->dialing.cluster_file, *name;
-        _cleanup_free_ char *dir = strdup(path), *base = strdup(path);
-        _cleanup_close_ int dir_fd = -1;
         _cleanup_text_ Text t = {};
 
-        if (!dir || !base)
-                return -ENOMEM;
-        name = basename(base);
-        dir_fd = open_dir(dirname(dir), 0755);
-        if (dir_fd < 0)
-                return dir_fd;
-
-        text_printf(&t,
-                    "# Written by fleetd: the other hosts of this cluster, for a start without memory of "
-                    "it.\n[Fleetd]\nJoin=%s\n",
-                    addresses->chars);
-        if (t.error < 0)
-                return t.error;
-        if (file_holds_at(dir_fd, name, t.chars, t.size))
-                return 0;
-        return write_file_at(dir_fd, name, t.chars, t.size, 0644);
+        cluster_file_print(&t, m->dialing.listen, addresses->chars);
+        return t.error < 0 ? t.error : cluster_file_write(m->dialing.cluster_file, t.chars);
 }
 
 typedef struct AddressList {
@@ -144,6 +125,7 @@ int dialing_init(Membership *m, const MembershipOptions *options) {
         m->dialing.cluster_file = strdup(options->cluster_file);
         if (!m->dialing.cluster_file)
                 return -ENOMEM;
+        cluster_file_read_listen(m->dialing.cluster_file, m->dialing.listen);
         for (size_t i = 0; i < options->join->n && r == 0; i++)
                 r = names_add(&m->dialing.join, options->join->items[i], strlen(options->join->items[i]));
         return r;

@@ -8,7 +8,14 @@
 #include "fleetd/registry/registry.h"
 
 /* Numbers of frame types on the wire (docs/FORMATS.md). */
-enum { PEER_JOIN = 13, PEER_JOINED, PEER_HEARTBEAT = 16, PEER_RETIRED = 30 };
+enum {
+        PEER_JOIN = 13,
+        PEER_JOINED,
+        PEER_HEARTBEAT = 16,
+        PEER_ENTER = 23,
+        PEER_ENTERED,
+        PEER_RETIRED = 30,
+};
 
 typedef struct Membership Membership;
 

@@ -17,6 +17,7 @@ enum {
 typedef struct Dialing {
         Names join; /* Join= */
         char *cluster_file;
+        char listen[ADDRESS_SIZE]; /* ListenPeer= of that file, which its next content keeps; "": none */
         Deferred update;
         bool retry; /* memory was short: update with the next tick */
 } Dialing;

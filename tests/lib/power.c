@@ -34,7 +34,36 @@ static void names_put(Names *names, const char *path, Node *node) {
         names->items[names->n++] = (Name) { path, node };
 }
 
+static bool is_below(const char *path, const char *dir) {
+        size_t size = strlen(dir);
+
+        return strncmp(path, dir, size) == 0 && path[size] == '/';
+}
+
+/* Rename what is below a renamed folder. */
+static void names_move(Names *names, const char *from, const char *to) {
+        for (size_t i = 0; i < names->n; i++) {
+                char *path;
+
+                if (!is_below(names->items[i].path, from))
+                        continue;
+                MUST(asprintf(&path, "%s%s", to, names->items[i].path + strlen(from)) >= 0);
+                MUST(GROW(names->moved, names->moved_capacity, names->n_moved + 1) == 0);
+                names->moved[names->n_moved++] = path;
+                names->items[i].path = path;
+        }
+}
+
+static void names_done(Names *names) {
+        for (size_t i = 0; i < names->n_moved; i++)
+                free(names->moved[i]);
+        free(names->moved);
+        free(names->items);
+}
+
 static void names_change(Names *names, const Change *c) {
+        if (c->from && c->to && c->node->is_dir)
+                names_move(names, c->from, c->to);
         if (c->from)
                 names_remove(names, c->from);
         if (c->to)
@@ -93,6 +122,16 @@ static void changed(Power *p, const char *from, const char *to, Node *node) {
         p->changes[p->n_changes++] = change;
 }
 
+/* Changes of names inside a folder have to be durable before the folder is renamed: this model knows them by
+ * their former paths only. */
+static bool is_durable_below(const Power *p, const char *dir) {
+        for (size_t i = 0; i < p->n_changes; i++)
+                if ((p->changes[i].from && is_below(p->changes[i].from, dir)) ||
+                    (p->changes[i].to && is_below(p->changes[i].to, dir)))
+                        return false;
+        return true;
+}
+
 static void pend(Node *node, const Call *call) {
         MUST(GROW(node->pending, node->capacity, node->n + 1) == 0);
         node->pending[node->n++] = call;
@@ -118,7 +157,7 @@ static void do_half(Power *p, const Call *call) {
                 break;
         case CALL_RENAME:
                 node = node_at(p, call->path);
-                MUST(!node->is_dir);
+                MUST(!node->is_dir || is_durable_below(p, call->path));
                 changed(p, call->path, call->to, node);
                 break;
         case CALL_REMOVE:
@@ -273,7 +312,7 @@ void power_image(const Power *p, Random *random, const char *into) {
                 else
                         write_image(names.items[i].node, random, path);
         }
-        free(names.items);
+        names_done(&names);
 }
 
 static void forget_state(Power *p) {
@@ -284,8 +323,8 @@ static void forget_state(Power *p) {
                 free(p->nodes[i]);
         }
         free(p->nodes);
-        free(p->now.items);
-        free(p->durable.items);
+        names_done(&p->now);
+        names_done(&p->durable);
         free(p->changes);
 }
 

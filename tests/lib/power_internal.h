@@ -48,13 +48,15 @@ typedef struct Node {
 } Node;
 
 typedef struct Name {
-        const char *path; /* of a call */
+        const char *path; /* of a call, or one of Names.moved */
         Node *node;
 } Name;
 
 typedef struct Names {
         Name *items;
         size_t n, capacity;
+        char **moved; /* paths below a renamed folder; owned */
+        size_t n_moved, moved_capacity;
 } Names;
 
 /* A change of names: 'from' goes, 'to' comes, or both. */

@@ -368,6 +368,18 @@ static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) 
         umask(mask);
 }
 
+static void the_address_that_a_join_has_chosen_stays_in_the_file(void **state) {
+        _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
+        MembershipOptions options = plain;
+
+        scratch_write(path, HEAD "ListenPeer=10.0.0.1:2380\nJoin=10.0.0.9:2380\n");
+        options.join = &no_hosts;
+        options.cluster_file = path;
+        open_with(options);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
+        assert_file(path, HEAD "ListenPeer=10.0.0.1:2380\nJoin=10.0.0.2:2380\n");
+}
+
 /* Addresses of any length; and a daemon whose standard input is closed. */
 static void the_shortest_addresses_are_stored_with_the_lowest_descriptor(void **state) {
         _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
@@ -612,6 +624,7 @@ int membership_joins_tests(void) {
                 leading(a_host_that_lost_its_replica_sends_a_request_at_once),
                 leading(a_member_dials_members_and_no_other_host_that_dials_it),
                 leading(the_addresses_of_the_other_hosts_are_stored_in_a_file),
+                leading(the_address_that_a_join_has_chosen_stays_in_the_file),
                 leading(the_shortest_addresses_are_stored_with_the_lowest_descriptor),
                 leading(a_file_that_cannot_be_written_is_logged_once),
                 leading(no_more_than_1024_addresses_are_dialed),

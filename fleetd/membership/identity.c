@@ -1,0 +1,325 @@
+#include "fleetd/membership/identity.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "fleetd/membership/cluster_file.h"
+
+#define CURRENT     "identity"
+#define NEXT        "identity.new"
+#define KEY         "key"
+#define CERTIFICATE "certificate.pem"
+#define ROOTS       "roots.pem"
+#define ENTERING    "entering"
+#define OLD         "old"
+#define OLD_NEXT    "old.new" /* becomes old/N when all that a join replaces is in it */
+
+enum { OLD_MAX = 1000 };
+
+void identity_wipe(char *text) {
+        if (text)
+                explicit_bzero(text, strlen(text));
+        free(text);
+}
+
+void identity_done(HostIdentity *identity) {
+        identity_wipe(identity->key);
+        free(identity->certificate);
+        free(identity->roots);
+        *identity = (HostIdentity) {};
+}
+
+static int identity_failed(Error *err, int error, const char *action, const char *state_directory,
+                           const char *name) {
+        return error_set(err, error, "Failed to %s %s/%s: %s", action, state_directory, name,
+                         strerror(-error));
+}
+
+static int identity_open_state(const char *state_directory, Error *err) {
+        int fd = open_dir(state_directory, 0700);
+
+        return fd < 0 ? error_set(err, fd, "Failed to open the state directory %s: %s", state_directory,
+                                  strerror(-fd)) :
+                        fd;
+}
+
+static bool identity_exists(int dir_fd, const char *path) {
+        struct stat st;
+
+        return fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Open a folder for its files. -ENOENT; -EPERM: other users have access to the folder or its key. */
+static int identity_open(int state_fd, const char *state_directory, const char *name, Error *err) {
+        _cleanup_close_ int fd = -1;
+        struct stat st = {}, key = {};
+
+        fd = openat(state_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return errno == ENOENT ? -ENOENT :
+                                         identity_failed(err, -errno, "open", state_directory, name);
+        if (fstatat(fd, KEY, &key, AT_SYMLINK_NOFOLLOW) < 0)
+                key = st;
+        if (st.st_uid != geteuid() || key.st_uid != geteuid())
+                return error_set(err, -EPERM,
+                                 "%s/%s or its key belongs to another user; expected user %u: "
+                                 "chown -R %u %s/%s",
+                                 state_directory, name, geteuid(), geteuid(), state_directory, name);
+        if ((st.st_mode | key.st_mode) & 077)
+                return error_set(
+                        err, -EPERM,
+                        "other users have access to %s/%s; if no other user has read the key: chmod -R "
+                        "go= %s/%s",
+                        state_directory, name, state_directory, name);
+        return TAKE_FD(fd);
+}
+
+/* -- Reading -- */
+
+int identity_read(const char *state_directory, HostIdentity *ret, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err), fd = -1;
+        _cleanup_identity_ HostIdentity read = {};
+        const struct {
+                const char *name;
+                size_t max;
+                char **text;
+        } files[] = { { KEY, IDENTITY_KEY_MAX, &read.key },
+                      { CERTIFICATE, IDENTITY_CERT_MAX, &read.certificate },
+                      { ROOTS, IDENTITY_ROOTS_MAX, &read.roots } };
+        int r;
+
+        if (state_fd < 0)
+                return state_fd;
+        fd = identity_open(state_fd, state_directory, CURRENT, err);
+        if (fd < 0)
+                return fd;
+        for (size_t i = 0; i < ELEMENTS(files); i++) {
+                r = read_file_at(fd, files[i].name, files[i].max, files[i].text, NULL);
+                if (r == -ENOENT)
+                        return error_set(err, -EBADMSG,
+                                         "%s/" CURRENT "/%s is missing; restore the folder, or move it away "
+                                         "and join again",
+                                         state_directory, files[i].name);
+                if (r < 0)
+                        return error_set(err, r, "Failed to read %s/" CURRENT "/%s: %s", state_directory,
+                                         files[i].name, strerror(-r));
+        }
+        *ret = TAKE_STRUCT(read);
+        return 0;
+}
+
+int identity_read_key(const char *state_directory, char **ret, Error *err) {
+        static const char *const folders[] = { NEXT, CURRENT };
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err);
+        int r = state_fd < 0 ? state_fd : -ENOENT;
+
+        for (size_t i = 0; i < ELEMENTS(folders) && r == -ENOENT; i++) {
+                _cleanup_close_ int fd = identity_open(state_fd, state_directory, folders[i], err);
+
+                if (fd < 0) {
+                        r = fd;
+                        continue;
+                }
+                r = read_file_at(fd, KEY, IDENTITY_KEY_MAX, ret, NULL);
+                if (r < 0 && r != -ENOENT)
+                        return error_set(err, r, "Failed to read %s/%s/" KEY ": %s", state_directory,
+                                         folders[i], strerror(-r));
+        }
+        return r;
+}
+
+/* -- Writing -- */
+
+/* Create a folder durably: nothing may be moved into a folder that a power cut could remove. */
+static int identity_make_dir(int state_fd, const char *state_directory, const char *name, Error *err) {
+        int r;
+
+        if (mkdirat(state_fd, name, 0700) < 0 && errno != EEXIST)
+                return identity_failed(err, -errno, "create", state_directory, name);
+        r = fsync_dir(state_fd);
+        return r < 0 ? identity_failed(err, r, "sync", state_directory, name) : 0;
+}
+
+static int identity_open_next(int state_fd, const char *state_directory, Error *err) {
+        int r = identity_make_dir(state_fd, state_directory, NEXT, err);
+
+        return r < 0 ? r : identity_open(state_fd, state_directory, NEXT, err);
+}
+
+static int identity_write(int fd, const char *state_directory, const char *folder, const char *name,
+                          const char *text, Error *err) {
+        int r;
+
+        if (file_holds_at(fd, name, text, strlen(text)))
+                return fsync_dir(fd); /* of a crash: written, and perhaps not durable by name */
+        r = write_file_at(fd, name, text, strlen(text), 0600);
+        return r < 0 ? error_set(err, r, "Failed to write %s/%s/%s: %s", state_directory, folder, name,
+                                 strerror(-r)) :
+                       0;
+}
+
+int identity_write_key(const char *state_directory, const char *key, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err), fd = -1;
+
+        if (state_fd < 0)
+                return state_fd;
+        fd = identity_open_next(state_fd, state_directory, err);
+        return fd < 0 ? fd : identity_write(fd, state_directory, NEXT, KEY, key, err);
+}
+
+/* Write the files in this order; 'entering' NULL: without that file. */
+static int identity_write_next(int state_fd, const char *state_directory, const char *key,
+                               const char *certificate, const char *roots, const char *entering, Error *err) {
+        const struct {
+                const char *name, *text;
+        } files[] = { { KEY, key }, { CERTIFICATE, certificate }, { ROOTS, roots }, { ENTERING, entering } };
+        _cleanup_close_ int fd = identity_open_next(state_fd, state_directory, err);
+        int r = MIN(fd, 0);
+
+        for (size_t i = 0; r == 0 && i < ELEMENTS(files) && files[i].text; i++)
+                r = identity_write(fd, state_directory, NEXT, files[i].name, files[i].text, err);
+        return r;
+}
+
+int identity_store(const char *state_directory, const char *key, const char *certificate, const char *roots,
+                   const char *cluster_file, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err);
+
+        return state_fd < 0 ? state_fd :
+                              identity_write_next(state_fd, state_directory, key, certificate, roots,
+                                                  cluster_file, err);
+}
+
+int identity_store_first(const char *state_directory, const char *key, const char *certificate,
+                         const char *roots, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err);
+        int r;
+
+        if (state_fd < 0)
+                return state_fd;
+        if (identity_exists(state_fd, CURRENT))
+                return error_set(err, -EEXIST, "this host has an identity already: %s/" CURRENT,
+                                 state_directory);
+        r = identity_write_next(state_fd, state_directory, key, certificate, roots, NULL, err);
+        if (r < 0)
+                return r;
+        if (renameat(state_fd, NEXT, state_fd, CURRENT) < 0)
+                return identity_failed(err, -errno, "rename", state_directory, NEXT);
+        return fsync_dir(state_fd);
+}
+
+int identity_renew(const char *state_directory, const char *certificate, const char *roots, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err), fd = -1;
+        int r;
+
+        if (state_fd < 0)
+                return state_fd;
+        fd = identity_open(state_fd, state_directory, CURRENT, err);
+        if (fd < 0)
+                return fd;
+        r = identity_write(fd, state_directory, CURRENT, ROOTS, roots, err);
+        return r < 0 ? r : identity_write(fd, state_directory, CURRENT, CERTIFICATE, certificate, err);
+}
+
+/* -- Entering, at a start -- */
+
+/* Move what exists of 'name' into the folder of replaced state. */
+static int identity_move_old(int state_fd, const char *state_directory, const char *name, Error *err) {
+        _cleanup_close_ int old_fd = -1;
+        int r;
+
+        if (!identity_exists(state_fd, name))
+                return 0;
+        r = identity_make_dir(state_fd, state_directory, OLD_NEXT, err);
+        if (r < 0)
+                return r;
+        old_fd = openat(state_fd, OLD_NEXT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (old_fd < 0)
+                return identity_failed(err, -errno, "open", state_directory, OLD_NEXT);
+        if (renameat(state_fd, name, old_fd, name) < 0)
+                return identity_failed(err, -errno, "move", state_directory, name);
+        r = fsync_dir(old_fd);
+        if (r >= 0)
+                r = fsync_dir(state_fd);
+        return r < 0 ? identity_failed(err, r, "sync", state_directory, OLD_NEXT) : 0;
+}
+
+static int identity_keep_old(int state_fd, const char *state_directory, Error *err) {
+        char name[32];
+        int r;
+
+        if (!identity_exists(state_fd, OLD_NEXT))
+                return 0;
+        r = identity_make_dir(state_fd, state_directory, OLD, err);
+        if (r < 0)
+                return r;
+        for (unsigned i = 1; i <= OLD_MAX; i++) {
+                _cleanup_close_ int old_fd = -1;
+
+                snprintf(name, sizeof(name), OLD "/%u", i);
+                if (identity_exists(state_fd, name))
+                        continue;
+                if (renameat(state_fd, OLD_NEXT, state_fd, name) < 0)
+                        return identity_failed(err, -errno, "rename", state_directory, OLD_NEXT);
+                old_fd = openat(state_fd, OLD, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                r = old_fd < 0 ? -errno : fsync_dir(old_fd);
+                if (r >= 0)
+                        r = fsync_dir(state_fd);
+                return r < 0 ? identity_failed(err, r, "sync", state_directory, OLD) : 0;
+        }
+        return error_set(err, -EEXIST, "%s/" OLD " has %u folders of former clusters; remove some of them",
+                         state_directory, OLD_MAX);
+}
+
+/* Put a complete next identity in force. The former one is moved first, so after a crash in between there is
+ * none: the next call continues. */
+static int identity_put_in_force(int state_fd, const char *state_directory, Error *err) {
+        int r;
+
+        if (!identity_exists(state_fd, NEXT "/" ENTERING))
+                return 0;
+        r = identity_move_old(state_fd, state_directory, CURRENT, err);
+        if (r < 0)
+                return r;
+        if (renameat(state_fd, NEXT, state_fd, CURRENT) < 0)
+                return identity_failed(err, -errno, "rename", state_directory, NEXT);
+        r = fsync_dir(state_fd);
+        return r < 0 ? identity_failed(err, r, "sync", state_directory, CURRENT) : 0;
+}
+
+int identity_begin(const char *state_directory, const char *cluster_file, Error *err) {
+        static const char *const store[] = { "raft", "tree" };
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err), fd = -1;
+        _cleanup_free_ char *entering = NULL;
+        int r;
+
+        if (state_fd < 0)
+                return state_fd;
+        r = identity_put_in_force(state_fd, state_directory, err);
+        if (r < 0)
+                return r;
+        fd = openat(state_fd, CURRENT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        r = fd < 0 ? -errno : read_file_at(fd, ENTERING, IDENTITY_ENTERING_MAX, &entering, NULL);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return identity_failed(err, r, "read", state_directory, CURRENT "/" ENTERING);
+        for (size_t i = 0; i < ELEMENTS(store); i++) {
+                r = identity_move_old(state_fd, state_directory, store[i], err);
+                if (r < 0)
+                        return r;
+        }
+        r = identity_keep_old(state_fd, state_directory, err);
+        if (r < 0)
+                return r;
+        r = cluster_file[0] ? cluster_file_write(cluster_file, entering) : 0;
+        if (r < 0)
+                return error_set(err, r, "Failed to write %s: %s", cluster_file, strerror(-r));
+        if (unlinkat(fd, ENTERING, 0) < 0)
+                return identity_failed(err, -errno, "remove", state_directory, CURRENT "/" ENTERING);
+        r = fsync_dir(fd);
+        return r < 0 ? identity_failed(err, r, "sync", state_directory, CURRENT) : 1;
+}

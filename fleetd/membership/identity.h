@@ -1,0 +1,60 @@
+/* The identity of this host in its cluster, as files below the state directory.
+ *
+ *   identity/key               private key of the host, PEM; made on this host, and never leaves it
+ *   identity/certificate.pem   its certificate, which the cluster has issued
+ *   identity/roots.pem         the roots of the cluster
+ *   identity/entering          until the host has entered its cluster: the content of the cluster file
+ *   identity.new/              the same, being written
+ *   old/N/                     what a join has replaced: identity, log and tree, for an operator
+ *
+ * A join writes the key first, and the answer of the cluster into identity.new/ later; 'entering' is written
+ * last, so a folder with this file is complete. identity_begin() completes at the next start what a crash has
+ * interrupted: it moves the former cluster of this host to old/N, then writes the cluster file. Each step may
+ * be repeated. All calls block, and write little. */
+#pragma once
+
+#include "base/error.h"
+
+enum {
+        IDENTITY_KEY_MAX = 4096, /* bytes of the file, as the next ones */
+        IDENTITY_CERT_MAX = 16384,
+        IDENTITY_ROOTS_MAX = 64 * 1024,
+        IDENTITY_ENTERING_MAX = 64 * 1024,
+};
+
+/* Terminated texts, owned. */
+typedef struct HostIdentity {
+        char *key, *certificate, *roots;
+} HostIdentity;
+
+void identity_done(HostIdentity *identity); /* wipes the key */
+#define _cleanup_identity_ _cleanup_(identity_done)
+
+/* Read the identity of this host. -ENOENT: it has none. -EPERM: folder or key belong to another user, or
+ * others may read them; the message names the command that corrects this. */
+int identity_read(const char *state_directory, HostIdentity *ret, Error *err);
+
+/* Read the key of this host for a join: that of an interrupted join, or that of the identity, which is kept
+ * for the life of the installation. -ENOENT: there is none; identity_write_key() stores a new one. The caller
+ * wipes and frees *ret with identity_wipe(). */
+int identity_read_key(const char *state_directory, char **ret, Error *err);
+int identity_write_key(const char *state_directory, const char *key, Error *err);
+void identity_wipe(char *text); /* NULL allowed */
+
+/* Store what a cluster has issued for 'key', durably: from now on, each start enters that cluster.
+ * 'cluster_file' is the content of the cluster file. identity_begin() does the rest. */
+int identity_store(const char *state_directory, const char *key, const char *certificate, const char *roots,
+                   const char *cluster_file, Error *err);
+
+/* Store the first identity of a host whose store belongs to the cluster already. -EEXIST: it has one. */
+int identity_store_first(const char *state_directory, const char *key, const char *certificate,
+                         const char *roots, Error *err);
+
+/* Replace certificate and roots of the identity: a renewal, or a rotation of the roots. The roots are
+ * replaced first, so that they contain the issuer of the certificate at each moment. */
+int identity_renew(const char *state_directory, const char *certificate, const char *roots, Error *err);
+
+/* Complete an interrupted join: call this before the store is opened, while no other daemon uses the state
+ * directory. Return 1 if a join was completed, 0 if none was due. 'cluster_file' is a path; "": it is not
+ * written. */
+int identity_begin(const char *state_directory, const char *cluster_file, Error *err);
