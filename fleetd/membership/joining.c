@@ -78,7 +78,7 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
                         "the cluster has %zu hosts, and with %zu voters and %d standbys, there are at "
                         "most %zu: %s",
                         n_replicas, max - VOTERS_STANDBYS_MAX, VOTERS_STANDBYS_MAX, max,
-                        max < voters_hosts_max(5) ? "Voters=5 admits seven" :
+                        max < voters_hosts_max(5) ? "fleetctl init --voters=5 admits seven" :
                                                     "fleetctl remove deletes one that is lost");
 
         a = NEW0(Admission, 1);

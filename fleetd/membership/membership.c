@@ -71,8 +71,8 @@ static int membership_make(Membership *m, const KvState *state, const VotersChan
                 machine = cluster_machine(registry_cluster(m->registry), change->machine_id);
                 if (!machine || m->writing)
                         return -EBUSY;
-                m->writing = registry_retire_member(m->registry, state->term, machine, membership_on_written,
-                                                    m) == 0;
+                m->writing = registry_retire_member(m->registry, state->term, machine, change->reason,
+                                                    membership_on_written, m) == 0;
                 return m->writing ? 0 : -ENOMEM;
         default:
                 return -EINVAL;
@@ -87,7 +87,8 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                               .leader_id = state->leader_id,
                               .last = state->commit,
                               .cluster = cluster,
-                              .voters = (unsigned) m->voters,
+                              .voters = membership_voters(m),
+                              .spread = cluster_settings(cluster)->spread,
                               .led_ms = now_ms - m->led_since_ms,
                               .spread_ms = now_ms - m->spread_since_ms,
                               .paused = cluster->adopting || (m->is_braked && m->is_braked(m->userdata)),
@@ -95,7 +96,8 @@ static void membership_change_voters(Membership *m, const KvState *state) {
         VotersChange change;
         int r;
 
-        if (input.voters == 1) /* no other host holds a replica */
+        /* Voters=1 in fleetd.conf, and no settings of the cluster: no other host holds a replica. */
+        if (input.voters == 1 && cluster->settings_index == 0)
                 return;
         voters_plan(&input, &change);
         if (change.action == VOTERS_NOTHING)
@@ -113,8 +115,28 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                             strerror(-r));
 }
 
+unsigned membership_voters(const Membership *m) {
+        const Cluster *cluster = registry_cluster(m->registry);
+
+        return (unsigned) (cluster->settings_index > 0 ? cluster_settings(cluster)->voters : m->voters);
+}
+
 size_t membership_hosts_max(const Membership *m) {
-        return voters_hosts_max(m->voters > 3 ? (unsigned) m->voters : 3);
+        bool set = registry_cluster(m->registry)->settings_index > 0;
+
+        /* Voters=1 without settings limits no host: the others hold no replica. */
+        return voters_hosts_max(set || m->voters > 3 ? membership_voters(m) : 3);
+}
+
+/* Voters=3 or 5 of the founder is the initial setting of a new cluster. Voters=1 keeps its meaning: no other
+ * host holds a replica. */
+static void membership_found_settings(Membership *m, const KvState *state) {
+        ClusterSettings settings = { .voters = m->voters };
+
+        if (state->founded && state->n_members == 1 && m->voters > 1 && !m->writing &&
+            state->level >= KV_LEVEL_IDENTITY && registry_cluster(m->registry)->settings_index == 0)
+                m->writing = registry_set_settings(m->registry, &settings, NULL, membership_on_written, m) ==
+                             0;
 }
 
 /* -- The feature level -- */
@@ -192,6 +214,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                                                m) >= 0;
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);
+        membership_found_settings(m, state);
         membership_change_voters(m, state);
         membership_check_level(m, state);
 }

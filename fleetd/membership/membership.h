@@ -27,7 +27,8 @@ typedef struct MembershipOptions {
         const Names *join; /* Join=; copied */
         const char
                 *cluster_file; /* for the addresses of other hosts ("Join=" of the next start); "" for none */
-        uint64_t voters;       /* Voters=. 1: no more than one; 0: as the cluster grows */
+        /* Voters=: of a cluster without settings, and the initial setting of a new one. 0: automatic */
+        uint64_t voters;
         bool (*is_braked)(void *userdata); /* the mass-failure brake is on; NULL: never */
         void *userdata;
         uint64_t level_wait_ms; /* for tests: how long all hosts must support a feature level; 0: a day */

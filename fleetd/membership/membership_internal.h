@@ -64,6 +64,9 @@ struct Membership {
 /* RegistryDone of each transaction that sets 'writing'. */
 void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index);
 
+/* Return how many voters are wanted, as VotersInput.voters: by the settings of the cluster, or by
+ * fleetd.conf. */
+unsigned membership_voters(const Membership *m);
 /* Return how many hosts the cluster may have. */
 size_t membership_hosts_max(const Membership *m);
 

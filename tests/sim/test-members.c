@@ -303,6 +303,61 @@ static void a_voter_without_a_replacement_stays(void) {
         cluster = cluster_free(cluster);
 }
 
+/* -- The number of voters -- */
+
+static void on_settings(void *userdata, KvStatus status, const char *message, uint64_t index) {}
+
+static void set_voters(unsigned voters) {
+        ClusterSettings settings = { .voters = voters };
+
+        UNTIL("there-is-a-leader", leader());
+        if (registry_set_settings(daemon_registry(leader()->daemon), &settings, "root", on_settings, NULL) <
+            0)
+                abort();
+}
+
+static size_t n_voters(void) {
+        return leader() ? state_of(leader()).n_voters : 0;
+}
+
+/* Change the number. The leader is killed once at each number on the way, mostly before the change is
+ * committed. */
+static void change_voters(unsigned to, bool kills) {
+        bool killed[CLUSTER_HOSTS_MAX + 1] = {};
+        size_t before = n_voters();
+
+        set_voters(to);
+        while (!has_voters(to)) {
+                UNTIL_WITHIN(LED_MS + 2 * PATIENCE_MS, "the-number-of-voters-changes",
+                             leader() && (n_voters() != before || has_voters(to)));
+                before = n_voters();
+                if (kills && before > 1 && !killed[before]) {
+                        killed[before] = true;
+                        kill_leader();
+                }
+                UNTIL("there-is-a-leader", leader());
+                before = n_voters();
+        }
+        run_ms(3000);
+        if (!has_voters(to))
+                world_failed(world, "the-number-of-voters-stays", "%zu of %u", n_voters(), to);
+}
+
+static void grow_1_3_5_shrink(void) {
+        for (unsigned kills = 0; kills < 2; kills++) {
+                form(5, 3);
+                change_voters(5, kills);
+                change_voters(3, kills);
+                change_voters(1, kills);
+                change_voters(5, kills);
+                change_voters(1, kills);
+                set_voters(0);
+                UNTIL_WITHIN(LED_MS + PATIENCE_MS, "three-vote", has_voters(3));
+                check_end();
+                cluster = cluster_free(cluster);
+        }
+}
+
 /* -- Addresses -- */
 
 static void move_to_port(SimMachine *m, unsigned port) {
@@ -371,10 +426,8 @@ static void renumber_all(void) {
 }
 
 static void (*const scenarios[])(void) = {
-        a_voter_continues_at_another_address,
-        renumber_all,
-        replace_voter_each_step,
-        a_voter_without_a_replacement_stays,
+        grow_1_3_5_shrink,       a_voter_continues_at_another_address, renumber_all,
+        replace_voter_each_step, a_voter_without_a_replacement_stays,
 };
 
 int main(int argc, char *argv[]) {
