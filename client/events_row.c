@@ -46,6 +46,8 @@ static const struct {
         { "level", "feature level", " ", true },
         { "adoption", "adoption", " ", true },
         { "removed", "removed", NULL, true }, /* its reason is the name */
+        { "settings", "settings of the cluster", ": ", true },
+        { "replaced", "replaced as a voter", ": ", false },
 };
 
 static void append_happening(Text *t, const char *kind, const char *reason, const char *user) {

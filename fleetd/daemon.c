@@ -10,6 +10,7 @@
 #include "fleetd/api/api.h"
 #include "fleetd/directory/directory.h"
 #include "fleetd/engine/engine.h"
+#include "fleetd/engine/plan.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/api/metrics.h"
@@ -201,6 +202,16 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         return r;
 }
 
+static bool daemon_is_braked(void *userdata) {
+        const Daemon *d = userdata;
+        EngineBrake brake = {};
+
+        /* Without memory, it counts as on: nothing is replaced. */
+        return d->engine &&
+               (engine_brake_state(registry_cluster(d->registry), engine_brake(d->engine), &brake) < 0 ||
+                brake.until_ms > 0);
+}
+
 static int daemon_open_membership(Daemon *d, const Settings *s) {
         MembershipOptions options = {
                 .machine_id = s->machine_id,
@@ -210,6 +221,8 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .join = &s->join,
                 .cluster_file = s->cluster_file,
                 .voters = s->voters,
+                .is_braked = daemon_is_braked,
+                .userdata = d,
                 .level_wait_ms = d->io.level_wait_ms,
         };
 

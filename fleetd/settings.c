@@ -148,8 +148,8 @@ static int set_count(const char *value, void *field, Error *err) {
 static int set_voters(const char *value, void *field, Error *err) {
         uint64_t v;
 
-        if (parse_u64(value, &v) < 0 || (v != 1 && v != 3))
-                return error_set(err, -EINVAL, "expected 1 or 3, not '%s'", value);
+        if (parse_u64(value, &v) < 0 || (v != 1 && v != 3 && v != 5))
+                return error_set(err, -EINVAL, "expected 1, 3 or 5, not '%s'", value);
         *(uint64_t *) field = v;
         return 0;
 }
@@ -215,7 +215,7 @@ static const struct {
         { "QuotaKeys", "quota-keys", "N",
           "number of users' keys and directories; 0: as many as Quota= permits (0)", set_count,
           FIELD(quota_keys), AT_RESTART, "0", "1000000000" },
-        { "Voters", "voters", "N", "number of voters: 1 or 3 (3 from three hosts on)", set_voters,
+        { "Voters", "voters", "N", "number of voters: 1, 3 or 5 (3 from three hosts on)", set_voters,
           FIELD(voters) },
         { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size, FIELD(limits.key_size),
           AT_RELOAD, "64", "8K" },

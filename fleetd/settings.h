@@ -30,7 +30,7 @@ typedef struct Settings {
         ClientAccess client_access;
         uint64_t brake_ms, boot_wait_ms;
         uint64_t quota, quota_keys; /* of users' keys: bytes, and number; 0: as many as the bytes allow */
-        uint64_t voters;            /* 0: 3 if there are as many hosts, otherwise 1 */
+        uint64_t voters;            /* 0: as many as there are hosts for, mostly 3 */
         ApiLimits limits;
         HttpLimits http; /* of each listener */
         bool debug;

@@ -270,8 +270,17 @@ int kv_member_add(KvStore *store, uint64_t raft_id, const char *address); /* as 
 int kv_member_promote(KvStore *store, uint64_t raft_id);                  /* standby to voter */
 int kv_member_demote(KvStore *store, uint64_t raft_id); /* voter to standby; one of two, too */
 int kv_member_remove(KvStore *store, uint64_t raft_id);
+/* Demote or remove a voter although fewer than three remain. */
+int kv_member_shrink(KvStore *store, uint64_t raft_id, bool remove);
 /* Release the address of a member that is not dialed any more: addresses are unique. */
 int kv_member_vacate(KvStore *store, uint64_t raft_id);
+/* Transfer leadership to a voter; 0: to the one that is up to date first. -EREMOTE, -EBUSY, -ENOENT, -EINVAL.
+ */
+int kv_transfer(KvStore *store, uint64_t raft_id);
+
+/* The cluster has replaced this member, which is no longer in its configuration: quarantine the replica, so
+ * that the host joins under another Raft ID. -EBUSY: it leads, or its replica is not open. */
+int kv_retire(KvStore *store, const char *reason);
 
 /* Become a replica with an identity of the cluster, which waits to be added; it replaces a lost one. */
 int kv_joined(KvStore *store, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err);

@@ -343,6 +343,16 @@ int kv_member_remove(KvStore *s, uint64_t raft_id) {
         return store_change(s, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = raft_id });
 }
 
+int kv_member_shrink(KvStore *s, uint64_t raft_id, bool remove) {
+        return store_change(s, &(RaftChange) { .kind = remove ? RAFT_CHANGE_REMOVE : RAFT_CHANGE_DEMOTE,
+                                               .id = raft_id,
+                                               .force = true });
+}
+
+int kv_transfer(KvStore *s, uint64_t raft_id) {
+        return replica_transfer(s->replica, raft_id);
+}
+
 /* Addresses differ: a founder without a listener has "-", and a member that gave up its address has "-" and
  * its ID. */
 int kv_member_vacate(KvStore *s, uint64_t raft_id) {
@@ -350,6 +360,10 @@ int kv_member_vacate(KvStore *s, uint64_t raft_id) {
 
         snprintf(address, sizeof(address), "-%" PRIu64, raft_id);
         return store_change(s, &(RaftChange) { .kind = RAFT_CHANGE_MOVE, .id = raft_id, .address = address });
+}
+
+int kv_retire(KvStore *s, const char *reason) {
+        return replica_retire(s->replica, reason);
 }
 
 int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/membership/voters.h"
 
 static const ClusterMachine *machine_of(const Cluster *c, uint64_t raft_id) {
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
@@ -64,6 +65,22 @@ static void brake_write(Text *t, const Request *request, const Cluster *c) {
         json_close(t, '}');
 }
 
+/* Write the settings that the cluster has, and the value of the spread key that no other one can replace. */
+static void settings_write(Text *t, const Cluster *c, const KvState *state) {
+        const ClusterSettings *settings = cluster_settings(c);
+        const char *critical = voters_critical_value(state->members, state->n_members, c, settings->spread);
+
+        if (c->settings_index == 0)
+                return;
+        json_open(t, "settings", '{');
+        if (critical)
+                json_add_string_always(t, "critical", critical);
+        json_add_string(t, "name", settings->name);
+        json_add_string(t, "spread", settings->spread);
+        json_add_u64(t, "voters", settings->voters);
+        json_close(t, '}');
+}
+
 void cluster_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *behind = NULL;
@@ -89,6 +106,7 @@ void cluster_handle(Request *request) {
         json_add_string(&t, "problem", state.problem);
         json_add_u64(&t, "raftIndex", state.raft_index);
         json_add_string(&t, "role", kv_role_name(state.role));
+        settings_write(&t, c, &state);
         if (state.stale_ms > 0)
                 json_add_u64(&t, "staleSec", state.stale_ms / 1000);
         json_add_u64(&t, "term", state.term);

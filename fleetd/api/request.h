@@ -203,6 +203,7 @@ void plan_handle(Request *request);
 void discovery_handle(Request *request);
 void cluster_handle(Request *request);
 void level_handle(Request *request);
+void settings_handle(Request *request);
 void adopting_handle(Request *request);
 void events_handle(Request *request);
 void history_handle(Request *request);

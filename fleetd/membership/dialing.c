@@ -1,5 +1,6 @@
-/* The hosts that this host dials: machines of the cluster view, members, Join=, and accepted sessions of a
- * host that has no replica yet. The addresses of the machines are stored in the cluster file. */
+/* The hosts that this host dials: machines of the cluster view, at the address of their handshake or member
+ * key, members, Join=, and accepted sessions of a host that has no replica yet. The addresses of the machines
+ * are stored in the cluster file. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -44,6 +45,19 @@ static void address_list_add_peer(void *userdata, const PeerState *peer) {
                 address_list_add(list, peer->handshake.address);
 }
 
+/* Write the address of a machine into 'ret'. A host with another ListenPeer= than before sends the new
+ * address in its handshake: it is dialed there, so that its replica catches up, and then it records the
+ * address. */
+static void dialing_address(const Membership *m, const ClusterMachine *machine, uint64_t cluster_id,
+                            char ret[static ADDRESS_SIZE]) {
+        PeerState peer;
+
+        snprintf(ret, ADDRESS_SIZE, "%s", machine->member.peer);
+        if (peers_state(m->peers, machine->id, &peer) >= 0 && peer.accepted && peer.handshake.address[0] &&
+            peer.handshake.cluster_id == cluster_id)
+                snprintf(ret, ADDRESS_SIZE, "%s", peer.handshake.address);
+}
+
 /* 0 or -ENOMEM. A failure to write the file is logged only. */
 static int dialing_update(Membership *m) {
         _cleanup_free_ PeerAddress *items = NEW0(PeerAddress, DIALED_MAX);
@@ -57,6 +71,7 @@ static int dialing_update(Membership *m) {
         machines = cluster_machines_sorted(registry_cluster(m->registry), &n_machines);
         if (!items || !machines)
                 return -ENOMEM;
+        kv_state(m->store, &state);
         for (size_t i = 0; i < n_machines && list.n < DIALED_MAX; i++) {
                 const char *peer = machines[i]->member.peer;
 
@@ -66,12 +81,11 @@ static int dialing_update(Membership *m) {
                 if (!address_list_has(&list, peer))
                         text_printf(&addresses, "%s%s", addresses.size > 0 ? " " : "", peer);
                 memcpy(items[list.n].machine_id, machines[i]->id, sizeof(items->machine_id));
-                snprintf(items[list.n].address, sizeof(items->address), "%s", peer);
+                dialing_address(m, machines[i], state.cluster_id, items[list.n].address);
                 list.n++;
         }
 
         /* The cluster view lacks members whose replica is still being filled. */
-        kv_state(m->store, &state);
         for (size_t i = 0; i < state.n_members; i++)
                 address_list_add(&list, state.members[i].address);
         for (size_t i = 0; i < m->dialing.join.n; i++)

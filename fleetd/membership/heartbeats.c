@@ -26,6 +26,7 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         const char *id = peer_handshake(session)->machine_id;
         Sender *s = named_get(&m->heartbeats.senders, id, sizeof(Sender));
 
+        joining_retire(m, session);
         if (!s)
                 return;
         s->heartbeat = true;

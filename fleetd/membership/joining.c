@@ -62,7 +62,7 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         const char *id = peer_handshake(session)->machine_id;
         const Cluster *c = registry_cluster(m->registry);
         const ClusterMachine *known = cluster_machine(c, id);
-        size_t n_replicas;
+        size_t n_replicas, max;
         KvState state;
         Admission *a;
         int r;
@@ -71,11 +71,15 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         if (!state.ready)
                 return error_set(err, -EAGAIN, "%s has no leader now; try again", m->name);
         n_replicas = voters_others(c, id, address);
-        if (n_replicas >= VOTERS_WANTED + VOTERS_STANDBYS_MAX && !(known && known->member.raft_id))
-                return error_set(err, -ENOSPC,
-                                 "the cluster has %zu hosts; this version supports three voters and two "
-                                 "standbys",
-                                 n_replicas);
+        max = membership_hosts_max(m);
+        if (n_replicas >= max && !(known && known->member.raft_id))
+                return error_set(
+                        err, -ENOSPC,
+                        "the cluster has %zu hosts, and with %zu voters and %d standbys, there are at "
+                        "most %zu: %s",
+                        n_replicas, max - VOTERS_STANDBYS_MAX, VOTERS_STANDBYS_MAX, max,
+                        max < voters_hosts_max(5) ? "fleetctl init --voters=5 admits seven" :
+                                                    "fleetctl remove deletes one that is lost");
 
         a = NEW0(Admission, 1);
         if (!a)
@@ -202,6 +206,51 @@ void joining_peer_changed(Membership *m) {
                 peers_each(m->peers, joining_request_from, m);
 }
 
+/* -- Retired members -- */
+
+/* The cluster has replaced this host while it was silent: its Raft ID is in no configuration and in no key.
+ * The frame is PEER_RETIRED: version, lineage, Raft ID. */
+static void joining_on_retired(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                               size_t size) {
+        Membership *m = userdata;
+        Reader r = reader_over(payload, size);
+        uint8_t version = read_u8(&r);
+        uint64_t lineage = read_u64(&r), raft_id = read_u64(&r);
+        const PeerHandshake *peer = peer_handshake(session);
+        KvState state;
+
+        kv_state(m->store, &state);
+        if (reader_end(&r) < 0 || version != JOIN_PROTOCOL || lineage != state.lineage ||
+            peer->cluster_id != state.cluster_id || raft_id != state.raft_id || raft_id == 0 ||
+            state.role == KV_ROLE_LEADER || state.leader_id != 0 || state.lost)
+                return;
+        if (kv_retire(m->store, "another host has replaced this one while it was silent") == 0)
+                log_notice(((LogFields) { .machine = peer->machine_id }),
+                           "%s reports that member %llu was replaced: this host joins again", peer->name,
+                           (unsigned long long) raft_id);
+}
+
+void joining_retire(Membership *m, PeerSession *session) {
+        const PeerHandshake *peer = peer_handshake(session);
+        const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), peer->machine_id);
+        _cleanup_writer_ Writer w = {};
+        KvState state;
+
+        kv_state(m->store, &state);
+        if (state.role != KV_ROLE_LEADER || !state.ready || !registry_is_current(m->registry) ||
+            peer->raft_id == 0 || peer->lineage != state.lineage ||
+            (known && (known->member.raft_id == peer->raft_id || !LIST_EMPTY(&known->unreadable))))
+                return;
+        for (size_t i = 0; i < state.n_members; i++)
+                if (state.members[i].raft_id == peer->raft_id)
+                        return;
+        write_u8(&w, JOIN_PROTOCOL);
+        write_u64(&w, state.lineage);
+        write_u64(&w, peer->raft_id);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_RETIRED, w.bytes, w.size);
+}
+
 /* -- Member keys -- */
 
 /* The member key records each start of a replica's daemon, with the address of its clients. The founder also
@@ -256,6 +305,7 @@ int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err)
 static const PeerFrameType frame_types[] = {
         { PEER_JOIN, PEER_REQUEST, PEER_PRIORITY_NORMAL, joining_on_request },
         { PEER_JOINED, PEER_ANSWER, PEER_PRIORITY_NORMAL, joining_on_answer },
+        { PEER_RETIRED, PEER_ANSWER, PEER_PRIORITY_NORMAL, joining_on_retired },
 };
 
 int joining_init(Membership *m) {

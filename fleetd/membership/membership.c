@@ -48,26 +48,63 @@ static void membership_write_problem(Membership *m, const KvState *state, const 
 
 /* -- Voters -- */
 
+/* Make the change; 0, or why not. */
+static int membership_make(Membership *m, const KvState *state, const VotersChange *change) {
+        const ClusterMachine *machine;
+
+        switch (change->action) {
+        case VOTERS_ADD:
+                return kv_member_add(m->store, change->raft_id, change->address);
+        case VOTERS_PROMOTE:
+                return kv_member_promote(m->store, change->raft_id);
+        case VOTERS_DEMOTE:
+        case VOTERS_REMOVE:
+                if (change->force)
+                        return kv_member_shrink(m->store, change->raft_id, change->action == VOTERS_REMOVE);
+                return change->action == VOTERS_REMOVE ? kv_member_remove(m->store, change->raft_id) :
+                                                         kv_member_demote(m->store, change->raft_id);
+        case VOTERS_VACATE:
+                return kv_member_vacate(m->store, change->raft_id);
+        case VOTERS_TRANSFER:
+                return kv_transfer(m->store, change->raft_id);
+        case VOTERS_RETIRE:
+                machine = cluster_machine(registry_cluster(m->registry), change->machine_id);
+                if (!machine || m->writing)
+                        return -EBUSY;
+                m->writing = registry_retire_member(m->registry, state->term, machine, change->reason,
+                                                    membership_on_written, m) == 0;
+                return m->writing ? 0 : -ENOMEM;
+        default:
+                return -EINVAL;
+        }
+}
+
 static void membership_change_voters(Membership *m, const KvState *state) {
-        static int (*const functions[_VOTERS_ACTION_MAX])(KvStore * store, uint64_t raft_id) = {
-                [VOTERS_PROMOTE] = kv_member_promote,
-                [VOTERS_DEMOTE] = kv_member_demote,
-                [VOTERS_REMOVE] = kv_member_remove,
-                [VOTERS_VACATE] = kv_member_vacate,
-        };
+        const Cluster *cluster = registry_cluster(m->registry);
+        uint64_t now_ms = loop_now_ms(m->loop);
+        VotersInput input = { .members = state->members,
+                              .n_members = state->n_members,
+                              .leader_id = state->leader_id,
+                              .last = state->commit,
+                              .cluster = cluster,
+                              .voters = membership_voters(m),
+                              .spread = cluster_settings(cluster)->spread,
+                              .led_ms = now_ms - m->led_since_ms,
+                              .spread_ms = now_ms - m->spread_since_ms,
+                              .paused = cluster->adopting || (m->is_braked && m->is_braked(m->userdata)),
+                              .spans = &voters_spans };
         VotersChange change;
         int r;
 
-        if (m->voters == 1)
+        /* Voters=1 in fleetd.conf, and no settings of the cluster: no other host holds a replica. */
+        if (input.voters == 1 && cluster->settings_index == 0)
                 return;
-        voters_plan(state->members, state->n_members, state->leader_id, state->commit,
-                    registry_cluster(m->registry), &change);
-        if (change.action == VOTERS_ADD)
-                r = kv_member_add(m->store, change.raft_id, change.address);
-        else if (functions[change.action])
-                r = functions[change.action](m->store, change.raft_id);
-        else
+        voters_plan(&input, &change);
+        if (change.action == VOTERS_NOTHING)
                 return;
+        r = membership_make(m, state, &change);
+        if (r == 0 && change.spreads)
+                m->spread_since_ms = now_ms;
         if (r == 0)
                 log_notice(((LogFields) { .term = state->term }), "%s member %llu: %s",
                            voters_action_name(change.action), (unsigned long long) change.raft_id,
@@ -76,6 +113,30 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                 log_warning(((LogFields) { .error = r }), "Failed to %s member %llu: %s",
                             voters_action_name(change.action), (unsigned long long) change.raft_id,
                             strerror(-r));
+}
+
+unsigned membership_voters(const Membership *m) {
+        const Cluster *cluster = registry_cluster(m->registry);
+
+        return (unsigned) (cluster->settings_index > 0 ? cluster_settings(cluster)->voters : m->voters);
+}
+
+size_t membership_hosts_max(const Membership *m) {
+        bool set = registry_cluster(m->registry)->settings_index > 0;
+
+        /* Voters=1 without settings limits no host: the others hold no replica. */
+        return voters_hosts_max(set || m->voters > 3 ? membership_voters(m) : 3);
+}
+
+/* Voters=3 or 5 of the founder is the initial setting of a new cluster. Voters=1 keeps its meaning: no other
+ * host holds a replica. */
+static void membership_found_settings(Membership *m, const KvState *state) {
+        ClusterSettings settings = { .voters = m->voters };
+
+        if (state->founded && state->n_members == 1 && m->voters > 1 && !m->writing &&
+            state->level >= KV_LEVEL_IDENTITY && registry_cluster(m->registry)->settings_index == 0)
+                m->writing = registry_set_settings(m->registry, &settings, NULL, membership_on_written, m) ==
+                             0;
 }
 
 /* -- The feature level -- */
@@ -144,6 +205,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                 liveness_reset(&m->liveness);
                 m->term = state->term;
                 m->leading = true;
+                m->led_since_ms = m->spread_since_ms = loop_now_ms(m->loop);
         }
         late |= state->n_voters_reachable * 2 <= state->n_voters;
         if (liveness_tick(&m->liveness, c, late, heartbeats_sign, m, &changes, &n) == 0 && n > 0 &&
@@ -152,6 +214,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                                                m) >= 0;
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);
+        membership_found_settings(m, state);
         membership_change_voters(m, state);
         membership_check_level(m, state);
 }
@@ -236,6 +299,8 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .store = store,
                 .registry = registry,
                 .voters = options->voters,
+                .is_braked = options->is_braked,
+                .userdata = options->userdata,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
                 .observer = { .on_change = membership_on_change, .userdata = m },
                 .tick = TIMER(membership_on_tick, m),

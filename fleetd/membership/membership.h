@@ -8,7 +8,14 @@
 #include "fleetd/registry/registry.h"
 
 /* Numbers of frame types on the wire (docs/FORMATS.md). */
-enum { PEER_JOIN = 13, PEER_JOINED, PEER_HEARTBEAT = 16, PEER_ENTER = 23, PEER_ENTERED };
+enum {
+        PEER_JOIN = 13,
+        PEER_JOINED,
+        PEER_HEARTBEAT = 16,
+        PEER_ENTER = 23,
+        PEER_ENTERED,
+        PEER_RETIRED = 30,
+};
 
 typedef struct Membership Membership;
 
@@ -20,7 +27,10 @@ typedef struct MembershipOptions {
         const Names *join; /* Join=; copied */
         const char
                 *cluster_file; /* for the addresses of other hosts ("Join=" of the next start); "" for none */
-        uint64_t voters;       /* 1: no more than one; 0 or 3: as the cluster grows */
+        /* Voters=: of a cluster without settings, and the initial setting of a new one. 0: automatic */
+        uint64_t voters;
+        bool (*is_braked)(void *userdata); /* the mass-failure brake is on; NULL: never */
+        void *userdata;
         uint64_t level_wait_ms; /* for tests: how long all hosts must support a feature level; 0: a day */
 } MembershipOptions;
 

@@ -45,9 +45,13 @@ struct Membership {
         char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE], name[MEMBER_NAME_SIZE],
                 client[CLUSTER_URL_SIZE];
         uint64_t voters, level_wait_ms;
+        bool (*is_braked)(void *userdata);
+        void *userdata; /* borrowed, of is_braked() */
         RegistryObserver observer;
         Timer tick;
         uint64_t last_tick_ms, term; /* that this host leads, or led */
+        uint64_t led_since_ms;       /* monotonic, as the next; while it leads */
+        uint64_t spread_since_ms;    /* the last change for a better spread, or 'led_since_ms' */
         Liveness liveness;
         uint64_t raising; /* number of the proposal that raises the feature level; 0: none */
         bool leading;
@@ -60,6 +64,12 @@ struct Membership {
 /* RegistryDone of each transaction that sets 'writing'. */
 void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index);
 
+/* Return how many voters are wanted, as VotersInput.voters: by the settings of the cluster, or by
+ * fleetd.conf. */
+unsigned membership_voters(const Membership *m);
+/* Return how many hosts the cluster may have. */
+size_t membership_hosts_max(const Membership *m);
+
 int dialing_init(Membership *m, const MembershipOptions *options);
 void dialing_done(Membership *m);
 void dialing_tick(Membership *m);
@@ -71,6 +81,9 @@ void joining_done(Membership *m);
 /* Start to request membership if the replica was lost. */
 void joining_state_changed(Membership *m);
 void joining_peer_changed(Membership *m);
+/* Notify the host of a session if its Raft ID is in no configuration and in no member key, and this host
+ * leads. */
+void joining_retire(Membership *m, PeerSession *session);
 /* Publish the start of this host's daemon if the cluster view lacks it. */
 void joining_publish_start(Membership *m, const KvState *state);
 

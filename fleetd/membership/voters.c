@@ -3,9 +3,20 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+const VotersSpans voters_spans = {
+        .up_ms = 5 * 60000,
+        .silent_ms = 10 * 60000,
+        .led_ms = 5 * 60000,
+        .spread_ms = 10 * 60000,
+        .many_ms = 10 * 60000,
+        .few_ms = 60 * 60000,
+};
+
 static const char *const action_names[_VOTERS_ACTION_MAX] = {
-        [VOTERS_NOTHING] = "nothing", [VOTERS_ADD] = "add",       [VOTERS_PROMOTE] = "promote",
-        [VOTERS_DEMOTE] = "demote",   [VOTERS_REMOVE] = "remove", [VOTERS_VACATE] = "vacate",
+        [VOTERS_NOTHING] = "nothing", [VOTERS_ADD] = "add",
+        [VOTERS_PROMOTE] = "promote", [VOTERS_DEMOTE] = "demote",
+        [VOTERS_REMOVE] = "remove",   [VOTERS_VACATE] = "vacate",
+        [VOTERS_RETIRE] = "retire",   [VOTERS_TRANSFER] = "transfer leadership to",
 };
 
 const char *voters_action_name(VotersAction action) {
@@ -13,11 +24,12 @@ const char *voters_action_name(VotersAction action) {
 }
 
 typedef struct Configuration {
+        const VotersInput *in;
         const KvMember *members;
-        size_t n;
-        uint64_t leader_id, last;
-        const Cluster *cluster;
-        size_t n_voters, n_standbys, n_voters_reachable;
+        size_t n, n_voters, n_standbys, n_voters_reachable;
+        size_t n_kept; /* voters with an owner that does not leave */
+        unsigned wanted;
+        bool complete; /* the cluster view has the keys of all members */
 } Configuration;
 
 _printf_(4, 5) static void voters_decide(VotersChange *ret, VotersAction action, const KvMember *m,
@@ -32,8 +44,10 @@ _printf_(4, 5) static void voters_decide(VotersChange *ret, VotersAction action,
         va_end(ap);
 }
 
+/* -- Members and their machines -- */
+
 static const ClusterMachine *voters_owner(const Configuration *c, uint64_t raft_id) {
-        for (const ClusterMachine *m = c->cluster->machines; m; m = m->hh.next)
+        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next)
                 if (m->member.raft_id == raft_id)
                         return cluster_machine_successor(m) || cluster_machine_is_removed(m) ? NULL : m;
         return NULL;
@@ -46,37 +60,110 @@ static const KvMember *voters_member(const Configuration *c, uint64_t raft_id) {
         return NULL;
 }
 
-static bool voters_is_ready(const Configuration *c, const KvMember *m) {
-        return m->role == KV_MEMBER_STANDBY && m->reachable && m->match + VOTERS_BEHIND_MAX >= c->last &&
-               voters_owner(c, m->raft_id);
-}
-
 static size_t voters_majority(size_t n) {
         return n / 2 + 1;
 }
 
-/* Return a member that no machine owns, a voter or a standby. While the key of the leader's machine is
- * missing, or a member key is unreadable, the cluster view is incomplete, and no member counts as abandoned.
- */
-static const KvMember *voters_abandoned(const Configuration *c, bool voters) {
-        if (!voters_owner(c, c->leader_id))
-                return NULL;
-        for (const ClusterMachine *m = c->cluster->machines; m; m = m->hh.next)
+static uint64_t voters_since(const Cluster *cluster, const ClusterMachine *m) {
+        return cluster->now_ms > m->since_ms ? cluster->now_ms - m->since_ms : 0;
+}
+
+/* While the key of the leader's machine is missing, or a member key is unreadable, the cluster view is
+ * incomplete: no member counts as abandoned or surplus. */
+static bool voters_view_is_complete(const Configuration *c) {
+        if (!voters_owner(c, c->in->leader_id))
+                return false;
+        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next)
                 if (cluster_machine_has_unreadable(m, LAYOUT_MEMBER))
-                        return NULL;
-        for (size_t i = 0; i < c->n; i++) {
+                        return false;
+        return true;
+}
+
+static bool voters_may_vote(const ClusterMachine *m) {
+        return !same_string(pairs_get(&m->metadata, "voter"), "no") &&
+               !starts_with(m->presence_reason, MACHINE_CONDITION);
+}
+
+/* A standby that can become a voter now. */
+static bool voters_is_ready(const Configuration *c, const KvMember *m) {
+        const ClusterMachine *owner = voters_owner(c, m->raft_id);
+
+        return m->role == KV_MEMBER_STANDBY && m->reachable && m->match + VOTERS_BEHIND_MAX >= c->in->last &&
+               owner && voters_may_vote(owner);
+}
+
+/* A voter that has been silent for so long that another host takes its place. */
+static bool voters_is_silent(const Configuration *c, const KvMember *m) {
+        const ClusterMachine *owner = voters_owner(c, m->raft_id);
+
+        return m->role == KV_MEMBER_VOTER && !m->reachable && m->raft_id != c->in->leader_id && owner &&
+               owner->presence != PRESENCE_UP &&
+               voters_since(c->in->cluster, owner) >= c->in->spans->silent_ms;
+}
+
+/* -- How many vote -- */
+
+/* Return the wanted number if there are hosts enough. */
+static unsigned voters_setting(const Configuration *c) {
+        const Cluster *cluster = c->in->cluster;
+        size_t n_long = 0, n_recent = 0; /* up for long; up within the last 'few_ms' */
+
+        if (c->in->voters > 0)
+                return c->in->voters;
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+                uint64_t since_ms = voters_since(cluster, m);
+
+                if (cluster_machine_is_removed(m))
+                        continue;
+                n_long += m->presence == PRESENCE_UP && since_ms >= c->in->spans->many_ms;
+                n_recent += m->presence == PRESENCE_UP || since_ms < c->in->spans->few_ms;
+        }
+        if (c->n_voters > 3)
+                return n_recent < VOTERS_FEW ? 3 : 5;
+        return n_long >= VOTERS_MANY ? 5 : 3;
+}
+
+static unsigned voters_wanted(const Configuration *c) {
+        size_t n_hosts = 0;
+        unsigned wanted = voters_setting(c);
+
+        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
+                const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
+
+                if (m->member.raft_id == 0 || voters_owner(c, m->member.raft_id) != m)
+                        continue;
+                n_hosts += voters_may_vote(m) || (member && member->role == KV_MEMBER_VOTER);
+        }
+        while (wanted > n_hosts && wanted > 1)
+                wanted -= 2;
+        return wanted;
+}
+
+size_t voters_hosts_max(unsigned voters) {
+        return (voters > 0 ? voters : 3) + VOTERS_STANDBYS_MAX;
+}
+
+/* -- Members without a key, and keys without a member -- */
+
+/* Return a member that no machine owns, a voter or a standby. */
+static const KvMember *voters_abandoned(const Configuration *c, bool voters) {
+        for (size_t i = 0; i < c->n && c->complete; i++) {
                 const KvMember *m = &c->members[i];
 
-                if ((m->role == KV_MEMBER_VOTER) == voters && m->raft_id != c->leader_id &&
+                if ((m->role == KV_MEMBER_VOTER) == voters && m->raft_id != c->in->leader_id &&
                     !voters_owner(c, m->raft_id))
                         return m;
         }
         return NULL;
 }
 
+/* Return whether a majority of the voters without this one is reachable. */
+static bool voters_can_spare(const Configuration *c, const KvMember *m) {
+        return c->n_voters_reachable - m->reachable >= voters_majority(c->n_voters - 1);
+}
+
 static bool voters_remove_abandoned(const Configuration *c, VotersChange *ret) {
         const KvMember *m = voters_abandoned(c, false);
-        size_t n_reachable;
 
         if (m) {
                 voters_decide(ret, VOTERS_REMOVE, m, "no host has its Raft id %llu any more",
@@ -85,11 +172,9 @@ static bool voters_remove_abandoned(const Configuration *c, VotersChange *ret) {
         }
 
         m = voters_abandoned(c, true);
-        if (!m || c->n_voters <= VOTERS_WANTED)
+        if (!m || c->n_voters <= c->wanted || !voters_can_spare(c, m))
                 return false;
-        n_reachable = c->n_voters_reachable - m->reachable;
-        if (n_reachable < voters_majority(c->n_voters - 1))
-                return false;
+        ret->force = c->n_voters <= 3;
         voters_decide(ret, VOTERS_REMOVE, m, "no host has its Raft id %llu any more, and enough others vote",
                       (unsigned long long) m->raft_id);
         return true;
@@ -104,18 +189,20 @@ static const KvMember *voters_member_at(const Configuration *c, const char *addr
 }
 
 static bool voters_add_standby(const Configuration *c, VotersChange *ret) {
-        const ClusterMachine *first = NULL;
+        const ClusterMachine *first = NULL, *owner;
         const KvMember *occupant;
 
         if (c->n_standbys >= VOTERS_STANDBYS_MAX || c->n >= KV_MEMBERS_MAX)
                 return false;
 
-        for (const ClusterMachine *m = c->cluster->machines; m; m = m->hh.next) {
+        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
                 if (m->member.raft_id == 0 || !m->member.peer[0] || m->presence != PRESENCE_UP ||
                     voters_member(c, m->member.raft_id))
                         continue;
                 occupant = voters_member_at(c, m->member.peer);
-                if (occupant && voters_owner(c, occupant->raft_id))
+                owner = occupant ? voters_owner(c, occupant->raft_id) : NULL;
+                /* The address in the configuration is outdated after the occupant has moved. */
+                if (owner && (!owner->member.peer[0] || streq(owner->member.peer, m->member.peer)))
                         continue;
                 if (!first || strcmp(m->id, first->id) < 0)
                         first = m;
@@ -138,43 +225,211 @@ static bool voters_add_standby(const Configuration *c, VotersChange *ret) {
         return true;
 }
 
-static bool voters_promote(const Configuration *c, VotersChange *ret) {
-        bool replacing = c->n_voters >= VOTERS_WANTED && voters_abandoned(c, true);
-        const KvMember *first = NULL;
-        size_t ready = 0, needed = 0;
+/* -- Spread -- */
 
+static const char *voters_value_of(const Cluster *cluster, uint64_t raft_id, const char *spread) {
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
+                if (m->member.raft_id == raft_id)
+                        return pairs_get(&m->metadata, spread) ?: "";
+        return "";
+}
+
+static const char *voters_value(const Configuration *c, const KvMember *m) {
+        return c->in->spread && *c->in->spread ? voters_value_of(c->in->cluster, m->raft_id, c->in->spread) :
+                                                 "";
+}
+
+/* Return how many voters other than 'without' share the value of 'm'. 'm' does not count. */
+static size_t voters_sharing(const Configuration *c, const KvMember *m, const KvMember *without) {
+        const char *value = voters_value(c, m);
+        size_t n = 0;
+
+        for (size_t i = 0; i < c->n && c->in->spread && *c->in->spread; i++)
+                n += c->members[i].role == KV_MEMBER_VOTER && &c->members[i] != m &&
+                     &c->members[i] != without && streq(voters_value(c, &c->members[i]), value);
+        return n;
+}
+
+const char *voters_critical_value(const KvMember *members, size_t n_members, const Cluster *cluster,
+                                  const char *spread) {
+        VotersInput in = { .members = members, .n_members = n_members, .cluster = cluster, .spread = spread };
+        Configuration c = { .in = &in, .members = members, .n = n_members };
+        size_t n_voters = 0;
+
+        for (size_t i = 0; i < n_members; i++)
+                n_voters += members[i].role == KV_MEMBER_VOTER;
+        for (size_t i = 0; i < n_members && n_voters > 1 && spread && *spread; i++)
+                if (members[i].role == KV_MEMBER_VOTER &&
+                    n_voters - 1 - voters_sharing(&c, &members[i], NULL) < voters_majority(n_voters))
+                        return voters_value(&c, &members[i]);
+        return NULL;
+}
+
+/* -- Promotion -- */
+
+/* Whether 'm' is a better voter than 'other' in place of 'without'. */
+static bool voters_is_better(const Configuration *c, const KvMember *m, const KvMember *other,
+                             const KvMember *without) {
+        const ClusterMachine *a = voters_owner(c, m->raft_id), *b = voters_owner(c, other->raft_id);
+        size_t n_a = voters_sharing(c, m, without), n_b = voters_sharing(c, other, without);
+
+        if (n_a != n_b)
+                return n_a < n_b;
+        if (a->since_ms != b->since_ms)
+                return a->since_ms < b->since_ms;
+        return strcmp(a->id, b->id) < 0;
+}
+
+/* Return the best standby that can become a voter, and how many can. 'tried': only hosts that have been up
+ * for 'up_ms'. */
+static const KvMember *voters_candidate(const Configuration *c, bool tried, const KvMember *without,
+                                        size_t *ret_n) {
+        const KvMember *best = NULL;
+
+        *ret_n = 0;
         for (size_t i = 0; i < c->n; i++) {
-                if (!voters_is_ready(c, &c->members[i]))
+                const KvMember *m = &c->members[i];
+                const ClusterMachine *owner = voters_owner(c, m->raft_id);
+
+                if (!voters_is_ready(c, m) ||
+                    (tried && (owner->presence != PRESENCE_UP ||
+                               voters_since(c->in->cluster, owner) < c->in->spans->up_ms)))
                         continue;
-                ready++;
-                if (!first || c->members[i].raft_id < first->raft_id)
-                        first = &c->members[i];
+                ++*ret_n;
+                if (!best || voters_is_better(c, m, best, without))
+                        best = m;
         }
+        return best;
+}
 
-        /* Two voters could lose neither: one voter becomes three at once. */
-        if (c->n_voters < VOTERS_WANTED)
-                needed = VOTERS_WANTED - c->n_voters;
-        else if (replacing && c->n_voters == VOTERS_WANTED)
-                needed = 1;
-        if (needed == 0 || ready < needed)
-                return false;
-        if (c->n_voters_reachable + 1 < voters_majority(c->n_voters + 1))
-                return false;
+static bool voters_one_version(const Configuration *c) {
+        uint64_t level = 0;
 
-        if (replacing)
-                voters_decide(ret, VOTERS_PROMOTE, first, "it is to replace a voter");
-        else
-                voters_decide(ret, VOTERS_PROMOTE, first, "it is caught up, and %zu of %d votes are taken",
-                              c->n_voters, VOTERS_WANTED);
+        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
+                if (m->member.raft_id == 0 || m->presence != PRESENCE_UP)
+                        continue;
+                if (level != 0 && m->member.level != level)
+                        return false;
+                level = m->member.level;
+        }
         return true;
 }
 
-/* Two voters without a third host are safer as a voter and a standby. */
-static bool voters_demote(const Configuration *c, VotersChange *ret) {
-        if (c->n_voters != 2 || c->n != 2 || c->n_voters_reachable != 2)
+/* Return the voter that another host is to replace because it has been silent for long. */
+static const KvMember *voters_to_replace(const Configuration *c) {
+        const KvMember *silent = NULL;
+
+        for (size_t i = 0; i < c->n; i++)
+                if (voters_is_silent(c, &c->members[i]))
+                        silent = &c->members[i];
+        if (!silent || c->in->paused || c->in->led_ms < c->in->spans->led_ms ||
+            c->n_voters_reachable + 1 != c->n_voters || !voters_one_version(c))
+                return NULL;
+        return silent;
+}
+
+/* Return the voter in whose place 'candidate' gives a better spread; NULL: none. */
+static const KvMember *voters_to_spread(const Configuration *c, const KvMember *candidate) {
+        const KvMember *crowded = NULL;
+
+        if (c->in->paused || c->in->spread_ms < c->in->spans->spread_ms ||
+            c->in->led_ms < c->in->spans->led_ms || c->n_voters_reachable != c->n_voters)
+                return NULL;
+        for (size_t i = 0; i < c->n; i++) {
+                const KvMember *m = &c->members[i];
+
+                if (m->role == KV_MEMBER_VOTER && m->raft_id != c->in->leader_id &&
+                    (!crowded || voters_sharing(c, m, NULL) > voters_sharing(c, crowded, NULL)))
+                        crowded = m;
+        }
+        return crowded && voters_sharing(c, candidate, crowded) < voters_sharing(c, crowded, NULL) ? crowded :
+                                                                                                     NULL;
+}
+
+static bool voters_promote(const Configuration *c, VotersChange *ret) {
+        const KvMember *best, *silent = voters_to_replace(c), *crowded;
+        size_t ready = 0, needed = c->wanted > c->n_kept ? c->wanted - c->n_kept : 0;
+
+        if (c->n_voters_reachable + 1 < voters_majority(c->n_voters + 1) || c->n_voters > c->wanted)
                 return false;
-        voters_decide(ret, VOTERS_DEMOTE, &c->members[c->members[0].raft_id == c->leader_id],
-                      "of two hosts one votes");
+
+        /* Two voters could lose neither, and four no more than three: all the missing ones at once. In place
+         * of a voter without a key, the host may be the same one, installed again. */
+        if (needed > 0) {
+                best = voters_candidate(c, c->n_voters >= 3 && c->n_kept == c->n_voters, NULL, &ready);
+                if (ready < needed)
+                        return false;
+                if (c->n_kept < c->n_voters)
+                        voters_decide(ret, VOTERS_PROMOTE, best, "it is to replace a voter");
+                else
+                        voters_decide(ret, VOTERS_PROMOTE, best,
+                                      "it is caught up, and %zu of %u votes are taken", c->n_voters,
+                                      c->wanted);
+                return true;
+        }
+
+        best = voters_candidate(c, true, silent, &ready);
+        if (best && silent) {
+                voters_decide(
+                        ret, VOTERS_PROMOTE, best, "it is to replace %s, which has been silent for %llu min",
+                        cluster_machine_name(voters_owner(c, silent->raft_id)),
+                        (unsigned long long) voters_since(c->in->cluster, voters_owner(c, silent->raft_id)) /
+                                60000);
+                return true;
+        }
+        crowded = best ? voters_to_spread(c, best) : NULL;
+        if (!crowded)
+                return false;
+        voters_decide(ret, VOTERS_PROMOTE, best, "it spreads the voters over %s: %s instead of %s",
+                      c->in->spread, voters_value(c, best), voters_value(c, crowded));
+        ret->spreads = true;
+        return true;
+}
+
+/* -- Fewer voters -- */
+
+/* Whether 'm' is a worse voter than 'other'. */
+static bool voters_is_worse(const Configuration *c, const KvMember *m, const KvMember *other) {
+        const ClusterMachine *a = voters_owner(c, m->raft_id), *b = voters_owner(c, other->raft_id);
+
+        if (voters_is_silent(c, m) != voters_is_silent(c, other))
+                return voters_is_silent(c, m);
+        if (m->reachable != other->reachable)
+                return !m->reachable;
+        if (voters_may_vote(a) != voters_may_vote(b))
+                return !voters_may_vote(a);
+        return voters_is_better(c, other, m, NULL);
+}
+
+static bool voters_demote(const Configuration *c, VotersChange *ret) {
+        const KvMember *worst = NULL;
+        const ClusterMachine *owner;
+
+        if (!c->complete || c->n_voters <= c->wanted || c->n_voters_reachable < voters_majority(c->n_voters))
+                return false;
+        for (size_t i = 0; i < c->n; i++) {
+                const KvMember *m = &c->members[i];
+
+                if (m->role == KV_MEMBER_VOTER && m->raft_id != c->in->leader_id &&
+                    voters_owner(c, m->raft_id) && (!worst || voters_is_worse(c, m, worst)))
+                        worst = m;
+        }
+        if (!worst || !voters_can_spare(c, worst))
+                return false;
+
+        owner = voters_owner(c, worst->raft_id);
+        ret->force = c->n_voters <= 3;
+        if (voters_is_silent(c, worst)) {
+                memcpy(ret->machine_id, owner->id, sizeof(ret->machine_id));
+                voters_decide(ret, VOTERS_RETIRE, worst,
+                              "%s has been replaced: it has been silent for %llu min",
+                              cluster_machine_name(owner),
+                              (unsigned long long) voters_since(c->in->cluster, owner) / 60000);
+        } else if (c->n == 2)
+                voters_decide(ret, VOTERS_DEMOTE, worst, "of two hosts one votes");
+        else
+                voters_decide(ret, VOTERS_DEMOTE, worst, "%zu hosts vote, and %u are wanted", c->n_voters,
+                              c->wanted);
         return true;
 }
 
@@ -195,20 +450,22 @@ size_t voters_others(const Cluster *cluster, const char *machine_id, const char 
         return n;
 }
 
-void voters_plan(const KvMember *members, size_t n_members, uint64_t leader_id, uint64_t last,
-                 const Cluster *cluster, VotersChange *ret) {
-        Configuration c = {
-                .members = members, .n = n_members, .leader_id = leader_id, .last = last, .cluster = cluster
-        };
+void voters_plan(const VotersInput *input, VotersChange *ret) {
+        Configuration c = { .in = input, .members = input->members, .n = input->n_members };
 
         *ret = (VotersChange) { .action = VOTERS_NOTHING };
-        for (size_t i = 0; i < n_members; i++) {
-                if (members[i].role == KV_MEMBER_VOTER) {
+        for (size_t i = 0; i < c.n; i++) {
+                if (c.members[i].role == KV_MEMBER_VOTER) {
                         c.n_voters++;
-                        c.n_voters_reachable += members[i].reachable;
+                        c.n_voters_reachable += c.members[i].reachable;
+                        c.n_kept += voters_owner(&c, c.members[i].raft_id) != NULL;
                 } else
                         c.n_standbys++;
         }
+        c.complete = voters_view_is_complete(&c);
+        if (!c.complete)
+                c.n_kept = c.n_voters;
+        c.wanted = voters_wanted(&c);
 
         if (voters_remove_abandoned(&c, ret) || voters_add_standby(&c, ret) || voters_promote(&c, ret))
                 return;

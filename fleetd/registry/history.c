@@ -14,7 +14,8 @@ const char *const history_kind_names[_HISTORY_KIND_MAX] = {
         [HISTORY_STATE] = "state",         [HISTORY_PRESENCE] = "presence", [HISTORY_JOINED] = "joined",
         [HISTORY_STARTED] = "started",     [HISTORY_VERSION] = "version",   [HISTORY_PROBLEM] = "problem",
         [HISTORY_RESOLVED] = "resolved",   [HISTORY_METADATA] = "metadata", [HISTORY_LEVEL] = "level",
-        [HISTORY_ADOPTION] = "adoption",   [HISTORY_REMOVED] = "removed",
+        [HISTORY_ADOPTION] = "adoption",   [HISTORY_REMOVED] = "removed",   [HISTORY_SETTINGS] = "settings",
+        [HISTORY_REPLACED] = "replaced",
 };
 
 /* Return the size of the part of 's' that fits into 'max' bytes, in whole characters. */

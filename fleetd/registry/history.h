@@ -29,6 +29,8 @@ typedef enum HistoryKind {
         HISTORY_LEVEL,    /* reason: the feature level */
         HISTORY_ADOPTION, /* reason: how the wait of a new lineage ended */
         HISTORY_REMOVED,  /* a machine; reason: its host name */
+        HISTORY_SETTINGS, /* of the cluster; reason: all of them */
+        HISTORY_REPLACED, /* a machine, as a voter that was silent; reason: for how long */
         _HISTORY_KIND_MAX,
         _HISTORY_KIND_INVALID = -EINVAL,
 } HistoryKind;

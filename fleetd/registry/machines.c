@@ -188,3 +188,15 @@ int registry_record_start(Registry *r, const char *machine_id, const MemberRecor
                 machines_note(&t, r, HISTORY_STARTED, machine_id, NULL);
         return transaction_send(r, &t, 0, done, userdata);
 }
+
+int registry_retire_member(Registry *r, uint64_t term, const ClusterMachine *m, const char *reason,
+                           RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        transaction_check(&t, KV_CHECK_MODIFIED, m->presence_index, LAYOUT_PRESENCE, NULL, m->id);
+        transaction_check(&t, KV_CHECK_MODIFIED, transaction_key_index(&t, r, LAYOUT_MEMBER, NULL, m->id),
+                          LAYOUT_MEMBER, NULL, m->id);
+        transaction_write(&t, KV_DELETE, LAYOUT_MEMBER, NULL, m->id, NO_VALUE);
+        machines_note(&t, r, HISTORY_REPLACED, m->id, reason);
+        return transaction_send(r, &t, term, done, userdata);
+}

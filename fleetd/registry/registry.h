@@ -155,6 +155,18 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
  * and is rejected. */
 int registry_record_start(Registry *r, const char *machine_id, const MemberRecord *member, RegistryDone done,
                           void *userdata);
+/* Delete the member key of a machine that another host has replaced, with the reason for the history, valid
+ * in 'term'. When it returns, it joins under another Raft ID. KV_COMPARE_FAILED: its presence or its member
+ * key has changed. */
+int registry_retire_member(Registry *r, uint64_t term, const ClusterMachine *m, const char *reason,
+                           RegistryDone done, void *userdata);
+
+/* -- cluster_settings.c -- */
+
+/* Replace the settings of the cluster; 'user' for the history, NULL: the cluster itself. Requires
+ * KV_LEVEL_IDENTITY. KV_COMPARE_FAILED: they have changed. */
+int registry_set_settings(Registry *r, const ClusterSettings *settings, const char *user, RegistryDone done,
+                          void *userdata);
 
 /* -- identities.c: the CA, tokens and hosts -- */
 

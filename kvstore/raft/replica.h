@@ -90,6 +90,9 @@ int replica_transfer(Replica *p, uint64_t raft_id);
 /* Stop the replica because of 'error': transfer leadership if it leads, close core and log, report the
  * failure, and schedule the recovery. The first error counts. */
 void replica_fail(Replica *p, int error, const char *format, ...) _printf_(3, 4);
+/* Close the replica and quarantine it, because the configuration does not contain its Raft ID any more. It is
+ * quarantined when its work in flight has ended; until then, -EBUSY. -EBUSY also if it leads. */
+int replica_retire(Replica *p, const char *reason);
 /* Make a checkpoint soon, if none is being made. */
 void replica_checkpoint(Replica *p);
 /* Verify the tree by a copy, if no copy is being made; rebuild a tree that does not hold what was written. */

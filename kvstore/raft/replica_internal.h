@@ -122,6 +122,7 @@ typedef struct Recovery {
         uint64_t durable_index;  /* of the log when the core closed: acknowledged, and required after a
                                     recovery */
         bool damaged;            /* the last attempt found that acknowledged data is missing or unreadable */
+        bool retired;            /* the cluster has replaced it: it does not start again */
         bool with_received_tree; /* the restart replaces the tree by the one that a leader sent */
 } Recovery;
 

@@ -331,6 +331,11 @@ static void recovery_on_retry(void *userdata) {
                 (void) timer_start(&p->recovery.retry, p->loop, WAIT_MS);
                 return;
         }
+        if (p->recovery.retired) {
+                p->recovery.damaged = true;
+                recovery_attempted(p, error_set(&err, -EUCLEAN, "%s", p->reason), &err);
+                return;
+        }
         r = recovery_probe(p, &err);
         if (r < 0)
                 recovery_attempted(p, r, &err);
@@ -384,6 +389,14 @@ int replica_quarantine(Replica *p, Error *err) {
         return 0;
 }
 
+int replica_retire(Replica *p, const char *reason) {
+        if (p->state != REPLICA_OPEN || replica_is_leader(p))
+                return -EBUSY;
+        p->recovery.retired = true;
+        replica_fail(p, -EUCLEAN, "%s", reason);
+        return 0;
+}
+
 int replica_set_aside(Replica *p, const Identity *identity, Error *err) {
         Tree *tree = NULL;
         int r;
@@ -408,6 +421,7 @@ int replica_set_aside(Replica *p, const Identity *identity, Error *err) {
         replica_move(p, REPLICA_WAITING);
         p->error = 0;
         p->recovery.durable_index = 0;
+        p->recovery.retired = false;
         replica_checkpoint_replaced(p, 0);
         replica_forget_writes(p);
         recovery_succeeded(p);

@@ -125,6 +125,13 @@ PLAYED_CHANGE(demote)
 PLAYED_CHANGE(remove)
 PLAYED_CHANGE(vacate)
 
+int __wrap_kv_member_shrink(KvStore *store, uint64_t raft_id, bool remove);
+int __wrap_kv_member_shrink(KvStore *store, uint64_t raft_id, bool remove) {
+        note_change(remove ? "shrink: remove" : "shrink: demote", raft_id, "");
+        assert_true(adding.fake);
+        return adding.result;
+}
+
 ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
         static ClusterMachine many[KNOWN_MAX + 1];
         ClusterMachine **all;

@@ -169,7 +169,7 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
                 { "[Fleetd]\nStateDirectory=var\n", "expected an absolute path, not 'var'" },
                 { "[Fleetd]\nQuota=many\n", "expected a size, for example 256M" },
                 { "[Fleetd]\nBrakeSec=soon\n", "expected a time span, for example 30s" },
-                { "[Fleetd]\nVoters=2\n", "expected 1 or 3, not '2'" },
+                { "[Fleetd]\nVoters=2\n", "expected 1, 3 or 5, not '2'" },
                 { "[Fleetd]\nClientAccess=write\n", "expected read-write, read-only or off" },
                 { "[Fleetd]\nMachineID=ABC\n", "expected 32 lower-case hex digits" },
                 { "[Fleetd]\nMetadata=novalue\n", "line 2: Metadata=: " },
@@ -193,7 +193,7 @@ static void a_bad_option_is_named_with_its_remedy(void **state) {
                 { "--name", "unknown option or missing value: --name" },
                 { "-x", "unknown option or missing value: -x" },
                 { "start", "fleetd takes no arguments, but got 'start'; did you mean fleetctl?" },
-                { "--voters=7", "--voters: expected 1 or 3, not '7'" },
+                { "--voters=7", "--voters: expected 1, 3 or 5, not '7'" },
                 { "--state-directory=x", "--state-directory: expected an absolute path" },
         };
         Fixture *fixture = *state;
@@ -426,7 +426,7 @@ static const struct {
         { "brake-sec", AT(brake_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
         { "boot-wait-sec", AT(boot_wait_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
         { "quota", AT(quota), 256 << 20, "1", NULL, "1G", NULL, 1, 1 << 30 },
-        { "voters", AT(voters), 0, "1", "0", "3", "4", 1, 3 },
+        { "voters", AT(voters), 0, "1", "0", "5", "6", 1, 5 },
 };
 
 /* Each is read by its own name into its own member, within its bounds. */

@@ -16,8 +16,13 @@ typedef struct Members {
         ClusterView view;
         KvMember members[KV_MEMBERS_MAX];
         size_t n;
-        uint64_t leader;
+        uint64_t leader, led_ms, spread_ms; /* 0: for so long that all spans have passed */
+        unsigned voters;
+        const char *spread;
+        bool paused;
 } Members;
+
+enum { LONG_MS = 100 * 86400000u };
 
 static void host(Members *s, const char *machine, uint64_t raft_id, Presence presence) {
         char key[128], id[MACHINE_ID_SIZE], value[128];
@@ -40,16 +45,32 @@ static KvMember *member(Members *s, uint64_t raft_id, KvMemberRole role, uint64_
 
 static char why[160]; /* of the last change */
 
-/* "add 2", or "nothing". */
-static const char *plan(const Members *s) {
-        static char text[64];
+static void plan_of(const Members *s, VotersChange *ret) {
         KvMember *members = calloc(s->n, sizeof(*members)); /* nothing after them may be read */
-        VotersChange change;
+        VotersInput input = { .members = members,
+                              .n_members = s->n,
+                              .leader_id = s->leader,
+                              .last = LAST,
+                              .cluster = &s->view.cluster,
+                              .voters = s->voters,
+                              .spread = s->spread,
+                              .led_ms = s->led_ms ?: LONG_MS,
+                              .spread_ms = s->spread_ms ?: LONG_MS,
+                              .paused = s->paused,
+                              .spans = &voters_spans };
 
         assert_non_null(members);
         memcpy(members, s->members, s->n * sizeof(*members));
-        voters_plan(members, s->n, s->leader, LAST, &s->view.cluster, &change);
+        voters_plan(&input, ret);
         free(members);
+}
+
+/* "add 2", or "nothing". */
+static const char *plan(const Members *s) {
+        static char text[64];
+        VotersChange change;
+
+        plan_of(s, &change);
         snprintf(why, sizeof(why), "%s", change.reason);
         if (change.action == VOTERS_NOTHING)
                 return "nothing";
@@ -260,12 +281,16 @@ static void machines_at_one_address_count_as_one_host(void **state) {
 }
 
 static void the_address_of_one_member_is_not_assigned_to_another(void **state) {
+        char id[MACHINE_ID_SIZE], key[128];
         Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         snprintf(member(&s, 2, KV_MEMBER_STANDBY, LAST, true)->address, 64, "10.0.0.8:2380");
         host(&s, "C", 8, PRESENCE_UP);
+        assert_string_equal(plan(&s), "vacate 2"); /* B has another address now */
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "B"));
+        cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.8:2380\",\"raftId\":2}");
         assert_string_equal(plan(&s), "nothing");
         host(&s, "D", 9, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 9");
@@ -358,7 +383,8 @@ static void an_address_of_one_character_is_an_address(void **state) {
 }
 
 static void each_action_has_a_name(void **state) {
-        static const char *const names[] = { "nothing", "add", "promote", "demote", "remove", "vacate" };
+        static const char *const names[] = { "nothing", "add",    "promote", "demote",
+                                             "remove",  "vacate", "retire",  "transfer leadership to" };
 
         for (unsigned i = 0; i < ELEMENTS(names); i++)
                 assert_string_equal(voters_action_name((VotersAction) i), names[i]);
@@ -509,6 +535,8 @@ static void there_are_no_more_members_than_the_store_supports(void **state) {
                 host(&s, name, i, PRESENCE_UP);
                 member(&s, i, KV_MEMBER_VOTER, LAST, true);
         }
+        assert_string_equal(plan(&s), "demote 16"); /* the last one by ID */
+        s.voters = KV_MEMBERS_MAX;
         assert_string_equal(plan(&s), "nothing");
         cluster_view_free(&s.view);
 }
@@ -561,13 +589,17 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
                                 before_reachable += s.members[i].role == KV_MEMBER_VOTER &&
                                                     s.members[i].reachable;
                         }
-                        voters_plan(s.members, s.n, s.leader, LAST, &s.view.cluster, &change);
+                        plan_of(&s, &change);
                         for (size_t i = 0; i < s.n; i++)
                                 if (s.members[i].raft_id == change.raft_id)
                                         m = &s.members[i];
                         if (change.action == VOTERS_NOTHING)
                                 break;
                         assert_int_not_equal(change.action == VOTERS_ADD ? 0 : change.raft_id, s.leader);
+                        assert_int_equal(change.force,
+                                         before_voters <= 3 && (change.action == VOTERS_DEMOTE ||
+                                                                (change.action == VOTERS_REMOVE &&
+                                                                 m->role == KV_MEMBER_VOTER)));
                         switch (change.action) {
                         case VOTERS_ADD:
                                 assert_null(m);
@@ -592,9 +624,312 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
                         }
                         if (before_reachable > before_voters / 2)
                                 assert_true(reachable > voters / 2);
-                        assert_true(voters >= MIN(before_voters, 3u) || change.action == VOTERS_DEMOTE);
+                        assert_true(voters >= MIN(before_voters, 3u) || change.force);
                         assert_true(steps < 50);
                 }
+                cluster_view_free(&s.view);
+        }
+}
+
+/* -- The settings -- */
+
+static void hosts(Members *s, uint64_t n, uint64_t n_voters) {
+        found(s);
+        for (uint64_t i = 2; i <= n; i++) {
+                host(s, (char[]) { 'A' + i - 1, 0 }, i, PRESENCE_UP);
+                member(s, i, i <= n_voters ? KV_MEMBER_VOTER : KV_MEMBER_STANDBY, LAST, true);
+        }
+        s->view.cluster.now_ms = 3600000; /* all are up since the begin of cluster time */
+}
+
+static void five_vote_by_the_setting_and_three_or_one_again(void **state) {
+        Members s;
+
+        hosts(&s, 5, 3);
+        assert_string_equal(plan(&s), "nothing");
+        s.voters = 5;
+        s.view.cluster.now_ms = voters_spans.up_ms - 1;
+        assert_string_equal(plan(&s), "nothing"); /* the fourth and fifth voter are tried hosts */
+        s.view.cluster.now_ms = voters_spans.up_ms;
+        s.members[4].reachable = false;
+        assert_string_equal(plan(&s), "nothing"); /* four are no better than three */
+        s.members[4].reachable = true;
+        assert_string_equal(plan(&s), "promote 4");
+        assert_string_equal(why, "it is caught up, and 3 of 5 votes are taken");
+        s.members[3].role = KV_MEMBER_VOTER;
+        assert_string_equal(plan(&s), "promote 5");
+        s.members[4].role = KV_MEMBER_VOTER;
+        assert_string_equal(plan(&s), "nothing");
+
+        s.voters = 3;
+        assert_string_equal(plan(&s), "demote 5");
+        assert_string_equal(why, "5 hosts vote, and 3 are wanted");
+        s.members[1].reachable = false;
+        assert_string_equal(plan(&s), "demote 2"); /* an unreachable one first */
+        s.members[1].reachable = true;
+        s.members[4].role = KV_MEMBER_STANDBY;
+        assert_string_equal(plan(&s), "demote 4");
+        s.members[3].role = KV_MEMBER_STANDBY;
+        assert_string_equal(plan(&s), "nothing");
+
+        s.voters = 1;
+        assert_string_equal(plan(&s), "demote 3");
+        s.members[2].role = KV_MEMBER_STANDBY;
+        assert_string_equal(plan(&s), "demote 2");
+        s.members[1].role = KV_MEMBER_STANDBY;
+        assert_string_equal(plan(&s), "nothing");
+        cluster_view_free(&s.view);
+}
+
+static void no_more_vote_than_there_are_hosts_for(void **state) {
+        Members s;
+
+        hosts(&s, 4, 3);
+        s.voters = 5;
+        assert_string_equal(plan(&s), "nothing");
+        cluster_view_free(&s.view);
+
+        hosts(&s, 3, 3); /* the third one is removed */
+        host(&s, "C", 0, PRESENCE_LOST);
+        s.members[2].reachable = false;
+        assert_string_equal(plan(&s), "remove 3");
+        s.n = 2;
+        assert_string_equal(plan(&s), "demote 2");
+        assert_string_equal(why, "of two hosts one votes");
+        cluster_view_free(&s.view);
+
+        assert_int_equal(voters_hosts_max(0), 5);
+        assert_int_equal(voters_hosts_max(1), 3);
+        assert_int_equal(voters_hosts_max(3), 5);
+        assert_int_equal(voters_hosts_max(5), 7);
+}
+
+/* 'n' more hosts without a replica, up or lost at this time. */
+static void have_attached(Members *s, unsigned n, Presence presence) {
+        char name[8];
+
+        for (unsigned i = 0; i < n; i++) {
+                snprintf(name, sizeof(name), "F%u", i);
+                cluster_view_machine(&s->view, name, "", presence);
+        }
+}
+
+static void fifty_hosts_have_five_voters_until_fewer_than_25_are_left(void **state) {
+        Members s;
+
+        hosts(&s, 5, 3);
+        s.view.cluster.now_ms = 3600000;
+        have_attached(&s, 44, PRESENCE_UP);
+        s.view.cluster.now_ms += voters_spans.many_ms;
+        assert_string_equal(plan(&s), "nothing"); /* 49 */
+        cluster_view_machine(&s.view, "E1", "", PRESENCE_UP);
+        assert_string_equal(plan(&s), "nothing");
+        s.view.cluster.now_ms += voters_spans.many_ms - 1;
+        assert_string_equal(plan(&s), "nothing");
+        s.view.cluster.now_ms += 1;
+        assert_string_equal(plan(&s), "promote 4");
+        s.members[3].role = s.members[4].role = KV_MEMBER_VOTER;
+
+        have_attached(&s, 26, PRESENCE_LOST); /* 24 are up */
+        assert_string_equal(plan(&s), "nothing");
+        s.view.cluster.now_ms += voters_spans.few_ms - 1;
+        assert_string_equal(plan(&s), "nothing");
+        s.view.cluster.now_ms += 1;
+        assert_string_equal(plan(&s), "demote 5");
+        cluster_view_presence(&s.view, "F0", PRESENCE_UP); /* 25 */
+        assert_string_equal(plan(&s), "nothing");
+        cluster_view_free(&s.view);
+}
+
+static void set_zone(Members *s, const char *machine, const char *zone) {
+        char key[128], id[MACHINE_ID_SIZE];
+
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/metadata/zone", cluster_view_id(id, machine));
+        cluster_view_put(&s->view, key, zone);
+        s->spread = "zone";
+}
+
+static void the_voters_are_spread_over_the_values_of_a_key(void **state) {
+        Members s;
+
+        /* A new value first. */
+        hosts(&s, 3, 1);
+        set_zone(&s, "A", "a");
+        set_zone(&s, "B", "a");
+        set_zone(&s, "C", "c");
+        assert_string_equal(plan(&s), "promote 3");
+        s.members[2].role = KV_MEMBER_VOTER;
+        assert_string_equal(plan(&s), "promote 2");
+        s.members[1].role = KV_MEMBER_VOTER;
+        assert_string_equal(voters_critical_value(s.members, s.n, &s.view.cluster, "zone"), "a");
+        assert_null(voters_critical_value(s.members, s.n, &s.view.cluster, ""));
+        assert_null(voters_critical_value(s.members, s.n, &s.view.cluster, NULL));
+
+        /* One added, one removed. */
+        host(&s, "D", 4, PRESENCE_UP);
+        member(&s, 4, KV_MEMBER_STANDBY, LAST, true);
+        set_zone(&s, "D", "c");
+        s.view.cluster.now_ms += voters_spans.up_ms;
+        assert_string_equal(plan(&s), "nothing"); /* no better */
+        set_zone(&s, "D", "d");
+        s.paused = true;
+        assert_string_equal(plan(&s), "nothing");
+        s.paused = false;
+        s.spread_ms = voters_spans.spread_ms - 1;
+        assert_string_equal(plan(&s), "nothing");
+        s.spread_ms = voters_spans.spread_ms;
+        s.led_ms = voters_spans.led_ms - 1;
+        assert_string_equal(plan(&s), "nothing");
+        s.led_ms = voters_spans.led_ms;
+        s.members[2].reachable = false;
+        assert_string_equal(plan(&s), "nothing");
+        s.members[2].reachable = true;
+        assert_string_equal(plan(&s), "promote 4");
+        assert_string_equal(why, "it spreads the voters over zone: d instead of a");
+        s.members[3].role = KV_MEMBER_VOTER;
+        s.spread_ms = 1;
+        assert_string_equal(plan(&s), "demote 2"); /* not the leader, which has the same value */
+        s.members[1].role = KV_MEMBER_STANDBY;
+        s.spread_ms = 0;
+        assert_string_equal(plan(&s), "nothing");
+        assert_null(voters_critical_value(s.members, s.n, &s.view.cluster, "zone"));
+        cluster_view_free(&s.view);
+
+        /* Hosts without the key are one value. */
+        hosts(&s, 3, 3);
+        set_zone(&s, "A", "a");
+        assert_string_equal(voters_critical_value(s.members, s.n, &s.view.cluster, "zone"), "");
+        cluster_view_free(&s.view);
+}
+
+static void of_equal_candidates_the_one_that_is_up_longest_is_promoted(void **state) {
+        Members s;
+
+        hosts(&s, 3, 1);
+        cluster_view_presence(&s.view, "B", PRESENCE_UP); /* now */
+        assert_string_equal(plan(&s), "promote 3");
+        cluster_view_free(&s.view);
+}
+
+static void a_host_with_voter_no_or_a_problem_of_its_replica_does_not_become_a_voter(void **state) {
+        char key[128], id[MACHINE_ID_SIZE];
+        Members s;
+
+        hosts(&s, 4, 1);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/metadata/voter", cluster_view_id(id, "B"));
+        cluster_view_put(&s.view, key, "no");
+        assert_string_equal(plan(&s), "promote 3");
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", cluster_view_id(id, "C"));
+        cluster_view_put(&s.view, key, "{\"reason\":\"" MACHINE_CONDITION "disk full\",\"state\":\"up\"}");
+        assert_string_equal(plan(&s), "nothing");
+        cluster_view_free(&s.view);
+
+        /* One that votes is the first to be demoted. */
+        hosts(&s, 5, 5);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/metadata/voter", cluster_view_id(id, "B"));
+        cluster_view_put(&s.view, key, "no");
+        assert_string_equal(plan(&s), "demote 2");
+        cluster_view_free(&s.view);
+}
+
+/* -- A voter that is silent for long -- */
+
+/* Of three voters and a standby, C is lost for ten minutes. */
+static void lose_a_voter(Members *s) {
+        hosts(s, 4, 3);
+        cluster_view_presence(&s->view, "C", PRESENCE_LOST);
+        s->members[2].reachable = false;
+        s->view.cluster.now_ms += voters_spans.silent_ms;
+}
+
+static void a_voter_that_is_silent_for_ten_minutes_is_replaced(void **state) {
+        VotersChange change;
+        char id[MACHINE_ID_SIZE];
+        Members s;
+
+        lose_a_voter(&s);
+        assert_string_equal(plan(&s), "promote 4");
+        assert_string_equal(why, "it is to replace C, which has been silent for 10 min");
+        s.members[3].role = KV_MEMBER_VOTER;
+        s.led_ms = 1; /* the next leader continues at once */
+        s.paused = true;
+        assert_string_equal(plan(&s), "retire 3");
+        assert_string_equal(why, "C has been replaced: it has been silent for 10 min");
+        plan_of(&s, &change);
+        assert_string_equal(change.machine_id, cluster_view_id(id, "C"));
+        host(&s, "C", 0, PRESENCE_LOST);
+        assert_string_equal(plan(&s), "remove 3");
+        s.members[2] = s.members[3];
+        s.n = 3;
+        assert_string_equal(plan(&s), "nothing");
+
+        /* It returns under another ID. */
+        host(&s, "C", 5, PRESENCE_UP);
+        assert_string_equal(plan(&s), "add 5");
+        cluster_view_free(&s.view);
+}
+
+static void a_voter_that_returns_before_its_key_is_deleted_becomes_a_standby(void **state) {
+        Members s;
+
+        lose_a_voter(&s);
+        s.members[3].role = KV_MEMBER_VOTER;
+        s.members[2].reachable = true;
+        cluster_view_presence(&s.view, "C", PRESENCE_UP);
+        assert_string_equal(plan(&s), "demote 3");
+        cluster_view_free(&s.view);
+}
+
+static void each_condition_of_a_replacement_is_checked(void **state) {
+        char key[128], id[MACHINE_ID_SIZE];
+
+        for (unsigned i = 0;; i++) {
+                Members s;
+
+                lose_a_voter(&s);
+                switch (i) {
+                case 0:
+                        s.view.cluster.now_ms--;
+                        break;
+                case 1:
+                        s.led_ms = voters_spans.led_ms - 1;
+                        break;
+                case 2:
+                        s.paused = true;
+                        break;
+                case 3: /* another voter does not answer */
+                        s.voters = 5;
+                        host(&s, "E", 5, PRESENCE_UP);
+                        host(&s, "F", 6, PRESENCE_UP);
+                        member(&s, 5, KV_MEMBER_VOTER, LAST, true);
+                        member(&s, 6, KV_MEMBER_VOTER, LAST, false);
+                        break;
+                case 4: /* two versions */
+                        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "B"));
+                        cluster_view_put(&s.view, key,
+                                         "{\"level\":4,\"peer\":\"10.0.0.2:2380\",\"raftId\":2}");
+                        break;
+                case 5: /* no tried candidate */
+                        cluster_view_presence(&s.view, "D", PRESENCE_UP);
+                        break;
+                case 6: /* it answers Raft */
+                        s.members[2].reachable = true;
+                        break;
+                case 7: /* its heartbeats arrive */
+                        cluster_view_presence(&s.view, "C", PRESENCE_UP);
+                        s.view.cluster.now_ms += voters_spans.silent_ms;
+                        break;
+                case 8: /* no standby */
+                        s.n = 3;
+                        host(&s, "D", 0, PRESENCE_UP);
+                        break;
+                default:
+                        assert_string_equal(plan(&s), "promote 4");
+                        cluster_view_free(&s.view);
+                        return;
+                }
+                if (strcmp(plan(&s), "nothing") != 0)
+                        fail_msg("row %u: %s", i, plan(&s));
                 cluster_view_free(&s.view);
         }
 }
@@ -628,6 +963,15 @@ int main(void) {
                 cmocka_unit_test(
                         a_host_without_an_address_becomes_no_member_and_the_smallest_raft_id_is_valid),
                 cmocka_unit_test(any_cluster_converges_without_losing_its_majority),
+                cmocka_unit_test(five_vote_by_the_setting_and_three_or_one_again),
+                cmocka_unit_test(no_more_vote_than_there_are_hosts_for),
+                cmocka_unit_test(fifty_hosts_have_five_voters_until_fewer_than_25_are_left),
+                cmocka_unit_test(the_voters_are_spread_over_the_values_of_a_key),
+                cmocka_unit_test(of_equal_candidates_the_one_that_is_up_longest_is_promoted),
+                cmocka_unit_test(a_host_with_voter_no_or_a_problem_of_its_replica_does_not_become_a_voter),
+                cmocka_unit_test(a_voter_that_is_silent_for_ten_minutes_is_replaced),
+                cmocka_unit_test(a_voter_that_returns_before_its_key_is_deleted_becomes_a_standby),
+                cmocka_unit_test(each_condition_of_a_replacement_is_checked),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,145 @@
+/* PUT /fleet/v1/cluster/settings: the settings that are equal on all hosts. Members that the body lacks keep
+ * their value. */
+#include <ctype.h>
+#include <stdio.h>
+
+#include "fleetd/api/fleet_v1.h"
+#include "fleetd/membership/voters.h"
+#include "units/json.h"
+
+static int settings_check_name(const char *name, Error *err) {
+        for (const char *c = name; *c; c++)
+                if (!isalnum((unsigned char) *c) && !strchr("._-", *c))
+                        return error_set(err, -EINVAL,
+                                         "name: expected letters, digits, '.', '_' and '-', at most %d",
+                                         CLUSTER_NAME_MAX);
+        return 0;
+}
+
+static int settings_check_voters(const Cluster *c, uint64_t voters, Error *err) {
+        size_t n_hosts = voters_others(c, "", "");
+
+        if (voters > VOTERS_MAX || (voters > 0 && voters % 2 == 0))
+                return error_set(err, -EINVAL,
+                                 "voters: expected 1, 3 or 5, or 0 for automatic, not %llu: an even number "
+                                 "can lose no more hosts than the odd one below",
+                                 (unsigned long long) voters);
+        if (n_hosts > voters_hosts_max((unsigned) voters))
+                return error_set(
+                        err, -EBUSY,
+                        "voters: the cluster has %zu hosts, and with %llu voters and %d standbys there "
+                        "are at most %zu: remove hosts first",
+                        n_hosts, (unsigned long long) (voters ?: 3), VOTERS_STANDBYS_MAX,
+                        voters_hosts_max((unsigned) voters));
+        return 0;
+}
+
+static int settings_check_spread(const Cluster *c, const char *key, Error *err) {
+        const char *first = NULL, *value;
+        bool differs = false;
+        size_t n = 0;
+        int r;
+
+        if (!*key)
+                return 0;
+        r = machine_metadata_check(key, "", err);
+        if (r < 0)
+                return error_prefix(err, r, "spread");
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
+                if (cluster_machine_is_removed(m))
+                        continue;
+                value = pairs_get(&m->metadata, key) ?: "";
+                differs |= n++ > 0 && !streq(value, first);
+                first = value;
+        }
+        if (!first || (!differs && !*first))
+                return error_set(err, -EBUSY, "spread: no host has metadata %s: set it on each host first",
+                                 key);
+        if (!differs && n > 1)
+                return error_set(
+                        err, -EBUSY,
+                        "spread: all %zu hosts have %s=%s: nothing can be spread; set it on each host "
+                        "first",
+                        n, key, first);
+        return 0;
+}
+
+/* Read the members of the body over 'settings'. */
+static int settings_read(const JsonValue *root, ClusterSettings *settings, Error *err) {
+        const JsonValue *name = json_value_member(root, "name"), *spread = json_value_member(root, "spread"),
+                        *voters = json_value_member(root, "voters");
+        const char *text;
+        int r;
+
+        if (json_value_type(root) != JSON_VALUE_OBJECT || (!name && !spread && !voters))
+                return error_set(err, -EBADMSG,
+                                 "expected an object with some of \"name\", \"spread\", \"voters\"");
+        if (name) {
+                text = json_value_string(name);
+                if (!text || strlen(text) > CLUSTER_NAME_MAX)
+                        return error_set(err, -EINVAL, "name: expected a text of at most %d bytes",
+                                         CLUSTER_NAME_MAX);
+                snprintf(settings->name, sizeof(settings->name), "%s", text);
+        }
+        if (spread) {
+                text = json_value_string(spread);
+                if (!text || strlen(text) > SPREAD_KEY_MAX)
+                        return error_set(err, -EINVAL, "spread: expected a key of metadata, at most %d bytes",
+                                         SPREAD_KEY_MAX);
+                snprintf(settings->spread, sizeof(settings->spread), "%s", text);
+        }
+        if (voters) {
+                r = json_read_u64(root, "voters", &settings->voters, err);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int settings_check(const Cluster *c, const ClusterSettings *now, const ClusterSettings *next,
+                          Error *err) {
+        int r;
+
+        r = settings_check_name(next->name, err);
+        if (r < 0)
+                return r;
+        r = settings_check_voters(c, next->voters, err);
+        if (r < 0)
+                return r;
+        return streq(now->spread, next->spread) ? 0 : settings_check_spread(c, next->spread, err);
+}
+
+void settings_handle(Request *request) {
+        Registry *registry = request->api->options.registry;
+        const Cluster *c = registry_cluster(registry);
+        ClusterSettings next = *cluster_settings(c);
+        _cleanup_json_ JsonValue *root = NULL;
+        char user[HISTORY_USER_SIZE];
+        KvState state;
+        Error err = {};
+        int r;
+
+        r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
+        r = r < 0 ? r : settings_read(root, &next, &err);
+        r = r < 0 ? r : settings_check(c, cluster_settings(c), &next, &err);
+        if (r == -EBUSY) {
+                request_error(request, 409, "%s", err.message);
+                return;
+        }
+        if (r < 0) {
+                request_refuse_body(request, r, &err);
+                return;
+        }
+        kv_state(request->api->options.store, &state);
+        if (state.level < KV_LEVEL_IDENTITY) {
+                request_error(
+                        request, 409,
+                        "settings of the cluster require feature level %d, and the level is %u: fleetctl "
+                        "cluster level %d",
+                        KV_LEVEL_IDENTITY, state.level, KV_LEVEL_IDENTITY);
+                return;
+        }
+        (void) request_user(request, user);
+        change_sent(request, 204, NULL,
+                    registry_set_settings(registry, &next, user, change_on_done, request));
+}

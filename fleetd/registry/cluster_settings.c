@@ -1,0 +1,21 @@
+/* The settings of the cluster: /_fleet/cluster/settings. */
+#include <stdio.h>
+
+#include "fleetd/registry/registry.h"
+#include "fleetd/registry/transaction.h"
+
+int registry_set_settings(Registry *r, const ClusterSettings *settings, const char *user, RegistryDone done,
+                          void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text value = {};
+        char reason[HISTORY_REASON_SIZE];
+
+        stored_settings_write(&value, settings);
+        transaction_check(&t, KV_CHECK_MODIFIED, transaction_key_index(&t, r, LAYOUT_SETTINGS, NULL, NULL),
+                          LAYOUT_SETTINGS, NULL, NULL);
+        transaction_write(&t, KV_SET, LAYOUT_SETTINGS, NULL, NULL, transaction_text(&t, &value));
+        snprintf(reason, sizeof(reason), "voters=%llu name=%s spread=%s",
+                 (unsigned long long) settings->voters, settings->name, settings->spread);
+        transaction_note(&t, r, &(HistoryNote) { .kind = HISTORY_SETTINGS, .user = user, .reason = reason });
+        return transaction_send(r, &t, 0, done, userdata);
+}

@@ -1,0 +1,452 @@
+/* Changes of the voters, as the leader makes them by itself and by the settings of the cluster, under load
+ * and with the leader killed at each step. Whole daemons. Each acknowledged write exists on all hosts at the
+ * end, and a majority of the voters can be reached at each step.
+ *
+ *      test-members [--seed N] [--runs N] [--trace]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "tests/sim/cluster.h"
+#include "tests/sim/seeds.h"
+
+enum {
+        PATIENCE_MS = 60000,
+        STEP_MS = 20,
+        SILENT_MS = 10 * 60000, /* of a voter that is replaced */
+        LED_MS = 5 * 60000,     /* of the leader that replaces it */
+        WRITES_MAX = 20000,
+        WRITE_MS = 250,
+};
+
+static World *world;
+static SimCluster *cluster;
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        if (!world)
+                return;
+        world_trace(world, "log", "%s", message);
+        check_message(cluster, fields, message);
+}
+
+/* -- Load -- */
+
+static struct {
+        bool on;
+        unsigned n, n_acknowledged;
+        bool acknowledged[WRITES_MAX];
+} load;
+
+static void on_write(void *userdata, const KvResult *result) {
+        bool *acknowledged = userdata;
+
+        *acknowledged = result->status == KV_OK;
+        load.n_acknowledged += *acknowledged;
+}
+
+static bool serves(const SimMachine *m) {
+        return m->daemon && !m->dying && daemon_store(m->daemon);
+}
+
+static void on_load(void *userdata) {
+        SimMachine *m = &cluster->machines[world_draw(world, cluster->n)];
+        char key[32];
+        KvCommand cmd;
+
+        if (!load.on)
+                return;
+        world_at(world, WRITE_MS, NULL, on_load, NULL);
+        if (!serves(m) || load.n == WRITES_MAX)
+                return;
+        snprintf(key, sizeof(key), "/load/%u", load.n);
+        cmd = (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("written") };
+        (void) kv_propose(daemon_store(m->daemon), &cmd, on_write, &load.acknowledged[load.n++], NULL);
+}
+
+static int on_node(void *userdata, const KvNode *node) {
+        return 0;
+}
+
+static bool has_all_writes(const SimMachine *m) {
+        char key[32];
+
+        for (unsigned i = 0; i < load.n; i++) {
+                snprintf(key, sizeof(key), "/load/%u", i);
+                if (load.acknowledged[i] &&
+                    kv_local_get(daemon_store(m->daemon), kv_string(key), on_node, NULL) < 0)
+                        return false;
+        }
+        return true;
+}
+
+/* -- The cluster -- */
+
+static KvState state_of(const SimMachine *m) {
+        KvState state = {};
+
+        if (serves(m))
+                kv_state(daemon_store(m->daemon), &state);
+        return state;
+}
+
+static SimMachine *leader(void) {
+        return cluster_leader(cluster);
+}
+
+static KvMember member_of(uint64_t raft_id) {
+        KvState state = leader() ? state_of(leader()) : (KvState) {};
+
+        for (size_t i = 0; i < state.n_members; i++)
+                if (state.members[i].raft_id == raft_id)
+                        return state.members[i];
+        return (KvMember) {};
+}
+
+static const ClusterMachine *seen(const SimMachine *m) {
+        return leader() ?
+                       cluster_machine(registry_cluster(daemon_registry(leader()->daemon)), m->machine_id) :
+                       NULL;
+}
+
+static bool has_voters(size_t n) {
+        KvState state = leader() ? state_of(leader()) : (KvState) {};
+
+        return state.n_voters == n && state.n_voters_reachable == n && state.n_members == cluster->n;
+}
+
+/* A majority of the voters can be reached from the leader, whenever there is one that has led for a second.
+ */
+static void check_majority(void) {
+        static const SimMachine *last;
+        static uint64_t since_ms;
+        KvState state;
+
+        if (leader() != last) {
+                last = leader();
+                since_ms = world_now_ms(world);
+        }
+        state = last ? state_of(last) : (KvState) {};
+        if (last && world_now_ms(world) > since_ms + 5000 && state.n_voters_reachable * 2 <= state.n_voters &&
+            state.role == KV_ROLE_LEADER)
+                world_failed(world, "a-majority-is-reachable", "%zu of %zu voters", state.n_voters_reachable,
+                             state.n_voters);
+}
+
+static void run_ms(uint64_t ms) {
+        for (uint64_t end_ms = world_now_ms(world) + ms; world_now_ms(world) < end_ms;) {
+                world_run(world, MIN(world_now_ms(world) + STEP_MS, end_ms));
+                check_majority();
+        }
+}
+
+#define UNTIL_WITHIN(ms, name, expression)                                                 \
+        do {                                                                               \
+                uint64_t until_ms_ = world_now_ms(world) + (ms);                           \
+                while (!(expression)) {                                                    \
+                        if (world_now_ms(world) > until_ms_)                               \
+                                world_failed(world, name, "not within %d s", (ms) / 1000); \
+                        run_ms(STEP_MS);                                                   \
+                }                                                                          \
+        } while (false)
+#define UNTIL(name, expression) UNTIL_WITHIN(PATIENCE_MS, name, expression)
+
+static void on_start(void *userdata) {
+        machine_start_daemon(userdata);
+}
+
+static void form(unsigned hosts, size_t voters) {
+        memset(&load, 0, sizeof(load));
+        cluster = cluster_new(world, hosts);
+        for (unsigned i = 0; i < hosts; i++)
+                world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
+        UNTIL("a-cluster-forms", has_voters(voters));
+        run_ms(2000);
+        load.on = true;
+        on_load(NULL);
+}
+
+static void isolate(SimMachine *m, bool is_cut) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (&cluster->machines[i] != m)
+                        sim_net_cut(cluster->net, m->host, cluster->machines[i].host, is_cut);
+}
+
+static SimMachine *other_than(const SimMachine *than, bool voter) {
+        for (unsigned i = 0; i < cluster->n; i++) {
+                SimMachine *m = &cluster->machines[i];
+
+                if (m != than && (member_of(state_of(m).raft_id).role == KV_MEMBER_VOTER) == voter)
+                        return m;
+        }
+        world_failed(world, "there-is-such-a-host", "no other %s", voter ? "voter" : "standby");
+}
+
+/* Kill the daemon of the leader; it starts again after two seconds, and may lead again. */
+static void kill_leader(void) {
+        SimMachine *m = leader();
+        uint64_t term = state_of(m).term;
+
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + PATIENCE_MS);
+        machine_crash_daemon(m);
+        world_at(world, 2000, NULL, on_start, m);
+        UNTIL("there-is-another-leader", leader() && state_of(leader()).term > term);
+}
+
+static bool all_agree(void) {
+        for (unsigned i = 0; i < cluster->n; i++) {
+                SimMachine *m = &cluster->machines[i];
+
+                if (!serves(m) || state_of(m).index != state_of(leader()).index || !has_all_writes(m))
+                        return false;
+        }
+        return true;
+}
+
+static void check_end(void) {
+        run_ms(5000);
+        load.on = false;
+        run_ms(5000);
+        if (load.n_acknowledged < load.n / 2)
+                world_failed(world, "most-writes-are-acknowledged", "%u of %u", load.n_acknowledged, load.n);
+        UNTIL("each-host-has-each-acknowledged-write", leader() && all_agree());
+        check_hashes(cluster);
+}
+
+/* -- Replacement -- */
+
+typedef enum Step {
+        STEP_NONE,
+        STEP_SILENT,   /* before anything is changed */
+        STEP_PROMOTED, /* four vote */
+        STEP_RETIRED,  /* its key is deleted */
+        STEP_REMOVED,
+        _STEP_MAX,
+} Step;
+
+static bool is_at(Step step, const SimMachine *dead, uint64_t raft_id) {
+        KvState state = leader() ? state_of(leader()) : (KvState) {};
+
+        switch (step) {
+        case STEP_PROMOTED:
+                return state.n_voters == 4;
+        case STEP_RETIRED:
+                return seen(dead) && seen(dead)->member.raft_id == 0;
+        case STEP_REMOVED:
+                return state.n_voters == 3 && member_of(raft_id).raft_id == 0;
+        default:
+                return true;
+        }
+}
+
+/* A voter is cut off for ever. The leader is killed as soon as a step is visible. Then the link heals, and
+ * the host becomes a standby under another Raft ID. Its daemon is the same one, or was restarted meanwhile.
+ */
+static void replace_voter_each_step(void) {
+        for (Step killed = STEP_NONE; killed < _STEP_MAX; killed++) {
+                SimMachine *dead;
+                uint64_t raft_id;
+
+                form(4, 3);
+                dead = other_than(leader(), true);
+                raft_id = state_of(dead).raft_id;
+                machine_suspect(dead, world_now_ms(world), world_now_ms(world) + 2 * (uint64_t) SILENT_MS);
+                isolate(dead, true);
+                run_ms(SILENT_MS - 5000);
+                if (state_of(leader()).n_voters != 3)
+                        world_failed(world, "a-voter-is-replaced-after-ten-minutes", "%zu voters",
+                                     state_of(leader()).n_voters);
+                if (killed == STEP_SILENT)
+                        kill_leader();
+                for (Step step = STEP_PROMOTED; step < _STEP_MAX; step++) {
+                        UNTIL_WITHIN(LED_MS + PATIENCE_MS, "a-silent-voter-is-replaced",
+                                     is_at(step, dead, raft_id));
+                        if (killed == step && leader())
+                                kill_leader();
+                }
+                UNTIL("three-vote", leader() && state_of(leader()).n_voters_reachable == 3);
+
+                if (world_draw(world, 2) == 0) {
+                        machine_crash_daemon(dead);
+                        run_ms(1000);
+                        machine_start_daemon(dead);
+                        run_ms(1000);
+                }
+                isolate(dead, false);
+                UNTIL("the-replaced-host-returns",
+                      has_voters(3) && member_of(state_of(dead).raft_id).raft_id);
+                if (state_of(dead).raft_id == raft_id)
+                        world_failed(world, "it-returns-under-another-id", "member %llu",
+                                     (unsigned long long) raft_id);
+                check_end();
+                cluster = cluster_free(cluster);
+        }
+}
+
+/* Without a host that can take its place, a dead voter stays. */
+static void a_voter_without_a_replacement_stays(void) {
+        SimMachine *dead;
+        uint64_t raft_id;
+
+        form(3, 3);
+        dead = other_than(leader(), true);
+        raft_id = state_of(dead).raft_id;
+        machine_suspect(dead, world_now_ms(world), world_now_ms(world) + 2 * (uint64_t) SILENT_MS);
+        isolate(dead, true);
+        run_ms(SILENT_MS + LED_MS);
+        isolate(dead, false);
+        UNTIL("three-vote", has_voters(3));
+        if (state_of(dead).raft_id != raft_id)
+                world_failed(world, "it-stays-a-member", "member %llu",
+                             (unsigned long long) state_of(dead).raft_id);
+        check_end();
+        cluster = cluster_free(cluster);
+}
+
+/* -- The number of voters -- */
+
+static void on_settings(void *userdata, KvStatus status, const char *message, uint64_t index) {}
+
+static void set_voters(unsigned voters) {
+        ClusterSettings settings = { .voters = voters };
+
+        UNTIL("there-is-a-leader", leader());
+        if (registry_set_settings(daemon_registry(leader()->daemon), &settings, "root", on_settings, NULL) <
+            0)
+                abort();
+}
+
+static size_t n_voters(void) {
+        return leader() ? state_of(leader()).n_voters : 0;
+}
+
+/* Change the number. The leader is killed once at each number on the way, mostly before the change is
+ * committed. */
+static void change_voters(unsigned to, bool kills) {
+        bool killed[CLUSTER_HOSTS_MAX + 1] = {};
+        size_t before = n_voters();
+
+        set_voters(to);
+        while (!has_voters(to)) {
+                UNTIL_WITHIN(LED_MS + 2 * PATIENCE_MS, "the-number-of-voters-changes",
+                             leader() && (n_voters() != before || has_voters(to)));
+                before = n_voters();
+                if (kills && before > 1 && !killed[before]) {
+                        killed[before] = true;
+                        kill_leader();
+                }
+                UNTIL("there-is-a-leader", leader());
+                before = n_voters();
+        }
+        run_ms(3000);
+        if (!has_voters(to))
+                world_failed(world, "the-number-of-voters-stays", "%zu of %u", n_voters(), to);
+}
+
+static void grow_1_3_5_shrink(void) {
+        for (unsigned kills = 0; kills < 2; kills++) {
+                form(5, 3);
+                change_voters(5, kills);
+                change_voters(3, kills);
+                change_voters(1, kills);
+                change_voters(5, kills);
+                change_voters(1, kills);
+                set_voters(0);
+                UNTIL_WITHIN(LED_MS + PATIENCE_MS, "three-vote", has_voters(3));
+                check_end();
+                cluster = cluster_free(cluster);
+        }
+}
+
+/* -- Addresses -- */
+
+static void move_to_port(SimMachine *m, unsigned port) {
+        free(m->settings.listen_peer);
+        if (asprintf(&m->settings.listen_peer, "%s:%u", m->address, port) < 0)
+                abort();
+}
+
+static bool is_recorded(const SimMachine *m) {
+        return seen(m) && streq(seen(m)->member.peer, m->settings.listen_peer);
+}
+
+static bool all_are_recorded(void) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (!is_recorded(&cluster->machines[i]))
+                        return false;
+        return true;
+}
+
+static void a_voter_continues_at_another_address(void) {
+        SimMachine *m;
+        uint64_t raft_id;
+
+        form(3, 3);
+        m = other_than(leader(), true);
+        if (world_draw(world, 2) == 0)
+                m = leader();
+        raft_id = state_of(m).raft_id;
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + PATIENCE_MS);
+        machine_stop_daemon(m);
+        move_to_port(m, 2390);
+        run_ms(3000);
+        machine_start_daemon(m);
+        UNTIL("its-address-is-recorded", is_recorded(m) && has_voters(3));
+        if (state_of(m).raft_id != raft_id)
+                world_failed(world, "it-stays-a-member", "member %llu",
+                             (unsigned long long) state_of(m).raft_id);
+        check_end();
+        cluster = cluster_free(cluster);
+}
+
+/* Each one starts with its own address and a Join= of the others. */
+static void renumber_all(void) {
+        form(3, 3);
+        for (unsigned i = 0; i < cluster->n; i++) {
+                machine_suspect(&cluster->machines[i], world_now_ms(world),
+                                world_now_ms(world) + PATIENCE_MS);
+                machine_stop_daemon(&cluster->machines[i]);
+                move_to_port(&cluster->machines[i], 2390);
+        }
+        run_ms(3000);
+        for (unsigned i = 0; i < cluster->n; i++) {
+                SimMachine *m = &cluster->machines[i];
+
+                names_done(&m->settings.join);
+                m->settings.join = (Names) {};
+                for (unsigned k = 0; k < cluster->n; k++)
+                        if (k != i && names_add(&m->settings.join, cluster->machines[k].settings.listen_peer,
+                                                strlen(cluster->machines[k].settings.listen_peer)) < 0)
+                                abort();
+                machine_start_daemon(m);
+        }
+        UNTIL("all-addresses-are-recorded", all_are_recorded() && has_voters(3));
+        check_end();
+        cluster = cluster_free(cluster);
+}
+
+static void (*const scenarios[])(void) = {
+        grow_1_3_5_shrink,       a_voter_continues_at_another_address, renumber_all,
+        replace_voter_each_step, a_voter_without_a_replacement_stays,
+};
+
+int main(int argc, char *argv[]) {
+        Seeds o = { .seed = 1, .runs = 1 };
+
+        if (!seeds_parse(&o, argc, argv))
+                return 2;
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
+
+        for (uint64_t i = 0; i < o.runs; i++)
+                for (unsigned k = 0; k < ELEMENTS(scenarios); k++) {
+                        world = world_new(o.seed + i, o.trace);
+                        world_set_replay(world, "tests/sim/test-members");
+                        scenarios[k]();
+                        world_free(world);
+                        world = NULL;
+                }
+        printf("%llu times %zu scenarios: voters are replaced, and no acknowledged write is lost\n",
+               (unsigned long long) o.runs, ELEMENTS(scenarios));
+        return 0;
+}
