@@ -13,7 +13,7 @@
 #include "fleetd/engine/plan.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
-#include "fleetd/api/metrics.h"
+#include "fleetd/metrics_table.h"
 #include "fleetd/service.h"
 
 enum { SHORT_LOG_SIZE = 4096 };
@@ -35,7 +35,9 @@ struct Daemon {
         void *userdata;
         KvRole role;
         uint64_t leader_id;
-        char status[256]; /* the last STATUS= for systemd */
+        uint64_t leader_changes; /* since the start, see fleet_store_leader_changes_total */
+        uint64_t started_ms;     /* wall clock */
+        char status[256];        /* the last STATUS= for systemd */
 };
 
 Registry *daemon_registry(Daemon *d) {
@@ -85,6 +87,7 @@ static void daemon_on_state(void *userdata) {
                 log_info(((LogFields) { .term = state.term, .index = state.index }),
                          "%s, term %llu, leader %s", kv_role_name(state.role),
                          (unsigned long long) state.term, daemon_leader_name(&state));
+        d->leader_changes += state.leader_id != d->leader_id && state.leader_id != 0;
         d->role = state.role;
         d->leader_id = state.leader_id;
         if (d->engine)
@@ -274,10 +277,19 @@ static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         return s->unit_directory[0] ? directory_new(&d->directory, d->io.loop, d->registry, &folder, err) : 0;
 }
 
-static void daemon_metrics(void *userdata, Text *t) {
-        Daemon *d = userdata;
+static int daemon_metrics(void *userdata, MetricsForm form, MetricsScrape **ret) {
+        const Daemon *d = userdata;
+        MetricsSources sources = {
+                .loop = d->io.loop,
+                .store = d->store,
+                .peers = d->peers,
+                .registry = d->registry,
+                .engine = d->engine,
+                .leader_changes = d->leader_changes,
+                .started_ms = d->started_ms,
+        };
 
-        metrics_write(t, d->io.loop, d->store, d->registry, d->engine);
+        return metrics_begin(&sources, form, ret);
 }
 
 static uint64_t daemon_brake_ms(void *userdata) {
@@ -352,6 +364,7 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
         if (!d)
                 return -ENOMEM;
         d->io = *io;
+        d->started_ms = loop_wall_ms(io->loop);
         r = daemon_open(d, settings, err);
         if (r == 0)
                 daemon_on_state(d);

@@ -52,7 +52,9 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/events_v1.c fleetd/api/history_v1.c \
 	fleetd/api/remote_command.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c \
-	fleetd/api/metrics.h fleetd/api/metrics.c \
+	fleetd/api/metrics.c \
+	fleetd/metrics/writer.h fleetd/metrics/writer.c fleetd/metrics/process.h fleetd/metrics/process.c fleetd/metrics/scrape.h fleetd/metrics/scrape.c \
+	fleetd/metrics_table.h fleetd/metrics_table.c \
 	fleetd/host.h fleetd/host.c \
 	fleetd/service.h fleetd/service.c \
 	fleetd/trim.h fleetd/trim.c \
@@ -133,7 +135,7 @@ if HAVE_CMOCKA
 FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-history_api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
-	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity
+	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity tests/unit/test-metrics
 check_PROGRAMS += $(FLEETD_IO_TESTS)
 TESTS += $(FLEETD_IO_TESTS)
 
@@ -180,7 +182,7 @@ tests_unit_test_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sd_journal_sendv_with
 tests_unit_test_service_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_answers_SOURCES = tests/unit/test-api_answers.c $(FLEETD_HOST)
 tests_unit_test_api_answers_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_api_answers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_counts,--wrap=engine_counts,--wrap=registry_counts
+tests_unit_test_api_answers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_counts,--wrap=engine_counts,--wrap=engine_brake,--wrap=registry_counts
 tests_unit_test_api_answers_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(QUIET_HOST)
 tests_unit_test_api_calls_CFLAGS = $(TEST_CFLAGS)
@@ -188,6 +190,8 @@ tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=
 tests_unit_test_api_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_policy_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_policy_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_metrics_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_metrics_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_routes_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_routes_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_remote_command_spec_CFLAGS = $(TEST_CFLAGS)
@@ -273,6 +277,9 @@ tests_fuzz_fuzz_history_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-scan
 tests_fuzz_fuzz_scan_SOURCES = tests/fuzz/scan.c tests/fuzz/standalone.c tests/lib/scan_folder.h tests/lib/scratch.h tests/lib/scratch.c
 tests_fuzz_fuzz_scan_LDADD = $(FLEETD_LIBS)
+FUZZERS += tests/fuzz/fuzz-accept
+tests_fuzz_fuzz_accept_SOURCES = tests/fuzz/accept.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_accept_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-kv_txn
 tests_fuzz_fuzz_kv_txn_SOURCES = tests/fuzz/kv_txn.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_kv_txn_LDADD = $(FLEETD_LIBS)

@@ -155,6 +155,7 @@ static HttpKept kept_field(const char *name, size_t size) {
         } fields[_HTTP_KEPT_MAX] = {
                 [HTTP_KEPT_HOST] = { "host", 4 },
                 [HTTP_KEPT_ORIGIN] = { "origin", 6 },
+                [HTTP_KEPT_ACCEPT] = { "accept", 6 },
                 [HTTP_KEPT_CONTENT_TYPE] = { "content-type", 12 },
                 [HTTP_KEPT_TRANSFER_ENCODING] = { "transfer-encoding", 17 },
                 [HTTP_KEPT_EXPECT] = { "expect", 6 },
@@ -265,6 +266,7 @@ static void request_fill(HttpConnection *c) {
         q->target = c->bytes.chars + c->target_at;
         q->host = kept(c, HTTP_KEPT_HOST) ?: "";
         q->origin = kept(c, HTTP_KEPT_ORIGIN);
+        q->accept = kept(c, HTTP_KEPT_ACCEPT);
         q->content_type = kept(c, HTTP_KEPT_CONTENT_TYPE);
         q->n_content_types = c->n_kept[HTTP_KEPT_CONTENT_TYPE];
         q->body = c->bytes.chars + c->body_at;

@@ -23,6 +23,7 @@ typedef struct HttpRequest {
         const char *target; /* as sent: "/v2/keys/a%20b?wait=true"; absolute-form reduced to path and query */
         const char *host;   /* the Host field; "": HTTP/1.0 without one */
         const char *origin; /* the Origin field or NULL */
+        const char *accept; /* the first Accept field or NULL */
         const char *content_type; /* NULL: absent */
         unsigned n_content_types; /* number of these fields */
         const void *body;         /* a zero byte follows; valid until on_request() returns */

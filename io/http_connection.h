@@ -29,6 +29,7 @@ typedef enum HttpState {
 typedef enum HttpKept {
         HTTP_KEPT_HOST,
         HTTP_KEPT_ORIGIN,
+        HTTP_KEPT_ACCEPT,
         HTTP_KEPT_CONTENT_TYPE,
         HTTP_KEPT_TRANSFER_ENCODING,
         HTTP_KEPT_EXPECT,

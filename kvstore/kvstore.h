@@ -137,6 +137,11 @@ typedef struct KvPosition {
 
 void kv_position(const KvStore *store, KvPosition *ret);
 
+typedef struct KvUsage {
+        uint64_t n_keys; /* and directories */
+        uint64_t bytes;  /* as the quota counts them: with a weight for each key */
+} KvUsage;
+
 /* What this replica has applied since it was opened, by the requested action, without fleet's own keys. */
 typedef struct KvCounts {
         uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX];
@@ -146,6 +151,8 @@ typedef struct KvCounts {
         ReplicationStats traffic;
         uint64_t entries_bytes; /* of the log's entries that are in memory now */
         uint64_t window_bytes;  /* of the event windows, in memory now */
+        KvUsage users, own;     /* of users' keys and of fleet's own, in the tree now */
+        uint64_t quota_bytes;   /* limit of the bytes of each of them */
 } KvCounts;
 
 void kv_counts(const KvStore *store, KvCounts *ret);

@@ -1,5 +1,7 @@
 /* Status of the store. */
 #include "kvstore/kvstore_internal.h"
+#include "kvstore/apply/apply.h"
+#include "kvstore/apply/events.h"
 #include "kvstore/raft/transfer.h"
 
 #include <stdio.h>
@@ -192,6 +194,10 @@ uint64_t kv_cluster_ms(const KvStore *s) {
         return s->clock_ms + MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS);
 }
 
+static KvUsage status_usage(uint64_t n_keys, uint64_t bytes) {
+        return (KvUsage) { .n_keys = n_keys, .bytes = bytes + APPLY_NODE_WEIGHT * n_keys };
+}
+
 void kv_counts(const KvStore *s, KvCounts *ret) {
         const AppliedCounts *counts = &replica_applied(s->replica)->counts;
         const RaftCore *core = replica_core(s->replica);
@@ -203,6 +209,9 @@ void kv_counts(const KvStore *s, KvCounts *ret) {
                 .traffic = *replica_stats(s->replica),
                 .entries_bytes = core ? raft_core_entries_bytes(core) : 0,
                 .window_bytes = hub_window_bytes(s->hub),
+                .users = status_usage(s->meta.n_nodes, s->meta.n_bytes),
+                .own = status_usage(s->meta.n_own_nodes, s->meta.n_own_bytes),
+                .quota_bytes = s->meta.quota > 0 ? s->meta.quota : APPLY_QUOTA,
         };
         memcpy(ret->done, counts->done, sizeof(ret->done));
         memcpy(ret->refused, counts->refused, sizeof(ret->refused));

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "fleetd/api/limits.h"
+#include "fleetd/metrics/scrape.h"
 #include "fleetd/registry/registry.h"
 #include "io/http.h"
 
@@ -19,9 +20,10 @@ typedef struct ApiOptions {
         KvStore *store;
         Registry *registry;
         const char *machine_id, *name;
-        ClientAccess access;                                  /* of API_LOOPBACK */
-        const ApiLimits *limits;                              /* copied; NULL: the defaults */
-        void (*metrics)(void *userdata, Text *t);             /* writes the daemon's metrics; may be NULL */
+        ClientAccess access;     /* of API_LOOPBACK */
+        const ApiLimits *limits; /* copied; NULL: the defaults */
+        /* metrics_begin() of this daemon; NULL: /metrics does not exist. */
+        int (*metrics)(void *userdata, MetricsForm form, MetricsScrape **ret);
         uint64_t (*brake_ms)(void *userdata);                 /* the value of BrakeSec=; may be NULL */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_sees_foreign(); may be NULL */
         void *userdata;

@@ -43,6 +43,8 @@ struct Api {
         struct Calls *calls;            /* remote commands from and to other hosts */
         uint64_t started_ms, leader_id, leader_since_ms;
         uint64_t gets, gets_failed;     /* of keys, since the start */
+        struct Scraping *scraping;      /* the scrape of the metrics that is under way; NULL: none */
+        TAILQ_HEAD(, Request) scrapes;  /* that wait for its end, in order */
         unsigned n_watching;            /* clients that wait for a key */
         TAILQ_HEAD(, Request) listings; /* whose listings wait, in order */
         uint64_t listed_turn;           /* the last turn in which a waiting listing ran */
@@ -111,6 +113,7 @@ struct Request {
         unsigned success; /* the status when all went well */
         const char *type; /* of the empty answer; may be NULL */
 
+        TAILQ_ENTRY(Request) scrapes; /* of the metrics, while it waits */
         TAILQ_ENTRY(Request) requests;
 };
 
@@ -192,6 +195,7 @@ bool request_may_read(const Request *request, KvBytes key);
 
 /* Handlers, by their routes (fleetd/api/routes.c). */
 void metrics_handle(Request *request);
+void metrics_stop(Api *api); /* the scrape under way ends without an answer */
 void directory_list_handle(Request *request);
 void directory_post_handle(Request *request);
 void machines_list_handle(Request *request);

@@ -129,15 +129,6 @@ static void gate_admit(Request *request) {
                 request_sync(request, gate_on_synced);
 }
 
-void metrics_handle(Request *request) {
-        static const char type[] = "text/plain; version=0.0.4; charset=utf-8";
-        const Api *api = request->api;
-        _cleanup_text_ Text t = {};
-
-        api->options.metrics(api->options.userdata, &t);
-        request_answer_built(request, 200, type, NULL, &t);
-}
-
 /* -- The server's callbacks -- */
 
 static size_t api_body_limit(void *userdata, const HttpRequest *http) {
@@ -319,6 +310,7 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         TAILQ_INIT(&api->listeners);
         TAILQ_INIT(&api->requests);
         TAILQ_INIT(&api->listings);
+        TAILQ_INIT(&api->scrapes);
         api->list = DEFERRED(api_on_list, api);
         snprintf(api->machine_id, sizeof(api->machine_id), "%s", options->machine_id);
         snprintf(api->name, sizeof(api->name), "%s", options->name);
@@ -348,6 +340,7 @@ Api *api_free(Api *api) {
                 request->http->userdata = NULL;
                 request_free(request);
         }
+        metrics_stop(api);
         deferred_cancel(&api->list);
         remote_commands_free(api);
         while ((listener = TAILQ_FIRST(&api->listeners))) {

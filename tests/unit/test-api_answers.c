@@ -17,8 +17,8 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "fleetd/api/cluster_v2.h"
-#include "fleetd/api/metrics.h"
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/metrics_table.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/store_inside.h"
@@ -32,8 +32,24 @@ typedef struct Fixture {
         char *body;    /* of the last row of play(), in 'answer' */
 } Fixture;
 
-static void write_metrics(void *userdata, Text *t) {
-        text_append(t, "fleetd_figure 1\n");
+/* While 'figures_wait', each scrape waits for a post of 'figures_go'. */
+static bool figures_wait;
+static sem_t figures_go;
+static unsigned n_begun;
+
+static void complete_figures(MetricsScrape *scrape) {
+        if (figures_wait)
+                assert_int_equal(sem_wait(&figures_go), 0);
+        text_append(&scrape->text, scrape->form == METRICS_OPENMETRICS ? "# EOF\n" : "fleetd_figure 2\n");
+}
+
+static int begin_figures(void *userdata, MetricsForm form, MetricsScrape **ret) {
+        n_begun++;
+        *ret = NEW0(MetricsScrape, 1);
+        (*ret)->form = form;
+        (*ret)->complete = complete_figures;
+        text_append(&(*ret)->text, "fleetd_figure 1\n");
+        return 0;
 }
 
 enum { BRAKE_MS = 40000 };
@@ -54,7 +70,7 @@ static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
                                .access = CLIENT_READ_WRITE,
                                .limits = limits,
                                .brake_ms = brake_ms,
-                               .metrics = write_metrics };
+                               .metrics = begin_figures };
         Error err = {};
 
         fixture->api = api_free(fixture->api);
@@ -2473,7 +2489,11 @@ static void units_are_changed_one_by_one_and_many_at_once(void **state) {
 static void the_socket_has_routes_of_its_own(void **state) {
         static const Row rows[] = {
                 { "GET /metrics", NULL, NULL, 200,
-                  "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n" SERVER, "fleetd_figure 1\n" },
+                  "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n" SERVER,
+                  "fleetd_figure 1\nfleetd_figure 2\n" },
+                { "GET /metrics", "Accept: application/openmetrics-text; version=1.0.0\r\n", NULL, 200,
+                  "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n" SERVER,
+                  "fleetd_figure 1\n# EOF\n" },
                 { "PUT /metrics", NULL, NULL, 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
                 { "GET /version", NULL, NULL, 200, JSON SERVER,
@@ -2602,6 +2622,9 @@ void __wrap_kv_counts(const KvStore *store, KvCounts *ret) {
         ret->cost.total = 303;
         ret->cost_max.total = 304;
         ret->deferred = 305;
+        ret->users = (KvUsage) { .n_keys = 306, .bytes = 307 };
+        ret->own = (KvUsage) { .n_keys = 308, .bytes = 309 };
+        ret->quota_bytes = 310;
 }
 
 void __wrap_engine_counts(const Engine *e, EngineCounts *ret);
@@ -2613,6 +2636,11 @@ void __wrap_engine_counts(const Engine *e, EngineCounts *ret) {
                                 .schedule_failures = 5,
                                 .unscheduled = 6,
                                 .unschedule_failures = 7 };
+}
+
+uint64_t __wrap_engine_brake(const Engine *e);
+uint64_t __wrap_engine_brake(const Engine *e) {
+        return BRAKE_MS;
 }
 
 static const RegistryCounts *played_counts(void) {
@@ -2639,17 +2667,40 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                   "\"watchers\":13}" },
         };
         static const char figures[] =
+                "# HELP fleet_build_info Version of this fleetd.\n"
+                "# TYPE fleet_build_info gauge\n"
+                "fleet_build_info{version=\"" PACKAGE_VERSION "\"} 1\n"
+                "# HELP fleet_units Units of the cluster.\n"
+                "# TYPE fleet_units gauge\n"
+                "fleet_units 3\n"
+                "# HELP fleet_units_by_state Units of the cluster, by state: failed on a machine, active on "
+                "one, waiting for a machine.\n"
+                "# TYPE fleet_units_by_state gauge\n"
+                "fleet_units_by_state{state=\"active\"} 0\n"
+                "fleet_units_by_state{state=\"failed\"} 1\n"
+                "fleet_units_by_state{state=\"waiting\"} 1\n"
+                "fleet_units_by_state{state=\"other\"} 1\n"
+                "# HELP fleet_machines Machines of the cluster, by presence.\n"
+                "# TYPE fleet_machines gauge\n"
+                "fleet_machines{presence=\"up\"} 2\n"
+                "fleet_machines{presence=\"away\"} 1\n"
+                "fleet_machines{presence=\"lost\"} 1\n"
+                "fleet_machines{presence=\"left\"} 0\n"
+                "# HELP fleet_hosts Hosts of the cluster, by kind.\n"
+                "# TYPE fleet_hosts gauge\n"
+                "fleet_hosts{kind=\"voter\"} 0\n"
+                "fleet_hosts{kind=\"standby\"} 0\n"
+                "fleet_hosts{kind=\"attached\"} 4\n"
                 "# HELP fleet_engine_leader_start_time When this host's engine began to place units, in "
-                "seconds since 1970; 0: "
-                "it does not.\n"
+                "seconds since 1970; 0: it does not.\n"
                 "# TYPE fleet_engine_leader_start_time gauge\n"
                 "fleet_engine_leader_start_time 1\n"
                 "# HELP fleet_engine_task_count_total Assignments that the engine wrote.\n"
                 "# TYPE fleet_engine_task_count_total counter\n"
                 "fleet_engine_task_count_total{type=\"attemptscheduleunit\"} 4\n"
                 "fleet_engine_task_count_total{type=\"unscheduleunit\"} 6\n"
-                "# HELP fleet_engine_task_failure_count_total Assignments that were rejected, and "
-                "planned again.\n"
+                "# HELP fleet_engine_task_failure_count_total Assignments that were rejected, and planned "
+                "again.\n"
                 "# TYPE fleet_engine_task_failure_count_total counter\n"
                 "fleet_engine_task_failure_count_total{type=\"attemptscheduleunit\"} 5\n"
                 "fleet_engine_task_failure_count_total{type=\"unscheduleunit\"} 7\n"
@@ -2659,28 +2710,30 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "# HELP fleet_engine_reconcile_failure_count_total Passes that failed.\n"
                 "# TYPE fleet_engine_reconcile_failure_count_total counter\n"
                 "fleet_engine_reconcile_failure_count_total{type=\"schedule\"} 3\n"
+                "# HELP fleet_engine_brake_active Whether the mass-failure brake holds back all moves.\n"
+                "# TYPE fleet_engine_brake_active gauge\n"
+                "fleet_engine_brake_active 0\n"
+                "# HELP fleet_engine_waiting_units Units that are to run or to be loaded, and have no "
+                "machine.\n"
+                "# TYPE fleet_engine_waiting_units gauge\n"
+                "fleet_engine_waiting_units 1\n"
                 "# HELP fleet_registry_operation_count_total Transactions of the registry.\n"
                 "# TYPE fleet_registry_operation_count_total counter\n"
                 "fleet_registry_operation_count_total{type=\"set\"} 401\n"
-                "# HELP fleet_registry_operation_failed_count_total Transactions that were "
-                "rejected, or whose outcome is unknown.\n"
+                "# HELP fleet_registry_operation_failed_count_total Transactions that were rejected, or "
+                "whose outcome is unknown.\n"
                 "# TYPE fleet_registry_operation_failed_count_total counter\n"
                 "fleet_registry_operation_failed_count_total{type=\"set\"} 402\n"
-                "# HELP fleet_units Units of the cluster.\n"
-                "# TYPE fleet_units gauge\n"
-                "fleet_units 3\n"
-                "# HELP fleet_machines Machines of the cluster, by presence.\n"
-                "# TYPE fleet_machines gauge\n"
-                "fleet_machines{presence=\"up\"} 2\n"
-                "fleet_machines{presence=\"away\"} 1\n"
-                "fleet_machines{presence=\"lost\"} 1\n"
-                "fleet_machines{presence=\"left\"} 0\n"
                 "# HELP fleet_store_has_leader Whether this host knows a leader.\n"
                 "# TYPE fleet_store_has_leader gauge\n"
                 "fleet_store_has_leader 1\n"
                 "# HELP fleet_store_is_leader Whether this host leads.\n"
                 "# TYPE fleet_store_is_leader gauge\n"
                 "fleet_store_is_leader 1\n"
+                "# HELP fleet_store_leader_changes_total How often this host followed another leader, or "
+                "began to lead.\n"
+                "# TYPE fleet_store_leader_changes_total counter\n"
+                "fleet_store_leader_changes_total 31\n"
                 "# HELP fleet_store_term Raft's term.\n"
                 "# TYPE fleet_store_term gauge\n"
                 "fleet_store_term $T\n"
@@ -2690,6 +2743,29 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "# HELP fleet_store_raft_index Raft's index, as applied here.\n"
                 "# TYPE fleet_store_raft_index gauge\n"
                 "fleet_store_raft_index $R\n"
+                "# HELP fleet_store_lag_entries Entries that are committed, as this host knows, and not "
+                "applied here.\n"
+                "# TYPE fleet_store_lag_entries gauge\n"
+                "fleet_store_lag_entries 0\n"
+                "# HELP fleet_store_condition Whether the replica of this host has this condition.\n"
+                "# TYPE fleet_store_condition gauge\n"
+                "fleet_store_condition{condition=\"diverged\"} 0\n"
+                "fleet_store_condition{condition=\"no-majority\"} 0\n"
+                "fleet_store_condition{condition=\"stopped\"} 0\n"
+                "fleet_store_condition{condition=\"quarantined\"} 0\n"
+                "fleet_store_condition{condition=\"snapshot-refused\"} 0\n"
+                "# HELP fleet_store_keys Keys and directories.\n"
+                "# TYPE fleet_store_keys gauge\n"
+                "fleet_store_keys{owner=\"users\"} 306\n"
+                "fleet_store_keys{owner=\"fleet\"} 308\n"
+                "# HELP fleet_store_bytes Bytes of keys and values, as the quota counts them.\n"
+                "# TYPE fleet_store_bytes gauge\n"
+                "fleet_store_bytes{owner=\"users\"} 307\n"
+                "fleet_store_bytes{owner=\"fleet\"} 309\n"
+                "# HELP fleet_store_quota_bytes Limit of these bytes.\n"
+                "# TYPE fleet_store_quota_bytes gauge\n"
+                "fleet_store_quota_bytes{owner=\"users\"} 310\n"
+                "fleet_store_quota_bytes{owner=\"fleet\"} 310\n"
                 "# HELP fleet_store_log_memory_bytes Bytes of the log's entries that are in memory.\n"
                 "# TYPE fleet_store_log_memory_bytes gauge\n"
                 "fleet_store_log_memory_bytes 301\n"
@@ -2723,6 +2799,14 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "fleet_store_operations_refused_total{action=\"compareAndDelete\"} 205\n"
                 "fleet_store_operations_refused_total{action=\"delete\"} 206\n"
                 "fleet_store_operations_refused_total{action=\"expire\"} 207\n"
+                "# HELP fleet_session_up Whether a session to this other member is open, and its kernel has "
+                "answered recently.\n"
+                "# TYPE fleet_session_up gauge\n"
+                "# HELP fleet_sessions Other hosts to which a session is open, by kind.\n"
+                "# TYPE fleet_sessions gauge\n"
+                "fleet_sessions{kind=\"voter\"} 0\n"
+                "fleet_sessions{kind=\"standby\"} 0\n"
+                "fleet_sessions{kind=\"attached\"} 0\n"
                 "# HELP fleet_loop_turn_cpu_seconds CPU time of the turns of the event loop.\n"
                 "# TYPE fleet_loop_turn_cpu_seconds histogram\n"
                 "fleet_loop_turn_cpu_seconds_bucket{le=\"0.0001\"} 1\n"
@@ -2755,7 +2839,8 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "fleet_loop_turn_work_max{unit=\"bytes\"} 24\n";
         Fixture *fixture = *state;
         Loop *loop = fixture->host->loop;
-        _cleanup_text_ Text t = {};
+        MetricsSources sources;
+        MetricsScrape *scrape;
         Turns turns;
 
         write_records(fixture, hosts, ELEMENTS(hosts));
@@ -2776,19 +2861,26 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                                 .most = { .nodes = 23, .bytes = 24 } };
         for (size_t i = 0; i < TURN_BUCKETS; i++)
                 loop->turns.buckets[i] = i + 1;
-        metrics_write(&t, loop, fixture->host->store, fixture->host->registry, (const Engine *) fixture);
+        loop->turns.buckets[TURN_BUCKETS] = 1000 - TURN_BUCKETS * (TURN_BUCKETS + 1) / 2;
+        sources = (MetricsSources) { .loop = loop,
+                                     .store = fixture->host->store,
+                                     .peers = fixture->host->peers,
+                                     .registry = fixture->host->registry,
+                                     .engine = (const Engine *) fixture,
+                                     .leader_changes = 31 };
+        assert_int_equal(metrics_begin(&sources, METRICS_TEXT, &scrape), 0);
         loop->turns = turns;
         counts_are_played = false;
-        assert_int_equal(t.error, 0);
-        if (!fits(fixture, figures, t.chars)) {
-                fprintf(stderr, "%s", t.chars); /* longer than what cmocka prints */
+        if (!fits(fixture, figures, scrape->text.chars)) {
+                fprintf(stderr, "%s", scrape->text.chars); /* longer than what cmocka prints */
                 fail();
         }
+        metrics_scrape_free(scrape);
 
-        text_clear(&t);
-        metrics_write(&t, loop, fixture->host->store, fixture->host->registry,
-                      NULL); /* of a host without an engine */
-        assert_non_null(strstr(t.chars, "\nfleet_engine_leader_start_time 0\n"));
+        sources.engine = NULL; /* of a host without an engine */
+        assert_int_equal(metrics_begin(&sources, METRICS_OPENMETRICS, &scrape), 0);
+        assert_non_null(strstr(scrape->text.chars, "\nfleet_engine_leader_start_time 0\n"));
+        metrics_scrape_free(scrape);
 }
 
 /* -- Streams -- */
@@ -2888,6 +2980,15 @@ static void leave(int fd) {
 
         assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
         close(fd);
+}
+
+static unsigned count_requests(const Fixture *fixture) {
+        const Request *request;
+        unsigned n = 0;
+
+        TAILQ_FOREACH(request, &fixture->api->requests, requests)
+                n++;
+        return n;
 }
 
 static void put(Fixture *fixture, const char *target, const char *form) {
@@ -3227,6 +3328,40 @@ static void a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered(vo
         host_pause(fixture->host, 1500); /* the time that they were given is over: no callback is called */
 }
 
+/* Of four clients, the one whose scrape is under way and one that waits leave. The last one's scrape ends
+ * after the API. */
+static void one_scrape_is_under_way_and_others_wait(void **state) {
+        Fixture *fixture = *state;
+        StreamReader readers[4];
+        unsigned before = n_begun;
+
+        assert_int_equal(sem_init(&figures_go, 0, 0), 0);
+        figures_wait = true;
+        for (size_t i = 0; i < ELEMENTS(readers); i++) {
+                stream_open(fixture, &readers[i], API_SOCKET, "GET /metrics");
+                HOST_UNTIL(fixture->host, count_requests(fixture) == i + 1);
+        }
+        assert_int_equal(n_begun, before + 1);
+        for (size_t i = 0; i < 2; i++) {
+                Request *request = TAILQ_FIRST(&fixture->api->requests);
+
+                request->http->userdata = NULL; /* as when its client has gone */
+                request_free(request);
+        }
+        assert_int_equal(sem_post(&figures_go), 0);
+        HOST_UNTIL(fixture->host, n_begun == before + 2);
+        assert_int_equal(sem_post(&figures_go), 0);
+        HOST_UNTIL(fixture->host, stream_has(&readers[2], "fleetd_figure 2\n"));
+        HOST_UNTIL(fixture->host, n_begun == before + 3);
+        fixture->api = api_free(fixture->api);
+        HOST_UNTIL(fixture->host, stream_has(&readers[3], NULL));
+        assert_int_equal(readers[3].size, 0);
+        for (size_t i = 0; i < ELEMENTS(readers); i++)
+                close(readers[i].fd);
+        figures_wait = false;
+        assert_int_equal(sem_post(&figures_go), 0); /* the end of the loop waits for the worker */
+}
+
 static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(void **state) {
         static const Row fits_in[] = {
                 { "GET /v2/keys/d", NULL, NULL, 200, KEYS("@0"),
@@ -3340,6 +3475,7 @@ int main(void) {
                 in_a_fixture(a_watch_and_a_stream_of_changes_end_when_their_events_leave_the_window),
                 in_a_fixture(changes_have_the_previous_node),
                 in_a_fixture(events_name_what_has_changed_and_with_details_how),
+                in_a_fixture(one_scrape_is_under_way_and_others_wait),
                 in_a_fixture(a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit),
                 in_a_fixture(a_change_continues_when_its_client_has_left_or_the_api_is_closed),
                 cmocka_unit_test_setup_teardown(

@@ -1,0 +1,9 @@
+#include "fleetd/metrics/scrape.h"
+
+MetricsScrape *metrics_scrape_free(MetricsScrape *scrape) {
+        if (!scrape)
+                return NULL;
+        text_done(&scrape->text);
+        free(scrape);
+        return NULL;
+}

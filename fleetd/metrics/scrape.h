@@ -1,0 +1,21 @@
+/* One scrape of the metrics: begun on the loop, completed off the loop.
+ *
+ * The families of the daemon's memory are written by metrics_begin(), within one turn. Those that are read
+ * from files of the kernel (/proc, cgroups) follow in metrics_complete(), which blocks the loop of no
+ * daemon: it runs in a worker. No scrape reads a disk or another host. */
+#pragma once
+
+#include "fleetd/metrics/process.h"
+#include "fleetd/metrics/writer.h"
+
+typedef struct MetricsScrape {
+        MetricsForm form;
+        Text text; /* the answer; its failure is that of the scrape */
+        MetricsProcess process;
+        /* Read the kernel's files, and write what is left. It touches the scrape only. */
+        void (*complete)(struct MetricsScrape *scrape);
+} MetricsScrape;
+
+/* NULL allowed; returns NULL. */
+MetricsScrape *metrics_scrape_free(MetricsScrape *scrape);
+DEFINE_CLEANUP(MetricsScrape *, metrics_scrape_free);

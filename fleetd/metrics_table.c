@@ -1,0 +1,517 @@
+#include "fleetd/metrics_table.h"
+
+#include <errno.h>
+
+#include "fleetd/engine/plan.h"
+
+/* What several families share, read once. */
+typedef struct MetricsView {
+        const MetricsSources *sources;
+        KvState state;
+        KvCounts counts;
+        EngineCounts engine; /* 0s without an engine */
+} MetricsView;
+
+/* A family, and its reader: from the memory of the daemon, on the loop; or from files of the kernel, off the
+ * loop. */
+typedef struct MetricRow {
+        MetricFamily family;
+        void (*read)(const MetricsView *v, MetricsWriter *w);
+        void (*complete)(const MetricsScrape *scrape, MetricsWriter *w);
+} MetricRow;
+
+/* -- Cluster: from the cluster view, equal on all hosts -- */
+
+static void read_build(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, 1, PACKAGE_VERSION, NULL);
+}
+
+static void read_units(const MetricsView *v, MetricsWriter *w) {
+        uint64_t n = 0;
+
+        for (const ClusterUnit *u = registry_cluster(v->sources->registry)->units; u; u = u->hh.next)
+                n += u->unit != NULL;
+        metrics_add(w, n, NULL, NULL);
+}
+
+typedef enum UnitCondition {
+        UNIT_ACTIVE,
+        UNIT_FAILED,
+        UNIT_WAITING,
+        UNIT_OTHER,
+        _UNIT_CONDITION_MAX,
+} UnitCondition;
+
+/* Of several machines, as of a global unit, one that reports a failure decides. */
+static UnitCondition unit_condition(const ClusterUnit *u) {
+        UnitCondition condition = u->listed[CLUSTER_WAITING] ? UNIT_WAITING : UNIT_OTHER;
+        const ClusterState *state;
+
+        LIST_FOREACH(state, &u->states, of_unit) {
+                if (!state->state.active)
+                        continue;
+                if (streq(state->state.active, "failed"))
+                        return UNIT_FAILED;
+                if (streq(state->state.active, "active"))
+                        condition = UNIT_ACTIVE;
+        }
+        return condition;
+}
+
+static void read_units_by_state(const MetricsView *v, MetricsWriter *w) {
+        static const char *const names[_UNIT_CONDITION_MAX] = { "active", "failed", "waiting", "other" };
+        uint64_t n[_UNIT_CONDITION_MAX] = {};
+
+        for (const ClusterUnit *u = registry_cluster(v->sources->registry)->units; u; u = u->hh.next)
+                if (u->unit)
+                        n[unit_condition(u)]++;
+        for (UnitCondition c = 0; c < _UNIT_CONDITION_MAX; c++)
+                metrics_add(w, n[c], names[c], NULL);
+}
+
+static void read_machines(const MetricsView *v, MetricsWriter *w) {
+        uint64_t present[_PRESENCE_MAX] = {};
+
+        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
+                present[m->presence] += !cluster_machine_is_removed(m);
+        for (Presence p = 0; p < _PRESENCE_MAX; p++)
+                metrics_add(w, present[p], presence_to_string(p), NULL);
+}
+
+/* What a host is in the cluster. */
+typedef enum HostKind { HOST_VOTER, HOST_STANDBY, HOST_ATTACHED, _HOST_KIND_MAX } HostKind;
+
+static const char *const host_kinds[_HOST_KIND_MAX] = { "voter", "standby", "attached" };
+
+static HostKind host_kind(const KvState *state, uint64_t raft_id) {
+        for (size_t i = 0; i < state->n_members && raft_id != 0; i++)
+                if (state->members[i].raft_id == raft_id && state->members[i].role != KV_MEMBER_SPARE)
+                        return state->members[i].role == KV_MEMBER_VOTER ? HOST_VOTER : HOST_STANDBY;
+        return HOST_ATTACHED;
+}
+
+static void read_hosts(const MetricsView *v, MetricsWriter *w) {
+        uint64_t n[_HOST_KIND_MAX] = {};
+        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
+                if (!cluster_machine_is_removed(m))
+                        n[host_kind(&v->state, m->member.raft_id)]++;
+        for (HostKind k = 0; k < _HOST_KIND_MAX; k++)
+                metrics_add(w, n[k], host_kinds[k], NULL);
+}
+
+/* -- Engine -- */
+
+static void read_leader_start(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->engine.leader_since_s, NULL, NULL);
+}
+
+static void add_tasks(MetricsWriter *w, uint64_t scheduled, uint64_t unscheduled) {
+        metrics_add(w, scheduled, "attemptscheduleunit", NULL);
+        metrics_add(w, unscheduled, "unscheduleunit", NULL);
+}
+
+static void read_tasks(const MetricsView *v, MetricsWriter *w) {
+        add_tasks(w, v->engine.scheduled, v->engine.unscheduled);
+}
+
+static void read_task_failures(const MetricsView *v, MetricsWriter *w) {
+        add_tasks(w, v->engine.schedule_failures, v->engine.unschedule_failures);
+}
+
+static void read_passes(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->engine.passes, NULL, NULL);
+}
+
+static void read_pass_failures(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->engine.pass_failures, "schedule", NULL);
+}
+
+static void read_brake(const MetricsView *v, MetricsWriter *w) {
+        EngineBrake brake = {};
+
+        if (engine_brake_state(registry_cluster(v->sources->registry),
+                               v->sources->engine ? engine_brake(v->sources->engine) : 0, &brake) < 0)
+                w->text->error = -ENOMEM;
+        metrics_add(w, brake.until_ms > 0, NULL, NULL);
+}
+
+static void read_waiting(const MetricsView *v, MetricsWriter *w) {
+        const ClusterUnit *u;
+        uint64_t n = 0;
+
+        LIST_FOREACH(u, &registry_cluster(v->sources->registry)->lists[CLUSTER_WAITING],
+                     lists[CLUSTER_WAITING])
+                n += u->unit != NULL;
+        metrics_add(w, n, NULL, NULL);
+}
+
+/* -- Registry -- */
+
+static void read_transactions(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, registry_counts(v->sources->registry)->done, "set", NULL);
+}
+
+static void read_failed_transactions(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, registry_counts(v->sources->registry)->failed, "set", NULL);
+}
+
+/* -- Store -- */
+
+static void read_has_leader(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->state.leader_id != 0, NULL, NULL);
+}
+
+static void read_is_leader(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->state.role == KV_ROLE_LEADER, NULL, NULL);
+}
+
+static void read_leader_changes(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->sources->leader_changes, NULL, NULL);
+}
+
+static void read_term(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->state.term, NULL, NULL);
+}
+
+static void read_index(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->state.index, NULL, NULL);
+}
+
+static void read_raft_index(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->state.raft_index, NULL, NULL);
+}
+
+static void read_lag(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->state.commit - MIN(v->state.commit, v->state.raft_index), NULL, NULL);
+}
+
+static void read_conditions(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->state.differs, "diverged", NULL);
+        metrics_add(w, v->state.undecided, "no-majority", NULL);
+        metrics_add(w, v->state.stopped, "stopped", NULL);
+        metrics_add(w, v->state.lost, "quarantined", NULL);
+        metrics_add(w, v->state.refuses, "snapshot-refused", NULL);
+}
+
+static void read_keys(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->counts.users.n_keys, "users", NULL);
+        metrics_add(w, v->counts.own.n_keys, "fleet", NULL);
+}
+
+static void read_bytes(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->counts.users.bytes, "users", NULL);
+        metrics_add(w, v->counts.own.bytes, "fleet", NULL);
+}
+
+static void read_quota(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->counts.quota_bytes, "users", NULL);
+        metrics_add(w, v->counts.quota_bytes, "fleet", NULL);
+}
+
+static void read_log_memory(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->counts.entries_bytes, NULL, NULL);
+}
+
+static void read_event_window(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->counts.window_bytes, NULL, NULL);
+}
+
+static void read_apply_cost(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->counts.cost.total, NULL, NULL);
+}
+
+static void read_apply_cost_max(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->counts.cost_max.total, NULL, NULL);
+}
+
+static void read_deferred(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->counts.deferred, NULL, NULL);
+}
+
+static void add_actions(MetricsWriter *w, const uint64_t n[static _KV_ACTION_MAX]) {
+        for (KvAction a = 0; a < _KV_ACTION_MAX; a++)
+                if (a != KV_ACTION_GET)
+                        metrics_add(w, n[a], kv_action_name(a), NULL);
+}
+
+static void read_operations(const MetricsView *v, MetricsWriter *w) {
+        add_actions(w, v->counts.done);
+}
+
+static void read_refused_operations(const MetricsView *v, MetricsWriter *w) {
+        add_actions(w, v->counts.refused);
+}
+
+/* -- Sessions -- */
+
+/* Members only: one sample for each other replica. */
+static void read_session_up(const MetricsView *v, MetricsWriter *w) {
+        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
+                for (size_t i = 0; i < v->state.n_members; i++)
+                        if (m->member.raft_id == v->state.members[i].raft_id &&
+                            m->member.raft_id != v->state.raft_id)
+                                metrics_add(w, v->state.members[i].reachable, m->id, NULL);
+}
+
+typedef struct SessionCounts {
+        const KvState *state; /* borrowed */
+        uint64_t n[_HOST_KIND_MAX];
+} SessionCounts;
+
+static void count_session(void *userdata, const PeerState *peer) {
+        SessionCounts *counts = userdata;
+
+        if (peer->dialed || peer->accepted)
+                counts->n[host_kind(counts->state, peer->handshake.raft_id)]++;
+}
+
+static void read_sessions(const MetricsView *v, MetricsWriter *w) {
+        SessionCounts counts = { .state = &v->state };
+
+        peers_each(v->sources->peers, count_session, &counts);
+        for (HostKind k = 0; k < _HOST_KIND_MAX; k++)
+                metrics_add(w, counts.n[k], host_kinds[k], NULL);
+}
+
+/* -- Event loop -- */
+
+static void read_turns(const MetricsView *v, MetricsWriter *w) {
+        const Turns *t = loop_turns(v->sources->loop);
+
+        metrics_add_histogram(w, &(MetricHistogram) { .bounds_ns = turn_bucket_ns,
+                                                      .n_bounds = TURN_BUCKETS,
+                                                      .buckets = t->buckets,
+                                                      .sum_ns = t->cpu_ns });
+}
+
+static void read_turn_cpu_max(const MetricsView *v, MetricsWriter *w) {
+        metrics_add_ns(w, loop_turns(v->sources->loop)->cpu_max_ns, NULL, NULL);
+}
+
+static void read_turn_wall_max(const MetricsView *v, MetricsWriter *w) {
+        metrics_add_ns(w, loop_turns(v->sources->loop)->wall_max_ns, NULL, NULL);
+}
+
+static void add_work(MetricsWriter *w, const TurnWork *work) {
+        metrics_add(w, work->nodes, "nodes", NULL);
+        metrics_add(w, work->bytes, "bytes", NULL);
+}
+
+static void read_work(const MetricsView *v, MetricsWriter *w) {
+        add_work(w, &loop_turns(v->sources->loop)->total);
+}
+
+static void read_work_max(const MetricsView *v, MetricsWriter *w) {
+        add_work(w, &loop_turns(v->sources->loop)->most);
+}
+
+/* -- Process -- */
+
+enum { NS_PER_MS = 1000 * 1000 };
+
+static void complete_cpu(const MetricsScrape *scrape, MetricsWriter *w) {
+        metrics_add_ns(w, scrape->process.cpu_ns, NULL, NULL);
+}
+
+static void complete_resident(const MetricsScrape *scrape, MetricsWriter *w) {
+        metrics_add(w, scrape->process.resident_bytes, NULL, NULL);
+}
+
+static void complete_fds(const MetricsScrape *scrape, MetricsWriter *w) {
+        metrics_add(w, scrape->process.open_fds, NULL, NULL);
+}
+
+static void complete_started(const MetricsScrape *scrape, MetricsWriter *w) {
+        metrics_add_ns(w, scrape->process.started_ms * NS_PER_MS, NULL, NULL);
+}
+
+/* -- The table -- */
+
+#define GAUGE     METRIC_GAUGE
+#define COUNTER   METRIC_COUNTER
+#define HISTOGRAM METRIC_HISTOGRAM
+
+/* clang-format off */
+/* Rows with 'complete' follow all others. */
+static const MetricRow rows[] = {
+        { { "fleet_build_info", METRIC_INFO, NULL, { "version" },
+            "Version of this fleetd." },
+          read_build },
+
+        { { "fleet_units", GAUGE, NULL, {},
+            "Units of the cluster." },
+          read_units },
+        { { "fleet_units_by_state", GAUGE, NULL, { "state" },
+            "Units of the cluster, by state: failed on a machine, active on one, waiting for a machine." },
+          read_units_by_state },
+        { { "fleet_machines", GAUGE, NULL, { "presence" },
+            "Machines of the cluster, by presence." },
+          read_machines },
+        { { "fleet_hosts", GAUGE, NULL, { "kind" },
+            "Hosts of the cluster, by kind." },
+          read_hosts },
+
+        { { "fleet_engine_leader_start_time", GAUGE, NULL, {},
+            "When this host's engine began to place units, in seconds since 1970; 0: it does not." },
+          read_leader_start },
+        { { "fleet_engine_task_count_total", COUNTER, NULL, { "type" },
+            "Assignments that the engine wrote." },
+          read_tasks },
+        { { "fleet_engine_task_failure_count_total", COUNTER, NULL, { "type" },
+            "Assignments that were rejected, and planned again." },
+          read_task_failures },
+        { { "fleet_engine_reconcile_count_total", COUNTER, NULL, {},
+            "Passes of the engine." },
+          read_passes },
+        { { "fleet_engine_reconcile_failure_count_total", COUNTER, NULL, { "type" },
+            "Passes that failed." },
+          read_pass_failures },
+        { { "fleet_engine_brake_active", GAUGE, NULL, {},
+            "Whether the mass-failure brake holds back all moves." },
+          read_brake },
+        { { "fleet_engine_waiting_units", GAUGE, NULL, {},
+            "Units that are to run or to be loaded, and have no machine." },
+          read_waiting },
+
+        { { "fleet_registry_operation_count_total", COUNTER, NULL, { "type" },
+            "Transactions of the registry." },
+          read_transactions },
+        { { "fleet_registry_operation_failed_count_total", COUNTER, NULL, { "type" },
+            "Transactions that were rejected, or whose outcome is unknown." },
+          read_failed_transactions },
+
+        { { "fleet_store_has_leader", GAUGE, NULL, {},
+            "Whether this host knows a leader." },
+          read_has_leader },
+        { { "fleet_store_is_leader", GAUGE, NULL, {},
+            "Whether this host leads." },
+          read_is_leader },
+        { { "fleet_store_leader_changes_total", COUNTER, NULL, {},
+            "How often this host followed another leader, or began to lead." },
+          read_leader_changes },
+        { { "fleet_store_term", GAUGE, NULL, {},
+            "Raft's term." },
+          read_term },
+        { { "fleet_store_index", GAUGE, NULL, {},
+            "The store's index, as applied here." },
+          read_index },
+        { { "fleet_store_raft_index", GAUGE, NULL, {},
+            "Raft's index, as applied here." },
+          read_raft_index },
+        { { "fleet_store_lag_entries", GAUGE, NULL, {},
+            "Entries that are committed, as this host knows, and not applied here." },
+          read_lag },
+        { { "fleet_store_condition", GAUGE, NULL, { "condition" },
+            "Whether the replica of this host has this condition." },
+          read_conditions },
+        { { "fleet_store_keys", GAUGE, NULL, { "owner" },
+            "Keys and directories." },
+          read_keys },
+        { { "fleet_store_bytes", GAUGE, "bytes", { "owner" },
+            "Bytes of keys and values, as the quota counts them." },
+          read_bytes },
+        { { "fleet_store_quota_bytes", GAUGE, "bytes", { "owner" },
+            "Limit of these bytes." },
+          read_quota },
+        { { "fleet_store_log_memory_bytes", GAUGE, "bytes", {},
+            "Bytes of the log's entries that are in memory." },
+          read_log_memory },
+        { { "fleet_store_event_window_bytes", GAUGE, "bytes", {},
+            "Bytes of the event windows in memory." },
+          read_event_window },
+        { { "fleet_store_apply_cost_total", COUNTER, NULL, {},
+            "Cost of the entries that were applied here, in bytes." },
+          read_apply_cost },
+        { { "fleet_store_apply_cost_max", GAUGE, NULL, {},
+            "Cost of the costliest of them." },
+          read_apply_cost_max },
+        { { "fleet_store_deferred_total", COUNTER, NULL, {},
+            "Commands that did not fit into their entry's budget." },
+          read_deferred },
+        { { "fleet_store_operations_total", COUNTER, NULL, { "action" },
+            "Users' changes that were applied here." },
+          read_operations },
+        { { "fleet_store_operations_refused_total", COUNTER, NULL, { "action" },
+            "Users' changes that were refused." },
+          read_refused_operations },
+
+        { { "fleet_session_up", GAUGE, NULL, { "peer" },
+            "Whether a session to this other member is open, and its kernel has answered recently." },
+          read_session_up },
+        { { "fleet_sessions", GAUGE, NULL, { "kind" },
+            "Other hosts to which a session is open, by kind." },
+          read_sessions },
+
+        { { "fleet_loop_turn_cpu_seconds", HISTOGRAM, "seconds", {},
+            "CPU time of the turns of the event loop." },
+          read_turns },
+        { { "fleet_loop_turn_cpu_max_seconds", GAUGE, "seconds", {},
+            "CPU time of the longest turn since the start." },
+          read_turn_cpu_max },
+        { { "fleet_loop_turn_wall_max_seconds", GAUGE, "seconds", {},
+            "Wall time of the longest turn since the start." },
+          read_turn_wall_max },
+        { { "fleet_loop_work_total", COUNTER, NULL, { "unit" },
+            "Work of the event loop that grows with its input." },
+          read_work },
+        { { "fleet_loop_turn_work_max", GAUGE, NULL, { "unit" },
+            "The most such work of one turn since the start." },
+          read_work_max },
+
+        { { "process_cpu_seconds_total", COUNTER, "seconds", {},
+            "CPU time of this fleetd, of all its threads." },
+          .complete = complete_cpu },
+        { { "process_resident_memory_bytes", GAUGE, "bytes", {},
+            "Memory of this fleetd that is in use, without swap." },
+          .complete = complete_resident },
+        { { "process_open_fds", GAUGE, NULL, {},
+            "Open file descriptors of this fleetd." },
+          .complete = complete_fds },
+        { { "process_start_time_seconds", GAUGE, "seconds", {},
+            "When this fleetd started, in seconds since 1970." },
+          .complete = complete_started },
+};
+/* clang-format on */
+const MetricFamily *metrics_family(size_t i) {
+        return i < ELEMENTS(rows) ? &rows[i].family : NULL;
+}
+
+static void metrics_complete(MetricsScrape *scrape) {
+        MetricsWriter w = { .form = scrape->form, .text = &scrape->text };
+
+        metrics_process_read(&scrape->process);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                if (!rows[i].complete)
+                        continue;
+                metrics_begin_family(&w, &rows[i].family);
+                rows[i].complete(scrape, &w);
+        }
+        metrics_end(&w);
+}
+
+int metrics_begin(const MetricsSources *sources, MetricsForm form, MetricsScrape **ret) {
+        _cleanup_(metrics_scrape_freep) MetricsScrape *scrape = NEW0(MetricsScrape, 1);
+        MetricsView v = { .sources = sources };
+        MetricsWriter w;
+
+        if (!scrape)
+                return -ENOMEM;
+        kv_state(sources->store, &v.state);
+        kv_counts(sources->store, &v.counts);
+        if (sources->engine)
+                engine_counts(sources->engine, &v.engine);
+        scrape->form = form;
+        scrape->complete = metrics_complete;
+        scrape->process.started_ms = sources->started_ms;
+        w = (MetricsWriter) { .form = form, .text = &scrape->text };
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                if (!rows[i].read)
+                        continue;
+                metrics_begin_family(&w, &rows[i].family);
+                rows[i].read(&v, &w);
+        }
+        if (scrape->text.error < 0)
+                return scrape->text.error;
+        *ret = TAKE_PTR(scrape);
+        return 0;
+}

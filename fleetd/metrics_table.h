@@ -1,0 +1,28 @@
+/* The table of all metrics. fleetd(8) has the same table in section METRICS, and a test compares them.
+ *
+ * A new family is a row with a reader. Readers use the public accessors of components; no component includes
+ * this file, except the daemon. */
+#pragma once
+
+#include "fleetd/agent/agent.h"
+#include "fleetd/engine/engine.h"
+#include "fleetd/metrics/scrape.h"
+#include "fleetd/registry/registry.h"
+#include "peers/peers.h"
+
+/* Of one daemon; all borrowed. */
+typedef struct MetricsSources {
+        const Loop *loop;
+        const KvStore *store;
+        const Peers *peers;
+        const Registry *registry;
+        const Engine *engine; /* NULL: none on this host */
+        uint64_t leader_changes;
+        uint64_t started_ms; /* wall clock */
+} MetricsSources;
+
+/* Return the family of row 'i' of the table, in the order of the answer; NULL: there are fewer. */
+const MetricFamily *metrics_family(size_t i);
+
+/* Write the families of the daemon's memory. 0, or -ENOMEM. The caller completes and frees *ret. */
+int metrics_begin(const MetricsSources *sources, MetricsForm form, MetricsScrape **ret);
