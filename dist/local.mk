@@ -1,6 +1,6 @@
 # Files of an installed system, in addition to the programs, and the packages.
 EXTRA_DIST += dist/systemd/fleetd.service.in dist/systemd/fleet.sysusers dist/systemd/fleet.tmpfiles dist/systemd/80-fleet.preset \
-	dist/fleetd.conf dist/debian
+	dist/fleetd.conf dist/debian dist/rpm/fleetd.spec dist/rpm/fleetd.rpmlintrc
 
 systemdsystemunit_DATA = dist/systemd/fleetd.service
 CLEANFILES += dist/systemd/fleetd.service

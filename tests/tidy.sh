@@ -173,6 +173,8 @@ version=$(sed -n 's/^AC_INIT(\[fleetd\], \[\([^]]*\)\].*/\1/p' configure.ac | so
 {
         [ "$(sed -n 's/^## //p' NEWS.md | head -1)" = "$version" ] || echo "NEWS.md does not begin with version $version"
         sed -n '1s/^fleetd (\(.*\)-[^-]*).*/\1/p' dist/debian/changelog | grep -qxF "$version" || echo "dist/debian/changelog does not begin with version $version"
+        grep -qxE "Version: +$version" dist/rpm/fleetd.spec && grep -A1 -x '%changelog' dist/rpm/fleetd.spec | grep -qE -- " - $version-[0-9]+\$" ||
+                echo "dist/rpm/fleetd.spec has another version than $version"
 } | rule the_version_has_one_source
 
 # The manual names every [X-Fleet] option.

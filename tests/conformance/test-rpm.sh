@@ -1,0 +1,45 @@
+#!/bin/bash
+# The RPM packages: dist/rpm/fleetd.spec builds from the archive, and the packages have the files of "make install". They are not installed.
+# The programs are those of LAB_BUILD; with CHECK_ALL=yes, the spec file compiles them.
+top=$(cd "$(dirname "$0")/../.." && pwd)
+LAB_BUILD=${LAB_BUILD:-$top/build}
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+failed=0
+
+result() { # NAME STATUS MESSAGE
+        if [ "$2" = 0 ]; then
+                echo "ok $1"
+        else
+                echo "not ok $1: $3"
+                failed=1
+        fi
+}
+
+command -v rpmbuild >/dev/null && command -v rpmlint >/dev/null || { echo "not ok the_spec_file_builds: apt-get install rpm rpmlint"; exit 1; }
+umask 022
+prebuilt=(--define 'configure :' --define 'make_build :' --define "make_install make -s -C $LAB_BUILD install DESTDIR=%{buildroot}")
+[ -z "${CHECK_ALL:-}" ] || prebuilt=()
+make -s -C "$LAB_BUILD" dist >"$scratch/log" 2>&1 </dev/null && cp "$LAB_BUILD"/fleetd-*.tar.xz "$scratch/" &&
+        rpmbuild --nodeps -tb --define "_topdir $scratch/rpm" "${prebuilt[@]}" "$scratch"/fleetd-*.tar.xz >"$scratch/log" 2>&1 </dev/null
+result the_spec_file_builds $? "$(tail -5 "$scratch/log" | tr '\n' ' ')"
+[ $failed = 0 ] || exit 1
+
+rpmlint --rpmlintrc "$top/dist/rpm/fleetd.rpmlintrc" "$top/dist/rpm/fleetd.spec" "$scratch"/rpm/RPMS/*/*.rpm >"$scratch/log" 2>&1 &&
+        grep -q ' 0 errors, 0 warnings' "$scratch/log"
+result rpmlint_has_no_message $? "$(grep -E ': [EW]: |Error' "$scratch/log" | tr '\n' ' ')"
+
+# Files, and folders that exist without one.
+make -s -C "$LAB_BUILD" install DESTDIR="$scratch/image" prefix=/usr sysconfdir=/etc >"$scratch/log" 2>&1 </dev/null
+(cd "$scratch/image" && find . ! -type d -o -empty) | sed 's/^\.//' | sort >"$scratch/installed"
+rpm -qp --qf '[%{FILENAMES} %{FILEMODES:perms}\n]' "$scratch"/rpm/RPMS/*/*.rpm 2>/dev/null | awk '$2 !~ /^d/ || $1 ~ /^\/etc\/fleet\/./ { print $1 }' | grep -vE '^/usr/(share/licenses|lib/\.build-id)/' |
+         sort >"$scratch/packaged"
+diff "$scratch/installed" "$scratch/packaged" >"$scratch/log" && [ -s "$scratch/installed" ]
+result the_packages_have_the_files_of_make_install $? "$(grep '^[<>]' "$scratch/log" | tr '\n' ' ')"
+
+names=$(rpm -qp --qf '%{NAME}\n' "$scratch"/rpm/RPMS/*/*.rpm 2>/dev/null | sort | tr '\n' ' ')
+[ "$names" = "fleet-doc fleetctl fleetd " ]
+result there_are_three_packages $? "$names"
+[ "$(rpm -qp --configfiles "$scratch"/rpm/RPMS/*/fleetd-[0-9]*.rpm 2>/dev/null)" = /etc/fleet/fleetd.conf ]
+result the_configuration_is_kept $? "$(rpm -qp --configfiles "$scratch"/rpm/RPMS/*/fleetd-[0-9]*.rpm 2>&1)"
+exit $failed
