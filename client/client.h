@@ -41,6 +41,7 @@ struct Client {
         Connection *connection; /* owned */
         struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
         uint64_t stale_s;       /* the longest Reply.stale_s so far */
+        int signal;             /* that has ended a wait; 0: none has */
 };
 
 /* -- Messages -- */
@@ -218,6 +219,7 @@ VerbRun verb_destroy, verb_restart;       /* control.c */
 VerbRun verb_directory;                   /* directory.c */
 VerbRun verb_cat, verb_diff, verb_edit;   /* edit.c */
 VerbRun verb_events;                      /* events.c */
+VerbRun verb_export;                      /* export.c */
 VerbRun verb_submit;                      /* files.c */
 VerbRun verb_import;                      /* import.c */
 VerbRun verb_verify, verb_plan, verb_why; /* inspect.c */

@@ -11,31 +11,6 @@ static bool waits_for(const Client *c, bool global) {
         return !c->options.no_block && (!global || c->options.wait || progress_is_possible());
 }
 
-/* Print the error of a wait: two lines of fleet, one about the wait and one of the verb. A terminal gets one
- * line, or none if the progress line of a failed unit has the reason. After Ctrl-C the program ends by
- * SIGINT, as shells expect. */
-static int fail_wait(int r, const Progress *progress, const Error *err) {
-        if (r == -EINTR) {
-                (void) client_fail(r, err);
-                (void) fflush(NULL);
-                (void) signal(SIGINT, SIG_DFL);
-                (void) raise(SIGINT);
-                return EXIT_FAILED;
-        }
-        if (r == -ENOEXEC && progress && !progress_is_cut(progress))
-                return EXIT_FAILED;
-        if (r != -ETIMEDOUT && r != -ENOEXEC)
-                return client_fail_after(r, err, "Error waiting for units: ");
-        if (isatty(STDOUT_FILENO))
-                return client_fail(r, err);
-        fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
-        fprintf(stderr, "%s%s\n",
-                r == -ENOEXEC ? "Error waiting for systemd unit states, err: " :
-                                "Error waiting for unit states, exit status: ",
-                error_text(err, r));
-        return EXIT_FAILED;
-}
-
 /* -- The units before the change -- */
 
 enum {
@@ -57,7 +32,7 @@ typedef struct Found {
 } Found;
 
 typedef struct FoundUnits {
-        Names names;
+        Names names, created; /* 'created': with the requested target state, by this command */
         Found *items;
         size_t n;
 
@@ -71,6 +46,7 @@ static void found_done(FoundUnits *found) {
         names_done(&found->waiting);
         free(found->before_ms);
         names_done(&found->names);
+        names_done(&found->created);
         for (size_t i = 0; i < found->n; i++)
                 free(found->items[i].reason);
         free(found->items);
@@ -198,9 +174,10 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
         for (size_t i = 0; i < found->n; i++) {
                 if (!found->items[i].exists)
                         return error_set(err, -ENOENT, "unable to find unit %s", found->items[i].name);
-                found->items[i].as_requested = found->items[i].desired == target;
-                if (!found->items[i].as_requested)
+                if (found->items[i].desired != target)
                         add_change(changes, &n_changes, &found->items[i], target);
+                else
+                        found->items[i].as_requested = !names_have(&found->created, found->items[i].name);
         }
         r = client_change(c, changes, n_changes, err);
         if (r < 0)
@@ -213,7 +190,10 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
                 if (f->as_requested && !c->options.wait && !(f->waits && progress_is_possible()))
                         continue;
                 r = add_changed(c, found, f->name, f->global,
-                                f->as_requested || target != TARGET_LAUNCHED ? 0 : f->before_ms);
+                                f->as_requested || target != TARGET_LAUNCHED ||
+                                                names_have(&found->created, f->name) ?
+                                        0 :
+                                        f->before_ms);
                 if (r < 0)
                         return r;
         }
@@ -323,7 +303,7 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(found_done) FoundUnits found = {};
         int r, waited, status;
 
-        r = files_submit(c, args, n, request.target, &found.names, err);
+        r = files_submit(c, args, n, request.target, &found.names, &found.created, err);
         if (r != EXIT_DONE)
                 return r;
         r = found_read(c, &found, true, err);
@@ -336,7 +316,7 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
         waited = wait_for_changed(c, &found, &request, err);
-        status = waited < 0 ? fail_wait(waited, found.progress, err) : EXIT_DONE;
+        status = waited < 0 ? wait_print_error(c, waited, found.progress, err) : EXIT_DONE;
         if (!start || c->options.wait || waited == -EINTR)
                 return status;
         r = report_as_requested(c, &found, err);
@@ -467,7 +447,7 @@ int verb_lower(Client *c, char **args, size_t n, Error *err) {
                 r = wait_for_changed(c, &found, &request, err);
 
         if (r == -EINTR)
-                return fail_wait(r, found.progress, err);
+                return wait_print_error(c, r, found.progress, err);
         if (r == -EREMOTEIO && client_is_interactive())
                 return r;
         if (r < 0) {
@@ -496,7 +476,7 @@ static int wait_gone(Client *c, const Names *names) {
                         r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &one, .quiet = true },
                                      &err);
                 if (r == -EINTR)
-                        return fail_wait(r, NULL, &err);
+                        return wait_print_error(c, r, NULL, &err);
                 if (r < 0) {
                         fprintf(stderr, "Error destroying units: %s\n", error_text(&err, r));
                         status = EXIT_FAILED;
@@ -552,7 +532,7 @@ int verb_destroy(Client *c, char **args, size_t n, Error *err) {
         if (c->options.no_block || !progress_is_possible())
                 return wait_gone(c, &found.waiting) ?: status;
         r = wait_for_changed(c, &found, &(WaitRequest) { .goal = WAIT_GONE }, err);
-        return r < 0 ? fail_wait(r, found.progress, err) : status;
+        return r < 0 ? wait_print_error(c, r, found.progress, err) : status;
 }
 
 /* -- restart -- */
@@ -602,8 +582,7 @@ static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
                                               .quiet = true,
                                               .progress = progress,
                                               .more = true,
-                                              .interrupted = "stops and is not started again (to start: "
-                                                             "fleetctl start)" },
+                                              .interrupted = WAIT_INTERRUPTED_STOP },
                              err);
                 if (r < 0)
                         return r;
@@ -629,7 +608,7 @@ static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
 }
 
 /* Print the error, and the units whose restart has not begun. */
-static int fail_restart(int r, const FoundUnits *found, size_t at, const Error *err) {
+static int fail_restart(const Client *c, int r, const FoundUnits *found, size_t at, const Error *err) {
         _cleanup_text_ Text t = {};
         size_t i;
 
@@ -642,7 +621,7 @@ static int fail_restart(int r, const FoundUnits *found, size_t at, const Error *
                         err->message);
                 return EXIT_FAILED;
         }
-        return fail_wait(r, found->progress, err);
+        return wait_print_error(c, r, found->progress, err);
 }
 
 static bool can_restart(const Found *f) {
@@ -663,7 +642,7 @@ int verb_restart(Client *c, char **args, size_t n, Error *err) {
         _cleanup_names_ Names names = {};
         int r;
 
-        r = files_submit(c, args, n, TARGET_LAUNCHED, &names, err);
+        r = files_submit(c, args, n, TARGET_LAUNCHED, &names, NULL, err);
         if (r != EXIT_DONE)
                 return r;
         r = find_units(c, args, n, &found, err);
@@ -683,7 +662,7 @@ int verb_restart(Client *c, char **args, size_t n, Error *err) {
                         continue;
                 r = restart_one(c, &found.items[i], found.progress, err);
                 if (r < 0)
-                        return fail_restart(r, &found, i, err);
+                        return fail_restart(c, r, &found, i, err);
                 found.before_ms[k++] = found.items[i].before_ms;
         }
         if (!c->options.wait)
@@ -696,5 +675,5 @@ int verb_restart(Client *c, char **args, size_t n, Error *err) {
                                       .progress = found.progress,
                                       .before_ms = found.before_ms },
                      err);
-        return r < 0 ? fail_wait(r, found.progress, err) : EXIT_DONE;
+        return r < 0 ? wait_print_error(c, r, found.progress, err) : EXIT_DONE;
 }

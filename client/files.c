@@ -328,7 +328,8 @@ static int read_stored(Client *c, const char *name, ApiUnit *ret, Error *err) {
 /* Return 1 if a unit of the cluster has to be submitted again, or print why not. */
 static int submission_check_existing(const Client *c, const Submission *s, const ApiUnit *stored,
                                      TargetState replaceable, Error *err) {
-        const char *state = target_state_to_string(stored->desired_state);
+        const char *state = target_state_to_string(stored->desired_state),
+                   *verb = stored->desired_state == TARGET_LAUNCHED ? "start" : "load";
 
         if (!s->unit) {
                 if (!c->options.replace)
@@ -351,6 +352,8 @@ static int submission_check_existing(const Client *c, const Submission *s, const
                 fprintf(stderr,
                         "Warning: can not replace Unit(%s) in state '%s', use the appropriate command\n",
                         s->name, state ? state : "");
+                client_note("%s was not replaced; to replace and %s it again: fleetctl %s --replace %s",
+                            s->name, verb, verb, s->given);
                 return 0;
         }
         return 1;
@@ -421,8 +424,10 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
         return 0;
 }
 
-/* Submit all units that are due in one change. */
-static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, Error *err) {
+/* Submit all units that are due in one change. New units get the target state 'created' at once: a unit that
+ * a host runs already, as after a restore, continues. Daemons reject a target state of a template. */
+static int submit_all(Client *c, const Submissions *all, TargetState created, Names *ret_submitted,
+                      Names *ret_created, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, all->n + 1);
         size_t n = 0;
         int r;
@@ -431,13 +436,16 @@ static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, E
                 return -ENOMEM;
         for (size_t i = 0; i < all->n; i++) {
                 const Submission *s = &all->items[i];
+                bool at_once = !s->exists && created > TARGET_INACTIVE && !unit_name_is_template(s->name);
 
                 if (!s->due)
                         continue;
                 units[n] = client_change_of(s->name);
                 units[n].text = s->text ? s->text : s->unit->text;
+                if (at_once)
+                        units[n].desired_state = created;
                 units[n++].keep = !s->exists; /* another client may have created it meanwhile */
-                if (names_add(ret_submitted, s->name, strlen(s->name)) < 0)
+                if (names_add(at_once ? ret_created : ret_submitted, s->name, strlen(s->name)) < 0)
                         return -ENOMEM;
         }
         r = client_change(c, units, n, err);
@@ -446,8 +454,9 @@ static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, E
         return r;
 }
 
-/* Print that the replacement of several units interrupts all of them at the same time. */
-static void print_replaced(const Submissions *all) {
+/* Print that the replacement of several units interrupts all of them at the same time. Return their number.
+ */
+static size_t print_replaced(const Submissions *all) {
         size_t n = 0;
 
         for (size_t i = 0; i < all->n; i++)
@@ -457,11 +466,33 @@ static void print_replaced(const Submissions *all) {
                             "by one, "
                             "run fleetctl start --replace for each",
                             n);
+        return n;
 }
 
-int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names, Error *err) {
+/* Print the daemon's message about the text of a unit, with the name of the unit. */
+static int fail_submit(const Submissions *all, const char *message) {
+        const Submission *only = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < all->n; i++)
+                if (all->items[i].due) {
+                        only = &all->items[i];
+                        n++;
+                }
+        if (n != 1 || starts_with(message, only->name))
+                fprintf(stderr, "fleetctl: %s\n", message);
+        else
+                fprintf(stderr, "fleetctl: %s: %s\n", only->name, message);
+        client_note("nothing was submitted");
+        return EXIT_FAILED;
+}
+
+int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names,
+                 Names *ret_created, Error *err) {
+        bool quiet = ret_names && isatty(STDOUT_FILENO);
         _cleanup_(submissions_done) Submissions all = {};
         _cleanup_names_ Names submitted = {};
+        size_t n_replaced;
         int r;
 
         r = read_all(c, args, n, &all);
@@ -478,33 +509,33 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                         return r == -ENOENT ? fail_argument(c, s, r, err) :
                                               client_fail_after(r, err, "Error creating units: ");
         }
-        r = submit_all(c, &all, &submitted, err);
-        if (is_about_the_file(r, err)) {
-                const char *message = err->message + strlen("googleapi: Error 400: ");
-                bool named = submitted.n != 1 || starts_with(message, submitted.items[0]);
-
-                fprintf(stderr, "fleetctl: %s%s%s\nfleetctl: nothing was submitted\n",
-                        named ? "" : submitted.items[0], named ? "" : ": ", message);
-                return EXIT_FAILED;
-        }
+        r = submit_all(c, &all, ret_created ? replaceable : TARGET_INACTIVE, &submitted, ret_created, err);
+        if (is_about_the_file(r, err))
+                return fail_submit(&all, err->message + strlen("googleapi: Error 400: "));
         if (r < 0)
                 return client_fail_after(r, err, "Error creating units: ");
-        print_replaced(&all);
+        n_replaced = print_replaced(&all);
+        for (size_t i = 0; !quiet && ret_created && i < ret_created->n; i++)
+                printf("Unit %s inactive\n", ret_created->items[i]); /* as fleet, which created it so */
+        (void) fflush(stdout);
 
         r = wait_for(c,
                      &(WaitRequest) { .goal = WAIT_STATE,
                                       .target = TARGET_INACTIVE,
                                       .names = &submitted,
-                                      .quiet = ret_names && isatty(STDOUT_FILENO) },
+                                      .quiet = quiet,
+                                      .interrupted = n_replaced > 0 ? WAIT_INTERRUPTED_STOP : NULL },
                      err);
         if (r == -ETIMEDOUT) {
                 fprintf(stderr, "Error waiting on unit creation: %s\n", err->message);
                 fprintf(stderr, "Error creating units: %s\n", err->message);
                 return EXIT_FAILED;
         }
+        if (r == -EINTR)
+                return wait_print_error(c, r, NULL, err);
         return r < 0 ? client_fail_after(r, err, "Error creating units: ") : EXIT_DONE;
 }
 
 int verb_submit(Client *c, char **args, size_t n, Error *err) {
-        return files_submit(c, args, n, TARGET_INACTIVE, NULL, err);
+        return files_submit(c, args, n, TARGET_INACTIVE, NULL, NULL, err);
 }

@@ -8,8 +8,10 @@
  * of at most 'replaceable'.
  *
  * All files are read before the first unit is submitted; changes are printed. Return the exit status;
- * *ret_names (may be NULL) are the names of the units. */
-int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names, Error *err);
+ * *ret_names (may be NULL) are the names of the units. New units have the target state inactive; with
+ * 'ret_created' they have 'replaceable' (templates inactive), and *ret_created are their names. */
+int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names,
+                 Names *ret_created, Error *err);
 
 /* Append the text of the file at 'path', then the drop-ins of the unit 'name' from the same folder. */
 int files_read(const char *path, const char *name, Text *t, Error *err);

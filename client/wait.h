@@ -17,6 +17,9 @@ typedef enum WaitGoal {
         WAIT_GONE,    /* no machine reports the unit */
 } WaitGoal;
 
+/* WaitRequest.interrupted of a wait before the second half of a restart. */
+#define WAIT_INTERRUPTED_STOP "stops and is not started again (to start: fleetctl start)"
+
 typedef struct WaitRequest {
         WaitGoal goal;
         TargetState target;
@@ -34,6 +37,11 @@ typedef struct WaitRequest {
  *   -ETIMEDOUT   --block-attempts have elapsed before the state was 'target'
  *   -ENOEXEC     the unit is launched, but systemd does not report it active, or reports a failure
  *   -ECANCELED   another client has changed the target state, or destroyed the unit
- *   -EINTR       Ctrl-C; the message states what the cluster continues to do
+ *   -EINTR       c->signal: Ctrl-C or SIGTERM; the message states what the cluster continues to do
  * Error answers of fleetd do not end the wait. */
 int wait_for(Client *c, const WaitRequest *request, Error *err);
+
+/* Print the error of a wait: two lines of fleet, one about the wait and one of the verb. A terminal gets one
+ * line, or none if the progress line of a failed unit has the reason. After a signal the program ends by that
+ * signal, as shells expect. Return EXIT_FAILED. */
+int wait_print_error(const Client *c, int r, const Progress *progress, const Error *err);

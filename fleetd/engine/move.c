@@ -137,18 +137,20 @@ static const char *move_cause(const Position *p) {
 }
 
 /* The unit fits in none of its positions, and gets another machine. Until it runs there, each position
- * continues that a conflict does not forbid. If no other machine is available, it remains where another unit
- * replaces it. */
+ * continues that a conflict does not forbid, also while the other machine has a hold-off. If no other machine
+ * is available, it remains where another unit replaces it. */
 static void move_away(Pass *pass, const Positions *all) {
         const Position *last = &all->items[all->n - 1];
         const ClusterUnit *u = all->unit;
         const ClusterMachine *m = NULL;
         char name[CLUSTER_LABEL_SIZE];
-        bool found;
+        bool found, soon;
         Error why = {};
+        int r;
 
-        found = scheduler_pick(pass->view, u, &m, &why) >= 0 &&
-                !(all->replaced != NO_POSITION && scheduler_replaced_by(pass->view, u, m));
+        r = scheduler_pick(pass->view, u, &m, &why);
+        soon = r == -EAGAIN;
+        found = r >= 0 && !(all->replaced != NO_POSITION && scheduler_replaced_by(pass->view, u, m));
         if (!found && all->replaced != NO_POSITION) {
                 move_stay(pass, all, all->replaced);
                 return;
@@ -160,7 +162,7 @@ static void move_away(Pass *pass, const Positions *all) {
                 /* The assignment of a conflicting unit has no effect, and without it the machine would be
                  * selected again at once. */
                 if (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN &&
-                    (!found || p->rule == RULE_CONFLICTS))
+                    (!(found || soon) || p->rule == RULE_CONFLICTS))
                         move_stop_unfit(pass, p);
         }
         if (found)

@@ -42,12 +42,17 @@ typedef struct AddressList {
         uint64_t cluster_id;
 } AddressList;
 
-static void address_list_add(AddressList *list, const char *address) {
-        if (!address[0] || streq(address, list->own) || list->n == DIALED_MAX)
-                return;
+static bool address_list_has(const AddressList *list, const char *address) {
         for (size_t i = 0; i < list->n; i++)
                 if (streq(list->items[i].address, address))
-                        return;
+                        return true;
+        return false;
+}
+
+static void address_list_add(AddressList *list, const char *address) {
+        if (!address[0] || streq(address, list->own) || list->n == DIALED_MAX ||
+            address_list_has(list, address))
+                return;
         snprintf(list->items[list->n++].address, sizeof(list->items->address), "%s", address);
 }
 
@@ -72,11 +77,15 @@ static int dialing_update(Membership *m) {
         if (!items || !machines)
                 return -ENOMEM;
         for (size_t i = 0; i < n_machines && list.n < DIALED_MAX; i++) {
-                if (!machines[i]->member.peer[0] || streq(machines[i]->id, m->machine_id))
+                const char *peer = machines[i]->member.peer;
+
+                if (!peer[0] || streq(machines[i]->id, m->machine_id))
                         continue;
+                /* A replaced machine has the address of its successor. */
+                if (!address_list_has(&list, peer))
+                        text_printf(&addresses, "%s%s", addresses.size > 0 ? " " : "", peer);
                 memcpy(items[list.n].machine_id, machines[i]->id, sizeof(items->machine_id));
-                snprintf(items[list.n].address, sizeof(items->address), "%s", machines[i]->member.peer);
-                text_printf(&addresses, "%s%s", addresses.size > 0 ? " " : "", machines[i]->member.peer);
+                snprintf(items[list.n].address, sizeof(items->address), "%s", peer);
                 list.n++;
         }
 

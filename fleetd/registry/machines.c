@@ -47,7 +47,8 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 
                 transaction_check(&t, c->expected_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
                                   c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
-                record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->now_ms);
+                record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->adopting,
+                                       cluster->now_ms);
                 snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
                 stored_presence_write(&value, record);
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine,

@@ -10,7 +10,7 @@ static uint64_t presence_penalty_ms(uint64_t losses) {
         return MIN(ms, (uint64_t) HOLD_OFF_MAX_MS);
 }
 
-PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint64_t now_ms) {
+PresenceRecord presence_next(const ClusterMachine *was, Presence presence, bool planned, uint64_t now_ms) {
         PresenceRecord record = { .presence = presence, .since_ms = now_ms };
 
         if (was) {
@@ -18,7 +18,7 @@ PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint6
                 record.lost_ms = was->lost_ms;
                 record.hold_off_until_ms = was->hold_off_until_ms;
         }
-        if (presence == PRESENCE_LOST) {
+        if (presence == PRESENCE_LOST && !planned) {
                 /* The hold-off does not count as time without a loss. */
                 bool is_old = now_ms > MAX(record.lost_ms, record.hold_off_until_ms) + FLAP_WINDOW_MS;
 

@@ -76,17 +76,60 @@ const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const Cluste
 
 enum { EXPLAIN_MAX = 100 }; /* machines; of more, the answer does not state how many qualify */
 
-/* Return whether the machine may get the unit. */
-static bool scheduler_qualifies(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m) {
-        return !scheduler_view_has(view, m, unit->name) && scheduler_fits(view, unit, m, false, NULL);
+/* The machines that a selection has considered. */
+typedef struct Selection {
+        size_t n_qualified;
+        size_t n_damped;              /* that qualify after their hold-off */
+        const ClusterMachine *damped; /* one of them */
+} Selection;
+
+/* Return whether the machine may get the unit, and count it. */
+static bool scheduler_qualifies(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                                Selection *count) {
+        SchedulerRule rule;
+
+        if (scheduler_view_has(view, m, unit->name))
+                return false;
+        rule = scheduler_refusal(view, unit, m, false, NULL);
+        if (rule == RULE_FLAP_DAMPING) {
+                count->n_damped++;
+                count->damped = m;
+        }
+        count->n_qualified += rule == RULE_NONE;
+        return rule == RULE_NONE;
+}
+
+/* State why the machine was selected. The reason names the first score: it decides wherever the heavier
+ * scores are equal. 'all': the selection has considered all machines. */
+static void scheduler_state_reason(const SchedulerView *view, const ClusterUnit *unit,
+                                   const ClusterMachine *best, const Selection *count, bool all,
+                                   Error *ret_why) {
+        const char *name = cluster_machine_name(best), *first = scheduler_scores[0].name;
+        unsigned long long cost = scheduler_scores[0].cost(view, unit, best);
+        char damped[160] = "";
+
+        if (all && count->n_damped == 1)
+                snprintf(damped, sizeof(damped), "; %.64s was lost %llu times in short order",
+                         cluster_machine_name(count->damped), (unsigned long long) count->damped->losses);
+        else if (all && count->n_damped > 1)
+                snprintf(damped, sizeof(damped), "; %zu others were lost repeatedly in short order",
+                         count->n_damped);
+
+        if (all && count->n_qualified == 1)
+                error_set(ret_why, 0, "%s is the only machine that qualifies%s", name, damped);
+        else if (all)
+                error_set(ret_why, 0, "%s %s (%llu) of %zu machines that qualify%s", name, first, cost,
+                          count->n_qualified, damped);
+        else
+                error_set(ret_why, 0, "%s %s (%llu) of those that qualify", name, first, cost);
 }
 
 int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret,
                    Error *ret_why) {
-        size_t n = scheduler_view_n_machines(view), n_qualified = 0;
+        size_t n = scheduler_view_n_machines(view);
         const ClusterMachine *best = NULL;
         uint64_t lowest = UINT64_MAX;
-        const Score *first = &scheduler_scores[0];
+        Selection count = {};
         bool explain = ret_why && n <= EXPLAIN_MAX;
 
         for (size_t i = 0; i < n; i++) {
@@ -96,10 +139,7 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
                 if (!can_win && !explain)
                         break;
                 scheduler_view_count_work(view, 1);
-                if (!scheduler_qualifies(view, unit, m))
-                        continue;
-                n_qualified++;
-                if (!can_win)
+                if (!scheduler_qualifies(view, unit, m, &count) || !can_win)
                         continue;
 
                 uint64_t sum = scores_sum(view, unit, m);
@@ -112,18 +152,10 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
         if (!best) {
                 if (ret_why)
                         scheduler_explain(view, unit, NULL, ret_why);
-                return -ENOENT;
+                return count.n_damped > 0 ? -EAGAIN : -ENOENT;
         }
-
-        /* The reason states the first score: it decides wherever the heavier scores are equal. */
-        if (explain && n_qualified == 1)
-                error_set(ret_why, 0, "%s is the only machine that qualifies", cluster_machine_name(best));
-        else if (explain)
-                error_set(ret_why, 0, "%s %s (%llu) of %zu machines that qualify", cluster_machine_name(best),
-                          first->name, (unsigned long long) first->cost(view, unit, best), n_qualified);
-        else
-                error_set(ret_why, 0, "%s %s (%llu) of those that qualify", cluster_machine_name(best),
-                          first->name, (unsigned long long) first->cost(view, unit, best));
+        if (ret_why)
+                scheduler_state_reason(view, unit, best, &count, explain, ret_why);
         *ret = best;
         return 0;
 }

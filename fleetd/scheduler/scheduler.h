@@ -44,8 +44,9 @@ const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const Cluste
 /* Select the machine with the lowest sum of scores among those that fit, are up and do not have the unit yet.
  * Among equals, select the smallest machine ID.
  *
- * On success, 'ret_why' states the reason of the selection. -ENOENT: no machine qualifies, and 'ret_why'
- * states why: scheduler_explain(). */
+ * On success, 'ret_why' states the reason of the selection. Otherwise it states why no machine qualifies
+ * (scheduler_explain()): -EAGAIN if a machine qualifies after its hold-off (flap damping), -ENOENT if none
+ * does. */
 int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret,
                    Error *ret_why);
 

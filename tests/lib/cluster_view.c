@@ -88,7 +88,7 @@ void cluster_view_presence(ClusterView *p, const char *machine, Presence presenc
         char id[MACHINE_ID_SIZE];
 
         stored_presence_write(&t, presence_next(cluster_machine(&p->cluster, cluster_view_id(id, machine)),
-                                                presence, p->cluster.now_ms));
+                                                presence, p->cluster.adopting, p->cluster.now_ms));
         put_text(p, LAYOUT_PRESENCE, NULL, machine, &t);
 }
 

@@ -426,6 +426,39 @@ static void a_unit_without_an_assignment_may_stay_on_a_machine_that_gets_no_new_
         cluster_view_free(&p);
 }
 
+static void a_unit_that_no_longer_qualifies_runs_until_another_machine_may_get_it(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        flap(&p, "B");
+        flap(&p, "B");
+        cluster_view_machine(&p, "B", "ssd=true", PRESENCE_UP);
+        cluster_view_machine(&p, "A", "ssd=true", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "MachineMetadata=ssd=true", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        cluster_view_machine(&p, "A", "ssd=false", PRESENCE_UP);
+        plans(&p, "");
+        p.cluster.now_ms += 30000;
+        plans(&p, "run a.service B");
+        cluster_view_state(&p, "B", "a.service", "active");
+        plans(&p, "stop a.service A");
+        cluster_view_free(&p);
+}
+
+static void a_planned_loss_does_not_count(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        p.cluster.adopting = true;
+        flap(&p, "A");
+        flap(&p, "A");
+        p.cluster.adopting = false;
+        flap(&p, "A");
+        cluster_view_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        plans(&p, "run a.service A");
+        cluster_view_free(&p);
+}
+
 /* -- Moves -- */
 
 static void a_lost_machines_units_move_and_the_old_assignments_end_when_the_new_ones_run(void **state) {
@@ -1680,6 +1713,8 @@ int main(void) {
                 cmocka_unit_test(
                         a_machine_that_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while),
                 cmocka_unit_test(a_unit_without_an_assignment_may_stay_on_a_machine_that_gets_no_new_ones),
+                cmocka_unit_test(a_unit_that_no_longer_qualifies_runs_until_another_machine_may_get_it),
+                cmocka_unit_test(a_planned_loss_does_not_count),
                 cmocka_unit_test(
                         a_lost_machines_units_move_and_the_old_assignments_end_when_the_new_ones_run),
                 cmocka_unit_test(a_machine_that_returns_first_keeps_its_units),
