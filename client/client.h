@@ -213,6 +213,7 @@ bool patterns_have_glob(const Names *patterns); /* whether any of them is a patt
 const Verb *verb_find(const Verb *verbs, const char *name);
 const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"; NULL: none is similar */
 
+VerbRun verb_backup;                      /* backup.c */
 VerbRun verb_cluster;                     /* cluster.c */
 VerbRun verb_raise, verb_lower;           /* control.c: load and start; stop and unload */
 VerbRun verb_destroy, verb_restart;       /* control.c */

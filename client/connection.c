@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/parse.h"
 #include "units/api_json.h"
 
@@ -290,6 +291,50 @@ int connection_request(Connection *c, const char *method, const char *path, cons
         (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply.status);
         if (c->settings.debug)
                 fprintf(stderr, "DEBUG %ld, %zu bytes\n", reply.status, reply.body.size);
+        text_append(&reply.body, ""); /* terminated, even if empty */
+        *ret = reply;
+        reply = (Reply) {};
+        return 0;
+}
+
+typedef struct Download {
+        CURL *easy;
+        int fd, error;
+        Reply *reply;
+} Download;
+
+static size_t on_download(char *bytes, size_t one, size_t n, void *userdata) {
+        Download *d = userdata;
+        long status = 0;
+
+        (void) curl_easy_getinfo(d->easy, CURLINFO_RESPONSE_CODE, &status);
+        if (status != 200)
+                return on_body(bytes, one, n, d->reply);
+        d->error = write_all(d->fd, bytes, one * n);
+        return d->error < 0 ? 0 : one * n;
+}
+
+int connection_download(Connection *c, const char *path, int fd, uint64_t silence_ms, Reply *ret,
+                        Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        Download d = { .easy = c->easy, .fd = fd, .reply = &reply };
+        CURLcode code;
+
+        curl_easy_reset(c->easy);
+        if (easy_set_up(c, c->easy, "GET", path, &reply) < 0)
+                return -ENOMEM;
+        (void) curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        (void) curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_TIME, (long) (silence_ms / 1000));
+        (void) curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_download);
+        (void) curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, &d);
+        code = curl_easy_perform(c->easy);
+        if (d.error < 0)
+                return error_set(err, d.error, "%s", strerror(-d.error));
+        if (reply.body.error < 0)
+                return -ENOMEM;
+        if (code != CURLE_OK)
+                return transport_error(c, c->easy, code, silence_ms, false, err);
+        (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply.status);
         text_append(&reply.body, ""); /* terminated, even if empty */
         *ret = reply;
         reply = (Reply) {};

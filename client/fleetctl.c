@@ -23,6 +23,14 @@ static int verb_version(Client *c, char **args, size_t n, Error *err);
 
 /* fleetctl(1) documents the same names. */
 static const Verb verbs[] = {
+        { "backup", FLAGS_BACKUP | FLAGS_JSON, "FILE", "Write a backup of the running cluster, and verify it",
+          "The backup has all keys, units, assignments and the history, of one index, with all writes that "
+          "were\n"
+          "acknowledged before. The file is new, and only its owner may read it. Without a leader, it has "
+          "what\n"
+          "this host has, which is printed. --verify checks an existing file, without a daemon.\n\n"
+          "fleetctl backup /root/fleet-$(date +%F).backup\n",
+          verb_backup },
         { "cat", FLAGS_SOURCE | FLAGS_JSON, "UNIT", "Output the contents of a submitted unit",
           "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"
           "text, followed by its drop-ins.\n",

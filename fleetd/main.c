@@ -261,6 +261,12 @@ int main(int argc, char *argv[]) {
         open_standard_descriptors();
         trim_init();
         (void) setenv("UV_THREADPOOL_SIZE", THREADS, false);
+        if (argc == 2 && starts_with(argv[1], "--verify=")) {
+                r = maintenance_verify(argv[1] + strlen("--verify="), &err);
+                if (r < 0)
+                        fprintf(stderr, "fleetd: %s\n", error_text(&err, r));
+                return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        }
         r = settings_read(&settings, argc, argv, &err);
         if (r > 0)
                 return EXIT_SUCCESS;

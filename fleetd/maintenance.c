@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "fleetd/registry/cluster.h"
 #include "fleetd/registry/layout.h"
@@ -28,6 +30,27 @@ static bool maintenance_is_moot(void *userdata, const KvNode *node) {
         return assignment.kind == ASSIGNMENT_STOP;
 }
 
+/* Add the name of a host, from its facts or from its member key. */
+static int maintenance_describe(const KvNode *node, BackupDescription *ret) {
+        _cleanup_machine_ Machine machine = {};
+        MemberRecord member = {};
+        const char *name = "";
+        LayoutKey k;
+
+        if (!layout_parse(node->key, &k))
+                return 0;
+        if (k.kind == LAYOUT_FACTS &&
+            stored_facts_read(k.machine, node->value.data, node->value.size, &machine, NULL) >= 0)
+                name = machine.name ?: "";
+        if (k.kind == LAYOUT_MEMBER &&
+            stored_member_read(node->value.data, node->value.size, &member, NULL) >= 0)
+                name = member.name;
+        for (size_t i = 0; i < ret->n_hosts; i++)
+                if (streq(ret->hosts[i], name))
+                        return 0;
+        return *name ? backup_description_add_host(ret, name) : 0;
+}
+
 static void maintenance_print_found(const char *what, const KvOffline *f) {
         printf("%s cluster %llx, lineage %016llx, at index %llu (Raft's entry %llu): %llu keys and "
                "directories.\n",
@@ -41,6 +64,40 @@ static void maintenance_print_cluster(const KvOffline *f) {
                "Start fleetd on it. Let each other host join again: stop its fleetd, remove its state "
                "directory, start it with Join=.\n",
                (unsigned long long) f->new_lineage, (unsigned long long) f->new_index);
+}
+
+/* Verify 'folder'/data.mdb, a link to the file. */
+static int maintenance_verify_in(const char *folder, const char *file, Error *err) {
+        _cleanup_backup_description_ BackupDescription d = {};
+        _cleanup_free_ char *real = realpath(file, NULL), *link = NULL;
+        KvOffline found;
+        int r;
+
+        if (!real)
+                return error_set(err, -errno, "Failed to open %s: %s", file, strerror(errno));
+        if (asprintf(&link, "%s/data.mdb", folder) < 0)
+                return -ENOMEM;
+        if (symlink(real, link) < 0)
+                return error_set(err, -errno, "Failed to create %s: %s", link, strerror(errno));
+        r = kv_backup_verify(folder, file, &found, &d, err);
+        (void) unlink(link);
+        if (r >= 0)
+                maintenance_print_found("Verified:", &found);
+        return r;
+}
+
+int maintenance_verify(const char *file, Error *err) {
+        const char *tmp = getenv("TMPDIR");
+        _cleanup_free_ char *folder = NULL;
+        int r;
+
+        if (asprintf(&folder, "%s/fleetd-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0)
+                return -ENOMEM;
+        if (!mkdtemp(folder))
+                return error_set(err, -errno, "Failed to create %s: %s", folder, strerror(errno));
+        r = maintenance_verify_in(folder, file, err);
+        (void) rmdir(folder);
+        return r;
 }
 
 static int maintenance_recover(const Settings *s, const KvOfflineOptions *options, Error *err) {
@@ -70,6 +127,8 @@ int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
                                      .log_disk = io->log_disk,
                                      .quota = s->quota,
                                      .is_moot = maintenance_is_moot,
+                                     .describe = maintenance_describe,
+                                     .wall_ms = loop_wall_ms(io->loop),
                                      .userdata = (void *) s,
                                      .mark = layout_key(mark, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL) };
         KvOffline found;

@@ -7,6 +7,10 @@ static inline bool maintenance_is_requested(const Settings *s) {
         return s->recover || s->backup || s->restore;
 }
 
+/* Verify a backup: its checksum, its description, and the tree in it. Needs no settings and no state. Print
+ * the result. */
+int maintenance_verify(const char *file, Error *err);
+
 /* Perform the operation in 'settings' and print the result, or what would be done. The disk is that of raft/,
  * and excludes a running daemon; of 'io', network, systemd and key are not used. */
 int maintenance_run(const Settings *settings, const DaemonIo *io, Error *err);

@@ -411,6 +411,7 @@ static void settings_print_help(void) {
                "     --config=FILE             read FILE instead of /etc/fleet/fleetd.conf and "
                "fleetd.conf.d/*.conf\n"
                "     --backup=FILE             write the stopped daemon's tree to FILE, and exit\n"
+               "     --verify=FILE             verify a backup, and exit; no other option is needed\n"
                "     --restore=FILE            create a cluster of one from FILE if there is no replica, and "
                "exit\n"
                "     --recover                 show what --recover --force would do\n"

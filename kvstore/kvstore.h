@@ -11,6 +11,7 @@
 #include "io/disk.h"
 #include "io/loop.h"
 #include "kvstore/command/command.h"
+#include "kvstore/command/copy.h"
 #include "kvstore/command/cost.h"
 #include "kvstore/command/replication_stats.h"
 #include "kvstore/command/sync.h"
@@ -244,6 +245,13 @@ int kv_local_walk(KvStore *store, const KvRange *range, KvVisit visit,
  * those below 'after' (0: all), newest first. 'visit' returns as KvVisit. 0, or < 0 as visit(). */
 int kv_local_history(KvStore *store, uint64_t after, bool backward,
                      int (*visit)(void *userdata, const KvHistoryRow *row), void *userdata);
+
+/* -- Backup -- */
+
+/* Make a checkpoint that has all that this host has applied, unless the last one does. Requests at one time
+ * share it: the tree has no other long reader for it. */
+void kv_copy(KvStore *store, KvCopyRequest *backup);
+void kv_copy_cancel(KvStore *store, KvCopyRequest *backup); /* without 'done' */
 
 /* Linearizable read: see kvstore/command/sync.h. */
 void kv_sync(KvStore *store, KvSync *sync);

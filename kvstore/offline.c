@@ -7,7 +7,7 @@
 
 #include "base/file.h"
 #include "kvstore/apply/apply.h"
-#include "kvstore/tree/file_checksum.h"
+#include "kvstore/backup_tree.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
 
@@ -347,38 +347,36 @@ static int check_new_file(const char *file, Error *err) {
         return 0;
 }
 
-/* Verify the checksum of 'name' in the workshop before LMDB opens it: LMDB makes a database of an empty file,
- * and checks another file only in part. 'file' is the name for messages. */
+/* Verify 'name' in the workshop. */
 static int check_backup(const Workshop *w, const char *name, const char *file, Error *err) {
-        _cleanup_free_ char *path = NULL, *data = NULL;
-        _cleanup_close_ int fd = -1;
-        TreeMeta meta;
+        _cleanup_backup_description_ BackupDescription d = {};
+        _cleanup_free_ char *path = NULL;
+
+        if (asprintf(&path, "%s/%s", w->path, name) < 0)
+                return -ENOMEM;
+        return backup_tree_check(path, file, &d, err);
+}
+
+int kv_backup_verify(const char *folder, const char *file, KvOffline *ret, BackupDescription *ret_description,
+                     Error *err) {
+        _cleanup_backup_description_ BackupDescription d = {};
+        _cleanup_(tree_closep) Tree *tree = NULL;
+        KvOffline result = {};
         int r;
 
-        if (asprintf(&path, "%s/%s", w->path, name) < 0 || asprintf(&data, "%s/data.mdb", path) < 0)
-                return -ENOMEM;
-        fd = open(data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
-                return error_set(err, -errno, "Failed to open %s: %s", data, strerror(errno));
-        r = file_checksum_check(fd, NULL);
-        if (r == 0)
-                return error_set(err, -EINVAL,
-                                 "%s is not a backup, or truncated: it does not end with its checksum; use "
-                                 "another copy",
-                                 file);
-        if (r == -EUCLEAN)
-                return error_set(err, r, "%s is corrupt: checksum mismatch; use another copy", file);
+        r = backup_tree_check(folder, file, &d, err);
         if (r < 0)
-                return error_set(err, r, "Failed to read %s: %s", data, strerror(-r));
-
-        r = tree_check_copy(path, NULL, &meta, err);
-        if (r == -ENOTSUP || (r >= 0 && meta.level > KV_LEVEL_MAX))
-                return error_set(err, -ENOTSUP, "%s was written by a newer fleetd; upgrade this host", file);
+                return r;
+        r = tree_open(folder, &(TreeOptions) { .read_only = true }, &tree, err);
         if (r < 0)
-                return error_prefix(err, r, "%s", file);
-        return meta.cluster_id == 0 ?
-                       error_set(err, -EINVAL, "%s is not a backup: it has no cluster ID", file) :
-                       0;
+                return r;
+        r = offline_describe(tree, &result, err);
+        if (r < 0)
+                return r;
+        *ret = result;
+        *ret_description = d;
+        d = (BackupDescription) {};
+        return 0;
 }
 
 /* Make a data directory of the workshop, whose descriptor is 'fd'. */
@@ -490,6 +488,62 @@ static bool workshop_is_full(const Workshop *w, int error) {
                 n_free < FULL_SIZE);
 }
 
+typedef struct Describing {
+        const KvOfflineOptions *options;
+        BackupDescription *description;
+} Describing;
+
+static int describe_node(void *userdata, const KvNode *node) {
+        const Describing *d = userdata;
+        int r = node->dir ? 0 : d->options->describe(node, d->description);
+
+        return r < 0 ? r : 1;
+}
+
+static int describe_tree(const KvOfflineOptions *o, Tree *tree, BackupDescription *d) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        TreeMeta meta;
+        int r;
+
+        r = tree_begin_read(tree, &txn);
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        d->cluster_ms = meta.cluster_ms;
+        d->level = meta.level;
+        return o->describe ?
+                       tree_walk(txn, kv_string("/_fleet"), true, describe_node, &(Describing) { o, d }) :
+                       0;
+}
+
+/* Add the description to the backup in the workshop, and sync it. No leader was asked. */
+static int backup_describe(const KvOfflineOptions *o, const Workshop *w, Tree *tree, const KvOffline *f) {
+        _cleanup_backup_description_ BackupDescription d = { .cluster_id = f->cluster_id,
+                                                             .lineage = f->lineage,
+                                                             .index = f->index,
+                                                             .raft_index = f->raft_index,
+                                                             .wall_ms = o->wall_ms,
+                                                             .unconfirmed = true };
+        _cleanup_free_ char *path = NULL;
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        r = describe_tree(o, tree, &d);
+        if (r < 0)
+                return r;
+        if (asprintf(&path, "%s/backup/data.mdb", w->path) < 0)
+                return -ENOMEM;
+        fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        r = backup_file_describe(fd, &d);
+        if (r < 0)
+                return r;
+        return fsync(fd) < 0 ? -errno : 0;
+}
+
 /* Make a verified backup in the workshop beside 'file'. */
 static int backup_prepare(const KvOfflineOptions *o, const char *file, Found *found, Workshop *w, Tree **ret,
                           KvOffline *result, Error *err) {
@@ -499,7 +553,12 @@ static int backup_prepare(const KvOfflineOptions *o, const char *file, Found *fo
         if (r < 0)
                 return r;
         r = workshop_copy(w, *ret, "backup", err);
-        return r < 0 ? r : check_backup(w, "backup", file, err);
+        if (r < 0)
+                return r;
+        r = backup_describe(o, w, *ret, result);
+        if (r < 0)
+                return error_set(err, r, "Failed to write the description of %s: %s", file, strerror(-r));
+        return check_backup(w, "backup", file, err);
 }
 
 int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {

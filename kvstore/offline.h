@@ -11,6 +11,7 @@
  * The calls block. */
 #pragma once
 
+#include "base/backup_file.h"
 #include "base/error.h"
 #include "base/sizes.h"
 #include "io/disk.h"
@@ -28,6 +29,10 @@ typedef struct KvOfflineOptions {
         uint64_t quota;
         /* Return whether a key below /_fleet is void in a new lineage, which omits it. NULL: none. */
         bool (*is_moot)(void *userdata, const KvNode *node);
+        /* Add to the description of a backup what a node below /_fleet says: names of hosts. 0 or -ENOMEM.
+         * NULL: none. */
+        int (*describe)(const KvNode *node, BackupDescription *ret);
+        uint64_t wall_ms; /* now; of the description of a backup */
         const char *mark; /* a key of a new lineage, whose value is the cluster time (ms, digits) of its
                              begin. NULL: none */
         void *userdata;
@@ -48,6 +53,11 @@ int kv_recover(const KvOfflineOptions *options, bool look, KvOffline *ret, Error
 /* Write a synced and verified copy of the tree, with the log applied, for kv_restore(). Only its owner may
  * read the file, whose folder must exist. -EEXIST: the file exists. */
 int kv_backup(const KvOfflineOptions *options, const char *file, KvOffline *ret, Error *err);
+
+/* Verify a backup that is called data.mdb in the folder: its checksum, and the tree in it. 'file' is its name
+ * for messages. Errors as those of kv_restore(). */
+int kv_backup_verify(const char *folder, const char *file, KvOffline *ret, BackupDescription *ret_description,
+                     Error *err);
 
 /* Make a cluster of one from a backup, on a host without a replica (-EEXIST). -ENOTSUP: a newer version wrote
  * it. */

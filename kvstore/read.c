@@ -259,6 +259,16 @@ void kv_lists_drop(KvStore *s) {
                 list_free(LIST_FIRST(&s->lists));
 }
 
+/* -- Backup -- */
+
+void kv_copy(KvStore *s, KvCopyRequest *backup) {
+        replica_backup(s->replica, backup);
+}
+
+void kv_copy_cancel(KvStore *s, KvCopyRequest *backup) {
+        replica_backup_cancel(s->replica, backup);
+}
+
 /* -- Watches -- */
 
 int kv_watch(KvStore *s, const KvWatchOptions *options, const KvWatchOps *ops, void *userdata, KvWatch **ret,

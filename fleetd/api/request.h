@@ -49,6 +49,7 @@ struct Api {
         TAILQ_HEAD(, Request) listings; /* whose listings wait, in order */
         uint64_t listed_turn;           /* the last turn in which a waiting listing ran */
         bool lists;                     /* a waiting listing runs */
+        bool backing_up;                /* a backup is being made or sent; one at a time */
         Deferred list;
 };
 
@@ -209,6 +210,7 @@ void cluster_handle(Request *request);
 void level_handle(Request *request);
 void settings_handle(Request *request);
 void adopting_handle(Request *request);
+void backup_handle(Request *request);
 void events_handle(Request *request);
 void history_handle(Request *request);
 void remote_command_handle(Request *request);

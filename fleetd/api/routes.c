@@ -60,6 +60,7 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "GET",    "/fleet/v1/events",           RIGHT_UNITS_SEE,    events_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/history",          RIGHT_UNITS_SEE,    history_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster",          RIGHT_UNITS_SEE,    cluster_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/backup",   RIGHT_ADMINISTER,   backup_handle },
         { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/level",    RIGHT_ADMINISTER,   level_handle },
         { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/settings", RIGHT_ADMINISTER,   settings_handle },
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/adopting", RIGHT_ADMINISTER,   adopting_handle },

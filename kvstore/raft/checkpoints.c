@@ -64,7 +64,14 @@ static void checkpoints_report(Replica *p) {
                 checkpoints_cut_log(p);
 }
 
+static bool checkpoints_are_in_doubt(const Replica *p) {
+        return consistency_differs(p->consistency) || consistency_undecided(p->consistency);
+}
+
 /* -- The copy -- */
+
+static void checkpoints_refuse_backups(Replica *p, int error, const char *reason);
+static void checkpoints_serve_backups(Replica *p);
 
 /* The last close of a file without a name frees its blocks: 30 ms for 150 MB. */
 static void checkpoints_drop_run(void *userdata) {
@@ -129,6 +136,7 @@ static void checkpoints_copy_done(void *userdata) {
         c->copying = false;
         if (p->state == REPLICA_CLOSING) {
                 checkpoint_done(&c->copied);
+                checkpoints_refuse_backups(p, -ESHUTDOWN, "fleetd stops");
                 replica_work_ended(p);
                 return;
         }
@@ -143,6 +151,10 @@ static void checkpoints_copy_done(void *userdata) {
                 checkpoints_adopt(p);
         }
 
+        if (c->error < 0)
+                checkpoints_refuse_backups(p, c->error, error_text(&c->text, c->error));
+        else
+                checkpoints_serve_backups(p);
         if (p->core)
                 transfers_step(p->transfers);
         replica_notify_later(p, 0); /* a snapshot message may have waited for this copy, too */
@@ -174,11 +186,76 @@ void replica_probe(Replica *p) {
                 checkpoints_copy(p, true);
 }
 
-/* -- When -- */
+/* -- Backups -- */
 
-static bool checkpoints_are_in_doubt(const Replica *p) {
-        return consistency_differs(p->consistency) || consistency_undecided(p->consistency);
+static void backup_end(Replica *p, KvCopyRequest *b, int result, const char *reason) {
+        const Checkpoint *c = &p->data_dir.checkpoint;
+        KvCopy copy = { .fd = c->fd,
+                        .size = c->size,
+                        .cluster_id = c->meta.cluster_id,
+                        .lineage = c->meta.lineage,
+                        .index = c->meta.index,
+                        .raft_index = c->meta.applied,
+                        .cluster_ms = c->meta.cluster_ms,
+                        .level = c->meta.level };
+
+        TAILQ_REMOVE(&p->checkpoints.backups, b, entry);
+        b->done(b->userdata, result, result < 0 ? NULL : &copy, reason);
 }
+
+static void checkpoints_refuse_backups(Replica *p, int error, const char *reason) {
+        KvCopyRequest *b;
+
+        while ((b = TAILQ_FIRST(&p->checkpoints.backups)))
+                backup_end(p, b, error, reason);
+}
+
+/* Give the last checkpoint to those for whom it is new enough, and make one for the others. */
+static void checkpoints_serve_backups(Replica *p) {
+        Checkpoints *c = &p->checkpoints;
+        KvCopyRequest *b, *next;
+
+        if (checkpoints_are_in_doubt(p)) {
+                checkpoints_refuse_backups(
+                        p, -EUCLEAN,
+                        "the trees of the hosts differ (fleetctl status); try again on another host");
+                return;
+        }
+        for (b = TAILQ_FIRST(&c->backups); b; b = next) {
+                next = TAILQ_NEXT(b, entry);
+                if (p->data_dir.checkpoint.fd >= 0 && p->data_dir.checkpoint.meta.applied >= b->applied)
+                        backup_end(p, b, 0, NULL);
+        }
+        if (TAILQ_EMPTY(&c->backups) || c->copying)
+                return;
+        replica_checkpoint(p);
+        if (!c->copying)
+                checkpoints_refuse_backups(
+                        p, -EAGAIN,
+                        "the replica of this host makes no copy now (fleetctl status); try again in "
+                        "10 s, or on another host");
+}
+
+void replica_backup(Replica *p, KvCopyRequest *b) {
+        Tree *tree = replica_live_tree(p);
+        TreeMeta meta;
+
+        TAILQ_INSERT_TAIL(&p->checkpoints.backups, b, entry);
+        if (!tree || !replica_is_open(p) || tree_read_meta(tree, &meta) < 0) {
+                backup_end(p, b, -EAGAIN,
+                           "the replica of this host is not in service (fleetctl status); try again on "
+                           "another host");
+                return;
+        }
+        b->applied = meta.applied;
+        checkpoints_serve_backups(p);
+}
+
+void replica_backup_cancel(Replica *p, KvCopyRequest *b) {
+        TAILQ_REMOVE(&p->checkpoints.backups, b, entry);
+}
+
+/* -- When -- */
 
 void replica_checkpoint(Replica *p) {
         if (!checkpoints_may_copy(p) || loop_now_ms(p->loop) < p->checkpoints.retry_ms ||
@@ -315,6 +392,7 @@ void replica_checkpoints_init(Replica *p) {
         p->checkpoints.compact_again = TIMER(compaction_on_again, p);
         p->checkpoints.copied = (Checkpoint) { .fd = -1 };
         p->checkpoints.drop_fd = -1;
+        TAILQ_INIT(&p->checkpoints.backups);
         p->checkpoints.reported = true; /* the core starts with the existing checkpoint */
 }
 

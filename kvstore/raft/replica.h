@@ -4,6 +4,7 @@
  * inside the input, and notifies its owner when the input is over, so that the owner may propose again. */
 #pragma once
 
+#include "kvstore/command/copy.h"
 #include "kvstore/command/peer_frames.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
@@ -95,6 +96,9 @@ void replica_fail(Replica *p, int error, const char *format, ...) _printf_(3, 4)
 int replica_retire(Replica *p, const char *reason);
 /* Make a checkpoint soon, if none is being made. */
 void replica_checkpoint(Replica *p);
+/* As kv_copy(), and kv_copy_cancel(). */
+void replica_backup(Replica *p, KvCopyRequest *backup);
+void replica_backup_cancel(Replica *p, KvCopyRequest *backup);
 /* Verify the tree by a copy, if no copy is being made; rebuild a tree that does not hold what was written. */
 void replica_probe(Replica *p);
 

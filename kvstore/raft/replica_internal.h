@@ -59,6 +59,7 @@ typedef struct Checkpoints {
         uint64_t retry_ms;      /* no checkpoint before */
         uint64_t compact_bytes; /* of entries in memory, from which on compaction is tried again */
         Timer compact_again;
+        TAILQ_HEAD(, KvCopyRequest) backups; /* that wait for the copy under way, or for the next one */
 } Checkpoints;
 
 /* -- replica_inputs.c -- */

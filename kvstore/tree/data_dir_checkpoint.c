@@ -6,7 +6,7 @@
 #include "base/fault_point.h"
 #include "base/file.h"
 #include "kvstore/tree/data_dir_internal.h"
-#include "kvstore/tree/file_checksum.h"
+#include "base/file_checksum.h"
 
 void checkpoint_done(Checkpoint *c) {
         if (c->fd >= 0)

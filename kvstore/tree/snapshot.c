@@ -8,7 +8,7 @@
 
 #include "base/fault_point.h"
 #include "base/file.h"
-#include "kvstore/tree/file_checksum.h"
+#include "base/file_checksum.h"
 #include "kvstore/tree/format.h"
 
 enum {

@@ -9,9 +9,11 @@
 
 # Targets of decoders that no single folder owns, or of a lower layer.
 FUZZERS += tests/fuzz/fuzz-parse tests/fuzz/fuzz-name tests/fuzz/fuzz-tree_record tests/fuzz/fuzz-registry tests/fuzz/fuzz-settings \
-	tests/fuzz/fuzz-host_files tests/fuzz/fuzz-remote_command tests/fuzz/fuzz-enter_message
+	tests/fuzz/fuzz-host_files tests/fuzz/fuzz-remote_command tests/fuzz/fuzz-enter_message tests/fuzz/fuzz-backup_file
 tests_fuzz_fuzz_parse_SOURCES = tests/fuzz/parse.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_parse_LDADD = base/libbase.a
+tests_fuzz_fuzz_backup_file_SOURCES = tests/fuzz/backup_file.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_backup_file_LDADD = base/libbase.a
 tests_fuzz_fuzz_name_SOURCES = tests/fuzz/name.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_name_LDADD = kvstore/libkvstore.a peers/libpeers.a $(UNITS_LIBS) $(LMDB_LIBS)
 tests_fuzz_fuzz_tree_record_SOURCES = tests/fuzz/tree_record.c tests/fuzz/standalone.c

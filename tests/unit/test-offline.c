@@ -13,7 +13,7 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "kvstore/tree/file_checksum.h"
+#include "base/file_checksum.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/offline.h"
 #include "kvstore/apply/history.h"

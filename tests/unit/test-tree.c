@@ -18,7 +18,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "kvstore/tree/file_checksum.h"
+#include "base/file_checksum.h"
 #include "kvstore/tree/tree_internal.h"
 #include "tests/lib/scratch.h"
 

@@ -1,4 +1,4 @@
-#include "kvstore/tree/file_checksum.h"
+#include "base/file_checksum.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -11,7 +11,7 @@ enum { MAGIC_SIZE = 8, CHUNK = 256 * 1024 /* bytes */ };
 /* At both ends of the page, so that a corrupt page does not look like a missing one. */
 static const char magic[MAGIC_SIZE] = "fltdsum1";
 
-static int checksum_page(uint64_t size, uint32_t crc, uint8_t ret[FILE_CHECKSUM_SIZE]) {
+int file_checksum_page(uint64_t size, uint32_t crc, uint8_t ret[static FILE_CHECKSUM_SIZE]) {
         _cleanup_writer_ Writer w = {};
 
         write_raw(&w, magic, sizeof(magic));
@@ -27,7 +27,7 @@ static int checksum_page(uint64_t size, uint32_t crc, uint8_t ret[FILE_CHECKSUM_
 
 int file_checksum_append(int fd, uint64_t size, uint32_t crc) {
         uint8_t page[FILE_CHECKSUM_SIZE];
-        int r = checksum_page(size, crc, page);
+        int r = file_checksum_page(size, crc, page);
 
         return r < 0 ? r : pwrite_all(fd, page, sizeof(page), size);
 }
@@ -73,8 +73,35 @@ int file_checksum_check(int fd, const _Atomic bool *cancelled) {
         r = checksum_of(fd, size, cancelled, &crc);
         if (r < 0)
                 return r;
-        r = checksum_page(size, crc, right);
+        r = file_checksum_page(size, crc, right);
         if (r < 0)
                 return r;
         return memcmp(page, right, sizeof(page)) == 0 ? 1 : -EUCLEAN;
+}
+
+int file_checksum_read(int fd, uint64_t *ret_size, uint32_t *ret_crc) {
+        uint8_t page[FILE_CHECKSUM_SIZE], right[FILE_CHECKSUM_SIZE];
+        Reader reader = reader_over(page + sizeof(magic), sizeof(page) - sizeof(magic));
+        struct stat st;
+        uint64_t size;
+        uint32_t crc;
+        int r;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (st.st_size < (off_t) sizeof(page))
+                return -ENODATA;
+        r = pread_all(fd, page, sizeof(page), (uint64_t) st.st_size - sizeof(page));
+        if (r < 0)
+                return r;
+        size = read_u64(&reader);
+        crc = read_u32(&reader);
+        r = file_checksum_page(size, crc, right);
+        if (r < 0)
+                return r;
+        if (size != (uint64_t) st.st_size - sizeof(page) || memcmp(page, right, sizeof(page)) != 0)
+                return -ENODATA;
+        *ret_size = size;
+        *ret_crc = crc;
+        return 0;
 }

@@ -1,0 +1,35 @@
+#include "kvstore/backup_tree.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "kvstore/command/command.h"
+#include "kvstore/tree/tree.h"
+
+int backup_tree_check(const char *folder, const char *file, BackupDescription *ret, Error *err) {
+        _cleanup_backup_description_ BackupDescription d = {};
+        _cleanup_free_ char *data = NULL;
+        _cleanup_close_ int fd = -1;
+        TreeMeta meta;
+        int r;
+
+        if (asprintf(&data, "%s/data.mdb", folder) < 0)
+                return -ENOMEM;
+        fd = open(data, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return error_set(err, -errno, "Failed to open %s: %s", data, strerror(errno));
+        r = backup_file_check(fd, file, &d, err);
+        if (r < 0)
+                return r;
+
+        r = tree_check_copy(folder, NULL, &meta, err);
+        if (r == -ENOTSUP || (r >= 0 && meta.level > KV_LEVEL_MAX))
+                return error_set(err, -ENOTSUP, "%s was written by a newer fleetd; upgrade this host", file);
+        if (r < 0)
+                return error_prefix(err, r, "%s", file);
+        if (meta.cluster_id == 0)
+                return error_set(err, -EINVAL, "%s is not a backup: it has no cluster ID", file);
+        *ret = d;
+        d = (BackupDescription) {};
+        return 0;
+}
