@@ -272,6 +272,9 @@ static const struct {
         { .arguments = { "kv", "import", "/a", "folder" }, .reads = FOLDER },
         { .arguments = { "log", "--lines=3" } },
         { .arguments = { "log", "--output=json" }, .raw = true },
+        { .arguments = { "init", "--voters=3" } },
+        { .arguments = { "list-members" } },
+        { .arguments = { "machine", "show", "a" } },
 };
 
 static void file_put(const char *name, const uint8_t *bytes, size_t size) {
