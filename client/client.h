@@ -219,6 +219,7 @@ VerbRun verb_destroy, verb_restart;                 /* control.c */
 VerbRun verb_directory;                             /* directory.c */
 VerbRun verb_cat, verb_diff, verb_edit;             /* edit.c */
 VerbRun verb_events;                                /* events.c */
+VerbRun verb_export;                                /* export.c */
 VerbRun verb_submit;                                /* files.c */
 VerbRun verb_import;                                /* import.c */
 VerbRun verb_verify, verb_plan, verb_why;           /* inspect.c */
@@ -226,8 +227,8 @@ VerbRun verb_journal;                               /* journal.c */
 VerbRun verb_kv;                                    /* kv.c */
 VerbRun verb_log;                                   /* log.c */
 VerbRun verb_list;                                  /* list.c: list-machines, list-unit-files, list-units */
-VerbRun verb_init, verb_list_members, verb_machine; /* members.c */
 VerbRun verb_remove;                                /* machines.c */
+VerbRun verb_init, verb_list_members, verb_machine; /* members.c */
 VerbRun verb_ssh, verb_fd_forward;                  /* ssh.c */
 VerbRun verb_remote, verb_is;                       /* unit_status.c: systemctl; is-active and is-failed */
 

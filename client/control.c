@@ -11,31 +11,6 @@ static bool waits_for(const Client *c, bool global) {
         return !c->options.no_block && (!global || c->options.wait || progress_is_possible());
 }
 
-/* Print the error of a wait: two lines of fleet, one about the wait and one of the verb. A terminal gets one
- * line, or none if the progress line of a failed unit has the reason. After a signal the program ends by that
- * signal, as shells expect. */
-static int fail_wait(const Client *c, int r, const Progress *progress, const Error *err) {
-        if (r == -EINTR) {
-                (void) client_fail(r, err);
-                (void) fflush(NULL);
-                (void) signal(c->signal, SIG_DFL);
-                (void) raise(c->signal);
-                return EXIT_FAILED;
-        }
-        if (r == -ENOEXEC && progress && !progress_is_cut(progress))
-                return EXIT_FAILED;
-        if (r != -ETIMEDOUT && r != -ENOEXEC)
-                return client_fail_after(r, err, "Error waiting for units: ");
-        if (isatty(STDOUT_FILENO))
-                return client_fail(r, err);
-        fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
-        fprintf(stderr, "%s%s\n",
-                r == -ENOEXEC ? "Error waiting for systemd unit states, err: " :
-                                "Error waiting for unit states, exit status: ",
-                error_text(err, r));
-        return EXIT_FAILED;
-}
-
 /* -- The units before the change -- */
 
 enum {
@@ -214,10 +189,9 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
                 /* fleet did not wait for a unit that was started before, and scripts rely on it. */
                 if (f->as_requested && !c->options.wait && !(f->waits && progress_is_possible()))
                         continue;
-                /* A new unit that a host runs already continues: the state of before is that of now. */
                 r = add_changed(c, found, f->name, f->global,
                                 f->as_requested || target != TARGET_LAUNCHED ||
-                                                (f->runs && names_have(&found->created, f->name)) ?
+                                                names_have(&found->created, f->name) ?
                                         0 :
                                         f->before_ms);
                 if (r < 0)
@@ -330,8 +304,6 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
         int r, waited, status;
 
         r = files_submit(c, args, n, request.target, &found.names, &found.created, err);
-        if (r == -EINTR)
-                return fail_wait(c, r, NULL, err);
         if (r != EXIT_DONE)
                 return r;
         r = found_read(c, &found, true, err);
@@ -344,7 +316,7 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
         waited = wait_for_changed(c, &found, &request, err);
-        status = waited < 0 ? fail_wait(c, waited, found.progress, err) : EXIT_DONE;
+        status = waited < 0 ? wait_print_error(c, waited, found.progress, err) : EXIT_DONE;
         if (!start || c->options.wait || waited == -EINTR)
                 return status;
         r = report_as_requested(c, &found, err);
@@ -475,7 +447,7 @@ int verb_lower(Client *c, char **args, size_t n, Error *err) {
                 r = wait_for_changed(c, &found, &request, err);
 
         if (r == -EINTR)
-                return fail_wait(c, r, found.progress, err);
+                return wait_print_error(c, r, found.progress, err);
         if (r == -EREMOTEIO && client_is_interactive())
                 return r;
         if (r < 0) {
@@ -504,7 +476,7 @@ static int wait_gone(Client *c, const Names *names) {
                         r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &one, .quiet = true },
                                      &err);
                 if (r == -EINTR)
-                        return fail_wait(c, r, NULL, &err);
+                        return wait_print_error(c, r, NULL, &err);
                 if (r < 0) {
                         fprintf(stderr, "Error destroying units: %s\n", error_text(&err, r));
                         status = EXIT_FAILED;
@@ -560,7 +532,7 @@ int verb_destroy(Client *c, char **args, size_t n, Error *err) {
         if (c->options.no_block || !progress_is_possible())
                 return wait_gone(c, &found.waiting) ?: status;
         r = wait_for_changed(c, &found, &(WaitRequest) { .goal = WAIT_GONE }, err);
-        return r < 0 ? fail_wait(c, r, found.progress, err) : status;
+        return r < 0 ? wait_print_error(c, r, found.progress, err) : status;
 }
 
 /* -- restart -- */
@@ -649,7 +621,7 @@ static int fail_restart(const Client *c, int r, const FoundUnits *found, size_t 
                         err->message);
                 return EXIT_FAILED;
         }
-        return fail_wait(c, r, found->progress, err);
+        return wait_print_error(c, r, found->progress, err);
 }
 
 static bool can_restart(const Found *f) {
@@ -671,8 +643,6 @@ int verb_restart(Client *c, char **args, size_t n, Error *err) {
         int r;
 
         r = files_submit(c, args, n, TARGET_LAUNCHED, &names, NULL, err);
-        if (r == -EINTR)
-                return fail_wait(c, r, NULL, err);
         if (r != EXIT_DONE)
                 return r;
         r = find_units(c, args, n, &found, err);
@@ -705,5 +675,5 @@ int verb_restart(Client *c, char **args, size_t n, Error *err) {
                                       .progress = found.progress,
                                       .before_ms = found.before_ms },
                      err);
-        return r < 0 ? fail_wait(c, r, found.progress, err) : EXIT_DONE;
+        return r < 0 ? wait_print_error(c, r, found.progress, err) : EXIT_DONE;
 }

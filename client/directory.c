@@ -144,7 +144,8 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
                 append_machine_name(&machine, machines, member_text(p, "machineID"));
                 if (machine.error < 0 || table_add(table, member_text(p, "name")) < 0 ||
                     table_add(table, machine.chars) < 0 || table_add(table, member_text(p, "kind")) < 0 ||
-                    table_add(table, member_text(p, "reason")) < 0)
+                    table_add(table, member_bool(p, "confirmed") ? "confirmed; its machine acts on it next" :
+                                                                   member_text(p, "reason")) < 0)
                         return -ENOMEM;
         }
         if (!table)

@@ -531,8 +531,8 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                 fprintf(stderr, "Error creating units: %s\n", err->message);
                 return EXIT_FAILED;
         }
-        if (r == -EINTR && ret_names)
-                return r;
+        if (r == -EINTR)
+                return wait_print_error(c, r, NULL, err);
         return r < 0 ? client_fail_after(r, err, "Error creating units: ") : EXIT_DONE;
 }
 

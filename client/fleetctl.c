@@ -62,6 +62,14 @@ static const Verb verbs[] = {
           "fleetctl events --since=yesterday 'web@*'\n"
           "fleetctl events --follow --since=-10min web@1.service\n",
           verb_events },
+        { "export", FLAGS_JSON, "DIR", "Write units, target states, metadata and keys to a folder",
+          "All at one index, as text files: units/NAME, targets.json, metadata.json, keys.json. The folder "
+          "is\n"
+          "new or empty. Keys with a time to live are left out, and all that import cannot restore: "
+          "assignments,\n"
+          "the history, identities.\n\n"
+          "fleetctl export /root/cluster\n",
+          verb_export },
         { "fd-forward", 0, "SOCKET", "Copy standard input and output to and from a socket",
           "The fleetctl of fleet runs this verb at the remote end of its tunnels.\n", verb_fd_forward },
         { "help", FLAGS_HELP, "[VERB|TOPIC]", "Help about any command",
@@ -70,10 +78,15 @@ static const Verb verbs[] = {
           "topics.\n\n"
           "fleetctl help maintain\n",
           verb_help },
-        { "import", FLAGS_IMPORT | FLAGS_YES, "--etcd=URL",
-          "Import the units of a fleet cluster from its etcd",
-          "Reads and checks all units, shows the changes, and asks for confirmation. Existing units stay\n"
-          "unchanged. The etcd stays unchanged, and units of the fleet cluster continue to run.\n\n"
+        { "import", FLAGS_IMPORT | FLAGS_YES | FLAGS_JSON, "DIR|--etcd=URL",
+          "Import the folder of an export, or the units of a fleet cluster",
+          "Reads and checks all, shows the changes, and asks for confirmation. Units and keys that exist "
+          "with\n"
+          "another content are refused without --replace. Then nothing is changed.\n"
+          "--etcd reads the units of a fleet cluster from its etcd. Existing units stay unchanged, and so "
+          "does\n"
+          "the etcd; units of the fleet cluster continue to run.\n\n"
+          "fleetctl import /root/cluster\n"
           "fleetctl import --etcd=http://10.0.0.1:2379\n",
           verb_import },
         { "init", FLAGS_INIT, "", "Show or set the settings of the cluster",

@@ -158,6 +158,22 @@ static void print_states(const JsonValue *root) {
         }
 }
 
+/* Print why unit directories do not apply their file of the unit. */
+static void print_file_problems(const JsonValue *root) {
+        const JsonValue *machines = json_value_member(root, "machines");
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+                _cleanup_text_ Text t = {};
+
+                if (!*member_text(m, "problem"))
+                        continue;
+                text_printf(&t, "Its file on %s is not applied: %s (fleetctl directory)",
+                            member_name(m, "hostname"), member_text(m, "problem"));
+                output_words(&t, CONTINUED);
+        }
+}
+
 /* Print where the unit is, or its target state. */
 static void print_place(const JsonValue *root) {
         const char *name = member_text(root, "name"), *where = member_text(root, "machineID"),
@@ -189,6 +205,7 @@ static void print_place(const JsonValue *root) {
                 text_printf(&t, "Its file is %s on %s.", file, member_name(root, "fileHostname"));
         if (t.size > 0)
                 output_words(&t, CONTINUED);
+        print_file_problems(root);
 }
 
 /* Return what the unit does on a machine. */

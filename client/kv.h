@@ -59,8 +59,15 @@ int kv_value(Client *c, const char *key, Reply *ret, Error *err);
 typedef struct KvListed {
         char *key, *value; /* owned by the page; terminated */
         size_t key_size, value_size;
-        bool dir;
+        uint64_t modified; /* index of its last change */
+        bool dir, expires; /* 'expires': it has a time to live */
 } KvListed;
+
+void kv_listed_done(KvListed *l);
+#define _cleanup_kv_listed_ _cleanup_(kv_listed_done)
+
+/* Read a node of an answer into an empty one. */
+int kv_listed_read(const JsonValue *node, KvListed *ret, Error *err);
 
 bool kv_is_hidden(const KvListed *node, size_t base_size); /* by a part of its key after 'base_size' bytes */
 
@@ -69,6 +76,18 @@ bool kv_is_hidden(const KvListed *node, size_t base_size); /* by a part of its k
 int kv_pages(Client *c, const char *prefix, const char *parameters,
              int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err);
 int kv_watch_all(Client *c, const char *key, Error *err);
+
+/* Write nodes as JSON, as kv export does, also hidden keys and those of a file of any size. 'next' fills in
+ * the next node, in the order of the tree, and returns 1; 0 after the last one. Its strings are borrowed. */
+int kv_export_nodes(int (*next)(void *userdata, KvListed *ret), void *userdata, int fd, Error *err);
+
+/* Call 'each' for the keys of such a file: paths are relative to the root, without their first slash. The
+ * file has one key on each line, so that its size is not limited by memory. */
+int kv_import_lines(FILE *file, int (*each)(void *userdata, const KvListed *node, Error *err), void *userdata,
+                    Error *err);
+
+/* Set a key, or create a directory, whose path has no first slash; without 'replace' it must not exist. */
+int kv_put_new(Client *c, const KvListed *node, bool replace, Error *err);
 
 VerbRun kv_txn;               /* kv_v1.c */
 VerbRun kv_export, kv_import; /* kv_files.c */

@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "client/kv.h"
 
-enum { CODE_EXISTS = 105 };
+enum { CODE_EXISTS = 105, JSON_PART = 256 * 1024 };
 
 /* -- Export -- */
 
@@ -22,6 +22,9 @@ typedef struct Exporting {
         const char *base; /* "" is the root */
         size_t base_size;
         Text json;
+        int json_fd; /* receives 'json' in parts; -1: it stays in memory */
+        bool all;    /* also hidden keys */
+        size_t n;    /* of paths in the JSON */
         int dir_fd;  /* -1: as JSON */
         char *empty; /* path of a directory without a key below so far */
         size_t empty_size;
@@ -38,7 +41,7 @@ static void write_json(Exporting *ex, const char *path, size_t size, const KvLis
                      (size < strlen(encoded_path) || memcmp(path, encoded_path, strlen(encoded_path)) != 0);
         Text *t = &ex->json;
 
-        text_append(t, t->size > 1 ? ",\n  \"" : "\n  \"");
+        text_append(t, ex->n++ > 0 ? ",\n  \"" : "\n  \"");
         if (plain)
                 text_append_json(t, path, size);
         else {
@@ -93,11 +96,18 @@ static int write_file(Exporting *ex, const char *path, size_t size, const KvList
                        0;
 }
 
+static int flush_json(Exporting *ex) {
+        int r = ex->json.error ?: write_all(ex->json_fd, ex->json.chars, ex->json.size);
+
+        text_clear(&ex->json);
+        return r;
+}
+
 static int write_one(Exporting *ex, const char *path, size_t size, const KvListed *file) {
         if (ex->dir_fd >= 0)
                 return write_file(ex, path, size, file);
         write_json(ex, path, size, file);
-        return ex->json.error;
+        return ex->json_fd >= 0 && ex->json.size >= JSON_PART ? flush_json(ex) : ex->json.error;
 }
 
 static int flush_empty(Exporting *ex) {
@@ -136,7 +146,7 @@ static int export_node(void *userdata, const KvListed *node) {
                                  (int) MIN(node->key_size, (size_t) 200), node->key,
                                  ex->base_size > 0 ? ex->base : "/");
         size = node->key_size - ex->base_size - 1;
-        if (kv_is_hidden(node, ex->base_size))
+        if (!ex->all && kv_is_hidden(node, ex->base_size))
                 return 0;
         if (ex->empty && is_below(path, size, ex->empty, ex->empty_size))
                 free(TAKE_PTR(ex->empty));
@@ -161,13 +171,35 @@ static int export_all(Client *c, const char *key, Exporting *ex) {
         if (r < 0)
                 return r;
         if (ex->dir_fd < 0)
-                text_append(&ex->json, ex->json.size > 1 ? "\n}" : "}");
+                text_append(&ex->json, ex->n > 0 ? "\n}" : "}");
         return ex->json.error;
+}
+
+int kv_export_nodes(int (*next)(void *userdata, KvListed *ret), void *userdata, int fd, Error *err) {
+        Exporting ex = { .base = "", .dir_fd = -1, .json_fd = fd, .all = true };
+        KvListed node = {};
+        int r;
+
+        text_append_char(&ex.json, '{');
+        while ((r = next(userdata, &node)) > 0) {
+                r = export_node(&ex, &node);
+                if (r < 0)
+                        break;
+        }
+        if (r == 0)
+                r = flush_empty(&ex);
+        if (r == 0) {
+                text_append(&ex.json, ex.n > 0 ? "\n}\n" : "}\n");
+                r = flush_json(&ex);
+        }
+        text_done(&ex.json);
+        free(ex.empty);
+        return r < 0 && ex.err.code == r ? error_set(err, r, "%s", ex.err.message) : r;
 }
 
 int kv_export(Client *c, char **args, size_t n, Error *err) {
         const char *key = n > 0 ? args[0] : "/";
-        Exporting ex = { .dir_fd = -1 };
+        Exporting ex = { .dir_fd = -1, .json_fd = -1 };
         _cleanup_text_ Text base = {};
         bool missing;
         int r = 0;
@@ -239,36 +271,139 @@ static int import_key(Importing *im, const char *path, size_t path_size, const v
         return r < 0 ? error_prefix(&im->err, r, "%s/%.*s", im->base, (int) path_size, path) : 0;
 }
 
-static int put_member(void *userdata, const char *name, const JsonValue *v) {
-        Importing *im = userdata;
-        _cleanup_free_ char *path = NULL, *bytes = NULL;
+/* Read a member of the JSON: a path relative to 'base', and its value. */
+static int member_read(const char *name, const JsonValue *v, const char *base, KvListed *ret, Error *err) {
         const char *text = json_value_string(v);
-        size_t path_size = strlen(name), size = text ? strlen(text) : 0;
-        bool dir = ends_with(name, "/"), encoded = starts_with(name, encoded_path);
+        size_t path_size = strlen(name);
+        bool encoded = starts_with(name, encoded_path);
         int r;
 
+        ret->dir = ends_with(name, "/");
         if (!text && json_value_type(v) != JSON_VALUE_OBJECT)
-                return error_set(&im->err, -EINVAL, "%s: expected a string; kv export shows the form", name);
-        if (!text) {
-                r = json_read_bytes(v, "value", &bytes, &size, &im->err);
+                return error_set(err, -EINVAL, "%s: expected a string; kv export shows the form", name);
+        if (text) {
+                ret->value = strdup(text);
+                ret->value_size = strlen(text);
+                if (!ret->value)
+                        return -ENOMEM;
+        } else {
+                r = json_read_bytes(v, "value", &ret->value, &ret->value_size, err);
                 if (r <= 0)
-                        return r < 0 ? error_prefix(&im->err, r, "%s", name) :
-                                       error_set(&im->err, -EINVAL,
+                        return r < 0 ? error_prefix(err, r, "%s", name) :
+                                       error_set(err, -EINVAL,
                                                  "%s: expected a string or {\"value64\": BASE64}", name);
         }
-        if (dir && size > 0)
-                return error_set(&im->err, -EINVAL, "%s: a directory has no value", name);
-        path_size -= dir;
-        if (encoded && base64_decode(name + strlen(encoded_path), path_size - strlen(encoded_path), &path,
-                                     &path_size) < 0)
-                return error_set(&im->err, -EINVAL, "%s: expected base64 after \"base64:\"", name);
-        if (!has_names(path ?: name, path_size))
+        if (ret->dir && ret->value_size > 0)
+                return error_set(err, -EINVAL, "%s: a directory has no value", name);
+        path_size -= ret->dir;
+        if (encoded && base64_decode(name + strlen(encoded_path), path_size - strlen(encoded_path), &ret->key,
+                                     &ret->key_size) < 0)
+                return error_set(err, -EINVAL, "%s: expected base64 after \"base64:\"", name);
+        if (!encoded) {
+                ret->key = strndup(name, path_size);
+                ret->key_size = path_size;
+        }
+        if (!ret->key)
+                return -ENOMEM;
+        if (!has_names(ret->key, ret->key_size))
                 return error_set(
-                        &im->err, -EINVAL,
+                        err, -EINVAL,
                         "%s: expected a path relative to %s: no slash first, and no part that is empty, "
                         "\".\" or \"..\"",
-                        name, im->base);
-        return im->check ? 0 : import_key(im, path ?: name, path_size, dir ? NULL : text ?: bytes, size);
+                        name, base);
+        return 0;
+}
+
+static int put_member(void *userdata, const char *name, const JsonValue *v) {
+        Importing *im = userdata;
+        _cleanup_kv_listed_ KvListed node = {};
+        int r;
+
+        r = member_read(name, v, im->base, &node, &im->err);
+        if (r < 0 || im->check)
+                return r;
+        return import_key(im, node.key, node.key_size, node.dir ? NULL : node.value, node.value_size);
+}
+
+/* -- A file of all keys -- */
+
+typedef struct Line {
+        int (*each)(void *userdata, const KvListed *node, Error *err);
+        void *userdata;
+        Error *err;
+} Line;
+
+static int line_member(void *userdata, const char *name, const JsonValue *v) {
+        Line *line = userdata;
+        _cleanup_kv_listed_ KvListed node = {};
+        int r;
+
+        r = member_read(name, v, "/", &node, line->err);
+        return r < 0 ? r : line->each(line->userdata, &node, line->err);
+}
+
+/* Read one line: a member, and the comma after it. */
+static int line_read(Line *line, const char *text, size_t size) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text object = {};
+        int r;
+
+        if (size > 0 && text[size - 1] == ',')
+                size--;
+        text_append_char(&object, '{');
+        text_append_bytes(&object, text, size);
+        text_append_char(&object, '}');
+        if (object.error < 0)
+                return object.error;
+        r = json_value_parse_large(object.chars, object.size, &root, line->err);
+        return r < 0 ? r : json_value_each(root, line_member, line);
+}
+
+int kv_import_lines(FILE *file, int (*each)(void *userdata, const KvListed *node, Error *err), void *userdata,
+                    Error *err) {
+        Line line = { .each = each, .userdata = userdata, .err = err };
+        _cleanup_free_ char *text = NULL;
+        size_t capacity = 0, number = 0;
+        bool ended = false;
+        ssize_t n;
+
+        while ((n = getline(&text, &capacity, file)) > 0) {
+                size_t size = (size_t) n - (text[n - 1] == '\n');
+                int r = 0;
+
+                number++;
+                if (ended)
+                        return error_set(err, -EBADMSG, "line %zu: text after the end of the object", number);
+                ended = size > 0 &&
+                        ((size == 1 && text[0] == '}') || (size == 2 && memcmp(text, "{}", 2) == 0));
+                if (memchr(text, 0, size))
+                        r = error_set(err, -EBADMSG, "a NUL byte is not valid in JSON");
+                else if (!ended && !(number == 1 && size == 1 && text[0] == '{'))
+                        r = number == 1 ? error_set(err, -EBADMSG,
+                                                    "expected { alone, and one key on each line after it") :
+                                          line_read(&line, text, size);
+                if (r < 0)
+                        return error_prefix(err, r, "line %zu", number);
+        }
+        if (ferror(file))
+                return error_set(err, -EIO, "Failed to read the file: %s", strerror(errno));
+        return ended ? 0 :
+                       error_set(err, -EBADMSG, "the file is cut: it does not end with }; use another copy");
+}
+
+int kv_put_new(Client *c, const KvListed *node, bool replace, Error *err) {
+        _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
+
+        text_append(&request.path, "/v2/keys/");
+        append_escaped_bytes(&request.path, node->key, node->key_size, true);
+        if (node->dir)
+                kv_add_field(&request.form, "dir", "true");
+        else
+                kv_add_bytes(&request.form, "value", node->value, node->value_size);
+        if (!replace)
+                kv_add_field(&request.form, "prevExist", "false");
+        kv_add_field(&request.form, "noValueOnSuccess", "true");
+        return kv_send(c, &request, err);
 }
 
 /* 'file' NULL: stdin. */

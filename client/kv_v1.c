@@ -67,18 +67,26 @@ static void append_prefix(Text *path, const char *key) {
 
 /* -- Pages -- */
 
-static void listed_done(KvListed *l) {
+void kv_listed_done(KvListed *l) {
         free(l->key);
         free(l->value);
         *l = (KvListed) {};
 }
 
-static int listed_read(const JsonValue *node, KvListed *ret, Error *err) {
+int kv_listed_read(const JsonValue *node, KvListed *ret, Error *err) {
+        uint64_t ttl = 0;
         int r;
 
         r = json_read_bool(node, "dir", &ret->dir, err);
         if (r < 0)
                 return r;
+        r = json_read_u64(node, "modifiedIndex", &ret->modified, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(node, "ttl", &ttl, err);
+        if (r < 0)
+                return r;
+        ret->expires = ttl > 0;
         r = json_read_bytes(node, "key", &ret->key, &ret->key_size, err);
         if (r < 0)
                 return r;
@@ -115,9 +123,9 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                         return error_prefix(err, r, "fleetd's answer");
                 nodes = json_value_member(page, "nodes");
                 for (size_t i = 0; i < json_value_count(nodes); i++) {
-                        _cleanup_(listed_done) KvListed node = {};
+                        _cleanup_kv_listed_ KvListed node = {};
 
-                        r = listed_read(json_value_item(nodes, i), &node, err);
+                        r = kv_listed_read(json_value_item(nodes, i), &node, err);
                         if (r < 0)
                                 return error_prefix(err, r, "fleetd's answer");
                         r = each(userdata, &node);

@@ -44,6 +44,8 @@ static const Flag flags[] = {
           "Wait until the units have ended again (stop: also for global units)" },
         { "replace", 0, FLAGS_REPLACE, FLAG_BOOL, AT(replace),
           "Replace units of the cluster by the local files" },
+        { "replace", 0, FLAGS_IMPORT, FLAG_BOOL, AT(replace),
+          "Replace units and keys that exist with another content" },
         { "sign", 0, FLAGS_REPLACE, FLAG_BOOL, AT(sign), NULL },
         { "fields", 0, FLAGS_LIST, FLAG_TEXT, AT(fields), "Columns to print, separated by commas" },
         { "full", 'l', FLAGS_LIST, FLAG_BOOL, AT(full), "Do not ellipsize fields on output" },

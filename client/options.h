@@ -31,7 +31,7 @@ typedef enum FlagGroup {
         FLAGS_PATTERNS = 1 << 15,     /* no flag: patterns match units with a target state above inactive */
         FLAGS_PATTERNS_ALL = 1 << 16, /* no flag: patterns match all units */
         FLAGS_YES = 1 << 17,          /* --yes */
-        FLAGS_IMPORT = 1 << 19,       /* --etcd */
+        FLAGS_IMPORT = 1 << 19,       /* --etcd, --replace */
         FLAGS_MACHINE = 1 << 18,      /* --machine */
         FLAGS_SOURCE = 1 << 20,       /* --source */
         FLAGS_WAIT = 1 << 21,         /* --wait */

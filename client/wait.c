@@ -25,6 +25,21 @@ static void wait_done(Wait *w) {
 
 /* -- Progress and messages -- */
 
+/* Append why a unit is not stopped yet, if its machine is not up. */
+static void wait_append_absence(Wait *w, const WaitUnit *u, Text *t) {
+        const ApiMachine *m;
+
+        if (w->request->goal != WAIT_STOPPED || !u->machine || u->phase >= PHASE_DONE)
+                return;
+        if (!listing_machine(&w->machines, u->machine))
+                client_load_machine(w->client, &w->machines, u->machine, true);
+        m = listing_machine(&w->machines, u->machine);
+        if (!m || !m->presence || streq(m->presence, "up"))
+                return;
+        append_machine_name(t, &w->machines, u->machine);
+        text_printf(t, " is %s: it stops the unit when it is back", m->presence);
+}
+
 static void wait_show_unit(Wait *w, const WaitUnit *u) {
         bool more = w->request->more && u->phase == PHASE_DONE,
              slow = clock_monotonic_ms() - w->started_ms > QUIET_MS;
@@ -50,6 +65,8 @@ static void wait_show_unit(Wait *w, const WaitUnit *u) {
                  w->request->target > TARGET_INACTIVE)
                 text_printf(&note, "%s%s", u->reason,
                             w->allowed_ms == 0 ? "  (Ctrl-C keeps the target state)" : "");
+        if (note.size == 0 && slow)
+                wait_append_absence(w, u, &note);
         progress_set(w->request->progress, u->name, mark, place.chars ?: "", u->word, note.chars ?: "");
 }
 
@@ -77,13 +94,16 @@ static void wait_print_reasons(Wait *w) {
                                 text_printf(&t, "; to cancel: fleetctl unload %s", u->name);
                 } else if (u->cause && w->request->target == TARGET_LAUNCHED)
                         text_append_printable(&t, u->cause);
-                else if (isatty(STDERR_FILENO)) {
+                else
+                        wait_append_absence(w, u, &t);
+                if (t.size == 0 && isatty(STDERR_FILENO)) {
                         text_printf(&t, "%s", u->word);
                         if (u->machine) {
                                 text_append(&t, " on ");
                                 append_machine_name(&t, &w->machines, u->machine);
                         }
-                } else
+                }
+                if (t.size == 0)
                         continue;
                 u->reported = true;
                 client_note("%s: %s", u->name, t.chars ?: "");
@@ -216,7 +236,7 @@ static int wait_refresh_dirty(Wait *w, uint64_t *next_ms) {
 static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
         _cleanup_stream_ Stream *events = NULL;
         uint64_t refresh_ms, next_ms = 0;
-        int r;
+        int r, signal;
 
         r = wait_refresh_all(w);
         if (r < 0 || w->n_left == 0) {
@@ -240,15 +260,17 @@ static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
         refresh_ms = clock_monotonic_ms() + (events ? REFRESH_MS : POLL_MS);
         while (r >= 0 && w->n_left > 0) {
                 wait_draw(w);
-                if (!w->request->progress && !w->request->quiet)
+                if (!w->request->progress && (!w->request->quiet || w->request->interrupted))
                         wait_print_reasons(w);
                 wait_check_deadlines(w);
                 if (w->n_left == 0)
                         break;
                 wait_pause(w, &events, &refresh_ms, next_ms, attended);
-                w->client->signal = MAX(sigtimedwait(interrupts, NULL, &(struct timespec) {}), 0);
-                if (w->client->signal > 0)
+                signal = sigtimedwait(interrupts, NULL, &(struct timespec) {});
+                if (signal > 0) {
+                        w->client->signal = signal;
                         return wait_interrupted(w);
+                }
                 if (clock_monotonic_ms() >= refresh_ms) {
                         r = wait_refresh_all(w);
                         if (r < 0)
@@ -312,4 +334,26 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
         (void) sigprocmask(SIG_SETMASK, &before, NULL);
         wait_done(&w);
         return r;
+}
+
+int wait_print_error(const Client *c, int r, const Progress *progress, const Error *err) {
+        if (r == -EINTR) {
+                (void) client_fail(r, err);
+                (void) fflush(NULL);
+                (void) signal(c->signal, SIG_DFL);
+                (void) raise(c->signal);
+                return EXIT_FAILED;
+        }
+        if (r == -ENOEXEC && progress && !progress_is_cut(progress))
+                return EXIT_FAILED;
+        if (r != -ETIMEDOUT && r != -ENOEXEC)
+                return client_fail_after(r, err, "Error waiting for units: ");
+        if (isatty(STDOUT_FILENO))
+                return client_fail(r, err);
+        fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
+        fprintf(stderr, "%s%s\n",
+                r == -ENOEXEC ? "Error waiting for systemd unit states, err: " :
+                                "Error waiting for unit states, exit status: ",
+                error_text(err, r));
+        return EXIT_FAILED;
 }

@@ -168,6 +168,13 @@ files=$(git -c safe.directory="*" ls-files --cached --others --exclude-standard)
 program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
         some 'fault points' | while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-fault_points.c || echo "$point"; done | rule every_fault_point_has_a_test
 
+# configure.ac has the version; the news and the changelogs of the packages follow it.
+version=$(sed -n 's/^AC_INIT(\[fleetd\], \[\([^]]*\)\].*/\1/p' configure.ac | some 'the version')
+{
+        [ "$(sed -n 's/^## //p' NEWS.md | head -1)" = "$version" ] || echo "NEWS.md does not begin with version $version"
+        sed -n '1s/^fleetd (\(.*\)-[^-]*).*/\1/p' dist/debian/changelog | grep -qxF "$version" || echo "dist/debian/changelog does not begin with version $version"
+} | rule the_version_has_one_source
+
 # The manual names every [X-Fleet] option.
 grep -oE '^ +\{ "[A-Za-z-]+"' units/options.c | grep -oE '[A-Za-z-]+' | some 'options of unit files' | while read -r option; do
         grep -qw -- "$option=" man/fleet.unit.5.scd || echo "man/fleet.unit.5 does not name $option="

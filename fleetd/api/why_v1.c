@@ -13,6 +13,7 @@
 
 static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m,
                           const ClusterMachine *would) {
+        const ClusterProblem *problem = TABLE_FIND(m->problems, u->name);
         const ClusterAssignment *order;
         const ClusterState *state, *seen; /* 'seen': of a machine that reports */
         const char *reason;
@@ -38,6 +39,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "longLost", presence_is_omitted(m, scheduler_view_now_ms(view)));
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));
+        json_add_string(t, "problem", problem ? problem->problem.text : NULL);
         json_add_string(t, "reason", rule != RULE_NONE ? why.message : reason);
         json_add_string(t, "rule", rule != RULE_NONE ? scheduler_filters[rule].name : NULL);
         json_add_u64(t, "since", seen ? seen->state.since_ms : 0);

@@ -24,12 +24,17 @@ typedef struct AddressList {
         uint64_t cluster_id;
 } AddressList;
 
-static void address_list_add(AddressList *list, const char *address) {
-        if (!address[0] || streq(address, list->own) || list->n == DIALED_MAX)
-                return;
+static bool address_list_has(const AddressList *list, const char *address) {
         for (size_t i = 0; i < list->n; i++)
                 if (streq(list->items[i].address, address))
-                        return;
+                        return true;
+        return false;
+}
+
+static void address_list_add(AddressList *list, const char *address) {
+        if (!address[0] || streq(address, list->own) || list->n == DIALED_MAX ||
+            address_list_has(list, address))
+                return;
         snprintf(list->items[list->n++].address, sizeof(list->items->address), "%s", address);
 }
 
@@ -68,11 +73,15 @@ static int dialing_update(Membership *m) {
                 return -ENOMEM;
         kv_state(m->store, &state);
         for (size_t i = 0; i < n_machines && list.n < DIALED_MAX; i++) {
-                if (!machines[i]->member.peer[0] || streq(machines[i]->id, m->machine_id))
+                const char *peer = machines[i]->member.peer;
+
+                if (!peer[0] || streq(machines[i]->id, m->machine_id))
                         continue;
+                /* A replaced machine has the address of its successor. */
+                if (!address_list_has(&list, peer))
+                        text_printf(&addresses, "%s%s", addresses.size > 0 ? " " : "", peer);
                 memcpy(items[list.n].machine_id, machines[i]->id, sizeof(items->machine_id));
                 dialing_address(m, machines[i], state.cluster_id, items[list.n].address);
-                text_printf(&addresses, "%s%s", addresses.size > 0 ? " " : "", machines[i]->member.peer);
                 list.n++;
         }
 

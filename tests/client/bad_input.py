@@ -70,7 +70,12 @@ ROWS = [
     ("--tunnel=:22 list-units", 1, "Unable to initialize client: --tunnel=:22: expected HOST or HOST:PORT"),
     ("verify", 2, "fleetctl: expected at least one file"),
     ("why", 2, "fleetctl: expected at least one unit"),
-    ("import", 2, "fleetctl: import: expected --etcd=http://HOST:2379"),
+    ("import", 2, "fleetctl: import: expected the folder of an export, or --etcd=http://HOST:2379"),
+    ("import out --etcd=http://127.0.0.1:1", 2, "fleetctl: import: expected the folder of an export, or --etcd=http://HOST:2379"),
+    ("import out", 1, "fleetctl: Failed to open out: No such file or directory"),
+    ("export", 2, "fleetctl: export: expected a folder, which is new or empty"),
+    ("export a b", 2, "fleetctl: export: expected a folder, which is new or empty"),
+    ("export none/out", 1, "fleetctl: Failed to create a folder beside none/out: No such file or directory"),
     # The cluster
     ("cluster level 9", 1, "fleetctl: cluster level 9: the level is 1; the fleetd of this host supports levels up to 2, and no level can be lowered"),
     ("cluster level high", 2, "fleetctl: cluster level: expected one number, the new feature level"),

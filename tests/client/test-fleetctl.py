@@ -250,7 +250,8 @@ def a_changed_file_requires_replace(t):
     warning = "WARNING: Unit a.service in registry differs from local unit file a.service. Add --replace to override.\n"
     t.expect("start a.service", err=warning)
     t.expect("submit --replace a.service",
-             err="Warning: can not replace Unit(a.service) in state 'launched', use the appropriate command\n")
+             err="Warning: can not replace Unit(a.service) in state 'launched', use the appropriate command\n"
+             "fleetctl: a.service was not replaced; to replace and start it again: fleetctl start --replace a.service\n")
     t.expect("cat a", out=UNIT_TEXT)
     t.expect("start --replace a.service", out="Unit a.service inactive\nUnit a.service launched on 11111111.../10.0.0.1\n")
     t.expect("cat a", out=["Changed"])
@@ -481,7 +482,7 @@ def start_reports_units_that_it_does_not_start_again(t):
     t.expect("start bad.service", 1, out=["launched"], err=["failed"])
     t.expect("start job", err="fleetctl: job.service ended successfully on alpha just now; to start it again: fleetctl restart job.service\n")
     t.expect("start bad job", 1, err=["fleetctl: bad.service failed on beta just now; to start it again: fleetctl restart bad.service\n"])
-    assert [m for m, path in t.cluster.requests if m != "GET"] == ["PUT"] * 4  # submit and start, of each unit
+    assert [m for m, path in t.cluster.requests if m != "GET"] == ["PUT"] * 2  # each unit is created with its target state
     t.cluster.units["bad.service"]["text"] = UNIT_TEXT
     t.expect("restart bad.service", out=["Unit bad.service launched on "])
     t.expect("start bad.service")
@@ -707,7 +708,7 @@ def many_units_are_one_request_if_the_daemon_supports_it(t):
     said = t.expect(["start", *names], out=["launched"])
     assert said.count(" inactive\n") == 30 and said.count(" launched on ") == 30, said
     changes = [r for r in t.cluster.requests if r[0] != "GET"]
-    assert changes == [("POST", "/fleet/v1/batch")] * 2, changes
+    assert changes == [("POST", "/fleet/v1/batch")], changes
     t.expect(["stop", *names], out=["loaded"], err=["Successfully stopped units [u00.service "])
     t.cluster.batches = False
     t.cluster.requests.clear()
@@ -891,7 +892,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
              "": [["cluster"], ["directory"], ["events"], ["help"], ["init"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["version"], ["status"],
-                  ["fd-forward", "/none"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
+                  ["fd-forward", "/none"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
                   ["kv", "lock", "job", "--", "true"], ["kv", "txn", "keys.json"], ["kv", "export", "/"], ["kv", "import", "/", "keys.json"]]}

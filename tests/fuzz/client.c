@@ -272,6 +272,8 @@ static const struct {
         { .arguments = { "kv", "import", "/a", "folder" }, .reads = FOLDER },
         { .arguments = { "log", "--lines=3" } },
         { .arguments = { "log", "--output=json" }, .raw = true },
+        { .arguments = { "import", "--yes", "folder" }, .reads = FOLDER },
+        { .arguments = { "export", "out" } },
         { .arguments = { "init", "--voters=3" } },
         { .arguments = { "list-members" } },
         { .arguments = { "machine", "show", "a" } },
@@ -431,6 +433,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 file_put("a.service", input->bytes, input->size);
         else if (commands[command].reads == FOLDER)
                 folder_put(input->bytes, input->size);
+        (void) remove_tree_at(AT_FDCWD, "out"); /* of an export */
 
         status = run_command(command, input->bytes, input->size, &out, &err);
         assert(status >= 0 && status <= 255);

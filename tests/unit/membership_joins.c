@@ -364,6 +364,8 @@ static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) 
         assert_file(path, HEAD "Join=10.0.0.2:2380\n");
         have_member("00000000000000000000000000000001", 4, "10.0.0.4:2380", 0); /* before this host */
         assert_file(path, HEAD "Join=10.0.0.4:2380 10.0.0.2:2380\n");
+        have_member("00000000000000000000000000000002", 5, "10.0.0.4:2380", 0); /* replaces the other one */
+        assert_file(path, HEAD "Join=10.0.0.4:2380 10.0.0.2:2380\n");
         assert_int_equal(said("Failed to write"), 0);
         umask(mask);
 }

@@ -2127,6 +2127,9 @@ static void no_machine_is_removed_while_hosts_have_to_report_their_units(void **
 }
 
 static void why_and_plan_report_the_result_for_each_machine(void **state) {
+        static const Record problem[] = {
+                { "machine/" GAMMA "/problem/a.service", "{\"kind\":\"refused\",\"text\":\"line 1\"}" },
+        };
 #define PLANNED(name, more) "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/true\\n" more "\"}"
         static const Row rows[] = {
                 { "GET /fleet/v1/why/a.service", NULL, NULL, 200, JSON SERVER,
@@ -2140,7 +2143,7 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "\"units\":2},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"job\":"
                   "\"dependency\","
-                  "\"presence\":\"away\",\"reason\":\"it does not answer\","
+                  "\"presence\":\"away\",\"problem\":\"line 1\",\"reason\":\"it does not answer\","
                   "\"stateReason\":\"a unit that it requires failed to "
                   "start\",\"systemdActiveState\":\"failed\","
                   "\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},{\"hostname\":\"delta\","
@@ -2257,6 +2260,7 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
         Fixture *fixture = *state;
 
         write_records(fixture, hosts, ELEMENTS(hosts));
+        write_records(fixture, problem, ELEMENTS(problem));
         write_records(fixture, units, ELEMENTS(units));
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 }

@@ -1,0 +1,193 @@
+#!/bin/bash
+# The Debian packages on a booted host: installation, upgrade under running units, removal, purge. No step touches a unit.
+#
+# The version before is that of the packages in LAB_BEFORE_PACKAGES, or a copy of the new ones with another version.
+# Takes 90 s.
+LAB_HOSTS=alpha
+. "$(dirname "$0")/scenario.sh"
+
+[ ! -d /usr/lib/ccache ] || PATH=/usr/lib/ccache:$PATH
+debs=$LAB_BUILD/deb
+units=$(seq -f 'plain-%g.service' 20)
+
+# repack FILE FOLDER VERSION [CHANGE]: write a copy of a package with another version into FOLDER, changed by a command in its tree.
+repack() {
+        local tree=$LAB/repack
+        rm -rf "$tree"
+        dpkg-deb -R "$1" "$tree" &&
+                sed -i "s/^Version: .*/Version: $3/; s/^\(Depends: .*fleetctl (= \)[^)]*/\1$3/" "$tree/DEBIAN/control" &&
+                (cd "$tree" && eval "${4:-:}") &&
+                dpkg-deb --root-owner-group -Znone -b "$tree" "$2" >/dev/null
+}
+
+packages_are_built() {
+        local p
+        rm -rf "$debs"
+        (umask 022; make -C "$LAB_BUILD" deb >"$LAB/deb.log" 2>&1 </dev/null) || fail "make deb fails: $(tail -3 "$LAB/deb.log")"
+        mkdir -p "$LAB/new" "$LAB/before" "$LAB/broken"
+        for p in fleetd fleetctl; do
+                cp "$debs/$p"_*.deb "$LAB/new/" || fail "there is no package $p"
+                [ -n "${LAB_BEFORE_PACKAGES:-}" ] || repack "$debs/$p"_*.deb "$LAB/before" '0.1.0~before'
+                repack "$debs/$p"_*.deb "$LAB/broken" '0.1.0~broken' '[ ! -e usr/sbin/fleetd ] || echo >usr/sbin/fleetd'
+        done
+        [ -z "${LAB_BEFORE_PACKAGES:-}" ] || cp "$LAB_BEFORE_PACKAGES"/fleet{d,ctl}_*.deb "$LAB/before/" || fail "no packages in $LAB_BEFORE_PACKAGES"
+}
+
+packages_have_no_fault() {
+        local out
+        command -v lintian >/dev/null || return 0       # ./check installs it on Debian 12
+        out=$(lintian --pedantic --fail-on error,warning --tag-display-limit 0 "$debs"/*.changes 2>&1) || fail "lintian: $(grep -E '^[EW]:' <<<"$out" | tr '\n' ' ')"
+}
+
+# The sources are in another folder and of another user, and have other times; time zone, locale, umask and date differ, too.
+equal_sources_give_equal_packages() {
+        local d=$LAB/again f
+        # It compiles everything again. ./check installs faketime on Debian 12.
+        [ -n "${CHECK_ALL:-}" ] && command -v faketime >/dev/null || return 0
+        mkdir -p "$d"
+        tar -xf "$(ls "$LAB_BUILD"/fleetd-*.tar.xz)" -C "$d" --strip-components=1
+        find "$d" -exec touch -h -d '2020-02-29 01:02:03' {} +
+        chown -R 65534 "$d" && chmod 755 "$LAB"
+        (cd "$d" && umask 077 && setpriv --reuid=65534 --regid=65534 --clear-groups env -i PATH="$PATH" CCACHE_DISABLE=1 HOME=/nonexistent LOGNAME=another \
+                TZ=Asia/Kolkata LC_ALL=C.UTF-8 faketime '2031-02-03 04:05:06' sh -c './configure -q && make -s deb') >"$LAB/again.log" 2>&1 </dev/null ||
+                fail "the archive does not build: $(tail -3 "$LAB/again.log")"
+        cmp "$d"/fleetd-*.tar.xz "$(ls "$LAB_BUILD"/fleetd-*.tar.xz)" >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        for f in "$debs"/*.deb; do
+                cmp "$f" "$d/deb/$(basename "$f")" >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        done
+}
+
+# The host has the packages of this machine, and no fleetd.
+a_host_boots_without_fleetd() {
+        host_make alpha
+        cp -a /var/lib/dpkg "$LAB/alpha/up/var/lib/"
+        hosts_up alpha
+        host_exec alpha rm -f /usr/sbin/policy-rc.d     # in some containers, it forbids to start services
+        host_exec alpha dpkg --no-triggers --force-unsafe-io -P fleetd fleetctl >"$LAB/out" 2>&1
+        ! host_exec alpha sh -c 'command -v fleetd' >/dev/null || fail "fleetd is installed on this machine"
+}
+
+# Triggers: only the index of the manual pages.
+run_dpkg() { host_exec alpha env DEBIAN_FRONTEND=noninteractive dpkg --no-triggers --force-unsafe-io "$@" >"$LAB/out" 2>&1 </dev/null; }
+install_packages() {
+        mkdir -p "$LAB/alpha/debs"
+        rm -rf "/proc/$(host_init alpha)/root/root/debs"
+        cp -r "$1" "/proc/$(host_init alpha)/root/root/debs"
+        run_dpkg -i $(cd "$1" && printf '/root/debs/%s ' *.deb) || fail "dpkg -i of $(basename "$1"): $(tail -5 "$LAB/out")"
+}
+version_of() { dpkg-deb -f "$(ls "$1"/fleetd_*.deb)" Version; }
+has_version() { [ "$(host_exec alpha dpkg-query -W -f '${db:Status-Status} ${Version}' fleetd)" = "installed $(version_of "$1")" ]; }
+pid_of_daemon() { host_exec alpha systemctl show --value -p MainPID fleetd; }
+# The message of systemd that the daemon was started.
+starts_of_daemon() { host_exec alpha journalctl -q --no-pager -o cat -u fleetd MESSAGE_ID=39f53479d3a045ac8e11786248231fbf | grep -c .; }
+on_host() { host_exec alpha fleetctl "$@" 2>&1; }
+one_machine() { [ "$(on_host list-machines --no-legend | wc -l)" = 1 ]; }
+answers() { one_machine && writes alpha; }
+units_untouched() { WHAT=$1 untouched "$(cat "$LAB/before.units")"; }
+
+an_installed_package_is_a_cluster_of_one() {
+        local start path
+        start=$(now_ms)
+        install_packages "$LAB/before"
+        has_version "$LAB/before" || fail "$(host_exec alpha dpkg -l fleetd)"
+        wait_for 10 answers || fail "no cluster of one: $(on_host list-machines) $(host_exec alpha systemctl status fleetd 2>&1 | tail -5)"
+        echo "# installed and writable after $(($(now_ms) - start)) ms" >>"$LAB/figures"
+        host_exec alpha systemctl -q is-enabled fleetd || fail "fleetd.service is not enabled"
+        host_exec alpha getent group fleet >/dev/null || fail "there is no group fleet"
+        [ "$(host_exec alpha stat -c '%U:%G %a' /run/fleet.sock)" = "root:fleet 660" ] || fail "/run/fleet.sock: $(host_exec alpha stat -c '%U:%G %a' /run/fleet.sock)"
+        for path in /etc/fleet/units /etc/fleet/fleetd.conf.d /run/fleet; do
+                [ "$(host_exec alpha stat -c '%U:%G %a' $path)" = "root:root 755" ] || fail "$path: $(host_exec alpha stat -c '%U:%G %a' $path)"
+        done
+        [ "$(host_exec alpha ss -Hltn | grep -cvE '127\.0\.0\.1:')" = 0 ] || fail "it listens beyond loopback: $(host_exec alpha ss -Hltn)"
+        ! host_exec alpha dpkg --verify fleetd fleetctl | grep . >"$LAB/out" || fail "dpkg --verify: $(cat "$LAB/out")"
+}
+
+twenty_units_run() {
+        local u
+        for u in $units; do
+                runs_forever "$u" </dev/null
+        done
+        # shellcheck disable=SC2086
+        fleetctl alpha start $units >"$LAB/out" 2>&1 || fail "start: $(tail -3 "$LAB/out")"
+        identities alpha >"$LAB/before.units"
+        [ "$(grep -c ' active ' "$LAB/before.units")" = 20 ] || fail "not 20 units: $(cat "$LAB/before.units")"
+}
+
+an_upgrade_restarts_the_daemon_once_and_touches_no_unit() {
+        local pid n gap
+        host_exec alpha sh -c 'echo "# my line" >>/etc/fleet/fleetd.conf'
+        pid=$(pid_of_daemon) n=$(starts_of_daemon)
+        writer_start alpha 6 upgrade
+        install_packages "$LAB/new"
+        wait $WRITER
+        has_version "$LAB/new" || fail "$(host_exec alpha dpkg -l fleetd)"
+        [ "$(pid_of_daemon)" != "$pid" ] || fail "the daemon before still runs"
+        [ "$(starts_of_daemon)" = $((n + 1)) ] || fail "$(($(starts_of_daemon) - n)) starts"
+        units_untouched "the upgrade"
+        gap=$(writer_gap upgrade)
+        echo "# upgrade: $gap ms without an acknowledged write" >>"$LAB/figures"
+        [ "$gap" -le 1000 ] || fail "no write was acknowledged for $gap ms"
+        acknowledged_writes_are_there upgrade alpha
+        host_exec alpha grep -q '^# my line' /etc/fleet/fleetd.conf || fail "the upgrade replaced /etc/fleet/fleetd.conf"
+}
+
+a_stopped_process_does_not_block_an_upgrade() {
+        host_exec alpha kill -STOP "$(pid_of_daemon)"
+        install_packages "$LAB/new"
+        wait_for 10 answers || fail "it does not answer"
+        units_untouched "an upgrade of a stopped process"
+}
+
+a_package_whose_daemon_does_not_start_touches_no_unit() {
+        install_packages "$LAB/broken"
+        ! host_exec alpha systemctl -q is-active fleetd || fail "a program that is none runs"
+        units_untouched "a package that does not start"
+        install_packages "$LAB/new"
+        wait_for 10 answers || fail "it does not answer with the right package"
+        units_untouched "the right package"
+}
+
+removal_stops_the_daemon_and_no_unit() {
+        run_dpkg -r fleetd || fail "dpkg -r: $(tail -5 "$LAB/out")"
+        ! host_exec alpha pgrep -x fleetd >/dev/null || fail "fleetd still runs"
+        units_untouched "removal"
+        host_exec alpha test -e /var/lib/fleet/tree || fail "removal deleted the state"
+        host_exec alpha kill -KILL "$(host_exec alpha systemctl show --value -p MainPID plain-1.service)"
+        wait_for 5 host_exec alpha sh -c 'systemctl -q is-active plain-1 && [ "$(systemctl show --value -p NRestarts plain-1)" = 1 ]' ||
+                fail "systemd does not restart a unit without fleetd"
+        identities alpha >"$LAB/before.units"
+}
+
+a_removed_package_comes_back_to_its_state() {
+        install_packages "$LAB/new"
+        wait_for 10 answers || fail "it does not answer"
+        key_is alpha /written/upgrade-1 1 || fail "the keys are lost"
+        units_untouched "installation after removal"
+        [ "$(on_host list-units --no-legend --fields=active,sub | sort | uniq -c | tr -s ' \t' ' ')" = " 20 active running" ] || fail "$(on_host list-units)"
+}
+
+purge_deletes_the_state_and_touches_no_unit() {
+        local path
+        host_exec alpha touch /etc/fleet/fleetd.conf.d/50-cluster.conf
+        host_exec alpha sh -c 'echo >/etc/fleet/units/mine.txt'
+        run_dpkg -P fleetd || fail "dpkg -P: $(tail -5 "$LAB/out")"
+        units_untouched "purge"
+        for path in /var/lib/fleet /etc/fleet/fleetd.conf /etc/fleet/fleetd.conf.d; do
+                ! host_exec alpha test -e $path || fail "purge leaves $path"
+        done
+        host_exec alpha test -e /etc/fleet/units/mine.txt || fail "purge deleted a file of the administrator"
+        host_exec alpha getent group fleet >/dev/null || fail "purge deleted the group"
+        host_exec alpha rm /etc/fleet/units/mine.txt
+}
+
+after_a_purge_it_is_installed_again() {
+        install_packages "$LAB/new"
+        wait_for 10 answers || fail "no cluster of one: $(on_host list-machines)"
+        [ -z "$(key_get alpha /written/upgrade-1)" ] || fail "a key survived the purge"
+        units_untouched "installation after a purge"
+}
+
+scenario packages_are_built packages_have_no_fault equal_sources_give_equal_packages a_host_boots_without_fleetd an_installed_package_is_a_cluster_of_one \
+        twenty_units_run an_upgrade_restarts_the_daemon_once_and_touches_no_unit a_stopped_process_does_not_block_an_upgrade \
+        a_package_whose_daemon_does_not_start_touches_no_unit removal_stops_the_daemon_and_no_unit a_removed_package_comes_back_to_its_state \
+        purge_deletes_the_state_and_touches_no_unit after_a_purge_it_is_installed_again
