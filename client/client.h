@@ -213,24 +213,25 @@ bool patterns_have_glob(const Names *patterns); /* whether any of them is a patt
 const Verb *verb_find(const Verb *verbs, const char *name);
 const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"; NULL: none is similar */
 
-VerbRun verb_backup;                      /* backup.c */
-VerbRun verb_cluster;                     /* cluster.c */
-VerbRun verb_raise, verb_lower;           /* control.c: load and start; stop and unload */
-VerbRun verb_destroy, verb_restart;       /* control.c */
-VerbRun verb_directory;                   /* directory.c */
-VerbRun verb_cat, verb_diff, verb_edit;   /* edit.c */
-VerbRun verb_events;                      /* events.c */
-VerbRun verb_export;                      /* export.c */
-VerbRun verb_submit;                      /* files.c */
-VerbRun verb_import;                      /* import.c */
-VerbRun verb_verify, verb_plan, verb_why; /* inspect.c */
-VerbRun verb_journal;                     /* journal.c */
-VerbRun verb_kv;                          /* kv.c */
-VerbRun verb_log;                         /* log.c */
-VerbRun verb_list;                        /* list.c: list-machines, list-unit-files, list-units */
-VerbRun verb_remove;                      /* machines.c */
-VerbRun verb_ssh, verb_fd_forward;        /* ssh.c */
-VerbRun verb_remote, verb_is;             /* unit_status.c: systemctl; is-active and is-failed */
+VerbRun verb_backup;                                 /* backup.c */
+VerbRun verb_cluster;                               /* cluster.c */
+VerbRun verb_raise, verb_lower;                     /* control.c: load and start; stop and unload */
+VerbRun verb_destroy, verb_restart;                 /* control.c */
+VerbRun verb_directory;                             /* directory.c */
+VerbRun verb_cat, verb_diff, verb_edit;             /* edit.c */
+VerbRun verb_events;                                /* events.c */
+VerbRun verb_export;                                /* export.c */
+VerbRun verb_submit;                                /* files.c */
+VerbRun verb_import;                                /* import.c */
+VerbRun verb_verify, verb_plan, verb_why;           /* inspect.c */
+VerbRun verb_journal;                               /* journal.c */
+VerbRun verb_kv;                                    /* kv.c */
+VerbRun verb_log;                                   /* log.c */
+VerbRun verb_list;                                  /* list.c: list-machines, list-unit-files, list-units */
+VerbRun verb_remove;                                /* machines.c */
+VerbRun verb_init, verb_list_members, verb_machine; /* members.c */
+VerbRun verb_ssh, verb_fd_forward;                  /* ssh.c */
+VerbRun verb_remote, verb_is;                       /* unit_status.c: systemctl; is-active and is-failed */
 
 extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
 

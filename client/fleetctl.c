@@ -97,6 +97,12 @@ static const Verb verbs[] = {
           "fleetctl import /root/cluster\n"
           "fleetctl import --etcd=http://10.0.0.1:2379\n",
           verb_import },
+        { "init", FLAGS_INIT, "", "Show or set the settings of the cluster",
+          "Without options: prints them. They are equal on all hosts, and can be changed at any time.\n"
+          "The cluster has at most as many hosts as voters and two standbys: five, or seven with\n"
+          "--voters=5, or three with --voters=1. auto (the default) is three voters from three hosts on.\n\n"
+          "fleetctl init --voters=5 --spread=zone\n",
+          verb_init },
         { "is-active", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Check whether units are active",
           "Prints the state of each unit. Exit status 0 if one is active, 3 if none is, 4 if none exists.\n"
           "A global unit is active if it is active on all of its machines.\n",
@@ -130,6 +136,10 @@ static const Verb verbs[] = {
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n",
           verb_list },
+        { "list-members", FLAGS_JSON, "", "List the hosts with a replica and their roles",
+          "Columns: machine, ID, address of the peer listener, role (leader, voter, standby), and whether\n"
+          "this host reaches it.\n",
+          verb_list_members },
         { "list-unit-files", FLAGS_LIST | FLAGS_JSON | FLAGS_STATE | FLAGS_MACHINE, "[UNIT...]",
           "List the units that exist in the cluster.",
           "Also units without a machine.\n"
@@ -153,6 +163,12 @@ static const Verb verbs[] = {
           "fleetctl log --since=yesterday -p warning\n"
           "fleetctl log -f UNIT=web@1.service\n",
           verb_log },
+        { "machine", FLAGS_JSON, "show MACHINE | set MACHINE KEY=VALUE...",
+          "Show a machine, or set its metadata",
+          "Machines are named by hostname or ID. KEY= removes the value that was set.\n"
+          "Exit status 4 if there is no such machine.\n\n"
+          "fleetctl machine set alpha zone=a\n",
+          verb_machine },
         { "plan", FLAGS_JSON, "FILE...", "Show where the units of files would run",
           "Changes nothing. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
           verb_plan },

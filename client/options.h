@@ -42,6 +42,7 @@ typedef enum FlagGroup {
         FLAGS_BACKUP = 1 << 24, /* --verify */
         FLAGS_FLEET = 1 << 23,  /* no flag: without units, print a message of fleet and succeed */
         FLAGS_JSON = 1 << 27,   /* --output=json */
+        FLAGS_INIT = 1 << 25,   /* --name, --spread, --voters */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -71,6 +72,7 @@ typedef struct Options {
         bool verify; /* backup */
         bool verbs, topics;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
+        const char *cluster_name, *spread, *voters; /* NULL: not given */
         bool yes;
         bool forward_agent;
         const char *ignored; /* flags that only the fleetctl of fleet needs */

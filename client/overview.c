@@ -142,6 +142,26 @@ static int problems_print(const Conditions *all) {
         return 0;
 }
 
+/* Append the value of the spread key whose hosts, lost together, stop all writes. */
+static void print_critical(const View *v, Text *t) {
+        const JsonValue *settings = json_value_member(v->cluster, "settings"),
+                        *critical = json_value_member(settings, "critical");
+        const char *value = json_value_string(critical);
+
+        if (!value)
+                return;
+        text_append(t, "; loss of ");
+        if (*value) {
+                text_append_printable(t, member_text(settings, "spread"));
+                text_append(t, " ");
+                text_append_printable(t, value);
+        } else {
+                text_append(t, "the hosts without ");
+                text_append_printable(t, member_text(settings, "spread"));
+        }
+        text_append(t, " stops writes");
+}
+
 static void print_voters(const View *v) {
         const JsonValue *members = json_value_member(v->cluster, "voters");
         size_t n = 0, n_reachable = 0;
@@ -160,6 +180,7 @@ static void print_voters(const View *v) {
         }
         /* The cluster can lose the reachable voters beyond a majority. */
         text_printf(&lose, "can lose %zu", n > 0 && n_reachable > n / 2 ? n_reachable - n / 2 - 1 : 0);
+        print_critical(v, &lose);
         output_words_and(&t, "        ", &lose, LABEL_WIDTH);
 }
 

@@ -85,6 +85,15 @@ ROWS = [
     # The cluster
     ("cluster level 9", 1, "fleetctl: cluster level 9: the level is 1; the fleetd of this host supports levels up to 2, and no level can be lowered"),
     ("cluster level high", 2, "fleetctl: cluster level: expected one number, the new feature level"),
+    ("init --voters=2", 2, "fleetctl: init: --voters=2: expected 1, 3, 5 or auto: an even number can lose no more hosts than the odd one below"),
+    ("init --voters=4", 2, "fleetctl: init: --voters=4: expected 1, 3, 5 or auto: an even number can lose no more hosts than the odd one below"),
+    ("init --spread=rack", 1, "Failed to set the settings of the cluster: googleapi: Error 409: spread: no host has metadata rack: set it on each host first",
+     "fleetctl: spread: no host has metadata rack: set it on each host first"),
+    ("machine set alpha zone", 2, "fleetctl: machine set: zone: expected KEY=VALUE, or KEY= to remove the value"),
+    ("machine set alpha 'zone=a\nb'", 2, "fleetctl: machine set: the value of metadata key zone has a control character"),
+    ("machine set alpha zo/ne=a", 2, "fleetctl: machine set: metadata key 'zo/ne': only letters, digits, '_', '.' and '-' are allowed"),
+    ("machine set omega zone=a", 4, "fleetctl: omega: no machine has this name or ID; fleetctl list-machines"),
+    ("machine shw alpha", 2, "fleetctl: machine: expected show HOST, or set HOST KEY=VALUE..."),
     ("cluster levl", 2, "fleetctl: cluster has no verb levl: cluster [level [N] | stop-waiting]"),
     # Keys
     ("kv import /load keys.json", 1,

@@ -56,6 +56,7 @@ class Cluster:
         self.problem = None    # of the store
         self.leaderless = False  # every change is rejected
         self.level, self.waits_for = 1, []
+        self.settings = {}
         self.silent = None     # the name of a voter
         self.batches = True
         self.destroys = True   # whether transactions support "destroy"
@@ -226,13 +227,18 @@ class Handler(BaseHTTPRequestHandler):
                     return self.refuse(409, "feature level 3: beta supports 2 at most; upgrade it first" if wanted > 2 else "it does not go back")
                 c.level = wanted
                 return self.answer(204)
+            if path == "/fleet/v1/cluster/settings":
+                c.settings.update(json.loads(body))
+                if c.settings.get("spread") == "rack":
+                    return self.refuse(409, "spread: no host has metadata rack: set it on each host first")
+                return self.answer(204)
             if path == "/fleet/v1/cluster/adopting":
                 c.waits_for = []
                 return self.answer(204)
             if path == "/fleet/v1/cluster":
                 return self.answer(200, {
                     "clusterId": "abc", "role": "leader", "level": c.level, "levelKnown": 2, **({"waitsFor": c.waits_for} if c.waits_for else {}),
-                    "index": c.index, "term": 3, "name": "alpha",
+                    "index": c.index, "term": 3, "name": "alpha", "settings": c.settings,
                     **({} if c.leaderless else {"leader": {"id": "1" * 32, "name": "alpha"}}),
                     "voters": [{"id": m["id"], "name": m["hostname"], "seat": "voter", "reachable": m["hostname"] != self.server.cluster.silent}
                                for m in MACHINES],

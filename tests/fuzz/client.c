@@ -274,6 +274,9 @@ static const struct {
         { .arguments = { "log", "--output=json" }, .raw = true },
         { .arguments = { "import", "--yes", "folder" }, .reads = FOLDER },
         { .arguments = { "export", "out" } },
+        { .arguments = { "init", "--voters=3" } },
+        { .arguments = { "list-members" } },
+        { .arguments = { "machine", "show", "a" } },
 };
 
 static void file_put(const char *name, const uint8_t *bytes, size_t size) {

@@ -2111,6 +2111,57 @@ static void the_feature_level_is_raised_by_order_and_never_too_far(void **state)
         assert_says(fixture, "does not go back");
 }
 
+/* Raise the feature level to that of the settings. */
+static void raise_level(Fixture *fixture) {
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":5}"),
+                         204);
+}
+
+static void settings_of_the_cluster_are_set_and_checked(void **state) {
+        static const struct {
+                const char *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "{", 400, "" },
+                { "[]", 400, "expected an object with some of" },
+                { "{}", 400, "expected an object with some of" },
+                { "{\"voters\":2}", 400,
+                  "voters: expected 1, 3 or 5, or 0 for automatic, not 2: an even number" },
+                { "{\"voters\":4}", 400, "not 4" },
+                { "{\"voters\":7}", 400, "not 7" },
+                { "{\"voters\":\"3\"}", 400, "voters" },
+                { "{\"name\":3}", 400, "name: expected a text of at most 64 bytes" },
+                { "{\"name\":\"a b\"}", 400, "name: expected letters, digits" },
+                { "{\"spread\":1}", 400, "spread: expected a key of metadata, at most 128 bytes" },
+                { "{\"spread\":\"a b\"}", 400, "spread: metadata key 'a b'" },
+                { "{\"spread\":\"rack\"}", 409,
+                  "spread: no host has metadata rack: set it on each host first" },
+                { "{\"voters\":3,\"name\":\"prod-1\"}", 204, "" },
+                { "{\"voters\":5}", 204, "" },
+                { "{\"voters\":0}", 204, "" },
+                { "{\"spread\":\"\"}", 204, "" },
+        };
+        Fixture *fixture = *state;
+
+        assert_int_equal(
+                ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/settings", JSON, "{\"voters\":3}"), 409);
+        assert_says(fixture, "require feature level 5, and the level is 1: fleetctl cluster level 5");
+        raise_level(fixture);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                unsigned status = ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/settings", JSON,
+                                      rows[i].body);
+
+                if (status != rows[i].status || !strstr(fixture->answer, rows[i].says))
+                        fail_msg("%s: %u %s", rows[i].body, status, fixture->answer);
+        }
+        assert_int_equal(
+                ask(fixture, API_LOOPBACK, "PUT", "/fleet/v1/cluster/settings", JSON, "{\"voters\":3}"), 403);
+        HOST_UNTIL(fixture->host, cluster_settings(registry_cluster(fixture->host->registry))->voters == 0);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_says(fixture, "\"settings\":{\"name\":\"prod-1\"}");
+}
+
 static void hosts_that_a_new_lineage_waits_for_are_listed_until_the_wait_is_ended(void **state) {
         const KvCommand begin = { .op = KV_SET,
                                   .internal = true,
@@ -2232,6 +2283,8 @@ int main(int argc, char *argv[]) {
                                                 fixture_teardown),
                 cmocka_unit_test_setup_teardown(the_feature_level_is_raised_by_order_and_never_too_far,
                                                 fixture_setup, fixture_teardown),
+                cmocka_unit_test_setup_teardown(settings_of_the_cluster_are_set_and_checked, fixture_setup,
+                                                fixture_teardown),
                 cmocka_unit_test_setup_teardown(
                         hosts_that_a_new_lineage_waits_for_are_listed_until_the_wait_is_ended, fixture_setup,
                         fixture_teardown),

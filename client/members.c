@@ -1,0 +1,263 @@
+/* init, list-members and machine: the settings of the cluster, its members, and the metadata of a machine. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/parse.h"
+#include "client/client.h"
+#include "units/machine.h"
+
+/* -- init -- */
+
+/* Check --voters= here, too: a mistyped one fails without a daemon. */
+static int init_read_voters(const char *text, uint64_t *ret) {
+        if (streq(text, "auto")) {
+                *ret = 0;
+                return 0;
+        }
+        if (parse_u64(text, ret) >= 0 && (*ret == 1 || *ret == 3 || *ret == 5))
+                return 0;
+        client_note("init: --voters=%s: expected 1, 3, 5 or auto: an even number can lose no more hosts than "
+                    "the odd one below",
+                    text);
+        return EXIT_USAGE;
+}
+
+static void init_print(const JsonValue *settings) {
+        unsigned long long voters = member_number(settings, "voters");
+        _cleanup_text_ Text name = {}, spread = {};
+
+        text_append_printable(&name, member_text(settings, "name"));
+        text_append_printable(&spread, member_text(settings, "spread"));
+        printf("name    %s\n", name.chars ?: "-");
+        if (voters > 0)
+                printf("voters  %llu\n", voters);
+        else
+                puts("voters  auto");
+        printf("spread  %s\n", spread.chars ?: "-");
+}
+
+static int init_show(Client *c, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        int r;
+
+        r = client_get_json(c, "/fleet/v1/cluster", &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the settings of the cluster: ");
+        init_print(json_value_member(root, "settings"));
+        return EXIT_DONE;
+}
+
+int verb_init(Client *c, char **args, size_t n, Error *err) {
+        const Options *o = &c->options;
+        _cleanup_text_ Text body = {};
+        uint64_t voters = 0;
+        int r;
+
+        if (o->voters) {
+                r = init_read_voters(o->voters, &voters);
+                if (r != 0)
+                        return r;
+        }
+        if (!o->cluster_name && !o->voters && !o->spread)
+                return init_show(c, err);
+
+        json_open(&body, NULL, '{');
+        if (o->cluster_name)
+                json_add_string_always(&body, "name", o->cluster_name);
+        if (o->spread)
+                json_add_string_always(&body, "spread", o->spread);
+        if (o->voters)
+                text_printf(&body, "%s\"voters\":%llu", body.size > 1 ? "," : "",
+                            (unsigned long long) voters);
+        json_close(&body, '}');
+        if (body.error < 0)
+                return body.error;
+        r = client_request(c, "PUT", "/fleet/v1/cluster/settings", &body, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to set the settings of the cluster: ");
+        return init_show(c, err);
+}
+
+/* -- list-members -- */
+
+static const char *members_role(const JsonValue *member, const JsonValue *leader) {
+        return leader && *member_text(member, "id") &&
+                               streq(member_text(leader, "id"), member_text(member, "id")) ?
+                       "leader" :
+                       member_text(member, "seat");
+}
+
+static int members_print_json(const JsonValue *members, const JsonValue *leader) {
+        _cleanup_text_ Text t = {};
+
+        json_open(&t, NULL, '{');
+        json_open(&t, "members", '[');
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *m = json_value_item(members, i);
+
+                json_open(&t, NULL, '{');
+                json_add_string(&t, "address", json_value_string(json_value_member(m, "address")));
+                json_add_string(&t, "id", json_value_string(json_value_member(m, "id")));
+                json_add_string(&t, "name", json_value_string(json_value_member(m, "name")));
+                json_add_bool(&t, "reachable", member_bool(m, "reachable"));
+                json_add_string(&t, "role", members_role(m, leader));
+                json_close(&t, '}');
+        }
+        json_close(&t, ']');
+        json_close(&t, '}');
+        text_append(&t, "\n");
+        return t.error < 0 ? t.error : output_text(t.chars, t.size);
+}
+
+int verb_list_members(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_table_ Table *table = NULL;
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        const JsonValue *members, *leader;
+        int r;
+
+        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the members: ");
+        members = json_value_member(root, "voters");
+        leader = json_value_member(root, "leader");
+        if (streq(c->options.output, "json"))
+                return members_print_json(members, leader);
+
+        table = table_new("MACHINE,ID,ADDRESS,ROLE,REACHABLE");
+        if (!table)
+                return -ENOMEM;
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *m = json_value_item(members, i);
+                const char *cells[] = { member_name(m, "name"), member_text(m, "id"),
+                                        member_text(m, "address"), members_role(m, leader),
+                                        member_bool(m, "reachable") ? "yes" : "no" };
+
+                if (table_add_row(table, cells) < 0)
+                        return -ENOMEM;
+        }
+        return table_print(table, true);
+}
+
+/* -- machine show, machine set -- */
+
+static int machine_find(Client *c, const char *name, Listing *machines, const ApiMachine **ret, Error *err) {
+        int r;
+
+        r = client_all_machines(c, machines, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the machines: ");
+        r = client_find_machine(machines, name, ret, err);
+        if (r < 0) {
+                client_note("%s", error_text(err, r));
+                return r == -ENOENT ? EXIT_ABSENT : EXIT_FAILED;
+        }
+        return 0;
+}
+
+static void machine_print(const char *label, const char *value) {
+        _cleanup_text_ Text t = {};
+
+        if (!value || !*value)
+                return;
+        text_append_printable(&t, value);
+        printf("%-10s%s\n", label, t.chars ?: "");
+}
+
+static int machine_show(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_listing_ Listing machines = {};
+        _cleanup_text_ Text units = {};
+        const ApiMachine *m = NULL;
+        int r;
+
+        if (n != 1)
+                return client_usage("machine show: expected one machine, by its name or ID");
+        r = machine_find(c, args[0], &machines, &m, err);
+        if (r != 0)
+                return r;
+        if (streq(c->options.output, "json")) {
+                _cleanup_text_ Text t = {};
+
+                api_machines_page_write(&t, m, 1, NULL);
+                text_append(&t, "\n");
+                return t.error < 0 ? t.error : output_text(t.chars, t.size);
+        }
+        machine_print("name", m->hostname);
+        machine_print("id", m->id);
+        machine_print("address", m->primary_ip);
+        machine_print("presence", m->presence);
+        machine_print("problem", m->problem);
+        machine_print("role", m->role);
+        machine_print("version", m->version);
+        text_printf(&units, "%llu", (unsigned long long) m->n_units);
+        machine_print("units", units.chars);
+        for (size_t i = 0; i < m->metadata.n; i++) {
+                _cleanup_text_ Text pair = {};
+
+                text_printf(&pair, "%s=%s", m->metadata.items[i].key, m->metadata.items[i].value);
+                machine_print(i == 0 ? "metadata" : "", pair.chars);
+        }
+        return EXIT_DONE;
+}
+
+/* Append one operation of the patch. "KEY=" removes what was set. */
+static int machine_append_pair(Text *body, const char *id, const char *pair) {
+        const char *equals = strchr(pair, '=');
+        _cleanup_text_ Text key = {}, path = {};
+        Error err = {};
+        int r;
+
+        if (!equals) {
+                client_note("machine set: %s: expected KEY=VALUE, or KEY= to remove the value", pair);
+                return EXIT_USAGE;
+        }
+        text_printf(&key, "%.*s", (int) (equals - pair), pair);
+        text_printf(&path, "/%s/metadata/%s", id, key.chars ?: "");
+        if (key.error < 0 || path.error < 0)
+                return -ENOMEM;
+        r = machine_metadata_check(key.chars ?: "", equals + 1, &err);
+        if (r < 0) {
+                client_note("machine set: %s", error_text(&err, r));
+                return EXIT_USAGE;
+        }
+        json_open(body, NULL, '{');
+        json_add_string(body, "op", equals[1] ? "add" : "remove");
+        json_add_string(body, "path", path.chars);
+        json_add_string(body, "value", equals + 1);
+        json_close(body, '}');
+        return 0;
+}
+
+static int machine_set(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_listing_ Listing machines = {};
+        _cleanup_text_ Text body = {};
+        const ApiMachine *m = NULL;
+        int r;
+
+        if (n < 2)
+                return client_usage("machine set: expected a machine and KEY=VALUE...");
+        r = machine_find(c, args[0], &machines, &m, err);
+        if (r != 0)
+                return r;
+        json_open(&body, NULL, '[');
+        for (size_t i = 1; i < n; i++) {
+                r = machine_append_pair(&body, m->id, args[i]);
+                if (r != 0)
+                        return r;
+        }
+        json_close(&body, ']');
+        if (body.error < 0)
+                return body.error;
+        r = client_request(c, "PATCH", "/fleet/v1/machines", &body, NULL, err);
+        return r < 0 ? client_fail_after(r, err, "Failed to set the metadata: ") : EXIT_DONE;
+}
+
+int verb_machine(Client *c, char **args, size_t n, Error *err) {
+        if (n > 0 && streq(args[0], "show"))
+                return machine_show(c, args + 1, n - 1, err);
+        if (n > 0 && streq(args[0], "set"))
+                return machine_set(c, args + 1, n - 1, err);
+        return client_usage("machine: expected show HOST, or set HOST KEY=VALUE...");
+}
