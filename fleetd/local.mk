@@ -5,7 +5,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/patterns.h fleetd/registry/patterns.c \
 	fleetd/maintenance.h fleetd/maintenance.c \
 	fleetd/registry/cluster.h fleetd/registry/cluster.c \
-	fleetd/registry/cluster_keys.h fleetd/registry/cluster_keys.c fleetd/registry/kinds.h fleetd/registry/kinds.c \
+	fleetd/registry/cluster_keys.h fleetd/registry/cluster_keys.c fleetd/registry/kinds.h fleetd/registry/kinds.c fleetd/registry/cluster_kinds.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c fleetd/scheduler/explain.c fleetd/scheduler/view.h fleetd/scheduler/view.c \
 	fleetd/scheduler/filters.h fleetd/scheduler/filters.c fleetd/scheduler/scores.h fleetd/scheduler/scores.c \

@@ -48,6 +48,9 @@ def functions(path):
         if not re.match(r"[a-zA-Z_]", line) or line.startswith(("typedef", "struct", "enum", "union")) and "(" not in line:
             i += 1
             continue
+        if re.fullmatch(r"[A-Z][A-Z_]*\(.*\)", line):  # a macro that defines functions
+            i += 1
+            continue
         head, j = "", i
         while j < len(lines) and not re.search(r"[;{}]", head):
             head += lines[j] + " "

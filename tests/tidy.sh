@@ -140,7 +140,7 @@ program | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettim
         some 'readers of clocks and random numbers' | grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_io_reads_clocks_and_random_numbers
 
 # Every kind of key below /_fleet has its row.
-sed -n '/^typedef enum LayoutKind/,/^}/p' fleetd/registry/layout.h | grep -oE '^ +LAYOUT_[A-Z]+' | tr -d ' ' | some 'kinds of keys' | while read -r kind; do
+sed -n '/^typedef enum LayoutKind/,/^}/p' fleetd/registry/layout.h | grep -oE '^ +LAYOUT_[A-Z_]+' | tr -d ' ' | some 'kinds of keys' | while read -r kind; do
         for table in fleetd/registry/kinds.c fleetd/registry/layout.c; do
                 grep -qE "^ +\[$kind\] = \{ [^}]" $table || echo "$table has no row for $kind"
         done

@@ -378,6 +378,26 @@ void json_free_fields(const JsonField *fields, size_t n, void *record) {
         }
 }
 
+int json_read_record(const char *json, size_t size, const JsonField *fields, size_t n, void *ret,
+                     size_t ret_size, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_free_ void *record = calloc(1, ret_size);
+        int r;
+
+        if (!record)
+                return -ENOMEM;
+        r = json_object_parse(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = json_read_fields(root, fields, n, record, err);
+        if (r < 0) {
+                json_free_fields(fields, n, record);
+                return r;
+        }
+        memcpy(ret, record, ret_size);
+        return 0;
+}
+
 /* Write the name, after a comma if the text ends in a value. */
 static void json_begin(Text *t, const char *name) {
         char last = t->size > 0 ? t->chars[t->size - 1] : 0;

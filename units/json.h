@@ -113,6 +113,11 @@ int json_read_fields(const JsonValue *object, const JsonField *fields, size_t n,
 /* Free the strings and pairs that a record owns. */
 void json_free_fields(const JsonField *fields, size_t n, void *record);
 
+/* Parse an object, and read its fields into a record of 'ret_size' bytes, which replace *ret; fields that are
+ * absent are zero. On failure, *ret is untouched. */
+int json_read_record(const char *json, size_t size, const JsonField *fields, size_t n, void *ret,
+                     size_t ret_size, Error *err);
+
 /* Write fields as members, in the order of the table, which is alphabetical. Empty strings and pairs, zeros,
  * false (JSON_FIELD_NOT: true) and values without a name are left out. */
 void json_write_fields(Text *t, const JsonField *fields, size_t n, const void *record);

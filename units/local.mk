@@ -4,14 +4,14 @@ units_libunits_a_SOURCES = \
 	units/lists.h units/lists.c units/journal_filter.h units/journal_filter.c units/named.h units/named.c units/name.h units/name.c units/unit_file.h units/unit_file.c units/hash.h units/hash.c \
 	units/placement.h units/placement.c units/options.h units/options.c units/install.h units/install.c units/unit.h units/unit.c \
 	units/machine.h units/machine.c units/state.h units/state.c units/json.h units/json.c \
-	units/quadlet.h units/quadlet.c units/drop_ins.h units/drop_ins.c units/stored_json.h units/stored_json.c units/api_json.h units/api_json.c
+	units/quadlet.h units/quadlet.c units/drop_ins.h units/drop_ins.c units/stored_json.h units/stored_json.c units/stored_cluster.h units/stored_cluster.c units/api_json.h units/api_json.c
 
 # What a program links that uses units/.
 UNITS_LIBS = units/libunits.a base/libbase.a $(GNUTLS_LIBS) $(JANSSON_LIBS)
 
 if HAVE_CMOCKA
 UNITS_TESTS = tests/unit/test-name tests/unit/test-unit_file tests/unit/test-options tests/unit/test-placement \
-	tests/unit/test-unit tests/unit/test-drop_ins tests/unit/test-quadlet tests/unit/test-machine tests/unit/test-json
+	tests/unit/test-unit tests/unit/test-drop_ins tests/unit/test-quadlet tests/unit/test-machine tests/unit/test-json tests/unit/test-stored_cluster
 check_PROGRAMS += $(UNITS_TESTS)
 TESTS += $(UNITS_TESTS)
 
@@ -39,6 +39,8 @@ tests_unit_test_drop_ins_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_drop_ins_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_machine_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_machine_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_stored_cluster_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_stored_cluster_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_json_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_json_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=strcmp
 tests_unit_test_json_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)

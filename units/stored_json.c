@@ -74,27 +74,6 @@ static const JsonField state_fields[] = {
         { "sub", JSON_FIELD_OWNED, offsetof(UnitState, sub) },
 };
 
-/* Read the fields of a record of 'ret_size' bytes, which replace *ret; fields that are absent are zero. */
-static int read_record(const char *json, size_t size, const JsonField *fields, size_t n, void *ret,
-                       size_t ret_size, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_free_ void *record = calloc(1, ret_size);
-        int r;
-
-        if (!record)
-                return -ENOMEM;
-        r = json_object_parse(json, size, &root, err);
-        if (r < 0)
-                return r;
-        r = json_read_fields(root, fields, n, record, err);
-        if (r < 0) {
-                json_free_fields(fields, n, record);
-                return r;
-        }
-        memcpy(ret, record, ret_size);
-        return 0;
-}
-
 void stored_facts_write(Text *t, const Machine *machine) {
         json_write_object(t, JSON_FIELDS(facts_fields), machine);
 }
@@ -104,7 +83,7 @@ int stored_facts_read(const char *id, const char *json, size_t size, Machine *re
 
         if (!machine_id_is_valid(id))
                 return error_set(err, -EBADMSG, "'%.64s' is no machine id: expected 32 hex digits", id);
-        r = read_record(json, size, JSON_FIELDS(facts_fields), ret, sizeof(*ret), err);
+        r = json_read_record(json, size, JSON_FIELDS(facts_fields), ret, sizeof(*ret), err);
         if (r < 0)
                 return r;
         memcpy(ret->id, id, sizeof(ret->id));
@@ -116,7 +95,7 @@ void stored_presence_write(Text *t, PresenceRecord record) {
 }
 
 int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Error *err) {
-        return read_record(json, size, JSON_FIELDS(presence_fields), ret, sizeof(*ret), err);
+        return json_read_record(json, size, JSON_FIELDS(presence_fields), ret, sizeof(*ret), err);
 }
 
 void stored_member_write(Text *t, const MemberRecord *member) {
@@ -124,7 +103,7 @@ void stored_member_write(Text *t, const MemberRecord *member) {
 }
 
 int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err) {
-        return read_record(json, size, JSON_FIELDS(member_fields), ret, sizeof(*ret), err);
+        return json_read_record(json, size, JSON_FIELDS(member_fields), ret, sizeof(*ret), err);
 }
 
 void assignment_done(Assignment *assignment) {
@@ -137,7 +116,7 @@ void stored_assignment_write(Text *t, const Assignment *assignment) {
 }
 
 int stored_assignment_read(const char *json, size_t size, Assignment *ret, Error *err) {
-        return read_record(json, size, JSON_FIELDS(assignment_fields), ret, sizeof(*ret), err);
+        return json_read_record(json, size, JSON_FIELDS(assignment_fields), ret, sizeof(*ret), err);
 }
 
 void problem_done(Problem *problem) {
@@ -150,7 +129,7 @@ void stored_problem_write(Text *t, const Problem *problem) {
 }
 
 int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err) {
-        return read_record(json, size, JSON_FIELDS(problem_fields), ret, sizeof(*ret), err);
+        return json_read_record(json, size, JSON_FIELDS(problem_fields), ret, sizeof(*ret), err);
 }
 
 void stored_state_write(Text *t, const UnitState *state) {
@@ -158,5 +137,5 @@ void stored_state_write(Text *t, const UnitState *state) {
 }
 
 int stored_state_read(const char *json, size_t size, UnitState *ret, Error *err) {
-        return read_record(json, size, JSON_FIELDS(state_fields), ret, sizeof(*ret), err);
+        return json_read_record(json, size, JSON_FIELDS(state_fields), ret, sizeof(*ret), err);
 }

@@ -110,11 +110,26 @@ static const struct {
         void (*add)(Text *t, const LayoutKey *key,
                     const KvNode *node); /* NULL: the fact of the change only */
 } detail_kinds[_LAYOUT_MAX] = {
-        [LAYOUT_UNIT] = { "unit", add_unit },         [LAYOUT_TARGET] = { "target", add_text },
-        [LAYOUT_FACTS] = { "machine", add_facts },    [LAYOUT_ASSIGNMENT] = { "order", add_order },
-        [LAYOUT_METADATA] = { "metadata", add_text }, [LAYOUT_PRESENCE] = { "presence", add_presence },
-        [LAYOUT_STATE] = { "state", add_state },      [LAYOUT_PROBLEM] = { "problem", add_problem },
-        [LAYOUT_MEMBER] = { "member", NULL },         [LAYOUT_CLUSTER] = { "cluster", NULL },
+        [LAYOUT_UNIT] = { "unit", add_unit },
+        [LAYOUT_TARGET] = { "target", add_text },
+        [LAYOUT_FACTS] = { "machine", add_facts },
+        [LAYOUT_ASSIGNMENT] = { "order", add_order },
+        [LAYOUT_METADATA] = { "metadata", add_text },
+        [LAYOUT_PRESENCE] = { "presence", add_presence },
+        [LAYOUT_STATE] = { "state", add_state },
+        [LAYOUT_PROBLEM] = { "problem", add_problem },
+        [LAYOUT_MEMBER] = { "member", NULL },
+        [LAYOUT_CLUSTER] = { "cluster", NULL },
+        [LAYOUT_MAINTENANCE] = { "maintenance", NULL },
+        [LAYOUT_HOST] = { "host", NULL },
+        [LAYOUT_REMOVED] = { "removed", NULL },
+        [LAYOUT_TOKEN] = { "token", NULL },
+        [LAYOUT_PRINCIPAL] = { "principal", NULL },
+        [LAYOUT_LINEAGE] = { "lineage", NULL },
+        [LAYOUT_CA_ROOTS] = { "ca", NULL },
+        [LAYOUT_CA_KEY] = { "ca", NULL },
+        [LAYOUT_CA_ROTATION] = { "ca", NULL },
+        [LAYOUT_SETTINGS] = { "settings", NULL },
 };
 
 static int details_line(KvWatchEvent *event, Shared **ret) {

@@ -81,6 +81,28 @@ static bool cluster_list_has(const ClusterUnreadables *list, LayoutKind kind) {
         return false;
 }
 
+ClusterToken *cluster_token(const Cluster *c, const char *id) {
+        return TABLE_FIND(c->tokens, id);
+}
+
+ClusterPrincipal *cluster_principal(const Cluster *c, const char *name) {
+        return TABLE_FIND(c->principals, name);
+}
+
+ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage) {
+        return TABLE_FIND(c->lineages, lineage);
+}
+
+const ClusterSettings *cluster_settings(const Cluster *c) {
+        static const ClusterSettings none = {};
+
+        return c->settings ?: &none;
+}
+
+bool cluster_has_unreadable(const Cluster *c, LayoutKind kind) {
+        return cluster_list_has(&c->unreadable, kind);
+}
+
 bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind) {
         return cluster_list_has(&u->unreadable, kind);
 }

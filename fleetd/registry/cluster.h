@@ -16,6 +16,7 @@
 #include "units/machine.h"
 #include "units/name.h"
 #include "units/state.h"
+#include "units/stored_cluster.h"
 #include "units/stored_json.h"
 #include "units/unit.h"
 
@@ -117,6 +118,11 @@ struct ClusterMachine {
 
         MemberRecord member; /* without a member key, its Raft id is 0, and the addresses are empty */
 
+        HostRecord *host;               /* owned, as the next two; NULL: no key, or it is unreadable */
+        RemovedRecord *removed;         /* tombstone */
+        MaintenanceRecord *maintenance; /* NULL: none */
+        uint64_t host_index, removed_index, maintenance_index;
+
         ClusterAssignment *assignments; /* table by unit */
         ClusterState *states;           /* table by unit */
         ClusterProblem *problems;       /* table by unit */
@@ -127,6 +133,30 @@ struct ClusterMachine {
         size_t slot;        /* the scheduler's: place in a SchedulerView of this cluster view */
         UT_hash_handle hh;
 };
+
+/* A token that permits hosts to join: /_fleet/cluster/token/ID. */
+typedef struct ClusterToken {
+        char name[HOST_TOKEN_SIZE]; /* its ID */
+        uint64_t index;
+        TokenRecord record;
+        UT_hash_handle hh;
+} ClusterToken;
+
+/* The rights of a user: /_fleet/cluster/principal/NAME. */
+typedef struct ClusterPrincipal {
+        char name[PRINCIPAL_NAME_MAX + 1];
+        uint64_t index;
+        PrincipalRecord record;
+        UT_hash_handle hh;
+} ClusterPrincipal;
+
+/* The begin of a lineage: /_fleet/cluster/lineage/N. */
+typedef struct ClusterLineage {
+        char name[LINEAGE_SIZE]; /* the lineage */
+        uint64_t index;
+        LineageRecord record;
+        UT_hash_handle hh;
+} ClusterLineage;
 
 /* Its lists begin in it, so that it must not be copied. */
 typedef struct Cluster {
@@ -144,6 +174,17 @@ typedef struct Cluster {
         bool adopting; /* new lineage, and not all hosts have reported: no unit is started, stopped or moved
                         */
         uint64_t adopting_since_ms; /* cluster time; 0: people have ended the wait */
+
+        ClusterToken *tokens;         /* table by ID */
+        ClusterPrincipal *principals; /* table by name */
+        ClusterLineage *lineages;     /* table by lineage */
+        CaRoots *ca_roots;            /* owned, as the next three; NULL: no key, or it is unreadable */
+        CaKeys *ca_keys;
+        CaRotation *ca_rotation;
+        ClusterSettings *settings;
+        uint64_t ca_roots_index, ca_keys_index, ca_rotation_index, settings_index; /* modified; 0: no key, or
+                                                                                      it is unreadable */
+        ClusterUnreadables unreadable; /* of the keys of no unit and no machine */
 } Cluster;
 
 /* The key below /_fleet/cluster that sets Cluster.adopting; its value is the cluster time at which the
@@ -186,6 +227,13 @@ ClusterState *cluster_state_on(const ClusterMachine *m, const char *unit);
 ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit);
 ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit);
 
+ClusterToken *cluster_token(const Cluster *c, const char *id);
+ClusterPrincipal *cluster_principal(const Cluster *c, const char *name);
+ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage); /* 16 hex digits */
+const ClusterSettings *cluster_settings(const Cluster *c); /* never NULL: without a key, all members are 0 */
+
+/* A key of the cluster itself: ca/roots, a token, ... */
+bool cluster_has_unreadable(const Cluster *c, LayoutKind kind);
 bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind);
 bool cluster_unit_is_unreadable(const ClusterUnit *u); /* any of its keys */
 bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind);

@@ -46,6 +46,7 @@ static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
         pairs_done(&m->set);
         pairs_done(&m->metadata);
         cluster_unreadables_free(&m->unreadable);
+        cluster_kinds_done_machine(m);
         free(m);
         return n;
 }
@@ -140,17 +141,25 @@ static KindEntries cluster_get_entries(Cluster *c, const LayoutKey *k) {
         };
 }
 
-/* Return the list of the key's owner; NULL without that entry. */
-static ClusterUnreadables *cluster_unreadables(const KindEntries *e, LayoutKind kind) {
+/* Return the first element of the list of the key's owner; NULL without that entry. */
+static ClusterUnreadable *cluster_unreadables_first(const Cluster *c, const KindEntries *e, LayoutKind kind) {
         if (kinds[kind].of & OF_UNIT)
-                return e->unit ? &e->unit->unreadable : NULL;
-        return e->machine ? &e->machine->unreadable : NULL;
+                return e->unit ? LIST_FIRST(&e->unit->unreadable) : NULL;
+        if (kinds[kind].of & OF_MACHINE)
+                return e->machine ? LIST_FIRST(&e->machine->unreadable) : NULL;
+        return LIST_FIRST(&c->unreadable);
+}
+
+/* Return the list of the key's owner, which exists. */
+static ClusterUnreadables *cluster_unreadables(Cluster *c, const KindEntries *e, LayoutKind kind) {
+        if (kinds[kind].of & OF_UNIT)
+                return &e->unit->unreadable;
+        return kinds[kind].of & OF_MACHINE ? &e->machine->unreadable : &c->unreadable;
 }
 
 static ClusterUnreadable *cluster_find_unreadable(const Cluster *c, const LayoutKey *k) {
         KindEntries e = cluster_find_entries(c, k);
-        ClusterUnreadables *list = cluster_unreadables(&e, k->kind);
-        ClusterUnreadable *x = list ? LIST_FIRST(list) : NULL;
+        ClusterUnreadable *x = cluster_unreadables_first(c, &e, k->kind);
 
         while (x &&
                (x->key.kind != k->kind || !streq(x->key.unit, k->unit) || !streq(x->key.machine, k->machine)))
@@ -194,7 +203,7 @@ static int cluster_add_unreadable(Cluster *c, const KindEntries *e, const Layout
         if (!x)
                 return -ENOMEM;
         x->key = *k;
-        LIST_INSERT_HEAD(cluster_unreadables(e, k->kind), x, of_owner);
+        LIST_INSERT_HEAD(cluster_unreadables(c, e, k->kind), x, of_owner);
         if (!kinds[k->kind].unreadable)
                 return 0;
         kinds[k->kind].unreadable(v);
@@ -297,6 +306,8 @@ bool cluster_drain(Cluster *c, size_t n) {
         if (c->machines || c->units)
                 return false;
         free(c->by_name);
+        cluster_kinds_done(c);
+        cluster_unreadables_free(&c->unreadable);
         *c = (Cluster) {};
         return true;
 }

@@ -485,6 +485,7 @@ static int cluster_each(const Cluster *c, const KindEntries *e, KindFound *found
 #define FUNCTIONS(prefix)    .decode = prefix##_decode, .apply = prefix##_apply
 #define OF_UNIT_IN(field)    .of = OF_UNIT, .present = offsetof(ClusterUnit, field)
 #define OF_MACHINE_IN(field) .of = OF_MACHINE, .present = offsetof(ClusterMachine, field)
+#define OF_CLUSTER_IN(field) .present = offsetof(Cluster, field)
 
 const Kind kinds[_LAYOUT_MAX] = {
         [LAYOUT_UNIT] = { CHANGED_UNIT, OF_UNIT_IN(index), FUNCTIONS(unit), .clear = unit_clear },
@@ -500,10 +501,30 @@ const Kind kinds[_LAYOUT_MAX] = {
                                 .unreadable = assignment_unreadable },
         [LAYOUT_PROBLEM] = { CHANGED_PROBLEM, OF_MACHINE | NAMES_UNIT, FUNCTIONS(problem),
                              .clear = problem_clear, .each = problem_each },
+        [LAYOUT_MAINTENANCE] = { CHANGED_MACHINE, OF_MACHINE_IN(maintenance_index),
+                                 FUNCTIONS(kind_maintenance), .clear = kind_maintenance_clear },
         [LAYOUT_STATE] = { CHANGED_STATE, OF_UNIT | OF_MACHINE, FUNCTIONS(state), .clear = state_clear,
                            .each = state_each },
         [LAYOUT_MEMBER] = { CHANGED_CLUSTER, OF_MACHINE_IN(member.raft_id), FUNCTIONS(member),
                             .clear = member_clear },
+        [LAYOUT_HOST] = { CHANGED_CLUSTER, OF_MACHINE_IN(host_index), FUNCTIONS(kind_host),
+                          .clear = kind_host_clear },
+        [LAYOUT_REMOVED] = { CHANGED_CLUSTER, OF_MACHINE_IN(removed_index), FUNCTIONS(kind_removed),
+                             .clear = kind_removed_clear },
+        [LAYOUT_TOKEN] = { CHANGED_CLUSTER, 0, FUNCTIONS(kind_token), .clear = kind_token_clear,
+                           .each = kind_token_each },
+        [LAYOUT_PRINCIPAL] = { CHANGED_CLUSTER, 0, FUNCTIONS(kind_principal), .clear = kind_principal_clear,
+                               .each = kind_principal_each },
+        [LAYOUT_LINEAGE] = { CHANGED_CLUSTER, 0, FUNCTIONS(kind_lineage), .clear = kind_lineage_clear,
+                             .each = kind_lineage_each },
+        [LAYOUT_CA_ROOTS] = { CHANGED_CLUSTER, OF_CLUSTER_IN(ca_roots_index), FUNCTIONS(kind_ca_roots),
+                              .clear = kind_ca_roots_clear },
+        [LAYOUT_CA_KEY] = { CHANGED_CLUSTER, OF_CLUSTER_IN(ca_keys_index), FUNCTIONS(kind_ca_keys),
+                            .clear = kind_ca_keys_clear },
+        [LAYOUT_CA_ROTATION] = { CHANGED_CLUSTER, OF_CLUSTER_IN(ca_rotation_index),
+                                 FUNCTIONS(kind_ca_rotation), .clear = kind_ca_rotation_clear },
+        [LAYOUT_SETTINGS] = { CHANGED_CLUSTER, OF_CLUSTER_IN(settings_index), FUNCTIONS(kind_settings),
+                              .clear = kind_settings_clear },
         [LAYOUT_CLUSTER] = { CHANGED_CLUSTER, 0, FUNCTIONS(cluster), .clear = cluster_clear,
                              .each = cluster_each },
 };
@@ -512,7 +533,7 @@ const Kind kinds[_LAYOUT_MAX] = {
 static int kinds_each_of(LayoutKind kind, const Cluster *c, const KindEntries *e, KindFound *found,
                          void *userdata) {
         const Kind *row = &kinds[kind];
-        const void *owner = e->unit ? (const void *) e->unit : e->machine;
+        const void *owner = c;
         const uint64_t *present;
 
         if (e->unit ? !(row->of & OF_UNIT) :
@@ -520,6 +541,10 @@ static int kinds_each_of(LayoutKind kind, const Cluster *c, const KindEntries *e
                 return 0;
         if (row->each)
                 return row->each(c, e, found, userdata);
+        if (e->unit)
+                owner = e->unit;
+        else if (e->machine)
+                owner = e->machine;
         present = (const uint64_t *) ((const char *) owner + row->present);
         return *present != 0 ? found(userdata, kind, e->unit ? e->unit->name : NULL,
                                      e->machine ? e->machine->id : NULL) :
@@ -532,10 +557,12 @@ void kind_value_done(KindValue *v) {
         assignment_done(&v->assignment);
         problem_done(&v->problem);
         unit_state_done(&v->state);
+        if (v->record)
+                v->record_free(v->record);
 }
 
 int kinds_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
-        const ClusterUnreadable *x = NULL;
+        const ClusterUnreadable *x;
         int r = 0;
 
         for (LayoutKind kind = 0; kind < _LAYOUT_MAX && r == 0; kind++)
@@ -545,6 +572,8 @@ int kinds_each(const Cluster *c, const KindEntries *e, KindFound *found, void *u
                 x = LIST_FIRST(&e->unit->unreadable);
         else if (e->machine)
                 x = LIST_FIRST(&e->machine->unreadable);
+        else
+                x = LIST_FIRST(&c->unreadable);
         for (; x && r == 0; x = LIST_NEXT(x, of_owner))
                 r = found(userdata, x->key.kind, x->key.unit, x->key.machine);
         return r;

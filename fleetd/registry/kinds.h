@@ -7,7 +7,8 @@
 #include "fleetd/registry/cluster.h"
 
 /* The entries of the cluster view that a key is about: those that its row names, NULL for the others. The
- * first one owns the key: it holds the key's value, or that the value is unreadable. */
+ * first one, or for none the cluster view, owns the key: it holds the key's value, or that the value is
+ * unreadable. */
 typedef struct KindEntries {
         ClusterUnit *unit;
         ClusterMachine *machine;
@@ -27,6 +28,8 @@ typedef struct KindValue {
         UnitState state;
         MemberRecord member;
         uint64_t adopting_since_ms;
+        void *record; /* owned; of the kinds in cluster_kinds.c: what the kind's decode() has read */
+        void (*record_free)(void *record);
 } KindValue;
 
 /* Free what apply() has not taken. */
@@ -52,6 +55,32 @@ typedef struct Kind {
 } Kind;
 
 extern const Kind kinds[_LAYOUT_MAX];
+
+/* -- cluster_kinds.c: membership and security -- */
+
+#define KIND_FUNCTIONS(prefix)                                                                         \
+        int kind_##prefix##_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err);     \
+        int kind_##prefix##_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v); \
+        int kind_##prefix##_clear(Cluster *c, const KindEntries *e, const LayoutKey *k);
+
+#define KIND_TABLE_FUNCTIONS(prefix) \
+        KIND_FUNCTIONS(prefix)       \
+        int kind_##prefix##_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata);
+
+KIND_FUNCTIONS(host)
+KIND_FUNCTIONS(removed)
+KIND_FUNCTIONS(maintenance)
+KIND_FUNCTIONS(ca_roots)
+KIND_FUNCTIONS(ca_keys)
+KIND_FUNCTIONS(ca_rotation)
+KIND_FUNCTIONS(settings)
+KIND_TABLE_FUNCTIONS(token)
+KIND_TABLE_FUNCTIONS(principal)
+KIND_TABLE_FUNCTIONS(lineage)
+
+/* Free the values that these kinds have put into a machine, or into the cluster view. */
+void cluster_kinds_done_machine(ClusterMachine *m);
+void cluster_kinds_done(Cluster *c);
 
 /* Enumerate the keys of one owner, those of the cluster for no entry, and then those that are unreadable.
  * Return 0, or the first non-zero result of 'found'. */

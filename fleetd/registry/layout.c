@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/parse.h"
 #include "units/machine.h"
 
 static const char root[] = "/_fleet";
@@ -19,9 +20,19 @@ static const char *const paths[_LAYOUT_MAX][5] = {
         [LAYOUT_ASSIGNMENT] = { "machine", id, "unit", name },
         [LAYOUT_PROBLEM] = { "machine", id, "problem", name },
         [LAYOUT_REPORTED] = { "machine", id, "reported" },
+        [LAYOUT_MAINTENANCE] = { "machine", id, "maintenance" },
         [LAYOUT_STATE] = { "state", name, id },
-        [LAYOUT_CLUSTER] = { "cluster", name },
         [LAYOUT_MEMBER] = { "cluster", "member", id },
+        [LAYOUT_HOST] = { "cluster", "host", id },
+        [LAYOUT_REMOVED] = { "cluster", "removed", id },
+        [LAYOUT_TOKEN] = { "cluster", "token", name },
+        [LAYOUT_PRINCIPAL] = { "cluster", "principal", name },
+        [LAYOUT_LINEAGE] = { "cluster", "lineage", name },
+        [LAYOUT_CA_ROOTS] = { "cluster", "ca", "roots" },
+        [LAYOUT_CA_KEY] = { "cluster", "ca", "key" },
+        [LAYOUT_CA_ROTATION] = { "cluster", "ca", "rotation" },
+        [LAYOUT_SETTINGS] = { "cluster", "settings" },
+        [LAYOUT_CLUSTER] = { "cluster", name },
 };
 
 const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const char *unit,
@@ -59,6 +70,11 @@ static bool layout_match_segment(const char *pattern, const char *segment, size_
         return size == strlen(pattern) && memcmp(segment, pattern, size) == 0;
 }
 
+/* The directories below "cluster": they are no keys of the kind LAYOUT_CLUSTER. */
+static const char *const directories[] = {
+        "ca", "host", "lineage", "member", "principal", "removed", "token"
+};
+
 /* Match the rest of a key, which begins with a slash, with a kind's path. */
 static bool layout_match(const char *const *path, const char *key, size_t key_size, LayoutKey *ret) {
         const char *end = key + key_size;
@@ -84,7 +100,7 @@ bool layout_parse(KvBytes key, LayoutKey *ret) {
                 for (LayoutKind kind = 0; kind < _LAYOUT_MAX; kind++) {
                         *ret = (LayoutKey) { .kind = kind };
                         if (layout_match(paths[kind], path + n, key.size - n, ret) &&
-                            !(kind == LAYOUT_CLUSTER && streq(ret->unit, "member"))) /* a directory */
+                            !(kind == LAYOUT_CLUSTER && IS_AMONG(ret->unit, directories)))
                                 return true;
                 }
 

@@ -16,18 +16,29 @@ typedef enum LayoutKind {
         LAYOUT_PRESENCE,
         LAYOUT_METADATA, /* plain text, set by people; "" hides the pair that the host reports */
         LAYOUT_ASSIGNMENT,
-        LAYOUT_PROBLEM,  /* of a unit directory */
-        LAYOUT_REPORTED, /* the new lineage in which the host has reported all that it runs, in hex */
+        LAYOUT_PROBLEM,     /* of a unit directory */
+        LAYOUT_REPORTED,    /* the new lineage in which the host has reported all that it runs, in hex */
+        LAYOUT_MAINTENANCE, /* the machine is cordoned, or drained */
         LAYOUT_STATE,
-        LAYOUT_CLUSTER, /* engine, next-raft-id, voters, ... */
-        LAYOUT_MEMBER,  /* a host with a replica */
+        LAYOUT_MEMBER,      /* a host with a replica */
+        LAYOUT_HOST,        /* a host of the cluster, with its public keys */
+        LAYOUT_REMOVED,     /* the tombstone of a host */
+        LAYOUT_TOKEN,       /* permission to join; the name is its ID */
+        LAYOUT_PRINCIPAL,   /* rights of a user */
+        LAYOUT_LINEAGE,     /* begin of a lineage; the name is the lineage in hex */
+        LAYOUT_CA_ROOTS,    /* of the cluster's CA: the certificates of its roots, */
+        LAYOUT_CA_KEY,      /* its private keys, sealed with the cluster key, */
+        LAYOUT_CA_ROTATION, /* and the state of a rotation */
+        LAYOUT_SETTINGS,    /* of the cluster */
+        LAYOUT_CLUSTER, /* any other: engine, next-raft-id, level, ...; the last kind: it matches many names
+                         */
         _LAYOUT_MAX,
         _LAYOUT_OTHER = -1,
 } LayoutKind;
 
 typedef struct LayoutKey {
         LayoutKind kind;
-        char unit[UNIT_NAME_MAX + 1]; /* or the name of a cluster or metadata key */
+        char unit[UNIT_NAME_MAX + 1]; /* or the name of another key */
         char machine[MACHINE_ID_SIZE];
 } LayoutKey;
 

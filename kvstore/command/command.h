@@ -38,8 +38,9 @@ static inline KvBytes kv_string(const char *s) {
 /* Feature levels. Apply depends on the level in the tree, not on the version of the program, so that all
  * replicas agree. A new behaviour has a new level, which is raised when all hosts support it (KV_RAISE). An
  * unknown level or command stops the replica. 2: a quota of nodes in the head of a batch. 3: limits of the
- * cost of a command and of an entry (kvstore/command/cost.h). 4: rows of the history (KvNote). */
-enum { KV_LEVEL_FIRST = 1, KV_LEVEL_COST = 3, KV_LEVEL_HISTORY = 4, KV_LEVEL_MAX = 4 };
+ * cost of a command and of an entry (kvstore/command/cost.h). 4: rows of the history (KvNote). 5: the
+ * keys and frames of membership with certificates; apply does not change. */
+enum { KV_LEVEL_FIRST = 1, KV_LEVEL_COST = 3, KV_LEVEL_HISTORY = 4, KV_LEVEL_IDENTITY = 5, KV_LEVEL_MAX = 5 };
 
 typedef enum KvOp {
         KV_SET,    /* PUT: create or replace; with conditions, compareAndSwap: see prev_* */

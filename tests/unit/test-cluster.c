@@ -609,7 +609,41 @@ static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) 
         cluster_view_free(&p);
 }
 
-#define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+#define DIGEST  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define TOKEN   "0123456789ab"
+#define LINEAGE "0123456789abcdef"
+
+/* The same for a key that is about no unit and no machine. */
+static bool has_of_cluster(const Cluster *c, LayoutKind kind) {
+        const ClusterToken *token = cluster_token(c, TOKEN);
+        const ClusterPrincipal *user = cluster_principal(c, "alice");
+        const ClusterLineage *lineage = cluster_lineage(c, LINEAGE);
+
+        switch (kind) {
+        case LAYOUT_TOKEN:
+                return token && token->index > 0 && token->record.uses == 3 &&
+                       pairs_get(&token->record.metadata, "zone");
+        case LAYOUT_PRINCIPAL:
+                return user && user->index > 0 && user->record.n_rights == 1 &&
+                       user->record.rights[0].right == GRANT_KEYS_READ;
+        case LAYOUT_LINEAGE:
+                return lineage && lineage->index > 0 && lineage->record.kind == LINEAGE_RESTORED;
+        case LAYOUT_CA_ROOTS:
+                return c->ca_roots && c->ca_roots_index > 0 &&
+                       streq(ca_roots_current(c->ca_roots)->id, DIGEST);
+        case LAYOUT_CA_KEY:
+                return c->ca_keys && c->ca_keys_index > 0 && ca_keys_find(c->ca_keys, DIGEST);
+        case LAYOUT_CA_ROTATION:
+                return c->ca_rotation && c->ca_rotation_index > 0 &&
+                       c->ca_rotation->state == CA_ROTATION_ISSUE;
+        case LAYOUT_SETTINGS:
+                return cluster_settings(c)->voters == 3 && c->settings_index > 0;
+        default:
+                return false;
+        }
+}
 
 /* Whether the view has the value of the key. */
 static bool has(const ClusterView *p, LayoutKind kind) {
@@ -643,8 +677,15 @@ static bool has(const ClusterView *p, LayoutKind kind) {
                 return cluster_state(&p->cluster, A, "a.service") && u && !LIST_EMPTY(&u->states);
         case LAYOUT_CLUSTER:
                 return p->cluster.adopting && p->cluster.adopting_since_ms == 77;
+        case LAYOUT_MAINTENANCE:
+                return m && m->maintenance && m->maintenance_index > 0 &&
+                       m->maintenance->mode == MAINTENANCE_DRAINING;
+        case LAYOUT_HOST:
+                return m && m->host && m->host_index > 0 && pins_have(&m->host->pins, DIGEST);
+        case LAYOUT_REMOVED:
+                return m && m->removed && m->removed_index > 0 && m->removed->since_ms == 5;
         default:
-                return false;
+                return has_of_cluster(&p->cluster, kind);
         }
 }
 
@@ -674,6 +715,28 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                 { LAYOUT_STATE, "/_fleet/state/a.service/" A,
                   "{\"load\":\"loaded\",\"active\":\"active\",\"sub\":\"running\"}",
                   "/_fleet/state/a.service" },
+                { LAYOUT_MAINTENANCE, "/_fleet/machine/" A "/maintenance", "{\"mode\":\"draining\"}",
+                  "/_fleet/machine/" A },
+                { LAYOUT_HOST, "/_fleet/cluster/host/" A, "{\"pins\":[\"" DIGEST "\"]}",
+                  "/_fleet/cluster/host" },
+                { LAYOUT_REMOVED, "/_fleet/cluster/removed/" A, "{\"since\":5}", "/_fleet/cluster/removed" },
+                { LAYOUT_TOKEN, "/_fleet/cluster/token/" TOKEN,
+                  "{\"expires\":9,\"hash\":\"" DIGEST "\",\"metadata\":{\"zone\":\"a\"},\"uses\":3}",
+                  "/_fleet/cluster/token" },
+                { LAYOUT_PRINCIPAL, "/_fleet/cluster/principal/alice",
+                  "{\"pins\":[\"" DIGEST "\"],\"rights\":[{\"prefix\":\"/a\",\"right\":\"keys-read\"}]}",
+                  "/_fleet/cluster/principal" },
+                { LAYOUT_LINEAGE, "/_fleet/cluster/lineage/" LINEAGE,
+                  "{\"ancestor\":\"" LINEAGE "\",\"kind\":\"restored\"}", "/_fleet/cluster/lineage" },
+                { LAYOUT_CA_ROOTS, "/_fleet/cluster/ca/roots",
+                  "{\"roots\":[{\"id\":\"" DIGEST "\",\"pem\":\"p\",\"state\":\"current\"}]}",
+                  "/_fleet/cluster/ca" },
+                { LAYOUT_CA_KEY, "/_fleet/cluster/ca/key",
+                  "{\"keys\":[{\"clusterKey\":1,\"root\":\"" DIGEST "\",\"sealed\":\"c2VhbGVk\"}]}",
+                  "/_fleet/cluster/ca" },
+                { LAYOUT_CA_ROTATION, "/_fleet/cluster/ca/rotation", "{\"state\":\"issue\"}",
+                  "/_fleet/cluster/ca" },
+                { LAYOUT_SETTINGS, "/_fleet/cluster/settings", "{\"voters\":3}", "/_fleet/cluster" },
                 { LAYOUT_CLUSTER, "/_fleet/cluster/adopting", "77", "/_fleet/cluster" },
         };
 
@@ -705,6 +768,40 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                 assert_false(p.cluster.adopting);
                 cluster_view_free(&p);
         }
+}
+
+/* They are neither absent nor have their previous value, and nothing else is left after them. */
+static void an_unreadable_key_of_the_cluster_is_not_absent(void **state) {
+        static const struct {
+                LayoutKind kind;
+                const char *name;
+        } rows[] = {
+                { LAYOUT_TOKEN, TOKEN },   { LAYOUT_TOKEN, "no-token" }, { LAYOUT_PRINCIPAL, "alice" },
+                { LAYOUT_PRINCIPAL, "-" }, { LAYOUT_LINEAGE, LINEAGE },  { LAYOUT_LINEAGE, "0" },
+                { LAYOUT_CA_ROOTS, NULL }, { LAYOUT_CA_KEY, NULL },      { LAYOUT_CA_ROTATION, NULL },
+                { LAYOUT_SETTINGS, NULL },
+        };
+        ClusterView p = {};
+
+        cluster_view_put(&p, "/_fleet/cluster/settings", "{\"name\":\"c\"}");
+        assert_string_equal(cluster_settings(&p.cluster)->name, "c");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                cluster_view_unreadable(&p, rows[i].kind, rows[i].name, NULL);
+                assert_true(cluster_has_unreadable(&p.cluster, rows[i].kind));
+                assert_false(has_of_cluster(&p.cluster, rows[i].kind));
+        }
+        assert_string_equal(cluster_settings(&p.cluster)->name, "");
+        cluster_view_put(&p, "/_fleet/cluster/settings", "{\"name\":\"c\"}");
+        assert_false(cluster_has_unreadable(&p.cluster, LAYOUT_SETTINGS));
+        cluster_view_remove(&p, "/_fleet/cluster/token");
+        assert_false(cluster_has_unreadable(&p.cluster, LAYOUT_TOKEN));
+        assert_true(cluster_has_unreadable(&p.cluster, LAYOUT_LINEAGE));
+        cluster_view_remove(&p, "/_fleet");
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_false(cluster_has_unreadable(&p.cluster, rows[i].kind));
+        assert_true(LIST_EMPTY(&p.cluster.unreadable));
+        cluster_view_unreadable(&p, LAYOUT_CA_KEY, NULL, NULL); /* freed with the view */
+        cluster_view_free(&p);
 }
 
 static bool note_pattern(void *userdata, const Pattern *pattern) {
@@ -763,6 +860,7 @@ int main(void) {
                 cmocka_unit_test(a_member_is_read_completely_or_rejected),
                 cmocka_unit_test(metadata_and_the_lineage_are_read_within_their_bounds),
                 cmocka_unit_test(each_key_is_added_and_removed_alone_or_with_its_directory),
+                cmocka_unit_test(an_unreadable_key_of_the_cluster_is_not_absent),
                 cmocka_unit_test(the_patterns_that_match_a_name_are_found),
                 cmocka_unit_test(a_view_has_the_objects_of_its_keys),
                 cmocka_unit_test(metadata_set_by_people_overrides_that_of_the_machine),

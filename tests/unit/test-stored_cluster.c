@@ -1,0 +1,257 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "units/stored_cluster.h"
+
+#define PIN_1   "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define PIN_2   "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+#define MACHINE "0123456789abcdef0123456789abcdef"
+
+typedef union AnyRecord {
+        HostRecord host;
+        RemovedRecord removed;
+        TokenRecord token;
+        PrincipalRecord principal;
+        CaRoots roots;
+        CaKeys keys;
+        CaRotation rotation;
+        ClusterSettings settings;
+        LineageRecord lineage;
+        MaintenanceRecord maintenance;
+} AnyRecord;
+
+/* A row of the table of records: its functions, for any record. */
+#define ROW(name)                                                                           \
+        static int name##_read(const char *json, size_t size, AnyRecord *ret, Error *err) { \
+                return stored_##name##_read(json, size, (void *) ret, err);                 \
+        }                                                                                   \
+        static void name##_write(Text *t, const AnyRecord *record) {                        \
+                stored_##name##_write(t, (const void *) record);                            \
+        }
+
+ROW(host)
+ROW(removed)
+ROW(token)
+ROW(principal)
+ROW(ca_roots)
+ROW(ca_keys)
+ROW(ca_rotation)
+ROW(settings)
+ROW(lineage)
+ROW(maintenance)
+
+static void nothing_done(AnyRecord *record) {}
+
+static void token_done(AnyRecord *record) {
+        token_record_done(&record->token);
+}
+
+static void roots_done(AnyRecord *record) {
+        ca_roots_done(&record->roots);
+}
+
+static void keys_done(AnyRecord *record) {
+        ca_keys_done(&record->keys);
+}
+
+typedef struct Row {
+        int (*read)(const char *json, size_t size, AnyRecord *ret, Error *err);
+        void (*write)(Text *t, const AnyRecord *record);
+        void (*done)(AnyRecord *record);
+        const char *json, *message; /* message NULL: is read, and written again as it is */
+} Row;
+
+#define ROOT(id, state)  "{\"id\":\"" id "\",\"pem\":\"p\",\"state\":\"" state "\"}"
+#define KEY(root)        "{\"clusterKey\":2,\"root\":\"" root "\",\"sealed\":\"c2VhbGVk\"}"
+#define READ(name, done) name##_read, name##_write, done
+
+static const Row rows[] = {
+        { READ(host, nothing_done),
+          "{\"expires\":9,\"joined\":7,\"pins\":[\"" PIN_1 "\",\"" PIN_2
+          "\"],\"restricted\":true,\"serial\":\"" MACHINE "\",\"start\":3,\"token\":\"0123456789ab\"}" },
+        { READ(host, nothing_done), "{\"pins\":[\"" PIN_1 "\"]}" },
+        { READ(host, nothing_done), "{\"joined\":7}", "pins: missing" },
+        { READ(host, nothing_done), "{\"pins\":[]}", "pins: missing" },
+        { READ(host, nothing_done), "{\"pins\":[\"" PIN_1 "\",\"" PIN_1 "\",\"" PIN_1 "\"]}",
+          "pins: expected at most 2 digests" },
+        { READ(host, nothing_done), "{\"pins\":\"" PIN_1 "\"}", "pins: expected at most 2 digests" },
+        { READ(host, nothing_done), "{\"pins\":[\"" MACHINE "\"]}",
+          "pins: expected 64 lower-case hex digits" },
+        { READ(host, nothing_done), "{\"pins\":[7]}", "pins: expected 64 lower-case hex digits" },
+        { READ(host, nothing_done), "{\"pins\":[\"" PIN_1 "\"],\"token\":\"0123456789abc\"}",
+          "token: longer than 12 bytes" },
+        { READ(removed, nothing_done),
+          "{\"by\":\"root\",\"index\":4,\"pin\":\"" PIN_1 "\",\"reason\":\"lost\",\"since\":5}" },
+        { READ(removed, nothing_done), "{}" },
+        { READ(removed, nothing_done), "{\"pin\":\"1\"}", "pin: expected 64 lower-case hex digits" },
+        { READ(token, token_done), "{\"by\":\"root\",\"expires\":9,\"from\":\"10.0.0.0/8\",\"hash\":\"" PIN_1
+                                   "\",\"metadata\":{\"zone\":\"a\"},\"replace\":\"" MACHINE
+                                   "\",\"restricted\":true,\"uses\":10000}" },
+        { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\"}" },
+        { READ(token, token_done), "{\"hash\":\"" PIN_1 "\"}", "expires: missing" },
+        { READ(token, token_done), "{\"expires\":9}", "hash: expected 64 lower-case hex digits" },
+        { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\",\"uses\":10001}",
+          "uses: expected at most 10000" },
+        { READ(token, token_done),
+          "{\"expires\":9,\"hash\":\"" PIN_1 "\",\"metadata\":{\"a\":\"b\"},\"replace\":\"x\"}",
+          "replace: expected a machine ID" },
+        { READ(principal, nothing_done),
+          "{\"pins\":[\"" PIN_1 "\"],\"rights\":[{\"prefix\":\"/a\",\"right\":\"keys-write\"},{\"right\":"
+          "\"administer\"}]}" },
+        { READ(principal, nothing_done), "{\"rights\":[]}" },
+        { READ(principal, nothing_done), "{\"rights\":[{\"right\":\"fly\"}]}",
+          "right: 'fly' is none of keys-read, keys-write, units-see, units-change, administer" },
+        { READ(principal, nothing_done), "{\"rights\":[{}]}",
+          "right: '' is none of keys-read, keys-write, units-see, units-change, administer" },
+        { READ(principal, nothing_done), "{\"rights\":[{\"prefix\":\"a\",\"right\":\"keys-read\"}]}",
+          "prefix: expected a key that begins with '/'" },
+        { READ(principal, nothing_done), "{\"rights\":[7]}", "rights: expected objects" },
+        { READ(principal, nothing_done), "{\"rights\":{}}", "rights: expected a list of at most 16 objects" },
+        { READ(principal, nothing_done), "{\"rights\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}",
+          "rights: expected a list of at most 16 objects" },
+        { READ(ca_roots, roots_done), "{\"roots\":[" ROOT(PIN_1, "former") "," ROOT(PIN_2, "current") "]}" },
+        { READ(ca_roots, roots_done), "{\"roots\":[" ROOT(PIN_1, "current") "," ROOT(PIN_2, "current") "]}",
+          "roots: expected one that is current" },
+        { READ(ca_roots, roots_done), "{\"roots\":[]}", "roots: expected one that is current" },
+        { READ(ca_roots, roots_done), "{\"roots\":[" ROOT("1", "current") "]}",
+          "roots: expected a digest and at most 4096 bytes of PEM" },
+        { READ(ca_roots, roots_done), "{\"roots\":[" ROOT(PIN_1, "current") "," ROOT(PIN_2, "odd") "]}",
+          "state: 'odd' is none of current, next, former" },
+        { READ(ca_keys, keys_done), "{\"keys\":[" KEY(PIN_1) "," KEY(PIN_2) "]}" },
+        { READ(ca_keys, keys_done), "{\"keys\":[" KEY("1") "]}",
+          "keys: expected a digest and at most 1024 bytes" },
+        { READ(ca_keys, keys_done), "{\"keys\":[{\"root\":\"" PIN_1 "\",\"sealed\":\"a\"}]}",
+          "clusterKey: missing" },
+        { READ(ca_rotation, nothing_done), "{\"compromised\":true,\"since\":6,\"state\":\"distribute\"}" },
+        { READ(ca_rotation, nothing_done), "{}", "state: '' is none of distribute, issue" },
+        { READ(settings, nothing_done), "{\"name\":\"c\",\"peerAuth\":\"certificate\",\"singletonLease\":5,"
+                                        "\"spread\":\"zone\",\"voters\":5}" },
+        { READ(settings, nothing_done), "{\"peerAuth\":\"any\"}" },
+        { READ(settings, nothing_done), "{\"voters\":2}", "voters: expected 1, 3 or 5" },
+        { READ(settings, nothing_done), "{\"voters\":7}", "voters: expected 1, 3 or 5" },
+        { READ(settings, nothing_done), "{\"peerAuth\":\"none\"}",
+          "peerAuth: 'none' is none of any, certificate" },
+        { READ(lineage, nothing_done),
+          "{\"ancestor\":\"0123456789abcdef\",\"index\":4,\"kind\":\"recovered\",\"machine\":\"" MACHINE
+          "\"}" },
+        { READ(lineage, nothing_done), "{\"kind\":\"recovered\"}", "ancestor: expected 16 hex digits" },
+        { READ(maintenance, nothing_done), "{\"by\":\"root\",\"deadline\":8,\"for\":\"leave\",\"mode\":"
+                                           "\"draining\",\"since\":7,\"why\":\"w\"}" },
+        { READ(maintenance, nothing_done), "{}", "mode: '' is none of cordoned, draining, drained" },
+        { READ(maintenance, nothing_done), "[]", "expected a JSON object" },
+};
+
+static void a_record_is_read_completely_or_rejected(void **state) {
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const Row *row = &rows[i];
+                AnyRecord record = {}, untouched = {};
+                _cleanup_text_ Text t = {};
+                Error err = {};
+                int r;
+
+                r = row->read(row->json, strlen(row->json), &record, &err);
+                if (row->message) {
+                        if (r != -EBADMSG || !strstr(err.message, row->message))
+                                fail_msg("%s: %d, %s", row->json, r, err.message);
+                        assert_memory_equal(&record, &untouched, sizeof(record));
+                        continue;
+                }
+                if (r != 0)
+                        fail_msg("%s: %d, %s", row->json, r, err.message);
+                row->write(&t, &record);
+                assert_string_equal(t.chars, row->json);
+                row->done(&record);
+        }
+}
+
+/* A value that is cut at any byte is no record. */
+static void a_value_that_is_cut_is_rejected(void **state) {
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                for (size_t size = 0; !rows[i].message && size < strlen(rows[i].json); size++) {
+                        AnyRecord record = {};
+
+                        assert_int_equal(rows[i].read(rows[i].json, size, &record, NULL), -EBADMSG);
+                }
+}
+
+static void a_root_and_a_sealed_key_have_limits(void **state) {
+        char json[CA_PEM_MAX + 256], pem[CA_PEM_MAX + 2];
+        AnyRecord record = {};
+
+        memset(pem, 'p', sizeof(pem) - 1);
+        pem[CA_PEM_MAX] = 0;
+        for (unsigned over = 0; over < 2; over++) {
+                snprintf(json, sizeof(json),
+                         "{\"roots\":[{\"id\":\"%s\",\"pem\":\"%s\",\"state\":\"current\"}]}", PIN_1, pem);
+                assert_int_equal(stored_ca_roots_read(json, strlen(json), &record.roots, NULL),
+                                 over ? -EBADMSG : 0);
+                ca_roots_done(&record.roots);
+                pem[CA_PEM_MAX] = 'p';
+                pem[CA_PEM_MAX + 1] = 0;
+        }
+        pem[CA_SEALED_MAX] = 0;
+        for (unsigned over = 0; over < 2; over++) {
+                snprintf(json, sizeof(json),
+                         "{\"keys\":[{\"clusterKey\":1,\"root\":\"%s\",\"sealed\":\"%s\"}]}", PIN_1, pem);
+                assert_int_equal(stored_ca_keys_read(json, strlen(json), &record.keys, NULL),
+                                 over ? -EBADMSG : 0);
+                ca_keys_done(&record.keys);
+                pem[CA_SEALED_MAX] = 'p';
+                pem[CA_SEALED_MAX + 1] = 0;
+        }
+}
+
+static void names_of_tokens_and_users_are_checked(void **state) {
+        char name[PRINCIPAL_NAME_MAX + 2] = "";
+
+        assert_true(token_id_is_valid("0123456789ab"));
+        assert_false(token_id_is_valid("0123456789a"));
+        assert_false(token_id_is_valid("0123456789aB"));
+        assert_true(digest_is_valid(PIN_1));
+        assert_false(digest_is_valid(PIN_1 "0"));
+
+        assert_true(principal_name_is_valid("alice"));
+        assert_true(principal_name_is_valid("0.a_b-c"));
+        assert_false(principal_name_is_valid(""));
+        assert_false(principal_name_is_valid("."));
+        assert_false(principal_name_is_valid(".."));
+        assert_false(principal_name_is_valid("-a"));
+        assert_false(principal_name_is_valid("_a"));
+        assert_false(principal_name_is_valid("Alice"));
+        assert_false(principal_name_is_valid("a/b"));
+        assert_false(principal_name_is_valid("a b"));
+        memset(name, 'a', PRINCIPAL_NAME_MAX);
+        assert_true(principal_name_is_valid(name));
+        name[PRINCIPAL_NAME_MAX] = 'a';
+        assert_false(principal_name_is_valid(name));
+}
+
+static void roots_and_keys_are_found(void **state) {
+        const CaRoots roots = { .items = { { .id = PIN_1, .state = CA_ROOT_NEXT },
+                                           { .id = PIN_2, .state = CA_ROOT_CURRENT } },
+                                .n = 2 };
+        const CaKeys keys = { .items = { { .root = PIN_1 }, { .root = PIN_2 } }, .n = 2 };
+        const Pins pins = { .items = { PIN_2 }, .n = 1 };
+
+        assert_ptr_equal(ca_roots_current(&roots), &roots.items[1]);
+        assert_null(ca_roots_current(&(CaRoots) {}));
+        assert_ptr_equal(ca_keys_find(&keys, PIN_2), &keys.items[1]);
+        assert_null(ca_keys_find(&keys, ""));
+        assert_true(pins_have(&pins, PIN_2));
+        assert_false(pins_have(&pins, PIN_1));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_record_is_read_completely_or_rejected),
+                cmocka_unit_test(a_value_that_is_cut_is_rejected),
+                cmocka_unit_test(a_root_and_a_sealed_key_have_limits),
+                cmocka_unit_test(names_of_tokens_and_users_are_checked),
+                cmocka_unit_test(roots_and_keys_are_found),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,472 @@
+#include "units/stored_cluster.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "units/json.h"
+#include "units/machine.h"
+
+static_assert((int) SPREAD_KEY_MAX == (int) METADATA_KEY_MAX, "the spread key is a key of machine metadata");
+
+const char *const granted_right_names[_GRANT_MAX] = {
+        [GRANT_KEYS_READ] = "keys-read",   [GRANT_KEYS_WRITE] = "keys-write",
+        [GRANT_UNITS_SEE] = "units-see",   [GRANT_UNITS_CHANGE] = "units-change",
+        [GRANT_ADMINISTER] = "administer",
+};
+
+const char *const ca_root_state_names[_CA_ROOT_MAX] = {
+        [CA_ROOT_CURRENT] = "current",
+        [CA_ROOT_NEXT] = "next",
+        [CA_ROOT_FORMER] = "former",
+};
+
+const char *const ca_rotation_state_names[_CA_ROTATION_MAX] = {
+        [CA_ROTATION_DISTRIBUTE] = "distribute",
+        [CA_ROTATION_ISSUE] = "issue",
+};
+
+const char *const peer_auth_names[_PEER_AUTH_MAX] = {
+        [PEER_AUTH_ANY] = "any",
+        [PEER_AUTH_CERTIFICATE] = "certificate",
+};
+
+const char *const lineage_kind_names[_LINEAGE_KIND_MAX] = {
+        [LINEAGE_RECOVERED] = "recovered",
+        [LINEAGE_RESTORED] = "restored",
+};
+
+const char *const maintenance_mode_names[_MAINTENANCE_MODE_MAX] = {
+        [MAINTENANCE_CORDONED] = "cordoned",
+        [MAINTENANCE_DRAINING] = "draining",
+        [MAINTENANCE_DRAINED] = "drained",
+};
+
+static const JsonWords root_words = { ca_root_state_names, _CA_ROOT_MAX, -EBADMSG };
+static const JsonWords rotation_words = { ca_rotation_state_names, _CA_ROTATION_MAX, -EBADMSG };
+static const JsonWords auth_words = { peer_auth_names, _PEER_AUTH_MAX, -EBADMSG };
+static const JsonWords lineage_words = { lineage_kind_names, _LINEAGE_KIND_MAX, -EBADMSG };
+static const JsonWords mode_words = { maintenance_mode_names, _MAINTENANCE_MODE_MAX, -EBADMSG };
+static const JsonWords right_words = { granted_right_names, _GRANT_MAX, -EBADMSG };
+
+static_assert(sizeof(CaRootState) == sizeof(int) && sizeof(CaRotationState) == sizeof(int) &&
+                      sizeof(PeerAuth) == sizeof(int) && sizeof(LineageKind) == sizeof(int) &&
+                      sizeof(MaintenanceMode) == sizeof(int) && sizeof(GrantedRight) == sizeof(int),
+              "JSON_FIELD_WORD reads and writes an int");
+
+bool digest_is_valid(const char *s) {
+        return parse_hex_id(s, DIGEST_SIZE - 1) >= 0;
+}
+
+bool token_id_is_valid(const char *s) {
+        return parse_hex_id(s, HOST_TOKEN_SIZE - 1) >= 0;
+}
+
+bool principal_name_is_valid(const char *s) {
+        size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789._-");
+
+        return n > 0 && n <= PRINCIPAL_NAME_MAX && s[n] == 0 && !strchr("._-", s[0]);
+}
+
+/* -- Pins -- */
+
+bool pins_have(const Pins *pins, const char *pin) {
+        for (size_t i = 0; i < pins->n; i++)
+                if (streq(pins->items[i], pin))
+                        return true;
+        return false;
+}
+
+static void pins_write(Text *t, const char *name, const void *field) {
+        const Pins *pins = field;
+
+        if (pins->n == 0)
+                return;
+        json_open(t, name, '[');
+        for (size_t i = 0; i < pins->n; i++)
+                json_add_item(t, pins->items[i]);
+        json_close(t, ']');
+}
+
+static int pins_read(const JsonValue *member, void *field, Error *err) {
+        Pins *ret = field;
+
+        if (!member)
+                return 0;
+        if (json_value_type(member) != JSON_VALUE_ARRAY || json_value_count(member) > PINS_MAX)
+                return error_set(err, -EBADMSG, "pins: expected at most %d digests", PINS_MAX);
+        for (ret->n = 0; ret->n < json_value_count(member); ret->n++) {
+                const char *pin = json_value_string(json_value_item(member, ret->n));
+
+                if (!pin || !digest_is_valid(pin))
+                        return error_set(err, -EBADMSG, "pins: expected 64 lower-case hex digits");
+                memcpy(ret->items[ret->n], pin, DIGEST_SIZE);
+        }
+        return 0;
+}
+
+/* -- Lists of objects -- */
+
+typedef struct RecordList {
+        const char *name;
+        const JsonField *fields;
+        size_t n_fields, size, max; /* size of an item */
+} RecordList;
+
+static void list_write(Text *t, const RecordList *list, const void *items, size_t n) {
+        json_open(t, list->name, '[');
+        for (size_t i = 0; i < n; i++)
+                json_write_object(t, list->fields, list->n_fields, (const char *) items + i * list->size);
+        json_close(t, ']');
+}
+
+/* Read the items in their order; *ret_n counts those that were begun, for the caller to free. */
+static int list_read(const JsonValue *object, const RecordList *list, void *items, size_t *ret_n,
+                     Error *err) {
+        const JsonValue *array = json_value_member(object, list->name);
+        int r = 0;
+
+        if (array && (json_value_type(array) != JSON_VALUE_ARRAY || json_value_count(array) > list->max))
+                return error_set(err, -EBADMSG, "%s: expected a list of at most %zu objects", list->name,
+                                 list->max);
+        for (size_t i = 0; i < json_value_count(array) && r >= 0; i++) {
+                const JsonValue *item = json_value_item(array, i);
+
+                if (json_value_type(item) != JSON_VALUE_OBJECT)
+                        return error_set(err, -EBADMSG, "%s: expected objects", list->name);
+                *ret_n = i + 1;
+                r = json_read_fields(item, list->fields, list->n_fields, (char *) items + i * list->size,
+                                     err);
+        }
+        return r;
+}
+
+/* -- Hosts -- */
+
+static const JsonField host_fields[] = {
+        { "expires", JSON_FIELD_U64, offsetof(HostRecord, expires_ms) },
+        { "joined", JSON_FIELD_U64, offsetof(HostRecord, joined_ms) },
+        { "pins", JSON_FIELD_OTHER, offsetof(HostRecord, pins), .write = pins_write, .read = pins_read },
+        { "restricted", JSON_FIELD_BOOL, offsetof(HostRecord, restricted) },
+        { "serial", JSON_FIELD_CHARS, offsetof(HostRecord, serial), .size = SERIAL_SIZE },
+        { "start", JSON_FIELD_U64, offsetof(HostRecord, start_number) },
+        { "token", JSON_FIELD_CHARS, offsetof(HostRecord, token), .size = HOST_TOKEN_SIZE },
+};
+
+void stored_host_write(Text *t, const HostRecord *host) {
+        json_write_object(t, JSON_FIELDS(host_fields), host);
+}
+
+int stored_host_read(const char *json, size_t size, HostRecord *ret, Error *err) {
+        HostRecord host;
+        int r;
+
+        r = json_read_record(json, size, JSON_FIELDS(host_fields), &host, sizeof(host), err);
+        if (r < 0)
+                return r;
+        if (host.pins.n == 0)
+                return error_set(err, -EBADMSG, "pins: missing");
+        *ret = host;
+        return 0;
+}
+
+static const JsonField removed_fields[] = {
+        { "by", JSON_FIELD_CHARS_CUT, offsetof(RemovedRecord, by), .size = RECORDED_BY_SIZE },
+        { "index", JSON_FIELD_U64, offsetof(RemovedRecord, index) },
+        { "pin", JSON_FIELD_CHARS, offsetof(RemovedRecord, pin), .size = DIGEST_SIZE },
+        { "reason", JSON_FIELD_CHARS_CUT, offsetof(RemovedRecord, reason), .size = RECORDED_WHY_SIZE },
+        { "since", JSON_FIELD_U64, offsetof(RemovedRecord, since_ms) },
+};
+
+void stored_removed_write(Text *t, const RemovedRecord *removed) {
+        json_write_object(t, JSON_FIELDS(removed_fields), removed);
+}
+
+int stored_removed_read(const char *json, size_t size, RemovedRecord *ret, Error *err) {
+        RemovedRecord removed;
+        int r;
+
+        r = json_read_record(json, size, JSON_FIELDS(removed_fields), &removed, sizeof(removed), err);
+        if (r < 0)
+                return r;
+        if (*removed.pin && !digest_is_valid(removed.pin))
+                return error_set(err, -EBADMSG, "pin: expected 64 lower-case hex digits");
+        *ret = removed;
+        return 0;
+}
+
+/* -- Tokens -- */
+
+static const JsonField token_fields[] = {
+        { "by", JSON_FIELD_CHARS_CUT, offsetof(TokenRecord, by), .size = RECORDED_BY_SIZE },
+        { "expires", JSON_FIELD_U64, offsetof(TokenRecord, expires_ms), true },
+        { "from", JSON_FIELD_CHARS, offsetof(TokenRecord, from), .size = NETWORK_SIZE },
+        { "hash", JSON_FIELD_CHARS, offsetof(TokenRecord, hash), .size = DIGEST_SIZE },
+        { "metadata", JSON_FIELD_PAIRS, offsetof(TokenRecord, metadata) },
+        { "replace", JSON_FIELD_CHARS, offsetof(TokenRecord, replace), .size = MACHINE_ID_SIZE },
+        { "restricted", JSON_FIELD_BOOL, offsetof(TokenRecord, restricted) },
+        { "uses", JSON_FIELD_U64, offsetof(TokenRecord, uses) },
+};
+
+void token_record_done(TokenRecord *token) {
+        pairs_done(&token->metadata);
+        *token = (TokenRecord) {};
+}
+
+void stored_token_write(Text *t, const TokenRecord *token) {
+        json_write_object(t, JSON_FIELDS(token_fields), token);
+}
+
+static int token_check(const TokenRecord *token, Error *err) {
+        if (!digest_is_valid(token->hash))
+                return error_set(err, -EBADMSG, "hash: expected 64 lower-case hex digits");
+        if (token->uses > TOKEN_USES_MAX)
+                return error_set(err, -EBADMSG, "uses: expected at most %d", TOKEN_USES_MAX);
+        if (*token->replace && !machine_id_is_valid(token->replace))
+                return error_set(err, -EBADMSG, "replace: expected a machine ID");
+        if (token->metadata.n > METADATA_KEYS_MAX)
+                return error_set(err, -EBADMSG, "metadata: expected at most %d pairs", METADATA_KEYS_MAX);
+        return 0;
+}
+
+int stored_token_read(const char *json, size_t size, TokenRecord *ret, Error *err) {
+        _cleanup_(token_record_done) TokenRecord token = {};
+        int r;
+
+        r = json_read_record(json, size, JSON_FIELDS(token_fields), &token, sizeof(token), err);
+        if (r < 0)
+                return r;
+        r = token_check(&token, err);
+        if (r < 0)
+                return r;
+        *ret = TAKE_STRUCT(token);
+        return 0;
+}
+
+/* -- Users -- */
+
+static const JsonField right_fields[] = {
+        { "prefix", JSON_FIELD_CHARS, offsetof(PrincipalRight, prefix), .size = PRINCIPAL_PREFIX_SIZE },
+        { "right", JSON_FIELD_WORD, offsetof(PrincipalRight, right), true, .words = &right_words },
+};
+
+static const RecordList right_list = { "rights", JSON_FIELDS(right_fields), sizeof(PrincipalRight),
+                                       PRINCIPAL_RIGHTS_MAX };
+
+void stored_principal_write(Text *t, const PrincipalRecord *principal) {
+        json_open(t, NULL, '{');
+        pins_write(t, "pins", &principal->pins);
+        list_write(t, &right_list, principal->rights, principal->n_rights);
+        json_close(t, '}');
+}
+
+int stored_principal_read(const char *json, size_t size, PrincipalRecord *ret, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        PrincipalRecord principal = {};
+        int r;
+
+        r = json_object_parse(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = pins_read(json_value_member(root, "pins"), &principal.pins, err);
+        if (r < 0)
+                return r;
+        r = list_read(root, &right_list, principal.rights, &principal.n_rights, err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < principal.n_rights; i++)
+                if (*principal.rights[i].prefix && *principal.rights[i].prefix != '/')
+                        return error_set(err, -EBADMSG, "prefix: expected a key that begins with '/'");
+        *ret = principal;
+        return 0;
+}
+
+/* -- CA -- */
+
+static const JsonField root_fields[] = {
+        { "id", JSON_FIELD_CHARS, offsetof(CaRoot, id), .size = DIGEST_SIZE },
+        { "pem", JSON_FIELD_OWNED, offsetof(CaRoot, pem), true },
+        { "state", JSON_FIELD_WORD, offsetof(CaRoot, state), true, .words = &root_words },
+};
+
+static const RecordList root_list = { "roots", JSON_FIELDS(root_fields), sizeof(CaRoot), CA_ROOTS_MAX };
+
+void ca_roots_done(CaRoots *roots) {
+        for (size_t i = 0; i < roots->n; i++)
+                free(roots->items[i].pem);
+        *roots = (CaRoots) {};
+}
+
+const CaRoot *ca_roots_current(const CaRoots *roots) {
+        for (size_t i = 0; i < roots->n; i++)
+                if (roots->items[i].state == CA_ROOT_CURRENT)
+                        return &roots->items[i];
+        return NULL;
+}
+
+void stored_ca_roots_write(Text *t, const CaRoots *roots) {
+        json_open(t, NULL, '{');
+        list_write(t, &root_list, roots->items, roots->n);
+        json_close(t, '}');
+}
+
+static int ca_roots_check(const CaRoots *roots, Error *err) {
+        size_t n_current = 0;
+
+        for (size_t i = 0; i < roots->n; i++) {
+                const CaRoot *root = &roots->items[i];
+
+                if (!digest_is_valid(root->id) || strlen(root->pem) > CA_PEM_MAX)
+                        return error_set(err, -EBADMSG,
+                                         "roots: expected a digest and at most %d bytes of PEM", CA_PEM_MAX);
+                n_current += root->state == CA_ROOT_CURRENT;
+        }
+        if (n_current != 1)
+                return error_set(err, -EBADMSG, "roots: expected one that is current");
+        return 0;
+}
+
+int stored_ca_roots_read(const char *json, size_t size, CaRoots *ret, Error *err) {
+        _cleanup_(ca_roots_done) CaRoots roots = {};
+        _cleanup_json_ JsonValue *root = NULL;
+        int r;
+
+        r = json_object_parse(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = list_read(root, &root_list, roots.items, &roots.n, err);
+        if (r < 0)
+                return r;
+        r = ca_roots_check(&roots, err);
+        if (r < 0)
+                return r;
+        *ret = TAKE_STRUCT(roots);
+        return 0;
+}
+
+static const JsonField key_fields[] = {
+        { "clusterKey", JSON_FIELD_U64, offsetof(CaKey, cluster_key), true },
+        { "root", JSON_FIELD_CHARS, offsetof(CaKey, root), .size = DIGEST_SIZE },
+        { "sealed", JSON_FIELD_OWNED, offsetof(CaKey, sealed), true },
+};
+
+static const RecordList key_list = { "keys", JSON_FIELDS(key_fields), sizeof(CaKey), CA_ROOTS_MAX };
+
+void ca_keys_done(CaKeys *keys) {
+        for (size_t i = 0; i < keys->n; i++)
+                free(keys->items[i].sealed);
+        *keys = (CaKeys) {};
+}
+
+const CaKey *ca_keys_find(const CaKeys *keys, const char *root) {
+        for (size_t i = 0; i < keys->n; i++)
+                if (streq(keys->items[i].root, root))
+                        return &keys->items[i];
+        return NULL;
+}
+
+void stored_ca_keys_write(Text *t, const CaKeys *keys) {
+        json_open(t, NULL, '{');
+        list_write(t, &key_list, keys->items, keys->n);
+        json_close(t, '}');
+}
+
+int stored_ca_keys_read(const char *json, size_t size, CaKeys *ret, Error *err) {
+        _cleanup_(ca_keys_done) CaKeys keys = {};
+        _cleanup_json_ JsonValue *root = NULL;
+        int r;
+
+        r = json_object_parse(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = list_read(root, &key_list, keys.items, &keys.n, err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < keys.n; i++)
+                if (!digest_is_valid(keys.items[i].root) || strlen(keys.items[i].sealed) > CA_SEALED_MAX)
+                        return error_set(err, -EBADMSG, "keys: expected a digest and at most %d bytes",
+                                         CA_SEALED_MAX);
+        *ret = TAKE_STRUCT(keys);
+        return 0;
+}
+
+static const JsonField rotation_fields[] = {
+        { "compromised", JSON_FIELD_BOOL, offsetof(CaRotation, compromised) },
+        { "since", JSON_FIELD_U64, offsetof(CaRotation, since_ms) },
+        { "state", JSON_FIELD_WORD, offsetof(CaRotation, state), true, .words = &rotation_words },
+};
+
+void stored_ca_rotation_write(Text *t, const CaRotation *rotation) {
+        json_write_object(t, JSON_FIELDS(rotation_fields), rotation);
+}
+
+int stored_ca_rotation_read(const char *json, size_t size, CaRotation *ret, Error *err) {
+        return json_read_record(json, size, JSON_FIELDS(rotation_fields), ret, sizeof(*ret), err);
+}
+
+/* -- Settings -- */
+
+static const JsonField settings_fields[] = {
+        { "name", JSON_FIELD_CHARS, offsetof(ClusterSettings, name), .size = CLUSTER_NAME_MAX + 1 },
+        { "peerAuth", JSON_FIELD_WORD, offsetof(ClusterSettings, peer_auth), .words = &auth_words },
+        { "singletonLease", JSON_FIELD_U64, offsetof(ClusterSettings, singleton_lease_ms) },
+        { "spread", JSON_FIELD_CHARS, offsetof(ClusterSettings, spread), .size = SPREAD_KEY_MAX + 1 },
+        { "voters", JSON_FIELD_U64, offsetof(ClusterSettings, voters) },
+};
+
+void stored_settings_write(Text *t, const ClusterSettings *settings) {
+        json_write_object(t, JSON_FIELDS(settings_fields), settings);
+}
+
+int stored_settings_read(const char *json, size_t size, ClusterSettings *ret, Error *err) {
+        ClusterSettings settings;
+        int r;
+
+        r = json_read_record(json, size, JSON_FIELDS(settings_fields), &settings, sizeof(settings), err);
+        if (r < 0)
+                return r;
+        if (settings.voters > VOTERS_MAX || (settings.voters != 0 && settings.voters % 2 == 0))
+                return error_set(err, -EBADMSG, "voters: expected 1, 3 or 5");
+        *ret = settings;
+        return 0;
+}
+
+static const JsonField lineage_fields[] = {
+        { "ancestor", JSON_FIELD_CHARS, offsetof(LineageRecord, ancestor), .size = LINEAGE_SIZE },
+        { "index", JSON_FIELD_U64, offsetof(LineageRecord, index) },
+        { "kind", JSON_FIELD_WORD, offsetof(LineageRecord, kind), true, .words = &lineage_words },
+        { "machine", JSON_FIELD_CHARS, offsetof(LineageRecord, machine), .size = MACHINE_ID_SIZE },
+};
+
+void stored_lineage_write(Text *t, const LineageRecord *lineage) {
+        json_write_object(t, JSON_FIELDS(lineage_fields), lineage);
+}
+
+int stored_lineage_read(const char *json, size_t size, LineageRecord *ret, Error *err) {
+        LineageRecord lineage;
+        int r;
+
+        r = json_read_record(json, size, JSON_FIELDS(lineage_fields), &lineage, sizeof(lineage), err);
+        if (r < 0)
+                return r;
+        if (parse_hex_id(lineage.ancestor, LINEAGE_SIZE - 1) < 0)
+                return error_set(err, -EBADMSG, "ancestor: expected %d hex digits", LINEAGE_SIZE - 1);
+        *ret = lineage;
+        return 0;
+}
+
+static const JsonField maintenance_fields[] = {
+        { "by", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, by), .size = RECORDED_BY_SIZE },
+        { "deadline", JSON_FIELD_U64, offsetof(MaintenanceRecord, deadline_ms) },
+        { "for", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, purpose), .size = MAINTENANCE_FOR_SIZE },
+        { "mode", JSON_FIELD_WORD, offsetof(MaintenanceRecord, mode), true, .words = &mode_words },
+        { "since", JSON_FIELD_U64, offsetof(MaintenanceRecord, since_ms) },
+        { "why", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, why), .size = RECORDED_WHY_SIZE },
+};
+
+void stored_maintenance_write(Text *t, const MaintenanceRecord *maintenance) {
+        json_write_object(t, JSON_FIELDS(maintenance_fields), maintenance);
+}
+
+int stored_maintenance_read(const char *json, size_t size, MaintenanceRecord *ret, Error *err) {
+        return json_read_record(json, size, JSON_FIELDS(maintenance_fields), ret, sizeof(*ret), err);
+}

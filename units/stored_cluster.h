@@ -1,0 +1,248 @@
+/* The values of membership and security below /_fleet, as JSON: hosts and their public keys, tokens, rights
+ * of users, the cluster's CA, settings, former lineages. Written from KV_LEVEL_IDENTITY on.
+ *
+ * As in units/stored_json.h: writers append to a Text, readers copy, ignore unknown members, and fail
+ * (-EBADMSG with a message) only if the value has no meaning. */
+#pragma once
+
+#include "base/error.h"
+#include "base/parse.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "units/lists.h"
+
+enum {
+        DIGEST_SIZE = 65,      /* SHA-256 as 64 lower-case hex digits */
+        PINS_MAX = 2,          /* of one host or user: the current key, and the next one until it was used */
+        SERIAL_SIZE = 33,      /* of a certificate: 128 bits in hex */
+        HOST_TOKEN_SIZE = 13,  /* ID of a token: 48 bits in hex */
+        LINEAGE_SIZE = 17,     /* 64 bits in hex */
+        NETWORK_SIZE = 64,     /* "ADDRESS/BITS" */
+        RECORDED_BY_SIZE = 80, /* the user who requested a change */
+        RECORDED_WHY_SIZE = 128, /* a reason for people */
+        PRINCIPAL_NAME_MAX = 64, /* bytes of the name of a user */
+        PRINCIPAL_RIGHTS_MAX = 16,
+        PRINCIPAL_PREFIX_SIZE = 256,
+        CA_ROOTS_MAX = 4,
+        CA_PEM_MAX = 4096,    /* bytes of one root */
+        CA_SEALED_MAX = 1024, /* bytes of one sealed private key */
+        TOKEN_USES_MAX = 10000,
+        CLUSTER_NAME_MAX = 64, /* bytes */
+        SPREAD_KEY_MAX = 128,  /* bytes: METADATA_KEY_MAX */
+        VOTERS_MAX = 5,
+        MAINTENANCE_FOR_SIZE = 16,
+};
+
+/* 64 lower-case hex digits. */
+bool digest_is_valid(const char *s);
+/* 12 lower-case hex digits. */
+bool token_id_is_valid(const char *s);
+/* 1 to PRINCIPAL_NAME_MAX bytes of a-z 0-9 . _ - that begin with a letter or digit. */
+bool principal_name_is_valid(const char *s);
+
+/* SHA-256 of the public keys of one host or user. */
+typedef struct Pins {
+        char items[PINS_MAX][DIGEST_SIZE];
+        size_t n;
+} Pins;
+
+bool pins_have(const Pins *pins, const char *pin);
+
+/* /_fleet/cluster/host/ID: {"expires","joined","pins":[],"restricted","serial","start","token"} */
+typedef struct HostRecord {
+        uint64_t expires_ms; /* wall clock: end of its last certificate; 0: none was issued */
+        uint64_t joined_ms;  /* wall clock */
+        Pins pins;           /* at least one */
+        bool restricted;
+        char serial[SERIAL_SIZE];    /* of its last certificate; "": none */
+        uint64_t start_number;       /* of the last start of its daemon that the cluster has recorded */
+        char token[HOST_TOKEN_SIZE]; /* with which it joined; "": without one */
+} HostRecord;
+
+void stored_host_write(Text *t, const HostRecord *host);
+int stored_host_read(const char *json, size_t size, HostRecord *ret, Error *err);
+
+/* /_fleet/cluster/removed/ID: {"by","index","pin","reason","since"}: the tombstone of a host */
+typedef struct RemovedRecord {
+        char by[RECORDED_BY_SIZE];
+        uint64_t index;        /* of the store, when the removal was planned */
+        char pin[DIGEST_SIZE]; /* ""; or the first one of the removed host */
+        char reason[RECORDED_WHY_SIZE];
+        uint64_t since_ms; /* wall clock */
+} RemovedRecord;
+
+void stored_removed_write(Text *t, const RemovedRecord *removed);
+int stored_removed_read(const char *json, size_t size, RemovedRecord *ret, Error *err);
+
+/* /_fleet/cluster/token/ID: {"by","expires","from","hash","metadata":{},"replace","restricted","uses"}. The
+ * hosts that have joined with it name it in their own keys. */
+typedef struct TokenRecord {
+        char by[RECORDED_BY_SIZE];
+        uint64_t expires_ms;           /* wall clock; the key has a time to live */
+        char from[NETWORK_SIZE];       /* the network of the joining host; "": any */
+        char hash[DIGEST_SIZE];        /* SHA-256 of the secret */
+        Pairs metadata;                /* of the host that joins */
+        char replace[MACHINE_ID_SIZE]; /* the one machine that it is for, and that may have another key; "":
+                                          any machine that is unknown */
+        bool restricted;
+        uint64_t uses; /* left: 1 to TOKEN_USES_MAX, or 0 */
+} TokenRecord;
+
+void token_record_done(TokenRecord *token);
+void stored_token_write(Text *t, const TokenRecord *token);
+int stored_token_read(const char *json, size_t size, TokenRecord *ret, Error *err);
+
+/* A right of a user, in units and keys; below a prefix if it is one of keys. */
+typedef enum GrantedRight {
+        GRANT_KEYS_READ,
+        GRANT_KEYS_WRITE,
+        GRANT_UNITS_SEE,
+        GRANT_UNITS_CHANGE,
+        GRANT_ADMINISTER,
+        _GRANT_MAX,
+        _GRANT_INVALID = -EINVAL,
+} GrantedRight;
+
+ENUM_NAMES(granted_right, GrantedRight, _GRANT_MAX)
+
+typedef struct PrincipalRight {
+        GrantedRight right;
+        char prefix[PRINCIPAL_PREFIX_SIZE]; /* a key; "": all, or the right is not one of keys */
+} PrincipalRight;
+
+/* /_fleet/cluster/principal/NAME: {"pins":[],"rights":[{"prefix","right"}]} */
+typedef struct PrincipalRecord {
+        Pins pins; /* none: revoked */
+        PrincipalRight rights[PRINCIPAL_RIGHTS_MAX];
+        size_t n_rights;
+} PrincipalRecord;
+
+void stored_principal_write(Text *t, const PrincipalRecord *principal);
+int stored_principal_read(const char *json, size_t size, PrincipalRecord *ret, Error *err);
+
+typedef enum CaRootState {
+        CA_ROOT_CURRENT, /* signs */
+        CA_ROOT_NEXT,    /* of a rotation: distributed, and does not sign yet */
+        CA_ROOT_FORMER,  /* of a rotation: its certificates are still valid */
+        _CA_ROOT_MAX,
+        _CA_ROOT_INVALID = -EINVAL,
+} CaRootState;
+
+ENUM_NAMES(ca_root_state, CaRootState, _CA_ROOT_MAX)
+
+typedef struct CaRoot {
+        char id[DIGEST_SIZE]; /* SHA-256 of its public key */
+        char *pem;            /* owned */
+        CaRootState state;
+} CaRoot;
+
+/* /_fleet/cluster/ca/roots: {"roots":[{"id","pem","state"}]}; exactly one is current */
+typedef struct CaRoots {
+        CaRoot items[CA_ROOTS_MAX];
+        size_t n;
+} CaRoots;
+
+void ca_roots_done(CaRoots *roots);
+const CaRoot *ca_roots_current(const CaRoots *roots); /* NULL: there is no root */
+void stored_ca_roots_write(Text *t, const CaRoots *roots);
+int stored_ca_roots_read(const char *json, size_t size, CaRoots *ret, Error *err);
+
+typedef struct CaKey {
+        char root[DIGEST_SIZE]; /* the root that it signs for */
+        uint64_t cluster_key;   /* number of the cluster key that sealed it */
+        char *sealed;           /* owned; in base64 */
+} CaKey;
+
+/* /_fleet/cluster/ca/key: {"keys":[{"clusterKey","root","sealed"}]} */
+typedef struct CaKeys {
+        CaKey items[CA_ROOTS_MAX];
+        size_t n;
+} CaKeys;
+
+void ca_keys_done(CaKeys *keys);
+const CaKey *ca_keys_find(const CaKeys *keys, const char *root); /* NULL: none */
+void stored_ca_keys_write(Text *t, const CaKeys *keys);
+int stored_ca_keys_read(const char *json, size_t size, CaKeys *ret, Error *err);
+
+typedef enum CaRotationState {
+        CA_ROTATION_DISTRIBUTE, /* hosts store the next root */
+        CA_ROTATION_ISSUE,      /* the next root signs; hosts renew */
+        _CA_ROTATION_MAX,
+        _CA_ROTATION_INVALID = -EINVAL,
+} CaRotationState;
+
+ENUM_NAMES(ca_rotation_state, CaRotationState, _CA_ROTATION_MAX)
+
+/* /_fleet/cluster/ca/rotation: {"compromised","since","state"}; absent: no rotation */
+typedef struct CaRotation {
+        bool compromised;  /* the former root ends an hour after the begin at the latest */
+        uint64_t since_ms; /* wall clock: begin of this state */
+        CaRotationState state;
+} CaRotation;
+
+void stored_ca_rotation_write(Text *t, const CaRotation *rotation);
+int stored_ca_rotation_read(const char *json, size_t size, CaRotation *ret, Error *err);
+
+typedef enum PeerAuth {
+        PEER_AUTH_ANY,         /* the key file of the cluster, or certificates */
+        PEER_AUTH_CERTIFICATE, /* certificates only */
+        _PEER_AUTH_MAX,
+        _PEER_AUTH_INVALID = -EINVAL,
+} PeerAuth;
+
+ENUM_NAMES(peer_auth, PeerAuth, _PEER_AUTH_MAX)
+
+/* /_fleet/cluster/settings: {"name","peerAuth","singletonLease","spread","voters"} */
+typedef struct ClusterSettings {
+        char name[CLUSTER_NAME_MAX + 1]; /* "": none */
+        PeerAuth peer_auth;
+        uint64_t singleton_lease_ms;     /* 0: the default */
+        char spread[SPREAD_KEY_MAX + 1]; /* key of machine metadata; "": none */
+        uint64_t voters;                 /* 1, 3 or 5; 0: automatic */
+} ClusterSettings;
+
+void stored_settings_write(Text *t, const ClusterSettings *settings);
+int stored_settings_read(const char *json, size_t size, ClusterSettings *ret, Error *err);
+
+typedef enum LineageKind {
+        LINEAGE_RECOVERED,
+        LINEAGE_RESTORED,
+        _LINEAGE_KIND_MAX,
+        _LINEAGE_KIND_INVALID = -EINVAL,
+} LineageKind;
+
+ENUM_NAMES(lineage_kind, LineageKind, _LINEAGE_KIND_MAX)
+
+/* /_fleet/cluster/lineage/N: {"ancestor","index","kind","machine"}; N: the lineage that began */
+typedef struct LineageRecord {
+        char ancestor[LINEAGE_SIZE];
+        uint64_t index; /* of the store, at which it began */
+        LineageKind kind;
+        char machine[MACHINE_ID_SIZE]; /* on which it began */
+} LineageRecord;
+
+void stored_lineage_write(Text *t, const LineageRecord *lineage);
+int stored_lineage_read(const char *json, size_t size, LineageRecord *ret, Error *err);
+
+typedef enum MaintenanceMode {
+        MAINTENANCE_CORDONED, /* receives no other units */
+        MAINTENANCE_DRAINING, /* its units move away, too */
+        MAINTENANCE_DRAINED,
+        _MAINTENANCE_MODE_MAX,
+        _MAINTENANCE_MODE_INVALID = -EINVAL,
+} MaintenanceMode;
+
+ENUM_NAMES(maintenance_mode, MaintenanceMode, _MAINTENANCE_MODE_MAX)
+
+/* /_fleet/machine/ID/maintenance: {"by","deadline","for","mode","since","why"} */
+typedef struct MaintenanceRecord {
+        char by[RECORDED_BY_SIZE];
+        uint64_t deadline_ms;               /* wall clock; 0: none */
+        char purpose[MAINTENANCE_FOR_SIZE]; /* "for": "leave", ...; "": none */
+        MaintenanceMode mode;
+        uint64_t since_ms; /* wall clock */
+        char why[RECORDED_WHY_SIZE];
+} MaintenanceRecord;
+
+void stored_maintenance_write(Text *t, const MaintenanceRecord *maintenance);
+int stored_maintenance_read(const char *json, size_t size, MaintenanceRecord *ret, Error *err);
