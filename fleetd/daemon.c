@@ -288,6 +288,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                 .machine_id = s->machine_id,
                 .name = s->name,
                 .access = s->client_access,
+                .local_rights = &s->local_rights,
                 .metrics = daemon_metrics,
                 .brake_ms = daemon_brake_ms,
                 .is_foreign = daemon_is_foreign,
@@ -348,8 +349,10 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
 int daemon_reload(Daemon *d, const Settings *settings) {
         if (d->engine)
                 engine_set_brake(d->engine, settings->brake_ms);
-        if (d->api)
+        if (d->api) {
                 api_set_limits(d->api, &settings->limits, &settings->http);
+                api_set_local_rights(d->api, &settings->local_rights);
+        }
         if (d->membership)
                 membership_set_client(d->membership, settings->advertise_client);
         return d->facts ? daemon_publish_facts(d, settings) : 0;

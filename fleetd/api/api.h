@@ -1,8 +1,8 @@
 /* The HTTP server: listeners, senders, routes. Answers requests; starts nothing.
  *
- * Listeners: the unix socket (root and group fleet, by peer credentials: everything) and TCP on loopback
- * (users' keys only). A request that another host has to answer (a unit's journal, its status) is sent there
- * over a session, and its answer is streamed back. */
+ * Listeners: the unix socket (root and group fleet, by peer credentials: everything; other groups: what
+ * LocalRights= grants) and TCP on loopback (users' keys only). A request that another host has to answer (a
+ * unit's journal, its status) is sent there over a session, and its answer is streamed back. */
 #pragma once
 
 #include "fleetd/api/limits.h"
@@ -19,10 +19,11 @@ typedef struct ApiOptions {
         KvStore *store;
         Registry *registry;
         const char *machine_id, *name;
-        ClientAccess access;                                  /* of API_LOOPBACK */
-        const ApiLimits *limits;                              /* copied; NULL: the defaults */
-        void (*metrics)(void *userdata, Text *t);             /* writes the daemon's metrics; may be NULL */
-        uint64_t (*brake_ms)(void *userdata);                 /* the value of BrakeSec=; may be NULL */
+        ClientAccess access;                      /* of API_LOOPBACK */
+        const Names *local_rights;                /* texts of LocalRights=, not kept; NULL: none */
+        const ApiLimits *limits;                  /* copied; NULL: the defaults */
+        void (*metrics)(void *userdata, Text *t); /* writes the daemon's metrics; may be NULL */
+        uint64_t (*brake_ms)(void *userdata);     /* the value of BrakeSec=; may be NULL */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_sees_foreign(); may be NULL */
         void *userdata;
         const HttpLimits *http; /* of each listener; copied; NULL: the defaults */
@@ -34,5 +35,8 @@ int api_listen(Api *api, ApiListener kind, const char *address, Error *err);
 void api_state_changed(Api *api); /* KvEvents.on_state: the leader may have changed */
 void api_set_limits(Api *api, const ApiLimits *limits,
                     const HttpLimits *http); /* copies; in force from the next request on */
+/* Set the rights of local groups from now on. A stream ends within a turn of the loop if its sender has lost
+ * a right. */
+void api_set_local_rights(Api *api, const Names *texts);
 /* Close listeners and connections; parked requests end without an answer. Return NULL. */
 Api *api_free(Api *api);
