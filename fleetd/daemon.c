@@ -13,6 +13,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/api/metrics.h"
+#include "fleetd/registry/proposal_rights.h"
 #include "fleetd/service.h"
 
 enum { SHORT_LOG_SIZE = 4096 };
@@ -152,6 +153,16 @@ static void daemon_on_peer(void *userdata, const char *machine_id) {
 
 /* -- Opening -- */
 
+/* While the cluster view is being read, nothing is known about the host: its proposal comes again. */
+static int daemon_check_proposal(void *userdata, const char *machine_id, KvBytes principal,
+                                 const KvCommand *cmd, Error *err) {
+        const Daemon *d = userdata;
+
+        if (!d->registry || !registry_ready(d->registry))
+                return -ENOMEM;
+        return proposal_check(registry_cluster(d->registry), machine_id, principal, cmd, err);
+}
+
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         PeersOptions peers = {
                 .key = d->io.key, .admit = daemon_admit, .on_change = daemon_on_peer, .userdata = d
@@ -169,6 +180,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
                             .on_failed = daemon_on_failed,
                             .on_gone = daemon_on_store_gone,
                             .userdata = d },
+                .check_proposal = daemon_check_proposal,
         };
         int r;
 

@@ -39,7 +39,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/directory/directory.h fleetd/directory/directory.c \
 	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/problems.h fleetd/directory/problems.c fleetd/directory/seen_files.h fleetd/directory/seen_files.c fleetd/directory/scan.h fleetd/directory/scan.c \
 	fleetd/registry/policy.h fleetd/registry/policy.c fleetd/registry/principal.h fleetd/registry/principal.c \
-	fleetd/registry/rights.h fleetd/registry/rights.c fleetd/registry/local_rights.h fleetd/registry/local_rights.c \
+	fleetd/registry/proposal_rights.h fleetd/registry/proposal_rights.c fleetd/registry/rights.h fleetd/registry/rights.c fleetd/registry/local_rights.h fleetd/registry/local_rights.c \
 	fleetd/api/sender.h fleetd/api/sender.c fleetd/api/socket_access.h fleetd/api/socket_access.c \
 	fleetd/api/routes.h fleetd/api/routes.c \
 	fleetd/api/api.h fleetd/api/limits.h fleetd/api/request.h fleetd/api/request.c fleetd/api/server.c \

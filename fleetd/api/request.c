@@ -390,6 +390,11 @@ static int request_limit(const Request *request, KvCommand *cmd, KvCheck **ret_c
         return 0;
 }
 
+Registry *request_registry(const Request *request) {
+        registry_propose_for(request->api->options.registry, request->sender->text);
+        return request->api->options.registry;
+}
+
 int request_propose(Request *request, const KvCommand *cmd,
                     void (*done)(Request *request, const KvResult *result)) {
         _cleanup_free_ KvCheck *checks = NULL;
@@ -400,6 +405,7 @@ int request_propose(Request *request, const KvCommand *cmd,
                 r = request_limit(request, &limited, &checks);
         if (r < 0)
                 return r;
+        limited.principal = kv_string(request->sender->text);
         request->on_result = done;
         return kv_propose(request->api->options.store, &limited, request_on_result, request,
                           &request->proposal);

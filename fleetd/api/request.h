@@ -185,6 +185,8 @@ void request_sync(Request *request, void (*done)(Request *request, KvStatus stat
  * not read have the result that they have for absent keys. */
 int request_propose(Request *request, const KvCommand *cmd,
                     void (*done)(Request *request, const KvResult *result));
+/* Return the registry, for one change on behalf of the sender: the next transaction. */
+Registry *request_registry(const Request *request);
 /* Read one key. 'done' has the request as its userdata, and may be called before this returns. */
 void request_get(Request *request, KvBytes key,
                  void (*done)(void *userdata, int result, const KvFound *found));

@@ -6,6 +6,7 @@ Sender *sender_new(const Principal *principal, const PolicyFacts *facts) {
         if (!sender)
                 return NULL;
         *sender = (Sender) { .refs = 1, .principal = *principal, .facts = *facts };
+        (void) principal_text(principal, sender->text);
         right_list_ref(facts->granted);
         right_list_ref(facts->of_host);
         return sender;

@@ -8,6 +8,7 @@ typedef struct Sender {
         unsigned refs;
         Principal principal;
         PolicyFacts facts;
+        char text[PRINCIPAL_TEXT_SIZE]; /* of the principal */
 } Sender;
 
 /* Copy both; the facts' lists get references of their own. NULL without memory. */

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "fleetd/registry/local_rights.h"
 #include "fleetd/registry/policy.h"
+#include "fleetd/registry/proposal_rights.h"
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/policy_table.h"
 
@@ -346,6 +347,133 @@ static void a_principal_sees_the_directories_above_its_prefixes(void **state) {
         policy_table_done(&table);
 }
 
+/* -- Proposals of other hosts -- */
+
+/* Letters: o an ordinary host (A), r a restricted one (B), x a removed one (C), f one without certificates
+ * (F). Each proposes for itself, then for an operator on it, then for the user alice, and for bob. */
+static void a_host_proposes_what_it_has_a_right_to(void **state) {
+        static const char hosts[] = "ABCF";
+        static const struct {
+                const char *key; /* MINE: its own machine's; THEIRS: another one's */
+                KvOp op;
+                bool internal;
+                const char *allowed; /* for itself: A, B, C, F; for an operator; for alice; for bob */
+        } rows[] = {
+                { "/x", KV_SET, false, "y--y y--y ---- ----" },
+                { "/app/x", KV_SET, false, "y--y y--y y--y ----" },
+                { "/_fleet/unit/a.service", KV_SET, true, "y--y y--y y--y ----" },
+                { "/_fleet/target/a.service", KV_DELETE, true, "y--y y--y y--y ----" },
+                { "/_fleet/machine/THEIRS/metadata/zone", KV_SET, true, "y--y y--y y--y ----" },
+                { "/_fleet/machine/MINE/facts", KV_SET, true, "yy-y ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/facts", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/facts", KV_DELETE, true, "y--y y--y ---- y--y" },
+                { "/_fleet/state/a.service/MINE", KV_SET, true, "yy-y ---- ---- ----" },
+                { "/_fleet/state/a.service/THEIRS", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/MINE/problem/a.service", KV_SET, true, "yy-y y--y y--y ----" },
+                { "/_fleet/machine/THEIRS/problem/a.service", KV_SET, true, "y--y y--y y--y ----" },
+                { "/_fleet/machine/MINE/reported", KV_SET, true, "yy-y ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/reported", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/MINE/maintenance", KV_SET, true, "yy-y y--y ---- y--y" },
+                { "/_fleet/machine/THEIRS/maintenance", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/machine/MINE/presence", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/presence", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/presence", KV_DELETE, true, "y--y y--y ---- y--y" },
+                { "/_fleet/machine/MINE/unit/a.service", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/MINE/unit/a.service", KV_DELETE, true, "yy-y ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/unit/a.service", KV_DELETE, true, "---- ---- ---- ----" },
+                { "/_fleet/cluster/settings", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/cluster/principal/dave", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/cluster/host/THEIRS", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/cluster/level", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/cluster/ca/roots", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/cluster/ca/key", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/THEIRS", KV_DELETE, true, "---- ---- ---- ----" },
+                { "/_fleet/unheard/of", KV_SET, true, "---- ---- ---- ----" },
+                { NULL, KV_RAISE, true, "y--y y--y ---- y--y" },
+                { NULL, KV_EXPIRE, true, "---- ---- ---- ----" },
+        };
+        PolicyTable table;
+
+        policy_table_open(&table);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *allowed = rows[i].allowed;
+
+                for (unsigned claim = 0; claim < 4; claim++, allowed += *allowed == ' ')
+                        for (const char *host = hosts; *host; host++, allowed++) {
+                                char id[MACHINE_ID_SIZE], other[MACHINE_ID_SIZE], key[256] = "", text[64];
+                                const char *part = rows[i].key ? strstr(rows[i].key, "MINE") : NULL;
+                                const char *theirs = rows[i].key ? strstr(rows[i].key, "THEIRS") : NULL;
+                                KvCommand write = { .op = rows[i].op, .internal = rows[i].internal }, txn;
+                                Error err = {};
+                                int r;
+
+                                (void) cluster_view_id(id, (char[]) { *host, 0 });
+                                (void) cluster_view_id(other, "D");
+                                snprintf(key, sizeof(key), "%s", rows[i].key ?: "");
+                                if (part || theirs)
+                                        snprintf(key, sizeof(key), "%.*s%s%s",
+                                                 (int) ((part ?: theirs) - rows[i].key), rows[i].key,
+                                                 part ? id : other, part ? part + 4 : theirs + 6);
+                                snprintf(text, sizeof(text),
+                                         claim == 1 ? "local:1000@%s" :
+                                         claim == 2 ? "user:alice" :
+                                         claim == 3 ? "user:bob" :
+                                                      "",
+                                         id);
+                                write.key = kv_string(key);
+                                r = proposal_check(&table.view.cluster, id, kv_string(text), &write, &err);
+                                if ((r == 0) != (*allowed == 'y'))
+                                        fail_msg("%s (%d) of %c for %s: expected %c: %s", key, rows[i].op,
+                                                 *host, text, *allowed, err.message);
+                                if (r < 0)
+                                        assert_non_null(strstr(err.message, "may not propose this"));
+                                if (!rows[i].key)
+                                        continue;
+                                /* One denied write denies a transaction. */
+                                txn = (KvCommand) { .op = KV_TXN,
+                                                    .internal = rows[i].internal,
+                                                    .writes = (KvCommand[]) { write, write },
+                                                    .n_writes = 2 };
+                                assert_int_equal(
+                                        proposal_check(&table.view.cluster, id, kv_string(text), &txn, NULL),
+                                        r);
+                                txn.writes[0].key = kv_string("/_fleet/cluster/ca/key");
+                                assert_int_equal(
+                                        proposal_check(&table.view.cluster, id, kv_string(text), &txn, NULL),
+                                        -EACCES);
+                        }
+                assert_int_equal(*allowed, 0);
+        }
+        policy_table_done(&table);
+}
+
+static void a_host_claims_no_principal_of_another_host(void **state) {
+        static const struct {
+                const char *text;
+                int result;
+        } rows[] = {
+                { "machine:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0 },
+                { "machine:dddddddddddddddddddddddddddddddd", -EACCES },
+                { "anonymous@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0 },
+                { "anonymous@dddddddddddddddddddddddddddddddd", -EACCES },
+                { "local:0@dddddddddddddddddddddddddddddddd", -EACCES },
+                { "token:0123456789ab", -EACCES },
+                { "user:dave", -EACCES },
+                { "user:", -EINVAL },
+                { "root", -EINVAL },
+        };
+        KvCommand write = { .op = KV_SET, .key = kv_string("/app/x") };
+        char id[MACHINE_ID_SIZE];
+        PolicyTable table;
+
+        policy_table_open(&table);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (proposal_check(&table.view.cluster, cluster_view_id(id, "A"), kv_string(rows[i].text),
+                                   &write, NULL) != rows[i].result)
+                        fail_msg("%s", rows[i].text);
+        policy_table_done(&table);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_principal_has_one_text),
@@ -357,6 +485,8 @@ int main(void) {
                 cmocka_unit_test(a_user_has_the_rights_of_its_groups_together),
                 cmocka_unit_test(the_table_grants_these_rights_and_denies_all_others),
                 cmocka_unit_test(a_machine_has_rights_to_what_is_its_own),
+                cmocka_unit_test(a_host_proposes_what_it_has_a_right_to),
+                cmocka_unit_test(a_host_claims_no_principal_of_another_host),
                 cmocka_unit_test(a_principal_sees_the_directories_above_its_prefixes),
         };
 
