@@ -1164,14 +1164,14 @@ static void the_leader_checks_the_rights_of_other_hosts_from_a_feature_level_on(
         world.level = KV_LEVEL_IDENTITY;
         receive_foreign_for(PEER_PROPOSE, 72, 1, 1, 110000, "user:a");
         fake_assert_said("check /f of cc for 'user:a'\n"
-                         "say to 3 by 9, term 5, of 72 at 100000: refused, not permitted it may not 1\n");
+                         "say to 3 by 9, term 5, of 72 at 100000: refused not permitted 1 it may not\n");
         receive_foreign(PEER_PROPOSE, 73, 1, 1, 110000); /* of a host that knows it last */
         fake_assert_said("check /f of cc for ''\n"
-                         "say to 3 by 9, term 5, of 73 at 100000: refused, not permitted it may not 1\n");
+                         "say to 3 by 9, term 5, of 73 at 100000: refused not permitted 1 it may not\n");
         world.check = -ENOMEM;
         receive_foreign_for(PEER_PROPOSE, 74, 1, 1, 110000, "");
         fake_assert_said("check /f of cc for ''\n"
-                         "say to 3 by 9, term 5, of 74 at 100000: busy the leader's queue is full 1\n");
+                         "say to 3 by 9, term 5, of 74 at 100000: busy 1 the leader's queue is full\n");
         world.check = 0;
         receive_foreign_for(PEER_PROPOSE, 75, 2, 1, 110000, "user:b");
         fake_assert_said(
