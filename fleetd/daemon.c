@@ -14,6 +14,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/metrics_table.h"
+#include "fleetd/registry/proposal_rights.h"
 #include "fleetd/service.h"
 
 enum { SHORT_LOG_SIZE = 4096 };
@@ -156,6 +157,16 @@ static void daemon_on_peer(void *userdata, const char *machine_id) {
 
 /* -- Opening -- */
 
+/* While the cluster view is being read, nothing is known about the host: its proposal comes again. */
+static int daemon_check_proposal(void *userdata, const char *machine_id, KvBytes principal,
+                                 const KvCommand *cmd, Error *err) {
+        const Daemon *d = userdata;
+
+        if (!d->registry || !registry_ready(d->registry))
+                return -ENOMEM;
+        return proposal_check(registry_cluster(d->registry), machine_id, principal, cmd, err);
+}
+
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         PeersOptions peers = {
                 .key = d->io.key, .admit = daemon_admit, .on_change = daemon_on_peer, .userdata = d
@@ -173,6 +184,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
                             .on_failed = daemon_on_failed,
                             .on_gone = daemon_on_store_gone,
                             .userdata = d },
+                .check_proposal = daemon_check_proposal,
         };
         int r;
 
@@ -313,6 +325,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                 .machine_id = s->machine_id,
                 .name = s->name,
                 .access = s->client_access,
+                .local_rights = &s->local_rights,
                 .metrics = daemon_metrics,
                 .brake_ms = daemon_brake_ms,
                 .is_foreign = daemon_is_foreign,
@@ -374,8 +387,10 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
 int daemon_reload(Daemon *d, const Settings *settings) {
         if (d->engine)
                 engine_set_brake(d->engine, settings->brake_ms);
-        if (d->api)
+        if (d->api) {
                 api_set_limits(d->api, &settings->limits, &settings->http);
+                api_set_local_rights(d->api, &settings->local_rights);
+        }
         if (d->membership)
                 membership_set_client(d->membership, settings->advertise_client);
         return d->facts ? daemon_publish_facts(d, settings) : 0;

@@ -41,7 +41,9 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/agent/facts.h fleetd/agent/facts.c \
 	fleetd/directory/directory.h fleetd/directory/directory.c \
 	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/problems.h fleetd/directory/problems.c fleetd/directory/seen_files.h fleetd/directory/seen_files.c fleetd/directory/scan.h fleetd/directory/scan.c \
-	fleetd/registry/policy.h fleetd/registry/policy.c \
+	fleetd/registry/policy.h fleetd/registry/policy.c fleetd/registry/principal.h fleetd/registry/principal.c \
+	fleetd/registry/proposal_rights.h fleetd/registry/proposal_rights.c fleetd/registry/rights.h fleetd/registry/rights.c fleetd/registry/local_rights.h fleetd/registry/local_rights.c \
+	fleetd/api/sender.h fleetd/api/sender.c fleetd/api/socket_access.h fleetd/api/socket_access.c \
 	fleetd/api/routes.h fleetd/api/routes.c \
 	fleetd/api/api.h fleetd/api/limits.h fleetd/api/request.h fleetd/api/request.c fleetd/api/server.c \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c fleetd/api/keys_v2_internal.h fleetd/api/keys_v2_query.c \
@@ -81,6 +83,7 @@ TESTS += $(FLEETD_CORE_TESTS)
 # The pure rooms need no store, but for how keys are compared.
 FLEETD_PURE_LIBS = fleetd/libfleetd.a kvstore/libkvstore.a peers/libpeers.a $(UNITS_LIBS) $(LMDB_LIBS) $(CMOCKA_LIBS)
 FLEETD_CLUSTER_VIEW = tests/lib/cluster_view.h tests/lib/cluster_view.c
+FLEETD_POLICY_TABLE = tests/lib/policy_table.h tests/lib/policy_table.c $(FLEETD_CLUSTER_VIEW)
 
 tests_unit_test_registry_SOURCES = tests/unit/test-registry.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_registry_CFLAGS = $(TEST_CFLAGS)
@@ -135,7 +138,7 @@ if HAVE_CMOCKA
 FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-history_api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
-	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity tests/unit/test-metrics
+	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity tests/unit/test-metrics tests/unit/test-rights
 check_PROGRAMS += $(FLEETD_IO_TESTS)
 TESTS += $(FLEETD_IO_TESTS)
 
@@ -188,10 +191,16 @@ tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(QUIET_HOST)
 tests_unit_test_api_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=child_pause,--wrap=child_kill,--wrap=loop_uv
 tests_unit_test_api_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_rights_SOURCES = tests/unit/test-rights.c $(FLEETD_HOST)
+tests_unit_test_rights_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_rights_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=stream_peer_uid,--wrap=stream_peer_groups
+tests_unit_test_rights_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_policy_SOURCES = tests/unit/test-policy.c $(FLEETD_POLICY_TABLE)
 tests_unit_test_policy_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_policy_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_metrics_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_metrics_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_routes_SOURCES = tests/unit/test-routes.c $(FLEETD_POLICY_TABLE)
 tests_unit_test_routes_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_routes_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_remote_command_spec_CFLAGS = $(TEST_CFLAGS)

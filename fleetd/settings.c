@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "base/sizes.h"
+#include "fleetd/registry/local_rights.h"
 #include "kvstore/command/command.h"
 #include "units/unit_file.h"
 
@@ -206,6 +207,9 @@ static const struct {
         { "Engine", "engine", "BOOL", "place units while this host leads (yes)", set_bool, FIELD(engine) },
         { "ClientAccess", "client-access", "MODE", "of ListenClient: read-write, read-only, off", set_access,
           FIELD(client_access) },
+        { "LocalRights", "local-rights", "GROUP:RIGHT,...",
+          "rights of a local group on the socket; may be repeated", local_rights_set, FIELD(local_rights),
+          AT_RELOAD },
         { "BrakeSec", "brake-sec", "SPAN", "pause before moving units when many hosts vanish (30s)", set_span,
           FIELD(brake_ms), AT_RELOAD },
         { "BootWaitSec", "boot-wait-sec", "SPAN",
@@ -273,6 +277,7 @@ void settings_done(Settings *s) {
         free(s->name);
         free(s->machine_id);
         pairs_done(&s->metadata);
+        names_done(&s->local_rights);
         free(s->backup);
         free(s->restore);
         *s = (Settings) {};
@@ -343,6 +348,7 @@ static int settings_read_file(Settings *s, const char *name, Error *err) {
 
         for (size_t o = 0; o < file.n_options; o++) {
                 const UnitOption *option = &file.options[o];
+                Error warning = {};
                 size_t i = 0;
 
                 if (!streq(option->section, "Fleetd"))
@@ -354,9 +360,15 @@ static int settings_read_file(Settings *s, const char *name, Error *err) {
                 if (i == ELEMENTS(table))
                         return error_set(err, -EINVAL, "%s: line %u: unknown setting %s=; see fleetd.conf(5)",
                                          name, option->line, option->name);
-                r = settings_set(s, i, option->value, err);
-                if (r < 0)
+                r = settings_set(s, i, option->value, &warning);
+                if (r < 0) {
+                        if (err)
+                                *err = warning;
                         return error_prefix(err, r, "%s: line %u: %s=", name, option->line, option->name);
+                }
+                if (r > 0)
+                        log_warning(NO_FIELDS, "%s: line %u: %s=: %s", name, option->line, option->name,
+                                    warning.message);
         }
         return 0;
 }
@@ -497,12 +509,15 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
                                         "fleetd takes no arguments, but got '%s'; did you mean fleetctl?",
                                 argv[i]);
                 t--;
-                if (!seen[t] && (table[t].set == add_addresses || table[t].set == add_metadata))
+                if (!seen[t] && (table[t].set == add_addresses || table[t].set == add_metadata ||
+                                 table[t].set == local_rights_set))
                         (void) settings_set(s, t, "", err); /* clear it */
                 seen[t] = true;
                 r = settings_set(s, t, value, err);
                 if (r < 0)
                         return error_prefix(err, r, "--%s", table[t].option);
+                if (r > 0)
+                        log_warning(NO_FIELDS, "--%s: %s", table[t].option, error_text(err, 0));
         }
         return 0;
 }
@@ -623,7 +638,7 @@ static bool settings_equal(size_t i, const void *a, const void *b, size_t *ret_s
                 *ret_size = sizeof(Pairs);
                 return pairs_equal(a, b);
         }
-        if (table[i].set == add_addresses) {
+        if (table[i].set == add_addresses || table[i].set == local_rights_set) {
                 *ret_size = sizeof(Names);
                 return names_equal(a, b);
         }

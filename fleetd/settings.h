@@ -28,6 +28,7 @@ typedef struct Settings {
         Pairs metadata;
         bool agent, engine;
         ClientAccess client_access;
+        Names local_rights; /* texts of local_rights_add() */
         uint64_t brake_ms, boot_wait_ms;
         uint64_t quota, quota_keys; /* of users' keys: bytes, and number; 0: as many as the bytes allow */
         uint64_t voters;            /* 0: as many as there are hosts for, mostly 3 */

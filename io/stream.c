@@ -54,6 +54,12 @@ int stream_peer_uid(const Stream *s, uid_t *ret) {
         return s->inner ? stream_peer_uid(s->inner, ret) : -ENOTSUP;
 }
 
+int stream_peer_groups(const Stream *s, gid_t **ret, size_t *ret_n) {
+        if (s->ops->peer_groups)
+                return s->ops->peer_groups(s, ret, ret_n);
+        return s->inner ? stream_peer_groups(s->inner, ret, ret_n) : -ENOTSUP;
+}
+
 const char *stream_peer_address(const Stream *s) {
         return s->peer_address;
 }

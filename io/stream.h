@@ -63,6 +63,9 @@ uint64_t stream_kernel_silent_ms(const Stream *s);
 
 /* Return the user of the peer of a unix socket (SO_PEERCRED). -ENOTSUP: another kind of stream. */
 int stream_peer_uid(const Stream *s, uid_t *ret);
+/* Return the groups of that user, its primary one included, as they were when it connected. The caller frees
+ * them. -ENOTSUP: another kind of stream; -ENOMEM. */
+int stream_peer_groups(const Stream *s, gid_t **ret, size_t *ret_n);
 
 /* Return the address of the peer, "10.0.0.1:2380"; "" for unix sockets. Borrowed from the stream. */
 const char *stream_peer_address(const Stream *s);
@@ -111,6 +114,7 @@ typedef struct StreamOps {
         size_t (*queued)(const Stream *s);             /* NULL: equal to 'held' */
         uint64_t (*kernel_silent_ms)(const Stream *s); /* NULL: that of 'inner', or unknown */
         int (*peer_uid)(const Stream *s, uid_t *ret);  /* likewise */
+        int (*peer_groups)(const Stream *s, gid_t **ret, size_t *ret_n); /* likewise */
 } StreamOps;
 
 struct Stream {

@@ -268,19 +268,57 @@ static uint64_t uv_stream_kernel_silent_ms(const Stream *base) {
         return info.tcpi_last_ack_recv;
 }
 
-static int uv_stream_peer_uid(const Stream *base, uid_t *ret) {
+/* The descriptor of a unix socket. */
+static int uv_stream_socket(const Stream *base, int *ret) {
         const UvStream *s = container_of((Stream *) base, UvStream, base);
-        struct ucred peer;
-        socklen_t size = sizeof(peer);
-        int fd;
 
         if (s->is_tcp)
                 return -ENOTSUP;
-        if (uv_fileno(&s->uv.handle, &fd) < 0)
-                return -ENOTCONN;
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
-                return -errno;
+        return uv_fileno(&s->uv.handle, ret) < 0 ? -ENOTCONN : 0;
+}
+
+static int uv_stream_peer(const Stream *base, struct ucred *ret) {
+        socklen_t size = sizeof(*ret);
+        int fd, r;
+
+        r = uv_stream_socket(base, &fd);
+        if (r < 0)
+                return r;
+        return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret, &size) < 0 ? -errno : 0;
+}
+
+static int uv_stream_peer_uid(const Stream *base, uid_t *ret) {
+        struct ucred peer;
+        int r = uv_stream_peer(base, &peer);
+
+        if (r < 0)
+                return r;
         *ret = peer.uid;
+        return 0;
+}
+
+static int uv_stream_peer_groups(const Stream *base, gid_t **ret, size_t *ret_n) {
+        _cleanup_free_ gid_t *groups = NULL;
+        struct ucred peer;
+        socklen_t size = 0;
+        int fd, r;
+
+        r = uv_stream_peer(base, &peer);
+        if (r < 0)
+                return r;
+        r = uv_stream_socket(base, &fd);
+        if (r < 0)
+                return r;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) < 0 && errno != ERANGE)
+                return -errno;
+        groups = malloc(size + sizeof(gid_t));
+        if (!groups)
+                return -ENOMEM;
+        if (size > 0 && getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0)
+                return -errno;
+        groups[size / sizeof(gid_t)] = peer.gid;
+        *ret_n = size / sizeof(gid_t) + 1;
+        *ret = TAKE_PTR(groups);
         return 0;
 }
 
@@ -292,6 +330,7 @@ static const StreamOps uv_stream_ops = {
         .queued = uv_stream_queued,
         .kernel_silent_ms = uv_stream_kernel_silent_ms,
         .peer_uid = uv_stream_peer_uid,
+        .peer_groups = uv_stream_peer_groups,
 };
 
 void uv_handle_start(UvHandle *uv, UvLoop *loop, bool is_tcp, void *owner) {

@@ -163,10 +163,14 @@ bool kv_watch_progress(const KvWatch *watch, uint64_t *index) {
         return true;
 }
 
+static bool watch_is_shown(const KvWatch *watch, const KvEvent *event) {
+        return !watch->ops->sees || watch->ops->sees(watch->userdata, event);
+}
+
 static bool watch_may_see(const KvWatch *watch, const KvEvent *event) {
         return !watch->cleared && (watch->options.refreshes || !event->refresh) &&
                event->index >= watch->options.since &&
-               (watch->options.internal || !kv_path_is_ours(event->node.key));
+               (watch->options.internal || !kv_path_is_ours(event->node.key)) && watch_is_shown(watch, event);
 }
 
 static bool event_ends_dir(const KvEvent *event) {
@@ -370,11 +374,13 @@ static void deliver_one(KvWatch *watch) {
                 watch->closed = true;
         } else {
                 event = watch_pop(watch);
-                if (watch->options.once)
-                        watch_detach(watch);
-                watch->ops->on_event(watch->userdata, event);
+                if (watch_is_shown(watch, &event->event)) { /* rights may have changed since it was queued */
+                        if (watch->options.once)
+                                watch_detach(watch);
+                        watch->ops->on_event(watch->userdata, event);
+                        watch->closed |= watch->options.once;
+                }
                 hub_event_unref(event);
-                watch->closed |= watch->options.once;
         }
         watch->calling = false;
 

@@ -108,6 +108,11 @@ typedef struct KvOptions {
         uint64_t compare_every;    /* entries; 0: 1000 */
         size_t window;             /* 0: HUB_WINDOW */
         KvEvents events;
+        /* Return whether another host may propose a command, on the leader from KV_LEVEL_IDENTITY on: 0, or a
+         * negative errno and a message (-ENOMEM: later). 'principal' is the text that it claims; size 0: the
+         * host itself. Called with events.userdata; NULL: every command is accepted. */
+        int (*check_proposal)(void *userdata, const char *machine_id, KvBytes principal, const KvCommand *cmd,
+                              Error *err);
 } KvOptions;
 
 /* In 'tree_path'. Without this file, the next opening rebuilds the tree from checkpoint and log. */

@@ -156,7 +156,7 @@ tests_unit_test_propose_SOURCES = tests/unit/test-propose.c tests/lib/fake_repli
 tests_unit_test_propose_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_propose_LDFLAGS = $(AM_LDFLAGS) $(FAKE_REPLICA) \
 	-Wl,--wrap=kv_clock_ms,--wrap=kv_cluster_ms,--wrap=kv_kept_bytes,--wrap=kv_level,--wrap=kv_read,--wrap=kv_acknowledge,--wrap=kv_check_room,--wrap=kv_problem \
-	-Wl,--wrap=replica_known_leader,--wrap=replica_known_term,--wrap=replica_submit,--wrap=peer_reply,--wrap=peers_session
+	-Wl,--wrap=replica_known_leader,--wrap=replica_known_term,--wrap=replica_submit,--wrap=peer_reply,--wrap=peers_session,--wrap=peer_handshake
 tests_unit_test_propose_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_read_index_SOURCES = tests/unit/test-read_index.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
 	tests/lib/alloc.h tests/lib/alloc.c

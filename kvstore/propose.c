@@ -562,7 +562,10 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         else if (p->n_own > PROPOSE_MAX || p->own_bytes + w.size > PROPOSE_BYTES_MAX)
                 proposals_refuse(p, x, KV_BUSY, "too many writes wait for an answer on this host");
         else {
+                x->principal = MIN(cmd->principal.size, (size_t) KV_PRINCIPAL_MAX);
+                write_raw(&w, cmd->principal.data, x->principal);
                 x->item.command = writer_take(&w, &x->item.command_size);
+                x->item.command_size -= x->principal;
                 p->own_bytes += x->item.command_size;
                 x->cost = cost;
                 if (cost > 0)

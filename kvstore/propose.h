@@ -41,6 +41,10 @@ typedef struct ProposalsOptions {
         uint64_t quota;       /* of users' bytes, in force while this host leads; 0: unchanged */
         uint64_t quota_nodes; /* the same of nodes */
         unsigned level_max;   /* the feature level of this program: commands of a higher one are rejected */
+        /* As KvOptions.check_proposal, with its userdata. */
+        int (*check)(void *userdata, const char *machine_id, KvBytes principal, const KvCommand *cmd,
+                     Error *err);
+        void *userdata;
 } ProposalsOptions;
 
 int proposals_new(Proposals **ret, const ProposalsOptions *options);

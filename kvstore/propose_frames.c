@@ -3,30 +3,41 @@
 
 /* -- To the leader -- */
 
-static void write_frame_head(Proposals *p, Writer *w, uint64_t leader, uint64_t term, bool again, size_t n) {
+/* Of a frame. The sender of each command follows it from KV_LEVEL_IDENTITY on: all hosts can read it then. */
+enum { FRAME_AGAIN = 1 << 0, FRAME_PRINCIPALS = 1 << 1 };
+
+static unsigned frame_principals(const Proposals *p) {
+        return kv_level(p->options.store) >= KV_LEVEL_IDENTITY ? FRAME_PRINCIPALS : 0;
+}
+
+static void write_frame_head(Proposals *p, Writer *w, uint64_t leader, uint64_t term, unsigned flags,
+                             size_t n) {
         replica_write_head(p->options.replica, w, leader);
         write_u64(w, term);
         write_u64(w, p->options.origin);
         write_u64(w, proposals_floor(p));
-        write_u8(w, again);
+        write_u8(w, (uint8_t) flags);
         write_varint(w, n);
 }
 
-static void write_item(Writer *w, const KvBatchItem *item, bool with_command) {
-        write_u64(w, item->number);
-        write_u64(w, item->deadline_ms);
-        write_blob(w, item->command, with_command ? item->command_size : 0);
+static void write_item(Writer *w, const Proposal *x, unsigned flags, bool with_command) {
+        write_u64(w, x->item.number);
+        write_u64(w, x->item.deadline_ms);
+        write_blob(w, x->item.command, with_command ? x->item.command_size : 0);
+        if (flags & FRAME_PRINCIPALS)
+                write_blob(w, (const char *) x->item.command + x->item.command_size,
+                           with_command ? x->principal : 0);
 }
 
 bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         _cleanup_writer_ Writer w = {}, items = {};
         uint64_t cluster_ms = proposals_known_ms(p), now = loop_now_ms(p->options.loop);
+        unsigned flags = frame_principals(p);
         Proposal *x, *end;
-        bool again = false;
         size_t n = 0;
 
         if (cluster_ms == 0) { /* a frame without commands requests it */
-                write_frame_head(p, &w, leader, term, false, 0);
+                write_frame_head(p, &w, leader, term, 0, 0);
                 (void) replica_send(p->options.replica, leader, PEER_PROPOSE, &w);
                 return false;
         }
@@ -36,12 +47,12 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
                 if (n > 0 && items.size + x->item.command_size > KV_BATCH_MAX)
                         break;
                 proposal_stamp(x, cluster_ms);
-                again |= x->copies > 0;
-                write_item(&items, &x->item, true);
+                flags |= x->copies > 0 ? FRAME_AGAIN : 0;
+                write_item(&items, x, flags, true);
         }
         end = x;
 
-        write_frame_head(p, &w, leader, term, again, n);
+        write_frame_head(p, &w, leader, term, flags, n);
         write_raw(&w, items.bytes, items.size);
         if (items.error < 0 ||
             replica_send(p->options.replica, leader,
@@ -65,18 +76,19 @@ void proposals_ask_outcomes(Proposals *p) {
         _cleanup_writer_ Writer w = {}, items = {};
         uint64_t now = loop_now_ms(p->options.loop),
                  wait = replica_is_open(p->options.replica) ? PROPOSE_ASK_MS : SWEEP_MS;
+        unsigned flags = frame_principals(p);
         size_t n = 0;
 
         for (Proposal *x = p->own; x && n < FRAME_COMMANDS_MAX; x = x->hh.next) {
                 if (x->state != PROPOSAL_ACCEPTED || x->once || now - x->sent_ms < wait)
                         continue;
                 x->sent_ms = now - wait + MIN(wait, (uint64_t) ASK_AGAIN_MS);
-                write_item(&items, &x->item, false);
+                write_item(&items, x, flags, false);
                 n++;
         }
         if (n == 0)
                 return;
-        write_frame_head(p, &w, p->leader, p->term, true, n);
+        write_frame_head(p, &w, p->leader, p->term, flags | FRAME_AGAIN, n);
         write_raw(&w, items.bytes, items.size);
         if (items.error == 0)
                 (void) replica_send(p->options.replica, p->leader, PEER_PROPOSE, &w);
@@ -98,6 +110,7 @@ typedef struct Asked {
         bool later;       /* the commands yield */
         bool here, again; /* this host leads in that term; some commands were sent before, to this host or
                              another */
+        bool principals;  /* follow the commands */
         ReplyBody bodies[_PROPOSED_MAX];
 } Asked;
 
@@ -169,9 +182,21 @@ void proposals_say_accepted(Proposals *p, const Proposal *x) {
         reply_add(&p->accepted.body, x->item.number);
 }
 
+/* Check the rights of the host that sent the command. A frame without principals is of a host whose tree has
+ * not reached the feature level yet: it is taken for the host itself, which has all its rights. */
+static int check_foreign(const Proposals *p, const PeerSession *session, KvBytes principal,
+                         const KvCommand *cmd, Error *err) {
+        if (!p->options.check || kv_level(p->options.store) < KV_LEVEL_IDENTITY)
+                return 0;
+        return p->options.check(p->options.userdata, peer_handshake(session)->machine_id, principal, cmd,
+                                err);
+}
+
 /* Enqueue another host's command; check its format here, too. 0: a later turn estimates it, and replies then.
  */
-static int take_foreign(Proposals *p, const Proposal *like, KvStatus *ret_status, Error *err) {
+static int take_foreign(const Asked *a, const Proposal *like, KvBytes principal, KvStatus *ret_status,
+                        Error *err) {
+        Proposals *p = a->p;
         _cleanup_free_ void *arena = NULL;
         size_t size = like->item.command_size;
         uint64_t cost = 0;
@@ -189,6 +214,11 @@ static int take_foreign(Proposals *p, const Proposal *like, KvStatus *ret_status
                 return r;
         if (*ret_status != KV_OK)
                 return -EINVAL;
+        r = check_foreign(p, a->to.session, principal, &cmd, err);
+        if (r < 0) {
+                *ret_status = KV_FORBIDDEN;
+                return r;
+        }
         if (loop_has_budget(p->options.loop))
                 r = proposals_check(p, &cmd, &cost, ret_status, err);
         if (r < 0)
@@ -241,7 +271,7 @@ static bool tell_outcome(Asked *a, Dedup *results, const KvBatchItem *item) {
         return true;
 }
 
-static ProposedWhat take_one(Asked *a, Dedup *results, const Proposal *like) {
+static ProposedWhat take_one(Asked *a, Dedup *results, const Proposal *like, KvBytes principal) {
         size_t size = like->item.command_size;
         Proposals *p = a->p;
         Error err = {};
@@ -259,7 +289,7 @@ static ProposedWhat take_one(Asked *a, Dedup *results, const Proposal *like) {
         if (proposals_full(p) && !a->again && like->item.deadline_ms > 0 &&
             !proposals_gives_room(p, like->item.origin, like->item.floor))
                 return PROPOSED_BUSY;
-        r = take_foreign(p, like, &status, &err);
+        r = take_foreign(a, like, principal, &status, &err);
         if (r < 0 && r != -ENOMEM) {
                 reply_refused(p, &a->to, like->item.number, status, error_text(&err, r));
                 return _PROPOSED_MAX;
@@ -279,13 +309,16 @@ static void take_all(Asked *a, Dedup *results, Reader *r, uint64_t n) {
                         .session = peer_number(a->to.session),
                         .later = a->later
                 };
+                KvBytes principal = {};
                 ProposedWhat what;
 
                 like.item.deadline_ms = read_u64(r);
                 like.item.command = read_blob(r, KV_COMMAND_MAX, &like.item.command_size);
+                if (a->principals)
+                        principal.data = read_blob(r, KV_PRINCIPAL_MAX, &principal.size);
                 if (r->failed || like.item.number < a->floor)
                         return;
-                what = take_one(a, results, &like);
+                what = take_one(a, results, &like, principal);
                 if (what != _PROPOSED_MAX)
                         reply_add(&a->bodies[what], like.item.number);
         }
@@ -316,6 +349,7 @@ void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, 
         Asked a = { .p = p, .to.session = session, .later = type == PEER_PROPOSE_LATER };
         const char *busy = "the leader's queue is full";
         Reader r = reader_over(payload, size);
+        unsigned flags;
         uint64_t n;
 
         if (!replica_read_head(p->options.replica, session, &r, &a.to.from))
@@ -323,7 +357,9 @@ void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, 
         a.to.term = read_u64(&r);
         a.to.origin = read_u64(&r);
         a.floor = read_u64(&r);
-        a.again = read_u8(&r);
+        flags = read_u8(&r);
+        a.again = flags & FRAME_AGAIN;
+        a.principals = flags & FRAME_PRINCIPALS;
         n = read_varint(&r);
         if (r.failed || n > FRAME_COMMANDS_MAX || a.to.origin == 0 || a.floor == 0)
                 return;

@@ -36,6 +36,7 @@ typedef enum ProposalState {
 
 typedef struct Proposal {
         KvBatchItem item;       /* owns 'command'; 'deadline_ms' is 0 with 'once' */
+        size_t principal;       /* bytes of the sender's text, which follow 'command'; 0: this host itself */
         uint64_t from, session; /* of another host's only: that host, and the number of its session */
         ProposalState state;
         uint64_t term;

@@ -533,7 +533,9 @@ static int store_build(KvStore *s, const KvOptions *options, Error *err) {
                                                                   .origin = applied->origin,
                                                                   .quota = options->quota,
                                                                   .quota_nodes = options->quota_nodes,
-                                                                  .level_max = s->level_max });
+                                                                  .level_max = s->level_max,
+                                                                  .check = options->check_proposal,
+                                                                  .userdata = options->events.userdata });
 }
 
 /* Close a store whose opening has failed: the caller gets the error at once. True: events.on_gone reports the

@@ -30,6 +30,9 @@ typedef struct KvWatchOptions {
 } KvWatchOptions;
 
 typedef struct KvWatchOps {
+        /* Return whether the watcher may see an event; asked when the event arrives, and again before its
+         * delivery. NULL: all. It may be called before kv_watch() returns. */
+        bool (*sees)(void *userdata, const KvEvent *event);
         /* An event at or after 'since'. The watch may be closed inside. */
         void (*on_event)(void *userdata, KvWatchEvent *event);
         /* The position is lost: a snapshot replaced the tree, or the watcher is too slow. 'oldest' is the

@@ -8,9 +8,9 @@ void adopting_handle(Request *request) {
         char user[HISTORY_USER_SIZE];
 
         if (registry_cluster(registry)->adopting)
-                change_sent(
-                        request, 204, NULL,
-                        registry_adopt_now(registry, request_user(request, user), change_on_done, request));
+                change_sent(request, 204, NULL,
+                            registry_adopt_now(request_registry(request), request_user(request, user),
+                                               change_on_done, request));
         else
                 request_error(request, 404, "no host is waited for");
 }

@@ -1,8 +1,8 @@
 /* The HTTP server: listeners, senders, routes. Answers requests; starts nothing.
  *
- * Listeners: the unix socket (root and group fleet, by peer credentials: everything) and TCP on loopback
- * (users' keys only). A request that another host has to answer (a unit's journal, its status) is sent there
- * over a session, and its answer is streamed back. */
+ * Listeners: the unix socket (root and group fleet, by peer credentials: everything; other groups: what
+ * LocalRights= grants) and TCP on loopback (users' keys only). A request that another host has to answer (a
+ * unit's journal, its status) is sent there over a session, and its answer is streamed back. */
 #pragma once
 
 #include "fleetd/api/limits.h"
@@ -21,6 +21,7 @@ typedef struct ApiOptions {
         Registry *registry;
         const char *machine_id, *name;
         ClientAccess access;     /* of API_LOOPBACK */
+        const Names *local_rights; /* texts of LocalRights=, not kept; NULL: none */
         const ApiLimits *limits; /* copied; NULL: the defaults */
         /* metrics_begin() of this daemon; NULL: /metrics does not exist. */
         int (*metrics)(void *userdata, MetricsForm form, MetricsScrape **ret);
@@ -36,5 +37,8 @@ int api_listen(Api *api, ApiListener kind, const char *address, Error *err);
 void api_state_changed(Api *api); /* KvEvents.on_state: the leader may have changed */
 void api_set_limits(Api *api, const ApiLimits *limits,
                     const HttpLimits *http); /* copies; in force from the next request on */
+/* Set the rights of local groups from now on. A stream ends within a turn of the loop if its sender has lost
+ * a right. */
+void api_set_local_rights(Api *api, const Names *texts);
 /* Close listeners and connections; parked requests end without an answer. Return NULL. */
 Api *api_free(Api *api);

@@ -113,5 +113,6 @@ void directory_post_handle(Request *request) {
         for (size_t i = 0; i < n; i++)
                 changes[i].user = user;
         change_sent(request, 204, NULL,
-                    registry_change_directory(registry, NULL, 0, changes, n, change_on_done, request));
+                    registry_change_directory(request_registry(request), NULL, 0, changes, n, change_on_done,
+                                              request));
 }

@@ -50,9 +50,8 @@ static void units_change(Request *request, unsigned success, UnitChange *changes
         (void) request_user(request, user);
         for (size_t i = 0; i < n; i++)
                 changes[i].user = user;
-        change_sent(
-                request, success, NULL,
-                registry_change_units(request->api->options.registry, changes, n, change_on_done, request));
+        change_sent(request, success, NULL,
+                    registry_change_units(request_registry(request), changes, n, change_on_done, request));
 }
 
 /* The change that one PUT, or one item of a batch, requests. */

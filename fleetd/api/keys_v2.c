@@ -61,6 +61,12 @@ void keys_v2_refuse(Request *request, const char *cause) {
         answer_refusal(request, 300, cause);
 }
 
+#define FORBIDDEN "Insufficient credentials"
+
+void keys_v2_forbid(Request *request) {
+        answer_refusal(request, 110, FORBIDDEN);
+}
+
 static void answer_text(Request *request, unsigned status, uint64_t index, Text *t) {
         KeysHead head;
 
@@ -121,6 +127,7 @@ static void keys_park(Request *request) {
 typedef struct KeysList {
         Request *request; /* the loop's */
         Text t;
+        Sender *sender; /* NULL: sees all */
         KvBytes key;
         bool recursive, large;
         uint64_t nodes_max, size_max; /* more is -E2BIG */
@@ -162,7 +169,8 @@ static int list_begin(void *userdata, const KvFound *found) {
 static int list_visit(void *userdata, const KvNode *node) {
         KeysList *l = userdata;
 
-        if (kv_path_hidden_from(node->key, l->key))
+        if (kv_path_hidden_from(node->key, l->key) ||
+            (l->sender && !sender_sees(l->sender, node->key, node->dir)))
                 return 1;
         if (++l->n_nodes > l->nodes_max || l->t.size > l->size_max)
                 return -E2BIG;
@@ -243,6 +251,7 @@ static void list_free(void *userdata) {
 
         text_done(&l->t);
         shared_unref(l->answer);
+        sender_unref(l->sender);
         free(l);
 }
 
@@ -264,6 +273,7 @@ static void get_list(Request *request) {
                 return;
         }
         l->request = request;
+        l->sender = request_filter(request);
         l->t = (Text) {};
         l->key = (KvBytes) { memcpy(l->key_bytes, keys->key, keys->key_size), keys->key_size };
         l->recursive = keys->query.recursive;
@@ -292,25 +302,43 @@ static void answer_node(Request *request, const KvFound *found) {
         answer_text(request, 200, found->index, &t);
 }
 
+/* Return whether the sender may not know what was found; *ret_missing is what it misses then. */
+static bool get_hides(const Request *request, const KvFound *found, KvBytes *ret_missing) {
+        const Sender *sender = request->sender;
+        KvBytes key = request->get.key;
+
+        if (found->node && sender_sees(sender, key, found->node->dir))
+                return false;
+        *ret_missing = sender_missing(sender, key);
+        if (found->node)
+                return true;
+        if (ret_missing->size > found->missing.size)
+                *ret_missing = found->missing;
+        return !sender_sees(sender, *ret_missing, !found->is_file);
+}
+
 static void get_done(void *userdata, int result, const KvFound *found) {
         Request *request = userdata;
         Api *api = request->api;
+        KvBytes missing;
 
         if (result < 0) {
                 answer_refusal(request, 300, strerror(-result));
                 return;
         }
-        if (!request_may_read(request, request->get.key)) { /* as if the key did not exist */
+        if (!found->node && found->error != -ENOENT) {
                 api->gets_failed++;
-                answer_error(request, 0, 100, cause_of("/_fleet"), found->index);
+                answer_refusal(request, 300, strerror(-found->error));
+                return;
+        }
+        if (get_hides(request, found, &missing)) {
+                api->gets_failed++;
+                answer_error(request, 0, 100, missing, found->index);
                 return;
         }
         if (!found->node) {
                 api->gets_failed++;
-                if (found->error == -ENOENT)
-                        answer_error(request, 0, found->is_file ? 104 : 100, found->missing, found->index);
-                else
-                        answer_refusal(request, 300, strerror(-found->error));
+                answer_error(request, 0, found->is_file ? 104 : 100, found->missing, found->index);
                 return;
         }
         if (found->node->dir && !request_may_list(request, get_read)) {
@@ -349,10 +377,14 @@ static Shared *event_encoded(const Request *request, KvWatchEvent *event) {
         return event->encoded;
 }
 
-static void watch_on_event(void *userdata, KvWatchEvent *event) {
-        Request *request = userdata;
+static bool watch_sees(void *userdata, const KvEvent *event) {
+        const Request *request = userdata;
+
+        return request_sees_event(request, keys_key(request->state), event);
+}
+
+static void watch_deliver(Request *request, Shared *bytes) {
         const KeysRequest *keys = request->state;
-        Shared *bytes = event_encoded(request, event);
 
         if (keys->query.stream) {
                 if (!bytes || http_chunk_shared(request->http, bytes) < 0)
@@ -363,18 +395,44 @@ static void watch_on_event(void *userdata, KvWatchEvent *event) {
                 request_cut(request, "out of memory");
 }
 
-static void watch_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
+static void watch_on_event(void *userdata, KvWatchEvent *event) {
+        KvWatchEvent cut = { .event = event->event };
         Request *request = userdata;
+
+        if (!request_hides_prev(request, &event->event)) {
+                watch_deliver(request, event_encoded(request, event));
+                return;
+        }
+        cut.event.has_prev = false;
+        watch_deliver(request, event_encoded(request, &cut));
+        shared_unref(cut.encoded);
+}
+
+/* End a watch with an error. */
+static void watch_end(Request *request, unsigned code, KvBytes cause, uint64_t index) {
         _cleanup_text_ Text t = {};
 
-        request->watch = NULL;
-        (void) keys_v2_write_error(&t, 400, NULL, 0, current);
+        (void) keys_v2_write_error(&t, code, cause.data, cause.size, index);
         if (t.error == 0)
                 (void) http_chunk(request->http, t.chars, t.size);
         request_end(request);
 }
 
-static const KvWatchOps keys_watch = { .on_event = watch_on_event, .on_cleared = watch_on_cleared };
+static void watch_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
+        Request *request = userdata;
+
+        request->watch = NULL;
+        watch_end(request, 400, (KvBytes) {}, current);
+}
+
+static void watch_on_revoked(Request *request) {
+        watch_end(request, 110, cause_of(FORBIDDEN), 0);
+}
+
+static const KvWatchOps keys_watch = { .on_event = watch_on_event, .on_cleared = watch_on_cleared },
+                        keys_filtered = { .sees = watch_sees,
+                                          .on_event = watch_on_event,
+                                          .on_cleared = watch_on_cleared };
 
 static void get_watch(Request *request) {
         const KeysRequest *keys = request->state;
@@ -384,7 +442,7 @@ static void get_watch(Request *request) {
                                    .recursive = keys->query.recursive,
                                    .since = keys->query.wait_index,
                                    .hidden_rule = true,
-                                   .internal = kv_path_is_ours(key) && request_may_read(request, key),
+                                   .internal = kv_path_is_ours(key) && sender_may_read(request->sender, key),
                                    .once = !keys->query.stream,
                                    .absent = true };
         uint64_t index = kv_index(store), oldest = 0;
@@ -394,8 +452,10 @@ static void get_watch(Request *request) {
 
         keys_park(request);
         if (request->api->n_watching < request->api->limits.watches)
-                r = kv_watch(store, &options, &keys_watch, request, &request->watch, &oldest);
+                r = kv_watch(store, &options, sender_sees_all(request->sender) ? &keys_watch : &keys_filtered,
+                             request, &request->watch, &oldest);
         if (r == 0) {
+                request->on_revoked = watch_on_revoked;
                 request->watching = true;
                 request->api->n_watching++;
                 http_begin(request->http, 200, "application/json", head_of(&head, request, index, false));
@@ -419,7 +479,7 @@ static void write_refuse(Request *request, const KvResult *result) {
                 return;
         }
         if (result->status == KV_FORBIDDEN)
-                cause = cause_of("Insufficient credentials");
+                cause = cause_of(FORBIDDEN);
         else if (result->status == KV_TOO_LARGE)
                 status = 413;
         else if (result->status == KV_BUSY)
@@ -475,7 +535,9 @@ static void write_propose(Request *request) {
                 cmd.prev_value = q->prev_value;
         }
         r = request_propose(request, &cmd, write_on_done);
-        if (r < 0)
+        if (r == -EACCES)
+                keys_v2_forbid(request);
+        else if (r < 0)
                 answer_refusal(request, 300, strerror(-r));
         else
                 keys_park(request); /* the command was copied */

@@ -12,6 +12,7 @@ void keys_v2_handle(Request *request);
 
 /* Answer with code 300; the request is freed. */
 void keys_v2_refuse(Request *request, const char *cause);
+void keys_v2_forbid(Request *request); /* 401, with code 110: the sender has no right to the key */
 
 /* Write {"errorCode":...} and a newline, and return the HTTP status of the code. */
 unsigned keys_v2_write_error(Text *t, unsigned code, const void *cause, size_t cause_size, uint64_t index);

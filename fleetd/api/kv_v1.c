@@ -146,10 +146,14 @@ void kv_request_read(Request *request, void (*read)(Request *request)) {
 
 void kv_request_propose(Request *request, void (*done)(Request *request, const KvResult *result)) {
         const KvRequest *kv = request->state;
+        char text[PRINCIPAL_TEXT_SIZE];
         int r;
 
         r = request_propose(request, &kv->command, done);
-        if (r < 0)
+        if (r == -EACCES)
+                kv_refuse_text(request, 403, "%s has no right to write this key",
+                               principal_text(&request->sender->principal, text));
+        else if (r < 0)
                 kv_refuse_text(request, 503, "%s", strerror(-r));
 }
 
@@ -181,7 +185,7 @@ static void value_on_get(void *userdata, int result, const KvFound *found) {
 
         if (result < 0)
                 kv_refuse_text(request, 503, "%s", strerror(-result));
-        else if (!found->node || !request_may_read(request, request->get.key))
+        else if (!found->node || !sender_sees(request->sender, request->get.key, found->node->dir))
                 kv_refuse(request, &(KvRefusal) { .status = 404,
                                                   .index = found->index,
                                                   .err.message = "key not found" });

@@ -69,9 +69,10 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
  */
 typedef int (*KvLine)(KvWatchEvent *event, Shared **ret);
 
-/* Begin a stream of all changes below p->prefix, in lines of this form. 'history': "after" 0 is the beginning
- * of the event window, and a line with the index alone follows once the window is delivered. */
-void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool history);
+/* Begin a stream of all changes below p->prefix, in lines of this form. 'registry': the changes are fleet's
+ * own, and the right to the route suffices; "after" 0 is the beginning of the event window, and a line with
+ * the index alone follows once the window is delivered. */
+void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool registry);
 
 /* Read the parameters that the route of 'request' takes. False: one is rejected, and the request is answered.
  */

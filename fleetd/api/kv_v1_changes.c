@@ -15,6 +15,7 @@ typedef struct Changes {
         uint64_t sent; /* everything up to this index is sent */
         KvLine line;
         bool catching_up; /* a line with the index follows once the window is delivered */
+        bool registry;    /* changes below /_fleet, for a sender that may see units */
         Timer progress;
 } Changes;
 
@@ -84,13 +85,32 @@ static void changes_send_caught_up(Changes *c) {
         changes_send_index(c, MAX(index, c->sent));
 }
 
+static bool changes_sees(void *userdata, const KvEvent *event) {
+        const Changes *c = userdata;
+
+        return request_sees_event(c->request, c->prefix, event);
+}
+
+/* Write a line; 0: the change has none. */
+static int changes_write(const Changes *c, KvWatchEvent *event, Shared **ret) {
+        KvWatchEvent cut = { .event = event->event };
+        int r;
+
+        if (c->registry || !request_hides_prev(c->request, &event->event))
+                return c->line(event, ret);
+        cut.event.has_prev = false;
+        r = c->line(&cut, ret);
+        shared_unref(cut.line);
+        return r;
+}
+
 static void changes_on_event(void *userdata, KvWatchEvent *event) {
         Changes *c = userdata;
         Request *request = c->request;
         Shared *line = NULL;
         int r;
 
-        r = c->line(event, &line);
+        r = changes_write(c, event, &line);
         if (r > 0)
                 r = http_chunk_shared(request->http, line);
         shared_unref(line);
@@ -113,7 +133,22 @@ static void changes_on_cleared(void *userdata, uint64_t oldest, uint64_t current
         changes_end(c, &refusal);
 }
 
-static const KvWatchOps changes_events = { .on_event = changes_on_event, .on_cleared = changes_on_cleared };
+static void changes_on_revoked(Request *request) {
+        KvRefusal refusal = { .status = 403 };
+        _cleanup_text_ Text t = {};
+
+        error_set(&refusal.err, -EACCES, "the right to these changes has ended");
+        kv_refusal_write(&t, &refusal);
+        if (t.error == 0 && http_chunk(request->http, t.chars, t.size) == 0)
+                request_end(request);
+        else
+                request_cut(request, refusal.err.message);
+}
+
+static const KvWatchOps changes_events = { .on_event = changes_on_event, .on_cleared = changes_on_cleared },
+                        changes_filtered = { .sees = changes_sees,
+                                             .on_event = changes_on_event,
+                                             .on_cleared = changes_on_cleared };
 
 static int changes_watch(Changes *c, uint64_t *ret_oldest) {
         Request *request = c->request;
@@ -121,11 +156,12 @@ static int changes_watch(Changes *c, uint64_t *ret_oldest) {
                                    .recursive = true,
                                    .refreshes = true,
                                    .since = c->sent + 1,
-                                   .internal = kv_path_is_ours(c->prefix) &&
-                                               request_may_read(request, c->prefix) };
+                                   .internal = c->registry || (kv_path_is_ours(c->prefix) &&
+                                                               sender_may_read(request->sender, c->prefix)) };
+        bool all = c->registry || sender_sees_all(request->sender);
 
-        return kv_watch(request->api->options.store, &options, &changes_events, c, &request->watch,
-                        ret_oldest);
+        return kv_watch(request->api->options.store, &options, all ? &changes_events : &changes_filtered, c,
+                        &request->watch, ret_oldest);
 }
 
 /* Set why a watch cannot be opened. */
@@ -170,11 +206,11 @@ static void changes_on_progress(void *userdata) {
 }
 
 /* Open the watch and start the timer. */
-static int changes_start(Changes *c, bool history, uint64_t *ret_oldest) {
+static int changes_start(Changes *c, uint64_t *ret_oldest) {
         int r;
 
         r = changes_watch(c, ret_oldest);
-        if (r == -ESTALE && history && c->sent == 0) {
+        if (r == -ESTALE && c->registry && c->sent == 0) {
                 c->sent = *ret_oldest - 1;
                 r = changes_watch(c, ret_oldest);
         }
@@ -183,7 +219,7 @@ static int changes_start(Changes *c, bool history, uint64_t *ret_oldest) {
         return timer_start(&c->progress, c->request->api->loop, c->progress_s * 1000);
 }
 
-void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool history) {
+void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool registry) {
         uint64_t oldest = 0;
         Changes *c = NEW0(Changes, 1);
         KvRefusal refusal;
@@ -199,14 +235,16 @@ void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool
                          .progress_s = p->progress,
                          .sent = p->has_after ? p->after : kv_index(request->api->options.store),
                          .line = line,
-                         .catching_up = history,
+                         .catching_up = registry,
+                         .registry = registry,
                          .progress = TIMER(changes_on_progress, c) };
         request->state = c;
         request->on_end = changes_on_end;
         request->on_drain = changes_on_drain;
+        request->on_revoked = changes_on_revoked;
         request->watching = true;
         request->api->n_watching++;
-        r = changes_start(c, history, &oldest);
+        r = changes_start(c, &oldest);
         if (r < 0) {
                 refusal_of_watch(&refusal, request, r, c->sent, oldest);
                 kv_refuse(request, &refusal);

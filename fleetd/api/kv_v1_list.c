@@ -7,6 +7,7 @@
 
 /* A page. It owns its memory: a worker may use it after the client has left. */
 typedef struct KvPage {
+        Sender *sender; /* NULL: sees all */
         KvBytes prefix;
         char *after; /* the page begins behind this key; NULL: with 'prefix' itself, or what is below it */
         size_t after_size;
@@ -29,6 +30,7 @@ static void page_free(void *userdata) {
         shared_unref(page->answer);
         free(page->after);
         free(page->last);
+        sender_unref(page->sender);
         free(page);
 }
 
@@ -38,7 +40,8 @@ static int page_add(void *userdata, const KvNode *node) {
         KvPage *page = userdata;
         char *last;
 
-        if (!page->internal && kv_path_is_ours(node->key))
+        if ((!page->internal && kv_path_is_ours(node->key)) ||
+            (page->sender && !sender_sees(page->sender, node->key, node->dir)))
                 return 1;
         if (page->n == page->limit || page->size >= KV_PAGE_BYTES) {
                 page->more = true;
@@ -98,7 +101,8 @@ static int page_new(Request *request, KvPage **ret, Error *err) {
         page->encoded_max = API_LARGE_BYTES;
         page->request = request;
         page->ours = kv_path_is_ours(p->prefix);
-        page->internal = page->ours && request_may_read(request, p->prefix);
+        page->internal = page->ours && sender_may_read(request->sender, p->prefix);
+        page->sender = request_filter(request);
         page->now_ms = kv_cluster_ms(request->api->options.store);
         r = page_begin(page, p->page, err);
         if (r < 0)

@@ -248,20 +248,17 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
 
 /* -- Answering -- */
 
-static void explain_check(const KvCheck *check, const KvResult *result, Error *err) {
-        unsigned long long modified = result->found.modified;
-
+static void explain_check(const KvCheck *check, const KvNode *found, Error *err) {
         if (check->kind == KV_CHECK_ABSENT)
                 error_set(err, -EEXIST, "the key exists");
-        else if (!result->has_found)
+        else if (!found)
                 error_set(err, -ENOENT, "the key does not exist");
         else if (check->kind == KV_CHECK_MODIFIED)
-                error_set(err, -ESTALE, "the modified index is %llu, not %llu", modified,
-                          (unsigned long long) check->index);
+                error_set(err, -ESTALE, "the modified index is %llu, not %llu",
+                          (unsigned long long) found->modified, (unsigned long long) check->index);
         else
                 error_set(err, -ESTALE, "%s",
-                          result->found.dir ? "it is a directory, and has no value" :
-                                              "the value is another one");
+                          found->dir ? "it is a directory, and has no value" : "the value is another one");
 }
 
 static void refuse_txn(Request *request, const KvResult *result) {
@@ -271,8 +268,11 @@ static void refuse_txn(Request *request, const KvResult *result) {
 
         kv_refusal_of(&refusal, request, result);
         if (at > 0 && at <= kv->command.n_checks) {
-                explain_check(&kv->command.checks[at - 1], result, &refusal.err);
-                refusal.found = result->has_found ? &result->found : NULL;
+                const KvCheck *check = &kv->command.checks[at - 1];
+                bool found = result->has_found && request_may_check(request, check);
+
+                explain_check(check, found ? &result->found : NULL, &refusal.err);
+                refusal.found = found ? &result->found : NULL;
         }
         if (at > 0) {
                 at_set(refusal.at, &kv->command, at - 1);

@@ -25,7 +25,7 @@ static void raising_on_raised(Request *request, const KvResult *result) {
 
         kv_state(request->api->options.store, &state);
         if (result->status == KV_OK) /* the level holds also without a row */
-                (void) registry_note_level(request->api->options.registry, state.level,
+                (void) registry_note_level(request_registry(request), state.level,
                                            request_user(request, user));
         raising_on_done(request, result);
 }

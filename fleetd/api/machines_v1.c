@@ -212,9 +212,8 @@ void machines_patch_handle(Request *request) {
                 request_refuse(request, r, &err);
                 return;
         }
-        change_sent(
-                request, 204, "application/json",
-                registry_set_metadata(request->api->options.registry, changes, n, change_on_done, request));
+        change_sent(request, 204, "application/json",
+                    registry_set_metadata(request_registry(request), changes, n, change_on_done, request));
 }
 
 /* -- Removal -- */
@@ -295,5 +294,6 @@ void machines_delete_handle(Request *request) {
                 return;
         }
         (void) request_user(request, user);
-        change_sent(request, 204, NULL, registry_remove_machine(registry, m, user, removal_on_done, request));
+        change_sent(request, 204, NULL,
+                    registry_remove_machine(request_registry(request), m, user, removal_on_done, request));
 }

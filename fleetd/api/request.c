@@ -31,6 +31,7 @@ void request_free(Request *request) {
         kv_watch_close(request->watch);
         if (request->changing)
                 registry_cancel(request->api->options.registry, request);
+        sender_unref(request->sender);
         TAILQ_REMOVE(&request->api->requests, request, requests);
         http_parameters_done(&request->parameters);
         free(request->path);
@@ -84,6 +85,7 @@ void request_answer_shared(Request *request, unsigned status, const char *type, 
 void request_begin(Request *request, const char *type) {
         HttpField fields[FIELDS_MAX + 1];
 
+        request->streams = true;
         http_begin(request->http, 200, type, add_fields(request, 200, NULL, fields));
 }
 
@@ -197,8 +199,23 @@ unsigned request_write_status(const KvResult *result) {
         return created ? 201 : 200;
 }
 
-bool request_may_read(const Request *request, KvBytes key) {
-        return policy_allows(request->principal, RIGHT_KEYS_READ, resource_of_key(key));
+Sender *request_filter(const Request *request) {
+        return sender_sees_all(request->sender) ? NULL : sender_ref(request->sender);
+}
+
+/* A watch of a key of which the sender knows nothing is one of an absent key. */
+bool request_sees_event(const Request *request, KvBytes watched, const KvEvent *event) {
+        return sender_sees(request->sender, watched, true) &&
+               sender_sees(request->sender, event->node.key, event->node.dir);
+}
+
+bool request_hides_prev(const Request *request, const KvEvent *event) {
+        return event->has_prev && !sender_sees_all(request->sender) &&
+               !sender_sees(request->sender, event->prev.key, event->prev.dir);
+}
+
+bool request_may_check(const Request *request, const KvCheck *check) {
+        return check->key.size == 1 || sender_may_read(request->sender, check->key);
 }
 
 const char *request_parameter(const Request *request, const char *name) {
@@ -340,10 +357,58 @@ static void request_on_result(void *userdata, const KvResult *result) {
         request->on_result(request, result);
 }
 
+/* The state machine rejects users' writes below /_fleet, of any sender. */
+static bool request_may_write(const Request *request, const KvCommand *cmd) {
+        return kv_path_is_ours(cmd->key) || sender_may_write(request->sender, cmd->key);
+}
+
+/* Return a check of the root with the result that 'check' has for an absent key. */
+static KvCheck check_of_absent_key(const KvCheck *check) {
+        bool holds = check->kind == KV_CHECK_ABSENT ||
+                     (check->kind == KV_CHECK_MODIFIED && check->index == 0);
+
+        return (KvCheck) { .kind = holds ? KV_CHECK_EXISTS : KV_CHECK_ABSENT, .key = { "/", 1 } };
+}
+
+/* Replace the checks of keys that the sender may not read. *ret_checks, if set, is for the caller to free. */
+static int request_limit(const Request *request, KvCommand *cmd, KvCheck **ret_checks) {
+        KvCheck *checks;
+
+        for (size_t i = 0; i < cmd->n_writes; i++)
+                if (!request_may_write(request, &cmd->writes[i]))
+                        return -EACCES;
+        if (cmd->op != KV_TXN)
+                return request_may_write(request, cmd) ? 0 : -EACCES;
+        checks = malloc((cmd->n_checks + 1) * sizeof(KvCheck));
+        if (!checks)
+                return -ENOMEM;
+        for (size_t i = 0; i < cmd->n_checks; i++)
+                checks[i] = request_may_check(request, &cmd->checks[i]) ?
+                                    cmd->checks[i] :
+                                    check_of_absent_key(&cmd->checks[i]);
+        cmd->checks = *ret_checks = checks;
+        return 0;
+}
+
+Registry *request_registry(const Request *request) {
+        registry_propose_for(request->api->options.registry, request->sender->text);
+        return request->api->options.registry;
+}
+
 int request_propose(Request *request, const KvCommand *cmd,
                     void (*done)(Request *request, const KvResult *result)) {
+        _cleanup_free_ KvCheck *checks = NULL;
+        KvCommand limited = *cmd;
+        int r = 0;
+
+        if (!cmd->internal && !sender_may_write(request->sender, kv_string("/")))
+                r = request_limit(request, &limited, &checks);
+        if (r < 0)
+                return r;
+        limited.principal = kv_string(request->sender->text);
         request->on_result = done;
-        return kv_propose(request->api->options.store, cmd, request_on_result, request, &request->proposal);
+        return kv_propose(request->api->options.store, &limited, request_on_result, request,
+                          &request->proposal);
 }
 
 void request_get(Request *request, KvBytes key,

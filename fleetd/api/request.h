@@ -7,8 +7,9 @@
 #include "base/sizes.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/api.h"
+#include "fleetd/api/sender.h"
 #include "fleetd/registry/history.h"
-#include "fleetd/registry/policy.h"
+#include "fleetd/registry/local_rights.h"
 #include "io/http.h"
 
 typedef struct Request Request;
@@ -23,11 +24,13 @@ enum {
 typedef enum ApiDialect { DIALECT_FLEET, DIALECT_ETCD } ApiDialect;
 
 typedef struct ApiListenerState {
-        Principal principal; /* of the requests that arrive here, once their sender is accepted */
+        Api *api;
+        Sender *sender; /* of the last request, until rights change; NULL: none */
         ApiDialect dialect;
         bool is_dialed; /* clients dial 'address', also a web page in a browser on this host */
         Listener *listener;
         HttpServer *server; /* of its own: connections of another listener do not count against its limits */
+        HttpServer *groups; /* of the socket: the same for users that are no operators */
         char address[128];
         TAILQ_ENTRY(ApiListenerState) listeners;
 } ApiListenerState;
@@ -38,6 +41,11 @@ struct Api {
         char machine_id[MACHINE_ID_SIZE], name[PEER_NAME_SIZE];
         ApiLimits limits;
         HttpLimits http;
+        LocalRights local_rights;
+        uint32_t operators;      /* the group that may do everything on the socket; UINT32_MAX: none */
+        RegistryObserver rights; /* rights may have changed: */
+        Deferred review;
+        bool regrant; /* LocalRights= have changed */
         TAILQ_HEAD(, ApiListenerState) listeners;
         TAILQ_HEAD(, Request) requests; /* those being worked on */
         struct Calls *calls;            /* remote commands from and to other hosts */
@@ -81,8 +89,8 @@ typedef struct Route {
 struct Request {
         Api *api;
         HttpRequest *http;
-        const ApiListenerState *listener;
-        Principal principal;
+        ApiListenerState *listener;
+        Sender *sender;     /* NULL: not known yet */
         const Route *route; /* NULL: not found yet */
         const char *rest;   /* what the pattern of the route leaves open of the path; borrowed from it */
         char *path;         /* decoded; terminated; size counts NULs inside */
@@ -93,6 +101,8 @@ struct Request {
         void *state;                      /* of the handler */
         void (*on_end)(Request *request); /* frees 'state'; may be NULL */
         void (*on_drain)(Request *request);
+        /* Answers a stream whose sender has lost a right; NULL: the stream is cut. */
+        void (*on_revoked)(Request *request);
 
         /* Under way in the store: */
         union { /* one after the other */
@@ -104,6 +114,7 @@ struct Request {
         KvList *list;          /* a large one; NULL: none */
         KvWatch *watch;        /* NULL: none */
         bool watching;         /* counted in api->n_watching */
+        bool streams;          /* the head of an answer that lasts is sent */
         void (*on_synced)(Request *request, KvStatus status);
         void (*on_result)(Request *request, const KvResult *result);
         void (*on_turn)(Request *request);
@@ -174,8 +185,12 @@ const char *request_parameter(const Request *request, const char *name);
 /* -- Work of the store for a request. The callbacks are called at most once: not after its end -- */
 
 void request_sync(Request *request, void (*done)(Request *request, KvStatus status));
+/* Propose a command. -EACCES: the sender may not write one of its keys. Checks of keys that the sender may
+ * not read have the result that they have for absent keys. */
 int request_propose(Request *request, const KvCommand *cmd,
                     void (*done)(Request *request, const KvResult *result));
+/* Return the registry, for one change on behalf of the sender: the next transaction. */
+Registry *request_registry(const Request *request);
 /* Read one key. 'done' has the request as its userdata, and may be called before this returns. */
 void request_get(Request *request, KvBytes key,
                  void (*done)(void *userdata, int result, const KvFound *found));
@@ -191,8 +206,15 @@ void api_on_list(void *userdata); /* Api.list */
 /* Return the message for a failed kv_list(). Its status is 503: the client may try again. */
 const char *request_large_reason(int error);
 
-/* Return whether the sender may read 'key'. If not, the answer is that of a key that does not exist. */
-bool request_may_read(const Request *request, KvBytes key);
+/* Return a reference to the sender, for a listing to ask for each node; NULL: it sees all. */
+Sender *request_filter(const Request *request);
+/* Return whether a watch of the sender gets an event, for KvWatchOps.sees. Set it only where the sender does
+ * not see all keys. */
+bool request_sees_event(const Request *request, KvBytes watched, const KvEvent *event);
+/* Return whether a check of a transaction may depend on its key: the root always exists. */
+bool request_may_check(const Request *request, const KvCheck *check);
+/* Return whether an event has a previous node that the sender may not see: encode a copy without it. */
+bool request_hides_prev(const Request *request, const KvEvent *event);
 
 /* Handlers, by their routes (fleetd/api/routes.c). */
 void metrics_handle(Request *request);

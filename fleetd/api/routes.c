@@ -203,14 +203,21 @@ static void route_not_found(Request *request, RouteFamily family) {
                 request_error(request, request->path[root] ? 404 : 405, "%s", "");
 }
 
-static bool request_may(const Request *request, Right right) {
-        bool keys = right == RIGHT_KEYS_READ || right == RIGHT_KEYS_WRITE;
+static void route_forbid(Request *request, Right right) {
+        char text[PRINCIPAL_TEXT_SIZE];
 
-        return policy_allows(request->principal, right, keys ? RESOURCE_USER_KEYS : RESOURCE_CLUSTER);
-}
-
-static void route_forbid(Request *request) {
-        request_error(request, 403, "units are managed on the local socket only: /run/fleet.sock");
+        if (right == RIGHT_KEYS_READ || right == RIGHT_KEYS_WRITE) {
+                if (request->route->family == ROUTE_KEYS)
+                        keys_v2_forbid(request);
+                else
+                        kv_refuse_text(request, 403, "%s has no right to these keys",
+                                       principal_text(&request->sender->principal, text));
+        } else if (request->listener->is_dialed)
+                request_error(request, 403, "units are managed on the local socket only: /run/fleet.sock");
+        else
+                request_error(request, 403, "%s has no right %s (LocalRights= in fleetd.conf)",
+                              principal_text(&request->sender->principal, text),
+                              right_name(right) ?: "for this");
 }
 
 /* -- Checks of paths -- */
@@ -279,7 +286,7 @@ void route_request(Request *request) {
         }
         /* Without metrics, or without the right to them, the path does not exist. */
         if (family == ROUTE_METRICS &&
-            (!request->api->options.metrics || !request_may(request, RIGHT_UNITS_SEE)))
+            (!request->api->options.metrics || !sender_may(request->sender, RIGHT_UNITS_SEE)))
                 family = ROUTE_UNKNOWN;
         /* fleet's server checks this before the path. */
         if ((family == ROUTE_FLEET || family == ROUTE_UNKNOWN) &&
@@ -287,8 +294,9 @@ void route_request(Request *request) {
                 route_refuse_unready(request);
                 return;
         }
-        if (family == ROUTE_FLEET && !request_may(request, RIGHT_UNITS_SEE)) {
-                route_forbid(request);
+        if (family == ROUTE_FLEET && !sender_may(request->sender, RIGHT_UNITS_SEE) &&
+            !sender_may(request->sender, RIGHT_UNITS_CHANGE)) { /* nor whether the path exists */
+                route_forbid(request, RIGHT_UNITS_SEE);
                 return;
         }
 
@@ -298,10 +306,11 @@ void route_request(Request *request) {
                 route_not_allowed(request, family, methods);
         else if (!route)
                 route_not_found(request, family);
-        else if (!request_may(request, route->right))
-                route_forbid(request);
         else {
                 request->route = route;
-                route->handle(request);
+                if (sender_may(request->sender, route->right))
+                        route->handle(request);
+                else
+                        route_forbid(request, route->right);
         }
 }

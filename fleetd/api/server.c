@@ -10,6 +10,7 @@
 #include "fleetd/api/keys_v2.h"
 #include "fleetd/api/kv_v1.h"
 #include "fleetd/api/routes.h"
+#include "fleetd/api/socket_access.h"
 #include "units/api_json.h"
 
 enum { UNIT_BODY_MAX = 1024 * 1024, BODY_UNREAD_MAX = 64 * 1024 };
@@ -51,10 +52,65 @@ static bool origin_is_ours(const char *origin, const char *host, const char *bou
                (streq(authority, host) || streq(authority, bound));
 }
 
-/* Set the principal of a request. False: the sender is not accepted, and the request is answered. */
+/* Set who the peer of the local socket is, and what the settings state about it. 0, -ENOMEM, or why its
+ * credentials are unknown. */
+static int server_read_peer(const Api *api, const Stream *stream, Principal *ret, PolicyFacts *facts) {
+        _cleanup_free_ gid_t *groups = NULL;
+        size_t n = 0;
+        uid_t uid;
+        int r;
+
+        r = stream_peer_uid(stream, &uid);
+        if (r < 0)
+                return r;
+        ret->kind = PRINCIPAL_LOCAL;
+        ret->uid = uid;
+        facts->is_operator = uid == 0 || uid == geteuid();
+        if (facts->is_operator)
+                return 0;
+        r = stream_peer_groups(stream, &groups, &n);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++)
+                if (groups[i] == api->operators) {
+                        facts->is_operator = true;
+                        (void) principal_add_group(ret, groups[i]);
+                }
+        return local_rights_of(&api->local_rights, groups, n, ret, &facts->granted);
+}
+
+/* Set *ret to the sender of what arrives on the stream, with its rights as they are now: a new reference. */
+static int server_sender(ApiListenerState *listener, const Stream *stream, Sender **ret) {
+        const Api *api = listener->api;
+        PolicyFacts facts = {};
+        Principal p = {};
+        int r = 0;
+
+        snprintf(p.machine, sizeof(p.machine), "%s", api->machine_id);
+        if (listener->is_dialed) {
+                p.kind = PRINCIPAL_ANONYMOUS;
+                facts.reads = api->options.access != CLIENT_OFF;
+                facts.writes = api->options.access == CLIENT_READ_WRITE;
+        } else
+                r = server_read_peer(api, stream, &p, &facts);
+        if (r >= 0 && (!listener->sender || !principal_equal(&listener->sender->principal, &p))) {
+                r = policy_facts_read(registry_cluster(api->options.registry), &p, &facts);
+                facts.is_removed = false; /* a host that has been removed is still its own */
+                sender_unref(listener->sender);
+                listener->sender = r < 0 ? NULL : sender_new(&p, &facts);
+        }
+        right_list_unref(facts.granted);
+        if (r < 0 || !listener->sender)
+                return r < 0 ? r : -ENOMEM;
+        *ret = sender_ref(listener->sender);
+        return 0;
+}
+
+/* Set the sender of a request. False: it is not accepted, and the request is answered. */
 static bool server_authenticate(Request *request) {
-        const ApiListenerState *listener = request->listener;
+        ApiListenerState *listener = request->listener;
         const HttpRequest *http = request->http;
+        int r;
 
         if (listener->is_dialed && !host_is_local(http->host, listener->address))
                 request_error(request, 403, "Host header '%s' does not match this listener", http->host);
@@ -64,20 +120,88 @@ static bool server_authenticate(Request *request) {
                               "requests of web pages from other origins are rejected (Origin: %s)",
                               http->origin);
         else {
-                request->principal = listener->principal;
-                return true;
+                r = server_sender(listener, http->stream, &request->sender);
+                if (r >= 0)
+                        return true;
+                request_error(request, r == -ENOMEM ? 500 : 403, "Failed to read the user of the socket: %s",
+                              strerror(-r));
         }
         return false;
 }
 
-/* Reject a request that can change something, of any path, if its sender may not write users' keys. */
+/* Reject a request that can change something, of any path, if ClientAccess= does not permit it. */
 static bool server_allows_method(Request *request) {
         bool reads = method_is(request, "GET") || method_is(request, "HEAD") || method_is(request, "OPTIONS");
 
-        if (policy_allows(request->principal, reads ? RIGHT_KEYS_READ : RIGHT_KEYS_WRITE, RESOURCE_USER_KEYS))
+        if (!request->listener->is_dialed ||
+            sender_may(request->sender, reads ? RIGHT_KEYS_READ : RIGHT_KEYS_WRITE))
                 return true;
         request_error(request, 403, "this listener is read-only (ClientAccess=read-only)");
         return false;
+}
+
+/* -- Rights that end -- */
+
+static void request_revoke(Request *request) {
+        char text[PRINCIPAL_TEXT_SIZE];
+
+        log_debug(NO_FIELDS, "ended a stream of %s: it has lost a right",
+                  principal_text(&request->sender->principal, text));
+        if (request->on_revoked)
+                request->on_revoked(request);
+        else
+                request_cut(request, "the right to this stream has ended");
+}
+
+/* Return whether the cluster view still states the same about the sender: mostly, without a new one. */
+static bool server_is_current(const Api *api, const Sender *sender) {
+        const PolicyFacts *facts = &sender->facts;
+        PolicyFacts now = {};
+        bool same;
+        int r;
+
+        r = policy_facts_read(registry_cluster(api->options.registry), &sender->principal, &now);
+        same = r >= 0 && now.is_restricted == facts->is_restricted;
+        if (sender->principal.kind == PRINCIPAL_USER)
+                same = same && now.is_removed == facts->is_removed &&
+                       right_list_covers(now.granted, facts->granted) &&
+                       right_list_covers(facts->granted, now.granted);
+        right_list_unref(now.granted);
+        return same;
+}
+
+/* Give each request the sender that it would have now. Answers that last end if a right is lost; a request
+ * without an answer so far was permitted when it arrived. */
+static void server_review(void *userdata) {
+        Api *api = userdata;
+        Request *request, *next;
+        ApiListenerState *listener;
+
+        TAILQ_FOREACH(listener, &api->listeners, listeners)
+                listener->sender = sender_unref(listener->sender);
+        for (request = TAILQ_FIRST(&api->requests); request; request = next) {
+                Sender *now = NULL;
+                bool kept;
+
+                next = TAILQ_NEXT(request, requests);
+                if (!request->sender || (!api->regrant && server_is_current(api, request->sender)) ||
+                    server_sender(request->listener, request->http->stream, &now) < 0)
+                        continue;
+                kept = sender_keeps(now, request->sender);
+                sender_unref(request->sender);
+                request->sender = now;
+                if (!kept && (request->watching || request->streams))
+                        request_revoke(request);
+        }
+        api->regrant = false;
+}
+
+/* Only principals, hosts and tombstones concern rights; the other keys of this kind of change are rare. */
+static void api_on_rights(void *userdata, const RegistryChange *change) {
+        Api *api = userdata;
+
+        if (change->kind == CHANGED_CLUSTER || change->kind == CHANGED_ALL)
+                loop_defer(api->loop, &api->review);
 }
 
 /* -- Read bound: while the tree may be older than the state that this host served, reads wait until it has
@@ -217,64 +341,74 @@ static const HttpHandler api_handler = {
 
 /* -- Listeners -- */
 
+/* Users that are no operators have connections of their own, and cannot take those of operators. */
 static void api_on_accepted(void *userdata, Stream *stream) {
         ApiListenerState *listener = userdata;
+        _cleanup_(sender_unrefp) Sender *sender = NULL;
+        HttpServer *server = listener->server;
 
-        http_server_accept(listener->server, stream, listener);
+        if (listener->groups && listener->api->local_rights.n > 0 &&
+            (server_sender(listener, stream, &sender) < 0 || !sender->facts.is_operator))
+                server = listener->groups;
+        http_server_accept(server, stream, listener);
 }
 
-/* Let root and group fleet connect; root alone if there is no such group. */
-static void socket_give(const char *path) {
-        const struct group *g = getgrnam("fleet");
+/* Let root, group fleet and the groups with rights connect; root alone if there are no such groups. */
+static void socket_give(const Api *api, const char *path) {
+        uint32_t groups[LOCAL_GROUPS_MAX];
+        int r;
 
-        if (g && chown(path, (uid_t) -1, g->gr_gid) < 0)
+        if (api->operators != UINT32_MAX && chown(path, (uid_t) -1, api->operators) < 0)
                 log_warning(((LogFields) { .error = -errno }),
                             "Failed to change the group of %s to fleet: %s; only root can connect", path,
                             strerror(errno));
+        for (size_t i = 0; i < api->local_rights.n; i++)
+                groups[i] = api->local_rights.groups[i].gid;
+        r = socket_admit(path, groups, api->local_rights.n);
+        if (r < 0)
+                log_warning(((LogFields) { .error = r }),
+                            "Failed to admit the groups of LocalRights= to %s: %s; only root and group fleet "
+                            "can connect",
+                            path, strerror(-r));
 }
 
-/* Set what distinguishes the listeners: the principal of their requests, and the form of errors. No other
- * code does. */
-static void listener_init(ApiListenerState *listener, ApiListener kind, ClientAccess access) {
-        static const Principal clients[] = {
-                [CLIENT_READ_WRITE] = PRINCIPAL_WRITER,
-                [CLIENT_READ_ONLY] = PRINCIPAL_READER,
-                [CLIENT_OFF] = PRINCIPAL_NONE,
-        };
-
-        if (kind == API_SOCKET) {
-                listener->principal = PRINCIPAL_ADMINISTRATOR;
-                listener->dialect = DIALECT_FLEET;
-                return;
-        }
-        listener->principal = clients[access];
-        listener->dialect = DIALECT_ETCD;
-        listener->is_dialed = true;
+static void listener_free(ApiListenerState *listener) {
+        if (listener->listener)
+                listener->api->options.network->ops->unlisten(listener->api->options.network,
+                                                              listener->listener);
+        if (listener->server)
+                http_server_free(listener->server);
+        if (listener->groups)
+                http_server_free(listener->groups);
+        sender_unref(listener->sender);
+        free(listener);
 }
+
+DEFINE_CLEANUP(ApiListenerState *, listener_free)
 
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
-        ApiListenerState *listener = NEW0(ApiListenerState, 1);
+        _cleanup_(listener_freep) ApiListenerState *listener = NEW0(ApiListenerState, 1);
         Network *net = api->options.network;
         int r;
 
         if (!listener)
                 return -ENOMEM;
-        listener_init(listener, kind, api->options.access);
+        listener->api = api;
+        listener->is_dialed = kind != API_SOCKET;
+        listener->dialect = listener->is_dialed ? DIALECT_ETCD : DIALECT_FLEET;
         snprintf(listener->address, sizeof(listener->address), "%s", address);
         r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->http);
-        if (r < 0) {
-                free(listener);
+        if (r >= 0 && kind == API_SOCKET)
+                r = http_server_new(&listener->groups, api->loop, &api_handler, api, &api->http);
+        if (r < 0)
                 return r;
-        }
         r = net->ops->listen(net, address, api_on_accepted, listener, &listener->listener, err);
-        if (r < 0) {
-                http_server_free(listener->server);
-                free(listener);
+        if (r < 0)
                 return r;
-        }
         if (kind == API_SOCKET)
-                socket_give(address);
+                socket_give(api, address);
         TAILQ_INSERT_TAIL(&api->listeners, listener, listeners);
+        (void) TAKE_PTR(listener);
         return 0;
 }
 
@@ -293,11 +427,42 @@ void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http) {
 
         api->limits = *limits;
         api->http = *http;
-        TAILQ_FOREACH(listener, &api->listeners, listeners)
+        TAILQ_FOREACH(listener, &api->listeners, listeners) {
                 http_server_set_limits(listener->server, http);
+                if (listener->groups)
+                        http_server_set_limits(listener->groups, http);
+        }
+}
+
+/* Settings were checked when they were read; a group that does not exist has no rights. */
+static int api_read_local_rights(Api *api, const Names *texts) {
+        _cleanup_local_rights_ LocalRights all = {};
+        LocalRights former = api->local_rights;
+
+        for (size_t i = 0; texts && i < texts->n; i++)
+                if (local_rights_add(&all, texts->items[i], NULL) == -ENOMEM)
+                        return -ENOMEM;
+        api->local_rights = all;
+        all = former;
+        return 0;
+}
+
+void api_set_local_rights(Api *api, const Names *texts) {
+        ApiListenerState *listener;
+
+        if (api_read_local_rights(api, texts) < 0) {
+                log_error(NO_FIELDS, "out of memory: LocalRights= stays as it was");
+                return;
+        }
+        TAILQ_FOREACH(listener, &api->listeners, listeners)
+                if (!listener->is_dialed)
+                        socket_give(api, listener->address);
+        api->regrant = true;
+        loop_defer(api->loop, &api->review);
 }
 
 int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
+        const struct group *group = getgrnam("fleet");
         Api *api = NEW0(Api, 1);
         int r;
 
@@ -312,6 +477,8 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         TAILQ_INIT(&api->listings);
         TAILQ_INIT(&api->scrapes);
         api->list = DEFERRED(api_on_list, api);
+        api->review = DEFERRED(server_review, api);
+        api->operators = group ? group->gr_gid : UINT32_MAX;
         snprintf(api->machine_id, sizeof(api->machine_id), "%s", options->machine_id);
         snprintf(api->name, sizeof(api->name), "%s", options->name);
         api->options.machine_id = api->machine_id;
@@ -320,11 +487,16 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         api->limits = options->limits ? *options->limits : api_limits_default;
         api->http = options->http ? *options->http : http_limits_default;
 
-        r = remote_commands_new(api);
+        r = api_read_local_rights(api, options->local_rights);
+        if (r >= 0)
+                r = remote_commands_new(api);
         if (r < 0) {
                 api_free(api);
                 return r;
         }
+        api->rights = (RegistryObserver) { .on_change = api_on_rights, .userdata = api };
+        if (options->registry)
+                registry_observe(options->registry, &api->rights);
         *ret = api;
         return 0;
 }
@@ -342,12 +514,14 @@ Api *api_free(Api *api) {
         }
         metrics_stop(api);
         deferred_cancel(&api->list);
+        deferred_cancel(&api->review);
+        if (api->options.registry)
+                registry_unobserve(api->options.registry, &api->rights);
+        local_rights_done(&api->local_rights);
         remote_commands_free(api);
         while ((listener = TAILQ_FIRST(&api->listeners))) {
                 TAILQ_REMOVE(&api->listeners, listener, listeners);
-                api->options.network->ops->unlisten(api->options.network, listener->listener);
-                http_server_free(listener->server);
-                free(listener);
+                listener_free(listener);
         }
         free(api);
         return NULL;

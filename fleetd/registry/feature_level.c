@@ -70,8 +70,10 @@ int registry_note_level(Registry *r, uint64_t level, const char *user) {
         _cleanup_text_ Text value = {};
         char digits[TEXT_U64_SIZE];
 
-        if (level < KV_LEVEL_HISTORY)
+        if (level < KV_LEVEL_HISTORY) {
+                registry_propose_for(r, "");
                 return 0;
+        }
         json_write_object(&value, JSON_FIELDS(fields),
                           &(LevelRecord) { level, kv_cluster_ms(registry_store(r)) });
         transaction_write(&t, KV_SET, LAYOUT_CLUSTER, name, NULL, transaction_text(&t, &value));

@@ -1,36 +1,146 @@
 #include "fleetd/registry/policy.h"
 
-enum {
-        ON_CLUSTER = 1 << RESOURCE_CLUSTER,
-        ON_USER_KEYS = 1 << RESOURCE_USER_KEYS,
-        ON_FLEET_KEYS = 1 << RESOURCE_FLEET_KEYS,
+typedef enum PolicyRow {
+        ROW_NONE, /* also of a token: it creates one host, and has no other right */
+        ROW_OPERATOR,
+        ROW_GROUP,
+        ROW_USER,
+        ROW_WRITER,
+        ROW_READER,
+        ROW_MACHINE,
+        ROW_REPLICA,
+        ROW_RESTRICTED_HOST, /* a limit for all senders of such a host */
+        _POLICY_ROW_MAX
+} PolicyRow;
+
+typedef enum Extent {
+        DENIED,
+        ALL,       /* of a right to keys: users' keys */
+        ALL_FLEET, /* the same with /_fleet */
+        LISTED,    /* as granted to the user or the group */
+        OF_HOST,   /* the prefixes of the host's token */
+        OWN,       /* what belongs to the machine itself */
+} Extent;
+
+static const Extent grants[_POLICY_ROW_MAX][_RIGHT_MAX] = {
+        [ROW_OPERATOR] = {
+                [RIGHT_STATUS_SEE] = ALL,
+                [RIGHT_KEYS_READ] = ALL_FLEET,
+                [RIGHT_KEYS_WRITE] = ALL,
+                [RIGHT_UNITS_SEE] = ALL,
+                [RIGHT_UNITS_CHANGE] = ALL,
+                [RIGHT_ADMINISTER] = ALL,
+        },
+        [ROW_GROUP] = {
+                [RIGHT_STATUS_SEE] = ALL,
+                [RIGHT_KEYS_READ] = LISTED,
+                [RIGHT_KEYS_WRITE] = LISTED,
+                [RIGHT_UNITS_SEE] = LISTED,
+                [RIGHT_UNITS_CHANGE] = LISTED,
+        },
+        [ROW_USER] = {
+                [RIGHT_STATUS_SEE] = ALL,
+                [RIGHT_KEYS_READ] = LISTED,
+                [RIGHT_KEYS_WRITE] = LISTED,
+                [RIGHT_UNITS_SEE] = LISTED,
+                [RIGHT_UNITS_CHANGE] = LISTED,
+                [RIGHT_ADMINISTER] = LISTED,
+        },
+        [ROW_WRITER] = {
+                [RIGHT_STATUS_SEE] = ALL,
+                [RIGHT_KEYS_READ] = ALL,
+                [RIGHT_KEYS_WRITE] = ALL,
+        },
+        [ROW_READER] = {
+                [RIGHT_STATUS_SEE] = ALL,
+                [RIGHT_KEYS_READ] = ALL,
+        },
+        [ROW_MACHINE] = {
+                [RIGHT_STATUS_SEE] = ALL,
+                [RIGHT_UNITS_SEE] = OWN,
+                [RIGHT_UNITS_CHANGE] = OWN,
+                [RIGHT_REPORT] = OWN,
+        },
+        [ROW_REPLICA] = {
+                [RIGHT_STATUS_SEE] = ALL,
+                [RIGHT_KEYS_READ] = ALL_FLEET,
+                [RIGHT_UNITS_SEE] = ALL,
+                [RIGHT_UNITS_CHANGE] = OWN,
+                [RIGHT_REPORT] = OWN,
+        },
+        [ROW_RESTRICTED_HOST] = {
+                [RIGHT_STATUS_SEE] = ALL,
+                [RIGHT_KEYS_READ] = ALL,
+                [RIGHT_KEYS_WRITE] = OF_HOST,
+                [RIGHT_UNITS_SEE] = ALL,
+                [RIGHT_REPORT] = ALL,
+        },
 };
 
-/* Row: the principal. Column: the right. Bits: the resources that the right extends to. */
-static const unsigned grants[_PRINCIPAL_MAX][_RIGHT_MAX] = {
-        [PRINCIPAL_ADMINISTRATOR] = {
-                [RIGHT_STATUS_SEE] = ON_CLUSTER,
-                [RIGHT_KEYS_READ] = ON_USER_KEYS | ON_FLEET_KEYS,
-                [RIGHT_KEYS_WRITE] = ON_USER_KEYS,
-                [RIGHT_UNITS_SEE] = ON_CLUSTER,
-                [RIGHT_UNITS_CHANGE] = ON_CLUSTER,
-                [RIGHT_ADMINISTER] = ON_CLUSTER,
-        },
-        [PRINCIPAL_WRITER] = {
-                [RIGHT_STATUS_SEE] = ON_CLUSTER,
-                [RIGHT_KEYS_READ] = ON_USER_KEYS,
-                [RIGHT_KEYS_WRITE] = ON_USER_KEYS,
-        },
-        [PRINCIPAL_READER] = {
-                [RIGHT_STATUS_SEE] = ON_CLUSTER,
-                [RIGHT_KEYS_READ] = ON_USER_KEYS,
-        },
-};
+/* A user without a key, or without pins, is revoked. */
+static int policy_read_user(const Cluster *cluster, const char *name, PolicyFacts *facts) {
+        const ClusterPrincipal *user = cluster_principal(cluster, name);
 
-Resource resource_of_key(KvBytes key) {
-        return kv_path_is_ours(key) ? RESOURCE_FLEET_KEYS : RESOURCE_USER_KEYS;
+        facts->is_removed = !user || user->record.pins.n == 0;
+        return facts->is_removed ? 0 : right_list_of(&user->record, &facts->granted);
 }
 
-bool policy_allows(Principal principal, Right right, Resource resource) {
-        return grants[principal][right] & 1u << resource;
+int policy_facts_read(const Cluster *cluster, const Principal *principal, PolicyFacts *facts) {
+        const ClusterMachine *m;
+
+        if (principal->kind == PRINCIPAL_USER)
+                return policy_read_user(cluster, principal->name, facts);
+        m = cluster_machine(cluster, principal->machine);
+        if (!m)
+                return 0;
+        facts->is_removed = m->removed && !m->host;
+        facts->is_restricted = m->host && m->host->restricted;
+        facts->is_replica = m->member.raft_id != 0;
+        return 0;
+}
+
+static PolicyRow policy_row(const Principal *principal, const PolicyFacts *facts) {
+        if (facts->is_removed)
+                return ROW_NONE;
+        switch (principal->kind) {
+        case PRINCIPAL_MACHINE:
+                return facts->is_replica ? ROW_REPLICA : ROW_MACHINE;
+        case PRINCIPAL_USER:
+                return ROW_USER;
+        case PRINCIPAL_LOCAL:
+                return facts->is_operator ? ROW_OPERATOR : ROW_GROUP;
+        case PRINCIPAL_ANONYMOUS:
+                return facts->writes ? ROW_WRITER : facts->reads ? ROW_READER : ROW_NONE;
+        default:
+                return ROW_NONE;
+        }
+}
+
+static bool row_allows(PolicyRow row, const Principal *principal, Right right, const Resource *on,
+                       const PolicyFacts *facts) {
+        switch (grants[row][right]) {
+        case ALL:
+                return !kv_path_is_ours(on->key);
+        case ALL_FLEET:
+                return true;
+        case LISTED:
+                return right_list_has(facts->granted, right, on->key);
+        case OF_HOST:
+                return right_list_has(facts->of_host, right, on->key);
+        case OWN:
+                return on->machine && streq(on->machine, principal->machine);
+        default:
+                return false;
+        }
+}
+
+bool policy_allows(const Principal *principal, Right right, Resource on, const PolicyFacts *facts) {
+        return row_allows(policy_row(principal, facts), principal, right, &on, facts) &&
+               (!facts->is_restricted || row_allows(ROW_RESTRICTED_HOST, principal, right, &on, facts));
+}
+
+bool policy_shows(const Principal *principal, KvBytes key, bool is_dir, const PolicyFacts *facts) {
+        return policy_allows(principal, RIGHT_KEYS_READ, (Resource) { .key = key }, facts) ||
+               (is_dir && grants[policy_row(principal, facts)][RIGHT_KEYS_READ] == LISTED &&
+                right_list_is_below(facts->granted, key));
 }

@@ -1,45 +1,42 @@
-/* Rights: what the sender of a request may do to a resource.
+/* Policy: what a principal may do to a resource.
  *
- * Pure: one table of principals and rights. The server (fleetd/api/server.c) determines the principal of each
- * request, the table of routes (fleetd/api/routes.c) names the right that a route requires, and handlers ask
- * for keys. What the table does not grant is denied. */
+ * Pure: one table of principals and rights, and what cluster and settings state about the principal. The
+ * server (fleetd/api/server.c) determines the sender of each request, the table of routes
+ * (fleetd/api/routes.c) names the right that a route requires, and handlers ask for keys. What the table does
+ * not grant is denied. */
 #pragma once
 
-#include <stdbool.h>
+#include "fleetd/registry/cluster.h"
+#include "fleetd/registry/principal.h"
+#include "fleetd/registry/rights.h"
 
-#include "kvstore/command/command.h"
+/* What cluster and settings state about a principal. Zero denies everything that is not in the table. */
+typedef struct PolicyFacts {
+        bool is_removed;  /* a machine or user that is not, or no longer, of this cluster; the host of a local
+                           * or anonymous sender */
+        bool is_operator; /* a local sender: root, the user of the daemon, or group fleet */
+        bool is_replica;  /* a machine with a replica */
+        bool is_restricted; /* the machine, or the host of the sender: it grants no more than its token */
+        bool reads, writes; /* an anonymous sender: ClientAccess= */
+        RightList *granted; /* to the user, or to the groups of a local sender */
+        RightList *of_host; /* of a restricted host: the prefixes of its token */
+} PolicyFacts;
 
-/* The authenticated sender of a request. */
-typedef enum Principal {
-        PRINCIPAL_NONE,          /* not authenticated */
-        PRINCIPAL_ADMINISTRATOR, /* root or group fleet, by peer credentials of the local socket */
-        PRINCIPAL_WRITER,        /* a client on loopback, with ClientAccess=read-write */
-        PRINCIPAL_READER,        /* a client on loopback, with ClientAccess=read-only */
-        _PRINCIPAL_MAX
-} Principal;
-
-typedef enum Right {
-        RIGHT_NONE,         /* no principal has it: a route without a right is closed */
-        RIGHT_STATUS_SEE,   /* version, health and members of the cluster */
-        RIGHT_KEYS_READ,    /* of one key, and to watch it */
-        RIGHT_KEYS_WRITE,   /* of one key; and to send any request that may change something */
-        RIGHT_UNITS_SEE,    /* units, their states and logs; machines; figures of the daemon */
-        RIGHT_UNITS_CHANGE, /* submit, start, stop and destroy units; metadata of machines */
-        RIGHT_ADMINISTER,   /* settings of the whole cluster */
-        _RIGHT_MAX
-} Right;
-
-typedef enum Resource {
-        RESOURCE_CLUSTER,    /* the cluster as a whole: status, units, machines */
-        RESOURCE_USER_KEYS,  /* keys of users */
-        RESOURCE_FLEET_KEYS, /* /_fleet and all below it: the registry */
-        _RESOURCE_MAX
+/* What a right is asked for. */
+typedef struct Resource {
+        KvBytes key;         /* of a right to keys; size 0: to at least one key */
+        const char *machine; /* that the unit or the report belongs to; NULL: the cluster as a whole */
 } Resource;
 
-/* Return the resource that 'key' belongs to. */
-Resource resource_of_key(KvBytes key);
+/* Add what the cluster view states: about the user, or about the machine or host of the principal. A host
+ * without certificates, whose key does not exist, is an ordinary one. 0 or -ENOMEM. */
+int policy_facts_read(const Cluster *cluster, const Principal *principal, PolicyFacts *facts);
 
-/* Return whether 'principal' has 'right' on 'resource'. Only the registry writes keys below /_fleet, by
+/* Return whether 'principal' has 'right' to the resource. Only the registry writes keys below /_fleet, by
  * internal commands: no principal has RIGHT_KEYS_WRITE there, and the state machine refuses such a command as
  * well. */
-bool policy_allows(Principal principal, Right right, Resource resource);
+bool policy_allows(const Principal *principal, Right right, Resource on, const PolicyFacts *facts);
+
+/* Return whether the principal may know that a node exists. It sees the keys that it may read, and the
+ * directories above them, so that what it sees is a tree. */
+bool policy_shows(const Principal *principal, KvBytes key, bool is_dir, const PolicyFacts *facts);

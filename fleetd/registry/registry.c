@@ -14,6 +14,7 @@
 #include "base/sizes.h"
 #include "fleetd/registry/cluster_keys.h"
 #include "fleetd/registry/kinds.h"
+#include "fleetd/registry/principal.h"
 
 enum {
         RETRY_MS = 100,
@@ -28,6 +29,7 @@ struct Registry {
         Loop *loop;
         KvStore *store;
         char machine_id[MACHINE_ID_SIZE];
+        char principal[PRINCIPAL_TEXT_SIZE]; /* of the next transaction; "": this host */
         Cluster views[3]; /* what the next three point to; a view has lists, so that it cannot be copied */
         Cluster *cluster; /* current, or the last one that was complete */
         Cluster *next;    /* being read */
@@ -351,9 +353,19 @@ static void op_on_empty(void *userdata) {
         op_finish(op, KV_OK, "", kv_index(op->registry->store));
 }
 
+void registry_propose_for(Registry *r, const char *principal) {
+        snprintf(r->principal, sizeof(r->principal), "%s", principal);
+}
+
 int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone done, void *userdata) {
         _cleanup_free_ Op *op = NEW0(Op, 1);
+        char principal[PRINCIPAL_TEXT_SIZE];
+        KvCommand command = *transaction;
         int e;
+
+        memcpy(principal, r->principal, sizeof(principal));
+        command.principal = kv_string(principal);
+        registry_propose_for(r, "");
 
         if (!op)
                 return -ENOMEM;
@@ -363,7 +375,7 @@ int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone don
                 op->empty = DEFERRED(op_on_empty, op);
                 loop_defer(r->loop, &op->empty);
         } else {
-                e = kv_propose(r->store, transaction, op_on_result, op, &op->number);
+                e = kv_propose(r->store, &command, op_on_result, op, &op->number);
                 if (e < 0)
                         return e;
         }

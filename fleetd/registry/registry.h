@@ -39,6 +39,9 @@ void registry_cancel(Registry *r, const void *userdata);
 
 const char *registry_machine_id(const Registry *r);
 uint64_t registry_wall_ms(const Registry *r);
+/* Set the text of the principal for whom the next transaction is proposed, also if it fails before that; "":
+ * this host itself. */
+void registry_propose_for(Registry *r, const char *principal);
 /* Propose a KV_TXN; the result follows through 'done'. One without writes gets KV_OK from the loop. */
 int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone done, void *userdata);
 /* Within 'done': the check, or after the checks the write, that rejected the transaction, counted from 1; 0:

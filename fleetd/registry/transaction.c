@@ -134,10 +134,10 @@ int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryD
                 .n_writes = t->n_writes,
         };
 
-        if (t->error < 0)
-                return t->error;
-        if (t->n_checks + t->n_writes > KV_TXN_ITEMS_MAX)
-                return -E2BIG;
+        if (t->error < 0 || t->n_checks + t->n_writes > KV_TXN_ITEMS_MAX) {
+                registry_propose_for(r, "");
+                return t->error < 0 ? t->error : -E2BIG;
+        }
         transaction_drop_notes(&command);
         return registry_propose(r, &command, done, userdata);
 }

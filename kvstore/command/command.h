@@ -22,6 +22,7 @@ enum {
         KV_BATCH_MAX = 256 * 1024,   /* bytes, encoded; a single larger command is a batch */
         KV_BATCH_COMMANDS_MAX = 1000,
         KV_WRITTEN_MAX = 1024 * 1024, /* bytes of old values in the answer to one transaction */
+        KV_PRINCIPAL_MAX = 255,       /* bytes of the text of a principal */
 };
 
 /* A path or a value, borrowed. Paths begin with '/', and have no empty segment and no trailing slash; the
@@ -102,13 +103,15 @@ typedef struct KvCommand {
         uint64_t prev_index; /* 0: no condition */
         bool has_prev_value;
         KvBytes prev_value;
-        bool later;      /* low priority before the log; not encoded */
-        bool internal;   /* may write below /_fleet: set by components of the daemon, never by a client's
-                            request */
-        uint64_t term;   /* valid only in an entry of this Raft term; 0: any */
-        uint64_t limit;  /* KV_EXPIRE, KV_RAISE */
-        KvNote note;     /* of an internal write of a key */
-        KvCheck *checks; /* KV_TXN; borrowed array */
+        bool later;        /* low priority before the log; not encoded */
+        bool internal;     /* may write below /_fleet: set by components of the daemon, never by a client's
+                              request */
+        KvBytes principal; /* the sender, as text; size 0: this host itself. Not encoded: it goes to the
+                              leader with the proposal */
+        uint64_t term;     /* valid only in an entry of this Raft term; 0: any */
+        uint64_t limit;    /* KV_EXPIRE, KV_RAISE */
+        KvNote note;       /* of an internal write of a key */
+        KvCheck *checks;   /* KV_TXN; borrowed array */
         size_t n_checks;
         struct KvCommand *writes;
         size_t n_writes;

@@ -317,7 +317,8 @@ static uint64_t sim_kernel_silent_ms(const Stream *stream) {
 }
 
 static int sim_peer_uid(const Stream *s, uid_t *ret) {
-        return -ENOTSUP;
+        *ret = 0;
+        return 0;
 }
 
 static const StreamOps stream_ops = { .write = sim_write,

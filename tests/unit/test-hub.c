@@ -58,7 +58,7 @@ typedef struct Watcher {
         Fixture *f;
         KvWatch *watch;
         Text received;
-        bool close_inside;
+        bool close_inside, may_see;
         struct Watcher *closes; /* another one, closed when this one gets an event */
         unsigned *n_watches;    /* if given: how many there are behind closing inside */
         uint64_t oldest, current;
@@ -185,6 +185,58 @@ static void hidden_keys_are_seen_from_inside_only(void **state) {
         assert_delivered(&inside, "set /a/_h/x 101, ");
         assert_delivered(&exact, "set /a/_h/x/_y 102, ");
         assert_delivered(&unruled, "set /a/_h/x 101, set /a/_h/x/_y 102, set /a/b_ 103, ");
+}
+
+static bool sees(void *userdata, const KvEvent *event) {
+        const Watcher *w = userdata;
+
+        return w->may_see && !kv_path_is_below(event->node.key, kv_string("/secret"));
+}
+
+static void rights_are_asked_when_an_event_arrives_and_before_its_delivery(void **state) {
+        static const KvWatchOps filtered = { .sees = sees, .on_event = on_event, .on_cleared = on_cleared };
+        Fixture *f = *state;
+        Watcher all = { f, .may_see = true }, once = { f, .may_see = true }, late = { f, .may_see = true };
+        uint64_t oldest;
+
+        assert_int_equal(hub_watch(f->hub, &(KvWatchOptions) { .key = kv_string("/"), .recursive = true },
+                                   &filtered, &all, &all.watch, &oldest),
+                         0);
+        assert_int_equal(
+                hub_watch(f->hub,
+                          &(KvWatchOptions) { .key = kv_string("/"), .recursive = true, .once = true },
+                          &filtered, &once, &once.watch, &oldest),
+                0);
+        set(f, "/secret/a");
+        set(f, "/b"); /* the first one that it may see ends a watch for one event */
+        set(f, "/secret/c");
+        assert_delivered(&all, "set /b 102, ");
+        assert_delivered(&once, "set /b 102, ");
+        once.watch = NULL;
+        done(&once);
+
+        set(f, "/d");
+        all.may_see = false; /* the right ends while the event waits */
+        assert_delivered(&all, "");
+        all.may_see = true;
+        set(f, "/e");
+        assert_delivered(&all, "set /e 105, ");
+        done(&all);
+
+        assert_int_equal(
+                hub_watch(f->hub,
+                          &(KvWatchOptions) {
+                                  .key = kv_string("/"), .recursive = true, .since = 101, .once = true },
+                          &filtered, &late, &late.watch, &oldest),
+                0);
+        late.may_see = false; /* the watch stays: it had no event */
+        assert_delivered(&late, "");
+        late.may_see = true;
+        set(f, "/secret/f");
+        set(f, "/g");
+        assert_delivered(&late, "set /g 107, ");
+        late.watch = NULL;
+        done(&late);
 }
 
 static void all_watches_below_a_deleted_directory_are_notified(void **state) {
@@ -1021,6 +1073,7 @@ int main(void) {
                 TEST(a_recursive_watch_sees_all_that_is_below),
                 TEST(no_watcher_is_called_inside_of_publishing),
                 TEST(hidden_keys_are_seen_from_inside_only),
+                TEST(rights_are_asked_when_an_event_arrives_and_before_its_delivery),
                 TEST(all_watches_below_a_deleted_directory_are_notified),
                 TEST(a_watch_of_an_absent_directory_gets_events_only_after_its_creation),
                 TEST(fleets_own_keys_are_for_internal_watches),

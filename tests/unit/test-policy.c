@@ -2,56 +2,492 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
-#include "base/memory.h"
+#include "base/clock.h"
+#include "fleetd/registry/local_rights.h"
 #include "fleetd/registry/policy.h"
+#include "fleetd/registry/proposal_rights.h"
+#include "tests/lib/cluster_view.h"
+#include "tests/lib/policy_table.h"
 
-static const char *const principals[_PRINCIPAL_MAX] = {
-        [PRINCIPAL_NONE] = "none",
-        [PRINCIPAL_ADMINISTRATOR] = "administrator",
-        [PRINCIPAL_WRITER] = "writer",
-        [PRINCIPAL_READER] = "reader",
-};
+/* -- Principals -- */
 
-/* Each right on each resource, with the letters of the principals that have it. */
-static void the_table_grants_these_rights_and_denies_all_others(void **state) {
+#define ID "0123456789abcdef0123456789abcdef"
+
+static void a_principal_has_one_text(void **state) {
+        static const char *const texts[] = {
+                "machine:" ID,
+                "user:alice",
+                "user:a.b_c-1",
+                "local:0@" ID,
+                "local:1000,4,27,4294967295@" ID,
+                "local:1000,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16@" ID,
+                "anonymous@" ID,
+                "token:0123456789ab",
+        };
+        static const char *const wrong[] = {
+                "",
+                "machine:",
+                "machine:" ID "0",
+                "machine:0123456789ABCDEF0123456789abcdef",
+                "machines:" ID,
+                "user:",
+                "user:../x",
+                "user:.hidden",
+                "user:a b",
+                "user:a\n",
+                "user:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", /* 65 */
+                "local:@" ID,
+                "local:0",
+                "local:0@",
+                "local:00@" ID,
+                "local:-1@" ID,
+                "local:4294967296@" ID,
+                "local:1,@" ID,
+                "local:1,3,2@" ID,
+                "local:1,2,2@" ID,
+                "local:1,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17@" ID, /* 17 groups */
+                "local:1@" ID "@" ID,
+                "anonymous@x",
+                "anonymous:" ID,
+                "token:0123456789a",
+                "token:0123456789AB",
+                "root",
+        };
+        char text[PRINCIPAL_TEXT_SIZE];
+        Principal p;
+
+        for (size_t i = 0; i < ELEMENTS(texts); i++) {
+                assert_int_equal(principal_parse(texts[i], strlen(texts[i]), &p), 0);
+                assert_string_equal(principal_text(&p, text), texts[i]);
+                assert_true(principal_equal(&p, &p));
+                assert_int_equal(principal_parse(texts[i], strlen(texts[i]) - 1, &p) == 0,
+                                 p.kind == PRINCIPAL_USER); /* another, shorter name */
+        }
+        for (size_t i = 0; i < ELEMENTS(wrong); i++)
+                if (principal_parse(wrong[i], strlen(wrong[i]), &p) != -EINVAL)
+                        fail_msg("accepted: %s", wrong[i]);
+        assert_int_equal(principal_parse("user:a\0b", 8, &p), -EINVAL);
+}
+
+static void any_bytes_are_one_principal_or_none(void **state) {
+        static const char letters[] = "machineuserlocalanonymoustoken:@,0123456789abcdef.-";
+        char bytes[PRINCIPAL_TEXT_SIZE + 8], text[PRINCIPAL_TEXT_SIZE];
+        size_t valid = 0;
+        Random random;
+        Principal p;
+
+        random_seed(&random, 1);
+        for (unsigned i = 0; i < 100000; i++) {
+                static const char *const begins[] = { "", "user:", "local:1,", "token:", "local:" };
+                size_t n = (size_t) snprintf(bytes, sizeof(bytes), "%s", begins[random_below(&random, 5)]),
+                       size = n + random_below(&random, i % 100 ? 20 : sizeof(bytes) - n);
+
+                for (; n < size; n++)
+                        bytes[n] = i % 10 ? letters[random_below(&random, sizeof(letters) - 1)] :
+                                            (char) random_below(&random, 256);
+                if (principal_parse(bytes, size, &p) < 0)
+                        continue;
+                valid++;
+                assert_int_equal(strlen(principal_text(&p, text)), size);
+                assert_memory_equal(text, bytes, size);
+        }
+        assert_true(valid > 100);
+}
+
+/* -- Lists of rights -- */
+
+static RightList *list_of(const char *texts) {
+        RightList *list = NULL;
+
+        for (const char *p = texts; *p; p += strspn(p, " ")) {
+                size_t n = strcspn(p, " ");
+
+                assert_int_equal(right_list_add_text(&list, p, n, NULL), 0);
+                p += n;
+        }
+        return list;
+}
+
+static void a_prefix_covers_itself_and_what_is_below(void **state) {
         static const struct {
-                Right right;
-                const char *on[_RESOURCE_MAX]; /* a: administrator, w: writer, r: reader */
-        } rows[_RIGHT_MAX] = {
-                { RIGHT_NONE, { "", "", "" } },          { RIGHT_STATUS_SEE, { "awr", "", "" } },
-                { RIGHT_KEYS_READ, { "", "awr", "a" } }, { RIGHT_KEYS_WRITE, { "", "aw", "" } },
-                { RIGHT_UNITS_SEE, { "a", "", "" } },    { RIGHT_UNITS_CHANGE, { "a", "", "" } },
-                { RIGHT_ADMINISTER, { "a", "", "" } },
+                const char *list, *key;
+                bool read, write, above;
+        } rows[] = {
+                { "", "/a", false, false, false },
+                { "keys-read:/a", "/a", true, false, false },
+                { "keys-read:/a", "/a/b/c", true, false, false },
+                { "keys-read:/a", "/ab", false, false, false },
+                { "keys-read:/a/b", "/a", false, false, true },
+                { "keys-read:/a/b", "/", false, false, true },
+                { "keys-read:/a/b", "/a/c", false, false, false },
+                { "keys-write:/a", "/a/b", true, true, false },
+                { "keys-read:/", "/a", true, false, false },
+                { "keys-read:/", "/", true, false, false },
+                { "keys-read:/", "/_fleet", false, false, false },
+                { "keys-write:/", "/_fleet/unit/a.service", false, false, false },
+                { "units-see units-change", "/a", false, false, false },
+                { "keys-read:/a keys-write:/b/c", "/b/c/d", true, true, false },
+                { "keys-read:/a keys-write:/b/c", "/b", false, false, true },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_int_equal(rows[i].right, i);
-                for (Principal p = 0; p < _PRINCIPAL_MAX; p++)
-                        for (Resource on = 0; on < _RESOURCE_MAX; on++) {
-                                bool granted = strchr(rows[i].on[on], principals[p][0]);
+                _cleanup_right_list_ RightList *list = list_of(rows[i].list);
+                KvBytes key = kv_string(rows[i].key);
 
-                                if (policy_allows(p, rows[i].right, on) != granted)
-                                        fail_msg("right %zu of %s on resource %d: expected %s", i,
-                                                 principals[p], on, granted ? "granted" : "denied");
-                        }
+                if (right_list_has(list, RIGHT_KEYS_READ, key) != rows[i].read ||
+                    right_list_has(list, RIGHT_KEYS_WRITE, key) != rows[i].write ||
+                    right_list_is_below(list, key) != rows[i].above)
+                        fail_msg("%s: %s", rows[i].list, rows[i].key);
         }
 }
 
-static void keys_below_fleet_are_a_resource_of_their_own(void **state) {
-        assert_int_equal(resource_of_key(kv_string("/_fleet")), RESOURCE_FLEET_KEYS);
-        assert_int_equal(resource_of_key(kv_string("/_fleet/unit/a.service")), RESOURCE_FLEET_KEYS);
-        assert_int_equal(resource_of_key(kv_string("/_fleets")), RESOURCE_USER_KEYS);
-        assert_int_equal(resource_of_key(kv_string("/a/_fleet")), RESOURCE_USER_KEYS);
-        assert_int_equal(resource_of_key(kv_string("/")), RESOURCE_USER_KEYS);
+static void a_list_covers_what_it_grants(void **state) {
+        static const struct {
+                const char *list, *other;
+                bool covers;
+        } rows[] = {
+                { "", "", true },
+                { "units-see", "", true },
+                { "", "units-see", false },
+                { "keys-read:/a", "keys-read:/a/b", true },
+                { "keys-read:/a/b", "keys-read:/a", false },
+                { "keys-write:/a", "keys-read:/a/b", true },
+                { "keys-read:/a", "keys-write:/a", false },
+                { "units-see units-change", "units-change units-see", true },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_right_list_ RightList *list = list_of(rows[i].list), *other = list_of(rows[i].other);
+
+                assert_int_equal(right_list_covers(list, other), rows[i].covers);
+        }
+}
+
+static void a_group_is_granted_rights_by_a_text(void **state) {
+        static const struct {
+                const char *text;
+                int result;
+                const char *message;
+        } rows[] = {
+                { "root:units-see", 0, "" },
+                { "0:units-see,units-change,keys-read:/a,keys-write:/a/b", 0, "" },
+                { "4711:keys-read:/", 0, "" },
+                { "no-such-group-here:units-see", 1, "there is no group no-such-group-here" },
+                { "", -EINVAL, "expected GROUP:RIGHT,..." },
+                { "root", -EINVAL, "expected GROUP:RIGHT,..." },
+                { ":units-see", -EINVAL, "expected GROUP:RIGHT,..." },
+                { "root:", -EINVAL, "there is no right ''" },
+                { "root:units-see,", -EINVAL, "there is no right ''" },
+                { "root:units-sea", -EINVAL, "there is no right 'units-sea': expected keys-read:PREFIX" },
+                { "root:administer", -EPERM, "no local group administers the cluster" },
+                { "root:units-see:/a", -EINVAL, "units-see has no prefix" },
+                { "root:keys-read", -EINVAL, "keys-read requires a prefix, for example keys-read:/app" },
+                { "root:keys-read:", -EINVAL, "expected a prefix that begins with '/'" },
+                { "root:keys-read:a", -EINVAL, "expected a prefix that begins with '/'" },
+                { "root:keys-read:/a/", -EINVAL, "expected a prefix that begins with '/'" },
+                { "root:keys-read:/a/../b", -EINVAL, "expected a prefix that begins with '/'" },
+                { "root:keys-write:/_fleet", -EPERM, "no right extends to keys below /_fleet" },
+                { "root:keys-read:/_fleet/unit", -EPERM, "no right extends to keys below /_fleet" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_local_rights_ LocalRights all = {};
+                Error err = {};
+
+                if (local_rights_add(&all, rows[i].text, &err) != rows[i].result ||
+                    !starts_with(err.message, rows[i].message) || all.n != (rows[i].result == 0))
+                        fail_msg("%s: %s", rows[i].text, err.message);
+        }
+}
+
+static void groups_and_their_rights_are_bounded(void **state) {
+        _cleanup_local_rights_ LocalRights all = {};
+        _cleanup_text_ Text many = {};
+        char text[64];
+        Error err = {};
+
+        for (unsigned i = 0; i < LOCAL_GROUPS_MAX; i++) {
+                snprintf(text, sizeof(text), "%u:units-see", 5000 + i);
+                assert_int_equal(local_rights_add(&all, text, &err), 0);
+        }
+        assert_int_equal(local_rights_add(&all, "6000:units-see", &err), -E2BIG);
+        text_append(&many, "5000:units-see");
+        for (unsigned i = 0; i < RIGHTS_MAX; i++)
+                text_append(&many, ",units-see");
+        assert_int_equal(local_rights_add(&all, many.chars, &err), -E2BIG);
+}
+
+static void a_user_has_the_rights_of_its_groups_together(void **state) {
+        const uint32_t groups[] = { 9, 5001, 5000 };
+        _cleanup_local_rights_ LocalRights all = {};
+        _cleanup_right_list_ RightList *sum = NULL, *none = NULL;
+        Principal p = {};
+
+        assert_int_equal(local_rights_add(&all, "5000:units-see", NULL), 0);
+        assert_int_equal(local_rights_add(&all, "5001:keys-read:/a", NULL), 0);
+        assert_int_equal(local_rights_add(&all, "5001:keys-read:/b", NULL), 0);
+        assert_int_equal(local_rights_add(&all, "5002:keys-write:/c", NULL), 0);
+        assert_int_equal(local_rights_of(&all, groups, ELEMENTS(groups), &p, &sum), 0);
+        assert_int_equal(sum->n, 3);
+        assert_int_equal(p.n_groups, 2);
+        assert_int_equal(p.groups[0], 5000);
+        assert_true(right_list_has(sum, RIGHT_KEYS_READ, kv_string("/b")));
+        assert_false(right_list_has(sum, RIGHT_KEYS_READ, kv_string("/c")));
+        assert_int_equal(local_rights_of(&all, groups, 1, &p, &none), 0);
+        assert_null(none);
+}
+
+/* -- The table -- */
+
+static void the_table_grants_these_rights_and_denies_all_others(void **state) {
+        /* In the order of the columns below. The lists are those of policy_table_open(). */
+        static const struct {
+                Right right;
+                const char *key;
+        } columns[] = {
+                { RIGHT_NONE, NULL },           { RIGHT_STATUS_SEE, NULL },       { RIGHT_KEYS_READ, "/x" },
+                { RIGHT_KEYS_READ, "/app/x" },  { RIGHT_KEYS_READ, "/_fleet/x" }, { RIGHT_KEYS_WRITE, "/x" },
+                { RIGHT_KEYS_WRITE, "/app/x" }, { RIGHT_KEYS_WRITE, "/_fleet" },  { RIGHT_UNITS_SEE, NULL },
+                { RIGHT_UNITS_CHANGE, NULL },   { RIGHT_ADMINISTER, NULL },       { RIGHT_REPORT, NULL },
+        };
+        static const struct {
+                const char *name, *allowed;
+        } rows[] = {
+                /*                          none   keys-read  write   see change administer report
+                 *                            status / app _fleet */
+                { "unknown", "-- --- --- -- - -" },
+                { "root", "-y yyy yy- yy y -" },
+                { "fleet", "-y yyy yy- yy y -" },
+                { "restricted root", "-y yy- --- y- - -" },
+                { "group", "-y -y- -y- yy - -" },
+                { "restricted group", "-y -y- --- y- - -" },
+                { "group without rights", "-y --- --- -- - -" },
+                { "writer", "-y yy- yy- -- - -" },
+                { "reader", "-y yy- --- -- - -" },
+                { "off", "-- --- --- -- - -" },
+                { "restricted writer", "-y yy- --- -- - -" },
+                { "user", "-y -y- -y- yy - -" },
+                { "administrator", "-y --- --- -- y -" },
+                { "removed user", "-- --- --- -- - -" },
+                { "revoked user", "-- --- --- -- - -" },
+                { "machine", "-y --- --- -- - -" },
+                { "replica", "-y yyy --- y- - -" },
+                { "restricted machine", "-y --- --- -- - -" },
+                { "removed machine", "-- --- --- -- - -" },
+                { "renamed machine", "-y --- --- -- - -" },
+                { "root of a removed host", "-- --- --- -- - -" },
+                { "token", "-- --- --- -- - -" },
+        };
+        PolicyTable table;
+
+        policy_table_open(&table);
+        assert_int_equal(table.n, ELEMENTS(rows));
+        for (size_t i = 0; i < table.n; i++) {
+                const char *allowed = rows[i].allowed;
+
+                assert_string_equal(table.rows[i].name, rows[i].name);
+                for (size_t k = 0; k < ELEMENTS(columns); k++, allowed++) {
+                        Resource on = { .key = kv_string(columns[k].key) };
+
+                        allowed += *allowed == ' ';
+                        if (policy_allows(&table.rows[i].principal, columns[k].right, on,
+                                          &table.rows[i].facts) != (*allowed == 'y'))
+                                fail_msg("%s, column %zu: expected %c", rows[i].name, k, *allowed);
+                }
+                assert_int_equal(*allowed, 0);
+        }
+        policy_table_done(&table);
+}
+
+static void a_machine_has_rights_to_what_is_its_own(void **state) {
+        static const struct {
+                const char *name;
+                bool own_see, own_change, own_report;
+        } rows[] = {
+                { "machine", true, true, true },
+                { "replica", true, true, true },
+                { "restricted machine", true, false, true },
+                { "removed machine", false, false, false },
+        };
+        PolicyTable table;
+
+        policy_table_open(&table);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const PolicyTableRow *row = policy_table_row(&table, rows[i].name);
+                Resource own = { .machine = row->principal.machine }, other = { .machine = ID };
+
+                assert_int_equal(policy_allows(&row->principal, RIGHT_UNITS_SEE, own, &row->facts),
+                                 rows[i].own_see);
+                assert_int_equal(policy_allows(&row->principal, RIGHT_UNITS_CHANGE, own, &row->facts),
+                                 rows[i].own_change);
+                assert_int_equal(policy_allows(&row->principal, RIGHT_REPORT, own, &row->facts),
+                                 rows[i].own_report);
+                assert_false(policy_allows(&row->principal, RIGHT_UNITS_CHANGE, other, &row->facts));
+                assert_false(policy_allows(&row->principal, RIGHT_REPORT, other, &row->facts));
+        }
+        policy_table_done(&table);
+}
+
+static void a_principal_sees_the_directories_above_its_prefixes(void **state) {
+        PolicyTable table;
+        const PolicyTableRow *row;
+
+        policy_table_open(&table);
+        row = policy_table_row(&table, "user"); /* keys-write:/app */
+        assert_true(policy_shows(&row->principal, kv_string("/"), true, &row->facts));
+        assert_true(policy_shows(&row->principal, kv_string("/app"), false, &row->facts));
+        assert_false(policy_shows(&row->principal, kv_string("/"), false, &row->facts));
+        assert_false(policy_shows(&row->principal, kv_string("/ap"), true, &row->facts));
+        row = policy_table_row(&table, "revoked user");
+        assert_false(policy_shows(&row->principal, kv_string("/"), true, &row->facts));
+        policy_table_done(&table);
+}
+
+/* -- Proposals of other hosts -- */
+
+/* Letters: o an ordinary host (A), r a restricted one (B), x a removed one (C), f one without certificates
+ * (F). Each proposes for itself, then for an operator on it, then for the user alice, and for bob. */
+static void a_host_proposes_what_it_has_a_right_to(void **state) {
+        static const char hosts[] = "ABCF";
+        static const struct {
+                const char *key; /* MINE: its own machine's; THEIRS: another one's */
+                KvOp op;
+                bool internal;
+                const char *allowed; /* for itself: A, B, C, F; for an operator; for alice; for bob */
+        } rows[] = {
+                { "/x", KV_SET, false, "y--y y--y ---- ----" },
+                { "/app/x", KV_SET, false, "y--y y--y y--y ----" },
+                { "/_fleet/unit/a.service", KV_SET, true, "y--y y--y y--y ----" },
+                { "/_fleet/target/a.service", KV_DELETE, true, "y--y y--y y--y ----" },
+                { "/_fleet/machine/THEIRS/metadata/zone", KV_SET, true, "y--y y--y y--y ----" },
+                { "/_fleet/machine/MINE/facts", KV_SET, true, "yy-y ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/facts", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/facts", KV_DELETE, true, "y--y y--y ---- y--y" },
+                { "/_fleet/state/a.service/MINE", KV_SET, true, "yy-y ---- ---- ----" },
+                { "/_fleet/state/a.service/THEIRS", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/MINE/problem/a.service", KV_SET, true, "yy-y y--y y--y ----" },
+                { "/_fleet/machine/THEIRS/problem/a.service", KV_SET, true, "y--y y--y y--y ----" },
+                { "/_fleet/machine/MINE/reported", KV_SET, true, "yy-y ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/reported", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/MINE/maintenance", KV_SET, true, "yy-y y--y ---- y--y" },
+                { "/_fleet/machine/THEIRS/maintenance", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/machine/MINE/presence", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/presence", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/presence", KV_DELETE, true, "y--y y--y ---- y--y" },
+                { "/_fleet/machine/MINE/unit/a.service", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/MINE/unit/a.service", KV_DELETE, true, "yy-y ---- ---- ----" },
+                { "/_fleet/machine/THEIRS/unit/a.service", KV_DELETE, true, "---- ---- ---- ----" },
+                { "/_fleet/cluster/settings", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/cluster/principal/dave", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/cluster/host/THEIRS", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/cluster/level", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/cluster/ca/roots", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/cluster/ca/key", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/machine/THEIRS", KV_DELETE, true, "---- ---- ---- ----" },
+                { "/_fleet/unheard/of", KV_SET, true, "---- ---- ---- ----" },
+                { NULL, KV_RAISE, true, "y--y y--y ---- y--y" },
+                { NULL, KV_EXPIRE, true, "---- ---- ---- ----" },
+        };
+        PolicyTable table;
+
+        policy_table_open(&table);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *allowed = rows[i].allowed;
+
+                for (unsigned claim = 0; claim < 4; claim++, allowed += *allowed == ' ')
+                        for (const char *host = hosts; *host; host++, allowed++) {
+                                char id[MACHINE_ID_SIZE], other[MACHINE_ID_SIZE], key[256] = "", text[64];
+                                const char *part = rows[i].key ? strstr(rows[i].key, "MINE") : NULL;
+                                const char *theirs = rows[i].key ? strstr(rows[i].key, "THEIRS") : NULL;
+                                KvCommand write = { .op = rows[i].op, .internal = rows[i].internal }, txn;
+                                Error err = {};
+                                int r;
+
+                                (void) cluster_view_id(id, (char[]) { *host, 0 });
+                                (void) cluster_view_id(other, "D");
+                                snprintf(key, sizeof(key), "%s", rows[i].key ?: "");
+                                if (part || theirs)
+                                        snprintf(key, sizeof(key), "%.*s%s%s",
+                                                 (int) ((part ?: theirs) - rows[i].key), rows[i].key,
+                                                 part ? id : other, part ? part + 4 : theirs + 6);
+                                snprintf(text, sizeof(text),
+                                         claim == 1 ? "local:1000@%s" :
+                                         claim == 2 ? "user:alice" :
+                                         claim == 3 ? "user:bob" :
+                                                      "",
+                                         id);
+                                write.key = kv_string(key);
+                                r = proposal_check(&table.view.cluster, id, kv_string(text), &write, &err);
+                                if ((r == 0) != (*allowed == 'y'))
+                                        fail_msg("%s (%d) of %c for %s: expected %c: %s", key, rows[i].op,
+                                                 *host, text, *allowed, err.message);
+                                if (r < 0)
+                                        assert_non_null(strstr(err.message, "may not propose this"));
+                                if (!rows[i].key)
+                                        continue;
+                                /* One denied write denies a transaction. */
+                                txn = (KvCommand) { .op = KV_TXN,
+                                                    .internal = rows[i].internal,
+                                                    .writes = (KvCommand[]) { write, write },
+                                                    .n_writes = 2 };
+                                assert_int_equal(
+                                        proposal_check(&table.view.cluster, id, kv_string(text), &txn, NULL),
+                                        r);
+                                txn.writes[0].key = kv_string("/_fleet/cluster/ca/key");
+                                assert_int_equal(
+                                        proposal_check(&table.view.cluster, id, kv_string(text), &txn, NULL),
+                                        -EACCES);
+                        }
+                assert_int_equal(*allowed, 0);
+        }
+        policy_table_done(&table);
+}
+
+static void a_host_claims_no_principal_of_another_host(void **state) {
+        static const struct {
+                const char *text;
+                int result;
+        } rows[] = {
+                { "machine:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0 },
+                { "machine:dddddddddddddddddddddddddddddddd", -EACCES },
+                { "anonymous@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0 },
+                { "anonymous@dddddddddddddddddddddddddddddddd", -EACCES },
+                { "local:0@dddddddddddddddddddddddddddddddd", -EACCES },
+                { "token:0123456789ab", -EACCES },
+                { "user:dave", -EACCES },
+                { "user:", -EINVAL },
+                { "root", -EINVAL },
+        };
+        KvCommand write = { .op = KV_SET, .key = kv_string("/app/x") };
+        char id[MACHINE_ID_SIZE];
+        PolicyTable table;
+
+        policy_table_open(&table);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (proposal_check(&table.view.cluster, cluster_view_id(id, "A"), kv_string(rows[i].text),
+                                   &write, NULL) != rows[i].result)
+                        fail_msg("%s", rows[i].text);
+        policy_table_done(&table);
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_principal_has_one_text),
+                cmocka_unit_test(any_bytes_are_one_principal_or_none),
+                cmocka_unit_test(a_prefix_covers_itself_and_what_is_below),
+                cmocka_unit_test(a_list_covers_what_it_grants),
+                cmocka_unit_test(a_group_is_granted_rights_by_a_text),
+                cmocka_unit_test(groups_and_their_rights_are_bounded),
+                cmocka_unit_test(a_user_has_the_rights_of_its_groups_together),
                 cmocka_unit_test(the_table_grants_these_rights_and_denies_all_others),
-                cmocka_unit_test(keys_below_fleet_are_a_resource_of_their_own),
+                cmocka_unit_test(a_machine_has_rights_to_what_is_its_own),
+                cmocka_unit_test(a_host_proposes_what_it_has_a_right_to),
+                cmocka_unit_test(a_host_claims_no_principal_of_another_host),
+                cmocka_unit_test(a_principal_sees_the_directories_above_its_prefixes),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

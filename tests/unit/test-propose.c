@@ -23,6 +23,7 @@ static struct {
         uint64_t fit_limit;            /* asked of the leader's program */
         bool no_session;
         unsigned level;
+        int check; /* what check_proposal() returns */
 } world;
 
 /* -- What is asked of the world -- */
@@ -63,6 +64,7 @@ void __wrap_kv_problem(const KvStore *s, char *ret, size_t size) {
 /* "propose to 2, term 5, floor 1, again: 1@110000 2?" */
 static int on_frame(PeerFrame type, bool answer, uint64_t to, const Writer *w) {
         Reader r = reader_over(w->bytes, w->size);
+        unsigned flags;
         uint64_t n;
 
         if (answer)
@@ -77,7 +79,9 @@ static int on_frame(PeerFrame type, bool answer, uint64_t to, const Writer *w) {
                     to, read_u64(&r));
         assert_int_equal(read_u64(&r), ORIGIN);
         text_printf(&fake.said, ", floor %" PRIu64, read_u64(&r));
-        text_printf(&fake.said, "%s:", read_u8(&r) ? ", again" : "");
+        flags = read_u8(&r);
+        assert_true(flags < 4);
+        text_printf(&fake.said, "%s:", flags & 1 ? ", again" : "");
         n = read_varint(&r);
         for (uint64_t i = 0; i < n; i++) {
                 uint64_t number = read_u64(&r), deadline_ms = read_u64(&r);
@@ -87,6 +91,11 @@ static int on_frame(PeerFrame type, bool answer, uint64_t to, const Writer *w) {
                 if (n <= 8)
                         text_printf(&fake.said, " %" PRIu64 "%s%" PRIu64, number, size > 0 ? "@" : "?",
                                     deadline_ms);
+                if (flags & 2) {
+                        const char *principal = read_blob(&r, KV_PRINCIPAL_MAX, &size);
+
+                        text_printf(&fake.said, " for '%.*s'", (int) size, principal);
+                }
         }
         if (n > 8)
                 text_printf(&fake.said, " %" PRIu64 " commands", n);
@@ -185,9 +194,25 @@ static void on_done(void *userdata, const KvResult *result) {
                     (const char *) result->cause.data);
 }
 
+const PeerHandshake *__wrap_peer_handshake(const PeerSession *session);
+const PeerHandshake *__wrap_peer_handshake(const PeerSession *session) {
+        static const PeerHandshake handshake = { .machine_id = "cccccccccccccccccccccccccccccccc" };
+
+        return &handshake;
+}
+
+/* "check /f of cc for 'user:a'" */
+static int check_proposal(void *userdata, const char *machine_id, KvBytes principal, const KvCommand *cmd,
+                          Error *err) {
+        text_printf(&fake.said, "check %.*s of %.2s for '%.*s'\n", (int) cmd->key.size,
+                    (const char *) cmd->key.data, machine_id, (int) principal.size,
+                    (const char *) principal.data);
+        return world.check < 0 ? error_set(err, world.check, "it may not") : 0;
+}
+
 static void begin(bool leads) {
         _cleanup_free_ char *path = NULL;
-        ProposalsOptions options = { .origin = ORIGIN, .level_max = 7 };
+        ProposalsOptions options = { .origin = ORIGIN, .level_max = 7, .check = check_proposal };
 
         fake_begin("VVV");
         fake.on_frame = on_frame;
@@ -286,8 +311,9 @@ static void receive_done(uint64_t number, uint64_t index) {
                                          PEER_PROPOSED, w.bytes, w.size);
 }
 
-/* Another host's commands, all alike, with the numbers from 1 on. */
-static void receive_foreign(PeerFrame type, uint64_t origin, unsigned n, size_t size, uint64_t deadline_ms) {
+/* Another host's commands, all alike, with the numbers from 1 on. 'principal' NULL: in the form without. */
+static void receive_foreign_for(PeerFrame type, uint64_t origin, unsigned n, size_t size,
+                                uint64_t deadline_ms, const char *principal) {
         _cleanup_free_ char *value = calloc(1, size + 1);
         KvCommand cmd = { .op = KV_SET, .key = kv_string("/f"), .value = { value, size } };
         _cleanup_writer_ Writer w = {}, bytes = {};
@@ -298,14 +324,20 @@ static void receive_foreign(PeerFrame type, uint64_t origin, unsigned n, size_t 
         write_u64(&w, fake.term);
         write_u64(&w, origin);
         write_u64(&w, 1);
-        write_u8(&w, false);
+        write_u8(&w, principal ? 2 : 0);
         write_varint(&w, n);
         for (unsigned i = 1; i <= n; i++) {
                 write_u64(&w, i);
                 write_u64(&w, deadline_ms);
                 write_blob(&w, bytes.bytes, bytes.size);
+                if (principal)
+                        write_blob(&w, principal, strlen(principal));
         }
         fake.handlers[type].run(fake.handlers[type].userdata, (PeerSession *) 9, type, w.bytes, w.size);
+}
+
+static void receive_foreign(PeerFrame type, uint64_t origin, unsigned n, size_t size, uint64_t deadline_ms) {
+        receive_foreign_for(type, origin, n, size, deadline_ms, NULL);
 }
 
 static void change_leader(uint64_t leader) {
@@ -1104,9 +1136,59 @@ static void estimates_of_a_later_turn_are_sent_in_one_frame_for_each_origin(void
         end();
 }
 
+static void the_sender_of_a_command_goes_to_the_leader_from_a_feature_level_on(void **state) {
+        begin(false);
+        (void) add("a", (KvCommand) { .principal = kv_string("user:a") });
+        fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
+        world.level = KV_LEVEL_IDENTITY;
+        fake_pass(RESEND_MS);
+        fake_assert_said("propose to 2, term 5, floor 1, again: 1@110000 for 'user:a'\n");
+        (void) add("b", (KvCommand) {});
+        fake_assert_said("propose to 2, term 5, floor 1: 2@110000 for ''\n");
+        accepted(1, 2);
+        fake_pass(PROPOSE_ASK_MS); /* a request for the outcome has no sender */
+        fake_assert_said("propose to 2, term 5, floor 1, again: 1?110000 for '' 2?110000 for ''\n");
+        end();
+}
+
+static void the_leader_checks_the_rights_of_other_hosts_from_a_feature_level_on(void **state) {
+        char longest[KV_PRINCIPAL_MAX + 2];
+
+        begin(true);
+        world.check = -EACCES;
+        receive_foreign(PEER_PROPOSE, 70, 1, 1, 110000);
+        fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: accepted 1\nlog 1: *1@110000\n");
+        receive_foreign_for(PEER_PROPOSE, 71, 1, 1, 110000,
+                            "user:a"); /* of a host that knows the level first */
+        fake_assert_said("say to 3 by 9, term 5, of 71 at 100000: accepted 1\nlog 2: *1@110000\n");
+        world.level = KV_LEVEL_IDENTITY;
+        receive_foreign_for(PEER_PROPOSE, 72, 1, 1, 110000, "user:a");
+        fake_assert_said("check /f of cc for 'user:a'\n"
+                         "say to 3 by 9, term 5, of 72 at 100000: refused not permitted 1 it may not\n");
+        receive_foreign(PEER_PROPOSE, 73, 1, 1, 110000); /* of a host that knows it last */
+        fake_assert_said("check /f of cc for ''\n"
+                         "say to 3 by 9, term 5, of 73 at 100000: refused not permitted 1 it may not\n");
+        world.check = -ENOMEM;
+        receive_foreign_for(PEER_PROPOSE, 74, 1, 1, 110000, "");
+        fake_assert_said("check /f of cc for ''\n"
+                         "say to 3 by 9, term 5, of 74 at 100000: busy 1 the leader's queue is full\n");
+        world.check = 0;
+        receive_foreign_for(PEER_PROPOSE, 75, 2, 1, 110000, "user:b");
+        fake_assert_said(
+                "check /f of cc for 'user:b'\ncheck /f of cc for 'user:b'\n"
+                "say to 3 by 9, term 5, of 75 at 100000: accepted 1 2\nlog 3: *1@110000 *2@110000\n");
+        memset(longest, 'x', sizeof(longest) - 1);
+        longest[sizeof(longest) - 1] = 0;
+        receive_foreign_for(PEER_PROPOSE, 76, 1, 1, 110000, longest); /* too long: a frame that ends there */
+        fake_assert_said("");
+        end();
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_the_leader_does_not_take_is_sent_again_and_unknown_in_the_end),
+                cmocka_unit_test(the_sender_of_a_command_goes_to_the_leader_from_a_feature_level_on),
+                cmocka_unit_test(the_leader_checks_the_rights_of_other_hosts_from_a_feature_level_on),
                 cmocka_unit_test(what_the_leader_took_is_asked_for_until_it_is_answered),
                 cmocka_unit_test(what_was_taken_and_came_to_nothing_is_unknown_after_a_while),
                 cmocka_unit_test(what_the_leader_says_of_a_copy_that_was_sent),

@@ -5,7 +5,8 @@
 
 #include <cmocka.h>
 
-#include "fleetd/api/routes.h"
+#include "fleetd/api/routes.c" /* its table */
+#include "tests/lib/policy_table.h"
 
 static void a_path_and_a_method_have_one_route(void **state) {
         static const struct {
@@ -94,11 +95,121 @@ static void a_nul_ends_no_path(void **state) {
         assert_string_equal(rest, "/a");
 }
 
+/* Who may use a route: web page; socket: root, group fleet, root of a restricted host, a group with rights,
+ * the same on a restricted host, a group without rights; loopback: read-write, read-only, off, a restricted
+ * host; TLS: a user, an administrator, a removed one, a revoked one; peers: machine, replica, restricted,
+ * removed, renamed, root of a removed host, token. */
+#define STATUS     "- yyyyyy yy-y yy-- yyy-y--"
+#define READ       "- yyyyy- yy-y y--- -y-----"
+#define WRITE      "- yy-y-- y--- y--- -------"
+#define SEE        "- yyyyy- ---- y--- -y-----"
+#define CHANGE     "- yy-y-- ---- y--- -------"
+#define ADMINISTER "- yy---- ---- -y-- -------"
+
+static const struct {
+        const char *methods, *pattern, *cells;
+} access_table[] = {
+        { "HEAD GET", "/v2/keys/**", READ },
+        { "PUT POST DELETE", "/v2/keys/**", WRITE },
+        { "GET", "/fleet/v1/kv/changes", READ },
+        { "GET HEAD", "/fleet/v1/kv/list", READ },
+        { "POST", "/fleet/v1/kv/txn", WRITE },
+        { "GET HEAD", "/fleet/v1/kv/value/**", READ },
+        { "PUT", "/fleet/v1/kv/value/**", WRITE },
+        { "DELETE", "/fleet/v1/kv/value/**", WRITE },
+        { "GET", "/version", STATUS },
+        { "GET", "/health", STATUS },
+        { "GET HEAD", "/v2/machines", STATUS },
+        { "GET POST DELETE PUT", "/v2/members/**", STATUS },
+        { "GET", "/v2/stats/self", STATUS },
+        { "GET", "/v2/stats/leader", STATUS },
+        { "GET", "/v2/stats/store", STATUS },
+        { "GET HEAD", "/v2/auth/users", STATUS },
+        { "GET HEAD", "/v2/auth/roles", STATUS },
+        { "GET PUT DELETE", "/v2/auth/enable", STATUS },
+        { "GET", "/metrics", SEE },
+        { "GET", "/fleet/v1/units", SEE },
+        { "GET", "/fleet/v1/units/*", SEE },
+        { "PUT", "/fleet/v1/units/*", CHANGE },
+        { "DELETE", "/fleet/v1/units/*", CHANGE },
+        { "POST", "/fleet/v1/batch", CHANGE },
+        { "GET", "/fleet/v1/state", SEE },
+        { "GET", "/fleet/v1/state/*", SEE },
+        { "GET", "/fleet/v1/machines", SEE },
+        { "PATCH", "/fleet/v1/machines", CHANGE },
+        { "DELETE", "/fleet/v1/machines/*", ADMINISTER },
+        { "any", "/fleet/v1/machines/*", STATUS },
+        { "GET", "/fleet/v1/why/*", SEE },
+        { "POST", "/fleet/v1/plan", SEE },
+        { "GET", "/fleet/v1/directory", SEE },
+        { "POST", "/fleet/v1/directory", CHANGE },
+        { "any", "/fleet/v1/discovery", SEE },
+        { "GET", "/fleet/v1/events", SEE },
+        { "GET", "/fleet/v1/history", SEE },
+        { "GET", "/fleet/v1/cluster", SEE },
+        { "PUT", "/fleet/v1/cluster/level", ADMINISTER },
+        { "DELETE", "/fleet/v1/cluster/adopting", ADMINISTER },
+        { "GET", "/fleet/v1/journal/*", SEE },
+        { "GET", "/fleet/v1/status/*", SEE },
+        { "GET", "/fleet/v1/show/*", SEE },
+        { "GET", "/fleet/v1/dependencies/*", SEE },
+        { "POST", "/fleet/v1/reload/*", CHANGE },
+        { "POST", "/fleet/v1/kill/*", CHANGE },
+        { "POST", "/fleet/v1/reset-failed/*", CHANGE },
+        { "GET", "/fleet/v1/log", SEE },
+};
+
+static const char *access_of(const Route *route) {
+        for (size_t i = 0; i < ELEMENTS(access_table); i++)
+                if (streq(access_table[i].methods, route->methods ?: "any") &&
+                    streq(access_table[i].pattern, route->pattern))
+                        return access_table[i].cells;
+        fail_msg("no cells for %s %s", route->methods ?: "any", route->pattern);
+        return NULL;
+}
+
+/* Each route × each listener × each principal. A principal that does not arrive at a listener has no cell
+ * there. */
+static void each_route_has_a_cell_for_each_listener_and_principal(void **state) {
+        static const char *const listeners[] = { "", "socket", "loopback", "tls", "peer" };
+        size_t n = 0;
+        PolicyTable table;
+
+        policy_table_open(&table);
+        assert_int_equal(ELEMENTS(routes), ELEMENTS(access_table));
+        for (size_t i = 0; i < ELEMENTS(routes); i++) {
+                const char *cell = access_of(&routes[i]);
+
+                for (size_t l = 0; l < ELEMENTS(listeners); l++, cell += *cell == ' ')
+                        for (size_t k = 0; k < table.n; k++) {
+                                const PolicyTableRow *row = &table.rows[k];
+                                Sender *sender;
+
+                                if (!streq(row->listener, listeners[l]))
+                                        continue;
+                                if (*cell != 'y' && *cell != '-')
+                                        fail_msg("%s: no cell for %s", routes[i].pattern, row->name);
+                                sender = sender_new(&row->principal, &row->facts);
+                                if (sender_may(sender, routes[i].right) != (*cell == 'y'))
+                                        fail_msg("%s %s, %s: expected %c", routes[i].methods,
+                                                 routes[i].pattern, row->name, *cell);
+                                sender_unref(sender);
+                                cell++;
+                                n++;
+                        }
+                assert_int_equal(*cell, 0);
+        }
+        print_message("%zu cells: %zu routes, %zu listeners, %zu principals\n", n, ELEMENTS(routes),
+                      ELEMENTS(listeners), table.n);
+        policy_table_done(&table);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_path_and_a_method_have_one_route),
                 cmocka_unit_test(a_remote_command_has_the_right_of_its_kind),
                 cmocka_unit_test(a_nul_ends_no_path),
+                cmocka_unit_test(each_route_has_a_cell_for_each_listener_and_principal),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

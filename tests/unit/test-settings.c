@@ -147,6 +147,22 @@ static void an_empty_value_in_the_file_clears_a_list(void **state) {
         assert_int_equal(fixture->settings.metadata.n, 0);
 }
 
+static void rights_of_local_groups_add_up_and_an_unknown_group_is_a_warning(void **state) {
+        Fixture *fixture = *state;
+
+        config(fixture, "[Fleetd]\nLocalRights=root:units-see\nLocalRights=no-such-group:units-see\n"
+                        "LocalRights=root:keys-read:/a\n");
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(fixture->settings.local_rights.n, 3);
+        config(fixture, "[Fleetd]\nLocalRights=root:units-see\nLocalRights=\n");
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(fixture->settings.local_rights.n, 0);
+        config(fixture, "[Fleetd]\nLocalRights=root:units-see\n");
+        assert_int_equal(load_settings(fixture, "--local-rights=root:keys-read:/b", NULL, NULL), 0);
+        assert_int_equal(fixture->settings.local_rights.n, 1);
+        assert_string_equal(fixture->settings.local_rights.items[0], "root:keys-read:/b");
+}
+
 static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
         static const struct {
                 const char *text, *message;
@@ -171,6 +187,13 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
                 { "[Fleetd]\nBrakeSec=soon\n", "expected a time span, for example 30s" },
                 { "[Fleetd]\nVoters=2\n", "expected 1, 3 or 5, not '2'" },
                 { "[Fleetd]\nClientAccess=write\n", "expected read-write, read-only or off" },
+                { "[Fleetd]\nLocalRights=root:units-sea\n",
+                  "line 2: LocalRights=: there is no right 'units-sea': expected keys-read:PREFIX" },
+                { "[Fleetd]\nLocalRights=root:keys-write:/_fleet\n",
+                  "line 2: LocalRights=: no right extends to keys below /_fleet" },
+                { "[Fleetd]\nLocalRights=root:administer\n",
+                  "line 2: LocalRights=: no local group administers the cluster" },
+                { "[Fleetd]\nLocalRights=root\n", "line 2: LocalRights=: expected GROUP:RIGHT,..." },
                 { "[Fleetd]\nMachineID=ABC\n", "expected 32 lower-case hex digits" },
                 { "[Fleetd]\nMetadata=novalue\n", "line 2: Metadata=: " },
                 { "[Fleetd]\nName=\xff\n", "line 2: " },
@@ -613,6 +636,7 @@ int main(void) {
                 in_fixture(options_override_the_file),
                 in_fixture(lists_of_the_command_line_replace_those_of_the_file),
                 in_fixture(an_empty_value_in_the_file_clears_a_list),
+                in_fixture(rights_of_local_groups_add_up_and_an_unknown_group_is_a_warning),
                 in_fixture(a_bad_line_of_the_file_is_named_with_its_remedy),
                 in_fixture(a_bad_option_is_named_with_its_remedy),
                 in_fixture(settings_that_contradict_each_other_are_rejected),

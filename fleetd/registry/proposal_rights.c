@@ -1,0 +1,136 @@
+#include "fleetd/registry/proposal_rights.h"
+
+#include "fleetd/registry/policy.h"
+
+/* The rights that suffice for a write of a kind of key by another host than the leader. Kinds without a row
+ * are written by the leader alone: assignments and presences by the engine and membership, the CA. */
+static const struct {
+        Right own;    /* if the key is of that machine */
+        Right set;    /* of any machine */
+        Right remove; /* RIGHT_NONE: as 'set' */
+} rules[_LAYOUT_MAX] = {
+        [LAYOUT_UNIT] = { .set = RIGHT_UNITS_CHANGE },
+        [LAYOUT_TARGET] = { .set = RIGHT_UNITS_CHANGE },
+        [LAYOUT_METADATA] = { .set = RIGHT_UNITS_CHANGE },
+        [LAYOUT_PROBLEM] = { .own = RIGHT_REPORT, .set = RIGHT_UNITS_CHANGE },
+        [LAYOUT_FACTS] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
+        [LAYOUT_STATE] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
+        [LAYOUT_REPORTED] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
+        [LAYOUT_MAINTENANCE] = { .own = RIGHT_REPORT, .set = RIGHT_ADMINISTER },
+        [LAYOUT_PRESENCE] = { .remove = RIGHT_ADMINISTER },
+        [LAYOUT_MEMBER] = { .set = RIGHT_ADMINISTER },
+        [LAYOUT_HOST] = { .set = RIGHT_ADMINISTER },
+        [LAYOUT_REMOVED] = { .set = RIGHT_ADMINISTER },
+        [LAYOUT_TOKEN] = { .set = RIGHT_ADMINISTER },
+        [LAYOUT_PRINCIPAL] = { .set = RIGHT_ADMINISTER },
+        [LAYOUT_LINEAGE] = { .set = RIGHT_ADMINISTER },
+        [LAYOUT_SETTINGS] = { .set = RIGHT_ADMINISTER },
+        [LAYOUT_CLUSTER] = { .set = RIGHT_ADMINISTER },
+};
+
+/* A host that proposes, and for whom. */
+typedef struct Proposer {
+        const Cluster *cluster;
+        const char *machine_id;
+        Principal host, principal; /* 'principal' is the host itself, or the claimed one */
+        PolicyFacts host_facts, facts;
+} Proposer;
+
+static bool proposer_is_host(const Proposer *p) {
+        return p->principal.kind == PRINCIPAL_MACHINE;
+}
+
+/* Return whether the host, as the host or as an operator on it, has a right. */
+static bool proposer_host_may(const Proposer *p, Right right, Resource on) {
+        Principal local = { .kind = PRINCIPAL_LOCAL };
+        PolicyFacts facts = p->host_facts;
+
+        facts.is_operator = true;
+        return policy_allows(&p->host, right, on, &p->host_facts) || policy_allows(&local, right, on, &facts);
+}
+
+/* The lesser of the claim and of the host's own rights. */
+static bool proposer_may(const Proposer *p, Right right, Resource on) {
+        return right != RIGHT_NONE && proposer_host_may(p, right, on) &&
+               (proposer_is_host(p) || policy_allows(&p->principal, right, on, &p->facts));
+}
+
+static bool proposer_may_write_ours(const Proposer *p, const KvCommand *write) {
+        Resource on = {};
+        LayoutKey key;
+
+        if (!layout_parse(write->key, &key))
+                return false;
+        on.machine = key.machine[0] ? key.machine : NULL;
+        if (on.machine && proposer_may(p, rules[key.kind].own, on))
+                return true;
+        /* The agent deletes the assignment of a unit that it has stopped. */
+        if (key.kind == LAYOUT_ASSIGNMENT && write->op == KV_DELETE && proposer_may(p, RIGHT_REPORT, on))
+                return true;
+        on.machine = NULL;
+        return proposer_may(p, rules[key.kind].set, on) ||
+               (write->op == KV_DELETE && proposer_may(p, rules[key.kind].remove, on));
+}
+
+static bool proposer_may_write(const Proposer *p, const KvCommand *write) {
+        if (kv_path_is_ours(write->key))
+                return proposer_may_write_ours(p, write);
+        return proposer_may(p, RIGHT_KEYS_WRITE, (Resource) { .key = write->key });
+}
+
+/* Read the claim, and what the cluster view states about it. */
+static int proposer_read_claim(Proposer *p, KvBytes text, Error *err) {
+        if (text.size == 0) {
+                p->principal = p->host;
+                return 0;
+        }
+        if (principal_parse(text.data, text.size, &p->principal) < 0)
+                return error_set(err, -EINVAL, "the principal of a proposal of %s cannot be read",
+                                 cluster_name_of(p->cluster, p->machine_id));
+        if (p->principal.kind != PRINCIPAL_USER && !streq(p->principal.machine, p->machine_id))
+                return error_set(err, -EACCES, "%s proposed for a principal of another host",
+                                 cluster_name_of(p->cluster, p->machine_id));
+        if (p->principal.kind == PRINCIPAL_USER)
+                return policy_facts_read(p->cluster, &p->principal, &p->facts);
+        /* Groups and settings of another host are known there only: that host has checked them. */
+        p->facts = p->host_facts;
+        p->facts.is_operator = p->facts.reads = p->facts.writes = true;
+        return 0;
+}
+
+static const KvCommand *proposer_denied(const Proposer *p, const KvCommand *cmd) {
+        const KvCommand *writes = cmd->op == KV_TXN ? cmd->writes : cmd;
+        size_t n = cmd->op == KV_TXN ? cmd->n_writes : 1;
+
+        for (size_t i = 0; i < n; i++)
+                if (!proposer_may_write(p, &writes[i]))
+                        return &writes[i];
+        return NULL;
+}
+
+int proposal_check(const Cluster *cluster, const char *machine_id, KvBytes principal, const KvCommand *cmd,
+                   Error *err) {
+        Proposer p = { .cluster = cluster, .machine_id = machine_id, .host.kind = PRINCIPAL_MACHINE };
+        const KvCommand *denied = NULL;
+        char text[PRINCIPAL_TEXT_SIZE];
+        bool allowed;
+        int r;
+
+        memcpy(p.host.machine, machine_id, strnlen(machine_id, MACHINE_ID_SIZE - 1));
+        r = policy_facts_read(cluster, &p.host, &p.host_facts);
+        if (r < 0)
+                return r;
+        r = proposer_read_claim(&p, principal, err);
+        if (r < 0)
+                return r;
+        if (cmd->op == KV_RAISE || cmd->op == KV_EXPIRE)
+                allowed = cmd->op == KV_RAISE && proposer_may(&p, RIGHT_ADMINISTER, (Resource) {});
+        else
+                allowed = !(denied = proposer_denied(&p, cmd));
+        right_list_unref(p.facts.granted);
+        if (allowed)
+                return 0;
+        return error_set(err, -EACCES, "%s may not propose this%s%.*s", principal_text(&p.principal, text),
+                         denied ? ": " : "", denied ? (int) MIN(denied->key.size, (size_t) 200) : 0,
+                         denied ? (const char *) denied->key.data : "");
+}

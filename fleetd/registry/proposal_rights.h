@@ -1,0 +1,14 @@
+/* Rights of other hosts to propose commands: the leader's check.
+ *
+ * The host that received a request has checked its sender. The leader checks again what depends on the host:
+ * a host may not claim more than its own rights, and no host writes what only the leader or another host may
+ * write. Pure. */
+#pragma once
+
+#include "fleetd/registry/cluster.h"
+
+/* Return 0 if the host may propose the command for 'principal', the text of a Principal; size 0: for itself,
+ * with all its rights. An ordinary host can claim every right of an operator, because root on it is one.
+ * -EACCES or -EINVAL, and a message; -ENOMEM. */
+int proposal_check(const Cluster *cluster, const char *machine_id, KvBytes principal, const KvCommand *cmd,
+                   Error *err);
