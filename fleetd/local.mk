@@ -132,7 +132,7 @@ endif
 
 if HAVE_CMOCKA
 FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
-	tests/unit/test-api tests/unit/test-authority tests/unit/test-renewal tests/unit/test-history_api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish \
+	tests/unit/test-api tests/unit/test-authority tests/unit/test-tokens_api tests/unit/test-renewal tests/unit/test-history_api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
 	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity
 check_PROGRAMS += $(FLEETD_IO_TESTS)
@@ -175,6 +175,9 @@ tests_unit_test_renewal_SOURCES = tests/unit/test-renewal.c $(FLEETD_HOST)
 tests_unit_test_renewal_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_renewal_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=loop_wall_ms
 tests_unit_test_renewal_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_tokens_api_SOURCES = tests/unit/test-tokens_api.c $(FLEETD_HOST)
+tests_unit_test_tokens_api_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_tokens_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_authority_SOURCES = tests/unit/test-authority_tokens.c $(FLEETD_HOST)
 tests_unit_test_authority_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_authority_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
