@@ -213,7 +213,7 @@ bool patterns_have_glob(const Names *patterns); /* whether any of them is a patt
 const Verb *verb_find(const Verb *verbs, const char *name);
 const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"; NULL: none is similar */
 
-VerbRun verb_backup;                                 /* backup.c */
+VerbRun verb_backup;                                /* backup.c */
 VerbRun verb_cluster;                               /* cluster.c */
 VerbRun verb_raise, verb_lower;                     /* control.c: load and start; stop and unload */
 VerbRun verb_destroy, verb_restart;                 /* control.c */
@@ -225,6 +225,7 @@ VerbRun verb_submit;                                /* files.c */
 VerbRun verb_import;                                /* import.c */
 VerbRun verb_verify, verb_plan, verb_why;           /* inspect.c */
 VerbRun verb_journal;                               /* journal.c */
+VerbRun verb_token, verb_ca;                         /* token.c */
 VerbRun verb_kv;                                    /* kv.c */
 VerbRun verb_log;                                   /* log.c */
 VerbRun verb_list;                                  /* list.c: list-machines, list-unit-files, list-units */

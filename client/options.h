@@ -43,6 +43,7 @@ typedef enum FlagGroup {
         FLAGS_FLEET = 1 << 23,  /* no flag: without units, print a message of fleet and succeed */
         FLAGS_JSON = 1 << 27,   /* --output=json */
         FLAGS_INIT = 1 << 25,   /* --name, --spread, --voters */
+        FLAGS_TOKEN = 1 << 29,  /* --uses, --ttl, --restricted, --replace, --metadata, --from */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -71,6 +72,9 @@ typedef struct Options {
 
         bool verify; /* backup */
         bool verbs, topics;
+        uint64_t uses;                                                       /* 0: not given */
+        const char *token_ttl, *token_replace, *token_metadata, *token_from; /* NULL: not given */
+        bool restricted;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         const char *cluster_name, *spread, *voters; /* NULL: not given */
         bool yes;

@@ -26,6 +26,7 @@ typedef struct ApiOptions {
         /* metrics_begin() of this daemon; NULL: /metrics does not exist. */
         int (*metrics)(void *userdata, MetricsForm form, MetricsScrape **ret);
         uint64_t (*brake_ms)(void *userdata);                 /* the value of BrakeSec=; may be NULL */
+        struct Authority *authority;                          /* may be NULL: no tokens */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_sees_foreign(); may be NULL */
         void *userdata;
         const HttpLimits *http; /* of each listener; copied; NULL: the defaults */

@@ -232,6 +232,10 @@ class Handler(BaseHTTPRequestHandler):
                 if c.settings.get("spread") == "rack":
                     return self.refuse(409, "spread: no host has metadata rack: set it on each host first")
                 return self.answer(204)
+            if path == "/fleet/v1/cluster/tokens":
+                return self.answer(201, {"expires": 9999999999000, "id": "0123456789ab", "token": "fleet1-AAAA", "uses": 1})
+            if path == "/fleet/v1/cluster/ca":
+                return self.answer(200, {"roots": [{"id": "1" * 64, "pem": "p", "state": "current"}]})
             if path == "/fleet/v1/cluster/adopting":
                 c.waits_for = []
                 return self.answer(204)
