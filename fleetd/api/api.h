@@ -20,9 +20,9 @@ typedef struct ApiOptions {
         KvStore *store;
         Registry *registry;
         const char *machine_id, *name;
-        ClientAccess access;     /* of API_LOOPBACK */
+        ClientAccess access;       /* of API_LOOPBACK */
         const Names *local_rights; /* texts of LocalRights=, not kept; NULL: none */
-        const ApiLimits *limits; /* copied; NULL: the defaults */
+        const ApiLimits *limits;   /* copied; NULL: the defaults */
         /* metrics_begin() of this daemon; NULL: /metrics does not exist. */
         int (*metrics)(void *userdata, MetricsForm form, MetricsScrape **ret);
         uint64_t (*brake_ms)(void *userdata);                 /* the value of BrakeSec=; may be NULL */

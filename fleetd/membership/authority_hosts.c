@@ -135,7 +135,7 @@ static void authority_count_wrong(Authority *a, const char *token) {
 
 /* How many hosts the cluster supports: voters and standbys. */
 static size_t authority_replicas(const Cluster *c) {
-        return MAX(cluster_settings(c)->voters, (uint64_t) VOTERS_WANTED) + VOTERS_STANDBYS_MAX;
+        return voters_hosts_max(c->settings_index > 0 ? (unsigned) cluster_settings(c)->voters : 3);
 }
 
 /* A host of the cluster has one of its pins, or is a member that has none yet. */
