@@ -39,9 +39,10 @@ typedef enum FlagGroup {
         FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
         FLAGS_LOG =
                 1 << 28, /* --lines, --follow, --since, --until, --priority, --grep, --machine, --output */
-        FLAGS_INIT = 1 << 24,  /* --name, --spread, --voters */
-        FLAGS_FLEET = 1 << 23, /* no flag: without units, print a message of fleet and succeed */
-        FLAGS_JSON = 1 << 27,  /* --output=json */
+        FLAGS_REMOVE = 1 << 25, /* --force */
+        FLAGS_INIT = 1 << 24,   /* --name, --spread, --voters */
+        FLAGS_FLEET = 1 << 23,  /* no flag: without units, print a message of fleet and succeed */
+        FLAGS_JSON = 1 << 27,   /* --output=json */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -71,6 +72,7 @@ typedef struct Options {
         bool verbs, topics;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         const char *cluster_name, *spread, *voters; /* NULL: not given */
+        bool force;                                 /* remove */
         bool yes;
         bool forward_agent;
         const char *ignored; /* flags that only the fleetctl of fleet needs */

@@ -128,6 +128,14 @@ size_t membership_hosts_max(const Membership *m) {
         return voters_hosts_max(set || m->voters > 3 ? membership_voters(m) : 3);
 }
 
+static void membership_forget_removed(Membership *m, const KvState *state) {
+        const ClusterMachine *removed = m->writing ? NULL : registry_forgettable(m->registry);
+
+        if (removed)
+                m->writing = registry_forget_machine(m->registry, state->term, removed, membership_on_written,
+                                                     m) == 0;
+}
+
 /* Voters=3 or 5 of the founder is the initial setting of a new cluster. Voters=1 keeps its meaning: no other
  * host holds a replica. */
 static void membership_found_settings(Membership *m, const KvState *state) {
@@ -215,6 +223,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);
         membership_found_settings(m, state);
+        membership_forget_removed(m, state);
         membership_change_voters(m, state);
         membership_check_level(m, state);
 }
