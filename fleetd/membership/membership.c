@@ -65,8 +65,6 @@ static int membership_make(Membership *m, const KvState *state, const VotersChan
                                                          kv_member_demote(m->store, change->raft_id);
         case VOTERS_VACATE:
                 return kv_member_vacate(m->store, change->raft_id);
-        case VOTERS_TRANSFER:
-                return kv_transfer(m->store, change->raft_id);
         case VOTERS_RETIRE:
                 machine = cluster_machine(registry_cluster(m->registry), change->machine_id);
                 if (!machine || m->writing)
