@@ -177,9 +177,9 @@ static const Verb verbs[] = {
           verb_plan },
         { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
           "Runs systemctl reload on their machines.\n", verb_remote },
-        { "remove", FLAGS_YES, "MACHINE", "Remove a lost machine from the cluster",
+        { "remove", FLAGS_YES | FLAGS_REMOVE, "MACHINE", "Remove a lost machine from the cluster",
           "It is named by its hostname or ID. It was replaced, or has been lost or\n"
-          "shut down for an hour, and is no voter.\n"
+          "shut down for an hour. A voter requires a majority of the others.\n"
           "If it returns, it is listed again, and its units continue.\n"
           "Exit status 4 if there is no such machine.\n",
           verb_remove },

@@ -135,12 +135,17 @@ int client_find_machine(const Listing *machines, const char *name, const ApiMach
 static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name) {
         _cleanup_json_ JsonValue *cluster = NULL;
 
-        if (c->options.yes || machine_is_there(m) || same_string(m->role, "voter"))
+        if (c->options.yes || (!c->options.force && machine_is_there(m)))
                 return true;
-        (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
-        return (!machine_is_replaced(m) && machine_age(cluster, m) < GONE_MS - MARGIN_MS) ||
+        if (!c->options.force)
+                (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+        return (!c->options.force && !machine_is_replaced(m) &&
+                machine_age(cluster, m) < GONE_MS - MARGIN_MS) ||
                client_confirm(c, "Remove it?", "Machine %s is %s. It is no longer listed, until it returns.",
-                              name, streq(m->presence, "left") ? "shut down" : "lost");
+                              name,
+                              same_string(m->presence, "left") ? "shut down" :
+                              m->presence                      ?:
+                                                                 "up");
 }
 
 int verb_remove(Client *c, char **args, size_t n, Error *err) {
@@ -166,6 +171,7 @@ int verb_remove(Client *c, char **args, size_t n, Error *err) {
                 text_printf(&name, " (%.8s)", m->id);
         text_append(&path, "/fleet/v1/machines/");
         append_escaped(&path, m->id, false);
+        text_append(&path, c->options.force ? "?force=true" : "");
         if (name.error < 0)
                 return name.error;
         if (!remove_is_confirmed(c, m, name.chars))

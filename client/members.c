@@ -22,18 +22,20 @@ static int init_read_voters(const char *text, uint64_t *ret) {
         return EXIT_USAGE;
 }
 
-static void init_print(const JsonValue *settings) {
+static int init_print(const JsonValue *settings) {
         unsigned long long voters = member_number(settings, "voters");
-        _cleanup_text_ Text name = {}, spread = {};
+        const char *name = member_text(settings, "name"), *spread = member_text(settings, "spread");
+        _cleanup_text_ Text t = {};
 
-        text_append_printable(&name, member_text(settings, "name"));
-        text_append_printable(&spread, member_text(settings, "spread"));
-        printf("name    %s\n", name.chars ?: "-");
+        text_append(&t, "name    ");
+        text_append_printable(&t, *name ? name : "-");
         if (voters > 0)
-                printf("voters  %llu\n", voters);
+                text_printf(&t, "\nvoters  %llu\nspread  ", voters);
         else
-                puts("voters  auto");
-        printf("spread  %s\n", spread.chars ?: "-");
+                text_append(&t, "\nvoters  auto\nspread  ");
+        text_append_printable(&t, *spread ? spread : "-");
+        text_append_char(&t, '\n');
+        return t.error < 0 ? t.error : output_text(t.chars, t.size);
 }
 
 static int init_show(Client *c, Error *err) {
@@ -43,8 +45,7 @@ static int init_show(Client *c, Error *err) {
         r = client_get_json(c, "/fleet/v1/cluster", &root, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the settings of the cluster: ");
-        init_print(json_value_member(root, "settings"));
-        return EXIT_DONE;
+        return init_print(json_value_member(root, "settings"));
 }
 
 int verb_init(Client *c, char **args, size_t n, Error *err) {
@@ -157,18 +158,35 @@ static int machine_find(Client *c, const char *name, Listing *machines, const Ap
         return 0;
 }
 
-static void machine_print(const char *label, const char *value) {
-        _cleanup_text_ Text t = {};
-
+static void machine_append(Text *t, const char *label, const char *value) {
         if (!value || !*value)
                 return;
-        text_append_printable(&t, value);
-        printf("%-10s%s\n", label, t.chars ?: "");
+        text_printf(t, "%-10s", label);
+        text_append_printable(t, value);
+        text_append_char(t, '\n');
+}
+
+static void machine_append_all(Text *t, const ApiMachine *m) {
+        machine_append(t, "name", m->hostname);
+        machine_append(t, "id", m->id);
+        machine_append(t, "address", m->primary_ip);
+        machine_append(t, "presence", m->presence);
+        machine_append(t, "problem", m->problem);
+        machine_append(t, "role", m->role);
+        machine_append(t, "version", m->version);
+        text_printf(t, "%-10s%llu\n", "units", (unsigned long long) m->n_units);
+        for (size_t i = 0; i < m->metadata.n; i++) {
+                text_printf(t, "%-10s", i == 0 ? "metadata" : "");
+                text_append_printable(t, m->metadata.items[i].key);
+                text_append_char(t, '=');
+                text_append_printable(t, m->metadata.items[i].value);
+                text_append_char(t, '\n');
+        }
 }
 
 static int machine_show(Client *c, char **args, size_t n, Error *err) {
         _cleanup_listing_ Listing machines = {};
-        _cleanup_text_ Text units = {};
+        _cleanup_text_ Text t = {};
         const ApiMachine *m = NULL;
         int r;
 
@@ -178,28 +196,11 @@ static int machine_show(Client *c, char **args, size_t n, Error *err) {
         if (r != 0)
                 return r;
         if (streq(c->options.output, "json")) {
-                _cleanup_text_ Text t = {};
-
                 api_machines_page_write(&t, m, 1, NULL);
-                text_append(&t, "\n");
-                return t.error < 0 ? t.error : output_text(t.chars, t.size);
-        }
-        machine_print("name", m->hostname);
-        machine_print("id", m->id);
-        machine_print("address", m->primary_ip);
-        machine_print("presence", m->presence);
-        machine_print("problem", m->problem);
-        machine_print("role", m->role);
-        machine_print("version", m->version);
-        text_printf(&units, "%llu", (unsigned long long) m->n_units);
-        machine_print("units", units.chars);
-        for (size_t i = 0; i < m->metadata.n; i++) {
-                _cleanup_text_ Text pair = {};
-
-                text_printf(&pair, "%s=%s", m->metadata.items[i].key, m->metadata.items[i].value);
-                machine_print(i == 0 ? "metadata" : "", pair.chars);
-        }
-        return EXIT_DONE;
+                text_append_char(&t, '\n');
+        } else
+                machine_append_all(&t, m);
+        return t.error < 0 ? t.error : output_text(t.chars, t.size);
 }
 
 /* Append one operation of the patch. "KEY=" removes what was set. */

@@ -76,6 +76,8 @@ static const Flag flags[] = {
           "Machine, by name or the beginning of its ID" },
         { "etcd", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd), "URL of the etcd of fleet: http://HOST:2379" },
         { "verify", 0, FLAGS_BACKUP, FLAG_BOOL, AT(verify), "Verify an existing backup; needs no daemon" },
+        { "force", 0, FLAGS_REMOVE, FLAG_BOOL, AT(force),
+          "Also a machine that is away, or gone for less than an hour" },
         { "name", 0, FLAGS_INIT, FLAG_TEXT, AT(cluster_name), "Name of the cluster" },
         { "spread", 0, FLAGS_INIT, FLAG_TEXT, AT(spread),
           "Key of metadata: voters in as many of its values as possible" },

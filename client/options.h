@@ -44,6 +44,7 @@ typedef enum FlagGroup {
         FLAGS_JSON = 1 << 27,   /* --output=json */
         FLAGS_INIT = 1 << 25,   /* --name, --spread, --voters */
         FLAGS_TOKEN = 1 << 29,  /* --uses, --ttl, --restricted, --replace, --metadata, --from */
+        FLAGS_REMOVE = 1 << 26, /* --force */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -77,6 +78,7 @@ typedef struct Options {
         bool restricted;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         const char *cluster_name, *spread, *voters; /* NULL: not given */
+        bool force;                                 /* remove */
         bool yes;
         bool forward_agent;
         const char *ignored; /* flags that only the fleetctl of fleet needs */

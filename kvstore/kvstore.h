@@ -294,9 +294,6 @@ int kv_member_remove(KvStore *store, uint64_t raft_id);
 int kv_member_shrink(KvStore *store, uint64_t raft_id, bool remove);
 /* Release the address of a member that is not dialed any more: addresses are unique. */
 int kv_member_vacate(KvStore *store, uint64_t raft_id);
-/* Transfer leadership to a voter; 0: to the one that is up to date first. -EREMOTE, -EBUSY, -ENOENT, -EINVAL.
- */
-int kv_transfer(KvStore *store, uint64_t raft_id);
 
 /* The cluster has replaced this member, which is no longer in its configuration: quarantine the replica, so
  * that the host joins under another Raft ID. -EBUSY: it leads, or its replica is not open. */

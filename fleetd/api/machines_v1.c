@@ -218,9 +218,52 @@ void machines_patch_handle(Request *request) {
 
 /* -- Removal -- */
 
-/* Return whether the machine may not be removed; then set the reason, and what to do. */
-static bool removal_is_refused(const Cluster *c, const KvState *state, const ClusterMachine *m, Error *ret) {
+/* Return how many voters other than this machine there are, and how many of them this host reaches. */
+static size_t other_voters(const KvState *state, const ClusterMachine *m, size_t *ret_reachable) {
+        size_t n = 0;
+
+        *ret_reachable = 0;
+        for (size_t i = 0; i < state->n_members; i++) {
+                const KvMember *member = &state->members[i];
+
+                if (member->role != KV_MEMBER_VOTER || member->raft_id == m->member.raft_id)
+                        continue;
+                n++;
+                *ret_reachable += member->reachable;
+        }
+        return n;
+}
+
+/* Return whether this voter may not be removed; then set the reason. */
+static bool removal_of_voter_is_refused(const KvState *state, const ClusterMachine *m, Error *ret) {
         const char *name = cluster_machine_name(m), *role = machine_role(state, m);
+        const ClusterMachine *successor = cluster_machine_successor(m);
+        size_t n, n_reachable;
+
+        if (!role || (!streq(role, "voter") && !streq(role, "leader")))
+                return false;
+        n = other_voters(state, m, &n_reachable);
+        if (successor)
+                error_set(ret, 409,
+                          "%s is a voter until %s, which is at its address, has taken its vote: try again",
+                          name, cluster_machine_name(successor));
+        else if (n == 0)
+                error_set(ret, 409, "%s is the last voter", name);
+        else if (n_reachable <= n / 2)
+                error_set(ret, 409,
+                          "%s is a voter, and %zu of the %zu others answer: start them first, or recover "
+                          "(RECOVERY FROM A LOST MAJORITY in fleetd(8))",
+                          name, n_reachable, n);
+        else
+                return false;
+        return true;
+}
+
+/* Return whether the machine may not be removed; then set the reason, and what to do. 'force': it need not be
+ * gone for long. */
+static bool removal_is_refused(const Cluster *c, const KvState *state, const ClusterMachine *m, bool force,
+                               Error *ret) {
+        const char *name = cluster_machine_name(m);
         const ClusterMachine *successor = cluster_machine_successor(m);
         uint64_t gone_ms = c->now_ms > m->since_ms ? c->now_ms - m->since_ms : 0;
 
@@ -232,27 +275,14 @@ static bool removal_is_refused(const Cluster *c, const KvState *state, const Clu
                           "the cluster waits for its hosts to report their units; fleetctl cluster");
         else if (!LIST_EMPTY(&m->unreadable))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
-        else if (m->presence == PRESENCE_UP && role && (streq(role, "voter") || streq(role, "leader")))
-                error_set(ret, 409,
-                          "%s is up, and a voter: its vote goes to a new host at its address %s (REPLACE A "
-                          "HOST in "
-                          "fleet(7))",
-                          name, m->member.peer);
-        else if (m->presence == PRESENCE_UP)
+        else if (m->presence == PRESENCE_UP && !(force && m->host))
                 error_set(ret, 409, "%s is up: shut it down, and remove it an hour later", name);
-        else if (m->presence == PRESENCE_AWAY)
+        else if (m->presence == PRESENCE_AWAY && !force)
                 error_set(ret, 409, "%s is away: start its fleetd, or remove it an hour after it is lost",
                           name);
-        else if (role && (streq(role, "voter") || streq(role, "leader")) && successor)
-                error_set(ret, 409,
-                          "%s is a voter until %s, which is at its address, has taken its vote: try again",
-                          name, cluster_machine_name(successor));
-        else if (role && (streq(role, "voter") || streq(role, "leader")))
-                error_set(ret, 409,
-                          "%s is a voter: start it, or install a new host at its address %s; then it can be "
-                          "removed (REPLACE A HOST in fleet(7))",
-                          name, m->member.peer);
-        else if (gone_ms < LONG_LOST_MS && !successor)
+        else if (removal_of_voter_is_refused(state, m, ret))
+                return true;
+        else if (gone_ms < LONG_LOST_MS && !successor && !force)
                 error_set(ret, 409, "%s %s %llu min ago; it can be removed in %llu min", name,
                           m->presence == PRESENCE_LEFT ? "shut down" : "was lost",
                           (unsigned long long) gone_ms / 60000,
@@ -289,7 +319,8 @@ void machines_delete_handle(Request *request) {
                 return;
         }
         kv_state(request->api->options.store, &state);
-        if (removal_is_refused(c, &state, m, &err)) {
+        if (removal_is_refused(c, &state, m, same_string(request_parameter(request, "force"), "true"),
+                               &err)) {
                 request_error(request, 409, "%s", err.message);
                 return;
         }

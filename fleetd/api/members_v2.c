@@ -260,8 +260,14 @@ static bool body_is_good(Request *request) {
         return true;
 }
 
-/* Answer 409, whose message etcd's clients show. */
+/* Answer 409, or where hosts have certificates 403, with a message that etcd's clients show. */
 static void answer_refused(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+
+        if (method_is(request, "POST") && cluster_settings(c)->peer_auth == PEER_AUTH_CERTIFICATE) {
+                answer_cluster_message(request, 403, "a host joins by a token: fleetctl token");
+                return;
+        }
         answer_cluster_message(request, 409,
                                "members come by Join= in their own fleetd.conf, and go with their state; "
                                "they are not changed here");

@@ -76,8 +76,6 @@ static int membership_make(Membership *m, const KvState *state, const VotersChan
                                                          kv_member_demote(m->store, change->raft_id);
         case VOTERS_VACATE:
                 return kv_member_vacate(m->store, change->raft_id);
-        case VOTERS_TRANSFER:
-                return kv_transfer(m->store, change->raft_id);
         case VOTERS_RETIRE:
                 machine = cluster_machine(registry_cluster(m->registry), change->machine_id);
                 if (!machine || m->writing)
@@ -137,6 +135,14 @@ size_t membership_hosts_max(const Membership *m) {
 
         /* Voters=1 without settings limits no host: the others hold no replica. */
         return voters_hosts_max(set || m->voters > 3 ? membership_voters(m) : 3);
+}
+
+static void membership_forget_removed(Membership *m, const KvState *state) {
+        const ClusterMachine *removed = m->writing ? NULL : registry_forgettable(m->registry);
+
+        if (removed)
+                m->writing = registry_forget_machine(m->registry, state->term, removed, membership_on_written,
+                                                     m) == 0;
 }
 
 /* Voters=3 or 5 of the founder is the initial setting of a new cluster. Voters=1 keeps its meaning: no other
@@ -226,6 +232,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);
         membership_found_settings(m, state);
+        membership_forget_removed(m, state);
         membership_change_voters(m, state);
         membership_check_level(m, state);
 }

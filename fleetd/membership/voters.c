@@ -13,10 +13,9 @@ const VotersSpans voters_spans = {
 };
 
 static const char *const action_names[_VOTERS_ACTION_MAX] = {
-        [VOTERS_NOTHING] = "nothing", [VOTERS_ADD] = "add",
-        [VOTERS_PROMOTE] = "promote", [VOTERS_DEMOTE] = "demote",
-        [VOTERS_REMOVE] = "remove",   [VOTERS_VACATE] = "vacate",
-        [VOTERS_RETIRE] = "retire",   [VOTERS_TRANSFER] = "transfer leadership to",
+        [VOTERS_NOTHING] = "nothing", [VOTERS_ADD] = "add",       [VOTERS_PROMOTE] = "promote",
+        [VOTERS_DEMOTE] = "demote",   [VOTERS_REMOVE] = "remove", [VOTERS_VACATE] = "vacate",
+        [VOTERS_RETIRE] = "retire",
 };
 
 const char *voters_action_name(VotersAction action) {

@@ -23,9 +23,8 @@ typedef enum VotersAction {
         VOTERS_PROMOTE, /* standby to voter */
         VOTERS_DEMOTE,
         VOTERS_REMOVE,
-        VOTERS_VACATE,   /* it remains a member, and gives up its address */
-        VOTERS_RETIRE,   /* delete the member key of its machine; the removal follows from that */
-        VOTERS_TRANSFER, /* leadership to this voter */
+        VOTERS_VACATE, /* it remains a member, and gives up its address */
+        VOTERS_RETIRE, /* delete the member key of its machine; the removal follows from that */
         _VOTERS_ACTION_MAX,
 } VotersAction;
 

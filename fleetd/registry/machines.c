@@ -29,6 +29,14 @@ static void machines_note_presence(Transaction *t, const Registry *r, const Pres
         machines_note(t, r, HISTORY_PRESENCE, c->machine, reason);
 }
 
+/* A removed machine that is up again is a host of the cluster again. */
+static void machines_end_tombstone(Transaction *t, const ClusterMachine *known, Presence presence) {
+        if (!known || known->removed_index == 0 || presence != PRESENCE_UP)
+                return;
+        transaction_check(t, KV_CHECK_MODIFIED, known->removed_index, LAYOUT_REMOVED, NULL, known->id);
+        transaction_write(t, KV_DELETE, LAYOUT_REMOVED, NULL, known->id, NO_VALUE);
+}
+
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata) {
         static const char *const verbs[_PRESENCE_MAX] = {
@@ -47,6 +55,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 
                 transaction_check(&t, c->expected_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
                                   c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
+                machines_end_tombstone(&t, cluster_machine(cluster, c->machine), c->presence);
                 record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->adopting,
                                        cluster->now_ms);
                 snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
@@ -75,6 +84,36 @@ static void machines_remove_reports(Transaction *t, const ClusterMachine *m) {
                         transaction_write(t, KV_DELETE, LAYOUT_STATE, s->unit, m->id, NO_VALUE);
 }
 
+/* Delete the public keys of a host with a certificate, and what serves the return of others only: it can
+ * return with a new token only. */
+static void machines_remove_identity(Transaction *t, const ClusterMachine *m) {
+        transaction_check(t, KV_CHECK_MODIFIED, m->host_index, LAYOUT_HOST, NULL, m->id);
+        transaction_write(t, KV_DELETE, LAYOUT_HOST, NULL, m->id, NO_VALUE);
+        for (size_t i = 0; i < m->set.n; i++)
+                transaction_write(t, KV_DELETE, LAYOUT_METADATA, m->set.items[i].key, m->id, NO_VALUE);
+        if (m->maintenance_index > 0)
+                transaction_write(t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
+        if (m->member.raft_id != 0)
+                transaction_write(t, KV_DELETE, LAYOUT_MEMBER, NULL, m->id, NO_VALUE);
+}
+
+static void machines_write_tombstone(Transaction *t, const Registry *r, const ClusterMachine *m,
+                                     const char *user, const char *reason) {
+        RemovedRecord removed = { .index = registry_cluster(r)->index, .since_ms = registry_wall_ms(r) };
+        _cleanup_text_ Text value = {};
+        KvState state;
+
+        kv_state(registry_store(r), &state);
+        if (state.level < KV_LEVEL_IDENTITY)
+                return;
+        snprintf(removed.by, sizeof(removed.by), "%s", user ?: "");
+        snprintf(removed.reason, sizeof(removed.reason), "%s", reason);
+        if (m->host && m->host->pins.n > 0)
+                memcpy(removed.pin, m->host->pins.items[0], sizeof(removed.pin));
+        stored_removed_write(&value, &removed);
+        transaction_write(t, KV_SET, LAYOUT_REMOVED, NULL, m->id, transaction_text(t, &value));
+}
+
 int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
                             void *userdata) {
         _cleanup_transaction_ Transaction t = {};
@@ -93,8 +132,47 @@ int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *us
                 transaction_write(&t, KV_DELETE, LAYOUT_FACTS, NULL, m->id, NO_VALUE);
         if (m->reported != 0)
                 transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
+        if (m->host_index > 0)
+                machines_remove_identity(&t, m);
+        machines_write_tombstone(&t, r, m, user, presence_to_string(m->presence));
         machines_remove_reports(&t, m);
         return transaction_send(r, &t, 0, done, userdata);
+}
+
+/* -- The end of a tombstone -- */
+
+const ClusterMachine *registry_forgettable(const Registry *r) {
+        uint64_t now_ms = registry_wall_ms(r);
+
+        for (const ClusterMachine *m = registry_cluster(r)->machines; m; m = m->hh.next)
+                if (m->removed && cluster_machine_is_removed(m) && m->removed->since_ms > 0 &&
+                    now_ms > m->removed->since_ms && now_ms - m->removed->since_ms >= TOMBSTONE_MS)
+                        return m;
+        return NULL;
+}
+
+int registry_forget_machine(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done,
+                            void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_PRESENCE, NULL, m->id);
+        transaction_check(&t, KV_CHECK_MODIFIED, m->removed_index, LAYOUT_REMOVED, NULL, m->id);
+        for (const ClusterAssignment *a = m->assignments; a && t.n_writes < REMOVED_MAX; a = a->hh.next)
+                transaction_write(&t, KV_DELETE, LAYOUT_ASSIGNMENT, a->unit, m->id, NO_VALUE);
+        for (const ClusterState *s = m->states; s && t.n_writes < REMOVED_MAX; s = s->hh.next)
+                transaction_write(&t, KV_DELETE, LAYOUT_STATE, s->unit, m->id, NO_VALUE);
+        for (const ClusterProblem *p = m->problems; p && t.n_writes < REMOVED_MAX; p = p->hh.next)
+                transaction_write(&t, KV_DELETE, LAYOUT_PROBLEM, p->unit, m->id, NO_VALUE);
+        for (size_t i = 0; i < m->set.n && t.n_writes < REMOVED_MAX; i++)
+                transaction_write(&t, KV_DELETE, LAYOUT_METADATA, m->set.items[i].key, m->id, NO_VALUE);
+        if (t.n_writes < REMOVED_MAX) { /* else the rest follows */
+                if (m->maintenance_index > 0)
+                        transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
+                if (m->member.raft_id != 0)
+                        transaction_write(&t, KV_DELETE, LAYOUT_MEMBER, NULL, m->id, NO_VALUE);
+                transaction_write(&t, KV_DELETE, LAYOUT_REMOVED, NULL, m->id, NO_VALUE);
+        }
+        return transaction_send(r, &t, term, done, userdata);
 }
 
 /* -- Members -- */

@@ -141,13 +141,24 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                       void *userdata);
 
 /* Remove a machine that is lost or has left: its presence and facts, and what it has reported (problems,
- * states). KV_COMPARE_FAILED: its presence has changed.
+ * states). Its tombstone remains, from KV_LEVEL_IDENTITY on, until it is up again. KV_COMPARE_FAILED: its
+ * presence has changed.
  *
- * What decides about its units stays for its return: assignments, finished units, metadata that people have
- * set. It then publishes presence, facts and states again, and the engine finds what it would have found
- * without the removal. Its member key stays, too, for its replica: a standby is removed from the
- * configuration, and added again. */
+ * The public keys of a host with a certificate are deleted, too, with its member key and metadata: it returns
+ * with a new token only. Of other hosts, what decides about its units stays for its return: assignments,
+ * finished units, metadata that people have set. It then publishes presence, facts and states again, and the
+ * engine finds what it would have found without the removal. Its member key stays, too, for its replica: a
+ * standby is removed from the configuration, and added again. */
 int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
+                            void *userdata);
+
+#define TOMBSTONE_MS ((uint64_t) 30 * 86400000)
+
+/* Return a removed machine whose tombstone is older than TOMBSTONE_MS by the wall clock; NULL: none. */
+const ClusterMachine *registry_forgettable(const Registry *r);
+/* Delete all that the cluster remembers of such a machine, in several calls if it is much, and its tombstone
+ * last. It is valid in 'term'. KV_COMPARE_FAILED: the machine has returned. */
+int registry_forget_machine(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done,
                             void *userdata);
 
 /* Give a machine a Raft id and a member key. *ret_id is the id, which it has with KV_OK. A previous member

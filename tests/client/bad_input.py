@@ -88,7 +88,7 @@ ROWS = [
     ("init --voters=2", 2, "fleetctl: init: --voters=2: expected 1, 3, 5 or auto: an even number can lose no more hosts than the odd one below"),
     ("init --voters=4", 2, "fleetctl: init: --voters=4: expected 1, 3, 5 or auto: an even number can lose no more hosts than the odd one below"),
     ("init --spread=rack", 1, "Failed to set the settings of the cluster: googleapi: Error 409: spread: no host has metadata rack: set it on each host first",
-     "fleetctl: spread: no host has metadata rack: set it on each host first"),
+     "Failed to set the settings of the cluster: spread: no host has metadata rack: set it on each host first"),
     ("machine set alpha zone", 2, "fleetctl: machine set: zone: expected KEY=VALUE, or KEY= to remove the value"),
     ("machine set alpha 'zone=a\nb'", 2, "fleetctl: machine set: the value of metadata key zone has a control character"),
     ("machine set alpha zo/ne=a", 2, "fleetctl: machine set: metadata key 'zo/ne': only letters, digits, '_', '.' and '-' are allowed"),

@@ -1730,7 +1730,7 @@ def completion_offers_names_fields_and_unit_files(t):
     assert complete("list-units", "--fields", "=", "a") == complete("list-units", "--fields", "a") == ["active"]
     assert complete("list-units", "--fields", "=") == ["active", "hash", "load", "machine", "sub", "unit"]
     assert complete("list-units", "--fields", "=", "unit,sub,ma") == ["unit,sub,machine"]
-    assert complete("--output", "=", "json", "list-m") == ["list-machines"]
+    assert complete("--output", "=", "json", "list-ma") == ["list-machines"]
     assert complete("list-units", "-o", "") == ["json"]
     t.cluster.machines = [{**m, "hostname": "$(touch${IFS}executed)"} if m["hostname"] == "beta" else m for m in t.cluster.machines]
     assert complete("journal", "-m", "") == ["alpha", "gamma"]

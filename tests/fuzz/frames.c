@@ -55,7 +55,7 @@ static const struct {
         { PEER_SNAPSHOT_ACK, false }, { PEER_TREE, true },          { PEER_JOIN, false },
         { PEER_JOINED, false },       { PEER_HEARTBEAT, false },    { PEER_CALL, false },
         { PEER_CALL_CHUNK, false },   { PEER_CALL_END, false },     { PEER_CALL_CANCEL, false },
-        { PEER_RAFT, true },          { PEER_CALL_CREDIT, false },
+        { PEER_RAFT, true },          { PEER_CALL_CREDIT, false },  { PEER_RETIRED, false },
 };
 
 typedef struct Fuzz {

@@ -58,6 +58,24 @@ hosts_join_by_any_member_not_only_by_the_leader() {
         wait_for 20 has_roles 3 "voter voter voter"
 }
 
+fleetctl() { "$LAB_BUILD/client/fleetctl" --endpoint="unix://$scratch/sock$1" "${@:2}"; }
+voters_follow_the_setting_of_the_cluster() {
+        fleetctl 2 init --voters=1 --name=lab >/dev/null && wait_for 20 has_roles 3 "standby standby voter" || return 1
+        fleetctl 3 init --voters=5 >/dev/null && wait_for 20 has_roles 1 "voter voter voter" || return 1
+        [ "$(fleetctl 1 init --voters=auto | tr -s ' \n' ' ')" = "name lab voters auto spread - " ] || return 1
+        ! fleetctl 1 init --spread=zone 2>/dev/null && [ "$(fleetctl 2 list-members | grep -cE 'leader|voter')" = 3 ]
+}
+
+a_lost_voter_is_removed_and_returns() {
+        local h=3 other=1
+        ! leads 1 3 || { h=1 other=3; }
+        stop $h -KILL
+        wait_for 60 fleetctl $other remove --force --yes h$h && wait_for 20 has_roles $other "standby voter" || return 1
+        curl -sf -m 2 --unix-socket "$scratch/sock$other" "http://fleet/v2/keys/_fleet/cluster/removed/0000000000000000000000000000000$h" | grep -q reason || return 1
+        start $h 2
+        wait_for 30 has_roles $h "voter voter voter"
+}
+
 a_host_that_lost_its_state_becomes_a_member_again() {
         stop 3
         rm -rf "$scratch/state3"
@@ -148,7 +166,7 @@ without_the_logs_of_two_of_three_there_is_no_leader_and_all_report_the_remedy() 
 }
 
 failed=0
-for c in hosts_join_by_any_member_not_only_by_the_leader a_host_that_lost_its_state_becomes_a_member_again \
+for c in hosts_join_by_any_member_not_only_by_the_leader voters_follow_the_setting_of_the_cluster a_lost_voter_is_removed_and_returns a_host_that_lost_its_state_becomes_a_member_again \
         a_founder_that_lost_its_state_returns_as_a_member an_old_image_of_a_host_is_rejected_with_a_message \
         a_voter_whose_log_is_corrupt_becomes_a_member_under_another_id \
         a_tree_that_is_truncated_under_the_daemon_is_rebuilt_at_the_next_start a_host_of_another_cluster_is_refused_with_both_ids \

@@ -53,6 +53,11 @@ static inline int store_hash(KvStore *store, uint64_t *ret_hash, uint64_t *ret_a
         return tree_hash(txn, ret_hash);
 }
 
+/* Transfer leadership, 0: to the voter that is up to date first. */
+static inline int store_transfer(KvStore *store, uint64_t raft_id) {
+        return replica_transfer(store->replica, raft_id);
+}
+
 /* Return whether the replica has stopped, and writes go to a known leader. */
 static inline bool store_forwards(const KvStore *store) {
         return replica_error(store->replica, NULL) < 0 && replica_known_leader(store->replica) != 0;

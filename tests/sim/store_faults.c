@@ -367,7 +367,7 @@ static bool make_fault(Stores *all, FaultKind kind, Host *h) {
         case FAULT_TREE_ROT:
                 return store_rot_tree(leader && world_chance(all->world, 40) ? leader : h);
         case FAULT_HAND_OVER:
-                return leader && kv_transfer(leader->store, 0) >= 0;
+                return leader && store_transfer(leader->store, 0) >= 0;
         default:
                 return all->has[FAULT_MEMBERS];
         }

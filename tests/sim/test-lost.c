@@ -174,7 +174,7 @@ static void transfer(SimMachine *to) {
 
         while (cluster_leader(cluster) != to) {
                 if (leader->daemon)
-                        (void) kv_transfer(daemon_store(leader->daemon), state_of(to).raft_id);
+                        (void) store_transfer(daemon_store(leader->daemon), state_of(to).raft_id);
                 run_ms(STEP_MS);
         }
 }

@@ -358,6 +358,65 @@ static void grow_1_3_5_shrink(void) {
         }
 }
 
+/* -- Removal -- */
+
+static void on_removed(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        if (status != KV_OK)
+                world_failed(world, "a-machine-is-removed", "%s", message);
+}
+
+static bool is_lost(const SimMachine *m) {
+        return seen(m) && seen(m)->presence == PRESENCE_LOST;
+}
+
+static bool has_members(size_t n, size_t voters) {
+        KvState state = leader() ? state_of(leader()) : (KvState) {};
+
+        return state.n_members == n && state.n_voters == voters && state.n_voters_reachable == voters;
+}
+
+static void remove_host(SimMachine *m) {
+        machine_power_cut(m);
+        UNTIL("a-host-without-power-is-lost", is_lost(m));
+        if (registry_remove_machine(daemon_registry(leader()->daemon), seen(m), "root", on_removed, NULL) < 0)
+                abort();
+        UNTIL("two-hosts-are-a-voter-and-a-standby", has_members(2, 1));
+        if (!seen(m) || !seen(m)->removed || !streq(seen(m)->removed->by, "root") ||
+            !streq(seen(m)->removed->reason, "lost"))
+                world_failed(world, "a-removed-host-has-a-tombstone", "%s", m->name);
+}
+
+/* Of three voters, one is removed. It returns, and its tombstone ends. Removed again, it is forgotten after
+ * 30 days; and when it returns after that, it joins again. */
+static void a_removed_voter_returns_or_is_forgotten(void) {
+        SimMachine *m;
+
+        form(3, 3);
+        m = other_than(leader(), true);
+        remove_host(m);
+        machine_power_on(m);
+        UNTIL("the-removed-host-returns", has_voters(3));
+        if (seen(m)->removed)
+                world_failed(world, "the-tombstone-of-a-host-that-is-up-ends", "%s", m->name);
+
+        remove_host(m);
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (cluster->machines[i].loop)
+                        world_loop_set_wall_offset(cluster->machines[i].loop,
+                                                   (int64_t) TOMBSTONE_MS - 3600000);
+        run_ms(10000);
+        if (!seen(m) || !seen(m)->removed)
+                world_failed(world, "a-tombstone-lasts-30-days", "%s", m->name);
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (cluster->machines[i].loop)
+                        world_loop_set_wall_offset(cluster->machines[i].loop, (int64_t) TOMBSTONE_MS);
+        UNTIL("a-removed-host-is-forgotten", leader() && !seen(m));
+        machine_power_on(m);
+        UNTIL("a-forgotten-host-joins-again", has_voters(3));
+        check_end();
+        cluster = cluster_free(cluster);
+}
+
 /* -- Addresses -- */
 
 static void move_to_port(SimMachine *m, unsigned port) {
@@ -426,8 +485,12 @@ static void renumber_all(void) {
 }
 
 static void (*const scenarios[])(void) = {
-        grow_1_3_5_shrink,       a_voter_continues_at_another_address, renumber_all,
-        replace_voter_each_step, a_voter_without_a_replacement_stays,
+        grow_1_3_5_shrink,
+        a_removed_voter_returns_or_is_forgotten,
+        a_voter_continues_at_another_address,
+        renumber_all,
+        replace_voter_each_step,
+        a_voter_without_a_replacement_stays,
 };
 
 int main(int argc, char *argv[]) {

@@ -633,7 +633,7 @@ static void a_leader_that_returns_answers_earlier_requests(Stores *all) {
                 if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
                         world_failed(all->world, "the-first-leads-again", "not within %d s",
                                      PATIENCE_MS / 1000);
-                (void) kv_transfer(next->store, first->raft_id);
+                (void) store_transfer(next->store, first->raft_id);
                 run_ms(all, 1);
         }
         run_ms(all, 2 * ANSWER_MS);

@@ -2024,9 +2024,12 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                   "min\"}}" },
                 { "DELETE /fleet/v1/machines/22222222222222222222222222222222", NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/machines/77777777777777777777777777777777", NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"seven is a voter: start it, or install a new host "
-                  "at its "
-                  "address 10.0.0.7:2380; then it can be removed (REPLACE A HOST in fleet(7))\"}}" },
+                  "{\"error\":{\"code\":409,\"message\":\"seven is the last voter\"}}" },
+                { "DELETE /fleet/v1/machines/77777777777777777777777777777777?force=true", NULL, NULL, 409,
+                  JSON SERVER, "{\"error\":{\"code\":409,\"message\":\"seven is the last voter\"}}" },
+                { "DELETE /fleet/v1/machines/" BETA "?force=true", NULL, NULL, 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"beta is up: shut it down, and remove it an hour "
+                  "later\"}}" },
                 { "DELETE /fleet/v1/machines/88888888888888888888888888888888", NULL, NULL, 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"88888888888888888888888888888888:"
                   " " CLUSTER_UNREADABLE "\"}}" },

@@ -425,6 +425,76 @@ static void a_machine_that_returns_meanwhile_is_not_removed(void **state) {
         assert_null(cluster_machine(c, other));
 }
 
+static void ignore_result(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+}
+
+static void put_key(World *w, const char *key, const char *value) {
+        KvCommand put = { .op = KV_SET, .key = kv_string(key), .value = kv_string(value), .internal = true };
+
+        assert_int_equal(kv_propose(w->store, &put, ignore_result, NULL, NULL), 0);
+}
+
+static bool has_host_and_metadata(World *w) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(w->registry), other);
+
+        return m && m->host && m->set.n == 1 && m->member.raft_id == 7;
+}
+
+static bool level_is_raised(World *w) {
+        KvState kv;
+
+        kv_state(w->store, &kv);
+        return kv.level == KV_LEVEL_IDENTITY;
+}
+
+#define PIN "1111111111111111111111111111111111111111111111111111111111111111"
+
+/* A host with a certificate: its keys go at once, and the tombstone has its pin. After the end of the
+ * tombstone, nothing is left. */
+static void a_removed_host_leaves_a_tombstone_until_it_is_forgotten(void **state) {
+        World *w = *state;
+        const Cluster *c = registry_cluster(w->registry);
+        KvCommand raise = { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_IDENTITY };
+        const ClusterMachine *m;
+
+        assert_int_equal(kv_propose(w->store, &raise, ignore_result, NULL, NULL), 0);
+        run_until(w, level_is_raised);
+        machine(w, other);
+        put_key(w, "/_fleet/cluster/host/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "{\"pins\":[\"" PIN "\"]}");
+        put_key(w, "/_fleet/cluster/member/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "{\"raftId\":7,\"start\":1}");
+        put_key(w, "/_fleet/machine/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/metadata/zone", "a");
+        run_until(w, has_host_and_metadata);
+        assert_int_equal(presence(w, other, PRESENCE_UP), KV_OK);
+        assert_int_equal(presence(w, other, PRESENCE_LOST), KV_OK);
+        assert_int_equal(answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), "root",
+                                                           on_done, w)),
+                         KV_OK);
+        m = cluster_machine(c, other);
+        assert_true(m && cluster_machine_is_removed(m) && !m->host && m->set.n == 0);
+        assert_int_equal(m->member.raft_id, 0);
+        assert_string_equal(m->removed->pin, PIN);
+        assert_string_equal(m->removed->by, "root");
+        assert_string_equal(m->removed->reason, "lost");
+        assert_null(registry_forgettable(w->registry));
+
+        /* It is up again. */
+        assert_int_equal(presence(w, other, PRESENCE_UP), KV_OK);
+        m = cluster_machine(c, other);
+        assert_true(m && !m->removed);
+
+        put_key(w, "/_fleet/machine/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/metadata/zone", "a");
+        assert_int_equal(presence(w, other, PRESENCE_LOST), KV_OK);
+        assert_int_equal(answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), "root",
+                                                           on_done, w)),
+                         KV_OK);
+        assert_int_equal(cluster_machine(c, other)->set.n, 1); /* it has no certificate any more */
+        assert_int_equal(answer(w, registry_forget_machine(w->registry, term(w), cluster_machine(c, other),
+                                                           on_done, w)),
+                         KV_OK);
+        assert_null(cluster_machine(c, other));
+}
+
 static void a_raft_id_is_given_once(void **state) {
         World *w = *state;
         uint64_t first = 0, second = 0, third = 0;
@@ -449,10 +519,6 @@ static void a_raft_id_is_given_once(void **state) {
 
 static bool target_is_unknown(World *w) {
         return unit(w, "a.service") && cluster_unit_has_unreadable(unit(w, "a.service"), LAYOUT_TARGET);
-}
-
-static void ignore_result(void *userdata, const KvResult *result) {
-        assert_int_equal(result->status, KV_OK);
 }
 
 static void a_value_that_cannot_be_read_is_logged_once(void **state) {
@@ -825,6 +891,7 @@ int main(void) {
                 TEST(an_assignment_is_valid_only_with_the_keys_it_was_planned_on),
                 TEST(an_executed_assignment_to_stop_is_deleted_with_its_state),
                 TEST(a_machine_that_returns_meanwhile_is_not_removed),
+                TEST(a_removed_host_leaves_a_tombstone_until_it_is_forgotten),
                 TEST(a_raft_id_is_given_once),
                 TEST(a_value_that_cannot_be_read_is_logged_once),
                 TEST(a_member_that_cannot_be_read_holds_the_feature_level),

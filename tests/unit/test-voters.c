@@ -384,7 +384,7 @@ static void an_address_of_one_character_is_an_address(void **state) {
 
 static void each_action_has_a_name(void **state) {
         static const char *const names[] = { "nothing", "add",    "promote", "demote",
-                                             "remove",  "vacate", "retire",  "transfer leadership to" };
+                                             "remove",  "vacate", "retire" };
 
         for (unsigned i = 0; i < ELEMENTS(names); i++)
                 assert_string_equal(voters_action_name((VotersAction) i), names[i]);
