@@ -15,9 +15,9 @@ static unsigned token_status(int error) {
                 int error;
                 unsigned status;
         } statuses[] = {
-                { -EINVAL, 400 },     { -EBADMSG, 400 },       { -ENOENT, 404 },
-                { -ENOTUNIQ, 409 },   { -ENOSPC, 409 },        { -EALREADY, 409 },
-                { -EOPNOTSUPP, 409 }, { -EADDRNOTAVAIL, 409 }, { -ENOMEM, 500 },
+                { -EINVAL, 400 },        { -EBADMSG, 400 }, { -ENOENT, 404 },   { -ENOTUNIQ, 409 },
+                { -ENOSPC, 409 },        { -ENOKEY, 409 },  { -EALREADY, 409 }, { -EOPNOTSUPP, 409 },
+                { -EADDRNOTAVAIL, 409 }, { -ENOMEM, 500 },
         };
 
         for (size_t i = 0; i < ELEMENTS(statuses); i++)
