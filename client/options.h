@@ -45,6 +45,7 @@ typedef enum FlagGroup {
         FLAGS_INIT = 1 << 25,   /* --name, --spread, --voters */
         FLAGS_TOKEN = 1 << 29,  /* --uses, --ttl, --restricted, --replace, --metadata, --from */
         FLAGS_REMOVE = 1 << 26, /* --force */
+        FLAGS_CA = 1 << 30,     /* --compromised */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -75,7 +76,7 @@ typedef struct Options {
         bool verbs, topics;
         uint64_t uses;                                                       /* 0: not given */
         const char *token_ttl, *token_replace, *token_metadata, *token_from; /* NULL: not given */
-        bool restricted;
+        bool restricted, compromised;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         const char *cluster_name, *spread, *voters; /* NULL: not given */
         bool force;                                 /* remove */

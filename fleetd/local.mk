@@ -24,7 +24,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c fleetd/membership/tokens.h fleetd/membership/tokens.c \
 	fleetd/membership/cluster_key.h fleetd/membership/cluster_key.c \
-	fleetd/registry/feature_level.c fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c \
+	fleetd/registry/feature_level.c fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c fleetd/membership/authority_rotation.c fleetd/membership/rotation.h fleetd/membership/rotation.c \
 	fleetd/membership/membership.h fleetd/membership/membership_internal.h fleetd/membership/membership.c \
 	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
 	fleetd/membership/identity.h fleetd/membership/identity.c fleetd/membership/cluster_file.h fleetd/membership/cluster_file.c \
@@ -175,14 +175,14 @@ tests_unit_test_api_SOURCES = tests/unit/test-api.c $(SIDE_BY_SIDE) $(FLEETD_HOS
 tests_unit_test_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pairs_get,--wrap=pairs_set
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_renewal_SOURCES = tests/unit/test-renewal.c $(FLEETD_HOST)
+tests_unit_test_renewal_SOURCES = tests/unit/test-renewal.c $(FLEETD_HOST) $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_renewal_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_renewal_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=loop_wall_ms
 tests_unit_test_renewal_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_tokens_api_SOURCES = tests/unit/test-tokens_api.c $(FLEETD_HOST)
 tests_unit_test_tokens_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tokens_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_authority_SOURCES = tests/unit/test-authority_tokens.c $(FLEETD_HOST)
+tests_unit_test_authority_SOURCES = tests/unit/test-authority.c $(FLEETD_HOST)
 tests_unit_test_authority_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_authority_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_history_api_SOURCES = tests/unit/test-history_api.c $(FLEETD_HOST)
