@@ -86,7 +86,11 @@ static int server_sender(ApiListenerState *listener, const Stream *stream, Sende
         Principal p = {};
         int r = 0;
 
-        snprintf(p.machine, sizeof(p.machine), "%s", api->machine_id);
+        if (listener->is_dialed && listener->sender) {
+                *ret = sender_ref(listener->sender);
+                return 0;
+        }
+        memcpy(p.machine, api->machine_id, sizeof(p.machine));
         if (listener->is_dialed) {
                 p.kind = PRINCIPAL_ANONYMOUS;
                 facts.reads = api->options.access != CLIENT_OFF;

@@ -2,16 +2,20 @@
  * their credentials are replaced. */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
 #include "fleetd/api/api.h"
+#include "fleetd/api/socket_access.h"
 #include "fleetd/registry/rights.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
@@ -561,11 +565,74 @@ static void a_group_has_the_rights_that_are_granted_to_it(void **state) {
         client_close(&c);
 }
 
+/* Return 0 or the errno with which a user of this group connects to the socket. */
+static int connect_as(const char *path, gid_t group) {
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        int status;
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+                snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+                if (setgroups(1, &group) < 0 || setgid(65534) < 0 || setuid(65534) < 0)
+                        _exit(255);
+                _exit(connect(fd, (struct sockaddr *) &a, sizeof(a)) < 0 ? errno : 0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        return WEXITSTATUS(status);
+}
+
+static void the_kernel_admits_the_groups_that_have_rights(void **state) {
+        Fixture *f = *state;
+
+        if (geteuid() != 0)
+                skip();
+        assert_int_equal(chmod(f->host->scratch, 0711), 0);
+        assert_int_equal(connect_as(f->socket, GROUP), EACCES);
+        grant(f, "4711:units-see");
+        assert_int_equal(connect_as(f->socket, GROUP), 0);
+        assert_int_equal(connect_as(f->socket, OTHER_GROUP), EACCES);
+        grant(f, "4712:units-see");
+        assert_int_equal(connect_as(f->socket, GROUP), EACCES);
+        assert_int_equal(connect_as(f->socket, OTHER_GROUP), 0);
+        grant(f, "");
+        assert_int_equal(connect_as(f->socket, OTHER_GROUP), EACCES);
+        assert_int_equal(socket_admit("/nowhere", (uint32_t[]) { GROUP }, 1), -ENOENT);
+}
+
+static void connections_of_groups_take_none_of_operators(void **state) {
+        enum { LIMIT = 16 };
+        HttpLimits http = http_limits_default;
+        Client clients[LIMIT], operator;
+        Fixture *f = *state;
+
+        http.connections = LIMIT;
+        api_set_limits(f->api, &api_limits_default, &http);
+        grant(f, "4711:units-see");
+        for (size_t i = 0; i < LIMIT; i++) {
+                client_open(&clients[i], f, API_SOCKET);
+                assert_int_equal(get(&clients[i], "/fleet/v1/units"), 200);
+        }
+        peer.uid = 0;
+        client_open(&operator, f, API_SOCKET);
+        assert_int_equal(get(&operator, "/fleet/v1/units"), 200);
+        client_close(&operator);
+        for (size_t i = 0; i < LIMIT; i++)
+                client_close(&clients[i]);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_user_has_a_tree_without_the_keys_that_it_may_not_see, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_lost_right_ends_open_watches_and_streams, setup, teardown),
+                cmocka_unit_test_setup_teardown(the_kernel_admits_the_groups_that_have_rights, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(connections_of_groups_take_none_of_operators, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(a_group_has_the_rights_that_are_granted_to_it, setup,
                                                 teardown),
         };
