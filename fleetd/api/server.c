@@ -140,7 +140,11 @@ static bool server_allows_method(Request *request) {
         if (!request->listener->is_dialed ||
             sender_may(request->sender, reads ? RIGHT_KEYS_READ : RIGHT_KEYS_WRITE))
                 return true;
-        request_error(request, 403, "this listener is read-only (ClientAccess=read-only)");
+        request_error(
+                request, 403, "%s",
+                request->sender->facts.is_restricted && request->sender->facts.writes ?
+                        "this host is restricted: its clients write only below the prefixes of its token" :
+                        "this listener is read-only (ClientAccess=read-only)");
         return false;
 }
 

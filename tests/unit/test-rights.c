@@ -565,6 +565,43 @@ static void a_group_has_the_rights_that_are_granted_to_it(void **state) {
         client_close(&c);
 }
 
+/* The registry reports the key of the host; the review of all requests follows in the same turn. */
+static void a_host_that_becomes_restricted_ends_what_its_clients_may_no_longer_do(void **state) {
+        static const char restricted[] =
+                "{\"joined\":1,\"pins\":[\"0123456789abcdef0123456789abcdef0123456789abcdef"
+                "0123456789abcdef\"],\"restricted\":true}";
+        KvCommand write = { .op = KV_SET, .internal = true, .value = kv_string(restricted) };
+        Client stream, writer;
+        uint64_t before_ms;
+        Fixture *f = *state;
+        char key[128];
+
+        client_open(&stream, f, API_LOOPBACK);
+        client_open(&writer, f, API_LOOPBACK);
+        assert_int_equal(ask(&writer, "PUT", "/v2/keys/a?value=1", FORM, ""), 201);
+        client_send(&stream, "GET", "/v2/keys/a?wait=true&stream=true", "text/plain", "");
+        UNTIL(f, (client_read(&stream), stream.in.size > 0));
+
+        snprintf(key, sizeof(key), "/_fleet/cluster/host/%s", f->host->id);
+        write.key = kv_string(key);
+        before_ms = clock_monotonic_ms();
+        assert_int_equal(host_wait(f->host, registry_propose(f->host->registry,
+                                                             &(KvCommand) { .op = KV_TXN,
+                                                                            .internal = true,
+                                                                            .writes = &write,
+                                                                            .n_writes = 1 },
+                                                             host_on_done, f->host)),
+                         KV_OK);
+        UNTIL(f, (client_read(&stream), strstr(stream.in.chars, "\r\n0\r\n")));
+        assert_in_range(clock_monotonic_ms() - before_ms, 0, 100);
+        assert_non_null(strstr(stream.in.chars, "\"errorCode\":110"));
+        assert_int_equal(get(&writer, "/v2/keys/a"), 200);
+        assert_int_equal(ask(&writer, "PUT", "/v2/keys/a?value=2", FORM, ""), 403);
+        assert_non_null(strstr(writer.body, "this host is restricted"));
+        client_close(&stream);
+        client_close(&writer);
+}
+
 /* Return 0 or the errno with which a user of this group connects to the socket. */
 static int connect_as(const char *path, gid_t group) {
         struct sockaddr_un a = { .sun_family = AF_UNIX };
@@ -629,6 +666,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_user_has_a_tree_without_the_keys_that_it_may_not_see, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_lost_right_ends_open_watches_and_streams, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_host_that_becomes_restricted_ends_what_its_clients_may_no_longer_do, setup,
+                        teardown),
                 cmocka_unit_test_setup_teardown(the_kernel_admits_the_groups_that_have_rights, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(connections_of_groups_take_none_of_operators, setup,
