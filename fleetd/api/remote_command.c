@@ -244,6 +244,20 @@ static void call_refuse(PeerSession *session, uint64_t number, const char *messa
                 reply_end(session, number, 1);
 }
 
+/* Return whether the other host may send the command: its requests have no more rights than an operator on
+ * it. */
+static bool call_is_permitted(const Api *api, const PeerSession *session, RemoteCommandKind kind) {
+        Right right = remote_command_changes(kind) ? RIGHT_UNITS_CHANGE : RIGHT_UNITS_SEE;
+        Principal sender = { .kind = PRINCIPAL_LOCAL };
+        PolicyFacts facts = {};
+
+        snprintf(sender.machine, sizeof(sender.machine), "%s", peer_handshake(session)->machine_id);
+        if (policy_facts_read(registry_cluster(api->options.registry), &sender, &facts) < 0)
+                return false;
+        facts.is_operator = true;
+        return policy_allows(&sender, right, (Resource) {}, &facts);
+}
+
 static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                           size_t size) {
         Api *api = userdata;
@@ -255,6 +269,11 @@ static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, 
 
         if (remote_command_spec_read(&in, &spec) < 0) {
                 call_refuse(session, number, "the other host rejected the request: its version may differ");
+                return;
+        }
+        if (!call_is_permitted(api, session, spec.kind)) {
+                call_refuse(session, number,
+                            "the other host rejected the request: this host is restricted or removed");
                 return;
         }
         if (running_start(api, &spec, &r, &err) < 0) {

@@ -86,7 +86,11 @@ static int server_sender(ApiListenerState *listener, const Stream *stream, Sende
         Principal p = {};
         int r = 0;
 
-        snprintf(p.machine, sizeof(p.machine), "%s", api->machine_id);
+        if (listener->is_dialed && listener->sender) {
+                *ret = sender_ref(listener->sender);
+                return 0;
+        }
+        memcpy(p.machine, api->machine_id, sizeof(p.machine));
         if (listener->is_dialed) {
                 p.kind = PRINCIPAL_ANONYMOUS;
                 facts.reads = api->options.access != CLIENT_OFF;
@@ -136,7 +140,11 @@ static bool server_allows_method(Request *request) {
         if (!request->listener->is_dialed ||
             sender_may(request->sender, reads ? RIGHT_KEYS_READ : RIGHT_KEYS_WRITE))
                 return true;
-        request_error(request, 403, "this listener is read-only (ClientAccess=read-only)");
+        request_error(
+                request, 403, "%s",
+                request->sender->facts.is_restricted && request->sender->facts.writes ?
+                        "this host is restricted: its clients write only below the prefixes of its token" :
+                        "this listener is read-only (ClientAccess=read-only)");
         return false;
 }
 

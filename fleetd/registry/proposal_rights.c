@@ -2,8 +2,8 @@
 
 #include "fleetd/registry/policy.h"
 
-/* The rights that suffice for a write of a kind of key by another host than the leader. Kinds without a row
- * are written by the leader alone: assignments and presences by the engine and membership, the CA. */
+/* The rights that suffice for a write of a kind of key by another host than the leader. What has no right
+ * here is written by the leader alone: assignments and presences by the engine and membership, the CA. */
 static const struct {
         Right own;    /* if the key is of that machine */
         Right set;    /* of any machine */
@@ -17,7 +17,8 @@ static const struct {
         [LAYOUT_STATE] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
         [LAYOUT_REPORTED] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
         [LAYOUT_MAINTENANCE] = { .own = RIGHT_REPORT, .set = RIGHT_ADMINISTER },
-        [LAYOUT_PRESENCE] = { .remove = RIGHT_ADMINISTER },
+        [LAYOUT_PRESENCE] = { .remove = RIGHT_ADMINISTER }, /* with the machine, as the next one */
+        [LAYOUT_ASSIGNMENT] = { .remove = RIGHT_ADMINISTER },
         [LAYOUT_MEMBER] = { .set = RIGHT_ADMINISTER },
         [LAYOUT_HOST] = { .set = RIGHT_ADMINISTER },
         [LAYOUT_REMOVED] = { .set = RIGHT_ADMINISTER },

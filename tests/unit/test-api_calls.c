@@ -143,6 +143,8 @@ static const char *ask(QuietPeer *h, const char *method, const char *target) {
 
 /* -- The other host asks -- */
 
+#define PIN "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 static void peer_calls(QuietPeer *h, uint64_t number, RemoteCommandKind kind, const char *unit, bool follow) {
         _cleanup_writer_ Writer w = {};
         RemoteCommandSpec spec = { .kind = kind, .follow = follow };
@@ -207,6 +209,51 @@ static void what_is_the_hosts_own_is_read_but_not_touched(void **state) {
         assert_says(ask(h, "GET", "/fleet/v1/status/own.service?machine=" QUIET_PEER_ID), "HTTP/1.1 200");
         assert_int_equal(n_children, 2);
         assert_says(ask(h, "POST", "/fleet/v1/kill/none.service?machine=" QUIET_PEER_ID), "HTTP/1.1 404");
+}
+
+static void a_restricted_host_reads_other_hosts_and_a_removed_one_does_not(void **state) {
+        static const struct {
+                const char *kind, *value;
+                bool reads;
+        } rows[] = {
+                { "host", "{\"joined\":1,\"pins\":[\"" PIN "\"]}", true },
+                { "host", "{\"joined\":1,\"pins\":[\"" PIN "\"],\"restricted\":true}", true },
+                { "removed", "{\"by\":\"root\",\"index\":1,\"since\":1}", false },
+        };
+        QuietPeer *h = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                bool restricted = strstr(rows[i].value, "restricted"), kills = rows[i].reads && !restricted;
+                _cleanup_text_ Text killed = {}, read = {};
+                unsigned before = n_children;
+                char key[128], gone[128];
+                KvCommand writes[] = { { .op = KV_SET, .internal = true },
+                                       { .op = KV_DELETE, .internal = true } };
+
+                snprintf(key, sizeof(key), "/_fleet/cluster/%s/" QUIET_PEER_OTHER_ID, rows[i].kind);
+                snprintf(gone, sizeof(gone), "/_fleet/cluster/host/" QUIET_PEER_OTHER_ID);
+                writes[0].key = kv_string(key);
+                writes[0].value = kv_string(rows[i].value);
+                writes[1].key = kv_string(gone);
+                assert_done(h, registry_propose(h->registry,
+                                                &(KvCommand) { .op = KV_TXN,
+                                                               .internal = true,
+                                                               .writes = writes,
+                                                               .n_writes = rows[i].reads ? 1 : 2 },
+                                                on_done, done_));
+                quiet_peer_pass(h, 10);
+                peer_calls(h, 2 * i, CALL_KILL, "web.service", false);
+                (void) peer_hears(h, &killed);
+                assert_int_equal(n_children - before, kills);
+                if (!kills)
+                        assert_string_equal(
+                                killed.chars,
+                                "the other host rejected the request: this host is restricted or removed\n");
+                before = n_children;
+                peer_calls(h, 2 * i + 1, CALL_STATUS, "web.service", false);
+                (void) peer_hears(h, &read);
+                assert_int_equal(n_children - before, rows[i].reads);
+        }
 }
 
 /* The administrator has taken the unit over, and there was no leader to report it to. */
@@ -596,6 +643,7 @@ int main(void) {
 #define on_a_host(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
         const struct CMUnitTest tests[] = {
                 on_a_host(what_is_the_hosts_own_is_read_but_not_touched),
+                on_a_host(a_restricted_host_reads_other_hosts_and_a_removed_one_does_not),
                 on_a_host(what_has_become_the_hosts_is_not_touched_before_the_cluster_knows),
                 on_a_host(journals_leave_commands_their_places),
                 on_a_host(a_child_waits_for_credit_of_the_host_that_asks),

@@ -2,16 +2,20 @@
  * their credentials are replaced. */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
 #include "fleetd/api/api.h"
+#include "fleetd/api/socket_access.h"
 #include "fleetd/registry/rights.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
@@ -561,11 +565,114 @@ static void a_group_has_the_rights_that_are_granted_to_it(void **state) {
         client_close(&c);
 }
 
+/* The registry reports the key of the host; the review of all requests follows in the same turn. */
+static void a_host_that_becomes_restricted_ends_what_its_clients_may_no_longer_do(void **state) {
+        static const char restricted[] =
+                "{\"joined\":1,\"pins\":[\"0123456789abcdef0123456789abcdef0123456789abcdef"
+                "0123456789abcdef\"],\"restricted\":true}";
+        KvCommand write = { .op = KV_SET, .internal = true, .value = kv_string(restricted) };
+        Client stream, writer;
+        uint64_t before_ms;
+        Fixture *f = *state;
+        char key[128];
+
+        client_open(&stream, f, API_LOOPBACK);
+        client_open(&writer, f, API_LOOPBACK);
+        assert_int_equal(ask(&writer, "PUT", "/v2/keys/a?value=1", FORM, ""), 201);
+        client_send(&stream, "GET", "/v2/keys/a?wait=true&stream=true", "text/plain", "");
+        UNTIL(f, (client_read(&stream), stream.in.size > 0));
+
+        snprintf(key, sizeof(key), "/_fleet/cluster/host/%s", f->host->id);
+        write.key = kv_string(key);
+        before_ms = clock_monotonic_ms();
+        assert_int_equal(host_wait(f->host, registry_propose(f->host->registry,
+                                                             &(KvCommand) { .op = KV_TXN,
+                                                                            .internal = true,
+                                                                            .writes = &write,
+                                                                            .n_writes = 1 },
+                                                             host_on_done, f->host)),
+                         KV_OK);
+        UNTIL(f, (client_read(&stream), strstr(stream.in.chars, "\r\n0\r\n")));
+        assert_in_range(clock_monotonic_ms() - before_ms, 0, 100);
+        assert_non_null(strstr(stream.in.chars, "\"errorCode\":110"));
+        assert_int_equal(get(&writer, "/v2/keys/a"), 200);
+        assert_int_equal(ask(&writer, "PUT", "/v2/keys/a?value=2", FORM, ""), 403);
+        assert_non_null(strstr(writer.body, "this host is restricted"));
+        client_close(&stream);
+        client_close(&writer);
+}
+
+/* Return 0 or the errno with which a user of this group connects to the socket. */
+static int connect_as(const char *path, gid_t group) {
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        int status;
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+                snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+                if (setgroups(1, &group) < 0 || setgid(65534) < 0 || setuid(65534) < 0)
+                        _exit(255);
+                _exit(connect(fd, (struct sockaddr *) &a, sizeof(a)) < 0 ? errno : 0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        return WEXITSTATUS(status);
+}
+
+static void the_kernel_admits_the_groups_that_have_rights(void **state) {
+        Fixture *f = *state;
+
+        if (geteuid() != 0)
+                skip();
+        assert_int_equal(chmod(f->host->scratch, 0711), 0);
+        assert_int_equal(connect_as(f->socket, GROUP), EACCES);
+        grant(f, "4711:units-see");
+        assert_int_equal(connect_as(f->socket, GROUP), 0);
+        assert_int_equal(connect_as(f->socket, OTHER_GROUP), EACCES);
+        grant(f, "4712:units-see");
+        assert_int_equal(connect_as(f->socket, GROUP), EACCES);
+        assert_int_equal(connect_as(f->socket, OTHER_GROUP), 0);
+        grant(f, "");
+        assert_int_equal(connect_as(f->socket, OTHER_GROUP), EACCES);
+        assert_int_equal(socket_admit("/nowhere", (uint32_t[]) { GROUP }, 1), -ENOENT);
+}
+
+static void connections_of_groups_take_none_of_operators(void **state) {
+        enum { LIMIT = 16 };
+        HttpLimits http = http_limits_default;
+        Client clients[LIMIT], operator;
+        Fixture *f = *state;
+
+        http.connections = LIMIT;
+        api_set_limits(f->api, &api_limits_default, &http);
+        grant(f, "4711:units-see");
+        for (size_t i = 0; i < LIMIT; i++) {
+                client_open(&clients[i], f, API_SOCKET);
+                assert_int_equal(get(&clients[i], "/fleet/v1/units"), 200);
+        }
+        peer.uid = 0;
+        client_open(&operator, f, API_SOCKET);
+        assert_int_equal(get(&operator, "/fleet/v1/units"), 200);
+        client_close(&operator);
+        for (size_t i = 0; i < LIMIT; i++)
+                client_close(&clients[i]);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_user_has_a_tree_without_the_keys_that_it_may_not_see, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_lost_right_ends_open_watches_and_streams, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_host_that_becomes_restricted_ends_what_its_clients_may_no_longer_do, setup,
+                        teardown),
+                cmocka_unit_test_setup_teardown(the_kernel_admits_the_groups_that_have_rights, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(connections_of_groups_take_none_of_operators, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(a_group_has_the_rights_that_are_granted_to_it, setup,
                                                 teardown),
         };
