@@ -2,7 +2,7 @@ noinst_LIBRARIES += io/libio.a
 io_libio_a_SOURCES = \
 	io/loop.h io/loop.c io/turn.h io/turn.c io/loop_uv.h io/loop_uv.c io/child_uv.c io/stream.h io/stream.c io/net_uv_internal.h io/net_uv.c io/stream_uv.c \
 	io/http.h io/http_connection.h io/http.c io/http_answer.c io/http_server.c io/http_parameters.c \
-	io/tls.h io/tls.c io/tls_roles.h io/tls_roles_internal.h io/tls_issue.c io/tls_verify.c io/seal.h io/seal.c io/disk.h io/disk_real.c
+	io/tls.h io/tls.c io/tls_roles.h io/tls_roles_internal.h io/tls_issue.c io/tls_verify.c io/tls_credentials.h io/tls_credentials.c io/seal.h io/seal.c io/disk.h io/disk_real.c
 io_libio_a_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(GNUTLS_CFLAGS) $(LLHTTP_CFLAGS)
 
 # What links libio.a links $(IO_LIBS) behind it.
@@ -59,6 +59,12 @@ TESTS += tests/unit/test-tls
 tests_unit_test_tls_SOURCES = tests/unit/test-tls.c tests/unit/io_pair.h
 tests_unit_test_tls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tls_LDADD = $(IO_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-tls_certificates
+TESTS += tests/unit/test-tls_certificates
+tests_unit_test_tls_certificates_SOURCES = tests/unit/test-tls_certificates.c tests/unit/io_pair.h
+tests_unit_test_tls_certificates_CFLAGS = $(TEST_CFLAGS) $(GNUTLS_CFLAGS)
+tests_unit_test_tls_certificates_LDADD = $(IO_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-tls_roles
 TESTS += tests/unit/test-tls_roles

@@ -1,8 +1,12 @@
 /* TLS over a stream, by GnuTLS, which uses neither socket nor clock: it reads from 'input', and its output is
  * collected in 'output' and leaves in one write. Sending never blocks, so no call has to be repeated.
  *
- * Both ends prove the key in the handshake: the client by the binder in its first message, the server by its
- * Finished message. ECDHE gives forward secrecy: a key that leaks later does not decrypt recorded sessions.
+ * Both ends prove a pre-shared key in the handshake: the client by the binder in its first message, the
+ * server by its Finished message. ECDHE gives forward secrecy: a key that leaks later does not decrypt
+ * recorded sessions.
+ *
+ * GnuTLS verifies no certificate by itself: tls_on_verify() does. It is not called for a client without a
+ * certificate, so a peer is authenticated only if its result was kept.
  */
 #include "io/tls.h"
 
@@ -21,6 +25,7 @@ enum {
         KEY_SIZE_MAX = 64,
         HANDSHAKE_MS = 10000,
         RECORD_SIZE = 16 * 1024,
+        MESSAGE_SIZE_MAX = 32 * 1024, /* of a handshake: three certificates fit */
 };
 
 /* The hash of a pre-shared key is SHA-256, which excludes the suites of AES-256. */
@@ -41,13 +46,19 @@ struct TlsKey {
 typedef struct TlsStream {
         Stream base; /* its 'inner' is NULL once that has closed */
         Loop *loop;
-        TlsKey *key;
+        TlsKey *key;                 /* or NULL */
+        TlsCredentials *credentials; /* or NULL */
         gnutls_session_t session;
+        TlsPeer peer;
 
         /* Of the handshake; 'done' is NULL after it. */
         TlsDone *done;
         void *userdata;
         Timer deadline;
+        TlsSide side;
+        TlsCheck check;
+        bool anonymous;
+        Error verify_error; /* code 0: no certificate was rejected */
 
         const uint8_t *borrowed; /* input of the current call of inner_on_read() */
         size_t borrowed_size;
@@ -56,7 +67,7 @@ typedef struct TlsStream {
         Text output;
         bool inner_ended, reported_end, paused, closing, finishing;
         int error;
-        char reason[160];
+        char reason[256];
         Deferred resume;
 } TlsStream;
 
@@ -216,11 +227,15 @@ static ssize_t tls_pull(gnutls_transport_ptr_t ptr, void *bytes, size_t size) {
         return -1;
 }
 
+static size_t tls_input_left(const TlsStream *t) {
+        return t->input.size - t->input_at + t->borrowed_size;
+}
+
 /* GnuTLS waits for input by this function; here it never waits. */
 static int tls_pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms) {
         TlsStream *t = ptr;
 
-        return t->input_at < t->input.size || t->borrowed_size > 0 || t->inner_ended;
+        return tls_input_left(t) > 0 || t->inner_ended;
 }
 
 static int tls_flush(TlsStream *t) {
@@ -242,6 +257,7 @@ static void tls_free(TlsStream *t) {
         if (t->session)
                 gnutls_deinit(t->session);
         tls_key_free(t->key);
+        tls_credentials_free(t->credentials);
         text_done(&t->input);
         text_done(&t->output);
         free(t);
@@ -275,21 +291,32 @@ static void tls_on_deadline(void *userdata) {
         tls_handshake_end(t, NULL, -ETIMEDOUT, "no TLS handshake within 10 s");
 }
 
+/* Write the cause of a failed handshake that was not lost. */
+static void tls_set_rejection(TlsStream *t, int gnutls_error, bool by_peer) {
+        const char *cause = by_peer ? gnutls_alert_get_name(gnutls_alert_get(t->session)) :
+                                      gnutls_strerror(gnutls_error);
+
+        if (t->verify_error.code < 0) {
+                t->error = t->verify_error.code;
+                snprintf(t->reason, sizeof(t->reason), "%s", t->verify_error.message);
+                return;
+        }
+        t->error = -EKEYREJECTED;
+        snprintf(t->reason, sizeof(t->reason), "the peer has another key, or none (%s)",
+                 cause ?: "unknown alert");
+}
+
 /* End a failed handshake. A lost connection proves nothing about the key; any other error of GnuTLS does.
  * Finish the inner stream instead of closing it, so that the alert arrives. */
 static void tls_reject(TlsStream *t, int gnutls_error) {
         bool by_peer = gnutls_error == GNUTLS_E_FATAL_ALERT_RECEIVED;
-        const char *cause = by_peer ? gnutls_alert_get_name(gnutls_alert_get(t->session)) :
-                                      gnutls_strerror(gnutls_error);
 
         t->closing = true;
         if (gnutls_error == GNUTLS_E_PREMATURE_TERMINATION || gnutls_error == GNUTLS_E_PUSH_ERROR) {
                 t->error = -ECONNRESET;
                 snprintf(t->reason, sizeof(t->reason), "closed by the peer during the TLS handshake");
         } else {
-                t->error = -EKEYREJECTED;
-                snprintf(t->reason, sizeof(t->reason), "the peer has another key, or none (%s)",
-                         cause ?: "unknown alert");
+                tls_set_rejection(t, gnutls_error, by_peer);
                 if (!by_peer) {
                         (void) gnutls_alert_send_appropriate(t->session, gnutls_error);
                         (void) tls_flush(t);
@@ -300,16 +327,79 @@ static void tls_reject(TlsStream *t, int gnutls_error) {
         tls_handshake_end(t, NULL, t->error, t->reason);
 }
 
+/* -- Certificates -- */
+
+/* Return whether a server may tell a client why its certificate is rejected: it is a certificate of this
+ * cluster, and the handshake goes on to prove its key. */
+static bool tls_can_explain(const TlsStream *t) {
+        int code = t->verify_error.code;
+
+        return t->side == TLS_SERVER && code != -EBADMSG && code != -EXDEV && code != -ENOMEM;
+}
+
+/* GnuTLS calls this for the certificates of the peer, before it has proved the possession of the key. */
+static int tls_on_verify(gnutls_session_t session) {
+        TlsStream *t = gnutls_session_get_ptr(session);
+        unsigned n = 0;
+        const gnutls_datum_t *sent = gnutls_certificate_get_peers(session, &n);
+        TlsDer chain[TLS_CHAIN_MAX];
+        TlsCheck check = t->check;
+
+        if (!sent && t->side == TLS_SERVER) /* tls_accept() decides about a client without a certificate */
+                return 0;
+        if (gnutls_certificate_type_get2(session, GNUTLS_CTYPE_PEERS) != GNUTLS_CRT_X509)
+                return GNUTLS_E_CERTIFICATE_ERROR;
+        for (unsigned i = 0; sent && i < n && i < TLS_CHAIN_MAX; i++)
+                chain[i] = (TlsDer) { sent[i].data, sent[i].size };
+        check.now_ms = loop_wall_ms(t->loop);
+        check.roots = tls_credentials_roots(t->credentials);
+        if (tls_verify(chain, sent ? n : 0, &check, &t->peer.verified, &t->verify_error) >= 0) {
+                t->peer.kind = TLS_PEER_CERTIFICATE;
+                return 0;
+        }
+        if (!tls_can_explain(t))
+                return GNUTLS_E_CERTIFICATE_ERROR;
+        t->peer.kind = TLS_PEER_REJECTED;
+        t->peer.rejected = &t->verify_error;
+        return 0;
+}
+
+/* Decide about a complete handshake. Return 0 or an error of GnuTLS. */
+static int tls_accept(TlsStream *t) {
+        unsigned n = 0;
+
+        if (gnutls_auth_get_type(t->session) == GNUTLS_CRD_PSK && t->key) {
+                t->peer.kind = TLS_PEER_KEY;
+                return 0;
+        }
+        if (t->peer.kind != TLS_PEER_ANONYMOUS)
+                return 0;
+        if (t->side == TLS_SERVER && t->anonymous && !gnutls_certificate_get_peers(t->session, &n))
+                return 0;
+        error_set(&t->verify_error, -EKEYREJECTED,
+                  "the peer has no certificate, and not the key of the cluster");
+        return GNUTLS_E_CERTIFICATE_REQUIRED;
+}
+
+const TlsPeer *tls_peer(const Stream *secure) {
+        return &container_of(secure, const TlsStream, base)->peer;
+}
+
 /* -- Handshake -- */
 
 /* Continue the handshake with the available input. Return 1 if it is complete, 0 if not, or an error of
  * GnuTLS. */
 static int tls_shake(TlsStream *t) {
+        size_t before;
         int r;
 
-        do
+        do {
+                before = tls_input_left(t);
                 r = gnutls_handshake(t->session);
-        while (r < 0 && (r == GNUTLS_E_INTERRUPTED || r == GNUTLS_E_WARNING_ALERT_RECEIVED));
+                /* GnuTLS returns after each record of a message of several records. */
+                if (r == GNUTLS_E_AGAIN && tls_input_left(t) > 0 && tls_input_left(t) < before)
+                        r = GNUTLS_E_INTERRUPTED;
+        } while (r == GNUTLS_E_INTERRUPTED || r == GNUTLS_E_WARNING_ALERT_RECEIVED);
         if (tls_flush(t) < 0)
                 return GNUTLS_E_PUSH_ERROR;
         if (r == GNUTLS_E_AGAIN)
@@ -322,6 +412,8 @@ static void tls_handshake_step(TlsStream *t) {
 
         if (r == 0)
                 return;
+        if (r > 0)
+                r = tls_accept(t);
         if (r < 0) {
                 tls_reject(t, r);
                 return;
@@ -332,6 +424,20 @@ static void tls_handshake_step(TlsStream *t) {
 }
 
 /* -- Reading -- */
+
+/* A server rejects the certificate of a client after the handshake of the client is complete. */
+static void tls_on_alert(TlsStream *t) {
+        gnutls_alert_description_t alert = gnutls_alert_get(t->session);
+        bool about_certificate = alert == GNUTLS_A_BAD_CERTIFICATE || alert == GNUTLS_A_CERTIFICATE_REQUIRED;
+        char reason[sizeof(t->reason)];
+
+        snprintf(reason, sizeof(reason),
+                 about_certificate ?
+                         "the peer rejected the certificate of this host (%s): its journal has the reason" :
+                         "TLS alert from the peer: %s",
+                 gnutls_alert_get_name(alert) ?: "unknown alert");
+        tls_end(t, about_certificate ? -EKEYREJECTED : -EBADMSG, reason);
+}
 
 static void tls_read(TlsStream *t) {
         uint8_t bytes[RECORD_SIZE];
@@ -349,6 +455,8 @@ static void tls_read(TlsStream *t) {
                         return;
                 else if (n == GNUTLS_E_PREMATURE_TERMINATION || n == GNUTLS_E_UNEXPECTED_PACKET_LENGTH)
                         tls_end(t, -ECONNRESET, "closed by the peer without TLS close_notify");
+                else if (n == GNUTLS_E_FATAL_ALERT_RECEIVED)
+                        tls_on_alert(t);
                 else if (gnutls_error_is_fatal(n))
                         tls_end(t, -EBADMSG, gnutls_strerror(n));
         }
@@ -486,11 +594,30 @@ static const StreamOps tls_ops = {
         .finish = tls_finish,
 };
 
-static int tls_prepare(TlsStream *t, TlsSide side) {
+/* Give the key, the credentials, or both to the session. */
+static int tls_set_credentials(TlsStream *t) {
+        void *key;
+
+        if (t->credentials) {
+                if (tls_credentials_use(t->credentials, t->session, t->key != NULL) < 0)
+                        return -ENOMEM;
+                gnutls_session_set_verify_function(t->session, tls_on_verify);
+                if (t->side == TLS_SERVER)
+                        gnutls_certificate_server_set_request(t->session, GNUTLS_CERT_REQUEST);
+        } else if (gnutls_priority_set(t->session, t->key->priority) < 0)
+                return -ENOMEM;
+        if (!t->key)
+                return 0;
+        key = t->side == TLS_CLIENT ? (void *) t->key->client : (void *) t->key->server;
+        return gnutls_credentials_set(t->session, GNUTLS_CRD_PSK, key) < 0 ? -ENOMEM : 0;
+}
+
+static int tls_prepare(TlsStream *t) {
         int r;
 
-        r = gnutls_init(&t->session, (side == TLS_CLIENT ? GNUTLS_CLIENT : GNUTLS_SERVER) | GNUTLS_NONBLOCK |
-                                             GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS);
+        r = gnutls_init(&t->session,
+                        (t->side == TLS_CLIENT ? GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT : GNUTLS_SERVER) |
+                                GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS);
         if (r < 0) {
                 t->session = NULL;
                 return -ENOMEM;
@@ -501,11 +628,10 @@ static int tls_prepare(TlsStream *t, TlsSide side) {
         gnutls_transport_set_pull_function(t->session, tls_pull);
         gnutls_transport_set_pull_timeout_function(t->session, tls_pull_timeout);
         gnutls_handshake_set_timeout(t->session, GNUTLS_INDEFINITE_TIMEOUT); /* 'deadline' limits the time */
-        if (gnutls_priority_set(t->session, t->key->priority) < 0 ||
-            gnutls_credentials_set(t->session, GNUTLS_CRD_PSK,
-                                   side == TLS_CLIENT ? (void *) t->key->client : (void *) t->key->server) <
-                    0)
-                return -ENOMEM;
+        gnutls_handshake_set_max_packet_length(t->session, MESSAGE_SIZE_MAX);
+        r = tls_set_credentials(t);
+        if (r < 0)
+                return r;
         return timer_start(&t->deadline, t->loop, HANDSHAKE_MS);
 }
 
@@ -515,7 +641,7 @@ static void ignore_close(void *userdata, int error, const char *reason) {}
 
 static const StreamEvents ignore_events = { .on_read = ignore_read, .on_close = ignore_close };
 
-int tls_start(Loop *loop, Stream *inner, const TlsKey *key, TlsSide side, TlsDone *done, void *userdata,
+int tls_start(Loop *loop, Stream *inner, const TlsOptions *options, TlsDone *done, void *userdata,
               TlsHandshake **ret) {
         TlsStream *t = NEW0(TlsStream, 1);
         int r = -ENOMEM;
@@ -525,13 +651,19 @@ int tls_start(Loop *loop, Stream *inner, const TlsKey *key, TlsSide side, TlsDon
                 t->base.inner = inner;
                 memcpy(t->base.peer_address, inner->peer_address, sizeof(inner->peer_address));
                 t->loop = loop;
-                t->key = (TlsKey *) key;
-                t->key->refs++;
+                t->side = options->side;
+                t->check = options->check;
+                t->anonymous = options->anonymous;
+                t->credentials = tls_credentials_ref(options->credentials);
+                if (options->key && (t->side == TLS_SERVER || !t->credentials)) {
+                        t->key = (TlsKey *) options->key;
+                        t->key->refs++;
+                }
                 t->done = done;
                 t->userdata = userdata;
                 t->deadline = TIMER(tls_on_deadline, t);
                 t->resume = DEFERRED(tls_on_resume, t);
-                r = tls_prepare(t, side);
+                r = tls_prepare(t);
         }
         if (r < 0) {
                 stream_set_events(inner, &ignore_events, NULL);

@@ -359,18 +359,24 @@ static int certificate_begin(gnutls_x509_crt_t crt, const uint8_t serial[static 
         return gnutls_x509_crt_set_expiration_time(crt, (time_t) ((now_ms + lifetime_ms) / 1000));
 }
 
+int tls_append_certificate(gnutls_x509_crt_t crt, Text *ret, Error *err) {
+        gnutls_datum_t pem;
+        int r;
+
+        r = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &pem);
+        if (r < 0)
+                return tls_failed(err, r, "export a certificate");
+        return append_pem(&pem, ret, err);
+}
+
 static int certificate_end(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, const TlsPrivateKey *key,
                            Text *ret, Error *err) {
-        gnutls_datum_t pem;
         int r;
 
         r = gnutls_x509_crt_sign2(crt, issuer, key->key, GNUTLS_DIG_SHA256, 0);
         if (r < 0)
                 return tls_failed(err, r, "sign a certificate");
-        r = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &pem);
-        if (r < 0)
-                return tls_failed(err, r, "export a certificate");
-        return append_pem(&pem, ret, err);
+        return tls_append_certificate(crt, ret, err);
 }
 
 /* Set the fields of a root. Return 0 or an error of GnuTLS. */

@@ -131,6 +131,9 @@ int tls_roots_read(const char *pem, size_t size, TlsRoots **ret, Error *err); /*
 size_t tls_roots_count(const TlsRoots *roots);
 void tls_roots_get(const TlsRoots *roots, size_t i, TlsCertificate *ret);
 TlsRoots *tls_roots_free(TlsRoots *roots); /* returns NULL */
+/* Append what a host sends in TLS: the first certificate of 'leaf', then the root that signed it, if it is
+ * one of 'roots'. PEM. -EBADMSG with a message. */
+int tls_roots_chain(const TlsRoots *roots, const char *leaf, size_t size, Text *ret, Error *err);
 DEFINE_CLEANUP(TlsRoots *, tls_roots_free);
 
 /* -- Verification -- */

@@ -1,5 +1,5 @@
-/* Shared by io/tls_issue.c, which creates certificates, and io/tls_verify.c, which reads them. No other file
- * includes this header. */
+/* Shared by io/tls_issue.c, which creates certificates, io/tls_verify.c, which reads them, and
+ * io/tls_credentials.c, which uses them. No other file includes this header. */
 #pragma once
 
 #include "io/tls_roles.h"
@@ -29,3 +29,6 @@ int tls_public_key_read(gnutls_pubkey_t key, const char *whose, TlsPin *ret, Err
 /* Read a certificate and check that it is a root. -EBADMSG, -ENOMEM. */
 int tls_root_read(const gnutls_datum_t *bytes, gnutls_x509_crt_fmt_t format, gnutls_x509_crt_t *ret,
                   TlsCertificate *ret_fields, Error *err);
+
+/* Append a certificate in PEM. -EBADMSG, -ENOMEM. */
+int tls_append_certificate(gnutls_x509_crt_t crt, Text *ret, Error *err);

@@ -323,12 +323,27 @@ static bool root_signed(gnutls_x509_crt_t root, gnutls_x509_crt_t leaf) {
                status == 0;
 }
 
-/* Return the root that signed 'leaf', or NULL. */
-static const TlsCertificate *roots_find(const TlsRoots *roots, gnutls_x509_crt_t leaf) {
+/* Return the position of the root that signed 'leaf', or -1. */
+static int roots_find(const TlsRoots *roots, gnutls_x509_crt_t leaf) {
         for (unsigned i = 0; roots && i < roots->n; i++)
                 if (root_signed(roots->certificates[i], leaf))
-                        return roots->fields + i;
-        return NULL;
+                        return (int) i;
+        return -1;
+}
+
+int tls_roots_chain(const TlsRoots *roots, const char *pem, size_t size, Text *ret, Error *err) {
+        _cleanup_(gnutls_x509_crt_deinitp) gnutls_x509_crt_t leaf = NULL;
+        int i, r;
+
+        r = certificate_import(&(gnutls_datum_t) { (unsigned char *) pem, size }, GNUTLS_X509_FMT_PEM, &leaf,
+                               err);
+        if (r < 0)
+                return r;
+        r = tls_append_certificate(leaf, ret, err);
+        if (r < 0)
+                return r;
+        i = roots_find(roots, leaf);
+        return i < 0 ? 0 : tls_append_certificate(roots->certificates[i], ret, err);
 }
 
 static bool dates_are_valid(const TlsCertificate *c, uint64_t now_ms) {
@@ -385,17 +400,16 @@ static int verify_by_token(const TlsDer *chain, size_t n, gnutls_x509_crt_t leaf
 
 static int verify_by_chain(const TlsCheck *check, gnutls_x509_crt_t leaf, const TlsCertificate *fields,
                            uint64_t issued_after_ms, Error *err) {
-        const TlsCertificate *root = roots_find(check->roots, leaf);
-        int r;
+        int root = roots_find(check->roots, leaf), r;
 
-        if (!root && gnutls_x509_crt_check_issuer(leaf, leaf))
+        if (root < 0 && gnutls_x509_crt_check_issuer(leaf, leaf))
                 return error_set(err, -EPERM, "the certificate is self-signed");
-        if (!root)
+        if (root < 0)
                 return error_set(err, -EPERM, "the certificate leads to no root that this host trusts");
         r = verify_dates(fields, "certificate", check->now_ms, err);
         if (r < 0)
                 return r;
-        r = verify_dates(root, "root", check->now_ms, err);
+        r = verify_dates(check->roots->fields + root, "root", check->now_ms, err);
         if (r < 0)
                 return r;
         if (fields->not_before_ms + TLS_BACKDATED_MS <= issued_after_ms)
@@ -443,7 +457,7 @@ static int verify_known(const TlsCheck *check, const TlsKnown *known, gnutls_x50
         ret->by_pin = true;
         ret->replica = known->replica;
         ret->wrong_dates = !dates_are_valid(&ret->leaf, check->now_ms);
-        ret->wrong_root = !roots_find(check->roots, leaf);
+        ret->wrong_root = roots_find(check->roots, leaf) < 0;
         if (uri->role == TLS_ROLE_USER)
                 return verify_dates(&ret->leaf, "certificate", check->now_ms, err);
         if (uri->role != TLS_ROLE_REPLICA || known->replica)

@@ -184,8 +184,10 @@ static void on_secure(void *userdata, Stream *secure, int error, const char *rea
 static void secure(Scene *s, End *e, Stream *stream, TlsSide side) {
         *e = (End) { .pair = &s->pair, .connect_error = 1 };
         stream_pause(stream, true);
-        e->connect_error = tls_start(s->pair.loop, stream, s->key, side, on_secure, e, NULL) < 0 ? -ENOMEM :
-                                                                                                   1;
+        e->connect_error = tls_start(s->pair.loop, stream, &(TlsOptions) { .side = side, .key = s->key },
+                                     on_secure, e, NULL) < 0 ?
+                                   -ENOMEM :
+                                   1;
 }
 
 static void keep_accepted(void *userdata, Stream *stream) {

@@ -75,7 +75,9 @@ static int teardown(void **state) {
 
 static void side_start(Side *side, Secure *s, Stream *stream, const TlsKey *key, TlsSide which) {
         *side = (Side) { .pair = &s->pair };
-        assert_int_equal(tls_start(s->pair.loop, stream, key, which, side_done, side, &side->handshake), 0);
+        assert_int_equal(tls_start(s->pair.loop, stream, &(TlsOptions) { .side = which, .key = key },
+                                   side_done, side, &side->handshake),
+                         0);
         assert_false(side->done);
 }
 
