@@ -224,6 +224,7 @@ VerbRun verb_submit;                      /* files.c */
 VerbRun verb_import;                      /* import.c */
 VerbRun verb_verify, verb_plan, verb_why; /* inspect.c */
 VerbRun verb_journal;                     /* journal.c */
+VerbRun verb_token, verb_ca;              /* token.c */
 VerbRun verb_kv;                          /* kv.c */
 VerbRun verb_log;                         /* log.c */
 VerbRun verb_list;                        /* list.c: list-machines, list-unit-files, list-units */

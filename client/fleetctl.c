@@ -23,6 +23,9 @@ static int verb_version(Client *c, char **args, size_t n, Error *err);
 
 /* fleetctl(1) documents the same names. */
 static const Verb verbs[] = {
+        { "ca", FLAGS_JSON, "[show]", "Show the roots of the certificates of the cluster",
+          "The ID of a root is the SHA-256 of its public key. --output=json has the certificates.\n",
+          verb_ca },
         { "cat", FLAGS_SOURCE | FLAGS_JSON, "UNIT", "Output the contents of a submitted unit",
           "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"
           "text, followed by its drop-ins.\n",
@@ -196,6 +199,15 @@ static const Verb verbs[] = {
           "Submit a directory of units:\n"
           "fleetctl submit myservice/*\n",
           verb_submit },
+        { "token", FLAGS_TOKEN | FLAGS_JSON, "[create | ls | revoke ID]",
+          "Create, list and revoke tokens with which hosts join the cluster",
+          "create, or no verb, prints a token: permission for one host, for one hour, unless flags say "
+          "otherwise.\n"
+          "It is printed once; the cluster stores only the hash of its secret.\n"
+          "ls prints the tokens, without their secrets. revoke ends a token.\n\n"
+          "fleetctl token --uses=20 --ttl=2h --from=10.0.0.0/8 --metadata=zone=a\n"
+          "fleetctl token --replace=beta\n",
+          verb_token },
         { "unload", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS, "UNIT...",
           "Unschedule one or more units in the cluster.",
           "The units are stopped and removed from their machines; the cluster keeps their files.\n" WAITING,

@@ -209,6 +209,7 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .client = s->advertise_client,
                 .join = &s->join,
                 .cluster_file = s->cluster_file,
+                .state_directory = s->state_directory,
                 .voters = s->voters,
                 .level_wait_ms = d->io.level_wait_ms,
         };
@@ -291,6 +292,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                 .metrics = daemon_metrics,
                 .brake_ms = daemon_brake_ms,
                 .is_foreign = daemon_is_foreign,
+                .authority = membership_authority(d->membership),
                 .userdata = d,
                 .limits = &s->limits,
                 .http = &s->http,

@@ -23,6 +23,7 @@ typedef struct ApiOptions {
         const ApiLimits *limits;                              /* copied; NULL: the defaults */
         void (*metrics)(void *userdata, Text *t);             /* writes the daemon's metrics; may be NULL */
         uint64_t (*brake_ms)(void *userdata);                 /* the value of BrakeSec=; may be NULL */
+        struct Authority *authority;                          /* may be NULL: no tokens */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_sees_foreign(); may be NULL */
         void *userdata;
         const HttpLimits *http; /* of each listener; copied; NULL: the defaults */

@@ -62,6 +62,10 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster",          RIGHT_UNITS_SEE,    cluster_handle },
         { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/level",    RIGHT_ADMINISTER,   level_handle },
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/adopting", RIGHT_ADMINISTER,   adopting_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/tokens",   RIGHT_ADMINISTER,   tokens_list_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/tokens",   RIGHT_ADMINISTER,   tokens_create_handle },
+        { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/tokens/*", RIGHT_ADMINISTER,   tokens_revoke_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/ca",       RIGHT_UNITS_SEE,    ca_handle },
 
         { ROUTE_FLEET,   "GET",    "/fleet/v1/journal/*",        RIGHT_UNITS_SEE,    remote_command_handle,
           .command = CALL_JOURNAL },

@@ -48,6 +48,15 @@ static void membership_write_problem(Membership *m, const KvState *state, const 
 
 /* -- Voters -- */
 
+/* A host gets a replica when it has the cluster key: each replica can sign. */
+static bool membership_may_add(const Membership *m, uint64_t raft_id) {
+        const ClusterMachine *machine = registry_cluster(m->registry)->machines;
+
+        while (machine && machine->member.raft_id != raft_id)
+                machine = machine->hh.next;
+        return !machine || authority_may_add(m->authority, machine->id);
+}
+
 static void membership_change_voters(Membership *m, const KvState *state) {
         static int (*const functions[_VOTERS_ACTION_MAX])(KvStore * store, uint64_t raft_id) = {
                 [VOTERS_PROMOTE] = kv_member_promote,
@@ -62,6 +71,8 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                 return;
         voters_plan(state->members, state->n_members, state->leader_id, state->commit,
                     registry_cluster(m->registry), &change);
+        if (change.action == VOTERS_ADD && !membership_may_add(m, change.raft_id))
+                return;
         if (change.action == VOTERS_ADD)
                 r = kv_member_add(m->store, change.raft_id, change.address);
         else if (functions[change.action])
@@ -165,6 +176,8 @@ static void membership_on_tick(void *userdata) {
         m->last_tick_ms = now_ms;
         (void) timer_start(&m->tick, m->loop, LIVENESS_TICK_MS);
         dialing_tick(m);
+        authority_tick(m->authority);
+        renewal_tick(m->renewal);
 
         kv_state(m->store, &state);
         if (state.role == KV_ROLE_LEADER) {
@@ -203,6 +216,10 @@ void membership_peer_changed(Membership *m, const char *machine_id) {
         joining_peer_changed(m);
 }
 
+Authority *membership_authority(Membership *m) {
+        return m->authority;
+}
+
 void membership_set_client(Membership *m, const char *client) {
         snprintf(m->client, sizeof(m->client), "%s", client);
 }
@@ -210,9 +227,22 @@ void membership_set_client(Membership *m, const char *client) {
 /* -- Lifetime -- */
 
 static int membership_start(Membership *m, const MembershipOptions *options) {
+        const AuthorityOptions authority = { .machine_id = options->machine_id,
+                                             .peer_address = options->peer_address,
+                                             .state_directory = options->state_directory };
+        const RenewalOptions renewal = { .machine_id = options->machine_id,
+                                         .state_directory = options->state_directory,
+                                         .on_identity = options->on_identity,
+                                         .userdata = options->userdata };
         int r;
 
         registry_observe(m->registry, &m->observer);
+        r = authority_new(&m->authority, m->loop, m->peers, m->store, m->registry, &authority);
+        if (r < 0)
+                return r;
+        r = renewal_new(&m->renewal, m->loop, m->peers, m->store, m->registry, m->authority, &renewal);
+        if (r < 0)
+                return r;
         heartbeats_init(m);
         r = joining_init(m);
         if (r < 0)
@@ -261,6 +291,8 @@ Membership *membership_free(Membership *m) {
 
         registry_unobserve(m->registry, &m->observer);
         timer_stop(&m->tick);
+        renewal_free(m->renewal);
+        authority_free(m->authority);
         joining_done(m);
         heartbeats_done(m);
         dialing_done(m);

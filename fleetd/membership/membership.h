@@ -5,12 +5,11 @@
  * at most one change of the voters at a time. Each host keeps the addresses of all others, on disk, too. */
 #pragma once
 
+#include "fleetd/membership/frame_types.h"
 #include "fleetd/registry/registry.h"
 
-/* Numbers of frame types on the wire (docs/FORMATS.md). */
-enum { PEER_JOIN = 13, PEER_JOINED, PEER_HEARTBEAT = 16, PEER_ENTER = 23, PEER_ENTERED };
-
 typedef struct Membership Membership;
+typedef struct Authority Authority; /* fleetd/membership/authority.h */
 
 typedef struct MembershipOptions {
         const char *machine_id;
@@ -20,13 +19,20 @@ typedef struct MembershipOptions {
         const Names *join; /* Join=; copied */
         const char
                 *cluster_file; /* for the addresses of other hosts ("Join=" of the next start); "" for none */
-        uint64_t voters;       /* 1: no more than one; 0 or 3: as the cluster grows */
+        const char *state_directory; /* for the cluster key and the identity; "" or NULL: this host is no
+                                        authority, and has no certificate */
+        /* This host has received a certificate, or other roots: use them from now on. May be NULL. */
+        void (*on_identity)(void *userdata);
+        void *userdata;
+        uint64_t voters;        /* 1: no more than one; 0 or 3: as the cluster grows */
         uint64_t level_wait_ms; /* for tests: how long all hosts must support a feature level; 0: a day */
 } MembershipOptions;
 
 int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
                    const MembershipOptions *options);
 Membership *membership_free(Membership *m);
+/* Return the authority of this host, borrowed: tokens, certificates. */
+Authority *membership_authority(Membership *m);
 /* Change MembershipOptions.client; the next tick publishes it. */
 void membership_set_client(Membership *m, const char *client);
 void membership_state_changed(Membership *m); /* the store's on_state */

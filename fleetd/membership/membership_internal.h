@@ -4,8 +4,10 @@
 #include <sys/queue.h>
 
 #include "base/sizes.h"
+#include "fleetd/membership/authority.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
+#include "fleetd/membership/renewal.h"
 #include "units/named.h"
 
 enum {
@@ -55,6 +57,8 @@ struct Membership {
         Dialing dialing;
         Joining joining;
         Heartbeats heartbeats;
+        Authority *authority;
+        Renewal *renewal;
 };
 
 /* RegistryDone of each transaction that sets 'writing'. */

@@ -209,6 +209,7 @@ static void quiet_peer_open(QuietPeer *h, bool joins) {
 
         must(names_add(&join, "10.0.0.2:2380", strlen("10.0.0.2:2380")), &err);
         membership.join = &join;
+        membership.state_directory = h->tree_path;
         store.log_disk = &h->disk.base;
         store.tree_path = h->tree_path;
         must(peers_new(&h->peers, &h->loop, &h->network, &peers), &err);
@@ -223,6 +224,7 @@ static void quiet_peer_open(QuietPeer *h, bool joins) {
                              .machine_id = QUIET_PEER_ID,
                              .name = "alpha",
                              .access = CLIENT_READ_WRITE,
+                             .authority = membership_authority(h->membership),
                              .is_foreign = is_foreign,
                              .userdata = h };
         must(api_new(&h->api, &h->loop, &api), &err);

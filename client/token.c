@@ -1,0 +1,229 @@
+/* token and ca: permission for other hosts to join the cluster, and the roots of its CA. */
+#include <time.h>
+
+#include "base/parse.h"
+#include "client/client.h"
+#include "units/machine.h"
+
+/* -- token create -- */
+
+static int token_add_metadata(Text *body, const char *text, Error *err) {
+        _cleanup_pairs_ Pairs metadata = {};
+        int r;
+
+        r = machine_metadata_parse(text, &metadata, err);
+        if (r < 0)
+                return r;
+        json_open(body, "metadata", '{');
+        for (size_t i = 0; i < metadata.n; i++)
+                json_add_string_always(body, metadata.items[i].key, metadata.items[i].value);
+        json_close(body, '}');
+        return 0;
+}
+
+static int token_write_request(const Options *o, Text *body, Error *err) {
+        uint64_t ttl_ms = 0;
+        int r;
+
+        if (o->token_ttl && (parse_span_ms(o->token_ttl, &ttl_ms) < 0 || ttl_ms < 1000))
+                return error_set(err, -EINVAL, "--ttl=%.32s: expected a time span, for example 1h",
+                                 o->token_ttl);
+        json_open(body, NULL, '{');
+        json_add_string(body, "from", o->token_from);
+        if (o->token_metadata) {
+                r = token_add_metadata(body, o->token_metadata, err);
+                if (r < 0)
+                        return r;
+        }
+        json_add_string(body, "replace", o->token_replace);
+        json_add_bool(body, "restricted", o->restricted);
+        json_add_u64(body, "ttl", ttl_ms / 1000);
+        json_add_u64(body, "uses", o->uses);
+        json_close(body, '}');
+        return body->error;
+}
+
+/* On a terminal, also the line to type on the other host. A token of several uses is read from standard
+ * input: each user of a host can read the arguments of a command. */
+static void token_print_created(const JsonValue *root) {
+        const char *token = member_text(root, "token");
+        uint64_t uses = member_number(root, "uses");
+
+        (void) output_line(token);
+        if (!client_is_interactive())
+                return;
+        if (uses == 1)
+                printf("\nOn the host that joins: fleetctl join TOKEN\n");
+        else
+                printf("\nOn each host that joins (%llu uses), with the token on standard input: fleetctl "
+                       "join -\n",
+                       (unsigned long long) uses);
+        printf("The token is not printed again. fleetctl token revoke %s ends it.\n",
+               member_text(root, "id"));
+}
+
+static int token_create(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text body = {};
+        int r;
+
+        if (n > 0)
+                return client_usage("token create: expected no arguments");
+        r = token_write_request(&c->options, &body, err);
+        if (r == -EINVAL)
+                return client_usage(error_text(err, r));
+        if (r >= 0)
+                r = client_request(c, "POST", "/fleet/v1/cluster/tokens", &body, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to create a token: ");
+        if (streq(c->options.output, "json"))
+                (void) output_text(reply.body.chars, reply.body.size);
+        else
+                token_print_created(root);
+        return EXIT_DONE;
+}
+
+/* -- token ls -- */
+
+static void token_append_state(Text *t, const JsonValue *token, uint64_t now_ms) {
+        uint64_t expires_ms = member_number(token, "expires"), uses = member_number(token, "uses");
+
+        if (member_bool(token, "revoked"))
+                text_append(t, "revoked");
+        else if (expires_ms <= now_ms)
+                text_append(t, "expired");
+        else
+                text_append(t, uses == 0 ? "used" : "valid");
+}
+
+static void token_append_hosts(Text *t, const JsonValue *hosts) {
+        for (size_t i = 0; i < json_value_count(hosts); i++)
+                text_printf(t, "%s%.8s", i > 0 ? "," : "",
+                            json_value_string(json_value_item(hosts, i)) ?: "");
+}
+
+static int token_add_row(Table *table, const JsonValue *token, uint64_t now_ms) {
+        _cleanup_text_ Text state = {}, uses = {}, expires = {}, hosts = {};
+        time_t end = (time_t) (member_number(token, "expires") / 1000);
+        const char *from = member_text(token, "from"), *replace = member_text(token, "replace");
+        char time_text[32] = "";
+        struct tm tm;
+
+        token_append_state(&state, token, now_ms);
+        text_printf(&uses, "%llu/%llu", (unsigned long long) member_number(token, "uses"),
+                    (unsigned long long) member_number(token, "total"));
+        if (localtime_r(&end, &tm) && strftime(time_text, sizeof(time_text), "%F %T", &tm) > 0)
+                text_append(&expires, time_text);
+        token_append_hosts(&hosts, json_value_member(token, "hosts"));
+        if (state.error < 0 || uses.error < 0 || expires.error < 0 || hosts.error < 0)
+                return -ENOMEM;
+
+        const char *cells[] = { member_text(token, "id"),        state.chars, uses.chars, expires.chars ?: "",
+                                member_text(token, "createdBy"), from,        replace,    hosts.chars ?: "" };
+
+        return table_add_row(table, cells);
+}
+
+static int token_list(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_table_ Table *table = table_new("TOKEN,STATE,USES,EXPIRES,BY,FROM,REPLACES,HOSTS");
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        struct timespec now = {};
+        const JsonValue *tokens;
+        int r;
+
+        if (n > 0)
+                return client_usage("token ls: expected no arguments");
+        if (!table)
+                return -ENOMEM;
+        r = client_request(c, "GET", "/fleet/v1/cluster/tokens", NULL, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to list tokens: ");
+        if (streq(c->options.output, "json")) {
+                (void) output_text(reply.body.chars, reply.body.size);
+                return EXIT_DONE;
+        }
+        (void) clock_gettime(CLOCK_REALTIME, &now);
+        tokens = json_value_member(root, "tokens");
+        for (size_t i = 0; i < json_value_count(tokens); i++) {
+                r = token_add_row(table, json_value_item(tokens, i), (uint64_t) now.tv_sec * 1000);
+                if (r < 0)
+                        return r;
+        }
+        return table_print(table, true);
+}
+
+/* -- token revoke -- */
+
+static int token_revoke(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_text_ Text path = {};
+        int r;
+
+        if (n != 1)
+                return client_usage("token revoke: expected the ID of a token, which token ls prints");
+        if (parse_hex_id(args[0], 12) < 0)
+                return client_usage("token revoke: expected an ID of 12 hex digits, which token ls prints");
+        text_printf(&path, "/fleet/v1/cluster/tokens/%s", args[0]);
+        r = client_request(c, "DELETE", client_path(&path), NULL, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to revoke the token: ");
+        printf("Token %s is revoked\n", args[0]);
+        return EXIT_DONE;
+}
+
+int verb_token(Client *c, char **args, size_t n, Error *err) {
+        static const struct {
+                const char *name;
+                int (*run)(Client *c, char **args, size_t n, Error *err);
+        } verbs[] = { { "create", token_create }, { "ls", token_list }, { "revoke", token_revoke } };
+
+        if (n == 0)
+                return token_create(c, args, 0, err);
+        for (size_t i = 0; i < ELEMENTS(verbs); i++)
+                if (streq(verbs[i].name, args[0]))
+                        return verbs[i].run(c, args + 1, n - 1, err);
+        client_note("token has no verb %s: token [create | ls | revoke ID]", args[0]);
+        return EXIT_USAGE;
+}
+
+/* -- ca -- */
+
+int verb_ca(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_table_ Table *table = table_new("ROOT,STATE");
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        const JsonValue *roots;
+        int r;
+
+        if (n > 1 || (n == 1 && !streq(args[0], "show")))
+                return client_usage("ca: expected ca [show]");
+        if (!table)
+                return -ENOMEM;
+        r = client_request(c, "GET", "/fleet/v1/cluster/ca", NULL, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the roots of the CA: ");
+        if (streq(c->options.output, "json")) {
+                (void) output_text(reply.body.chars, reply.body.size);
+                return EXIT_DONE;
+        }
+        roots = json_value_member(root, "roots");
+        if (json_value_count(roots) == 0) {
+                client_note("the cluster has no CA; the first token creates it: fleetctl token");
+                return EXIT_FAILED;
+        }
+        for (size_t i = 0; i < json_value_count(roots); i++) {
+                const JsonValue *item = json_value_item(roots, i);
+                const char *cells[] = { member_text(item, "id"), member_text(item, "state") };
+
+                if (table_add_row(table, cells) < 0)
+                        return -ENOMEM;
+        }
+        return table_print(table, true);
+}

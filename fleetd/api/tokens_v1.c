@@ -1,0 +1,209 @@
+/* /fleet/v1/cluster/tokens: tokens that permit hosts to join; /fleet/v1/cluster/ca: the roots of the
+ * cluster's CA. The secret of a token is in the answer to its creation only. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/api/request.h"
+#include "fleetd/membership/authority.h"
+#include "fleetd/registry/registry.h"
+#include "units/json.h"
+
+/* Status by the cause of a failure; all others are temporary (503). */
+static unsigned token_status(int error) {
+        static const struct {
+                int error;
+                unsigned status;
+        } statuses[] = {
+                { -EINVAL, 400 },     { -EBADMSG, 400 },       { -ENOENT, 404 },
+                { -ENOTUNIQ, 409 },   { -ENOSPC, 409 },        { -EALREADY, 409 },
+                { -EOPNOTSUPP, 409 }, { -EADDRNOTAVAIL, 409 }, { -ENOMEM, 500 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(statuses); i++)
+                if (statuses[i].error == error)
+                        return statuses[i].status;
+        return 503;
+}
+
+/* -- List -- */
+
+static void token_write(Text *t, const Cluster *c, const ClusterToken *token) {
+        const TokenRecord *r = &token->record;
+
+        json_open(t, NULL, '{');
+        json_add_string(t, "createdBy", r->by);
+        json_add_u64(t, "expires", r->expires_ms);
+        json_add_string(t, "from", r->from);
+        json_open(t, "hosts", '[');
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (m->host && streq(m->host->token, token->name))
+                        json_add_item(t, m->id);
+        json_close(t, ']');
+        json_add_string(t, "id", token->name);
+        json_open(t, "metadata", '{');
+        for (size_t i = 0; i < r->metadata.n; i++)
+                json_add_string_always(t, r->metadata.items[i].key, r->metadata.items[i].value);
+        json_close(t, '}');
+        json_add_string(t, "replace", r->replace);
+        json_add_bool(t, "revoked", r->revoked);
+        json_add_u64(t, "total", r->total);
+        json_add_u64(t, "uses", r->uses);
+        json_close(t, '}');
+}
+
+static int token_compare(const void *a, const void *b) {
+        return strcmp((*(const ClusterToken *const *) a)->name, (*(const ClusterToken *const *) b)->name);
+}
+
+void tokens_list_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_free_ const ClusterToken **sorted = NEW0(const ClusterToken *, HASH_COUNT(c->tokens) + 1);
+        _cleanup_text_ Text t = {};
+        size_t n = 0;
+
+        if (!sorted) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        for (const ClusterToken *token = c->tokens; token; token = token->hh.next)
+                sorted[n++] = token;
+        qsort(sorted, n, sizeof(*sorted), token_compare);
+        json_open(&t, NULL, '{');
+        json_open(&t, "tokens", '[');
+        for (size_t i = 0; i < n; i++)
+                token_write(&t, c, sorted[i]);
+        json_close(&t, ']');
+        json_close(&t, '}');
+        request_answer_json(request, 200, &t);
+}
+
+/* -- Creation -- */
+
+/* The body of a request. */
+typedef struct TokenBody {
+        uint64_t uses, ttl_s;
+        bool restricted;
+        char *replace, *from;
+        Pairs metadata;
+} TokenBody;
+
+static const JsonField body_fields[] = {
+        { "from", JSON_FIELD_OWNED_OR_NULL, offsetof(TokenBody, from) },
+        { "metadata", JSON_FIELD_PAIRS, offsetof(TokenBody, metadata) },
+        { "replace", JSON_FIELD_OWNED_OR_NULL, offsetof(TokenBody, replace) },
+        { "restricted", JSON_FIELD_BOOL, offsetof(TokenBody, restricted) },
+        { "ttl", JSON_FIELD_U64, offsetof(TokenBody, ttl_s) },
+        { "uses", JSON_FIELD_U64, offsetof(TokenBody, uses) },
+};
+
+static void token_body_done(TokenBody *body) {
+        json_free_fields(JSON_FIELDS(body_fields), body);
+}
+
+static void token_on_end(Request *request) {
+        authority_cancel(request->api->options.authority, request);
+}
+
+static void token_on_created(void *userdata, int error, const char *message, const AuthorityToken *token) {
+        Request *request = userdata;
+        _cleanup_text_ Text t = {};
+
+        request->on_end = NULL;
+        if (error < 0) {
+                request_error(request, token_status(error), "%s", message);
+                return;
+        }
+        json_open(&t, NULL, '{');
+        json_add_u64(&t, "expires", token->expires_ms);
+        json_add_string(&t, "id", token->id);
+        json_add_string(&t, "token", token->text);
+        json_add_u64(&t, "uses", token->uses);
+        json_close(&t, '}');
+        request_answer_json(request, 201, &t);
+        if (t.chars)
+                explicit_bzero(t.chars, t.size);
+}
+
+void tokens_create_handle(Request *request) {
+        _cleanup_(token_body_done) TokenBody body = {};
+        char user[HISTORY_USER_SIZE];
+        TokenRequest wanted = {};
+        Error err = {};
+        int r;
+
+        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), &body,
+                             sizeof(body), &err);
+        if (r < 0) {
+                request_error(request, request_status_of(r), "%s", error_text(&err, r));
+                return;
+        }
+        wanted = (TokenRequest) { .uses = body.uses,
+                                  .ttl_ms = MIN(body.ttl_s, UINT64_MAX / 1000) * 1000,
+                                  .restricted = body.restricted,
+                                  .replace = body.replace,
+                                  .from = body.from,
+                                  .metadata = &body.metadata,
+                                  .by = request_user(request, user) };
+        r = authority_create_token(request->api->options.authority, &wanted, token_on_created, request, &err);
+        if (r < 0)
+                request_error(request, token_status(r), "%s", error_text(&err, r));
+        else
+                request->on_end = token_on_end;
+}
+
+/* -- Revocation -- */
+
+static void token_on_revoked_end(Request *request) {
+        registry_cancel(request->api->options.registry, request);
+}
+
+static void token_on_revoked(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
+
+        request->on_end = NULL;
+        if (status == KV_OK)
+                request_answer(request, 204, NULL, NULL, "", 0);
+        else if (status == KV_COMPARE_FAILED)
+                request_error(request, 409, "the token was used or changed at this moment; try again");
+        else
+                request_error(request, status == KV_UNKNOWN ? 504 : 503, "%s", message);
+}
+
+void tokens_revoke_handle(Request *request) {
+        Authority *authority = request->api->options.authority;
+        Error err = {};
+        int r;
+
+        if (!authority)
+                r = error_set(&err, -EOPNOTSUPP, "this daemon has no tokens");
+        else
+                r = authority_revoke_token(authority, request->rest, token_on_revoked, request, &err);
+        if (r < 0)
+                request_error(request, token_status(r), "%s", error_text(&err, r));
+        else
+                request->on_end = token_on_revoked_end;
+}
+
+/* -- CA -- */
+
+void ca_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_text_ Text t = {};
+
+        json_open(&t, NULL, '{');
+        json_open(&t, "roots", '[');
+        for (size_t i = 0; c->ca_roots && i < c->ca_roots->n; i++) {
+                const CaRoot *root = &c->ca_roots->items[i];
+
+                json_open(&t, NULL, '{');
+                json_add_string(&t, "id", root->id);
+                json_add_string(&t, "pem", root->pem);
+                json_add_string(&t, "state", ca_root_state_to_string(root->state));
+                json_close(&t, '}');
+        }
+        json_close(&t, ']');
+        if (c->ca_rotation)
+                json_add_string(&t, "rotation", ca_rotation_state_to_string(c->ca_rotation->state));
+        json_close(&t, '}');
+        request_answer_json(request, 200, &t);
+}

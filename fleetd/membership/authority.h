@@ -1,0 +1,62 @@
+/* The authority of the cluster: its CA, the cluster key, tokens, and certificates of hosts.
+ *
+ * The first token creates the CA: the leader makes the cluster key, each member stores it and confirms, then
+ * one transaction writes the root and its private key, which is sealed with the cluster key. From then on
+ * each member decides and signs: a transaction names the indexes of all keys on which it was decided, so that
+ * the tree, not the place, decides which of two requests gets the last use of a token. The private key is
+ * opened for each signature, and wiped. */
+#pragma once
+
+#include "fleetd/membership/enter_message.h"
+#include "fleetd/membership/tokens.h"
+#include "fleetd/registry/registry.h"
+
+typedef struct Authority Authority;
+
+typedef struct AuthorityOptions {
+        const char *machine_id;
+        const char *peer_address;    /* of this host's peer listener, "" for none */
+        const char *state_directory; /* for the cluster key; "" or NULL: this host is no authority */
+} AuthorityOptions;
+
+int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
+                  const AuthorityOptions *options);
+Authority *authority_free(Authority *a); /* NULL allowed; returns NULL */
+/* Twice a second: distribute the cluster key while this host leads, and end what has waited too long. */
+void authority_tick(Authority *a);
+
+/* Return whether the member may get a replica: the cluster has no cluster key, or that host has confirmed to
+ * this leader that it stores the key. */
+bool authority_may_add(const Authority *a, const char *machine_id);
+
+typedef struct AuthorityToken {
+        const char *id, *text; /* the text contains the secret; both are borrowed for the call */
+        uint64_t expires_ms;   /* wall clock */
+        uint64_t uses;
+} AuthorityToken;
+
+/* 'token' is NULL after a failure: 'error' is a negative errno, 'message' is for people. */
+typedef void AuthorityTokenDone(void *userdata, int error, const char *message, const AuthorityToken *token);
+
+/* Create a token, and the CA if the cluster has none. 'done' is called once, from the loop, at the latest
+ * after 10 s, unless authority_cancel() is called, or this fails. Errors with a message: -EINVAL, -ENOENT,
+ * -ENOTUNIQ, -ENOSPC   as token_plan() -EOPNOTSUPP      the feature level does not include tokens
+ *   -EADDRNOTAVAIL   no host of the cluster has a peer listener
+ *   -EAGAIN          no leader, or a member has not confirmed the cluster key
+ *   -ENOMEM, -EIO    */
+int authority_create_token(Authority *a, const TokenRequest *request, AuthorityTokenDone *done,
+                           void *userdata, Error *err);
+
+/* Revoke a token. 'done': the result of the write. -ENOENT: there is no token of that ID. -EALREADY: it was
+ * revoked before. */
+int authority_revoke_token(Authority *a, const char *id, RegistryDone done, void *userdata, Error *err);
+
+/* 'answer' is NULL after a failure, with 'error' and 'message' as above. */
+typedef void AuthorityIssued(void *userdata, int error, const char *message, const EnterAnswer *answer);
+
+/* Issue a certificate for this host itself, and record its key; create the CA if the cluster has none. 'csr':
+ * PEM. 'done' as for authority_create_token(). -EKEYREJECTED: the cluster has this host with another key. */
+int authority_enroll(Authority *a, const char *csr, AuthorityIssued *done, void *userdata, Error *err);
+
+/* No 'done' with this userdata is called any more. What was written remains. */
+void authority_cancel(Authority *a, const void *userdata);

@@ -1,0 +1,372 @@
+/* Hosts that join with a token, hosts that renew their certificate, and this host itself: the record of the
+ * host is written first, with the indexes on which it was decided, then the certificate is signed. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "fleetd/membership/authority_internal.h"
+#include "fleetd/membership/frame_types.h"
+#include "fleetd/membership/voters.h"
+
+enum { RENEW_PROTOCOL = 1 };
+
+/* Wrong secrets for one token. */
+typedef struct WrongSecrets {
+        Named named; /* the ID; first */
+        unsigned n;
+} WrongSecrets;
+
+/* -- Answers -- */
+
+static void authority_send(AuthorityOp *op, const EnterAnswer *answer) {
+        PeerSession *session = peers_session(op->authority->peers, op->session);
+        _cleanup_writer_ Writer w = {};
+
+        enter_answer_write(answer, &w);
+        if (session && w.error == 0)
+                (void) peer_reply(session, op->kind == AUTHORITY_RENEW ? PEER_RENEWED : PEER_ENTERED, w.bytes,
+                                  w.size);
+}
+
+void authority_host_fail(AuthorityOp *op, int error, const char *message) {
+        EnterAnswer answer = { .refusal = (char *) message };
+
+        if (op->session == 0) {
+                op->issued(op->userdata, error, message, NULL);
+                return;
+        }
+        log_warning(((LogFields) { .machine = op->machine, .error = error }), "rejected %s from %s: %s",
+                    op->name, op->remote, message);
+        authority_send(op, &answer);
+}
+
+static int authority_sign(AuthorityOp *op, const CaRoot *root, Text *ret, Error *err) {
+        Authority *a = op->authority;
+        const ClusterMachine *m = cluster_machine(registry_cluster(a->registry), op->machine);
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        TlsIssue issue = { .uri = { .role = m && m->member.raft_id != 0 ? TLS_ROLE_REPLICA : TLS_ROLE_HOST },
+                           .common_name = op->name,
+                           .now_ms = op->issued_ms,
+                           .lifetime_ms = TLS_LEAF_LIFETIME_MS,
+                           .request = op->request.csr,
+                           .request_size = strlen(op->request.csr),
+                           .root = root->pem,
+                           .root_size = strlen(root->pem) };
+        KvState state;
+        int r;
+
+        kv_state(a->store, &state);
+        issue.uri.cluster_id = state.cluster_id;
+        memcpy(issue.uri.subject, op->machine, sizeof(op->machine));
+        memcpy(issue.serial, op->serial, sizeof(issue.serial));
+        r = keys_open_ca(a, root, &key, err);
+        return r < 0 ? r : tls_issue(&issue, key, ret, err);
+}
+
+static void authority_answer(AuthorityOp *op, const Text *certificate, const CaRoots *roots) {
+        Authority *a = op->authority;
+        _cleanup_text_ Text pem = {};
+        EnterAnswer answer = { .certificate = certificate->chars };
+        KvState state;
+
+        for (size_t i = 0; i < roots->n; i++)
+                text_append(&pem, roots->items[i].pem);
+        kv_state(a->store, &state);
+        answer.roots = pem.chars;
+        answer.cluster_id = state.cluster_id;
+        answer.lineage = state.lineage;
+        answer.n_endpoints = authority_endpoints(a, answer.endpoints, ENTER_ENDPOINTS_MAX);
+        if (pem.error < 0 || certificate->error < 0)
+                authority_op_fail(op, -ENOMEM, "out of memory");
+        else {
+                log_notice(((LogFields) { .machine = op->machine }),
+                           "issued a certificate for %s, key %.8s, valid for %llu days", op->name, op->pin,
+                           (unsigned long long) (TLS_LEAF_LIFETIME_MS / 86400000));
+                if (op->session == 0)
+                        op->issued(op->userdata, 0, NULL, &answer);
+                else
+                        authority_send(op, &answer);
+                authority_op_free(op);
+        }
+}
+
+static void authority_on_host_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        AuthorityOp *op = userdata;
+        const CaRoots *roots = registry_cluster(op->authority->registry)->ca_roots;
+        _cleanup_text_ Text certificate = {};
+        Error err = {};
+        int r;
+
+        op->writing = false;
+        if (status == KV_COMPARE_FAILED) {
+                authority_op_again(op);
+                return;
+        }
+        if (status != KV_OK || !roots) {
+                authority_op_fail(op, -EAGAIN, message ?: "the cluster has no CA");
+                return;
+        }
+        r = authority_sign(op, ca_roots_current(roots), &certificate, &err);
+        if (r < 0)
+                authority_op_fail(op, r, error_text(&err, r));
+        else
+                authority_answer(op, &certificate, roots);
+}
+
+/* -- Wrong secrets -- */
+
+/* The count is this host's: each secret has 128 bits, and the limit only stops an attempt early. */
+static void authority_count_wrong(Authority *a, const char *token) {
+        WrongSecrets *wrong;
+
+        if (!cluster_token(registry_cluster(a->registry), token))
+                return;
+        if (HASH_COUNT(a->wrong) >= TOKENS_MAX)
+                named_clear(&a->wrong);
+        wrong = named_get(&a->wrong, token, sizeof(*wrong));
+        if (!wrong || ++wrong->n != TOKEN_WRONG_SECRETS_MAX)
+                return;
+        named_remove(&a->wrong, token);
+        log_warning(NO_FIELDS, "%d wrong secrets for token %s: revoking it", TOKEN_WRONG_SECRETS_MAX, token);
+        (void) authority_revoke_token(a, token, NULL, NULL, &(Error) {});
+}
+
+/* -- Decisions -- */
+
+/* How many hosts the cluster supports: voters and standbys. */
+static size_t authority_replicas(const Cluster *c) {
+        return MAX(cluster_settings(c)->voters, (uint64_t) VOTERS_WANTED) + VOTERS_STANDBYS_MAX;
+}
+
+/* A host of the cluster has one of its pins, or is a member that has none yet. */
+static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, HostRecord *ret, Error *err) {
+        const ClusterMachine *m = cluster_machine(c, op->machine);
+
+        if (m && m->removed)
+                return error_set(err, -EKEYREVOKED, "this host was removed from the cluster");
+        if (m && m->host && !pins_have(&m->host->pins, op->pin))
+                return error_set(
+                        err, -EKEYREJECTED,
+                        "the cluster has this machine ID with another key: if this host was installed "
+                        "again, run on another host: fleetctl token --replace=%.8s",
+                        op->machine);
+        if (m && m->host) {
+                *ret = *m->host;
+                return 0;
+        }
+        if (op->kind == AUTHORITY_RENEW && !(m && m->member.raft_id != 0))
+                return error_set(err, -EKEYREJECTED,
+                                 "the cluster does not have this host; create a token on one of its hosts: "
+                                 "fleetctl token");
+        *ret = (HostRecord) { .joined_ms = op->issued_ms, .pins = { .n = 1 } };
+        memcpy(ret->pins.items[0], op->pin, DIGEST_SIZE);
+        return 0;
+}
+
+static int authority_decide(AuthorityOp *op, const Cluster *c, const ClusterToken **ret_token, Error *err) {
+        const JoiningHost host = { .machine_id = op->machine,
+                                   .name = op->name,
+                                   .address = op->remote,
+                                   .pin = op->pin,
+                                   .token = op->request.token,
+                                   .secret_hash = op->secret_hash,
+                                   .level = op->request.level,
+                                   .exposed = op->request.exposed };
+        JoinDecision decision;
+        KvState state;
+        int r;
+
+        *ret_token = NULL;
+        if (op->kind != AUTHORITY_JOIN)
+                return authority_decide_renewal(op, c, &op->host, err);
+        kv_state(op->authority->store, &state);
+        r = join_decide(c, &host, state.level, authority_replicas(c), op->issued_ms, &decision, err);
+        if (r == -EKEYREJECTED)
+                authority_count_wrong(op->authority, host.token);
+        if (r < 0)
+                return r;
+        op->host = decision.host;
+        *ret_token = decision.token;
+        return 0;
+}
+
+static int authority_write_host(AuthorityOp *op, const Cluster *c, const ClusterToken *token) {
+        const ClusterMachine *m = cluster_machine(c, op->machine);
+        TokenRecord record = token ? token->record : (TokenRecord) {}; /* borrows its metadata */
+        TokenChange spent = { .token = &record };
+        char reason[64] = "";
+        HostChange change = { .machine = op->machine,
+                              .host = &op->host,
+                              .expected_index = m ? m->host_index : 0,
+                              .removed_index = m ? m->removed_index : 0,
+                              .roots_index = c->ca_roots_index };
+
+        op->host.expires_ms = op->issued_ms + TLS_LEAF_LIFETIME_MS;
+        for (size_t i = 0; i < sizeof(op->serial); i++)
+                snprintf(op->host.serial + 2 * i, 3, "%02x", op->serial[i]);
+        if (token) {
+                record.uses--;
+                spent.id = token->name;
+                spent.expected_index = token->index;
+                spent.ttl_ms = record.expires_ms + TOKEN_KEPT_MS - op->issued_ms;
+                change.token = &spent;
+                snprintf(reason, sizeof(reason), "by token %s", token->name);
+                change.reason = reason;
+        }
+        return registry_set_host(op->authority->registry, &change, authority_on_host_written, op);
+}
+
+void authority_host_step(AuthorityOp *op) {
+        Authority *a = op->authority;
+        const Cluster *c = registry_cluster(a->registry);
+        const ClusterToken *token = NULL;
+        Error err = {};
+        int r;
+
+        if (!rate_limit_take(&a->issues, loop_now_ms(a->loop))) {
+                authority_op_again(op);
+                return;
+        }
+        op->issued_ms = loop_wall_ms(a->loop);
+        r = authority_decide(op, c, &token, &err);
+        if (r >= 0)
+                r = secret_random(op->serial, sizeof(op->serial));
+        if (r >= 0)
+                r = authority_write_host(op, c, token);
+        if (r < 0)
+                authority_op_fail(op, r, error_text(&err, r));
+        else
+                op->writing = true;
+}
+
+/* -- Requests -- */
+
+/* Check what this host needs to sign, before a use of a token is spent. */
+static int authority_check_ready(Authority *a, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        const Cluster *c = registry_cluster(a->registry);
+        KvState state;
+
+        kv_state(a->store, &state);
+        if (!state.ready || !registry_ready(a->registry))
+                return error_set(err, -EAGAIN, "the cluster has no leader now; try again");
+        if (!c->ca_roots)
+                return error_set(err, -ENOKEY,
+                                 "the cluster has no certificates: create a token on one of its hosts: "
+                                 "fleetctl token");
+        return keys_open_ca(a, ca_roots_current(c->ca_roots), &key, err);
+}
+
+static int authority_read_csr(AuthorityOp *op, Error *err) {
+        TlsPin pin;
+        int r;
+
+        r = tls_request_read(op->request.csr, strlen(op->request.csr), &pin, err);
+        if (r >= 0)
+                tls_pin_print(&pin, op->pin);
+        return r;
+}
+
+/* Begin an operation for the host of a session. NULL: the frame is dropped; the host repeats it. */
+static AuthorityOp *authority_begin(Authority *a, AuthorityOpKind kind, PeerSession *session) {
+        AuthorityOp *op = authority_op_new(a, kind, NULL);
+        const PeerHandshake *peer = peer_handshake(session);
+
+        if (!op)
+                return NULL;
+        op->session = peer_number(session);
+        snprintf(op->machine, sizeof(op->machine), "%s", peer->machine_id);
+        snprintf(op->name, sizeof(op->name), "%s", peer->name);
+        snprintf(op->remote, sizeof(op->remote), "%s", peer_remote(session));
+        return op;
+}
+
+static int authority_check_join(AuthorityOp *op, const void *payload, size_t size, Error *err) {
+        Authority *a = op->authority;
+        int r;
+
+        r = enter_request_read(payload, size, &op->request, err);
+        if (r < 0)
+                return r;
+        if (!rate_limit_take(&a->joins, loop_now_ms(a->loop)))
+                return error_set(err, -EBUSY, "too many hosts join at once; try again in a second");
+        r = authority_check_ready(a, err);
+        if (r < 0)
+                return r;
+        if (token_secret_hash(op->request.secret, op->secret_hash) < 0)
+                return error_set(err, -EIO, "the secret of the token cannot be checked");
+        return authority_read_csr(op, err);
+}
+
+static void authority_on_enter(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                               size_t size) {
+        AuthorityOp *op = authority_begin(userdata, AUTHORITY_JOIN, session);
+        Error err = {};
+        int r;
+
+        if (!op)
+                return;
+        r = authority_check_join(op, payload, size, &err);
+        if (r < 0)
+                authority_op_fail(op, r, error_text(&err, r));
+}
+
+static int authority_check_renewal(AuthorityOp *op, const void *payload, size_t size, Error *err) {
+        Reader r = reader_over(payload, size);
+        uint8_t version = read_u8(&r);
+        int error;
+
+        op->request.csr = read_string(&r, ENTER_CSR_MAX);
+        if (reader_end(&r) < 0 || version != RENEW_PROTOCOL)
+                return error_set(err, -EBADMSG, "invalid renewal; upgrade the older of the two hosts");
+        error = authority_check_ready(op->authority, err);
+        return error < 0 ? error : authority_read_csr(op, err);
+}
+
+static void authority_on_renew(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                               size_t size) {
+        AuthorityOp *op = authority_begin(userdata, AUTHORITY_RENEW, session);
+        Error err = {};
+        int r;
+
+        if (!op)
+                return;
+        r = authority_check_renewal(op, payload, size, &err);
+        if (r < 0)
+                authority_op_fail(op, r, error_text(&err, r));
+}
+
+int authority_enroll(Authority *a, const char *csr, AuthorityIssued *done, void *userdata, Error *err) {
+        AuthorityOp *op;
+        int r;
+
+        if (!a || !a->state_directory)
+                return error_set(err, -EOPNOTSUPP, "this host has no state directory");
+        op = authority_op_new(a, AUTHORITY_ENROLL, userdata);
+        if (!op)
+                return error_set(err, -ENOMEM, "too many requests at once; try again");
+        op->issued = done;
+        memcpy(op->machine, a->machine_id, sizeof(op->machine));
+        snprintf(op->name, sizeof(op->name), "%s", peers_self(a->peers)->name);
+        op->request.csr = strdup(csr);
+        r = op->request.csr ? authority_read_csr(op, err) : error_set(err, -ENOMEM, "out of memory");
+        if (r < 0)
+                authority_op_free(op);
+        return r;
+}
+
+/* -- Lifetime -- */
+
+static const PeerFrameType frame_types[] = {
+        { PEER_ENTER, PEER_REQUEST, PEER_PRIORITY_NORMAL, authority_on_enter },
+        { PEER_RENEW, PEER_REQUEST, PEER_PRIORITY_NORMAL, authority_on_renew },
+};
+
+void authority_hosts_init(Authority *a) {
+        peers_register(a->peers, frame_types, ELEMENTS(frame_types), a);
+}
+
+void authority_hosts_done(Authority *a) {
+        peers_unregister(a->peers, frame_types, ELEMENTS(frame_types));
+        named_clear(&a->wrong);
+}

@@ -1,0 +1,113 @@
+/* The parts of Authority: authority_tokens.c (CA, tokens), authority_hosts.c (joining hosts, certificates),
+ * key_distribution.c (the cluster key). */
+#pragma once
+
+#include <sys/queue.h>
+
+#include "fleetd/membership/authority.h"
+#include "fleetd/membership/cluster_key.h"
+#include "units/named.h"
+
+enum {
+        AUTHORITY_MS = 10000,       /* for one request, all steps together */
+        AUTHORITY_RETRY_MS = 50,    /* after a key has changed meanwhile */
+        AUTHORITY_JOINS_SEC = 5,    /* join requests per second */
+        AUTHORITY_ISSUED_SEC = 100, /* certificates per second */
+        AUTHORITY_OPS_MAX = 256,    /* requests under way */
+};
+
+/* At most 'per_second' in a second, with a burst of the same number. */
+typedef struct RateLimit {
+        uint64_t per_second, since_ms, used;
+} RateLimit;
+
+bool rate_limit_take(RateLimit *limit, uint64_t now_ms);
+
+typedef enum AuthorityOpKind {
+        AUTHORITY_TOKEN,
+        AUTHORITY_ENROLL, /* of this host */
+        AUTHORITY_JOIN,   /* of a host with a token */
+        AUTHORITY_RENEW,  /* of a host of the cluster */
+} AuthorityOpKind;
+
+/* A request under way: it waits for the CA, for the registry, or for another attempt. */
+typedef struct AuthorityOp {
+        Authority *authority;
+        AuthorityOpKind kind;
+        uint64_t deadline_ms;
+        Timer retry;
+        bool writing; /* the registry will answer */
+
+        /* AUTHORITY_TOKEN */
+        AuthorityTokenDone *token_done;
+        TokenRecord record;
+        Token token; /* wiped at the end */
+
+        /* Others: the host, as it names itself, and its request. */
+        AuthorityIssued *issued;
+        EnterRequest request;                              /* of ENROLL and RENEW only the csr */
+        char machine[MACHINE_ID_SIZE], name[TLS_URI_SIZE]; /* the name is for people */
+        char remote[ADDRESS_SIZE], pin[DIGEST_SIZE], secret_hash[DIGEST_SIZE];
+        uint64_t session; /* number of the session to answer on; 0: 'issued' */
+        HostRecord host;  /* being written */
+        uint8_t serial[TLS_SERIAL_BYTES];
+        uint64_t issued_ms; /* wall clock: begin of the life of the certificate */
+
+        void *userdata;
+        LIST_ENTRY(AuthorityOp) ops;
+} AuthorityOp;
+
+/* key_distribution.c */
+typedef struct KeyDistribution {
+        Named *holders;  /* machines that have confirmed the key, by ID */
+        uint64_t term;   /* in which they have */
+        uint64_t number; /* of the key that they have confirmed */
+} KeyDistribution;
+
+struct Authority {
+        Loop *loop; /* borrowed, as the next three */
+        Peers *peers;
+        KvStore *store;
+        Registry *registry;
+        char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE];
+        char *state_directory; /* NULL: this host is no authority */
+        RegistryObserver observer;
+        Deferred update;
+        bool creating;            /* the transaction that creates the CA is under way */
+        uint64_t wanted_until_ms; /* another host waits for the CA; 0: none */
+        RateLimit joins, issues;
+        Named *wrong; /* WrongSecrets, by ID of the token */
+        KeyDistribution keys;
+        LIST_HEAD(, AuthorityOp) operations;
+};
+
+/* authority_tokens.c */
+/* Return a new operation in the list, or NULL: too many, or no memory. */
+AuthorityOp *authority_op_new(Authority *a, AuthorityOpKind kind, void *userdata);
+/* Report a failure, and end the operation. */
+void authority_op_fail(AuthorityOp *op, int error, const char *message);
+void authority_op_free(AuthorityOp *op);
+/* Try again soon: a key on which the decision depends has changed. */
+void authority_op_again(AuthorityOp *op);
+/* Append the addresses of the replicas, this host's first. Return their number. */
+size_t authority_endpoints(const Authority *a, char (*ret)[ADDRESS_SIZE], size_t max);
+
+/* authority_hosts.c */
+void authority_hosts_init(Authority *a);
+void authority_hosts_done(Authority *a);
+/* Decide and write; called again after authority_op_again(). */
+void authority_host_step(AuthorityOp *op);
+/* Send the failure to the host, or call 'issued'. */
+void authority_host_fail(AuthorityOp *op, int error, const char *message);
+
+/* key_distribution.c */
+void keys_init(Authority *a);
+void keys_done(Authority *a);
+/* Send key 'number' to all members that have not confirmed it. Return 0 when all have; -EAGAIN: not yet,
+ * 'err' names one; -ENOENT: this host does not have the key. */
+int keys_distribute(Authority *a, const KvState *state, uint64_t number, Error *err);
+/* The context with which the private key of a root is sealed. */
+enum { CA_CONTEXT_SIZE = 128 };
+void keys_ca_context(uint64_t cluster_id, const char *root, char ret[static CA_CONTEXT_SIZE]);
+/* Open the private key of the root that signs. -ENOENT: this host does not have the cluster key. */
+int keys_open_ca(Authority *a, const CaRoot *root, TlsPrivateKey **ret, Error *err);

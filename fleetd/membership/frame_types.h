@@ -1,0 +1,15 @@
+/* Numbers of the frame types of membership on the wire (docs/FORMATS.md). */
+#pragma once
+
+enum {
+        PEER_JOIN = 13,
+        PEER_JOINED,
+        PEER_HEARTBEAT = 16,
+        PEER_ENTER = 23,
+        PEER_ENTERED,
+        PEER_CLUSTER_KEY,
+        PEER_CLUSTER_KEY_STORED,
+        PEER_CA_WANTED,
+        PEER_RENEW,
+        PEER_RENEWED,
+};

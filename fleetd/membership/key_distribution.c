@@ -1,0 +1,210 @@
+/* The cluster key on its way to the members: PEER_CLUSTER_KEY from the leader, PEER_CLUSTER_KEY_STORED when
+ * the member has it on disk. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/base64.h"
+#include "base/log.h"
+#include "fleetd/membership/authority_internal.h"
+#include "fleetd/membership/frame_types.h"
+
+enum { KEY_PROTOCOL = 1 };
+
+void keys_ca_context(uint64_t cluster_id, const char *root, char ret[static CA_CONTEXT_SIZE]) {
+        snprintf(ret, CA_CONTEXT_SIZE, "fleet-ca %016llx %s", (unsigned long long) cluster_id, root);
+}
+
+static int keys_unseal(const ClusterKey *key, const CaKey *sealed, uint64_t cluster_id, char **ret,
+                       size_t *ret_size) {
+        char context[CA_CONTEXT_SIZE], *bytes;
+        size_t size;
+        int r;
+
+        r = base64_decode(sealed->sealed, strlen(sealed->sealed), &bytes, &size);
+        if (r < 0)
+                return r == -ENOMEM ? r : -EBADMSG;
+        keys_ca_context(cluster_id, sealed->root, context);
+        r = unseal(key->bytes, context, strlen(context), bytes, size, ret, ret_size);
+        free(bytes);
+        return r;
+}
+
+int keys_open_ca(Authority *a, const CaRoot *root, TlsPrivateKey **ret, Error *err) {
+        const Cluster *c = registry_cluster(a->registry);
+        const CaKey *sealed = c->ca_keys ? ca_keys_find(c->ca_keys, root->id) : NULL;
+        _cleanup_cluster_key_ ClusterKey key = {};
+        char *pem = NULL;
+        size_t size = 0;
+        KvState state;
+        int r;
+
+        if (!sealed)
+                return error_set(err, -EBADMSG, "the cluster has no private key of its root %.8s", root->id);
+        r = cluster_key_read(a->state_directory, sealed->cluster_key, &key, err);
+        if (r < 0)
+                return r;
+        kv_state(a->store, &state);
+        r = keys_unseal(&key, sealed, state.cluster_id, &pem, &size);
+        if (r < 0)
+                return error_set(err, r,
+                                 "Failed to open the private key of the CA with %s/secrets/key.%llu: %s",
+                                 a->state_directory, (unsigned long long) key.number, strerror(-r));
+        r = tls_private_key_read(pem, size, ret, err);
+        tls_secret_free(pem, size);
+        return r;
+}
+
+/* -- The leader -- */
+
+static bool keys_is_member(const Authority *a, const ClusterMachine *m) {
+        return m->member.raft_id != 0 && !m->removed && !streq(m->id, a->machine_id);
+}
+
+static void keys_send(Authority *a, const char *machine_id, const ClusterKey *key) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u8(&w, KEY_PROTOCOL);
+        write_u64(&w, key->number);
+        write_raw(&w, key->bytes, sizeof(key->bytes));
+        if (w.error == 0)
+                (void) peers_send(a->peers, machine_id, PEER_CLUSTER_KEY, w.bytes, w.size);
+        if (w.bytes)
+                explicit_bzero(w.bytes, w.size);
+}
+
+int keys_distribute(Authority *a, const KvState *state, uint64_t number, Error *err) {
+        const Cluster *c = registry_cluster(a->registry);
+        const ClusterMachine *missing = NULL;
+        _cleanup_cluster_key_ ClusterKey key = {};
+        int r;
+
+        if (a->keys.term != state->term || a->keys.number != number)
+                named_clear(&a->keys.holders);
+        a->keys.term = state->term;
+        a->keys.number = number;
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
+                if (!keys_is_member(a, m) || named_find(a->keys.holders, m->id))
+                        continue;
+                r = missing ? 0 : cluster_key_read(a->state_directory, number, &key, err);
+                if (r < 0)
+                        return r;
+                missing = m;
+                keys_send(a, m->id, &key);
+        }
+        return missing ? error_set(err, -EAGAIN, "%s has not confirmed the cluster key yet",
+                                   cluster_machine_name(missing)) :
+                         0;
+}
+
+static void keys_on_stored(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                           size_t size) {
+        Reader r = reader_over(payload, size);
+        uint8_t version = read_u8(&r);
+        uint64_t number = read_u64(&r);
+        Authority *a = userdata;
+
+        if (reader_end(&r) < 0 || version != KEY_PROTOCOL || number != a->keys.number)
+                return;
+        /* Without memory, the key is sent and confirmed again. */
+        (void) named_get(&a->keys.holders, peer_handshake(session)->machine_id, sizeof(Named));
+        loop_defer(a->loop, &a->update);
+}
+
+bool authority_may_add(const Authority *a, const char *machine_id) {
+        const Cluster *c = registry_cluster(a->registry);
+
+        return !a->state_directory || !c->ca_keys || named_find(a->keys.holders, machine_id);
+}
+
+/* -- Members -- */
+
+/* Whether the key of this host opens the CA: then no other key replaces it. */
+static bool keys_is_in_use(Authority *a, const ClusterKey *own) {
+        const Cluster *c = registry_cluster(a->registry);
+        KvState state;
+
+        kv_state(a->store, &state);
+        for (size_t i = 0; c->ca_keys && i < c->ca_keys->n; i++) {
+                const CaKey *sealed = &c->ca_keys->items[i];
+                char *pem;
+                size_t size;
+
+                if (sealed->cluster_key != own->number ||
+                    keys_unseal(own, sealed, state.cluster_id, &pem, &size) < 0)
+                        continue;
+                tls_secret_free(pem, size);
+                return true;
+        }
+        return false;
+}
+
+/* Store a key. 0: it is on disk. */
+static int keys_store(Authority *a, const ClusterKey *key, Error *err) {
+        _cleanup_cluster_key_ ClusterKey own = {};
+        int r;
+
+        r = cluster_key_read(a->state_directory, key->number, &own, NULL);
+        if (r == 0 && memcmp(own.bytes, key->bytes, sizeof(own.bytes)) == 0)
+                return 0;
+        if (r == 0 && keys_is_in_use(a, &own))
+                return error_set(err, -EEXIST, "another cluster key %llu is in use",
+                                 (unsigned long long) key->number);
+        return cluster_key_write(a->state_directory, key, err);
+}
+
+/* Only members of the cluster send keys. A host whose replica is not complete yet does not have the list. */
+static bool keys_accepts_from(const Authority *a, const char *machine_id) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(a->registry), machine_id);
+
+        return !registry_ready(a->registry) || (m && m->member.raft_id != 0 && !m->removed);
+}
+
+static void keys_on_key(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                        size_t size) {
+        const PeerHandshake *peer = peer_handshake(session);
+        Reader r = reader_over(payload, size);
+        _cleanup_cluster_key_ ClusterKey key = {};
+        _cleanup_writer_ Writer w = {};
+        Authority *a = userdata;
+        const void *bytes;
+        uint8_t version;
+        Error err = {};
+        int error;
+
+        version = read_u8(&r);
+        key.number = read_u64(&r);
+        bytes = read_raw(&r, sizeof(key.bytes));
+        if (reader_end(&r) < 0 || version != KEY_PROTOCOL || key.number == 0 ||
+            !keys_accepts_from(a, peer->machine_id)) {
+                log_warning(((LogFields) { .machine = peer->machine_id }),
+                            "invalid cluster key from %s; it is not stored", peer->name);
+                return;
+        }
+        memcpy(key.bytes, bytes, sizeof(key.bytes));
+        error = keys_store(a, &key, &err);
+        if (error < 0) {
+                log_error(((LogFields) { .machine = peer->machine_id, .error = error }),
+                          "Failed to store the cluster key from %s: %s", peer->name, error_text(&err, error));
+                return;
+        }
+        write_u8(&w, KEY_PROTOCOL);
+        write_u64(&w, key.number);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_CLUSTER_KEY_STORED, w.bytes, w.size);
+}
+
+/* -- Lifetime -- */
+
+static const PeerFrameType frame_types[] = {
+        { PEER_CLUSTER_KEY, PEER_REQUEST, PEER_PRIORITY_NORMAL, keys_on_key },
+        { PEER_CLUSTER_KEY_STORED, PEER_ANSWER, PEER_PRIORITY_NORMAL, keys_on_stored },
+};
+
+void keys_init(Authority *a) {
+        peers_register(a->peers, frame_types, ELEMENTS(frame_types), a);
+}
+
+void keys_done(Authority *a) {
+        peers_unregister(a->peers, frame_types, ELEMENTS(frame_types));
+        named_clear(&a->keys.holders);
+}

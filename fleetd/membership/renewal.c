@@ -1,0 +1,255 @@
+#include "fleetd/membership/renewal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/table.h"
+#include "fleetd/membership/identity.h"
+#include "fleetd/membership/frame_types.h"
+
+enum {
+        RENEWAL_CHECK_MS = 60000,  /* between two checks, also after a failure */
+        RENEWAL_ANSWER_MS = 15000, /* for an answer; the authority gives up earlier */
+        ISSUED_BEFORE_MS = 3600000 /* a certificate is valid from an hour before its issue */
+};
+
+struct Renewal {
+        Loop *loop; /* borrowed, as the next four */
+        Peers *peers;
+        KvStore *store;
+        Registry *registry;
+        Authority *authority;
+        char machine_id[MACHINE_ID_SIZE];
+        char *state_directory; /* NULL: no identity */
+        void (*on_identity)(void *userdata);
+        void *userdata;
+        uint64_t next_ms;     /* of the next check */
+        uint64_t answer_ms;   /* until which an answer is awaited; 0: none is */
+        uint64_t roots_index; /* as of the last check, as the next one */
+        bool replica, failure_logged;
+};
+
+/* The seed of tables differs between starts, and this hash must not. */
+static uint64_t renewal_hash(const char *machine_id) {
+        return XXH3_64bits(machine_id, strlen(machine_id));
+}
+
+uint64_t renewal_due_ms(const TlsCertificate *certificate, const char *machine_id) {
+        uint64_t issued_ms = certificate->not_before_ms + ISSUED_BEFORE_MS, life_ms, tenth_ms;
+
+        if (certificate->not_after_ms <= issued_ms)
+                return 0;
+        life_ms = certificate->not_after_ms - issued_ms;
+        tenth_ms = life_ms / 10;
+        return issued_ms + life_ms / 3 * 2 - tenth_ms + renewal_hash(machine_id) % (2 * tenth_ms + 1);
+}
+
+/* -- Answers -- */
+
+static void renewal_failed(Renewal *r, int error, const char *message) {
+        r->answer_ms = 0;
+        if (!r->failure_logged)
+                log_warning(((LogFields) { .machine = r->machine_id, .error = error }),
+                            "Failed to get a certificate for this host: %s; trying again each minute",
+                            message);
+        r->failure_logged = true;
+}
+
+/* Check that the answer is for the key of this host, and store it. */
+static int renewal_store(Renewal *r, const EnterAnswer *answer, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        _cleanup_identity_ HostIdentity identity = {};
+        TlsCertificate certificate;
+        char *pem = NULL;
+        TlsPin pin;
+        int e;
+
+        e = tls_certificate_read(answer->certificate, strlen(answer->certificate), &certificate, err);
+        if (e >= 0)
+                e = identity_read_key(r->state_directory, &pem, err);
+        if (e < 0)
+                return e;
+        e = tls_private_key_read(pem, strlen(pem), &key, err);
+        if (e >= 0) {
+                tls_private_key_pin(key, &pin);
+                if (!tls_pin_equal(&pin, &certificate.pin) || !streq(certificate.uri.subject, r->machine_id))
+                        e = error_set(err, -EBADMSG, "the certificate is for another key");
+        }
+        if (e >= 0 && identity_read(r->state_directory, &identity, NULL) < 0)
+                e = identity_store_first(r->state_directory, pem, answer->certificate, answer->roots, err);
+        else if (e >= 0)
+                e = identity_renew(r->state_directory, answer->certificate, answer->roots, err);
+        identity_wipe(pem);
+        return e;
+}
+
+static void renewal_on_issued(void *userdata, int error, const char *message, const EnterAnswer *answer) {
+        Renewal *r = userdata;
+        Error err = {};
+
+        if (r->answer_ms == 0)
+                return;
+        if (error < 0) {
+                renewal_failed(r, error, message);
+                return;
+        }
+        error = renewal_store(r, answer, &err);
+        if (error < 0) {
+                renewal_failed(r, error, error_text(&err, error));
+                return;
+        }
+        r->answer_ms = 0;
+        r->failure_logged = false;
+        log_notice(((LogFields) { .machine = r->machine_id }), "received a certificate for this host");
+        if (r->on_identity)
+                r->on_identity(r->userdata);
+}
+
+static void renewal_on_renewed(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                               size_t size) {
+        _cleanup_enter_answer_ EnterAnswer answer = {};
+        Error err = {};
+        int error;
+
+        error = enter_answer_read(payload, size, &answer, &err);
+        if (error >= 0 && answer.refusal)
+                error = error_set(&err, -EACCES, "%s", answer.refusal);
+        renewal_on_issued(userdata, error, err.message, &answer);
+}
+
+/* -- Requests -- */
+
+/* Read the key of this host, or make it. */
+static int renewal_key(Renewal *r, TlsPrivateKey **ret, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        char *pem = NULL;
+        size_t size = 0;
+        int e;
+
+        e = identity_read_key(r->state_directory, &pem, err);
+        if (e == 0) {
+                e = tls_private_key_read(pem, strlen(pem), ret, err);
+                identity_wipe(pem);
+                return e;
+        }
+        if (e != -ENOENT)
+                return e;
+        err->message[0] = 0;
+        e = tls_private_key_new(&key, err);
+        if (e < 0)
+                return e;
+        e = tls_private_key_print(key, &pem, &size, err);
+        if (e < 0)
+                return e;
+        e = identity_write_key(r->state_directory, pem, err);
+        tls_secret_free(pem, size);
+        if (e >= 0)
+                *ret = TAKE_PTR(key);
+        return e;
+}
+
+static int renewal_request(Renewal *r, const KvState *state, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        _cleanup_writer_ Writer w = {};
+        _cleanup_text_ Text csr = {};
+        int e;
+
+        e = renewal_key(r, &key, err);
+        if (e < 0)
+                return e;
+        e = tls_request_create(key, &csr, err);
+        if (e < 0)
+                return e;
+        if (csr.error < 0)
+                return error_set(err, -ENOMEM, "out of memory");
+        if (state->role == KV_ROLE_LEADER)
+                return authority_enroll(r->authority, csr.chars, renewal_on_issued, r, err);
+        write_u8(&w, RENEWAL_PROTOCOL);
+        write_string(&w, csr.chars);
+        e = w.error < 0 ? w.error :
+                          peers_send(r->peers, state->leader_machine_id, PEER_RENEW, w.bytes, w.size);
+        return e < 0 ? error_set(err, e, "the leader cannot be reached: %s", strerror(-e)) : 0;
+}
+
+/* Whether a certificate is needed: there is none, or it is due, or of another role or root. */
+static bool renewal_is_due(const Renewal *r, const Cluster *c, TlsRole role) {
+        _cleanup_identity_ HostIdentity identity = {};
+        const CaRoot *current = ca_roots_current(c->ca_roots);
+        TlsCertificate certificate;
+
+        if (identity_read(r->state_directory, &identity, NULL) < 0 ||
+            tls_certificate_read(identity.certificate, strlen(identity.certificate), &certificate, NULL) < 0)
+                return true;
+        return certificate.uri.role != role || !strstr(identity.roots, current->pem) ||
+               loop_wall_ms(r->loop) >= renewal_due_ms(&certificate, r->machine_id);
+}
+
+void renewal_tick(Renewal *r) {
+        const Cluster *c = registry_cluster(r->registry);
+        const ClusterMachine *self = cluster_machine(c, r->machine_id);
+        bool replica = self && self->member.raft_id != 0;
+        uint64_t now_ms = loop_now_ms(r->loop);
+        KvState state;
+        Error err = {};
+        int e;
+
+        kv_state(r->store, &state);
+        if (!r->state_directory || !state.ready || !registry_ready(r->registry) || !c->ca_roots ||
+            !(self && (replica || self->host)))
+                return;
+        if (now_ms >= r->answer_ms && r->answer_ms > 0)
+                renewal_failed(r, -ETIMEDOUT, "no answer");
+        if (r->answer_ms > 0 ||
+            (now_ms < r->next_ms && r->roots_index == c->ca_roots_index && r->replica == replica))
+                return;
+        r->next_ms = now_ms + RENEWAL_CHECK_MS;
+        r->roots_index = c->ca_roots_index;
+        r->replica = replica;
+        if (!renewal_is_due(r, c, replica ? TLS_ROLE_REPLICA : TLS_ROLE_HOST))
+                return;
+        r->answer_ms = now_ms + RENEWAL_ANSWER_MS;
+        e = renewal_request(r, &state, &err);
+        if (e < 0)
+                renewal_failed(r, e, error_text(&err, e));
+}
+
+/* -- Lifetime -- */
+
+static const PeerFrameType frame_types[] = {
+        { PEER_RENEWED, PEER_ANSWER, PEER_PRIORITY_NORMAL, renewal_on_renewed },
+};
+
+int renewal_new(Renewal **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
+                Authority *authority, const RenewalOptions *options) {
+        bool has_identity = options->state_directory && *options->state_directory;
+        _cleanup_free_ char *directory = has_identity ? strdup(options->state_directory) : NULL;
+        Renewal *r = NEW0(Renewal, 1);
+
+        if (!r || (has_identity && !directory)) {
+                free(r);
+                return -ENOMEM;
+        }
+        *r = (Renewal) { .loop = loop,
+                         .peers = peers,
+                         .store = store,
+                         .registry = registry,
+                         .authority = authority,
+                         .state_directory = TAKE_PTR(directory),
+                         .on_identity = options->on_identity,
+                         .userdata = options->userdata };
+        snprintf(r->machine_id, sizeof(r->machine_id), "%s", options->machine_id);
+        peers_register(peers, frame_types, ELEMENTS(frame_types), r);
+        *ret = r;
+        return 0;
+}
+
+Renewal *renewal_free(Renewal *r) {
+        if (!r)
+                return NULL;
+        authority_cancel(r->authority, r);
+        peers_unregister(r->peers, frame_types, ELEMENTS(frame_types));
+        free(r->state_directory);
+        free(r);
+        return NULL;
+}

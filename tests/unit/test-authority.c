@@ -1,0 +1,566 @@
+/* The authority on a host with a real loop, store and sessions. The test plays the hosts that join. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "fleetd/membership/authority_internal.h"
+#include "fleetd/membership/frame_types.h"
+#include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
+
+enum { GUESTS = 4, GUESTS_PER_SECOND = 1000 };
+
+/* Another host: its sessions, its key, and what it has received. */
+typedef struct Guest {
+        struct Fixture *fixture;
+        Peers *peers;
+        TlsPrivateKey *key;
+        char id[MACHINE_ID_SIZE];
+        EnterAnswer answer;
+        unsigned answers;
+        ClusterKey cluster_key;
+        unsigned keys;   /* received */
+        bool silent;     /* does not confirm the cluster key */
+        PeerFrame frame; /* of the last answer */
+} Guest;
+
+typedef struct Fixture {
+        Host *host;
+        Authority *authority;
+        Timer tick;
+        char address[ADDRESS_SIZE];
+        Guest guests[GUESTS];
+        size_t n_guests;
+
+        /* of the last token */
+        unsigned tokens;
+        int error;
+        char message[ERROR_MESSAGE_MAX + 1], text[TOKEN_TEXT_MAX + 1], id[TOKEN_ID_SIZE];
+        /* of the last enrolment */
+        unsigned enrolled;
+        EnterAnswer own;
+} Fixture;
+
+static const Cluster *view(Fixture *f) {
+        return registry_cluster(f->host->registry);
+}
+
+static void on_tick(void *userdata) {
+        Fixture *f = userdata;
+
+        authority_tick(f->authority);
+        assert_int_equal(timer_start(&f->tick, f->host->loop, 20), 0);
+}
+
+/* Propose a command, and wait. */
+static void propose(Fixture *f, KvCommand command) {
+        command.internal = true;
+        f->host->asked++;
+        assert_int_equal(
+                registry_propose(
+                        f->host->registry,
+                        &(KvCommand) { .op = KV_TXN, .internal = true, .writes = &command, .n_writes = 1 },
+                        host_on_done, f->host),
+                0);
+        HOST_UNTIL(f->host, f->host->answered == f->host->asked);
+        assert_int_equal(f->host->status, KV_OK);
+}
+
+static void on_raised(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+        *(bool *) userdata = true;
+}
+
+static void raise_level(Fixture *f) {
+        bool raised = false;
+
+        assert_int_equal(
+                kv_propose(f->host->store,
+                           &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_IDENTITY },
+                           on_raised, &raised, NULL),
+                0);
+        HOST_UNTIL(f->host, raised);
+}
+
+static int low_setup(void **state) {
+        Fixture *f = NEW0(Fixture, 1);
+        AuthorityOptions options = {};
+        Error err = {};
+
+        f->host = host_new(false);
+        snprintf(f->address, sizeof(f->address), "127.0.0.1:%d", scratch_port());
+        options = (AuthorityOptions) { .machine_id = f->host->id,
+                                       .peer_address = f->address,
+                                       .state_directory = f->host->scratch };
+        assert_int_equal(peers_listen(f->host->peers, f->address, &err), 0);
+        assert_int_equal(authority_new(&f->authority, f->host->loop, f->host->peers, f->host->store,
+                                       f->host->registry, &options),
+                         0);
+        f->authority->joins.per_second = GUESTS_PER_SECOND;
+        f->tick = TIMER(on_tick, f);
+        on_tick(f);
+        *state = f;
+        return 0;
+}
+
+static int setup(void **state) {
+        int r = low_setup(state);
+
+        raise_level(*state);
+        return r;
+}
+
+static void on_closed(void *userdata) {
+        *(Peers **) userdata = NULL;
+}
+
+static int teardown(void **state) {
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < f->n_guests; i++) {
+                Guest *g = &f->guests[i];
+
+                peers_close(g->peers, "", on_closed, &g->peers);
+                HOST_UNTIL(f->host, !g->peers);
+                tls_private_key_free(g->key);
+                enter_answer_done(&g->answer);
+        }
+        timer_stop(&f->tick);
+        authority_free(f->authority);
+        enter_answer_done(&f->own);
+        host_free(f->host);
+        free(f);
+        return 0;
+}
+
+/* -- Tokens -- */
+
+static void on_token(void *userdata, int error, const char *message, const AuthorityToken *token) {
+        Fixture *f = userdata;
+
+        f->tokens++;
+        f->error = error;
+        snprintf(f->message, sizeof(f->message), "%s", message ?: "");
+        snprintf(f->text, sizeof(f->text), "%s", token ? token->text : "");
+        snprintf(f->id, sizeof(f->id), "%s", token ? token->id : "");
+}
+
+static int create_token(Fixture *f, TokenRequest request) {
+        unsigned before = f->tokens;
+        Error err = {};
+        int r;
+
+        r = authority_create_token(f->authority, &request, on_token, f, &err);
+        if (r < 0) {
+                snprintf(f->message, sizeof(f->message), "%s", err.message);
+                return r;
+        }
+        HOST_UNTIL(f->host, f->tokens > before);
+        return f->error;
+}
+
+static Token read_token(Fixture *f) {
+        Token token = {};
+        Error err = {};
+
+        assert_int_equal(token_read(f->text, &token, &err), 0);
+        return token;
+}
+
+static void hex_of(const void *bytes, size_t size, char *ret) {
+        for (size_t i = 0; i < size; i++)
+                snprintf(ret + 2 * i, 3, "%02x", ((const uint8_t *) bytes)[i]);
+}
+
+/* -- Hosts -- */
+
+static void on_entered(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                       size_t size) {
+        Guest *g = userdata;
+        Error err = {};
+
+        enter_answer_done(&g->answer);
+        assert_int_equal(enter_answer_read(payload, size, &g->answer, &err), 0);
+        g->frame = type;
+        g->answers++;
+}
+
+static void on_cluster_key(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                           size_t size) {
+        Guest *g = userdata;
+        _cleanup_writer_ Writer w = {};
+        Reader r = reader_over(payload, size);
+
+        assert_int_equal(read_u8(&r), 1);
+        g->cluster_key.number = read_u64(&r);
+        memcpy(g->cluster_key.bytes, read_raw(&r, SEAL_KEY_BYTES), SEAL_KEY_BYTES);
+        assert_int_equal(reader_end(&r), 0);
+        g->keys++;
+        write_u8(&w, 1);
+        write_u64(&w, g->cluster_key.number);
+        if (!g->silent)
+                assert_int_equal(peer_reply(session, PEER_CLUSTER_KEY_STORED, w.bytes, w.size), 0);
+}
+
+static const PeerFrameType guest_frames[] = {
+        { PEER_ENTERED, PEER_ANSWER, PEER_PRIORITY_NORMAL, on_entered },
+        { PEER_RENEWED, PEER_ANSWER, PEER_PRIORITY_NORMAL, on_entered },
+        { PEER_CLUSTER_KEY, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_cluster_key },
+};
+
+/* A host with the ID "bbb...", "ccc...", connected to the authority; with 'address', also in the other
+ * direction. */
+static Guest *guest_new(Fixture *f, const char *address) {
+        Guest *g = &f->guests[f->n_guests];
+        PeersOptions options = { .self = { .nonce = 2 + f->n_guests } };
+        PeerAddress to = {}, back = {};
+        Error err = {};
+
+        memset(g->id, 'b' + (int) f->n_guests++, MACHINE_ID_SIZE - 1);
+        g->fixture = f;
+        memcpy(options.self.machine_id, g->id, sizeof(g->id));
+        snprintf(options.self.name, sizeof(options.self.name), "%.4s", g->id);
+        assert_int_equal(peers_new(&g->peers, f->host->loop, f->host->network, &options), 0);
+        peers_register(g->peers, guest_frames, ELEMENTS(guest_frames), g);
+        assert_int_equal(tls_private_key_new(&g->key, &err), 0);
+        snprintf(to.address, sizeof(to.address), "%s", f->address);
+        assert_int_equal(peers_set_known(g->peers, &to, 1), 0);
+        HOST_UNTIL(f->host, peers_dialed(g->peers, f->host->id));
+        if (address) {
+                assert_int_equal(peers_listen(g->peers, address, &err), 0);
+                snprintf(back.address, sizeof(back.address), "%s", address);
+                assert_int_equal(peers_set_known(f->host->peers, &back, 1), 0);
+                HOST_UNTIL(f->host, peers_dialed(f->host->peers, g->id));
+        }
+        return g;
+}
+
+static void send_request(Guest *g, const Token *token) {
+        _cleanup_text_ Text csr = {};
+        _cleanup_writer_ Writer w = {};
+        EnterRequest request = { .level = KV_LEVEL_MAX };
+        Error err = {};
+
+        assert_int_equal(tls_request_create(g->key, &csr, &err), 0);
+        memcpy(request.token, token->id, sizeof(request.token));
+        memcpy(request.secret, token->secret, sizeof(request.secret));
+        request.csr = csr.chars;
+        enter_request_write(&request, &w);
+        assert_int_equal(peers_send(g->peers, g->fixture->host->id, PEER_ENTER, w.bytes, w.size), 0);
+}
+
+static void send_renewal(Guest *g) {
+        _cleanup_text_ Text csr = {};
+        _cleanup_writer_ Writer w = {};
+
+        assert_int_equal(tls_request_create(g->key, &csr, &(Error) {}), 0);
+        write_u8(&w, 1);
+        write_string(&w, csr.chars);
+        assert_int_equal(peers_send(g->peers, g->fixture->host->id, PEER_RENEW, w.bytes, w.size), 0);
+}
+
+/* Return the refusal, or "" with a certificate. */
+static const char *wait_answer(Guest *g, unsigned n) {
+        HOST_UNTIL(g->fixture->host, g->answers == n);
+        return g->answer.refusal ?: "";
+}
+
+static const char *join(Guest *g, const Token *token) {
+        unsigned n = g->answers + 1;
+
+        send_request(g, token);
+        return wait_answer(g, n);
+}
+
+static void check_certificate(Guest *g, TlsRole role) {
+        TlsPin pin, own;
+        TlsCertificate leaf, root;
+        char id[TLS_PIN_SIZE];
+        Error err = {};
+
+        assert_int_equal(
+                tls_certificate_read(g->answer.certificate, strlen(g->answer.certificate), &leaf, &err), 0);
+        assert_int_equal(tls_certificate_read(g->answer.roots, strlen(g->answer.roots), &root, &err), 0);
+        tls_private_key_pin(g->key, &own);
+        assert_true(tls_pin_equal(&leaf.pin, &own));
+        assert_string_equal(leaf.uri.subject, g->id);
+        assert_int_equal(leaf.uri.role, role);
+        assert_true(leaf.uri.cluster_id == g->answer.cluster_id && leaf.uri.cluster_id != 0);
+        tls_pin_print(&root.pin, id);
+        assert_string_equal(ca_roots_current(view(g->fixture)->ca_roots)->id, id);
+        pin = leaf.pin;
+        tls_pin_print(&pin, id);
+        assert_true(pins_have(&cluster_machine(view(g->fixture), g->id)->host->pins, id));
+}
+
+/* -- Tests -- */
+
+static void tokens_begin_at_their_feature_level(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(create_token(f, (TokenRequest) {}), -EOPNOTSUPP);
+        assert_non_null(strstr(f->message, "tokens begin at feature level 5, and this cluster has level 1"));
+        assert_null(view(f)->ca_roots);
+}
+
+static void the_first_token_creates_the_ca(void **state) {
+        Fixture *f = *state;
+        _cleanup_cluster_key_ ClusterKey key = {};
+        char root[DIGEST_SIZE], hash[TOKEN_HASH_SIZE];
+        const ClusterToken *stored;
+        KvState kv;
+        Token token;
+        Error err = {};
+
+        assert_int_equal(create_token(f, (TokenRequest) { .by = "root", .uses = 3 }), 0);
+        token = read_token(f);
+        kv_state(f->host->store, &kv);
+        assert_true(token.cluster_id == kv.cluster_id);
+        hex_of(token.root, sizeof(token.root), root);
+        assert_string_equal(ca_roots_current(view(f)->ca_roots)->id, root);
+        assert_int_equal(token.n_endpoints, 1);
+        assert_string_equal(token.endpoints[0], f->address);
+        assert_int_equal(cluster_key_read(f->host->scratch, 1, &key, &err), 0);
+        assert_int_equal(view(f)->ca_keys->items[0].cluster_key, 1);
+        assert_null(strstr(view(f)->ca_keys->items[0].sealed, "PRIVATE"));
+
+        stored = cluster_token(view(f), token.id);
+        assert_non_null(stored);
+        assert_int_equal(token_secret_hash(token.secret, hash), 0);
+        assert_string_equal(stored->record.hash, hash);
+        assert_string_equal(stored->record.by, "root");
+        assert_int_equal(stored->record.uses, 3);
+
+        /* The second one uses the same CA. */
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        assert_memory_equal(read_token(f).root, token.root, sizeof(token.root));
+        assert_string_not_equal(read_token(f).id, token.id);
+        assert_int_equal(view(f)->ca_roots->n, 1);
+        assert_int_equal(create_token(f, (TokenRequest) { .restricted = true }), -EINVAL);
+}
+
+static void a_host_joins_once_with_a_token(void **state) {
+        Fixture *f = *state;
+        Guest *g = guest_new(f, NULL), *other = guest_new(f, NULL);
+        const HostRecord *host;
+        Token token;
+
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        token = read_token(f);
+        assert_string_equal(join(g, &token), "");
+        check_certificate(g, TLS_ROLE_HOST);
+        assert_int_equal(g->answer.n_endpoints, 1);
+        host = cluster_machine(view(f), g->id)->host;
+        assert_string_equal(host->token, token.id);
+        assert_int_equal(strlen(host->serial), 32);
+        assert_true(host->expires_ms > loop_wall_ms(f->host->loop));
+        assert_int_equal(cluster_token(view(f), token.id)->record.uses, 0);
+
+        /* A repetition is the same join. */
+        assert_string_equal(join(g, &token), "");
+        check_certificate(g, TLS_ROLE_HOST);
+        assert_non_null(strstr(join(other, &token), "was used by bbbbbbbb"));
+        assert_null(cluster_machine(view(f), other->id));
+}
+
+static void one_use_admits_one_of_several_hosts(void **state) {
+        Fixture *f = *state;
+        unsigned admitted = 0;
+        Token token;
+
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        token = read_token(f);
+        for (unsigned i = 0; i < GUESTS; i++)
+                guest_new(f, NULL);
+        for (unsigned i = 0; i < GUESTS; i++)
+                send_request(&f->guests[i], &token);
+        for (unsigned i = 0; i < GUESTS; i++) {
+                const char *refusal = wait_answer(&f->guests[i], 1);
+
+                admitted += !*refusal;
+                if (*refusal)
+                        assert_non_null(strstr(refusal, "was used by"));
+        }
+        assert_int_equal(admitted, 1);
+}
+
+static void wrong_secrets_revoke_a_token(void **state) {
+        Fixture *f = *state;
+        Guest *g = guest_new(f, NULL);
+        Token token, wrong;
+
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        token = wrong = read_token(f);
+        wrong.secret[0] ^= 1;
+        for (unsigned i = 0; i < TOKEN_WRONG_SECRETS_MAX; i++)
+                assert_non_null(strstr(join(g, &wrong), "wrong secret"));
+        HOST_UNTIL(f->host, cluster_token(view(f), token.id)->record.revoked);
+        assert_non_null(strstr(join(g, &token), "was revoked"));
+}
+
+static void a_revoked_token_admits_no_host(void **state) {
+        Fixture *f = *state;
+        Guest *g = guest_new(f, NULL);
+        Token token;
+        Error err = {};
+
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        token = read_token(f);
+        assert_int_equal(authority_revoke_token(f->authority, "000000000000", host_on_done, f->host, &err),
+                         -ENOENT);
+        assert_int_equal(host_wait(f->host, authority_revoke_token(f->authority, token.id, host_on_done,
+                                                                   f->host, &err)),
+                         KV_OK);
+        assert_int_equal(authority_revoke_token(f->authority, token.id, host_on_done, f->host, &err),
+                         -EALREADY);
+        assert_non_null(strstr(join(g, &token), "was revoked"));
+}
+
+/* Without the cluster key, a host spends no use of a token. */
+static void a_host_without_the_cluster_key_signs_nothing(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *path = scratch_path(f->host->scratch, "secrets/key.1");
+        Guest *g = guest_new(f, NULL);
+        Token token;
+
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        token = read_token(f);
+        assert_int_equal(unlink(path), 0);
+        assert_non_null(strstr(join(g, &token), "secrets/key.1"));
+        assert_int_equal(cluster_token(view(f), token.id)->record.uses, 1);
+}
+
+static void joins_are_limited_in_a_second(void **state) {
+        Fixture *f = *state;
+        Guest *g = guest_new(f, NULL);
+        Token token;
+
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        token = read_token(f);
+        f->authority->joins = (RateLimit) { .per_second = 1 };
+        send_request(g, &token);
+        send_request(g, &token);
+        HOST_UNTIL(f->host, g->answers == 2);
+        assert_int_equal(f->authority->joins.used, 1);
+}
+
+/* The CA is created when each member has the cluster key on disk. */
+static void the_cluster_key_reaches_all_members_first(void **state) {
+        Fixture *f = *state;
+        _cleanup_cluster_key_ ClusterKey own = {};
+        char address[ADDRESS_SIZE];
+        Guest *g;
+        Error err = {};
+
+        snprintf(address, sizeof(address), "127.0.0.1:%d", scratch_port());
+        g = guest_new(f, address);
+        g->silent = true;
+        propose(f, (KvCommand) { .op = KV_SET,
+                                 .key = kv_string("/_fleet/cluster/member/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"),
+                                 .value = kv_string("{\"raftId\":7}") });
+        assert_int_equal(authority_create_token(f->authority, &(TokenRequest) {}, on_token, f, &err), 0);
+        HOST_UNTIL(f->host, g->keys >= 2); /* repeated */
+        assert_int_equal(f->tokens, 0);
+        assert_null(view(f)->ca_roots);
+        g->silent = false;
+        HOST_UNTIL(f->host, f->tokens == 1);
+        assert_int_equal(f->error, 0);
+        assert_int_equal(cluster_key_read(f->host->scratch, 1, &own, &err), 0);
+        assert_memory_equal(&own, &g->cluster_key, sizeof(own));
+        assert_true(authority_may_add(f->authority, g->id));
+        assert_false(authority_may_add(f->authority, "cccccccccccccccccccccccccccccccc"));
+}
+
+/* A member without a pin gets one, as replica; later only its key renews. */
+static void a_member_renews_its_certificate_with_its_key(void **state) {
+        Fixture *f = *state;
+        char address[ADDRESS_SIZE];
+        Guest *g;
+
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        snprintf(address, sizeof(address), "127.0.0.1:%d", scratch_port());
+        g = guest_new(f, address);
+        send_renewal(g);
+        assert_non_null(strstr(wait_answer(g, 1), "does not have this host"));
+        propose(f, (KvCommand) { .op = KV_SET,
+                                 .key = kv_string("/_fleet/cluster/member/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"),
+                                 .value = kv_string("{\"raftId\":7}") });
+        HOST_UNTIL(f->host, cluster_machine(view(f), g->id));
+        send_renewal(g);
+        assert_string_equal(wait_answer(g, 2), "");
+        assert_int_equal(g->frame, PEER_RENEWED);
+        check_certificate(g, TLS_ROLE_REPLICA);
+        send_renewal(g);
+        assert_string_equal(wait_answer(g, 3), "");
+
+        tls_private_key_free(g->key);
+        assert_int_equal(tls_private_key_new(&g->key, &(Error) {}), 0);
+        send_renewal(g);
+        assert_non_null(strstr(wait_answer(g, 4), "with another key"));
+        propose(f, (KvCommand) { .op = KV_SET,
+                                 .key = kv_string("/_fleet/cluster/removed/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"),
+                                 .value = kv_string("{}") });
+        HOST_UNTIL(f->host, cluster_machine(view(f), g->id)->removed);
+        send_renewal(g);
+        assert_non_null(strstr(wait_answer(g, 5), "was removed"));
+}
+
+static void on_enrolled(void *userdata, int error, const char *message, const EnterAnswer *answer) {
+        Fixture *f = userdata;
+
+        f->enrolled++;
+        f->error = error;
+        if (answer)
+                f->own = (EnterAnswer) { .certificate = strdup(answer->certificate),
+                                         .roots = strdup(answer->roots) };
+}
+
+static void the_first_host_gets_a_certificate_of_its_own_ca(void **state) {
+        Fixture *f = *state;
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        _cleanup_text_ Text csr = {};
+        TlsCertificate leaf;
+        Error err = {};
+
+        assert_int_equal(tls_private_key_new(&key, &err), 0);
+        assert_int_equal(tls_request_create(key, &csr, &err), 0);
+        assert_int_equal(authority_enroll(f->authority, "no request", on_enrolled, f, &err), -EBADMSG);
+        assert_int_equal(authority_enroll(f->authority, csr.chars, on_enrolled, f, &err), 0);
+        HOST_UNTIL(f->host, f->enrolled == 1);
+        assert_int_equal(f->error, 0);
+        assert_int_equal(tls_certificate_read(f->own.certificate, strlen(f->own.certificate), &leaf, &err),
+                         0);
+        assert_string_equal(leaf.uri.subject, f->host->id);
+        assert_non_null(cluster_machine(view(f), f->host->id)->host);
+        assert_non_null(view(f)->ca_roots);
+
+        /* Cancelled, and at the end of the authority, nothing is called. */
+        assert_int_equal(authority_enroll(f->authority, csr.chars, on_enrolled, f, &err), 0);
+        authority_cancel(f->authority, f);
+        assert_int_equal(authority_enroll(f->authority, csr.chars, on_enrolled, f, &err), 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(tokens_begin_at_their_feature_level, low_setup, teardown),
+                cmocka_unit_test_setup_teardown(the_first_token_creates_the_ca, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_host_joins_once_with_a_token, setup, teardown),
+                cmocka_unit_test_setup_teardown(one_use_admits_one_of_several_hosts, setup, teardown),
+                cmocka_unit_test_setup_teardown(wrong_secrets_revoke_a_token, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_revoked_token_admits_no_host, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_host_without_the_cluster_key_signs_nothing, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(joins_are_limited_in_a_second, setup, teardown),
+                cmocka_unit_test_setup_teardown(the_cluster_key_reaches_all_members_first, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_member_renews_its_certificate_with_its_key, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(the_first_host_gets_a_certificate_of_its_own_ca, setup,
+                                                teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

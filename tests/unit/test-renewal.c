@@ -1,0 +1,215 @@
+/* The certificate of a host, on a host with a real loop, store and sessions that leads its cluster. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "fleetd/membership/identity.h"
+#include "fleetd/membership/renewal.h"
+#include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
+
+#define SELF "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define DAY  UINT64_C(86400000)
+#define HOUR UINT64_C(3600000)
+
+/* The wall clock is this much ahead. */
+static uint64_t ahead_ms;
+
+uint64_t __real_loop_wall_ms(const Loop *loop);
+uint64_t __wrap_loop_wall_ms(const Loop *loop);
+
+uint64_t __wrap_loop_wall_ms(const Loop *loop) {
+        return __real_loop_wall_ms(loop) + ahead_ms;
+}
+
+typedef struct Fixture {
+        Host *host;
+        Authority *authority;
+        Renewal *renewal;
+        Timer tick;
+        unsigned stored, tokens;
+} Fixture;
+
+static void on_identity(void *userdata) {
+        ((Fixture *) userdata)->stored++;
+}
+
+static void open_renewal(Fixture *f) {
+        const RenewalOptions options = { .machine_id = f->host->id,
+                                         .state_directory = f->host->scratch,
+                                         .on_identity = on_identity,
+                                         .userdata = f };
+
+        assert_int_equal(renewal_new(&f->renewal, f->host->loop, f->host->peers, f->host->store,
+                                     f->host->registry, f->authority, &options),
+                         0);
+}
+
+static void on_tick(void *userdata) {
+        Fixture *f = userdata;
+
+        authority_tick(f->authority);
+        renewal_tick(f->renewal);
+        assert_int_equal(timer_start(&f->tick, f->host->loop, 20), 0);
+}
+
+static void on_raised(void *userdata, const KvResult *result) {
+        *(bool *) userdata = true;
+}
+
+static void on_token(void *userdata, int error, const char *message, const AuthorityToken *token) {
+        assert_int_equal(error, 0);
+        ((Fixture *) userdata)->tokens++;
+}
+
+static int setup(void **state) {
+        Fixture *f = NEW0(Fixture, 1);
+        AuthorityOptions options = {};
+        bool raised = false;
+
+        ahead_ms = 0;
+        f->host = host_new(false);
+        options = (AuthorityOptions) { .machine_id = f->host->id,
+                                       .peer_address = "127.0.0.1:2380",
+                                       .state_directory = f->host->scratch };
+        assert_int_equal(authority_new(&f->authority, f->host->loop, f->host->peers, f->host->store,
+                                       f->host->registry, &options),
+                         0);
+        open_renewal(f);
+        assert_int_equal(
+                kv_propose(f->host->store,
+                           &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_IDENTITY },
+                           on_raised, &raised, NULL),
+                0);
+        HOST_UNTIL(f->host, raised);
+        f->tick = TIMER(on_tick, f);
+        on_tick(f);
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Fixture *f = *state;
+
+        timer_stop(&f->tick);
+        renewal_free(f->renewal);
+        authority_free(f->authority);
+        host_free(f->host);
+        free(f);
+        return 0;
+}
+
+/* The member key of this host: it has a replica. */
+static void write_member(Fixture *f) {
+        const MemberRecord member = { .raft_id = 1, .peer = "127.0.0.1:2380" };
+
+        assert_int_equal(host_wait(f->host, registry_record_start(f->host->registry, SELF, &member,
+                                                                  host_on_done, f->host)),
+                         KV_OK);
+}
+
+static void create_token(Fixture *f) {
+        unsigned before = f->tokens;
+        Error err = {};
+
+        assert_int_equal(authority_create_token(f->authority, &(TokenRequest) {}, on_token, f, &err), 0);
+        HOST_UNTIL(f->host, f->tokens > before);
+}
+
+static TlsCertificate own_certificate(Fixture *f) {
+        _cleanup_identity_ HostIdentity identity = {};
+        TlsCertificate certificate = {};
+        Error err = {};
+
+        assert_int_equal(identity_read(f->host->scratch, &identity, &err), 0);
+        assert_int_equal(
+                tls_certificate_read(identity.certificate, strlen(identity.certificate), &certificate, &err),
+                0);
+        return certificate;
+}
+
+static void a_certificate_is_due_at_two_thirds_of_its_life(void **state) {
+        const TlsCertificate certificate = { .not_before_ms = 100 * DAY - HOUR, .not_after_ms = 130 * DAY };
+        uint64_t least = UINT64_MAX, most = 0;
+
+        for (unsigned i = 0; i < 1000; i++) {
+                char id[MACHINE_ID_SIZE];
+                uint64_t due_ms;
+
+                snprintf(id, sizeof(id), "%032x", i);
+                due_ms = renewal_due_ms(&certificate, id);
+                assert_true(due_ms == renewal_due_ms(&certificate, id));
+                least = MIN(least, due_ms);
+                most = MAX(most, due_ms);
+        }
+        /* 20 days, and up to 3 days earlier or later. */
+        assert_in_range(least, 117 * DAY, 117 * DAY + HOUR);
+        assert_in_range(most, 123 * DAY - HOUR, 123 * DAY);
+        assert_int_equal(renewal_due_ms(&(TlsCertificate) { .not_before_ms = 5, .not_after_ms = 5 }, SELF),
+                         0);
+}
+
+/* A cluster with a key file gets certificates from the first token on. */
+static void a_member_gets_its_first_certificate_from_the_ca(void **state) {
+        Fixture *f = *state;
+        TlsCertificate first, second;
+        HostRecord host;
+        char pin[TLS_PIN_SIZE];
+
+        host_pause(f->host, 100);
+        assert_int_equal(identity_read(f->host->scratch, &(HostIdentity) {}, &(Error) {}), -ENOENT);
+        write_member(f);
+        create_token(f);
+        HOST_UNTIL(f->host, f->stored == 1);
+        first = own_certificate(f);
+        assert_int_equal(first.uri.role, TLS_ROLE_REPLICA);
+        assert_string_equal(first.uri.subject, SELF);
+        tls_pin_print(&first.pin, pin);
+        host = *cluster_machine(registry_cluster(f->host->registry), SELF)->host;
+        assert_true(pins_have(&host.pins, pin));
+
+        /* It is not renewed before its time, nor by a restart. */
+        renewal_free(f->renewal);
+        open_renewal(f);
+        host_pause(f->host, 200);
+        assert_int_equal(f->stored, 1);
+
+        ahead_ms = 24 * DAY;
+        renewal_free(f->renewal);
+        open_renewal(f);
+        HOST_UNTIL(f->host, f->stored == 2);
+        second = own_certificate(f);
+        assert_true(tls_pin_equal(&second.pin, &first.pin)); /* the key stays */
+        assert_true(second.not_after_ms > first.not_after_ms + 23 * DAY);
+        host = *cluster_machine(registry_cluster(f->host->registry), SELF)->host;
+        assert_true(host.expires_ms > first.not_after_ms + 23 * DAY);
+        assert_int_equal(host.pins.n, 1);
+}
+
+/* Expired for ever so long: the key counts. */
+static void an_expired_certificate_is_renewed(void **state) {
+        Fixture *f = *state;
+
+        write_member(f);
+        create_token(f);
+        HOST_UNTIL(f->host, f->stored == 1);
+        ahead_ms = 20 * 365 * DAY;
+        renewal_free(f->renewal);
+        open_renewal(f);
+        HOST_UNTIL(f->host, f->stored == 2);
+        assert_true(own_certificate(f).not_after_ms > loop_wall_ms(f->host->loop));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_certificate_is_due_at_two_thirds_of_its_life),
+                cmocka_unit_test_setup_teardown(a_member_gets_its_first_certificate_from_the_ca, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(an_expired_certificate_is_renewed, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
