@@ -140,10 +140,116 @@ static void peers_reject(Peers *peers, PeerSession *s, Rejection cause, const ch
         session_reject(s, cause, message);
 }
 
+/* -- Certificates -- */
+
+void peers_known(void *userdata, TlsRole role, const char *machine_id, TlsKnown *ret) {
+        Peers *peers = userdata;
+        PeerKnown known = {};
+
+        if (peers->options.known)
+                peers->options.known(peers->options.userdata, machine_id, &known);
+        *ret = known.tls;
+}
+
+/* Set whether the machine of a session has the replica that its handshake names. */
+static void session_check_replica(Peers *peers, PeerSession *s) {
+        PeerKnown known = {};
+
+        if (s->peer.kind != TLS_PEER_CERTIFICATE || peers->options.token_root || !peers->options.known) {
+                s->is_replica = true;
+                return;
+        }
+        peers->options.known(peers->options.userdata, s->handshake.machine_id, &known);
+        s->is_replica = known.tls.chain_counts ? s->peer.verified.replica || known.tls.replica :
+                                                 known.tls.replica;
+        if (known.raft_id != 0 && known.raft_id != s->handshake.raft_id && !known.tls.chain_counts)
+                s->is_replica = false;
+}
+
+/* Check that the machine of a certificate sent the handshake, and still is as it was in TLS. */
+static int session_check_certificate(Peers *peers, const PeerSession *s, Error *err) {
+        const TlsCertificate *leaf = &s->peer.verified.leaf;
+        TlsKnown known = {};
+
+        if (!streq(s->handshake.machine_id, leaf->uri.subject))
+                return error_set(err, -EKEYREJECTED,
+                                 "the certificate is of machine %s, the handshake of machine %s",
+                                 leaf->uri.subject, s->handshake.machine_id);
+        if (peers->options.token_root || !s->peer.verified.by_pin)
+                return 0;
+
+        peers_known(peers, leaf->uri.role, leaf->uri.subject, &known);
+        for (unsigned i = 0; i < known.n_pins && known.state == TLS_KNOWN; i++)
+                if (tls_pin_equal(known.pins + i, &leaf->pin))
+                        return 0;
+        return error_set(err, -EKEYREJECTED, "machine %s was removed, or its key was replaced",
+                         leaf->uri.subject);
+}
+
+/* Check how the other host was authenticated. */
+static int session_check_peer(Peers *peers, const PeerSession *s, Error *err) {
+        switch (s->peer.kind) {
+        case TLS_PEER_KEY:
+                return 0;
+        case TLS_PEER_CERTIFICATE:
+                return session_check_certificate(peers, s, err);
+        case TLS_PEER_REJECTED:
+                return error_set(err, s->peer.rejected->code, "%s", s->peer.rejected->message);
+        case TLS_PEER_ANONYMOUS:
+                break;
+        }
+        if (s->handshake.cluster_id != 0)
+                return error_set(
+                        err, -ENOKEY,
+                        "%s is a member of a cluster and has no certificate: it joins again with a token of "
+                        "'fleetctl token'",
+                        handshake_name(&s->handshake));
+        return s->state == SESSION_OPEN ? error_set(err, -EBADMSG, "a joining host sent a second handshake") :
+                                          0;
+}
+
+/* Open the session of a joining host. It belongs to no machine: the machine ID that it names is not
+ * authenticated. It counts as pending until its end. */
+static void peers_admit_joining(Peers *peers, PeerSession *s) {
+        log_info(NO_FIELDS, "session from the joining host %s (%s)", handshake_name(&s->handshake),
+                 s->address);
+        session_open(s);
+        session_limit(s, PEER_JOIN_REQUEST_MS);
+}
+
+/* Return whether a session may carry frames of a type. */
+static bool session_may_send(Peers *peers, PeerSession *s, PeerDirection direction) {
+        switch (s->peer.kind) {
+        case TLS_PEER_KEY:
+                return true;
+        case TLS_PEER_CERTIFICATE:
+                if (direction & PEER_FROM_REPLICAS && !s->is_replica) /* it may have become one */
+                        session_check_replica(peers, s);
+                return !(direction & PEER_FROM_JOINING) &&
+                       (!(direction & PEER_FROM_REPLICAS) || s->is_replica);
+        case TLS_PEER_ANONYMOUS:
+                if (!(direction & PEER_FROM_JOINING) || s->requested)
+                        return false;
+                s->requested = true;
+                session_limit(s, PEER_JOIN_MS);
+                return true;
+        case TLS_PEER_REJECTED:
+                break;
+        }
+        return false;
+}
+
+/* -- Admission -- */
+
 /* Check whether both hosts can be in one cluster, and ask admit(). */
 static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause, Error *err) {
         const PeerHandshake *self = &peers->self, *peer = &s->handshake;
         int r;
+
+        *ret_cause = REJECTION_ADMISSION;
+        r = session_check_peer(peers, s, err);
+        if (r < 0)
+                return r;
 
         *ret_cause = REJECTION_SELF;
         if (streq(peer->machine_id, self->machine_id) && peer->nonce == self->nonce)
@@ -172,7 +278,7 @@ static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause,
                                  handshake_name(peer), handshake_name(self));
 
         *ret_cause = REJECTION_ADMISSION;
-        if (s->dialed || !peers->options.admit)
+        if (s->dialed || session_is_joining(s) || !peers->options.admit)
                 return 0;
         r = peers->options.admit(peers->options.userdata, peer, err);
         if (r < 0 && err->code == 0)
@@ -239,6 +345,11 @@ static void peers_on_handshake(void *userdata, PeerSession *s) {
                 return;
         }
 
+        if (session_is_joining(s)) {
+                peers_admit_joining(peers, s);
+                return;
+        }
+        session_check_replica(peers, s);
         if (s->state == SESSION_OPEN)
                 host_on_handshake(s->host, s);
         else
@@ -263,11 +374,27 @@ static void peers_on_pong(void *userdata, PeerSession *s) {
         peers_reject(peers, candidate, REJECTION_CLONE, message);
 }
 
+/* End a session that sent a frame of a type that its role does not allow. */
+static void peers_cut_forbidden(Peers *peers, PeerSession *s, PeerFrame type) {
+        char message[96];
+
+        snprintf(message, sizeof(message), "frame of type %u, which the role of the host does not allow",
+                 type);
+        peers_warn(peers, s, WARNING_FORBIDDEN, message);
+        session_cut(s, -EACCES, message);
+}
+
 static void peers_on_frame(void *userdata, PeerSession *s, const Frame *frame) {
         Peers *peers = userdata;
         PeerHandler handler = peers->types[frame->type].handler;
 
-        if (!peers->closing && handler)
+        if (peers->closing)
+                return;
+        if (!session_may_send(peers, s, peers->types[frame->type].direction)) {
+                peers_cut_forbidden(peers, s, frame->type);
+                return;
+        }
+        if (handler && s->state == SESSION_OPEN)
                 handler(peers->types_userdata[frame->type], s, frame->type, frame->payload, frame->size);
 }
 
@@ -318,6 +445,15 @@ static void host_on_session_end(PeerHost *host, PeerSession *s, bool was_open, c
         host_changed(host);
 }
 
+/* While the key file counts, too: after a rejected certificate, dial with the key file once, and vice versa.
+ */
+static void known_choose_key(KnownAddress *k, const PeerSession *s, bool was_open, int error) {
+        const TlsOptions *tls = &k->peers->session_context.tls;
+        bool rejected = error < 0 && error != -ECONNRESET && error != -ETIMEDOUT && error != -ENOMEM;
+
+        k->use_key = tls->key && tls->credentials && !was_open && !s->used_key && rejected;
+}
+
 static void known_on_session_end(KnownAddress *k, bool lasted) {
         k->session = NULL;
         if (lasted) {
@@ -348,6 +484,8 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
                 peers_warn(peers, s, cause, reason);
         if (k && !was_open && !s->has_handshake && error != -EPERM && !peers->closing)
                 known_warn(k, cause, reason);
+        if (k)
+                known_choose_key(k, s, was_open, error);
         if (k)
                 known_on_session_end(k, lasted);
         if (!was_open)
@@ -382,7 +520,7 @@ int peers_begin(Peers *peers, Stream *stream, KnownAddress *known) {
         PeerSession *s;
         int r;
 
-        r = session_new(&s, &peers->session_context, stream, known != NULL);
+        r = session_new(&s, &peers->session_context, stream, known != NULL, known && known->use_key);
         if (r < 0)
                 return r;
 

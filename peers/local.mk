@@ -11,6 +11,12 @@ tests_unit_test_peers_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_peers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_peers_LDADD = peers/libpeers.a $(IO_TEST_LIBS)
 
+check_PROGRAMS += tests/unit/test-peers_certificates
+TESTS += tests/unit/test-peers_certificates
+tests_unit_test_peers_certificates_SOURCES = tests/unit/test-peers_certificates.c $(SIDE_BY_SIDE)
+tests_unit_test_peers_certificates_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_peers_certificates_LDADD = peers/libpeers.a $(IO_TEST_LIBS)
+
 check_PROGRAMS += tests/unit/test-session
 TESTS += tests/unit/test-session
 tests_unit_test_session_SOURCES = tests/unit/test-session.c tests/lib/manual_loop.h tests/lib/manual_loop.c \

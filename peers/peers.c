@@ -242,7 +242,7 @@ static void session_bye_for(PeerSession *s, const void *reason) {
 }
 
 static void session_send_changed_self(PeerSession *s, const void *unused) {
-        if (s->state == SESSION_OPEN && session_send_handshake(s) < 0)
+        if (s->state == SESSION_OPEN && !session_is_joining(s) && session_send_handshake(s) < 0)
                 session_cut(s, -ENOMEM, "Failed to send the changed handshake");
 }
 
@@ -277,8 +277,16 @@ static void peers_on_all_gone(void *userdata) {
         assert(peers->closing && peers->n_sessions == 0 && !peers->known);
         while (peers->hosts)
                 peer_host_free(peers->hosts);
+        tls_credentials_free(peers->credentials);
         free(peers);
         closed(closed_userdata);
+}
+
+/* Certificates must be of the cluster of this host, or of its token. */
+static void peers_check_cluster(Peers *peers) {
+        peers->session_context.tls.check.cluster_id = peers->options.token_root ?
+                                                              peers->options.token_cluster_id :
+                                                              peers->self.cluster_id;
 }
 
 int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *options) {
@@ -293,14 +301,24 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
         peers->self = options->self;
         TAILQ_INIT(&peers->changed);
         peers->notify = DEFERRED(peers_notify, peers);
+        peers->credentials = tls_credentials_ref(options->credentials);
         peers->session_context = (SessionContext) {
                 .loop = loop,
-                .key = options->key,
+                .tls = { .key = options->key,
+                         .credentials = peers->credentials,
+                         .check = { .roles = 1u << TLS_ROLE_HOST | 1u << TLS_ROLE_REPLICA,
+                                    .known = peers_known,
+                                    .userdata = peers } },
                 .self = &peers->self,
                 .types = peers->types,
                 .events = &peers_session_events,
                 .userdata = peers,
         };
+        if (options->token_root) {
+                peers->session_context.tls.check.root_pin = options->token_root;
+                peers->session_context.tls.check.roles = 1u << TLS_ROLE_REPLICA;
+        }
+        peers_check_cluster(peers);
         peers->gone = DEFERRED(peers_on_all_gone, peers);
         peers->tick = TIMER(peers_on_tick, peers);
         *ret = peers;
@@ -336,11 +354,55 @@ void peers_set_self(Peers *peers, const PeerHandshake *self) {
                 return;
 
         peers->self = *self;
+        peers_check_cluster(peers);
         peers_each_session(peers, session_send_changed_self, NULL);
 }
 
 const PeerHandshake *peers_self(const Peers *peers) {
         return &peers->self;
+}
+
+/* A host without a certificate is accepted while a component handles its request. */
+static void peers_check_joining(Peers *peers) {
+        bool handled = false;
+
+        for (size_t i = 0; i < PEER_FRAME_TYPES; i++)
+                handled |= peers->types[i].handler && peers->types[i].direction & PEER_FROM_JOINING;
+        peers->session_context.tls.anonymous = handled && peers->credentials &&
+                                               tls_credentials_certificate(peers->credentials);
+}
+
+void peers_set_credentials(Peers *peers, const TlsCredentials *credentials, bool key_counts) {
+        TlsCredentials *before = peers->credentials;
+
+        peers->credentials = tls_credentials_ref(credentials);
+        peers->session_context.tls.credentials = peers->credentials;
+        peers->session_context.tls.key = key_counts ? peers->options.key : NULL;
+        peers_check_joining(peers);
+        tls_credentials_free(before);
+}
+
+/* Return the machine of a session, as far as it is authenticated; NULL: not at all. */
+static const char *session_machine(const PeerSession *s) {
+        if (s->peer.kind == TLS_PEER_CERTIFICATE)
+                return s->peer.verified.leaf.uri.subject;
+        return s->peer.kind == TLS_PEER_KEY && s->has_handshake ? s->handshake.machine_id : NULL;
+}
+
+typedef struct Ending {
+        const char *machine_id, *reason;
+} Ending;
+
+static void session_end_of_machine(PeerSession *s, const void *argument) {
+        const Ending *ending = argument;
+        const char *machine_id = session_machine(s);
+
+        if (machine_id && streq(machine_id, ending->machine_id))
+                session_reject(s, REJECTION_ADMISSION, ending->reason);
+}
+
+void peers_end(Peers *peers, const char *machine_id, const char *reason) {
+        peers_each_session(peers, session_end_of_machine, &(Ending) { machine_id, reason });
 }
 
 void peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata) {
@@ -353,12 +415,14 @@ void peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *us
                 *type = types[i];
                 peers->types_userdata[types[i].type] = userdata;
         }
+        peers_check_joining(peers);
 }
 
 /* Direction and priority stay: frames on the wrong session still end it, and queued frames are still sent. */
 void peers_unregister(Peers *peers, const PeerFrameType *types, size_t n) {
         for (size_t i = 0; i < n; i++)
                 peers->types[types[i].type].handler = NULL;
+        peers_check_joining(peers);
 }
 
 PeerSession *peers_dialed(Peers *peers, const char *machine_id) {

@@ -1,4 +1,4 @@
-/* Sessions between hosts: frames over TLS with the cluster's key.
+/* Sessions between hosts: frames over TLS with the cluster's key file, or with certificates.
  *
  * Each host dials every other host whose address it has. Requests leave on the session that this host dialed;
  * the other host answers on the same session. A pair of hosts has up to two sessions, one per direction of
@@ -10,6 +10,11 @@
  * content changes. The callback 'admit' decides about admission. Two hosts with one machine id and different
  * nonces are clones: the second one is admitted if the sessions of the first are closed or leave a ping
  * unanswered for 1 s; otherwise it is rejected and reported.
+ *
+ * With certificates, a session belongs to the machine in the certificate, and the callback 'known' tells what
+ * this host knows about it: its pins, its role, its removal. A host without a certificate is a joining host:
+ * its session carries one request to join, and belongs to no machine. A listener accepts the key file and
+ * certificates.
  *
  * Components register their types of frames; this folder does not list them. Frames that wait for a slow
  * connection leave in order of priority. */
@@ -32,11 +37,28 @@ enum {
                                             * progress for 5 s ends the session. */
         PEER_HANDSHAKES_MAX = 64,          /* accepted connections without a handshake yet */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
+        PEER_JOIN_REQUEST_MS = 5000,       /* from the session of a joining host to its request */
+        PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
 };
+
+/* What this host knows about a machine. Zero: nothing. */
+typedef struct PeerKnown {
+        TlsKnown tls;
+        uint64_t raft_id; /* of the replica on it; 0: none, or not known */
+} PeerKnown;
 
 typedef struct PeersOptions {
         PeerHandshake self;
-        const TlsKey *key; /* borrowed; NULL only in tests and simulation: frames without TLS */
+        const TlsKey *key; /* borrowed; may be NULL with 'credentials'. Both NULL only in tests and
+                            * simulation: frames without TLS */
+        const TlsCredentials *credentials; /* certificates, or NULL; see peers_set_credentials() */
+        /* Set *ret, which is zero before, for the machine of a certificate. Called for each handshake, in TLS
+         * too, and must not call back. NULL: no machine is known. */
+        void (*known)(void *userdata, const char *machine_id, PeerKnown *ret);
+        /* Of a joining host, whose credentials present no certificate: the cluster and the root of its token,
+         * which the hosts that it dials must prove. Otherwise NULL. */
+        const TlsPin *token_root; /* borrowed */
+        uint64_t token_cluster_id;
         /* Return 0 to admit the host that dialed, or a negative errno with a message, which is sent to that
          * host. Called for its first handshake and for each changed one. NULL: admit each host of this
          * cluster, and each host that has no cluster. */
@@ -59,6 +81,15 @@ void peers_close(Peers *peers, const char *reason, void (*closed)(void *userdata
 void peers_set_self(Peers *peers, const PeerHandshake *self);
 const PeerHandshake *peers_self(const Peers *peers);
 
+/* Replace the credentials; NULL: no certificates. 'key_counts': the key file of the options is dialed with
+ * and accepted, too. Open sessions stay: see peers_end(). A host dials with its certificate if it has one,
+ * and with the key file after the other host rejected that. */
+void peers_set_credentials(Peers *peers, const TlsCredentials *credentials, bool key_counts);
+
+/* End all sessions with a machine, whose pin or role changed, or which was removed. The reason is sent to it.
+ */
+void peers_end(Peers *peers, const char *machine_id, const char *reason);
+
 /* Observe the ends of open sessions; NULL: not any more. There is one observer. After the end, no answer
  * arrives on the session any more, and the pointer is invalid. Called at once, also from inside calls that
  * end sessions. */
@@ -79,6 +110,9 @@ typedef enum PeerDirection {
         PEER_REQUEST = 1, /* from the host that dialed */
         PEER_ANSWER = 2,  /* to the host that dialed */
         PEER_BOTH_WAYS = PEER_REQUEST | PEER_ANSWER,
+        /* Which host may send it; in sessions with certificates. Without one of these: each member. */
+        PEER_FROM_REPLICAS = 4, /* the machine has a replica, and its Raft ID is that of the handshake */
+        PEER_FROM_JOINING = 8,  /* a host without a certificate, as the only frame of its session */
 } PeerDirection;
 
 /* Transmission order of frames that wait for a slow connection; within a class, in order of sending. What
@@ -115,6 +149,8 @@ int peer_reply(PeerSession *session, PeerFrame type, const void *payload, size_t
 const PeerHandshake *peer_handshake(const PeerSession *session);
 /* Return the address of the other end of its connection, "ADDR:PORT", borrowed. */
 const char *peer_remote(const PeerSession *session);
+/* Return how the other host was authenticated. Without TLS, as with a key file. */
+const TlsPeer *peer_authentication(const PeerSession *session);
 /* Return the bytes that wait to be sent. */
 size_t peer_queued(const PeerSession *session);
 

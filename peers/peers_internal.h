@@ -19,7 +19,13 @@ enum {
 };
 
 /* Causes of warnings, in addition to rejections. */
-enum { WARNING_UNREACHABLE = _REJECTION_MAX, WARNING_KEY, WARNING_NO_HANDSHAKE, _WARNING_MAX };
+enum {
+        WARNING_UNREACHABLE = _REJECTION_MAX,
+        WARNING_KEY,
+        WARNING_NO_HANDSHAKE,
+        WARNING_FORBIDDEN,
+        _WARNING_MAX
+};
 
 typedef struct PeerHost PeerHost;
 
@@ -45,7 +51,8 @@ typedef struct KnownAddress {
         Peers *peers;
         PeerHost *host; /* given, or learned from its handshake; NULL: unknown */
         bool is_self;   /* this host itself answers there */
-        bool wanted;    /* while peers_set_known() compares the lists */
+        bool use_key; /* dial with the key file: the host rejected the certificate of this one, or has none */
+        bool wanted;  /* while peers_set_known() compares the lists */
         void *connecting;
         PeerSession *session;
         Timer timer;
@@ -67,6 +74,7 @@ struct Peers {
         PeersOptions options;
         PeerHandshake self;
         SessionContext session_context;
+        TlsCredentials *credentials; /* or NULL */
         SLIST_HEAD(, PeerListener) listeners;
         KnownAddress *known;
         PeerHost *hosts;
@@ -122,6 +130,8 @@ void known_redial(KnownAddress *k);
 
 extern const SessionEvents peers_session_events;
 
+/* Set what this host knows about the machine of a certificate, for TLS. 'userdata' is the Peers. */
+void peers_known(void *userdata, TlsRole role, const char *machine_id, TlsKnown *ret);
 /* Begin a session on 'stream', and take it. 'known': the address that was dialed; NULL: the stream was
  * accepted. */
 int peers_begin(Peers *peers, Stream *stream, KnownAddress *known);

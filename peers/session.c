@@ -470,9 +470,18 @@ static void session_on_timer(void *userdata) {
 
         if (s->state == SESSION_ENDED)
                 session_close_stream(s);
+        else if (s->state == SESSION_OPEN)
+                session_cut(s, -ETIMEDOUT,
+                            s->requested ? "the joining host did not end its session within 30 s" :
+                                           "no request to join within 5 s");
         else
                 session_cut(s, -ETIMEDOUT,
                             s->state == SESSION_TLS ? "no TLS within 5 s" : "no handshake within 5 s");
+}
+
+void session_limit(PeerSession *s, uint64_t ms) {
+        if (s->state == SESSION_OPEN && timer_start(&s->timer, s->context->loop, ms) < 0)
+                session_cut(s, -ENOMEM, "out of memory for a timer");
 }
 
 /* Begin with frames on a stream that is ready for them. */
@@ -495,15 +504,27 @@ static void session_on_secure(void *userdata, Stream *secure, int error, const c
                 return;
         }
 
+        s->peer = *tls_peer(secure);
         s->contact_ms = loop_now_ms(s->context->loop);
         r = session_begin(s, secure);
         if (r < 0)
                 session_cut(s, r, "Failed to send the handshake");
 }
 
-int session_new(PeerSession **ret, const SessionContext *context, Stream *stream, bool dialed) {
+/* Return the options of TLS for a new session. */
+static TlsOptions session_tls(const PeerSession *s) {
+        TlsOptions options = s->context->tls;
+
+        options.side = s->dialed ? TLS_CLIENT : TLS_SERVER;
+        if (s->used_key)
+                options.credentials = NULL;
+        return options;
+}
+
+int session_new(PeerSession **ret, const SessionContext *context, Stream *stream, bool dialed, bool use_key) {
         _cleanup_free_ PeerSession *s = NEW0(PeerSession, 1);
         const char *address = stream_peer_address(stream);
+        bool secure = context->tls.key || context->tls.credentials;
         int r;
 
         if (!s) {
@@ -519,6 +540,8 @@ int session_new(PeerSession **ret, const SessionContext *context, Stream *stream
                 .contact_ms = loop_now_ms(context->loop),
                 .timer = TIMER(session_on_timer, s),
                 .stall = TIMER(session_on_stall, s),
+                .used_key = dialed && use_key && context->tls.key && context->tls.credentials,
+                .peer.kind = TLS_PEER_KEY, /* without TLS */
         };
         for (size_t i = 0; i < _PEER_PRIORITY_MAX; i++)
                 STAILQ_INIT(&s->queues[i]);
@@ -530,15 +553,15 @@ int session_new(PeerSession **ret, const SessionContext *context, Stream *stream
                 return r;
         }
 
-        if (context->key)
-                r = tls_start(context->loop, stream,
-                              &(TlsOptions) { .side = dialed ? TLS_CLIENT : TLS_SERVER, .key = context->key },
-                              session_on_secure, s, &s->tls);
-        else
+        if (secure) {
+                TlsOptions options = session_tls(s);
+
+                r = tls_start(context->loop, stream, &options, session_on_secure, s, &s->tls);
+        } else
                 r = session_begin(s, stream);
         if (r < 0) {
                 timer_stop(&s->timer);
-                if (!context->key) {
+                if (!secure) {
                         stream_set_events(stream, NULL, NULL);
                         stream_close(stream);
                 }
@@ -576,6 +599,10 @@ const char *peer_remote(const PeerSession *session) {
 
 size_t peer_queued(const PeerSession *session) {
         return session->waiting_size + (session->stream ? stream_held(session->stream) : 0);
+}
+
+const TlsPeer *peer_authentication(const PeerSession *session) {
+        return &session->peer;
 }
 
 uint64_t peer_number(const PeerSession *session) {

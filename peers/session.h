@@ -47,7 +47,7 @@ typedef struct SessionEvents {
 /* Shared by all sessions of one Peers; borrowed by each. */
 typedef struct SessionContext {
         Loop *loop;
-        const TlsKey *key; /* NULL: no TLS */
+        TlsOptions tls; /* of accepted sessions. Neither key nor credentials: no TLS */
         const PeerHandshake *self;
         const PeerFrameType *types; /* PEER_FRAME_TYPES of them, by number; direction 0: not registered */
         const SessionEvents *events;
@@ -62,6 +62,10 @@ struct PeerSession {
         bool has_handshake; /* 'handshake' was received */
         bool working;       /* inside the loop over received frames */
         bool closed;        /* stream_close() was called */
+        bool requested;     /* a joining host has sent its request */
+        bool is_replica;    /* frames of PEER_FROM_REPLICAS are accepted */
+        bool used_key;      /* dialed with the key file, although this host has a certificate */
+        TlsPeer peer;       /* how the other host was authenticated */
         PeerHandshake handshake;
         const SessionContext *context; /* borrowed */
         Stream *stream;                /* NULL during TLS and after its end */
@@ -87,8 +91,16 @@ struct PeerSession {
         UT_hash_handle hh, hh_pending;
 };
 
-/* Take 'stream', also on failure (-ENOMEM). No event is called from inside. */
-int session_new(PeerSession **ret, const SessionContext *context, Stream *stream, bool dialed);
+/* Take 'stream', also on failure (-ENOMEM). No event is called from inside. 'use_key': dial with the key
+ * file, also if there are credentials. */
+int session_new(PeerSession **ret, const SessionContext *context, Stream *stream, bool dialed, bool use_key);
+
+/* Return whether the other host is a joining host. */
+static inline bool session_is_joining(const PeerSession *s) {
+        return s->peer.kind == TLS_PEER_ANONYMOUS;
+}
+/* End the session of a joining host after this time. */
+void session_limit(PeerSession *s, uint64_t ms);
 
 /* Admit the other host: send the handshake if it dialed, and continue reading. */
 void session_open(PeerSession *s);

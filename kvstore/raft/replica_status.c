@@ -73,7 +73,9 @@ bool replica_read_head(const Replica *p, PeerSession *session, Reader *r, uint64
                 return false;
         if (cluster_id != p->identity.cluster_id || to != p->identity.raft_id || from == to)
                 return false;
-        if (handshake->raft_id != 0 && handshake->raft_id != from)
+        /* With a key file, a host may not have sent its Raft ID yet. */
+        if (handshake->raft_id != from &&
+            (handshake->raft_id != 0 || peer_authentication(session)->kind == TLS_PEER_CERTIFICATE))
                 return false;
         *ret_from = from;
         return true;

@@ -115,7 +115,7 @@ static int begin(Bench *b, bool dialed) {
         b->context = (SessionContext) {
                 .loop = &b->loop.base, .self = &b->self, .types = types, .events = &events, .userdata = b
         };
-        return session_new(&b->session, &b->context, &b->stream, dialed);
+        return session_new(&b->session, &b->context, &b->stream, dialed, false);
 }
 
 static void say(Bench *b, PeerFrame type, const void *payload, size_t size) {

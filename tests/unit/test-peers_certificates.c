@@ -1,0 +1,668 @@
+/* Sessions with certificates on the real loop, over 127.0.0.1: whose session it is, what it may carry, what
+ * ends it, and the session of a joining host. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "io/loop_uv.h"
+#include "peers/peers_internal.h"
+#include "tests/lib/side_by_side.h"
+
+enum {
+        PATIENCE_MS = 20000,
+        LOOK_MS = 2,
+        TYPE_REQUEST = 10, /* of each member */
+        TYPE_ANSWER,
+        TYPE_RAFT,   /* of replicas */
+        TYPE_JOIN,   /* of joining hosts */
+        TYPE_JOINED, /* its answer */
+};
+
+#define CLUSTER UINT64_C(0xc1)
+#define ID_A    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define ID_B    "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define ID_C    "cccccccccccccccccccccccccccccccc"
+
+#define OK(call)                                                        \
+        do {                                                            \
+                int _r = (call);                                        \
+                if (_r < 0)                                             \
+                        fail_msg("%s: %d, %s", #call, _r, err.message); \
+        } while (0)
+
+/* A machine as all hosts of a test know it. */
+typedef struct Entry {
+        const char *id;
+        PeerKnown known;
+} Entry;
+
+typedef struct Lab {
+        UvLoop *uv;
+        Loop *loop;
+        Network *network;
+        TlsKey *key;
+        TlsPrivateKey *ca_key;
+        TlsPin root_pin;
+        Text root, log;
+        Entry entries[3];
+} Lab;
+
+typedef struct Member {
+        Lab *lab;
+        Peers *peers;
+        TlsPrivateKey *key;
+        PeerHandshake self;
+        PeersOptions options;
+        unsigned n_requests, n_answers, n_raft, n_joins, n_joined;
+        TlsPeerKind kind; /* of the last request */
+        char last_machine[MACHINE_ID_SIZE];
+        bool closed;
+} Member;
+
+/* -- Waiting -- */
+
+static void stop_loop(void *userdata) {
+        loop_uv_stop(userdata);
+}
+
+static void run_a_moment(Lab *lab, uint64_t until_ms, const char *words) {
+        Timer look = { .fire = stop_loop, .userdata = lab->uv };
+
+        if (loop_now_ms(lab->loop) >= until_ms)
+                fail_msg("did not happen: %s\n%s", words, lab->log.chars ? lab->log.chars : "");
+        assert_int_equal(timer_start(&look, lab->loop, LOOK_MS), 0);
+        assert_true(loop_uv_run(lab->uv) >= 0);
+}
+
+#define UNTIL(lab, condition)                                                            \
+        for (uint64_t until_ms_ = loop_now_ms((lab)->loop) + PATIENCE_MS; !(condition);) \
+        run_a_moment(lab, until_ms_, #condition)
+
+static void keep_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        Lab *lab = userdata;
+
+        text_append(&lab->log, message);
+        text_append_char(&lab->log, '\n');
+}
+
+static bool logged(const Lab *lab, const char *words) {
+        return lab->log.chars && strstr(lab->log.chars, words);
+}
+
+/* -- Lab -- */
+
+static TlsKey *make_key(void) {
+        char path[] = "/tmp/test-peers-XXXXXX", digits[65];
+        int fd = mkstemp(path);
+        TlsKey *key = NULL;
+        Error err = {};
+
+        memset(digits, 'a', 64);
+        digits[64] = '\n';
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, digits, sizeof(digits)), sizeof(digits));
+        close(fd);
+        OK(tls_key_read(path, &key, &err));
+        unlink(path);
+        return key;
+}
+
+static int open_lab(void **state) {
+        static const uint8_t serial[TLS_SERIAL_BYTES] = { 1 };
+        Lab *lab = NEW0(Lab, 1);
+        Error err = {};
+
+        assert_int_equal(loop_uv_new(&lab->uv), 0);
+        lab->loop = loop_uv_base(lab->uv);
+        assert_int_equal(net_uv_new(&lab->network, lab->loop), 0);
+        lab->key = make_key();
+        OK(tls_private_key_new(&lab->ca_key, &err));
+        tls_private_key_pin(lab->ca_key, &lab->root_pin);
+        OK(tls_root_create(lab->ca_key, CLUSTER, serial, loop_wall_ms(lab->loop), &lab->root, &err));
+        log_set_sink(keep_log, lab);
+        *state = lab;
+        return 0;
+}
+
+static int close_lab(void **state) {
+        Lab *lab = *state;
+
+        log_set_sink(NULL, NULL);
+        lab->network = net_uv_free(lab->network);
+        lab->uv = loop_uv_free(lab->uv);
+        tls_key_free(lab->key);
+        tls_private_key_free(lab->ca_key);
+        text_done(&lab->root);
+        text_done(&lab->log);
+        free(lab);
+        return 0;
+}
+
+static void free_address(char ret[64]) {
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t size = sizeof(a);
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+        assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &size), 0);
+        close(fd);
+        snprintf(ret, 64, "127.0.0.1:%u", ntohs(a.sin_port));
+}
+
+/* -- Hosts -- */
+
+static void member_known(void *userdata, const char *machine_id, PeerKnown *ret) {
+        Lab *lab = ((Member *) userdata)->lab;
+
+        for (size_t i = 0; i < ELEMENTS(lab->entries); i++)
+                if (lab->entries[i].id && streq(lab->entries[i].id, machine_id))
+                        *ret = lab->entries[i].known;
+}
+
+static void on_request(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        Member *m = userdata;
+
+        m->n_requests++;
+        m->kind = peer_authentication(s)->kind;
+        snprintf(m->last_machine, sizeof(m->last_machine), "%s", peer_handshake(s)->machine_id);
+        assert_int_equal(peer_reply(s, TYPE_ANSWER, payload, size), 0);
+}
+
+static void on_answer(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        ((Member *) userdata)->n_answers++;
+}
+
+static void on_raft(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        ((Member *) userdata)->n_raft++;
+}
+
+static void on_join(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        Member *m = userdata;
+
+        m->n_joins++;
+        m->kind = peer_authentication(s)->kind;
+        assert_int_equal(peer_reply(s, TYPE_JOINED, payload, size), 0);
+}
+
+static void on_joined(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        ((Member *) userdata)->n_joined++;
+}
+
+static const PeerFrameType types[] = {
+        { TYPE_REQUEST, PEER_REQUEST, PEER_PRIORITY_HIGH, on_request },
+        { TYPE_ANSWER, PEER_ANSWER, PEER_PRIORITY_HIGH, on_answer },
+        { TYPE_RAFT, PEER_REQUEST | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, on_raft },
+        { TYPE_JOINED, PEER_ANSWER, PEER_PRIORITY_HIGH, on_joined },
+};
+
+static const PeerFrameType join_types[] = {
+        { TYPE_JOIN, PEER_REQUEST | PEER_FROM_JOINING, PEER_PRIORITY_HIGH, on_join },
+};
+
+/* Write the entry of a machine: a replica with the key of 'm', and Raft ID 0: not known. */
+static Entry *enter(Member *m, unsigned i) {
+        Entry *e = m->lab->entries + i;
+
+        e->id = m->self.machine_id;
+        e->known = (PeerKnown) { .tls = { .state = TLS_KNOWN, .replica = true, .n_pins = 1 } };
+        tls_private_key_pin(m->key, &e->known.tls.pins[0]);
+        return e;
+}
+
+static TlsCredentials *issue(Member *m, TlsRole role, const char *id) {
+        _cleanup_text_ Text request = {}, certificate = {};
+        TlsIssue issue = { .uri = { .cluster_id = CLUSTER, .role = role },
+                           .now_ms = loop_wall_ms(m->lab->loop),
+                           .lifetime_ms = TLS_LEAF_LIFETIME_MS,
+                           .root = m->lab->root.chars,
+                           .root_size = m->lab->root.size };
+        TlsCredentials *credentials;
+        Error err = {};
+
+        OK(tls_request_create(m->key, &request, &err));
+        issue.request = request.chars;
+        issue.request_size = request.size;
+        snprintf(issue.uri.subject, sizeof(issue.uri.subject), "%s", id);
+        OK(tls_issue(&issue, m->lab->ca_key, &certificate, &err));
+        OK(tls_credentials_new(m->key, certificate.chars, m->lab->root.chars, &credentials, &err));
+        return credentials;
+}
+
+static void prepare(Member *m, Lab *lab, const char *id, const char *name) {
+        Error err = {};
+
+        *m = (Member) { .lab = lab };
+        OK(tls_private_key_new(&m->key, &err));
+        m->self =
+                (PeerHandshake) { .cluster_id = CLUSTER, .lineage = 1, .start_number = 1, .raft_id = id[0] };
+        m->self.nonce = (uintptr_t) m;
+        memcpy(m->self.machine_id, id, MACHINE_ID_SIZE);
+        snprintf(m->self.name, sizeof(m->self.name), "%s", name);
+        free_address(m->self.address);
+        m->options = (PeersOptions) { .known = member_known, .userdata = m };
+}
+
+/* Open with the certificate that was issued for 'role' and 'id'; _TLS_ROLE_INVALID: without one. */
+static void open_as(Member *m, TlsRole role, const char *id) {
+        _cleanup_(tls_credentials_freep) TlsCredentials *credentials = NULL;
+        Error err = {};
+
+        if (role != _TLS_ROLE_INVALID)
+                m->options.credentials = credentials = issue(m, role, id);
+        m->options.self = m->self;
+        assert_int_equal(peers_new(&m->peers, m->lab->loop, m->lab->network, &m->options), 0);
+        OK(peers_listen(m->peers, m->self.address, &err));
+        peers_register(m->peers, types, ELEMENTS(types), m);
+}
+
+static void start(Member *m, Lab *lab, const char *id, const char *name, unsigned entry) {
+        prepare(m, lab, id, name);
+        enter(m, entry);
+        open_as(m, TLS_ROLE_REPLICA, id);
+}
+
+/* A host with a token: no certificate, no cluster. */
+static void start_joining(Member *m, Lab *lab, const char *id, const char *name) {
+        _cleanup_(tls_credentials_freep) TlsCredentials *none = NULL;
+        Error err = {};
+
+        prepare(m, lab, id, name);
+        OK(tls_credentials_new(NULL, NULL, NULL, &none, &err));
+        m->self.cluster_id = m->self.lineage = m->self.raft_id = 0;
+        m->options.credentials = none;
+        m->options.token_root = &lab->root_pin;
+        m->options.token_cluster_id = CLUSTER;
+        open_as(m, _TLS_ROLE_INVALID, NULL);
+        peers_register(m->peers, join_types, ELEMENTS(join_types), m);
+}
+
+static void on_closed(void *userdata) {
+        Member *m = userdata;
+
+        m->closed = true;
+        m->peers = NULL;
+}
+
+static void stop(Member *m) {
+        peers_close(m->peers, "stop", on_closed, m);
+        UNTIL(m->lab, m->closed);
+        m->key = tls_private_key_free(m->key);
+}
+
+static void dial(Member *m, const Member *other) {
+        PeerAddress known = {};
+
+        memcpy(known.address, other->self.address, sizeof(known.address));
+        assert_int_equal(peers_set_known(m->peers, &known, 1), 0);
+}
+
+static PeerState state_of(const Member *m, const Member *other) {
+        PeerState state = {};
+
+        (void) peers_state(m->peers, other->self.machine_id, &state);
+        return state;
+}
+
+static bool dialed(const Member *m, const Member *other) {
+        return state_of(m, other).dialed;
+}
+
+static bool accepted(const Member *m, const Member *other) {
+        return state_of(m, other).accepted;
+}
+
+typedef struct Search {
+        const char *words;
+        bool found;
+} Search;
+
+static void search_problem(void *userdata, const PeerState *state) {
+        Search *search = userdata;
+
+        search->found |= strstr(state->problem, search->words) != NULL;
+}
+
+static bool has_problem(const Member *m, const char *words) {
+        Search search = { .words = words };
+
+        peers_each(m->peers, search_problem, &search);
+        return search.found;
+}
+
+static void send_to(Member *m, const Member *other, PeerFrame type) {
+        assert_int_equal(peers_send(m->peers, other->self.machine_id, type, "x", 1), 0);
+}
+
+/* -- Tests -- */
+
+static void a_session_belongs_to_the_machine_of_the_certificate(void **state) {
+        Lab *lab = *state;
+        Member a, b;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        start(&b, lab, ID_B, "beta", 1);
+        dial(&b, &a);
+        dial(&a, &b);
+        UNTIL(lab, dialed(&b, &a) && accepted(&a, &b) && dialed(&a, &b));
+        send_to(&b, &a, TYPE_REQUEST);
+        UNTIL(lab, a.n_requests == 1 && b.n_answers == 1);
+        assert_int_equal(a.kind, TLS_PEER_CERTIFICATE);
+        assert_string_equal(a.last_machine, ID_B);
+        stop(&b);
+        stop(&a);
+}
+
+static void a_handshake_of_another_machine_than_the_certificate_is_rejected(void **state) {
+        Lab *lab = *state;
+        Member a, b, c;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        prepare(&c, lab, ID_C, "gamma");
+        enter(&c, 2);
+        prepare(&b, lab, ID_C, "beta"); /* has the certificate and the key of b, and names c */
+        enter(&b, 1)->id = ID_B;
+        open_as(&b, TLS_ROLE_REPLICA, ID_B);
+        dial(&b, &a);
+        UNTIL(lab, has_problem(&b, "the certificate is of machine " ID_B ", the handshake of machine " ID_C));
+        assert_false(accepted(&a, &c));
+        stop(&b);
+        tls_private_key_free(c.key);
+        stop(&a);
+}
+
+static void another_key_and_a_removed_machine_are_rejected_with_the_reason(void **state) {
+        Lab *lab = *state;
+        Member a, b;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        start(&b, lab, ID_B, "beta", 1);
+        lab->entries[1].known.tls.pins[0].bytes[0] ^= 1;
+        dial(&b, &a);
+        UNTIL(lab, has_problem(&b, "machine " ID_B " has another key than the cluster knows"));
+        assert_true(logged(lab, "rejected a session from beta") ||
+                    logged(lab, "machine " ID_B " has another key"));
+        lab->entries[1].known.tls.state = TLS_REMOVED;
+        UNTIL(lab, has_problem(&b, "machine " ID_B " was removed from the cluster"));
+        assert_false(accepted(&a, &b));
+        lab->entries[1].known = (PeerKnown) {};
+        UNTIL(lab, has_problem(&b, "machine " ID_B " is unknown to this cluster"));
+        enter(&b, 1);
+        UNTIL(lab, dialed(&b, &a));
+        stop(&b);
+        stop(&a);
+}
+
+static void a_removal_ends_open_sessions_within_a_turn(void **state) {
+        Lab *lab = *state;
+        Member a, b;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        start(&b, lab, ID_B, "beta", 1);
+        dial(&b, &a);
+        dial(&a, &b);
+        UNTIL(lab, dialed(&b, &a) && accepted(&a, &b) && dialed(&a, &b));
+        peers_end(a.peers, ID_C, "another machine");
+        assert_true(accepted(&a, &b));
+        lab->entries[1].known.tls.state = TLS_REMOVED;
+        peers_end(a.peers, ID_B, "beta was removed from the cluster by root@alpha");
+        assert_false(accepted(&a, &b));
+        assert_false(dialed(&a, &b));
+        UNTIL(lab, logged(lab, "beta was removed from the cluster by root@alpha"));
+        UNTIL(lab, has_problem(&b, "was removed from the cluster"));
+        stop(&b);
+        stop(&a);
+}
+
+/* Return a machine's open session to 'm'. */
+static bool carries_raft(Lab *lab, Member *from, Member *to) {
+        unsigned before = to->n_raft;
+
+        UNTIL(lab, dialed(from, to) && accepted(to, from));
+        send_to(from, to, TYPE_RAFT);
+        UNTIL(lab, to->n_raft > before || !accepted(to, from));
+        return to->n_raft > before;
+}
+
+static void frames_of_replicas_need_a_replica_and_its_raft_id(void **state) {
+        Lab *lab = *state;
+        Member a, b;
+        PeerKnown *b_known;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        prepare(&b, lab, ID_B, "beta");
+        b_known = &enter(&b, 1)->known;
+        b_known->tls.replica = false;
+        open_as(&b, TLS_ROLE_HOST, ID_B);
+        dial(&b, &a);
+
+        UNTIL(lab, dialed(&b, &a));
+        send_to(&b, &a, TYPE_REQUEST);
+        UNTIL(lab, a.n_requests == 1);
+        assert_false(carries_raft(lab, &b, &a));
+        assert_true(logged(lab, "frame of type 12, which the role of the host does not allow"));
+
+        UNTIL(lab, dialed(&b, &a) && accepted(&a, &b));
+        b_known->tls.replica = true; /* it becomes one, on an open session */
+        assert_true(carries_raft(lab, &b, &a));
+
+        b_known->raft_id = 77; /* that of the handshake is another machine's */
+        peers_end(a.peers, ID_B, "its Raft ID changed");
+        UNTIL(lab, !dialed(&b, &a));
+        assert_false(carries_raft(lab, &b, &a));
+        b_known->raft_id = b.self.raft_id;
+        UNTIL(lab, dialed(&b, &a) && accepted(&a, &b));
+        assert_true(carries_raft(lab, &b, &a));
+        stop(&b);
+        stop(&a);
+}
+
+static void a_replica_with_an_old_tree_accepts_a_chain(void **state) {
+        Lab *lab = *state;
+        Member a, b;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        prepare(&b, lab, ID_B, "beta");
+        lab->entries[1] = (Entry) { .id = ID_B, .known.tls.chain_counts = true };
+        open_as(&b, TLS_ROLE_REPLICA, ID_B);
+        dial(&b, &a);
+        assert_true(carries_raft(lab, &b, &a));
+        stop(&b);
+        stop(&a);
+}
+
+static void a_joining_host_sends_one_request(void **state) {
+        Lab *lab = *state;
+        Member a, c;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        start_joining(&c, lab, ID_C, "gamma");
+        dial(&c, &a);
+        UNTIL(lab,
+              has_problem(&c, "rejected the certificate of this host")); /* no component handles requests */
+
+        peers_register(a.peers, join_types, ELEMENTS(join_types), &a);
+        UNTIL(lab, dialed(&c, &a));
+        assert_false(accepted(&a, &c)); /* the machine ID is not authenticated */
+        send_to(&c, &a, TYPE_JOIN);
+        UNTIL(lab, a.n_joins == 1 && c.n_joined == 1);
+        assert_int_equal(a.kind, TLS_PEER_ANONYMOUS);
+
+        send_to(&c, &a, TYPE_JOIN);
+        UNTIL(lab, logged(lab, "frame of type 13, which the role of the host does not allow"));
+        assert_int_equal(a.n_joins, 1);
+        for (PeerFrame type = TYPE_REQUEST; type <= TYPE_RAFT; type++) {
+                uint64_t number;
+
+                if (type == TYPE_ANSWER)
+                        continue;
+                UNTIL(lab, dialed(&c, &a));
+                number = peer_number(peers_dialed(c.peers, ID_A));
+                send_to(&c, &a, type);
+                UNTIL(lab, !peers_session(c.peers, number));
+        }
+        assert_int_equal(a.n_requests, 0);
+        assert_int_equal(a.n_raft, 0);
+        stop(&c);
+        stop(&a);
+}
+
+static void a_joining_host_without_a_request_is_cut_after_5_s(void **state) {
+        Lab *lab = *state;
+        uint64_t begun_ms;
+        Member a, c;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        peers_register(a.peers, join_types, ELEMENTS(join_types), &a);
+        start_joining(&c, lab, ID_C, "gamma");
+        dial(&c, &a);
+        UNTIL(lab, dialed(&c, &a));
+        begun_ms = loop_now_ms(lab->loop);
+        UNTIL(lab, !dialed(&c, &a));
+        assert_in_range(loop_now_ms(lab->loop) - begun_ms, PEER_JOIN_REQUEST_MS - 200,
+                        PEER_JOIN_REQUEST_MS + 3000);
+        stop(&c);
+        stop(&a);
+}
+
+static void a_stranger_that_names_a_member_does_not_displace_its_session(void **state) {
+        Lab *lab = *state;
+        Member a, b, c;
+        uint64_t number;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        peers_register(a.peers, join_types, ELEMENTS(join_types), &a);
+        start(&b, lab, ID_B, "beta", 1);
+        dial(&b, &a);
+        dial(&a, &b);
+        UNTIL(lab, dialed(&b, &a) && accepted(&a, &b) && dialed(&a, &b));
+        number = peer_number(peers_dialed(a.peers, ID_B));
+        start_joining(&c, lab, ID_B, "gamma");
+        dial(&c, &a);
+        UNTIL(lab, dialed(&c, &a));
+        send_to(&c, &a, TYPE_JOIN);
+        UNTIL(lab, c.n_joined == 1);
+        peers_end(a.peers, ID_C, "");
+        assert_true(accepted(&a, &b));
+        assert_true(peer_number(peers_dialed(a.peers, ID_B)) == number);
+        assert_string_equal(state_of(&a, &b).handshake.name, "beta");
+        stop(&c);
+        stop(&b);
+        stop(&a);
+}
+
+static void a_member_without_a_certificate_needs_a_token(void **state) {
+        Lab *lab = *state;
+        Member a, c;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        peers_register(a.peers, join_types, ELEMENTS(join_types), &a);
+        start_joining(&c, lab, ID_C, "gamma");
+        c.self.cluster_id = CLUSTER;
+        peers_set_self(c.peers, &c.self);
+        dial(&c, &a);
+        UNTIL(lab, has_problem(&c, "gamma is a member of a cluster and has no certificate"));
+        stop(&c);
+        stop(&a);
+}
+
+static void key_file_and_certificates_work_on_one_listener(void **state) {
+        Lab *lab = *state;
+        Member a, b, c;
+
+        prepare(&a, lab, ID_A, "alpha");
+        enter(&a, 0);
+        a.options.key = lab->key;
+        open_as(&a, TLS_ROLE_REPLICA, ID_A);
+        prepare(&b, lab, ID_B, "beta"); /* the key file only, as a former version */
+        b.options.key = lab->key;
+        open_as(&b, _TLS_ROLE_INVALID, NULL);
+        prepare(&c, lab, ID_C, "gamma");
+        enter(&c, 2);
+        c.options.key = lab->key;
+        open_as(&c, TLS_ROLE_REPLICA, ID_C);
+
+        dial(&b, &a);
+        UNTIL(lab, dialed(&b, &a));
+        send_to(&b, &a, TYPE_REQUEST);
+        UNTIL(lab, a.n_requests == 1);
+        assert_int_equal(a.kind, TLS_PEER_KEY);
+        assert_true(carries_raft(lab, &b, &a)); /* exactly as before */
+
+        dial(&c, &a);
+        UNTIL(lab, dialed(&c, &a));
+        send_to(&c, &a, TYPE_REQUEST);
+        UNTIL(lab, a.n_requests == 2);
+        assert_int_equal(a.kind, TLS_PEER_CERTIFICATE);
+
+        dial(&a, &b); /* tries the certificate, then the key file */
+        UNTIL(lab, dialed(&a, &b));
+        send_to(&a, &b, TYPE_REQUEST);
+        UNTIL(lab, b.n_requests == 1);
+        assert_int_equal(b.kind, TLS_PEER_KEY);
+        stop(&c);
+        stop(&b);
+        stop(&a);
+}
+
+static void the_key_file_counts_no_more(void **state) {
+        _cleanup_(tls_credentials_freep) TlsCredentials *credentials = NULL;
+        Lab *lab = *state;
+        Member a, b;
+
+        prepare(&a, lab, ID_A, "alpha");
+        enter(&a, 0);
+        a.options.key = lab->key;
+        open_as(&a, _TLS_ROLE_INVALID, NULL);
+        prepare(&b, lab, ID_B, "beta");
+        enter(&b, 1);
+        b.options.key = lab->key;
+        open_as(&b, _TLS_ROLE_INVALID, NULL);
+        dial(&b, &a);
+        UNTIL(lab, dialed(&b, &a));
+
+        credentials = issue(&a, TLS_ROLE_REPLICA, ID_A);
+        peers_set_credentials(a.peers, credentials, false);
+        assert_true(dialed(&b, &a)); /* open sessions stay until they are ended */
+        peers_end(a.peers, ID_B, "the key file counts no more");
+        UNTIL(lab, has_problem(&b, "the peer has another key, or none"));
+        assert_false(dialed(&b, &a));
+
+        tls_credentials_free(credentials);
+        credentials = issue(&b, TLS_ROLE_REPLICA, ID_B);
+        peers_set_credentials(b.peers, credentials, true);
+        UNTIL(lab, dialed(&b, &a));
+        send_to(&b, &a, TYPE_REQUEST);
+        UNTIL(lab, a.n_requests == 1);
+        assert_int_equal(a.kind, TLS_PEER_CERTIFICATE);
+        stop(&b);
+        stop(&a);
+}
+
+int main(int argc, char **argv) {
+        const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, open_lab, close_lab)
+                T(a_session_belongs_to_the_machine_of_the_certificate),
+                T(a_handshake_of_another_machine_than_the_certificate_is_rejected),
+                T(another_key_and_a_removed_machine_are_rejected_with_the_reason),
+                T(a_removal_ends_open_sessions_within_a_turn),
+                T(frames_of_replicas_need_a_replica_and_its_raft_id),
+                T(a_replica_with_an_old_tree_accepts_a_chain),
+                T(a_joining_host_sends_one_request),
+                T(a_joining_host_without_a_request_is_cut_after_5_s),
+                T(a_stranger_that_names_a_member_does_not_displace_its_session),
+                T(a_member_without_a_certificate_needs_a_token),
+                T(key_file_and_certificates_work_on_one_listener),
+                T(the_key_file_counts_no_more),
+        };
+
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
+}
