@@ -23,8 +23,11 @@ static int verb_version(Client *c, char **args, size_t n, Error *err);
 
 /* fleetctl(1) documents the same names. */
 static const Verb verbs[] = {
-        { "ca", FLAGS_JSON, "[show]", "Show the roots of the certificates of the cluster",
-          "The ID of a root is the SHA-256 of its public key. --output=json has the certificates.\n",
+        { "ca", FLAGS_CA | FLAGS_YES | FLAGS_JSON, "[show | rotate]",
+          "Show or replace the root of the certificates of the cluster",
+          "The ID of a root is the SHA-256 of its public key. --output=json has the certificates.\n"
+          "rotate replaces the root: hosts get new certificates, and the former root and its tokens end.\n"
+          "While a rotation is under way, both print its state.\n",
           verb_ca },
         { "cat", FLAGS_SOURCE | FLAGS_JSON, "UNIT", "Output the contents of a submitted unit",
           "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"

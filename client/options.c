@@ -88,6 +88,8 @@ static const Flag flags[] = {
           "Metadata of the host that joins: KEY=VALUE, separated by commas" },
         { "from", 0, FLAGS_TOKEN, FLAG_TEXT, AT(token_from),
           "Only for hosts that connect from this network: 10.0.0.0/8" },
+        { "compromised", 0, FLAGS_CA, FLAG_BOOL, AT(compromised),
+          "The private key of the CA may be known to others: its root ends within an hour" },
         { "property", 'p', FLAGS_SHOW, FLAG_TEXT, AT(property),
           "Print only these properties, separated by commas" },
         { "signal", 's', FLAGS_KILL, FLAG_TEXT, AT(signal), "Signal to send (default \"SIGTERM\")" },

@@ -41,6 +41,7 @@ typedef enum FlagGroup {
                 1 << 28, /* --lines, --follow, --since, --until, --priority, --grep, --machine, --output */
         FLAGS_FLEET = 1 << 23, /* no flag: without units, print a message of fleet and succeed */
         FLAGS_JSON = 1 << 27,  /* --output=json */
+        FLAGS_CA = 1 << 30,    /* --compromised */
         FLAGS_TOKEN = 1 << 29, /* --uses, --ttl, --restricted, --replace, --metadata, --from */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
@@ -71,7 +72,7 @@ typedef struct Options {
         bool verbs, topics;
         uint64_t uses;                                                       /* 0: not given */
         const char *token_ttl, *token_replace, *token_metadata, *token_from; /* NULL: not given */
-        bool restricted;
+        bool restricted, compromised;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         bool yes;
         bool forward_agent;

@@ -193,27 +193,15 @@ int verb_token(Client *c, char **args, size_t n, Error *err) {
 
 /* -- ca -- */
 
-int verb_ca(Client *c, char **args, size_t n, Error *err) {
+static int ca_print(const JsonValue *root) {
         _cleanup_table_ Table *table = table_new("ROOT,STATE");
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_reply_ Reply reply = {};
-        const JsonValue *roots;
+        const JsonValue *roots = json_value_member(root, "roots");
+        const char *rotation = member_text(root, "rotation"), *waits = member_text(root, "waitsFor");
+        _cleanup_text_ Text line = {};
         int r;
 
-        if (n > 1 || (n == 1 && !streq(args[0], "show")))
-                return client_usage("ca: expected ca [show]");
         if (!table)
                 return -ENOMEM;
-        r = client_request(c, "GET", "/fleet/v1/cluster/ca", NULL, &reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to read the roots of the CA: ");
-        if (streq(c->options.output, "json")) {
-                (void) output_text(reply.body.chars, reply.body.size);
-                return EXIT_DONE;
-        }
-        roots = json_value_member(root, "roots");
         if (json_value_count(roots) == 0) {
                 client_note("the cluster has no CA; the first token creates it: fleetctl token");
                 return EXIT_FAILED;
@@ -225,5 +213,59 @@ int verb_ca(Client *c, char **args, size_t n, Error *err) {
                 if (table_add_row(table, cells) < 0)
                         return -ENOMEM;
         }
-        return table_print(table, true);
+        r = table_print(table, true);
+        if (r < 0 || !*rotation)
+                return r;
+        text_append(&line, "\nrotation: ");
+        text_append_printable(&line, rotation);
+        if (*waits) {
+                text_append(&line, ", waits for a new certificate of ");
+                text_append_printable(&line, waits);
+        }
+        return line.error < 0 ? line.error : output_line(line.chars);
+}
+
+static int ca_rotate(Client *c, const JsonValue *root, Error *err) {
+        _cleanup_text_ Text body = {};
+        int r;
+
+        if (*member_text(root, "rotation"))
+                return ca_print(root);
+        json_open(&body, NULL, '{');
+        json_add_bool(&body, "compromised", c->options.compromised);
+        json_close(&body, '}');
+        if (body.error < 0)
+                return body.error;
+        if (!client_confirm(
+                    c, "Rotate?",
+                    "A new root replaces that of the cluster. All hosts get new certificates; tokens of the "
+                    "former root end. No unit is touched."))
+                return EXIT_FAILED;
+        r = client_request(c, "POST", "/fleet/v1/cluster/ca/rotate", &body, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to rotate the CA: ");
+        puts("The rotation has begun; fleetctl ca shows its state");
+        return EXIT_DONE;
+}
+
+int verb_ca(Client *c, char **args, size_t n, Error *err) {
+        bool rotate = n == 1 && streq(args[0], "rotate");
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        if (n > 1 || (n == 1 && !rotate && !streq(args[0], "show")))
+                return client_usage("ca: expected ca [show | rotate]");
+        r = client_request(c, "GET", "/fleet/v1/cluster/ca", NULL, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the roots of the CA: ");
+        if (rotate)
+                return ca_rotate(c, root, err);
+        if (streq(c->options.output, "json")) {
+                (void) output_text(reply.body.chars, reply.body.size);
+                return EXIT_DONE;
+        }
+        return ca_print(root);
 }

@@ -205,6 +205,7 @@ static const JsonField token_fields[] = {
         { "replace", JSON_FIELD_CHARS, offsetof(TokenRecord, replace), .size = MACHINE_ID_SIZE },
         { "restricted", JSON_FIELD_BOOL, offsetof(TokenRecord, restricted) },
         { "revoked", JSON_FIELD_BOOL, offsetof(TokenRecord, revoked) },
+        { "root", JSON_FIELD_CHARS, offsetof(TokenRecord, root), .size = DIGEST_SIZE },
         { "total", JSON_FIELD_U64, offsetof(TokenRecord, total), true },
         { "uses", JSON_FIELD_U64, offsetof(TokenRecord, uses) },
 };

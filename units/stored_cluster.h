@@ -75,8 +75,8 @@ void stored_removed_write(Text *t, const RemovedRecord *removed);
 int stored_removed_read(const char *json, size_t size, RemovedRecord *ret, Error *err);
 
 /* /_fleet/cluster/token/ID:
- * {"by","expires","from","hash","metadata":{},"replace","restricted","revoked","total","uses"}. The hosts
- * that have joined with it name it in their own keys. */
+ * {"by","expires","from","hash","metadata":{},"replace","restricted","revoked","root","total","uses"}. The
+ * hosts that have joined with it name it in their own keys. */
 typedef struct TokenRecord {
         char by[RECORDED_BY_SIZE];
         uint64_t expires_ms;           /* wall clock; the key lives longer, so that its end can be reported */
@@ -86,8 +86,9 @@ typedef struct TokenRecord {
         char replace[MACHINE_ID_SIZE]; /* the one machine that it is for, and that may have another key; "":
                                           any machine that is unknown */
         bool restricted, revoked;
-        uint64_t total; /* uses when it was created: 1 to TOKEN_USES_MAX */
-        uint64_t uses;  /* left */
+        char root[DIGEST_SIZE]; /* whose ID its text contains; it ends with this root */
+        uint64_t total;         /* uses when it was created: 1 to TOKEN_USES_MAX */
+        uint64_t uses;          /* left */
 } TokenRecord;
 
 void token_record_done(TokenRecord *token);

@@ -66,6 +66,7 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/tokens",   RIGHT_ADMINISTER,   tokens_create_handle },
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/tokens/*", RIGHT_ADMINISTER,   tokens_revoke_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/ca",       RIGHT_UNITS_SEE,    ca_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/ca/rotate", RIGHT_ADMINISTER,  ca_rotate_handle },
 
         { ROUTE_FLEET,   "GET",    "/fleet/v1/journal/*",        RIGHT_UNITS_SEE,    remote_command_handle,
           .command = CALL_JOURNAL },

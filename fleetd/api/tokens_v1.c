@@ -5,6 +5,7 @@
 
 #include "fleetd/api/request.h"
 #include "fleetd/membership/authority.h"
+#include "fleetd/membership/rotation.h"
 #include "fleetd/registry/registry.h"
 #include "units/json.h"
 
@@ -14,9 +15,9 @@ static unsigned token_status(int error) {
                 int error;
                 unsigned status;
         } statuses[] = {
-                { -EINVAL, 400 },     { -EBADMSG, 400 },       { -ENOENT, 404 },
-                { -ENOTUNIQ, 409 },   { -ENOSPC, 409 },        { -EALREADY, 409 },
-                { -EOPNOTSUPP, 409 }, { -EADDRNOTAVAIL, 409 }, { -ENOMEM, 500 },
+                { -EINVAL, 400 },        { -EBADMSG, 400 }, { -ENOENT, 404 },   { -ENOTUNIQ, 409 },
+                { -ENOSPC, 409 },        { -ENOKEY, 409 },  { -EALREADY, 409 }, { -EOPNOTSUPP, 409 },
+                { -EADDRNOTAVAIL, 409 }, { -ENOMEM, 500 },
         };
 
         for (size_t i = 0; i < ELEMENTS(statuses); i++)
@@ -153,7 +154,7 @@ void tokens_create_handle(Request *request) {
 
 /* -- Revocation -- */
 
-static void token_on_revoked_end(Request *request) {
+static void token_on_change_end(Request *request) {
         registry_cancel(request->api->options.registry, request);
 }
 
@@ -181,13 +182,14 @@ void tokens_revoke_handle(Request *request) {
         if (r < 0)
                 request_error(request, token_status(r), "%s", error_text(&err, r));
         else
-                request->on_end = token_on_revoked_end;
+                request->on_end = token_on_change_end;
 }
 
 /* -- CA -- */
 
 void ca_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterMachine *waits = NULL;
         _cleanup_text_ Text t = {};
 
         json_open(&t, NULL, '{');
@@ -202,8 +204,46 @@ void ca_handle(Request *request) {
                 json_close(&t, '}');
         }
         json_close(&t, ']');
-        if (c->ca_rotation)
+        if (c->ca_rotation) {
+                (void) rotation_step(c, loop_wall_ms(request->api->loop), &waits);
                 json_add_string(&t, "rotation", ca_rotation_state_to_string(c->ca_rotation->state));
+                json_add_string(&t, "waitsFor", waits ? waits->id : NULL);
+        }
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
+}
+
+static void ca_on_rotated(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
+
+        request->on_end = NULL;
+        if (status == KV_OK)
+                request_answer(request, 204, NULL, NULL, "", 0);
+        else if (status == KV_COMPARE_FAILED)
+                request_error(request, 409, "the CA changed at this moment; try again");
+        else
+                request_error(request, status == KV_UNKNOWN ? 504 : 503, "%s", message);
+}
+
+void ca_rotate_handle(Request *request) {
+        static const JsonField fields[] = { { "compromised", JSON_FIELD_BOOL, 0 } };
+        Authority *authority = request->api->options.authority;
+        bool compromised = false;
+        Error err = {};
+        int r;
+
+        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(fields), &compromised,
+                             sizeof(compromised), &err);
+        if (r < 0) {
+                request_error(request, request_status_of(r), "%s", error_text(&err, r));
+                return;
+        }
+        if (!authority)
+                r = error_set(&err, -EOPNOTSUPP, "this daemon has no CA");
+        else
+                r = authority_rotate(authority, compromised, ca_on_rotated, request, &err);
+        if (r < 0)
+                request_error(request, token_status(r), "%s", error_text(&err, r));
+        else
+                request->on_end = token_on_change_end;
 }

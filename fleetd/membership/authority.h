@@ -51,6 +51,12 @@ int authority_create_token(Authority *a, const TokenRequest *request, AuthorityT
  * revoked before. */
 int authority_revoke_token(Authority *a, const char *id, RegistryDone done, void *userdata, Error *err);
 
+/* Begin a rotation of the CA: a new root, which hosts store, which then signs, and which at last is the only
+ * one. 'compromised': the former root ends within an hour, also if hosts have no new certificate yet. 'done':
+ * the result of the write; the leader does the rest. -ENOKEY: there is no CA. -EALREADY: a rotation is under
+ * way. */
+int authority_rotate(Authority *a, bool compromised, RegistryDone done, void *userdata, Error *err);
+
 /* 'answer' is NULL after a failure, with 'error' and 'message' as above. */
 typedef void AuthorityIssued(void *userdata, int error, const char *message, const EnterAnswer *answer);
 

@@ -1,5 +1,5 @@
 /* The parts of Authority: authority_tokens.c (CA, tokens), authority_hosts.c (joining hosts, certificates),
- * key_distribution.c (the cluster key). */
+ * authority_rotation.c, key_distribution.c (the cluster key). */
 #pragma once
 
 #include <sys/queue.h>
@@ -91,6 +91,13 @@ void authority_op_free(AuthorityOp *op);
 void authority_op_again(AuthorityOp *op);
 /* Append the addresses of the replicas, this host's first. Return their number. */
 size_t authority_endpoints(const Authority *a, char (*ret)[ADDRESS_SIZE], size_t max);
+
+int authority_make_root(Authority *a, const KvState *state, const ClusterKey *key, CaRoot *ret_root,
+                        CaKey *ret_key, Error *err);
+
+/* authority_rotation.c */
+/* On the leader: take the next step of a rotation if it is due. */
+void authority_rotation_tick(Authority *a, const KvState *state);
 
 /* authority_hosts.c */
 void authority_hosts_init(Authority *a);

@@ -88,8 +88,8 @@ static void authority_on_ca_created(void *userdata, KvStatus status, const char 
 }
 
 /* Make the root of a new private key: its PEM, and the key sealed. */
-static int authority_make_root(Authority *a, const KvState *state, const ClusterKey *key, CaRoot *ret_root,
-                               CaKey *ret_key, Error *err) {
+int authority_make_root(Authority *a, const KvState *state, const ClusterKey *key, CaRoot *ret_root,
+                        CaKey *ret_key, Error *err) {
         _cleanup_(tls_private_key_freep) TlsPrivateKey *private_key = NULL;
         _cleanup_text_ Text pem = {}, sealed = {}, text = {};
         char context[CA_CONTEXT_SIZE], *secret = NULL;
@@ -298,6 +298,7 @@ static void authority_write_token(AuthorityOp *op) {
                 authority_op_fail(op, r, error_text(&err, r));
                 return;
         }
+        memcpy(op->record.root, ca_roots_current(c->ca_roots)->id, sizeof(op->record.root));
         if (token_secret_hash(op->token.secret, op->record.hash) < 0)
                 r = -EIO;
         else
@@ -389,8 +390,10 @@ void authority_tick(Authority *a) {
 
         authority_on_update(a);
         kv_state(a->store, &state);
-        if (a->state_directory && state.role == KV_ROLE_LEADER && state.ready && c->ca_keys)
-                (void) keys_distribute(a, &state, c->ca_keys->items[0].cluster_key, &(Error) {});
+        if (!a->state_directory || state.role != KV_ROLE_LEADER || !state.ready || !c->ca_keys)
+                return;
+        (void) keys_distribute(a, &state, c->ca_keys->items[0].cluster_key, &(Error) {});
+        authority_rotation_tick(a, &state);
 }
 
 static void authority_on_change(void *userdata, const RegistryChange *change) {

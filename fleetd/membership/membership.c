@@ -236,13 +236,13 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
                                          .userdata = options->userdata };
         int r;
 
-        registry_observe(m->registry, &m->observer);
         r = authority_new(&m->authority, m->loop, m->peers, m->store, m->registry, &authority);
         if (r < 0)
                 return r;
         r = renewal_new(&m->renewal, m->loop, m->peers, m->store, m->registry, m->authority, &renewal);
         if (r < 0)
                 return r;
+        registry_observe(m->registry, &m->observer);
         heartbeats_init(m);
         r = joining_init(m);
         if (r < 0)

@@ -172,16 +172,25 @@ static int renewal_request(Renewal *r, const KvState *state, Error *err) {
         return e < 0 ? error_set(err, e, "the leader cannot be reached: %s", strerror(-e)) : 0;
 }
 
-/* Whether a certificate is needed: there is none, or it is due, or of another role or root. */
-static bool renewal_is_due(const Renewal *r, const Cluster *c, TlsRole role) {
+/* Whether this host has stored each root of the cluster that is not on its way out. */
+static bool renewal_has_roots(const char *stored, const CaRoots *roots) {
+        for (size_t i = 0; i < roots->n; i++)
+                if (roots->items[i].state != CA_ROOT_FORMER && !strstr(stored, roots->items[i].pem))
+                        return false;
+        return true;
+}
+
+/* Whether a certificate is needed: there is none, or it is due, or of another role, or older than the roots.
+ */
+static bool renewal_is_due(const Renewal *r, const Cluster *c, const ClusterMachine *self, TlsRole role) {
         _cleanup_identity_ HostIdentity identity = {};
-        const CaRoot *current = ca_roots_current(c->ca_roots);
         TlsCertificate certificate;
 
         if (identity_read(r->state_directory, &identity, NULL) < 0 ||
             tls_certificate_read(identity.certificate, strlen(identity.certificate), &certificate, NULL) < 0)
                 return true;
-        return certificate.uri.role != role || !strstr(identity.roots, current->pem) ||
+        return certificate.uri.role != role || self->host_index < c->ca_roots_index ||
+               !renewal_has_roots(identity.roots, c->ca_roots) ||
                loop_wall_ms(r->loop) >= renewal_due_ms(&certificate, r->machine_id);
 }
 
@@ -206,7 +215,7 @@ void renewal_tick(Renewal *r) {
         r->next_ms = now_ms + RENEWAL_CHECK_MS;
         r->roots_index = c->ca_roots_index;
         r->replica = replica;
-        if (!renewal_is_due(r, c, replica ? TLS_ROLE_REPLICA : TLS_ROLE_HOST))
+        if (!renewal_is_due(r, c, self, replica ? TLS_ROLE_REPLICA : TLS_ROLE_HOST))
                 return;
         r->answer_ms = now_ms + RENEWAL_ANSWER_MS;
         e = renewal_request(r, &state, &err);

@@ -25,6 +25,37 @@ int registry_create_ca(Registry *r, uint64_t term, const CaRoots *roots, const C
         return transaction_send(r, &t, term, done, userdata);
 }
 
+static void identities_write_rotation(Transaction *t, const CaChange *change) {
+        _cleanup_text_ Text value = {};
+
+        identities_check(t, change->rotation_index, LAYOUT_CA_ROTATION, NULL, NULL);
+        if (change->rotation) {
+                stored_ca_rotation_write(&value, change->rotation);
+                transaction_write(t, KV_SET, LAYOUT_CA_ROTATION, NULL, NULL, transaction_text(t, &value));
+        } else if (change->rotation_index > 0) {
+                transaction_write(t, KV_DELETE, LAYOUT_CA_ROTATION, NULL, NULL, NO_VALUE);
+        }
+}
+
+int registry_change_ca(Registry *r, uint64_t term, const CaChange *change, RegistryDone done,
+                       void *userdata) {
+        _cleanup_text_ Text roots = {}, keys = {};
+        _cleanup_transaction_ Transaction t = {};
+
+        identities_check(&t, change->roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
+        identities_check(&t, change->keys_index, LAYOUT_CA_KEY, NULL, NULL);
+        stored_ca_roots_write(&roots, change->roots);
+        transaction_write(&t, KV_SET, LAYOUT_CA_ROOTS, NULL, NULL, transaction_text(&t, &roots));
+        if (change->keys) {
+                stored_ca_keys_write(&keys, change->keys);
+                transaction_write(&t, KV_SET, LAYOUT_CA_KEY, NULL, NULL, transaction_text(&t, &keys));
+        }
+        identities_write_rotation(&t, change);
+        for (size_t i = 0; i < change->n_tokens; i++)
+                transaction_write(&t, KV_DELETE, LAYOUT_TOKEN, change->tokens[i], NULL, NO_VALUE);
+        return transaction_send(r, &t, term, done, userdata);
+}
+
 static void identities_write_token(Transaction *t, const char *id, const TokenRecord *token,
                                    uint64_t ttl_ms) {
         _cleanup_text_ Text value = {};

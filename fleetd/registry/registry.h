@@ -162,6 +162,20 @@ int registry_record_start(Registry *r, const char *machine_id, const MemberRecor
 int registry_create_ca(Registry *r, uint64_t term, const CaRoots *roots, const CaKeys *keys,
                        RegistryDone done, void *userdata);
 
+/* A step of a rotation. Borrowed for the call. */
+typedef struct CaChange {
+        const CaRoots *roots;
+        const CaKeys *keys;                               /* NULL: unchanged */
+        const CaRotation *rotation;                       /* NULL: the rotation ends */
+        uint64_t roots_index, keys_index, rotation_index; /* of the keys on which it was decided; of the
+                                                             rotation, 0: absent */
+        const char *const *tokens;                        /* IDs of those that end */
+        size_t n_tokens;
+} CaChange;
+
+/* KV_COMPARE_FAILED: a key has changed; decide again. */
+int registry_change_ca(Registry *r, uint64_t term, const CaChange *change, RegistryDone done, void *userdata);
+
 /* Strings and records are borrowed for the call. */
 typedef struct TokenChange {
         const char *id;

@@ -226,6 +226,10 @@ class Handler(BaseHTTPRequestHandler):
                     return self.refuse(409, "feature level 3: beta supports 2 at most; upgrade it first" if wanted > 2 else "it does not go back")
                 c.level = wanted
                 return self.answer(204)
+            if path == "/fleet/v1/cluster/tokens":
+                return self.answer(201, {"expires": 9999999999000, "id": "0123456789ab", "token": "fleet1-AAAA", "uses": 1})
+            if path == "/fleet/v1/cluster/ca":
+                return self.answer(200, {"roots": [{"id": "1" * 64, "pem": "p", "state": "current"}]})
             if path == "/fleet/v1/cluster/adopting":
                 c.waits_for = []
                 return self.answer(204)

@@ -891,7 +891,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
-             "": [["cluster"], ["directory"], ["events"], ["help"], ["list-machines", "--full"], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["version"], ["status"],
+             "": [["ca"], ["cluster"], ["directory"], ["events"], ["help"], ["list-machines", "--full"], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],

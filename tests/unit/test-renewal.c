@@ -9,6 +9,8 @@
 
 #include "fleetd/membership/identity.h"
 #include "fleetd/membership/renewal.h"
+#include "fleetd/membership/rotation.h"
+#include "tests/lib/cluster_view.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 
@@ -27,6 +29,7 @@ uint64_t __wrap_loop_wall_ms(const Loop *loop) {
 }
 
 typedef struct Fixture {
+        char id[TOKEN_ID_SIZE]; /* of the last token */
         Host *host;
         Authority *authority;
         Renewal *renewal;
@@ -62,8 +65,11 @@ static void on_raised(void *userdata, const KvResult *result) {
 }
 
 static void on_token(void *userdata, int error, const char *message, const AuthorityToken *token) {
+        Fixture *f = userdata;
+
         assert_int_equal(error, 0);
-        ((Fixture *) userdata)->tokens++;
+        f->tokens++;
+        snprintf(f->id, sizeof(f->id), "%s", token->id);
 }
 
 static int setup(void **state) {
@@ -204,11 +210,122 @@ static void an_expired_certificate_is_renewed(void **state) {
         assert_true(own_certificate(f).not_after_ms > loop_wall_ms(f->host->loop));
 }
 
+/* -- Rotation -- */
+
+#define EIGHT(digits)       digits digits digits digits digits digits digits digits
+#define ROOT(digits, state) "{\"id\":\"" EIGHT(digits) "\",\"pem\":\"p\",\"state\":\"" state "\"}"
+#define A8                  "aaaaaaaa"
+#define B8                  "bbbbbbbb"
+#define PIN                 EIGHT(A8)
+
+/* A host that is up, has a key, and has its certificate from before ('old') or after the roots. */
+static void put_host(ClusterView *p, const char *machine, Presence presence) {
+        char id[MACHINE_ID_SIZE], key[128];
+
+        cluster_view_machine(p, machine, "", presence);
+        snprintf(key, sizeof(key), "/_fleet/cluster/host/%s", cluster_view_id(id, machine));
+        cluster_view_put(p, key, "{\"pins\":[\"" PIN "\"]}");
+}
+
+static void put_rotation(ClusterView *p, const char *json) {
+        cluster_view_put(p, "/_fleet/cluster/ca/roots",
+                         "{\"roots\":[" ROOT(A8, "current") "," ROOT(B8, "next") "]}");
+        cluster_view_put(p, "/_fleet/cluster/ca/rotation", json);
+}
+
+static void a_rotation_waits_for_hosts_that_are_up(void **state) {
+        const ClusterMachine *waits;
+        ClusterView p = {};
+
+        assert_int_equal(rotation_step(&p.cluster, 0, &waits), ROTATION_WAIT);
+        put_host(&p, "A", PRESENCE_UP);
+        put_host(&p, "B", PRESENCE_AWAY);
+        put_host(&p, "C", PRESENCE_UP);
+        put_host(&p, "D", PRESENCE_UP);
+        cluster_view_put(&p, "/_fleet/cluster/removed/dddddddddddddddddddddddddddddddd", "{}");
+        put_rotation(&p, "{\"since\":1000,\"state\":\"distribute\"}");
+        assert_int_equal(rotation_step(&p.cluster, 1000, &waits), ROTATION_WAIT);
+        assert_int_equal(waits->id[0], 'a');
+        put_host(&p, "A", PRESENCE_UP);
+        assert_int_equal(rotation_step(&p.cluster, UINT64_MAX, &waits), ROTATION_WAIT);
+        assert_int_equal(waits->id[0], 'c');
+        put_host(&p, "C", PRESENCE_LOST);
+        assert_int_equal(rotation_step(&p.cluster, 1000, &waits), ROTATION_ISSUE);
+        assert_null(waits);
+        cluster_view_put(&p, "/_fleet/cluster/ca/rotation", "{\"since\":1000,\"state\":\"issue\"}");
+        assert_int_equal(rotation_step(&p.cluster, 1000, &waits), ROTATION_END);
+
+        /* A compromised root does not wait for long. */
+        put_rotation(&p, "{\"compromised\":true,\"since\":1000,\"state\":\"issue\"}");
+        assert_int_equal(rotation_step(&p.cluster, 1000 + ROTATION_COMPROMISED_MS - 1, &waits),
+                         ROTATION_WAIT);
+        assert_int_equal(rotation_step(&p.cluster, 1000 + ROTATION_COMPROMISED_MS, &waits), ROTATION_END);
+        cluster_view_free(&p);
+}
+
+static void each_step_of_a_rotation_changes_the_roots(void **state) {
+        const CaRoots roots = { .items = { { .id = "1", .state = CA_ROOT_CURRENT },
+                                           { .id = "2", .state = CA_ROOT_NEXT } },
+                                .n = 2 };
+        CaRoots issue, end;
+
+        rotation_roots(&roots, ROTATION_ISSUE, &issue);
+        assert_int_equal(issue.n, 2);
+        assert_int_equal(issue.items[0].state, CA_ROOT_FORMER);
+        assert_int_equal(issue.items[1].state, CA_ROOT_CURRENT);
+        rotation_roots(&issue, ROTATION_END, &end);
+        assert_int_equal(end.n, 1);
+        assert_string_equal(end.items[0].id, "2");
+}
+
+static void a_rotation_ends_with_new_certificates_and_without_the_former_root(void **state) {
+        Fixture *f = *state;
+        const Cluster *c = registry_cluster(f->host->registry);
+        char former[DIGEST_SIZE], token[TOKEN_ID_SIZE];
+        _cleanup_identity_ HostIdentity identity = {};
+        TlsCertificate before, after;
+        Error err = {};
+
+        assert_int_equal(authority_rotate(f->authority, false, host_on_done, f->host, &err), -ENOKEY);
+        write_member(f);
+        create_token(f);
+        HOST_UNTIL(f->host, f->stored == 1);
+        before = own_certificate(f);
+        memcpy(token, f->id, sizeof(token));
+        memcpy(former, ca_roots_current(c->ca_roots)->id, sizeof(former));
+        host_machine(f->host);
+        assert_int_equal(
+                host_wait(f->host, authority_rotate(f->authority, false, host_on_done, f->host, &err)),
+                KV_OK);
+        HOST_UNTIL(f->host, c->ca_roots->n == 2);
+        assert_int_equal(authority_rotate(f->authority, false, host_on_done, f->host, &err), -EALREADY);
+        HOST_UNTIL(f->host, c->ca_roots->n == 1);
+        assert_string_not_equal(ca_roots_current(c->ca_roots)->id, former);
+        assert_null(c->ca_rotation);
+        assert_int_equal(c->ca_keys->n, 1);
+        assert_null(cluster_token(c, token));
+        /* The new roots are stored, too. */
+        HOST_UNTIL(f->host, cluster_machine(c, SELF)->host_index > c->ca_roots_index);
+        host_pause(f->host, 100);
+        after = own_certificate(f);
+        assert_true(tls_pin_equal(&before.pin, &after.pin));
+        assert_int_equal(identity_read(f->host->scratch, &identity, &err), 0);
+        assert_string_equal(identity.roots, ca_roots_current(c->ca_roots)->pem);
+        create_token(f);
+        assert_string_equal(cluster_token(c, f->id)->record.root, ca_roots_current(c->ca_roots)->id);
+        assert_int_equal(
+                host_wait(f->host, authority_rotate(f->authority, true, host_on_done, f->host, &err)), KV_OK);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_certificate_is_due_at_two_thirds_of_its_life),
                 cmocka_unit_test_setup_teardown(a_member_gets_its_first_certificate_from_the_ca, setup,
                                                 teardown),
+                cmocka_unit_test(a_rotation_waits_for_hosts_that_are_up),
+                cmocka_unit_test(each_step_of_a_rotation_changes_the_roots),
+                cmocka_unit_test_setup_teardown(
+                        a_rotation_ends_with_new_certificates_and_without_the_former_root, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_expired_certificate_is_renewed, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,7 +91,7 @@ static const Row rows[] = {
         { READ(token, token_done),
           "{\"by\":\"root\",\"expires\":9,\"from\":\"10.0.0.0/8\",\"hash\":\"" PIN_1
           "\",\"metadata\":{\"zone\":\"a\"},\"replace\":\"" MACHINE
-          "\",\"restricted\":true,\"revoked\":true,\"total\":10000,\"uses\":10000}" },
+          "\",\"restricted\":true,\"revoked\":true,\"root\":\"" PIN_2 "\",\"total\":10000,\"uses\":10000}" },
         { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\",\"total\":1}" },
         { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\"}", "total: missing" },
         { READ(token, token_done), "{\"hash\":\"" PIN_1 "\"}", "expires: missing" },

@@ -1,0 +1,256 @@
+/* The routes of tokens and of the CA on a real host. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "fleetd/api/api.h"
+#include "fleetd/membership/authority.h"
+#include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
+
+typedef struct Fixture {
+        Host *host;
+        Authority *authority;
+        Api *api;
+        Timer tick;
+        char *socket, *answer;
+        char loopback[ADDRESS_SIZE];
+} Fixture;
+
+static void on_tick(void *userdata) {
+        Fixture *f = userdata;
+
+        authority_tick(f->authority);
+        assert_int_equal(timer_start(&f->tick, f->host->loop, 20), 0);
+}
+
+static void on_raised(void *userdata, const KvResult *result) {
+        *(bool *) userdata = true;
+}
+
+static void raise_level(Fixture *f) {
+        bool raised = false;
+
+        assert_int_equal(
+                kv_propose(f->host->store,
+                           &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_IDENTITY },
+                           on_raised, &raised, NULL),
+                0);
+        HOST_UNTIL(f->host, raised);
+}
+
+/* 'with': the API has the authority of the host. */
+static int open_fixture(void **state, bool with) {
+        Fixture *f = NEW0(Fixture, 1);
+        ApiOptions options;
+        Error err = {};
+
+        f->host = host_new(false);
+        host_machine(f->host);
+        f->socket = scratch_path(f->host->scratch, "socket");
+        snprintf(f->loopback, sizeof(f->loopback), "127.0.0.1:%d", scratch_port());
+        assert_int_equal(authority_new(&f->authority, f->host->loop, f->host->peers, f->host->store,
+                                       f->host->registry,
+                                       &(AuthorityOptions) { .machine_id = f->host->id,
+                                                             .peer_address = "127.0.0.1:2380",
+                                                             .state_directory = f->host->scratch }),
+                         0);
+        options = (ApiOptions) { .network = f->host->network,
+                                 .peers = f->host->peers,
+                                 .store = f->host->store,
+                                 .registry = f->host->registry,
+                                 .authority = with ? f->authority : NULL,
+                                 .machine_id = f->host->id,
+                                 .name = "alpha",
+                                 .access = CLIENT_READ_WRITE };
+        assert_int_equal(api_new(&f->api, f->host->loop, &options), 0);
+        if (api_listen(f->api, API_SOCKET, f->socket, &err) < 0 ||
+            api_listen(f->api, API_LOOPBACK, f->loopback, &err) < 0)
+                fail_msg("%s", err.message);
+        f->tick = TIMER(on_tick, f);
+        on_tick(f);
+        *state = f;
+        return 0;
+}
+
+static int low_setup(void **state) {
+        return open_fixture(state, true);
+}
+
+static int setup(void **state) {
+        int r = open_fixture(state, true);
+
+        raise_level(*state);
+        return r;
+}
+
+static int bare_setup(void **state) {
+        return open_fixture(state, false);
+}
+
+static int teardown(void **state) {
+        Fixture *f = *state;
+
+        timer_stop(&f->tick);
+        api_free(f->api);
+        authority_free(f->authority);
+        host_free(f->host);
+        free(f->socket);
+        free(f->answer);
+        free(f);
+        return 0;
+}
+
+static unsigned ask_at(Fixture *f, const char *address, const char *method, const char *target,
+                       const char *body) {
+        _cleanup_text_ Text t = {};
+        unsigned status = 0;
+
+        text_printf(&t,
+                    "%s /fleet/v1/cluster/%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"
+                    "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
+                    method, target, address == f->socket ? "fleet" : address, strlen(body), body);
+        free(f->answer);
+        f->answer = host_ask(f->host, address, t.chars, t.size);
+        (void) sscanf(f->answer, "HTTP/1.1 %u", &status);
+        return status;
+}
+
+static unsigned ask(Fixture *f, const char *method, const char *target, const char *body) {
+        return ask_at(f, f->socket, method, target, body);
+}
+
+static void assert_says(Fixture *f, const char *text) {
+        if (!strstr(f->answer, text))
+                fail_msg("'%s' is not in '%s'", text, f->answer);
+}
+
+/* Copy the text member of the answer. */
+static void member_of(Fixture *f, const char *name, char *ret, size_t size) {
+        char start[32];
+        const char *p;
+
+        snprintf(start, sizeof(start), "\"%s\":\"", name);
+        p = strstr(f->answer, start);
+        assert_non_null(p);
+        p += strlen(start);
+        snprintf(ret, size, "%.*s", (int) strcspn(p, "\""), p);
+}
+
+static void a_token_is_created_listed_and_revoked(void **state) {
+        Fixture *f = *state;
+        char text[TOKEN_TEXT_MAX], id[TOKEN_ID_SIZE], target[64];
+        Token token;
+        Error err = {};
+
+        assert_int_equal(ask(f, "GET", "tokens", ""), 200);
+        assert_says(f, "{\"tokens\":[]}");
+        assert_int_equal(ask(f, "GET", "ca", ""), 200);
+        assert_says(f, "{\"roots\":[]}");
+        assert_int_equal(ask(f, "POST", "ca/rotate", "{}"), 409);
+        assert_says(f, "the cluster has no CA");
+
+        assert_int_equal(
+                ask(f, "POST", "tokens",
+                    "{\"from\":\"10.0.0.0/8\",\"metadata\":{\"zone\":\"a\"},\"ttl\":7200,\"uses\":3}"),
+                201);
+        member_of(f, "token", text, sizeof(text));
+        member_of(f, "id", id, sizeof(id));
+        assert_says(f, "\"uses\":3");
+        assert_int_equal(token_read(text, &token, &err), 0);
+        assert_string_equal(token.id, id);
+        HOST_UNTIL(f->host, cluster_token(registry_cluster(f->host->registry), id));
+
+        assert_int_equal(ask(f, "GET", "tokens", ""), 200);
+        assert_says(f, "\"from\":\"10.0.0.0/8\",\"hosts\":[],\"id\":\"");
+        assert_says(f, "\"metadata\":{\"zone\":\"a\"},\"total\":3,\"uses\":3}");
+        assert_null(strstr(f->answer, "fleet1-"));
+        assert_null(strstr(f->answer, "hash"));
+        assert_int_equal(ask(f, "GET", "ca", ""), 200);
+        assert_says(f, "BEGIN CERTIFICATE");
+        assert_says(f, "\"state\":\"current\"");
+        assert_null(strstr(f->answer, "PRIVATE"));
+
+        snprintf(target, sizeof(target), "tokens/%s", id);
+        assert_int_equal(ask(f, "DELETE", target, ""), 204);
+        HOST_UNTIL(f->host, cluster_token(registry_cluster(f->host->registry), id)->record.revoked);
+        assert_int_equal(ask(f, "DELETE", target, ""), 409);
+        assert_says(f, "was revoked before");
+        assert_int_equal(ask(f, "GET", "tokens", ""), 200);
+        assert_says(f, "\"revoked\":true");
+        assert_int_equal(ask(f, "DELETE", "tokens/000000000000", ""), 404);
+        assert_int_equal(ask(f, "POST", "ca/rotate", "{\"compromised\":1}"), 400);
+        assert_int_equal(ask(f, "POST", "ca/rotate", "{}"), 204);
+        assert_int_equal(ask(f, "POST", "tokens", "{}"), 201);
+        assert_int_equal(ask(f, "POST", "tokens", "{\"replace\":\"aaaaaaaa\"}"), 201);
+}
+
+static void invalid_requests_get_the_reason(void **state) {
+        static const struct {
+                const char *body;
+                unsigned status;
+                const char *message;
+        } rows[] = {
+                { "", 400, "" },
+                { "[]", 400, "expected a JSON object" },
+                { "{\"uses\":\"x\"}", 400, "uses: expected a whole number" },
+                { "{\"uses\":10001}", 400, "10001 uses: expected 1 to 10000" },
+                { "{\"ttl\":59}", 400, "a life of 59 s: expected 1 minute to 7 days" },
+                { "{\"ttl\":9223372036854775807}", 400, "expected 1 minute to 7 days" },
+                { "{\"from\":\"x\"}", 400, "'x' is not a network" },
+                { "{\"metadata\":{\"a b\":\"c\"}}", 400, "a b" },
+                { "{\"replace\":\"none\"}", 404, "no machine 'none'" },
+                { "{\"restricted\":true}", 400, "it needs attached hosts" },
+        };
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                if (ask(f, "POST", "tokens", rows[i].body) != rows[i].status)
+                        fail_msg("%s: %s", rows[i].body, f->answer);
+                assert_says(f, rows[i].message);
+        }
+        assert_null(registry_cluster(f->host->registry)->ca_roots);
+}
+
+static void only_administrators_have_tokens(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(ask_at(f, f->loopback, "GET", "tokens", ""), 403);
+        assert_int_equal(ask_at(f, f->loopback, "POST", "tokens", "{}"), 403);
+        assert_int_equal(ask_at(f, f->loopback, "DELETE", "tokens/000000000000", ""), 403);
+        assert_int_equal(ask_at(f, f->loopback, "GET", "ca", ""), 403);
+        assert_int_equal(ask_at(f, f->loopback, "POST", "ca/rotate", "{}"), 403);
+        assert_int_equal(ask(f, "PUT", "tokens", "{}"), 405);
+        assert_int_equal(ask(f, "POST", "ca", "{}"), 405);
+}
+
+static void below_its_level_no_token_is_created(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(ask(f, "POST", "tokens", "{}"), 409);
+        assert_says(f, "tokens begin at feature level 5");
+}
+
+static void without_an_authority_there_are_no_tokens(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(ask(f, "POST", "tokens", "{}"), 409);
+        assert_int_equal(ask(f, "DELETE", "tokens/000000000000", ""), 409);
+        assert_int_equal(ask(f, "POST", "ca/rotate", "{}"), 409);
+        assert_int_equal(ask(f, "GET", "tokens", ""), 200);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(a_token_is_created_listed_and_revoked, setup, teardown),
+                cmocka_unit_test_setup_teardown(invalid_requests_get_the_reason, setup, teardown),
+                cmocka_unit_test_setup_teardown(only_administrators_have_tokens, setup, teardown),
+                cmocka_unit_test_setup_teardown(below_its_level_no_token_is_created, low_setup, teardown),
+                cmocka_unit_test_setup_teardown(without_an_authority_there_are_no_tokens, bare_setup,
+                                                teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
