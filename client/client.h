@@ -223,6 +223,7 @@ VerbRun verb_export;                      /* export.c */
 VerbRun verb_submit;                      /* files.c */
 VerbRun verb_import;                      /* import.c */
 VerbRun verb_verify, verb_plan, verb_why; /* inspect.c */
+VerbRun verb_init, verb_join;             /* join.c */
 VerbRun verb_journal;                     /* journal.c */
 VerbRun verb_token, verb_ca;              /* token.c */
 VerbRun verb_kv;                          /* kv.c */

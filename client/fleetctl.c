@@ -95,6 +95,12 @@ static const Verb verbs[] = {
           "fleetctl import /root/cluster\n"
           "fleetctl import --etcd=http://10.0.0.1:2379\n",
           verb_import },
+        { "init", FLAGS_LISTEN, "", "Open the cluster of this host for other hosts",
+          "Creates the CA of the cluster and the certificate of this host, and listens for other hosts: on "
+          "the\n"
+          "only global address of this host, or on that of --listen. May be repeated.\n\n"
+          "fleetctl init --listen=10.0.0.1\n",
+          verb_init },
         { "is-active", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Check whether units are active",
           "Prints the state of each unit. Exit status 0 if one is active, 3 if none is, 4 if none exists.\n"
           "A global unit is active if it is active on all of its machines.\n",
@@ -103,6 +109,14 @@ static const Verb verbs[] = {
           "Prints the state of each unit. Exit status 0 if one has failed, 1 if none has, 4 if none "
           "exists.\n",
           verb_is },
+        { "join", FLAGS_LISTEN | FLAGS_JOIN, "TOKEN|-", "Make this host a member of a cluster",
+          "The token is printed by fleetctl token on a host of the cluster; - reads it from standard input.\n"
+          "Returns when this host is up in the cluster. Its units run on. What this host had as a cluster "
+          "of\n"
+          "one is moved to /var/lib/fleet/old; a host with units or keys of its own joins with --discard "
+          "only.\n"
+          "The host listens at the address that it uses towards the cluster, or at that of --listen.\n",
+          verb_join },
         { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE | FLAGS_PATTERNS_ALL, "UNIT [UNIT...]",
           "Print the journal of units in the cluster to stdout",
           "From all machines on which they ran. Formats short, short-unix and json are sorted by time, "

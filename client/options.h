@@ -39,10 +39,12 @@ typedef enum FlagGroup {
         FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
         FLAGS_LOG =
                 1 << 28, /* --lines, --follow, --since, --until, --priority, --grep, --machine, --output */
-        FLAGS_FLEET = 1 << 23, /* no flag: without units, print a message of fleet and succeed */
-        FLAGS_JSON = 1 << 27,  /* --output=json */
-        FLAGS_CA = 1 << 30,    /* --compromised */
-        FLAGS_TOKEN = 1 << 29, /* --uses, --ttl, --restricted, --replace, --metadata, --from */
+        FLAGS_FLEET = 1 << 23,  /* no flag: without units, print a message of fleet and succeed */
+        FLAGS_JSON = 1 << 27,   /* --output=json */
+        FLAGS_CA = 1 << 30,     /* --compromised */
+        FLAGS_TOKEN = 1 << 29,  /* --uses, --ttl, --restricted, --replace, --metadata, --from */
+        FLAGS_LISTEN = 1 << 24, /* --listen */
+        FLAGS_JOIN = 1 << 25,   /* --token-file, --discard */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -75,6 +77,8 @@ typedef struct Options {
         bool restricted, compromised;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         bool yes;
+        const char *listen, *token_file;
+        bool discard;
         bool forward_agent;
         const char *ignored; /* flags that only the fleetctl of fleet needs */
         bool ignored_switch;

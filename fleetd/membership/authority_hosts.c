@@ -358,7 +358,7 @@ int authority_enroll(Authority *a, const char *csr, AuthorityIssued *done, void 
 /* -- Lifetime -- */
 
 static const PeerFrameType frame_types[] = {
-        { PEER_ENTER, PEER_REQUEST, PEER_PRIORITY_NORMAL, authority_on_enter },
+        { PEER_ENTER, PEER_REQUEST | PEER_FROM_JOINING, PEER_PRIORITY_NORMAL, authority_on_enter },
         { PEER_RENEW, PEER_REQUEST, PEER_PRIORITY_NORMAL, authority_on_renew },
 };
 
