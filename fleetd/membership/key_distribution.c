@@ -199,7 +199,7 @@ static void keys_on_key(void *userdata, PeerSession *session, PeerFrame type, co
 /* -- Lifetime -- */
 
 static const PeerFrameType frame_types[] = {
-        { PEER_CLUSTER_KEY, PEER_REQUEST, PEER_PRIORITY_NORMAL, keys_on_key },
+        { PEER_CLUSTER_KEY, PEER_REQUEST | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, keys_on_key },
         { PEER_CLUSTER_KEY_STORED, PEER_ANSWER, PEER_PRIORITY_NORMAL, keys_on_stored },
 };
 
