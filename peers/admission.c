@@ -92,6 +92,8 @@ static void host_set_accepted(PeerHost *host, PeerSession *s) {
         Peers *peers = host->peers;
 
         host->accepted = s;
+        if (peers->credentials)
+                strangers_trust(&peers->strangers, s->address, loop_now_ms(peers->loop));
         peers_clear_warnings(peers, host->machine_id);
         if (host->n_known == 0 || host->dialed)
                 return;

@@ -175,7 +175,9 @@ static void peers_on_accept(void *userdata, Stream *stream) {
         Peers *peers = l->peers;
         PeerSession *oldest = peers->pending;
 
-        if (peers->closing) {
+        if (peers->closing ||
+            (peers->credentials &&
+             !strangers_accept(&peers->strangers, stream_peer_address(stream), loop_now_ms(peers->loop)))) {
                 stream_close(stream);
                 return;
         }

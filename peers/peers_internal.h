@@ -11,6 +11,7 @@
 #pragma once
 
 #include "peers/session.h"
+#include "peers/strangers.h"
 
 enum {
         PEERS_BACKOFF_MIN_MS = 100,
@@ -75,6 +76,7 @@ struct Peers {
         PeerHandshake self;
         SessionContext session_context;
         TlsCredentials *credentials; /* or NULL */
+        Strangers strangers;         /* counted while there are credentials: joining hosts may be anyone */
         SLIST_HEAD(, PeerListener) listeners;
         KnownAddress *known;
         PeerHost *hosts;
