@@ -224,6 +224,7 @@ VerbRun verb_export;                                /* export.c */
 VerbRun verb_submit;                                /* files.c */
 VerbRun verb_import;                                /* import.c */
 VerbRun verb_verify, verb_plan, verb_why;           /* inspect.c */
+VerbRun verb_join;                                  /* join.c */
 VerbRun verb_journal;                               /* journal.c */
 VerbRun verb_token, verb_ca;                        /* token.c */
 VerbRun verb_kv;                                    /* kv.c */
@@ -233,6 +234,9 @@ VerbRun verb_remove;                                /* machines.c */
 VerbRun verb_init, verb_list_members, verb_machine; /* members.c */
 VerbRun verb_ssh, verb_fd_forward;                  /* ssh.c */
 VerbRun verb_remote, verb_is;                       /* unit_status.c: systemctl; is-active and is-failed */
+
+/* Open the peer listener of this host, and wait until it is open. The result is that of a verb. */
+int init_open(Client *c, Error *err);
 
 extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
 

@@ -103,10 +103,13 @@ static const Verb verbs[] = {
           "fleetctl import /root/cluster\n"
           "fleetctl import --etcd=http://10.0.0.1:2379\n",
           verb_import },
-        { "init", FLAGS_INIT, "", "Show or set the settings of the cluster",
-          "Without options: prints them. They are equal on all hosts, and can be changed at any time.\n"
-          "The cluster has at most as many hosts as voters and two standbys: five, or seven with\n"
-          "--voters=5, or three with --voters=1. auto (the default) is three voters from three hosts on.\n\n"
+        { "init", FLAGS_INIT, "", "Open the cluster of this host for other hosts, and set its settings",
+          "Without options: creates the CA of the cluster and the certificate of this host, and listens for\n"
+          "other hosts on the only global address of this host, or on that of --listen. May be repeated.\n"
+          "The settings are equal on all hosts, and can be changed at any time. The cluster has at most as\n"
+          "many hosts as voters and two standbys: five, or seven with --voters=5, or three with --voters=1.\n"
+          "auto (the default) is three voters from three hosts on.\n\n"
+          "fleetctl init --listen=10.0.0.1\n"
           "fleetctl init --voters=5 --spread=zone\n",
           verb_init },
         { "is-active", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Check whether units are active",
@@ -117,6 +120,14 @@ static const Verb verbs[] = {
           "Prints the state of each unit. Exit status 0 if one has failed, 1 if none has, 4 if none "
           "exists.\n",
           verb_is },
+        { "join", FLAGS_JOIN, "TOKEN|-", "Make this host a member of a cluster",
+          "The token is printed by fleetctl token on a host of the cluster; - reads it from standard input.\n"
+          "Returns when this host is up in the cluster. Its units run on. What this host had as a cluster "
+          "of\n"
+          "one is moved to /var/lib/fleet/old; a host with units or keys of its own joins with --discard "
+          "only.\n"
+          "The host listens at the address that it uses towards the cluster, or at that of --listen.\n",
+          verb_join },
         { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE | FLAGS_PATTERNS_ALL, "UNIT [UNIT...]",
           "Print the journal of units in the cluster to stdout",
           "From all machines on which they ran. Formats short, short-unix and json are sorted by time, "

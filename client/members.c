@@ -54,13 +54,17 @@ int verb_init(Client *c, char **args, size_t n, Error *err) {
         uint64_t voters = 0;
         int r;
 
+        if (n > 0)
+                return client_usage("init: expected no arguments");
         if (o->voters) {
                 r = init_read_voters(o->voters, &voters);
                 if (r != 0)
                         return r;
         }
-        if (!o->cluster_name && !o->voters && !o->spread)
-                return init_show(c, err);
+        if (!o->cluster_name && !o->voters && !o->spread) {
+                r = init_open(c, err);
+                return r == EXIT_DONE ? init_show(c, err) : r;
+        }
 
         json_open(&body, NULL, '{');
         if (o->cluster_name)
@@ -76,6 +80,11 @@ int verb_init(Client *c, char **args, size_t n, Error *err) {
         r = client_request(c, "PUT", "/fleet/v1/cluster/settings", &body, NULL, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to set the settings of the cluster: ");
+        if (o->listen) {
+                r = init_open(c, err);
+                if (r != EXIT_DONE)
+                        return r;
+        }
         return init_show(c, err);
 }
 

@@ -42,10 +42,11 @@ typedef enum FlagGroup {
         FLAGS_BACKUP = 1 << 24, /* --verify */
         FLAGS_FLEET = 1 << 23,  /* no flag: without units, print a message of fleet and succeed */
         FLAGS_JSON = 1 << 27,   /* --output=json */
-        FLAGS_INIT = 1 << 25,   /* --name, --spread, --voters */
+        FLAGS_INIT = 1 << 25,   /* --name, --spread, --voters, --listen */
         FLAGS_TOKEN = 1 << 29,  /* --uses, --ttl, --restricted, --replace, --metadata, --from */
         FLAGS_REMOVE = 1 << 26, /* --force */
         FLAGS_CA = 1 << 30,     /* --compromised */
+        FLAGS_JOIN = 1u << 31,  /* --listen, --token-file, --discard */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -81,6 +82,8 @@ typedef struct Options {
         const char *cluster_name, *spread, *voters; /* NULL: not given */
         bool force;                                 /* remove */
         bool yes;
+        const char *listen, *token_file;
+        bool discard;
         bool forward_agent;
         const char *ignored; /* flags that only the fleetctl of fleet needs */
         bool ignored_switch;

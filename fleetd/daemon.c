@@ -11,13 +11,22 @@
 #include "fleetd/directory/directory.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/engine/plan.h"
+#include "fleetd/host.h"
+#include "fleetd/membership/entering.h"
+#include "fleetd/membership/identity.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
+#include "fleetd/membership/opening.h"
 #include "fleetd/metrics_table.h"
 #include "fleetd/registry/proposal_rights.h"
 #include "fleetd/service.h"
 
-enum { SHORT_LOG_SIZE = 4096 };
+enum {
+        SHORT_LOG_SIZE = 4096,
+        WAITS_SIZE = 256,
+        RESTART_MS = 200,       /* from the answer to the client to the restart */
+        JOIN_KEYS_MAX = 100000, /* users' keys that are counted before a join */
+};
 
 struct Daemon {
         DaemonIo io;
@@ -31,6 +40,16 @@ struct Daemon {
         Agent *agent;
         Directory *directory;
         Api *api;
+        Entering *entering;     /* a join under way, or being closed */
+        ApiJoinDone *join_done; /* NULL: answered, or cancelled */
+        void *join_userdata;
+        Opening *opening;
+        Deferred opened;    /* frees 'opening' */
+        Deferred unchanged; /* answers an init of a cluster that is open */
+        Timer restart;
+        bool restarts; /* 'restart' was started: nothing else begins */
+        char *state_directory, *cluster_file;
+        unsigned level_max;
         char reason[16];
         void (*stopped)(void *userdata);
         void *userdata;
@@ -39,6 +58,7 @@ struct Daemon {
         uint64_t leader_changes; /* since the start, see fleet_store_leader_changes_total */
         uint64_t started_ms;     /* wall clock */
         char status[256];        /* the last STATUS= for systemd */
+        char waits[WAITS_SIZE];  /* KvOptions.waits of a wiped host */
 };
 
 Registry *daemon_registry(Daemon *d) {
@@ -120,6 +140,8 @@ static void daemon_on_peers_closed(void *userdata) {
         void (*stopped)(void *userdata) = d->stopped;
         void *stopped_userdata = d->userdata;
 
+        free(d->state_directory);
+        free(d->cluster_file);
         free(d);
         stopped(stopped_userdata);
 }
@@ -128,6 +150,8 @@ static void daemon_on_store_closed(void *userdata) {
         Daemon *d = userdata;
 
         d->store = NULL;
+        if (d->entering) /* daemon_on_entering_closed() continues */
+                return;
         if (d->peers)
                 peers_close(d->peers, d->reason, daemon_on_peers_closed, d);
         else
@@ -148,11 +172,223 @@ static int daemon_admit(void *userdata, const PeerHandshake *handshake, Error *e
         return d->membership ? membership_admit(d->membership, handshake, err) : 0;
 }
 
+/* What the tree says about the machine of a certificate. A host whose tree is empty, or waits to be filled,
+ * knows too little: there, a chain to a root of the cluster counts, too. */
+static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret) {
+        const Daemon *d = userdata;
+        const Cluster *c = d->registry ? registry_cluster(d->registry) : NULL;
+        const ClusterMachine *m = c ? cluster_machine(c, machine_id) : NULL;
+
+        ret->tls.chain_counts = !d->store || !d->registry || !registry_ready(d->registry) ||
+                                !kv_can_serve(d->store);
+        if (!m)
+                return;
+        ret->raft_id = m->member.raft_id;
+        ret->tls.replica = m->member.raft_id != 0;
+        if (m->removed)
+                ret->tls.state = TLS_REMOVED;
+        else if (m->host)
+                ret->tls.state = TLS_KNOWN;
+        for (size_t i = 0; m->host && i < m->host->pins.n && i < TLS_PINS_MAX; i++)
+                if (tls_pin_parse(m->host->pins.items[i], &ret->tls.pins[ret->tls.n_pins]) == 0)
+                        ret->tls.n_pins++;
+}
+
+/* MembershipOptions.on_identity: present the new certificate in the next sessions. */
+static void daemon_on_identity(void *userdata) {
+        _cleanup_(tls_credentials_freep) TlsCredentials *credentials = NULL;
+        Daemon *d = userdata;
+        Error err = {};
+        int r;
+
+        r = identity_read_credentials(d->state_directory, &credentials, &err);
+        if (r < 0)
+                log_error(((LogFields) { .error = r }), "Failed to use the new certificate of this host: %s",
+                          error_text(&err, r));
+        else
+                peers_set_credentials(d->peers, credentials, d->io.key);
+}
+
 static void daemon_on_peer(void *userdata, const char *machine_id) {
         Daemon *d = userdata;
 
         if (d->membership)
                 membership_peer_changed(d->membership, machine_id);
+}
+
+/* -- Joining another cluster, and opening this one -- */
+
+static void daemon_on_restart(void *userdata) {
+        Daemon *d = userdata;
+
+        d->io.restart(d->io.userdata);
+}
+
+static void daemon_on_entering_closed(void *userdata) {
+        Daemon *d = userdata;
+
+        d->entering = NULL;
+        if (d->stopped && !d->store && !d->leaving)
+                daemon_on_store_closed(d);
+}
+
+/* Answer the client. After a success the daemon restarts, when the answer has left. */
+static void daemon_on_entered(void *userdata, int error, const char *message, const EnteringResult *result) {
+        Daemon *d = userdata;
+        ApiJoinDone *done = d->join_done;
+        ApiJoined joined = {};
+
+        if (result)
+                joined = (ApiJoined) { .cluster_id = result->cluster_id,
+                                       .listen = result->listen,
+                                       .through = result->through };
+        if (error < 0)
+                log_warning(((LogFields) { .error = error }), "Failed to %s: %s",
+                            d->opening ? "open the cluster" : "join a cluster", message);
+        d->join_done = NULL;
+        if (error == 0) {
+                d->restarts = true;
+                (void) timer_start(&d->restart, d->io.loop, RESTART_MS);
+        }
+        done(d->join_userdata, error, message, result ? &joined : NULL);
+        if (d->entering)
+                entering_close(d->entering, daemon_on_entering_closed, d);
+        loop_defer(d->io.loop, &d->opened);
+}
+
+static void daemon_on_opened(void *userdata) {
+        Daemon *d = userdata;
+
+        d->opening = opening_free(d->opening);
+}
+
+static void daemon_on_unchanged(void *userdata) {
+        Daemon *d = userdata;
+        ApiJoinDone *done = d->join_done;
+        ApiJoined joined = { .cluster_id = peers_self(d->peers)->cluster_id,
+                             .listen = peers_self(d->peers)->address,
+                             .through = "" };
+
+        d->join_done = NULL;
+        done(d->join_userdata, 0, "", &joined);
+}
+
+static int daemon_count_key(void *userdata, const KvNode *node) {
+        uint64_t *n = userdata;
+
+        *n += !node->dir && !kv_path_is_ours(node->key);
+        return *n >= JOIN_KEYS_MAX;
+}
+
+static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
+        const KvRange all = { .key = kv_string("/"), .recursive = true };
+        char listen[ADDRESS_SIZE];
+        EnteringOptions options = {
+                .loop = d->io.loop,
+                .network = d->io.network,
+                .state_directory = d->state_directory,
+                .self = peers_self(d->peers),
+                .level = d->level_max,
+                .listen = listen,
+                .exposed = join->exposed,
+                .address_towards = host_address_towards,
+        };
+        uint64_t n_keys = 0;
+        KvState state;
+        Token token;
+        int r;
+
+        r = entering_read_listen(join->listen, listen, err);
+        if (r < 0)
+                return r;
+        kv_state(d->store, &state);
+        if (state.cluster_id != 0 && !registry_ready(d->registry))
+                return error_set(err, -EAGAIN, "fleetd is still reading the state of this host; try again");
+        r = kv_local_walk(d->store, &all, daemon_count_key, &n_keys);
+        if (r < 0)
+                return error_set(err, r, "Failed to read the keys of this host: %s", strerror(-r));
+        r = entering_check_content(registry_cluster(d->registry), options.self->machine_id, n_keys,
+                                   join->discard, err);
+        if (r < 0)
+                return r;
+        r = token_read(join->token, &token, err);
+        if (r < 0)
+                return r;
+        options.token = &token;
+        r = entering_new(&d->entering, &options, daemon_on_entered, d, err);
+        explicit_bzero(&token, sizeof(token));
+        return r;
+}
+
+/* Without --listen, the port is the default one. */
+static int daemon_listen_address(const ApiJoin *join, char ret[static ADDRESS_SIZE], Error *err) {
+        char address[ADDRESS_SIZE];
+        int r;
+
+        if (join->listen[0])
+                return entering_read_listen(join->listen, ret, err);
+        r = host_global_address(address, err);
+        return r < 0 ? r : entering_read_listen(address, ret, err);
+}
+
+static int daemon_open_cluster(Daemon *d, const ApiJoin *join, Error *err) {
+        const char *own = peers_self(d->peers)->address;
+        char listen[ADDRESS_SIZE];
+        OpeningOptions options = { .loop = d->io.loop,
+                                   .authority = membership_authority(d->membership),
+                                   .state_directory = d->state_directory,
+                                   .cluster_file = own[0] ? "" : d->cluster_file,
+                                   .listen = listen };
+        int r;
+
+        if (!own[0] && !d->cluster_file[0])
+                return error_set(err, -EADDRNOTAVAIL,
+                                 "ClusterFile= is empty, so that the address cannot be stored; set it, or "
+                                 "ListenPeer=, in fleetd.conf");
+        r = own[0] && !join->listen[0] ? entering_read_listen(own, listen, err) :
+                                         daemon_listen_address(join, listen, err);
+        if (r < 0)
+                return r;
+        if (own[0] && !streq(listen, own))
+                return error_set(err, -EEXIST,
+                                 "this host listens for other hosts on %s already; to change the address: "
+                                 "ListenPeer= in fleetd.conf",
+                                 own);
+        if (!own[0] || !d->io.credentials)
+                return opening_new(&d->opening, &options, daemon_on_entered, d, err);
+        loop_defer(d->io.loop, &d->unchanged);
+        return 0;
+}
+
+/* ApiOptions.join has the contract. */
+static int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata,
+                       Error *err) {
+        Daemon *d = userdata;
+        int r;
+
+        if (d->join_done || d->entering || d->opening || d->restarts || !d->io.restart)
+                return error_set(
+                        err, -EALREADY,
+                        "another fleetctl init or join is under way on this host: fleetctl cluster shows "
+                        "its result");
+        r = join->init ? daemon_open_cluster(d, join, err) : daemon_enter(d, join, err);
+        if (r < 0)
+                return r;
+        d->join_done = done;
+        d->join_userdata = done_userdata;
+        return 0;
+}
+
+static void daemon_join_cancel(void *userdata, void *done_userdata) {
+        Daemon *d = userdata;
+
+        if (!d->join_done || d->join_userdata != done_userdata)
+                return;
+        d->join_done = NULL;
+        d->opening = opening_free(d->opening);
+        deferred_cancel(&d->unchanged);
+        if (d->entering)
+                entering_close(d->entering, daemon_on_entering_closed, d);
 }
 
 /* -- Opening -- */
@@ -168,14 +404,18 @@ static int daemon_check_proposal(void *userdata, const char *machine_id, KvBytes
 }
 
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
-        PeersOptions peers = {
-                .key = d->io.key, .admit = daemon_admit, .on_change = daemon_on_peer, .userdata = d
-        };
+        PeersOptions peers = { .key = d->io.key,
+                               .credentials = d->io.credentials,
+                               .known = daemon_known,
+                               .admit = daemon_admit,
+                               .on_change = daemon_on_peer,
+                               .userdata = d };
         _cleanup_free_ char *tree = NULL, *agent = NULL;
         KvStore *opened = NULL;
         KvOptions store = {
                 .log_disk = d->io.log_disk,
                 .join = s->join.n > 0,
+                .waits = d->io.wiped ? d->waits : NULL,
                 .quota = s->quota,
                 .quota_nodes = s->quota_keys,
                 .level_max = d->io.level_max,
@@ -188,6 +428,11 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         };
         int r;
 
+        snprintf(d->waits, sizeof(d->waits),
+                 "wiped host of a cluster: run fleetctl token --replace=%s on another host, and fleetctl "
+                 "join on "
+                 "this one",
+                 s->name);
         snprintf(peers.self.machine_id, sizeof(peers.self.machine_id), "%s", s->machine_id);
         snprintf(peers.self.boot_id, sizeof(peers.self.boot_id), "%s", d->io.boot_id);
         snprintf(peers.self.address, sizeof(peers.self.address), "%s", s->listen_peer);
@@ -228,14 +473,16 @@ static bool daemon_is_braked(void *userdata) {
 }
 
 static int daemon_open_membership(Daemon *d, const Settings *s) {
+        static const Names no_hosts = {};
         MembershipOptions options = {
                 .machine_id = s->machine_id,
-                .peer_address = s->listen_peer,
+                .peer_address = d->io.wiped ? "" : s->listen_peer,
                 .name = s->name,
                 .client = s->advertise_client,
-                .join = &s->join,
+                .join = d->io.wiped ? &no_hosts : &s->join,
                 .cluster_file = s->cluster_file,
                 .state_directory = s->state_directory,
+                .on_identity = daemon_on_identity,
                 .voters = s->voters,
                 .is_braked = daemon_is_braked,
                 .userdata = d,
@@ -331,6 +578,8 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                 .brake_ms = daemon_brake_ms,
                 .is_foreign = daemon_is_foreign,
                 .authority = membership_authority(d->membership),
+                .join = daemon_join,
+                .join_cancel = daemon_join_cancel,
                 .userdata = d,
                 .limits = &s->limits,
                 .http = &s->http,
@@ -338,7 +587,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
         bool client = s->listen_client[0] && s->client_access != CLIENT_OFF;
         int r;
 
-        r = s->listen_peer[0] ? peers_listen(d->peers, s->listen_peer, err) : 0;
+        r = s->listen_peer[0] && !d->io.wiped ? peers_listen(d->peers, s->listen_peer, err) : 0;
         if (r < 0)
                 return r;
         if (s->listen_socket[0] || s->listen_client[0]) {
@@ -380,6 +629,14 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
                 return -ENOMEM;
         d->io = *io;
         d->started_ms = loop_wall_ms(io->loop);
+        d->level_max = io->level_max > 0 ? io->level_max : KV_LEVEL_MAX;
+        d->opened = DEFERRED(daemon_on_opened, d);
+        d->unchanged = DEFERRED(daemon_on_unchanged, d);
+        d->restart = TIMER(daemon_on_restart, d);
+        d->state_directory = strdup(settings->state_directory);
+        d->cluster_file = strdup(settings->cluster_file);
+        if (!d->state_directory || !d->cluster_file)
+                return -ENOMEM;
         r = daemon_open(d, settings, err);
         if (r == 0)
                 daemon_on_state(d);
@@ -403,6 +660,10 @@ int daemon_reload(Daemon *d, const Settings *settings) {
 /* Close all users of the store, top-down. */
 static void daemon_close_components(Daemon *d) {
         d->api = api_free(d->api);
+        d->opening = opening_free(d->opening);
+        deferred_cancel(&d->opened);
+        deferred_cancel(&d->unchanged);
+        timer_stop(&d->restart);
         d->directory = directory_free(d->directory);
         d->agent = agent_free(d->agent);
         d->facts = facts_free(d->facts);

@@ -16,12 +16,21 @@ typedef struct DaemonIo {
         Network *network;
         Disk *log_disk;    /* raft/ of the state directory */
         Systemd *systemd;  /* NULL: no agent */
-        const TlsKey *key; /* NULL: unencrypted sessions, for simulation and tests only */
+        const TlsKey *key; /* of the key file; NULL: none. Without credentials, too: unencrypted sessions,
+                            * for simulation and tests only */
+        const TlsCredentials *credentials; /* the identity of this host; NULL: none */
+        /* The host has addresses of a cluster, but neither an identity nor a key file: it waits for a token,
+         * and opens no session. */
+        bool wiped;
         char boot_id[BOOT_ID_SIZE];
         char hardware_id[HARDWARE_ID_SIZE]; /* as in KvOptions */
         unsigned level_max;                 /* as in KvOptions, for tests; 0 */
         uint64_t level_wait_ms;             /* as in MembershipOptions, for tests; 0 */
         bool short_log;                     /* for tests: checkpoints and log files of 4 KiB */
+        /* Stop the daemon and start it again: it has joined a cluster, or opens its peer listener. NULL: it
+         * cannot. Called once, from the loop. */
+        void (*restart)(void *userdata);
+        void *userdata;
 } DaemonIo;
 
 /* Open all components. After a failure, *ret is NULL or a daemon to be closed by daemon_stop(). */

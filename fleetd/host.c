@@ -1,17 +1,22 @@
 #include "fleetd/host.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <systemd/sd-id128.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "base/text.h"
 #include "kvstore/kvstore.h"
 
 enum { DESCRIPTORS_OWN = 512, CONNECTIONS_MIN = 16, PROC_FILE_MAX = 4096, STAT_STARTTIME = 22 };
@@ -89,6 +94,98 @@ void host_reserve_descriptors(unsigned n_listeners, uint64_t *connections) {
         l.rlim_cur = MIN(l.rlim_max,
                          MAX(l.rlim_cur, (rlim_t) (DESCRIPTORS_OWN + n_listeners * *connections)));
         (void) setrlimit(RLIMIT_NOFILE, &l);
+}
+
+/* -- Addresses -- */
+
+/* Return whether other hosts may reach the address: neither loopback nor link-local. */
+static bool host_address_is_global(const struct sockaddr *address) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *) address;
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) address;
+
+        if (address->sa_family == AF_INET)
+                return (ntohl(in->sin_addr.s_addr) & 0xffff0000u) != 0xa9fe0000u; /* 169.254.0.0/16 */
+        return address->sa_family == AF_INET6 && !IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr) &&
+               !IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
+static int host_print_address(const struct sockaddr *address, char ret[static ADDRESS_SIZE]) {
+        const void *bytes = address->sa_family == AF_INET ?
+                                    (const void *) &((const struct sockaddr_in *) address)->sin_addr :
+                                    &((const struct sockaddr_in6 *) address)->sin6_addr;
+
+        return inet_ntop(address->sa_family, bytes, ret, ADDRESS_SIZE) ? 0 : -errno;
+}
+
+/* Collect the addresses of one family; *ret is the last one. Return their number or a negative errno. */
+static int host_list_addresses(const struct ifaddrs *all, int family, Text *list,
+                               char ret[static ADDRESS_SIZE]) {
+        int n = 0, r;
+
+        for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
+                if (!i->ifa_addr || i->ifa_addr->sa_family != family || (i->ifa_flags & IFF_LOOPBACK) ||
+                    !(i->ifa_flags & IFF_UP) || !host_address_is_global(i->ifa_addr))
+                        continue;
+                r = host_print_address(i->ifa_addr, ret);
+                if (r < 0)
+                        return r;
+                text_printf(list, "%s%s (%s)", list->size > 0 ? ", " : "", ret, i->ifa_name);
+                n++;
+        }
+        return n;
+}
+
+int host_global_address(char ret[static ADDRESS_SIZE], Error *err) {
+        static const int families[] = { AF_INET, AF_INET6 };
+        _cleanup_text_ Text list = {};
+        struct ifaddrs *all;
+        int n = 0;
+
+        if (getifaddrs(&all) < 0)
+                return error_set(err, -errno, "Failed to list the addresses of this host: %s",
+                                 strerror(errno));
+        for (size_t i = 0; i < ELEMENTS(families) && n == 0; i++)
+                n = host_list_addresses(all, families[i], &list, ret);
+        freeifaddrs(all);
+        if (n < 0 || list.error < 0)
+                return n < 0 ? n : list.error;
+        if (n == 0)
+                return error_set(err, -ENXIO,
+                                 "this host has no address that other hosts can reach; choose one "
+                                 "with --listen=ADDR");
+        return n == 1 ? 0 :
+                        error_set(err, -ENOTUNIQ,
+                                  "this host has several addresses: %s; choose one with --listen=ADDR",
+                                  list.chars);
+}
+
+/* Connecting a datagram socket sends nothing, and selects the route. */
+int host_address_towards(const char *endpoint, char ret[static ADDRESS_SIZE]) {
+        struct sockaddr_in in = { .sin_family = AF_INET };
+        struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+        struct sockaddr *address = (struct sockaddr *) &in;
+        struct sockaddr_storage own;
+        socklen_t size = sizeof(in), own_size = sizeof(own);
+        _cleanup_close_ int fd = -1;
+        char host[ADDRESS_SIZE];
+        uint16_t port;
+        int r;
+
+        r = parse_address(endpoint, host, sizeof(host), &port);
+        if (r < 0)
+                return r;
+        in.sin_port = in6.sin6_port = htons(port);
+        if (inet_pton(AF_INET, host, &in.sin_addr) != 1) {
+                if (inet_pton(AF_INET6, host, &in6.sin6_addr) != 1)
+                        return -EINVAL;
+                address = (struct sockaddr *) &in6;
+                size = sizeof(in6);
+        }
+        fd = socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || connect(fd, address, size) < 0 ||
+            getsockname(fd, (struct sockaddr *) &own, &own_size) < 0)
+                return -errno;
+        return host_print_address((struct sockaddr *) &own, ret);
 }
 
 /* The folder of the tree, for the signal handler, which has no argument for it; -1: none. */

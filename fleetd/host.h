@@ -14,6 +14,12 @@ int host_read_boot_id(char ret[static BOOT_ID_SIZE], Error *err);
  * not contain it. */
 void host_read_hardware_id(char ret[static HARDWARE_ID_SIZE]);
 
+/* Return the one global address of this host: its only one of IPv4, else of IPv6. -ENXIO: none; -ENOTUNIQ:
+ * several. The message lists them. */
+int host_global_address(char ret[static ADDRESS_SIZE], Error *err);
+/* Return the address of this host on the way to 'endpoint', "ADDR:PORT" or "[ADDR6]:PORT". */
+int host_address_towards(const char *endpoint, char ret[static ADDRESS_SIZE]);
+
 /* Raise the limit of descriptors for *connections at each of 'n_listeners', or reduce *connections, at least
  * to 16. Log, tree and sessions keep the descriptors that they need. */
 void host_reserve_descriptors(unsigned n_listeners, uint64_t *connections);

@@ -29,12 +29,13 @@ typedef struct Process {
         UvLoop *uv;
         DaemonIo io; /* owned */
         TlsKey *key;
+        TlsCredentials *credentials;
         Service *service;
         Daemon *daemon;
         Settings *settings; /* borrowed, as the next */
         char **argv;
         int argc;
-        bool stopping;
+        bool stopping, restarts;
         Trim trim;
 } Process;
 
@@ -67,6 +68,17 @@ static void process_on_signal(void *userdata, int signal_number) {
                 systemd_bus_read_stopping(p->io.systemd, process_on_stopping_read, p);
         else
                 process_on_stopping_read(p, false);
+}
+
+/* The daemon has joined a cluster, or opens its own: the process starts again, as after a crash. */
+static void process_restart(void *userdata) {
+        Process *p = userdata;
+
+        if (p->stopping)
+                return;
+        p->stopping = p->restarts = true;
+        log_notice(NO_FIELDS, "restarting with the new identity of this host; units are not touched");
+        daemon_stop(p->daemon, "", process_on_stopped, p);
 }
 
 static void process_reserve_descriptors(Settings *s) {
@@ -179,6 +191,27 @@ static int process_begin(Process *p, Settings *s, Error *err) {
         return host_read_boot_id(p->io.boot_id, err);
 }
 
+/* Read what authenticates this host to others: its identity, and the key file. */
+static int process_open_identity(Process *p, const Settings *s, Error *err) {
+        int r;
+
+        r = s->peer_key[0] ? tls_key_read(s->peer_key, &p->key, err) : 0;
+        if (r < 0)
+                return r;
+        r = identity_read_credentials(s->state_directory, &p->credentials, err);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        p->io.credentials = p->credentials;
+        p->io.wiped = s->join.n > 0 && !p->key && !p->credentials;
+        if (p->io.wiped)
+                log_warning(
+                        NO_FIELDS,
+                        "this host has addresses of a cluster, but no identity: on another host of it, run "
+                        "fleetctl token --replace=%s, then fleetctl join on this one",
+                        s->name);
+        return 0;
+}
+
 /* Open what the daemon borrows: signals, network, key, systemd. */
 static int process_open_io(Process *p, const Settings *s, Error *err) {
         static const struct {
@@ -208,7 +241,7 @@ static int process_open_io(Process *p, const Settings *s, Error *err) {
         r = net_uv_new(&p->io.network, p->io.loop);
         if (r < 0)
                 return r;
-        r = s->peer_key[0] ? tls_key_read(s->peer_key, &p->key, err) : 0;
+        r = process_open_identity(p, s, err);
         if (r < 0 || !s->agent)
                 return r;
         return systemd_bus_new(&p->io.systemd, p->io.loop, &(SystemdBusOptions) { .directory = units }, err);
@@ -227,6 +260,8 @@ static int process_run(Process *p, Settings *s, Error *err) {
         if (r < 0)
                 return r;
         p->io.key = p->key;
+        p->io.restart = process_restart;
+        p->io.userdata = p;
         service_notify("EXTEND_TIMEOUT_USEC=%d", LOADING_US); /* a large log or tree takes minutes to load */
         r = daemon_new(&p->daemon, &p->io, s, err);
         if (r < 0)
@@ -246,6 +281,7 @@ static void process_close(Process *p) {
         }
         p->io.systemd = systemd_bus_free(p->io.systemd);
         p->key = tls_key_free(p->key);
+        p->credentials = tls_credentials_free(p->credentials);
         p->io.log_disk = disk_real_close(p->io.log_disk);
         p->io.network = net_uv_free(p->io.network);
         p->service = service_free(p->service);
@@ -288,5 +324,11 @@ int main(int argc, char *argv[]) {
         else if (r < 0)
                 log_error(((LogFields) { .error = r }), "fleetd: %s", error_text(&err, r));
         process_close(&p);
+        if (r >= 0 && p.restarts) {
+                (void) execv("/proc/self/exe", argv);
+                log_error(((LogFields) { .error = -errno }), "fleetd: Failed to start again: %s",
+                          strerror(errno));
+                return EXIT_FAILURE;
+        }
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

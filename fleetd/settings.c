@@ -524,6 +524,20 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
 
 /* -- Facts of the machine, and checks -- */
 
+/* Return whether this host has an identity, or receives it at this start. */
+static bool settings_has_identity(const Settings *s) {
+        static const char *const names[] = { "identity/key", "identity.new/entering" };
+        bool found = false;
+
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                _cleanup_free_ char *path = NULL;
+
+                found |= asprintf(&path, "%s/%s", s->state_directory, names[i]) >= 0 &&
+                         access(path, F_OK) == 0;
+        }
+        return found;
+}
+
 static int settings_complete(Settings *s, Error *err) {
         int r;
 
@@ -546,12 +560,13 @@ static int settings_complete(Settings *s, Error *err) {
                 if (uname(&host) < 0 || set_name(host.nodename, &s->name, NULL) < 0)
                         return error_set(err, -EINVAL, "the host name is invalid; set --name=");
         }
-        if (s->listen_peer[0] && !s->peer_key[0])
+        /* A host that has lost its identity starts, and waits for a token. */
+        if (s->listen_peer[0] && !s->peer_key[0] && s->join.n == 0 && !settings_has_identity(s))
                 return error_set(
                         err, -EINVAL,
-                        "ListenPeer=%s requires PeerKey=: the peer listener only accepts hosts with the key; "
-                        "openssl rand -hex 32 >/etc/fleet/peer.key; chmod 600 /etc/fleet/peer.key",
-                        s->listen_peer);
+                        "ListenPeer=%s requires PeerKey= or an identity of this host. To open its cluster: "
+                        "remove the setting, start fleetd, and run fleetctl init --listen=%s",
+                        s->listen_peer, s->listen_peer);
         if (s->join.n > 0 && !s->listen_peer[0])
                 return error_set(err, -EINVAL,
                                  "Join=%s requires ListenPeer=: the other hosts connect to this one",

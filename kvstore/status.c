@@ -82,7 +82,8 @@ static const KvRole status_roles[] = {
 };
 
 /* Why this host accepts no writes, or what is wrong with a tree or a transfer; else *ret stays as it is. */
-static void status_problem(const Replica *p, const KvState *state, char *ret, size_t size) {
+static void status_problem(const KvStore *s, const KvState *state, char *ret, size_t size) {
+        const Replica *p = s->replica;
         const char *reason;
 
         if (replica_error(p, &reason) < 0)
@@ -91,7 +92,7 @@ static void status_problem(const Replica *p, const KvState *state, char *ret, si
                                        "--recover on a host with an intact log" :
                                        "");
         else if (!replica_core(p))
-                snprintf(ret, size, "this host waits for admission to a cluster");
+                snprintf(ret, size, "%s", s->waits);
         else if (!state->ready)
                 snprintf(ret, size, "no leader: %zu of %zu voters reachable; reads still work",
                          state->n_voters_reachable, state->n_voters);
@@ -142,7 +143,7 @@ void kv_state(const KvStore *s, KvState *ret) {
         };
         if (replica_core(p) && !ret->stopped)
                 status_raft(s, ret);
-        status_problem(p, ret, ret->problem, sizeof(ret->problem));
+        status_problem(s, ret, ret->problem, sizeof(ret->problem));
 }
 
 void kv_problem(const KvStore *s, char *ret, size_t size) {

@@ -284,11 +284,18 @@ static void peers_on_all_gone(void *userdata) {
         closed(closed_userdata);
 }
 
-/* Certificates must be of the cluster of this host, or of its token. */
+/* Certificates must be of the cluster of this host, or of its token. A host whose store waits for its
+ * admission is in the cluster of its own certificate. */
 static void peers_check_cluster(Peers *peers) {
-        peers->session_context.tls.check.cluster_id = peers->options.token_root ?
-                                                              peers->options.token_cluster_id :
-                                                              peers->self.cluster_id;
+        const TlsCertificate *own = peers->credentials ? tls_credentials_certificate(peers->credentials) :
+                                                         NULL;
+        uint64_t cluster_id = peers->self.cluster_id;
+
+        if (peers->options.token_root)
+                cluster_id = peers->options.token_cluster_id;
+        else if (cluster_id == 0 && own)
+                cluster_id = own->uri.cluster_id;
+        peers->session_context.tls.check.cluster_id = cluster_id;
 }
 
 int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *options) {
@@ -381,6 +388,7 @@ void peers_set_credentials(Peers *peers, const TlsCredentials *credentials, bool
         peers->session_context.tls.credentials = peers->credentials;
         peers->session_context.tls.key = key_counts ? peers->options.key : NULL;
         peers_check_joining(peers);
+        peers_check_cluster(peers);
         tls_credentials_free(before);
 }
 

@@ -93,6 +93,10 @@ static void agent_update_freshness(Agent *a) {
         }
         if (a->adopting && !c->adopting && !timer_armed(&a->adopt))
                 agent_on_adopted(a);
+        /* A host without records has run nothing for the former lineage: it has nothing to report, as at its
+         * first start. */
+        if (!a->records.table && !c->adopting && agent_is_of_another_lineage(a))
+                a->records.lineage = a->records.acted_index = 0;
         if (agent_must_report(a) ? a->adopting : c->index < a->records.acted_index)
                 a->fresh = false;
         else if (!a->fresh && !a->syncing) {

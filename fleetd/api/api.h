@@ -14,6 +14,21 @@ typedef struct Api Api;
 
 typedef enum ApiListener { API_SOCKET, API_LOOPBACK } ApiListener;
 
+/* A request to enter the cluster of a token, or ('init') to open the peer listener. Borrowed for the call. */
+typedef struct ApiJoin {
+        const char *token, *listen; /* "" if not given */
+        bool discard, init;
+        bool exposed; /* the token was an argument of a command */
+} ApiJoin;
+
+typedef struct ApiJoined {
+        uint64_t cluster_id;
+        const char *listen, *through; /* this host's listener; the host that answered, "" for none */
+} ApiJoined;
+
+/* 'joined' is NULL after a failure. */
+typedef void ApiJoinDone(void *userdata, int error, const char *message, const ApiJoined *joined);
+
 typedef struct ApiOptions {
         Network *network; /* borrowed, as all pointers here; strings are copied */
         Peers *peers;
@@ -28,6 +43,11 @@ typedef struct ApiOptions {
         uint64_t (*brake_ms)(void *userdata);                 /* the value of BrakeSec=; may be NULL */
         struct Authority *authority;                          /* may be NULL: no tokens */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_sees_foreign(); may be NULL */
+        /* May be NULL. 'done' is called once, from the loop, unless it is cancelled or this fails. Errors
+         * with a message: -EINVAL, -EEXIST (content, or joined), -EALREADY (a join is under way),
+         * -EADDRNOTAVAIL. */
+        int (*join)(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata, Error *err);
+        void (*join_cancel)(void *userdata, void *done_userdata);
         void *userdata;
         const HttpLimits *http; /* of each listener; copied; NULL: the defaults */
 } ApiOptions;

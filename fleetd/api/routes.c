@@ -69,6 +69,8 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/tokens/*", RIGHT_ADMINISTER,   tokens_revoke_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/ca",       RIGHT_UNITS_SEE,    ca_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/ca/rotate", RIGHT_ADMINISTER,  ca_rotate_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/init",     RIGHT_ADMINISTER,   init_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/join",     RIGHT_ADMINISTER,   join_handle },
 
         { ROUTE_FLEET,   "GET",    "/fleet/v1/journal/*",        RIGHT_UNITS_SEE,    remote_command_handle,
           .command = CALL_JOURNAL },
@@ -295,7 +297,8 @@ void route_request(Request *request) {
                 family = ROUTE_UNKNOWN;
         /* fleet's server checks this before the path. */
         if ((family == ROUTE_FLEET || family == ROUTE_UNKNOWN) &&
-            request->listener->dialect == DIALECT_FLEET && !registry_ready(request->api->options.registry)) {
+            request->listener->dialect == DIALECT_FLEET && !registry_ready(request->api->options.registry) &&
+            !streq(request->path, "/fleet/v1/cluster/join")) { /* for a host without a cluster */
                 route_refuse_unready(request);
                 return;
         }

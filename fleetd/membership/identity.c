@@ -111,6 +111,20 @@ int identity_read(const char *state_directory, HostIdentity *ret, Error *err) {
         return 0;
 }
 
+int identity_read_credentials(const char *state_directory, TlsCredentials **ret, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        _cleanup_identity_ HostIdentity identity = {};
+        int r;
+
+        r = identity_read(state_directory, &identity, err);
+        if (r < 0)
+                return r;
+        r = tls_private_key_read(identity.key, strlen(identity.key), &key, err);
+        if (r >= 0)
+                r = tls_credentials_new(key, identity.certificate, identity.roots, ret, err);
+        return r < 0 ? error_prefix(err, r, "%s/" CURRENT, state_directory) : 0;
+}
+
 int identity_read_key(const char *state_directory, char **ret, Error *err) {
         static const char *const folders[] = { NEXT, CURRENT };
         _cleanup_close_ int state_fd = identity_open_state(state_directory, err);

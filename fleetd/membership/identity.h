@@ -14,6 +14,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "io/tls_credentials.h"
 
 enum {
         IDENTITY_KEY_MAX = 4096, /* bytes of the file, as the next ones */
@@ -33,6 +34,9 @@ void identity_done(HostIdentity *identity); /* wipes the key */
 /* Read the identity of this host. -ENOENT: it has none. -EPERM: folder or key belong to another user, or
  * others may read them; the message names the command that corrects this. */
 int identity_read(const char *state_directory, HostIdentity *ret, Error *err);
+
+/* The same as credentials for sessions; -EBADMSG also for files that do not fit each other. */
+int identity_read_credentials(const char *state_directory, TlsCredentials **ret, Error *err);
 
 /* Read the key of this host for a join: that of an interrupted join, or that of the identity, which is kept
  * for the life of the installation. -ENOENT: there is none; identity_write_key() stores a new one. The caller

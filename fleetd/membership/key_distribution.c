@@ -155,8 +155,11 @@ static int keys_store(Authority *a, const ClusterKey *key, Error *err) {
 /* Only members of the cluster send keys. A host whose replica is not complete yet does not have the list. */
 static bool keys_accepts_from(const Authority *a, const char *machine_id) {
         const ClusterMachine *m = cluster_machine(registry_cluster(a->registry), machine_id);
+        KvState state;
 
-        return !registry_ready(a->registry) || (m && m->member.raft_id != 0 && !m->removed);
+        kv_state(a->store, &state);
+        return state.n_members == 0 || !registry_ready(a->registry) ||
+               (m && m->member.raft_id != 0 && !m->removed);
 }
 
 static void keys_on_key(void *userdata, PeerSession *session, PeerFrame type, const void *payload,

@@ -233,7 +233,7 @@ static void settings_that_contradict_each_other_are_rejected(void **state) {
 
         config(fixture, "");
         assert_int_equal(load_settings(fixture, "--listen-peer=10.0.0.1:2380", NULL, NULL), -EINVAL);
-        assert_refused(fixture, "requires PeerKey=: the peer listener only accepts hosts with the key");
+        assert_refused(fixture, "requires PeerKey= or an identity of this host");
         assert_int_equal(load_settings(fixture, "--join=10.0.0.1:2380", NULL, NULL), -EINVAL);
         assert_refused(fixture, "Join=10.0.0.1:2380 requires ListenPeer=");
         assert_int_equal(load_settings(fixture, "--listen-peer=0.0.0.0:2380", "--peer-key=/k", NULL),

@@ -1,0 +1,196 @@
+/* init and join: open a cluster for other hosts, and make this host a member of one. */
+#include <fcntl.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "client/client.h"
+#include "units/token.h"
+
+enum {
+        TOKEN_FILE_MAX = 4096,
+        JOIN_UP_S = 60,
+        INIT_OPEN_S = 60,
+        JOIN_POLL_MS = 200,
+};
+
+/* -- The token -- */
+
+static int token_from(const char *name, int fd, Text *ret, Error *err) {
+        char bytes[TOKEN_FILE_MAX];
+        ssize_t n = 1;
+
+        while (n != 0) {
+                n = read(fd, bytes, sizeof(bytes));
+                if (n < 0 && errno != EINTR)
+                        return error_set(err, -errno, "Failed to read %s: %s", name, strerror(errno));
+                if (n > 0)
+                        text_append_bytes(ret, bytes, n);
+                if (ret->size > TOKEN_FILE_MAX)
+                        return error_set(err, -EINVAL, "%s: expected a token on one line", name);
+        }
+        explicit_bzero(bytes, sizeof(bytes));
+        if (ret->error < 0)
+                return ret->error;
+        if (ret->size == 0)
+                return error_set(err, -EINVAL, "%s: expected a token on one line, but got nothing", name);
+        ret->size = strcspn(ret->chars, "\r\n");
+        ret->chars[ret->size] = 0;
+        return 0;
+}
+
+/* Take the token from the argument, which is wiped, so that ps does not show it any longer; from standard
+ * input; or from a file. */
+static int join_take_token(Client *c, char **args, size_t n, Text *ret, Error *err) {
+        const char *file = c->options.token_file;
+        _cleanup_close_ int fd = -1;
+
+        if (n + (file != NULL) != 1)
+                return error_set(err, -EINVAL,
+                                 "join: expected one token, \"-\" for standard input, or --token-file=; on a "
+                                 "host of the cluster: fleetctl token");
+        if (file) {
+                fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+                return fd < 0 ? error_set(err, -errno, "Failed to open %s: %s", file, strerror(errno)) :
+                                token_from(file, fd, ret, err);
+        }
+        if (streq(args[0], "-"))
+                return token_from("standard input", STDIN_FILENO, ret, err);
+        text_append(ret, args[0]);
+        explicit_bzero(args[0], strlen(args[0]));
+        return ret->error;
+}
+
+/* -- After the answer: the daemon restarts itself, and enters the cluster -- */
+
+/* Return whether this host has a replica in the cluster, and knows a leader; *ret_others: the other members.
+ */
+static bool join_is_up(Client *c, const char *machine, const char *cluster, Text *ret_others) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *members;
+        bool up = false;
+
+        if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0 ||
+            !ends_with(cluster, member_text(root, "clusterId")) || !json_value_member(root, "leader"))
+                return false;
+        text_clear(ret_others);
+        members = json_value_member(root, "voters");
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *member = json_value_item(members, i);
+
+                if (streq(member_text(member, "id"), machine)) {
+                        up = true;
+                        continue;
+                }
+                text_append(ret_others, ret_others->size > 0 ? ", " : "");
+                text_append_printable(ret_others, member_name(member, "name"));
+        }
+        return up;
+}
+
+static int join_wait(Client *c, const JsonValue *answer, Text *ret_others) {
+        const char *machine = member_text(answer, "machine"), *cluster = member_text(answer, "cluster");
+        time_t end = time(NULL) + JOIN_UP_S;
+
+        while (!join_is_up(c, machine, cluster, ret_others)) {
+                if (time(NULL) >= end)
+                        return -ETIMEDOUT;
+                (void) usleep(JOIN_POLL_MS * 1000);
+        }
+        return ret_others->error;
+}
+
+/* Return whether this host leads its cluster, or is a member of it, with this address. */
+static bool init_is_open(Client *c, const char *listen) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *members;
+        bool open;
+
+        if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0)
+                return false;
+        open = streq(member_text(json_value_member(root, "leader"), "address"), listen);
+        members = json_value_member(root, "voters");
+        for (size_t i = 0; i < json_value_count(members) && !open; i++)
+                open = streq(member_text(json_value_item(members, i), "address"), listen);
+        return open;
+}
+
+static int join_request(Client *c, const char *path, const char *token, bool exposed, JsonValue **ret,
+                        Error *err) {
+        _cleanup_text_ Text body = {};
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        json_open(&body, NULL, '{');
+        json_add_bool(&body, "discard", c->options.discard);
+        json_add_bool(&body, "exposed", exposed);
+        json_add_string(&body, "listen", c->options.listen ?: "");
+        json_add_string(&body, "token", token);
+        json_close(&body, '}');
+        if (body.error < 0)
+                return body.error;
+        r = client_request(c, "POST", path, &body, &reply, err);
+        explicit_bzero(body.chars, body.size);
+        return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
+}
+
+int verb_join(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_text_ Text token = {}, others = {}, through = {};
+        _cleanup_json_ JsonValue *answer = NULL;
+        bool exposed = n > 0 && !streq(args[0], "-");
+        Token read;
+        int r;
+
+        r = join_take_token(c, args, n, &token, err);
+        if (r == -EINVAL)
+                return client_usage(error_text(err, r));
+        if (r >= 0)
+                r = token_read(token.chars, &read, err); /* a message before any request */
+        if (r >= 0) {
+                explicit_bzero(&read, sizeof(read));
+                r = join_request(c, "/fleet/v1/cluster/join", token.chars, exposed, &answer, err);
+        }
+        if (token.chars)
+                explicit_bzero(token.chars, token.size);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to join: ");
+        text_append_printable(&through, member_text(answer, "through"));
+        if (through.error < 0)
+                return through.error;
+        printf("Certificate received through %s; entering cluster %s\n", through.chars ?: "",
+               member_text(answer, "cluster"));
+        (void) fflush(stdout);
+        r = join_wait(c, answer, &others);
+        if (r == -ETIMEDOUT) {
+                client_note("this host has its certificate, but is not up in the cluster after %d s; fleetd "
+                            "continues: fleetctl cluster, journalctl -u fleetd",
+                            JOIN_UP_S);
+                return EXIT_FAILED;
+        }
+        if (r < 0)
+                return r;
+        printf("Joined: this host is up, with %s\n", others.chars ?: "");
+        return EXIT_DONE;
+}
+
+int init_open(Client *c, Error *err) {
+        _cleanup_json_ JsonValue *answer = NULL;
+        time_t end = time(NULL) + INIT_OPEN_S;
+        int r;
+
+        r = join_request(c, "/fleet/v1/cluster/init", "", false, &answer, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to open the cluster: ");
+        while (!init_is_open(c, member_text(answer, "listen"))) {
+                if (time(NULL) >= end) {
+                        client_note("fleetd restarts to listen on %s, and does not answer after %d s: "
+                                    "journalctl -u "
+                                    "fleetd",
+                                    member_text(answer, "listen"), INIT_OPEN_S);
+                        return EXIT_FAILED;
+                }
+                (void) usleep(JOIN_POLL_MS * 1000);
+        }
+        printf("Cluster %s listens on %s; for each other host: fleetctl token\n",
+               member_text(answer, "cluster"), member_text(answer, "listen"));
+        return EXIT_DONE;
+}

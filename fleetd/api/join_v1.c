@@ -1,0 +1,89 @@
+/* POST /fleet/v1/cluster/join: make this host a member of the cluster of a token. The answer comes when the
+ * certificate of this host is stored; then the daemon restarts itself and enters the cluster.
+ *
+ * POST /fleet/v1/cluster/init: open the peer listener of a cluster of one, and create the cluster's CA. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/api/request.h"
+#include "units/json.h"
+
+/* Status by the cause of a failure; all others are temporary (503). */
+static unsigned join_status(int error) {
+        static const struct {
+                int error;
+                unsigned status;
+        } statuses[] = {
+                { -EINVAL, 400 },          { -ENODATA, 400 }, { -EBADMSG, 400 },
+                { -EPROTONOSUPPORT, 400 }, { -EEXIST, 409 },  { -EALREADY, 409 },
+                { -EADDRNOTAVAIL, 409 },   { -EACCES, 403 },  { -ENOMEM, 500 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(statuses); i++)
+                if (statuses[i].error == error)
+                        return statuses[i].status;
+        return 503;
+}
+
+static void join_on_end(Request *request) {
+        request->api->options.join_cancel(request->api->options.userdata, request);
+}
+
+static void join_on_done(void *userdata, int error, const char *message, const ApiJoined *joined) {
+        Request *request = userdata;
+        _cleanup_text_ Text t = {};
+        char id[24];
+
+        request->on_end = NULL;
+        if (error < 0) {
+                request_error(request, join_status(error), "%s", message);
+                return;
+        }
+        snprintf(id, sizeof(id), "%016llx", (unsigned long long) joined->cluster_id);
+        json_open(&t, NULL, '{');
+        json_add_string(&t, "cluster", id);
+        json_add_string(&t, "listen", joined->listen);
+        json_add_string(&t, "machine", request->api->machine_id);
+        json_add_string(&t, "through", joined->through);
+        json_close(&t, '}');
+        request_answer_json(request, 200, &t);
+}
+
+static void join_begin(Request *request, bool init) {
+        const ApiOptions *options = &request->api->options;
+        _cleanup_json_ JsonValue *root = NULL;
+        ApiJoin join = { .init = init, .token = "", .listen = "" };
+        Error err = {};
+        int r;
+
+        if (!options->join) {
+                request_error(request, 501, "this daemon cannot join a cluster");
+                return;
+        }
+        r = json_object_parse(request->http->body, request->http->body_size, &root, &err);
+        if (r >= 0)
+                r = json_read_string(root, "token", &join.token, &err);
+        if (r >= 0)
+                r = json_read_string(root, "listen", &join.listen, &err);
+        if (r >= 0)
+                r = json_read_bool(root, "discard", &join.discard, &err);
+        if (r >= 0)
+                r = json_read_bool(root, "exposed", &join.exposed, &err);
+        if (r < 0) {
+                request_refuse_body(request, r, &err);
+                return;
+        }
+        r = options->join(options->userdata, &join, join_on_done, request, &err);
+        if (r < 0)
+                request_error(request, join_status(r), "%s", error_text(&err, r));
+        else
+                request->on_end = join_on_end;
+}
+
+void join_handle(Request *request) {
+        join_begin(request, false);
+}
+
+void init_handle(Request *request) {
+        join_begin(request, true);
+}

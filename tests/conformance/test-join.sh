@@ -1,0 +1,133 @@
+#!/bin/bash
+# Three daemons without systemd: a cluster of one opens, two hosts join it by tokens, keys replicate, and all of them find each other
+# again after a restart. Tokens and hosts that are rejected get a message with the next command. A wiped host founds no second cluster.
+# Takes 25 s.
+set -u
+build=${CHECK_BUILD:-build}
+program=$build/fleetd/fleetd fleetctl=$build/client/fleetctl
+scratch=$(mktemp -d)
+declare -A pids=()
+trap 'kill -9 "${pids[@]}" 2>/dev/null; wait 2>/dev/null; rm -rf "$scratch"' EXIT
+read -r -a ports < <(python3 -c '
+import socket
+all = [socket.socket() for _ in range(12)]
+for s in all: s.bind(("127.0.0.1", 0))
+print(*[s.getsockname()[1] for s in all])')
+
+ok() { echo "ok $1"; }
+not_ok() { echo "not ok $1: $2"; tail -qn 3 "$scratch"/log* | sed 's/^/# /'; }
+check() { local name=$1; shift; if "$@" >/dev/null 2>&1; then ok "$name"; else not_ok "$name" "$*"; fi; }
+says() { if grep -qF -- "$2" <<<"$3"; then ok "$1"; else not_ok "$1" "'$2' is not in: $3"; fi; }
+wait_for() {
+        local end=$((SECONDS + $1))
+        shift
+        until "$@" >/dev/null 2>&1; do
+                [ $SECONDS -lt $end ] || return 1
+                sleep 0.1
+        done
+}
+
+# The cluster file is the configuration, so that a start reads what the daemon has written.
+start() { # HOST
+        touch "$scratch/conf$1"
+        "$program" --config="$scratch/conf$1" --cluster-file="$scratch/conf$1" --state-directory="$scratch/state$1" \
+                --runtime-directory="$scratch/run$1" --unit-directory= --listen-socket="$scratch/sock$1" \
+                --listen-client="127.0.0.1:${ports[$1]}" --agent=no --name="h$1" \
+                --machine-id="0000000000000000000000000000000$1" >>"$scratch/log$1" 2>&1 &
+        pids[$1]=$!
+}
+end() { kill -"$1" "${pids[$2]}"; wait "${pids[$2]}" 2>/dev/null; unset "pids[$2]"; }
+ctl() { # HOST ARGUMENT...
+        "$fleetctl" --endpoint="unix://$scratch/sock$1" "${@:2}"
+}
+api() { curl -sf -m 10 --unix-socket "$scratch/sock$1" "http://fleet/fleet/v1/$2"; }
+keys_url() { echo "http://127.0.0.1:${ports[$1]}/v2/keys$2"; }
+put() { curl -sf -m 10 -X PUT "$(keys_url "$1" "$2")" -d value="$3"; }
+holds() { [ "$(curl -sf -m 10 "$(keys_url "$1" "$2")" | grep -o '"value":"[^"]*"' | cut -d'"' -f4)" = "$3" ]; }
+voters() { [ "$(api "$1" cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
+token() { ctl 1 token "$@" | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1; }
+listen() { echo "--listen=127.0.0.1:${ports[$1 + 6]}"; }
+
+# token_with TOKEN ADDR:PORT: the same token with another endpoint and a valid checksum.
+token_with() {
+        python3 - "$1" "$2" <<'END'
+import base64, struct, sys
+text, endpoint = sys.argv[1][7:], sys.argv[2].encode()
+raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+raw = raw[:1 + 8 + 32 + 6 + 16] + bytes([1, len(endpoint)]) + endpoint
+crc = 0xffffffff
+for byte in raw:
+    crc ^= byte
+    for _ in range(8):
+        crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+raw += struct.pack("<I", crc ^ 0xffffffff)
+print("fleet1-" + base64.urlsafe_b64encode(raw).decode().rstrip("="))
+END
+}
+
+for host in 1 2 3; do start $host; done
+for host in 1 2 3; do wait_for 60 put $host /ready yes; done
+curl -sf -X DELETE "$(keys_url 2 /ready)" >/dev/null
+curl -sf -X DELETE "$(keys_url 3 /ready)" >/dev/null
+
+# -- A cluster of one opens --
+says init_names_the_listener "listens on 127.0.0.1:${ports[7]}" "$(ctl 1 init "$(listen 1)" 2>&1)"
+check the_founder_is_back_with_its_keys wait_for 20 holds 1 /ready yes
+says init_again_changes_nothing "listens on 127.0.0.1:${ports[7]}" "$(ctl 1 init 2>&1)"
+check no_key_is_readable_for_others [ "$(stat -c %a "$scratch/state1/identity/key")" = 600 ]
+
+# -- Two hosts join --
+first=$(token)
+says a_token_is_printed fleet1- "$first"
+put 2 /mine 1 >/dev/null
+says content_is_named "this host has 0 units and 1 key of its own: fleetctl export DIR, then fleetctl join --discard" \
+        "$(ctl 2 join "$first" "$(listen 2)" 2>&1)"
+begin=$(date +%s%N)
+said=$(ctl 2 join "$first" --discard "$(listen 2)" 2>&1)
+says a_host_joins "Joined: this host is up, with h1" "$said"
+echo "# join took $((($(date +%s%N) - begin) / 1000000)) ms"
+check the_former_store_is_kept [ -d "$scratch/state2/old/1/raft" ]
+said=$(token | ctl 3 join - "$(listen 3)" 2>&1)
+says a_host_joins_by_standard_input "Joined: this host is up, with h1, h2" "$said"
+check three_hosts_vote wait_for 60 voters 3 3
+put 1 /a 1 >/dev/null
+check keys_reach_the_joined_hosts wait_for 20 holds 2 /a 1
+put 3 /b 2 >/dev/null
+check joined_hosts_write wait_for 20 holds 1 /b 2
+says the_cluster_file_has_the_own_address "ListenPeer=127.0.0.1:${ports[8]}" "$(cat "$scratch/conf2")"
+says the_cluster_file_has_the_other_hosts "127.0.0.1:${ports[7]}" "$(grep Join= "$scratch/conf2")"
+says a_joined_host_says_where_it_is "joined already, to the cluster with h1" "$(ctl 2 join "$(token)" 2>&1)"
+
+# -- Rejected --
+start 4
+wait_for 60 put 4 /ready yes
+curl -sf -X DELETE "$(keys_url 4 /ready)" >/dev/null
+good=$(token)
+says a_used_token_is_rejected used "$(ctl 4 join "$first" "$(listen 4)" 2>&1)"
+says a_truncated_token_is_named truncated "$(ctl 4 join "${good:0:60}" "$(listen 4)" 2>&1)"
+changed=${good:0:20}$([ "${good:20:1}" = A ] && echo B || echo A)${good:21}
+says a_changed_token_is_named checksum "$(ctl 4 join "$changed" "$(listen 4)" 2>&1)"
+says an_address_without_a_listener_is_named "127.0.0.1:${ports[11]}" "$(ctl 4 join "$(token_with "$good" "127.0.0.1:${ports[11]}")" "$(listen 4)" 2>&1)"
+says an_http_server_is_named "127.0.0.1:${ports[1]}" "$(ctl 4 join "$(token_with "$good" "127.0.0.1:${ports[1]}")" "$(listen 4)" 2>&1)"
+check a_rejected_host_stays_what_it_was put 4 /still 1
+end TERM 4
+
+# -- Restart of all --
+for host in 1 2 3; do end TERM $host; done
+for host in 1 2 3; do start $host; done
+check they_find_each_other_again wait_for 60 voters 2 3
+check keys_are_there wait_for 20 holds 3 /a 1
+check writes_continue wait_for 20 put 2 /c 3
+
+# -- A wiped host --
+end KILL 3
+rm -rf "$scratch/state3"
+start 3
+is_wiped() { ctl 3 list-machines 2>&1 | grep -q "wiped host of a cluster: run fleetctl token --replace=h3"; }
+check a_wiped_host_names_the_command wait_for 20 is_wiped
+check a_wiped_host_founds_no_cluster [ ! -e "$scratch/state3/raft/meta.a" ]
+said=$(ctl 3 join "$(token --replace=h3)" "$(listen 3)" 2>&1)
+says a_wiped_host_joins_again "Joined: this host is up" "$said"
+check its_keys_are_back wait_for 30 holds 3 /c 3
+
+if grep -qF -e "${first:7}" -e "${good:7}" "$scratch"/log*; then not_ok no_token_is_logged "$(grep -lF -e "${first:7}" -e "${good:7}" "$scratch"/log*)"; else ok no_token_is_logged; fi
