@@ -154,7 +154,7 @@ static const struct {
         { "GET", "/fleet/v1/cluster/tokens", ADMINISTER },
         { "POST", "/fleet/v1/cluster/tokens", ADMINISTER },
         { "DELETE", "/fleet/v1/cluster/tokens/*", ADMINISTER },
-        { "GET", "/fleet/v1/cluster/ca", ADMINISTER },
+        { "GET", "/fleet/v1/cluster/ca", SEE },
         { "POST", "/fleet/v1/cluster/ca/rotate", ADMINISTER },
         { "POST", "/fleet/v1/cluster/init", ADMINISTER },
         { "POST", "/fleet/v1/cluster/join", ADMINISTER },
