@@ -78,9 +78,13 @@ static bool voters_view_is_complete(const Configuration *c) {
         return true;
 }
 
+/* By metadata that people set: voter=no. */
+static bool voters_is_excluded(const ClusterMachine *m) {
+        return same_string(pairs_get(&m->metadata, "voter"), "no");
+}
+
 static bool voters_may_vote(const ClusterMachine *m) {
-        return !same_string(pairs_get(&m->metadata, "voter"), "no") &&
-               !starts_with(m->presence_reason, MACHINE_CONDITION);
+        return !voters_is_excluded(m) && !starts_with(m->presence_reason, MACHINE_CONDITION);
 }
 
 /* A standby that can become a voter now. */
@@ -131,7 +135,8 @@ static unsigned voters_wanted(const Configuration *c) {
 
                 if (m->member.raft_id == 0 || voters_owner(c, m->member.raft_id) != m)
                         continue;
-                n_hosts += voters_may_vote(m) || (member && member->role == KV_MEMBER_VOTER);
+                /* A problem of its replica ends: the number of voters does not follow it. */
+                n_hosts += !voters_is_excluded(m) || (member && member->role == KV_MEMBER_VOTER);
         }
         while (wanted > n_hosts && wanted > 1)
                 wanted -= 2;

@@ -824,6 +824,17 @@ static void a_host_with_voter_no_or_a_problem_of_its_replica_does_not_become_a_v
         assert_string_equal(plan(&s), "nothing");
         cluster_view_free(&s.view);
 
+        /* The number of voters does not follow a problem: C returns without its state, in place of its voter.
+         */
+        hosts(&s, 3, 3);
+        host(&s, "C", 8, PRESENCE_UP);
+        s.members[2].reachable = false;
+        member(&s, 8, KV_MEMBER_STANDBY, 0, true);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", cluster_view_id(id, "C"));
+        cluster_view_put(&s.view, key, "{\"reason\":\"" MACHINE_CONDITION "disk full\",\"state\":\"up\"}");
+        assert_string_equal(plan(&s), "nothing");
+        cluster_view_free(&s.view);
+
         /* One that votes is the first to be demoted. */
         hosts(&s, 5, 5);
         snprintf(key, sizeof(key), "/_fleet/machine/%s/metadata/voter", cluster_view_id(id, "B"));
