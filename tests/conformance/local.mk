@@ -5,4 +5,4 @@ EXTRA_DIST += tests/conformance/README.md tests/conformance/replay.py tests/conf
 	tests/conformance/process.py tests/conformance/test-process.sh tests/conformance/memory.py tests/conformance/test-memory.sh \
 	tests/conformance/test-cluster_v2.sh tests/conformance/test-etcdctl.sh tests/conformance/test-fleetctl_kv.sh tests/conformance/test-export.sh tests/conformance/test-manual.sh tests/conformance/examples tests/conformance/examples.py tests/conformance/test-streams.sh \
 	tests/conformance/test-hostile.sh tests/conformance/hostile.py tests/conformance/test-bad_http.sh tests/conformance/bad_http.py tests/conformance/test-recover.sh tests/conformance/test-transfer.sh
-EXTRA_DIST += tests/conformance/test-rpm.sh
+EXTRA_DIST += tests/conformance/test-rpm.sh tests/conformance/test-sandbox.sh
