@@ -102,25 +102,6 @@ an_installed_package_is_a_cluster_of_one() {
         ! host_exec alpha dpkg --verify fleetd fleetctl | grep . >"$LAB/out" || fail "dpkg --verify: $(cat "$LAB/out")"
 }
 
-# systemd rates the installed service; fleet-security(7) has a reason for each of its points.
-the_service_is_restricted_and_the_manual_has_each_exception() {
-        local page=$top/man/fleet-security.7.scd
-        host_exec alpha systemd-analyze security --no-pager --json=short fleetd.service >"$LAB/points" 2>"$LAB/out" || fail "systemd-analyze: $(cat "$LAB/out")"
-        python3 - "$page" "$LAB/points" >"$LAB/out" 2>&1 <<'END' || fail "$(cat "$LAB/out")"
-import json, re, sys
-page = open(sys.argv[1]).read().split("# THE SERVICE'S SANDBOX")[1].split("\n# ")[0]
-reasons = set(re.findall(r"\*([^*\n]+=[^*\n]*)\*", "\n".join(l for l in page.split("\n") if l.startswith("*"))))
-points = {p["name"] for p in json.load(open(sys.argv[2])) if float(p["exposure"] or 0) > 0}
-for name in sorted(points - reasons):
-    print("fleet-security(7) has no reason for %s" % name)
-for name in sorted(reasons - points):
-    print("fleet-security(7) has a reason for %s, which is no point" % name)
-sys.exit(points != reasons)
-END
-        host_exec alpha systemd-analyze security --no-pager --threshold=22 fleetd.service >"$LAB/out" 2>&1 || fail "$(tail -1 "$LAB/out")"
-        echo "# systemd-analyze security: $(sed -n 's/.*Overall exposure level for fleetd.service: \([0-9.]*\).*/\1/p' "$LAB/out")" >>"$LAB/figures"
-}
-
 twenty_units_run() {
         local u
         for u in $units; do
@@ -207,6 +188,6 @@ after_a_purge_it_is_installed_again() {
 }
 
 scenario packages_are_built packages_have_no_fault equal_sources_give_equal_packages a_host_boots_without_fleetd an_installed_package_is_a_cluster_of_one \
-        the_service_is_restricted_and_the_manual_has_each_exception twenty_units_run an_upgrade_restarts_the_daemon_once_and_touches_no_unit a_stopped_process_does_not_block_an_upgrade \
+        twenty_units_run an_upgrade_restarts_the_daemon_once_and_touches_no_unit a_stopped_process_does_not_block_an_upgrade \
         a_package_whose_daemon_does_not_start_touches_no_unit removal_stops_the_daemon_and_no_unit a_removed_package_comes_back_to_its_state \
         purge_deletes_the_state_and_touches_no_unit after_a_purge_it_is_installed_again
