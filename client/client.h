@@ -228,6 +228,7 @@ VerbRun verb_journal;                     /* journal.c */
 VerbRun verb_kv;                          /* kv.c */
 VerbRun verb_log;                         /* log.c */
 VerbRun verb_list;                        /* list.c: list-machines, list-unit-files, list-units */
+VerbRun verb_recover, verb_restore;       /* recover.c */
 VerbRun verb_remove;                      /* machines.c */
 VerbRun verb_ssh, verb_fd_forward;        /* ssh.c */
 VerbRun verb_remote, verb_is;             /* unit_status.c: systemctl; is-active and is-failed */

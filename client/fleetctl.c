@@ -156,6 +156,13 @@ static const Verb verbs[] = {
         { "plan", FLAGS_JSON, "FILE...", "Show where the units of files would run",
           "Changes nothing. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
           verb_plan },
+        { "recover", FLAGS_RECOVER, "", "Make this host a cluster of one after a lost majority",
+          "Run as root on the host with the highest entry, when a majority of the voters is lost for good.\n"
+          "Prints what is lost and which hosts return, asks for the name of the machine, stops fleetd, "
+          "makes\n"
+          "the replica of this host the cluster, and starts fleetd. No unit is touched. Refused while a\n"
+          "majority answers.\n",
+          verb_recover },
         { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
           "Runs systemctl reload on their machines.\n", verb_remote },
         { "remove", FLAGS_YES, "MACHINE", "Remove a lost machine from the cluster",
@@ -169,6 +176,12 @@ static const Verb verbs[] = {
         { "restart", FLAGS_FLEET | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
           "Stop and start one or more units in the cluster, one after the other.",
           "The next unit is stopped when the previous one is active.\n", verb_restart },
+        { "restore", FLAGS_RECOVER, "FILE", "Make this host a cluster of one from a backup",
+          "Run as root on a host without state. Verifies the file, prints what is lost, asks for the name "
+          "of\n"
+          "the machine, stops fleetd, restores the backup, and starts fleetd. No unit is stopped.\n\n"
+          "fleetctl restore /root/fleet.backup\n",
+          verb_restore },
         { "show", FLAGS_SHOW | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the properties of units on their machines",
           "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_remote },

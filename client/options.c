@@ -75,6 +75,7 @@ static const Flag flags[] = {
         { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine),
           "Machine, by name or the beginning of its ID" },
         { "etcd", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd), "URL of the etcd of fleet: http://HOST:2379" },
+        { "yes", 'y', FLAGS_RECOVER, FLAG_TEXT, AT(yes_name), "Name of this machine: do not ask for it" },
         { "verify", 0, FLAGS_BACKUP, FLAG_BOOL, AT(verify), "Verify an existing backup; needs no daemon" },
         { "state", 0, FLAGS_STATE, FLAG_TEXT, AT(state), "Only units in this state" },
         { "yes", 'y', FLAGS_YES, FLAG_BOOL, AT(yes), "Do not ask for confirmation" },

@@ -39,9 +39,10 @@ typedef enum FlagGroup {
         FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
         FLAGS_LOG =
                 1 << 28, /* --lines, --follow, --since, --until, --priority, --grep, --machine, --output */
-        FLAGS_BACKUP = 1 << 24, /* --verify */
-        FLAGS_FLEET = 1 << 23,  /* no flag: without units, print a message of fleet and succeed */
-        FLAGS_JSON = 1 << 27,   /* --output=json */
+        FLAGS_BACKUP = 1 << 24,  /* --verify */
+        FLAGS_RECOVER = 1 << 25, /* --yes=NAME */
+        FLAGS_FLEET = 1 << 23,   /* no flag: without units, print a message of fleet and succeed */
+        FLAGS_JSON = 1 << 27,    /* --output=json */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -68,7 +69,8 @@ typedef struct Options {
         uint64_t ttl, swap_with_index, with_index, after_index, limit;
         bool ttl_given, recursive, all, dir, forever, quorum, in_order, refresh;
 
-        bool verify; /* backup */
+        bool verify;          /* backup */
+        const char *yes_name; /* recover, restore; NULL: not given */
         bool verbs, topics;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         bool yes;

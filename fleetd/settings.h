@@ -34,6 +34,7 @@ typedef struct Settings {
         ApiLimits limits;
         HttpLimits http; /* of each listener */
         bool debug;
+        bool reset;
         bool recover, force;    /* command line only: maintenance (fleetd/maintenance.h) */
         char *backup, *restore; /* files; NULL: none */
 } Settings;

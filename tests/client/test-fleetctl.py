@@ -892,7 +892,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
              "": [["cluster"], ["directory"], ["events"], ["help"], ["list-machines", "--full"], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["version"], ["status"],
-                  ["fd-forward", "/none"], ["backup", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
+                  ["fd-forward", "/none"], ["backup", "out.backup"], ["recover"], ["restore", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
                   ["kv", "lock", "job", "--", "true"], ["kv", "txn", "keys.json"], ["kv", "export", "/"], ["kv", "import", "/", "keys.json"]]}
