@@ -28,7 +28,7 @@ typedef int VerbRun(Client *c, char **args, size_t n, Error *err);
 
 typedef struct Verb {
         const char *name;
-        unsigned groups;       /* of flags */
+        uint64_t groups;       /* of flags */
         const char *arguments; /* "UNIT..." and "FILE..." require at least one */
         const char *summary;
         const char *description; /* lines, or NULL */
@@ -230,6 +230,7 @@ VerbRun verb_token, verb_ca;                        /* token.c */
 VerbRun verb_kv;                                    /* kv.c */
 VerbRun verb_log;                                   /* log.c */
 VerbRun verb_list;                                  /* list.c: list-machines, list-unit-files, list-units */
+VerbRun verb_recover, verb_restore;                 /* recover.c */
 VerbRun verb_remove;                                /* machines.c */
 VerbRun verb_init, verb_list_members, verb_machine; /* members.c */
 VerbRun verb_ssh, verb_fd_forward;                  /* ssh.c */

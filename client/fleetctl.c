@@ -189,6 +189,13 @@ static const Verb verbs[] = {
         { "plan", FLAGS_JSON, "FILE...", "Show where the units of files would run",
           "Changes nothing. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
           verb_plan },
+        { "recover", FLAGS_RECOVER, "", "Make this host a cluster of one after a lost majority",
+          "Run as root on the host with the highest entry, when a majority of the voters is lost for good.\n"
+          "Prints what is lost and which hosts return, asks for the name of the machine, stops fleetd, "
+          "makes\n"
+          "the replica of this host the cluster, and starts fleetd. No unit is touched. Refused while a\n"
+          "majority answers.\n",
+          verb_recover },
         { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
           "Runs systemctl reload on their machines.\n", verb_remote },
         { "remove", FLAGS_YES | FLAGS_REMOVE, "MACHINE", "Remove a lost machine from the cluster",
@@ -202,6 +209,12 @@ static const Verb verbs[] = {
         { "restart", FLAGS_FLEET | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
           "Stop and start one or more units in the cluster, one after the other.",
           "The next unit is stopped when the previous one is active.\n", verb_restart },
+        { "restore", FLAGS_RECOVER, "FILE", "Make this host a cluster of one from a backup",
+          "Run as root on a host without state. Verifies the file, prints what is lost, asks for the name "
+          "of\n"
+          "the machine, stops fleetd, restores the backup, and starts fleetd. No unit is stopped.\n\n"
+          "fleetctl restore /root/fleet.backup\n",
+          verb_restore },
         { "show", FLAGS_SHOW | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the properties of units on their machines",
           "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_remote },
@@ -334,7 +347,7 @@ static void print_root_help(void) {
 
 /* 'of' is "kv " for a verb of kv, else "". */
 static void print_verb_help(const Verb *v, const char *of) {
-        const unsigned groups = v->groups & ~FLAGS_NO_FLAG;
+        const uint64_t groups = v->groups & ~FLAGS_NO_FLAG;
         _cleanup_text_ Text t = {};
 
         puts("NAME:");
@@ -505,7 +518,7 @@ static int fail_verb(const char *name) {
 /* Print the error for an invalid flag, with the help in a pipe, as fleet does. */
 static int fail_flag(const Verb *v, const Error *err) {
         static const char unknown[] = "unknown flag: --";
-        unsigned groups = FLAGS_GLOBAL | (v ? v->groups : 0);
+        uint64_t groups = FLAGS_GLOBAL | (v ? v->groups : 0);
 
         if (client_is_interactive()) {
                 const char *nearest = NULL;

@@ -12,7 +12,7 @@ typedef enum FlagType { FLAG_BOOL, FLAG_TEXT, FLAG_NUMBER, FLAG_LIMIT, FLAG_SECO
 typedef struct Flag {
         const char *name;
         char letter;
-        unsigned groups;
+        uint64_t groups;
         FlagType type;
         size_t offset;
         const char *help;  /* NULL: accepted, but not in the help */
@@ -75,6 +75,7 @@ static const Flag flags[] = {
         { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine),
           "Machine, by name or the beginning of its ID" },
         { "etcd", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd), "URL of the etcd of fleet: http://HOST:2379" },
+        { "yes", 'y', FLAGS_RECOVER, FLAG_TEXT, AT(yes_name), "Name of this machine: do not ask for it" },
         { "verify", 0, FLAGS_BACKUP, FLAG_BOOL, AT(verify), "Verify an existing backup; needs no daemon" },
         { "force", 0, FLAGS_REMOVE, FLAG_BOOL, AT(force),
           "Also a machine that is away, or gone for less than an hour" },
@@ -259,7 +260,7 @@ void options_init(Options *o) {
 
 /* Return the first flag of 'groups' that an argument sets, or NULL: flags of a verb precede global ones.
  * *ret_value is its value within the argument, or NULL. */
-static const Flag *flag_of(unsigned groups, const char *argument, const char **ret_value) {
+static const Flag *flag_of(uint64_t groups, const char *argument, const char **ret_value) {
         bool is_long = argument[1] == '-';
         const char *rest = argument + 2;
         size_t size = is_long ? strcspn(rest, "=") : 0;
@@ -289,7 +290,7 @@ char **options_find_verb(char **args, size_t n) {
         return NULL;
 }
 
-int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *err) {
+int options_parse(Options *o, uint64_t groups, char **args, size_t *n, Error *err) {
         size_t n_kept = 0, i;
 
         for (i = 0; i < *n; i++) {
@@ -330,7 +331,7 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
         return 0;
 }
 
-const char *options_nearest(unsigned groups, const char *name) {
+const char *options_nearest(uint64_t groups, const char *name) {
         Suggestion suggestion = { .typed = name };
 
         for (size_t i = 0; i < ELEMENTS(flags); i++)
@@ -339,7 +340,7 @@ const char *options_nearest(unsigned groups, const char *name) {
         return suggestion.nearest;
 }
 
-void options_print(unsigned groups, const char *verb) {
+void options_print(uint64_t groups, const char *verb) {
         _cleanup_text_ Text line = {};
         int width = 0;
 

@@ -46,7 +46,8 @@ typedef enum FlagGroup {
         FLAGS_TOKEN = 1 << 29,  /* --uses, --ttl, --restricted, --replace, --metadata, --from */
         FLAGS_REMOVE = 1 << 26, /* --force */
         FLAGS_CA = 1 << 30,     /* --compromised */
-        FLAGS_JOIN = 1u << 31,  /* --listen, --token-file, --discard */
+        FLAGS_JOIN = INT64_C(1) << 31, /* --listen, --token-file, --discard */
+        FLAGS_RECOVER = INT64_C(1) << 32, /* --yes=NAME */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -73,7 +74,8 @@ typedef struct Options {
         uint64_t ttl, swap_with_index, with_index, after_index, limit;
         bool ttl_given, recursive, all, dir, forever, quorum, in_order, refresh;
 
-        bool verify; /* backup */
+        bool verify;          /* backup */
+        const char *yes_name; /* recover, restore; NULL: not given */
         bool verbs, topics;
         uint64_t uses;                                                       /* 0: not given */
         const char *token_ttl, *token_replace, *token_metadata, *token_from; /* NULL: not given */
@@ -97,10 +99,10 @@ char **options_find_verb(char **args, size_t n);
 
 /* Take the flags of 'groups' out of 'args' and move the arguments to the front; *n becomes their number.
  * -EINVAL with the message of fleet: "unknown flag: --x". */
-int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *err);
+int options_parse(Options *o, uint64_t groups, char **args, size_t *n, Error *err);
 
 /* Return the flag of 'groups' that is most similar to 'name', without dashes; NULL if none is similar. */
-const char *options_nearest(unsigned groups, const char *name);
+const char *options_nearest(uint64_t groups, const char *name);
 
 /* Print the flags of 'groups', one per line; only those of a verb of kv unless 'verb' is NULL. */
-void options_print(unsigned groups, const char *verb);
+void options_print(uint64_t groups, const char *verb);

@@ -1,10 +1,13 @@
 #include "fleetd/maintenance.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "fleetd/registry/cluster.h"
 #include "fleetd/registry/layout.h"
 #include "kvstore/offline.h"
@@ -120,6 +123,65 @@ static int maintenance_recover(const Settings *s, const KvOfflineOptions *option
         return 0;
 }
 
+/* -- Reset -- */
+
+enum { RESET_ATTEMPTS_MAX = 100 };
+
+/* Rename 'from', or do nothing if it does not exist. An earlier attempt may have moved another one there:
+ * then it gets a number. */
+static int reset_move(int fd, const char *from, const char *to) {
+        char name[64];
+
+        for (unsigned i = 0; i < RESET_ATTEMPTS_MAX; i++) {
+                if (i == 0)
+                        snprintf(name, sizeof(name), "%s", to);
+                else
+                        snprintf(name, sizeof(name), "%s.%u", to, i);
+                if (renameat2(fd, from, fd, name, RENAME_NOREPLACE) == 0 || errno == ENOENT)
+                        return 0;
+                if (errno != EEXIST && errno != ENOTEMPTY)
+                        return -errno;
+        }
+        return -EEXIST;
+}
+
+/* Move log, tree and read bound to old.new/, and make that old/. The log goes first: a tree without its log
+ * starts no replica. After a crash, the next call moves the rest to the same folder. */
+static int maintenance_reset(const Settings *s, Error *err) {
+        static const char *const moves[][2] = { { "raft", "old.new/raft" },
+                                                { "tree", "old.new/tree" },
+                                                { "agent/floor", "old.new/floor" } };
+        _cleanup_close_ int fd = open(s->state_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r = fd < 0 ? -errno : 0;
+
+        if (r == 0 && faccessat(fd, "tree", F_OK, 0) < 0 && faccessat(fd, "old.new", F_OK, 0) < 0)
+                return error_set(err, -ENOENT, "this host has no replica in %s: nothing to reset",
+                                 s->state_directory);
+        if (r == 0 && mkdirat(fd, "old.new", 0700) < 0 && errno != EEXIST)
+                r = -errno;
+        for (size_t i = 0; r == 0 && i < ELEMENTS(moves); i++)
+                r = reset_move(fd, moves[i][0], moves[i][1]);
+        if (r == 0)
+                r = fsync_dir(fd);
+        if (r == 0)
+                r = remove_tree_at(fd, "old");
+        if (r == 0)
+                r = reset_move(fd, "old.new", "old");
+        if (r == 0)
+                r = fsync_dir(fd);
+        if (r < 0)
+                return error_set(err, r, "Failed to move the state in %s: %s; repeat fleetd --reset",
+                                 s->state_directory, strerror(-r));
+        printf("Log, tree and read bound are in %s/old. No unit was touched. Start fleetd: this host joins "
+               "its cluster "
+               "again\nif it is configured to (Join=), else it is a cluster of one. Or restore a backup "
+               "first.\n",
+               s->state_directory);
+        return 0;
+}
+
+/* -- The operation -- */
+
 int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
         _cleanup_free_ char *tree = NULL;
         char mark[LAYOUT_KEY_MAX];
@@ -142,6 +204,8 @@ int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
         snprintf(options.hardware_id, sizeof(options.hardware_id), "%s", io->hardware_id);
         snprintf(options.address, sizeof(options.address), "%s", s->listen_peer);
 
+        if (s->reset)
+                return maintenance_reset(s, err);
         if (s->recover)
                 return maintenance_recover(s, &options, err);
         if (s->backup) {

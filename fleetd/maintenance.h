@@ -4,7 +4,7 @@
 #include "fleetd/daemon.h"
 
 static inline bool maintenance_is_requested(const Settings *s) {
-        return s->recover || s->backup || s->restore;
+        return s->recover || s->reset || s->backup || s->restore;
 }
 
 /* Verify a backup: its checksum, its description, and the tree in it. Needs no settings and no state. Print

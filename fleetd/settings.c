@@ -426,6 +426,10 @@ static void settings_print_help(void) {
                "     --verify=FILE             verify a backup, and exit; no other option is needed\n"
                "     --restore=FILE            create a cluster of one from FILE if there is no replica, and "
                "exit\n"
+               "     --reset                   move the stopped daemon's log and tree to old/, so that this "
+               "host "
+               "joins again\n"
+               "                               or restores a backup, and exit\n"
                "     --recover                 show what --recover --force would do\n"
                "     --recover --force         after a permanent loss of the majority: make this host a "
                "cluster of one, and exit\n");
@@ -459,6 +463,8 @@ static int settings_read_maintenance(Settings *s, int argc, char *const argv[], 
 
         if (streq(argv[*i], "--recover"))
                 s->recover = true;
+        else if (streq(argv[*i], "--reset"))
+                s->reset = true;
         else if (streq(argv[*i], "--force"))
                 s->force = true;
         else if ((value = settings_option_value("backup", argc, argv, i)))
@@ -475,8 +481,9 @@ static int settings_read_maintenance(Settings *s, int argc, char *const argv[], 
 }
 
 static int settings_check_maintenance(const Settings *s, Error *err) {
-        if (s->recover + !!s->backup + !!s->restore > 1)
-                return error_set(err, -EINVAL, "--recover, --backup and --restore exclude each other");
+        if (s->recover + s->reset + !!s->backup + !!s->restore > 1)
+                return error_set(err, -EINVAL,
+                                 "--recover, --reset, --backup and --restore exclude each other");
         if (s->force && !s->recover)
                 return error_set(err, -EINVAL, "--force requires --recover");
         if ((s->backup && !s->backup[0]) || (s->restore && !s->restore[0]))

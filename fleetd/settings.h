@@ -35,6 +35,7 @@ typedef struct Settings {
         ApiLimits limits;
         HttpLimits http; /* of each listener */
         bool debug;
+        bool reset;
         bool recover, force;    /* command line only: maintenance (fleetd/maintenance.h) */
         char *backup, *restore; /* files; NULL: none */
 } Settings;

@@ -79,6 +79,8 @@ ROWS = [
     ("backup --verify none", 1, "fleetctl: Failed to open none: No such file or directory"),
     ("backup --verify .", 1, "fleetctl: . is no file: expected a backup"),
     ("backup none/x", 1, "fleetctl: Failed to create a file beside none/x: No such file or directory"),
+    ("restore", 2, "fleetctl: restore: expected one file, of fleetctl backup"),
+    ("restore none --yes=alpha", 1, "fleetctl: Failed to open none: No such file or directory"),
     ("export", 2, "fleetctl: export: expected a folder, which is new or empty"),
     ("export a b", 2, "fleetctl: export: expected a folder, which is new or empty"),
     ("export none/out", 1, "fleetctl: Failed to create a folder beside none/out: No such file or directory"),

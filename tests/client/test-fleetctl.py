@@ -891,8 +891,8 @@ def no_verb_lets_a_server_control_the_terminal(t):
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
-             "": [["ca"], ["cluster"], ["directory"], ["events"], ["help"], ["init"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
-                  ["fd-forward", "/none"], ["backup", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
+             "": [["ca"], ["cluster"], ["directory"], ["events"], ["help"], ["init", "--voters=3"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
+                  ["fd-forward", "/none"], ["backup", "out.backup"], ["recover", "--yes=x"], ["restore", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
                   ["kv", "lock", "job", "--", "true"], ["kv", "txn", "keys.json"], ["kv", "export", "/"], ["kv", "import", "/", "keys.json"]]}
@@ -935,7 +935,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
             seen.setdefault(mode, set()).update({verb} if "owned" in said else set())
     assert not driven, driven
     # The hostile text was printed: messages about the success of a verb contain nothing from the server.
-    local = {"fd-forward", "help", "kv import", "verify", "version"}
+    local = {"fd-forward", "help", "kv import", "recover", "restore", "verify", "version"}
     assert listed - seen["error"] == local, listed - seen["error"]
     assert {"cat", "cluster", "directory", "events", "kv get", "kv mk", "kv watch", "list-machines", "log", "show", "status", "why"} <= seen["words"] | seen["everything"], seen
     t.cluster.spoil, t.cluster.broken = lambda value: value, None
@@ -1683,7 +1683,7 @@ def completion_offers_topics(t):
 
 def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
     for verb, topic in (("drain", "maintain"), ("cordon", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
-                        ("rollout", "update"), ("forget", "remove"), ("join", "add"), ("restore", "backup")):
+                        ("rollout", "update"), ("forget", "remove"), ("join", "add"), ("snapshot", "backup")):
         said = f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}"
         assert t.on_terminal(verb, "x") == (2, said + "\r\n"), t.on_terminal(verb, "x")
         t.expect(f"{verb} x", 2, err=[f'Error: unknown command "{verb}" for "fleetctl"\n', said])

@@ -573,7 +573,7 @@ static void every_path_and_name_has_its_place(void **state) {
         assert_int_equal(load_settings(fixture, "--recover", NULL, NULL), 0);
         assert_true(fixture->settings.recover && !fixture->settings.force);
         assert_int_equal(load_settings(fixture, "--recover", "--backup=x", NULL), -EINVAL);
-        assert_refused(fixture, "--recover, --backup and --restore exclude each other");
+        assert_refused(fixture, "--recover, --reset, --backup and --restore exclude each other");
         assert_int_equal(load_settings(fixture, "--restore=y", "--backup=x", NULL), -EINVAL);
         assert_int_equal(load_settings(fixture, "--backup=", NULL, NULL), -EINVAL);
         assert_refused(fixture, "--backup and --restore require a file name");
