@@ -25,6 +25,7 @@ struct KvStore {
         uint64_t index;    /* of the store, after the last applied entry */
         uint64_t promised; /* this index was acknowledged because of the leader's answer */
         unsigned level, level_max;
+        DurationCounts commits;         /* see KvCounts */
         TreeMeta meta;                  /* as of then */
         bool rebuilt;                   /* entries were applied to a tree that did not serve yet */
         bool reset;                     /* another tree serves: observers are to be notified */

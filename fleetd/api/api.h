@@ -36,5 +36,10 @@ int api_listen(Api *api, ApiListener kind, const char *address, Error *err);
 void api_state_changed(Api *api); /* KvEvents.on_state: the leader may have changed */
 void api_set_limits(Api *api, const ApiLimits *limits,
                     const HttpLimits *http); /* copies; in force from the next request on */
+/* Call 'each' with the name ("socket", "loopback") and the counts of each listener. */
+void api_each_listener(const Api *api,
+                       void (*each)(void *userdata, const char *name, const HttpCounts *counts),
+                       void *userdata);
+uint64_t api_watches(const Api *api); /* clients that wait for a key now */
 /* Close listeners and connections; parked requests end without an answer. Return NULL. */
 Api *api_free(Api *api);

@@ -25,7 +25,8 @@ typedef enum ApiDialect { DIALECT_FLEET, DIALECT_ETCD } ApiDialect;
 typedef struct ApiListenerState {
         Principal principal; /* of the requests that arrive here, once their sender is accepted */
         ApiDialect dialect;
-        bool is_dialed; /* clients dial 'address', also a web page in a browser on this host */
+        const char *name; /* in metrics */
+        bool is_dialed;   /* clients dial 'address', also a web page in a browser on this host */
         Listener *listener;
         HttpServer *server; /* of its own: connections of another listener do not count against its limits */
         char address[128];

@@ -245,11 +245,13 @@ static void listener_init(ApiListenerState *listener, ApiListener kind, ClientAc
         if (kind == API_SOCKET) {
                 listener->principal = PRINCIPAL_ADMINISTRATOR;
                 listener->dialect = DIALECT_FLEET;
+                listener->name = "socket";
                 return;
         }
         listener->principal = clients[access];
         listener->dialect = DIALECT_ETCD;
         listener->is_dialed = true;
+        listener->name = "loopback";
 }
 
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
@@ -276,6 +278,22 @@ int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
                 socket_give(address);
         TAILQ_INSERT_TAIL(&api->listeners, listener, listeners);
         return 0;
+}
+
+void api_each_listener(const Api *api,
+                       void (*each)(void *userdata, const char *name, const HttpCounts *counts),
+                       void *userdata) {
+        const ApiListenerState *listener;
+
+        TAILQ_FOREACH(listener, &api->listeners, listeners) {
+                HttpCounts counts = http_server_counts(listener->server);
+
+                each(userdata, listener->name, &counts);
+        }
+}
+
+uint64_t api_watches(const Api *api) {
+        return api->n_watching;
 }
 
 void api_state_changed(Api *api) {
