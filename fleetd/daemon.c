@@ -545,6 +545,8 @@ static int daemon_metrics(void *userdata, MetricsForm form, MetricsScrape **ret)
                 .peers = d->peers,
                 .registry = d->registry,
                 .engine = d->engine,
+                .agent = d->agent,
+                .api = d->api,
                 .leader_changes = d->leader_changes,
                 .started_ms = d->started_ms,
         };

@@ -10,6 +10,7 @@ typedef struct MetricsView {
         KvState state;
         KvCounts counts;
         EngineCounts engine; /* 0s without an engine */
+        AgentCounts agent;   /* 0s without an agent */
 } MetricsView;
 
 /* A family, and its reader: from the memory of the daemon, on the loop; or from files of the kernel, off the
@@ -273,6 +274,78 @@ static void read_sessions(const MetricsView *v, MetricsWriter *w) {
                 metrics_add(w, counts.n[k], host_kinds[k], NULL);
 }
 
+/* -- HTTP -- */
+
+static void add_requests(void *userdata, const char *name, const HttpCounts *counts) {
+        static const char *const classes[HTTP_CLASSES] = { "1xx", "2xx", "3xx", "4xx", "5xx" };
+
+        for (size_t i = 1; i < HTTP_CLASSES; i++)
+                metrics_add(userdata, counts->answers[i], name, classes[i]);
+}
+
+static void read_requests(const MetricsView *v, MetricsWriter *w) {
+        api_each_listener(v->sources->api, add_requests, w);
+}
+
+static void add_connections(void *userdata, const char *name, const HttpCounts *counts) {
+        metrics_add(userdata, counts->n_connections, name, NULL);
+}
+
+static void read_connections(const MetricsView *v, MetricsWriter *w) {
+        api_each_listener(v->sources->api, add_connections, w);
+}
+
+static void add_rejected(void *userdata, const char *name, const HttpCounts *counts) {
+        for (HttpLimit limit = 0; limit < _HTTP_LIMIT_MAX; limit++)
+                metrics_add(userdata, counts->rejected[limit], name, http_limit_name(limit));
+}
+
+static void read_rejected(const MetricsView *v, MetricsWriter *w) {
+        api_each_listener(v->sources->api, add_rejected, w);
+}
+
+static void read_watches(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, api_watches(v->sources->api), NULL, NULL);
+}
+
+/* -- Agent -- */
+
+static void read_agent_actions(const MetricsView *v, MetricsWriter *w) {
+        static const struct {
+                AgentStep step;
+                const char *name;
+        } actions[] = {
+                { AGENT_WRITE, "write" },
+                { AGENT_START, "start" },
+                { AGENT_STOP, "stop" },
+                { AGENT_REMOVE, "remove" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(actions); i++) {
+                metrics_add(w, v->agent.done[actions[i].step], actions[i].name, "done");
+                metrics_add(w, v->agent.failed[actions[i].step], actions[i].name, "failed");
+        }
+}
+
+static void add_durations(MetricsWriter *w, const DurationCounts *counts) {
+        metrics_add_histogram(w, &(MetricHistogram) { .bounds_ns = duration_bounds_ns,
+                                                      .n_bounds = DURATION_BUCKETS,
+                                                      .buckets = counts->buckets,
+                                                      .sum_ns = counts->sum_ns });
+}
+
+static void read_agent_starts(const MetricsView *v, MetricsWriter *w) {
+        add_durations(w, &v->agent.starts);
+}
+
+static void read_commits(const MetricsView *v, MetricsWriter *w) {
+        add_durations(w, &v->counts.commits);
+}
+
+static void read_log_writes(const MetricsView *v, MetricsWriter *w) {
+        add_durations(w, &v->counts.log_writes);
+}
+
 /* -- Event loop -- */
 
 static void read_turns(const MetricsView *v, MetricsWriter *w) {
@@ -435,12 +508,33 @@ static const MetricRow rows[] = {
             "Users' changes that were refused." },
           read_refused_operations },
 
+        { { "fleet_store_commit_seconds", HISTOGRAM, "seconds", {},
+            "Time from the proposal of a change on this host until it is applied here." },
+          read_commits },
+        { { "fleet_store_log_write_seconds", HISTOGRAM, "seconds", {},
+            "Time of a write of the log, with its sync." }, read_log_writes },
+
         { { "fleet_session_up", GAUGE, NULL, { "peer" },
             "Whether a session to this other member is open, and its kernel has answered recently." },
           read_session_up },
         { { "fleet_sessions", GAUGE, NULL, { "kind" },
             "Other hosts to which a session is open, by kind." },
           read_sessions },
+
+        { { "fleet_http_requests_total", COUNTER, NULL, { "listener", "class" },
+            "Answers, by the class of their status." }, read_requests },
+        { { "fleet_http_connections", GAUGE, NULL, { "listener" },
+            "Open connections of clients." }, read_connections },
+        { { "fleet_http_watches", GAUGE, NULL, {},
+            "Clients that wait for a change of a key." }, read_watches },
+        { { "fleet_http_rejected_total", COUNTER, NULL, { "listener", "limit" },
+            "Requests and connections that exceeded a limit." }, read_rejected },
+
+        { { "fleet_agent_actions_total", COUNTER, NULL, { "action", "result" },
+            "Actions of the agent on units of this host." }, read_agent_actions },
+        { { "fleet_agent_start_seconds", HISTOGRAM, "seconds", {},
+            "Time from the assignment of a unit until it is active on this host." },
+          read_agent_starts },
 
         { { "fleet_loop_turn_cpu_seconds", HISTOGRAM, "seconds", {},
             "CPU time of the turns of the event loop." },
@@ -500,6 +594,8 @@ int metrics_begin(const MetricsSources *sources, MetricsForm form, MetricsScrape
         kv_counts(sources->store, &v.counts);
         if (sources->engine)
                 engine_counts(sources->engine, &v.engine);
+        if (sources->agent)
+                v.agent = *agent_counts(sources->agent);
         scrape->form = form;
         scrape->complete = metrics_complete;
         scrape->process.started_ms = sources->started_ms;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "fleetd/agent/agent.h"
+#include "fleetd/api/api.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/metrics/scrape.h"
 #include "fleetd/registry/registry.h"
@@ -17,6 +18,8 @@ typedef struct MetricsSources {
         const Peers *peers;
         const Registry *registry;
         const Engine *engine; /* NULL: none on this host */
+        const Agent *agent;   /* NULL: none on this host */
+        const Api *api;
         uint64_t leader_changes;
         uint64_t started_ms; /* wall clock */
 } MetricsSources;

@@ -103,6 +103,28 @@ extern const HttpLimits http_limits_default;
 
 int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata,
                     const HttpLimits *limits);
+enum { HTTP_CLASSES = 5 };
+
+typedef enum HttpLimit {
+        HTTP_LIMIT_CONNECTIONS,
+        HTTP_LIMIT_MEMORY, /* of all clients, or of the process */
+        HTTP_LIMIT_TIME,
+        HTTP_LIMIT_LINE,
+        HTTP_LIMIT_HEAD,
+        HTTP_LIMIT_BODY,
+        _HTTP_LIMIT_MAX,
+} HttpLimit;
+
+const char *http_limit_name(HttpLimit limit);
+
+typedef struct HttpCounts {
+        uint64_t answers[HTTP_CLASSES];     /* since the start, by status: [1] has 200 to 299 */
+        uint64_t rejected[_HTTP_LIMIT_MAX]; /* requests and connections, by the limit that they exceeded */
+        uint64_t n_connections;             /* now */
+} HttpCounts;
+
+HttpCounts http_server_counts(const HttpServer *server);
+
 /* Apply from now on. 0s and NULL: the defaults. */
 void http_server_set_limits(HttpServer *server, const HttpLimits *limits);
 /* Take an accepted stream; each of its requests has 'listener'. Beyond the limit of connections, answer 503

@@ -90,6 +90,7 @@ static void append_own_field(Text *t, const char *name, const char *value) {
 
 static void append_head(HttpConnection *c, Text *t, unsigned status, const char *type,
                         const HttpField *fields) {
+        http_server_answered(c->server, status);
         text_append_bytes(t, "HTTP/1.1 ", 9);
         text_append_u64(t, status);
         text_append_char(t, ' ');
@@ -190,10 +191,29 @@ static const char *write_error(HttpServer *server, void *listener, unsigned stat
         return "text/plain; charset=utf-8";
 }
 
+/* Return the limit that an error with this status reports; _HTTP_LIMIT_MAX: none. */
+static HttpLimit limit_of(unsigned status) {
+        switch (status) {
+        case 408:
+                return HTTP_LIMIT_TIME;
+        case 413:
+                return HTTP_LIMIT_BODY;
+        case 414:
+                return HTTP_LIMIT_LINE;
+        case 431:
+                return HTTP_LIMIT_HEAD;
+        case 503:
+                return HTTP_LIMIT_MEMORY;
+        default:
+                return _HTTP_LIMIT_MAX;
+        }
+}
+
 void http_reject(HttpConnection *c, unsigned status, const char *why) {
         _cleanup_text_ Text body = {};
         const char *type = write_error(c->server, c->request.listener, status, why, &body);
 
+        http_server_exceeded(c->server, limit_of(status));
         c->state = HTTP_ACTIVE; /* without a handler; answered at once */
         c->request.keep_alive = false;
         c->is_head = false;
@@ -208,6 +228,8 @@ void http_reject_stream(HttpServer *server, Stream *stream, void *listener, unsi
         _cleanup_text_ Text body = {}, head = {};
         const char *type = write_error(server, listener, status, why, &body);
 
+        http_server_answered(server, status);
+        http_server_exceeded(server, HTTP_LIMIT_CONNECTIONS);
         text_printf(&head,
                     "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nRetry-After: "
                     "1\r\nConnection: close\r\n\r\n%s",

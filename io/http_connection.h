@@ -110,8 +110,9 @@ struct HttpServer {
         Deferred serve;
         size_t held;
         Deferred relieve;
-        char why[160]; /* of the current rejection */
-        Text out;      /* buffer for each answer */
+        HttpCounts counts; /* without 'n_connections' */
+        char why[160];     /* of the current rejection */
+        Text out;          /* buffer for each answer */
         uint64_t date_sec;
         char date[32]; /* of date_sec */
 };
@@ -132,6 +133,10 @@ void http_connection_unlink(HttpConnection *c);
  * turn. */
 bool http_server_admit(HttpConnection *c);
 void http_connection_handle(HttpConnection *c);
+/* Count an answer with this status. */
+void http_server_answered(HttpServer *server, unsigned status);
+/* Count a request that exceeds 'limit'. */
+void http_server_exceeded(HttpServer *server, HttpLimit limit);
 /* Answer an invalid request with an error, and close. 'why' NULL: only the status. */
 void http_reject(HttpConnection *c, unsigned status, const char *why);
 /* The same for a stream without connection. */

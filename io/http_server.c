@@ -38,6 +38,40 @@ struct HttpRejected {
         LIST_ENTRY(HttpRejected) rejected;
 };
 
+/* -- Counts -- */
+
+const char *http_limit_name(HttpLimit limit) {
+        static const char *const names[_HTTP_LIMIT_MAX] = {
+                [HTTP_LIMIT_CONNECTIONS] = "connections",
+                [HTTP_LIMIT_MEMORY] = "memory",
+                [HTTP_LIMIT_TIME] = "time",
+                [HTTP_LIMIT_LINE] = "line",
+                [HTTP_LIMIT_HEAD] = "head",
+                [HTTP_LIMIT_BODY] = "body",
+        };
+
+        return names[limit];
+}
+
+void http_server_answered(HttpServer *server, unsigned status) {
+        unsigned class = status / 100;
+
+        if (class >= 1 && class <= HTTP_CLASSES)
+                server->counts.answers[class - 1]++;
+}
+
+void http_server_exceeded(HttpServer *server, HttpLimit limit) {
+        if (limit < _HTTP_LIMIT_MAX)
+                server->counts.rejected[limit]++;
+}
+
+HttpCounts http_server_counts(const HttpServer *server) {
+        HttpCounts counts = server->counts;
+
+        counts.n_connections = server->n_connections;
+        return counts;
+}
+
 /* -- Memory -- */
 
 void http_connection_count(HttpConnection *c) {
@@ -69,6 +103,7 @@ static void connection_relieve(HttpConnection *c) {
                           "http: disconnected %s: memory limit of all clients exceeded, and its %zu bytes "
                           "are the oldest",
                           stream_peer_address(c->stream), c->held);
+                http_server_exceeded(c->server, HTTP_LIMIT_MEMORY);
                 http_connection_close(c);
         }
 }

@@ -9,6 +9,10 @@ uint64_t loop_now_ms(const Loop *loop) {
         return loop->ops->now_ms(loop);
 }
 
+uint64_t loop_clock_ns(const Loop *loop) {
+        return loop->ops->clock_ns ? loop->ops->clock_ns() : loop->ops->now_ms(loop) * 1000 * 1000;
+}
+
 uint64_t loop_wall_ms(const Loop *loop) {
         return loop->ops->wall_ms(loop);
 }

@@ -15,6 +15,9 @@ typedef struct Loop Loop;
 
 /* Return the monotonic time in ms; it may be constant within one callback. Never 0. */
 uint64_t loop_now_ms(const Loop *loop);
+/* Return a monotonic time in ns, for durations that are measured; any thread may call it. A loop in virtual
+ * time counts in ms. */
+uint64_t loop_clock_ns(const Loop *loop);
 /* Return the wall clock in ms since 1970, for display and for the first cluster time. No decision depends on
  * it. */
 uint64_t loop_wall_ms(const Loop *loop);
@@ -99,6 +102,7 @@ bool loop_has_budget(const Loop *loop);
 typedef struct LoopOps {
         uint64_t (*now_ms)(const Loop *loop);
         uint64_t (*wall_ms)(const Loop *loop);
+        uint64_t (*clock_ns)(void);                   /* NULL: now_ms() */
         void (*wake_at)(Loop *loop, uint64_t due_ms); /* the earliest deadline changed; UINT64_MAX: none */
         int (*work)(Loop *loop, Work *work);
         void (*ran)(Loop *loop,

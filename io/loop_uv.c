@@ -446,6 +446,7 @@ static int uv_backend_work(Loop *base, Work *work) {
 static const LoopOps uv_backend = {
         .now_ms = uv_backend_now_ms,
         .wall_ms = uv_backend_wall_ms,
+        .clock_ns = uv_hrtime,
         .wake_at = uv_backend_wake_at,
         .work = uv_backend_work,
         .ran = uv_backend_ran,

@@ -6,6 +6,7 @@
  * proposers, then watchers. */
 #pragma once
 
+#include "base/duration.h"
 #include "base/error.h"
 #include "base/sizes.h"
 #include "io/disk.h"
@@ -158,8 +159,11 @@ typedef struct KvCounts {
         ReplicationStats traffic;
         uint64_t entries_bytes; /* of the log's entries that are in memory now */
         uint64_t window_bytes;  /* of the event windows, in memory now */
-        KvUsage users, own;     /* of users' keys and of fleet's own, in the tree now */
-        uint64_t quota_bytes;   /* limit of the bytes of each of them */
+        /* Durations: of this host's proposals until they were applied here; of writes of the log, with their
+         * syncs, since it was opened. */
+        DurationCounts commits, log_writes;
+        KvUsage users, own;   /* of users' keys and of fleet's own, in the tree now */
+        uint64_t quota_bytes; /* limit of the bytes of each of them */
 } KvCounts;
 
 void kv_counts(const KvStore *store, KvCounts *ret);

@@ -26,6 +26,7 @@ struct KvStore {
         uint64_t promised; /* this index was acknowledged because of the leader's answer */
         unsigned level, level_max;
         const char *waits;              /* KvOptions.waits */
+        DurationCounts commits;         /* see KvCounts */
         TreeMeta meta;                  /* as of then */
         bool rebuilt;                   /* entries were applied to a tree that did not serve yet */
         bool reset;                     /* another tree serves: observers are to be notified */

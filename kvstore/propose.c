@@ -539,6 +539,7 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         x->item.origin = p->options.origin;
         x->once = cmd->term > 0;
         x->ours = cmd->internal;
+        x->proposed_ns = loop_clock_ns(p->options.loop);
         x->item.number = ++p->next_number;
         x->done = done;
         x->userdata = userdata;
@@ -620,6 +621,8 @@ void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
                 proposals_queue_again(p, x, true);
                 return;
         default:
+                if (p->options.commits)
+                        duration_count(p->options.commits, loop_clock_ns(p->options.loop) - x->proposed_ns);
                 proposal_detach(p, x);
                 x->done(x->userdata, result);
                 proposal_free(x);

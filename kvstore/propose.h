@@ -33,10 +33,13 @@ enum {
 };
 
 typedef struct ProposalsOptions {
-        KvStore *store;       /* borrowed: its clock, tree, quotas and read bound */
-        Loop *loop;           /* borrowed */
-        Peers *peers;         /* borrowed, may be NULL */
-        Replica *replica;     /* borrowed */
+        KvStore *store;   /* borrowed: its clock, tree, quotas and read bound */
+        Loop *loop;       /* borrowed */
+        Peers *peers;     /* borrowed, may be NULL */
+        Replica *replica; /* borrowed */
+        /* Counts how long this host's proposals take, from the call until they are applied here; NULL: not.
+         */
+        DurationCounts *commits;
         uint64_t origin;      /* drawn for this start; not 0 */
         uint64_t quota;       /* of users' bytes, in force while this host leads; 0: unchanged */
         uint64_t quota_nodes; /* the same of nodes */

@@ -53,6 +53,7 @@ typedef struct Proposal {
         bool later;                  /* yields in the queues and between hosts ... */
         bool large;                  /* ... a user's of more than PROPOSE_SMALL_MAX: in the queues */
         bool ours;                   /* of this daemon's own components */
+        uint64_t proposed_ns;        /* of this host's: when, by loop_clock_ns() */
         uint64_t queued_ms;          /* of one that yields: since when it waits */
         uint64_t cost;               /* as the leader estimated it; 0: not yet */
         TAILQ_ENTRY(Proposal) entry; /* in the queue, or among the answered */

@@ -214,6 +214,9 @@ void kv_counts(const KvStore *s, KvCounts *ret) {
                 .own = status_usage(s->meta.n_own_nodes, s->meta.n_own_bytes),
                 .quota_bytes = s->meta.quota > 0 ? s->meta.quota : APPLY_QUOTA,
         };
+        ret->commits = s->commits;
+        if (replica_log_writes(s->replica))
+                ret->log_writes = *replica_log_writes(s->replica);
         memcpy(ret->done, counts->done, sizeof(ret->done));
         memcpy(ret->refused, counts->refused, sizeof(ret->refused));
 }

@@ -527,6 +527,7 @@ static int store_build(KvStore *s, const KvOptions *options, Error *err) {
                                                                   .peers = s->peers,
                                                                   .replica = s->replica,
                                                                   .origin = applied->origin,
+                                                                  .commits = &s->commits,
                                                                   .quota = options->quota,
                                                                   .quota_nodes = options->quota_nodes,
                                                                   .level_max = s->level_max,

@@ -10,6 +10,8 @@
  * new lineage. */
 #pragma once
 
+#include "base/duration.h"
+#include "fleetd/agent/plan.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/systemd/systemd.h"
 
@@ -26,6 +28,8 @@ typedef struct AgentOptions {
 typedef struct AgentCounts {
         uint64_t passes, listings;   /* listings requested from systemd */
         uint64_t refreshed, planned; /* units in listings; units planned, each time */
+        uint64_t done[_AGENT_STEP_MAX], failed[_AGENT_STEP_MAX]; /* steps, per unit, that call systemd */
+        DurationCounts starts; /* from the assignment until the unit that the agent started was active */
 } AgentCounts;
 
 int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, const AgentOptions *options,

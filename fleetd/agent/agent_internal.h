@@ -35,6 +35,7 @@ typedef struct AgentUnit {
         bool link_refused; /* not started: its file or a name in [Install] conflicts with a file of the host
                             */
         char last_error[256];          /* of the last call to systemd that failed */
+        bool start_counts;             /* started by the agent, and not active since */
         bool start_refused;            /* that was a start, which systemd rejected */
         unsigned n_failures, n_writes; /* in a row, for this assignment */
         uint64_t assignment_index;     /* 0: none */

@@ -120,6 +120,7 @@ static void agent_call_done(void *userdata, int error, const char *message) {
                 AgentUnit *u = agent_call_unit(call, i);
 
                 u->busy = false;
+                *(error < 0 ? &a->counts.failed[call->step] : &a->counts.done[call->step]) += 1;
                 agent_refresh_now(a, u);
                 if (call->step == AGENT_WRITE)
                         u->link_refused = error == -EEXIST && !agent_has_started(a, u);
@@ -410,6 +411,7 @@ static void agent_begin_call(AgentCall *call) {
         }
         if (call->step == AGENT_START) {
                 u->job_ended = u->ended_first = false;
+                u->start_counts = true;
                 u->ends = 0;
         }
         r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(

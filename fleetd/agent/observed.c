@@ -188,6 +188,19 @@ const char *agent_active_invocation(const SystemdUnit *seen) {
         return streq(seen->active, "active") ? seen->invocation_id : "";
 }
 
+/* Count the time from its assignment until the unit is active, once after each start by the agent. A unit
+ * that failed first does not count. */
+static void agent_count_start(Agent *a, AgentUnit *u) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+        uint64_t now_ms = kv_cluster_ms(registry_store(a->registry));
+
+        if (!u->start_counts || u->seen.job)
+                return;
+        u->start_counts = streq(u->seen.active, "activating");
+        if (assignment && streq(u->seen.active, "active"))
+                duration_count(&a->counts.starts, (now_ms - MIN(now_ms, assignment->since_ms)) * 1000 * 1000);
+}
+
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 
@@ -205,6 +218,7 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         u->seen = *seen;
         u->observed = u->refreshed = true;
         agent_observe_end(a, u);
+        agent_count_start(a, u);
         if (u->outdated_listing > 0 && listing >= u->outdated_listing)
                 agent_check_outdated(a, u);
         agent_mark(a, u);

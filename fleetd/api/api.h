@@ -61,5 +61,10 @@ void api_set_limits(Api *api, const ApiLimits *limits,
 /* Set the rights of local groups from now on. A stream ends within a turn of the loop if its sender has lost
  * a right. */
 void api_set_local_rights(Api *api, const Names *texts);
+/* Call 'each' with the name ("socket", "loopback") and the counts of each listener. */
+void api_each_listener(const Api *api,
+                       void (*each)(void *userdata, const char *name, const HttpCounts *counts),
+                       void *userdata);
+uint64_t api_watches(const Api *api); /* clients that wait for a key now */
 /* Close listeners and connections; parked requests end without an answer. Return NULL. */
 Api *api_free(Api *api);

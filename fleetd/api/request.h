@@ -27,7 +27,8 @@ typedef struct ApiListenerState {
         Api *api;
         Sender *sender; /* of the last request, until rights change; NULL: none */
         ApiDialect dialect;
-        bool is_dialed; /* clients dial 'address', also a web page in a browser on this host */
+        const char *name; /* in metrics */
+        bool is_dialed;   /* clients dial 'address', also a web page in a browser on this host */
         Listener *listener;
         HttpServer *server; /* of its own: connections of another listener do not count against its limits */
         HttpServer *groups; /* of the socket: the same for users that are no operators */

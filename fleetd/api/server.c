@@ -404,6 +404,7 @@ int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
         listener->api = api;
         listener->is_dialed = kind != API_SOCKET;
         listener->dialect = listener->is_dialed ? DIALECT_ETCD : DIALECT_FLEET;
+        listener->name = listener->is_dialed ? "loopback" : "socket";
         snprintf(listener->address, sizeof(listener->address), "%s", address);
         r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->http);
         if (r >= 0 && kind == API_SOCKET)
@@ -418,6 +419,22 @@ int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
         TAILQ_INSERT_TAIL(&api->listeners, listener, listeners);
         (void) TAKE_PTR(listener);
         return 0;
+}
+
+void api_each_listener(const Api *api,
+                       void (*each)(void *userdata, const char *name, const HttpCounts *counts),
+                       void *userdata) {
+        const ApiListenerState *listener;
+
+        TAILQ_FOREACH(listener, &api->listeners, listeners) {
+                HttpCounts counts = http_server_counts(listener->server);
+
+                each(userdata, listener->name, &counts);
+        }
+}
+
+uint64_t api_watches(const Api *api) {
+        return api->n_watching;
 }
 
 void api_state_changed(Api *api) {

@@ -53,6 +53,8 @@ struct RaftLog {
         OpQueue job;        /* of the writer, while it works */
         RaftLogFiles files; /* of the writer, while it works */
         int job_error;
+        uint64_t job_ns;       /* how long it worked */
+        DurationCounts writes; /* of the jobs that ended */
 
         Work making; /* the file after the last one, beside the writer */
         bool is_making, has_made;
@@ -393,6 +395,10 @@ int raft_log_write_meta(RaftLog *log, uint64_t term, uint64_t vote) {
         return log_write_meta(log, &meta);
 }
 
+const DurationCounts *raft_log_writes(const RaftLog *log) {
+        return &log->writes;
+}
+
 /* -- The writer, off the loop -- */
 
 static int write_append(RaftLogFiles *files, const Op *op) {
@@ -407,6 +413,7 @@ static int write_append(RaftLogFiles *files, const Op *op) {
 
 static void work_job(void *userdata) {
         RaftLog *log = userdata;
+        uint64_t began_ns = loop_clock_ns(log->loop);
         int r = 0;
 
         for (size_t i = 0; i < log->job.n && r == 0; i++) {
@@ -427,6 +434,7 @@ static void work_job(void *userdata) {
         if (r == 0)
                 r = raft_log_files_flush(&log->files);
         log->job_error = r;
+        log->job_ns = loop_clock_ns(log->loop) - began_ns;
 }
 
 /* -- The queue -- */
@@ -492,6 +500,7 @@ static void on_job_done(void *userdata) {
 
         log->job = (OpQueue) {};
         log->working_since_ms = 0;
+        duration_count(&log->writes, log->job_ns);
         if (!log->closing)
                 report_job(log, &job);
         queue_done(&job);

@@ -14,6 +14,7 @@
  * All calls come from the loop, except raft_log_create(), raft_log_open() and those that only read. */
 #pragma once
 
+#include "base/duration.h"
 #include "base/error.h"
 #include "io/disk.h"
 #include "io/loop.h"
@@ -103,3 +104,5 @@ uint64_t raft_log_first_index(const RaftLog *log); /* on disk, queued writes inc
 uint64_t raft_log_last_index(const RaftLog *log);  /* first - 1 if the log is empty */
 /* Return the time (loop_now_ms()) when the write in flight began, for a watchdog; 0: there is none. */
 uint64_t raft_log_oldest_write_ms(const RaftLog *log);
+/* Return how long the writes took, with their syncs, since the log was opened. */
+const DurationCounts *raft_log_writes(const RaftLog *log);

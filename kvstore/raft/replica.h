@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kvstore/command/copy.h"
+#include "base/duration.h"
 #include "kvstore/command/peer_frames.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
@@ -118,6 +119,8 @@ bool replica_has_founded(const Replica *p); /* this start founded the cluster */
 const ReplicaOptions *replica_options(const Replica *p);
 const Identity *replica_identity(const Replica *p);
 const ReplicationStats *replica_stats(const Replica *p);
+/* Return how long the writes of the log took, with their syncs; NULL while no log is open. */
+const DurationCounts *replica_log_writes(const Replica *p);
 
 /* Take the news that no notification has carried yet, for applied_clear(): after replica_start(). */
 ReplicaNews replica_take_news(Replica *p);

@@ -31,6 +31,10 @@ const ReplicationStats *replica_stats(const Replica *p) {
         return &p->stats;
 }
 
+const DurationCounts *replica_log_writes(const Replica *p) {
+        return p->log ? raft_log_writes(p->log) : NULL;
+}
+
 RaftStateInfo replica_checkpoint_info(const Checkpoint *c) {
         return (RaftStateInfo) {
                 .index = c->meta.applied,

@@ -228,6 +228,23 @@ static void the_manual_has_the_same_table(void **state) {
                 fail_msg("METRICS of man/fleetd.8.scd has a family that does not exist");
 }
 
+static void durations_are_counted_in_buckets_that_double(void **state) {
+        DurationCounts counts = {};
+
+        assert_int_equal(duration_bounds_ns[0], 500 * 1000);
+        for (size_t i = 0; i < DURATION_BUCKETS; i++) {
+                assert_true(i == 0 || duration_bounds_ns[i] == 2 * duration_bounds_ns[i - 1]);
+                duration_count(&counts, duration_bounds_ns[i]);
+                duration_count(&counts, duration_bounds_ns[i] + 1);
+        }
+        assert_int_equal(duration_bounds_ns[DURATION_BUCKETS - 1], 4096 * 1000 * 1000ull);
+        assert_int_equal(counts.buckets[0], 1);
+        for (size_t i = 1; i < DURATION_BUCKETS; i++)
+                assert_int_equal(counts.buckets[i], 2);
+        assert_int_equal(counts.buckets[DURATION_BUCKETS], 1);
+        assert_int_equal(counts.sum_ns, 2 * (8192 * 1000 * 1000ull - 500 * 1000) + DURATION_BUCKETS);
+}
+
 static void the_figures_of_this_process_are_read(void **state) {
         _cleanup_close_ int fd = -1;
         MetricsProcess before = {}, after = {};
@@ -248,6 +265,7 @@ int main(void) {
                 cmocka_unit_test(each_family_follows_the_rules_of_its_type),
                 cmocka_unit_test(the_names_of_fleet_remain),
                 cmocka_unit_test(the_manual_has_the_same_table),
+                cmocka_unit_test(durations_are_counted_in_buckets_that_double),
                 cmocka_unit_test(the_figures_of_this_process_are_read),
         };
 
