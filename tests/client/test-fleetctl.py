@@ -869,6 +869,10 @@ def bytes_of_others_are_escaped_on_a_terminal_and_unchanged_in_a_pipe(t):
     assert "-Description=\x1b]0;owned\x07" in t.run("diff", "raw.service")[1]
 
 
+TOKEN = ("fleet1-Ae_Nq4lnRSMBAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8KGyw9Tl_"
+         "w8fLz9PX29_j5-vv8_f7_Ag0xMC4wLjAuMTo3NDEyElsyMDAxOmRiODo6MV06NzQxMp7QvZ0")
+
+
 def no_verb_lets_a_server_control_the_terminal(t):
     """Run each verb on a terminal, with control characters in the messages, in all strings, and in the errors of answers."""
     hostile = "\x1b]0;owned\x07\x1b[8m\x9b2J\u202e"
@@ -891,7 +895,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
-             "": [["ca"], ["cluster"], ["directory"], ["events"], ["help"], ["init", "--voters=3"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
+             "": [["ca"], ["cluster"], ["directory"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["backup", "out.backup"], ["recover", "--yes=x"], ["restore", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
@@ -1683,7 +1687,7 @@ def completion_offers_topics(t):
 
 def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
     for verb, topic in (("drain", "maintain"), ("cordon", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
-                        ("rollout", "update"), ("forget", "remove"), ("join", "add"), ("snapshot", "backup")):
+                        ("rollout", "update"), ("forget", "remove"), ("snapshot", "backup")):
         said = f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}"
         assert t.on_terminal(verb, "x") == (2, said + "\r\n"), t.on_terminal(verb, "x")
         t.expect(f"{verb} x", 2, err=[f'Error: unknown command "{verb}" for "fleetctl"\n', said])
