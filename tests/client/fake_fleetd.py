@@ -136,7 +136,8 @@ class Cluster:
             elif "slow" in text:
                 active, sub = "activating", "start-pre"
         old = self.states.get((name, machine), {})
-        since = old.get("since", 0) if old.get("systemdActiveState") == active else int(time.time() * 1000)
+        # Ahead of the clock: "just now", however slow this machine is.
+        since = old.get("since", 0) if old.get("systemdActiveState") == active else int(time.time() * 1000) + 60000
         self.states[name, machine] = {
             "since": since, "hash": self.units[name]["hash"], "machineID": machine, "name": name, "systemdLoadState": "loaded",
             "systemdActiveState": active, "systemdSubState": sub, **({"finished": True} if finished else {})}

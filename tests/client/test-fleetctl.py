@@ -482,7 +482,7 @@ def start_reports_units_that_it_does_not_start_again(t):
     t.expect("start bad.service", 1, out=["launched"], err=["failed"])
     t.expect("start job", err="fleetctl: job.service ended successfully on alpha just now; to start it again: fleetctl restart job.service\n")
     t.expect("start bad job", 1, err=["fleetctl: bad.service failed on beta just now; to start it again: fleetctl restart bad.service\n"])
-    assert [m for m, path in t.cluster.requests if m != "GET"] == ["PUT"] * 4  # submit and start, of each unit
+    assert [m for m, path in t.cluster.requests if m != "GET"] == ["PUT"] * 2  # each unit is created with its target state
     t.cluster.units["bad.service"]["text"] = UNIT_TEXT
     t.expect("restart bad.service", out=["Unit bad.service launched on "])
     t.expect("start bad.service")
