@@ -15,6 +15,11 @@ SAMPLE_UNITS = dist/units/hello.service dist/units/web@.service dist/units/store
 examplesdir = $(docdir)/examples
 dist_examples_DATA = $(SAMPLE_UNITS)
 
+# For Prometheus and Grafana; the last one is the test of the rules.
+dashboardsdir = $(docdir)/dashboards
+dist_dashboards_DATA = dist/dashboards/fleet.rules.yml dist/dashboards/fleet.json
+EXTRA_DIST += dist/dashboards/fleet.rules.test.yml
+
 dist_doc_DATA = README.md NEWS.md docs/ARCHITECTURE.md docs/FORMATS.md docs/FROM-FLEET.md docs/GLOSSARY.md docs/STYLE.md
 
 # The folder of units and that of drop-ins exist from the first minute; systemd-sysusers creates the group. An edited configuration remains.
