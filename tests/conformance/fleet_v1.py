@@ -277,5 +277,5 @@ for line in body.decode().splitlines():
 check("metrics_have_a_type_and_a_value", not wrong and samples, wrong)
 for name in (n for n in types if types[n] == "histogram"):
     buckets = [v for s, v in samples.items() if s.startswith(name + "_bucket{")]
-    check("a_histogram_counts_up", buckets == sorted(buckets) and buckets[-1] == samples[name + "_count"] > 0, buckets)
+    check("a_histogram_counts_up", buckets == sorted(buckets) and buckets[-1] == samples[name + "_count"], (name, buckets))
 check("turns_of_the_loop_are_counted", samples["fleet_loop_turn_cpu_seconds_count"] > 0 and samples['fleet_loop_work_total{unit="nodes"}'] > 0, samples)
