@@ -71,12 +71,6 @@ KvStore *daemon_store(Daemon *d) {
 
 /* -- Callbacks of store and sessions -- */
 
-static const char *daemon_leader_name(const KvState *state) {
-        if (state->leader_machine_id[0])
-                return state->leader_machine_id;
-        return state->leader_id ? "known" : "unknown";
-}
-
 /* systemctl status fleetd prints the same as fleetctl cluster. */
 static void daemon_notify_status(Daemon *d, const KvState *state) {
         char status[sizeof(d->status)];
@@ -98,16 +92,18 @@ static void daemon_notify_status(Daemon *d, const KvState *state) {
 
 static void daemon_on_state(void *userdata) {
         Daemon *d = userdata;
+        const char *leader;
         KvState state;
 
         if (!d->store)
                 return;
         kv_state(d->store, &state);
+        leader = state.leader_machine_id[0] ? state.leader_machine_id : state.leader_id ? "known" : "unknown";
         daemon_notify_status(d, &state);
         if (!state.stopped && (state.role != d->role || state.leader_id != d->leader_id))
                 log_info(((LogFields) { .term = state.term, .index = state.index }),
                          "%s, term %llu, leader %s", kv_role_name(state.role),
-                         (unsigned long long) state.term, daemon_leader_name(&state));
+                         (unsigned long long) state.term, leader);
         d->leader_changes += state.leader_id != d->leader_id && state.leader_id != 0;
         d->role = state.role;
         d->leader_id = state.leader_id;
@@ -539,17 +535,15 @@ static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
 
 static int daemon_metrics(void *userdata, MetricsForm form, MetricsScrape **ret) {
         const Daemon *d = userdata;
-        MetricsSources sources = {
-                .loop = d->io.loop,
-                .store = d->store,
-                .peers = d->peers,
-                .registry = d->registry,
-                .engine = d->engine,
-                .agent = d->agent,
-                .api = d->api,
-                .leader_changes = d->leader_changes,
-                .started_ms = d->started_ms,
-        };
+        MetricsSources sources = { .loop = d->io.loop,
+                                   .store = d->store,
+                                   .peers = d->peers,
+                                   .registry = d->registry,
+                                   .engine = d->engine,
+                                   .agent = d->agent,
+                                   .api = d->api,
+                                   .leader_changes = d->leader_changes,
+                                   .started_ms = d->started_ms };
 
         return metrics_begin(&sources, form, ret);
 }
@@ -567,37 +561,33 @@ static bool daemon_is_foreign(void *userdata, const char *unit) {
 }
 
 static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
-        ApiOptions options = {
-                .network = d->io.network,
-                .peers = d->peers,
-                .store = d->store,
-                .registry = d->registry,
-                .machine_id = s->machine_id,
-                .name = s->name,
-                .access = s->client_access,
-                .local_rights = &s->local_rights,
-                .metrics = daemon_metrics,
-                .brake_ms = daemon_brake_ms,
-                .is_foreign = daemon_is_foreign,
-                .authority = membership_authority(d->membership),
-                .join = daemon_join,
-                .join_cancel = daemon_join_cancel,
-                .userdata = d,
-                .limits = &s->limits,
-                .http = &s->http,
-        };
+        ApiOptions options = { .network = d->io.network,
+                               .peers = d->peers,
+                               .store = d->store,
+                               .registry = d->registry,
+                               .machine_id = s->machine_id,
+                               .name = s->name,
+                               .access = s->client_access,
+                               .local_rights = &s->local_rights,
+                               .metrics = daemon_metrics,
+                               .brake_ms = daemon_brake_ms,
+                               .is_foreign = daemon_is_foreign,
+                               .authority = membership_authority(d->membership),
+                               .join = daemon_join,
+                               .join_cancel = daemon_join_cancel,
+                               .userdata = d,
+                               .limits = &s->limits,
+                               .http = &s->http };
         bool client = s->listen_client[0] && s->client_access != CLIENT_OFF;
         int r;
 
         r = s->listen_peer[0] && !d->io.wiped ? peers_listen(d->peers, s->listen_peer, err) : 0;
         if (r < 0)
                 return r;
-        if (s->listen_socket[0] || s->listen_client[0]) {
+        if (s->listen_socket[0] || s->listen_client[0])
                 r = api_new(&d->api, d->io.loop, &options);
-                if (r < 0)
-                        return r;
-        }
-        r = s->listen_socket[0] ? api_listen(d->api, API_SOCKET, s->listen_socket, err) : 0;
+        if (r == 0 && s->listen_socket[0])
+                r = api_listen(d->api, API_SOCKET, s->listen_socket, err);
         if (r < 0)
                 return r;
         return client ? api_listen(d->api, API_LOOPBACK, s->listen_client, err) : 0;

@@ -664,17 +664,15 @@ static bool settings_equal(size_t i, const void *a, const void *b, size_t *ret_s
                 *ret_size = sizeof(Names);
                 return names_equal(a, b);
         }
-        if (table[i].set == set_bool || table[i].set == set_access) {
-                *ret_size = table[i].set == set_bool ? sizeof(bool) : sizeof(ClientAccess);
-                return memcmp(a, b, *ret_size) == 0;
-        }
-        if (table[i].set == set_span || table[i].set == set_size || table[i].set == set_count ||
-            table[i].set == set_voters) {
-                *ret_size = sizeof(uint64_t);
-                return memcmp(a, b, *ret_size) == 0;
-        }
-        *ret_size = sizeof(char *);
-        return streq(*(char *const *) a, *(char *const *) b);
+        *ret_size = sizeof(uint64_t); /* also of a pointer */
+        if (table[i].set == set_bool)
+                *ret_size = sizeof(bool);
+        else if (table[i].set == set_access)
+                *ret_size = sizeof(ClientAccess);
+        else if (table[i].set != set_span && table[i].set != set_size && table[i].set != set_count &&
+                 table[i].set != set_voters)
+                return streq(*(char *const *) a, *(char *const *) b);
+        return memcmp(a, b, *ret_size) == 0;
 }
 
 int settings_take(Settings *s, Settings *now, Names *ret_taken, Names *ret_restart) {

@@ -201,7 +201,7 @@ FAKE_PARTS = \
 	-Wl,--wrap=transfers_drop,--wrap=transfers_busy,--wrap=transfers_send,--wrap=transfers_step,--wrap=transfers_on_snapshot \
 	-Wl,--wrap=transfers_on_ack,--wrap=transfers_whole,--wrap=transfers_received,--wrap=consistency_new,--wrap=consistency_free \
 	-Wl,--wrap=consistency_applied,--wrap=consistency_committed,--wrap=consistency_on_flush,--wrap=consistency_on_frame,--wrap=consistency_differs \
-	-Wl,--wrap=consistency_undecided,--wrap=consistency_tree_replaced,--wrap=peers_self,--wrap=peers_set_self,--wrap=peer_handshake \
+	-Wl,--wrap=consistency_undecided,--wrap=consistency_tree_replaced,--wrap=peers_self,--wrap=peers_set_self,--wrap=peer_handshake,--wrap=peer_authentication \
 	-Wl,--wrap=peers_session,--wrap=peers_send_raft,--wrap=peer_reply,--wrap=raft_core_state,--wrap=raft_core_role \
 	-Wl,--wrap=raft_core_term,--wrap=raft_core_first_index,--wrap=raft_core_last_index,--wrap=raft_core_stored_index \
 	-Wl,--wrap=raft_core_entries_bytes,--wrap=raft_core_timeout_ms,--wrap=raft_core_installing,--wrap=raft_core_is_behind \

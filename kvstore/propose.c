@@ -303,10 +303,9 @@ void proposals_keep_time(Proposals *p) {
 static void proposals_drop_foreign(Proposals *p) {
         Proposal *x, *next;
 
-        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
-                if (x->foreign)
-                        proposals_remove_foreign(p, x);
-        }
+        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next)
+        if (x->foreign)
+                proposals_remove_foreign(p, x);
 }
 
 /* The deduplication table is full: reject commands of this host unless they release results. An empty entry
@@ -316,10 +315,9 @@ static void proposals_make_room(Proposals *p) {
         bool gives = proposals_gives_room(p, p->options.origin, proposals_floor(p));
         Proposal *x, *next;
 
-        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
-                if (!gives && !x->foreign && !x->once && x->copies == 0)
-                        proposals_refuse(p, x, KV_BUSY, PROPOSALS_FULL);
-        }
+        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next)
+        if (!gives && !x->foreign && !x->once && x->copies == 0)
+                proposals_refuse(p, x, KV_BUSY, PROPOSALS_FULL);
         if (!TAILQ_FIRST(&p->queue) && p->n_window == 0 && now - p->emptied_ms >= DEDUP_SWEEP_MS &&
             proposals_submit(p, true) >= 0)
                 p->emptied_ms = now;

@@ -962,6 +962,12 @@ WRAP(const PeerHandshake *, peer_handshake, (const PeerSession *session)) {
         return &parts.handshake;
 }
 
+WRAP(const TlsPeer *, peer_authentication, (const PeerSession *session)) {
+        static const TlsPeer key_file = { .kind = TLS_PEER_KEY };
+
+        return &key_file;
+}
+
 WRAP(PeerSession *, peers_session, (Peers * peers, uint64_t number)) {
         return parts.no_session ? NULL : (PeerSession *) &peers_at;
 }
