@@ -646,7 +646,6 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
         r = settings_complete(&s, err);
         if (r < 0)
                 return r;
-
         *ret = s;
         s = (Settings) {};
         return 0;
@@ -664,13 +663,11 @@ static bool settings_equal(size_t i, const void *a, const void *b, size_t *ret_s
                 *ret_size = sizeof(Names);
                 return names_equal(a, b);
         }
-        *ret_size = sizeof(uint64_t); /* also of a pointer */
-        if (table[i].set == set_bool)
-                *ret_size = sizeof(bool);
-        else if (table[i].set == set_access)
+        *ret_size = table[i].set == set_bool ? sizeof(bool) : sizeof(uint64_t); /* also of a pointer */
+        if (table[i].set == set_access)
                 *ret_size = sizeof(ClientAccess);
         else if (table[i].set != set_span && table[i].set != set_size && table[i].set != set_count &&
-                 table[i].set != set_voters)
+                 table[i].set != set_voters && table[i].set != set_bool)
                 return streq(*(char *const *) a, *(char *const *) b);
         return memcmp(a, b, *ret_size) == 0;
 }
