@@ -115,7 +115,7 @@ int token_plan(const Cluster *c, const TokenRequest *request, uint64_t now_ms, T
         const Pairs *metadata = request->metadata ?: &no_metadata;
         TokenRecord token = { .total = request->uses ?: 1,
                               .expires_ms = now_ms + (request->ttl_ms ?: TOKEN_TTL_DEFAULT_MS) };
-        const ClusterMachine *machine;
+        const ClusterMachine *machine = NULL;
         IpNetwork network;
         int r;
 
