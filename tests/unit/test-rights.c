@@ -604,6 +604,7 @@ static void a_host_that_becomes_restricted_ends_what_its_clients_may_no_longer_d
 
 /* Return 0 or the errno with which a user of this group connects to the socket. */
 static int connect_as(const char *path, gid_t group) {
+        _cleanup_free_ char *folder = strndup(path, (size_t) (strrchr(path, '/') - path));
         struct sockaddr_un a = { .sun_family = AF_UNIX };
         int status;
         pid_t pid = fork();
@@ -612,8 +613,9 @@ static int connect_as(const char *path, gid_t group) {
         if (pid == 0) {
                 int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-                snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
-                if (setgroups(1, &group) < 0 || setgid(65534) < 0 || setuid(65534) < 0)
+                /* By a relative path: folders above may be closed for others. */
+                snprintf(a.sun_path, sizeof(a.sun_path), "%s", strrchr(path, '/') + 1);
+                if (chdir(folder) < 0 || setgroups(1, &group) < 0 || setgid(65534) < 0 || setuid(65534) < 0)
                         _exit(255);
                 _exit(connect(fd, (struct sockaddr *) &a, sizeof(a)) < 0 ? errno : 0);
         }
