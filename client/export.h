@@ -1,4 +1,4 @@
-/* What export and import of a folder share (client/export.c has its files). */
+/* Shared by export and import of a folder (client/export.c has its files). */
 #pragma once
 
 #include "client/client.h"

@@ -1,4 +1,4 @@
-/* What both kinds of import do with the units and metadata that they have read. */
+/* The steps of both kinds of import after units and metadata are read. */
 #include "client/import.h"
 
 #include <stdlib.h>

@@ -25,7 +25,7 @@ bool state_cannot_load(const char *load);
 /* Append "web.service failed on newton 2 min ago: exit status 1". */
 void append_state(Text *t, const ApiState *s, const char *machine);
 
-/* What shows more about a unit in trouble, or mends it. */
+/* The next step for a unit in trouble: it shows more, or mends the unit. */
 typedef enum NextStep {
         NEXT_NONE,    /* of all other units */
         NEXT_CORRECT, /* the unit file: systemd refuses to start it */

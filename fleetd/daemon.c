@@ -168,8 +168,8 @@ static int daemon_admit(void *userdata, const PeerHandshake *handshake, Error *e
         return d->membership ? membership_admit(d->membership, handshake, err) : 0;
 }
 
-/* What the tree says about the machine of a certificate. A host whose tree is empty, or waits to be filled,
- * knows too little: there, a chain to a root of the cluster counts, too. */
+/* Set the content of the tree about the machine of a certificate. A host whose tree is empty, or waits to be
+ * filled, knows too little: there, a chain to a root of the cluster counts, too. */
 static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret) {
         const Daemon *d = userdata;
         const Cluster *c = d->registry ? registry_cluster(d->registry) : NULL;

@@ -4,7 +4,7 @@
 
 #include "fleetd/engine/plan.h"
 
-/* What several families share, read once. */
+/* Values of several families, read once. */
 typedef struct MetricsView {
         const MetricsSources *sources;
         KvState state;
@@ -79,7 +79,7 @@ static void read_machines(const MetricsView *v, MetricsWriter *w) {
                 metrics_add(w, present[p], presence_to_string(p), NULL);
 }
 
-/* What a host is in the cluster. */
+/* The kind of a host in the cluster. */
 typedef enum HostKind { HOST_VOTER, HOST_STANDBY, HOST_ATTACHED, _HOST_KIND_MAX } HostKind;
 
 static const char *const host_kinds[_HOST_KIND_MAX] = { "voter", "standby", "attached" };

@@ -1,4 +1,4 @@
-/* What this host presents and trusts in TLS with certificates: its private key, its certificate, and roots.
+/* The credentials of this host in TLS with certificates: its private key, its certificate, and roots.
  */
 #pragma once
 

@@ -336,7 +336,7 @@ int tls_request_read(const char *pem, size_t size, TlsPin *ret, Error *err) {
 
 /* -- Certificates -- */
 
-/* What all certificates have. The two highest bits of a serial are fixed: a positive number of 16 bytes.
+/* The fields of all certificates. The two highest bits of a serial are fixed: a positive number of 16 bytes.
  * Return 0 or an error of GnuTLS. */
 static int certificate_begin(gnutls_x509_crt_t crt, const uint8_t serial[static TLS_SERIAL_BYTES],
                              uint64_t now_ms, uint64_t lifetime_ms) {

@@ -113,7 +113,7 @@ typedef struct TlsIssue {
  *   -EINVAL    another member is invalid, or 'ca_key' is not the key of the root */
 int tls_issue(const TlsIssue *issue, const TlsPrivateKey *ca_key, Text *ret, Error *err);
 
-/* What a certificate states. Plain value. */
+/* The content of a certificate. Plain value. */
 typedef struct TlsCertificate {
         TlsUri uri; /* role _TLS_ROLE_INVALID: a root */
         TlsPin pin;
@@ -140,7 +140,7 @@ DEFINE_CLEANUP(TlsRoots *, tls_roots_free);
 
 typedef enum TlsKnownState { TLS_UNKNOWN, TLS_KNOWN, TLS_REMOVED } TlsKnownState;
 
-/* What this host knows about the subject of a certificate. Zero: nothing, and a chain does not help. */
+/* The knowledge of this host about the subject of a certificate. Zero: nothing, and a chain does not help. */
 typedef struct TlsKnown {
         TlsKnownState state;
         bool replica;      /* of a known machine: the cluster's configuration has a replica on it */

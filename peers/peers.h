@@ -41,7 +41,7 @@ enum {
         PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
 };
 
-/* What this host knows about a machine. Zero: nothing. */
+/* The knowledge of this host about a machine. Zero: nothing. */
 typedef struct PeerKnown {
         TlsKnown tls;
         uint64_t raft_id; /* of the replica on it; 0: none, or not known */

@@ -64,5 +64,5 @@ typedef void AuthorityIssued(void *userdata, int error, const char *message, con
  * PEM. 'done' as for authority_create_token(). -EKEYREJECTED: the cluster has this host with another key. */
 int authority_enroll(Authority *a, const char *csr, AuthorityIssued *done, void *userdata, Error *err);
 
-/* No 'done' with this userdata is called any more. What was written remains. */
+/* No 'done' with this userdata is called any more. Written keys remain. */
 void authority_cancel(Authority *a, const void *userdata);

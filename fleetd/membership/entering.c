@@ -168,7 +168,7 @@ static void entering_end(Entering *e, int error, const char *message) {
         loop_defer(e->options.loop, &e->end);
 }
 
-/* What is known of the endpoints: their problems, and whether one of them may still answer. */
+/* The state of the endpoints: their problems, and whether one of them may still answer. */
 typedef struct EnteringEndpoints {
         const Entering *e;
         Text text;

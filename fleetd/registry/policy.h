@@ -10,7 +10,8 @@
 #include "fleetd/registry/principal.h"
 #include "fleetd/registry/rights.h"
 
-/* What cluster and settings state about a principal. Zero denies everything that is not in the table. */
+/* The statements of cluster and settings about a principal. Zero denies everything that is not in the table.
+ */
 typedef struct PolicyFacts {
         bool is_removed;  /* a machine or user that is not, or no longer, of this cluster; the host of a local
                            * or anonymous sender */
@@ -22,7 +23,7 @@ typedef struct PolicyFacts {
         RightList *of_host; /* of a restricted host: the prefixes of its token */
 } PolicyFacts;
 
-/* What a right is asked for. */
+/* The object of a right. */
 typedef struct Resource {
         KvBytes key;         /* of a right to keys; size 0: to at least one key */
         const char *machine; /* that the unit or the report belongs to; NULL: the cluster as a whole */

@@ -2,8 +2,9 @@
 
 #include "fleetd/registry/policy.h"
 
-/* The rights that suffice for a write of a kind of key by another host than the leader. What has no right
- * here is written by the leader alone: assignments and presences by the engine and membership, the CA. */
+/* The rights that suffice for a write of a kind of key by another host than the leader. A kind without
+ * a right here is written by the leader alone: assignments and presences by the engine and membership, the
+ * CA. */
 static const struct {
         Right own;    /* if the key is of that machine */
         Right set;    /* of any machine */

@@ -95,10 +95,10 @@ static void a_nul_ends_no_path(void **state) {
         assert_string_equal(rest, "/a");
 }
 
-/* Who may use a route: web page; socket: root, group fleet, root of a restricted host, a group with rights,
- * the same on a restricted host, a group without rights; loopback: read-write, read-only, off, a restricted
- * host; TLS: a user, an administrator, a removed one, a revoked one; peers: machine, replica, restricted,
- * removed, renamed, root of a removed host, token. */
+/* The senders that may use a route: web page; socket: root, group fleet, root of a restricted host, a group
+ * with rights, the same on a restricted host, a group without rights; loopback: read-write, read-only, off, a
+ * restricted host; TLS: a user, an administrator, a removed one, a revoked one; peers: machine, replica,
+ * restricted, removed, renamed, root of a removed host, token. */
 #define STATUS     "- yyyyyy yy-y yy-- yyy-y--"
 #define READ       "- yyyyy- yy-y y--- -y-----"
 #define WRITE      "- yy-y-- y--- y--- -------"
