@@ -226,6 +226,7 @@ VerbRun verb_import;                                /* import.c */
 VerbRun verb_verify, verb_plan, verb_why;           /* inspect.c */
 VerbRun verb_join;                                  /* join.c */
 VerbRun verb_journal;                               /* journal.c */
+VerbRun verb_leave;                                 /* leave.c */
 VerbRun verb_token, verb_ca;                        /* token.c */
 VerbRun verb_kv;                                    /* kv.c */
 VerbRun verb_log;                                   /* log.c */

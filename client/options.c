@@ -103,6 +103,7 @@ static const Flag flags[] = {
         { "token-file", 0, FLAGS_JOIN, FLAG_TEXT, AT(token_file), "Read the token from this file" },
         { "discard", 0, FLAGS_JOIN, FLAG_BOOL, AT(discard),
           "Join even if this host has units and keys of its own, which are not taken along" },
+        { "cancel", 0, FLAGS_LEAVE, FLAG_BOOL, AT(cancel), "Stay in the cluster: end a leave under way" },
         { "property", 'p', FLAGS_SHOW, FLAG_TEXT, AT(property),
           "Print only these properties, separated by commas" },
         { "signal", 's', FLAGS_KILL, FLAG_TEXT, AT(signal), "Signal to send (default \"SIGTERM\")" },

@@ -48,6 +48,7 @@ typedef enum FlagGroup {
         FLAGS_CA = 1 << 30,               /* --compromised */
         FLAGS_JOIN = INT64_C(1) << 31,    /* --listen, --token-file, --discard */
         FLAGS_RECOVER = INT64_C(1) << 32, /* --yes=NAME */
+        FLAGS_LEAVE = INT64_C(1) << 40,   /* --cancel */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -86,6 +87,7 @@ typedef struct Options {
         bool yes;
         const char *listen, *token_file;
         bool discard;
+        bool cancel; /* leave */
         bool forward_agent;
         const char *ignored; /* flags that only the fleetctl of fleet needs */
         bool ignored_switch;

@@ -193,6 +193,16 @@ static void daemon_on_identity(void *userdata) {
                 peers_set_credentials(d->peers, credentials, d->io.key);
 }
 
+/* MembershipOptions.on_left. */
+static void daemon_on_left(void *userdata) {
+        Daemon *d = userdata;
+
+        if (d->restarts || !d->io.restart)
+                return;
+        d->restarts = true;
+        (void) timer_start(&d->restart, d->io.loop, RESTART_MS);
+}
+
 static void daemon_on_peer(void *userdata, const char *machine_id) {
         Daemon *d = userdata;
 
@@ -467,6 +477,7 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .cluster_file = s->cluster_file,
                 .state_directory = s->state_directory,
                 .on_identity = daemon_on_identity,
+                .on_left = daemon_on_left,
                 .voters = s->voters,
                 .is_braked = daemon_is_braked,
                 .userdata = d,

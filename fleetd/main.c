@@ -155,8 +155,10 @@ static int process_enter(Process *p, Settings *s, Error *err) {
         disk_real_close(disk);
         if (r <= 0)
                 return r;
-        log_notice(NO_FIELDS, "entering the cluster that this host has joined; its former state is in %s/old",
-                   s->state_directory);
+        log_notice(
+                NO_FIELDS,
+                "the former state of this host is in %s/old: it has joined another cluster, or left its own",
+                s->state_directory);
         settings_done(s);
         *s = (Settings) {};
         return settings_read(s, p->argc, p->argv, err);

@@ -300,6 +300,10 @@ int kv_member_shrink(KvStore *store, uint64_t raft_id, bool remove);
 /* Release the address of a member that is not dialed any more: addresses are unique. */
 int kv_member_vacate(KvStore *store, uint64_t raft_id);
 
+/* Transfer leadership to a voter. The result shows in KvState. -EREMOTE: this host does not lead. -EBUSY: a
+ * transfer is under way. */
+int kv_transfer(KvStore *store, uint64_t raft_id);
+
 /* The cluster has replaced this member, which is no longer in its configuration: quarantine the replica, so
  * that the host joins under another Raft ID. -EBUSY: it leads, or its replica is not open. */
 int kv_retire(KvStore *store, const char *reason);

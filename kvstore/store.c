@@ -349,6 +349,10 @@ int kv_member_shrink(KvStore *s, uint64_t raft_id, bool remove) {
                                                .force = true });
 }
 
+int kv_transfer(KvStore *s, uint64_t raft_id) {
+        return replica_transfer(s->replica, raft_id);
+}
+
 /* Addresses differ: a founder without a listener has "-", and a member that gave up its address has "-" and
  * its ID. */
 int kv_member_vacate(KvStore *s, uint64_t raft_id) {

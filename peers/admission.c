@@ -122,6 +122,7 @@ static void peers_admit(Peers *peers, PeerHost *host, PeerSession *s) {
         s->host = host;
         host_unindex(host);
         if (s->dialed) {
+                peers->removed = false;
                 host->dialed = s;
                 host->problem[0] = s->known->problem[0] = 0;
                 known_set_host(s->known, host);
@@ -361,8 +362,12 @@ static void peers_on_handshake(void *userdata, PeerSession *s) {
         Rejection cause;
         Error err = {};
         PeerHost *host;
+        int r;
 
-        if (peers_check(peers, s, &cause, &err) < 0) {
+        r = peers_check(peers, s, &cause, &err);
+        if (r == -EKEYREVOKED)
+                cause = REJECTION_REMOVED;
+        if (r < 0) {
                 if (cause == REJECTION_CLONE && host_get(peers, s->handshake.machine_id, &host) >= 0)
                         host_clone_rejected(host);
                 if (cause == REJECTION_SELF)
@@ -441,6 +446,9 @@ static void peers_on_rejected(void *userdata, PeerSession *s, Rejection cause, c
         }
         if (cause == REJECTION_CLONE && host_get(peers, peers->self.machine_id, &host) >= 0)
                 host_clone_rejected(host);
+        if (cause == REJECTION_REMOVED &&
+            (s->peer.kind == TLS_PEER_CERTIFICATE || s->peer.kind == TLS_PEER_KEY))
+                peers->removed = true;
         snprintf(text, sizeof(text), "rejected by the peer: %s", message);
         known_warn(s->known, cause, text);
 }

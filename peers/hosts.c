@@ -206,6 +206,10 @@ int peers_state(const Peers *peers, const char *machine_id, PeerState *ret) {
         return 0;
 }
 
+bool peers_is_removed(const Peers *peers) {
+        return peers->removed;
+}
+
 static int host_order(const PeerHost *a, const PeerHost *b) {
         return strcmp(a->machine_id, b->machine_id);
 }

@@ -179,6 +179,9 @@ typedef struct PeerState {
 } PeerState;
 
 int peers_state(const Peers *peers, const char *machine_id, PeerState *ret); /* -ENOENT */
+/* Return whether a host of the cluster has rejected this one because it was removed from the cluster, and
+ * none has accepted it since. */
+bool peers_is_removed(const Peers *peers);
 /* Call 'each' for every host with a session or a known address, in order of machine id. Addresses of unknown
  * hosts come first, with an empty machine_id and with handshake.address set. 'each' must not change the
  * peers. */

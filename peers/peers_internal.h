@@ -92,7 +92,7 @@ struct Peers {
         void *on_end_userdata;
         Deferred notify, gone;
         Timer tick;
-        bool closing;
+        bool closing, removed; /* peers_is_removed() */
         void (*closed)(void *userdata);
         void *closed_userdata;
         uint64_t warnings[PEERS_WARNINGS_KEPT]; /* hashes of the last warnings about hosts that dialed this

@@ -71,6 +71,9 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/ca/rotate", RIGHT_ADMINISTER,  ca_rotate_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/init",     RIGHT_ADMINISTER,   init_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/join",     RIGHT_ADMINISTER,   join_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/leave",    RIGHT_UNITS_SEE,    leave_get_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/leave",    RIGHT_ADMINISTER,   leave_post_handle },
+        { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/leave",    RIGHT_ADMINISTER,   leave_delete_handle },
 
         { ROUTE_FLEET,   "GET",    "/fleet/v1/journal/*",        RIGHT_UNITS_SEE,    remote_command_handle,
           .command = CALL_JOURNAL },

@@ -113,10 +113,28 @@ static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool
         }
 }
 
+/* Return whether the unit got its newest position because of maintenance, and does not run in the others: it
+ * failed there, too, or has not started. It need not run before those end. */
+static bool move_interrupts_nothing(const Positions *all) {
+        const ClusterAssignment *newest = all->items[all->n - 1].assignment;
+        const ClusterState *s = cluster_state_on(newest->machine, newest->unit);
+
+        if (all->n < 2 || !s || !s->state.active || streq(s->state.active, "activating"))
+                return false;
+        for (size_t i = 0; i + 1 < all->n; i++) {
+                const Position *p = &all->items[i];
+
+                if (p->state != POSITION_UNFIT || p->rule != RULE_MAINTENANCE || plan_is_up(p->assignment))
+                        return false;
+        }
+        return true;
+}
+
 /* The unit remains in the position 'kept'. */
 static void move_stay(Pass *pass, const Positions *all, size_t kept) {
         const ClusterAssignment *o = all->items[kept].assignment;
-        bool up = plan_has_finished(o) || plan_is_up(o);
+        bool up = plan_has_finished(o) || plan_is_up(o) ||
+                  (kept == all->n - 1 && move_interrupts_nothing(all));
 
         plan_keep(pass, o);
         move_stop_others(pass, all, kept, up);
@@ -131,6 +149,11 @@ static const char *move_cause(const Position *p) {
                 return p->assignment->machine->presence == PRESENCE_LEFT ? "has left" : "is lost";
         case POSITION_REPLACED:
                 return "has a unit that replaces it";
+        case POSITION_UNFIT:
+                if (p->rule == RULE_MAINTENANCE)
+                        return cluster_machine_is_leaving(p->assignment->machine) ? "is leaving the cluster" :
+                                                                                    "is in maintenance";
+                /* fall through */
         default:
                 return "no longer qualifies";
         }
@@ -160,8 +183,8 @@ static void move_away(Pass *pass, const Positions *all) {
                 const Position *p = &all->items[i];
 
                 /* The assignment of a conflicting unit has no effect, and without it the machine would be
-                 * selected again at once. */
-                if (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN &&
+                 * selected again at once. A machine in maintenance waits for its last units. */
+                if (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && p->rule != RULE_MAINTENANCE &&
                     (!(found || soon) || p->rule == RULE_CONFLICTS))
                         move_stop_unfit(pass, p);
         }

@@ -14,6 +14,8 @@
 #define CERTIFICATE "certificate.pem"
 #define ROOTS       "roots.pem"
 #define ENTERING    "entering"
+#define LEAVING     "leaving" /* of the state directory */
+#define SECRETS     "secrets" /* cluster_key.c */
 #define OLD         "old"
 #define OLD_NEXT    "old.new" /* becomes old/N when all that a join replaces is in it */
 
@@ -331,6 +333,49 @@ static int identity_put_in_force(int state_fd, const char *state_directory, Erro
         return r < 0 ? identity_failed(err, r, "sync", state_directory, CURRENT) : 0;
 }
 
+/* -- Leaving -- */
+
+int identity_leave(const char *state_directory, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err);
+        int r;
+
+        if (state_fd < 0)
+                return state_fd;
+        r = write_file_at(state_fd, LEAVING, "", 0, 0600);
+        return r < 0 ? identity_failed(err, r, "write", state_directory, LEAVING) : 0;
+}
+
+/* Move all state of the cluster to old/N, except its keys, which are deleted: no host that has left keeps
+ * what opens the secrets of the cluster. */
+static int identity_finish_leave(int state_fd, const char *state_directory, const char *cluster_file,
+                                 Error *err) {
+        static const char *const state[] = { "raft", "tree", "agent", CURRENT };
+        _cleanup_text_ Text empty = {};
+        int r;
+
+        for (size_t i = 0; i < ELEMENTS(state); i++) {
+                r = identity_move_old(state_fd, state_directory, state[i], err);
+                if (r < 0)
+                        return r;
+        }
+        r = identity_keep_old(state_fd, state_directory, err);
+        if (r < 0)
+                return r;
+        r = remove_tree_at(state_fd, SECRETS);
+        if (r < 0)
+                return identity_failed(err, r, "remove", state_directory, SECRETS);
+        cluster_file_print(&empty, "", "");
+        r = empty.error;
+        if (r >= 0 && cluster_file[0] && access(cluster_file, F_OK) == 0)
+                r = cluster_file_write(cluster_file, empty.chars);
+        if (r < 0)
+                return error_set(err, r, "Failed to write %s: %s", cluster_file, strerror(-r));
+        if (unlinkat(state_fd, LEAVING, 0) < 0)
+                return identity_failed(err, -errno, "remove", state_directory, LEAVING);
+        r = fsync_dir(state_fd);
+        return r < 0 ? identity_failed(err, r, "sync", state_directory, LEAVING) : 1;
+}
+
 int identity_begin(const char *state_directory, const char *cluster_file, Error *err) {
         static const char *const store[] = { "raft", "tree" };
         _cleanup_close_ int state_fd = identity_open_state(state_directory, err), fd = -1;
@@ -339,6 +384,8 @@ int identity_begin(const char *state_directory, const char *cluster_file, Error 
 
         if (state_fd < 0)
                 return state_fd;
+        if (identity_exists(state_fd, LEAVING))
+                return identity_finish_leave(state_fd, state_directory, cluster_file, err);
         r = identity_put_in_force(state_fd, state_directory, err);
         if (r < 0)
                 return r;

@@ -5,12 +5,15 @@
  *   identity/roots.pem         the roots of the cluster
  *   identity/entering          until the host has entered its cluster: the content of the cluster file
  *   identity.new/              the same, being written
- *   old/N/                     what a join has replaced: identity, log and tree, for an operator
+ *   old/N/                     what a join or a leave has replaced: identity, log and tree, for an operator
+ *   leaving                    exists from the end of a leave to the next start
  *
  * A join writes the key first, and the answer of the cluster into identity.new/ later; 'entering' is written
  * last, so a folder with this file is complete. identity_begin() completes at the next start what a crash has
  * interrupted: it moves the former cluster of this host to old/N, then writes the cluster file. Each step may
- * be repeated. All calls block, and write little. */
+ * be repeated. After a leave, it moves all state of the cluster to old/N, deletes the cluster keys and the
+ * content of the cluster file, and 'leaving' last: the host starts empty. All calls block, and write little.
+ */
 #pragma once
 
 #include "base/error.h"
@@ -62,7 +65,10 @@ int identity_store_first(const char *state_directory, const char *key, const cha
  * replaced first, so that they contain the issuer of the certificate at each moment. */
 int identity_renew(const char *state_directory, const char *certificate, const char *roots, Error *err);
 
-/* Complete an interrupted join: call this before the store is opened, while no other daemon uses the state
- * directory. Return 1 if a join was completed, 0 if none was due. 'cluster_file' is a path; "": it is not
- * written. */
+/* Record durably that this host has left its cluster: identity_begin() of the next start does the rest. */
+int identity_leave(const char *state_directory, Error *err);
+
+/* Complete an interrupted join, or a leave: call this before the store is opened, while no other daemon uses
+ * the state directory. Return 1 if one was completed, 0 if none was due. 'cluster_file' is a path; "": it is
+ * not written. */
 int identity_begin(const char *state_directory, const char *cluster_file, Error *err);

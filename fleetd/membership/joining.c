@@ -70,6 +70,11 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         kv_state(m->store, &state);
         if (!state.ready)
                 return error_set(err, -EAGAIN, "%s has no leader now; try again", m->name);
+        if (known && cluster_machine_has_left(known))
+                return error_set(err, -EPERM,
+                                 "this host has left the cluster; to return: fleetctl token on %s, then "
+                                 "fleetctl join on this host, without Join= in its fleetd.conf",
+                                 m->name);
         n_replicas = voters_others(c, id, address);
         max = membership_hosts_max(m);
         if (n_replicas >= max && !(known && known->member.raft_id))
@@ -222,7 +227,7 @@ static void joining_on_retired(void *userdata, PeerSession *session, PeerFrame t
         kv_state(m->store, &state);
         if (reader_end(&r) < 0 || version != JOIN_PROTOCOL || lineage != state.lineage ||
             peer->cluster_id != state.cluster_id || raft_id != state.raft_id || raft_id == 0 ||
-            state.role == KV_ROLE_LEADER || state.leader_id != 0 || state.lost)
+            state.role == KV_ROLE_LEADER || state.leader_id != 0 || state.lost || m->was_leaving)
                 return;
         if (kv_retire(m->store, "another host has replaced this one while it was silent") == 0)
                 log_notice(((LogFields) { .machine = peer->machine_id }),
@@ -284,6 +289,8 @@ int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err)
         char nonce[sizeof(known->member.start_nonce)];
         bool outdated;
 
+        if (peer->raft_id != 0 && known && cluster_machine_has_left(known))
+                return error_set(err, -EKEYREVOKED, "%s has left the cluster", handshake_name(peer));
         if (peer->raft_id == 0 || !known || known->member.raft_id != peer->raft_id)
                 return 0;
         snprintf(nonce, sizeof(nonce), "%016llx", (unsigned long long) peer->nonce);

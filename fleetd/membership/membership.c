@@ -5,6 +5,8 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "fleetd/membership/identity.h"
+#include "fleetd/membership/leaving.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership_internal.h"
 #include "fleetd/membership/voters.h"
@@ -156,6 +158,83 @@ static void membership_found_settings(Membership *m, const KvState *state) {
                              0;
 }
 
+/* -- Hosts that leave -- */
+
+static void membership_write_drained(Membership *m, const KvState *state, const ClusterMachine *machine) {
+        MaintenanceRecord drained = *machine->maintenance;
+
+        drained.mode = MAINTENANCE_DRAINED;
+        m->writing = registry_maintain(m->registry, state->term, machine, &drained, membership_on_written,
+                                       m) == 0;
+}
+
+static void membership_step_leave(Membership *m, const KvState *state, const ClusterMachine *machine) {
+        const ClusterMachine *other;
+
+        switch (leaving_step(registry_cluster(m->registry), state, machine, &other)) {
+        case LEAVING_DRAIN:
+                membership_write_drained(m, state, machine);
+                break;
+        case LEAVING_TRANSFER:
+                if (kv_transfer(m->store, other->member.raft_id) == 0)
+                        log_notice(((LogFields) { .term = state->term }),
+                                   "transferring leadership to %s: %s is leaving the cluster",
+                                   cluster_machine_name(other), cluster_machine_name(machine));
+                break;
+        case LEAVING_END:
+                m->writing = registry_leave(m->registry, state->term, machine, membership_on_written, m) == 0;
+                if (m->writing)
+                        log_notice(((LogFields) { .machine = machine->id, .term = state->term }),
+                                   "%s leaves the cluster: no unit is left on it, and it does not vote",
+                                   cluster_machine_name(machine));
+                break;
+        default:
+                break;
+        }
+}
+
+static void membership_let_leave(Membership *m, const KvState *state) {
+        const Cluster *c = registry_cluster(m->registry);
+
+        if (c->adopting || (m->is_braked && m->is_braked(m->userdata)))
+                return;
+        for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
+                if (cluster_machine_is_leaving(machine) && machine->presence == PRESENCE_UP)
+                        membership_step_leave(m, state, machine);
+}
+
+static void membership_end_leave(Membership *m) {
+        Error err = {};
+        int r;
+
+        if (m->has_left)
+                return;
+        r = identity_leave(m->state_directory, &err);
+        if (r < 0) { /* the next tick tries again */
+                log_error(((LogFields) { .error = r }), "Failed to end the leave of this host: %s",
+                          error_text(&err, r));
+                return;
+        }
+        m->has_left = true;
+        log_notice(NO_FIELDS, "this host has left the cluster, and starts again without its state");
+        m->on_left(m->userdata);
+}
+
+/* Detect that this host has left: it has applied its tombstone, or it was rejected as removed. A tree that is
+ * being filled may show an earlier leave of this host, with an earlier Raft ID, and no host rejects it. */
+static void membership_check_left(Membership *m, const KvState *state) {
+        const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
+        bool leaving;
+
+        if (!self || !registry_ready(m->registry) || !m->on_left || !m->state_directory)
+                return;
+        leaving = cluster_machine_is_leaving(self) && self->member.raft_id == state->raft_id;
+        m->was_leaving |= leaving;
+        if (cluster_machine_has_left(self) ? m->was_leaving || peers_is_removed(m->peers) :
+                                             leaving && peers_is_removed(m->peers))
+                membership_end_leave(m);
+}
+
 /* -- The feature level -- */
 
 static void membership_on_raised(void *userdata, const KvResult *result) {
@@ -234,6 +313,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         membership_found_settings(m, state);
         membership_forget_removed(m, state);
         membership_change_voters(m, state);
+        membership_let_leave(m, state);
         membership_check_level(m, state);
 }
 
@@ -250,6 +330,7 @@ static void membership_on_tick(void *userdata) {
         renewal_tick(m->renewal);
 
         kv_state(m->store, &state);
+        membership_check_left(m, &state);
         if (state.role == KV_ROLE_LEADER) {
                 if (state.ready && registry_ready(m->registry))
                         membership_lead(m, &state, late);
@@ -339,6 +420,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .registry = registry,
                 .voters = options->voters,
                 .is_braked = options->is_braked,
+                .on_left = options->on_left,
                 .userdata = options->userdata,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
                 .observer = { .on_change = membership_on_change, .userdata = m },
@@ -349,6 +431,8 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
         snprintf(m->peer_address, sizeof(m->peer_address), "%s", options->peer_address);
         snprintf(m->name, sizeof(m->name), "%s", options->name);
         membership_set_client(m, options->client ?: "");
+        if (options->state_directory && options->state_directory[0])
+                m->state_directory = strdup(options->state_directory);
         r = membership_start(m, options);
         if (r < 0) {
                 membership_free(m);
@@ -375,6 +459,7 @@ Membership *membership_free(Membership *m) {
         registry_cancel(m->registry, m);
         if (m->raising)
                 kv_cancel(m->store, m->raising);
+        free(m->state_directory);
         free(m);
         return NULL;
 }

@@ -24,6 +24,9 @@ typedef struct MembershipOptions {
         bool (*is_braked)(void *userdata); /* the mass-failure brake is on; NULL: never */
         const char *state_directory; /* for the cluster key and the identity; "" or NULL: this host is no
                                         authority, and has no certificate */
+        /* This host has left the cluster: the next start moves its state away (identity.h). Called
+         * once. May be NULL. */
+        void (*on_left)(void *userdata);
         /* This host has received a certificate, or other roots: use them from now on. May be NULL. */
         void (*on_identity)(void *userdata);
         void *userdata;
@@ -40,6 +43,6 @@ void membership_set_client(Membership *m, const char *client);
 void membership_state_changed(Membership *m); /* the store's on_state */
 void membership_peer_changed(Membership *m, const char *machine_id);
 
-/* Reject an outdated image of a host: the cluster has recorded a later start of it. 0 or -ESTALE; for
- * Peers.admit. */
+/* Reject an outdated image of a host (-ESTALE: the cluster has recorded a later start of it), and a host that
+ * has left, with the state that it had (-EKEYREVOKED). 0: admitted. For Peers.admit. */
 int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err);

@@ -49,7 +49,11 @@ struct Membership {
                 client[CLUSTER_URL_SIZE];
         uint64_t voters, level_wait_ms;
         bool (*is_braked)(void *userdata);
-        void *userdata; /* borrowed, of is_braked() */
+        void (*on_left)(void *userdata);
+        void *userdata;        /* borrowed, of these */
+        char *state_directory; /* NULL: none */
+        bool was_leaving;      /* its own leave was seen in the tree, with the Raft ID that it has */
+        bool has_left;         /* recorded on disk: it is about to start again */
         RegistryObserver observer;
         Timer tick;
         uint64_t last_tick_ms, term; /* that this host leads, or led */

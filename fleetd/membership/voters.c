@@ -83,8 +83,10 @@ static bool voters_is_excluded(const ClusterMachine *m) {
         return same_string(pairs_get(&m->metadata, "voter"), "no");
 }
 
+/* A host that leaves the cluster gives up its vote when it has no units any more. */
 static bool voters_may_vote(const ClusterMachine *m) {
-        return !voters_is_excluded(m) && !starts_with(m->presence_reason, MACHINE_CONDITION);
+        return !voters_is_excluded(m) && !cluster_machine_is_drained(m) &&
+               !starts_with(m->presence_reason, MACHINE_CONDITION);
 }
 
 /* A standby that can become a voter now. */
@@ -102,6 +104,13 @@ static bool voters_is_silent(const Configuration *c, const KvMember *m) {
         return m->role == KV_MEMBER_VOTER && !m->reachable && m->raft_id != c->in->leader_id && owner &&
                owner->presence != PRESENCE_UP &&
                voters_since(c->in->cluster, owner) >= c->in->spans->silent_ms;
+}
+
+/* A voter with an owner that does not leave. */
+static bool voters_is_kept(const Configuration *c, const KvMember *m) {
+        const ClusterMachine *owner = voters_owner(c, m->raft_id);
+
+        return owner && !cluster_machine_is_drained(owner);
 }
 
 /* -- How many vote -- */
@@ -133,7 +142,8 @@ static unsigned voters_wanted(const Configuration *c) {
         for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
                 const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
 
-                if (m->member.raft_id == 0 || voters_owner(c, m->member.raft_id) != m)
+                if (m->member.raft_id == 0 || cluster_machine_is_drained(m) ||
+                    voters_owner(c, m->member.raft_id) != m)
                         continue;
                 /* A problem of its replica ends: the number of voters does not follow it. */
                 n_hosts += !voters_is_excluded(m) || (member && member->role == KV_MEMBER_VOTER);
@@ -201,7 +211,7 @@ static bool voters_add_standby(const Configuration *c, VotersChange *ret) {
 
         for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
                 if (m->member.raft_id == 0 || !m->member.peer[0] || m->presence != PRESENCE_UP ||
-                    voters_member(c, m->member.raft_id))
+                    cluster_machine_is_leaving(m) || voters_member(c, m->member.raft_id))
                         continue;
                 occupant = voters_member_at(c, m->member.peer);
                 owner = occupant ? voters_owner(c, occupant->raft_id) : NULL;
@@ -396,6 +406,8 @@ static bool voters_promote(const Configuration *c, VotersChange *ret) {
 static bool voters_is_worse(const Configuration *c, const KvMember *m, const KvMember *other) {
         const ClusterMachine *a = voters_owner(c, m->raft_id), *b = voters_owner(c, other->raft_id);
 
+        if (cluster_machine_is_drained(a) != cluster_machine_is_drained(b))
+                return cluster_machine_is_drained(a);
         if (voters_is_silent(c, m) != voters_is_silent(c, other))
                 return voters_is_silent(c, m);
         if (m->reachable != other->reachable)
@@ -429,7 +441,10 @@ static bool voters_demote(const Configuration *c, VotersChange *ret) {
                               "%s has been replaced: it has been silent for %llu min",
                               cluster_machine_name(owner),
                               (unsigned long long) voters_since(c->in->cluster, owner) / 60000);
-        } else if (c->n == 2)
+        } else if (cluster_machine_is_drained(owner))
+                voters_decide(ret, VOTERS_DEMOTE, worst, "%s is leaving the cluster",
+                              cluster_machine_name(owner));
+        else if (c->n == 2)
                 voters_decide(ret, VOTERS_DEMOTE, worst, "of two hosts one votes");
         else
                 voters_decide(ret, VOTERS_DEMOTE, worst, "%zu hosts vote, and %u are wanted", c->n_voters,
@@ -462,7 +477,7 @@ void voters_plan(const VotersInput *input, VotersChange *ret) {
                 if (c.members[i].role == KV_MEMBER_VOTER) {
                         c.n_voters++;
                         c.n_voters_reachable += c.members[i].reachable;
-                        c.n_kept += voters_owner(&c, c.members[i].raft_id) != NULL;
+                        c.n_kept += voters_is_kept(&c, &c.members[i]);
                 } else
                         c.n_standbys++;
         }

@@ -83,6 +83,8 @@ typedef struct VotersInput {
  * other voters are reachable, all hosts run one version, and nothing is paused; or for a better spread. The
  * replacement is added before the other is removed. Among several: a new value of the spread key, longest up,
  * smallest ID. Not: a machine with metadata voter=no, or with a problem of its replica.
+ *   - A machine that leaves the cluster, and is drained, does not count as a host: another one takes its vote
+ * first, then it becomes a standby. The leader's own vote ends after a transfer (leaving.h).
  *   - If more vote than wanted: the silent one loses its key; otherwise one becomes a standby, an unreachable
  * one first, then one whose value of the spread key has most voters.
  * The leader remains a member, and no change leaves the reachable voters without a majority. */

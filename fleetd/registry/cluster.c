@@ -220,6 +220,19 @@ static bool cluster_succeeds(const ClusterMachine *m, const ClusterMachine *gone
                streq(m->member.peer, gone->member.peer);
 }
 
+bool cluster_machine_is_leaving(const ClusterMachine *m) {
+        return m->maintenance && streq(m->maintenance->purpose, CLUSTER_FOR_LEAVE) &&
+               m->maintenance->mode != MAINTENANCE_CORDONED;
+}
+
+bool cluster_machine_is_drained(const ClusterMachine *m) {
+        return cluster_machine_is_leaving(m) && m->maintenance->mode == MAINTENANCE_DRAINED;
+}
+
+bool cluster_machine_has_left(const ClusterMachine *m) {
+        return m->removed && streq(m->removed->reason, CLUSTER_REMOVED_LEAVE);
+}
+
 const ClusterMachine *cluster_machine_successor(const ClusterMachine *gone) {
         if ((gone->presence != PRESENCE_LOST && gone->presence != PRESENCE_LEFT) || !gone->member.peer[0])
                 return NULL;

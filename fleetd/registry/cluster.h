@@ -273,6 +273,19 @@ const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CL
  * return only. */
 bool cluster_machine_is_removed(const ClusterMachine *m);
 
+/* The reason in the tombstone of a host that has left by "fleetctl leave"; of others, it is their presence.
+ */
+#define CLUSTER_REMOVED_LEAVE "leave"
+/* MaintenanceRecord.purpose of a host that is to leave the cluster. */
+#define CLUSTER_FOR_LEAVE "leave"
+
+/* Return whether the machine is to leave the cluster. It gets no units, and its ordinary units move away. */
+bool cluster_machine_is_leaving(const ClusterMachine *m);
+/* Return whether, in addition, no ordinary unit is left on it: it gives up its vote, and its global units. */
+bool cluster_machine_is_drained(const ClusterMachine *m);
+/* Return whether the machine has left: its state is of no use for the cluster any more. */
+bool cluster_machine_has_left(const ClusterMachine *m);
+
 /* Return the machine that has replaced one that is lost or has left: it is up, with a replica, at its peer
  * address. Addresses are unique, so that the old one cannot return there. NULL: none. */
 const ClusterMachine *cluster_machine_successor(const ClusterMachine *gone);

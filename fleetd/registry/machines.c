@@ -84,11 +84,12 @@ static void machines_remove_reports(Transaction *t, const ClusterMachine *m) {
                         transaction_write(t, KV_DELETE, LAYOUT_STATE, s->unit, m->id, NO_VALUE);
 }
 
-/* Delete the public keys of a host with a certificate, and what serves the return of others only: it can
- * return with a new token only. */
-static void machines_remove_identity(Transaction *t, const ClusterMachine *m) {
-        transaction_check(t, KV_CHECK_MODIFIED, m->host_index, LAYOUT_HOST, NULL, m->id);
-        transaction_write(t, KV_DELETE, LAYOUT_HOST, NULL, m->id, NO_VALUE);
+/* Delete what serves the return of the host only: it can return with a new token only. */
+static void machines_remove_membership(Transaction *t, const ClusterMachine *m) {
+        if (m->host_index > 0) {
+                transaction_check(t, KV_CHECK_MODIFIED, m->host_index, LAYOUT_HOST, NULL, m->id);
+                transaction_write(t, KV_DELETE, LAYOUT_HOST, NULL, m->id, NO_VALUE);
+        }
         for (size_t i = 0; i < m->set.n; i++)
                 transaction_write(t, KV_DELETE, LAYOUT_METADATA, m->set.items[i].key, m->id, NO_VALUE);
         if (m->maintenance_index > 0)
@@ -114,29 +115,62 @@ static void machines_write_tombstone(Transaction *t, const Registry *r, const Cl
         transaction_write(t, KV_SET, LAYOUT_REMOVED, NULL, m->id, transaction_text(t, &value));
 }
 
-int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
-                            void *userdata) {
-        _cleanup_transaction_ Transaction t = {};
-
-        transaction_check(&t, m->presence_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, m->presence_index,
+/* Delete what each machine has, and note it in the history. */
+static void machines_remove(Transaction *t, const Registry *r, const ClusterMachine *m, const char *user) {
+        transaction_check(t, m->presence_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, m->presence_index,
                           LAYOUT_PRESENCE, NULL, m->id);
         if (m->presence_index > 0) {
-                transaction_write(&t, KV_DELETE, LAYOUT_PRESENCE, NULL, m->id, NO_VALUE);
-                transaction_note(&t, r,
+                transaction_write(t, KV_DELETE, LAYOUT_PRESENCE, NULL, m->id, NO_VALUE);
+                transaction_note(t, r,
                                  &(HistoryNote) { .kind = HISTORY_REMOVED,
                                                   .machine = m->id,
                                                   .user = user,
                                                   .reason = cluster_machine_hostname(m) });
         }
         if (m->facts_index > 0)
-                transaction_write(&t, KV_DELETE, LAYOUT_FACTS, NULL, m->id, NO_VALUE);
+                transaction_write(t, KV_DELETE, LAYOUT_FACTS, NULL, m->id, NO_VALUE);
         if (m->reported != 0)
-                transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
+                transaction_write(t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
+}
+
+int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
+                            void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        machines_remove(&t, r, m, user);
         if (m->host_index > 0)
-                machines_remove_identity(&t, m);
+                machines_remove_membership(&t, m);
         machines_write_tombstone(&t, r, m, user, presence_to_string(m->presence));
         machines_remove_reports(&t, m);
         return transaction_send(r, &t, 0, done, userdata);
+}
+
+/* -- Maintenance -- */
+
+int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
+                      const MaintenanceRecord *maintenance, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text value = {};
+
+        transaction_check(&t, m->maintenance_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
+                          m->maintenance_index, LAYOUT_MAINTENANCE, NULL, m->id);
+        if (maintenance) {
+                stored_maintenance_write(&value, maintenance);
+                transaction_write(&t, KV_SET, LAYOUT_MAINTENANCE, NULL, m->id, transaction_text(&t, &value));
+        } else if (m->maintenance_index > 0)
+                transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
+        return transaction_send(r, &t, term, done, userdata);
+}
+
+int registry_leave(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        transaction_check(&t, KV_CHECK_MODIFIED, m->maintenance_index, LAYOUT_MAINTENANCE, NULL, m->id);
+        machines_remove(&t, r, m, m->maintenance->by);
+        machines_remove_membership(&t, m);
+        machines_write_tombstone(&t, r, m, m->maintenance->by, CLUSTER_REMOVED_LEAVE);
+        machines_remove_reports(&t, m);
+        return transaction_send(r, &t, term, done, userdata);
 }
 
 /* -- The end of a tombstone -- */

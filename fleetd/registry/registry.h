@@ -152,6 +152,15 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
                             void *userdata);
 
+/* Set how a machine is maintained; NULL: not any more. 'term' of the leader, or 0. Requires
+ * KV_LEVEL_IDENTITY. KV_COMPARE_FAILED: it was changed meanwhile. */
+int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
+                      const MaintenanceRecord *maintenance, RegistryDone done, void *userdata);
+/* Write the tombstone of a machine that leaves the cluster and has no units any more, and delete all else of
+ * it, its member key and metadata included, valid in 'term'. KV_COMPARE_FAILED: it is not leaving any more.
+ */
+int registry_leave(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done, void *userdata);
+
 #define TOMBSTONE_MS ((uint64_t) 30 * 86400000)
 
 /* Return a removed machine whose tombstone is older than TOMBSTONE_MS by the wall clock; NULL: none. */

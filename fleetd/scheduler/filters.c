@@ -170,6 +170,22 @@ static int filter_conflicts(const Candidate *c, Refusal *ret) {
 
 /* -- Other rules -- */
 
+/* A cordoned machine keeps its units. From one that is to be drained, ordinary units move; when it leaves the
+ * cluster, its global units stop last. */
+static int filter_maintenance(const Candidate *c, Refusal *ret) {
+        const MaintenanceRecord *maintenance = c->machine->maintenance;
+
+        if (!maintenance)
+                return 0;
+        if (c->staying && (maintenance->mode == MAINTENANCE_CORDONED ||
+                           (c->placement->global && !cluster_machine_is_drained(c->machine))))
+                return 0;
+        if (cluster_machine_is_leaving(c->machine))
+                return refusal_set(ret, "is leaving the cluster");
+        return refusal_set(ret, "is %s%s%s", maintenance_mode_to_string(maintenance->mode),
+                           maintenance->purpose[0] ? " for " : "", maintenance->purpose);
+}
+
 /* A machine that was lost repeatedly keeps its units, and gets no others for a while. */
 static int filter_flap_damping(const Candidate *c, Refusal *ret) {
         uint64_t hold_off_ms = presence_hold_off_ms(c->machine, scheduler_view_now_ms(c->view)),
@@ -198,5 +214,6 @@ const Filter scheduler_filters[_RULE_MAX] = {
         [RULE_MACHINE_OF] = { "MachineOf", filter_machine_of },
         [RULE_CONFLICTS] = { "Conflicts", filter_conflicts },
         [RULE_FOREIGN] = { "", filter_foreign },
+        [RULE_MAINTENANCE] = { "", filter_maintenance },
         [RULE_FLAP_DAMPING] = { "", filter_flap_damping },
 };

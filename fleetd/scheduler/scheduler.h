@@ -17,6 +17,8 @@ typedef enum SchedulerRule {
         RULE_CONFLICTS,
         RULE_FOREIGN, /* the machine reports a conflicting unit; the assignment remains until another machine
                          has the unit, or the name is free */
+        RULE_MAINTENANCE,  /* the machine gets no units. A unit that is to move away stays until another
+                              machine  has it */
         RULE_FLAP_DAMPING, /* last: no other rule rejects the machine */
         _RULE_MAX,
         RULE_NONE = -1,

@@ -445,6 +445,95 @@ static void a_unit_that_no_longer_qualifies_runs_until_another_machine_may_get_i
         cluster_view_free(&p);
 }
 
+/* -- Maintenance -- */
+
+static void maintain(ClusterView *p, const char *machine, const char *mode, const char *purpose) {
+        char id[MACHINE_ID_SIZE], key[128], value[128];
+
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/maintenance", cluster_view_id(id, machine));
+        snprintf(value, sizeof(value), "{\"for\":\"%s\",\"mode\":\"%s\",\"since\":1}", purpose, mode);
+        cluster_view_put(p, key, value);
+}
+
+static void units_of_a_leaving_machine_run_elsewhere_before_they_stop(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        run_on(&p, "A", "g.service");
+        run_on(&p, "B", "g.service");
+        cluster_view_unit(&p, "l.service", "", TARGET_LOADED);
+        cluster_view_assign(&p, "A", "l.service", ASSIGNMENT_LOAD);
+        cluster_view_state(&p, "A", "l.service", "inactive");
+        maintain(&p, "A", "draining", "leave");
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "h.service", "Global=true", TARGET_LAUNCHED);
+        plans(&p, "run a.service B; run b.service B; run h.service B; load l.service B");
+        cluster_view_state(&p, "B", "a.service", "activating");
+        plans(&p, "");
+        cluster_view_state(&p, "B", "a.service", "active");
+        plans(&p, "stop a.service A");
+        cluster_view_state(&p, "B", "l.service", "inactive");
+        plans(&p, "stop l.service A");
+        cluster_view_execute(&p);
+        plans(&p, "");
+        maintain(&p, "A", "drained", "leave"); /* nothing else is left: global units end */
+        plans(&p, "stop g.service A");
+        cluster_view_free(&p);
+}
+
+static void a_unit_without_another_machine_stays_on_a_leaving_one(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        maintain(&p, "A", "draining", "leave");
+        plans(&p, "");
+        /* A unit that did not run there need not run elsewhere first. */
+        cluster_view_unit(&p, "f.service", "", TARGET_LAUNCHED);
+        cluster_view_assign(&p, "A", "f.service", ASSIGNMENT_RUN);
+        cluster_view_state(&p, "A", "f.service", "failed");
+        plans(&p, "run f.service B");
+        cluster_view_state(&p, "B", "f.service", "activating");
+        plans(&p, "");
+        cluster_view_state(&p, "B", "f.service", "failed");
+        plans(&p, "stop f.service A");
+        cluster_view_free(&p);
+}
+
+static void two_leaving_machines_exchange_no_units(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_machine(&p, "C", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        run_on(&p, "B", "b.service");
+        maintain(&p, "A", "draining", "leave");
+        maintain(&p, "B", "draining", "leave");
+        plans(&p, "run a.service C; run b.service C");
+        cluster_view_free(&p);
+}
+
+static void a_cordoned_machine_keeps_its_units_and_gets_no_others(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        maintain(&p, "A", "cordoned", "");
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        plans(&p, "run b.service B; run c.service B");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "run a.service B");
+        cluster_view_free(&p);
+}
+
 static void a_planned_loss_does_not_count(void **state) {
         ClusterView p;
 
@@ -1714,6 +1803,10 @@ int main(void) {
                         a_machine_that_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while),
                 cmocka_unit_test(a_unit_without_an_assignment_may_stay_on_a_machine_that_gets_no_new_ones),
                 cmocka_unit_test(a_unit_that_no_longer_qualifies_runs_until_another_machine_may_get_it),
+                cmocka_unit_test(units_of_a_leaving_machine_run_elsewhere_before_they_stop),
+                cmocka_unit_test(a_unit_without_another_machine_stays_on_a_leaving_one),
+                cmocka_unit_test(two_leaving_machines_exchange_no_units),
+                cmocka_unit_test(a_cordoned_machine_keeps_its_units_and_gets_no_others),
                 cmocka_unit_test(a_planned_loss_does_not_count),
                 cmocka_unit_test(
                         a_lost_machines_units_move_and_the_old_assignments_end_when_the_new_ones_run),

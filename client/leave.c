@@ -1,0 +1,130 @@
+/* leave: take this host out of its cluster. The daemons take all steps by themselves; this command begins,
+ * cancels, and reports. */
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/client.h"
+
+enum { LEAVE_POLL_MS = 300, LEAVE_SILENT_S = 60 };
+
+/* The state of this host, as GET /fleet/v1/cluster/leave has it. */
+static int leave_read(Client *c, JsonValue **ret, Error *err) {
+        return client_get_json(c, "/fleet/v1/cluster/leave", ret, err);
+}
+
+/* Append what the leave waits for. */
+static void leave_append_step(Text *t, const JsonValue *root) {
+        const char *step = member_text(root, "step"), *unit = member_text(root, "unit"),
+                   *reason = member_text(root, "reason"), *other = member_text(root, "other");
+        unsigned long long n = member_number(root, "units");
+
+        if (streq(step, "units")) {
+                text_printf(t, "%llu unit%s to move: ", n, n == 1 ? "" : "s");
+                text_append_printable(t, unit);
+                text_append(t, *reason ? ": " : "");
+                text_append_printable(t, reason);
+        } else if (streq(step, "drain") || streq(step, "global"))
+                text_append(t, "no unit is left to move; global units stop");
+        else if (streq(step, "vote") || streq(step, "transfer")) {
+                text_append(t, "no unit is left; another host takes its vote");
+        } else if (streq(step, "wait")) {
+                text_append(t, "no unit is left; waiting for ");
+                text_append_printable(t, other);
+                text_append(t, ", which leaves first");
+        } else
+                text_append(t, "no unit is left, and it does not vote; it is being removed");
+}
+
+/* Print a step when it changes; on a terminal, in one line. */
+static void leave_print(const JsonValue *root, Text *last) {
+        _cleanup_text_ Text t = {};
+
+        leave_append_step(&t, root);
+        if (t.error < 0 || (last->chars && streq(last->chars, t.chars)))
+                return;
+        printf("%s\n", t.chars);
+        (void) fflush(stdout);
+        text_clear(last);
+        text_append(last, t.chars);
+}
+
+/* Wait until this host is a cluster of its own. The daemon does not answer while it starts again. */
+static int leave_wait(Client *c, const char *cluster, const char *name) {
+        time_t answered = time(NULL);
+        _cleanup_text_ Text last = {};
+
+        for (;; (void) usleep(LEAVE_POLL_MS * 1000)) {
+                _cleanup_json_ JsonValue *root = NULL;
+                Error err = {};
+
+                if (time(NULL) - answered > LEAVE_SILENT_S) {
+                        client_note(
+                                "fleetd of %s has not answered for %d s: journalctl -u fleetd; it continues "
+                                "the leave when it runs",
+                                name, LEAVE_SILENT_S);
+                        return EXIT_FAILED;
+                }
+                if (leave_read(c, &root, &err) < 0 || streq(member_text(root, "clusterId"), "0"))
+                        continue; /* it starts, and founds its own */
+                answered = time(NULL);
+                if (!streq(member_text(root, "clusterId"), cluster)) {
+                        printf("Left: %s is a cluster of its own, without units and keys; its former state "
+                               "is in "
+                               "/var/lib/fleet/old\n",
+                               name);
+                        return EXIT_DONE;
+                }
+                if (streq(member_text(root, "step"), "none")) {
+                        client_note("the leave of %s was cancelled; its units do not move back", name);
+                        return EXIT_FAILED;
+                }
+                leave_print(root, &last);
+        }
+}
+
+static int leave_cancel(Client *c, const char *name, Error *err) {
+        int r;
+
+        r = client_request(c, "DELETE", "/fleet/v1/cluster/leave", NULL, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to cancel the leave: ");
+        printf("%s stays in the cluster; units that have moved do not move back\n", name);
+        return EXIT_DONE;
+}
+
+int verb_leave(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text name = {}, cluster = {};
+        int r;
+
+        if (n > 0)
+                return client_usage(
+                        "leave: expected no arguments: it takes the host on which it runs out of the "
+                        "cluster; another host that is lost: fleetctl remove");
+        r = leave_read(c, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the state of this host: ");
+        text_append_printable(&name, member_text(root, "name"));
+        text_append(&cluster, member_text(root, "clusterId"));
+        if (name.error < 0 || cluster.error < 0)
+                return -ENOMEM;
+        if (c->options.cancel)
+                return leave_cancel(c, name.chars, err);
+        if (streq(member_text(root, "step"), "none")) {
+                if (!client_confirm(
+                            c, "Leave?",
+                            "%s leaves its cluster: its units move to other hosts, then its keys and its "
+                            "identity are moved to /var/lib/fleet/old.",
+                            name.chars))
+                        return EXIT_FAILED;
+                r = client_request(c, "POST", "/fleet/v1/cluster/leave", NULL, NULL, err);
+                if (r < 0)
+                        return client_fail_after(r, err, "Failed to leave: ");
+                printf("%s leaves its cluster. It continues without this command; to cancel: fleetctl leave "
+                       "--cancel\n",
+                       name.chars);
+                (void) fflush(stdout);
+        }
+        return leave_wait(c, cluster.chars, name.chars);
+}

@@ -1,0 +1,173 @@
+/* /fleet/v1/cluster/leave: this host is to leave the cluster. POST begins, DELETE cancels, GET reports the
+ * step; fleetd/membership/leaving.h has all steps. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/api/fleet_v1.h"
+#include "fleetd/engine/plan.h"
+#include "fleetd/membership/leaving.h"
+#include "units/json.h"
+
+enum { OWNED_NAMES_MAX = 4 }; /* units that a message names */
+
+static const ClusterMachine *leave_self(const Request *request) {
+        return cluster_machine(registry_cluster(request->api->options.registry), request->api->machine_id);
+}
+
+/* -- GET -- */
+
+/* Write the ordinary unit that is next by name, and why it is still here. */
+static void leave_write_unit(Text *t, Request *request, const Cluster *c, const ClusterMachine *self) {
+        size_t n = 0;
+        const char *name = leaving_unit(self, &n);
+        const ClusterUnit *u = name ? cluster_unit(c, name) : NULL;
+        SchedulerView *view = NULL;
+        Error why = {};
+
+        json_add_u64(t, "units", n);
+        if (!u || scheduler_view_new(c, c->now_ms, &view) < 0)
+                return;
+        unit_reason(request, view, u, &why);
+        scheduler_view_free(view);
+        json_add_string(t, "reason", why.message);
+        json_add_string(t, "unit", name);
+}
+
+void leave_get_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterMachine *self = leave_self(request), *other = NULL;
+        LeavingStep step = LEAVING_NOT;
+        _cleanup_text_ Text t = {};
+        char id[24];
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
+        if (self)
+                step = leaving_step(c, &state, self, &other);
+        json_open(&t, NULL, '{');
+        json_add_string(&t, "clusterId", id);
+        json_add_string(&t, "machine", request->api->machine_id);
+        json_add_string(&t, "name", request->api->name);
+        if (other)
+                json_add_string(&t, "other", cluster_machine_name(other));
+        if (step == LEAVING_UNITS)
+                leave_write_unit(&t, request, c, self);
+        json_add_string(&t, "step", leaving_step_to_string(step));
+        json_close(&t, '}');
+        request_answer_json(request, 200, &t);
+}
+
+/* -- POST -- */
+
+/* Name the units that the unit directory of this host owns: it would start them again afterwards. */
+static bool leave_owns_units(const Request *request, const Cluster *c, Error *ret) {
+        _cleanup_text_ Text names = {};
+        size_t n = 0;
+
+        for (size_t i = 0; i < HASH_COUNT(c->units); i++) {
+                const Unit *unit = c->by_name[i]->unit;
+
+                if (!unit || !unit->owner || !streq(unit->owner, request->api->machine_id))
+                        continue;
+                if (n++ < OWNED_NAMES_MAX)
+                        text_printf(&names, "%s%s", n > 1 ? ", " : "", unit->name);
+        }
+        if (n == 0)
+                return false;
+        error_set(
+                ret, 409,
+                "the unit directory of this host owns %zu unit%s (%s%s): move the file%s to another host, or "
+                "remove %s",
+                n, n == 1 ? "" : "s", names.chars ?: "", n > OWNED_NAMES_MAX ? ", ..." : "",
+                n == 1 ? "" : "s", n == 1 ? "it" : "them");
+        return true;
+}
+
+/* Return whether another host can continue the cluster. */
+static bool leave_has_others(const Cluster *c, const ClusterMachine *self) {
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (m != self && m->member.raft_id != 0 && m->presence == PRESENCE_UP &&
+                    !cluster_machine_is_leaving(m))
+                        return true;
+        return false;
+}
+
+static bool leave_is_braked(const Request *request, const Cluster *c, EngineBrake *ret) {
+        const ApiOptions *o = &request->api->options;
+
+        return engine_brake_state(c, o->brake_ms ? o->brake_ms(o->userdata) : 0, ret) < 0 ||
+               ret->until_ms > 0;
+}
+
+static bool leave_is_refused(const Request *request, const Cluster *c, const ClusterMachine *self,
+                             Error *ret) {
+        const char *name = request->api->name;
+        EngineBrake brake = {};
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        if (!state.ready || state.stopped)
+                error_set(ret, 409, "this host follows no leader, and cannot leave: fleetctl status");
+        else if (state.level < KV_LEVEL_IDENTITY)
+                error_set(ret, 409,
+                          "leave requires feature level %d, and the level is %u: fleetctl cluster level %d",
+                          KV_LEVEL_IDENTITY, state.level, KV_LEVEL_IDENTITY);
+        else if (c->adopting)
+                error_set(ret, 409,
+                          "the cluster waits for its hosts to report their units; fleetctl cluster");
+        else if (!self || !LIST_EMPTY(&self->unreadable))
+                error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
+        else if (!leave_has_others(c, self))
+                error_set(ret, 409,
+                          "%s is the last voter: no other host is up that stays in the cluster; let another "
+                          "one join first (fleetctl token)",
+                          name);
+        else if (leave_is_braked(request, c, &brake))
+                error_set(
+                        ret, 409,
+                        "%zu of %zu machines were lost within a minute, and nothing moves before %llu s from "
+                        "now (BrakeSec=): try again then",
+                        brake.n_lost, brake.n_total,
+                        (unsigned long long) (brake.until_ms > c->now_ms ? brake.until_ms - c->now_ms : 0) /
+                                        1000 +
+                                1);
+        else
+                return leave_owns_units(request, c, ret);
+        return true;
+}
+
+void leave_post_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterMachine *self = leave_self(request);
+        MaintenanceRecord leave = { .purpose = CLUSTER_FOR_LEAVE,
+                                    .mode = MAINTENANCE_DRAINING,
+                                    .since_ms = loop_wall_ms(request->api->loop) };
+        char user[HISTORY_USER_SIZE];
+        Error err;
+
+        if (self && cluster_machine_is_leaving(self)) {
+                request_answer(request, 204, NULL, NULL, "", 0);
+                return;
+        }
+        if (leave_is_refused(request, c, self, &err)) {
+                request_error(request, 409, "%s", err.message);
+                return;
+        }
+        snprintf(leave.by, sizeof(leave.by), "%s@%s", request_user(request, user), request->api->name);
+        change_sent(request, 204, NULL,
+                    registry_maintain(request_registry(request), 0, self, &leave, change_on_done, request));
+}
+
+/* -- DELETE -- */
+
+void leave_delete_handle(Request *request) {
+        const ClusterMachine *self = leave_self(request);
+
+        if (self && cluster_machine_is_leaving(self))
+                change_sent(
+                        request, 204, NULL,
+                        registry_maintain(request_registry(request), 0, self, NULL, change_on_done, request));
+        else
+                request_error(request, 404, "this host is not leaving its cluster");
+}

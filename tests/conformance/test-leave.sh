@@ -1,0 +1,98 @@
+#!/bin/bash
+# Three daemons without systemd: hosts leave, one after the other and two at once, and come back by a token. What is refused gets a message.
+# Takes 40 s.
+set -u
+build=${CHECK_BUILD:-build}
+program=$build/fleetd/fleetd fleetctl=$build/client/fleetctl
+scratch=$(mktemp -d)
+declare -A pids=()
+trap 'kill -9 "${pids[@]}" 2>/dev/null; wait 2>/dev/null; rm -rf "$scratch"' EXIT
+read -r -a ports < <(python3 -c '
+import socket
+all = [socket.socket() for _ in range(6)]
+for s in all: s.bind(("127.0.0.1", 0))
+print(*[s.getsockname()[1] for s in all])')
+
+ok() { echo "ok $1"; }
+not_ok() { echo "not ok $1: $2"; tail -qn 3 "$scratch"/log* | sed 's/^/# /'; }
+check() { local name=$1; shift; if "$@" >/dev/null 2>&1; then ok "$name"; else not_ok "$name" "$*"; fi; }
+says() { if grep -qF -- "$2" <<<"$3"; then ok "$1"; else not_ok "$1" "'$2' is not in: $3"; fi; }
+wait_for() {
+        local end=$((SECONDS + $1))
+        shift
+        until "$@" >/dev/null 2>&1; do
+                [ $SECONDS -lt $end ] || return 1
+                sleep 0.1
+        done
+}
+
+start() { # HOST
+        touch "$scratch/conf$1"
+        "$program" --config="$scratch/conf$1" --cluster-file="$scratch/conf$1" --state-directory="$scratch/state$1" \
+                --runtime-directory="$scratch/run$1" --unit-directory= --listen-socket="$scratch/sock$1" --listen-client= \
+                --agent=no --name="h$1" --machine-id="0000000000000000000000000000000$1" >>"$scratch/log$1" 2>&1 &
+        pids[$1]=$!
+}
+end() { kill -"$1" "${pids[$2]}"; wait "${pids[$2]}" 2>/dev/null; unset "pids[$2]"; }
+ctl() { # HOST ARGUMENT...
+        timeout 60 "$fleetctl" --endpoint="unix://$scratch/sock$1" "${@:2}"
+}
+api() { curl -sf -m 10 --unix-socket "$scratch/sock$1" "http://fleet/fleet/v1/$2"; }
+members() { [ "$(api "$1" cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ] && [ "$(api "$1" cluster | grep -o '"seat"' | wc -l)" = "$3" ]; }
+token() { ctl "$1" token | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1; }
+join() { ctl "$1" join "$(token "$2")" --discard "--listen=127.0.0.1:${ports[$1 + 2]}"; }
+leads() { api "$1" cluster | grep -q '"role":"leader"'; }
+leader() { for host in 1 2 3; do if leads $host; then echo $host; return; fi; done; }
+put() { ctl "$1" kv set "$2" "$3"; }
+holds() { [ "$(ctl "$1" kv get "$2")" = "$3" ]; }
+
+for host in 1 2 3; do start $host; done
+for host in 1 2 3; do wait_for 60 put $host /own$host yes; done
+ctl 1 init "--listen=127.0.0.1:${ports[3]}" >/dev/null
+says the_last_voter_may_not_leave "h1 is the last voter: no other host is up that stays in the cluster" "$(ctl 1 leave --yes 2>&1)"
+says a_leave_that_is_not_under_way_is_not_cancelled "this host is not leaving its cluster" "$(ctl 1 leave --cancel 2>&1)"
+says another_host_is_no_argument "fleetctl remove" "$(ctl 1 leave h2 2>&1)"
+join 2 1 >/dev/null
+join 3 1 >/dev/null
+check three_hosts_vote wait_for 60 members 1 3 3
+put 1 /kept 1 >/dev/null
+
+# -- The leader leaves --
+first=$(leader)
+second=$((first % 3 + 1)) third=$(((first + 1) % 3 + 1))
+says nothing_happens_without_yes "--yes" "$(ctl "$first" leave 2>&1)"
+begin=$(date +%s%N)
+said=$(ctl "$first" leave --yes 2>&1)
+says the_leader_leaves "Left: h$first is a cluster of its own" "$said"
+echo "# the leave of the leader took $((($(date +%s%N) - begin) / 1000000)) ms"
+check the_others_are_a_voter_and_a_standby wait_for 30 members $second 1 2
+check they_have_all_keys holds $third /kept 1
+check they_write put $second /after 1
+check the_host_that_left_has_no_keys [ -z "$(ctl "$first" kv get /kept 2>/dev/null)" ]
+check it_has_no_identity [ ! -e "$scratch/state$first/identity" ]
+check it_has_no_cluster_key [ ! -e "$scratch/state$first/secrets" ]
+former=$(ls -d "$scratch/state$first"/old/* | tail -1)
+check its_state_is_kept [ -d "$former/raft" -a -d "$former/tree" -a -f "$former/identity/key" ]
+check it_writes_keys_of_its_own put "$first" /own 1
+check it_is_not_listed [ "$(ctl "$second" list-machines --fields=hostname --no-legend | grep -c "h$first")" = 0 ]
+says it_is_in_the_history "removed by" "$(ctl "$second" events --since=-10min --no-follow 2>&1 || ctl "$second" events 2>&1)"
+
+# -- It returns with a token --
+said=$(join "$first" "$second" 2>&1)
+says it_returns_with_a_token "Joined: this host is up" "$said"
+check three_hosts_vote_again wait_for 60 members "$second" 3 3
+check it_has_the_keys_again wait_for 20 holds "$first" /after 1
+
+# -- Two leave at once --
+last=$(leader)
+others=(); for host in 1 2 3; do [ $host = "$last" ] || others+=($host); done
+ctl "${others[0]}" leave --yes >"$scratch/said0" 2>&1 &
+one=$!
+ctl "${others[1]}" leave --yes >"$scratch/said1" 2>&1
+wait $one
+says the_first_of_two_leaves "Left: " "$(cat "$scratch/said0")"
+says the_second_of_two_leaves "Left: " "$(cat "$scratch/said1")"
+check one_host_remains wait_for 30 members "$last" 1 1
+check it_has_the_keys holds "$last" /after 1
+check it_still_writes put "$last" /alone 1
+says the_last_one_stays "is the last voter" "$(ctl "$last" leave --yes 2>&1)"
