@@ -203,6 +203,32 @@ int session_check_key(const PeerSession *s, Error *err) {
                          name, name);
 }
 
+int session_recheck(Peers *peers, const PeerSession *s, Error *err) {
+        const TlsCertificate *leaf = &s->peer.verified.leaf;
+        PeerKnown known = {};
+
+        if (s->peer.kind != TLS_PEER_CERTIFICATE || peers->options.token_root || !peers->options.known)
+                return 0;
+        peers->options.known(peers->options.userdata, leaf->uri.subject, &known);
+        if (known.tls.chain_counts) /* the tree may be older than the certificate */
+                return 0;
+        if (known.tls.state == TLS_REMOVED)
+                return error_set(err, -EKEYREVOKED, "machine %s was removed from the cluster",
+                                 leaf->uri.subject);
+        if (known.tls.state == TLS_UNKNOWN)
+                return s->peer.verified.by_pin ?
+                               error_set(err, -ENOKEY, "the cluster has no key of machine %s any more",
+                                         leaf->uri.subject) :
+                               0;
+        if (s->is_replica && s->peer.verified.by_pin && !known.tls.replica)
+                return error_set(err, -EACCES, "machine %s has no replica any more", leaf->uri.subject);
+        for (unsigned i = 0; i < known.tls.n_pins; i++)
+                if (tls_pin_equal(known.tls.pins + i, &leaf->pin))
+                        return 0;
+        return error_set(err, -EKEYREJECTED, "machine %s has another key than the cluster knows",
+                         leaf->uri.subject);
+}
+
 /* Check how the other host was authenticated. */
 static int session_check_peer(Peers *peers, const PeerSession *s, Error *err) {
         switch (s->peer.kind) {

@@ -507,6 +507,17 @@ void peers_end(Peers *peers, const char *machine_id, const char *reason) {
         peers_each_session(peers, session_end_of_machine, &(Ending) { machine_id, reason });
 }
 
+static void session_end_if_revoked(PeerSession *s, const void *peers) {
+        Error err = {};
+
+        if (session_recheck((Peers *) peers, s, &err) < 0)
+                session_reject(s, REJECTION_ADMISSION, err.message);
+}
+
+void peers_recheck(Peers *peers) {
+        peers_each_session(peers, session_end_if_revoked, peers);
+}
+
 void peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata) {
         for (size_t i = 0; i < n; i++) {
                 PeerFrameType *type = peers->types + types[i].type;

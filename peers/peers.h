@@ -99,6 +99,10 @@ bool peers_use_key(const Peers *peers);
  */
 void peers_end(Peers *peers, const char *machine_id, const char *reason);
 
+/* End the sessions whose certificate the callback 'known' accepts no longer: the machine was removed, has
+ * another key or no key, or has lost its replica. Call this after a change of what it reports. */
+void peers_recheck(Peers *peers);
+
 /* Observe the ends of open sessions; NULL: not any more. There is one observer. After the end, no answer
  * arrives on the session any more, and the pointer is invalid. Called at once, also from inside calls that
  * end sessions. */

@@ -146,6 +146,9 @@ extern const SessionEvents peers_session_events;
 int session_check_key(const PeerSession *s, Error *err);
 /* Set what this host knows about the machine of a certificate, for TLS. 'userdata' is the Peers. */
 void peers_known(void *userdata, TlsRole role, const char *machine_id, TlsKnown *ret);
+/* Check whether the certificate of a session is still that of its machine. 0, or a negative errno with a
+ * message for that machine. */
+int session_recheck(Peers *peers, const PeerSession *s, Error *err);
 /* Begin a session on 'stream', and take it. 'known': the address that was dialed; NULL: the stream was
  * accepted. */
 int peers_begin(Peers *peers, Stream *stream, KnownAddress *known);
