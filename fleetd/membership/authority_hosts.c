@@ -242,6 +242,40 @@ static int authority_write_host(AuthorityOp *op, const Cluster *c, const Cluster
         return registry_set_host(op->authority->registry, &change, authority_on_host_written, op);
 }
 
+static void authority_on_synced(void *userdata, KvStatus status) {
+        AuthorityOp *op = userdata;
+
+        op->syncing = false;
+        op->current = status == KV_OK;
+        authority_op_again(op);
+}
+
+/* Wait until the view of this host suffices for a decision: -EAGAIN, and a later step continues. Then check
+ * what this host needs to sign, before a use of a token is spent. */
+static int authority_check_ready(AuthorityOp *op, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        Authority *a = op->authority;
+        const Cluster *c = registry_cluster(a->registry);
+        KvState state;
+
+        kv_state(a->store, &state);
+        if (!state.ready || !registry_ready(a->registry))
+                return error_set(err, -EAGAIN, "the cluster has no leader now; try again");
+        if (op->session != 0 && !op->current) {
+                op->syncing = op->writing = true;
+                op->sync = (KvSync) { .done = authority_on_synced, .userdata = op };
+                kv_sync(a->store, &op->sync);
+                return error_set(err, -EAGAIN, "no majority of the cluster answers; try again");
+        }
+        if (op->session != 0 && !registry_is_current(a->registry))
+                return error_set(err, -EAGAIN, "this host is reading the state of the cluster; try again");
+        if (!c->ca_roots)
+                return error_set(err, -ENOKEY,
+                                 "the cluster has no certificates: create a token on one of its hosts: "
+                                 "fleetctl token");
+        return keys_open_ca(a, ca_roots_current(c->ca_roots), &key, err);
+}
+
 void authority_host_step(AuthorityOp *op) {
         Authority *a = op->authority;
         const Cluster *c = registry_cluster(a->registry);
@@ -249,12 +283,19 @@ void authority_host_step(AuthorityOp *op) {
         Error err = {};
         int r;
 
-        if (!rate_limit_take(&a->issues, loop_now_ms(a->loop))) {
+        r = authority_check_ready(op, &err);
+        if (r == -EAGAIN && loop_now_ms(a->loop) < op->deadline_ms) {
+                if (!op->writing)
+                        authority_op_again(op);
+                return;
+        }
+        if (r >= 0 && !rate_limit_take(&a->issues, loop_now_ms(a->loop))) {
                 authority_op_again(op);
                 return;
         }
         op->issued_ms = loop_wall_ms(a->loop);
-        r = authority_decide(op, c, &token, &err);
+        if (r >= 0)
+                r = authority_decide(op, c, &token, &err);
         if (r >= 0)
                 r = secret_random(op->serial, sizeof(op->serial));
         if (r >= 0)
@@ -266,22 +307,6 @@ void authority_host_step(AuthorityOp *op) {
 }
 
 /* -- Requests -- */
-
-/* Check what this host needs to sign, before a use of a token is spent. */
-static int authority_check_ready(Authority *a, Error *err) {
-        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
-        const Cluster *c = registry_cluster(a->registry);
-        KvState state;
-
-        kv_state(a->store, &state);
-        if (!state.ready || !registry_ready(a->registry))
-                return error_set(err, -EAGAIN, "the cluster has no leader now; try again");
-        if (!c->ca_roots)
-                return error_set(err, -ENOKEY,
-                                 "the cluster has no certificates: create a token on one of its hosts: "
-                                 "fleetctl token");
-        return keys_open_ca(a, ca_roots_current(c->ca_roots), &key, err);
-}
 
 static int authority_read_csr(AuthorityOp *op, Error *err) {
         TlsPin pin;
@@ -316,9 +341,6 @@ static int authority_check_join(AuthorityOp *op, const void *payload, size_t siz
                 return r;
         if (!rate_limit_take(&a->joins, loop_now_ms(a->loop)))
                 return error_set(err, -EBUSY, "too many hosts join at once; try again in a second");
-        r = authority_check_ready(a, err);
-        if (r < 0)
-                return r;
         if (token_secret_hash(op->request.secret, op->secret_hash) < 0)
                 return error_set(err, -EIO, "the secret of the token cannot be checked");
         return authority_read_csr(op, err);
@@ -340,13 +362,11 @@ static void authority_on_enter(void *userdata, PeerSession *session, PeerFrame t
 static int authority_check_renewal(AuthorityOp *op, const void *payload, size_t size, Error *err) {
         Reader r = reader_over(payload, size);
         uint8_t version = read_u8(&r);
-        int error;
 
         op->request.csr = read_string(&r, ENTER_CSR_MAX);
         if (reader_end(&r) < 0 || version != RENEW_PROTOCOL)
                 return error_set(err, -EBADMSG, "invalid renewal; upgrade the older of the two hosts");
-        error = authority_check_ready(op->authority, err);
-        return error < 0 ? error : authority_read_csr(op, err);
+        return authority_read_csr(op, err);
 }
 
 static void authority_on_renew(void *userdata, PeerSession *session, PeerFrame type, const void *payload,

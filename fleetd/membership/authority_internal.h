@@ -36,7 +36,11 @@ typedef struct AuthorityOp {
         AuthorityOpKind kind;
         uint64_t deadline_ms;
         Timer retry;
-        bool writing; /* the registry will answer */
+        bool writing; /* the registry, or the store, will answer */
+        /* Of requests of other hosts: the view of this host had all that was committed when the request came.
+         * A former view may lack the token, or the host. */
+        KvSync sync;
+        bool syncing, current;
 
         /* AUTHORITY_TOKEN */
         AuthorityTokenDone *token_done;

@@ -50,6 +50,8 @@ AuthorityOp *authority_op_new(Authority *a, AuthorityOpKind kind, void *userdata
 
 void authority_op_free(AuthorityOp *op) {
         LIST_REMOVE(op, ops);
+        if (op->syncing)
+                kv_sync_cancel(op->authority->store, &op->sync);
         registry_cancel(op->authority->registry, op);
         timer_stop(&op->retry);
         token_record_done(&op->record);
