@@ -27,7 +27,7 @@ static const struct {
         { "cordon", "maintain" }, { "deploy", "run" },
         { "drain", "maintain" },  { "evacuate", "maintain" },
         { "evict", "move" },      { "forget", "remove" },
-        { "leave", "remove" },    { "maintenance", "maintain" },
+            { "maintenance", "maintain" },
         { "migrate", "move" },    { "mv", "move" },
         { "rebalance", "move" },  { "reboot", "maintain" },
         { "relocate", "move" },   { "rolling-update", "update" },
