@@ -136,13 +136,6 @@ static const Verb verbs[] = {
           "Read the last 10 lines, and follow:\n"
           "fleetctl journal -f foo.service\n",
           verb_journal },
-        { "leave", FLAGS_YES | FLAGS_LEAVE, "", "Take this host out of its cluster",
-          "Its units move to other hosts: each runs there before it stops here. Then its global units stop,\n"
-          "another host takes its vote, and it is removed from the cluster. Its state is moved to\n"
-          "/var/lib/fleet/old, and it is a cluster of its own, without units and keys.\n"
-          "The cluster continues without this command; a repetition reports the progress.\n"
-          "A unit for which no other machine qualifies stays, and delays the leave: stop or change it.\n",
-          verb_leave },
         { "kill", FLAGS_KILL | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Send a signal to the processes of units", "Runs systemctl kill on their machines.\n",
           verb_remote },
@@ -152,6 +145,13 @@ static const Verb verbs[] = {
           "fleetctl kv set /config/color green --ttl=60\n"
           "fleetctl kv watch --recursive --forever /config\n",
           verb_kv },
+        { "leave", FLAGS_YES | FLAGS_LEAVE, "", "Take this host out of its cluster",
+          "Its units move to other hosts: each runs there before it stops here. Then its global units stop,\n"
+          "another host takes its vote, and it is removed from the cluster. Its state is moved to\n"
+          "/var/lib/fleet/old, and it is a cluster of its own, without units and keys.\n"
+          "The cluster continues without this command; a repetition reports the progress.\n"
+          "A unit for which no other machine qualifies stays, and delays the leave: stop or change it.\n",
+          verb_leave },
         { "list-dependencies", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the dependencies of units on their machines",
           "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", verb_remote },

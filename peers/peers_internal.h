@@ -95,7 +95,7 @@ struct Peers {
         void *on_end_userdata;
         Deferred notify, gone;
         Timer tick, redial;
-        bool key_rejected; /* by the last host that was dialed, and this host has no certificate */
+        bool key_rejected;     /* by the last host that was dialed, and this host has no certificate */
         bool closing, removed; /* peers_is_removed() */
         void (*closed)(void *userdata);
         void *closed_userdata;
