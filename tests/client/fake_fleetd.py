@@ -57,7 +57,9 @@ class Cluster:
         self.leaderless = False  # every change is rejected
         self.level, self.waits_for = 1, []
         self.settings = {}
+        self.left = []         # methods of the requests to leave
         self.silent = None     # the name of a voter
+        self.leaving = [{"step": "none"}]  # members of the answers about a leave, in order; the last one stays
         self.batches = True
         self.destroys = True   # whether transactions support "destroy"
         self.on_fail = lambda: None
@@ -236,6 +238,12 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(201, {"expires": 9999999999000, "id": "0123456789ab", "token": "fleet1-AAAA", "uses": 1})
             if path == "/fleet/v1/cluster/ca":
                 return self.answer(200, {"roots": [{"id": "1" * 64, "pem": "p", "state": "current"}]})
+            if path == "/fleet/v1/cluster/leave" and self.command != "GET":
+                c.left.append(self.command)
+                return self.answer(204)
+            if path == "/fleet/v1/cluster/leave":
+                said = c.leaving.pop(0) if len(c.leaving) > 1 else c.leaving[0]
+                return self.answer(200, {"clusterId": "abc", "machine": "1" * 32, "name": "alpha", **said})
             if path == "/fleet/v1/cluster/adopting":
                 c.waits_for = []
                 return self.answer(204)

@@ -873,6 +873,28 @@ TOKEN = ("fleet1-Ae_Nq4lnRSMBAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8KGyw9Tl_
          "w8fLz9PX29_j5-vv8_f7_Ag0xMC4wLjAuMTo3NDEyElsyMDAxOmRiODo6MV06NzQxMp7QvZ0")
 
 
+def a_leave_prints_what_it_waits_for(t):
+    t.cluster.leaving = [{"step": "none"}, {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies"},
+                         {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies"},
+                         {"step": "units", "units": 1, "unit": "b.service"}, {"step": "global"}, {"step": "vote"}, {"step": "wait", "other": "beta"},
+                         {"step": "end"}, {"clusterId": "0", "step": "none"}, {"clusterId": "def", "step": "none"}]
+    t.expect("leave --yes", out="alpha leaves its cluster. It continues without this command; to cancel: fleetctl leave --cancel\n"
+             "2 units to move: a.service: waiting: no other machine qualifies\n"
+             "1 unit to move: b.service\n"
+             "no unit is left to move; global units stop\n"
+             "no unit is left; another host takes its vote\n"
+             "no unit is left; waiting for beta, which leaves first\n"
+             "no unit is left, and it does not vote; it is being removed\n"
+             "Left: alpha is a cluster of its own, without units and keys; its former state is in /var/lib/fleet/old\n")
+    assert t.cluster.left == ["POST"]
+    # A repetition reports a leave that is under way, and does not ask.
+    t.cluster.leaving = [{"step": "vote"}, {"step": "vote"}, {"step": "none"}]
+    t.expect("leave", status=1, out="no unit is left; another host takes its vote\n", err=["the leave of alpha was cancelled; its units do not move back"])
+    t.expect("leave --cancel", out="alpha stays in the cluster; units that have moved do not move back\n")
+    assert t.cluster.left == ["POST", "DELETE"]
+    t.expect("leave", status=1, err=["nothing was changed; confirm with --yes"])
+
+
 def no_verb_lets_a_server_control_the_terminal(t):
     """Run each verb on a terminal, with control characters in the messages, in all strings, and in the errors of answers."""
     hostile = "\x1b]0;owned\x07\x1b[8m\x9b2J\u202e"
@@ -895,7 +917,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
-             "": [["ca"], ["cluster"], ["directory"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
+             "": [["ca"], ["cluster"], ["directory"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["backup", "out.backup"], ["recover", "--yes=x"], ["restore", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
@@ -919,6 +941,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
             t.cluster.keys = {"/k": ("1", 11)}
             t.cluster.problems = [{"machineID": "1" * 32, "hostname": "alpha", "name": "b.service", "problem": "refused", "reason": "because"}]
             t.cluster.problem, t.cluster.waits_for = "it is", ["alpha"]
+            t.cluster.leaving = [{"step": "none"}, {"step": "units", "units": 1, "unit": "a.service", "reason": "waits"}, {"clusterId": "def", "step": "none"}]
             with t.cluster.lock:
                 t.cluster.notify(action="set", key="/w/k", value="1")
             if mode in ("words", "everything"):
