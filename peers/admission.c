@@ -195,7 +195,7 @@ int session_check_key(const PeerSession *s, Error *err) {
         const TlsOptions *tls = &s->context->tls;
         const char *name = handshake_name(&s->handshake);
 
-        if (tls->key || !tls->credentials)
+        if ((tls->key && !s->context->key_ended) || (!tls->key && !tls->credentials)) /* without TLS */
                 return 0;
         return error_set(err, -EKEYREJECTED,
                          "the cluster requires certificates, and its key file does not count any more: on "
@@ -494,7 +494,8 @@ static void known_choose_key(KnownAddress *k, const PeerSession *s, bool was_ope
         const TlsOptions *tls = &k->peers->session_context.tls;
         bool rejected = error < 0 && error != -ECONNRESET && error != -ETIMEDOUT && error != -ENOMEM;
 
-        k->use_key = tls->key && tls->credentials && !was_open && !s->used_key && rejected;
+        k->use_key = tls->key && tls->credentials && !k->peers->session_context.key_ended && !was_open &&
+                     !s->used_key && rejected;
 }
 
 static void known_on_session_end(KnownAddress *k, const PeerSession *s, bool lasted) {
