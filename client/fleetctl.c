@@ -47,7 +47,7 @@ static const Verb verbs[] = {
           "level prints the feature level, or raises it without the delay of one day.\n"
           "secure ends the key file of the cluster: hosts then authenticate each other with certificates "
           "only.\n"
-          "Hosts that are up get them first. --force leaves out hosts that are down and have none.\n"
+          "Hosts that are up get certificates first. --force leaves out hosts that are down and have none.\n"
           "stop-waiting: do not wait for hosts that have not reported their units since a recovery.\n",
           verb_cluster },
         { "destroy", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES,

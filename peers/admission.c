@@ -289,7 +289,7 @@ static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause,
         const PeerHandshake *self = &peers->self, *peer = &s->handshake;
         int r;
 
-        *ret_cause = REJECTION_ADMISSION;
+        *ret_cause = s->peer.kind == TLS_PEER_KEY ? REJECTION_CERTIFICATE : REJECTION_ADMISSION;
         r = session_check_peer(peers, s, err);
         if (r < 0)
                 return r;
@@ -456,6 +456,7 @@ static void peers_on_rejected(void *userdata, PeerSession *s, Rejection cause, c
         }
         if (cause == REJECTION_CLONE && host_get(peers, peers->self.machine_id, &host) >= 0)
                 host_clone_rejected(host);
+        peers->key_rejected = cause == REJECTION_CERTIFICATE && !peers_has_certificate(peers);
         snprintf(text, sizeof(text), "rejected by the peer: %s", message);
         known_warn(s->known, cause, text);
 }

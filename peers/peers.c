@@ -452,7 +452,7 @@ static void session_end_by_key(PeerSession *s, const void *unused) {
 
         if (s->state != SESSION_TLS && s->state != SESSION_ENDED && s->peer.kind == TLS_PEER_KEY &&
             session_check_key(s, &err) < 0)
-                session_reject(s, REJECTION_ADMISSION, err.message);
+                session_reject(s, REJECTION_CERTIFICATE, err.message);
 }
 
 void peers_set_credentials(Peers *peers, const TlsCredentials *credentials, bool key_counts) {

@@ -675,6 +675,7 @@ static void the_end_of_the_key_file_is_for_good(void **state) {
         peers_end_key(a.peers);
         assert_false(accepted(&a, &b));
         UNTIL(lab, has_problem(&b, "rejected by the peer: the cluster requires certificates"));
+        assert_true(peers_need_certificate(b.peers));
         credentials = issue(&a, TLS_ROLE_REPLICA, ID_A);
         peers_set_credentials(a.peers, credentials, true); /* a renewal does not bring it back */
         text_clear(&lab->log);
