@@ -135,7 +135,8 @@ static void machine_new_disk(SimMachine *m) {
         m->disk = world_disk_new(m->cluster->world);
 }
 
-/* As fleetd's main(). The log is not in the folder: what a join replaces is freed here. */
+/* As fleetd's main(). The log is not in the folder: what a join or a leave replaces is freed here. Without
+ * tokens, there is no cluster file: a host that has left its cluster loses Join= here. */
 static int machine_begin_identity(SimMachine *m, Error *err) {
         int r;
 
@@ -144,6 +145,11 @@ static int machine_begin_identity(SimMachine *m, Error *err) {
                 return r;
         if (r > 0)
                 machine_new_disk(m);
+        if (!m->by_token) {
+                if (r > 0)
+                        names_done(&m->settings.join);
+                return 0;
+        }
         machine_read_cluster_file(m);
         r = identity_read_credentials(m->folder, &m->credentials, err);
         return r == -ENOENT ? 0 : r;
@@ -227,7 +233,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         int r;
 
         m->start_wanted = false;
-        r = m->by_token ? machine_begin_identity(m, err) : 0;
+        r = machine_begin_identity(m, err);
         if (r < 0)
                 return r;
         memory_disk_start_again(m->disk);
@@ -241,7 +247,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .short_log = c->short_log,
                           .credentials = m->credentials,
                           .wiped = m->by_token && m->settings.join.n > 0 && !m->credentials,
-                          .restart = m->by_token ? machine_on_restart : NULL,
+                          .restart = machine_on_restart,
                           .userdata = m };
         memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));
         c->starting = m;
