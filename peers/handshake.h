@@ -49,7 +49,7 @@ typedef enum Rejection {
         REJECTION_LINEAGE,
         REJECTION_ADMISSION,
         REJECTION_CERTIFICATE, /* certificates are required, and the key file proves nothing */
-        REJECTION_REMOVED, /* the dialing host was removed from the cluster */
+        REJECTION_REMOVED,     /* the dialing host was removed from the cluster */
         _REJECTION_MAX,
 } Rejection;
 

@@ -40,6 +40,10 @@ const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
 
 bool machine_is_there(const ClusterMachine *machine); /* up or away: its states are valid */
 
+/* Return whether the machine may not be removed; then set the reason, and what to do, with the code 409.
+ * 'force': it need not be gone for long. */
+bool machine_removal_is_refused(const Request *request, const ClusterMachine *m, bool force, Error *ret);
+
 /* Handlers of units and their states. */
 void units_list_handle(Request *request);
 void units_get_handle(Request *request);

@@ -259,14 +259,14 @@ static bool removal_of_voter_is_refused(const KvState *state, const ClusterMachi
         return true;
 }
 
-/* Return whether the machine may not be removed; then set the reason, and what to do. 'force': it need not be
- * gone for long. */
-static bool removal_is_refused(const Cluster *c, const KvState *state, const ClusterMachine *m, bool force,
-                               Error *ret) {
+bool machine_removal_is_refused(const Request *request, const ClusterMachine *m, bool force, Error *ret) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
         const char *name = cluster_machine_name(m);
         const ClusterMachine *successor = cluster_machine_successor(m);
         uint64_t gone_ms = c->now_ms > m->since_ms ? c->now_ms - m->since_ms : 0;
+        KvState now, *state = &now;
 
+        kv_state(request->api->options.store, state);
         if (!state->ready || state->stopped)
                 error_set(ret, 409,
                           "this host follows no leader, and may not know the members; fleetctl status");
@@ -275,8 +275,12 @@ static bool removal_is_refused(const Cluster *c, const KvState *state, const Clu
                           "the cluster waits for its hosts to report their units; fleetctl cluster");
         else if (!LIST_EMPTY(&m->unreadable))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
+        else if (streq(m->id, request->api->machine_id))
+                error_set(ret, 409, "%s is this host: fleetctl leave takes it out of the cluster", name);
         else if (m->presence == PRESENCE_UP && !(force && m->host))
-                error_set(ret, 409, "%s is up: shut it down, and remove it an hour later", name);
+                error_set(ret, 409,
+                          "%s is up: run fleetctl leave on it, or shut it down, and remove it an hour later",
+                          name);
         else if (m->presence == PRESENCE_AWAY && !force)
                 error_set(ret, 409, "%s is away: start its fleetd, or remove it an hour after it is lost",
                           name);
@@ -311,16 +315,14 @@ void machines_delete_handle(Request *request) {
         const Cluster *c = registry_cluster(registry);
         const ClusterMachine *m = cluster_machine(c, request->rest);
         char user[HISTORY_USER_SIZE];
-        KvState state;
         Error err;
 
         if (!m || cluster_machine_is_removed(m)) {
                 request_error(request, 404, "machine does not exist");
                 return;
         }
-        kv_state(request->api->options.store, &state);
-        if (removal_is_refused(c, &state, m, same_string(request_parameter(request, "force"), "true"),
-                               &err)) {
+        if (machine_removal_is_refused(request, m, same_string(request_parameter(request, "force"), "true"),
+                                       &err)) {
                 request_error(request, 409, "%s", err.message);
                 return;
         }

@@ -2,11 +2,13 @@
  *
  * The URL of this host is the address that the client dialed; that of another host is its AdvertiseClient=,
  * or without one, while the host is up, the address of this listener, where a client gets the same data.
- * Changes of membership are checked as etcd checks them, and then rejected with the reason. */
+ * Changes of membership are checked as etcd checks them. A lost member can be removed; a host joins by a
+ * token, and changes its address itself. */
 #include <stdio.h>
 #include <strings.h>
 
 #include "fleetd/api/cluster_v2.h"
+#include "fleetd/api/fleet_v1.h"
 #include "units/json.h"
 
 /* The finalizer of splitmix64: a bijection, so members of one cluster never collide. */
@@ -260,30 +262,61 @@ static bool body_is_good(Request *request) {
         return true;
 }
 
-/* Answer 409, or where hosts have certificates 403, with a message that etcd's clients show. */
-static void answer_refused(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+static void member_on_removed(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
 
-        if (method_is(request, "POST") && cluster_settings(c)->peer_auth == PEER_AUTH_CERTIFICATE) {
-                answer_cluster_message(request, 403, "a host joins by a token: fleetctl token");
-                return;
-        }
-        answer_cluster_message(request, 409,
-                               "members come by Join= in their own fleetd.conf, and go with their state; "
-                               "they are not changed here");
+        request->changing = false;
+        if (status == KV_OK)
+                answer_of_cluster(request, 204, &(Text) {});
+        else if (status == KV_COMPARE_FAILED || status == KV_NOT_FOUND)
+                answer_cluster_message(request, 409, "the member has changed meanwhile");
+        else
+                answer_cluster_message(request, 503, "%s", message);
+}
+
+/* As DELETE /fleet/v1/machines/ID: for a member that is lost. */
+static void member_delete(Request *request, const KvState *state, const KvMember *member) {
+        const ClusterMachine *m = machine_of(request, member->raft_id);
+        char user[HISTORY_USER_SIZE];
+        Error err = {};
+
+        if (!sender_may(request->sender, RIGHT_ADMINISTER))
+                answer_cluster_message(
+                        request, 403,
+                        "members are removed on the local socket: fleetctl remove, or fleetctl "
+                        "leave on the host itself");
+        else if (member->raft_id == state->raft_id)
+                answer_cluster_message(request, 409,
+                                       "%s is this host: fleetctl leave takes it out of the cluster",
+                                       request->api->name);
+        else if (!m || m->member.raft_id != member->raft_id)
+                answer_cluster_message(request, 409, "the member is being removed already");
+        else if (machine_removal_is_refused(request, m, false, &err))
+                answer_cluster_message(request, 409, "%s", err.message);
+        else if (registry_remove_machine(request_registry(request), m, request_user(request, user),
+                                         member_on_removed, request) < 0)
+                answer_cluster_message(request, 500, "out of memory");
+        else
+                request->changing = true;
 }
 
 static void member_change(Request *request, const KvState *state, const char *text) {
         const char *id = id_digits(text);
+        const KvMember *member = id ? member_by_id(state, id) : NULL;
 
         if (!id)
                 answer_cluster_message(request, 404, "No such member: %.200s", text);
         else if (method_is(request, "PUT") && !body_is_good(request))
                 return;
-        else if (!member_by_id(state, id))
+        else if (!member)
                 answer_cluster_message(request, 404, "No such member: %s", id);
+        else if (method_is(request, "DELETE"))
+                member_delete(request, state, member);
         else
-                answer_refused(request);
+                answer_cluster_message(
+                        request, 409,
+                        "the address of a member is ListenPeer= in its own fleetd.conf, and is not "
+                        "changed here");
 }
 
 /* -- Handlers -- */
@@ -318,7 +351,7 @@ void v2_members_handle(Request *request) {
                 members_get(request, &state, id);
         else if (method_is(request, "POST")) {
                 if (body_is_good(request))
-                        answer_refused(request);
+                        answer_cluster_message(request, 403, "a host joins by a token: fleetctl token");
         } else if (id[0])
                 member_change(request, &state, id);
         else

@@ -40,6 +40,17 @@ const char *heartbeats_problem(Membership *m, const char *machine_id) {
         return s ? s->problem : NULL;
 }
 
+/* A heartbeat from before the removal of a host does not revive it: it returns by a session. A host that has
+ * left returns by a token, which ends its tombstone. */
+static bool heartbeats_count(const Membership *m, const char *machine_id) {
+        const ClusterMachine *machine = cluster_machine(registry_cluster(m->registry), machine_id);
+        PeerState peer;
+
+        return !machine || !machine->removed ||
+               (!cluster_machine_has_left(machine) && peers_state(m->peers, machine_id, &peer) >= 0 &&
+                peer.accepted);
+}
+
 LivenessSign heartbeats_sign(void *userdata, const char *machine_id) {
         Membership *m = userdata;
         LivenessSign sign = {};
@@ -51,7 +62,7 @@ LivenessSign heartbeats_sign(void *userdata, const char *machine_id) {
 
         s = named_find(m->heartbeats.senders, machine_id);
         if (s) {
-                sign.heartbeat = s->heartbeat;
+                sign.heartbeat = s->heartbeat && heartbeats_count(m, machine_id);
                 s->heartbeat = false;
         }
         if (peers_state(m->peers, machine_id, &peer) < 0)

@@ -426,6 +426,10 @@ static bool voters_demote(const Configuration *c, VotersChange *ret) {
         for (size_t i = 0; i < c->n; i++) {
                 const KvMember *m = &c->members[i];
 
+                /* The vote of a leader that leaves ends after a transfer: no other host gives up its own for
+                 * that. */
+                if (c->n_kept <= c->wanted && voters_is_kept(c, m))
+                        continue;
                 if (m->role == KV_MEMBER_VOTER && m->raft_id != c->in->leader_id &&
                     voters_owner(c, m->raft_id) && (!worst || voters_is_worse(c, m, worst)))
                         worst = m;

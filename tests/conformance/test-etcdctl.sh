@@ -52,7 +52,7 @@ says rm 0 'PrevNode.Value: four' rm /a/b
 says rmdir_of_a_full_one 4 '*108: Directory not empty*' rmdir /queue
 says rm_recursive 0 '' rm --recursive /queue
 says member_list 0 '*: name=alone peerURLs=http://* clientURLs=http://'"$address"' isLeader=true' member list
-says member_add_is_refused_with_the_reason '[1-9]' '*Join=*' member add other http://127.0.0.1:1
+says member_add_is_refused_with_the_reason '[1-9]' '*fleetctl token*' member add other http://127.0.0.1:1
 says cluster_health 0 '*is healthy: got healthy result from http://'"$address"'*cluster is healthy' cluster-health
 says user_list 0 '' user list
 says role_list 0 '' role list

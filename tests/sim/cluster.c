@@ -137,7 +137,8 @@ static void machine_new_disk(SimMachine *m) {
         m->disk = world_disk_new(m->cluster->world);
 }
 
-/* As fleetd's main(). The log is not in the folder: what a join replaces is freed here. */
+/* As fleetd's main(). The log is not in the folder: what a join or a leave replaces is freed here. Without
+ * tokens, there is no cluster file: a host that has left its cluster loses Join= here. */
 static int machine_begin_identity(SimMachine *m, Error *err) {
         int r;
 
@@ -146,6 +147,8 @@ static int machine_begin_identity(SimMachine *m, Error *err) {
                 return r;
         if (r > 0)
                 machine_new_disk(m);
+        if (r > 0 && !m->by_token)
+                names_done(&m->settings.join);
         if (m->by_token)
                 machine_read_cluster_file(m);
         r = identity_read_credentials(m->folder, &m->credentials, err);
@@ -226,12 +229,11 @@ static void machine_bury(SimMachine *m) {
 
 int machine_try_daemon(SimMachine *m, Error *err) {
         SimCluster *c = m->cluster;
-        bool has_identity = m->by_token || c->key;
         DaemonIo io;
         int r;
 
         m->start_wanted = false;
-        r = has_identity ? machine_begin_identity(m, err) : 0;
+        r = machine_begin_identity(m, err);
         if (r < 0)
                 return r;
         memory_disk_start_again(m->disk);
@@ -246,7 +248,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .key = identity_is_required(m->folder) ? NULL : c->key,
                           .credentials = m->credentials,
                           .wiped = m->by_token && m->settings.join.n > 0 && !m->credentials,
-                          .restart = has_identity ? machine_on_restart : NULL,
+                          .restart = machine_on_restart,
                           .userdata = m };
         memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));
         c->starting = m;

@@ -4,6 +4,7 @@
  *
  *      test-members [--seed N] [--runs N] [--trace]
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,6 +23,7 @@ enum {
 
 static World *world;
 static SimCluster *cluster;
+static uint64_t former; /* the cluster that hosts leave; 0: all hosts are in one */
 
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (!world)
@@ -49,6 +51,18 @@ static bool serves(const SimMachine *m) {
         return m->daemon && !m->dying && daemon_store(m->daemon);
 }
 
+static KvState state_of(const SimMachine *m) {
+        KvState state = {};
+
+        if (serves(m))
+                kv_state(daemon_store(m->daemon), &state);
+        return state;
+}
+
+static bool is_in_cluster(const SimMachine *m) {
+        return former == 0 || state_of(m).cluster_id == former;
+}
+
 static void on_load(void *userdata) {
         SimMachine *m = &cluster->machines[world_draw(world, cluster->n)];
         char key[32];
@@ -57,7 +71,7 @@ static void on_load(void *userdata) {
         if (!load.on)
                 return;
         world_at(world, WRITE_MS, NULL, on_load, NULL);
-        if (!serves(m) || load.n == WRITES_MAX)
+        if (!serves(m) || load.n == WRITES_MAX || !is_in_cluster(m))
                 return;
         snprintf(key, sizeof(key), "/load/%u", load.n);
         cmd = (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("written") };
@@ -82,16 +96,18 @@ static bool has_all_writes(const SimMachine *m) {
 
 /* -- The cluster -- */
 
-static KvState state_of(const SimMachine *m) {
-        KvState state = {};
-
-        if (serves(m))
-                kv_state(daemon_store(m->daemon), &state);
-        return state;
-}
-
 static SimMachine *leader(void) {
-        return cluster_leader(cluster);
+        SimMachine *found = NULL;
+
+        for (unsigned i = 0; i < cluster->n; i++) {
+                SimMachine *m = &cluster->machines[i];
+                KvState state = state_of(m);
+
+                if (state.role == KV_ROLE_LEADER && state.ready && is_in_cluster(m) &&
+                    (!found || state.term > state_of(found).term))
+                        found = m;
+        }
+        return found;
 }
 
 static KvMember member_of(uint64_t raft_id) {
@@ -484,7 +500,187 @@ static void renumber_all(void) {
         cluster = cluster_free(cluster);
 }
 
+/* -- Leaving -- */
+
+enum { UNITS = 4 };
+
+static void on_submitted(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        if (status != KV_OK)
+                world_failed(world, "a-unit-is-submitted", "%s", message);
+}
+
+static const char *unit_name(unsigned i) {
+        static char name[32];
+
+        snprintf(name, sizeof(name), "u%u.service", i);
+        return name;
+}
+
+static bool all_run(void) {
+        for (unsigned i = 0; i < UNITS; i++) {
+                unsigned k = 0;
+
+                while (k < cluster->n && !sim_systemd_runs(cluster->machines[k].systemd, unit_name(i)))
+                        k++;
+                if (k == cluster->n)
+                        return false;
+        }
+        return true;
+}
+
+static void start_units(void) {
+        static const char text[] = "[Service]\nExecStart=/bin/sleep 100\n";
+
+        for (unsigned i = 0; i < UNITS; i++) {
+                UnitChange change = { .name = unit_name(i), .has_target = true, .target = TARGET_LAUNCHED };
+                Unit *unit = NULL;
+
+                if (unit_parse(change.name, text, sizeof(text) - 1, &unit, NULL) < 0)
+                        abort();
+                change.unit = unit;
+                if (registry_change_units(daemon_registry(leader()->daemon), &change, 1, on_submitted, NULL) <
+                    0)
+                        abort();
+                unit_free(unit);
+        }
+        UNTIL("all-units-run", all_run());
+}
+
+/* As the API of the host does. */
+static void begin_leave(SimMachine *m) {
+        MaintenanceRecord leave = { .purpose = CLUSTER_FOR_LEAVE,
+                                    .mode = MAINTENANCE_DRAINING,
+                                    .since_ms = world_now_ms(world) };
+        Registry *r = daemon_registry(m->daemon);
+
+        former = state_of(m).cluster_id;
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + 2 * (uint64_t) PATIENCE_MS);
+        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, on_submitted,
+                              NULL) < 0)
+                abort();
+}
+
+static bool without_a_gap(const char *name) {
+        if (!all_run())
+                world_failed(world, "a-unit-runs-elsewhere-before-it-stops", "until %s", name);
+        return true;
+}
+
+/* Until the expression holds, each unit runs somewhere. */
+#define UNTIL_WITHOUT_A_GAP(name, expression) UNTIL(name, without_a_gap(name) && (expression))
+
+static bool has_own_cluster(const SimMachine *m) {
+        KvState state = state_of(m);
+
+        return state.cluster_id != 0 && state.cluster_id != former && state.role == KV_ROLE_LEADER &&
+               state.ready &&
+               kv_local_get(daemon_store(m->daemon), kv_string("/load/0"), on_node, NULL) == -ENOENT;
+}
+
+/* The remaining members have each acknowledged write. */
+static bool members_agree(void) {
+        for (unsigned i = 0; i < cluster->n; i++) {
+                const SimMachine *m = &cluster->machines[i];
+
+                if (is_in_cluster(m) && (state_of(m).index != state_of(leader()).index || !has_all_writes(m)))
+                        return false;
+        }
+        return true;
+}
+
+static void check_left(SimMachine *const *left, size_t n_left) {
+        for (size_t i = 0; i < n_left; i++) {
+                UNTIL_WITHOUT_A_GAP("a-host-that-has-left-is-a-cluster-of-its-own", has_own_cluster(left[i]));
+                for (unsigned k = 0; k < UNITS; k++)
+                        if (sim_systemd_runs(left[i]->systemd, unit_name(k)))
+                                world_failed(world, "no-unit-is-left-on-it", "%s", unit_name(k));
+        }
+        UNTIL_WITHOUT_A_GAP("the-others-vote", has_members(3, 3));
+        run_ms(3000);
+        load.on = false;
+        run_ms(3000);
+        UNTIL("each-member-has-each-acknowledged-write", leader() && members_agree());
+        former = 0;
+}
+
+typedef enum LeaveStep {
+        LEAVE_BEGUN,
+        LEAVE_DRAINED,
+        LEAVE_WITHOUT_VOTE,
+        LEAVE_ENDED, /* its tombstone is there */
+        _LEAVE_STEP_MAX,
+} LeaveStep;
+
+static bool leave_is_at(LeaveStep step, const SimMachine *m, uint64_t raft_id) {
+        const ClusterMachine *now = seen(m);
+
+        if (!now || cluster_machine_has_left(now) || step == LEAVE_ENDED)
+                return now && cluster_machine_has_left(now);
+        if (step == LEAVE_BEGUN)
+                return cluster_machine_is_leaving(now);
+        return step == LEAVE_DRAINED ? cluster_machine_is_drained(now) :
+                                       member_of(raft_id).role != KV_MEMBER_VOTER;
+}
+
+/* A voter leaves a cluster of four; it leads, or not. At one step, the leader or the host itself is killed,
+ * and starts again after two seconds. */
+static void leave_once(LeaveStep killed, bool kills_leader, bool leads) {
+        SimMachine *m;
+        uint64_t raft_id;
+
+        form(4, 3);
+        start_units();
+        m = leads ? leader() : other_than(leader(), true);
+        raft_id = state_of(m).raft_id;
+        begin_leave(m);
+        for (LeaveStep step = LEAVE_BEGUN; step < _LEAVE_STEP_MAX; step++) {
+                UNTIL_WITHOUT_A_GAP("a-host-leaves", leader() && leave_is_at(step, m, raft_id));
+                if (killed != step)
+                        continue;
+                if (kills_leader) {
+                        kill_leader();
+                        continue;
+                }
+                machine_crash_daemon(m);
+                world_at(world, 2000, NULL, on_start, m);
+        }
+        check_left(&m, 1);
+        cluster = cluster_free(cluster);
+}
+
+static void leave_crash_each_step(void) {
+        leave_once(_LEAVE_STEP_MAX, false, true);
+        for (LeaveStep step = LEAVE_BEGUN; step < _LEAVE_STEP_MAX; step++) {
+                leave_once(step, true, false);
+                leave_once(step, false, world_draw(world, 2) == 0);
+        }
+}
+
+static void two_join_and_two_leave_at_once(void) {
+        SimMachine *left[2];
+
+        memset(&load, 0, sizeof(load));
+        cluster = cluster_new(world, 5);
+        for (unsigned i = 0; i < 3; i++)
+                world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
+        UNTIL("a-cluster-forms", has_members(3, 3));
+        run_ms(2000);
+        load.on = true;
+        on_load(NULL);
+        start_units();
+        left[0] = leader();
+        left[1] = other_than(leader(), true);
+        for (unsigned i = 3; i < 5; i++)
+                machine_start_daemon(&cluster->machines[i]);
+        begin_leave(left[0]);
+        begin_leave(left[1]);
+        check_left(left, 2);
+        cluster = cluster_free(cluster);
+}
+
 static void (*const scenarios[])(void) = {
+        leave_crash_each_step,
+        two_join_and_two_leave_at_once,
         grow_1_3_5_shrink,
         a_removed_voter_returns_or_is_forgotten,
         a_voter_continues_at_another_address,

@@ -1428,14 +1428,11 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
                 { "PUT /v2/members/1", JSON, "{\"peerURLs\":[\"http://a:1\"]}", 404, JSON CLUSTER,
                   "{\"message\":\"No such member: 1\"}" },
                 { "POST /v2/members", JSON,
-                  "{\"peerURLs\":[\"http://a:1\",\"https://b:2\",\"unix://c\",\"unixs://d\"]}", 409,
-                  JSON CLUSTER,
-                  "{\"message\":\"members come by Join= in their own fleetd.conf,"
-                  " and go with their state; they are not changed here\"}" },
+                  "{\"peerURLs\":[\"http://a:1\",\"https://b:2\",\"unix://c\",\"unixs://d\"]}", 403,
+                  JSON CLUSTER, "{\"message\":\"a host joins by a token: fleetctl token\"}" },
                 { "POST /v2/members", "Content-Type: application/json; charset=utf-8\r\n",
-                  "{\"peerURLs\":[\"http://a:1\"]}", 409, JSON CLUSTER,
-                  "{\"message\":\"members come by Join= in their own fleetd.conf,"
-                  " and go with their state; they are not changed here\"}" },
+                  "{\"peerURLs\":[\"http://a:1\"]}", 403, JSON CLUSTER,
+                  "{\"message\":\"a host joins by a token: fleetctl token\"}" },
                 { "POST /v2/members", "Content-Type: text/plain; x\r\n", "{\"peerURLs\":[\"http://a:1\"]}",
                   415, JSON CLUSTER,
                   "{\"message\":\"Bad Content-Type text/plain, accept application/json\"}" },
@@ -2010,8 +2007,8 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
         };
         static const Row rows[] = {
                 { "DELETE /fleet/v1/machines/" BETA, NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"beta is up: shut it down, and remove it an hour "
-                  "later\"}}" },
+                  "{\"error\":{\"code\":409,\"message\":\"beta is up: run fleetctl leave on it, or shut it down, and remove "
+                  "it an hour later\"}}" },
                 { "DELETE /fleet/v1/machines/" GAMMA, NULL, NULL, 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"gamma is away: start its fleetd, or remove it an "
                   "hour "
@@ -2028,8 +2025,8 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                 { "DELETE /fleet/v1/machines/77777777777777777777777777777777?force=true", NULL, NULL, 409,
                   JSON SERVER, "{\"error\":{\"code\":409,\"message\":\"seven is the last voter\"}}" },
                 { "DELETE /fleet/v1/machines/" BETA "?force=true", NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"beta is up: shut it down, and remove it an hour "
-                  "later\"}}" },
+                  "{\"error\":{\"code\":409,\"message\":\"beta is up: run fleetctl leave on it, or shut it down, and remove "
+                  "it an hour later\"}}" },
                 { "DELETE /fleet/v1/machines/88888888888888888888888888888888", NULL, NULL, 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"88888888888888888888888888888888:"
                   " " CLUSTER_UNREADABLE "\"}}" },

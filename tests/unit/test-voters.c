@@ -134,6 +134,72 @@ static void a_host_that_is_not_up_or_has_no_peer_listener_becomes_no_member(void
         cluster_view_free(&s.view);
 }
 
+/* -- Leaving -- */
+
+static void drain(Members *s, const char *machine, const char *mode) {
+        char key[128], id[MACHINE_ID_SIZE], value[64];
+
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/maintenance", cluster_view_id(id, machine));
+        snprintf(value, sizeof(value), "{\"for\":\"leave\",\"mode\":\"%s\"}", mode);
+        cluster_view_put(&s->view, key, value);
+}
+
+static void the_vote_of_a_host_that_leaves_is_taken_first(void **state) {
+        KvMember *d;
+        Members s;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        host(&s, "C", 3, PRESENCE_UP);
+        host(&s, "D", 4, PRESENCE_UP);
+        member(&s, 2, KV_MEMBER_VOTER, LAST, true);
+        member(&s, 3, KV_MEMBER_VOTER, LAST, true);
+        d = member(&s, 4, KV_MEMBER_STANDBY, LAST, true);
+        drain(&s, "B", "draining"); /* it still has units */
+        assert_string_equal(plan(&s), "nothing");
+        drain(&s, "B", "drained");
+        assert_string_equal(plan(&s), "promote 4");
+        d->role = KV_MEMBER_VOTER;
+        assert_string_equal(plan(&s), "demote 2");
+        assert_string_equal(why, "B is leaving the cluster");
+        s.members[1].role = KV_MEMBER_STANDBY;
+        assert_string_equal(plan(&s), "nothing"); /* and it does not vote again */
+
+        /* Of three, one votes then. */
+        d->role = KV_MEMBER_STANDBY;
+        s.members[1].role = KV_MEMBER_VOTER;
+        drain(&s, "D", "drained");
+        assert_string_equal(plan(&s), "demote 2");
+        cluster_view_free(&s.view);
+}
+
+/* The other one takes the vote, and keeps it until the leader has transferred its leadership. */
+static void a_leader_that_leaves_one_other_host_keeps_its_vote_until_the_transfer(void **state) {
+        KvMember *b;
+        Members s;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        b = member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
+        drain(&s, "A", "drained");
+        assert_string_equal(plan(&s), "promote 2");
+        b->role = KV_MEMBER_VOTER;
+        assert_string_equal(plan(&s), "nothing");
+        s.leader = 2;
+        assert_string_equal(plan(&s), "demote 1");
+        cluster_view_free(&s.view);
+}
+
+static void a_host_that_leaves_gets_no_replica(void **state) {
+        Members s;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        drain(&s, "B", "draining");
+        assert_string_equal(plan(&s), "nothing");
+        cluster_view_free(&s.view);
+}
+
 static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **state) {
         Members s;
         KvMember *b, *c;
@@ -948,6 +1014,9 @@ static void each_condition_of_a_replacement_is_checked(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(one_host_votes_alone),
+                cmocka_unit_test(the_vote_of_a_host_that_leaves_is_taken_first),
+                cmocka_unit_test(a_leader_that_leaves_one_other_host_keeps_its_vote_until_the_transfer),
+                cmocka_unit_test(a_host_that_leaves_gets_no_replica),
                 cmocka_unit_test(a_member_with_an_unreadable_key_remains_a_member),
                 cmocka_unit_test(a_host_with_a_key_becomes_a_member_and_two_hosts_are_a_voter_and_a_standby),
                 cmocka_unit_test(a_host_that_is_not_up_or_has_no_peer_listener_becomes_no_member),
