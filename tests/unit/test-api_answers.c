@@ -2007,7 +2007,8 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
         };
         static const Row rows[] = {
                 { "DELETE /fleet/v1/machines/" BETA, NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"beta is up: run fleetctl leave on it, or shut it down, and remove "
+                  "{\"error\":{\"code\":409,\"message\":\"beta is up: run fleetctl leave on it, or shut it "
+                  "down, and remove "
                   "it an hour later\"}}" },
                 { "DELETE /fleet/v1/machines/" GAMMA, NULL, NULL, 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"gamma is away: start its fleetd, or remove it an "
@@ -2025,7 +2026,8 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                 { "DELETE /fleet/v1/machines/77777777777777777777777777777777?force=true", NULL, NULL, 409,
                   JSON SERVER, "{\"error\":{\"code\":409,\"message\":\"seven is the last voter\"}}" },
                 { "DELETE /fleet/v1/machines/" BETA "?force=true", NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"beta is up: run fleetctl leave on it, or shut it down, and remove "
+                  "{\"error\":{\"code\":409,\"message\":\"beta is up: run fleetctl leave on it, or shut it "
+                  "down, and remove "
                   "it an hour later\"}}" },
                 { "DELETE /fleet/v1/machines/88888888888888888888888888888888", NULL, NULL, 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"88888888888888888888888888888888:"
