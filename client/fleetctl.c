@@ -122,9 +122,10 @@ static const Verb verbs[] = {
           verb_is },
         { "join", FLAGS_JOIN, "TOKEN|-", "Make this host a member of a cluster",
           "The token is printed by fleetctl token on a host of the cluster; - reads it from standard input.\n"
-          "Returns when this host is up in the cluster. Its units run on. What this host had as a cluster "
+          "Returns when this host is up in the cluster. Its units run on. Its former state, that of a "
+          "cluster "
           "of\n"
-          "one is moved to /var/lib/fleet/old; a host with units or keys of its own joins with --discard "
+          "one, is moved to /var/lib/fleet/old; a host with units or keys of its own joins with --discard "
           "only.\n"
           "The host listens at the address that it uses towards the cluster, or at that of --listen.\n",
           verb_join },
@@ -254,7 +255,9 @@ static const Verb verbs[] = {
           "Create, list and revoke tokens with which hosts join the cluster",
           "create, or no verb, prints a token: permission for one host, for one hour, unless flags say "
           "otherwise.\n"
-          "It is printed once; the cluster stores only the hash of its secret.\n"
+          "It is printed once; the cluster stores only the hash of its secret. A host that is alone and has "
+          "no\n"
+          "peer listener opens it first, as init does.\n"
           "ls prints the tokens, without their secrets. revoke ends a token.\n\n"
           "fleetctl token --uses=20 --ttl=2h --from=10.0.0.0/8 --metadata=zone=a\n"
           "fleetctl token --replace=beta\n",

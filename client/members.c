@@ -62,7 +62,7 @@ int verb_init(Client *c, char **args, size_t n, Error *err) {
                         return r;
         }
         if (!o->cluster_name && !o->voters && !o->spread) {
-                r = init_open(c, err);
+                r = init_open(c, stdout, err);
                 return r == EXIT_DONE ? init_show(c, err) : r;
         }
 
@@ -81,7 +81,7 @@ int verb_init(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return client_fail_after(r, err, "Failed to set the settings of the cluster: ");
         if (o->listen) {
-                r = init_open(c, err);
+                r = init_open(c, stdout, err);
                 if (r != EXIT_DONE)
                         return r;
         }

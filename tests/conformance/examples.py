@@ -218,7 +218,7 @@ def differs(expected, said, exact=False):
 
 
 def run(example, argv, cwd, env, seconds=60, words=()):
-    """Run it and print the result. Commands that only read are repeated until their output is the stated one."""
+    """Run it, print the result, and return the lines of its output. Commands that only read are repeated until their output is the stated one."""
     answer = b"alpha\n" if example.command.startswith("fleetctl restore ") else b"y\n"  # it asks for the name of the host
     stays, typed = "stays" in words, answer if "asks" in words else b""
     begun = time.monotonic()
@@ -242,7 +242,7 @@ def run(example, argv, cwd, env, seconds=60, words=()):
     print(f"ok {example}" if not missing else f"not ok {example}: {missing}", f"# {took:.1f} s" if took > 1 else "", flush=True)
     if missing:
         print("\n".join("# " + line for line in said[-20:]), flush=True)
-    return not missing
+    return said
 
 
 def selected(page, where, section=None):
@@ -331,11 +331,12 @@ exit $status"""
 
 
 def hosts(page, section=None, host="alpha"):
-    env = {**os.environ, "TERM": "xterm"}
+    env, token = {**os.environ, "TERM": "xterm"}, "fleet1-none"
     for example, words in selected(page, "lab", section):
         inside = f"mkdir -p /root/work && cd /root/work && export NO_COLOR=1 PAGER=cat && {example.command}"
-        inside = re.sub("systemctl reboot$", "systemctl poweroff", inside)
-        run(example, ["bash", "-c", ON_HOST, "-", example.host or host, "bash", "-c", inside], top, env, words=words)
+        inside = re.sub("systemctl reboot$", "systemctl poweroff", inside).replace("fleet1-...", token)  # the last one that was printed
+        said = run(example, ["bash", "-c", ON_HOST, "-", example.host or host, "bash", "-c", inside], top, env, words=words)
+        token = next((line for line in said if line.startswith("fleet1-")), token)
 
 
 def quickstart(page):
