@@ -17,6 +17,7 @@ typedef struct AuthorityOptions {
         const char *machine_id;
         const char *peer_address;    /* of this host's peer listener, "" for none */
         const char *state_directory; /* for the cluster key; "" or NULL: this host is no authority */
+        unsigned voters;             /* Voters= of this host */
 } AuthorityOptions;
 
 int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,

@@ -75,6 +75,7 @@ struct Authority {
         Registry *registry;
         char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE];
         char *state_directory; /* NULL: this host is no authority */
+        unsigned voters;       /* Voters= of this host */
         RegistryObserver observer;
         Deferred update;
         bool creating;            /* the transaction that creates the CA is under way */

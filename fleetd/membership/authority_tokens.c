@@ -438,6 +438,7 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
                 .store = store,
                 .registry = registry,
                 .state_directory = TAKE_PTR(state_directory),
+                .voters = options->voters,
                 .observer = { .on_change = authority_on_change, .userdata = a },
                 .update = DEFERRED(authority_on_update, a),
                 .joins = { .per_second = AUTHORITY_JOINS_SEC },
