@@ -81,6 +81,8 @@ static bool join_is_up(Client *c, const char *machine, const char *cluster, Text
                         up = true;
                         continue;
                 }
+                if (!*member_text(member, "name")) /* of a member that was replaced a moment ago */
+                        continue;
                 text_append(ret_others, ret_others->size > 0 ? ", " : "");
                 text_append_printable(ret_others, member_name(member, "name"));
         }
