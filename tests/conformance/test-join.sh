@@ -73,7 +73,7 @@ curl -sf -X DELETE "$(keys_url 3 /ready)" >/dev/null
 # -- A cluster of one opens --
 said=$(ctl 1 token --listen=nowhere 2>&1)
 says an_address_by_name_is_refused "--listen=nowhere" "$said"
-says an_address_of_another_host_is_refused "Failed to listen on 192.0.2.1:2380" "$(ctl 1 token --listen=192.0.2.1 2>&1)"
+says an_address_of_another_host_is_refused "Failed to listen on 192.0.2.1:2380: this host does not have the address" "$(ctl 1 token --listen=192.0.2.1 2>&1)"
 says an_address_that_is_in_use_is_refused "127.0.0.1:${ports[2]}: the address is in use" "$(ctl 1 init --listen="127.0.0.1:${ports[2]}" 2>&1)"
 check a_refused_address_changes_nothing holds 1 /ready yes
 said=$(ctl 1 token "$(listen 1)" 2>&1)
