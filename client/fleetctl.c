@@ -104,8 +104,10 @@ static const Verb verbs[] = {
           "fleetctl import --etcd=http://10.0.0.1:2379\n",
           verb_import },
         { "init", FLAGS_INIT, "", "Open the cluster of this host for other hosts, and set its settings",
-          "Without options: creates the CA of the cluster and the certificate of this host, and listens for\n"
-          "other hosts on the only global address of this host, or on that of --listen. May be repeated.\n"
+          "Creates the CA of the cluster and the certificate of this host, and listens for other hosts on "
+          "the\n"
+          "only global address of this host, or on that of --listen. If a host of the cluster listens, only\n"
+          "the settings are changed. May be repeated.\n"
           "The settings are equal on all hosts, and can be changed at any time. The cluster has at most as\n"
           "many hosts as voters and two standbys: five, or seven with --voters=5, or three with --voters=1.\n"
           "auto (the default) is three voters from three hosts on.\n\n"

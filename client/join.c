@@ -203,3 +203,18 @@ int init_open(Client *c, FILE *to, Error *err) {
                 to == stdout ? "; for each other host: fleetctl token" : "");
         return EXIT_DONE;
 }
+
+/* A host needs an address to join. Without an answer or a leader, the next request has the reason. */
+int init_open_alone(Client *c, FILE *to, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *members;
+        int r;
+
+        r = client_get_json(c, "/fleet/v1/cluster", &root, NULL);
+        if (r < 0)
+                return r == -ENOMEM ? r : EXIT_DONE;
+        members = json_value_member(root, "voters");
+        return json_value_count(members) == 1 && !*member_text(json_value_item(members, 0), "address") ?
+                       init_open(c, to, err) :
+                       EXIT_DONE;
+}

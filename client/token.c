@@ -62,24 +62,6 @@ static void token_print_created(const JsonValue *root) {
                member_text(root, "id"));
 }
 
-/* Open the listener of a cluster of one that has none: a host needs an address to join. Without an answer or
- * a leader, the request of the token has the reason. The result is that of a verb. */
-static int token_open_listener(Client *c, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        const JsonValue *members;
-        int r;
-
-        if (c->options.listen)
-                return init_open(c, stderr, err);
-        r = client_get_json(c, "/fleet/v1/cluster", &root, NULL);
-        if (r < 0)
-                return r == -ENOMEM ? r : EXIT_DONE;
-        members = json_value_member(root, "voters");
-        return json_value_count(members) == 1 && !*member_text(json_value_item(members, 0), "address") ?
-                       init_open(c, stderr, err) :
-                       EXIT_DONE;
-}
-
 static int token_create(Client *c, char **args, size_t n, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
@@ -92,7 +74,7 @@ static int token_create(Client *c, char **args, size_t n, Error *err) {
         if (r == -EINVAL)
                 return client_usage(error_text(err, r));
         if (r >= 0)
-                r = token_open_listener(c, err);
+                r = c->options.listen ? init_open(c, stderr, err) : init_open_alone(c, stderr, err);
         if (r != EXIT_DONE)
                 return r;
         r = client_request(c, "POST", "/fleet/v1/cluster/tokens", &body, &reply, err);
