@@ -188,8 +188,8 @@ static int authority_decide(AuthorityOp *op, const Cluster *c, const ClusterToke
         if (op->kind != AUTHORITY_JOIN)
                 return authority_decide_renewal(op, c, &op->host, err);
         kv_state(op->authority->store, &state);
-        r = join_decide(c, &host, state.level, voters_hosts_limit(c, op->authority->voters), op->issued_ms,
-                        &decision, err);
+        r = join_decide(c, &host, state.level, voters_hosts_limit(c, (unsigned) op->authority->voters),
+                        op->issued_ms, &decision, err);
         if (r == -EKEYREJECTED)
                 authority_count_wrong(op->authority, host.token);
         if (r < 0)
