@@ -2,6 +2,7 @@
 # Five hosts with a key file become a cluster with certificates, under load and with units: no unit is touched, and no acknowledged write
 # is lost. A host returns to the key file before the last step. A host that was off gets the command that it needs. Takes 80 s.
 LAB_HOSTS="alpha beta gamma delta epsilon"
+[ -n "${CHECK_ALL:-}" ] || { echo "ok five_hosts_get_certificates # SKIP: with CHECK_ALL=yes; tests/conformance/test-secure.sh has the same steps"; exit 0; }
 . "$(dirname "$0")/scenario.sh"
 three_vote() { [ "$(roles "$1")" = "leader standby standby voter voter" ]; }
 cluster() { host_exec "$1" curl -sf -m 5 --unix-socket /run/fleet.sock http://fleet/fleet/v1/cluster; }
