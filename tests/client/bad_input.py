@@ -86,6 +86,7 @@ ROWS = [
     ("export none/out", 1, "fleetctl: Failed to create a folder beside none/out: No such file or directory"),
     # The cluster
     ("cluster level 9", 1, "fleetctl: cluster level 9: the level is 1; the fleetd of this host supports levels up to 2, and no level can be lowered"),
+    ("cluster secure now", 2, "fleetctl: cluster secure: expected no arguments"),
     ("cluster level high", 2, "fleetctl: cluster level: expected one number, the new feature level"),
     ("init --voters=2", 2, "fleetctl: init: --voters=2: expected 1, 3, 5 or auto: an even number can lose no more hosts than the odd one below"),
     ("init --voters=4", 2, "fleetctl: init: --voters=4: expected 1, 3, 5 or auto: an even number can lose no more hosts than the odd one below"),
@@ -96,7 +97,7 @@ ROWS = [
     ("machine set alpha zo/ne=a", 2, "fleetctl: machine set: metadata key 'zo/ne': only letters, digits, '_', '.' and '-' are allowed"),
     ("machine set omega zone=a", 4, "fleetctl: omega: no machine has this name or ID; fleetctl list-machines"),
     ("machine shw alpha", 2, "fleetctl: machine: expected show HOST, or set HOST KEY=VALUE..."),
-    ("cluster levl", 2, "fleetctl: cluster has no verb levl: cluster [level [N] | stop-waiting]"),
+    ("cluster levl", 2, "fleetctl: cluster has no verb levl: cluster [level [N] | secure | stop-waiting]"),
     # Keys
     ("kv import /load keys.json", 1,
      'Error:  keys.json: /a: expected a path relative to /load: no slash first, and no part that is empty, "." or ".."'),
