@@ -158,7 +158,7 @@ static const Verb verbs[] = {
         { "leave", FLAGS_YES | FLAGS_LEAVE, "", "Take this host out of its cluster",
           "Its units move to other hosts: each runs there before it stops here. Then its global units stop,\n"
           "another host takes its vote, and it is removed from the cluster. Its state is moved to\n"
-          "/var/lib/fleet/old, and it is a cluster of its own, without units and keys.\n"
+          "/var/lib/fleet/old, and it starts empty: a cluster of its own, without units and keys.\n"
           "The cluster continues without this command; a repetition reports the progress.\n"
           "A unit for which no other machine qualifies stays, and delays the leave: stop or change it.\n",
           verb_leave },

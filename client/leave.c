@@ -6,7 +6,7 @@
 
 #include "client/client.h"
 
-enum { LEAVE_POLL_MS = 300, LEAVE_SILENT_S = 60 };
+enum { LEAVE_POLL_MS = 300, LEAVE_SILENT_S = 60, LEAVE_FOUND_S = 5 };
 
 /* The state of this host, as GET /fleet/v1/cluster/leave has it. */
 static int leave_read(Client *c, JsonValue **ret, Error *err) {
@@ -49,13 +49,15 @@ static void leave_print(const JsonValue *root, Text *last) {
         text_append(last, t.chars);
 }
 
-/* Wait until this host is a cluster of its own. The daemon does not answer while it starts again. */
+/* Wait until this host has started again, without its former cluster. It does not answer meanwhile, and
+ * founds a cluster of its own then, or waits for the hosts of Join= in its fleetd.conf. */
 static int leave_wait(Client *c, const char *cluster, const char *name) {
-        time_t answered = time(NULL);
+        time_t answered = time(NULL), since = answered; /* of the last one with a cluster */
         _cleanup_text_ Text last = {};
 
         for (;; (void) usleep(LEAVE_POLL_MS * 1000)) {
                 _cleanup_json_ JsonValue *root = NULL;
+                const char *now;
                 Error err = {};
 
                 if (time(NULL) - answered > LEAVE_SILENT_S) {
@@ -65,16 +67,17 @@ static int leave_wait(Client *c, const char *cluster, const char *name) {
                                 name, LEAVE_SILENT_S);
                         return EXIT_FAILED;
                 }
-                if (leave_read(c, &root, &err) < 0 || streq(member_text(root, "clusterId"), "0"))
-                        continue; /* it starts, and founds its own */
+                if (leave_read(c, &root, &err) < 0)
+                        continue;
                 answered = time(NULL);
-                if (!streq(member_text(root, "clusterId"), cluster)) {
-                        printf("Left: %s is a cluster of its own, without units and keys; its former state "
-                               "is in "
-                               "/var/lib/fleet/old\n",
-                               name);
+                now = member_text(root, "clusterId");
+                if (streq(now, "0") && answered - since < LEAVE_FOUND_S)
+                        continue;
+                if (!streq(now, cluster)) {
+                        printf("Left: %s starts empty; its former state is in /var/lib/fleet/old\n", name);
                         return EXIT_DONE;
                 }
+                since = answered;
                 if (streq(member_text(root, "step"), "none")) {
                         client_note("the leave of %s was cancelled; its units do not move back", name);
                         return EXIT_FAILED;

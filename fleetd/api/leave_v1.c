@@ -42,6 +42,10 @@ void leave_get_handle(Request *request) {
         KvState state;
 
         kv_state(request->api->options.store, &state);
+        if (!registry_ready(request->api->options.registry) && state.cluster_id != 0) {
+                request_error(request, 503, "fleetd is reading the state of the cluster");
+                return;
+        }
         snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
         if (self)
                 step = leaving_step(c, &state, self, &other);

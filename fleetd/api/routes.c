@@ -302,7 +302,8 @@ void route_request(Request *request) {
         /* fleet's server checks this before the path. */
         if ((family == ROUTE_FLEET || family == ROUTE_UNKNOWN) &&
             request->listener->dialect == DIALECT_FLEET && !registry_ready(request->api->options.registry) &&
-            !streq(request->path, "/fleet/v1/cluster/join")) { /* for a host without a cluster */
+            !streq(request->path, "/fleet/v1/cluster/join") && /* for a host without a cluster */
+            !streq(request->path, "/fleet/v1/cluster/leave")) {
                 route_refuse_unready(request);
                 return;
         }

@@ -885,7 +885,7 @@ def a_leave_prints_what_it_waits_for(t):
              "no unit is left; another host takes its vote\n"
              "no unit is left; waiting for beta, which leaves first\n"
              "no unit is left, and it does not vote; it is being removed\n"
-             "Left: alpha is a cluster of its own, without units and keys; its former state is in /var/lib/fleet/old\n")
+             "Left: alpha starts empty; its former state is in /var/lib/fleet/old\n")
     assert t.cluster.left == ["POST"]
     # A repetition reports a leave that is under way, and does not ask.
     t.cluster.leaving = [{"step": "vote"}, {"step": "vote"}, {"step": "none"}]

@@ -63,7 +63,7 @@ second=$((first % 3 + 1)) third=$(((first + 1) % 3 + 1))
 says nothing_happens_without_yes "--yes" "$(ctl "$first" leave 2>&1)"
 begin=$(date +%s%N)
 said=$(ctl "$first" leave --yes 2>&1)
-says the_leader_leaves "Left: h$first is a cluster of its own" "$said"
+says the_leader_leaves "Left: h$first starts empty" "$said"
 echo "# the leave of the leader took $((($(date +%s%N) - begin) / 1000000)) ms"
 check the_others_are_a_voter_and_a_standby wait_for 30 members $second 1 2
 check they_have_all_keys holds $third /kept 1

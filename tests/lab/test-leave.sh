@@ -1,0 +1,90 @@
+#!/bin/bash
+# A host with units leaves the cluster: each unit runs elsewhere before it stops there, and the units of the other hosts are not touched.
+# Takes 60 s.
+. "$(dirname "$0")/scenario.sh"
+
+PLAIN=(plain-{1,2,3,4,5,6}.service)
+
+a_cluster_with_units() {
+        local u
+        cluster_up
+        for u in "${PLAIN[@]}"; do
+                runs_forever "$u" </dev/null
+        done
+        runs_forever everywhere.service <<<$'[X-Fleet]\nGlobal=true'
+        fleetctl beta start "${PLAIN[@]}" everywhere.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        wait_for 10 runs_on_all everywhere.service || fail "the global unit runs on: $(hosts_running everywhere.service)"
+        fleetctl beta cluster level 5 >"$LAB/out" 2>&1 || fail "level: $(cat "$LAB/out")"
+}
+
+# Print each moment in which a unit runs nowhere, until the file $LAB/done exists.
+watch_for_gaps() {
+        local u n=0
+        until [ -e "$LAB/done" ]; do
+                for u in "${PLAIN[@]}"; do
+                        [ -n "$(hosts_running "$u")" ] || echo "$u"
+                done
+                n=$((n + 1))
+        done
+        echo "$n" >"$LAB/looks"
+}
+
+each_unit_runs_elsewhere_before_it_stops_here() {
+        local u moved=0 begin watcher
+        identities beta gamma >"$LAB/before"
+        for u in "${PLAIN[@]}"; do
+                [ "$(hosts_running "$u")" != alpha ] || moved=$((moved + 1))
+        done
+        [ "$moved" -gt 0 ] || fail "no unit runs on alpha"
+        watch_for_gaps >"$LAB/gaps" &
+        watcher=$!
+        begin=$(date +%s%3N)
+        fleetctl alpha leave --yes >"$LAB/out" 2>&1 || fail "leave: $(cat "$LAB/out")"
+        echo "# $moved units moved; the leave took $(($(date +%s%3N) - begin)) ms" >>"$LAB/figures"
+        touch "$LAB/done"
+        wait $watcher
+        [ ! -s "$LAB/gaps" ] || fail "these ran nowhere for a moment: $(sort "$LAB/gaps" | uniq -c | tr '\n' ' ')"
+        echo "# looked $(cat "$LAB/looks") times, and each unit ran" >>"$LAB/figures"
+        grep -qF 'Left: alpha starts empty' "$LAB/out" || fail "leave: $(cat "$LAB/out")"
+        for u in "${PLAIN[@]}" everywhere.service; do
+                hosts_running "$u" | grep -q alpha && fail "$u still runs on alpha"
+        done
+        for u in "${PLAIN[@]}"; do
+                runs_once "$u" || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
+        done
+}
+
+units_of_other_hosts_are_not_touched() {
+        identities beta gamma >"$LAB/after"
+        ! grep -vxFf "$LAB/after" "$LAB/before" >"$LAB/out" || fail "touched: $(cat "$LAB/out")"
+        echo "# $(wc -l <"$LAB/before") units of other hosts have the same InvocationID" >>"$LAB/figures"
+}
+
+two_hosts_remain_and_the_third_is_empty() {
+        wait_for 30 knows_machines beta 2 || fail "beta lists: $(machines beta)"
+        [ "$(roles beta)" = "leader standby" ] || wait_for 30 [ "$(roles beta)" = "leader standby" ] || fail "roles: $(roles beta)"
+        writes gamma || fail "gamma accepts no writes"
+        wait_for 30 writes alpha || fail "alpha accepts no writes of its own"
+        [ -z "$(fleetctl alpha list-unit-files --no-legend)" ] || fail "alpha has units: $(fleetctl alpha list-unit-files)"
+        host_exec alpha test -d /var/lib/fleet/old/1/raft || fail "the former state is not kept"
+        host_exec alpha systemctl restart fleetd
+        wait_for 30 writes alpha || fail "alpha does not start again"
+        fleetctl alpha leave --yes >"$LAB/out" 2>&1 && fail "the last voter left"
+        grep -qF 'alpha is the last voter' "$LAB/out" || fail "leave: $(cat "$LAB/out")"
+}
+
+# Join= in its fleetd.conf makes it ask for admission again: the cluster names the token.
+a_host_with_a_key_file_and_join_stays_out() {
+        local other=beta
+        wait_for 30 fleetctl gamma status >/dev/null
+        host_exec beta true || fail "beta is off"
+        (FLEETCTL_LIMIT=100 fleetctl beta leave --yes) >"$LAB/out" 2>&1
+        grep -qF 'Left: beta' "$LAB/out" || fail "leave: $(cat "$LAB/out")"
+        wait_for 30 knows_machines gamma 1 || fail "gamma lists: $(machines gamma)"
+        for u in "${PLAIN[@]}"; do
+                runs_on "$u" gamma || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
+        done
+}
+
+scenario a_cluster_with_units each_unit_runs_elsewhere_before_it_stops_here units_of_other_hosts_are_not_touched two_hosts_remain_and_the_third_is_empty \
+        a_host_with_a_key_file_and_join_stays_out
