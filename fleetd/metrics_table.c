@@ -100,6 +100,24 @@ static void read_hosts(const MetricsView *v, MetricsWriter *w) {
                 metrics_add(w, n[k], host_kinds[k], NULL);
 }
 
+/* Tokens that still permit a host to join. */
+static void read_tokens(const MetricsView *v, MetricsWriter *w) {
+        uint64_t n = 0, now_ms = loop_wall_ms(v->sources->loop);
+
+        for (const ClusterToken *t = registry_cluster(v->sources->registry)->tokens; t; t = t->hh.next)
+                n += !t->record.revoked && t->record.uses > 0 && t->record.expires_ms > now_ms;
+        metrics_add(w, n, NULL, NULL);
+}
+
+/* No sample on a host without a certificate. */
+static void read_certificate(const MetricsView *v, MetricsWriter *w) {
+        const ClusterMachine *self = cluster_machine(registry_cluster(v->sources->registry),
+                                                     registry_machine_id(v->sources->registry));
+
+        if (self && self->host && self->host->expires_ms > 0)
+                metrics_add_ns(w, self->host->expires_ms * NS_PER_MS, NULL, NULL);
+}
+
 /* -- Engine -- */
 
 static void read_leader_start(const MetricsView *v, MetricsWriter *w) {
@@ -134,6 +152,16 @@ static void read_brake(const MetricsView *v, MetricsWriter *w) {
                                v->sources->engine ? engine_brake(v->sources->engine) : 0, &brake) < 0)
                 w->text->error = -ENOMEM;
         metrics_add(w, brake.until_ms > 0, NULL, NULL);
+}
+
+static void read_moves(const MetricsView *v, MetricsWriter *w) {
+        static const char *const names[_MOVE_REASON_MAX] = { [MOVE_LOST] = "lost",
+                                                             [MOVE_DRAINED] = "drained",
+                                                             [MOVE_EDITED] = "edited",
+                                                             [MOVE_CONFLICT] = "conflict" };
+
+        for (MoveReason m = MOVE_NONE + 1; m < _MOVE_REASON_MAX; m++)
+                metrics_add(w, v->engine.moves[m], names[m], NULL);
 }
 
 static void read_waiting(const MetricsView *v, MetricsWriter *w) {
@@ -423,6 +451,12 @@ static const MetricRow rows[] = {
         { { "fleet_hosts", GAUGE, NULL, { "kind" },
             "Hosts of the cluster, by kind." },
           read_hosts },
+        { { "fleet_tokens", GAUGE, NULL, {},
+            "Tokens that still permit a host to join." },
+          read_tokens },
+        { { "fleet_certificate_expiry_seconds", GAUGE, "seconds", {},
+            "When the last certificate that was issued for this host ends, in seconds since 1970." },
+          read_certificate },
 
         { { "fleet_engine_leader_start_time", GAUGE, NULL, {},
             "When this host's engine began to place units, in seconds since 1970; 0: it does not." },
@@ -439,6 +473,9 @@ static const MetricRow rows[] = {
         { { "fleet_engine_reconcile_failure_count_total", COUNTER, NULL, { "type" },
             "Passes that failed." },
           read_pass_failures },
+        { { "fleet_engine_moves_total", COUNTER, NULL, { "reason" },
+            "Assignments that the engine wrote to move a unit, by what ended its former place." },
+          read_moves },
         { { "fleet_engine_brake_active", GAUGE, NULL, {},
             "Whether the mass-failure brake holds back all moves." },
           read_brake },
