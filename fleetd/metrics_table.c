@@ -3,6 +3,9 @@
 #include <errno.h>
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/metrics_units.h"
+
+enum { NS_PER_MS = 1000 * 1000 };
 
 /* Values of several families, read once. */
 typedef struct MetricsView {
@@ -19,6 +22,7 @@ typedef struct MetricRow {
         MetricFamily family;
         void (*read)(const MetricsView *v, MetricsWriter *w);
         void (*complete)(const MetricsScrape *scrape, MetricsWriter *w);
+        MetricsUnitWrite write; /* instead of it: for each unit of this host */
 } MetricRow;
 
 /* -- Cluster: from the cluster view, equal on all hosts -- */
@@ -408,8 +412,6 @@ static void read_work_max(const MetricsView *v, MetricsWriter *w) {
 
 /* -- Process -- */
 
-enum { NS_PER_MS = 1000 * 1000 };
-
 static void complete_cpu(const MetricsScrape *scrape, MetricsWriter *w) {
         metrics_add_ns(w, scrape->process.cpu_ns, NULL, NULL);
 }
@@ -420,6 +422,10 @@ static void complete_resident(const MetricsScrape *scrape, MetricsWriter *w) {
 
 static void complete_fds(const MetricsScrape *scrape, MetricsWriter *w) {
         metrics_add(w, scrape->process.open_fds, NULL, NULL);
+}
+
+static void complete_omitted(const MetricsScrape *scrape, MetricsWriter *w) {
+        metrics_add(w, scrape->n_omitted, NULL, NULL);
 }
 
 static void complete_started(const MetricsScrape *scrape, MetricsWriter *w) {
@@ -433,7 +439,7 @@ static void complete_started(const MetricsScrape *scrape, MetricsWriter *w) {
 #define HISTOGRAM METRIC_HISTOGRAM
 
 /* clang-format off */
-/* Rows with 'complete' follow all others. */
+/* Rows with 'complete' or 'write' follow all others. */
 static const MetricRow rows[] = {
         { { "fleet_build_info", METRIC_INFO, NULL, { "version" },
             "Version of this fleetd." },
@@ -589,6 +595,40 @@ static const MetricRow rows[] = {
             "The most such work of one turn since the start." },
           read_work_max },
 
+        { { "fleet_unit_active", GAUGE, NULL, { "unit" },
+            "Whether this unit of this host is active." },
+          .write = metrics_write_active },
+        { { "fleet_unit_failed", GAUGE, NULL, { "unit" },
+            "Whether it has failed." },
+          .write = metrics_write_failed },
+        { { "fleet_unit_start_time_seconds", GAUGE, "seconds", { "unit" },
+            "When it became active, in seconds since 1970." },
+          .write = metrics_write_start },
+        { { "fleet_unit_restarts_total", COUNTER, NULL, { "unit" },
+            "How often systemd has restarted it since its start." },
+          .write = metrics_write_restarts },
+        { { "fleet_unit_cpu_seconds_total", COUNTER, "seconds", { "unit" },
+            "CPU time of its processes." },
+          .write = metrics_write_cpu },
+        { { "fleet_unit_memory_bytes", GAUGE, "bytes", { "unit" },
+            "Memory that its cgroup uses." },
+          .write = metrics_write_memory },
+        { { "fleet_unit_tasks", GAUGE, NULL, { "unit" },
+            "Its threads and processes." },
+          .write = metrics_write_tasks },
+        { { "fleet_unit_io_read_bytes_total", COUNTER, "bytes", { "unit" },
+            "Bytes that it read from devices." },
+          .write = metrics_write_read },
+        { { "fleet_unit_io_written_bytes_total", COUNTER, "bytes", { "unit" },
+            "Bytes that it wrote to devices." },
+          .write = metrics_write_written },
+        { { "fleet_unit_pressure_seconds_total", COUNTER, "seconds", { "unit", "resource" },
+            "Time in which one of its tasks or more waited for the resource." },
+          .write = metrics_write_pressure },
+        { { "fleet_metrics_units_omitted", GAUGE, NULL, {},
+            "Units of this host without families of their own, because there are more than MetricsUnits=." },
+          .complete = complete_omitted },
+
         { { "process_cpu_seconds_total", COUNTER, "seconds", {},
             "CPU time of this fleetd, of all its threads." },
           .complete = complete_cpu },
@@ -611,11 +651,15 @@ static void metrics_complete(MetricsScrape *scrape) {
         MetricsWriter w = { .form = scrape->form, .text = &scrape->text };
 
         metrics_process_read(&scrape->process);
+        metrics_units_read("/sys/fs/cgroup", scrape->units, scrape->n_units);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                if (!rows[i].complete)
+                if (rows[i].read)
                         continue;
                 metrics_begin_family(&w, &rows[i].family);
-                rows[i].complete(scrape, &w);
+                if (rows[i].complete)
+                        rows[i].complete(scrape, &w);
+                else
+                        metrics_units_write(&w, scrape->units, scrape->n_units, rows[i].write);
         }
         metrics_end(&w);
 }
@@ -625,7 +669,7 @@ int metrics_begin(const MetricsSources *sources, MetricsForm form, MetricsScrape
         MetricsView v = { .sources = sources };
         MetricsWriter w;
 
-        if (!scrape)
+        if (!scrape || metrics_units_collect(sources, scrape) < 0)
                 return -ENOMEM;
         kv_state(sources->store, &v.state);
         kv_counts(sources->store, &v.counts);
