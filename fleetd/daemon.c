@@ -59,8 +59,8 @@ struct Daemon {
         uint64_t leader_changes; /* since the start, see fleet_store_leader_changes_total */
         uint64_t started_ms;     /* wall clock */
         uint64_t metrics_units;
-        char status[256];        /* the last STATUS= for systemd */
-        char waits[WAITS_SIZE];  /* KvOptions.waits of a wiped host */
+        char status[256];       /* the last STATUS= for systemd */
+        char waits[WAITS_SIZE]; /* KvOptions.waits of a wiped host */
 };
 
 Registry *daemon_registry(Daemon *d) {
