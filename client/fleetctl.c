@@ -156,11 +156,8 @@ static const Verb verbs[] = {
           "fleetctl kv watch --recursive --forever /config\n",
           verb_kv },
         { "leave", FLAGS_YES | FLAGS_LEAVE, "", "Take this host out of its cluster",
-          "Its units move to other hosts: each runs there before it stops here. Then its global units stop,\n"
-          "another host takes its vote, and it is removed from the cluster. Its state is moved to\n"
-          "/var/lib/fleet/old, and it starts empty: a cluster of its own, without units and keys.\n"
-          "The cluster continues without this command; a repetition reports the progress.\n"
-          "A unit for which no other machine qualifies stays, and delays the leave: stop or change it.\n",
+          "Each unit runs on another host before it stops here. The host starts empty then; its state is\n"
+          "in /var/lib/fleet/old. The cluster continues without this command; repeat it for the progress.\n",
           verb_leave },
         { "list-dependencies", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the dependencies of units on their machines",
