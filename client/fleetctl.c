@@ -131,11 +131,8 @@ static const Verb verbs[] = {
           verb_is },
         { "join", FLAGS_JOIN, "TOKEN|-", "Make this host a member of a cluster",
           "The token is printed by fleetctl token on a host of the cluster; - reads it from standard input.\n"
-          "Returns when this host is up in the cluster. Its units run on. Its former state, that of a "
-          "cluster "
-          "of\n"
-          "one, is moved to /var/lib/fleet/old; a host with units or keys of its own joins with --discard "
-          "only.\n"
+          "Returns when this host is up in the cluster. Its units run on. Its former state, as a cluster\n"
+          "of one, is moved to /var/lib/fleet/old; a host with units or keys of its own needs --discard.\n"
           "The host listens at the address that it uses towards the cluster, or at that of --listen.\n",
           verb_join },
         { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE | FLAGS_PATTERNS_ALL, "UNIT [UNIT...]",
