@@ -59,9 +59,9 @@ typedef struct PeersOptions {
          * which the hosts that it dials must prove. Otherwise NULL. */
         const TlsPin *token_root; /* borrowed */
         uint64_t token_cluster_id;
-        /* Return 0 to admit the host that dialed, or a negative errno with a message, which is sent to that
-         * host. Called for its first handshake and for each changed one. NULL: admit each host of this
-         * cluster, and each host that has no cluster. */
+        /* Return 0 to admit a host, or a negative errno with a message, which is sent to that
+         * host. -ESTALE: its replica is an old image of itself. Called for its first handshake and for each
+         * changed one. NULL: admit each host of this cluster, and each host that has no cluster. */
         int (*admit)(void *userdata, const PeerHandshake *handshake, Error *err);
         /* A session began or ended, a handshake changed, or a clone was rejected. Deferred: never called from
          * inside another call. */
@@ -89,6 +89,9 @@ void peers_set_credentials(Peers *peers, const TlsCredentials *credentials, bool
 /* End all sessions with a machine, whose pin or role changed, or which was removed. The reason is sent to it.
  */
 void peers_end(Peers *peers, const char *machine_id, const char *reason);
+
+/* Report that a host with the ID of a machine and another key was rejected, for PeerState. */
+void peers_report_key(Peers *peers, const char *machine_id);
 
 /* Observe the ends of open sessions; NULL: not any more. There is one observer. After the end, no answer
  * arrives on the session any more, and the pointer is invalid. Called at once, also from inside calls that
@@ -171,6 +174,8 @@ typedef struct PeerState {
                                     * connection; before the first one: since the host is known */
         char bye[16];              /* reason of its last BYE since its last handshake; "" if none */
         bool clone_rejected; /* in the last minute, another host with its id (or this host's) was rejected */
+        bool key_rejected;   /* the same of a host with another key: see peers_report_key() */
+        bool outdated;       /* of this host only: another one has rejected its replica as an old image */
         char problem[160];   /* why no session to it is open; "" if one is, or none was tried */
 } PeerState;
 

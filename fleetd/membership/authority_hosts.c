@@ -183,6 +183,8 @@ static int authority_decide(AuthorityOp *op, const Cluster *c, const ClusterToke
         r = join_decide(c, &host, state.level, authority_replicas(c), op->issued_ms, &decision, err);
         if (r == -EKEYREJECTED)
                 authority_count_wrong(op->authority, host.token);
+        if (r == -EEXIST)
+                peers_report_key(op->authority->peers, op->machine);
         if (r < 0)
                 return r;
         op->host = decision.host;

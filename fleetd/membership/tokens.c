@@ -210,7 +210,7 @@ static int join_check_cluster(const Cluster *c, const JoiningHost *host, const C
                                  "the hosts of the cluster");
         if (m && m->host && !streq(t->record.replace, host->machine_id))
                 return error_set(
-                        err, -EACCES,
+                        err, -EEXIST,
                         "the cluster has this machine ID with another key (%s): if this host was "
                         "installed again, run on another host: fleetctl token --replace=%.8s; if it is "
                         "a copy of that host, run: rm /etc/machine-id; systemd-machine-id-setup",

@@ -260,7 +260,7 @@ static const struct JoinRow {
         { { HOST(A, PIN_B, ONCE), HERE },
           NOW_MS,
           5,
-          -EACCES,
+          -EEXIST,
           "the cluster has this machine ID with another key (A): if this host was installed again, run on "
           "another host: fleetctl token --replace=aaaaaaaa; if it is a copy of that host, run: rm "
           "/etc/machine-id; systemd-machine-id-setup" },
