@@ -8,7 +8,7 @@
 #include "fleetd/membership/frame_types.h"
 #include "fleetd/membership/voters.h"
 
-enum { RENEW_PROTOCOL = 1 };
+enum { RENEW_PROTOCOL = 1, WHY_SIZE = 80, REJECTION_NOTED_MS = 10000 };
 
 /* Wrong secrets for one token. */
 typedef struct WrongSecrets {
@@ -28,6 +28,18 @@ static void authority_send(AuthorityOp *op, const EnterAnswer *answer) {
                                   w.size);
 }
 
+/* Hosts without a key of the cluster cause these rows, so their number is limited; the journal has all. */
+static void authority_note_rejection(const AuthorityOp *op, const char *message) {
+        Authority *a = op->authority;
+        uint64_t now_ms = loop_now_ms(a->loop);
+
+        if (now_ms < a->rejection_noted_ms + REJECTION_NOTED_MS)
+                return;
+        a->rejection_noted_ms = now_ms;
+        registry_note(a->registry,
+                      &(HistoryNote) { .kind = HISTORY_REJECTED, .machine = op->machine, .reason = message });
+}
+
 void authority_host_fail(AuthorityOp *op, int error, const char *message) {
         EnterAnswer answer = { .refusal = (char *) message };
 
@@ -37,6 +49,7 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message) {
         }
         log_warning(((LogFields) { .machine = op->machine, .error = error }), "rejected %s from %s: %s",
                     op->name, op->remote, message);
+        authority_note_rejection(op, message);
         authority_send(op, &answer);
 }
 
@@ -128,7 +141,7 @@ static void authority_count_wrong(Authority *a, const char *token) {
                 return;
         named_remove(&a->wrong, token);
         log_warning(NO_FIELDS, "%d wrong secrets for token %s: revoking it", TOKEN_WRONG_SECRETS_MAX, token);
-        (void) authority_revoke_token(a, token, NULL, NULL, &(Error) {});
+        (void) authority_revoke_token(a, token, NULL, NULL, NULL, &(Error) {});
 }
 
 /* -- Decisions -- */
@@ -192,13 +205,26 @@ static int authority_decide(AuthorityOp *op, const Cluster *c, const ClusterToke
         return 0;
 }
 
+/* Return the reason of a certificate, for the history. Equal reasons of renewals are one row with a count. */
+static const char *authority_why_issued(const AuthorityOp *op, const ClusterMachine *m,
+                                        char ret[static WHY_SIZE]) {
+        const HostRecord *known = m ? m->host : NULL;
+
+        snprintf(ret, WHY_SIZE, "%s, key %.8s%s", known ? "renewed" : "issued", op->pin,
+                 known && known->expires_ms > 0 && known->expires_ms <= op->issued_ms ?
+                         ", after the former one had expired" :
+                         "");
+        return ret;
+}
+
 static int authority_write_host(AuthorityOp *op, const Cluster *c, const ClusterToken *token) {
         const ClusterMachine *m = cluster_machine(c, op->machine);
         TokenRecord record = token ? token->record : (TokenRecord) {}; /* borrows its metadata */
         TokenChange spent = { .token = &record };
-        char reason[64] = "";
+        char reason[WHY_SIZE], why[WHY_SIZE];
         HostChange change = { .machine = op->machine,
                               .host = &op->host,
+                              .certificate = authority_why_issued(op, m, why),
                               .expected_index = m ? m->host_index : 0,
                               .removed_index = m ? m->removed_index : 0,
                               .roots_index = c->ca_roots_index };
@@ -211,9 +237,9 @@ static int authority_write_host(AuthorityOp *op, const Cluster *c, const Cluster
                 spent.id = token->name;
                 spent.expected_index = token->index;
                 spent.ttl_ms = record.expires_ms + TOKEN_KEPT_MS - op->issued_ms;
+                snprintf(reason, sizeof(reason), "used, %llu uses left", (unsigned long long) record.uses);
+                spent.reason = reason;
                 change.token = &spent;
-                snprintf(reason, sizeof(reason), "by token %s", token->name);
-                change.reason = reason;
         }
         return registry_set_host(op->authority->registry, &change, authority_on_host_written, op);
 }

@@ -80,7 +80,8 @@ struct Authority {
         bool creating;            /* the transaction that creates the CA is under way */
         uint64_t wanted_until_ms; /* another host waits for the CA; 0: none */
         RateLimit joins, issues;
-        Named *wrong; /* WrongSecrets, by ID of the token */
+        uint64_t rejection_noted_ms; /* the last rejection in the history */
+        Named *wrong;                /* WrongSecrets, by ID of the token */
         KeyDistribution keys;
         LIST_HEAD(, AuthorityOp) operations;
 };

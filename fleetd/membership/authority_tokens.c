@@ -290,8 +290,10 @@ static void authority_write_token(AuthorityOp *op) {
         const Cluster *c = registry_cluster(a->registry);
         TokenChange change = { .id = op->token.id,
                                .token = &op->record,
+                               .user = op->record.by,
                                .roots_index = c->ca_roots_index,
                                .ttl_ms = op->record.expires_ms + TOKEN_KEPT_MS - loop_wall_ms(a->loop) };
+        char reason[64];
         Error err = {};
         int r;
 
@@ -301,6 +303,9 @@ static void authority_write_token(AuthorityOp *op) {
                 return;
         }
         memcpy(op->record.root, ca_roots_current(c->ca_roots)->id, sizeof(op->record.root));
+        snprintf(reason, sizeof(reason), "created, %llu use%s", (unsigned long long) op->record.uses,
+                 op->record.uses == 1 ? "" : "s");
+        change.reason = reason;
         if (token_secret_hash(op->token.secret, op->record.hash) < 0)
                 r = -EIO;
         else
@@ -330,7 +335,8 @@ int authority_create_token(Authority *a, const TokenRequest *request, AuthorityT
         return 0;
 }
 
-int authority_revoke_token(Authority *a, const char *id, RegistryDone done, void *userdata, Error *err) {
+int authority_revoke_token(Authority *a, const char *id, const char *user, RegistryDone done, void *userdata,
+                           Error *err) {
         const ClusterToken *t = cluster_token(registry_cluster(a->registry), id);
         uint64_t now_ms = loop_wall_ms(a->loop);
         TokenRecord record;
@@ -347,6 +353,8 @@ int authority_revoke_token(Authority *a, const char *id, RegistryDone done, void
                 &(TokenChange) { .id = t->name,
                                  .token = &record,
                                  .expected_index = t->index,
+                                 .reason = "revoked",
+                                 .user = user,
                                  .ttl_ms = MAX(record.expires_ms, now_ms) + TOKEN_KEPT_MS - now_ms },
                 done, userdata);
         return r < 0 ? error_set(err, r, "Failed to revoke token %s: %s", t->name, strerror(-r)) : 0;

@@ -184,6 +184,33 @@ int identity_write_key(const char *state_directory, const char *key, Error *err)
         return fd < 0 ? fd : identity_write(fd, state_directory, NEXT, KEY, key, err);
 }
 
+int identity_key(const char *state_directory, char **ret_pem, TlsPrivateKey **ret, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        char *pem = NULL;
+        size_t size;
+        int r;
+
+        r = identity_read_key(state_directory, &pem, err);
+        if (r == -ENOENT) {
+                err->message[0] = 0;
+                r = tls_private_key_new(&key, err);
+                if (r < 0)
+                        return r;
+                r = tls_private_key_print(key, &pem, &size, err);
+                if (r < 0)
+                        return r;
+                r = identity_write_key(state_directory, pem, err);
+        } else if (r >= 0)
+                r = tls_private_key_read(pem, strlen(pem), &key, err);
+        if (r < 0) {
+                identity_wipe(pem);
+                return r;
+        }
+        *ret_pem = pem;
+        *ret = TAKE_PTR(key);
+        return 0;
+}
+
 /* Write the files in this order; 'entering' NULL: without that file. */
 static int identity_write_next(int state_fd, const char *state_directory, const char *key,
                                const char *certificate, const char *roots, const char *entering, Error *err) {

@@ -43,6 +43,10 @@ int identity_read_credentials(const char *state_directory, TlsCredentials **ret,
  * wipes and frees *ret with identity_wipe(). */
 int identity_read_key(const char *state_directory, char **ret, Error *err);
 int identity_write_key(const char *state_directory, const char *key, Error *err);
+
+/* The same as a key for a certificate request: the stored one, or a new one, which is stored first. The
+ * caller frees *ret, and *ret_pem by identity_wipe(). */
+int identity_key(const char *state_directory, char **ret_pem, TlsPrivateKey **ret, Error *err);
 void identity_wipe(char *text); /* NULL allowed */
 
 /* Store what a cluster has issued for 'key', durably: from now on, each start enters that cluster.

@@ -120,44 +120,17 @@ static void renewal_on_renewed(void *userdata, PeerSession *session, PeerFrame t
 
 /* -- Requests -- */
 
-/* Read the key of this host, or make it. */
-static int renewal_key(Renewal *r, TlsPrivateKey **ret, Error *err) {
-        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
-        char *pem = NULL;
-        size_t size = 0;
-        int e;
-
-        e = identity_read_key(r->state_directory, &pem, err);
-        if (e == 0) {
-                e = tls_private_key_read(pem, strlen(pem), ret, err);
-                identity_wipe(pem);
-                return e;
-        }
-        if (e != -ENOENT)
-                return e;
-        err->message[0] = 0;
-        e = tls_private_key_new(&key, err);
-        if (e < 0)
-                return e;
-        e = tls_private_key_print(key, &pem, &size, err);
-        if (e < 0)
-                return e;
-        e = identity_write_key(r->state_directory, pem, err);
-        tls_secret_free(pem, size);
-        if (e >= 0)
-                *ret = TAKE_PTR(key);
-        return e;
-}
-
 static int renewal_request(Renewal *r, const KvState *state, Error *err) {
         _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
         _cleanup_writer_ Writer w = {};
         _cleanup_text_ Text csr = {};
+        char *pem;
         int e;
 
-        e = renewal_key(r, &key, err);
+        e = identity_key(r->state_directory, &pem, &key, err);
         if (e < 0)
                 return e;
+        identity_wipe(pem);
         e = tls_request_create(key, &csr, err);
         if (e < 0)
                 return e;
