@@ -141,7 +141,7 @@ says a_second_command_is_rejected "another fleetctl init or join is under way on
 check the_former_store_is_kept [ -d "$scratch/state2/old/1/raft" ]
 
 # The leader dies when it has recorded the third host, before its answer; the join goes on when it is back.
-third=$(token)
+third=$(token_with "$(token)" "127.0.0.1:${ports[7]}")
 ctl 3 join - "$(listen 3)" <<<"$third" >"$scratch/joined3" 2>&1 &
 pids[join]=$!
 check the_leader_dies_during_a_join wait_for 20 ends 1
