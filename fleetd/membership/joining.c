@@ -73,13 +73,7 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         n_replicas = voters_others(c, id, address);
         max = membership_hosts_max(m);
         if (n_replicas >= max && !(known && known->member.raft_id))
-                return error_set(
-                        err, -ENOSPC,
-                        "the cluster has %zu hosts, and with %zu voters and %d standbys, there are at "
-                        "most %zu: %s",
-                        n_replicas, max - VOTERS_STANDBYS_MAX, VOTERS_STANDBYS_MAX, max,
-                        max < voters_hosts_max(5) ? "fleetctl init --voters=5 admits seven" :
-                                                    "fleetctl remove deletes one that is lost");
+                return voters_refuse_host(n_replicas, max, -ENOSPC, err);
 
         a = NEW0(Admission, 1);
         if (!a)

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "fleetd/membership/voters.h"
+
 /* -- Networks -- */
 
 static bool ip_parse(const char *text, int *ret_family, uint8_t ret[static 16]) {
@@ -218,10 +220,7 @@ static int join_check_cluster(const Cluster *c, const JoiningHost *host, const C
         for (const ClusterMachine *other = c->machines; other; other = other->hh.next)
                 n += other != m && !other->removed && (other->host || other->member.raft_id != 0);
         if (n >= replicas)
-                return error_set(err, -EACCES,
-                                 "the cluster has %zu hosts, and this version supports %zu: voters and two "
-                                 "standbys",
-                                 n, replicas);
+                return voters_refuse_host(n, replicas, -EACCES, err);
         return 0;
 }
 

@@ -7,6 +7,7 @@
  * hosts may be standbys. */
 #pragma once
 
+#include "base/error.h"
 #include "base/sizes.h"
 #include "fleetd/registry/cluster.h"
 #include "kvstore/kvstore.h"
@@ -94,6 +95,10 @@ size_t voters_others(const Cluster *cluster, const char *machine_id, const char 
 
 /* Return how many hosts the setting 'voters' admits: each host is a voter or a standby. */
 size_t voters_hosts_max(unsigned voters);
+/* Write why a cluster of 'n' hosts, which may have 'max', admits no other one, with the next step. Return
+ * 'error'.
+ */
+int voters_refuse_host(size_t n, size_t max, int error, Error *err);
 
 /* Return the value of the spread key whose hosts, lost together, leave the voters without a majority, and
  * NULL if there is none or no key is set; "" stands for hosts without the key. Borrows from the cluster view.

@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fleetd/membership/authority_internal.h"
 #include "tests/sim/tokens.h"
@@ -294,9 +295,62 @@ static void five_hosts(void) {
         token = make_token(machine(0), NULL);
         UNTIL("a-host-is-ready", is_ready(machine(5)));
         (void) command(machine(5), false, token.text);
-        expect_failure(machine(5), "the cluster has 5 hosts");
+        expect_failure(machine(5),
+                       "the cluster has 5 hosts, and with 3 voters and 2 standbys, there are at most 5");
         if (uses_left(&token) != 1)
                 world_failed(world, "a-rejected-host-spends-no-use", "%u left", uses_left(&token));
+        over();
+}
+
+/* -- Units -- */
+
+static void on_asked(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        *(bool *) userdata = status == KV_OK;
+}
+
+static void launch(SimMachine *m, const char *name) {
+        static const char text[] = "[Service]\nExecStart=/bin/sleep 1000\n";
+        UnitChange change = { .name = name, .has_target = true, .target = TARGET_LAUNCHED };
+        bool done = false;
+        Unit *unit;
+
+        if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (registry_change_units(daemon_registry(m->daemon), &change, 1, on_asked, &done) < 0)
+                abort();
+        UNTIL("a-unit-is-launched", done && sim_systemd_runs(m->systemd, name));
+        unit_free(unit);
+}
+
+/* Units of the former cluster of a host run on, and units of its new cluster start there. */
+static void units_run_on(void) {
+        uint64_t own, theirs;
+        MadeToken token;
+        SimMachine *m;
+
+        found(2, 1);
+        m = machine(1);
+        UNTIL("a-host-is-ready", is_ready(m));
+        for (unsigned i = 0; i < 2; i++) {
+                snprintf(cluster->units[i].name, sizeof(cluster->units[i].name), "%s",
+                         i == 0 ? "own.service" : "their.service");
+                cluster->units[i].touched_ms = UINT64_MAX; /* may start; check_stop() judges each stop */
+                cluster->n_units++;
+        }
+        launch(m, "own.service");
+        launch(machine(0), "their.service");
+        own = sim_systemd_invocation(m->systemd, "own.service");
+        theirs = sim_systemd_invocation(machine(0)->systemd, "their.service");
+        token = make_token(machine(0), NULL);
+        join_with(m, &token);
+        UNTIL("a-host-is-a-member", is_member(machine(0), m));
+        run_ms(60000);
+        if (!sim_systemd_runs(m->systemd, "own.service") ||
+            sim_systemd_invocation(m->systemd, "own.service") != own ||
+            !sim_systemd_runs(machine(0)->systemd, "their.service") ||
+            sim_systemd_invocation(machine(0)->systemd, "their.service") != theirs)
+                world_failed(world, "a-join-touches-no-unit", "a unit was stopped or started again");
         over();
 }
 
@@ -319,7 +373,8 @@ static void old_program(void) {
 }
 
 static void (*const scenarios[])(void) = {
-        join_crash_each_step, join_twice, two_tokens_one_host, token_race, five_hosts, old_program,
+        join_crash_each_step, join_twice,   two_tokens_one_host, token_race,
+        five_hosts,           units_run_on, old_program,
 };
 
 int main(int argc, char *argv[]) {
