@@ -147,6 +147,11 @@ size_t voters_hosts_max(unsigned voters) {
         return (voters > 0 ? voters : 3) + VOTERS_STANDBYS_MAX;
 }
 
+size_t voters_hosts_limit(const Cluster *cluster, unsigned configured) {
+        return voters_hosts_max(cluster->settings_index > 0 ? (unsigned) cluster_settings(cluster)->voters :
+                                                              MAX(configured, 3u));
+}
+
 int voters_refuse_host(size_t n, size_t max, int error, Error *err) {
         return error_set(err, error,
                          "the cluster has %zu hosts, and with %zu voters and %d standbys, there are at most "

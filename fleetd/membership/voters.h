@@ -95,6 +95,9 @@ size_t voters_others(const Cluster *cluster, const char *machine_id, const char 
 
 /* Return how many hosts the setting 'voters' admits: each host is a voter or a standby. */
 size_t voters_hosts_max(unsigned voters);
+/* Return how many hosts the cluster may have: by its settings, or before it has any, by Voters= of this host.
+ * Voters=1 without settings limits no host: the others hold no replica. */
+size_t voters_hosts_limit(const Cluster *cluster, unsigned configured);
 /* Write why a cluster of 'n' hosts, which may have 'max', admits no other one, with the next step. Return
  * 'error'.
  */
