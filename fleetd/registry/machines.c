@@ -20,7 +20,8 @@ static void machines_note_presence(Transaction *t, const Registry *r, const Pres
         const ClusterMachine *known = cluster_machine(registry_cluster(r), c->machine);
         char reason[PRESENCE_REASON_SIZE + 16];
 
-        if (known && known->presence == c->presence && starts_with(known->presence_reason, MACHINE_CONDITION) &&
+        if (known && known->presence == c->presence &&
+            starts_with(known->presence_reason, MACHINE_CONDITION) &&
             starts_with(c->reason, MACHINE_CONDITION))
                 return;
         snprintf(reason, sizeof(reason), "%s%s%s", presence_to_string(c->presence), c->reason[0] ? ": " : "",

@@ -1,7 +1,7 @@
 /* A host's disks are restored to an old image, at the worst moment: the writes that a majority acknowledged
  * since then are only on another host, which is off. If the third host accepted the votes of the old image,
- * the writes would be lost (ARCHITECTURE, handshake and start number). The host joins again under another Raft
- * ID.
+ * the writes would be lost (ARCHITECTURE, handshake and start number). The host joins again under another
+ * Raft ID.
  *
  *      test-old_image [--seed N] [--runs N] [--trace]
  */
