@@ -1,6 +1,6 @@
 #!/bin/bash
 # A host joins another one by a token, on booted hosts without a configuration: fleetd starts itself again with its new identity, and
-# systemd restarts no service. Units of the host run on. Takes 20 s.
+# systemd restarts no service. Units of the host run on. Takes 10 s.
 LAB_HOSTS="alpha beta"
 . "$(dirname "$0")/scenario.sh"
 
