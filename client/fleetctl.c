@@ -14,6 +14,10 @@ enum {
         WRITE_MS = 10000,
 };
 
+/* Scripts know the errors of fleet's fleetctl, which begin with "googleapi: Error 409: ". */
+static const char fleet_verbs[] = "cat destroy fd-forward journal list-machines list-unit-files list-units "
+                                  "load restart ssh start status stop submit unload";
+
 static int verb_help(Client *c, char **args, size_t n, Error *err);
 static int verb_version(Client *c, char **args, size_t n, Error *err);
 
@@ -577,6 +581,7 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
                 &(ConnectionSettings) {
                         .endpoint = endpoint,
                         .debug = o->debug,
+                        .plain = !text_has_word(fleet_verbs, c->verb->name),
                         .ca_file = o->ca_file,
                         .cert_file = o->cert_file,
                         .key_file = o->key_file,

@@ -268,7 +268,8 @@ void joining_publish_start(Membership *m, const KvState *state) {
         const PeerHandshake *own = peers_self(m->peers);
         MemberRecord member = { .raft_id = state->raft_id,
                                 .start_number = own->start_number,
-                                .level = state->level_max };
+                                .level = state->level_max,
+                                .agentless = m->agentless };
         bool has_key = self && self->member.raft_id != 0, published;
 
         if (m->writing || !state->ready || !registry_ready(m->registry) || !m->peer_address[0])

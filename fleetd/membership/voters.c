@@ -153,12 +153,15 @@ size_t voters_hosts_limit(const Cluster *cluster, unsigned configured) {
 }
 
 int voters_refuse_host(size_t n, size_t max, int error, Error *err) {
-        return error_set(err, error,
-                         "the cluster has %zu hosts, and with %zu voters and %d standbys, there are at most "
-                         "%zu: %s",
-                         n, max - MIN(max, (size_t) VOTERS_STANDBYS_MAX), VOTERS_STANDBYS_MAX, max,
-                         max < voters_hosts_max(5) ? "fleetctl init --voters=5 admits seven" :
-                                                     "fleetctl remove deletes one that is lost");
+        size_t voters = max - MIN(max, (size_t) VOTERS_STANDBYS_MAX);
+
+        return error_set(
+                err, error,
+                "the cluster has %zu host%s, and with %zu voter%s and %d standbys, there are at most "
+                "%zu: %s",
+                n, plural(n), voters, plural(voters), VOTERS_STANDBYS_MAX, max,
+                max < voters_hosts_max(5) ? "fleetctl init --voters=5 admits seven" :
+                                            "fleetctl remove deletes one that is lost");
 }
 
 /* -- Members without a key, and keys without a member -- */

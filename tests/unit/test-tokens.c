@@ -268,7 +268,7 @@ static const struct JoinRow {
           NOW_MS,
           1,
           -EACCES,
-          "the cluster has 1 hosts, and with 0 voters and 2 standbys, there are at most 1: fleetctl init "
+          "the cluster has 1 host, and with 0 voters and 2 standbys, there are at most 1: fleetctl init "
           "--voters=5 "
           "admits seven" },
 };
