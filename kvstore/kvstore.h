@@ -304,8 +304,8 @@ int kv_member_vacate(KvStore *store, uint64_t raft_id);
  * transfer is under way. */
 int kv_transfer(KvStore *store, uint64_t raft_id);
 
-/* The cluster has replaced this member, which is no longer in its configuration: quarantine the replica, so
- * that the host joins under another Raft ID. -EBUSY: it leads, or its replica is not open. */
+/* The cluster has replaced this member, which is no longer in its configuration, or its log is an old image:
+ * quarantine the replica, so that the host joins under another Raft ID. -EBUSY: the replica is not open. */
 int kv_retire(KvStore *store, const char *reason);
 
 /* Become a replica with an identity of the cluster, which waits to be added; it replaces a lost one. */
