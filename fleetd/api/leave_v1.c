@@ -16,21 +16,18 @@ static const ClusterMachine *leave_self(const Request *request) {
 
 /* -- GET -- */
 
-/* Write the ordinary unit that is next by name, and why it is still here. */
-static void leave_write_unit(Text *t, Request *request, const Cluster *c, const ClusterMachine *self) {
-        size_t n = 0;
-        const char *name = leaving_unit(self, &n);
+/* Set why the ordinary unit that is the first by name is still here, and return its name; NULL: none is. */
+static const char *leave_unit(Request *request, const Cluster *c, const ClusterMachine *self, size_t *ret_n,
+                              Error *ret_why) {
+        const char *name = leaving_unit(self, ret_n);
         const ClusterUnit *u = name ? cluster_unit(c, name) : NULL;
         SchedulerView *view = NULL;
-        Error why = {};
 
-        json_add_u64(t, "units", n);
         if (!u || scheduler_view_new(c, c->now_ms, &view) < 0)
-                return;
-        unit_reason(request, view, u, &why);
+                return name;
+        unit_reason(request, view, u, ret_why);
         scheduler_view_free(view);
-        json_add_string(t, "reason", why.message);
-        json_add_string(t, "unit", name);
+        return name;
 }
 
 void leave_get_handle(Request *request) {
@@ -38,8 +35,11 @@ void leave_get_handle(Request *request) {
         const ClusterMachine *self = leave_self(request), *other = NULL;
         LeavingStep step = LEAVING_NOT;
         _cleanup_text_ Text t = {};
+        const char *unit = NULL;
+        size_t n_units = 0;
         char id[24];
         KvState state;
+        Error why = {};
 
         kv_state(request->api->options.store, &state);
         if (!registry_ready(request->api->options.registry) && state.cluster_id != 0) {
@@ -56,8 +56,12 @@ void leave_get_handle(Request *request) {
         if (other)
                 json_add_string(&t, "other", cluster_machine_name(other));
         if (step == LEAVING_UNITS)
-                leave_write_unit(&t, request, c, self);
+                unit = leave_unit(request, c, self, &n_units, &why);
+        json_add_string(&t, "reason", why.message);
         json_add_string(&t, "step", leaving_step_to_string(step));
+        json_add_string(&t, "unit", unit);
+        if (unit)
+                json_add_u64(&t, "units", n_units);
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
 }

@@ -257,7 +257,8 @@ static void membership_check_left(Membership *m, const KvState *state) {
         if (!self || !registry_ready(m->registry) || !m->on_left || !m->state_directory)
                 return;
         leaving = cluster_machine_is_leaving(self) && self->member.raft_id == state->raft_id;
-        m->was_leaving |= leaving;
+        if (leaving || self->member.raft_id == state->raft_id)
+                m->was_leaving = leaving;
         if (cluster_machine_has_left(self) ? m->was_leaving || peers_is_removed(m->peers) :
                                              leaving && peers_is_removed(m->peers))
                 membership_end_leave(m);

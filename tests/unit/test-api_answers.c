@@ -1979,6 +1979,95 @@ static void the_mass_failure_brake_states_its_end(void **state) {
                       "held back: machines that were lost together are replaced one by one (BrakeSec=)");
 }
 
+/* -- Leaving -- */
+
+/* The same after requests that have written. */
+static void write_now(Fixture *fixture, const Record *records, size_t n) {
+        fixture->base = kv_index(fixture->host->store);
+        write_records(fixture, records, n);
+}
+
+/* Send a request about the leave of this host, and check status and a part of the answer. */
+static void assert_leave(Fixture *fixture, const char *method, unsigned status, const char *says) {
+        char request[64], head[32];
+
+        snprintf(request, sizeof(request), "%s /fleet/v1/cluster/leave", method);
+        snprintf(head, sizeof(head), "HTTP/1.1 %u ", status);
+        send_row(fixture, API_SOCKET, &(Row) { .request = request });
+        if (!starts_with(fixture->answer, head) || !strstr(fixture->answer, says))
+                fail_msg("%s: %s", request, fixture->answer);
+}
+
+static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void **state) {
+        static const Record self[] = {
+                { "machine/" SELF "/facts", "{\"level\":9,\"name\":\"alpha\"}" },
+                { "machine/" SELF "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "cluster/member/" SELF,
+                  "{\"level\":9,\"name\":\"alpha\",\"peer\":\"10.0.0.1:2380\",\"raftId\":1}" },
+        };
+        static const Record others[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "cluster/member/" BETA, "{\"name\":\"beta\",\"peer\":\"10.0.0.2:2380\",\"raftId\":2}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"lost\",\"since\":5000}" },
+                { "machine/" DELTA "/presence", "{\"state\":\"lost\",\"since\":5000}" },
+        };
+        static const Record owned[] = {
+                { "unit/own.service", "{\"owner\":\"" SELF "\",\"text\":\"[Service]\\n\"}" },
+                { "unit/pinned.service", "{\"text\":\"[X-Fleet]\\nMachineID=" SELF "\\n\"}" },
+                { "target/pinned.service", "launched" },
+                { "machine/" SELF "/unit/pinned.service", "{\"order\":\"run\"}" },
+        };
+        Fixture *fixture = *state;
+        const Cluster *c = registry_cluster(fixture->host->registry);
+
+        write_now(fixture, self, ELEMENTS(self));
+        assert_leave(fixture, "POST", 409,
+                     "leave requires feature level 5, and the level is 1: fleetctl cluster level 5");
+        send_row(fixture, API_SOCKET,
+                 &(Row) { .request = "PUT /fleet/v1/cluster/level",
+                          .fields = "Content-Type: application/json\r\n",
+                          .body = "{\"level\":5}" });
+        assert_leave(fixture, "POST", 409,
+                     "alpha is the last voter: no other host is up that stays in the cluster");
+
+        brake_now_ms = UINT64_C(200) * 365 * 86400 * 1000;
+        write_now(fixture, others, ELEMENTS(others));
+        assert_leave(fixture, "POST", 409,
+                     "2 of 4 machines were lost within a minute, and nothing moves before ");
+        brake_now_ms = BRAKE_MS;
+        write_now(fixture, owned, ELEMENTS(owned));
+        assert_leave(fixture, "POST", 409,
+                     "the unit directory of this host owns 1 unit (own.service): move the file to another "
+                     "host, or remove it");
+        write_now(fixture, &(Record) { "unit/own.service", "{\"text\":\"[Service]\\n\"}" }, 1);
+        assert_leave(fixture, "GET", 200, "\"step\":\"none\"");
+        assert_leave(fixture, "DELETE", 404, "this host is not leaving its cluster");
+
+        assert_leave(fixture, "POST", 204, "");
+        HOST_UNTIL(fixture->host, cluster_machine_is_leaving(cluster_machine(c, SELF)));
+        assert_string_equal(cluster_machine(c, SELF)->maintenance->by, "root@alpha");
+        assert_leave(fixture, "POST", 204, ""); /* again */
+        assert_leave(fixture, "GET", 200,
+                     "\"reason\":\"waiting: alpha no longer qualifies (it is leaving the cluster); no other "
+                     "machine qualifies ");
+        assert_leave(fixture, "GET", 200, "\"step\":\"units\",\"unit\":\"pinned.service\",\"units\":1}");
+        assert_leave(fixture, "DELETE", 204, "");
+        HOST_UNTIL(fixture->host, !cluster_machine_is_leaving(cluster_machine(c, SELF)));
+
+        /* Another host that leaves does not count as one that stays. */
+        assert_int_equal(
+                kv_propose(fixture->host->store,
+                           &(KvCommand) { .op = KV_SET,
+                                          .internal = true,
+                                          .key = kv_string("/_fleet/machine/" BETA "/maintenance"),
+                                          .value = kv_string("{\"for\":\"leave\",\"mode\":\"draining\"}") },
+                           on_written, NULL, NULL),
+                0);
+        HOST_UNTIL(fixture->host, cluster_machine_is_leaving(cluster_machine(c, BETA)));
+        assert_leave(fixture, "POST", 409, "alpha is the last voter");
+}
+
 /* A machine that has been lost or shut down for an hour; each other one has its reason and a next step. */
 static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state) {
         static const Record more[] = {
@@ -3599,6 +3688,7 @@ int main(void) {
                 in_a_fixture(states_are_those_of_machines_that_are_there),
                 in_a_fixture(a_unit_that_waits_states_the_cause_and_what_follows),
                 in_a_fixture(the_mass_failure_brake_states_its_end),
+                in_a_fixture(a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
                 in_a_fixture(a_replaced_machine_is_removed_at_once),
                 in_a_fixture(why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it),
