@@ -194,14 +194,10 @@ static void daemon_on_identity(void *userdata) {
                 peers_set_credentials(d->peers, credentials, d->io.key);
 }
 
-/* MembershipOptions.on_left. */
 static void daemon_on_left(void *userdata) {
         Daemon *d = userdata;
 
-        if (d->restarts || !d->io.restart)
-                return;
-        d->restarts = true;
-        (void) timer_start(&d->restart, d->io.loop, RESTART_MS);
+        d->restarts = d->io.restart && timer_start(&d->restart, d->io.loop, RESTART_MS) == 0;
 }
 
 static void daemon_on_peer(void *userdata, const char *machine_id) {

@@ -1548,6 +1548,7 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
 /* -- /fleet/v1, over the socket -- */
 
 #define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define SELF   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define BETA   "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define GAMMA  "cccccccccccccccccccccccccccccccc"
 #define DELTA  "dddddddddddddddddddddddddddddddd"
