@@ -27,12 +27,16 @@ static const struct {
         { "cordon", "maintain" }, { "deploy", "run" },
         { "drain", "maintain" },  { "evacuate", "maintain" },
         { "evict", "move" },      { "forget", "remove" },
-        { "leave", "remove" },    { "maintenance", "maintain" },
-        { "migrate", "move" },    { "mv", "move" },
+        { "leader", "limits" },   { "leave", "remove" },
+        { "maintenance", "maintain" },
+        { "migrate", "move" },    { "move-leader", "limits" },
+        { "mv", "move" },         { "promote", "limits" },
         { "rebalance", "move" },  { "reboot", "maintain" },
         { "relocate", "move" },   { "rolling-update", "update" },
         { "rollout", "update" },  { "scale", "run" },
-        { "snapshot", "backup" }, { "uncordon", "maintain" },
+        { "snapshot", "backup" }, { "step-down", "limits" },
+        { "transfer", "limits" }, { "uncordon", "maintain" },
+        { "undrain", "maintain" },
 };
 
 const Topic *topic_find(const char *name) {

@@ -12,7 +12,6 @@ enum {
          * count as three seconds of silence. */
         DIAL_TIMEOUT_MS = 1000,
         PROBE_MS = 500,
-        PENDING_HELD_MS = 250, /* a new connection displaces the oldest pending one after this time only */
         SILENT_CUT_MS = 10000,
         HOST_KEPT_MS = 600000,
 };
@@ -101,6 +100,7 @@ static KnownAddress *known_add(Peers *peers, const char *address) {
         k->backoff_ms = PEERS_BACKOFF_MIN_MS;
         k->timer = TIMER(known_dial, k);
         memcpy(k->address, address, sizeof(k->address));
+        k->source = strangers_key(k->address);
         HASH_ADD_STR(peers->known, address, k);
         if (!TABLE_ADDED(k)) {
                 free(k);
@@ -172,28 +172,8 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
 
 static void peers_on_accept(void *userdata, Stream *stream) {
         PeerListener *l = userdata;
-        Peers *peers = l->peers;
-        PeerSession *oldest = peers->pending;
 
-        if (peers->closing ||
-            (peers->credentials &&
-             !strangers_accept(&peers->strangers, stream_peer_address(stream), loop_now_ms(peers->loop)))) {
-                stream_close(stream);
-                return;
-        }
-
-        /* The oldest pending connection ends, unless all are recent: then many regular hosts dial at once. If
-         * each displaced the one before it, no host would complete its handshake; so the new connection is
-         * closed. */
-        if (HASH_CNT(hh_pending, peers->pending) >= PEER_HANDSHAKES_MAX) {
-                if (loop_now_ms(peers->loop) - oldest->begun_ms < PENDING_HELD_MS) {
-                        stream_close(stream);
-                        return;
-                }
-                session_cut(oldest, -EBUSY, "too many connections without a handshake");
-        }
-
-        (void) peers_begin(peers, stream, NULL);
+        peers_accept(l->peers, stream);
 }
 
 int peers_listen(Peers *peers, const char *address, Error *err) {
@@ -307,6 +287,7 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
         peers->loop = loop;
         peers->network = network;
         peers->options = *options;
+        peers->options.admission = options->admission ?: STRANGERS_ADMISSION;
         peers->self = options->self;
         TAILQ_INIT(&peers->changed);
         peers->notify = DEFERRED(peers_notify, peers);

@@ -54,12 +54,14 @@ typedef struct KnownAddress {
         bool is_self;   /* this host itself answers there */
         bool use_key; /* dial with the key file: the host rejected the certificate of this one, or has none */
         bool wanted;  /* while peers_set_known() compares the lists */
+        uint64_t source; /* strangers_key() of the address */
         void *connecting;
         PeerSession *session;
         Timer timer;
         uint64_t backoff_ms;
         unsigned warned; /* bits of causes that were logged since the last session that lasted */
-        char problem[160];
+        unsigned cause;  /* of 'problem': a Rejection, or WARNING_* */
+        char problem[256];
         UT_hash_handle hh;
 } KnownAddress;
 
@@ -76,14 +78,15 @@ struct Peers {
         PeerHandshake self;
         SessionContext session_context;
         TlsCredentials *credentials; /* or NULL */
-        Strangers strangers;         /* counted while there are credentials: joining hosts may be anyone */
+        Strangers strangers;         /* counted with TLS: simulated hosts are not limited */
         SLIST_HEAD(, PeerListener) listeners;
         KnownAddress *known;
         PeerHost *hosts;
         PeerHost *by_raft; /* hosts with a dialed session */
         TAILQ_HEAD(, PeerHost) changed;
         PeerSession *sessions; /* all, by number, lingering ones included */
-        PeerSession *pending;  /* accepted ones before their handshake, oldest first */
+        PeerSession *pending;  /* accepted ones before their handshake, oldest first; joining hosts until
+                                  their end */
         unsigned n_sessions;
         uint64_t last_number;
         PeerFrameType types[PEER_FRAME_TYPES];
@@ -137,3 +140,5 @@ void peers_known(void *userdata, TlsRole role, const char *machine_id, TlsKnown 
 /* Begin a session on 'stream', and take it. 'known': the address that was dialed; NULL: the stream was
  * accepted. */
 int peers_begin(Peers *peers, Stream *stream, KnownAddress *known);
+/* Decide about an accepted stream, and begin a session on it, or close it. */
+void peers_accept(Peers *peers, Stream *stream);
