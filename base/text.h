@@ -78,7 +78,7 @@ bool text_is_plain(const void *bytes, size_t size);
 /* Return whether 'word' is one of the space-separated 'words'. */
 bool text_has_word(const char *words, const char *word);
 
-/* Return the ending of a noun that follows the number 'n': "%zu key%s". */
+/* Return the ending of a word that follows the number 'n': "%zu key%s". */
 static inline const char *plural(uint64_t n) {
         return n == 1 ? "" : "s";
 }

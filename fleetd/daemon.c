@@ -17,6 +17,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/opening.h"
+#include "fleetd/membership/revocation.h"
 #include "fleetd/metrics_table.h"
 #include "fleetd/registry/proposal_rights.h"
 #include "fleetd/service.h"
@@ -168,26 +169,13 @@ static int daemon_admit(void *userdata, const PeerHandshake *handshake, Error *e
         return d->membership ? membership_admit(d->membership, handshake, err) : 0;
 }
 
-/* Set the content of the tree about the machine of a certificate. A host whose tree is empty, or waits to be
- * filled, knows too little: there, a chain to a root of the cluster counts, too. */
 static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret) {
         const Daemon *d = userdata;
-        const Cluster *c = d->registry ? registry_cluster(d->registry) : NULL;
-        const ClusterMachine *m = c ? cluster_machine(c, machine_id) : NULL;
 
-        ret->tls.chain_counts = !d->store || !d->registry || !registry_ready(d->registry) ||
-                                !kv_can_serve(d->store);
-        if (!m)
-                return;
-        ret->raft_id = m->member.raft_id;
-        ret->tls.replica = m->member.raft_id != 0;
-        if (m->removed)
-                ret->tls.state = TLS_REMOVED;
-        else if (m->host)
-                ret->tls.state = TLS_KNOWN;
-        for (size_t i = 0; m->host && i < m->host->pins.n && i < TLS_PINS_MAX; i++)
-                if (tls_pin_parse(m->host->pins.items[i], &ret->tls.pins[ret->tls.n_pins]) == 0)
-                        ret->tls.n_pins++;
+        if (d->store && d->registry)
+                revocation_known(d->store, d->registry, machine_id, ret);
+        else
+                ret->tls.chain_counts = true;
 }
 
 /* MembershipOptions.on_identity: present the new certificate in the next sessions. */
@@ -303,15 +291,16 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
         r = kv_local_walk(d->store, &all, daemon_count_key, &n_keys);
         if (r < 0)
                 return error_set(err, r, "Failed to read the keys of this host: %s", strerror(-r));
-        r = entering_check_content(registry_cluster(d->registry), options.self->machine_id, n_keys,
-                                   join->discard, err);
-        if (r < 0)
-                return r;
         r = token_read(join->token, &token, err);
         if (r < 0)
                 return r;
         options.token = &token;
-        r = entering_new(&d->entering, &options, daemon_on_entered, d, err);
+        /* A host of that cluster with nothing but its key file joins again, and keeps nothing of its own. */
+        if (token.cluster_id != state.cluster_id || peers_has_certificate(d->peers))
+                r = entering_check_content(registry_cluster(d->registry), options.self->machine_id, n_keys,
+                                           join->discard, err);
+        if (r >= 0)
+                r = entering_new(&d->entering, &options, daemon_on_entered, d, err);
         explicit_bzero(&token, sizeof(token));
         return r;
 }

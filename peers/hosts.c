@@ -137,9 +137,11 @@ void known_set_host(KnownAddress *k, PeerHost *host) {
 }
 
 void known_warn(KnownAddress *k, unsigned cause, const char *message) {
-        snprintf(k->problem, sizeof(k->problem), "%s", message);
-        k->cause = cause;
-        if (k->host)
+        if (!k->former) {
+                snprintf(k->problem, sizeof(k->problem), "%s", message);
+                k->cause = cause;
+        }
+        if (k->host && !k->former)
                 snprintf(k->host->problem, sizeof(k->host->problem), "%s", message);
         if (k->warned & (1u << cause))
                 return;
@@ -182,6 +184,8 @@ static void host_state(const PeerHost *host, PeerState *ret) {
                 .handshake = host->handshake,
                 .dialed = host->dialed != NULL,
                 .accepted = host->accepted != NULL,
+                .by_key = (host->dialed && host->dialed->peer.kind == TLS_PEER_KEY) ||
+                          (host->accepted && host->accepted->peer.kind == TLS_PEER_KEY),
                 .clone_rejected = host->clone_ms > 0 && now_ms - host->clone_ms < CLONE_REPORTED_MS,
         };
         memcpy(ret->bye, host->bye, sizeof(ret->bye));

@@ -50,6 +50,8 @@ AuthorityOp *authority_op_new(Authority *a, AuthorityOpKind kind, void *userdata
 
 void authority_op_free(AuthorityOp *op) {
         LIST_REMOVE(op, ops);
+        if (op->syncing)
+                kv_sync_cancel(op->authority->store, &op->sync);
         registry_cancel(op->authority->registry, op);
         timer_stop(&op->retry);
         token_record_done(&op->record);
@@ -61,6 +63,8 @@ void authority_op_free(AuthorityOp *op) {
 void authority_op_fail(AuthorityOp *op, int error, const char *message) {
         if (op->kind == AUTHORITY_TOKEN)
                 op->token_done(op->userdata, error, message, NULL);
+        else if (op->kind == AUTHORITY_SECURE)
+                op->secured(op->userdata, error, message);
         else
                 authority_host_fail(op, error, message);
         authority_op_free(op);
@@ -181,8 +185,7 @@ static void authority_on_ca_wanted(void *userdata, PeerSession *session, PeerFra
 
         if (reader_end(&r) < 0 || version != CA_WANTED_PROTOCOL)
                 return;
-        a->wanted_until_ms = loop_now_ms(a->loop) + AUTHORITY_MS;
-        loop_defer(a->loop, &a->update);
+        authority_want_ca(a);
 }
 
 /* Return 0 if the cluster has a CA; otherwise create it, or let the leader create it. -EAGAIN: not yet. */
@@ -207,6 +210,13 @@ static int authority_need_ca(Authority *a, Error *err) {
                 return authority_create_ca(a, &state, err);
         authority_request_ca(a, &state);
         return error_set(err, -EAGAIN, "the leader has not created the CA of the cluster yet");
+}
+
+void authority_want_ca(Authority *a) {
+        if (!a->state_directory)
+                return;
+        a->wanted_until_ms = loop_now_ms(a->loop) + AUTHORITY_MS;
+        loop_defer(a->loop, &a->update);
 }
 
 /* -- Tokens -- */
@@ -288,8 +298,10 @@ static void authority_write_token(AuthorityOp *op) {
         const Cluster *c = registry_cluster(a->registry);
         TokenChange change = { .id = op->token.id,
                                .token = &op->record,
+                               .user = op->record.by,
                                .roots_index = c->ca_roots_index,
                                .ttl_ms = op->record.expires_ms + TOKEN_KEPT_MS - loop_wall_ms(a->loop) };
+        char reason[64];
         Error err = {};
         int r;
 
@@ -299,6 +311,9 @@ static void authority_write_token(AuthorityOp *op) {
                 return;
         }
         memcpy(op->record.root, ca_roots_current(c->ca_roots)->id, sizeof(op->record.root));
+        snprintf(reason, sizeof(reason), "created, %llu use%s", (unsigned long long) op->record.uses,
+                 op->record.uses == 1 ? "" : "s");
+        change.reason = reason;
         if (token_secret_hash(op->token.secret, op->record.hash) < 0)
                 r = -EIO;
         else
@@ -328,7 +343,8 @@ int authority_create_token(Authority *a, const TokenRequest *request, AuthorityT
         return 0;
 }
 
-int authority_revoke_token(Authority *a, const char *id, RegistryDone done, void *userdata, Error *err) {
+int authority_revoke_token(Authority *a, const char *id, const char *user, RegistryDone done, void *userdata,
+                           Error *err) {
         const ClusterToken *t = cluster_token(registry_cluster(a->registry), id);
         uint64_t now_ms = loop_wall_ms(a->loop);
         TokenRecord record;
@@ -345,6 +361,8 @@ int authority_revoke_token(Authority *a, const char *id, RegistryDone done, void
                 &(TokenChange) { .id = t->name,
                                  .token = &record,
                                  .expected_index = t->index,
+                                 .reason = "revoked",
+                                 .user = user,
                                  .ttl_ms = MAX(record.expires_ms, now_ms) + TOKEN_KEPT_MS - now_ms },
                 done, userdata);
         return r < 0 ? error_set(err, r, "Failed to revoke token %s: %s", t->name, strerror(-r)) : 0;
@@ -353,7 +371,8 @@ int authority_revoke_token(Authority *a, const char *id, RegistryDone done, void
 /* -- Progress -- */
 
 static void authority_step(AuthorityOp *op) {
-        bool needs_ca = op->kind == AUTHORITY_TOKEN || op->kind == AUTHORITY_ENROLL;
+        bool needs_ca = op->kind == AUTHORITY_TOKEN || op->kind == AUTHORITY_ENROLL ||
+                        op->kind == AUTHORITY_SECURE;
         Error err = {};
         int r;
 
@@ -364,6 +383,8 @@ static void authority_step(AuthorityOp *op) {
                 authority_op_fail(op, r, error_text(&err, r));
         else if (op->kind == AUTHORITY_TOKEN)
                 authority_write_token(op);
+        else if (op->kind == AUTHORITY_SECURE)
+                authority_secure_step(op);
         else
                 authority_host_step(op);
 }
@@ -428,6 +449,7 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
                 .store = store,
                 .registry = registry,
                 .state_directory = TAKE_PTR(state_directory),
+                .voters = options->voters,
                 .observer = { .on_change = authority_on_change, .userdata = a },
                 .update = DEFERRED(authority_on_update, a),
                 .joins = { .per_second = AUTHORITY_JOINS_SEC },
@@ -443,6 +465,10 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
         }
         *ret = a;
         return 0;
+}
+
+const char *authority_state_directory(const Authority *a) {
+        return a->state_directory;
 }
 
 void authority_cancel(Authority *a, const void *userdata) {

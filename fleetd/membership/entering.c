@@ -76,32 +76,6 @@ int entering_read_listen(const char *text, char ret[static ADDRESS_SIZE], Error 
         return 0;
 }
 
-int entering_key(const char *state_directory, char **ret_pem, TlsPrivateKey **ret, Error *err) {
-        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
-        char *pem = NULL;
-        size_t size;
-        int r;
-
-        r = identity_read_key(state_directory, &pem, err);
-        if (r == -ENOENT) {
-                r = tls_private_key_new(&key, err);
-                if (r < 0)
-                        return r;
-                r = tls_private_key_print(key, &pem, &size, err);
-                if (r < 0)
-                        return r;
-                r = identity_write_key(state_directory, pem, err);
-        } else if (r >= 0)
-                r = tls_private_key_read(pem, strlen(pem), &key, err);
-        if (r < 0) {
-                identity_wipe(pem);
-                return r;
-        }
-        *ret_pem = pem;
-        *ret = TAKE_PTR(key);
-        return 0;
-}
-
 /* -- Content of the former cluster -- */
 
 static int entering_refuse_hosts(const Cluster *cluster, const char *machine_id, Error *err) {
@@ -338,7 +312,7 @@ static void entering_on_change(void *userdata, const char *machine_id) {
 /* -- Lifetime -- */
 
 static int entering_prepare_key(Entering *e, Error *err) {
-        int r = entering_key(e->state_directory, &e->key_pem, &e->key, err);
+        int r = identity_key(e->state_directory, &e->key_pem, &e->key, err);
 
         return r < 0 ? r : tls_request_create(e->key, &e->request, err);
 }

@@ -49,10 +49,6 @@ int entering_new(Entering **ret, const EnteringOptions *options, EnteringDone *d
 /* Close the sessions, free 'e', and then call 'closed' from the loop. 'done' is not called any more. */
 void entering_close(Entering *e, void (*closed)(void *userdata), void *userdata);
 
-/* Return the private key of this host for a certificate request: the stored one, or a new one, which is
- * stored first. The caller frees *ret, and *ret_pem by identity_wipe(). */
-int entering_key(const char *state_directory, char **ret_pem, TlsPrivateKey **ret, Error *err);
-
 /* Write the listener that --listen= gives, "ADDR:PORT" or "ADDR", with the default port; ":2380" for "".
  * -EINVAL with a message. Pure. */
 int entering_read_listen(const char *text, char ret[static ADDRESS_SIZE], Error *err);

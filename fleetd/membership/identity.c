@@ -14,6 +14,7 @@
 #define CERTIFICATE "certificate.pem"
 #define ROOTS       "roots.pem"
 #define ENTERING    "entering"
+#define REQUIRED    "certificates"
 #define OLD         "old"
 #define OLD_NEXT    "old.new" /* becomes old/N when all that a join replaces is in it */
 
@@ -184,6 +185,33 @@ int identity_write_key(const char *state_directory, const char *key, Error *err)
         return fd < 0 ? fd : identity_write(fd, state_directory, NEXT, KEY, key, err);
 }
 
+int identity_key(const char *state_directory, char **ret_pem, TlsPrivateKey **ret, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        char *pem = NULL;
+        size_t size;
+        int r;
+
+        r = identity_read_key(state_directory, &pem, err);
+        if (r == -ENOENT) {
+                err->message[0] = 0;
+                r = tls_private_key_new(&key, err);
+                if (r < 0)
+                        return r;
+                r = tls_private_key_print(key, &pem, &size, err);
+                if (r < 0)
+                        return r;
+                r = identity_write_key(state_directory, pem, err);
+        } else if (r >= 0)
+                r = tls_private_key_read(pem, strlen(pem), &key, err);
+        if (r < 0) {
+                identity_wipe(pem);
+                return r;
+        }
+        *ret_pem = pem;
+        *ret = TAKE_PTR(key);
+        return 0;
+}
+
 /* Write the files in this order; 'entering' NULL: without that file. */
 static int identity_write_next(int state_fd, const char *state_directory, const char *key,
                                const char *certificate, const char *roots, const char *entering, Error *err) {
@@ -236,6 +264,21 @@ int identity_renew(const char *state_directory, const char *certificate, const c
                 return fd;
         r = identity_write(fd, state_directory, CURRENT, ROOTS, roots, err);
         return r < 0 ? r : identity_write(fd, state_directory, CURRENT, CERTIFICATE, certificate, err);
+}
+
+int identity_require(const char *state_directory, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err), fd = -1;
+
+        if (state_fd < 0)
+                return state_fd;
+        fd = identity_open(state_fd, state_directory, CURRENT, err);
+        return fd < 0 ? fd : identity_write(fd, state_directory, CURRENT, REQUIRED, "", err);
+}
+
+bool identity_is_required(const char *state_directory) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, NULL);
+
+        return state_fd >= 0 && identity_exists(state_fd, CURRENT "/" REQUIRED);
 }
 
 /* -- Entering, at a start -- */

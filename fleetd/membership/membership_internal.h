@@ -8,6 +8,8 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/renewal.h"
+#include "fleetd/membership/revocation.h"
+#include "fleetd/membership/securing.h"
 #include "units/named.h"
 
 enum {
@@ -64,6 +66,8 @@ struct Membership {
         Heartbeats heartbeats;
         Authority *authority;
         Renewal *renewal;
+        Revocation revocation;
+        Securing securing;
 };
 
 /* RegistryDone of each transaction that sets 'writing'. */

@@ -51,7 +51,7 @@ static int opening_begin(Opening *o, Error *err) {
         _cleanup_text_ Text request = {};
         int r;
 
-        r = entering_key(o->state_directory, &o->key, &key, err);
+        r = identity_key(o->state_directory, &o->key, &key, err);
         if (r < 0)
                 return r;
         r = tls_request_create(key, &request, err);

@@ -10,6 +10,7 @@
 
 enum {
         RENEWAL_CHECK_MS = 60000,  /* between two checks, also after a failure */
+        RENEWAL_RETRY_MS = 5000,   /* the same after no answer, or without a session to the leader */
         RENEWAL_ANSWER_MS = 15000, /* for an answer; the authority gives up earlier */
         ISSUED_BEFORE_MS = 3600000 /* a certificate is valid from an hour before its issue */
 };
@@ -49,10 +50,11 @@ uint64_t renewal_due_ms(const TlsCertificate *certificate, const char *machine_i
 
 static void renewal_failed(Renewal *r, int error, const char *message) {
         r->answer_ms = 0;
+        if (error == -ENOTCONN || error == -ETIMEDOUT)
+                r->next_ms = loop_now_ms(r->loop) + RENEWAL_RETRY_MS;
         if (!r->failure_logged)
                 log_warning(((LogFields) { .machine = r->machine_id, .error = error }),
-                            "Failed to get a certificate for this host: %s; trying again each minute",
-                            message);
+                            "Failed to get a certificate for this host: %s; trying again", message);
         r->failure_logged = true;
 }
 
@@ -120,44 +122,17 @@ static void renewal_on_renewed(void *userdata, PeerSession *session, PeerFrame t
 
 /* -- Requests -- */
 
-/* Read the key of this host, or make it. */
-static int renewal_key(Renewal *r, TlsPrivateKey **ret, Error *err) {
-        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
-        char *pem = NULL;
-        size_t size = 0;
-        int e;
-
-        e = identity_read_key(r->state_directory, &pem, err);
-        if (e == 0) {
-                e = tls_private_key_read(pem, strlen(pem), ret, err);
-                identity_wipe(pem);
-                return e;
-        }
-        if (e != -ENOENT)
-                return e;
-        err->message[0] = 0;
-        e = tls_private_key_new(&key, err);
-        if (e < 0)
-                return e;
-        e = tls_private_key_print(key, &pem, &size, err);
-        if (e < 0)
-                return e;
-        e = identity_write_key(r->state_directory, pem, err);
-        tls_secret_free(pem, size);
-        if (e >= 0)
-                *ret = TAKE_PTR(key);
-        return e;
-}
-
 static int renewal_request(Renewal *r, const KvState *state, Error *err) {
         _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
         _cleanup_writer_ Writer w = {};
         _cleanup_text_ Text csr = {};
+        char *pem;
         int e;
 
-        e = renewal_key(r, &key, err);
+        e = identity_key(r->state_directory, &pem, &key, err);
         if (e < 0)
                 return e;
+        identity_wipe(pem);
         e = tls_request_create(key, &csr, err);
         if (e < 0)
                 return e;
