@@ -9,10 +9,9 @@
 enum {
         LASTED_MS = 2000, /* after a session that was open for this time, the host is redialed at once */
         PING_ANSWER_MS = 1000,
-        PENDING_HELD_MS = 250, /* a new connection displaces the oldest pending one after this time only */
 };
 
-static bool peers_has_tls(const Peers *peers) {
+bool peers_has_tls(const Peers *peers) {
         return peers->session_context.tls.key || peers->session_context.tls.credentials;
 }
 
@@ -74,8 +73,7 @@ static void peers_warn(Peers *peers, const PeerSession *s, unsigned cause, const
                 "rejected a session from %s%s: %s%s", s->address, name, message, omitted);
 }
 
-/* Return whether the address is that of a host of the cluster, or one was authenticated from it. */
-static bool peers_trusts(const Peers *peers, uint64_t source) {
+bool peers_trusts(const Peers *peers, uint64_t source) {
         for (const KnownAddress *k = peers->known; k; k = k->hh.next)
                 if (k->source == source)
                         return true;
@@ -650,62 +648,6 @@ int peers_begin(Peers *peers, Stream *stream, KnownAddress *known) {
                 known->session = s;
         }
         return 0;
-}
-
-/* -- Accepting -- */
-
-/* Return the oldest pending session of an address, and of strangers only; 0: of all. */
-static PeerSession *peers_oldest(const Peers *peers, uint64_t source, bool strangers, size_t *ret_n) {
-        PeerSession *oldest = NULL;
-
-        *ret_n = 0;
-        for (PeerSession *s = peers->pending; s; s = s->hh_pending.next) {
-                if ((source != 0 && s->source != source) || (strangers && !s->is_stranger))
-                        continue;
-                oldest = oldest ?: s;
-                ++*ret_n;
-        }
-        return oldest;
-}
-
-/* End the oldest pending connection to make room for a new one, unless all are recent: then many regular
- * hosts dial at once. If each displaced the one before it, no host would complete its handshake. Return
- * whether there is room. */
-static bool peers_displace(Peers *peers, PeerSession *oldest) {
-        if (loop_now_ms(peers->loop) - oldest->begun_ms < PENDING_HELD_MS)
-                return false;
-        session_cut(oldest, -EBUSY, "too many connections without a handshake");
-        return true;
-}
-
-static bool peers_has_room(Peers *peers, uint64_t source, bool is_stranger) {
-        PeerSession *oldest;
-        size_t n;
-
-        if (is_stranger) {
-                oldest = peers_oldest(peers, source, false, &n);
-                if (n >= STRANGERS_PENDING_PER_ADDRESS && !peers_displace(peers, oldest))
-                        return false;
-                oldest = peers_oldest(peers, 0, true, &n);
-                if (n >= STRANGERS_PENDING_MAX / 2 && !peers_displace(peers, oldest))
-                        return false;
-        }
-        oldest = peers_oldest(peers, 0, false, &n);
-        return n < STRANGERS_PENDING_MAX || peers_displace(peers, oldest);
-}
-
-void peers_accept(Peers *peers, Stream *stream) {
-        uint64_t source = strangers_key(stream_peer_address(stream));
-        bool secure = peers_has_tls(peers), trusted = !secure || peers_trusts(peers, source);
-
-        if (peers->closing ||
-            (secure && !strangers_accept(&peers->strangers, source, trusted, peers->options.admission,
-                                         loop_now_ms(peers->loop))) ||
-            !peers_has_room(peers, source, !trusted)) {
-                stream_close(stream);
-                return;
-        }
-        (void) peers_begin(peers, stream, NULL);
 }
 
 void peers_wrong_token(Peers *peers, const PeerSession *session) {

@@ -14,6 +14,7 @@ enum {
         PROBE_MS = 500,
         SILENT_CUT_MS = 10000,
         HOST_KEPT_MS = 600000,
+        PENDING_HELD_MS = 250,   /* a new connection displaces the oldest pending one after this time only */
         REDIAL_EACH_MS = 1000,   /* at most one session in this time is replaced */
         REDIAL_PAUSE_MS = 10000, /* between two attempts to replace one session */
 };
@@ -235,10 +236,59 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
 
 /* -- Listening -- */
 
-static void peers_on_accept(void *userdata, Stream *stream) {
-        PeerListener *l = userdata;
+/* Return the oldest pending session of an address, and of strangers only; 0: of all. */
+static PeerSession *peers_oldest(const Peers *peers, uint64_t source, bool strangers, size_t *ret_n) {
+        PeerSession *oldest = NULL;
 
-        peers_accept(l->peers, stream);
+        *ret_n = 0;
+        for (PeerSession *s = peers->pending; s; s = s->hh_pending.next) {
+                if ((source != 0 && s->source != source) || (strangers && !s->is_stranger))
+                        continue;
+                oldest = oldest ?: s;
+                ++*ret_n;
+        }
+        return oldest;
+}
+
+/* End the oldest pending connection to make room for a new one, unless all are recent: then many regular
+ * hosts dial at once. If each displaced the one before it, no host would complete its handshake. Return
+ * whether there is room. */
+static bool peers_displace(Peers *peers, PeerSession *oldest) {
+        if (loop_now_ms(peers->loop) - oldest->begun_ms < PENDING_HELD_MS)
+                return false;
+        session_cut(oldest, -EBUSY, "too many connections without a handshake");
+        return true;
+}
+
+static bool peers_has_room(Peers *peers, uint64_t source, bool is_stranger) {
+        PeerSession *oldest;
+        size_t n;
+
+        if (is_stranger) {
+                oldest = peers_oldest(peers, source, false, &n);
+                if (n >= STRANGERS_PENDING_PER_ADDRESS && !peers_displace(peers, oldest))
+                        return false;
+                oldest = peers_oldest(peers, 0, true, &n);
+                if (n >= STRANGERS_PENDING_MAX / 2 && !peers_displace(peers, oldest))
+                        return false;
+        }
+        oldest = peers_oldest(peers, 0, false, &n);
+        return n < STRANGERS_PENDING_MAX || peers_displace(peers, oldest);
+}
+
+static void peers_on_accept(void *userdata, Stream *stream) {
+        Peers *peers = ((PeerListener *) userdata)->peers;
+        uint64_t source = strangers_key(stream_peer_address(stream)), now_ms = loop_now_ms(peers->loop);
+        bool secure = peers_has_tls(peers), trusted = !secure || peers_trusts(peers, source);
+
+        if (peers->closing ||
+            (secure &&
+             !strangers_accept(&peers->strangers, source, trusted, peers->options.admission, now_ms)) ||
+            !peers_has_room(peers, source, !trusted)) {
+                stream_close(stream);
+                return;
+        }
+        (void) peers_begin(peers, stream, NULL);
 }
 
 int peers_listen(Peers *peers, const char *address, Error *err) {

@@ -155,5 +155,7 @@ int session_recheck(Peers *peers, const PeerSession *s, Error *err);
 /* Begin a session on 'stream', and take it. 'known': the address that was dialed; NULL: the stream was
  * accepted. */
 int peers_begin(Peers *peers, Stream *stream, KnownAddress *known);
-/* Decide about an accepted stream, and begin a session on it, or close it. */
-void peers_accept(Peers *peers, Stream *stream);
+/* Whether sessions are authenticated: not in simulation. */
+bool peers_has_tls(const Peers *peers);
+/* Return whether the address is that of a host of the cluster, or one was authenticated from it. */
+bool peers_trusts(const Peers *peers, uint64_t source);

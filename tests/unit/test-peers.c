@@ -763,9 +763,11 @@ static void each_rejection_sends_its_reason_to_the_peer(void **state) {
                       "b belongs to cluster 00000000000000c2, a to cluster 00000000000000c1");
         handshake = handshake_of(ID_B, "b", 2);
         handshake.lineage = 0x12;
-        rejected_with(lab, handshake, NULL, REJECTION_LINEAGE, "b is of another lineage of this cluster than a");
+        rejected_with(lab, handshake, NULL, REJECTION_LINEAGE,
+                      "b is of another lineage of this cluster than a");
         rejected_with(lab, handshake_of(ID_B, "b", 2), ID_B, REJECTION_ADMISSION, "no token was given to b");
-        rejected_with(lab, handshake_of(ID_A, "b", 2), NULL, REJECTION_CLONE, "two hosts, a and b, have machine id");
+        rejected_with(lab, handshake_of(ID_A, "b", 2), NULL, REJECTION_CLONE,
+                      "two hosts, a and b, have machine id");
 }
 
 static void a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed(void **state) {
@@ -1067,8 +1069,7 @@ static void strangers_of_one_address_do_not_keep_a_known_host_out(void **state) 
         start(&a, lab, ID_A, "a", 1);
         for (unsigned i = 0; i < CROWD; i++)
                 bare_dial(crowd + i, lab, &a);
-        UNTIL(lab, all_connected(crowd, CROWD) &&
-                           count_open(crowd, CROWD) == STRANGERS_PENDING_PER_ADDRESS);
+        UNTIL(lab, all_connected(crowd, CROWD) && count_open(crowd, CROWD) == STRANGERS_PENDING_PER_ADDRESS);
         start(&b, lab, ID_B, "b", 2);
         know_one(&a, &b); /* its address is known from now on */
         know_one(&b, &a);
