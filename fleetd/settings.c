@@ -221,6 +221,8 @@ static const struct {
           FIELD(quota_keys), AT_RESTART, "0", "1000000000" },
         { "Voters", "voters", "N", "number of voters: 1, 3 or 5 (3 from three hosts on)", set_voters,
           FIELD(voters) },
+        { "LimitAdmission", "limit-admission", "N", "connections of other hosts in a second (500)", set_count,
+          FIELD(admission), AT_RESTART, "10", "100000" },
         { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size, FIELD(limits.key_size),
           AT_RELOAD, "64", "8K" },
         { "LimitValueSize", "limit-value-size", "SIZE", "of a value (240K)", set_size,
