@@ -45,8 +45,8 @@ static void peers_clear_warnings(Peers *peers, const char *source) {
         }
 }
 
-/* Warn once about a source and cause. Hosts that are not authenticated must not fill the journal, whatever
- * they send: see strangers_log(). */
+/* Warn once about a source and cause. Hosts that are not authenticated must not fill the journal:
+ * see strangers_log(). */
 static void peers_warn(Peers *peers, const PeerSession *s, unsigned cause, const char *message) {
         bool stranger = peers_has_tls(peers) && !session_is_authenticated(s);
         char source[ADDRESS_SIZE], name[PEER_NAME_SIZE + 4] = "", omitted[64] = "";

@@ -14,7 +14,7 @@
  *       request PATH and read 64 bytes a second: "ok N"
  *   stranger N ADDR:PORT HEX
  *       send the bytes one by one, a byte a second, each from an address of its own in 127.0.0.0/8; every
- * second one sends nothing: "ok N" hello N ADDR:PORT HEX likewise send all bytes at once, and begin again
+ * second one sends nothing: "ok N" handshake N ADDR:PORT HEX likewise send all bytes at once, and begin again
  * each second: N handshakes a second: "ok N" ask get|put RATE SECONDS ADDR:PORT PATH RATE requests a second:
  * P50 P99 MAX in microseconds; their number; the number of failures count the number of open connections, of
  * all rejected ones, and of those by 408, by 503, by a cut answer leave close all: "ok 0"
@@ -46,7 +46,7 @@ enum {
         SAMPLES_MAX = 1000000
 };
 
-typedef enum Kind { IDLE, WATCH, SLOW_HEAD, SLOW_BODY, SLOW_READ, STRANGER, HELLO, ASKER } Kind;
+typedef enum Kind { IDLE, WATCH, SLOW_HEAD, SLOW_BODY, SLOW_READ, STRANGER, HANDSHAKE, ASKER } Kind;
 
 typedef struct Client {
         Kind kind;
@@ -68,8 +68,8 @@ typedef struct Crowd {
         struct sockaddr_in address;
         char path[1024], slow_path[1024], host[64]; /* slow_path: theirs who come again */
         struct sockaddr_in strangers_address;
-        uint8_t hello[512]; /* of strangers */
-        size_t hello_size;
+        uint8_t handshake[512]; /* of strangers */
+        size_t handshake_size;
         uint64_t begun_us, first_us, half_us, last_us; /* of a wake */
         unsigned slice;
         uint64_t slice_us;
@@ -129,8 +129,8 @@ static void stranger_connect(Crowd *crowd, Client *c) {
              errno != EINPROGRESS) ||
             epoll_ctl(crowd->epoll, EPOLL_CTL_ADD, c->fd, &e) < 0)
                 fail("connect");
-        if (c->kind == HELLO)
-                (void) send(c->fd, crowd->hello, crowd->hello_size, MSG_NOSIGNAL);
+        if (c->kind == HANDSHAKE)
+                (void) send(c->fd, crowd->handshake, crowd->handshake_size, MSG_NOSIGNAL);
         c->ready = true;
         crowd->n_ready++;
 }
@@ -143,7 +143,7 @@ static void client_connect(Crowd *crowd, Client *c) {
         c->size = 0;
         c->kept[0] = 0;
         c->ready = c->woken = false;
-        if (c->kind == STRANGER || c->kind == HELLO) {
+        if (c->kind == STRANGER || c->kind == HANDSHAKE) {
                 stranger_connect(crowd, c);
                 return;
         }
@@ -178,7 +178,7 @@ static void client_connect(Crowd *crowd, Client *c) {
                 say(crowd, c, request, n);
                 break;
         case STRANGER:
-        case HELLO:
+        case HANDSHAKE:
         case ASKER:
                 break;
         }
@@ -252,7 +252,7 @@ static void client_got(Crowd *crowd, Client *c) {
         case SLOW_BODY:
         case SLOW_READ:
         case STRANGER:
-        case HELLO:
+        case HANDSHAKE:
                 return;
         }
 }
@@ -294,9 +294,9 @@ static void crowd_tick(Crowd *crowd) {
         for (size_t i = crowd->slice; i < crowd->n; i += SLICES) {
                 Client *c = &crowd->clients[i];
 
-                if (c->kind < SLOW_HEAD || c->kind > HELLO)
+                if (c->kind < SLOW_HEAD || c->kind > HANDSHAKE)
                         continue;
-                if (c->kind == HELLO) {
+                if (c->kind == HANDSHAKE) {
                         if (c->fd >= 0)
                                 client_turned_away(crowd, c);
                         client_connect(crowd, c);
@@ -314,8 +314,8 @@ static void crowd_tick(Crowd *crowd) {
                         else if (n == 0 || errno != EAGAIN)
                                 client_turned_away(crowd, c);
                 } else if (c->kind == STRANGER) {
-                        if (i % 2 == 0 && c->sent < crowd->hello_size &&
-                            send(c->fd, crowd->hello + c->sent, 1, MSG_NOSIGNAL) == 1)
+                        if (i % 2 == 0 && c->sent < crowd->handshake_size &&
+                            send(c->fd, crowd->handshake + c->sent, 1, MSG_NOSIGNAL) == 1)
                                 c->sent++;
                 } else
                         say(crowd, c, "x", 1);
@@ -335,9 +335,10 @@ static void crowd_turn(Crowd *crowd, int timeout_ms) {
 /* Take the target and the bytes of strangers. */
 static void crowd_aim_strangers(Crowd *crowd) {
         crowd->strangers_address = crowd->address;
-        for (crowd->hello_size = 0; crowd->hello_size < sizeof(crowd->hello); crowd->hello_size++)
-                if (sscanf(crowd->path + 2 * crowd->hello_size, "%2hhx", crowd->hello + crowd->hello_size) !=
-                    1)
+        for (crowd->handshake_size = 0; crowd->handshake_size < sizeof(crowd->handshake);
+             crowd->handshake_size++)
+                if (sscanf(crowd->path + 2 * crowd->handshake_size, "%2hhx",
+                           crowd->handshake + crowd->handshake_size) != 1)
                         break;
 }
 
@@ -448,7 +449,7 @@ static void crowd_execute(Crowd *crowd, char *line) {
                 Kind kind;
         } kinds[] = { { "idle", IDLE },          { "watch", WATCH },        { "slowhead", SLOW_HEAD },
                       { "slowbody", SLOW_BODY }, { "slowread", SLOW_READ }, { "stranger", STRANGER },
-                      { "hello", HELLO } };
+                      { "handshake", HANDSHAKE } };
         char word[16] = "", address[ADDRESS_SIZE] = "", path[1024] = "/v2/keys/", verb[8] = "";
         unsigned long long n = 0, seconds = 0;
 
@@ -474,7 +475,7 @@ static void crowd_execute(Crowd *crowd, char *line) {
                         exit(2);
                 }
                 crowd_aim(crowd, address, path);
-                if (kinds[i].kind == STRANGER || kinds[i].kind == HELLO)
+                if (kinds[i].kind == STRANGER || kinds[i].kind == HANDSHAKE)
                         crowd_aim_strangers(crowd);
                 if (kinds[i].kind == SLOW_READ)
                         memcpy(crowd->slow_path, crowd->path, sizeof(crowd->path));

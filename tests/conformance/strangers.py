@@ -33,7 +33,7 @@ def figures(words, *values):
     print("# %s: %s" % (words, " ".join("%.1f" % v for v in values)), flush=True)
 
 
-def hello():
+def client_handshake():
     """The first message of a TLS client, which costs the server a key exchange and a signature."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -103,9 +103,9 @@ def writes_among_strangers(crowd, strangers, cluster, leader):
     """Return the figures without strangers and among them, and whether all heartbeats were in time."""
     alone = p99_ms(crowd, cluster, leader)
     term, before = state(cluster, leader)["term"], len(losses(cluster))
-    first = hello()
+    first = client_handshake()
     strangers("stranger", SLOW, cluster.peers[leader], first)
-    strangers("hello", HANDSHAKES, cluster.peers[leader], first)
+    strangers("handshake", HANDSHAKES, cluster.peers[leader], first)
     among = p99_ms(crowd, cluster, leader)
     return alone, among, len(losses(cluster)) == before and state(cluster, leader)["term"] == term
 
