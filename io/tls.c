@@ -495,9 +495,9 @@ static void inner_on_read(void *userdata, const void *bytes, size_t size) {
 
         if (t->closing || t->finishing)
                 return;
+        t->has_input = true;
         if (size == 0)
                 t->inner_ended = true;
-        t->has_input = true;
         t->borrowed = bytes;
         t->borrowed_size = size;
         tls_work(t);
