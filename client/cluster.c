@@ -136,11 +136,25 @@ static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, s
         return EXIT_DONE;
 }
 
+static int cluster_rekey(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
+        int r;
+
+        if (n > 0)
+                return client_usage("cluster rekey: expected no arguments");
+        r = client_request(c, "POST", "/fleet/v1/cluster/rekey", NULL, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to change the cluster key: ");
+        puts("The change of the cluster key has begun; fleetctl ca shows its state");
+        return EXIT_DONE;
+}
+
 int verb_cluster(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *name;
                 int (*run)(Client *c, const JsonValue *root, char **args, size_t n, Error *err);
-        } verbs[] = { { "level", cluster_level }, { "stop-waiting", cluster_stop_waiting } };
+        } verbs[] = { { "level", cluster_level },
+                      { "rekey", cluster_rekey },
+                      { "stop-waiting", cluster_stop_waiting } };
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
         size_t which = 0;
@@ -149,7 +163,8 @@ int verb_cluster(Client *c, char **args, size_t n, Error *err) {
         while (n > 0 && which < ELEMENTS(verbs) && !streq(verbs[which].name, args[0]))
                 which++;
         if (which == ELEMENTS(verbs)) {
-                fprintf(stderr, "fleetctl: cluster has no verb %s: cluster [level [N] | stop-waiting]\n",
+                fprintf(stderr,
+                        "fleetctl: cluster has no verb %s: cluster [level [N] | rekey | stop-waiting]\n",
                         args[0]);
                 return EXIT_USAGE;
         }

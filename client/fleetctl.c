@@ -41,10 +41,11 @@ static const Verb verbs[] = {
           "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"
           "text, followed by its drop-ins.\n",
           verb_cat },
-        { "cluster", FLAGS_YES | FLAGS_JSON, "[level [N] | stop-waiting]",
+        { "cluster", FLAGS_YES | FLAGS_JSON, "[level [N] | rekey | stop-waiting]",
           "Show the replicas and their leader; change the feature level",
           "Without arguments: the replicas, the leader and the feature level as this host sees them.\n"
           "level prints the feature level, or raises it without the delay of one day.\n"
+          "rekey gives the members another cluster key, with which the CA's private key is sealed.\n"
           "stop-waiting: do not wait for hosts that have not reported their units since a recovery.\n",
           verb_cluster },
         { "destroy", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES,
@@ -198,7 +199,7 @@ static const Verb verbs[] = {
           verb_recover },
         { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
           "Runs systemctl reload on their machines.\n", verb_remote },
-        { "remove", FLAGS_YES | FLAGS_REMOVE, "MACHINE", "Remove a lost machine from the cluster",
+        { "remove", FLAGS_YES | FLAGS_REMOVE | FLAGS_CA, "MACHINE", "Remove a lost machine from the cluster",
           "It is named by its hostname or ID. It was replaced, or has been lost or\n"
           "shut down for an hour. A voter requires a majority of the others.\n"
           "If it returns, it is listed again, and its units continue.\n"

@@ -173,7 +173,9 @@ static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret)
         const Daemon *d = userdata;
 
         if (d->store && d->registry)
-                revocation_known(d->store, d->registry, machine_id, ret);
+                revocation_known(d->store, d->registry,
+                                 d->membership ? membership_replica_pins(d->membership) : NULL, machine_id,
+                                 ret);
         else
                 ret->tls.chain_counts = true;
 }

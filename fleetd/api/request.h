@@ -239,6 +239,7 @@ void tokens_create_handle(Request *request);
 void tokens_revoke_handle(Request *request);
 void ca_handle(Request *request);
 void ca_rotate_handle(Request *request);
+void rekey_handle(Request *request);
 void join_handle(Request *request);
 void init_handle(Request *request);
 void events_handle(Request *request);

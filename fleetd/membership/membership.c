@@ -248,6 +248,7 @@ static void membership_on_tick(void *userdata) {
         dialing_tick(m);
         authority_tick(m->authority);
         renewal_tick(m->renewal);
+        revocation_tick(&m->revocation);
 
         kv_state(m->store, &state);
         if (state.role == KV_ROLE_LEADER) {
@@ -287,6 +288,10 @@ void membership_peer_changed(Membership *m, const char *machine_id) {
         joining_peer_changed(m);
 }
 
+const ReplicaPins *membership_replica_pins(const Membership *m) {
+        return &m->revocation.replicas;
+}
+
 Authority *membership_authority(Membership *m) {
         return m->authority;
 }
@@ -313,7 +318,9 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         r = renewal_new(&m->renewal, m->loop, m->peers, m->store, m->registry, m->authority, &renewal);
         if (r < 0)
                 return r;
-        revocation_init(&m->revocation, m->loop, m->peers, m->registry);
+        r = revocation_init(&m->revocation, m->loop, m->peers, m->registry, options->state_directory);
+        if (r < 0)
+                return r;
         registry_observe(m->registry, &m->observer);
         heartbeats_init(m);
         r = joining_init(m);

@@ -26,7 +26,8 @@ struct Renewal {
         void *userdata;
         uint64_t next_ms;     /* of the next check */
         uint64_t answer_ms;   /* until which an answer is awaited; 0: none is */
-        uint64_t roots_index; /* as of the last check, as the next one */
+        uint64_t roots_index; /* as of the last check, as the next two */
+        uint64_t term;
         bool replica, failure_logged;
 };
 
@@ -180,6 +181,9 @@ void renewal_tick(Renewal *r) {
         if (!r->state_directory || !state.ready || !registry_ready(r->registry) || !c->ca_roots ||
             !(self && (replica || self->host)))
                 return;
+        if (state.term != r->term) /* the leader that was asked may be gone */
+                r->answer_ms = r->next_ms = 0;
+        r->term = state.term;
         if (now_ms >= r->answer_ms && r->answer_ms > 0)
                 renewal_failed(r, -ETIMEDOUT, "no answer");
         if (r->answer_ms > 0 ||
