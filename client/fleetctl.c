@@ -181,7 +181,7 @@ static const Verb verbs[] = {
           "fleetctl log --since=yesterday -p warning\n"
           "fleetctl log -f UNIT=web@1.service\n",
           verb_log },
-        { "machine", FLAGS_JSON, "show MACHINE | set MACHINE KEY=VALUE...",
+        { "machine", FLAGS_JSON, "show MACHINE | set MACHINE KEY=VALUE... | rekey",
           "Show a machine, or set its metadata",
           "Machines are named by hostname or ID. KEY= removes the value that was set.\n"
           "Exit status 4 if there is no such machine.\n\n"

@@ -365,6 +365,12 @@ static int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, v
         return 0;
 }
 
+static int daemon_rekey_host(void *userdata, Error *err) {
+        Daemon *d = userdata;
+
+        return membership_rekey_host(d->membership, err);
+}
+
 static void daemon_join_cancel(void *userdata, void *done_userdata) {
         Daemon *d = userdata;
 
@@ -565,6 +571,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .authority = membership_authority(d->membership),
                                .join = daemon_join,
                                .join_cancel = daemon_join_cancel,
+                               .rekey_host = daemon_rekey_host,
                                .userdata = d,
                                .limits = &s->limits,
                                .http = &s->http };

@@ -240,6 +240,7 @@ void tokens_revoke_handle(Request *request);
 void ca_handle(Request *request);
 void ca_rotate_handle(Request *request);
 void rekey_handle(Request *request);
+void rekey_host_handle(Request *request);
 void join_handle(Request *request);
 void init_handle(Request *request);
 void events_handle(Request *request);

@@ -271,3 +271,17 @@ void rekey_handle(Request *request) {
                 r = authority_rekey(authority, request_user(request, user), ca_on_rotated, request, &err);
         ca_sent(request, r, &err);
 }
+
+/* The key of this host, not of the cluster: nothing is written to the tree yet. */
+void rekey_host_handle(Request *request) {
+        const ApiOptions *options = &request->api->options;
+        Error err = {};
+        int r;
+
+        r = options->rekey_host ? options->rekey_host(options->userdata, &err) :
+                                  error_set(&err, -EOPNOTSUPP, "this daemon has no key");
+        if (r < 0)
+                request_error(request, token_status(r), "%s", error_text(&err, r));
+        else
+                request_answer(request, 204, NULL, NULL, "", 0);
+}

@@ -52,8 +52,10 @@ typedef struct AuthorityOp {
         EnterRequest request;                              /* of ENROLL and RENEW only the csr */
         char machine[MACHINE_ID_SIZE], name[TLS_URI_SIZE]; /* the name is for people */
         char remote[ADDRESS_SIZE], pin[DIGEST_SIZE], secret_hash[DIGEST_SIZE];
-        uint64_t session; /* number of the session to answer on; 0: 'issued' */
-        HostRecord host;  /* being written */
+        char used_pin[DIGEST_SIZE]; /* of a renewal: by which the host is authenticated; "": by the key file
+                                     */
+        uint64_t session;           /* number of the session to answer on; 0: 'issued' */
+        HostRecord host;            /* being written */
         uint8_t serial[TLS_SERIAL_BYTES];
         uint64_t issued_ms; /* wall clock: begin of the life of the certificate */
 

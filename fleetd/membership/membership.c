@@ -288,6 +288,10 @@ void membership_peer_changed(Membership *m, const char *machine_id) {
         joining_peer_changed(m);
 }
 
+int membership_rekey_host(Membership *m, Error *err) {
+        return renewal_rekey(m->renewal, err);
+}
+
 const ReplicaPins *membership_replica_pins(const Membership *m) {
         return &m->revocation.replicas;
 }

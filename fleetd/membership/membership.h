@@ -36,6 +36,8 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
 Membership *membership_free(Membership *m);
 /* Return the authority of this host, borrowed: tokens, certificates. */
 Authority *membership_authority(Membership *m);
+/* As renewal_rekey(). */
+int membership_rekey_host(Membership *m, Error *err);
 /* Return the stored public keys of the members, borrowed. */
 const ReplicaPins *membership_replica_pins(const Membership *m);
 /* Change MembershipOptions.client; the next tick publishes it. */

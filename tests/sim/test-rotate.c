@@ -474,6 +474,66 @@ static void remove_compromised(void) {
         over();
 }
 
+/* -- Another key of a host -- */
+
+typedef enum RekeyStep {
+        REKEY_MADE,     /* the next key is on disk */
+        REKEY_RECORDED, /* the cluster has two pins */
+        REKEY_STORED,   /* the host has a certificate for the next key */
+        _REKEY_STEP_MAX,
+} RekeyStep;
+
+static bool has_two_pins(const SimMachine *m) {
+        const ClusterMachine *host = view() ? cluster_machine(view(), m->machine_id) : NULL;
+
+        return host && host->host && host->host->pins.n == 2;
+}
+
+static bool rekey_is_at(RekeyStep step, const SimMachine *m) {
+        switch (step) {
+        case REKEY_MADE:
+                return identity_has_next_key(m->folder);
+        case REKEY_RECORDED:
+                return has_two_pins(m);
+        default:
+                return has_two_pins(m) && !identity_has_next_key(m->folder);
+        }
+}
+
+/* A host gets another key; the host or the leader crashes at each step. One key is valid at the end, the new
+ * one, and the host was a member all the time. */
+static void machine_rekey(void) {
+        char before[HOSTS][DIGEST_SIZE], after[HOSTS][DIGEST_SIZE];
+
+        found();
+        for (RekeyStep step = REKEY_MADE; step < _REKEY_STEP_MAX; step++)
+                for (unsigned victim = 0; victim < 3; victim++) {
+                        SimMachine *m = victim == 1 ? leader() : follower(KV_MEMBER_VOTER);
+                        Error err = {};
+
+                        read_pins(before);
+                        world_trace(world, "test", "another key for %s, step %d, victim %u", m->name, step,
+                                    victim);
+                        if (apis[m->index].rekey_host(apis[m->index].userdata, &err) < 0)
+                                world_failed(world, "a-host-makes-a-key", "%s", err.message);
+                        UNTIL("a-step-is-reached", rekey_is_at(step, m));
+                        if (victim == 0) {
+                                power_off(m);
+                                world_run(world, world_now_ms(world) + RESTART_MS);
+                                start(m);
+                        } else {
+                                kill_leader();
+                        }
+                        UNTIL("one-key-is-valid-at-the-end",
+                              is_whole() && !has_two_pins(m) && !identity_has_next_key(m->folder));
+                        read_pins(after);
+                        if (streq(after[m->index], before[m->index]))
+                                world_failed(world, "a-host-has-another-key", "%s", m->name);
+                        check_works(after);
+                }
+        over();
+}
+
 /* -- Clocks -- */
 
 /* All hosts were off for longer than a certificate is valid; then each one gets a new certificate. */
@@ -540,6 +600,7 @@ static void (*const scenarios[])(void) = {
         rotate_each_step_with_absent_hosts,
         rekey_each_step_with_absent_hosts,
         remove_compromised,
+        machine_rekey,
         all_certificates_expired,
         clock_1970,
         clock_2050,
