@@ -41,11 +41,14 @@ static const Verb verbs[] = {
           "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"
           "text, followed by its drop-ins.\n",
           verb_cat },
-        { "cluster", FLAGS_YES | FLAGS_JSON, "[level [N] | rekey | stop-waiting]",
+        { "cluster", FLAGS_SECURE | FLAGS_YES | FLAGS_JSON, "[level [N] | rekey | secure | stop-waiting]",
           "Show the replicas and their leader; change the feature level",
           "Without arguments: the replicas, the leader and the feature level as this host sees them.\n"
           "level prints the feature level, or raises it without the delay of one day.\n"
           "rekey gives the members another cluster key, with which the CA's private key is sealed.\n"
+          "secure ends the key file of the cluster: hosts then authenticate each other with certificates "
+          "only.\n"
+          "Hosts that are up get certificates first. --force leaves out hosts that are down and have none.\n"
           "stop-waiting: do not wait for hosts that have not reported their units since a recovery.\n",
           verb_cluster },
         { "destroy", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES,

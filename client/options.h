@@ -48,6 +48,7 @@ typedef enum FlagGroup {
         FLAGS_CA = 1 << 30,               /* --compromised */
         FLAGS_JOIN = INT64_C(1) << 31,    /* --listen, --token-file, --discard */
         FLAGS_RECOVER = INT64_C(1) << 32, /* --yes=NAME */
+        FLAGS_SECURE = INT64_C(1) << 36,  /* --force */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 

@@ -241,6 +241,7 @@ void ca_handle(Request *request);
 void ca_rotate_handle(Request *request);
 void rekey_handle(Request *request);
 void rekey_host_handle(Request *request);
+void secure_handle(Request *request);
 void join_handle(Request *request);
 void init_handle(Request *request);
 void events_handle(Request *request);

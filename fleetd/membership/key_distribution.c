@@ -121,6 +121,14 @@ static void keys_send(Authority *a, const char *machine_id, const ClusterKey *ke
                 explicit_bzero(w.bytes, w.size);
 }
 
+/* A standby that is off gets the key when it returns, and before it becomes a voter. */
+static bool keys_is_standby(const KvState *state, const ClusterMachine *m) {
+        for (size_t i = 0; i < state->n_members; i++)
+                if (state->members[i].raft_id == m->member.raft_id)
+                        return state->members[i].role != KV_MEMBER_VOTER;
+        return false;
+}
+
 int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool absent, Error *err) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterMachine *missing = NULL;
@@ -137,7 +145,7 @@ int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool ab
                 if (r < 0)
                         return r;
                 keys_send(a, m->id, &key);
-                if (absent || m->presence == PRESENCE_UP)
+                if (!keys_is_standby(state, m) && (absent || m->presence == PRESENCE_UP))
                         missing = m;
         }
         return missing ? error_set(err, -EAGAIN, "%s has not confirmed the cluster key yet",

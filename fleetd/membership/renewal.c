@@ -10,7 +10,8 @@
 
 enum {
         RENEWAL_CHECK_MS = 60000,  /* between two checks, also after a failure */
-        RENEWAL_REKEY_MS = 5000,   /* the same while this host has two keys */
+        RENEWAL_RETRY_MS = 5000,   /* the same after no answer, without a session to the leader, or while this
+                                      host has two keys */
         RENEWAL_ANSWER_MS = 15000, /* for an answer; the authority gives up earlier */
         ISSUED_BEFORE_MS = 3600000 /* a certificate is valid from an hour before its issue */
 };
@@ -51,10 +52,11 @@ uint64_t renewal_due_ms(const TlsCertificate *certificate, const char *machine_i
 
 static void renewal_failed(Renewal *r, int error, const char *message) {
         r->answer_ms = 0;
+        if (error == -ENOTCONN || error == -ETIMEDOUT)
+                r->next_ms = loop_now_ms(r->loop) + RENEWAL_RETRY_MS;
         if (!r->failure_logged)
                 log_warning(((LogFields) { .machine = r->machine_id, .error = error }),
-                            "Failed to get a certificate for this host: %s; trying again each minute",
-                            message);
+                            "Failed to get a certificate for this host: %s; trying again", message);
         r->failure_logged = true;
 }
 
@@ -99,7 +101,7 @@ static void renewal_on_issued(void *userdata, int error, const char *message, co
                 return;
         }
         r->answer_ms = 0;
-        r->next_ms = MIN(r->next_ms, loop_now_ms(r->loop) + RENEWAL_REKEY_MS);
+        r->next_ms = MIN(r->next_ms, loop_now_ms(r->loop) + RENEWAL_RETRY_MS);
         r->failure_logged = false;
         log_notice(((LogFields) { .machine = r->machine_id }), "received a certificate for this host");
         if (r->on_identity)
@@ -194,7 +196,7 @@ void renewal_tick(Renewal *r) {
         if (r->answer_ms > 0 ||
             (now_ms < r->next_ms && r->roots_index == c->ca_roots_index && r->replica == replica))
                 return;
-        r->next_ms = now_ms + (renewal_has_two_keys(self) ? RENEWAL_REKEY_MS : RENEWAL_CHECK_MS);
+        r->next_ms = now_ms + (renewal_has_two_keys(self) ? RENEWAL_RETRY_MS : RENEWAL_CHECK_MS);
         r->roots_index = c->ca_roots_index;
         r->replica = replica;
         if (!renewal_is_due(r, c, self, replica ? TLS_ROLE_REPLICA : TLS_ROLE_HOST))

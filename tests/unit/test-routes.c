@@ -158,6 +158,7 @@ static const struct {
         { "POST", "/fleet/v1/cluster/ca/rotate", ADMINISTER },
         { "POST", "/fleet/v1/cluster/host/rekey", ADMINISTER },
         { "POST", "/fleet/v1/cluster/rekey", ADMINISTER },
+        { "POST", "/fleet/v1/cluster/secure", ADMINISTER },
         { "POST", "/fleet/v1/cluster/init", ADMINISTER },
         { "POST", "/fleet/v1/cluster/join", ADMINISTER },
         { "GET", "/fleet/v1/journal/*", SEE },
