@@ -50,8 +50,11 @@ struct Client {
  * scripts read. */
 bool client_is_interactive(void);
 
-/* Print "fleetctl: MESSAGE" for a failure and return EXIT_FAILED. An error answer of fleetd (-EREMOTEIO) has
- * no "fleetctl: " in a pipe: scripts know the text of fleet. */
+/* Return whether an error answer is about the daemon, not about the request: its status is 5xx. */
+bool client_is_about_daemon(int r, const Error *err);
+
+/* Print "fleetctl: MESSAGE" for a failure and return EXIT_FAILED. An error answer of fleetd (-EREMOTEIO)
+ * about the request has no "fleetctl: " in a pipe: scripts know the text of fleet. */
 int client_fail(int r, const Error *err);
 
 /* Print the failure after a text of fleet ("Error creating units: ") and return EXIT_FAILED. The text
@@ -236,8 +239,11 @@ VerbRun verb_init, verb_list_members, verb_machine; /* members.c */
 VerbRun verb_ssh, verb_fd_forward;                  /* ssh.c */
 VerbRun verb_remote, verb_is;                       /* unit_status.c: systemctl; is-active and is-failed */
 
-/* Open the peer listener of this host, and wait until it is open. The result is that of a verb. */
-int init_open(Client *c, Error *err);
+/* Open the peer listener of this host, wait until it is open, and print its address on 'to': stdout, or
+ * stderr if another command needs the listener. The result is that of a verb. */
+int init_open(Client *c, FILE *to, Error *err);
+/* The same if this host is a cluster of one without a listener; otherwise nothing. */
+int init_open_alone(Client *c, FILE *to, Error *err);
 
 extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
 

@@ -14,6 +14,10 @@ enum {
         WRITE_MS = 10000,
 };
 
+/* Scripts know the errors of fleet's fleetctl, which begin with "googleapi: Error 409: ". */
+static const char fleet_verbs[] = "cat destroy fd-forward journal list-machines list-unit-files list-units "
+                                  "load restart ssh start status stop submit unload";
+
 static int verb_help(Client *c, char **args, size_t n, Error *err);
 static int verb_version(Client *c, char **args, size_t n, Error *err);
 
@@ -108,8 +112,10 @@ static const Verb verbs[] = {
           "fleetctl import --etcd=http://10.0.0.1:2379\n",
           verb_import },
         { "init", FLAGS_INIT, "", "Open the cluster of this host for other hosts, and set its settings",
-          "Without options: creates the CA of the cluster and the certificate of this host, and listens for\n"
-          "other hosts on the only global address of this host, or on that of --listen. May be repeated.\n"
+          "Creates the CA of the cluster and the certificate of this host, and listens for other hosts on "
+          "the\n"
+          "only global address of this host, or on that of --listen. If a host of the cluster listens, only\n"
+          "the settings are changed. May be repeated.\n"
           "The settings are equal on all hosts, and can be changed at any time. The cluster has at most as\n"
           "many hosts as voters and two standbys: five, or seven with --voters=5, or three with --voters=1.\n"
           "auto (the default) is three voters from three hosts on.\n\n"
@@ -126,9 +132,10 @@ static const Verb verbs[] = {
           verb_is },
         { "join", FLAGS_JOIN, "TOKEN|-", "Make this host a member of a cluster",
           "The token is printed by fleetctl token on a host of the cluster; - reads it from standard input.\n"
-          "Returns when this host is up in the cluster. Its units run on. What this host had as a cluster "
+          "Returns when this host is up in the cluster. Its units run on. Its former state, that of a "
+          "cluster "
           "of\n"
-          "one is moved to /var/lib/fleet/old; a host with units or keys of its own joins with --discard "
+          "one, is moved to /var/lib/fleet/old; a host with units or keys of its own joins with --discard "
           "only.\n"
           "The host listens at the address that it uses towards the cluster, or at that of --listen.\n",
           verb_join },
@@ -258,7 +265,9 @@ static const Verb verbs[] = {
           "Create, list and revoke tokens with which hosts join the cluster",
           "create, or no verb, prints a token: permission for one host, for one hour, unless flags say "
           "otherwise.\n"
-          "It is printed once; the cluster stores only the hash of its secret.\n"
+          "It is printed once; the cluster stores only the hash of its secret. A host that is alone and has "
+          "no\n"
+          "peer listener opens it first, as init does.\n"
           "ls prints the tokens, without their secrets. revoke ends a token.\n\n"
           "fleetctl token --uses=20 --ttl=2h --from=10.0.0.0/8 --metadata=zone=a\n"
           "fleetctl token --replace=beta\n",
@@ -573,6 +582,7 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
                 &(ConnectionSettings) {
                         .endpoint = endpoint,
                         .debug = o->debug,
+                        .plain = !text_has_word(fleet_verbs, c->verb->name),
                         .ca_file = o->ca_file,
                         .cert_file = o->cert_file,
                         .key_file = o->key_file,

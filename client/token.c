@@ -55,9 +55,9 @@ static void token_print_created(const JsonValue *root) {
         if (uses == 1)
                 printf("\nOn the host that joins: fleetctl join TOKEN\n");
         else
-                printf("\nOn each host that joins (%llu uses), with the token on standard input: fleetctl "
+                printf("\nOn each host that joins (%llu use%s), with the token on standard input: fleetctl "
                        "join -\n",
-                       (unsigned long long) uses);
+                       (unsigned long long) uses, plural(uses));
         printf("The token is not printed again. fleetctl token revoke %s ends it.\n",
                member_text(root, "id"));
 }
@@ -74,7 +74,10 @@ static int token_create(Client *c, char **args, size_t n, Error *err) {
         if (r == -EINVAL)
                 return client_usage(error_text(err, r));
         if (r >= 0)
-                r = client_request(c, "POST", "/fleet/v1/cluster/tokens", &body, &reply, err);
+                r = c->options.listen ? init_open(c, stderr, err) : init_open_alone(c, stderr, err);
+        if (r != EXIT_DONE)
+                return r;
+        r = client_request(c, "POST", "/fleet/v1/cluster/tokens", &body, &reply, err);
         if (r >= 0)
                 r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)

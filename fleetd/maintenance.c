@@ -64,8 +64,8 @@ static void maintenance_print_found(const char *what, const KvOffline *f) {
 
 static void maintenance_print_cluster(const KvOffline *f) {
         printf("This host is a cluster of one now, of lineage %016llx, at index %llu.\n"
-               "Start fleetd on it. Let each other host join again: stop its fleetd, remove its state "
-               "directory, start it with Join=.\n",
+               "Start fleetd on it. Let each other host join again: systemctl stop fleetd; fleetd --reset; "
+               "systemctl start fleetd\n",
                (unsigned long long) f->new_lineage, (unsigned long long) f->new_index);
 }
 
@@ -119,7 +119,7 @@ static int maintenance_recover(const Settings *s, const KvOfflineOptions *option
                "lineage, with its own keys:\nkeys that only other hosts have are lost, all other hosts are "
                "rejected until they join again, and watchers of\nkeys have to read them again. No unit is "
                "touched. Use it only if a majority of the voters is lost for good.\nNothing was changed.\n",
-               found.n_members, found.n_members == 1 ? "" : "s");
+               found.n_members, plural(found.n_members));
         return 0;
 }
 

@@ -59,7 +59,8 @@ struct Membership {
         Liveness liveness;
         uint64_t raising; /* number of the proposal that raises the feature level; 0: none */
         bool leading;
-        bool writing; /* a transaction of presences, members or the feature level is in flight */
+        bool agentless; /* Agent=no */
+        bool writing;   /* a transaction of presences, members or the feature level is in flight */
         Dialing dialing;
         Joining joining;
         Heartbeats heartbeats;
@@ -75,8 +76,6 @@ void membership_on_written(void *userdata, KvStatus status, const char *message,
 /* Return how many voters are wanted, as VotersInput.voters: by the settings of the cluster, or by
  * fleetd.conf. */
 unsigned membership_voters(const Membership *m);
-/* Return how many hosts the cluster may have. */
-size_t membership_hosts_max(const Membership *m);
 
 int dialing_init(Membership *m, const MembershipOptions *options);
 void dialing_done(Membership *m);

@@ -89,8 +89,7 @@ ROWS = [
     ("cluster level high", 2, "fleetctl: cluster level: expected one number, the new feature level"),
     ("init --voters=2", 2, "fleetctl: init: --voters=2: expected 1, 3, 5 or auto: an even number can lose no more hosts than the odd one below"),
     ("init --voters=4", 2, "fleetctl: init: --voters=4: expected 1, 3, 5 or auto: an even number can lose no more hosts than the odd one below"),
-    ("init --spread=rack", 1, "Failed to set the settings of the cluster: googleapi: Error 409: spread: no host has metadata rack: set it on each host first",
-     "Failed to set the settings of the cluster: spread: no host has metadata rack: set it on each host first"),
+    ("init --spread=rack", 1, "Failed to set the settings of the cluster: spread: no host has metadata rack: set it on each host first"),
     ("machine set alpha zone", 2, "fleetctl: machine set: zone: expected KEY=VALUE, or KEY= to remove the value"),
     ("machine set alpha 'zone=a\nb'", 2, "fleetctl: machine set: the value of metadata key zone has a control character"),
     ("machine set alpha zo/ne=a", 2, "fleetctl: machine set: metadata key 'zo/ne': only letters, digits, '_', '.' and '-' are allowed"),
@@ -113,14 +112,8 @@ WITHOUT_A_LEADER = [
     ("kv set /a 1", 1, f"Error:  300: Raft Internal Error ({NO_LEADER}) [10]"),
     ("kv import /load <good.json", 1, f"Error:  /load/a: 300: Raft Internal Error ({NO_LEADER})"),
     ("edit db", 1, f"fleetctl: db.service cannot be changed: {NO_LEADER} (fleetctl status)"),
-    ("stop db", 1, f"Failed to stop units [db.service]. err: googleapi: Error 503: {NO_LEADER}", f"fleetctl: {NO_LEADER}"),
+    ("stop db", 1, f"fleetctl: {NO_LEADER}"),
 ]
 
-NO_ETCD = "googleapi: Error 503: fleet server unable to communicate with etcd; this host waits for admission to a cluster"
 NO_CLUSTER = "fleetctl: this host waits for admission to a cluster (journalctl -u fleetd)"
-ON_A_HOST_WITHOUT_A_CLUSTER = [
-    ("list-units", 1, f"Error retrieving list of units from repository: {NO_ETCD}", NO_CLUSTER),
-    ("list-machines", 1, f"Error retrieving list of active machines from fleet API ({NO_ETCD})"),
-    ("cluster", 1, f"Failed to read the state of the cluster: {NO_ETCD}", NO_CLUSTER),
-    ("cat db", 1, f"Error retrieving Unit db.service: {NO_ETCD}", NO_CLUSTER),
-]
+ON_A_HOST_WITHOUT_A_CLUSTER = [(verb, 1, NO_CLUSTER) for verb in ("list-units", "list-machines", "cluster", "cat db", "status", "stop db")]
