@@ -86,6 +86,7 @@ ROWS = [
     ("export none/out", 1, "fleetctl: Failed to create a folder beside none/out: No such file or directory"),
     # The cluster
     ("cluster level 9", 1, "fleetctl: cluster level 9: the level is 1; the fleetd of this host supports levels up to 2, and no level can be lowered"),
+    ("cluster secure now", 2, "fleetctl: cluster secure: expected no arguments"),
     ("cluster level high", 2, "fleetctl: cluster level: expected one number, the new feature level"),
     ("init --voters=2", 2, "fleetctl: init: --voters=2: expected 1, 3, 5 or auto: an even number can lose no more hosts than the odd one below"),
     ("init --voters=4", 2, "fleetctl: init: --voters=4: expected 1, 3, 5 or auto: an even number can lose no more hosts than the odd one below"),
