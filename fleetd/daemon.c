@@ -174,8 +174,7 @@ static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret)
         const Daemon *d = userdata;
 
         if (d->store && d->registry)
-                revocation_known(d->store, d->registry,
-                                 d->membership ? membership_replica_pins(d->membership) : NULL, machine_id,
+                revocation_known(d->store, d->registry, membership_replica_pins(d->membership), machine_id,
                                  ret);
         else
                 ret->tls.chain_counts = true;
@@ -370,9 +369,7 @@ static int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, v
 }
 
 static int daemon_rekey_host(void *userdata, Error *err) {
-        Daemon *d = userdata;
-
-        return membership_rekey_host(d->membership, err);
+        return membership_rekey_host(((Daemon *) userdata)->membership, err);
 }
 
 static void daemon_join_cancel(void *userdata, void *done_userdata) {

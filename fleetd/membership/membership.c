@@ -292,7 +292,7 @@ int membership_rekey_host(Membership *m, Error *err) {
 }
 
 const ReplicaPins *membership_replica_pins(const Membership *m) {
-        return &m->revocation.replicas;
+        return m ? &m->revocation.replicas : NULL;
 }
 
 Authority *membership_authority(Membership *m) {

@@ -39,7 +39,7 @@ Membership *membership_free(Membership *m);
 Authority *membership_authority(Membership *m);
 /* As renewal_rekey(). */
 int membership_rekey_host(Membership *m, Error *err);
-/* Return the stored public keys of the members, borrowed. */
+/* Return the stored public keys of the members, borrowed. NULL allowed. */
 const ReplicaPins *membership_replica_pins(const Membership *m);
 /* Change MembershipOptions.client; the next tick publishes it. */
 void membership_set_client(Membership *m, const char *client);
