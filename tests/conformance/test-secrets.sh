@@ -61,7 +61,7 @@ check the_cluster_key_changes ctl 1 cluster rekey
 check the_cluster_key_has_changed wait_for 60 cluster_key 2
 check the_former_key_is_deleted wait_for 30 test ! -e "$scratch/state1/secrets/key.1"
 check a_host_gets_another_key ctl 2 machine rekey
-ctl 1 token --replace=nobody >>"$scratch/said" 2>&1
+ctl 1 token --replace=unknown >>"$scratch/said" 2>&1
 ctl 1 token ls --output=json >>"$scratch/said" 2>&1
 ctl 1 ca --output=json >>"$scratch/said" 2>&1
 ctl 1 events --since=1970-01-01 >>"$scratch/said" 2>&1
