@@ -242,6 +242,8 @@ void tokens_create_handle(Request *request);
 void tokens_revoke_handle(Request *request);
 void ca_handle(Request *request);
 void ca_rotate_handle(Request *request);
+void rekey_handle(Request *request);
+void rekey_host_handle(Request *request);
 void secure_handle(Request *request);
 void join_handle(Request *request);
 void init_handle(Request *request);

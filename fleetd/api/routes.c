@@ -69,6 +69,8 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/tokens/*", RIGHT_ADMINISTER,   tokens_revoke_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/ca",       RIGHT_UNITS_SEE,    ca_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/ca/rotate", RIGHT_ADMINISTER,  ca_rotate_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/host/rekey", RIGHT_ADMINISTER, rekey_host_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/rekey",    RIGHT_ADMINISTER,   rekey_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/secure",   RIGHT_ADMINISTER,   secure_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/init",     RIGHT_ADMINISTER,   init_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/join",     RIGHT_ADMINISTER,   join_handle },
