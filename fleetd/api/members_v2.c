@@ -293,7 +293,7 @@ static void member_delete(Request *request, const KvState *state, const KvMember
                 answer_cluster_message(request, 409, "the member is being removed already");
         else if (machine_removal_is_refused(request, m, false, &err))
                 answer_cluster_message(request, 409, "%s", err.message);
-        else if (registry_remove_machine(request_registry(request), m, request_user(request, user),
+        else if (registry_remove_machine(request_registry(request), m, request_user(request, user), NULL,
                                          member_on_removed, request) < 0)
                 answer_cluster_message(request, 500, "out of memory");
         else

@@ -133,14 +133,16 @@ static void machines_remove(Transaction *t, const Registry *r, const ClusterMach
                 transaction_write(t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
 }
 
-int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
-                            void *userdata) {
+int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, const CaChange *ca,
+                            RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
         machines_remove(&t, r, m, user);
         if (m->host_index > 0)
                 machines_remove_membership(&t, m);
-        machines_write_tombstone(&t, r, m, user, presence_to_string(m->presence));
+        machines_write_tombstone(&t, r, m, user, ca ? "compromised" : presence_to_string(m->presence));
+        if (ca)
+                transaction_change_ca(&t, r, ca);
         machines_remove_reports(&t, m);
         return transaction_send(r, &t, 0, done, userdata);
 }
