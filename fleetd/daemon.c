@@ -174,7 +174,8 @@ static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret)
         const Daemon *d = userdata;
 
         if (d->store && d->registry)
-                revocation_known(d->store, d->registry, machine_id, ret);
+                revocation_known(d->store, d->registry, membership_replica_pins(d->membership), machine_id,
+                                 ret);
         else
                 ret->tls.chain_counts = true;
 }
@@ -367,6 +368,10 @@ static int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, v
         return 0;
 }
 
+static int daemon_rekey_host(void *userdata, Error *err) {
+        return membership_rekey_host(((Daemon *) userdata)->membership, err);
+}
+
 static void daemon_join_cancel(void *userdata, void *done_userdata) {
         Daemon *d = userdata;
 
@@ -396,6 +401,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
                                .credentials = d->io.credentials,
                                .known = daemon_known,
                                .admit = daemon_admit,
+                               .admission = s->admission,
                                .on_change = daemon_on_peer,
                                .userdata = d };
         _cleanup_free_ char *tree = NULL, *agent = NULL;
@@ -568,6 +574,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .authority = membership_authority(d->membership),
                                .join = daemon_join,
                                .join_cancel = daemon_join_cancel,
+                               .rekey_host = daemon_rekey_host,
                                .userdata = d,
                                .limits = &s->limits,
                                .http = &s->http };

@@ -12,9 +12,9 @@ enum {
          * count as three seconds of silence. */
         DIAL_TIMEOUT_MS = 1000,
         PROBE_MS = 500,
-        PENDING_HELD_MS = 250, /* a new connection displaces the oldest pending one after this time only */
         SILENT_CUT_MS = 10000,
         HOST_KEPT_MS = 600000,
+        PENDING_HELD_MS = 250,   /* a new connection displaces the oldest pending one after this time only */
         REDIAL_EACH_MS = 1000,   /* at most one session in this time is replaced */
         REDIAL_PAUSE_MS = 10000, /* between two attempts to replace one session */
 };
@@ -93,10 +93,20 @@ static void known_dial(void *userdata) {
                 known_unreachable(k, r);
 }
 
-/* -- From the key file to certificates -- */
+/* -- From the key file to certificates, and from a former key to another -- */
 
-static bool known_has_key_session(const KnownAddress *k) {
-        return k->session && k->session->state == SESSION_OPEN && k->session->peer.kind == TLS_PEER_KEY;
+/* Return whether the session was dialed with the key file, or with a former key, and a certificate of the
+ * present one would be used now. */
+static bool known_is_outdated(const KnownAddress *k) {
+        const TlsCredentials *credentials = k->peers->credentials;
+        const TlsCertificate *own = credentials ? tls_credentials_certificate(credentials) : NULL;
+        const PeerSession *s = k->session;
+
+        if (!own || !s || s->state != SESSION_OPEN)
+                return false;
+        if (s->peer.kind == TLS_PEER_KEY)
+                return k->peers->session_context.tls.key != NULL;
+        return s->peer.kind == TLS_PEER_CERTIFICATE && !tls_pin_equal(&s->own_pin, &own->pin);
 }
 
 /* Return whether the cluster has the key of that host: it can prove a certificate, or soon will. */
@@ -116,7 +126,7 @@ static void peers_on_redial(void *userdata) {
         uint64_t now_ms = loop_now_ms(peers->loop);
 
         for (KnownAddress *k = peers->known; k; k = k->hh.next)
-                if (known_has_key_session(k) && !k->connecting && now_ms >= k->redial_ms &&
+                if (known_is_outdated(k) && !k->connecting && now_ms >= k->redial_ms &&
                     (!next || k->redial_ms < next->redial_ms) && known_has_pin(k))
                         next = k;
         if (next) {
@@ -131,9 +141,9 @@ void peers_redial_later(Peers *peers) {
         bool waits = false;
 
         for (const KnownAddress *k = peers->known; k; k = k->hh.next)
-                waits |= known_has_key_session(k);
-        if (waits && !peers->closing && !timer_armed(&peers->redial) && peers->session_context.tls.key &&
-            peers_has_certificate(peers) && timer_start(&peers->redial, peers->loop, REDIAL_EACH_MS) < 0)
+                waits |= known_is_outdated(k);
+        if (waits && !peers->closing && !timer_armed(&peers->redial) &&
+            timer_start(&peers->redial, peers->loop, REDIAL_EACH_MS) < 0)
                 log_error(NO_FIELDS, "Failed to start the timer of new sessions: out of memory");
 }
 
@@ -166,6 +176,7 @@ static KnownAddress *known_add(Peers *peers, const char *address) {
         k->backoff_ms = PEERS_BACKOFF_MIN_MS;
         k->timer = TIMER(known_dial, k);
         memcpy(k->address, address, sizeof(k->address));
+        k->source = strangers_key(k->address);
         HASH_ADD_STR(peers->known, address, k);
         if (!TABLE_ADDED(k)) {
                 free(k);
@@ -235,29 +246,58 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
 
 /* -- Listening -- */
 
+/* Return the oldest pending session of an address, and of strangers only; 0: of all. */
+static PeerSession *peers_oldest(const Peers *peers, uint64_t source, bool strangers, size_t *ret_n) {
+        PeerSession *oldest = NULL;
+
+        *ret_n = 0;
+        for (PeerSession *s = peers->pending; s; s = s->hh_pending.next) {
+                if ((source != 0 && s->source != source) || (strangers && !s->is_stranger))
+                        continue;
+                oldest = oldest ?: s;
+                ++*ret_n;
+        }
+        return oldest;
+}
+
+/* End the oldest pending connection to make room for a new one, unless all are recent: then many regular
+ * hosts dial at once. If each displaced the one before it, no host would complete its handshake. Return
+ * whether there is room. */
+static bool peers_displace(Peers *peers, PeerSession *oldest) {
+        if (loop_now_ms(peers->loop) - oldest->begun_ms < PENDING_HELD_MS)
+                return false;
+        session_cut(oldest, -EBUSY, "too many connections without a handshake");
+        return true;
+}
+
+static bool peers_has_room(Peers *peers, uint64_t source, bool is_stranger) {
+        PeerSession *oldest;
+        size_t n;
+
+        if (is_stranger) {
+                oldest = peers_oldest(peers, source, false, &n);
+                if (n >= STRANGERS_PENDING_PER_ADDRESS && !peers_displace(peers, oldest))
+                        return false;
+                oldest = peers_oldest(peers, 0, true, &n);
+                if (n >= STRANGERS_PENDING_MAX / 2 && !peers_displace(peers, oldest))
+                        return false;
+        }
+        oldest = peers_oldest(peers, 0, false, &n);
+        return n < STRANGERS_PENDING_MAX || peers_displace(peers, oldest);
+}
+
 static void peers_on_accept(void *userdata, Stream *stream) {
-        PeerListener *l = userdata;
-        Peers *peers = l->peers;
-        PeerSession *oldest = peers->pending;
+        Peers *peers = ((PeerListener *) userdata)->peers;
+        uint64_t source = strangers_key(stream_peer_address(stream)), now_ms = loop_now_ms(peers->loop);
+        bool secure = peers_has_tls(peers), trusted = !secure || peers_trusts(peers, source);
 
         if (peers->closing ||
-            (peers->credentials &&
-             !strangers_accept(&peers->strangers, stream_peer_address(stream), loop_now_ms(peers->loop)))) {
+            (secure &&
+             !strangers_accept(&peers->strangers, source, trusted, peers->options.admission, now_ms)) ||
+            !peers_has_room(peers, source, !trusted)) {
                 stream_close(stream);
                 return;
         }
-
-        /* The oldest pending connection ends, unless all are recent: then many regular hosts dial at once. If
-         * each displaced the one before it, no host would complete its handshake; so the new connection is
-         * closed. */
-        if (HASH_CNT(hh_pending, peers->pending) >= PEER_HANDSHAKES_MAX) {
-                if (loop_now_ms(peers->loop) - oldest->begun_ms < PENDING_HELD_MS) {
-                        stream_close(stream);
-                        return;
-                }
-                session_cut(oldest, -EBUSY, "too many connections without a handshake");
-        }
-
         (void) peers_begin(peers, stream, NULL);
 }
 
@@ -388,6 +428,7 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
         peers->loop = loop;
         peers->network = network;
         peers->options = *options;
+        peers->options.admission = options->admission ?: STRANGERS_ADMISSION;
         peers->self = options->self;
         TAILQ_INIT(&peers->changed);
         peers->notify = DEFERRED(peers_notify, peers);
@@ -501,6 +542,17 @@ bool peers_has_key(const Peers *peers) {
 
 bool peers_has_certificate(const Peers *peers) {
         return peers->credentials && tls_credentials_certificate(peers->credentials);
+}
+
+const TlsPin *peers_own_pin(const Peers *peers) {
+        const TlsCertificate *own = peers->credentials ? tls_credentials_certificate(peers->credentials) :
+                                                         NULL;
+
+        return own ? &own->pin : NULL;
+}
+
+const TlsPin *peer_pin(const PeerSession *s) {
+        return s->peer.kind == TLS_PEER_CERTIFICATE ? &s->peer.verified.leaf.pin : NULL;
 }
 
 /* Return the machine of a session, as far as it is authenticated; NULL: not at all. */

@@ -60,6 +60,8 @@ ROWS = [
     # Verbs and flags
     ("move db", 2, 'Error: unknown command "move" for "fleetctl"',
      "fleetctl: no verb move in this version; see: fleetctl help move"),
+    *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"', f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}")
+      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("undrain", "maintain"))),
     ("nodes", 2, 'Error: unknown command "nodes" for "fleetctl"',
      "fleetctl: there is no verb nodes; did you mean list-machines? (fleetctl help list-machines)"),
     ("frobnicate", 2, 'Error: unknown command "frobnicate" for "fleetctl"', "fleetctl: there is no verb frobnicate (fleetctl help)"),
@@ -95,8 +97,8 @@ ROWS = [
     ("machine set alpha 'zone=a\nb'", 2, "fleetctl: machine set: the value of metadata key zone has a control character"),
     ("machine set alpha zo/ne=a", 2, "fleetctl: machine set: metadata key 'zo/ne': only letters, digits, '_', '.' and '-' are allowed"),
     ("machine set omega zone=a", 4, "fleetctl: omega: no machine has this name or ID; fleetctl list-machines"),
-    ("machine shw alpha", 2, "fleetctl: machine: expected show HOST, or set HOST KEY=VALUE..."),
-    ("cluster levl", 2, "fleetctl: cluster has no verb levl: cluster [level [N] | secure | stop-waiting]"),
+    ("machine shw alpha", 2, "fleetctl: machine: expected show HOST, set HOST KEY=VALUE..., or rekey"),
+    ("cluster levl", 2, "fleetctl: cluster has no verb levl: cluster [level [N] | rekey | secure | stop-waiting]"),
     # Keys
     ("kv import /load keys.json", 1,
      'Error:  keys.json: /a: expected a path relative to /load: no slash first, and no part that is empty, "." or ".."'),

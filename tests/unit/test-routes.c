@@ -156,6 +156,8 @@ static const struct {
         { "DELETE", "/fleet/v1/cluster/tokens/*", ADMINISTER },
         { "GET", "/fleet/v1/cluster/ca", SEE },
         { "POST", "/fleet/v1/cluster/ca/rotate", ADMINISTER },
+        { "POST", "/fleet/v1/cluster/host/rekey", ADMINISTER },
+        { "POST", "/fleet/v1/cluster/rekey", ADMINISTER },
         { "POST", "/fleet/v1/cluster/secure", ADMINISTER },
         { "POST", "/fleet/v1/cluster/init", ADMINISTER },
         { "POST", "/fleet/v1/cluster/join", ADMINISTER },
