@@ -173,11 +173,10 @@ static int daemon_admit(void *userdata, const PeerHandshake *handshake, Error *e
 static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret) {
         const Daemon *d = userdata;
 
-        if (d->store && d->registry)
+        ret->tls.chain_counts = !d->store || !d->registry;
+        if (!ret->tls.chain_counts)
                 revocation_known(d->store, d->registry, membership_replica_pins(d->membership), machine_id,
                                  ret);
-        else
-                ret->tls.chain_counts = true;
 }
 
 /* MembershipOptions.on_identity: present the new certificate in the next sessions. */
@@ -477,7 +476,7 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .cluster_file = s->cluster_file,
                 .state_directory = s->state_directory,
                 .on_identity = daemon_on_identity,
-                .on_left = daemon_on_restart,
+                .restart = d->io.restart ? &d->restart : NULL,
                 .voters = s->voters,
                 .is_braked = daemon_is_braked,
                 .userdata = d,

@@ -26,9 +26,9 @@ typedef struct MembershipOptions {
         bool (*is_braked)(void *userdata); /* the mass-failure brake is on; NULL: never */
         const char *state_directory; /* for the cluster key and the identity; "" or NULL: this host is no
                                         authority, and has no certificate */
-        /* This host has left the cluster: the next start moves its state away (identity.h). Called
-         * once. May be NULL. */
-        void (*on_left)(void *userdata);
+        /* Started when this host has left the cluster; the next start of the daemon moves its state away
+         * (identity.h). Borrowed; may be NULL. */
+        Timer *restart;
         /* This host has received a certificate, or other roots: use them from now on. May be NULL. */
         void (*on_identity)(void *userdata);
         void *userdata;
