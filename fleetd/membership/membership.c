@@ -15,6 +15,7 @@
 enum {
         LEVEL_WAIT_MS = 24 * 3600 * 1000, /* of cluster time, for a return to the older program */
         LATE_MS = 250,
+        LEFT_MS = 200, /* from the end of a leave to the restart */
 };
 
 static const char presence_replica_works[] = "its replica works again";
@@ -245,7 +246,7 @@ static void membership_end_leave(Membership *m) {
         }
         m->has_left = true;
         log_notice(NO_FIELDS, "this host has left the cluster, and starts again without its state");
-        m->on_left(m->userdata);
+        (void) timer_start(m->restart, m->loop, LEFT_MS);
 }
 
 /* Detect that this host has left: it has applied its tombstone, or it was rejected as removed. A tree that is
@@ -254,7 +255,7 @@ static void membership_check_left(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
         bool leaving;
 
-        if (!self || !registry_ready(m->registry) || !m->on_left || !m->state_directory)
+        if (!self || !registry_ready(m->registry) || !m->restart || !m->state_directory)
                 return;
         leaving = cluster_machine_is_leaving(self) && self->member.raft_id == state->raft_id;
         if (leaving || self->member.raft_id == state->raft_id)
@@ -467,7 +468,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .agentless = options->agentless,
                 .voters = options->voters,
                 .is_braked = options->is_braked,
-                .on_left = options->on_left,
+                .restart = options->restart,
                 .userdata = options->userdata,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
                 .observer = { .on_change = membership_on_change, .userdata = m },

@@ -50,7 +50,7 @@ struct Membership {
                 client[CLUSTER_URL_SIZE];
         uint64_t voters, level_wait_ms;
         bool (*is_braked)(void *userdata);
-        void (*on_left)(void *userdata);
+        Timer *restart;        /* borrowed; NULL: this daemon cannot leave */
         void *userdata;        /* borrowed, of these */
         char *state_directory; /* NULL: none */
         bool was_leaving;      /* its own leave was seen in the tree, with the Raft ID that it has */
