@@ -41,6 +41,20 @@ static const Verb verbs[] = {
           "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"
           "text, followed by its drop-ins.\n",
           verb_cat },
+        { "cert", FLAGS_CERT | FLAGS_JSON, "[create] NAME | ls | set NAME | revoke NAME",
+          "Create, list, change and revoke users with certificates",
+          "create, or a name alone, makes the key of the user here and stores it with its certificate: "
+          "NAME.key, "
+          "NAME.pem,\n"
+          "and ca.pem, with which clients verify fleetd. An existing NAME.key is used again: that renews the "
+          "certificate.\n"
+          "Users connect to the listeners of ListenTLS=. set replaces the rights of a user, revoke ends all "
+          "of "
+          "them;\n"
+          "both take effect at once, also on open connections.\n\n"
+          "fleetctl cert backup --rights=keys-read:/,units-see --ttl=365d --out=/etc/fleet/users\n"
+          "fleetctl cert set backup --rights=keys-read:/app\n",
+          verb_cert },
         { "cluster", FLAGS_YES | FLAGS_JSON, "[level [N] | stop-waiting]",
           "Show the replicas and their leader; change the feature level",
           "Without arguments: the replicas, the leader and the feature level as this host sees them.\n"

@@ -24,7 +24,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c fleetd/membership/tokens.h fleetd/membership/tokens.c \
 	fleetd/membership/cluster_key.h fleetd/membership/cluster_key.c \
-	fleetd/registry/feature_level.c fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c fleetd/membership/authority_rotation.c fleetd/membership/rotation.h fleetd/membership/rotation.c \
+	fleetd/registry/feature_level.c fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/authority_users.c fleetd/membership/renewal.h fleetd/membership/renewal.c fleetd/membership/authority_rotation.c fleetd/membership/rotation.h fleetd/membership/rotation.c \
 	fleetd/membership/membership.h fleetd/membership/membership_internal.h fleetd/membership/membership.c \
 	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
 	fleetd/membership/identity.h fleetd/membership/identity.c fleetd/membership/cluster_file.h fleetd/membership/cluster_file.c \
@@ -51,7 +51,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/keys_v2_text.c \
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_list.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
-	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c \
+	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/users_v1.c fleetd/api/join_v1.c \
 	fleetd/api/events_v1.c fleetd/api/history_v1.c \
 	fleetd/api/remote_command.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c \

@@ -49,12 +49,15 @@ units: units
 peers: peers io
 kvstore: kvstore peers io
 fleetd: fleetd kvstore peers units io
-client: client units'
+client: client units io'
 while IFS=: read -r folder may; do
         sources_of "$folder/" | xargs -r grep -nE '^#include "' | some "what $folder includes" |
                 grep -vE "#include \"(base$(printf '|%s' $may))/|#include \"config.h\"" |
                 rule "includes_of_${folder}_follow_the_arrows"
 done <<<"$arrows"
+
+sources_of client/ | xargs -r grep -nE '#include "io/' | some 'what the client includes of io' | grep -vE '^client/cert\.c:[0-9]+:#include "io/tls_roles\.h"$' |
+        rule the_client_uses_certificates_of_io_only
 
 # Inside fleetd, engine and agent share the registry only; the scheduler is pure.
 sources_of fleetd/engine/ | xargs -r grep -nE '#include "fleetd/agent/' | rule engine_does_not_include_agent

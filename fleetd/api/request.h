@@ -190,6 +190,8 @@ void request_sync(Request *request, void (*done)(Request *request, KvStatus stat
  * not read have the result that they have for absent keys. */
 int request_propose(Request *request, const KvCommand *cmd,
                     void (*done)(Request *request, const KvResult *result));
+/* Return the status for a failure of the authority: 400, 404, 409, 500; all others are temporary (503). */
+unsigned authority_status(int error);
 /* Return the registry, for one change on behalf of the sender: the next transaction. */
 Registry *request_registry(const Request *request);
 /* Read one key. 'done' has the request as its userdata, and may be called before this returns. */
@@ -239,6 +241,9 @@ void tokens_create_handle(Request *request);
 void tokens_revoke_handle(Request *request);
 void ca_handle(Request *request);
 void ca_rotate_handle(Request *request);
+void users_list_handle(Request *request);
+void users_put_handle(Request *request);
+void users_delete_handle(Request *request);
 void join_handle(Request *request);
 void init_handle(Request *request);
 void events_handle(Request *request);

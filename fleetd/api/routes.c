@@ -69,6 +69,9 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/tokens/*", RIGHT_ADMINISTER,   tokens_revoke_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/ca",       RIGHT_UNITS_SEE,    ca_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/ca/rotate", RIGHT_ADMINISTER,  ca_rotate_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/users",    RIGHT_ADMINISTER,   users_list_handle },
+        { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/users/*",  RIGHT_ADMINISTER,   users_put_handle },
+        { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/users/*",  RIGHT_ADMINISTER,   users_delete_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/init",     RIGHT_ADMINISTER,   init_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/join",     RIGHT_ADMINISTER,   join_handle },
 
@@ -303,7 +306,8 @@ void route_request(Request *request) {
                 return;
         }
         if (family == ROUTE_FLEET && !sender_may(request->sender, RIGHT_UNITS_SEE) &&
-            !sender_may(request->sender, RIGHT_UNITS_CHANGE)) { /* nor whether the path exists */
+            !sender_may(request->sender, RIGHT_UNITS_CHANGE) &&
+            !sender_may(request->sender, RIGHT_ADMINISTER)) { /* nor whether the path exists */
                 route_forbid(request, RIGHT_UNITS_SEE);
                 return;
         }

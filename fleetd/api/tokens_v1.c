@@ -9,15 +9,15 @@
 #include "fleetd/registry/registry.h"
 #include "units/json.h"
 
-/* Status by the cause of a failure; all others are temporary (503). */
-static unsigned token_status(int error) {
+unsigned authority_status(int error) {
         static const struct {
                 int error;
                 unsigned status;
         } statuses[] = {
                 { -EINVAL, 400 },        { -EBADMSG, 400 }, { -ENOENT, 404 },   { -ENOTUNIQ, 409 },
                 { -ENOSPC, 409 },        { -ENOKEY, 409 },  { -EALREADY, 409 }, { -EOPNOTSUPP, 409 },
-                { -EADDRNOTAVAIL, 409 }, { -ENOMEM, 500 },
+                { -EADDRNOTAVAIL, 409 }, { -EEXIST, 409 },  { -E2BIG, 400 },    { -EPERM, 400 },
+                { -ENOMEM, 500 },
         };
 
         for (size_t i = 0; i < ELEMENTS(statuses); i++)
@@ -111,7 +111,7 @@ static void token_on_created(void *userdata, int error, const char *message, con
 
         request->on_end = NULL;
         if (error < 0) {
-                request_error(request, token_status(error), "%s", message);
+                request_error(request, authority_status(error), "%s", message);
                 return;
         }
         json_open(&t, NULL, '{');
@@ -147,7 +147,7 @@ void tokens_create_handle(Request *request) {
                                   .by = request_user(request, user) };
         r = authority_create_token(request->api->options.authority, &wanted, token_on_created, request, &err);
         if (r < 0)
-                request_error(request, token_status(r), "%s", error_text(&err, r));
+                request_error(request, authority_status(r), "%s", error_text(&err, r));
         else
                 request->on_end = token_on_end;
 }
@@ -180,7 +180,7 @@ void tokens_revoke_handle(Request *request) {
         else
                 r = authority_revoke_token(authority, request->rest, token_on_revoked, request, &err);
         if (r < 0)
-                request_error(request, token_status(r), "%s", error_text(&err, r));
+                request_error(request, authority_status(r), "%s", error_text(&err, r));
         else
                 request->on_end = token_on_change_end;
 }
@@ -243,7 +243,7 @@ void ca_rotate_handle(Request *request) {
         else
                 r = authority_rotate(authority, compromised, ca_on_rotated, request, &err);
         if (r < 0)
-                request_error(request, token_status(r), "%s", error_text(&err, r));
+                request_error(request, authority_status(r), "%s", error_text(&err, r));
         else
                 request->on_end = token_on_change_end;
 }
