@@ -92,7 +92,7 @@ home() {
         grep -vE "^($home)" <<<"$found" | rule "$(tr -c 'a-z0-9\n' _ <<<"$3")_stays_at_home"
 }
 home 'uv\.h' 'io/' uv.h
-home 'gnutls/.*' 'io/tls\.c|io/tls_roles_internal\.h|io/seal\.c|units/hash\.c' gnutls
+home 'gnutls/.*' 'io/tls_key_internal\.h|io/tls_roles_internal\.h|io/seal\.c|units/hash\.c' gnutls
 home 'llhttp\.h' 'io/http_connection\.h' llhttp.h
 home 'lmdb\.h' 'kvstore/tree/' lmdb.h
 home 'raft(/.*)?\.h' 'kvstore/raft/' raft.h

@@ -27,9 +27,10 @@ typedef struct ApiListenerState {
         Api *api;
         Sender *sender; /* of the last request, until rights change; NULL: none */
         ApiDialect dialect;
-        const char *name; /* in metrics */
-        bool is_dialed;   /* clients dial 'address', also a web page in a browser on this host */
-        Listener *listener;
+        ApiListener kind;
+        const char *name;       /* in metrics */
+        Listener *listener;     /* NULL: of API_TLS without a certificate */
+        struct TlsFront *front; /* of API_TLS */
         HttpServer *server; /* of its own: connections of another listener do not count against its limits */
         HttpServer *groups; /* of the socket: the same for users that are no operators */
         char address[128];
@@ -44,7 +45,7 @@ struct Api {
         HttpLimits http;
         LocalRights local_rights;
         uint32_t operators;      /* the group that may do everything on the socket; UINT32_MAX: none */
-        RegistryObserver rights; /* rights may have changed: */
+        RegistryObserver rights; /* rights or roots may have changed: */
         Deferred review;
         bool regrant; /* LocalRights= have changed */
         TAILQ_HEAD(, ApiListenerState) listeners;

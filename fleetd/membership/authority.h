@@ -9,6 +9,7 @@
 
 #include "fleetd/membership/enter_message.h"
 #include "fleetd/membership/tokens.h"
+#include "io/tls_credentials.h"
 #include "fleetd/registry/policy.h"
 #include "fleetd/registry/registry.h"
 
@@ -92,6 +93,13 @@ int user_plan(const Cluster *c, const UserRequest *request, const char *pin, uin
  * 'done' as for authority_create_token(). Errors as above; -EBADMSG: an invalid request. */
 int authority_certify_user(Authority *a, const UserRequest *request, AuthorityIssued *done, void *userdata,
                            Error *err);
+
+/* Make a key and a certificate for the TLS listener of this host, with the root that signed it, for 30 days.
+ * Both exist in memory only: each start makes others, and clients verify them by the roots of the cluster.
+ * Errors with a message: -ENOKEY   the cluster has no CA -EAGAIN   the state of the cluster is not known yet
+ *   -ENOENT   this host does not have the cluster key */
+int authority_certify_listener(Authority *a, const char *const *names, size_t n_names, TlsCredentials **ret,
+                               Error *err);
 
 /* No 'done' with this userdata is called any more. Written keys remain. */
 void authority_cancel(Authority *a, const void *userdata);
