@@ -48,6 +48,11 @@ static const struct {
         { "removed", "removed", NULL, true }, /* its reason is the name */
         { "settings", "settings of the cluster", ": ", true },
         { "replaced", "replaced as a voter", ": ", false },
+        { "certificate", "certificate", " ", false },
+        { "token", "token", " ", true },
+        { "ca", "", "", true },
+        { "role", "", "", false },
+        { "rejected", "rejected", ": ", false },
 };
 
 static void append_happening(Text *t, const char *kind, const char *reason, const char *user) {

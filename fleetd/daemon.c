@@ -17,6 +17,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/opening.h"
+#include "fleetd/membership/revocation.h"
 #include "fleetd/metrics_table.h"
 #include "fleetd/registry/proposal_rights.h"
 #include "fleetd/service.h"
@@ -168,26 +169,13 @@ static int daemon_admit(void *userdata, const PeerHandshake *handshake, Error *e
         return d->membership ? membership_admit(d->membership, handshake, err) : 0;
 }
 
-/* Set the content of the tree about the machine of a certificate. A host whose tree is empty, or waits to be
- * filled, knows too little: there, a chain to a root of the cluster counts, too. */
 static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret) {
         const Daemon *d = userdata;
-        const Cluster *c = d->registry ? registry_cluster(d->registry) : NULL;
-        const ClusterMachine *m = c ? cluster_machine(c, machine_id) : NULL;
 
-        ret->tls.chain_counts = !d->store || !d->registry || !registry_ready(d->registry) ||
-                                !kv_can_serve(d->store);
-        if (!m)
-                return;
-        ret->raft_id = m->member.raft_id;
-        ret->tls.replica = m->member.raft_id != 0;
-        if (m->removed)
-                ret->tls.state = TLS_REMOVED;
-        else if (m->host)
-                ret->tls.state = TLS_KNOWN;
-        for (size_t i = 0; m->host && i < m->host->pins.n && i < TLS_PINS_MAX; i++)
-                if (tls_pin_parse(m->host->pins.items[i], &ret->tls.pins[ret->tls.n_pins]) == 0)
-                        ret->tls.n_pins++;
+        if (d->store && d->registry)
+                revocation_known(d->store, d->registry, machine_id, ret);
+        else
+                ret->tls.chain_counts = true;
 }
 
 /* MembershipOptions.on_identity: present the new certificate in the next sessions. */

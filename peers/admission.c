@@ -119,6 +119,7 @@ static void peers_admit(Peers *peers, PeerHost *host, PeerSession *s) {
                 return;
 
         session_leave_pending(peers, s);
+        peers->key_rejected = false;
         s->host = host;
         host_unindex(host);
         if (s->dialed) {
@@ -132,6 +133,8 @@ static void peers_admit(Peers *peers, PeerHost *host, PeerSession *s) {
         log_info(((LogFields) { .machine = host->machine_id }), "session %s %s (%s)",
                  s->dialed ? "to" : "from", handshake_name(&s->handshake), s->address);
         session_open(s);
+        if (s->dialed && s->peer.kind == TLS_PEER_KEY)
+                peers_redial_later(peers);
 }
 
 static void peers_reject(Peers *peers, PeerSession *s, Rejection cause, const char *message) {
@@ -188,11 +191,49 @@ static int session_check_certificate(Peers *peers, const PeerSession *s, Error *
                          leaf->uri.subject);
 }
 
+int session_check_key(const PeerSession *s, Error *err) {
+        const TlsOptions *tls = &s->context->tls;
+        const char *name = handshake_name(&s->handshake);
+
+        if (tls->key || !tls->credentials)
+                return 0;
+        return error_set(err, -EKEYREJECTED,
+                         "the cluster requires certificates, and its key file does not count any more: on "
+                         "a host of it, run fleetctl token --replace=%s, then fleetctl join on %s",
+                         name, name);
+}
+
+int session_recheck(Peers *peers, const PeerSession *s, Error *err) {
+        const TlsCertificate *leaf = &s->peer.verified.leaf;
+        PeerKnown known = {};
+
+        if (s->peer.kind != TLS_PEER_CERTIFICATE || peers->options.token_root || !peers->options.known)
+                return 0;
+        peers->options.known(peers->options.userdata, leaf->uri.subject, &known);
+        if (known.tls.chain_counts) /* the tree may be older than the certificate */
+                return 0;
+        if (known.tls.state == TLS_REMOVED)
+                return error_set(err, -EKEYREVOKED, "machine %s was removed from the cluster",
+                                 leaf->uri.subject);
+        if (known.tls.state == TLS_UNKNOWN)
+                return s->peer.verified.by_pin ?
+                               error_set(err, -ENOKEY, "the cluster has no key of machine %s any more",
+                                         leaf->uri.subject) :
+                               0;
+        if (s->is_replica && s->peer.verified.by_pin && !known.tls.replica)
+                return error_set(err, -EACCES, "machine %s has no replica any more", leaf->uri.subject);
+        for (unsigned i = 0; i < known.tls.n_pins; i++)
+                if (tls_pin_equal(known.tls.pins + i, &leaf->pin))
+                        return 0;
+        return error_set(err, -EKEYREJECTED, "machine %s has another key than the cluster knows",
+                         leaf->uri.subject);
+}
+
 /* Check how the other host was authenticated. */
 static int session_check_peer(Peers *peers, const PeerSession *s, Error *err) {
         switch (s->peer.kind) {
         case TLS_PEER_KEY:
-                return 0;
+                return session_check_key(s, err);
         case TLS_PEER_CERTIFICATE:
                 return session_check_certificate(peers, s, err);
         case TLS_PEER_REJECTED:
@@ -456,14 +497,34 @@ static void known_choose_key(KnownAddress *k, const PeerSession *s, bool was_ope
         k->use_key = tls->key && tls->credentials && !was_open && !s->used_key && rejected;
 }
 
-static void known_on_session_end(KnownAddress *k, bool lasted) {
-        k->session = NULL;
+static void known_on_session_end(KnownAddress *k, const PeerSession *s, bool lasted) {
+        if (k->former == s) { /* replaced by 'session', or lost before */
+                k->former = NULL;
+                return;
+        }
+        k->session = TAKE_PTR(k->former);
+        if (k->session) /* it could not be replaced */
+                return;
         if (lasted) {
                 k->warned = 0;
                 k->backoff_ms = PEERS_BACKOFF_MIN_MS;
                 known_redial(k);
         } else
                 known_retry(k);
+}
+
+/* A host with the key file alone cannot know whether the others have another one, or require certificates. */
+static void known_warn_unauthenticated(KnownAddress *k, unsigned cause, const char *reason) {
+        Peers *peers = k->peers;
+        char message[PEER_PROBLEM_SIZE];
+
+        peers->key_rejected = cause == WARNING_KEY && peers->session_context.tls.key && !peers->credentials;
+        if (peers->key_rejected)
+                snprintf(message, sizeof(message),
+                         "%s; if its cluster requires certificates: on a host of it, run fleetctl token "
+                         "--replace=%s, then fleetctl join on this one",
+                         reason, handshake_name(&peers->self));
+        known_warn(k, cause, peers->key_rejected ? message : reason);
 }
 
 static void peers_on_end(void *userdata, PeerSession *s, int error, const char *reason) {
@@ -485,11 +546,11 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
         if (!was_open && !s->dialed && error < 0 && !s->has_handshake)
                 peers_warn(peers, s, cause, reason);
         if (k && !was_open && !s->has_handshake && error != -EPERM && !peers->closing)
-                known_warn(k, cause, reason);
-        if (k)
+                known_warn_unauthenticated(k, cause, reason);
+        if (k && !k->former)
                 known_choose_key(k, s, was_open, error);
         if (k)
-                known_on_session_end(k, lasted);
+                known_on_session_end(k, s, lasted);
         if (!was_open)
                 return;
 

@@ -137,8 +137,9 @@ void known_set_host(KnownAddress *k, PeerHost *host) {
 }
 
 void known_warn(KnownAddress *k, unsigned cause, const char *message) {
-        snprintf(k->problem, sizeof(k->problem), "%s", message);
-        if (k->host)
+        if (!k->former)
+                snprintf(k->problem, sizeof(k->problem), "%s", message);
+        if (k->host && !k->former)
                 snprintf(k->host->problem, sizeof(k->host->problem), "%s", message);
         if (k->warned & (1u << cause))
                 return;

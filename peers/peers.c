@@ -15,6 +15,8 @@ enum {
         PENDING_HELD_MS = 250, /* a new connection displaces the oldest pending one after this time only */
         SILENT_CUT_MS = 10000,
         HOST_KEPT_MS = 600000,
+        REDIAL_EACH_MS = 1000,   /* at most one session in this time is replaced */
+        REDIAL_PAUSE_MS = 10000, /* between two attempts to replace one session */
 };
 
 /* -- Dialing -- */
@@ -47,6 +49,14 @@ static void known_on_connected(void *userdata, Stream *stream, int error) {
         int r;
 
         k->connecting = NULL;
+        if (k->session && k->session->state == SESSION_OPEN && stream) {
+                k->former = k->session;
+                if (peers_begin(k->peers, stream, k) < 0)
+                        k->former = NULL;
+                return;
+        }
+        if (k->session) /* to be replaced, but the host cannot be reached */
+                return;
         if (k->host && (stream || error == -ECONNREFUSED || error == -ECONNRESET))
                 host_on_contact(k->host, loop_now_ms(k->peers->loop));
 
@@ -55,10 +65,20 @@ static void known_on_connected(void *userdata, Stream *stream, int error) {
                 known_unreachable(k, r);
 }
 
+/* Begin a connection; -errno if that fails at once. */
+static int known_connect(KnownAddress *k) {
+        Peers *peers = k->peers;
+        int r = 0;
+
+        k->connecting = peers->network->ops->connect(peers->network, k->address, DIAL_TIMEOUT_MS,
+                                                     known_on_connected, k, &r);
+        return k->connecting ? 0 : r;
+}
+
 static void known_dial(void *userdata) {
         KnownAddress *k = userdata;
         Peers *peers = k->peers;
-        int r = 0;
+        int r;
 
         assert(!k->connecting && !k->session);
         if (peers->closing || k->is_self)
@@ -68,16 +88,60 @@ static void known_dial(void *userdata) {
                 return;
         }
 
-        k->connecting = peers->network->ops->connect(peers->network, k->address, DIAL_TIMEOUT_MS,
-                                                     known_on_connected, k, &r);
-        if (!k->connecting)
+        r = known_connect(k);
+        if (r < 0)
                 known_unreachable(k, r);
+}
+
+/* -- From the key file to certificates -- */
+
+static bool known_has_key_session(const KnownAddress *k) {
+        return k->session && k->session->state == SESSION_OPEN && k->session->peer.kind == TLS_PEER_KEY;
+}
+
+/* Return whether the cluster has the key of that host: it can prove a certificate, or soon will. */
+static bool known_has_pin(const KnownAddress *k) {
+        PeerKnown known = {};
+
+        if (k->host && k->peers->options.known)
+                k->peers->options.known(k->peers->options.userdata, k->host->machine_id, &known);
+        return known.tls.state == TLS_KNOWN && known.tls.n_pins > 0;
+}
+
+/* Replace the session that has waited longest: both hosts have certificates now. The session stays open until
+ * the host has admitted the new one; peers_admit() then ends it. */
+static void peers_on_redial(void *userdata) {
+        KnownAddress *next = NULL;
+        Peers *peers = userdata;
+        uint64_t now_ms = loop_now_ms(peers->loop);
+
+        for (KnownAddress *k = peers->known; k; k = k->hh.next)
+                if (known_has_key_session(k) && !k->connecting && now_ms >= k->redial_ms &&
+                    (!next || k->redial_ms < next->redial_ms) && known_has_pin(k))
+                        next = k;
+        if (next) {
+                next->redial_ms = now_ms + REDIAL_PAUSE_MS;
+                next->use_key = false;
+                (void) known_connect(next); /* a failure is repeated after the pause */
+        }
+        peers_redial_later(peers);
+}
+
+void peers_redial_later(Peers *peers) {
+        bool waits = false;
+
+        for (const KnownAddress *k = peers->known; k; k = k->hh.next)
+                waits |= known_has_key_session(k);
+        if (waits && !peers->closing && !timer_armed(&peers->redial) && peers->session_context.tls.key &&
+            peers->credentials && tls_credentials_certificate(peers->credentials) &&
+            timer_start(&peers->redial, peers->loop, REDIAL_EACH_MS) < 0)
+                log_error(NO_FIELDS, "Failed to start the timer of new sessions: out of memory");
 }
 
 /* The session ends last: observers of its end may call peers_set_known(). */
 static void known_free(KnownAddress *k) {
         Peers *peers = k->peers;
-        PeerSession *s = k->session;
+        PeerSession *ending[] = { k->session, k->former };
 
         timer_stop(&k->timer);
         if (k->connecting)
@@ -85,10 +149,12 @@ static void known_free(KnownAddress *k) {
         known_set_host(k, NULL);
         HASH_DEL(peers->known, k);
         free(k);
-        if (s) {
-                s->known = NULL;
-                session_bye(s, "");
-        }
+        for (size_t i = 0; i < ELEMENTS(ending); i++)
+                if (ending[i])
+                        ending[i]->known = NULL;
+        for (size_t i = 0; i < ELEMENTS(ending); i++)
+                if (ending[i])
+                        session_bye(ending[i], "");
 }
 
 static KnownAddress *known_add(Peers *peers, const char *address) {
@@ -330,6 +396,7 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
         peers_check_cluster(peers);
         peers->gone = DEFERRED(peers_on_all_gone, peers);
         peers->tick = TIMER(peers_on_tick, peers);
+        peers->redial = TIMER(peers_on_redial, peers);
         *ret = peers;
         return 0;
 }
@@ -341,6 +408,7 @@ void peers_close(Peers *peers, const char *reason, void (*closed)(void *userdata
         peers->closed_userdata = userdata;
         deferred_cancel(&peers->notify);
         timer_stop(&peers->tick);
+        timer_stop(&peers->redial);
 
         while (!SLIST_EMPTY(&peers->listeners)) {
                 PeerListener *l = SLIST_FIRST(&peers->listeners);
@@ -381,6 +449,14 @@ static void peers_check_joining(Peers *peers) {
                                                tls_credentials_certificate(peers->credentials);
 }
 
+static void session_end_by_key(PeerSession *s, const void *unused) {
+        Error err = {};
+
+        if (s->state != SESSION_TLS && s->state != SESSION_ENDED && s->peer.kind == TLS_PEER_KEY &&
+            session_check_key(s, &err) < 0)
+                session_reject(s, REJECTION_ADMISSION, err.message);
+}
+
 void peers_set_credentials(Peers *peers, const TlsCredentials *credentials, bool key_counts) {
         TlsCredentials *before = peers->credentials;
 
@@ -390,6 +466,22 @@ void peers_set_credentials(Peers *peers, const TlsCredentials *credentials, bool
         peers_check_joining(peers);
         peers_check_cluster(peers);
         tls_credentials_free(before);
+        peers->key_rejected = false;
+        if (!peers->session_context.tls.key)
+                peers_each_session(peers, session_end_by_key, NULL);
+        peers_redial_later(peers);
+}
+
+bool peers_need_certificate(const Peers *peers) {
+        return peers->key_rejected;
+}
+
+bool peers_use_key(const Peers *peers) {
+        for (const PeerHost *host = peers->hosts; host; host = host->hh.next)
+                if ((host->dialed && host->dialed->peer.kind == TLS_PEER_KEY) ||
+                    (host->accepted && host->accepted->peer.kind == TLS_PEER_KEY))
+                        return true;
+        return false;
 }
 
 /* Return the machine of a session, as far as it is authenticated; NULL: not at all. */
@@ -413,6 +505,17 @@ static void session_end_of_machine(PeerSession *s, const void *argument) {
 
 void peers_end(Peers *peers, const char *machine_id, const char *reason) {
         peers_each_session(peers, session_end_of_machine, &(Ending) { machine_id, reason });
+}
+
+static void session_end_if_revoked(PeerSession *s, const void *peers) {
+        Error err = {};
+
+        if (session_recheck((Peers *) peers, s, &err) < 0)
+                session_reject(s, REJECTION_ADMISSION, err.message);
+}
+
+void peers_recheck(Peers *peers) {
+        peers_each_session(peers, session_end_if_revoked, peers);
 }
 
 void peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata) {

@@ -36,6 +36,7 @@ enum {
         PEER_QUEUE_MAX = 32 * 1024 * 1024, /* bytes; beyond, sending fails with -ENOBUFS. A full queue without
                                             * progress for 5 s ends the session. */
         PEER_HANDSHAKES_MAX = 64,          /* accepted connections without a handshake yet */
+        PEER_PROBLEM_SIZE = 320,           /* of the text why no session is open */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
         PEER_JOIN_REQUEST_MS = 5000,       /* from the session of a joining host to its request */
         PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
@@ -82,13 +83,25 @@ void peers_set_self(Peers *peers, const PeerHandshake *self);
 const PeerHandshake *peers_self(const Peers *peers);
 
 /* Replace the credentials; NULL: no certificates. 'key_counts': the key file of the options is dialed with
- * and accepted, too. Open sessions stay: see peers_end(). A host dials with its certificate if it has one,
- * and with the key file after the other host rejected that. */
+ * and accepted, too; otherwise, all sessions end that were authenticated by it. Others stay: see peers_end().
+ * A host dials with its certificate if it has one, and with the key file after the other host rejected that.
+ * Sessions that it dialed with the key file are replaced, one per second, when 'known' has the key of the
+ * other host: the former one ends when the new one is admitted. */
 void peers_set_credentials(Peers *peers, const TlsCredentials *credentials, bool key_counts);
+
+/* Return whether this host has no certificate, and the last host that it dialed rejected its key file: the
+ * cluster may require certificates. */
+bool peers_need_certificate(const Peers *peers);
+/* Return whether an open session was authenticated by the key file. */
+bool peers_use_key(const Peers *peers);
 
 /* End all sessions with a machine, whose pin or role changed, or which was removed. The reason is sent to it.
  */
 void peers_end(Peers *peers, const char *machine_id, const char *reason);
+
+/* End the sessions whose certificate the callback 'known' accepts no longer: the machine was removed, has
+ * another key or no key, or has lost its replica. Call this after a change of what it reports. */
+void peers_recheck(Peers *peers);
 
 /* Observe the ends of open sessions; NULL: not any more. There is one observer. After the end, no answer
  * arrives on the session any more, and the pointer is invalid. Called at once, also from inside calls that
@@ -171,7 +184,7 @@ typedef struct PeerState {
                                     * connection; before the first one: since the host is known */
         char bye[16];              /* reason of its last BYE since its last handshake; "" if none */
         bool clone_rejected; /* in the last minute, another host with its id (or this host's) was rejected */
-        char problem[160];   /* why no session to it is open; "" if one is, or none was tried */
+        char problem[PEER_PROBLEM_SIZE]; /* why no session to it is open; "" if one is, or none was tried */
 } PeerState;
 
 int peers_state(const Peers *peers, const char *machine_id, PeerState *ret); /* -ENOENT */

@@ -4,7 +4,8 @@
  * this header.
  *
  * Three tables: the addresses to dial (KnownAddress), the hosts (PeerHost), the sessions. A KnownAddress
- * learns its host from the handshake of the session that it dialed. A PeerHost outlives its sessions by
+ * learns its host from the handshake of the session that it dialed. It has a second session while one by the
+ * key file is replaced. A PeerHost outlives its sessions by
  * HOST_KEPT_MS, because liveness needs the time of its last contact. All changes of a session pass through
  * the session events in admission.c. Only handlers, admit() and the observer's on_end() are called from
  * inside; on_change() is deferred. */
@@ -39,7 +40,7 @@ struct PeerHost {
         Peers *peers;
         uint64_t contact_ms, used_ms, clone_ms;
         unsigned n_known;
-        char bye[16], problem[160];
+        char bye[16], problem[PEER_PROBLEM_SIZE];
         bool changed;          /* on_change() was not called yet */
         bool index_unfinished; /* out of memory: the next tick repeats host_index() */
         UT_hash_handle hh, hh_raft;
@@ -50,8 +51,10 @@ typedef struct KnownAddress {
         char address[ADDRESS_SIZE];
         char given_id[MACHINE_ID_SIZE];
         Peers *peers;
-        PeerHost *host; /* given, or learned from its handshake; NULL: unknown */
-        bool is_self;   /* this host itself answers there */
+        PeerHost *host;      /* given, or learned from its handshake; NULL: unknown */
+        bool is_self;        /* this host itself answers there */
+        PeerSession *former; /* open, by the key file: stays until the host has admitted 'session' */
+        uint64_t redial_ms;  /* no attempt to replace its session before this time */
         bool use_key; /* dial with the key file: the host rejected the certificate of this one, or has none */
         bool wanted;  /* while peers_set_known() compares the lists */
         void *connecting;
@@ -59,7 +62,7 @@ typedef struct KnownAddress {
         Timer timer;
         uint64_t backoff_ms;
         unsigned warned; /* bits of causes that were logged since the last session that lasted */
-        char problem[160];
+        char problem[PEER_PROBLEM_SIZE];
         UT_hash_handle hh;
 } KnownAddress;
 
@@ -91,7 +94,8 @@ struct Peers {
         void (*on_end)(void *userdata, PeerSession *session);
         void *on_end_userdata;
         Deferred notify, gone;
-        Timer tick;
+        Timer tick, redial;
+        bool key_rejected; /* by the last host that was dialed, and this host has no certificate */
         bool closing;
         void (*closed)(void *userdata);
         void *closed_userdata;
@@ -128,12 +132,23 @@ void known_wait(KnownAddress *k, uint64_t delay_ms);
 void known_retry(KnownAddress *k);
 void known_redial(KnownAddress *k);
 
+/* -- peers.c -- */
+
+/* Begin to replace sessions by the key file that this host has dialed, if it has a certificate. */
+void peers_redial_later(Peers *peers);
+
 /* -- admission.c -- */
 
 extern const SessionEvents peers_session_events;
 
+/* -EKEYREJECTED with a message for the host of a session by the key file: the key file does not count any
+ * more. */
+int session_check_key(const PeerSession *s, Error *err);
 /* Set what this host knows about the machine of a certificate, for TLS. 'userdata' is the Peers. */
 void peers_known(void *userdata, TlsRole role, const char *machine_id, TlsKnown *ret);
+/* Check whether the certificate of a session is still that of its machine. 0, or a negative errno with a
+ * message for that machine. */
+int session_recheck(Peers *peers, const PeerSession *s, Error *err);
 /* Begin a session on 'stream', and take it. 'known': the address that was dialed; NULL: the stream was
  * accepted. */
 int peers_begin(Peers *peers, Stream *stream, KnownAddress *known);

@@ -172,13 +172,15 @@ static void token_on_revoked(void *userdata, KvStatus status, const char *messag
 
 void tokens_revoke_handle(Request *request) {
         Authority *authority = request->api->options.authority;
+        char user[HISTORY_USER_SIZE];
         Error err = {};
         int r;
 
         if (!authority)
                 r = error_set(&err, -EOPNOTSUPP, "this daemon has no tokens");
         else
-                r = authority_revoke_token(authority, request->rest, token_on_revoked, request, &err);
+                r = authority_revoke_token(authority, request->rest, request_user(request, user),
+                                           token_on_revoked, request, &err);
         if (r < 0)
                 request_error(request, authority_status(r), "%s", error_text(&err, r));
         else
@@ -229,6 +231,7 @@ void ca_rotate_handle(Request *request) {
         static const JsonField fields[] = { { "compromised", JSON_FIELD_BOOL, 0 } };
         Authority *authority = request->api->options.authority;
         bool compromised = false;
+        char user[HISTORY_USER_SIZE];
         Error err = {};
         int r;
 
@@ -241,7 +244,8 @@ void ca_rotate_handle(Request *request) {
         if (!authority)
                 r = error_set(&err, -EOPNOTSUPP, "this daemon has no CA");
         else
-                r = authority_rotate(authority, compromised, ca_on_rotated, request, &err);
+                r = authority_rotate(authority, compromised, request_user(request, user), ca_on_rotated,
+                                     request, &err);
         if (r < 0)
                 request_error(request, authority_status(r), "%s", error_text(&err, r));
         else

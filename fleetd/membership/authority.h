@@ -49,15 +49,17 @@ typedef void AuthorityTokenDone(void *userdata, int error, const char *message, 
 int authority_create_token(Authority *a, const TokenRequest *request, AuthorityTokenDone *done,
                            void *userdata, Error *err);
 
-/* Revoke a token. 'done': the result of the write. -ENOENT: there is no token of that ID. -EALREADY: it was
- * revoked before. */
-int authority_revoke_token(Authority *a, const char *id, RegistryDone done, void *userdata, Error *err);
+/* Revoke a token; 'user' for the history. 'done': the result of the write. -ENOENT: there is no token of that
+ * ID. -EALREADY: it was revoked before. */
+int authority_revoke_token(Authority *a, const char *id, const char *user, RegistryDone done, void *userdata,
+                           Error *err);
 
 /* Begin a rotation of the CA: a new root, which hosts store, which then signs, and which at last is the only
- * one. 'compromised': the former root ends within an hour, also if hosts have no new certificate yet. 'done':
- * the result of the write; the leader does the rest. -ENOKEY: there is no CA. -EALREADY: a rotation is under
- * way. */
-int authority_rotate(Authority *a, bool compromised, RegistryDone done, void *userdata, Error *err);
+ * one. 'compromised': the former root ends within an hour, also if hosts have no new certificate yet. 'user'
+ * for the history. 'done': the result of the write; the leader does the rest. -ENOKEY: there is no CA.
+ * -EALREADY: a rotation is under way. */
+int authority_rotate(Authority *a, bool compromised, const char *user, RegistryDone done, void *userdata,
+                     Error *err);
 
 /* 'answer' is NULL after a failure, with 'error' and 'message' as above. */
 typedef void AuthorityIssued(void *userdata, int error, const char *message, const EnterAnswer *answer);

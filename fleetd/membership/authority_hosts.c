@@ -8,7 +8,7 @@
 #include "fleetd/membership/frame_types.h"
 #include "fleetd/membership/voters.h"
 
-enum { RENEW_PROTOCOL = 1 };
+enum { RENEW_PROTOCOL = 1, WHY_SIZE = 80, REJECTION_NOTED_MS = 10000 };
 
 /* Wrong secrets for one token. */
 typedef struct WrongSecrets {
@@ -28,6 +28,18 @@ static void authority_send(AuthorityOp *op, const EnterAnswer *answer) {
                                   w.size);
 }
 
+/* Hosts without a key of the cluster cause these rows, so their number is limited; the journal has all. */
+static void authority_note_rejection(const AuthorityOp *op, const char *message) {
+        Authority *a = op->authority;
+        uint64_t now_ms = loop_now_ms(a->loop);
+
+        if (now_ms < a->rejection_noted_ms + REJECTION_NOTED_MS)
+                return;
+        a->rejection_noted_ms = now_ms;
+        registry_note(a->registry,
+                      &(HistoryNote) { .kind = HISTORY_REJECTED, .machine = op->machine, .reason = message });
+}
+
 void authority_host_fail(AuthorityOp *op, int error, const char *message) {
         EnterAnswer answer = { .refusal = (char *) message };
 
@@ -37,6 +49,7 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message) {
         }
         log_warning(((LogFields) { .machine = op->machine, .error = error }), "rejected %s from %s: %s",
                     op->name, op->remote, message);
+        authority_note_rejection(op, message);
         authority_send(op, &answer);
 }
 
@@ -138,7 +151,7 @@ static void authority_count_wrong(Authority *a, const char *token) {
                 return;
         named_remove(&a->wrong, token);
         log_warning(NO_FIELDS, "%d wrong secrets for token %s: revoking it", TOKEN_WRONG_SECRETS_MAX, token);
-        (void) authority_revoke_token(a, token, NULL, NULL, &(Error) {});
+        (void) authority_revoke_token(a, token, NULL, NULL, NULL, &(Error) {});
 }
 
 /* -- Decisions -- */
@@ -200,13 +213,26 @@ static int authority_decide(AuthorityOp *op, const Cluster *c, const ClusterToke
         return 0;
 }
 
+/* Return the reason of a certificate, for the history. Equal reasons of renewals are one row with a count. */
+static const char *authority_why_issued(const AuthorityOp *op, const ClusterMachine *m,
+                                        char ret[static WHY_SIZE]) {
+        const HostRecord *known = m ? m->host : NULL;
+
+        snprintf(ret, WHY_SIZE, "%s, key %.8s%s", known ? "renewed" : "issued", op->pin,
+                 known && known->expires_ms > 0 && known->expires_ms <= op->issued_ms ?
+                         ", after the former one had expired" :
+                         "");
+        return ret;
+}
+
 static int authority_write_host(AuthorityOp *op, const Cluster *c, const ClusterToken *token) {
         const ClusterMachine *m = cluster_machine(c, op->machine);
         TokenRecord record = token ? token->record : (TokenRecord) {}; /* borrows its metadata */
         TokenChange spent = { .token = &record };
-        char reason[64] = "";
+        char reason[WHY_SIZE], why[WHY_SIZE];
         HostChange change = { .machine = op->machine,
                               .host = &op->host,
+                              .certificate = authority_why_issued(op, m, why),
                               .expected_index = m ? m->host_index : 0,
                               .removed_index = m ? m->removed_index : 0,
                               .roots_index = c->ca_roots_index };
@@ -219,11 +245,45 @@ static int authority_write_host(AuthorityOp *op, const Cluster *c, const Cluster
                 spent.id = token->name;
                 spent.expected_index = token->index;
                 spent.ttl_ms = record.expires_ms + TOKEN_KEPT_MS - op->issued_ms;
+                snprintf(reason, sizeof(reason), "used, %llu uses left", (unsigned long long) record.uses);
+                spent.reason = reason;
                 change.token = &spent;
-                snprintf(reason, sizeof(reason), "by token %s", token->name);
-                change.reason = reason;
         }
         return registry_set_host(op->authority->registry, &change, authority_on_recorded, op);
+}
+
+static void authority_on_synced(void *userdata, KvStatus status) {
+        AuthorityOp *op = userdata;
+
+        op->syncing = false;
+        op->current = status == KV_OK;
+        authority_op_again(op);
+}
+
+/* Wait until the view of this host suffices for a decision: -EAGAIN, and a later step continues. Then check
+ * what this host needs to sign, before a use of a token is spent. */
+static int authority_check_ready(AuthorityOp *op, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        Authority *a = op->authority;
+        const Cluster *c = registry_cluster(a->registry);
+        KvState state;
+
+        kv_state(a->store, &state);
+        if (!state.ready || !registry_ready(a->registry))
+                return error_set(err, -EAGAIN, "the cluster has no leader now; try again");
+        if (op->session != 0 && !op->current) {
+                op->syncing = op->writing = true;
+                op->sync = (KvSync) { .done = authority_on_synced, .userdata = op };
+                kv_sync(a->store, &op->sync);
+                return error_set(err, -EAGAIN, "no majority of the cluster answers; try again");
+        }
+        if (op->session != 0 && !registry_is_current(a->registry))
+                return error_set(err, -EAGAIN, "this host is reading the state of the cluster; try again");
+        if (!c->ca_roots)
+                return error_set(err, -ENOKEY,
+                                 "the cluster has no certificates: create a token on one of its hosts: "
+                                 "fleetctl token");
+        return keys_open_ca(a, ca_roots_current(c->ca_roots), &key, err);
 }
 
 void authority_host_step(AuthorityOp *op) {
@@ -233,12 +293,19 @@ void authority_host_step(AuthorityOp *op) {
         Error err = {};
         int r;
 
-        if (!rate_limit_take(&a->issues, loop_now_ms(a->loop))) {
+        r = authority_check_ready(op, &err);
+        if (r == -EAGAIN && loop_now_ms(a->loop) < op->deadline_ms) {
+                if (!op->writing)
+                        authority_op_again(op);
+                return;
+        }
+        if (r >= 0 && !rate_limit_take(&a->issues, loop_now_ms(a->loop))) {
                 authority_op_again(op);
                 return;
         }
         op->issued_ms = loop_wall_ms(a->loop);
-        r = authority_decide(op, c, &token, &err);
+        if (r >= 0)
+                r = authority_decide(op, c, &token, &err);
         if (r >= 0)
                 r = secret_random(op->serial, sizeof(op->serial));
         if (r >= 0)
@@ -250,22 +317,6 @@ void authority_host_step(AuthorityOp *op) {
 }
 
 /* -- Requests -- */
-
-/* Check what this host needs to sign, before a use of a token is spent. */
-static int authority_check_ready(Authority *a, Error *err) {
-        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
-        const Cluster *c = registry_cluster(a->registry);
-        KvState state;
-
-        kv_state(a->store, &state);
-        if (!state.ready || !registry_ready(a->registry))
-                return error_set(err, -EAGAIN, "the cluster has no leader now; try again");
-        if (!c->ca_roots)
-                return error_set(err, -ENOKEY,
-                                 "the cluster has no certificates: create a token on one of its hosts: "
-                                 "fleetctl token");
-        return keys_open_ca(a, ca_roots_current(c->ca_roots), &key, err);
-}
 
 int authority_read_csr(AuthorityOp *op, Error *err) {
         TlsPin pin;
@@ -300,9 +351,6 @@ static int authority_check_join(AuthorityOp *op, const void *payload, size_t siz
                 return r;
         if (!rate_limit_take(&a->joins, loop_now_ms(a->loop)))
                 return error_set(err, -EBUSY, "too many hosts join at once; try again in a second");
-        r = authority_check_ready(a, err);
-        if (r < 0)
-                return r;
         if (token_secret_hash(op->request.secret, op->secret_hash) < 0)
                 return error_set(err, -EIO, "the secret of the token cannot be checked");
         return authority_read_csr(op, err);
@@ -324,13 +372,11 @@ static void authority_on_enter(void *userdata, PeerSession *session, PeerFrame t
 static int authority_check_renewal(AuthorityOp *op, const void *payload, size_t size, Error *err) {
         Reader r = reader_over(payload, size);
         uint8_t version = read_u8(&r);
-        int error;
 
         op->request.csr = read_string(&r, ENTER_CSR_MAX);
         if (reader_end(&r) < 0 || version != RENEW_PROTOCOL)
                 return error_set(err, -EBADMSG, "invalid renewal; upgrade the older of the two hosts");
-        error = authority_check_ready(op->authority, err);
-        return error < 0 ? error : authority_read_csr(op, err);
+        return authority_read_csr(op, err);
 }
 
 static void authority_on_renew(void *userdata, PeerSession *session, PeerFrame type, const void *payload,

@@ -37,7 +37,11 @@ typedef struct AuthorityOp {
         AuthorityOpKind kind;
         uint64_t deadline_ms;
         Timer retry;
-        bool writing; /* the registry will answer */
+        bool writing; /* the registry, or the store, will answer */
+        /* Of requests of other hosts: the view of this host had all that was committed when the request came.
+         * A former view may lack the token, or the host. */
+        KvSync sync;
+        bool syncing, current;
 
         /* AUTHORITY_TOKEN */
         AuthorityTokenDone *token_done;
@@ -83,7 +87,8 @@ struct Authority {
         bool creating;            /* the transaction that creates the CA is under way */
         uint64_t wanted_until_ms; /* another host waits for the CA; 0: none */
         RateLimit joins, issues;
-        Named *wrong; /* WrongSecrets, by ID of the token */
+        uint64_t rejection_noted_ms; /* the last rejection in the history */
+        Named *wrong;                /* WrongSecrets, by ID of the token */
         KeyDistribution keys;
         LIST_HEAD(, AuthorityOp) operations;
 };

@@ -57,7 +57,8 @@ void authority_rotation_tick(Authority *a, const KvState *state) {
                             .keys = &keys,
                             .roots_index = c->ca_roots_index,
                             .keys_index = c->ca_keys_index,
-                            .rotation_index = c->ca_rotation_index };
+                            .rotation_index = c->ca_rotation_index,
+                            .reason = "rotation of the CA: ended, without the former root" };
 
         step = rotation_step(c, rotation.since_ms, &waits);
         if (step == ROTATION_WAIT || a->creating)
@@ -69,12 +70,15 @@ void authority_rotation_tick(Authority *a, const KvState *state) {
                 return;
         change.tokens = ended;
         rotation.compromised = c->ca_rotation->compromised;
-        if (step == ROTATION_ISSUE)
+        if (step == ROTATION_ISSUE) {
                 change.rotation = &rotation;
+                change.reason = "rotation of the CA: the new root issues certificates";
+        }
         a->creating = registry_change_ca(a->registry, state->term, &change, authority_on_rotated, a) >= 0;
 }
 
-int authority_rotate(Authority *a, bool compromised, RegistryDone done, void *userdata, Error *err) {
+int authority_rotate(Authority *a, bool compromised, const char *user, RegistryDone done, void *userdata,
+                     Error *err) {
         const Cluster *c = registry_cluster(a->registry);
         const CaRotation rotation = { .compromised = compromised,
                                       .since_ms = loop_wall_ms(a->loop),
@@ -109,7 +113,9 @@ int authority_rotate(Authority *a, bool compromised, RegistryDone done, void *us
                                              .keys = &keys,
                                              .rotation = &rotation,
                                              .roots_index = c->ca_roots_index,
-                                             .keys_index = c->ca_keys_index },
+                                             .keys_index = c->ca_keys_index,
+                                             .reason = "rotation of the CA: hosts store the new root",
+                                             .user = user },
                                done, userdata);
         free(roots.items[roots.n - 1].pem);
         free(keys.items[keys.n - 1].sealed);

@@ -51,6 +51,8 @@ AuthorityOp *authority_op_new(Authority *a, AuthorityOpKind kind, void *userdata
 
 void authority_op_free(AuthorityOp *op) {
         LIST_REMOVE(op, ops);
+        if (op->syncing)
+                kv_sync_cancel(op->authority->store, &op->sync);
         registry_cancel(op->authority->registry, op);
         timer_stop(&op->retry);
         token_record_done(&op->record);
@@ -290,8 +292,10 @@ static void authority_write_token(AuthorityOp *op) {
         const Cluster *c = registry_cluster(a->registry);
         TokenChange change = { .id = op->token.id,
                                .token = &op->record,
+                               .user = op->record.by,
                                .roots_index = c->ca_roots_index,
                                .ttl_ms = op->record.expires_ms + TOKEN_KEPT_MS - loop_wall_ms(a->loop) };
+        char reason[64];
         Error err = {};
         int r;
 
@@ -301,6 +305,9 @@ static void authority_write_token(AuthorityOp *op) {
                 return;
         }
         memcpy(op->record.root, ca_roots_current(c->ca_roots)->id, sizeof(op->record.root));
+        snprintf(reason, sizeof(reason), "created, %llu use%s", (unsigned long long) op->record.uses,
+                 op->record.uses == 1 ? "" : "s");
+        change.reason = reason;
         if (token_secret_hash(op->token.secret, op->record.hash) < 0)
                 r = -EIO;
         else
@@ -330,7 +337,8 @@ int authority_create_token(Authority *a, const TokenRequest *request, AuthorityT
         return 0;
 }
 
-int authority_revoke_token(Authority *a, const char *id, RegistryDone done, void *userdata, Error *err) {
+int authority_revoke_token(Authority *a, const char *id, const char *user, RegistryDone done, void *userdata,
+                           Error *err) {
         const ClusterToken *t = cluster_token(registry_cluster(a->registry), id);
         uint64_t now_ms = loop_wall_ms(a->loop);
         TokenRecord record;
@@ -347,6 +355,8 @@ int authority_revoke_token(Authority *a, const char *id, RegistryDone done, void
                 &(TokenChange) { .id = t->name,
                                  .token = &record,
                                  .expected_index = t->index,
+                                 .reason = "revoked",
+                                 .user = user,
                                  .ttl_ms = MAX(record.expires_ms, now_ms) + TOKEN_KEPT_MS - now_ms },
                 done, userdata);
         return r < 0 ? error_set(err, r, "Failed to revoke token %s: %s", t->name, strerror(-r)) : 0;

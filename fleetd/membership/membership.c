@@ -270,6 +270,7 @@ static void membership_on_change(void *userdata, const RegistryChange *change) {
         /* CHANGED_CLUSTER includes member keys. */
         if (change->kind == CHANGED_ALL || change->kind == CHANGED_MACHINE || change->kind == CHANGED_CLUSTER)
                 dialing_update_later(m);
+        revocation_on_change(&m->revocation, change);
 }
 
 void membership_state_changed(Membership *m) {
@@ -312,6 +313,7 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         r = renewal_new(&m->renewal, m->loop, m->peers, m->store, m->registry, m->authority, &renewal);
         if (r < 0)
                 return r;
+        revocation_init(&m->revocation, m->loop, m->peers, m->registry);
         registry_observe(m->registry, &m->observer);
         heartbeats_init(m);
         r = joining_init(m);
@@ -363,6 +365,7 @@ Membership *membership_free(Membership *m) {
 
         registry_unobserve(m->registry, &m->observer);
         timer_stop(&m->tick);
+        revocation_done(&m->revocation);
         renewal_free(m->renewal);
         authority_free(m->authority);
         joining_done(m);

@@ -8,6 +8,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/renewal.h"
+#include "fleetd/membership/revocation.h"
 #include "units/named.h"
 
 enum {
@@ -63,6 +64,7 @@ struct Membership {
         Heartbeats heartbeats;
         Authority *authority;
         Renewal *renewal;
+        Revocation revocation;
 };
 
 /* RegistryDone of each transaction that sets 'writing'. */

@@ -9,13 +9,18 @@
 enum { ID_BYTES = (MACHINE_ID_SIZE - 1) / 2 };
 
 const char *const history_kind_names[_HISTORY_KIND_MAX] = {
-        [HISTORY_SUBMITTED] = "submitted", [HISTORY_UPDATED] = "updated",   [HISTORY_DESTROYED] = "destroyed",
-        [HISTORY_TARGET] = "target",       [HISTORY_ASSIGNED] = "assigned", [HISTORY_STOP] = "stop",
-        [HISTORY_STATE] = "state",         [HISTORY_PRESENCE] = "presence", [HISTORY_JOINED] = "joined",
-        [HISTORY_STARTED] = "started",     [HISTORY_VERSION] = "version",   [HISTORY_PROBLEM] = "problem",
-        [HISTORY_RESOLVED] = "resolved",   [HISTORY_METADATA] = "metadata", [HISTORY_LEVEL] = "level",
-        [HISTORY_ADOPTION] = "adoption",   [HISTORY_REMOVED] = "removed",   [HISTORY_SETTINGS] = "settings",
-        [HISTORY_REPLACED] = "replaced",
+        [HISTORY_SUBMITTED] = "submitted", [HISTORY_UPDATED] = "updated",
+        [HISTORY_DESTROYED] = "destroyed", [HISTORY_TARGET] = "target",
+        [HISTORY_ASSIGNED] = "assigned",   [HISTORY_STOP] = "stop",
+        [HISTORY_STATE] = "state",         [HISTORY_PRESENCE] = "presence",
+        [HISTORY_JOINED] = "joined",       [HISTORY_STARTED] = "started",
+        [HISTORY_VERSION] = "version",     [HISTORY_PROBLEM] = "problem",
+        [HISTORY_RESOLVED] = "resolved",   [HISTORY_METADATA] = "metadata",
+        [HISTORY_LEVEL] = "level",         [HISTORY_ADOPTION] = "adoption",
+        [HISTORY_REMOVED] = "removed",     [HISTORY_SETTINGS] = "settings",
+        [HISTORY_REPLACED] = "replaced",   [HISTORY_CERTIFICATE] = "certificate",
+        [HISTORY_TOKEN] = "token",         [HISTORY_CA] = "ca",
+        [HISTORY_ROLE] = "role",           [HISTORY_REJECTED] = "rejected",
 };
 
 /* Return the size of the part of 's' that fits into 'max' bytes, in whole characters. */

@@ -15,22 +15,27 @@ typedef enum HistoryKind {
                               state */
         HISTORY_UPDATED,   /* its text */
         HISTORY_DESTROYED,
-        HISTORY_TARGET,   /* reason: the target state */
-        HISTORY_ASSIGNED, /* with the reason of the engine */
-        HISTORY_STOP,     /* assignment to stop, with the reason of the engine */
-        HISTORY_STATE,    /* reason: the state of a unit on a machine, and why */
-        HISTORY_PRESENCE, /* reason: the presence of a machine, and why */
-        HISTORY_JOINED,   /* a member; reason: its address */
-        HISTORY_STARTED,  /* the daemon of a member */
-        HISTORY_VERSION,  /* reason: the version of the daemon of a machine */
-        HISTORY_PROBLEM,  /* reason: the problem of a unit directory */
-        HISTORY_RESOLVED, /* such a problem */
-        HISTORY_METADATA, /* reason: the pair that was set, or the key */
-        HISTORY_LEVEL,    /* reason: the feature level */
-        HISTORY_ADOPTION, /* reason: how the wait of a new lineage ended */
-        HISTORY_REMOVED,  /* a machine; reason: its host name */
-        HISTORY_SETTINGS, /* of the cluster; reason: all of them */
-        HISTORY_REPLACED, /* a machine, as a voter that was silent; reason: for how long */
+        HISTORY_TARGET,      /* reason: the target state */
+        HISTORY_ASSIGNED,    /* with the reason of the engine */
+        HISTORY_STOP,        /* assignment to stop, with the reason of the engine */
+        HISTORY_STATE,       /* reason: the state of a unit on a machine, and why */
+        HISTORY_PRESENCE,    /* reason: the presence of a machine, and why */
+        HISTORY_JOINED,      /* a member; reason: its address */
+        HISTORY_STARTED,     /* the daemon of a member */
+        HISTORY_VERSION,     /* reason: the version of the daemon of a machine */
+        HISTORY_PROBLEM,     /* reason: the problem of a unit directory */
+        HISTORY_RESOLVED,    /* such a problem */
+        HISTORY_METADATA,    /* reason: the pair that was set, or the key */
+        HISTORY_LEVEL,       /* reason: the feature level */
+        HISTORY_ADOPTION,    /* reason: how the wait of a new lineage ended */
+        HISTORY_REMOVED,     /* a machine; reason: its host name */
+        HISTORY_SETTINGS,    /* of the cluster; reason: all of them */
+        HISTORY_REPLACED,    /* a machine, as a voter that was silent; reason: for how long */
+        HISTORY_CERTIFICATE, /* of a machine; reason: issued or renewed, and why */
+        HISTORY_TOKEN,       /* reason: its ID, and what happened to it */
+        HISTORY_CA,          /* the CA or the cluster key; reason: the step of a change */
+        HISTORY_ROLE,        /* of a member; reason: the role, and the one before */
+        HISTORY_REJECTED,    /* a machine; reason: the cause */
         _HISTORY_KIND_MAX,
         _HISTORY_KIND_INVALID = -EINVAL,
 } HistoryKind;

@@ -1,6 +1,7 @@
 /* Keys of the cluster's CA, of tokens, of the hosts that join with them, and of users: written by membership.
  * Each transaction names the indexes of the keys on which it was decided. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
@@ -22,6 +23,7 @@ int registry_create_ca(Registry *r, uint64_t term, const CaRoots *roots, const C
         stored_ca_keys_write(&keys_text, keys);
         transaction_write(&t, KV_SET, LAYOUT_CA_ROOTS, NULL, NULL, transaction_text(&t, &roots_text));
         transaction_write(&t, KV_SET, LAYOUT_CA_KEY, NULL, NULL, transaction_text(&t, &keys_text));
+        transaction_note(&t, r, &(HistoryNote) { .kind = HISTORY_CA, .reason = "the CA was created" });
         return transaction_send(r, &t, term, done, userdata);
 }
 
@@ -37,32 +39,48 @@ static void identities_write_rotation(Transaction *t, const CaChange *change) {
         }
 }
 
-int registry_change_ca(Registry *r, uint64_t term, const CaChange *change, RegistryDone done,
-                       void *userdata) {
+void transaction_change_ca(Transaction *t, const Registry *r, const CaChange *change) {
         _cleanup_text_ Text roots = {}, keys = {};
-        _cleanup_transaction_ Transaction t = {};
 
-        identities_check(&t, change->roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
-        identities_check(&t, change->keys_index, LAYOUT_CA_KEY, NULL, NULL);
-        stored_ca_roots_write(&roots, change->roots);
-        transaction_write(&t, KV_SET, LAYOUT_CA_ROOTS, NULL, NULL, transaction_text(&t, &roots));
+        identities_check(t, change->roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
+        identities_check(t, change->keys_index, LAYOUT_CA_KEY, NULL, NULL);
+        if (change->roots) {
+                stored_ca_roots_write(&roots, change->roots);
+                transaction_write(t, KV_SET, LAYOUT_CA_ROOTS, NULL, NULL, transaction_text(t, &roots));
+        }
         if (change->keys) {
                 stored_ca_keys_write(&keys, change->keys);
-                transaction_write(&t, KV_SET, LAYOUT_CA_KEY, NULL, NULL, transaction_text(&t, &keys));
+                transaction_write(t, KV_SET, LAYOUT_CA_KEY, NULL, NULL, transaction_text(t, &keys));
         }
-        identities_write_rotation(&t, change);
+        identities_write_rotation(t, change);
+        transaction_note(
+                t, r, &(HistoryNote) { .kind = HISTORY_CA, .user = change->user, .reason = change->reason });
         for (size_t i = 0; i < change->n_tokens; i++)
-                transaction_write(&t, KV_DELETE, LAYOUT_TOKEN, change->tokens[i], NULL, NO_VALUE);
+                transaction_write(t, KV_DELETE, LAYOUT_TOKEN, change->tokens[i], NULL, NO_VALUE);
+}
+
+int registry_change_ca(Registry *r, uint64_t term, const CaChange *change, RegistryDone done,
+                       void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        transaction_change_ca(&t, r, change);
         return transaction_send(r, &t, term, done, userdata);
 }
 
-static void identities_write_token(Transaction *t, const char *id, const TokenRecord *token,
-                                   uint64_t ttl_ms) {
+/* 'machine': the host that uses it; NULL: none. */
+static void identities_write_token(Transaction *t, const Registry *r, const TokenChange *change,
+                                   const char *machine) {
         _cleanup_text_ Text value = {};
+        char reason[HISTORY_REASON_SIZE];
 
-        stored_token_write(&value, token);
-        transaction_write(t, KV_SET, LAYOUT_TOKEN, id, NULL, transaction_text(t, &value));
-        transaction_expire(t, ttl_ms);
+        stored_token_write(&value, change->token);
+        transaction_write(t, KV_SET, LAYOUT_TOKEN, change->id, NULL, transaction_text(t, &value));
+        transaction_expire(t, change->ttl_ms);
+        snprintf(reason, sizeof(reason), "%s %s", change->id, change->reason);
+        transaction_note(
+                t, r,
+                &(HistoryNote) {
+                        .kind = HISTORY_TOKEN, .machine = machine, .user = change->user, .reason = reason });
 }
 
 int registry_set_token(Registry *r, const TokenChange *change, RegistryDone done, void *userdata) {
@@ -71,7 +89,7 @@ int registry_set_token(Registry *r, const TokenChange *change, RegistryDone done
         identities_check(&t, change->expected_index, LAYOUT_TOKEN, change->id, NULL);
         if (change->roots_index > 0)
                 identities_check(&t, change->roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
-        identities_write_token(&t, change->id, change->token, change->ttl_ms);
+        identities_write_token(&t, r, change, NULL);
         return transaction_send(r, &t, 0, done, userdata);
 }
 
@@ -93,17 +111,16 @@ int registry_set_host(Registry *r, const HostChange *change, RegistryDone done, 
                 identities_check(&t, token->expected_index, LAYOUT_TOKEN, token->id, NULL);
 
         identities_write_host(&t, change->machine, change->host);
-        if (change->reason)
-                transaction_note(&t, r,
-                                 &(HistoryNote) { .kind = HISTORY_JOINED,
-                                                  .machine = change->machine,
-                                                  .reason = change->reason });
+        transaction_note(&t, r,
+                         &(HistoryNote) { .kind = HISTORY_CERTIFICATE,
+                                          .machine = change->machine,
+                                          .reason = change->certificate });
         if (change->removed_index > 0)
                 transaction_write(&t, KV_DELETE, LAYOUT_REMOVED, NULL, change->machine, NO_VALUE);
         if (!token)
                 return transaction_send(r, &t, 0, done, userdata);
 
-        identities_write_token(&t, token->id, token->token, token->ttl_ms);
+        identities_write_token(&t, r, token, change->machine);
         for (size_t i = 0; i < token->token->metadata.n; i++)
                 transaction_write(&t, KV_SET, LAYOUT_METADATA, token->token->metadata.items[i].key,
                                   change->machine, kv_string(token->token->metadata.items[i].value));
@@ -124,4 +141,23 @@ int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, 
         } else
                 transaction_write(&t, KV_DELETE, LAYOUT_PRINCIPAL, change->name, NULL, NO_VALUE);
         return transaction_send(r, &t, 0, done, userdata);
+}
+
+/* -- Rows of the history without a key of their own -- */
+
+/* The key exists for these rows only, and has no value. */
+static const char noted[] = "noted";
+
+void registry_note(Registry *r, const HistoryNote *note) {
+        _cleanup_transaction_ Transaction t = {};
+        KvState state;
+
+        kv_state(registry_store(r), &state);
+        if (state.level < KV_LEVEL_HISTORY) {
+                registry_propose_for(r, "");
+                return;
+        }
+        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, noted, NULL, kv_string(""));
+        transaction_note(&t, r, note);
+        (void) transaction_send(r, &t, 0, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 
 #include "base/sizes.h"
 #include "fleetd/registry/cluster.h"
+#include "fleetd/registry/history.h"
 #include "kvstore/kvstore.h"
 #include "units/name.h"
 
@@ -188,15 +189,17 @@ int registry_set_settings(Registry *r, const ClusterSettings *settings, const ch
 int registry_create_ca(Registry *r, uint64_t term, const CaRoots *roots, const CaKeys *keys,
                        RegistryDone done, void *userdata);
 
-/* A step of a rotation. Borrowed for the call. */
+/* A step of a rotation, or of a change of the cluster key. Borrowed for the call. */
 typedef struct CaChange {
-        const CaRoots *roots;
+        const CaRoots *roots;                             /* NULL: unchanged */
         const CaKeys *keys;                               /* NULL: unchanged */
         const CaRotation *rotation;                       /* NULL: the rotation ends */
         uint64_t roots_index, keys_index, rotation_index; /* of the keys on which it was decided; of the
                                                              rotation, 0: absent */
         const char *const *tokens;                        /* IDs of those that end */
         size_t n_tokens;
+        const char *reason; /* for the history: the step */
+        const char *user;   /* NULL: the cluster itself */
 } CaChange;
 
 /* KV_COMPARE_FAILED: a key has changed; decide again. */
@@ -209,6 +212,8 @@ typedef struct TokenChange {
         uint64_t expected_index;  /* of its key; 0: absent */
         uint64_t roots_index;     /* of the key of the roots; 0: not checked */
         uint64_t ttl_ms;          /* of its key, from now on */
+        const char *reason;       /* for the history: what happened to it */
+        const char *user;         /* NULL: the cluster itself */
 } TokenChange;
 
 int registry_set_token(Registry *r, const TokenChange *change, RegistryDone done, void *userdata);
@@ -220,7 +225,7 @@ typedef struct HostChange {
         uint64_t removed_index;   /* of its tombstone, which is deleted; 0: absent */
         uint64_t roots_index;     /* of the key of the roots */
         const TokenChange *token; /* of which a use is spent; NULL: none */
-        const char *reason;       /* for the history: how the host joined; NULL: no row */
+        const char *certificate;  /* for the history: why one is issued */
 } HostChange;
 
 /* Write the record of a host, and all that belongs to it, or nothing. KV_COMPARE_FAILED: a key has changed;
@@ -236,6 +241,9 @@ typedef struct UserChange {
 
 /* KV_COMPARE_FAILED: a key has changed; decide again. */
 int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, void *userdata);
+
+/* Add a row to the history that belongs to no change of a key. Its failure is not reported. */
+void registry_note(Registry *r, const HistoryNote *note);
 
 /* -- adoption.c: the begin of a new lineage, while Cluster.adopting is set -- */
 

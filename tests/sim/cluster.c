@@ -7,7 +7,10 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "fleetd/membership/cluster_file.h"
+#include "fleetd/membership/identity.h"
 #include "tests/lib/scratch.h"
+#include "units/unit_file.h"
 
 enum { PORT = 2380, RESTART_MS = 200 };
 
@@ -61,6 +64,30 @@ static void machine_on_stop(void *userdata, const char *unit, bool asked) {
 
 /* -- Daemons -- */
 
+/* What the settings of a daemon without options are: those of the cluster file, or none. */
+static void machine_read_cluster_file(SimMachine *m) {
+        _cleanup_unit_file_ UnitFile file = {};
+        _cleanup_free_ char *text = NULL;
+        Settings *s = &m->settings;
+        size_t size;
+
+        names_done(&s->join);
+        s->join = (Names) {};
+        free(s->listen_peer);
+        s->listen_peer = strdup("");
+        if (read_file_at(AT_FDCWD, s->cluster_file, 65536, &text, &size) < 0)
+                return;
+        assert(unit_file_parse(text, size, UNIT_FILE_SYSTEMD, &file, NULL) >= 0);
+        free(s->listen_peer);
+        s->listen_peer = strdup(unit_file_get(&file, "Fleetd", "ListenPeer") ?: "");
+        for (const char *at = unit_file_get(&file, "Fleetd", "Join"); at && *at;) {
+                size_t n = strcspn(at, " ");
+
+                assert(names_add(&s->join, at, n) >= 0);
+                at += n + (at[n] == ' ');
+        }
+}
+
 static void machine_settings(SimMachine *m) {
         Settings *s = &m->settings;
         char text[64];
@@ -90,6 +117,78 @@ static void machine_settings(SimMachine *m) {
         if (m->index > 0)
                 (void) names_add(&s->join, text, strlen(text));
         (void) pairs_set(&s->metadata, "host", m->name);
+        if (!m->by_token)
+                return;
+        free(s->cluster_file);
+        if (asprintf(&s->cluster_file, "%s.conf", m->folder) < 0)
+                abort();
+        free(s->listen_client);
+        s->listen_client = strdup("off"); /* the API exists, and does not listen */
+        s->client_access = CLIENT_OFF;
+        machine_read_cluster_file(m);
+}
+
+/* -- Certificates -- */
+
+static void machine_new_disk(SimMachine *m) {
+        memory_disk_free(m->disk);
+        m->disk = world_disk_new(m->cluster->world);
+}
+
+/* As fleetd's main(). The log is not in the folder: what a join replaces is freed here. */
+static int machine_begin_identity(SimMachine *m, Error *err) {
+        int r;
+
+        r = identity_begin(m->folder, m->settings.cluster_file, err);
+        if (r < 0)
+                return r;
+        if (r > 0)
+                machine_new_disk(m);
+        machine_read_cluster_file(m);
+        r = identity_read_credentials(m->folder, &m->credentials, err);
+        return r == -ENOENT ? 0 : r;
+}
+
+static void machine_on_restart(void *userdata) {
+        SimMachine *m = userdata;
+
+        m->start_wanted = true;
+        machine_stop_daemon(m);
+}
+
+static void machine_run(const char *first, const char *folder, const char *last) {
+        _cleanup_text_ Text line = {};
+
+        text_printf(&line, "%s '%s'%s", first, folder, last);
+        if (line.error < 0 || system(line.chars) != 0)
+                abort();
+}
+
+void machine_wipe(SimMachine *m, SimWipe wipe) {
+        assert(!m->loop);
+        machine_run("rm -rf", m->folder, wipe == WIPE_STORE ? "/tree" : "/*");
+        if (wipe == WIPE_ALL)
+                (void) unlink(m->settings.cluster_file);
+        machine_new_disk(m);
+}
+
+void machine_clone(SimMachine *m, const SimMachine *of) {
+        _cleanup_text_ Text file = {}, join = {}, copy = {};
+
+        assert(!m->loop && !of->loop);
+        machine_wipe(m, WIPE_ALL);
+        text_printf(&copy, "/. %s", m->folder);
+        machine_run("cp -a", of->folder, copy.chars ?: "");
+        memory_disk_free(m->disk);
+        m->disk = memory_disk_copy(of->disk);
+        memcpy(m->machine_id, of->machine_id, sizeof(m->machine_id));
+        free(m->settings.machine_id);
+        m->settings.machine_id = strdup(m->machine_id);
+        for (size_t i = 0; i < of->settings.join.n; i++)
+                text_printf(&join, "%s%s", i > 0 ? " " : "", of->settings.join.items[i]);
+        text_printf(&file, "[Fleetd]\nListenPeer=%s:%d\nJoin=%s\n", m->address, PORT, join.chars ?: "");
+        if (cluster_file_write(m->settings.cluster_file, file.chars) < 0)
+                abort();
 }
 
 static void machine_on_gone(void *userdata) {
@@ -109,6 +208,7 @@ static void machine_on_bury(void *userdata) {
         sim_systemd_detach(m->systemd);
         sim_host_reset(m->host, true);
         m->loop = world_loop_free(m->loop);
+        m->credentials = tls_credentials_free(m->credentials);
         m->dying = false;
         if (!m->power)
                 sim_systemd_power_cut(m->systemd);
@@ -127,6 +227,9 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         int r;
 
         m->start_wanted = false;
+        r = m->by_token ? machine_begin_identity(m, err) : 0;
+        if (r < 0)
+                return r;
         memory_disk_start_again(m->disk);
         m->loop = world_loop_new(c->world, m->name);
         io = (DaemonIo) { .loop = world_loop(m->loop),
@@ -135,7 +238,11 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .systemd = sim_systemd_attach(m->systemd, m->loop),
                           .level_max = m->level_max,
                           .level_wait_ms = c->level_wait_ms,
-                          .short_log = c->short_log };
+                          .short_log = c->short_log,
+                          .credentials = m->credentials,
+                          .wiped = m->by_token && m->settings.join.n > 0 && !m->credentials,
+                          .restart = m->by_token ? machine_on_restart : NULL,
+                          .userdata = m };
         memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));
         c->starting = m;
         m->running_unreadable = m->unreadable;
@@ -166,6 +273,7 @@ void machine_crash_daemon(SimMachine *m) {
                 return;
         world_trace(m->cluster->world, m->name, "daemon crashes");
         world_loop_drop_work(m->loop, false);
+        sim_host_dropped(m->host);
         daemon_crash(m->daemon, machine_on_gone, m);
         machine_bury(m);
 }
@@ -188,6 +296,7 @@ void machine_power_cut(SimMachine *m) {
         if (m->daemon && !m->dying) {
                 memory_disk_cut_power(m->disk);
                 world_loop_drop_work(m->loop, true);
+                sim_host_dropped(m->host);
                 daemon_crash(m->daemon, machine_on_gone, m);
                 machine_bury(m);
         } else if (!m->loop)
@@ -209,7 +318,7 @@ void machine_power_on(SimMachine *m) {
 
 /* -- The cluster -- */
 
-SimCluster *cluster_new(World *w, unsigned hosts) {
+static SimCluster *cluster_make(World *w, unsigned hosts, bool by_token) {
         SimCluster *c = NEW0(SimCluster, 1);
 
         c->world = w;
@@ -222,7 +331,7 @@ SimCluster *cluster_new(World *w, unsigned hosts) {
                                           .userdata = m,
                                           .refuses = true };
 
-                *m = (SimMachine) { .cluster = c, .index = i, .power = true };
+                *m = (SimMachine) { .cluster = c, .index = i, .power = true, .by_token = by_token };
                 snprintf(m->name, sizeof(m->name), "h%u", i + 1);
                 snprintf(m->address, sizeof(m->address), "10.0.0.%u", i + 1);
                 snprintf(m->machine_id, sizeof(m->machine_id), "%032x", i + 1);
@@ -236,6 +345,14 @@ SimCluster *cluster_new(World *w, unsigned hosts) {
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 c->writers[i] = (SimWriter) { .cluster = c, .index = i };
         return c;
+}
+
+SimCluster *cluster_new(World *w, unsigned hosts) {
+        return cluster_make(w, hosts, false);
+}
+
+SimCluster *cluster_new_by_token(World *w, unsigned hosts) {
+        return cluster_make(w, hosts, true);
 }
 
 const SimMachine *cluster_running_machine(const SimCluster *c) {
@@ -262,6 +379,8 @@ SimCluster *cluster_free(SimCluster *c) {
                 assert(!m->loop);
                 sim_systemd_free(m->systemd);
                 memory_disk_free(m->disk);
+                if (m->by_token)
+                        (void) unlink(m->settings.cluster_file);
                 settings_done(&m->settings);
                 m->folder = scratch_free(m->folder);
         }

@@ -5,12 +5,13 @@
 #include "base/log.h"
 #include "base/sizes.h"
 #include "fleetd/daemon.h"
+#include "io/tls_credentials.h"
 #include "tests/lib/memory_disk.h"
 #include "tests/sim/net.h"
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
 
-enum { CLUSTER_HOSTS_MAX = 5, CLUSTER_WRITERS = 4, CLUSTER_RUNS_MAX = 64, CLUSTER_WRITES_MAX = 8192 };
+enum { CLUSTER_HOSTS_MAX = 6, CLUSTER_WRITERS = 4, CLUSTER_RUNS_MAX = 64, CLUSTER_WRITES_MAX = 8192 };
 
 typedef struct SimCluster SimCluster;
 
@@ -33,6 +34,10 @@ typedef struct SimMachine {
         Daemon *daemon;
         Settings settings;
         unsigned level_max; /* of its program; 0: that of this program */
+        /* Hosts authenticate each other with certificates: each one founds a cluster of its own, and joins
+         * another one by a token. Its cluster file is beside the folder. */
+        bool by_token;
+        TlsCredentials *credentials; /* of the daemon now */
         /* The key whose value its program cannot parse; NULL: none. From the next start on; of the daemon
          * now. */
         const char *unreadable, *running_unreadable;
@@ -94,6 +99,18 @@ struct SimCluster {
 };
 
 SimCluster *cluster_new(World *w, unsigned hosts);
+/* The same, of hosts that enter by tokens. */
+SimCluster *cluster_new_by_token(World *w, unsigned hosts);
+/* Remove state of a host by token; its daemon does not run. */
+typedef enum SimWipe {
+        WIPE_STORE, /* log and tree; identity, assignment records and cluster file stay */
+        WIPE_STATE, /* the state directory; the cluster file stays */
+        WIPE_ALL,
+} SimWipe;
+void machine_wipe(SimMachine *m, SimWipe wipe);
+/* Give 'm' the disks of 'of', as a copied virtual machine; the daemons of both do not run. Its cluster file
+ * has its own address. */
+void machine_clone(SimMachine *m, const SimMachine *of);
 /* Return the machine whose daemon runs now; NULL: an event of the world. */
 const SimMachine *cluster_running_machine(const SimCluster *c);
 SimCluster *cluster_free(SimCluster *c);

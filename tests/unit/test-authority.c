@@ -417,12 +417,13 @@ static void a_revoked_token_admits_no_host(void **state) {
 
         assert_int_equal(create_token(f, (TokenRequest) {}), 0);
         token = read_token(f);
-        assert_int_equal(authority_revoke_token(f->authority, "000000000000", host_on_done, f->host, &err),
-                         -ENOENT);
-        assert_int_equal(host_wait(f->host, authority_revoke_token(f->authority, token.id, host_on_done,
-                                                                   f->host, &err)),
+        assert_int_equal(
+                authority_revoke_token(f->authority, "000000000000", "root", host_on_done, f->host, &err),
+                -ENOENT);
+        assert_int_equal(host_wait(f->host, authority_revoke_token(f->authority, token.id, "root",
+                                                                   host_on_done, f->host, &err)),
                          KV_OK);
-        assert_int_equal(authority_revoke_token(f->authority, token.id, host_on_done, f->host, &err),
+        assert_int_equal(authority_revoke_token(f->authority, token.id, "root", host_on_done, f->host, &err),
                          -EALREADY);
         assert_non_null(strstr(join(g, &token), "was revoked"));
 }
@@ -551,6 +552,73 @@ static void the_first_host_gets_a_certificate_of_its_own_ca(void **state) {
         assert_int_equal(authority_enroll(f->authority, csr.chars, on_enrolled, f, &err), 0);
 }
 
+/* -- The history -- */
+
+static int on_row(void *userdata, const KvHistoryRow *row) {
+        HistoryEvent e;
+        Text *t = userdata;
+
+        assert_int_equal(history_decode(row->body, &e), 0);
+        text_printf(t, "%s %.4s%s%s %s\n", history_kind_to_string((HistoryKind) e.kind), e.machine,
+                    *e.user ? " by " : "", e.user, e.reason);
+        return 1;
+}
+
+static unsigned count_rows(Fixture *f, const char *line) {
+        _cleanup_text_ Text t = {};
+        unsigned n = 0;
+
+        assert_int_equal(kv_local_history(f->host->store, 0, false, on_row, &t), 0);
+        for (const char *at = t.chars; at && (at = strstr(at, line)); at++)
+                n++;
+        return n;
+}
+
+static void changes_of_identity_have_rows_in_the_history(void **state) {
+        Fixture *f = *state;
+        Guest *g = guest_new(f, NULL), *other = guest_new(f, NULL);
+        _cleanup_text_ Text line = {}, all = {};
+        char pin[DIGEST_SIZE];
+        Token token;
+        TlsPin own;
+        Error err = {};
+
+        assert_int_equal(create_token(f, (TokenRequest) { .by = "root", .uses = 1 }), 0);
+        token = read_token(f);
+        HOST_UNTIL(f->host, count_rows(f, "ca  the CA was created\n") == 1);
+        text_printf(&line, "token  by root %s created, 1 use\n", token.id);
+        HOST_UNTIL(f->host, count_rows(f, line.chars) == 1);
+
+        assert_string_equal(join(g, &token), "");
+        tls_private_key_pin(g->key, &own);
+        tls_pin_print(&own, pin);
+        text_clear(&line);
+        text_printf(&line, "certificate bbbb issued, key %.8s\ntoken bbbb %s used, 0 uses left\n", pin,
+                    token.id);
+        HOST_UNTIL(f->host, count_rows(f, line.chars) == 1);
+        assert_string_equal(join(g, &token), "");
+        HOST_UNTIL(f->host, count_rows(f, "certificate bbbb renewed, key ") == 1);
+
+        /* The cause, without the secret; strangers cause one row in ten seconds. */
+        assert_non_null(strstr(join(other, &token), "was used"));
+        assert_non_null(strstr(join(other, &token), "was used"));
+        text_clear(&line);
+        text_printf(&line, "rejected 0000 token %s was used by bbbbbbbb", token.id);
+        HOST_UNTIL(f->host, count_rows(f, line.chars) == 1);
+        assert_int_equal(count_rows(f, "rejected "), 1);
+
+        assert_int_equal(host_wait(f->host, authority_revoke_token(f->authority, token.id, "alice",
+                                                                   host_on_done, f->host, &err)),
+                         KV_OK);
+        text_clear(&line);
+        text_printf(&line, "token  by alice %s revoked\n", token.id);
+        HOST_UNTIL(f->host, count_rows(f, line.chars) == 1);
+        assert_int_equal(kv_local_history(f->host->store, 0, false, on_row, &all), 0);
+        hex_of(token.secret, sizeof(token.secret), pin);
+        assert_null(strstr(all.chars, pin));
+        assert_null(strstr(all.chars, f->text));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(tokens_begin_at_their_feature_level, low_setup, teardown),
@@ -564,6 +632,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(joins_are_limited_in_a_second, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_cluster_key_reaches_all_members_first, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_member_renews_its_certificate_with_its_key, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(changes_of_identity_have_rows_in_the_history, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(the_first_host_gets_a_certificate_of_its_own_ca, setup,
                                                 teardown),

@@ -137,6 +137,7 @@ static void each_kind_has_a_name_of_its_own(void **state) {
         assert_int_equal(HISTORY_SUBMITTED, 0);
         assert_int_equal(HISTORY_STATE, 6);
         assert_int_equal(HISTORY_REMOVED, 16);
+        assert_int_equal(HISTORY_REJECTED, 23);
 }
 
 int main(int argc, char **argv) {

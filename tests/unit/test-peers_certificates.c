@@ -629,12 +629,18 @@ static void the_key_file_counts_no_more(void **state) {
         dial(&b, &a);
         UNTIL(lab, dialed(&b, &a));
 
+        assert_true(peers_use_key(a.peers));
         credentials = issue(&a, TLS_ROLE_REPLICA, ID_A);
         peers_set_credentials(a.peers, credentials, false);
-        assert_true(dialed(&b, &a)); /* open sessions stay until they are ended */
-        peers_end(a.peers, ID_B, "the key file counts no more");
+        assert_false(accepted(&a, &b)); /* its sessions end at once */
+        assert_false(peers_use_key(a.peers));
+        UNTIL(lab, logged(lab, "the cluster requires certificates, and its key file does not count any more: "
+                               "on a host of "
+                               "it, run fleetctl token --replace=beta, then fleetctl join on beta"));
         UNTIL(lab, has_problem(&b, "the peer has another key, or none"));
+        assert_true(has_problem(&b, "run fleetctl token --replace=beta, then fleetctl join on this one"));
         assert_false(dialed(&b, &a));
+        assert_true(peers_need_certificate(b.peers));
 
         tls_credentials_free(credentials);
         credentials = issue(&b, TLS_ROLE_REPLICA, ID_B);
@@ -643,6 +649,118 @@ static void the_key_file_counts_no_more(void **state) {
         send_to(&b, &a, TYPE_REQUEST);
         UNTIL(lab, a.n_requests == 1);
         assert_int_equal(a.kind, TLS_PEER_CERTIFICATE);
+        assert_false(peers_need_certificate(b.peers));
+        stop(&b);
+        stop(&a);
+}
+
+/* -- Redialing with certificates -- */
+
+typedef struct Ends {
+        Member *member;
+        unsigned n, n_without_successor;
+} Ends;
+
+/* The successor of a session that is replaced is authenticated already when it ends. */
+static void on_key_session_end(void *userdata, PeerSession *s) {
+        Ends *ends = userdata;
+        bool successor = false;
+
+        for (const KnownAddress *k = ends->member->peers->known; k; k = k->hh.next)
+                successor |= k->session && k->session != s && k->session->has_handshake &&
+                             k->session->peer.kind == TLS_PEER_CERTIFICATE;
+        ends->n++;
+        ends->n_without_successor += s->dialed && !successor;
+}
+
+static TlsPeerKind dialed_kind(const Member *m, const Member *other) {
+        const PeerSession *s = peers_dialed(m->peers, other->self.machine_id);
+
+        return s ? peer_authentication(s)->kind : TLS_PEER_ANONYMOUS;
+}
+
+/* Open a host with the key file; its certificate comes later. */
+static void open_with_key(Member *m, Lab *lab, const char *id, const char *name) {
+        prepare(m, lab, id, name);
+        m->options.key = lab->key;
+        open_as(m, _TLS_ROLE_INVALID, NULL);
+}
+
+static void certify(Member *m, bool key_counts) {
+        _cleanup_(tls_credentials_freep)
+                TlsCredentials *credentials = issue(m, TLS_ROLE_REPLICA, m->self.machine_id);
+
+        peers_set_credentials(m->peers, credentials, key_counts);
+}
+
+static void dial_both(Member *m, const Member *b, const Member *c) {
+        PeerAddress known[2] = {};
+
+        memcpy(known[0].address, b->self.address, sizeof(known->address));
+        memcpy(known[1].address, c->self.address, sizeof(known->address));
+        assert_int_equal(peers_set_known(m->peers, known, 2), 0);
+}
+
+static void sessions_are_replaced_one_per_second(void **state) {
+        Lab *lab = *state;
+        uint64_t begun_ms, first_ms, second_ms;
+        Member a, b, c;
+        Ends ends = { .member = &a };
+
+        open_with_key(&a, lab, ID_A, "alpha");
+        open_with_key(&b, lab, ID_B, "beta");
+        open_with_key(&c, lab, ID_C, "gamma");
+        dial_both(&a, &b, &c);
+        UNTIL(lab, dialed(&a, &b) && dialed(&a, &c));
+        peers_observe(a.peers, on_key_session_end, &ends);
+        certify(&b, true);
+        certify(&c, true);
+
+        begun_ms = loop_now_ms(lab->loop);
+        certify(&a, true);
+        enter(&a, 0);
+        enter(&b, 1);
+        enter(&c, 2);
+        UNTIL(lab,
+              dialed_kind(&a, &b) == TLS_PEER_CERTIFICATE || dialed_kind(&a, &c) == TLS_PEER_CERTIFICATE);
+        first_ms = loop_now_ms(lab->loop);
+        assert_true(dialed(&a, &b) && dialed(&a, &c));
+        UNTIL(lab,
+              dialed_kind(&a, &b) == TLS_PEER_CERTIFICATE && dialed_kind(&a, &c) == TLS_PEER_CERTIFICATE);
+        second_ms = loop_now_ms(lab->loop);
+        print_message("# replaced after %llu and %llu ms\n", (unsigned long long) (first_ms - begun_ms),
+                      (unsigned long long) (second_ms - begun_ms));
+        assert_true(second_ms - first_ms >= 500); /* a slow host may delay the first one only */
+        assert_true(second_ms - begun_ms >= 1900);
+        assert_int_equal(ends.n, 2);
+        assert_int_equal(ends.n_without_successor, 0);
+        assert_false(peers_use_key(a.peers));
+        peers_observe(a.peers, NULL, NULL);
+        stop(&c);
+        stop(&b);
+        stop(&a);
+}
+
+static void a_session_that_cannot_be_replaced_stays(void **state) {
+        Lab *lab = *state;
+        Member a, b;
+        Ends ends = { .member = &a };
+
+        open_with_key(&a, lab, ID_A, "alpha");
+        open_with_key(&b, lab, ID_B, "beta");
+        dial(&a, &b);
+        UNTIL(lab, dialed(&a, &b));
+        peers_observe(a.peers, on_key_session_end, &ends);
+        enter(&a, 0);
+        enter(&b, 1); /* its key is in the tree, and its certificate not stored yet */
+        certify(&a, true);
+        UNTIL(lab, logged(lab, "Failed to open a session to"));
+        send_to(&a, &b, TYPE_RAFT);
+        UNTIL(lab, b.n_raft == 1);
+        assert_int_equal(dialed_kind(&a, &b), TLS_PEER_KEY);
+        assert_string_equal(state_of(&a, &b).problem, "");
+        assert_int_equal(ends.n, 0);
+        peers_observe(a.peers, NULL, NULL);
         stop(&b);
         stop(&a);
 }
@@ -662,6 +780,8 @@ int main(int argc, char **argv) {
                 T(a_member_without_a_certificate_needs_a_token),
                 T(key_file_and_certificates_work_on_one_listener),
                 T(the_key_file_counts_no_more),
+                T(sessions_are_replaced_one_per_second),
+                T(a_session_that_cannot_be_replaced_stays),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

@@ -286,7 +286,7 @@ static void a_rotation_ends_with_new_certificates_and_without_the_former_root(vo
         TlsCertificate before, after;
         Error err = {};
 
-        assert_int_equal(authority_rotate(f->authority, false, host_on_done, f->host, &err), -ENOKEY);
+        assert_int_equal(authority_rotate(f->authority, false, "root", host_on_done, f->host, &err), -ENOKEY);
         write_member(f);
         create_token(f);
         HOST_UNTIL(f->host, f->stored == 1);
@@ -294,11 +294,12 @@ static void a_rotation_ends_with_new_certificates_and_without_the_former_root(vo
         memcpy(token, f->id, sizeof(token));
         memcpy(former, ca_roots_current(c->ca_roots)->id, sizeof(former));
         host_machine(f->host);
-        assert_int_equal(
-                host_wait(f->host, authority_rotate(f->authority, false, host_on_done, f->host, &err)),
-                KV_OK);
+        assert_int_equal(host_wait(f->host, authority_rotate(f->authority, false, "root", host_on_done,
+                                                             f->host, &err)),
+                         KV_OK);
         HOST_UNTIL(f->host, c->ca_roots->n == 2);
-        assert_int_equal(authority_rotate(f->authority, false, host_on_done, f->host, &err), -EALREADY);
+        assert_int_equal(authority_rotate(f->authority, false, "root", host_on_done, f->host, &err),
+                         -EALREADY);
         HOST_UNTIL(f->host, c->ca_roots->n == 1);
         assert_string_not_equal(ca_roots_current(c->ca_roots)->id, former);
         assert_null(c->ca_rotation);
@@ -314,7 +315,8 @@ static void a_rotation_ends_with_new_certificates_and_without_the_former_root(vo
         create_token(f);
         assert_string_equal(cluster_token(c, f->id)->record.root, ca_roots_current(c->ca_roots)->id);
         assert_int_equal(
-                host_wait(f->host, authority_rotate(f->authority, true, host_on_done, f->host, &err)), KV_OK);
+                host_wait(f->host, authority_rotate(f->authority, true, "root", host_on_done, f->host, &err)),
+                KV_OK);
 }
 
 int main(void) {
