@@ -557,6 +557,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .name = s->name,
                                .access = s->client_access,
                                .local_rights = &s->local_rights,
+                               .server_names = &s->server_names,
                                .metrics = daemon_metrics,
                                .brake_ms = daemon_brake_ms,
                                .is_foreign = daemon_is_foreign,
@@ -572,13 +573,16 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
         r = s->listen_peer[0] && !d->io.wiped ? peers_listen(d->peers, s->listen_peer, err) : 0;
         if (r < 0)
                 return r;
-        if (s->listen_socket[0] || s->listen_client[0])
+        if (s->listen_socket[0] || s->listen_client[0] || s->listen_tls[0])
                 r = api_new(&d->api, d->io.loop, &options);
         if (r == 0 && s->listen_socket[0])
                 r = api_listen(d->api, API_SOCKET, s->listen_socket, err);
         if (r < 0)
                 return r;
-        return client ? api_listen(d->api, API_LOOPBACK, s->listen_client, err) : 0;
+        r = client ? api_listen(d->api, API_LOOPBACK, s->listen_client, err) : 0;
+        if (r < 0)
+                return r;
+        return s->listen_tls[0] ? api_listen(d->api, API_TLS, s->listen_tls, err) : 0;
 }
 
 static int daemon_open(Daemon *d, const Settings *s, Error *err) {

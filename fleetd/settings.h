@@ -21,6 +21,8 @@ typedef struct Settings {
         char *advertise_client; /* URL; "": none */
         char *listen_peer;      /* "": none */
         char *listen_socket;    /* /run/fleet.sock; "": none */
+        char *listen_tls;       /* "": none */
+        Names server_names;     /* DNS names and IP addresses of listen_tls, in addition to its own */
         char *peer_key;         /* file; "": none */
         Names join;             /* ADDR:PORT of peers */
         char *name;             /* name of this machine for people */

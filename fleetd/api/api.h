@@ -38,7 +38,7 @@ typedef struct ApiOptions {
         const char *machine_id, *name;
         ClientAccess access;       /* of API_LOOPBACK */
         const Names *local_rights; /* texts of LocalRights=, not kept; NULL: none */
-        const Names *server_names; /* of API_TLS, in addition to its address; NULL: none; copied */
+        const Names *server_names; /* of API_TLS, in addition to its address; NULL: none; not kept */
         const ApiLimits *limits;   /* copied; NULL: the defaults */
         /* metrics_begin() of this daemon; NULL: /metrics does not exist. */
         int (*metrics)(void *userdata, MetricsForm form, MetricsScrape **ret);

@@ -61,17 +61,29 @@ static void front_known(void *userdata, TlsRole role, const char *subject, TlsKn
         ret->state = ret->n_pins > 0 ? TLS_KNOWN : TLS_UNKNOWN;
 }
 
-/* Return whether the user of a connection was revoked, has another key, or its certificate has expired. */
-static bool front_ends(void *userdata, const Stream *stream) {
-        const TlsCertificate *leaf = &tls_peer(stream)->verified.leaf;
-        const Api *api = userdata;
-        TlsKnown known = {};
-        bool found = false;
+/* Check that the user of a connection still has this key, and that its certificate has not expired. A user
+ * could write later dates into a certificate of its own making: the dates in the tree count, too. */
+static int front_check_user(const Api *api, const TlsCertificate *leaf, Error *err) {
+        const ClusterPrincipal *user = cluster_principal(registry_cluster(api->options.registry),
+                                                         leaf->uri.subject);
+        uint64_t now_ms = loop_wall_ms(api->loop), expires_ms = leaf->not_after_ms;
+        char pin[TLS_PIN_SIZE];
 
-        front_known(userdata, leaf->uri.role, leaf->uri.subject, &known);
-        for (unsigned i = 0; i < known.n_pins; i++)
-                found |= tls_pin_equal(&known.pins[i], &leaf->pin);
-        return !found || loop_wall_ms(api->loop) > leaf->not_after_ms + TLS_CLOCK_TOLERANCE_MS;
+        tls_pin_print(&leaf->pin, pin);
+        if (!user || !pins_have(&user->record.pins, pin))
+                return error_set(err, -EKEYREVOKED, "user %s was revoked, or has another key",
+                                 leaf->uri.subject);
+        if (user->record.expires_ms > 0)
+                expires_ms = MIN(expires_ms, user->record.expires_ms);
+        if (now_ms > expires_ms + TLS_CLOCK_TOLERANCE_MS)
+                return error_set(err, -EKEYEXPIRED,
+                                 "the certificate of user %s has expired: 'fleetctl cert %s' renews it",
+                                 leaf->uri.subject, leaf->uri.subject);
+        return 0;
+}
+
+static bool front_ends(void *userdata, const Stream *stream) {
+        return front_check_user(userdata, &tls_peer(stream)->verified.leaf, NULL) < 0;
 }
 
 void tls_front_principal(const Stream *stream, Principal *ret) {
@@ -94,6 +106,7 @@ static void handshake_on_done(void *userdata, Stream *secure, int error, const c
         TlsFront *front = h->front;
         ApiListenerState *listener = front->listener;
         const TlsPeer *peer = secure ? tls_peer(secure) : NULL;
+        Error err = {};
 
         handshake_free(h);
         if (!secure)
@@ -101,9 +114,8 @@ static void handshake_on_done(void *userdata, Stream *secure, int error, const c
                           reason);
         else if (peer->kind == TLS_PEER_REJECTED)
                 http_server_reject(listener->server, secure, listener, 403, peer->rejected->message);
-        else if (front_ends(front->api, secure))
-                http_server_reject(listener->server, secure, listener, 403,
-                                   "the user was revoked at this moment");
+        else if (front_check_user(front->api, &peer->verified.leaf, &err) < 0)
+                http_server_reject(listener->server, secure, listener, 403, err.message);
         else
                 http_server_accept(listener->server, secure, listener);
 }
