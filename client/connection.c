@@ -223,10 +223,33 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
                 (void) curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
                 return error_set(err, -ECONNREFUSED, "cannot reach fleetd at %s: %s", where,
                                  number > 0 ? strerror((int) number) : problem);
+        case CURLE_PEER_FAILED_VERIFICATION:
+                return error_set(
+                        err, -EPROTO,
+                        "fleetd at %s cannot be verified: %s; --ca-file is the ca.pem of fleetctl cert, and "
+                        "the endpoint has a name or address of ListenTLS= or ServerNames=",
+                        where, problem);
+        case CURLE_SSL_CACERT_BADFILE:
+        case CURLE_SSL_CERTPROBLEM:
+        case CURLE_SSL_CONNECT_ERROR:
+                return error_set(
+                        err, -EPROTO,
+                        "no TLS with fleetd at %s: %s; --cert-file is NAME.pem, --key-file NAME.key and "
+                        "--ca-file ca.pem of fleetctl cert",
+                        where, problem);
         case CURLE_GOT_NOTHING:
         case CURLE_RECV_ERROR:
         case CURLE_SEND_ERROR:
         case CURLE_PARTIAL_FILE:
+                if (starts_with(c->base, "https:") && !(c->settings.cert_file && *c->settings.cert_file))
+                        return error_set(
+                                err, -EACCES,
+                                "fleetd at %s closed the connection: it requires the certificate of a user, "
+                                "--cert-file and --key-file (fleetctl cert NAME on a host of the cluster)",
+                                where);
+                if (starts_with(c->base, "https:") && strstr(problem, "alert"))
+                        return error_set(err, -EACCES, "fleetd at %s rejected the certificate %s: %s", where,
+                                         c->settings.cert_file, problem);
                 return error_set(err, -ECONNRESET,
                                  "fleetd at %s closed the connection%s; journalctl -u fleetd", where,
                                  unknown);

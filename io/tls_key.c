@@ -1,5 +1,5 @@
 /* The key file of a cluster. */
-#include "io/tls_key_internal.h"
+#include "io/tls.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/parse.h"
+#include "io/tls_key_internal.h"
 
 /* The hash of a pre-shared key is SHA-256, which excludes the suites of AES-256. */
 static const char priorities[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:+ECDHE-PSK:-CIPHER-ALL:+AES-128-GCM:"

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <gnutls/gnutls.h>
-
-#include "io/tls.h"
+#include <stddef.h>
+#include <stdint.h>
 
 enum { TLS_KEY_MIN = 32, TLS_KEY_MAX = 64 }; /* bytes */
 

@@ -219,7 +219,7 @@ done | rule every_route_of_the_api_is_in_the_manual
 # A route names the right that its sender needs; only the server distinguishes listeners.
 grep -vE ' RIGHT_[A-Z_]+, ' <<<"$routes" | rule every_route_names_a_right
 grep -E ' RIGHT_NONE, ' <<<"$routes" | rule no_route_is_closed
-sources_of fleetd/api/ | grep -vE '^fleetd/api/(server\.c|api\.h)$' | xargs -r grep -nE '\bAPI_(SOCKET|LOOPBACK)\b' | rule only_the_server_distinguishes_listeners
+sources_of fleetd/api/ | grep -vE '^fleetd/api/(server\.c|api\.h)$' | xargs -r grep -nE '\bAPI_(SOCKET|LOOPBACK|TLS)\b' | rule only_the_server_distinguishes_listeners
 grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2_text.c | tr -d '{,' | some 'error codes' | while read -r code status; do
         grep -A1 -F "*$code*" $api | grep -q "^:< $status\$" || echo "$api does not name error $code with status $status"
 done | rule every_error_code_is_in_the_manual

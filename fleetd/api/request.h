@@ -29,8 +29,9 @@ typedef struct ApiListenerState {
         ApiDialect dialect;
         ApiListener kind;
         const char *name;       /* in metrics */
-        Listener *listener;     /* NULL: of API_TLS without a certificate */
-        struct TlsFront *front; /* of API_TLS */
+        const char *grants;     /* what grants rights to its senders; NULL: it is for keys only */
+        Listener *listener;     /* NULL: the one for TLS has no certificate */
+        struct TlsFront *front; /* of the one for TLS */
         HttpServer *server; /* of its own: connections of another listener do not count against its limits */
         HttpServer *groups; /* of the socket: the same for users that are no operators */
         char address[128];

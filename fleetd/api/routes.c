@@ -222,16 +222,12 @@ static void route_forbid(Request *request, Right right) {
                 else
                         kv_refuse_text(request, 403, "%s has no right to these keys",
                                        principal_text(&request->sender->principal, text));
-        } else if (request->listener->kind == API_LOOPBACK)
+        } else if (!request->listener->grants)
                 request_error(request, 403, "units are managed on the local socket only: /run/fleet.sock");
-        else if (request->listener->kind == API_TLS)
-                request_error(request, 403, "%s has no right %s (fleetctl cert set)",
-                              principal_text(&request->sender->principal, text),
-                              right_name(right) ?: "for this");
         else
-                request_error(request, 403, "%s has no right %s (LocalRights= in fleetd.conf)",
+                request_error(request, 403, "%s has no right %s (%s)",
                               principal_text(&request->sender->principal, text),
-                              right_name(right) ?: "for this");
+                              right_name(right) ?: "for this", request->listener->grants);
 }
 
 /* -- Checks of paths -- */

@@ -424,6 +424,7 @@ DEFINE_CLEANUP(ApiListenerState *, listener_free)
 
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
         static const char *const names[] = { "socket", "loopback", "tls" };
+        static const char *const grants[] = { "LocalRights= in fleetd.conf", NULL, "fleetctl cert set" };
         _cleanup_(listener_freep) ApiListenerState *listener = NEW0(ApiListenerState, 1);
         Network *net = api->options.network;
         int r;
@@ -434,6 +435,7 @@ int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
         listener->kind = kind;
         listener->dialect = kind == API_LOOPBACK ? DIALECT_ETCD : DIALECT_FLEET;
         listener->name = names[kind];
+        listener->grants = grants[kind];
         snprintf(listener->address, sizeof(listener->address), "%s", address);
         r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->http);
         if (r >= 0 && kind == API_SOCKET)
