@@ -237,8 +237,11 @@ VerbRun verb_init, verb_list_members, verb_machine; /* members.c */
 VerbRun verb_ssh, verb_fd_forward;                  /* ssh.c */
 VerbRun verb_remote, verb_is;                       /* unit_status.c: systemctl; is-active and is-failed */
 
-/* Open the peer listener of this host, and wait until it is open. The result is that of a verb. */
-int init_open(Client *c, Error *err);
+/* Open the peer listener of this host, wait until it is open, and print its address on 'to': stdout, or
+ * stderr if another command needs the listener. The result is that of a verb. */
+int init_open(Client *c, FILE *to, Error *err);
+/* The same if this host is a cluster of one without a listener; otherwise nothing. */
+int init_open_alone(Client *c, FILE *to, Error *err);
 
 extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
 

@@ -43,17 +43,10 @@ static const Verb verbs[] = {
           verb_cat },
         { "cert", FLAGS_CERT | FLAGS_JSON, "[create] NAME | ls | set NAME | revoke NAME",
           "Create, list, change and revoke users with certificates",
-          "create, or a name alone, makes the key of the user here and stores it with its certificate: "
-          "NAME.key, "
-          "NAME.pem,\n"
-          "and ca.pem, with which clients verify fleetd. An existing NAME.key is used again: that renews the "
-          "certificate.\n"
-          "Users connect to the listeners of ListenTLS=. set replaces the rights of a user, revoke ends all "
-          "of "
-          "them;\n"
-          "both take effect at once, also on open connections.\n\n"
-          "fleetctl cert backup --rights=keys-read:/,units-see --ttl=365d --out=/etc/fleet/users\n"
-          "fleetctl cert set backup --rights=keys-read:/app\n",
+          "Makes the key of the user here: NAME.key, and gets NAME.pem, its certificate, and ca.pem, for\n"
+          "the verification of ListenTLS=. An existing NAME.key is used again: that renews the certificate.\n"
+          "set replaces the rights of a user, revoke ends them; both take effect at once.\n\n"
+          "fleetctl cert backup --rights=keys-read:/,units-see --ttl=365d --out=users\n",
           verb_cert },
         { "cluster", FLAGS_SECURE | FLAGS_YES | FLAGS_JSON, "[level [N] | secure | stop-waiting]",
           "Show the replicas and their leader; change the feature level",
@@ -121,8 +114,10 @@ static const Verb verbs[] = {
           "fleetctl import --etcd=http://10.0.0.1:2379\n",
           verb_import },
         { "init", FLAGS_INIT, "", "Open the cluster of this host for other hosts, and set its settings",
-          "Without options: creates the CA of the cluster and the certificate of this host, and listens for\n"
-          "other hosts on the only global address of this host, or on that of --listen. May be repeated.\n"
+          "Creates the CA of the cluster and the certificate of this host, and listens for other hosts on "
+          "the\n"
+          "only global address of this host, or on that of --listen. If a host of the cluster listens, only\n"
+          "the settings are changed. May be repeated.\n"
           "The settings are equal on all hosts, and can be changed at any time. The cluster has at most as\n"
           "many hosts as voters and two standbys: five, or seven with --voters=5, or three with --voters=1.\n"
           "auto (the default) is three voters from three hosts on.\n\n"
@@ -139,9 +134,10 @@ static const Verb verbs[] = {
           verb_is },
         { "join", FLAGS_JOIN, "TOKEN|-", "Make this host a member of a cluster",
           "The token is printed by fleetctl token on a host of the cluster; - reads it from standard input.\n"
-          "Returns when this host is up in the cluster. Its units run on. What this host had as a cluster "
+          "Returns when this host is up in the cluster. Its units run on. Its former state, that of a "
+          "cluster "
           "of\n"
-          "one is moved to /var/lib/fleet/old; a host with units or keys of its own joins with --discard "
+          "one, is moved to /var/lib/fleet/old; a host with units or keys of its own joins with --discard "
           "only.\n"
           "The host listens at the address that it uses towards the cluster, or at that of --listen.\n",
           verb_join },
@@ -271,7 +267,9 @@ static const Verb verbs[] = {
           "Create, list and revoke tokens with which hosts join the cluster",
           "create, or no verb, prints a token: permission for one host, for one hour, unless flags say "
           "otherwise.\n"
-          "It is printed once; the cluster stores only the hash of its secret.\n"
+          "It is printed once; the cluster stores only the hash of its secret. A host that is alone and has "
+          "no\n"
+          "peer listener opens it first, as init does.\n"
           "ls prints the tokens, without their secrets. revoke ends a token.\n\n"
           "fleetctl token --uses=20 --ttl=2h --from=10.0.0.0/8 --metadata=zone=a\n"
           "fleetctl token --replace=beta\n",

@@ -81,6 +81,8 @@ static bool join_is_up(Client *c, const char *machine, const char *cluster, Text
                         up = true;
                         continue;
                 }
+                if (!*member_text(member, "name")) /* of a member that was replaced a moment ago */
+                        continue;
                 text_append(ret_others, ret_others->size > 0 ? ", " : "");
                 text_append_printable(ret_others, member_name(member, "name"));
         }
@@ -99,14 +101,17 @@ static int join_wait(Client *c, const JsonValue *answer, Text *ret_others) {
         return ret_others->error;
 }
 
-/* Return whether this host leads its cluster, or is a member of it, with this address. */
-static bool init_is_open(Client *c, const char *listen) {
+/* Return 1 if this host leads its cluster, or is a member of it, with this address; 0 if not yet, or no
+ * answer came. */
+static int init_is_open(Client *c, const char *listen) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *members;
         bool open;
+        int r;
 
-        if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0)
-                return false;
+        r = client_get_json(c, "/fleet/v1/cluster", &root, NULL);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
         open = streq(member_text(json_value_member(root, "leader"), "address"), listen);
         members = json_value_member(root, "voters");
         for (size_t i = 0; i < json_value_count(members) && !open; i++)
@@ -172,25 +177,44 @@ int verb_join(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-int init_open(Client *c, Error *err) {
+int init_open(Client *c, FILE *to, Error *err) {
         _cleanup_json_ JsonValue *answer = NULL;
         time_t end = time(NULL) + INIT_OPEN_S;
+        const char *listen;
         int r;
 
         r = join_request(c, "/fleet/v1/cluster/init", "", false, &answer, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to open the cluster: ");
-        while (!init_is_open(c, member_text(answer, "listen"))) {
+        listen = member_text(answer, "listen");
+        while ((r = init_is_open(c, listen)) == 0) {
                 if (time(NULL) >= end) {
                         client_note("fleetd restarts to listen on %s, and does not answer after %d s: "
                                     "journalctl -u "
                                     "fleetd",
-                                    member_text(answer, "listen"), INIT_OPEN_S);
+                                    listen, INIT_OPEN_S);
                         return EXIT_FAILED;
                 }
                 (void) usleep(JOIN_POLL_MS * 1000);
         }
-        printf("Cluster %s listens on %s; for each other host: fleetctl token\n",
-               member_text(answer, "cluster"), member_text(answer, "listen"));
+        if (r < 0)
+                return r;
+        fprintf(to, "Cluster %s listens on %s%s\n", member_text(answer, "cluster"), listen,
+                to == stdout ? "; for each other host: fleetctl token" : "");
         return EXIT_DONE;
+}
+
+/* A host needs an address to join. Without an answer or a leader, the next request has the reason. */
+int init_open_alone(Client *c, FILE *to, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *members;
+        int r;
+
+        r = client_get_json(c, "/fleet/v1/cluster", &root, NULL);
+        if (r < 0)
+                return r == -ENOMEM ? r : EXIT_DONE;
+        members = json_value_member(root, "voters");
+        return json_value_count(members) == 1 && !*member_text(json_value_item(members, 0), "address") ?
+                       init_open(c, to, err) :
+                       EXIT_DONE;
 }

@@ -52,6 +52,7 @@ int verb_init(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
         _cleanup_text_ Text body = {};
         uint64_t voters = 0;
+        bool settings;
         int r;
 
         if (n > 0)
@@ -61,10 +62,10 @@ int verb_init(Client *c, char **args, size_t n, Error *err) {
                 if (r != 0)
                         return r;
         }
-        if (!o->cluster_name && !o->voters && !o->spread) {
-                r = init_open(c, err);
+        settings = o->cluster_name || o->voters || o->spread;
+        r = o->listen || !settings ? init_open(c, stdout, err) : init_open_alone(c, stdout, err);
+        if (r != EXIT_DONE || !settings)
                 return r == EXIT_DONE ? init_show(c, err) : r;
-        }
 
         json_open(&body, NULL, '{');
         if (o->cluster_name)
@@ -80,11 +81,6 @@ int verb_init(Client *c, char **args, size_t n, Error *err) {
         r = client_request(c, "PUT", "/fleet/v1/cluster/settings", &body, NULL, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to set the settings of the cluster: ");
-        if (o->listen) {
-                r = init_open(c, err);
-                if (r != EXIT_DONE)
-                        return r;
-        }
         return init_show(c, err);
 }
 

@@ -39,13 +39,13 @@ typedef enum FlagGroup {
         FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
         FLAGS_LOG =
                 1 << 28, /* --lines, --follow, --since, --until, --priority, --grep, --machine, --output */
-        FLAGS_BACKUP = 1 << 24,           /* --verify */
-        FLAGS_FLEET = 1 << 23,            /* no flag: without units, print a message of fleet and succeed */
-        FLAGS_JSON = 1 << 27,             /* --output=json */
-        FLAGS_INIT = 1 << 25,             /* --name, --spread, --voters, --listen */
-        FLAGS_TOKEN = 1 << 29,            /* --uses, --ttl, --restricted, --replace, --metadata, --from */
-        FLAGS_REMOVE = 1 << 26,           /* --force */
-        FLAGS_CA = 1 << 30,               /* --compromised */
+        FLAGS_BACKUP = 1 << 24, /* --verify */
+        FLAGS_FLEET = 1 << 23,  /* no flag: without units, print a message of fleet and succeed */
+        FLAGS_JSON = 1 << 27,   /* --output=json */
+        FLAGS_INIT = 1 << 25,   /* --name, --spread, --voters, --listen */
+        FLAGS_TOKEN = 1 << 29,  /* --uses, --ttl, --restricted, --replace, --metadata, --from, --listen */
+        FLAGS_REMOVE = 1 << 26, /* --force */
+        FLAGS_CA = 1 << 30,     /* --compromised */
         FLAGS_JOIN = INT64_C(1) << 31,    /* --listen, --token-file, --discard */
         FLAGS_RECOVER = INT64_C(1) << 32, /* --yes=NAME */
         FLAGS_CERT = INT64_C(1) << 40,    /* --rights, --ttl, --out, --replace */

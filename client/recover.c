@@ -155,7 +155,8 @@ static int recover_explain(const Recovery *r, Error *err) {
                 print_others(r);
         }
         printf("A recovery makes this host a cluster of one with its own keys:\n"
-               "- What only the lost hosts have is lost. Recover on the host with the highest entry and "
+               "- Changes that only the lost hosts have are lost. Recover on the host with the highest entry "
+               "and "
                "term.\n"
                "- The other hosts are rejected; they join again after: systemctl stop fleetd; fleetd "
                "--reset; systemctl "

@@ -74,7 +74,10 @@ static int token_create(Client *c, char **args, size_t n, Error *err) {
         if (r == -EINVAL)
                 return client_usage(error_text(err, r));
         if (r >= 0)
-                r = client_request(c, "POST", "/fleet/v1/cluster/tokens", &body, &reply, err);
+                r = c->options.listen ? init_open(c, stderr, err) : init_open_alone(c, stderr, err);
+        if (r != EXIT_DONE)
+                return r;
+        r = client_request(c, "POST", "/fleet/v1/cluster/tokens", &body, &reply, err);
         if (r >= 0)
                 r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)

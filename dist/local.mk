@@ -20,7 +20,7 @@ dashboardsdir = $(docdir)/dashboards
 dist_dashboards_DATA = dist/dashboards/fleet.rules.yml dist/dashboards/fleet.json
 EXTRA_DIST += dist/dashboards/fleet.rules.test.yml
 
-dist_doc_DATA = README.md NEWS.md docs/ARCHITECTURE.md docs/FORMATS.md docs/FROM-FLEET.md docs/GLOSSARY.md docs/STYLE.md
+dist_doc_DATA = README.md NEWS.md docs/ARCHITECTURE.md docs/FORMATS.md docs/FROM-FLEET.md docs/GLOSSARY.md docs/OPERATING.md docs/STYLE.md
 
 # The folder of units and that of drop-ins exist from the first minute; systemd-sysusers creates the group. An edited configuration remains.
 FLEETD_CONF = $(DESTDIR)$(sysconfdir)/fleet/fleetd.conf

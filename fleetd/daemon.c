@@ -282,7 +282,7 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
         Token token;
         int r;
 
-        r = entering_read_listen(join->listen, listen, err);
+        r = entering_read_listen(join->listen, listen, err) ?: peers_try_listen(d->peers, listen, err);
         if (r < 0)
                 return r;
         kv_state(d->store, &state);
@@ -339,6 +339,9 @@ static int daemon_open_cluster(Daemon *d, const ApiJoin *join, Error *err) {
                                  "this host listens for other hosts on %s already; to change the address: "
                                  "ListenPeer= in fleetd.conf",
                                  own);
+        r = peers_try_listen(d->peers, listen, err);
+        if (r < 0)
+                return r;
         if (!own[0] || !d->io.credentials)
                 return opening_new(&d->opening, &options, daemon_on_entered, d, err);
         loop_defer(d->io.loop, &d->unchanged);
@@ -352,10 +355,9 @@ static int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, v
         int r;
 
         if (d->join_done || d->entering || d->opening || d->restarts || !d->io.restart)
-                return error_set(
-                        err, -EALREADY,
-                        "another fleetctl init or join is under way on this host: fleetctl cluster shows "
-                        "its result");
+                return error_set(err, -EALREADY,
+                                 "another fleetctl init or join is under way on this host: fleetctl "
+                                 "cluster shows its result");
         r = join->init ? daemon_open_cluster(d, join, err) : daemon_enter(d, join, err);
         if (r < 0)
                 return r;
@@ -414,9 +416,8 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         int r;
 
         snprintf(d->waits, sizeof(d->waits),
-                 "wiped host of a cluster: run fleetctl token --replace=%s on another host, and fleetctl "
-                 "join on "
-                 "this one",
+                 "wiped host of a cluster: run fleetctl token --replace=%s on another host, and "
+                 "fleetctl join on this one",
                  s->name);
         snprintf(peers.self.machine_id, sizeof(peers.self.machine_id), "%s", s->machine_id);
         snprintf(peers.self.boot_id, sizeof(peers.self.boot_id), "%s", d->io.boot_id);

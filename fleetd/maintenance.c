@@ -64,8 +64,8 @@ static void maintenance_print_found(const char *what, const KvOffline *f) {
 
 static void maintenance_print_cluster(const KvOffline *f) {
         printf("This host is a cluster of one now, of lineage %016llx, at index %llu.\n"
-               "Start fleetd on it. Let each other host join again: stop its fleetd, remove its state "
-               "directory, start it with Join=.\n",
+               "Start fleetd on it. Let each other host join again: systemctl stop fleetd; fleetd --reset; "
+               "systemctl start fleetd\n",
                (unsigned long long) f->new_lineage, (unsigned long long) f->new_index);
 }
 

@@ -366,10 +366,12 @@ static int net_listen(Network *net, const char *address, StreamAccepted *accepte
                         address);
 
         r = listener_bind(net, &a, size, accepted, userdata, ret);
-        if (r < 0)
-                return error_set(err, r, "Failed to listen on %s: %s", address,
-                                 r == -EADDRINUSE ? "the address is in use" : strerror(-r));
-        return 0;
+        if (r == -EADDRINUSE)
+                return error_set(err, r, "Failed to listen on %s: the address is in use", address);
+        if (r == -EADDRNOTAVAIL)
+                return error_set(err, r, "Failed to listen on %s: this host does not have the address",
+                                 address);
+        return r < 0 ? error_set(err, r, "Failed to listen on %s: %s", address, strerror(-r)) : 0;
 }
 
 /* -- The network -- */

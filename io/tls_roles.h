@@ -172,8 +172,8 @@ typedef struct TlsCheck {
 
 typedef struct TlsVerified {
         TlsCertificate leaf;
-        bool by_pin;      /* otherwise by its chain */
-        bool replica;     /* may send the frames of a replica */
+        bool by_pin;  /* otherwise by its chain */
+        bool replica; /* may send the frames of a replica; the certificate of a known machine gives no role */
         bool wrong_dates; /* admitted by pin, but expired or not yet valid: renew it first, and log it */
         bool wrong_root;  /* admitted by pin, but of no root in 'roots': as above */
 } TlsVerified;
@@ -188,7 +188,7 @@ typedef struct TlsDer {
  * error, each with a message of its own:
  *   -EBADMSG       no certificate, or not one leaf of this format
  *   -EXDEV         of another cluster
- *   -EACCES        the role is not allowed here, or claims more than the cluster's configuration gives
+ *   -EACCES        the role is not allowed here
  *   -EKEYREVOKED   the subject was removed
  *   -EKEYREJECTED  the subject has another key
  *   -ENOKEY        the subject is unknown, and its chain does not count

@@ -278,6 +278,22 @@ int peers_listen(Peers *peers, const char *address, Error *err) {
         return 0;
 }
 
+static void peers_on_no_accept(void *userdata, Stream *stream) {
+        stream_close(stream);
+}
+
+int peers_try_listen(Peers *peers, const char *address, Error *err) {
+        Listener *listener;
+        int r;
+
+        if (address[0] == ':' || streq(address, peers->self.address))
+                return 0;
+        r = peers->network->ops->listen(peers->network, address, peers_on_no_accept, NULL, &listener, err);
+        if (r == 0)
+                peers->network->ops->unlisten(peers->network, listener);
+        return r;
+}
+
 static PeerSession *peers_find_session(Peers *peers, uint64_t number) {
         PeerSession *s;
 

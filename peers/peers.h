@@ -73,6 +73,9 @@ typedef struct PeersOptions {
 int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *options);
 /* Listen on one more address. */
 int peers_listen(Peers *peers, const char *address, Error *err);
+/* Return 0 if this host could listen on 'address' at the next start, and otherwise the error of that; 0 for
+ * ":PORT", whose address is not known yet. Listens for no longer than this call. */
+int peers_try_listen(Peers *peers, const char *address, Error *err);
 /* Close all sessions: send BYE with 'reason' ("stop", "shutdown", or "" for none) and wait at most 1 s. Call
  * 'closed' once from the loop; *peers is freed then. No handler or observer is called any more. */
 void peers_close(Peers *peers, const char *reason, void (*closed)(void *userdata), void *userdata);

@@ -14,9 +14,9 @@ static unsigned join_status(int error) {
                 int error;
                 unsigned status;
         } statuses[] = {
-                { -EINVAL, 400 },          { -ENODATA, 400 }, { -EBADMSG, 400 },
-                { -EPROTONOSUPPORT, 400 }, { -EEXIST, 409 },  { -EALREADY, 409 },
-                { -EADDRNOTAVAIL, 409 },   { -EACCES, 403 },  { -ENOMEM, 500 },
+                { -EINVAL, 400 },   { -ENODATA, 400 },    { -EBADMSG, 400 },       { -EPROTONOSUPPORT, 400 },
+                { -EEXIST, 409 },   { -EALREADY, 409 },   { -EADDRNOTAVAIL, 409 }, { -ENXIO, 409 },
+                { -ENOTUNIQ, 409 }, { -EADDRINUSE, 409 }, { -EACCES, 403 },        { -ENOMEM, 500 },
         };
 
         for (size_t i = 0; i < ELEMENTS(statuses); i++)

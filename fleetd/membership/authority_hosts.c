@@ -156,11 +156,6 @@ static void authority_count_wrong(Authority *a, const char *token) {
 
 /* -- Decisions -- */
 
-/* How many hosts the cluster supports: voters and standbys. */
-static size_t authority_replicas(const Cluster *c) {
-        return voters_hosts_max(c->settings_index > 0 ? (unsigned) cluster_settings(c)->voters : 3);
-}
-
 /* A host of the cluster has one of its pins, or is a member that has none yet. */
 static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, HostRecord *ret, Error *err) {
         const ClusterMachine *m = cluster_machine(c, op->machine);
@@ -203,7 +198,8 @@ static int authority_decide(AuthorityOp *op, const Cluster *c, const ClusterToke
         if (op->kind != AUTHORITY_JOIN)
                 return authority_decide_renewal(op, c, &op->host, err);
         kv_state(op->authority->store, &state);
-        r = join_decide(c, &host, state.level, authority_replicas(c), op->issued_ms, &decision, err);
+        r = join_decide(c, &host, state.level, voters_hosts_limit(c, (unsigned) op->authority->voters),
+                        op->issued_ms, &decision, err);
         if (r == -EKEYREJECTED)
                 authority_count_wrong(op->authority, host.token);
         if (r < 0)

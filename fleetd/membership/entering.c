@@ -1,5 +1,6 @@
 #include "fleetd/membership/entering.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -43,14 +44,16 @@ struct Entering {
         void *closed_userdata;
 };
 
-/* Accept 'address' if it is "ADDR:PORT" of one address. */
+/* Accept 'address' if it is "ADDR:PORT" of one address, in numbers. */
 static bool entering_take_listen(const Text *address, char ret[static ADDRESS_SIZE]) {
+        uint8_t bytes[sizeof(struct in6_addr)];
         char host[ADDRESS_SIZE];
         uint16_t port;
 
         if (address->error < 0 || address->size >= ADDRESS_SIZE ||
-            parse_address(address->chars, host, sizeof(host), &port) < 0 || streq(host, "0.0.0.0") ||
-            streq(host, "::"))
+            parse_address(address->chars, host, sizeof(host), &port) < 0 ||
+            (inet_pton(AF_INET, host, bytes) != 1 && inet_pton(AF_INET6, host, bytes) != 1) ||
+            streq(host, "0.0.0.0") || streq(host, "::"))
                 return false;
         memcpy(ret, address->chars, address->size + 1);
         return true;
@@ -71,7 +74,7 @@ int entering_read_listen(const char *text, char ret[static ADDRESS_SIZE], Error 
                  !entering_take_listen(&bracketed, ret))
                 return error_set(err, -EINVAL,
                                  "--listen=%.100s: expected the one address at which other hosts reach this "
-                                 "one, ADDR or ADDR:PORT",
+                                 "one, ADDR or ADDR:PORT, in numbers",
                                  text);
         return 0;
 }

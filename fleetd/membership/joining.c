@@ -71,7 +71,7 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         if (!state.ready)
                 return error_set(err, -EAGAIN, "%s has no leader now; try again", m->name);
         n_replicas = voters_others(c, id, address);
-        max = membership_hosts_max(m);
+        max = voters_hosts_limit(c, m->voters);
         if (n_replicas >= max && !(known && known->member.raft_id))
                 return error_set(
                         err, -ENOSPC,

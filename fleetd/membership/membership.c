@@ -132,13 +132,6 @@ unsigned membership_voters(const Membership *m) {
         return (unsigned) (cluster->settings_index > 0 ? cluster_settings(cluster)->voters : m->voters);
 }
 
-size_t membership_hosts_max(const Membership *m) {
-        bool set = registry_cluster(m->registry)->settings_index > 0;
-
-        /* Voters=1 without settings limits no host: the others hold no replica. */
-        return voters_hosts_max(set || m->voters > 3 ? membership_voters(m) : 3);
-}
-
 static void membership_forget_removed(Membership *m, const KvState *state) {
         const ClusterMachine *removed = m->writing ? NULL : registry_forgettable(m->registry);
 

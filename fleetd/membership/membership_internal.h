@@ -75,8 +75,6 @@ void membership_on_written(void *userdata, KvStatus status, const char *message,
 /* Return how many voters are wanted, as VotersInput.voters: by the settings of the cluster, or by
  * fleetd.conf. */
 unsigned membership_voters(const Membership *m);
-/* Return how many hosts the cluster may have. */
-size_t membership_hosts_max(const Membership *m);
 
 int dialing_init(Membership *m, const MembershipOptions *options);
 void dialing_done(Membership *m);

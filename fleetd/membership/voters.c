@@ -147,6 +147,11 @@ size_t voters_hosts_max(unsigned voters) {
         return (voters > 0 ? voters : 3) + VOTERS_STANDBYS_MAX;
 }
 
+size_t voters_hosts_limit(const Cluster *cluster, unsigned configured) {
+        return voters_hosts_max(cluster->settings_index > 0 ? (unsigned) cluster_settings(cluster)->voters :
+                                                              MAX(configured, 3u));
+}
+
 /* -- Members without a key, and keys without a member -- */
 
 /* Return a member that no machine owns, a voter or a standby. */

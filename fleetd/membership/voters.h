@@ -94,6 +94,9 @@ size_t voters_others(const Cluster *cluster, const char *machine_id, const char 
 
 /* Return how many hosts the setting 'voters' admits: each host is a voter or a standby. */
 size_t voters_hosts_max(unsigned voters);
+/* Return how many hosts the cluster may have: by its settings, or before it has any, by Voters= of this host.
+ * Voters=1 without settings limits no host: the others hold no replica. */
+size_t voters_hosts_limit(const Cluster *cluster, unsigned configured);
 
 /* Return the value of the spread key whose hosts, lost together, leave the voters without a majority, and
  * NULL if there is none or no key is set; "" stands for hosts without the key. Borrows from the cluster view.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The examples of README, HACKING, the manual and FROM-FLEET: each is run, or listed in tests/conformance/examples with a reason.
+"""The examples of README, HACKING, the manual, FROM-FLEET and OPERATING: each is run, or listed in tests/conformance/examples with a reason.
 
 Usage: examples.py check                          every example has a row there, every row an example
        examples.py local BUILD SCRATCH            run those of "local", with the daemon "alone" of tests/conformance/daemon.sh
@@ -14,7 +14,7 @@ import fnmatch, fcntl, glob, os, pty, random, re, select, shlex, signal, socket,
 
 here = os.path.dirname(os.path.realpath(__file__))
 top = os.path.realpath(f"{here}/../..")
-PAGES = ["README.md", "HACKING.md", "docs/FROM-FLEET.md"] + sorted(os.path.relpath(p, top) for p in glob.glob(f"{top}/man/*.scd"))
+PAGES = ["README.md", "HACKING.md", "docs/FROM-FLEET.md", "docs/OPERATING.md"] + sorted(os.path.relpath(p, top) for p in glob.glob(f"{top}/man/*.scd"))
 PROMPT = re.compile(r"^([a-z]*)([#$]) (?=\S)")
 READS = re.compile(r"(./quickstart )?(fleetctl (list-|status|why|events|cluster$|kv (get|ls)|journal|log)|curl -s )")
 
@@ -218,8 +218,8 @@ def differs(expected, said, exact=False):
 
 
 def run(example, argv, cwd, env, seconds=60, words=()):
-    """Run it and print the result. Commands that only read are repeated until their output is the stated one."""
-    answer = b"alpha\n" if example.command.startswith("fleetctl restore ") else b"y\n"  # it asks for the name of the host
+    """Run it, print the result, and return the lines of its output. Commands that only read are repeated until their output is the stated one."""
+    answer = b"alpha\n" if re.match("fleetctl (restore|recover)", example.command) else b"y\n"  # it asks for the name of the host
     stays, typed = "stays" in words, answer if "asks" in words else b""
     begun = time.monotonic()
     end = begun + 45
@@ -242,7 +242,7 @@ def run(example, argv, cwd, env, seconds=60, words=()):
     print(f"ok {example}" if not missing else f"not ok {example}: {missing}", f"# {took:.1f} s" if took > 1 else "", flush=True)
     if missing:
         print("\n".join("# " + line for line in said[-20:]), flush=True)
-    return not missing
+    return said
 
 
 def selected(page, where, section=None):
@@ -331,11 +331,12 @@ exit $status"""
 
 
 def hosts(page, section=None, host="alpha"):
-    env = {**os.environ, "TERM": "xterm"}
+    env, token = {**os.environ, "TERM": "xterm"}, "fleet1-none"
     for example, words in selected(page, "lab", section):
         inside = f"mkdir -p /root/work && cd /root/work && export NO_COLOR=1 PAGER=cat && {example.command}"
-        inside = re.sub("systemctl reboot$", "systemctl poweroff", inside)
-        run(example, ["bash", "-c", ON_HOST, "-", example.host or host, "bash", "-c", inside], top, env, words=words)
+        inside = re.sub("systemctl reboot$", "systemctl poweroff", inside).replace("fleet1-...", token)  # the last one that was printed
+        said = run(example, ["bash", "-c", ON_HOST, "-", example.host or host, "bash", "-c", inside], top, env, words=words)
+        token = next((line for line in said if line.startswith("fleet1-")), token)
 
 
 def quickstart(page):

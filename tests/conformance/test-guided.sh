@@ -78,7 +78,7 @@ after_the_loss_it_says_what_is_lost_and_asks() {
         kill -9 "$(cat "$scratch/two.pid")" && rm "$scratch/two.pid"
         old=$(lineage three)
         wait_for refused 1 "nothing was changed; confirm with --yes=three" three recover || return 1
-        says "This host, three, has index" && says "one  voter, lost" && says "two  voter, lost" && says "What only the lost hosts have is lost" &&
+        says "This host, three, has index" && says "one  voter, lost" && says "two  voter, lost" && says "Changes that only the lost hosts have are lost" &&
                 says "No unit is touched" || return 1
         refused 1 "'two' is not the name of this machine, which is three; nothing was changed" three recover --yes=two || return 1
         [ "$(lineage three)" = "$old" ] && [ ! -s "$scratch/systemctl.log" ]

@@ -71,7 +71,14 @@ curl -sf -X DELETE "$(keys_url 2 /ready)" >/dev/null
 curl -sf -X DELETE "$(keys_url 3 /ready)" >/dev/null
 
 # -- A cluster of one opens --
-says init_names_the_listener "listens on 127.0.0.1:${ports[7]}" "$(ctl 1 init "$(listen 1)" 2>&1)"
+said=$(ctl 1 token --listen=nowhere 2>&1)
+says an_address_by_name_is_refused "--listen=nowhere" "$said"
+says an_address_of_another_host_is_refused "Failed to listen on 192.0.2.1:2380: this host does not have the address" "$(ctl 1 token --listen=192.0.2.1 2>&1)"
+says an_address_that_is_in_use_is_refused "127.0.0.1:${ports[2]}: the address is in use" "$(ctl 1 init --listen="127.0.0.1:${ports[2]}" 2>&1)"
+check a_refused_address_changes_nothing holds 1 /ready yes
+said=$(ctl 1 token "$(listen 1)" 2>&1)
+says a_token_opens_the_listener_of_a_host_that_is_alone "listens on 127.0.0.1:${ports[7]}" "$said"
+says such_a_token_is_printed fleet1- "$said"
 check the_founder_is_back_with_its_keys wait_for 20 holds 1 /ready yes
 says init_again_changes_nothing "listens on 127.0.0.1:${ports[7]}" "$(ctl 1 init 2>&1)"
 check no_key_is_readable_for_others [ "$(stat -c %a "$scratch/state1/identity/key")" = 600 ]

@@ -8,6 +8,7 @@
 #   LAB_NAME    the name of the lab; several labs can run at a time, with the same addresses
 #   LAB_HOSTS   names of its hosts, in the order of their addresses (10.90.0.1, .2, ...)
 #   LAB_NSPAWN_OPTIONS  further options of systemd-nspawn for hosts that are booted while it is set
+#   LAB_TOKENS  "yes": hosts have no key file and no configuration, and join by host_join
 #   LAB_KEEP    "yes": the lab outlives the shell that created it (quickstart); otherwise it ends with it (tests)
 #
 # Functions return 0, or 1 after a message on stderr. Needs root, and the packages of tests/lab/deps.sh.
@@ -330,8 +331,8 @@ lab_install() {
         (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$LAB/peer.key"; echo >>"$LAB/peer.key")
 }
 
-# Install fleetd on the disk of a host, with its configuration; further arguments are lines of [Fleetd]. The first host founds the
-# cluster, the others join it.
+# Install fleetd on the disk of a host; further arguments are lines of [Fleetd]. By default its configuration names the key file and the first
+# host, which founds the cluster. With LAB_TOKENS=yes each host is a cluster of one until host_join.
 host_install() {
         local h=$1 u=$LAB/$1/up d first=${LAB_HOSTS%% *} zones=(a b c d e f g h i) n
         shift
@@ -346,21 +347,23 @@ host_install() {
                 { grep -v '^fleet:' /etc/group; echo fleet:x:890:; } >"$u/etc/group"
         fi
         mkdir -p "$u/etc/fleet/fleetd.conf.d" "$u/etc/fleet/units"
-        install -m 600 "$LAB/peer.key" "$u/etc/fleet/peer.key"
-        {
-                echo '[Fleetd]'
-                echo "Name=$h"
-                echo "ListenPeer=$(host_address "$h"):2380"
-                echo PeerKey=/etc/fleet/peer.key
-                echo "Metadata=zone=${zones[n - 1]}"
-                [ "$h" = "$first" ] || echo "Join=$(host_address "$first"):2380"
-                for d in "$@"; do
-                        echo "$d"
-                done
-        } >"$u/etc/fleet/fleetd.conf.d/10-lab.conf"
+        if [ "${LAB_TOKENS:-no}" = no ]; then
+                install -m 600 "$LAB/peer.key" "$u/etc/fleet/peer.key"
+                set -- "Name=$h" "ListenPeer=$(host_address "$h"):2380" PeerKey=/etc/fleet/peer.key "Metadata=zone=${zones[n - 1]}" "$@"
+                [ "$h" = "$first" ] || set -- "$@" "Join=$(host_address "$first"):2380"
+        fi
+        [ $# = 0 ] || printf '%s\n' '[Fleetd]' "$@" >"$u/etc/fleet/fleetd.conf.d/10-lab.conf"
         find "$u/etc/fleet" -type d -exec chmod 755 {} +
-        chmod 644 "$u/etc/group" "$u/etc/fleet/fleetd.conf.d/10-lab.conf"
+        find "$u/etc/fleet/fleetd.conf.d" "$u/etc/group" -type f -exec chmod 644 {} +
         ln -sf /lib/systemd/system/fleetd.service "$u/etc/systemd/system/multi-user.target.wants/fleetd.service"
+}
+
+# Let a host join the cluster of the first host by a token; further arguments are options of "fleetctl token".
+host_join() {
+        local h=$1 token
+        shift
+        token=$(host_exec "${LAB_HOSTS%% *}" fleetctl token "$@") || return 1
+        host_exec "$h" fleetctl join - <<<"$token"
 }
 
 # The path of a host's fleet.sock in this namespace.
