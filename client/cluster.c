@@ -1,5 +1,5 @@
-/* cluster: the replicas as this host sees them, and two decisions of an administrator about the whole
- * cluster: to raise the feature level, and to stop waiting for hosts after a recovery. */
+/* cluster: the replicas as this host sees them, and decisions of an administrator about the whole cluster: to
+ * raise the feature level, to require certificates, and to stop waiting for hosts after a recovery. */
 #include "base/parse.h"
 #include "client/client.h"
 
@@ -30,6 +30,29 @@ static int cluster_print_members(const JsonValue *members) {
         return table_print(table, true);
 }
 
+/* In a cluster that has, or had, a key file. */
+static void cluster_print_peer_auth(const JsonValue *root) {
+        const JsonValue *without = json_value_member(root, "withoutCertificate");
+        const char *auth = member_text(root, "peerAuth");
+        _cleanup_text_ Text names = {}, line = {}, command = {};
+
+        if (!*auth)
+                return;
+        cluster_append_names(&names, without);
+        if (streq(auth, "certificate"))
+                text_append(&line, "hosts      require certificates of each other");
+        else if (names.size > 0)
+                text_append(&line, "hosts      accept the key file");
+        else {
+                text_append(&line,
+                            "hosts      accept the key file, and all have a certificate; to require it:");
+                text_append(&command, "fleetctl cluster secure");
+        }
+        if (names.size > 0)
+                text_printf(&line, "; without a certificate: %s", names.chars);
+        output_words_and(&line, command.size > 0 ? " " : "", &command, LABEL_WIDTH);
+}
+
 static int cluster_print(const JsonValue *root) {
         const JsonValue *leader = json_value_member(root, "leader"),
                         *awaited = json_value_member(root, "waitsFor");
@@ -58,6 +81,7 @@ static int cluster_print(const JsonValue *root) {
                 text_printf(&command, "fleetctl cluster level %llu", supported);
         }
         output_words_and(&line, command.size > 0 ? " " : "", &command, LABEL_WIDTH);
+        cluster_print_peer_auth(root);
         if (problem.size > 0)
                 printf("problem    %s\n", problem.chars);
         if (awaited) {
@@ -136,11 +160,46 @@ static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, s
         return EXIT_DONE;
 }
 
+/* -- cluster secure -- */
+
+static int cluster_secure(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
+        const JsonValue *without = json_value_member(root, "withoutCertificate");
+        _cleanup_text_ Text names = {}, body = {};
+        int r;
+
+        if (n > 0)
+                return client_usage("cluster secure: expected no arguments");
+        if (streq(member_text(root, "peerAuth"), "certificate")) {
+                puts("The cluster requires certificates");
+                return EXIT_DONE;
+        }
+        cluster_append_names(&names, without);
+        json_open(&body, NULL, '{');
+        json_add_bool(&body, "force", c->options.force);
+        json_close(&body, '}');
+        if (names.error < 0 || body.error < 0)
+                return -ENOMEM;
+        if (!client_confirm(
+                    c, "Require certificates?",
+                    "From now on, hosts authenticate each other with certificates only, and the key file "
+                    "has no effect. This cannot be undone. No unit is touched.%s%s%s",
+                    names.size > 0 ? " Hosts without a certificate now: " : "", names.chars ?: "",
+                    names.size > 0 ? "." : ""))
+                return EXIT_FAILED;
+        r = client_request(c, "POST", "/fleet/v1/cluster/secure", &body, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to require certificates: ");
+        puts("The cluster requires certificates; PeerKey= and the key file can be removed on all hosts");
+        return EXIT_DONE;
+}
+
 int verb_cluster(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *name;
                 int (*run)(Client *c, const JsonValue *root, char **args, size_t n, Error *err);
-        } verbs[] = { { "level", cluster_level }, { "stop-waiting", cluster_stop_waiting } };
+        } verbs[] = { { "level", cluster_level },
+                      { "secure", cluster_secure },
+                      { "stop-waiting", cluster_stop_waiting } };
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
         size_t which = 0;
@@ -149,7 +208,8 @@ int verb_cluster(Client *c, char **args, size_t n, Error *err) {
         while (n > 0 && which < ELEMENTS(verbs) && !streq(verbs[which].name, args[0]))
                 which++;
         if (which == ELEMENTS(verbs)) {
-                fprintf(stderr, "fleetctl: cluster has no verb %s: cluster [level [N] | stop-waiting]\n",
+                fprintf(stderr,
+                        "fleetctl: cluster has no verb %s: cluster [level [N] | secure | stop-waiting]\n",
                         args[0]);
                 return EXIT_USAGE;
         }

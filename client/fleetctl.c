@@ -55,10 +55,13 @@ static const Verb verbs[] = {
           "fleetctl cert backup --rights=keys-read:/,units-see --ttl=365d --out=/etc/fleet/users\n"
           "fleetctl cert set backup --rights=keys-read:/app\n",
           verb_cert },
-        { "cluster", FLAGS_YES | FLAGS_JSON, "[level [N] | stop-waiting]",
+        { "cluster", FLAGS_SECURE | FLAGS_YES | FLAGS_JSON, "[level [N] | secure | stop-waiting]",
           "Show the replicas and their leader; change the feature level",
           "Without arguments: the replicas, the leader and the feature level as this host sees them.\n"
           "level prints the feature level, or raises it without the delay of one day.\n"
+          "secure ends the key file of the cluster: hosts then authenticate each other with certificates "
+          "only.\n"
+          "Hosts that are up get certificates first. --force leaves out hosts that are down and have none.\n"
           "stop-waiting: do not wait for hosts that have not reported their units since a recovery.\n",
           verb_cluster },
         { "destroy", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES,

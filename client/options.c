@@ -79,6 +79,8 @@ static const Flag flags[] = {
         { "verify", 0, FLAGS_BACKUP, FLAG_BOOL, AT(verify), "Verify an existing backup; needs no daemon" },
         { "force", 0, FLAGS_REMOVE, FLAG_BOOL, AT(force),
           "Also a machine that is away, or gone for less than an hour" },
+        { "force", 0, FLAGS_SECURE, FLAG_BOOL, AT(force),
+          "secure: leave out hosts that are down and have no certificate" },
         { "name", 0, FLAGS_INIT, FLAG_TEXT, AT(cluster_name), "Name of the cluster" },
         { "spread", 0, FLAGS_INIT, FLAG_TEXT, AT(spread),
           "Key of metadata: voters in as many of its values as possible" },

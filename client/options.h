@@ -49,6 +49,7 @@ typedef enum FlagGroup {
         FLAGS_JOIN = INT64_C(1) << 31,    /* --listen, --token-file, --discard */
         FLAGS_RECOVER = INT64_C(1) << 32, /* --yes=NAME */
         FLAGS_CERT = INT64_C(1) << 40,    /* --rights, --ttl, --out, --replace */
+        FLAGS_SECURE = INT64_C(1) << 36,  /* --force */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 

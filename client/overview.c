@@ -230,6 +230,18 @@ static void print_summary(const View *v, size_t n_problems) {
         (void) fflush(stdout);
 }
 
+/* A cluster with a key file, whose hosts do not need it any more. */
+static void print_hint(const View *v) {
+        const JsonValue *without = json_value_member(v->cluster, "withoutCertificate");
+        _cleanup_text_ Text t = {}, command = {};
+
+        if (!streq(member_text(v->cluster, "peerAuth"), "any") || json_value_count(without) > 0)
+                return;
+        text_append(&t, "  hint     all hosts have a certificate, and the key file can end:");
+        text_append(&command, "fleetctl cluster secure");
+        output_words_and(&t, " ", &command, LABEL_WIDTH);
+}
+
 static int screen_print(const View *v, const Conditions *all) {
         _cleanup_text_ Text recent = {}, line = {};
         int r;
@@ -246,6 +258,7 @@ static int screen_print(const View *v, const Conditions *all) {
                 text_printf(&line, "  recent   %s", recent.chars);
                 output_words(&line, LABEL_WIDTH);
         }
+        print_hint(v);
         return 0;
 }
 

@@ -291,15 +291,16 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
         r = kv_local_walk(d->store, &all, daemon_count_key, &n_keys);
         if (r < 0)
                 return error_set(err, r, "Failed to read the keys of this host: %s", strerror(-r));
-        r = entering_check_content(registry_cluster(d->registry), options.self->machine_id, n_keys,
-                                   join->discard, err);
-        if (r < 0)
-                return r;
         r = token_read(join->token, &token, err);
         if (r < 0)
                 return r;
         options.token = &token;
-        r = entering_new(&d->entering, &options, daemon_on_entered, d, err);
+        /* A host of that cluster with nothing but its key file joins again, and keeps nothing of its own. */
+        if (token.cluster_id != state.cluster_id || peers_has_certificate(d->peers))
+                r = entering_check_content(registry_cluster(d->registry), options.self->machine_id, n_keys,
+                                           join->discard, err);
+        if (r >= 0)
+                r = entering_new(&d->entering, &options, daemon_on_entered, d, err);
         explicit_bzero(&token, sizeof(token));
         return r;
 }

@@ -193,9 +193,16 @@ static int process_begin(Process *p, Settings *s, Error *err) {
 
 /* Read what authenticates this host to others: its identity, and the key file. */
 static int process_open_identity(Process *p, const Settings *s, Error *err) {
-        int r;
+        int r = 0;
 
-        r = s->peer_key[0] ? tls_key_read(s->peer_key, &p->key, err) : 0;
+        if (s->peer_key[0] && identity_is_required(s->state_directory))
+                log_warning(
+                        NO_FIELDS,
+                        "PeerKey=%s is ignored: the cluster requires certificates; remove the setting, and "
+                        "the file",
+                        s->peer_key);
+        else
+                r = s->peer_key[0] ? tls_key_read(s->peer_key, &p->key, err) : 0;
         if (r < 0)
                 return r;
         r = identity_read_credentials(s->state_directory, &p->credentials, err);

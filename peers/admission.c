@@ -195,7 +195,7 @@ int session_check_key(const PeerSession *s, Error *err) {
         const TlsOptions *tls = &s->context->tls;
         const char *name = handshake_name(&s->handshake);
 
-        if (tls->key || !tls->credentials)
+        if ((tls->key && !s->context->key_ended) || (!tls->key && !tls->credentials)) /* without TLS */
                 return 0;
         return error_set(err, -EKEYREJECTED,
                          "the cluster requires certificates, and its key file does not count any more: on "
@@ -289,7 +289,7 @@ static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause,
         const PeerHandshake *self = &peers->self, *peer = &s->handshake;
         int r;
 
-        *ret_cause = REJECTION_ADMISSION;
+        *ret_cause = s->peer.kind == TLS_PEER_KEY ? REJECTION_CERTIFICATE : REJECTION_ADMISSION;
         r = session_check_peer(peers, s, err);
         if (r < 0)
                 return r;
@@ -456,6 +456,7 @@ static void peers_on_rejected(void *userdata, PeerSession *s, Rejection cause, c
         }
         if (cause == REJECTION_CLONE && host_get(peers, peers->self.machine_id, &host) >= 0)
                 host_clone_rejected(host);
+        peers->key_rejected = cause == REJECTION_CERTIFICATE && !peers_has_certificate(peers);
         snprintf(text, sizeof(text), "rejected by the peer: %s", message);
         known_warn(s->known, cause, text);
 }
@@ -494,7 +495,8 @@ static void known_choose_key(KnownAddress *k, const PeerSession *s, bool was_ope
         const TlsOptions *tls = &k->peers->session_context.tls;
         bool rejected = error < 0 && error != -ECONNRESET && error != -ETIMEDOUT && error != -ENOMEM;
 
-        k->use_key = tls->key && tls->credentials && !was_open && !s->used_key && rejected;
+        k->use_key = tls->key && tls->credentials && !k->peers->session_context.key_ended && !was_open &&
+                     !s->used_key && rejected;
 }
 
 static void known_on_session_end(KnownAddress *k, const PeerSession *s, bool lasted) {

@@ -48,6 +48,7 @@ typedef enum Rejection {
         REJECTION_CLUSTER,
         REJECTION_LINEAGE,
         REJECTION_ADMISSION,
+        REJECTION_CERTIFICATE, /* certificates are required, and the key file proves nothing */
         _REJECTION_MAX,
 } Rejection;
 

@@ -182,6 +182,8 @@ static void host_state(const PeerHost *host, PeerState *ret) {
                 .handshake = host->handshake,
                 .dialed = host->dialed != NULL,
                 .accepted = host->accepted != NULL,
+                .by_key = (host->dialed && host->dialed->peer.kind == TLS_PEER_KEY) ||
+                          (host->accepted && host->accepted->peer.kind == TLS_PEER_KEY),
                 .clone_rejected = host->clone_ms > 0 && now_ms - host->clone_ms < CLONE_REPORTED_MS,
         };
         memcpy(ret->bye, host->bye, sizeof(ret->bye));

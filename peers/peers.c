@@ -133,8 +133,7 @@ void peers_redial_later(Peers *peers) {
         for (const KnownAddress *k = peers->known; k; k = k->hh.next)
                 waits |= known_has_key_session(k);
         if (waits && !peers->closing && !timer_armed(&peers->redial) && peers->session_context.tls.key &&
-            peers->credentials && tls_credentials_certificate(peers->credentials) &&
-            timer_start(&peers->redial, peers->loop, REDIAL_EACH_MS) < 0)
+            peers_has_certificate(peers) && timer_start(&peers->redial, peers->loop, REDIAL_EACH_MS) < 0)
                 log_error(NO_FIELDS, "Failed to start the timer of new sessions: out of memory");
 }
 
@@ -445,8 +444,7 @@ static void peers_check_joining(Peers *peers) {
 
         for (size_t i = 0; i < PEER_FRAME_TYPES; i++)
                 handled |= peers->types[i].handler && peers->types[i].direction & PEER_FROM_JOINING;
-        peers->session_context.tls.anonymous = handled && peers->credentials &&
-                                               tls_credentials_certificate(peers->credentials);
+        peers->session_context.tls.anonymous = handled && peers_has_certificate(peers);
 }
 
 static void session_end_by_key(PeerSession *s, const void *unused) {
@@ -454,7 +452,7 @@ static void session_end_by_key(PeerSession *s, const void *unused) {
 
         if (s->state != SESSION_TLS && s->state != SESSION_ENDED && s->peer.kind == TLS_PEER_KEY &&
             session_check_key(s, &err) < 0)
-                session_reject(s, REJECTION_ADMISSION, err.message);
+                session_reject(s, REJECTION_CERTIFICATE, err.message);
 }
 
 void peers_set_credentials(Peers *peers, const TlsCredentials *credentials, bool key_counts) {
@@ -476,12 +474,17 @@ bool peers_need_certificate(const Peers *peers) {
         return peers->key_rejected;
 }
 
-bool peers_use_key(const Peers *peers) {
-        for (const PeerHost *host = peers->hosts; host; host = host->hh.next)
-                if ((host->dialed && host->dialed->peer.kind == TLS_PEER_KEY) ||
-                    (host->accepted && host->accepted->peer.kind == TLS_PEER_KEY))
-                        return true;
-        return false;
+void peers_end_key(Peers *peers) {
+        peers->session_context.key_ended = true;
+        peers_each_session(peers, session_end_by_key, NULL);
+}
+
+bool peers_has_key(const Peers *peers) {
+        return peers->options.key;
+}
+
+bool peers_has_certificate(const Peers *peers) {
+        return peers->credentials && tls_credentials_certificate(peers->credentials);
 }
 
 /* Return the machine of a session, as far as it is authenticated; NULL: not at all. */

@@ -92,8 +92,12 @@ void peers_set_credentials(Peers *peers, const TlsCredentials *credentials, bool
 /* Return whether this host has no certificate, and the last host that it dialed rejected its key file: the
  * cluster may require certificates. */
 bool peers_need_certificate(const Peers *peers);
-/* Return whether an open session was authenticated by the key file. */
-bool peers_use_key(const Peers *peers);
+/* The key file does not count any more, until the end of this process: open sessions by it end, no further
+ * one is admitted, and this host does not dial with it. A host that has nothing else is told the next step.
+ */
+void peers_end_key(Peers *peers);
+bool peers_has_key(const Peers *peers);         /* a key file is in the options, also after its end */
+bool peers_has_certificate(const Peers *peers); /* this host presents one */
 
 /* End all sessions with a machine, whose pin or role changed, or which was removed. The reason is sent to it.
  */
@@ -183,6 +187,7 @@ typedef struct PeerState {
         uint64_t kernel_silent_ms; /* since the last packet of its kernel on any session, or a refused
                                     * connection; before the first one: since the host is known */
         char bye[16];              /* reason of its last BYE since its last handshake; "" if none */
+        bool by_key;               /* an open session with it was authenticated by the key file */
         bool clone_rejected; /* in the last minute, another host with its id (or this host's) was rejected */
         char problem[PEER_PROBLEM_SIZE]; /* why no session to it is open; "" if one is, or none was tried */
 } PeerState;

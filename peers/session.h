@@ -52,6 +52,7 @@ typedef struct SessionContext {
         const PeerFrameType *types; /* PEER_FRAME_TYPES of them, by number; direction 0: not registered */
         const SessionEvents *events;
         void *userdata;
+        bool key_ended; /* the key of 'tls' proves nothing any more: the other host receives the reason */
 } SessionContext;
 
 typedef STAILQ_HEAD(SessionQueue, SessionFrame) SessionQueue;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/membership/securing.h"
 #include "fleetd/membership/voters.h"
 
 static const ClusterMachine *machine_of(const Cluster *c, uint64_t raft_id) {
@@ -81,10 +82,29 @@ static void settings_write(Text *t, const Cluster *c, const KvState *state) {
         json_close(t, '}');
 }
 
+/* Write how hosts authenticate each other, in a cluster that had a key file. */
+static void peer_auth_write(Text *t, const Request *request, const Cluster *c) {
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        PeerAuth auth = cluster_settings(c)->peer_auth;
+        size_t n = 0;
+
+        if (auth == PEER_AUTH_ANY && !peers_has_key(request->api->options.peers))
+                return;
+        machines = cluster_machines_sorted(c, &n);
+        if (!machines)
+                t->error = -ENOMEM;
+        json_add_string(t, "peerAuth", peer_auth_to_string(auth));
+        json_open(t, "withoutCertificate", '[');
+        for (size_t i = 0; i < n; i++)
+                if (securing_needs_certificate(machines[i]))
+                        json_add_string_always(t, NULL, cluster_machine_name(machines[i]));
+        json_close(t, ']');
+}
+
 void cluster_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *behind = NULL;
-        _cleanup_text_ Text t = {};
+        _cleanup_text_ Text t = {}, problem = {};
         char id[24];
         KvState state;
 
@@ -103,7 +123,9 @@ void cluster_handle(Request *request) {
         json_add_u64(&t, "levelKnown", state.level_max);
         json_add_string(&t, "machine", request->api->machine_id);
         json_add_string(&t, "name", request->api->name);
-        json_add_string(&t, "problem", state.problem);
+        peer_auth_write(&t, request, c);
+        json_add_string(&t, "problem",
+                        securing_problem(c, request->api->options.peers, &problem) ?: state.problem);
         json_add_u64(&t, "raftIndex", state.raft_index);
         json_add_string(&t, "role", kv_role_name(state.role));
         settings_write(&t, c, &state);

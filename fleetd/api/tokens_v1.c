@@ -1,5 +1,6 @@
 /* /fleet/v1/cluster/tokens: tokens that permit hosts to join; /fleet/v1/cluster/ca: the roots of the
- * cluster's CA. The secret of a token is in the answer to its creation only. */
+ * cluster's CA; /fleet/v1/cluster/secure: the end of the key file. The secret of a token is in the answer to
+ * its creation only. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -17,7 +18,7 @@ unsigned authority_status(int error) {
                 { -EINVAL, 400 },        { -EBADMSG, 400 }, { -ENOENT, 404 },   { -ENOTUNIQ, 409 },
                 { -ENOSPC, 409 },        { -ENOKEY, 409 },  { -EALREADY, 409 }, { -EOPNOTSUPP, 409 },
                 { -EADDRNOTAVAIL, 409 }, { -EEXIST, 409 },  { -E2BIG, 400 },    { -EPERM, 400 },
-                { -ENOMEM, 500 },
+                { -EBUSY, 409 },         { -ENOMEM, 500 },
         };
 
         for (size_t i = 0; i < ELEMENTS(statuses); i++)
@@ -185,6 +186,39 @@ void tokens_revoke_handle(Request *request) {
                 request_error(request, authority_status(r), "%s", error_text(&err, r));
         else
                 request->on_end = token_on_change_end;
+}
+
+/* -- Certificates are required -- */
+
+static void secure_on_done(void *userdata, int error, const char *message) {
+        Request *request = userdata;
+
+        request->on_end = NULL;
+        if (error < 0)
+                request_error(request, authority_status(error), "%s", message);
+        else
+                request_answer(request, 204, NULL, NULL, "", 0);
+}
+
+void secure_handle(Request *request) {
+        static const JsonField fields[] = { { "force", JSON_FIELD_BOOL, 0 } };
+        char user[HISTORY_USER_SIZE];
+        bool force = false;
+        Error err = {};
+        int r;
+
+        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(fields), &force,
+                             sizeof(force), &err);
+        if (r < 0) {
+                request_error(request, request_status_of(r), "%s", error_text(&err, r));
+                return;
+        }
+        r = authority_secure(request->api->options.authority, force, request_user(request, user),
+                             secure_on_done, request, &err);
+        if (r < 0)
+                request_error(request, authority_status(r), "%s", error_text(&err, r));
+        else
+                request->on_end = token_on_end;
 }
 
 /* -- CA -- */

@@ -19,6 +19,7 @@ typedef struct AuthorityOptions {
         const char *machine_id;
         const char *peer_address;    /* of this host's peer listener, "" for none */
         const char *state_directory; /* for the cluster key; "" or NULL: this host is no authority */
+        uint64_t voters;             /* MembershipOptions.voters */
 } AuthorityOptions;
 
 int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
@@ -26,6 +27,12 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
 Authority *authority_free(Authority *a); /* NULL allowed; returns NULL */
 /* Twice a second: distribute the cluster key while this host leads, and end what has waited too long. */
 void authority_tick(Authority *a);
+
+/* Write the present settings of the cluster, or its initial ones, with the setting that certificates are
+ * required. Wait for 'done' as for registry_set_settings(). */
+int authority_require_certificates(Authority *a, const char *user, RegistryDone done, void *userdata);
+/* Return the folder of the cluster key and the identity, borrowed; NULL: this host is no authority. */
+const char *authority_state_directory(const Authority *a);
 
 /* Return whether the member may get a replica: the cluster has no cluster key, or that host has confirmed to
  * this leader that it stores the key. */
@@ -59,6 +66,20 @@ int authority_revoke_token(Authority *a, const char *id, const char *user, Regis
  * for the history. 'done': the result of the write; the leader does the rest. -ENOKEY: there is no CA.
  * -EALREADY: a rotation is under way. */
 int authority_rotate(Authority *a, bool compromised, const char *user, RegistryDone done, void *userdata,
+                     Error *err);
+
+/* Create the CA if the cluster has none, while this host leads: this returns at once. */
+void authority_want_ca(Authority *a);
+
+/* 'error' is 0, or a negative errno with a message for people. */
+typedef void AuthoritySecured(void *userdata, int error, const char *message);
+
+/* Let the cluster require certificates, for good: see securing.h. Hosts that are up get the CA, their
+ * certificate and their sessions first. 'force': also if other hosts have no certificate; they join again
+ * with a token. 'user': for the history. 'done' as for authority_create_token(), at the latest after 9 s.
+ * Errors with a message: -EBUSY    hosts have no certificate; the message names them others    as
+ * authority_create_token() */
+int authority_secure(Authority *a, bool force, const char *user, AuthoritySecured *done, void *userdata,
                      Error *err);
 
 /* 'answer' is NULL after a failure, with 'error' and 'message' as above. */

@@ -1,5 +1,5 @@
 /* The parts of Authority: authority_tokens.c (CA, tokens), authority_hosts.c (joining hosts, certificates),
- * authority_users.c, authority_rotation.c, key_distribution.c (the cluster key). */
+ * authority_users.c, authority_rotation.c, authority_secure.c, key_distribution.c (the cluster key). */
 #pragma once
 
 #include <sys/queue.h>
@@ -10,6 +10,7 @@
 
 enum {
         AUTHORITY_MS = 10000,       /* for one request, all steps together */
+        AUTHORITY_SECURE_MS = 9000, /* AUTHORITY_SECURE: each host replaces one session per second */
         AUTHORITY_RETRY_MS = 50,    /* after a key has changed meanwhile */
         AUTHORITY_JOINS_SEC = 5,    /* join requests per second */
         AUTHORITY_ISSUED_SEC = 100, /* certificates per second */
@@ -25,6 +26,7 @@ bool rate_limit_take(RateLimit *limit, uint64_t now_ms);
 
 typedef enum AuthorityOpKind {
         AUTHORITY_TOKEN,
+        AUTHORITY_SECURE, /* certificates are required from now on */
         AUTHORITY_ENROLL, /* of this host */
         AUTHORITY_JOIN,   /* of a host with a token */
         AUTHORITY_RENEW,  /* of a host of the cluster */
@@ -47,6 +49,10 @@ typedef struct AuthorityOp {
         AuthorityTokenDone *token_done;
         TokenRecord record;
         Token token; /* wiped at the end */
+
+        /* AUTHORITY_SECURE; 'by' of the record is the user */
+        AuthoritySecured *secured;
+        bool force;
 
         /* Others: the host, as it names itself, and its request. */
         AuthorityIssued *issued;
@@ -82,6 +88,7 @@ struct Authority {
         Registry *registry;
         char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE];
         char *state_directory; /* NULL: this host is no authority */
+        uint64_t voters;
         RegistryObserver observer;
         Deferred update;
         bool creating;            /* the transaction that creates the CA is under way */
@@ -119,6 +126,10 @@ void authority_user_step(AuthorityOp *op);
 /* On the leader: take the next step of a rotation if it is due. */
 void authority_rotation_tick(Authority *a, const KvState *state);
 
+/* authority_secure.c */
+/* Write the setting when no host needs the key file; called again until then. */
+void authority_secure_step(AuthorityOp *op);
+
 /* authority_hosts.c */
 void authority_hosts_init(Authority *a);
 void authority_hosts_done(Authority *a);
@@ -130,8 +141,8 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message);
 /* key_distribution.c */
 void keys_init(Authority *a);
 void keys_done(Authority *a);
-/* Send key 'number' to all members that have not confirmed it. Return 0 when all have; -EAGAIN: not yet,
- * 'err' names one; -ENOENT: this host does not have the key. */
+/* Send key 'number' to all members that have not confirmed it. Return 0 when all have that are no standbys;
+ * -EAGAIN: not yet, 'err' names one; -ENOENT: this host does not have the key. */
 int keys_distribute(Authority *a, const KvState *state, uint64_t number, Error *err);
 /* The context with which the private key of a root is sealed. */
 enum { CA_CONTEXT_SIZE = 128 };

@@ -65,6 +65,8 @@ void authority_op_free(AuthorityOp *op) {
 void authority_op_fail(AuthorityOp *op, int error, const char *message) {
         if (op->kind == AUTHORITY_TOKEN)
                 op->token_done(op->userdata, error, message, NULL);
+        else if (op->kind == AUTHORITY_SECURE)
+                op->secured(op->userdata, error, message);
         else
                 authority_host_fail(op, error, message);
         authority_op_free(op);
@@ -185,8 +187,7 @@ static void authority_on_ca_wanted(void *userdata, PeerSession *session, PeerFra
 
         if (reader_end(&r) < 0 || version != CA_WANTED_PROTOCOL)
                 return;
-        a->wanted_until_ms = loop_now_ms(a->loop) + AUTHORITY_MS;
-        loop_defer(a->loop, &a->update);
+        authority_want_ca(a);
 }
 
 /* Return 0 if the cluster has a CA; otherwise create it, or let the leader create it. -EAGAIN: not yet. */
@@ -211,6 +212,13 @@ static int authority_need_ca(Authority *a, Error *err) {
                 return authority_create_ca(a, &state, err);
         authority_request_ca(a, &state);
         return error_set(err, -EAGAIN, "the leader has not created the CA of the cluster yet");
+}
+
+void authority_want_ca(Authority *a) {
+        if (!a->state_directory)
+                return;
+        a->wanted_until_ms = loop_now_ms(a->loop) + AUTHORITY_MS;
+        loop_defer(a->loop, &a->update);
 }
 
 /* -- Tokens -- */
@@ -366,7 +374,7 @@ int authority_revoke_token(Authority *a, const char *id, const char *user, Regis
 
 static void authority_step(AuthorityOp *op) {
         bool needs_ca = op->kind == AUTHORITY_TOKEN || op->kind == AUTHORITY_ENROLL ||
-                        op->kind == AUTHORITY_USER;
+                        op->kind == AUTHORITY_USER || op->kind == AUTHORITY_SECURE;
         Error err = {};
         int r;
 
@@ -379,6 +387,8 @@ static void authority_step(AuthorityOp *op) {
                 authority_write_token(op);
         else if (op->kind == AUTHORITY_USER)
                 authority_user_step(op);
+        else if (op->kind == AUTHORITY_SECURE)
+                authority_secure_step(op);
         else
                 authority_host_step(op);
 }
@@ -443,6 +453,7 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
                 .store = store,
                 .registry = registry,
                 .state_directory = TAKE_PTR(state_directory),
+                .voters = options->voters,
                 .observer = { .on_change = authority_on_change, .userdata = a },
                 .update = DEFERRED(authority_on_update, a),
                 .joins = { .per_second = AUTHORITY_JOINS_SEC },
@@ -458,6 +469,10 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
         }
         *ret = a;
         return 0;
+}
+
+const char *authority_state_directory(const Authority *a) {
+        return a->state_directory;
 }
 
 void authority_cancel(Authority *a, const void *userdata) {

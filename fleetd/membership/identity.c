@@ -14,6 +14,7 @@
 #define CERTIFICATE "certificate.pem"
 #define ROOTS       "roots.pem"
 #define ENTERING    "entering"
+#define REQUIRED    "certificates"
 #define OLD         "old"
 #define OLD_NEXT    "old.new" /* becomes old/N when all that a join replaces is in it */
 
@@ -263,6 +264,21 @@ int identity_renew(const char *state_directory, const char *certificate, const c
                 return fd;
         r = identity_write(fd, state_directory, CURRENT, ROOTS, roots, err);
         return r < 0 ? r : identity_write(fd, state_directory, CURRENT, CERTIFICATE, certificate, err);
+}
+
+int identity_require(const char *state_directory, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err), fd = -1;
+
+        if (state_fd < 0)
+                return state_fd;
+        fd = identity_open(state_fd, state_directory, CURRENT, err);
+        return fd < 0 ? fd : identity_write(fd, state_directory, CURRENT, REQUIRED, "", err);
+}
+
+bool identity_is_required(const char *state_directory) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, NULL);
+
+        return state_fd >= 0 && identity_exists(state_fd, CURRENT "/" REQUIRED);
 }
 
 /* -- Entering, at a start -- */

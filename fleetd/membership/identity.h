@@ -4,6 +4,7 @@
  *   identity/certificate.pem   its certificate, which the cluster has issued
  *   identity/roots.pem         the roots of the cluster
  *   identity/entering          until the host has entered its cluster: the content of the cluster file
+ *   identity/certificates      the cluster requires certificates: the key file has no effect any more; empty
  *   identity.new/              the same, being written
  *   old/N/                     what a join has replaced: identity, log and tree, for an operator
  *
@@ -57,6 +58,11 @@ int identity_store(const char *state_directory, const char *key, const char *cer
 /* Store the first identity of a host whose store belongs to the cluster already. -EEXIST: it has one. */
 int identity_store_first(const char *state_directory, const char *key, const char *certificate,
                          const char *roots, Error *err);
+
+/* Record durably that the cluster of this identity requires certificates. May be repeated. -ENOENT: there is
+ * no identity. */
+int identity_require(const char *state_directory, Error *err);
+bool identity_is_required(const char *state_directory);
 
 /* Replace certificate and roots of the identity: a renewal, or a rotation of the roots. The roots are
  * replaced first, so that they contain the issuer of the certificate at each moment. */

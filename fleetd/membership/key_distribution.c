@@ -72,10 +72,19 @@ static void keys_send(Authority *a, const char *machine_id, const ClusterKey *ke
                 explicit_bzero(w.bytes, w.size);
 }
 
+/* A standby that is off gets the key when it returns, and before it becomes a voter. */
+static bool keys_is_standby(const KvState *state, const ClusterMachine *m) {
+        for (size_t i = 0; i < state->n_members; i++)
+                if (state->members[i].raft_id == m->member.raft_id)
+                        return state->members[i].role != KV_MEMBER_VOTER;
+        return false;
+}
+
 int keys_distribute(Authority *a, const KvState *state, uint64_t number, Error *err) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterMachine *missing = NULL;
         _cleanup_cluster_key_ ClusterKey key = {};
+        bool read = false;
         int r;
 
         if (a->keys.term != state->term || a->keys.number != number)
@@ -85,10 +94,12 @@ int keys_distribute(Authority *a, const KvState *state, uint64_t number, Error *
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 if (!keys_is_member(a, m) || named_find(a->keys.holders, m->id))
                         continue;
-                r = missing ? 0 : cluster_key_read(a->state_directory, number, &key, err);
+                r = read ? 0 : cluster_key_read(a->state_directory, number, &key, err);
                 if (r < 0)
                         return r;
-                missing = m;
+                read = true;
+                if (!keys_is_standby(state, m))
+                        missing = m;
                 keys_send(a, m->id, &key);
         }
         return missing ? error_set(err, -EAGAIN, "%s has not confirmed the cluster key yet",

@@ -67,6 +67,8 @@ static int membership_make(Membership *m, const KvState *state, const VotersChan
                         return -EAGAIN;
                 return kv_member_add(m->store, change->raft_id, change->address);
         case VOTERS_PROMOTE:
+                if (!membership_may_add(m, change->raft_id))
+                        return -EAGAIN;
                 return kv_member_promote(m->store, change->raft_id);
         case VOTERS_DEMOTE:
         case VOTERS_REMOVE:
@@ -251,12 +253,15 @@ static void membership_on_tick(void *userdata) {
 
         kv_state(m->store, &state);
         if (state.role == KV_ROLE_LEADER) {
-                if (state.ready && registry_ready(m->registry))
+                if (state.ready && registry_ready(m->registry)) {
                         membership_lead(m, &state, late);
+                        securing_tick(&m->securing, loop_now_ms(m->loop) - m->led_since_ms + 1);
+                }
                 joining_publish_start(m, &state);
                 return;
         }
         m->leading = false;
+        securing_tick(&m->securing, 0);
         heartbeats_clear(m);
         joining_publish_start(m, &state);
         heartbeats_send(m, &state);
@@ -271,6 +276,7 @@ static void membership_on_change(void *userdata, const RegistryChange *change) {
         if (change->kind == CHANGED_ALL || change->kind == CHANGED_MACHINE || change->kind == CHANGED_CLUSTER)
                 dialing_update_later(m);
         revocation_on_change(&m->revocation, change);
+        securing_on_change(&m->securing, change);
 }
 
 void membership_state_changed(Membership *m) {
@@ -300,7 +306,8 @@ void membership_set_client(Membership *m, const char *client) {
 static int membership_start(Membership *m, const MembershipOptions *options) {
         const AuthorityOptions authority = { .machine_id = options->machine_id,
                                              .peer_address = options->peer_address,
-                                             .state_directory = options->state_directory };
+                                             .state_directory = options->state_directory,
+                                             .voters = options->voters };
         const RenewalOptions renewal = { .machine_id = options->machine_id,
                                          .state_directory = options->state_directory,
                                          .on_identity = options->on_identity,
@@ -314,6 +321,7 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         if (r < 0)
                 return r;
         revocation_init(&m->revocation, m->loop, m->peers, m->registry);
+        securing_init(&m->securing, m->loop, m->peers, m->registry, m->authority);
         registry_observe(m->registry, &m->observer);
         heartbeats_init(m);
         r = joining_init(m);
@@ -366,6 +374,7 @@ Membership *membership_free(Membership *m) {
         registry_unobserve(m->registry, &m->observer);
         timer_stop(&m->tick);
         revocation_done(&m->revocation);
+        securing_done(&m->securing);
         renewal_free(m->renewal);
         authority_free(m->authority);
         joining_done(m);

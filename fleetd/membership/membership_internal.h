@@ -9,6 +9,7 @@
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/renewal.h"
 #include "fleetd/membership/revocation.h"
+#include "fleetd/membership/securing.h"
 #include "units/named.h"
 
 enum {
@@ -65,6 +66,7 @@ struct Membership {
         Authority *authority;
         Renewal *renewal;
         Revocation revocation;
+        Securing securing;
 };
 
 /* RegistryDone of each transaction that sets 'writing'. */

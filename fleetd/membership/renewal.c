@@ -10,6 +10,7 @@
 
 enum {
         RENEWAL_CHECK_MS = 60000,  /* between two checks, also after a failure */
+        RENEWAL_RETRY_MS = 5000,   /* the same after no answer, or without a session to the leader */
         RENEWAL_ANSWER_MS = 15000, /* for an answer; the authority gives up earlier */
         ISSUED_BEFORE_MS = 3600000 /* a certificate is valid from an hour before its issue */
 };
@@ -49,10 +50,11 @@ uint64_t renewal_due_ms(const TlsCertificate *certificate, const char *machine_i
 
 static void renewal_failed(Renewal *r, int error, const char *message) {
         r->answer_ms = 0;
+        if (error == -ENOTCONN || error == -ETIMEDOUT)
+                r->next_ms = loop_now_ms(r->loop) + RENEWAL_RETRY_MS;
         if (!r->failure_logged)
                 log_warning(((LogFields) { .machine = r->machine_id, .error = error }),
-                            "Failed to get a certificate for this host: %s; trying again each minute",
-                            message);
+                            "Failed to get a certificate for this host: %s; trying again", message);
         r->failure_logged = true;
 }
 

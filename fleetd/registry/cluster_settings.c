@@ -14,8 +14,9 @@ int registry_set_settings(Registry *r, const ClusterSettings *settings, const ch
         transaction_check(&t, KV_CHECK_MODIFIED, transaction_key_index(&t, r, LAYOUT_SETTINGS, NULL, NULL),
                           LAYOUT_SETTINGS, NULL, NULL);
         transaction_write(&t, KV_SET, LAYOUT_SETTINGS, NULL, NULL, transaction_text(&t, &value));
-        snprintf(reason, sizeof(reason), "voters=%llu name=%s spread=%s",
-                 (unsigned long long) settings->voters, settings->name, settings->spread);
+        snprintf(reason, sizeof(reason), "voters=%llu name=%s spread=%s%s",
+                 (unsigned long long) settings->voters, settings->name, settings->spread,
+                 settings->peer_auth == PEER_AUTH_CERTIFICATE ? " certificates required" : "");
         transaction_note(&t, r, &(HistoryNote) { .kind = HISTORY_SETTINGS, .user = user, .reason = reason });
         return transaction_send(r, &t, 0, done, userdata);
 }

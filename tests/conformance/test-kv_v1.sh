@@ -1,5 +1,6 @@
 #!/bin/bash
 # fleet's own key API, /fleet/v1/kv: every behaviour and every error, against one daemon; test-cluster_v2.sh runs it on each of three.
+# Takes 20 s.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/daemon.sh"

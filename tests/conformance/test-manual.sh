@@ -1,5 +1,6 @@
 #!/bin/bash
 # The examples of README, HACKING and the manual that need one daemon, and the list of all examples; tests/lab/test-manual.sh runs the others.
+# Takes 30 s.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(realpath "${CHECK_BUILD:-build}")

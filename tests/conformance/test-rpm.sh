@@ -20,7 +20,8 @@ command -v rpmbuild >/dev/null && command -v rpmlint >/dev/null || { echo "not o
 umask 022
 prebuilt=(--define 'configure :' --define 'make_build :' --define "make_install make -s -C $LAB_BUILD install DESTDIR=%{buildroot}")
 [ -z "${CHECK_ALL:-}" ] || prebuilt=()
-make -s -C "$LAB_BUILD" dist >"$scratch/log" 2>&1 </dev/null && cp "$LAB_BUILD"/fleetd-*.tar.xz "$scratch/" &&
+# test-package.sh makes the archive in the same folder.
+XZ_OPT=-0 flock "$LAB_BUILD/config.status" sh -c 'make -s -C "$1" dist && cp "$1"/fleetd-*.tar.xz "$2/"' - "$LAB_BUILD" "$scratch" >"$scratch/log" 2>&1 </dev/null &&
         rpmbuild --nodeps -tb --define "_topdir $scratch/rpm" "${prebuilt[@]}" "$scratch"/fleetd-*.tar.xz >"$scratch/log" 2>&1 </dev/null
 result the_spec_file_builds $? "$(tail -5 "$scratch/log" | tr '\n' ' ')"
 [ $failed = 0 ] || exit 1

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The unit directory /etc/fleet/units.
-# Takes a minute.
+# Takes 60 s.
 . "$(dirname "$0")/scenario.sh"
 
 FOLDER=/etc/fleet/units

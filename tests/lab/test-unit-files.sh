@@ -1,6 +1,6 @@
 #!/bin/bash
 # Real unit files: every type of unit, drop-ins in the order of systemd, and some hundred files of this machine, which have the same meaning for
-# systemd as before. Takes a minute.
+# systemd as before. Takes 60 s.
 . "$(dirname "$0")/scenario.sh"
 
 FOLDER=/etc/fleet/units

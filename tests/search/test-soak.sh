@@ -1,7 +1,7 @@
 #!/bin/bash
 # Three voters with 256 MiB of memory and a quota of 64 MiB each serve expensive and ordinary requests: see soak.py. 30 s;
 # CHECK_ALL=yes: an hour. SOAK_SECONDS=N and SOAK_SEED=N select others. SOAK_P99_MS=50 also checks the 99th percentile of ordinary requests,
-# which needs a machine without other work.
+# which needs a machine without other work. Takes 50 s.
 set -u
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 top=$(cd "$here/../.." && pwd)

@@ -117,14 +117,16 @@ static void machine_settings(SimMachine *m) {
         if (m->index > 0)
                 (void) names_add(&s->join, text, strlen(text));
         (void) pairs_set(&s->metadata, "host", m->name);
+        if (!m->by_token && !m->cluster->key)
+                return;
+        free(s->listen_client);
+        s->listen_client = strdup("off"); /* the API exists, and does not listen */
+        s->client_access = CLIENT_OFF;
         if (!m->by_token)
                 return;
         free(s->cluster_file);
         if (asprintf(&s->cluster_file, "%s.conf", m->folder) < 0)
                 abort();
-        free(s->listen_client);
-        s->listen_client = strdup("off"); /* the API exists, and does not listen */
-        s->client_access = CLIENT_OFF;
         machine_read_cluster_file(m);
 }
 
@@ -144,7 +146,8 @@ static int machine_begin_identity(SimMachine *m, Error *err) {
                 return r;
         if (r > 0)
                 machine_new_disk(m);
-        machine_read_cluster_file(m);
+        if (m->by_token)
+                machine_read_cluster_file(m);
         r = identity_read_credentials(m->folder, &m->credentials, err);
         return r == -ENOENT ? 0 : r;
 }
@@ -223,11 +226,12 @@ static void machine_bury(SimMachine *m) {
 
 int machine_try_daemon(SimMachine *m, Error *err) {
         SimCluster *c = m->cluster;
+        bool has_identity = m->by_token || c->key;
         DaemonIo io;
         int r;
 
         m->start_wanted = false;
-        r = m->by_token ? machine_begin_identity(m, err) : 0;
+        r = has_identity ? machine_begin_identity(m, err) : 0;
         if (r < 0)
                 return r;
         memory_disk_start_again(m->disk);
@@ -239,9 +243,10 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .level_max = m->level_max,
                           .level_wait_ms = c->level_wait_ms,
                           .short_log = c->short_log,
+                          .key = identity_is_required(m->folder) ? NULL : c->key,
                           .credentials = m->credentials,
                           .wiped = m->by_token && m->settings.join.n > 0 && !m->credentials,
-                          .restart = m->by_token ? machine_on_restart : NULL,
+                          .restart = has_identity ? machine_on_restart : NULL,
                           .userdata = m };
         memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));
         c->starting = m;
@@ -318,11 +323,12 @@ void machine_power_on(SimMachine *m) {
 
 /* -- The cluster -- */
 
-static SimCluster *cluster_make(World *w, unsigned hosts, bool by_token) {
+static SimCluster *cluster_make(World *w, unsigned hosts, bool by_token, const TlsKey *key) {
         SimCluster *c = NEW0(SimCluster, 1);
 
         c->world = w;
         c->n = hosts;
+        c->key = key;
         c->net = sim_net_new(w, 0, 1 + world_draw(w, 5));
         for (unsigned i = 0; i < hosts; i++) {
                 SimMachine *m = &c->machines[i];
@@ -348,11 +354,15 @@ static SimCluster *cluster_make(World *w, unsigned hosts, bool by_token) {
 }
 
 SimCluster *cluster_new(World *w, unsigned hosts) {
-        return cluster_make(w, hosts, false);
+        return cluster_make(w, hosts, false, NULL);
 }
 
 SimCluster *cluster_new_by_token(World *w, unsigned hosts) {
-        return cluster_make(w, hosts, true);
+        return cluster_make(w, hosts, true, NULL);
+}
+
+SimCluster *cluster_new_by_key(World *w, unsigned hosts, const TlsKey *key) {
+        return cluster_make(w, hosts, false, key);
 }
 
 const SimMachine *cluster_running_machine(const SimCluster *c) {

@@ -86,6 +86,7 @@ struct SimCluster {
         World *world;
         SimNet *net;
         const SimMachine *starting; /* its daemon is being opened; NULL: none is */
+        const TlsKey *key;          /* the key file of all hosts; NULL: none. Borrowed */
         uint64_t level_wait_ms;     /* DaemonIo', as the next */
         bool short_log;
         SimMachine machines[CLUSTER_HOSTS_MAX];
@@ -101,6 +102,8 @@ struct SimCluster {
 SimCluster *cluster_new(World *w, unsigned hosts);
 /* The same, of hosts that enter by tokens. */
 SimCluster *cluster_new_by_token(World *w, unsigned hosts);
+/* The same as cluster_new(), of hosts with a key file, which get certificates. */
+SimCluster *cluster_new_by_key(World *w, unsigned hosts, const TlsKey *key);
 /* Remove state of a host by token; its daemon does not run. */
 typedef enum SimWipe {
         WIPE_STORE, /* log and tree; identity, assignment records and cluster file stay */

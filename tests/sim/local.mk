@@ -17,7 +17,7 @@ SIM_FAULTS = tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c
 # Programs that ./check runs for many seeds (test-*.sh), and those that make check runs for a few.
 check_PROGRAMS += $(SIM_TESTS) tests/sim/test-cluster
 TESTS += $(SIM_TESTS)
-SIM_TESTS = tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-members tests/sim/test-join tests/sim/test-level \
+SIM_TESTS = tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-level \
 	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica tests/sim/test-transitions
 
 tests_sim_test_cluster_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cluster_put
@@ -29,6 +29,8 @@ tests_sim_test_level_LDADD = $(SIM_DAEMONS)
 tests_sim_test_members_LDADD = $(SIM_DAEMONS)
 tests_sim_test_join_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_join_LDADD = $(SIM_DAEMONS)
+tests_sim_test_migrate_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
+tests_sim_test_migrate_LDADD = $(SIM_DAEMONS)
 
 tests_sim_test_stores_SOURCES = tests/sim/test-stores.c tests/sim/store_clients.h tests/sim/store_clients.c $(SIM_FAULTS)
 tests_sim_test_stores_LDADD = $(SIM_STORES)

@@ -629,11 +629,11 @@ static void the_key_file_counts_no_more(void **state) {
         dial(&b, &a);
         UNTIL(lab, dialed(&b, &a));
 
-        assert_true(peers_use_key(a.peers));
+        assert_true(state_of(&a, &b).by_key);
         credentials = issue(&a, TLS_ROLE_REPLICA, ID_A);
         peers_set_credentials(a.peers, credentials, false);
         assert_false(accepted(&a, &b)); /* its sessions end at once */
-        assert_false(peers_use_key(a.peers));
+        assert_false(state_of(&a, &b).by_key);
         UNTIL(lab, logged(lab, "the cluster requires certificates, and its key file does not count any more: "
                                "on a host of "
                                "it, run fleetctl token --replace=beta, then fleetctl join on beta"));
@@ -650,6 +650,40 @@ static void the_key_file_counts_no_more(void **state) {
         UNTIL(lab, a.n_requests == 1);
         assert_int_equal(a.kind, TLS_PEER_CERTIFICATE);
         assert_false(peers_need_certificate(b.peers));
+        stop(&b);
+        stop(&a);
+}
+
+static void the_end_of_the_key_file_is_for_good(void **state) {
+        _cleanup_(tls_credentials_freep) TlsCredentials *credentials = NULL;
+        Lab *lab = *state;
+        Member a, b;
+
+        prepare(&a, lab, ID_A, "alpha");
+        enter(&a, 0);
+        a.options.key = lab->key;
+        open_as(&a, TLS_ROLE_REPLICA, ID_A);
+        prepare(&b, lab, ID_B, "beta");
+        enter(&b, 1);
+        b.options.key = lab->key;
+        open_as(&b, _TLS_ROLE_INVALID, NULL);
+        dial(&b, &a);
+        UNTIL(lab, dialed(&b, &a));
+        assert_true(peers_has_key(a.peers) && peers_has_certificate(a.peers));
+        assert_false(peers_has_certificate(b.peers));
+
+        peers_end_key(a.peers);
+        assert_false(accepted(&a, &b));
+        UNTIL(lab, has_problem(&b, "rejected by the peer: the cluster requires certificates"));
+        assert_true(peers_need_certificate(b.peers));
+        credentials = issue(&a, TLS_ROLE_REPLICA, ID_A);
+        peers_set_credentials(a.peers, credentials, true); /* a renewal does not bring it back */
+        text_clear(&lab->log);
+        UNTIL(lab, logged(lab, "ended: ") || has_problem(&b, "run fleetctl token --replace=beta"));
+        assert_false(accepted(&a, &b));
+        dial(&a, &b); /* not with the key file either */
+        UNTIL(lab, logged(lab, "Failed to open a session to"));
+        assert_false(dialed(&a, &b));
         stop(&b);
         stop(&a);
 }
@@ -734,7 +768,7 @@ static void sessions_are_replaced_one_per_second(void **state) {
         assert_true(second_ms - begun_ms >= 1900);
         assert_int_equal(ends.n, 2);
         assert_int_equal(ends.n_without_successor, 0);
-        assert_false(peers_use_key(a.peers));
+        assert_false(state_of(&a, &b).by_key);
         peers_observe(a.peers, NULL, NULL);
         stop(&c);
         stop(&b);
@@ -780,6 +814,7 @@ int main(int argc, char **argv) {
                 T(a_member_without_a_certificate_needs_a_token),
                 T(key_file_and_certificates_work_on_one_listener),
                 T(the_key_file_counts_no_more),
+                T(the_end_of_the_key_file_is_for_good),
                 T(sessions_are_replaced_one_per_second),
                 T(a_session_that_cannot_be_replaced_stays),
         };

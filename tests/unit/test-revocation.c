@@ -290,6 +290,27 @@ static void the_end_of_its_replica_ends_the_sessions(void **state) {
         assert_ended(f, "no replica", "machine " ID_B " has no replica any more");
 }
 
+static void required_certificates_end_sessions_with_the_key_file(void **state) {
+        Fixture *f = *state;
+
+        begin(f, false);
+        set(f, "/_fleet/cluster/settings", "{\"peerAuth\":\"certificate\",\"voters\":3}");
+        assert_ended(f, "certificates required",
+                     "the cluster requires certificates, and its key file does not");
+        HOST_UNTIL(f->host, strstr(f->log.chars, "rejected by the peer: the cluster requires certificates"));
+        assert_false(has_session(&f->alpha, ID_B));
+}
+
+static void required_certificates_end_no_session_with_certificates(void **state) {
+        Fixture *f = *state;
+
+        begin(f, true);
+        set(f, "/_fleet/cluster/settings", "{\"peerAuth\":\"certificate\",\"voters\":3}");
+        HOST_UNTIL(f->host, strstr(f->log.chars, "PeerKey= has no effect any more"));
+        assert_true(connected(f));
+        assert_null(strstr(f->log.chars, "ended:"));
+}
+
 /* What concerns other hosts, or nothing that a certificate proves, ends no session. */
 static void other_changes_end_no_session(void **state) {
         Fixture *f = *state;
@@ -314,6 +335,10 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(another_pin_ends_the_sessions_of_the_former_key, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(the_end_of_its_replica_ends_the_sessions, setup, teardown),
+                cmocka_unit_test_setup_teardown(required_certificates_end_sessions_with_the_key_file, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(required_certificates_end_no_session_with_certificates, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(other_changes_end_no_session, setup, teardown),
         };
 

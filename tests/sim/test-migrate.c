@@ -1,0 +1,415 @@
+/* From the key file to certificates: whole daemons with TLS, under load. The leader, or another host, crashes
+ * at each step; the request of the administrator is repeated until it succeeds. At the end, each host has a
+ * certificate and accepts nothing else, and each acknowledged write exists. A host that was off joins again
+ * by a token.
+ *
+ *      test-migrate [--seed N] [--runs N] [--trace]; with CHECK_ALL=yes, each step with each kind of crash
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "fleetd/api/api.h"
+#include "fleetd/membership/authority.h"
+#include "fleetd/membership/identity.h"
+#include "tests/lib/scratch.h"
+#include "tests/sim/cluster.h"
+#include "tests/sim/seeds.h"
+
+enum {
+        PATIENCE_MS = 100000, /* a rejected request for a certificate is repeated after a minute */
+        STEP_MS = 5,
+        RESTART_MS = 2000,
+        REPEAT_MS = 1000,
+        WRITE_MS = 100,
+        WRITES_MAX = 4000,
+};
+
+static World *world;
+static SimCluster *cluster;
+static TlsKey *key;
+
+/* -- Users -- */
+
+static struct {
+        ApiOptions api[CLUSTER_HOSTS_MAX]; /* of the daemons that were opened last */
+        SimMachine *asked;                 /* to require certificates; NULL: no answer is due */
+        uint64_t again_ms;
+        bool force, done;
+        char message[ERROR_MESSAGE_MAX]; /* the last refusal */
+        bool redialed;                   /* a session was replaced */
+        bool commanded;                  /* a host was told the command that it needs */
+        char token[TOKEN_TEXT_MAX + 1];
+        bool joined;
+} user;
+
+int __real_api_new(Api **ret, Loop *loop, const ApiOptions *options);
+int __wrap_api_new(Api **ret, Loop *loop, const ApiOptions *options);
+int __wrap_api_new(Api **ret, Loop *loop, const ApiOptions *options) {
+        user.api[cluster_running_machine(cluster)->index] = *options;
+        return __real_api_new(ret, loop, options);
+}
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        if (!world)
+                return;
+        world_trace(world, "log", "%s", message);
+        user.redialed |= strstr(message, "ended: replaced by a newer session") != NULL;
+        user.commanded |= starts_with(message, "Failed to open a session to") &&
+                          strstr(message, "fleetctl token --replace=");
+        if (cluster)
+                check_message(cluster, fields, message);
+}
+
+/* -- Load -- */
+
+static struct {
+        bool on;
+        unsigned n, n_acknowledged;
+        bool acknowledged[WRITES_MAX];
+} load;
+
+static bool serves(const SimMachine *m) {
+        return m->daemon && !m->dying && daemon_store(m->daemon);
+}
+
+static void on_write(void *userdata, const KvResult *result) {
+        bool *acknowledged = userdata;
+
+        *acknowledged = result->status == KV_OK;
+        load.n_acknowledged += *acknowledged;
+}
+
+static void on_load(void *userdata) {
+        SimMachine *m = &cluster->machines[world_draw(world, cluster->n)];
+        char name[32];
+        KvCommand cmd;
+
+        if (!load.on)
+                return;
+        world_at(world, WRITE_MS, NULL, on_load, NULL);
+        if (!serves(m) || load.n == WRITES_MAX)
+                return;
+        snprintf(name, sizeof(name), "/load/%u", load.n);
+        cmd = (KvCommand) { .op = KV_SET, .key = kv_string(name), .value = kv_string("written") };
+        (void) kv_propose(daemon_store(m->daemon), &cmd, on_write, &load.acknowledged[load.n++], NULL);
+}
+
+static int on_node(void *userdata, const KvNode *node) {
+        return 0;
+}
+
+static bool has_all_writes(const SimMachine *m) {
+        char name[32];
+
+        for (unsigned i = 0; i < load.n; i++) {
+                snprintf(name, sizeof(name), "/load/%u", i);
+                if (load.acknowledged[i] &&
+                    kv_local_get(daemon_store(m->daemon), kv_string(name), on_node, NULL) < 0)
+                        return false;
+        }
+        return true;
+}
+
+/* -- The cluster -- */
+
+static KvState state_of(const SimMachine *m) {
+        KvState state = {};
+
+        if (serves(m))
+                kv_state(daemon_store(m->daemon), &state);
+        return state;
+}
+
+static const Cluster *view_of(const SimMachine *m) {
+        return registry_cluster(daemon_registry(m->daemon));
+}
+
+static SimMachine *leader(void) {
+        return cluster_leader(cluster);
+}
+
+static bool has_members(size_t n) {
+        KvState state = leader() ? state_of(leader()) : (KvState) {};
+        size_t n_reachable = 0;
+
+        for (size_t i = 0; i < state.n_members; i++)
+                n_reachable += state.members[i].reachable;
+        return state.n_members == n && n_reachable == n && state.n_voters == 3;
+}
+
+#define UNTIL(name, expression)                                                                   \
+        do {                                                                                      \
+                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
+                while (!(expression)) {                                                           \
+                        if (world_now_ms(world) > until_ms_)                                      \
+                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
+                        world_run(world, world_now_ms(world) + STEP_MS);                          \
+                }                                                                                 \
+        } while (false)
+
+static bool exists(const SimMachine *m, const char *name) {
+        _cleanup_free_ char *path = scratch_path(m->folder, name);
+        struct stat st;
+
+        return stat(path, &st) == 0;
+}
+
+static unsigned n_with(const char *name) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < cluster->n; i++)
+                n += exists(&cluster->machines[i], name);
+        return n;
+}
+
+static void on_start(void *userdata) {
+        SimMachine *m = userdata;
+
+        if (m->power)
+                machine_start_daemon(m);
+        else
+                machine_power_on(m);
+}
+
+static void form(unsigned hosts) {
+        memset(&load, 0, sizeof(load));
+        memset(&user, 0, sizeof(user));
+        cluster = cluster_new_by_key(world, hosts, key);
+        for (unsigned i = 0; i < hosts; i++)
+                world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
+        UNTIL("a-cluster-forms", has_members(hosts));
+        load.on = true;
+        on_load(NULL);
+}
+
+/* -- The request -- */
+
+static void on_secured(void *userdata, int error, const char *message) {
+        user.asked = NULL;
+        user.done |= error == 0;
+        user.again_ms = world_now_ms(world) + REPEAT_MS;
+        snprintf(user.message, sizeof(user.message), "%s", message ?: "");
+        world_trace(world, "user", "certificates: %s", error == 0 ? "required" : message);
+}
+
+/* The administrator repeats the command on another host after each failure. */
+static void drive(void) {
+        SimMachine *m = &cluster->machines[world_draw(world, cluster->n)];
+        Error err = {};
+
+        if (user.asked && !serves(user.asked))
+                user.asked = NULL; /* the answer was lost with the daemon */
+        if (user.done || user.asked || world_now_ms(world) < user.again_ms || !serves(m))
+                return;
+        if (authority_secure(user.api[m->index].authority, user.force, "root", on_secured, &user, &err) == 0)
+                user.asked = m;
+}
+
+/* -- Steps -- */
+
+typedef enum Step {
+        STEP_KEY,       /* the leader has made the cluster key */
+        STEP_CONFIRMED, /* another host has it, too */
+        STEP_CA,
+        STEP_PIN,      /* the first host is recorded */
+        STEP_IDENTITY, /* a host has stored its certificate */
+        STEP_REPLACED, /* a session */
+        STEP_PINS,     /* all hosts are recorded */
+        STEP_REQUIRED, /* the setting is written */
+        STEP_RECORDED, /* on one host */
+        _STEP_MAX,
+} Step;
+
+static unsigned n_pins(const SimMachine *at) {
+        unsigned n = 0;
+
+        for (const ClusterMachine *m = view_of(at)->machines; m; m = m->hh.next)
+                n += m->host && m->host->pins.n > 0;
+        return n;
+}
+
+static bool is_at(Step step) {
+        SimMachine *m = leader();
+
+        switch (step) {
+        case STEP_KEY:
+                return n_with("secrets/key.1") > 0;
+        case STEP_CONFIRMED:
+                return n_with("secrets/key.1") > 1;
+        case STEP_CA:
+                return m && view_of(m)->ca_roots;
+        case STEP_PIN:
+                return m && n_pins(m) > 0;
+        case STEP_IDENTITY:
+                return n_with("identity/certificate.pem") > 0;
+        case STEP_REPLACED:
+                return user.redialed;
+        case STEP_PINS:
+                return m && n_pins(m) == cluster->n;
+        case STEP_REQUIRED:
+                return m && cluster_settings(view_of(m))->peer_auth == PEER_AUTH_CERTIFICATE;
+        case STEP_RECORDED:
+                return n_with("identity/certificates") > 0;
+        default:
+                return true;
+        }
+}
+
+static void crash(SimMachine *m, bool power) {
+        world_trace(world, m->name, "crashes");
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + PATIENCE_MS);
+        if (power)
+                machine_power_cut(m);
+        else
+                machine_crash_daemon(m);
+        world_at(world, RESTART_MS, NULL, on_start, m);
+}
+
+static SimMachine *victim_of(bool of_leader) {
+        SimMachine *m = leader();
+
+        if (!m || of_leader)
+                return m ?: &cluster->machines[0];
+        return &cluster->machines[(m->index + 1 + world_draw(world, cluster->n - 1)) % cluster->n];
+}
+
+/* -- The end -- */
+
+static bool uses_key(const SimMachine *m) {
+        PeerState state;
+
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (peers_state(user.api[m->index].peers, cluster->machines[i].machine_id, &state) == 0 &&
+                    state.by_key)
+                        return true;
+        return false;
+}
+
+static bool is_over(void) {
+        for (unsigned i = 0; i < cluster->n; i++) {
+                SimMachine *m = &cluster->machines[i];
+
+                if (!serves(m) || !exists(m, "identity/certificates") || uses_key(m) ||
+                    state_of(m).index != state_of(leader()).index || !has_all_writes(m))
+                        return false;
+        }
+        return true;
+}
+
+static void check_end(void) {
+        UNTIL("all-hosts-are-members", has_members(cluster->n));
+        load.on = false;
+        UNTIL("each-host-requires-certificates-and-has-each-write", leader() && is_over());
+        if (load.n_acknowledged < load.n / 2)
+                world_failed(world, "most-writes-are-acknowledged", "%u of %u", load.n_acknowledged, load.n);
+        check_hashes(cluster);
+        cluster = cluster_free(cluster);
+}
+
+static void migrate_with_crash(Step step, bool of_leader, bool power, unsigned hosts) {
+        world_trace(world, "test", "step %d, %s, %s, %u hosts", step, of_leader ? "leader" : "another host",
+                    power ? "power cut" : "crash", hosts);
+        form(hosts);
+        UNTIL("a-step-is-reached", (drive(), is_at(step)));
+        crash(victim_of(of_leader), power);
+        UNTIL("the-request-succeeds", (drive(), user.done));
+        check_end();
+}
+
+static void migrate_each_step(void) {
+        bool all = getenv("CHECK_ALL") != NULL;
+
+        for (Step step = 0; step < _STEP_MAX; step++)
+                for (unsigned kind = 0; kind < 4; kind++)
+                        if (all || kind == 0)
+                                migrate_with_crash(step, kind % 2 == 0, kind > 1, all ? 5 : 3);
+}
+
+/* -- A host that was off -- */
+
+static void on_token(void *userdata, int error, const char *message, const AuthorityToken *token) {
+        snprintf(user.token, sizeof(user.token), "%s", token ? token->text : "");
+}
+
+static void on_joined(void *userdata, int error, const char *message, const ApiJoined *joined) {
+        if (error < 0)
+                world_failed(world, "a-host-joins-again", "%s", message);
+        user.joined = true;
+}
+
+static void migrate_with_absent_host(void) {
+        SimMachine *absent = NULL;
+        Error err = {};
+        char listen[ADDRESS_SIZE];
+        TokenRequest request = { .uses = 1, .by = "root" };
+        ApiJoin join = { .token = user.token, .listen = listen };
+
+        form(5);
+        for (unsigned i = 0; i < cluster->n; i++) /* a standby: the CA waits for each voter */
+                if (state_of(leader()).members[i].role != KV_MEMBER_VOTER)
+                        for (unsigned k = 0; k < cluster->n; k++)
+                                if (state_of(&cluster->machines[k]).raft_id ==
+                                    state_of(leader()).members[i].raft_id)
+                                        absent = &cluster->machines[k];
+        machine_suspect(absent, world_now_ms(world), world_now_ms(world) + 10 * (uint64_t) PATIENCE_MS);
+        machine_stop_daemon(absent);
+        UNTIL("the-absent-host-is-named", (drive(), strstr(user.message, "no certificate: ")));
+        user.force = true;
+        UNTIL("the-request-succeeds", (drive(), user.done));
+        UNTIL("all-others-require-certificates", n_with("identity/certificates") == cluster->n - 1);
+
+        user.commanded = false;
+        machine_start_daemon(absent);
+        UNTIL("the-absent-host-is-told-the-command", user.commanded);
+        if (state_of(absent).ready)
+                world_failed(world, "the-key-file-is-rejected", "%s has a leader", absent->name);
+        request.replace = absent->machine_id;
+        if (authority_create_token(user.api[leader()->index].authority, &request, on_token, NULL, &err) < 0)
+                world_failed(world, "a-token-is-made", "%s", err.message);
+        UNTIL("a-token-is-made", user.token[0]);
+        snprintf(listen, sizeof(listen), "%s:2380", absent->address);
+        if (user.api[absent->index].join(user.api[absent->index].userdata, &join, on_joined, NULL, &err) < 0)
+                world_failed(world, "a-host-joins-again", "%s", err.message);
+        UNTIL("a-host-joins-again", user.joined);
+        check_end();
+}
+
+static void (*const scenarios[])(void) = { migrate_each_step, migrate_with_absent_host };
+
+static void read_key(void) {
+        char path[] = "/tmp/test-migrate-XXXXXX", digits[66] = "";
+        int fd = mkstemp(path);
+        Error err = {};
+
+        memset(digits, 'a', 64);
+        digits[64] = '\n';
+        if (fd < 0 || write(fd, digits, 65) != 65 || close(fd) < 0 || tls_key_read(path, &key, &err) < 0)
+                abort();
+        (void) unlink(path);
+}
+
+int main(int argc, char *argv[]) {
+        Seeds o = { .seed = 1, .runs = 1 };
+
+        if (!seeds_parse(&o, argc, argv))
+                return 2;
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
+        read_key();
+
+        for (uint64_t i = 0; i < o.runs; i++)
+                for (unsigned k = 0; k < ELEMENTS(scenarios); k++) {
+                        world = world_new(o.seed + i, o.trace);
+                        world_set_replay(world, "tests/sim/test-migrate");
+                        scenarios[k]();
+                        world_free(world);
+                        world = NULL;
+                }
+        tls_key_free(key);
+        printf("%llu times %zu scenarios: a cluster with a key file gets certificates\n",
+               (unsigned long long) o.runs, ELEMENTS(scenarios));
+        return 0;
+}
