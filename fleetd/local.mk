@@ -45,7 +45,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/policy.h fleetd/registry/policy.c fleetd/registry/principal.h fleetd/registry/principal.c \
 	fleetd/registry/proposal_rights.h fleetd/registry/proposal_rights.c fleetd/registry/rights.h fleetd/registry/rights.c fleetd/registry/local_rights.h fleetd/registry/local_rights.c \
 	fleetd/api/sender.h fleetd/api/sender.c fleetd/api/socket_access.h fleetd/api/socket_access.c \
-	fleetd/api/tls_front.h fleetd/api/tls_front.c fleetd/api/routes.h fleetd/api/routes.c \
+	fleetd/api/tls_front.h fleetd/api/tls_front.c fleetd/api/denials.h fleetd/api/denials.c fleetd/api/routes.h fleetd/api/routes.c \
 	fleetd/api/api.h fleetd/api/limits.h fleetd/api/request.h fleetd/api/request.c fleetd/api/server.c \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c fleetd/api/keys_v2_internal.h fleetd/api/keys_v2_query.c \
 	fleetd/api/keys_v2_text.c \

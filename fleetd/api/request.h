@@ -7,6 +7,7 @@
 #include "base/sizes.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/api.h"
+#include "fleetd/api/denials.h"
 #include "fleetd/api/sender.h"
 #include "fleetd/registry/history.h"
 #include "fleetd/registry/local_rights.h"
@@ -49,6 +50,7 @@ struct Api {
         RegistryObserver rights; /* rights or roots may have changed: */
         Deferred review;
         bool regrant; /* LocalRights= have changed */
+        Denials denials;
         TAILQ_HEAD(, ApiListenerState) listeners;
         TAILQ_HEAD(, Request) requests; /* those being worked on */
         struct Calls *calls;            /* remote commands from and to other hosts */
@@ -192,6 +194,8 @@ void request_sync(Request *request, void (*done)(Request *request, KvStatus stat
  * not read have the result that they have for absent keys. */
 int request_propose(Request *request, const KvCommand *cmd,
                     void (*done)(Request *request, const KvResult *result));
+/* Log that the sender lacks a right for this request. */
+void request_denied(const Request *request);
 /* Return the status for a failure of the authority: 400, 404, 409, 500; all others are temporary (503). */
 unsigned authority_status(int error);
 /* Return the registry, for one change on behalf of the sender: the next transaction. */

@@ -217,6 +217,7 @@ static void route_not_found(Request *request, RouteFamily family) {
 static void route_forbid(Request *request, Right right) {
         char text[PRINCIPAL_TEXT_SIZE];
 
+        request_denied(request);
         if (right == RIGHT_KEYS_READ || right == RIGHT_KEYS_WRITE) {
                 if (request->route->family == ROUTE_KEYS)
                         keys_v2_forbid(request);

@@ -163,6 +163,7 @@ static bool server_allows_method(Request *request) {
         if (request->listener->kind != API_LOOPBACK ||
             sender_may(request->sender, reads ? RIGHT_KEYS_READ : RIGHT_KEYS_WRITE))
                 return true;
+        request_denied(request);
         request_error(
                 request, 403, "%s",
                 request->sender->facts.is_restricted && request->sender->facts.writes ?
@@ -546,6 +547,8 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         api->limits = options->limits ? *options->limits : api_limits_default;
         api->http = options->http ? *options->http : http_limits_default;
 
+        denials_init(&api->denials, loop);
+
         r = api_read_local_rights(api, options->local_rights);
         if (r >= 0)
                 r = remote_commands_new(api);
@@ -572,6 +575,7 @@ Api *api_free(Api *api) {
                 request_free(request);
         }
         metrics_stop(api);
+        denials_done(&api->denials);
         deferred_cancel(&api->list);
         deferred_cancel(&api->review);
         if (api->options.registry)

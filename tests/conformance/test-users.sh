@@ -39,7 +39,7 @@ for i in $(seq 100); do
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break
         sleep 0.1
 done
-examples() { sed -n '/^# USERS AND RIGHTS/,/^# SEE/p' "$here/../../man/fleet-security.7.scd" | grep -E '^[#$] (fleetctl|curl) '; }
+examples() { sed -n '/^# USERS AND RIGHTS/,/^# [A-Z][A-Z]/p' "$here/../../man/fleet-security.7.scd" | grep -E '^[#$] (fleetctl|curl) '; }
 n=0
 while read -r prompt command; do
         command=${command//alpha.example:2443/$tls}

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "fleetd/api/api.h"
 #include "fleetd/membership/authority.h"
 #include "io/tls.h"
@@ -503,6 +504,42 @@ static void another_key_ends_the_connections_of_the_former_one(void **state) {
         user_done(&anna);
 }
 
+/* -- Denied rights in the log -- */
+
+static Text denied; /* lines */
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        if (starts_with(message, "denied "))
+                text_printf(&denied, "%s\n", message);
+}
+
+static void denied_rights_are_logged_once_a_second_and_counted(void **state) {
+        Fixture *f = *state;
+        User anna, bert;
+        Client a, b;
+
+        user_new(&anna, f, "anna", "keys-read:/app");
+        user_new(&bert, f, "bert", "units-see");
+        client_open(&a, f, anna.credentials);
+        client_open(&b, f, bert.credentials);
+        log_set_sink(on_log, NULL);
+        for (unsigned i = 0; i < 20; i++)
+                assert_int_equal(ask(&a, "PUT", "/v2/keys/app/%0Ax?value=1"), 401);
+        assert_int_equal(ask(&a, "GET", "/v2/keys/hidden"), 404); /* reads as absent: nothing was denied */
+        assert_int_equal(ask(&b, "DELETE", "/fleet/v1/units/a.service"), 403);
+        UNTIL(f, strstr(denied.chars, "more requests"));
+        log_set_sink(NULL, NULL);
+        assert_string_equal(denied.chars,
+                            "denied user:anna: PUT /v2/keys/app/\\x0ax\n"
+                            "denied user:bert: DELETE /fleet/v1/units/a.service\n"
+                            "denied user:anna: 19 more requests, the last one PUT /v2/keys/app/\\x0ax\n");
+        text_done(&denied);
+        client_close(&a);
+        client_close(&b);
+        user_done(&anna);
+        user_done(&bert);
+}
+
 /* -- Wrong clients -- */
 
 /* Issue a certificate for the key of 'u' by a CA of the test. */
@@ -654,6 +691,7 @@ int main(int argc, char **argv) {
                 T(a_lost_right_ends_streams_and_not_the_connection),
                 T(a_revoked_user_loses_its_streams_and_connections),
                 T(another_key_ends_the_connections_of_the_former_one),
+                T(denied_rights_are_logged_once_a_second_and_counted),
                 T(a_client_of_another_kind_is_rejected_with_the_reason),
                 T(strangers_that_send_nothing_end_when_others_come),
                 cmocka_unit_test_setup_teardown(
