@@ -78,6 +78,11 @@ bool text_is_plain(const void *bytes, size_t size);
 /* Return whether 'word' is one of the space-separated 'words'. */
 bool text_has_word(const char *words, const char *word);
 
+/* Return the ending of a word that follows the number 'n': "%zu key%s". */
+static inline const char *plural(uint64_t n) {
+        return n == 1 ? "" : "s";
+}
+
 /* Format a size for users, "16 KiB" or "1000 bytes". Return 'buffer'. */
 const char *size_text(uint64_t size, char buffer[static 32]);
 

@@ -13,22 +13,35 @@ bool client_is_interactive(void) {
         return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
 }
 
-/* Print a failure after 'before' and return EXIT_FAILED. A terminal gets an error answer without
- * "googleapi: Error N: ". 'before' is left out for 5xx: such an answer is about the daemon, not about the
- * request. */
-static int client_print_failure(int r, const char *message, const char *before) {
-        static const char mark[] = "googleapi: Error ",
-                          not_ready[] =
-                                  "fleet server unable to communicate with etcd; "; /* the cause follows */
-        const char *at = r == -EREMOTEIO && client_is_interactive() ? strstr(message, mark) : NULL,
-                   *rest = at ? strstr(at, ": ") : NULL;
+static const char remote_mark[] = "googleapi: Error ";
 
+/* Return the mark of an error answer in a message, behind the context that was put in front; or NULL. */
+static const char *client_remote(int r, const char *message) {
+        return r == -EREMOTEIO ? strstr(message, remote_mark) : NULL;
+}
+
+bool client_is_about_daemon(int r, const Error *err) {
+        const char *at = client_remote(r, error_text(err, r));
+
+        return at && at[strlen(remote_mark)] == '5';
+}
+
+/* Print a failure after 'before' and return EXIT_FAILED. A terminal gets an error answer without
+ * "googleapi: Error N: ". 5xx is about the daemon, not about the request: it is printed without both. */
+static int client_print_failure(int r, const char *message, const char *before) {
+        static const char not_ready[] =
+                "fleet server unable to communicate with etcd; "; /* the cause follows */
+        const char *at = client_remote(r, message), *rest = NULL;
+        bool of_daemon = at && at[strlen(remote_mark)] == '5';
+
+        if (at && (of_daemon || client_is_interactive()))
+                rest = strstr(at, ": ");
         rest = rest ? strstr(rest + 2, ": ") : NULL;
         if (!rest || !rest[2])
                 fprintf(stderr, "%s%s\n", before, message);
         else if (starts_with(rest + 2, not_ready))
                 fprintf(stderr, "fleetctl: %s (journalctl -u fleetd)\n", rest + 2 + strlen(not_ready));
-        else if (at[sizeof(mark) - 1] == '5')
+        else if (of_daemon)
                 fprintf(stderr, "fleetctl: %s\n", rest + 2);
         else
                 fprintf(stderr, "%s%.*s%s\n", before, (int) (at - message), message, rest + 2);
@@ -36,7 +49,10 @@ static int client_print_failure(int r, const char *message, const char *before) 
 }
 
 int client_fail(int r, const Error *err) {
-        return client_print_failure(r, error_text(err, r), r == -EREMOTEIO ? "" : "fleetctl: ");
+        const char *message = error_text(err, r);
+
+        return client_print_failure(
+                r, message, r == -EREMOTEIO && starts_with(message, "googleapi: ") ? "" : "fleetctl: ");
 }
 
 int client_fail_after(int r, const Error *err, const char *format, ...) {

@@ -50,8 +50,11 @@ struct Client {
  * scripts read. */
 bool client_is_interactive(void);
 
-/* Print "fleetctl: MESSAGE" for a failure and return EXIT_FAILED. An error answer of fleetd (-EREMOTEIO) has
- * no "fleetctl: " in a pipe: scripts know the text of fleet. */
+/* Return whether an error answer is about the daemon, not about the request: its status is 5xx. */
+bool client_is_about_daemon(int r, const Error *err);
+
+/* Print "fleetctl: MESSAGE" for a failure and return EXIT_FAILED. An error answer of fleetd (-EREMOTEIO)
+ * about the request has no "fleetctl: " in a pipe: scripts know the text of fleet. */
 int client_fail(int r, const Error *err);
 
 /* Print the failure after a text of fleet ("Error creating units: ") and return EXIT_FAILED. The text

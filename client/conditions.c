@@ -193,17 +193,9 @@ static bool is_unreachable_voter(const View *v, const ApiMachine *m) {
         return false;
 }
 
-/* Append ", or give a new host its address 10.90.0.3", without the port. */
-static void append_replacement(Text *t, const char *address) {
-        const char *colon = strrchr(address, ':');
-
-        if (*address)
-                text_printf(t, ", or give a new host its address %.*s",
-                            (int) (colon ? (size_t) (colon - address) : strlen(address)), address);
-}
-
 static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n_reachable, Conditions *all) {
         const ApiMachine *m = listing_machine(&v->machines, member_text(member, "id"));
+        const char *address = member_text(member, "address");
         size_t quorum = n / 2 + 1;
         _cleanup_text_ Text t = {};
 
@@ -223,7 +215,8 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
         else
                 text_printf(&t, "%zu may be lost", n_reachable - quorum);
         text_append(&t, ": start it");
-        append_replacement(&t, member_text(member, "address"));
+        if (*address)
+                text_printf(&t, ", or give a new host its address %s", address);
         add(all, "voter", member_name(member, "name"), "", "%s", chars(&t));
         all->error = all->error ?: t.error;
 }
@@ -259,6 +252,13 @@ static void add_replaced(const View *v, const ApiMachine *m, Conditions *all) {
         all->error = all->error ?: name.error ?: successor.error ?: next.error;
 }
 
+static const char *lost_units(const View *v, const ApiMachine *m) {
+        if (m->agentless)
+                return "it runs no units";
+        return json_value_member(v->cluster, "brake") ? "its units are held back" :
+                                                        "its units move to other machines";
+}
+
 static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         const char *name = machine_name(m);
         _cleanup_text_ Text since = {};
@@ -269,11 +269,10 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         if (machine_is_replaced(m))
                 add_replaced(v, m, all);
         else if (is_presence(m, "away"))
-                add(all, "away", name,
-                    "events --machine=", "away%s: no answer; its units stay as last reported", chars(&since));
+                add(all, "away", name, "events --machine=", "away%s: no answer; %s", chars(&since),
+                    m->agentless ? "it runs no units" : "its units stay as last reported");
         else if (is_presence(m, "lost") && !is_gone(v, m))
-                add(all, "lost", name, "events --machine=", "lost%s: its units %s", chars(&since),
-                    json_value_member(v->cluster, "brake") ? "are held back" : "move to other machines");
+                add(all, "lost", name, "events --machine=", "lost%s: %s", chars(&since), lost_units(v, m));
         all->error = all->error ?: since.error;
 }
 

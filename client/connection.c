@@ -140,6 +140,7 @@ static int easy_set_up(Connection *c, CURL *easy, const char *method, const char
                 fprintf(stderr, "DEBUG %s %s\n", method, url.chars);
 
         c->problem[0] = 0;
+        reply->plain = c->settings.plain;
         (void) curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
         (void) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*"); /* fleetd is on this network */
         (void) curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->problem);
@@ -394,6 +395,8 @@ int reply_check(const Reply *reply, Error *err) {
             !message[0])
                 return error_set(err, -EREMOTEIO, "googleapi: got HTTP response code %ld with body: %s",
                                  reply->status, reply->body.chars ? reply->body.chars : "");
+        if (reply->plain && reply->status < 500)
+                return error_set(err, -EREMOTEIO, "%s", message);
         return error_set(err, -EREMOTEIO, "googleapi: Error %ld: %s", reply->status, message);
 }
 

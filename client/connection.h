@@ -23,6 +23,7 @@ typedef struct ConnectionSettings {
         uint64_t write_ms; /* timeout of changes: fleetd itself reports a missing quorum after some seconds */
         const char *ca_file, *cert_file, *key_file; /* NULL or "" for none */
         bool debug;                                 /* print requests on stderr */
+        bool plain; /* errors of requests without "googleapi: Error 409: ": the verb is none of fleet */
 } ConnectionSettings;
 
 /* Prepare a connection without sending anything. The names of files are borrowed. -EINVAL for an invalid
@@ -37,6 +38,7 @@ typedef struct Reply {
         Text body;
         uint64_t index;   /* X-Etcd-Index, 0: absent */
         uint64_t stale_s; /* X-Fleet-Stale: the time without a leader, in seconds; 0: absent */
+        bool plain;       /* ConnectionSettings.plain */
 } Reply;
 
 void reply_done(Reply *reply);
@@ -64,7 +66,7 @@ void connection_limit(Connection *c, uint64_t limit_ms);
 void connection_interrupt(Connection *c, const sigset_t *signals);
 
 /* Return 0 for a success, else -EREMOTEIO with the message of fleet's fleetctl: "googleapi: Error 404: unit
- * does not exist". */
+ * does not exist"; with ConnectionSettings.plain "unit does not exist", if the status is below 500. */
 int reply_check(const Reply *reply, Error *err);
 
 /* Receive a line of a stream: terminated, without its newline. A negative result ends the stream and is

@@ -448,7 +448,7 @@ int verb_lower(Client *c, char **args, size_t n, Error *err) {
 
         if (r == -EINTR)
                 return wait_print_error(c, r, found.progress, err);
-        if (r == -EREMOTEIO && client_is_interactive())
+        if (r == -EREMOTEIO && (client_is_interactive() || client_is_about_daemon(r, err)))
                 return r;
         if (r < 0) {
                 fprintf(stderr, "Failed to %s units [%s]. err: %s\n", c->verb->name, list.chars ?: "",
@@ -553,7 +553,7 @@ static int start_again(Client *c, const Found *f, Error *err) {
                 *err = (Error) {};
                 r = client_change(c, &change, 1, err);
                 if (r >= 0 || r == -ENOMEM || r == -EFBIG || r == -E2BIG ||
-                    (r == -EREMOTEIO && !starts_with(err->message, "googleapi: Error 5")))
+                    (r == -EREMOTEIO && !client_is_about_daemon(r, err)))
                         break; /* no temporary failure */
                 (void) usleep(RETRY_MS * 1000);
         } while (clock_monotonic_ms() < end_ms);

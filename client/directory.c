@@ -113,7 +113,7 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
                         return r;
                 n_sent += n;
         }
-        printf("%zu unit%s: %s\n", n_sent, n_sent == 1 ? "" : "s",
+        printf("%zu unit%s: %s\n", n_sent, plural(n_sent),
                streq(q->kind, "held") ? "removed, as the files are gone" : "taken over by the directory");
         return 0;
 }

@@ -281,8 +281,7 @@ static int recent_add_moves(Recent *recent) {
         if (!recent->lost || recent->n_assigned == 0)
                 return 0;
         line = &recent->lines.items[recent->lines.n - 1];
-        text_printf(&t, "%s; %zu unit%s moved", *line, recent->n_assigned,
-                    recent->n_assigned == 1 ? "" : "s");
+        text_printf(&t, "%s; %zu unit%s moved", *line, recent->n_assigned, plural(recent->n_assigned));
         if (t.error < 0)
                 return t.error;
         free(*line);

@@ -293,10 +293,12 @@ static void print_result(const Client *c, const Exporter *x) {
                 (void) output_line(t.error < 0 ? "" : t.chars);
                 return;
         }
-        printf("Exported %zu units, %zu metadata of machines and %zu keys at index %llu\n", x->n_units,
-               x->n_metadata, x->n_keys, (unsigned long long) x->snapshot.index);
+        printf("Exported %zu unit%s, %zu metadata of machines and %zu key%s at index %llu\n", x->n_units,
+               plural(x->n_units), x->n_metadata, x->n_keys, plural(x->n_keys),
+               (unsigned long long) x->snapshot.index);
         if (x->n_expiring > 0)
-                client_note("%zu keys with a time to live are left out", x->n_expiring);
+                client_note("left out, because of a time to live: %zu key%s", x->n_expiring,
+                            plural(x->n_expiring));
 }
 
 int verb_export(Client *c, char **args, size_t n, Error *err) {

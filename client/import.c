@@ -234,14 +234,15 @@ static int import_etcd(Client *c, Error *err) {
         }
         if (!client_confirm(
                     c, "Import?",
-                    "%zu units and %zu metadata of machines are imported. Stop the old fleet first: its "
+                    "%zu unit%s and %zu metadata of machines are imported. Stop the old fleet first: its "
                     "units continue to run.",
-                    n_new, f.units.n_metadata))
+                    n_new, plural(n_new), f.units.n_metadata))
                 return EXIT_FAILED;
         r = import_send(c, &f.units, err);
         if (r < 0)
                 return r;
-        printf("Imported %zu units and %zu metadata of machines\n", n_new, f.units.n_metadata);
+        printf("Imported %zu unit%s and %zu metadata of machines\n", n_new, plural(n_new),
+               f.units.n_metadata);
         return EXIT_DONE;
 }
 

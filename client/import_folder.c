@@ -284,15 +284,15 @@ static bool folder_may_be_imported(const Folder *f) {
         const size_t *n = f->units.counts;
 
         if (n[IMPORT_REJECTED] > 0) {
-                client_note("%zu units are rejected: correct them in %s/units; nothing was changed",
-                            n[IMPORT_REJECTED], f->path);
+                client_note("rejected: %zu unit%s; correct them in %s/units; nothing was changed",
+                            n[IMPORT_REJECTED], plural(n[IMPORT_REJECTED]), f->path);
                 return false;
         }
         if (f->client->options.replace || n[IMPORT_DIFFERS] + f->n_differing == 0)
                 return true;
-        client_note("%zu units and %zu keys exist with another content: --replace replaces them; nothing was "
+        client_note("%zu unit%s and %zu key%s with another content: --replace replaces them; nothing was "
                     "changed",
-                    n[IMPORT_DIFFERS], f->n_differing);
+                    n[IMPORT_DIFFERS], plural(n[IMPORT_DIFFERS]), f->n_differing, plural(f->n_differing));
         return false;
 }
 
@@ -301,8 +301,8 @@ static int folder_send(Folder *f, Error *err) {
 
         r = each_key(f, set_key, err);
         if (r < 0) {
-                client_note("%zu keys were set before this error; repeat the import to complete it",
-                            f->n_set);
+                client_note("set before this error: %zu key%s; repeat the import to complete it", f->n_set,
+                            plural(f->n_set));
                 return r;
         }
         r = import_send(f->client, &f->units, err);
@@ -334,14 +334,14 @@ int import_folder(Client *c, const char *dir, Error *err) {
                 client_note("nothing to import");
                 return EXIT_DONE;
         }
-        if (!client_confirm(c, "Import?", "%zu units, %zu metadata of machines and %zu keys are imported.",
-                            n_units, f.units.n_metadata, n_keys))
+        if (!client_confirm(c, "Import?", "%zu unit%s, %zu metadata of machines and %zu key%s are imported.",
+                            n_units, plural(n_units), f.units.n_metadata, n_keys, plural(n_keys)))
                 return EXIT_FAILED;
         r = folder_send(&f, err);
         if (r < 0)
                 return r;
         if (!json)
-                printf("Imported %zu units, %zu metadata of machines and %zu keys\n", n_units,
-                       f.units.n_metadata, n_keys);
+                printf("Imported %zu unit%s, %zu metadata of machines and %zu key%s\n", n_units,
+                       plural(n_units), f.units.n_metadata, n_keys, plural(n_keys));
         return EXIT_DONE;
 }

@@ -242,7 +242,7 @@ static void print_machine(const JsonValue *root, const JsonValue *m, size_t widt
         if (fits && !*reason && !*assignment) {
                 unsigned long long n = member_number(m, "units");
 
-                text_printf(&t, ", it has %llu unit%s", n, n == 1 ? "" : "s");
+                text_printf(&t, ", it has %llu unit%s", n, plural(n));
         }
         text_append(&t, assignment_words(m));
         output_words(&t, width + strlen("    "));
@@ -266,7 +266,7 @@ static void print_long_lost(const JsonValue *machines) {
                         text_printf(&names, "%s%s", n++ > 0 ? ", " : "", member_name(m, "hostname"));
         }
         if (n > 0)
-                printf("  %zu machine%s lost for more than an hour, or replaced: %s\n", n, n == 1 ? "" : "s",
+                printf("  %zu machine%s lost for more than an hour, or replaced: %s\n", n, plural(n),
                        names.chars ?: "");
 }
 

@@ -494,7 +494,7 @@ int kv_import(Client *c, char **args, size_t n, Error *err) {
         r = fd >= 0 ? import_folder(&im, fd, "", 0) : import_json(&im, n == 2 ? args[1] : NULL);
         if (r < 0) {
                 if (im.n > 0)
-                        fprintf(stderr, "fleetctl: %zu keys were set before this error:\n", im.n);
+                        client_note("set before this error: %zu key%s", im.n, plural(im.n));
                 client_fail_after(r, &im.err, "Error:  ");
                 return im.rejected ? EXIT_KV : EXIT_FAILED;
         }

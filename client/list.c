@@ -581,7 +581,7 @@ int verb_list(Client *c, char **args, size_t n, Error *err) {
         if (choose_columns(list->columns, fields, &choice) < 0)
                 return EXIT_FAILED;
         r = list_read(c, list, &d, err);
-        if (r == -EREMOTEIO && !list->in_state) {
+        if (r == -EREMOTEIO && !list->in_state && !client_is_about_daemon(r, err)) {
                 fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n",
                         error_text(err, r));
                 return EXIT_FAILED;

@@ -310,7 +310,7 @@ static const char *reason_of(const Error *err, int r) {
 
 /* An older fleetd does not have the path: its 404 has no message, unlike that about a machine. */
 static bool log_note_older(Log *l, long status, const Error *err) {
-        if (status != HTTP_NOT_FOUND || starts_with(err->message, "googleapi: Error "))
+        if (status != HTTP_NOT_FOUND || !starts_with(err->message, "googleapi: got "))
                 return false;
         (void) output_flush();
         if (!l->is_older)
@@ -341,7 +341,7 @@ static int source_read(Source *s, uint64_t ms) {
                 reason += strlen("fleetd: ");
         if (r != -ENODATA) {
                 reason = reason_of(&err, r);
-                again = r != -EREMOTEIO || starts_with(err.message, "googleapi: Error 5");
+                again = r != -EREMOTEIO || client_is_about_daemon(r, &err);
         } else if (s->status < 0 || s->status == EXIT_UNREACHABLE) {
                 reason = reason ?: "connection lost before the end";
                 again = true;

@@ -184,15 +184,13 @@ static void print_voters(const View *v) {
         output_words_and(&t, "        ", &lose, LABEL_WIDTH);
 }
 
-/* Return the number of machines that are up or away. */
-static size_t n_present(const View *v) {
+/* Return the number of machines that are up or away, of those that run units or of those with Agent=no. */
+static size_t n_present(const View *v, bool agentless) {
         size_t n = 0;
 
-        for (size_t i = 0; i < v->machines.n; i++) {
-                const char *presence = v->machines.machines[i].presence;
-
-                n += !presence || streq(presence, "up") || streq(presence, "away");
-        }
+        for (size_t i = 0; i < v->machines.n; i++)
+                n += v->machines.machines[i].agentless == agentless &&
+                     machine_is_there(&v->machines.machines[i]);
         return n;
 }
 
@@ -208,11 +206,13 @@ static void print_coloured(const char *s, const char *state) {
 
 static void print_summary(const View *v, size_t n_problems) {
         const JsonValue *leader = json_value_member(v->cluster, "leader");
-        size_t n_machines = n_present(v);
+        size_t n_machines = n_present(v, false), n_agentless = n_present(v, true);
         _cleanup_text_ Text t = {}, problems = {};
 
-        text_printf(&t, " fleet  %zu machine%s, %zu unit%s, index %llu, ", n_machines,
-                    n_machines == 1 ? "" : "s", v->units.n, v->units.n == 1 ? "" : "s",
+        text_printf(&t, " fleet  %zu machine%s, ", n_machines, plural(n_machines));
+        if (n_agentless > 0)
+                text_printf(&t, "%zu host%s without agent, ", n_agentless, plural(n_agentless));
+        text_printf(&t, "%zu unit%s, index %llu, ", v->units.n, plural(v->units.n),
                     (unsigned long long) member_number(v->cluster, "index"));
         if (leader)
                 text_printf(&t, "leader %s (term %llu)", member_name(leader, "name"),
@@ -222,7 +222,7 @@ static void print_summary(const View *v, size_t n_problems) {
         print_coloured("●", n_problems > 0 ? "failed" : "active");
         output_words(&t, strlen("● fleet  ") - strlen("●") + 1);
         if (n_problems > 0) {
-                text_printf(&problems, "%zu problem%s", n_problems, n_problems == 1 ? "" : "s");
+                text_printf(&problems, "%zu problem%s", n_problems, plural(n_problems));
                 fputs("  ", stdout);
                 print_coloured(problems.chars ?: "", "failed");
                 putchar('\n');
@@ -282,7 +282,7 @@ static int json_print(const View *v, const Conditions *all) {
                 size--;
         text_append(&t, "{\"cluster\":");
         text_append_bytes(&t, cluster->chars, size);
-        text_printf(&t, ",\"machines\":%zu", n_present(v));
+        text_printf(&t, ",\"machines\":%zu", n_present(v, false));
         json_open(&t, "problems", '[');
         for (size_t i = 0; i < all->n; i++) {
                 const Condition *p = &all->items[i];

@@ -55,9 +55,9 @@ static void token_print_created(const JsonValue *root) {
         if (uses == 1)
                 printf("\nOn the host that joins: fleetctl join TOKEN\n");
         else
-                printf("\nOn each host that joins (%llu uses), with the token on standard input: fleetctl "
+                printf("\nOn each host that joins (%llu use%s), with the token on standard input: fleetctl "
                        "join -\n",
-                       (unsigned long long) uses);
+                       (unsigned long long) uses, plural(uses));
         printf("The token is not printed again. fleetctl token revoke %s ends it.\n",
                member_text(root, "id"));
 }

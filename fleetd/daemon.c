@@ -465,6 +465,7 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .peer_address = d->io.wiped ? "" : s->listen_peer,
                 .name = s->name,
                 .client = s->advertise_client,
+                .agentless = !s->agent,
                 .join = d->io.wiped ? &no_hosts : &s->join,
                 .cluster_file = s->cluster_file,
                 .state_directory = s->state_directory,

@@ -119,7 +119,7 @@ static int maintenance_recover(const Settings *s, const KvOfflineOptions *option
                "lineage, with its own keys:\nkeys that only other hosts have are lost, all other hosts are "
                "rejected until they join again, and watchers of\nkeys have to read them again. No unit is "
                "touched. Use it only if a majority of the voters is lost for good.\nNothing was changed.\n",
-               found.n_members, found.n_members == 1 ? "" : "s");
+               found.n_members, plural(found.n_members));
         return 0;
 }
 

@@ -160,6 +160,7 @@ static const JsonField state_fields[] = {
 };
 
 static const JsonField machine_fields[] = {
+        { "agentless", JSON_FIELD_BOOL, offsetof(ApiMachine, agentless) },
         { "hostname", JSON_FIELD_TEXT, offsetof(ApiMachine, hostname) },
         { "id", JSON_FIELD_TEXT, offsetof(ApiMachine, id) },
         { "metadata", JSON_FIELD_PAIRS, offsetof(ApiMachine, metadata) },

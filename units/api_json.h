@@ -73,6 +73,7 @@ typedef struct ApiMachine {
                 *replaced_by; /* ID of the machine that is up at its address */
         uint64_t since_ms;    /* of its presence */
         uint64_t n_units;     /* assigned to it */
+        bool agentless;       /* it runs no units */
 } ApiMachine;
 
 /* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" unless it is the last

@@ -37,6 +37,7 @@ static const JsonField presence_fields[] = {
 };
 
 static const JsonField member_fields[] = {
+        { "agentless", JSON_FIELD_BOOL, offsetof(MemberRecord, agentless) },
         { "client", JSON_FIELD_CHARS_SKIPPED, offsetof(MemberRecord, client), .size = CLUSTER_URL_SIZE },
         { "level", JSON_FIELD_U64, offsetof(MemberRecord, level) },
         { "name", JSON_FIELD_CHARS_SKIPPED, offsetof(MemberRecord, name), .size = HOST_NAME_SIZE },

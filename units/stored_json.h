@@ -34,11 +34,12 @@ enum {
         HOST_NAME_SIZE = 65,   /* HOST_NAME_MAX of Linux */
 };
 
-/* /_fleet/cluster/member/ID: {"client","level","name","nonce","peer","raftId","start"} */
+/* /_fleet/cluster/member/ID: {"agentless","client","level","name","nonce","peer","raftId","start"} */
 typedef struct MemberRecord {
         uint64_t raft_id;      /* of its replica; not 0 */
         uint64_t start_number; /* of the daemon's last start that the cluster has recorded */
         uint64_t level;        /* feature level of the program of that start; 0: not reported */
+        bool agentless;        /* Agent=no: the host runs no units */
         /* Of that start: after an old disk image was put back, two starts may have the same number. */
         char start_nonce[START_NONCE_SIZE];
         char peer[ADDRESS_SIZE];

@@ -40,7 +40,8 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                               .replaced_by = successor ? successor->id : NULL,
                               .problem = machine_problem(m),
                               .since_ms = m->since_ms,
-                              .n_units = m->load };
+                              .n_units = m->load,
+                              .agentless = m->member.agentless };
 }
 
 /* fleet's list has machines with facts that are there; all: without facts, or gone, too. The name of a
@@ -234,13 +235,19 @@ static size_t other_voters(const KvState *state, const ClusterMachine *m, size_t
         return n;
 }
 
+static bool machine_is_voter(const KvState *state, const ClusterMachine *m) {
+        const char *role = machine_role(state, m);
+
+        return role && (streq(role, "voter") || streq(role, "leader"));
+}
+
 /* Return whether this voter may not be removed; then set the reason. */
 static bool removal_of_voter_is_refused(const KvState *state, const ClusterMachine *m, Error *ret) {
-        const char *name = cluster_machine_name(m), *role = machine_role(state, m);
+        const char *name = cluster_machine_name(m);
         const ClusterMachine *successor = cluster_machine_successor(m);
         size_t n, n_reachable;
 
-        if (!role || (!streq(role, "voter") && !streq(role, "leader")))
+        if (!machine_is_voter(state, m))
                 return false;
         n = other_voters(state, m, &n_reachable);
         if (successor)
@@ -251,9 +258,10 @@ static bool removal_of_voter_is_refused(const KvState *state, const ClusterMachi
                 error_set(ret, 409, "%s is the last voter", name);
         else if (n_reachable <= n / 2)
                 error_set(ret, 409,
-                          "%s is a voter, and %zu of the %zu others answer: start them first, or recover "
-                          "(RECOVERY FROM A LOST MAJORITY in fleetd(8))",
-                          name, n_reachable, n);
+                          "%s is a voter, and of the %zu other%s %zu answer%s: start %s first, or recover "
+                          "(fleetctl recover)",
+                          name, n, plural(n), n_reachable, n_reachable == 1 ? "s" : "",
+                          n == 1 ? "it" : "them");
         else
                 return false;
         return true;
@@ -277,11 +285,18 @@ static bool removal_is_refused(const Cluster *c, const KvState *state, const Clu
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
         else if (m->presence == PRESENCE_UP && !(force && m->host))
                 error_set(ret, 409, "%s is up: shut it down, and remove it an hour later", name);
+        else if (removal_of_voter_is_refused(state, m, ret))
+                return true;
+        else if (m->presence == PRESENCE_AWAY && !force && machine_is_voter(state, m))
+                error_set(ret, 409,
+                          "%s is a voter, and away: start its fleetd; after 10 min without an answer, a "
+                          "standby "
+                          "votes in its place, and a new host at its address (%s) replaces it within seconds "
+                          "(fleetctl help replace)",
+                          name, m->member.peer);
         else if (m->presence == PRESENCE_AWAY && !force)
                 error_set(ret, 409, "%s is away: start its fleetd, or remove it an hour after it is lost",
                           name);
-        else if (removal_of_voter_is_refused(state, m, ret))
-                return true;
         else if (gone_ms < LONG_LOST_MS && !successor && !force)
                 error_set(ret, 409, "%s %s %llu min ago; it can be removed in %llu min", name,
                           m->presence == PRESENCE_LEFT ? "shut down" : "was lost",

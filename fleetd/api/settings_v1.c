@@ -27,10 +27,10 @@ static int settings_check_voters(const Cluster *c, uint64_t voters, Error *err) 
         if (n_hosts > voters_hosts_max((unsigned) voters))
                 return error_set(
                         err, -EBUSY,
-                        "voters: the cluster has %zu hosts, and with %llu voters and %d standbys there "
+                        "voters: the cluster has %zu host%s, and with %llu voter%s and %d standbys there "
                         "are at most %zu: remove hosts first",
-                        n_hosts, (unsigned long long) (voters ?: 3), VOTERS_STANDBYS_MAX,
-                        voters_hosts_max((unsigned) voters));
+                        n_hosts, plural(n_hosts), (unsigned long long) (voters ?: 3), plural(voters ?: 3),
+                        VOTERS_STANDBYS_MAX, voters_hosts_max((unsigned) voters));
         return 0;
 }
 

@@ -261,9 +261,9 @@ static void authority_on_token_written(void *userdata, KvStatus status, const ch
         if (text.error < 0) {
                 authority_op_fail(op, -ENOMEM, "out of memory");
         } else {
-                log_notice(((LogFields) { .index = index }), "token %s created by %s: %llu uses",
+                log_notice(((LogFields) { .index = index }), "token %s created by %s: %llu use%s",
                            op->token.id, *op->record.by ? op->record.by : "unknown",
-                           (unsigned long long) op->record.uses);
+                           (unsigned long long) op->record.uses, plural(op->record.uses));
                 op->token_done(op->userdata, 0, NULL, &token);
                 authority_op_free(op);
         }

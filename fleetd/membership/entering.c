@@ -123,7 +123,7 @@ int entering_check_content(const Cluster *cluster, const char *machine_id, uint6
                 err, -EEXIST,
                 "this host has %zu unit%s and %llu key%s of its own: fleetctl export DIR, then fleetctl "
                 "join --discard",
-                n_units, n_units == 1 ? "" : "s", (unsigned long long) n_keys, n_keys == 1 ? "" : "s");
+                n_units, plural(n_units), (unsigned long long) n_keys, plural(n_keys));
 }
 
 /* -- The end -- */

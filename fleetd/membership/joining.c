@@ -75,9 +75,10 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         if (n_replicas >= max && !(known && known->member.raft_id))
                 return error_set(
                         err, -ENOSPC,
-                        "the cluster has %zu hosts, and with %zu voters and %d standbys, there are at "
+                        "the cluster has %zu host%s, and with %zu voter%s and %d standbys, there are at "
                         "most %zu: %s",
-                        n_replicas, max - VOTERS_STANDBYS_MAX, VOTERS_STANDBYS_MAX, max,
+                        n_replicas, plural(n_replicas), max - VOTERS_STANDBYS_MAX,
+                        plural(max - VOTERS_STANDBYS_MAX), VOTERS_STANDBYS_MAX, max,
                         max < voters_hosts_max(5) ? "fleetctl init --voters=5 admits seven" :
                                                     "fleetctl remove deletes one that is lost");
 
@@ -260,7 +261,8 @@ void joining_publish_start(Membership *m, const KvState *state) {
         const PeerHandshake *own = peers_self(m->peers);
         MemberRecord member = { .raft_id = state->raft_id,
                                 .start_number = own->start_number,
-                                .level = state->level_max };
+                                .level = state->level_max,
+                                .agentless = m->agentless };
         bool has_key = self && self->member.raft_id != 0, published;
 
         if (m->writing || !state->ready || !registry_ready(m->registry) || !m->peer_address[0])

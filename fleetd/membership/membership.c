@@ -338,6 +338,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .peers = peers,
                 .store = store,
                 .registry = registry,
+                .agentless = options->agentless,
                 .voters = options->voters,
                 .is_braked = options->is_braked,
                 .userdata = options->userdata,

@@ -16,6 +16,7 @@ typedef struct MembershipOptions {
         const char *peer_address; /* of this host's peer listener, "" for none */
         const char *client;       /* AdvertiseClient=, "" or NULL for none */
         const char *name;
+        bool agentless;    /* Agent=no */
         const Names *join; /* Join=; copied */
         const char
                 *cluster_file; /* for the addresses of other hosts ("Join=" of the next start); "" for none */

@@ -59,7 +59,8 @@ struct Membership {
         Liveness liveness;
         uint64_t raising; /* number of the proposal that raises the feature level; 0: none */
         bool leading;
-        bool writing; /* a transaction of presences, members or the feature level is in flight */
+        bool agentless; /* Agent=no */
+        bool writing;   /* a transaction of presences, members or the feature level is in flight */
         Dialing dialing;
         Joining joining;
         Heartbeats heartbeats;

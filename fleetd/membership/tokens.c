@@ -171,8 +171,8 @@ static int token_check_validity(const Cluster *c, const ClusterToken *t, uint64_
                 return error_set(err, -EACCES, "token %s was used by %s; " NEXT_TOKEN, t->name,
                                  token_first_user(c, t->name));
         if (t->record.uses == 0)
-                return error_set(err, -EACCES, "all %llu uses of token %s are spent; " NEXT_TOKEN,
-                                 (unsigned long long) t->record.total, t->name);
+                return error_set(err, -EACCES, "all uses of token %s are spent (%llu); " NEXT_TOKEN, t->name,
+                                 (unsigned long long) t->record.total);
         return 0;
 }
 

@@ -63,7 +63,9 @@ static void cause_append_names(const Cause *cause, Text *t) {
 static void cause_append_predicate(const Cause *cause, Text *t) {
         static const struct {
                 const char *one, *many;
-        } verbs[] = { { "is", "are" }, { "has", "have" }, { "does", "do" }, { "was", "were" } };
+        } verbs[] = {
+                { "is", "are" }, { "has", "have" }, { "does", "do" }, { "was", "were" }, { "runs", "run" }
+        };
         const char *predicate = cause->refusal.predicate;
         size_t size = strcspn(predicate, " ");
 

@@ -35,22 +35,35 @@ _printf_(3, 4) static int refusal_of(Refusal *ret, const ClusterUnit *conflict, 
         return error_set(&ret->why, -ENOENT, "%s", why);
 }
 
+/* The cause is that of the presence key: a stopped daemon is no broken link. */
+static int filter_away(const ClusterMachine *m, Refusal *ret) {
+        if (!m->presence_reason[0] || starts_with(m->presence_reason, MACHINE_CONDITION))
+                return refusal_set(ret, "does not answer");
+        return refusal_set(ret, "is away (%s)", m->presence_reason);
+}
+
 static int filter_presence(const Candidate *c, Refusal *ret) {
-        static const char *const reasons[_PRESENCE_MAX] = {
-                [PRESENCE_AWAY] = "does not answer",
-                [PRESENCE_LOST] = "is lost",
-                [PRESENCE_LEFT] = "has left",
-        };
+        const ClusterMachine *m = c->machine;
 
         if (c->staying)
                 return 0;
-        if (cluster_machine_is_unreadable(c->machine)) {
+        if (cluster_machine_is_unreadable(m)) {
                 (void) refusal_set(ret, "has a key that this fleetd cannot read");
                 return refusal_of(ret, NULL, "%s", CLUSTER_UNREADABLE);
         }
-        if (c->machine->presence != PRESENCE_UP)
-                return refusal_set(ret, "%s", reasons[c->machine->presence]);
-        return c->machine->facts ? 0 : refusal_set(ret, "has published no facts yet");
+        switch (m->presence) {
+        case PRESENCE_AWAY:
+                return filter_away(m, ret);
+        case PRESENCE_LOST:
+                return refusal_set(ret, "is lost");
+        case PRESENCE_LEFT:
+                return refusal_set(ret, "has left");
+        default:
+                break;
+        }
+        if (m->member.agentless) /* facts may be left of a start with an agent */
+                return refusal_set(ret, "runs no agent (Agent=no)");
+        return m->facts ? 0 : refusal_set(ret, "has published no facts yet");
 }
 
 /* A unit that is there stays: an upgrade of podman may remove the generator for a moment. */
@@ -178,8 +191,8 @@ static int filter_flap_damping(const Candidate *c, Refusal *ret) {
 
         if (c->staying || hold_off_ms == 0)
                 return 0;
-        return refusal_set(ret, "was lost %llu times in short order: nothing new for %llu %s",
-                           (unsigned long long) c->machine->losses,
+        return refusal_set(ret, "was lost %llu time%s in short order: nothing new for %llu %s",
+                           (unsigned long long) c->machine->losses, plural(c->machine->losses),
                            (unsigned long long) (minutes ? (seconds + 59) / 60 : seconds),
                            minutes ? "min" : "s");
 }

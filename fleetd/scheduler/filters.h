@@ -16,7 +16,7 @@ enum { PREDICATE_SIZE = 160 };
 
 /* Why a rule rejects one machine. */
 typedef struct Refusal {
-        char predicate[PREDICATE_SIZE]; /* begins with a verb of refusal_verbs[], and follows the name of a
+        char predicate[PREDICATE_SIZE]; /* begins with a verb of explain.c, and follows the name of a
                                            machine: "has no metadata ssd=true" */
         Error why;                      /* of "it": "MachineMetadata=ssd=true, and it has no ssd" */
         const ClusterUnit *conflict;    /* the unit on the machine that excludes this one; or NULL */

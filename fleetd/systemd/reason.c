@@ -114,7 +114,7 @@ void systemd_append_reason(Text *t, const SystemdUnit *u) {
 
                 reason_append_result(t, u);
                 if (t->size > size && u->n_restarts > 0 && streq(u->active, "failed"))
-                        text_printf(t, ", after %u restart%s", u->n_restarts, u->n_restarts == 1 ? "" : "s");
+                        text_printf(t, ", after %u restart%s", u->n_restarts, plural(u->n_restarts));
         } else if (streq(u->active, "inactive"))
                 text_append(t, u->load_error);
 }

@@ -48,7 +48,7 @@ fill() {
 
 an_export_has_all_files() {
         fleetctl first export "$scratch/out" >"$scratch/why" 2>&1 || return 1
-        says "Exported 5 units, 2 metadata of machines and 2506 keys at index" && says "2 keys with a time to live are left out" || return 1
+        says "Exported 5 units, 2 metadata of machines and 2506 keys at index" && says "left out, because of a time to live: 2 keys" || return 1
         [ "$(ls "$scratch/out")" = $'export.json\nkeys.json\nmetadata.json\ntargets.json\nunits' ] && diff -r "$scratch/units" "$scratch/out/units" || return 1
         [ "$(stat -c %a "$scratch/out" "$scratch/out/keys.json" "$scratch/out/units/once.service")" = $'700\n600\n600' ] || return 1
         [ "$(find "$scratch" -maxdepth 1 -name 'out*' | wc -l)" = 1 ] && python3 - "$scratch/out" "$(id_of first)" <<'P'
@@ -110,7 +110,7 @@ other_contents_are_refused_and_replaced() {
         fleetctl second load --no-block --replace "$scratch/once.service" && fleetctl second kv set /a/b/c other && fleetctl second kv rm -r /any || return 1
         fleetctl second import --yes "$scratch/out" >"$scratch/why" 2>&1
         [ $? = 1 ] && says "exists with another text" && says "/a/b/c: exists with another value" || return 1
-        says "1 units and 1 keys exist with another content: --replace replaces them; nothing was changed" || return 1
+        says "1 unit and 1 key with another content: --replace replaces them; nothing was changed" || return 1
         [ "$(fleetctl second kv get /a/b/c)" = other ] && ! fleetctl second kv get /any/bin || return 1
         fleetctl second import --yes --replace "$scratch/out" && [ "$(units_of second)" = "$(units_of first)" ] &&
                 [ "$(fleetctl second kv get /a/b/c)" = $'one "two"\nthree' ] && fleetctl second kv get /any/bin
@@ -130,7 +130,7 @@ a_bad_folder_is_refused_with_object_and_place() {
         import_says "keys.json: line 3: " "sed -i '3s/.*/  \"x\": 1,/' keys.json" || return 1
         import_says "targets.json names a unit without a file" "rm units/once.service" || return 1
         import_says "once.service: 'sleeping': expected inactive, loaded or launched" "sed -i s/loaded/sleeping/ targets.json" || return 1
-        import_says "1 units are rejected: correct them in $scratch/bad/units" "echo garbage >>units/tick.timer" || return 1
+        import_says "rejected: 1 unit; correct them in $scratch/bad/units" "echo garbage >>units/tick.timer" || return 1
         import_says "symbolic links are not followed" "ln -sf /etc/passwd units/once.service" || return 1
         import_says "metadata.json: expected" "echo '{\"x\": 1}' >metadata.json"
         fleetctl second import "$scratch/nowhere" 2>"$scratch/why"

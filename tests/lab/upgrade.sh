@@ -1,6 +1,7 @@
 #!/bin/bash
 # A rolling upgrade from the build in LAB_BEFORE to the build in LAB_BUILD and back, host by host in both orders. By hand: two builds are
-# needed. No unit is touched, all acknowledged writes are there, and each version opens the state of the other.
+# needed. No unit is touched, all acknowledged writes are there, and each version opens the state of the other. Then the cluster gets certificates, and
+# the version before is refused in each state of that change.
 . "$(dirname "$0")/scenario.sh"
 [ -x "${LAB_BEFORE:-}/fleetd/fleetd" ] || { echo "Usage: LAB_BEFORE=BUILD LAB_BUILD=BUILD tests/lab/upgrade.sh" >&2; exit 2; }
 
@@ -12,11 +13,7 @@ run_version() {
 
 a_cluster_of_the_version_before_runs_units() {
         local n
-        cluster_up
-        for h in $LAB_HOSTS; do
-                run_version "$h" "$LAB_BEFORE"
-        done
-        cluster_whole
+        LAB_BUILD=$LAB_BEFORE cluster_up # with its feature level
         (cd "$top/dist/units" && host_fleetctl alpha start hello.service node.service store.service web@{1,2,3}.service >/dev/null 2>&1) ||
                 fail "sample units do not start"
         for n in 1 2 3; do
@@ -74,5 +71,42 @@ all_daemons_of_one_version_open_the_state_of_the_other() {
         done
 }
 
+# version_before_is_refused NAME: gamma gets the version before, takes no part and says why, in state NAME; then it returns.
+logged_since() { host_exec "$1" journalctl -q -u fleetd --no-pager --since="@$2" | grep -qE -- "$3"; }
+version_before_is_refused() {
+        local since
+        since=$(date +%s)
+        run_version gamma "$LAB_BEFORE"
+        wait_for 20 logged_since gamma "$since" "$2" || fail "$1: the journal of gamma: $(host_exec gamma journalctl -q -u fleetd -n 8 --no-pager)"
+        wait_for 10 writes alpha || fail "$1: alpha accepts no writes"
+        writes gamma && fail "$1: gamma accepts writes"
+        WHAT="$1: the version before" untouched "$(cat "$LAB/before")"
+        run_version gamma "$LAB_BUILD"
+        cluster_whole
+        wait_for 30 three_vote alpha || fail "$1: roles: $(roles alpha)"
+        WHAT="$1: the return" untouched "$(cat "$LAB/before")"
+}
+
+the_version_before_is_refused_above_its_level() {
+        identities >"$LAB/before"
+        fleetctl alpha cluster level 5 --yes >"$LAB/out" 2>&1 || fail "level: $(cat "$LAB/out")"
+        version_before_is_refused "feature level 5" "feature level"
+}
+
+the_version_before_is_refused_beside_certificates() {
+        local h
+        fleetctl alpha token >"$LAB/out" 2>&1 || fail "token: $(cat "$LAB/out")"
+        for h in $LAB_HOSTS; do
+                wait_for 20 host_exec "$h" test -e /var/lib/fleet/identity/certificate.pem || fail "$h has no certificate"
+        done
+        version_before_is_refused "key file and certificates" "feature level"
+}
+
+the_version_before_is_refused_without_the_key_file() {
+        fleetctl alpha cluster secure --yes >"$LAB/out" 2>&1 || fail "secure: $(cat "$LAB/out")"
+        version_before_is_refused "certificates" "feature level|another key, or none"
+}
+
 scenario a_cluster_of_the_version_before_runs_units hosts_are_upgraded_one_by_one an_upgraded_cluster_survives_a_power_cut_of_a_host \
-        hosts_return_to_the_version_before_one_by_one hosts_are_upgraded_in_the_other_order all_daemons_of_one_version_open_the_state_of_the_other
+        hosts_return_to_the_version_before_one_by_one hosts_are_upgraded_in_the_other_order all_daemons_of_one_version_open_the_state_of_the_other \
+        the_version_before_is_refused_above_its_level the_version_before_is_refused_beside_certificates the_version_before_is_refused_without_the_key_file

@@ -1,7 +1,7 @@
 /* From the key file to certificates: whole daemons with TLS, under load. The leader, or another host, crashes
  * at each step; the request of the administrator is repeated until it succeeds. At the end, each host has a
- * certificate and accepts nothing else, and each acknowledged write exists. A host that was off joins again
- * by a token.
+ * certificate and accepts nothing else, each acknowledged write exists, and no unit was touched. A host that
+ * was off joins again by a token.
  *
  *      test-migrate [--seed N] [--runs N] [--trace]; with CHECK_ALL=yes, each step with each kind of crash
  */
@@ -174,6 +174,49 @@ static void on_start(void *userdata) {
                 machine_power_on(m);
 }
 
+/* -- A unit on each host -- */
+
+static const char unit_name[] = "everywhere.service";
+static uint64_t invocations[CLUSTER_HOSTS_MAX];
+
+static void on_submitted(void *userdata, KvStatus status, const char *message, uint64_t index) {}
+
+static bool runs_everywhere(void) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (!sim_systemd_runs(cluster->machines[i].systemd, unit_name))
+                        return false;
+        return true;
+}
+
+static void start_unit(void) {
+        static const char text[] = "[Service]\nExecStart=/bin/sleep 100\n[X-Fleet]\nGlobal=true\n";
+        UnitChange change = { .name = unit_name, .has_target = true, .target = TARGET_LAUNCHED };
+        Unit *unit = NULL;
+
+        if (unit_parse(unit_name, text, strlen(text), &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        UNTIL("there-is-a-leader", leader());
+        if (registry_change_units(daemon_registry(leader()->daemon), &change, 1, on_submitted, NULL) < 0)
+                abort();
+        unit_free(unit);
+        UNTIL("a-unit-runs-everywhere", runs_everywhere());
+        for (unsigned i = 0; i < cluster->n; i++)
+                invocations[i] = sim_systemd_invocation(cluster->machines[i].systemd, unit_name);
+}
+
+/* No unit was touched, except by a power cut. */
+static void check_unit(void) {
+        UNTIL("a-unit-runs-everywhere", runs_everywhere());
+        for (unsigned i = 0; i < cluster->n; i++) {
+                const SimMachine *m = &cluster->machines[i];
+
+                if (m->boots == 0 && sim_systemd_invocation(m->systemd, unit_name) != invocations[i])
+                        world_failed(world, "no-unit-is-touched", "%s on %s was started again", unit_name,
+                                     m->name);
+        }
+}
+
 static void form(unsigned hosts) {
         memset(&load, 0, sizeof(load));
         memset(&user, 0, sizeof(user));
@@ -181,6 +224,7 @@ static void form(unsigned hosts) {
         for (unsigned i = 0; i < hosts; i++)
                 world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
         UNTIL("a-cluster-forms", has_members(hosts));
+        start_unit();
         load.on = true;
         on_load(NULL);
 }
@@ -306,6 +350,7 @@ static void check_end(void) {
         if (load.n_acknowledged < load.n / 2)
                 world_failed(world, "most-writes-are-acknowledged", "%u of %u", load.n_acknowledged, load.n);
         check_hashes(cluster);
+        check_unit();
         cluster = cluster_free(cluster);
 }
 

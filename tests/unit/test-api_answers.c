@@ -2162,7 +2162,7 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "\"units\":2},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"job\":"
                   "\"dependency\","
-                  "\"presence\":\"away\",\"problem\":\"line 1\",\"reason\":\"it does not answer\","
+                  "\"presence\":\"away\",\"problem\":\"line 1\",\"reason\":\"it is away (it is silent)\","
                   "\"stateReason\":\"a unit that it requires failed to "
                   "start\",\"systemdActiveState\":\"failed\","
                   "\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},{\"hostname\":\"delta\","
@@ -2179,13 +2179,13 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "gpu=yes\",\"rule\":\"MachineMetadata\","
                   "\"units\":2},{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\","
                   "\"presence\":\"away\","
-                  "\"reason\":\"it does not "
-                  "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"reason\":\"it is away (it is "
+                  "silent)\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
                   "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
                   "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
                   "\"presence\":\"up\",\"reason\":\"it has published no "
                   "facts yet\"}],\"name\":\"w.service\","
-                  "\"reason\":\"no machine qualifies (gamma does not answer; "
+                  "\"reason\":\"no machine qualifies (gamma is away (it is silent); "
                   "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts yet; beta has gpu=yes, not "
                   "gpu=maybe)\"}" },
                 { "GET /fleet/v1/why/g.service", NULL, NULL, 200, JSON SERVER,
@@ -2194,8 +2194,8 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"order\":\"load\",\"presence\":\"up\","
                   "\"units\":2},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
-                  "\"reason\":\"it does not "
-                  "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"reason\":\"it is away (it is "
+                  "silent)\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
                   "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
                   "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
                   "\"presence\":\"up\",\"reason\":\"it has published no "
@@ -2228,15 +2228,15 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":"
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"reason\":\"beta no longer "
                   "qualifies (MachineMetadata=gpu=none, and it has gpu=yes); no other machine qualifies "
-                  "(gamma does not answer; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts "
+                  "(gamma is away (it is silent); eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts "
                   "yet)\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("n.service",
                                          "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
                   200, JSON SERVER,
                   "{\"units\":[{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"no machine qualifies "
-                  "(gamma "
-                  "does not answer; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts yet; "
+                  "(gamma is away (it is silent); eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts "
+                  "yet; "
                   "beta has gpu=yes, not gpu=none)\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("g.service",
@@ -2253,7 +2253,7 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "nowhere; its instances do"
                   "\"},{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"no machine qualifies (a is "
                   "on beta; "
-                  "gamma does not answer; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts "
+                  "gamma is away (it is silent); eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts "
                   "yet)\"}]}" },
                 { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("fleetd.service", "") "]}", 400,
                   JSON SERVER,

@@ -469,6 +469,34 @@ static void a_removed_machine_is_not_named(void **state) {
         cluster_view_free(&p);
 }
 
+/* The cause that the leader has published is the reason: of a stopped daemon, of a host with Agent=no. */
+static void a_silent_machine_has_its_cause_as_reason(void **state) {
+        static const char *const away[] = { "B", "C", "D" };
+        ClusterView p = {};
+        Error err;
+
+        cluster_view_machine(&p, "A", "", PRESENCE_UP); /* had an agent before */
+        cluster_view_machine(&p, "E", "", PRESENCE_UP);
+        ((ClusterMachine *) machine(&p, "A"))->member.agentless = true;
+        ((ClusterMachine *) machine(&p, "E"))->member.agentless = true;
+        for (size_t i = 0; i < ELEMENTS(away); i++)
+                cluster_view_machine(&p, away[i], "", PRESENCE_AWAY);
+        strcpy(((ClusterMachine *) machine(&p, "B"))->presence_reason, "its fleetd was stopped");
+        strcpy(((ClusterMachine *) machine(&p, "C"))->presence_reason, MACHINE_CONDITION "full");
+
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        assert_string_equal(refusal(&p, "a.service", "A", false), "it runs no agent (Agent=no)");
+        assert_string_equal(refusal(&p, "a.service", "A", true), "");
+        assert_string_equal(refusal(&p, "a.service", "B", false), "it is away (its fleetd was stopped)");
+        assert_string_equal(refusal(&p, "a.service", "C", false), "it does not answer");
+        assert_null(pick(&p, "a.service", &err));
+        assert_string_equal(
+                err.message,
+                "no machine qualifies (A and E run no agent (Agent=no); B is away (its fleetd was "
+                "stopped); C and D do not answer)");
+        cluster_view_free(&p);
+}
+
 /* In any order of the units. */
 static void a_unit_replaces_another_only_if_that_one_does_not_name_it(void **state) {
         static const char *const mutual[] = { "a.service", "b.service", "y.service", "z.service" };
@@ -978,6 +1006,7 @@ int main(void) {
                 cmocka_unit_test(each_rule_rejects_with_a_reason),
                 cmocka_unit_test(no_machine_qualifies_is_explained_by_cause),
                 cmocka_unit_test(a_removed_machine_is_not_named),
+                cmocka_unit_test(a_silent_machine_has_its_cause_as_reason),
                 cmocka_unit_test(of_many_reasons_the_first_eight_are_given),
                 cmocka_unit_test(a_machine_that_is_lost_repeatedly_is_damped_twice_as_long_each_time),
                 cmocka_unit_test(the_reason_of_a_selection_names_the_machine_that_was_damped),
