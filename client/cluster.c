@@ -186,6 +186,8 @@ static int cluster_secure(Client *c, const JsonValue *root, char **args, size_t 
                     names.size > 0 ? " Hosts without a certificate now: " : "", names.chars ?: "",
                     names.size > 0 ? "." : ""))
                 return EXIT_FAILED;
+        if (names.size > 0)
+                client_note("waiting until hosts have certificates and use them: %s", names.chars);
         r = client_request(c, "POST", "/fleet/v1/cluster/secure", &body, NULL, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to require certificates: ");

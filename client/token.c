@@ -43,23 +43,37 @@ static int token_write_request(const Options *o, Text *body, Error *err) {
         return body->error;
 }
 
+/* Append the local time of the end of a token. */
+static void token_append_end(Text *t, const JsonValue *token) {
+        time_t end = (time_t) (member_number(token, "expires") / 1000);
+        char text[32];
+        struct tm tm;
+
+        if (localtime_r(&end, &tm) && strftime(text, sizeof(text), "%F %T", &tm) > 0)
+                text_append(t, text);
+}
+
 /* On a terminal, also the line to type on the other host. A token of several uses is read from standard
  * input: each user of a host can read the arguments of a command. */
-static void token_print_created(const JsonValue *root) {
-        const char *token = member_text(root, "token");
+static int token_print_created(const JsonValue *root) {
         uint64_t uses = member_number(root, "uses");
+        _cleanup_text_ Text t = {};
 
-        (void) output_line(token);
-        if (!client_is_interactive())
-                return;
-        if (uses == 1)
-                printf("\nOn the host that joins: fleetctl join TOKEN\n");
-        else
-                printf("\nOn each host that joins (%llu use%s), with the token on standard input: fleetctl "
-                       "join -\n",
-                       (unsigned long long) uses, plural(uses));
-        printf("The token is not printed again. fleetctl token revoke %s ends it.\n",
-               member_text(root, "id"));
+        text_append_printable(&t, member_text(root, "token"));
+        text_append_char(&t, '\n');
+        if (client_is_interactive()) {
+                text_printf(&t, "\nValid for %llu host%s, until ", (unsigned long long) uses, plural(uses));
+                token_append_end(&t, root);
+                text_append(&t, uses == 1 ? ". On that host, as root:\n  fleetctl join " :
+                                            ". On each of them, as root, with the token on standard input:\n"
+                                            "  fleetctl join -");
+                if (uses == 1)
+                        text_append_printable(&t, member_text(root, "token"));
+                text_append(&t, "\nThe token is not printed again. To end it: fleetctl token revoke ");
+                text_append_printable(&t, member_text(root, "id"));
+                text_append_char(&t, '\n');
+        }
+        return t.error < 0 ? t.error : output_text(t.chars, t.size);
 }
 
 static int token_create(Client *c, char **args, size_t n, Error *err) {
@@ -82,11 +96,8 @@ static int token_create(Client *c, char **args, size_t n, Error *err) {
                 r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to create a token: ");
-        if (streq(c->options.output, "json"))
-                (void) output_text(reply.body.chars, reply.body.size);
-        else
-                token_print_created(root);
-        return EXIT_DONE;
+        return streq(c->options.output, "json") ? output_text(reply.body.chars, reply.body.size) :
+                                                  token_print_created(root);
 }
 
 /* -- token ls -- */
@@ -110,16 +121,12 @@ static void token_append_hosts(Text *t, const JsonValue *hosts) {
 
 static int token_add_row(Table *table, const JsonValue *token, uint64_t now_ms) {
         _cleanup_text_ Text state = {}, uses = {}, expires = {}, hosts = {};
-        time_t end = (time_t) (member_number(token, "expires") / 1000);
         const char *from = member_text(token, "from"), *replace = member_text(token, "replace");
-        char time_text[32] = "";
-        struct tm tm;
 
         token_append_state(&state, token, now_ms);
         text_printf(&uses, "%llu/%llu", (unsigned long long) member_number(token, "uses"),
                     (unsigned long long) member_number(token, "total"));
-        if (localtime_r(&end, &tm) && strftime(time_text, sizeof(time_text), "%F %T", &tm) > 0)
-                text_append(&expires, time_text);
+        token_append_end(&expires, token);
         token_append_hosts(&hosts, json_value_member(token, "hosts"));
         if (state.error < 0 || uses.error < 0 || expires.error < 0 || hosts.error < 0)
                 return -ENOMEM;

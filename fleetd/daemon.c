@@ -58,8 +58,9 @@ struct Daemon {
         uint64_t leader_id;
         uint64_t leader_changes; /* since the start, see fleet_store_leader_changes_total */
         uint64_t started_ms;     /* wall clock */
-        char status[256];        /* the last STATUS= for systemd */
-        char waits[WAITS_SIZE];  /* KvOptions.waits of a wiped host */
+        uint64_t metrics_units;
+        char status[256];       /* the last STATUS= for systemd */
+        char waits[WAITS_SIZE]; /* KvOptions.waits of a wiped host */
 };
 
 Registry *daemon_registry(Daemon *d) {
@@ -533,6 +534,7 @@ static int daemon_metrics(void *userdata, MetricsForm form, MetricsScrape **ret)
                                    .engine = d->engine,
                                    .agent = d->agent,
                                    .api = d->api,
+                                   .units_max = d->metrics_units,
                                    .leader_changes = d->leader_changes,
                                    .started_ms = d->started_ms };
 
@@ -620,6 +622,7 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
         d->opened = DEFERRED(daemon_on_opened, d);
         d->unchanged = DEFERRED(daemon_on_unchanged, d);
         d->restart = TIMER(daemon_on_restart, d);
+        d->metrics_units = settings->metrics_units;
         d->state_directory = strdup(settings->state_directory);
         d->cluster_file = strdup(settings->cluster_file);
         if (!d->state_directory || !d->cluster_file)
@@ -631,6 +634,7 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
 }
 
 int daemon_reload(Daemon *d, const Settings *settings) {
+        d->metrics_units = settings->metrics_units;
         if (d->engine)
                 engine_set_brake(d->engine, settings->brake_ms);
         if (d->api) {

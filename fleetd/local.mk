@@ -56,8 +56,8 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/remote_command.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c fleetd/settings_check.h fleetd/settings_check.c \
 	fleetd/api/metrics.c \
-	fleetd/metrics/writer.h fleetd/metrics/writer.c fleetd/metrics/process.h fleetd/metrics/process.c fleetd/metrics/scrape.h fleetd/metrics/scrape.c \
-	fleetd/metrics_table.h fleetd/metrics_table.c \
+	fleetd/metrics/writer.h fleetd/metrics/writer.c fleetd/metrics/process.h fleetd/metrics/process.c fleetd/metrics/scrape.h fleetd/metrics/scrape.c fleetd/metrics/units.h fleetd/metrics/units.c \
+	fleetd/metrics_table.h fleetd/metrics_table.c fleetd/metrics_units.h fleetd/metrics_units.c \
 	fleetd/host.h fleetd/host.c \
 	fleetd/service.h fleetd/service.c \
 	fleetd/trim.h fleetd/trim.c \
@@ -220,6 +220,7 @@ tests_unit_test_rights_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_policy_SOURCES = tests/unit/test-policy.c $(FLEETD_POLICY_TABLE)
 tests_unit_test_policy_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_policy_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_metrics_SOURCES = tests/unit/test-metrics.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_metrics_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_metrics_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_routes_SOURCES = tests/unit/test-routes.c $(FLEETD_POLICY_TABLE)

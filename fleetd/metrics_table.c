@@ -3,6 +3,9 @@
 #include <errno.h>
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/metrics_units.h"
+
+enum { NS_PER_MS = 1000 * 1000 };
 
 /* Values of several families, read once. */
 typedef struct MetricsView {
@@ -19,6 +22,7 @@ typedef struct MetricRow {
         MetricFamily family;
         void (*read)(const MetricsView *v, MetricsWriter *w);
         void (*complete)(const MetricsScrape *scrape, MetricsWriter *w);
+        MetricsUnitWrite write; /* instead of it: for each unit of this host */
 } MetricRow;
 
 /* -- Cluster: from the cluster view, equal on all hosts -- */
@@ -100,6 +104,24 @@ static void read_hosts(const MetricsView *v, MetricsWriter *w) {
                 metrics_add(w, n[k], host_kinds[k], NULL);
 }
 
+/* Tokens that still permit a host to join. */
+static void read_tokens(const MetricsView *v, MetricsWriter *w) {
+        uint64_t n = 0, now_ms = loop_wall_ms(v->sources->loop);
+
+        for (const ClusterToken *t = registry_cluster(v->sources->registry)->tokens; t; t = t->hh.next)
+                n += !t->record.revoked && t->record.uses > 0 && t->record.expires_ms > now_ms;
+        metrics_add(w, n, NULL, NULL);
+}
+
+/* No sample on a host without a certificate. */
+static void read_certificate(const MetricsView *v, MetricsWriter *w) {
+        const ClusterMachine *self = cluster_machine(registry_cluster(v->sources->registry),
+                                                     registry_machine_id(v->sources->registry));
+
+        if (self && self->host && self->host->expires_ms > 0)
+                metrics_add_ns(w, self->host->expires_ms * NS_PER_MS, NULL, NULL);
+}
+
 /* -- Engine -- */
 
 static void read_leader_start(const MetricsView *v, MetricsWriter *w) {
@@ -134,6 +156,16 @@ static void read_brake(const MetricsView *v, MetricsWriter *w) {
                                v->sources->engine ? engine_brake(v->sources->engine) : 0, &brake) < 0)
                 w->text->error = -ENOMEM;
         metrics_add(w, brake.until_ms > 0, NULL, NULL);
+}
+
+static void read_moves(const MetricsView *v, MetricsWriter *w) {
+        static const char *const names[_MOVE_REASON_MAX] = { [MOVE_LOST] = "lost",
+                                                             [MOVE_DRAINED] = "drained",
+                                                             [MOVE_EDITED] = "edited",
+                                                             [MOVE_CONFLICT] = "conflict" };
+
+        for (MoveReason m = MOVE_NONE + 1; m < _MOVE_REASON_MAX; m++)
+                metrics_add(w, v->engine.moves[m], names[m], NULL);
 }
 
 static void read_waiting(const MetricsView *v, MetricsWriter *w) {
@@ -380,8 +412,6 @@ static void read_work_max(const MetricsView *v, MetricsWriter *w) {
 
 /* -- Process -- */
 
-enum { NS_PER_MS = 1000 * 1000 };
-
 static void complete_cpu(const MetricsScrape *scrape, MetricsWriter *w) {
         metrics_add_ns(w, scrape->process.cpu_ns, NULL, NULL);
 }
@@ -392,6 +422,10 @@ static void complete_resident(const MetricsScrape *scrape, MetricsWriter *w) {
 
 static void complete_fds(const MetricsScrape *scrape, MetricsWriter *w) {
         metrics_add(w, scrape->process.open_fds, NULL, NULL);
+}
+
+static void complete_omitted(const MetricsScrape *scrape, MetricsWriter *w) {
+        metrics_add(w, scrape->n_omitted, NULL, NULL);
 }
 
 static void complete_started(const MetricsScrape *scrape, MetricsWriter *w) {
@@ -405,7 +439,7 @@ static void complete_started(const MetricsScrape *scrape, MetricsWriter *w) {
 #define HISTOGRAM METRIC_HISTOGRAM
 
 /* clang-format off */
-/* Rows with 'complete' follow all others. */
+/* Rows with 'complete' or 'write' follow all others. */
 static const MetricRow rows[] = {
         { { "fleet_build_info", METRIC_INFO, NULL, { "version" },
             "Version of this fleetd." },
@@ -423,6 +457,12 @@ static const MetricRow rows[] = {
         { { "fleet_hosts", GAUGE, NULL, { "kind" },
             "Hosts of the cluster, by kind." },
           read_hosts },
+        { { "fleet_tokens", GAUGE, NULL, {},
+            "Tokens that still permit a host to join." },
+          read_tokens },
+        { { "fleet_certificate_expiry_seconds", GAUGE, "seconds", {},
+            "When the last certificate that was issued for this host ends, in seconds since 1970." },
+          read_certificate },
 
         { { "fleet_engine_leader_start_time", GAUGE, NULL, {},
             "When this host's engine began to place units, in seconds since 1970; 0: it does not." },
@@ -439,6 +479,9 @@ static const MetricRow rows[] = {
         { { "fleet_engine_reconcile_failure_count_total", COUNTER, NULL, { "type" },
             "Passes that failed." },
           read_pass_failures },
+        { { "fleet_engine_moves_total", COUNTER, NULL, { "reason" },
+            "Assignments that the engine wrote to move a unit, by what ended its former place." },
+          read_moves },
         { { "fleet_engine_brake_active", GAUGE, NULL, {},
             "Whether the mass-failure brake holds back all moves." },
           read_brake },
@@ -552,6 +595,40 @@ static const MetricRow rows[] = {
             "The most such work of one turn since the start." },
           read_work_max },
 
+        { { "fleet_unit_active", GAUGE, NULL, { "unit" },
+            "Whether this unit of this host is active." },
+          .write = metrics_write_active },
+        { { "fleet_unit_failed", GAUGE, NULL, { "unit" },
+            "Whether it has failed." },
+          .write = metrics_write_failed },
+        { { "fleet_unit_start_time_seconds", GAUGE, "seconds", { "unit" },
+            "When it became active, in seconds since 1970." },
+          .write = metrics_write_start },
+        { { "fleet_unit_restarts_total", COUNTER, NULL, { "unit" },
+            "How often systemd has restarted it since its start." },
+          .write = metrics_write_restarts },
+        { { "fleet_unit_cpu_seconds_total", COUNTER, "seconds", { "unit" },
+            "CPU time of its processes." },
+          .write = metrics_write_cpu },
+        { { "fleet_unit_memory_bytes", GAUGE, "bytes", { "unit" },
+            "Memory that its cgroup uses." },
+          .write = metrics_write_memory },
+        { { "fleet_unit_tasks", GAUGE, NULL, { "unit" },
+            "Its threads and processes." },
+          .write = metrics_write_tasks },
+        { { "fleet_unit_io_read_bytes_total", COUNTER, "bytes", { "unit" },
+            "Bytes that it read from devices." },
+          .write = metrics_write_read },
+        { { "fleet_unit_io_written_bytes_total", COUNTER, "bytes", { "unit" },
+            "Bytes that it wrote to devices." },
+          .write = metrics_write_written },
+        { { "fleet_unit_pressure_seconds_total", COUNTER, "seconds", { "unit", "resource" },
+            "Time in which one of its tasks or more waited for the resource." },
+          .write = metrics_write_pressure },
+        { { "fleet_metrics_units_omitted", GAUGE, NULL, {},
+            "Units of this host without families of their own, because there are more than MetricsUnits=." },
+          .complete = complete_omitted },
+
         { { "process_cpu_seconds_total", COUNTER, "seconds", {},
             "CPU time of this fleetd, of all its threads." },
           .complete = complete_cpu },
@@ -574,11 +651,15 @@ static void metrics_complete(MetricsScrape *scrape) {
         MetricsWriter w = { .form = scrape->form, .text = &scrape->text };
 
         metrics_process_read(&scrape->process);
+        metrics_units_read("/sys/fs/cgroup", scrape->units, scrape->n_units);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                if (!rows[i].complete)
+                if (rows[i].read)
                         continue;
                 metrics_begin_family(&w, &rows[i].family);
-                rows[i].complete(scrape, &w);
+                if (rows[i].complete)
+                        rows[i].complete(scrape, &w);
+                else
+                        metrics_units_write(&w, scrape->units, scrape->n_units, rows[i].write);
         }
         metrics_end(&w);
 }
@@ -588,7 +669,7 @@ int metrics_begin(const MetricsSources *sources, MetricsForm form, MetricsScrape
         MetricsView v = { .sources = sources };
         MetricsWriter w;
 
-        if (!scrape)
+        if (!scrape || metrics_units_collect(sources, scrape) < 0)
                 return -ENOMEM;
         kv_state(sources->store, &v.state);
         kv_counts(sources->store, &v.counts);

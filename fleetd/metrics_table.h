@@ -20,6 +20,7 @@ typedef struct MetricsSources {
         const Engine *engine; /* NULL: none on this host */
         const Agent *agent;   /* NULL: none on this host */
         const Api *api;
+        size_t units_max; /* MetricsUnits=: units of this host that have families of their own */
         uint64_t leader_changes;
         uint64_t started_ms; /* wall clock */
 } MetricsSources;

@@ -211,6 +211,12 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         return s;
 }
 
+void agent_each_unit(const Agent *a, void (*each)(void *userdata, const SystemdUnit *unit), void *userdata) {
+        for (const AgentUnit *u = a->units; u; u = u->hh.next)
+                if (u->observed && u->seen.has_file && u->seen.owner != SYSTEMD_CONFLICTING)
+                        each(userdata, &u->seen);
+}
+
 bool agent_has_conflict(Agent *a, const char *unit) {
         const AgentUnit *u = agent_unit(a, unit, false);
 

@@ -42,5 +42,8 @@ Agent *agent_free(Agent *agent);
 Agent *agent_crash(Agent *agent);
 void agent_state_changed(Agent *agent); /* on_state of the store */
 const AgentCounts *agent_counts(const Agent *agent);
+/* Call 'each' with the last listing of each unit whose file is in force here. */
+void agent_each_unit(const Agent *agent, void (*each)(void *userdata, const SystemdUnit *unit),
+                     void *userdata);
 /* Return whether the last listing had a conflicting unit of this name. */
 bool agent_has_conflict(Agent *agent, const char *unit);

@@ -154,8 +154,10 @@ static void engine_count(Engine *e, size_t end, bool written) {
         EngineCounts *c = &e->counts;
         size_t n_stops = 0, n = end - e->n_written;
 
-        for (size_t i = e->n_written; i < end; i++)
+        for (size_t i = e->n_written; i < end; i++) {
                 n_stops += e->plan.changes[i].kind == ASSIGNMENT_STOP;
+                c->moves[e->plan.changes[i].move] += written;
+        }
         *(written ? &c->unscheduled : &c->unschedule_failures) += n_stops;
         *(written ? &c->scheduled : &c->schedule_failures) += n - n_stops;
 }

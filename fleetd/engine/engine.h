@@ -19,6 +19,7 @@ typedef struct EngineCounts {
         uint64_t scheduled, unscheduled; /* assignments written: to run or load, to stop */
         uint64_t schedule_failures, unschedule_failures;
         uint64_t passes, pass_failures;
+        uint64_t moves[_MOVE_REASON_MAX]; /* assignments written that move a unit from another machine */
 } EngineCounts;
 
 void engine_counts(const Engine *engine, EngineCounts *ret);

@@ -136,6 +136,18 @@ static const char *move_cause(const Position *p) {
         }
 }
 
+static MoveReason move_reason(const Position *p) {
+        const ClusterMachine *m = p->assignment->machine;
+
+        if (m->presence == PRESENCE_LEFT || m->maintenance)
+                return MOVE_DRAINED;
+        if (p->state == POSITION_GONE)
+                return MOVE_LOST;
+        if (p->state == POSITION_REPLACED || p->rule == RULE_CONFLICTS || p->rule == RULE_FOREIGN)
+                return MOVE_CONFLICT;
+        return MOVE_EDITED;
+}
+
 /* The unit fits in none of its positions, and gets another machine. Until it runs there, each position
  * continues that a conflict does not forbid, also while the other machine has a hold-off. If no other machine
  * is available, it remains where another unit replaces it. */
@@ -165,11 +177,13 @@ static void move_away(Pass *pass, const Positions *all) {
                     (!(found || soon) || p->rule == RULE_CONFLICTS))
                         move_stop_unfit(pass, p);
         }
-        if (found)
-                plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name),
-                            plan_wanted_kind(u), "%s %s; %s",
-                            cluster_machine_label(last->assignment->machine, name), move_cause(last),
-                            error_text(&why, 0));
+        if (!found)
+                return;
+        plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name), plan_wanted_kind(u),
+                    "%s %s; %s", cluster_machine_label(last->assignment->machine, name), move_cause(last),
+                    error_text(&why, 0));
+        if (pass->error == 0)
+                pass->plan->changes[pass->plan->n - 1].move = move_reason(last);
 }
 
 /* The unit fits in none of its positions, and one of them is held: the plan waits for that machine. Meanwhile

@@ -6,12 +6,14 @@
 #pragma once
 
 #include "fleetd/metrics/process.h"
-#include "fleetd/metrics/writer.h"
+#include "fleetd/metrics/units.h"
 
 typedef struct MetricsScrape {
         MetricsForm form;
         Text text; /* the answer; its failure is that of the scrape */
         MetricsProcess process;
+        MetricsUnit *units; /* owned; of this host */
+        size_t n_units, n_omitted;
         /* Read the kernel's files, and write what is left. It touches the scrape only. */
         void (*complete)(struct MetricsScrape *scrape);
 } MetricsScrape;

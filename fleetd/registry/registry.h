@@ -98,6 +98,16 @@ int registry_set_metadata(Registry *r, const MetadataChange *changes, size_t n, 
 
 enum { ASSIGNMENT_REASON_SIZE = 256 };
 
+/* Why an assignment moves its unit from another machine. */
+typedef enum MoveReason {
+        MOVE_NONE,     /* it moves none */
+        MOVE_LOST,     /* that machine is lost */
+        MOVE_DRAINED,  /* it leaves, or has left */
+        MOVE_EDITED,   /* it no longer qualifies: the unit or its metadata were changed */
+        MOVE_CONFLICT, /* it has a unit that conflicts with this one, or replaces it */
+        _MOVE_REASON_MAX,
+} MoveReason;
+
 typedef struct AssignmentChange {
         char machine[MACHINE_ID_SIZE], unit[UNIT_NAME_MAX + 1];
         AssignmentKind kind;     /* new kind */
@@ -106,6 +116,7 @@ typedef struct AssignmentChange {
         uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */
         uint64_t since_ms;       /* cluster time; a rewrite in place keeps the previous one */
         char reason[ASSIGNMENT_REASON_SIZE];
+        MoveReason move; /* for counts only */
 } AssignmentChange;
 
 /* Send one transaction that is valid in 'term' only. It is never repeated. */

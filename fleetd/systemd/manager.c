@@ -382,7 +382,11 @@ static void manager_list_add_state(BusList *list, size_t i, const char *load, co
                 manager_list_get(list, i, path, SYSTEMD ".Service", "RemainAfterExit",
                                  manager_read_remain); /* after it */
                 manager_list_get_relations(list, i, path);
-        } else if (e && !streq(active, "failed"))
+                return;
+        }
+        if (!streq(active, "failed")) /* else it is read with the reason */
+                manager_list_get(list, i, path, SYSTEMD ".Service", "NRestarts", manager_read_restarts);
+        if (e && !streq(active, "failed"))
                 systemd_trace_running(&e->trace);
 }
 

@@ -42,9 +42,9 @@ typedef struct SystemdUnit {
         char result[SYSTEMD_STATE_SIZE]; /* of services, sockets and other types with Result: "success",
                             "exit-code", ...; "": none */
         /* Of a service that failed, or waits for its restart: how its main process ended (CLD_EXITED, ...; 0:
-         * none ran), its exit status or signal, and the restarts so far. */
+         * none ran), and its exit status or signal. */
         int exec_code, exec_status;
-        uint32_t n_restarts;
+        uint32_t n_restarts;                 /* of a service that is not inactive: by systemd */
         char load_error[SYSTEMD_ERROR_SIZE]; /* message of LoadError, if 'load' is an error; "": none */
         char invocation_id[INVOCATION_ID_SIZE];
         char fragment[SYSTEMD_FRAGMENT_SIZE]; /* FragmentPath; "" if that is a lost runtime link; of a Quadlet

@@ -116,6 +116,21 @@ twenty_units_run() {
         [ "$(grep -c ' active ' "$LAB/before.units")" = 20 ] || fail "not 20 units: $(cat "$LAB/before.units")"
 }
 
+# In both forms; the textfile collector of a node exporter gets them in this way.
+metrics_have_the_units_of_the_host() {
+        local form u
+        for form in text/plain 'application/openmetrics-text; version=1.0.0'; do
+                host_exec alpha curl -sS -m 10 --unix-socket /run/fleet.sock -H "Accept: $form" http://fleet/metrics >"$LAB/metrics" 2>&1 || fail "$(tail -1 "$LAB/metrics")"
+                for u in $units; do
+                        grep -qx "fleet_unit_active{unit=\"$u\"} 1" "$LAB/metrics" || fail "$u is not active: $(grep "$u" "$LAB/metrics")"
+                        grep -q "^fleet_unit_cpu_seconds_total{unit=\"$u\"} [0-9]*\.[0-9]*[1-9]" "$LAB/metrics" || fail "$u has no processor time: $(grep "$u" "$LAB/metrics")"
+                        grep -q "^fleet_unit_start_time_seconds{unit=\"$u\"} 1[0-9]\{9\}" "$LAB/metrics" || fail "$u has no start: $(grep "$u" "$LAB/metrics")"
+                        grep -qx "fleet_unit_restarts_total{unit=\"$u\"} 0" "$LAB/metrics" || fail "$u has restarts: $(grep "$u" "$LAB/metrics")"
+                done
+                grep -qx 'fleet_metrics_units_omitted 0' "$LAB/metrics" || fail "$(grep omitted "$LAB/metrics")"
+        done
+}
+
 an_upgrade_restarts_the_daemon_once_and_touches_no_unit() {
         local pid n gap
         host_exec alpha sh -c 'echo "# my line" >>/etc/fleet/fleetd.conf'
@@ -191,6 +206,6 @@ after_a_purge_it_is_installed_again() {
 }
 
 scenario packages_are_built packages_have_no_fault equal_sources_give_equal_packages a_host_boots_without_fleetd an_installed_package_is_a_cluster_of_one \
-        twenty_units_run an_upgrade_restarts_the_daemon_once_and_touches_no_unit a_stopped_process_does_not_block_an_upgrade \
+        twenty_units_run metrics_have_the_units_of_the_host an_upgrade_restarts_the_daemon_once_and_touches_no_unit a_stopped_process_does_not_block_an_upgrade \
         a_package_whose_daemon_does_not_start_touches_no_unit removal_stops_the_daemon_and_no_unit a_removed_package_comes_back_to_its_state \
         purge_deletes_the_state_and_touches_no_unit after_a_purge_it_is_installed_again

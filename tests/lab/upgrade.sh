@@ -5,10 +5,16 @@
 . "$(dirname "$0")/scenario.sh"
 [ -x "${LAB_BEFORE:-}/fleetd/fleetd" ] || { echo "Usage: LAB_BEFORE=BUILD LAB_BUILD=BUILD tests/lab/upgrade.sh" >&2; exit 2; }
 
+# put_version HOST BUILD: the next start of fleetd on the host is of that build.
+put_version() {
+        host_exec "$1" sh -ec 'to=$(systemctl show --value -p ExecStart fleetd | sed "s/.*path=\([^ ]*\).*/\1/"); cat >"$to.new"; chmod 755 "$to.new"; mv "$to.new" "$to"' \
+                <"$2/fleetd/fleetd" || fail "fleetd cannot be replaced on $1"
+}
 # run_version HOST BUILD: the daemon of that build runs on the host.
 run_version() {
-        host_exec "$1" sh -c 'cat >/usr/sbin/new && chmod 755 /usr/sbin/new && mv /usr/sbin/new /usr/sbin/fleetd && systemctl restart fleetd' \
-                <"$2/fleetd/fleetd" || fail "fleetd does not restart on $1"
+        put_version "$1" "$2"
+        host_exec "$1" systemctl restart fleetd || fail "fleetd does not restart on $1"
+        [ "$(host_exec "$1" sh -c 'sha256sum </proc/$(systemctl show --value -p MainPID fleetd)/exe')" = "$(sha256sum <"$2/fleetd/fleetd")" ] || fail "$1 runs another fleetd"
 }
 
 a_cluster_of_the_version_before_runs_units() {
@@ -60,7 +66,7 @@ all_daemons_of_one_version_open_the_state_of_the_other() {
                         host_exec "$h" systemctl stop fleetd || fail "stop on $h failed"
                 done
                 for h in $LAB_HOSTS; do
-                        host_exec "$h" sh -c 'cat >/usr/sbin/new && chmod 755 /usr/sbin/new && mv /usr/sbin/new /usr/sbin/fleetd' <"$build/fleetd/fleetd"
+                        put_version "$h" "$build"
                         host_exec "$h" systemctl start --no-block fleetd || fail "start on $h failed"
                 done
                 cluster_whole
@@ -76,11 +82,13 @@ logged_since() { host_exec "$1" journalctl -q -u fleetd --no-pager --since="@$2"
 version_before_is_refused() {
         local since
         since=$(date +%s)
-        run_version gamma "$LAB_BEFORE"
+        put_version gamma "$LAB_BEFORE"
+        host_exec gamma systemctl restart --no-block fleetd
         wait_for 20 logged_since gamma "$since" "$2" || fail "$1: the journal of gamma: $(host_exec gamma journalctl -q -u fleetd -n 8 --no-pager)"
         wait_for 10 writes alpha || fail "$1: alpha accepts no writes"
         writes gamma && fail "$1: gamma accepts writes"
         WHAT="$1: the version before" untouched "$(cat "$LAB/before")"
+        host_exec gamma sh -c 'systemctl stop fleetd; systemctl reset-failed fleetd'
         run_version gamma "$LAB_BUILD"
         cluster_whole
         wait_for 30 three_vote alpha || fail "$1: roles: $(roles alpha)"

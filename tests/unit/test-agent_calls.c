@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "fleetd/metrics_units.h"
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
@@ -1120,6 +1121,50 @@ static void a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_ste
         count_messages(NULL);
 }
 
+static void metrics_of_a_unit_end_with_its_file(void **state) {
+        Fixture *fixture = *state;
+        MetricsSources sources = { .agent = fixture->agent,
+                                   .registry = fixture->host->registry,
+                                   .units_max = 10 };
+        MetricsScrape *scrape = NEW0(MetricsScrape, 1);
+
+        assert_non_null(scrape);
+        assert_int_equal(metrics_units_collect(&sources, scrape), 0);
+        assert_int_equal(scrape->n_units + scrape->n_omitted, 0);
+
+        run_unit(fixture, "web.service");
+        run_unit(fixture, "db.service");
+        assert_int_equal(metrics_units_collect(&sources, scrape), 0);
+        assert_int_equal(scrape->n_units, 2);
+        assert_int_equal(scrape->n_omitted, 0);
+        for (size_t i = 0; i < 2; i++) {
+                const MetricsUnit *u = &scrape->units[i];
+
+                assert_true(streq(u->name, "web.service") || streq(u->name, "db.service"));
+                assert_true(u->active && !u->failed && !u->inactive);
+                assert_int_equal(u->since_ms, state_of(fixture, u->name)->since_ms);
+        }
+        scrape = metrics_scrape_free(scrape);
+
+        sources.units_max = 1;
+        scrape = NEW0(MetricsScrape, 1);
+        assert_non_null(scrape);
+        assert_int_equal(metrics_units_collect(&sources, scrape), 0);
+        assert_int_equal(scrape->n_units, 1);
+        assert_int_equal(scrape->n_omitted, 1);
+        scrape = metrics_scrape_free(scrape);
+
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, is_gone(fixture, "web.service"));
+        scrape = NEW0(MetricsScrape, 1);
+        assert_non_null(scrape);
+        assert_int_equal(metrics_units_collect(&sources, scrape), 0);
+        assert_int_equal(scrape->n_units, 1);
+        assert_int_equal(scrape->n_omitted, 0);
+        assert_string_equal(scrape->units[0].name, "db.service");
+        metrics_scrape_free(scrape);
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_faulty_fixture(a_file_that_systemd_does_not_load_is_delayed_after_three_writes),
@@ -1149,6 +1194,7 @@ int main(int argc, char *argv[]) {
                         a_unit_stopped_because_of_another_one_still_waits_when_its_start_was_lost),
                 in_a_faulty_fixture(a_unit_recorded_by_an_earlier_version_is_ours_while_its_text_is_replaced),
                 in_a_faulty_fixture(a_unit_without_its_file_is_stopped_although_the_disk_is_full),
+                in_a_faulty_fixture(metrics_of_a_unit_end_with_its_file),
                 in_a_faulty_fixture(a_unit_is_not_stopped_when_the_disk_is_full_for_its_next_text),
                 in_a_faulty_fixture(the_index_of_a_stop_assignment_is_recorded),
                 in_a_faulty_fixture(an_adopted_unit_has_completed_when_it_ends),

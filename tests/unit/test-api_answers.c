@@ -1550,10 +1550,11 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
 
 /* -- /fleet/v1, over the socket -- */
 
-#define BETA  "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-#define GAMMA "cccccccccccccccccccccccccccccccc"
-#define DELTA "dddddddddddddddddddddddddddddddd"
-#define ETA   "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
+#define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define BETA   "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define GAMMA  "cccccccccccccccccccccccccccccccc"
+#define DELTA  "dddddddddddddddddddddddddddddddd"
+#define ETA    "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
 
 typedef struct Record {
         const char *key, *value; /* below /_fleet/ */
@@ -2634,13 +2635,16 @@ void __wrap_kv_counts(const KvStore *store, KvCounts *ret) {
 
 void __wrap_engine_counts(const Engine *e, EngineCounts *ret);
 void __wrap_engine_counts(const Engine *e, EngineCounts *ret) {
-        *ret = (EngineCounts) { .leader_since_s = 1,
-                                .passes = 2,
-                                .pass_failures = 3,
-                                .scheduled = 4,
-                                .schedule_failures = 5,
-                                .unscheduled = 6,
-                                .unschedule_failures = 7 };
+        *ret = (EngineCounts) {
+                .leader_since_s = 1,
+                .passes = 2,
+                .pass_failures = 3,
+                .scheduled = 4,
+                .schedule_failures = 5,
+                .unscheduled = 6,
+                .unschedule_failures = 7,
+                .moves = { [MOVE_LOST] = 41, [MOVE_DRAINED] = 42, [MOVE_EDITED] = 43, [MOVE_CONFLICT] = 44 }
+        };
 }
 
 uint64_t __wrap_engine_brake(const Engine *e);
@@ -2696,6 +2700,13 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "fleet_hosts{kind=\"voter\"} 0\n"
                 "fleet_hosts{kind=\"standby\"} 0\n"
                 "fleet_hosts{kind=\"attached\"} 4\n"
+                "# HELP fleet_tokens Tokens that still permit a host to join.\n"
+                "# TYPE fleet_tokens gauge\n"
+                "fleet_tokens 1\n"
+                "# HELP fleet_certificate_expiry_seconds When the last certificate that was issued for this "
+                "host ends, in seconds since 1970.\n"
+                "# TYPE fleet_certificate_expiry_seconds gauge\n"
+                "fleet_certificate_expiry_seconds 1900000000.500000\n"
                 "# HELP fleet_engine_leader_start_time When this host's engine began to place units, in "
                 "seconds since 1970; 0: it does not.\n"
                 "# TYPE fleet_engine_leader_start_time gauge\n"
@@ -2715,6 +2726,13 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "# HELP fleet_engine_reconcile_failure_count_total Passes that failed.\n"
                 "# TYPE fleet_engine_reconcile_failure_count_total counter\n"
                 "fleet_engine_reconcile_failure_count_total{type=\"schedule\"} 3\n"
+                "# HELP fleet_engine_moves_total Assignments that the engine wrote to move a unit, by what "
+                "ended its former place.\n"
+                "# TYPE fleet_engine_moves_total counter\n"
+                "fleet_engine_moves_total{reason=\"lost\"} 41\n"
+                "fleet_engine_moves_total{reason=\"drained\"} 42\n"
+                "fleet_engine_moves_total{reason=\"edited\"} 43\n"
+                "fleet_engine_moves_total{reason=\"conflict\"} 44\n"
                 "# HELP fleet_engine_brake_active Whether the mass-failure brake holds back all moves.\n"
                 "# TYPE fleet_engine_brake_active gauge\n"
                 "fleet_engine_brake_active 0\n"
@@ -2942,6 +2960,19 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "# TYPE fleet_loop_turn_work_max gauge\n"
                 "fleet_loop_turn_work_max{unit=\"nodes\"} 23\n"
                 "fleet_loop_turn_work_max{unit=\"bytes\"} 24\n";
+        /* One can be used: the others are revoked, used, expired. This host has a certificate. */
+        static const Record tokens[] = {
+                { "cluster/token/aaaaaaaaaaaa",
+                  "{\"expires\":9000000000000,\"hash\":\"" DIGEST "\",\"total\":2,\"uses\":1}" },
+                { "cluster/token/bbbbbbbbbbbb", "{\"expires\":9000000000000,\"hash\":\"" DIGEST
+                                                "\",\"revoked\":true,\"total\":2,\"uses\":1}" },
+                { "cluster/token/cccccccccccc",
+                  "{\"expires\":9000000000000,\"hash\":\"" DIGEST "\",\"total\":2,\"uses\":0}" },
+                { "cluster/token/dddddddddddd",
+                  "{\"expires\":1000,\"hash\":\"" DIGEST "\",\"total\":2,\"uses\":1}" },
+                { "cluster/host/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                  "{\"expires\":1900000000500,\"joined\":1,\"pins\":[\"" DIGEST "\"],\"start\":1}" },
+        };
         Fixture *fixture = *state;
         Loop *loop = fixture->host->loop;
         MetricsSources sources;
@@ -2950,6 +2981,7 @@ static void each_figure_is_written_under_its_own_name(void **state) {
 
         write_records(fixture, hosts, ELEMENTS(hosts));
         write_records(fixture, units, ELEMENTS(units));
+        write_records(fixture, tokens, ELEMENTS(tokens));
         counts_are_played = true;
         fixture->api->gets = 11;
         fixture->api->gets_failed = 12;

@@ -5,11 +5,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/file.h"
 #include "fleetd/metrics_table.h"
+#include "tests/lib/scratch.h"
 
 static void write_families(MetricsForm form, Text *t) {
         static const MetricFamily
@@ -257,6 +260,186 @@ static void the_figures_of_this_process_are_read(void **state) {
         assert_int_equal(after.open_fds, before.open_fds + 1);
 }
 
+/* -- Units -- */
+
+/* A cgroup below 'root', made with its slices; "": no such file. */
+static void cgroup_make(const char *root, const char *path, const char *cpu, const char *memory,
+                        const char *io, const char *pressure) {
+        const char *const files[][2] = { { "cpu.stat", cpu },
+                                         { "memory.current", memory },
+                                         { "pids.current", "3\n" },
+                                         { "io.stat", io },
+                                         { "cpu.pressure", pressure } };
+        char name[512];
+
+        for (const char *slash = path; slash; slash = strchr(slash + 1, '/')) {
+                snprintf(name, sizeof(name), "%s/%.*s", root, (int) (slash - path), path);
+                (void) mkdir(name, 0755);
+        }
+        snprintf(name, sizeof(name), "%s/%s", root, path);
+        assert_int_equal(mkdir(name, 0755), 0);
+        for (size_t i = 0; i < ELEMENTS(files); i++) {
+                snprintf(name, sizeof(name), "%s/%s/%s", root, path, files[i][0]);
+                if (files[i][1][0])
+                        scratch_write(name, files[i][1]);
+        }
+}
+
+static MetricsUnit *unit_named(MetricsUnit *units, size_t n, const char *name) {
+        for (size_t i = 0; i < n; i++)
+                if (streq(units[i].name, name))
+                        return &units[i];
+        fail_msg("%s", name);
+        return NULL;
+}
+
+static void figures_of_units_are_read_from_their_cgroups_in_all_slices(void **state) {
+        static const char *const names[] = { "web.service",  "memory.service", "db.container",
+                                             "none.service", "bad.service",    "a-b.slice" };
+        MetricsUnit units[ELEMENTS(names)] = {}, *u;
+        char *root = scratch_new();
+
+        cgroup_make(root, "system.slice/web.service", "usage_usec 1500000\nuser_usec 1\nsystem_usec 2\n",
+                    "4096\n",
+                    "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n"
+                    "8:16 rbytes=1 wbytes=2 rios=1 wios=2 dbytes=0 dios=0\n8:32 rbytes=100",
+                    "some avg10=0.00 avg60=0.00 avg300=0.00 total=2500000\nfull avg10=0.00 total=9\n");
+        cgroup_make(root, "a.slice/a-b.slice/_memory.service", "usage_usec 7\n", "", "", "");
+        cgroup_make(root, "system.slice/db.service", "", "18446744073709551615\n", "", "");
+        cgroup_make(root, "system.slice/bad.service", "usage_usec x\n", "-1\n", "garbage\n", "some total\n");
+        cgroup_make(root, "init.scope/none.service", "usage_usec 1\n", "1\n", "", "");
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                metrics_unit_init(&units[i], names[i]);
+        metrics_units_read(root, units, ELEMENTS(units));
+
+        u = unit_named(units, ELEMENTS(units), "web.service");
+        assert_true(u->cpu_us.known && u->cpu_us.value == 1500000);
+        assert_true(u->memory_bytes.known && u->memory_bytes.value == 4096);
+        assert_true(u->tasks.known && u->tasks.value == 3);
+        assert_true(u->read_bytes.known && u->read_bytes.value == 11);
+        assert_true(u->written_bytes.known && u->written_bytes.value == 22);
+        assert_true(u->stalled_us[METRICS_CPU].known && u->stalled_us[METRICS_CPU].value == 2500000);
+        assert_false(u->stalled_us[METRICS_MEMORY].known || u->stalled_us[METRICS_IO].known);
+        u = unit_named(units, ELEMENTS(units), "memory.service");
+        assert_true(u->cpu_us.known && u->cpu_us.value == 7);
+        assert_false(u->memory_bytes.known || u->read_bytes.known);
+        u = unit_named(units, ELEMENTS(units), "db.container");
+        assert_true(u->memory_bytes.known && u->memory_bytes.value == UINT64_MAX);
+        u = unit_named(units, ELEMENTS(units), "bad.service");
+        assert_false(u->cpu_us.known || u->memory_bytes.known || u->stalled_us[METRICS_CPU].known);
+        assert_true(u->read_bytes.known && u->read_bytes.value == 0);
+        u = unit_named(units, ELEMENTS(units), "none.service"); /* not in a slice */
+        assert_false(u->cpu_us.known || u->tasks.known);
+        assert_false(unit_named(units, ELEMENTS(units), "a-b.slice")->tasks.known);
+
+        /* No cgroup v2. */
+        metrics_unit_init(&units[0], "web.service");
+        units[0].tasks.known = false;
+        metrics_units_read("/nonexistent", units, 1);
+        assert_false(units[0].tasks.known);
+        scratch_free(root);
+}
+
+static void a_sample_of_a_unit_is_absent_where_its_figure_is_unknown(void **state) {
+        static const struct {
+                const char *name;
+                MetricsUnitWrite write;
+                const char *known;
+        } rows[] = {
+                { "active", metrics_write_active, "f{unit=\"a\"} 1\n" },
+                { "failed", metrics_write_failed, "f{unit=\"a\"} 0\n" },
+                { "start", metrics_write_start, "f{unit=\"a\"} 1.500000\n" },
+                { "restarts", metrics_write_restarts, "f{unit=\"a\"} 4\n" },
+                { "cpu", metrics_write_cpu, "f{unit=\"a\"} 2.000001\n" },
+                { "memory", metrics_write_memory, "f{unit=\"a\"} 5\n" },
+                { "tasks", metrics_write_tasks, "f{unit=\"a\"} 6\n" },
+                { "read", metrics_write_read, "f{unit=\"a\"} 7\n" },
+                { "written", metrics_write_written, "f{unit=\"a\"} 8\n" },
+        };
+        static const MetricFamily family = { "f", METRIC_GAUGE, NULL, { "unit" }, "" },
+                                  pressure = { "f", METRIC_GAUGE, NULL, { "unit", "resource" }, "" };
+        const MetricsUnit known = { .name = "a",
+                                    .active = true,
+                                    .since_ms = 1500,
+                                    .restarts = 4,
+                                    .cpu_us = { 2000001, true },
+                                    .memory_bytes = { 5, true },
+                                    .tasks = { 6, true },
+                                    .read_bytes = { 7, true },
+                                    .written_bytes = { 8, true },
+                                    .stalled_us = { [METRICS_IO] = { 9, true } } },
+                          unknown = { .name = "a", .inactive = true };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text t = {}, none = {};
+                MetricsWriter w = { .family = &family, .text = &t }, n = { .family = &family, .text = &none };
+
+                metrics_units_write(&w, &known, 1, rows[i].write);
+                assert_string_equal(t.chars, rows[i].known);
+                metrics_units_write(&n, &unknown, 1, rows[i].write);
+                assert_int_equal(none.size > 0, i < 2);
+        }
+        {
+                _cleanup_text_ Text t = {};
+                MetricsWriter w = { .family = &pressure, .text = &t };
+
+                metrics_write_pressure(&w, &known);
+                assert_string_equal(t.chars, "f{unit=\"a\",resource=\"io\"} 0.000009\n");
+        }
+}
+
+enum { MANY = 1000 };
+
+/* A new folder in the kernel's cgroup v2, if this process may make one. False: 'ret' is 'scratch'. */
+static bool cgroups_begin(const char *scratch, char ret[static 256]) {
+        static const char *const mounts[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+        char procs[256];
+
+        for (size_t i = 0; i < ELEMENTS(mounts); i++) {
+                snprintf(procs, sizeof(procs), "%s/cgroup.procs", mounts[i]);
+                snprintf(ret, 256, "%s/fleetd-test-%d", mounts[i], (int) getpid());
+                if (access(procs, W_OK) == 0 && mkdir(ret, 0755) == 0)
+                        return true;
+        }
+        snprintf(ret, 256, "%s", scratch);
+        return false;
+}
+
+static void figures_of_a_thousand_units_are_read(void **state) {
+        _cleanup_free_ MetricsUnit *units = NEW0(MetricsUnit, MANY);
+        char *scratch = scratch_new(), root[256], path[512];
+        size_t n_known = 0, n_pressures = 0;
+        MetricsProcess before, after;
+        bool real;
+
+        assert_non_null(units);
+        real = cgroups_begin(scratch, root);
+        for (size_t i = 0; i < MANY; i++) {
+                snprintf(path, sizeof(path), "many-%zu.service", i);
+                metrics_unit_init(&units[i], path);
+                snprintf(path, sizeof(path), "%s/many-%zu.service", root, i);
+                if (real)
+                        (void) mkdir(path, 0755);
+                else
+                        cgroup_make(root, units[i].cgroup, "usage_usec 7\n", "8\n", "", "some total=9\n");
+        }
+        metrics_process_read(&before);
+        metrics_units_read(root, units, MANY);
+        metrics_process_read(&after);
+        for (size_t i = 0; i < MANY; i++) {
+                n_known += units[i].cpu_us.known;
+                n_pressures += units[i].stalled_us[METRICS_CPU].known;
+                snprintf(path, sizeof(path), "%s/%s", root, units[i].cgroup);
+                (void) rmdir(path);
+        }
+        (void) rmdir(root);
+        scratch_free(scratch);
+        assert_int_equal(n_known, MANY);
+        print_message("%s cgroups of 1,000 units, %zu with pressure: %.1f ms of CPU time\n",
+                      real ? "the kernel's" : "made-up", n_pressures,
+                      (double) (after.cpu_ns - before.cpu_ns) / 1e6);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_text_format_has_types_and_samples),
@@ -267,6 +450,9 @@ int main(void) {
                 cmocka_unit_test(the_manual_has_the_same_table),
                 cmocka_unit_test(durations_are_counted_in_buckets_that_double),
                 cmocka_unit_test(the_figures_of_this_process_are_read),
+                cmocka_unit_test(figures_of_units_are_read_from_their_cgroups_in_all_slices),
+                cmocka_unit_test(a_sample_of_a_unit_is_absent_where_its_figure_is_unknown),
+                cmocka_unit_test(figures_of_a_thousand_units_are_read),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

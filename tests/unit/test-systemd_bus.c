@@ -275,6 +275,8 @@ static void a_unit_that_does_not_run_has_the_reason_that_systemd_reports(void **
                 list(fixture, "x.service", false);
                 systemd_append_reason(&t, &fixture->units[0]);
                 assert_string_equal(t.chars ?: "", rows[i].reason);
+                if (!streq(rows[i].active, "inactive"))
+                        assert_int_equal(fixture->units[0].n_restarts, rows[i].n_restarts);
         }
 }
 
@@ -282,12 +284,13 @@ static void a_unit_that_does_not_run_has_the_reason_that_systemd_reports(void **
 static void only_a_unit_that_failed_costs_the_reads_of_its_reason(void **state) {
         static const struct {
                 const char *active, *sub;
-                unsigned n_calls; /* the list, fragment, need of a reload and invocation are read of all units
-                                   */
-        } rows[] = { { "active", "running", 4 },
-                     { "activating", "start", 4 },
+                /* The list, fragment, need of a reload, invocation and restarts are read of all these units.
+                 */
+                unsigned n_calls;
+        } rows[] = { { "active", "running", 5 },
+                     { "activating", "start", 5 },
                      { "failed", "failed", 8 },
-                     { "activating", "auto-restart", 7 } };
+                     { "activating", "auto-restart", 8 } };
         Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {

@@ -1,0 +1,206 @@
+#include "fleetd/metrics/units.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+enum {
+        CGROUP_FILE_MAX = 4096, /* bytes that are read of one file; io.stat has a line of each device */
+        SLICES_DEPTH_MAX = 16,
+        NS_PER_US = 1000,
+        NS_PER_MS = 1000 * 1000,
+};
+
+void metrics_unit_init(MetricsUnit *unit, const char *name) {
+        snprintf(unit->name, sizeof(unit->name), "%s", name);
+        quadlet_service(name, unit->cgroup);
+}
+
+/* -- Files of a cgroup -- */
+
+/* Read a file into 'text'. False: it does not exist, or cannot be read. */
+static bool cgroup_read(int dir_fd, const char *name, char text[static CGROUP_FILE_MAX]) {
+        int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+        ssize_t n;
+
+        if (fd < 0)
+                return false;
+        n = read(fd, text, CGROUP_FILE_MAX - 1);
+        close(fd);
+        text[MAX(n, (ssize_t) 0)] = 0;
+        return n > 0;
+}
+
+static bool read_number(const char *digits, uint64_t *ret) {
+        char *end;
+
+        if (*digits < '0' || *digits > '9')
+                return false;
+        *ret = strtoull(digits, &end, 10);
+        return *end == 0 || *end == ' ' || *end == '\n';
+}
+
+/* Read the number after the first 'label'; "": the file has one number. */
+static void cgroup_get(int dir_fd, const char *name, const char *label, MetricsFigure *ret) {
+        char text[CGROUP_FILE_MAX];
+        const char *at;
+
+        if (!cgroup_read(dir_fd, name, text))
+                return;
+        at = strstr(text, label);
+        ret->known = at && read_number(at + strlen(label), &ret->value);
+}
+
+/* Add up the bytes of all devices: "8:0 rbytes=1 wbytes=2 rios=3 ...". A complete line ends in "\n". */
+static void cgroup_get_io(int dir_fd, MetricsUnit *u) {
+        char text[CGROUP_FILE_MAX];
+        uint64_t n;
+
+        if (!cgroup_read(dir_fd, "io.stat", text))
+                return;
+        u->read_bytes.known = u->written_bytes.known = true;
+        for (const char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
+                const char *in = strstr(line, " rbytes="), *out = strstr(line, " wbytes=");
+
+                if (in && in < end && read_number(in + strlen(" rbytes="), &n))
+                        u->read_bytes.value += n;
+                if (out && out < end && read_number(out + strlen(" wbytes="), &n))
+                        u->written_bytes.value += n;
+        }
+}
+
+static void cgroup_read_unit(int dir_fd, MetricsUnit *u) {
+        static const char *const pressures[_METRICS_RESOURCE_MAX] = { "cpu.pressure", "memory.pressure",
+                                                                      "io.pressure" };
+
+        cgroup_get(dir_fd, "cpu.stat", "usage_usec ", &u->cpu_us);
+        cgroup_get(dir_fd, "memory.current", "", &u->memory_bytes);
+        cgroup_get(dir_fd, "pids.current", "", &u->tasks);
+        cgroup_get_io(dir_fd, u);
+        for (MetricsResource i = 0; i < _METRICS_RESOURCE_MAX; i++)
+                cgroup_get(dir_fd, pressures[i], " total=", &u->stalled_us[i]);
+}
+
+/* -- Folders -- */
+
+typedef struct UnitsRead {
+        MetricsUnit *units; /* sorted */
+        size_t n;
+} UnitsRead;
+
+static int unit_compare(const void *a, const void *b) {
+        return strcmp(((const MetricsUnit *) a)->cgroup, ((const MetricsUnit *) b)->cgroup);
+}
+
+static int unit_compare_name(const void *name, const void *unit) {
+        return strcmp(name, ((const MetricsUnit *) unit)->cgroup);
+}
+
+/* Takes over 'fd'. systemd puts "_" before a name that could be a file of the kernel. */
+static void cgroup_walk(const UnitsRead *r, int fd, unsigned depth) {
+        const struct dirent *entry;
+        DIR *folder = fdopendir(fd);
+
+        if (!folder) {
+                close(fd);
+                return;
+        }
+        while ((entry = readdir(folder))) {
+                const char *name = entry->d_name + (entry->d_name[0] == '_');
+                MetricsUnit *u = NULL;
+                bool slice = ends_with(name, ".slice");
+                int child;
+
+                if (entry->d_type != DT_DIR || name[0] == '.')
+                        continue;
+                if (r->n > 0)
+                        u = bsearch(name, r->units, r->n, sizeof(*r->units), unit_compare_name);
+                if (!u && !slice)
+                        continue;
+                child = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                if (child < 0)
+                        continue;
+                if (u)
+                        cgroup_read_unit(child, u);
+                if (slice && depth < SLICES_DEPTH_MAX)
+                        cgroup_walk(r, child, depth + 1);
+                else
+                        close(child);
+        }
+        closedir(folder);
+}
+
+void metrics_units_read(const char *root, MetricsUnit *units, size_t n) {
+        UnitsRead r = { .units = units, .n = n };
+        int fd;
+
+        if (n == 0)
+                return;
+        qsort(units, n, sizeof(*units), unit_compare);
+        fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0)
+                cgroup_walk(&r, fd, 0);
+}
+
+/* -- Samples -- */
+
+void metrics_units_write(MetricsWriter *w, const MetricsUnit *units, size_t n, MetricsUnitWrite write) {
+        for (size_t i = 0; i < n; i++)
+                write(w, &units[i]);
+}
+
+static void add_figure(MetricsWriter *w, const MetricsUnit *u, const MetricsFigure *f) {
+        if (f->known)
+                metrics_add(w, f->value, u->name, NULL);
+}
+
+void metrics_write_active(MetricsWriter *w, const MetricsUnit *u) {
+        metrics_add(w, u->active, u->name, NULL);
+}
+
+void metrics_write_failed(MetricsWriter *w, const MetricsUnit *u) {
+        metrics_add(w, u->failed, u->name, NULL);
+}
+
+void metrics_write_start(MetricsWriter *w, const MetricsUnit *u) {
+        if (u->active && u->since_ms > 0)
+                metrics_add_ns(w, u->since_ms * NS_PER_MS, u->name, NULL);
+}
+
+void metrics_write_restarts(MetricsWriter *w, const MetricsUnit *u) {
+        if (!u->inactive)
+                metrics_add(w, u->restarts, u->name, NULL);
+}
+
+void metrics_write_cpu(MetricsWriter *w, const MetricsUnit *u) {
+        if (u->cpu_us.known)
+                metrics_add_ns(w, u->cpu_us.value * NS_PER_US, u->name, NULL);
+}
+
+void metrics_write_memory(MetricsWriter *w, const MetricsUnit *u) {
+        add_figure(w, u, &u->memory_bytes);
+}
+
+void metrics_write_tasks(MetricsWriter *w, const MetricsUnit *u) {
+        add_figure(w, u, &u->tasks);
+}
+
+void metrics_write_read(MetricsWriter *w, const MetricsUnit *u) {
+        add_figure(w, u, &u->read_bytes);
+}
+
+void metrics_write_written(MetricsWriter *w, const MetricsUnit *u) {
+        add_figure(w, u, &u->written_bytes);
+}
+
+void metrics_write_pressure(MetricsWriter *w, const MetricsUnit *u) {
+        static const char *const names[_METRICS_RESOURCE_MAX] = { "cpu", "memory", "io" };
+
+        for (MetricsResource i = 0; i < _METRICS_RESOURCE_MAX; i++)
+                if (u->stalled_us[i].known)
+                        metrics_add_ns(w, u->stalled_us[i].value * NS_PER_US, u->name, names[i]);
+}

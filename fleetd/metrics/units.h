@@ -1,0 +1,54 @@
+/* Figures of the units of this host: of the agent, and of their cgroups (the kernel's
+ * Documentation/admin-guide/cgroup-v2.rst). */
+#pragma once
+
+#include <stdbool.h>
+
+#include "fleetd/metrics/writer.h"
+#include "units/quadlet.h"
+
+typedef enum MetricsResource {
+        METRICS_CPU,
+        METRICS_MEMORY,
+        METRICS_IO,
+        _METRICS_RESOURCE_MAX,
+} MetricsResource;
+
+/* A figure of the kernel; 'known' is false if the unit has no cgroup, or the kernel does not provide it. */
+typedef struct MetricsFigure {
+        uint64_t value;
+        bool known;
+} MetricsFigure;
+
+typedef struct MetricsUnit {
+        char name[UNIT_NAME_MAX + 1];
+        char cgroup[UNIT_NAME_MAX + 32]; /* name of its unit in systemd */
+        bool active, failed, inactive;
+        uint64_t since_ms; /* wall clock of its last change of state; 0: unknown */
+        uint64_t restarts; /* by systemd */
+        MetricsFigure cpu_us, memory_bytes, tasks, read_bytes, written_bytes,
+                stalled_us[_METRICS_RESOURCE_MAX];
+} MetricsUnit;
+
+/* Set the unit's names. */
+void metrics_unit_init(MetricsUnit *unit, const char *name);
+
+/* Read the cgroups of these units, which are sorted by 'cgroup' afterwards. 'root' is the mount point of
+ * cgroup v2. A unit is found in each slice, also nested ones. A figure that cannot be read stays unknown.
+ * Reads up to seven files for each unit: call it off the loop. */
+void metrics_units_read(const char *root, MetricsUnit *units, size_t n);
+
+/* Write the samples of one family for all units. */
+typedef void (*MetricsUnitWrite)(MetricsWriter *w, const MetricsUnit *unit);
+void metrics_units_write(MetricsWriter *w, const MetricsUnit *units, size_t n, MetricsUnitWrite write);
+
+void metrics_write_active(MetricsWriter *w, const MetricsUnit *unit);
+void metrics_write_failed(MetricsWriter *w, const MetricsUnit *unit);
+void metrics_write_start(MetricsWriter *w, const MetricsUnit *unit);
+void metrics_write_restarts(MetricsWriter *w, const MetricsUnit *unit);
+void metrics_write_cpu(MetricsWriter *w, const MetricsUnit *unit);
+void metrics_write_memory(MetricsWriter *w, const MetricsUnit *unit);
+void metrics_write_tasks(MetricsWriter *w, const MetricsUnit *unit);
+void metrics_write_read(MetricsWriter *w, const MetricsUnit *unit);
+void metrics_write_written(MetricsWriter *w, const MetricsUnit *unit);
+void metrics_write_pressure(MetricsWriter *w, const MetricsUnit *unit);
