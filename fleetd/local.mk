@@ -54,7 +54,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/users_v1.c fleetd/api/join_v1.c \
 	fleetd/api/events_v1.c fleetd/api/history_v1.c \
 	fleetd/api/remote_command.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
-	fleetd/settings.h fleetd/settings.c fleetd/settings_check.h fleetd/settings_check.c \
+	fleetd/settings.h fleetd/settings.c fleetd/settings_check.c \
 	fleetd/api/metrics.c \
 	fleetd/metrics/writer.h fleetd/metrics/writer.c fleetd/metrics/process.h fleetd/metrics/process.c fleetd/metrics/scrape.h fleetd/metrics/scrape.c fleetd/metrics/units.h fleetd/metrics/units.c \
 	fleetd/metrics_table.h fleetd/metrics_table.c fleetd/metrics_units.h fleetd/metrics_units.c \

@@ -12,7 +12,6 @@
 #include "base/parse.h"
 #include "base/sizes.h"
 #include "fleetd/registry/local_rights.h"
-#include "fleetd/settings_check.h"
 #include "io/tls_roles.h"
 #include "kvstore/command/command.h"
 #include "units/unit_file.h"

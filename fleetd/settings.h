@@ -50,6 +50,10 @@ void settings_done(Settings *s);
  * then the options. The error names file, line and remedy. Return 1 after --help or --version. */
 int settings_read(Settings *ret, int argc, char *const argv[], Error *err);
 
+/* Check what concerns several settings (settings_check.c): settings_read() does. -EINVAL with the setting and
+ * the remedy. */
+int settings_check(const Settings *s, Error *err);
+
 /* Read the drop-ins of 'dir' over 's'. Skip a dangling symbolic link with a warning, as systemd does. */
 int settings_read_drop_ins(Settings *s, const char *dir, Error *err);
 

@@ -1,4 +1,5 @@
-#include "fleetd/settings_check.h"
+/* Checks of settings that concern several of them. */
+#include "fleetd/settings.h"
 
 #include <errno.h>
 #include <stdio.h>
