@@ -265,6 +265,8 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
 
         if (m->problem && *m->problem && !streq(m->id, member_text(v->cluster, "machine")))
                 add(all, "replica", name, "", "its replica: %s", m->problem);
+        if (m->identity_problem && *m->identity_problem)
+                add(all, "identity", name, "", "%s", m->identity_problem);
         append_since(&since, v, m);
         if (machine_is_replaced(m))
                 add_replaced(v, m, all);

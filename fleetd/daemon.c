@@ -262,7 +262,7 @@ static int daemon_count_key(void *userdata, const KvNode *node) {
         uint64_t *n = userdata;
 
         *n += !node->dir && !kv_path_is_ours(node->key);
-        return *n >= JOIN_KEYS_MAX;
+        return *n < JOIN_KEYS_MAX;
 }
 
 static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {

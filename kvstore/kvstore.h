@@ -300,8 +300,8 @@ int kv_member_shrink(KvStore *store, uint64_t raft_id, bool remove);
 /* Release the address of a member that is not dialed any more: addresses are unique. */
 int kv_member_vacate(KvStore *store, uint64_t raft_id);
 
-/* The cluster has replaced this member, which is no longer in its configuration: quarantine the replica, so
- * that the host joins under another Raft ID. -EBUSY: it leads, or its replica is not open. */
+/* The cluster has replaced this member, which is no longer in its configuration, or its log is an old image:
+ * quarantine the replica, so that the host joins under another Raft ID. -EBUSY: the replica is not open. */
 int kv_retire(KvStore *store, const char *reason);
 
 /* Become a replica with an identity of the cluster, which waits to be added; it replaces a lost one. */

@@ -284,6 +284,33 @@ static bool session_may_send(Peers *peers, PeerSession *s, PeerDirection directi
 
 /* -- Admission -- */
 
+static int session_clone_error(const PeerSession *first, const PeerSession *second, Error *err) {
+        return error_set(err, -EEXIST,
+                         "two running hosts, %s (%s) and %s (%s), have machine id %s: give the clone its own "
+                         "id (rm /etc/machine-id; systemd-machine-id-setup)",
+                         handshake_name(&first->handshake), first->address,
+                         handshake_name(&second->handshake), second->address, first->handshake.machine_id);
+}
+
+/* Ask admit(). While another start of the host has a session, a replica that is an old image of itself is a
+ * clone of it. */
+static int peers_ask(Peers *peers, const PeerSession *s, Rejection *ret_cause, Error *err) {
+        PeerSession *conflicts[2];
+        const PeerHost *host;
+        int r;
+
+        *ret_cause = REJECTION_ADMISSION;
+        r = peers->options.admit(peers->options.userdata, &s->handshake, err);
+        if (r < 0 && err->code == 0)
+                error_set(err, r, "not admitted: %s", strerror(-r));
+        if (r != -ESTALE)
+                return r;
+
+        host = host_find(peers, s->handshake.machine_id);
+        *ret_cause = host && host_conflicts(host, s, conflicts) > 0 ? REJECTION_CLONE : REJECTION_OUTDATED;
+        return *ret_cause == REJECTION_CLONE ? session_clone_error(conflicts[0], s, err) : r;
+}
+
 /* Check whether both hosts can be in one cluster, and ask admit(). */
 static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause, Error *err) {
         const PeerHandshake *self = &peers->self, *peer = &s->handshake;
@@ -320,13 +347,7 @@ static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause,
                                  "when the cluster was recovered or restored, and must join again",
                                  handshake_name(peer), handshake_name(self));
 
-        *ret_cause = REJECTION_ADMISSION;
-        if (s->dialed || session_is_joining(s) || !peers->options.admit)
-                return 0;
-        r = peers->options.admit(peers->options.userdata, peer, err);
-        if (r < 0 && err->code == 0)
-                error_set(err, r, "not admitted: %s", strerror(-r));
-        return r;
+        return session_is_joining(s) || !peers->options.admit ? 0 : peers_ask(peers, s, ret_cause, err);
 }
 
 static void host_on_clone_check(void *userdata) {
@@ -402,19 +423,15 @@ static void peers_on_handshake(void *userdata, PeerSession *s) {
 static void peers_on_pong(void *userdata, PeerSession *s) {
         Peers *peers = userdata;
         PeerSession *candidate = s->host ? s->host->candidate : NULL;
-        char message[256];
+        Error err = {};
 
         if (!candidate || candidate->handshake.nonce == s->handshake.nonce)
                 return;
 
         timer_stop(&s->host->clone_check);
         host_clone_rejected(s->host);
-        snprintf(message, sizeof(message),
-                 "two running hosts, %s (%s) and %s (%s), have machine id %s: give the clone its own id "
-                 "(rm /etc/machine-id; systemd-machine-id-setup)",
-                 handshake_name(&s->handshake), s->address, handshake_name(&candidate->handshake),
-                 candidate->address, s->host->machine_id);
-        peers_reject(peers, candidate, REJECTION_CLONE, message);
+        session_clone_error(s, candidate, &err);
+        peers_reject(peers, candidate, REJECTION_CLONE, err.message);
 }
 
 /* End a session that sent a frame of a type that its role does not allow. */
@@ -446,6 +463,8 @@ static void peers_on_rejected(void *userdata, PeerSession *s, Rejection cause, c
         char text[REJECTION_MAX + 32];
         PeerHost *host;
 
+        if (cause == REJECTION_OUTDATED && host_get(peers, peers->self.machine_id, &host) >= 0)
+                host_outdated(host);
         if (!s->known) {
                 peers_warn(peers, s, cause, message);
                 return;

@@ -49,6 +49,7 @@ typedef enum Rejection {
         REJECTION_LINEAGE,
         REJECTION_ADMISSION,
         REJECTION_CERTIFICATE, /* certificates are required, and the key file proves nothing */
+        REJECTION_OUTDATED,    /* the replica of the dialing host is an old image of itself */
         _REJECTION_MAX,
 } Rejection;
 

@@ -99,6 +99,20 @@ void host_clone_rejected(PeerHost *host) {
         host_changed(host);
 }
 
+void peers_report_key(Peers *peers, const char *machine_id) {
+        PeerHost *host;
+
+        if (host_get(peers, machine_id, &host) < 0)
+                return;
+        host->key_ms = loop_now_ms(peers->loop);
+        host_changed(host);
+}
+
+void host_outdated(PeerHost *host) {
+        host->outdated_raft_id = host->peers->self.raft_id;
+        host_changed(host);
+}
+
 /* -- Notification -- */
 
 void peers_observe(Peers *peers, void (*on_end)(void *userdata, PeerSession *session), void *userdata) {
@@ -184,7 +198,11 @@ static void host_state(const PeerHost *host, PeerState *ret) {
                 .accepted = host->accepted != NULL,
                 .by_key = (host->dialed && host->dialed->peer.kind == TLS_PEER_KEY) ||
                           (host->accepted && host->accepted->peer.kind == TLS_PEER_KEY),
-                .clone_rejected = host->clone_ms > 0 && now_ms - host->clone_ms < CLONE_REPORTED_MS,
+                .clone_rejected =
+                        host->clone_ms > 0 &&
+                        now_ms - host->clone_ms<CLONE_REPORTED_MS, .key_rejected = host->key_ms> 0 &&
+                        now_ms - host->key_ms<CLONE_REPORTED_MS, .outdated = host->outdated_raft_id> 0 &&
+                        host->outdated_raft_id == host->peers->self.raft_id,
         };
         memcpy(ret->bye, host->bye, sizeof(ret->bye));
         memcpy(ret->problem, host->problem, sizeof(ret->problem));

@@ -60,9 +60,9 @@ typedef struct PeersOptions {
          * which the hosts that it dials must prove. Otherwise NULL. */
         const TlsPin *token_root; /* borrowed */
         uint64_t token_cluster_id;
-        /* Return 0 to admit the host that dialed, or a negative errno with a message, which is sent to that
-         * host. Called for its first handshake and for each changed one. NULL: admit each host of this
-         * cluster, and each host that has no cluster. */
+        /* Return 0 to admit a host, or a negative errno with a message, which is sent to that
+         * host. -ESTALE: its replica is an old image of itself. Called for its first handshake and for each
+         * changed one. NULL: admit each host of this cluster, and each host that has no cluster. */
         int (*admit)(void *userdata, const PeerHandshake *handshake, Error *err);
         /* A session began or ended, a handshake changed, or a clone was rejected. Deferred: never called from
          * inside another call. */
@@ -106,6 +106,8 @@ bool peers_has_certificate(const Peers *peers); /* this host presents one */
  */
 void peers_end(Peers *peers, const char *machine_id, const char *reason);
 
+/* Report that a host with the ID of a machine and another key was rejected, for PeerState. */
+void peers_report_key(Peers *peers, const char *machine_id);
 /* End the sessions whose certificate the callback 'known' accepts no longer: the machine was removed, has
  * another key or no key, or has lost its replica. Call this after a change of what it reports. */
 void peers_recheck(Peers *peers);
@@ -192,6 +194,8 @@ typedef struct PeerState {
         char bye[16];              /* reason of its last BYE since its last handshake; "" if none */
         bool by_key;               /* an open session with it was authenticated by the key file */
         bool clone_rejected; /* in the last minute, another host with its id (or this host's) was rejected */
+        bool key_rejected;   /* the same of a host with another key: see peers_report_key() */
+        bool outdated;       /* of this host only: another one has rejected its replica as an old image */
         char problem[PEER_PROBLEM_SIZE]; /* why no session to it is open; "" if one is, or none was tried */
 } PeerState;
 

@@ -38,7 +38,8 @@ struct PeerHost {
         PeerSession *candidate; /* held by the clone check, until the conflicting sessions answer or end */
         Timer clone_check;
         Peers *peers;
-        uint64_t contact_ms, used_ms, clone_ms;
+        uint64_t contact_ms, used_ms, clone_ms, key_ms;
+        uint64_t outdated_raft_id; /* of this host, when its replica was rejected as an old image; 0: never */
         unsigned n_known;
         char bye[16], problem[PEER_PROBLEM_SIZE];
         bool changed;          /* on_change() was not called yet */
@@ -120,6 +121,8 @@ void host_index(PeerHost *host);
 void host_unindex(PeerHost *host);
 /* Record the rejection of a clone that has the id of 'host'. */
 void host_clone_rejected(PeerHost *host);
+/* Record that another host has rejected the replica of this one as an old image. 'host' is this host. */
+void host_outdated(PeerHost *host);
 
 /* Call on_change() for all changed hosts. 'userdata' is the Peers. */
 void peers_notify(void *userdata);

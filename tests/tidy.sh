@@ -169,7 +169,7 @@ files=$(git -c safe.directory="*" ls-files --cached --others --exclude-standard)
 
 # A test crashes at every named fault point.
 program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
-        some 'fault points' | while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-fault_points.c || echo "$point"; done | rule every_fault_point_has_a_test
+        some 'fault points' | while read -r point; do grep -qE "[\" ]$point([\" #]|$)" tests/unit/test-fault_points.c tests/conformance/*.sh || echo "$point"; done | rule every_fault_point_has_a_test
 
 # configure.ac has the version; the news and the changelogs of the packages follow it.
 version=$(sed -n 's/^AC_INIT(\[fleetd\], \[\([^]]*\)\].*/\1/p' configure.ac | some 'the version')

@@ -9,12 +9,6 @@ enum { OPERATIONS_MAX = 1000 }; /* of one PATCH */
 
 /* -- Listing -- */
 
-static const char *machine_problem(const ClusterMachine *m) {
-        return starts_with(m->presence_reason, MACHINE_CONDITION) ?
-                       m->presence_reason + strlen(MACHINE_CONDITION) :
-                       NULL;
-}
-
 static const char *machine_role(const KvState *state, const ClusterMachine *m) {
         if (m->member.raft_id == 0)
                 return NULL;
@@ -38,7 +32,8 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                               .version = m->facts ? m->facts->version : NULL,
                               .role = machine_role(state, m),
                               .replaced_by = successor ? successor->id : NULL,
-                              .problem = machine_problem(m),
+                              .problem = cluster_machine_problem(m, MACHINE_CONDITION),
+                              .identity_problem = cluster_machine_problem(m, MACHINE_IMPOSTOR),
                               .since_ms = m->since_ms,
                               .n_units = m->load,
                               .agentless = m->member.agentless };

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/frame_types.h"
@@ -129,6 +130,8 @@ void authority_on_recorded(void *userdata, KvStatus status, const char *message,
                 authority_op_fail(op, -EAGAIN, message ?: "the cluster has no CA");
                 return;
         }
+        if (op->kind == AUTHORITY_JOIN)
+                fault_point("join-recorded");
         r = authority_sign(op, ca_roots_current(roots), &certificate, &err);
         if (r < 0)
                 authority_op_fail(op, r, error_text(&err, r));
@@ -202,6 +205,8 @@ static int authority_decide(AuthorityOp *op, const Cluster *c, const ClusterToke
                         op->issued_ms, &decision, err);
         if (r == -EKEYREJECTED)
                 authority_count_wrong(op->authority, host.token);
+        if (r == -EEXIST)
+                peers_report_key(op->authority->peers, op->machine);
         if (r < 0)
                 return r;
         op->host = decision.host;
@@ -360,6 +365,7 @@ static void authority_on_enter(void *userdata, PeerSession *session, PeerFrame t
 
         if (!op)
                 return;
+        fault_point("join-requested");
         r = authority_check_join(op, payload, size, &err);
         if (r < 0)
                 authority_op_fail(op, r, error_text(&err, r));

@@ -73,14 +73,7 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         n_replicas = voters_others(c, id, address);
         max = voters_hosts_limit(c, m->voters);
         if (n_replicas >= max && !(known && known->member.raft_id))
-                return error_set(
-                        err, -ENOSPC,
-                        "the cluster has %zu host%s, and with %zu voter%s and %d standbys, there are at "
-                        "most %zu: %s",
-                        n_replicas, plural(n_replicas), max - VOTERS_STANDBYS_MAX,
-                        plural(max - VOTERS_STANDBYS_MAX), VOTERS_STANDBYS_MAX, max,
-                        max < voters_hosts_max(5) ? "fleetctl init --voters=5 admits seven" :
-                                                    "fleetctl remove deletes one that is lost");
+                return voters_refuse_host(n_replicas, max, -ENOSPC, err);
 
         a = NEW0(Admission, 1);
         if (!a)
@@ -202,7 +195,21 @@ void joining_state_changed(Membership *m) {
                 (void) timer_start(&m->joining.timer, m->loop, 0);
 }
 
-void joining_peer_changed(Membership *m) {
+/* Another host has recorded a later start of this one, so that the log of this host may lack entries that it
+ * has acknowledged: it must not vote again. A replica that is not open now is rejected, and retired, later.
+ */
+static void joining_retire_outdated(Membership *m) {
+        PeerState self;
+
+        if (peers_state(m->peers, m->machine_id, &self) == 0 && self.outdated &&
+            kv_retire(m->store, "it is an old image: the cluster has recorded a later start of this host") ==
+                    0)
+                log_notice(NO_FIELDS, "the state of this host is an old image: it joins again");
+}
+
+void joining_peer_changed(Membership *m, const char *machine_id) {
+        if (streq(machine_id, m->machine_id))
+                joining_retire_outdated(m);
         if (joining_is_due(m) && !m->joining.requested)
                 peers_each(m->peers, joining_request_from, m);
 }
@@ -297,7 +304,7 @@ int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err)
         return error_set(
                 err, -ESTALE,
                 "machine %s runs an old image of its state (start %llu, the cluster has recorded start "
-                "%llu): stop its fleetd, remove its state directory, and let it join again",
+                "%llu): it does not vote, and joins again by itself",
                 peer->machine_id, (unsigned long long) peer->start_number,
                 (unsigned long long) known->member.start_number);
 }

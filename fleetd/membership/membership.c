@@ -1,6 +1,7 @@
 /* Connects the pure parts (liveness, voters) to sessions, store and registry. */
 #include "fleetd/membership/membership.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -15,8 +16,13 @@ enum {
 };
 
 static const char presence_replica_works[] = "its replica works again";
+static const char presence_alone[] = "no other host has its machine ID";
+static const char clone_rejected[] =
+        "a copy of this host was rejected; on the copy: rm /etc/machine-id; systemd-machine-id-setup";
+static const char key_rejected[] =
+        "a host with this machine ID and another key was rejected; to admit it: fleetctl token --replace";
 
-/* -- Presences -- */
+static_assert(sizeof(MACHINE_IMPOSTOR) + sizeof(key_rejected) <= PRESENCE_REASON_SIZE, "");
 
 /* After a failure, too: the next tick compares with the cluster view again. */
 void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -25,25 +31,52 @@ void membership_on_written(void *userdata, KvStatus status, const char *message,
         m->writing = false;
 }
 
-/* The presence of a machine shows the problem of its replica to each client. */
+/* Return how another host with the ID of a machine was rejected in the last minute; "": none was. */
+static const char *membership_impostor(const Membership *m, const char *machine_id) {
+        PeerState peer;
+
+        if (peers_state(m->peers, machine_id, &peer) < 0)
+                return "";
+        if (peer.clone_rejected)
+                return clone_rejected;
+        return peer.key_rejected ? key_rejected : "";
+}
+
+/* Write the reason of the presence of a machine that is up: the problem of its replica, another host that has
+ * its ID, or the end of either one. -ENODATA: there is none. */
+static int membership_problem(Membership *m, const KvState *state, const ClusterMachine *machine,
+                              char ret[static PRESENCE_REASON_SIZE]) {
+        bool self = streq(machine->id, m->machine_id);
+        const char *impostor = membership_impostor(m, machine->id), *problem;
+        char own[REPLICA_PROBLEM_SIZE];
+
+        if (self)
+                replica_problem(state, own);
+        problem = self ? own : heartbeats_problem(m, machine->id);
+        if (!problem)
+                return -ENODATA;
+        if (problem[0])
+                snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CONDITION "%s", problem);
+        else if (impostor[0])
+                snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_IMPOSTOR "%s", impostor);
+        else if (cluster_machine_problem(machine, MACHINE_CONDITION))
+                snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_replica_works);
+        else if (cluster_machine_problem(machine, MACHINE_IMPOSTOR))
+                snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_alone);
+        else
+                return -ENODATA;
+        return 0;
+}
+
+/* The presence of a machine shows its problem to each client. */
 static void membership_write_problem(Membership *m, const KvState *state, const ClusterMachine *machine) {
         PresenceChange change = { .presence = PRESENCE_UP, .expected_index = machine->presence_index };
-        bool shown = starts_with(machine->presence_reason, MACHINE_CONDITION);
-        char own[REPLICA_PROBLEM_SIZE];
-        const char *problem = own;
 
-        if (streq(machine->id, m->machine_id))
-                replica_problem(state, own);
-        else
-                problem = heartbeats_problem(m, machine->id);
-        if (!problem || machine->presence != PRESENCE_UP || (!problem[0] && !shown))
+        if (machine->presence != PRESENCE_UP || membership_problem(m, state, machine, change.reason) < 0 ||
+            streq(change.reason, machine->presence_reason))
                 return;
         snprintf(change.machine, sizeof(change.machine), "%s", machine->id);
-        snprintf(change.reason, sizeof(change.reason), "%s%s", problem[0] ? MACHINE_CONDITION : "",
-                 problem[0] ? problem : presence_replica_works);
-        if (!streq(change.reason, machine->presence_reason))
-                m->writing = registry_presence(m->registry, state->term, &change, 1, membership_on_written,
-                                               m) >= 0;
+        m->writing = registry_presence(m->registry, state->term, &change, 1, membership_on_written, m) >= 0;
 }
 
 /* -- Voters -- */
@@ -283,7 +316,7 @@ void membership_state_changed(Membership *m) {
 
 void membership_peer_changed(Membership *m, const char *machine_id) {
         dialing_update_later(m);
-        joining_peer_changed(m);
+        joining_peer_changed(m, machine_id);
 }
 
 Authority *membership_authority(Membership *m) {

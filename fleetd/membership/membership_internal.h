@@ -87,7 +87,7 @@ int joining_init(Membership *m);
 void joining_done(Membership *m);
 /* Start to request membership if the replica was lost. */
 void joining_state_changed(Membership *m);
-void joining_peer_changed(Membership *m);
+void joining_peer_changed(Membership *m, const char *machine_id);
 /* Notify the host of a session if its Raft ID is in no configuration and in no member key, and this host
  * leads. */
 void joining_retire(Membership *m, PeerSession *session);

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "fleetd/membership/voters.h"
+
 /* -- Networks -- */
 
 static bool ip_parse(const char *text, int *ret_family, uint8_t ret[static 16]) {
@@ -210,7 +212,7 @@ static int join_check_cluster(const Cluster *c, const JoiningHost *host, const C
                                  "the hosts of the cluster");
         if (m && m->host && !streq(t->record.replace, host->machine_id))
                 return error_set(
-                        err, -EACCES,
+                        err, -EEXIST,
                         "the cluster has this machine ID with another key (%s): if this host was "
                         "installed again, run on another host: fleetctl token --replace=%.8s; if it is "
                         "a copy of that host, run: rm /etc/machine-id; systemd-machine-id-setup",
@@ -218,10 +220,7 @@ static int join_check_cluster(const Cluster *c, const JoiningHost *host, const C
         for (const ClusterMachine *other = c->machines; other; other = other->hh.next)
                 n += other != m && !other->removed && (other->host || other->member.raft_id != 0);
         if (n >= replicas)
-                return error_set(err, -EACCES,
-                                 "the cluster has %zu hosts, and this version supports %zu: voters and two "
-                                 "standbys",
-                                 n, replicas);
+                return voters_refuse_host(n, replicas, -EACCES, err);
         return 0;
 }
 

@@ -68,7 +68,9 @@ typedef struct JoinDecision {
 
 /* Decide about a host. 'level': the feature level in force; 'replicas': how many hosts the cluster supports.
  * A host that the cluster has with the same key has joined already: it needs no token. Errors with a message
- * for the host, with the next step: -EKEYREJECTED   the secret is wrong: count it -EACCES         rejected
- * for another reason */
+ * for the host, with the next step:
+ *   -EKEYREJECTED   the secret is wrong: count it
+ *   -EEXIST         the cluster has this machine ID with another key: report it
+ *   -EACCES         rejected for another reason */
 int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_t replicas, uint64_t now_ms,
                 JoinDecision *ret, Error *err);

@@ -152,6 +152,18 @@ size_t voters_hosts_limit(const Cluster *cluster, unsigned configured) {
                                                               MAX(configured, 3u));
 }
 
+int voters_refuse_host(size_t n, size_t max, int error, Error *err) {
+        size_t voters = max - MIN(max, (size_t) VOTERS_STANDBYS_MAX);
+
+        return error_set(
+                err, error,
+                "the cluster has %zu host%s, and with %zu voter%s and %d standbys, there are at most "
+                "%zu: %s",
+                n, plural(n), voters, plural(voters), VOTERS_STANDBYS_MAX, max,
+                max < voters_hosts_max(5) ? "fleetctl init --voters=5 admits seven" :
+                                            "fleetctl remove deletes one that is lost");
+}
+
 /* -- Members without a key, and keys without a member -- */
 
 /* Return a member that no machine owns, a voter or a standby. */

@@ -7,6 +7,7 @@
  * hosts may be standbys. */
 #pragma once
 
+#include "base/error.h"
 #include "base/sizes.h"
 #include "fleetd/registry/cluster.h"
 #include "kvstore/kvstore.h"
@@ -97,6 +98,10 @@ size_t voters_hosts_max(unsigned voters);
 /* Return how many hosts the cluster may have: by its settings, or before it has any, by Voters= of this host.
  * Voters=1 without settings limits no host: the others hold no replica. */
 size_t voters_hosts_limit(const Cluster *cluster, unsigned configured);
+/* Write why a cluster of 'n' hosts, which may have 'max', admits no other one, with the next step. Return
+ * 'error'.
+ */
+int voters_refuse_host(size_t n, size_t max, int error, Error *err);
 
 /* Return the value of the spread key whose hosts, lost together, leave the voters without a majority, and
  * NULL if there is none or no key is set; "" stands for hosts without the key. Borrows from the cluster view.

@@ -25,6 +25,8 @@ typedef struct ClusterMachine ClusterMachine;
 
 /* Begins the reason of a presence key of a machine whose replica has a problem. */
 #define MACHINE_CONDITION "its replica: "
+/* The same of a machine whose ID another host has claimed. */
+#define MACHINE_IMPOSTOR "its identity: "
 
 /* A key that exists and whose value this fleetd cannot read: a host of another version wrote it, or a fault.
  * It is not absent: no unit is stopped, started, placed or moved because of it. The previous value of the key
@@ -114,7 +116,7 @@ struct ClusterMachine {
         Presence presence; /* PRESENCE_LOST without a key, PRESENCE_AWAY while the key is unreadable */
         uint64_t presence_index, since_ms;
         uint64_t losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
-        char presence_reason[PRESENCE_REASON_SIZE];  /* begins with MACHINE_CONDITION: of its replica */
+        char presence_reason[PRESENCE_REASON_SIZE];  /* see cluster_machine_problem() */
 
         MemberRecord member; /* without a member key, its Raft id is 0, and the addresses are empty */
 
@@ -272,6 +274,9 @@ const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CL
  * the first time. What is left of a removed machine (assignments, finished units, its member key) serves its
  * return only. */
 bool cluster_machine_is_removed(const ClusterMachine *m);
+/* Return the problem of a kind that its presence shows, borrowed; NULL: none. 'kind': MACHINE_CONDITION, or
+ * MACHINE_IMPOSTOR. */
+const char *cluster_machine_problem(const ClusterMachine *m, const char *kind);
 
 /* Return the machine that has replaced one that is lost or has left: it is up, with a replica, at its peer
  * address. Addresses are unique, so that the old one cannot return there. NULL: none. */

@@ -354,7 +354,7 @@ static bool recovery_has_others(Replica *p) {
 
         if (!p->options.peers || !p->options.address[0])
                 return false;
-        if (p->has_others)
+        if (p->has_others || p->recovery.retired)
                 return true;
         if (!tree || tree_begin_read(tree, &txn) < 0 || tree_configuration(txn, &bytes) < 0 ||
             bytes.size == 0 || raft_configuration_decode_servers(bytes.data, bytes.size, &servers) < 0)
@@ -390,7 +390,7 @@ int replica_quarantine(Replica *p, Error *err) {
 }
 
 int replica_retire(Replica *p, const char *reason) {
-        if (p->state != REPLICA_OPEN || replica_is_leader(p))
+        if (p->state != REPLICA_OPEN)
                 return -EBUSY;
         p->recovery.retired = true;
         replica_fail(p, -EUCLEAN, "%s", reason);

@@ -92,7 +92,7 @@ a_founder_that_lost_its_state_returns_as_a_member() {
         wait_for 30 has_roles "$first" "voter voter voter"
 }
 
-an_old_image_of_a_host_is_rejected_with_a_message() {
+an_old_image_of_a_host_is_rejected_and_joins_again() {
         local h=3 other=1 before
         ! leads 3 3 || { h=1 other=3; }
         stop $h
@@ -105,9 +105,6 @@ an_old_image_of_a_host_is_rejected_with_a_message() {
         mv "$scratch/image" "$scratch/state$h"
         start $h 2
         wait_for 10 said $h "old image of its state" && wait_for 10 said $other "old image of its state" || return 1
-        stop $h
-        rm -rf "$scratch/state$h"
-        start $h 2
         wait_for 20 has_roles $h "voter voter voter"
 }
 
@@ -167,7 +164,7 @@ without_the_logs_of_two_of_three_there_is_no_leader_and_all_report_the_remedy() 
 
 failed=0
 for c in hosts_join_by_any_member_not_only_by_the_leader voters_follow_the_setting_of_the_cluster a_lost_voter_is_removed_and_returns a_host_that_lost_its_state_becomes_a_member_again \
-        a_founder_that_lost_its_state_returns_as_a_member an_old_image_of_a_host_is_rejected_with_a_message \
+        a_founder_that_lost_its_state_returns_as_a_member an_old_image_of_a_host_is_rejected_and_joins_again \
         a_voter_whose_log_is_corrupt_becomes_a_member_under_another_id \
         a_tree_that_is_truncated_under_the_daemon_is_rebuilt_at_the_next_start a_host_of_another_cluster_is_refused_with_both_ids \
         without_the_logs_of_two_of_three_there_is_no_leader_and_all_report_the_remedy; do

@@ -260,7 +260,7 @@ static const struct JoinRow {
         { { HOST(A, PIN_B, ONCE), HERE },
           NOW_MS,
           5,
-          -EACCES,
+          -EEXIST,
           "the cluster has this machine ID with another key (A): if this host was installed again, run on "
           "another host: fleetctl token --replace=aaaaaaaa; if it is a copy of that host, run: rm "
           "/etc/machine-id; systemd-machine-id-setup" },
@@ -268,7 +268,9 @@ static const struct JoinRow {
           NOW_MS,
           1,
           -EACCES,
-          "the cluster has 1 hosts, and this version supports 1: voters and two standbys" },
+          "the cluster has 1 host, and with 0 voters and 2 standbys, there are at most 1: fleetctl init "
+          "--voters=5 "
+          "admits seven" },
 };
 
 static void each_host_is_accepted_or_gets_the_reason(void **state) {

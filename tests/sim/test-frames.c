@@ -1,0 +1,283 @@
+/* Frames of each type from each role, whole and cut at each byte: a host that joins, a host of the cluster
+ * without a replica, one that names another machine's Raft ID, and a replica. The members are whole daemons;
+ * the test plays the other host with real sessions, and sends what the members have sent to each other. A
+ * frame that a role does not allow ends the session; no frame disturbs the cluster.
+ *
+ *      test-frames [--seed N] [--runs N] [--trace]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetd/membership/identity.h"
+#include "io/tls_credentials.h"
+#include "peers/session.h"
+#include "tests/sim/tokens.h"
+
+enum {
+        ANSWER_MS = 40,   /* there and back, with the delays of the simulated links */
+        CUTS_MAX = 200,   /* of one frame: of a longer one, each n-th byte */
+        PAYLOAD_SIZE = 64 /* of a type that no member has sent */
+};
+
+/* -- What the members send -- */
+
+typedef struct Recorded {
+        uint8_t *payload;
+        size_t size;
+} Recorded;
+
+static Recorded recorded[PEER_FRAME_TYPES];
+static bool records; /* only what the daemons send */
+
+int __real_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
+int __wrap_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
+int __wrap_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        Recorded *r = &recorded[type];
+
+        if (records && type >= PEER_SESSION_TYPES && !r->payload && size > 0 && size < 65536) {
+                r->payload = malloc(size);
+                memcpy(r->payload, payload, size);
+                r->size = size;
+        }
+        return __real_session_send(s, type, payload, size);
+}
+
+/* -- The other host -- */
+
+typedef enum Role { JOINING, HOST, WRONG_ID, REPLICA, _ROLE_MAX } Role;
+
+static const char *const role_names[] = {
+        [JOINING] = "joining host",
+        [HOST] = "host without a replica",
+        [WRONG_ID] = "host with another's Raft ID",
+        [REPLICA] = "replica",
+};
+
+/* Which roles may send a type on the session that they dialed. A type without a row is unknown, and dropped.
+ */
+static const struct {
+        const char *name;
+        PeerFrame type;
+        unsigned roles;
+} rows[] = {
+#define MEMBERS (1u << HOST | 1u << WRONG_ID | 1u << REPLICA)
+        { "Raft", 6, 1u << REPLICA },
+        { "propose", 7, MEMBERS },
+        { "proposed", 8, 0 }, /* an answer: on the session that the other end dialed */
+        { "term check", 9, 1u << REPLICA },
+        { "term checked", 10, 0 },
+        { "snapshot", 11, 1u << REPLICA },
+        { "snapshot acknowledged", 12, 0 },
+        { "join", 13, MEMBERS },
+        { "joined", 14, 0 },
+        { "propose later", 15, MEMBERS },
+        { "heartbeat", 16, MEMBERS },
+        { "call", 17, MEMBERS },
+        { "call chunk", 18, 0 },
+        { "call end", 19, 0 },
+        { "call cancel", 20, MEMBERS },
+        { "tree", 21, 1u << REPLICA },
+        { "call credit", 22, MEMBERS },
+        { "enter", 23, 1u << JOINING },
+        { "cluster key", 25, 1u << REPLICA },
+        { "cluster key stored", 26, 0 },
+        { "CA wanted", 27, MEMBERS },
+        { "renew", 28, MEMBERS },
+        { "renewed", 29, 0 },
+        { "retired", 30, 0 },
+};
+
+typedef struct Guest {
+        WorldLoop *loop;
+        Peers *peers;
+        bool closed;
+} Guest;
+
+static bool may_send(Role role, PeerFrame type) {
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (rows[i].type == type)
+                        return rows[i].roles & 1u << role;
+        return true; /* unknown: dropped */
+}
+
+static void guest_known(void *userdata, const char *machine_id, PeerKnown *ret) {
+        ret->tls.chain_counts = true;
+}
+
+static void guest_open(Guest *g, SimMachine *m, const TlsCredentials *credentials, const TlsPin *root,
+                       uint64_t raft_id) {
+        KvState state = state_of(machine(0));
+        PeersOptions options = { .self = { .nonce = 7, .start_number = 1000, .raft_id = raft_id },
+                                 .credentials = credentials,
+                                 .known = guest_known,
+                                 .token_root = root,
+                                 .token_cluster_id = state.cluster_id };
+        PeerAddress known = {};
+
+        *g = (Guest) { .loop = world_loop_new(world, "guest") };
+        memcpy(options.self.machine_id, m->machine_id, sizeof(options.self.machine_id));
+        snprintf(options.self.name, sizeof(options.self.name), "guest");
+        snprintf(options.self.address, sizeof(options.self.address), "%s:2380", m->address);
+        if (!root) {
+                options.self.cluster_id = state.cluster_id;
+                options.self.lineage = state.lineage;
+        }
+        snprintf(known.address, sizeof(known.address), "%s", machine(0)->settings.listen_peer);
+        if (peers_new(&g->peers, world_loop(g->loop), sim_host_network(m->host, g->loop), &options) < 0 ||
+            peers_set_known(g->peers, &known, 1) < 0)
+                abort();
+}
+
+static void on_closed(void *userdata) {
+        ((Guest *) userdata)->closed = true;
+}
+
+static void guest_close(Guest *g, SimMachine *m) {
+        peers_close(g->peers, "", on_closed, g);
+        UNTIL("sessions-end", g->closed);
+        sim_host_reset(m->host, true);
+        world_loop_free(g->loop);
+}
+
+static PeerSession *guest_session(Guest *g) {
+        UNTIL("a-host-has-a-session", peers_dialed(g->peers, machine(0)->machine_id));
+        return peers_dialed(g->peers, machine(0)->machine_id);
+}
+
+/* A join that the guest repeats gives it another Raft ID. */
+static void guest_follow_id(Guest *g, const SimMachine *m) {
+        PeerHandshake self = *peers_self(g->peers);
+
+        run_ms(1000);
+        self.raft_id = seen(machine(0), m)->member.raft_id;
+        peers_set_self(g->peers, &self);
+        run_ms(ANSWER_MS);
+}
+
+/* Send a frame. Return whether its session is open afterwards. */
+static bool guest_sends(Guest *g, PeerFrame type, const void *payload, size_t size) {
+        uint64_t number = peer_number(guest_session(g));
+
+        if (peers_send(g->peers, machine(0)->machine_id, type, payload, size) < 0)
+                world_failed(world, "a-frame-is-sent", "type %u, %zu bytes", type, size);
+        run_ms(ANSWER_MS);
+        return peers_session(g->peers, number) != NULL;
+}
+
+/* -- The roles -- */
+
+static unsigned n_frames;
+
+static void check_cluster(const char *role, unsigned type, size_t size) {
+        n_frames++;
+        if (!is_ready(machine(0)) || n_voters(machine(0)) == 0)
+                world_failed(world, "no-frame-disturbs-the-cluster", "type %u, %zu bytes, from a %s", type,
+                             size, role);
+}
+
+static void send_all(Guest *g, Role role) {
+        for (unsigned type = PEER_SESSION_TYPES; type < PEER_FRAME_TYPES; type++) {
+                uint8_t bytes[PAYLOAD_SIZE];
+                const uint8_t *payload = recorded[type].payload;
+                size_t size = payload ? recorded[type].size : sizeof(bytes), step;
+                bool expected = may_send(role, (PeerFrame) type), open;
+
+                if (role == REPLICA)
+                        guest_follow_id(g, machine(3));
+                for (size_t i = 0; i < sizeof(bytes); i++)
+                        bytes[i] = (uint8_t) world_draw(world, 256);
+                payload = payload ?: bytes;
+                open = guest_sends(g, (PeerFrame) type, payload, size);
+                if (open != expected)
+                        world_failed(world, "a-role-sends-its-frames", "a %s sent type %u: the session %s",
+                                     role_names[role], type, open ? "stays" : "ended");
+                check_cluster(role_names[role], type, size);
+                if (!expected)
+                        continue;
+                if (role == JOINING) /* one request for each session, and five joins in a second */
+                        UNTIL("a-session-of-one-request-ends",
+                              !peers_dialed(g->peers, machine(0)->machine_id) ||
+                                      !guest_sends(g, (PeerFrame) type, payload, 0));
+                step = role == JOINING ? size / 20 : size / CUTS_MAX;
+                for (size_t cut = 0; cut < size; cut += step + 1) {
+                        (void) guest_sends(g, (PeerFrame) type, payload, cut);
+                        check_cluster(role_names[role], type, cut);
+                        if (role == JOINING)
+                                (void) guest_sends(g, (PeerFrame) type, payload, 0);
+                }
+        }
+}
+
+static void on_admitted(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        *(bool *) userdata = true;
+}
+
+static void frames_of_each_role(void) {
+        _cleanup_(tls_credentials_freep) TlsCredentials *none = NULL, *own = NULL;
+        uint64_t raft_id = 0;
+        bool admitted = false;
+        Error err = {};
+        MadeToken made;
+        TlsPin root;
+        SimMachine *m;
+        Token token;
+        Guest g;
+
+        records = true;
+        found(4, 3);
+        made = make_token(machine(0), NULL);
+        m = machine(3);
+        UNTIL("a-host-is-ready", is_ready(m));
+        (void) command(m, false, made.text);
+        UNTIL_EACH(TOKENS_PATIENCE_MS, 1, "its-certificate-is-stored", exists(m, "identity.new/entering"));
+        machine_crash_daemon(m);
+        UNTIL("a-daemon-ends", !m->loop);
+        records = false;
+
+        if (tls_credentials_new(NULL, NULL, NULL, &none, &err) < 0 ||
+            identity_begin(m->folder, m->settings.cluster_file, &err) < 0 ||
+            identity_read_credentials(m->folder, &own, &err) < 0 || token_read(made.text, &token, &err) < 0)
+                world_failed(world, "a-host-has-an-identity", "%s", err.message);
+        memcpy(root.bytes, token.root, sizeof(root.bytes));
+        guest_open(&g, m, none, &root, 0);
+        send_all(&g, JOINING);
+        guest_close(&g, m);
+
+        guest_open(&g, m, own, NULL, 0);
+        send_all(&g, HOST);
+        guest_close(&g, m);
+
+        guest_open(&g, m, own, NULL, state_of(machine(1)).raft_id);
+        send_all(&g, WRONG_ID);
+        guest_close(&g, m);
+
+        UNTIL("there-is-a-leader", leader_with(machine(0)));
+        if (registry_admit(daemon_registry(leader_with(machine(0))->daemon), m->machine_id, "10.0.0.4:2380",
+                           &raft_id, on_admitted, &admitted) < 0)
+                abort();
+        UNTIL("the-host-gets-a-raft-id", admitted && seen(machine(0), m)->member.raft_id != 0);
+        raft_id = seen(machine(0), m)->member.raft_id;
+        guest_open(&g, m, own, NULL, raft_id);
+        send_all(&g, REPLICA);
+        guest_close(&g, m);
+
+        run_ms(2000);
+        if (n_voters(machine(0)) != 3)
+                world_failed(world, "no-frame-disturbs-the-cluster", "%zu voters", n_voters(machine(0)));
+        for (unsigned i = 0; i < PEER_FRAME_TYPES; i++) {
+                free(recorded[i].payload);
+                recorded[i] = (Recorded) {};
+        }
+        cluster = cluster_free(cluster);
+}
+
+static void (*const scenarios[])(void) = { frames_of_each_role };
+
+int main(int argc, char *argv[]) {
+        int r = tokens_main(argc, argv, "tests/sim/test-frames", scenarios, ELEMENTS(scenarios), NULL,
+                            "a role sends its frames, and no others");
+
+        printf("%u frames\n", n_frames);
+        return r;
+}

@@ -1,0 +1,238 @@
+/* Hosts that come back otherwise than they went: copied, restored from an old image, wiped, installed again,
+ * renamed, with other addresses. Whole daemons with certificates. Copies are rejected and reported, and the
+ * others return by themselves or by a token that replaces them; the cluster votes on.
+ *
+ *      test-rejoin [--seed N] [--runs N] [--trace]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetd/membership/cluster_file.h"
+#include "tests/sim/tokens.h"
+
+static void over(void) {
+        cluster = cluster_free(cluster);
+}
+
+/* -- Copies, old images, wiped hosts -- */
+
+static const char *problem_of(const SimMachine *m) {
+        const SimMachine *leader = leader_with(machine(0));
+        const ClusterMachine *machine = leader ? seen(leader, m) : NULL;
+        const char *problem = machine ? cluster_machine_problem(machine, MACHINE_IMPOSTOR) : NULL;
+
+        return problem ?: "";
+}
+
+static bool all_vote(size_t n) {
+        const SimMachine *leader = leader_with(machine(0));
+
+        return leader && state_of(leader).n_voters == n && state_of(leader).n_voters_reachable == n;
+}
+
+static uint64_t raft_id_of(const SimMachine *m) {
+        return state_of(m).raft_id;
+}
+
+/* Copy a voter while its daemon is stopped, and start both. The copy is rejected and reported, and the voter
+ * goes on, whether it starts first or is started again while the copy runs. */
+static void clone(void) {
+        SimMachine *m, *copy, *leader;
+        uint64_t raft_id, begin_ms;
+        MadeToken token;
+
+        found(4, 3);
+        m = machine(1 + (unsigned) world_draw(world, 2));
+        copy = machine(3);
+        raft_id = raft_id_of(m);
+        stop_host(m);
+        stop_host(copy);
+        machine_clone(copy, m);
+        machine_start_daemon(m);
+        UNTIL("the-voter-is-back", all_vote(3));
+        run_ms(3000); /* its start is recorded */
+        machine_start_daemon(copy);
+        UNTIL("a-copy-is-reported", strstr(problem_of(m), "a copy of this host was rejected"));
+        begin_ms = world_now_ms(world);
+        while (world_now_ms(world) < begin_ms + 20000) {
+                run_ms(100);
+                if (!all_vote(3) || raft_id_of(m) != raft_id)
+                        world_failed(world, "a-copy-disturbs-nothing", "%s is no voter", m->name);
+        }
+        if (is_ready(copy))
+                world_failed(world, "a-copy-follows-no-leader", "%s", copy->name);
+        stop_host(copy);
+        run_ms(60000);
+        UNTIL("the-report-ends", !problem_of(m)[0]);
+
+        /* Its identity is lost: it has another key, and a token. */
+        machine_wipe(copy, WIPE_ALL);
+        leader = leader_with(m);
+        for (unsigned i = 0; i < 3; i++)
+                sim_net_cut(cluster->net, copy->host, machine(i)->host, machine(i) != leader);
+        machine_start_daemon(copy);
+        token = make_token(leader, NULL);
+        UNTIL("a-copy-is-a-cluster-of-its-own", is_ready(copy));
+        (void) command(copy, false, token.text);
+        expect_failure(copy, "the cluster has this machine ID with another key");
+        UNTIL("another-key-is-reported", strstr(problem_of(m), "another key was rejected"));
+        if (!all_vote(3) || uses_left(&token) != 1)
+                world_failed(world, "a-copy-disturbs-nothing", "%u uses left", uses_left(&token));
+        over();
+}
+
+/* An image of a member from before its last start: log and tree are set aside, and the host joins again under
+ * another Raft ID, with its key. */
+static void old_image(void) {
+        char pin[DIGEST_SIZE] = "", after[DIGEST_SIZE] = "";
+        SimMachine *m, *image;
+        uint64_t raft_id;
+
+        found(4, 3);
+        image = machine(3);
+        m = machine((unsigned) world_draw(world, 3));
+        raft_id = raft_id_of(m);
+        read_pin(m, pin);
+        stop_host(image);
+        stop_host(m);
+        machine_clone(image, m);
+        machine_start_daemon(m);
+        UNTIL("three-hosts-vote", all_vote(3));
+        run_ms(3000); /* its start is recorded */
+        stop_host(m);
+        UNTIL("the-others-have-a-leader", leader_with(machine((m->index + 1) % 3)));
+        machine_clone(m, image);
+        machine_start_daemon(m);
+        UNTIL("an-old-image-joins-again", all_vote(3) && raft_id_of(m) > 0);
+        read_pin(m, after);
+        if (raft_id_of(m) == raft_id || !streq(pin, after))
+                world_failed(world, "it-has-another-id-and-its-key", "member %llu, key %s",
+                             (unsigned long long) raft_id_of(m), after);
+        if (!exists(m, "tree/old"))
+                world_failed(world, "its-state-is-kept", "%s", m->folder);
+        over();
+}
+
+/* A host, the founder among them, loses log and tree, and keeps its identity: it needs no token. */
+static void wiped_founder(void) {
+        for (unsigned i = 0; i < 2; i++) {
+                SimMachine *m;
+                uint64_t raft_id;
+
+                found(3, 3);
+                m = machine(i == 0 ? 0 : 1 + (unsigned) world_draw(world, 2));
+                raft_id = raft_id_of(m);
+                stop_host(m);
+                machine_wipe(m, WIPE_STORE);
+                run_ms(1000);
+                machine_start_daemon(m);
+                UNTIL("a-wiped-host-is-a-member-again", is_member(machine(1), m) && raft_id_of(m) != raft_id);
+                UNTIL("three-hosts-vote", all_vote(3));
+                over();
+        }
+}
+
+/* A host loses its state directory, and has its cluster file: it founds no cluster and waits. A token for any
+ * host does not suffice, and the one that replaces it does. Its former key counts no more. */
+static void replaced_host(void) {
+        MadeToken plain, token;
+        SimMachine *m, *copy;
+        bool away;
+
+        found(4, 3);
+        m = machine(1);
+        copy = machine(3);
+        away = world_draw(world, 2);
+        stop_host(m);
+        stop_host(copy);
+        machine_clone(copy, m); /* its former disk */
+        machine_wipe(m, WIPE_STATE);
+        plain = make_token(machine(2), NULL);
+        machine_start_daemon(m);
+        run_ms(5000);
+        if (is_ready(m) || state_of(m).cluster_id != 0 || state_of(m).raft_id != 0 ||
+            !strstr(state_of(m).problem, "wiped host of a cluster: run fleetctl token --replace=h2"))
+                world_failed(world, "a-wiped-host-waits", "%s", state_of(m).problem);
+        (void) command(m, false, plain.text);
+        expect_failure(m, "the cluster has this machine ID with another key");
+        if (uses_left(&plain) != 1)
+                world_failed(world, "a-rejected-host-spends-no-use", "%u left", uses_left(&plain));
+
+        token = make_token(machine(2), m->machine_id);
+        if (away) { /* the cluster file is lost, too: a new installation with its old machine ID */
+                stop_host(m);
+                machine_wipe(m, WIPE_ALL);
+                machine_start_daemon(m);
+        }
+        join_with(m, &token);
+        UNTIL("a-replaced-host-is-a-member", is_member(machine(0), m));
+        UNTIL("three-hosts-vote", all_vote(3));
+        stop_host(m);
+        machine_start_daemon(copy);
+        run_ms(10000);
+        if (is_ready(copy))
+                world_failed(world, "a-former-key-counts-no-more", "%s", copy->name);
+        stop_host(copy);
+        machine_start_daemon(m);
+        UNTIL("three-hosts-vote", all_vote(3));
+        over();
+}
+
+/* -- Names, addresses, versions -- */
+
+static void renamed_host(void) {
+        SimMachine *m;
+        const ClusterMachine *other;
+
+        found(3, 3);
+        m = machine(1);
+        stop_host(m);
+        free(m->settings.name);
+        m->settings.name = strdup("h3"); /* another host has that name */
+        (void) pairs_set(&m->settings.metadata, "host", "h3");
+        machine_start_daemon(m);
+        UNTIL("a-renamed-host-is-a-member", is_member(machine(0), m) && all_vote(3));
+        UNTIL("its-name-is-known",
+              leader_with(machine(0)) && streq(cluster_machine_name(seen(leader_with(machine(0)), m)), "h3"));
+        other = seen(leader_with(machine(0)), machine(2));
+        if (!streq(cluster_machine_name(other), "h3") || problem_of(m)[0])
+                world_failed(world, "two-hosts-may-have-one-name", "%s: %s", cluster_machine_name(other),
+                             problem_of(m));
+        over();
+}
+
+/* All addresses change at once; each daemon starts with a Join= of the others, and the keys authenticate. */
+static void renumber_all(void) {
+        found(3, 3);
+        for (unsigned i = 0; i < 3; i++)
+                stop_host(machine(i));
+        for (unsigned i = 0; i < 3; i++) {
+                SimMachine *m = machine(i);
+                _cleanup_text_ Text file = {};
+
+                text_printf(&file, "[Fleetd]\nListenPeer=%s:2390\nJoin=", m->address);
+                for (unsigned k = 0; k < 3; k++)
+                        if (k != i)
+                                text_printf(&file, "%s:2390 ", machine(k)->address);
+                text_append(&file, "\n");
+                if (cluster_file_write(m->settings.cluster_file, file.chars) < 0)
+                        abort();
+                machine_start_daemon(m);
+        }
+        UNTIL("three-hosts-vote", all_vote(3));
+        for (unsigned i = 0; i < 3; i++)
+                UNTIL("a-new-address-is-recorded",
+                      leader_with(machine(0)) &&
+                              strstr(seen(leader_with(machine(0)), machine(i))->member.peer, ":2390"));
+        over();
+}
+
+static void (*const scenarios[])(void) = {
+        clone, old_image, wiped_founder, replaced_host, renamed_host, renumber_all,
+};
+
+int main(int argc, char *argv[]) {
+        return tokens_main(argc, argv, "tests/sim/test-rejoin", scenarios, ELEMENTS(scenarios), NULL,
+                           "copies are rejected, and hosts return");
+}
