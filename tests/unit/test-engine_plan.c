@@ -565,6 +565,56 @@ static void a_machine_that_has_left_is_replaced_at_once(void **state) {
         cluster_view_free(&p);
 }
 
+/* The count of the engine, fleet_engine_moves_total. */
+static void a_move_has_a_reason_and_a_first_place_has_none(void **state) {
+        static const struct {
+                Presence presence;
+                const char *metadata, *options, *other;
+                MoveReason move;
+        } rows[] = {
+                { PRESENCE_LOST, "zone=a", "MachineMetadata=zone=a", "", MOVE_LOST },
+                { PRESENCE_LEFT, "zone=a", "MachineMetadata=zone=a", "", MOVE_DRAINED },
+                { PRESENCE_UP, "zone=b", "MachineMetadata=zone=a", "", MOVE_EDITED },
+                { PRESENCE_UP, "zone=a", "MachineMetadata=zone=a", "Conflicts=a.service", MOVE_CONFLICT },
+                { PRESENCE_UP, "zone=a", "MachineMetadata=zone=a", "Replaces=a.service", MOVE_CONFLICT },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                EnginePlan plan = {};
+                ClusterView p;
+                size_t n = 0;
+
+                two_machines(&p);
+                cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
+                cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
+                cluster_view_unit(&p, "a.service", rows[i].options, TARGET_LAUNCHED);
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+                assert_int_equal(plan.n, 1);
+                assert_int_equal(plan.changes[0].move, MOVE_NONE);
+                engine_plan_done(&plan);
+                plan = (EnginePlan) {};
+
+                run_on(&p, "A", "a.service");
+                if (rows[i].other[0]) {
+                        cluster_view_unit(&p, "k.service", rows[i].other, TARGET_LAUNCHED);
+                        run_on(&p, "A", "k.service");
+                }
+                cluster_view_machine(&p, "A", rows[i].metadata, rows[i].presence);
+                cluster_view_presence(&p, "A", rows[i].presence);
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+                for (size_t k = 0; k < plan.n; k++)
+                        if (plan.changes[k].move != MOVE_NONE) {
+                                assert_int_equal(plan.changes[k].move, rows[i].move);
+                                assert_int_equal(plan.changes[k].kind, ASSIGNMENT_RUN);
+                                n++;
+                        }
+                if (n != 1)
+                        fail_msg("row %zu: %zu moves", i, n);
+                engine_plan_done(&plan);
+                cluster_view_free(&p);
+        }
+}
+
 static void without_another_machine_the_assignment_remains(void **state) {
         ClusterView p;
 
@@ -1721,6 +1771,7 @@ int main(void) {
                 cmocka_unit_test(a_withdrawn_replacement_that_has_not_stopped_counts_as_running),
                 cmocka_unit_test(a_replacement_that_is_lost_too_is_replaced),
                 cmocka_unit_test(a_machine_that_has_left_is_replaced_at_once),
+                cmocka_unit_test(a_move_has_a_reason_and_a_first_place_has_none),
                 cmocka_unit_test(without_another_machine_the_assignment_remains),
                 cmocka_unit_test(a_finished_unit_is_not_run_elsewhere),
                 cmocka_unit_test(a_failed_unit_is_not_moved),
