@@ -160,6 +160,18 @@ static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, s
         return EXIT_DONE;
 }
 
+static int cluster_rekey(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
+        int r;
+
+        if (n > 0)
+                return client_usage("cluster rekey: expected no arguments");
+        r = client_request(c, "POST", "/fleet/v1/cluster/rekey", NULL, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to change the cluster key: ");
+        puts("The change of the cluster key has begun; fleetctl ca shows its state");
+        return EXIT_DONE;
+}
+
 /* -- cluster secure -- */
 
 static int cluster_secure(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
@@ -200,6 +212,7 @@ int verb_cluster(Client *c, char **args, size_t n, Error *err) {
                 const char *name;
                 int (*run)(Client *c, const JsonValue *root, char **args, size_t n, Error *err);
         } verbs[] = { { "level", cluster_level },
+                      { "rekey", cluster_rekey },
                       { "secure", cluster_secure },
                       { "stop-waiting", cluster_stop_waiting } };
         _cleanup_json_ JsonValue *root = NULL;
@@ -211,7 +224,8 @@ int verb_cluster(Client *c, char **args, size_t n, Error *err) {
                 which++;
         if (which == ELEMENTS(verbs)) {
                 fprintf(stderr,
-                        "fleetctl: cluster has no verb %s: cluster [level [N] | secure | stop-waiting]\n",
+                        "fleetctl: cluster has no verb %s: cluster [level [N] | rekey | secure | "
+                        "stop-waiting]\n",
                         args[0]);
                 return EXIT_USAGE;
         }

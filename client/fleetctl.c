@@ -52,10 +52,11 @@ static const Verb verbs[] = {
           "set replaces the rights of a user, revoke ends them; both take effect at once.\n\n"
           "fleetctl cert backup --rights=keys-read:/,units-see --ttl=365d --out=users\n",
           verb_cert },
-        { "cluster", FLAGS_SECURE | FLAGS_YES | FLAGS_JSON, "[level [N] | secure | stop-waiting]",
+        { "cluster", FLAGS_SECURE | FLAGS_YES | FLAGS_JSON, "[level [N] | rekey | secure | stop-waiting]",
           "Show the replicas and their leader; change the feature level",
           "Without arguments: the replicas, the leader and the feature level as this host sees them.\n"
           "level prints the feature level, or raises it without the delay of one day.\n"
+          "rekey gives the members another cluster key, with which the CA's private key is sealed.\n"
           "secure ends the key file of the cluster: hosts then authenticate each other with certificates "
           "only.\n"
           "Hosts that are up get certificates first. --force leaves out hosts that are down and have none.\n"
@@ -197,7 +198,7 @@ static const Verb verbs[] = {
           "fleetctl log --since=yesterday -p warning\n"
           "fleetctl log -f UNIT=web@1.service\n",
           verb_log },
-        { "machine", FLAGS_JSON, "show MACHINE | set MACHINE KEY=VALUE...",
+        { "machine", FLAGS_JSON, "show MACHINE | set MACHINE KEY=VALUE... | rekey",
           "Show a machine, or set its metadata",
           "Machines are named by hostname or ID. KEY= removes the value that was set.\n"
           "Exit status 4 if there is no such machine.\n\n"
@@ -215,7 +216,7 @@ static const Verb verbs[] = {
           verb_recover },
         { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
           "Runs systemctl reload on their machines.\n", verb_remote },
-        { "remove", FLAGS_YES | FLAGS_REMOVE, "MACHINE", "Remove a lost machine from the cluster",
+        { "remove", FLAGS_YES | FLAGS_REMOVE | FLAGS_CA, "MACHINE", "Remove a lost machine from the cluster",
           "It is named by its hostname or ID. It was replaced, or has been lost or\n"
           "shut down for an hour. A voter requires a majority of the others.\n"
           "If it returns, it is listed again, and its units continue.\n"

@@ -135,10 +135,17 @@ int client_find_machine(const Listing *machines, const char *name, const ApiMach
 static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name) {
         _cleanup_json_ JsonValue *cluster = NULL;
 
-        if (c->options.yes || (!c->options.force && machine_is_there(m)))
+        if (c->options.yes || (!c->options.force && !c->options.compromised && machine_is_there(m)))
                 return true;
         if (!c->options.force)
                 (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+        if (c->options.compromised)
+                return client_confirm(
+                        c, "Remove it?",
+                        "Machine %s is removed, and does not return without a new token. The cluster gets "
+                        "another cluster key and another root of its CA; all tokens end. No other unit is "
+                        "touched.",
+                        name);
         return (!c->options.force && !machine_is_replaced(m) &&
                 machine_age(cluster, m) < GONE_MS - MARGIN_MS) ||
                client_confirm(c, "Remove it?", "Machine %s is %s. It is no longer listed, until it returns.",
@@ -146,6 +153,20 @@ static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name
                               same_string(m->presence, "left") ? "shut down" :
                               m->presence                      ?:
                                                                  "up");
+}
+
+/* Print what the cluster does now, and what it cannot do. */
+static void remove_print_compromised(Client *c, const char *name) {
+        _cleanup_json_ JsonValue *ca = NULL;
+
+        (void) client_get_json(c, "/fleet/v1/cluster/ca", &ca, NULL);
+        if (*member_text(ca, "rotation"))
+                puts("All tokens have ended; the cluster key and the root of the CA change: fleetctl ca "
+                     "shows "
+                     "the state");
+        printf("Set again what %s could read: the key file of PeerKey= if hosts have one, and passwords and "
+               "private keys in units and in the keys of the cluster\n",
+               name);
 }
 
 int verb_remove(Client *c, char **args, size_t n, Error *err) {
@@ -171,7 +192,9 @@ int verb_remove(Client *c, char **args, size_t n, Error *err) {
                 text_printf(&name, " (%.8s)", m->id);
         text_append(&path, "/fleet/v1/machines/");
         append_escaped(&path, m->id, false);
-        text_append(&path, c->options.force ? "?force=true" : "");
+        text_append(&path, c->options.compromised ? "?compromised=true" :
+                           c->options.force       ? "?force=true" :
+                                                    "");
         if (name.error < 0)
                 return name.error;
         if (!remove_is_confirmed(c, m, name.chars))
@@ -180,5 +203,7 @@ int verb_remove(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return client_fail_after(r, err, "Failed to remove %s: ", name.chars);
         printf("Machine %s removed\n", name.chars);
+        if (c->options.compromised)
+                remove_print_compromised(c, name.chars);
         return EXIT_DONE;
 }

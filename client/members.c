@@ -260,10 +260,24 @@ static int machine_set(Client *c, char **args, size_t n, Error *err) {
         return r < 0 ? client_fail_after(r, err, "Failed to set the metadata: ") : EXIT_DONE;
 }
 
+static int machine_rekey(Client *c, size_t n, Error *err) {
+        int r;
+
+        if (n > 0)
+                return client_usage("machine rekey: expected no arguments: it is for this host");
+        r = client_request(c, "POST", "/fleet/v1/cluster/host/rekey", NULL, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to change the key of this host: ");
+        puts("This host has made another key; the former one ends when the new one was used");
+        return EXIT_DONE;
+}
+
 int verb_machine(Client *c, char **args, size_t n, Error *err) {
         if (n > 0 && streq(args[0], "show"))
                 return machine_show(c, args + 1, n - 1, err);
         if (n > 0 && streq(args[0], "set"))
                 return machine_set(c, args + 1, n - 1, err);
-        return client_usage("machine: expected show HOST, or set HOST KEY=VALUE...");
+        if (n > 0 && streq(args[0], "rekey"))
+                return machine_rekey(c, n - 1, err);
+        return client_usage("machine: expected show HOST, set HOST KEY=VALUE..., or rekey");
 }

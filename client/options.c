@@ -107,7 +107,7 @@ static const Flag flags[] = {
         { "from", 0, FLAGS_TOKEN, FLAG_TEXT, AT(token_from),
           "Only for hosts that connect from this network: 10.0.0.0/8" },
         { "compromised", 0, FLAGS_CA, FLAG_BOOL, AT(compromised),
-          "The private key of the CA may be known to others: its root ends within an hour" },
+          "Others may have the keys of the CA, or of this machine: end all that they are valid for" },
         { "listen", 0, FLAGS_INIT | FLAGS_JOIN | FLAGS_TOKEN, FLAG_TEXT, AT(listen),
           "Address at which other hosts reach this one: ADDR or ADDR:PORT (default port 2380)" },
         { "token-file", 0, FLAGS_JOIN, FLAG_TEXT, AT(token_file), "Read the token from this file" },

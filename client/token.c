@@ -229,7 +229,8 @@ static int ca_print(const JsonValue *root) {
         text_append(&line, "\nrotation: ");
         text_append_printable(&line, rotation);
         if (*waits) {
-                text_append(&line, ", waits for a new certificate of ");
+                text_append(&line, streq(rotation, "rekey") ? ", waits for the return of " :
+                                                              ", waits for a new certificate of ");
                 text_append_printable(&line, waits);
         }
         return line.error < 0 ? line.error : output_line(line.chars);
@@ -239,7 +240,7 @@ static int ca_rotate(Client *c, const JsonValue *root, Error *err) {
         _cleanup_text_ Text body = {};
         int r;
 
-        if (*member_text(root, "rotation"))
+        if (*member_text(root, "rotation") && !c->options.compromised)
                 return ca_print(root);
         json_open(&body, NULL, '{');
         json_add_bool(&body, "compromised", c->options.compromised);
@@ -248,8 +249,10 @@ static int ca_rotate(Client *c, const JsonValue *root, Error *err) {
                 return body.error;
         if (!client_confirm(
                     c, "Rotate?",
-                    "A new root replaces that of the cluster. All hosts get new certificates; tokens of the "
-                    "former root end. No unit is touched."))
+                    "A new root replaces that of the cluster%s. All hosts get new certificates; %s end. No "
+                    "unit is touched.",
+                    c->options.compromised ? ", and another cluster key the present one" : "",
+                    c->options.compromised ? "all tokens" : "tokens of the former root"))
                 return EXIT_FAILED;
         r = client_request(c, "POST", "/fleet/v1/cluster/ca/rotate", &body, NULL, err);
         if (r < 0)

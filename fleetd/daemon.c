@@ -174,7 +174,8 @@ static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret)
         const Daemon *d = userdata;
 
         if (d->store && d->registry)
-                revocation_known(d->store, d->registry, machine_id, ret);
+                revocation_known(d->store, d->registry, membership_replica_pins(d->membership), machine_id,
+                                 ret);
         else
                 ret->tls.chain_counts = true;
 }
@@ -365,6 +366,10 @@ static int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, v
         d->join_done = done;
         d->join_userdata = done_userdata;
         return 0;
+}
+
+static int daemon_rekey_host(void *userdata, Error *err) {
+        return membership_rekey_host(((Daemon *) userdata)->membership, err);
 }
 
 static void daemon_join_cancel(void *userdata, void *done_userdata) {
@@ -569,6 +574,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .authority = membership_authority(d->membership),
                                .join = daemon_join,
                                .join_cancel = daemon_join_cancel,
+                               .rekey_host = daemon_rekey_host,
                                .userdata = d,
                                .limits = &s->limits,
                                .http = &s->http };

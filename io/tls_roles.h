@@ -150,8 +150,8 @@ typedef struct TlsKnown {
         bool replica;      /* of a known machine: the cluster's configuration has a replica on it */
         bool chain_counts; /* this host's knowledge may be out of date: a replica without a tree, or with one
                             * that lags, and an attached host whose known replicas are all silent. Then a
-                            * valid chain admits an unknown replica, and the role replica of a known machine.
-                            */
+                            * valid chain admits an unknown replica, and the role replica of a known machine;
+                            * so does a pin from an earlier time of a machine that is unknown now. */
         uint64_t issued_after_ms; /* a chain counts only for a certificate that was issued later */
         unsigned n_pins;
         TlsPin pins[TLS_PINS_MAX];

@@ -429,14 +429,29 @@ static bool known_has_pin(const TlsKnown *known, const TlsPin *pin) {
         return false;
 }
 
+static void verify_set_by_pin(const TlsCheck *check, gnutls_x509_crt_t leaf, TlsVerified *ret) {
+        ret->by_pin = true;
+        ret->wrong_dates = !dates_are_valid(&ret->leaf, check->now_ms);
+        ret->wrong_root = roots_find(check->roots, leaf) < 0;
+}
+
+/* Of a machine that the tree does not know yet, or with another key, the pins are those of an earlier time.
+ */
 static int verify_unknown(const TlsCheck *check, const TlsKnown *known, gnutls_x509_crt_t leaf,
-                          const TlsCertificate *fields, Error *err) {
+                          TlsVerified *ret, Error *err) {
+        const TlsCertificate *fields = &ret->leaf;
+
         if (fields->uri.role == TLS_ROLE_USER)
                 return error_set(
                         err, -ENOKEY,
                         "user %s is unknown to this cluster, or was revoked: 'fleetctl cert %s' on one "
                         "of its hosts",
                         fields->uri.subject, fields->uri.subject);
+        ret->replica = true;
+        if (known->chain_counts && known_has_pin(known, &fields->pin)) {
+                verify_set_by_pin(check, leaf, ret);
+                return 0;
+        }
         if (!known->chain_counts || fields->uri.role != TLS_ROLE_REPLICA)
                 return error_set(
                         err, -ENOKEY,
@@ -466,10 +481,8 @@ static int verify_known(const TlsCheck *check, const TlsKnown *known, gnutls_x50
                         "'fleetctl token --replace=%s'",
                         role_kind(uri->role), uri->subject, uri->subject);
 
-        ret->by_pin = true;
         ret->replica = known->replica;
-        ret->wrong_dates = !dates_are_valid(&ret->leaf, check->now_ms);
-        ret->wrong_root = roots_find(check->roots, leaf) < 0;
+        verify_set_by_pin(check, leaf, ret);
         if (uri->role == TLS_ROLE_USER)
                 return verify_dates(&ret->leaf, "certificate", check->now_ms, err);
         /* The cluster decides about the role: a replaced voter, and each host after a restore, has the
@@ -530,10 +543,9 @@ int tls_verify(const TlsDer *chain, size_t n, const TlsCheck *check, TlsVerified
         } else {
                 if (check->known)
                         check->known(check->userdata, uri->role, uri->subject, &known);
-                if (known.state == TLS_UNKNOWN) {
-                        verified.replica = true;
-                        r = verify_unknown(check, &known, leaf, &verified.leaf, err);
-                } else
+                if (known.state == TLS_UNKNOWN)
+                        r = verify_unknown(check, &known, leaf, &verified, err);
+                else
                         r = verify_known(check, &known, leaf, &verified, err);
         }
         if (r < 0)

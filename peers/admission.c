@@ -184,7 +184,7 @@ static int session_check_certificate(Peers *peers, const PeerSession *s, Error *
                 return 0;
 
         peers_known(peers, leaf->uri.role, leaf->uri.subject, &known);
-        for (unsigned i = 0; i < known.n_pins && known.state == TLS_KNOWN; i++)
+        for (unsigned i = 0; i < known.n_pins && known.state != TLS_REMOVED; i++)
                 if (tls_pin_equal(known.pins + i, &leaf->pin))
                         return 0;
         return error_set(err, -EKEYREJECTED, "machine %s was removed, or its key was replaced",

@@ -93,10 +93,20 @@ static void known_dial(void *userdata) {
                 known_unreachable(k, r);
 }
 
-/* -- From the key file to certificates -- */
+/* -- From the key file to certificates, and from a former key to another -- */
 
-static bool known_has_key_session(const KnownAddress *k) {
-        return k->session && k->session->state == SESSION_OPEN && k->session->peer.kind == TLS_PEER_KEY;
+/* Return whether the session was dialed with the key file, or with a former key, and a certificate of the
+ * present one would be used now. */
+static bool known_is_outdated(const KnownAddress *k) {
+        const TlsCredentials *credentials = k->peers->credentials;
+        const TlsCertificate *own = credentials ? tls_credentials_certificate(credentials) : NULL;
+        const PeerSession *s = k->session;
+
+        if (!own || !s || s->state != SESSION_OPEN)
+                return false;
+        if (s->peer.kind == TLS_PEER_KEY)
+                return k->peers->session_context.tls.key != NULL;
+        return s->peer.kind == TLS_PEER_CERTIFICATE && !tls_pin_equal(&s->own_pin, &own->pin);
 }
 
 /* Return whether the cluster has the key of that host: it can prove a certificate, or soon will. */
@@ -116,7 +126,7 @@ static void peers_on_redial(void *userdata) {
         uint64_t now_ms = loop_now_ms(peers->loop);
 
         for (KnownAddress *k = peers->known; k; k = k->hh.next)
-                if (known_has_key_session(k) && !k->connecting && now_ms >= k->redial_ms &&
+                if (known_is_outdated(k) && !k->connecting && now_ms >= k->redial_ms &&
                     (!next || k->redial_ms < next->redial_ms) && known_has_pin(k))
                         next = k;
         if (next) {
@@ -131,9 +141,9 @@ void peers_redial_later(Peers *peers) {
         bool waits = false;
 
         for (const KnownAddress *k = peers->known; k; k = k->hh.next)
-                waits |= known_has_key_session(k);
-        if (waits && !peers->closing && !timer_armed(&peers->redial) && peers->session_context.tls.key &&
-            peers_has_certificate(peers) && timer_start(&peers->redial, peers->loop, REDIAL_EACH_MS) < 0)
+                waits |= known_is_outdated(k);
+        if (waits && !peers->closing && !timer_armed(&peers->redial) &&
+            timer_start(&peers->redial, peers->loop, REDIAL_EACH_MS) < 0)
                 log_error(NO_FIELDS, "Failed to start the timer of new sessions: out of memory");
 }
 
@@ -501,6 +511,17 @@ bool peers_has_key(const Peers *peers) {
 
 bool peers_has_certificate(const Peers *peers) {
         return peers->credentials && tls_credentials_certificate(peers->credentials);
+}
+
+const TlsPin *peers_own_pin(const Peers *peers) {
+        const TlsCertificate *own = peers->credentials ? tls_credentials_certificate(peers->credentials) :
+                                                         NULL;
+
+        return own ? &own->pin : NULL;
+}
+
+const TlsPin *peer_pin(const PeerSession *s) {
+        return s->peer.kind == TLS_PEER_CERTIFICATE ? &s->peer.verified.leaf.pin : NULL;
 }
 
 /* Return the machine of a session, as far as it is authenticated; NULL: not at all. */

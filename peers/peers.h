@@ -88,9 +88,13 @@ const PeerHandshake *peers_self(const Peers *peers);
 /* Replace the credentials; NULL: no certificates. 'key_counts': the key file of the options is dialed with
  * and accepted, too; otherwise, all sessions end that were authenticated by it. Others stay: see peers_end().
  * A host dials with its certificate if it has one, and with the key file after the other host rejected that.
- * Sessions that it dialed with the key file are replaced, one per second, when 'known' has the key of the
- * other host: the former one ends when the new one is admitted. */
+ * Sessions that it dialed with the key file, or with another key than that of the certificate, are replaced,
+ * one per second, when 'known' has the key of the other host: the former one ends when the new one is
+ * admitted. */
 void peers_set_credentials(Peers *peers, const TlsCredentials *credentials, bool key_counts);
+
+/* Return the pin of the certificate of this host; NULL: it has none. */
+const TlsPin *peers_own_pin(const Peers *peers);
 
 /* Return whether this host has no certificate, and the last host that it dialed rejected its key file: the
  * cluster may require certificates. */
@@ -161,6 +165,9 @@ typedef struct PeerFrameType {
 void peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata);
 /* Drop the frames of these types from now on. */
 void peers_unregister(Peers *peers, const PeerFrameType *types, size_t n);
+
+/* Return the pin by which the other host was authenticated; NULL: it has shown no certificate. */
+const TlsPin *peer_pin(const PeerSession *s);
 
 /* Send on the dialed session to a host, by machine id or Raft id. -ENOTCONN, -ENOBUFS, -EMSGSIZE, -ENOMEM. */
 int peers_send(Peers *peers, const char *machine_id, PeerFrame type, const void *payload, size_t size);

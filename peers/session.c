@@ -521,6 +521,14 @@ static TlsOptions session_tls(const PeerSession *s) {
         return options;
 }
 
+/* The pin of this host's certificate, if it dials with one; else zero. */
+static TlsPin session_own_pin(const SessionContext *context, bool dialed, bool use_key) {
+        const TlsCredentials *credentials = dialed && !use_key ? context->tls.credentials : NULL;
+        const TlsCertificate *own = credentials ? tls_credentials_certificate(credentials) : NULL;
+
+        return own ? own->pin : (TlsPin) {};
+}
+
 int session_new(PeerSession **ret, const SessionContext *context, Stream *stream, bool dialed, bool use_key) {
         _cleanup_free_ PeerSession *s = NEW0(PeerSession, 1);
         const char *address = stream_peer_address(stream);
@@ -541,6 +549,7 @@ int session_new(PeerSession **ret, const SessionContext *context, Stream *stream
                 .timer = TIMER(session_on_timer, s),
                 .stall = TIMER(session_on_stall, s),
                 .used_key = dialed && use_key && context->tls.key && context->tls.credentials,
+                .own_pin = session_own_pin(context, dialed, use_key),
                 .peer.kind = TLS_PEER_KEY, /* without TLS */
         };
         for (size_t i = 0; i < _PEER_PRIORITY_MAX; i++)

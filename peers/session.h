@@ -67,6 +67,7 @@ struct PeerSession {
         bool is_replica;    /* frames of PEER_FROM_REPLICAS are accepted */
         bool used_key;      /* dialed with the key file, although this host has a certificate */
         TlsPeer peer;       /* how the other host was authenticated */
+        TlsPin own_pin;     /* of the certificate with which it was dialed; zero: none */
         PeerHandshake handshake;
         const SessionContext *context; /* borrowed */
         Stream *stream;                /* NULL during TLS and after its end */

@@ -21,6 +21,8 @@ const char *const ca_root_state_names[_CA_ROOT_MAX] = {
 };
 
 const char *const ca_rotation_state_names[_CA_ROTATION_MAX] = {
+        [CA_ROTATION_BEGIN] = "begin",
+        [CA_ROTATION_REKEY] = "rekey",
         [CA_ROTATION_DISTRIBUTE] = "distribute",
         [CA_ROTATION_ISSUE] = "issue",
 };

@@ -170,6 +170,9 @@ void stored_ca_keys_write(Text *t, const CaKeys *keys);
 int stored_ca_keys_read(const char *json, size_t size, CaKeys *ret, Error *err);
 
 typedef enum CaRotationState {
+        CA_ROTATION_BEGIN, /* requested; the leader makes the next root */
+        CA_ROTATION_REKEY, /* requested; members store another cluster key; if the keys are compromised, a new
+                              root follows */
         CA_ROTATION_DISTRIBUTE, /* hosts store the next root */
         CA_ROTATION_ISSUE,      /* the next root signs; hosts renew */
         _CA_ROTATION_MAX,
@@ -178,7 +181,8 @@ typedef enum CaRotationState {
 
 ENUM_NAMES(ca_rotation_state, CaRotationState, _CA_ROTATION_MAX)
 
-/* /_fleet/cluster/ca/rotation: {"compromised","since","state"}; absent: no rotation */
+/* /_fleet/cluster/ca/rotation: {"compromised","since","state"}; absent: no rotation, and no change of the
+ * cluster key */
 typedef struct CaRotation {
         bool compromised;  /* the former root ends an hour after the begin at the latest */
         uint64_t since_ms; /* wall clock: begin of this state */

@@ -50,6 +50,7 @@ typedef struct ApiOptions {
          * -EADDRNOTAVAIL. */
         int (*join)(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata, Error *err);
         void (*join_cancel)(void *userdata, void *done_userdata);
+        int (*rekey_host)(void *userdata, Error *err); /* as membership_rekey_host(); may be NULL */
         void *userdata;
         const HttpLimits *http; /* of each listener; copied; NULL: the defaults */
 } ApiOptions;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/membership/authority.h"
 #include "fleetd/registry/presence.h"
 
 enum { OPERATIONS_MAX = 1000 }; /* of one PATCH */
@@ -316,25 +317,45 @@ void machine_handle(Request *request) {
         request_error(request, 404, "%s", "");
 }
 
+/* The host may have had the keys of the cluster, and others may have them now. */
+static int machine_remove_compromised(Request *request, const ClusterMachine *m, const char *user,
+                                      Error *err) {
+        Authority *authority = request->api->options.authority;
+
+        (void) request_registry(request);
+        return authority ? authority_compromised(authority, m, user, removal_on_done, request, err) :
+                           error_set(err, -EOPNOTSUPP, "this daemon has no CA");
+}
+
 void machines_delete_handle(Request *request) {
-        Registry *registry = request->api->options.registry;
-        const Cluster *c = registry_cluster(registry);
+        bool compromised = same_string(request_parameter(request, "compromised"), "true"),
+             force = compromised || same_string(request_parameter(request, "force"), "true");
+        const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *m = cluster_machine(c, request->rest);
         char user[HISTORY_USER_SIZE];
         KvState state;
-        Error err;
+        Error err = {};
+        int r;
 
         if (!m || cluster_machine_is_removed(m)) {
                 request_error(request, 404, "machine does not exist");
                 return;
         }
         kv_state(request->api->options.store, &state);
-        if (removal_is_refused(c, &state, m, same_string(request_parameter(request, "force"), "true"),
-                               &err)) {
+        if (removal_is_refused(c, &state, m, force, &err)) {
                 request_error(request, 409, "%s", err.message);
                 return;
         }
         (void) request_user(request, user);
-        change_sent(request, 204, NULL,
-                    registry_remove_machine(request_registry(request), m, user, removal_on_done, request));
+        if (!compromised) {
+                r = registry_remove_machine(request_registry(request), m, user, NULL, removal_on_done,
+                                            request);
+                change_sent(request, 204, NULL, r);
+                return;
+        }
+        r = machine_remove_compromised(request, m, user, &err);
+        if (r < 0)
+                request_error(request, 409, "%s", error_text(&err, r));
+        else
+                change_sent(request, 204, NULL, r);
 }

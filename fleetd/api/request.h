@@ -250,6 +250,8 @@ void ca_rotate_handle(Request *request);
 void users_list_handle(Request *request);
 void users_put_handle(Request *request);
 void users_delete_handle(Request *request);
+void rekey_handle(Request *request);
+void rekey_host_handle(Request *request);
 void secure_handle(Request *request);
 void join_handle(Request *request);
 void init_handle(Request *request);

@@ -72,6 +72,8 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/users",    RIGHT_ADMINISTER,   users_list_handle },
         { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/users/*",  RIGHT_ADMINISTER,   users_put_handle },
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/users/*",  RIGHT_ADMINISTER,   users_delete_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/host/rekey", RIGHT_ADMINISTER, rekey_host_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/rekey",    RIGHT_ADMINISTER,   rekey_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/secure",   RIGHT_ADMINISTER,   secure_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/init",     RIGHT_ADMINISTER,   init_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/join",     RIGHT_ADMINISTER,   join_handle },

@@ -229,6 +229,8 @@ void ca_handle(Request *request) {
         _cleanup_text_ Text t = {};
 
         json_open(&t, NULL, '{');
+        if (c->ca_keys && c->ca_keys->n > 0)
+                json_add_u64(&t, "clusterKey", c->ca_keys->items[0].cluster_key);
         json_open(&t, "roots", '[');
         for (size_t i = 0; c->ca_roots && i < c->ca_roots->n; i++) {
                 const CaRoot *root = &c->ca_roots->items[i];
@@ -261,6 +263,14 @@ static void ca_on_rotated(void *userdata, KvStatus status, const char *message, 
                 request_error(request, status == KV_UNKNOWN ? 504 : 503, "%s", message);
 }
 
+/* Answer a request whose write is under way, or its failure. */
+static void ca_sent(Request *request, int r, Error *err) {
+        if (r < 0)
+                request_error(request, token_status(r), "%s", error_text(err, r));
+        else
+                request->on_end = token_on_change_end;
+}
+
 void ca_rotate_handle(Request *request) {
         static const JsonField fields[] = { { "compromised", JSON_FIELD_BOOL, 0 } };
         Authority *authority = request->api->options.authority;
@@ -280,8 +290,32 @@ void ca_rotate_handle(Request *request) {
         else
                 r = authority_rotate(authority, compromised, request_user(request, user), ca_on_rotated,
                                      request, &err);
+        ca_sent(request, r, &err);
+}
+
+void rekey_handle(Request *request) {
+        Authority *authority = request->api->options.authority;
+        char user[HISTORY_USER_SIZE];
+        Error err = {};
+        int r;
+
+        if (!authority)
+                r = error_set(&err, -EOPNOTSUPP, "this daemon has no cluster key");
+        else
+                r = authority_rekey(authority, request_user(request, user), ca_on_rotated, request, &err);
+        ca_sent(request, r, &err);
+}
+
+/* The key of this host, not of the cluster: nothing is written to the tree yet. */
+void rekey_host_handle(Request *request) {
+        const ApiOptions *options = &request->api->options;
+        Error err = {};
+        int r;
+
+        r = options->rekey_host ? options->rekey_host(options->userdata, &err) :
+                                  error_set(&err, -EOPNOTSUPP, "this daemon has no key");
         if (r < 0)
                 request_error(request, authority_status(r), "%s", error_text(&err, r));
         else
-                request->on_end = token_on_change_end;
+                request_answer(request, 204, NULL, NULL, "", 0);
 }

@@ -62,12 +62,22 @@ int authority_revoke_token(Authority *a, const char *id, const char *user, Regis
                            Error *err);
 
 /* Begin a rotation of the CA: a new root, which hosts store, which then signs, and which at last is the only
- * one. 'compromised': the former root ends within an hour, also if hosts have no new certificate yet. 'user'
- * for the history. 'done': the result of the write; the leader does the rest. -ENOKEY: there is no CA.
- * -EALREADY: a rotation is under way. */
+ * one. 'user' for the history. 'done': the result of the write; the leader does the rest. -ENOKEY: there is
+ * no CA. -EALREADY: a rotation, or a change of the cluster key, is under way. 'compromised': as
+ * authority_compromised(). */
 int authority_rotate(Authority *a, bool compromised, const char *user, RegistryDone done, void *userdata,
                      Error *err);
 
+/* Begin a change of the cluster key: each member stores the next one, then the private keys of the CA are
+ * sealed with it, and the former one is deleted. Arguments and errors as for authority_rotate(). */
+int authority_rekey(Authority *a, const char *user, RegistryDone done, void *userdata, Error *err);
+
+/* Another party may have the keys of the cluster: end all tokens at once, change the cluster key, then rotate
+ * the CA, whose former root ends within an hour, also if hosts have no new certificate yet. A change that is
+ * under way begins again. 'remove': in the same transaction, remove the host that had these keys, also if the
+ * cluster has no CA; NULL: none. Errors as for authority_rotate(), and of registry_remove_machine(). */
+int authority_compromised(Authority *a, const ClusterMachine *remove, const char *user, RegistryDone done,
+                          void *userdata, Error *err);
 /* Create the CA if the cluster has none, while this host leads: this returns at once. */
 void authority_want_ca(Authority *a);
 

@@ -159,22 +159,39 @@ static void authority_count_wrong(Authority *a, const char *token) {
 
 /* -- Decisions -- */
 
+/* A host that is authenticated by its key may take another one: both are valid until it is authenticated by
+ * the new one. Return whether the request is for a key of the host. */
+static bool authority_decide_pins(const AuthorityOp *op, Pins *pins) {
+        bool known = pins_have(pins, op->pin);
+
+        if (known && pins->n > 1 && streq(op->used_pin, op->pin))
+                *pins = (Pins) { .n = 1 };
+        else if (known || !pins_have(pins, op->used_pin))
+                return known;
+        else {
+                *pins = (Pins) { .n = 2 };
+                memcpy(pins->items[1], op->used_pin, DIGEST_SIZE);
+        }
+        memcpy(pins->items[0], op->pin, DIGEST_SIZE);
+        return true;
+}
+
 /* A host of the cluster has one of its pins, or is a member that has none yet. */
 static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, HostRecord *ret, Error *err) {
         const ClusterMachine *m = cluster_machine(c, op->machine);
 
         if (m && m->removed)
                 return error_set(err, -EKEYREVOKED, "this host was removed from the cluster");
-        if (m && m->host && !pins_have(&m->host->pins, op->pin))
+        if (m && m->host)
+                *ret = *m->host;
+        if (m && m->host && !authority_decide_pins(op, &ret->pins))
                 return error_set(
                         err, -EKEYREJECTED,
                         "the cluster has this machine ID with another key: if this host was installed "
                         "again, run on another host: fleetctl token --replace=%.8s",
                         op->machine);
-        if (m && m->host) {
-                *ret = *m->host;
+        if (m && m->host)
                 return 0;
-        }
         if (op->kind == AUTHORITY_RENEW && !(m && m->member.raft_id != 0))
                 return error_set(err, -EKEYREJECTED,
                                  "the cluster does not have this host; create a token on one of its hosts: "
@@ -340,6 +357,8 @@ static AuthorityOp *authority_begin(Authority *a, AuthorityOpKind kind, PeerSess
         snprintf(op->machine, sizeof(op->machine), "%s", peer->machine_id);
         snprintf(op->name, sizeof(op->name), "%s", peer->name);
         snprintf(op->remote, sizeof(op->remote), "%s", peer_remote(session));
+        if (peer_pin(session))
+                tls_pin_print(peer_pin(session), op->used_pin);
         return op;
 }
 
@@ -406,6 +425,8 @@ int authority_enroll(Authority *a, const char *csr, AuthorityIssued *done, void 
         op->issued = done;
         memcpy(op->machine, a->machine_id, sizeof(op->machine));
         snprintf(op->name, sizeof(op->name), "%s", peers_self(a->peers)->name);
+        if (peers_own_pin(a->peers))
+                tls_pin_print(peers_own_pin(a->peers), op->used_pin);
         op->request.csr = strdup(csr);
         r = op->request.csr ? authority_read_csr(op, err) : error_set(err, -ENOMEM, "out of memory");
         if (r < 0)

@@ -59,8 +59,10 @@ typedef struct AuthorityOp {
         EnterRequest request;                              /* of ENROLL and RENEW only the csr */
         char machine[MACHINE_ID_SIZE], name[TLS_URI_SIZE]; /* the name is for people */
         char remote[ADDRESS_SIZE], pin[DIGEST_SIZE], secret_hash[DIGEST_SIZE];
-        uint64_t session; /* number of the session to answer on; 0: 'issued' */
-        HostRecord host;  /* being written */
+        char used_pin[DIGEST_SIZE]; /* of a renewal: by which the host is authenticated; "": by the key file
+                                     */
+        uint64_t session;           /* number of the session to answer on; 0: 'issued' */
+        HostRecord host;            /* being written */
         uint8_t serial[TLS_SERIAL_BYTES];
         uint64_t issued_ms; /* wall clock: begin of the life of the certificate */
         uint64_t lifetime_ms;
@@ -76,9 +78,10 @@ typedef struct AuthorityOp {
 
 /* key_distribution.c */
 typedef struct KeyDistribution {
-        Named *holders;  /* machines that have confirmed the key, by ID */
-        uint64_t term;   /* in which they have */
-        uint64_t number; /* of the key that they have confirmed */
+        Named *holders; /* KeyHolder: members that have confirmed a key to this leader */
+        uint64_t term;  /* in which they have */
+        /* Of the change of the cluster key for which this leader has made a key. */
+        uint64_t next_term, next_index;
 } KeyDistribution;
 
 struct Authority {
@@ -97,6 +100,8 @@ struct Authority {
         uint64_t rejection_noted_ms; /* the last rejection in the history */
         Named *wrong;                /* WrongSecrets, by ID of the token */
         KeyDistribution keys;
+        bool failure_logged;         /* of a change of keys */
+        uint64_t keys_deleted_index; /* of the key of the CA for which former cluster keys were deleted */
         LIST_HEAD(, AuthorityOp) operations;
 };
 
@@ -125,6 +130,20 @@ void authority_user_step(AuthorityOp *op);
 /* authority_rotation.c */
 /* On the leader: take the next step of a rotation if it is due. */
 void authority_rotation_tick(Authority *a, const KvState *state);
+/* Return the IDs of tokens whose root is none of these, borrowed. The caller frees the array; NULL without
+ * memory. */
+const char **authority_ended_tokens(const Cluster *c, const CaRoots *roots, size_t *ret_n);
+
+/* authority_rekey.c */
+/* On the leader: continue a change of the cluster key. */
+void authority_rekey_tick(Authority *a, const KvState *state);
+/* Request a change from the leader: CA_ROTATION_BEGIN or CA_ROTATION_REKEY. As authority_rotate(). */
+int authority_request(Authority *a, CaRotationState first, const char *user, RegistryDone done,
+                      void *userdata, Error *err);
+/* Log the first of several failures to continue a change of keys; 0 ends them. */
+void authority_log_failure(Authority *a, int error, const char *action, const Error *err);
+/* Delete the cluster keys of this host that nothing in the tree is sealed with any longer. */
+void authority_delete_keys(Authority *a);
 
 /* authority_secure.c */
 /* Write the setting when no host needs the key file; called again until then. */
@@ -141,11 +160,18 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message);
 /* key_distribution.c */
 void keys_init(Authority *a);
 void keys_done(Authority *a);
-/* Send key 'number' to all members that have not confirmed it. Return 0 when all have that are no standbys;
- * -EAGAIN: not yet, 'err' names one; -ENOENT: this host does not have the key. */
-int keys_distribute(Authority *a, const KvState *state, uint64_t number, Error *err);
+/* Make cluster key 'number', and store it on this host; confirmations of a former key of this number no
+ * longer count. */
+int keys_make(Authority *a, uint64_t number, ClusterKey *ret, Error *err);
+/* Send key 'number' to all members that have not confirmed it. Return 0 when all have that are no standbys,
+ * without 'absent' those of them that are up; -EAGAIN: not yet, 'err' names one; -ENOENT: this host does not
+ * have the key. */
+int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool absent, Error *err);
 /* The context with which the private key of a root is sealed. */
 enum { CA_CONTEXT_SIZE = 128 };
 void keys_ca_context(uint64_t cluster_id, const char *root, char ret[static CA_CONTEXT_SIZE]);
+/* Seal the private key of a root. The caller frees ret->sealed. */
+int keys_seal_ca(Authority *a, const char *root, const TlsPrivateKey *private_key, const ClusterKey *key,
+                 CaKey *ret, Error *err);
 /* Open the private key of the root that signs. -ENOENT: this host does not have the cluster key. */
 int keys_open_ca(Authority *a, const CaRoot *root, TlsPrivateKey **ret, Error *err);

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "base/base64.h"
 #include "base/log.h"
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/frame_types.h"
@@ -97,11 +96,10 @@ static void authority_on_ca_created(void *userdata, KvStatus status, const char 
 int authority_make_root(Authority *a, const KvState *state, const ClusterKey *key, CaRoot *ret_root,
                         CaKey *ret_key, Error *err) {
         _cleanup_(tls_private_key_freep) TlsPrivateKey *private_key = NULL;
-        _cleanup_text_ Text pem = {}, sealed = {}, text = {};
-        char context[CA_CONTEXT_SIZE], *secret = NULL;
         uint8_t serial[TLS_SERIAL_BYTES];
-        size_t size = 0;
+        _cleanup_text_ Text pem = {};
         TlsPin pin;
+        size_t size;
         int r;
 
         r = tls_private_key_new(&private_key, err);
@@ -112,24 +110,14 @@ int authority_make_root(Authority *a, const KvState *state, const ClusterKey *ke
         r = tls_root_create(private_key, state->cluster_id, serial, loop_wall_ms(a->loop), &pem, err);
         if (r < 0)
                 return r;
-        r = tls_private_key_print(private_key, &secret, &size, err);
-        if (r < 0)
-                return r;
+        if (pem.error < 0)
+                return error_set(err, -ENOMEM, "out of memory");
         tls_private_key_pin(private_key, &pin);
         tls_pin_print(&pin, ret_root->id);
-        memcpy(ret_key->root, ret_root->id, sizeof(ret_key->root));
-        keys_ca_context(state->cluster_id, ret_root->id, context);
-        r = seal(key->bytes, context, strlen(context), secret, size, &sealed);
-        tls_secret_free(secret, size);
-        if (r < 0)
-                return error_set(err, r, "Failed to seal the private key of the CA: %s", strerror(-r));
-        text_append_base64(&text, sealed.bytes, sealed.size, false);
-        if (pem.error < 0 || sealed.error < 0 || text.error < 0)
-                return error_set(err, -ENOMEM, "out of memory");
-        ret_key->cluster_key = key->number;
-        ret_key->sealed = text_take(&text, &size);
-        ret_root->pem = text_take(&pem, &size);
-        return 0;
+        r = keys_seal_ca(a, ret_root->id, private_key, key, ret_key, err);
+        if (r >= 0)
+                ret_root->pem = text_take(&pem, &size);
+        return r;
 }
 
 /* Return the first cluster key of this host, which is made if there is none. */
@@ -140,10 +128,7 @@ static int authority_first_key(Authority *a, ClusterKey *ret, Error *err) {
         if (r != -ENOENT)
                 return r;
         err->message[0] = 0;
-        ret->number = FIRST_CLUSTER_KEY;
-        if (secret_random(ret->bytes, sizeof(ret->bytes)) < 0)
-                return error_set(err, -EIO, "the system has no random numbers");
-        return cluster_key_write(a->state_directory, ret, err);
+        return keys_make(a, FIRST_CLUSTER_KEY, ret, err);
 }
 
 /* On the leader. Return -EAGAIN while it is under way. A key without a CA is used again. */
@@ -158,7 +143,7 @@ static int authority_create_ca(Authority *a, const KvState *state, Error *err) {
         r = authority_first_key(a, &key, err);
         if (r < 0)
                 return r;
-        r = keys_distribute(a, state, key.number, err);
+        r = keys_distribute(a, state, key.number, true, err);
         if (r < 0)
                 return r;
         r = authority_make_root(a, state, &key, &roots.items[0], &keys.items[0], err);
@@ -414,10 +399,12 @@ void authority_tick(Authority *a) {
         KvState state;
 
         authority_on_update(a);
+        authority_delete_keys(a);
         kv_state(a->store, &state);
         if (!a->state_directory || state.role != KV_ROLE_LEADER || !state.ready || !c->ca_keys)
                 return;
-        (void) keys_distribute(a, &state, c->ca_keys->items[0].cluster_key, &(Error) {});
+        (void) keys_distribute(a, &state, c->ca_keys->items[0].cluster_key, true, &(Error) {});
+        authority_rekey_tick(a, &state);
         authority_rotation_tick(a, &state);
 }
 

@@ -9,9 +9,10 @@
 #include "base/file.h"
 #include "base/parse.h"
 
-#define FOLDER "secrets"
+#define FOLDER     "secrets"
+#define KEY_PREFIX "key."
 
-enum { KEY_DIGITS = 2 * SEAL_KEY_BYTES, KEY_NAME_SIZE = 32, KEY_PATH_SIZE = 4096 };
+enum { KEY_DIGITS = 2 * SEAL_KEY_BYTES, KEY_NAME_SIZE = 32, KEY_PATH_SIZE = 4096, KEY_FILES_MAX = 1000 };
 
 void cluster_key_wipe(ClusterKey *key) {
         explicit_bzero(key, sizeof(*key));
@@ -88,4 +89,23 @@ int cluster_key_write(const char *state_directory, const ClusterKey *key, Error 
                 r = write_file_at(fd, name, text, KEY_DIGITS + 1, 0600);
         explicit_bzero(text, sizeof(text));
         return r < 0 ? cluster_key_failed(err, r, "write", state_directory, key->number) : 0;
+}
+
+int cluster_key_delete_below(const char *state_directory, uint64_t first, Error *err) {
+        _cleanup_close_ int fd = cluster_key_open(state_directory);
+        char **names = NULL;
+        uint64_t number = 0;
+        size_t n = 0;
+        int r = fd;
+
+        if (fd >= 0)
+                r = list_folder_at(fd, ".", "", KEY_FILES_MAX, &names, &n);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                if (!starts_with(names[i], KEY_PREFIX) ||
+                    parse_u64(names[i] + strlen(KEY_PREFIX), &number) < 0 || number >= first)
+                        continue;
+                r = unlinkat(fd, names[i], 0) < 0 ? -errno : fsync_dir(fd);
+        }
+        strings_free(names, n);
+        return r < 0 ? cluster_key_failed(err, r, "delete", state_directory, number) : 0;
 }

@@ -19,3 +19,5 @@ void cluster_key_wipe(ClusterKey *key);
 int cluster_key_read(const char *state_directory, uint64_t number, ClusterKey *ret, Error *err);
 /* Write the key durably; a file of that number is replaced. */
 int cluster_key_write(const char *state_directory, const ClusterKey *key, Error *err);
+/* Delete, durably, the keys whose number is below 'first'. */
+int cluster_key_delete_below(const char *state_directory, uint64_t first, Error *err);

@@ -11,6 +11,7 @@
 #define CURRENT     "identity"
 #define NEXT        "identity.new"
 #define KEY         "key"
+#define KEY_NEXT    "key.next"
 #define CERTIFICATE "certificate.pem"
 #define ROOTS       "roots.pem"
 #define ENTERING    "entering"
@@ -212,6 +213,93 @@ int identity_key(const char *state_directory, char **ret_pem, TlsPrivateKey **re
         return 0;
 }
 
+/* -- The next key -- */
+
+static int identity_open_current(const char *state_directory, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err);
+
+        return state_fd < 0 ? state_fd : identity_open(state_fd, state_directory, CURRENT, err);
+}
+
+bool identity_has_next_key(const char *state_directory) {
+        _cleanup_close_ int fd = identity_open_current(state_directory, &(Error) {});
+
+        return fd >= 0 && identity_exists(fd, KEY_NEXT);
+}
+
+int identity_rekey(const char *state_directory, Error *err) {
+        _cleanup_close_ int fd = identity_open_current(state_directory, err);
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        char *pem = NULL;
+        size_t size;
+        int r;
+
+        if (fd == -ENOENT)
+                return error_set(err, -ENOENT,
+                                 "this host has no key; it gets one when it joins, or with the first token");
+        if (fd < 0)
+                return fd;
+        if (identity_exists(fd, KEY_NEXT))
+                return 0;
+        r = tls_private_key_new(&key, err);
+        if (r < 0)
+                return r;
+        r = tls_private_key_print(key, &pem, &size, err);
+        if (r < 0)
+                return r;
+        r = identity_write(fd, state_directory, CURRENT, KEY_NEXT, pem, err);
+        identity_wipe(pem);
+        return r;
+}
+
+int identity_renewal_key(const char *state_directory, char **ret_pem, TlsPrivateKey **ret, Error *err) {
+        _cleanup_close_ int fd = identity_open_current(state_directory, &(Error) {});
+        char *pem = NULL;
+        int r;
+
+        r = fd < 0 ? -ENOENT : read_file_at(fd, KEY_NEXT, IDENTITY_KEY_MAX, &pem, NULL);
+        if (r == -ENOENT)
+                return identity_key(state_directory, ret_pem, ret, err);
+        if (r < 0)
+                return identity_failed(err, r, "read", state_directory, CURRENT "/" KEY_NEXT);
+        r = tls_private_key_read(pem, strlen(pem), ret, err);
+        if (r < 0)
+                identity_wipe(pem);
+        else
+                *ret_pem = pem;
+        return r;
+}
+
+/* Put the next key in force if the certificate is for it. */
+static int identity_complete_rekey(int fd, const char *state_directory, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        _cleanup_free_ char *certificate = NULL;
+        char *pem = NULL;
+        TlsCertificate fields;
+        TlsPin pin;
+        int r;
+
+        r = read_file_at(fd, KEY_NEXT, IDENTITY_KEY_MAX, &pem, NULL);
+        if (r == -ENOENT)
+                return 0;
+        if (r >= 0)
+                r = read_file_at(fd, CERTIFICATE, IDENTITY_CERT_MAX, &certificate, NULL);
+        if (r >= 0)
+                r = tls_private_key_read(pem, strlen(pem), &key, err);
+        if (r >= 0)
+                r = tls_certificate_read(certificate, strlen(certificate), &fields, err);
+        identity_wipe(pem);
+        if (r < 0)
+                return identity_failed(err, r, "use", state_directory, CURRENT "/" KEY_NEXT);
+        tls_private_key_pin(key, &pin);
+        if (!tls_pin_equal(&pin, &fields.pin))
+                return 0;
+        if (renameat(fd, KEY_NEXT, fd, KEY) < 0)
+                return identity_failed(err, -errno, "rename", state_directory, CURRENT "/" KEY_NEXT);
+        r = fsync_dir(fd);
+        return r < 0 ? identity_failed(err, r, "sync", state_directory, CURRENT) : 0;
+}
+
 /* Write the files in this order; 'entering' NULL: without that file. */
 static int identity_write_next(int state_fd, const char *state_directory, const char *key,
                                const char *certificate, const char *roots, const char *entering, Error *err) {
@@ -263,7 +351,9 @@ int identity_renew(const char *state_directory, const char *certificate, const c
         if (fd < 0)
                 return fd;
         r = identity_write(fd, state_directory, CURRENT, ROOTS, roots, err);
-        return r < 0 ? r : identity_write(fd, state_directory, CURRENT, CERTIFICATE, certificate, err);
+        if (r >= 0)
+                r = identity_write(fd, state_directory, CURRENT, CERTIFICATE, certificate, err);
+        return r < 0 ? r : identity_complete_rekey(fd, state_directory, err);
 }
 
 int identity_require(const char *state_directory, Error *err) {
@@ -359,6 +449,9 @@ int identity_begin(const char *state_directory, const char *cluster_file, Error 
         if (r < 0)
                 return r;
         fd = openat(state_fd, CURRENT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        r = fd < 0 ? 0 : identity_complete_rekey(fd, state_directory, err);
+        if (r < 0)
+                return r;
         r = fd < 0 ? -errno : read_file_at(fd, ENTERING, IDENTITY_ENTERING_MAX, &entering, NULL);
         if (r == -ENOENT)
                 return 0;

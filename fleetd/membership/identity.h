@@ -3,6 +3,7 @@
  *   identity/key               private key of the host, PEM; made on this host, and never leaves it
  *   identity/certificate.pem   its certificate, which the cluster has issued
  *   identity/roots.pem         the roots of the cluster
+ *   identity/key.next          the next key, until the cluster has issued a certificate for it
  *   identity/entering          until the host has entered its cluster: the content of the cluster file
  *   identity/certificates      the cluster requires certificates: the key file has no effect any more; empty
  *   identity.new/              the same, being written
@@ -50,6 +51,13 @@ int identity_write_key(const char *state_directory, const char *key, Error *err)
 int identity_key(const char *state_directory, char **ret_pem, TlsPrivateKey **ret, Error *err);
 void identity_wipe(char *text); /* NULL allowed */
 
+/* Make the next key of this host, durably; a next key that exists is kept. identity_renew() puts it in force
+ * with the first certificate for it. -ENOENT: this host has no identity. */
+int identity_rekey(const char *state_directory, Error *err);
+bool identity_has_next_key(const char *state_directory);
+/* As identity_key(), but the next key if there is one. */
+int identity_renewal_key(const char *state_directory, char **ret_pem, TlsPrivateKey **ret, Error *err);
+
 /* Store what a cluster has issued for 'key', durably: from now on, each start enters that cluster.
  * 'cluster_file' is the content of the cluster file. identity_begin() does the rest. */
 int identity_store(const char *state_directory, const char *key, const char *certificate, const char *roots,
@@ -65,7 +73,8 @@ int identity_require(const char *state_directory, Error *err);
 bool identity_is_required(const char *state_directory);
 
 /* Replace certificate and roots of the identity: a renewal, or a rotation of the roots. The roots are
- * replaced first, so that they contain the issuer of the certificate at each moment. */
+ * replaced first, so that they contain the issuer of the certificate at each moment. If the certificate is
+ * for the next key, that becomes the key; after a crash in between, identity_begin() does it. */
 int identity_renew(const char *state_directory, const char *certificate, const char *roots, Error *err);
 
 /* Complete an interrupted join: call this before the store is opened, while no other daemon uses the state

@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/frame_types.h"
+#include "fleetd/membership/rotation.h"
+#include "fleetd/registry/presence.h"
 
 enum { KEY_PROTOCOL = 1 };
 
@@ -54,7 +56,54 @@ int keys_open_ca(Authority *a, const CaRoot *root, TlsPrivateKey **ret, Error *e
         return r;
 }
 
+int keys_seal_ca(Authority *a, const char *root, const TlsPrivateKey *private_key, const ClusterKey *key,
+                 CaKey *ret, Error *err) {
+        char context[CA_CONTEXT_SIZE], *secret = NULL;
+        _cleanup_text_ Text sealed = {}, text = {};
+        size_t size = 0;
+        KvState state;
+        int r;
+
+        r = tls_private_key_print(private_key, &secret, &size, err);
+        if (r < 0)
+                return r;
+        kv_state(a->store, &state);
+        keys_ca_context(state.cluster_id, root, context);
+        r = seal(key->bytes, context, strlen(context), secret, size, &sealed);
+        tls_secret_free(secret, size);
+        if (r < 0)
+                return error_set(err, r, "Failed to seal the private key of the CA: %s", strerror(-r));
+        text_append_base64(&text, sealed.bytes, sealed.size, false);
+        if (sealed.error < 0 || text.error < 0)
+                return error_set(err, -ENOMEM, "out of memory");
+        snprintf(ret->root, sizeof(ret->root), "%s", root);
+        ret->cluster_key = key->number;
+        ret->sealed = text_take(&text, &size);
+        return 0;
+}
+
 /* -- The leader -- */
+
+/* Of the number in force and the next one, one is even and one is odd. */
+typedef struct KeyHolder {
+        Named named; /* the machine ID; first */
+        uint64_t confirmed[2];
+} KeyHolder;
+
+static bool keys_has(const Authority *a, const char *machine_id, uint64_t number) {
+        const KeyHolder *holder = (const KeyHolder *) named_find(a->keys.holders, machine_id);
+
+        return holder && holder->confirmed[number % 2] == number;
+}
+
+int keys_make(Authority *a, uint64_t number, ClusterKey *ret, Error *err) {
+        ret->number = number;
+        if (secret_random(ret->bytes, sizeof(ret->bytes)) < 0)
+                return error_set(err, -EIO, "the system has no random numbers");
+        for (Named *n = a->keys.holders; n; n = n->hh.next)
+                ((KeyHolder *) n)->confirmed[number % 2] = 0;
+        return cluster_key_write(a->state_directory, ret, err);
+}
 
 static bool keys_is_member(const Authority *a, const ClusterMachine *m) {
         return m->member.raft_id != 0 && !m->removed && !streq(m->id, a->machine_id);
@@ -80,27 +129,24 @@ static bool keys_is_standby(const KvState *state, const ClusterMachine *m) {
         return false;
 }
 
-int keys_distribute(Authority *a, const KvState *state, uint64_t number, Error *err) {
+int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool absent, Error *err) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterMachine *missing = NULL;
         _cleanup_cluster_key_ ClusterKey key = {};
-        bool read = false;
         int r;
 
-        if (a->keys.term != state->term || a->keys.number != number)
+        if (a->keys.term != state->term)
                 named_clear(&a->keys.holders);
         a->keys.term = state->term;
-        a->keys.number = number;
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
-                if (!keys_is_member(a, m) || named_find(a->keys.holders, m->id))
+                if (!keys_is_member(a, m) || keys_has(a, m->id, number))
                         continue;
-                r = read ? 0 : cluster_key_read(a->state_directory, number, &key, err);
+                r = key.number > 0 ? 0 : cluster_key_read(a->state_directory, number, &key, err);
                 if (r < 0)
                         return r;
-                read = true;
-                if (!keys_is_standby(state, m))
-                        missing = m;
                 keys_send(a, m->id, &key);
+                if (!keys_is_standby(state, m) && (absent || m->presence == PRESENCE_UP))
+                        missing = m;
         }
         return missing ? error_set(err, -EAGAIN, "%s has not confirmed the cluster key yet",
                                    cluster_machine_name(missing)) :
@@ -113,18 +159,26 @@ static void keys_on_stored(void *userdata, PeerSession *session, PeerFrame type,
         uint8_t version = read_u8(&r);
         uint64_t number = read_u64(&r);
         Authority *a = userdata;
+        KeyHolder *holder;
 
-        if (reader_end(&r) < 0 || version != KEY_PROTOCOL || number != a->keys.number)
+        if (reader_end(&r) < 0 || version != KEY_PROTOCOL)
                 return;
         /* Without memory, the key is sent and confirmed again. */
-        (void) named_get(&a->keys.holders, peer_handshake(session)->machine_id, sizeof(Named));
+        holder = named_get(&a->keys.holders, peer_handshake(session)->machine_id, sizeof(*holder));
+        if (holder)
+                holder->confirmed[number % 2] = number;
         loop_defer(a->loop, &a->update);
 }
 
 bool authority_may_add(const Authority *a, const char *machine_id) {
         const Cluster *c = registry_cluster(a->registry);
+        uint64_t number;
 
-        return !a->state_directory || !c->ca_keys || named_find(a->keys.holders, machine_id);
+        if (!a->state_directory || !c->ca_keys || c->ca_keys->n == 0)
+                return true;
+        number = c->ca_keys->items[0].cluster_key;
+        return keys_has(a, machine_id, number) &&
+               (!rotation_is_rekey(c) || keys_has(a, machine_id, number + 1));
 }
 
 /* -- Members -- */
@@ -163,14 +217,14 @@ static int keys_store(Authority *a, const ClusterKey *key, Error *err) {
         return cluster_key_write(a->state_directory, key, err);
 }
 
-/* Only members of the cluster send keys. A host whose replica is not complete yet does not have the list. */
+/* Only the leader sends keys: a former one may have made another key of the same number. A host whose replica
+ * is not complete yet knows no leader. */
 static bool keys_accepts_from(const Authority *a, const char *machine_id) {
-        const ClusterMachine *m = cluster_machine(registry_cluster(a->registry), machine_id);
         KvState state;
 
         kv_state(a->store, &state);
         return state.n_members == 0 || !registry_ready(a->registry) ||
-               (m && m->member.raft_id != 0 && !m->removed);
+               streq(state.leader_machine_id, machine_id);
 }
 
 static void keys_on_key(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -188,8 +242,9 @@ static void keys_on_key(void *userdata, PeerSession *session, PeerFrame type, co
         version = read_u8(&r);
         key.number = read_u64(&r);
         bytes = read_raw(&r, sizeof(key.bytes));
-        if (reader_end(&r) < 0 || version != KEY_PROTOCOL || key.number == 0 ||
-            !keys_accepts_from(a, peer->machine_id)) {
+        if (reader_end(&r) == 0 && !keys_accepts_from(a, peer->machine_id))
+                return; /* sent again, by the leader */
+        if (reader_end(&r) < 0 || version != KEY_PROTOCOL || key.number == 0) {
                 log_warning(((LogFields) { .machine = peer->machine_id }),
                             "invalid cluster key from %s; it is not stored", peer->name);
                 return;

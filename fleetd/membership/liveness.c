@@ -176,6 +176,10 @@ int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
                 /* A newer version wrote the key: this daemon does not overwrite it. */
                 if (cluster_machine_has_unreadable(m, LAYOUT_PRESENCE))
                         continue;
+                /* A host with a certificate returns by a token, which ends its tombstone. A heartbeat of it
+                 * may have arrived just before its removal. */
+                if (m->removed && m->removed->pin[0])
+                        continue;
                 now = liveness_judge(h, &s, late, m->presence, &reason);
                 if (!liveness_is_due(h, m, now))
                         continue;

@@ -276,6 +276,7 @@ static void membership_on_tick(void *userdata) {
         dialing_tick(m);
         authority_tick(m->authority);
         renewal_tick(m->renewal);
+        revocation_tick(&m->revocation);
 
         kv_state(m->store, &state);
         if (state.role == KV_ROLE_LEADER) {
@@ -319,6 +320,14 @@ void membership_peer_changed(Membership *m, const char *machine_id) {
         joining_peer_changed(m, machine_id);
 }
 
+int membership_rekey_host(Membership *m, Error *err) {
+        return renewal_rekey(m->renewal, err);
+}
+
+const ReplicaPins *membership_replica_pins(const Membership *m) {
+        return m ? &m->revocation.replicas : NULL;
+}
+
 Authority *membership_authority(Membership *m) {
         return m->authority;
 }
@@ -346,7 +355,9 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         r = renewal_new(&m->renewal, m->loop, m->peers, m->store, m->registry, m->authority, &renewal);
         if (r < 0)
                 return r;
-        revocation_init(&m->revocation, m->loop, m->peers, m->registry);
+        r = revocation_init(&m->revocation, m->loop, m->peers, m->registry, options->state_directory);
+        if (r < 0)
+                return r;
         securing_init(&m->securing, m->loop, m->peers, m->registry, m->authority);
         registry_observe(m->registry, &m->observer);
         heartbeats_init(m);

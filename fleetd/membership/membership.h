@@ -6,6 +6,7 @@
 #pragma once
 
 #include "fleetd/membership/frame_types.h"
+#include "fleetd/membership/replica_pins.h"
 #include "fleetd/registry/registry.h"
 
 typedef struct Membership Membership;
@@ -36,6 +37,10 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
 Membership *membership_free(Membership *m);
 /* Return the authority of this host, borrowed: tokens, certificates. */
 Authority *membership_authority(Membership *m);
+/* As renewal_rekey(). */
+int membership_rekey_host(Membership *m, Error *err);
+/* Return the stored public keys of the members, borrowed. NULL allowed. */
+const ReplicaPins *membership_replica_pins(const Membership *m);
 /* Change MembershipOptions.client; the next tick publishes it. */
 void membership_set_client(Membership *m, const char *client);
 void membership_state_changed(Membership *m); /* the store's on_state */

@@ -10,7 +10,8 @@
 
 enum {
         RENEWAL_CHECK_MS = 60000,  /* between two checks, also after a failure */
-        RENEWAL_RETRY_MS = 5000,   /* the same after no answer, or without a session to the leader */
+        RENEWAL_RETRY_MS = 5000,   /* the same after no answer, without a session to the leader, or while this
+                                      host has two keys */
         RENEWAL_ANSWER_MS = 15000, /* for an answer; the authority gives up earlier */
         ISSUED_BEFORE_MS = 3600000 /* a certificate is valid from an hour before its issue */
 };
@@ -27,7 +28,8 @@ struct Renewal {
         void *userdata;
         uint64_t next_ms;     /* of the next check */
         uint64_t answer_ms;   /* until which an answer is awaited; 0: none is */
-        uint64_t roots_index; /* as of the last check, as the next one */
+        uint64_t roots_index; /* as of the last check, as the next two */
+        uint64_t term;
         bool replica, failure_logged;
 };
 
@@ -69,15 +71,12 @@ static int renewal_store(Renewal *r, const EnterAnswer *answer, Error *err) {
 
         e = tls_certificate_read(answer->certificate, strlen(answer->certificate), &certificate, err);
         if (e >= 0)
-                e = identity_read_key(r->state_directory, &pem, err);
+                e = identity_renewal_key(r->state_directory, &pem, &key, err);
         if (e < 0)
                 return e;
-        e = tls_private_key_read(pem, strlen(pem), &key, err);
-        if (e >= 0) {
-                tls_private_key_pin(key, &pin);
-                if (!tls_pin_equal(&pin, &certificate.pin) || !streq(certificate.uri.subject, r->machine_id))
-                        e = error_set(err, -EBADMSG, "the certificate is for another key");
-        }
+        tls_private_key_pin(key, &pin);
+        if (!tls_pin_equal(&pin, &certificate.pin) || !streq(certificate.uri.subject, r->machine_id))
+                e = error_set(err, -EBADMSG, "the certificate is for another key");
         if (e >= 0 && identity_read(r->state_directory, &identity, NULL) < 0)
                 e = identity_store_first(r->state_directory, pem, answer->certificate, answer->roots, err);
         else if (e >= 0)
@@ -102,6 +101,7 @@ static void renewal_on_issued(void *userdata, int error, const char *message, co
                 return;
         }
         r->answer_ms = 0;
+        r->next_ms = MIN(r->next_ms, loop_now_ms(r->loop) + RENEWAL_RETRY_MS);
         r->failure_logged = false;
         log_notice(((LogFields) { .machine = r->machine_id }), "received a certificate for this host");
         if (r->on_identity)
@@ -129,7 +129,7 @@ static int renewal_request(Renewal *r, const KvState *state, Error *err) {
         char *pem;
         int e;
 
-        e = identity_key(r->state_directory, &pem, &key, err);
+        e = identity_renewal_key(r->state_directory, &pem, &key, err);
         if (e < 0)
                 return e;
         identity_wipe(pem);
@@ -155,6 +155,11 @@ static bool renewal_has_roots(const char *stored, const CaRoots *roots) {
         return true;
 }
 
+/* The former key is valid until the next one was used: the next request proves that. */
+static bool renewal_has_two_keys(const ClusterMachine *self) {
+        return self->host && self->host->pins.n > 1;
+}
+
 /* Whether a certificate is needed: there is none, or it is due, or of another role, or older than the roots.
  */
 static bool renewal_is_due(const Renewal *r, const Cluster *c, const ClusterMachine *self, TlsRole role) {
@@ -165,6 +170,7 @@ static bool renewal_is_due(const Renewal *r, const Cluster *c, const ClusterMach
             tls_certificate_read(identity.certificate, strlen(identity.certificate), &certificate, NULL) < 0)
                 return true;
         return certificate.uri.role != role || self->host_index < c->ca_roots_index ||
+               identity_has_next_key(r->state_directory) || renewal_has_two_keys(self) ||
                !renewal_has_roots(identity.roots, c->ca_roots) ||
                loop_wall_ms(r->loop) >= renewal_due_ms(&certificate, r->machine_id);
 }
@@ -182,12 +188,15 @@ void renewal_tick(Renewal *r) {
         if (!r->state_directory || !state.ready || !registry_ready(r->registry) || !c->ca_roots ||
             !(self && (replica || self->host)))
                 return;
+        if (state.term != r->term) /* the leader that was asked may be gone */
+                r->answer_ms = r->next_ms = 0;
+        r->term = state.term;
         if (now_ms >= r->answer_ms && r->answer_ms > 0)
                 renewal_failed(r, -ETIMEDOUT, "no answer");
         if (r->answer_ms > 0 ||
             (now_ms < r->next_ms && r->roots_index == c->ca_roots_index && r->replica == replica))
                 return;
-        r->next_ms = now_ms + RENEWAL_CHECK_MS;
+        r->next_ms = now_ms + (renewal_has_two_keys(self) ? RENEWAL_RETRY_MS : RENEWAL_CHECK_MS);
         r->roots_index = c->ca_roots_index;
         r->replica = replica;
         if (!renewal_is_due(r, c, self, replica ? TLS_ROLE_REPLICA : TLS_ROLE_HOST))
@@ -196,6 +205,17 @@ void renewal_tick(Renewal *r) {
         e = renewal_request(r, &state, &err);
         if (e < 0)
                 renewal_failed(r, e, error_text(&err, e));
+}
+
+int renewal_rekey(Renewal *r, Error *err) {
+        int e;
+
+        if (!r->state_directory)
+                return error_set(err, -EOPNOTSUPP, "this host has no state directory");
+        e = identity_rekey(r->state_directory, err);
+        if (e >= 0)
+                r->next_ms = 0;
+        return e;
 }
 
 /* -- Lifetime -- */

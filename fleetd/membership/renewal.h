@@ -26,3 +26,7 @@ int renewal_new(Renewal **ret, Loop *loop, Peers *peers, KvStore *store, Registr
 Renewal *renewal_free(Renewal *r); /* NULL allowed; returns NULL */
 /* Twice a second: request a certificate if one is due. */
 void renewal_tick(Renewal *r);
+/* Make another key for this host, and request a certificate for it. Both keys are valid until the host has
+ * used the new one; then the former one ends. Repeating this while it is under way has no effect. -ENOENT:
+ * this host has no identity. */
+int renewal_rekey(Renewal *r, Error *err);

@@ -1,22 +1,58 @@
 #include "fleetd/membership/revocation.h"
 
+#include <errno.h>
 #include <stdio.h>
 
-void revocation_known(KvStore *store, const Registry *registry, const char *machine_id, PeerKnown *ret) {
+#include "base/log.h"
+
+static void revocation_add_pins(TlsKnown *known, const Pins *pins) {
+        for (size_t i = 0; pins && i < pins->n && known->n_pins < TLS_PINS_MAX; i++)
+                if (tls_pin_parse(pins->items[i], &known->pins[known->n_pins]) == 0)
+                        known->n_pins++;
+}
+
+void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas,
+                      const char *machine_id, PeerKnown *ret) {
         const ClusterMachine *m = cluster_machine(registry_cluster(registry), machine_id);
+        const Pins *stored = NULL;
 
         ret->tls.chain_counts = !registry_ready(registry) || !kv_can_serve(store);
-        if (!m)
-                return;
-        ret->raft_id = m->member.raft_id;
-        ret->tls.replica = m->member.raft_id != 0;
-        if (m->removed)
+        if (ret->tls.chain_counts && replicas)
+                stored = replica_pins_find(replicas, machine_id);
+        if (m) {
+                ret->raft_id = m->member.raft_id;
+                ret->tls.replica = m->member.raft_id != 0;
+        }
+        if (m && m->removed)
                 ret->tls.state = TLS_REMOVED;
-        else if (m->host)
+        else if (m && m->host)
                 ret->tls.state = TLS_KNOWN;
-        for (size_t i = 0; m->host && i < m->host->pins.n && i < TLS_PINS_MAX; i++)
-                if (tls_pin_parse(m->host->pins.items[i], &ret->tls.pins[ret->tls.n_pins]) == 0)
-                        ret->tls.n_pins++;
+        if (m && m->host)
+                revocation_add_pins(&ret->tls, &m->host->pins);
+        if (!stored)
+                return;
+        ret->tls.replica = true;
+        revocation_add_pins(&ret->tls, stored);
+}
+
+/* Store the pins of the members when they have changed. */
+static void revocation_store_pins(Revocation *r) {
+        ReplicaPins pins;
+        Error err = {};
+        int e;
+
+        if (!r->state_directory || !registry_is_current(r->registry) ||
+            !kv_can_serve(registry_store(r->registry)))
+                return;
+        replica_pins_of(registry_cluster(r->registry), &pins);
+        if (memcmp(&pins, &r->replicas, sizeof(pins)) == 0)
+                return;
+        e = replica_pins_write(r->state_directory, &pins, &err);
+        if (e >= 0)
+                r->replicas = pins;
+        else if (e != -ENOENT && !r->failure_logged) /* without an identity, there is no file */
+                log_warning(((LogFields) { .error = e }), "%s", error_text(&err, e));
+        r->failure_logged = e < 0;
 }
 
 /* A session with the key file has no certificate to check: it ends when the tombstone is written. The host
@@ -42,6 +78,7 @@ static void revocation_on_update(void *userdata) {
 
         revocation_end_removed(r);
         peers_recheck(r->peers);
+        revocation_store_pins(r);
 }
 
 void revocation_on_change(Revocation *r, const RegistryChange *change) {
@@ -50,13 +87,32 @@ void revocation_on_change(Revocation *r, const RegistryChange *change) {
                 loop_defer(r->loop, &r->update);
 }
 
-void revocation_init(Revocation *r, Loop *loop, Peers *peers, Registry *registry) {
+int revocation_init(Revocation *r, Loop *loop, Peers *peers, Registry *registry,
+                    const char *state_directory) {
+        Error err = {};
+        int e;
+
         *r = (Revocation) { .loop = loop,
                             .peers = peers,
                             .registry = registry,
                             .update = DEFERRED(revocation_on_update, r) };
+        if (!state_directory || !*state_directory)
+                return 0;
+        r->state_directory = strdup(state_directory);
+        if (!r->state_directory)
+                return -ENOMEM;
+        e = replica_pins_read(state_directory, &r->replicas, &err);
+        if (e < 0 && e != -ENOENT)
+                log_warning(((LogFields) { .error = e }), "%s", error_text(&err, e));
+        return 0;
+}
+
+void revocation_tick(Revocation *r) {
+        revocation_store_pins(r);
 }
 
 void revocation_done(Revocation *r) {
         deferred_cancel(&r->update);
+        free(r->state_directory);
+        r->state_directory = NULL;
 }

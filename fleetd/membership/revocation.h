@@ -2,6 +2,7 @@
  * removed machine, another key, a lost replica. They end in the turn of the loop that applies the change. */
 #pragma once
 
+#include "fleetd/membership/replica_pins.h"
 #include "fleetd/registry/registry.h"
 #include "peers/peers.h"
 
@@ -10,15 +11,23 @@ typedef struct Revocation {
         Peers *peers;
         Registry *registry;
         Deferred update;
-        uint64_t index; /* tombstones up to this one have been processed */
+        uint64_t index;        /* tombstones up to this one have been processed */
+        char *state_directory; /* NULL: this host has no identity */
+        ReplicaPins replicas;  /* as the file has them */
+        bool failure_logged;
 } Revocation;
 
 /* Set *ret, which is zero before, for PeersOptions.known. On a host whose tree is empty, or waits to be
- * filled, a chain to a root of the cluster counts, too. */
-void revocation_known(KvStore *store, const Registry *registry, const char *machine_id, PeerKnown *ret);
+ * filled, a chain to a root of the cluster counts, too, and the pins that the host has stored ('replicas';
+ * NULL: none). */
+void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas,
+                      const char *machine_id, PeerKnown *ret);
 
-/* All pointers of 'r' are borrowed until revocation_done(). */
-void revocation_init(Revocation *r, Loop *loop, Peers *peers, Registry *registry);
+/* All pointers of 'r' are borrowed until revocation_done(). 'state_directory': "" or NULL: this host has no
+ * identity. 0 or -ENOMEM. */
+int revocation_init(Revocation *r, Loop *loop, Peers *peers, Registry *registry, const char *state_directory);
 void revocation_done(Revocation *r);
+/* Twice a second: store what could not be stored before. */
+void revocation_tick(Revocation *r);
 /* RegistryObserver.on_change. */
 void revocation_on_change(Revocation *r, const RegistryChange *change);

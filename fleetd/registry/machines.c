@@ -114,8 +114,8 @@ static void machines_write_tombstone(Transaction *t, const Registry *r, const Cl
         transaction_write(t, KV_SET, LAYOUT_REMOVED, NULL, m->id, transaction_text(t, &value));
 }
 
-int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
-                            void *userdata) {
+int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, const CaChange *ca,
+                            RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
         transaction_check(&t, m->presence_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, m->presence_index,
@@ -134,7 +134,9 @@ int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *us
                 transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
         if (m->host_index > 0)
                 machines_remove_identity(&t, m);
-        machines_write_tombstone(&t, r, m, user, presence_to_string(m->presence));
+        machines_write_tombstone(&t, r, m, user, ca ? "compromised" : presence_to_string(m->presence));
+        if (ca)
+                transaction_change_ca(&t, r, ca);
         machines_remove_reports(&t, m);
         return transaction_send(r, &t, 0, done, userdata);
 }

@@ -4,7 +4,7 @@
 
 /* The rights that suffice for a write of a kind of key by another host than the leader. A kind without
  * a right here is written by the leader alone: assignments and presences by the engine and membership, the
- * CA. */
+ * roots of the CA. */
 static const struct {
         Right own;    /* if the key is of that machine */
         Right set;    /* of any machine */
@@ -26,6 +26,7 @@ static const struct {
         [LAYOUT_TOKEN] = { .set = RIGHT_ADMINISTER },
         [LAYOUT_PRINCIPAL] = { .set = RIGHT_ADMINISTER },
         [LAYOUT_LINEAGE] = { .set = RIGHT_ADMINISTER },
+        [LAYOUT_CA_ROTATION] = { .set = RIGHT_ADMINISTER },
         [LAYOUT_SETTINGS] = { .set = RIGHT_ADMINISTER },
         [LAYOUT_CLUSTER] = { .set = RIGHT_ADMINISTER },
 };

@@ -152,17 +152,30 @@ typedef struct PresenceChange {
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata);
 
+/* A step of a rotation, or of a change of the cluster key. Borrowed for the call. */
+typedef struct CaChange {
+        const CaRoots *roots;                             /* NULL: unchanged */
+        const CaKeys *keys;                               /* NULL: unchanged */
+        const CaRotation *rotation;                       /* NULL: the rotation ends */
+        uint64_t roots_index, keys_index, rotation_index; /* of the keys on which it was decided; of the
+                                                             rotation, 0: absent */
+        const char *const *tokens;                        /* IDs of those that end */
+        size_t n_tokens;
+        const char *reason; /* for the history: the step */
+        const char *user;   /* NULL: the cluster itself */
+} CaChange;
+
 /* Remove a machine that is lost or has left: its presence and facts, and what it has reported (problems,
  * states). Its tombstone remains, from KV_LEVEL_IDENTITY on, until it is up again. KV_COMPARE_FAILED: its
- * presence has changed.
+ * presence has changed. 'ca': a change of the CA in the same transaction; NULL: none.
  *
  * The public keys of a host with a certificate are deleted, too, with its member key and metadata: it returns
  * with a new token only. Of other hosts, what decides about its units stays for its return: assignments,
  * finished units, metadata that people have set. It then publishes presence, facts and states again, and the
  * engine finds what it would have found without the removal. Its member key stays, too, for its replica: a
  * standby is removed from the configuration, and added again. */
-int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
-                            void *userdata);
+int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, const CaChange *ca,
+                            RegistryDone done, void *userdata);
 
 #define TOMBSTONE_MS ((uint64_t) 30 * 86400000)
 
@@ -199,19 +212,6 @@ int registry_set_settings(Registry *r, const ClusterSettings *settings, const ch
 /* Write the first root and its sealed key. KV_COMPARE_FAILED: the cluster has a CA. */
 int registry_create_ca(Registry *r, uint64_t term, const CaRoots *roots, const CaKeys *keys,
                        RegistryDone done, void *userdata);
-
-/* A step of a rotation, or of a change of the cluster key. Borrowed for the call. */
-typedef struct CaChange {
-        const CaRoots *roots;                             /* NULL: unchanged */
-        const CaKeys *keys;                               /* NULL: unchanged */
-        const CaRotation *rotation;                       /* NULL: the rotation ends */
-        uint64_t roots_index, keys_index, rotation_index; /* of the keys on which it was decided; of the
-                                                             rotation, 0: absent */
-        const char *const *tokens;                        /* IDs of those that end */
-        size_t n_tokens;
-        const char *reason; /* for the history: the step */
-        const char *user;   /* NULL: the cluster itself */
-} CaChange;
 
 /* KV_COMPARE_FAILED: a key has changed; decide again. */
 int registry_change_ca(Registry *r, uint64_t term, const CaChange *change, RegistryDone done, void *userdata);

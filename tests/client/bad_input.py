@@ -106,8 +106,8 @@ ROWS = [
     ("machine set alpha 'zone=a\nb'", 2, "fleetctl: machine set: the value of metadata key zone has a control character"),
     ("machine set alpha zo/ne=a", 2, "fleetctl: machine set: metadata key 'zo/ne': only letters, digits, '_', '.' and '-' are allowed"),
     ("machine set omega zone=a", 4, "fleetctl: omega: no machine has this name or ID; fleetctl list-machines"),
-    ("machine shw alpha", 2, "fleetctl: machine: expected show HOST, or set HOST KEY=VALUE..."),
-    ("cluster levl", 2, "fleetctl: cluster has no verb levl: cluster [level [N] | secure | stop-waiting]"),
+    ("machine shw alpha", 2, "fleetctl: machine: expected show HOST, set HOST KEY=VALUE..., or rekey"),
+    ("cluster levl", 2, "fleetctl: cluster has no verb levl: cluster [level [N] | rekey | secure | stop-waiting]"),
     # Keys
     ("kv import /load keys.json", 1,
      'Error:  keys.json: /a: expected a path relative to /load: no slash first, and no part that is empty, "." or ".."'),

@@ -1,16 +1,18 @@
 /* Arbitrary bytes as a small file of this host's state: the agent's assignment records, the identity of the
- * store, a marker of trust, the directory's record, the read bound, the marker of a quarantined log. Records
- * are read, written and read again, or moved aside; no other file stops a start. Values that were read are
- * written and read again unchanged. The first byte selects the file. */
+ * store, a marker of trust, the directory's record, the read bound, the marker of a quarantined log, the keys
+ * of the members. Records are read, written and read again, or moved aside; no other file stops a start.
+ * Values that were read are written and read again unchanged. The first byte selects the file. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/directory/seen_files.h"
+#include "fleetd/membership/replica_pins.h"
 #include "kvstore/read_bound.h"
 #include "kvstore/tree/data_dir.h"
 #include "tests/lib/scratch.h"
@@ -144,10 +146,22 @@ static void lost(const uint8_t *bytes, size_t size) {
         assert(data_dir_is_quarantined(&folder, reason, sizeof(reason)) == 0);
 }
 
+static void replicas(const uint8_t *bytes, size_t size) {
+        _cleanup_free_ char *folder = scratch_path(scratch, "members");
+        ReplicaPins pins, again;
+
+        if (replica_pins_parse((const char *) bytes, size, &pins) < 0)
+                return;
+        (void) mkdirat(dir_fd, "members", 0700);
+        (void) mkdirat(dir_fd, "members/identity", 0700);
+        assert(replica_pins_write(folder, &pins, NULL) == 0 && replica_pins_read(folder, &again, NULL) == 0);
+        assert(memcmp(&pins, &again, sizeof(pins)) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-        static void (*const files[])(const uint8_t *bytes, size_t size) = { records,         identity,
-                                                                            trusted,         directory,
-                                                                            read_bound_file, lost };
+        static void (*const files[])(const uint8_t *bytes,
+                                     size_t size) = { records,         identity, trusted, directory,
+                                                      read_bound_file, lost,     replicas };
 
         if (!scratch) {
                 scratch = scratch_new();

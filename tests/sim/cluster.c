@@ -237,6 +237,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                 return r;
         memory_disk_start_again(m->disk);
         m->loop = world_loop_new(c->world, m->name);
+        world_loop_set_wall_offset(m->loop, m->wall_offset_ms);
         io = (DaemonIo) { .loop = world_loop(m->loop),
                           .network = sim_host_network(m->host, m->loop),
                           .log_disk = &m->disk->base,

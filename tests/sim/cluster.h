@@ -30,7 +30,8 @@ typedef struct SimMachine {
         SimHost *host;
         MemoryDisk *disk;
         SimSystemd *systemd;
-        WorldLoop *loop; /* NULL: no daemon */
+        WorldLoop *loop;        /* NULL: no daemon */
+        int64_t wall_offset_ms; /* of its wall clock, from the next start on */
         Daemon *daemon;
         Settings settings;
         unsigned level_max; /* of its program; 0: that of this program */

@@ -381,7 +381,7 @@ static bool has_returned(const SimMachine *m) {
 
 static void remove_machine(const SimMachine *m) {
         if (registry_remove_machine(daemon_registry(cluster_leader(cluster)->daemon), seen_by_leader(m),
-                                    "root", on_submitted, NULL) < 0)
+                                    "root", NULL, on_submitted, NULL) < 0)
                 abort();
         UNTIL("a-lost-machine-is-removed", is_removed(m) && n_members() == cluster->n - 1);
 }

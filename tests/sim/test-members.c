@@ -378,7 +378,8 @@ static bool has_members(size_t n, size_t voters) {
 static void remove_host(SimMachine *m) {
         machine_power_cut(m);
         UNTIL("a-host-without-power-is-lost", is_lost(m));
-        if (registry_remove_machine(daemon_registry(leader()->daemon), seen(m), "root", on_removed, NULL) < 0)
+        if (registry_remove_machine(daemon_registry(leader()->daemon), seen(m), "root", NULL, on_removed,
+                                    NULL) < 0)
                 abort();
         UNTIL("two-hosts-are-a-voter-and-a-standby", has_members(2, 1));
         if (!seen(m) || !seen(m)->removed || !streq(seen(m)->removed->by, "root") ||

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "fleetd/membership/cluster_key.h"
@@ -105,12 +106,30 @@ static void other_content_is_no_cluster_key(void **state) {
         scratch_free(scratch);
 }
 
+static void former_keys_are_deleted(void **state) {
+        char *scratch = scratch_new();
+        _cleanup_free_ char *other = scratch_path(scratch, "secrets/other");
+        _cleanup_cluster_key_ ClusterKey read = {};
+        Error err = {};
+
+        for (uint64_t i = 1; i <= 12; i++)
+                assert_int_equal(cluster_key_write(scratch, &(ClusterKey) { .number = i }, &err), 0);
+        scratch_write(other, "1");
+        assert_int_equal(cluster_key_delete_below(scratch, 11, &err), 0);
+        for (uint64_t i = 1; i <= 12; i++)
+                assert_int_equal(cluster_key_read(scratch, i, &read, &err), i < 11 ? -ENOENT : 0);
+        assert_int_equal(access(other, F_OK), 0);
+        assert_int_equal(cluster_key_delete_below(scratch, 11, &err), 0);
+        scratch_free(scratch);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_was_sealed_is_opened_with_the_same_key_and_context),
                 cmocka_unit_test(an_empty_secret_is_sealed),
                 cmocka_unit_test(a_cluster_key_is_for_its_owner_only),
                 cmocka_unit_test(other_content_is_no_cluster_key),
+                cmocka_unit_test(former_keys_are_deleted),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

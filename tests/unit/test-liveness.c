@@ -245,6 +245,20 @@ static void changes_of_one_tick_are_sorted_by_machine(void **state) {
         end(&w);
 }
 
+/* Only a token brings a host with a certificate back: a heartbeat from before its removal does not. */
+static void a_removed_host_is_not_up_again_by_a_late_heartbeat(void **state) {
+        Watch w;
+
+        w = (Watch) { .sign = healthy };
+        cluster_view_put(&w.view, "/_fleet/cluster/removed/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                         "{\"pin\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}");
+        assert_null(tick(&w, false));
+        /* A host without a certificate returns by itself. */
+        cluster_view_put(&w.view, "/_fleet/cluster/removed/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "{}");
+        assert_non_null(tick(&w, false));
+        end(&w);
+}
+
 static void a_machine_that_leaves_the_cluster_view_is_removed(void **state) {
         char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
         Watch w;
@@ -414,6 +428,7 @@ int main(void) {
                 cmocka_unit_test(a_host_that_was_away_under_the_previous_leader_has_a_whole_period),
                 cmocka_unit_test(changes_of_one_tick_are_sorted_by_machine),
                 cmocka_unit_test(a_machine_that_leaves_the_cluster_view_is_removed),
+                cmocka_unit_test(a_removed_host_is_not_up_again_by_a_late_heartbeat),
                 cmocka_unit_test(a_presence_key_of_index_1_is_a_presence),
                 cmocka_unit_test(a_silent_host_that_has_just_returned_is_not_reported_up_again),
                 cmocka_unit_test(a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_lost),

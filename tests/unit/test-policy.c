@@ -387,6 +387,7 @@ static void a_host_proposes_what_it_has_a_right_to(void **state) {
                 { "/_fleet/cluster/level", KV_SET, true, "y--y y--y ---- y--y" },
                 { "/_fleet/cluster/ca/roots", KV_SET, true, "---- ---- ---- ----" },
                 { "/_fleet/cluster/ca/key", KV_SET, true, "---- ---- ---- ----" },
+                { "/_fleet/cluster/ca/rotation", KV_SET, true, "y--y y--y ---- y--y" },
                 { "/_fleet/machine/THEIRS", KV_DELETE, true, "---- ---- ---- ----" },
                 { "/_fleet/unheard/of", KV_SET, true, "---- ---- ---- ----" },
                 { NULL, KV_RAISE, true, "y--y y--y ---- y--y" },

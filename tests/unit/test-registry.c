@@ -413,14 +413,14 @@ static void a_machine_that_returns_meanwhile_is_not_removed(void **state) {
         up.expected_index = cluster_machine(c, other)->presence_index;
         assert_int_equal(registry_presence(w->registry, term(w), &up, 1, NULL, NULL), 0);
         assert_int_equal(answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), "root",
-                                                           on_done, w)),
+                                                           NULL, on_done, w)),
                          KV_COMPARE_FAILED);
         assert_int_equal(cluster_machine(c, other)->presence, PRESENCE_UP);
         assert_non_null(cluster_machine(c, other)->facts);
 
         assert_int_equal(presence(w, other, PRESENCE_LOST), KV_OK);
         assert_int_equal(answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), "root",
-                                                           on_done, w)),
+                                                           NULL, on_done, w)),
                          KV_OK);
         assert_null(cluster_machine(c, other));
 }
@@ -468,7 +468,7 @@ static void a_removed_host_leaves_a_tombstone_until_it_is_forgotten(void **state
         assert_int_equal(presence(w, other, PRESENCE_UP), KV_OK);
         assert_int_equal(presence(w, other, PRESENCE_LOST), KV_OK);
         assert_int_equal(answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), "root",
-                                                           on_done, w)),
+                                                           NULL, on_done, w)),
                          KV_OK);
         m = cluster_machine(c, other);
         assert_true(m && cluster_machine_is_removed(m) && !m->host && m->set.n == 0);
@@ -486,7 +486,7 @@ static void a_removed_host_leaves_a_tombstone_until_it_is_forgotten(void **state
         put_key(w, "/_fleet/machine/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/metadata/zone", "a");
         assert_int_equal(presence(w, other, PRESENCE_LOST), KV_OK);
         assert_int_equal(answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), "root",
-                                                           on_done, w)),
+                                                           NULL, on_done, w)),
                          KV_OK);
         assert_int_equal(cluster_machine(c, other)->set.n, 1); /* it has no certificate any more */
         assert_int_equal(answer(w, registry_forget_machine(w->registry, term(w), cluster_machine(c, other),

@@ -81,7 +81,7 @@ static void delete (Fixture *f, const char *key) {
 static void alpha_known(void *userdata, const char *machine_id, PeerKnown *ret) {
         Fixture *f = userdata;
 
-        revocation_known(f->host->store, f->host->registry, machine_id, ret);
+        revocation_known(f->host->store, f->host->registry, NULL, machine_id, ret);
 }
 
 /* Beta knows alpha by its key. */

@@ -159,6 +159,8 @@ static const struct {
         { "GET", "/fleet/v1/cluster/users", ADMINISTER },
         { "PUT", "/fleet/v1/cluster/users/*", ADMINISTER },
         { "DELETE", "/fleet/v1/cluster/users/*", ADMINISTER },
+        { "POST", "/fleet/v1/cluster/host/rekey", ADMINISTER },
+        { "POST", "/fleet/v1/cluster/rekey", ADMINISTER },
         { "POST", "/fleet/v1/cluster/secure", ADMINISTER },
         { "POST", "/fleet/v1/cluster/init", ADMINISTER },
         { "POST", "/fleet/v1/cluster/join", ADMINISTER },

@@ -131,7 +131,7 @@ static const Row rows[] = {
         { READ(ca_keys, keys_done), "{\"keys\":[{\"root\":\"" PIN_1 "\",\"sealed\":\"a\"}]}",
           "clusterKey: missing" },
         { READ(ca_rotation, nothing_done), "{\"compromised\":true,\"since\":6,\"state\":\"distribute\"}" },
-        { READ(ca_rotation, nothing_done), "{}", "state: '' is none of distribute, issue" },
+        { READ(ca_rotation, nothing_done), "{}", "state: '' is none of begin, rekey, distribute, issue" },
         { READ(settings, nothing_done), "{\"name\":\"c\",\"peerAuth\":\"certificate\",\"singletonLease\":5,"
                                         "\"spread\":\"zone\",\"voters\":5}" },
         { READ(settings, nothing_done), "{\"peerAuth\":\"any\"}" },

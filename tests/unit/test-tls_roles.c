@@ -277,6 +277,27 @@ static void another_key_is_rejected_also_with_a_valid_chain(void **state) {
         assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -EKEYREJECTED);
 }
 
+/* A host whose tree is older than the machine, and whose roots are older than the certificate. */
+static void a_stored_pin_counts_where_a_chain_may(void **state) {
+        World *w = *state;
+        TlsCheck check = peer_check(w);
+        TlsIssue issue = issue_for(w, TLS_ROLE_HOST, MACHINE);
+        TlsVerified v;
+        Error err = {};
+
+        issue.root = w->other.root.chars;
+        issue.root_size = w->other.root.size;
+        w->known.state = TLS_UNKNOWN;
+        w->known.replica = false;
+        assert_int_equal(issue_and_verify(&issue, &w->other, &check, &v, &err), -ENOKEY);
+        w->known.chain_counts = true;
+        check.now_ms = NOW_MS + 60 * DAY_MS;
+        OK(issue_and_verify(&issue, &w->other, &check, &v, &err));
+        assert_true(v.by_pin && v.replica && v.wrong_root && v.wrong_dates);
+        w->known.pins[0].bytes[0] ^= 1;
+        assert_int_equal(issue_and_verify(&issue, &w->other, &check, &v, &err), -ENOKEY);
+}
+
 static void a_removed_machine_is_rejected_with_its_pin(void **state) {
         World *w = *state;
         TlsCheck check = peer_check(w);
@@ -1003,6 +1024,7 @@ int main(int argc, char **argv) {
                 T(a_pin_counts_in_spite_of_dates_and_root),
                 T(another_key_is_rejected_also_with_a_valid_chain),
                 T(a_removed_machine_is_rejected_with_its_pin),
+                T(a_stored_pin_counts_where_a_chain_may),
                 T(a_chain_counts_for_a_replica_only_and_only_where_it_may),
                 T(dates_of_a_chain_have_ten_minutes_of_tolerance),
                 T(a_joining_host_trusts_the_root_of_its_token_with_any_clock),

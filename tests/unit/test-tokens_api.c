@@ -153,6 +153,8 @@ static void a_token_is_created_listed_and_revoked(void **state) {
         assert_says(f, "{\"roots\":[]}");
         assert_int_equal(ask(f, "POST", "ca/rotate", "{}"), 409);
         assert_says(f, "the cluster has no CA");
+        assert_int_equal(ask(f, "POST", "rekey", ""), 409);
+        assert_says(f, "the cluster has no CA");
 
         assert_int_equal(
                 ask(f, "POST", "tokens",
@@ -184,7 +186,12 @@ static void a_token_is_created_listed_and_revoked(void **state) {
         assert_says(f, "\"revoked\":true");
         assert_int_equal(ask(f, "DELETE", "tokens/000000000000", ""), 404);
         assert_int_equal(ask(f, "POST", "ca/rotate", "{\"compromised\":1}"), 400);
-        assert_int_equal(ask(f, "POST", "ca/rotate", "{}"), 204);
+        assert_int_equal(ask(f, "POST", "rekey", ""), 204);
+        HOST_UNTIL(f->host, registry_cluster(f->host->registry)->ca_keys->items[0].cluster_key == 2);
+        assert_int_equal(ask(f, "GET", "ca", ""), 200);
+        assert_says(f, "{\"clusterKey\":2,\"roots\":");
+        assert_int_equal(ask(f, "POST", "ca/rotate", "{\"compromised\":true}"), 204);
+        HOST_UNTIL(f->host, !cluster_token(registry_cluster(f->host->registry), id));
         assert_int_equal(ask(f, "POST", "tokens", "{}"), 201);
         assert_int_equal(ask(f, "POST", "tokens", "{\"replace\":\"aaaaaaaa\"}"), 201);
 }
@@ -224,6 +231,7 @@ static void only_administrators_have_tokens(void **state) {
         assert_int_equal(ask_at(f, f->loopback, "DELETE", "tokens/000000000000", ""), 403);
         assert_int_equal(ask_at(f, f->loopback, "GET", "ca", ""), 403);
         assert_int_equal(ask_at(f, f->loopback, "POST", "ca/rotate", "{}"), 403);
+        assert_int_equal(ask_at(f, f->loopback, "POST", "rekey", ""), 403);
         assert_int_equal(ask(f, "PUT", "tokens", "{}"), 405);
         assert_int_equal(ask(f, "POST", "ca", "{}"), 405);
 }
@@ -241,6 +249,7 @@ static void without_an_authority_there_are_no_tokens(void **state) {
         assert_int_equal(ask(f, "POST", "tokens", "{}"), 409);
         assert_int_equal(ask(f, "DELETE", "tokens/000000000000", ""), 409);
         assert_int_equal(ask(f, "POST", "ca/rotate", "{}"), 409);
+        assert_int_equal(ask(f, "POST", "rekey", ""), 409);
         assert_int_equal(ask(f, "GET", "tokens", ""), 200);
 }
 

@@ -1,0 +1,100 @@
+#!/bin/bash
+# Planted values: the secrets of tokens, the keys of hosts and the cluster keys of two daemons appear in no log, command line, environment,
+# message, answer, log of the store, tree or backup. Takes 20 s.
+set -u
+build=${CHECK_BUILD:-build}
+program=$build/fleetd/fleetd fleetctl=$build/client/fleetctl
+scratch=$(mktemp -d)
+declare -A pids=()
+trap 'kill -9 "${pids[@]}" 2>/dev/null; wait 2>/dev/null; rm -rf "$scratch"' EXIT
+read -r -a ports < <(python3 -c '
+import socket
+all = [socket.socket() for _ in range(6)]
+for s in all: s.bind(("127.0.0.1", 0))
+print(*[s.getsockname()[1] for s in all])')
+
+check() { local name=$1; shift; if "$@" >/dev/null 2>&1; then echo "ok $name"; else echo "not ok $name: $*"; fi; }
+wait_for() {
+        local end=$((SECONDS + $1))
+        shift
+        until "$@" >/dev/null 2>&1; do
+                [ $SECONDS -lt $end ] || return 1
+                sleep 0.1
+        done
+}
+start() { # HOST
+        touch "$scratch/conf$1"
+        "$program" --config="$scratch/conf$1" --cluster-file="$scratch/conf$1" --state-directory="$scratch/state$1" \
+                --runtime-directory="$scratch/run$1" --unit-directory= --listen-socket="$scratch/sock$1" \
+                --listen-client="127.0.0.1:${ports[$1]}" --agent=no --name="h$1" \
+                --machine-id="0000000000000000000000000000000$1" >>"$scratch/log$1" 2>&1 &
+        pids[$1]=$!
+}
+ctl() { "$fleetctl" --endpoint="unix://$scratch/sock$1" "${@:2}"; }
+put() { curl -sf -m 10 -X PUT "http://127.0.0.1:${ports[$1]}/v2/keys$2" -d value="$3"; }
+token() { ctl 1 token "$@" 2>>"$scratch/said" | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1; }
+cluster_key() { grep -q "\"clusterKey\":$1" < <(ctl 1 ca --output=json); }
+
+for host in 1 2; do start $host; done
+for host in 1 2; do wait_for 60 put $host /ready yes; done
+curl -sf -X DELETE "http://127.0.0.1:${ports[2]}/v2/keys/ready" >/dev/null
+check a_cluster_opens ctl 1 init --listen="127.0.0.1:${ports[4]}"
+check a_cluster_answers wait_for 60 put 1 /ready yes
+
+# -- Plant: each value is written once, where it belongs --
+used=$(token) unused=$(token --uses=5) answer=$(ctl 1 token --output=json)
+revoked=$(grep -o 'fleet1-[A-Za-z0-9_-]*' <<<"$answer")
+printf '%s\n' "$used" "$unused" "$revoked" >"$scratch/planted"
+ctl 1 token revoke "$(grep -o '"id":"[0-9a-f]*"' <<<"$answer" | cut -d'"' -f4)" >>"$scratch/said" 2>&1
+ctl 2 join --listen="127.0.0.1:${ports[5]}" "$unused" >>"$scratch/said" 2>&1 # of several uses, as an argument: rejected
+ctl 2 join --listen="127.0.0.1:${ports[5]}" "${used:0:60}" >>"$scratch/said" 2>&1
+ctl 2 join --listen="127.0.0.1:${ports[5]}" "$revoked" >>"$scratch/said" 2>&1
+"$fleetctl" --endpoint="unix://$scratch/sock2" join --listen="127.0.0.1:${ports[5]}" "$used" >>"$scratch/said" 2>&1 &
+join=$!
+# The argument is wiped before the request: the command line without it is seen while the join lasts.
+wiped() { tr '\0' '\n' <"/proc/$join/cmdline" | grep -q join && ! grep -qF "${used:7:30}" "/proc/$join/cmdline"; }
+check the_argument_of_a_join_is_wiped wait_for 10 wiped
+wait $join
+check a_host_joins [ $? -eq 0 ]
+cp "$scratch/state1/secrets/key.1" "$scratch/planted.key.1"
+check the_cluster_key_changes ctl 1 cluster rekey
+check the_cluster_key_has_changed wait_for 60 cluster_key 2
+check the_former_key_is_deleted wait_for 30 test ! -e "$scratch/state1/secrets/key.1"
+check a_host_gets_another_key ctl 2 machine rekey
+ctl 1 token --replace=unknown >>"$scratch/said" 2>&1
+ctl 1 token ls --output=json >>"$scratch/said" 2>&1
+ctl 1 ca --output=json >>"$scratch/said" 2>&1
+ctl 1 events --since=1970-01-01 >>"$scratch/said" 2>&1
+curl -s --unix-socket "$scratch/sock1" http://fleet/metrics >>"$scratch/said"
+check a_backup_is_written ctl 1 backup "$scratch/backup"
+for host in 1 2; do
+        tr '\0' '\n' <"/proc/${pids[$host]}/cmdline" >"$scratch/cmdline$host"
+        tr '\0' '\n' <"/proc/${pids[$host]}/environ" >"$scratch/environ$host"
+done
+
+# -- Search, in each form of a value --
+python3 - "$scratch" <<'END'
+import base64, glob, os, re, sys
+scratch = sys.argv[1]
+values = {}
+for i, text in enumerate(open(scratch + "/planted").read().split()):
+    raw = base64.urlsafe_b64decode(text[7:] + "=" * (-len(text[7:]) % 4))
+    values["token %d" % i] = [text.encode(), text[7:].encode()]
+    values["secret of token %d" % i] = [raw[47:63], raw[47:63].hex().encode()]
+for path in glob.glob(scratch + "/state*/secrets/key.*") + [scratch + "/planted.key.1"]:
+    digits = open(path).read().strip()
+    values[path] = [digits.encode(), bytes.fromhex(digits), base64.b64encode(bytes.fromhex(digits))[:40]]
+for path in glob.glob(scratch + "/state*/identity/key*"):
+    lines = open(path).read().split("\n")[1:-2]
+    values[path] = [line.encode() for line in lines] + [base64.b64decode("".join(lines))[36:60]]
+values["a private key"] = [b"PRIVATE KEY"]
+files = [p for name in ("log*", "said", "cmdline*", "environ*", "backup", "conf*", "state*/raft/*", "state*/tree/*", "state*/agent/*",
+                        "state*/identity/[cr]*") for p in glob.glob(scratch + "/" + name) if os.path.isfile(p)]
+print("%s %d_values_are_planted" % ("ok" if len(values) >= 11 else "not ok", len(values)))
+print("%s %d_files_are_searched" % ("ok" if len(files) >= 14 else "not ok", len(files)))
+for value in sorted(values):
+    found = [os.path.basename(p) for p in files if any(len(form) > 8 and form in open(p, "rb").read() for form in values[value])]
+    name = re.sub("[^a-z0-9]+", "_", value.replace(scratch + "/", "").lower())
+    print("not ok %s is in: %s" % (name, " ".join(found)) if found else "ok %s_appears_nowhere" % name)
+END
+check a_service_writes_no_core_file grep -qx LimitCORE=0 "$(dirname "$0")/../../dist/systemd/fleetd.service.in"

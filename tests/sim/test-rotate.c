@@ -1,0 +1,628 @@
+/* Keys and clocks: changes of the cluster key and of the root of the CA, with the leader killed at each state
+ * and two hosts off; certificates that expire while all hosts are off, and wrong wall clocks. Afterwards all
+ * hosts work, without a token, and each with its own key. Whole daemons, with certificates.
+ *
+ *      test-rotate [--seed N] [--runs N] [--trace]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/base64.h"
+#include "base/log.h"
+#include "fleetd/api/api.h"
+#include "fleetd/membership/authority_internal.h"
+#include "fleetd/membership/identity.h"
+#include "tests/lib/scratch.h"
+#include "tests/sim/cluster.h"
+#include "tests/sim/seeds.h"
+
+#define DAY_MS        INT64_C(86400000)
+#define YEAR_MS       (365 * DAY_MS)
+#define SINCE_1970_MS INT64_C(1700000000000) /* to the begin of a world */
+
+enum { PATIENCE_MS = 120000, STEP_MS = 20, RESTART_MS = 2000, HOSTS = 5, OFF = 2 };
+
+static World *world;
+static SimCluster *cluster;
+static ApiOptions apis[CLUSTER_HOSTS_MAX]; /* of the daemons that were opened last */
+
+/* Users begin at the options of the API: there is no listener in a simulation. */
+int __real_api_new(Api **ret, Loop *loop, const ApiOptions *options);
+int __wrap_api_new(Api **ret, Loop *loop, const ApiOptions *options);
+int __wrap_api_new(Api **ret, Loop *loop, const ApiOptions *options) {
+        const SimMachine *m = cluster_running_machine(cluster);
+
+        apis[m->index] = *options;
+        return __real_api_new(ret, loop, options);
+}
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        if (!world)
+                return;
+        world_trace(world, "log", "%s", message);
+        if (cluster)
+                check_message(cluster, fields, message);
+}
+
+/* -- The cluster -- */
+
+static SimMachine *machine(unsigned i) {
+        return &cluster->machines[i];
+}
+
+static bool serves(const SimMachine *m) {
+        return m->daemon && !m->dying && daemon_store(m->daemon);
+}
+
+static KvState state_of(const SimMachine *m) {
+        KvState state = {};
+
+        if (serves(m))
+                kv_state(daemon_store(m->daemon), &state);
+        return state;
+}
+
+static bool is_ready(const SimMachine *m) {
+        return serves(m) && state_of(m).ready && registry_ready(daemon_registry(m->daemon));
+}
+
+static const Cluster *view_of(const SimMachine *m) {
+        return registry_cluster(daemon_registry(m->daemon));
+}
+
+static SimMachine *leader(void) {
+        SimMachine *found = NULL;
+        uint64_t term = 0;
+
+        for (unsigned i = 0; i < cluster->n; i++) {
+                KvState state = state_of(machine(i));
+
+                if (state.role == KV_ROLE_LEADER && state.ready && state.term > term) {
+                        found = machine(i);
+                        term = state.term;
+                }
+        }
+        return found;
+}
+
+#define UNTIL(name, expression)                                                                   \
+        do {                                                                                      \
+                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
+                while (!(expression)) {                                                           \
+                        if (world_now_ms(world) > until_ms_)                                      \
+                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
+                        world_run(world, world_now_ms(world) + STEP_MS);                          \
+                }                                                                                 \
+        } while (false)
+
+static const Cluster *view(void) {
+        return leader() ? view_of(leader()) : NULL;
+}
+
+static void set_clock(SimMachine *m, int64_t offset_ms) {
+        m->wall_offset_ms = offset_ms;
+        if (m->loop)
+                world_loop_set_wall_offset(m->loop, offset_ms);
+}
+
+static void start(SimMachine *m) {
+        machine_power_on(m);
+        UNTIL("a-daemon-starts", m->loop && m->daemon);
+}
+
+static void power_off(SimMachine *m) {
+        machine_suspect(m, world_now_ms(world), UINT64_MAX);
+        machine_power_cut(m);
+}
+
+/* -- Users -- */
+
+static void on_joined(void *userdata, int error, const char *message, const ApiJoined *joined) {
+        int *ended = userdata;
+
+        *ended = 1;
+        if (error < 0)
+                world_failed(world, "a-host-joins", "%s", message);
+}
+
+static void command(SimMachine *m, bool init, const char *token) {
+        const ApiOptions *api = &apis[m->index];
+        char listen[ADDRESS_SIZE];
+        ApiJoin join = { .token = token, .listen = listen, .init = init, .discard = true };
+        Error err = {};
+        int ended = 0;
+
+        snprintf(listen, sizeof(listen), "%s:2380", m->address);
+        if (api->join(api->userdata, &join, on_joined, &ended, &err) < 0)
+                world_failed(world, "a-host-joins", "%s", err.message);
+        UNTIL("a-host-joins", ended);
+}
+
+typedef struct MadeToken {
+        bool done;
+        char text[TOKEN_TEXT_MAX + 1], id[TOKEN_ID_SIZE];
+} MadeToken;
+
+static void on_token(void *userdata, int error, const char *message, const AuthorityToken *token) {
+        MadeToken *made = userdata;
+
+        if (!token)
+                world_failed(world, "a-token-is-made", "%s", message);
+        made->done = true;
+        snprintf(made->text, sizeof(made->text), "%s", token->text);
+        snprintf(made->id, sizeof(made->id), "%s", token->id);
+}
+
+static MadeToken make_token(void) {
+        TokenRequest request = { .uses = 1, .by = "root" };
+        MadeToken made = {};
+        Error err = {};
+
+        UNTIL("there-is-a-leader", leader());
+        if (authority_create_token(apis[leader()->index].authority, &request, on_token, &made, &err) < 0)
+                world_failed(world, "a-token-is-made", "%s", err.message);
+        UNTIL("a-token-is-made", made.done);
+        return made;
+}
+
+/* Each host is up, with a record and a replica. */
+static bool is_whole(void) {
+        const Cluster *c = view();
+        KvState state = leader() ? state_of(leader()) : (KvState) {};
+
+        if (!c || !c->ca_roots || state.n_voters_reachable != 3 || state.n_members != cluster->n)
+                return false;
+        for (unsigned i = 0; i < cluster->n; i++) {
+                const ClusterMachine *m = cluster_machine(c, machine(i)->machine_id);
+
+                if (!m || m->presence != PRESENCE_UP || !m->host || m->member.raft_id == 0 ||
+                    !is_ready(machine(i)))
+                        return false;
+        }
+        return true;
+}
+
+static TlsCertificate certificate_of(const SimMachine *m) {
+        _cleanup_identity_ HostIdentity identity = {};
+        TlsCertificate certificate = {};
+
+        if (identity_read(m->folder, &identity, NULL) < 0 ||
+            tls_certificate_read(identity.certificate, strlen(identity.certificate), &certificate, NULL) < 0)
+                world_failed(world, "a-host-has-an-identity", "%s", m->name);
+        return certificate;
+}
+
+/* Each host has received what a member needs: the last step of a join. */
+static bool all_are_replicas(void) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (certificate_of(machine(i)).uri.role != TLS_ROLE_REPLICA)
+                        return false;
+        return true;
+}
+
+static void found(void) {
+        cluster = cluster_new_by_token(world, HOSTS);
+        for (unsigned i = 0; i < HOSTS; i++)
+                machine_start_daemon(machine(i));
+        UNTIL("a-host-founds-a-cluster", is_ready(machine(0)));
+        command(machine(0), true, "");
+        UNTIL("a-cluster-opens", is_ready(machine(0)) && machine(0)->settings.listen_peer[0]);
+        for (unsigned i = 1; i < HOSTS; i++) {
+                MadeToken token = make_token();
+
+                UNTIL("a-host-is-ready", is_ready(machine(i)));
+                command(machine(i), false, token.text);
+                UNTIL("a-host-is-a-member",
+                      view() && cluster_machine(view(), machine(i)->machine_id) &&
+                              cluster_machine(view(), machine(i)->machine_id)->member.raft_id != 0);
+        }
+        UNTIL("five-hosts-are-members", is_whole() && all_are_replicas());
+}
+
+static void over(void) {
+        cluster = cluster_free(cluster);
+}
+
+/* -- What is on the hosts -- */
+
+static bool stores_only(const SimMachine *m, const CaRoots *roots) {
+        _cleanup_identity_ HostIdentity identity = {};
+        _cleanup_text_ Text expected = {};
+
+        for (size_t i = 0; i < roots->n; i++)
+                text_append(&expected, roots->items[i].pem);
+        return identity_read(m->folder, &identity, NULL) == 0 && streq(identity.roots, expected.chars);
+}
+
+static bool all_store(void) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (!view() || !stores_only(machine(i), view()->ca_roots))
+                        return false;
+        return true;
+}
+
+static bool has_key(const SimMachine *m, uint64_t number) {
+        _cleanup_cluster_key_ ClusterKey key = {};
+
+        return cluster_key_read(m->folder, number, &key, NULL) == 0;
+}
+
+/* All hosts have this cluster key, and no former one. */
+static bool all_have_key(uint64_t number) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (!has_key(machine(i), number) || has_key(machine(i), number - 1))
+                        return false;
+        return true;
+}
+
+static void read_pins(char ret[HOSTS][DIGEST_SIZE]) {
+        for (unsigned i = 0; i < HOSTS; i++) {
+                TlsCertificate certificate = certificate_of(machine(i));
+
+                tls_pin_print(&certificate.pin, ret[i]);
+        }
+}
+
+/* The hosts are those of before, and the cluster works: a write, a token and a signature succeed. */
+static void check_works(char pins[HOSTS][DIGEST_SIZE]) {
+        char now[HOSTS][DIGEST_SIZE];
+        MadeToken token;
+
+        UNTIL("all-hosts-work-afterwards", is_whole());
+        read_pins(now);
+        for (unsigned i = 0; i < HOSTS; i++) {
+                const ClusterMachine *m = cluster_machine(view(), machine(i)->machine_id);
+
+                if (!streq(now[i], pins[i]) || m->host->pins.n != 1 ||
+                    !streq(m->host->pins.items[0], pins[i]))
+                        world_failed(world, "a-host-keeps-its-key", "%s", machine(i)->name);
+        }
+        token = make_token();
+        if (!cluster_token(view(), token.id))
+                UNTIL("a-token-is-stored", view() && cluster_token(view(), token.id));
+}
+
+/* -- Changes of keys -- */
+
+typedef enum Change { CHANGE_REKEY, CHANGE_ROTATE, CHANGE_COMPROMISED, _CHANGE_MAX } Change;
+
+static void on_begun(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        KvStatus *result = userdata;
+
+        *result = status;
+}
+
+static void begin(Change change, unsigned at) {
+        Authority *authority = apis[at].authority;
+        KvStatus status = _KV_STATUS_MAX;
+        Error err = {};
+        int r;
+
+        if (change == CHANGE_REKEY)
+                r = authority_rekey(authority, "root", on_begun, &status, &err);
+        else
+                r = authority_rotate(authority, change == CHANGE_COMPROMISED, "root", on_begun, &status,
+                                     &err);
+        if (r < 0)
+                world_failed(world, "a-change-begins", "%s", err.message);
+        UNTIL("a-change-begins", status != _KV_STATUS_MAX);
+        if (status != KV_OK)
+                world_failed(world, "a-change-begins", "status %d", status);
+}
+
+static void on_return(void *userdata) {
+        start(userdata);
+}
+
+static void kill_leader(void) {
+        SimMachine *m = leader();
+
+        if (!m)
+                return;
+        world_trace(world, m->name, "is killed");
+        power_off(m);
+        for (uint64_t until_ms = world_now_ms(world) + RESTART_MS; world_now_ms(world) < until_ms;)
+                world_run(world, world_now_ms(world) + STEP_MS);
+        on_return(m);
+}
+
+static bool is_in(CaRotationState state) {
+        return view() && view()->ca_rotation && view()->ca_rotation->state == state;
+}
+
+static bool has_ended(void) {
+        return view() && view()->ca_roots && !view()->ca_rotation && view()->ca_roots->n == 1;
+}
+
+/* Return a host of this role that does not lead. */
+static SimMachine *follower(KvMemberRole role) {
+        KvState state = state_of(leader());
+
+        for (unsigned i = 0; i < HOSTS; i++)
+                for (size_t k = 0; machine(i) != leader() && k < state.n_members; k++)
+                        if (state.members[k].raft_id == state_of(machine(i)).raft_id &&
+                            state.members[k].role == role)
+                                return machine(i);
+        world_failed(world, "there-are-voters-and-standbys", "none of role %d", role);
+}
+
+/* The leader is killed when a change reaches a state, while two hosts are off; these return afterwards. A
+ * change of the cluster key waits for all members, unless the keys are compromised. */
+static void change_with_a_crash(Change change, int crash_in) {
+        char pins[HOSTS][DIGEST_SIZE], former[DIGEST_SIZE];
+        SimMachine *off[OFF];
+        MadeToken token;
+
+        world_trace(world, "test", "change %d, crash in %d", change, crash_in);
+        found();
+        read_pins(pins);
+        token = make_token();
+        memcpy(former, ca_roots_current(view()->ca_roots)->id, sizeof(former));
+        off[0] = follower(KV_MEMBER_VOTER);
+        off[1] = follower(KV_MEMBER_STANDBY);
+        for (unsigned i = 0; i < OFF; i++)
+                power_off(off[i]);
+        UNTIL("hosts-are-lost",
+              leader() && cluster_machine(view(), off[0]->machine_id)->presence != PRESENCE_UP &&
+                      cluster_machine(view(), off[1]->machine_id)->presence != PRESENCE_UP);
+        begin(change, leader()->index);
+        if (crash_in >= 0) {
+                UNTIL("a-state-is-reached", is_in((CaRotationState) crash_in));
+                kill_leader();
+        }
+        if (change == CHANGE_COMPROMISED && view() && cluster_token(view(), token.id))
+                world_failed(world, "all-tokens-end-at-once", "%s", token.id);
+        if (change == CHANGE_REKEY) {
+                world_run(world, world_now_ms(world) + 5000);
+                if (!is_in(CA_ROTATION_REKEY))
+                        world_failed(world, "a-change-of-the-key-waits-for-members", "it has ended");
+        } else {
+                UNTIL("a-rotation-ends", has_ended());
+        }
+        for (unsigned i = 0; i < OFF; i++)
+                start(off[i]);
+        UNTIL("a-change-ends", has_ended());
+        check_works(pins);
+        UNTIL("former-keys-are-deleted", change == CHANGE_ROTATE || all_have_key(2));
+        UNTIL("all-hosts-store-the-roots", all_store());
+        if ((change == CHANGE_REKEY) != streq(ca_roots_current(view()->ca_roots)->id, former))
+                world_failed(world, "a-rotation-replaces-the-root", "%s", former);
+        over();
+}
+
+static void rotate_each_step_with_absent_hosts(void) {
+        change_with_a_crash(CHANGE_ROTATE, CA_ROTATION_DISTRIBUTE);
+        change_with_a_crash(CHANGE_ROTATE, CA_ROTATION_ISSUE);
+}
+
+static void rekey_each_step_with_absent_hosts(void) {
+        change_with_a_crash(CHANGE_REKEY, -1);
+        change_with_a_crash(CHANGE_REKEY, CA_ROTATION_REKEY);
+        change_with_a_crash(CHANGE_COMPROMISED, CA_ROTATION_REKEY);
+        change_with_a_crash(CHANGE_COMPROMISED, CA_ROTATION_DISTRIBUTE);
+        change_with_a_crash(CHANGE_COMPROMISED, CA_ROTATION_ISSUE);
+}
+
+/* -- A compromised host -- */
+
+/* Return whether cluster key 1 opens a private key of the CA, or the former root is trusted anywhere. */
+static bool uses_former(const ClusterKey *key, const char *root_pem) {
+        const Cluster *c = view();
+        KvState state = state_of(leader());
+
+        for (size_t i = 0; i < c->ca_keys->n; i++) {
+                const CaKey *sealed = &c->ca_keys->items[i];
+                char context[CA_CONTEXT_SIZE], *bytes, *opened;
+                size_t size, opened_size;
+                int r;
+
+                if (base64_decode(sealed->sealed, strlen(sealed->sealed), &bytes, &size) < 0)
+                        world_failed(world, "a-key-is-base64", "%s", sealed->sealed);
+                keys_ca_context(state.cluster_id, sealed->root, context);
+                r = unseal(key->bytes, context, strlen(context), bytes, size, &opened, &opened_size);
+                free(bytes);
+                if (r == 0) {
+                        tls_secret_free(opened, opened_size);
+                        return true;
+                }
+        }
+        for (unsigned i = 0; i < HOSTS; i++) {
+                _cleanup_identity_ HostIdentity identity = {};
+
+                if (cluster_machine(c, machine(i)->machine_id)->removed)
+                        continue;
+                if (identity_read(machine(i)->folder, &identity, NULL) < 0 ||
+                    strstr(identity.roots, root_pem) || has_key(machine(i), key->number))
+                        return true;
+        }
+        return false;
+}
+
+/* The disk of a member is stolen while the host runs: nothing that was on it is valid afterwards. */
+static void remove_compromised(void) {
+        _cleanup_cluster_key_ ClusterKey stolen = {};
+        KvStatus status = _KV_STATUS_MAX;
+        _cleanup_free_ char *root = NULL;
+        SimMachine *m;
+        MadeToken token;
+        Error err = {};
+
+        found();
+        token = make_token();
+        m = follower(KV_MEMBER_VOTER);
+        root = strdup(ca_roots_current(view()->ca_roots)->pem);
+        if (cluster_key_read(m->folder, 1, &stolen, &err) < 0 || !root || !uses_former(&stolen, root))
+                world_failed(world, "a-member-has-the-cluster-key", "%s", err.message);
+        machine_suspect(m, world_now_ms(world), UINT64_MAX);
+        if (authority_compromised(apis[leader()->index].authority, cluster_machine(view(), m->machine_id),
+                                  "root", on_begun, &status, &err) < 0)
+                world_failed(world, "a-host-is-removed", "%s", err.message);
+        UNTIL("a-host-is-removed", status != _KV_STATUS_MAX);
+        UNTIL("all-tokens-end-at-once", view() && !cluster_token(view(), token.id));
+        world_run(world, world_now_ms(world) + 1000);
+        if (!leader() || !cluster_machine(view(), m->machine_id)->removed ||
+            cluster_machine(view(), m->machine_id)->host)
+                world_failed(world, "a-pin-ends-at-once", "%s", m->name);
+        UNTIL("nothing-of-the-former-keys-is-valid", leader() && has_ended() && !uses_former(&stolen, root));
+        /* It is not admitted any more, as it is or after a start. */
+        power_off(m);
+        start(m);
+        world_run(world, world_now_ms(world) + 20000);
+        if (!leader() || leader() == m || is_ready(m) || state_of(leader()).n_members != HOSTS - 1 ||
+            state_of(leader()).n_voters_reachable != 3)
+                world_failed(world, "a-removed-host-stays-outside", "%s", m->name);
+        over();
+}
+
+/* -- Another key of a host -- */
+
+typedef enum RekeyStep {
+        REKEY_MADE,     /* the next key is on disk */
+        REKEY_RECORDED, /* the cluster has two pins */
+        REKEY_STORED,   /* the host has a certificate for the next key */
+        _REKEY_STEP_MAX,
+} RekeyStep;
+
+static bool has_two_pins(const SimMachine *m) {
+        const ClusterMachine *host = view() ? cluster_machine(view(), m->machine_id) : NULL;
+
+        return host && host->host && host->host->pins.n == 2;
+}
+
+static bool rekey_is_at(RekeyStep step, const SimMachine *m) {
+        switch (step) {
+        case REKEY_MADE:
+                return identity_has_next_key(m->folder);
+        case REKEY_RECORDED:
+                return has_two_pins(m);
+        default:
+                return has_two_pins(m) && !identity_has_next_key(m->folder);
+        }
+}
+
+/* A host gets another key; the host or the leader crashes at each step. One key is valid at the end, the new
+ * one, and the host was a member all the time. */
+static void machine_rekey(void) {
+        char before[HOSTS][DIGEST_SIZE], after[HOSTS][DIGEST_SIZE];
+
+        found();
+        for (RekeyStep step = REKEY_MADE; step < _REKEY_STEP_MAX; step++)
+                for (unsigned victim = 0; victim < 3; victim++) {
+                        SimMachine *m = victim == 1 ? leader() : follower(KV_MEMBER_VOTER);
+                        Error err = {};
+
+                        read_pins(before);
+                        world_trace(world, "test", "another key for %s, step %d, victim %u", m->name, step,
+                                    victim);
+                        if (apis[m->index].rekey_host(apis[m->index].userdata, &err) < 0)
+                                world_failed(world, "a-host-makes-a-key", "%s", err.message);
+                        UNTIL("a-step-is-reached", rekey_is_at(step, m));
+                        if (victim == 0) {
+                                power_off(m);
+                                world_run(world, world_now_ms(world) + RESTART_MS);
+                                start(m);
+                        } else {
+                                kill_leader();
+                        }
+                        UNTIL("one-key-is-valid-at-the-end",
+                              is_whole() && !has_two_pins(m) && !identity_has_next_key(m->folder));
+                        read_pins(after);
+                        if (streq(after[m->index], before[m->index]))
+                                world_failed(world, "a-host-has-another-key", "%s", m->name);
+                        check_works(after);
+                }
+        over();
+}
+
+/* -- Clocks -- */
+
+/* All hosts were off for longer than a certificate is valid; then each one gets a new certificate. */
+static void all_certificates_expired(void) {
+        char pins[HOSTS][DIGEST_SIZE];
+
+        found();
+        read_pins(pins);
+        for (unsigned i = 0; i < HOSTS; i++)
+                power_off(machine(i));
+        for (unsigned i = 0; i < HOSTS; i++)
+                machine(i)->wall_offset_ms = 90 * DAY_MS;
+        for (unsigned i = 0; i < HOSTS; i++)
+                start(machine(i));
+        check_works(pins);
+        for (unsigned i = 0; i < HOSTS; i++)
+                UNTIL("expired-certificates-are-renewed",
+                      (int64_t) certificate_of(machine(i)).not_after_ms >
+                              (int64_t) loop_wall_ms(world_loop(machine(i)->loop)));
+        over();
+}
+
+/* A wrong clock of one host, and of all, while they run and at a start; a rotation ends all the same. */
+static void wrong_clocks(int64_t offset_ms) {
+        char pins[HOSTS][DIGEST_SIZE];
+
+        found();
+        read_pins(pins);
+        set_clock(machine(1), offset_ms);
+        power_off(machine(1));
+        start(machine(1));
+        check_works(pins);
+        begin(CHANGE_ROTATE, leader()->index);
+        UNTIL("a-rotation-ends", has_ended());
+        check_works(pins);
+        for (unsigned i = 0; i < HOSTS; i++)
+                power_off(machine(i));
+        for (unsigned i = 0; i < HOSTS; i++) {
+                machine(i)->wall_offset_ms = offset_ms;
+                start(machine(i));
+        }
+        check_works(pins);
+        begin(CHANGE_COMPROMISED, leader()->index);
+        UNTIL("a-rotation-ends", has_ended());
+        check_works(pins);
+        /* The clocks are right again. */
+        for (unsigned i = 0; i < HOSTS; i++)
+                set_clock(machine(i), 0);
+        begin(CHANGE_COMPROMISED, leader()->index);
+        UNTIL("a-rotation-ends", has_ended());
+        check_works(pins);
+        over();
+}
+
+static void clock_1970(void) {
+        wrong_clocks(-SINCE_1970_MS + DAY_MS);
+}
+
+static void clock_2050(void) {
+        wrong_clocks(24 * YEAR_MS);
+}
+
+static void (*const scenarios[])(void) = {
+        rotate_each_step_with_absent_hosts,
+        rekey_each_step_with_absent_hosts,
+        remove_compromised,
+        machine_rekey,
+        all_certificates_expired,
+        clock_1970,
+        clock_2050,
+};
+
+int main(int argc, char *argv[]) {
+        Seeds o = { .seed = 1, .runs = 1 };
+
+        if (!seeds_parse(&o, argc, argv))
+                return 2;
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
+
+        for (uint64_t i = 0; i < o.runs; i++)
+                for (unsigned k = 0; k < ELEMENTS(scenarios); k++) {
+                        world = world_new(o.seed + i, o.trace);
+                        world_set_replay(world, "tests/sim/test-rotate");
+                        scenarios[k]();
+                        world_free(world);
+                        world = NULL;
+                }
+        printf("%llu times %zu scenarios: all hosts work with their keys\n", (unsigned long long) o.runs,
+               ELEMENTS(scenarios));
+        return 0;
+}
