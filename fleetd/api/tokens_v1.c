@@ -266,7 +266,7 @@ static void ca_on_rotated(void *userdata, KvStatus status, const char *message, 
 /* Answer a request whose write is under way, or its failure. */
 static void ca_sent(Request *request, int r, Error *err) {
         if (r < 0)
-                request_error(request, token_status(r), "%s", error_text(err, r));
+                request_error(request, authority_status(r), "%s", error_text(err, r));
         else
                 request->on_end = token_on_change_end;
 }
