@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "client/overview.h"
 #include "client/state_text.h"
+#include "units/machine.h"
 
 enum {
         LOOP_MS = 120000, /* a unit restarts in a loop if its last restart is not older, */
@@ -26,11 +27,15 @@ static const char *chars(const Text *t) {
         return t->chars ?: "";
 }
 
-/* Add a problem. If 'next' ends with a space or an equals sign, the name follows. */
+enum { SHORT_ID = 8 };
+
+/* Add a problem. If 'next' ends with a space or an equals sign, the name follows. Of a machine without a host
+ * name, that is the begin of its ID. */
 static void add(Conditions *all, const char *kind, const char *name, const char *next, const char *what, ...)
         _printf_(5, 6);
 static void add(Conditions *all, const char *kind, const char *name, const char *next, const char *what,
                 ...) {
+        int size = machine_id_is_valid(name) ? SHORT_ID : (int) strlen(name);
         size_t n = strlen(next);
         _cleanup_text_ Text t = {}, command = {};
         Condition *c;
@@ -39,15 +44,18 @@ static void add(Conditions *all, const char *kind, const char *name, const char 
         va_start(ap, what);
         text_vprintf(&t, what, ap);
         va_end(ap);
-        text_printf(&command, "%s%s", next, n > 0 && strchr(" =", next[n - 1]) ? name : "");
+        text_append(&command, next);
+        if (n > 0 && strchr(" =", next[n - 1]))
+                text_append_bytes(&command, name, (size_t) size);
         if (t.error < 0 || command.error < 0 || GROW(all->items, all->capacity, all->n + 1) < 0) {
                 all->error = -ENOMEM;
                 return;
         }
         c = &all->items[all->n++];
-        *c = (Condition) {
-                .kind = kind, .name = strdup(name), .what = strdup(chars(&t)), .next = strdup(chars(&command))
-        };
+        *c = (Condition) { .kind = kind,
+                           .name = strndup(name, (size_t) size),
+                           .what = strdup(chars(&t)),
+                           .next = strdup(chars(&command)) };
         if (!c->name || !c->what || !c->next)
                 all->error = -ENOMEM;
 }
@@ -128,6 +136,14 @@ static void add_replica(const View *v, Conditions *all) {
         }
         add(all, "no-leader", "cluster", "cluster", "%s%s%s", chars(&t), *rest ? ": " : "", rest);
         all->error = all->error ?: t.error;
+}
+
+/* Another host of Join= rejects this one: it has a cluster of its own, or is of a former lineage. */
+static void add_rejection(const View *v, Conditions *all) {
+        const char *reason = member_text(v->cluster, "rejection");
+
+        if (*reason)
+                add(all, "rejected", "cluster", "", "no session to %s", reason);
 }
 
 static void add_adoption(const View *v, Conditions *all) {
@@ -490,6 +506,7 @@ static void add_directories(const View *v, Conditions *all) {
 
 void conditions_find(const View *v, Conditions *ret) {
         add_replica(v, ret);
+        add_rejection(v, ret);
         add_adoption(v, ret);
         add_brake(v, ret);
         add_voters(v, ret);

@@ -247,9 +247,8 @@ static const struct {
         { "Engine", "engine", "BOOL", "place units while this host leads (yes)", set_bool, FIELD(engine) },
         { "ClientAccess", "client-access", "MODE", "of ListenClient: read-write, read-only, off", set_access,
           FIELD(client_access) },
-        { "LocalRights", "local-rights", "GROUP:RIGHT,...",
-          "rights of a local group on the socket; may be repeated", local_rights_set, FIELD(local_rights),
-          AT_RELOAD },
+        { "LocalRights", "local-rights", "GROUP:RIGHT,...", "rights of a local group; may be repeated",
+          local_rights_set, FIELD(local_rights), AT_RELOAD },
         { "BrakeSec", "brake-sec", "SPAN", "pause before moving units when many hosts vanish (30s)", set_span,
           FIELD(brake_ms), AT_RELOAD },
         { "BootWaitSec", "boot-wait-sec", "SPAN", "wait for the cluster before assigned units start (30s)",
@@ -259,6 +258,8 @@ static const struct {
           FIELD(quota_keys), AT_RESTART, "0", "1000000000" },
         { "Voters", "voters", "N", "number of voters: 1, 3 or 5 (3 from three hosts on)", set_voters,
           FIELD(voters) },
+        { "LimitAdmission", "limit-admission", "N", "connections of other hosts in a second (500)", set_count,
+          FIELD(admission), AT_RESTART, "10", "100000" },
         { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size, FIELD(limits.key_size),
           AT_RELOAD, "64", "8K" },
         { "LimitValueSize", "limit-value-size", "SIZE", "of a value (240K)", set_size,
@@ -298,8 +299,7 @@ static const struct {
           set_span, FIELD(http.idle_ms), AT_RELOAD, "100ms", "1d" },
         { "MetricsUnits", "metrics-units", "N", "units with figures in /metrics; 0: none (1000)", set_count,
           FIELD(metrics_units), AT_RELOAD, "0", "100000" },
-        { "Debug", "debug", "BOOL", "log checks without effect, too", set_bool, FIELD(debug),
-          .applied = AT_RELOAD },
+        { "Debug", "debug", "BOOL", "log checks without effect, too", set_bool, FIELD(debug), AT_RELOAD },
 };
 
 void settings_done(Settings *s) {

@@ -46,6 +46,7 @@ typedef struct TlsStream {
         Text input; /* encrypted bytes that arrived while paused */
         size_t input_at;
         Text output;
+        bool has_input; /* a byte has arrived */
         bool inner_ended, reported_end, paused, closing, finishing;
         int error;
         char reason[256];
@@ -382,6 +383,7 @@ static void inner_on_read(void *userdata, const void *bytes, size_t size) {
 
         if (t->closing || t->finishing)
                 return;
+        t->has_input = true;
         if (size == 0)
                 t->inner_ended = true;
         else if (tls_answer_plain(t, bytes))
@@ -571,6 +573,10 @@ int tls_start(Loop *loop, Stream *inner, const TlsOptions *options, TlsDone *don
         if (ret)
                 *ret = (TlsHandshake *) t;
         return 0;
+}
+
+bool tls_has_input(const TlsHandshake *handshake) {
+        return ((const TlsStream *) handshake)->has_input;
 }
 
 void tls_cancel(TlsHandshake *handshake) {

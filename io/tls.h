@@ -62,5 +62,7 @@ typedef void TlsDone(void *userdata, Stream *secure, int error, const char *reas
 int tls_start(Loop *loop, Stream *inner, const TlsOptions *options, TlsDone *done, void *userdata,
               TlsHandshake **ret);
 
+/* Return whether a byte has arrived. */
+bool tls_has_input(const TlsHandshake *handshake);
 /* Cancel a handshake and close its inner stream. 'done' is not called. */
 void tls_cancel(TlsHandshake *handshake);

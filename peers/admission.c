@@ -11,22 +11,28 @@ enum {
         PING_ANSWER_MS = 1000,
 };
 
+bool peers_has_tls(const Peers *peers) {
+        return peers->session_context.tls.key || peers->session_context.tls.credentials;
+}
+
+/* Return whether TLS has authenticated the other host. */
+static bool session_is_authenticated(const PeerSession *s) {
+        return s->has_handshake && (s->peer.kind == TLS_PEER_KEY || s->peer.kind == TLS_PEER_CERTIFICATE);
+}
+
 /* -- Warnings about hosts that dial this one -- */
 
 static uint64_t warning_hash(const char *source, unsigned cause) {
         return XXH3_64bits_withSeed(source, strlen(source), cause + 1);
 }
 
-/* Return whether no recent warning has the same source and cause: unknown hosts must not flood the journal.
- */
-static bool peers_is_new_warning(Peers *peers, const char *source, unsigned cause) {
+static bool peers_has_warned(const Peers *peers, const char *source, unsigned cause) {
         uint64_t hash = warning_hash(source, cause);
 
         for (size_t i = 0; i < PEERS_WARNINGS_KEPT; i++)
                 if (peers->warnings[i] == hash)
-                        return false;
-        peers->warnings[peers->next_warning++ % PEERS_WARNINGS_KEPT] = hash;
-        return true;
+                        return true;
+        return false;
 }
 
 static void peers_clear_warnings(Peers *peers, const char *source) {
@@ -39,24 +45,39 @@ static void peers_clear_warnings(Peers *peers, const char *source) {
         }
 }
 
+/* Warn once about a source and cause. Hosts that are not authenticated must not fill the journal:
+ * see strangers_log(). */
 static void peers_warn(Peers *peers, const PeerSession *s, unsigned cause, const char *message) {
-        char source[ADDRESS_SIZE];
+        bool stranger = peers_has_tls(peers) && !session_is_authenticated(s);
+        char source[ADDRESS_SIZE], name[PEER_NAME_SIZE + 4] = "", omitted[64] = "";
+        unsigned n = 0;
         char *colon;
-
-        if (s->has_handshake) {
-                if (peers_is_new_warning(peers, s->handshake.machine_id, cause))
-                        log_warning(((LogFields) { .machine = s->handshake.machine_id }),
-                                    "rejected a session from %s (%s): %s", s->address,
-                                    handshake_name(&s->handshake), message);
-                return;
-        }
 
         snprintf(source, sizeof(source), "%s", s->address);
         colon = strrchr(source, ':');
         if (colon)
                 *colon = 0; /* each connection of a host has another port */
-        if (peers_is_new_warning(peers, source, cause))
-                log_warning(NO_FIELDS, "rejected a session from %s: %s", s->address, message);
+        if (s->has_handshake && !stranger)
+                snprintf(source, sizeof(source), "%s", s->handshake.machine_id);
+        if (peers_has_warned(peers, source, cause) ||
+            (stranger && !strangers_log(&peers->strangers, s->source, loop_now_ms(peers->loop), &n)))
+                return;
+        peers->warnings[peers->next_warning++ % PEERS_WARNINGS_KEPT] = warning_hash(source, cause);
+        if (s->has_handshake)
+                snprintf(name, sizeof(name), " (%s)", handshake_name(&s->handshake));
+        if (n > 0)
+                snprintf(omitted, sizeof(omitted), "; %u more message%s about unknown hosts omitted", n,
+                         plural(n));
+        log_warning(
+                ((LogFields) { .machine = s->has_handshake && !stranger ? s->handshake.machine_id : NULL }),
+                "rejected a session from %s%s: %s%s", s->address, name, message, omitted);
+}
+
+bool peers_trusts(const Peers *peers, uint64_t source) {
+        for (const KnownAddress *k = peers->known; k; k = k->hh.next)
+                if (k->source == source)
+                        return true;
+        return strangers_is_trusted(&peers->strangers, source, loop_now_ms(peers->loop));
 }
 
 /* -- Handshakes -- */
@@ -92,8 +113,8 @@ static void host_set_accepted(PeerHost *host, PeerSession *s) {
         Peers *peers = host->peers;
 
         host->accepted = s;
-        if (peers->credentials)
-                strangers_trust(&peers->strangers, s->address, loop_now_ms(peers->loop));
+        if (peers_has_tls(peers))
+                strangers_trust(&peers->strangers, s->source, loop_now_ms(peers->loop));
         peers_clear_warnings(peers, host->machine_id);
         if (host->n_known == 0 || host->dialed)
                 return;
@@ -444,6 +465,23 @@ static void peers_cut_forbidden(Peers *peers, PeerSession *s, PeerFrame type) {
         session_cut(s, -EACCES, message);
 }
 
+/* Reject a request to join above the limits; the joining host repeats it. Return whether it was rejected. */
+static bool peers_delays_join(Peers *peers, PeerSession *s) {
+        bool wrong_tokens;
+        uint64_t wait_ms = strangers_join(&peers->strangers, s->source, loop_now_ms(peers->loop),
+                                          &wrong_tokens);
+        char message[128];
+
+        if (wait_ms == 0)
+                return false;
+        snprintf(message, sizeof(message), "%s: try again in %llu s",
+                 wrong_tokens ? "5 wrong tokens came from the address of this host within a minute" :
+                                "too many hosts join at once",
+                 (unsigned long long) (wait_ms + 999) / 1000);
+        peers_reject(peers, s, REJECTION_OTHER, message);
+        return true;
+}
+
 static void peers_on_frame(void *userdata, PeerSession *s, const Frame *frame) {
         Peers *peers = userdata;
         PeerHandler handler = peers->types[frame->type].handler;
@@ -454,6 +492,8 @@ static void peers_on_frame(void *userdata, PeerSession *s, const Frame *frame) {
                 peers_cut_forbidden(peers, s, frame->type);
                 return;
         }
+        if (session_is_joining(s) && peers_delays_join(peers, s))
+                return;
         if (handler && s->state == SESSION_OPEN)
                 handler(peers->types_userdata[frame->type], s, frame->type, frame->payload, frame->size);
 }
@@ -610,6 +650,8 @@ int peers_begin(Peers *peers, Stream *stream, KnownAddress *known) {
 
         peers->n_sessions++;
         s->number = ++peers->last_number;
+        s->source = strangers_key(s->address);
+        s->is_stranger = !known && peers_has_tls(peers) && !peers_trusts(peers, s->source);
         HASH_ADD(hh, peers->sessions, number, sizeof(s->number), s);
         if (TABLE_ADDED(s) && !known) {
                 HASH_ADD(hh_pending, peers->pending, number, sizeof(s->number), s);
@@ -625,4 +667,8 @@ int peers_begin(Peers *peers, Stream *stream, KnownAddress *known) {
                 known->session = s;
         }
         return 0;
+}
+
+void peers_wrong_token(Peers *peers, const PeerSession *session) {
+        strangers_wrong_token(&peers->strangers, session->source, loop_now_ms(peers->loop));
 }

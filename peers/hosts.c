@@ -151,8 +151,10 @@ void known_set_host(KnownAddress *k, PeerHost *host) {
 }
 
 void known_warn(KnownAddress *k, unsigned cause, const char *message) {
-        if (!k->former)
+        if (!k->former) {
                 snprintf(k->problem, sizeof(k->problem), "%s", message);
+                k->cause = cause;
+        }
         if (k->host && !k->former)
                 snprintf(k->host->problem, sizeof(k->host->problem), "%s", message);
         if (k->warned & (1u << cause))
@@ -231,6 +233,17 @@ static int host_order(const PeerHost *a, const PeerHost *b) {
         return strcmp(a->machine_id, b->machine_id);
 }
 
+const char *peers_rejection(const Peers *peers, Rejection *ret_cause, const char **ret_reason) {
+        for (const KnownAddress *k = peers->known; k; k = k->hh.next) {
+                if (!k->problem[0] || k->cause >= _REJECTION_MAX)
+                        continue;
+                *ret_cause = k->cause;
+                *ret_reason = k->problem;
+                return k->address;
+        }
+        return NULL;
+}
+
 void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState *state), void *userdata) {
         Peers *sorted = (Peers *) peers; /* the order of a table is not part of its state */
 
@@ -240,7 +253,7 @@ void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState
                 if (k->host || k->is_self)
                         continue;
                 memcpy(state.handshake.address, k->address, sizeof(k->address));
-                memcpy(state.problem, k->problem, sizeof(k->problem));
+                snprintf(state.problem, sizeof(state.problem), "%s", k->problem);
                 each(userdata, &state);
         }
 

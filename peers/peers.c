@@ -12,9 +12,9 @@ enum {
          * count as three seconds of silence. */
         DIAL_TIMEOUT_MS = 1000,
         PROBE_MS = 500,
-        PENDING_HELD_MS = 250, /* a new connection displaces the oldest pending one after this time only */
         SILENT_CUT_MS = 10000,
         HOST_KEPT_MS = 600000,
+        PENDING_HELD_MS = 250,   /* a new connection displaces the oldest pending one after this time only */
         REDIAL_EACH_MS = 1000,   /* at most one session in this time is replaced */
         REDIAL_PAUSE_MS = 10000, /* between two attempts to replace one session */
 };
@@ -176,6 +176,7 @@ static KnownAddress *known_add(Peers *peers, const char *address) {
         k->backoff_ms = PEERS_BACKOFF_MIN_MS;
         k->timer = TIMER(known_dial, k);
         memcpy(k->address, address, sizeof(k->address));
+        k->source = strangers_key(k->address);
         HASH_ADD_STR(peers->known, address, k);
         if (!TABLE_ADDED(k)) {
                 free(k);
@@ -245,29 +246,58 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
 
 /* -- Listening -- */
 
+/* Return the oldest pending session of an address, and of strangers only; 0: of all. */
+static PeerSession *peers_oldest(const Peers *peers, uint64_t source, bool strangers, size_t *ret_n) {
+        PeerSession *oldest = NULL;
+
+        *ret_n = 0;
+        for (PeerSession *s = peers->pending; s; s = s->hh_pending.next) {
+                if ((source != 0 && s->source != source) || (strangers && !s->is_stranger))
+                        continue;
+                oldest = oldest ?: s;
+                ++*ret_n;
+        }
+        return oldest;
+}
+
+/* End the oldest pending connection to make room for a new one, unless all are recent: then many regular
+ * hosts dial at once. If each displaced the one before it, no host would complete its handshake. Return
+ * whether there is room. */
+static bool peers_displace(Peers *peers, PeerSession *oldest) {
+        if (loop_now_ms(peers->loop) - oldest->begun_ms < PENDING_HELD_MS)
+                return false;
+        session_cut(oldest, -EBUSY, "too many connections without a handshake");
+        return true;
+}
+
+static bool peers_has_room(Peers *peers, uint64_t source, bool is_stranger) {
+        PeerSession *oldest;
+        size_t n;
+
+        if (is_stranger) {
+                oldest = peers_oldest(peers, source, false, &n);
+                if (n >= STRANGERS_PENDING_PER_ADDRESS && !peers_displace(peers, oldest))
+                        return false;
+                oldest = peers_oldest(peers, 0, true, &n);
+                if (n >= STRANGERS_PENDING_MAX / 2 && !peers_displace(peers, oldest))
+                        return false;
+        }
+        oldest = peers_oldest(peers, 0, false, &n);
+        return n < STRANGERS_PENDING_MAX || peers_displace(peers, oldest);
+}
+
 static void peers_on_accept(void *userdata, Stream *stream) {
-        PeerListener *l = userdata;
-        Peers *peers = l->peers;
-        PeerSession *oldest = peers->pending;
+        Peers *peers = ((PeerListener *) userdata)->peers;
+        uint64_t source = strangers_key(stream_peer_address(stream)), now_ms = loop_now_ms(peers->loop);
+        bool secure = peers_has_tls(peers), trusted = !secure || peers_trusts(peers, source);
 
         if (peers->closing ||
-            (peers->credentials &&
-             !strangers_accept(&peers->strangers, stream_peer_address(stream), loop_now_ms(peers->loop)))) {
+            (secure &&
+             !strangers_accept(&peers->strangers, source, trusted, peers->options.admission, now_ms)) ||
+            !peers_has_room(peers, source, !trusted)) {
                 stream_close(stream);
                 return;
         }
-
-        /* The oldest pending connection ends, unless all are recent: then many regular hosts dial at once. If
-         * each displaced the one before it, no host would complete its handshake; so the new connection is
-         * closed. */
-        if (HASH_CNT(hh_pending, peers->pending) >= PEER_HANDSHAKES_MAX) {
-                if (loop_now_ms(peers->loop) - oldest->begun_ms < PENDING_HELD_MS) {
-                        stream_close(stream);
-                        return;
-                }
-                session_cut(oldest, -EBUSY, "too many connections without a handshake");
-        }
-
         (void) peers_begin(peers, stream, NULL);
 }
 
@@ -398,6 +428,7 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
         peers->loop = loop;
         peers->network = network;
         peers->options = *options;
+        peers->options.admission = options->admission ?: STRANGERS_ADMISSION;
         peers->self = options->self;
         TAILQ_INIT(&peers->changed);
         peers->notify = DEFERRED(peers_notify, peers);

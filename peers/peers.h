@@ -35,7 +35,6 @@ enum {
         PEER_FRAME_MAX = 12 * 1024 * 1024, /* bytes: an AppendEntries of 32 entries of 256 KiB fits */
         PEER_QUEUE_MAX = 32 * 1024 * 1024, /* bytes; beyond, sending fails with -ENOBUFS. A full queue without
                                             * progress for 5 s ends the session. */
-        PEER_HANDSHAKES_MAX = 64,          /* accepted connections without a handshake yet */
         PEER_PROBLEM_SIZE = 320,           /* of the text why no session is open */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
         PEER_JOIN_REQUEST_MS = 5000,       /* from the session of a joining host to its request */
@@ -60,6 +59,7 @@ typedef struct PeersOptions {
          * which the hosts that it dials must prove. Otherwise NULL. */
         const TlsPin *token_root; /* borrowed */
         uint64_t token_cluster_id;
+        uint64_t admission; /* LimitAdmission=: accepted connections in a second; 0: the default */
         /* Return 0 to admit a host, or a negative errno with a message, which is sent to that
          * host. -ESTALE: its replica is an old image of itself. Called for its first handshake and for each
          * changed one. NULL: admit each host of this cluster, and each host that has no cluster. */
@@ -105,6 +105,9 @@ bool peers_need_certificate(const Peers *peers);
 void peers_end_key(Peers *peers);
 bool peers_has_key(const Peers *peers);         /* a key file is in the options, also after its end */
 bool peers_has_certificate(const Peers *peers); /* this host presents one */
+
+/* A joining host sent a wrong token: its address is counted. */
+void peers_wrong_token(Peers *peers, const PeerSession *session);
 
 /* End all sessions with a machine, whose pin or role changed, or which was removed. The reason is sent to it.
  */
@@ -207,6 +210,10 @@ typedef struct PeerState {
 } PeerState;
 
 int peers_state(const Peers *peers, const char *machine_id, PeerState *ret); /* -ENOENT */
+/* Return the first known address whose host rejects this one or is rejected, NULL if there is none.
+ * *ret_reason is the message, *ret_cause its cause. Both strings are borrowed until the next call from the
+ * loop. */
+const char *peers_rejection(const Peers *peers, Rejection *ret_cause, const char **ret_reason);
 /* Call 'each' for every host with a session or a known address, in order of machine id. Addresses of unknown
  * hosts come first, with an empty machine_id and with handshake.address set. 'each' must not change the
  * peers. */

@@ -58,11 +58,13 @@ typedef struct KnownAddress {
         uint64_t redial_ms;  /* no attempt to replace its session before this time */
         bool use_key; /* dial with the key file: the host rejected the certificate of this one, or has none */
         bool wanted;  /* while peers_set_known() compares the lists */
+        uint64_t source; /* strangers_key() of the address */
         void *connecting;
         PeerSession *session;
         Timer timer;
         uint64_t backoff_ms;
         unsigned warned; /* bits of causes that were logged since the last session that lasted */
+        unsigned cause;  /* of 'problem': a Rejection, or WARNING_* */
         char problem[PEER_PROBLEM_SIZE];
         UT_hash_handle hh;
 } KnownAddress;
@@ -80,14 +82,15 @@ struct Peers {
         PeerHandshake self;
         SessionContext session_context;
         TlsCredentials *credentials; /* or NULL */
-        Strangers strangers;         /* counted while there are credentials: joining hosts may be anyone */
+        Strangers strangers;         /* counted with TLS: simulated hosts are not limited */
         SLIST_HEAD(, PeerListener) listeners;
         KnownAddress *known;
         PeerHost *hosts;
         PeerHost *by_raft; /* hosts with a dialed session */
         TAILQ_HEAD(, PeerHost) changed;
         PeerSession *sessions; /* all, by number, lingering ones included */
-        PeerSession *pending;  /* accepted ones before their handshake, oldest first */
+        PeerSession *pending;  /* accepted ones before their handshake, oldest first; joining hosts until
+                                  their end */
         unsigned n_sessions;
         uint64_t last_number;
         PeerFrameType types[PEER_FRAME_TYPES];
@@ -155,3 +158,7 @@ int session_recheck(Peers *peers, const PeerSession *s, Error *err);
 /* Begin a session on 'stream', and take it. 'known': the address that was dialed; NULL: the stream was
  * accepted. */
 int peers_begin(Peers *peers, Stream *stream, KnownAddress *known);
+/* Whether sessions are authenticated: not in simulation. */
+bool peers_has_tls(const Peers *peers);
+/* Return whether the address is that of a host of the cluster, or one was authenticated from it. */
+bool peers_trusts(const Peers *peers, uint64_t source);

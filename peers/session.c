@@ -390,6 +390,7 @@ static void session_on_read(void *userdata, const void *bytes, size_t size) {
                 return;
 
         s->contact_ms = loop_now_ms(s->context->loop);
+        s->has_input = true;
         if (size == 0) {
                 session_cut(s, 0,
                             s->state == SESSION_OPEN ? "closed by the peer" :
@@ -465,12 +466,23 @@ void session_open(PeerSession *s) {
         }
 }
 
+/* Return whether the host that dialed has sent a byte. */
+static bool session_has_input(const PeerSession *s) {
+        return s->dialed || s->has_input || (s->tls && tls_has_input(s->tls));
+}
+
 static void session_on_timer(void *userdata) {
         PeerSession *s = userdata;
+        uint64_t age_ms = loop_now_ms(s->context->loop) - s->begun_ms;
 
         if (s->state == SESSION_ENDED)
                 session_close_stream(s);
-        else if (s->state == SESSION_OPEN)
+        else if (s->state != SESSION_OPEN && !session_has_input(s))
+                session_cut(s, -ETIMEDOUT, "no byte within 1 s");
+        else if (s->state != SESSION_OPEN && age_ms < SESSION_HANDSHAKE_MS) {
+                if (timer_start(&s->timer, s->context->loop, SESSION_HANDSHAKE_MS - age_ms) < 0)
+                        session_cut(s, -ENOMEM, "out of memory for a timer");
+        } else if (s->state == SESSION_OPEN)
                 session_cut(s, -ETIMEDOUT,
                             s->requested ? "the joining host did not end its session within 30 s" :
                                            "no request to join within 5 s");
@@ -505,6 +517,7 @@ static void session_on_secure(void *userdata, Stream *secure, int error, const c
         }
 
         s->peer = *tls_peer(secure);
+        s->has_input = true;
         s->contact_ms = loop_now_ms(s->context->loop);
         r = session_begin(s, secure);
         if (r < 0)
@@ -556,7 +569,7 @@ int session_new(PeerSession **ret, const SessionContext *context, Stream *stream
                 STAILQ_INIT(&s->queues[i]);
         printable_copy(s->address, sizeof(s->address), address, strlen(address));
 
-        r = timer_start(&s->timer, context->loop, SESSION_HANDSHAKE_MS);
+        r = timer_start(&s->timer, context->loop, dialed ? SESSION_HANDSHAKE_MS : SESSION_FIRST_BYTE_MS);
         if (r < 0) {
                 stream_close(stream);
                 return r;

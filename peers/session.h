@@ -4,8 +4,8 @@
  * ended. The dialing host sends its handshake first. The accepting host answers with its own when it admits
  * the other, or with a rejection. admission.c interprets the handshakes.
  *
- * An unknown host can occupy this struct, one timer and the bytes of one handshake, for SESSION_HANDSHAKE_MS.
- */
+ * An unknown host can occupy this struct, one timer and the bytes of one handshake, for SESSION_HANDSHAKE_MS,
+ * and without a byte for SESSION_FIRST_BYTE_MS. */
 #pragma once
 
 #include <sys/queue.h>
@@ -14,9 +14,10 @@
 #include "peers/peers.h"
 
 enum {
-        SESSION_HANDSHAKE_MS = 5000, /* from the connection to the end of the handshake, TLS included */
-        SESSION_STALL_MS = 5000,     /* a full queue without progress for this time ends the session */
-        SESSION_LINGER_MS = 1000,    /* time for the last frame to leave */
+        SESSION_HANDSHAKE_MS = 5000,  /* from the connection to the end of the handshake, TLS included */
+        SESSION_FIRST_BYTE_MS = 1000, /* to the first byte from a host that dialed */
+        SESSION_STALL_MS = 5000,      /* a full queue without progress for this time ends the session */
+        SESSION_LINGER_MS = 1000,     /* time for the last frame to leave */
 };
 
 typedef enum SessionState {
@@ -64,6 +65,7 @@ struct PeerSession {
         bool working;       /* inside the loop over received frames */
         bool closed;        /* stream_close() was called */
         bool requested;     /* a joining host has sent its request */
+        bool has_input;     /* a byte has arrived; during TLS, see tls_has_input() */
         bool is_replica;    /* frames of PEER_FROM_REPLICAS are accepted */
         bool used_key;      /* dialed with the key file, although this host has a certificate */
         TlsPeer peer;       /* how the other host was authenticated */
@@ -90,6 +92,8 @@ struct PeerSession {
         struct PeerHost *host;      /* while held or open */
         struct KnownAddress *known; /* of a dialed session */
         bool pending;
+        bool is_stranger; /* its address was not trusted when it connected */
+        uint64_t source;  /* strangers_key() of its address */
         UT_hash_handle hh, hh_pending;
 };
 

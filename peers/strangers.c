@@ -6,7 +6,7 @@
 #include "base/sizes.h"
 #include "base/table.h"
 
-static uint64_t strangers_key(const char *address) {
+uint64_t strangers_key(const char *address) {
         char host[ADDRESS_SIZE] = "";
         struct in6_addr ip;
         uint16_t port;
@@ -17,36 +17,134 @@ static uint64_t strangers_key(const char *address) {
         return XXH3_64bits(host, strlen(host)) | 1;
 }
 
-/* Find the row of an address, or replace the row of its set that was unused longest. */
-static StrangersRow *strangers_row(Strangers *strangers, const char *address, uint64_t now_ms) {
-        uint64_t key = strangers_key(address);
-        StrangersRow *set = strangers->rows + key / 2 % (STRANGERS_ROWS / STRANGERS_SET) * STRANGERS_SET,
-                     *oldest = set;
+/* -- Rates -- */
+
+/* Drain what was taken before. Return the ms until one more fits into 'burst'; 0: now. */
+static uint64_t use_wait_ms(StrangersUse *use, uint64_t per_second, uint64_t burst, uint64_t now_ms) {
+        uint64_t passed_ms = now_ms > use->drained_ms ? now_ms - use->drained_ms : 0, over;
+
+        passed_ms = MIN(passed_ms, use->thousandths / per_second + 1);
+        use->thousandths -= MIN(use->thousandths, passed_ms * per_second);
+        use->drained_ms = now_ms;
+        if (use->thousandths + 1000 <= burst * 1000)
+                return 0;
+        over = use->thousandths + 1000 - burst * 1000;
+        return (over + per_second - 1) / per_second;
+}
+
+static void use_take(StrangersUse *use) {
+        use->thousandths += 1000;
+}
+
+/* -- Addresses -- */
+
+static bool row_is_trusted(const StrangersRow *row, uint64_t now_ms) {
+        return row->trusted_ms > 0 && now_ms - row->trusted_ms < STRANGERS_TRUSTED_MS;
+}
+
+static bool row_goes_before(const StrangersRow *a, const StrangersRow *b, uint64_t now_ms) {
+        if (row_is_trusted(a, now_ms) != row_is_trusted(b, now_ms))
+                return row_is_trusted(b, now_ms);
+        return MAX(a->used_ms, a->trusted_ms) < MAX(b->used_ms, b->trusted_ms);
+}
+
+static StrangersRow *strangers_set(const Strangers *strangers, uint64_t key) {
+        return (StrangersRow *) strangers->rows + key / 2 % (STRANGERS_ROWS / STRANGERS_SET) * STRANGERS_SET;
+}
+
+/* Find the row of an address, or replace the row of its set that is needed least. */
+static StrangersRow *strangers_row(Strangers *strangers, uint64_t key, uint64_t now_ms) {
+        StrangersRow *set = strangers_set(strangers, key), *least = set;
 
         for (size_t i = 0; i < STRANGERS_SET; i++) {
                 if (set[i].key == key)
                         return set + i;
-                if (MAX(set[i].used_ms, set[i].trusted_ms) < MAX(oldest->used_ms, oldest->trusted_ms))
-                        oldest = set + i;
+                if (row_goes_before(set + i, least, now_ms))
+                        least = set + i;
         }
-        *oldest = (StrangersRow) { .key = key, .used_ms = now_ms, .thousandths = STRANGERS_BURST * 1000 };
-        return oldest;
+        *least = (StrangersRow) { .key = key, .used_ms = now_ms };
+        return least;
 }
 
-bool strangers_accept(Strangers *strangers, const char *address, uint64_t now_ms) {
-        StrangersRow *row = strangers_row(strangers, address, now_ms);
-        uint64_t passed_ms = MIN(now_ms - row->used_ms, 1000u * STRANGERS_BURST / STRANGERS_PER_SECOND);
+void strangers_trust(Strangers *strangers, uint64_t key, uint64_t now_ms) {
+        strangers_row(strangers, key, now_ms)->trusted_ms = now_ms;
+}
 
-        row->thousandths = MIN(row->thousandths + passed_ms * STRANGERS_PER_SECOND, 1000u * STRANGERS_BURST);
+bool strangers_is_trusted(const Strangers *strangers, uint64_t key, uint64_t now_ms) {
+        const StrangersRow *set = strangers_set(strangers, key);
+
+        for (size_t i = 0; i < STRANGERS_SET; i++)
+                if (set[i].key == key)
+                        return row_is_trusted(set + i, now_ms);
+        return false;
+}
+
+/* -- Decisions -- */
+
+bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t admission, uint64_t now_ms) {
+        StrangersRow *row = strangers_row(strangers, key, now_ms);
+        uint64_t half = MAX(admission / 2, (uint64_t) 1);
+
+        /* A burst is a fifth of a second: the loop does the work of all of them at once. */
         row->used_ms = now_ms;
-        if (row->trusted_ms > 0 && now_ms - row->trusted_ms < STRANGERS_TRUSTED_MS)
-                return true;
-        if (row->thousandths < 1000)
+        if (use_wait_ms(&strangers->connections, admission, MAX(admission / 5, (uint64_t) 1), now_ms) > 0)
                 return false;
-        row->thousandths -= 1000;
+        if (!known && !row_is_trusted(row, now_ms)) {
+                if (use_wait_ms(&row->connections, STRANGERS_PER_SECOND, STRANGERS_BURST, now_ms) > 0 ||
+                    use_wait_ms(&strangers->strangers, half, MAX(half / 5, (uint64_t) 1), now_ms) > 0)
+                        return false;
+                use_take(&row->connections);
+                use_take(&strangers->strangers);
+        }
+        use_take(&strangers->connections);
         return true;
 }
 
-void strangers_trust(Strangers *strangers, const char *address, uint64_t now_ms) {
-        strangers_row(strangers, address, now_ms)->trusted_ms = now_ms;
+uint64_t strangers_join(Strangers *strangers, uint64_t key, uint64_t now_ms, bool *ret_wrong_tokens) {
+        StrangersRow *row = strangers_row(strangers, key, now_ms);
+        bool trusted = row_is_trusted(row, now_ms);
+        uint64_t wait_ms;
+
+        *ret_wrong_tokens = now_ms < row->paused_ms;
+        if (*ret_wrong_tokens)
+                return row->paused_ms - now_ms;
+        wait_ms = use_wait_ms(&strangers->joins, STRANGERS_JOINS_PER_SECOND, STRANGERS_JOINS_PER_SECOND,
+                              now_ms);
+        if (!trusted)
+                wait_ms = MAX(wait_ms, use_wait_ms(&row->joins, 1, STRANGERS_JOINS_BURST, now_ms));
+        if (wait_ms > 0)
+                return wait_ms;
+        use_take(&strangers->joins);
+        if (!trusted)
+                use_take(&row->joins);
+        return 0;
+}
+
+void strangers_wrong_token(Strangers *strangers, uint64_t key, uint64_t now_ms) {
+        StrangersRow *row = strangers_row(strangers, key, now_ms);
+
+        if (row->n_wrong == 0 || now_ms - row->wrong_ms >= STRANGERS_WRONG_MS) {
+                row->n_wrong = 0;
+                row->wrong_ms = now_ms;
+        }
+        if (++row->n_wrong < STRANGERS_WRONG_MAX)
+                return;
+        row->n_wrong = 0;
+        row->paused_ms = now_ms + STRANGERS_PAUSE_MS;
+}
+
+bool strangers_log(Strangers *strangers, uint64_t key, uint64_t now_ms, unsigned *ret_omitted) {
+        StrangersRow *row = strangers_row(strangers, key, now_ms);
+        bool recent = row->logged_ms > 0 && now_ms - row->logged_ms < STRANGERS_LOG_MS;
+
+        if (recent ||
+            use_wait_ms(&strangers->logs, STRANGERS_LOGS_PER_SECOND, STRANGERS_LOGS_PER_SECOND, now_ms) > 0) {
+                strangers->n_omitted++;
+                return false;
+        }
+        use_take(&strangers->logs);
+        row->logged_ms = now_ms;
+        *ret_omitted = strangers->n_omitted;
+        strangers->n_omitted = 0;
+        return true;
 }

@@ -66,6 +66,22 @@ static void brake_write(Text *t, const Request *request, const Cluster *c) {
         json_close(t, '}');
 }
 
+void request_append_rejection(const Request *request, Text *t) {
+        const char *reason, *address = NULL;
+        Rejection cause;
+
+        if (request->api->options.peers)
+                address = peers_rejection(request->api->options.peers, &cause, &reason);
+        if (!address)
+                return;
+        text_printf(t, "%s: %s", address, reason);
+        if (cause == REJECTION_CLUSTER)
+                text_append(t, "; to give up the cluster of this host: stop fleetd, run fleetd --reset, "
+                               "start fleetd");
+        else if (cause == REJECTION_LINEAGE)
+                text_append(t, ": to let this host join: stop fleetd, run fleetd --reset, start fleetd");
+}
+
 /* Write the settings that the cluster has, and the value of the spread key that no other one can replace. */
 static void settings_write(Text *t, const Cluster *c, const KvState *state) {
         const ClusterSettings *settings = cluster_settings(c);
@@ -104,7 +120,7 @@ static void peer_auth_write(Text *t, const Request *request, const Cluster *c) {
 void cluster_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *behind = NULL;
-        _cleanup_text_ Text t = {}, problem = {};
+        _cleanup_text_ Text t = {}, problem = {}, rejection = {};
         char id[24];
         KvState state;
 
@@ -127,6 +143,8 @@ void cluster_handle(Request *request) {
         json_add_string(&t, "problem",
                         securing_problem(c, request->api->options.peers, &problem) ?: state.problem);
         json_add_u64(&t, "raftIndex", state.raft_index);
+        request_append_rejection(request, &rejection);
+        json_add_string(&t, "rejection", rejection.chars);
         json_add_string(&t, "role", kv_role_name(state.role));
         settings_write(&t, c, &state);
         if (state.stale_ms > 0)
@@ -140,5 +158,6 @@ void cluster_handle(Request *request) {
         if (c->adopting)
                 waits_for_write(&t, c);
         json_close(&t, '}');
+        t.error = t.error ?: rejection.error;
         request_answer_json(request, 200, &t);
 }

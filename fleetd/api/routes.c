@@ -276,12 +276,16 @@ static bool answer_options(Request *request, RouteFamily family) {
 
 /* Answer without a cluster view: with the message of fleet, which scripts read, and the cause. */
 static void route_refuse_unready(Request *request) {
-        _cleanup_text_ Text t = {};
+        _cleanup_text_ Text t = {}, cause = {};
         KvState state;
 
         kv_state(request->api->options.store, &state);
-        api_error_write(&t, 503, "fleet server unable to communicate with etcd",
-                        state.problem[0] ? state.problem : "fleetd is reading the state of the cluster");
+        text_append(&cause, state.problem[0] ? state.problem : "fleetd is reading the state of the cluster");
+        text_append(&cause, "; ");
+        request_append_rejection(request, &cause);
+        if (cause.size > 1 && cause.chars[cause.size - 1] == ' ') /* no rejection */
+                cause.chars[cause.size - 2] = 0;
+        api_error_write(&t, 503, "fleet server unable to communicate with etcd", cause.chars ?: "");
         request_answer_built(request, 503, "application/json", NULL, &t);
 }
 

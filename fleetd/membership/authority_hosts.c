@@ -142,9 +142,13 @@ void authority_on_recorded(void *userdata, KvStatus status, const char *message,
 /* -- Wrong secrets -- */
 
 /* The count is this host's: each secret has 128 bits, and the limit only stops an attempt early. */
-static void authority_count_wrong(Authority *a, const char *token) {
+static void authority_count_wrong(AuthorityOp *op, const char *token) {
+        PeerSession *session = peers_session(op->authority->peers, op->session);
+        Authority *a = op->authority;
         WrongSecrets *wrong;
 
+        if (session)
+                peers_wrong_token(a->peers, session);
         if (!cluster_token(registry_cluster(a->registry), token))
                 return;
         if (HASH_COUNT(a->wrong) >= TOKENS_MAX)
@@ -221,7 +225,7 @@ static int authority_decide(AuthorityOp *op, const Cluster *c, const ClusterToke
         r = join_decide(c, &host, state.level, voters_hosts_limit(c, (unsigned) op->authority->voters),
                         op->issued_ms, &decision, err);
         if (r == -EKEYREJECTED)
-                authority_count_wrong(op->authority, host.token);
+                authority_count_wrong(op, host.token);
         if (r == -EEXIST)
                 peers_report_key(op->authority->peers, op->machine);
         if (r < 0)

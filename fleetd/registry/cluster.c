@@ -212,7 +212,7 @@ const char *cluster_machine_hostname(const ClusterMachine *m) {
 }
 
 const char *cluster_machine_name(const ClusterMachine *m) {
-        return cluster_machine_hostname(m) ?: m->id;
+        return cluster_machine_hostname(m) ?: m->short_id;
 }
 
 static bool cluster_succeeds(const ClusterMachine *m, const ClusterMachine *gone) {
@@ -243,7 +243,7 @@ const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CL
         bool alone = true;
 
         if (!name)
-                return m->id;
+                return m->short_id;
         for (const ClusterMachine *o = m->hh.prev; o && alone; o = o->hh.prev)
                 alone = !cluster_is_namesake(m, o);
         for (const ClusterMachine *o = m->hh.next; o && alone; o = o->hh.next)

@@ -108,8 +108,8 @@ struct ClusterUnit {
 };
 
 struct ClusterMachine {
-        char id[MACHINE_ID_SIZE];
-        Machine *facts; /* NULL: none reported */
+        char id[MACHINE_ID_SIZE], short_id[9]; /* its first 8 digits, which every command accepts */
+        Machine *facts;                        /* NULL: none reported */
         uint64_t facts_index;
         Pairs set;         /* metadata set by people; "" hides the pair that the host reports */
         Pairs metadata;    /* effective: the host's own, overridden by 'set' */
@@ -264,7 +264,7 @@ enum { CLUSTER_LABEL_SIZE = HOST_NAME_SIZE + 12 };
 /* The name of a machine: the host name of its facts, or without facts that of its member key; NULL: neither.
  * All messages and answers name machines by these functions. */
 const char *cluster_machine_hostname(const ClusterMachine *m);
-const char *cluster_machine_name(const ClusterMachine *m); /* without a host name, its id */
+const char *cluster_machine_name(const ClusterMachine *m); /* without a host name, the begin of its id */
 const char *cluster_name_of(const Cluster *c,
                             const char *machine_id); /* the same; an unknown id is its own name */
 /* Return the name of a machine beside others: in 'buffer' with the begin of its id, if another machine has

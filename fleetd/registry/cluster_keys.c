@@ -98,6 +98,7 @@ static ClusterMachine *cluster_get_machine(Cluster *c, const char *id) {
                 return NULL;
 
         snprintf(fresh->id, sizeof(fresh->id), "%s", id);
+        snprintf(fresh->short_id, sizeof(fresh->short_id), "%s", id);
         fresh->presence = PRESENCE_LOST;
         HASH_ADD_STR(c->machines, id, fresh);
         return TABLE_ADDED(fresh) ? TAKE_PTR(fresh) : NULL;

@@ -12,12 +12,12 @@
  *       begin a request and send a byte a second: "ok N"
  *   slowread N ADDR:PORT PATH
  *       request PATH and read 64 bytes a second: "ok N"
- *   ask get|put RATE SECONDS ADDR:PORT PATH
- *       RATE requests a second: P50 P99 MAX in microseconds; their number; the number of failures
- *   count
- *       the number of open connections, of all rejected ones, and of those by 408, by 503, by a cut answer
- *   leave
- *       close all: "ok 0"
+ *   stranger N ADDR:PORT HEX
+ *       send the bytes one by one, a byte a second, each from an address of its own in 127.0.0.0/8; every
+ * second one sends nothing: "ok N" handshake N ADDR:PORT HEX likewise send all bytes at once, and begin again
+ * each second: N handshakes a second: "ok N" ask get|put RATE SECONDS ADDR:PORT PATH RATE requests a second:
+ * P50 P99 MAX in microseconds; their number; the number of failures count the number of open connections, of
+ * all rejected ones, and of those by 408, by 503, by a cut answer leave close all: "ok 0"
  *
  * A slow client that is rejected connects again after five seconds. Latency is counted from the time at which
  * the request is due, so that a stalled server also delays the requests of that time. One thread; raises its
@@ -46,7 +46,7 @@ enum {
         SAMPLES_MAX = 1000000
 };
 
-typedef enum Kind { IDLE, WATCH, SLOW_HEAD, SLOW_BODY, SLOW_READ, ASKER } Kind;
+typedef enum Kind { IDLE, WATCH, SLOW_HEAD, SLOW_BODY, SLOW_READ, STRANGER, HANDSHAKE, ASKER } Kind;
 
 typedef struct Client {
         Kind kind;
@@ -55,6 +55,7 @@ typedef struct Client {
         bool woken;
         char kept[KEPT]; /* the beginning of what came */
         size_t size;     /* of all that came */
+        size_t sent;     /* of a stranger's bytes */
         uint64_t due_us; /* of an asker: when the question that it waits for should have left; 0: free. Of
                             others: when to come again */
 } Client;
@@ -65,7 +66,10 @@ typedef struct Crowd {
         size_t n, n_ready, n_woken;
         size_t n_turned_away, n_408, n_503, n_cut;
         struct sockaddr_in address;
-        char path[1024], slow_path[1024], host[64];    /* slow_path: theirs who come again */
+        char path[1024], slow_path[1024], host[64]; /* slow_path: theirs who come again */
+        struct sockaddr_in strangers_address;
+        uint8_t handshake[512]; /* of strangers */
+        size_t handshake_size;
         uint64_t begun_us, first_us, half_us, last_us; /* of a wake */
         unsigned slice;
         uint64_t slice_us;
@@ -105,6 +109,32 @@ static void say(Crowd *crowd, Client *c, const char *bytes, size_t size) {
                 fail("send");
 }
 
+/* Connect from an address of the client's own. A full queue of the listener must not block the others. */
+static void stranger_connect(Crowd *crowd, Client *c) {
+        size_t i = (size_t) (c - crowd->clients);
+        struct sockaddr_in from = { .sin_family = AF_INET,
+                                    .sin_addr.s_addr = htonl(0x7f010001u + (uint32_t) i) };
+        struct epoll_event e = { .events = EPOLLIN, .data.ptr = c };
+        int one = 1;
+
+        c->size = c->sent = 0;
+        c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (c->fd < 0)
+                fail("socket");
+        (void) setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+        if (bind(c->fd, (struct sockaddr *) &from, sizeof(from)) < 0)
+                fail("bind");
+        if ((connect(c->fd, (struct sockaddr *) &crowd->strangers_address, sizeof(crowd->strangers_address)) <
+                     0 &&
+             errno != EINPROGRESS) ||
+            epoll_ctl(crowd->epoll, EPOLL_CTL_ADD, c->fd, &e) < 0)
+                fail("connect");
+        if (c->kind == HANDSHAKE)
+                (void) send(c->fd, crowd->handshake, crowd->handshake_size, MSG_NOSIGNAL);
+        c->ready = true;
+        crowd->n_ready++;
+}
+
 static void client_connect(Crowd *crowd, Client *c) {
         struct epoll_event e = { .events = c->kind == SLOW_READ ? EPOLLRDHUP : EPOLLIN, .data.ptr = c };
         char request[1400];
@@ -113,6 +143,10 @@ static void client_connect(Crowd *crowd, Client *c) {
         c->size = 0;
         c->kept[0] = 0;
         c->ready = c->woken = false;
+        if (c->kind == STRANGER || c->kind == HANDSHAKE) {
+                stranger_connect(crowd, c);
+                return;
+        }
         c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (c->fd < 0)
                 fail("socket");
@@ -143,6 +177,8 @@ static void client_connect(Crowd *crowd, Client *c) {
                              crowd->host);
                 say(crowd, c, request, n);
                 break;
+        case STRANGER:
+        case HANDSHAKE:
         case ASKER:
                 break;
         }
@@ -215,6 +251,8 @@ static void client_got(Crowd *crowd, Client *c) {
         case SLOW_HEAD:
         case SLOW_BODY:
         case SLOW_READ:
+        case STRANGER:
+        case HANDSHAKE:
                 return;
         }
 }
@@ -256,8 +294,14 @@ static void crowd_tick(Crowd *crowd) {
         for (size_t i = crowd->slice; i < crowd->n; i += SLICES) {
                 Client *c = &crowd->clients[i];
 
-                if (c->kind < SLOW_HEAD || c->kind > SLOW_READ)
+                if (c->kind < SLOW_HEAD || c->kind > HANDSHAKE)
                         continue;
+                if (c->kind == HANDSHAKE) {
+                        if (c->fd >= 0)
+                                client_turned_away(crowd, c);
+                        client_connect(crowd, c);
+                        continue;
+                }
                 if (c->fd < 0 && c->due_us > now)
                         continue;
                 if (c->fd < 0)
@@ -269,6 +313,10 @@ static void crowd_tick(Crowd *crowd) {
                                 c->size += n;
                         else if (n == 0 || errno != EAGAIN)
                                 client_turned_away(crowd, c);
+                } else if (c->kind == STRANGER) {
+                        if (i % 2 == 0 && c->sent < crowd->handshake_size &&
+                            send(c->fd, crowd->handshake + c->sent, 1, MSG_NOSIGNAL) == 1)
+                                c->sent++;
                 } else
                         say(crowd, c, "x", 1);
         }
@@ -282,6 +330,16 @@ static void crowd_turn(Crowd *crowd, int timeout_ms) {
                 if (events[i].data.ptr)
                         client_on_event(crowd, events[i].data.ptr, events[i].events);
         crowd_tick(crowd);
+}
+
+/* Take the target and the bytes of strangers. */
+static void crowd_aim_strangers(Crowd *crowd) {
+        crowd->strangers_address = crowd->address;
+        for (crowd->handshake_size = 0; crowd->handshake_size < sizeof(crowd->handshake);
+             crowd->handshake_size++)
+                if (sscanf(crowd->path + 2 * crowd->handshake_size, "%2hhx",
+                           crowd->handshake + crowd->handshake_size) != 1)
+                        break;
 }
 
 /* Adds 'n' of a kind and turns until they are as they should be. */
@@ -389,11 +447,9 @@ static void crowd_execute(Crowd *crowd, char *line) {
         static const struct {
                 const char *name;
                 Kind kind;
-        } kinds[] = { { "idle", IDLE },
-                      { "watch", WATCH },
-                      { "slowhead", SLOW_HEAD },
-                      { "slowbody", SLOW_BODY },
-                      { "slowread", SLOW_READ } };
+        } kinds[] = { { "idle", IDLE },          { "watch", WATCH },        { "slowhead", SLOW_HEAD },
+                      { "slowbody", SLOW_BODY }, { "slowread", SLOW_READ }, { "stranger", STRANGER },
+                      { "handshake", HANDSHAKE } };
         char word[16] = "", address[ADDRESS_SIZE] = "", path[1024] = "/v2/keys/", verb[8] = "";
         unsigned long long n = 0, seconds = 0;
 
@@ -419,6 +475,8 @@ static void crowd_execute(Crowd *crowd, char *line) {
                         exit(2);
                 }
                 crowd_aim(crowd, address, path);
+                if (kinds[i].kind == STRANGER || kinds[i].kind == HANDSHAKE)
+                        crowd_aim_strangers(crowd);
                 if (kinds[i].kind == SLOW_READ)
                         memcpy(crowd->slow_path, crowd->path, sizeof(crowd->path));
                 crowd_add(crowd, kinds[i].kind, n);

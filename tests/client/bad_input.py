@@ -60,6 +60,8 @@ ROWS = [
     # Verbs and flags
     ("move db", 2, 'Error: unknown command "move" for "fleetctl"',
      "fleetctl: no verb move in this version; see: fleetctl help move"),
+    *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"', f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}")
+      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("undrain", "maintain"))),
     ("nodes", 2, 'Error: unknown command "nodes" for "fleetctl"',
      "fleetctl: there is no verb nodes; did you mean list-machines? (fleetctl help list-machines)"),
     ("frobnicate", 2, 'Error: unknown command "frobnicate" for "fleetctl"', "fleetctl: there is no verb frobnicate (fleetctl help)"),

@@ -118,6 +118,8 @@ start 1
 wait_for 60 grep -q "another lineage" "$scratch/log3"
 check a_lost_host_is_rejected grep -q "another lineage of this cluster" "$scratch/log3"
 check and_the_rejection_is_reported grep -q "join again" "$scratch/log1"
+has_rejection() { curl -sf -m 10 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster | grep -q '"rejection":"[^"]*another lineage[^"]*fleetd --reset'; }
+check and_is_a_problem_of_its_status wait_for 30 has_rejection 1
 check it_is_still_a_cluster_of_one voters 3 1
 end KILL 1
 rm -rf "$scratch/state1"

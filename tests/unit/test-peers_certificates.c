@@ -482,6 +482,7 @@ static void a_replica_with_an_old_tree_accepts_a_chain(void **state) {
 static void a_joining_host_sends_one_request(void **state) {
         Lab *lab = *state;
         Member a, c;
+        uint64_t number;
 
         start(&a, lab, ID_A, "alpha", 0);
         start_joining(&c, lab, ID_C, "gamma");
@@ -496,12 +497,11 @@ static void a_joining_host_sends_one_request(void **state) {
         UNTIL(lab, a.n_joins == 1 && c.n_joined == 1);
         assert_int_equal(a.kind, TLS_PEER_ANONYMOUS);
 
+        number = peer_number(peers_dialed(c.peers, ID_A));
         send_to(&c, &a, TYPE_JOIN);
-        UNTIL(lab, logged(lab, "frame of type 13, which the role of the host does not allow"));
+        UNTIL(lab, !peers_session(c.peers, number));
         assert_int_equal(a.n_joins, 1);
         for (PeerFrame type = TYPE_REQUEST; type <= TYPE_RAFT; type++) {
-                uint64_t number;
-
                 if (type == TYPE_ANSWER)
                         continue;
                 UNTIL(lab, dialed(&c, &a));
@@ -511,6 +511,33 @@ static void a_joining_host_sends_one_request(void **state) {
         }
         assert_int_equal(a.n_requests, 0);
         assert_int_equal(a.n_raft, 0);
+        assert_int_equal(logged(lab, "rejected a session from"), 1); /* of an address in a minute */
+        stop(&c);
+        stop(&a);
+}
+
+static void requests_to_join_above_the_limit_and_after_wrong_tokens_are_rejected(void **state) {
+        uint64_t source = strangers_key("127.0.0.1:1");
+        Lab *lab = *state;
+        Member a, c;
+        bool wrong;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        peers_register(a.peers, join_types, ELEMENTS(join_types), &a);
+        start_joining(&c, lab, ID_C, "gamma");
+        dial(&c, &a);
+        UNTIL(lab, dialed(&c, &a));
+        while (strangers_join(&a.peers->strangers, source, loop_now_ms(lab->loop) + 60000, &wrong) == 0)
+                ; /* what is taken later drains later: the test may take any time */
+        send_to(&c, &a, TYPE_JOIN);
+        UNTIL(lab, has_problem(&c, "too many hosts join at once: try again in 1 s"));
+
+        for (unsigned i = 0; i < STRANGERS_WRONG_MAX; i++)
+                strangers_wrong_token(&a.peers->strangers, source, loop_now_ms(lab->loop));
+        UNTIL(lab, dialed(&c, &a));
+        send_to(&c, &a, TYPE_JOIN);
+        UNTIL(lab, has_problem(&c, "5 wrong tokens came from the address of this host within a minute: try"));
+        assert_int_equal(a.n_joins, 0);
         stop(&c);
         stop(&a);
 }
@@ -809,6 +836,7 @@ int main(int argc, char **argv) {
                 T(frames_of_replicas_need_a_replica_and_its_raft_id),
                 T(a_replica_with_an_old_tree_accepts_a_chain),
                 T(a_joining_host_sends_one_request),
+                T(requests_to_join_above_the_limit_and_after_wrong_tokens_are_rejected),
                 T(a_joining_host_without_a_request_is_cut_after_5_s),
                 T(a_stranger_that_names_a_member_does_not_displace_its_session),
                 T(a_member_without_a_certificate_needs_a_token),

@@ -257,12 +257,13 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
         Fixture *fixture = *state;
         const Settings *s = &fixture->settings;
 
-        config(fixture,
-               "[Fleetd]\nLimitKeySize=64\nLimitWatches=7\nLimitConnectionsPerClient=3\nLimitHeadSec="
-               "2min\nLimitBufferSize=1G\n");
+        config(fixture, "[Fleetd]\nLimitAdmission=50\nLimitKeySize=64\nLimitWatches="
+                        "7\nLimitConnectionsPerClient=3\nLimitHeadSec="
+                        "2min\nLimitBufferSize=1G\n");
         assert_int_equal(load_settings(fixture, "--limit-answer-nodes=1000", "--limit-idle-sec=500ms",
                                        "--limit-fields=8"),
                          0);
+        assert_int_equal(s->admission, 50);
         assert_int_equal(s->limits.key_size, 64);
         assert_int_equal(s->limits.watches, 7);
         assert_int_equal(s->limits.answer_nodes, 1000);
