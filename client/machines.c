@@ -158,9 +158,13 @@ static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name
 /* Print what the cluster does now, and what it cannot do. */
 static void remove_print_compromised(Client *c, const char *name) {
         _cleanup_json_ JsonValue *ca = NULL;
+        Error err = {};
+        int r = client_get_json(c, "/fleet/v1/cluster/ca", &ca, &err);
 
-        (void) client_get_json(c, "/fleet/v1/cluster/ca", &ca, NULL);
-        if (*member_text(ca, "rotation"))
+        if (r < 0)
+                client_note("Failed to read the state of the CA: %s; fleetctl ca shows it",
+                            error_text(&err, r));
+        else if (*member_text(ca, "rotation"))
                 puts("All tokens have ended; the cluster key and the root of the CA change: fleetctl ca "
                      "shows "
                      "the state");

@@ -63,12 +63,14 @@ void v2_stats_self_handle(Request *request) {
         };
         Api *api = request->api;
         char id[MEMBER_ID_SIZE], leader[MEMBER_ID_SIZE];
-        uint64_t now = loop_now_ms(api->loop), wall = loop_wall_ms(api->loop);
         _cleanup_text_ Text t = {};
+        uint64_t now, wall;
         KvCounts counts;
         KvState state;
 
-        api_state_changed(api);
+        api_state_changed(api); /* may begin the uptime of a leader now */
+        now = loop_now_ms(api->loop);
+        wall = loop_wall_ms(api->loop);
         kv_state(api->options.store, &state);
         kv_counts(api->options.store, &counts);
         v2_member_id(&state, state.raft_id, id);
