@@ -420,7 +420,8 @@ static void peers_on_handshake(void *userdata, PeerSession *s) {
         PeerHost *host;
 
         if (peers_check(peers, s, &cause, &err) < 0) {
-                if (cause == REJECTION_CLONE && host_get(peers, s->handshake.machine_id, &host) >= 0)
+                if (cause == REJECTION_CLONE && !session_is_joining(s) && /* its machine ID is not proved */
+                    host_get(peers, s->handshake.machine_id, &host) >= 0)
                         host_clone_rejected(host);
                 if (cause == REJECTION_SELF)
                         session_reject(s, cause,
@@ -498,12 +499,29 @@ static void peers_on_frame(void *userdata, PeerSession *s, const Frame *frame) {
                 handler(peers->types_userdata[frame->type], s, frame->type, frame->payload, frame->size);
 }
 
+/* Whether the other host proved that it is a replica of the cluster. A host that is dialed may reject before
+ * its handshake: then its certificate counts alone. */
+static bool session_is_of_replica(Peers *peers, PeerSession *s) {
+        PeerKnown known = {};
+
+        if (s->peer.kind != TLS_PEER_CERTIFICATE)
+                return s->peer.kind == TLS_PEER_KEY;
+        if (s->has_handshake) {
+                session_check_replica(peers, s);
+                return s->is_replica;
+        }
+        if (peers->options.known)
+                peers->options.known(peers->options.userdata, s->peer.verified.leaf.uri.subject, &known);
+        return known.tls.replica || (known.tls.chain_counts && s->peer.verified.replica);
+}
+
 static void peers_on_rejected(void *userdata, PeerSession *s, Rejection cause, const char *message) {
         Peers *peers = userdata;
         char text[REJECTION_MAX + 32];
         PeerHost *host;
 
-        if (cause == REJECTION_OUTDATED && host_get(peers, peers->self.machine_id, &host) >= 0)
+        if (cause == REJECTION_OUTDATED && session_is_of_replica(peers, s) &&
+            host_get(peers, peers->self.machine_id, &host) >= 0)
                 host_outdated(host);
         if (!s->known) {
                 peers_warn(peers, s, cause, message);

@@ -47,7 +47,7 @@ void host_index(PeerHost *host) {
         PeerHost *other;
 
         host_unindex(host);
-        if (!host->dialed || host->handshake.raft_id == 0)
+        if (!host->dialed || !host->dialed->is_replica || host->handshake.raft_id == 0)
                 return;
         HASH_FIND(hh_raft, host->peers->by_raft, &host->handshake.raft_id, sizeof(uint64_t), other);
         if (other)

@@ -32,6 +32,7 @@ typedef struct Peers Peers;
 typedef struct PeerSession PeerSession;
 
 enum {
+        PEER_JOIN_FRAME_MAX = 16 * 1024,   /* bytes, of a host without a certificate */
         PEER_FRAME_MAX = 12 * 1024 * 1024, /* bytes: an AppendEntries of 32 entries of 256 KiB fits */
         PEER_QUEUE_MAX = 32 * 1024 * 1024, /* bytes; beyond, sending fails with -ENOBUFS. A full queue without
                                             * progress for 5 s ends the session. */

@@ -319,6 +319,10 @@ static void session_on_frame(PeerSession *s, const Frame *frame) {
                 session_on_bye(s, frame);
                 return;
         case PEER_PING:
+                if (session_is_joining(s)) {
+                        session_cut(s, -EACCES, "ping of a host without a certificate");
+                        return;
+                }
                 /* The limit of the queue ends the session of a peer that does not read its answers. */
                 (void) session_send(s, PEER_PONG, frame->payload, MIN(frame->size, (size_t) PING_SIZE));
                 return;
@@ -340,7 +344,9 @@ static size_t session_work(PeerSession *s, const uint8_t *bytes, size_t size) {
         s->working = true;
         while (s->state == SESSION_HANDSHAKE || s->state == SESSION_OPEN) {
                 bool open = s->state == SESSION_OPEN;
-                size_t max = open ? (size_t) PEER_FRAME_MAX : (size_t) HANDSHAKE_MAX;
+                size_t max = !open                 ? (size_t) HANDSHAKE_MAX :
+                             session_is_joining(s) ? (size_t) PEER_JOIN_FRAME_MAX :
+                                                     (size_t) PEER_FRAME_MAX;
                 Frame frame;
                 ssize_t n = frame_take(bytes + done, size - done, max, &frame);
 
@@ -348,8 +354,9 @@ static size_t session_work(PeerSession *s, const uint8_t *bytes, size_t size) {
                         break;
                 if (n < 0) {
                         session_cut(s, n,
-                                    open ? "frame from peer exceeds 12 MiB" :
-                                           "invalid handshake: not from a fleetd");
+                                    !open                 ? "invalid handshake: not from a fleetd" :
+                                    session_is_joining(s) ? "frame of a joining host exceeds 16 KiB" :
+                                                            "frame from peer exceeds 12 MiB");
                         break;
                 }
                 done += n;

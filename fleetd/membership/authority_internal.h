@@ -12,7 +12,6 @@ enum {
         AUTHORITY_MS = 9000, /* for one request, all steps together: less than a client waits for an answer */
         AUTHORITY_SECURE_MS = 9000, /* AUTHORITY_SECURE: each host replaces one session per second */
         AUTHORITY_RETRY_MS = 50,    /* after a key has changed meanwhile */
-        AUTHORITY_JOINS_SEC = 5,    /* join requests per second */
         AUTHORITY_ISSUED_SEC = 100, /* certificates per second */
         AUTHORITY_OPS_MAX = 256,    /* requests under way */
 };
@@ -96,7 +95,7 @@ struct Authority {
         Deferred update;
         bool creating;            /* the transaction that creates the CA is under way */
         uint64_t wanted_until_ms; /* another host waits for the CA; 0: none */
-        RateLimit joins, issues;
+        RateLimit issues;
         uint64_t rejection_noted_ms; /* the last rejection in the history */
         Named *wrong;                /* WrongSecrets, by ID of the token */
         KeyDistribution keys;

@@ -443,7 +443,6 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
                 .voters = options->voters,
                 .observer = { .on_change = authority_on_change, .userdata = a },
                 .update = DEFERRED(authority_on_update, a),
-                .joins = { .per_second = AUTHORITY_JOINS_SEC },
                 .issues = { .per_second = AUTHORITY_ISSUED_SEC },
         };
         snprintf(a->machine_id, sizeof(a->machine_id), "%s", options->machine_id);

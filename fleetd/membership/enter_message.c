@@ -1,9 +1,13 @@
 #include "fleetd/membership/enter_message.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
 #include "base/parse.h"
+#include "peers/peers.h"
+
+static_assert(ENTER_REQUEST_MAX <= PEER_JOIN_FRAME_MAX, "a request is a frame of a joining host");
 
 enum { ENTER_EXPOSED = 1 }; /* flags of a request */
 

@@ -198,9 +198,14 @@ void joining_state_changed(Membership *m) {
 /* Another host has recorded a later start of this one, so that the log of this host may lack entries that it
  * has acknowledged: it must not vote again. A replica that is not open now is rejected, and retired, later.
  */
+/* Other replicas accept this one as long as it has a leader among them: then one that rejects it errs. */
 static void joining_retire_outdated(Membership *m) {
         PeerState self;
+        KvState state;
 
+        kv_state(m->store, &state);
+        if (state.leader_id != 0 && state.n_members > 1)
+                return;
         if (peers_state(m->peers, m->machine_id, &self) == 0 && self.outdated &&
             kv_retire(m->store, "it is an old image: the cluster has recorded a later start of this host") ==
                     0)
@@ -314,7 +319,7 @@ int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err)
 static const PeerFrameType frame_types[] = {
         { PEER_JOIN, PEER_REQUEST, PEER_PRIORITY_NORMAL, joining_on_request },
         { PEER_JOINED, PEER_ANSWER, PEER_PRIORITY_NORMAL, joining_on_answer },
-        { PEER_RETIRED, PEER_ANSWER, PEER_PRIORITY_NORMAL, joining_on_retired },
+        { PEER_RETIRED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, joining_on_retired },
 };
 
 int joining_init(Membership *m) {

@@ -209,6 +209,36 @@ static void send_all(Guest *g, Role role) {
         }
 }
 
+/* Frames of the session itself. A host without a replica cannot declare the replica that it dials outdated,
+ * and a host without a certificate gets no answers to pings and no room for large frames. */
+static void send_session_frames(Guest *g, Role role) {
+        static const uint8_t large[PEER_JOIN_FRAME_MAX + 1];
+        const struct {
+                PeerFrame type;
+                const void *payload;
+                size_t size;
+        } pings[] = { { PEER_PING, large, 1 }, { 23, large, sizeof(large) } };
+
+        for (Rejection cause = 0; cause < _REJECTION_MAX; cause++) {
+                _cleanup_writer_ Writer w = {};
+
+                rejection_write(&w, cause, "no");
+                (void) __real_session_send(guest_session(g), PEER_REJECTED, w.bytes, w.size);
+                run_ms(ANSWER_MS);
+                check_cluster(role_names[role], PEER_REJECTED, w.size);
+        }
+        for (size_t i = 0; i < ELEMENTS(pings) && role == JOINING; i++) {
+                uint64_t number = peer_number(guest_session(g));
+
+                (void) __real_session_send(guest_session(g), pings[i].type, pings[i].payload, pings[i].size);
+                run_ms(ANSWER_MS);
+                if (peers_session(g->peers, number))
+                        world_failed(world, "a-joining-host-has-small-limits", "type %u, %zu bytes",
+                                     pings[i].type, pings[i].size);
+                check_cluster(role_names[role], pings[i].type, pings[i].size);
+        }
+}
+
 static void on_admitted(void *userdata, KvStatus status, const char *message, uint64_t index) {
         *(bool *) userdata = true;
 }
@@ -241,14 +271,17 @@ static void frames_of_each_role(void) {
                 world_failed(world, "a-host-has-an-identity", "%s", err.message);
         memcpy(root.bytes, token.root, sizeof(root.bytes));
         guest_open(&g, m, none, &root, 0);
+        send_session_frames(&g, JOINING);
         send_all(&g, JOINING);
         guest_close(&g, m);
 
         guest_open(&g, m, own, NULL, 0);
+        send_session_frames(&g, HOST);
         send_all(&g, HOST);
         guest_close(&g, m);
 
         guest_open(&g, m, own, NULL, state_of(machine(1)).raft_id);
+        send_session_frames(&g, WRONG_ID);
         send_all(&g, WRONG_ID);
         guest_close(&g, m);
 

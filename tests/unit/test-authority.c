@@ -13,7 +13,7 @@
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 
-enum { GUESTS = 50, GUESTS_PER_SECOND = 1000 };
+enum { GUESTS = 50 };
 
 /* Another host: its sessions, its key, and what it has received. */
 typedef struct Guest {
@@ -101,7 +101,6 @@ static int low_setup(void **state) {
         assert_int_equal(authority_new(&f->authority, f->host->loop, f->host->peers, f->host->store,
                                        f->host->registry, &options),
                          0);
-        f->authority->joins.per_second = GUESTS_PER_SECOND;
         f->tick = TIMER(on_tick, f);
         on_tick(f);
         *state = f;
@@ -442,20 +441,6 @@ static void a_host_without_the_cluster_key_signs_nothing(void **state) {
         assert_int_equal(cluster_token(view(f), token.id)->record.uses, 1);
 }
 
-static void joins_are_limited_in_a_second(void **state) {
-        Fixture *f = *state;
-        Guest *g = guest_new(f, NULL);
-        Token token;
-
-        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
-        token = read_token(f);
-        f->authority->joins = (RateLimit) { .per_second = 1 };
-        send_request(g, &token);
-        send_request(g, &token);
-        HOST_UNTIL(f->host, g->answers == 2);
-        assert_int_equal(f->authority->joins.used, 1);
-}
-
 /* The CA is created when each member has the cluster key on disk. */
 static void the_cluster_key_reaches_all_members_first(void **state) {
         Fixture *f = *state;
@@ -629,7 +614,6 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_revoked_token_admits_no_host, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_host_without_the_cluster_key_signs_nothing, setup,
                                                 teardown),
-                cmocka_unit_test_setup_teardown(joins_are_limited_in_a_second, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_cluster_key_reaches_all_members_first, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_member_renews_its_certificate_with_its_key, setup,
                                                 teardown),
