@@ -367,7 +367,6 @@ static AuthorityOp *authority_begin(Authority *a, AuthorityOpKind kind, PeerSess
 }
 
 static int authority_check_join(AuthorityOp *op, const void *payload, size_t size, Error *err) {
-        Authority *a = op->authority;
         int r;
 
         r = enter_request_read(payload, size, &op->request, err);
