@@ -217,6 +217,7 @@ const Verb *verb_find(const Verb *verbs, const char *name);
 const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"; NULL: none is similar */
 
 VerbRun verb_backup;                                /* backup.c */
+VerbRun verb_cert;                                  /* cert.c */
 VerbRun verb_cluster;                               /* cluster.c */
 VerbRun verb_raise, verb_lower;                     /* control.c: load and start; stop and unload */
 VerbRun verb_destroy, verb_restart;                 /* control.c */

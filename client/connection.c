@@ -189,6 +189,44 @@ Connection *connection_free(Connection *c) {
         return NULL;
 }
 
+/* Translate an error of curl about TLS; 0: it is none. */
+static int tls_error(const Connection *c, CURLcode code, const char *problem, Error *err) {
+        bool has_certificate = c->settings.cert_file && *c->settings.cert_file;
+
+        if (!starts_with(c->base, "https:"))
+                return 0;
+        switch (code) {
+        case CURLE_PEER_FAILED_VERIFICATION:
+                return error_set(err, -EPROTO,
+                                 "fleetd at %s cannot be verified: %s; --ca-file is the ca.pem of fleetctl "
+                                 "cert, and the endpoint has a name or address of ListenTLS= or ServerNames=",
+                                 c->base, problem);
+        case CURLE_SSL_CACERT_BADFILE:
+        case CURLE_SSL_CERTPROBLEM:
+        case CURLE_SSL_CONNECT_ERROR:
+                return error_set(err, -EPROTO,
+                                 "no TLS with fleetd at %s: %s; --cert-file is NAME.pem, --key-file NAME.key "
+                                 "and --ca-file ca.pem of fleetctl cert",
+                                 c->base, problem);
+        case CURLE_GOT_NOTHING:
+        case CURLE_RECV_ERROR:
+        case CURLE_SEND_ERROR:
+                if (!has_certificate)
+                        return error_set(
+                                err, -EACCES,
+                                "fleetd at %s closed the connection: it requires the certificate of "
+                                "a user, --cert-file and --key-file (fleetctl cert NAME on a host of "
+                                "the cluster)",
+                                c->base);
+                if (strstr(problem, "alert"))
+                        return error_set(err, -EACCES, "fleetd at %s rejected the certificate %s: %s",
+                                         c->base, c->settings.cert_file, problem);
+                return 0;
+        default:
+                return 0;
+        }
+}
+
 /* Translate an error of curl. */
 static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint64_t limit_ms, bool change,
                            Error *err) {
@@ -196,7 +234,11 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
                    *problem = c->problem[0] ? c->problem : curl_easy_strerror(code),
                    *unknown = change ? ", the change may still be made" : "";
         long number = 0;
+        int r;
 
+        r = tls_error(c, code, problem, err);
+        if (r < 0)
+                return r;
         switch (code) {
         case CURLE_OUT_OF_MEMORY:
                 return -ENOMEM;

@@ -45,6 +45,13 @@ static const Verb verbs[] = {
           "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"
           "text, followed by its drop-ins.\n",
           verb_cat },
+        { "cert", FLAGS_CERT | FLAGS_JSON, "[create] NAME | ls | set NAME | revoke NAME",
+          "Create, list, change and revoke users with certificates",
+          "Makes the key of the user here: NAME.key, and gets NAME.pem, its certificate, and ca.pem, for\n"
+          "the verification of ListenTLS=. An existing NAME.key is used again: that renews the certificate.\n"
+          "set replaces the rights of a user, revoke ends them; both take effect at once.\n\n"
+          "fleetctl cert backup --rights=keys-read:/,units-see --ttl=365d --out=users\n",
+          verb_cert },
         { "cluster", FLAGS_SECURE | FLAGS_YES | FLAGS_JSON, "[level [N] | rekey | secure | stop-waiting]",
           "Show the replicas and their leader; change the feature level",
           "Without arguments: the replicas, the leader and the feature level as this host sees them.\n"
@@ -288,29 +295,6 @@ static const Verb verbs[] = {
           verb_why },
         {},
 };
-
-const Verb *verb_find(const Verb *v, const char *name) {
-        const Verb *found = NULL;
-        size_t n = 0;
-
-        for (; v->name; v++) {
-                if (streq(v->name, name))
-                        return v;
-                if (*name && starts_with(v->name, name)) {
-                        found = v;
-                        n++;
-                }
-        }
-        return n == 1 ? found : NULL;
-}
-
-const char *verb_nearest(const Verb *v, const char *name) {
-        Suggestion suggestion = { .typed = name };
-
-        for (; v->name; v++)
-                suggest_consider(&suggestion, v->name);
-        return suggestion.nearest;
-}
 
 enum { NAME_WIDTH = 19, KV_WIDTH = 28, STEP_WIDTH = 36 }; /* of the names in lists of verbs */
 

@@ -5,7 +5,7 @@ client_libfleetctl_a_SOURCES = \
 	client/options.h client/options.c client/output.h client/output.c client/progress.h client/progress.c client/wait.h client/wait_internal.h client/wait_state.c client/wait.c client/state_text.h client/state_text.c \
 	client/machines.c client/files.h client/files.c client/control.c client/list.c client/unit_status.h client/unit_status.c client/journal.c client/log.c client/overview.h client/overview.c client/conditions.c client/kv.h client/kv.c \
 	client/patterns.c client/directory.c client/inspect.c client/import.h client/import.c client/import_units.c client/import_folder.c client/backup.h client/backup.c client/export.h client/export.c client/snapshot.h client/snapshot.c client/edit.c client/subprocess.h client/subprocess.c client/ssh.h client/ssh.c client/members.c \
-	client/suggest.h client/suggest.c client/topics.h client/topics.c client/cluster.c client/times.h client/times.c client/events.h client/events.c client/events_row.c client/kv_lock.c client/kv_rm.c client/kv_files.c client/kv_v1.c client/token.c client/join.c client/leave.c client/recover.c
+	client/suggest.h client/suggest.c client/topics.h client/topics.c client/cluster.c client/times.h client/times.c client/events.h client/events.c client/events_row.c client/kv_lock.c client/kv_rm.c client/kv_files.c client/kv_v1.c client/token.c client/join.c client/leave.c client/recover.c client/cert.c client/verbs.c
 
 # The topics of "fleetctl help" are sections of fleet(7).
 EXTRA_DIST += client/topics.awk
@@ -15,9 +15,11 @@ client/topics_text.h: $(top_srcdir)/client/topics.awk $(top_srcdir)/man/fleet.7.
 	$(AM_V_GEN)$(MKDIR_P) client && $(AWK) -f $(top_srcdir)/client/topics.awk $(top_srcdir)/man/fleet.7.scd >$@.tmp && mv $@.tmp $@
 client/libfleetctl_a-topics.$(OBJEXT): client/topics_text.h
 
+# Of io/, the client uses certificates only: no loop and no HTTP are linked.
+CLIENT_LIBS = client/libfleetctl.a io/libio.a $(UNITS_LIBS)
 bin_PROGRAMS += client/fleetctl
 client_fleetctl_SOURCES = client/main.c
-client_fleetctl_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
+client_fleetctl_LDADD = $(CLIENT_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
 
 # The whole program against a fleetd made of Python.
 TESTS += tests/client/test-fleetctl.py
@@ -40,15 +42,15 @@ CLIENT_WRAPS = -Wl,--wrap=clock_gettime,--wrap=gethostname,--wrap=nanosleep,--wr
 tests_unit_test_client_SOURCES = tests/unit/test-client.c $(CLIENT_CASES)
 tests_unit_test_client_CFLAGS = $(TEST_CFLAGS) $(CURL_CFLAGS)
 tests_unit_test_client_LDFLAGS = $(AM_LDFLAGS) $(CLIENT_WRAPS)
-tests_unit_test_client_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_client_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_snapshot_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_snapshot_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_snapshot_LDADD = $(CLIENT_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_client_memory_SOURCES = tests/unit/test-client_memory.c $(CLIENT_CASES) tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h
 tests_unit_test_client_memory_CFLAGS = $(TEST_CFLAGS) $(CURL_CFLAGS) -include tests/lib/alloc_spared.h
 tests_unit_test_client_memory_LDFLAGS = $(FAILING_ALLOCATIONS) $(CLIENT_WRAPS)
-tests_unit_test_client_memory_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_client_memory_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 endif
 
 # The whole program with another libcurl, and a time that it need not wait for.
@@ -56,4 +58,4 @@ FUZZERS += tests/fuzz/fuzz-client
 tests_fuzz_fuzz_client_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
 tests_fuzz_fuzz_client_SOURCES = tests/fuzz/client.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
 tests_fuzz_fuzz_client_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_monotonic_ms,--wrap=usleep,--wrap=subprocess_run
-tests_fuzz_fuzz_client_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(SMARTCOLS_LIBS)
+tests_fuzz_fuzz_client_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS)

@@ -48,7 +48,8 @@ typedef enum FlagGroup {
         FLAGS_CA = 1 << 30,     /* --compromised */
         FLAGS_JOIN = INT64_C(1) << 31,    /* --listen, --token-file, --discard */
         FLAGS_RECOVER = INT64_C(1) << 32, /* --yes=NAME */
-        FLAGS_LEAVE = INT64_C(1) << 40,   /* --cancel */
+        FLAGS_CERT = INT64_C(1) << 40,    /* --rights, --ttl, --out, --replace */
+        FLAGS_LEAVE = INT64_C(1) << 41,   /* --cancel */
         FLAGS_SECURE = INT64_C(1) << 36,  /* --force */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
@@ -81,6 +82,7 @@ typedef struct Options {
         bool verbs, topics;
         uint64_t uses;                                                       /* 0: not given */
         const char *token_ttl, *token_replace, *token_metadata, *token_from; /* NULL: not given */
+        const char *rights, *out;                                            /* cert; NULL: not given */
         bool restricted, compromised;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         const char *cluster_name, *spread, *voters; /* NULL: not given */

@@ -568,6 +568,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .name = s->name,
                                .access = s->client_access,
                                .local_rights = &s->local_rights,
+                               .server_names = &s->server_names,
                                .metrics = daemon_metrics,
                                .brake_ms = daemon_brake_ms,
                                .is_foreign = daemon_is_foreign,
@@ -578,19 +579,18 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .userdata = d,
                                .limits = &s->limits,
                                .http = &s->http };
-        bool client = s->listen_client[0] && s->client_access != CLIENT_OFF;
+        const char *addresses[] = { [API_SOCKET] = s->listen_socket,
+                                    [API_LOOPBACK] = s->client_access == CLIENT_OFF ? "" : s->listen_client,
+                                    [API_TLS] = s->listen_tls };
         int r;
 
         r = s->listen_peer[0] && !d->io.wiped ? peers_listen(d->peers, s->listen_peer, err) : 0;
-        if (r < 0)
-                return r;
-        if (s->listen_socket[0] || s->listen_client[0])
+        if (r >= 0 && (s->listen_socket[0] || s->listen_client[0] || s->listen_tls[0]))
                 r = api_new(&d->api, d->io.loop, &options);
-        if (r == 0 && s->listen_socket[0])
-                r = api_listen(d->api, API_SOCKET, s->listen_socket, err);
-        if (r < 0)
-                return r;
-        return client ? api_listen(d->api, API_LOOPBACK, s->listen_client, err) : 0;
+        for (ApiListener kind = 0; r >= 0 && kind < ELEMENTS(addresses); kind++)
+                if (addresses[kind][0])
+                        r = api_listen(d->api, kind, addresses[kind], err);
+        return r;
 }
 
 static int daemon_open(Daemon *d, const Settings *s, Error *err) {

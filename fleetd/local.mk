@@ -24,7 +24,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c fleetd/membership/tokens.h fleetd/membership/tokens.c \
 	fleetd/membership/cluster_key.h fleetd/membership/cluster_key.c \
-	fleetd/registry/feature_level.c fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c fleetd/membership/authority_rotation.c fleetd/membership/rotation.h fleetd/membership/rotation.c fleetd/membership/leaving.h fleetd/membership/leaving.c fleetd/membership/revocation.h fleetd/membership/revocation.c fleetd/membership/securing.h fleetd/membership/securing.c fleetd/membership/authority_secure.c fleetd/membership/authority_rekey.c fleetd/membership/replica_pins.h fleetd/membership/replica_pins.c \
+	fleetd/registry/feature_level.c fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c fleetd/membership/authority_rotation.c fleetd/membership/rotation.h fleetd/membership/rotation.c fleetd/membership/leaving.h fleetd/membership/leaving.c fleetd/membership/revocation.h fleetd/membership/revocation.c fleetd/membership/securing.h fleetd/membership/securing.c fleetd/membership/authority_secure.c fleetd/membership/authority_rekey.c fleetd/membership/replica_pins.h fleetd/membership/replica_pins.c fleetd/membership/authority_users.c \
 	fleetd/membership/membership.h fleetd/membership/membership_internal.h fleetd/membership/membership.c \
 	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
 	fleetd/membership/identity.h fleetd/membership/identity.c fleetd/membership/cluster_file.h fleetd/membership/cluster_file.c \
@@ -45,16 +45,16 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/policy.h fleetd/registry/policy.c fleetd/registry/principal.h fleetd/registry/principal.c \
 	fleetd/registry/proposal_rights.h fleetd/registry/proposal_rights.c fleetd/registry/rights.h fleetd/registry/rights.c fleetd/registry/local_rights.h fleetd/registry/local_rights.c \
 	fleetd/api/sender.h fleetd/api/sender.c fleetd/api/socket_access.h fleetd/api/socket_access.c \
-	fleetd/api/routes.h fleetd/api/routes.c \
+	fleetd/api/tls_front.h fleetd/api/tls_front.c fleetd/api/denials.h fleetd/api/denials.c fleetd/api/routes.h fleetd/api/routes.c \
 	fleetd/api/api.h fleetd/api/limits.h fleetd/api/request.h fleetd/api/request.c fleetd/api/server.c \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c fleetd/api/keys_v2_internal.h fleetd/api/keys_v2_query.c \
 	fleetd/api/keys_v2_text.c \
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_list.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
-	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c \
+	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/users_v1.c \
 	fleetd/api/events_v1.c fleetd/api/history_v1.c \
 	fleetd/api/remote_command.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
-	fleetd/settings.h fleetd/settings.c \
+	fleetd/settings.h fleetd/settings.c fleetd/settings_check.c \
 	fleetd/api/metrics.c \
 	fleetd/metrics/writer.h fleetd/metrics/writer.c fleetd/metrics/process.h fleetd/metrics/process.c fleetd/metrics/scrape.h fleetd/metrics/scrape.c fleetd/metrics/units.h fleetd/metrics/units.c \
 	fleetd/metrics_table.h fleetd/metrics_table.c fleetd/metrics_units.h fleetd/metrics_units.c \
@@ -137,7 +137,7 @@ endif
 
 if HAVE_CMOCKA
 FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
-	tests/unit/test-api tests/unit/test-authority tests/unit/test-tokens_api tests/unit/test-renewal tests/unit/test-revocation tests/unit/test-replica_pins tests/unit/test-history_api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish tests/unit/test-securing \
+	tests/unit/test-api tests/unit/test-authority tests/unit/test-tokens_api tests/unit/test-tls_front tests/unit/test-renewal tests/unit/test-revocation tests/unit/test-history_api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish tests/unit/test-securing tests/unit/test-replica_pins \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
 	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity tests/unit/test-kept_formats tests/unit/test-metrics tests/unit/test-rights tests/unit/test-entering
 check_PROGRAMS += $(FLEETD_IO_TESTS)
@@ -191,6 +191,10 @@ tests_unit_test_renewal_SOURCES = tests/unit/test-renewal.c $(FLEETD_HOST) $(FLE
 tests_unit_test_renewal_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_renewal_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=loop_wall_ms
 tests_unit_test_renewal_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_tls_front_SOURCES = tests/unit/test-tls_front.c $(FLEETD_HOST)
+tests_unit_test_tls_front_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_tls_front_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+
 tests_unit_test_tokens_api_SOURCES = tests/unit/test-tokens_api.c $(FLEETD_HOST)
 tests_unit_test_tokens_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tokens_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

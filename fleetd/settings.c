@@ -12,13 +12,18 @@
 #include "base/parse.h"
 #include "base/sizes.h"
 #include "fleetd/registry/local_rights.h"
+#include "io/tls_roles.h"
 #include "kvstore/command/command.h"
 #include "units/unit_file.h"
 
 #define CONFIG_FILE     "/etc/fleet/fleetd.conf"
 #define CONFIG_DROP_INS CONFIG_FILE ".d"
 
-enum { SETTINGS_FILE_MAX = 64 * 1024, SETTINGS_DROP_INS_MAX = 256 };
+enum {
+        SETTINGS_FILE_MAX = 64 * 1024,
+        SETTINGS_DROP_INS_MAX = 256,
+        SERVER_NAMES_MAX = TLS_NAMES_MAX - 1, /* and the address of ListenTLS= */
+};
 
 /* -- Values -- */
 
@@ -101,6 +106,36 @@ static int add_addresses(const char *value, void *field, Error *err) {
                                          "expected ADDR:PORT, for example 10.0.0.1:2380, not '%s'", address);
                 if (!names_have(names, address))
                         r = names_add(names, address, strlen(address));
+                p += size;
+        }
+        return r;
+}
+
+static int add_server_names(const char *value, void *field, Error *err) {
+        Names *names = field;
+        int r = 0;
+
+        if (!value[0]) {
+                names_done(names);
+                *names = (Names) {};
+                return 0;
+        }
+        for (const char *p = value + strspn(value, ", \t"); r == 0 && *p; p += strspn(p, ", \t")) {
+                size_t size = strcspn(p, ", \t");
+                _cleanup_free_ char *name = strndup(p, size);
+
+                if (!name)
+                        return -ENOMEM;
+                if (!tls_name_is_valid(name))
+                        return error_set(
+                                err, -EINVAL,
+                                "expected a DNS name without wildcard, or an IP address without port, not "
+                                "'%.80s'",
+                                name);
+                if (!names_have(names, name))
+                        r = names->n < SERVER_NAMES_MAX ?
+                                    names_add(names, name, size) :
+                                    error_set(err, -E2BIG, "at most %d names", SERVER_NAMES_MAX);
                 p += size;
         }
         return r;
@@ -194,6 +229,11 @@ static const struct {
           set_address, FIELD(listen_peer) },
         { "ListenSocket", "listen-socket", "PATH", "listener for root and group fleet (/run/fleet.sock)",
           set_path, FIELD(listen_socket) },
+        { "ListenTLS", "listen-tls", "ADDR:PORT", "listener for users with certificates (none)", set_address,
+          FIELD(listen_tls) },
+        { "ServerNames", "server-names", "NAME,...",
+          "names and addresses of ListenTLS in addition to its own; may be repeated", add_server_names,
+          FIELD(server_names) },
         { "PeerKey", "peer-key", "FILE", "file with the key of the cluster, mode 0600", set_path,
           FIELD(peer_key) },
         { "Join", "join", "ADDR:PORT", "a host of the cluster to join; may be repeated", add_addresses,
@@ -271,6 +311,8 @@ void settings_done(Settings *s) {
         free(s->advertise_client);
         free(s->listen_peer);
         free(s->listen_socket);
+        free(s->listen_tls);
+        names_done(&s->server_names);
         free(s->peer_key);
         names_done(&s->join);
         free(s->name);
@@ -292,6 +334,7 @@ static int settings_defaults(Settings *s) {
                 .advertise_client = strdup(""),
                 .listen_peer = strdup(""),
                 .listen_socket = strdup("/run/fleet.sock"),
+                .listen_tls = strdup(""),
                 .peer_key = strdup(""),
                 .agent = true,
                 .engine = true,
@@ -304,7 +347,7 @@ static int settings_defaults(Settings *s) {
         };
         return s->state_directory && s->runtime_directory && s->unit_directory && s->cluster_file &&
                                s->listen_client && s->advertise_client && s->listen_peer &&
-                               s->listen_socket && s->peer_key ?
+                               s->listen_socket && s->listen_tls && s->peer_key ?
                        0 :
                        -ENOMEM;
 }
@@ -480,17 +523,6 @@ static int settings_read_maintenance(Settings *s, int argc, char *const argv[], 
         return *file ? 1 : -ENOMEM;
 }
 
-static int settings_check_maintenance(const Settings *s, Error *err) {
-        if (s->recover + s->reset + !!s->backup + !!s->restore > 1)
-                return error_set(err, -EINVAL,
-                                 "--recover, --reset, --backup and --restore exclude each other");
-        if (s->force && !s->recover)
-                return error_set(err, -EINVAL, "--force requires --recover");
-        if ((s->backup && !s->backup[0]) || (s->restore && !s->restore[0]))
-                return error_set(err, -EINVAL, "--backup and --restore require a file name");
-        return 0;
-}
-
 static int settings_read_options(Settings *s, int argc, char *const argv[], Error *err) {
         bool seen[ELEMENTS(table)] = {};
         int r;
@@ -517,7 +549,7 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
                                 argv[i]);
                 t--;
                 if (!seen[t] && (table[t].set == add_addresses || table[t].set == add_metadata ||
-                                 table[t].set == local_rights_set))
+                                 table[t].set == add_server_names || table[t].set == local_rights_set))
                         (void) settings_set(s, t, "", err); /* clear it */
                 seen[t] = true;
                 r = settings_set(s, t, value, err);
@@ -529,21 +561,7 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
         return 0;
 }
 
-/* -- Facts of the machine, and checks -- */
-
-/* Return whether this host has an identity, or receives it at this start. */
-static bool settings_has_identity(const Settings *s) {
-        static const char *const names[] = { "identity/key", "identity.new/entering" };
-        bool found = false;
-
-        for (size_t i = 0; i < ELEMENTS(names); i++) {
-                _cleanup_free_ char *path = NULL;
-
-                found |= asprintf(&path, "%s/%s", s->state_directory, names[i]) >= 0 &&
-                         access(path, F_OK) == 0;
-        }
-        return found;
-}
+/* -- Facts of the machine -- */
 
 static int settings_complete(Settings *s, Error *err) {
         int r;
@@ -567,29 +585,6 @@ static int settings_complete(Settings *s, Error *err) {
                 if (uname(&host) < 0 || set_name(host.nodename, &s->name, NULL) < 0)
                         return error_set(err, -EINVAL, "the host name is invalid; set --name=");
         }
-        /* A host that has lost its identity starts, and waits for a token. */
-        if (s->listen_peer[0] && !s->peer_key[0] && s->join.n == 0 && !settings_has_identity(s))
-                return error_set(
-                        err, -EINVAL,
-                        "ListenPeer=%s requires PeerKey= or an identity of this host. To open its cluster: "
-                        "remove the setting, start fleetd, and run fleetctl init --listen=%s",
-                        s->listen_peer, s->listen_peer);
-        if (s->join.n > 0 && !s->listen_peer[0])
-                return error_set(err, -EINVAL,
-                                 "Join=%s requires ListenPeer=: the other hosts connect to this one",
-                                 s->join.items[0]);
-        if (starts_with(s->listen_peer, "0.0.0.0:") || starts_with(s->listen_peer, "[::]:"))
-                return error_set(
-                        err, -EINVAL,
-                        "ListenPeer=%s: expected the one address at which other hosts reach this one",
-                        s->listen_peer);
-        if (s->http.buffer_size < s->limits.answer_size || s->http.buffer_size < s->limits.body_size)
-                return error_set(err, -EINVAL,
-                                 "LimitBufferSize= covers all requests and answers: expected at least "
-                                 "LimitAnswerSize= and LimitBodySize=");
-        if (s->http.line_size > s->http.head_size)
-                return error_set(err, -EINVAL,
-                                 "LimitLineSize= cannot be above LimitHeadSize=: the head contains the line");
         return 0;
 }
 
@@ -640,10 +635,10 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
         r = settings_read_options(&s, argc, argv, err);
         if (r < 0)
                 return r;
-        r = settings_check_maintenance(&s, err);
+        r = settings_complete(&s, err);
         if (r < 0)
                 return r;
-        r = settings_complete(&s, err);
+        r = settings_check(&s, err);
         if (r < 0)
                 return r;
         *ret = s;
@@ -659,7 +654,8 @@ static bool settings_equal(size_t i, const void *a, const void *b, size_t *ret_s
                 *ret_size = sizeof(Pairs);
                 return pairs_equal(a, b);
         }
-        if (table[i].set == add_addresses || table[i].set == local_rights_set) {
+        if (table[i].set == add_addresses || table[i].set == add_server_names ||
+            table[i].set == local_rights_set) {
                 *ret_size = sizeof(Names);
                 return names_equal(a, b);
         }

@@ -21,6 +21,8 @@ typedef struct Settings {
         char *advertise_client; /* URL; "": none */
         char *listen_peer;      /* "": none */
         char *listen_socket;    /* /run/fleet.sock; "": none */
+        char *listen_tls;       /* "": none */
+        Names server_names;     /* DNS names and IP addresses of listen_tls, in addition to its own */
         char *peer_key;         /* file; "": none */
         Names join;             /* ADDR:PORT of peers */
         char *name;             /* name of this machine for people */
@@ -48,6 +50,10 @@ void settings_done(Settings *s);
 /* Read 'config' (NULL: /etc/fleet/fleetd.conf and /etc/fleet/fleetd.conf.d/, sorted by name, if they exist),
  * then the options. The error names file, line and remedy. Return 1 after --help or --version. */
 int settings_read(Settings *ret, int argc, char *const argv[], Error *err);
+
+/* Check what concerns several settings (settings_check.c): settings_read() does. -EINVAL with the setting and
+ * the remedy. */
+int settings_check(const Settings *s, Error *err);
 
 /* Read the drop-ins of 'dir' over 's'. Skip a dangling symbolic link with a warning, as systemd does. */
 int settings_read_drop_ins(Settings *s, const char *dir, Error *err);

@@ -130,6 +130,10 @@ void http_server_set_limits(HttpServer *server, const HttpLimits *limits);
 /* Take an accepted stream; each of its requests has 'listener'. Beyond the limit of connections, answer 503
  * and close. */
 void http_server_accept(HttpServer *server, Stream *stream, void *listener);
+/* Answer a stream that is not accepted with an error, and close it when the client has read the answer. */
+void http_server_reject(HttpServer *server, Stream *stream, void *listener, unsigned status, const char *why);
+/* Close each connection whose stream 'ends' selects; its request is gone. */
+void http_server_end(HttpServer *server, bool (*ends)(void *userdata, const Stream *stream), void *userdata);
 /* Close all connections, without calling on_gone. Return NULL. */
 HttpServer *http_server_free(HttpServer *server);
 

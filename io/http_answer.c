@@ -229,11 +229,11 @@ void http_reject_stream(HttpServer *server, Stream *stream, void *listener, unsi
         const char *type = write_error(server, listener, status, why, &body);
 
         http_server_answered(server, status);
-        http_server_exceeded(server, HTTP_LIMIT_CONNECTIONS);
         text_printf(&head,
-                    "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nRetry-After: "
-                    "1\r\nConnection: close\r\n\r\n%s",
-                    status, status_name(status), type, body.size, body.chars ?: "");
+                    "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%sConnection: "
+                    "close\r\n\r\n%s",
+                    status, status_name(status), type, body.size, status == 503 ? "Retry-After: 1\r\n" : "",
+                    body.chars ?: "");
         if (head.error == 0)
                 (void) stream_write(stream, head.chars, head.size);
         stream_finish(stream);

@@ -182,8 +182,9 @@ static void rejected_on_close(void *userdata, int error, const char *reason) {
 
 static const StreamEvents rejected_events = { .on_read = rejected_on_read, .on_close = rejected_on_close };
 
-/* Send the reason, and wait until the client has read it, for a limited number of connections. */
-static void server_reject(HttpServer *server, Stream *stream, void *listener, int error) {
+/* For a limited number of connections, wait until the client has read the answer. */
+void http_server_reject(HttpServer *server, Stream *stream, void *listener, unsigned status,
+                        const char *why) {
         HttpRejected *rejected = server->n_rejected < HTTP_REJECTED_MAX ? NEW0(HttpRejected, 1) : NULL;
 
         stream_set_events(stream, &rejected_events, rejected);
@@ -192,13 +193,19 @@ static void server_reject(HttpServer *server, Stream *stream, void *listener, in
                 LIST_INSERT_HEAD(&server->rejected, rejected, rejected);
                 server->n_rejected++;
         }
+        http_reject_stream(server, stream, listener, status, why);
+        if (!rejected)
+                stream_close(stream);
+}
+
+/* Reject a connection beyond a limit. */
+static void server_reject(HttpServer *server, Stream *stream, void *listener, int error) {
         snprintf(server->why, sizeof(server->why),
                  error == -EUSERS ? "too many connections of this client; the limit is %llu" :
                                     "too many connections",
                  (unsigned long long) server->limits.connections_per_client);
-        http_reject_stream(server, stream, listener, 503, server->why);
-        if (!rejected)
-                stream_close(stream);
+        http_server_exceeded(server, HTTP_LIMIT_CONNECTIONS);
+        http_server_reject(server, stream, listener, 503, server->why);
 }
 
 /* -- Scheduling of requests --
@@ -298,6 +305,16 @@ void http_connection_unlink(HttpConnection *c) {
         server->held -= c->held;
         client_release(server, c->client);
         c->server = NULL;
+}
+
+void http_server_end(HttpServer *server, bool (*ends)(void *userdata, const Stream *stream), void *userdata) {
+        HttpConnection *c, *next;
+
+        for (c = LIST_FIRST(&server->connections); c; c = next) {
+                next = LIST_NEXT(c, connections);
+                if (ends(userdata, c->stream))
+                        http_connection_close(c);
+        }
 }
 
 void http_server_set_limits(HttpServer *server, const HttpLimits *limits) {

@@ -11,36 +11,16 @@
 #include "io/tls.h"
 
 #include <assert.h>
-#include <fcntl.h>
-#include <gnutls/gnutls.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
-#include "base/file.h"
-#include "base/parse.h"
 #include "base/text.h"
+#include "io/tls_key_internal.h"
 
 enum {
-        KEY_SIZE_MIN = 32,
-        KEY_SIZE_MAX = 64,
         HANDSHAKE_MS = 10000,
         RECORD_SIZE = 16 * 1024,
+        TLS_HANDSHAKE_RECORD = 22,    /* first byte of a client */
         MESSAGE_SIZE_MAX = 32 * 1024, /* of a handshake: three certificates fit */
-};
-
-/* The hash of a pre-shared key is SHA-256, which excludes the suites of AES-256. */
-static const char priorities[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:+ECDHE-PSK:-CIPHER-ALL:+AES-128-GCM:"
-                                 "+CHACHA20-POLY1305:-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1";
-
-static const char key_name[] = "fleet";
-
-struct TlsKey {
-        unsigned refs; /* sessions use the credentials */
-        size_t size;
-        uint8_t bytes[KEY_SIZE_MAX];
-        gnutls_priority_t priority;
-        gnutls_psk_client_credentials_t client;
-        gnutls_psk_server_credentials_t server;
 };
 
 typedef struct TlsStream {
@@ -58,7 +38,8 @@ typedef struct TlsStream {
         TlsSide side;
         TlsCheck check;
         bool anonymous;
-        Error verify_error; /* code 0: no certificate was rejected */
+        const char *to_plain; /* NULL from the first byte on */
+        Error verify_error;   /* code 0: no certificate was rejected */
 
         const uint8_t *borrowed; /* input of the current call of inner_on_read() */
         size_t borrowed_size;
@@ -72,124 +53,18 @@ typedef struct TlsStream {
         Deferred resume;
 } TlsStream;
 
-/* -- The key -- */
-
-TlsKey *tls_key_free(TlsKey *key) {
-        if (!key || --key->refs > 0)
-                return NULL;
-
-        if (key->priority)
-                gnutls_priority_deinit(key->priority);
-        if (key->client)
-                gnutls_psk_free_client_credentials(key->client);
-        if (key->server)
-                gnutls_psk_free_server_credentials(key->server);
-        explicit_bzero(key->bytes, sizeof(key->bytes));
-        free(key);
-        return NULL;
-}
-
-DEFINE_CLEANUP(TlsKey *, tls_key_free);
-
-static int key_check_file(const char *path, Error *err) {
-        struct stat st;
-
-        if (lstat(path, &st) < 0 && errno == ENOENT)
-                return error_set(err, -ENOENT,
-                                 "no key file %s; create it: openssl rand -hex 32 >%s; chmod 600 %s", path,
-                                 path, path);
-        if (lstat(path, &st) < 0)
-                return error_set(err, -errno, "Failed to read the key file %s: %s", path, strerror(errno));
-        if (!S_ISREG(st.st_mode))
-                return error_set(err, -EINVAL, "the key file %s is not a regular file", path);
-        if (st.st_uid != geteuid())
-                return error_set(err, -EPERM, "the key file %s belongs to another user: chown %u %s", path,
-                                 geteuid(), path);
-        if (st.st_mode & (S_IRWXG | S_IRWXO))
-                return error_set(err, -EPERM, "other users can access the key file %s: chmod 600 %s", path,
-                                 path);
-        return 0;
-}
-
-static int key_decode(TlsKey *key, const char *text, size_t size) {
-        while (size > 0 && strchr(" \t\r\n", text[size - 1]))
-                size--;
-        if (size % 2 != 0 || size < 2 * KEY_SIZE_MIN || size > 2 * KEY_SIZE_MAX)
-                return -EINVAL;
-        for (size_t i = 0; i < size; i += 2) {
-                int high = hex_digit(text[i]), low = hex_digit(text[i + 1]);
-
-                if (high < 0 || low < 0)
-                        return -EINVAL;
-                key->bytes[key->size++] = high << 4 | low;
-        }
-        return 0;
-}
+/* -- The pre-shared key -- */
 
 static int key_for_server(gnutls_session_t session, const char *name, gnutls_datum_t *ret) {
         TlsStream *t = gnutls_session_get_ptr(session);
 
-        if (!streq(name, key_name))
+        if (!streq(name, tls_key_name))
                 return -1;
         ret->data = gnutls_malloc(t->key->size);
         if (!ret->data)
                 return -1;
         memcpy(ret->data, t->key->bytes, t->key->size);
         ret->size = t->key->size;
-        return 0;
-}
-
-/* Create the credentials. Return 0 or an error of GnuTLS. */
-static int key_prepare(TlsKey *key) {
-        gnutls_datum_t datum = { key->bytes, key->size };
-        int r;
-
-        r = gnutls_priority_init(&key->priority, priorities, NULL);
-        if (r < 0)
-                return r;
-        r = gnutls_psk_allocate_client_credentials(&key->client);
-        if (r < 0)
-                return r;
-        r = gnutls_psk_allocate_server_credentials(&key->server);
-        if (r < 0)
-                return r;
-        r = gnutls_psk_set_client_credentials(key->client, key_name, &datum, GNUTLS_PSK_KEY_RAW);
-        if (r < 0)
-                return r;
-        gnutls_psk_set_server_credentials_function(key->server, key_for_server);
-        return 0;
-}
-
-int tls_key_read(const char *path, TlsKey **ret, Error *err) {
-        _cleanup_(tls_key_freep) TlsKey *key = NEW0(TlsKey, 1);
-        _cleanup_free_ char *text = NULL;
-        size_t size;
-        int r;
-
-        if (!key)
-                return error_set(err, -ENOMEM, "Failed to read the key file %s: out of memory", path);
-        key->refs = 1;
-
-        r = key_check_file(path, err);
-        if (r < 0)
-                return r;
-        r = read_file_at(AT_FDCWD, path, 4096, &text, &size);
-        if (r < 0)
-                return error_set(err, r, "Failed to read the key file %s: %s", path, strerror(-r));
-        r = key_decode(key, text, size);
-        explicit_bzero(text, size);
-        if (r < 0)
-                return error_set(err, r,
-                                 "the key file %s must contain 32 to 64 bytes as hex digits on one line: "
-                                 "openssl rand -hex 32 >%s",
-                                 path, path);
-        r = key_prepare(key);
-        if (r < 0)
-                r = r == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EPROTO;
-        if (r < 0)
-                return error_set(err, r, "Failed to use the key file %s: %s", path, strerror(-r));
-
-        *ret = TAKE_PTR(key);
         return 0;
 }
 
@@ -490,6 +365,19 @@ static void tls_on_resume(void *userdata) {
         tls_work(userdata);
 }
 
+/* Return whether a client does not use TLS, and was answered. */
+static bool tls_answer_plain(TlsStream *t, const uint8_t *bytes) {
+        const char *answer = TAKE_PTR(t->to_plain);
+
+        if (!answer || bytes[0] == TLS_HANDSHAKE_RECORD)
+                return false;
+        t->closing = true;
+        (void) stream_write(t->base.inner, answer, strlen(answer));
+        stream_finish(t->base.inner);
+        tls_handshake_end(t, NULL, -EPROTO, "the client does not use TLS");
+        return true;
+}
+
 static void inner_on_read(void *userdata, const void *bytes, size_t size) {
         TlsStream *t = userdata;
 
@@ -498,6 +386,8 @@ static void inner_on_read(void *userdata, const void *bytes, size_t size) {
         t->has_input = true;
         if (size == 0)
                 t->inner_ended = true;
+        else if (tls_answer_plain(t, bytes))
+                return;
         t->borrowed = bytes;
         t->borrowed_size = size;
         tls_work(t);
@@ -610,6 +500,7 @@ static int tls_set_credentials(TlsStream *t) {
                 return -ENOMEM;
         if (!t->key)
                 return 0;
+        gnutls_psk_set_server_credentials_function(t->key->server, key_for_server);
         key = t->side == TLS_CLIENT ? (void *) t->key->client : (void *) t->key->server;
         return gnutls_credentials_set(t->session, GNUTLS_CRD_PSK, key) < 0 ? -ENOMEM : 0;
 }
@@ -656,6 +547,7 @@ int tls_start(Loop *loop, Stream *inner, const TlsOptions *options, TlsDone *don
                 t->side = options->side;
                 t->check = options->check;
                 t->anonymous = options->anonymous;
+                t->to_plain = options->to_plain;
                 t->credentials = tls_credentials_ref(options->credentials);
                 if (options->key && (t->side == TLS_SERVER || !t->credentials)) {
                         t->key = (TlsKey *) options->key;

@@ -23,6 +23,9 @@ typedef struct TlsOptions {
                          * loop and the roots of 'credentials' count. Its pointers are borrowed until 'done'.
                          */
         bool anonymous; /* a server accepts a client without a certificate: a joining host */
+        /* A server: what a client gets that does not begin with TLS, before the connection ends, with
+         * -EPROTO. Static; NULL: a TLS alert. */
+        const char *to_plain;
 } TlsOptions;
 
 /* How a peer was authenticated. */

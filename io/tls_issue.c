@@ -8,6 +8,8 @@
 #include "base/parse.h"
 
 enum {
+        NAME_MAX_BYTES = 253, /* of a DNS name */
+        LABEL_MAX_BYTES = 63,
         COMMON_NAME_MAX = 64, /* bytes: ub-common-name of RFC 5280 */
         HEX_ID_DIGITS = 16,
 };
@@ -417,6 +419,31 @@ int tls_root_create(const TlsPrivateKey *key, uint64_t cluster_id,
         return certificate_end(crt, crt, key, ret, err);
 }
 
+static bool name_is_address(const char *name) {
+        uint8_t address[sizeof(struct in6_addr)];
+
+        return inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
+}
+
+bool tls_name_is_valid(const char *name) {
+        static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
+        size_t size = strlen(name);
+
+        if (name_is_address(name))
+                return true;
+        if (size == 0 || size > NAME_MAX_BYTES)
+                return false;
+        for (const char *p = name; *p; p += p[0] == '.') {
+                size_t label = strspn(p, letters);
+
+                if (label == 0 || label > LABEL_MAX_BYTES || p[0] == '-' || p[label - 1] == '-' ||
+                    (p[label] && (p[label] != '.' || !p[label + 1])))
+                        return false;
+                p += label;
+        }
+        return name[strspn(name, "0123456789.")] != 0; /* an address with an error */
+}
+
 static int issue_check(const TlsIssue *issue, Error *err) {
         if (issue->uri.role < 0 || issue->uri.role >= _TLS_ROLE_MAX ||
             !uri_is_subject(issue->uri.role, issue->uri.subject))
@@ -425,6 +452,10 @@ static int issue_check(const TlsIssue *issue, Error *err) {
                 return error_set(err, -EINVAL,
                                  "Failed to issue a certificate: up to %u names, for a listener only",
                                  TLS_NAMES_MAX);
+        for (size_t i = 0; i < issue->n_names; i++)
+                if (!tls_name_is_valid(issue->names[i]))
+                        return error_set(err, -EINVAL, "Failed to issue a certificate: invalid name '%.80s'",
+                                         issue->names[i]);
         if (issue->lifetime_ms == 0 || issue->lifetime_ms > TLS_USER_LIFETIME_MAX_MS)
                 return error_set(err, -EINVAL, "Failed to issue a certificate: a lifetime is up to 365 days");
         return 0;

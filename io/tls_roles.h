@@ -66,6 +66,10 @@ void tls_uri_print(const TlsUri *uri, char ret[static TLS_URI_SIZE]);
 /* Accept the one spelling that tls_uri_print() gives; -EBADMSG with a message for any other bytes. */
 int tls_uri_read(const void *bytes, size_t size, TlsUri *ret, Error *err);
 
+/* Return whether a certificate of a listener may have this name: an IP address, or a DNS name without
+ * wildcard. */
+bool tls_name_is_valid(const char *name);
+
 /* -- Private keys -- */
 
 typedef struct TlsPrivateKey TlsPrivateKey;

@@ -441,6 +441,12 @@ static int verify_unknown(const TlsCheck *check, const TlsKnown *known, gnutls_x
                           TlsVerified *ret, Error *err) {
         const TlsCertificate *fields = &ret->leaf;
 
+        if (fields->uri.role == TLS_ROLE_USER)
+                return error_set(
+                        err, -ENOKEY,
+                        "user %s is unknown to this cluster, or was revoked: 'fleetctl cert %s' on one "
+                        "of its hosts",
+                        fields->uri.subject, fields->uri.subject);
         ret->replica = true;
         if (known->chain_counts && known_has_pin(known, &fields->pin)) {
                 verify_set_by_pin(check, leaf, ret);
@@ -462,6 +468,12 @@ static int verify_known(const TlsCheck *check, const TlsKnown *known, gnutls_x50
                 return error_set(err, -EKEYREVOKED,
                                  "%s %s was removed from the cluster: it joins again with a new token",
                                  role_kind(uri->role), uri->subject);
+        if (!known_has_pin(known, &ret->leaf.pin) && uri->role == TLS_ROLE_USER)
+                return error_set(
+                        err, -EKEYREJECTED,
+                        "user %s has another key since a later 'fleetctl cert %s --replace': use the newer "
+                        "certificate and key",
+                        uri->subject, uri->subject);
         if (!known_has_pin(known, &ret->leaf.pin))
                 return error_set(
                         err, -EKEYREJECTED,

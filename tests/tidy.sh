@@ -49,12 +49,15 @@ units: units
 peers: peers io
 kvstore: kvstore peers io
 fleetd: fleetd kvstore peers units io
-client: client units'
+client: client units io'
 while IFS=: read -r folder may; do
         sources_of "$folder/" | xargs -r grep -nE '^#include "' | some "what $folder includes" |
                 grep -vE "#include \"(base$(printf '|%s' $may))/|#include \"config.h\"" |
                 rule "includes_of_${folder}_follow_the_arrows"
 done <<<"$arrows"
+
+sources_of client/ | xargs -r grep -nE '#include "io/' | some 'what the client includes of io' | grep -vE '^client/cert\.c:[0-9]+:#include "io/tls_roles\.h"$' |
+        rule the_client_uses_certificates_of_io_only
 
 # Inside fleetd, engine and agent share the registry only; the scheduler is pure.
 sources_of fleetd/engine/ | xargs -r grep -nE '#include "fleetd/agent/' | rule engine_does_not_include_agent
@@ -89,7 +92,7 @@ home() {
         grep -vE "^($home)" <<<"$found" | rule "$(tr -c 'a-z0-9\n' _ <<<"$3")_stays_at_home"
 }
 home 'uv\.h' 'io/' uv.h
-home 'gnutls/.*' 'io/tls\.c|io/tls_roles_internal\.h|io/seal\.c|units/hash\.c' gnutls
+home 'gnutls/.*' 'io/tls_key_internal\.h|io/tls_roles_internal\.h|io/seal\.c|units/hash\.c' gnutls
 home 'llhttp\.h' 'io/http_connection\.h' llhttp.h
 home 'lmdb\.h' 'kvstore/tree/' lmdb.h
 home 'raft(/.*)?\.h' 'kvstore/raft/' raft.h
@@ -216,7 +219,7 @@ done | rule every_route_of_the_api_is_in_the_manual
 # A route names the right that its sender needs; only the server distinguishes listeners.
 grep -vE ' RIGHT_[A-Z_]+, ' <<<"$routes" | rule every_route_names_a_right
 grep -E ' RIGHT_NONE, ' <<<"$routes" | rule no_route_is_closed
-sources_of fleetd/api/ | grep -vE '^fleetd/api/(server\.c|api\.h)$' | xargs -r grep -nE '\bAPI_(SOCKET|LOOPBACK)\b' | rule only_the_server_distinguishes_listeners
+sources_of fleetd/api/ | grep -vE '^fleetd/api/(server\.c|api\.h)$' | xargs -r grep -nE '\bAPI_(SOCKET|LOOPBACK|TLS)\b' | rule only_the_server_distinguishes_listeners
 grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2_text.c | tr -d '{,' | some 'error codes' | while read -r code status; do
         grep -A1 -F "*$code*" $api | grep -q "^:< $status\$" || echo "$api does not name error $code with status $status"
 done | rule every_error_code_is_in_the_manual

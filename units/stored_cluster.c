@@ -259,6 +259,7 @@ static const RecordList right_list = { "rights", JSON_FIELDS(right_fields), size
 
 void stored_principal_write(Text *t, const PrincipalRecord *principal) {
         json_open(t, NULL, '{');
+        json_add_u64(t, "expires", principal->expires_ms);
         pins_write(t, "pins", &principal->pins);
         list_write(t, &right_list, principal->rights, principal->n_rights);
         json_close(t, '}');
@@ -270,6 +271,9 @@ int stored_principal_read(const char *json, size_t size, PrincipalRecord *ret, E
         int r;
 
         r = json_object_parse(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "expires", &principal.expires_ms, err);
         if (r < 0)
                 return r;
         r = pins_read(json_value_member(root, "pins"), &principal.pins, err);

@@ -23,6 +23,7 @@ enum {
         PRINCIPAL_NAME_MAX = 64, /* bytes of the name of a user */
         PRINCIPAL_RIGHTS_MAX = 16,
         PRINCIPAL_PREFIX_SIZE = 256,
+        PRINCIPALS_MAX = 1000, /* users of a cluster */
         CA_ROOTS_MAX = 4,
         CA_PEM_MAX = 4096,    /* bytes of one root */
         CA_SEALED_MAX = 1024, /* bytes of one sealed private key */
@@ -113,9 +114,10 @@ typedef struct PrincipalRight {
         char prefix[PRINCIPAL_PREFIX_SIZE]; /* a key; "": all, or the right is not one of keys */
 } PrincipalRight;
 
-/* /_fleet/cluster/principal/NAME: {"pins":[],"rights":[{"prefix","right"}]} */
+/* /_fleet/cluster/principal/NAME: {"expires","pins":[],"rights":[{"prefix","right"}]} */
 typedef struct PrincipalRecord {
-        Pins pins; /* none: revoked */
+        uint64_t expires_ms; /* wall clock: end of its last certificate; 0: unknown */
+        Pins pins;           /* none: revoked */
         PrincipalRight rights[PRINCIPAL_RIGHTS_MAX];
         size_t n_rights;
 } PrincipalRecord;

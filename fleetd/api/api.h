@@ -1,8 +1,9 @@
 /* The HTTP server: listeners, senders, routes. Answers requests; starts nothing.
  *
  * Listeners: the unix socket (root and group fleet, by peer credentials: everything; other groups: what
- * LocalRights= grants) and TCP on loopback (users' keys only). A request that another host has to answer (a
- * unit's journal, its status) is sent there over a session, and its answer is streamed back. */
+ * LocalRights= grants), TCP on loopback (users' keys only), and TLS (users with certificates: what was
+ * granted to them). A request that another host has to answer (a unit's journal, its status) is sent there
+ * over a session, and its answer is streamed back. */
 #pragma once
 
 #include "fleetd/api/limits.h"
@@ -12,7 +13,7 @@
 
 typedef struct Api Api;
 
-typedef enum ApiListener { API_SOCKET, API_LOOPBACK } ApiListener;
+typedef enum ApiListener { API_SOCKET, API_LOOPBACK, API_TLS } ApiListener;
 
 /* A request to enter the cluster of a token, or ('init') to open the peer listener. Borrowed for the call. */
 typedef struct ApiJoin {
@@ -37,6 +38,7 @@ typedef struct ApiOptions {
         const char *machine_id, *name;
         ClientAccess access;       /* of API_LOOPBACK */
         const Names *local_rights; /* texts of LocalRights=, not kept; NULL: none */
+        const Names *server_names; /* of API_TLS, in addition to its address; NULL: none; not kept */
         const ApiLimits *limits;   /* copied; NULL: the defaults */
         /* metrics_begin() of this daemon; NULL: /metrics does not exist. */
         int (*metrics)(void *userdata, MetricsForm form, MetricsScrape **ret);
@@ -54,7 +56,8 @@ typedef struct ApiOptions {
 } ApiOptions;
 
 int api_new(Api **ret, Loop *loop, const ApiOptions *options);
-/* Open a listener. An error names the address and the remedy. */
+/* Open a listener. An error names the address and the remedy. API_TLS accepts connections while the cluster
+ * has a CA, and not before that. */
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err);
 void api_state_changed(Api *api); /* KvEvents.on_state: the leader may have changed */
 void api_set_limits(Api *api, const ApiLimits *limits,
@@ -62,7 +65,7 @@ void api_set_limits(Api *api, const ApiLimits *limits,
 /* Set the rights of local groups from now on. A stream ends within a turn of the loop if its sender has lost
  * a right. */
 void api_set_local_rights(Api *api, const Names *texts);
-/* Call 'each' with the name ("socket", "loopback") and the counts of each listener. */
+/* Call 'each' with the name ("socket", "loopback", "tls") and the counts of each listener. */
 void api_each_listener(const Api *api,
                        void (*each)(void *userdata, const char *name, const HttpCounts *counts),
                        void *userdata);

@@ -59,10 +59,10 @@ static void own_url(const Request *request, Text *t) {
         const char *address = request->http->host;
         const ApiListenerState *listener;
 
-        if (!request->listener->is_dialed) {
+        if (request->listener->dialect != DIALECT_ETCD) {
                 address = "";
                 TAILQ_FOREACH(listener, &request->api->listeners, listeners)
-                        if (listener->is_dialed)
+                        if (listener->dialect == DIALECT_ETCD)
                                 address = listener->address;
         }
         text_printf(t, "http://%s", address[0] ? address : "127.0.0.1:2379");

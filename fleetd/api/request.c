@@ -395,6 +395,10 @@ Registry *request_registry(const Request *request) {
         return request->api->options.registry;
 }
 
+void request_denied(const Request *request) {
+        denials_add(&request->api->denials, request->sender->text, request->http->method, request->path);
+}
+
 int request_propose(Request *request, const KvCommand *cmd,
                     void (*done)(Request *request, const KvResult *result)) {
         _cleanup_free_ KvCheck *checks = NULL;
@@ -403,6 +407,8 @@ int request_propose(Request *request, const KvCommand *cmd,
 
         if (!cmd->internal && !sender_may_write(request->sender, kv_string("/")))
                 r = request_limit(request, &limited, &checks);
+        if (r == -EACCES)
+                request_denied(request);
         if (r < 0)
                 return r;
         limited.principal = kv_string(request->sender->text);

@@ -7,6 +7,7 @@
 #include "base/sizes.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/api.h"
+#include "fleetd/api/denials.h"
 #include "fleetd/api/sender.h"
 #include "fleetd/registry/history.h"
 #include "fleetd/registry/local_rights.h"
@@ -27,9 +28,11 @@ typedef struct ApiListenerState {
         Api *api;
         Sender *sender; /* of the last request, until rights change; NULL: none */
         ApiDialect dialect;
-        const char *name; /* in metrics */
-        bool is_dialed;   /* clients dial 'address', also a web page in a browser on this host */
-        Listener *listener;
+        ApiListener kind;
+        const char *name;       /* in metrics */
+        const char *grants;     /* what grants rights to its senders; NULL: it is for keys only */
+        Listener *listener;     /* NULL: the one for TLS has no certificate */
+        struct TlsFront *front; /* of the one for TLS */
         HttpServer *server; /* of its own: connections of another listener do not count against its limits */
         HttpServer *groups; /* of the socket: the same for users that are no operators */
         char address[128];
@@ -44,9 +47,10 @@ struct Api {
         HttpLimits http;
         LocalRights local_rights;
         uint32_t operators;      /* the group that may do everything on the socket; UINT32_MAX: none */
-        RegistryObserver rights; /* rights may have changed: */
+        RegistryObserver rights; /* rights or roots may have changed: */
         Deferred review;
         bool regrant; /* LocalRights= have changed */
+        Denials denials;
         TAILQ_HEAD(, ApiListenerState) listeners;
         TAILQ_HEAD(, Request) requests; /* those being worked on */
         struct Calls *calls;            /* remote commands from and to other hosts */
@@ -193,6 +197,10 @@ void request_sync(Request *request, void (*done)(Request *request, KvStatus stat
  * not read have the result that they have for absent keys. */
 int request_propose(Request *request, const KvCommand *cmd,
                     void (*done)(Request *request, const KvResult *result));
+/* Log that the sender lacks a right for this request. */
+void request_denied(const Request *request);
+/* Return the status for a failure of the authority: 400, 404, 409, 500; all others are temporary (503). */
+unsigned authority_status(int error);
 /* Return the registry, for one change on behalf of the sender: the next transaction. */
 Registry *request_registry(const Request *request);
 /* Read one key. 'done' has the request as its userdata, and may be called before this returns. */
@@ -242,6 +250,9 @@ void tokens_create_handle(Request *request);
 void tokens_revoke_handle(Request *request);
 void ca_handle(Request *request);
 void ca_rotate_handle(Request *request);
+void users_list_handle(Request *request);
+void users_put_handle(Request *request);
+void users_delete_handle(Request *request);
 void rekey_handle(Request *request);
 void rekey_host_handle(Request *request);
 void secure_handle(Request *request);

@@ -69,6 +69,9 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/tokens/*", RIGHT_ADMINISTER,   tokens_revoke_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/ca",       RIGHT_UNITS_SEE,    ca_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/ca/rotate", RIGHT_ADMINISTER,  ca_rotate_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/users",    RIGHT_ADMINISTER,   users_list_handle },
+        { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/users/*",  RIGHT_ADMINISTER,   users_put_handle },
+        { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/users/*",  RIGHT_ADMINISTER,   users_delete_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/host/rekey", RIGHT_ADMINISTER, rekey_host_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/rekey",    RIGHT_ADMINISTER,   rekey_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/secure",   RIGHT_ADMINISTER,   secure_handle },
@@ -219,18 +222,19 @@ static void route_not_found(Request *request, RouteFamily family) {
 static void route_forbid(Request *request, Right right) {
         char text[PRINCIPAL_TEXT_SIZE];
 
+        request_denied(request);
         if (right == RIGHT_KEYS_READ || right == RIGHT_KEYS_WRITE) {
                 if (request->route->family == ROUTE_KEYS)
                         keys_v2_forbid(request);
                 else
                         kv_refuse_text(request, 403, "%s has no right to these keys",
                                        principal_text(&request->sender->principal, text));
-        } else if (request->listener->is_dialed)
+        } else if (!request->listener->grants)
                 request_error(request, 403, "units are managed on the local socket only: /run/fleet.sock");
         else
-                request_error(request, 403, "%s has no right %s (LocalRights= in fleetd.conf)",
+                request_error(request, 403, "%s has no right %s (%s)",
                               principal_text(&request->sender->principal, text),
-                              right_name(right) ?: "for this");
+                              right_name(right) ?: "for this", request->listener->grants);
 }
 
 /* -- Checks of paths -- */
@@ -314,7 +318,8 @@ void route_request(Request *request) {
                 return;
         }
         if (family == ROUTE_FLEET && !sender_may(request->sender, RIGHT_UNITS_SEE) &&
-            !sender_may(request->sender, RIGHT_UNITS_CHANGE)) { /* nor whether the path exists */
+            !sender_may(request->sender, RIGHT_UNITS_CHANGE) &&
+            !sender_may(request->sender, RIGHT_ADMINISTER)) { /* nor whether the path exists */
                 route_forbid(request, RIGHT_UNITS_SEE);
                 return;
         }

@@ -11,6 +11,7 @@
 #include "fleetd/api/kv_v1.h"
 #include "fleetd/api/routes.h"
 #include "fleetd/api/socket_access.h"
+#include "fleetd/api/tls_front.h"
 #include "units/api_json.h"
 
 enum { UNIT_BODY_MAX = 1024 * 1024, BODY_UNREAD_MAX = 64 * 1024 };
@@ -86,20 +87,24 @@ static int server_sender(ApiListenerState *listener, const Stream *stream, Sende
         Principal p = {};
         int r = 0;
 
-        if (listener->is_dialed && listener->sender) {
+        if (listener->kind == API_LOOPBACK && listener->sender) {
                 *ret = sender_ref(listener->sender);
                 return 0;
         }
-        memcpy(p.machine, api->machine_id, sizeof(p.machine));
-        if (listener->is_dialed) {
+        if (listener->kind == API_TLS)
+                tls_front_principal(stream, &p);
+        else
+                memcpy(p.machine, api->machine_id, sizeof(p.machine));
+        if (listener->kind == API_LOOPBACK) {
                 p.kind = PRINCIPAL_ANONYMOUS;
                 facts.reads = api->options.access != CLIENT_OFF;
                 facts.writes = api->options.access == CLIENT_READ_WRITE;
-        } else
+        } else if (listener->kind == API_SOCKET)
                 r = server_read_peer(api, stream, &p, &facts);
         if (r >= 0 && (!listener->sender || !principal_equal(&listener->sender->principal, &p))) {
                 r = policy_facts_read(registry_cluster(api->options.registry), &p, &facts);
-                facts.is_removed = false; /* a host that has been removed is still its own */
+                if (listener->kind != API_TLS)
+                        facts.is_removed = false; /* a host that has been removed is still its own */
                 sender_unref(listener->sender);
                 listener->sender = r < 0 ? NULL : sender_new(&p, &facts);
         }
@@ -110,16 +115,34 @@ static int server_sender(ApiListenerState *listener, const Stream *stream, Sende
         return 0;
 }
 
+static bool server_is_host(const ApiListenerState *listener, const char *host) {
+        switch (listener->kind) {
+        case API_LOOPBACK:
+                return host_is_local(host, listener->address);
+        case API_TLS:
+                return tls_front_has_name(listener->front, host);
+        default:
+                return true;
+        }
+}
+
+static bool server_is_origin(const ApiListenerState *listener, const HttpRequest *http) {
+        static const char scheme[] = "https://";
+
+        if (listener->kind == API_TLS)
+                return starts_with(http->origin, scheme) && streq(http->origin + strlen(scheme), http->host);
+        return origin_is_ours(http->origin, http->host, listener->address);
+}
+
 /* Set the sender of a request. False: it is not accepted, and the request is answered. */
 static bool server_authenticate(Request *request) {
         ApiListenerState *listener = request->listener;
         const HttpRequest *http = request->http;
         int r;
 
-        if (listener->is_dialed && !host_is_local(http->host, listener->address))
+        if (!server_is_host(listener, http->host))
                 request_error(request, 403, "Host header '%s' does not match this listener", http->host);
-        else if (listener->is_dialed && http->origin &&
-                 !origin_is_ours(http->origin, http->host, listener->address))
+        else if (listener->kind != API_SOCKET && http->origin && !server_is_origin(listener, http))
                 request_error(request, 403,
                               "requests of web pages from other origins are rejected (Origin: %s)",
                               http->origin);
@@ -137,9 +160,10 @@ static bool server_authenticate(Request *request) {
 static bool server_allows_method(Request *request) {
         bool reads = method_is(request, "GET") || method_is(request, "HEAD") || method_is(request, "OPTIONS");
 
-        if (!request->listener->is_dialed ||
+        if (request->listener->kind != API_LOOPBACK ||
             sender_may(request->sender, reads ? RIGHT_KEYS_READ : RIGHT_KEYS_WRITE))
                 return true;
+        request_denied(request);
         request_error(
                 request, 403, "%s",
                 request->sender->facts.is_restricted && request->sender->facts.writes ?
@@ -202,9 +226,13 @@ static void server_review(void *userdata) {
                         request_revoke(request);
         }
         api->regrant = false;
+        TAILQ_FOREACH(listener, &api->listeners, listeners)
+                if (listener->front)
+                        tls_front_review(listener->front);
 }
 
-/* Only principals, hosts and tombstones concern rights; the other keys of this kind of change are rare. */
+/* Only principals, hosts, tombstones and roots concern rights; the other keys of this kind of change are
+ * rare. */
 static void api_on_rights(void *userdata, const RegistryChange *change) {
         Api *api = userdata;
 
@@ -388,6 +416,7 @@ static void listener_free(ApiListenerState *listener) {
                 http_server_free(listener->server);
         if (listener->groups)
                 http_server_free(listener->groups);
+        tls_front_free(listener->front);
         sender_unref(listener->sender);
         free(listener);
 }
@@ -395,6 +424,8 @@ static void listener_free(ApiListenerState *listener) {
 DEFINE_CLEANUP(ApiListenerState *, listener_free)
 
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
+        static const char *const names[] = { "socket", "loopback", "tls" };
+        static const char *const grants[] = { "LocalRights= in fleetd.conf", NULL, "fleetctl cert set" };
         _cleanup_(listener_freep) ApiListenerState *listener = NEW0(ApiListenerState, 1);
         Network *net = api->options.network;
         int r;
@@ -402,16 +433,20 @@ int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
         if (!listener)
                 return -ENOMEM;
         listener->api = api;
-        listener->is_dialed = kind != API_SOCKET;
-        listener->dialect = listener->is_dialed ? DIALECT_ETCD : DIALECT_FLEET;
-        listener->name = listener->is_dialed ? "loopback" : "socket";
+        listener->kind = kind;
+        listener->dialect = kind == API_LOOPBACK ? DIALECT_ETCD : DIALECT_FLEET;
+        listener->name = names[kind];
+        listener->grants = grants[kind];
         snprintf(listener->address, sizeof(listener->address), "%s", address);
         r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->http);
         if (r >= 0 && kind == API_SOCKET)
                 r = http_server_new(&listener->groups, api->loop, &api_handler, api, &api->http);
         if (r < 0)
                 return r;
-        r = net->ops->listen(net, address, api_on_accepted, listener, &listener->listener, err);
+        if (kind == API_TLS)
+                r = tls_front_new(&listener->front, listener, err);
+        else
+                r = net->ops->listen(net, address, api_on_accepted, listener, &listener->listener, err);
         if (r < 0)
                 return r;
         if (kind == API_SOCKET)
@@ -480,7 +515,7 @@ void api_set_local_rights(Api *api, const Names *texts) {
                 return;
         }
         TAILQ_FOREACH(listener, &api->listeners, listeners)
-                if (!listener->is_dialed)
+                if (listener->kind == API_SOCKET)
                         socket_give(api, listener->address);
         api->regrant = true;
         loop_defer(api->loop, &api->review);
@@ -512,6 +547,8 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         api->limits = options->limits ? *options->limits : api_limits_default;
         api->http = options->http ? *options->http : http_limits_default;
 
+        denials_init(&api->denials, loop);
+
         r = api_read_local_rights(api, options->local_rights);
         if (r >= 0)
                 r = remote_commands_new(api);
@@ -538,6 +575,7 @@ Api *api_free(Api *api) {
                 request_free(request);
         }
         metrics_stop(api);
+        denials_done(&api->denials);
         deferred_cancel(&api->list);
         deferred_cancel(&api->review);
         if (api->options.registry)

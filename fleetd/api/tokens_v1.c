@@ -10,15 +10,15 @@
 #include "fleetd/registry/registry.h"
 #include "units/json.h"
 
-/* Status by the cause of a failure; all others are temporary (503). */
-static unsigned token_status(int error) {
+unsigned authority_status(int error) {
         static const struct {
                 int error;
                 unsigned status;
         } statuses[] = {
                 { -EINVAL, 400 },        { -EBADMSG, 400 }, { -ENOENT, 404 },   { -ENOTUNIQ, 409 },
                 { -ENOSPC, 409 },        { -ENOKEY, 409 },  { -EALREADY, 409 }, { -EOPNOTSUPP, 409 },
-                { -EADDRNOTAVAIL, 409 }, { -EBUSY, 409 },   { -ENOMEM, 500 },
+                { -EADDRNOTAVAIL, 409 }, { -EEXIST, 409 },  { -E2BIG, 400 },    { -EPERM, 400 },
+                { -EBUSY, 409 },         { -ENOMEM, 500 },
         };
 
         for (size_t i = 0; i < ELEMENTS(statuses); i++)
@@ -112,7 +112,7 @@ static void token_on_created(void *userdata, int error, const char *message, con
 
         request->on_end = NULL;
         if (error < 0) {
-                request_error(request, token_status(error), "%s", message);
+                request_error(request, authority_status(error), "%s", message);
                 return;
         }
         json_open(&t, NULL, '{');
@@ -148,7 +148,7 @@ void tokens_create_handle(Request *request) {
                                   .by = request_user(request, user) };
         r = authority_create_token(request->api->options.authority, &wanted, token_on_created, request, &err);
         if (r < 0)
-                request_error(request, token_status(r), "%s", error_text(&err, r));
+                request_error(request, authority_status(r), "%s", error_text(&err, r));
         else
                 request->on_end = token_on_end;
 }
@@ -183,7 +183,7 @@ void tokens_revoke_handle(Request *request) {
                 r = authority_revoke_token(authority, request->rest, request_user(request, user),
                                            token_on_revoked, request, &err);
         if (r < 0)
-                request_error(request, token_status(r), "%s", error_text(&err, r));
+                request_error(request, authority_status(r), "%s", error_text(&err, r));
         else
                 request->on_end = token_on_change_end;
 }
@@ -195,7 +195,7 @@ static void secure_on_done(void *userdata, int error, const char *message) {
 
         request->on_end = NULL;
         if (error < 0)
-                request_error(request, token_status(error), "%s", message);
+                request_error(request, authority_status(error), "%s", message);
         else
                 request_answer(request, 204, NULL, NULL, "", 0);
 }
@@ -216,7 +216,7 @@ void secure_handle(Request *request) {
         r = authority_secure(request->api->options.authority, force, request_user(request, user),
                              secure_on_done, request, &err);
         if (r < 0)
-                request_error(request, token_status(r), "%s", error_text(&err, r));
+                request_error(request, authority_status(r), "%s", error_text(&err, r));
         else
                 request->on_end = token_on_end;
 }
@@ -266,7 +266,7 @@ static void ca_on_rotated(void *userdata, KvStatus status, const char *message, 
 /* Answer a request whose write is under way, or its failure. */
 static void ca_sent(Request *request, int r, Error *err) {
         if (r < 0)
-                request_error(request, token_status(r), "%s", error_text(err, r));
+                request_error(request, authority_status(r), "%s", error_text(err, r));
         else
                 request->on_end = token_on_change_end;
 }
@@ -315,7 +315,7 @@ void rekey_host_handle(Request *request) {
         r = options->rekey_host ? options->rekey_host(options->userdata, &err) :
                                   error_set(&err, -EOPNOTSUPP, "this daemon has no key");
         if (r < 0)
-                request_error(request, token_status(r), "%s", error_text(&err, r));
+                request_error(request, authority_status(r), "%s", error_text(&err, r));
         else
                 request_answer(request, 204, NULL, NULL, "", 0);
 }

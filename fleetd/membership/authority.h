@@ -9,6 +9,8 @@
 
 #include "fleetd/membership/enter_message.h"
 #include "fleetd/membership/tokens.h"
+#include "io/tls_credentials.h"
+#include "fleetd/registry/policy.h"
 #include "fleetd/registry/registry.h"
 
 typedef struct Authority Authority;
@@ -96,6 +98,41 @@ typedef void AuthorityIssued(void *userdata, int error, const char *message, con
 /* Issue a certificate for this host itself, and record its key; create the CA if the cluster has none. 'csr':
  * PEM. 'done' as for authority_create_token(). -EKEYREJECTED: the cluster has this host with another key. */
 int authority_enroll(Authority *a, const char *csr, AuthorityIssued *done, void *userdata, Error *err);
+
+/* A user: a principal with a certificate, for ListenTLS=. Borrowed for the call. */
+typedef struct UserRequest {
+        const char *name;
+        const char *csr;         /* PEM */
+        const RightList *rights; /* NULL: those that the user has */
+        uint64_t ttl_ms;         /* of the certificate; 0: USER_TTL_DEFAULT_MS */
+        bool replace;            /* end the key that the user has */
+        const char *by;          /* text of the principal who requests it */
+} UserRequest;
+
+#define USER_TTL_DEFAULT_MS TLS_LEAF_LIFETIME_MS
+#define USER_TTL_MIN_MS     UINT64_C(60000)
+
+/* Return the record of the user that the request leads to; 'pin' NULL: only its rights change. Pure. Errors
+ * with a message:
+ *   -EINVAL    an invalid name or life, or a user without rights
+ *   -ENOENT    'pin' is NULL, and the user does not exist
+ *   -EEXIST    the user has another key, which only 'replace' ends
+ *   -ENOSPC    the cluster has PRINCIPALS_MAX users
+ *   -E2BIG     too many rights */
+int user_plan(const Cluster *c, const UserRequest *request, const char *pin, uint64_t now_ms,
+              PrincipalRecord *ret, Error *err);
+
+/* Issue a certificate for a user, and record its key and its rights; create the CA if the cluster has none.
+ * 'done' as for authority_create_token(). Errors as above; -EBADMSG: an invalid request. */
+int authority_certify_user(Authority *a, const UserRequest *request, AuthorityIssued *done, void *userdata,
+                           Error *err);
+
+/* Make a key and a certificate for the TLS listener of this host, with the root that signed it, for 30 days.
+ * Both exist in memory only: each start makes others, and clients verify them by the roots of the cluster.
+ * Errors with a message: -ENOKEY   the cluster has no CA -EAGAIN   the state of the cluster is not known yet
+ *   -ENOENT   this host does not have the cluster key */
+int authority_certify_listener(Authority *a, const char *const *names, size_t n_names, TlsCredentials **ret,
+                               Error *err);
 
 /* No 'done' with this userdata is called any more. Written keys remain. */
 void authority_cancel(Authority *a, const void *userdata);

@@ -54,14 +54,24 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message) {
         authority_send(op, &answer);
 }
 
+static TlsUri authority_uri(const AuthorityOp *op, uint64_t cluster_id) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(op->authority->registry), op->machine);
+        TlsUri uri = { .cluster_id = cluster_id,
+                       .role = m && m->member.raft_id != 0 ? TLS_ROLE_REPLICA : TLS_ROLE_HOST };
+
+        if (op->kind == AUTHORITY_USER)
+                uri.role = TLS_ROLE_USER;
+        snprintf(uri.subject, sizeof(uri.subject), "%.64s",
+                 op->kind == AUTHORITY_USER ? op->name : op->machine);
+        return uri;
+}
+
 static int authority_sign(AuthorityOp *op, const CaRoot *root, Text *ret, Error *err) {
         Authority *a = op->authority;
-        const ClusterMachine *m = cluster_machine(registry_cluster(a->registry), op->machine);
         _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
-        TlsIssue issue = { .uri = { .role = m && m->member.raft_id != 0 ? TLS_ROLE_REPLICA : TLS_ROLE_HOST },
-                           .common_name = op->name,
+        TlsIssue issue = { .common_name = op->name,
                            .now_ms = op->issued_ms,
-                           .lifetime_ms = TLS_LEAF_LIFETIME_MS,
+                           .lifetime_ms = op->lifetime_ms,
                            .request = op->request.csr,
                            .request_size = strlen(op->request.csr),
                            .root = root->pem,
@@ -70,8 +80,7 @@ static int authority_sign(AuthorityOp *op, const CaRoot *root, Text *ret, Error 
         int r;
 
         kv_state(a->store, &state);
-        issue.uri.cluster_id = state.cluster_id;
-        memcpy(issue.uri.subject, op->machine, sizeof(op->machine));
+        issue.uri = authority_uri(op, state.cluster_id);
         memcpy(issue.serial, op->serial, sizeof(issue.serial));
         r = keys_open_ca(a, root, &key, err);
         return r < 0 ? r : tls_issue(&issue, key, ret, err);
@@ -94,8 +103,9 @@ static void authority_answer(AuthorityOp *op, const Text *certificate, const CaR
                 authority_op_fail(op, -ENOMEM, "out of memory");
         else {
                 log_notice(((LogFields) { .machine = op->machine }),
-                           "issued a certificate for %s, key %.8s, valid for %llu days", op->name, op->pin,
-                           (unsigned long long) (TLS_LEAF_LIFETIME_MS / 86400000));
+                           "issued a certificate for %s%s, key %.8s, valid for %llu h%s%s",
+                           op->kind == AUTHORITY_USER ? "user " : "", op->name, op->pin,
+                           (unsigned long long) (op->lifetime_ms / 3600000), *op->by ? ", by " : "", op->by);
                 if (op->session == 0)
                         op->issued(op->userdata, 0, NULL, &answer);
                 else
@@ -104,7 +114,7 @@ static void authority_answer(AuthorityOp *op, const Text *certificate, const CaR
         }
 }
 
-static void authority_on_host_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
+void authority_on_recorded(void *userdata, KvStatus status, const char *message, uint64_t index) {
         AuthorityOp *op = userdata;
         const CaRoots *roots = registry_cluster(op->authority->registry)->ca_roots;
         _cleanup_text_ Text certificate = {};
@@ -261,7 +271,7 @@ static int authority_write_host(AuthorityOp *op, const Cluster *c, const Cluster
                 spent.reason = reason;
                 change.token = &spent;
         }
-        return registry_set_host(op->authority->registry, &change, authority_on_host_written, op);
+        return registry_set_host(op->authority->registry, &change, authority_on_recorded, op);
 }
 
 static void authority_on_synced(void *userdata, KvStatus status) {
@@ -330,7 +340,7 @@ void authority_host_step(AuthorityOp *op) {
 
 /* -- Requests -- */
 
-static int authority_read_csr(AuthorityOp *op, Error *err) {
+int authority_read_csr(AuthorityOp *op, Error *err) {
         TlsPin pin;
         int r;
 
@@ -357,7 +367,6 @@ static AuthorityOp *authority_begin(Authority *a, AuthorityOpKind kind, PeerSess
 }
 
 static int authority_check_join(AuthorityOp *op, const void *payload, size_t size, Error *err) {
-        Authority *a = op->authority;
         int r;
 
         r = enter_request_read(payload, size, &op->request, err);

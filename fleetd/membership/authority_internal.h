@@ -1,5 +1,5 @@
 /* The parts of Authority: authority_tokens.c (CA, tokens), authority_hosts.c (joining hosts, certificates),
- * authority_rotation.c, authority_secure.c, key_distribution.c (the cluster key). */
+ * authority_users.c, authority_rotation.c, authority_secure.c, key_distribution.c (the cluster key). */
 #pragma once
 
 #include <sys/queue.h>
@@ -29,6 +29,7 @@ typedef enum AuthorityOpKind {
         AUTHORITY_ENROLL, /* of this host */
         AUTHORITY_JOIN,   /* of a host with a token */
         AUTHORITY_RENEW,  /* of a host of the cluster */
+        AUTHORITY_USER,
 } AuthorityOpKind;
 
 /* A request under way: it waits for the CA, for the registry, or for another attempt. */
@@ -63,6 +64,12 @@ typedef struct AuthorityOp {
         HostRecord host;            /* being written */
         uint8_t serial[TLS_SERIAL_BYTES];
         uint64_t issued_ms; /* wall clock: begin of the life of the certificate */
+        uint64_t lifetime_ms;
+
+        /* AUTHORITY_USER; 'name' is that of the user. */
+        RightList *rights; /* NULL: those that it has */
+        bool replace;
+        char by[PRINCIPAL_TEXT_SIZE]; /* who requested it */
 
         void *userdata;
         LIST_ENTRY(AuthorityOp) ops;
@@ -110,6 +117,14 @@ size_t authority_endpoints(const Authority *a, char (*ret)[ADDRESS_SIZE], size_t
 
 int authority_make_root(Authority *a, const KvState *state, const ClusterKey *key, CaRoot *ret_root,
                         CaKey *ret_key, Error *err);
+
+/* Sign the certificate of what has been written, and answer: the result of a write. */
+void authority_on_recorded(void *userdata, KvStatus status, const char *message, uint64_t index);
+int authority_read_csr(AuthorityOp *op, Error *err);
+
+/* authority_users.c */
+/* As authority_host_step(). */
+void authority_user_step(AuthorityOp *op);
 
 /* authority_rotation.c */
 /* On the leader: take the next step of a rotation if it is due. */

@@ -40,6 +40,7 @@ AuthorityOp *authority_op_new(Authority *a, AuthorityOpKind kind, void *userdata
         op->authority = a;
         op->kind = kind;
         op->userdata = userdata;
+        op->lifetime_ms = TLS_LEAF_LIFETIME_MS;
         op->deadline_ms = loop_now_ms(a->loop) + AUTHORITY_MS;
         op->retry = TIMER(authority_on_retry, op);
         LIST_INSERT_HEAD(&a->operations, op, ops);
@@ -54,6 +55,7 @@ void authority_op_free(AuthorityOp *op) {
         registry_cancel(op->authority->registry, op);
         timer_stop(&op->retry);
         token_record_done(&op->record);
+        right_list_unref(op->rights);
         enter_request_done(&op->request);
         explicit_bzero(op, sizeof(*op));
         free(op);
@@ -182,11 +184,11 @@ static int authority_need_ca(Authority *a, Error *err) {
         if (!state.ready || !registry_ready(a->registry))
                 return error_set(err, -EAGAIN, "the cluster has no leader now");
         if (state.level < KV_LEVEL_IDENTITY)
-                return error_set(
-                        err, -EOPNOTSUPP,
-                        "tokens begin at feature level %d, and this cluster has level %u; when all hosts "
-                        "run this version: fleetctl cluster level %d",
-                        KV_LEVEL_IDENTITY, state.level, KV_LEVEL_IDENTITY);
+                return error_set(err, -EOPNOTSUPP,
+                                 "tokens and certificates begin at feature level %d, and this cluster has "
+                                 "level %u; when all hosts "
+                                 "run this version: fleetctl cluster level %d",
+                                 KV_LEVEL_IDENTITY, state.level, KV_LEVEL_IDENTITY);
         if (c->ca_roots)
                 return 0;
         if (cluster_has_unreadable(c, LAYOUT_CA_ROOTS) || cluster_has_unreadable(c, LAYOUT_CA_KEY))
@@ -357,7 +359,7 @@ int authority_revoke_token(Authority *a, const char *id, const char *user, Regis
 
 static void authority_step(AuthorityOp *op) {
         bool needs_ca = op->kind == AUTHORITY_TOKEN || op->kind == AUTHORITY_ENROLL ||
-                        op->kind == AUTHORITY_SECURE;
+                        op->kind == AUTHORITY_USER || op->kind == AUTHORITY_SECURE;
         Error err = {};
         int r;
 
@@ -368,6 +370,8 @@ static void authority_step(AuthorityOp *op) {
                 authority_op_fail(op, r, error_text(&err, r));
         else if (op->kind == AUTHORITY_TOKEN)
                 authority_write_token(op);
+        else if (op->kind == AUTHORITY_USER)
+                authority_user_step(op);
         else if (op->kind == AUTHORITY_SECURE)
                 authority_secure_step(op);
         else

@@ -7,7 +7,7 @@
 #include "base/parse.h"
 #include "peers/peers.h"
 
-static_assert(ENTER_REQUEST_MAX <= PEER_JOIN_FRAME_MAX, "a request is a frame of a joining host");
+static_assert((int) ENTER_REQUEST_MAX <= (int) PEER_JOIN_FRAME_MAX, "a request is a frame of a joining host");
 
 enum { ENTER_EXPOSED = 1 }; /* flags of a request */
 

@@ -1,5 +1,5 @@
-/* Keys of the cluster's CA, of tokens, and of the hosts that join with them: written by membership. Each
- * transaction names the indexes of the keys on which it was decided. */
+/* Keys of the cluster's CA, of tokens, of the hosts that join with them, and of users: written by membership.
+ * Each transaction names the indexes of the keys on which it was decided. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -124,6 +124,22 @@ int registry_set_host(Registry *r, const HostChange *change, RegistryDone done, 
         for (size_t i = 0; i < token->token->metadata.n; i++)
                 transaction_write(&t, KV_SET, LAYOUT_METADATA, token->token->metadata.items[i].key,
                                   change->machine, kv_string(token->token->metadata.items[i].value));
+        return transaction_send(r, &t, 0, done, userdata);
+}
+
+int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text value = {};
+
+        identities_check(&t, change->expected_index, LAYOUT_PRINCIPAL, change->name, NULL);
+        if (change->roots_index > 0)
+                identities_check(&t, change->roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
+        if (change->user) {
+                stored_principal_write(&value, change->user);
+                transaction_write(&t, KV_SET, LAYOUT_PRINCIPAL, change->name, NULL,
+                                  transaction_text(&t, &value));
+        } else
+                transaction_write(&t, KV_DELETE, LAYOUT_PRINCIPAL, change->name, NULL, NO_VALUE);
         return transaction_send(r, &t, 0, done, userdata);
 }
 

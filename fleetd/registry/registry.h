@@ -252,6 +252,16 @@ typedef struct HostChange {
  * decide again. */
 int registry_set_host(Registry *r, const HostChange *change, RegistryDone done, void *userdata);
 
+typedef struct UserChange {
+        const char *name;
+        const PrincipalRecord *user; /* new value; NULL: delete the key, which revokes the user */
+        uint64_t expected_index;     /* of its key; 0: absent */
+        uint64_t roots_index;        /* of the key of the roots; 0: not checked */
+} UserChange;
+
+/* KV_COMPARE_FAILED: a key has changed; decide again. */
+int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, void *userdata);
+
 /* Add a row to the history that belongs to no change of a key. Its failure is not reported. */
 void registry_note(Registry *r, const HistoryNote *note);
 

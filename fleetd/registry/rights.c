@@ -115,6 +115,35 @@ int right_list_of(const PrincipalRecord *user, RightList **ret) {
         return 0;
 }
 
+int right_list_record(const RightList *list, PrincipalRecord *ret, Error *err) {
+        PrincipalRight rights[PRINCIPAL_RIGHTS_MAX] = {};
+        size_t n = list ? list->n : 0;
+
+        if (n > PRINCIPAL_RIGHTS_MAX)
+                return error_set(err, -E2BIG, "a user has at most %d rights", PRINCIPAL_RIGHTS_MAX);
+        for (size_t i = 0; i < n; i++) {
+                const RightItem *item = &list->items[i];
+
+                if (item->prefix.size >= PRINCIPAL_PREFIX_SIZE)
+                        return error_set(err, -E2BIG, "the prefix of a right has at most %d bytes",
+                                         PRINCIPAL_PREFIX_SIZE - 1);
+                rights[i].right = granted_right_from_string(right_name(item->right));
+                if (item->prefix.size > 0)
+                        memcpy(rights[i].prefix, item->prefix.data, item->prefix.size);
+        }
+        memcpy(ret->rights, rights, sizeof(rights));
+        ret->n_rights = n;
+        return 0;
+}
+
+void right_append(Text *t, const PrincipalRight *right) {
+        bool of_keys = right->right == GRANT_KEYS_READ || right->right == GRANT_KEYS_WRITE;
+
+        text_append(t, granted_right_to_string(right->right));
+        if (of_keys)
+                text_printf(t, ":%s", right->prefix[0] ? right->prefix : "/");
+}
+
 static bool item_covers(const RightItem *item, Right right, KvBytes key) {
         if (item->right != right && !(right == RIGHT_KEYS_READ && item->right == RIGHT_KEYS_WRITE))
                 return false;

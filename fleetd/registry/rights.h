@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/text.h"
 #include "kvstore/command/command.h"
 #include "units/stored_cluster.h"
 
@@ -48,6 +49,11 @@ const char *right_name(Right right); /* NULL: it cannot be granted */
 int right_list_add(RightList **list, const char *name, const KvBytes *prefix, Error *err);
 /* The same with a text of 'size' bytes. */
 int right_list_add_text(RightList **list, const char *text, size_t size, Error *err);
+/* The reverse of right_list_of(): set the rights of a user. -E2BIG: more than PRINCIPAL_RIGHTS_MAX, or a
+ * prefix of PRINCIPAL_PREFIX_SIZE bytes or more; with a message. */
+int right_list_record(const RightList *list, PrincipalRecord *ret, Error *err);
+/* Append the text of a right of a user. */
+void right_append(Text *t, const PrincipalRight *right);
 /* Set the rights of a user. One that cannot be granted is skipped. 0 or -ENOMEM. */
 int right_list_of(const PrincipalRecord *user, RightList **ret);
 

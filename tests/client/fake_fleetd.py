@@ -58,6 +58,7 @@ class Cluster:
         self.level, self.waits_for = 1, []
         self.settings = {}
         self.left = []         # methods of the requests to leave
+        self.csrs = []
         self.silent = None     # the name of a voter
         self.leaving = [{"step": "none"}]  # members of the answers about a leave, in order; the last one stays
         self.batches = True
@@ -236,6 +237,14 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(204)
             if path == "/fleet/v1/cluster/tokens":
                 return self.answer(201, {"expires": 9999999999000, "id": "0123456789ab", "token": "fleet1-AAAA", "uses": 1})
+            if path == "/fleet/v1/cluster/users":
+                return self.answer(200, {"users": [{"expires": 1700000000000, "key": "1" * 64, "name": "ops", "rights": ["keys-read:/app", "units-see"]}]})
+            if path.startswith("/fleet/v1/cluster/users/"):
+                name = path.rsplit("/", 1)[1]
+                if self.command == "DELETE" or "csr" not in json.loads(body):
+                    return self.answer(204) if name == "ops" else self.refuse(404, f"there is no user {name}: fleetctl cert ls prints them")
+                c.csrs.append(json.loads(body))
+                return self.answer(201, {"certificate": "the certificate\n", "expires": 1700000000000, "name": name, "roots": "the roots\n"})
             if path == "/fleet/v1/cluster/ca":
                 return self.answer(200, {"roots": [{"id": "1" * 64, "pem": "p", "state": "current"}]})
             if path == "/fleet/v1/cluster/leave" and self.command != "GET":

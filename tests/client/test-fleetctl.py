@@ -917,7 +917,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
-             "": [["ca"], ["cluster"], ["directory"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
+             "": [["ca"], ["cert", "ls"], ["cluster"], ["directory"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["backup", "out.backup"], ["recover", "--yes=x"], ["restore", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
@@ -1363,6 +1363,26 @@ def events_continue_after_a_restart_of_the_daemon(t):
 
 
 # -- kv --
+
+def the_key_of_a_user_is_made_once_and_stays_here(t):
+    folder = os.path.join(t.dir, "users")
+    t.expect(["cert", "ops", "--rights=keys-read:/app,units-see", "--ttl=2h", "--out", folder],
+             out=[f"Certificate in {folder}/ops.pem, key in {folder}/ops.key, roots in {folder}/ca.pem; valid until 2023-11-1"])
+    read = lambda name: open(os.path.join(folder, name)).read()
+    key = read("ops.key")
+    assert "BEGIN PRIVATE KEY" in key and os.stat(os.path.join(folder, "ops.key")).st_mode & 0o777 == 0o600
+    assert read("ops.pem") == "the certificate\n" and read("ca.pem") == "the roots\n" and sorted(os.listdir(folder)) == ["ca.pem", "ops.key", "ops.pem"]
+    first = t.cluster.csrs.pop()
+    assert first["rights"] == ["keys-read:/app", "units-see"] and first["ttl"] == 7200 and "BEGIN NEW CERTIFICATE REQUEST" in first["csr"], first
+    t.expect(["cert", "create", "ops", "--out", folder, "--replace"], out=["Certificate in "])
+    again = t.cluster.csrs.pop()
+    assert read("ops.key") == key and "rights" not in again and again["replace"] is True
+    public = lambda csr: subprocess.run(["openssl", "req", "-pubkey", "-noout"], input=csr, capture_output=True, text=True).stdout if shutil.which("openssl") else ""
+    assert public(first["csr"]) == public(again["csr"])
+    t.file("bad.key", "no key")
+    t.expect(["cert", "bad", "--rights=units-see", "--out", t.dir], 1, err=[f"{t.dir}/bad.key"])
+    assert not t.cluster.csrs
+
 
 def keys_are_set_and_read(t):
     t.expect("kv set /a/b x", out="x\n")

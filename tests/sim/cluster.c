@@ -100,6 +100,7 @@ static void machine_settings(SimMachine *m) {
                 .listen_client = strdup(""),
                 .advertise_client = strdup(""),
                 .listen_socket = strdup(""),
+                .listen_tls = strdup(""),
                 .peer_key = strdup(""),
                 .name = strdup(m->name),
                 .machine_id = strdup(m->machine_id),

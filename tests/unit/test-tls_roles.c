@@ -662,6 +662,151 @@ static void each_wrong_certificate_has_its_own_message(void **state) {
         }
 }
 
+/* The listener of users (ListenTLS=): what is rejected there, although the cluster has a user anna, with this
+ * key. */
+static void each_wrong_certificate_at_the_listener_of_users_has_its_own_message(void **state) {
+#define ANNA   PREFIX "user/anna"
+#define CLIENT .purpose = GNUTLS_KP_TLS_WWW_CLIENT
+#define SERVER .purpose = GNUTLS_KP_TLS_WWW_SERVER
+        static const struct {
+                Wrong wrong;
+                int error;
+                const char *message;
+        } rows[] = {
+                { { .uri = ANNA, CLIENT }, 0, "" },
+                /* The pin authenticates, not the signature: as for hosts. */
+                { { .uri = ANNA, CLIENT, .signer = BY_ITSELF }, 0, "" },
+                { { .uri = ANNA, CLIENT, .signer = BY_OTHER }, 0, "" },
+                { { .uri = ANNA, CLIENT, .signer = BY_LEAF }, 0, "" },
+                { { .uri = "fleet://0123456789abcdee/user/anna", CLIENT },
+                  -EXDEV,
+                  "is of cluster 0123456789abcdee" },
+                { { .uri = ANNA, CLIENT, .from_days = -31, .to_days = -1 },
+                  -EKEYEXPIRED,
+                  "the certificate expired at " },
+                { { .uri = ANNA, CLIENT, .from_days = 1 },
+                  -EKEYEXPIRED,
+                  "the certificate is not valid before " },
+                { { .uri = ANNA, CLIENT, .second_uri = PREFIX "user/bert" },
+                  -EBADMSG,
+                  "has more than one URI" },
+                { { .no_uri = true, CLIENT }, -EBADMSG, "the certificate has no URI" },
+                { { .no_uri = true, CLIENT, .dns = "anna" }, -EBADMSG, "has names, but no URI" },
+                { { .no_uri = true, CLIENT, .common_name = "fleet://0123456789abcdef" },
+                  -EBADMSG,
+                  "has its URI in the common name" },
+                { { .uri = ANNA, CLIENT, .dns = "anna" },
+                  -EBADMSG,
+                  "has other names in addition to its URI" },
+                { { .uri = ANNA, CLIENT, .email = "a@b" },
+                  -EBADMSG,
+                  "has other names in addition to its URI" },
+                { { .uri = "https://0123456789abcdef/user/anna", CLIENT },
+                  -EBADMSG,
+                  "does not begin with 'fleet://'" },
+                { { .uri = ANNA "\0.b", CLIENT, .uri_size = sizeof(ANNA) + 2 },
+                  -EBADMSG,
+                  "contains a NUL byte" },
+                { { .uri = PREFIX "user%2fanna", CLIENT }, -EBADMSG, "contains a percent escape" },
+                { { .uri = PREFIX "user/Anna", CLIENT }, -EBADMSG, "contains an upper-case letter" },
+                { { .uri = ANNA "/", CLIENT }, -EBADMSG, "ends with '/'" },
+                { { .uri = PREFIX "user/-anna", CLIENT }, -EBADMSG, "names no valid user" },
+                { { .uri = PREFIX "user/a/anna", CLIENT }, -EBADMSG, "names no valid user" },
+                { { .uri = PREFIX "user//anna", CLIENT }, -EBADMSG, "names no valid user" },
+                { { .uri = PREFIX "/user/anna", CLIENT }, -EBADMSG, "has an empty part" },
+                { { .uri = PREFIX "admin/anna", CLIENT }, -EBADMSG, "has an unknown role" },
+                { { .uri = PREFIX "user", CLIENT }, -EBADMSG, "is not fleet://CLUSTER/ROLE/SUBJECT" },
+                { { .uri = long_uri, CLIENT }, -EBADMSG, "and at most 127 are allowed" },
+                { { .uri = PREFIX "user/bert", CLIENT },
+                  -ENOKEY,
+                  "user bert is unknown to this cluster, or was revoked" },
+                { { .uri = PREFIX "user/carl", CLIENT }, -EKEYREJECTED, "user carl has another key since" },
+                { { .uri = PREFIX "host/" MACHINE }, -EACCES, "of role host is not accepted here" },
+                { { .uri = REPLICA }, -EACCES, "of role replica is not accepted here" },
+                { { .uri = PREFIX "listener/" MACHINE, SERVER },
+                  -EACCES,
+                  "of role listener is not accepted here" },
+                { { .uri = ANNA, .purpose = "" }, -EBADMSG, "has no extended key usage" },
+                { { .uri = ANNA }, -EBADMSG, "wrong extended key usage for the role user" },
+                { { .uri = ANNA, SERVER }, -EBADMSG, "wrong extended key usage for the role user" },
+                { { .uri = ANNA, CLIENT, .ca = 1 }, -EBADMSG, "is that of a CA, not of a host or user" },
+                { { .uri = ANNA, CLIENT, .ca = -1 }, -EBADMSG, "has no critical basic constraints" },
+                { { .uri = ANNA, CLIENT, .usage = GNUTLS_KEY_KEY_CERT_SIGN },
+                  -EBADMSG,
+                  "has another key usage than digitalSignature" },
+                { { .uri = ANNA, CLIENT, .critical = true },
+                  -EBADMSG,
+                  "has the unknown critical extension 1.2.3.4" },
+                { { .uri = ANNA, CLIENT, .rsa = true },
+                  -EBADMSG,
+                  "is of type RSA with 1024 bits, not ECDSA with P-256" },
+                { { .uri = ANNA, CLIENT, .p224 = true },
+                  -EBADMSG,
+                  "is on the curve SECP224R1, not on P-256" },
+                { { .uri = ANNA, CLIENT, .digest = GNUTLS_DIG_SHA1 }, -EBADMSG, "is signed with ECDSA-SHA1" },
+                { { .uri = ANNA, CLIENT, .digest = GNUTLS_DIG_SHA512 },
+                  -EBADMSG,
+                  "is signed with ECDSA-SHA512" },
+        };
+        World *w = *state;
+        TlsPin pin;
+
+        gnutls_x509_crt_t crt = wrong_new(w, &(Wrong) { .uri = ANNA, CLIENT });
+        size_t size = sizeof(pin.bytes);
+        assert_int_equal(gnutls_x509_crt_get_key_id(crt, GNUTLS_KEYID_USE_SHA256, pin.bytes, &size), 0);
+        gnutls_x509_crt_deinit(crt);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *uri = rows[i].wrong.uri ?: "";
+                Error err = {};
+                int r;
+
+                w->known = (TlsKnown) { .state = TLS_KNOWN, .n_pins = 1, .pins = { pin } };
+                if (strstr(uri, "bert"))
+                        w->known = (TlsKnown) {};
+                if (strstr(uri, "carl"))
+                        w->known.pins[0].bytes[0] ^= 1;
+                r = wrong_verify(w, &rows[i].wrong, USERS, &err);
+                if (r != rows[i].error || !strstr(err.message, rows[i].message))
+                        fail_msg("row %zu: %d, '%s'", i, r, err.message);
+        }
+        print_message("%zu certificates at the listener of users\n", ELEMENTS(rows));
+#undef ANNA
+#undef CLIENT
+#undef SERVER
+}
+
+static void a_listener_has_addresses_and_dns_names(void **state) {
+        static const char *const valid[] = {
+                "a", "fleet.example", "10.0.0.1", "2001:db8::1", "a-b.c1", "1.a"
+        };
+        static const char *const invalid[] = {
+                "",
+                ".",
+                "a.",
+                ".a",
+                "a..b",
+                "-a",
+                "a-",
+                "a.-b",
+                "*.example",
+                "a b",
+                "a/b",
+                "a:80",
+                "10.0.0",
+                "10.0.0.256",
+                "[::1]",
+                "a\nb",
+                "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.b"
+        };
+
+        for (size_t i = 0; i < ELEMENTS(valid); i++)
+                if (!tls_name_is_valid(valid[i]))
+                        fail_msg("'%s'", valid[i]);
+        for (size_t i = 0; i < ELEMENTS(invalid); i++)
+                if (tls_name_is_valid(invalid[i]))
+                        fail_msg("'%s'", invalid[i]);
+}
+
 static void a_peer_sends_up_to_three_certificates_and_a_leaf_of_up_to_4_kib(void **state) {
         World *w = *state;
         static uint8_t large[64 * 1024] = { 0x30, 0x82, 0xff, 0xff };
@@ -885,6 +1030,8 @@ int main(int argc, char **argv) {
                 T(a_joining_host_trusts_the_root_of_its_token_with_any_clock),
                 T(a_user_needs_a_pin_and_valid_dates),
                 T(each_wrong_certificate_has_its_own_message),
+                T(each_wrong_certificate_at_the_listener_of_users_has_its_own_message),
+                T(a_listener_has_addresses_and_dns_names),
                 T(a_peer_sends_up_to_three_certificates_and_a_leaf_of_up_to_4_kib),
                 T(a_private_key_is_read_as_it_was_printed),
                 T(other_private_keys_are_rejected),

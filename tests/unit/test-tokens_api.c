@@ -1,4 +1,4 @@
-/* The routes of tokens and of the CA on a real host. */
+/* The routes of tokens, of the CA and of users on a real host. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +10,7 @@
 #include "fleetd/membership/authority.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "units/json.h"
 
 typedef struct Fixture {
         Host *host;
@@ -239,7 +240,7 @@ static void below_its_level_no_token_is_created(void **state) {
         Fixture *f = *state;
 
         assert_int_equal(ask(f, "POST", "tokens", "{}"), 409);
-        assert_says(f, "tokens begin at feature level 5");
+        assert_says(f, "tokens and certificates begin at feature level 5");
 }
 
 static void without_an_authority_there_are_no_tokens(void **state) {
@@ -252,6 +253,137 @@ static void without_an_authority_there_are_no_tokens(void **state) {
         assert_int_equal(ask(f, "GET", "tokens", ""), 200);
 }
 
+/* -- Users -- */
+
+static void make_csr(Text *ret) {
+        TlsPrivateKey *key;
+        Error err = {};
+
+        text_clear(ret);
+        assert_int_equal(tls_private_key_new(&key, &err), 0);
+        assert_int_equal(tls_request_create(key, ret, &err), 0);
+        tls_private_key_free(key);
+}
+
+/* Request a certificate; 'rest': the other members. */
+static unsigned certify(Fixture *f, const char *name, const char *csr, const char *rest) {
+        _cleanup_text_ Text body = {};
+        char target[128];
+
+        json_open(&body, NULL, '{');
+        json_add_string(&body, "csr", csr);
+        text_append(&body, rest);
+        json_close(&body, '}');
+        snprintf(target, sizeof(target), "users/%s", name);
+        return ask(f, "PUT", target, body.chars);
+}
+
+static void certificate_of(Fixture *f, TlsCertificate *ret) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const char *body = strstr(f->answer, "\r\n\r\n") + 4, *pem = "", *roots = "";
+        TlsRoots *trusted;
+        Error err = {};
+
+        assert_int_equal(json_object_parse(body, strlen(body), &root, &err), 0);
+        assert_int_equal(json_read_string(root, "certificate", &pem, &err), 0);
+        assert_int_equal(json_read_string(root, "roots", &roots, &err), 0);
+        if (tls_certificate_read(pem, strlen(pem), ret, &err) < 0 ||
+            tls_roots_read(roots, strlen(roots), &trusted, &err) < 0)
+                fail_msg("%s", err.message);
+        tls_roots_free(trusted);
+}
+
+static void a_user_gets_a_certificate_and_rights_and_loses_both(void **state) {
+        Fixture *f = *state;
+        _cleanup_text_ Text csr = {}, other = {};
+        TlsCertificate first, renewed;
+        char digits[TLS_PIN_SIZE];
+        TlsPin pin;
+        Error err = {};
+
+        make_csr(&csr);
+        make_csr(&other);
+        assert_int_equal(tls_request_read(csr.chars, csr.size, &pin, &err), 0);
+        tls_pin_print(&pin, digits);
+        assert_int_equal(ask(f, "GET", "users", ""), 200);
+        assert_says(f, "{\"users\":[]}");
+
+        assert_int_equal(certify(f, "ops.1", csr.chars,
+                                 ",\"rights\":[\"keys-write:/app\",\"units-see\"],\"ttl\":7200"),
+                         201);
+        certificate_of(f, &first);
+        assert_int_equal(first.uri.role, TLS_ROLE_USER);
+        assert_string_equal(first.uri.subject, "ops.1");
+        assert_true(tls_pin_equal(&first.pin, &pin));
+        assert_int_equal(first.not_after_ms - first.not_before_ms, (7200 + 3600) * 1000);
+        assert_int_equal(ask(f, "GET", "users", ""), 200);
+        assert_says(f, digits);
+        assert_says(f, "\"name\":\"ops.1\",\"rights\":[\"keys-write:/app\",\"units-see\"]");
+
+        /* The same key: a renewal, with the rights that the user has. */
+        assert_int_equal(certify(f, "ops.1", csr.chars, ""), 201);
+        certificate_of(f, &renewed);
+        assert_true(renewed.not_after_ms > first.not_after_ms);
+        assert_int_equal(certify(f, "ops.1", other.chars, ""), 409);
+        assert_says(f, "user ops.1 has another key: renew its certificate with that key, or end the key with "
+                       "--replace");
+        assert_int_equal(certify(f, "ops.1", other.chars, ",\"replace\":true"), 201);
+        assert_int_equal(ask(f, "GET", "users", ""), 200);
+        assert_null(strstr(f->answer, digits));
+        assert_says(f, "\"units-see\"");
+
+        assert_int_equal(ask(f, "PUT", "users/ops.1", "{\"rights\":[\"administer\"]}"), 204);
+        assert_int_equal(ask(f, "GET", "users", ""), 200);
+        assert_says(f, "\"rights\":[\"administer\"]");
+        assert_int_equal(ask(f, "DELETE", "users/ops.1", ""), 204);
+        assert_int_equal(ask(f, "DELETE", "users/ops.1", ""), 404);
+        assert_says(f, "there is no user ops.1");
+        assert_int_equal(ask(f, "PUT", "users/ops.1", "{\"rights\":[\"administer\"]}"), 404);
+        assert_int_equal(ask(f, "GET", "users", ""), 200);
+        assert_says(f, "{\"users\":[]}");
+}
+
+static void a_wrong_request_of_a_user_says_what_is_wrong(void **state) {
+        static const char see[] = ",\"rights\":[\"units-see\"]";
+        static const struct {
+                const char *name, *rest, *says;
+        } rows[] = {
+                { "a", "", "user a has no rights: state them, for example --rights=units-see" },
+                { "a", ",\"rights\":[]", "rights: expected a list of rights" },
+                { "a", ",\"rights\":\"x\"", "rights: expected a list of rights" },
+                { "a", ",\"rights\":[7]", "rights: expected strings" },
+                { "a", ",\"rights\":[\"fly\"]", "there is no right 'fly': expected keys-read:PREFIX" },
+                { "a", ",\"rights\":[\"keys-read\"]", "keys-read requires a prefix" },
+                { "a", ",\"rights\":[\"units-see:/a\"]", "units-see has no prefix" },
+                { "a", ",\"rights\":[\"keys-write:/_fleet\"]", "no right extends to keys below /_fleet" },
+                { "a", ",\"rights\":[\"keys-write:/_fleet/x\"]", "no right extends to keys below /_fleet" },
+                { "a", ",\"rights\":[\"keys-write:/a/../_fleet\"]", "none of '.' and '..'" },
+                { "a", ",\"rights\":[\"units-see\"],\"ttl\":315360000", "expected 1 minute to 365 days" },
+                { "a", ",\"rights\":[\"units-see\"],\"ttl\":59", "a life of 59 s: expected 1 minute" },
+                { "a", ",\"rights\":[\"units-see\"],\"ttl\":\"x\"", "ttl: expected" },
+                { "...", see, "'...' is no name of a user" },
+                { "Alice", see, "'Alice' is no name of a user" },
+                { "a%2Fb", see, "" },
+                { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", see,
+                  "is no name of a user: expected 1 to 64 of a-z" },
+        };
+        Fixture *f = *state;
+        _cleanup_text_ Text csr = {};
+
+        make_csr(&csr);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                unsigned status = certify(f, rows[i].name, csr.chars, rows[i].rest);
+
+                if ((status != 400 && status != 404) || !strstr(f->answer, rows[i].says))
+                        fail_msg("row %zu: %s", i, f->answer);
+        }
+        assert_int_equal(certify(f, "a", "x", see), 400);
+        assert_int_equal(certify(f, "a", NULL, see + 1), 404);
+        assert_int_equal(ask(f, "GET", "users", ""), 200);
+        assert_says(f, "{\"users\":[]}");
+        assert_null(registry_cluster(f->host->registry)->ca_roots);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_token_is_created_listed_and_revoked, setup, teardown),
@@ -259,6 +391,10 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(only_administrators_have_tokens, setup, teardown),
                 cmocka_unit_test_setup_teardown(below_its_level_no_token_is_created, low_setup, teardown),
                 cmocka_unit_test_setup_teardown(without_an_authority_there_are_no_tokens, bare_setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(a_user_gets_a_certificate_and_rights_and_loses_both, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(a_wrong_request_of_a_user_says_what_is_wrong, setup,
                                                 teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

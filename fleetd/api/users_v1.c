@@ -1,0 +1,208 @@
+/* /fleet/v1/cluster/users: users, who have certificates for ListenTLS=, and their rights. The private key of
+ * a user is not known here: a request contains a certificate signing request. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "fleetd/api/request.h"
+#include "fleetd/membership/authority.h"
+#include "units/json.h"
+
+/* -- List -- */
+
+static void user_write(Text *t, const ClusterPrincipal *user) {
+        const PrincipalRecord *r = &user->record;
+
+        json_open(t, NULL, '{');
+        json_add_u64(t, "expires", r->expires_ms);
+        json_add_string(t, "key", r->pins.n > 0 ? r->pins.items[0] : NULL);
+        json_add_string(t, "name", user->name);
+        json_open(t, "rights", '[');
+        for (size_t i = 0; i < r->n_rights; i++) {
+                _cleanup_text_ Text text = {};
+
+                right_append(&text, &r->rights[i]);
+                json_add_item(t, text.chars ?: "");
+        }
+        json_close(t, ']');
+        json_close(t, '}');
+}
+
+static int user_compare(const void *a, const void *b) {
+        return strcmp((*(const ClusterPrincipal *const *) a)->name,
+                      (*(const ClusterPrincipal *const *) b)->name);
+}
+
+void users_list_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_free_ const ClusterPrincipal **sorted = NEW0(const ClusterPrincipal *,
+                                                              HASH_COUNT(c->principals) + 1);
+        _cleanup_text_ Text t = {};
+        size_t n = 0;
+
+        if (!sorted) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        for (const ClusterPrincipal *user = c->principals; user; user = user->hh.next)
+                sorted[n++] = user;
+        qsort(sorted, n, sizeof(*sorted), user_compare);
+        json_open(&t, NULL, '{');
+        json_open(&t, "users", '[');
+        for (size_t i = 0; i < n; i++)
+                user_write(&t, sorted[i]);
+        json_close(&t, ']');
+        json_close(&t, '}');
+        request_answer_json(request, 200, &t);
+}
+
+/* -- Certificates, and changes of rights -- */
+
+typedef struct UserBody {
+        char *csr;
+        bool replace;
+        RightList *rights; /* NULL: not given */
+        uint64_t ttl_s;
+} UserBody;
+
+static int rights_read(const JsonValue *member, void *field, Error *err) {
+        _cleanup_right_list_ RightList *list = NULL;
+
+        if (!member)
+                return 0;
+        if (json_value_type(member) != JSON_VALUE_ARRAY || json_value_count(member) == 0)
+                return error_set(err, -EBADMSG,
+                                 "rights: expected a list of rights, for example [\"units-see\"]");
+        for (size_t i = 0; i < json_value_count(member); i++) {
+                const char *text = json_value_string(json_value_item(member, i));
+                int r;
+
+                if (!text)
+                        return error_set(err, -EBADMSG, "rights: expected strings");
+                r = right_list_add_text(&list, text, strlen(text), err);
+                if (r < 0)
+                        return error_prefix(err, r == -ENOMEM ? r : -EBADMSG, "%.80s", text);
+        }
+        *(RightList **) field = TAKE_PTR(list);
+        return 0;
+}
+
+static const JsonField body_fields[] = {
+        { "csr", JSON_FIELD_OWNED_OR_NULL, offsetof(UserBody, csr) },
+        { "replace", JSON_FIELD_BOOL, offsetof(UserBody, replace) },
+        { "ttl", JSON_FIELD_U64, offsetof(UserBody, ttl_s) },
+        /* The last one: after a failure, only the fields of other types are freed. */
+        { "rights", JSON_FIELD_OTHER, offsetof(UserBody, rights), .read = rights_read },
+};
+
+static void user_body_done(UserBody *body) {
+        json_free_fields(JSON_FIELDS(body_fields), body);
+        right_list_unref(body->rights);
+}
+
+static void user_on_end(Request *request) {
+        authority_cancel(request->api->options.authority, request);
+}
+
+static void user_on_issued(void *userdata, int error, const char *message, const EnterAnswer *answer) {
+        Request *request = userdata;
+        TlsCertificate certificate = {};
+        _cleanup_text_ Text t = {};
+
+        request->on_end = NULL;
+        if (error < 0) {
+                request_error(request, authority_status(error), "%s", message);
+                return;
+        }
+        (void) tls_certificate_read(answer->certificate, strlen(answer->certificate), &certificate, NULL);
+        json_open(&t, NULL, '{');
+        json_add_string(&t, "certificate", answer->certificate);
+        json_add_u64(&t, "expires", certificate.not_after_ms);
+        json_add_string(&t, "name", request->rest);
+        json_add_string(&t, "roots", answer->roots);
+        json_close(&t, '}');
+        request_answer_json(request, 201, &t);
+}
+
+static void user_on_change_end(Request *request) {
+        registry_cancel(request->api->options.registry, request);
+}
+
+static void user_on_changed(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
+
+        request->on_end = NULL;
+        if (status == KV_OK) {
+                log_notice(((LogFields) { .index = index }), "user %s %s by %s", request->rest,
+                           method_is(request, "DELETE") ? "revoked" : "got other rights",
+                           request->sender->text);
+                request_answer(request, 204, NULL, NULL, "", 0);
+        } else if (status == KV_COMPARE_FAILED)
+                request_error(request, 409, "the user changed at this moment; try again");
+        else
+                request_error(request, status == KV_UNKNOWN ? 504 : 503, "%s", message);
+}
+
+/* Write the record, or with NULL remove the user. */
+static int user_change(Request *request, const PrincipalRecord *record, Error *err) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterPrincipal *user = cluster_principal(c, request->rest);
+        UserChange change = { .name = request->rest, .user = record };
+        int r;
+
+        if (!user)
+                return error_set(err, -ENOENT, "there is no user %.80s: fleetctl cert ls prints them",
+                                 request->rest);
+        change.expected_index = user->index;
+        r = registry_set_user(request_registry(request), &change, user_on_changed, request);
+        if (r < 0)
+                return error_set(err, r, "Failed to change user %s: %s", request->rest, strerror(-r));
+        request->on_end = user_on_change_end;
+        return 0;
+}
+
+static int user_put(Request *request, const UserBody *body, Error *err) {
+        Authority *authority = request->api->options.authority;
+        UserRequest wanted = { .name = request->rest,
+                               .csr = body->csr,
+                               .rights = body->rights,
+                               .ttl_ms = MIN(body->ttl_s, UINT64_MAX / 1000) * 1000,
+                               .replace = body->replace,
+                               .by = request->sender->text };
+        PrincipalRecord record;
+        int r;
+
+        if (!body->csr) {
+                r = user_plan(registry_cluster(request->api->options.registry), &wanted, NULL,
+                              loop_wall_ms(request->api->loop), &record, err);
+                return r < 0 ? r : user_change(request, &record, err);
+        }
+        r = authority_certify_user(authority, &wanted, user_on_issued, request, err);
+        if (r >= 0)
+                request->on_end = user_on_end;
+        return r;
+}
+
+void users_put_handle(Request *request) {
+        _cleanup_(user_body_done) UserBody body = {};
+        Error err = {};
+        int r;
+
+        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), &body,
+                             sizeof(body), &err);
+        if (r < 0) {
+                request_error(request, request_status_of(r), "%s", error_text(&err, r));
+                return;
+        }
+        r = user_put(request, &body, &err);
+        if (r < 0)
+                request_error(request, authority_status(r), "%s", error_text(&err, r));
+}
+
+void users_delete_handle(Request *request) {
+        Error err = {};
+        int r = user_change(request, NULL, &err);
+
+        if (r < 0)
+                request_error(request, authority_status(r), "%s", error_text(&err, r));
+}

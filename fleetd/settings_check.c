@@ -1,0 +1,75 @@
+/* Checks of settings that concern several of them. */
+#include "fleetd/settings.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/parse.h"
+
+static int settings_check_maintenance(const Settings *s, Error *err) {
+        if (s->recover + s->reset + !!s->backup + !!s->restore > 1)
+                return error_set(err, -EINVAL,
+                                 "--recover, --reset, --backup and --restore exclude each other");
+        if (s->force && !s->recover)
+                return error_set(err, -EINVAL, "--force requires --recover");
+        if ((s->backup && !s->backup[0]) || (s->restore && !s->restore[0]))
+                return error_set(err, -EINVAL, "--backup and --restore require a file name");
+        return 0;
+}
+
+/* Return whether this host has an identity, or receives it at this start. */
+static bool settings_has_identity(const Settings *s) {
+        static const char *const names[] = { "identity/key", "identity.new/entering" };
+        bool found = false;
+
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                _cleanup_free_ char *path = NULL;
+
+                found |= asprintf(&path, "%s/%s", s->state_directory, names[i]) >= 0 &&
+                         access(path, F_OK) == 0;
+        }
+        return found;
+}
+
+int settings_check(const Settings *s, Error *err) {
+        int r;
+
+        r = settings_check_maintenance(s, err);
+        if (r < 0)
+                return r;
+        /* A host that has lost its identity starts, and waits for a token. */
+        if (s->listen_peer[0] && !s->peer_key[0] && s->join.n == 0 && !settings_has_identity(s))
+                return error_set(
+                        err, -EINVAL,
+                        "ListenPeer=%s requires PeerKey= or an identity of this host. To open its cluster: "
+                        "remove the setting, start fleetd, and run fleetctl init --listen=%s",
+                        s->listen_peer, s->listen_peer);
+        if (s->join.n > 0 && !s->listen_peer[0])
+                return error_set(err, -EINVAL,
+                                 "Join=%s requires ListenPeer=: the other hosts connect to this one",
+                                 s->join.items[0]);
+        if (starts_with(s->listen_peer, "0.0.0.0:") || starts_with(s->listen_peer, "[::]:"))
+                return error_set(
+                        err, -EINVAL,
+                        "ListenPeer=%s: expected the one address at which other hosts reach this one",
+                        s->listen_peer);
+        if ((starts_with(s->listen_tls, "0.0.0.0:") || starts_with(s->listen_tls, "[::]:")) &&
+            s->server_names.n == 0)
+                return error_set(err, -EINVAL,
+                                 "ListenTLS=%s requires ServerNames=, the names and addresses with which "
+                                 "clients reach "
+                                 "this host",
+                                 s->listen_tls);
+        if (s->server_names.n > 0 && !s->listen_tls[0])
+                return error_set(err, -EINVAL,
+                                 "ServerNames=%s requires ListenTLS=", s->server_names.items[0]);
+        if (s->http.buffer_size < s->limits.answer_size || s->http.buffer_size < s->limits.body_size)
+                return error_set(err, -EINVAL,
+                                 "LimitBufferSize= covers all requests and answers: expected at least "
+                                 "LimitAnswerSize= and LimitBodySize=");
+        if (s->http.line_size > s->http.head_size)
+                return error_set(err, -EINVAL,
+                                 "LimitLineSize= cannot be above LimitHeadSize=: the head contains the line");
+        return 0;
+}
