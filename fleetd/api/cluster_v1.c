@@ -20,11 +20,15 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
                          const KvMember *member, uint64_t raft_id) {
         const ClusterMachine *m = machine_of(registry_cluster(request->api->options.registry), raft_id);
         bool self = raft_id == state->raft_id;
-        const char *address = m ? m->member.peer : NULL, *id = self ? request->api->machine_id : NULL,
-                   *hostname = self ? request->api->name : NULL;
+        /* The configuration of Raft may have an outdated address; the member key has the one that is dialed.
+         */
+        const char *address = m && m->member.peer[0] ? m->member.peer :
+                              member                 ? member->address :
+                                                       NULL,
+                   *id = self ? request->api->machine_id : NULL, *hostname = self ? request->api->name : NULL;
 
         json_open(t, name, '{');
-        json_add_string(t, "address", member ? member->address : address);
+        json_add_string(t, "address", address);
         json_add_string(t, "id", m ? m->id : id);
         json_add_string(t, "name", m ? cluster_machine_hostname(m) ?: hostname : hostname);
         if (member) {

@@ -210,7 +210,9 @@ static int join_check_cluster(const Cluster *c, const JoiningHost *host, const C
                 return error_set(err, -EACCES,
                                  "the record of this host in the cluster cannot be read; upgrade "
                                  "the hosts of the cluster");
-        if (m && m->host && !streq(t->record.replace, host->machine_id))
+        /* Also a member of the time of the key file, which has no certificate yet. */
+        if (m && (m->host || (m->member.raft_id != 0 && !m->removed)) &&
+            !streq(t->record.replace, host->machine_id))
                 return error_set(
                         err, -EEXIST,
                         "the cluster has this machine ID with another key (%s): if this host was "

@@ -327,6 +327,12 @@ static void a_removed_or_replaced_host_joins_again(void **state) {
         assert_int_equal(join_decide(&p.cluster, &removed, LEVEL, 5, NOW_MS, &decision, &err), 0);
         assert_string_equal(decision.token->name, ONCE);
 
+        /* A member without a certificate is not taken over by a token for any host. */
+        cluster_view_remove(&p, "/_fleet/cluster/removed/" A);
+        cluster_view_put(&p, "/_fleet/cluster/member/" A, "{\"raftId\":1}");
+        assert_int_equal(join_decide(&p.cluster, &removed, LEVEL, 5, NOW_MS, &decision, &err), -EEXIST);
+        cluster_view_remove(&p, "/_fleet/cluster/member/" A);
+
         cluster_view_put(&p, "/_fleet/cluster/host/" A, "{\"pins\":[\"" PIN_A "\"]}");
         put_token(&p, ONCE, "\"replace\":\"" A "\",\"total\":1,\"uses\":1");
         assert_int_equal(join_decide(&p.cluster, &replaced, LEVEL, 1, NOW_MS, &decision, &err), 0);
