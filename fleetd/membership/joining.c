@@ -248,25 +248,57 @@ static void joining_on_retired(void *userdata, PeerSession *session, PeerFrame t
                            (unsigned long long) raft_id);
 }
 
-void joining_retire(Membership *m, PeerSession *session) {
+/* Return whether the Raft ID of a session's host is in no configuration and in no member key of this view. */
+static bool joining_is_replaced(const Membership *m, const PeerSession *session, const KvState *state) {
         const PeerHandshake *peer = peer_handshake(session);
         const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), peer->machine_id);
+
+        if (!state->ready || !registry_is_current(m->registry) || peer->raft_id == 0 ||
+            peer->lineage != state->lineage ||
+            (known && (known->member.raft_id == peer->raft_id || !LIST_EMPTY(&known->unreadable))))
+                return false;
+        for (size_t i = 0; i < state->n_members; i++)
+                if (state->members[i].raft_id == peer->raft_id)
+                        return false;
+        return true;
+}
+
+static void joining_send_retired(const KvState *state, PeerSession *session) {
         _cleanup_writer_ Writer w = {};
+
+        write_u8(&w, JOIN_PROTOCOL);
+        write_u64(&w, state->lineage);
+        write_u64(&w, peer_handshake(session)->raft_id);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_RETIRED, w.bytes, w.size);
+}
+
+static void joining_on_synced(void *userdata, KvStatus status) {
+        Membership *m = userdata;
+        PeerSession *session = peers_session(m->peers, m->joining.retired);
+        KvState state;
+
+        m->joining.retired = 0;
+        kv_state(m->store, &state);
+        if (status == KV_OK && session && joining_is_replaced(m, session, &state))
+                joining_send_retired(&state, session);
+}
+
+/* The host may not know the leader, and the leader may not dial it: each member answers. The view of a member
+ * that does not lead may be older than the Raft ID, so it is brought up to date first. */
+void joining_retire(Membership *m, PeerSession *session) {
         KvState state;
 
         kv_state(m->store, &state);
-        if (state.role != KV_ROLE_LEADER || !state.ready || !registry_is_current(m->registry) ||
-            peer->raft_id == 0 || peer->lineage != state.lineage ||
-            (known && (known->member.raft_id == peer->raft_id || !LIST_EMPTY(&known->unreadable))))
+        if (!joining_is_replaced(m, session, &state))
                 return;
-        for (size_t i = 0; i < state.n_members; i++)
-                if (state.members[i].raft_id == peer->raft_id)
-                        return;
-        write_u8(&w, JOIN_PROTOCOL);
-        write_u64(&w, state.lineage);
-        write_u64(&w, peer->raft_id);
-        if (w.error == 0)
-                (void) peer_reply(session, PEER_RETIRED, w.bytes, w.size);
+        if (state.role == KV_ROLE_LEADER) {
+                joining_send_retired(&state, session);
+        } else if (m->joining.retired == 0) {
+                m->joining.retired = peer_number(session);
+                m->joining.sync = (KvSync) { .done = joining_on_synced, .userdata = m };
+                kv_sync(m->store, &m->joining.sync);
+        }
 }
 
 /* -- Member keys -- */
@@ -340,6 +372,8 @@ void joining_done(Membership *m) {
 
         peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
         timer_stop(&m->joining.timer);
+        if (m->joining.retired != 0)
+                kv_sync_cancel(m->store, &m->joining.sync);
         while ((a = LIST_FIRST(&m->joining.admissions))) {
                 LIST_REMOVE(a, admissions);
                 registry_cancel(m->registry, a);

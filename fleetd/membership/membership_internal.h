@@ -32,6 +32,9 @@ typedef struct Joining {
         bool requested, refusal_logged;
         uint64_t requested_ms; /* 0: no answer is due */
         char requested_from[MACHINE_ID_SIZE];
+        uint64_t retired; /* number of the session whose host may be replaced, while 'sync' is under way; or 0
+                           */
+        KvSync sync;
         LIST_HEAD(, Admission) admissions; /* of others, until the registry has answered */
 } Joining;
 
@@ -92,8 +95,7 @@ void joining_done(Membership *m);
 /* Start to request membership if the replica was lost. */
 void joining_state_changed(Membership *m);
 void joining_peer_changed(Membership *m, const char *machine_id);
-/* Notify the host of a session if its Raft ID is in no configuration and in no member key, and this host
- * leads. */
+/* Notify the host of a session if its Raft ID is in no configuration and in no member key. */
 void joining_retire(Membership *m, PeerSession *session);
 /* Publish the start of this host's daemon if the cluster view lacks it. */
 void joining_publish_start(Membership *m, const KvState *state);

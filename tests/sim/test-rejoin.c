@@ -11,6 +11,8 @@
 #include "fleetd/membership/cluster_file.h"
 #include "tests/sim/tokens.h"
 
+enum { REPLACED_MS = 30 * 60000 }; /* until another host votes in place of a silent one */
+
 static void over(void) {
         cluster = cluster_free(cluster);
 }
@@ -179,6 +181,41 @@ static void replaced_host(void) {
         over();
 }
 
+/* The host that leads now joined while a voter was off and was replaced: neither of them dials the other. */
+static void an_unknown_leader(void) {
+        SimMachine *dead, *fresh;
+        uint64_t raft_id;
+        MadeToken token;
+
+        found(4, 3);
+        fresh = machine(3);
+        dead = leader_with(machine(0)) == machine(1) ? machine(2) : machine(1);
+        raft_id = state_of(dead).raft_id;
+        machine_suspect(dead, world_now_ms(world), UINT64_MAX);
+        machine_power_cut(dead);
+        token = make_token(machine(0), NULL);
+        join_with(fresh, &token);
+        UNTIL_EACH(REPLACED_MS, 500, "a-silent-voter-is-replaced",
+                   seen(machine(0), dead) && seen(machine(0), dead)->member.raft_id == 0 &&
+                           n_voters(machine(0)) == 3);
+        for (unsigned i = 0; i < 50 && leader_with(machine(0)) != fresh; i++) {
+                SimMachine *leader = leader_with(machine(0));
+
+                machine_suspect(leader, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+                machine_crash_daemon(leader);
+                run_ms(3000);
+                machine_start_daemon(leader);
+                UNTIL("three-hosts-vote", all_vote(3));
+        }
+        if (leader_with(machine(0)) != fresh)
+                world_failed(world, "the-new-host-leads", "another one does");
+        machine_power_on(dead);
+        UNTIL("a-replaced-host-is-a-member", is_ready(dead) && is_member(machine(0), dead));
+        if (state_of(dead).raft_id == raft_id)
+                world_failed(world, "a-replaced-host-has-another-raft-id", "%s", dead->name);
+        over();
+}
+
 /* -- Names, addresses, versions -- */
 
 static void renamed_host(void) {
@@ -229,7 +266,7 @@ static void renumber_all(void) {
 }
 
 static void (*const scenarios[])(void) = {
-        clone, old_image, wiped_founder, replaced_host, renamed_host, renumber_all,
+        clone, old_image, wiped_founder, replaced_host, an_unknown_leader, renamed_host, renumber_all,
 };
 
 int main(int argc, char *argv[]) {
