@@ -180,15 +180,32 @@ static bool authority_decide_pins(const AuthorityOp *op, Pins *pins) {
         return true;
 }
 
+/* Whether the request is of this host, which leads a cluster of its own, for example after a restore: the
+ * tree may be older than its key, and no other host can decide. */
+static bool authority_is_alone(const AuthorityOp *op) {
+        KvState state;
+
+        kv_state(op->authority->store, &state);
+        return op->session == 0 && state.role == KV_ROLE_LEADER && state.n_members == 1;
+}
+
+static void authority_replace_pins(const AuthorityOp *op, Pins *ret) {
+        *ret = (Pins) { .n = 1 };
+        memcpy(ret->items[0], op->pin, DIGEST_SIZE);
+}
+
 /* A host of the cluster has one of its pins, or is a member that has none yet. */
 static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, HostRecord *ret, Error *err) {
         const ClusterMachine *m = cluster_machine(c, op->machine);
+        bool alone = authority_is_alone(op);
 
-        if (m && m->removed)
+        if (m && m->removed && !alone)
                 return error_set(err, -EKEYREVOKED, "this host was removed from the cluster");
         if (m && m->host)
                 *ret = *m->host;
-        if (m && m->host && !authority_decide_pins(op, &ret->pins))
+        if (m && m->host && !authority_decide_pins(op, &ret->pins) && alone)
+                authority_replace_pins(op, &ret->pins);
+        else if (m && m->host && !pins_have(&ret->pins, op->pin))
                 return error_set(
                         err, -EKEYREJECTED,
                         "the cluster has this machine ID with another key: if this host was installed "
@@ -200,8 +217,8 @@ static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, Hos
                 return error_set(err, -EKEYREJECTED,
                                  "the cluster does not have this host; create a token on one of its hosts: "
                                  "fleetctl token");
-        *ret = (HostRecord) { .joined_ms = op->issued_ms, .pins = { .n = 1 } };
-        memcpy(ret->pins.items[0], op->pin, DIGEST_SIZE);
+        *ret = (HostRecord) { .joined_ms = op->issued_ms };
+        authority_replace_pins(op, &ret->pins);
         return 0;
 }
 
