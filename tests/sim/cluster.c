@@ -141,18 +141,20 @@ static void machine_new_disk(SimMachine *m) {
 /* As fleetd's main(). The log is not in the folder: what a join or a leave replaces is freed here. Without
  * tokens, there is no cluster file: a host that has left its cluster loses Join= here. */
 static int machine_begin_identity(SimMachine *m, Error *err) {
+        bool replaced;
         int r;
 
         r = identity_begin(m->folder, m->settings.cluster_file, err);
         if (r < 0)
                 return r;
-        if (r > 0)
+        replaced = r > 0;
+        if (replaced)
                 machine_new_disk(m);
-        if (r > 0 && !m->by_token)
-                names_done(&m->settings.join);
         if (m->by_token)
                 machine_read_cluster_file(m);
         r = identity_read_credentials(m->folder, &m->credentials, err);
+        if (replaced && r == -ENOENT && !m->by_token)
+                names_done(&m->settings.join);
         return r == -ENOENT ? 0 : r;
 }
 
