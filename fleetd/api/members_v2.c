@@ -351,7 +351,7 @@ void v2_members_handle(Request *request) {
                 members_get(request, &state, id);
         else if (method_is(request, "POST")) {
                 if (body_is_good(request))
-                        answer_cluster_message(request, 403, "a host joins by a token: fleetctl token");
+                        answer_cluster_message(request, 409, "a host joins by a token: fleetctl token");
         } else if (id[0])
                 member_change(request, &state, id);
         else

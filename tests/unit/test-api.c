@@ -2046,7 +2046,7 @@ static void changes_of_members_name_the_command(void **state) {
         assert_says(fixture, "invalid port");
         assert_int_equal(ask(fixture, API_LOOPBACK, "POST", "/v2/members", JSON,
                              "{\"peerURLs\":[\"http://10.0.0.9:2380\"]}"),
-                         403);
+                         409);
         assert_says(fixture, "a host joins by a token: fleetctl token");
         assert_int_equal(ask(fixture, API_LOOPBACK, "DELETE", target.chars, "", NULL), 403);
         assert_says(fixture, "members are removed on the local socket: fleetctl remove");
