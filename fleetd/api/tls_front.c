@@ -1,6 +1,7 @@
 #include "fleetd/api/tls_front.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <strings.h>
