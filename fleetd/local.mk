@@ -9,7 +9,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c fleetd/scheduler/explain.c fleetd/scheduler/view.h fleetd/scheduler/view.c \
 	fleetd/scheduler/filters.h fleetd/scheduler/filters.c fleetd/scheduler/scores.h fleetd/scheduler/scores.c \
-	fleetd/registry/registry.h fleetd/registry/registry.c \
+	fleetd/registry/registry.h fleetd/registry/registry.c fleetd/registry/slice.h fleetd/registry/slice.c \
 	fleetd/registry/transaction.h fleetd/registry/transaction.c \
 	fleetd/registry/history.h fleetd/registry/history.c \
 	fleetd/registry/units.c \
@@ -77,7 +77,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
 	tests/unit/test-engine_brake tests/unit/test-engine_places tests/unit/test-engine_memory \
-	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry
+	tests/unit/test-slice tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
 
@@ -97,6 +97,9 @@ tests_unit_test_layout_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_cluster_SOURCES = tests/unit/test-cluster.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_cluster_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_cluster_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_slice_SOURCES = tests/unit/test-slice.c $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_slice_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_slice_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_scheduler_SOURCES = tests/unit/test-scheduler.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_scheduler_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_scheduler_LDADD = $(FLEETD_PURE_LIBS)

@@ -34,6 +34,10 @@ ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char
         return cluster_state_on(cluster_machine(c, machine_id), unit);
 }
 
+ClusterOwner *cluster_owner(const Cluster *c, const char *machine_id) {
+        return TABLE_FIND(c->owners, machine_id);
+}
+
 ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit) {
         const ClusterMachine *m = cluster_machine(c, machine_id);
 

@@ -22,6 +22,7 @@
 
 typedef struct ClusterUnit ClusterUnit;
 typedef struct ClusterMachine ClusterMachine;
+typedef struct ClusterOwner ClusterOwner;
 
 /* Begins the reason of a presence key of a machine whose replica has a problem. */
 #define MACHINE_CONDITION "its replica: "
@@ -104,6 +105,8 @@ struct ClusterUnit {
         ClusterUnreadables unreadable;              /* of its unit, target, assignment and state keys */
         LIST_ENTRY(ClusterUnit) lists[_CLUSTER_LIST_MAX];
         bool listed[_CLUSTER_LIST_MAX]; /* is in that list of the cluster view */
+        ClusterOwner *owner;            /* the machine whose unit directory has its file; NULL: none */
+        LIST_ENTRY(ClusterUnit) of_owner;
         UT_hash_handle hh;
 };
 
@@ -132,7 +135,16 @@ struct ClusterMachine {
         uint64_t reported;  /* the new lineage in which it has reported all that it runs; 0: none */
         size_t load;        /* assignments to run or load */
         size_t n_replacing; /* assignments of units in the list CLUSTER_REPLACING */
-        size_t slot;        /* the scheduler's: place in a SchedulerView of this cluster view */
+        bool is_member;     /* has a member key: it is in Cluster.members */
+        LIST_ENTRY(ClusterMachine) of_members;
+        size_t slot; /* the scheduler's: place in a SchedulerView of this cluster view */
+        UT_hash_handle hh;
+};
+
+/* The units that one unit directory owns. The machine may have no other key. */
+struct ClusterOwner {
+        char machine[MACHINE_ID_SIZE];
+        LIST_HEAD(, ClusterUnit) units; /* unsorted */
         UT_hash_handle hh;
 };
 
@@ -170,6 +182,9 @@ typedef struct Cluster {
         Patterns rules[_CLUSTER_RULE_MAX]; /* the names and patterns in units' options */
         TurnWork filed;                    /* work of keeping these, for the loop's account */
         ClusterMachine *machines;          /* table by id */
+        LIST_HEAD(, ClusterMachine)
+        members;              /* machines with a member key, also an unreadable one; unsorted */
+        ClusterOwner *owners; /* table by machine */
         LIST_HEAD(, ClusterUnit)
         lists[_CLUSTER_LIST_MAX]; /* units that a change elsewhere may affect; unsorted */
         uint64_t lineage;
@@ -214,6 +229,9 @@ typedef struct RegistryChange {
         const char *unit, *machine;
         uint64_t index;
         bool removed;
+        const LayoutKey *key;     /* NULL: several keys */
+        const char *former_owner; /* machine whose unit directory owned the unit before; NULL: none, or the
+                                     same */
 } RegistryChange;
 
 /* -- Queries: NULL where there is no such object -- */
@@ -228,6 +246,7 @@ ClusterAssignment *cluster_assignment(const Cluster *c, const char *machine_id,
 ClusterState *cluster_state_on(const ClusterMachine *m, const char *unit);
 ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit);
 ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit);
+ClusterOwner *cluster_owner(const Cluster *c, const char *machine_id);
 
 ClusterToken *cluster_token(const Cluster *c, const char *id);
 ClusterPrincipal *cluster_principal(const Cluster *c, const char *name);

@@ -25,6 +25,7 @@ static size_t cluster_unit_free(Cluster *c, ClusterUnit *u) {
         size_t n = 1 + (u->unit ? u->unit->file.n_options / 8 : 0);
 
         HASH_DEL(c->units, u);
+        cluster_owner_remove(c, u);
         unit_free(u->unit);
         cluster_unreadables_free(&u->unreadable);
         free(u);
@@ -42,6 +43,8 @@ static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
         while (m->problems)
                 cluster_problem_free(m, m->problems);
         HASH_DEL(c->machines, m);
+        if (m->is_member)
+                LIST_REMOVE(m, of_members);
         cluster_facts_free(m->facts);
         pairs_done(&m->set);
         pairs_done(&m->metadata);

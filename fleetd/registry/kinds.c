@@ -42,6 +42,38 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
 
 /* -- /_fleet/unit/UNIT -- */
 
+void cluster_owner_remove(Cluster *c, ClusterUnit *u) {
+        ClusterOwner *owner = u->owner;
+
+        if (!owner)
+                return;
+        LIST_REMOVE(u, of_owner);
+        u->owner = NULL;
+        if (!LIST_EMPTY(&owner->units))
+                return;
+        HASH_DEL(c->owners, owner);
+        free(owner);
+}
+
+static int owner_add(Cluster *c, ClusterUnit *u, const char *machine) {
+        ClusterOwner *owner = cluster_owner(c, machine);
+
+        if (!owner) {
+                owner = NEW0(ClusterOwner, 1);
+                if (!owner)
+                        return -ENOMEM;
+                snprintf(owner->machine, sizeof(owner->machine), "%s", machine);
+                HASH_ADD_STR(c->owners, machine, owner);
+                if (!TABLE_ADDED(owner)) {
+                        free(owner);
+                        return -ENOMEM;
+                }
+        }
+        LIST_INSERT_HEAD(&owner->units, u, of_owner);
+        u->owner = owner;
+        return 0;
+}
+
 static void unit_clear_text(Cluster *c, ClusterUnit *u) {
         for (ClusterRule rule = 0; u->unit && rule < _CLUSTER_RULE_MAX; rule++) {
                 const Names *names = cluster_rule(&u->unit->placement, rule);
@@ -50,6 +82,7 @@ static void unit_clear_text(Cluster *c, ClusterUnit *u) {
                         c->filed.bytes += sizeof(u) * patterns_remove(&c->rules[rule], names->items[i], u);
                 c->filed.nodes += names->n;
         }
+        cluster_owner_remove(c, u);
         u->unit = unit_free(u->unit);
 }
 
@@ -65,6 +98,10 @@ static int unit_set_text(Cluster *c, ClusterUnit *u, Unit *unit) {
                                 unit_clear_text(c, u);
                                 return -ENOMEM;
                         }
+        }
+        if (unit->owner && owner_add(c, u, unit->owner) < 0) {
+                unit_clear_text(c, u);
+                return -ENOMEM;
         }
         return 0;
 }
@@ -434,9 +471,25 @@ static int member_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Erro
         return stored_member_read(bytes.data, bytes.size, &ret->member, err);
 }
 
+static void member_list_set(Cluster *c, ClusterMachine *m, bool in) {
+        if (m->is_member == in)
+                return;
+        if (in)
+                LIST_INSERT_HEAD(&c->members, m, of_members);
+        else
+                LIST_REMOVE(m, of_members);
+        m->is_member = in;
+}
+
 static int member_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         e->machine->member = v->member;
+        member_list_set(c, e->machine, true);
         return 0;
+}
+
+/* A machine with a member key, which says no more than that. */
+static void member_unreadable(KindValue *ret) {
+        ret->member = (MemberRecord) {};
 }
 
 /* The last start stays: the daemon compares it with its own after it joins again. */
@@ -445,6 +498,7 @@ static int member_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
 
         member->raft_id = 0;
         member->peer[0] = member->client[0] = member->name[0] = 0;
+        member_list_set(c, e->machine, false);
         return 0;
 }
 
@@ -488,50 +542,49 @@ static int cluster_each(const Cluster *c, const KindEntries *e, KindFound *found
 #define OF_CLUSTER_IN(field) .present = offsetof(Cluster, field)
 
 const Kind kinds[_LAYOUT_MAX] = {
-        [LAYOUT_UNIT] = { CHANGED_UNIT, OF_UNIT_IN(index), FUNCTIONS(unit), .clear = unit_clear },
-        [LAYOUT_TARGET] = { CHANGED_TARGET, OF_UNIT_IN(target_index), FUNCTIONS(target) },
-        [LAYOUT_FACTS] = { CHANGED_MACHINE, OF_MACHINE_IN(facts_index), FUNCTIONS(facts) },
-        [LAYOUT_METADATA] = { CHANGED_MACHINE, OF_MACHINE, FUNCTIONS(metadata), .clear = metadata_clear,
-                              .each = metadata_each },
-        [LAYOUT_PRESENCE] = { CHANGED_PRESENCE, OF_MACHINE_IN(presence_index), FUNCTIONS(presence),
-                              .clear = presence_clear, .unreadable = presence_unreadable },
-        [LAYOUT_REPORTED] = { CHANGED_CLUSTER, OF_MACHINE_IN(reported), FUNCTIONS(reported) },
-        [LAYOUT_ASSIGNMENT] = { CHANGED_ASSIGNMENT, OF_UNIT | OF_MACHINE, FUNCTIONS(assignment),
-                                .clear = assignment_clear, .each = assignment_each,
+        [LAYOUT_UNIT] = { CHANGED_UNIT, SLICE_UNIT, OF_UNIT_IN(index), FUNCTIONS(unit), .clear = unit_clear },
+        [LAYOUT_TARGET] = { CHANGED_TARGET, SLICE_UNIT, OF_UNIT_IN(target_index), FUNCTIONS(target) },
+        [LAYOUT_FACTS] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE_IN(facts_index), FUNCTIONS(facts) },
+        [LAYOUT_METADATA] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE, FUNCTIONS(metadata),
+                              .clear = metadata_clear, .each = metadata_each },
+        [LAYOUT_PRESENCE] = { CHANGED_PRESENCE, SLICE_MACHINE, OF_MACHINE_IN(presence_index),
+                              FUNCTIONS(presence), .clear = presence_clear,
+                              .unreadable = presence_unreadable },
+        [LAYOUT_REPORTED] = { CHANGED_CLUSTER, SLICE_MACHINE, OF_MACHINE_IN(reported), FUNCTIONS(reported) },
+        [LAYOUT_ASSIGNMENT] = { CHANGED_ASSIGNMENT, SLICE_MACHINE, OF_UNIT | OF_MACHINE,
+                                FUNCTIONS(assignment), .clear = assignment_clear, .each = assignment_each,
                                 .unreadable = assignment_unreadable },
-        [LAYOUT_PROBLEM] = { CHANGED_PROBLEM, OF_MACHINE | NAMES_UNIT, FUNCTIONS(problem),
+        [LAYOUT_PROBLEM] = { CHANGED_PROBLEM, SLICE_MACHINE, OF_MACHINE | NAMES_UNIT, FUNCTIONS(problem),
                              .clear = problem_clear, .each = problem_each },
-        [LAYOUT_MAINTENANCE] = { CHANGED_MACHINE, OF_MACHINE_IN(maintenance_index),
+        [LAYOUT_MAINTENANCE] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE_IN(maintenance_index),
                                  FUNCTIONS(kind_maintenance), .clear = kind_maintenance_clear },
-        [LAYOUT_STATE] = { CHANGED_STATE, OF_UNIT | OF_MACHINE, FUNCTIONS(state), .clear = state_clear,
-                           .each = state_each },
-        [LAYOUT_MEMBER] = { CHANGED_CLUSTER, OF_MACHINE_IN(member.raft_id), FUNCTIONS(member),
-                            .clear = member_clear },
-        [LAYOUT_HOST] = { CHANGED_CLUSTER, OF_MACHINE_IN(host_index), FUNCTIONS(kind_host),
+        [LAYOUT_STATE] = { CHANGED_STATE, SLICE_MACHINE, OF_UNIT | OF_MACHINE, FUNCTIONS(state),
+                           .clear = state_clear, .each = state_each },
+        [LAYOUT_MEMBER] = { CHANGED_CLUSTER, SLICE_ALL, OF_MACHINE_IN(member.raft_id), FUNCTIONS(member),
+                            .clear = member_clear, .unreadable = member_unreadable },
+        [LAYOUT_HOST] = { CHANGED_CLUSTER, SLICE_MEMBER, OF_MACHINE_IN(host_index), FUNCTIONS(kind_host),
                           .clear = kind_host_clear },
-        [LAYOUT_REMOVED] = { CHANGED_CLUSTER, OF_MACHINE_IN(removed_index), FUNCTIONS(kind_removed),
-                             .clear = kind_removed_clear },
-        [LAYOUT_TOKEN] = { CHANGED_CLUSTER, 0, FUNCTIONS(kind_token), .clear = kind_token_clear,
+        [LAYOUT_REMOVED] = { CHANGED_CLUSTER, SLICE_MACHINE, OF_MACHINE_IN(removed_index),
+                             FUNCTIONS(kind_removed), .clear = kind_removed_clear },
+        [LAYOUT_TOKEN] = { CHANGED_CLUSTER, SLICE_NONE, 0, FUNCTIONS(kind_token), .clear = kind_token_clear,
                            .each = kind_token_each },
-        [LAYOUT_PRINCIPAL] = { CHANGED_CLUSTER, 0, FUNCTIONS(kind_principal), .clear = kind_principal_clear,
-                               .each = kind_principal_each },
-        [LAYOUT_LINEAGE] = { CHANGED_CLUSTER, 0, FUNCTIONS(kind_lineage), .clear = kind_lineage_clear,
-                             .each = kind_lineage_each },
-        [LAYOUT_CA_ROOTS] = { CHANGED_CLUSTER, OF_CLUSTER_IN(ca_roots_index), FUNCTIONS(kind_ca_roots),
-                              .clear = kind_ca_roots_clear },
-        [LAYOUT_CA_KEY] = { CHANGED_CLUSTER, OF_CLUSTER_IN(ca_keys_index), FUNCTIONS(kind_ca_keys),
-                            .clear = kind_ca_keys_clear },
-        [LAYOUT_CA_ROTATION] = { CHANGED_CLUSTER, OF_CLUSTER_IN(ca_rotation_index),
+        [LAYOUT_PRINCIPAL] = { CHANGED_CLUSTER, SLICE_NONE, 0, FUNCTIONS(kind_principal),
+                               .clear = kind_principal_clear, .each = kind_principal_each },
+        [LAYOUT_LINEAGE] = { CHANGED_CLUSTER, SLICE_ALL, 0, FUNCTIONS(kind_lineage),
+                             .clear = kind_lineage_clear, .each = kind_lineage_each },
+        [LAYOUT_CA_ROOTS] = { CHANGED_CLUSTER, SLICE_ALL, OF_CLUSTER_IN(ca_roots_index),
+                              FUNCTIONS(kind_ca_roots), .clear = kind_ca_roots_clear },
+        [LAYOUT_CA_KEY] = { CHANGED_CLUSTER, SLICE_NONE, OF_CLUSTER_IN(ca_keys_index),
+                            FUNCTIONS(kind_ca_keys), .clear = kind_ca_keys_clear },
+        [LAYOUT_CA_ROTATION] = { CHANGED_CLUSTER, SLICE_NONE, OF_CLUSTER_IN(ca_rotation_index),
                                  FUNCTIONS(kind_ca_rotation), .clear = kind_ca_rotation_clear },
-        [LAYOUT_SETTINGS] = { CHANGED_CLUSTER, OF_CLUSTER_IN(settings_index), FUNCTIONS(kind_settings),
-                              .clear = kind_settings_clear },
-        [LAYOUT_CLUSTER] = { CHANGED_CLUSTER, 0, FUNCTIONS(cluster), .clear = cluster_clear,
+        [LAYOUT_SETTINGS] = { CHANGED_CLUSTER, SLICE_ALL, OF_CLUSTER_IN(settings_index),
+                              FUNCTIONS(kind_settings), .clear = kind_settings_clear },
+        [LAYOUT_CLUSTER] = { CHANGED_CLUSTER, SLICE_NAMED, 0, FUNCTIONS(cluster), .clear = cluster_clear,
                              .each = cluster_each },
 };
 
-/* Enumerate the owner's keys of one kind, if it owns keys of that kind. */
-static int kinds_each_of(LayoutKind kind, const Cluster *c, const KindEntries *e, KindFound *found,
-                         void *userdata) {
+int kinds_each_of(LayoutKind kind, const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
         const Kind *row = &kinds[kind];
         const void *owner = c;
         const uint64_t *present;
@@ -588,5 +641,6 @@ RegistryChange kinds_change(const LayoutKey *k, uint64_t index, bool removed) {
                 .machine = kind->of & OF_MACHINE ? k->machine : NULL,
                 .index = index,
                 .removed = removed,
+                .key = k,
         };
 }

@@ -41,10 +41,21 @@ typedef int KindFound(void *userdata, LayoutKind kind, const char *unit, const c
 /* The entries of the cluster view that a key is about. */
 enum { OF_UNIT = 1 << 0, OF_MACHINE = 1 << 1, NAMES_UNIT = 1 << 2 /* without its entry */ };
 
+/* The machines whose slice has a key (fleetd/registry/slice.h). */
+typedef enum KindSlice {
+        SLICE_NONE,    /* no machine */
+        SLICE_ALL,     /* all machines */
+        SLICE_MACHINE, /* the machine in the key */
+        SLICE_MEMBER,  /* the same; all machines if that machine has a replica */
+        SLICE_UNIT,    /* machines with an assignment of the unit, and the one whose unit directory owns it */
+        SLICE_NAMED,   /* all machines, for the names that slice.c lists */
+} KindSlice;
+
 typedef struct Kind {
         RegistryChangeKind change; /* for observers */
-        unsigned of;               /* OF_UNIT, OF_MACHINE, NAMES_UNIT */
-        size_t present;            /* offset in the owner of a uint64_t that is not 0 while the key exists */
+        KindSlice slice;
+        unsigned of;    /* OF_UNIT, OF_MACHINE, NAMES_UNIT */
+        size_t present; /* offset in the owner of a uint64_t that is not 0 while the key exists */
 
         int (*decode)(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err);
         int (*apply)(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v);
@@ -85,12 +96,17 @@ void cluster_kinds_done(Cluster *c);
 /* Enumerate the keys of one owner, those of the cluster for no entry, and then those that are unreadable.
  * Return 0, or the first non-zero result of 'found'. */
 int kinds_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata);
+/* The same for the keys of one kind that can be read, if the owner has keys of that kind. */
+int kinds_each_of(LayoutKind kind, const Cluster *c, const KindEntries *e, KindFound *found, void *userdata);
 
-/* Return the change that observers see when the key changes; names borrow from 'k'. */
+/* Return the change that observers see when the key changes; it borrows 'k' and its names. */
 RegistryChange kinds_change(const LayoutKey *k, uint64_t index, bool removed);
 
 /* Bring the lists of the cluster view up to date after any change of the unit. */
 void cluster_update_lists(Cluster *c, ClusterUnit *u);
+
+/* Take the unit from the list of its owner, if it has one. */
+void cluster_owner_remove(Cluster *c, ClusterUnit *u);
 
 /* Unlink from unit and machine, and free. */
 void cluster_assignment_free(ClusterAssignment *a);

@@ -144,16 +144,34 @@ static void registry_finish_scan(Registry *r) {
         registry_notify(r, &(RegistryChange) { .kind = CHANGED_ALL, .index = r->cluster->index });
 }
 
+/* Write the owner of the unit whose key this is; "" for other keys, and units without an owner. */
+static void registry_read_owner(const Cluster *c, KvBytes key, char ret[static MACHINE_ID_SIZE]) {
+        const ClusterUnit *u;
+        LayoutKey k;
+
+        u = layout_parse(key, &k) && k.kind == LAYOUT_UNIT ? cluster_any_unit(c, k.unit) : NULL;
+        if (u && u->owner)
+                memcpy(ret, u->owner->machine, MACHINE_ID_SIZE);
+}
+
+static bool registry_has_owner(const Cluster *c, const char *unit, const char *owner) {
+        const ClusterUnit *u = cluster_any_unit(c, unit);
+
+        return u && u->owner && streq(u->owner->machine, owner);
+}
+
 static void registry_on_event(void *userdata, KvWatchEvent *event) {
         Registry *r = userdata;
         Cluster *target = registry_target(r);
         const KvEvent *e = &event->event;
         bool removed = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_EXPIRE ||
                        e->action == KV_ACTION_CAD;
+        char former_owner[MACHINE_ID_SIZE] = "";
         RegistryChange change;
         LayoutKey k;
         int result;
 
+        registry_read_owner(target, e->node.key, former_owner);
         target->index = MAX(target->index, e->index);
         result = removed ? cluster_remove(target, e->node.key) : registry_put_node(r, &e->node);
         /* Charge the loop for the index of rules: a small request may remove a unit with thousands of them.
@@ -179,6 +197,8 @@ static void registry_on_event(void *userdata, KvWatchEvent *event) {
                 change = (RegistryChange) { .kind = CHANGED_ALL, .index = e->index }; /* a directory */
         else
                 return;
+        if (former_owner[0] && !registry_has_owner(target, k.unit, former_owner))
+                change.former_owner = former_owner;
         registry_notify(r, &change);
 }
 

@@ -1,0 +1,161 @@
+#include "fleetd/registry/slice.h"
+
+#include <stdio.h>
+
+#include "fleetd/registry/kinds.h"
+
+/* Of the other keys below /_fleet/cluster. */
+static const char *const named[] = { CLUSTER_ADOPTING, "level" };
+
+static bool slice_has_unit(const Cluster *c, const char *machine, const char *unit) {
+        const ClusterUnit *u = cluster_any_unit(c, unit);
+        const ClusterMachine *m = cluster_machine(c, machine);
+
+        return (m && cluster_assignment_on(m, unit)) || (u && u->owner && streq(u->owner->machine, machine));
+}
+
+static bool slice_is_member(const Cluster *c, const char *machine) {
+        const ClusterMachine *m = cluster_machine(c, machine);
+
+        return m && m->is_member;
+}
+
+bool slice_has(const Cluster *c, const char *machine, const LayoutKey *k) {
+        if (k->kind == _LAYOUT_OTHER)
+                return false;
+        switch (kinds[k->kind].slice) {
+        case SLICE_ALL:
+                return true;
+        case SLICE_MACHINE:
+                return streq(k->machine, machine);
+        case SLICE_MEMBER:
+                return streq(k->machine, machine) || slice_is_member(c, k->machine);
+        case SLICE_UNIT:
+                return slice_has_unit(c, machine, k->unit);
+        case SLICE_NAMED:
+                return IS_AMONG(k->unit, named);
+        default:
+                return false;
+        }
+}
+
+/* -- Enumeration -- */
+
+typedef struct SliceEach {
+        const Cluster *cluster;
+        const char *machine;
+        SliceFound *found;
+        void *userdata;
+} SliceEach;
+
+static int slice_on_key(void *userdata, LayoutKind kind, const char *unit, const char *machine) {
+        const SliceEach *s = userdata;
+        LayoutKey k = { .kind = kind };
+
+        snprintf(k.unit, sizeof(k.unit), "%s", unit ?: "");
+        snprintf(k.machine, sizeof(k.machine), "%s", machine ?: "");
+        return slice_has(s->cluster, s->machine, &k) ? s->found(s->userdata, &k) : 0;
+}
+
+/* The keys of the unit itself. Its assignments and states, of which a global unit has many, are omitted. */
+static int slice_each_unit(SliceEach *s, ClusterUnit *u) {
+        const KindEntries e = { .unit = u };
+        int r = 0;
+
+        for (LayoutKind kind = 0; kind < _LAYOUT_MAX && r == 0; kind++)
+                if (kinds[kind].slice == SLICE_UNIT)
+                        r = kinds_each_of(kind, s->cluster, &e, slice_on_key, s);
+        for (const ClusterUnreadable *x = LIST_FIRST(&u->unreadable); x && r == 0; x = LIST_NEXT(x, of_owner))
+                if (kinds[x->key.kind].slice == SLICE_UNIT)
+                        r = slice_on_key(s, x->key.kind, x->key.unit, x->key.machine);
+        return r;
+}
+
+/* Its assignments and states are keys of units and of machines: the enumeration by machine omits them. */
+static int slice_each_own(SliceEach *s, ClusterMachine *m) {
+        int r;
+
+        r = kinds_each(s->cluster, &(KindEntries) { .machine = m }, slice_on_key, s);
+        for (const ClusterAssignment *a = m->assignments; a && r == 0; a = a->hh.next) {
+                r = slice_on_key(s, LAYOUT_ASSIGNMENT, a->unit, m->id);
+                if (r == 0)
+                        r = slice_each_unit(s, a->of);
+        }
+        for (const ClusterState *state = m->states; state && r == 0; state = state->hh.next)
+                r = slice_on_key(s, LAYOUT_STATE, state->unit, m->id);
+        return r;
+}
+
+int slice_each(const Cluster *c, const char *machine, SliceFound *found, void *userdata) {
+        SliceEach s = { .cluster = c, .machine = machine, .found = found, .userdata = userdata };
+        const ClusterOwner *owner = cluster_owner(c, machine);
+        ClusterMachine *own = cluster_machine(c, machine);
+        int r;
+
+        r = kinds_each(c, &(KindEntries) {}, slice_on_key, &s);
+        for (ClusterMachine *m = LIST_FIRST(&c->members); m && r == 0; m = LIST_NEXT(m, of_members))
+                if (m != own)
+                        r = kinds_each(c, &(KindEntries) { .machine = m }, slice_on_key, &s);
+        if (own && r == 0)
+                r = slice_each_own(&s, own);
+        for (ClusterUnit *u = owner ? LIST_FIRST(&owner->units) : NULL; u && r == 0;
+             u = LIST_NEXT(u, of_owner))
+                if (!own || !cluster_assignment_on(own, u->name))
+                        r = slice_each_unit(&s, u);
+        return r;
+}
+
+/* -- Routes -- */
+
+static void slice_touch(SliceTouched *touched, void *userdata, const char *machine, LayoutKind kind,
+                        const LayoutKey *of) {
+        LayoutKey k = { .kind = kind };
+
+        if (kinds[kind].of & OF_UNIT)
+                memcpy(k.unit, of->unit, sizeof(k.unit));
+        else
+                memcpy(k.machine, of->machine, sizeof(k.machine));
+        touched(userdata, machine, &k);
+}
+
+void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *touched, void *userdata) {
+        const LayoutKey *k = change->key;
+        const ClusterUnit *u = k ? cluster_any_unit(c, k->unit) : NULL;
+
+        if (!k)
+                return;
+        switch (kinds[k->kind].slice) {
+        case SLICE_ALL:
+        case SLICE_NAMED:
+                touched(userdata, NULL, k);
+                break;
+        case SLICE_MACHINE:
+                touched(userdata, k->machine, k);
+                break;
+        case SLICE_MEMBER:
+                touched(userdata, slice_is_member(c, k->machine) ? NULL : k->machine, k);
+                break;
+        case SLICE_UNIT:
+                for (const ClusterAssignment *a = u ? LIST_FIRST(&u->assignments) : NULL; a;
+                     a = LIST_NEXT(a, of_unit))
+                        touched(userdata, a->machine->id, k);
+                if (u && u->owner)
+                        touched(userdata, u->owner->machine, k);
+                break;
+        default:
+                break;
+        }
+
+        /* A change of these keys adds others to the slice, or takes them away. */
+        if (k->kind == LAYOUT_ASSIGNMENT) {
+                slice_touch(touched, userdata, k->machine, LAYOUT_UNIT, k);
+                slice_touch(touched, userdata, k->machine, LAYOUT_TARGET, k);
+        } else if (k->kind == LAYOUT_MEMBER)
+                slice_touch(touched, userdata, NULL, LAYOUT_HOST, k);
+        else if (k->kind == LAYOUT_UNIT && u && u->owner)
+                slice_touch(touched, userdata, u->owner->machine, LAYOUT_TARGET, k);
+        if (change->former_owner) {
+                touched(userdata, change->former_owner, k);
+                slice_touch(touched, userdata, change->former_owner, LAYOUT_TARGET, k);
+        }
+}
