@@ -65,6 +65,7 @@ typedef struct KvState {
         bool stopped;      /* the replica has failed, and recovers later; its tree can be read */
         bool lost;         /* stopped, and acknowledged data is gone: it waits for kv_joined() */
         bool founded;      /* this start of this host has founded the cluster */
+        bool attached;     /* this host has no replica; role is KV_ROLE_NONE */
         char problem[320]; /* the reason why this host serves no writes; "" if it does */
         uint64_t stale_ms; /* kv_stale_ms() */
         unsigned level, level_max; /* feature level of the tree; of this program */
@@ -284,6 +285,33 @@ void kv_cancel(KvStore *store, uint64_t number); /* without 'done'; the command 
  * -ENOBUFS: too many watches. Events come from the loop, those of the window first. */
 int kv_watch(KvStore *store, const KvWatchOptions *options, const KvWatchOps *ops, void *userdata,
              KvWatch **ret, uint64_t *ret_oldest);
+
+/* -- Hosts without a replica -- */
+
+/* This host has no replica, and uses that of another machine, to which a session is open; NULL: there is none
+ * now. It lasts until kv_joined() has filled a replica here. */
+void kv_attach(KvStore *store, const char *machine_id);
+/* Answer a heartbeat of such a host. */
+void kv_answer_heartbeat(KvStore *store, PeerSession *session);
+
+/* -- Slices: the keys that a host without a replica receives -- */
+
+/* The store does not know which keys belong to a slice (fleetd/registry/slice.h). */
+typedef struct KvSlices {
+        /* Enumerate the keys of the slice of a machine. 0, or the first non-zero result of 'found'. */
+        int (*each)(void *userdata, const char *machine, int (*found)(void *userdata, KvBytes key),
+                    void *found_userdata);
+        bool (*has)(void *userdata, const char *machine, KvBytes key);
+        /* Return the index up to which kv_slice_touched() has reported all changes; 0: nothing is known yet.
+         */
+        uint64_t (*index)(void *userdata);
+        void *userdata;
+} KvSlices;
+
+void kv_set_slices(KvStore *store, const KvSlices *slices); /* copied; NULL: none, which is the first state */
+/* A key of the slice of a machine may have changed, entered or left it; NULL: of each slice. */
+void kv_slice_touched(KvStore *store, const char *machine, KvBytes key);
+void kv_slices_reset(KvStore *store); /* any key of any slice may have */
 
 /* -- Members: for fleetd/membership on the leader -- */
 

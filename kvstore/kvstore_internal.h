@@ -6,6 +6,8 @@
 #include "kvstore/hub.h"
 #include "kvstore/propose.h"
 #include "kvstore/read_bound.h"
+#include "kvstore/remote.h"
+#include "kvstore/serve.h"
 #include "kvstore/serving.h"
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/read_index.h"
@@ -21,6 +23,9 @@ struct KvStore {
         Proposals *proposals;
         ReadIndex *reads;
         Hub *hub;
+        Serve *serve; /* NULL: without sessions, as the next */
+        Remote *remote;
+        bool attached; /* this host has no replica, and uses that of another one */
 
         uint64_t index;    /* of the store, after the last applied entry */
         uint64_t promised; /* this index was acknowledged because of the leader's answer */

@@ -77,10 +77,13 @@ void kv_get(KvStore *s, KvGet *get) {
 }
 
 int kv_local_get(KvStore *s, KvBytes key, KvVisit visit, void *userdata) {
+        const KvNode *own = s->attached ? node_set_find(remote_slice(s->remote), key) : NULL;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         KvNode node;
         int r;
 
+        if (s->attached)
+                return own ? visit(userdata, own) : -ENOENT;
         r = kv_read(s, &txn);
         if (r < 0)
                 return r;
@@ -98,6 +101,8 @@ int kv_local_walk(KvStore *s, const KvRange *range, KvVisit visit, void *userdat
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
+        if (s->attached)
+                return node_set_walk(remote_slice(s->remote), range, visit, userdata);
         r = kv_read(s, &txn);
         return r < 0 ? r : range_walk(txn, range, visit, userdata);
 }

@@ -120,10 +120,39 @@ static void status_raft(const KvStore *s, KvState *ret) {
         ret->refuses = transfers_refuses(replica_transfers(s->replica));
 }
 
+/* What the replica in use has answered. */
+static void status_attached(const KvStore *s, KvState *ret) {
+        const RemoteCurrent *current = remote_current(s->remote);
+
+        *ret = (KvState) { .attached = true,
+                           .ready = remote_is_fresh(s->remote),
+                           .term = current->term,
+                           .leader_id = current->leader_id,
+                           .cluster_id = current->cluster_id,
+                           .lineage = current->lineage,
+                           .index = s->index,
+                           .raft_index = current->raft_index,
+                           .commit = current->commit,
+                           .cluster_ms = kv_cluster_ms(s),
+                           .stale_ms = kv_stale_ms(s),
+                           .level = current->level,
+                           .level_max = s->level_max };
+        memcpy(ret->leader_machine_id, current->leader, sizeof(ret->leader_machine_id));
+        if (!ret->ready)
+                snprintf(ret->problem, sizeof(ret->problem), "%s",
+                         remote_has_slice(s->remote) ?
+                                 "attached host: no replica with a leader is reachable" :
+                                 s->waits);
+}
+
 void kv_state(const KvStore *s, KvState *ret) {
         const Replica *p = s->replica;
         const Identity *identity = replica_identity(p);
 
+        if (s->attached) {
+                status_attached(s, ret);
+                return;
+        }
         *ret = (KvState) {
                 .raft_id = identity->raft_id,
                 .cluster_id = identity->cluster_id,
@@ -165,7 +194,14 @@ uint64_t kv_kept_bytes(const KvStore *s) {
 void kv_position(const KvStore *s, KvPosition *ret) {
         const Identity *identity = replica_identity(s->replica);
         const RaftCore *core = replica_core(s->replica);
+        const RemoteCurrent *current;
 
+        if (s->attached) {
+                current = remote_current(s->remote);
+                *ret = (KvPosition) { current->cluster_id, current->lineage, current->raft_index,
+                                      current->term };
+                return;
+        }
         *ret = (KvPosition) { .cluster_id = identity->cluster_id, .lineage = identity->lineage };
         if (!core || replica_error(s->replica, NULL) < 0)
                 return;
@@ -174,6 +210,8 @@ void kv_position(const KvStore *s, KvPosition *ret) {
 }
 
 bool kv_can_serve(const KvStore *s) {
+        if (s->attached)
+                return remote_has_slice(s->remote);
         return read_bound_allows(&s->floor, s->index) && s->index >= s->promised;
 }
 
@@ -185,6 +223,31 @@ uint64_t kv_stale_ms(const KvStore *s) {
 
 uint64_t kv_index(const KvStore *s) {
         return s->index;
+}
+
+void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
+        _cleanup_writer_ Writer w = {};
+        RemoteCurrent current = { .index = serve_index(s->serve, peer_handshake(session)->machine_id),
+                                  .stops = s->closing };
+        KvState state;
+
+        kv_state(s, &state);
+        if (state.attached)
+                return;
+        current.cluster_id = state.cluster_id;
+        current.lineage = state.lineage;
+        current.raft_index = state.raft_index;
+        current.commit = state.commit;
+        current.term = state.term;
+        current.leader_id = state.leader_id;
+        memcpy(current.leader, state.leader_machine_id, sizeof(current.leader));
+        if (!state.ready)
+                current.stale_ms = MAX(loop_now_ms(s->loop) - s->leaderless_ms, 1u);
+        current.cluster_ms = state.cluster_ms;
+        current.level = state.level;
+        remote_current_write(&current, &w);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_CURRENT, w.bytes, w.size);
 }
 
 uint64_t kv_cluster_ms(const KvStore *s) {

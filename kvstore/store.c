@@ -295,11 +295,88 @@ int kv_acknowledge(KvStore *s, uint64_t index) {
 /* -- Calls of the owner -- */
 
 void kv_sync(KvStore *s, KvSync *sync) {
-        read_index_add(s->reads, sync);
+        if (s->attached)
+                remote_sync(s->remote, sync);
+        else
+                read_index_add(s->reads, sync);
 }
 
 void kv_sync_cancel(KvStore *s, KvSync *sync) {
+        if (s->remote)
+                remote_sync_cancel(s->remote, sync);
         read_index_cancel(s->reads, sync);
+}
+
+/* -- Hosts without a replica -- */
+
+static void store_on_slice_event(void *userdata, const KvEvent *event) {
+        KvStore *s = userdata;
+
+        s->index = event->index;
+        hub_publish(s->hub, event);
+}
+
+static void store_on_slice_reset(void *userdata) {
+        KvStore *s = userdata;
+
+        s->index = remote_index(s->remote);
+        hub_cleared(s->hub, s->index);
+        if (s->events.on_reset && !s->closing)
+                s->events.on_reset(s->events.userdata);
+}
+
+static void store_on_slice_state(void *userdata) {
+        KvStore *s = userdata;
+        const RemoteCurrent *current = remote_current(s->remote);
+
+        store_take_time(s, current->cluster_ms);
+        s->level = MAX(current->level, (unsigned) KV_LEVEL_FIRST);
+        kv_clock_set_running(s, remote_is_fresh(s->remote));
+        if (remote_is_fresh(s->remote))
+                s->leaderless_ms = 0;
+        else if (s->leaderless_ms == 0)
+                s->leaderless_ms = loop_now_ms(s->loop);
+        loop_defer(s->loop, &s->tell);
+}
+
+void kv_attach(KvStore *s, const char *machine_id) {
+        s->attached = true;
+        remote_use(s->remote, machine_id);
+}
+
+void kv_set_slices(KvStore *s, const KvSlices *slices) {
+        if (s->serve)
+                serve_set_slices(s->serve, slices);
+}
+
+void kv_slice_touched(KvStore *s, const char *machine, KvBytes key) {
+        if (s->serve)
+                serve_touched(s->serve, machine, key);
+}
+
+void kv_slices_reset(KvStore *s) {
+        if (s->serve)
+                serve_reset(s->serve);
+}
+
+static int store_open_sessions(KvStore *s) {
+        const RemoteEvents events = { .on_event = store_on_slice_event,
+                                      .on_reset = store_on_slice_reset,
+                                      .on_state = store_on_slice_state,
+                                      .userdata = s };
+        int r;
+
+        if (!s->peers)
+                return 0;
+        r = serve_new(&s->serve, s->loop, s->peers, s);
+        return r < 0 ? r : remote_new(&s->remote, s->loop, s->peers, &events);
+}
+
+static void store_close_sessions(KvStore *s) {
+        if (s->remote)
+                remote_end(s->remote);
+        s->serve = serve_free(s->serve);
+        s->remote = remote_free(s->remote);
 }
 
 int kv_propose(KvStore *s, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number) {
@@ -448,6 +525,7 @@ void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
         s->closed_userdata = userdata;
         timer_stop(&s->tick);
         timer_stop(&s->expiry);
+        store_close_sessions(s);
         proposals_end(s->proposals);
         read_index_end(s->reads, KV_UNKNOWN);
         kv_lists_stop(s);
@@ -462,6 +540,8 @@ void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
 KvStore *kv_crash(KvStore *s) {
         if (!s)
                 return NULL;
+        s->serve = serve_free(s->serve);
+        s->remote = remote_crash(s->remote);
         if (s->proposals)
                 proposals_drop(s->proposals);
         if (s->reads)
@@ -545,6 +625,7 @@ static bool store_give_up(KvStore *s) {
         bool later = s->replica && s->events.on_gone;
 
         s->closing = true;
+        store_close_sessions(s);
         s->closed = s->events.on_gone;
         s->closed_userdata = s->events.userdata;
         s->proposals = proposals_free(s->proposals);
@@ -582,6 +663,8 @@ static int store_open(KvStore *s, const KvOptions *options, Error *err) {
         if (r < 0)
                 return r;
         r = store_build(s, options, err);
+        if (r >= 0)
+                r = store_open_sessions(s);
         return r < 0 ? r : store_start(s, err);
 }
 

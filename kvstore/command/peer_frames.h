@@ -12,4 +12,12 @@ enum {
         PEER_SNAPSHOT_ACK,
         PEER_PROPOSE_LATER = 15, /* as PEER_PROPOSE, for unit states: lower priority */
         PEER_TREE = 21,          /* kvstore/raft/consistency_check.h */
+        PEER_SUBSCRIBE = 31,     /* this and the next: kvstore/remote_frames.h */
+        PEER_UNSUBSCRIBE,
+        PEER_PAGE,
+        PEER_EVENTS,
+        PEER_GONE,
+        PEER_READ,
+        PEER_FOUND,
+        PEER_CURRENT,
 };

@@ -1,0 +1,415 @@
+#include "kvstore/remote.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+struct Remote {
+        Loop *loop;
+        Peers *peers;
+        RemoteEvents events;
+        char machine[MACHINE_ID_SIZE]; /* of the replica in use; "": none */
+        uint64_t session;              /* its number */
+        uint32_t number;               /* of the subscription, or of the last request */
+        uint32_t slice_number;
+        NodeSet slice;
+        Writer parts;             /* items of pages that are not complete yet */
+        bool has_slice, complete; /* complete: on this session */
+        uint64_t lineage;         /* of the slice */
+        uint64_t current, index;  /* the slice is complete up to 'current'; of the last event */
+        RemoteCurrent answer;     /* the last one */
+        uint64_t answered_ms;     /* when it came; 0: never */
+        uint64_t bound;           /* highest index that this host has seen: no older state follows */
+        uint32_t sync_number;     /* of the request under way; 0: none */
+        uint64_t sync_index;      /* its answer; 0: none yet */
+        TAILQ_HEAD(SyncQueue, KvSync) asking, syncs; /* wait for that request; for the next one */
+        Timer due;                                   /* of the first read that waits */
+        Timer again;                                 /* subscribe again */
+};
+
+/* -- Requests -- */
+
+static PeerSession *remote_session(const Remote *r) {
+        return r->machine[0] ? peers_session(r->peers, r->session) : NULL;
+}
+
+static int remote_send(Remote *r, PeerFrame type, const Writer *w) {
+        if (!remote_session(r))
+                return -ENOTCONN;
+        return w->error < 0 ? w->error : peers_send(r->peers, r->machine, type, w->bytes, w->size);
+}
+
+static void remote_subscribe_again(Remote *r, uint64_t delay_ms) {
+        r->complete = false;
+        (void) timer_start(&r->again, r->loop, delay_ms);
+}
+
+static void remote_subscribe(Remote *r) {
+        _cleanup_free_ uint64_t *hashes = NULL;
+        _cleanup_writer_ Writer w = {};
+
+        r->complete = false;
+        writer_done(&r->parts);
+        r->parts = (Writer) {};
+        r->slice_number = ++r->number;
+        if (r->slice.n > 0) {
+                hashes = NEW0(uint64_t, r->slice.n);
+                if (!hashes) {
+                        remote_subscribe_again(r, REMOTE_WAIT_MS);
+                        return;
+                }
+        }
+        for (size_t i = 0; i < r->slice.n; i++)
+                hashes[i] = remote_hash(r->slice.items[i]->key, r->slice.items[i]->modified);
+        remote_subscribe_write(&(RemoteSubscribe) { .number = r->slice_number,
+                                                    .kind = REMOTE_SLICE,
+                                                    .lineage = r->lineage,
+                                                    .bound = r->bound },
+                               hashes, r->slice.n, &w);
+        if (remote_send(r, PEER_SUBSCRIBE, &w) < 0)
+                remote_subscribe_again(r, REMOTE_WAIT_MS);
+}
+
+static void remote_on_again(void *userdata) {
+        Remote *r = userdata;
+
+        if (remote_session(r))
+                remote_subscribe(r);
+}
+
+/* -- Pages -- */
+
+/* Report a change of the slice. The nodes are those of the last complete page and of this one. */
+static void slice_report(Remote *r, KvAction action, const KvNode *node) {
+        KvEvent event = {
+                .action = action, .index = r->index, .node = *node, .now_ms = r->answer.cluster_ms
+        };
+
+        if (r->has_slice)
+                r->events.on_event(r->events.userdata, &event);
+}
+
+static void slice_drop(Remote *r, KvBytes key) {
+        const KvNode *node = node_set_find(&r->slice, key);
+        KvNode gone;
+        _cleanup_free_ char *copy = NULL;
+
+        if (!node)
+                return;
+        copy = malloc(key.size);
+        if (!copy)
+                return; /* it is dropped when the host subscribes again */
+        gone = *node;
+        gone.key = (KvBytes) { memcpy(copy, key.data, key.size), key.size };
+        gone.value = (KvBytes) {};
+        (void) node_set_remove(&r->slice, gone.key);
+        slice_report(r, KV_ACTION_DELETE, &gone);
+}
+
+static void slice_drop_version(Remote *r, uint64_t hash) {
+        for (size_t i = 0; i < r->slice.n; i++)
+                if (remote_hash(r->slice.items[i]->key, r->slice.items[i]->modified) == hash) {
+                        slice_drop(r, r->slice.items[i]->key);
+                        return;
+                }
+}
+
+static int slice_take_item(Remote *r, const RemoteItem *item) {
+        int e;
+
+        switch (item->kind) {
+        case REMOTE_NODE:
+                e = node_set_put(&r->slice, &item->node);
+                if (e > 0)
+                        slice_report(r, KV_ACTION_SET, &item->node);
+                return MIN(e, 0);
+        case REMOTE_REMOVED:
+                slice_drop(r, item->node.key);
+                return 0;
+        case REMOTE_DROPPED:
+                slice_drop_version(r, item->hash);
+                return 0;
+        default:
+                return -EBADMSG;
+        }
+}
+
+/* Apply the pages of one state at once: the host sees each transaction of the cluster completely. */
+static int slice_take(Remote *r, uint64_t index) {
+        RemotePage page = { .items = reader_over(r->parts.bytes, r->parts.size) };
+        RemoteItem item;
+        int e;
+
+        /* An event may be newer than the index of its page, and later pages repeat it: indexes of events
+         * rise. */
+        r->index = MAX(index, r->index + (r->parts.size > 0));
+        while ((e = remote_next_item(&page, &item)) > 0) {
+                e = slice_take_item(r, &item);
+                if (e < 0)
+                        break;
+        }
+        r->current = MAX(r->current, index);
+        r->bound = MAX(r->bound, index);
+        return e;
+}
+
+static void remote_check_syncs(Remote *r);
+
+static void remote_on_page(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                           size_t size) {
+        Remote *r = userdata;
+        RemotePage page;
+        bool reset;
+        int e;
+
+        e = remote_page_read(payload, size, &page);
+        if (e < 0 || session != remote_session(r) || page.number != r->slice_number)
+                return;
+        reset = r->has_slice && page.lineage != r->lineage;
+        write_raw(&r->parts, page.items.bytes, page.items.left);
+        if (r->parts.error < 0 || r->parts.size > REMOTE_PARTS_MAX) {
+                remote_subscribe_again(r, REMOTE_WAIT_MS);
+                return;
+        }
+        if (page.index == 0)
+                return;
+
+        if (reset) {
+                r->current = r->index = r->bound = 0;
+                r->has_slice = false;
+        }
+        r->lineage = page.lineage;
+        e = slice_take(r, page.index);
+        writer_done(&r->parts);
+        r->parts = (Writer) {};
+        if (e < 0) {
+                remote_subscribe_again(r, REMOTE_WAIT_MS);
+                return;
+        }
+        reset = !r->has_slice;
+        r->has_slice = true;
+        if (!r->complete || reset) {
+                r->complete = true;
+                if (reset)
+                        r->events.on_reset(r->events.userdata);
+                r->events.on_state(r->events.userdata);
+        }
+        remote_check_syncs(r);
+}
+
+static void remote_on_gone(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                           size_t size) {
+        Remote *r = userdata;
+        RemoteEnd end;
+
+        if (remote_end_read(payload, size, &end) < 0 || session != remote_session(r) ||
+            end.number != r->slice_number)
+                return;
+        remote_subscribe_again(r, end.retry_ms);
+        r->events.on_state(r->events.userdata);
+}
+
+/* -- Answers to heartbeats -- */
+
+static void remote_on_current(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                              size_t size) {
+        Remote *r = userdata;
+        RemoteCurrent current;
+
+        if (remote_current_read(payload, size, &current) < 0 || session != remote_session(r))
+                return;
+        r->answer = current;
+        r->answered_ms = loop_now_ms(r->loop);
+        if (r->complete && current.lineage == r->lineage && current.index > r->current)
+                r->current = current.index;
+        remote_check_syncs(r);
+        r->events.on_state(r->events.userdata);
+}
+
+/* -- Reads -- */
+
+/* The reads of the request under way wait for the next one, before all others. */
+static void remote_ask_later(Remote *r) {
+        KvSync *sync;
+
+        r->sync_number = 0;
+        while ((sync = TAILQ_LAST(&r->asking, SyncQueue))) {
+                TAILQ_REMOVE(&r->asking, sync, entry);
+                TAILQ_INSERT_HEAD(&r->syncs, sync, entry);
+        }
+}
+
+/* Answer the reads of a queue that are due; all with 'now' UINT64_MAX. An answer may cancel other reads. */
+static void syncs_answer(struct SyncQueue *queue, uint64_t now, KvStatus status) {
+        KvSync *sync = TAILQ_FIRST(queue);
+
+        while (sync) {
+                if (now < sync->due_ms) {
+                        sync = TAILQ_NEXT(sync, entry);
+                        continue;
+                }
+                TAILQ_REMOVE(queue, sync, entry);
+                sync->done(sync->userdata, status);
+                sync = TAILQ_FIRST(queue);
+        }
+}
+
+/* One request serves all reads that arrived before it. */
+static void remote_ask(Remote *r) {
+        _cleanup_writer_ Writer w = {};
+
+        if (r->sync_number != 0 || !TAILQ_FIRST(&r->syncs) || !remote_session(r))
+                return;
+        remote_read_write(&(RemoteRead) { .number = ++r->number, .kind = REMOTE_SYNC }, &w);
+        if (remote_send(r, PEER_READ, &w) < 0)
+                return;
+        r->sync_number = r->number;
+        r->sync_index = 0;
+        TAILQ_CONCAT(&r->asking, &r->syncs, entry);
+}
+
+static void remote_check_syncs(Remote *r) {
+        if (r->sync_number == 0 || r->sync_index == 0 || !r->complete || r->current < r->sync_index)
+                return;
+        r->sync_number = 0;
+        syncs_answer(&r->asking, UINT64_MAX, KV_OK);
+        remote_ask(r);
+}
+
+static void remote_on_found(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                            size_t size) {
+        Remote *r = userdata;
+        RemoteFound found;
+
+        if (remote_found_read(payload, size, &found) < 0 || session != remote_session(r) ||
+            found.number != r->sync_number || r->sync_number == 0)
+                return;
+        if (found.status == KV_OK) {
+                r->sync_index = MAX(found.index, 1u);
+                remote_check_syncs(r);
+                return;
+        }
+        remote_ask_later(r); /* until they are due */
+}
+
+static void remote_on_due(void *userdata) {
+        Remote *r = userdata;
+        uint64_t now = loop_now_ms(r->loop);
+
+        syncs_answer(&r->asking, now, KV_UNKNOWN);
+        syncs_answer(&r->syncs, now, KV_NO_LEADER);
+        remote_ask(r);
+        if (TAILQ_FIRST(&r->asking) || TAILQ_FIRST(&r->syncs))
+                (void) timer_start(&r->due, r->loop, REMOTE_WAIT_MS / 10);
+}
+
+void remote_sync(Remote *r, KvSync *sync) {
+        sync->due_ms = loop_now_ms(r->loop) + REMOTE_WAIT_MS;
+        TAILQ_INSERT_TAIL(&r->syncs, sync, entry);
+        remote_ask(r);
+        if (!timer_armed(&r->due))
+                (void) timer_start(&r->due, r->loop, REMOTE_WAIT_MS / 10);
+}
+
+static bool syncs_remove(struct SyncQueue *queue, KvSync *sync) {
+        KvSync *s;
+
+        TAILQ_FOREACH(s, queue, entry)
+                if (s == sync) {
+                        TAILQ_REMOVE(queue, sync, entry);
+                        return true;
+                }
+        return false;
+}
+
+void remote_sync_cancel(Remote *r, KvSync *sync) {
+        if (!syncs_remove(&r->asking, sync))
+                (void) syncs_remove(&r->syncs, sync);
+}
+
+void remote_end(Remote *r) {
+        remote_ask_later(r);
+        syncs_answer(&r->syncs, UINT64_MAX, KV_UNKNOWN);
+}
+
+/* -- The replica in use -- */
+
+void remote_use(Remote *r, const char *machine_id) {
+        PeerSession *session = machine_id ? peers_dialed(r->peers, machine_id) : NULL;
+
+        if (session && streq(r->machine, machine_id) && peer_number(session) == r->session)
+                return;
+        snprintf(r->machine, sizeof(r->machine), "%s", session ? machine_id : "");
+        r->session = session ? peer_number(session) : 0;
+        r->complete = false;
+        remote_ask_later(r);
+        if (session) {
+                timer_stop(&r->again);
+                remote_subscribe(r);
+                remote_ask(r);
+        }
+        r->events.on_state(r->events.userdata);
+}
+
+const NodeSet *remote_slice(const Remote *r) {
+        return &r->slice;
+}
+
+bool remote_has_slice(const Remote *r) {
+        return r->has_slice;
+}
+
+bool remote_is_fresh(const Remote *r) {
+        return r->complete && r->answered_ms > 0 && r->answer.stale_ms == 0 &&
+               r->answer.lineage == r->lineage && loop_now_ms(r->loop) - r->answered_ms < REMOTE_FRESH_MS;
+}
+
+uint64_t remote_index(const Remote *r) {
+        return r->index;
+}
+
+const RemoteCurrent *remote_current(const Remote *r) {
+        return &r->answer;
+}
+
+static const PeerFrameType frame_types[] = {
+        { PEER_PAGE, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, remote_on_page },
+        { PEER_GONE, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, remote_on_gone },
+        { PEER_FOUND, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, remote_on_found },
+        { PEER_CURRENT, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, remote_on_current },
+};
+
+int remote_new(Remote **ret, Loop *loop, Peers *peers, const RemoteEvents *events) {
+        Remote *r = NEW0(Remote, 1);
+
+        if (!r)
+                return -ENOMEM;
+        *r = (Remote) { .loop = loop, .peers = peers, .events = *events };
+        TAILQ_INIT(&r->syncs);
+        TAILQ_INIT(&r->asking);
+        r->due = TIMER(remote_on_due, r);
+        r->again = TIMER(remote_on_again, r);
+        peers_register(peers, frame_types, ELEMENTS(frame_types), r);
+        *ret = r;
+        return 0;
+}
+
+Remote *remote_free(Remote *r) {
+        if (!r)
+                return NULL;
+        assert(!TAILQ_FIRST(&r->syncs) && !TAILQ_FIRST(&r->asking));
+        peers_unregister(r->peers, frame_types, ELEMENTS(frame_types));
+        timer_stop(&r->due);
+        timer_stop(&r->again);
+        writer_done(&r->parts);
+        node_set_done(&r->slice);
+        free(r);
+        return NULL;
+}
+
+Remote *remote_crash(Remote *r) {
+        if (!r)
+                return NULL;
+        TAILQ_INIT(&r->syncs);
+        TAILQ_INIT(&r->asking);
+        return remote_free(r);
+}

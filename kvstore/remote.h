@@ -1,0 +1,51 @@
+/* The store of a host without a replica: its slice in memory, and calls over a session to a replica. The
+ * owner chooses the replica (fleetd/membership); the next one continues where the former one ended. */
+#pragma once
+
+#include "kvstore/node_set.h"
+#include "kvstore/remote_frames.h"
+
+typedef struct Remote Remote;
+
+enum {
+        REMOTE_FRESH_MS = 3000, /* without an answer of a replica that has a leader: the slice may be old */
+        REMOTE_WAIT_MS = 1500,  /* for an answer */
+        REMOTE_PARTS_MAX = 64 * 1024 * 1024, /* bytes of the pages of one state */
+};
+
+typedef struct RemoteEvents {
+        /* A key of the slice has changed. 'event' is borrowed; its index rises from page to page. */
+        void (*on_event)(void *userdata, const KvEvent *event);
+        /* The slice is another one: read it again. */
+        void (*on_reset)(void *userdata);
+        /* What remote_current() returns has changed, or whether the slice is complete. */
+        void (*on_state)(void *userdata);
+        void *userdata;
+} RemoteEvents;
+
+int remote_new(Remote **ret, Loop *loop, Peers *peers, const RemoteEvents *events);
+Remote *remote_free(Remote *remote); /* NULL allowed; asserts that no read waits; returns NULL */
+
+/* Free it without answers to the reads that wait. */
+Remote *remote_crash(Remote *remote);
+
+/* Use the replica of a machine, to which a session is open; NULL: there is none. Without an effect if it is
+ * in use already, on the same session. */
+void remote_use(Remote *remote, const char *machine_id);
+
+/* Return the slice, borrowed until the next callback from the loop. */
+const NodeSet *remote_slice(const Remote *remote);
+/* Return whether the slice was complete at some time: it is never empty again. */
+bool remote_has_slice(const Remote *remote);
+/* Return whether the slice is complete on the replica in use, which has answered in the last REMOTE_FRESH_MS,
+ * with a leader. */
+bool remote_is_fresh(const Remote *remote);
+uint64_t remote_index(const Remote *remote); /* of the last event; 0 before the first slice */
+/* The last answer of a replica; all zero before the first. */
+const RemoteCurrent *remote_current(const Remote *remote);
+
+/* A linearizable read of the slice: as kv_sync(). */
+void remote_sync(Remote *remote, KvSync *sync);
+void remote_sync_cancel(Remote *remote, KvSync *sync);
+/* Answer all reads with KV_UNKNOWN. */
+void remote_end(Remote *remote);

@@ -1,0 +1,699 @@
+#include "kvstore/serve.h"
+
+#include <stdio.h>
+
+#include "base/table.h"
+#include "kvstore/remote_frames.h"
+#include "kvstore/serving.h"
+
+/* A key that the host may lack. */
+typedef struct Changed {
+        UT_hash_handle hh;
+        size_t size;
+        char key[];
+} Changed;
+
+/* A version of a key that the host has. */
+typedef struct Version {
+        UT_hash_handle hh;
+        uint64_t hash;
+} Version;
+
+typedef struct Subscription Subscription;
+
+/* A session with subscriptions. */
+typedef struct Client {
+        uint64_t session; /* its number */
+        LIST_HEAD(, Subscription) subscriptions;
+        size_t n;
+        UT_hash_handle hh;
+} Client;
+
+struct Subscription {
+        Serve *serve;
+        Client *client;
+        char machine[MACHINE_ID_SIZE];
+        uint32_t number;
+        RemoteKind kind;
+        uint64_t bound, until_ms; /* of the host, and by when the store has to have reached it */
+        KvSync sync;
+        bool syncing, synced;
+        uint64_t least;                  /* the slices have to be routed up to this index first */
+        Changed *changed;                /* table by key */
+        Version *versions;               /* table by hash; until the first complete page */
+        uint64_t sent;                   /* index of the last complete page; 0: none */
+        KvWatch *watch;                  /* of a key */
+        Writer events;                   /* that wait */
+        struct SubscriptionQueue *queue; /* of Serve, that it is in; or NULL */
+        TAILQ_ENTRY(Subscription) queued;
+        LIST_ENTRY(Subscription) of_client;
+        UT_hash_handle hh; /* of a slice */
+};
+
+struct Serve {
+        Loop *loop;
+        Peers *peers;
+        KvStore *store;
+        KvSlices slices;
+        Client *clients;          /* table by session */
+        Subscription *by_machine; /* of slices: table by machine */
+        TAILQ_HEAD(SubscriptionQueue, Subscription) ready, waiting;
+        size_t n, n_ready;
+        LIST_HEAD(, Reading) readings;
+        Deferred flush;
+        Timer retry, sweep;
+};
+
+/* -- Queues -- */
+
+static void subscription_dequeue(Subscription *s) {
+        if (!s->queue)
+                return;
+        s->serve->n_ready -= s->queue == &s->serve->ready;
+        TAILQ_REMOVE(s->queue, s, queued);
+        s->queue = NULL;
+}
+
+/* Flush it in a turn of the loop. */
+static void subscription_ready(Subscription *s) {
+        Serve *serve = s->serve;
+
+        if (s->queue == &serve->ready)
+                return;
+        subscription_dequeue(s);
+        s->queue = &serve->ready;
+        TAILQ_INSERT_TAIL(&serve->ready, s, queued);
+        serve->n_ready++;
+        loop_defer(serve->loop, &serve->flush);
+}
+
+/* Flush it after SERVE_RETRY_MS. */
+static void subscription_wait(Subscription *s) {
+        Serve *serve = s->serve;
+
+        if (s->queue)
+                return;
+        s->queue = &serve->waiting;
+        TAILQ_INSERT_TAIL(&serve->waiting, s, queued);
+        if (!timer_armed(&serve->retry))
+                (void) timer_start(&serve->retry, serve->loop, SERVE_RETRY_MS);
+}
+
+/* -- Subscriptions -- */
+
+static void subscription_forget(Subscription *s) {
+        for (Changed *c = s->changed, *next; c; c = next) {
+                next = c->hh.next;
+                HASH_DEL(s->changed, c);
+                free(c);
+        }
+        for (Version *v = s->versions, *next; v; v = next) {
+                next = v->hh.next;
+                HASH_DEL(s->versions, v);
+                free(v);
+        }
+}
+
+static void client_prune(Serve *serve, Client *client) {
+        if (!LIST_EMPTY(&client->subscriptions))
+                return;
+        HASH_DEL(serve->clients, client);
+        free(client);
+}
+
+static void subscription_free(Subscription *s) {
+        Serve *serve = s->serve;
+
+        if (s->syncing)
+                kv_sync_cancel(serve->store, &s->sync);
+        kv_watch_close(s->watch);
+        writer_done(&s->events);
+        subscription_forget(s);
+        subscription_dequeue(s);
+        if (s->kind == REMOTE_SLICE)
+                HASH_DEL(serve->by_machine, s);
+        LIST_REMOVE(s, of_client);
+        s->client->n--;
+        serve->n--;
+        client_prune(serve, s->client);
+        free(s);
+}
+
+static void reply_gone(PeerSession *session, const RemoteEnd *end) {
+        _cleanup_writer_ Writer w = {};
+
+        remote_end_write(end, &w);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_GONE, w.bytes, w.size);
+}
+
+/* End the subscription, and tell the host why. */
+static void subscription_end(Subscription *s, RemoteGone cause, uint64_t oldest) {
+        PeerSession *session = peers_session(s->serve->peers, s->client->session);
+
+        if (session)
+                reply_gone(session, &(RemoteEnd) { .number = s->number,
+                                                   .cause = cause,
+                                                   .oldest = oldest,
+                                                   .index = kv_index(s->serve->store) });
+        subscription_free(s);
+}
+
+/* 0 or -ENOMEM. */
+static int subscription_add(Subscription *s, KvBytes key) {
+        Changed *c;
+
+        HASH_FIND(hh, s->changed, key.data, key.size, c);
+        if (c)
+                return 0;
+        c = malloc(sizeof(*c) + key.size);
+        if (!c)
+                return -ENOMEM;
+        c->size = key.size;
+        memcpy(c->key, key.data, key.size);
+        HASH_ADD(hh, s->changed, key, key.size, c);
+        if (TABLE_ADDED(c))
+                return 0;
+        free(c);
+        return -ENOMEM;
+}
+
+static int subscription_on_key(void *userdata, KvBytes key) {
+        return subscription_add(userdata, key);
+}
+
+static int subscription_add_all(Subscription *s) {
+        const KvSlices *slices = &s->serve->slices;
+
+        return slices->each(slices->userdata, s->machine, subscription_on_key, s);
+}
+
+/* -- Pages of slices -- */
+
+/* Return whether the host had this version; it is not reported as dropped then. */
+static bool subscription_take_version(Subscription *s, uint64_t hash) {
+        Version *v;
+
+        HASH_FIND(hh, s->versions, &hash, sizeof(hash), v);
+        if (!v)
+                return false;
+        HASH_DEL(s->versions, v);
+        free(v);
+        return true;
+}
+
+/* Write the key as the tree has it now. */
+static void page_add(Subscription *s, TreeTxn *txn, KvBytes key, Writer *w) {
+        const KvSlices *slices = &s->serve->slices;
+        RemoteItem item = { .kind = REMOTE_REMOVED, .node.key = key };
+        KvNode node;
+
+        if (slices->has(slices->userdata, s->machine, key) && tree_get(txn, key, &node) == 0) {
+                node.key = key;
+                if (subscription_take_version(s, remote_hash(key, node.modified)))
+                        return;
+                item = (RemoteItem) { .kind = REMOTE_NODE, .node = node };
+        } else if (s->sent == 0)
+                return; /* what the host has of it is among the dropped versions */
+        remote_item_write(&item, w);
+}
+
+static void page_add_dropped(Subscription *s, Writer *w) {
+        for (Version *v = s->versions; v; v = v->hh.next)
+                remote_item_write(&(RemoteItem) { .kind = REMOTE_DROPPED, .hash = v->hash }, w);
+}
+
+/* Write changed keys up to the size of a page. Return whether none is left. */
+static bool page_fill(Subscription *s, TreeTxn *txn, Writer *w) {
+        Changed *c;
+
+        while ((c = s->changed) && w->size < REMOTE_PAGE) {
+                HASH_DEL(s->changed, c);
+                page_add(s, txn, (KvBytes) { c->key, c->size }, w);
+                loop_count(s->serve->loop, 1, 0);
+                free(c);
+        }
+        return !s->changed;
+}
+
+static int page_send(Subscription *s, PeerSession *session, uint64_t index, const Writer *items) {
+        _cleanup_writer_ Writer w = {};
+        KvPosition position;
+
+        kv_position(s->serve->store, &position);
+        remote_page_write(&(RemotePage) { .number = s->number, .index = index, .lineage = position.lineage },
+                          &w);
+        write_raw(&w, items->bytes, items->size);
+        if (w.error < 0 || items->error < 0)
+                return -ENOMEM;
+        return peer_reply(session, s->kind == REMOTE_SLICE ? PEER_PAGE : PEER_EVENTS, w.bytes, w.size);
+}
+
+/* Send one page. The index is read before the tree, which may be newer: the host then has a newer version of
+ * some keys, and receives them again. Return false if the subscription has to wait. */
+static bool slice_flush(Subscription *s, PeerSession *session) {
+        const KvSlices *slices = &s->serve->slices;
+        uint64_t index = slices->each ? slices->index(slices->userdata) : 0;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_writer_ Writer items = {};
+        bool complete;
+
+        if (index < s->least || index == 0)
+                return false;
+        if (!s->changed && s->sent >= index)
+                return true;
+        if (kv_read(s->serve->store, &txn) < 0)
+                return false;
+        complete = page_fill(s, txn, &items);
+        if (complete && s->sent == 0)
+                page_add_dropped(s, &items);
+        if (page_send(s, session, complete ? index : 0, &items) < 0) {
+                subscription_end(s, REMOTE_GONE_OVERFLOW, 0);
+                return true;
+        }
+        if (!complete) {
+                subscription_ready(s);
+                return true;
+        }
+        if (s->sent == 0)
+                subscription_forget(s);
+        s->sent = index;
+        return true;
+}
+
+/* -- Events of keys -- */
+
+static bool events_flush(Subscription *s, PeerSession *session) {
+        uint64_t index = kv_index(s->serve->store);
+
+        if (!kv_watch_progress(s->watch, &index))
+                index = 0;
+        if (s->events.size == 0 && s->sent >= index)
+                return true;
+        if (page_send(s, session, index, &s->events) < 0) {
+                subscription_end(s, REMOTE_GONE_OVERFLOW, 0);
+                return true;
+        }
+        s->sent = MAX(s->sent, index);
+        writer_done(&s->events);
+        s->events = (Writer) {};
+        return true;
+}
+
+static void events_on_event(void *userdata, KvWatchEvent *event) {
+        Subscription *s = userdata;
+
+        remote_item_write(&(RemoteItem) { .kind = REMOTE_EVENT, .event = event->event }, &s->events);
+        if (s->events.size > SERVE_QUEUE_MAX || s->events.error < 0)
+                subscription_end(s, REMOTE_GONE_OVERFLOW, 0);
+        else
+                subscription_ready(s);
+}
+
+static void events_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
+        Subscription *s = userdata;
+
+        s->watch = NULL;
+        subscription_end(s, REMOTE_GONE_WINDOW, oldest);
+}
+
+static int events_watch(Subscription *s, KvBytes key, uint64_t since) {
+        static const KvWatchOps ops = { .on_event = events_on_event, .on_cleared = events_on_cleared };
+        const KvWatchOptions options = { .key = key,
+                                         .recursive = s->kind == REMOTE_BELOW,
+                                         .since = since,
+                                         .internal = true,
+                                         .refreshes = true };
+        uint64_t oldest = 0;
+        int r;
+
+        r = kv_watch(s->serve->store, &options, &ops, s, &s->watch, &oldest);
+        if (r == -ESTALE)
+                subscription_end(s, REMOTE_GONE_WINDOW, oldest);
+        else if (r < 0)
+                subscription_end(s, REMOTE_GONE_FULL, 0);
+        return r;
+}
+
+/* -- Flush -- */
+
+/* Return whether the store has reached the bound of the host; ends a subscription that waits too long for it.
+ */
+static bool subscription_may_start(Subscription *s) {
+        if (!s->synced)
+                return false;
+        if (kv_index(s->serve->store) >= s->bound)
+                return true;
+        if (loop_now_ms(s->serve->loop) >= s->until_ms)
+                subscription_end(s, REMOTE_GONE_BEHIND, 0);
+        else
+                subscription_wait(s);
+        return false;
+}
+
+static void subscription_flush(Subscription *s) {
+        PeerSession *session = peers_session(s->serve->peers, s->client->session);
+
+        if (!session)
+                subscription_free(s);
+        else if (!subscription_may_start(s))
+                return;
+        else if (peer_queued(session) > SERVE_QUEUE_MAX ||
+                 !(s->kind == REMOTE_SLICE ? slice_flush(s, session) : events_flush(s, session)))
+                subscription_wait(s);
+}
+
+static void serve_on_flush(void *userdata) {
+        Serve *serve = userdata;
+        Subscription *s;
+
+        for (size_t n = MIN(serve->n_ready, (size_t) SERVE_PER_TURN);
+             n > 0 && (s = TAILQ_FIRST(&serve->ready)); n--) {
+                subscription_dequeue(s);
+                subscription_flush(s);
+        }
+        if (serve->n_ready > 0)
+                loop_defer(serve->loop, &serve->flush);
+}
+
+static void serve_on_retry(void *userdata) {
+        Serve *serve = userdata;
+        Subscription *s;
+
+        while ((s = TAILQ_FIRST(&serve->waiting)))
+                subscription_ready(s);
+}
+
+static void client_free(Client *client) {
+        /* The last one frees the client. */
+        for (size_t n = client->n; n > 0; n--)
+                subscription_free(LIST_FIRST(&client->subscriptions));
+}
+
+/* Free the subscriptions of sessions that have ended. */
+static void serve_on_sweep(void *userdata) {
+        Serve *serve = userdata;
+
+        for (Client *client = serve->clients, *next; client; client = next) {
+                next = client->hh.next;
+                if (!peers_session(serve->peers, client->session))
+                        client_free(client);
+        }
+        if (serve->clients)
+                (void) timer_start(&serve->sweep, serve->loop, SERVE_SWEEP_MS);
+}
+
+/* -- Requests of hosts -- */
+
+static Subscription *client_find(const Client *client, uint32_t number) {
+        Subscription *s = client ? LIST_FIRST(&client->subscriptions) : NULL;
+
+        while (s && s->number != number)
+                s = LIST_NEXT(s, of_client);
+        return s;
+}
+
+static Client *serve_client(const Serve *serve, const PeerSession *session) {
+        uint64_t number = peer_number(session);
+        Client *client;
+
+        HASH_FIND(hh, serve->clients, &number, sizeof(number), client);
+        return client;
+}
+
+static Client *serve_get_client(Serve *serve, const PeerSession *session) {
+        Client *client = serve_client(serve, session);
+
+        if (client)
+                return client;
+        client = NEW0(Client, 1);
+        if (!client)
+                return NULL;
+        client->session = peer_number(session);
+        HASH_ADD(hh, serve->clients, session, sizeof(client->session), client);
+        if (!TABLE_ADDED(client)) {
+                free(client);
+                return NULL;
+        }
+        if (!timer_armed(&serve->sweep))
+                (void) timer_start(&serve->sweep, serve->loop, SERVE_SWEEP_MS);
+        return client;
+}
+
+static void subscription_on_synced(void *userdata, KvStatus status) {
+        Subscription *s = userdata;
+
+        s->syncing = false;
+        if (status != KV_OK) {
+                subscription_end(s, REMOTE_GONE_BEHIND, 0);
+                return;
+        }
+        s->synced = true;
+        s->least = kv_index(s->serve->store);
+        subscription_ready(s);
+}
+
+static int subscription_start(Subscription *s, RemoteSubscribe *subscribe) {
+        uint64_t hash;
+
+        while (remote_next_hash(subscribe, &hash)) {
+                Version *v = NEW0(Version, 1), *same;
+
+                HASH_FIND(hh, s->versions, &hash, sizeof(hash), same);
+                if (!v || same) {
+                        free(v);
+                        if (same)
+                                continue;
+                        return -ENOMEM;
+                }
+                v->hash = hash;
+                HASH_ADD(hh, s->versions, hash, sizeof(v->hash), v);
+                if (!TABLE_ADDED(v)) {
+                        free(v);
+                        return -ENOMEM;
+                }
+        }
+        return s->kind == REMOTE_SLICE ? subscription_add_all(s) : 0;
+}
+
+/* NULL: there is no room, or no memory. */
+static Subscription *subscription_new(Serve *serve, PeerSession *session, const RemoteSubscribe *subscribe) {
+        const char *machine = peer_handshake(session)->machine_id;
+        Client *client = serve_get_client(serve, session);
+        Subscription *s, *former = NULL;
+
+        if (!client)
+                return NULL;
+        s = client->n < SERVE_OF_SESSION_MAX && serve->n < SERVE_SUBSCRIPTIONS_MAX ? NEW0(Subscription, 1) :
+                                                                                     NULL;
+        if (!s) {
+                client_prune(serve, client);
+                return NULL;
+        }
+        *s = (Subscription) { .serve = serve,
+                              .client = client,
+                              .number = subscribe->number,
+                              .kind = subscribe->kind,
+                              .bound = subscribe->bound,
+                              .until_ms = loop_now_ms(serve->loop) + SERVE_BEHIND_MS };
+        s->sync = (KvSync) { .done = subscription_on_synced, .userdata = s };
+        memcpy(s->machine, machine, sizeof(s->machine));
+        LIST_INSERT_HEAD(&client->subscriptions, s, of_client);
+        client->n++;
+        serve->n++;
+        if (s->kind != REMOTE_SLICE)
+                return s;
+        /* A host has one slice, on its last session. */
+        former = TABLE_FIND(serve->by_machine, machine);
+        if (former)
+                subscription_end(former, REMOTE_GONE_OVERFLOW, 0);
+        HASH_ADD_STR(serve->by_machine, machine, s);
+        if (TABLE_ADDED(s))
+                return s;
+        s->kind = REMOTE_KEY; /* it is in no table */
+        subscription_free(s);
+        return NULL;
+}
+
+static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                               size_t size) {
+        Serve *serve = userdata;
+        RemoteSubscribe subscribe;
+        Subscription *s;
+
+        if (remote_subscribe_read(payload, size, &subscribe) < 0)
+                return;
+        s = client_find(serve_client(serve, session), subscribe.number);
+        if (s)
+                subscription_free(s);
+        s = subscribe.kind == REMOTE_SLICE && !serve->slices.each ?
+                    NULL :
+                    subscription_new(serve, session, &subscribe);
+        if (!s) {
+                reply_gone(session, &(RemoteEnd) { .number = subscribe.number,
+                                                   .cause = REMOTE_GONE_FULL,
+                                                   .retry_ms = SERVE_SWEEP_MS,
+                                                   .index = kv_index(serve->store) });
+                return;
+        }
+        if (s->kind != REMOTE_SLICE && events_watch(s, subscribe.key, subscribe.since) < 0)
+                return;
+        if (subscription_start(s, &subscribe) < 0) {
+                subscription_end(s, REMOTE_GONE_FULL, 0);
+                return;
+        }
+        s->syncing = true;
+        kv_sync(serve->store, &s->sync);
+}
+
+static void serve_on_unsubscribe(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                                 size_t size) {
+        Serve *serve = userdata;
+        Subscription *s;
+        uint32_t number;
+
+        if (remote_unsubscribe_read(payload, size, &number) < 0)
+                return;
+        s = client_find(serve_client(serve, session), number);
+        if (s)
+                subscription_free(s);
+}
+
+/* -- Calls of the store -- */
+
+void serve_set_slices(Serve *serve, const KvSlices *slices) {
+        serve_reset(serve);
+        serve->slices = slices ? *slices : (KvSlices) {};
+}
+
+static void subscription_touch(Subscription *s, KvBytes key) {
+        if (subscription_add(s, key) < 0)
+                subscription_end(s, REMOTE_GONE_OVERFLOW, 0);
+        else if (s->synced)
+                subscription_ready(s);
+}
+
+void serve_touched(Serve *serve, const char *machine, KvBytes key) {
+        Subscription *s = machine ? TABLE_FIND(serve->by_machine, machine) : serve->by_machine;
+
+        if (s && machine)
+                subscription_touch(s, key);
+        for (Subscription *next; s && !machine; s = next) {
+                next = s->hh.next;
+                subscription_touch(s, key);
+        }
+}
+
+uint64_t serve_index(const Serve *serve, const char *machine) {
+        const Subscription *s = TABLE_FIND(serve->by_machine, machine);
+
+        if (!s || s->sent == 0)
+                return 0;
+        return s->changed ? s->sent : MAX(s->sent, serve->slices.index(serve->slices.userdata));
+}
+
+/* The host subscribes again, with what it has. */
+void serve_reset(Serve *serve) {
+        while (serve->by_machine)
+                subscription_end(serve->by_machine, REMOTE_GONE_WINDOW, 0);
+}
+
+void serve_end(Serve *serve) {
+        while (serve->clients)
+                subscription_end(LIST_FIRST(&serve->clients->subscriptions), REMOTE_GONE_BEHIND, 0);
+}
+
+/* -- Reads -- */
+
+/* A read of a host that waits for the ReadIndex check. */
+typedef struct Reading {
+        Serve *serve;
+        uint64_t session;
+        uint32_t number;
+        KvSync sync;
+        LIST_ENTRY(Reading) all;
+} Reading;
+
+static void reading_free(Reading *r) {
+        LIST_REMOVE(r, all);
+        free(r);
+}
+
+/* Its slice is sent up to this index, too: at once, because the host waits for it. */
+static void reading_on_synced(void *userdata, KvStatus status) {
+        Reading *r = userdata;
+        PeerSession *session = peers_session(r->serve->peers, r->session);
+        _cleanup_writer_ Writer w = {};
+        Subscription *s;
+
+        if (session) {
+                remote_found_write(&(RemoteFound) { .number = r->number,
+                                                    .status = status,
+                                                    .index = kv_index(r->serve->store) },
+                                   &w);
+                s = TABLE_FIND(r->serve->by_machine, peer_handshake(session)->machine_id);
+                if (s && s->synced) {
+                        s->least = MAX(s->least, kv_index(r->serve->store));
+                        subscription_ready(s);
+                }
+                if (w.error == 0)
+                        (void) peer_reply(session, PEER_FOUND, w.bytes, w.size);
+        }
+        reading_free(r);
+}
+
+static void serve_on_read(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                          size_t size) {
+        Serve *serve = userdata;
+        RemoteRead read;
+        Reading *r;
+
+        if (remote_read_read(payload, size, &read) < 0)
+                return;
+        r = NEW0(Reading, 1);
+        if (!r)
+                return; /* the host asks again */
+        *r = (Reading) { .serve = serve, .session = peer_number(session), .number = read.number };
+        r->sync = (KvSync) { .done = reading_on_synced, .userdata = r };
+        LIST_INSERT_HEAD(&serve->readings, r, all);
+        kv_sync(serve->store, &r->sync);
+}
+
+static const PeerFrameType frame_types[] = {
+        { PEER_READ, PEER_REQUEST, PEER_PRIORITY_NORMAL, serve_on_read },
+        { PEER_SUBSCRIBE, PEER_REQUEST, PEER_PRIORITY_NORMAL, serve_on_subscribe },
+        { PEER_UNSUBSCRIBE, PEER_REQUEST, PEER_PRIORITY_NORMAL, serve_on_unsubscribe },
+};
+
+int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store) {
+        Serve *serve = NEW0(Serve, 1);
+
+        if (!serve)
+                return -ENOMEM;
+        *serve = (Serve) { .loop = loop, .peers = peers, .store = store };
+        TAILQ_INIT(&serve->ready);
+        TAILQ_INIT(&serve->waiting);
+        serve->flush = DEFERRED(serve_on_flush, serve);
+        serve->retry = TIMER(serve_on_retry, serve);
+        serve->sweep = TIMER(serve_on_sweep, serve);
+        peers_register(peers, frame_types, ELEMENTS(frame_types), serve);
+        *ret = serve;
+        return 0;
+}
+
+Serve *serve_free(Serve *serve) {
+        if (!serve)
+                return NULL;
+        while (serve->clients)
+                client_free(serve->clients);
+        while (!LIST_EMPTY(&serve->readings)) {
+                kv_sync_cancel(serve->store, &LIST_FIRST(&serve->readings)->sync);
+                reading_free(LIST_FIRST(&serve->readings));
+        }
+        peers_unregister(serve->peers, frame_types, ELEMENTS(frame_types));
+        deferred_cancel(&serve->flush);
+        timer_stop(&serve->retry);
+        timer_stop(&serve->sweep);
+        free(serve);
+        return NULL;
+}

@@ -1,0 +1,32 @@
+/* The replica's side of hosts without a replica: their subscriptions (kvstore/remote_frames.h).
+ *
+ * A slice is sent as a state. The subscription has a set of changed keys; a page carries each of them as the
+ * tree has it at that moment, or its absence. So a slow host delays no other one, and a key that changes
+ * often is sent once. Subscriptions of keys are watches, whose events are sent in order. */
+#pragma once
+
+#include "kvstore/kvstore.h"
+
+typedef struct Serve Serve;
+
+enum {
+        SERVE_SUBSCRIPTIONS_MAX = 50000, /* of all hosts */
+        SERVE_OF_SESSION_MAX = 1000,
+        SERVE_QUEUE_MAX = 1024 * 1024, /* bytes that wait for a session; above, its pages wait */
+        SERVE_BEHIND_MS = 1000,        /* to reach the bound of a host */
+        SERVE_PER_TURN = 256,          /* subscriptions that are flushed in a turn of the loop */
+        SERVE_RETRY_MS = 10,           /* until the slices are routed up to an index */
+        SERVE_SWEEP_MS = 1000,         /* between two searches for sessions that have ended */
+};
+
+int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store);
+Serve *serve_free(Serve *serve); /* NULL allowed; returns NULL */
+
+/* As kv_set_slices(), kv_slice_touched() and kv_slices_reset(). */
+void serve_set_slices(Serve *serve, const KvSlices *slices);
+void serve_touched(Serve *serve, const char *machine, KvBytes key);
+void serve_reset(Serve *serve);
+/* Return the index up to which the slice of a machine is sent; 0: it has no complete slice. */
+uint64_t serve_index(const Serve *serve, const char *machine);
+/* End all subscriptions: the store closes, or its tree has another lineage. */
+void serve_end(Serve *serve);
