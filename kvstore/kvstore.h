@@ -65,7 +65,8 @@ typedef struct KvState {
         bool stopped;      /* the replica has failed, and recovers later; its tree can be read */
         bool lost;         /* stopped, and acknowledged data is gone: it waits for kv_joined() */
         bool founded;      /* this start of this host has founded the cluster */
-        bool attached;     /* this host has no replica; role is KV_ROLE_NONE */
+        bool attached;     /* this host has no replica; role is KV_ROLE_NONE, and raft_id 0 until it was admitted
+                              as a member, whose replica is being filled */
         char problem[320]; /* the reason why this host serves no writes; "" if it does */
         uint64_t stale_ms; /* kv_stale_ms() */
         unsigned level, level_max; /* feature level of the tree; of this program */

@@ -367,6 +367,10 @@ uint64_t remote_index(const Remote *r) {
         return r->index;
 }
 
+uint64_t remote_seen(const Remote *r) {
+        return r->bound;
+}
+
 const RemoteCurrent *remote_current(const Remote *r) {
         return &r->answer;
 }

@@ -126,6 +126,7 @@ static void status_attached(const KvStore *s, KvState *ret) {
 
         *ret = (KvState) { .attached = true,
                            .ready = remote_is_fresh(s->remote),
+                           .raft_id = replica_identity(s->replica)->raft_id,
                            .term = current->term,
                            .leader_id = current->leader_id,
                            .cluster_id = current->cluster_id,
@@ -137,6 +138,10 @@ static void status_attached(const KvStore *s, KvState *ret) {
                            .stale_ms = kv_stale_ms(s),
                            .level = current->level,
                            .level_max = s->level_max };
+        if (ret->cluster_id == 0) {
+                ret->cluster_id = replica_identity(s->replica)->cluster_id;
+                ret->lineage = replica_identity(s->replica)->lineage;
+        }
         memcpy(ret->leader_machine_id, current->leader, sizeof(ret->leader_machine_id));
         if (!ret->ready)
                 snprintf(ret->problem, sizeof(ret->problem), "%s",
@@ -231,9 +236,9 @@ void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
                                   .stops = s->closing };
         KvState state;
 
+        if (s->attached || (peer_handshake(session)->raft_id != 0 && current.index == 0))
+                return; /* that host has a replica */
         kv_state(s, &state);
-        if (state.attached)
-                return;
         current.cluster_id = state.cluster_id;
         current.lineage = state.lineage;
         current.raft_index = state.raft_index;

@@ -235,12 +235,35 @@ static void store_on_failed(KvStore *s) {
                 s->events.on_failed(s->events.userdata, error, reason);
 }
 
+/* Whether this host, which had no replica, has one now that is not older than its slice. */
+static bool store_has_caught_up(KvStore *s) {
+        const Identity *identity = replica_identity(s->replica);
+        TreeMeta meta;
+
+        return identity->raft_id != 0 && replica_is_open(s->replica) && !replica_is_rebuilding(s->replica) &&
+               replica_leader(s->replica) != 0 && store_read_meta(s, &meta) >= 0 &&
+               meta.index >= remote_seen(s->remote);
+}
+
+/* Serve the tree of the replica instead of the slice. */
+static void store_detach(KvStore *s) {
+        remote_end(s->remote);
+        remote_use(s->remote, NULL);
+        s->attached = false;
+        s->reset = true;
+        store_on_replaced(s);
+}
+
 /* An input of the replica is complete. The order is: serving tree, proposers, watchers. */
 static void store_on_news(void *userdata, const ReplicaNews *news) {
         KvStore *s = userdata;
         const RaftCore *core = replica_core(s->replica);
         uint64_t applied = core ? raft_core_applied_index(core) : 0;
 
+        if (s->attached && !store_has_caught_up(s))
+                return;
+        if (s->attached)
+                store_detach(s);
         store_serve_tree(s, news);
         store_publish_events(s, news);
         proposals_results(s->proposals, &news->applied);
@@ -373,6 +396,7 @@ static int store_open_sessions(KvStore *s) {
 }
 
 static void store_close_sessions(KvStore *s) {
+        s->attached = false;
         if (s->remote)
                 remote_end(s->remote);
         s->serve = serve_free(s->serve);

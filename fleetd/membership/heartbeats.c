@@ -27,6 +27,7 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         Sender *s = named_get(&m->heartbeats.senders, id, sizeof(Sender));
 
         joining_retire(m, session);
+        kv_answer_heartbeat(m->store, session);
         if (!s)
                 return;
         s->heartbeat = true;
@@ -91,7 +92,7 @@ void heartbeats_send(Membership *m, const KvState *state) {
         replica_problem(state, m->heartbeats.problem);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
-        if (state->leader_id == 0)
+        if (state->leader_id == 0 || state->attached)
                 peers_each(m->peers, heartbeats_send_one, m);
         else if (state->leader_machine_id[0])
                 heartbeats_send_to(m, state->leader_machine_id);

@@ -125,7 +125,7 @@ static bool joining_is_due(const Membership *m) {
         KvState state;
 
         kv_state(m->store, &state);
-        return state.cluster_id == 0 || state.lost;
+        return state.cluster_id == 0 || state.lost || (state.attached && state.raft_id == 0);
 }
 
 static void joining_on_answer(void *userdata, PeerSession *session, PeerFrame type, const void *payload,

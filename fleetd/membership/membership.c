@@ -361,6 +361,7 @@ static void membership_on_tick(void *userdata) {
         revocation_tick(&m->revocation);
 
         kv_state(m->store, &state);
+        attaching_update(m, &state);
         membership_check_left(m, &state);
         if (state.role == KV_ROLE_LEADER) {
                 if (state.ready && registry_ready(m->registry)) {
@@ -399,6 +400,10 @@ void membership_state_changed(Membership *m) {
 }
 
 void membership_peer_changed(Membership *m, const char *machine_id) {
+        KvState state;
+
+        kv_state(m->store, &state);
+        attaching_update(m, &state);
         dialing_update_later(m);
         joining_peer_changed(m, machine_id);
 }

@@ -90,6 +90,9 @@ void dialing_tick(Membership *m);
 /* Update the addresses after this turn of the loop. */
 void dialing_update_later(Membership *m);
 
+/* Choose the replica that this host uses, if it has none. */
+void attaching_update(Membership *m, const KvState *state);
+
 int joining_init(Membership *m);
 void joining_done(Membership *m);
 /* Start to request membership if the replica was lost. */

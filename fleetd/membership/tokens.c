@@ -204,7 +204,6 @@ static int token_check_host(const Cluster *c, const ClusterToken *t, const Joini
 static int join_check_cluster(const Cluster *c, const JoiningHost *host, const ClusterToken *t,
                               size_t replicas, Error *err) {
         const ClusterMachine *m = cluster_machine(c, host->machine_id);
-        size_t n = 0;
 
         if (cluster_machine_has_unreadable(m ?: &(ClusterMachine) {}, LAYOUT_HOST))
                 return error_set(err, -EACCES,
@@ -219,10 +218,6 @@ static int join_check_cluster(const Cluster *c, const JoiningHost *host, const C
                         "installed again, run on another host: fleetctl token --replace=%.8s; if it is "
                         "a copy of that host, run: rm /etc/machine-id; systemd-machine-id-setup",
                         cluster_machine_name(m), m->id);
-        for (const ClusterMachine *other = c->machines; other; other = other->hh.next)
-                n += other != m && !other->removed && (other->host || other->member.raft_id != 0);
-        if (n >= replicas)
-                return voters_refuse_host(n, replicas, -EACCES, err);
         return 0;
 }
 

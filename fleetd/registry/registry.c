@@ -15,6 +15,7 @@
 #include "fleetd/registry/cluster_keys.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/principal.h"
+#include "fleetd/registry/slice.h"
 
 enum {
         RETRY_MS = 100,
@@ -105,7 +106,19 @@ static int registry_on_node(void *userdata, const KvNode *node) {
         return 0;
 }
 
+static void registry_on_touched(void *userdata, const char *machine, const LayoutKey *key) {
+        Registry *r = userdata;
+        char path[LAYOUT_KEY_MAX];
+
+        layout_key(path, key->kind, key->unit, key->machine);
+        kv_slice_touched(r->store, machine, kv_string(path));
+}
+
 static void registry_notify(Registry *r, const RegistryChange *change) {
+        if (change->key)
+                slice_route(r->cluster, change, registry_on_touched, r);
+        else
+                kv_slices_reset(r->store);
         for (RegistryObserver *o = LIST_FIRST(&r->observers), *next; o; o = next) {
                 next = LIST_NEXT(o, observers);
                 o->on_change(o->userdata, change);
@@ -324,6 +337,44 @@ uint64_t registry_refused_at(const Registry *r) {
         return r->refused_at;
 }
 
+/* -- Slices -- */
+
+typedef struct SliceKeys {
+        int (*found)(void *userdata, KvBytes key);
+        void *userdata;
+} SliceKeys;
+
+static int registry_on_slice_key(void *userdata, const LayoutKey *key) {
+        const SliceKeys *keys = userdata;
+        char path[LAYOUT_KEY_MAX];
+
+        layout_key(path, key->kind, key->unit, key->machine);
+        return keys->found(keys->userdata, kv_string(path));
+}
+
+static int registry_each_slice_key(void *userdata, const char *machine, int (*found)(void *userdata, KvBytes key),
+                                   void *found_userdata) {
+        const Registry *r = userdata;
+        SliceKeys keys = { found, found_userdata };
+
+        return slice_each(r->cluster, machine, registry_on_slice_key, &keys);
+}
+
+static bool registry_slice_has(void *userdata, const char *machine, KvBytes key) {
+        const Registry *r = userdata;
+        LayoutKey k;
+
+        return layout_parse(key, &k) && slice_has(r->cluster, machine, &k);
+}
+
+static uint64_t registry_slices_index(void *userdata) {
+        const Registry *r = userdata;
+
+        if (!r->complete)
+                return 0;
+        return kv_watch_is_current(r->watch) ? kv_index(r->store) : r->cluster->index;
+}
+
 /* -- Operations -- */
 
 static const char *op_message(const KvResult *result, char buffer[static MESSAGE_SIZE]) {
@@ -428,6 +479,10 @@ int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine
         r->retry = TIMER(registry_on_retry, r);
         r->slice = DEFERRED(registry_on_slice, r);
         r->drain = DEFERRED(registry_on_drain, r);
+        kv_set_slices(store, &(KvSlices) { .each = registry_each_slice_key,
+                                           .has = registry_slice_has,
+                                           .index = registry_slices_index,
+                                           .userdata = r });
         registry_reset(r);
         *ret = r;
         return 0;
@@ -438,6 +493,7 @@ Registry *registry_free(Registry *r) {
                 return NULL;
 
         assert(LIST_EMPTY(&r->observers));
+        kv_set_slices(r->store, NULL);
         for (Op *op = LIST_FIRST(&r->ops), *next; op; op = next) {
                 next = LIST_NEXT(op, ops);
                 if (op->number > 0)
