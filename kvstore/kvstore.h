@@ -59,16 +59,16 @@ typedef struct KvState {
         uint64_t cluster_ms; /* cluster time now, as this host extrapolates it */
         KvMember members[KV_MEMBERS_MAX];
         size_t n_members, n_voters, n_voters_reachable;
-        bool differs;      /* this tree differs from the majority's, and will be replaced */
-        bool undecided;    /* the replicas' trees differ, without a majority */
-        bool refuses;      /* this host cannot store the tree that the leader sends, and needs it to follow */
-        bool stopped;      /* the replica has failed, and recovers later; its tree can be read */
-        bool lost;         /* stopped, and acknowledged data is gone: it waits for kv_joined() */
-        bool founded;      /* this start of this host has founded the cluster */
-        bool attached;     /* this host has no replica; role is KV_ROLE_NONE, and raft_id 0 until it was admitted
-                              as a member, whose replica is being filled */
-        char problem[320]; /* the reason why this host serves no writes; "" if it does */
-        uint64_t stale_ms; /* kv_stale_ms() */
+        bool differs;   /* this tree differs from the majority's, and will be replaced */
+        bool undecided; /* the replicas' trees differ, without a majority */
+        bool refuses;   /* this host cannot store the tree that the leader sends, and needs it to follow */
+        bool stopped;   /* the replica has failed, and recovers later; its tree can be read */
+        bool lost;      /* stopped, and acknowledged data is gone: it waits for kv_joined() */
+        bool founded;   /* this start of this host has founded the cluster */
+        bool attached;  /* this host has no replica; role is KV_ROLE_NONE, and raft_id 0 until it was admitted
+                           as a member, whose replica is being filled */
+        char problem[320];         /* the reason why this host serves no writes; "" if it does */
+        uint64_t stale_ms;         /* kv_stale_ms() */
         unsigned level, level_max; /* feature level of the tree; of this program */
         uint64_t floor; /* bound of the states served so far, which the tree has not reached; 0: it is served
                          */
@@ -312,7 +312,8 @@ typedef struct KvSlices {
 void kv_set_slices(KvStore *store, const KvSlices *slices); /* copied; NULL: none, which is the first state */
 /* A key of the slice of a machine may have changed, entered or left it; NULL: of each slice. */
 void kv_slice_touched(KvStore *store, const char *machine, KvBytes key);
-void kv_slices_reset(KvStore *store); /* any key of any slice may have */
+void kv_slices_advanced(KvStore *store); /* KvSlices.index() has risen */
+void kv_slices_reset(KvStore *store);    /* any key of any slice may have */
 
 /* -- Members: for fleetd/membership on the leader -- */
 

@@ -13,6 +13,7 @@ static void proposal_insert(ProposalList *list, Proposal *after, Proposal *x) {
 static void proposal_free(Proposal *x) {
         free((void *) x->item.command);
         free(x->cause);
+        free(x->machine);
         free(x);
 }
 
@@ -101,11 +102,19 @@ static void proposals_unknown(Proposals *p, Proposal *x) {
 /* -- Deduplication -- */
 
 uint64_t proposals_floor(const Proposals *p) {
-        return p->own ? p->own->item.number : p->next_number + 1;
+        const Proposal *x = p->own;
+
+        while (x && x->machine)
+                x = x->hh.next;
+        return x ? x->item.number : p->next_number + 1;
+}
+
+uint64_t proposal_floor(const Proposals *p, const Proposal *x) {
+        return x->machine ? x->item.floor : proposals_floor(p);
 }
 
 void proposal_stamp(Proposal *x, uint64_t cluster_ms) {
-        if (!x->foreign && !x->once && x->copies == 0)
+        if (!x->foreign && !x->machine && !x->once && x->copies == 0)
                 x->item.deadline_ms = cluster_ms + PROPOSE_LIFE_MS;
 }
 
@@ -271,7 +280,7 @@ static int proposals_submit(Proposals *p, bool empty) {
                 Proposal *x = picked[i];
 
                 proposal_stamp(x, cluster_ms);
-                if (!x->foreign)
+                if (!x->foreign && !x->machine)
                         x->item.floor = floor;
                 kv_batch_add(&batch, &w, &x->item);
         }
@@ -326,7 +335,8 @@ static void proposals_make_room(Proposals *p) {
 static void proposals_on_pump(void *userdata) {
         Proposals *p = userdata;
         Replica *replica = p->options.replica;
-        uint64_t leader = replica_known_leader(replica), now = loop_now_ms(p->options.loop);
+        uint64_t leader = p->attached ? p->leader : replica_known_leader(replica),
+                 now = loop_now_ms(p->options.loop);
         Proposal *x, *next;
 
         p->has_estimated = false;
@@ -351,7 +361,8 @@ static void proposals_on_pump(void *userdata) {
                                 proposals_no_leader(p, x);
                 }
                 while (TAILQ_FIRST(&p->queue) && leader != 0)
-                        if (!proposals_send_frame(p, leader, replica_known_term(replica)))
+                        if (!(p->attached ? proposals_send_relay(p) :
+                                            proposals_send_frame(p, leader, replica_known_term(replica))))
                                 break; /* no session yet: the sweep tries again */
         }
 
@@ -385,7 +396,7 @@ static void proposals_on_sweep(void *userdata) {
                         asks = true;
                 p->any_due |= x->due_ms > now;
         }
-        if (asks && p->leader != 0 && !p->lead)
+        if (asks && p->leader != 0 && !p->lead && !p->attached)
                 proposals_ask_outcomes(p);
         proposals_pump(p);
         proposals_keep_time(p);
@@ -413,6 +424,21 @@ static void leader_changed(Proposals *p) {
         proposals_keep_time(p);
 }
 
+void proposals_attach(Proposals *p, bool attached, uint64_t session) {
+        bool changed = p->attached != attached || p->term != session;
+
+        if (!attached && !p->attached)
+                return;
+        p->attached = attached;
+        p->leader = session != 0;
+        p->term = session;
+        p->lead = false;
+        if (changed)
+                leader_changed(p);
+        proposals_pump(p);
+        proposals_keep_time(p);
+}
+
 void proposals_on_input(Proposals *p, unsigned changed, uint64_t applied) {
         size_t n = 0;
 
@@ -422,7 +448,7 @@ void proposals_on_input(Proposals *p, unsigned changed, uint64_t applied) {
         p->n_window = n;
         budget_applied(&p->budget, applied);
 
-        if (changed & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER)) {
+        if ((changed & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER)) && !p->attached) {
                 Replica *replica = p->options.replica;
 
                 if (p->term != replica_known_term(replica) || p->leader != replica_known_leader(replica)) {
@@ -510,6 +536,32 @@ void proposals_replaced(Proposals *p) {
         applied_clear(&answers);
 }
 
+Proposal *proposals_find(Proposals *p, uint64_t origin, uint64_t number) {
+        const uint64_t key[] = { origin, number };
+        Proposal *x;
+
+        HASH_FIND(hh, p->own, key, PROPOSAL_KEY, x);
+        return x;
+}
+
+Proposal *proposals_insert(Proposals *p, uint64_t origin, uint64_t number, KvDone done, void *userdata) {
+        Proposal *x = NEW0(Proposal, 1);
+
+        if (!x)
+                return NULL;
+        *x = (Proposal) { .item = { .origin = origin, .number = number },
+                          .done = done,
+                          .userdata = userdata,
+                          .proposed_ns = loop_clock_ns(p->options.loop) };
+        HASH_ADD(hh, p->own, item.origin, PROPOSAL_KEY, x);
+        if (!TABLE_ADDED(x)) {
+                free(x);
+                return NULL;
+        }
+        p->n_own++;
+        return x;
+}
+
 /* -- Calls of the store -- */
 
 int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number) {
@@ -531,22 +583,11 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
                         return w.error < 0 ? w.error : r;
         }
 
-        x = NEW0(Proposal, 1);
+        x = proposals_insert(p, p->options.origin, ++p->next_number, done, userdata);
         if (!x)
                 return -ENOMEM;
-        x->item.origin = p->options.origin;
         x->once = cmd->term > 0;
         x->ours = cmd->internal;
-        x->proposed_ns = loop_clock_ns(p->options.loop);
-        x->item.number = ++p->next_number;
-        x->done = done;
-        x->userdata = userdata;
-        HASH_ADD(hh, p->own, item.number, sizeof(x->item.number), x);
-        if (!TABLE_ADDED(x)) {
-                free(x);
-                return -ENOMEM;
-        }
-        p->n_own++;
         if (ret_number)
                 *ret_number = x->item.number;
 
@@ -575,9 +616,8 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
 }
 
 void proposals_cancel(Proposals *p, uint64_t number) {
-        Proposal *x;
+        Proposal *x = proposals_find(p, p->options.origin, number);
 
-        HASH_FIND(hh, p->own, &number, sizeof(number), x);
         if (!x)
                 return;
         proposal_detach(p, x);
@@ -596,14 +636,13 @@ static void proposals_queue_again(Proposals *p, Proposal *x, bool in_place) {
         proposals_keep_time(p);
 }
 
-void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
-        Proposal *x;
-
-        HASH_FIND(hh, p->own, &number, sizeof(number), x);
-        if (!x || x->state == PROPOSAL_ANSWERED)
+void proposals_take_result(Proposals *p, Proposal *x, const KvResult *result) {
+        if (x->state == PROPOSAL_ANSWERED)
                 return;
         switch (result->status) {
         case KV_LATE:
+                if (x->machine) /* the deadline is that of the attached host */
+                        break;
                 /* This copy reached the log after its deadline, as all its copies will: it has no effect.
                  * This does not hold for a proposal with a newer deadline than that copy. */
                 if (x->item.deadline_ms >= result->now_ms)
@@ -619,17 +658,34 @@ void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
                 proposals_queue_again(p, x, true);
                 return;
         default:
-                if (p->options.commits)
-                        duration_count(p->options.commits, loop_clock_ns(p->options.loop) - x->proposed_ns);
-                proposal_detach(p, x);
-                x->done(x->userdata, result);
-                proposal_free(x);
+                break;
         }
+        if (p->options.commits && !x->machine)
+                duration_count(p->options.commits, loop_clock_ns(p->options.loop) - x->proposed_ns);
+        proposal_detach(p, x);
+        x->done(x->userdata, result);
+        proposal_free(x);
+}
+
+void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
+        Proposal *x = proposals_find(p, p->options.origin, number);
+
+        if (x)
+                proposals_take_result(p, x, result);
+}
+
+bool proposals_wants(void *proposals, uint64_t origin, uint64_t number) {
+        return proposals_find(proposals, origin, number) != NULL;
 }
 
 void proposals_results(Proposals *p, const Applied *applied) {
-        for (size_t i = 0; i < applied->n_results; i++)
-                proposals_result(p, applied->results[i].number, applied->results[i].result);
+        for (size_t i = 0; i < applied->n_results; i++) {
+                const AppliedResult *r = &applied->results[i];
+                Proposal *x = proposals_find(p, r->origin, r->number);
+
+                if (x)
+                        proposals_take_result(p, x, r->result);
+        }
 }
 
 unsigned proposals_waiting(const Proposals *p) {
@@ -679,6 +735,8 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options) {
         p->heavy = TIMER(proposals_on_heavy, p);
         if (options->peers)
                 peers_register(options->peers, frame_types, ELEMENTS(frame_types), p);
+        if (options->peers)
+                proposals_relay_init(p);
         *ret = p;
         return 0;
 }
@@ -688,8 +746,10 @@ Proposals *proposals_free(Proposals *p) {
                 return NULL;
         proposals_drop_foreign(p);
         assert(!p->own);
-        if (p->options.peers)
+        if (p->options.peers) {
+                proposals_relay_done(p);
                 peers_unregister(p->options.peers, frame_types, ELEMENTS(frame_types));
+        }
         deferred_cancel(&p->pump);
         deferred_cancel(&p->answer);
         timer_stop(&p->sweep);

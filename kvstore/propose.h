@@ -59,6 +59,11 @@ void proposals_cancel(Proposals *p, uint64_t number);
 /* Answer proposals with the results of apply; a callback may propose again, or cancel other proposals. */
 void proposals_results(Proposals *p, const Applied *applied);
 void proposals_result(Proposals *p, uint64_t number, const KvResult *result);
+/* For Applied.wants, with the Proposals as userdata: an attached host waits for this result. */
+bool proposals_wants(void *proposals, uint64_t origin, uint64_t number);
+/* This host has no replica, and proposes by a session to one, of that number; 0: there is none now. Not
+ * 'attached': its own replica serves again. */
+void proposals_attach(Proposals *p, bool attached, uint64_t session);
 /* An input of Raft is over; 'applied' is the last entry that this host has applied. */
 void proposals_on_input(Proposals *p, unsigned changed, uint64_t applied);
 /* A snapshot was installed: apply gives no results for its entries, but the tree holds them. */

@@ -4,19 +4,26 @@
 /* -- To the leader -- */
 
 /* Of a frame. The sender of each command follows it from KV_LEVEL_IDENTITY on: all hosts can read it then. */
-enum { FRAME_AGAIN = 1 << 0, FRAME_PRINCIPALS = 1 << 1 };
+enum {
+        FRAME_AGAIN = 1 << 0,
+        FRAME_PRINCIPALS = 1 << 1,
+        FRAME_MACHINE = 1 << 2, /* the commands are of an attached host, whose machine ID follows the flags */
+};
 
 static unsigned frame_principals(const Proposals *p) {
         return kv_level(p->options.store) >= KV_LEVEL_IDENTITY ? FRAME_PRINCIPALS : 0;
 }
 
+/* 'x' is one of the proposals that follow, which have its origin; NULL: none follows. */
 static void write_frame_head(Proposals *p, Writer *w, uint64_t leader, uint64_t term, unsigned flags,
-                             size_t n) {
+                             const Proposal *x, size_t n) {
         replica_write_head(p->options.replica, w, leader);
         write_u64(w, term);
-        write_u64(w, p->options.origin);
-        write_u64(w, proposals_floor(p));
-        write_u8(w, (uint8_t) flags);
+        write_u64(w, x ? x->item.origin : p->options.origin);
+        write_u64(w, x ? proposal_floor(p, x) : proposals_floor(p));
+        write_u8(w, (uint8_t) (flags | (x && x->machine ? FRAME_MACHINE : 0)));
+        if (x && x->machine)
+                write_string(w, x->machine);
         write_varint(w, n);
 }
 
@@ -33,16 +40,16 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         _cleanup_writer_ Writer w = {}, items = {};
         uint64_t cluster_ms = proposals_known_ms(p), now = loop_now_ms(p->options.loop);
         unsigned flags = frame_principals(p);
-        Proposal *x, *end;
+        Proposal *x, *end, *first = TAILQ_FIRST(&p->queue);
         size_t n = 0;
 
         if (cluster_ms == 0) { /* a frame without commands requests it */
-                write_frame_head(p, &w, leader, term, 0, 0);
+                write_frame_head(p, &w, leader, term, 0, NULL, 0);
                 (void) replica_send(p->options.replica, leader, PEER_PROPOSE, &w);
                 return false;
         }
-        for (x = TAILQ_FIRST(&p->queue);
-             x && n < FRAME_COMMANDS_MAX && x->later == TAILQ_FIRST(&p->queue)->later;
+        for (x = first;
+             x && n < FRAME_COMMANDS_MAX && x->later == first->later && x->item.origin == first->item.origin;
              x = TAILQ_NEXT(x, entry), n++) {
                 if (n > 0 && items.size + x->item.command_size > KV_BATCH_MAX)
                         break;
@@ -52,11 +59,10 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         }
         end = x;
 
-        write_frame_head(p, &w, leader, term, flags, n);
+        write_frame_head(p, &w, leader, term, flags, first, n);
         write_raw(&w, items.bytes, items.size);
-        if (items.error < 0 ||
-            replica_send(p->options.replica, leader,
-                         TAILQ_FIRST(&p->queue)->later ? PEER_PROPOSE_LATER : PEER_PROPOSE, &w) < 0)
+        if (items.error < 0 || replica_send(p->options.replica, leader,
+                                            first->later ? PEER_PROPOSE_LATER : PEER_PROPOSE, &w) < 0)
                 return false;
 
         while ((x = TAILQ_FIRST(&p->queue)) != end) {
@@ -71,15 +77,17 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         return true;
 }
 
-/* A command without bytes requests its outcome. */
-void proposals_ask_outcomes(Proposals *p) {
+/* Request the outcomes of proposals of one origin, from 'x' on. Return the first one of another origin, or
+ * NULL. A command without bytes requests its outcome. */
+static Proposal *ask_outcomes(Proposals *p, Proposal *x) {
         _cleanup_writer_ Writer w = {}, items = {};
         uint64_t now = loop_now_ms(p->options.loop),
                  wait = replica_is_open(p->options.replica) ? PROPOSE_ASK_MS : SWEEP_MS;
         unsigned flags = frame_principals(p);
+        const Proposal *first = x;
         size_t n = 0;
 
-        for (Proposal *x = p->own; x && n < FRAME_COMMANDS_MAX; x = x->hh.next) {
+        for (; x && n < FRAME_COMMANDS_MAX && x->item.origin == first->item.origin; x = x->hh.next) {
                 if (x->state != PROPOSAL_ACCEPTED || x->once || now - x->sent_ms < wait)
                         continue;
                 x->sent_ms = now - wait + MIN(wait, (uint64_t) ASK_AGAIN_MS);
@@ -87,11 +95,19 @@ void proposals_ask_outcomes(Proposals *p) {
                 n++;
         }
         if (n == 0)
-                return;
-        write_frame_head(p, &w, p->leader, p->term, flags | FRAME_AGAIN, n);
+                return x;
+        write_frame_head(p, &w, p->leader, p->term, flags | FRAME_AGAIN, first, n);
         write_raw(&w, items.bytes, items.size);
         if (items.error == 0)
                 (void) replica_send(p->options.replica, p->leader, PEER_PROPOSE, &w);
+        return x;
+}
+
+void proposals_ask_outcomes(Proposals *p) {
+        Proposal *x = p->own;
+
+        while (x)
+                x = ask_outcomes(p, x);
 }
 
 /* -- The leader's side -- */
@@ -107,10 +123,11 @@ typedef struct Asked {
         Proposals *p;
         ReplyTo to;
         uint64_t floor;
-        bool later;       /* the commands yield */
-        bool here, again; /* this host leads in that term; some commands were sent before, to this host or
-                             another */
-        bool principals;  /* follow the commands */
+        bool later;          /* the commands yield */
+        bool here, again;    /* this host leads in that term; some commands were sent before, to this host or
+                                another */
+        bool principals;     /* follow the commands */
+        const char *machine; /* of the attached host; NULL: of the host that sent the frame */
         ReplyBody bodies[_PROPOSED_MAX];
 } Asked;
 
@@ -184,12 +201,13 @@ void proposals_say_accepted(Proposals *p, const Proposal *x) {
 
 /* Check the rights of the host that sent the command. A frame without principals is of a host whose tree has
  * not reached the feature level yet: it is taken for the host itself, which has all its rights. */
-static int check_foreign(const Proposals *p, const PeerSession *session, KvBytes principal,
-                         const KvCommand *cmd, Error *err) {
+static int check_foreign(const Asked *a, KvBytes principal, const KvCommand *cmd, Error *err) {
+        const Proposals *p = a->p;
+
         if (!p->options.check || kv_level(p->options.store) < KV_LEVEL_IDENTITY)
                 return 0;
-        return p->options.check(p->options.userdata, peer_handshake(session)->machine_id, principal, cmd,
-                                err);
+        return p->options.check(p->options.userdata, a->machine ?: peer_handshake(a->to.session)->machine_id,
+                                principal, cmd, err);
 }
 
 /* Enqueue another host's command; check its format here, too. 0: a later turn estimates it, and replies then.
@@ -214,7 +232,7 @@ static int take_foreign(const Asked *a, const Proposal *like, KvBytes principal,
                 return r;
         if (*ret_status != KV_OK)
                 return -EINVAL;
-        r = check_foreign(p, a->to.session, principal, &cmd, err);
+        r = check_foreign(a, principal, &cmd, err);
         if (r < 0) {
                 *ret_status = KV_FORBIDDEN;
                 return r;
@@ -349,6 +367,7 @@ void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, 
         Asked a = { .p = p, .to.session = session, .later = type == PEER_PROPOSE_LATER };
         const char *busy = "the leader's queue is full";
         Reader r = reader_over(payload, size);
+        _cleanup_free_ char *machine = NULL;
         unsigned flags;
         uint64_t n;
 
@@ -360,6 +379,8 @@ void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, 
         flags = read_u8(&r);
         a.again = flags & FRAME_AGAIN;
         a.principals = flags & FRAME_PRINCIPALS;
+        if (flags & FRAME_MACHINE)
+                a.machine = machine = read_string(&r, MACHINE_ID_SIZE - 1);
         n = read_varint(&r);
         if (r.failed || n > FRAME_COMMANDS_MAX || a.to.origin == 0 || a.floor == 0)
                 return;
@@ -433,7 +454,7 @@ static void on_past(Proposals *p, Proposal *x, uint64_t said_ms) {
         p->any_due = true;
 }
 
-static void read_done(Proposals *p, Reader *r, uint64_t n, Applied *answers) {
+static void read_done(Proposals *p, uint64_t origin, Reader *r, uint64_t n, Applied *answers) {
         for (uint64_t i = 0; i < n; i++) {
                 uint64_t number = read_u64(r);
                 CachedResult kept = { .entry = read_u64(r) };
@@ -442,7 +463,7 @@ static void read_done(Proposals *p, Reader *r, uint64_t n, Applied *answers) {
                 kept.term = read_u64(r);
                 kept.now_ms = read_u64(r);
                 kept.bytes.data = read_blob(r, PEER_FRAME_MAX, &kept.bytes.size);
-                HASH_FIND(hh, p->own, &number, sizeof(number), x);
+                x = proposals_find(p, origin, number);
                 if (r->failed)
                         return;
                 /* This daemon's components write much, and read the tree without the bound: it stays readable
@@ -471,8 +492,7 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
         status = read_u8(&r);
         cause = read_string(&r, ERROR_MESSAGE_MAX);
         n = read_varint(&r);
-        if (r.failed || what >= _PROPOSED_MAX || status >= _KV_STATUS_MAX || n > FRAME_COMMANDS_MAX ||
-            origin != p->options.origin)
+        if (r.failed || what >= _PROPOSED_MAX || status >= _KV_STATUS_MAX || n > FRAME_COMMANDS_MAX)
                 return;
         if (said_ms > proposals_known_ms(p)) {
                 p->said_ms = said_ms;
@@ -483,7 +503,7 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
         if (what == PROPOSED_DONE) {
                 Applied answers = { .any_origin = true };
 
-                read_done(p, &r, n, &answers);
+                read_done(p, origin, &r, n, &answers);
                 proposals_results(p, &answers);
                 applied_clear(&answers);
                 return;
@@ -492,7 +512,7 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
                 uint64_t number = read_u64(&r);
                 Proposal *x;
 
-                HASH_FIND(hh, p->own, &number, sizeof(number), x);
+                x = proposals_find(p, origin, number);
                 if (r.failed || !x || x->term != term)
                         continue;
                 if (what == PROPOSED_PAST)

@@ -35,8 +35,9 @@ typedef enum ProposalState {
 } ProposalState;
 
 typedef struct Proposal {
-        KvBatchItem item;       /* owns 'command'; 'deadline_ms' is 0 with 'once' */
-        size_t principal;       /* bytes of the sender's text, which follow 'command'; 0: this host itself */
+        KvBatchItem item; /* owns 'command'; 'deadline_ms' is 0 with 'once' */
+        size_t principal; /* bytes of the sender's text, which follow 'command'; 0: this host itself */
+        char *machine;    /* owned; of an attached host, for which this host proposes it; NULL: its own */
         uint64_t from, session; /* of another host's only: that host, and the number of its session */
         ProposalState state;
         uint64_t term;
@@ -57,8 +58,11 @@ typedef struct Proposal {
         uint64_t queued_ms;          /* of one that yields: since when it waits */
         uint64_t cost;               /* as the leader estimated it; 0: not yet */
         TAILQ_ENTRY(Proposal) entry; /* in the queue, or among the answered */
-        UT_hash_handle hh;           /* this host's, in order of number */
+        UT_hash_handle hh;           /* by origin and number; of one origin in order of number */
 } Proposal;
+
+static_assert(offsetof(KvBatchItem, number) == sizeof(uint64_t), "origin and number are one key");
+enum { PROPOSAL_KEY = 2 * sizeof(uint64_t) };
 
 typedef TAILQ_HEAD(ProposalList, Proposal) ProposalList;
 
@@ -81,7 +85,7 @@ typedef struct ReplyBody {
 
 struct Proposals {
         ProposalsOptions options;
-        Proposal *own; /* table by number */
+        Proposal *own; /* table by origin and number: of this host, and of attached hosts */
         ProposalList queue, answered;
         uint64_t next_number;
         size_t n_own, own_bytes;         /* of this host, without a result */
@@ -92,7 +96,8 @@ struct Proposals {
         size_t n_window;
         uint64_t term, leader; /* at the last check */
         bool lead;
-        bool any_due; /* a proposal that is not sent again waits for its due time, under any leader */
+        bool any_due;  /* a proposal that is not sent again waits for its due time, under any leader */
+        bool attached; /* this host has no replica: 'leader' and 'term' are those of its relay */
         Budget budget;
         bool has_estimated; /* in this call of the pump */
         struct {
@@ -114,11 +119,20 @@ void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *ca
 /* Check a command before the log: the feature level of this program and, on the leader, room and cost. Return
  * 0 and an unchanged status, or a rejection with its message. *ret_cost is 0 on other hosts. */
 int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err);
+/* Return the proposal of an origin, or NULL. */
+Proposal *proposals_find(Proposals *p, uint64_t origin, uint64_t number);
+/* Return a new proposal of this host or of an attached one, which is in the table and not queued yet; NULL
+ * without memory. */
+Proposal *proposals_insert(Proposals *p, uint64_t origin, uint64_t number, KvDone done, void *userdata);
+/* Answer it, or propose it again: the result of one of its copies. */
+void proposals_take_result(Proposals *p, Proposal *x, const KvResult *result);
 void proposals_pump(Proposals *p);      /* send what waits, with the next turn */
 void proposals_keep_time(Proposals *p); /* run the sweep while a proposal may become due */
 
 /* The acknowledged bound: the lowest number for which this host still waits. */
 uint64_t proposals_floor(const Proposals *p);
+/* The same of the origin of a proposal: an attached host has reported its own. */
+uint64_t proposal_floor(const Proposals *p, const Proposal *x);
 /* Set the deadline, unless a copy carries one already: deduplication judges all copies by it. */
 void proposal_stamp(Proposal *x, uint64_t cluster_ms);
 /* Cluster time here: a host that lags behind has heard a later one from the leader. 0: none yet; then the
@@ -149,3 +163,10 @@ void proposals_say_accepted(Proposals *p, const Proposal *x); /* together with t
 void proposals_flush_accepted(Proposals *p);
 void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                            size_t size);
+
+/* -- propose_relay.c: attached hosts -- */
+
+/* Send what is queued to the replica that this host uses; false: no way. */
+bool proposals_send_relay(Proposals *p);
+void proposals_relay_init(Proposals *p);
+void proposals_relay_done(Proposals *p);

@@ -350,6 +350,10 @@ void remote_use(Remote *r, const char *machine_id) {
         r->events.on_state(r->events.userdata);
 }
 
+uint64_t remote_session_number(const Remote *r) {
+        return remote_session(r) ? r->session : 0;
+}
+
 const NodeSet *remote_slice(const Remote *r) {
         return &r->slice;
 }
@@ -365,6 +369,10 @@ bool remote_is_fresh(const Remote *r) {
 
 uint64_t remote_index(const Remote *r) {
         return r->index;
+}
+
+void remote_saw(Remote *r, uint64_t index) {
+        r->bound = MAX(r->bound, index);
 }
 
 uint64_t remote_seen(const Remote *r) {

@@ -33,6 +33,9 @@ Remote *remote_crash(Remote *remote);
  * in use already, on the same session. */
 void remote_use(Remote *remote, const char *machine_id);
 
+/* Return the number of the session to the replica in use; 0: there is none. */
+uint64_t remote_session_number(const Remote *remote);
+
 /* Return the slice, borrowed until the next callback from the loop. */
 const NodeSet *remote_slice(const Remote *remote);
 /* Return whether the slice was complete at some time: it is never empty again. */
@@ -43,6 +46,8 @@ bool remote_is_fresh(const Remote *remote);
 uint64_t remote_index(const Remote *remote); /* of the last event; 0 before the first slice */
 /* Return the highest index that this host has seen: no older state may follow. */
 uint64_t remote_seen(const Remote *remote);
+/* This host has seen a state of that index. */
+void remote_saw(Remote *remote, uint64_t index);
 /* The last answer of a replica; all zero before the first. */
 const RemoteCurrent *remote_current(const Remote *remote);
 

@@ -50,6 +50,14 @@ struct Subscription {
         UT_hash_handle hh; /* of a slice */
 };
 
+/* A frame that waits until the slice of its receiver has reached an index. */
+typedef struct Reply {
+        uint64_t session, index;
+        PeerFrame type;
+        Writer bytes;
+        TAILQ_ENTRY(Reply) replies;
+} Reply;
+
 struct Serve {
         Loop *loop;
         Peers *peers;
@@ -60,6 +68,7 @@ struct Serve {
         TAILQ_HEAD(SubscriptionQueue, Subscription) ready, waiting;
         size_t n, n_ready;
         LIST_HEAD(, Reading) readings;
+        TAILQ_HEAD(, Reply) replies;
         Deferred flush;
         Timer retry, sweep;
 };
@@ -363,10 +372,38 @@ static void subscription_flush(Subscription *s) {
                 subscription_wait(s);
 }
 
+static void reply_free(Serve *serve, Reply *reply) {
+        TAILQ_REMOVE(&serve->replies, reply, replies);
+        writer_done(&reply->bytes);
+        free(reply);
+}
+
+/* Send the replies whose receivers have the state that they are about, in their order. */
+static void serve_flush_replies(Serve *serve) {
+        uint64_t index = serve->slices.each ? serve->slices.index(serve->slices.userdata) : UINT64_MAX;
+        Reply *reply;
+
+        while ((reply = TAILQ_FIRST(&serve->replies)) && (index >= reply->index || index == 0)) {
+                PeerSession *session = peers_session(serve->peers, reply->session);
+                Subscription *s = session ?
+                                          TABLE_FIND(serve->by_machine, peer_handshake(session)->machine_id) :
+                                          NULL;
+
+                if (s && s->sent > 0 && s->client->session == reply->session && s->sent < index)
+                        (void) slice_flush(s, session);
+                if (session)
+                        (void) peer_reply(session, reply->type, reply->bytes.bytes, reply->bytes.size);
+                reply_free(serve, reply);
+        }
+        if (TAILQ_FIRST(&serve->replies) && !timer_armed(&serve->retry))
+                (void) timer_start(&serve->retry, serve->loop, SERVE_RETRY_MS);
+}
+
 static void serve_on_flush(void *userdata) {
         Serve *serve = userdata;
         Subscription *s;
 
+        serve_flush_replies(serve);
         for (size_t n = MIN(serve->n_ready, (size_t) SERVE_PER_TURN);
              n > 0 && (s = TAILQ_FIRST(&serve->ready)); n--) {
                 subscription_dequeue(s);
@@ -382,6 +419,7 @@ static void serve_on_retry(void *userdata) {
 
         while ((s = TAILQ_FIRST(&serve->waiting)))
                 subscription_ready(s);
+        loop_defer(serve->loop, &serve->flush);
 }
 
 static void client_free(Client *client) {
@@ -584,6 +622,31 @@ void serve_touched(Serve *serve, const char *machine, KvBytes key) {
         }
 }
 
+void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {
+        Subscription *s = TABLE_FIND(serve->by_machine, peer_handshake(session)->machine_id);
+        Reply *reply;
+
+        if (!s || index == 0) {
+                (void) peer_reply(session, type, w->bytes, w->size);
+                return;
+        }
+        reply = NEW0(Reply, 1);
+        if (!reply)
+                return; /* the host asks again */
+        *reply = (Reply) { .session = peer_number(session), .index = index, .type = type };
+        write_raw(&reply->bytes, w->bytes, w->size);
+        TAILQ_INSERT_TAIL(&serve->replies, reply, replies);
+        if (reply->bytes.error < 0)
+                reply_free(serve, reply);
+        else
+                loop_defer(serve->loop, &serve->flush);
+}
+
+void serve_advanced(Serve *serve) {
+        if (TAILQ_FIRST(&serve->replies))
+                loop_defer(serve->loop, &serve->flush);
+}
+
 uint64_t serve_index(const Serve *serve, const char *machine) {
         const Subscription *s = TABLE_FIND(serve->by_machine, machine);
 
@@ -673,6 +736,7 @@ int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store) {
         *serve = (Serve) { .loop = loop, .peers = peers, .store = store };
         TAILQ_INIT(&serve->ready);
         TAILQ_INIT(&serve->waiting);
+        TAILQ_INIT(&serve->replies);
         serve->flush = DEFERRED(serve_on_flush, serve);
         serve->retry = TIMER(serve_on_retry, serve);
         serve->sweep = TIMER(serve_on_sweep, serve);
@@ -686,6 +750,8 @@ Serve *serve_free(Serve *serve) {
                 return NULL;
         while (serve->clients)
                 client_free(serve->clients);
+        while (TAILQ_FIRST(&serve->replies))
+                reply_free(serve, TAILQ_FIRST(&serve->replies));
         while (!LIST_EMPTY(&serve->readings)) {
                 kv_sync_cancel(serve->store, &LIST_FIRST(&serve->readings)->sync);
                 reading_free(LIST_FIRST(&serve->readings));

@@ -5,6 +5,7 @@
  * often is sent once. Subscriptions of keys are watches, whose events are sent in order. */
 #pragma once
 
+#include "base/bytes.h"
 #include "kvstore/kvstore.h"
 
 typedef struct Serve Serve;
@@ -25,7 +26,10 @@ Serve *serve_free(Serve *serve); /* NULL allowed; returns NULL */
 /* As kv_set_slices(), kv_slice_touched() and kv_slices_reset(). */
 void serve_set_slices(Serve *serve, const KvSlices *slices);
 void serve_touched(Serve *serve, const char *machine, KvBytes key);
+void serve_advanced(Serve *serve);
 void serve_reset(Serve *serve);
+/* As kv_reply_after(). */
+void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
 /* Return the index up to which the slice of a machine is sent; 0: it has no complete slice. */
 uint64_t serve_index(const Serve *serve, const char *machine);
 /* End all subscriptions: the store closes, or its tree has another lineage. */

@@ -1,6 +1,7 @@
 /* What the store offers to its parts: the tree that serves, its figures, and cluster time. */
 #pragma once
 
+#include "base/bytes.h"
 #include "kvstore/kvstore.h"
 #include "kvstore/tree/tree.h"
 
@@ -18,6 +19,8 @@ uint64_t kv_clock_ms(KvStore *s);
  * message. Apply checks it again; this keeps commands out of the log that it would reject for this reason
  * first. */
 int kv_check_room(KvStore *s, const KvCommand *cmd, KvStatus *ret_status, Error *err);
+/* Reply when the slice of the host was sent up to 'index'; at once, if it has none or the index is 0. */
+void kv_reply_after(KvStore *s, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
 /* Record 'index', whose state this tree may not have reached, before an answer of the leader acknowledges it:
  * no older state is served afterwards, also after a restart. A negative errno: the answer must not be given.
  * Once the mark of the tree is withdrawn, further answers write nothing until the tree has reached them all.

@@ -250,6 +250,7 @@ static void store_detach(KvStore *s) {
         remote_end(s->remote);
         remote_use(s->remote, NULL);
         s->attached = false;
+        proposals_attach(s->proposals, false, 0);
         s->reset = true;
         store_on_replaced(s);
 }
@@ -302,9 +303,17 @@ int kv_check_room(KvStore *s, const KvCommand *cmd, KvStatus *ret_status, Error 
         return error_set(err, -EDQUOT, "%s", why.message);
 }
 
+void kv_reply_after(KvStore *s, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {
+        serve_reply_after(s->serve, session, index, type, w);
+}
+
 int kv_acknowledge(KvStore *s, uint64_t index) {
         int r;
 
+        if (s->attached) {
+                remote_saw(s->remote, index);
+                return 0;
+        }
         s->promised = MAX(s->promised, index);
         r = read_bound_promise(&s->floor, s->promised);
         if (r >= 0 && s->promised > s->index)
@@ -365,6 +374,7 @@ static void store_on_slice_state(void *userdata) {
 void kv_attach(KvStore *s, const char *machine_id) {
         s->attached = true;
         remote_use(s->remote, machine_id);
+        proposals_attach(s->proposals, true, remote_session_number(s->remote));
 }
 
 void kv_set_slices(KvStore *s, const KvSlices *slices) {
@@ -375,6 +385,11 @@ void kv_set_slices(KvStore *s, const KvSlices *slices) {
 void kv_slice_touched(KvStore *s, const char *machine, KvBytes key) {
         if (s->serve)
                 serve_touched(s->serve, machine, key);
+}
+
+void kv_slices_advanced(KvStore *s) {
+        if (s->serve)
+                serve_advanced(s->serve);
 }
 
 void kv_slices_reset(KvStore *s) {
@@ -630,17 +645,20 @@ static int store_build(KvStore *s, const KvOptions *options, Error *err) {
         applied = replica_applied(s->replica);
         applied->origin = random_u64(loop_random(s->loop)) ?: 1;
         applied->level_max = s->level_max;
-        return proposals_new(&s->proposals, &(ProposalsOptions) { .store = s,
-                                                                  .loop = s->loop,
-                                                                  .peers = s->peers,
-                                                                  .replica = s->replica,
-                                                                  .origin = applied->origin,
-                                                                  .commits = &s->commits,
-                                                                  .quota = options->quota,
-                                                                  .quota_nodes = options->quota_nodes,
-                                                                  .level_max = s->level_max,
-                                                                  .check = options->check_proposal,
-                                                                  .userdata = options->events.userdata });
+        r = proposals_new(&s->proposals, &(ProposalsOptions) { .store = s,
+                                                               .loop = s->loop,
+                                                               .peers = s->peers,
+                                                               .replica = s->replica,
+                                                               .origin = applied->origin,
+                                                               .commits = &s->commits,
+                                                               .quota = options->quota,
+                                                               .quota_nodes = options->quota_nodes,
+                                                               .level_max = s->level_max,
+                                                               .check = options->check_proposal,
+                                                               .userdata = options->events.userdata });
+        applied->wants = proposals_wants;
+        applied->userdata = s->proposals;
+        return r;
 }
 
 /* Close a store whose opening has failed: the caller gets the error at once. True: events.on_gone reports the

@@ -119,6 +119,7 @@ static void registry_notify(Registry *r, const RegistryChange *change) {
                 slice_route(r->cluster, change, registry_on_touched, r);
         else
                 kv_slices_reset(r->store);
+        kv_slices_advanced(r->store);
         for (RegistryObserver *o = LIST_FIRST(&r->observers), *next; o; o = next) {
                 next = LIST_NEXT(o, observers);
                 o->on_change(o->userdata, change);
@@ -352,8 +353,8 @@ static int registry_on_slice_key(void *userdata, const LayoutKey *key) {
         return keys->found(keys->userdata, kv_string(path));
 }
 
-static int registry_each_slice_key(void *userdata, const char *machine, int (*found)(void *userdata, KvBytes key),
-                                   void *found_userdata) {
+static int registry_each_slice_key(void *userdata, const char *machine,
+                                   int (*found)(void *userdata, KvBytes key), void *found_userdata) {
         const Registry *r = userdata;
         SliceKeys keys = { found, found_userdata };
 

@@ -22,7 +22,7 @@ int applied_add_result(Applied *a, uint64_t origin, uint64_t number, const KvRes
         if (a->discard)
                 return 0;
         applied_count(a, result);
-        if (!a->any_origin && origin != a->origin)
+        if (!a->any_origin && origin != a->origin && !(a->wants && a->wants(a->userdata, origin, number)))
                 return 0;
         if (GROW(a->results, a->results_capacity, a->n_results + 1) < 0)
                 return -ENOMEM;
@@ -95,6 +95,8 @@ Applied applied_take(Applied *a) {
 
         *a = (Applied) { .any_origin = a->any_origin,
                          .origin = a->origin,
+                         .wants = a->wants,
+                         .userdata = a->userdata,
                          .level_max = a->level_max,
                          .counts = a->counts };
         return taken;

@@ -21,9 +21,12 @@ typedef struct AppliedCounts {
 
 typedef struct Applied {
         /* Set by the owner: */
-        bool discard;       /* keep and count neither results nor events: there is no proposer or watcher */
-        bool any_origin;    /* keep results of all origins, not only of 'origin' */
-        uint64_t origin;    /* of this daemon's proposals */
+        bool discard;    /* keep and count neither results nor events: there is no proposer or watcher */
+        bool any_origin; /* keep results of all origins, not only of 'origin' */
+        uint64_t origin; /* of this daemon's proposals */
+        /* Return whether a result of another origin is needed, too; NULL: none is. */
+        bool (*wants)(void *userdata, uint64_t origin, uint64_t number);
+        void *userdata;
         unsigned level_max; /* the feature level that this program knows, for tests; 0: KV_LEVEL_MAX */
 
         Cost cost; /* of the entry so far: moves with each command, at all feature levels */

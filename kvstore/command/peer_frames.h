@@ -20,4 +20,6 @@ enum {
         PEER_READ,
         PEER_FOUND,
         PEER_CURRENT,
+        PEER_RELAY, /* kvstore/propose_relay.c */
+        PEER_RELAYED,
 };

@@ -25,8 +25,8 @@ static int collect(void *userdata, const KvNode *node) {
 
         if (node->dir || !layout_parse(node->key, &k) || !slice_has(slice->cluster, slice->machine, &k))
                 return 1;
-        slice->size += (size_t) snprintf(slice->keys + slice->size, sizeof(slice->keys) - slice->size, "%.*s@%llu\n",
-                                         (int) node->key.size, (const char *) node->key.data,
+        slice->size += (size_t) snprintf(slice->keys + slice->size, sizeof(slice->keys) - slice->size,
+                                         "%.*s@%llu\n", (int) node->key.size, (const char *) node->key.data,
                                          (unsigned long long) node->modified);
         return 1;
 }
@@ -52,9 +52,40 @@ static bool slice_is_equal(SimMachine *m) {
         return own.size > 0 && streq(own.keys, filtered.keys);
 }
 
-static void attach(void) {
-        MadeToken token;
+static void on_asked(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        if (status == KV_OK)
+                *(bool *) userdata = true;
+        else
+                world_failed(world, "a-request-succeeds", "%s", message);
+}
+
+/* Submit and start a unit that only one machine may have; NULL: destroy it. */
+static void request_unit(SimMachine *at, const char *name, const SimMachine *on) {
+        UnitChange change = { .name = name, .has_target = on, .target = TARGET_LAUNCHED, .remove = !on };
+        _cleanup_unit_ Unit *unit = NULL;
+        _cleanup_text_ Text text = {};
+        SimUserUnit *u = &cluster->units[0];
+        bool done = false;
+
+        snprintf(u->name, sizeof(u->name), "%s", name);
+        cluster->n_units = 1;
+        u->touched_ms = world_now_ms(world);
+        if (!on)
+                u->stopping_ms = u->touched_ms;
+        text_printf(&text, "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nMachineID=%s\n",
+                    on ? on->machine_id : "");
+        if (on && unit_parse(name, text.chars, text.size, &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (registry_change_units(daemon_registry(at->daemon), &change, 1, on_asked, &done) < 0)
+                abort();
+        UNTIL("a-request-is-answered", done);
+}
+
+/* Found a cluster of five members, and attach a host. */
+static SimMachine *attached(void) {
         SimMachine *m;
+        MadeToken token;
 
         found(6, 5);
         m = machine(5);
@@ -63,6 +94,22 @@ static void attach(void) {
         UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
         UNTIL("a-slice-is-complete", slice_is_equal(m));
         UNTIL("a-host-is-up", seen(machine(0), m) && seen(machine(0), m)->presence == PRESENCE_UP);
+        return m;
+}
+
+static void attach(void) {
+        SimMachine *m = attached();
+
+        UNTIL("an-attached-host-has-facts", seen(machine(0), m)->facts);
+        request_unit(machine(0), "a.service", m);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
+        UNTIL("its-state-is-published",
+              cluster_state_on(seen(machine(0), m), "a.service") &&
+                      streq(cluster_state_on(seen(machine(0), m), "a.service")->state.active, "active"));
+        UNTIL("a-slice-is-complete", slice_is_equal(m));
+        request_unit(machine(1), "a.service", NULL);
+        UNTIL("a-destroyed-unit-stops", !sim_systemd_runs(m->systemd, "a.service"));
+        UNTIL("a-slice-is-complete", slice_is_equal(m));
         over();
 }
 

@@ -1,0 +1,292 @@
+/* Proposals of hosts without a replica. The host sends them to the replica that it uses (PEER_RELAY), and
+ * repeats all without a result to the next one. The replica proposes them as its own, with their origin and
+ * number, so that a copy takes effect once; the result comes from its apply, and goes back on the session
+ * (PEER_RELAYED).
+ *
+ * PEER_RELAY: u8 version, u64 origin, u64 acknowledged bound, u8 flags, varint n, and for each u64 number,
+ * u64 deadline, blob command, blob principal. PEER_RELAYED: u8 version, u64 origin, u64 cluster time, u8
+ * kind, then of RELAYED_ACCEPTED varint n and numbers, of RELAYED_RESULT a number and its result. */
+#include "kvstore/propose_internal.h"
+#include "kvstore/result_frame.h"
+
+enum { RELAY_PROTOCOL = 1, RELAY_LATER = 1 /* flags */ };
+
+typedef enum RelayedKind { RELAYED_ACCEPTED, RELAYED_RESULT, _RELAYED_MAX } RelayedKind;
+
+/* -- The host -- */
+
+bool proposals_send_relay(Proposals *p) {
+        _cleanup_writer_ Writer w = {}, items = {};
+        uint64_t cluster_ms = proposals_known_ms(p), now = loop_now_ms(p->options.loop);
+        PeerSession *session = p->attached ? peers_session(p->options.peers, p->term) : NULL;
+        Proposal *x, *end, *first = TAILQ_FIRST(&p->queue);
+        size_t n = 0;
+
+        if (!session || cluster_ms == 0)
+                return false;
+        for (x = first; x && n < FRAME_COMMANDS_MAX && x->later == first->later;
+             x = TAILQ_NEXT(x, entry), n++) {
+                if (n > 0 && items.size + x->item.command_size > KV_BATCH_MAX)
+                        break;
+                proposal_stamp(x, cluster_ms);
+                write_u64(&items, x->item.number);
+                write_u64(&items, x->item.deadline_ms);
+                write_blob(&items, x->item.command, x->item.command_size);
+                write_blob(&items, (const char *) x->item.command + x->item.command_size, x->principal);
+        }
+        end = x;
+
+        write_u8(&w, RELAY_PROTOCOL);
+        write_u64(&w, p->options.origin);
+        write_u64(&w, proposals_floor(p));
+        write_u8(&w, first->later ? RELAY_LATER : 0);
+        write_varint(&w, n);
+        write_raw(&w, items.bytes, items.size);
+        if (w.error < 0 || items.error < 0 ||
+            peers_send(p->options.peers, peer_handshake(session)->machine_id, PEER_RELAY, w.bytes, w.size) <
+                    0)
+                return false;
+        while ((x = TAILQ_FIRST(&p->queue)) != end) {
+                TAILQ_REMOVE(&p->queue, x, entry);
+                x->state = PROPOSAL_SENT;
+                x->term = p->term;
+                x->sent_ms = now;
+                x->copies++;
+                if (x->copies == 1)
+                        x->due_ms = now + PROPOSE_WAIT_MS;
+        }
+        return true;
+}
+
+/* The replica answers them in any case, as long as the session lasts. */
+static void relay_on_accepted(Proposals *p, Reader *r) {
+        uint64_t n = read_varint(r);
+
+        for (uint64_t i = 0; i < n && !r->failed; i++) {
+                Proposal *x = proposals_find(p, p->options.origin, read_u64(r));
+
+                if (r->failed || !x || x->state != PROPOSAL_SENT)
+                        continue;
+                x->state = PROPOSAL_ACCEPTED;
+                x->due_ms = 0;
+        }
+}
+
+static void relay_on_result(Proposals *p, Reader *r) {
+        _cleanup_arena_ Arena arena = {};
+        uint64_t number = read_u64(r);
+        KvResult result;
+        Proposal *x;
+
+        x = proposals_find(p, p->options.origin, number);
+        if (!x || result_frame_read(r, &arena, &result) < 0 ||
+            (x->state != PROPOSAL_SENT && x->state != PROPOSAL_ACCEPTED && x->state != PROPOSAL_QUEUED))
+                return;
+        if (result.index > 0 && kv_acknowledge(p->options.store, result.index) < 0)
+                return;
+        proposals_take_result(p, x, &result);
+}
+
+static void relay_on_relayed(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                             size_t size) {
+        Proposals *p = userdata;
+        Reader r = reader_over(payload, size);
+        uint8_t version = read_u8(&r), kind;
+        uint64_t origin = read_u64(&r), said_ms = read_u64(&r);
+
+        kind = read_u8(&r);
+        if (r.failed || version != RELAY_PROTOCOL || origin != p->options.origin || !p->attached ||
+            peer_number(session) != p->term)
+                return;
+        if (said_ms > proposals_known_ms(p)) {
+                p->said_ms = said_ms;
+                p->said_at_ms = loop_now_ms(p->options.loop);
+        }
+        if (kind == RELAYED_ACCEPTED)
+                relay_on_accepted(p, &r);
+        else if (kind == RELAYED_RESULT)
+                relay_on_result(p, &r);
+}
+
+/* -- The replica -- */
+
+/* The receiver of the result of a relayed proposal. */
+typedef struct Relayed {
+        Proposals *p;
+        uint64_t session, origin, number;
+} Relayed;
+
+static void relayed_head(const Proposals *p, Writer *w, uint64_t origin, RelayedKind kind) {
+        write_u8(w, RELAY_PROTOCOL);
+        write_u64(w, origin);
+        write_u64(w, proposals_known_ms(p));
+        write_u8(w, (uint8_t) kind);
+}
+
+/* The slice of the host contains its write when the result arrives. */
+static void relayed_result(const Proposals *p, PeerSession *session, uint64_t origin, uint64_t number,
+                           const KvResult *result) {
+        _cleanup_writer_ Writer w = {};
+
+        relayed_head(p, &w, origin, RELAYED_RESULT);
+        write_u64(&w, number);
+        result_frame_write(result, &w);
+        if (w.error == 0)
+                kv_reply_after(p->options.store, session, result->internal ? result->index : 0, PEER_RELAYED,
+                               &w);
+}
+
+static void relayed_on_done(void *userdata, const KvResult *result) {
+        Relayed *r = userdata;
+        PeerSession *session = peers_session(r->p->options.peers, r->session);
+
+        if (session)
+                relayed_result(r->p, session, r->origin, r->number, result);
+        free(r);
+}
+
+/* Check the command as one of this host's own, and the rights of the host that sends it if this one leads;
+ * the leader checks them again. */
+static int relayed_check(Proposals *p, PeerSession *session, const Proposal *like, KvBytes principal,
+                         KvCommand *cmd, void **arena, uint64_t *ret_cost, KvStatus *ret_status, Error *err) {
+        int r;
+
+        *ret_status = KV_FORBIDDEN;
+        r = kv_command_decode(like->item.command, like->item.command_size, cmd, arena);
+        if (r < 0)
+                return error_set(err, r, "the replica cannot read this command: %s", strerror(-r));
+        r = kv_command_check(cmd, ret_status, err);
+        if (r < 0 || *ret_status != KV_OK)
+                return r < 0 ? r : -EINVAL;
+        *ret_status = KV_FORBIDDEN;
+        if (p->options.check && kv_level(p->options.store) >= KV_LEVEL_IDENTITY) {
+                r = p->options.check(p->options.userdata, peer_handshake(session)->machine_id, principal, cmd,
+                                     err);
+                if (r < 0)
+                        return r;
+        }
+        *ret_status = KV_OK;
+        return proposals_check(p, cmd, ret_cost, ret_status, err);
+}
+
+static int relayed_add(Proposals *p, PeerSession *session, const Proposal *like, KvBytes principal,
+                       const KvCommand *cmd, uint64_t cost) {
+        const char *machine = peer_handshake(session)->machine_id;
+        Relayed *relayed = NEW0(Relayed, 1);
+        size_t size = like->item.command_size;
+        char *copy = malloc(size + principal.size), *name = strdup(machine);
+        Proposal *x = relayed && copy && name ? proposals_insert(p, like->item.origin, like->item.number,
+                                                                 relayed_on_done, relayed) :
+                                                NULL;
+
+        if (!x) {
+                free(relayed);
+                free(copy);
+                free(name);
+                return -ENOMEM;
+        }
+        *relayed = (Relayed) { p, peer_number(session), like->item.origin, like->item.number };
+        memcpy(copy, like->item.command, size);
+        if (principal.size > 0)
+                memcpy(copy + size, principal.data, principal.size);
+        x->item.floor = like->item.floor;
+        x->item.deadline_ms = like->item.deadline_ms;
+        x->item.command = copy;
+        x->item.command_size = size;
+        x->principal = principal.size;
+        x->machine = name;
+        x->later = like->later;
+        x->large = !cmd->internal && size > PROPOSE_SMALL_MAX;
+        x->ours = cmd->internal;
+        x->cost = cost;
+        p->own_bytes += size;
+        if (cost > 0)
+                budget_take(&p->budget, cmd, cost);
+        proposals_enqueue(p, x);
+        proposals_pump(p);
+        return 0;
+}
+
+/* Return whether a result will follow. */
+static bool relayed_take(Proposals *p, PeerSession *session, const Proposal *like, KvBytes principal) {
+        Proposal *known = proposals_find(p, like->item.origin, like->item.number);
+        _cleanup_free_ void *arena = NULL;
+        KvResult refused = {};
+        uint64_t cost = 0;
+        Error err = {};
+        KvCommand cmd;
+        int r;
+
+        if (known && known->machine) { /* sent again, perhaps on another session */
+                ((Relayed *) known->userdata)->session = peer_number(session);
+                return true;
+        }
+        if (known)
+                return false; /* an origin of this host */
+        if (p->n_own >= PROPOSE_MAX || p->own_bytes + like->item.command_size > PROPOSE_BYTES_MAX) {
+                refused.status = KV_BUSY;
+                refused.cause = kv_string("too many writes wait for an answer on the replica of this host");
+                relayed_result(p, session, like->item.origin, like->item.number, &refused);
+                return false;
+        }
+        r = relayed_check(p, session, like, principal, &cmd, &arena, &cost, &refused.status, &err);
+        if (r == 0)
+                r = relayed_add(p, session, like, principal, &cmd, cost);
+        if (r == 0)
+                return true;
+        if (r != -ENOMEM) { /* the host sends it again */
+                refused.cause = kv_string(error_text(&err, r));
+                relayed_result(p, session, like->item.origin, like->item.number, &refused);
+        }
+        return false;
+}
+
+static void relay_on_relay(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                           size_t size) {
+        Proposals *p = userdata;
+        _cleanup_writer_ Writer w = {}, numbers = {};
+        Reader r = reader_over(payload, size);
+        uint8_t version = read_u8(&r), flags;
+        Proposal like = { .item.origin = read_u64(&r) };
+        uint64_t n, accepted = 0;
+
+        like.item.floor = read_u64(&r);
+        flags = read_u8(&r);
+        like.later = flags & RELAY_LATER;
+        n = read_varint(&r);
+        if (r.failed || version != RELAY_PROTOCOL || p->attached || n > FRAME_COMMANDS_MAX ||
+            like.item.origin == 0 || like.item.origin == p->options.origin || like.item.floor == 0)
+                return;
+        for (uint64_t i = 0; i < n; i++) {
+                KvBytes principal = {};
+
+                like.item.number = read_u64(&r);
+                like.item.deadline_ms = read_u64(&r);
+                like.item.command = read_blob(&r, KV_COMMAND_MAX, &like.item.command_size);
+                principal.data = read_blob(&r, KV_PRINCIPAL_MAX, &principal.size);
+                if (r.failed || like.item.number < like.item.floor || like.item.deadline_ms == 0)
+                        break;
+                if (relayed_take(p, session, &like, principal)) {
+                        write_u64(&numbers, like.item.number);
+                        accepted++;
+                }
+        }
+        relayed_head(p, &w, like.item.origin, RELAYED_ACCEPTED);
+        write_varint(&w, accepted);
+        write_raw(&w, numbers.bytes, numbers.size);
+        if (numbers.error == 0 && w.error == 0)
+                (void) peer_reply(session, PEER_RELAYED, w.bytes, w.size);
+}
+
+static const PeerFrameType frame_types[] = {
+        { PEER_RELAY, PEER_REQUEST, PEER_PRIORITY_NORMAL, relay_on_relay },
+        { PEER_RELAYED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, relay_on_relayed },
+};
+
+void proposals_relay_init(Proposals *p) {
+        peers_register(p->options.peers, frame_types, ELEMENTS(frame_types), p);
+}
+
+void proposals_relay_done(Proposals *p) {
+        peers_unregister(p->options.peers, frame_types, ELEMENTS(frame_types));
+}
