@@ -201,10 +201,12 @@ typedef struct KvGet {
         /* Called once. Negative 'result': there is no tree to read, and 'found' is NULL. */
         void (*done)(void *userdata, int result, const KvFound *found);
         void *userdata;
+        struct RemoteRequest *request; /* the store's: of an attached host, while it waits; otherwise NULL */
 } KvGet;
 
 /* Read the node at get->key. A local tree answers before this call returns. */
 void kv_get(KvStore *store, KvGet *get);
+void kv_get_cancel(KvGet *get); /* without 'done'; no effect after it */
 
 /* A part of the tree. The keys are borrowed until KvListOps.free. */
 typedef struct KvRange {

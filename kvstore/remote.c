@@ -1,38 +1,15 @@
-#include "kvstore/remote.h"
+#include "kvstore/remote_internal.h"
 
 #include <assert.h>
 #include <stdio.h>
 
-struct Remote {
-        Loop *loop;
-        Peers *peers;
-        RemoteEvents events;
-        char machine[MACHINE_ID_SIZE]; /* of the replica in use; "": none */
-        uint64_t session;              /* its number */
-        uint32_t number;               /* of the subscription, or of the last request */
-        uint32_t slice_number;
-        NodeSet slice;
-        Writer parts;             /* items of pages that are not complete yet */
-        bool has_slice, complete; /* complete: on this session */
-        uint64_t lineage;         /* of the slice */
-        uint64_t current, index;  /* the slice is complete up to 'current'; of the last event */
-        RemoteCurrent answer;     /* the last one */
-        uint64_t answered_ms;     /* when it came; 0: never */
-        uint64_t bound;           /* highest index that this host has seen: no older state follows */
-        uint32_t sync_number;     /* of the request under way; 0: none */
-        uint64_t sync_index;      /* its answer; 0: none yet */
-        TAILQ_HEAD(SyncQueue, KvSync) asking, syncs; /* wait for that request; for the next one */
-        Timer due;                                   /* of the first read that waits */
-        Timer again;                                 /* subscribe again */
-};
-
 /* -- Requests -- */
 
-static PeerSession *remote_session(const Remote *r) {
+PeerSession *remote_session(const Remote *r) {
         return r->machine[0] ? peers_session(r->peers, r->session) : NULL;
 }
 
-static int remote_send(Remote *r, PeerFrame type, const Writer *w) {
+int remote_send(Remote *r, PeerFrame type, const Writer *w) {
         if (!remote_session(r))
                 return -ENOTCONN;
         return w->error < 0 ? w->error : peers_send(r->peers, r->machine, type, w->bytes, w->size);
@@ -280,11 +257,15 @@ static void remote_on_found(void *userdata, PeerSession *session, PeerFrame type
         Remote *r = userdata;
         RemoteFound found;
 
-        if (remote_found_read(payload, size, &found) < 0 || session != remote_session(r) ||
-            found.number != r->sync_number || r->sync_number == 0)
+        if (remote_found_read(payload, size, &found) < 0 || session != remote_session(r))
                 return;
+        if (found.number != r->sync_number || r->sync_number == 0) {
+                requests_on_found(r, &found);
+                return;
+        }
         if (found.status == KV_OK) {
                 r->sync_index = MAX(found.index, 1u);
+                remote_saw(r, found.index);
                 remote_check_syncs(r);
                 return;
         }
@@ -298,7 +279,7 @@ static void remote_on_due(void *userdata) {
         syncs_answer(&r->asking, now, KV_UNKNOWN);
         syncs_answer(&r->syncs, now, KV_NO_LEADER);
         remote_ask(r);
-        if (TAILQ_FIRST(&r->asking) || TAILQ_FIRST(&r->syncs))
+        if (requests_on_due(r) || TAILQ_FIRST(&r->asking) || TAILQ_FIRST(&r->syncs))
                 (void) timer_start(&r->due, r->loop, REMOTE_WAIT_MS / 10);
 }
 
@@ -306,6 +287,10 @@ void remote_sync(Remote *r, KvSync *sync) {
         sync->due_ms = loop_now_ms(r->loop) + REMOTE_WAIT_MS;
         TAILQ_INSERT_TAIL(&r->syncs, sync, entry);
         remote_ask(r);
+        remote_keep_time(r);
+}
+
+void remote_keep_time(Remote *r) {
         if (!timer_armed(&r->due))
                 (void) timer_start(&r->due, r->loop, REMOTE_WAIT_MS / 10);
 }
@@ -329,6 +314,7 @@ void remote_sync_cancel(Remote *r, KvSync *sync) {
 void remote_end(Remote *r) {
         remote_ask_later(r);
         syncs_answer(&r->syncs, UINT64_MAX, KV_UNKNOWN);
+        requests_end(r, -ECANCELED);
 }
 
 /* -- The replica in use -- */
@@ -346,6 +332,7 @@ void remote_use(Remote *r, const char *machine_id) {
                 timer_stop(&r->again);
                 remote_subscribe(r);
                 remote_ask(r);
+                requests_send(r);
         }
         r->events.on_state(r->events.userdata);
 }
@@ -423,5 +410,6 @@ Remote *remote_crash(Remote *r) {
                 return NULL;
         TAILQ_INIT(&r->syncs);
         TAILQ_INIT(&r->asking);
+        requests_drop(r);
         return remote_free(r);
 }

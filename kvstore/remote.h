@@ -10,6 +10,7 @@ typedef struct Remote Remote;
 enum {
         REMOTE_FRESH_MS = 3000, /* without an answer of a replica that has a leader: the slice may be old */
         REMOTE_WAIT_MS = 1500,  /* for an answer */
+        REMOTE_LIST_MS = 5000,  /* for the answer to a list */
         REMOTE_PARTS_MAX = 64 * 1024 * 1024, /* bytes of the pages of one state */
 };
 
@@ -54,5 +55,14 @@ const RemoteCurrent *remote_current(const Remote *remote);
 /* A linearizable read of the slice: as kv_sync(). */
 void remote_sync(Remote *remote, KvSync *sync);
 void remote_sync_cancel(Remote *remote, KvSync *sync);
+/* As kv_get() and kv_list(): 'done' is called later, once, unless the request is cancelled. -ENOMEM. Each is
+ * at an index that is not below remote_seen(). 'grow' is called at once: a list may be large. */
+typedef struct RemoteRequest RemoteRequest;
+
+int remote_get(Remote *remote, KvGet *get, RemoteRequest **ret);
+int remote_list(Remote *remote, const KvRange *range, const KvListOps *ops, void *userdata,
+                RemoteRequest **ret);
+void remote_cancel(RemoteRequest *request);
+
 /* Answer all reads with KV_UNKNOWN. */
 void remote_end(Remote *remote);

@@ -170,38 +170,82 @@ int remote_end_read(const void *bytes, size_t size, RemoteEnd *ret) {
 
 /* -- Reads -- */
 
+enum { READ_RECURSIVE = 1, READ_WITHOUT_KEY = 2 }; /* flags */
+
 void remote_read_write(const RemoteRead *read, Writer *w) {
         write_u8(w, REMOTE_PROTOCOL);
         write_u32(w, read->number);
         write_u8(w, read->kind);
+        write_u8(w, (read->recursive ? READ_RECURSIVE : 0) | (read->without_key ? READ_WITHOUT_KEY : 0));
+        write_blob(w, read->key.data, read->key.size);
+        write_blob(w, read->after.data, read->after.size);
+        write_u64(w, read->bound);
 }
 
 int remote_read_read(const void *bytes, size_t size, RemoteRead *ret) {
         Reader r = reader_over(bytes, size);
-        uint8_t version = read_u8(&r), kind;
+        uint8_t version = read_u8(&r), kind, flags;
 
         *ret = (RemoteRead) { .number = read_u32(&r) };
         kind = read_u8(&r);
+        flags = read_u8(&r);
         ret->kind = (RemoteReadKind) kind;
-        return reader_end(&r) < 0 || version != REMOTE_PROTOCOL || kind >= _REMOTE_READ_MAX ? -EBADMSG : 0;
+        ret->recursive = flags & READ_RECURSIVE;
+        ret->without_key = flags & READ_WITHOUT_KEY;
+        ret->key.data = read_blob(&r, KV_KEY_MAX, &ret->key.size);
+        ret->after.data = read_blob(&r, KV_KEY_MAX, &ret->after.size);
+        ret->bound = read_u64(&r);
+        return reader_end(&r) < 0 || version != REMOTE_PROTOCOL || kind >= _REMOTE_READ_MAX ||
+                               (kind == REMOTE_SYNC) != (ret->key.size == 0) ?
+                       -EBADMSG :
+                       0;
 }
+
+enum { FOUND_LAST = 1, FOUND_NODE = 2, FOUND_FILE = 4 }; /* flags */
 
 void remote_found_write(const RemoteFound *found, Writer *w) {
         write_u8(w, REMOTE_PROTOCOL);
         write_u32(w, found->number);
         write_u8(w, found->status);
+        write_u32(w, (uint32_t) -found->error);
         write_u64(w, found->index);
+        write_u8(w, (found->last ? FOUND_LAST : 0) | (found->has_node ? FOUND_NODE : 0) |
+                            (found->is_file ? FOUND_FILE : 0));
+        write_blob(w, found->missing.data, found->missing.size);
 }
 
 int remote_found_read(const void *bytes, size_t size, RemoteFound *ret) {
         Reader r = reader_over(bytes, size);
-        uint8_t version = read_u8(&r), status;
+        uint8_t version = read_u8(&r), status, flags;
+        uint32_t error;
 
         *ret = (RemoteFound) { .number = read_u32(&r) };
         status = read_u8(&r);
+        error = read_u32(&r);
         ret->status = (KvStatus) status;
+        ret->error = -(int) MIN(error, (uint32_t) 4095);
         ret->index = read_u64(&r);
-        return reader_end(&r) < 0 || version != REMOTE_PROTOCOL || status >= _KV_STATUS_MAX ? -EBADMSG : 0;
+        flags = read_u8(&r);
+        ret->last = flags & FOUND_LAST;
+        ret->has_node = flags & FOUND_NODE;
+        ret->is_file = flags & FOUND_FILE;
+        ret->missing.data = read_blob(&r, KV_KEY_MAX, &ret->missing.size);
+        ret->items = r;
+        return r.failed || version != REMOTE_PROTOCOL || status >= _KV_STATUS_MAX ? -EBADMSG : 0;
+}
+
+int remote_next_node(RemoteFound *found, KvNode *ret) {
+        RemotePage page = { .items = found->items };
+        RemoteItem item;
+        int r;
+
+        r = remote_next_item(&page, &item);
+        found->items = page.items;
+        if (r > 0 && item.kind != REMOTE_NODE)
+                return -EBADMSG;
+        if (r > 0)
+                *ret = item.node;
+        return r;
 }
 
 /* -- Answers to heartbeats -- */

@@ -101,26 +101,41 @@ int remote_end_read(const void *bytes, size_t size, RemoteEnd *ret);
 /* PEER_READ: the replica answers with PEER_FOUND of that number. */
 typedef enum RemoteReadKind {
         REMOTE_SYNC, /* no key: the index that was current when the request arrived */
+        REMOTE_GET,  /* the node at the key */
+        REMOTE_LIST, /* the nodes below the key, at one index */
         _REMOTE_READ_MAX,
 } RemoteReadKind;
 
+/* Keys are borrowed. */
 typedef struct RemoteRead {
         uint32_t number;
         RemoteReadKind kind;
+        bool recursive, without_key; /* of a list: as KvRange, as the next */
+        KvBytes key, after;
+        uint64_t bound; /* highest index that the host has seen: the tree must have reached it */
 } RemoteRead;
 
 void remote_read_write(const RemoteRead *read, Writer *w);
 int remote_read_read(const void *bytes, size_t size, RemoteRead *ret);
 
+/* PEER_FOUND: one for a read of a key or an index; of a list several, in order. Nodes follow as items up to
+ * the end of the frame: of a list first the node at the key, if it exists and was wanted. */
 typedef struct RemoteFound {
         uint32_t number;
-        KvStatus status;
-        uint64_t index; /* of the tree that was read; of REMOTE_SYNC: all that was acknowledged before is in
-                           it */
+        KvStatus status; /* of REMOTE_SYNC */
+        int error;       /* negative errno: the read has failed; with -ENOENT: the key does not exist */
+        uint64_t index;  /* of the tree that was read; of REMOTE_SYNC: all that was acknowledged before is in
+                            it */
+        bool last;       /* no other frame follows */
+        bool has_node, is_file; /* as KvFound, as the next */
+        KvBytes missing;        /* borrowed */
+        Reader items;
 } RemoteFound;
 
 void remote_found_write(const RemoteFound *found, Writer *w);
 int remote_found_read(const void *bytes, size_t size, RemoteFound *ret);
+/* As remote_next_item(), for REMOTE_NODE. */
+int remote_next_node(RemoteFound *found, KvNode *ret);
 
 /* PEER_CURRENT: the answer to a heartbeat. */
 typedef struct RemoteCurrent {

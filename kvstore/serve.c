@@ -4,6 +4,7 @@
 
 #include "base/table.h"
 #include "kvstore/remote_frames.h"
+#include "kvstore/serve_reads.h"
 #include "kvstore/serving.h"
 
 /* A key that the host may lack. */
@@ -67,7 +68,7 @@ struct Serve {
         Subscription *by_machine; /* of slices: table by machine */
         TAILQ_HEAD(SubscriptionQueue, Subscription) ready, waiting;
         size_t n, n_ready;
-        LIST_HEAD(, Reading) readings;
+        ServeReads *reads;
         TAILQ_HEAD(, Reply) replies;
         Deferred flush;
         Timer retry, sweep;
@@ -642,6 +643,15 @@ void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerF
                 loop_defer(serve->loop, &serve->flush);
 }
 
+void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index) {
+        Subscription *s = TABLE_FIND(serve->by_machine, machine);
+
+        if (!s || !s->synced)
+                return;
+        s->least = MAX(s->least, index);
+        subscription_ready(s);
+}
+
 void serve_advanced(Serve *serve) {
         if (TAILQ_FIRST(&serve->replies))
                 loop_defer(serve->loop, &serve->flush);
@@ -666,64 +676,7 @@ void serve_end(Serve *serve) {
                 subscription_end(LIST_FIRST(&serve->clients->subscriptions), REMOTE_GONE_BEHIND, 0);
 }
 
-/* -- Reads -- */
-
-/* A read of a host that waits for the ReadIndex check. */
-typedef struct Reading {
-        Serve *serve;
-        uint64_t session;
-        uint32_t number;
-        KvSync sync;
-        LIST_ENTRY(Reading) all;
-} Reading;
-
-static void reading_free(Reading *r) {
-        LIST_REMOVE(r, all);
-        free(r);
-}
-
-/* Its slice is sent up to this index, too: at once, because the host waits for it. */
-static void reading_on_synced(void *userdata, KvStatus status) {
-        Reading *r = userdata;
-        PeerSession *session = peers_session(r->serve->peers, r->session);
-        _cleanup_writer_ Writer w = {};
-        Subscription *s;
-
-        if (session) {
-                remote_found_write(&(RemoteFound) { .number = r->number,
-                                                    .status = status,
-                                                    .index = kv_index(r->serve->store) },
-                                   &w);
-                s = TABLE_FIND(r->serve->by_machine, peer_handshake(session)->machine_id);
-                if (s && s->synced) {
-                        s->least = MAX(s->least, kv_index(r->serve->store));
-                        subscription_ready(s);
-                }
-                if (w.error == 0)
-                        (void) peer_reply(session, PEER_FOUND, w.bytes, w.size);
-        }
-        reading_free(r);
-}
-
-static void serve_on_read(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                          size_t size) {
-        Serve *serve = userdata;
-        RemoteRead read;
-        Reading *r;
-
-        if (remote_read_read(payload, size, &read) < 0)
-                return;
-        r = NEW0(Reading, 1);
-        if (!r)
-                return; /* the host asks again */
-        *r = (Reading) { .serve = serve, .session = peer_number(session), .number = read.number };
-        r->sync = (KvSync) { .done = reading_on_synced, .userdata = r };
-        LIST_INSERT_HEAD(&serve->readings, r, all);
-        kv_sync(serve->store, &r->sync);
-}
-
 static const PeerFrameType frame_types[] = {
-        { PEER_READ, PEER_REQUEST, PEER_PRIORITY_NORMAL, serve_on_read },
         { PEER_SUBSCRIBE, PEER_REQUEST, PEER_PRIORITY_NORMAL, serve_on_subscribe },
         { PEER_UNSUBSCRIBE, PEER_REQUEST, PEER_PRIORITY_NORMAL, serve_on_unsubscribe },
 };
@@ -741,6 +694,10 @@ int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store) {
         serve->retry = TIMER(serve_on_retry, serve);
         serve->sweep = TIMER(serve_on_sweep, serve);
         peers_register(peers, frame_types, ELEMENTS(frame_types), serve);
+        if (serve_reads_new(&serve->reads, loop, peers, store, serve) < 0) {
+                serve_free(serve);
+                return -ENOMEM;
+        }
         *ret = serve;
         return 0;
 }
@@ -752,10 +709,7 @@ Serve *serve_free(Serve *serve) {
                 client_free(serve->clients);
         while (TAILQ_FIRST(&serve->replies))
                 reply_free(serve, TAILQ_FIRST(&serve->replies));
-        while (!LIST_EMPTY(&serve->readings)) {
-                kv_sync_cancel(serve->store, &LIST_FIRST(&serve->readings)->sync);
-                reading_free(LIST_FIRST(&serve->readings));
-        }
+        serve_reads_free(serve->reads);
         peers_unregister(serve->peers, frame_types, ELEMENTS(frame_types));
         deferred_cancel(&serve->flush);
         timer_stop(&serve->retry);

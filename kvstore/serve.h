@@ -28,6 +28,8 @@ void serve_set_slices(Serve *serve, const KvSlices *slices);
 void serve_touched(Serve *serve, const char *machine, KvBytes key);
 void serve_advanced(Serve *serve);
 void serve_reset(Serve *serve);
+/* Send the slice of a machine up to this index soon: the host waits for it. */
+void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index);
 /* As kv_reply_after(). */
 void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
 /* Return the index up to which the slice of a machine is sent; 0: it has no complete slice. */

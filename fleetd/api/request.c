@@ -22,6 +22,7 @@ void request_free(Request *request) {
                 kv_sync_cancel(store, &request->sync);
         if (request->proposal > 0)
                 kv_cancel(store, request->proposal);
+        kv_get_cancel(&request->get);
         if (request->list)
                 kv_list_cancel(request->list);
         if (request->listing)

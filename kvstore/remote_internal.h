@@ -1,0 +1,48 @@
+/* Shared by the files of the remote store. */
+#pragma once
+
+#include "kvstore/remote.h"
+
+struct Remote {
+        Loop *loop;
+        Peers *peers;
+        RemoteEvents events;
+        char machine[MACHINE_ID_SIZE]; /* of the replica in use; "": none */
+        uint64_t session;              /* its number */
+        uint32_t number;               /* of the subscription, or of the last request */
+        uint32_t slice_number;
+        NodeSet slice;
+        Writer parts;             /* items of pages that are not complete yet */
+        bool has_slice, complete; /* complete: on this session */
+        uint64_t lineage;         /* of the slice */
+        uint64_t current, index;  /* the slice is complete up to 'current'; of the last event */
+        RemoteCurrent answer;     /* the last one */
+        uint64_t answered_ms;     /* when it came; 0: never */
+        uint64_t bound;           /* highest index that this host has seen: no older state follows */
+        uint32_t sync_number;     /* of the request under way; 0: none */
+        uint64_t sync_index;      /* its answer; 0: none yet */
+        TAILQ_HEAD(SyncQueue, KvSync) asking, syncs; /* wait for that request; for the next one */
+        Timer due;                                   /* of the first read that waits */
+        Timer again;                                 /* subscribe again */
+        LIST_HEAD(, RemoteRequest) requests;         /* remote_reads.c */
+};
+
+/* Return the session to the replica in use, or NULL. */
+PeerSession *remote_session(const Remote *r);
+/* Send a frame to it. -ENOTCONN, or as peers_send(). */
+int remote_send(Remote *r, PeerFrame type, const Writer *w);
+
+/* Look for reads that are due while any waits. */
+void remote_keep_time(Remote *r);
+
+/* -- remote_reads.c -- */
+
+/* Send the requests that wait to the replica in use, which has changed. */
+void requests_send(Remote *r);
+/* Fail what is due. Return whether any request is left. */
+bool requests_on_due(Remote *r);
+/* Fail all. */
+void requests_end(Remote *r, int error);
+/* Free all, without an answer. */
+void requests_drop(Remote *r);
+void requests_on_found(Remote *r, RemoteFound *found);

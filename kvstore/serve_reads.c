@@ -1,0 +1,284 @@
+#include "kvstore/serve_reads.h"
+
+#include "kvstore/remote_frames.h"
+#include "kvstore/serving.h"
+
+/* A read that waits for a ReadIndex check, for the bound of its host, or for a worker. */
+typedef struct Reading {
+        ServeReads *reads; /* NULL: they are gone, and a worker still lists */
+        uint64_t session;  /* its number */
+        RemoteRead read;   /* owns its keys, below */
+        KvSync sync;
+        bool syncing;
+        uint64_t until_ms;
+        KvGet get;
+        KvList *list;
+        bool listing; /* the list owns it */
+        RemoteFound head;
+        Writer nodes;
+        size_t ends[SERVE_LIST_MAX / SERVE_LIST_FRAME + 2]; /* of frames, in 'nodes' */
+        size_t n_ends;
+        LIST_ENTRY(Reading) all;
+        char keys[];
+} Reading;
+
+struct ServeReads {
+        Loop *loop;
+        Peers *peers;
+        KvStore *store;
+        Serve *serve;
+        LIST_HEAD(, Reading) all;
+        size_t n;
+        Timer retry;
+};
+
+static void reading_free(Reading *r) {
+        if (r->reads) {
+                if (r->syncing)
+                        kv_sync_cancel(r->reads->store, &r->sync);
+                LIST_REMOVE(r, all);
+                r->reads->n--;
+        }
+        writer_done(&r->nodes);
+        free(r);
+}
+
+static void reading_send(Reading *r, const RemoteFound *head, const void *nodes, size_t size) {
+        PeerSession *session = peers_session(r->reads->peers, r->session);
+        _cleanup_writer_ Writer w = {};
+
+        if (!session)
+                return;
+        remote_found_write(head, &w);
+        write_raw(&w, nodes, size);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_FOUND, w.bytes, w.size);
+}
+
+static void reading_fail(Reading *r, int error) {
+        reading_send(r, &(RemoteFound) { .number = r->read.number, .error = error, .last = true }, NULL, 0);
+        reading_free(r);
+}
+
+/* -- An index -- */
+
+/* The slice of the host is sent up to this index, too: at once, because the host waits for it. */
+static void reading_on_synced(void *userdata, KvStatus status) {
+        Reading *r = userdata;
+        PeerSession *session = peers_session(r->reads->peers, r->session);
+        uint64_t index = kv_index(r->reads->store);
+
+        r->syncing = false;
+        if (session && status == KV_OK)
+                serve_slice_at_least(r->reads->serve, peer_handshake(session)->machine_id, index);
+        reading_send(
+                r,
+                &(RemoteFound) { .number = r->read.number, .status = status, .index = index, .last = true },
+                NULL, 0);
+        reading_free(r);
+}
+
+/* -- A node -- */
+
+static void reading_add_node(Reading *r, const KvNode *node) {
+        remote_item_write(&(RemoteItem) { .kind = REMOTE_NODE, .node = *node }, &r->nodes);
+}
+
+static void reading_set_found(Reading *r, const KvFound *found) {
+        r->head.index = found->index;
+        r->head.error = found->error;
+        r->head.has_node = found->node;
+        r->head.is_file = found->is_file;
+        if (found->node)
+                reading_add_node(r, found->node);
+}
+
+static void reading_on_got(void *userdata, int result, const KvFound *found) {
+        Reading *r = userdata;
+
+        if (result < 0) {
+                reading_fail(r, result);
+                return;
+        }
+        r->head = (RemoteFound) { .number = r->read.number, .last = true, .missing = found->missing };
+        reading_set_found(r, found);
+        reading_send(r, &r->head, r->nodes.bytes, r->nodes.size);
+        reading_free(r);
+}
+
+/* -- A list -- */
+
+static int reading_begin(void *userdata, const KvFound *found) {
+        Reading *r = userdata;
+
+        writer_done(&r->nodes);
+        r->nodes = (Writer) {};
+        r->n_ends = 0;
+        r->head = (RemoteFound) { .number = r->read.number };
+        reading_set_found(r, found);
+        return 1;
+}
+
+static int reading_visit(void *userdata, const KvNode *node) {
+        Reading *r = userdata;
+
+        reading_add_node(r, node);
+        if (r->nodes.error < 0)
+                return r->nodes.error;
+        if (r->nodes.size > SERVE_LIST_MAX)
+                return -EFBIG;
+        if (r->nodes.size - (r->n_ends > 0 ? r->ends[r->n_ends - 1] : 0) > SERVE_LIST_FRAME)
+                r->ends[r->n_ends++] = r->nodes.size;
+        return 1;
+}
+
+static int reading_end(void *userdata) {
+        return 0;
+}
+
+static void reading_grow(void *userdata) {}
+
+static void reading_on_listed(void *userdata, int result) {
+        Reading *r = userdata;
+        size_t from = 0;
+
+        if (result < 0) {
+                reading_send(r, &(RemoteFound) { .number = r->read.number, .error = result, .last = true },
+                             NULL, 0);
+                return;
+        }
+        for (size_t i = 0; i <= r->n_ends; i++) {
+                size_t end = i < r->n_ends ? r->ends[i] : r->nodes.size;
+
+                r->head.last = i == r->n_ends;
+                reading_send(r, &r->head, r->nodes.bytes ? r->nodes.bytes + from : NULL, end - from);
+                from = end;
+        }
+}
+
+static void reading_on_freed(void *userdata) {
+        reading_free(userdata);
+}
+
+static const KvListOps list_ops = { .begin = reading_begin,
+                                    .visit = reading_visit,
+                                    .end = reading_end,
+                                    .grow = reading_grow,
+                                    .done = reading_on_listed,
+                                    .free = reading_on_freed };
+
+enum { LIST_VISITS = 1000 }; /* nodes that are read on the loop */
+
+static void reading_list(Reading *r) {
+        const KvRange range = { .key = r->read.key,
+                                .after = r->read.after,
+                                .recursive = r->read.recursive,
+                                .without_key = r->read.without_key,
+                                .visits_max = LIST_VISITS };
+        KvList *list;
+
+        r->listing = true;
+        kv_list(r->reads->store, &range, &list_ops, r, &list);
+        if (list)
+                r->list = list;
+}
+
+/* -- Start -- */
+
+/* Read, or wait until the tree has reached the bound of the host. */
+static void reading_start(Reading *r) {
+        if (kv_can_serve(r->reads->store) && kv_index(r->reads->store) >= r->read.bound) {
+                if (r->read.kind == REMOTE_LIST)
+                        reading_list(r);
+                else {
+                        r->get = (KvGet) { .key = r->read.key, .done = reading_on_got, .userdata = r };
+                        kv_get(r->reads->store, &r->get);
+                }
+        } else if (loop_now_ms(r->reads->loop) >= r->until_ms)
+                reading_fail(r, -EAGAIN);
+        else if (!timer_armed(&r->reads->retry))
+                (void) timer_start(&r->reads->retry, r->reads->loop, SERVE_RETRY_MS);
+}
+
+static void reads_on_retry(void *userdata) {
+        ServeReads *reads = userdata;
+
+        for (Reading *r = LIST_FIRST(&reads->all), *next; r; r = next) {
+                next = LIST_NEXT(r, all);
+                if (!r->syncing && !r->listing)
+                        reading_start(r);
+        }
+}
+
+static Reading *reading_new(ServeReads *reads, PeerSession *session, const RemoteRead *read) {
+        Reading *r = reads->n < SERVE_READS_MAX ? calloc(1, sizeof(*r) + read->key.size + read->after.size) :
+                                                  NULL;
+        char *at;
+
+        if (!r)
+                return NULL;
+        *r = (Reading) { .reads = reads,
+                         .session = peer_number(session),
+                         .read = *read,
+                         .until_ms = loop_now_ms(reads->loop) + SERVE_BEHIND_MS };
+        at = r->keys;
+        kv_bytes_place(&at, &r->read.key);
+        kv_bytes_place(&at, &r->read.after);
+        LIST_INSERT_HEAD(&reads->all, r, all);
+        reads->n++;
+        return r;
+}
+
+static void reads_on_read(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                          size_t size) {
+        ServeReads *reads = userdata;
+        RemoteRead read;
+        Reading *r;
+
+        if (remote_read_read(payload, size, &read) < 0)
+                return;
+        r = reading_new(reads, session, &read);
+        if (!r)
+                return; /* the host asks again */
+        if (read.kind != REMOTE_SYNC) {
+                reading_start(r);
+                return;
+        }
+        r->sync = (KvSync) { .done = reading_on_synced, .userdata = r };
+        r->syncing = true;
+        kv_sync(reads->store, &r->sync);
+}
+
+static const PeerFrameType frame_types[] = {
+        { PEER_READ, PEER_REQUEST, PEER_PRIORITY_NORMAL, reads_on_read },
+};
+
+int serve_reads_new(ServeReads **ret, Loop *loop, Peers *peers, KvStore *store, Serve *serve) {
+        ServeReads *reads = NEW0(ServeReads, 1);
+
+        if (!reads)
+                return -ENOMEM;
+        *reads = (ServeReads) { .loop = loop, .peers = peers, .store = store, .serve = serve };
+        reads->retry = TIMER(reads_on_retry, reads);
+        peers_register(peers, frame_types, ELEMENTS(frame_types), reads);
+        *ret = reads;
+        return 0;
+}
+
+ServeReads *serve_reads_free(ServeReads *reads) {
+        if (!reads)
+                return NULL;
+        for (Reading *r = LIST_FIRST(&reads->all), *next; r; r = next) {
+                next = LIST_NEXT(r, all);
+                if (r->list) { /* the store frees it */
+                        kv_list_cancel(r->list);
+                        LIST_REMOVE(r, all);
+                        r->reads = NULL;
+                } else
+                        reading_free(r);
+        }
+        peers_unregister(reads->peers, frame_types, ELEMENTS(frame_types));
+        timer_stop(&reads->retry);
+        free(reads);
+        return NULL;
+}

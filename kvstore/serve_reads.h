@@ -1,0 +1,16 @@
+/* Reads of hosts without a replica, on the replica: indexes, nodes, lists (PEER_READ in
+ * kvstore/remote_frames.h). */
+#pragma once
+
+#include "kvstore/serve.h"
+
+typedef struct ServeReads ServeReads;
+
+enum {
+        SERVE_READS_MAX = 4096,            /* that wait, of all hosts */
+        SERVE_LIST_MAX = 64 * 1024 * 1024, /* bytes of the answer to one list; above: -EFBIG */
+        SERVE_LIST_FRAME = 1024 * 1024,    /* bytes of nodes, after which a frame ends */
+};
+
+int serve_reads_new(ServeReads **ret, Loop *loop, Peers *peers, KvStore *store, Serve *serve);
+ServeReads *serve_reads_free(ServeReads *reads); /* NULL allowed; returns NULL */
