@@ -30,6 +30,7 @@ struct Hub {
         TAILQ_HEAD(, KvWatch) ready;
         unsigned n_watches;
         uint64_t index;                         /* of the last event */
+        uint64_t reached;                       /* see hub_reached() */
         STAILQ_HEAD(, KvWatchEvent) unsearched; /* whose watchers are still to be found, in order */
         size_t n_unsearched;
         uint64_t unsearched_bytes;
@@ -160,6 +161,7 @@ bool kv_watch_progress(const KvWatch *watch, uint64_t *index) {
                 return false;
         if (first && first->event.index >= watch->options.since)
                 *index = MIN(*index, first->event.index - 1);
+        *index = MIN(*index, watch->hub->reached);
         return true;
 }
 
@@ -302,6 +304,10 @@ static void search_later(Hub *hub, KvWatchEvent *event) {
 }
 
 /* -- Publishing -- */
+
+void hub_reached(Hub *hub, uint64_t index) {
+        hub->reached = index;
+}
 
 void hub_publish(Hub *hub, const KvEvent *event) {
         bool ours = kv_path_is_ours(event->node.key);
@@ -495,7 +501,9 @@ int hub_new(Hub **ret, Loop *loop, size_t window, uint64_t index) {
 
         if (!hub)
                 return -ENOMEM;
-        *hub = (Hub) { .loop = loop, .index = index, .deliver = DEFERRED(hub_deliver, hub) };
+        *hub = (Hub) {
+                .loop = loop, .index = index, .reached = UINT64_MAX, .deliver = DEFERRED(hub_deliver, hub)
+        };
         TAILQ_INIT(&hub->ready);
         STAILQ_INIT(&hub->unsearched);
         r = places_init(&hub->places);

@@ -39,6 +39,9 @@ int hub_watch(Hub *hub, const KvWatchOptions *options, const KvWatchOps *ops, vo
 
 /* Copy an event into its window, and deliver it from the loop. Without memory: as hub_cleared(). */
 void hub_publish(Hub *hub, const KvEvent *event);
+/* All events up to 'index' were published; without this call, the hub follows the store. For
+ * kv_watch_progress(). */
+void hub_reached(Hub *hub, uint64_t index);
 /* A snapshot replaced the tree: end all watches, and empty the windows. */
 void hub_cleared(Hub *hub, uint64_t index);
 

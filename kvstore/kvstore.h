@@ -294,6 +294,9 @@ int kv_watch(KvStore *store, const KvWatchOptions *options, const KvWatchOps *op
 /* This host has no replica, and uses that of another machine, to which a session is open; NULL: there is none
  * now. It lasts until kv_joined() has filled a replica here. */
 void kv_attach(KvStore *store, const char *machine_id);
+/* Return the index up to which the slice of such a machine was sent from here; 0: it does not use this
+ * replica. */
+uint64_t kv_slice_index(const KvStore *store, const char *machine_id);
 /* Answer a heartbeat of such a host. */
 void kv_answer_heartbeat(KvStore *store, PeerSession *session);
 

@@ -373,6 +373,8 @@ int kv_watch(KvStore *s, const KvWatchOptions *options, const KvWatchOps *ops, v
         KvWatchOptions here = *options;
         KvNode node;
 
+        if (s->attached && !options->slice)
+                return remote_watch(s->remote, options, ops, userdata, ret, ret_oldest);
         if (here.absent)
                 here.absent = kv_read(s, &txn) == 0 && tree_get(txn, here.key, &node) == -ENOENT;
         return hub_watch(s->hub, &here, ops, userdata, ret, ret_oldest);

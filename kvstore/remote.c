@@ -173,13 +173,22 @@ static void remote_on_page(void *userdata, PeerSession *session, PeerFrame type,
         remote_check_syncs(r);
 }
 
+static void remote_on_events(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                             size_t size) {
+        Remote *r = userdata;
+        RemotePage page;
+
+        if (remote_page_read(payload, size, &page) == 0 && session == remote_session(r))
+                watches_on_events(r, &page);
+}
+
 static void remote_on_gone(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                            size_t size) {
         Remote *r = userdata;
         RemoteEnd end;
 
         if (remote_end_read(payload, size, &end) < 0 || session != remote_session(r) ||
-            end.number != r->slice_number)
+            watches_on_gone(r, &end) || end.number != r->slice_number)
                 return;
         remote_subscribe_again(r, end.retry_ms);
         r->events.on_state(r->events.userdata);
@@ -198,6 +207,7 @@ static void remote_on_current(void *userdata, PeerSession *session, PeerFrame ty
         r->answered_ms = loop_now_ms(r->loop);
         if (r->complete && current.lineage == r->lineage && current.index > r->current)
                 r->current = current.index;
+        watches_on_current(r, current.events);
         remote_check_syncs(r);
         r->events.on_state(r->events.userdata);
 }
@@ -279,7 +289,7 @@ static void remote_on_due(void *userdata) {
         syncs_answer(&r->asking, now, KV_UNKNOWN);
         syncs_answer(&r->syncs, now, KV_NO_LEADER);
         remote_ask(r);
-        if (requests_on_due(r) || TAILQ_FIRST(&r->asking) || TAILQ_FIRST(&r->syncs))
+        if (requests_on_due(r) | watches_on_due(r) || TAILQ_FIRST(&r->asking) || TAILQ_FIRST(&r->syncs))
                 (void) timer_start(&r->due, r->loop, REMOTE_WAIT_MS / 10);
 }
 
@@ -333,6 +343,7 @@ void remote_use(Remote *r, const char *machine_id) {
                 remote_subscribe(r);
                 remote_ask(r);
                 requests_send(r);
+                watches_subscribe_all(r);
         }
         r->events.on_state(r->events.userdata);
 }
@@ -372,6 +383,7 @@ const RemoteCurrent *remote_current(const Remote *r) {
 
 static const PeerFrameType frame_types[] = {
         { PEER_PAGE, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, remote_on_page },
+        { PEER_EVENTS, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, remote_on_events },
         { PEER_GONE, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, remote_on_gone },
         { PEER_FOUND, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, remote_on_found },
         { PEER_CURRENT, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, remote_on_current },
@@ -396,6 +408,7 @@ Remote *remote_free(Remote *r) {
         if (!r)
                 return NULL;
         assert(!TAILQ_FIRST(&r->syncs) && !TAILQ_FIRST(&r->asking));
+        watches_drop(r);
         peers_unregister(r->peers, frame_types, ELEMENTS(frame_types));
         timer_stop(&r->due);
         timer_stop(&r->again);

@@ -11,6 +11,8 @@ enum {
         REMOTE_FRESH_MS = 3000, /* without an answer of a replica that has a leader: the slice may be old */
         REMOTE_WAIT_MS = 1500,  /* for an answer */
         REMOTE_LIST_MS = 5000,  /* for the answer to a list */
+        REMOTE_WATCHES_MAX = 1000,           /* different watched keys */
+        REMOTE_UNUSED_MS = 10000,            /* after the last watch of a key */
         REMOTE_PARTS_MAX = 64 * 1024 * 1024, /* bytes of the pages of one state */
 };
 
@@ -63,6 +65,12 @@ int remote_get(Remote *remote, KvGet *get, RemoteRequest **ret);
 int remote_list(Remote *remote, const KvRange *range, const KvListOps *ops, void *userdata,
                 RemoteRequest **ret);
 void remote_cancel(RemoteRequest *request);
+
+/* As kv_watch(), for other keys than those of the slice. A watch whose index is not kept any more is cleared
+ * later.
+ */
+int remote_watch(Remote *remote, const KvWatchOptions *options, const KvWatchOps *ops, void *userdata,
+                 KvWatch **ret, uint64_t *ret_oldest);
 
 /* Answer all reads with KV_UNKNOWN. */
 void remote_end(Remote *remote);

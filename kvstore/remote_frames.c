@@ -258,6 +258,7 @@ void remote_current_write(const RemoteCurrent *current, Writer *w) {
         write_u64(w, current->cluster_id);
         write_u64(w, current->lineage);
         write_u64(w, current->index);
+        write_u64(w, current->events);
         write_u64(w, current->raft_index);
         write_u64(w, current->commit);
         write_u64(w, current->term);
@@ -277,6 +278,7 @@ int remote_current_read(const void *bytes, size_t size, RemoteCurrent *ret) {
         ret->cluster_id = read_u64(&r);
         ret->lineage = read_u64(&r);
         ret->index = read_u64(&r);
+        ret->events = read_u64(&r);
         ret->raft_index = read_u64(&r);
         ret->commit = read_u64(&r);
         ret->term = read_u64(&r);

@@ -3,6 +3,8 @@
 
 #include "kvstore/remote.h"
 
+typedef struct RemoteWatches RemoteWatches;
+
 struct Remote {
         Loop *loop;
         Peers *peers;
@@ -25,6 +27,8 @@ struct Remote {
         Timer due;                                   /* of the first read that waits */
         Timer again;                                 /* subscribe again */
         LIST_HEAD(, RemoteRequest) requests;         /* remote_reads.c */
+        LIST_HEAD(, RemoteWatches) watches;          /* remote_watches.c */
+        size_t n_watches;
 };
 
 /* Return the session to the replica in use, or NULL. */
@@ -46,3 +50,16 @@ void requests_end(Remote *r, int error);
 /* Free all, without an answer. */
 void requests_drop(Remote *r);
 void requests_on_found(Remote *r, RemoteFound *found);
+
+/* -- remote_watches.c -- */
+
+void watches_on_events(Remote *r, RemotePage *page);
+/* Return whether it was about a subscription of watches. */
+bool watches_on_gone(Remote *r, const RemoteEnd *end);
+/* All events up to this index have arrived, of the subscriptions that the replica has. */
+void watches_on_current(Remote *r, uint64_t index);
+/* Continue all on the replica in use, which has changed. */
+void watches_subscribe_all(Remote *r);
+/* End what is not in use, and subscribe again. Return whether any subscription is left. */
+bool watches_on_due(Remote *r);
+void watches_drop(Remote *r); /* their watches are closed */

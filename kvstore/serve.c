@@ -665,6 +665,20 @@ uint64_t serve_index(const Serve *serve, const char *machine) {
         return s->changed ? s->sent : MAX(s->sent, serve->slices.index(serve->slices.userdata));
 }
 
+uint64_t serve_events_index(const Serve *serve, const PeerSession *session) {
+        const Client *client = serve_client(serve, session);
+        uint64_t index = kv_index(serve->store);
+        const Subscription *s;
+
+        if (!client)
+                return index;
+        LIST_FOREACH(s, &client->subscriptions, of_client)
+                if (s->kind != REMOTE_SLICE && s->sent > 0 &&
+                    (s->events.size > 0 || !kv_watch_progress(s->watch, &index)))
+                        index = MIN(index, s->sent);
+        return index;
+}
+
 /* The host subscribes again, with what it has. */
 void serve_reset(Serve *serve) {
         while (serve->by_machine)

@@ -34,5 +34,7 @@ void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index);
 void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
 /* Return the index up to which the slice of a machine is sent; 0: it has no complete slice. */
 uint64_t serve_index(const Serve *serve, const char *machine);
+/* Return the index up to which all events of a session's other subscriptions were sent. */
+uint64_t serve_events_index(const Serve *serve, const PeerSession *session);
 /* End all subscriptions: the store closes, or its tree has another lineage. */
 void serve_end(Serve *serve);

@@ -230,9 +230,14 @@ uint64_t kv_index(const KvStore *s) {
         return s->index;
 }
 
+uint64_t kv_slice_index(const KvStore *s, const char *machine_id) {
+        return s->serve ? serve_index(s->serve, machine_id) : 0;
+}
+
 void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
         _cleanup_writer_ Writer w = {};
         RemoteCurrent current = { .index = serve_index(s->serve, peer_handshake(session)->machine_id),
+                                  .events = serve_events_index(s->serve, session),
                                   .stops = s->closing };
         KvState state;
 

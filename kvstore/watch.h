@@ -23,6 +23,7 @@ typedef struct KvWatchOptions {
         bool internal;    /* includes /_fleet; without it, no change there is reported, not even below "/" */
         bool hidden_rule; /* v2's rule of hidden keys */
         bool refreshes;   /* also report renewals of a time to live, which v2 does not */
+        bool slice;       /* of an attached host: changes of its slice, not of the cluster's keys */
         bool once;        /* ends after the first event: the watch is gone when on_event() returns */
         /* v2's rule: a watch of a key that does not exist is not notified of the deletion of a directory
          * above it. kv_watch() reads whether the key exists; hub_watch() is passed that it does not. */

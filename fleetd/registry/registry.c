@@ -266,7 +266,7 @@ void registry_reset(Registry *r) {
         static const KvWatchOps events = { .on_event = registry_on_event, .on_cleared = registry_on_cleared };
         uint64_t oldest = 0, index = kv_index(r->store);
         const KvWatchOptions options = {
-                .key = kv_string(root), .recursive = true, .since = index + 1, .internal = true
+                .key = kv_string(root), .recursive = true, .since = index + 1, .internal = true, .slice = true
         };
         int e;
 

@@ -113,8 +113,202 @@ static void attach(void) {
         over();
 }
 
+/* -- Keys of users -- */
+
+typedef struct KeyWrite {
+        bool done;
+        KvStatus status;
+        uint64_t index;
+} KeyWrite;
+
+static void on_written(void *userdata, const KvResult *result) {
+        *(KeyWrite *) userdata = (KeyWrite) { true, result->status, result->index };
+}
+
+/* Write a key, and return the index of the write. */
+static uint64_t write_key(SimMachine *m, const char *key, const char *value) {
+        KeyWrite write = {};
+        uint64_t number;
+
+        if (kv_propose(daemon_store(m->daemon),
+                       &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) },
+                       on_written, &write, &number) < 0)
+                abort();
+        UNTIL("a-write-is-answered", write.done);
+        if (write.status != KV_OK)
+                world_failed(world, "a-write-succeeds", "%s", kv_status_name(write.status));
+        return write.index;
+}
+
+typedef struct KeyRead {
+        KvGet get;
+        bool done;
+        int result;
+        char value[64];
+} KeyRead;
+
+static void on_read(void *userdata, int result, const KvFound *found) {
+        KeyRead *read = userdata;
+
+        read->done = true;
+        read->result = result < 0 ? result : found->error;
+        if (result >= 0 && found->node)
+                snprintf(read->value, sizeof(read->value), "%.*s", (int) found->node->value.size,
+                         (const char *) found->node->value.data);
+}
+
+static void expect_key(SimMachine *m, const char *key, const char *value) {
+        KeyRead read = { .get = { .key = kv_string(key), .done = on_read } };
+
+        read.get.userdata = &read;
+        kv_get(daemon_store(m->daemon), &read.get);
+        UNTIL("a-read-is-answered", read.done);
+        if (read.result < 0 || !streq(read.value, value))
+                world_failed(world, "a-host-reads-its-own-writes", "%s: %d, %s", key, read.result,
+                             read.value);
+}
+
+typedef struct KeyList {
+        bool begun, ended, done, freed;
+        int result;
+        char keys[256];
+} KeyList;
+
+static int on_list_begin(void *userdata, const KvFound *found) {
+        ((KeyList *) userdata)->begun = true;
+        return 1;
+}
+
+static int on_list_node(void *userdata, const KvNode *node) {
+        KeyList *list = userdata;
+        size_t n = strlen(list->keys);
+
+        snprintf(list->keys + n, sizeof(list->keys) - n, "%.*s ", (int) node->key.size,
+                 (const char *) node->key.data);
+        return 1;
+}
+
+static int on_list_end(void *userdata) {
+        ((KeyList *) userdata)->ended = true;
+        return 0;
+}
+
+static void on_list_grow(void *userdata) {}
+
+static void on_list_done(void *userdata, int result) {
+        KeyList *list = userdata;
+
+        list->done = true;
+        list->result = result;
+}
+
+static void on_list_free(void *userdata) {
+        ((KeyList *) userdata)->freed = true;
+}
+
+static void expect_list(SimMachine *m, const char *dir, const char *keys) {
+        static const KvListOps ops = { .begin = on_list_begin,
+                                       .visit = on_list_node,
+                                       .end = on_list_end,
+                                       .grow = on_list_grow,
+                                       .done = on_list_done,
+                                       .free = on_list_free };
+        const KvRange range = { .key = kv_string(dir), .recursive = true };
+        KeyList list = {};
+        KvList *handle;
+
+        kv_list(daemon_store(m->daemon), &range, &ops, &list, &handle);
+        UNTIL("a-list-is-answered", list.done);
+        if (list.result < 0 || !list.begun || !list.ended || !list.freed || !streq(list.keys, keys))
+                world_failed(world, "a-list-is-complete", "%d: %s", list.result, list.keys);
+}
+
+enum { SEEN_MAX = 64 };
+
+typedef struct KeyWatch {
+        KvWatch *watch;
+        uint64_t seen[SEEN_MAX];
+        size_t n;
+} KeyWatch;
+
+static void on_key_event(void *userdata, KvWatchEvent *event) {
+        KeyWatch *w = userdata;
+
+        if (w->n > 0 && event->event.index <= w->seen[w->n - 1])
+                world_failed(world, "a-watch-repeats-nothing", "index %llu",
+                             (unsigned long long) event->event.index);
+        w->seen[w->n++ % SEEN_MAX] = event->event.index;
+}
+
+static void on_key_cleared(void *userdata, uint64_t oldest, uint64_t current) {
+        world_failed(world, "a-watch-keeps-its-position", "oldest %llu, current %llu",
+                     (unsigned long long) oldest, (unsigned long long) current);
+}
+
+static void watch_keys(SimMachine *m, const char *key, uint64_t since, KeyWatch *ret) {
+        static const KvWatchOps ops = { .on_event = on_key_event, .on_cleared = on_key_cleared };
+        const KvWatchOptions options = { .key = kv_string(key), .recursive = true, .since = since };
+        uint64_t oldest;
+
+        *ret = (KeyWatch) {};
+        if (kv_watch(daemon_store(m->daemon), &options, &ops, ret, &ret->watch, &oldest) < 0)
+                world_failed(world, "a-watch-opens", "%s", key);
+}
+
+/* Return the machine of the replica that the host uses. */
+static SimMachine *replica_of(SimMachine *m) {
+        for (unsigned i = 0; i < 5; i++)
+                if (serves(machine(i)) && kv_slice_index(daemon_store(machine(i)->daemon), m->machine_id) > 0)
+                        return machine(i);
+        return NULL;
+}
+
+static void keys_on_an_attached_host(void) {
+        SimMachine *m = attached();
+        KeyWatch watch, later;
+        uint64_t first;
+
+        watch_keys(m, "/a", 0, &watch);
+        first = write_key(m, "/a/b", "1");
+        expect_key(m, "/a/b", "1");
+        (void) write_key(machine(0), "/a/c", "2");
+        UNTIL("a-watch-sees-all", watch.n == 2);
+        expect_list(m, "/a", "/a/b /a/c ");
+        watch_keys(m, "/a", first, &later);
+        UNTIL("a-watch-sees-the-past", later.n == 2);
+        kv_watch_close(watch.watch);
+        kv_watch_close(later.watch);
+        over();
+}
+
+/* The replica in use crashes, again and again, while the host writes, reads and watches. */
+static void move_over_each_event(void) {
+        SimMachine *m = attached(), *former;
+        uint64_t last = 0;
+        KeyWatch watch;
+        char value[16];
+
+        watch_keys(m, "/a", 0, &watch);
+        for (unsigned i = 0; i < 6; i++) {
+                UNTIL("a-host-uses-a-replica", replica_of(m));
+                former = replica_of(m);
+                machine_suspect(former, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+                machine_crash_daemon(former);
+                UNTIL("a-host-moves-over", replica_of(m) && replica_of(m) != former && state_of(m).ready);
+                snprintf(value, sizeof(value), "%u", i);
+                last = write_key(m, "/a/b", value);
+                expect_key(m, "/a/b", value);
+                UNTIL("a-watch-sees-all", watch.n == i + 1 && watch.seen[i] == last);
+                machine_start_daemon(former);
+                UNTIL("a-replica-returns", is_ready(former));
+                UNTIL("a-slice-is-complete", slice_is_equal(m));
+        }
+        kv_watch_close(watch.watch);
+        over();
+}
+
 int main(int argc, char *argv[]) {
-        static void (*const scenarios[])(void) = { attach };
+        static void (*const scenarios[])(void) = { attach, keys_on_an_attached_host, move_over_each_event };
 
         return tokens_main(argc, argv, "tests/sim/test-attach", scenarios, ELEMENTS(scenarios), NULL,
                            "hosts without a replica act on their slice");

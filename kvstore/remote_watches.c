@@ -1,0 +1,182 @@
+/* Watches of clients of a host without a replica. Watches of one key, or of all below it, share a
+ * subscription, whose events a hub of its own delivers: the indexes of two subscriptions are in no order. A
+ * subscription continues by index on the next replica, and ends some time after its last watch. */
+#include "kvstore/hub.h"
+#include "kvstore/remote_internal.h"
+
+enum { WATCHES_WINDOW = 256 }; /* events that a later watch of the same key finds here */
+
+struct RemoteWatches {
+        Remote *remote;
+        uint32_t number;
+        RemoteKind kind;
+        Hub *hub;
+        uint64_t from;      /* first index of its events */
+        uint64_t current;   /* all events up to this index have arrived */
+        uint64_t unused_ms; /* since it has no watch; 0: it has one */
+        uint64_t again_ms;  /* subscribe again then; 0: it is subscribed, or waits for a replica */
+        bool known;         /* the replica in use has answered with a page */
+        LIST_ENTRY(RemoteWatches) watches;
+        KvBytes key;
+        char bytes[];
+};
+
+static void watches_free(RemoteWatches *w) {
+        LIST_REMOVE(w, watches);
+        w->remote->n_watches--;
+        hub_free(w->hub);
+        free(w);
+}
+
+static void watches_subscribe(RemoteWatches *w) {
+        _cleanup_writer_ Writer frame = {};
+
+        w->number = ++w->remote->number;
+        w->again_ms = 0;
+        w->known = false;
+        remote_subscribe_write(&(RemoteSubscribe) { .number = w->number,
+                                                    .kind = w->kind,
+                                                    .key = w->key,
+                                                    .since = w->current + 1,
+                                                    .lineage = w->remote->lineage,
+                                                    .bound = w->remote->bound },
+                               NULL, 0, &frame);
+        if (remote_send(w->remote, PEER_SUBSCRIBE, &frame) < 0)
+                w->again_ms = loop_now_ms(w->remote->loop) + REMOTE_WAIT_MS;
+}
+
+static RemoteWatches *watches_new(Remote *r, const KvWatchOptions *options) {
+        RemoteWatches *w = r->n_watches < REMOTE_WATCHES_MAX ? calloc(1, sizeof(*w) + options->key.size) :
+                                                               NULL;
+        char *at;
+
+        if (!w)
+                return NULL;
+        /* From now on: from the state on that this host has seen. */
+        *w = (RemoteWatches) { .remote = r,
+                               .kind = options->recursive ? REMOTE_BELOW : REMOTE_KEY,
+                               .from = options->since > 0 ? options->since : r->bound + 1,
+                               .key = options->key };
+        w->current = w->from - 1;
+        at = w->bytes;
+        kv_bytes_place(&at, &w->key);
+        if (hub_new(&w->hub, r->loop, WATCHES_WINDOW, w->current) < 0) {
+                free(w);
+                return NULL;
+        }
+        hub_reached(w->hub, w->current);
+        LIST_INSERT_HEAD(&r->watches, w, watches);
+        r->n_watches++;
+        watches_subscribe(w);
+        remote_keep_time(r);
+        return w;
+}
+
+int remote_watch(Remote *r, const KvWatchOptions *options, const KvWatchOps *ops, void *userdata,
+                 KvWatch **ret, uint64_t *ret_oldest) {
+        RemoteKind kind = options->recursive ? REMOTE_BELOW : REMOTE_KEY;
+        RemoteWatches *w;
+        int e;
+
+        LIST_FOREACH(w, &r->watches, watches) {
+                if (w->kind != kind || !kv_bytes_equal(w->key, options->key) ||
+                    (options->since > 0 && options->since < w->from))
+                        continue;
+                e = hub_watch(w->hub, options, ops, userdata, ret, ret_oldest);
+                if (e != -ESTALE) {
+                        w->unused_ms = 0;
+                        return e;
+                }
+        }
+        w = watches_new(r, options);
+        return w ? hub_watch(w->hub, options, ops, userdata, ret, ret_oldest) : -ENOBUFS;
+}
+
+static RemoteWatches *watches_find(Remote *r, uint32_t number) {
+        RemoteWatches *w = LIST_FIRST(&r->watches);
+
+        while (w && w->number != number)
+                w = LIST_NEXT(w, watches);
+        return w;
+}
+
+void watches_on_events(Remote *r, RemotePage *page) {
+        RemoteWatches *w = watches_find(r, page->number);
+        RemoteItem item;
+
+        if (!w)
+                return;
+        while (remote_next_item(page, &item) > 0)
+                if (item.kind == REMOTE_EVENT && item.event.index > w->current) {
+                        w->current = item.event.index;
+                        hub_publish(w->hub, &item.event);
+                }
+        w->known = true;
+        w->current = MAX(w->current, page->index);
+        hub_reached(w->hub, w->current);
+        remote_saw(r, w->current);
+}
+
+void watches_on_current(Remote *r, uint64_t index) {
+        RemoteWatches *w;
+
+        LIST_FOREACH(w, &r->watches, watches)
+                if (w->known && index > w->current) {
+                        w->current = index;
+                        hub_reached(w->hub, index);
+                }
+}
+
+bool watches_on_gone(Remote *r, const RemoteEnd *end) {
+        RemoteWatches *w = watches_find(r, end->number);
+
+        if (!w)
+                return false;
+        if (end->cause == REMOTE_GONE_WINDOW || end->cause == REMOTE_GONE_LINEAGE ||
+            end->cause == REMOTE_GONE_RIGHTS) {
+                hub_cleared(w->hub, MAX(end->index, w->current));
+                w->current = MAX(end->index, w->current);
+                w->from = w->current + 1;
+        }
+        w->again_ms = loop_now_ms(r->loop) + end->retry_ms + 1;
+        return true;
+}
+
+void watches_subscribe_all(Remote *r) {
+        RemoteWatches *w;
+
+        LIST_FOREACH(w, &r->watches, watches)
+                watches_subscribe(w);
+}
+
+static void watches_unsubscribe(RemoteWatches *w) {
+        _cleanup_writer_ Writer frame = {};
+
+        remote_unsubscribe_write(w->number, &frame);
+        (void) remote_send(w->remote, PEER_UNSUBSCRIBE, &frame);
+        watches_free(w);
+}
+
+bool watches_on_due(Remote *r) {
+        uint64_t now = loop_now_ms(r->loop);
+
+        for (RemoteWatches *w = LIST_FIRST(&r->watches), *next; w; w = next) {
+                next = LIST_NEXT(w, watches);
+                if (hub_watches(w->hub) > 0)
+                        w->unused_ms = 0;
+                else if (w->unused_ms == 0)
+                        w->unused_ms = now;
+                else if (now - w->unused_ms >= REMOTE_UNUSED_MS) {
+                        watches_unsubscribe(w);
+                        continue;
+                }
+                if (w->again_ms > 0 && now >= w->again_ms)
+                        watches_subscribe(w);
+        }
+        return !LIST_EMPTY(&r->watches);
+}
+
+void watches_drop(Remote *r) {
+        while (!LIST_EMPTY(&r->watches))
+                watches_free(LIST_FIRST(&r->watches));
+}
