@@ -294,6 +294,9 @@ int kv_watch(KvStore *store, const KvWatchOptions *options, const KvWatchOps *op
 /* This host has no replica, and uses that of another machine, to which a session is open; NULL: there is none
  * now. It lasts until kv_joined() has filled a replica here. */
 void kv_attach(KvStore *store, const char *machine_id);
+/* On such a host: return whether the replica of a machine has answered in the last 'within_ms', and has a
+ * leader. */
+bool kv_replica_answers(const KvStore *store, const char *machine_id, uint64_t within_ms);
 /* Return the index up to which the slice of such a machine was sent from here; 0: it does not use this
  * replica. */
 uint64_t kv_slice_index(const KvStore *store, const char *machine_id);

@@ -196,12 +196,47 @@ static void remote_on_gone(void *userdata, PeerSession *session, PeerFrame type,
 
 /* -- Answers to heartbeats -- */
 
+static void remote_note_answer(Remote *r, PeerSession *session, const RemoteCurrent *current) {
+        const char *machine = peer_handshake(session)->machine_id;
+        RemoteAnswer *a = &r->answers[0];
+
+        for (size_t i = 0; i < ELEMENTS(r->answers); i++) {
+                if (streq(r->answers[i].machine, machine)) {
+                        a = &r->answers[i];
+                        break;
+                }
+                if (r->answers[i].answered_ms < a->answered_ms)
+                        a = &r->answers[i];
+        }
+        *a = (RemoteAnswer) { .session = peer_number(session),
+                              .answered_ms = loop_now_ms(r->loop),
+                              .stale_ms = current->stale_ms,
+                              .stops = current->stops };
+        memcpy(a->machine, machine, sizeof(a->machine));
+}
+
+bool remote_answers(const Remote *r, const char *machine_id, uint64_t within_ms) {
+        PeerSession *session = peers_dialed(r->peers, machine_id);
+
+        for (size_t i = 0; session && i < ELEMENTS(r->answers); i++) {
+                const RemoteAnswer *a = &r->answers[i];
+
+                if (streq(a->machine, machine_id) && a->session == peer_number(session))
+                        return loop_now_ms(r->loop) - a->answered_ms < within_ms &&
+                               a->stale_ms < REMOTE_LEADER_MS && !a->stops;
+        }
+        return false;
+}
+
 static void remote_on_current(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                               size_t size) {
         Remote *r = userdata;
         RemoteCurrent current;
 
-        if (remote_current_read(payload, size, &current) < 0 || session != remote_session(r))
+        if (remote_current_read(payload, size, &current) < 0)
+                return;
+        remote_note_answer(r, session, &current);
+        if (session != remote_session(r))
                 return;
         r->answer = current;
         r->answered_ms = loop_now_ms(r->loop);

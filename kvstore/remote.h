@@ -8,9 +8,10 @@
 typedef struct Remote Remote;
 
 enum {
-        REMOTE_FRESH_MS = 3000, /* without an answer of a replica that has a leader: the slice may be old */
-        REMOTE_WAIT_MS = 1500,  /* for an answer */
-        REMOTE_LIST_MS = 5000,  /* for the answer to a list */
+        REMOTE_FRESH_MS = 3000,  /* without an answer of a replica that has a leader: the slice may be old */
+        REMOTE_LEADER_MS = 1000, /* without a leader, another replica is better */
+        REMOTE_WAIT_MS = 1500,   /* for an answer */
+        REMOTE_LIST_MS = 5000,   /* for the answer to a list */
         REMOTE_WATCHES_MAX = 1000,           /* different watched keys */
         REMOTE_UNUSED_MS = 10000,            /* after the last watch of a key */
         REMOTE_PARTS_MAX = 64 * 1024 * 1024, /* bytes of the pages of one state */
@@ -38,6 +39,10 @@ void remote_use(Remote *remote, const char *machine_id);
 
 /* Return the number of the session to the replica in use; 0: there is none. */
 uint64_t remote_session_number(const Remote *remote);
+
+/* Return whether the replica of a machine has answered a heartbeat on its present session in the last
+ * 'within_ms', had a leader within REMOTE_LEADER_MS, and does not stop. */
+bool remote_answers(const Remote *remote, const char *machine_id, uint64_t within_ms);
 
 /* Return the slice, borrowed until the next callback from the loop. */
 const NodeSet *remote_slice(const Remote *remote);

@@ -267,12 +267,18 @@ void remote_current_write(const RemoteCurrent *current, Writer *w) {
         write_u64(w, current->stale_ms);
         write_u64(w, current->cluster_ms);
         write_u32(w, current->level);
+        write_varint(w, current->n_members);
+        for (size_t i = 0; i < current->n_members; i++) {
+                write_u64(w, current->members[i].raft_id);
+                write_u8(w, current->members[i].standby);
+        }
 }
 
 int remote_current_read(const void *bytes, size_t size, RemoteCurrent *ret) {
         Reader r = reader_over(bytes, size);
         uint8_t version = read_u8(&r), flags = read_u8(&r);
         _cleanup_free_ char *leader = NULL;
+        uint64_t n;
 
         *ret = (RemoteCurrent) { .stops = flags & CURRENT_STOPS };
         ret->cluster_id = read_u64(&r);
@@ -287,7 +293,12 @@ int remote_current_read(const void *bytes, size_t size, RemoteCurrent *ret) {
         ret->stale_ms = read_u64(&r);
         ret->cluster_ms = read_u64(&r);
         ret->level = read_u32(&r);
-        if (reader_end(&r) < 0 || version != REMOTE_PROTOCOL)
+        n = read_varint(&r);
+        for (; ret->n_members < MIN(n, (uint64_t) REMOTE_MEMBERS_MAX); ret->n_members++) {
+                ret->members[ret->n_members].raft_id = read_u64(&r);
+                ret->members[ret->n_members].standby = read_u8(&r);
+        }
+        if (n > REMOTE_MEMBERS_MAX || reader_end(&r) < 0 || version != REMOTE_PROTOCOL)
                 return -EBADMSG;
         memcpy(ret->leader, leader, strlen(leader) + 1);
         return 0;

@@ -15,7 +15,8 @@
 enum {
         REMOTE_PROTOCOL = 1,
         REMOTE_HASHES_MAX = 65536, /* keys that a host has of its slice */
-        REMOTE_PAGE = 256 * 1024,  /* bytes of items, after which a page ends */
+        REMOTE_MEMBERS_MAX = 16,
+        REMOTE_PAGE = 256 * 1024, /* bytes of items, after which a page ends */
 };
 
 typedef enum RemoteKind {
@@ -148,6 +149,11 @@ typedef struct RemoteCurrent {
         uint64_t cluster_ms;          /* cluster time */
         uint32_t level;               /* feature level of the tree */
         bool stops;                   /* the replica stops: use another one */
+        struct RemoteMember {
+                uint64_t raft_id;
+                bool standby;
+        } members[REMOTE_MEMBERS_MAX]; /* replicas that an attached host may use */
+        size_t n_members;
 } RemoteCurrent;
 
 void remote_current_write(const RemoteCurrent *current, Writer *w);

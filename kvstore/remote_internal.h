@@ -5,6 +5,13 @@
 
 typedef struct RemoteWatches RemoteWatches;
 
+/* The last answer on a session to a replica. */
+typedef struct RemoteAnswer {
+        char machine[MACHINE_ID_SIZE];
+        uint64_t session, answered_ms, stale_ms;
+        bool stops;
+} RemoteAnswer;
+
 struct Remote {
         Loop *loop;
         Peers *peers;
@@ -29,6 +36,7 @@ struct Remote {
         LIST_HEAD(, RemoteRequest) requests;         /* remote_reads.c */
         LIST_HEAD(, RemoteWatches) watches;          /* remote_watches.c */
         size_t n_watches;
+        RemoteAnswer answers[REMOTE_MEMBERS_MAX]; /* the oldest one gives way */
 };
 
 /* Return the session to the replica in use, or NULL. */

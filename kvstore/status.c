@@ -143,6 +143,11 @@ static void status_attached(const KvStore *s, KvState *ret) {
                 ret->lineage = replica_identity(s->replica)->lineage;
         }
         memcpy(ret->leader_machine_id, current->leader, sizeof(ret->leader_machine_id));
+        for (size_t i = 0; i < current->n_members; i++)
+                ret->members[ret->n_members++] = (KvMember) { .raft_id = current->members[i].raft_id,
+                                                              .role = current->members[i].standby ?
+                                                                              KV_MEMBER_STANDBY :
+                                                                              KV_MEMBER_VOTER };
         if (!ret->ready)
                 snprintf(ret->problem, sizeof(ret->problem), "%s",
                          remote_has_slice(s->remote) ?
@@ -230,6 +235,10 @@ uint64_t kv_index(const KvStore *s) {
         return s->index;
 }
 
+bool kv_replica_answers(const KvStore *s, const char *machine_id, uint64_t within_ms) {
+        return s->remote && remote_answers(s->remote, machine_id, within_ms);
+}
+
 uint64_t kv_slice_index(const KvStore *s, const char *machine_id) {
         return s->serve ? serve_index(s->serve, machine_id) : 0;
 }
@@ -255,6 +264,11 @@ void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
                 current.stale_ms = MAX(loop_now_ms(s->loop) - s->leaderless_ms, 1u);
         current.cluster_ms = state.cluster_ms;
         current.level = state.level;
+        for (size_t i = 0; i < state.n_members; i++)
+                if (state.members[i].role != KV_MEMBER_SPARE)
+                        current.members[current.n_members++] = (struct RemoteMember) {
+                                state.members[i].raft_id, state.members[i].role == KV_MEMBER_STANDBY
+                        };
         remote_current_write(&current, &w);
         if (w.error == 0)
                 (void) peer_reply(session, PEER_CURRENT, w.bytes, w.size);

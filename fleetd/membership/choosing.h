@@ -1,8 +1,7 @@
 /* Which replicas an attached host uses: weighted rendezvous hashing, so that no host needs a central table,
  * and the removal of a replica moves only its own hosts. Pure.
  *
- * Source: Thaler and Ravishankar, "A name-based mapping scheme for rendezvous" (1996); weights by the
- * logarithm of a uniform hash. */
+ * Source: Thaler and Ravishankar, "A name-based mapping scheme for rendezvous" (1996). */
 #pragma once
 
 #include <stddef.h>

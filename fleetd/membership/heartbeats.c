@@ -84,7 +84,9 @@ static void heartbeats_send_to(Membership *m, const char *machine_id) {
 }
 
 static void heartbeats_send_one(void *userdata, const PeerState *peer) {
-        if (peer->dialed)
+        Membership *m = userdata;
+
+        if (peer->dialed && (!m->heartbeats.attached || attaching_beats(m, peer->handshake.machine_id)))
                 heartbeats_send_to(userdata, peer->handshake.machine_id);
 }
 
@@ -92,6 +94,8 @@ void heartbeats_send(Membership *m, const KvState *state) {
         replica_problem(state, m->heartbeats.problem);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
+        m->heartbeats.attached = state->attached;
+        m->attaching.beats++;
         if (state->leader_id == 0 || state->attached)
                 peers_each(m->peers, heartbeats_send_one, m);
         else if (state->leader_machine_id[0])

@@ -41,8 +41,16 @@ typedef struct Joining {
 /* heartbeats.c: received since this host leads, and sent while it does not. */
 typedef struct Heartbeats {
         Named *senders; /* Sender, by machine ID */
+        bool attached;  /* this host has no replica */
         char problem[REPLICA_PROBLEM_SIZE];
 } Heartbeats;
+
+/* attaching.c: the replicas that this host uses while it has none. */
+typedef struct Attaching {
+        char in_use[MACHINE_ID_SIZE]; /* "": none */
+        uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
+        unsigned beats;
+} Attaching;
 
 struct Membership {
         Loop *loop; /* borrowed, as the next three */
@@ -68,6 +76,7 @@ struct Membership {
         bool leading;
         bool agentless; /* Agent=no */
         bool writing;   /* a transaction of presences, members or the feature level is in flight */
+        Attaching attaching;
         Dialing dialing;
         Joining joining;
         Heartbeats heartbeats;
@@ -92,6 +101,9 @@ void dialing_update_later(Membership *m);
 
 /* Choose the replica that this host uses, if it has none. */
 void attaching_update(Membership *m, const KvState *state);
+
+/* Return whether a heartbeat to that replica is due. */
+bool attaching_beats(Membership *m, const char *machine_id);
 
 int joining_init(Membership *m);
 void joining_done(Membership *m);
