@@ -651,7 +651,7 @@ static void metrics_complete(MetricsScrape *scrape) {
         MetricsWriter w = { .form = scrape->form, .text = &scrape->text };
 
         metrics_process_read(&scrape->process);
-        metrics_units_read("/sys/fs/cgroup", scrape->units, scrape->n_units);
+        metrics_scrape_read_units(scrape, "/sys/fs/cgroup");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 if (rows[i].read)
                         continue;
