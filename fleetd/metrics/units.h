@@ -38,9 +38,9 @@ enum { METRICS_READ_MAX = 200 };
 /* Set the unit's names. */
 void metrics_unit_init(MetricsUnit *unit, const char *name);
 
-/* Take over the figures of 'former', the units of the scrape before, as metrics_units_read() left them, except
- * for METRICS_READ_MAX units from 'first' on (modulo 'n'), and for units whose state has changed. The units
- * are sorted by 'cgroup' afterwards. */
+/* Take over the figures of 'former', the units of the scrape before, as metrics_units_read() left them,
+ * except for METRICS_READ_MAX units from 'first' on (modulo 'n'), and for units whose state has changed. The
+ * units are sorted by 'cgroup' afterwards. */
 void metrics_units_resume(MetricsUnit *units, size_t n, size_t first, const MetricsUnit *former,
                           size_t n_former);
 

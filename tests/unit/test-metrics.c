@@ -487,11 +487,11 @@ static bool cgroups_begin(const char *scratch, char ret[static 256]) {
 
 /* Write the families of units; return the CPU time in ms. */
 static double scrape_write(MetricsScrape *scrape) {
-        static const MetricsUnitWrite writes[] = {
-                metrics_write_active, metrics_write_failed, metrics_write_start, metrics_write_restarts,
-                metrics_write_cpu,    metrics_write_memory, metrics_write_tasks, metrics_write_read,
-                metrics_write_written
-        };
+        static const MetricsUnitWrite writes[] = { metrics_write_active, metrics_write_failed,
+                                                   metrics_write_start,  metrics_write_restarts,
+                                                   metrics_write_cpu,    metrics_write_memory,
+                                                   metrics_write_tasks,  metrics_write_read,
+                                                   metrics_write_written };
         static const MetricFamily of_unit = { "fleet_unit_cpu_seconds_total", .labels = { "unit" } };
         static const MetricFamily pressure = { "fleet_unit_pressure_seconds_total",
                                                .labels = { "unit", "resource" } };
@@ -540,9 +540,10 @@ static void a_thousand_units_cost_little_time(void **state) {
         (void) rmdir(root);
         metrics_scrape_free(scrape);
         scratch_free(scratch);
-        print_message("%s cgroups of 1,000 units: %.1f ms of CPU time in the first scrape, %.1f ms in the next "
-                      "one, and %.1f ms for the text\n",
-                      real ? "the kernel's" : "made-up", read[0], read[1], written);
+        print_message(
+                "%s cgroups of 1,000 units: %.1f ms of CPU time in the first scrape, %.1f ms in the next "
+                "one, and %.1f ms for the text\n",
+                real ? "the kernel's" : "made-up", read[0], read[1], written);
 }
 
 int main(void) {
