@@ -132,9 +132,22 @@ twenty_units_run() {
         [ "$(grep -c ' active ' "$LAB/before.units")" = 20 ] || fail "not 20 units: $(cat "$LAB/before.units")"
 }
 
-# In both forms; the textfile collector of a node exporter gets them in this way.
+# usage: metrics_are_valid FORM FILE: the strict parsers of python3-prometheus-client, and promtool for the text format.
+metrics_are_valid() {
+        local parser=prometheus_client.parser
+        case $1 in
+        application/*) parser=prometheus_client.openmetrics.parser ;;
+        *) promtool check metrics <"$2" >"$LAB/out" 2>&1 || fail "promtool: $(head -3 "$LAB/out")" ;;
+        esac
+        /usr/bin/python3 -c "import sys; from $parser import text_string_to_metric_families as read
+families = {f.name: len(f.samples) for f in read(open(sys.argv[1]).read())}
+sys.exit(families['fleet_unit_active'] != 20 or families['fleet_unit_cpu_seconds'] != 20)" "$2" 2>"$LAB/out" || fail "$parser: $(tail -1 "$LAB/out")"
+}
+
+# In both forms, while clients write; the textfile collector of a node exporter gets them in this way.
 metrics_have_the_units_of_the_host() {
         local form u
+        writer_start alpha 2 metrics
         for form in text/plain 'application/openmetrics-text; version=1.0.0'; do
                 host_exec alpha curl -sS -m 10 --unix-socket /run/fleet.sock -H "Accept: $form" http://fleet/metrics >"$LAB/metrics" 2>&1 || fail "$(tail -1 "$LAB/metrics")"
                 for u in $units; do
@@ -144,7 +157,9 @@ metrics_have_the_units_of_the_host() {
                         grep -qx "fleet_unit_restarts_total{unit=\"$u\"} 0" "$LAB/metrics" || fail "$u has restarts: $(grep "$u" "$LAB/metrics")"
                 done
                 grep -qx 'fleet_metrics_units_omitted 0' "$LAB/metrics" || fail "$(grep omitted "$LAB/metrics")"
+                metrics_are_valid "$form" "$LAB/metrics"
         done
+        wait $WRITER
 }
 
 an_upgrade_restarts_the_daemon_once_and_touches_no_unit() {
