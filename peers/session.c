@@ -607,6 +607,12 @@ int session_new(PeerSession **ret, const SessionContext *context, Stream *stream
         return 0;
 }
 
+const char *session_machine(const PeerSession *s) {
+        if (s->peer.kind == TLS_PEER_CERTIFICATE)
+                return s->peer.verified.leaf.uri.subject;
+        return s->peer.kind == TLS_PEER_KEY && s->has_handshake ? s->handshake.machine_id : NULL;
+}
+
 uint64_t session_silent_ms(const PeerSession *s) {
         uint64_t silent_ms = loop_now_ms(s->context->loop) - s->contact_ms;
 
