@@ -27,7 +27,7 @@ enum {
         HOSTS = 5,
         OFF = 2,
         ADD_MS = 25,
-        ADD_STEP_MS = 4
+        ADD_STEP_MS = 8
 };
 
 static World *world;
