@@ -117,7 +117,8 @@ static void settings_on_done(void *userdata, KvStatus status, const char *messag
                 return;
         }
         request->changing = false;
-        request_error(request, 409, "another request changed the settings of the cluster meanwhile; try again");
+        request_error(request, 409,
+                      "another request changed the settings of the cluster meanwhile; try again");
 }
 
 void settings_handle(Request *request) {
