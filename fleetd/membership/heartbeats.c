@@ -27,10 +27,10 @@ enum { HEARTBEAT_CLOCK = 2 };
  * reported again from the third on: the condition is a replicated write. */
 enum { CLOCK_BEGIN_MS = 30 * 1000, CLOCK_END_MS = 20 * 1000, CLOCK_AGAIN_MS = 60 * 1000 };
 
-void replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
+void replica_problem(const Membership *m, const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
         bool any = state->stopped || state->differs || state->undecided || state->refuses;
 
-        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", any ? state->problem : "");
+        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", any ? state->problem : authority_problem(m->authority));
 }
 
 static void heartbeats_note_clock(Membership *m, Sender *s, const void *payload, size_t size) {
@@ -148,7 +148,7 @@ static void heartbeats_send_one(void *userdata, const PeerState *peer) {
 }
 
 void heartbeats_send(Membership *m, const KvState *state) {
-        replica_problem(state, m->heartbeats.problem);
+        replica_problem(m, state, m->heartbeats.problem);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
         if (state->leader_id == 0)
