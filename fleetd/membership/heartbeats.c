@@ -1,6 +1,6 @@
 /* Heartbeats: each host sends two a second to the leader. A heartbeat carries the problem of its sender's
- * replica, which such a replica cannot publish through the log, and the sender's wall clock. A byte 0 ends the
- * problem, where an older version stops to read. */
+ * replica, which such a replica cannot publish through the log, and the sender's wall clock. A byte 0 ends
+ * the problem, where an older version stops to read. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -15,8 +15,8 @@ typedef struct Sender {
         Named machine;
         bool heartbeat; /* since the last tick */
         char problem[REPLICA_PROBLEM_SIZE];
-        bool has_clock;   /* the last heartbeat had it */
-        int64_t clock_ms; /* its wall clock minus that of this host */
+        bool has_clock;      /* the last heartbeat had it */
+        int64_t clock_ms;    /* its wall clock minus that of this host */
         int64_t reported_ms; /* the difference that is in its presence; 0: none */
 } Sender;
 
@@ -35,7 +35,8 @@ void replica_problem(const Membership *m, const KvState *state, char ret[static 
 
 static void heartbeats_note_clock(Membership *m, Sender *s, const void *payload, size_t size) {
         const uint8_t *end = size > 0 ? memchr(payload, 0, size) : NULL;
-        Reader r = reader_over(end ? end + 1 : NULL, end ? size - (size_t) (end + 1 - (uint8_t *) payload) : 0);
+        Reader r = reader_over(end ? end + 1 : NULL,
+                               end ? size - (size_t) (end + 1 - (uint8_t *) payload) : 0);
         bool is_clock = read_u8(&r) == HEARTBEAT_CLOCK;
         uint64_t wall_ms = read_u64(&r);
 
