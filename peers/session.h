@@ -80,7 +80,7 @@ struct PeerSession {
         uint64_t stalled_sent; /* bytes sent when the stall timer was started */
         uint64_t written;      /* bytes ever given to the stream */
         SessionQueue queues[_PEER_PRIORITY_MAX]; /* frames that wait while the stream has enough */
-        size_t waiting_size;                     /* bytes of these frames */
+        size_t waiting_size;                     /* memory of these frames, in bytes */
         uint64_t sent_handshake;                 /* hash of the last handshake that was sent */
         uint8_t *bytes;                          /* an incomplete frame */
         size_t n_bytes, capacity;
@@ -105,6 +105,8 @@ int session_new(PeerSession **ret, const SessionContext *context, Stream *stream
 static inline bool session_is_joining(const PeerSession *s) {
         return s->peer.kind == TLS_PEER_ANONYMOUS;
 }
+/* Return the machine of the session, as far as it is authenticated; NULL: not at all. Borrowed. */
+const char *session_machine(const PeerSession *s);
 /* End the session of a joining host after this time. */
 void session_limit(PeerSession *s, uint64_t ms);
 
