@@ -569,7 +569,7 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
                          handshake_name(&s->handshake), s->address, reason);
         if (!was_open && !s->dialed && error < 0 && !s->has_handshake)
                 peers_warn(peers, s, cause, reason);
-        if (k && !was_open && !s->has_handshake && error != -EPERM && !peers->closing)
+        if (k && !was_open && !s->has_handshake && !s->rejected && !peers->closing)
                 known_warn_unauthenticated(k, cause, reason);
         if (k && !k->former)
                 known_choose_key(k, s, was_open, error);

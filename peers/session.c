@@ -230,6 +230,7 @@ void session_reject(PeerSession *s, Rejection cause, const char *message) {
         if (s->state == SESSION_ENDED)
                 return;
 
+        s->rejected = true;
         rejection_write(&w, cause, message);
         if (w.error < 0)
                 session_cut(s, w.error, message);
@@ -279,6 +280,7 @@ static void session_on_rejected(PeerSession *s, const Frame *frame) {
                 return;
         }
 
+        s->rejected = true;
         s->context->events->on_rejected(s->context->userdata, s, cause, message);
         session_cut(s, -EPERM, message);
 }

@@ -553,6 +553,21 @@ static void a_joining_host_sends_one_request(void **state) {
         stop(&a);
 }
 
+static void a_host_without_the_root_of_the_token_is_named_with_the_reason(void **state) {
+        Lab *lab = *state;
+        Member a, b;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        lab->root_pin.bytes[0] ^= 1;
+        start_joining(&b, lab, ID_B, "beta");
+        dial(&b, &a);
+        UNTIL(lab, has_problem(&b, "the host does not prove the root of the token"));
+        assert_false(dialed(&b, &a));
+        assert_int_equal(a.n_joins, 0);
+        stop(&b);
+        stop(&a);
+}
+
 static void requests_to_join_above_the_limit_and_after_wrong_tokens_are_rejected(void **state) {
         uint64_t source = strangers_key("127.0.0.1:1");
         Lab *lab = *state;
@@ -874,6 +889,7 @@ int main(int argc, char **argv) {
                 T(frames_of_replicas_need_a_replica_and_its_raft_id),
                 T(a_replica_with_an_old_tree_accepts_a_chain),
                 T(a_joining_host_sends_one_request),
+                T(a_host_without_the_root_of_the_token_is_named_with_the_reason),
                 T(requests_to_join_above_the_limit_and_after_wrong_tokens_are_rejected),
                 T(a_joining_host_without_a_request_is_cut_after_5_s),
                 T(a_stranger_that_names_a_member_does_not_displace_its_session),
