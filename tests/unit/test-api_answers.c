@@ -2400,8 +2400,30 @@ static void a_plan_of_metadata_lists_the_units_that_move_or_stop(void **state) {
 #define PATCH(op, key, value) \
         "[{\"op\":\"" op "\",\"path\":\"/" BETA "/metadata/" key "\",\"value\":\"" value "\"}]"
         static const Row rows[] = {
-                { "POST /fleet/v1/plan/machines", JSON, PATCH("add", "zone", "b"), 200, JSON SERVER, "" },
-                { "POST /fleet/v1/plan/machines", JSON, PATCH("remove", "zone", ""), 200, JSON SERVER, "" },
+                { "POST /fleet/v1/plan/machines", JSON, PATCH("add", "zone", "b"), 200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"global.service\",\"reason\":\"MachineMetadata=zone=a, and it has "
+                  "zone=b\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"moves.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"},{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"stops.service\",\"reason\":\"beta no longer qualifies "
+                  "(MachineMetadata=zone=a, and it has zone=b); no other machine qualifies (gamma has "
+                  "another ID than " BETA
+                  ")\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"a-follows.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"}]}" },
+                { "POST /fleet/v1/plan/machines", JSON, PATCH("remove", "zone", ""), 200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"global.service\",\"reason\":\"MachineMetadata=zone=a, and it has no "
+                  "zone\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"moves.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"},{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"stops.service\",\"reason\":\"beta no longer qualifies "
+                  "(MachineMetadata=zone=a, and it has no zone); no other machine qualifies (gamma has "
+                  "another ID than " BETA
+                  ")\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"a-follows.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"}]}" },
                 { "POST /fleet/v1/plan/machines", JSON, PATCH("add", "disk", "b"), 200, JSON SERVER,
                   "{\"units\":[]}" },
                 { "POST /fleet/v1/plan/machines", JSON, "[]", 200, JSON SERVER, "{\"units\":[]}" },
