@@ -14,10 +14,10 @@ typedef struct Sender {
         char problem[REPLICA_PROBLEM_SIZE];
 } Sender;
 
-void replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
+void replica_problem(const Membership *m, const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
         bool any = state->stopped || state->differs || state->undecided || state->refuses;
 
-        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", any ? state->problem : "");
+        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", any ? state->problem : authority_problem(m->authority));
 }
 
 static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -88,7 +88,7 @@ static void heartbeats_send_one(void *userdata, const PeerState *peer) {
 }
 
 void heartbeats_send(Membership *m, const KvState *state) {
-        replica_problem(state, m->heartbeats.problem);
+        replica_problem(m, state, m->heartbeats.problem);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
         if (state->leader_id == 0)

@@ -1,11 +1,13 @@
 /* Keys and clocks: changes of the cluster key and of the root of the CA, with the leader killed at each state
- * and two hosts off; certificates that expire while all hosts are off, and wrong wall clocks. Afterwards all
+ * and two hosts off; cluster keys that are lost; certificates that expire while all hosts are off, and wrong
+ * wall clocks. Afterwards all
  * hosts work, without a token, and each with its own key. Whole daemons, with certificates.
  *
  *      test-rotate [--seed N] [--runs N] [--trace]
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/base64.h"
 #include "base/log.h"
@@ -20,10 +22,19 @@
 #define YEAR_MS       (365 * DAY_MS)
 #define SINCE_1970_MS INT64_C(1700000000000) /* to the begin of a world */
 
-enum { PATIENCE_MS = 120000, STEP_MS = 20, RESTART_MS = 2000, HOSTS = 5, OFF = 2 };
+enum {
+        PATIENCE_MS = 120000,
+        STEP_MS = 20,
+        RESTART_MS = 2000,
+        HOSTS = 5,
+        OFF = 2,
+        ADD_MS = 25,
+        ADD_STEP_MS = 8
+};
 
 static World *world;
 static SimCluster *cluster;
+static bool last_is_added;                 /* the leader has begun to add the last host as a member */
 static ApiOptions apis[CLUSTER_HOSTS_MAX]; /* of the daemons that were opened last */
 
 /* Users begin at the options of the API: there is no listener in a simulation. */
@@ -40,6 +51,7 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
         if (!world)
                 return;
         world_trace(world, "log", "%s", message);
+        last_is_added |= starts_with(message, "add member 5:");
         if (cluster)
                 check_message(cluster, fields, message);
 }
@@ -192,15 +204,7 @@ static TlsCertificate certificate_of(const SimMachine *m) {
         return certificate;
 }
 
-/* Each host has received what a member needs: the last step of a join. */
-static bool all_are_replicas(void) {
-        for (unsigned i = 0; i < cluster->n; i++)
-                if (certificate_of(machine(i)).uri.role != TLS_ROLE_REPLICA)
-                        return false;
-        return true;
-}
-
-static void found(void) {
+static void found_by_tokens(void) {
         cluster = cluster_new_by_token(world, HOSTS);
         for (unsigned i = 0; i < HOSTS; i++)
                 machine_start_daemon(machine(i));
@@ -216,7 +220,11 @@ static void found(void) {
                       view() && cluster_machine(view(), machine(i)->machine_id) &&
                               cluster_machine(view(), machine(i)->machine_id)->member.raft_id != 0);
         }
-        UNTIL("five-hosts-are-members", is_whole() && all_are_replicas());
+}
+
+static void found(void) {
+        found_by_tokens();
+        UNTIL("five-hosts-are-members", is_whole());
 }
 
 static void over(void) {
@@ -534,6 +542,85 @@ static void machine_rekey(void) {
         over();
 }
 
+/* -- Lost cluster keys -- */
+
+static void lose_key(const SimMachine *m) {
+        _cleanup_free_ char *path = scratch_path(m->folder, "secrets/key.1");
+
+        if (unlink(path) < 0)
+                world_failed(world, "a-host-has-the-cluster-key", "%s", m->name);
+}
+
+static void check_root(const char *root) {
+        UNTIL("there-is-a-leader", leader());
+        if (!streq(ca_roots_current(view()->ca_roots)->id, root))
+                world_failed(world, "the-ca-stays", "%s", root);
+}
+
+/* The leader loses the key: a voter that has it leads, once, and sends it. */
+static void leader_without_the_key(void) {
+        char pins[HOSTS][DIGEST_SIZE], root[DIGEST_SIZE];
+        SimMachine *m;
+        uint64_t term;
+
+        found();
+        read_pins(pins);
+        memcpy(root, ca_roots_current(view()->ca_roots)->id, sizeof(root));
+        m = leader();
+        term = state_of(m).term;
+        lose_key(m);
+        UNTIL("another-voter-leads", leader() && leader() != m);
+        UNTIL("the-key-is-sent", all_have_key(1));
+        world_run(world, world_now_ms(world) + 70000);
+        if (state_of(leader()).term != term + 1)
+                world_failed(world, "leadership-is-transferred-once", "term %llu after %llu",
+                             (unsigned long long) state_of(leader()).term, (unsigned long long) term);
+        check_root(root);
+        lose_key(follower(KV_MEMBER_STANDBY)); /* the leader sends it again */
+        UNTIL("the-key-is-sent", all_have_key(1));
+        over();
+}
+
+static bool shows_missing_key(const SimMachine *m) {
+        const ClusterMachine *host = view() ? cluster_machine(view(), m->machine_id) : NULL;
+
+        return host && starts_with(host->presence_reason, MACHINE_CONDITION CLUSTER_KEY_MISSING);
+}
+
+/* Only a voter that is off has the key: the CA waits for it. When no member has it, another CA replaces it,
+ * and all hosts remain members by their pins. */
+static void key_of_no_member(void) {
+        char pins[HOSTS][DIGEST_SIZE], root[DIGEST_SIZE];
+        SimMachine *off;
+
+        found();
+        read_pins(pins);
+        memcpy(root, ca_roots_current(view()->ca_roots)->id, sizeof(root));
+        off = follower(KV_MEMBER_VOTER);
+        power_off(off);
+        UNTIL("a-host-is-lost",
+              leader() && cluster_machine(view(), off->machine_id)->presence != PRESENCE_UP);
+        for (unsigned i = 0; i < HOSTS; i++)
+                if (machine(i) != off)
+                        lose_key(machine(i));
+        for (unsigned i = 0; i < HOSTS; i++)
+                UNTIL("members-report-the-missing-key", machine(i) == off || shows_missing_key(machine(i)));
+        world_run(world, world_now_ms(world) + 30000);
+        check_root(root);
+        start(off);
+        UNTIL("the-key-is-sent", all_have_key(1));
+        check_works(pins);
+        check_root(root);
+
+        for (unsigned i = 0; i < HOSTS; i++)
+                lose_key(machine(i));
+        UNTIL("another-ca-replaces-it", has_ended() && !streq(ca_roots_current(view()->ca_roots)->id, root));
+        UNTIL("all-hosts-store-it", all_have_key(2) && all_store());
+        check_works(pins);
+        UNTIL("no-problem-remains", !shows_missing_key(leader()));
+        over();
+}
+
 /* -- Clocks -- */
 
 /* All hosts were off for longer than a certificate is valid; then each one gets a new certificate. */
@@ -554,6 +641,28 @@ static void all_certificates_expired(void) {
                       (int64_t) certificate_of(machine(i)).not_after_ms >
                               (int64_t) loop_wall_ms(world_loop(machine(i)->loop)));
         over();
+}
+
+/* A power cut of all hosts loses the entry that added a member, but not its log: the member knows no leader,
+ * because no leader knows it, and gets one all the same. */
+static void power_cut_in_an_addition(void) {
+        char pins[HOSTS][DIGEST_SIZE];
+
+        for (unsigned delay_ms = 1; delay_ms <= ADD_MS; delay_ms += ADD_STEP_MS) {
+                last_is_added = false;
+                found_by_tokens();
+                while (!last_is_added)
+                        world_run(world, world_now_ms(world) + 1);
+                world_run(world, world_now_ms(world) + delay_ms);
+                read_pins(pins);
+                world_trace(world, "test", "power cut %u ms after the addition", delay_ms);
+                for (unsigned i = 0; i < HOSTS; i++)
+                        power_off(machine(i));
+                for (unsigned i = 0; i < HOSTS; i++)
+                        start(machine(i));
+                check_works(pins);
+                over();
+        }
 }
 
 /* A wrong clock of one host, and of all, while they run and at a start; a rotation ends all the same. */
@@ -601,7 +710,10 @@ static void (*const scenarios[])(void) = {
         rekey_each_step_with_absent_hosts,
         remove_compromised,
         machine_rekey,
+        leader_without_the_key,
+        key_of_no_member,
         all_certificates_expired,
+        power_cut_in_an_addition,
         clock_1970,
         clock_2050,
 };
