@@ -396,7 +396,7 @@ static int identity_move_old(int state_fd, const char *state_directory, const ch
         return r < 0 ? identity_failed(err, r, "sync", state_directory, OLD_NEXT) : 0;
 }
 
-static int identity_keep_old(int state_fd, const char *state_directory, Error *err) {
+int identity_keep_old(int state_fd, const char *state_directory, unsigned *ret_number, Error *err) {
         char name[32];
         int r;
 
@@ -417,7 +417,11 @@ static int identity_keep_old(int state_fd, const char *state_directory, Error *e
                 r = old_fd < 0 ? -errno : fsync_dir(old_fd);
                 if (r >= 0)
                         r = fsync_dir(state_fd);
-                return r < 0 ? identity_failed(err, r, "sync", state_directory, OLD) : 0;
+                if (r < 0)
+                        return identity_failed(err, r, "sync", state_directory, OLD);
+                if (ret_number)
+                        *ret_number = i;
+                return 0;
         }
         return error_set(err, -EEXIST, "%s/" OLD " has %u folders of former clusters; remove some of them",
                          state_directory, OLD_MAX);
@@ -464,7 +468,7 @@ static int identity_finish_leave(int state_fd, const char *state_directory, cons
                 if (r < 0)
                         return r;
         }
-        r = identity_keep_old(state_fd, state_directory, err);
+        r = identity_keep_old(state_fd, state_directory, NULL, err);
         if (r < 0)
                 return r;
         r = remove_tree_at(state_fd, SECRETS);
@@ -509,7 +513,7 @@ int identity_begin(const char *state_directory, const char *cluster_file, Error 
                 if (r < 0)
                         return r;
         }
-        r = identity_keep_old(state_fd, state_directory, err);
+        r = identity_keep_old(state_fd, state_directory, NULL, err);
         if (r < 0)
                 return r;
         r = cluster_file[0] ? cluster_file_write(cluster_file, entering) : 0;
