@@ -362,8 +362,7 @@ static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause,
                                  handshake_name(self), (unsigned long long) self->cluster_id);
 
         *ret_cause = REJECTION_LINEAGE;
-        if (peer->cluster_id == self->cluster_id && peer->lineage != 0 && self->lineage != 0 &&
-            peer->lineage != self->lineage)
+        if (peer->cluster_id == self->cluster_id && !handshake_has_lineage_of(peer, self))
                 return error_set(err, -EXDEV,
                                  "%s is of another lineage of this cluster than %s: one of them was left out "
                                  "when the cluster was recovered or restored, and must join again",
@@ -422,8 +421,9 @@ static void peers_on_handshake(void *userdata, PeerSession *s) {
         int r;
 
         r = peers_check(peers, s, &cause, &err);
-        if (r == -EKEYREVOKED)
-                cause = REJECTION_REMOVED;
+        if (r == -EKEYREVOKED) /* the tombstone is of this lineage: in another one the host may be a member */
+                cause = handshake_has_lineage_of(&s->handshake, &peers->self) ? REJECTION_REMOVED :
+                                                                                REJECTION_LINEAGE;
         if (r < 0) {
                 if (cause == REJECTION_CLONE && !session_is_joining(s) && /* its machine ID is not proved */
                     host_get(peers, s->handshake.machine_id, &host) >= 0)

@@ -77,6 +77,10 @@ int handshake_read(const void *bytes, size_t size, PeerHandshake *ret, Error *er
         return 0;
 }
 
+bool handshake_has_lineage_of(const PeerHandshake *a, const PeerHandshake *b) {
+        return a->lineage == b->lineage || a->lineage == 0 || b->lineage == 0;
+}
+
 void rejection_write(Writer *w, Rejection cause, const char *message) {
         write_u16(w, cause);
         write_blob(w, message, MIN(strlen(message), (size_t) REJECTION_MAX / 2));

@@ -31,6 +31,8 @@ typedef struct PeerHandshake {
 
 /* Return the name of the host, or its machine id if it has no name. */
 const char *handshake_name(const PeerHandshake *handshake);
+/* Return whether both are of one lineage, or one has none. */
+bool handshake_has_lineage_of(const PeerHandshake *a, const PeerHandshake *b);
 
 void handshake_write(Writer *w, const PeerHandshake *handshake);
 /* Errors, each with a message:

@@ -246,6 +246,10 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
 
 /* -- Listening -- */
 
+size_t peers_waiting(const Peers *peers) {
+        return HASH_CNT(hh_pending, peers->pending);
+}
+
 /* Return the oldest pending session of an address, and of strangers only; 0: of all. */
 static PeerSession *peers_oldest(const Peers *peers, uint64_t source, bool strangers, size_t *ret_n) {
         PeerSession *oldest = NULL;

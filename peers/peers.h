@@ -211,6 +211,9 @@ typedef struct PeerState {
 } PeerState;
 
 int peers_state(const Peers *peers, const char *machine_id, PeerState *ret); /* -ENOENT */
+/* Return the number of accepted connections that are not authenticated yet, with joining hosts until their
+ * end: at most STRANGERS_PENDING_MAX, half of them of strangers. */
+size_t peers_waiting(const Peers *peers);
 /* Return whether a host of the cluster has rejected this one because it was removed from the cluster, and
  * none has accepted it since. */
 bool peers_is_removed(const Peers *peers);

@@ -57,6 +57,7 @@ struct Api {
         uint64_t started_ms, leader_id, leader_since_ms;
         uint64_t gets, gets_failed;     /* of keys, since the start */
         struct Scraping *scraping;      /* the scrape of the metrics that is under way; NULL: none */
+        MetricsScrape *scraped;         /* the one before it, to resume; NULL: none */
         TAILQ_HEAD(, Request) scrapes;  /* that wait for its end, in order */
         unsigned n_watching;            /* clients that wait for a key */
         TAILQ_HEAD(, Request) listings; /* whose listings wait, in order */

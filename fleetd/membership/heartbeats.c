@@ -27,15 +27,15 @@ typedef struct Sender {
         char problem[REPLICA_PROBLEM_SIZE];
 } Sender;
 
-void replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
+void replica_problem(const Membership *m, const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
         bool any = state->stopped || state->differs || state->undecided || state->refuses;
 
-        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", any ? state->problem : "");
+        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", any ? state->problem : authority_problem(m->authority));
 }
 
 /* Keep the end of the sender's log, or forget it if the heartbeat has none. */
 static void heartbeats_note_position(Membership *m, const char *id, const void *payload, size_t size) {
-        const uint8_t *end = memchr(payload, 0, size);
+        const uint8_t *end = size > 0 ? memchr(payload, 0, size) : NULL;
         Reader r = reader_over(end ? end + 1 : payload,
                                end ? size - (size_t) (end + 1 - (uint8_t *) payload) : 0);
         bool known = read_u8(&r) == POSITION_VERSION;
@@ -152,7 +152,7 @@ static void heartbeats_send_all(Membership *m, const KvState *state) {
 }
 
 void heartbeats_send(Membership *m, const KvState *state) {
-        replica_problem(state, m->heartbeats.problem);
+        replica_problem(m, state, m->heartbeats.problem);
         if (state->leader_id != 0)
                 named_clear(&m->heartbeats.positions);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the

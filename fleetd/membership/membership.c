@@ -54,7 +54,7 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
         char own[REPLICA_PROBLEM_SIZE];
 
         if (self)
-                replica_problem(state, own);
+                replica_problem(m, state, own);
         problem = self ? own : heartbeats_problem(m, machine->id);
         if (!problem)
                 return -ENODATA;
@@ -80,6 +80,16 @@ static void membership_write_problem(Membership *m, const KvState *state, const 
                 return;
         snprintf(change.machine, sizeof(change.machine), "%s", machine->id);
         m->writing = registry_presence(m->registry, state->term, &change, 1, membership_on_written, m) >= 0;
+}
+
+static void membership_check_keys(Membership *m) {
+        for (const ClusterMachine *machine = registry_cluster(m->registry)->machines; machine;
+             machine = machine->hh.next) {
+                const char *problem = heartbeats_problem(m, machine->id);
+
+                if (problem)
+                        authority_member_problem(m->authority, machine->id, problem);
+        }
 }
 
 /* -- Voters -- */
@@ -340,6 +350,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                                                m) >= 0;
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);
+        membership_check_keys(m);
         membership_found_settings(m, state);
         membership_forget_removed(m, state);
         membership_change_voters(m, state);

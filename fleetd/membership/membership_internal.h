@@ -113,5 +113,5 @@ LivenessSign heartbeats_sign(void *userdata, const char *machine_id);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
 const char *heartbeats_problem(Membership *m, const char *machine_id);
-/* Write the problem of this host's replica, "" for none. */
-void replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]);
+/* Write the problem of this host's replica, or why it cannot sign; "" for none. */
+void replica_problem(const Membership *m, const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]);

@@ -1,11 +1,13 @@
 /* Keys and clocks: changes of the cluster key and of the root of the CA, with the leader killed at each state
- * and two hosts off; certificates that expire while all hosts are off, and wrong wall clocks. Afterwards all
+ * and two hosts off; cluster keys that are lost; certificates that expire while all hosts are off, and wrong
+ * wall clocks. Afterwards all
  * hosts work, without a token, and each with its own key. Whole daemons, with certificates.
  *
  *      test-rotate [--seed N] [--runs N] [--trace]
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/base64.h"
 #include "base/log.h"
@@ -534,6 +536,85 @@ static void machine_rekey(void) {
         over();
 }
 
+/* -- Lost cluster keys -- */
+
+static void lose_key(const SimMachine *m) {
+        _cleanup_free_ char *path = scratch_path(m->folder, "secrets/key.1");
+
+        if (unlink(path) < 0)
+                world_failed(world, "a-host-has-the-cluster-key", "%s", m->name);
+}
+
+static void check_root(const char *root) {
+        UNTIL("there-is-a-leader", leader());
+        if (!streq(ca_roots_current(view()->ca_roots)->id, root))
+                world_failed(world, "the-ca-stays", "%s", root);
+}
+
+/* The leader loses the key: a voter that has it leads, once, and sends it. */
+static void leader_without_the_key(void) {
+        char pins[HOSTS][DIGEST_SIZE], root[DIGEST_SIZE];
+        SimMachine *m;
+        uint64_t term;
+
+        found();
+        read_pins(pins);
+        memcpy(root, ca_roots_current(view()->ca_roots)->id, sizeof(root));
+        m = leader();
+        term = state_of(m).term;
+        lose_key(m);
+        UNTIL("another-voter-leads", leader() && leader() != m);
+        UNTIL("the-key-is-sent", all_have_key(1));
+        world_run(world, world_now_ms(world) + 70000);
+        if (state_of(leader()).term != term + 1)
+                world_failed(world, "leadership-is-transferred-once", "term %llu after %llu",
+                             (unsigned long long) state_of(leader()).term, (unsigned long long) term);
+        check_root(root);
+        lose_key(follower(KV_MEMBER_STANDBY)); /* the leader sends it again */
+        UNTIL("the-key-is-sent", all_have_key(1));
+        over();
+}
+
+static bool shows_missing_key(const SimMachine *m) {
+        const ClusterMachine *host = view() ? cluster_machine(view(), m->machine_id) : NULL;
+
+        return host && starts_with(host->presence_reason, MACHINE_CONDITION CLUSTER_KEY_MISSING);
+}
+
+/* Only a voter that is off has the key: the CA waits for it. When no member has it, another CA replaces it,
+ * and all hosts remain members by their pins. */
+static void key_of_no_member(void) {
+        char pins[HOSTS][DIGEST_SIZE], root[DIGEST_SIZE];
+        SimMachine *off;
+
+        found();
+        read_pins(pins);
+        memcpy(root, ca_roots_current(view()->ca_roots)->id, sizeof(root));
+        off = follower(KV_MEMBER_VOTER);
+        power_off(off);
+        UNTIL("a-host-is-lost",
+              leader() && cluster_machine(view(), off->machine_id)->presence != PRESENCE_UP);
+        for (unsigned i = 0; i < HOSTS; i++)
+                if (machine(i) != off)
+                        lose_key(machine(i));
+        for (unsigned i = 0; i < HOSTS; i++)
+                UNTIL("members-report-the-missing-key", machine(i) == off || shows_missing_key(machine(i)));
+        world_run(world, world_now_ms(world) + 30000);
+        check_root(root);
+        start(off);
+        UNTIL("the-key-is-sent", all_have_key(1));
+        check_works(pins);
+        check_root(root);
+
+        for (unsigned i = 0; i < HOSTS; i++)
+                lose_key(machine(i));
+        UNTIL("another-ca-replaces-it", has_ended() && !streq(ca_roots_current(view()->ca_roots)->id, root));
+        UNTIL("all-hosts-store-it", all_have_key(2) && all_store());
+        check_works(pins);
+        UNTIL("no-problem-remains", !shows_missing_key(leader()));
+        over();
+}
+
 /* -- Clocks -- */
 
 /* All hosts were off for longer than a certificate is valid; then each one gets a new certificate. */
@@ -601,6 +682,8 @@ static void (*const scenarios[])(void) = {
         rekey_each_step_with_absent_hosts,
         remove_compromised,
         machine_rekey,
+        leader_without_the_key,
+        key_of_no_member,
         all_certificates_expired,
         clock_1970,
         clock_2050,

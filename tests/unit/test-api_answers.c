@@ -2175,6 +2175,42 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
         assert_null(cluster_machine(c, "33333333333333333333333333333333"));
 }
 
+/* As fleetctl remove, for clients of etcd: the ID is that of /v2/members. */
+static void a_lost_member_is_deleted_by_its_id(void **state) {
+        static const Record lost[] = {
+                { "machine/" SELF "/facts", "{\"level\":9,\"name\":\"alpha\"}" },
+                { "cluster/member/" SELF,
+                  "{\"level\":9,\"name\":\"alpha\",\"peer\":\"10.0.0.1:2380\",\"raftId\":1}" },
+                { "machine/22222222222222222222222222222222/presence", "{\"state\":\"lost\",\"since\":1}" },
+                { "cluster/member/22222222222222222222222222222222",
+                  "{\"level\":9,\"name\":\"two\",\"peer\":\"10.0.0.2:2380\",\"raftId\":2,\"start\":7}" },
+        };
+        char id[MEMBER_ID_SIZE], request[sizeof("DELETE /v2/members/") + MEMBER_ID_SIZE];
+        Fixture *fixture = *state;
+        const ClusterMachine *two;
+        KvState now;
+
+        write_records(fixture, lost, ELEMENTS(lost));
+        send_row(fixture, API_SOCKET,
+                 &(Row) { .request = "PUT /fleet/v1/cluster/level",
+                          .fields = "Content-Type: application/json\r\n",
+                          .body = "{\"level\":5}" });
+        assert_int_equal(kv_member_add(fixture->host->store, 2, "10.0.0.2:2380"), 0);
+        HOST_UNTIL(fixture->host, (kv_state(fixture->host->store, &now), now.n_members == 2));
+        v2_member_id(&now, 2, id);
+        snprintf(request, sizeof(request), "DELETE /v2/members/%s", id);
+        send_row(fixture, API_SOCKET, &(Row) { .request = request });
+        if (!starts_with(fixture->answer, "HTTP/1.1 204 "))
+                fail_msg("%s", fixture->answer);
+        two = cluster_machine(registry_cluster(fixture->host->registry), "22222222222222222222222222222222");
+        assert_true(two && cluster_machine_is_removed(two) && two->removed);
+        assert_string_equal(two->removed->reason, "lost");
+        send_row(fixture, API_SOCKET, &(Row) { .request = request });
+        if (!starts_with(fixture->answer, "HTTP/1.1 409 ") ||
+            !strstr(fixture->answer, "the member is being removed already"))
+                fail_msg("%s", fixture->answer);
+}
+
 static void a_replaced_machine_is_removed_at_once(void **state) {
         static const Record more[] = {
                 { "machine/22222222222222222222222222222222/presence",
@@ -2958,6 +2994,10 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "fleet_sessions{kind=\"voter\"} 0\n"
                 "fleet_sessions{kind=\"standby\"} 0\n"
                 "fleet_sessions{kind=\"attached\"} 0\n"
+                "# HELP fleet_admission_waiting Connections to ListenPeer= that are not authenticated yet, "
+                "and hosts that are joining.\n"
+                "# TYPE fleet_admission_waiting gauge\n"
+                "fleet_admission_waiting 0\n"
                 "# HELP fleet_http_requests_total Answers, by the class of their status.\n"
                 "# TYPE fleet_http_requests_total counter\n"
                 "fleet_http_requests_total{listener=\"socket\",class=\"2xx\"} 0\n"
@@ -3691,6 +3731,7 @@ int main(void) {
                 in_a_fixture(the_mass_failure_brake_states_its_end),
                 in_a_fixture(a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
+                in_a_fixture(a_lost_member_is_deleted_by_its_id),
                 in_a_fixture(a_replaced_machine_is_removed_at_once),
                 in_a_fixture(why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it),
                 in_a_fixture(no_machine_is_removed_while_hosts_have_to_report_their_units),

@@ -1046,6 +1046,7 @@ static void connections_without_a_handshake_are_limited_in_number_and_time(void 
         for (unsigned i = 0; i < CROWD; i++)
                 bare_dial(crowd + i, lab, &a);
         UNTIL(lab, all_connected(crowd, CROWD) && count_open(crowd, CROWD) == STRANGERS_PENDING_MAX);
+        assert_int_equal(peers_waiting(a.peers), STRANGERS_PENDING_MAX);
 
         /* A host with a handshake displaces the oldest connection. */
         start(&b, lab, ID_B, "b", 2);
@@ -1055,6 +1056,7 @@ static void connections_without_a_handshake_are_limited_in_number_and_time(void 
         assert_in_range(loop_now_ms(lab->loop) - from_ms, SESSION_FIRST_BYTE_MS - 100,
                         SESSION_HANDSHAKE_MS - 1000);
         assert_true(has_dialed(&b, &a));
+        assert_int_equal(peers_waiting(a.peers), 0);
         stop(&b, "");
         stop(&a, "");
 }

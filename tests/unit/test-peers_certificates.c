@@ -401,6 +401,31 @@ static void another_key_and_a_removed_machine_are_rejected_with_the_reason(void 
         stop(&a);
 }
 
+/* The host of another lineage must not leave by the tombstone: what this one holds decides nothing there. */
+static void a_removal_counts_in_its_own_lineage_only(void **state) {
+        Lab *lab = *state;
+        Rejection cause;
+        const char *reason;
+        Member a, b;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        prepare(&b, lab, ID_B, "beta");
+        enter(&b, 1)->known.tls.state = TLS_REMOVED;
+        b.self.lineage = a.self.lineage + 1;
+        open_as(&b, TLS_ROLE_REPLICA, ID_B);
+        dial(&b, &a);
+        UNTIL(lab, has_problem(&b, "machine " ID_B " was removed from the cluster"));
+        assert_false(peers_is_removed(b.peers));
+        assert_non_null(peers_rejection(b.peers, &cause, &reason));
+        assert_int_equal(cause, REJECTION_LINEAGE);
+
+        b.self.lineage = a.self.lineage;
+        peers_set_self(b.peers, &b.self);
+        UNTIL(lab, peers_is_removed(b.peers));
+        stop(&b);
+        stop(&a);
+}
+
 static void a_removal_ends_open_sessions_within_a_turn(void **state) {
         Lab *lab = *state;
         Member a, b;
@@ -832,6 +857,7 @@ int main(int argc, char **argv) {
                 T(a_session_belongs_to_the_machine_of_the_certificate),
                 T(a_handshake_of_another_machine_than_the_certificate_is_rejected),
                 T(another_key_and_a_removed_machine_are_rejected_with_the_reason),
+                T(a_removal_counts_in_its_own_lineage_only),
                 T(a_removal_ends_open_sessions_within_a_turn),
                 T(frames_of_replicas_need_a_replica_and_its_raft_id),
                 T(a_replica_with_an_old_tree_accepts_a_chain),
