@@ -35,6 +35,7 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                               .replaced_by = successor ? successor->id : NULL,
                               .problem = cluster_machine_problem(m, MACHINE_CONDITION),
                               .identity_problem = cluster_machine_problem(m, MACHINE_IMPOSTOR),
+                              .clock_problem = cluster_machine_problem(m, MACHINE_CLOCK),
                               .since_ms = m->since_ms,
                               .n_units = m->load,
                               .agentless = m->member.agentless };
