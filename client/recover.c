@@ -16,6 +16,7 @@ typedef struct Recovery {
         Client *client;
         JsonValue *cluster;           /* the answer of the daemon; NULL: it does not answer */
         char name[HOST_NAME_MAX + 1]; /* of this machine */
+        bool alone;                   /* no other host is known to have been in the cluster */
 } Recovery;
 
 static int recovery_begin(Recovery *r, Error *err) {
@@ -70,12 +71,23 @@ static int run_script(const char *script, const char *argument) {
                 all = NULL;
                 return EXIT_FAILED;
         }
-        return subprocess_run((const char *[]) { "sh", "-c", all, "sh", argument, NULL }, NULL, NULL, NULL,
-                              NULL);
+        return subprocess_run((const char *[]) { "sh", "-c", all, "sh", argument, NULL },
+                              (const char *[]) { ENV_FLEETCTL, "yes", NULL }, NULL, NULL, NULL);
+}
+
+/* Print the steps that remain. A second reset would delete the state that the first one has kept. */
+static void recovery_print_rest(const Recovery *r) {
+        client_note("fleetd runs. Units are not touched; until all hosts have reported theirs, or for five "
+                    "minutes, none is started, stopped or moved (fleetctl cluster)");
+        if (!r->alone)
+                client_note(
+                        "each other host that has not been reset: systemctl stop fleetd; fleetd --reset; "
+                        "systemctl start fleetd; one that has been reset, and is stopped: systemctl start "
+                        "fleetd");
 }
 
 /* Stop the service, run 'script', and start the service, also after a failure, which has changed nothing. */
-static int recovery_run(const char *script, const char *argument) {
+static int recovery_run(const Recovery *r, const char *script, const char *argument) {
         int status;
 
         if (run_script("systemctl stop fleetd.service", NULL) != EXIT_DONE) {
@@ -92,9 +104,7 @@ static int recovery_run(const char *script, const char *argument) {
                 client_note("the state of this host was not changed; fleetd runs again");
                 return EXIT_FAILED;
         }
-        client_note("units are not touched; until all hosts have reported theirs, or for five minutes, none "
-                    "is started, "
-                    "stopped or moved (fleetctl cluster)");
+        recovery_print_rest(r);
         return EXIT_DONE;
 }
 
@@ -168,13 +178,14 @@ static const JsonValue *print_others(const Recovery *r) {
                         continue;
                 text_append(&t, "  ");
                 text_append_printable(&t, member_label(m));
-                text_printf(&t, "  %s, ", member_text(m, "seat"));
+                text_append(&t, "  ");
+                text_append_printable(&t, member_text(m, "seat"));
                 if (!member_bool(m, "reachable"))
-                        text_append(&t, "lost");
+                        text_append(&t, ", lost");
                 else if (!member_number(m, "lastTerm"))
-                        text_append(&t, "reachable: compare its last entry before you continue");
+                        text_append(&t, ", reachable: compare its last entry before you continue");
                 else {
-                        text_printf(&t, "reachable, last entry %llu, term %llu",
+                        text_printf(&t, ", reachable, last entry %llu, term %llu",
                                     (unsigned long long) member_number(m, "lastIndex"),
                                     (unsigned long long) member_number(m, "lastTerm"));
                         if (has_more(m, best ?: r->cluster))
@@ -212,7 +223,8 @@ static int recover_check(const Recovery *r, const JsonValue *best, Error *err) {
         return 0;
 }
 
-static int recover_explain(const Recovery *r, Error *err) {
+static int recover_explain(Recovery *r, Error *err) {
+        _cleanup_text_ Text t = {};
         const JsonValue *best;
         int e;
 
@@ -224,13 +236,19 @@ static int recover_explain(const Recovery *r, Error *err) {
                         "a majority of the voters answers: nothing is lost, and a recovery would divide the "
                         "cluster; see fleetctl status");
         } else {
-                printf("This host, %s, has index %llu, and as its last entry %llu, term %llu. The other "
-                       "replicas:\n",
-                       r->name, (unsigned long long) member_number(r->cluster, "index"),
-                       (unsigned long long) (member_number(r->cluster, "lastIndex") ?:
-                                                     member_number(r->cluster, "raftIndex")),
-                       (unsigned long long) (member_number(r->cluster, "lastTerm") ?:
-                                                     member_number(r->cluster, "term")));
+                text_append(&t, "This host, ");
+                text_append_printable(&t, r->name);
+                text_printf(&t,
+                            ", has index %llu, and as its last entry %llu, term %llu. The other replicas:",
+                            (unsigned long long) member_number(r->cluster, "index"),
+                            (unsigned long long) (member_number(r->cluster, "lastIndex") ?:
+                                                          member_number(r->cluster, "raftIndex")),
+                            (unsigned long long) (member_number(r->cluster, "lastTerm") ?:
+                                                          member_number(r->cluster, "term")));
+                if (t.error < 0)
+                        return t.error;
+                (void) output_line(t.chars);
+                r->alone = json_value_count(json_value_member(r->cluster, "voters")) == 1;
                 best = print_others(r);
                 e = output_flush();
                 if (e < 0)
@@ -259,15 +277,16 @@ int verb_recover(Client *c, char **args, size_t n, Error *err) {
         if (r >= 0)
                 r = recover_explain(&recovery, err);
         if (r >= 0)
-                r = recovery_is_confirmed(&recovery) ? recovery_run("fleetd --recover --force", NULL) :
-                                                       EXIT_FAILED;
+                r = recovery_is_confirmed(&recovery) ?
+                            recovery_run(&recovery, "fleetd --recover --force", NULL) :
+                            EXIT_FAILED;
         json_value_free(recovery.cluster);
         return r;
 }
 
 /* -- restore -- */
 
-static int restore_explain(const Recovery *r, const char *file, Error *err) {
+static int restore_explain(Recovery *r, const char *file, Error *err) {
         _cleanup_backup_description_ BackupDescription d = {};
         _cleanup_text_ Text t = {};
         int e;
@@ -289,6 +308,7 @@ static int restore_explain(const Recovery *r, const char *file, Error *err) {
         if (t.error < 0)
                 return t.error;
         (void) output_line(t.chars);
+        r->alone = e > 0 && d.n_hosts == 1;
         if (d.unconfirmed)
                 client_note("not confirmed by a leader: the backup may lack writes that were acknowledged "
                             "before it");
@@ -317,8 +337,9 @@ int verb_restore(Client *c, char **args, size_t n, Error *err) {
         if (r >= 0)
                 r = restore_explain(&recovery, file, err);
         if (r >= 0)
-                r = recovery_is_confirmed(&recovery) ? recovery_run("fleetd --restore=\"$1\"", file) :
-                                                       EXIT_FAILED;
+                r = recovery_is_confirmed(&recovery) ?
+                            recovery_run(&recovery, "fleetd --restore=\"$1\"", file) :
+                            EXIT_FAILED;
         json_value_free(recovery.cluster);
         return r;
 }
