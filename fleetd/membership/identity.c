@@ -375,8 +375,6 @@ bool identity_is_required(const char *state_directory) {
 
 /* -- Entering, at a start -- */
 
-static int identity_keep_old(int state_fd, const char *state_directory, Error *err);
-
 /* Move what exists of 'name' into the folder of replaced state. If that folder has the name, it is of another
  * command that was interrupted: it is completed first. */
 static int identity_move_old(int state_fd, const char *state_directory, const char *name, Error *err) {
@@ -387,7 +385,7 @@ static int identity_move_old(int state_fd, const char *state_directory, const ch
         if (!identity_exists(state_fd, name))
                 return 0;
         snprintf(path, sizeof(path), OLD_NEXT "/%s", name);
-        r = identity_exists(state_fd, path) ? identity_keep_old(state_fd, state_directory, err) : 0;
+        r = identity_exists(state_fd, path) ? identity_keep_old(state_fd, state_directory, NULL, err) : 0;
         if (r >= 0)
                 r = identity_make_dir(state_fd, state_directory, OLD_NEXT, err);
         if (r < 0)
