@@ -1,6 +1,6 @@
 #!/bin/bash
 # The RPM packages: dist/rpm/fleetd.spec builds from the archive, and the packages have the files of "make install". They are not installed.
-# The programs are those of LAB_BUILD; with CHECK_ALL=yes, the spec file compiles them.
+# The programs are those of LAB_BUILD; with CHECK_ALL=yes, the spec file compiles them. Takes 15 s.
 top=$(cd "$(dirname "$0")/../.." && pwd)
 LAB_BUILD=${LAB_BUILD:-$top/build}
 scratch=$(mktemp -d) || exit 1

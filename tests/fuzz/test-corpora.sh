@@ -1,6 +1,6 @@
 #!/bin/bash
 # Every fuzz target over its corpus and over mutated copies of it, in the build with sanitizers. Each run is the same: the
-# seed is fixed here. For other inputs set FUZZ_SEED=N and FUZZ_MUTATE=N, or run the program with other --seed= and --mutate=.
+# seed is fixed here. For other inputs set FUZZ_SEED=N and FUZZ_MUTATE=N, or run the program with other --seed= and --mutate=. Takes 180 s.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${CHECK_BUILD:-build-check}
 [ -n "${TMPDIR:-}" ] || [ ! -w /dev/shm ] || export TMPDIR=/dev/shm # some write files, and sync them
