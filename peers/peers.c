@@ -559,13 +559,6 @@ const TlsPin *peer_pin(const PeerSession *s) {
         return s->peer.kind == TLS_PEER_CERTIFICATE ? &s->peer.verified.leaf.pin : NULL;
 }
 
-/* Return the machine of a session, as far as it is authenticated; NULL: not at all. */
-static const char *session_machine(const PeerSession *s) {
-        if (s->peer.kind == TLS_PEER_CERTIFICATE)
-                return s->peer.verified.leaf.uri.subject;
-        return s->peer.kind == TLS_PEER_KEY && s->has_handshake ? s->handshake.machine_id : NULL;
-}
-
 typedef struct Ending {
         const char *machine_id, *reason;
 } Ending;

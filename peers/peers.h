@@ -34,8 +34,8 @@ typedef struct PeerSession PeerSession;
 enum {
         PEER_JOIN_FRAME_MAX = 16 * 1024,   /* bytes, of a host without a certificate */
         PEER_FRAME_MAX = 12 * 1024 * 1024, /* bytes: an AppendEntries of 32 entries of 256 KiB fits */
-        PEER_QUEUE_MAX = 32 * 1024 * 1024, /* bytes; beyond, sending fails with -ENOBUFS. A full queue without
-                                            * progress for 5 s ends the session. */
+        PEER_QUEUE_MAX = 32 * 1024 * 1024, /* bytes of memory; beyond, sending fails with -ENOBUFS. A full
+                                            * queue without progress for 5 s ends the session. */
         PEER_PROBLEM_SIZE = 320,           /* of the text why no session is open */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
         PEER_JOIN_REQUEST_MS = 5000,       /* from the session of a joining host to its request */
@@ -184,7 +184,7 @@ const PeerHandshake *peer_handshake(const PeerSession *session);
 const char *peer_remote(const PeerSession *session);
 /* Return how the other host was authenticated. Without TLS, as with a key file. */
 const TlsPeer *peer_authentication(const PeerSession *session);
-/* Return the bytes that wait to be sent. */
+/* Return the memory of all that waits to be sent, in bytes. */
 size_t peer_queued(const PeerSession *session);
 
 /* Return the number of a session, which is never reused. Code that answers later keeps the number, not the

@@ -333,12 +333,13 @@ static int keys_store(Authority *a, const ClusterKey *key, Error *err) {
 }
 
 /* Only the leader sends keys: a former one may have made another key of the same number. A host whose replica
- * is not complete yet knows no leader. */
+ * is not complete yet knows no leader. Nor does a member that the configuration lacks, because the entry that
+ * added it was lost: the leader adds it again when it has confirmed the key. */
 static bool keys_accepts_from(const Authority *a, const char *machine_id) {
         KvState state;
 
         kv_state(a->store, &state);
-        return state.n_members == 0 || !registry_ready(a->registry) ||
+        return state.n_members == 0 || !registry_ready(a->registry) || !state.leader_machine_id[0] ||
                streq(state.leader_machine_id, machine_id);
 }
 

@@ -31,6 +31,7 @@ enum {
 #define ID_A    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define ID_B    "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define ID_C    "cccccccccccccccccccccccccccccccc"
+#define ID_D    "dddddddddddddddddddddddddddddddd"
 
 #define OK(call)                                                        \
         do {                                                            \
@@ -94,8 +95,13 @@ static void keep_log(void *userdata, int priority, const LogFields *fields, cons
         text_append_char(&lab->log, '\n');
 }
 
-static bool logged(const Lab *lab, const char *words) {
-        return lab->log.chars && strstr(lab->log.chars, words);
+/* Return how many messages contain the words. */
+static unsigned logged(const Lab *lab, const char *words) {
+        unsigned n = 0;
+
+        for (const char *p = lab->log.chars; p && (p = strstr(p, words)); p++)
+                n++;
+        return n;
 }
 
 /* -- Lab -- */
@@ -368,13 +374,18 @@ static void a_handshake_of_another_machine_than_the_certificate_is_rejected(void
         start(&a, lab, ID_A, "alpha", 0);
         prepare(&c, lab, ID_C, "gamma");
         enter(&c, 2);
-        prepare(&b, lab, ID_C, "beta"); /* has the certificate and the key of b, and names c */
-        enter(&b, 1)->id = ID_B;
-        open_as(&b, TLS_ROLE_REPLICA, ID_B);
-        dial(&b, &a);
-        UNTIL(lab, has_problem(&b, "the certificate is of machine " ID_B ", the handshake of machine " ID_C));
+        for (unsigned i = 0; i < 2;
+             i++) { /* has the certificate and the key of b, and names another machine */
+                prepare(&b, lab, i == 0 ? ID_C : ID_D, "beta");
+                enter(&b, 1)->id = ID_B;
+                open_as(&b, TLS_ROLE_REPLICA, ID_B);
+                dial(&b, &a);
+                UNTIL(lab, has_problem(&b, i == 0 ? "machine " ID_B ", the handshake of machine " ID_C :
+                                                    "machine " ID_B ", the handshake of machine " ID_D));
+                stop(&b);
+        }
         assert_false(accepted(&a, &c));
-        stop(&b);
+        assert_int_equal(logged(lab, "rejected a session from"), 1); /* of one machine, for one cause */
         tls_private_key_free(c.key);
         stop(&a);
 }
@@ -537,7 +548,23 @@ static void a_joining_host_sends_one_request(void **state) {
         assert_int_equal(a.n_requests, 0);
         assert_int_equal(a.n_raft, 0);
         assert_int_equal(logged(lab, "rejected a session from"), 1); /* of an address in a minute */
+        assert_int_equal(logged(lab, "session from the joining host"), 0);
         stop(&c);
+        stop(&a);
+}
+
+static void a_host_without_the_root_of_the_token_is_named_with_the_reason(void **state) {
+        Lab *lab = *state;
+        Member a, b;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        lab->root_pin.bytes[0] ^= 1;
+        start_joining(&b, lab, ID_B, "beta");
+        dial(&b, &a);
+        UNTIL(lab, has_problem(&b, "the host does not prove the root of the token"));
+        assert_false(dialed(&b, &a));
+        assert_int_equal(a.n_joins, 0);
+        stop(&b);
         stop(&a);
 }
 
@@ -862,6 +889,7 @@ int main(int argc, char **argv) {
                 T(frames_of_replicas_need_a_replica_and_its_raft_id),
                 T(a_replica_with_an_old_tree_accepts_a_chain),
                 T(a_joining_host_sends_one_request),
+                T(a_host_without_the_root_of_the_token_is_named_with_the_reason),
                 T(requests_to_join_above_the_limit_and_after_wrong_tokens_are_rejected),
                 T(a_joining_host_without_a_request_is_cut_after_5_s),
                 T(a_stranger_that_names_a_member_does_not_displace_its_session),

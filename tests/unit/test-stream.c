@@ -251,7 +251,9 @@ static void a_paused_stream_reads_nothing_and_drain_is_reported(void **state) {
         stream_pause(server.stream, true);
         assert_int_equal(stream_write(client.stream, bytes, SIZE), 0);
         assert_in_range(stream_queued(client.stream), SIZE / 2, SIZE);
-        assert_int_equal(stream_held(client.stream), stream_queued(client.stream));
+        /* The memory of the record of a write counts, too: a flood of small writes is bounded. */
+        assert_in_range(stream_held(client.stream), stream_queued(client.stream) + sizeof(uv_write_t),
+                        stream_queued(client.stream) + 1000);
         assert_false(client.drained);
         assert_string_equal(end_text(&server), "");
 
