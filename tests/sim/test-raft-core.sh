@@ -1,7 +1,7 @@
 #!/bin/bash
 # The consensus core: many runs that must pass; and runs without one rule, or with one defect of the simulated host (--bug), that must fail: a
 # check that finds nothing proves nothing. The number of failed runs is printed. Each rule also has a directed scenario in
-# tests/unit/test-raft_core.c, which must fail without it: some defects show once in a thousand runs. Takes 20 s.
+# tests/unit/test-raft_core.c, which must fail without it: some defects show once in a thousand runs.
 #
 # Optimised build; the scenarios run in the sanitized one, because one rule prevents a leak. CORE_RUNS=N: the number of runs that must pass,
 # in two processes; CORE_FROM=N: the first seed. See tests/sim/test-raft-core.c.
