@@ -3440,7 +3440,8 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 
         stream_open(fixture, &details, API_SOCKET, "GET /fleet/v1/events?details=true&after=0");
-        stream_begins(fixture, &details, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
+        stream_begins(fixture, &details,
+                      "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" SERVER CHUNKED);
         stream_says(
                 fixture, &details,
                 "{\"index\":0}\n"
