@@ -284,6 +284,8 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
                 add(all, "replica", name, "", "its replica: %s", m->problem);
         if (m->identity_problem && *m->identity_problem)
                 add(all, "identity", name, "", "%s", m->identity_problem);
+        if (m->clock_problem && *m->clock_problem)
+                add(all, "clock", name, "", "%s; on that host: timedatectl", m->clock_problem);
         append_since(&since, v, m);
         if (machine_is_replaced(m))
                 add_replaced(v, m, all);

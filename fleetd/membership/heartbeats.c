@@ -1,7 +1,10 @@
 /* Heartbeats: each host sends two a second to the leader. A heartbeat carries the problem of its sender's
- * replica, which such a replica cannot publish through the log. */
+ * replica, which such a replica cannot publish through the log, and the sender's wall clock. A byte 0 ends
+ * the problem, where an older version stops to read. */
+#include <inttypes.h>
 #include <stdio.h>
 
+#include "base/bytes.h"
 #include "fleetd/membership/membership_internal.h"
 
 /* A connection counts as alive while its TCP keep-alives of 1 s are answered. */
@@ -12,12 +15,33 @@ typedef struct Sender {
         Named machine;
         bool heartbeat; /* since the last tick */
         char problem[REPLICA_PROBLEM_SIZE];
+        bool has_clock;      /* the last heartbeat had it */
+        int64_t clock_ms;    /* its wall clock minus that of this host */
+        int64_t reported_ms; /* the difference that is in its presence; 0: none */
 } Sender;
+
+/* What follows the byte 0 begins with one of these numbers. */
+enum { HEARTBEAT_CLOCK = 2 };
+
+/* A difference above the first begins a condition, one below the second ends it, and another difference is
+ * reported again from the third on: the condition is a replicated write. */
+enum { CLOCK_BEGIN_MS = 30 * 1000, CLOCK_END_MS = 20 * 1000, CLOCK_AGAIN_MS = 60 * 1000 };
 
 void replica_problem(const Membership *m, const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
         bool any = state->stopped || state->differs || state->undecided || state->refuses;
 
         snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", any ? state->problem : authority_problem(m->authority));
+}
+
+static void heartbeats_note_clock(Membership *m, Sender *s, const void *payload, size_t size) {
+        const uint8_t *end = size > 0 ? memchr(payload, 0, size) : NULL;
+        Reader r = reader_over(end ? end + 1 : NULL,
+                               end ? size - (size_t) (end + 1 - (uint8_t *) payload) : 0);
+        bool is_clock = read_u8(&r) == HEARTBEAT_CLOCK;
+        uint64_t wall_ms = read_u64(&r);
+
+        s->has_clock = !r.failed && is_clock && wall_ms <= INT64_MAX;
+        s->clock_ms = s->has_clock ? (int64_t) wall_ms - (int64_t) loop_wall_ms(m->loop) : 0;
 }
 
 static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -30,6 +54,7 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         if (!s)
                 return;
         s->heartbeat = true;
+        heartbeats_note_clock(m, s, payload, size);
         snprintf(s->problem, sizeof(s->problem), "%.*s", (int) MIN(size, sizeof(s->problem) - 1),
                  (const char *) payload);
 }
@@ -38,6 +63,36 @@ const char *heartbeats_problem(Membership *m, const char *machine_id) {
         const Sender *s = named_find(m->heartbeats.senders, machine_id);
 
         return s ? s->problem : NULL;
+}
+
+static void clock_write(int64_t ms, char ret[static REPLICA_PROBLEM_SIZE]) {
+        uint64_t s = (uint64_t) (ms < 0 ? -ms : ms) / 1000;
+        const char *than = ms < 0 ? "behind" : "ahead of";
+
+        if (s < 2 * 3600)
+                snprintf(ret, REPLICA_PROBLEM_SIZE, "clock is %" PRIu64 " s %s the leader's", s, than);
+        else if (s < 2 * 86400)
+                snprintf(ret, REPLICA_PROBLEM_SIZE, "clock is %" PRIu64 " h %s the leader's", s / 3600, than);
+        else
+                snprintf(ret, REPLICA_PROBLEM_SIZE, "clock is %" PRIu64 " days %s the leader's", s / 86400,
+                         than);
+}
+
+bool heartbeats_clock(Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]) {
+        Sender *s = named_find(m->heartbeats.senders, machine_id);
+        int64_t limit_ms, changed_ms;
+
+        if (!s || !s->has_clock)
+                return false;
+        limit_ms = s->reported_ms != 0 ? CLOCK_END_MS : CLOCK_BEGIN_MS;
+        changed_ms = s->clock_ms - s->reported_ms;
+        if (s->clock_ms <= limit_ms && s->clock_ms >= -limit_ms)
+                s->reported_ms = 0;
+        else if (s->reported_ms == 0 || changed_ms > CLOCK_AGAIN_MS || changed_ms < -CLOCK_AGAIN_MS)
+                s->reported_ms = s->clock_ms;
+        if (s->reported_ms != 0)
+                clock_write(s->reported_ms, ret);
+        return s->reported_ms != 0;
 }
 
 /* A heartbeat from before the removal of a host does not revive it: it returns by a session. A host that has
@@ -78,8 +133,14 @@ LivenessSign heartbeats_sign(void *userdata, const char *machine_id) {
 }
 
 static void heartbeats_send_to(Membership *m, const char *machine_id) {
-        (void) peers_send(m->peers, machine_id, PEER_HEARTBEAT, m->heartbeats.problem,
-                          strlen(m->heartbeats.problem));
+        _cleanup_writer_ Writer w = {};
+
+        write_raw(&w, m->heartbeats.problem, strlen(m->heartbeats.problem));
+        write_u8(&w, 0);
+        write_u8(&w, HEARTBEAT_CLOCK);
+        write_u64(&w, loop_wall_ms(m->loop));
+        if (w.error == 0)
+                (void) peers_send(m->peers, machine_id, PEER_HEARTBEAT, w.bytes, w.size);
 }
 
 static void heartbeats_send_one(void *userdata, const PeerState *peer) {

@@ -19,6 +19,7 @@ enum {
 };
 
 static const char presence_replica_works[] = "its replica works again";
+static const char presence_clock[] = "its clock agrees with the leader's";
 static const char presence_alone[] = "no other host has its machine ID";
 static const char clone_rejected[] =
         "a copy of this host was rejected; on the copy: rm /etc/machine-id; systemd-machine-id-setup";
@@ -46,12 +47,12 @@ static const char *membership_impostor(const Membership *m, const char *machine_
 }
 
 /* Write the reason of the presence of a machine that is up: the problem of its replica, another host that has
- * its ID, or the end of either one. -ENODATA: there is none. */
+ * its ID, its wrong clock, or the end of one of them. -ENODATA: there is none. */
 static int membership_problem(Membership *m, const KvState *state, const ClusterMachine *machine,
                               char ret[static PRESENCE_REASON_SIZE]) {
         bool self = streq(machine->id, m->machine_id);
         const char *impostor = membership_impostor(m, machine->id), *problem;
-        char own[REPLICA_PROBLEM_SIZE];
+        char own[REPLICA_PROBLEM_SIZE], clock[REPLICA_PROBLEM_SIZE];
 
         if (self)
                 replica_problem(m, state, own);
@@ -62,10 +63,14 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
                 snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CONDITION "%s", problem);
         else if (impostor[0])
                 snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_IMPOSTOR "%s", impostor);
+        else if (!self && heartbeats_clock(m, machine->id, clock))
+                snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CLOCK "%s", clock);
         else if (cluster_machine_problem(machine, MACHINE_CONDITION))
                 snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_replica_works);
         else if (cluster_machine_problem(machine, MACHINE_IMPOSTOR))
                 snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_alone);
+        else if (cluster_machine_problem(machine, MACHINE_CLOCK))
+                snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_clock);
         else
                 return -ENODATA;
         return 0;

@@ -105,6 +105,9 @@ void heartbeats_done(Membership *m);
 /* Discard received heartbeats: a heartbeat kept until this host leads would revive a host that was lost
  * meanwhile. */
 void heartbeats_clear(Membership *m);
+/* Write how the wall clock of a host differs from that of this one, which leads. False: by less than 30 s, or
+ * its heartbeats have no clock. */
+bool heartbeats_clock(Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]);
 /* Send a heartbeat to the leader, or to all hosts while the leader is unknown. */
 void heartbeats_send(Membership *m, const KvState *state);
 /* Return the sign of life of one host since the call before, for liveness_tick(). */

@@ -643,6 +643,16 @@ static void all_certificates_expired(void) {
         over();
 }
 
+/* Return the number of hosts whose clock differs from the leader's by their presence. */
+static unsigned n_wrong_clocks(void) {
+        const Cluster *c = view();
+        unsigned n = 0;
+
+        for (const ClusterMachine *m = c ? c->machines : NULL; m; m = m->hh.next)
+                n += cluster_machine_problem(m, MACHINE_CLOCK) != NULL;
+        return c ? n : UINT32_MAX;
+}
+
 /* A power cut of all hosts loses the entry that added a member, but not its log: the member knows no leader,
  * because no leader knows it, and gets one all the same. */
 static void power_cut_in_an_addition(void) {
@@ -675,6 +685,7 @@ static void wrong_clocks(int64_t offset_ms) {
         power_off(machine(1));
         start(machine(1));
         check_works(pins);
+        UNTIL("a-wrong-clock-is-a-condition", n_wrong_clocks() == (leader() == machine(1) ? HOSTS - 1 : 1));
         begin(CHANGE_ROTATE, leader()->index);
         UNTIL("a-rotation-ends", has_ended());
         check_works(pins);
@@ -685,6 +696,7 @@ static void wrong_clocks(int64_t offset_ms) {
                 start(machine(i));
         }
         check_works(pins);
+        UNTIL("equal-clocks-are-no-condition", n_wrong_clocks() == 0);
         begin(CHANGE_COMPROMISED, leader()->index);
         UNTIL("a-rotation-ends", has_ended());
         check_works(pins);

@@ -477,7 +477,9 @@ static void has_leader(KvState *state) {
 
 static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void **state) {
         char payload[512];
-        size_t size = 0;
+        enum { CLOCK_SIZE = 10 }; /* what follows the problem: a byte 0, a number, and the wall clock */
+        size_t size = 0, problem;
+        Reader r;
 
         open_with(plain);
         assert_true(quiet_peer_meet(h));
@@ -487,9 +489,14 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
         for (suffers_from = 1; suffers_from <= 5; suffers_from++) { /* 5: without a leader before */
                 tick();
                 assert_int_equal(n_received(PEER_HEARTBEAT, &size, payload), 1);
-                assert_int_equal(size, suffers_from <= 4 ? TROUBLE_MAX : 0);
-                for (size_t i = 0; i < size; i++)
+                problem = suffers_from <= 4 ? TROUBLE_MAX : 0;
+                assert_int_equal(size, problem + CLOCK_SIZE);
+                for (size_t i = 0; i < problem; i++)
                         assert_int_equal(payload[i], 'p');
+                r = reader_over(payload + problem, CLOCK_SIZE);
+                assert_int_equal(read_u8(&r), 0);
+                assert_int_equal(read_u8(&r), 2);
+                assert_int_equal(read_u64(&r), loop_wall_ms(&h->loop));
         }
 
         /* Without a known leader, it goes to each host; with a leader without a session, to no host. */
