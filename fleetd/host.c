@@ -85,7 +85,7 @@ void host_reserve_descriptors(unsigned n_listeners, uint64_t *connections) {
                 *connections = MAX((l.rlim_max - MIN(l.rlim_max, (rlim_t) DESCRIPTORS_OWN)) / n_listeners,
                                    (uint64_t) CONNECTIONS_MIN);
         if (*connections < requested)
-                log_warning(NO_FIELDS,
+                log_info(NO_FIELDS,
                             "LimitConnections= is %llu instead of %llu: the host allows %llu descriptors; "
                             "expected LimitNOFILE=%llu in fleetd.service, or a lower LimitConnections=",
                             (unsigned long long) *connections, (unsigned long long) requested,
