@@ -279,10 +279,13 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         const char *name = machine_name(m);
         _cleanup_text_ Text since = {};
 
-        if (m->problem && *m->problem && !streq(m->id, member_text(v->cluster, "machine")))
+        if (m->problem && *m->problem &&
+            !(*member_text(v->cluster, "problem") && streq(m->id, member_text(v->cluster, "machine"))))
                 add(all, "replica", name, "", "its replica: %s", m->problem);
         if (m->identity_problem && *m->identity_problem)
                 add(all, "identity", name, "", "%s", m->identity_problem);
+        if (m->clock_problem && *m->clock_problem)
+                add(all, "clock", name, "", "%s; on that host: timedatectl", m->clock_problem);
         append_since(&since, v, m);
         if (machine_is_replaced(m))
                 add_replaced(v, m, all);

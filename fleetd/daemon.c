@@ -175,8 +175,8 @@ static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret)
 
         ret->tls.chain_counts = !d->store || !d->registry;
         if (!ret->tls.chain_counts)
-                revocation_known(d->store, d->registry, membership_replica_pins(d->membership), machine_id,
-                                 ret);
+                revocation_known(d->store, d->registry, membership_replica_pins(d->membership),
+                                 d->peers && peers_has_key(d->peers), machine_id, ret);
 }
 
 /* MembershipOptions.on_identity: present the new certificate in the next sessions. */
@@ -365,10 +365,6 @@ static int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, v
         d->join_done = done;
         d->join_userdata = done_userdata;
         return 0;
-}
-
-static int daemon_rekey_host(void *userdata, Error *err) {
-        return membership_rekey_host(((Daemon *) userdata)->membership, err);
 }
 
 static void daemon_join_cancel(void *userdata, void *done_userdata) {
@@ -572,10 +568,10 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .metrics = daemon_metrics,
                                .brake_ms = daemon_brake_ms,
                                .is_foreign = daemon_is_foreign,
+                               .membership = d->membership,
                                .authority = membership_authority(d->membership),
                                .join = daemon_join,
                                .join_cancel = daemon_join_cancel,
-                               .rekey_host = daemon_rekey_host,
                                .userdata = d,
                                .limits = &s->limits,
                                .http = &s->http };

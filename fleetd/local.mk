@@ -57,7 +57,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/settings.h fleetd/settings.c fleetd/settings_check.c \
 	fleetd/api/metrics.c \
 	fleetd/metrics/writer.h fleetd/metrics/writer.c fleetd/metrics/process.h fleetd/metrics/process.c fleetd/metrics/scrape.h fleetd/metrics/scrape.c fleetd/metrics/units.h fleetd/metrics/units.c \
-	fleetd/metrics_table.h fleetd/metrics_table.c fleetd/metrics_units.h fleetd/metrics_units.c \
+	fleetd/metrics_table.h fleetd/metrics_table.c fleetd/metrics_hosts.h fleetd/metrics_hosts.c fleetd/metrics_units.h fleetd/metrics_units.c \
 	fleetd/host.h fleetd/host.c \
 	fleetd/service.h fleetd/service.c \
 	fleetd/trim.h fleetd/trim.c \

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -304,6 +305,8 @@ int main(int argc, char *argv[]) {
         int r;
 
         open_standard_descriptors();
+        /* No core file: memory has keys. LimitCORE= does not concern one that goes to a pipe, core(5). */
+        (void) prctl(PR_SET_DUMPABLE, 0);
         trim_init();
         (void) setenv("UV_THREADPOOL_SIZE", THREADS, false);
         if (argc == 2 && starts_with(argv[1], "--verify=")) {

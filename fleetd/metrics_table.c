@@ -3,18 +3,10 @@
 #include <errno.h>
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/metrics_hosts.h"
 #include "fleetd/metrics_units.h"
 
 enum { NS_PER_MS = 1000 * 1000 };
-
-/* Values of several families, read once. */
-typedef struct MetricsView {
-        const MetricsSources *sources;
-        KvState state;
-        KvCounts counts;
-        EngineCounts engine; /* 0s without an engine */
-        AgentCounts agent;   /* 0s without an agent */
-} MetricsView;
 
 /* A family, and its reader: from the memory of the daemon, on the loop; or from files of the kernel, off the
  * loop. */
@@ -81,45 +73,6 @@ static void read_machines(const MetricsView *v, MetricsWriter *w) {
                 present[m->presence] += !cluster_machine_is_removed(m);
         for (Presence p = 0; p < _PRESENCE_MAX; p++)
                 metrics_add(w, present[p], presence_to_string(p), NULL);
-}
-
-/* The kind of a host in the cluster. */
-typedef enum HostKind { HOST_VOTER, HOST_STANDBY, HOST_ATTACHED, _HOST_KIND_MAX } HostKind;
-
-static const char *const host_kinds[_HOST_KIND_MAX] = { "voter", "standby", "attached" };
-
-static HostKind host_kind(const KvState *state, uint64_t raft_id) {
-        for (size_t i = 0; i < state->n_members && raft_id != 0; i++)
-                if (state->members[i].raft_id == raft_id && state->members[i].role != KV_MEMBER_SPARE)
-                        return state->members[i].role == KV_MEMBER_VOTER ? HOST_VOTER : HOST_STANDBY;
-        return HOST_ATTACHED;
-}
-
-static void read_hosts(const MetricsView *v, MetricsWriter *w) {
-        uint64_t n[_HOST_KIND_MAX] = {};
-        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
-                if (!cluster_machine_is_removed(m))
-                        n[host_kind(&v->state, m->member.raft_id)]++;
-        for (HostKind k = 0; k < _HOST_KIND_MAX; k++)
-                metrics_add(w, n[k], host_kinds[k], NULL);
-}
-
-/* Tokens that still permit a host to join. */
-static void read_tokens(const MetricsView *v, MetricsWriter *w) {
-        uint64_t n = 0, now_ms = loop_wall_ms(v->sources->loop);
-
-        for (const ClusterToken *t = registry_cluster(v->sources->registry)->tokens; t; t = t->hh.next)
-                n += !t->record.revoked && t->record.uses > 0 && t->record.expires_ms > now_ms;
-        metrics_add(w, n, NULL, NULL);
-}
-
-/* No sample on a host without a certificate. */
-static void read_certificate(const MetricsView *v, MetricsWriter *w) {
-        const ClusterMachine *self = cluster_machine(registry_cluster(v->sources->registry),
-                                                     registry_machine_id(v->sources->registry));
-
-        if (self && self->host && self->host->expires_ms > 0)
-                metrics_add_ns(w, self->host->expires_ms * NS_PER_MS, NULL, NULL);
 }
 
 /* -- Engine -- */
@@ -275,37 +228,6 @@ static void read_refused_operations(const MetricsView *v, MetricsWriter *w) {
         add_actions(w, v->counts.refused);
 }
 
-/* -- Sessions -- */
-
-/* Members only: one sample for each other replica. */
-static void read_session_up(const MetricsView *v, MetricsWriter *w) {
-        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
-                for (size_t i = 0; i < v->state.n_members; i++)
-                        if (m->member.raft_id == v->state.members[i].raft_id &&
-                            m->member.raft_id != v->state.raft_id)
-                                metrics_add(w, v->state.members[i].reachable, m->id, NULL);
-}
-
-typedef struct SessionCounts {
-        const KvState *state; /* borrowed */
-        uint64_t n[_HOST_KIND_MAX];
-} SessionCounts;
-
-static void count_session(void *userdata, const PeerState *peer) {
-        SessionCounts *counts = userdata;
-
-        if (peer->dialed || peer->accepted)
-                counts->n[host_kind(counts->state, peer->handshake.raft_id)]++;
-}
-
-static void read_sessions(const MetricsView *v, MetricsWriter *w) {
-        SessionCounts counts = { .state = &v->state };
-
-        peers_each(v->sources->peers, count_session, &counts);
-        for (HostKind k = 0; k < _HOST_KIND_MAX; k++)
-                metrics_add(w, counts.n[k], host_kinds[k], NULL);
-}
-
 /* -- HTTP -- */
 
 static void add_requests(void *userdata, const char *name, const HttpCounts *counts) {
@@ -456,13 +378,13 @@ static const MetricRow rows[] = {
           read_machines },
         { { "fleet_hosts", GAUGE, NULL, { "kind" },
             "Hosts of the cluster, by kind." },
-          read_hosts },
+          metrics_read_hosts },
         { { "fleet_tokens", GAUGE, NULL, {},
             "Tokens that still permit a host to join." },
-          read_tokens },
+          metrics_read_tokens },
         { { "fleet_certificate_expiry_seconds", GAUGE, "seconds", {},
             "When the last certificate that was issued for this host ends, in seconds since 1970." },
-          read_certificate },
+          metrics_read_certificate },
 
         { { "fleet_engine_leader_start_time", GAUGE, NULL, {},
             "When this host's engine began to place units, in seconds since 1970; 0: it does not." },
@@ -559,10 +481,13 @@ static const MetricRow rows[] = {
 
         { { "fleet_session_up", GAUGE, NULL, { "peer" },
             "Whether a session to this other member is open, and its kernel has answered recently." },
-          read_session_up },
+          metrics_read_session_up },
         { { "fleet_sessions", GAUGE, NULL, { "kind" },
             "Other hosts to which a session is open, by kind." },
-          read_sessions },
+          metrics_read_sessions },
+        { { "fleet_admission_waiting", GAUGE, NULL, {},
+            "Connections to ListenPeer= that are not authenticated yet, and hosts that are joining." },
+          metrics_read_admission },
 
         { { "fleet_http_requests_total", COUNTER, NULL, { "listener", "class" },
             "Answers, by the class of their status." }, read_requests },
@@ -651,7 +576,7 @@ static void metrics_complete(MetricsScrape *scrape) {
         MetricsWriter w = { .form = scrape->form, .text = &scrape->text };
 
         metrics_process_read(&scrape->process);
-        metrics_units_read("/sys/fs/cgroup", scrape->units, scrape->n_units);
+        metrics_scrape_read_units(scrape, "/sys/fs/cgroup");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 if (rows[i].read)
                         continue;

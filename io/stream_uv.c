@@ -170,7 +170,7 @@ static void stream_on_sent(uv_write_t *req, int status) {
         Sending *sending = container_of(req, Sending, req);
         UvStream *s = sending->stream;
 
-        s->base.held -= sending->size;
+        s->base.held -= sizeof(Sending) + sending->size;
         shared_unref(sending->shared);
         free(sending);
 
@@ -208,7 +208,7 @@ static int stream_queue(UvStream *s, const uint8_t *bytes, size_t size, Shared *
 
         if (shared)
                 shared_ref(shared);
-        s->base.held += size;
+        s->base.held += sizeof(Sending) + size;
         (void) TAKE_PTR(sending);
         return 0;
 }

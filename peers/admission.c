@@ -11,68 +11,6 @@ enum {
         PING_ANSWER_MS = 1000,
 };
 
-bool peers_has_tls(const Peers *peers) {
-        return peers->session_context.tls.key || peers->session_context.tls.credentials;
-}
-
-/* Return whether TLS has authenticated the other host. */
-static bool session_is_authenticated(const PeerSession *s) {
-        return s->has_handshake && (s->peer.kind == TLS_PEER_KEY || s->peer.kind == TLS_PEER_CERTIFICATE);
-}
-
-/* -- Warnings about hosts that dial this one -- */
-
-static uint64_t warning_hash(const char *source, unsigned cause) {
-        return XXH3_64bits_withSeed(source, strlen(source), cause + 1);
-}
-
-static bool peers_has_warned(const Peers *peers, const char *source, unsigned cause) {
-        uint64_t hash = warning_hash(source, cause);
-
-        for (size_t i = 0; i < PEERS_WARNINGS_KEPT; i++)
-                if (peers->warnings[i] == hash)
-                        return true;
-        return false;
-}
-
-static void peers_clear_warnings(Peers *peers, const char *source) {
-        for (unsigned cause = 0; cause < _WARNING_MAX; cause++) {
-                uint64_t hash = warning_hash(source, cause);
-
-                for (size_t i = 0; i < PEERS_WARNINGS_KEPT; i++)
-                        if (peers->warnings[i] == hash)
-                                peers->warnings[i] = 0;
-        }
-}
-
-/* Warn once about a source and cause. Hosts that are not authenticated must not fill the journal:
- * see strangers_log(). */
-static void peers_warn(Peers *peers, const PeerSession *s, unsigned cause, const char *message) {
-        bool stranger = peers_has_tls(peers) && !session_is_authenticated(s);
-        char source[ADDRESS_SIZE], name[PEER_NAME_SIZE + 4] = "", omitted[64] = "";
-        unsigned n = 0;
-        char *colon;
-
-        snprintf(source, sizeof(source), "%s", s->address);
-        colon = strrchr(source, ':');
-        if (colon)
-                *colon = 0; /* each connection of a host has another port */
-        if (s->has_handshake && !stranger)
-                snprintf(source, sizeof(source), "%s", s->handshake.machine_id);
-        if (peers_has_warned(peers, source, cause) ||
-            (stranger && !strangers_log(&peers->strangers, s->source, loop_now_ms(peers->loop), &n)))
-                return;
-        peers->warnings[peers->next_warning++ % PEERS_WARNINGS_KEPT] = warning_hash(source, cause);
-        if (s->has_handshake)
-                snprintf(name, sizeof(name), " (%s)", handshake_name(&s->handshake));
-        if (n > 0)
-                snprintf(omitted, sizeof(omitted), "; %u more message%s about unknown hosts omitted", n,
-                         plural(n));
-        log_warning(
-                ((LogFields) { .machine = s->has_handshake && !stranger ? s->handshake.machine_id : NULL }),
-                "rejected a session from %s%s: %s%s", s->address, name, message, omitted);
-}
-
 bool peers_trusts(const Peers *peers, uint64_t source) {
         for (const KnownAddress *k = peers->known; k; k = k->hh.next)
                 if (k->source == source)
@@ -276,8 +214,8 @@ static int session_check_peer(Peers *peers, const PeerSession *s, Error *err) {
 /* Open the session of a joining host. It belongs to no machine: the machine ID that it names is not
  * authenticated. It counts as pending until its end. */
 static void peers_admit_joining(Peers *peers, PeerSession *s) {
-        log_info(NO_FIELDS, "session from the joining host %s (%s)", handshake_name(&s->handshake),
-                 s->address);
+        log_debug(NO_FIELDS, "session from the joining host %s (%s)", handshake_name(&s->handshake),
+                  s->address);
         session_open(s);
         session_limit(s, PEER_JOIN_REQUEST_MS);
 }
@@ -362,8 +300,7 @@ static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause,
                                  handshake_name(self), (unsigned long long) self->cluster_id);
 
         *ret_cause = REJECTION_LINEAGE;
-        if (peer->cluster_id == self->cluster_id && peer->lineage != 0 && self->lineage != 0 &&
-            peer->lineage != self->lineage)
+        if (peer->cluster_id == self->cluster_id && !handshake_has_lineage_of(peer, self))
                 return error_set(err, -EXDEV,
                                  "%s is of another lineage of this cluster than %s: one of them was left out "
                                  "when the cluster was recovered or restored, and must join again",
@@ -422,8 +359,9 @@ static void peers_on_handshake(void *userdata, PeerSession *s) {
         int r;
 
         r = peers_check(peers, s, &cause, &err);
-        if (r == -EKEYREVOKED)
-                cause = REJECTION_REMOVED;
+        if (r == -EKEYREVOKED) /* the tombstone is of this lineage: in another one the host may be a member */
+                cause = handshake_has_lineage_of(&s->handshake, &peers->self) ? REJECTION_REMOVED :
+                                                                                REJECTION_LINEAGE;
         if (r < 0) {
                 if (cause == REJECTION_CLONE && !session_is_joining(s) && /* its machine ID is not proved */
                     host_get(peers, s->handshake.machine_id, &host) >= 0)
@@ -631,7 +569,7 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
                          handshake_name(&s->handshake), s->address, reason);
         if (!was_open && !s->dialed && error < 0 && !s->has_handshake)
                 peers_warn(peers, s, cause, reason);
-        if (k && !was_open && !s->has_handshake && error != -EPERM && !peers->closing)
+        if (k && !was_open && !s->has_handshake && !s->rejected && !peers->closing)
                 known_warn_unauthenticated(k, cause, reason);
         if (k && !k->former)
                 known_choose_key(k, s, was_open, error);

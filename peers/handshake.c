@@ -3,16 +3,18 @@
 #include <errno.h>
 
 #include "base/parse.h"
+#include "base/text.h"
 
 static const uint32_t magic = 0x64746c66; /* "fltd" */
 
 void printable_copy(char *ret, size_t ret_size, const void *bytes, size_t size) {
-        const unsigned char *p = bytes;
+        const char *p = bytes;
         size_t n = MIN(size, ret_size - 1);
 
         for (size_t i = 0; i < n; i++)
-                ret[i] = p[i] >= 0x20 && p[i] != 0x7f ? p[i] : '?';
+                ret[i] = p[i] ?: '?';
         ret[n] = 0;
+        text_keep_to_one_line(ret);
 }
 
 const char *handshake_name(const PeerHandshake *handshake) {
@@ -75,6 +77,10 @@ int handshake_read(const void *bytes, size_t size, PeerHandshake *ret, Error *er
 
         *ret = handshake;
         return 0;
+}
+
+bool handshake_has_lineage_of(const PeerHandshake *a, const PeerHandshake *b) {
+        return a->lineage == b->lineage || a->lineage == 0 || b->lineage == 0;
 }
 
 void rejection_write(Writer *w, Rejection cause, const char *message) {

@@ -31,6 +31,8 @@ typedef struct PeerHandshake {
 
 /* Return the name of the host, or its machine id if it has no name. */
 const char *handshake_name(const PeerHandshake *handshake);
+/* Return whether both are of one lineage, or one has none. */
+bool handshake_has_lineage_of(const PeerHandshake *a, const PeerHandshake *b);
 
 void handshake_write(Writer *w, const PeerHandshake *handshake);
 /* Errors, each with a message:
@@ -58,5 +60,7 @@ void rejection_write(Writer *w, Rejection cause, const char *message);
 /* An unknown cause is read as REJECTION_OTHER; the message is made printable. -EBADMSG. */
 int rejection_read(const void *bytes, size_t size, Rejection *ret, char ret_message[static REJECTION_MAX]);
 
-/* Copy at most ret_size - 1 bytes. Replace each ASCII control character with '?'. */
+/* Copy at most ret_size - 1 bytes. Replace NUL, and each character that text_keep_to_one_line() replaces,
+ * with
+ * '?'. */
 void printable_copy(char *ret, size_t ret_size, const void *bytes, size_t size);

@@ -246,6 +246,10 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
 
 /* -- Listening -- */
 
+size_t peers_waiting(const Peers *peers) {
+        return HASH_CNT(hh_pending, peers->pending);
+}
+
 /* Return the oldest pending session of an address, and of strangers only; 0: of all. */
 static PeerSession *peers_oldest(const Peers *peers, uint64_t source, bool strangers, size_t *ret_n) {
         PeerSession *oldest = NULL;
@@ -553,13 +557,6 @@ const TlsPin *peers_own_pin(const Peers *peers) {
 
 const TlsPin *peer_pin(const PeerSession *s) {
         return s->peer.kind == TLS_PEER_CERTIFICATE ? &s->peer.verified.leaf.pin : NULL;
-}
-
-/* Return the machine of a session, as far as it is authenticated; NULL: not at all. */
-static const char *session_machine(const PeerSession *s) {
-        if (s->peer.kind == TLS_PEER_CERTIFICATE)
-                return s->peer.verified.leaf.uri.subject;
-        return s->peer.kind == TLS_PEER_KEY && s->has_handshake ? s->handshake.machine_id : NULL;
 }
 
 typedef struct Ending {

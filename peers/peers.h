@@ -34,9 +34,10 @@ typedef struct PeerSession PeerSession;
 enum {
         PEER_JOIN_FRAME_MAX = 16 * 1024,   /* bytes, of a host without a certificate */
         PEER_FRAME_MAX = 12 * 1024 * 1024, /* bytes: an AppendEntries of 32 entries of 256 KiB fits */
-        PEER_QUEUE_MAX = 32 * 1024 * 1024, /* bytes; beyond, sending fails with -ENOBUFS. A full queue without
-                                            * progress for 5 s ends the session. */
+        PEER_QUEUE_MAX = 32 * 1024 * 1024, /* bytes of memory; beyond, sending fails with -ENOBUFS. A full
+                                            * queue without progress for 5 s ends the session. */
         PEER_PROBLEM_SIZE = 320,           /* of the text why no session is open */
+        PEERS_OMITTED_SIZE = 64,           /* of peers_log_stranger() */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
         PEER_JOIN_REQUEST_MS = 5000,       /* from the session of a joining host to its request */
         PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
@@ -182,9 +183,12 @@ int peer_reply(PeerSession *session, PeerFrame type, const void *payload, size_t
 const PeerHandshake *peer_handshake(const PeerSession *session);
 /* Return the address of the other end of its connection, "ADDR:PORT", borrowed. */
 const char *peer_remote(const PeerSession *session);
+/* Return whether to log a message about a host at an address "ADDR:PORT" that is not authenticated, by the
+ * limits of strangers.h. Then 'ret_omitted' is to follow the message: how many were not logged before. */
+bool peers_log_stranger(Peers *peers, const char *address, char ret_omitted[static PEERS_OMITTED_SIZE]);
 /* Return how the other host was authenticated. Without TLS, as with a key file. */
 const TlsPeer *peer_authentication(const PeerSession *session);
-/* Return the bytes that wait to be sent. */
+/* Return the memory of all that waits to be sent, in bytes. */
 size_t peer_queued(const PeerSession *session);
 
 /* Return the number of a session, which is never reused. Code that answers later keeps the number, not the
@@ -211,6 +215,9 @@ typedef struct PeerState {
 } PeerState;
 
 int peers_state(const Peers *peers, const char *machine_id, PeerState *ret); /* -ENOENT */
+/* Return the number of accepted connections that are not authenticated yet, with joining hosts until their
+ * end: at most STRANGERS_PENDING_MAX, half of them of strangers. */
+size_t peers_waiting(const Peers *peers);
 /* Return whether a host of the cluster has rejected this one because it was removed from the cluster, and
  * none has accepted it since. */
 bool peers_is_removed(const Peers *peers);
@@ -218,6 +225,9 @@ bool peers_is_removed(const Peers *peers);
  * *ret_reason is the message, *ret_cause its cause. Both strings are borrowed until the next call from the
  * loop. */
 const char *peers_rejection(const Peers *peers, Rejection *ret_cause, const char **ret_reason);
+/* Return the first known address that a host of another lineage of this cluster answers at; NULL: none. As
+ * above. */
+const char *peers_other_lineage(const Peers *peers);
 /* Call 'each' for every host with a session or a known address, in order of machine id. Addresses of unknown
  * hosts come first, with an empty machine_id and with handshake.address set. 'each' must not change the
  * peers. */

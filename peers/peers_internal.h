@@ -1,7 +1,7 @@
 /* Shared by the files of this folder that know the hosts of the cluster: peers.c dials, listens, and
  * implements the public interface; admission.c admits and rejects hosts; hosts.c keeps the known hosts and
- * addresses, and reports changes. Each calls only the files after it. No file of another folder includes
- * this header.
+ * addresses, and reports changes; warnings.c logs rejected sessions. Each calls only the files after it. No
+ * file of another folder includes this header.
  *
  * Three tables: the addresses to dial (KnownAddress), the hosts (PeerHost), the sessions. A KnownAddress
  * learns its host from the handshake of the session that it dialed. It has a second session while one by the
@@ -138,6 +138,16 @@ void known_wait(KnownAddress *k, uint64_t delay_ms);
 void known_retry(KnownAddress *k);
 void known_redial(KnownAddress *k);
 
+/* -- warnings.c -- */
+
+/* Whether sessions are authenticated: not in simulation. */
+bool peers_has_tls(const Peers *peers);
+/* Log that a session from another host was rejected: for each machine once per cause, about strangers by the
+ * limits of strangers.h. */
+void peers_warn(Peers *peers, const PeerSession *s, unsigned cause, const char *message);
+/* A session of the machine was admitted: the next rejection is logged again. */
+void peers_clear_warnings(Peers *peers, const char *machine_id);
+
 /* -- peers.c -- */
 
 /* Begin to replace sessions by the key file that this host has dialed, if it has a certificate. */
@@ -158,7 +168,5 @@ int session_recheck(Peers *peers, const PeerSession *s, Error *err);
 /* Begin a session on 'stream', and take it. 'known': the address that was dialed; NULL: the stream was
  * accepted. */
 int peers_begin(Peers *peers, Stream *stream, KnownAddress *known);
-/* Whether sessions are authenticated: not in simulation. */
-bool peers_has_tls(const Peers *peers);
 /* Return whether the address is that of a host of the cluster, or one was authenticated from it. */
 bool peers_trusts(const Peers *peers, uint64_t source);

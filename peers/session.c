@@ -8,6 +8,7 @@ enum {
         KEPT_BYTES = 65536,         /* a larger buffer is freed when it is empty */
         PING_SIZE = 8,              /* bytes of a ping that the pong returns */
         STREAM_ENOUGH = 128 * 1024, /* bytes given to the stream at once; further frames wait in a queue */
+        ALLOCATION_OVERHEAD = 24,   /* bytes that malloc() adds at most to a small allocation */
 };
 
 /* A frame that waits in a queue. */
@@ -17,6 +18,11 @@ typedef struct SessionFrame {
         size_t size;
         uint8_t payload[];
 } SessionFrame;
+
+/* Return the memory of a waiting frame: for a small one, far more than its bytes on the wire. */
+static size_t frame_memory(size_t size) {
+        return sizeof(SessionFrame) + size + ALLOCATION_OVERHEAD;
+}
 
 static void session_drop_first(SessionQueue *queue) {
         SessionFrame *f = STAILQ_FIRST(queue);
@@ -138,7 +144,7 @@ static int session_pump(PeerSession *s, bool all) {
                         r = session_write(s, f->type, f->payload, f->size);
                         if (r < 0)
                                 return r;
-                        s->waiting_size -= FRAME_HEADER_SIZE + f->size;
+                        s->waiting_size -= frame_memory(f->size);
                         session_drop_first(&s->queues[i]);
                 }
         return 0;
@@ -154,7 +160,7 @@ static int session_queue(PeerSession *s, PeerFrame type, const void *payload, si
         if (size > 0)
                 memcpy(f->payload, payload, size);
         STAILQ_INSERT_TAIL(&s->queues[s->context->types[type].priority], f, frames);
-        s->waiting_size += FRAME_HEADER_SIZE + size;
+        s->waiting_size += frame_memory(size);
         return 0;
 }
 
@@ -165,7 +171,7 @@ int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t siz
                 return -ENOTCONN;
         if (size > PEER_FRAME_MAX)
                 return -EMSGSIZE;
-        if (peer_queued(s) + size > PEER_QUEUE_MAX) {
+        if (peer_queued(s) + frame_memory(size) > PEER_QUEUE_MAX) {
                 if (!timer_armed(&s->stall)) {
                         s->stalled_sent = s->written - stream_queued(s->stream);
                         (void) timer_start(&s->stall, s->context->loop, SESSION_STALL_MS);
@@ -181,12 +187,18 @@ int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t siz
                        session_queue(s, type, payload, size);
 }
 
-/* Write the handshake; with 'changed', only if it differs from the last one. */
+/* Write the handshake; with 'changed', only if it differs from the last one. A host without a certificate
+ * gets what it needs to join: the state of this host is no matter of strangers. */
 static int session_write_handshake(PeerSession *s, bool changed) {
+        PeerHandshake self = *s->context->self;
         _cleanup_writer_ Writer w = {};
         uint64_t hash;
 
-        handshake_write(&w, s->context->self);
+        if (session_is_joining(s)) {
+                self.lineage = self.start_number = self.raft_id = 0;
+                self.boot_id[0] = 0;
+        }
+        handshake_write(&w, &self);
         if (w.error < 0)
                 return w.error;
         hash = XXH3_64bits(w.bytes, w.size);
@@ -224,6 +236,7 @@ void session_reject(PeerSession *s, Rejection cause, const char *message) {
         if (s->state == SESSION_ENDED)
                 return;
 
+        s->rejected = true;
         rejection_write(&w, cause, message);
         if (w.error < 0)
                 session_cut(s, w.error, message);
@@ -273,6 +286,7 @@ static void session_on_rejected(PeerSession *s, const Frame *frame) {
                 return;
         }
 
+        s->rejected = true;
         s->context->events->on_rejected(s->context->userdata, s, cause, message);
         session_cut(s, -EPERM, message);
 }
@@ -599,6 +613,12 @@ int session_new(PeerSession **ret, const SessionContext *context, Stream *stream
 
         *ret = TAKE_PTR(s);
         return 0;
+}
+
+const char *session_machine(const PeerSession *s) {
+        if (s->peer.kind == TLS_PEER_CERTIFICATE)
+                return s->peer.verified.leaf.uri.subject;
+        return s->peer.kind == TLS_PEER_KEY && s->has_handshake ? s->handshake.machine_id : NULL;
 }
 
 uint64_t session_silent_ms(const PeerSession *s) {

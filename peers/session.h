@@ -67,6 +67,7 @@ struct PeerSession {
         bool requested;     /* a joining host has sent its request */
         bool has_input;     /* a byte has arrived; during TLS, see tls_has_input() */
         bool is_replica;    /* frames of PEER_FROM_REPLICAS are accepted */
+        bool rejected;      /* by one of the two hosts, with a reason that is reported */
         bool used_key;      /* dialed with the key file, although this host has a certificate */
         TlsPeer peer;       /* how the other host was authenticated */
         TlsPin own_pin;     /* of the certificate with which it was dialed; zero: none */
@@ -80,7 +81,7 @@ struct PeerSession {
         uint64_t stalled_sent; /* bytes sent when the stall timer was started */
         uint64_t written;      /* bytes ever given to the stream */
         SessionQueue queues[_PEER_PRIORITY_MAX]; /* frames that wait while the stream has enough */
-        size_t waiting_size;                     /* bytes of these frames */
+        size_t waiting_size;                     /* memory of these frames, in bytes */
         uint64_t sent_handshake;                 /* hash of the last handshake that was sent */
         uint8_t *bytes;                          /* an incomplete frame */
         size_t n_bytes, capacity;
@@ -105,6 +106,8 @@ int session_new(PeerSession **ret, const SessionContext *context, Stream *stream
 static inline bool session_is_joining(const PeerSession *s) {
         return s->peer.kind == TLS_PEER_ANONYMOUS;
 }
+/* Return the machine of the session, as far as it is authenticated; NULL: not at all. Borrowed. */
+const char *session_machine(const PeerSession *s);
 /* End the session of a joining host after this time. */
 void session_limit(PeerSession *s, uint64_t ms);
 

@@ -161,6 +161,7 @@ static const JsonField state_fields[] = {
 
 static const JsonField machine_fields[] = {
         { "agentless", JSON_FIELD_BOOL, offsetof(ApiMachine, agentless) },
+        { "clockProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, clock_problem) },
         { "hostname", JSON_FIELD_TEXT, offsetof(ApiMachine, hostname) },
         { "id", JSON_FIELD_TEXT, offsetof(ApiMachine, id) },
         { "identityProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, identity_problem) },

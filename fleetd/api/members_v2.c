@@ -289,7 +289,7 @@ static void member_delete(Request *request, const KvState *state, const KvMember
                 answer_cluster_message(request, 409,
                                        "%s is this host: fleetctl leave takes it out of the cluster",
                                        request->api->name);
-        else if (!m || m->member.raft_id != member->raft_id)
+        else if (!m || m->member.raft_id != member->raft_id || cluster_machine_is_removed(m))
                 answer_cluster_message(request, 409, "the member is being removed already");
         else if (machine_removal_is_refused(request, m, false, &err))
                 answer_cluster_message(request, 409, "%s", err.message);

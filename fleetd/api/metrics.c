@@ -42,7 +42,10 @@ static void scraping_done(void *userdata) {
         }
         if (api)
                 api->scraping = NULL;
-        metrics_scrape_free(s->scrape);
+        if (api)
+                api->scraped = metrics_scrape_keep(s->scrape);
+        else
+                metrics_scrape_free(s->scrape);
         free(s);
         if (api)
                 scraping_next(api);
@@ -67,6 +70,7 @@ static int scraping_begin(Request *request) {
         r = api->options.metrics(api->options.userdata, form, &scrape);
         if (r < 0)
                 return r;
+        metrics_scrape_resume(scrape, TAKE_PTR(api->scraped));
         *s = (struct Scraping) { .api = api, .request = request, .scrape = scrape };
         s->work = WORK(scraping_run, scraping_done, s);
         s->work.nice = WORK_NICE_ANSWER;
@@ -106,4 +110,5 @@ void metrics_handle(Request *request) {
 void metrics_stop(Api *api) {
         if (api->scraping)
                 api->scraping->api = NULL;
+        api->scraped = metrics_scrape_free(api->scraped);
 }

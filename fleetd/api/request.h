@@ -57,6 +57,7 @@ struct Api {
         uint64_t started_ms, leader_id, leader_since_ms;
         uint64_t gets, gets_failed;     /* of keys, since the start */
         struct Scraping *scraping;      /* the scrape of the metrics that is under way; NULL: none */
+        MetricsScrape *scraped;         /* the one before it, to resume; NULL: none */
         TAILQ_HEAD(, Request) scrapes;  /* that wait for its end, in order */
         unsigned n_watching;            /* clients that wait for a key */
         TAILQ_HEAD(, Request) listings; /* whose listings wait, in order */
@@ -155,8 +156,9 @@ void request_refuse_target(Request *request);
  * nothing if there is none. */
 void request_append_rejection(const Request *request, Text *t);
 bool request_path_is_clean(const Request *request);
-void request_redirect_clean(Request *request);          /* 301 */
-void request_begin(Request *request, const char *type); /* the head of a stream, with status 200 */
+void request_redirect_clean(Request *request); /* 301 */
+/* Send the head of a stream, with status 200; 'fields' NULL: none of its own. */
+void request_begin(Request *request, const char *type, const HttpField *fields);
 /* Return the status for a request that cannot be read: 400, or 500 if memory is short. */
 unsigned request_status_of(int error);
 void request_error(Request *request, unsigned status, const char *format, ...)
@@ -239,6 +241,7 @@ void machine_handle(Request *request);
 void machines_delete_handle(Request *request);
 void why_handle(Request *request);
 void plan_handle(Request *request);
+void plan_machines_handle(Request *request);
 void discovery_handle(Request *request);
 void cluster_handle(Request *request);
 void level_handle(Request *request);

@@ -109,6 +109,18 @@ static int settings_check(const Cluster *c, const ClusterSettings *now, const Cl
         return streq(now->spread, next->spread) ? 0 : settings_check_spread(c, next->spread, err);
 }
 
+static void settings_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
+
+        if (status != KV_COMPARE_FAILED) {
+                change_on_done(request, status, message, index);
+                return;
+        }
+        request->changing = false;
+        request_error(request, 409,
+                      "another request changed the settings of the cluster meanwhile; try again");
+}
+
 void settings_handle(Request *request) {
         Registry *registry = request->api->options.registry;
         const Cluster *c = registry_cluster(registry);
@@ -130,6 +142,10 @@ void settings_handle(Request *request) {
                 request_refuse_body(request, r, &err);
                 return;
         }
+        if (cluster_has_unreadable(c, LAYOUT_SETTINGS)) {
+                request_error(request, 409, "settings of the cluster: %s", CLUSTER_UNREADABLE);
+                return;
+        }
         kv_state(request->api->options.store, &state);
         if (state.level < KV_LEVEL_IDENTITY) {
                 request_error(
@@ -141,5 +157,5 @@ void settings_handle(Request *request) {
         }
         (void) request_user(request, user);
         change_sent(request, 204, NULL,
-                    registry_set_settings(registry, &next, user, change_on_done, request));
+                    registry_set_settings(registry, &next, user, settings_on_done, request));
 }

@@ -11,11 +11,11 @@
 #include "fleetd/membership/authority.h"
 #include "fleetd/membership/renewal.h"
 #include "io/tls.h"
+#include "peers/strangers.h"
 
 enum {
-        HANDSHAKES_MAX = 256, /* at a time; beyond it, the oldest ends */
-        CHECK_MS = 60000,     /* of the dates of certificates */
-        OPEN_MS = 1000,       /* between attempts to get the first certificate */
+        CHECK_MS = 60000, /* of the dates of certificates */
+        OPEN_MS = 1000,   /* between attempts to get the first certificate */
         HOST_SIZE = 256,
 };
 
@@ -31,6 +31,7 @@ static_assert(sizeof(PLAIN_BODY) - 1 == 105, "the length in the head of the answ
 typedef struct Handshake {
         TlsFront *front;
         TlsHandshake *tls;
+        uint64_t source; /* strangers_key() of the client */
         TAILQ_ENTRY(Handshake) handshakes;
 } Handshake;
 
@@ -42,6 +43,7 @@ struct TlsFront {
         uint64_t roots_index;        /* of the roots that signed them */
         TAILQ_HEAD(, Handshake) handshakes;
         unsigned n_handshakes;
+        Strangers strangers;
         Timer timer;
         bool waits_logged;
 };
@@ -107,6 +109,7 @@ static void handshake_on_done(void *userdata, Stream *secure, int error, const c
         TlsFront *front = h->front;
         ApiListenerState *listener = front->listener;
         const TlsPeer *peer = secure ? tls_peer(secure) : NULL;
+        uint64_t source = h->source;
         Error err = {};
 
         handshake_free(h);
@@ -117,8 +120,29 @@ static void handshake_on_done(void *userdata, Stream *secure, int error, const c
                 http_server_reject(listener->server, secure, listener, 403, peer->rejected->message);
         else if (front_check_user(front->api, &peer->verified.leaf, &err) < 0)
                 http_server_reject(listener->server, secure, listener, 403, err.message);
-        else
+        else {
+                strangers_trust(&front->strangers, source, loop_now_ms(front->api->loop));
                 http_server_accept(listener->server, secure, listener);
+        }
+}
+
+static void handshake_cut(Handshake *h) {
+        tls_cancel(h->tls);
+        handshake_free(h);
+}
+
+/* Make room for a handshake: the oldest one of an address ends that has too many, or the oldest of all. */
+static void front_make_room(TlsFront *front, uint64_t source, bool trusted) {
+        Handshake *oldest = NULL, *h;
+        unsigned n = 0;
+
+        TAILQ_FOREACH(h, &front->handshakes, handshakes)
+                if (!trusted && h->source == source && n++ == 0)
+                        oldest = h;
+        if (n >= STRANGERS_PENDING_PER_ADDRESS)
+                handshake_cut(oldest);
+        else if (front->n_handshakes >= STRANGERS_PENDING_MAX)
+                handshake_cut(TAILQ_FIRST(&front->handshakes));
 }
 
 static void front_on_accepted(void *userdata, Stream *stream) {
@@ -129,13 +153,16 @@ static void front_on_accepted(void *userdata, Stream *stream) {
                 .check = { .roles = 1u << TLS_ROLE_USER, .known = front_known, .userdata = front->api },
                 .to_plain = plain_answer
         };
-        Handshake *oldest = TAILQ_FIRST(&front->handshakes), *h;
+        uint64_t source = strangers_key(stream_peer_address(stream)), now_ms = loop_now_ms(front->api->loop);
+        bool trusted = strangers_is_trusted(&front->strangers, source, now_ms);
+        Handshake *h;
         KvState state;
 
-        if (front->n_handshakes >= HANDSHAKES_MAX) {
-                tls_cancel(oldest->tls);
-                handshake_free(oldest);
+        if (!strangers_accept(&front->strangers, source, false, STRANGERS_ADMISSION, now_ms)) {
+                stream_close(stream);
+                return;
         }
+        front_make_room(front, source, trusted);
         kv_state(front->api->options.store, &state);
         options.check.cluster_id = state.cluster_id;
         h = NEW0(Handshake, 1);
@@ -144,6 +171,7 @@ static void front_on_accepted(void *userdata, Stream *stream) {
                 return;
         }
         h->front = front;
+        h->source = source;
         if (tls_start(front->api->loop, stream, &options, handshake_on_done, h, &h->tls) < 0) {
                 free(h);
                 return;
@@ -301,10 +329,8 @@ TlsFront *tls_front_free(TlsFront *front) {
 
         if (!front)
                 return NULL;
-        while ((h = TAILQ_FIRST(&front->handshakes))) {
-                tls_cancel(h->tls);
-                handshake_free(h);
-        }
+        while ((h = TAILQ_FIRST(&front->handshakes)))
+                handshake_cut(h);
         timer_stop(&front->timer);
         tls_credentials_free(front->credentials);
         names_done(&front->names);

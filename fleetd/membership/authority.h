@@ -28,6 +28,16 @@ Authority *authority_free(Authority *a); /* NULL allowed; returns NULL */
 /* Twice a second: distribute the cluster key while this host leads, and end what has waited too long. */
 void authority_tick(Authority *a);
 
+/* Begins the problem of a member without the cluster key. */
+#define CLUSTER_KEY_MISSING "cluster key missing: "
+
+/* Return why this member cannot use the cluster key, with the next step, borrowed; "": it can, or needs none.
+ * A key that is missing comes from the leader. A leader without it transfers the leadership to a voter that
+ * has it. If no member has it, the leader replaces the CA, with a key of its own. */
+const char *authority_problem(const Authority *a);
+/* On the leader, once per tick: what the heartbeat of a member says about that member, "" for no problem. */
+void authority_member_problem(Authority *a, const char *machine_id, const char *problem);
+
 /* Write the present settings of the cluster, or its initial ones, with the setting that certificates are
  * required. Wait for 'done' as for registry_set_settings(). */
 int authority_require_certificates(Authority *a, const char *user, RegistryDone done, void *userdata);

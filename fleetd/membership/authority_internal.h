@@ -14,6 +14,7 @@ enum {
         AUTHORITY_RETRY_MS = 50,    /* after a key has changed meanwhile */
         AUTHORITY_ISSUED_SEC = 100, /* certificates per second */
         AUTHORITY_OPS_MAX = 256,    /* requests under way */
+        KEYS_PROBLEM_SIZE = 100,
 };
 
 /* At most 'per_second' in a second, with a burst of the same number. */
@@ -81,6 +82,9 @@ typedef struct KeyDistribution {
         uint64_t term;  /* in which they have */
         /* Of the change of the cluster key for which this leader has made a key. */
         uint64_t next_term, next_index;
+        uint64_t checked_index, check_ms; /* key of the CA that was checked; time of the next check */
+        uint64_t transfer_ms;             /* no transfer of the leadership before */
+        char problem[KEYS_PROBLEM_SIZE];
 } KeyDistribution;
 
 struct Authority {
@@ -166,6 +170,14 @@ int keys_make(Authority *a, uint64_t number, ClusterKey *ret, Error *err);
  * without 'absent' those of them that are up; -EAGAIN: not yet, 'err' names one; -ENOENT: this host does not
  * have the key. */
 int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool absent, Error *err);
+/* Forget what members have confirmed to another leader. */
+void keys_begin_term(Authority *a, uint64_t term);
+/* Check now and then whether this member can open the private key of the CA. */
+void keys_check(Authority *a, const KvState *state);
+/* On a leader without the cluster key: let a voter lead that has it. */
+void keys_transfer(Authority *a, const KvState *state);
+/* Return whether all members report that the cluster key is missing. */
+bool keys_are_lost(const Authority *a, const KvState *state);
 /* The context with which the private key of a root is sealed. */
 enum { CA_CONTEXT_SIZE = 128 };
 void keys_ca_context(uint64_t cluster_id, const char *root, char ret[static CA_CONTEXT_SIZE]);

@@ -2,7 +2,8 @@
  * seals the private keys of the CA with it. A member deletes a key that the tree no longer needs.
  *
  * If the former keys are compromised, the same transaction begins a rotation of the CA, so that its new root
- * was never sealed with the former cluster key. */
+ * was never sealed with the former cluster key. If no member has the cluster key, as after a restore on
+ * another host, the same transaction replaces the CA: hosts stay authenticated by their pins. */
 #include <errno.h>
 
 #include "base/log.h"
@@ -44,12 +45,15 @@ static void authority_remaining_roots(const CaRoots *roots, bool compromised, Ca
                         ret->items[ret->n++] = roots->items[i];
 }
 
-static int authority_write_rekey(Authority *a, const KvState *state, const ClusterKey *next, Error *err) {
+/* 'lost': no host can open the former private keys; only a new root remains. */
+static int authority_write_rekey(Authority *a, const KvState *state, const ClusterKey *next, bool lost,
+                                 Error *err) {
         const Cluster *c = registry_cluster(a->registry);
         const CaRotation distribute = { .compromised = true,
                                         .since_ms = loop_wall_ms(a->loop),
                                         .state = CA_ROTATION_DISTRIBUTE };
-        bool compromised = c->ca_rotation->compromised;
+        bool compromised = c->ca_rotation && c->ca_rotation->compromised;
+        _cleanup_free_ const char **tokens = NULL;
         _cleanup_(ca_keys_done) CaKeys keys = {};
         CaRoot *added = NULL;
         CaRoots roots;
@@ -62,23 +66,32 @@ static int authority_write_rekey(Authority *a, const KvState *state, const Clust
         int r;
 
         authority_remaining_roots(c->ca_roots, compromised, &roots);
+        if (lost)
+                roots.n = 0;
         r = authority_reseal(a, &roots, next, &keys, err);
         if (r < 0)
                 return r;
-        if (compromised) {
+        if (compromised || lost) {
                 added = &roots.items[roots.n];
-                *added = (CaRoot) { .state = CA_ROOT_NEXT };
+                *added = (CaRoot) { .state = lost ? CA_ROOT_CURRENT : CA_ROOT_NEXT };
                 r = authority_make_root(a, state, next, added, &keys.items[keys.n], err);
                 if (r < 0)
                         return r;
                 roots.n++;
                 keys.n++;
-                change.rotation = &distribute;
-                change.reason = "the cluster key has changed; rotation of the CA: hosts store the new root";
+                change.rotation = lost ? NULL : &distribute;
+                change.reason = lost ? "no member has the cluster key: a new CA, without the former tokens" :
+                                       "the cluster key has changed; rotation of the CA: hosts store the new "
+                                       "root";
         } else {
                 change.roots = NULL;
         }
-        r = registry_change_ca(a->registry, state->term, &change, authority_on_rekeyed, a);
+        if (lost)
+                change.tokens = tokens = authority_ended_tokens(c, &roots, &change.n_tokens);
+        if (lost && !tokens)
+                r = -ENOMEM;
+        else
+                r = registry_change_ca(a->registry, state->term, &change, authority_on_rekeyed, a);
         if (added)
                 free(added->pem);
         return r < 0 ? error_set(err, r, "%s", strerror(-r)) : 0;
@@ -88,15 +101,16 @@ static int authority_write_rekey(Authority *a, const KvState *state, const Clust
  * hosts have received it. */
 static int authority_next_key(Authority *a, const KvState *state, ClusterKey *ret, Error *err) {
         const Cluster *c = registry_cluster(a->registry);
-        uint64_t number = c->ca_keys->items[0].cluster_key + 1;
+        uint64_t number = c->ca_keys->items[0].cluster_key + 1,
+                 index = MAX(c->ca_rotation_index, c->ca_keys_index);
         int r;
 
-        if (a->keys.next_index == c->ca_rotation_index && a->keys.next_term == state->term)
+        if (a->keys.next_index == index && a->keys.next_term == state->term)
                 return cluster_key_read(a->state_directory, number, ret, err);
         r = keys_make(a, number, ret, err);
         if (r < 0)
                 return r;
-        a->keys.next_index = c->ca_rotation_index;
+        a->keys.next_index = index;
         a->keys.next_term = state->term;
         return 0;
 }
@@ -104,17 +118,20 @@ static int authority_next_key(Authority *a, const KvState *state, ClusterKey *re
 void authority_rekey_tick(Authority *a, const KvState *state) {
         const Cluster *c = registry_cluster(a->registry);
         _cleanup_cluster_key_ ClusterKey next = {};
+        bool lost = keys_are_lost(a, state);
         Error err = {};
         int r;
 
-        if (!rotation_is_rekey(c) || a->creating || !registry_is_current(a->registry))
+        if (!(rotation_is_rekey(c) || lost) || a->creating || !registry_is_current(a->registry))
                 return;
         r = authority_next_key(a, state, &next, &err);
         if (r >= 0)
-                r = keys_distribute(a, state, next.number, !c->ca_rotation->compromised, &err);
+                r = keys_distribute(a, state, next.number, !lost && !c->ca_rotation->compromised, &err);
         if (r >= 0)
-                r = authority_write_rekey(a, state, &next, &err);
+                r = authority_write_rekey(a, state, &next, lost, &err);
         a->creating = r >= 0;
+        if (lost && r >= 0)
+                log_warning(NO_FIELDS, "no member has the cluster key: replacing the CA");
         if (r != -EAGAIN)
                 authority_log_failure(a, r, "change the cluster key", &err);
 }

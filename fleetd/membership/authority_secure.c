@@ -42,6 +42,10 @@ void authority_secure_step(AuthorityOp *op) {
                 authority_op_free(op);
                 return;
         }
+        if (cluster_has_unreadable(c, LAYOUT_SETTINGS)) {
+                authority_op_fail(op, -EBADMSG, "settings of the cluster: " CLUSTER_UNREADABLE);
+                return;
+        }
         r = securing_check(c, a->peers, op->force, &err);
         if (r == -EAGAIN && loop_now_ms(a->loop) < op->deadline_ms)
                 return; /* the next tick repeats it */

@@ -189,6 +189,9 @@ static int authority_need_ca(Authority *a, Error *err) {
                                  "level %u; when all hosts "
                                  "run this version: fleetctl cluster level %d",
                                  KV_LEVEL_IDENTITY, state.level, KV_LEVEL_IDENTITY);
+        keys_check(a, &state);
+        if (c->ca_roots && starts_with(a->keys.problem, CLUSTER_KEY_MISSING))
+                return error_set(err, -EAGAIN, "this host cannot sign: %s", a->keys.problem);
         if (c->ca_roots)
                 return 0;
         if (cluster_has_unreadable(c, LAYOUT_CA_ROOTS) || cluster_has_unreadable(c, LAYOUT_CA_KEY))
@@ -401,8 +404,11 @@ void authority_tick(Authority *a) {
         authority_on_update(a);
         authority_delete_keys(a);
         kv_state(a->store, &state);
+        keys_check(a, &state);
         if (!a->state_directory || state.role != KV_ROLE_LEADER || !state.ready || !c->ca_keys)
                 return;
+        if (a->keys.problem[0])
+                keys_transfer(a, &state);
         (void) keys_distribute(a, &state, c->ca_keys->items[0].cluster_key, true, &(Error) {});
         authority_rekey_tick(a, &state);
         authority_rotation_tick(a, &state);

@@ -43,8 +43,8 @@ int identity_read(const char *state_directory, HostIdentity *ret, Error *err);
 /* The same as credentials for sessions; -EBADMSG also for files that do not fit each other. */
 int identity_read_credentials(const char *state_directory, TlsCredentials **ret, Error *err);
 
-/* Read the key of this host for a join: that of an interrupted join, or that of the identity, which is kept
- * for the life of the installation. -ENOENT: there is none; identity_write_key() stores a new one. The caller
+/* Read the key of this host for a join: that of the identity, which is kept for the life of the installation,
+ * or that of an interrupted join. -ENOENT: there is none; identity_write_key() stores a new one. The caller
  * wipes and frees *ret with identity_wipe(). */
 int identity_read_key(const char *state_directory, char **ret, Error *err);
 int identity_write_key(const char *state_directory, const char *key, Error *err);
@@ -82,6 +82,10 @@ int identity_renew(const char *state_directory, const char *certificate, const c
 
 /* Record durably that this host has left its cluster: identity_begin() of the next start does the rest. */
 int identity_leave(const char *state_directory, Error *err);
+
+/* Make old.new/ of the state directory old/N, whose number is the first free one. Nothing kept before is
+ * replaced. Set *ret_number unless it is NULL; without old.new/ it is unchanged. */
+int identity_keep_old(int state_fd, const char *state_directory, unsigned *ret_number, Error *err);
 
 /* Complete an interrupted join, or a leave: call this before the store is opened, while no other daemon uses
  * the state directory. Return 1 if one was completed, 0 if none was due. 'cluster_file' is a path; "": it is

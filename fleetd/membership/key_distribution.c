@@ -10,7 +10,7 @@
 #include "fleetd/membership/rotation.h"
 #include "fleetd/registry/presence.h"
 
-enum { KEY_PROTOCOL = 1 };
+enum { KEY_PROTOCOL = 1, KEYS_CHECK_MS = 10000, KEYS_TRANSFER_MS = 60000 };
 
 void keys_ca_context(uint64_t cluster_id, const char *root, char ret[static CA_CONTEXT_SIZE]) {
         snprintf(ret, CA_CONTEXT_SIZE, "fleet-ca %016llx %s", (unsigned long long) cluster_id, root);
@@ -31,7 +31,7 @@ static int keys_unseal(const ClusterKey *key, const CaKey *sealed, uint64_t clus
         return r;
 }
 
-int keys_open_ca(Authority *a, const CaRoot *root, TlsPrivateKey **ret, Error *err) {
+static int keys_open(Authority *a, const CaRoot *root, TlsPrivateKey **ret, Error *err) {
         const Cluster *c = registry_cluster(a->registry);
         const CaKey *sealed = c->ca_keys ? ca_keys_find(c->ca_keys, root->id) : NULL;
         _cleanup_cluster_key_ ClusterKey key = {};
@@ -53,6 +53,14 @@ int keys_open_ca(Authority *a, const CaRoot *root, TlsPrivateKey **ret, Error *e
                                  a->state_directory, (unsigned long long) key.number, strerror(-r));
         r = tls_private_key_read(pem, size, ret, err);
         tls_secret_free(pem, size);
+        return r;
+}
+
+int keys_open_ca(Authority *a, const CaRoot *root, TlsPrivateKey **ret, Error *err) {
+        int r = keys_open(a, root, ret, err);
+
+        if (r < 0)
+                a->keys.checked_index = 0; /* check again */
         return r;
 }
 
@@ -88,12 +96,33 @@ int keys_seal_ca(Authority *a, const char *root, const TlsPrivateKey *private_ke
 typedef struct KeyHolder {
         Named named; /* the machine ID; first */
         uint64_t confirmed[2];
+        bool works, lacks; /* its last heartbeat reports no problem, or that the key is missing */
 } KeyHolder;
 
 static bool keys_has(const Authority *a, const char *machine_id, uint64_t number) {
         const KeyHolder *holder = (const KeyHolder *) named_find(a->keys.holders, machine_id);
 
         return holder && holder->confirmed[number % 2] == number;
+}
+
+void keys_begin_term(Authority *a, uint64_t term) {
+        if (a->keys.term != term)
+                named_clear(&a->keys.holders);
+        a->keys.term = term;
+}
+
+void authority_member_problem(Authority *a, const char *machine_id, const char *problem) {
+        const Cluster *c = registry_cluster(a->registry);
+        KeyHolder *holder = NULL;
+
+        if (a->state_directory && c->ca_keys && c->ca_keys->n > 0)
+                holder = named_get(&a->keys.holders, machine_id, sizeof(*holder));
+        if (!holder)
+                return;
+        holder->works = !*problem;
+        holder->lacks = starts_with(problem, CLUSTER_KEY_MISSING);
+        if (holder->lacks) /* it was lost after the confirmation */
+                holder->confirmed[c->ca_keys->items[0].cluster_key % 2] = 0;
 }
 
 int keys_make(Authority *a, uint64_t number, ClusterKey *ret, Error *err) {
@@ -135,9 +164,7 @@ int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool ab
         _cleanup_cluster_key_ ClusterKey key = {};
         int r;
 
-        if (a->keys.term != state->term)
-                named_clear(&a->keys.holders);
-        a->keys.term = state->term;
+        keys_begin_term(a, state->term);
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 if (!keys_is_member(a, m) || keys_has(a, m->id, number))
                         continue;
@@ -168,6 +195,94 @@ static void keys_on_stored(void *userdata, PeerSession *session, PeerFrame type,
         if (holder)
                 holder->confirmed[number % 2] = number;
         loop_defer(a->loop, &a->update);
+}
+
+/* -- A missing key -- */
+
+const char *authority_problem(const Authority *a) {
+        return a->keys.problem;
+}
+
+/* Other failures than a missing or wrong file are corrected by an administrator: the key may be in use. */
+static void keys_set_problem(Authority *a, int error, uint64_t number, const Error *err) {
+        char former[KEYS_PROBLEM_SIZE];
+
+        memcpy(former, a->keys.problem, sizeof(former));
+        if (error >= 0)
+                a->keys.problem[0] = 0;
+        else if (error == -ENOENT || error == -EBADMSG)
+                snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
+                         CLUSTER_KEY_MISSING "start a member that has secrets/key.%llu, or copy that file",
+                         (unsigned long long) number);
+        else
+                snprintf(a->keys.problem, KEYS_PROBLEM_SIZE, "cluster key unusable: %s",
+                         error_text(err, error));
+        if (error < 0 && !streq(former, a->keys.problem))
+                log_warning(((LogFields) { .error = error }), "This member cannot use the cluster key: %s",
+                            error_text(err, error));
+}
+
+void keys_check(Authority *a, const KvState *state) {
+        const Cluster *c = registry_cluster(a->registry);
+        const ClusterMachine *self = cluster_machine(c, a->machine_id);
+        const CaRoot *root = c->ca_roots ? ca_roots_current(c->ca_roots) : NULL;
+        const CaKey *sealed = root && c->ca_keys ? ca_keys_find(c->ca_keys, root->id) : NULL;
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        uint64_t now_ms = loop_now_ms(a->loop);
+        Error err = {};
+        int r;
+
+        /* A tree that is behind names a key that was replaced. */
+        if (!a->state_directory || !sealed || !self || self->member.raft_id == 0 || state->n_members == 0 ||
+            !registry_is_current(a->registry) || !kv_can_serve(a->store) ||
+            (c->ca_keys_index == a->keys.checked_index && now_ms < a->keys.check_ms))
+                return;
+        r = keys_open(a, root, &key, &err);
+        keys_set_problem(a, r, sealed->cluster_key, &err);
+        a->keys.checked_index = c->ca_keys_index;
+        a->keys.check_ms = now_ms + KEYS_CHECK_MS;
+}
+
+static const KeyHolder *keys_holder_of(const Authority *a, const KvMember *member) {
+        const ClusterMachine *m = registry_cluster(a->registry)->machines;
+
+        while (m && m->member.raft_id != member->raft_id)
+                m = m->hh.next;
+        return m ? (const KeyHolder *) named_find(a->keys.holders, m->id) : NULL;
+}
+
+bool keys_are_lost(const Authority *a, const KvState *state) {
+        if (!starts_with(a->keys.problem, CLUSTER_KEY_MISSING))
+                return false;
+        for (size_t i = 0; i < state->n_members; i++) {
+                const KeyHolder *holder = keys_holder_of(a, &state->members[i]);
+
+                if (state->members[i].raft_id != state->raft_id && !(holder && holder->lacks))
+                        return false;
+        }
+        return state->n_members > 0;
+}
+
+/* The next leader sends the key to this host, so this happens once. A voter that reports no problem but does
+ * not have the key, as one of a former version, keeps the leadership. */
+void keys_transfer(Authority *a, const KvState *state) {
+        uint64_t now_ms = loop_now_ms(a->loop);
+
+        if (now_ms < a->keys.transfer_ms)
+                return;
+        for (size_t i = 0; i < state->n_members; i++) {
+                const KvMember *member = &state->members[i];
+                const KeyHolder *holder = keys_holder_of(a, member);
+
+                if (member->role != KV_MEMBER_VOTER || !member->reachable || !holder || !holder->works ||
+                    member->raft_id == state->raft_id || kv_transfer(a->store, member->raft_id) < 0)
+                        continue;
+                a->keys.transfer_ms = now_ms + KEYS_TRANSFER_MS;
+                log_notice(((LogFields) { .machine = holder->named.name, .term = state->term }),
+                           "transferring leadership to %s: this host does not have the cluster key",
+                           cluster_name_of(registry_cluster(a->registry), holder->named.name));
+                return;
+        }
 }
 
 bool authority_may_add(const Authority *a, const char *machine_id) {
@@ -218,12 +333,13 @@ static int keys_store(Authority *a, const ClusterKey *key, Error *err) {
 }
 
 /* Only the leader sends keys: a former one may have made another key of the same number. A host whose replica
- * is not complete yet knows no leader. */
+ * is not complete yet knows no leader. Nor does a member that the configuration lacks, because the entry that
+ * added it was lost: the leader adds it again when it has confirmed the key. */
 static bool keys_accepts_from(const Authority *a, const char *machine_id) {
         KvState state;
 
         kv_state(a->store, &state);
-        return state.n_members == 0 || !registry_ready(a->registry) ||
+        return state.n_members == 0 || !registry_ready(a->registry) || !state.leader_machine_id[0] ||
                streq(state.leader_machine_id, machine_id);
 }
 

@@ -19,6 +19,7 @@ enum {
 };
 
 static const char presence_replica_works[] = "its replica works again";
+static const char presence_clock[] = "its clock agrees with the leader's";
 static const char presence_alone[] = "no other host has its machine ID";
 static const char clone_rejected[] =
         "a copy of this host was rejected; on the copy: rm /etc/machine-id; systemd-machine-id-setup";
@@ -46,15 +47,15 @@ static const char *membership_impostor(const Membership *m, const char *machine_
 }
 
 /* Write the reason of the presence of a machine that is up: the problem of its replica, another host that has
- * its ID, or the end of either one. -ENODATA: there is none. */
+ * its ID, its wrong clock, or the end of one of them. -ENODATA: there is none. */
 static int membership_problem(Membership *m, const KvState *state, const ClusterMachine *machine,
                               char ret[static PRESENCE_REASON_SIZE]) {
         bool self = streq(machine->id, m->machine_id);
         const char *impostor = membership_impostor(m, machine->id), *problem;
-        char own[REPLICA_PROBLEM_SIZE];
+        char own[REPLICA_PROBLEM_SIZE], clock[REPLICA_PROBLEM_SIZE];
 
         if (self)
-                replica_problem(state, own);
+                replica_problem(m, state, own);
         problem = self ? own : heartbeats_problem(m, machine->id);
         if (!problem)
                 return -ENODATA;
@@ -62,10 +63,14 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
                 snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CONDITION "%s", problem);
         else if (impostor[0])
                 snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_IMPOSTOR "%s", impostor);
+        else if (!self && heartbeats_clock(m, machine->id, clock))
+                snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CLOCK "%s", clock);
         else if (cluster_machine_problem(machine, MACHINE_CONDITION))
                 snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_replica_works);
         else if (cluster_machine_problem(machine, MACHINE_IMPOSTOR))
                 snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_alone);
+        else if (cluster_machine_problem(machine, MACHINE_CLOCK))
+                snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_clock);
         else
                 return -ENODATA;
         return 0;
@@ -80,6 +85,16 @@ static void membership_write_problem(Membership *m, const KvState *state, const 
                 return;
         snprintf(change.machine, sizeof(change.machine), "%s", machine->id);
         m->writing = registry_presence(m->registry, state->term, &change, 1, membership_on_written, m) >= 0;
+}
+
+static void membership_check_keys(Membership *m) {
+        for (const ClusterMachine *machine = registry_cluster(m->registry)->machines; machine;
+             machine = machine->hh.next) {
+                const char *problem = heartbeats_problem(m, machine->id);
+
+                if (problem)
+                        authority_member_problem(m->authority, machine->id, problem);
+        }
 }
 
 /* -- Voters -- */
@@ -340,6 +355,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                                                m) >= 0;
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);
+        membership_check_keys(m);
         membership_found_settings(m, state);
         membership_forget_removed(m, state);
         membership_change_voters(m, state);

@@ -40,8 +40,9 @@ typedef struct Joining {
 
 /* heartbeats.c: received since this host leads, and sent while it does not. */
 typedef struct Heartbeats {
-        Named *senders; /* Sender, by machine ID */
-        bool attached;  /* this host has no replica */
+        Named *senders;   /* Sender, by machine ID */
+        Named *positions; /* Position, by machine ID: of hosts whose last heartbeat has one */
+        bool attached;    /* this host has no replica */
         char problem[REPLICA_PROBLEM_SIZE];
 } Heartbeats;
 
@@ -120,6 +121,9 @@ void heartbeats_done(Membership *m);
 /* Discard received heartbeats: a heartbeat kept until this host leads would revive a host that was lost
  * meanwhile. */
 void heartbeats_clear(Membership *m);
+/* Write how the wall clock of a host differs from that of this one, which leads. False: by less than 30 s, or
+ * its heartbeats have no clock. */
+bool heartbeats_clock(Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]);
 /* Send a heartbeat to the leader, or to all hosts while the leader is unknown. */
 void heartbeats_send(Membership *m, const KvState *state);
 /* Return the sign of life of one host since the call before, for liveness_tick(). */
@@ -127,5 +131,5 @@ LivenessSign heartbeats_sign(void *userdata, const char *machine_id);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
 const char *heartbeats_problem(Membership *m, const char *machine_id);
-/* Write the problem of this host's replica, "" for none. */
-void replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]);
+/* Write the problem of this host's replica, or why it cannot sign; "" for none. */
+void replica_problem(const Membership *m, const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]);

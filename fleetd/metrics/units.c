@@ -90,6 +90,7 @@ static void cgroup_read_unit(int dir_fd, MetricsUnit *u) {
 typedef struct UnitsRead {
         MetricsUnit *units; /* sorted */
         size_t n;
+        bool *found; /* for each of them: it has a cgroup */
 } UnitsRead;
 
 static int unit_compare(const void *a, const void *b) {
@@ -119,12 +120,14 @@ static void cgroup_walk(const UnitsRead *r, int fd, unsigned depth) {
                         continue;
                 if (r->n > 0)
                         u = bsearch(name, r->units, r->n, sizeof(*r->units), unit_compare_name);
-                if (!u && !slice)
+                if (u)
+                        r->found[u - r->units] = true;
+                if ((!u || u->resumed) && !slice)
                         continue;
                 child = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
                 if (child < 0)
                         continue;
-                if (u)
+                if (u && !u->resumed)
                         cgroup_read_unit(child, u);
                 if (slice && depth < SLICES_DEPTH_MAX)
                         cgroup_walk(r, child, depth + 1);
@@ -134,16 +137,49 @@ static void cgroup_walk(const UnitsRead *r, int fd, unsigned depth) {
         closedir(folder);
 }
 
+/* Return whether nothing shows that the unit has another cgroup than before. */
+static bool unit_is_unchanged(const MetricsUnit *u, const MetricsUnit *former) {
+        return streq(u->name, former->name) && u->active == former->active && u->failed == former->failed &&
+               u->inactive == former->inactive && u->since_ms == former->since_ms &&
+               u->restarts == former->restarts;
+}
+
+void metrics_units_resume(MetricsUnit *units, size_t n, size_t first, const MetricsUnit *former,
+                          size_t n_former) {
+        if (n <= METRICS_READ_MAX || n_former == 0)
+                return;
+        qsort(units, n, sizeof(*units), unit_compare);
+        for (size_t i = 0; i < n; i++) {
+                const MetricsUnit *f = bsearch(units[i].cgroup, former, n_former, sizeof(*former),
+                                               unit_compare_name);
+
+                if ((i + n - first % n) % n < METRICS_READ_MAX || !f || !unit_is_unchanged(&units[i], f))
+                        continue;
+                units[i] = *f;
+                units[i].resumed = true;
+        }
+}
+
+static void unit_forget_figures(MetricsUnit *u) {
+        u->cpu_us = u->memory_bytes = u->tasks = u->read_bytes = u->written_bytes = (MetricsFigure) {};
+        for (MetricsResource i = 0; i < _METRICS_RESOURCE_MAX; i++)
+                u->stalled_us[i] = (MetricsFigure) {};
+}
+
 void metrics_units_read(const char *root, MetricsUnit *units, size_t n) {
-        UnitsRead r = { .units = units, .n = n };
+        _cleanup_free_ bool *found = n > 0 ? NEW0(bool, n) : NULL;
+        UnitsRead r = { .units = units, .n = n, .found = found };
         int fd;
 
-        if (n == 0)
+        if (!found)
                 return;
         qsort(units, n, sizeof(*units), unit_compare);
         fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd >= 0)
                 cgroup_walk(&r, fd, 0);
+        for (size_t i = 0; i < n; i++)
+                if (!found[i])
+                        unit_forget_figures(&units[i]);
 }
 
 /* -- Samples -- */

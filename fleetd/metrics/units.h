@@ -28,14 +28,25 @@ typedef struct MetricsUnit {
         uint64_t restarts; /* by systemd */
         MetricsFigure cpu_us, memory_bytes, tasks, read_bytes, written_bytes,
                 stalled_us[_METRICS_RESOURCE_MAX];
+        bool resumed; /* its figures are those of a former scrape */
 } MetricsUnit;
+
+/* Of more units, the cgroups are read in turn: a unit costs up to seven files of about 7 us (measured with
+ * kernel 6.18), and a scrape of 1,000 units at most 20 ms. */
+enum { METRICS_READ_MAX = 200 };
 
 /* Set the unit's names. */
 void metrics_unit_init(MetricsUnit *unit, const char *name);
 
-/* Read the cgroups of these units, which are sorted by 'cgroup' afterwards. 'root' is the mount point of
- * cgroup v2. A unit is found in each slice, also nested ones. A figure that cannot be read stays unknown.
- * Reads up to seven files for each unit: call it off the loop. */
+/* Take over the figures of 'former', the units of the scrape before, as metrics_units_read() left them,
+ * except for METRICS_READ_MAX units from 'first' on (modulo 'n'), and for units whose state has changed. The
+ * units are sorted by 'cgroup' afterwards. */
+void metrics_units_resume(MetricsUnit *units, size_t n, size_t first, const MetricsUnit *former,
+                          size_t n_former);
+
+/* Read the cgroups of the units whose figures are not resumed; without a cgroup, a unit has no figures. The
+ * units are sorted by 'cgroup' afterwards. 'root' is the mount point of cgroup v2. A unit is found in each
+ * slice, also nested ones. A figure that cannot be read stays unknown. Call it off the loop. */
 void metrics_units_read(const char *root, MetricsUnit *units, size_t n);
 
 /* Write the samples of one family for all units. */

@@ -28,6 +28,8 @@ typedef struct ClusterOwner ClusterOwner;
 #define MACHINE_CONDITION "its replica: "
 /* The same of a machine whose ID another host has claimed. */
 #define MACHINE_IMPOSTOR "its identity: "
+/* The same of a machine whose wall clock differs from that of the leader. */
+#define MACHINE_CLOCK "its clock: "
 
 /* A key that exists and whose value this fleetd cannot read: a host of another version wrote it, or a fault.
  * It is not absent: no unit is stopped, started, placed or moved because of it. The previous value of the key
@@ -293,8 +295,8 @@ const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CL
  * the first time. What is left of a removed machine (assignments, finished units, its member key) serves its
  * return only. */
 bool cluster_machine_is_removed(const ClusterMachine *m);
-/* Return the problem of a kind that its presence shows, borrowed; NULL: none. 'kind': MACHINE_CONDITION, or
- * MACHINE_IMPOSTOR. */
+/* Return the problem of a kind that its presence shows, borrowed; NULL: none. 'kind': MACHINE_CONDITION,
+ * MACHINE_IMPOSTOR or MACHINE_CLOCK. */
 const char *cluster_machine_problem(const ClusterMachine *m, const char *kind);
 
 /* The reason in the tombstone of a host that has left by "fleetctl leave"; of others, it is their presence.

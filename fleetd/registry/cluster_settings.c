@@ -6,13 +6,15 @@
 
 int registry_set_settings(Registry *r, const ClusterSettings *settings, const char *user, RegistryDone done,
                           void *userdata) {
+        const Cluster *c = registry_cluster(r);
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
         char reason[HISTORY_REASON_SIZE];
 
+        if (cluster_has_unreadable(c, LAYOUT_SETTINGS))
+                return -EBADMSG;
         stored_settings_write(&value, settings);
-        transaction_check(&t, KV_CHECK_MODIFIED, transaction_key_index(&t, r, LAYOUT_SETTINGS, NULL, NULL),
-                          LAYOUT_SETTINGS, NULL, NULL);
+        transaction_check(&t, KV_CHECK_MODIFIED, c->settings_index, LAYOUT_SETTINGS, NULL, NULL);
         transaction_write(&t, KV_SET, LAYOUT_SETTINGS, NULL, NULL, transaction_text(&t, &value));
         snprintf(reason, sizeof(reason), "voters=%llu name=%s spread=%s%s",
                  (unsigned long long) settings->voters, settings->name, settings->spread,

@@ -15,14 +15,19 @@ static void machines_note(Transaction *t, const Registry *r, HistoryKind kind, c
         transaction_note(t, r, &(HistoryNote) { .kind = kind, .machine = machine, .reason = reason });
 }
 
-/* The problem of a replica may contain figures that change: its begin and its end have rows. */
+/* Return whether both reasons are a problem of this kind. */
+static bool machines_is_same_problem(const ClusterMachine *known, const PresenceChange *c, const char *kind) {
+        return starts_with(known->presence_reason, kind) && starts_with(c->reason, kind);
+}
+
+/* The problem of a replica or of a clock may contain figures that change: its begin and its end have rows. */
 static void machines_note_presence(Transaction *t, const Registry *r, const PresenceChange *c) {
         const ClusterMachine *known = cluster_machine(registry_cluster(r), c->machine);
         char reason[PRESENCE_REASON_SIZE + 16];
 
         if (known && known->presence == c->presence &&
-            starts_with(known->presence_reason, MACHINE_CONDITION) &&
-            starts_with(c->reason, MACHINE_CONDITION))
+            (machines_is_same_problem(known, c, MACHINE_CONDITION) ||
+             machines_is_same_problem(known, c, MACHINE_CLOCK)))
                 return;
         snprintf(reason, sizeof(reason), "%s%s%s", presence_to_string(c->presence), c->reason[0] ? ": " : "",
                  c->reason);

@@ -211,8 +211,9 @@ int registry_retire_member(Registry *r, uint64_t term, const ClusterMachine *m, 
 
 /* -- cluster_settings.c -- */
 
-/* Replace the settings of the cluster; 'user' for the history, NULL: the cluster itself. Requires
- * KV_LEVEL_IDENTITY. KV_COMPARE_FAILED: they have changed. */
+/* Replace the settings of the cluster view, which the caller has changed in a copy; 'user' for the history,
+ * NULL: the cluster itself. Requires KV_LEVEL_IDENTITY. -EBADMSG: this daemon cannot read them.
+ * KV_COMPARE_FAILED: the tree has others than the view. */
 int registry_set_settings(Registry *r, const ClusterSettings *settings, const char *user, RegistryDone done,
                           void *userdata);
 

@@ -9,7 +9,7 @@ program=$(realpath "$build/fleetd/fleetd")
 PATH=$(dirname "$program"):$PATH
 (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$scratch/key")
 declare -A peers=() pids=() addresses=()
-for host in one two three fresh; do peers[$host]=127.0.0.1:$(free_port); done
+for host in one two three fresh second; do peers[$host]=127.0.0.1:$(free_port); done
 
 start() { # HOST [BY]
         daemon_start "$program" "$1" --listen-peer="${peers[$1]}" --peer-key="$scratch/key" ${2:+--join="${peers[$2]}"} || return 1
@@ -37,6 +37,9 @@ three_hosts_vote() {
         start one && start two one && start three one || return 1
         wait_for voters one 3 && wait_for voters three 3
 }
+
+# The first token creates the CA: its private key is in each backup, and what opens it is in none.
+the_cluster_has_a_ca() { fleetctl one token | grep -q fleet1- && [ -s "$scratch/two/secrets/key.1" ]; }
 
 # A client writes to the leader as fast as it can, many requests at a time; each acknowledged number is logged.
 begin_load() {
@@ -123,6 +126,20 @@ P
         [ "$(fleetctl fresh cluster --output=json | grep -o '"index":[0-9]*' | head -1 | cut -d: -f2)" -gt $((index + (1 << 32))) ]
 }
 
+# The restored host has no cluster key of the former cluster: a new CA replaces the former one.
+another_host_joins_it_by_token() {
+        local token
+        [ ! -e "$scratch/fresh/secrets/key.1" ] && wait_for test -s "$scratch/fresh/secrets/key.2" || return 1
+        token=$(fleetctl fresh token 2>"$scratch/why" | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1)
+        [ -n "$token" ] || { cat "$scratch/why"; return 1; }
+        : >"$scratch/second.conf"
+        daemon_start "$program" second --config="$scratch/second.conf" --cluster-file="$scratch/second.conf" || return 1
+        fleetctl second join --discard --listen="${peers[second]}" "$token" || return 1
+        wait_for eval 'fleetctl fresh cluster --output=json | grep -q "\"seat\":\"standby\""' && wait_for test -s "$scratch/second/secrets/key.2" || return 1
+        fleetctl fresh cluster rekey && wait_for test -s "$scratch/second/secrets/key.3" && wait_for test ! -e "$scratch/fresh/secrets/key.2" || return 1
+        fleetctl fresh ca rotate --yes && wait_for eval '! fleetctl fresh ca --output=json | grep -q "\"rotation\""'
+}
+
 a_backup_of_the_previous_format_is_restored() {
         gzip -dc "$here/../formats/backup-1.gz" >"$scratch/old.backup" && rm -rf "$scratch/fresh" || return 1
         fleetctl nowhere backup --verify "$scratch/old.backup" >"$scratch/why" 2>&1 && says "a former version wrote it, without a description" || return 1
@@ -181,6 +198,7 @@ bad_file_names_are_refused() {
 }
 
 check three_hosts_vote
+check the_cluster_has_a_ca
 check begin_load
 check a_backup_under_writes_is_verified
 check end_load
@@ -191,6 +209,7 @@ check bad_file_names_are_refused
 check without_a_leader_a_backup_says_so
 check a_backup_is_restored_on_a_fresh_host
 sed 's/^/# /' "$scratch/said" | grep "writes before"
+check another_host_joins_it_by_token
 end TERM fresh
 check a_backup_of_the_previous_format_is_restored
 check damaged_files_are_rejected

@@ -1,46 +1,12 @@
 #!/bin/bash
 # Daemons without systemd: a cluster of one opens, two hosts join it by tokens, keys replicate, and all of them find each other again after
 # a restart. Tokens, addresses and hosts that are rejected get a message with the next command. A wiped host founds no second cluster. The
-# leader is killed at two steps of a join. Takes 20 s.
+# leader is killed at two steps of a join. Takes 30 s.
 set -u
-build=${CHECK_BUILD:-build}
-program=$build/fleetd/fleetd fleetctl=$build/client/fleetctl
-scratch=$(mktemp -d)
-declare -A pids=()
-trap 'kill -9 "${pids[@]}" 2>/dev/null; wait 2>/dev/null; rm -rf "$scratch"' EXIT
-read -r -a ports < <(python3 -c '
-import socket
-all = [socket.socket() for _ in range(24)]
-for s in all: s.bind(("127.0.0.1", 0))
-print(*[s.getsockname()[1] for s in all])')
+n_ports=24
+. "$(dirname "$0")/hosts.sh"
 
-ok() { echo "ok $1"; }
-not_ok() { echo "not ok $1: $2"; tail -qn 3 "$scratch"/log* | sed 's/^/# /'; }
-check() { local name=$1; shift; if "$@" >/dev/null 2>&1; then ok "$name"; else not_ok "$name" "$*"; fi; }
-says() { if grep -qF -- "$2" <<<"$3"; then ok "$1"; else not_ok "$1" "'$2' is not in: $3"; fi; }
-wait_for() {
-        local end=$((SECONDS + $1))
-        shift
-        until "$@" >/dev/null 2>&1; do
-                [ $SECONDS -lt $end ] || return 1
-                sleep 0.1
-        done
-}
-
-# The cluster file is the configuration, so that a start reads what the daemon has written.
-start() { # HOST [FAULT POINT]
-        touch "$scratch/conf$1"
-        FAULT_POINT=${2:-} "$program" --config="$scratch/conf$1" --cluster-file="$scratch/conf$1" --state-directory="$scratch/state$1" \
-                --runtime-directory="$scratch/run$1" --unit-directory= --listen-socket="$scratch/sock$1" \
-                --listen-client="127.0.0.1:${ports[$1]}" --agent=no --name="h$1" \
-                --machine-id="0000000000000000000000000000000$1" >>"$scratch/log$1" 2>&1 &
-        pids[$1]=$!
-}
-end() { kill -"$1" "${pids[$2]}"; wait "${pids[$2]}" 2>/dev/null; unset "pids[$2]"; }
-ctl() { # HOST ARGUMENT...
-        "$fleetctl" --endpoint="unix://$scratch/sock$1" "${@:2}"
-}
-api() { curl -sf -m 10 --unix-socket "$scratch/sock$1" "http://fleet/fleet/v1/$2"; }
+start() { FAULT_POINT=${2:-} host_start "$1" --listen-client="127.0.0.1:${ports[$1]}"; } # HOST [FAULT POINT]
 keys_url() { echo "http://127.0.0.1:${ports[$1]}/v2/keys$2"; }
 put() { curl -sf -m 10 -X PUT "$(keys_url "$1" "$2")" -d value="$3"; }
 holds() { [ "$(curl -sf -m 10 "$(keys_url "$1" "$2")" | grep -o '"value":"[^"]*"' | cut -d'"' -f4)" = "$3" ]; }
@@ -48,7 +14,6 @@ voters() { [ "$(api "$1" cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; 
 token() { ctl 1 token "$@" | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1; }
 listen() { echo "--listen=127.0.0.1:${ports[$1 + 6]}"; }
 ends() { ! kill -0 "${pids[$1]}"; }
-uses() { ctl 1 token ls | grep -c "^${1:?} *$2 "; }
 # Start a host, which is a cluster of one without content.
 fresh() {
         start "$1"
@@ -77,6 +42,9 @@ for port, answer in zip(sys.argv[1:], answers):
     threading.Thread(target=serve, args=(port, answer)).start()
 END
 pids[listeners]=$!
+
+# id_of TOKEN: its ID, which token ls prints.
+id_of() { python3 -c 'import base64, sys; t = sys.argv[1][7:]; print(base64.urlsafe_b64decode(t + "=" * (-len(t) % 4))[41:47].hex())' "$1"; }
 
 # token_with TOKEN ADDR:PORT: the same token with another endpoint and a valid checksum.
 token_with() {
@@ -177,6 +145,39 @@ says a_used_token_is_rejected "was used by h3" "$(ctl 4 join "$third" "$(listen 
 says a_truncated_token_is_named truncated "$(ctl 4 join "${good:0:60}" "$(listen 4)" 2>&1)"
 changed=${good:0:20}$([ "${good:20:1}" = A ] && echo B || echo A)${good:21}
 says a_changed_token_is_named checksum "$(ctl 4 join "$changed" "$(listen 4)" 2>&1)"
+rejected() { says "$1" "$2" "$(ctl 4 join "$(token_with "$3" "127.0.0.1:${ports[7]}")" "$(listen 4)" 2>&1)"; } # NAME REASON TOKEN
+revoked=$(token)
+ctl 1 token revoke "$(id_of "$revoked")" >/dev/null
+rejected a_revoked_token_is_rejected "token $(id_of "$revoked") was revoked; create another one on a host of the cluster: fleetctl token" "$revoked"
+rejected a_token_for_another_machine_is_rejected "is for machine 00000000" "$(token --replace=h3)"
+rejected a_token_for_another_network_is_rejected "is for hosts of 10.1.0.0/16, and this host connects from 127.0.0.1" "$(token --from=10.1.0.0/16)"
+many=$(token --uses=10000)
+rejected a_token_of_many_uses_is_no_argument "has several uses, and other users of this host can see the arguments of a command; pass it on standard input" "$many"
+says more_than_10000_uses_are_rejected "10001 uses: expected 1 to 10000" "$(ctl 1 token --uses=10001 2>&1)"
+rejected a_token_of_another_cluster_is_rejected "the certificate is of cluster" "$(ctl 6 token "$(listen 6)" | grep -o 'fleet1-[A-Za-z0-9_-]*')"
+check no_use_of_a_rejected_token_is_spent [ "$(ctl 1 token ls | awk -v id="$(id_of "$many")" '$1 == id { print $3 }')" = 10000/10000 ]
+
+# -- Hosts that may not be removed, metadata and settings that are wrong --
+says a_host_does_not_remove_itself "h1 is this host: fleetctl leave takes it out of the cluster" "$(ctl 1 remove h1 --yes 2>&1)"
+says a_host_that_is_up_is_not_removed "h2 is up: run fleetctl leave on it" "$(ctl 1 remove h2 --yes 2>&1)"
+says metadata_have_128_keys_at_most "would have more than 128 metadata keys" "$(ctl 1 machine set h1 $(seq -f 'k%g=v' 129) 2>&1)"
+says a_newline_is_no_metadata "has a control character" "$(ctl 1 machine set h1 $'zone=a\nb' 2>&1)"
+says a_nul_is_no_metadata '\u0000 is not allowed' "$(curl -s -m 10 --unix-socket "$scratch/sock1" -X PATCH http://fleet/fleet/v1/machines \
+        -d '[{"op": "add", "path": "/00000000000000000000000000000001/metadata/zone", "value": "a\u0000b"}]')"
+check wrong_metadata_change_nothing [ -z "$(ctl 1 list-machines --full --no-legend --fields=metadata | tr -d ' \n-')" ]
+for host in 1 2 3; do ctl 1 machine set h$host zone=a >/dev/null; done
+says one_value_spreads_nothing "all 3 hosts have zone=a: nothing can be spread" "$(ctl 1 init --spread=zone 2>&1)"
+
+# -- A root that was rotated away --
+former=$(token)
+root() { ctl 1 ca | awk 'NR == 2 { print $1 }'; }
+before=$(root)
+ctl 1 ca rotate --yes >/dev/null
+rotated() { [ "$(ctl 1 ca | wc -l)" = 2 ] && [ "$(root)" != "$before" ]; }
+begin=$(date +%s%N)
+check the_root_is_rotated wait_for 60 rotated
+echo "# the rotation took $((($(date +%s%N) - begin) / 1000000)) ms"
+rejected a_token_of_a_root_that_was_rotated_away_is_rejected "older than the last 'fleetctl ca rotate'; create a new one with 'fleetctl token'" "$former"
 check a_rejected_host_stays_what_it_was put 4 /still 1
 for host in 4 5 6; do end TERM $host; done
 

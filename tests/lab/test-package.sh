@@ -1,11 +1,12 @@
 #!/bin/bash
 # The Debian packages on a booted host: installation, upgrade under running units, removal, purge. No step touches a unit.
 #
-# The programs are those of LAB_BUILD; with CHECK_ALL=yes, the rules of the package compile them.
-# The version before is that of the packages in LAB_BEFORE_PACKAGES, or a copy of the new ones with another version.
-# Takes 60 s.
+# The programs are those of LAB_BUILD, and the version before is a copy of the new packages with another version. With CHECK_ALL=yes,
+# the rules of the packages compile the programs, and those of the release before.
+# Takes 70 s.
 LAB_HOSTS=alpha
 . "$(dirname "$0")/scenario.sh"
+. "$here/before.sh"
 
 [ ! -d /usr/lib/ccache ] || PATH=/usr/lib/ccache:$PATH
 debs=$LAB_BUILD/deb
@@ -30,33 +31,48 @@ packages_are_built() {
         mkdir -p "$LAB/new" "$LAB/before" "$LAB/broken"
         for p in fleetd fleetctl; do
                 cp "$debs/$p"_*.deb "$LAB/new/" || fail "there is no package $p"
-                [ -n "${LAB_BEFORE_PACKAGES:-}" ] || repack "$debs/$p"_*.deb "$LAB/before" '0.1.0~before'
+                repack "$debs/$p"_*.deb "$LAB/before" '0.1.0~before'
                 repack "$debs/$p"_*.deb "$LAB/broken" '0.1.0~broken' '[ ! -e usr/sbin/fleetd ] || echo >usr/sbin/fleetd'
         done
-        [ -z "${LAB_BEFORE_PACKAGES:-}" ] || cp "$LAB_BEFORE_PACKAGES"/fleet{d,ctl}_*.deb "$LAB/before/" || fail "no packages in $LAB_BEFORE_PACKAGES"
+}
+
+# They take the place of the copies.
+packages_of_the_release_before_are_built() {
+        [ -n "${CHECK_ALL:-}" ] || skip "only with CHECK_ALL=yes; a copy of the new packages is the version before"
+        before_is_known || skip "this repository does not have the commit $BEFORE_COMMIT (a shallow clone?); a copy of the new packages is the version before"
+        before_packages "$LAB/compiled" >"$LAB/deb.log" 2>&1 </dev/null || fail "the release before: $(tail -3 "$LAB/deb.log")"
+        cp "$LAB/compiled"/fleet{d,ctl}_*.deb "$LAB/before/" || fail "no packages of the release before"
+        rm -rf "$LAB/compiled"
 }
 
 packages_have_no_fault() {
         local out
-        command -v lintian >/dev/null || return 0       # ./check installs it on Debian 12
+        command -v lintian >/dev/null || skip "lintian is missing; ./check installs it on Debian 12"
         out=$(lintian --pedantic --fail-on error,warning --tag-display-limit 0 "$debs"/*.changes 2>&1) || fail "lintian: $(grep -E '^[EW]:' <<<"$out" | tr '\n' ' ')"
 }
 
-# The sources are in another folder and of another user, and have other times; time zone, locale, umask and date differ, too.
+# The sources are in another folder, in another order and of another user, and have other times; time zone, locale, umask and date differ, too.
 equal_sources_give_equal_packages() {
-        local d=$LAB/again f
-        # It compiles everything again. ./check installs faketime on Debian 12.
-        [ -n "${CHECK_ALL:-}" ] && command -v faketime >/dev/null || return 0
-        mkdir -p "$d"
-        tar -xf "$(ls "$LAB_BUILD"/fleetd-*.tar.xz)" -C "$d" --strip-components=1
+        local d f archive
+        [ -n "${CHECK_ALL:-}" ] || skip "only with CHECK_ALL=yes: it compiles everything again"
+        command -v faketime >/dev/null || skip "faketime is missing; ./check installs it on Debian 12"
+        archive=$(ls "$LAB_BUILD"/fleetd-*.tar.xz)
+        # A file system in memory lists a folder in the order of creation.
+        d=$(mktemp -d /dev/shm/fleetd-again.XXXXXX) && trap 'rm -rf "$d"' EXIT
+        mkdir "$d/sorted" "$d/source"
+        tar -xf "$archive" -C "$d/sorted" --strip-components=1
+        (cd "$d/sorted" && find . ! -type d | sort -r | tar -c --no-recursion -T -) | tar -x -C "$d/source"
+        [ "$(ls -U "$d/sorted/dist/debian")" != "$(ls -U "$d/source/dist/debian")" ] && [ "$(ls -U "$top/dist/debian")" != "$(ls -U "$d/source/dist/debian")" ] ||
+                fail "the order of the files is equal"
+        rm -rf "$d/sorted"
         find "$d" -exec touch -h -d '2020-02-29 01:02:03' {} +
-        chown -R 65534 "$d" && chmod 755 "$LAB"
-        (cd "$d" && umask 077 && setpriv --reuid=65534 --regid=65534 --clear-groups env -i PATH="$PATH" CCACHE_DISABLE=1 HOME=/nonexistent LOGNAME=another \
+        chown -R 65534 "$d" && chmod 755 "$d"
+        (cd "$d/source" && umask 077 && setpriv --reuid=65534 --regid=65534 --clear-groups env -i PATH="$PATH" CCACHE_DISABLE=1 HOME=/nonexistent LOGNAME=another \
                 TZ=Asia/Kolkata LC_ALL=C.UTF-8 faketime '2031-02-03 04:05:06' sh -c './configure -q && make -s deb') >"$LAB/again.log" 2>&1 </dev/null ||
                 fail "the archive does not build: $(tail -3 "$LAB/again.log")"
-        cmp "$d"/fleetd-*.tar.xz "$(ls "$LAB_BUILD"/fleetd-*.tar.xz)" >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        cmp "$d"/source/fleetd-*.tar.xz "$archive" >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
         for f in "$debs"/*.deb; do
-                cmp "$f" "$d/deb/$(basename "$f")" >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+                cmp "$f" "$d/source/deb/$(basename "$f")" >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
         done
 }
 
@@ -65,19 +81,20 @@ a_host_boots_without_fleetd() {
         host_make alpha
         cp -a /var/lib/dpkg "$LAB/alpha/up/var/lib/"
         hosts_up alpha
-        host_exec alpha rm -f /usr/sbin/policy-rc.d     # in some containers, it forbids to start services
+        # In some containers, the first one forbids to start services; the other one, of debian.sh, leaves out documentation.
+        host_exec alpha rm -f /usr/sbin/policy-rc.d /etc/dpkg/dpkg.cfg.d/check
         host_exec alpha dpkg --no-triggers --force-unsafe-io -P fleetd fleetctl >"$LAB/out" 2>&1
         ! host_exec alpha sh -c 'command -v fleetd' >/dev/null || fail "fleetd is installed on this machine"
 }
 
 # Triggers: only the index of the manual pages.
 run_dpkg() { host_exec alpha env DEBIAN_FRONTEND=noninteractive dpkg --no-triggers --force-unsafe-io "$@" >"$LAB/out" 2>&1 </dev/null; }
-install_packages() {
-        mkdir -p "$LAB/alpha/debs"
+unpack_and_configure() {
         rm -rf "/proc/$(host_init alpha)/root/root/debs"
         cp -r "$1" "/proc/$(host_init alpha)/root/root/debs"
-        run_dpkg -i $(cd "$1" && printf '/root/debs/%s ' *.deb) || fail "dpkg -i of $(basename "$1"): $(tail -5 "$LAB/out")"
+        run_dpkg -i $(cd "$1" && printf '/root/debs/%s ' *.deb)
 }
+install_packages() { unpack_and_configure "$1" || fail "dpkg -i of $(basename "$1"): $(tail -5 "$LAB/out")"; }
 version_of() { dpkg-deb -f "$(ls "$1"/fleetd_*.deb)" Version; }
 has_version() { [ "$(host_exec alpha dpkg-query -W -f '${db:Status-Status} ${Version}' fleetd)" = "installed $(version_of "$1")" ]; }
 pid_of_daemon() { host_exec alpha systemctl show --value -p MainPID fleetd; }
@@ -116,9 +133,22 @@ twenty_units_run() {
         [ "$(grep -c ' active ' "$LAB/before.units")" = 20 ] || fail "not 20 units: $(cat "$LAB/before.units")"
 }
 
-# In both forms; the textfile collector of a node exporter gets them in this way.
+# usage: metrics_are_valid FORM FILE: the strict parsers of python3-prometheus-client, and promtool for the text format.
+metrics_are_valid() {
+        local parser=prometheus_client.parser
+        case $1 in
+        application/*) parser=prometheus_client.openmetrics.parser ;;
+        *) promtool check metrics <"$2" >"$LAB/out" 2>&1 || fail "promtool: $(head -3 "$LAB/out")" ;;
+        esac
+        /usr/bin/python3 -c "import sys; from $parser import text_string_to_metric_families as read
+families = {f.name: len(f.samples) for f in read(open(sys.argv[1]).read())}
+sys.exit(families['fleet_unit_active'] != 20 or families['fleet_unit_cpu_seconds'] != 20)" "$2" 2>"$LAB/out" || fail "$parser: $(tail -1 "$LAB/out")"
+}
+
+# In both forms, while clients write; the textfile collector of a node exporter gets them in this way.
 metrics_have_the_units_of_the_host() {
         local form u
+        writer_start alpha 2 metrics
         for form in text/plain 'application/openmetrics-text; version=1.0.0'; do
                 host_exec alpha curl -sS -m 10 --unix-socket /run/fleet.sock -H "Accept: $form" http://fleet/metrics >"$LAB/metrics" 2>&1 || fail "$(tail -1 "$LAB/metrics")"
                 for u in $units; do
@@ -128,7 +158,9 @@ metrics_have_the_units_of_the_host() {
                         grep -qx "fleet_unit_restarts_total{unit=\"$u\"} 0" "$LAB/metrics" || fail "$u has restarts: $(grep "$u" "$LAB/metrics")"
                 done
                 grep -qx 'fleet_metrics_units_omitted 0' "$LAB/metrics" || fail "$(grep omitted "$LAB/metrics")"
+                metrics_are_valid "$form" "$LAB/metrics"
         done
+        wait $WRITER
 }
 
 an_upgrade_restarts_the_daemon_once_and_touches_no_unit() {
@@ -156,9 +188,48 @@ a_stopped_process_does_not_block_an_upgrade() {
         units_untouched "an upgrade of a stopped process"
 }
 
+# The program, the state of the daemon and the database of dpkg are on one small file system.
+small_disk() {
+        host_exec alpha sh -ec 'systemctl stop fleetd
+                mkdir /run/small && mount -t tmpfs -o size=96M,mode=755 none /run/small
+                for d in usr/sbin var/lib/fleet var/lib/dpkg; do
+                        mkdir -p "/run/small/$d" && cp -a "/$d/." "/run/small/$d" && mount --bind "/run/small/$d" "/$d"
+                done
+                systemctl start fleetd' >"$LAB/out" 2>&1 || fail "no small disk: $(tail -3 "$LAB/out")"
+}
+# Fill it up to so many KiB.
+fill_disk() { host_exec alpha sh -c 'cat /dev/zero >/run/small/ballast; truncate -s "-$1K" /run/small/ballast' - "$1" 2>/dev/null; }
+
+# With space for the database of dpkg but not for the program, and with no space.
+a_full_disk_ends_an_upgrade_and_touches_no_unit() {
+        local free
+        small_disk
+        wait_for 10 answers || fail "it does not answer on a small disk"
+        for free in 1024 ${CHECK_ALL:+0}; do
+                install_packages "$LAB/before"
+                wait_for 10 answers || fail "it does not answer before the disk is full"
+                fill_disk $free
+                ! unpack_and_configure "$LAB/new" || fail "$free KiB are free, and the upgrade ends well"
+                echo "# $free KiB free: $(grep -i "No space left" "$LAB/out" | head -1)" >>"$LAB/figures"
+                grep -q "No space left on device" "$LAB/out" || fail "dpkg does not give the reason: $(tail -5 "$LAB/out")"
+                units_untouched "an upgrade with $free KiB of free space"
+                wait_for 20 one_machine || fail "with $free KiB of free space, the daemon does not answer"
+                host_exec alpha rm /run/small/ballast
+                install_packages "$LAB/new"
+                has_version "$LAB/new" || fail "$(host_exec alpha dpkg -l fleetd)"
+                wait_for 10 answers || fail "it does not answer with free space"
+                units_untouched "the upgrade after it"
+        done
+        host_exec alpha sh -ec 'systemctl stop fleetd
+                for d in usr/sbin var/lib/fleet var/lib/dpkg; do umount "/$d" && cp -a "/run/small/$d/." "/$d"; done
+                umount /run/small && systemctl start fleetd' >"$LAB/out" 2>&1 || fail "no large disk: $(tail -3 "$LAB/out")"
+        wait_for 10 answers || fail "it does not answer on a large disk"
+}
+
 a_package_whose_daemon_does_not_start_touches_no_unit() {
         install_packages "$LAB/broken"
         ! host_exec alpha systemctl -q is-active fleetd || fail "a program that is none runs"
+        grep -q '^fleetd: fleetd.service does not run.* journalctl -u fleetd -n 20' "$LAB/out" || fail "dpkg does not name the next step: $(tail -5 "$LAB/out")"
         units_untouched "a package that does not start"
         install_packages "$LAB/new"
         wait_for 10 answers || fail "it does not answer with the right package"
@@ -205,7 +276,8 @@ after_a_purge_it_is_installed_again() {
         units_untouched "installation after a purge"
 }
 
-scenario packages_are_built packages_have_no_fault equal_sources_give_equal_packages a_host_boots_without_fleetd an_installed_package_is_a_cluster_of_one \
-        twenty_units_run metrics_have_the_units_of_the_host an_upgrade_restarts_the_daemon_once_and_touches_no_unit a_stopped_process_does_not_block_an_upgrade \
+scenario packages_are_built packages_have_no_fault packages_of_the_release_before_are_built equal_sources_give_equal_packages \
+        a_host_boots_without_fleetd an_installed_package_is_a_cluster_of_one twenty_units_run an_upgrade_restarts_the_daemon_once_and_touches_no_unit \
+        metrics_have_the_units_of_the_host a_stopped_process_does_not_block_an_upgrade a_full_disk_ends_an_upgrade_and_touches_no_unit \
         a_package_whose_daemon_does_not_start_touches_no_unit removal_stops_the_daemon_and_no_unit a_removed_package_comes_back_to_its_state \
         purge_deletes_the_state_and_touches_no_unit after_a_purge_it_is_installed_again

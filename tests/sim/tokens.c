@@ -254,7 +254,7 @@ int tokens_main(int argc, char *argv[], const char *replay, void (*const *scenar
                 return 2;
         message_observer = on_message;
         log_set_sink(on_log, NULL);
-        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
+        log_set_max_priority(o.trace || on_message ? LOG_DEBUG : LOG_INFO);
         for (uint64_t i = 0; i < o.runs; i++)
                 for (size_t k = 0; k < n; k++) {
                         world = world_new(o.seed + i, o.trace);

@@ -49,6 +49,62 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LEFT, "it shut down");
 }
 
+/* A heartbeat of a host whose wall clock differs from this one's. */
+static void send_clock(int64_t difference_ms) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u8(&w, 0);
+        write_u8(&w, 2);
+        write_u64(&w, loop_wall_ms(&h->loop) + (uint64_t) difference_ms);
+        assert_int_equal(w.error, 0);
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, w.bytes, w.size));
+        tick();
+}
+
+static void a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_host(void **state) {
+        static const uint8_t cut[] = { 0, 2, 1, 2, 3 }, other_kind[] = { 0, 3, 0, 0, 0, 0, 0, 0, 0, 0 },
+                             far[] = { 0, 2, 255, 255, 255, 255, 255, 255, 255, 255 };
+        static const struct {
+                int64_t difference_ms;
+                const char *reason;
+        } rows[] = {
+                { 0, "" },
+                { 29000, "" },
+                { -29000, "" },
+                { -95500, MACHINE_CLOCK "clock is 95 s behind the leader's" },
+                { -100000, MACHINE_CLOCK "clock is 95 s behind the leader's" }, /* written once */
+                { -25000, MACHINE_CLOCK "clock is 25 s behind the leader's" },
+                { -19000, "its clock agrees with the leader's" },
+                { -29000, "its clock agrees with the leader's" },
+                { 31500, MACHINE_CLOCK "clock is 31 s ahead of the leader's" },
+                { 10800500, MACHINE_CLOCK "clock is 3 h ahead of the leader's" },
+                { -259200500, MACHINE_CLOCK "clock is 3 days behind the leader's" },
+                { 0, "its clock agrees with the leader's" },
+        };
+        uint64_t index;
+
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
+        open_with(plain);
+        assert_true(quiet_peer_meet(h));
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                send_clock(rows[i].difference_ms);
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, rows[i].reason);
+        }
+
+        /* Heartbeats without a clock, also of another version, and invalid ones. */
+        index = machine(QUIET_PEER_OTHER_ID)->presence_index;
+        send_heartbeat("");
+        tick();
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, cut, sizeof(cut)));
+        tick();
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, other_kind, sizeof(other_kind)));
+        tick();
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, far, sizeof(far)));
+        tick();
+        assert_int_equal(machine(QUIET_PEER_OTHER_ID)->presence_index, index);
+        assert_presence(QUIET_PEER_ID, PRESENCE_UP, "");
+}
+
 static void a_tick_that_is_more_than_250_ms_late_counts_against_no_host(void **state) {
         be_up_and_fall_silent();
         for (unsigned i = 0; i < 12; i++) {
@@ -564,6 +620,7 @@ static void the_level_is_raised_when_all_hosts_have_supported_a_higher_one_for_l
 int membership_leads_tests(void) {
         const struct CMUnitTest tests[] = {
                 leading(a_problem_that_a_host_reports_is_in_its_presence),
+                leading(a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_host),
                 leading(a_tick_that_is_more_than_250_ms_late_counts_against_no_host),
                 leading(a_tick_without_a_majority_counts_against_no_host),
                 leading(a_host_is_lost_three_seconds_after_the_last_sign_of_its_kernel),

@@ -1848,7 +1848,9 @@ static void a_host_without_a_cluster_reports_so_on_every_path(void **state) {
                 assert_string_equal(
                         body_of(fixture),
                         "{\"error\":{\"code\":503,\"message\":\"fleet server unable to communicate with "
-                        "etcd\",\"cause\":\"this host waits for admission to a cluster\"}}");
+                        "etcd\",\"cause\":\"this host waits for admission to a cluster; no host of Join= has "
+                        "admitted or rejected it yet: start one of them, or join by a token with fleetctl "
+                        "join\"}}");
                 assert_null(strstr(fixture->answer, "Server:"));
         }
 }
@@ -2145,7 +2147,12 @@ static void settings_of_the_cluster_are_set_and_checked(void **state) {
                 { "{\"voters\":0}", 204, "" },
                 { "{\"spread\":\"\"}", 204, "" },
         };
+        const KvCommand later = { .op = KV_SET,
+                                  .internal = true,
+                                  .key = kv_string("/_fleet/cluster/settings"),
+                                  .value = kv_string("{\"voters\":\"most\"}") };
         Fixture *fixture = *state;
+        uint64_t number;
 
         assert_int_equal(
                 ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/settings", JSON, "{\"voters\":3}"), 409);
@@ -2163,6 +2170,14 @@ static void settings_of_the_cluster_are_set_and_checked(void **state) {
         HOST_UNTIL(fixture->host, cluster_settings(registry_cluster(fixture->host->registry))->voters == 0);
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
         assert_says(fixture, "\"settings\":{\"name\":\"prod-1\"}");
+
+        /* As a host of a later version would have written them. */
+        assert_int_equal(kv_propose(fixture->host->store, &later, on_adopting_set, NULL, &number), 0);
+        HOST_UNTIL(fixture->host,
+                   cluster_has_unreadable(registry_cluster(fixture->host->registry), LAYOUT_SETTINGS));
+        assert_int_equal(
+                ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/settings", JSON, "{\"voters\":3}"), 409);
+        assert_says(fixture, "settings of the cluster: " CLUSTER_UNREADABLE);
 }
 
 static void hosts_that_a_new_lineage_waits_for_are_listed_until_the_wait_is_ended(void **state) {

@@ -1640,7 +1640,8 @@ static void the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"brake\":{\"lost\":2,\"of\":3,\"until\":$S},\"clusterId\":\"$C\",\"index\":@6,"
                   "\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},"
-                  "\"level\":1,\"levelHeldBy\":\"" GAMMA "\",\"levelKnown\":$S,"
+                  "\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelHeldBy\":\"" GAMMA
+                  "\",\"levelKnown\":$S,"
                   "\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"time\":$S,"
                   "\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
@@ -1988,6 +1989,17 @@ static void write_now(Fixture *fixture, const Record *records, size_t n) {
         write_records(fixture, records, n);
 }
 
+static void raise_level(Fixture *fixture) {
+        uint64_t level = 0, since_ms;
+
+        send_row(fixture, API_SOCKET,
+                 &(Row) { .request = "PUT /fleet/v1/cluster/level",
+                          .fields = "Content-Type: application/json\r\n",
+                          .body = "{\"level\":5}" });
+        HOST_UNTIL(fixture->host, /* the row for the history follows the answer */
+                   registry_read_level(fixture->host->registry, &level, &since_ms) == 0 && level == 5);
+}
+
 /* Send a request about the leave of this host, and check status and a part of the answer. */
 static void assert_leave(Fixture *fixture, const char *method, unsigned status, const char *says) {
         char request[64], head[32];
@@ -2025,10 +2037,7 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         write_now(fixture, self, ELEMENTS(self));
         assert_leave(fixture, "POST", 409,
                      "leave requires feature level 5, and the level is 1: fleetctl cluster level 5");
-        send_row(fixture, API_SOCKET,
-                 &(Row) { .request = "PUT /fleet/v1/cluster/level",
-                          .fields = "Content-Type: application/json\r\n",
-                          .body = "{\"level\":5}" });
+        raise_level(fixture);
         assert_leave(fixture, "POST", 409,
                      "alpha is the last voter: no other host is up that stays in the cluster");
 
@@ -2173,6 +2182,39 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
         assert_null(cluster_state_on(delta, "b.service"));
         assert_int_equal(delta->set.n, 1);
         assert_null(cluster_machine(c, "33333333333333333333333333333333"));
+}
+
+/* As fleetctl remove, for clients of etcd: the ID is that of /v2/members. */
+static void a_lost_member_is_deleted_by_its_id(void **state) {
+        static const Record lost[] = {
+                { "machine/" SELF "/facts", "{\"level\":9,\"name\":\"alpha\"}" },
+                { "cluster/member/" SELF,
+                  "{\"level\":9,\"name\":\"alpha\",\"peer\":\"10.0.0.1:2380\",\"raftId\":1}" },
+                { "machine/22222222222222222222222222222222/presence", "{\"state\":\"lost\",\"since\":1}" },
+                { "cluster/member/22222222222222222222222222222222",
+                  "{\"level\":9,\"name\":\"two\",\"peer\":\"10.0.0.2:2380\",\"raftId\":2,\"start\":7}" },
+        };
+        char id[MEMBER_ID_SIZE], request[sizeof("DELETE /v2/members/") + MEMBER_ID_SIZE];
+        Fixture *fixture = *state;
+        const ClusterMachine *two;
+        KvState now;
+
+        write_records(fixture, lost, ELEMENTS(lost));
+        raise_level(fixture);
+        assert_int_equal(kv_member_add(fixture->host->store, 2, "10.0.0.2:2380"), 0);
+        HOST_UNTIL(fixture->host, (kv_state(fixture->host->store, &now), now.n_members == 2));
+        v2_member_id(&now, 2, id);
+        snprintf(request, sizeof(request), "DELETE /v2/members/%s", id);
+        send_row(fixture, API_SOCKET, &(Row) { .request = request });
+        if (!starts_with(fixture->answer, "HTTP/1.1 204 "))
+                fail_msg("%s", fixture->answer);
+        two = cluster_machine(registry_cluster(fixture->host->registry), "22222222222222222222222222222222");
+        assert_true(two && cluster_machine_is_removed(two) && two->removed);
+        assert_string_equal(two->removed->reason, "lost");
+        send_row(fixture, API_SOCKET, &(Row) { .request = request });
+        if (!starts_with(fixture->answer, "HTTP/1.1 409 ") ||
+            !strstr(fixture->answer, "the member is being removed already"))
+                fail_msg("%s", fixture->answer);
 }
 
 static void a_replaced_machine_is_removed_at_once(void **state) {
@@ -2372,6 +2414,79 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
         write_records(fixture, problem, ELEMENTS(problem));
         write_records(fixture, units, ELEMENTS(units));
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
+}
+
+static void a_plan_of_metadata_lists_the_units_that_move_or_stop(void **state) {
+#define UP(id, name, zone)                                                                            \
+        { "machine/" id "/facts", "{\"metadata\":{\"zone\":\"" zone "\"},\"name\":\"" name "\"}" }, { \
+                "machine/" id "/presence", "{\"state\":\"up\"}"                                       \
+        }
+#define PLACED(name, more)                                                           \
+        { "unit/" name, "{" UNIT_TEXT(more) "}" }, { "target/" name, "launched" }, { \
+                "machine/" BETA "/unit/" name, "{\"order\":\"run\"}"                 \
+        }
+        static const Record records[] = {
+                UP(BETA, "beta", "a"),
+                UP(GAMMA, "gamma", "a"),
+                PLACED("a-follows.service", "[X-Fleet]\\nMachineOf=moves.service\\n"),
+                PLACED("any.service", ""),
+                PLACED("ended.service", "[X-Fleet]\\nMachineMetadata=zone=a\\n"),
+                { "state/ended.service/" BETA,
+                  "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\"}" },
+                PLACED("global.service", "[X-Fleet]\\nGlobal=true\\nMachineMetadata=zone=a\\n"),
+                PLACED("moves.service", "[X-Fleet]\\nMachineMetadata=zone=a\\n"),
+                PLACED("stops.service", "[X-Fleet]\\nMachineMetadata=zone=a\\nMachineID=" BETA "\\n"),
+        };
+#undef PLACED
+#undef UP
+#define PATCH(op, key, value) \
+        "[{\"op\":\"" op "\",\"path\":\"/" BETA "/metadata/" key "\",\"value\":\"" value "\"}]"
+        static const Row rows[] = {
+                { "POST /fleet/v1/plan/machines", JSON, PATCH("add", "zone", "b"), 200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"global.service\",\"reason\":\"MachineMetadata=zone=a, and it has "
+                  "zone=b\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"moves.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"},{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"stops.service\",\"reason\":\"beta no longer qualifies "
+                  "(MachineMetadata=zone=a, and it has zone=b); no other machine qualifies (gamma has "
+                  "another ID than " BETA
+                  ")\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"a-follows.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"}]}" },
+                { "POST /fleet/v1/plan/machines", JSON, PATCH("remove", "zone", ""), 200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"global.service\",\"reason\":\"MachineMetadata=zone=a, and it has no "
+                  "zone\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"moves.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"},{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"stops.service\",\"reason\":\"beta no longer qualifies "
+                  "(MachineMetadata=zone=a, and it has no zone); no other machine qualifies (gamma has "
+                  "another ID than " BETA
+                  ")\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"a-follows.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"}]}" },
+                { "POST /fleet/v1/plan/machines", JSON, PATCH("add", "disk", "b"), 200, JSON SERVER,
+                  "{\"units\":[]}" },
+                { "POST /fleet/v1/plan/machines", JSON, "[]", 200, JSON SERVER, "{\"units\":[]}" },
+                { "POST /fleet/v1/plan/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"/unknown/metadata/a\",\"value\":\"b\"}]", 200, JSON SERVER,
+                  "{\"units\":[]}" },
+                { "POST /fleet/v1/plan/machines", JSON, "{}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: expected an array of "
+                  "operations\"}}" },
+                { "POST /fleet/v1/plan/machines", JSON, PATCH("move", "zone", "b"), 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"invalid op: expect add, remove, or replace\"}}" },
+        };
+#undef PATCH
+        Fixture *fixture = *state;
+
+        write_records(fixture, records, ELEMENTS(records));
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
+        assert_string_equal(
+                pairs_get(&cluster_machine(registry_cluster(fixture->host->registry), BETA)->metadata,
+                          "zone"),
+                "a");
 }
 
 static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
@@ -2613,7 +2728,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "{\"error\":{\"code\":400,\"message\":\"invalid URL escape \\\"%4\\\"\"}}" },
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\"},\"level\":1,"
+                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
                   "\"levelKnown\":5,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
@@ -2621,7 +2736,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "\"reachable\":true,\"seat\":\"voter\"}]}" },
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\"},\"level\":1,"
+                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
                   "\"levelKnown\":5,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
@@ -2958,6 +3073,10 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "fleet_sessions{kind=\"voter\"} 0\n"
                 "fleet_sessions{kind=\"standby\"} 0\n"
                 "fleet_sessions{kind=\"attached\"} 0\n"
+                "# HELP fleet_admission_waiting Connections to ListenPeer= that are not authenticated yet, "
+                "and hosts that are joining.\n"
+                "# TYPE fleet_admission_waiting gauge\n"
+                "fleet_admission_waiting 0\n"
                 "# HELP fleet_http_requests_total Answers, by the class of their status.\n"
                 "# TYPE fleet_http_requests_total counter\n"
                 "fleet_http_requests_total{listener=\"socket\",class=\"2xx\"} 0\n"
@@ -3395,7 +3514,8 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 
         stream_open(fixture, &details, API_SOCKET, "GET /fleet/v1/events?details=true&after=0");
-        stream_begins(fixture, &details, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
+        stream_begins(fixture, &details,
+                      "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" SERVER CHUNKED);
         stream_says(
                 fixture, &details,
                 "{\"index\":0}\n"
@@ -3691,10 +3811,12 @@ int main(void) {
                 in_a_fixture(the_mass_failure_brake_states_its_end),
                 in_a_fixture(a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
+                in_a_fixture(a_lost_member_is_deleted_by_its_id),
                 in_a_fixture(a_replaced_machine_is_removed_at_once),
                 in_a_fixture(why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it),
                 in_a_fixture(no_machine_is_removed_while_hosts_have_to_report_their_units),
                 in_a_fixture(why_and_plan_report_the_result_for_each_machine),
+                in_a_fixture(a_plan_of_metadata_lists_the_units_that_move_or_stop),
                 in_a_fixture(what_a_unit_directory_asks_is_listed_and_answered),
                 in_a_fixture(units_are_changed_one_by_one_and_many_at_once),
                 in_a_fixture(the_socket_has_routes_of_its_own),

@@ -5,9 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/base64.h"
+#include "base/log.h"
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/frame_types.h"
 #include "tests/lib/host.h"
@@ -76,6 +79,18 @@ static void on_raised(void *userdata, const KvResult *result) {
         *(bool *) userdata = true;
 }
 
+/* Write the member key of this host. */
+static void become_member(Fixture *f) {
+        char path[96], value[64];
+        KvState kv;
+
+        kv_state(f->host->store, &kv);
+        snprintf(path, sizeof(path), "/_fleet/cluster/member/%s", f->host->id);
+        snprintf(value, sizeof(value), "{\"raftId\":%llu}", (unsigned long long) kv.raft_id);
+        propose(f, (KvCommand) { .op = KV_SET, .key = kv_string(path), .value = kv_string(value) });
+        HOST_UNTIL(f->host, cluster_machine(view(f), f->host->id));
+}
+
 static void raise_level(Fixture *f) {
         bool raised = false;
 
@@ -129,6 +144,7 @@ static int teardown(void **state) {
                 tls_private_key_free(g->key);
                 enter_answer_done(&g->answer);
         }
+        log_set_sink(NULL, NULL);
         timer_stop(&f->tick);
         authority_free(f->authority);
         enter_answer_done(&f->own);
@@ -301,6 +317,28 @@ static void check_certificate(Guest *g, TlsRole role) {
         assert_true(pins_have(&cluster_machine(view(g->fixture), g->id)->host->pins, id));
 }
 
+/* -- The history -- */
+
+static int on_row(void *userdata, const KvHistoryRow *row) {
+        HistoryEvent e;
+        Text *t = userdata;
+
+        assert_int_equal(history_decode(row->body, &e), 0);
+        text_printf(t, "%s %.4s%s%s %s\n", history_kind_to_string((HistoryKind) e.kind), e.machine,
+                    *e.user ? " by " : "", e.user, e.reason);
+        return 1;
+}
+
+static unsigned count_rows(Fixture *f, const char *line) {
+        _cleanup_text_ Text t = {};
+        unsigned n = 0;
+
+        assert_int_equal(kv_local_history(f->host->store, 0, false, on_row, &t), 0);
+        for (const char *at = t.chars; at && (at = strstr(at, line)); at++)
+                n++;
+        return n;
+}
+
 /* -- Tests -- */
 
 static void tokens_begin_at_their_feature_level(void **state) {
@@ -311,6 +349,15 @@ static void tokens_begin_at_their_feature_level(void **state) {
                 strstr(f->message,
                        "tokens and certificates begin at feature level 5, and this cluster has level 1"));
         assert_null(view(f)->ca_roots);
+}
+
+/* What a backup contains of the private key of the CA. */
+static void assert_private_key_is_sealed(const char *text) {
+        _cleanup_free_ char *bytes = NULL;
+        size_t size;
+
+        assert_int_equal(base64_decode(text, strlen(text), &bytes, &size), 0);
+        assert_null(memmem(bytes, size, "PRIVATE KEY", strlen("PRIVATE KEY")));
 }
 
 static void the_first_token_creates_the_ca(void **state) {
@@ -332,7 +379,7 @@ static void the_first_token_creates_the_ca(void **state) {
         assert_string_equal(token.endpoints[0], f->address);
         assert_int_equal(cluster_key_read(f->host->scratch, 1, &key, &err), 0);
         assert_int_equal(view(f)->ca_keys->items[0].cluster_key, 1);
-        assert_null(strstr(view(f)->ca_keys->items[0].sealed, "PRIVATE"));
+        assert_private_key_is_sealed(view(f)->ca_keys->items[0].sealed);
 
         stored = cluster_token(view(f), token.id);
         assert_non_null(stored);
@@ -427,18 +474,72 @@ static void a_revoked_token_admits_no_host(void **state) {
         assert_non_null(strstr(join(g, &token), "was revoked"));
 }
 
-/* Without the cluster key, a host spends no use of a token. */
+/* Without the cluster key, a host spends no use of a token. A key that an administrator can make usable is
+ * not replaced. */
 static void a_host_without_the_cluster_key_signs_nothing(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *path = scratch_path(f->host->scratch, "secrets/key.1");
         Guest *g = guest_new(f, NULL);
+        char root[DIGEST_SIZE];
         Token token;
 
+        become_member(f);
         assert_int_equal(create_token(f, (TokenRequest) {}), 0);
         token = read_token(f);
-        assert_int_equal(unlink(path), 0);
-        assert_non_null(strstr(join(g, &token), "secrets/key.1"));
+        snprintf(root, sizeof(root), "%s", ca_roots_current(view(f)->ca_roots)->id);
+        assert_int_equal(chmod(path, 0644), 0);
+        assert_non_null(strstr(join(g, &token), "secrets/key.1: chmod 600"));
         assert_int_equal(cluster_token(view(f), token.id)->record.uses, 1);
+        HOST_UNTIL(f->host,
+                   starts_with(authority_problem(f->authority), "cluster key unusable: others have"));
+        assert_string_equal(ca_roots_current(view(f)->ca_roots)->id, root);
+        assert_int_equal(chmod(path, 0600), 0);
+        assert_string_equal(join(g, &token), "");
+}
+
+/* After a restore on another host, the tree has a CA that no host can open: a file of the same number is
+ * missing, or of another cluster. */
+static void a_lost_cluster_key_is_replaced_with_the_ca(void **state) {
+        Fixture *f = *state;
+        ClusterKey other = { .number = 2, .bytes = { 1 } };
+        Guest *g = guest_new(f, NULL);
+        Error err = {};
+
+        become_member(f);
+        for (unsigned number = 1; number <= 2; number++) {
+                char root[DIGEST_SIZE], path[64];
+                _cleanup_free_ char *file = NULL;
+                Token token;
+
+                assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+                token = read_token(f);
+                snprintf(root, sizeof(root), "%s", ca_roots_current(view(f)->ca_roots)->id);
+                assert_int_equal(view(f)->ca_keys->items[0].cluster_key, number);
+                snprintf(path, sizeof(path), "secrets/key.%u", number);
+                file = scratch_path(f->host->scratch, path);
+                if (number == 1)
+                        assert_int_equal(unlink(file), 0);
+                else
+                        assert_int_equal(cluster_key_write(f->host->scratch, &other, &err), 0);
+                assert_string_not_equal(join(g, &token), ""); /* this host detects it */
+                HOST_UNTIL(f->host, view(f)->ca_keys->items[0].cluster_key == number + 1);
+                assert_int_equal(view(f)->ca_roots->n, 1);
+                assert_int_equal(view(f)->ca_keys->n, 1);
+                assert_string_not_equal(ca_roots_current(view(f)->ca_roots)->id, root);
+                assert_null(cluster_token(view(f), token.id)); /* of the former root */
+        }
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        assert_string_equal(authority_problem(f->authority), "");
+        assert_string_equal(join(g, &(Token[]) { read_token(f) }[0]), "");
+        check_certificate(g, TLS_ROLE_HOST);
+
+        /* The changes of keys work again. */
+        assert_int_equal(
+                host_wait(f->host, authority_rekey(f->authority, "root", host_on_done, f->host, &err)),
+                KV_OK);
+        HOST_UNTIL(f->host, !view(f)->ca_rotation);
+        assert_int_equal(view(f)->ca_keys->items[0].cluster_key, 4);
+        HOST_UNTIL(f->host, count_rows(f, "ca  no member has the cluster key: a new CA") > 0);
 }
 
 /* The CA is created when each member has the cluster key on disk. */
@@ -556,26 +657,10 @@ static void the_first_host_gets_a_certificate_of_its_own_ca(void **state) {
         assert_int_equal(authority_enroll(f->authority, csr.chars, on_enrolled, f, &err), 0);
 }
 
-/* -- The history -- */
+static unsigned n_rejections_logged;
 
-static int on_row(void *userdata, const KvHistoryRow *row) {
-        HistoryEvent e;
-        Text *t = userdata;
-
-        assert_int_equal(history_decode(row->body, &e), 0);
-        text_printf(t, "%s %.4s%s%s %s\n", history_kind_to_string((HistoryKind) e.kind), e.machine,
-                    *e.user ? " by " : "", e.user, e.reason);
-        return 1;
-}
-
-static unsigned count_rows(Fixture *f, const char *line) {
-        _cleanup_text_ Text t = {};
-        unsigned n = 0;
-
-        assert_int_equal(kv_local_history(f->host->store, 0, false, on_row, &t), 0);
-        for (const char *at = t.chars; at && (at = strstr(at, line)); at++)
-                n++;
-        return n;
+static void count_rejections(void *userdata, int priority, const LogFields *fields, const char *message) {
+        n_rejections_logged += starts_with(message, "rejected ") && strstr(message, "was used");
 }
 
 static void changes_of_identity_have_rows_in_the_history(void **state) {
@@ -604,12 +689,18 @@ static void changes_of_identity_have_rows_in_the_history(void **state) {
         HOST_UNTIL(f->host, count_rows(f, "certificate bbbb renewed, key ") == 1);
 
         /* The cause, without the secret; strangers cause one row in ten seconds. */
+        n_rejections_logged = 0;
+        log_set_sink(count_rejections, NULL);
         assert_non_null(strstr(join(other, &token), "was used"));
         assert_non_null(strstr(join(other, &token), "was used"));
         text_clear(&line);
-        text_printf(&line, "rejected 0000 token %s was used by bbbbbbbb", token.id);
+        tls_private_key_pin(other->key, &own);
+        tls_pin_print(&own, pin);
+        text_printf(&line, ", key %.8s: token %s was used by bbbbbbbb", pin, token.id);
         HOST_UNTIL(f->host, count_rows(f, line.chars) == 1);
+        assert_int_equal(count_rows(f, "rejected  a host at 127.0.0.1:"), 1); /* of no machine */
         assert_int_equal(count_rows(f, "rejected "), 1);
+        assert_int_equal(n_rejections_logged, 1); /* of an address in a minute */
 
         assert_int_equal(host_wait(f->host, authority_revoke_token(f->authority, token.id, "alice",
                                                                    host_on_done, f->host, &err)),
@@ -633,6 +724,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_revoked_token_admits_no_host, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_host_without_the_cluster_key_signs_nothing, setup,
                                                 teardown),
+                cmocka_unit_test_setup_teardown(a_lost_cluster_key_is_replaced_with_the_ca, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_cluster_key_reaches_all_members_first, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_member_renews_its_certificate_with_its_key, setup,
                                                 teardown),

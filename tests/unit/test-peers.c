@@ -1046,6 +1046,7 @@ static void connections_without_a_handshake_are_limited_in_number_and_time(void 
         for (unsigned i = 0; i < CROWD; i++)
                 bare_dial(crowd + i, lab, &a);
         UNTIL(lab, all_connected(crowd, CROWD) && count_open(crowd, CROWD) == STRANGERS_PENDING_MAX);
+        assert_int_equal(peers_waiting(a.peers), STRANGERS_PENDING_MAX);
 
         /* A host with a handshake displaces the oldest connection. */
         start(&b, lab, ID_B, "b", 2);
@@ -1055,6 +1056,7 @@ static void connections_without_a_handshake_are_limited_in_number_and_time(void 
         assert_in_range(loop_now_ms(lab->loop) - from_ms, SESSION_FIRST_BYTE_MS - 100,
                         SESSION_HANDSHAKE_MS - 1000);
         assert_true(has_dialed(&b, &a));
+        assert_int_equal(peers_waiting(a.peers), 0);
         stop(&b, "");
         stop(&a, "");
 }
@@ -1110,7 +1112,12 @@ static void a_session_in_the_clone_check_does_not_count_as_pending(void **state)
 }
 
 static void handshakes_and_rejections_round_trip_and_truncated_ones_fail(void **state) {
-        PeerHandshake handshake = handshake_of(ID_B, "web\x1b[1m", 9), back;
+        PeerHandshake handshake = handshake_of(ID_B,
+                                               "web\x1b[1m\xc2\x9b"
+                                               "2J\xe2\x80\xae"
+                                               "b\xff\xc3\xa4",
+                                               9),
+                      back;
         _cleanup_writer_ Writer w = {};
         char message[REJECTION_MAX];
         Rejection cause;
@@ -1119,7 +1126,8 @@ static void handshakes_and_rejections_round_trip_and_truncated_ones_fail(void **
 
         handshake_write(&w, &handshake);
         assert_int_equal(handshake_read(w.bytes, w.size, &back, &err), 0);
-        assert_string_equal(back.name, "web?[1m"); /* no terminal escape */
+        assert_string_equal(back.name,
+                            "web?[1m?2J?b?\xc3\xa4"); /* no terminal escape, no change of direction */
         assert_int_equal(back.nonce, 9);
         for (size_t size = 0; size < w.size; size++)
                 assert_int_equal(handshake_read(w.bytes, size, &back, &err), -EBADMSG);
@@ -1131,10 +1139,10 @@ static void handshakes_and_rejections_round_trip_and_truncated_ones_fail(void **
         assert_non_null(strstr(err.message, "8 to 9"));
 
         w.size = 0;
-        rejection_write(&w, REJECTION_CLONE, "no\n");
+        rejection_write(&w, REJECTION_CLONE, "no\n\xe2\x81\xa6");
         assert_int_equal(rejection_read(w.bytes, w.size, &cause, message), 0);
         assert_int_equal(cause, REJECTION_CLONE);
-        assert_string_equal(message, "no?");
+        assert_string_equal(message, "no??");
         w.bytes[0] = 200;
         assert_int_equal(rejection_read(w.bytes, w.size, &cause, message), 0);
         assert_int_equal(cause, REJECTION_OTHER);

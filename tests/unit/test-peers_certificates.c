@@ -31,6 +31,7 @@ enum {
 #define ID_A    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define ID_B    "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define ID_C    "cccccccccccccccccccccccccccccccc"
+#define ID_D    "dddddddddddddddddddddddddddddddd"
 
 #define OK(call)                                                        \
         do {                                                            \
@@ -94,8 +95,13 @@ static void keep_log(void *userdata, int priority, const LogFields *fields, cons
         text_append_char(&lab->log, '\n');
 }
 
-static bool logged(const Lab *lab, const char *words) {
-        return lab->log.chars && strstr(lab->log.chars, words);
+/* Return how many messages contain the words. */
+static unsigned logged(const Lab *lab, const char *words) {
+        unsigned n = 0;
+
+        for (const char *p = lab->log.chars; p && (p = strstr(p, words)); p++)
+                n++;
+        return n;
 }
 
 /* -- Lab -- */
@@ -368,13 +374,18 @@ static void a_handshake_of_another_machine_than_the_certificate_is_rejected(void
         start(&a, lab, ID_A, "alpha", 0);
         prepare(&c, lab, ID_C, "gamma");
         enter(&c, 2);
-        prepare(&b, lab, ID_C, "beta"); /* has the certificate and the key of b, and names c */
-        enter(&b, 1)->id = ID_B;
-        open_as(&b, TLS_ROLE_REPLICA, ID_B);
-        dial(&b, &a);
-        UNTIL(lab, has_problem(&b, "the certificate is of machine " ID_B ", the handshake of machine " ID_C));
+        for (unsigned i = 0; i < 2;
+             i++) { /* has the certificate and the key of b, and names another machine */
+                prepare(&b, lab, i == 0 ? ID_C : ID_D, "beta");
+                enter(&b, 1)->id = ID_B;
+                open_as(&b, TLS_ROLE_REPLICA, ID_B);
+                dial(&b, &a);
+                UNTIL(lab, has_problem(&b, i == 0 ? "machine " ID_B ", the handshake of machine " ID_C :
+                                                    "machine " ID_B ", the handshake of machine " ID_D));
+                stop(&b);
+        }
         assert_false(accepted(&a, &c));
-        stop(&b);
+        assert_int_equal(logged(lab, "rejected a session from"), 1); /* of one machine, for one cause */
         tls_private_key_free(c.key);
         stop(&a);
 }
@@ -397,6 +408,31 @@ static void another_key_and_a_removed_machine_are_rejected_with_the_reason(void 
         UNTIL(lab, has_problem(&b, "machine " ID_B " is unknown to this cluster"));
         enter(&b, 1);
         UNTIL(lab, dialed(&b, &a));
+        stop(&b);
+        stop(&a);
+}
+
+/* The host of another lineage must not leave by the tombstone: what this one holds decides nothing there. */
+static void a_removal_counts_in_its_own_lineage_only(void **state) {
+        Lab *lab = *state;
+        Rejection cause;
+        const char *reason;
+        Member a, b;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        prepare(&b, lab, ID_B, "beta");
+        enter(&b, 1)->known.tls.state = TLS_REMOVED;
+        b.self.lineage = a.self.lineage + 1;
+        open_as(&b, TLS_ROLE_REPLICA, ID_B);
+        dial(&b, &a);
+        UNTIL(lab, has_problem(&b, "machine " ID_B " was removed from the cluster"));
+        assert_false(peers_is_removed(b.peers));
+        assert_non_null(peers_rejection(b.peers, &cause, &reason));
+        assert_int_equal(cause, REJECTION_LINEAGE);
+
+        b.self.lineage = a.self.lineage;
+        peers_set_self(b.peers, &b.self);
+        UNTIL(lab, peers_is_removed(b.peers));
         stop(&b);
         stop(&a);
 }
@@ -480,11 +516,15 @@ static void a_replica_with_an_old_tree_accepts_a_chain(void **state) {
 }
 
 static void a_joining_host_sends_one_request(void **state) {
+        const PeerHandshake *shown;
         Lab *lab = *state;
         Member a, c;
         uint64_t number;
 
-        start(&a, lab, ID_A, "alpha", 0);
+        prepare(&a, lab, ID_A, "alpha");
+        memset(a.self.boot_id, 'd', sizeof(a.self.boot_id) - 1);
+        enter(&a, 0);
+        open_as(&a, TLS_ROLE_REPLICA, ID_A);
         start_joining(&c, lab, ID_C, "gamma");
         dial(&c, &a);
         UNTIL(lab,
@@ -493,6 +533,9 @@ static void a_joining_host_sends_one_request(void **state) {
         peers_register(a.peers, join_types, ELEMENTS(join_types), &a);
         UNTIL(lab, dialed(&c, &a));
         assert_false(accepted(&a, &c)); /* the machine ID is not authenticated */
+        shown = peer_handshake(peers_dialed(c.peers, ID_A));
+        assert_true(shown->cluster_id == CLUSTER && shown->lineage == 0 && shown->raft_id == 0 &&
+                    shown->start_number == 0 && !shown->boot_id[0]);
         send_to(&c, &a, TYPE_JOIN);
         UNTIL(lab, a.n_joins == 1 && c.n_joined == 1);
         assert_int_equal(a.kind, TLS_PEER_ANONYMOUS);
@@ -512,7 +555,23 @@ static void a_joining_host_sends_one_request(void **state) {
         assert_int_equal(a.n_requests, 0);
         assert_int_equal(a.n_raft, 0);
         assert_int_equal(logged(lab, "rejected a session from"), 1); /* of an address in a minute */
+        assert_int_equal(logged(lab, "session from the joining host"), 0);
         stop(&c);
+        stop(&a);
+}
+
+static void a_host_without_the_root_of_the_token_is_named_with_the_reason(void **state) {
+        Lab *lab = *state;
+        Member a, b;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        lab->root_pin.bytes[0] ^= 1;
+        start_joining(&b, lab, ID_B, "beta");
+        dial(&b, &a);
+        UNTIL(lab, has_problem(&b, "the host does not prove the root of the token"));
+        assert_false(dialed(&b, &a));
+        assert_int_equal(a.n_joins, 0);
+        stop(&b);
         stop(&a);
 }
 
@@ -832,10 +891,12 @@ int main(int argc, char **argv) {
                 T(a_session_belongs_to_the_machine_of_the_certificate),
                 T(a_handshake_of_another_machine_than_the_certificate_is_rejected),
                 T(another_key_and_a_removed_machine_are_rejected_with_the_reason),
+                T(a_removal_counts_in_its_own_lineage_only),
                 T(a_removal_ends_open_sessions_within_a_turn),
                 T(frames_of_replicas_need_a_replica_and_its_raft_id),
                 T(a_replica_with_an_old_tree_accepts_a_chain),
                 T(a_joining_host_sends_one_request),
+                T(a_host_without_the_root_of_the_token_is_named_with_the_reason),
                 T(requests_to_join_above_the_limit_and_after_wrong_tokens_are_rejected),
                 T(a_joining_host_without_a_request_is_cut_after_5_s),
                 T(a_stranger_that_names_a_member_does_not_displace_its_session),

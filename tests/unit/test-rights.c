@@ -478,6 +478,9 @@ static void a_user_has_a_tree_without_the_keys_that_it_may_not_see(void **state)
                 }
         }
         assert_in_range(denied, commands / 10, commands);
+        print_message("%u commands, %u of them denied: the user reads, lists and watches a tree without the "
+                      "keys that it may not see\n",
+                      commands, denied);
         client_close(&all);
         client_close(&user);
         client_close(&everything);

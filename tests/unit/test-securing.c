@@ -158,6 +158,17 @@ static void begin(Fixture *f) {
         HOST_UNTIL(f->host, registry_is_current(f->host->registry) && view(f)->settings_index > 0);
 }
 
+/* Change the name when another request has required certificates, before the view shows that. */
+static void on_required(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Fixture *f = userdata;
+        ClusterSettings next = *cluster_settings(view(f));
+
+        assert_int_equal(status, KV_OK);
+        assert_int_equal(next.peer_auth, PEER_AUTH_ANY); /* else the test proves nothing */
+        snprintf(next.name, sizeof(next.name), "fleet-b");
+        assert_int_equal(registry_set_settings(f->host->registry, &next, "root", host_on_done, f->host), 0);
+}
+
 /* -- Pure -- */
 
 static void put_member(ClusterView *v, const char *machine, Presence presence) {
@@ -246,6 +257,39 @@ static void the_request_creates_all_that_it_needs(void **state) {
         assert_int_equal(f->error, 0);
 }
 
+static void a_concurrent_change_of_settings_does_not_undo_it(void **state) {
+        ClusterSettings required = { .name = "fleet-a", .voters = 3, .peer_auth = PEER_AUTH_CERTIFICATE };
+        Fixture *f = *state;
+
+        begin(f);
+        assert_int_equal(host_wait(f->host, registry_set_settings(f->host->registry, &required, "root",
+                                                                  on_required, f)),
+                         KV_COMPARE_FAILED);
+        HOST_UNTIL(f->host, cluster_settings(view(f))->peer_auth == PEER_AUTH_CERTIFICATE);
+        assert_string_equal(cluster_settings(view(f))->name, "fleet-a");
+}
+
+static void settings_that_cannot_be_read_are_not_replaced(void **state) {
+        const KvCommand set = { .op = KV_SET,
+                                .key = kv_string("/_fleet/cluster/settings"),
+                                .value = kv_string("{\"voters\":\"many\"}"),
+                                .internal = true };
+        Fixture *f = *state;
+        bool written = false;
+        Error err = {};
+
+        begin(f);
+        assert_int_equal(kv_propose(f->host->store, &set, on_raised, &written, NULL), 0);
+        HOST_UNTIL(f->host, written && cluster_has_unreadable(view(f), LAYOUT_SETTINGS));
+        assert_int_equal(registry_set_settings(f->host->registry, &(ClusterSettings) { .voters = 3 }, "root",
+                                               host_on_done, f->host),
+                         -EBADMSG);
+        assert_int_equal(authority_secure(f->authority, false, "root", on_done, f, &err), 0);
+        HOST_UNTIL(f->host, f->n_done > 0);
+        assert_int_equal(f->error, -EBADMSG);
+        assert_non_null(strstr(f->message, "settings of the cluster: its key cannot be read by this fleetd"));
+}
+
 static void the_request_waits_for_sessions_by_the_key_file(void **state) {
         Fixture *f = *state;
         Error err = {};
@@ -296,6 +340,8 @@ int main(void) {
                 T(hosts_without_a_certificate_are_named),
                 T(the_request_creates_all_that_it_needs),
                 T(the_request_waits_for_sessions_by_the_key_file),
+                T(a_concurrent_change_of_settings_does_not_undo_it),
+                T(settings_that_cannot_be_read_are_not_replaced),
                 T(the_leader_does_it_by_itself_a_week_later),
                 T(a_record_needs_an_identity),
         };

@@ -1,0 +1,74 @@
+#include "fleetd/metrics_hosts.h"
+
+enum { NS_PER_MS = 1000 * 1000 };
+
+/* The kind of a host in the cluster. */
+typedef enum HostKind { HOST_VOTER, HOST_STANDBY, HOST_ATTACHED, _HOST_KIND_MAX } HostKind;
+
+static const char *const host_kinds[_HOST_KIND_MAX] = { "voter", "standby", "attached" };
+
+static HostKind host_kind(const KvState *state, uint64_t raft_id) {
+        for (size_t i = 0; i < state->n_members && raft_id != 0; i++)
+                if (state->members[i].raft_id == raft_id && state->members[i].role != KV_MEMBER_SPARE)
+                        return state->members[i].role == KV_MEMBER_VOTER ? HOST_VOTER : HOST_STANDBY;
+        return HOST_ATTACHED;
+}
+
+void metrics_read_hosts(const MetricsView *v, MetricsWriter *w) {
+        uint64_t n[_HOST_KIND_MAX] = {};
+        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
+                if (!cluster_machine_is_removed(m))
+                        n[host_kind(&v->state, m->member.raft_id)]++;
+        for (HostKind k = 0; k < _HOST_KIND_MAX; k++)
+                metrics_add(w, n[k], host_kinds[k], NULL);
+}
+
+void metrics_read_tokens(const MetricsView *v, MetricsWriter *w) {
+        uint64_t n = 0, now_ms = loop_wall_ms(v->sources->loop);
+
+        for (const ClusterToken *t = registry_cluster(v->sources->registry)->tokens; t; t = t->hh.next)
+                n += !t->record.revoked && t->record.uses > 0 && t->record.expires_ms > now_ms;
+        metrics_add(w, n, NULL, NULL);
+}
+
+void metrics_read_certificate(const MetricsView *v, MetricsWriter *w) {
+        const ClusterMachine *self = cluster_machine(registry_cluster(v->sources->registry),
+                                                     registry_machine_id(v->sources->registry));
+
+        if (self && self->host && self->host->expires_ms > 0)
+                metrics_add_ns(w, self->host->expires_ms * NS_PER_MS, NULL, NULL);
+}
+
+/* -- Sessions -- */
+
+void metrics_read_session_up(const MetricsView *v, MetricsWriter *w) {
+        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
+                for (size_t i = 0; i < v->state.n_members; i++)
+                        if (m->member.raft_id == v->state.members[i].raft_id &&
+                            m->member.raft_id != v->state.raft_id)
+                                metrics_add(w, v->state.members[i].reachable, m->id, NULL);
+}
+
+typedef struct SessionCounts {
+        const KvState *state; /* borrowed */
+        uint64_t n[_HOST_KIND_MAX];
+} SessionCounts;
+
+static void count_session(void *userdata, const PeerState *peer) {
+        SessionCounts *counts = userdata;
+
+        if (peer->dialed || peer->accepted)
+                counts->n[host_kind(counts->state, peer->handshake.raft_id)]++;
+}
+
+void metrics_read_sessions(const MetricsView *v, MetricsWriter *w) {
+        SessionCounts counts = { .state = &v->state };
+
+        peers_each(v->sources->peers, count_session, &counts);
+        for (HostKind k = 0; k < _HOST_KIND_MAX; k++)
+                metrics_add(w, counts.n[k], host_kinds[k], NULL);
+}
+
+void metrics_read_admission(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, peers_waiting(v->sources->peers), NULL, NULL);
+}

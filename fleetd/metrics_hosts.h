@@ -1,0 +1,23 @@
+/* Families of the hosts of the cluster, of their sessions and of their admission. */
+#pragma once
+
+#include "fleetd/metrics_table.h"
+
+/* Values of several families, read once. */
+typedef struct MetricsView {
+        const MetricsSources *sources;
+        KvState state;
+        KvCounts counts;
+        EngineCounts engine; /* 0s without an engine */
+        AgentCounts agent;   /* 0s without an agent */
+} MetricsView;
+
+void metrics_read_hosts(const MetricsView *v, MetricsWriter *w);
+/* Tokens that still permit a host to join. */
+void metrics_read_tokens(const MetricsView *v, MetricsWriter *w);
+/* No sample on a host without a certificate. */
+void metrics_read_certificate(const MetricsView *v, MetricsWriter *w);
+/* Members only: one sample for each other replica. */
+void metrics_read_session_up(const MetricsView *v, MetricsWriter *w);
+void metrics_read_sessions(const MetricsView *v, MetricsWriter *w);
+void metrics_read_admission(const MetricsView *v, MetricsWriter *w);

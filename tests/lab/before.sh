@@ -1,0 +1,21 @@
+# Packages of the release before, by the rules of today: sourced by test-package.sh.
+
+# The last commit of that release; each release changes it.
+BEFORE_COMMIT=5db5cc8c89a6864871fbaa23920675ed90c99545
+
+before_is_known() { git -c safe.directory='*' -C "$top" cat-file -e "$BEFORE_COMMIT^{commit}" 2>/dev/null; }
+
+# before_packages FOLDER: compile its packages of programs into FOLDER/*.deb. The program and its service are of that release;
+# the rules of the packages, and the files that it did not have, are of today.
+before_packages() (
+        mkdir -p "$1/source/debian" && cd "$1/source" || exit 1
+        git -c safe.directory='*' -C "$top" archive "$BEFORE_COMMIT" | tar -x && cp -r "$top"/dist/debian/. debian || exit 1
+        cp -rn "$top/dist" . && cp "$top/dist/local.mk" dist/local.mk || exit 1
+        # configure of that release does not set these folders.
+        sed -i '1i tmpfilesdir = /usr/lib/tmpfiles.d\nsystemdpresetdir = /usr/lib/systemd/system-preset' dist/local.mk
+        for f in $(sed -n 's/^dist_doc_DATA = //p' dist/local.mk); do
+                [ -e "$f" ] || sed -i "/^dist_doc_DATA/s| $f\>||" dist/local.mk
+        done
+        sed -i '1s/(.*)/(0.1.0~before)/' debian/changelog
+        env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u DESTDIR -u CC dpkg-buildpackage -us -uc -B
+)
