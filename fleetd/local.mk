@@ -24,7 +24,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c fleetd/membership/tokens.h fleetd/membership/tokens.c \
 	fleetd/membership/cluster_key.h fleetd/membership/cluster_key.c \
-	fleetd/registry/feature_level.c fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c fleetd/membership/authority_rotation.c fleetd/membership/rotation.h fleetd/membership/rotation.c fleetd/membership/attaching.c fleetd/membership/choosing.h fleetd/membership/choosing.c fleetd/membership/leaving.h fleetd/membership/leaving.c fleetd/membership/revocation.h fleetd/membership/revocation.c fleetd/membership/securing.h fleetd/membership/securing.c fleetd/membership/authority_secure.c fleetd/membership/authority_rekey.c fleetd/membership/replica_pins.h fleetd/membership/replica_pins.c fleetd/membership/authority_users.c \
+	fleetd/registry/feature_level.c fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c fleetd/membership/authority_rotation.c fleetd/membership/rotation.h fleetd/membership/rotation.c fleetd/membership/attaching.c fleetd/membership/choosing.h fleetd/membership/choosing.c fleetd/membership/reports.h fleetd/membership/reports.c fleetd/membership/leaving.h fleetd/membership/leaving.c fleetd/membership/revocation.h fleetd/membership/revocation.c fleetd/membership/securing.h fleetd/membership/securing.c fleetd/membership/authority_secure.c fleetd/membership/authority_rekey.c fleetd/membership/replica_pins.h fleetd/membership/replica_pins.c fleetd/membership/authority_users.c \
 	fleetd/membership/membership.h fleetd/membership/membership_internal.h fleetd/membership/membership.c \
 	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
 	fleetd/membership/identity.h fleetd/membership/identity.c fleetd/membership/cluster_file.h fleetd/membership/cluster_file.c \
@@ -77,7 +77,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
 	tests/unit/test-engine_brake tests/unit/test-engine_places tests/unit/test-engine_memory \
-	tests/unit/test-slice tests/unit/test-choosing tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry
+	tests/unit/test-slice tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
 
@@ -97,6 +97,8 @@ tests_unit_test_layout_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_cluster_SOURCES = tests/unit/test-cluster.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_cluster_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_cluster_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_reports_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_reports_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_choosing_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_choosing_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_slice_SOURCES = tests/unit/test-slice.c $(FLEETD_CLUSTER_VIEW)

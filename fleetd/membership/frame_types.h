@@ -13,4 +13,5 @@ enum {
         PEER_RENEW,
         PEER_RENEWED,
         PEER_RETIRED = 30,
+        PEER_REPORT = 41, /* reports.h */
 };
