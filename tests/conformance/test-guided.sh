@@ -1,6 +1,6 @@
 #!/bin/bash
 # fleetctl recover and restore, and fleetd --reset: what is refused, a crash after each step, and the cluster afterwards. systemctl is a script
-# that starts and stops the daemons of this test. Takes 40 s, as root.
+# that starts and stops the daemons of this test. Takes 50 s, as root.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=${CHECK_BUILD:-build}
@@ -172,9 +172,9 @@ keys_are_saved_and_given_back() {
         fleetctl fresh backup "$scratch/backup2" && stop fresh && fleetd fresh --reset && rm -r "$scratch/fresh/secrets" || return 1
         head -c -1 "$scratch/keys" >"$scratch/keys.cut" && sed 's/^cluster ./cluster 0/' "$scratch/keys" >"$scratch/keys.other" || return 1
         refused 1 "keys.cut is no file of fleetctl backup --cluster-key, or truncated; use another copy" fresh restore --cluster-key="$scratch/keys.cut" --yes="$(hostname)" "$scratch/backup2" || return 1
-        stop fresh && fleetd fresh --reset || return 1
+        wait_for voters fresh 1 && stop fresh && fleetd fresh --reset || return 1
         refused 1 "the backup is of cluster" fresh restore --cluster-key="$scratch/keys.other" --yes="$(hostname)" "$scratch/backup2" && [ ! -e "$scratch/fresh/secrets/key.3" ] || return 1
-        stop fresh && fleetd fresh --reset || return 1
+        wait_for voters fresh 1 && stop fresh && fleetd fresh --reset || return 1
         refused 1 "Failed to open $scratch/none: No such file or directory" fresh restore --cluster-key="$scratch/none" "$scratch/backup2" || return 1
         fleetctl fresh restore --cluster-key="$scratch/keys" --yes="$(hostname)" "$scratch/backup2" >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
         [ "$(cat "$scratch/fresh/secrets/key.3")" = "$(printf '%064d' 7)" ] && [ "$(stat -c %a "$scratch/fresh/secrets/key.3")" = 600 ] && wait_for fleetctl fresh kv get /b
