@@ -188,12 +188,21 @@ static int renewal_request(Renewal *r, const KvState *state, Error *err) {
         return e < 0 ? error_set(err, e, "the leader cannot be reached: %s", strerror(-e)) : 0;
 }
 
-/* Whether this host has stored each root of the cluster that is not on its way out. */
+/* Whether this host has stored each root of the cluster that is not on its way out, and no other one: the
+ * answer with which a former root ends may be lost. */
 static bool renewal_has_roots(const char *stored, const CaRoots *roots) {
-        for (size_t i = 0; i < roots->n; i++)
-                if (roots->items[i].state != CA_ROOT_FORMER && !strstr(stored, roots->items[i].pem))
+        size_t n_stored = 0;
+
+        for (const char *pem = stored; (pem = strstr(pem, "-----BEGIN")); pem++)
+                n_stored++;
+        for (size_t i = 0; i < roots->n; i++) {
+                bool has = strstr(stored, roots->items[i].pem);
+
+                if (roots->items[i].state != CA_ROOT_FORMER && !has)
                         return false;
-        return true;
+                n_stored -= has;
+        }
+        return n_stored == 0;
 }
 
 /* The former key is valid until the next one was used: the next request proves that. */
