@@ -14,6 +14,7 @@
 #include "fleetd/api/api.h"
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/identity.h"
+#include "fleetd/membership/membership.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
@@ -534,7 +535,7 @@ static void machine_rekey(void) {
                         read_pins(before);
                         world_trace(world, "test", "another key for %s, step %d, victim %u", m->name, step,
                                     victim);
-                        if (apis[m->index].rekey_host(apis[m->index].userdata, &err) < 0)
+                        if (membership_rekey_host(apis[m->index].membership, &err) < 0)
                                 world_failed(world, "a-host-makes-a-key", "%s", err.message);
                         UNTIL("a-step-is-reached", rekey_is_at(step, m));
                         if (victim == 0) {
