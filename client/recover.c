@@ -75,7 +75,7 @@ static int run_script(const char *script, const char *argument) {
                               (const char *[]) { ENV_FLEETCTL, "yes", NULL }, NULL, NULL, NULL);
 }
 
-/* Print the steps that remain. A second reset would delete the state that the first one has kept. */
+/* Print the steps that remain. A second reset would move away what the host has received since the first. */
 static void recovery_print_rest(const Recovery *r) {
         client_note("fleetd runs. Units are not touched; until all hosts have reported theirs, or for five "
                     "minutes, none is started, stopped or moved (fleetctl cluster)");
