@@ -114,6 +114,9 @@ ROWS = [
     ("machine shw alpha", 2, "fleetctl: machine: expected show HOST, set HOST KEY=VALUE..., or rekey"),
     ("cluster levl", 2, "fleetctl: cluster has no verb levl: cluster [level [N] | rekey | secure | stop-waiting]"),
     # Keys
+    ("kv lock -o json backup -- true", 2, "fleetctl: kv lock: the verb has no output of its own; leave out --output"),
+    ("kv exec-watch -o json /a -- true", 2, "fleetctl: kv exec-watch: the verb has no output of its own; leave out --output"),
+    ("kv import -o json /load keys.json", 2, "fleetctl: kv import: the verb has no output of its own; leave out --output"),
     ("kv import /load keys.json", 1,
      'Error:  keys.json: /a: expected a path relative to /load: no slash first, and no part that is empty, "." or ".."'),
     ("kv import /load <keys.json", 1,
