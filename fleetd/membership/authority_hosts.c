@@ -48,8 +48,9 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message) {
                 op->issued(op->userdata, error, message, NULL);
                 return;
         }
-        log_warning(((LogFields) { .machine = op->machine, .error = error }), "rejected %s from %s: %s",
-                    op->name, op->remote, message);
+        log_warning(((LogFields) {
+                            .machine = op->machine, .error = error, .message_id = PEERS_MESSAGE_REJECTED }),
+                    "rejected %s from %s: %s", op->name, op->remote, message);
         authority_note_rejection(op, message);
         authority_send(op, &answer);
 }
@@ -102,10 +103,10 @@ static void authority_answer(AuthorityOp *op, const Text *certificate, const CaR
         if (pem.error < 0 || certificate->error < 0)
                 authority_op_fail(op, -ENOMEM, "out of memory");
         else {
-                log_notice(((LogFields) { .machine = op->machine }),
-                           "issued a certificate for %s%s, key %.8s, valid for %llu h%s%s",
-                           op->kind == AUTHORITY_USER ? "user " : "", op->name, op->pin,
-                           (unsigned long long) (op->lifetime_ms / 3600000), *op->by ? ", by " : "", op->by);
+                log_info(((LogFields) { .machine = op->machine }),
+                         "issued a certificate for %s%s, key %.8s, valid for %llu h%s%s",
+                         op->kind == AUTHORITY_USER ? "user " : "", op->name, op->pin,
+                         (unsigned long long) (op->lifetime_ms / 3600000), *op->by ? ", by " : "", op->by);
                 if (op->session == 0)
                         op->issued(op->userdata, 0, NULL, &answer);
                 else
