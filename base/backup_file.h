@@ -17,6 +17,10 @@ enum {
         BACKUP_DESCRIPTION_MAX = 512 * 1024,
 };
 
+/* In the environment of fleetd --restore and --recover: set by a program that starts the service afterwards,
+ * and prints the next steps itself. */
+#define ENV_FLEETCTL "FLEETCTL"
+
 typedef struct BackupDescription {
         uint64_t cluster_id, lineage;
         uint64_t index, raft_index; /* of the store, and Raft's last applied */

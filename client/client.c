@@ -103,8 +103,10 @@ static void client_note_absent_running(Client *c, const char *name) {
                         continue;
                 client_load_machine(c, &machines, s->machine_id, true);
                 append_machine_name(&place, &machines, s->machine_id ?: "");
-                client_note("%s runs on %s; to stop it: fleetctl start FILE, then fleetctl destroy %s", name,
-                            place.chars ?: "", name);
+                client_note("%s runs on %s, and the cluster does not have it; to keep it, without a restart, "
+                            "run there: fleetctl start " RUNTIME_UNITS "/%s; to stop it: then fleetctl "
+                            "destroy %s",
+                            name, place.chars ?: "", name, name);
         }
 }
 

@@ -20,6 +20,9 @@ enum {
         EXIT_KV = 4,       /* no such key, or a failed comparison, as in etcdctl */
 };
 
+/* The unit files of fleet on a host, by default. */
+#define RUNTIME_UNITS "/run/fleet/units"
+
 typedef struct Client Client;
 
 /* Return the exit status of the program, after printing a message if it is not EXIT_DONE; or a negative

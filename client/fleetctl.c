@@ -199,9 +199,10 @@ static const Verb verbs[] = {
           "fleetctl log --since=yesterday -p warning\n"
           "fleetctl log -f UNIT=web@1.service\n",
           verb_log },
-        { "machine", FLAGS_JSON, "show MACHINE | set MACHINE KEY=VALUE... | rekey",
+        { "machine", FLAGS_YES | FLAGS_JSON, "show MACHINE | set MACHINE KEY=VALUE... | rekey",
           "Show a machine, or set its metadata",
-          "Machines are named by hostname or ID. KEY= removes the value that was set.\n"
+          "Machines are named by hostname or ID. KEY= removes the value that was set. set lists the units\n"
+          "that move or stop after the change, and asks.\n"
           "Exit status 4 if there is no such machine.\n\n"
           "fleetctl machine set alpha zone=a\n",
           verb_machine },

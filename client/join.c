@@ -139,7 +139,7 @@ static int join_request(Client *c, const char *path, const char *token, bool exp
 }
 
 int verb_join(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_text_ Text token = {}, others = {}, through = {};
+        _cleanup_text_ Text token = {}, others = {}, entered = {};
         _cleanup_json_ JsonValue *answer = NULL;
         bool exposed = n > 0 && !streq(args[0], "-");
         Token read;
@@ -158,11 +158,13 @@ int verb_join(Client *c, char **args, size_t n, Error *err) {
                 explicit_bzero(token.chars, token.size);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to join: ");
-        text_append_printable(&through, member_text(answer, "through"));
-        if (through.error < 0)
-                return through.error;
-        printf("Certificate received through %s; entering cluster %s\n", through.chars ?: "",
-               member_text(answer, "cluster"));
+        text_append(&entered, "Certificate received through ");
+        text_append_printable(&entered, member_text(answer, "through"));
+        text_append(&entered, "; entering cluster ");
+        text_append_printable(&entered, member_text(answer, "cluster"));
+        if (entered.error < 0)
+                return entered.error;
+        puts(entered.chars);
         (void) fflush(stdout);
         r = join_wait(c, answer, &others);
         if (r == -ETIMEDOUT) {
@@ -179,6 +181,7 @@ int verb_join(Client *c, char **args, size_t n, Error *err) {
 
 int init_open(Client *c, FILE *to, Error *err) {
         _cleanup_json_ JsonValue *answer = NULL;
+        _cleanup_text_ Text opened = {};
         time_t end = time(NULL) + INIT_OPEN_S;
         const char *listen;
         int r;
@@ -199,8 +202,13 @@ int init_open(Client *c, FILE *to, Error *err) {
         }
         if (r < 0)
                 return r;
-        fprintf(to, "Cluster %s listens on %s%s\n", member_text(answer, "cluster"), listen,
-                to == stdout ? "; for each other host: fleetctl token" : "");
+        text_append(&opened, "Cluster ");
+        text_append_printable(&opened, member_text(answer, "cluster"));
+        text_append(&opened, " listens on ");
+        text_append_printable(&opened, listen);
+        if (opened.error < 0)
+                return opened.error;
+        fprintf(to, "%s%s\n", opened.chars, to == stdout ? "; for each other host: fleetctl token" : "");
         return EXIT_DONE;
 }
 

@@ -148,8 +148,8 @@ static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name
                         name);
         return (!c->options.force && !machine_is_replaced(m) &&
                 machine_age(cluster, m) < GONE_MS - MARGIN_MS) ||
-               client_confirm(c, "Remove it?", "Machine %s is %s. It is no longer listed, until it returns.",
-                              name,
+               client_confirm(c, "Remove it?",
+                              "Machine %s is %s. Lists and status omit it, until it returns.", name,
                               same_string(m->presence, "left") ? "shut down" :
                               m->presence                      ?:
                                                                  "up");

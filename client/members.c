@@ -236,6 +236,75 @@ static int machine_append_pair(Text *body, const char *id, const char *pair) {
         return 0;
 }
 
+enum { SHOWN_MAX = 20 };
+
+/* Append what happens to a unit, on a line of its own. */
+static void machine_set_append(Text *t, const JsonValue *entry) {
+        bool stops = streq(member_text(entry, "action"), "stop");
+
+        text_append(t, "\n  ");
+        text_append_printable(t, member_text(entry, "name"));
+        text_append(t, stops ? " stops on " : " moves to ");
+        text_append_printable(t, member_name(entry, "hostname"));
+        text_append(t, ": ");
+        text_append_printable(t, member_text(entry, "reason"));
+}
+
+/* Ask before a change after which units move or stop. Nothing is asked if the daemon, of an older version,
+ * plans no metadata. The result is that of a verb. */
+static int machine_set_confirm(Client *c, const char *name, const Text *body, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text effect = {};
+        const JsonValue *entries;
+        size_t n;
+        int r;
+
+        if (c->options.yes)
+                return EXIT_DONE;
+        r = connection_request(c->connection, "POST", "/fleet/v1/plan/machines", CONTENT_JSON, body, &reply,
+                               err);
+        if (r >= 0 && (reply.status == 404 || reply.status == 405))
+                return EXIT_DONE;
+        if (r >= 0)
+                r = reply_check(&reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to plan the units: ");
+        entries = json_value_member(root, "units");
+        n = json_value_count(entries);
+        if (n == 0)
+                return EXIT_DONE;
+        text_append(&effect, "With this metadata of ");
+        text_append_printable(&effect, name);
+        text_append_char(&effect, ':');
+        for (size_t i = 0; i < n && i < SHOWN_MAX; i++)
+                machine_set_append(&effect, json_value_item(entries, i));
+        if (n > SHOWN_MAX)
+                text_printf(&effect, "\n  and %zu more units", n - SHOWN_MAX);
+        if (effect.error < 0)
+                return effect.error;
+        return client_confirm(c, "Change it?", "%s", effect.chars) ? EXIT_DONE : EXIT_FAILED;
+}
+
+static void machine_set_print(const ApiMachine *m, char **pairs, size_t n) {
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, "Machine ");
+        text_append_printable(&t, m->hostname && *m->hostname ? m->hostname : m->id);
+        text_append_char(&t, ':');
+        for (size_t i = 0; i < n; i++) {
+                size_t size = strlen(pairs[i]);
+
+                text_append(&t, i > 0 ? ", " : " ");
+                text_append_printable_bytes(&t, pairs[i], size - ends_with(pairs[i], "="), false);
+                text_append(&t, ends_with(pairs[i], "=") ? " removed" : "");
+        }
+        if (t.error == 0)
+                (void) output_line(t.chars);
+}
+
 static int machine_set(Client *c, char **args, size_t n, Error *err) {
         _cleanup_listing_ Listing machines = {};
         _cleanup_text_ Text body = {};
@@ -256,8 +325,14 @@ static int machine_set(Client *c, char **args, size_t n, Error *err) {
         json_close(&body, ']');
         if (body.error < 0)
                 return body.error;
+        r = machine_set_confirm(c, args[0], &body, err);
+        if (r != EXIT_DONE)
+                return r;
         r = client_request(c, "PATCH", "/fleet/v1/machines", &body, NULL, err);
-        return r < 0 ? client_fail_after(r, err, "Failed to set the metadata: ") : EXIT_DONE;
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to set the metadata: ");
+        machine_set_print(m, args + 1, n - 1);
+        return EXIT_DONE;
 }
 
 static int machine_rekey(Client *c, size_t n, Error *err) {

@@ -15,6 +15,7 @@ typedef struct Recovery {
         JsonValue *cluster; /* the answer of the daemon; NULL: it does not answer */
         char hostname[HOST_NAME_MAX + 1];
         const char *name; /* of this machine; borrowed */
+        bool alone;       /* no other host is known to have been in the cluster */
 } Recovery;
 
 static int recovery_begin(Recovery *r, Error *err) {
@@ -70,12 +71,23 @@ static int run_script(const char *script, const char *argument) {
                 all = NULL;
                 return EXIT_FAILED;
         }
-        return subprocess_run((const char *[]) { "sh", "-c", all, "sh", argument, NULL }, NULL, NULL, NULL,
-                              NULL);
+        return subprocess_run((const char *[]) { "sh", "-c", all, "sh", argument, NULL },
+                              (const char *[]) { ENV_FLEETCTL, "yes", NULL }, NULL, NULL, NULL);
+}
+
+/* Print the steps that remain. A second reset would delete the state that the first one has kept. */
+static void recovery_print_rest(const Recovery *r) {
+        client_note("fleetd runs. Units are not touched; until all hosts have reported theirs, or for five "
+                    "minutes, none is started, stopped or moved (fleetctl cluster)");
+        if (!r->alone)
+                client_note(
+                        "each other host that has not been reset: systemctl stop fleetd; fleetd --reset; "
+                        "systemctl start fleetd; one that has been reset, and is stopped: systemctl start "
+                        "fleetd");
 }
 
 /* Stop the service, run 'script', and start the service, also after a failure, which has changed nothing. */
-static int recovery_run(const char *script, const char *argument) {
+static int recovery_run(const Recovery *r, const char *script, const char *argument) {
         int status;
 
         if (run_script("systemctl stop fleetd.service", NULL) != EXIT_DONE) {
@@ -92,9 +104,7 @@ static int recovery_run(const char *script, const char *argument) {
                 client_note("the state of this host was not changed; fleetd runs again");
                 return EXIT_FAILED;
         }
-        client_note("units are not touched; until all hosts have reported theirs, or for five minutes, none "
-                    "is started, "
-                    "stopped or moved (fleetctl cluster)");
+        recovery_print_rest(r);
         return EXIT_DONE;
 }
 
@@ -130,16 +140,19 @@ static void print_others(const Recovery *r) {
                 text_append(&t, "  ");
                 text_append_printable(&t, *member_name(m, "name") ? member_name(m, "name") :
                                                                     member_text(m, "address"));
-                text_printf(&t, "  %s, %s", member_text(m, "seat"),
-                            member_bool(m, "reachable") ?
-                                    "reachable: compare its last index before you continue" :
-                                    "lost");
+                text_append(&t, "  ");
+                text_append_printable(&t, member_text(m, "seat"));
+                text_append(&t, member_bool(m, "reachable") ?
+                                        ", reachable: compare its last index before you continue" :
+                                        ", lost");
                 if (t.error == 0)
                         (void) output_line(t.chars);
         }
 }
 
-static int recover_explain(const Recovery *r, Error *err) {
+static int recover_explain(Recovery *r, Error *err) {
+        _cleanup_text_ Text t = {};
+
         if (!r->cluster) {
                 client_note("fleetd does not answer on this host: its other voters are unknown");
         } else if (majority_answers(r->cluster)) {
@@ -148,10 +161,16 @@ static int recover_explain(const Recovery *r, Error *err) {
                         "a majority of the voters answers: nothing is lost, and a recovery would divide the "
                         "cluster; see fleetctl status");
         } else {
-                printf("This host, %s, has index %llu (Raft's entry %llu, term %llu). The other replicas:\n",
-                       r->name, (unsigned long long) member_number(r->cluster, "index"),
-                       (unsigned long long) member_number(r->cluster, "raftIndex"),
-                       (unsigned long long) member_number(r->cluster, "term"));
+                text_append(&t, "This host, ");
+                text_append_printable(&t, r->name);
+                text_printf(&t, ", has index %llu (Raft's entry %llu, term %llu). The other replicas:",
+                            (unsigned long long) member_number(r->cluster, "index"),
+                            (unsigned long long) member_number(r->cluster, "raftIndex"),
+                            (unsigned long long) member_number(r->cluster, "term"));
+                if (t.error < 0)
+                        return t.error;
+                (void) output_line(t.chars);
+                r->alone = json_value_count(json_value_member(r->cluster, "voters")) == 1;
                 print_others(r);
         }
         printf("A recovery makes this host a cluster of one with its own keys:\n"
@@ -173,15 +192,16 @@ int verb_recover(Client *c, char **args, size_t n, Error *err) {
         if (r >= 0)
                 r = recover_explain(&recovery, err);
         if (r >= 0)
-                r = recovery_is_confirmed(&recovery) ? recovery_run("fleetd --recover --force", NULL) :
-                                                       EXIT_FAILED;
+                r = recovery_is_confirmed(&recovery) ?
+                            recovery_run(&recovery, "fleetd --recover --force", NULL) :
+                            EXIT_FAILED;
         json_value_free(recovery.cluster);
         return r;
 }
 
 /* -- restore -- */
 
-static int restore_explain(const Recovery *r, const char *file, Error *err) {
+static int restore_explain(Recovery *r, const char *file, Error *err) {
         _cleanup_backup_description_ BackupDescription d = {};
         _cleanup_text_ Text t = {};
         int e;
@@ -203,6 +223,7 @@ static int restore_explain(const Recovery *r, const char *file, Error *err) {
         if (t.error < 0)
                 return t.error;
         (void) output_line(t.chars);
+        r->alone = e > 0 && d.n_hosts == 1;
         if (d.unconfirmed)
                 client_note("not confirmed by a leader: the backup may lack writes that were acknowledged "
                             "before it");
@@ -231,8 +252,9 @@ int verb_restore(Client *c, char **args, size_t n, Error *err) {
         if (r >= 0)
                 r = restore_explain(&recovery, file, err);
         if (r >= 0)
-                r = recovery_is_confirmed(&recovery) ? recovery_run("fleetd --restore=\"$1\"", file) :
-                                                       EXIT_FAILED;
+                r = recovery_is_confirmed(&recovery) ?
+                            recovery_run(&recovery, "fleetd --restore=\"$1\"", file) :
+                            EXIT_FAILED;
         json_value_free(recovery.cluster);
         return r;
 }

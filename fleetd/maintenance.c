@@ -63,10 +63,11 @@ static void maintenance_print_found(const char *what, const KvOffline *f) {
 }
 
 static void maintenance_print_cluster(const KvOffline *f) {
-        printf("This host is a cluster of one now, of lineage %016llx, at index %llu.\n"
-               "Start fleetd on it. Let each other host join again: systemctl stop fleetd; fleetd --reset; "
-               "systemctl start fleetd\n",
+        printf("This host is a cluster of one now, of lineage %016llx, at index %llu.\n",
                (unsigned long long) f->new_lineage, (unsigned long long) f->new_index);
+        if (!getenv(ENV_FLEETCTL))
+                puts("Start fleetd on it: systemctl start fleetd. Then on each other host that has not been "
+                     "reset: systemctl stop fleetd; fleetd --reset; systemctl start fleetd");
 }
 
 /* Verify 'folder'/data.mdb, a link to the file. */

@@ -44,6 +44,18 @@ bool machine_is_there(const ClusterMachine *machine); /* up or away: its states 
  * 'force': it need not be gone for long. */
 bool machine_removal_is_refused(const Request *request, const ClusterMachine *m, bool force, Error *ret);
 
+/* A JSON patch of the metadata of machines. The changes borrow from the other members, and have no user. */
+typedef struct MetadataPatch {
+        MetadataChange *changes;
+        size_t n;
+        char (*ids)[MACHINE_ID_SIZE];
+        JsonValue *root;
+} MetadataPatch;
+
+void metadata_patch_done(MetadataPatch *patch);
+/* Read and check the patch in the body of a request. False: it is invalid, and the request is answered. */
+bool metadata_patch_read(Request *request, MetadataPatch *ret);
+
 /* Handlers of units and their states. */
 void units_list_handle(Request *request);
 void units_get_handle(Request *request);

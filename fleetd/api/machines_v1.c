@@ -171,47 +171,65 @@ static int keys_fit(const Cluster *c, const MetadataChange *changes, size_t n, E
         return r;
 }
 
-void machines_patch_handle(Request *request) {
+void metadata_patch_done(MetadataPatch *patch) {
+        free(patch->changes);
+        free(patch->ids);
+        json_value_free(patch->root);
+        *patch = (MetadataPatch) {};
+}
+
+bool metadata_patch_read(Request *request, MetadataPatch *ret) {
         const Cluster *c = registry_cluster(request->api->options.registry);
-        _cleanup_free_ MetadataChange *changes = NULL;
-        _cleanup_free_ char(*ids)[MACHINE_ID_SIZE] = NULL;
-        _cleanup_json_ JsonValue *root = NULL;
-        char user[HISTORY_USER_SIZE];
-        size_t n = 0, n_operations;
+        _cleanup_(metadata_patch_done) MetadataPatch patch = {};
+        size_t n_operations;
         Error err = {};
         int r;
 
-        r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
-        if (r >= 0 && json_value_type(root) != JSON_VALUE_ARRAY)
+        r = json_value_parse(request->http->body, request->http->body_size, &patch.root, &err);
+        if (r >= 0 && json_value_type(patch.root) != JSON_VALUE_ARRAY)
                 r = error_set(&err, -EBADMSG, "expected an array of operations");
-        n_operations = json_value_count(root);
+        n_operations = json_value_count(patch.root);
         if (r >= 0 && n_operations > OPERATIONS_MAX)
                 r = error_set(&err, -EINVAL, "more than %d operations in one request", OPERATIONS_MAX);
         if (r < 0) {
                 request_refuse_body(request, r, &err);
-                return;
+                return false;
         }
-        changes = NEW0(MetadataChange, n_operations + 1);
-        ids = calloc(n_operations + 1, sizeof(*ids));
-        if (!changes || !ids) {
+        patch.changes = NEW0(MetadataChange, n_operations + 1);
+        patch.ids = calloc(n_operations + 1, sizeof(*patch.ids));
+        if (!patch.changes || !patch.ids) {
                 request_error(request, 500, "out of memory");
-                return;
+                return false;
         }
-        (void) request_user(request, user);
         for (size_t i = 0; r >= 0 && i < n_operations; i++) {
-                changes[n].user = user;
-                r = operation_read(json_value_item(root, i), ids[i], &changes[n], &err);
-                if (r >= 0 && ids[i][0])
-                        n++;
+                r = operation_read(json_value_item(patch.root, i), patch.ids[i], &patch.changes[patch.n],
+                                   &err);
+                if (r >= 0 && patch.ids[i][0])
+                        patch.n++;
         }
         if (r >= 0)
-                r = keys_fit(c, changes, n, &err);
+                r = keys_fit(c, patch.changes, patch.n, &err);
         if (r < 0) {
                 request_refuse(request, r, &err);
-                return;
+                return false;
         }
+        *ret = patch;
+        patch = (MetadataPatch) {};
+        return true;
+}
+
+void machines_patch_handle(Request *request) {
+        _cleanup_(metadata_patch_done) MetadataPatch patch = {};
+        char user[HISTORY_USER_SIZE];
+
+        if (!metadata_patch_read(request, &patch))
+                return;
+        (void) request_user(request, user);
+        for (size_t i = 0; i < patch.n; i++)
+                patch.changes[i].user = user;
         change_sent(request, 204, "application/json",
-                    registry_set_metadata(request_registry(request), changes, n, change_on_done, request));
+                    registry_set_metadata(request_registry(request), patch.changes, patch.n, change_on_done,
+                                          request));
 }
 
 /* -- Removal -- */

@@ -240,6 +240,7 @@ void machine_handle(Request *request);
 void machines_delete_handle(Request *request);
 void why_handle(Request *request);
 void plan_handle(Request *request);
+void plan_machines_handle(Request *request);
 void discovery_handle(Request *request);
 void cluster_handle(Request *request);
 void level_handle(Request *request);

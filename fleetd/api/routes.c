@@ -54,6 +54,7 @@ static const Route routes[] = {
         { ROUTE_FLEET,   NULL,     "/fleet/v1/machines/*",       RIGHT_STATUS_SEE,   machine_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/why/*",            RIGHT_UNITS_SEE,    why_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/plan",             RIGHT_UNITS_SEE,    plan_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/plan/machines",    RIGHT_UNITS_SEE,    plan_machines_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/directory",        RIGHT_UNITS_SEE,    directory_list_handle },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/directory",        RIGHT_UNITS_CHANGE, directory_post_handle },
         { ROUTE_FLEET,   NULL,     "/fleet/v1/discovery",        RIGHT_UNITS_SEE,    discovery_handle },

@@ -1,6 +1,6 @@
 /* /fleet/v1/why/NAME: the result of each scheduling rule for a unit on each machine. /fleet/v1/plan: where
- * units would be placed that are not submitted yet. Both use the table of rules of the engine, and change
- * nothing. */
+ * units would be placed that are not submitted yet. /fleet/v1/plan/machines: which units a change of metadata
+ * would move or stop. All use the table of rules of the engine, and change nothing. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -223,12 +223,29 @@ static void draft_without_machine(const Draft *d, const ClusterUnit *u, const Cl
         entry_write(t, u, where ? "stop" : "wait", where, where ? why.message : others.message);
 }
 
+/* Plan a unit that is on no machine (NULL), or that 'where' rejects by this rule. */
+static int draft_place(Draft *d, const ClusterUnit *u, const ClusterMachine *where, SchedulerRule rule,
+                       const char *unfit, Text *t) {
+        const ClusterMachine *to = NULL;
+        Error why = {};
+        int r;
+
+        r = scheduler_pick(d->view, u, &to, &why);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        if (r < 0) {
+                draft_without_machine(d, u, where && draft_stops(where, rule) ? where : NULL, unfit, t);
+                return 0;
+        }
+        entry_write(t, u, where ? "move" : "place", to, why.message);
+        return to ? scheduler_view_decide(d->view, to, u, true) : 0;
+}
+
 static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
         const ClusterUnit *known = cluster_unit(d->cluster, u->name);
-        const ClusterMachine *where = NULL, *to = NULL;
+        const ClusterMachine *where = NULL;
         SchedulerRule rule = RULE_NONE;
         Error why = {}, unfit = {};
-        int r;
 
         if (unit_name_is_template(u->name)) {
                 entry_write(t, u, "keep", NULL, "a template runs nowhere; its instances do");
@@ -245,16 +262,16 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
                 entry_write(t, u, "stay", where, why.message);
                 return 0;
         }
-        r = scheduler_pick(d->view, u, &to, &why);
-        if (r < 0 && r != -ENOENT)
-                return r;
-        if (r < 0) {
-                draft_without_machine(d, u, where && draft_stops(where, rule) ? where : NULL, unfit.message,
-                                      t);
-                return 0;
-        }
-        entry_write(t, u, where ? "move" : "place", to, why.message);
-        return to ? scheduler_view_decide(d->view, to, u, true) : 0;
+        return draft_place(d, u, where, rule, unfit.message, t);
+}
+
+static bool plan_is_too_large(Request *request, const Draft *draft) {
+        if (scheduler_view_work(draft->view) <= PLAN_WORK_MAX)
+                return false;
+        request_error(request, 400,
+                      "the plan compares too much (more than %d steps): plan fewer units at once",
+                      PLAN_WORK_MAX);
+        return true;
 }
 
 void plan_handle(Request *request) {
@@ -283,15 +300,141 @@ void plan_handle(Request *request) {
         json_open(&t, NULL, '{');
         json_open(&t, "units", '[');
         for (size_t i = 0; r >= 0 && i < draft.n; i++) {
-                if (scheduler_view_work(draft.view) > PLAN_WORK_MAX) {
-                        request_error(request, 400,
-                                      "the plan compares too much (more than %d steps): plan fewer units at "
-                                      "once",
-                                      PLAN_WORK_MAX);
+                if (plan_is_too_large(request, &draft))
                         return;
-                }
                 r = draft_unit(&draft, &draft.units[i], &t);
         }
+        json_close(&t, ']');
+        json_close(&t, '}');
+        if (r < 0)
+                t.error = r;
+        request_answer_json(request, 200, &t);
+}
+
+/* -- Plan of metadata -- */
+
+/* The metadata of the machines as it would be; by machine, in the order of the request. */
+typedef struct DraftMetadata {
+        struct {
+                const ClusterMachine *machine;
+                Pairs pairs;
+        } * items;
+        size_t n;
+} DraftMetadata;
+
+static void draft_metadata_done(DraftMetadata *all) {
+        for (size_t i = 0; i < all->n; i++)
+                pairs_done(&all->items[i].pairs);
+        free(all->items);
+}
+
+static int draft_metadata_make(const Cluster *c, const MetadataPatch *patch, DraftMetadata *ret) {
+        ret->items = calloc(patch->n + 1, sizeof(*ret->items));
+        if (!ret->items)
+                return -ENOMEM;
+        for (size_t i = 0; i < patch->n; i++) {
+                const MetadataChange *change = &patch->changes[i];
+                const ClusterMachine *m = cluster_machine(c, change->machine);
+                size_t k = 0;
+
+                if (!m)
+                        continue;
+                while (k < ret->n && ret->items[k].machine != m)
+                        k++;
+                if (k == ret->n) {
+                        ret->items[ret->n++].machine = m;
+                        if (pairs_copy(&m->metadata, &ret->items[k].pairs) < 0)
+                                return -ENOMEM;
+                }
+                if (pairs_set(&ret->items[k].pairs, change->key, *change->value ? change->value : NULL) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+/* Return whether the engine may move or stop the unit. A unit that has finished stays assigned. */
+static bool draft_may_leave(const ClusterAssignment *o) {
+        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+
+        return cluster_assignment_is_active(o) && o->of->unit && !cluster_unit_is_unreadable(o->of) &&
+               o->of->target != TARGET_INACTIVE && !(s && s->state.done);
+}
+
+static int draft_compare_names(const void *a, const void *b) {
+        return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/* Plan a unit that is on the machine. Return 1 if it leaves. */
+static int draft_leave(Draft *d, const ClusterMachine *m, const ClusterUnit *u, Text *t) {
+        SchedulerRule rule;
+        Error unfit = {};
+        int r = 0;
+
+        rule = scheduler_refusal(d->view, u, m, true, &unfit);
+        if (rule == RULE_NONE || !draft_stops(m, rule))
+                return 0;
+        if (u->unit->placement.global)
+                entry_write(t, u, "stop", m, unfit.message);
+        else
+                r = draft_place(d, u, m, rule, unfit.message, t);
+        if (r >= 0)
+                r = scheduler_view_decide(d->view, m, u, false);
+        return r < 0 ? r : 1;
+}
+
+/* Plan the units on a machine by their names, until no more leave: units follow others (MachineOf=). */
+static int draft_machine(Request *request, Draft *d, const ClusterMachine *m, Text *t) {
+        size_t n = HASH_COUNT(m->assignments), n_names = 0;
+        _cleanup_free_ const char **names = NEW0(const char *, n + 1);
+        bool again = true;
+
+        if (!names)
+                return -ENOMEM;
+        for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next)
+                if (draft_may_leave(o))
+                        names[n_names++] = o->unit;
+        qsort(names, n_names, sizeof(*names), draft_compare_names);
+        while (again) {
+                again = false;
+                for (size_t i = 0; i < n_names; i++) {
+                        const ClusterUnit *u = cluster_unit(d->cluster, names[i]);
+                        int r;
+
+                        if (!scheduler_view_has(d->view, m, names[i]))
+                                continue;
+                        if (plan_is_too_large(request, d))
+                                return -E2BIG;
+                        r = draft_leave(d, m, u, t);
+                        if (r < 0)
+                                return r;
+                        again = again || r > 0;
+                }
+        }
+        return 0;
+}
+
+void plan_machines_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_(draft_metadata_done) DraftMetadata metadata = {};
+        _cleanup_(metadata_patch_done) MetadataPatch patch = {};
+        _cleanup_(draft_done) Draft draft = {};
+        _cleanup_text_ Text t = {};
+        ApiPage no_units = {};
+        int r;
+
+        if (!metadata_patch_read(request, &patch))
+                return;
+        r = draft_make(&draft, c, &no_units, NULL);
+        if (r >= 0)
+                r = draft_metadata_make(c, &patch, &metadata);
+        for (size_t i = 0; r >= 0 && i < metadata.n; i++)
+                scheduler_view_set_metadata(draft.view, metadata.items[i].machine, &metadata.items[i].pairs);
+        json_open(&t, NULL, '{');
+        json_open(&t, "units", '[');
+        for (size_t i = 0; r >= 0 && i < metadata.n; i++)
+                r = draft_machine(request, &draft, metadata.items[i].machine, &t);
+        if (r == -E2BIG)
+                return;
         json_close(&t, ']');
         json_close(&t, '}');
         if (r < 0)

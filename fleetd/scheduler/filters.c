@@ -83,7 +83,7 @@ static int filter_machine_id(const Candidate *c, Refusal *ret) {
 }
 
 static int filter_metadata(const Candidate *c, Refusal *ret) {
-        const Pairs *has = &c->machine->metadata;
+        const Pairs *has = scheduler_view_metadata(c->view, c->machine);
         _cleanup_text_ Text required = {};
         const char *key, *value;
 

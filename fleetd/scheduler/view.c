@@ -15,6 +15,7 @@ typedef struct Decision {
 
 typedef struct ViewMachine {
         const ClusterMachine *machine;
+        const Pairs *metadata; /* borrowed */
         size_t load;
         Named *decisions; /* Decision, by the unit's name */
         size_t n_drafts;  /* of them */
@@ -71,6 +72,7 @@ int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **
 
                 m->slot = view->n;
                 v->machine = m;
+                v->metadata = &m->metadata;
                 v->load = m->load;
                 view->sorted[view->n++] = v;
         }
@@ -82,6 +84,14 @@ int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **
 static ViewMachine *view_find(const SchedulerView *view, const ClusterMachine *m) {
         assert(m->slot < view->n && view->machines[m->slot].machine == m);
         return &view->machines[m->slot];
+}
+
+void scheduler_view_set_metadata(SchedulerView *view, const ClusterMachine *machine, const Pairs *metadata) {
+        view_find(view, machine)->metadata = metadata;
+}
+
+const Pairs *scheduler_view_metadata(const SchedulerView *view, const ClusterMachine *machine) {
+        return view_find(view, machine)->metadata;
 }
 
 /* The work changes no answer of the view, so that reading functions may count it. */

@@ -16,6 +16,10 @@ SchedulerView *scheduler_view_free(SchedulerView *view);
 int scheduler_view_decide(SchedulerView *view, const ClusterMachine *machine, const ClusterUnit *unit,
                           bool there);
 
+/* Judge the machine by other metadata (borrowed) than that of the cluster view. */
+void scheduler_view_set_metadata(SchedulerView *view, const ClusterMachine *machine, const Pairs *metadata);
+const Pairs *scheduler_view_metadata(const SchedulerView *view, const ClusterMachine *machine);
+
 uint64_t scheduler_view_now_ms(const SchedulerView *view);
 /* Return whether an active assignment, or a decision of this pass, has the unit on the machine. */
 bool scheduler_view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit);

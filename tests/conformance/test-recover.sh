@@ -148,6 +148,7 @@ says an_absent_backup_is_rejected "Failed to open $scratch/none: No such file or
 check and_leaves_nothing test ! -e "$scratch/state4/tree" -a ! -e "$scratch/state4/tree.new"
 said=$(fleetd 4 --restore="$scratch/backup" 2>&1)
 says a_backup_is_restored "This host is a cluster of one now" "$said"
+says and_the_next_step_is_named "Start fleetd on it: systemctl start fleetd." "$said"
 start 4
 wait_for 60 put 4 /b 1
 same the_restored_host_has_the_saved_keys "$(value 4 /a)" 5

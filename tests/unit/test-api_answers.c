@@ -2410,6 +2410,79 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 }
 
+static void a_plan_of_metadata_lists_the_units_that_move_or_stop(void **state) {
+#define UP(id, name, zone)                                                                            \
+        { "machine/" id "/facts", "{\"metadata\":{\"zone\":\"" zone "\"},\"name\":\"" name "\"}" }, { \
+                "machine/" id "/presence", "{\"state\":\"up\"}"                                       \
+        }
+#define PLACED(name, more)                                                           \
+        { "unit/" name, "{" UNIT_TEXT(more) "}" }, { "target/" name, "launched" }, { \
+                "machine/" BETA "/unit/" name, "{\"order\":\"run\"}"                 \
+        }
+        static const Record records[] = {
+                UP(BETA, "beta", "a"),
+                UP(GAMMA, "gamma", "a"),
+                PLACED("a-follows.service", "[X-Fleet]\\nMachineOf=moves.service\\n"),
+                PLACED("any.service", ""),
+                PLACED("ended.service", "[X-Fleet]\\nMachineMetadata=zone=a\\n"),
+                { "state/ended.service/" BETA,
+                  "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\"}" },
+                PLACED("global.service", "[X-Fleet]\\nGlobal=true\\nMachineMetadata=zone=a\\n"),
+                PLACED("moves.service", "[X-Fleet]\\nMachineMetadata=zone=a\\n"),
+                PLACED("stops.service", "[X-Fleet]\\nMachineMetadata=zone=a\\nMachineID=" BETA "\\n"),
+        };
+#undef PLACED
+#undef UP
+#define PATCH(op, key, value) \
+        "[{\"op\":\"" op "\",\"path\":\"/" BETA "/metadata/" key "\",\"value\":\"" value "\"}]"
+        static const Row rows[] = {
+                { "POST /fleet/v1/plan/machines", JSON, PATCH("add", "zone", "b"), 200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"global.service\",\"reason\":\"MachineMetadata=zone=a, and it has "
+                  "zone=b\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"moves.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"},{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"stops.service\",\"reason\":\"beta no longer qualifies "
+                  "(MachineMetadata=zone=a, and it has zone=b); no other machine qualifies (gamma has "
+                  "another ID than " BETA
+                  ")\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"a-follows.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"}]}" },
+                { "POST /fleet/v1/plan/machines", JSON, PATCH("remove", "zone", ""), 200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"global.service\",\"reason\":\"MachineMetadata=zone=a, and it has no "
+                  "zone\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"moves.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"},{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"stops.service\",\"reason\":\"beta no longer qualifies "
+                  "(MachineMetadata=zone=a, and it has no zone); no other machine qualifies (gamma has "
+                  "another ID than " BETA
+                  ")\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
+                  "\",\"name\":\"a-follows.service\",\"reason\":\"gamma is the only machine that "
+                  "qualifies\"}]}" },
+                { "POST /fleet/v1/plan/machines", JSON, PATCH("add", "disk", "b"), 200, JSON SERVER,
+                  "{\"units\":[]}" },
+                { "POST /fleet/v1/plan/machines", JSON, "[]", 200, JSON SERVER, "{\"units\":[]}" },
+                { "POST /fleet/v1/plan/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"/unknown/metadata/a\",\"value\":\"b\"}]", 200, JSON SERVER,
+                  "{\"units\":[]}" },
+                { "POST /fleet/v1/plan/machines", JSON, "{}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: expected an array of "
+                  "operations\"}}" },
+                { "POST /fleet/v1/plan/machines", JSON, PATCH("move", "zone", "b"), 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"invalid op: expect add, remove, or replace\"}}" },
+        };
+#undef PATCH
+        Fixture *fixture = *state;
+
+        write_records(fixture, records, ELEMENTS(records));
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
+        assert_string_equal(
+                pairs_get(&cluster_machine(registry_cluster(fixture->host->registry), BETA)->metadata,
+                          "zone"),
+                "a");
+}
+
 static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
         static const Record problems[] = {
                 { "machine/" BETA "/problem/z.service",
@@ -3736,6 +3809,7 @@ int main(void) {
                 in_a_fixture(why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it),
                 in_a_fixture(no_machine_is_removed_while_hosts_have_to_report_their_units),
                 in_a_fixture(why_and_plan_report_the_result_for_each_machine),
+                in_a_fixture(a_plan_of_metadata_lists_the_units_that_move_or_stop),
                 in_a_fixture(what_a_unit_directory_asks_is_listed_and_answered),
                 in_a_fixture(units_are_changed_one_by_one_and_many_at_once),
                 in_a_fixture(the_socket_has_routes_of_its_own),

@@ -141,6 +141,7 @@ static const struct {
         { "any", "/fleet/v1/machines/*", STATUS },
         { "GET", "/fleet/v1/why/*", SEE },
         { "POST", "/fleet/v1/plan", SEE },
+        { "POST", "/fleet/v1/plan/machines", SEE },
         { "GET", "/fleet/v1/directory", SEE },
         { "POST", "/fleet/v1/directory", CHANGE },
         { "any", "/fleet/v1/discovery", SEE },
