@@ -460,6 +460,15 @@ static int verify_unknown(const TlsCheck *check, const TlsKnown *known, gnutls_x
         return verify_by_chain(check, leaf, fields, known->issued_after_ms, err);
 }
 
+/* Return whether a replica with another key than the known one has a certificate that was issued after all
+ * that this host knows, which may be out of date. */
+static bool verify_is_later(const TlsCheck *check, const TlsKnown *known, gnutls_x509_crt_t leaf,
+                            const TlsCertificate *fields) {
+        return known->chain_counts && known->issued_after_ms > 0 && known->replica &&
+               fields->uri.role == TLS_ROLE_REPLICA &&
+               verify_by_chain(check, leaf, fields, known->issued_after_ms, &(Error) {}) == 0;
+}
+
 static int verify_known(const TlsCheck *check, const TlsKnown *known, gnutls_x509_crt_t leaf,
                         TlsVerified *ret, Error *err) {
         const TlsUri *uri = &ret->leaf.uri;
@@ -474,6 +483,10 @@ static int verify_known(const TlsCheck *check, const TlsKnown *known, gnutls_x50
                         "user %s has another key since a later 'fleetctl cert %s --replace': use the newer "
                         "certificate and key",
                         uri->subject, uri->subject);
+        if (!known_has_pin(known, &ret->leaf.pin) && verify_is_later(check, known, leaf, &ret->leaf)) {
+                ret->replica = true;
+                return 0;
+        }
         if (!known_has_pin(known, &ret->leaf.pin))
                 return error_set(
                         err, -EKEYREJECTED,

@@ -187,12 +187,18 @@ int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t siz
                        session_queue(s, type, payload, size);
 }
 
-/* Write the handshake; with 'changed', only if it differs from the last one. */
+/* Write the handshake; with 'changed', only if it differs from the last one. A host without a certificate
+ * gets what it needs to join: the state of this host is no matter of strangers. */
 static int session_write_handshake(PeerSession *s, bool changed) {
+        PeerHandshake self = *s->context->self;
         _cleanup_writer_ Writer w = {};
         uint64_t hash;
 
-        handshake_write(&w, s->context->self);
+        if (session_is_joining(s)) {
+                self.lineage = self.start_number = self.raft_id = 0;
+                self.boot_id[0] = 0;
+        }
+        handshake_write(&w, &self);
         if (w.error < 0)
                 return w.error;
         hash = XXH3_64bits(w.bytes, w.size);

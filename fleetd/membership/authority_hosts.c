@@ -29,16 +29,24 @@ static void authority_send(AuthorityOp *op, const EnterAnswer *answer) {
                                   w.size);
 }
 
-/* Hosts without a key of the cluster cause these rows, so their number is limited; the journal has all. */
+/* Hosts without a key of the cluster cause these rows, so their number is limited; the journal has all. The
+ * machine ID of a joining host is not authenticated: the row is of no machine. */
 static void authority_note_rejection(const AuthorityOp *op, const char *message) {
+        bool joins = op->kind == AUTHORITY_JOIN;
+        char reason[HISTORY_REASON_SIZE];
         Authority *a = op->authority;
         uint64_t now_ms = loop_now_ms(a->loop);
 
+        if (joins)
+                snprintf(reason, sizeof(reason), "a host at %s, key %.8s: %s", op->remote, op->pin, message);
+        else
+                snprintf(reason, sizeof(reason), "%s", message);
         if (now_ms < a->rejection_noted_ms + REJECTION_NOTED_MS)
                 return;
         a->rejection_noted_ms = now_ms;
-        registry_note(a->registry,
-                      &(HistoryNote) { .kind = HISTORY_REJECTED, .machine = op->machine, .reason = message });
+        registry_note(a->registry, &(HistoryNote) { .kind = HISTORY_REJECTED,
+                                                    .machine = joins ? NULL : op->machine,
+                                                    .reason = reason });
 }
 
 void authority_host_fail(AuthorityOp *op, int error, const char *message) {
@@ -48,8 +56,9 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message) {
                 op->issued(op->userdata, error, message, NULL);
                 return;
         }
-        log_warning(((LogFields) {
-                            .machine = op->machine, .error = error, .message_id = PEERS_MESSAGE_REJECTED }),
+        log_warning(((LogFields) { .machine = op->kind == AUTHORITY_JOIN ? NULL : op->machine,
+                                   .error = error,
+                                   .message_id = PEERS_MESSAGE_REJECTED }),
                     "rejected %s from %s: %s", op->name, op->remote, message);
         authority_note_rejection(op, message);
         authority_send(op, &answer);

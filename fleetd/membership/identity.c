@@ -130,7 +130,7 @@ int identity_read_credentials(const char *state_directory, TlsCredentials **ret,
 }
 
 int identity_read_key(const char *state_directory, char **ret, Error *err) {
-        static const char *const folders[] = { NEXT, CURRENT };
+        static const char *const folders[] = { CURRENT, NEXT };
         _cleanup_close_ int state_fd = identity_open_state(state_directory, err);
         int r = state_fd < 0 ? state_fd : -ENOENT;
 
@@ -375,14 +375,21 @@ bool identity_is_required(const char *state_directory) {
 
 /* -- Entering, at a start -- */
 
-/* Move what exists of 'name' into the folder of replaced state. */
+static int identity_keep_old(int state_fd, const char *state_directory, Error *err);
+
+/* Move what exists of 'name' into the folder of replaced state. If that folder has the name, it is of another
+ * command that was interrupted: it is completed first. */
 static int identity_move_old(int state_fd, const char *state_directory, const char *name, Error *err) {
         _cleanup_close_ int old_fd = -1;
+        char path[64];
         int r;
 
         if (!identity_exists(state_fd, name))
                 return 0;
-        r = identity_make_dir(state_fd, state_directory, OLD_NEXT, err);
+        snprintf(path, sizeof(path), OLD_NEXT "/%s", name);
+        r = identity_exists(state_fd, path) ? identity_keep_old(state_fd, state_directory, err) : 0;
+        if (r >= 0)
+                r = identity_make_dir(state_fd, state_directory, OLD_NEXT, err);
         if (r < 0)
                 return r;
         old_fd = openat(state_fd, OLD_NEXT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -43,8 +43,8 @@ int identity_read(const char *state_directory, HostIdentity *ret, Error *err);
 /* The same as credentials for sessions; -EBADMSG also for files that do not fit each other. */
 int identity_read_credentials(const char *state_directory, TlsCredentials **ret, Error *err);
 
-/* Read the key of this host for a join: that of an interrupted join, or that of the identity, which is kept
- * for the life of the installation. -ENOENT: there is none; identity_write_key() stores a new one. The caller
+/* Read the key of this host for a join: that of the identity, which is kept for the life of the installation,
+ * or that of an interrupted join. -ENOENT: there is none; identity_write_key() stores a new one. The caller
  * wipes and frees *ret with identity_wipe(). */
 int identity_read_key(const char *state_directory, char **ret, Error *err);
 int identity_write_key(const char *state_directory, const char *key, Error *err);

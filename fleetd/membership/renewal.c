@@ -60,23 +60,64 @@ static void renewal_failed(Renewal *r, int error, const char *message) {
         r->failure_logged = true;
 }
 
+static bool renewal_is_root(const CaRoots *roots, const TlsCertificate *root) {
+        char id[TLS_PIN_SIZE];
+
+        tls_pin_print(&root->pin, id);
+        for (size_t i = 0; i < roots->n; i++)
+                if (streq(roots->items[i].id, id))
+                        return true;
+        return false;
+}
+
+int renewal_check(const EnterAnswer *answer, const CaRoots *roots, const TlsPin *pin, const char *machine_id,
+                  uint64_t cluster_id, Error *err) {
+        _cleanup_(tls_roots_freep) TlsRoots *sent = NULL;
+        _cleanup_text_ Text chain = {};
+        TlsCertificate certificate, root;
+        int e;
+
+        e = tls_certificate_read(answer->certificate, strlen(answer->certificate), &certificate, err);
+        if (e < 0)
+                return e;
+        if (!tls_pin_equal(pin, &certificate.pin) || !streq(certificate.uri.subject, machine_id) ||
+            (certificate.uri.role != TLS_ROLE_REPLICA && certificate.uri.role != TLS_ROLE_HOST))
+                return error_set(err, -EBADMSG, "the certificate is for another key or machine");
+        if (certificate.uri.cluster_id != cluster_id)
+                return error_set(err, -EBADMSG, "the certificate is of another cluster");
+        e = tls_roots_read(answer->roots, strlen(answer->roots), &sent, err);
+        if (e < 0)
+                return e;
+        for (size_t i = 0; i < tls_roots_count(sent); i++) {
+                tls_roots_get(sent, i, &root);
+                if (!roots || !renewal_is_root(roots, &root))
+                        return error_set(err, -ENOTCONN,
+                                         "the tree of this host does not have a root of the answer");
+        }
+        e = tls_roots_chain(sent, answer->certificate, strlen(answer->certificate), &chain, err);
+        if (e < 0 || chain.error < 0)
+                return e < 0 ? e : -ENOMEM;
+        return strstr(chain.chars + 1, "-----BEGIN") ?
+                       0 :
+                       error_set(err, -EBADMSG, "no root of the answer has signed the certificate");
+}
+
 /* Check that the answer is for the key of this host, and store it. */
 static int renewal_store(Renewal *r, const EnterAnswer *answer, Error *err) {
         _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
         _cleanup_identity_ HostIdentity identity = {};
-        TlsCertificate certificate;
         char *pem = NULL;
+        KvState state;
         TlsPin pin;
         int e;
 
-        e = tls_certificate_read(answer->certificate, strlen(answer->certificate), &certificate, err);
-        if (e >= 0)
-                e = identity_renewal_key(r->state_directory, &pem, &key, err);
+        e = identity_renewal_key(r->state_directory, &pem, &key, err);
         if (e < 0)
                 return e;
         tls_private_key_pin(key, &pin);
-        if (!tls_pin_equal(&pin, &certificate.pin) || !streq(certificate.uri.subject, r->machine_id))
-                e = error_set(err, -EBADMSG, "the certificate is for another key");
+        kv_state(r->store, &state);
+        e = renewal_check(answer, registry_cluster(r->registry)->ca_roots, &pin, r->machine_id,
+                          state.cluster_id, err);
         if (e >= 0 && identity_read(r->state_directory, &identity, NULL) < 0)
                 e = identity_store_first(r->state_directory, pem, answer->certificate, answer->roots, err);
         else if (e >= 0)
@@ -147,12 +188,21 @@ static int renewal_request(Renewal *r, const KvState *state, Error *err) {
         return e < 0 ? error_set(err, e, "the leader cannot be reached: %s", strerror(-e)) : 0;
 }
 
-/* Whether this host has stored each root of the cluster that is not on its way out. */
+/* Whether this host has stored each root of the cluster that is not on its way out, and no other one: the
+ * answer with which a former root ends may be lost. */
 static bool renewal_has_roots(const char *stored, const CaRoots *roots) {
-        for (size_t i = 0; i < roots->n; i++)
-                if (roots->items[i].state != CA_ROOT_FORMER && !strstr(stored, roots->items[i].pem))
+        size_t n_stored = 0;
+
+        for (const char *pem = stored; (pem = strstr(pem, "-----BEGIN")); pem++)
+                n_stored++;
+        for (size_t i = 0; i < roots->n; i++) {
+                bool has = strstr(stored, roots->items[i].pem);
+
+                if (roots->items[i].state != CA_ROOT_FORMER && !has)
                         return false;
-        return true;
+                n_stored -= has;
+        }
+        return n_stored == 0;
 }
 
 /* The former key is valid until the next one was used: the next request proves that. */
@@ -221,7 +271,7 @@ int renewal_rekey(Renewal *r, Error *err) {
 /* -- Lifetime -- */
 
 static const PeerFrameType frame_types[] = {
-        { PEER_RENEWED, PEER_ANSWER, PEER_PRIORITY_NORMAL, renewal_on_renewed },
+        { PEER_RENEWED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, renewal_on_renewed },
 };
 
 int renewal_new(Renewal **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,

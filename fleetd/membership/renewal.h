@@ -11,6 +11,12 @@ enum { RENEWAL_PROTOCOL = 1 };
  * hash of the machine ID, so that the hosts of a cluster do not renew at once. Pure. */
 uint64_t renewal_due_ms(const TlsCertificate *certificate, const char *machine_id);
 
+/* Check the answer to a request for a certificate: it is for the key 'pin', this machine and this cluster,
+ * and signed by one of the roots of the answer, all of which are in the tree ('roots'; NULL: it has none).
+ * Pure. Errors with a message: -EBADMSG; -ENOTCONN: a root is not in the tree, which may be behind. */
+int renewal_check(const EnterAnswer *answer, const CaRoots *roots, const TlsPin *pin, const char *machine_id,
+                  uint64_t cluster_id, Error *err);
+
 typedef struct Renewal Renewal;
 
 typedef struct RenewalOptions {

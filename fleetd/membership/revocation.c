@@ -11,13 +11,29 @@ static void revocation_add_pins(TlsKnown *known, const Pins *pins) {
                         known->n_pins++;
 }
 
+enum { REVOCATION_SILENT_MS = 600000 }; /* without a leader, until the view may lack keys of replicas */
+
+/* By the wall clocks of leaders, when the last certificate of a machine was issued; NULL: of any machine. */
+static uint64_t revocation_issued_ms(const Cluster *c, const ClusterMachine *m) {
+        uint64_t last = 0;
+
+        for (const ClusterMachine *i = c->machines; i; i = i->hh.next)
+                if ((!m || i == m) && i->host && i->host->expires_ms > TLS_LEAF_LIFETIME_MS)
+                        last = MAX(last, i->host->expires_ms - TLS_LEAF_LIFETIME_MS);
+        return last;
+}
+
 void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas,
                       const char *machine_id, PeerKnown *ret) {
         const ClusterMachine *m = cluster_machine(registry_cluster(registry), machine_id);
+        bool behind = !registry_ready(registry) || !kv_can_serve(store),
+             silent = kv_stale_ms(store) >= REVOCATION_SILENT_MS;
         const Pins *stored = NULL;
 
-        ret->tls.chain_counts = !registry_ready(registry) || !kv_can_serve(store);
-        if (ret->tls.chain_counts && replicas)
+        ret->tls.chain_counts = behind || silent;
+        if (!behind && silent)
+                ret->tls.issued_after_ms = revocation_issued_ms(registry_cluster(registry), m);
+        if (behind && replicas)
                 stored = replica_pins_find(replicas, machine_id);
         if (m) {
                 ret->raft_id = m->member.raft_id;

@@ -19,7 +19,8 @@ typedef struct Revocation {
 
 /* Set *ret, which is zero before, for PeersOptions.known. On a host whose tree is empty, or waits to be
  * filled, a chain to a root of the cluster counts, too, and the pins that the host has stored ('replicas';
- * NULL: none). */
+ * NULL: none). On a host without a leader for ten minutes, a chain counts for a certificate that is newer
+ * than the last one of that machine in the tree: the leader may have another key since. */
 void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas,
                       const char *machine_id, PeerKnown *ret);
 

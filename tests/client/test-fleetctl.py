@@ -1089,6 +1089,14 @@ def the_units_of_a_fleet_cluster_are_imported_from_its_etcd(t):
     t.expect("import --etcd=http://127.0.0.1:1", 1, err=["etcd: cannot reach", "nothing was changed"])
 
 
+def a_name_of_two_hosts_names_neither(t):
+    t.cluster.machines = [{**m, "hostname": "beta"} if m["id"] == "3" * 32 else m for m in fake_fleetd.MACHINES]
+    several = f"beta: several machines match; choose one by its ID: {'2' * 32} (up), {'3' * 32} (up)\n"
+    for command in ("remove beta --yes", "machine set beta zone=a", "machine show beta"):
+        t.expect(command, 1, err=f"fleetctl: {several}")
+    assert not hasattr(t.cluster, "patched")
+
+
 def an_import_skips_rejected_units_and_prints_the_reasons(t):
     server, url = etcd_with(t, old_registry({"fleet-ui.service": (UNIT_TEXT, "launched"), "fleet.service": (UNIT_TEXT, "launched"),
                                              "systemd-old.service": (UNIT_TEXT, "launched")}))

@@ -37,7 +37,10 @@ typedef enum Step {
         STEP_STORED,    /* J6 */
         STEP_ENTERED,   /* J7 */
         STEP_UP,        /* J8 */
-        STEP_REPLICA,   /* J9 */
+        STEP_RAFT_ID,   /* J9: it has a member key, and is not in the configuration */
+        STEP_SECRETS,   /* it has the cluster key */
+        STEP_REPLICA,   /* it is in the configuration */
+        STEP_VOTER,
         _STEP_MAX,
 } Step;
 
@@ -48,6 +51,18 @@ static bool has_request(const SimMachine *at, const SimMachine *of) {
                 LIST_FOREACH(op, &user_of(at)->api.authority->operations, ops)
                         if (op->kind == AUTHORITY_JOIN && streq(op->machine, of->machine_id))
                                 return true;
+        return false;
+}
+
+/* Return whether the configuration has the replica of 'm', as a voter or not. */
+static bool has_role(const SimMachine *m, bool voter) {
+        const SimMachine *leader = leader_with(machine(0));
+        const ClusterMachine *host = leader ? seen(leader, m) : NULL;
+        KvState state = leader ? state_of(leader) : (KvState) {};
+
+        for (size_t i = 0; host && i < state.n_members; i++)
+                if (state.members[i].raft_id == host->member.raft_id)
+                        return !voter || state.members[i].role == KV_MEMBER_VOTER;
         return false;
 }
 
@@ -73,8 +88,14 @@ static bool is_at(Step step, SimMachine *m, unsigned members, SimMachine **ret_s
         case STEP_UP:
                 return leader_with(machine(0)) && seen(leader_with(machine(0)), m) &&
                        seen(leader_with(machine(0)), m)->presence == PRESENCE_UP;
+        case STEP_RAFT_ID:
+                return leader_with(machine(0)) && seen(leader_with(machine(0)), m) &&
+                       seen(leader_with(machine(0)), m)->member.raft_id != 0;
+        case STEP_SECRETS:
+                return exists(m, "secrets/key.1");
         case STEP_REPLICA:
-                return is_member(machine(0), m);
+        case STEP_VOTER:
+                return has_role(m, step == STEP_VOTER);
         default:
                 return true;
         }
@@ -192,10 +213,12 @@ static void join_crash_each_step(void) {
                                 continue;
                         if (victim == VICTIM_SERVER)
                                 members = 3;
+                        if (step == STEP_VOTER) /* the third host */
+                                members = 2;
                         join_crash_at(step, victim, power, members);
                         if (all)
                                 join_crash_at(step, victim, !power, members);
-                        if (all && victim != VICTIM_SERVER)
+                        if (all && victim != VICTIM_SERVER && step != STEP_VOTER)
                                 join_crash_at(step, victim, power, 4 - members);
                 }
 }

@@ -19,6 +19,7 @@ enum {
         LED_MS = 5 * 60000,     /* of the leader that replaces it */
         WRITES_MAX = 20000,
         WRITE_MS = 250,
+        BRAKE_MS = 10000, /* of the hosts of cluster.c */
 };
 
 static World *world;
@@ -454,6 +455,62 @@ static void a_removed_voter_returns_or_is_forgotten(void) {
         cluster = cluster_free(cluster);
 }
 
+typedef enum RemoveStep {
+        REMOVE_ASKED,
+        REMOVE_TOMBSTONE,
+        REMOVE_CONFIGURATION, /* its replica is gone */
+        _REMOVE_STEP_MAX,
+} RemoveStep;
+
+static bool remove_is_at(RemoveStep step, const SimMachine *m, uint64_t raft_id) {
+        switch (step) {
+        case REMOVE_TOMBSTONE:
+                return seen(m) && seen(m)->removed;
+        case REMOVE_CONFIGURATION:
+                return leader() && member_of(raft_id).raft_id == 0;
+        default:
+                return true;
+        }
+}
+
+static void on_asked(void *userdata, KvStatus status, const char *message, uint64_t index) {}
+
+/* The leader is killed at each step of the removal of a lost host. The administrator repeats the command if
+ * it had no effect; all else follows from the tombstone. */
+static void remove_crash_each_step(void) {
+        for (RemoveStep killed = REMOVE_ASKED; killed < _REMOVE_STEP_MAX; killed++) {
+                uint64_t raft_id;
+                SimMachine *m;
+
+                form(4, 3);
+                m = other_than(leader(), true);
+                raft_id = state_of(m).raft_id;
+                machine_power_cut(m);
+                UNTIL("a-host-without-power-is-lost", is_lost(m));
+                for (RemoveStep step = REMOVE_ASKED; step < _REMOVE_STEP_MAX; step++) {
+                        if (step == REMOVE_ASKED &&
+                            registry_remove_machine(daemon_registry(leader()->daemon), seen(m), "root", NULL,
+                                                    on_asked, NULL) < 0)
+                                abort();
+                        if (killed == REMOVE_ASKED && step == REMOVE_TOMBSTONE) {
+                                run_ms(1000);
+                                UNTIL("the-leader-knows-the-host", seen(m));
+                                if (!seen(m)->removed &&
+                                    registry_remove_machine(daemon_registry(leader()->daemon), seen(m),
+                                                            "root", NULL, on_removed, NULL) < 0)
+                                        abort();
+                        }
+                        UNTIL("a-lost-host-is-removed", remove_is_at(step, m, raft_id));
+                        if (killed == step)
+                                kill_leader();
+                }
+                UNTIL("the-others-vote", has_members(3, 3));
+                if (!seen(m) || !seen(m)->removed || !streq(seen(m)->removed->by, "root"))
+                        world_failed(world, "a-removed-host-has-a-tombstone", "%s", m->name);
+                cluster = cluster_free(cluster);
+        }
+}
+
 /* -- Addresses -- */
 
 static void move_to_port(SimMachine *m, unsigned port) {
@@ -699,9 +756,37 @@ static void two_join_and_two_leave_at_once(void) {
         cluster = cluster_free(cluster);
 }
 
+/* Two of five hosts lose power while a third one leaves: it stays until the brake is over. */
+static void a_leave_waits_for_the_brake(void) {
+        SimMachine *m, *lost[2] = {};
+        unsigned n = 0;
+
+        form(5, 3);
+        start_units();
+        m = other_than(leader(), true);
+        for (unsigned i = 0; i < cluster->n && n < 2; i++)
+                if (&cluster->machines[i] != m && &cluster->machines[i] != leader())
+                        lost[n++] = &cluster->machines[i];
+        for (unsigned i = 0; i < n; i++)
+                machine_power_cut(lost[i]);
+        UNTIL("two-hosts-are-lost", is_lost(lost[0]) && is_lost(lost[1]));
+        begin_leave(m);
+        run_ms(BRAKE_MS / 2);
+        if (!seen(m) || cluster_machine_has_left(seen(m)) || cluster_machine_is_drained(seen(m)))
+                world_failed(world, "nothing-moves-during-the-brake", "%s", m->name);
+        for (unsigned i = 0; i < n; i++)
+                machine_power_on(lost[i]);
+        UNTIL("it-leaves-afterwards", seen(m) && cluster_machine_has_left(seen(m)));
+        load.on = false;
+        former = 0;
+        cluster = cluster_free(cluster);
+}
+
 static void (*const scenarios[])(void) = {
         leave_crash_each_step,
         two_join_and_two_leave_at_once,
+        a_leave_waits_for_the_brake,
+        remove_crash_each_step,
         grow_1_3_5_shrink,
         a_removed_voter_returns_or_is_forgotten,
         a_voter_continues_at_another_address,

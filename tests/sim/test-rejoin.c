@@ -11,7 +11,10 @@
 #include "fleetd/membership/cluster_file.h"
 #include "tests/sim/tokens.h"
 
-enum { REPLACED_MS = 30 * 60000 }; /* until another host votes in place of a silent one */
+enum {
+        REPLACED_MS = 30 * 60000, /* until another host votes in place of a silent one */
+        SILENT_MS = 11 * 60000    /* until a chain counts for a host without a leader */
+};
 
 static void over(void) {
         cluster = cluster_free(cluster);
@@ -216,6 +219,50 @@ static void an_unknown_leader(void) {
         over();
 }
 
+static bool has_other_key(const SimMachine *at, const SimMachine *m, const char *pin) {
+        const ClusterMachine *host = seen(at, m);
+
+        return host && host->host && host->host->pins.n == 1 && !streq(host->host->pins.items[0], pin);
+}
+
+/* The leader gets another key while a voter is cut off, and leads on: the voter has only the former pin. It
+ * accepts a certificate that was issued later, but not before it has been without a leader for long. */
+static void another_key_meanwhile(void) {
+        char pin[DIGEST_SIZE] = "";
+        SimMachine *m, *leader;
+        uint64_t term, begin_ms;
+        Error err = {};
+
+        found(3, 3);
+        run_ms(10000); /* certificates of replicas arrive */
+        UNTIL("three-hosts-vote", all_vote(3));
+        leader = leader_with(machine(0));
+        m = machine((leader->index + 1 + (unsigned) world_draw(world, 2)) % 3);
+        read_pin(leader, pin);
+        term = state_of(leader).term;
+        machine_suspect(m, world_now_ms(world), UINT64_MAX);
+        for (unsigned i = 0; i < 3; i++)
+                if (machine(i) != m)
+                        sim_net_cut(cluster->net, m->host, machine(i)->host, true);
+        begin_ms = world_now_ms(world);
+        if (user_of(leader)->api.rekey_host(user_of(leader)->api.userdata, &err) < 0)
+                world_failed(world, "a-host-makes-a-key", "%s", err.message);
+        UNTIL("one-key-is-valid", has_other_key(leader, leader, pin));
+        run_ms(30000); /* no session outlives that */
+        for (unsigned i = 0; i < 3; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, false);
+        run_ms(60000);
+        if (has_other_key(m, leader, pin))
+                world_failed(world, "another-key-is-rejected-at-first", "%s", m->name);
+        UNTIL_EACH(SILENT_MS, 500, "a-later-certificate-counts", has_other_key(m, leader, pin));
+        if (world_now_ms(world) < begin_ms + SILENT_MS - 60000)
+                world_failed(world, "another-key-is-rejected-at-first", "%s", m->name);
+        UNTIL("three-hosts-vote", all_vote(3));
+        if (leader_with(machine(0)) != leader || state_of(leader).term != term)
+                world_failed(world, "the-leader-leads-on", "%s", leader->name);
+        over();
+}
+
 /* -- Names, addresses, versions -- */
 
 static void renamed_host(void) {
@@ -266,7 +313,8 @@ static void renumber_all(void) {
 }
 
 static void (*const scenarios[])(void) = {
-        clone, old_image, wiped_founder, replaced_host, an_unknown_leader, renamed_host, renumber_all,
+        clone,        old_image,    wiped_founder, replaced_host, an_unknown_leader, another_key_meanwhile,
+        renamed_host, renumber_all,
 };
 
 int main(int argc, char *argv[]) {

@@ -1,9 +1,9 @@
-/* Keys and clocks: changes of the cluster key and of the root of the CA, with the leader killed at each state
- * and two hosts off; cluster keys that are lost; certificates that expire while all hosts are off, and wrong
- * wall clocks. Afterwards all
- * hosts work, without a token, and each with its own key. Whole daemons, with certificates.
+/* Keys and clocks: changes of the cluster key and of the root of the CA, with the leader, or another host,
+ * killed at each state and two hosts off; cluster keys that are lost; certificates that expire while all
+ * hosts are off, and wrong wall clocks. Afterwards all hosts work, without a token, and each with its own
+ * key. Whole daemons, with certificates.
  *
- *      test-rotate [--seed N] [--runs N] [--trace]
+ *      test-rotate [--seed N] [--runs N] [--trace]; with CHECK_ALL=yes, more hosts crash
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -322,16 +322,17 @@ static void on_return(void *userdata) {
         start(userdata);
 }
 
-static void kill_leader(void) {
-        SimMachine *m = leader();
-
-        if (!m)
-                return;
+static void crash(SimMachine *m) {
         world_trace(world, m->name, "is killed");
         power_off(m);
         for (uint64_t until_ms = world_now_ms(world) + RESTART_MS; world_now_ms(world) < until_ms;)
                 world_run(world, world_now_ms(world) + STEP_MS);
         on_return(m);
+}
+
+static void kill_leader(void) {
+        if (leader())
+                crash(leader());
 }
 
 static bool is_in(CaRotationState state) {
@@ -342,26 +343,29 @@ static bool has_ended(void) {
         return view() && view()->ca_roots && !view()->ca_rotation && view()->ca_roots->n == 1;
 }
 
-/* Return a host of this role that does not lead. */
+enum { AT_THE_END = 100 }; /* the former root is removed */
+
+/* Return a host of this role that runs and does not lead. */
 static SimMachine *follower(KvMemberRole role) {
         KvState state = state_of(leader());
 
         for (unsigned i = 0; i < HOSTS; i++)
-                for (size_t k = 0; machine(i) != leader() && k < state.n_members; k++)
+                for (size_t k = 0; serves(machine(i)) && machine(i) != leader() && k < state.n_members; k++)
                         if (state.members[k].raft_id == state_of(machine(i)).raft_id &&
                             state.members[k].role == role)
                                 return machine(i);
         world_failed(world, "there-are-voters-and-standbys", "none of role %d", role);
 }
 
-/* The leader is killed when a change reaches a state, while two hosts are off; these return afterwards. A
- * change of the cluster key waits for all members, unless the keys are compromised. */
-static void change_with_a_crash(Change change, int crash_in) {
+/* The leader, or another voter, crashes when a change reaches a state, while two hosts are off; these return
+ * afterwards. A change of the cluster key waits for all members, unless the keys are compromised. */
+static void change_with_a_crash(Change change, int crash_in, bool of_leader) {
         char pins[HOSTS][DIGEST_SIZE], former[DIGEST_SIZE];
-        SimMachine *off[OFF];
+        SimMachine *off[OFF], *other;
         MadeToken token;
 
-        world_trace(world, "test", "change %d, crash in %d", change, crash_in);
+        world_trace(world, "test", "change %d, crash in %d, of %s", change, crash_in,
+                    of_leader ? "the leader" : "another voter");
         found();
         read_pins(pins);
         token = make_token();
@@ -370,13 +374,15 @@ static void change_with_a_crash(Change change, int crash_in) {
         off[1] = follower(KV_MEMBER_STANDBY);
         for (unsigned i = 0; i < OFF; i++)
                 power_off(off[i]);
+        other = follower(KV_MEMBER_VOTER);
         UNTIL("hosts-are-lost",
               leader() && cluster_machine(view(), off[0]->machine_id)->presence != PRESENCE_UP &&
                       cluster_machine(view(), off[1]->machine_id)->presence != PRESENCE_UP);
         begin(change, leader()->index);
         if (crash_in >= 0) {
-                UNTIL("a-state-is-reached", is_in((CaRotationState) crash_in));
-                kill_leader();
+                UNTIL("a-state-is-reached",
+                      crash_in == AT_THE_END ? has_ended() : is_in((CaRotationState) crash_in));
+                crash(of_leader ? leader() : other);
         }
         if (change == CHANGE_COMPROMISED && view() && cluster_token(view(), token.id))
                 world_failed(world, "all-tokens-end-at-once", "%s", token.id);
@@ -399,16 +405,22 @@ static void change_with_a_crash(Change change, int crash_in) {
 }
 
 static void rotate_each_step_with_absent_hosts(void) {
-        change_with_a_crash(CHANGE_ROTATE, CA_ROTATION_DISTRIBUTE);
-        change_with_a_crash(CHANGE_ROTATE, CA_ROTATION_ISSUE);
+        static const int states[] = { CA_ROTATION_BEGIN, CA_ROTATION_DISTRIBUTE, CA_ROTATION_ISSUE,
+                                      AT_THE_END };
+
+        for (size_t i = 0; i < ELEMENTS(states); i++)
+                for (unsigned of_leader = 0; of_leader < 2; of_leader++)
+                        if (of_leader || states[i] >= CA_ROTATION_ISSUE || getenv("CHECK_ALL"))
+                                change_with_a_crash(CHANGE_ROTATE, states[i], of_leader);
 }
 
 static void rekey_each_step_with_absent_hosts(void) {
-        change_with_a_crash(CHANGE_REKEY, -1);
-        change_with_a_crash(CHANGE_REKEY, CA_ROTATION_REKEY);
-        change_with_a_crash(CHANGE_COMPROMISED, CA_ROTATION_REKEY);
-        change_with_a_crash(CHANGE_COMPROMISED, CA_ROTATION_DISTRIBUTE);
-        change_with_a_crash(CHANGE_COMPROMISED, CA_ROTATION_ISSUE);
+        change_with_a_crash(CHANGE_REKEY, -1, true);
+        change_with_a_crash(CHANGE_REKEY, CA_ROTATION_REKEY, true);
+        change_with_a_crash(CHANGE_REKEY, CA_ROTATION_REKEY, false);
+        change_with_a_crash(CHANGE_COMPROMISED, CA_ROTATION_REKEY, true);
+        change_with_a_crash(CHANGE_COMPROMISED, CA_ROTATION_DISTRIBUTE, true);
+        change_with_a_crash(CHANGE_COMPROMISED, CA_ROTATION_ISSUE, true);
 }
 
 /* -- A compromised host -- */

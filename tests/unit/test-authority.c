@@ -684,8 +684,11 @@ static void changes_of_identity_have_rows_in_the_history(void **state) {
         assert_non_null(strstr(join(other, &token), "was used"));
         assert_non_null(strstr(join(other, &token), "was used"));
         text_clear(&line);
-        text_printf(&line, "rejected 0000 token %s was used by bbbbbbbb", token.id);
+        tls_private_key_pin(other->key, &own);
+        tls_pin_print(&own, pin);
+        text_printf(&line, ", key %.8s: token %s was used by bbbbbbbb", pin, token.id);
         HOST_UNTIL(f->host, count_rows(f, line.chars) == 1);
+        assert_int_equal(count_rows(f, "rejected  a host at 127.0.0.1:"), 1); /* of no machine */
         assert_int_equal(count_rows(f, "rejected "), 1);
 
         assert_int_equal(host_wait(f->host, authority_revoke_token(f->authority, token.id, "alice",

@@ -50,16 +50,22 @@ static void make_store(const char *folder) {
 
 /* -- A power cut at each moment -- */
 
+/* A host keeps its key. */
+static const char *key_of(bool has_identity) {
+        return has_identity ? "former key" : "new key";
+}
+
 static void join(const char *folder, bool has_identity) {
+        const char *key = key_of(has_identity);
         Error err = {};
 
         make_store(folder);
         if (has_identity)
                 assert_int_equal(identity_store_first(folder, "former key", "former", "former", &err), 0);
         power_promise("begun");
-        assert_int_equal(identity_write_key(folder, "new key", &err), 0);
+        assert_int_equal(identity_write_key(folder, key, &err), 0);
         power_promise("key");
-        assert_int_equal(identity_store(folder, "new key", "certificate", "roots", CLUSTER_FILE, &err), 0);
+        assert_int_equal(identity_store(folder, key, "certificate", "roots", CLUSTER_FILE, &err), 0);
         power_promise("stored");
         assert_int_equal(begin(folder, &err), 1);
         power_promise("entered");
@@ -79,7 +85,7 @@ static void note_promise(void *userdata, const char *promise) {
 }
 
 static void check_entered(const char *image, bool has_identity) {
-        assert_true(holds(image, "identity/key", "new key"));
+        assert_true(holds(image, "identity/key", key_of(has_identity)));
         assert_true(holds(image, "identity/certificate.pem", "certificate"));
         assert_true(holds(image, "identity/roots.pem", "roots"));
         assert_true(holds(image, "identity/entering", NULL));
@@ -118,7 +124,7 @@ static void check_image(const Power *p, const char *image, bool has_identity) {
                 char *key = NULL;
 
                 assert_int_equal(identity_read_key(image, &key, &err), 0);
-                assert_string_equal(key, "new key");
+                assert_string_equal(key, key_of(has_identity));
                 identity_wipe(key);
         }
 }
@@ -178,6 +184,11 @@ static void a_host_with_an_identity_keeps_its_key(void **state) {
         assert_int_equal(identity_read_key(scratch, &key, NULL), 0);
         assert_string_equal(key, "key");
         identity_wipe(key);
+        /* Of a join that was interrupted before the host had an identity. */
+        assert_int_equal(identity_write_key(scratch, "interrupted", &err), 0);
+        assert_int_equal(identity_read_key(scratch, &key, NULL), 0);
+        assert_string_equal(key, "key");
+        identity_wipe(key);
         assert_int_equal(begin(scratch, &err), 0);
         scratch_free(scratch);
 }
@@ -195,6 +206,13 @@ static void a_second_join_keeps_what_the_first_has_replaced(void **state) {
         assert_true(holds(scratch, "old/1/raft/log", "former"));
         assert_true(holds(scratch, "old/2/raft/log", "former"));
         assert_true(holds(scratch, "old/2/identity/key", "key"));
+        /* A reset that was interrupted has moved the log only. */
+        make_file(scratch, "old.new/raft", "log", "interrupted");
+        make_store(scratch);
+        assert_int_equal(identity_store(scratch, "key", "certificate", "roots", CLUSTER_FILE, &err), 0);
+        assert_int_equal(begin(scratch, &err), 1);
+        assert_true(holds(scratch, "old/3/raft/log", "interrupted"));
+        assert_true(holds(scratch, "old/4/raft/log", "former"));
         scratch_free(scratch);
 }
 

@@ -516,11 +516,15 @@ static void a_replica_with_an_old_tree_accepts_a_chain(void **state) {
 }
 
 static void a_joining_host_sends_one_request(void **state) {
+        const PeerHandshake *shown;
         Lab *lab = *state;
         Member a, c;
         uint64_t number;
 
-        start(&a, lab, ID_A, "alpha", 0);
+        prepare(&a, lab, ID_A, "alpha");
+        memset(a.self.boot_id, 'd', sizeof(a.self.boot_id) - 1);
+        enter(&a, 0);
+        open_as(&a, TLS_ROLE_REPLICA, ID_A);
         start_joining(&c, lab, ID_C, "gamma");
         dial(&c, &a);
         UNTIL(lab,
@@ -529,6 +533,9 @@ static void a_joining_host_sends_one_request(void **state) {
         peers_register(a.peers, join_types, ELEMENTS(join_types), &a);
         UNTIL(lab, dialed(&c, &a));
         assert_false(accepted(&a, &c)); /* the machine ID is not authenticated */
+        shown = peer_handshake(peers_dialed(c.peers, ID_A));
+        assert_true(shown->cluster_id == CLUSTER && shown->lineage == 0 && shown->raft_id == 0 &&
+                    shown->start_number == 0 && !shown->boot_id[0]);
         send_to(&c, &a, TYPE_JOIN);
         UNTIL(lab, a.n_joins == 1 && c.n_joined == 1);
         assert_int_equal(a.kind, TLS_PEER_ANONYMOUS);

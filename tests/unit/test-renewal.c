@@ -14,9 +14,10 @@
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 
-#define SELF "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define DAY  UINT64_C(86400000)
-#define HOUR UINT64_C(3600000)
+#define SELF  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define PIN_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define DAY   UINT64_C(86400000)
+#define HOUR  UINT64_C(3600000)
 
 /* The wall clock is this much ahead. */
 static uint64_t ahead_ms;
@@ -210,6 +211,82 @@ static void an_expired_certificate_is_renewed(void **state) {
         assert_true(own_certificate(f).not_after_ms > loop_wall_ms(f->host->loop));
 }
 
+/* -- The answer -- */
+
+static void make_root(uint64_t cluster_id, TlsPrivateKey **ret_key, Text *ret, CaRoots *ret_roots) {
+        static const uint8_t serial[TLS_SERIAL_BYTES] = { 1 };
+        CaRoot *root = ret_roots ? &ret_roots->items[ret_roots->n++] : NULL;
+        Error err = {};
+        TlsPin pin;
+
+        assert_int_equal(tls_private_key_new(ret_key, &err), 0);
+        assert_int_equal(tls_root_create(*ret_key, cluster_id, serial, 100 * DAY, ret, &err), 0);
+        if (!root)
+                return;
+        tls_private_key_pin(*ret_key, &pin);
+        tls_pin_print(&pin, root->id);
+        root->pem = ret->chars;
+}
+
+/* Any dialed host could send an answer: its certificate and its roots are those of the cluster, or nothing is
+ * stored. */
+static void an_answer_is_of_this_key_and_of_the_roots_in_the_tree(void **state) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *ca = NULL, *other_ca = NULL, *key = NULL;
+        _cleanup_text_ Text root = {}, other_root = {}, request = {}, both = {};
+        struct {
+                TlsUri uri;
+                bool other_ca;
+                int expected;
+                const char *message;
+        } cases[] = {
+                { { 7, TLS_ROLE_REPLICA, SELF }, false, 0, "" },
+                { { 7, TLS_ROLE_HOST, SELF }, false, 0, "" },
+                { { 7, TLS_ROLE_HOST, PIN_B }, false, -EBADMSG, "another key or machine" },
+                { { 7, TLS_ROLE_LISTENER, SELF }, false, -EBADMSG, "another key or machine" },
+                { { 8, TLS_ROLE_HOST, SELF }, false, -EBADMSG, "of another cluster" },
+                { { 7, TLS_ROLE_HOST, SELF }, true, -EBADMSG, "no root of the answer has signed" },
+        };
+        EnterAnswer answer = {};
+        CaRoots roots = {}, none = {};
+        TlsPin pin, other_pin;
+        Error err = {};
+
+        make_root(7, &ca, &root, &roots);
+        make_root(7, &other_ca, &other_root, NULL);
+        assert_int_equal(tls_private_key_new(&key, &err), 0);
+        tls_private_key_pin(key, &pin);
+        tls_private_key_pin(ca, &other_pin);
+        assert_int_equal(tls_request_create(key, &request, &err), 0);
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                const Text *by = cases[i].other_ca ? &other_root : &root;
+                TlsIssue issue = { .uri = cases[i].uri,
+                                   .now_ms = 100 * DAY,
+                                   .lifetime_ms = DAY,
+                                   .request = request.chars,
+                                   .request_size = request.size,
+                                   .root = by->chars,
+                                   .root_size = by->size };
+                _cleanup_text_ Text certificate = {};
+
+                assert_int_equal(tls_issue(&issue, cases[i].other_ca ? other_ca : ca, &certificate, &err), 0);
+                answer = (EnterAnswer) { .certificate = certificate.chars, .roots = root.chars };
+                assert_int_equal(renewal_check(&answer, &roots, &pin, SELF, 7, &err), cases[i].expected);
+                assert_non_null(strstr(err.message, cases[i].message));
+                if (i > 0)
+                        continue;
+                assert_int_equal(renewal_check(&answer, &roots, &other_pin, SELF, 7, &err), -EBADMSG);
+                assert_int_equal(renewal_check(&answer, &none, &pin, SELF, 7, &err), -ENOTCONN);
+                assert_int_equal(renewal_check(&answer, NULL, &pin, SELF, 7, &err), -ENOTCONN);
+                text_append(&both, root.chars);
+                text_append(&both, other_root.chars);
+                answer.roots = both.chars; /* one more than the tree has */
+                assert_int_equal(renewal_check(&answer, &roots, &pin, SELF, 7, &err), -ENOTCONN);
+                answer.roots = (char *) "no root";
+                assert_int_equal(renewal_check(&answer, &roots, &pin, SELF, 7, &err), -EBADMSG);
+                err.message[0] = 0;
+        }
+}
+
 /* -- Rotation -- */
 
 #define EIGHT(digits)       digits digits digits digits digits digits digits digits
@@ -329,6 +406,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(
                         a_rotation_ends_with_new_certificates_and_without_the_former_root, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_expired_certificate_is_renewed, setup, teardown),
+                cmocka_unit_test(an_answer_is_of_this_key_and_of_the_roots_in_the_tree),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

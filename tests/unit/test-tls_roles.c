@@ -348,6 +348,40 @@ static void a_chain_counts_for_a_replica_only_and_only_where_it_may(void **state
         assert_int_equal(issue_and_verify(&issue, &w->other, &check, &v, &err), -EPERM);
 }
 
+/* A host that has been cut off does not know that a replica has another key since. */
+static void another_key_counts_with_a_later_certificate_only(void **state) {
+        World *w = *state;
+        TlsCheck check = peer_check(w);
+        TlsIssue issue = issue_for(w, TLS_ROLE_REPLICA, MACHINE);
+        TlsVerified v;
+        Error err = {};
+
+        w->known.pins[0].bytes[0] ^= 1;
+        w->known.replica = w->known.chain_counts = true;
+        assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -EKEYREJECTED);
+        w->known.issued_after_ms = NOW_MS;
+        assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -EKEYREJECTED);
+        w->known.issued_after_ms = NOW_MS - 1;
+        OK(issue_and_verify(&issue, &w->ca, &check, &v, &err));
+        assert_true(v.replica && !v.by_pin);
+
+        w->known.replica = false;
+        assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -EKEYREJECTED);
+        w->known.replica = true;
+        w->known.chain_counts = false;
+        assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -EKEYREJECTED);
+        w->known.chain_counts = true;
+        w->known.state = TLS_REMOVED;
+        assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -EKEYREVOKED);
+        w->known.state = TLS_KNOWN;
+        issue.uri.role = TLS_ROLE_HOST;
+        assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -EKEYREJECTED);
+        issue.uri.role = TLS_ROLE_REPLICA;
+        issue.root = w->other.root.chars; /* of another CA */
+        issue.root_size = w->other.root.size;
+        assert_int_equal(issue_and_verify(&issue, &w->other, &check, &v, &err), -EKEYREJECTED);
+}
+
 static void dates_of_a_chain_have_ten_minutes_of_tolerance(void **state) {
         World *w = *state;
         TlsCheck check = peer_check(w);
@@ -1026,6 +1060,7 @@ int main(int argc, char **argv) {
                 T(a_removed_machine_is_rejected_with_its_pin),
                 T(a_stored_pin_counts_where_a_chain_may),
                 T(a_chain_counts_for_a_replica_only_and_only_where_it_may),
+                T(another_key_counts_with_a_later_certificate_only),
                 T(dates_of_a_chain_have_ten_minutes_of_tolerance),
                 T(a_joining_host_trusts_the_root_of_its_token_with_any_clock),
                 T(a_user_needs_a_pin_and_valid_dates),
