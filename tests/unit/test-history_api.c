@@ -411,6 +411,43 @@ static void decisions_of_the_cluster_have_rows(void **state) {
         assert_string_equal(rows(f), "level by root: 4\n");
 }
 
+/* Write a key below /_fleet/cluster. */
+static void write_cluster_key(Fixture *f, const char *name, const char *value) {
+        char key[128];
+
+        snprintf(key, sizeof(key), "/_fleet/cluster/%s", name);
+        propose(f->host, &(KvCommand) { .op = KV_SET,
+                                        .internal = true,
+                                        .key = kv_string(key),
+                                        .value = kv_string(value) });
+}
+
+static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
+        Fixture *f = *state;
+        char name[64], value[128];
+        KvState kv;
+
+        kv_state(f->host->store, &kv);
+        write_cluster_key(f, "adopting", "1");
+        assert_int_equal(
+                host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
+                KV_OK);
+        assert_string_equal(rows(f), "adoption: ended: assignments are in force again\n");
+
+        write_cluster_key(f, "adopting", "1");
+        snprintf(name, sizeof(name), "lineage/%016llx", (unsigned long long) kv.lineage);
+        snprintf(value, sizeof(value),
+                 "{\"ancestor\":\"00000000000000aa\",\"index\":214,\"kind\":\"restored\",\"machine\":\"%s\"}",
+                 other);
+        write_cluster_key(f, name, value);
+        HOST_UNTIL(f->host, cluster_lineage(registry_cluster(f->host->registry), name + strlen("lineage/")));
+        assert_int_equal(
+                host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
+                KV_OK);
+        assert_string_equal(rows(f), "adoption on other: ended: assignments are in force again; the cluster was "
+                                     "restored at index 214 of lineage 00000000000000aa\n");
+}
+
 static Text logged; /* "PRINCIPAL MACHINE INDEX|MESSAGE" of lines with a message ID */
 
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
@@ -824,6 +861,7 @@ int main(int argc, char **argv) {
                 TEST(machines_have_rows),
                 TEST(problems_of_unit_directories_have_rows),
                 TEST(decisions_of_the_cluster_have_rows),
+                TEST(the_end_of_an_adoption_names_the_recovery_before_it),
                 TEST(changes_of_membership_have_rows_and_are_logged_with_a_message_id),
                 TEST(a_large_change_has_rows_for_a_part),
                 TEST(rows_are_selected),
