@@ -45,9 +45,10 @@ static void adoption_note_end(Transaction *t, const Registry *r) {
         begun = cluster_lineage(c, lineage);
         if (begun)
                 snprintf(reason, sizeof(reason),
-                         "ended: assignments are in force again; the cluster was %s at index %llu of lineage %s",
-                         lineage_kind_to_string(begun->record.kind),
-                         (unsigned long long) begun->record.index, begun->record.ancestor);
+                         "ended: assignments are in force again; the cluster was %s at index %llu of lineage "
+                         "%s",
+                         lineage_kind_to_string(begun->record.kind), (unsigned long long) begun->record.index,
+                         begun->record.ancestor);
         else
                 snprintf(reason, sizeof(reason), "ended: assignments are in force again");
         transaction_note(t, r,

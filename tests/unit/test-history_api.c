@@ -416,10 +416,9 @@ static void write_cluster_key(Fixture *f, const char *name, const char *value) {
         char key[128];
 
         snprintf(key, sizeof(key), "/_fleet/cluster/%s", name);
-        propose(f->host, &(KvCommand) { .op = KV_SET,
-                                        .internal = true,
-                                        .key = kv_string(key),
-                                        .value = kv_string(value) });
+        propose(f->host,
+                &(KvCommand) {
+                        .op = KV_SET, .internal = true, .key = kv_string(key), .value = kv_string(value) });
 }
 
 static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
@@ -444,8 +443,9 @@ static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
         assert_int_equal(
                 host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
                 KV_OK);
-        assert_string_equal(rows(f), "adoption on other: ended: assignments are in force again; the cluster was "
-                                     "restored at index 214 of lineage 00000000000000aa\n");
+        assert_string_equal(rows(f),
+                            "adoption on other: ended: assignments are in force again; the cluster was "
+                            "restored at index 214 of lineage 00000000000000aa\n");
 }
 
 static Text logged; /* "PRINCIPAL MACHINE INDEX|MESSAGE" of lines with a message ID */
