@@ -10,12 +10,13 @@
 #include "client/backup.h"
 #include "client/subprocess.h"
 
+enum { POLL_MS = 100, NOTE_MS = 800, WAIT_MAX_MS = 10000 };
+
 typedef struct Recovery {
         Client *client;
-        JsonValue *cluster; /* the answer of the daemon; NULL: it does not answer */
-        char hostname[HOST_NAME_MAX + 1];
-        const char *name; /* of this machine; borrowed */
-        bool alone;       /* no other host is known to have been in the cluster */
+        JsonValue *cluster;           /* the answer of the daemon; NULL: it does not answer */
+        char name[HOST_NAME_MAX + 1]; /* of this machine */
+        bool alone;                   /* no other host is known to have been in the cluster */
 } Recovery;
 
 static int recovery_begin(Recovery *r, Error *err) {
@@ -30,10 +31,9 @@ static int recovery_begin(Recovery *r, Error *err) {
         e = client_get_json(r->client, "/fleet/v1/cluster", &r->cluster, err);
         if (e == -ENOMEM || e == -EACCES)
                 return e;
-        (void) gethostname(r->hostname, sizeof(r->hostname) - 1);
-        r->name = r->cluster ? member_name(r->cluster, "name") : "";
-        if (!*r->name)
-                r->name = r->hostname;
+        (void) gethostname(r->name, sizeof(r->name) - 1);
+        if (r->cluster && *member_name(r->cluster, "name"))
+                snprintf(r->name, sizeof(r->name), "%s", member_name(r->cluster, "name"));
         return 0;
 }
 
@@ -126,9 +126,48 @@ static bool majority_answers(const JsonValue *cluster) {
         return n > 0 && n_reachable > n / 2;
 }
 
-/* Print the other hosts, and whether this one reaches them. */
-static void print_others(const Recovery *r) {
-        const JsonValue *members = json_value_member(r->cluster, "voters");
+/* A host whose daemon has just started reaches no other one yet. Wait until this one has been without a
+ * leader for so long that all hosts that run have had the time to open a session and to send a heartbeat,
+ * which is when its state counts as stale. */
+static int recover_wait(Recovery *r, Error *err) {
+        for (unsigned ms = 0; r->cluster; ms += POLL_MS) {
+                int e;
+
+                if (majority_answers(r->cluster) || member_number(r->cluster, "staleSec") > 0)
+                        return 0;
+                if (ms >= WAIT_MAX_MS)
+                        return error_set(err, -EAGAIN,
+                                         "this host has had a leader within the last seconds; see fleetctl "
+                                         "status, and repeat this command if the majority stays lost");
+                if (ms == NOTE_MS)
+                        client_note("waiting until each other host has had the time to answer");
+                (void) usleep(POLL_MS * 1000);
+                r->cluster = json_value_free(r->cluster);
+                e = client_get_json(r->client, "/fleet/v1/cluster", &r->cluster, err);
+                if (e < 0)
+                        return e;
+        }
+        return 0;
+}
+
+/* Return whether 'member' has an entry that 'self' may lack, as in an election: a higher last term, or the
+ * same and a higher last index. The end of the log of a host is known if it is reachable and of this version.
+ */
+static bool has_more(const JsonValue *member, const JsonValue *self) {
+        uint64_t term = member_number(member, "lastTerm"), own = member_number(self, "lastTerm");
+
+        return term != own ? term > own :
+                             member_number(member, "lastIndex") > member_number(self, "lastIndex");
+}
+
+static const char *member_label(const JsonValue *m) {
+        return *member_name(m, "name") ? member_name(m, "name") : member_text(m, "address");
+}
+
+/* Print the other hosts, and whether this one reaches them. Return the reachable one with the most entries,
+ * if it has more than this one; else NULL. */
+static const JsonValue *print_others(const Recovery *r) {
+        const JsonValue *members = json_value_member(r->cluster, "voters"), *best = NULL;
         const char *self = member_text(r->cluster, "machine");
 
         for (size_t i = 0; i < json_value_count(members); i++) {
@@ -138,20 +177,56 @@ static void print_others(const Recovery *r) {
                 if (streq(member_text(m, "id"), self))
                         continue;
                 text_append(&t, "  ");
-                text_append_printable(&t, *member_name(m, "name") ? member_name(m, "name") :
-                                                                    member_text(m, "address"));
+                text_append_printable(&t, member_label(m));
                 text_append(&t, "  ");
                 text_append_printable(&t, member_text(m, "seat"));
-                text_append(&t, member_bool(m, "reachable") ?
-                                        ", reachable: compare its last index before you continue" :
-                                        ", lost");
+                if (!member_bool(m, "reachable"))
+                        text_append(&t, ", lost");
+                else if (!member_number(m, "lastTerm"))
+                        text_append(&t, ", reachable: compare its last entry before you continue");
+                else {
+                        text_printf(&t, ", reachable, last entry %llu, term %llu",
+                                    (unsigned long long) member_number(m, "lastIndex"),
+                                    (unsigned long long) member_number(m, "lastTerm"));
+                        if (has_more(m, best ?: r->cluster))
+                                best = m;
+                }
                 if (t.error == 0)
                         (void) output_line(t.chars);
         }
+        return best;
+}
+
+/* Refuse a recovery of this host while another one has more, or continues the cluster already. */
+static int recover_check(const Recovery *r, const JsonValue *best, Error *err) {
+        _cleanup_text_ Text name = {};
+        const char *other = member_text(r->cluster, "otherLineage");
+
+        text_append_printable(&name, best ? member_label(best) : other);
+        if (name.error < 0)
+                return name.error;
+        if (best)
+                return error_set(
+                        err, -EPERM,
+                        "%s has more entries than this host, and can be reached: run fleetctl recover "
+                        "on %s. Only if it cannot be recovered, stop fleetd on it, and repeat this "
+                        "command",
+                        name.chars, name.chars);
+        if (*other)
+                return error_set(
+                        err, -EPERM,
+                        "a host of another lineage of this cluster answers at %s: a second cluster of "
+                        "the same ID would begin. If that host was recovered or restored, let this one "
+                        "join it: systemctl stop fleetd; fleetd --reset; systemctl start fleetd. If "
+                        "not, stop fleetd on it, and repeat this command",
+                        name.chars);
+        return 0;
 }
 
 static int recover_explain(Recovery *r, Error *err) {
         _cleanup_text_ Text t = {};
+        const JsonValue *best;
+        int e;
 
         if (!r->cluster) {
                 client_note("fleetd does not answer on this host: its other voters are unknown");
@@ -163,20 +238,28 @@ static int recover_explain(Recovery *r, Error *err) {
         } else {
                 text_append(&t, "This host, ");
                 text_append_printable(&t, r->name);
-                text_printf(&t, ", has index %llu (Raft's entry %llu, term %llu). The other replicas:",
+                text_printf(&t,
+                            ", has index %llu, and as its last entry %llu, term %llu. The other replicas:",
                             (unsigned long long) member_number(r->cluster, "index"),
-                            (unsigned long long) member_number(r->cluster, "raftIndex"),
-                            (unsigned long long) member_number(r->cluster, "term"));
+                            (unsigned long long) (member_number(r->cluster, "lastIndex") ?:
+                                                          member_number(r->cluster, "raftIndex")),
+                            (unsigned long long) (member_number(r->cluster, "lastTerm") ?:
+                                                          member_number(r->cluster, "term")));
                 if (t.error < 0)
                         return t.error;
                 (void) output_line(t.chars);
                 r->alone = json_value_count(json_value_member(r->cluster, "voters")) == 1;
-                print_others(r);
+                best = print_others(r);
+                e = output_flush();
+                if (e < 0)
+                        return e;
+                e = recover_check(r, best, err);
+                if (e < 0)
+                        return e;
         }
         printf("A recovery makes this host a cluster of one with its own keys:\n"
-               "- Changes that only the lost hosts have are lost. Recover on the host with the highest entry "
-               "and "
-               "term.\n"
+               "- Changes that only the lost hosts have are lost. Recover on the host with the highest term "
+               "and entry.\n"
                "- The other hosts are rejected; they join again after: systemctl stop fleetd; fleetd "
                "--reset; systemctl "
                "start fleetd\n"
@@ -189,6 +272,8 @@ int verb_recover(Client *c, char **args, size_t n, Error *err) {
         int r;
 
         r = recovery_begin(&recovery, err);
+        if (r >= 0)
+                r = recover_wait(&recovery, err);
         if (r >= 0)
                 r = recover_explain(&recovery, err);
         if (r >= 0)

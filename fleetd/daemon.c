@@ -367,10 +367,6 @@ static int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, v
         return 0;
 }
 
-static int daemon_rekey_host(void *userdata, Error *err) {
-        return membership_rekey_host(((Daemon *) userdata)->membership, err);
-}
-
 static void daemon_join_cancel(void *userdata, void *done_userdata) {
         Daemon *d = userdata;
 
@@ -572,10 +568,10 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .metrics = daemon_metrics,
                                .brake_ms = daemon_brake_ms,
                                .is_foreign = daemon_is_foreign,
+                               .membership = d->membership,
                                .authority = membership_authority(d->membership),
                                .join = daemon_join,
                                .join_cancel = daemon_join_cancel,
-                               .rekey_host = daemon_rekey_host,
                                .userdata = d,
                                .limits = &s->limits,
                                .http = &s->http };

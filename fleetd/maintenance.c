@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "fleetd/membership/identity.h"
 #include "fleetd/registry/cluster.h"
 #include "fleetd/registry/layout.h"
 #include "kvstore/offline.h"
@@ -31,6 +32,26 @@ static bool maintenance_is_moot(void *userdata, const KvNode *node) {
             stored_assignment_read(node->value.data, node->value.size, &assignment, NULL) < 0)
                 return false;
         return assignment.kind == ASSIGNMENT_STOP;
+}
+
+/* Write the keys of a new lineage: the begin of the adoption, and the record of the lineage. */
+static int maintenance_begin(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts) {
+        const Settings *s = userdata;
+        LineageRecord record = { .index = begun->index,
+                                 .kind = s->restore ? LINEAGE_RESTORED : LINEAGE_RECOVERED };
+        char key[LAYOUT_KEY_MAX], name[LINEAGE_SIZE], digits[32];
+        _cleanup_text_ Text t = {};
+        int r;
+
+        snprintf(digits, sizeof(digits), "%llu", (unsigned long long) begun->cluster_ms);
+        r = put(puts, layout_key(key, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL), digits);
+        if (r < 0 || begun->level < KV_LEVEL_IDENTITY)
+                return r;
+        snprintf(name, sizeof(name), "%016llx", (unsigned long long) begun->new_lineage);
+        snprintf(record.ancestor, sizeof(record.ancestor), "%016llx", (unsigned long long) begun->lineage);
+        snprintf(record.machine, sizeof(record.machine), "%s", s->machine_id);
+        stored_lineage_write(&t, &record);
+        return t.error ?: put(puts, layout_key(key, LAYOUT_LINEAGE, name, NULL), t.chars);
 }
 
 /* Add the name of a host, from its facts or from its member key. */
@@ -146,13 +167,14 @@ static int reset_move(int fd, const char *from, const char *to) {
         return -EEXIST;
 }
 
-/* Move log, tree and read bound to old.new/, and make that old/. The log goes first: a tree without its log
+/* Move log, tree and read bound to old.new/, and make that old/N. The log goes first: a tree without its log
  * starts no replica. After a crash, the next call moves the rest to the same folder. */
 static int maintenance_reset(const Settings *s, Error *err) {
         static const char *const moves[][2] = { { "raft", "old.new/raft" },
                                                 { "tree", "old.new/tree" },
                                                 { "agent/floor", "old.new/floor" } };
         _cleanup_close_ int fd = open(s->state_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        unsigned number = 0;
         int r = fd < 0 ? -errno : 0;
 
         if (r == 0 && faccessat(fd, "tree", F_OK, 0) < 0 && faccessat(fd, "old.new", F_OK, 0) < 0)
@@ -164,20 +186,18 @@ static int maintenance_reset(const Settings *s, Error *err) {
                 r = reset_move(fd, moves[i][0], moves[i][1]);
         if (r == 0)
                 r = fsync_dir(fd);
-        if (r == 0)
-                r = remove_tree_at(fd, "old");
-        if (r == 0)
-                r = reset_move(fd, "old.new", "old");
-        if (r == 0)
-                r = fsync_dir(fd);
         if (r < 0)
                 return error_set(err, r, "Failed to move the state in %s: %s; repeat fleetd --reset",
                                  s->state_directory, strerror(-r));
-        printf("Log, tree and read bound are in %s/old. No unit was touched. Start fleetd: this host joins "
+        r = identity_keep_old(fd, s->state_directory, &number, err);
+        if (r < 0)
+                return r;
+        printf("Log, tree and read bound are in %s/old/%u. No unit was touched. Start fleetd: this host "
+               "joins "
                "its cluster "
                "again\nif it is configured to (Join=), else it is a cluster of one. Or restore a backup "
                "first.\n",
-               s->state_directory);
+               s->state_directory, number);
         return 0;
 }
 
@@ -185,15 +205,14 @@ static int maintenance_reset(const Settings *s, Error *err) {
 
 int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
         _cleanup_free_ char *tree = NULL;
-        char mark[LAYOUT_KEY_MAX];
         KvOfflineOptions options = { .loop = io->loop,
                                      .log_disk = io->log_disk,
                                      .quota = s->quota,
                                      .is_moot = maintenance_is_moot,
                                      .describe = maintenance_describe,
+                                     .begin = maintenance_begin,
                                      .wall_ms = loop_wall_ms(io->loop),
-                                     .userdata = (void *) s,
-                                     .mark = layout_key(mark, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL) };
+                                     .userdata = (void *) s };
         KvOffline found;
         int r;
 

@@ -56,7 +56,8 @@ typedef struct KvState {
         uint64_t raft_id, cluster_id, lineage;
         uint64_t index, raft_index; /* the store's, and Raft's last applied */
         uint64_t commit;
-        uint64_t cluster_ms; /* cluster time now, as this host extrapolates it */
+        uint64_t last_index, last_term; /* of this host's log, committed or not; 0: it has none */
+        uint64_t cluster_ms;            /* cluster time now, as this host extrapolates it */
         KvMember members[KV_MEMBERS_MAX];
         size_t n_members, n_voters, n_voters_reachable;
         bool differs;      /* this tree differs from the majority's, and will be replaced */

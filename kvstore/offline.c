@@ -156,31 +156,37 @@ static int configure(TreeTxn *txn, uint64_t raft_id, const char *address) {
         return r < 0 ? r : tree_set_configuration(txn, (KvBytes) { bytes, size });
 }
 
-static int put_mark(TreeTxn *txn, const char *key, const TreeMeta *meta) {
-        char digits[32];
+typedef struct LineageKeys {
+        TreeTxn *txn;
+        uint64_t index; /* of the last change */
+} LineageKeys;
+
+static int lineage_put(void *puts, const char *key, const char *value) {
+        LineageKeys *keys = puts;
         KvNode there;
 
+        keys->index++;
         for (const char *slash = strchr(key + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
                 KvNode dir = { .key = { key, (size_t) (slash - key) },
                                .dir = true,
-                               .created = meta->index,
-                               .modified = meta->index };
-                int r = tree_get(txn, dir.key, &there);
+                               .created = keys->index,
+                               .modified = keys->index };
+                int r = tree_get(keys->txn, dir.key, &there);
 
                 if (r == -ENOENT)
-                        r = tree_put(txn, &dir);
+                        r = tree_put(keys->txn, &dir);
                 if (r < 0)
                         return r;
         }
-        snprintf(digits, sizeof(digits), "%" PRIu64, meta->cluster_ms);
-        return tree_put(txn, &(KvNode) { .key = kv_string(key),
-                                         .value = kv_string(digits),
-                                         .created = meta->index,
-                                         .modified = meta->index });
+        return tree_put(keys->txn, &(KvNode) { .key = kv_string(key),
+                                               .value = kv_string(value),
+                                               .created = keys->index,
+                                               .modified = keys->index });
 }
 
-static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline *result, TreeMeta *ret) {
+static int lineage_change(Tree *tree, const KvOfflineOptions *o, KvOffline *result, TreeMeta *ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        LineageKeys keys;
         Random random;
         int r;
 
@@ -204,13 +210,15 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline
                 ret->lineage = random_u64(&random);
         while (ret->lineage == 0 || ret->lineage == result->lineage);
         ret->cluster_id = result->cluster_id;
-        ret->index += KV_OFFLINE_RAISE + !!o->mark;
         ret->applied += KV_OFFLINE_RAISE;
         ret->configuration_index = ret->applied;
-        r = tree_set_meta(txn, ret);
+        result->new_lineage = ret->lineage;
+        keys = (LineageKeys) { txn, ret->index + KV_OFFLINE_RAISE };
+        r = o->begin ? o->begin(o->userdata, result, lineage_put, &keys) : 0;
         if (r < 0)
                 return r;
-        r = o->mark ? put_mark(txn, o->mark, ret) : 0;
+        ret->index = keys.index;
+        r = tree_set_meta(txn, ret);
         if (r < 0)
                 return r;
         r = tree_clear_events(txn, ret->index + 1);
@@ -225,7 +233,6 @@ static int lineage_begin(Tree *tree, const KvOfflineOptions *o, KvOffline *resul
         r = lineage_change(tree, o, result, &meta);
         if (r < 0)
                 return error_set(err, r, "Failed to change the copy of the tree: %s", strerror(-r));
-        result->new_lineage = meta.lineage;
         result->new_index = meta.index;
         *ret_term = meta.applied_term;
         return 0;
@@ -244,6 +251,8 @@ static int offline_describe_in_txn(TreeTxn *txn, KvOffline *ret) {
         ret->lineage = meta.lineage;
         ret->index = meta.index;
         ret->raft_index = meta.applied;
+        ret->cluster_ms = meta.cluster_ms;
+        ret->level = meta.level;
         ret->n_nodes = meta.n_nodes + meta.n_own_nodes;
         r = tree_configuration(txn, &configuration);
         if (r < 0 || configuration.size == 0)

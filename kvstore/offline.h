@@ -20,6 +20,19 @@
 
 #define KV_OFFLINE_RAISE (UINT64_C(1) << 32)
 
+/* The replica or backup that was found, and the new lineage. */
+typedef struct KvOffline {
+        uint64_t cluster_id, lineage, index, raft_index, raft_id;
+        uint64_t cluster_ms; /* cluster time of its last entry */
+        uint64_t level;      /* feature level */
+        uint64_t n_nodes;
+        size_t n_members;
+        uint64_t new_lineage, new_index; /* 0: none */
+} KvOffline;
+
+/* Set a key, whose directories are created. It takes the next index. */
+typedef int KvOfflinePut(void *puts, const char *key, const char *value);
+
 typedef struct KvOfflineOptions {
         Loop *loop;
         const char *tree_path;
@@ -33,18 +46,11 @@ typedef struct KvOfflineOptions {
          * NULL: none. */
         int (*describe)(const KvNode *node, BackupDescription *ret);
         uint64_t wall_ms; /* now; of the description of a backup */
-        const char *mark; /* a key of a new lineage, whose value is the cluster time (ms, digits) of its
-                             begin. NULL: none */
+        /* Write the keys with which a new lineage begins, each by 'put': 0, or a negative errno. 'begun' has
+         * its number, but not its last index yet. NULL: none. */
+        int (*begin)(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts);
         void *userdata;
 } KvOfflineOptions;
-
-/* The replica or backup that was found, and the new lineage. */
-typedef struct KvOffline {
-        uint64_t cluster_id, lineage, index, raft_index, raft_id;
-        uint64_t n_nodes;
-        size_t n_members;
-        uint64_t new_lineage, new_index; /* 0: none */
-} KvOffline;
 
 /* Make this host's replica a cluster of one. All entries of its log count as acknowledged, because no other
  * member can be asked. 'look': only report the replica. -ENOENT: this host has none. */

@@ -112,6 +112,8 @@ static void status_raft(const KvStore *s, KvState *ret) {
         ret->leader_id = replica_leader(s->replica);
         ret->raft_index = raft_core_applied_index(core);
         ret->commit = raft_core_commit_index(core);
+        ret->last_index = raft_core_last_index(core);
+        ret->last_term = raft_core_last_term(core);
         ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(core) : ret->leader_id != 0;
         if (ret->leader_id == ret->raft_id && ret->leader_id != 0)
                 snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s",

@@ -248,6 +248,13 @@ const char *peers_rejection(const Peers *peers, Rejection *ret_cause, const char
         return NULL;
 }
 
+const char *peers_other_lineage(const Peers *peers) {
+        for (const KnownAddress *k = peers->known; k; k = k->hh.next)
+                if (k->problem[0] && k->cause == REJECTION_LINEAGE)
+                        return k->address;
+        return NULL;
+}
+
 void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState *state), void *userdata) {
         Peers *sorted = (Peers *) peers; /* the order of a table is not part of its state */
 

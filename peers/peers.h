@@ -224,6 +224,9 @@ bool peers_is_removed(const Peers *peers);
  * *ret_reason is the message, *ret_cause its cause. Both strings are borrowed until the next call from the
  * loop. */
 const char *peers_rejection(const Peers *peers, Rejection *ret_cause, const char **ret_reason);
+/* Return the first known address that a host of another lineage of this cluster answers at; NULL: none. As
+ * above. */
+const char *peers_other_lineage(const Peers *peers);
 /* Call 'each' for every host with a session or a known address, in order of machine id. Addresses of unknown
  * hosts come first, with an empty machine_id and with handshake.address set. 'each' must not change the
  * peers. */

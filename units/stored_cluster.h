@@ -225,7 +225,7 @@ ENUM_NAMES(lineage_kind, LineageKind, _LINEAGE_KIND_MAX)
 /* /_fleet/cluster/lineage/N: {"ancestor","index","kind","machine"}; N: the lineage that began */
 typedef struct LineageRecord {
         char ancestor[LINEAGE_SIZE];
-        uint64_t index; /* of the store, at which it began */
+        uint64_t index; /* the last one of the ancestor that it has */
         LineageKind kind;
         char machine[MACHINE_ID_SIZE]; /* on which it began */
 } LineageRecord;

@@ -43,6 +43,7 @@ typedef struct ApiOptions {
         /* metrics_begin() of this daemon; NULL: /metrics does not exist. */
         int (*metrics)(void *userdata, MetricsForm form, MetricsScrape **ret);
         uint64_t (*brake_ms)(void *userdata);                 /* the value of BrakeSec=; may be NULL */
+        struct Membership *membership;                        /* may be NULL: no other hosts */
         struct Authority *authority;                          /* may be NULL: no tokens */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_sees_foreign(); may be NULL */
         /* May be NULL. 'done' is called once, from the loop, unless it is cancelled or this fails. Errors
@@ -50,7 +51,6 @@ typedef struct ApiOptions {
          * -EADDRNOTAVAIL. */
         int (*join)(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata, Error *err);
         void (*join_cancel)(void *userdata, void *done_userdata);
-        int (*rekey_host)(void *userdata, Error *err); /* as membership_rekey_host(); may be NULL */
         void *userdata;
         const HttpLimits *http; /* of each listener; copied; NULL: the defaults */
 } ApiOptions;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/membership/membership.h"
 #include "fleetd/membership/securing.h"
 #include "fleetd/membership/voters.h"
 
@@ -13,6 +14,17 @@ static const ClusterMachine *machine_of(const Cluster *c, uint64_t raft_id) {
                 if (raft_id != 0 && m->member.raft_id == raft_id)
                         return m;
         return NULL;
+}
+
+/* Write the end of the log of another host, while that host knows no leader. */
+static void position_write(Text *t, const Request *request, const char *machine_id) {
+        const struct Membership *membership = request->api->options.membership;
+        uint64_t term, index;
+
+        if (!membership || !membership_position(membership, machine_id, &term, &index))
+                return;
+        json_add_u64(t, "lastIndex", index);
+        json_add_u64(t, "lastTerm", term);
 }
 
 /* A host that is alone and has no peer listener has no member key: its own id and name are used. */
@@ -30,6 +42,8 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
         json_open(t, name, '{');
         json_add_string(t, "address", address);
         json_add_string(t, "id", m ? m->id : id);
+        if (member && m && state->leader_id == 0)
+                position_write(t, request, m->id);
         json_add_string(t, "name", m ? cluster_machine_hostname(m) ?: hostname : hostname);
         if (member) {
                 json_add_bool(t, "reachable", member->reachable);
@@ -137,12 +151,16 @@ void cluster_handle(Request *request) {
         json_add_u64(&t, "index", state.index);
         if (state.leader_id != 0)
                 member_write(&t, request, &state, "leader", NULL, state.leader_id);
+        json_add_u64(&t, "lastIndex", state.last_index);
+        json_add_u64(&t, "lastTerm", state.last_term);
         json_add_u64(&t, "level", state.level);
         if (cluster_level(c, state.level_max, &behind) <= state.level && behind)
                 json_add_string(&t, "levelHeldBy", behind->id);
         json_add_u64(&t, "levelKnown", state.level_max);
         json_add_string(&t, "machine", request->api->machine_id);
         json_add_string(&t, "name", request->api->name);
+        if (request->api->options.peers)
+                json_add_string(&t, "otherLineage", peers_other_lineage(request->api->options.peers));
         peer_auth_write(&t, request, c);
         json_add_string(&t, "problem",
                         securing_problem(c, request->api->options.peers, &problem) ?: state.problem);

@@ -6,6 +6,7 @@
 
 #include "fleetd/api/request.h"
 #include "fleetd/membership/authority.h"
+#include "fleetd/membership/membership.h"
 #include "fleetd/membership/rotation.h"
 #include "fleetd/registry/registry.h"
 #include "units/json.h"
@@ -312,7 +313,7 @@ void rekey_host_handle(Request *request) {
         Error err = {};
         int r;
 
-        r = options->rekey_host ? options->rekey_host(options->userdata, &err) :
+        r = options->membership ? membership_rekey_host(options->membership, &err) :
                                   error_set(&err, -EOPNOTSUPP, "this daemon has no key");
         if (r < 0)
                 request_error(request, authority_status(r), "%s", error_text(&err, r));

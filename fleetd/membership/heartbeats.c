@@ -1,6 +1,9 @@
 /* Heartbeats: each host sends two a second to the leader. A heartbeat carries the problem of its sender's
  * replica, which such a replica cannot publish through the log, and the sender's wall clock. A byte 0 ends
- * the problem, where an older version stops to read. */
+ * the problem, where an older version stops to read.
+ *
+ * Without a leader, the heartbeats go to all hosts, and carry the end of the sender's log: then each host
+ * knows whether another one has more, which decides where a lost majority is recovered. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -20,8 +23,19 @@ typedef struct Sender {
         int64_t reported_ms; /* the difference that is in its presence; 0: none */
 } Sender;
 
-/* What follows the byte 0 begins with one of these numbers. */
-enum { HEARTBEAT_CLOCK = 2 };
+/* The end of the log of another host. */
+typedef struct Position {
+        Named machine;
+        uint64_t term, index;
+} Position;
+
+/* What follows the byte 0: facts, each after its number. The rest after an unknown one is not read. */
+enum { HEARTBEAT_POSITION = 1, HEARTBEAT_CLOCK };
+
+typedef struct Facts {
+        bool has_clock, has_position;
+        uint64_t wall_ms, term, index;
+} Facts;
 
 /* A difference above the first begins a condition, one below the second ends it, and another difference is
  * reported again from the third on: the condition is a replicated write. */
@@ -33,15 +47,61 @@ void replica_problem(const Membership *m, const KvState *state, char ret[static 
         snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", any ? state->problem : authority_problem(m->authority));
 }
 
-static void heartbeats_note_clock(Membership *m, Sender *s, const void *payload, size_t size) {
+static void facts_read(Facts *ret, const void *payload, size_t size) {
         const uint8_t *end = size > 0 ? memchr(payload, 0, size) : NULL;
         Reader r = reader_over(end ? end + 1 : NULL,
                                end ? size - (size_t) (end + 1 - (uint8_t *) payload) : 0);
-        bool is_clock = read_u8(&r) == HEARTBEAT_CLOCK;
-        uint64_t wall_ms = read_u64(&r);
+        Facts f = {};
 
-        s->has_clock = !r.failed && is_clock && wall_ms <= INT64_MAX;
-        s->clock_ms = s->has_clock ? (int64_t) wall_ms - (int64_t) loop_wall_ms(m->loop) : 0;
+        for (;;) {
+                switch (read_u8(&r)) {
+                case HEARTBEAT_POSITION:
+                        f.has_position = true;
+                        f.term = read_u64(&r);
+                        f.index = read_u64(&r);
+                        break;
+                case HEARTBEAT_CLOCK:
+                        f.has_clock = true;
+                        f.wall_ms = read_u64(&r);
+                        break;
+                default:
+                        return;
+                }
+                if (r.failed)
+                        return;
+                *ret = f;
+        }
+}
+
+static void heartbeats_note_clock(Membership *m, Sender *s, const Facts *f) {
+        s->has_clock = f->has_clock && f->wall_ms <= INT64_MAX;
+        s->clock_ms = s->has_clock ? (int64_t) f->wall_ms - (int64_t) loop_wall_ms(m->loop) : 0;
+}
+
+/* Keep the end of the sender's log, or forget it if the heartbeat has none. */
+static void heartbeats_note_position(Membership *m, const char *id, const Facts *f) {
+        Position *p;
+
+        if (!f->has_position) {
+                named_remove(&m->heartbeats.positions, id);
+                return;
+        }
+        p = named_get(&m->heartbeats.positions, id, sizeof(Position));
+        if (!p)
+                return;
+        p->term = f->term;
+        p->index = f->index;
+}
+
+bool membership_position(const Membership *m, const char *machine_id, uint64_t *ret_term,
+                         uint64_t *ret_index) {
+        const Position *p = named_find(m->heartbeats.positions, machine_id);
+
+        if (!p)
+                return false;
+        *ret_term = p->term;
+        *ret_index = p->index;
+        return true;
 }
 
 static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -49,12 +109,15 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         Membership *m = userdata;
         const char *id = peer_handshake(session)->machine_id;
         Sender *s = named_get(&m->heartbeats.senders, id, sizeof(Sender));
+        Facts facts = {};
 
         joining_retire(m, session);
+        facts_read(&facts, payload, size);
+        heartbeats_note_position(m, id, &facts);
         if (!s)
                 return;
         s->heartbeat = true;
-        heartbeats_note_clock(m, s, payload, size);
+        heartbeats_note_clock(m, s, &facts);
         snprintf(s->problem, sizeof(s->problem), "%.*s", (int) MIN(size, sizeof(s->problem) - 1),
                  (const char *) payload);
 }
@@ -132,30 +195,46 @@ LivenessSign heartbeats_sign(void *userdata, const char *machine_id) {
         return sign;
 }
 
-static void heartbeats_send_to(Membership *m, const char *machine_id) {
-        _cleanup_writer_ Writer w = {};
-
-        write_raw(&w, m->heartbeats.problem, strlen(m->heartbeats.problem));
-        write_u8(&w, 0);
-        write_u8(&w, HEARTBEAT_CLOCK);
-        write_u64(&w, loop_wall_ms(m->loop));
-        if (w.error == 0)
-                (void) peers_send(m->peers, machine_id, PEER_HEARTBEAT, w.bytes, w.size);
-}
+typedef struct Sending {
+        Membership *m;
+        Writer frame;
+} Sending;
 
 static void heartbeats_send_one(void *userdata, const PeerState *peer) {
+        const Sending *s = userdata;
+
         if (peer->dialed)
-                heartbeats_send_to(userdata, peer->handshake.machine_id);
+                (void) peers_send(s->m->peers, peer->handshake.machine_id, PEER_HEARTBEAT, s->frame.bytes,
+                                  s->frame.size);
+}
+
+static void heartbeats_write(Membership *m, const KvState *state, Writer *w) {
+        write_raw(w, m->heartbeats.problem, strlen(m->heartbeats.problem));
+        write_u8(w, 0);
+        write_u8(w, HEARTBEAT_CLOCK);
+        write_u64(w, loop_wall_ms(m->loop));
+        if (state->leader_id != 0 || state->last_index == 0)
+                return;
+        write_u8(w, HEARTBEAT_POSITION);
+        write_u64(w, state->last_term);
+        write_u64(w, state->last_index);
 }
 
 void heartbeats_send(Membership *m, const KvState *state) {
+        Sending s = { .m = m };
+
         replica_problem(m, state, m->heartbeats.problem);
+        if (state->leader_id != 0)
+                named_clear(&m->heartbeats.positions);
+        heartbeats_write(m, state, &s.frame);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
-        if (state->leader_id == 0)
-                peers_each(m->peers, heartbeats_send_one, m);
-        else if (state->leader_machine_id[0])
-                heartbeats_send_to(m, state->leader_machine_id);
+        if (s.frame.error == 0 && state->leader_id == 0)
+                peers_each(m->peers, heartbeats_send_one, &s);
+        else if (s.frame.error == 0 && state->leader_machine_id[0])
+                (void) peers_send(m->peers, state->leader_machine_id, PEER_HEARTBEAT, s.frame.bytes,
+                                  s.frame.size);
+        writer_done(&s.frame);
 }
 
 void heartbeats_clear(Membership *m) {
@@ -173,4 +252,5 @@ void heartbeats_init(Membership *m) {
 void heartbeats_done(Membership *m) {
         peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
         heartbeats_clear(m);
+        named_clear(&m->heartbeats.positions);
 }

@@ -375,8 +375,6 @@ bool identity_is_required(const char *state_directory) {
 
 /* -- Entering, at a start -- */
 
-static int identity_keep_old(int state_fd, const char *state_directory, Error *err);
-
 /* Move what exists of 'name' into the folder of replaced state. If that folder has the name, it is of another
  * command that was interrupted: it is completed first. */
 static int identity_move_old(int state_fd, const char *state_directory, const char *name, Error *err) {
@@ -387,7 +385,7 @@ static int identity_move_old(int state_fd, const char *state_directory, const ch
         if (!identity_exists(state_fd, name))
                 return 0;
         snprintf(path, sizeof(path), OLD_NEXT "/%s", name);
-        r = identity_exists(state_fd, path) ? identity_keep_old(state_fd, state_directory, err) : 0;
+        r = identity_exists(state_fd, path) ? identity_keep_old(state_fd, state_directory, NULL, err) : 0;
         if (r >= 0)
                 r = identity_make_dir(state_fd, state_directory, OLD_NEXT, err);
         if (r < 0)
@@ -403,7 +401,7 @@ static int identity_move_old(int state_fd, const char *state_directory, const ch
         return r < 0 ? identity_failed(err, r, "sync", state_directory, OLD_NEXT) : 0;
 }
 
-static int identity_keep_old(int state_fd, const char *state_directory, Error *err) {
+int identity_keep_old(int state_fd, const char *state_directory, unsigned *ret_number, Error *err) {
         char name[32];
         int r;
 
@@ -424,7 +422,11 @@ static int identity_keep_old(int state_fd, const char *state_directory, Error *e
                 r = old_fd < 0 ? -errno : fsync_dir(old_fd);
                 if (r >= 0)
                         r = fsync_dir(state_fd);
-                return r < 0 ? identity_failed(err, r, "sync", state_directory, OLD) : 0;
+                if (r < 0)
+                        return identity_failed(err, r, "sync", state_directory, OLD);
+                if (ret_number)
+                        *ret_number = i;
+                return 0;
         }
         return error_set(err, -EEXIST, "%s/" OLD " has %u folders of former clusters; remove some of them",
                          state_directory, OLD_MAX);
@@ -471,7 +473,7 @@ static int identity_finish_leave(int state_fd, const char *state_directory, cons
                 if (r < 0)
                         return r;
         }
-        r = identity_keep_old(state_fd, state_directory, err);
+        r = identity_keep_old(state_fd, state_directory, NULL, err);
         if (r < 0)
                 return r;
         r = remove_tree_at(state_fd, SECRETS);
@@ -516,7 +518,7 @@ int identity_begin(const char *state_directory, const char *cluster_file, Error 
                 if (r < 0)
                         return r;
         }
-        r = identity_keep_old(state_fd, state_directory, err);
+        r = identity_keep_old(state_fd, state_directory, NULL, err);
         if (r < 0)
                 return r;
         r = cluster_file[0] ? cluster_file_write(cluster_file, entering) : 0;

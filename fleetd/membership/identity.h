@@ -83,6 +83,10 @@ int identity_renew(const char *state_directory, const char *certificate, const c
 /* Record durably that this host has left its cluster: identity_begin() of the next start does the rest. */
 int identity_leave(const char *state_directory, Error *err);
 
+/* Make old.new/ of the state directory old/N, whose number is the first free one. Nothing kept before is
+ * replaced. Set *ret_number unless it is NULL; without old.new/ it is unchanged. */
+int identity_keep_old(int state_fd, const char *state_directory, unsigned *ret_number, Error *err);
+
 /* Complete an interrupted join, or a leave: call this before the store is opened, while no other daemon uses
  * the state directory. Return 1 if one was completed, 0 if none was due. 'cluster_file' is a path; "": it is
  * not written. */

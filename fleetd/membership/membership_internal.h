@@ -40,7 +40,8 @@ typedef struct Joining {
 
 /* heartbeats.c: received since this host leads, and sent while it does not. */
 typedef struct Heartbeats {
-        Named *senders; /* Sender, by machine ID */
+        Named *senders;   /* Sender, by machine ID */
+        Named *positions; /* Position, by machine ID: of hosts whose last heartbeat has one */
         char problem[REPLICA_PROBLEM_SIZE];
 } Heartbeats;
 

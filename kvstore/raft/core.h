@@ -260,6 +260,7 @@ uint64_t raft_core_commit_index(const RaftCore *core);
 uint64_t raft_core_applied_index(const RaftCore *core);
 uint64_t raft_core_first_index(const RaftCore *core);   /* of the entries in memory */
 uint64_t raft_core_last_index(const RaftCore *core);    /* of this host's log, in memory */
+uint64_t raft_core_last_term(const RaftCore *core);     /* of its last entry */
 uint64_t raft_core_entries_bytes(const RaftCore *core); /* of the entries in memory */
 uint64_t raft_core_stored_index(const RaftCore *core);  /* durable here */
 bool raft_core_installing(const RaftCore *core);

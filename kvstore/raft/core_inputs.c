@@ -582,6 +582,12 @@ uint64_t raft_core_last_index(const RaftCore *c) {
         return raft_entries_last(&c->log);
 }
 
+uint64_t raft_core_last_term(const RaftCore *c) {
+        const RaftEntry *last = raft_entries_get(&c->log, raft_entries_last(&c->log));
+
+        return last ? last->term : c->applied_term;
+}
+
 uint64_t raft_core_entries_bytes(const RaftCore *c) {
         return c->log.bytes;
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # More than 300 invalid requests to a daemon built with sanitizers. Each is answered with its status; where the rest of the stream cannot be
-# trusted, the connection is closed. None takes effect, and none crashes the daemon. Time-outs are short.
+# trusted, the connection is closed. None takes effect, and none crashes the daemon. Time-outs are short. Takes 5 s.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/daemon.sh"

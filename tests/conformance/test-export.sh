@@ -1,5 +1,5 @@
 #!/bin/bash
-# fleetctl export and import against real daemons: equal unit by unit and key by key, and at one index while keys change.
+# fleetctl export and import against real daemons: equal unit by unit and key by key, and at one index while keys change. Takes 25 s.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=${CHECK_BUILD:-build}

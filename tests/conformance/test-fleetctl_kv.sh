@@ -1,5 +1,5 @@
 #!/bin/bash
-# fleetctl kv against a real fleetd: commands that need more than one request, or more than one client.
+# fleetctl kv against a real fleetd: commands that need more than one request, or more than one client. Takes 110 s.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=${CHECK_BUILD:-build}

@@ -1,6 +1,6 @@
 #!/bin/bash
 # fleetctl recover and restore, and fleetd --reset: what is refused, a crash after each step, and the cluster afterwards. systemctl is a script
-# that starts and stops the daemons of this test. Takes 30 s, as root.
+# that starts and stops the daemons of this test. Takes 40 s, as root.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=${CHECK_BUILD:-build}
@@ -42,6 +42,7 @@ stop() { "$scratch/bin.$1/systemctl" stop fleetd.service; }
 fleetctl() { PATH=$scratch/bin.$1:$PATH timeout 120 "$client" --endpoint="unix://$scratch/$1.sock" "${@:2}" </dev/null; }
 fleetd() { "$scratch/bin.$1/fleetd" "${@:2}"; }
 voters() { [ "$(fleetctl "$1" cluster --output=json | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
+names() { fleetctl "$1" cluster --output=json | grep -q "\"name\":\"$2\""; }
 lineage() { sed -n 's/^lineage //p' "$scratch/$1/tree/identity"; }
 wait_for() {
         local i
@@ -84,8 +85,8 @@ after_the_loss_it_says_what_is_lost_and_asks() {
         local old
         kill -9 "$(cat "$scratch/two.pid")" && rm "$scratch/two.pid"
         old=$(lineage three)
-        wait_for refused 1 "nothing was changed; confirm with --yes=three" three recover || return 1
-        says "This host, three, has index" && says "one  voter, lost" && says "two  voter, lost" && says "Changes that only the lost hosts have are lost" &&
+        refused 1 "nothing was changed; confirm with --yes=three" three recover || return 1
+        says "This host, three, has index" && says "one  voter, lost" && says "two  voter, lost" && says "waiting until each other host has had the time to answer" && says "Changes that only the lost hosts have are lost" &&
                 says "No unit is touched" || return 1
         refused 1 "'two' is not the name of this machine, which is three; nothing was changed" three recover --yes=two || return 1
         [ "$(lineage three)" = "$old" ] && [ ! -s "$scratch/systemctl.log" ]
@@ -118,17 +119,20 @@ a_confirmed_recovery_makes_a_cluster_of_one() {
 
 a_reset_host_joins_again() {
         start one three && wait_for grep -q "join again" "$scratch/one.log" && stop one || return 1
-        fleetd one --reset >"$scratch/why" && says "Log, tree and read bound are in $scratch/one/old. No unit was touched." || return 1
-        [ -d "$scratch/one/old/tree" ] && [ -d "$scratch/one/old/raft" ] && [ ! -e "$scratch/one/tree" ] && [ ! -e "$scratch/one/old.new" ] || return 1
+        fleetd one --reset >"$scratch/why" && says "Log, tree and read bound are in $scratch/one/old/1. No unit was touched." || return 1
+        [ -d "$scratch/one/old/1/tree" ] && [ -d "$scratch/one/old/1/raft" ] && [ ! -e "$scratch/one/tree" ] && [ ! -e "$scratch/one/old.new" ] || return 1
         start one three && wait_for fleetctl one kv get /new
 }
 
 a_reset_after_a_crash_is_repeated() {
         fleetd one --reset 2>"$scratch/why" && return 1
         says "another fleetd is running" && stop one || return 1
-        # After the log was moved: the host does not start with the tree alone, and the next reset completes it.
-        mkdir "$scratch/one/old.new" && mv "$scratch/one/raft" "$scratch/one/old.new/" && fleetd one --reset || return 1
-        [ -d "$scratch/one/old/tree" ] && [ -e "$scratch/one/old/raft/meta.a" ] && [ ! -e "$scratch/one/old.new" ] || return 1
+        # After the log was moved: the host does not start with the tree alone, and the next reset completes it. What an earlier one or a join
+        # has kept stays.
+        (cd "$scratch/one/old/1" && find . -type f -exec md5sum {} +) >"$scratch/kept" && mkdir -p "$scratch/one/old/3/tree" || return 1
+        mkdir "$scratch/one/old.new" && mv "$scratch/one/raft" "$scratch/one/old.new/" && fleetd one --reset >"$scratch/why" && says "$scratch/one/old/2." || return 1
+        [ -d "$scratch/one/old/2/tree" ] && [ -e "$scratch/one/old/2/raft/meta.a" ] && [ ! -e "$scratch/one/old.new" ] || return 1
+        [ -s "$scratch/kept" ] && (cd "$scratch/one/old/1" && md5sum --quiet -c "$scratch/kept") && [ -d "$scratch/one/old/3/tree" ] || return 1
         fleetd two --reset --recover 2>"$scratch/why"
         [ $? = 2 ] && says "--recover, --reset, --backup and --restore exclude each other" || return 1
         fleetd fresh --reset 2>"$scratch/why"
@@ -156,6 +160,25 @@ a_backup_is_restored_with_guidance() {
         wait_for fleetctl fresh kv set /b 1 && [ "$(fleetctl fresh kv get /a)" = 1 ] && ! fleetctl fresh kv get /later && voters fresh 1
 }
 
+# fresh, one and two vote; three is a standby, and has what two lacks.
+a_replica_that_has_less_is_not_recovered() {
+        stop three && stop one && rm -rf "$scratch/one" "$scratch/two" "$scratch/three" && mkdir "$scratch/one" "$scratch/two" "$scratch/three" || return 1
+        start one fresh && start two fresh && wait_for voters fresh 3 && start three fresh && wait_for fleetctl three kv get /b || return 1
+        wait_for names two three && stop two && fleetctl fresh kv set /more 3 && wait_for fleetctl three kv get /more || return 1
+        kill -9 "$(cat "$scratch/fresh.pid")" "$(cat "$scratch/one.pid")" && rm "$scratch/fresh.pid" "$scratch/one.pid" && start two && wait_for fleetctl two cluster || return 1
+        refused 1 "three has more entries than this host, and can be reached: run fleetctl recover on three" two recover --yes=two || return 1
+        says "three  standby, reachable, last entry" && says "one  voter, lost" || return 1
+        refused 1 "nothing was changed; confirm with --yes=three" three recover && says "two  voter, reachable, last entry"
+}
+
+while_a_recovered_host_answers_no_second_one_is_recovered() {
+        fleetctl three recover --yes=three >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
+        wait_for fleetctl three kv set /only 4 || return 1
+        refused 1 "a host of another lineage of this cluster answers at ${peers[three]}" two recover --yes=two || return 1
+        says "let this one join it: systemctl stop fleetd; fleetd --reset" && ! says "was changed" || return 1
+        stop three && wait_for refused 1 "nothing was changed; confirm with --yes=two" two recover
+}
+
 check three_hosts_have_keys
 check while_a_majority_answers_nothing_is_recovered
 check after_the_loss_it_says_what_is_lost_and_asks
@@ -167,3 +190,5 @@ check a_reset_after_a_crash_is_repeated
 check a_host_with_state_is_not_restored
 check bad_files_are_not_restored
 check a_backup_is_restored_with_guidance
+check a_replica_that_has_less_is_not_recovered
+check while_a_recovered_host_answers_no_second_one_is_recovered

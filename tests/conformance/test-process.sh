@@ -1,5 +1,5 @@
 #!/bin/bash
-# The daemon as a process: its exit statuses, its messages to the service manager, and its reaction to signals.
+# The daemon as a process: its exit statuses, its messages to the service manager, and its reaction to signals. Takes 5 s.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 scratch=$(mktemp -d)

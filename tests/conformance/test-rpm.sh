@@ -1,6 +1,6 @@
 #!/bin/bash
 # The RPM packages: dist/rpm/fleetd.spec builds from the archive, and the packages have the files of "make install". They are not installed.
-# The programs are those of LAB_BUILD; with CHECK_ALL=yes, the spec file compiles them.
+# The programs are those of LAB_BUILD; with CHECK_ALL=yes, the spec file compiles them. Takes 15 s.
 top=$(cd "$(dirname "$0")/../.." && pwd)
 LAB_BUILD=${LAB_BUILD:-$top/build}
 scratch=$(mktemp -d) || exit 1
@@ -32,6 +32,7 @@ result rpmlint_has_no_message $? "$(grep -E ': [EW]: |Error' "$scratch/log" | tr
 
 # Files, and folders that exist without one.
 make -s -C "$LAB_BUILD" install DESTDIR="$scratch/image" prefix=/usr sysconfdir=/etc >"$scratch/log" 2>&1 </dev/null
+result make_install_ends_well $? "$(tail -3 "$scratch/log" | tr '\n' ' ')"
 (cd "$scratch/image" && find . ! -type d -o -empty) | sed 's/^\.//' | sort >"$scratch/installed"
 rpm -qp --qf '[%{FILENAMES} %{FILEMODES:perms}\n]' "$scratch"/rpm/RPMS/*/*.rpm 2>/dev/null | awk '$2 !~ /^d/ || $1 ~ /^\/etc\/fleet\/./ { print $1 }' | grep -vE '^/usr/(share/licenses|lib/\.build-id)/' |
          sort >"$scratch/packaged"

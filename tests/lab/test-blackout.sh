@@ -1,6 +1,6 @@
 #!/bin/bash
 # All hosts lose power at once and boot again: keys, units and placements are as before.
-# Takes 60 s.
+# Takes 15 s.
 . "$(dirname "$0")/scenario.sh"
 
 a_cluster_with_units_and_keys() {

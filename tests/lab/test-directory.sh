@@ -1,6 +1,6 @@
 #!/bin/bash
 # The unit directory /etc/fleet/units.
-# Takes 60 s.
+# Takes 20 s.
 . "$(dirname "$0")/scenario.sh"
 
 FOLDER=/etc/fleet/units

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The lab itself: hosts, network links and power.
+# The lab itself: hosts, network links and power. Takes 10 s.
 . "$(dirname "$0")/scenario.sh"
 
 three_hosts_boot_and_resolve_their_names() {

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The examples of README and the manual that need booted hosts (tests/conformance/examples), and a quickstart.
-# Takes 60 s.
+# Takes 75 s.
 LAB_HOSTS="alpha beta gamma delta" LAB_TOKENS=yes
 . "$(dirname "$0")/scenario.sh"
 examples=$top/tests/conformance/examples.py

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Faults of operators, systemd and the kernel for a daemon with fifty units: no unit is touched, and states are correct again within
 # seconds.
-# Takes 300 s.
+# Takes 200 s.
 . "$(dirname "$0")/scenario.sh"
 
 STEADY=50

@@ -509,6 +509,78 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
         assert_int_equal(n_received(PEER_HEARTBEAT, &size, payload), 0);
 }
 
+/* -- The end of the log -- */
+
+static void has_log_without_leader(KvState *state) {
+        has_leader(state);
+        state->stopped = true;
+        snprintf(state->problem, sizeof(state->problem), "p");
+        state->last_term = 7;
+        state->last_index = 300;
+}
+
+static void send_position(uint8_t version, size_t size) {
+        _cleanup_writer_ Writer w = {};
+
+        write_raw(&w, "p", 2); /* and the byte 0 */
+        write_u8(&w, version);
+        write_u64(&w, 9);
+        write_u64(&w, 400);
+        assert_int_equal(w.error, 0);
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, w.bytes, MIN(size, w.size)));
+}
+
+static bool has_position(void) {
+        uint64_t term = 0, index = 0;
+        bool known = membership_position(h->membership, QUIET_PEER_OTHER_ID, &term, &index);
+
+        assert_true(known ? term == 9 && index == 400 : term == 0 && index == 0);
+        return known;
+}
+
+static void without_a_leader_hosts_exchange_the_ends_of_their_logs(void **state) {
+        char payload[512];
+        size_t size = 0;
+        Reader r;
+
+        open_with(plain);
+        assert_true(quiet_peer_meet(h));
+        ticks(3);
+        (void) n_asked();
+        state_seen = has_log_without_leader;
+        leader_heard = 0;
+        tick();
+        assert_int_equal(n_received(PEER_HEARTBEAT, &size, payload), 1);
+        assert_string_equal(payload, "p"); /* which ends the text of an older version */
+        r = reader_over(payload + 2, size - 2);
+        assert_int_equal(read_u8(&r), 2);
+        assert_int_equal(read_u64(&r), loop_wall_ms(&h->loop));
+        assert_int_equal(read_u8(&r), 1);
+        assert_int_equal(read_u64(&r), 7);
+        assert_int_equal(read_u64(&r), 300);
+        assert_int_equal(reader_end(&r), 0);
+
+        assert_false(has_position());
+        send_position(1, SIZE_MAX);
+        assert_true(has_position());
+        tick();
+        assert_true(has_position());
+        for (size_t cut = 0; cut < 19; cut++) {
+                send_position(1, cut);
+                assert_false(has_position());
+                send_position(1, SIZE_MAX);
+                assert_true(has_position());
+        }
+        send_position(2, SIZE_MAX);
+        assert_false(has_position());
+
+        /* With a leader, the logs grow: what was sent before is no fact any more. */
+        send_position(1, SIZE_MAX);
+        leader_heard = 2;
+        tick();
+        assert_false(has_position());
+}
+
 /* -- Without memory -- */
 
 static int know(void *userdata) {
@@ -638,6 +710,7 @@ int membership_joins_tests(void) {
                 leading(a_file_that_cannot_be_written_is_logged_once),
                 leading(no_more_than_1024_addresses_are_dialed),
                 leading(a_follower_reports_the_problem_of_its_replica_in_its_heartbeats),
+                leading(without_a_leader_hosts_exchange_the_ends_of_their_logs),
                 leading(addresses_that_failed_without_memory_are_updated_with_the_next_tick),
                 leading(a_heartbeat_a_request_and_a_tick_without_memory_are_repeated),
                 waiting(a_membership_that_cannot_start_leaves_nothing_registered),

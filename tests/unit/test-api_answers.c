@@ -1640,7 +1640,8 @@ static void the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"brake\":{\"lost\":2,\"of\":3,\"until\":$S},\"clusterId\":\"$C\",\"index\":@6,"
                   "\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},"
-                  "\"level\":1,\"levelHeldBy\":\"" GAMMA "\",\"levelKnown\":$S,"
+                  "\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelHeldBy\":\"" GAMMA
+                  "\",\"levelKnown\":$S,"
                   "\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"time\":$S,"
                   "\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
@@ -2722,7 +2723,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "{\"error\":{\"code\":400,\"message\":\"invalid URL escape \\\"%4\\\"\"}}" },
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\"},\"level\":1,"
+                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
                   "\"levelKnown\":5,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
@@ -2730,7 +2731,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "\"reachable\":true,\"seat\":\"voter\"}]}" },
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\"},\"level\":1,"
+                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
                   "\"levelKnown\":5,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","

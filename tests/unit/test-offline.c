@@ -442,6 +442,20 @@ static Tree *read_backup(Fixture *fixture, const char *file) {
         return tree;
 }
 
+static int begin(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts) {
+        char value[64];
+        int r;
+
+        snprintf(value, sizeof(value), "%llu", (unsigned long long) begun->cluster_ms);
+        r = put(puts, MARK, value);
+        if (r < 0)
+                return r;
+        snprintf(value, sizeof(value), "%llu at level %llu", (unsigned long long) begun->lineage,
+                 (unsigned long long) begun->level);
+        assert_true(begun->new_lineage != 0 && begun->new_lineage != begun->lineage);
+        return put(puts, MARK "s", value);
+}
+
 static bool is_moot(void *userdata, const KvNode *node) {
         ++*(unsigned *) userdata;
         assert_false(node->dir);
@@ -474,7 +488,7 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
         Fixture *fixture = *state;
         KvOffline restored = {}, saved = {}, seen = {}, recovered = {};
         unsigned n_asked = 0;
-        const uint64_t index = INDEX + KV_OFFLINE_RAISE + 1;
+        const uint64_t index = INDEX + KV_OFFLINE_RAISE + 2;
         TreeTxn *txn;
         TreeMeta meta;
         KvBytes configuration;
@@ -483,7 +497,7 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
 
         write_backup(fixture, CLUSTER);
         fixture->options = (KvOfflineOptions) {
-                .is_moot = is_moot, .userdata = &n_asked, .mark = MARK, .address = "10.0.0.7:1"
+                .is_moot = is_moot, .userdata = &n_asked, .begin = begin, .address = "10.0.0.7:1"
         };
         must(fixture, 1, kv_restore, &restored);
         assert_int_equal(n_asked, 3); /* files of ours */
@@ -508,14 +522,15 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
         assert_int_equal(saved.raft_index, APPLIED + KV_OFFLINE_RAISE);
         assert_int_equal(saved.raft_id, 1);
         assert_int_equal(saved.n_members, 1);
-        assert_int_equal(saved.n_nodes, 6 - 2 + 2); /* and the mark, with its directory */
+        assert_int_equal(saved.n_nodes, 6 - 2 + 3); /* and both marks, with their directory */
         assert_int_equal(saved.new_index, 0);
 
         tree = read_backup(fixture, fixture->file);
         assert_int_equal(tree_begin_read(tree, &txn), 0);
         assert_int_equal(tree_meta(txn, &meta), 0);
-        assert_true(has_value(txn, MARK, "123456", index));
-        assert_true(has_value(txn, "/_fleet/new", "", index));
+        assert_true(has_value(txn, MARK, "123456", index - 1));
+        assert_true(has_value(txn, MARK "s", "3567 at level 4", index));
+        assert_true(has_value(txn, "/_fleet/new", "", index - 1));
         assert_true(has_value(txn, "/_fleet", "", 1));
         assert_int_equal(tree_get(txn, kv_string("/_fleet/moot/a"), &node), -ENOENT);
         assert_int_equal(tree_get(txn, kv_string("/_fleet/moot"), &node), 0);
@@ -659,7 +674,7 @@ static void sweep(Fixture *fixture, const char *name, const char *file, Run run)
 
         fixture->options = (KvOfflineOptions) { .is_moot = is_moot,
                                                 .userdata = &(unsigned) { 0 },
-                                                .mark = MARK };
+                                                .begin = begin };
         do {
                 KvOffline ret = {};
                 Error err = {};
