@@ -175,7 +175,7 @@ int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, 
 
         r = parse_argument(argument, ret_path, ret_name, err);
         if (r < 0)
-                return r;
+                return error_prefix(err, r, "%s", argument);
         r = find_file(*ret_path, *ret_name, &path, &from_template);
         if (r < 0)
                 return r;

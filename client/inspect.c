@@ -174,6 +174,11 @@ static void print_file_problems(const JsonValue *root) {
         }
 }
 
+/* Return whether the machine is lost, or was shut down: it runs nothing of which the cluster knows. */
+static bool is_down(const JsonValue *m) {
+        return streq(member_text(m, "presence"), "lost") || streq(member_text(m, "presence"), "left");
+}
+
 /* Print where the unit is, or its target state. */
 static void print_place(const JsonValue *root) {
         const char *name = member_text(root, "name"), *where = member_text(root, "machineID"),
@@ -186,7 +191,8 @@ static void print_place(const JsonValue *root) {
                 const JsonValue *m = json_value_item(machines, i);
 
                 if (streq(member_text(m, "id"), where))
-                        text_printf(&t, "%s is on %s: %s", name, member_name(m, "hostname"), reason);
+                        text_printf(&t, "%s %s %s: %s", name, is_down(m) ? "was on" : "is on",
+                                    member_name(m, "hostname"), reason);
         }
         if (member_bool(root, "global"))
                 text_printf(&t, "%s is global with target state %s: it runs on all machines that it fits.",

@@ -512,8 +512,8 @@ const Verb kv_verbs[] = {
           kv_lock },
         { "txn", FLAGS_KV | FLAGS_JSON, "[FILE]", "Check and write many keys in one transaction", NULL,
           kv_txn },
-        { "export", FLAGS_KV, "[KEY [DIR]]", "Print all keys below a key as JSON, or write them to files",
-          NULL, kv_export },
+        { "export", FLAGS_KV | FLAGS_JSON, "[KEY [DIR]]",
+          "Print all keys below a key as JSON, or write them to files", NULL, kv_export },
         { "import", FLAGS_KV, "KEY [FILE|DIR]", "Set keys from JSON, or from files", NULL, kv_import },
         {},
 };
@@ -540,6 +540,11 @@ int verb_kv(Client *c, char **args, size_t n, Error *err) {
                         "kv: expected get, set, mk, ls, rm, watch, exec-watch, lock, txn, export or "
                         "import (fleetctl help kv)");
         verb = verb_find(kv_verbs, args[0]);
+        if (verb && *c->options.output && !(verb->groups & FLAGS_JSON)) {
+                fprintf(stderr, "fleetctl: kv %s: the verb has no output of its own; leave out --output\n",
+                        verb->name);
+                return EXIT_USAGE;
+        }
         if (verb)
                 return verb->run(c, args + 1, n - 1, err);
 

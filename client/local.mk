@@ -11,8 +11,8 @@ client_libfleetctl_a_SOURCES = \
 EXTRA_DIST += client/topics.awk
 BUILT_SOURCES += client/topics_text.h
 CLEANFILES += client/topics_text.h
-client/topics_text.h: $(top_srcdir)/client/topics.awk $(top_srcdir)/man/fleet.7.scd
-	$(AM_V_GEN)$(MKDIR_P) client && $(AWK) -f $(top_srcdir)/client/topics.awk $(top_srcdir)/man/fleet.7.scd >$@.tmp && mv $@.tmp $@
+client/topics_text.h: $(top_srcdir)/client/topics.awk $(top_srcdir)/man/fleet.7.scd $(top_srcdir)/man/fleet-recovery.7.scd
+	$(AM_V_GEN)$(MKDIR_P) client && $(AWK) -f $(top_srcdir)/client/topics.awk $(top_srcdir)/man/fleet.7.scd $(top_srcdir)/man/fleet-recovery.7.scd >$@.tmp && mv $@.tmp $@
 client/libfleetctl_a-topics.$(OBJEXT): client/topics_text.h
 
 # Of io/, the client uses certificates only: no loop and no HTTP are linked.

@@ -351,6 +351,8 @@ int wait_print_error(const Client *c, int r, const Progress *progress, const Err
         if (isatty(STDOUT_FILENO))
                 return client_fail(r, err);
         fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
+        if (c->options.block_attempts == 0)
+                return EXIT_FAILED;
         fprintf(stderr, "%s%s\n",
                 r == -ENOEXEC ? "Error waiting for systemd unit states, err: " :
                                 "Error waiting for unit states, exit status: ",

@@ -41,7 +41,7 @@ typedef struct WaitRequest {
  * Error answers of fleetd do not end the wait. */
 int wait_for(Client *c, const WaitRequest *request, Error *err);
 
-/* Print the error of a wait: two lines of fleet, one about the wait and one of the verb. A terminal gets one
- * line, or none if the progress line of a failed unit has the reason. After a signal the program ends by that
- * signal, as shells expect. Return EXIT_FAILED. */
+/* Print the error of a wait. A limited wait (--block-attempts) has two lines of fleet, one about the wait and
+ * one of the verb. A terminal gets one line, or none if the progress line of a failed unit has the reason.
+ * After a signal the program ends by that signal, as shells expect. Return EXIT_FAILED. */
 int wait_print_error(const Client *c, int r, const Progress *progress, const Error *err);

@@ -48,7 +48,8 @@ void wait_fail(Wait *w, WaitUnit *u, int code, const char *format, ...) {
         wait_finish(w, u, PHASE_FAILED);
         if (w->result < 0)
                 return;
-        if (isatty(STDOUT_FILENO)) /* a pipe has the messages of fleet */
+        /* A limited wait in a pipe has the messages of fleet alone. */
+        if (isatty(STDOUT_FILENO) || (w->allowed_ms == 0 && code == -ENOEXEC))
                 w->result = error_set(w->err, code, "%s; fleetctl %s %s", message,
                                       code == -ENOEXEC && !u->refused ? "journal" : "why", u->name);
         else

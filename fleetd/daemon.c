@@ -175,8 +175,8 @@ static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret)
 
         ret->tls.chain_counts = !d->store || !d->registry;
         if (!ret->tls.chain_counts)
-                revocation_known(d->store, d->registry, membership_replica_pins(d->membership), machine_id,
-                                 ret);
+                revocation_known(d->store, d->registry, membership_replica_pins(d->membership),
+                                 d->peers && peers_has_key(d->peers), machine_id, ret);
 }
 
 /* MembershipOptions.on_identity: present the new certificate in the next sessions. */

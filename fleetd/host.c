@@ -85,12 +85,12 @@ void host_reserve_descriptors(unsigned n_listeners, uint64_t *connections) {
                 *connections = MAX((l.rlim_max - MIN(l.rlim_max, (rlim_t) DESCRIPTORS_OWN)) / n_listeners,
                                    (uint64_t) CONNECTIONS_MIN);
         if (*connections < requested)
-                log_warning(NO_FIELDS,
-                            "LimitConnections= is %llu instead of %llu: the host allows %llu descriptors; "
-                            "expected LimitNOFILE=%llu in fleetd.service, or a lower LimitConnections=",
-                            (unsigned long long) *connections, (unsigned long long) requested,
-                            (unsigned long long) l.rlim_max,
-                            (unsigned long long) (DESCRIPTORS_OWN + n_listeners * requested));
+                log_info(NO_FIELDS,
+                         "LimitConnections= is %llu instead of %llu: the host allows %llu descriptors; "
+                         "expected LimitNOFILE=%llu in fleetd.service, or a lower LimitConnections=",
+                         (unsigned long long) *connections, (unsigned long long) requested,
+                         (unsigned long long) l.rlim_max,
+                         (unsigned long long) (DESCRIPTORS_OWN + n_listeners * requested));
         l.rlim_cur = MIN(l.rlim_max,
                          MAX(l.rlim_cur, (rlim_t) (DESCRIPTORS_OWN + n_listeners * *connections)));
         (void) setrlimit(RLIMIT_NOFILE, &l);

@@ -469,9 +469,8 @@ static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
         size_t taken, head_max = c->server->limits.head_size;
         char text[32];
 
-        /* One byte more than the limit detects that it is exceeded. */
         if (c->state == HTTP_IN_HEAD)
-                size = MIN(size, head_max + 1 - c->head_size);
+                size = MIN(size, head_max - c->head_size);
         if (!line_is_plain(c, bytes, size)) {
                 http_reject(c, 400, NULL);
                 return size;
@@ -483,7 +482,7 @@ static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
         if (e == HPE_OK) {
                 remember_end(c);
                 c->head_size += size;
-                if (c->state == HTTP_IN_HEAD && c->head_size > head_max) {
+                if (c->state == HTTP_IN_HEAD && c->head_size >= head_max) {
                         (void) reject(c, 431, "the head is limited to %s", size_text(head_max, text));
                         http_reject(c, 431, c->server->why);
                 }

@@ -151,8 +151,10 @@ static int connecting_start(Connecting *c, const char *address) {
         r = address_parse(address, &a, &size);
         if (r < 0)
                 return r;
-        if (a.any.sa_family != AF_UNIX)
-                return uv_tcp_connect(&c->req, &c->stream->uv.tcp, &a.any, connecting_on_connected);
+        if (a.any.sa_family != AF_UNIX) {
+                r = uv_tcp_connect(&c->req, &c->stream->uv.tcp, &a.any, connecting_on_connected);
+                return r == -EINVAL ? -ENETUNREACH : r; /* of a valid address: its route is a blackhole */
+        }
         uv_pipe_connect(&c->req, &c->stream->uv.pipe, address, connecting_on_connected);
         return 0;
 }

@@ -455,7 +455,8 @@ static int verify_unknown(const TlsCheck *check, const TlsKnown *known, gnutls_x
         if (!known->chain_counts || fields->uri.role != TLS_ROLE_REPLICA)
                 return error_set(
                         err, -ENOKEY,
-                        "%s %s is unknown to this cluster: it joins with a token of 'fleetctl token'",
+                        "%s %s is unknown to this cluster: unless it joins at this moment, it needs a token "
+                        "of 'fleetctl token'",
                         role_kind(fields->uri.role), fields->uri.subject);
         return verify_by_chain(check, leaf, fields, known->issued_after_ms, err);
 }

@@ -85,6 +85,8 @@ typedef struct KvEvents {
         void *userdata;
 } KvEvents;
 
+#define KV_WAITS_FOR_ADMISSION "this host waits for admission to a cluster"
+
 typedef struct KvOptions {
         const char *tree_path;       /* directory of the tree, its checkpoint and received copies */
         const char *read_bound_path; /* directory of the read bound (kvstore/read_bound.h); NULL: no record */
@@ -98,7 +100,8 @@ typedef struct KvOptions {
         char hardware_id[HARDWARE_ID_SIZE]; /* of the mainboard, "": unknown; a log opens on no other one */
         char address[ADDRESS_SIZE];         /* of the peer listener, "": none, and no other member */
         bool join;            /* without a cluster on disk: wait for kv_joined(), do not found one */
-        const char *waits;    /* kv_state().problem meanwhile; borrowed; NULL: for admission */
+        const char *waits;    /* kv_state().problem meanwhile; borrowed; NULL:
+                                 KV_WAITS_FOR_ADMISSION */
         uint64_t quota;       /* users' bytes; 0: 256 MiB */
         uint64_t quota_nodes; /* users' nodes; 0: as many as their bytes allow */
         unsigned level_max;   /* for tests: the feature level that this program is to know at most; 0:

@@ -596,7 +596,7 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->events = options->events;
         s->peers = options->peers;
         s->level_max = options->level_max > 0 ? options->level_max : KV_LEVEL_MAX;
-        s->waits = options->waits ?: "this host waits for admission to a cluster";
+        s->waits = options->waits ?: KV_WAITS_FOR_ADMISSION;
         s->clock_at_ms = s->leaderless_ms = loop_now_ms(loop);
         s->floor = (ReadBound) { .dir_fd = -1 };
         s->tick = TIMER(kv_clock_on_tick, s);

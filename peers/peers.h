@@ -37,6 +37,7 @@ enum {
         PEER_QUEUE_MAX = 32 * 1024 * 1024, /* bytes of memory; beyond, sending fails with -ENOBUFS. A full
                                             * queue without progress for 5 s ends the session. */
         PEER_PROBLEM_SIZE = 320,           /* of the text why no session is open */
+        PEERS_OMITTED_SIZE = 64,           /* of peers_log_stranger() */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
         PEER_JOIN_REQUEST_MS = 5000,       /* from the session of a joining host to its request */
         PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
@@ -185,6 +186,9 @@ int peer_reply(PeerSession *session, PeerFrame type, const void *payload, size_t
 const PeerHandshake *peer_handshake(const PeerSession *session);
 /* Return the address of the other end of its connection, "ADDR:PORT", borrowed. */
 const char *peer_remote(const PeerSession *session);
+/* Return whether to log a message about a host at an address "ADDR:PORT" that is not authenticated, by the
+ * limits of strangers.h. Then 'ret_omitted' is to follow the message: how many were not logged before. */
+bool peers_log_stranger(Peers *peers, const char *address, char ret_omitted[static PEERS_OMITTED_SIZE]);
 /* Return how the other host was authenticated. Without TLS, as with a key file. */
 const TlsPeer *peer_authentication(const PeerSession *session);
 /* Return the memory of all that waits to be sent, in bytes. */

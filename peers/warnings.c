@@ -31,14 +31,15 @@ void peers_clear_warnings(Peers *peers, const char *machine_id) {
         }
 }
 
-/* Return whether to warn about a host that is not authenticated, by the limits of strangers.h. */
-static bool stranger_is_logged(Peers *peers, const PeerSession *s, char ret_omitted[static 64]) {
+bool peers_log_stranger(Peers *peers, const char *address, char ret_omitted[static PEERS_OMITTED_SIZE]) {
         unsigned n;
 
-        if (!strangers_log(&peers->strangers, s->source, loop_now_ms(peers->loop), &n))
+        ret_omitted[0] = 0;
+        if (!strangers_log(&peers->strangers, strangers_key(address), loop_now_ms(peers->loop), &n))
                 return false;
         if (n > 0)
-                snprintf(ret_omitted, 64, "; %u more message%s about unknown hosts omitted", n, plural(n));
+                snprintf(ret_omitted, PEERS_OMITTED_SIZE, "; %u more message%s about unknown hosts omitted",
+                         n, plural(n));
         return true;
 }
 
@@ -62,9 +63,9 @@ static bool source_is_logged(Peers *peers, const PeerSession *s, const char *mac
 void peers_warn(Peers *peers, const PeerSession *s, unsigned cause, const char *message) {
         const char *machine_id = session_machine(s);
         bool stranger = peers_has_tls(peers) && !machine_id;
-        char name[PEER_NAME_SIZE + 4] = "", omitted[64] = "";
+        char name[PEER_NAME_SIZE + 4] = "", omitted[PEERS_OMITTED_SIZE] = "";
 
-        if (stranger ? !stranger_is_logged(peers, s, omitted) :
+        if (stranger ? !peers_log_stranger(peers, s->address, omitted) :
                        !source_is_logged(peers, s, machine_id, cause))
                 return;
         if (s->has_handshake)

@@ -212,7 +212,7 @@ static void backup_on_copy(void *userdata, int result, const KvCopy *copy, const
                 request_error(b->request, 503, "Failed to open the checkpoint: %s", strerror(-r));
                 return;
         }
-        request_begin(b->request, "application/octet-stream");
+        request_begin(b->request, "application/octet-stream", NULL);
         backup_read_next(b);
 }
 

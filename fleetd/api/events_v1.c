@@ -204,6 +204,6 @@ void events_handle(Request *request) {
         request->state = observer;
         request->on_end = events_on_end;
         registry_observe(request->api->options.registry, observer);
-        request_begin(request, "application/x-ndjson");
+        request_begin(request, "application/x-ndjson", NULL);
         events_write(request, registry_cluster(request->api->options.registry)->index, NULL, NULL, NULL);
 }

@@ -307,9 +307,8 @@ static int history_begin(History *h) {
         h->begin = h->after;
         if (!h->searching)
                 h->position = h->has_last ? kv_index(store) : h->after;
-        request->streams = true;
-        http_begin(request->http, 200, "application/x-ndjson",
-                   (HttpField[]) { request_stale_field(request, &stale), {} });
+        request_begin(request, "application/x-ndjson",
+                      (HttpField[]) { request_stale_field(request, &stale), {} });
         history_slice(request);
         return 0;
 }

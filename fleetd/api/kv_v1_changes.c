@@ -250,8 +250,8 @@ void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool
                 kv_refuse(request, &refusal);
                 return;
         }
-        http_begin(request->http, 200, "application/x-ndjson",
-                   (HttpField[]) { request_stale_field(request, &stale), {} });
+        request_begin(request, "application/x-ndjson",
+                      (HttpField[]) { request_stale_field(request, &stale), {} });
         changes_send_index(c, c->sent);
         changes_send_caught_up(c);
 }

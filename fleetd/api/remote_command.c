@@ -528,7 +528,7 @@ static void command_begin(Request *request, const ClusterMachine *m, const Remot
                         request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)",
                                       spec->unit, cluster_machine_name(m), strerror(-r));
                 else
-                        request_begin(request, "application/x-ndjson");
+                        request_begin(request, "application/x-ndjson", NULL);
                 return;
         }
         r = running_start(request->api, spec, &running, &err);
@@ -540,7 +540,7 @@ static void command_begin(Request *request, const ClusterMachine *m, const Remot
         request->state = running;
         request->on_end = running_on_end;
         request->on_drain = running_on_drain;
-        request_begin(request, "application/x-ndjson");
+        request_begin(request, "application/x-ndjson", NULL);
 }
 
 void remote_command_handle(Request *request) {

@@ -82,11 +82,11 @@ void request_answer_shared(Request *request, unsigned status, const char *type, 
         request_free(request);
 }
 
-void request_begin(Request *request, const char *type) {
-        HttpField fields[FIELDS_MAX + 1];
+void request_begin(Request *request, const char *type, const HttpField *fields) {
+        HttpField all[FIELDS_MAX + 1];
 
         request->streams = true;
-        http_begin(request->http, 200, type, add_fields(request, 200, NULL, fields));
+        http_begin(request->http, 200, type, add_fields(request, 200, fields, all));
 }
 
 void request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields,

@@ -156,8 +156,9 @@ void request_refuse_target(Request *request);
  * nothing if there is none. */
 void request_append_rejection(const Request *request, Text *t);
 bool request_path_is_clean(const Request *request);
-void request_redirect_clean(Request *request);          /* 301 */
-void request_begin(Request *request, const char *type); /* the head of a stream, with status 200 */
+void request_redirect_clean(Request *request); /* 301 */
+/* Send the head of a stream, with status 200; 'fields' NULL: none of its own. */
+void request_begin(Request *request, const char *type, const HttpField *fields);
 /* Return the status for a request that cannot be read: 400, or 500 if memory is short. */
 unsigned request_status_of(int error);
 void request_error(Request *request, unsigned status, const char *format, ...)

@@ -280,15 +280,18 @@ static bool answer_options(Request *request, RouteFamily family) {
 
 /* Answer without a cluster view: with the message of fleet, which scripts read, and the cause. */
 static void route_refuse_unready(Request *request) {
-        _cleanup_text_ Text t = {}, cause = {};
+        _cleanup_text_ Text t = {}, cause = {}, rejection = {};
         KvState state;
 
         kv_state(request->api->options.store, &state);
         text_append(&cause, state.problem[0] ? state.problem : "fleetd is reading the state of the cluster");
-        text_append(&cause, "; ");
-        request_append_rejection(request, &cause);
-        if (cause.size > 1 && cause.chars[cause.size - 1] == ' ') /* no rejection */
-                cause.chars[cause.size - 2] = 0;
+        request_append_rejection(request, &rejection);
+        if (rejection.size > 0)
+                text_printf(&cause, "; %s", rejection.chars);
+        else if (streq(state.problem, KV_WAITS_FOR_ADMISSION))
+                text_append(&cause,
+                            "; no host of Join= has admitted or rejected it yet: start one of them, or "
+                            "join by a token with fleetctl join");
         api_error_write(&t, 503, "fleet server unable to communicate with etcd", cause.chars ?: "");
         request_answer_built(request, 503, "application/json", NULL, &t);
 }

@@ -29,7 +29,7 @@ static void authority_send(AuthorityOp *op, const EnterAnswer *answer) {
                                   w.size);
 }
 
-/* Hosts without a key of the cluster cause these rows, so their number is limited; the journal has all. The
+/* Hosts without a key of the cluster cause these rows, so their number is limited. The
  * machine ID of a joining host is not authenticated: the row is of no machine. */
 static void authority_note_rejection(const AuthorityOp *op, const char *message) {
         bool joins = op->kind == AUTHORITY_JOIN;
@@ -49,6 +49,18 @@ static void authority_note_rejection(const AuthorityOp *op, const char *message)
                                                     .reason = reason });
 }
 
+/* Of joining hosts, one line per address and minute, as of all strangers. The host receives each message. */
+static void authority_log_rejection(const AuthorityOp *op, int error, const char *message) {
+        bool joins = op->kind == AUTHORITY_JOIN;
+        char omitted[PEERS_OMITTED_SIZE] = "";
+
+        if (!joins || peers_log_stranger(op->authority->peers, op->remote, omitted))
+                log_warning(((LogFields) { .machine = joins ? NULL : op->machine,
+                                           .error = error,
+                                           .message_id = PEERS_MESSAGE_REJECTED }),
+                            "rejected %s from %s: %s%s", op->name, op->remote, message, omitted);
+}
+
 void authority_host_fail(AuthorityOp *op, int error, const char *message) {
         EnterAnswer answer = { .refusal = (char *) message };
 
@@ -56,10 +68,7 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message) {
                 op->issued(op->userdata, error, message, NULL);
                 return;
         }
-        log_warning(((LogFields) { .machine = op->kind == AUTHORITY_JOIN ? NULL : op->machine,
-                                   .error = error,
-                                   .message_id = PEERS_MESSAGE_REJECTED }),
-                    "rejected %s from %s: %s", op->name, op->remote, message);
+        authority_log_rejection(op, error, message);
         authority_note_rejection(op, message);
         authority_send(op, &answer);
 }

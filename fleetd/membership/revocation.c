@@ -23,16 +23,19 @@ static uint64_t revocation_issued_ms(const Cluster *c, const ClusterMachine *m) 
         return last;
 }
 
-void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas,
+void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas, bool has_key,
                       const char *machine_id, PeerKnown *ret) {
-        const ClusterMachine *m = cluster_machine(registry_cluster(registry), machine_id);
+        const Cluster *c = registry_cluster(registry);
+        const ClusterMachine *m = cluster_machine(c, machine_id);
         bool behind = !registry_ready(registry) || !kv_can_serve(store),
-             silent = kv_stale_ms(store) >= REVOCATION_SILENT_MS;
+             silent = kv_stale_ms(store) >= REVOCATION_SILENT_MS,
+             first = has_key && cluster_settings(c)->peer_auth != PEER_AUTH_CERTIFICATE && m &&
+                     m->member.raft_id != 0 && !m->host && !m->removed;
         const Pins *stored = NULL;
 
-        ret->tls.chain_counts = behind || silent;
+        ret->tls.chain_counts = behind || silent || first;
         if (!behind && silent)
-                ret->tls.issued_after_ms = revocation_issued_ms(registry_cluster(registry), m);
+                ret->tls.issued_after_ms = revocation_issued_ms(c, m);
         if (behind && replicas)
                 stored = replica_pins_find(replicas, machine_id);
         if (m) {

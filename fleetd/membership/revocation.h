@@ -20,8 +20,10 @@ typedef struct Revocation {
 /* Set *ret, which is zero before, for PeersOptions.known. On a host whose tree is empty, or waits to be
  * filled, a chain to a root of the cluster counts, too, and the pins that the host has stored ('replicas';
  * NULL: none). On a host without a leader for ten minutes, a chain counts for a certificate that is newer
- * than the last one of that machine in the tree: the leader may have another key since. */
-void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas,
+ * than the last one of that machine in the tree: the leader may have another key since. While a key file
+ * counts ('has_key'), a chain counts for a member without a pin: it may have got its first certificate since,
+ * and the others may not accept the key file any more. */
+void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas, bool has_key,
                       const char *machine_id, PeerKnown *ret);
 
 /* All pointers of 'r' are borrowed until revocation_done(). 'state_directory': "" or NULL: this host has no

@@ -163,7 +163,7 @@ int bootstrap_check(const DataDir *dir, const RaftLogMeta *meta, Identity *ret, 
                 return error_set(
                         err, -EPERM,
                         "the log beside %s was written on other hardware (a copied disk, or an exchanged "
-                        "board?); " REMOVE_AND_REJOIN "; if no other host is left: fleetd --recover",
+                        "board?); " RESET_AND_REJOIN "; if no other host is left: fleetd --recover",
                         dir->path);
 
         r = data_dir_read_identity(dir, &identity.cluster_id, &identity.lineage);
@@ -172,12 +172,12 @@ int bootstrap_check(const DataDir *dir, const RaftLogMeta *meta, Identity *ret, 
         if (r < 0)
                 return error_set(err, -EUCLEAN,
                                  "cannot read %s/identity (%s), which belongs to the log; restore it, "
-                                 "or " REMOVE_AND_REJOIN,
+                                 "or " RESET_AND_REJOIN,
                                  dir->path, strerror(-r));
         if (identity.cluster_id != meta->cluster)
                 return error_set(err, -EUCLEAN,
                                  "%s/identity has cluster %016" PRIx64 ", the log beside it %016" PRIx64
-                                 "; " REMOVE_AND_REJOIN,
+                                 "; " RESET_AND_REJOIN,
                                  dir->path, identity.cluster_id, meta->cluster);
 
         *ret = identity;
@@ -199,7 +199,7 @@ int bootstrap_mark_tree(Tree *tree, const Identity *identity, const char *path, 
             (meta.cluster_id != identity->cluster_id || meta.lineage != identity->lineage))
                 return error_set(err, -EUCLEAN,
                                  "the tree in %s belongs to another cluster than the log beside "
-                                 "it; " REMOVE_AND_REJOIN,
+                                 "it; " RESET_AND_REJOIN,
                                  path);
         if (meta.cluster_id != 0)
                 return 0;

@@ -6,9 +6,6 @@
 
 enum { BOOTSTRAP_RAFT_ID = 1 }; /* the founder's ID; hosts that join get others */
 
-/* The remedy in messages about a log and a tree that do not belong together. */
-#define REMOVE_AND_REJOIN "remove this host's state and let it join again"
-
 /* The owner of data directory and log. */
 typedef struct Identity {
         uint64_t cluster_id, lineage, raft_id;

@@ -38,7 +38,7 @@ static int replica_begin(Replica *p, bool join, Error *err) {
         p->recovery.damaged = meta.applied > 0;
         if (meta.applied > 0)
                 return error_set(err, -EUCLEAN,
-                                 "%s holds a tree without its log; restore the log, or " REMOVE_AND_REJOIN,
+                                 "%s holds a tree without its log; restore the log, or " RESET_AND_REJOIN,
                                  p->data_dir.path);
         if (err)
                 *err = (Error) {};

@@ -129,7 +129,7 @@ static int start_from_log(Replica *p, Error *err) {
                 p->recovery.damaged = true;
                 return error_set(err, -EUCLEAN,
                                  "the tree in %s ends with entry %" PRIu64
-                                 ", but the log begins with %" PRIu64 "; " REMOVE_AND_REJOIN,
+                                 ", but the log begins with %" PRIu64 "; " RESET_AND_REJOIN,
                                  p->data_dir.path, info.index, first);
         }
 

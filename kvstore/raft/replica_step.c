@@ -83,7 +83,7 @@ void replica_leave(Replica *p, int r) {
         if (r == -ERESTART)
                 step_restart(p);
         else if (r == -ESHUTDOWN)
-                replica_fail(p, r, "the log contradicts what the cluster has committed; " REMOVE_AND_REJOIN);
+                replica_fail(p, r, "the log contradicts what the cluster has committed; " RESET_AND_REJOIN);
         else if (r < 0)
                 replica_fail(p, r, "the replica cannot continue: %s", strerror(-r));
         if (r < 0 && p->state == REPLICA_TRANSFERRING)

@@ -22,6 +22,11 @@
 #include "kvstore/tree/tree.h"
 
 /* A complete tree in a file, with its meta. */
+/* The remedy in messages about a log and a tree that do not belong together: both are moved away, and the
+ * host keeps its identity. A copied disk has that of another host. */
+#define RESET_AND_REJOIN  "run fleetd --reset and let this host join again"
+#define REMOVE_AND_REJOIN "remove this host's state and let it join again"
+
 typedef struct Checkpoint {
         int fd; /* open for reading; -1: none. Valid even after a newer checkpoint replaces the name. */
         uint64_t size; /* bytes of the file */

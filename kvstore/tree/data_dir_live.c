@@ -217,8 +217,7 @@ int data_dir_open(DataDir *folder, const char *path, const char *machine_id, con
         if (folder->corrupt)
                 return error_set(err, -EUCLEAN,
                                  "%s/checkpoint/" DATA
-                                 " is corrupt, and the tree cannot be rebuilt without it; "
-                                 "remove this host's state and let it join again",
+                                 " is corrupt, and the tree cannot be rebuilt without it; " RESET_AND_REJOIN,
                                  path);
 
         r = live_rebuild(folder, err);

@@ -52,7 +52,7 @@ class Cluster:
         self.spoil = lambda value: value  # replaces values in all answers
         self.delay = 0.0       # until a change takes effect
         self.reports = {}
-        self.lag = 0.0         # until its machine reports it
+        self.lag = 0.0         # until its machine reports it; None: it never does
         self.problem = None    # of the store
         self.leaderless = False  # every change is rejected
         self.level, self.waits_for = 1, []
@@ -102,29 +102,31 @@ class Cluster:
                     self.put_state(name, m["id"], wanted, text)
         elif wanted == "inactive":
             self.states.pop((name, unit["machineID"]), None)
+            self.reports[name, unit["machineID"]] = None
             unit.update(machineID="", currentState="inactive", reason="")
         elif "region=mars" in text:
             unit["reason"] = "needs metadata region=mars, no machine has it"
         else:
             unit["machineID"] = unit["machineID"] or self.machine_for(unit)
             unit["currentState"] = wanted
-            if self.lag and (name, unit["machineID"]) in self.states:
-                self.report_later(name, unit["machineID"], wanted, text)
+            report = (name, unit["machineID"], wanted, text)
+            self.reports[report[:2]] = report  # in place of one that is on its way
+            if self.lag != 0 and report[:2] in self.states:
+                self.report_later(report)
             else:
-                self.put_state(name, unit["machineID"], wanted, text)
+                self.put_state(*report)
         self.notify(kind="unit", name=name)
 
-    def report_later(self, *args):
-        self.reports[args[:2]] = args
-
-        def run():
-            time.sleep(self.lag)
+    def report_later(self, report):
+        def run(lag):
+            time.sleep(lag)
             with self.lock:
-                if self.reports[args[:2]] is not args:
+                if self.reports[report[:2]] is not report:
                     return  # on a busy machine a newer one may have been faster
-                self.put_state(*args)
-                self.notify(kind="state", name=args[0])
-        threading.Thread(target=run, daemon=True).start()
+                self.put_state(*report)
+                self.notify(kind="state", name=report[0])
+        if self.lag is not None:
+            threading.Thread(target=run, args=(self.lag,), daemon=True).start()
 
     def put_state(self, name, machine, wanted, text):
         active, sub, finished = "inactive", "dead", False

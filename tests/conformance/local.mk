@@ -1,6 +1,6 @@
 # The key API against recorded answers of etcd: test-keys_v2.sh runs one daemon and the player.
 EXTRA_DIST += tests/conformance/README.md tests/conformance/replay.py tests/conformance/etcd-v2.jsonl \
-	tests/conformance/deviations tests/conformance/daemon.sh tests/conformance/test-keys_v2.sh tests/conformance/kv_v1.py tests/conformance/test-kv_v1.sh \
+	tests/conformance/deviations tests/conformance/daemon.sh tests/conformance/hosts.sh tests/conformance/test-keys_v2.sh tests/conformance/kv_v1.py tests/conformance/test-kv_v1.sh \
 	tests/conformance/fleet_v1.py tests/conformance/test-fleet_v1.sh tests/conformance/test-strangers.sh tests/conformance/strangers.py tests/conformance/metrics.py tests/conformance/test-metrics.sh \
 	tests/conformance/process.py tests/conformance/test-process.sh tests/conformance/memory.py tests/conformance/test-memory.sh \
 	tests/conformance/test-cluster_v2.sh tests/conformance/test-etcdctl.sh tests/conformance/test-fleetctl_kv.sh tests/conformance/test-export.sh tests/conformance/test-manual.sh tests/conformance/examples tests/conformance/examples.py tests/conformance/test-streams.sh \

@@ -3,37 +3,10 @@
 # The leader is killed on the way, with CHECK_ALL=yes after each step; then five vote, too, which takes five minutes more: a fourth voter has been up
 # for so long. No acknowledged write is lost. Takes 60 s.
 set -u
-build=${CHECK_BUILD:-build}
-program=$build/fleetd/fleetd fleetctl=$build/client/fleetctl
-scratch=$(mktemp -d)
-declare -A pids=()
-trap 'kill -9 "${pids[@]}" 2>/dev/null; wait 2>/dev/null; rm -rf "$scratch"' EXIT
-read -r -a ports < <(python3 -c '
-import socket
-all = [socket.socket() for _ in range(11)]
-for s in all: s.bind(("127.0.0.1", 0))
-print(*[s.getsockname()[1] for s in all])')
+n_ports=11
+. "$(dirname "$0")/hosts.sh"
 
-ok() { echo "ok $1"; }
-not_ok() { echo "not ok $1: $2"; tail -qn 3 "$scratch"/log* | sed 's/^/# /'; }
-check() { local name=$1; shift; if "$@" >/dev/null 2>&1; then ok "$name"; else not_ok "$name" "$*"; fi; }
-wait_for() {
-        local end=$((SECONDS + $1))
-        shift
-        until "$@" >/dev/null 2>&1; do
-                [ $SECONDS -lt $end ] || return 1
-                sleep 0.1
-        done
-}
-start() { # HOST
-        touch "$scratch/conf$1"
-        "$program" --config="$scratch/conf$1" --cluster-file="$scratch/conf$1" --state-directory="$scratch/state$1" \
-                --runtime-directory="$scratch/run$1" --unit-directory= --listen-socket="$scratch/sock$1" \
-                --listen-client="127.0.0.1:${ports[$1]}" --agent=no --name="h$1" --machine-id="0000000000000000000000000000000$1" >>"$scratch/log$1" 2>&1 &
-        pids[$1]=$!
-}
-ctl() { timeout 60 "$fleetctl" --endpoint="unix://$scratch/sock$1" "${@:2}"; } # HOST ARGUMENT...
-api() { curl -sf -m 10 --unix-socket "$scratch/sock$1" "http://fleet/fleet/v1/$2"; }
+start() { host_start "$1" --listen-client="127.0.0.1:${ports[$1]}"; } # HOST
 answers() { curl -sf -m 5 "http://127.0.0.1:${ports[$1]}/health" | grep -q true; }
 # Hosts with a replica, voters among them, all reached by the leader.
 members() { [ "$(api 1 cluster | python3 -c '

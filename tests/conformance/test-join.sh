@@ -3,44 +3,10 @@
 # a restart. Tokens, addresses and hosts that are rejected get a message with the next command. A wiped host founds no second cluster. The
 # leader is killed at two steps of a join. Takes 30 s.
 set -u
-build=${CHECK_BUILD:-build}
-program=$build/fleetd/fleetd fleetctl=$build/client/fleetctl
-scratch=$(mktemp -d)
-declare -A pids=()
-trap 'kill -9 "${pids[@]}" 2>/dev/null; wait 2>/dev/null; rm -rf "$scratch"' EXIT
-read -r -a ports < <(python3 -c '
-import socket
-all = [socket.socket() for _ in range(24)]
-for s in all: s.bind(("127.0.0.1", 0))
-print(*[s.getsockname()[1] for s in all])')
+n_ports=24
+. "$(dirname "$0")/hosts.sh"
 
-ok() { echo "ok $1"; }
-not_ok() { echo "not ok $1: $2"; tail -qn 3 "$scratch"/log* | sed 's/^/# /'; }
-check() { local name=$1; shift; if "$@" >/dev/null 2>&1; then ok "$name"; else not_ok "$name" "$*"; fi; }
-says() { if grep -qF -- "$2" <<<"$3"; then ok "$1"; else not_ok "$1" "'$2' is not in: $3"; fi; }
-wait_for() {
-        local end=$((SECONDS + $1))
-        shift
-        until "$@" >/dev/null 2>&1; do
-                [ $SECONDS -lt $end ] || return 1
-                sleep 0.1
-        done
-}
-
-# The cluster file is the configuration, so that a start reads what the daemon has written.
-start() { # HOST [FAULT POINT]
-        touch "$scratch/conf$1"
-        FAULT_POINT=${2:-} "$program" --config="$scratch/conf$1" --cluster-file="$scratch/conf$1" --state-directory="$scratch/state$1" \
-                --runtime-directory="$scratch/run$1" --unit-directory= --listen-socket="$scratch/sock$1" \
-                --listen-client="127.0.0.1:${ports[$1]}" --agent=no --name="h$1" \
-                --machine-id="0000000000000000000000000000000$1" >>"$scratch/log$1" 2>&1 &
-        pids[$1]=$!
-}
-end() { kill -"$1" "${pids[$2]}"; wait "${pids[$2]}" 2>/dev/null; unset "pids[$2]"; }
-ctl() { # HOST ARGUMENT...
-        "$fleetctl" --endpoint="unix://$scratch/sock$1" "${@:2}"
-}
-api() { curl -sf -m 10 --unix-socket "$scratch/sock$1" "http://fleet/fleet/v1/$2"; }
+start() { FAULT_POINT=${2:-} host_start "$1" --listen-client="127.0.0.1:${ports[$1]}"; } # HOST [FAULT POINT]
 keys_url() { echo "http://127.0.0.1:${ports[$1]}/v2/keys$2"; }
 put() { curl -sf -m 10 -X PUT "$(keys_url "$1" "$2")" -d value="$3"; }
 holds() { [ "$(curl -sf -m 10 "$(keys_url "$1" "$2")" | grep -o '"value":"[^"]*"' | cut -d'"' -f4)" = "$3" ]; }
@@ -48,7 +14,6 @@ voters() { [ "$(api "$1" cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; 
 token() { ctl 1 token "$@" | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1; }
 listen() { echo "--listen=127.0.0.1:${ports[$1 + 6]}"; }
 ends() { ! kill -0 "${pids[$1]}"; }
-uses() { ctl 1 token ls | grep -c "^${1:?} *$2 "; }
 # Start a host, which is a cluster of one without content.
 fresh() {
         start "$1"

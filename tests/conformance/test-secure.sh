@@ -3,44 +3,16 @@
 # the key file before the last step. Afterwards no host accepts the key file; one that was off gets a message with the command, and
 # joins again. Takes 30 s.
 set -u
-build=${CHECK_BUILD:-build}
-program=$build/fleetd/fleetd fleetctl=$build/client/fleetctl
-scratch=$(mktemp -d)
-declare -A pids=()
-trap 'kill -9 "${pids[@]}" $writer 2>/dev/null; wait 2>/dev/null; rm -rf "$scratch"' EXIT
-writer=
-read -r -a ports < <(python3 -c '
-import socket
-all = [socket.socket() for _ in range(12)]
-for s in all: s.bind(("127.0.0.1", 0))
-print(*[s.getsockname()[1] for s in all])')
+n_ports=12
+. "$(dirname "$0")/hosts.sh"
 openssl rand -hex 32 >"$scratch/key" && chmod 600 "$scratch/key"
-
-ok() { echo "ok $1"; }
-not_ok() { echo "not ok $1: $2"; }
-check() { local name=$1; shift; if "$@" >/dev/null 2>&1; then ok "$name"; else not_ok "$name" "$*"; fi; }
-says() { if grep -qF -- "$2" <<<"$3"; then ok "$1"; else not_ok "$1" "'$2' is not in: $3"; fi; }
-wait_for() {
-        local end=$((SECONDS + $1))
-        shift
-        until "$@" >/dev/null 2>&1; do
-                [ $SECONDS -lt $end ] || return 1
-                sleep 0.1
-        done
-}
 
 start() { # HOST
         local join=
         [ "$1" = 1 ] || join=127.0.0.1:${ports[6]}
         [ -e "$scratch/conf$1" ] || printf '[Fleetd]\nListenPeer=127.0.0.1:%s\nJoin=%s\n' "${ports[$1 + 5]}" "$join" >"$scratch/conf$1"
-        "$program" --config="$scratch/conf$1" --cluster-file="$scratch/conf$1" --state-directory="$scratch/state$1" \
-                --runtime-directory="$scratch/run$1" --unit-directory= --listen-socket="$scratch/sock$1" --peer-key="$scratch/key" \
-                --listen-client="127.0.0.1:${ports[$1]}" --agent=no --name="h$1" \
-                --machine-id="0000000000000000000000000000000$1" >>"$scratch/log$1" 2>&1 &
-        pids[$1]=$!
+        host_start "$1" --peer-key="$scratch/key" --listen-client="127.0.0.1:${ports[$1]}"
 }
-end() { kill -"$1" "${pids[$2]}"; wait "${pids[$2]}" 2>/dev/null; unset "pids[$2]"; }
-ctl() { "$fleetctl" --endpoint="unix://$scratch/sock$1" "${@:2}"; }
 cluster() { curl -sf -m 10 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster; }
 put() { curl -sf -m 10 -X PUT "http://127.0.0.1:${ports[$1]}/v2/keys$2" -d value="$3"; }
 holds() { [ "$(curl -sf -m 10 "http://127.0.0.1:${ports[$1]}/v2/keys$2" | grep -o '"value":"[^"]*"' | cut -d'"' -f4)" = "$3" ]; }
@@ -75,7 +47,7 @@ for host in 2 3 4 5; do start $host; done
 check five_hosts_with_a_key_file wait_for 60 members 5
 wait_for 30 has 1 '"name":"h5"' # it has published its name
 end TERM 5 # it will miss everything
-write_keys & writer=$!
+write_keys & pids[writer]=$!
 wait_for 20 test -s "$scratch/written"
 
 # -- Certificates: the cluster gets them by the request, which is refused as long as a host has none --
@@ -122,8 +94,7 @@ check five_hosts_with_certificates wait_for 60 members 5
 check no_host_lacks_one has 1 '"withoutCertificate":[]'
 
 # -- Restart of all: the key file is ignored, and may be absent --
-kill $writer
-wait $writer 2>/dev/null
+end TERM writer
 for host in 1 2 3 4 5; do end TERM $host; done
 rm "$scratch/key"
 for host in 1 2 3 4 5; do start $host; done

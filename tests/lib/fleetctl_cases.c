@@ -387,14 +387,13 @@ static void streams_end(Streams *s, CaseResult *result) {
         if (s->master < 0) {
                 take(s->own[1], &result->out);
                 take(s->own[2], &result->err);
-        } else
+        } else {
                 assert(write(s->own[1], (const unsigned char[]) { TERMINAL_END }, 1) == 1);
-        for (int i = 0; i < 3; i++)
-                close(s->own[i]);
-        if (s->master >= 0) {
-                (void) pthread_join(s->reader, NULL);
+                (void) pthread_join(s->reader, NULL); /* before the end of file, which may lose bytes */
                 close(s->master);
         }
+        for (int i = 0; i < 3; i++)
+                close(s->own[i]);
 }
 
 /* -- Running -- */

@@ -33,7 +33,7 @@ void host_turn(Host *h) {
         if (h->deadline_ms == 0)
                 h->deadline_ms = now_ms + PATIENCE_MS;
         if (now_ms > h->deadline_ms)
-                fail_msg("what was waited for did not come");
+                fail_msg("did not happen: %s", h->wanted ?: "");
         assert_int_equal(timer_start(&h->tick, h->loop, 1), 0);
         assert_true(loop_uv_run(h->uv) >= 0);
 }

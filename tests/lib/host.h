@@ -19,6 +19,7 @@ typedef struct Host {
         bool stays;               /* the folder after this is freed */
         Timer tick;
         uint64_t deadline_ms;
+        const char *wanted; /* the expression of HOST_UNTIL() */
         /* of host_wait() */
         unsigned asked, answered;
         KvStatus status;
@@ -33,11 +34,12 @@ Host *host_free(Host *h); /* returns NULL */
 
 /* Run one turn of the loop; fail the test after 20 s. */
 void host_turn(Host *h);
-#define HOST_UNTIL(h, expression)     \
-        do {                          \
-                (h)->deadline_ms = 0; \
-                while (!(expression)) \
-                        host_turn(h); \
+#define HOST_UNTIL(h, expression)          \
+        do {                               \
+                (h)->deadline_ms = 0;      \
+                (h)->wanted = #expression; \
+                while (!(expression))      \
+                        host_turn(h);      \
         } while (false)
 
 /* Run the loop for so long, for events that must not happen. */

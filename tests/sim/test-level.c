@@ -1,7 +1,7 @@
 /* Three hosts of an older program, upgraded one by one: the feature level stays until the last one is, and
- * is raised, one level at a time, when all have supported the next one for the required time; no host stops.
- * A cluster of a new program begins at the newest level. (An older program that meets it:
- * tests/sim/stores.c.)
+ * is raised, one level at a time, when all have supported the next one for the required time, also after
+ * crashes; no host stops. A cluster of a new program begins at the newest level. (An older program that meets
+ * it: tests/sim/stores.c.)
  *
  *      test-level [--seed N] [--runs N] [--trace]
  */
@@ -103,10 +103,24 @@ static void world_end(World *w, SimCluster *c) {
         world_free(w);
 }
 
+/* Kill the daemon of the leader, or of another host; it starts again after two seconds. */
+static void crash(SimCluster *c, bool of_leader) {
+        SimMachine *m = c->machines;
+
+        while (m < c->machines + c->n - 1 && (state_of(m).role == KV_ROLE_LEADER) != of_leader)
+                m++;
+        world_trace(c->world, m->name, "is killed");
+        machine_suspect(m, world_now_ms(c->world), world_now_ms(c->world) + PATIENCE_MS);
+        machine_crash_daemon(m);
+        world_run(c->world, world_now_ms(c->world) + 2000);
+        machine_start_daemon(m);
+}
+
 /* Upgrade all but the last to 'level' at once: the level stays until the last one is upgraded, and a day has
- * passed. */
+ * passed. Hosts crash during this time, and when the level is raised. */
 static void upgrade(SimCluster *c, SimMachine *last, unsigned from, unsigned level) {
         World *w = c->world;
+        bool crashed = false;
         uint64_t since_ms;
 
         for (unsigned i = 0; i < c->n; i++)
@@ -124,7 +138,13 @@ static void upgrade(SimCluster *c, SimMachine *last, unsigned from, unsigned lev
         while (world_now_ms(w) < since_ms + WAIT_MS - 1000) {
                 world_run(w, world_now_ms(w) + 200);
                 check_level(c, from);
+                if (!crashed && world_now_ms(w) > since_ms + WAIT_MS / 2) {
+                        crash(c, level % 2 == 0);
+                        crashed = true;
+                }
         }
+        UNTIL(c, "a-level-that-all-support-is-raised", members_at(c, level) > 0);
+        crash(c, level % 2 != 0);
         UNTIL(c, "a-level-that-all-support-is-raised", members_at(c, level) == 3);
 }
 

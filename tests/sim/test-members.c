@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "tests/sim/cluster.h"
+#include "tests/sim/load.h"
 #include "tests/sim/seeds.h"
 
 enum {
@@ -17,7 +17,6 @@ enum {
         STEP_MS = 20,
         SILENT_MS = 10 * 60000, /* of a voter that is replaced */
         LED_MS = 5 * 60000,     /* of the leader that replaces it */
-        WRITES_MAX = 20000,
         WRITE_MS = 250,
         BRAKE_MS = 10000, /* of the hosts of cluster.c */
 };
@@ -33,20 +32,7 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
         check_message(cluster, fields, message);
 }
 
-/* -- Load -- */
-
-static struct {
-        bool on;
-        unsigned n, n_acknowledged;
-        bool acknowledged[WRITES_MAX];
-} load;
-
-static void on_write(void *userdata, const KvResult *result) {
-        bool *acknowledged = userdata;
-
-        *acknowledged = result->status == KV_OK;
-        load.n_acknowledged += *acknowledged;
-}
+/* -- The cluster -- */
 
 static bool serves(const SimMachine *m) {
         return m->daemon && !m->dying && daemon_store(m->daemon);
@@ -63,39 +49,6 @@ static KvState state_of(const SimMachine *m) {
 static bool is_in_cluster(const SimMachine *m) {
         return former == 0 || state_of(m).cluster_id == former;
 }
-
-static void on_load(void *userdata) {
-        SimMachine *m = &cluster->machines[world_draw(world, cluster->n)];
-        char key[32];
-        KvCommand cmd;
-
-        if (!load.on)
-                return;
-        world_at(world, WRITE_MS, NULL, on_load, NULL);
-        if (!serves(m) || load.n == WRITES_MAX || !is_in_cluster(m))
-                return;
-        snprintf(key, sizeof(key), "/load/%u", load.n);
-        cmd = (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("written") };
-        (void) kv_propose(daemon_store(m->daemon), &cmd, on_write, &load.acknowledged[load.n++], NULL);
-}
-
-static int on_node(void *userdata, const KvNode *node) {
-        return 0;
-}
-
-static bool has_all_writes(const SimMachine *m) {
-        char key[32];
-
-        for (unsigned i = 0; i < load.n; i++) {
-                snprintf(key, sizeof(key), "/load/%u", i);
-                if (load.acknowledged[i] &&
-                    kv_local_get(daemon_store(m->daemon), kv_string(key), on_node, NULL) < 0)
-                        return false;
-        }
-        return true;
-}
-
-/* -- The cluster -- */
 
 static SimMachine *leader(void) {
         SimMachine *found = NULL;
@@ -173,14 +126,12 @@ static void on_start(void *userdata) {
 }
 
 static void form(unsigned hosts, size_t voters) {
-        memset(&load, 0, sizeof(load));
         cluster = cluster_new(world, hosts);
         for (unsigned i = 0; i < hosts; i++)
                 world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
         UNTIL("a-cluster-forms", has_voters(voters));
         run_ms(2000);
-        load.on = true;
-        on_load(NULL);
+        load_start(cluster, WRITE_MS, is_in_cluster);
 }
 
 static void isolate(SimMachine *m, bool is_cut) {
@@ -214,7 +165,7 @@ static bool all_agree(void) {
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
 
-                if (!serves(m) || state_of(m).index != state_of(leader()).index || !has_all_writes(m))
+                if (!serves(m) || state_of(m).index != state_of(leader()).index || !load_is_on(m))
                         return false;
         }
         return true;
@@ -222,10 +173,9 @@ static bool all_agree(void) {
 
 static void check_end(void) {
         run_ms(5000);
-        load.on = false;
+        load_stop();
         run_ms(5000);
-        if (load.n_acknowledged < load.n / 2)
-                world_failed(world, "most-writes-are-acknowledged", "%u of %u", load.n_acknowledged, load.n);
+        load_check();
         UNTIL("each-host-has-each-acknowledged-write", leader() && all_agree());
         check_hashes(cluster);
 }
@@ -507,6 +457,7 @@ static void remove_crash_each_step(void) {
                 UNTIL("the-others-vote", has_members(3, 3));
                 if (!seen(m) || !seen(m)->removed || !streq(seen(m)->removed->by, "root"))
                         world_failed(world, "a-removed-host-has-a-tombstone", "%s", m->name);
+                load_stop();
                 cluster = cluster_free(cluster);
         }
 }
@@ -647,6 +598,10 @@ static bool without_a_gap(const char *name) {
 /* Until the expression holds, each unit runs somewhere. */
 #define UNTIL_WITHOUT_A_GAP(name, expression) UNTIL(name, without_a_gap(name) && (expression))
 
+static int on_node(void *userdata, const KvNode *node) {
+        return 0;
+}
+
 static bool has_own_cluster(const SimMachine *m) {
         KvState state = state_of(m);
 
@@ -660,7 +615,7 @@ static bool members_agree(void) {
         for (unsigned i = 0; i < cluster->n; i++) {
                 const SimMachine *m = &cluster->machines[i];
 
-                if (is_in_cluster(m) && (state_of(m).index != state_of(leader()).index || !has_all_writes(m)))
+                if (is_in_cluster(m) && (state_of(m).index != state_of(leader()).index || !load_is_on(m)))
                         return false;
         }
         return true;
@@ -675,7 +630,7 @@ static void check_left(SimMachine *const *left, size_t n_left) {
         }
         UNTIL_WITHOUT_A_GAP("the-others-vote", has_members(3, 3));
         run_ms(3000);
-        load.on = false;
+        load_stop();
         run_ms(3000);
         UNTIL("each-member-has-each-acknowledged-write", leader() && members_agree());
         former = 0;
@@ -737,14 +692,12 @@ static void leave_crash_each_step(void) {
 static void two_join_and_two_leave_at_once(void) {
         SimMachine *left[2];
 
-        memset(&load, 0, sizeof(load));
         cluster = cluster_new(world, 5);
         for (unsigned i = 0; i < 3; i++)
                 world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
         UNTIL("a-cluster-forms", has_members(3, 3));
         run_ms(2000);
-        load.on = true;
-        on_load(NULL);
+        load_start(cluster, WRITE_MS, is_in_cluster);
         start_units();
         left[0] = leader();
         left[1] = other_than(leader(), true);
@@ -777,7 +730,7 @@ static void a_leave_waits_for_the_brake(void) {
         for (unsigned i = 0; i < n; i++)
                 machine_power_on(lost[i]);
         UNTIL("it-leaves-afterwards", seen(m) && cluster_machine_has_left(seen(m)));
-        load.on = false;
+        load_stop();
         former = 0;
         cluster = cluster_free(cluster);
 }

@@ -10,13 +10,10 @@
 #include <unistd.h>
 
 #include "base/base64.h"
-#include "base/log.h"
-#include "fleetd/api/api.h"
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/identity.h"
 #include "tests/lib/scratch.h"
-#include "tests/sim/cluster.h"
-#include "tests/sim/seeds.h"
+#include "tests/sim/tokens.h"
 
 #define DAY_MS        INT64_C(86400000)
 #define YEAR_MS       (365 * DAY_MS)
@@ -32,51 +29,16 @@ enum {
         ADD_STEP_MS = 8
 };
 
-static World *world;
-static SimCluster *cluster;
-static bool last_is_added;                 /* the leader has begun to add the last host as a member */
-static ApiOptions apis[CLUSTER_HOSTS_MAX]; /* of the daemons that were opened last */
+static bool last_is_added; /* the leader has begun to add the last host as a member */
 
-/* Users begin at the options of the API: there is no listener in a simulation. */
-int __real_api_new(Api **ret, Loop *loop, const ApiOptions *options);
-int __wrap_api_new(Api **ret, Loop *loop, const ApiOptions *options);
-int __wrap_api_new(Api **ret, Loop *loop, const ApiOptions *options) {
-        const SimMachine *m = cluster_running_machine(cluster);
-
-        apis[m->index] = *options;
-        return __real_api_new(ret, loop, options);
-}
-
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
-        if (!world)
-                return;
-        world_trace(world, "log", "%s", message);
+static void on_message(const char *message) {
         last_is_added |= starts_with(message, "add member 5:");
-        if (cluster)
-                check_message(cluster, fields, message);
 }
 
 /* -- The cluster -- */
 
-static SimMachine *machine(unsigned i) {
-        return &cluster->machines[i];
-}
-
-static bool serves(const SimMachine *m) {
-        return m->daemon && !m->dying && daemon_store(m->daemon);
-}
-
-static KvState state_of(const SimMachine *m) {
-        KvState state = {};
-
-        if (serves(m))
-                kv_state(daemon_store(m->daemon), &state);
-        return state;
-}
-
-static bool is_ready(const SimMachine *m) {
-        return serves(m) && state_of(m).ready && registry_ready(daemon_registry(m->daemon));
-}
+#undef UNTIL
+#define UNTIL(name, expression) UNTIL_EACH(PATIENCE_MS, STEP_MS, name, expression)
 
 static const Cluster *view_of(const SimMachine *m) {
         return registry_cluster(daemon_registry(m->daemon));
@@ -96,16 +58,6 @@ static SimMachine *leader(void) {
         }
         return found;
 }
-
-#define UNTIL(name, expression)                                                                   \
-        do {                                                                                      \
-                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                           \
-                        if (world_now_ms(world) > until_ms_)                                      \
-                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        world_run(world, world_now_ms(world) + STEP_MS);                          \
-                }                                                                                 \
-        } while (false)
 
 static const Cluster *view(void) {
         return leader() ? view_of(leader()) : NULL;
@@ -127,54 +79,9 @@ static void power_off(SimMachine *m) {
         machine_power_cut(m);
 }
 
-/* -- Users -- */
-
-static void on_joined(void *userdata, int error, const char *message, const ApiJoined *joined) {
-        int *ended = userdata;
-
-        *ended = 1;
-        if (error < 0)
-                world_failed(world, "a-host-joins", "%s", message);
-}
-
-static void command(SimMachine *m, bool init, const char *token) {
-        const ApiOptions *api = &apis[m->index];
-        char listen[ADDRESS_SIZE];
-        ApiJoin join = { .token = token, .listen = listen, .init = init, .discard = true };
-        Error err = {};
-        int ended = 0;
-
-        snprintf(listen, sizeof(listen), "%s:2380", m->address);
-        if (api->join(api->userdata, &join, on_joined, &ended, &err) < 0)
-                world_failed(world, "a-host-joins", "%s", err.message);
-        UNTIL("a-host-joins", ended);
-}
-
-typedef struct MadeToken {
-        bool done;
-        char text[TOKEN_TEXT_MAX + 1], id[TOKEN_ID_SIZE];
-} MadeToken;
-
-static void on_token(void *userdata, int error, const char *message, const AuthorityToken *token) {
-        MadeToken *made = userdata;
-
-        if (!token)
-                world_failed(world, "a-token-is-made", "%s", message);
-        made->done = true;
-        snprintf(made->text, sizeof(made->text), "%s", token->text);
-        snprintf(made->id, sizeof(made->id), "%s", token->id);
-}
-
-static MadeToken make_token(void) {
-        TokenRequest request = { .uses = 1, .by = "root" };
-        MadeToken made = {};
-        Error err = {};
-
+static MadeToken token_of_leader(void) {
         UNTIL("there-is-a-leader", leader());
-        if (authority_create_token(apis[leader()->index].authority, &request, on_token, &made, &err) < 0)
-                world_failed(world, "a-token-is-made", "%s", err.message);
-        UNTIL("a-token-is-made", made.done);
-        return made;
+        return make_token(leader(), NULL);
 }
 
 /* Each host is up, with a record and a replica. */
@@ -205,24 +112,18 @@ static TlsCertificate certificate_of(const SimMachine *m) {
 }
 
 static void found_by_tokens(void) {
-        cluster = cluster_new_by_token(world, HOSTS);
-        for (unsigned i = 0; i < HOSTS; i++)
-                machine_start_daemon(machine(i));
-        UNTIL("a-host-founds-a-cluster", is_ready(machine(0)));
-        command(machine(0), true, "");
-        UNTIL("a-cluster-opens", is_ready(machine(0)) && machine(0)->settings.listen_peer[0]);
+        found(HOSTS, 1);
         for (unsigned i = 1; i < HOSTS; i++) {
-                MadeToken token = make_token();
+                MadeToken token = token_of_leader();
 
-                UNTIL("a-host-is-ready", is_ready(machine(i)));
-                command(machine(i), false, token.text);
+                join_with(machine(i), &token);
                 UNTIL("a-host-is-a-member",
                       view() && cluster_machine(view(), machine(i)->machine_id) &&
                               cluster_machine(view(), machine(i)->machine_id)->member.raft_id != 0);
         }
 }
 
-static void found(void) {
+static void found_five(void) {
         found_by_tokens();
         UNTIL("five-hosts-are-members", is_whole());
 }
@@ -285,7 +186,7 @@ static void check_works(char pins[HOSTS][DIGEST_SIZE]) {
                     !streq(m->host->pins.items[0], pins[i]))
                         world_failed(world, "a-host-keeps-its-key", "%s", machine(i)->name);
         }
-        token = make_token();
+        token = token_of_leader();
         if (!cluster_token(view(), token.id))
                 UNTIL("a-token-is-stored", view() && cluster_token(view(), token.id));
 }
@@ -301,7 +202,7 @@ static void on_begun(void *userdata, KvStatus status, const char *message, uint6
 }
 
 static void begin(Change change, unsigned at) {
-        Authority *authority = apis[at].authority;
+        Authority *authority = user_of(machine(at))->api.authority;
         KvStatus status = _KV_STATUS_MAX;
         Error err = {};
         int r;
@@ -366,9 +267,9 @@ static void change_with_a_crash(Change change, int crash_in, bool of_leader) {
 
         world_trace(world, "test", "change %d, crash in %d, of %s", change, crash_in,
                     of_leader ? "the leader" : "another voter");
-        found();
+        found_five();
         read_pins(pins);
-        token = make_token();
+        token = token_of_leader();
         memcpy(former, ca_roots_current(view()->ca_roots)->id, sizeof(former));
         off[0] = follower(KV_MEMBER_VOTER);
         off[1] = follower(KV_MEMBER_STANDBY);
@@ -467,14 +368,14 @@ static void remove_compromised(void) {
         MadeToken token;
         Error err = {};
 
-        found();
-        token = make_token();
+        found_five();
+        token = token_of_leader();
         m = follower(KV_MEMBER_VOTER);
         root = strdup(ca_roots_current(view()->ca_roots)->pem);
         if (cluster_key_read(m->folder, 1, &stolen, &err) < 0 || !root || !uses_former(&stolen, root))
                 world_failed(world, "a-member-has-the-cluster-key", "%s", err.message);
         machine_suspect(m, world_now_ms(world), UINT64_MAX);
-        if (authority_compromised(apis[leader()->index].authority, cluster_machine(view(), m->machine_id),
+        if (authority_compromised(user_of(leader())->api.authority, cluster_machine(view(), m->machine_id),
                                   "root", on_begun, &status, &err) < 0)
                 world_failed(world, "a-host-is-removed", "%s", err.message);
         UNTIL("a-host-is-removed", status != _KV_STATUS_MAX);
@@ -525,7 +426,7 @@ static bool rekey_is_at(RekeyStep step, const SimMachine *m) {
 static void machine_rekey(void) {
         char before[HOSTS][DIGEST_SIZE], after[HOSTS][DIGEST_SIZE];
 
-        found();
+        found_five();
         for (RekeyStep step = REKEY_MADE; step < _REKEY_STEP_MAX; step++)
                 for (unsigned victim = 0; victim < 3; victim++) {
                         SimMachine *m = victim == 1 ? leader() : follower(KV_MEMBER_VOTER);
@@ -534,7 +435,7 @@ static void machine_rekey(void) {
                         read_pins(before);
                         world_trace(world, "test", "another key for %s, step %d, victim %u", m->name, step,
                                     victim);
-                        if (apis[m->index].rekey_host(apis[m->index].userdata, &err) < 0)
+                        if (user_of(m)->api.rekey_host(user_of(m)->api.userdata, &err) < 0)
                                 world_failed(world, "a-host-makes-a-key", "%s", err.message);
                         UNTIL("a-step-is-reached", rekey_is_at(step, m));
                         if (victim == 0) {
@@ -575,7 +476,7 @@ static void leader_without_the_key(void) {
         SimMachine *m;
         uint64_t term;
 
-        found();
+        found_five();
         read_pins(pins);
         memcpy(root, ca_roots_current(view()->ca_roots)->id, sizeof(root));
         m = leader();
@@ -605,7 +506,7 @@ static void key_of_no_member(void) {
         char pins[HOSTS][DIGEST_SIZE], root[DIGEST_SIZE];
         SimMachine *off;
 
-        found();
+        found_five();
         read_pins(pins);
         memcpy(root, ca_roots_current(view()->ca_roots)->id, sizeof(root));
         off = follower(KV_MEMBER_VOTER);
@@ -639,7 +540,7 @@ static void key_of_no_member(void) {
 static void all_certificates_expired(void) {
         char pins[HOSTS][DIGEST_SIZE];
 
-        found();
+        found_five();
         read_pins(pins);
         for (unsigned i = 0; i < HOSTS; i++)
                 power_off(machine(i));
@@ -691,7 +592,7 @@ static void power_cut_in_an_addition(void) {
 static void wrong_clocks(int64_t offset_ms) {
         char pins[HOSTS][DIGEST_SIZE];
 
-        found();
+        found_five();
         read_pins(pins);
         set_clock(machine(1), offset_ms);
         power_off(machine(1));
@@ -743,22 +644,6 @@ static void (*const scenarios[])(void) = {
 };
 
 int main(int argc, char *argv[]) {
-        Seeds o = { .seed = 1, .runs = 1 };
-
-        if (!seeds_parse(&o, argc, argv))
-                return 2;
-        log_set_sink(on_log, NULL);
-        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
-
-        for (uint64_t i = 0; i < o.runs; i++)
-                for (unsigned k = 0; k < ELEMENTS(scenarios); k++) {
-                        world = world_new(o.seed + i, o.trace);
-                        world_set_replay(world, "tests/sim/test-rotate");
-                        scenarios[k]();
-                        world_free(world);
-                        world = NULL;
-                }
-        printf("%llu times %zu scenarios: all hosts work with their keys\n", (unsigned long long) o.runs,
-               ELEMENTS(scenarios));
-        return 0;
+        return tokens_main(argc, argv, "tests/sim/test-rotate", scenarios, ELEMENTS(scenarios), on_message,
+                           "all hosts work with their keys");
 }

@@ -1848,7 +1848,9 @@ static void a_host_without_a_cluster_reports_so_on_every_path(void **state) {
                 assert_string_equal(
                         body_of(fixture),
                         "{\"error\":{\"code\":503,\"message\":\"fleet server unable to communicate with "
-                        "etcd\",\"cause\":\"this host waits for admission to a cluster\"}}");
+                        "etcd\",\"cause\":\"this host waits for admission to a cluster; no host of Join= has "
+                        "admitted or rejected it yet: start one of them, or join by a token with fleetctl "
+                        "join\"}}");
                 assert_null(strstr(fixture->answer, "Server:"));
         }
 }

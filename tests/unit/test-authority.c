@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/base64.h"
+#include "base/log.h"
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/frame_types.h"
 #include "tests/lib/host.h"
@@ -143,6 +144,7 @@ static int teardown(void **state) {
                 tls_private_key_free(g->key);
                 enter_answer_done(&g->answer);
         }
+        log_set_sink(NULL, NULL);
         timer_stop(&f->tick);
         authority_free(f->authority);
         enter_answer_done(&f->own);
@@ -655,6 +657,12 @@ static void the_first_host_gets_a_certificate_of_its_own_ca(void **state) {
         assert_int_equal(authority_enroll(f->authority, csr.chars, on_enrolled, f, &err), 0);
 }
 
+static unsigned n_rejections_logged;
+
+static void count_rejections(void *userdata, int priority, const LogFields *fields, const char *message) {
+        n_rejections_logged += starts_with(message, "rejected ") && strstr(message, "was used");
+}
+
 static void changes_of_identity_have_rows_in_the_history(void **state) {
         Fixture *f = *state;
         Guest *g = guest_new(f, NULL), *other = guest_new(f, NULL);
@@ -681,6 +689,8 @@ static void changes_of_identity_have_rows_in_the_history(void **state) {
         HOST_UNTIL(f->host, count_rows(f, "certificate bbbb renewed, key ") == 1);
 
         /* The cause, without the secret; strangers cause one row in ten seconds. */
+        n_rejections_logged = 0;
+        log_set_sink(count_rejections, NULL);
         assert_non_null(strstr(join(other, &token), "was used"));
         assert_non_null(strstr(join(other, &token), "was used"));
         text_clear(&line);
@@ -690,6 +700,7 @@ static void changes_of_identity_have_rows_in_the_history(void **state) {
         HOST_UNTIL(f->host, count_rows(f, line.chars) == 1);
         assert_int_equal(count_rows(f, "rejected  a host at 127.0.0.1:"), 1); /* of no machine */
         assert_int_equal(count_rows(f, "rejected "), 1);
+        assert_int_equal(n_rejections_logged, 1); /* of an address in a minute */
 
         assert_int_equal(host_wait(f->host, authority_revoke_token(f->authority, token.id, "alice",
                                                                    host_on_done, f->host, &err)),

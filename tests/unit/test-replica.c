@@ -195,7 +195,7 @@ static void what_the_core_answers_may_end_the_replica(void **state) {
                 { -ERESTART, .state = REPLICA_RESTARTING, .said = SAID("= tree 1 restarting\n") },
                 { -ESHUTDOWN, REPLICA_OPEN,
                   .said = SAID("= tree 1 error -108 \"the log contradicts what the cluster has committed; "
-                               "remove this host's state and let it join again\" failing stop!\n") },
+                               "run fleetd --reset and let this host join again\" failing stop!\n") },
                 { -EIO, REPLICA_OPEN,
                   .said = SAID("= tree 1 error -5 \"the replica cannot continue: Input/output error\" "
                                "failing stop!\n") },
@@ -298,7 +298,7 @@ static void an_input_that_fails_ends_the_replica(void **state) {
         parts_fail("raft_core_appended", -ESHUTDOWN);
         replica_on_appended(p, 1, 2);
         expect_state("core appended 1 2\ncompare flushed 0\nflushed 0\n= tree 1 error -108 \"the log "
-                     "contradicts what the cluster has committed; remove this host's state and let it join "
+                     "contradicts what the cluster has committed; run fleetd --reset and let this host join "
                      "again\" failing stop!\n");
         parts_end();
         parts_begin();

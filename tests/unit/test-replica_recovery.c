@@ -78,29 +78,33 @@ static void a_replica_opens_what_is_there(void **state) {
                   .said = SAID(
                           "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 1, "
                           "loaded "
-                          "2000\nfolder lose: /tree holds a tree without its log; restore the log, or remove "
-                          "this host's state and let it join again\nlog 3 (-117): quarantined the replica of "
-                          "this host: /tree holds a tree without its log; restore the log, or remove this "
-                          "host's state and let it join again; requesting to join under a new ID. Without a "
+                          "2000\nfolder lose: /tree holds a tree without its log; restore the log, or run "
+                          "fleetd --reset and let this host join again\nlog 3 (-117): quarantined the "
+                          "replica of "
+                          "this host: /tree holds a tree without its log; restore the log, or run fleetd "
+                          "--reset and let this host join again; requesting to join under a new ID. Without "
+                          "a "
                           "quorum, run fleetd --recover on a host with an intact log\nself self: 0 of 70, "
                           "71, start 1\nself self: 0 of 70, 71, start 1\n= 0: /tree holds a tree without its "
-                          "log; restore the log, or remove this host's state and let it join again\n= "
+                          "log; restore the log, or run fleetd --reset and let this host join again\n= "
                           "coreless logless tree 1 error -117 \"/tree holds a tree without its log; restore "
-                          "the log, or remove this host's state and let it join again\" quarantined damaged "
+                          "the log, or run fleetd --reset and let this host join again\" quarantined damaged "
                           "not-started not-serving id 1000\n") },
                 { "the same, with others", .fresh = true, .applied = 1, .join = true,
                   .said = SAID(
                           "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 1, "
                           "loaded "
-                          "2000\nfolder lose: /tree holds a tree without its log; restore the log, or remove "
-                          "this host's state and let it join again\nlog 3 (-117): quarantined the replica of "
-                          "this host: /tree holds a tree without its log; restore the log, or remove this "
-                          "host's state and let it join again; requesting to join under a new ID. Without a "
+                          "2000\nfolder lose: /tree holds a tree without its log; restore the log, or run "
+                          "fleetd --reset and let this host join again\nlog 3 (-117): quarantined the "
+                          "replica of "
+                          "this host: /tree holds a tree without its log; restore the log, or run fleetd "
+                          "--reset and let this host join again; requesting to join under a new ID. Without "
+                          "a "
                           "quorum, run fleetd --recover on a host with an intact log\nself self: 0 of 70, "
                           "71, start 1\nself self: 0 of 70, 71, start 1\n= 0: /tree holds a tree without its "
-                          "log; restore the log, or remove this host's state and let it join again\n= "
+                          "log; restore the log, or run fleetd --reset and let this host join again\n= "
                           "coreless logless tree 1 error -117 \"/tree holds a tree without its log; restore "
-                          "the log, or remove this host's state and let it join again\" quarantined damaged "
+                          "the log, or run fleetd --reset and let this host join again\" quarantined damaged "
                           "not-started not-serving id 1000\n") },
                 { "nothing at all", "transfers_new", -ENOMEM, .said = SAID("folder done\n= -12: \n") },
                 { "nothing at all", "consistency_new", -ENOMEM,
@@ -333,7 +337,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "changed 7 flush!\n") },
                 { "a gap", NULL, 0,
                   SAID("entries free 20\n= -117: the tree in /tree ends with entry 10, but the log begins "
-                       "with 12; remove this host's state and let it join again\n= coreless tree 1 waiting "
+                       "with 12; run fleetd --reset and let this host join again\n= coreless tree 1 waiting "
                        "damaged not-started\n") },
                 { "no gap", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 11\n  10 of term 5\n"

@@ -81,7 +81,7 @@ static void delete (Fixture *f, const char *key) {
 static void alpha_known(void *userdata, const char *machine_id, PeerKnown *ret) {
         Fixture *f = userdata;
 
-        revocation_known(f->host->store, f->host->registry, NULL, machine_id, ret);
+        revocation_known(f->host->store, f->host->registry, NULL, false, machine_id, ret);
 }
 
 /* Beta knows alpha by its key. */
@@ -282,6 +282,26 @@ static void another_pin_ends_the_sessions_of_the_former_key(void **state) {
         assert_ended(f, "no pin", "the cluster has no key of machine " ID_B " any more");
 }
 
+/* A member without a pin could use the key file as well. */
+static void a_first_certificate_counts_while_the_key_file_does(void **state) {
+        Fixture *f = *state;
+        const Cluster *c = registry_cluster(f->host->registry);
+
+        begin(f, true);
+        delete (f, HOST);
+        HOST_UNTIL(f->host, !cluster_machine(c, ID_B)->host);
+        for (unsigned required = 0; required < 2; required++) {
+                PeerKnown with = {}, without = {};
+
+                revocation_known(f->host->store, f->host->registry, NULL, true, ID_B, &with);
+                revocation_known(f->host->store, f->host->registry, NULL, false, ID_B, &without);
+                assert_int_equal(with.tls.chain_counts, !required);
+                assert_false(without.tls.chain_counts);
+                set(f, "/_fleet/cluster/settings", "{\"peerAuth\":\"certificate\",\"voters\":3}");
+                HOST_UNTIL(f->host, cluster_settings(c)->peer_auth == PEER_AUTH_CERTIFICATE);
+        }
+}
+
 static void the_end_of_its_replica_ends_the_sessions(void **state) {
         Fixture *f = *state;
 
@@ -333,6 +353,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_removal_ends_the_sessions_of_the_host, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_removal_ends_sessions_with_the_key_file, setup, teardown),
                 cmocka_unit_test_setup_teardown(another_pin_ends_the_sessions_of_the_former_key, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(a_first_certificate_counts_while_the_key_file_does, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(the_end_of_its_replica_ends_the_sessions, setup, teardown),
                 cmocka_unit_test_setup_teardown(required_certificates_end_sessions_with_the_key_file, setup,

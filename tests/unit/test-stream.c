@@ -2,6 +2,7 @@
 #include "tests/unit/io_pair.h"
 #include "base/sizes.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -867,6 +868,24 @@ static void an_invalid_address_is_rejected_with_the_expected_form(void **state) 
         }
 }
 
+/* As a route of type blackhole, which needs another network namespace: the kernel rejects a valid address. */
+static void a_valid_address_that_the_kernel_rejects_is_unreachable(void **state) {
+        Pair *pair = *state;
+        struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons(9) };
+        int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), error = 0;
+
+        if (fd < 0)
+                skip();                                                    /* no IPv6 */
+        assert_int_equal(inet_pton(AF_INET6, "fe80::1", &a.sin6_addr), 1); /* without its interface */
+        assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), -1);
+        error = errno;
+        close(fd);
+        if (error != EINVAL)
+                skip();
+        assert_null(pair->net->ops->connect(pair->net, "[fe80::1]:9", 1000, end_on_connected, NULL, &error));
+        assert_int_equal(error, -ENETUNREACH);
+}
+
 static void a_port_without_listener_refuses_and_a_silent_host_times_out(void **state) {
         Pair *pair = *state;
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -999,6 +1018,7 @@ int main(int argc, char **argv) {
                 T(a_socket_without_listener_is_replaced_and_one_with_listener_is_not),
                 T(a_file_at_the_path_of_a_socket_is_never_removed),
                 T(an_invalid_address_is_rejected_with_the_expected_form),
+                T(a_valid_address_that_the_kernel_rejects_is_unreachable),
                 T(a_port_without_listener_refuses_and_a_silent_host_times_out),
                 T(a_cancelled_connect_is_never_reported),
                 T(after_a_stall_pending_input_is_read_before_time_outs_fire),

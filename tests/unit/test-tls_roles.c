@@ -321,7 +321,8 @@ static void a_chain_counts_for_a_replica_only_and_only_where_it_may(void **state
 
         w->known = (TlsKnown) {};
         assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -ENOKEY);
-        assert_non_null(strstr(err.message, "is unknown to this cluster: it joins with a token"));
+        assert_non_null(strstr(
+                err.message, "is unknown to this cluster: unless it joins at this moment, it needs a token"));
         check.known = NULL;
         assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -ENOKEY);
         check.known = known;
