@@ -401,6 +401,7 @@ void authority_tick(Authority *a) {
         keys_check(a, &state);
         if (!a->state_directory || state.role != KV_ROLE_LEADER || !state.ready || !c->ca_keys)
                 return;
+        keys_begin_term(a, state.term);
         if (a->keys.problem[0])
                 keys_transfer(a, &state);
         (void) keys_distribute(a, &state, c->ca_keys->items[0].cluster_key, true, &(Error) {});

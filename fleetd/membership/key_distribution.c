@@ -214,6 +214,10 @@ static void keys_set_problem(Authority *a, int error, uint64_t number, const Err
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
                          CLUSTER_KEY_MISSING "start a member that has secrets/key.%llu, or copy that file",
                          (unsigned long long) number);
+        else if (error == -EPERM)
+                snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
+                         "cluster key unusable: chmod 600 secrets/key.%llu; others may have read it",
+                         (unsigned long long) number);
         else
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE, "cluster key unusable: %s",
                          error_text(err, error));
@@ -252,7 +256,9 @@ static const KeyHolder *keys_holder_of(const Authority *a, const KvMember *membe
 }
 
 bool keys_are_lost(const Authority *a, const KvState *state) {
-        if (!starts_with(a->keys.problem, CLUSTER_KEY_MISSING))
+        /* Not of a former key: the present one may be there. */
+        if (!starts_with(a->keys.problem, CLUSTER_KEY_MISSING) ||
+            a->keys.checked_index != registry_cluster(a->registry)->ca_keys_index)
                 return false;
         for (size_t i = 0; i < state->n_members; i++) {
                 const KeyHolder *holder = keys_holder_of(a, &state->members[i]);

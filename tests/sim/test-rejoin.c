@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fleetd/membership/cluster_file.h"
+#include "fleetd/membership/membership.h"
 #include "tests/sim/tokens.h"
 
 enum {
@@ -245,7 +246,7 @@ static void another_key_meanwhile(void) {
                 if (machine(i) != m)
                         sim_net_cut(cluster->net, m->host, machine(i)->host, true);
         begin_ms = world_now_ms(world);
-        if (user_of(leader)->api.rekey_host(user_of(leader)->api.userdata, &err) < 0)
+        if (membership_rekey_host(user_of(leader)->api.membership, &err) < 0)
                 world_failed(world, "a-host-makes-a-key", "%s", err.message);
         UNTIL("one-key-is-valid", has_other_key(leader, leader, pin));
         run_ms(30000); /* no session outlives that */
