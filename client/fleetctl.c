@@ -27,12 +27,14 @@ static int verb_version(Client *c, char **args, size_t n, Error *err);
 
 /* fleetctl(1) documents the same names. */
 static const Verb verbs[] = {
-        { "backup", FLAGS_BACKUP | FLAGS_JSON, "FILE", "Write a backup of the running cluster, and verify it",
+        { "backup", FLAGS_BACKUP | FLAGS_YES | FLAGS_JSON, "FILE",
+          "Write a backup of the running cluster, and verify it",
           "The backup has all keys, units, assignments and the history, of one index, with all writes that "
           "were\n"
           "acknowledged before. The file is new, and only its owner may read it. Without a leader, it has "
           "what\n"
-          "this host has, which is printed. --verify checks an existing file, without a daemon.\n\n"
+          "this host has, which is printed. --verify checks an existing file, without a daemon.\n"
+          "--cluster-key=FILE writes the keys that a backup does not have, as root on a voter or standby.\n\n"
           "fleetctl backup /root/fleet-$(date +%F).backup\n",
           verb_backup },
         { "ca", FLAGS_CA | FLAGS_YES | FLAGS_JSON, "[show | rotate]",
@@ -229,7 +231,7 @@ static const Verb verbs[] = {
         { "restart", FLAGS_FLEET | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
           "Stop and start one or more units in the cluster, one after the other.",
           "The next unit is stopped when the previous one is active.\n", verb_restart },
-        { "restore", FLAGS_RECOVER, "FILE", "Make this host a cluster of one from a backup",
+        { "restore", FLAGS_RECOVER | FLAGS_RESTORE, "FILE", "Make this host a cluster of one from a backup",
           "Run as root on a host without state. Verifies the file, prints what is lost, asks for the name "
           "of\n"
           "the machine, stops fleetd, restores the backup, and starts fleetd. No unit is stopped.\n\n"

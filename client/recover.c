@@ -23,7 +23,8 @@ static int recovery_begin(Recovery *r, Error *err) {
         int e;
 
         if (geteuid() != 0)
-                return error_set(err, -EPERM, "%s replaces the state of this host: run it there as root",
+                return error_set(err, -EPERM,
+                                 "%s reads or replaces the state of this host: run it there as root",
                                  r->client->verb->name);
         if (!starts_with(r->client->options.endpoint, "unix://") || *r->client->options.tunnel)
                 return error_set(err, -EINVAL, "%s works on this host only: omit --endpoint and --tunnel",
@@ -64,18 +65,18 @@ static bool recovery_is_confirmed(const Recovery *r) {
 /* -- Commands -- */
 
 /* Run a command with fleetd of this host in the path of root. Return its exit status. */
-static int run_script(const char *script, const char *argument) {
+static int run_script(const char *script, const char *first, const char *second) {
         _cleanup_free_ char *all = NULL;
 
         if (asprintf(&all, "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; exec %s", script) < 0) {
                 all = NULL;
                 return EXIT_FAILED;
         }
-        return subprocess_run((const char *[]) { "sh", "-c", all, "sh", argument, NULL },
+        return subprocess_run((const char *[]) { "sh", "-c", all, "sh", first, second, NULL },
                               (const char *[]) { ENV_FLEETCTL, "yes", NULL }, NULL, NULL, NULL);
 }
 
-/* Print the steps that remain. A second reset would delete the state that the first one has kept. */
+/* Print the steps that remain. */
 static void recovery_print_rest(const Recovery *r) {
         client_note("fleetd runs. Units are not touched; until all hosts have reported theirs, or for five "
                     "minutes, none is started, stopped or moved (fleetctl cluster)");
@@ -87,15 +88,15 @@ static void recovery_print_rest(const Recovery *r) {
 }
 
 /* Stop the service, run 'script', and start the service, also after a failure, which has changed nothing. */
-static int recovery_run(const Recovery *r, const char *script, const char *argument) {
+static int recovery_run(const Recovery *r, const char *script, const char *first, const char *second) {
         int status;
 
-        if (run_script("systemctl stop fleetd.service", NULL) != EXIT_DONE) {
+        if (run_script("systemctl stop fleetd.service", NULL, NULL) != EXIT_DONE) {
                 client_note("fleetd.service was not stopped; nothing was changed");
                 return EXIT_FAILED;
         }
-        status = run_script(script, argument);
-        if (run_script("systemctl start fleetd.service", NULL) != EXIT_DONE) {
+        status = run_script(script, first, second);
+        if (run_script("systemctl start fleetd.service", NULL, NULL) != EXIT_DONE) {
                 client_note(
                         "fleetd.service was not started: journalctl -u fleetd; then systemctl start fleetd");
                 return EXIT_FAILED;
@@ -278,13 +279,15 @@ int verb_recover(Client *c, char **args, size_t n, Error *err) {
                 r = recover_explain(&recovery, err);
         if (r >= 0)
                 r = recovery_is_confirmed(&recovery) ?
-                            recovery_run(&recovery, "fleetd --recover --force", NULL) :
+                            recovery_run(&recovery, "fleetd --recover --force", NULL, NULL) :
                             EXIT_FAILED;
         json_value_free(recovery.cluster);
         return r;
 }
 
 /* -- restore -- */
+
+static const char RESTORE_SCRIPT[] = "fleetd --restore=\"$1\" ${2:+--cluster-key=\"$2\"}";
 
 static int restore_explain(Recovery *r, const char *file, Error *err) {
         _cleanup_backup_description_ BackupDescription d = {};
@@ -325,7 +328,8 @@ static int restore_explain(Recovery *r, const char *file, Error *err) {
 
 int verb_restore(Client *c, char **args, size_t n, Error *err) {
         Recovery recovery = { .client = c };
-        _cleanup_free_ char *file = NULL;
+        const char *cluster_key = c->options.cluster_key;
+        _cleanup_free_ char *file = NULL, *keys = NULL;
         int r;
 
         if (n != 1)
@@ -333,13 +337,34 @@ int verb_restore(Client *c, char **args, size_t n, Error *err) {
         file = realpath(args[0], NULL);
         if (!file)
                 return error_set(err, -errno, "Failed to open %s: %s", args[0], strerror(errno));
+        keys = cluster_key ? realpath(cluster_key, NULL) : NULL;
+        if (cluster_key && !keys)
+                return error_set(err, -errno, "Failed to open %s: %s", cluster_key, strerror(errno));
         r = recovery_begin(&recovery, err);
         if (r >= 0)
                 r = restore_explain(&recovery, file, err);
         if (r >= 0)
-                r = recovery_is_confirmed(&recovery) ?
-                            recovery_run(&recovery, "fleetd --restore=\"$1\"", file) :
-                            EXIT_FAILED;
+                r = recovery_is_confirmed(&recovery) ? recovery_run(&recovery, RESTORE_SCRIPT, file, keys) :
+                                                       EXIT_FAILED;
         json_value_free(recovery.cluster);
         return r;
+}
+
+/* -- backup --cluster-key -- */
+
+int backup_keys(Client *c, const char *file, Error *err) {
+        Recovery recovery = { .client = c };
+        int r;
+
+        r = recovery_begin(&recovery, err);
+        json_value_free(recovery.cluster);
+        if (r < 0)
+                return r;
+        if (!client_confirm(c, "Write it?",
+                            "%s will have the cluster keys: with a backup, they open the certificate "
+                            "authority of the "
+                            "cluster, and with it every host. Keep it apart from the backups.",
+                            file))
+                return EXIT_FAILED;
+        return run_script("fleetd --backup-cluster-key=\"$1\"", file, NULL);
 }

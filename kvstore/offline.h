@@ -46,9 +46,9 @@ typedef struct KvOfflineOptions {
          * NULL: none. */
         int (*describe)(const KvNode *node, BackupDescription *ret);
         uint64_t wall_ms; /* now; of the description of a backup */
-        /* Write the keys with which a new lineage begins, each by 'put': 0, or a negative errno. 'begun' has
-         * its number, but not its last index yet. NULL: none. */
-        int (*begin)(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts);
+        /* Write the keys with which a new lineage begins, each by 'put': 0, or a negative errno, perhaps with
+         * a message. 'begun' has its number, but not its last index yet. The rename follows. NULL: none. */
+        int (*begin)(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts, Error *err);
         void *userdata;
 } KvOfflineOptions;
 
@@ -64,6 +64,9 @@ int kv_backup(const KvOfflineOptions *options, const char *file, KvOffline *ret,
  * for messages. Errors as those of kv_restore(). */
 int kv_backup_verify(const char *folder, const char *file, KvOffline *ret, BackupDescription *ret_description,
                      Error *err);
+
+/* Read the cluster of a data directory, also beside a running daemon. -ENOENT, -EBADMSG. */
+int kv_read_cluster_id(const char *tree_path, uint64_t *ret);
 
 /* Make a cluster of one from a backup, on a host without a replica (-EEXIST). -ENOTSUP: a newer version wrote
  * it. */

@@ -207,4 +207,28 @@ unset "pids[join]"
 says a_wiped_host_joins_again "Joined: this host is up" "$(cat "$scratch/joined3")"
 check its_keys_are_back wait_for 30 holds 3 /c 3
 
+# -- All replicas are lost: a backup and the cluster keys on a fresh host --
+offline() { # HOST OPTION...: of a daemon that does not run
+        touch "$scratch/conf$1"
+        "$program" --config="$scratch/conf$1" --state-directory="$scratch/state$1" --machine-id="0000000000000000000000000000000$1" --name="h$1" "${@:2}" 2>&1
+}
+ca() { ctl "$1" ca show --output=json | grep -o '"id":"[0-9a-f]*"' | head -1; }
+root=$(ca 1)
+ctl 1 backup "$scratch/backup" >/dev/null 2>&1
+says the_keys_are_written_beside_the_daemon "keys has 1 key of cluster" "$(offline 1 --backup-cluster-key="$scratch/keys")"
+for host in 1 2 3; do end KILL $host; done
+rm -rf "$scratch/state6" "$scratch/conf6"
+says a_backup_is_restored_with_its_keys "This host is a cluster of one now" "$(offline 6 --restore="$scratch/backup" --cluster-key="$scratch/keys")"
+start 6
+check the_restored_host_has_the_keys wait_for 60 holds 6 /c 3
+says it_opens_its_listener "listens on 127.0.0.1:${ports[12]}" "$(ctl 6 init "$(listen 6)" 2>&1)"
+check it_keeps_the_authority wait_for 30 [ -n "$root" -a "$(ca 6)" = "$root" ]
+for host in 2 3; do
+        offline $host --reset >/dev/null
+        sed -i "s/^Join=.*/Join=127.0.0.1:${ports[12]}/" "$scratch/conf$host"
+        start $host
+done
+check other_hosts_return_without_a_token wait_for 60 voters 6 3
+check and_have_the_keys wait_for 30 holds 3 /c 3
+
 if grep -qF -e "${first:7}" -e "${good:7}" "$scratch"/log*; then not_ok no_token_is_logged "$(grep -lF -e "${first:7}" -e "${good:7}" "$scratch"/log*)"; else ok no_token_is_logged; fi

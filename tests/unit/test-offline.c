@@ -442,7 +442,7 @@ static Tree *read_backup(Fixture *fixture, const char *file) {
         return tree;
 }
 
-static int begin(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts) {
+static int begin(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts, Error *err) {
         char value[64];
         int r;
 
