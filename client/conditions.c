@@ -233,7 +233,7 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
         text_append(&t, ": start it");
         if (*address)
                 text_printf(&t, ", or give a new host its address %s", address);
-        add(all, "voter", member_name(member, "name"), "", "%s", chars(&t));
+        add(all, "voter", member_label(member), "", "%s", chars(&t));
         all->error = all->error ?: t.error;
 }
 
