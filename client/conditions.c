@@ -129,6 +129,10 @@ static void add_replica(const View *v, Conditions *all) {
                         add(all, "replica", *name ? name : "cluster", "cluster", "%s", problem);
                 return;
         }
+        if (starts_with(problem, "this host was removed")) {
+                add(all, "removed", "cluster", "", "%s", problem);
+                return;
+        }
         text_append(&t, "no leader");
         if (stale_s > 0) {
                 text_append(&t, " for ");
