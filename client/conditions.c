@@ -129,6 +129,10 @@ static void add_replica(const View *v, Conditions *all) {
                         add(all, "replica", *name ? name : "cluster", "cluster", "%s", problem);
                 return;
         }
+        if (starts_with(problem, "this host was removed")) {
+                add(all, "removed", "cluster", "", "%s", problem);
+                return;
+        }
         text_append(&t, "no leader");
         if (stale_s > 0) {
                 text_append(&t, " for ");
@@ -233,7 +237,7 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
         text_append(&t, ": start it");
         if (*address)
                 text_printf(&t, ", or give a new host its address %s", address);
-        add(all, "voter", member_name(member, "name"), "", "%s", chars(&t));
+        add(all, "voter", member_label(member), "", "%s", chars(&t));
         all->error = all->error ?: t.error;
 }
 

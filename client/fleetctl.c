@@ -223,7 +223,8 @@ static const Verb verbs[] = {
         { "remove", FLAGS_YES | FLAGS_REMOVE | FLAGS_CA, "MACHINE", "Remove a lost machine from the cluster",
           "It is named by its hostname or ID. It was replaced, or has been lost or\n"
           "shut down for an hour. A voter requires a majority of the others.\n"
-          "If it returns, it is listed again, and its units continue.\n"
+          "If it returns, its units run on, and it needs a new token: fleetctl token on\n"
+          "another host, then fleetctl join on it.\n"
           "Exit status 4 if there is no such machine.\n",
           verb_remove },
         { "reset-failed", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reset the failed state of units",

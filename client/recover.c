@@ -161,10 +161,6 @@ static bool has_more(const JsonValue *member, const JsonValue *self) {
                              member_number(member, "lastIndex") > member_number(self, "lastIndex");
 }
 
-static const char *member_label(const JsonValue *m) {
-        return *member_name(m, "name") ? member_name(m, "name") : member_text(m, "address");
-}
-
 /* Print the other hosts, and whether this one reaches them. Return the reachable one with the most entries,
  * if it has more than this one; else NULL. */
 static const JsonValue *print_others(const Recovery *r) {

@@ -62,7 +62,7 @@ refused() {
         [ $? = "$status" ] && says "$message"
 }
 
-# fleetd runs, and a second reset would delete what the first one has kept.
+# fleetd runs, and a second reset would move away what a host has received since the first.
 the_rest_is_printed() {
         ! grep -F "Start fleetd" "$scratch/why" && says "fleetd runs." &&
                 says "each other host that has not been reset: systemctl stop fleetd; fleetd --reset; systemctl start fleetd" &&

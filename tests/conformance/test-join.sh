@@ -168,6 +168,21 @@ check wrong_metadata_change_nothing [ -z "$(ctl 1 list-machines --full --no-lege
 for host in 1 2 3; do ctl 1 machine set h$host zone=a >/dev/null; done
 says one_value_spreads_nothing "all 3 hosts have zone=a: nothing can be spread" "$(ctl 1 init --spread=zone 2>&1)"
 
+# -- A host that was removed returns --
+end KILL 3
+check a_lost_host_is_removed wait_for 60 ctl 1 remove --yes --force h3
+start 3
+removed="this host was removed from the cluster: run fleetctl token on another host, and fleetctl join on this one"
+is_told() { ctl 3 status | tr -s '\n ' ' ' | grep -qF "$removed"; }
+check a_removed_host_says_so wait_for 30 is_told
+says fleetctl_cluster_says_so "$removed" "$(ctl 3 cluster | tr -s '\n ' ' ')"
+says a_removed_host_does_not_leave "$removed" "$(ctl 3 leave --yes 2>&1)"
+says a_removed_host_joins_with_a_token "Joined: this host is up, with h1, h2" "$(ctl 3 join "$(token)" "$(listen 3)" 2>&1)"
+check the_state_before_is_kept [ -d "$scratch/state3/old/2/raft" ]
+check three_hosts_vote_again wait_for 60 voters 3 3
+put 1 /c 1 >/dev/null
+check keys_reach_the_host_that_returned wait_for 20 holds 3 /c 1
+
 # -- A root that was rotated away --
 former=$(token)
 root() { ctl 1 ca | awk 'NR == 2 { print $1 }'; }
