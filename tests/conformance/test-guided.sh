@@ -104,9 +104,9 @@ a_crash_before_the_rename_changes_nothing() {
         stop three
         for point in copy-folder-made copy-written copy-synced; do
                 FAULT_POINT=$point fleetd three --recover --force && return 1
-                [ "$(lineage three)" = "$old" ] || return 1
+                [ "$(lineage three)" = "$old" ] && [ -e "$scratch/three/tree.new" ] || return 1
         done
-        start three && wait_for fleetctl three cluster && voters three 3
+        start three && wait_for fleetctl three cluster && voters three 3 && [ ! -e "$scratch/three/tree.new" ]
 }
 
 a_confirmed_recovery_makes_a_cluster_of_one() {
@@ -152,6 +152,18 @@ bad_files_are_not_restored() {
         refused 1 "Failed to open $scratch/none: No such file or directory" fresh restore "$scratch/none" || return 1
         refused 2 "restore: expected one file" fresh restore || return 1
         refused 1 "is not the name of this machine" fresh restore "$scratch/backup" --yes=other
+}
+
+# Before the rename it is repeated; after it, before the log is made, the next start completes it.
+a_crash_of_a_restore_is_repeated_or_completed() {
+        for point in copy-folder-made copy-written copy-synced; do
+                FAULT_POINT=$point fleetd fresh --restore="$scratch/backup" && return 1
+                [ ! -e "$scratch/fresh/tree" ] && [ -e "$scratch/fresh/tree.new" ] || return 1
+        done
+        FAULT_POINT=identity-written fleetd fresh --restore="$scratch/backup" && return 1
+        [ -e "$scratch/fresh/tree/restored" ] && [ ! -e "$scratch/fresh/raft/meta.a" ] || return 1
+        start fresh && wait_for fleetctl fresh kv set /b 1 && [ "$(fleetctl fresh kv get /a)" = 1 ] && voters fresh 1 || return 1
+        [ ! -e "$scratch/fresh/tree/restored" ] && stop fresh && fleetd fresh --reset
 }
 
 a_backup_is_restored_with_guidance() {
@@ -209,6 +221,7 @@ check a_reset_host_joins_again
 check a_reset_after_a_crash_is_repeated
 check a_host_with_state_is_not_restored
 check bad_files_are_not_restored
+check a_crash_of_a_restore_is_repeated_or_completed
 check a_backup_is_restored_with_guidance
 check keys_are_saved_and_given_back
 check a_replica_that_has_less_is_not_recovered
