@@ -43,6 +43,9 @@ enum {
         PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
 };
 
+/* The message ID of rejected sessions and requests to join, in the journal. */
+#define PEERS_MESSAGE_REJECTED "570313d7ef084f4985d42ca27dc7888c"
+
 /* The knowledge of this host about a machine. Zero: nothing. */
 typedef struct PeerKnown {
         TlsKnown tls;

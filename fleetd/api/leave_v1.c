@@ -165,19 +165,21 @@ void leave_post_handle(Request *request) {
                 return;
         }
         snprintf(leave.by, sizeof(leave.by), "%s@%s", request_user(request, user), request->api->name);
-        change_sent(request, 204, NULL,
-                    registry_maintain(request_registry(request), 0, self, &leave, change_on_done, request));
+        change_sent(
+                request, 204, NULL,
+                registry_maintain(request_registry(request), 0, self, &leave, NULL, change_on_done, request));
 }
 
 /* -- DELETE -- */
 
 void leave_delete_handle(Request *request) {
         const ClusterMachine *self = leave_self(request);
+        char user[HISTORY_USER_SIZE];
 
         if (self && cluster_machine_is_leaving(self))
-                change_sent(
-                        request, 204, NULL,
-                        registry_maintain(request_registry(request), 0, self, NULL, change_on_done, request));
+                change_sent(request, 204, NULL,
+                            registry_maintain(request_registry(request), 0, self, NULL,
+                                              request_user(request, user), change_on_done, request));
         else
                 request_error(request, 404, "this host is not leaving its cluster");
 }

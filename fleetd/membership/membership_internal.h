@@ -45,6 +45,13 @@ typedef struct Heartbeats {
         char problem[REPLICA_PROBLEM_SIZE];
 } Heartbeats;
 
+/* roles.c: the members at the last tick as leader. */
+typedef struct Roles {
+        uint64_t term; /* of that tick; 0: none */
+        KvMember members[KV_MEMBERS_MAX];
+        size_t n;
+} Roles;
+
 struct Membership {
         Loop *loop; /* borrowed, as the next three */
         Peers *peers;
@@ -72,6 +79,7 @@ struct Membership {
         Dialing dialing;
         Joining joining;
         Heartbeats heartbeats;
+        Roles roles;
         Authority *authority;
         Renewal *renewal;
         Revocation revocation;
@@ -100,6 +108,9 @@ void joining_peer_changed(Membership *m, const char *machine_id);
 void joining_retire(Membership *m, PeerSession *session);
 /* Publish the start of this host's daemon if the cluster view lacks it. */
 void joining_publish_start(Membership *m, const KvState *state);
+
+/* Add a row to the history for each member whose role has changed since the tick before of this term. */
+void roles_observe(Membership *m, const KvState *state);
 
 void heartbeats_init(Membership *m);
 void heartbeats_done(Membership *m);

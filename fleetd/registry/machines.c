@@ -68,9 +68,11 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine,
                                   transaction_text(&t, &value));
                 machines_note_presence(&t, r, c);
-                log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s %s%s%s",
-                           cluster_name_of(cluster, c->machine), verbs[c->presence], c->reason[0] ? ": " : "",
-                           c->reason);
+                log_notice(((LogFields) { .machine = c->machine,
+                                          .term = term,
+                                          .message_id = history_message_id(HISTORY_PRESENCE) }),
+                           "machine %s %s%s%s", cluster_name_of(cluster, c->machine), verbs[c->presence],
+                           c->reason[0] ? ": " : "", c->reason);
         }
         return transaction_send(r, &t, term, done, userdata);
 }
@@ -154,8 +156,16 @@ int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *us
 
 /* -- Maintenance -- */
 
+static void machines_note_leave(Transaction *t, const Registry *r, const ClusterMachine *m, const char *user,
+                                const char *reason) {
+        transaction_note(
+                t, r,
+                &(HistoryNote) { .kind = HISTORY_LEAVE, .machine = m->id, .user = user, .reason = reason });
+}
+
 int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
-                      const MaintenanceRecord *maintenance, RegistryDone done, void *userdata) {
+                      const MaintenanceRecord *maintenance, const char *user, RegistryDone done,
+                      void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
 
@@ -164,8 +174,12 @@ int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
         if (maintenance) {
                 stored_maintenance_write(&value, maintenance);
                 transaction_write(&t, KV_SET, LAYOUT_MAINTENANCE, NULL, m->id, transaction_text(&t, &value));
-        } else if (m->maintenance_index > 0)
+                if (maintenance->mode == MAINTENANCE_DRAINING)
+                        machines_note_leave(&t, r, m, maintenance->by, "begun: its units move away");
+        } else if (m->maintenance_index > 0) {
                 transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
+                machines_note_leave(&t, r, m, user, "cancelled");
+        }
         return transaction_send(r, &t, term, done, userdata);
 }
 

@@ -509,8 +509,20 @@ static void another_key_ends_the_connections_of_the_former_one(void **state) {
 static Text denied; /* lines */
 
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
-        if (starts_with(message, "denied "))
-                text_printf(&denied, "%s\n", message);
+        if (!starts_with(message, "denied "))
+                return;
+        assert_string_equal(fields->message_id, history_message_id(HISTORY_DENIED));
+        assert_true(starts_with(fields->principal, "user:"));
+        text_printf(&denied, "%s\n", message);
+}
+
+static int add_denied(void *userdata, const KvHistoryRow *row) {
+        HistoryEvent event;
+
+        assert_int_equal(history_decode(row->body, &event), 0);
+        if (event.kind == HISTORY_DENIED)
+                text_printf(userdata, "%s %s\n", event.user, event.reason);
+        return 1;
 }
 
 static void denied_rights_are_logged_once_a_second_and_counted(void **state) {
@@ -533,6 +545,9 @@ static void denied_rights_are_logged_once_a_second_and_counted(void **state) {
                             "denied user:anna: PUT /v2/keys/app/\\x0ax\n"
                             "denied user:bert: DELETE /fleet/v1/units/a.service\n"
                             "denied user:anna: 19 more requests, the last one PUT /v2/keys/app/\\x0ax\n");
+        text_clear(&denied); /* the history has the first one of the minute, without the key */
+        assert_int_equal(kv_local_history(f->host->store, 0, false, add_denied, &denied), 0);
+        assert_string_equal(denied.chars, "user:anna PUT /v2/keys\n");
         text_done(&denied);
         client_close(&a);
         client_close(&b);
