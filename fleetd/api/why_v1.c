@@ -257,7 +257,8 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
                 (void) cluster_current_state(d->cluster, known, &where);
         if (where)
                 rule = scheduler_refusal(d->view, u, where, true, &unfit);
-        if (where && rule == RULE_NONE) {
+        if (where && rule == RULE_NONE && where->presence != PRESENCE_LOST &&
+            where->presence != PRESENCE_LEFT) {
                 error_set(&why, 0, "%s has it, and still qualifies", cluster_machine_name(where));
                 entry_write(t, u, "stay", where, why.message);
                 return 0;
