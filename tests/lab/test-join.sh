@@ -1,6 +1,7 @@
 #!/bin/bash
 # A host joins another one by a token, on booted hosts without a configuration: fleetd starts itself again with its new identity, and
-# systemd restarts no service. Units of the host run on. A user of one host reaches the other one with a certificate. Takes 15 s.
+# systemd restarts no service. Units of the host run on. A user of one host reaches the other one with a certificate. A host that was removed, and has no
+# /etc/fleet, joins again. Takes 25 s.
 LAB_HOSTS="alpha beta"
 . "$(dirname "$0")/scenario.sh"
 
@@ -57,6 +58,23 @@ systemctl_status_shows_the_new_state() {
         grep -q 'own.service .*runs on beta, and is no unit of the cluster' "$LAB/out" || fail "own.service is not reported: $(cat "$LAB/out")"
 }
 
+# The service may write in /etc/fleet, although the folder did not exist at its start.
+a_removed_host_without_configuration_joins_again() {
+        local token
+        host_exec beta systemctl stop fleetd || fail "fleetd does not stop"
+        host_exec beta rm -rf /etc/fleet
+        wait_for 20 fleetctl alpha remove --force --yes beta >"$LAB/out" 2>&1 || fail "remove: $(cat "$LAB/out")"
+        host_exec beta systemctl start fleetd || fail "fleetd does not start"
+        is_told() { host_exec beta systemctl status --no-pager fleetd | grep -q 'Status: "this host was removed from the cluster: '; }
+        wait_for 30 is_told || fail "$(host_exec beta systemctl status --no-pager fleetd)"
+        token=$(host_exec alpha fleetctl token | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1)
+        host_exec beta fleetctl join "$token" >"$LAB/out" 2>&1 || fail "join: $(cat "$LAB/out")"
+        wait_for 10 knows_machines alpha 2 && wait_for 10 knows_machines beta 2 || fail "$(machines beta)"
+        wait_for 20 key_is beta /joined yes || fail "no key of alpha reaches beta"
+        host_exec beta grep -q '^Join=' /etc/fleet/fleetd.conf.d/50-cluster.conf || fail "beta has no cluster file"
+        WHAT="the removal" untouched "$(cat "$LAB/before")"
+}
+
 # The files of the user go to beta, which needs no other access to alpha.
 user() { host_exec beta fleetctl --endpoint="https://$(host_address alpha):2443" --cacert=/root/users/ca.pem --cert=/root/users/ops.pem --key=/root/users/ops.key "$@" >"$LAB/out" 2>&1; }
 a_user_reaches_the_cluster_over_https_until_it_is_revoked() {
@@ -77,4 +95,5 @@ a_user_reaches_the_cluster_over_https_until_it_is_revoked() {
 }
 
 scenario each_host_is_a_cluster_of_one the_first_host_opens_its_cluster the_second_host_joins_by_one_command no_service_was_restarted \
-        systemctl_status_shows_the_new_state a_user_reaches_the_cluster_over_https_until_it_is_revoked
+        systemctl_status_shows_the_new_state a_removed_host_without_configuration_joins_again \
+        a_user_reaches_the_cluster_over_https_until_it_is_revoked
