@@ -92,8 +92,11 @@ static int cluster_print(const JsonValue *root) {
                 printf("problem    %s\n", problem.chars);
         if (awaited) {
                 text_clear(&line);
-                text_printf(&line, "waits for  %s: running units not reported yet", names.chars ?: "no host");
-                text_append(&stop, "(fleetctl cluster stop-waiting)");
+                text_printf(&line,
+                            "waits for  %s: running units not reported yet; start fleetd there, or if they "
+                            "are gone for ever:",
+                            names.chars ?: "no host");
+                text_append(&stop, "fleetctl cluster stop-waiting");
                 output_words_and(&line, " ", &stop, LABEL_WIDTH);
         }
         putchar('\n');

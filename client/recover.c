@@ -317,7 +317,8 @@ static int restore_explain(Recovery *r, const char *file, Error *err) {
                "systemctl start "
                "fleetd\n"
                "- No unit is stopped. A unit whose text was changed later is restarted with the text of the "
-               "backup.\n",
+               "backup.\n"
+               "- A unit that was stopped or destroyed later is started again.\n",
                r->name);
         return output_flush();
 }
