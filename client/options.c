@@ -80,7 +80,7 @@ static const Flag flags[] = {
         { "cluster-key", 0, FLAGS_BACKUP, FLAG_TEXT, AT(cluster_key),
           "Instead of a backup, write the cluster keys of this host to this new file" },
         { "cluster-key", 0, FLAGS_RESTORE, FLAG_TEXT, AT(cluster_key),
-          "File of backup --cluster-key: hosts return with their certificates" },
+          "Keys that backup has written: hosts return with their certificates" },
         { "force", 0, FLAGS_REMOVE, FLAG_BOOL, AT(force),
           "Also a machine that is away, or gone for less than an hour" },
         { "force", 0, FLAGS_SECURE, FLAG_BOOL, AT(force),
