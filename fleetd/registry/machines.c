@@ -118,6 +118,8 @@ static void machines_write_tombstone(Transaction *t, const Registry *r, const Cl
         snprintf(removed.reason, sizeof(removed.reason), "%s", reason);
         if (m->host && m->host->pins.n > 0)
                 memcpy(removed.pin, m->host->pins.items[0], sizeof(removed.pin));
+        if (m->host && m->host->pins.n > 1)
+                memcpy(removed.pin2, m->host->pins.items[1], sizeof(removed.pin2));
         stored_removed_write(&value, &removed);
         transaction_write(t, KV_SET, LAYOUT_REMOVED, NULL, m->id, transaction_text(t, &value));
 }
@@ -147,7 +149,8 @@ int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *us
         machines_remove(&t, r, m, user);
         if (m->host_index > 0)
                 machines_remove_membership(&t, m);
-        machines_write_tombstone(&t, r, m, user, ca ? "compromised" : presence_to_string(m->presence));
+        machines_write_tombstone(&t, r, m, user,
+                                 ca ? CLUSTER_REMOVED_COMPROMISED : presence_to_string(m->presence));
         if (ca)
                 transaction_change_ca(&t, r, ca);
         machines_remove_reports(&t, m);
