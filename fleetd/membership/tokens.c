@@ -251,8 +251,8 @@ int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_
         }
         if (join_key_is_compromised(m, host->pin))
                 return error_set(err, -EACCES,
-                                 "the key of this host is compromised: delete /var/lib/fleet/identity/key on "
-                                 "this host, and join again; it makes another key");
+                                 "the key of this host is compromised: remove the folder "
+                                 "/var/lib/fleet/identity of this host, and join again with another key");
         if (!t)
                 return error_set(
                         err, -EACCES,
