@@ -378,11 +378,9 @@ static int workshop_complete(const Workshop *w, int fd, const KvOffline *result,
 }
 
 /* Mark a failure behind the rename: the new lineage is in force. */
-static int offline_in_force(int error, Error *err) {
-        if (!err->message[0])
-                (void) error_set(err, error, "%s", strerror(-error));
-        return error_prefix(err, -EINPROGRESS,
-                            "the new lineage is in force, and is completed by the next start");
+static int in_force(int error, Error *err) {
+        (void) error_prefix(err, error, "the new lineage is in force; the next start completes it");
+        return -EINPROGRESS;
 }
 
 /* Make 'tree' the checkpoint of the workshop, and rename the workshop to the data directory, where there is
@@ -408,9 +406,7 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
                 return error_set(err, -errno, "Failed to replace %s by %s: %s", o->tree_path, w->path,
                                  strerror(errno));
         r = fsync_dir(w->parent_fd);
-        return r < 0 ? offline_in_force(error_set(err, r, "Failed to sync %s: %s", w->parent, strerror(-r)),
-                                        err) :
-                       0;
+        return r < 0 ? in_force(error_set(err, r, "Failed to sync %s: %s", w->parent, strerror(-r)), err) : 0;
 }
 
 /* -- Recovery, backup, restore -- */
@@ -471,8 +467,7 @@ int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err)
         data_dir_distrust(&found.data_dir); /* the old one, which is removed with the workshop */
         r = bootstrap_own_hardware(o->hardware_id, found.log, true);
         if (r < 0)
-                return offline_in_force(error_set(err, r, "Failed to write the log's meta: %s", strerror(-r)),
-                                        err);
+                return in_force(error_set(err, r, "Failed to write the log's meta: %s", strerror(-r)), err);
         *ret = result;
         return 0;
 }
@@ -689,7 +684,7 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
                 return r;
         r = restore_finish(o, &data_dir, &live, &result, term, err);
         if (r < 0)
-                return offline_in_force(r, err);
+                return in_force(r, err);
         *ret = result;
         return 0;
 }
