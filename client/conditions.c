@@ -118,6 +118,10 @@ static void append_since(Text *t, const View *v, const ApiMachine *m) {
 
 /* -- The cluster -- */
 
+static bool is_removed(const View *v) {
+        return starts_with(member_text(v->cluster, "problem"), "this host was removed");
+}
+
 static void add_replica(const View *v, Conditions *all) {
         const char *problem = member_text(v->cluster, "problem"), *name = member_text(v->cluster, "name"),
                    *rest = starts_with(problem, "no leader: ") ? problem + strlen("no leader: ") : problem;
@@ -129,7 +133,7 @@ static void add_replica(const View *v, Conditions *all) {
                         add(all, "replica", *name ? name : "cluster", "cluster", "%s", problem);
                 return;
         }
-        if (starts_with(problem, "this host was removed")) {
+        if (is_removed(v)) {
                 add(all, "removed", "cluster", "", "%s", problem);
                 return;
         }
@@ -245,6 +249,8 @@ static void add_voters(const View *v, Conditions *all) {
         const JsonValue *members = json_value_member(v->cluster, "voters");
         size_t n = 0, n_reachable = 0;
 
+        if (is_removed(v)) /* its view of the others is of no use */
+                return;
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *member = json_value_item(members, i);
 

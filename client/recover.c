@@ -87,8 +87,9 @@ static void recovery_print_rest(const Recovery *r) {
                         "fleetd");
 }
 
-/* Stop the service, run 'script', and start the service, also after a failure, which has changed nothing. */
+/* Stop the service, run 'script', and start the service, also after a failure. */
 static int recovery_run(const Recovery *r, const char *script, const char *first, const char *second) {
+        const char *name = streq(r->client->verb->name, "recover") ? "recovery" : "restore";
         int status;
 
         if (run_script("systemctl stop fleetd.service", NULL, NULL) != EXIT_DONE) {
@@ -101,12 +102,20 @@ static int recovery_run(const Recovery *r, const char *script, const char *first
                         "fleetd.service was not started: journalctl -u fleetd; then systemctl start fleetd");
                 return EXIT_FAILED;
         }
-        if (status != EXIT_DONE) {
+        if (status != EXIT_DONE && status != EXIT_IN_FORCE && status <= 128) {
                 client_note("the state of this host was not changed; fleetd runs again");
                 return EXIT_FAILED;
         }
+        if (status == EXIT_IN_FORCE)
+                client_note("the %s is in force, and is completed by this start of fleetd; check fleetctl "
+                            "status",
+                            name);
+        else if (status > 128) /* by a signal */
+                client_note("fleetd ended during the %s: if fleetctl cluster prints a new lineage, it is in "
+                            "force; if not, repeat this command",
+                            name);
         recovery_print_rest(r);
-        return EXIT_DONE;
+        return status == EXIT_DONE ? EXIT_DONE : EXIT_FAILED;
 }
 
 /* -- recover -- */
@@ -162,8 +171,9 @@ static bool has_more(const JsonValue *member, const JsonValue *self) {
 }
 
 /* Print the other hosts, and whether this one reaches them. Return the reachable one with the most entries,
- * if it has more than this one; else NULL. */
-static const JsonValue *print_others(const Recovery *r) {
+ * if it has more than this one; else NULL. *ret_silent: a reachable voter that does not send the end of its
+ * log, or NULL. */
+static const JsonValue *print_others(const Recovery *r, const JsonValue **ret_silent) {
         const JsonValue *members = json_value_member(r->cluster, "voters"), *best = NULL;
         const char *self = member_text(r->cluster, "machine");
 
@@ -179,9 +189,11 @@ static const JsonValue *print_others(const Recovery *r) {
                 text_append_printable(&t, member_text(m, "seat"));
                 if (!member_bool(m, "reachable"))
                         text_append(&t, ", lost");
-                else if (!member_number(m, "lastTerm"))
-                        text_append(&t, ", reachable: compare its last entry before you continue");
-                else {
+                else if (!member_number(m, "lastTerm")) {
+                        text_append(&t, ", reachable, last entry unknown");
+                        if (streq(member_text(m, "seat"), "voter"))
+                                *ret_silent = m;
+                } else {
                         text_printf(&t, ", reachable, last entry %llu, term %llu",
                                     (unsigned long long) member_number(m, "lastIndex"),
                                     (unsigned long long) member_number(m, "lastTerm"));
@@ -194,12 +206,14 @@ static const JsonValue *print_others(const Recovery *r) {
         return best;
 }
 
-/* Refuse a recovery of this host while another one has more, or continues the cluster already. */
-static int recover_check(const Recovery *r, const JsonValue *best, Error *err) {
+/* Refuse a recovery of this host while another one has more or may have, or continues the cluster already. */
+static int recover_check(const Recovery *r, const JsonValue *best, const JsonValue *silent, Error *err) {
         _cleanup_text_ Text name = {};
         const char *other = member_text(r->cluster, "otherLineage");
 
-        text_append_printable(&name, best ? member_label(best) : other);
+        text_append_printable(&name, best              ? member_label(best) :
+                                     silent && !*other ? member_label(silent) :
+                                                         other);
         if (name.error < 0)
                 return name.error;
         if (best)
@@ -217,12 +231,20 @@ static int recover_check(const Recovery *r, const JsonValue *best, Error *err) {
                         "join it: systemctl stop fleetd; fleetd --reset; systemctl start fleetd. If "
                         "not, stop fleetd on it, and repeat this command",
                         name.chars);
+        if (silent)
+                return error_set(
+                        err, -EPERM,
+                        "%s can be reached, and does not send its last entry: it has a leader, or runs an "
+                        "older version. Run fleetctl status on %s: if it has a leader, nothing is lost. If "
+                        "not, compare the lines of fleetctl recover there and here, stop fleetd on the host "
+                        "with less, and repeat this command on the other one",
+                        name.chars, name.chars);
         return 0;
 }
 
 static int recover_explain(Recovery *r, Error *err) {
         _cleanup_text_ Text t = {};
-        const JsonValue *best;
+        const JsonValue *best, *silent = NULL;
         int e;
 
         if (!r->cluster) {
@@ -246,11 +268,11 @@ static int recover_explain(Recovery *r, Error *err) {
                         return t.error;
                 (void) output_line(t.chars);
                 r->alone = json_value_count(json_value_member(r->cluster, "voters")) == 1;
-                best = print_others(r);
+                best = print_others(r, &silent);
                 e = output_flush();
                 if (e < 0)
                         return e;
-                e = recover_check(r, best, err);
+                e = recover_check(r, best, silent, err);
                 if (e < 0)
                         return e;
         }
@@ -318,7 +340,10 @@ static int restore_explain(Recovery *r, const char *file, Error *err) {
                "fleetd\n"
                "- No unit is stopped. A unit whose text was changed later is restarted with the text of the "
                "backup.\n"
-               "- A unit that was stopped or destroyed later is started again.\n",
+               "- A unit that was stopped or destroyed later is started again.\n"
+               "- Hosts that were removed and users that were revoked after the backup are valid again. "
+               "Remove and revoke\n"
+               "  them before you start fleetd on another host. Tokens are void: make new ones.\n",
                r->name);
         return output_flush();
 }

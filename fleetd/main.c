@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "base/backup_file.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/table.h"
@@ -347,5 +348,7 @@ int main(int argc, char *argv[]) {
                           strerror(errno));
                 return EXIT_FAILURE;
         }
+        if (r == -EINPROGRESS && maintenance_is_requested(&settings))
+                return EXIT_IN_FORCE;
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -26,7 +26,7 @@ static void maintenance_done(Maintenance *m) {
 
 /* Return whether a key is dropped in a new lineage. These are members that have to join again, and stop
  * assignments, which are about the former lineage. The engine writes new ones when all hosts have reported.
- */
+ * After a restore also tokens, which may have been used or revoked since the backup. */
 static bool maintenance_is_moot(void *userdata, const KvNode *node) {
         const Settings *s = ((const Maintenance *) userdata)->settings;
         _cleanup_assignment_ Assignment assignment = {};
@@ -36,6 +36,8 @@ static bool maintenance_is_moot(void *userdata, const KvNode *node) {
                 return false;
         if (k.kind == LAYOUT_REPORTED)
                 return true;
+        if (k.kind == LAYOUT_TOKEN)
+                return s->restore;
         if (k.kind == LAYOUT_MEMBER)
                 return s->restore || !streq(k.machine, s->machine_id);
         if (k.kind != LAYOUT_ASSIGNMENT ||

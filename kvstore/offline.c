@@ -377,6 +377,12 @@ static int workshop_complete(const Workshop *w, int fd, const KvOffline *result,
         return r < 0 ? r : fsync_dir(fd);
 }
 
+/* Mark a failure behind the rename: the new lineage is in force. */
+static int in_force(int error, Error *err) {
+        (void) error_prefix(err, error, "the new lineage is in force; the next start completes it");
+        return -EINPROGRESS;
+}
+
 /* Make 'tree' the checkpoint of the workshop, and rename the workshop to the data directory, where there is
  * none. 'term': as workshop_complete()'s; 0: exchange them. */
 static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree, const KvOffline *result,
@@ -400,7 +406,7 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
                 return error_set(err, -errno, "Failed to replace %s by %s: %s", o->tree_path, w->path,
                                  strerror(errno));
         r = fsync_dir(w->parent_fd);
-        return r < 0 ? error_set(err, r, "Failed to sync %s: %s", w->parent, strerror(-r)) : 0;
+        return r < 0 ? in_force(error_set(err, r, "Failed to sync %s: %s", w->parent, strerror(-r)), err) : 0;
 }
 
 /* -- Recovery, backup, restore -- */
@@ -461,7 +467,7 @@ int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err)
         data_dir_distrust(&found.data_dir); /* the old one, which is removed with the workshop */
         r = bootstrap_own_hardware(o->hardware_id, found.log, true);
         if (r < 0)
-                return error_set(err, r, "Failed to write the log's meta: %s", strerror(-r));
+                return in_force(error_set(err, r, "Failed to write the log's meta: %s", strerror(-r)), err);
         *ret = result;
         return 0;
 }
@@ -626,6 +632,26 @@ static int restore_open(const Workshop *w, const KvOfflineOptions *o, const char
         return offline_describe(*ret, result, err);
 }
 
+/* Create the log of a restored data directory. A start of the daemon does the same. */
+static int restore_finish(const KvOfflineOptions *o, DataDir *data_dir, Tree **live, const KvOffline *result,
+                          uint64_t term, Error *err) {
+        int r;
+
+        r = data_dir_open(data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, live, err);
+        if (r < 0)
+                return r;
+        memcpy(data_dir->hardware_id, o->hardware_id, sizeof(data_dir->hardware_id));
+        r = bootstrap_restored(data_dir, o->log_disk,
+                               &(Identity) { .cluster_id = result->cluster_id,
+                                             .lineage = result->new_lineage,
+                                             .raft_id = result->raft_id },
+                               term, err);
+        if (r < 0)
+                return r;
+        r = data_dir_remove_restored(data_dir);
+        return r < 0 ? error_set(err, r, "Failed to remove %s/restored: %s", o->tree_path, strerror(-r)) : 0;
+}
+
 int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(data_dir_done) DataDir data_dir = { .fd = -1, .checkpoint = { .fd = -1 } };
@@ -656,20 +682,9 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
         r = put_in_place(&w, o, tree, &result, MAX(term, UINT64_C(1)), err);
         if (r < 0)
                 return r;
-        r = data_dir_open(&data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &live, err);
+        r = restore_finish(o, &data_dir, &live, &result, term, err);
         if (r < 0)
-                return r;
-        memcpy(data_dir.hardware_id, o->hardware_id, sizeof(data_dir.hardware_id));
-        r = bootstrap_restored(&data_dir, o->log_disk,
-                               &(Identity) { .cluster_id = result.cluster_id,
-                                             .lineage = result.new_lineage,
-                                             .raft_id = result.raft_id },
-                               term, err);
-        if (r < 0)
-                return r;
-        r = data_dir_remove_restored(&data_dir);
-        if (r < 0)
-                return error_set(err, r, "Failed to remove %s/restored: %s", o->tree_path, strerror(-r));
+                return in_force(r, err);
         *ret = result;
         return 0;
 }

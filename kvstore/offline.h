@@ -53,7 +53,8 @@ typedef struct KvOfflineOptions {
 } KvOfflineOptions;
 
 /* Make this host's replica a cluster of one. All entries of its log count as acknowledged, because no other
- * member can be asked. 'look': only report the replica. -ENOENT: this host has none. */
+ * member can be asked. 'look': only report the replica. -ENOENT: this host has none. -EINPROGRESS: a step
+ * after the rename failed, for the reason in 'err', and the next start of the daemon completes it. */
 int kv_recover(const KvOfflineOptions *options, bool look, KvOffline *ret, Error *err);
 
 /* Write a synced and verified copy of the tree, with the log applied, for kv_restore(). Only its owner may
@@ -69,5 +70,5 @@ int kv_backup_verify(const char *folder, const char *file, KvOffline *ret, Backu
 int kv_read_cluster_id(const char *tree_path, uint64_t *ret);
 
 /* Make a cluster of one from a backup, on a host without a replica (-EEXIST). -ENOTSUP: a newer version wrote
- * it. */
+ * it. -EINPROGRESS: as kv_recover()'s. */
 int kv_restore(const KvOfflineOptions *options, const char *file, KvOffline *ret, Error *err);

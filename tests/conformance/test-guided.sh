@@ -22,7 +22,10 @@ for host in one two three fresh; do
                 --listen-peer=${peers[$host]} --peer-key=$scratch/key"
         cat >"$scratch/bin.$host/fleetd" <<F
 #!/bin/bash
-case "\$1" in --verify=*) exec $program "\$@" ;; esac
+case "\$1" in
+--verify=*) exec $program "\$@" ;;
+--restore=*) [ -z "\$RESTORE_FAULT" ] || export FAULT_POINT=\$RESTORE_FAULT ;;
+esac
 exec $program ${options//$'\n'/ } "\$@"
 F
         cat >"$scratch/bin.$host/systemctl" <<F
@@ -160,6 +163,8 @@ a_crash_of_a_restore_is_repeated_or_completed() {
                 FAULT_POINT=$point fleetd fresh --restore="$scratch/backup" && return 1
                 [ ! -e "$scratch/fresh/tree" ] && [ -e "$scratch/fresh/tree.new" ] || return 1
         done
+        RESTORE_FAULT=identity-written refused 1 "fleetd ended during the restore: if fleetctl cluster prints a new lineage, it is in force" fresh restore "$scratch/backup" --yes="$(hostname)" || return 1
+        wait_for fleetctl fresh kv get /a && stop fresh && fleetd fresh --reset || return 1
         FAULT_POINT=identity-written fleetd fresh --restore="$scratch/backup" && return 1
         [ -e "$scratch/fresh/tree/restored" ] && [ ! -e "$scratch/fresh/raft/meta.a" ] || return 1
         start fresh && wait_for fleetctl fresh kv set /b 1 && [ "$(fleetctl fresh kv get /a)" = 1 ] && voters fresh 1 || return 1

@@ -589,6 +589,13 @@ static void without_a_leader_hosts_exchange_the_ends_of_their_logs(void **state)
         send_position(2, SIZE_MAX);
         assert_false(has_position());
 
+        /* Two seconds after the last heartbeat, its host may have a leader again. */
+        send_position(1, SIZE_MAX);
+        ticks(4);
+        assert_true(has_position());
+        tick();
+        assert_false(has_position());
+
         /* With a leader, the logs grow: what was sent before is no fact any more. */
         send_position(1, SIZE_MAX);
         leader_heard = 2;
