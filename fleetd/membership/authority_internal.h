@@ -85,6 +85,7 @@ typedef struct KeyDistribution {
         uint64_t next_term, next_index;
         uint64_t checked_index, check_ms; /* key of the CA that was checked; time of the next check */
         uint64_t transfer_ms;             /* no transfer of the leadership before */
+        bool damaged;                     /* the file of the key is there, and does not open the CA */
         char problem[KEYS_PROBLEM_SIZE];
 } KeyDistribution;
 
