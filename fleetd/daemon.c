@@ -543,6 +543,10 @@ static uint64_t daemon_brake_ms(void *userdata) {
         return d->engine ? engine_brake(d->engine) : 0;
 }
 
+static int daemon_list_unit_files(void *userdata, Text *names) {
+        return directory_list_units(((const Daemon *) userdata)->directory, names);
+}
+
 static bool daemon_is_foreign(void *userdata, const char *unit) {
         const Daemon *d = userdata;
 
@@ -562,6 +566,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .metrics = daemon_metrics,
                                .brake_ms = daemon_brake_ms,
                                .is_foreign = daemon_is_foreign,
+                               .list_unit_files = daemon_list_unit_files,
                                .membership = d->membership,
                                .authority = membership_authority(d->membership),
                                .join = daemon_join,

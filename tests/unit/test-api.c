@@ -1493,6 +1493,28 @@ static void a_plan_reports_the_placement_of_units_and_changes_nothing(void **sta
 #undef UNIT
 }
 
+static void a_plan_waits_for_a_machine_that_was_lost_repeatedly(void **state) {
+        static const char unit[] = "{\"units\":[{\"name\":\"a.service\",\"text\":\"[X-Fleet]\\n"
+                                   "MachineMetadata=gpu=yes\\n\"}]}";
+        PresenceChange change = { .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
+        Fixture *fixture = *state;
+
+        publish_machine(fixture, change.machine, "beta", "gpu=yes");
+        for (size_t i = 0; i < 4; i++) {
+                change.presence = i % 2 == 0 ? PRESENCE_LOST : PRESENCE_UP;
+                change.expected_index = cluster_machine(registry_cluster(fixture->host->registry),
+                                                        change.machine)
+                                                ->presence_index;
+                assert_int_equal(
+                        host_wait(fixture->host, registry_presence(fixture->host->registry, 0, &change, 1,
+                                                                   host_on_done, fixture->host)),
+                        KV_OK);
+        }
+        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/plan", JSON, unit), 200);
+        assert_says(fixture, "\"action\":\"wait\"");
+        assert_says(fixture, "no machine qualifies (beta");
+}
+
 /* Each unit is compared with all that were placed before it, pattern by pattern. */
 static void a_plan_that_compares_too_much_is_refused(void **state) {
         static const struct {
@@ -2312,6 +2334,7 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(why_reports_finished_units_and_conflicting_names),
                 in_a_fixture(why_names_the_rule_that_excluded_each_machine),
                 in_a_fixture(a_plan_reports_the_placement_of_units_and_changes_nothing),
+                in_a_fixture(a_plan_waits_for_a_machine_that_was_lost_repeatedly),
                 in_a_fixture(a_plan_that_compares_too_much_is_refused),
                 in_a_fixture(what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_of_them),
                 in_a_fixture(the_discovery_document_names_every_method),
