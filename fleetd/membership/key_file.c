@@ -74,9 +74,12 @@ int key_file_parse(const char *text, size_t size, KeyFile *ret) {
 
         if (size == 0 || size > KEY_FILE_MAX)
                 return -EBADMSG;
-        copy = strndup(text, size);
+        copy = malloc(size +
+                      1); /* not strndup(): with a NUL in it, the copy would be shorter than what is wiped */
         if (!copy)
                 return -ENOMEM;
+        memcpy(copy, text, size);
+        copy[size] = 0;
         if (strlen(copy) == size)
                 r = key_file_parse_lines(copy, &f);
         key_file_wipe_text(copy, size);
