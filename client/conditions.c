@@ -238,7 +238,10 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
                 text_append(&t, "none may be lost");
         else
                 text_printf(&t, "%zu may be lost", n_reachable - quorum);
-        text_append(&t, ": start it");
+        if (!m && !*address && !*member_name(member, "name"))
+                text_append(&t, ": its host has another replica, and the leader removes this one");
+        else
+                text_append(&t, ": start it");
         if (*address)
                 text_printf(&t, ", or give a new host its address %s", address);
         add(all, "voter", member_label(member), "", "%s", chars(&t));

@@ -217,7 +217,8 @@ static void keys_set_problem(Authority *a, int error, uint64_t number, const Err
                          (unsigned long long) number);
         else if (error == -ENOENT)
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
-                         CLUSTER_KEY_MISSING "start a member that has secrets/key.%llu, or copy that file",
+                         CLUSTER_KEY_MISSING
+                         "the leader sends it; if no member has secrets/key.%llu, copy it",
                          (unsigned long long) number);
         else if (error == -EPERM)
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
