@@ -58,27 +58,27 @@ static int cluster_print(const JsonValue *root) {
                         *awaited = json_value_member(root, "waitsFor");
         unsigned long long level = member_number(root, "level"),
                            supported = member_number(root, "levelKnown");
-        _cleanup_text_ Text who = {}, problem = {}, names = {}, line = {}, command = {}, stop = {};
+        _cleanup_text_ Text head = {}, problem = {}, names = {}, line = {}, command = {}, stop = {};
 
         text_append_printable(&problem, member_text(root, "problem"));
         cluster_append_names(&names, awaited);
         if (problem.error < 0 || names.error < 0)
                 return -ENOMEM;
-        text_append(&who, "cluster    ");
-        text_append_printable(&who, member_text(root, "clusterId"));
-        text_printf(&who, ", index %llu, term %llu\nleader     ",
+        text_append(&head, "cluster    ");
+        text_append_printable(&head, member_text(root, "clusterId"));
+        text_printf(&head, ", index %llu, term %llu\nleader     ",
                     (unsigned long long) member_number(root, "index"),
                     (unsigned long long) member_number(root, "term"));
-        text_append_printable(&who, leader ? member_label(leader) : "none");
+        text_append_printable(&head, leader ? member_label(leader) : "none");
         if (!leader && member_number(root, "staleSec") > 0)
-                text_append(&who, "; the state on this host may be stale");
-        text_append(&who, "\nthis host  ");
-        text_append_printable(&who, member_text(root, "name"));
-        text_append(&who, ", ");
-        text_append_printable(&who, member_text(root, "role"));
-        if (who.error < 0)
-                return who.error;
-        (void) output_line(who.chars);
+                text_append(&head, "; the state on this host may be stale");
+        text_append(&head, "\nthis host  ");
+        text_append_printable(&head, member_text(root, "name"));
+        text_append(&head, ", ");
+        text_append_printable(&head, member_text(root, "role"));
+        if (head.error < 0)
+                return head.error;
+        (void) output_line(head.chars);
         text_printf(&line, "level      %llu", level);
         if (supported > level) {
                 text_printf(&line,

@@ -74,8 +74,8 @@ int key_file_parse(const char *text, size_t size, KeyFile *ret) {
 
         if (size == 0 || size > KEY_FILE_MAX)
                 return -EBADMSG;
-        copy = malloc(size +
-                      1); /* not strndup(): with a NUL in it, the copy would be shorter than what is wiped */
+        /* Not strndup(): with a NUL in the text, its copy would be shorter than what is wiped. */
+        copy = malloc(size + 1);
         if (!copy)
                 return -ENOMEM;
         memcpy(copy, text, size);
