@@ -58,7 +58,7 @@ static unsigned voters(SimCluster *c) {
 
 /* Wait until three hosts vote. The configuration of a leader counts a voter whose promotion is not committed
  * yet. */
-static void settle(SimCluster *c, const char *name) {
+static void wait_for_voters(SimCluster *c, const char *name) {
         UNTIL(c, name, voters(c) == 3);
         world_run(c->world, world_now_ms(c->world) + 1000);
         UNTIL(c, name, voters(c) == 3);
@@ -149,7 +149,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         c = cluster_new(w, 3);
         for (unsigned i = 0; i < c->n; i++)
                 world_at(w, i * 100, NULL, on_start, &c->machines[i]);
-        settle(c, "a-cluster-forms");
+        wait_for_voters(c, "a-cluster-forms");
 
         first = (unsigned) world_draw(w, 3);
         knows = &c->machines[first];
@@ -168,7 +168,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         world_run(w, world_now_ms(w) + world_draw(w, 2000));
         machine_power_on(old);
         UNTIL(c, "a-host-comes-back", voters(c) == 3 && knows_start(knows, old) && knows_start(other, old));
-        settle(c, "a-host-comes-back");
+        wait_for_voters(c, "a-host-comes-back");
 
         /* 'knows' does not have the writes that are acknowledged now. */
         isolate(c, knows, true);
