@@ -21,6 +21,9 @@ enum {
  * and prints the next steps itself. */
 #define ENV_FLEETCTL "FLEETCTL"
 
+/* The exit status of fleetd if a recovery or restore fails after its rename: the new lineage is in force. */
+enum { EXIT_IN_FORCE = 3 }; /* EXIT_FAILURE, and 2: nothing was changed */
+
 typedef struct BackupDescription {
         uint64_t cluster_id, lineage;
         uint64_t index, raft_index; /* of the store, and Raft's last applied */

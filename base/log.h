@@ -11,6 +11,7 @@ typedef struct LogFields {
         const char *unit;       /* FLEET_UNIT= */
         const char *machine;    /* FLEET_MACHINE= */
         uint64_t index, term;   /* FLEET_INDEX=, FLEET_TERM=; 0: absent */
+        const char *principal;  /* FLEET_PRINCIPAL=: whose request it was; NULL or "": the cluster itself */
         int error;              /* negative errno for ERRNO=; 0: absent */
         const char *message_id; /* 32 hex digits, or NULL */
 } LogFields;

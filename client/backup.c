@@ -206,6 +206,12 @@ int verb_backup(Client *c, char **args, size_t n, Error *err) {
         bool known = false;
         int r;
 
+        if (c->options.cluster_key && (n > 0 || c->options.verify))
+                return client_usage(
+                        "backup --cluster-key=FILE: expected no other file; make the backup by a command "
+                        "of its own");
+        if (c->options.cluster_key)
+                return backup_keys(c, c->options.cluster_key, err);
         if (n != 1)
                 return client_usage(c->options.verify ?
                                             "backup --verify: expected one file" :

@@ -229,6 +229,14 @@ const char *member_name(const JsonValue *object, const char *name) {
         return *text ? text : member_text(object, "id");
 }
 
+const char *member_label(const JsonValue *member) {
+        const char *name = member_name(member, "name");
+
+        if (!*name)
+                name = member_text(member, "address");
+        return *name ? name : "(replaced)";
+}
+
 uint64_t member_number(const JsonValue *object, const char *name) {
         uint64_t n = 0;
 

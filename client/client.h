@@ -106,6 +106,9 @@ const char *client_path(const Text *path);
 /* Return a member of a JSON object of fleetd; "", 0 or false if it is absent or of another type. */
 const char *member_text(const JsonValue *object, const char *name); /* borrowed */
 const char *member_name(const JsonValue *object, const char *name); /* "id" if that is empty */
+/* The name of a member of the cluster; without one, its ID or its address. A member that was replaced a
+ * moment ago has none of them. */
+const char *member_label(const JsonValue *member); /* borrowed */
 uint64_t member_number(const JsonValue *object, const char *name);
 bool member_bool(const JsonValue *object, const char *name);
 

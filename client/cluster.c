@@ -21,8 +21,8 @@ static int cluster_print_members(const JsonValue *members) {
                 return -ENOMEM;
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *m = json_value_item(members, i);
-                const char *cells[] = { member_name(m, "name"), member_text(m, "address"),
-                                        member_text(m, "seat"), member_bool(m, "reachable") ? "yes" : "no" };
+                const char *cells[] = { member_label(m), member_text(m, "address"), member_text(m, "seat"),
+                                        member_bool(m, "reachable") ? "yes" : "no" };
 
                 if (table_add_row(table, cells) < 0)
                         return -ENOMEM;
@@ -58,21 +58,27 @@ static int cluster_print(const JsonValue *root) {
                         *awaited = json_value_member(root, "waitsFor");
         unsigned long long level = member_number(root, "level"),
                            supported = member_number(root, "levelKnown");
-        _cleanup_text_ Text problem = {}, names = {}, line = {}, command = {}, stop = {};
+        _cleanup_text_ Text head = {}, problem = {}, names = {}, line = {}, command = {}, stop = {};
 
         text_append_printable(&problem, member_text(root, "problem"));
         cluster_append_names(&names, awaited);
         if (problem.error < 0 || names.error < 0)
                 return -ENOMEM;
-        printf("cluster    %s, index %llu, term %llu\n", member_text(root, "clusterId"),
-               (unsigned long long) member_number(root, "index"),
-               (unsigned long long) member_number(root, "term"));
-        if (leader)
-                printf("leader     %s\n", member_name(leader, "name"));
-        else
-                printf("leader     none%s\n",
-                       member_number(root, "staleSec") > 0 ? "; the state on this host may be stale" : "");
-        printf("this host  %s, %s\n", member_text(root, "name"), member_text(root, "role"));
+        text_append(&head, "cluster    ");
+        text_append_printable(&head, member_text(root, "clusterId"));
+        text_printf(&head, ", index %llu, term %llu\nleader     ",
+                    (unsigned long long) member_number(root, "index"),
+                    (unsigned long long) member_number(root, "term"));
+        text_append_printable(&head, leader ? member_label(leader) : "none");
+        if (!leader && member_number(root, "staleSec") > 0)
+                text_append(&head, "; the state on this host may be stale");
+        text_append(&head, "\nthis host  ");
+        text_append_printable(&head, member_text(root, "name"));
+        text_append(&head, ", ");
+        text_append_printable(&head, member_text(root, "role"));
+        if (head.error < 0)
+                return head.error;
+        (void) output_line(head.chars);
         text_printf(&line, "level      %llu", level);
         if (supported > level) {
                 text_printf(&line,
@@ -86,8 +92,11 @@ static int cluster_print(const JsonValue *root) {
                 printf("problem    %s\n", problem.chars);
         if (awaited) {
                 text_clear(&line);
-                text_printf(&line, "waits for  %s: running units not reported yet", names.chars ?: "no host");
-                text_append(&stop, "(fleetctl cluster stop-waiting)");
+                text_printf(&line,
+                            "waits for  %s: running units not reported yet; start fleetd there, or if they "
+                            "are gone for ever:",
+                            names.chars ?: "no host");
+                text_append(&stop, "fleetctl cluster stop-waiting");
                 output_words_and(&line, " ", &stop, LABEL_WIDTH);
         }
         putchar('\n');

@@ -118,6 +118,10 @@ static void append_since(Text *t, const View *v, const ApiMachine *m) {
 
 /* -- The cluster -- */
 
+static bool is_removed(const View *v) {
+        return starts_with(member_text(v->cluster, "problem"), "this host was removed");
+}
+
 static void add_replica(const View *v, Conditions *all) {
         const char *problem = member_text(v->cluster, "problem"), *name = member_text(v->cluster, "name"),
                    *rest = starts_with(problem, "no leader: ") ? problem + strlen("no leader: ") : problem;
@@ -127,6 +131,10 @@ static void add_replica(const View *v, Conditions *all) {
         if (json_value_member(v->cluster, "leader")) {
                 if (*problem)
                         add(all, "replica", *name ? name : "cluster", "cluster", "%s", problem);
+                return;
+        }
+        if (is_removed(v)) {
+                add(all, "removed", "cluster", "", "%s", problem);
                 return;
         }
         text_append(&t, "no leader");
@@ -230,10 +238,13 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
                 text_append(&t, "none may be lost");
         else
                 text_printf(&t, "%zu may be lost", n_reachable - quorum);
-        text_append(&t, ": start it");
+        if (!m && !*address && !*member_name(member, "name"))
+                text_append(&t, ": its host has another replica, and the leader removes this one");
+        else
+                text_append(&t, ": start it");
         if (*address)
                 text_printf(&t, ", or give a new host its address %s", address);
-        add(all, "voter", member_name(member, "name"), "", "%s", chars(&t));
+        add(all, "voter", member_label(member), "", "%s", chars(&t));
         all->error = all->error ?: t.error;
 }
 
@@ -241,6 +252,8 @@ static void add_voters(const View *v, Conditions *all) {
         const JsonValue *members = json_value_member(v->cluster, "voters");
         size_t n = 0, n_reachable = 0;
 
+        if (is_removed(v)) /* its view of the others is of no use */
+                return;
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *member = json_value_item(members, i);
 

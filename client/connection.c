@@ -153,6 +153,8 @@ static int easy_set_up(Connection *c, CURL *easy, const char *method, const char
         (void) curl_easy_setopt(easy, CURLOPT_HEADERDATA, reply);
         set_text(easy, CURLOPT_UNIX_SOCKET_PATH, c->socket);
         set_text(easy, CURLOPT_CAINFO, c->settings.ca_file);
+        if (c->settings.ca_file && *c->settings.ca_file) /* these CAs only: none of the system */
+                (void) curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
         set_text(easy, CURLOPT_SSLCERT, c->settings.cert_file);
         set_text(easy, CURLOPT_SSLKEY, c->settings.key_file);
         return 0;

@@ -265,6 +265,8 @@ enum {
 };
 
 typedef struct Recent {
+        JsonValue *const *rows;
+        size_t n_rows;
         const Listing *machines;
         uint64_t now_ms;
         Names lines;
@@ -289,6 +291,20 @@ static int recent_add_moves(Recent *recent) {
         return 0;
 }
 
+/* A machine that was removed since has its name in the row of its removal. */
+static void recent_append_name(Text *t, const Recent *recent, const char *id) {
+        for (size_t i = recent->n_rows; i > 0 && !listing_machine(recent->machines, id); i--) {
+                const JsonValue *row = recent->rows[i - 1];
+
+                if (streq(member_text(row, "kind"), "removed") && streq(member_text(row, "machine"), id) &&
+                    *member_text(row, "reason")) {
+                        text_append(t, member_text(row, "reason"));
+                        return;
+                }
+        }
+        append_machine_name(t, recent->machines, id);
+}
+
 static int recent_add(Recent *recent, const JsonValue *row) {
         _cleanup_text_ Text t = {}, machine = {}, presence = {};
         int r;
@@ -304,7 +320,7 @@ static int recent_add(Recent *recent, const JsonValue *row) {
         recent->n_assigned = 0;
         if (r < 0)
                 return r;
-        append_machine_name(&machine, recent->machines, member_text(row, "machine"));
+        recent_append_name(&machine, recent, member_text(row, "machine"));
         append_event_time(&t, member_number(row, "last"), recent->now_ms);
         text_append(&t, " ");
         text_append_printable(&t, machine.chars ?: "");
@@ -313,7 +329,7 @@ static int recent_add(Recent *recent, const JsonValue *row) {
 }
 
 int events_append_recent(JsonValue *const *rows, size_t n, const Listing *machines, Text *ret) {
-        Recent recent = { .machines = machines, .now_ms = clock_real_ms() };
+        Recent recent = { .rows = rows, .n_rows = n, .machines = machines, .now_ms = clock_real_ms() };
         int r = 0;
 
         for (size_t i = 0; i < n && r >= 0; i++)

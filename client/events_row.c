@@ -53,6 +53,9 @@ static const struct {
         { "ca", "", "", true },
         { "role", "", "", false },
         { "rejected", "rejected", ": ", false },
+        { "leave", "leave", " ", true },
+        { "user", "user", " ", true },
+        { "denied", "denied", ": ", true },
 };
 
 static void append_happening(Text *t, const char *kind, const char *reason, const char *user) {

@@ -27,12 +27,14 @@ static int verb_version(Client *c, char **args, size_t n, Error *err);
 
 /* fleetctl(1) documents the same names. */
 static const Verb verbs[] = {
-        { "backup", FLAGS_BACKUP | FLAGS_JSON, "FILE", "Write a backup of the running cluster, and verify it",
+        { "backup", FLAGS_BACKUP | FLAGS_YES | FLAGS_JSON, "FILE",
+          "Write a backup of the running cluster, and verify it",
           "The backup has all keys, units, assignments and the history, of one index, with all writes that "
           "were\n"
           "acknowledged before. The file is new, and only its owner may read it. Without a leader, it has "
           "what\n"
-          "this host has, which is printed. --verify checks an existing file, without a daemon.\n\n"
+          "this host has, which is printed. --verify checks an existing file, without a daemon.\n"
+          "--cluster-key=FILE writes the keys that a backup does not have, as root on a voter or standby.\n\n"
           "fleetctl backup /root/fleet-$(date +%F).backup\n",
           verb_backup },
         { "ca", FLAGS_CA | FLAGS_YES | FLAGS_JSON, "[show | rotate]",
@@ -221,7 +223,8 @@ static const Verb verbs[] = {
         { "remove", FLAGS_YES | FLAGS_REMOVE | FLAGS_CA, "MACHINE", "Remove a lost machine from the cluster",
           "It is named by its hostname or ID. It was replaced, or has been lost or\n"
           "shut down for an hour. A voter requires a majority of the others.\n"
-          "If it returns, it is listed again, and its units continue.\n"
+          "If it returns, its units run on, and it needs a new token: fleetctl token on\n"
+          "another host, then fleetctl join on it.\n"
           "Exit status 4 if there is no such machine.\n",
           verb_remove },
         { "reset-failed", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reset the failed state of units",
@@ -229,7 +232,7 @@ static const Verb verbs[] = {
         { "restart", FLAGS_FLEET | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
           "Stop and start one or more units in the cluster, one after the other.",
           "The next unit is stopped when the previous one is active.\n", verb_restart },
-        { "restore", FLAGS_RECOVER, "FILE", "Make this host a cluster of one from a backup",
+        { "restore", FLAGS_RECOVER | FLAGS_RESTORE, "FILE", "Make this host a cluster of one from a backup",
           "Run as root on a host without state. Verifies the file, prints what is lost, asks for the name "
           "of\n"
           "the machine, stops fleetd, restores the backup, and starts fleetd. No unit is stopped.\n\n"

@@ -24,6 +24,10 @@ static void leave_append_step(Text *t, const JsonValue *root) {
                 text_append_printable(t, unit);
                 text_append(t, *reason ? ": " : "");
                 text_append_printable(t, reason);
+                if (starts_with(reason, "waiting")) {
+                        text_append(t, "; to stop it: fleetctl unload ");
+                        text_append_printable(t, unit);
+                }
         } else if (streq(step, "drain") || streq(step, "global"))
                 text_append(t, "no unit is left to move; global units stop");
         else if (streq(step, "vote") || streq(step, "transfer")) {

@@ -137,9 +137,8 @@ int verb_list_members(Client *c, char **args, size_t n, Error *err) {
                 return -ENOMEM;
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *m = json_value_item(members, i);
-                const char *cells[] = { member_name(m, "name"), member_text(m, "id"),
-                                        member_text(m, "address"), members_role(m, leader),
-                                        member_bool(m, "reachable") ? "yes" : "no" };
+                const char *cells[] = { member_label(m), member_text(m, "id"), member_text(m, "address"),
+                                        members_role(m, leader), member_bool(m, "reachable") ? "yes" : "no" };
 
                 if (table_add_row(table, cells) < 0)
                         return -ENOMEM;

@@ -51,6 +51,7 @@ typedef enum FlagGroup {
         FLAGS_CERT = INT64_C(1) << 40,    /* --rights, --ttl, --out, --replace */
         FLAGS_LEAVE = INT64_C(1) << 41,   /* --cancel */
         FLAGS_SECURE = INT64_C(1) << 36,  /* --force */
+        FLAGS_RESTORE = INT64_C(1) << 42, /* --cluster-key */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -77,8 +78,9 @@ typedef struct Options {
         uint64_t ttl, swap_with_index, with_index, after_index, limit;
         bool ttl_given, recursive, all, dir, forever, quorum, in_order, refresh;
 
-        bool verify;          /* backup */
-        const char *yes_name; /* recover, restore; NULL: not given */
+        bool verify;             /* backup */
+        const char *yes_name;    /* recover, restore; NULL: not given */
+        const char *cluster_key; /* backup: file to write; restore: file to read; NULL: not given */
         bool verbs, topics;
         uint64_t uses;                                                       /* 0: not given */
         const char *token_ttl, *token_replace, *token_metadata, *token_from; /* NULL: not given */

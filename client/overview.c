@@ -176,7 +176,7 @@ static void print_voters(const View *v) {
                         continue;
                 n++;
                 n_reachable += reachable;
-                text_printf(&t, " %s%s", member_name(m, "name"), reachable ? "" : " (unreachable)");
+                text_printf(&t, " %s%s", member_label(m), reachable ? "" : " (unreachable)");
         }
         /* The cluster can lose the reachable voters beyond a majority. */
         text_printf(&lose, "can lose %zu", n > 0 && n_reachable > n / 2 ? n_reachable - n / 2 - 1 : 0);

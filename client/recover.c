@@ -23,7 +23,8 @@ static int recovery_begin(Recovery *r, Error *err) {
         int e;
 
         if (geteuid() != 0)
-                return error_set(err, -EPERM, "%s replaces the state of this host: run it there as root",
+                return error_set(err, -EPERM,
+                                 "%s reads or replaces the state of this host: run it there as root",
                                  r->client->verb->name);
         if (!starts_with(r->client->options.endpoint, "unix://") || *r->client->options.tunnel)
                 return error_set(err, -EINVAL, "%s works on this host only: omit --endpoint and --tunnel",
@@ -64,18 +65,18 @@ static bool recovery_is_confirmed(const Recovery *r) {
 /* -- Commands -- */
 
 /* Run a command with fleetd of this host in the path of root. Return its exit status. */
-static int run_script(const char *script, const char *argument) {
+static int run_script(const char *script, const char *first, const char *second) {
         _cleanup_free_ char *all = NULL;
 
         if (asprintf(&all, "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; exec %s", script) < 0) {
                 all = NULL;
                 return EXIT_FAILED;
         }
-        return subprocess_run((const char *[]) { "sh", "-c", all, "sh", argument, NULL },
+        return subprocess_run((const char *[]) { "sh", "-c", all, "sh", first, second, NULL },
                               (const char *[]) { ENV_FLEETCTL, "yes", NULL }, NULL, NULL, NULL);
 }
 
-/* Print the steps that remain. A second reset would delete the state that the first one has kept. */
+/* Print the steps that remain. */
 static void recovery_print_rest(const Recovery *r) {
         client_note("fleetd runs. Units are not touched; until all hosts have reported theirs, or for five "
                     "minutes, none is started, stopped or moved (fleetctl cluster)");
@@ -86,26 +87,35 @@ static void recovery_print_rest(const Recovery *r) {
                         "fleetd");
 }
 
-/* Stop the service, run 'script', and start the service, also after a failure, which has changed nothing. */
-static int recovery_run(const Recovery *r, const char *script, const char *argument) {
+/* Stop the service, run 'script', and start the service, also after a failure. */
+static int recovery_run(const Recovery *r, const char *script, const char *first, const char *second) {
+        const char *name = streq(r->client->verb->name, "recover") ? "recovery" : "restore";
         int status;
 
-        if (run_script("systemctl stop fleetd.service", NULL) != EXIT_DONE) {
+        if (run_script("systemctl stop fleetd.service", NULL, NULL) != EXIT_DONE) {
                 client_note("fleetd.service was not stopped; nothing was changed");
                 return EXIT_FAILED;
         }
-        status = run_script(script, argument);
-        if (run_script("systemctl start fleetd.service", NULL) != EXIT_DONE) {
+        status = run_script(script, first, second);
+        if (run_script("systemctl start fleetd.service", NULL, NULL) != EXIT_DONE) {
                 client_note(
                         "fleetd.service was not started: journalctl -u fleetd; then systemctl start fleetd");
                 return EXIT_FAILED;
         }
-        if (status != EXIT_DONE) {
+        if (status != EXIT_DONE && status != EXIT_IN_FORCE && status <= 128) {
                 client_note("the state of this host was not changed; fleetd runs again");
                 return EXIT_FAILED;
         }
+        if (status == EXIT_IN_FORCE)
+                client_note("the %s is in force, and is completed by this start of fleetd; check fleetctl "
+                            "status",
+                            name);
+        else if (status > 128) /* by a signal */
+                client_note("fleetd ended during the %s: if fleetctl cluster prints a new lineage, it is in "
+                            "force; if not, repeat this command",
+                            name);
         recovery_print_rest(r);
-        return EXIT_DONE;
+        return status == EXIT_DONE ? EXIT_DONE : EXIT_FAILED;
 }
 
 /* -- recover -- */
@@ -160,13 +170,10 @@ static bool has_more(const JsonValue *member, const JsonValue *self) {
                              member_number(member, "lastIndex") > member_number(self, "lastIndex");
 }
 
-static const char *member_label(const JsonValue *m) {
-        return *member_name(m, "name") ? member_name(m, "name") : member_text(m, "address");
-}
-
 /* Print the other hosts, and whether this one reaches them. Return the reachable one with the most entries,
- * if it has more than this one; else NULL. */
-static const JsonValue *print_others(const Recovery *r) {
+ * if it has more than this one; else NULL. *ret_silent: a reachable voter that does not send the end of its
+ * log, or NULL. */
+static const JsonValue *print_others(const Recovery *r, const JsonValue **ret_silent) {
         const JsonValue *members = json_value_member(r->cluster, "voters"), *best = NULL;
         const char *self = member_text(r->cluster, "machine");
 
@@ -182,9 +189,11 @@ static const JsonValue *print_others(const Recovery *r) {
                 text_append_printable(&t, member_text(m, "seat"));
                 if (!member_bool(m, "reachable"))
                         text_append(&t, ", lost");
-                else if (!member_number(m, "lastTerm"))
-                        text_append(&t, ", reachable: compare its last entry before you continue");
-                else {
+                else if (!member_number(m, "lastTerm")) {
+                        text_append(&t, ", reachable, last entry unknown");
+                        if (streq(member_text(m, "seat"), "voter"))
+                                *ret_silent = m;
+                } else {
                         text_printf(&t, ", reachable, last entry %llu, term %llu",
                                     (unsigned long long) member_number(m, "lastIndex"),
                                     (unsigned long long) member_number(m, "lastTerm"));
@@ -197,12 +206,14 @@ static const JsonValue *print_others(const Recovery *r) {
         return best;
 }
 
-/* Refuse a recovery of this host while another one has more, or continues the cluster already. */
-static int recover_check(const Recovery *r, const JsonValue *best, Error *err) {
+/* Refuse a recovery of this host while another one has more or may have, or continues the cluster already. */
+static int recover_check(const Recovery *r, const JsonValue *best, const JsonValue *silent, Error *err) {
         _cleanup_text_ Text name = {};
         const char *other = member_text(r->cluster, "otherLineage");
 
-        text_append_printable(&name, best ? member_label(best) : other);
+        text_append_printable(&name, best              ? member_label(best) :
+                                     silent && !*other ? member_label(silent) :
+                                                         other);
         if (name.error < 0)
                 return name.error;
         if (best)
@@ -220,12 +231,20 @@ static int recover_check(const Recovery *r, const JsonValue *best, Error *err) {
                         "join it: systemctl stop fleetd; fleetd --reset; systemctl start fleetd. If "
                         "not, stop fleetd on it, and repeat this command",
                         name.chars);
+        if (silent)
+                return error_set(
+                        err, -EPERM,
+                        "%s can be reached, and does not send its last entry: it has a leader, or runs an "
+                        "older version. Run fleetctl status on %s: if it has a leader, nothing is lost. If "
+                        "not, compare the lines of fleetctl recover there and here, stop fleetd on the host "
+                        "with less, and repeat this command on the other one",
+                        name.chars, name.chars);
         return 0;
 }
 
 static int recover_explain(Recovery *r, Error *err) {
         _cleanup_text_ Text t = {};
-        const JsonValue *best;
+        const JsonValue *best, *silent = NULL;
         int e;
 
         if (!r->cluster) {
@@ -249,11 +268,11 @@ static int recover_explain(Recovery *r, Error *err) {
                         return t.error;
                 (void) output_line(t.chars);
                 r->alone = json_value_count(json_value_member(r->cluster, "voters")) == 1;
-                best = print_others(r);
+                best = print_others(r, &silent);
                 e = output_flush();
                 if (e < 0)
                         return e;
-                e = recover_check(r, best, err);
+                e = recover_check(r, best, silent, err);
                 if (e < 0)
                         return e;
         }
@@ -278,13 +297,15 @@ int verb_recover(Client *c, char **args, size_t n, Error *err) {
                 r = recover_explain(&recovery, err);
         if (r >= 0)
                 r = recovery_is_confirmed(&recovery) ?
-                            recovery_run(&recovery, "fleetd --recover --force", NULL) :
+                            recovery_run(&recovery, "fleetd --recover --force", NULL, NULL) :
                             EXIT_FAILED;
         json_value_free(recovery.cluster);
         return r;
 }
 
 /* -- restore -- */
+
+static const char RESTORE_SCRIPT[] = "fleetd --restore=\"$1\" ${2:+--cluster-key=\"$2\"}";
 
 static int restore_explain(Recovery *r, const char *file, Error *err) {
         _cleanup_backup_description_ BackupDescription d = {};
@@ -318,14 +339,19 @@ static int restore_explain(Recovery *r, const char *file, Error *err) {
                "systemctl start "
                "fleetd\n"
                "- No unit is stopped. A unit whose text was changed later is restarted with the text of the "
-               "backup.\n",
+               "backup.\n"
+               "- A unit that was stopped or destroyed later is started again.\n"
+               "- Hosts that were removed and users that were revoked after the backup are valid again. "
+               "Remove and revoke\n"
+               "  them before you start fleetd on another host. Tokens are void: make new ones.\n",
                r->name);
         return output_flush();
 }
 
 int verb_restore(Client *c, char **args, size_t n, Error *err) {
         Recovery recovery = { .client = c };
-        _cleanup_free_ char *file = NULL;
+        const char *cluster_key = c->options.cluster_key;
+        _cleanup_free_ char *file = NULL, *keys = NULL;
         int r;
 
         if (n != 1)
@@ -333,13 +359,34 @@ int verb_restore(Client *c, char **args, size_t n, Error *err) {
         file = realpath(args[0], NULL);
         if (!file)
                 return error_set(err, -errno, "Failed to open %s: %s", args[0], strerror(errno));
+        keys = cluster_key ? realpath(cluster_key, NULL) : NULL;
+        if (cluster_key && !keys)
+                return error_set(err, -errno, "Failed to open %s: %s", cluster_key, strerror(errno));
         r = recovery_begin(&recovery, err);
         if (r >= 0)
                 r = restore_explain(&recovery, file, err);
         if (r >= 0)
-                r = recovery_is_confirmed(&recovery) ?
-                            recovery_run(&recovery, "fleetd --restore=\"$1\"", file) :
-                            EXIT_FAILED;
+                r = recovery_is_confirmed(&recovery) ? recovery_run(&recovery, RESTORE_SCRIPT, file, keys) :
+                                                       EXIT_FAILED;
         json_value_free(recovery.cluster);
         return r;
+}
+
+/* -- backup --cluster-key -- */
+
+int backup_keys(Client *c, const char *file, Error *err) {
+        Recovery recovery = { .client = c };
+        int r;
+
+        r = recovery_begin(&recovery, err);
+        json_value_free(recovery.cluster);
+        if (r < 0)
+                return r;
+        if (!client_confirm(c, "Write it?",
+                            "%s will have the cluster keys: with a backup, they open the certificate "
+                            "authority of the "
+                            "cluster, and with it every host. Keep it apart from the backups.",
+                            file))
+                return EXIT_FAILED;
+        return run_script("fleetd --backup-cluster-key=\"$1\"", file, NULL);
 }

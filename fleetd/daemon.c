@@ -25,8 +25,7 @@
 enum {
         SHORT_LOG_SIZE = 4096,
         WAITS_SIZE = 256,
-        RESTART_MS = 200,       /* from the answer to the client to the restart */
-        JOIN_KEYS_MAX = 100000, /* users' keys that are counted before a join */
+        RESTART_MS = 200, /* from the answer to the client to the restart */
 };
 
 struct Daemon {
@@ -199,6 +198,8 @@ static void daemon_on_peer(void *userdata, const char *machine_id) {
 
         if (d->membership)
                 membership_peer_changed(d->membership, machine_id);
+        if (streq(machine_id, peers_self(d->peers)->machine_id))
+                daemon_on_state(d); /* its problem is another one */
 }
 
 /* -- Joining another cluster, and opening this one -- */
@@ -258,20 +259,13 @@ static void daemon_on_unchanged(void *userdata) {
         done(d->join_userdata, 0, "", &joined);
 }
 
-static int daemon_count_key(void *userdata, const KvNode *node) {
-        uint64_t *n = userdata;
-
-        *n += !node->dir && !kv_path_is_ours(node->key);
-        return *n < JOIN_KEYS_MAX;
-}
-
 static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
-        const KvRange all = { .key = kv_string("/"), .recursive = true };
         char listen[ADDRESS_SIZE];
         EnteringOptions options = {
                 .loop = d->io.loop,
                 .network = d->io.network,
                 .state_directory = d->state_directory,
+                .cluster_file = d->cluster_file,
                 .self = peers_self(d->peers),
                 .level = d->level_max,
                 .listen = listen,
@@ -280,6 +274,7 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
         };
         uint64_t n_keys = 0;
         KvState state;
+        bool removed;
         Token token;
         int r;
 
@@ -289,17 +284,16 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
         kv_state(d->store, &state);
         if (state.cluster_id != 0 && !registry_ready(d->registry))
                 return error_set(err, -EAGAIN, "fleetd is still reading the state of this host; try again");
-        r = kv_local_walk(d->store, &all, daemon_count_key, &n_keys);
-        if (r < 0)
-                return error_set(err, r, "Failed to read the keys of this host: %s", strerror(-r));
-        r = token_read(join->token, &token, err);
+        r = entering_count_keys(d->store, &n_keys, err) ?: token_read(join->token, &token, err);
         if (r < 0)
                 return r;
         options.token = &token;
-        /* A host of that cluster with nothing but its key file joins again, and keeps nothing of its own. */
-        if (token.cluster_id != state.cluster_id || peers_has_certificate(d->peers))
-                r = entering_check_content(registry_cluster(d->registry), options.self->machine_id, n_keys,
-                                           join->discard, err);
+        removed = !state.ready && peers_is_removed(d->peers);
+        /* A host of that cluster that was removed, or has nothing but its key file, keeps nothing of its own.
+         */
+        if (token.cluster_id != state.cluster_id || (peers_has_certificate(d->peers) && !removed))
+                r = entering_check_content(registry_cluster(d->registry), options.self->machine_id, removed,
+                                           n_keys, join->discard, err);
         if (r >= 0)
                 r = entering_new(&d->entering, &options, daemon_on_entered, d, err);
         explicit_bzero(&token, sizeof(token));
@@ -549,6 +543,10 @@ static uint64_t daemon_brake_ms(void *userdata) {
         return d->engine ? engine_brake(d->engine) : 0;
 }
 
+static int daemon_list_unit_files(void *userdata, Text *names) {
+        return directory_list_units(((const Daemon *) userdata)->directory, names);
+}
+
 static bool daemon_is_foreign(void *userdata, const char *unit) {
         const Daemon *d = userdata;
 
@@ -568,6 +566,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .metrics = daemon_metrics,
                                .brake_ms = daemon_brake_ms,
                                .is_foreign = daemon_is_foreign,
+                               .list_unit_files = daemon_list_unit_files,
                                .membership = d->membership,
                                .authority = membership_authority(d->membership),
                                .join = daemon_join,

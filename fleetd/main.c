@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "base/backup_file.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/table.h"
@@ -191,6 +192,11 @@ static int process_begin(Process *p, Settings *s, Error *err) {
         if (r < 0)
                 return r;
         host_read_hardware_id(p->io.hardware_id);
+        /* What an interrupted recovery or restore has left: it changed nothing, or was complete. */
+        r = remove_tree_at(state_fd, "tree.new");
+        if (r < 0)
+                return error_set(err, r, "Failed to remove %s/tree.new: %s", s->state_directory,
+                                 strerror(-r));
         return host_read_boot_id(p->io.boot_id, err);
 }
 
@@ -330,8 +336,8 @@ int main(int argc, char *argv[]) {
         log_set_sink(service_log, NULL);
         log_set_max_priority(settings.debug ? LOG_DEBUG : LOG_INFO);
 
-        r = process_run(&p, &settings, &err);
-        if (r < 0 && maintenance_is_requested(&settings))
+        r = settings.backup_key ? maintenance_write_keys(&settings, &err) : process_run(&p, &settings, &err);
+        if (r < 0 && (settings.backup_key || maintenance_is_requested(&settings)))
                 fprintf(stderr, "fleetd: %s\n", error_text(&err, r));
         else if (r < 0)
                 log_error(((LogFields) { .error = r }), "fleetd: %s", error_text(&err, r));
@@ -342,5 +348,7 @@ int main(int argc, char *argv[]) {
                           strerror(errno));
                 return EXIT_FAILURE;
         }
+        if (r == -EINPROGRESS && maintenance_is_requested(&settings))
+                return EXIT_IN_FORCE;
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

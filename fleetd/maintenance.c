@@ -9,16 +9,26 @@
 
 #include "base/file.h"
 #include "fleetd/membership/identity.h"
+#include "fleetd/membership/key_file.h"
 #include "fleetd/registry/cluster.h"
 #include "fleetd/registry/layout.h"
 #include "kvstore/offline.h"
 #include "units/stored_json.h"
 
+typedef struct Maintenance {
+        const Settings *settings;
+        KeyFile keys; /* of a restore with the keys of the former cluster; or none */
+} Maintenance;
+
+static void maintenance_done(Maintenance *m) {
+        key_file_wipe(&m->keys);
+}
+
 /* Return whether a key is dropped in a new lineage. These are members that have to join again, and stop
  * assignments, which are about the former lineage. The engine writes new ones when all hosts have reported.
- */
+ * After a restore also tokens, which may have been used or revoked since the backup. */
 static bool maintenance_is_moot(void *userdata, const KvNode *node) {
-        const Settings *s = userdata;
+        const Settings *s = ((const Maintenance *) userdata)->settings;
         _cleanup_assignment_ Assignment assignment = {};
         LayoutKey k;
 
@@ -26,6 +36,8 @@ static bool maintenance_is_moot(void *userdata, const KvNode *node) {
                 return false;
         if (k.kind == LAYOUT_REPORTED)
                 return true;
+        if (k.kind == LAYOUT_TOKEN)
+                return s->restore;
         if (k.kind == LAYOUT_MEMBER)
                 return s->restore || !streq(k.machine, s->machine_id);
         if (k.kind != LAYOUT_ASSIGNMENT ||
@@ -34,15 +46,35 @@ static bool maintenance_is_moot(void *userdata, const KvNode *node) {
         return assignment.kind == ASSIGNMENT_STOP;
 }
 
+/* Store the cluster keys before the rename: after it, they must be there, and until then nothing refers to
+ * them. */
+static int maintenance_store_keys(const Maintenance *m, const KvOffline *begun, Error *err) {
+        if (m->keys.n == 0)
+                return 0;
+        if (m->keys.cluster_id != begun->cluster_id)
+                return error_set(
+                        err, -EXDEV,
+                        "%s has the keys of cluster %016llx, the backup is of cluster %016llx; use the file "
+                        "that belongs to the backup, or restore without --cluster-key",
+                        m->settings->restore_key, (unsigned long long) m->keys.cluster_id,
+                        (unsigned long long) begun->cluster_id);
+        return key_file_store(&m->keys, m->settings->state_directory, err);
+}
+
 /* Write the keys of a new lineage: the begin of the adoption, and the record of the lineage. */
-static int maintenance_begin(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts) {
-        const Settings *s = userdata;
+static int maintenance_begin(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts,
+                             Error *err) {
+        const Maintenance *m = userdata;
+        const Settings *s = m->settings;
         LineageRecord record = { .index = begun->index,
                                  .kind = s->restore ? LINEAGE_RESTORED : LINEAGE_RECOVERED };
         char key[LAYOUT_KEY_MAX], name[LINEAGE_SIZE], digits[32];
         _cleanup_text_ Text t = {};
         int r;
 
+        r = maintenance_store_keys(m, begun, err);
+        if (r < 0)
+                return r;
         snprintf(digits, sizeof(digits), "%llu", (unsigned long long) begun->cluster_ms);
         r = put(puts, layout_key(key, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL), digits);
         if (r < 0 || begun->level < KV_LEVEL_IDENTITY)
@@ -201,9 +233,35 @@ static int maintenance_reset(const Settings *s, Error *err) {
         return 0;
 }
 
+/* -- Cluster keys -- */
+
+int maintenance_write_keys(const Settings *s, Error *err) {
+        _cleanup_key_file_ KeyFile keys = {};
+        _cleanup_free_ char *tree = NULL;
+        int r;
+
+        if (asprintf(&tree, "%s/tree", s->state_directory) < 0)
+                return -ENOMEM;
+        r = key_file_collect(s->state_directory, &keys, err);
+        if (r < 0)
+                return r;
+        r = kv_read_cluster_id(tree, &keys.cluster_id);
+        if (r < 0)
+                return error_set(err, r, "Failed to read %s/identity: %s", tree, strerror(-r));
+        r = key_file_write(s->backup_key, &keys, err);
+        if (r < 0)
+                return r;
+        printf("%s has %zu key%s of cluster %016llx. With a backup, it opens the certificate authority: keep "
+               "it apart "
+               "from backups.\n",
+               s->backup_key, keys.n, plural(keys.n), (unsigned long long) keys.cluster_id);
+        return 0;
+}
+
 /* -- The operation -- */
 
 int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
+        _cleanup_(maintenance_done) Maintenance m = { .settings = s };
         _cleanup_free_ char *tree = NULL;
         KvOfflineOptions options = { .loop = io->loop,
                                      .log_disk = io->log_disk,
@@ -212,7 +270,7 @@ int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
                                      .describe = maintenance_describe,
                                      .begin = maintenance_begin,
                                      .wall_ms = loop_wall_ms(io->loop),
-                                     .userdata = (void *) s };
+                                     .userdata = &m };
         KvOffline found;
         int r;
 
@@ -234,6 +292,9 @@ int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
                         maintenance_print_found("Written and verified:", &found);
                 return r;
         }
+        r = s->restore_key ? key_file_read(s->restore_key, &m.keys, err) : 0;
+        if (r < 0)
+                return r;
         r = kv_restore(&options, s->restore, &found, err);
         if (r >= 0) {
                 maintenance_print_found("Restored:", &found);

@@ -11,6 +11,10 @@ static inline bool maintenance_is_requested(const Settings *s) {
  * the result. */
 int maintenance_verify(const char *file, Error *err);
 
+/* Write the cluster keys of this host to a new file, beside a running daemon. Print the result. -ENOENT: this
+ * host has none. */
+int maintenance_write_keys(const Settings *settings, Error *err);
+
 /* Perform the operation in 'settings' and print the result, or what would be done. The disk is that of raft/,
  * and excludes a running daemon; of 'io', network, systemd and key are not used. */
 int maintenance_run(const Settings *settings, const DaemonIo *io, Error *err);

@@ -65,8 +65,8 @@ static int service_stderr_is_journal(void) {
 }
 
 void service_log(void *userdata, int priority, const LogFields *f, const char *message) {
-        struct iovec fields[8];
-        char text[8][2200];
+        struct iovec fields[9];
+        char text[9][2200];
         int n = 0;
 
         if (!service_stderr_is_journal()) {
@@ -91,6 +91,8 @@ void service_log(void *userdata, int priority, const LogFields *f, const char *m
                 ADD("FLEET_INDEX=%llu", (unsigned long long) f->index);
         if (f->term > 0)
                 ADD("FLEET_TERM=%llu", (unsigned long long) f->term);
+        if (f->principal && *f->principal)
+                ADD("FLEET_PRINCIPAL=%s", f->principal);
         if (f->error < 0)
                 ADD("ERRNO=%d", -f->error);
         if (f->message_id)

@@ -321,6 +321,8 @@ void settings_done(Settings *s) {
         names_done(&s->local_rights);
         free(s->backup);
         free(s->restore);
+        free(s->backup_key);
+        free(s->restore_key);
         *s = (Settings) {};
 }
 
@@ -466,9 +468,11 @@ static void settings_print_help(void) {
                "     --config=FILE             read FILE instead of /etc/fleet/fleetd.conf and "
                "fleetd.conf.d/*.conf\n"
                "     --backup=FILE             write the stopped daemon's tree to FILE, and exit\n"
+               "     --backup-cluster-key=FILE write the cluster keys of this host to FILE, and exit\n"
                "     --verify=FILE             verify a backup, and exit; no other option is needed\n"
                "     --restore=FILE            create a cluster of one from FILE if there is no replica, and "
                "exit\n"
+               "     --restore=FILE --cluster-key=KEYS   the same, with the keys of the former cluster\n"
                "     --reset                   move the stopped daemon's log and tree to old/, so that this "
                "host "
                "joins again\n"
@@ -484,43 +488,6 @@ static void settings_print_help(void) {
                        strlen(left) > 25 ? "\n                               " : "", table[i].help);
         }
         printf("\nEach option is also a key of fleetd.conf. See fleetd(8), fleetd.conf(5).\n");
-}
-
-/* Return the value of option 'name' at argv[*i], which is "--name=value" or "--name value", or NULL. */
-static const char *settings_option_value(const char *name, int argc, char *const argv[], int *i) {
-        size_t size = strlen(name);
-
-        if (!starts_with(argv[*i], "--") || strncmp(argv[*i] + 2, name, size) != 0)
-                return NULL;
-        if (argv[*i][2 + size] == '=')
-                return argv[*i] + 3 + size;
-        if (argv[*i][2 + size] == 0 && *i + 1 < argc)
-                return argv[++*i];
-        return NULL;
-}
-
-/* Return 1 if argv[*i] is an option for maintenance. */
-static int settings_read_maintenance(Settings *s, int argc, char *const argv[], int *i) {
-        const char *value;
-        char **file = NULL;
-
-        if (streq(argv[*i], "--recover"))
-                s->recover = true;
-        else if (streq(argv[*i], "--reset"))
-                s->reset = true;
-        else if (streq(argv[*i], "--force"))
-                s->force = true;
-        else if ((value = settings_option_value("backup", argc, argv, i)))
-                file = &s->backup;
-        else if ((value = settings_option_value("restore", argc, argv, i)))
-                file = &s->restore;
-        else
-                return 0;
-        if (!file)
-                return 1;
-        free(*file);
-        *file = strdup(value);
-        return *file ? 1 : -ENOMEM;
 }
 
 static int settings_read_options(Settings *s, int argc, char *const argv[], Error *err) {

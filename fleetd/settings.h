@@ -40,8 +40,9 @@ typedef struct Settings {
         HttpLimits http; /* of each listener */
         bool debug;
         bool reset;
-        bool recover, force;    /* command line only: maintenance (fleetd/maintenance.h) */
-        char *backup, *restore; /* files; NULL: none */
+        bool recover, force;            /* command line only: maintenance (fleetd/maintenance.h) */
+        char *backup, *restore;         /* files, as the next; NULL: none */
+        char *backup_key, *restore_key; /* cluster keys: to write; of a restore */
 } Settings;
 
 void settings_done(Settings *s);
@@ -54,6 +55,11 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err);
 /* Check what concerns several settings (settings_check.c): settings_read() does. -EINVAL with the setting and
  * the remedy. */
 int settings_check(const Settings *s, Error *err);
+
+/* Return the value of option 'name' at argv[*i], which is "--name=value" or "--name value", or NULL. */
+const char *settings_option_value(const char *name, int argc, char *const argv[], int *i);
+/* Return 1 if argv[*i] is an option for maintenance, else 0; -ENOMEM. */
+int settings_read_maintenance(Settings *s, int argc, char *const argv[], int *i);
 
 /* Read the drop-ins of 'dir' over 's'. Skip a dangling symbolic link with a warning, as systemd does. */
 int settings_read_drop_ins(Settings *s, const char *dir, Error *err);

@@ -7,14 +7,59 @@
 
 #include "base/parse.h"
 
+const char *settings_option_value(const char *name, int argc, char *const argv[], int *i) {
+        size_t size = strlen(name);
+
+        if (!starts_with(argv[*i], "--") || strncmp(argv[*i] + 2, name, size) != 0)
+                return NULL;
+        if (argv[*i][2 + size] == '=')
+                return argv[*i] + 3 + size;
+        if (argv[*i][2 + size] == 0 && *i + 1 < argc)
+                return argv[++*i];
+        return NULL;
+}
+
+int settings_read_maintenance(Settings *s, int argc, char *const argv[], int *i) {
+        const char *value;
+        char **file = NULL;
+
+        if (streq(argv[*i], "--recover"))
+                s->recover = true;
+        else if (streq(argv[*i], "--reset"))
+                s->reset = true;
+        else if (streq(argv[*i], "--force"))
+                s->force = true;
+        else if ((value = settings_option_value("backup", argc, argv, i)))
+                file = &s->backup;
+        else if ((value = settings_option_value("restore", argc, argv, i)))
+                file = &s->restore;
+        else if ((value = settings_option_value("backup-cluster-key", argc, argv, i)))
+                file = &s->backup_key;
+        else if ((value = settings_option_value("cluster-key", argc, argv, i)))
+                file = &s->restore_key;
+        else
+                return 0;
+        if (!file)
+                return 1;
+        free(*file);
+        *file = strdup(value);
+        return *file ? 1 : -ENOMEM;
+}
+
 static int settings_check_maintenance(const Settings *s, Error *err) {
-        if (s->recover + s->reset + !!s->backup + !!s->restore > 1)
+        if (s->recover + s->reset + !!s->backup + !!s->restore + !!s->backup_key > 1)
                 return error_set(err, -EINVAL,
-                                 "--recover, --reset, --backup and --restore exclude each other");
+                                 "--recover, --reset, --backup, --backup-cluster-key and --restore exclude "
+                                 "each other");
         if (s->force && !s->recover)
                 return error_set(err, -EINVAL, "--force requires --recover");
-        if ((s->backup && !s->backup[0]) || (s->restore && !s->restore[0]))
-                return error_set(err, -EINVAL, "--backup and --restore require a file name");
+        if (s->restore_key && !s->restore)
+                return error_set(err, -EINVAL, "--cluster-key requires --restore");
+        if ((s->backup && !s->backup[0]) || (s->restore && !s->restore[0]) ||
+            (s->backup_key && !s->backup_key[0]) || (s->restore_key && !s->restore_key[0]))
+                return error_set(err, -EINVAL,
+                                 "--backup, --backup-cluster-key, --restore and --cluster-key require a file "
+                                 "name");
         return 0;
 }
 

@@ -1,7 +1,9 @@
 #include "kvstore/backup_tree.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "kvstore/command/command.h"
 #include "kvstore/tree/tree.h"
@@ -31,5 +33,31 @@ int backup_tree_check(const char *folder, const char *file, BackupDescription *r
                 return error_set(err, -EINVAL, "%s is not a backup: it has no cluster ID", file);
         *ret = d;
         d = (BackupDescription) {};
+        return 0;
+}
+
+int backup_check_new_file(const char *file, Error *err) {
+        const char *slash = strrchr(file, '/');
+        _cleanup_free_ char *folder = NULL, *workshop = NULL;
+        struct stat st;
+
+        folder = !slash ? strdup(".") : strndup(file, slash == file ? 1 : (size_t) (slash - file));
+        if (!folder || asprintf(&workshop, "%s.new", file) < 0)
+                return -ENOMEM;
+        if (stat(folder, &st) < 0)
+                return error_set(err, -errno, "Failed to write %s: the folder %s: %s; create it first", file,
+                                 folder, strerror(errno));
+        if (!S_ISDIR(st.st_mode))
+                return error_set(err, -ENOTDIR, "Failed to write %s: %s is not a folder; choose another name",
+                                 file, folder);
+        if (lstat(file, &st) == 0)
+                return error_set(err, -EEXIST,
+                                 "%s exists: a backup does not replace a file; choose another name", file);
+        if (lstat(workshop, &st) == 0)
+                return error_set(
+                        err, -EEXIST,
+                        "%s exists, in which a backup would be prepared: remove it if an interrupted "
+                        "backup has left it, or choose another name",
+                        workshop);
         return 0;
 }

@@ -7,3 +7,7 @@
  * an empty file, and checks another file only in part; then its description and all of its tree. 'file' is
  * its name for messages. 0; -EINVAL: no backup; -EUCLEAN: corrupt; -ENOTSUP: of a newer version. */
 int backup_tree_check(const char *folder, const char *file, BackupDescription *ret, Error *err);
+
+/* Refuse a file that exists (-EEXIST), and a folder that does not: a wrong name must not go unnoticed. The
+ * workshop of a backup, FILE.new, is never a file that exists already, which may belong to a user. */
+int backup_check_new_file(const char *file, Error *err);

@@ -194,7 +194,7 @@ FAKE_PARTS = \
 	-Wl,--wrap=bootstrap_check,--wrap=bootstrap_own_hardware,--wrap=bootstrap_mark_tree,--wrap=data_dir_open,--wrap=data_dir_open_empty \
 	-Wl,--wrap=data_dir_done,--wrap=data_dir_rebuild,--wrap=data_dir_rebuilt,--wrap=data_dir_space,--wrap=data_dir_closed,--wrap=data_dir_distrust \
 	-Wl,--wrap=data_dir_read_identity,--wrap=data_dir_copy,--wrap=data_dir_probe,--wrap=data_dir_adopt,--wrap=data_dir_forget_checkpoint \
-	-Wl,--wrap=data_dir_cancel,--wrap=data_dir_install,--wrap=data_dir_quarantine,--wrap=data_dir_is_quarantined,--wrap=data_dir_set_aside,--wrap=data_dir_end_quarantine \
+	-Wl,--wrap=data_dir_cancel,--wrap=data_dir_install,--wrap=data_dir_quarantine,--wrap=data_dir_is_quarantined,--wrap=data_dir_read_restored,--wrap=data_dir_remove_restored,--wrap=data_dir_set_aside,--wrap=data_dir_end_quarantine \
 	-Wl,--wrap=tree_begin_read,--wrap=tree_begin_write,--wrap=tree_commit,--wrap=tree_abort,--wrap=tree_close,--wrap=tree_meta \
 	-Wl,--wrap=tree_set_meta,--wrap=tree_configuration,--wrap=tree_set_configuration,--wrap=apply_empty,--wrap=tree_set_work \
 	-Wl,--wrap=tree_touched,--wrap=tree_file_size,--wrap=raft_configuration_decode_servers,--wrap=transfers_new,--wrap=transfers_free \

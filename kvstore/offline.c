@@ -184,7 +184,8 @@ static int lineage_put(void *puts, const char *key, const char *value) {
                                                .modified = keys->index });
 }
 
-static int lineage_change(Tree *tree, const KvOfflineOptions *o, KvOffline *result, TreeMeta *ret) {
+static int lineage_change(Tree *tree, const KvOfflineOptions *o, KvOffline *result, TreeMeta *ret,
+                          Error *err) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         LineageKeys keys;
         Random random;
@@ -214,7 +215,7 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, KvOffline *resu
         ret->configuration_index = ret->applied;
         result->new_lineage = ret->lineage;
         keys = (LineageKeys) { txn, ret->index + KV_OFFLINE_RAISE };
-        r = o->begin ? o->begin(o->userdata, result, lineage_put, &keys) : 0;
+        r = o->begin ? o->begin(o->userdata, result, lineage_put, &keys, err) : 0;
         if (r < 0)
                 return r;
         ret->index = keys.index;
@@ -230,7 +231,9 @@ static int lineage_begin(Tree *tree, const KvOfflineOptions *o, KvOffline *resul
         TreeMeta meta;
         int r;
 
-        r = lineage_change(tree, o, result, &meta);
+        r = lineage_change(tree, o, result, &meta, err);
+        if (r < 0 && err->message[0])
+                return r;
         if (r < 0)
                 return error_set(err, r, "Failed to change the copy of the tree: %s", strerror(-r));
         result->new_index = meta.index;
@@ -328,34 +331,6 @@ static int workshop_copy(const Workshop *w, Tree *tree, const char *name, Error 
         return tree_copy(tree, path, 0, &meta, err);
 }
 
-/* Refuse a file that exists, and a folder that does not: a wrong name must not go unnoticed. The workshop of
- * a backup is never a file that exists already, which may belong to a user. */
-static int check_new_file(const char *file, Error *err) {
-        const char *slash = strrchr(file, '/');
-        _cleanup_free_ char *folder = NULL, *workshop = NULL;
-        struct stat st;
-
-        folder = !slash ? strdup(".") : strndup(file, slash == file ? 1 : (size_t) (slash - file));
-        if (!folder || asprintf(&workshop, "%s.new", file) < 0)
-                return -ENOMEM;
-        if (stat(folder, &st) < 0)
-                return error_set(err, -errno, "Failed to write %s: the folder %s: %s; create it first", file,
-                                 folder, strerror(errno));
-        if (!S_ISDIR(st.st_mode))
-                return error_set(err, -ENOTDIR, "Failed to write %s: %s is not a folder; choose another name",
-                                 file, folder);
-        if (lstat(file, &st) == 0)
-                return error_set(err, -EEXIST,
-                                 "%s exists: a backup does not replace a file; choose another name", file);
-        if (lstat(workshop, &st) == 0)
-                return error_set(
-                        err, -EEXIST,
-                        "%s exists, in which a backup would be prepared: remove it if an interrupted "
-                        "backup has left it, or choose another name",
-                        workshop);
-        return 0;
-}
-
 /* Verify 'name' in the workshop. */
 static int check_backup(const Workshop *w, const char *name, const char *file, Error *err) {
         _cleanup_backup_description_ BackupDescription d = {};
@@ -388,21 +363,30 @@ int kv_backup_verify(const char *folder, const char *file, KvOffline *ret, Backu
         return 0;
 }
 
-/* Make a data directory of the workshop, whose descriptor is 'fd'. */
-static int workshop_complete(const Workshop *w, int fd, const KvOffline *result) {
+/* Make a data directory of the workshop, whose descriptor is 'fd'. 'term': it has no log yet; 0: it has. */
+static int workshop_complete(const Workshop *w, int fd, const KvOffline *result, uint64_t term) {
         DataDir data_dir = { .fd = fd, .path = w->path, .checkpoint = { .fd = -1 } };
         int r;
 
         r = data_dir_write_identity(&data_dir, result->cluster_id, result->new_lineage);
+        if (r >= 0 && term > 0)
+                r = data_dir_write_restored(&data_dir, term);
         if (r < 0)
                 return r;
         r = remove_tree_at(fd, "work");
         return r < 0 ? r : fsync_dir(fd);
 }
 
-/* Make 'tree' the checkpoint of the workshop, and rename the workshop to the data directory. */
+/* Mark a failure behind the rename: the new lineage is in force. */
+static int in_force(int error, Error *err) {
+        (void) error_prefix(err, error, "the new lineage is in force; the next start completes it");
+        return -EINPROGRESS;
+}
+
+/* Make 'tree' the checkpoint of the workshop, and rename the workshop to the data directory, where there is
+ * none. 'term': as workshop_complete()'s; 0: exchange them. */
 static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree, const KvOffline *result,
-                        bool exchange, Error *err) {
+                        uint64_t term, Error *err) {
         _cleanup_close_ int fd = -1;
         const char *name = strrchr(o->tree_path, '/');
         int r;
@@ -413,16 +397,16 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
         fd = openat(w->parent_fd, w->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return error_set(err, -errno, "Failed to open %s: %s", w->path, strerror(errno));
-        r = workshop_complete(w, fd, result);
+        r = workshop_complete(w, fd, result, term);
         if (r < 0)
                 return error_set(err, r, "Failed to write %s: %s", w->path, strerror(-r));
 
         if (renameat2(w->parent_fd, w->name, w->parent_fd, name ? name + 1 : o->tree_path,
-                      exchange ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
+                      term > 0 ? RENAME_NOREPLACE : RENAME_EXCHANGE) < 0)
                 return error_set(err, -errno, "Failed to replace %s by %s: %s", o->tree_path, w->path,
                                  strerror(errno));
         r = fsync_dir(w->parent_fd);
-        return r < 0 ? error_set(err, r, "Failed to sync %s: %s", w->parent, strerror(-r)) : 0;
+        return r < 0 ? in_force(error_set(err, r, "Failed to sync %s: %s", w->parent, strerror(-r)), err) : 0;
 }
 
 /* -- Recovery, backup, restore -- */
@@ -477,13 +461,13 @@ int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err)
         r = lineage_begin(tree, o, &result, &term, err);
         if (r < 0)
                 return r;
-        r = put_in_place(&w, o, tree, &result, true, err);
+        r = put_in_place(&w, o, tree, &result, 0, err);
         if (r < 0)
                 return r;
         data_dir_distrust(&found.data_dir); /* the old one, which is removed with the workshop */
         r = bootstrap_own_hardware(o->hardware_id, found.log, true);
         if (r < 0)
-                return error_set(err, r, "Failed to write the log's meta: %s", strerror(-r));
+                return in_force(error_set(err, r, "Failed to write the log's meta: %s", strerror(-r)), err);
         *ret = result;
         return 0;
 }
@@ -578,7 +562,7 @@ int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error
         KvOffline result = {};
         int r;
 
-        r = check_new_file(file, err);
+        r = backup_check_new_file(file, err);
         if (r < 0)
                 return r;
         r = backup_prepare(o, file, &found, &w, &tree, &result, err);
@@ -648,6 +632,26 @@ static int restore_open(const Workshop *w, const KvOfflineOptions *o, const char
         return offline_describe(*ret, result, err);
 }
 
+/* Create the log of a restored data directory. A start of the daemon does the same. */
+static int restore_finish(const KvOfflineOptions *o, DataDir *data_dir, Tree **live, const KvOffline *result,
+                          uint64_t term, Error *err) {
+        int r;
+
+        r = data_dir_open(data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, live, err);
+        if (r < 0)
+                return r;
+        memcpy(data_dir->hardware_id, o->hardware_id, sizeof(data_dir->hardware_id));
+        r = bootstrap_restored(data_dir, o->log_disk,
+                               &(Identity) { .cluster_id = result->cluster_id,
+                                             .lineage = result->new_lineage,
+                                             .raft_id = result->raft_id },
+                               term, err);
+        if (r < 0)
+                return r;
+        r = data_dir_remove_restored(data_dir);
+        return r < 0 ? error_set(err, r, "Failed to remove %s/restored: %s", o->tree_path, strerror(-r)) : 0;
+}
+
 int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(data_dir_done) DataDir data_dir = { .fd = -1, .checkpoint = { .fd = -1 } };
@@ -675,20 +679,20 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
         r = lineage_begin(tree, o, &result, &term, err);
         if (r < 0)
                 return r;
-        r = put_in_place(&w, o, tree, &result, false, err);
+        r = put_in_place(&w, o, tree, &result, MAX(term, UINT64_C(1)), err);
         if (r < 0)
                 return r;
-        r = data_dir_open(&data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &live, err);
+        r = restore_finish(o, &data_dir, &live, &result, term, err);
         if (r < 0)
-                return r;
-        memcpy(data_dir.hardware_id, o->hardware_id, sizeof(data_dir.hardware_id));
-        r = bootstrap_restored(&data_dir, o->log_disk,
-                               &(Identity) { .cluster_id = result.cluster_id,
-                                             .lineage = result.new_lineage,
-                                             .raft_id = result.raft_id },
-                               term, err);
-        if (r < 0)
-                return r;
+                return in_force(r, err);
         *ret = result;
         return 0;
+}
+
+int kv_read_cluster_id(const char *tree_path, uint64_t *ret) {
+        _cleanup_close_ int fd = open(tree_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DataDir data_dir = { .fd = fd, .checkpoint = { .fd = -1 } };
+        uint64_t lineage;
+
+        return fd < 0 ? -errno : data_dir_read_identity(&data_dir, ret, &lineage);
 }

@@ -46,14 +46,15 @@ typedef struct KvOfflineOptions {
          * NULL: none. */
         int (*describe)(const KvNode *node, BackupDescription *ret);
         uint64_t wall_ms; /* now; of the description of a backup */
-        /* Write the keys with which a new lineage begins, each by 'put': 0, or a negative errno. 'begun' has
-         * its number, but not its last index yet. NULL: none. */
-        int (*begin)(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts);
+        /* Write the keys with which a new lineage begins, each by 'put': 0, or a negative errno, perhaps with
+         * a message. 'begun' has its number, but not its last index yet. The rename follows. NULL: none. */
+        int (*begin)(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts, Error *err);
         void *userdata;
 } KvOfflineOptions;
 
 /* Make this host's replica a cluster of one. All entries of its log count as acknowledged, because no other
- * member can be asked. 'look': only report the replica. -ENOENT: this host has none. */
+ * member can be asked. 'look': only report the replica. -ENOENT: this host has none. -EINPROGRESS: a step
+ * after the rename failed, for the reason in 'err', and the next start of the daemon completes it. */
 int kv_recover(const KvOfflineOptions *options, bool look, KvOffline *ret, Error *err);
 
 /* Write a synced and verified copy of the tree, with the log applied, for kv_restore(). Only its owner may
@@ -65,6 +66,9 @@ int kv_backup(const KvOfflineOptions *options, const char *file, KvOffline *ret,
 int kv_backup_verify(const char *folder, const char *file, KvOffline *ret, BackupDescription *ret_description,
                      Error *err);
 
+/* Read the cluster of a data directory, also beside a running daemon. -ENOENT, -EBADMSG. */
+int kv_read_cluster_id(const char *tree_path, uint64_t *ret);
+
 /* Make a cluster of one from a backup, on a host without a replica (-EEXIST). -ENOTSUP: a newer version wrote
- * it. */
+ * it. -EINPROGRESS: as kv_recover()'s. */
 int kv_restore(const KvOfflineOptions *options, const char *file, KvOffline *ret, Error *err);

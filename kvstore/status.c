@@ -93,6 +93,10 @@ static void status_problem(const KvStore *s, const KvState *state, char *ret, si
                                        "");
         else if (!replica_core(p))
                 snprintf(ret, size, "%s", s->waits);
+        else if (!state->ready && s->peers && peers_is_removed(s->peers))
+                snprintf(ret, size,
+                         "this host was removed from the cluster: run fleetctl token on another host, and "
+                         "fleetctl join on this one");
         else if (!state->ready)
                 snprintf(ret, size, "no leader: %zu of %zu voters reachable; reads still work",
                          state->n_voters_reachable, state->n_voters);

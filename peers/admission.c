@@ -476,8 +476,11 @@ static void peers_on_rejected(void *userdata, PeerSession *s, Rejection cause, c
         }
         if (cause == REJECTION_CLONE && host_get(peers, peers->self.machine_id, &host) >= 0)
                 host_clone_rejected(host);
-        if (cause == REJECTION_REMOVED && session_is_of_replica(peers, s))
+        if (cause == REJECTION_REMOVED && session_is_of_replica(peers, s)) {
+                if (!peers->removed && host_get(peers, peers->self.machine_id, &host) >= 0)
+                        host_changed(host);
                 peers->removed = true;
+        }
         peers->key_rejected = cause == REJECTION_CERTIFICATE && !peers_has_certificate(peers);
         snprintf(text, sizeof(text), "rejected by the peer: %s", message);
         known_warn(s->known, cause, text);

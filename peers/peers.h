@@ -43,6 +43,9 @@ enum {
         PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
 };
 
+/* The message ID of rejected sessions and requests to join, in the journal. */
+#define PEERS_MESSAGE_REJECTED "570313d7ef084f4985d42ca27dc7888c"
+
 /* The knowledge of this host about a machine. Zero: nothing. */
 typedef struct PeerKnown {
         TlsKnown tls;
@@ -219,7 +222,7 @@ int peers_state(const Peers *peers, const char *machine_id, PeerState *ret); /* 
  * end: at most STRANGERS_PENDING_MAX, half of them of strangers. */
 size_t peers_waiting(const Peers *peers);
 /* Return whether a host of the cluster has rejected this one because it was removed from the cluster, and
- * none has accepted it since. */
+ * none has accepted it since. When this becomes true, on_change() gets the ID of this host. */
 bool peers_is_removed(const Peers *peers);
 /* Return the first known address whose host rejects this one or is rejected, NULL if there is none.
  * *ret_reason is the message, *ret_cause its cause. Both strings are borrowed until the next call from the

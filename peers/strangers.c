@@ -66,8 +66,19 @@ static StrangersRow *strangers_row(Strangers *strangers, uint64_t key, uint64_t 
         return least;
 }
 
-void strangers_trust(Strangers *strangers, uint64_t key, uint64_t now_ms) {
-        strangers_row(strangers, key, now_ms)->trusted_ms = now_ms;
+size_t strangers_trust(Strangers *strangers, uint64_t key, uint64_t now_ms) {
+        StrangersRow *row = strangers_row(strangers, key, now_ms);
+
+        row->trusted_ms = now_ms;
+        return (size_t) (row - strangers->rows);
+}
+
+void strangers_distrust(Strangers *strangers, uint64_t key) {
+        StrangersRow *set = strangers_set(strangers, key);
+
+        for (size_t i = 0; i < STRANGERS_SET; i++)
+                if (set[i].key == key)
+                        set[i].trusted_ms = 0;
 }
 
 bool strangers_is_trusted(const Strangers *strangers, uint64_t key, uint64_t now_ms) {
@@ -83,7 +94,7 @@ bool strangers_is_trusted(const Strangers *strangers, uint64_t key, uint64_t now
 
 bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t admission, uint64_t now_ms) {
         StrangersRow *row = strangers_row(strangers, key, now_ms);
-        uint64_t half = MAX(admission / 2, (uint64_t) 1);
+        uint64_t half = MAX(admission / 2, (uint64_t) 1), part = admission / STRANGERS_TRUSTED_PART;
 
         /* A burst is a fifth of a second: the loop does the work of all of them at once. */
         row->used_ms = now_ms;
@@ -95,6 +106,11 @@ bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t a
                         return false;
                 use_take(&row->connections);
                 use_take(&strangers->strangers);
+        } else if (!known && strangers->bounds_trusted) {
+                if (use_wait_ms(&row->connections, MAX(part, (uint64_t) 1),
+                                MAX(part / 5, (uint64_t) STRANGERS_BURST), now_ms) > 0)
+                        return false;
+                use_take(&row->connections);
         }
         use_take(&strangers->connections);
         return true;

@@ -3,7 +3,8 @@
  *
  * IPv6 addresses count by their /64. An address from which a host was authenticated in the last hour is
  * trusted: it has no limit of its own, because many hosts may be behind it, and half of the limits in all are
- * reserved for trusted addresses. So strangers do not keep a known host out. */
+ * reserved for trusted addresses. So strangers do not keep a known host out. Where users are trusted, who may
+ * mean harm, a trusted address has a fifth of the limits in all (bounds_trusted). */
 #pragma once
 
 #include "base/memory.h"
@@ -18,6 +19,7 @@ enum {
         STRANGERS_TRUSTED_MS = 3600000,
         STRANGERS_PENDING_MAX = 256, /* connections without a handshake; half of them of strangers */
         STRANGERS_PENDING_PER_ADDRESS = 8,
+        STRANGERS_TRUSTED_PART = 5,     /* of the limits in all, for one trusted address: the fifth part */
         STRANGERS_JOINS_PER_SECOND = 5, /* and as many at once */
         STRANGERS_JOINS_BURST = 2,      /* of one address, which then has one in a second */
         STRANGERS_WRONG_MAX = 5,        /* wrong tokens of one address within a minute, then a pause */
@@ -45,7 +47,8 @@ typedef struct StrangersRow {
 typedef struct Strangers {
         StrangersRow rows[STRANGERS_ROWS];
         StrangersUse connections, strangers, joins, logs;
-        unsigned n_omitted; /* messages since the last one that was permitted */
+        unsigned n_omitted;  /* messages since the last one that was permitted */
+        bool bounds_trusted; /* a trusted address has a limit of connections, too */
 } Strangers;
 
 /* Return the key of an address "ADDR:PORT": equal for one IPv4 address or one /64. Not 0. */
@@ -54,8 +57,10 @@ uint64_t strangers_key(const char *address);
 /* Count a connection from an address. 'known': the address is that of a host of the cluster. Return whether
  * to accept it: 'admission' in a second, half of them of strangers. */
 bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t admission, uint64_t now_ms);
-/* A host at the address was authenticated. */
-void strangers_trust(Strangers *strangers, uint64_t key, uint64_t now_ms);
+/* A host or user at the address was authenticated. Return the number of its row, below STRANGERS_ROWS. */
+size_t strangers_trust(Strangers *strangers, uint64_t key, uint64_t now_ms);
+/* The address is a stranger's again. */
+void strangers_distrust(Strangers *strangers, uint64_t key);
 bool strangers_is_trusted(const Strangers *strangers, uint64_t key, uint64_t now_ms);
 
 /* Count a request to join. Return 0, or the ms after which the next one may be accepted; then

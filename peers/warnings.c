@@ -70,6 +70,6 @@ void peers_warn(Peers *peers, const PeerSession *s, unsigned cause, const char *
                 return;
         if (s->has_handshake)
                 snprintf(name, sizeof(name), " (%s)", handshake_name(&s->handshake));
-        log_warning(((LogFields) { .machine = machine_id }), "rejected a session from %s%s: %s%s", s->address,
-                    name, message, omitted);
+        log_warning(((LogFields) { .machine = machine_id, .message_id = PEERS_MESSAGE_REJECTED }),
+                    "rejected a session from %s%s: %s%s", s->address, name, message, omitted);
 }

@@ -175,6 +175,7 @@ static const JsonField removed_fields[] = {
         { "by", JSON_FIELD_CHARS_CUT, offsetof(RemovedRecord, by), .size = RECORDED_BY_SIZE },
         { "index", JSON_FIELD_U64, offsetof(RemovedRecord, index) },
         { "pin", JSON_FIELD_CHARS, offsetof(RemovedRecord, pin), .size = DIGEST_SIZE },
+        { "pin2", JSON_FIELD_CHARS, offsetof(RemovedRecord, pin2), .size = DIGEST_SIZE },
         { "reason", JSON_FIELD_CHARS_CUT, offsetof(RemovedRecord, reason), .size = RECORDED_WHY_SIZE },
         { "since", JSON_FIELD_U64, offsetof(RemovedRecord, since_ms) },
 };
@@ -192,6 +193,8 @@ int stored_removed_read(const char *json, size_t size, RemovedRecord *ret, Error
                 return r;
         if (*removed.pin && !digest_is_valid(removed.pin))
                 return error_set(err, -EBADMSG, "pin: expected 64 lower-case hex digits");
+        if (*removed.pin2 && !digest_is_valid(removed.pin2))
+                return error_set(err, -EBADMSG, "pin2: expected 64 lower-case hex digits");
         *ret = removed;
         return 0;
 }

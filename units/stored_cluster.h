@@ -63,11 +63,12 @@ typedef struct HostRecord {
 void stored_host_write(Text *t, const HostRecord *host);
 int stored_host_read(const char *json, size_t size, HostRecord *ret, Error *err);
 
-/* /_fleet/cluster/removed/ID: {"by","index","pin","reason","since"}: the tombstone of a host */
+/* /_fleet/cluster/removed/ID: {"by","index","pin","pin2","reason","since"}: the tombstone of a host */
 typedef struct RemovedRecord {
         char by[RECORDED_BY_SIZE];
-        uint64_t index;        /* of the store, when the removal was planned */
-        char pin[DIGEST_SIZE]; /* ""; or the first one of the removed host */
+        uint64_t index;         /* of the store, when the removal was planned */
+        char pin[DIGEST_SIZE];  /* ""; or the first one of the removed host */
+        char pin2[DIGEST_SIZE]; /* "", as of former versions; or its second one, of a change of its key */
         char reason[RECORDED_WHY_SIZE];
         uint64_t since_ms; /* wall clock */
 } RemovedRecord;

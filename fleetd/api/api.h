@@ -46,6 +46,8 @@ typedef struct ApiOptions {
         struct Membership *membership;                        /* may be NULL: no other hosts */
         struct Authority *authority;                          /* may be NULL: no tokens */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_sees_foreign(); may be NULL */
+        /* directory_list_units() of this host; NULL: it has no unit directory. */
+        int (*list_unit_files)(void *userdata, Text *names);
         /* May be NULL. 'done' is called once, from the loop, unless it is cancelled or this fails. Errors
          * with a message: -EINVAL, -EEXIST (content, or joined), -EALREADY (a join is under way),
          * -EADDRNOTAVAIL. */

@@ -44,7 +44,9 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
         json_add_string(t, "id", m ? m->id : id);
         if (member && m && state->leader_id == 0)
                 position_write(t, request, m->id);
-        json_add_string(t, "name", m ? cluster_machine_hostname(m) ?: hostname : hostname);
+        /* While a removal ends, the member key is deleted, and Raft has the member: its address is its name.
+         */
+        json_add_string(t, "name", m ? cluster_machine_hostname(m) ?: hostname : self ? hostname : address);
         if (member) {
                 json_add_bool(t, "reachable", member->reachable);
                 json_add_string(t, "seat", kv_member_role_name(member->role));

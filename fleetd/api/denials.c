@@ -5,10 +5,45 @@
 #include "base/log.h"
 #include "base/text.h"
 
+static LogFields denial_fields(const char *principal) {
+        return (LogFields) { .principal = principal, .message_id = history_message_id(HISTORY_DENIED) };
+}
+
+/* Return the size of the part of a path that names what was requested, without a key or a name: "/v2/keys".
+ */
+static size_t denied_route(const char *path) {
+        size_t size = 0;
+
+        for (unsigned slashes = 0; size < DENIED_WHAT_SIZE / 2; size++) {
+                slashes += path[size] == '/';
+                if (slashes == (starts_with(path, "/fleet/") ? 4 : 3) ||
+                    !(path[size] == '/' || path[size] == '_' || (path[size] >= 'a' && path[size] <= 'z') ||
+                      (path[size] >= '0' && path[size] <= '9')))
+                        break;
+        }
+        return size;
+}
+
+static void denials_note(Denials *d, const Principal *principal, const char *text, const char *method,
+                         const char *path) {
+        char reason[DENIED_WHAT_SIZE];
+        uint64_t now_ms = loop_now_ms(d->loop);
+
+        if (!d->registry || principal->kind == PRINCIPAL_ANONYMOUS || principal->kind == PRINCIPAL_NONE ||
+            (d->noted_ms > 0 && now_ms - d->noted_ms < DENIALS_NOTED_MS))
+                return;
+        d->noted_ms = now_ms;
+        snprintf(reason, sizeof(reason), "%.16s %.*s", method, (int) denied_route(path), path);
+        registry_note(d->registry, &(HistoryNote) { .kind = HISTORY_DENIED,
+                                                    .machine = registry_machine_id(d->registry),
+                                                    .user = text,
+                                                    .reason = reason });
+}
+
 static void denial_flush(Denial *row, uint64_t now_ms) {
         if (row->n_more > 0)
-                log_notice(NO_FIELDS, "denied %s: %llu more requests, the last one %s", row->principal,
-                           (unsigned long long) row->n_more, row->last);
+                log_notice(denial_fields(row->principal), "denied %s: %llu more requests, the last one %s",
+                           row->principal, (unsigned long long) row->n_more, row->last);
         row->n_more = 0;
         row->logged_ms = now_ms;
 }
@@ -27,8 +62,9 @@ static void denials_on_timer(void *userdata) {
                 (void) timer_start(&d->timer, d->loop, DENIALS_MS);
 }
 
-void denials_init(Denials *d, Loop *loop) {
+void denials_init(Denials *d, Loop *loop, Registry *registry) {
         d->loop = loop;
+        d->registry = registry;
         d->timer = TIMER(denials_on_timer, d);
 }
 
@@ -54,9 +90,10 @@ static Denial *denials_row(Denials *d, const char *principal, uint64_t now_ms) {
         return oldest;
 }
 
-void denials_add(Denials *d, const char *principal, const char *method, const char *path) {
+void denials_add(Denials *d, const Principal *sender, const char *method, const char *path) {
+        char principal[PRINCIPAL_TEXT_SIZE];
         uint64_t now_ms = loop_now_ms(d->loop);
-        Denial *row = denials_row(d, principal, now_ms);
+        Denial *row = denials_row(d, principal_text(sender, principal), now_ms);
         _cleanup_text_ Text what = {};
 
         text_printf(&what, "%.16s ", method);
@@ -69,5 +106,6 @@ void denials_add(Denials *d, const char *principal, const char *method, const ch
                 return;
         }
         denial_flush(row, now_ms);
-        log_notice(NO_FIELDS, "denied %s: %s", principal, what.chars ?: method);
+        log_notice(denial_fields(principal), "denied %s: %s", principal, what.chars ?: method);
+        denials_note(d, sender, principal, method, path);
 }

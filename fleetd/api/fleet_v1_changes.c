@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "units/name.h"
 
 /* -- Changes of the registry -- */
@@ -44,12 +45,26 @@ void change_on_done(void *userdata, KvStatus status, const char *message, uint64
         }
 }
 
+/* Log the request of a user: the history of the cluster ends at a restore, and the journal does not. */
+static void units_log(const Request *request, const UnitChange *change) {
+        const char *name = change->unit ? change->unit->name : change->name;
+
+        log_info(((LogFields) { .unit = name }), "%s%s requested for %s by %s",
+                 change->unit   ? "text with target state " :
+                 change->remove ? "removal" :
+                                  "target state ",
+                 change->remove ? "" : target_state_to_string(change->target), name,
+                 *change->user ? change->user : request->sender->text);
+}
+
 static void units_change(Request *request, unsigned success, UnitChange *changes, size_t n) {
         char user[HISTORY_USER_SIZE];
 
         (void) request_user(request, user);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
                 changes[i].user = user;
+                units_log(request, changes + i);
+        }
         change_sent(request, success, NULL,
                     registry_change_units(request_registry(request), changes, n, change_on_done, request));
 }

@@ -92,6 +92,26 @@ static bool leave_owns_units(const Request *request, const Cluster *c, Error *re
         return true;
 }
 
+/* A file that equals the unit of another host would start that unit here, too, once this host is a cluster
+ * of its own. */
+static bool leave_has_unit_files(const Request *request, Error *ret) {
+        const ApiOptions *o = &request->api->options;
+        _cleanup_text_ Text names = {};
+        int n = o->list_unit_files ? o->list_unit_files(o->userdata, &names) : 0;
+
+        if (n < 0)
+                error_set(ret, 409, "the unit directory of this host cannot be read: %s; mend that first",
+                          strerror(-n));
+        else if (n > 0)
+                error_set(
+                        ret, 409,
+                        "the unit directory of this host contains %d unit file%s (%s%s), which it would run "
+                        "again after the leave: move %s out of the directory first",
+                        n, n == 1 ? "" : "s", names.chars ?: "", n > OWNED_NAMES_MAX ? ", ..." : "",
+                        n == 1 ? "it" : "them");
+        return n != 0;
+}
+
 /* Return whether another host can continue the cluster. */
 static bool leave_has_others(const Cluster *c, const ClusterMachine *self) {
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
@@ -115,7 +135,9 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
         KvState state;
 
         kv_state(request->api->options.store, &state);
-        if (!state.ready || state.stopped)
+        if (!state.ready && peers_is_removed(request->api->options.peers))
+                error_set(ret, 409, "%s", state.problem);
+        else if (!state.ready || state.stopped)
                 error_set(ret, 409, "this host follows no leader, and cannot leave: fleetctl status");
         else if (state.level < KV_LEVEL_IDENTITY)
                 error_set(ret, 409,
@@ -141,7 +163,7 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
                                         1000 +
                                 1);
         else
-                return leave_owns_units(request, c, ret);
+                return leave_owns_units(request, c, ret) || leave_has_unit_files(request, ret);
         return true;
 }
 
@@ -163,19 +185,21 @@ void leave_post_handle(Request *request) {
                 return;
         }
         snprintf(leave.by, sizeof(leave.by), "%s@%s", request_user(request, user), request->api->name);
-        change_sent(request, 204, NULL,
-                    registry_maintain(request_registry(request), 0, self, &leave, change_on_done, request));
+        change_sent(
+                request, 204, NULL,
+                registry_maintain(request_registry(request), 0, self, &leave, NULL, change_on_done, request));
 }
 
 /* -- DELETE -- */
 
 void leave_delete_handle(Request *request) {
         const ClusterMachine *self = leave_self(request);
+        char user[HISTORY_USER_SIZE];
 
         if (self && cluster_machine_is_leaving(self))
-                change_sent(
-                        request, 204, NULL,
-                        registry_maintain(request_registry(request), 0, self, NULL, change_on_done, request));
+                change_sent(request, 204, NULL,
+                            registry_maintain(request_registry(request), 0, self, NULL,
+                                              request_user(request, user), change_on_done, request));
         else
                 request_error(request, 404, "this host is not leaving its cluster");
 }

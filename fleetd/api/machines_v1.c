@@ -317,8 +317,8 @@ bool machine_removal_is_refused(const Request *request, const ClusterMachine *m,
                 error_set(ret, 409, "%s is away: start its fleetd, or remove it an hour after it is lost",
                           name);
         else if (gone_ms < LONG_LOST_MS && !successor && !force)
-                error_set(ret, 409, "%s %s %llu min ago; it can be removed in %llu min", name,
-                          m->presence == PRESENCE_LEFT ? "shut down" : "was lost",
+                error_set(ret, 409, "%s %s %llu min ago; it can be removed in %llu min, or now with --force",
+                          name, m->presence == PRESENCE_LEFT ? "shut down" : "was lost",
                           (unsigned long long) gone_ms / 60000,
                           (unsigned long long) (LONG_LOST_MS - gone_ms + 59999) / 60000);
         else

@@ -231,8 +231,12 @@ const char *request_user(const Request *request, char ret[static HISTORY_USER_SI
         FILE *f;
 
         ret[0] = 0;
-        if (stream_peer_uid(request->http->stream, &uid) < 0)
+        if (stream_peer_uid(request->http->stream, &uid) < 0) {
+                if (request->sender->principal.kind == PRINCIPAL_USER)
+                        snprintf(ret, HISTORY_USER_SIZE, "%.*s", HISTORY_USER_SIZE - 1,
+                                 request->sender->text);
                 return ret;
+        }
         f = fopen("/etc/passwd", "re"); /* other sources of NSS may be on a network, and block the loop */
         while (f && (user = fgetpwent(f)) && user->pw_uid != uid)
                 ;
@@ -397,7 +401,8 @@ Registry *request_registry(const Request *request) {
 }
 
 void request_denied(const Request *request) {
-        denials_add(&request->api->denials, request->sender->text, request->http->method, request->path);
+        denials_add(&request->api->denials, &request->sender->principal, request->http->method,
+                    request->path);
 }
 
 int request_propose(Request *request, const KvCommand *cmd,

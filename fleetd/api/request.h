@@ -185,8 +185,8 @@ typedef struct StaleField {
 } StaleField;
 HttpField request_stale_field(const Request *request, StaleField *ret);
 
-/* Return the user who sent the request, for the history: a name of /etc/passwd, else "uid 1000"; "" if
- * unknown. */
+/* Return the user who sent the request, for the history: a name of /etc/passwd, else "uid 1000";
+ * "user:NAME" of a user with a certificate; "" if unknown. */
 const char *request_user(const Request *request, char ret[static HISTORY_USER_SIZE]);
 
 /* The value of a query parameter, or NULL. */

@@ -547,7 +547,7 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         api->limits = options->limits ? *options->limits : api_limits_default;
         api->http = options->http ? *options->http : http_limits_default;
 
-        denials_init(&api->denials, loop);
+        denials_init(&api->denials, loop, options->registry);
 
         r = api_read_local_rights(api, options->local_rights);
         if (r >= 0)

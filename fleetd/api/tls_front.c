@@ -35,6 +35,12 @@ typedef struct Handshake {
         TAILQ_ENTRY(Handshake) handshakes;
 } Handshake;
 
+/* Why an address is trusted. */
+typedef struct Trust {
+        uint64_t source;     /* 0: none */
+        TlsCertificate leaf; /* of the last user who was authenticated there */
+} Trust;
+
 struct TlsFront {
         Api *api; /* borrowed, as the next one */
         ApiListenerState *listener;
@@ -44,6 +50,7 @@ struct TlsFront {
         TAILQ_HEAD(, Handshake) handshakes;
         unsigned n_handshakes;
         Strangers strangers;
+        Trust trusts[STRANGERS_ROWS]; /* of the rows of 'strangers' */
         Timer timer;
         bool waits_logged;
 };
@@ -104,6 +111,12 @@ static void handshake_free(Handshake *h) {
         free(h);
 }
 
+static void front_trust(TlsFront *front, uint64_t source, const TlsCertificate *leaf) {
+        size_t row = strangers_trust(&front->strangers, source, loop_now_ms(front->api->loop));
+
+        front->trusts[row] = (Trust) { .source = source, .leaf = *leaf };
+}
+
 static void handshake_on_done(void *userdata, Stream *secure, int error, const char *reason) {
         Handshake *h = userdata;
         TlsFront *front = h->front;
@@ -121,7 +134,7 @@ static void handshake_on_done(void *userdata, Stream *secure, int error, const c
         else if (front_check_user(front->api, &peer->verified.leaf, &err) < 0)
                 http_server_reject(listener->server, secure, listener, 403, err.message);
         else {
-                strangers_trust(&front->strangers, source, loop_now_ms(front->api->loop));
+                front_trust(front, source, &peer->verified.leaf);
                 http_server_accept(listener->server, secure, listener);
         }
 }
@@ -131,15 +144,28 @@ static void handshake_cut(Handshake *h) {
         handshake_free(h);
 }
 
+/* The trust of an address ends with its user. */
+static void front_review_trusts(TlsFront *front) {
+        for (size_t i = 0; i < STRANGERS_ROWS; i++) {
+                Trust *trust = &front->trusts[i];
+
+                if (trust->source == 0 || front_check_user(front->api, &trust->leaf, NULL) >= 0)
+                        continue;
+                strangers_distrust(&front->strangers, trust->source);
+                trust->source = 0;
+        }
+}
+
 /* Make room for a handshake: the oldest one of an address ends that has too many, or the oldest of all. */
 static void front_make_room(TlsFront *front, uint64_t source, bool trusted) {
+        unsigned n = 0, max = trusted ? STRANGERS_PENDING_MAX / STRANGERS_TRUSTED_PART :
+                                        STRANGERS_PENDING_PER_ADDRESS;
         Handshake *oldest = NULL, *h;
-        unsigned n = 0;
 
         TAILQ_FOREACH(h, &front->handshakes, handshakes)
-                if (!trusted && h->source == source && n++ == 0)
+                if (h->source == source && n++ == 0)
                         oldest = h;
-        if (n >= STRANGERS_PENDING_PER_ADDRESS)
+        if (n >= max)
                 handshake_cut(oldest);
         else if (front->n_handshakes >= STRANGERS_PENDING_MAX)
                 handshake_cut(TAILQ_FIRST(&front->handshakes));
@@ -294,6 +320,7 @@ static void front_check(TlsFront *front) {
 
 void tls_front_review(TlsFront *front) {
         front_check(front);
+        front_review_trusts(front);
         http_server_end(front->listener->server, front_ends, front->api);
 }
 
@@ -309,6 +336,7 @@ int tls_front_new(TlsFront **ret, ApiListenerState *listener, Error *err) {
                 return -ENOMEM;
         front->api = listener->api;
         front->listener = listener;
+        front->strangers.bounds_trusted = true;
         front->timer = TIMER(front_on_timer, front);
         TAILQ_INIT(&front->handshakes);
         *ret = front; /* listener_free() frees it */

@@ -14,7 +14,8 @@ typedef struct TlsFront TlsFront;
 int tls_front_new(TlsFront **ret, ApiListenerState *listener, Error *err);
 TlsFront *tls_front_free(TlsFront *front); /* NULL allowed; returns NULL */
 
-/* After a change of roots or users: renew the certificate if it is due, and end connections. */
+/* After a change of roots or users: renew the certificate if it is due, and end connections, and the trust in
+ * addresses whose last user was revoked. */
 void tls_front_review(TlsFront *front);
 
 /* Set the user of a connection of a TLS listener. */

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "base/log.h"
 #include "fleetd/api/request.h"
 #include "fleetd/membership/authority.h"
 #include "units/json.h"
@@ -132,12 +131,9 @@ static void user_on_changed(void *userdata, KvStatus status, const char *message
         Request *request = userdata;
 
         request->on_end = NULL;
-        if (status == KV_OK) {
-                log_notice(((LogFields) { .index = index }), "user %s %s by %s", request->rest,
-                           method_is(request, "DELETE") ? "revoked" : "got other rights",
-                           request->sender->text);
+        if (status == KV_OK)
                 request_answer(request, 204, NULL, NULL, "", 0);
-        } else if (status == KV_COMPARE_FAILED)
+        else if (status == KV_COMPARE_FAILED)
                 request_error(request, 409, "the user changed at this moment; try again");
         else
                 request_error(request, status == KV_UNKNOWN ? 504 : 503, "%s", message);
@@ -147,7 +143,11 @@ static void user_on_changed(void *userdata, KvStatus status, const char *message
 static int user_change(Request *request, const PrincipalRecord *record, Error *err) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterPrincipal *user = cluster_principal(c, request->rest);
-        UserChange change = { .name = request->rest, .user = record };
+        char by[HISTORY_USER_SIZE];
+        UserChange change = { .name = request->rest,
+                              .user = record,
+                              .by = request_user(request, by),
+                              .reason = record ? "has other rights" : "was revoked" };
         int r;
 
         if (!user)
@@ -163,12 +163,14 @@ static int user_change(Request *request, const PrincipalRecord *record, Error *e
 
 static int user_put(Request *request, const UserBody *body, Error *err) {
         Authority *authority = request->api->options.authority;
+        char by[HISTORY_USER_SIZE];
         UserRequest wanted = { .name = request->rest,
                                .csr = body->csr,
                                .rights = body->rights,
                                .ttl_ms = MIN(body->ttl_s, UINT64_MAX / 1000) * 1000,
                                .replace = body->replace,
-                               .by = request->sender->text };
+                               .by = request->sender->text,
+                               .user = request_user(request, by) };
         PrincipalRecord record;
         int r;
 

@@ -223,7 +223,8 @@ static void draft_without_machine(const Draft *d, const ClusterUnit *u, const Cl
         entry_write(t, u, where ? "stop" : "wait", where, where ? why.message : others.message);
 }
 
-/* Plan a unit that is on no machine (NULL), or that 'where' rejects by this rule. */
+/* Plan a unit that is on no machine (NULL), or that 'where' rejects by this rule. Return 1 if it waits for a
+ * machine in its hold-off (flap damping): as in the engine, it stays meanwhile unless it is in conflict. */
 static int draft_place(Draft *d, const ClusterUnit *u, const ClusterMachine *where, SchedulerRule rule,
                        const char *unfit, Text *t) {
         const ClusterMachine *to = NULL;
@@ -231,8 +232,12 @@ static int draft_place(Draft *d, const ClusterUnit *u, const ClusterMachine *whe
         int r;
 
         r = scheduler_pick(d->view, u, &to, &why);
-        if (r < 0 && r != -ENOENT)
+        if (r < 0 && r != -ENOENT && r != -EAGAIN)
                 return r;
+        if (r == -EAGAIN && rule != RULE_CONFLICTS) {
+                entry_write(t, u, "wait", NULL, why.message);
+                return 1;
+        }
         if (r < 0) {
                 draft_without_machine(d, u, where && draft_stops(where, rule) ? where : NULL, unfit, t);
                 return 0;
@@ -257,7 +262,8 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
                 (void) cluster_current_state(d->cluster, known, &where);
         if (where)
                 rule = scheduler_refusal(d->view, u, where, true, &unfit);
-        if (where && rule == RULE_NONE) {
+        if (where && rule == RULE_NONE && where->presence != PRESENCE_LOST &&
+            where->presence != PRESENCE_LEFT) {
                 error_set(&why, 0, "%s has it, and still qualifies", cluster_machine_name(where));
                 entry_write(t, u, "stay", where, why.message);
                 return 0;
@@ -364,7 +370,7 @@ static int draft_compare_names(const void *a, const void *b) {
         return strcmp(*(const char *const *) a, *(const char *const *) b);
 }
 
-/* Plan a unit that is on the machine. Return 1 if it leaves. */
+/* Plan a unit that is on the machine. Return 1 if it leaves, 2 if it is to leave and waits. */
 static int draft_leave(Draft *d, const ClusterMachine *m, const ClusterUnit *u, Text *t) {
         SchedulerRule rule;
         Error unfit = {};
@@ -377,7 +383,9 @@ static int draft_leave(Draft *d, const ClusterMachine *m, const ClusterUnit *u, 
                 entry_write(t, u, "stop", m, unfit.message);
         else
                 r = draft_place(d, u, m, rule, unfit.message, t);
-        if (r >= 0)
+        if (r > 0)
+                return 2;
+        if (r == 0)
                 r = scheduler_view_decide(d->view, m, u, false);
         return r < 0 ? r : 1;
 }
@@ -397,17 +405,19 @@ static int draft_machine(Request *request, Draft *d, const ClusterMachine *m, Te
         while (again) {
                 again = false;
                 for (size_t i = 0; i < n_names; i++) {
-                        const ClusterUnit *u = cluster_unit(d->cluster, names[i]);
+                        const ClusterUnit *u = names[i] ? cluster_unit(d->cluster, names[i]) : NULL;
                         int r;
 
-                        if (!scheduler_view_has(d->view, m, names[i]))
+                        if (!u || !scheduler_view_has(d->view, m, names[i]))
                                 continue;
                         if (plan_is_too_large(request, d))
                                 return -E2BIG;
                         r = draft_leave(d, m, u, t);
                         if (r < 0)
                                 return r;
-                        again = again || r > 0;
+                        if (r == 2)
+                                names[i] = NULL;
+                        again = again || r == 1;
                 }
         }
         return 0;

@@ -30,7 +30,8 @@ enum {
         CHANGE_OVERHEAD = 512,      /* bytes of a change in a transaction, in addition to the text */
         RECORD_MAX = 4 * 1024 * 1024,
         DIRECTORY_PATH_SIZE = 512,
-        EVENTS_SIZE = 16 * 1024, /* of inotify, read at a time */
+        EVENTS_SIZE = 16 * 1024,  /* of inotify, read at a time */
+        DIRECTORY_LISTED_MAX = 4, /* names of directory_list_units() */
 };
 
 /* A file between the first write to it and its closing. */
@@ -596,6 +597,21 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
                         d->path);
         *ret = d;
         return 0;
+}
+
+int directory_list_units(const Directory *d, Text *names) {
+        DIR *dir = d ? opendir(d->path) : NULL;
+        const struct dirent *e;
+        int n = 0, r;
+
+        if (!dir)
+                return !d || errno == ENOENT ? 0 : -errno;
+        for (errno = 0; (e = readdir(dir)) && n <= DIRECTORY_FILES_MAX; errno = 0)
+                if (directory_folder_name_is_unit(e->d_name) && n++ < DIRECTORY_LISTED_MAX)
+                        text_printf(names, "%s%s", n > 1 ? ", " : "", e->d_name);
+        r = e ? 0 : -errno;
+        closedir(dir);
+        return r < 0 ? r : n;
 }
 
 uint64_t directory_scans(const Directory *d) {

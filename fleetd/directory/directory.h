@@ -25,5 +25,10 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
                   Error *err);
 Directory *directory_free(Directory *d);
 
+/* Append the names of the first four unit files that are in the directory now to 'names', refused ones
+ * included. Return their number; 0: none, or no directory ('d' may be NULL). A negative errno: it cannot be
+ * read. */
+int directory_list_units(const Directory *d, Text *names);
+
 /* Return the number of scans since directory_new(). */
 uint64_t directory_scans(const Directory *d);

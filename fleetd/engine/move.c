@@ -113,8 +113,17 @@ static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool
         }
 }
 
-/* Return whether the unit got its newest position because of maintenance, and does not run in the others: it
- * failed there, too, or has not started. It need not run before those end. */
+/* Return whether the unit is known not to run there. While it starts, or without a known state, it may run.
+ */
+static bool move_is_known_down(const ClusterAssignment *o) {
+        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+
+        return !plan_is_up(o) && s && s->state.active &&
+               (streq(s->state.active, "inactive") || streq(s->state.active, "failed"));
+}
+
+/* Return whether the unit got its newest position because of maintenance, and is known not to run in the
+ * others. It need not run before those end. */
 static bool move_interrupts_nothing(const Positions *all) {
         const ClusterAssignment *newest = all->items[all->n - 1].assignment;
         const ClusterState *s = cluster_state_on(newest->machine, newest->unit);
@@ -124,7 +133,8 @@ static bool move_interrupts_nothing(const Positions *all) {
         for (size_t i = 0; i + 1 < all->n; i++) {
                 const Position *p = &all->items[i];
 
-                if (p->state != POSITION_UNFIT || p->rule != RULE_MAINTENANCE || plan_is_up(p->assignment))
+                if (p->state != POSITION_UNFIT || p->rule != RULE_MAINTENANCE ||
+                    !move_is_known_down(p->assignment))
                         return false;
         }
         return true;

@@ -117,6 +117,7 @@ typedef struct UserRequest {
         uint64_t ttl_ms;         /* of the certificate; 0: USER_TTL_DEFAULT_MS */
         bool replace;            /* end the key that the user has */
         const char *by;          /* text of the principal who requests it */
+        const char *user;        /* the same for the history */
 } UserRequest;
 
 #define USER_TTL_DEFAULT_MS TLS_LEAF_LIFETIME_MS

@@ -55,7 +55,9 @@ static void authority_log_rejection(const AuthorityOp *op, int error, const char
         char omitted[PEERS_OMITTED_SIZE] = "";
 
         if (!joins || peers_log_stranger(op->authority->peers, op->remote, omitted))
-                log_warning(((LogFields) { .machine = joins ? NULL : op->machine, .error = error }),
+                log_warning(((LogFields) { .machine = joins ? NULL : op->machine,
+                                           .error = error,
+                                           .message_id = PEERS_MESSAGE_REJECTED }),
                             "rejected %s from %s: %s%s", op->name, op->remote, message, omitted);
 }
 
@@ -119,10 +121,10 @@ static void authority_answer(AuthorityOp *op, const Text *certificate, const CaR
         if (pem.error < 0 || certificate->error < 0)
                 authority_op_fail(op, -ENOMEM, "out of memory");
         else {
-                log_notice(((LogFields) { .machine = op->machine }),
-                           "issued a certificate for %s%s, key %.8s, valid for %llu h%s%s",
-                           op->kind == AUTHORITY_USER ? "user " : "", op->name, op->pin,
-                           (unsigned long long) (op->lifetime_ms / 3600000), *op->by ? ", by " : "", op->by);
+                log_info(((LogFields) { .machine = op->machine }),
+                         "issued a certificate for %s%s, key %.8s, valid for %llu h%s%s",
+                         op->kind == AUTHORITY_USER ? "user " : "", op->name, op->pin,
+                         (unsigned long long) (op->lifetime_ms / 3600000), *op->by ? ", by " : "", op->by);
                 if (op->session == 0)
                         op->issued(op->userdata, 0, NULL, &answer);
                 else

@@ -71,6 +71,7 @@ typedef struct AuthorityOp {
         RightList *rights; /* NULL: those that it has */
         bool replace;
         char by[PRINCIPAL_TEXT_SIZE]; /* who requested it */
+        char user[HISTORY_USER_SIZE]; /* the same for the history, of AUTHORITY_USER */
 
         void *userdata;
         LIST_ENTRY(AuthorityOp) ops;
@@ -84,6 +85,7 @@ typedef struct KeyDistribution {
         uint64_t next_term, next_index;
         uint64_t checked_index, check_ms; /* key of the CA that was checked; time of the next check */
         uint64_t transfer_ms;             /* no transfer of the leadership before */
+        bool damaged;                     /* the file of the key is there, and does not open the CA */
         char problem[KEYS_PROBLEM_SIZE];
 } KeyDistribution;
 

@@ -14,9 +14,7 @@ static void authority_on_rekeyed(void *userdata, KvStatus status, const char *me
         Authority *a = userdata;
 
         a->creating = false;
-        if (status == KV_OK)
-                log_notice(((LogFields) { .index = index }), "the cluster key has changed");
-        else if (status != KV_COMPARE_FAILED)
+        if (status != KV_OK && status != KV_COMPARE_FAILED)
                 log_warning(NO_FIELDS, "Failed to change the cluster key: %s; trying again", message);
 }
 

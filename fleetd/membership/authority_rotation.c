@@ -9,10 +9,7 @@ static void authority_on_rotated(void *userdata, KvStatus status, const char *me
         Authority *a = userdata;
 
         a->creating = false;
-        if (status == KV_OK)
-                log_notice(((LogFields) { .index = index }),
-                           "the rotation of the CA has reached its next state");
-        else if (status != KV_COMPARE_FAILED)
+        if (status != KV_OK && status != KV_COMPARE_FAILED)
                 log_warning(NO_FIELDS, "Failed to continue the rotation of the CA: %s; trying again",
                             message);
 }

@@ -82,10 +82,7 @@ static void authority_on_ca_created(void *userdata, KvStatus status, const char 
         Authority *a = userdata;
 
         a->creating = false;
-        if (status == KV_OK)
-                log_notice(((LogFields) { .index = index }),
-                           "created the certificate authority of the cluster");
-        else if (status != KV_COMPARE_FAILED)
+        if (status != KV_OK && status != KV_COMPARE_FAILED)
                 log_warning(NO_FIELDS,
                             "Failed to create the certificate authority of the cluster: %s; trying again",
                             message);
@@ -249,9 +246,6 @@ static void authority_on_token_written(void *userdata, KvStatus status, const ch
         if (text.error < 0) {
                 authority_op_fail(op, -ENOMEM, "out of memory");
         } else {
-                log_notice(((LogFields) { .index = index }), "token %s created by %s: %llu use%s",
-                           op->token.id, *op->record.by ? op->record.by : "unknown",
-                           (unsigned long long) op->record.uses, plural(op->record.uses));
                 op->token_done(op->userdata, 0, NULL, &token);
                 authority_op_free(op);
         }
@@ -407,6 +401,7 @@ void authority_tick(Authority *a) {
         keys_check(a, &state);
         if (!a->state_directory || state.role != KV_ROLE_LEADER || !state.ready || !c->ca_keys)
                 return;
+        keys_begin_term(a, state.term);
         if (a->keys.problem[0])
                 keys_transfer(a, &state);
         (void) keys_distribute(a, &state, c->ca_keys->items[0].cluster_key, true, &(Error) {});

@@ -80,7 +80,9 @@ void authority_user_step(AuthorityOp *op) {
         UserChange change = { .name = op->name,
                               .user = &record,
                               .expected_index = user ? user->index : 0,
-                              .roots_index = c->ca_roots_index };
+                              .roots_index = c->ca_roots_index,
+                              .by = op->user,
+                              .reason = user ? "has another certificate" : "was created" };
         Error err = {};
         int r;
 
@@ -122,6 +124,7 @@ int authority_certify_user(Authority *a, const UserRequest *request, AuthorityIs
         op->rights = right_list_ref((RightList *) request->rights);
         snprintf(op->name, sizeof(op->name), "%s", request->name);
         snprintf(op->by, sizeof(op->by), "%s", request->by);
+        snprintf(op->user, sizeof(op->user), "%s", request->user ?: "");
         op->request.csr = strdup(request->csr);
         r = op->request.csr ? authority_read_csr(op, err) : error_set(err, -ENOMEM, "out of memory");
         if (r >= 0) /* a message before the CA is created */

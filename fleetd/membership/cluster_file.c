@@ -34,15 +34,49 @@ void cluster_file_read_listen(const char *path, char ret[static ADDRESS_SIZE]) {
         snprintf(ret, ADDRESS_SIZE, "%s", value ?: "");
 }
 
-int cluster_file_write(const char *path, const char *text) {
+/* Open the folder of the file, and create it. *ret_name is a part of *ret_base, which the caller frees. */
+static int cluster_file_open(const char *path, char **ret_base, const char **ret_name) {
         _cleanup_free_ char *dir = strdup(path), *base = strdup(path);
-        _cleanup_close_ int dir_fd = -1;
-        const char *name;
+        int fd;
 
         if (!dir || !base)
                 return -ENOMEM;
-        name = basename(base);
-        dir_fd = open_dir(dirname(dir), 0755);
+        fd = open_dir(dirname(dir), 0755);
+        if (fd < 0)
+                return fd;
+        *ret_name = basename(base);
+        *ret_base = TAKE_PTR(base);
+        return fd;
+}
+
+int cluster_file_check(const char *path, Error *err) {
+        _cleanup_close_ int dir_fd = -1;
+        _cleanup_free_ char *base = NULL;
+        char staged[FILE_TEMPORARY_SIZE];
+        const char *name;
+        int r;
+
+        if (!path[0])
+                return 0;
+        dir_fd = cluster_file_open(path, &base, &name);
+        r = dir_fd < 0 ? dir_fd : stage_file_at(dir_fd, name, "", 0, 0644);
+        if (r >= 0) {
+                file_temporary_name(name, staged);
+                r = unlinkat(dir_fd, staged, 0) < 0 ? -errno : 0;
+        }
+        return r < 0 ? error_set(err, r,
+                                 "Failed to write %s: %s; create its folder, let fleetd write it, and start "
+                                 "fleetd again (ClusterFile= in fleetd.conf)",
+                                 path, strerror(-r)) :
+                       0;
+}
+
+int cluster_file_write(const char *path, const char *text) {
+        _cleanup_close_ int dir_fd = -1;
+        _cleanup_free_ char *base = NULL;
+        const char *name;
+
+        dir_fd = cluster_file_open(path, &base, &name);
         if (dir_fd < 0)
                 return dir_fd;
         return file_holds_at(dir_fd, name, text, strlen(text)) ?

@@ -100,7 +100,8 @@ static int dialing_update(Membership *m) {
                 return r;
         if (addresses.error < 0)
                 return addresses.error;
-        if (addresses.size == 0 || !m->dialing.cluster_file[0])
+        /* Without ListenPeer=, a start with Join= is refused. */
+        if (addresses.size == 0 || !m->dialing.cluster_file[0] || !peers_self(m->peers)->address[0])
                 return 0;
 
         r = dialing_store(m, &addresses);

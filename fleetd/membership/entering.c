@@ -17,6 +17,7 @@ enum {
         CONTENT_NAMES = 3,              /* hosts that a message names */
         ENTERING_FIRST_CHECK_MS = 4000, /* each endpoint was dialed several times */
         ENTERING_CHECK_MS = 250,
+        ENTERING_KEYS_MAX = 100000, /* that are counted */
 };
 
 struct Entering {
@@ -106,12 +107,31 @@ static int entering_refuse_hosts(const Cluster *cluster, const char *machine_id,
                                          names.chars, n_others > CONTENT_NAMES ? ", ..." : "");
 }
 
-int entering_check_content(const Cluster *cluster, const char *machine_id, uint64_t n_keys, bool discard,
-                           Error *err) {
+static int entering_count_key(void *userdata, const KvNode *node) {
+        uint64_t *n = userdata;
+
+        *n += !node->dir && !kv_path_is_ours(node->key);
+        return *n < ENTERING_KEYS_MAX;
+}
+
+int entering_count_keys(KvStore *store, uint64_t *ret, Error *err) {
+        const KvRange all = { .key = kv_string("/"), .recursive = true };
+        uint64_t n = 0;
+        int r;
+
+        r = kv_local_walk(store, &all, entering_count_key, &n);
+        if (r < 0)
+                return error_set(err, r, "Failed to read the keys of this host: %s", strerror(-r));
+        *ret = n;
+        return 0;
+}
+
+int entering_check_content(const Cluster *cluster, const char *machine_id, bool removed, uint64_t n_keys,
+                           bool discard, Error *err) {
         size_t n_units = 0;
         int r;
 
-        r = entering_refuse_hosts(cluster, machine_id, err);
+        r = removed ? 0 : entering_refuse_hosts(cluster, machine_id, err);
         if (r < 0 || discard)
                 return r;
         for (const ClusterUnit *u = cluster->units; u; u = u->hh.next)
@@ -391,7 +411,9 @@ int entering_new(Entering **ret, const EnteringOptions *options, EnteringDone *d
                           .userdata = userdata };
         snprintf(e->listen, sizeof(e->listen), "%s", options->listen);
         snprintf(e->machine_id, sizeof(e->machine_id), "%s", options->self->machine_id);
-        r = e->state_directory ? entering_open(e, options, err) : -ENOMEM;
+        r = cluster_file_check(options->cluster_file, err);
+        if (r >= 0)
+                r = e->state_directory ? entering_open(e, options, err) : -ENOMEM;
         if (r < 0) {
                 entering_close(e, entering_ignore, NULL);
                 return r;

@@ -9,6 +9,7 @@
 
 #include "fleetd/registry/cluster.h"
 #include "io/tls_roles.h"
+#include "kvstore/kvstore.h"
 #include "peers/peers.h"
 #include "units/token.h"
 
@@ -20,6 +21,7 @@ typedef struct EnteringOptions {
         Loop *loop; /* borrowed, as all pointers; needed until entering_close() has ended */
         Network *network;
         const char *state_directory; /* copied, as the next ones */
+        const char *cluster_file;    /* path, which the next start writes; "": it is not written */
         const PeerHandshake *self;   /* machine ID, boot ID, nonce and name of this host */
         const Token *token;          /* wiped at the end */
         const char *listen; /* "ADDR:PORT" for the cluster file; ":PORT": at the address of this host on
@@ -43,7 +45,9 @@ typedef struct EnteringResult {
  *   another one     a file of this host cannot be read or written */
 typedef void EnteringDone(void *userdata, int error, const char *message, const EnteringResult *result);
 
-/* Begin. 'done' is called once, from the loop; call entering_close() afterwards, or before to cancel. */
+/* Begin. Fail with a message, before the token is used, if the cluster file cannot be written: the next start
+ * could not enter. 'done' is called once, from the loop; call entering_close() afterwards, or before to
+ * cancel. */
 int entering_new(Entering **ret, const EnteringOptions *options, EnteringDone *done, void *userdata,
                  Error *err);
 /* Close the sessions, free 'e', and then call 'closed' from the loop. 'done' is not called any more. */
@@ -53,8 +57,11 @@ void entering_close(Entering *e, void (*closed)(void *userdata), void *userdata)
  * -EINVAL with a message. Pure. */
 int entering_read_listen(const char *text, char ret[static ADDRESS_SIZE], Error *err);
 
+/* Count users' keys in the tree of this host, up to 100000. */
+int entering_count_keys(KvStore *store, uint64_t *ret, Error *err);
+
 /* Return -EEXIST with a message if this host has content of its own, which would be lost: 'n_keys' users'
  * keys, or units that its own directory does not own. With 'discard', only other hosts of its cluster count:
- * they would lose a member. Pure. */
-int entering_check_content(const Cluster *cluster, const char *machine_id, uint64_t n_keys, bool discard,
-                           Error *err);
+ * they would lose a member, unless they have 'removed' this host. Pure. */
+int entering_check_content(const Cluster *cluster, const char *machine_id, bool removed, uint64_t n_keys,
+                           bool discard, Error *err);

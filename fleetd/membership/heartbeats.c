@@ -13,6 +13,9 @@
 /* A connection counts as alive while its TCP keep-alives of 1 s are answered. */
 enum { KERNEL_SILENT_MS = 1500 };
 
+/* The end of a log is unknown after so long without a heartbeat: its host may have a leader again. */
+enum { POSITION_MAX_MS = 2000 };
+
 /* A host that has sent a heartbeat since this host leads. */
 typedef struct Sender {
         Named machine;
@@ -27,6 +30,7 @@ typedef struct Sender {
 typedef struct Position {
         Named machine;
         uint64_t term, index;
+        uint64_t at_ms; /* when its heartbeat arrived */
 } Position;
 
 /* What follows the byte 0: facts, each after its number. The rest after an unknown one is not read. */
@@ -91,13 +95,14 @@ static void heartbeats_note_position(Membership *m, const char *id, const Facts 
                 return;
         p->term = f->term;
         p->index = f->index;
+        p->at_ms = loop_now_ms(m->loop);
 }
 
 bool membership_position(const Membership *m, const char *machine_id, uint64_t *ret_term,
                          uint64_t *ret_index) {
         const Position *p = named_find(m->heartbeats.positions, machine_id);
 
-        if (!p)
+        if (!p || loop_now_ms(m->loop) - p->at_ms > POSITION_MAX_MS)
                 return false;
         *ret_term = p->term;
         *ret_index = p->index;

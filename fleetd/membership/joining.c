@@ -50,9 +50,9 @@ static void joining_on_admitted(void *userdata, KvStatus status, const char *mes
                 joining_reply(session, status == KV_OK ? NULL : message, &state,
                               status == KV_OK ? a->raft_id : 0);
                 if (status == KV_OK)
-                        log_notice(((LogFields) { .machine = a->machine, .index = index }),
-                                   "added %s as member %llu", peer_handshake(session)->name,
-                                   (unsigned long long) a->raft_id);
+                        log_info(((LogFields) { .machine = a->machine, .index = index }),
+                                 "added %s as member %llu", peer_handshake(session)->name,
+                                 (unsigned long long) a->raft_id);
         }
         LIST_REMOVE(a, admissions);
         free(a);

@@ -208,11 +208,21 @@ static void keys_set_problem(Authority *a, int error, uint64_t number, const Err
         char former[KEYS_PROBLEM_SIZE];
 
         memcpy(former, a->keys.problem, sizeof(former));
+        a->keys.damaged = error == -EBADMSG;
         if (error >= 0)
                 a->keys.problem[0] = 0;
-        else if (error == -ENOENT || error == -EBADMSG)
+        else if (a->keys.damaged)
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
-                         CLUSTER_KEY_MISSING "start a member that has secrets/key.%llu, or copy that file",
+                         CLUSTER_KEY_MISSING "secrets/key.%llu is damaged: copy it again, or remove it",
+                         (unsigned long long) number);
+        else if (error == -ENOENT)
+                snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
+                         CLUSTER_KEY_MISSING
+                         "the leader sends it; if no member has secrets/key.%llu, copy it",
+                         (unsigned long long) number);
+        else if (error == -EPERM)
+                snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
+                         "cluster key unusable: chmod 600 secrets/key.%llu; others may have read it",
                          (unsigned long long) number);
         else
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE, "cluster key unusable: %s",
@@ -252,7 +262,9 @@ static const KeyHolder *keys_holder_of(const Authority *a, const KvMember *membe
 }
 
 bool keys_are_lost(const Authority *a, const KvState *state) {
-        if (!starts_with(a->keys.problem, CLUSTER_KEY_MISSING))
+        /* Not of a former key: the present one may be there. A person may repair a damaged file. */
+        if (!starts_with(a->keys.problem, CLUSTER_KEY_MISSING) || a->keys.damaged ||
+            a->keys.checked_index != registry_cluster(a->registry)->ca_keys_index)
                 return false;
         for (size_t i = 0; i < state->n_members; i++) {
                 const KeyHolder *holder = keys_holder_of(a, &state->members[i]);

@@ -208,8 +208,8 @@ static void membership_write_drained(Membership *m, const KvState *state, const 
         MaintenanceRecord drained = *machine->maintenance;
 
         drained.mode = MAINTENANCE_DRAINED;
-        m->writing = registry_maintain(m->registry, state->term, machine, &drained, membership_on_written,
-                                       m) == 0;
+        m->writing = registry_maintain(m->registry, state->term, machine, &drained, NULL,
+                                       membership_on_written, m) == 0;
 }
 
 static void membership_step_leave(Membership *m, const KvState *state, const ClusterMachine *machine) {
@@ -356,6 +356,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);
         membership_check_keys(m);
+        roles_observe(m, state);
         membership_found_settings(m, state);
         membership_forget_removed(m, state);
         membership_change_voters(m, state);

@@ -44,8 +44,8 @@ Authority *membership_authority(Membership *m);
 int membership_rekey_host(Membership *m, Error *err);
 /* Return the stored public keys of the members, borrowed. NULL allowed. */
 const ReplicaPins *membership_replica_pins(const Membership *m);
-/* Return whether the last heartbeat of a machine had the end of its log, and what: term and index of its last
- * entry, committed or not. Hosts send it while they know no leader. */
+/* Return whether a machine has sent the end of its log with its last heartbeat, within two seconds, and what:
+ * term and index of its last entry, committed or not. Hosts send it while they know no leader. */
 bool membership_position(const Membership *m, const char *machine_id, uint64_t *ret_term,
                          uint64_t *ret_index);
 /* Change MembershipOptions.client; the next tick publishes it. */

@@ -52,6 +52,12 @@ typedef struct Attaching {
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
         unsigned beats;
 } Attaching;
+/* roles.c: the members at the last tick as leader. */
+typedef struct Roles {
+        uint64_t term; /* of that tick; 0: none */
+        KvMember members[KV_MEMBERS_MAX];
+        size_t n;
+} Roles;
 
 struct Membership {
         Loop *loop; /* borrowed, as the next three */
@@ -81,6 +87,7 @@ struct Membership {
         Dialing dialing;
         Joining joining;
         Heartbeats heartbeats;
+        Roles roles;
         Authority *authority;
         Renewal *renewal;
         Revocation revocation;
@@ -115,6 +122,9 @@ void joining_peer_changed(Membership *m, const char *machine_id);
 void joining_retire(Membership *m, PeerSession *session);
 /* Publish the start of this host's daemon if the cluster view lacks it. */
 void joining_publish_start(Membership *m, const KvState *state);
+
+/* Add a row to the history for each member whose role has changed since the tick before of this term. */
+void roles_observe(Membership *m, const KvState *state);
 
 void heartbeats_init(Membership *m);
 void heartbeats_done(Membership *m);

@@ -51,6 +51,9 @@ static int opening_begin(Opening *o, Error *err) {
         _cleanup_text_ Text request = {};
         int r;
 
+        r = cluster_file_check(o->cluster_file, err);
+        if (r < 0)
+                return r;
         r = identity_key(o->state_directory, &o->key, &key, err);
         if (r < 0)
                 return r;

@@ -35,7 +35,7 @@ void revocation_known(KvStore *store, const Registry *registry, const ReplicaPin
 
         ret->tls.chain_counts = behind || silent || first;
         if (!behind && silent)
-                ret->tls.issued_after_ms = revocation_issued_ms(c, m);
+                ret->tls.issued_after_ms = revocation_issued_ms(c, m && m->host ? m : NULL);
         if (behind && replicas)
                 stored = replica_pins_find(replicas, machine_id);
         if (m) {

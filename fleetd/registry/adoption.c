@@ -35,14 +35,34 @@ int registry_adopt_now(Registry *r, const char *user, RegistryDone done, void *u
         return transaction_send(r, &t, 0, done, userdata);
 }
 
+/* Note the end, and how the lineage began: no host could write a row when that happened. */
+static void adoption_note_end(Transaction *t, const Registry *r) {
+        const Cluster *c = registry_cluster(r);
+        char lineage[LINEAGE_SIZE], reason[HISTORY_REASON_SIZE];
+        const ClusterLineage *begun;
+
+        snprintf(lineage, sizeof(lineage), "%016llx", (unsigned long long) c->lineage);
+        begun = cluster_lineage(c, lineage);
+        if (begun)
+                snprintf(reason, sizeof(reason),
+                         "ended: assignments are in force again; the cluster was %s at index %llu of lineage "
+                         "%s",
+                         lineage_kind_to_string(begun->record.kind), (unsigned long long) begun->record.index,
+                         begun->record.ancestor);
+        else
+                snprintf(reason, sizeof(reason), "ended: assignments are in force again");
+        transaction_note(t, r,
+                         &(HistoryNote) { .kind = HISTORY_ADOPTION,
+                                          .machine = begun ? begun->record.machine : NULL,
+                                          .reason = reason });
+}
+
 int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         size_t n = 0;
 
         transaction_write(&t, KV_DELETE, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, NO_VALUE);
-        transaction_note(&t, r,
-                         &(HistoryNote) { .kind = HISTORY_ADOPTION,
-                                          .reason = "ended: assignments are in force again" });
+        adoption_note_end(&t, r);
         for (const ClusterMachine *m = registry_cluster(r)->machines; m && n < REPORTS_MAX; m = m->hh.next)
                 if (m->reported != 0) {
                         transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);

@@ -301,7 +301,8 @@ const char *cluster_machine_problem(const ClusterMachine *m, const char *kind);
 
 /* The reason in the tombstone of a host that has left by "fleetctl leave"; of others, it is their presence.
  */
-#define CLUSTER_REMOVED_LEAVE "leave"
+#define CLUSTER_REMOVED_LEAVE       "leave"
+#define CLUSTER_REMOVED_COMPROMISED "compromised"
 /* MaintenanceRecord.purpose of a host that is to leave the cluster. */
 #define CLUSTER_FOR_LEAVE "leave"
 

@@ -5,6 +5,8 @@
 #include <errno.h>
 
 #include "base/bytes.h"
+#include "base/log.h"
+#include "peers/peers.h"
 
 enum { ID_BYTES = (MACHINE_ID_SIZE - 1) / 2 };
 
@@ -21,7 +23,31 @@ const char *const history_kind_names[_HISTORY_KIND_MAX] = {
         [HISTORY_REPLACED] = "replaced",   [HISTORY_CERTIFICATE] = "certificate",
         [HISTORY_TOKEN] = "token",         [HISTORY_CA] = "ca",
         [HISTORY_ROLE] = "role",           [HISTORY_REJECTED] = "rejected",
+        [HISTORY_LEAVE] = "leave",         [HISTORY_USER] = "user",
+        [HISTORY_DENIED] = "denied",
 };
+
+static const char *const message_ids[_HISTORY_KIND_MAX] = {
+        [HISTORY_PRESENCE] = "2d498dcdd7164321a30cb071d98fead6",
+        [HISTORY_JOINED] = "4aab2de6806146669856f26bb70e0d1d",
+        [HISTORY_LEVEL] = "3bd3e00be79e497d97047f4e5db004c5",
+        [HISTORY_ADOPTION] = "89fcc702eb6c416691aaf0953d4c97c5",
+        [HISTORY_REMOVED] = "0b967e12aeee42f698feca6bb5c9eed6",
+        [HISTORY_SETTINGS] = "e50168b8fe6c41dfbb4997e64dbcde5d",
+        [HISTORY_REPLACED] = "7cf2f2baa3614f83ae966b7f508ebf69",
+        [HISTORY_CERTIFICATE] = "175416f2b8414759b949be08c31583d1",
+        [HISTORY_TOKEN] = "83b1183cf8cb436fac6eb12c912dd17c",
+        [HISTORY_CA] = "415e1410aa2a40488f8e2a1e921809f6",
+        [HISTORY_ROLE] = "8a42f448a2d24288911659682633f029",
+        [HISTORY_REJECTED] = PEERS_MESSAGE_REJECTED,
+        [HISTORY_LEAVE] = "71d1b0fa3ebf4d0291f2ee74c03eef61",
+        [HISTORY_USER] = "d9b441b6c82b4cd3b44f1574055196b8",
+        [HISTORY_DENIED] = "ab85bb06b9a34f31a1be7d8a00826d08",
+};
+
+const char *history_message_id(unsigned kind) {
+        return kind < _HISTORY_KIND_MAX ? message_ids[kind] : NULL;
+}
 
 /* Return the size of the part of 's' that fits into 'max' bytes, in whole characters. */
 static size_t history_fit(const char *s, size_t size, size_t max) {
@@ -93,4 +119,16 @@ int history_decode(KvBytes body, HistoryEvent *ret) {
         history_read(&r, n, ret->user, sizeof(ret->user));
         history_read(&r, r.left, ret->reason, sizeof(ret->reason));
         return r.failed ? -EBADMSG : 0;
+}
+
+void history_log(const HistoryEvent *event, const char *name, uint64_t index) {
+        bool named = *name && !streq(name, event->reason); /* the reason of a removal is the name */
+
+        log_notice(((LogFields) { .machine = event->machine[0] ? event->machine : NULL,
+                                  .principal = event->user,
+                                  .index = index,
+                                  .message_id = history_message_id(event->kind) }),
+                   "%s: %s%s%s%s%s", history_kind_to_string(event->kind), named ? name : "",
+                   named && event->reason[0] ? ": " : "", event->reason, event->user[0] ? ", by " : "",
+                   event->user);
 }

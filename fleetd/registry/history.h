@@ -36,11 +36,18 @@ typedef enum HistoryKind {
         HISTORY_CA,          /* the CA or the cluster key; reason: the step of a change */
         HISTORY_ROLE,        /* of a member; reason: the role, and the one before */
         HISTORY_REJECTED,    /* a machine; reason: the cause */
+        HISTORY_LEAVE,       /* of a machine from the cluster; reason: begun or cancelled */
+        HISTORY_USER,        /* reason: its name, and what happened to it */
+        HISTORY_DENIED,      /* a request of 'user'; reason: method and route */
         _HISTORY_KIND_MAX,
         _HISTORY_KIND_INVALID = -EINVAL,
 } HistoryKind;
 
 ENUM_NAMES(history_kind, HistoryKind, _HISTORY_KIND_MAX)
+
+/* Return the message ID of the kind for the journal: of events of membership and security. fleetd(8) has the
+ * same table. NULL: the kind has none. */
+const char *history_message_id(unsigned kind);
 
 /* The user of changes by a unit directory. */
 #define HISTORY_DIRECTORY "directory"
@@ -67,3 +74,6 @@ typedef struct HistoryEvent {
 
 /* Decode the body of a row. -EBADMSG. Pure. */
 int history_decode(KvBytes body, HistoryEvent *ret);
+
+/* Log an event of a kind with a message ID; 'name' of its machine, or "". */
+void history_log(const HistoryEvent *event, const char *name, uint64_t index);

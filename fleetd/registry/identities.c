@@ -130,6 +130,7 @@ int registry_set_host(Registry *r, const HostChange *change, RegistryDone done, 
 int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
+        char reason[HISTORY_REASON_SIZE];
 
         identities_check(&t, change->expected_index, LAYOUT_PRINCIPAL, change->name, NULL);
         if (change->roots_index > 0)
@@ -140,6 +141,9 @@ int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, 
                                   transaction_text(&t, &value));
         } else
                 transaction_write(&t, KV_DELETE, LAYOUT_PRINCIPAL, change->name, NULL, NO_VALUE);
+        snprintf(reason, sizeof(reason), "%s %s", change->name, change->reason);
+        transaction_note(&t, r,
+                         &(HistoryNote) { .kind = HISTORY_USER, .user = change->by, .reason = reason });
         return transaction_send(r, &t, 0, done, userdata);
 }
 

@@ -68,9 +68,11 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine,
                                   transaction_text(&t, &value));
                 machines_note_presence(&t, r, c);
-                log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s %s%s%s",
-                           cluster_name_of(cluster, c->machine), verbs[c->presence], c->reason[0] ? ": " : "",
-                           c->reason);
+                log_notice(((LogFields) { .machine = c->machine,
+                                          .term = term,
+                                          .message_id = history_message_id(HISTORY_PRESENCE) }),
+                           "machine %s %s%s%s", cluster_name_of(cluster, c->machine), verbs[c->presence],
+                           c->reason[0] ? ": " : "", c->reason);
         }
         return transaction_send(r, &t, term, done, userdata);
 }
@@ -116,6 +118,8 @@ static void machines_write_tombstone(Transaction *t, const Registry *r, const Cl
         snprintf(removed.reason, sizeof(removed.reason), "%s", reason);
         if (m->host && m->host->pins.n > 0)
                 memcpy(removed.pin, m->host->pins.items[0], sizeof(removed.pin));
+        if (m->host && m->host->pins.n > 1)
+                memcpy(removed.pin2, m->host->pins.items[1], sizeof(removed.pin2));
         stored_removed_write(&value, &removed);
         transaction_write(t, KV_SET, LAYOUT_REMOVED, NULL, m->id, transaction_text(t, &value));
 }
@@ -145,7 +149,8 @@ int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *us
         machines_remove(&t, r, m, user);
         if (m->host_index > 0)
                 machines_remove_membership(&t, m);
-        machines_write_tombstone(&t, r, m, user, ca ? "compromised" : presence_to_string(m->presence));
+        machines_write_tombstone(&t, r, m, user,
+                                 ca ? CLUSTER_REMOVED_COMPROMISED : presence_to_string(m->presence));
         if (ca)
                 transaction_change_ca(&t, r, ca);
         machines_remove_reports(&t, m);
@@ -154,8 +159,16 @@ int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *us
 
 /* -- Maintenance -- */
 
+static void machines_note_leave(Transaction *t, const Registry *r, const ClusterMachine *m, const char *user,
+                                const char *reason) {
+        transaction_note(
+                t, r,
+                &(HistoryNote) { .kind = HISTORY_LEAVE, .machine = m->id, .user = user, .reason = reason });
+}
+
 int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
-                      const MaintenanceRecord *maintenance, RegistryDone done, void *userdata) {
+                      const MaintenanceRecord *maintenance, const char *user, RegistryDone done,
+                      void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
 
@@ -164,8 +177,12 @@ int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
         if (maintenance) {
                 stored_maintenance_write(&value, maintenance);
                 transaction_write(&t, KV_SET, LAYOUT_MAINTENANCE, NULL, m->id, transaction_text(&t, &value));
-        } else if (m->maintenance_index > 0)
+                if (maintenance->mode == MAINTENANCE_DRAINING)
+                        machines_note_leave(&t, r, m, maintenance->by, "begun: its units move away");
+        } else if (m->maintenance_index > 0) {
                 transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
+                machines_note_leave(&t, r, m, user, "cancelled");
+        }
         return transaction_send(r, &t, term, done, userdata);
 }
 

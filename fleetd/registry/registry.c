@@ -53,6 +53,8 @@ struct Op {
         RegistryDone done;
         void *userdata;
         uint64_t number;
+        HistoryEvent *events; /* owned; rows that are logged when they are written */
+        size_t n_events;
         Deferred empty; /* reports the result of a transaction without writes */
         LIST_ENTRY(Op) ops;
 };
@@ -401,13 +403,55 @@ const RegistryCounts *registry_counts(const Registry *r) {
         return &r->counts;
 }
 
+/* Presences, rejections and denied requests are logged where they are found. */
+static bool op_logs(unsigned kind) {
+        return history_message_id(kind) && kind != HISTORY_PRESENCE && kind != HISTORY_REJECTED &&
+               kind != HISTORY_DENIED;
+}
+
+/* Keep the rows of the transaction that are logged. 0 or -ENOMEM. */
+static int op_keep_events(Op *op, const KvCommand *transaction) {
+        size_t capacity = 0;
+        HistoryEvent event;
+
+        for (size_t i = 0; i < transaction->n_writes; i++) {
+                KvBytes body = transaction->writes[i].note.body;
+
+                if (body.size == 0 || history_decode(body, &event) < 0 || !op_logs(event.kind))
+                        continue;
+                if (GROW(op->events, capacity, op->n_events + 1) < 0)
+                        return -ENOMEM;
+                op->events[op->n_events++] = event;
+        }
+        return 0;
+}
+
+static Op *op_free(Op *op) {
+        if (op)
+                free(op->events);
+        free(op);
+        return NULL;
+}
+DEFINE_CLEANUP(Op *, op_free);
+
+static void op_log(const Op *op, uint64_t index) {
+        for (size_t i = 0; i < op->n_events; i++) {
+                const HistoryEvent *e = &op->events[i];
+
+                history_log(e, e->machine[0] ? cluster_name_of(op->registry->cluster, e->machine) : "",
+                            index);
+        }
+}
+
 static void op_finish(Op *op, KvStatus status, const char *message, uint64_t index) {
         RegistryDone done = op->done;
         void *userdata = op->userdata;
 
         *(status == KV_OK ? &op->registry->counts.done : &op->registry->counts.failed) += 1;
         LIST_REMOVE(op, ops);
-        free(op);
+        if (status == KV_OK)
+                op_log(op, index);
+        op_free(op);
         if (done)
                 done(userdata, status, message, index);
 }
@@ -430,7 +474,7 @@ void registry_propose_for(Registry *r, const char *principal) {
 }
 
 int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone done, void *userdata) {
-        _cleanup_free_ Op *op = NEW0(Op, 1);
+        _cleanup_(op_freep) Op *op = NEW0(Op, 1);
         char principal[PRINCIPAL_TEXT_SIZE];
         KvCommand command = *transaction;
         int e;
@@ -442,6 +486,9 @@ int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone don
         if (!op)
                 return -ENOMEM;
         *op = (Op) { .registry = r, .done = done, .userdata = userdata };
+        e = op_keep_events(op, transaction);
+        if (e < 0)
+                return e;
 
         if (transaction->n_writes == 0) {
                 op->empty = DEFERRED(op_on_empty, op);
@@ -500,7 +547,7 @@ Registry *registry_free(Registry *r) {
                 if (op->number > 0)
                         kv_cancel(r->store, op->number);
                 deferred_cancel(&op->empty);
-                free(op);
+                op_free(op);
         }
         r->watch = kv_watch_close(r->watch);
         timer_stop(&r->retry);

@@ -177,10 +177,11 @@ typedef struct CaChange {
 int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, const CaChange *ca,
                             RegistryDone done, void *userdata);
 
-/* Set how a machine is maintained; NULL: not any more. 'term' of the leader, or 0. Requires
- * KV_LEVEL_IDENTITY. KV_COMPARE_FAILED: it was changed meanwhile. */
+/* Set how a machine is maintained; NULL: not any more, by 'user' (for the history). 'term' of the leader, or
+ * 0. Requires KV_LEVEL_IDENTITY. KV_COMPARE_FAILED: it was changed meanwhile. */
 int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
-                      const MaintenanceRecord *maintenance, RegistryDone done, void *userdata);
+                      const MaintenanceRecord *maintenance, const char *user, RegistryDone done,
+                      void *userdata);
 /* Write the tombstone of a machine that leaves the cluster and has no units any more, and delete all else of
  * it, its member key and metadata included, valid in 'term'. KV_COMPARE_FAILED: it is not leaving any more.
  */
@@ -258,6 +259,8 @@ typedef struct UserChange {
         const PrincipalRecord *user; /* new value; NULL: delete the key, which revokes the user */
         uint64_t expected_index;     /* of its key; 0: absent */
         uint64_t roots_index;        /* of the key of the roots; 0: not checked */
+        const char *by;              /* for the history, as the next */
+        const char *reason;          /* what happened to the user */
 } UserChange;
 
 /* KV_COMPARE_FAILED: a key has changed; decide again. */

@@ -27,11 +27,34 @@ static int replica_open_data_dir(Replica *p, bool join, Error *err) {
         return p->recovery.damaged ? error_set(err, -EUCLEAN, "%s", p->reason) : 0;
 }
 
-/* There is no log: the replica waits to join, or founds a cluster. */
+/* A restore has ended before it had created the log: create it. Return 1 if that is the case. */
+static int replica_finish_restore(Replica *p, Error *err) {
+        Identity identity = { .raft_id = BOOTSTRAP_RAFT_ID };
+        uint64_t term;
+        int r;
+
+        r = data_dir_read_restored(&p->data_dir, &term);
+        if (r > 0)
+                r = data_dir_read_identity(&p->data_dir, &identity.cluster_id, &identity.lineage) ?: 1;
+        if (r < 0)
+                return error_set(err, r,
+                                 "Failed to complete the restore in %s: %s; fleetd --reset, then restore "
+                                 "the backup again",
+                                 p->data_dir.path, strerror(-r));
+        if (r == 0)
+                return 0;
+        r = bootstrap_restored(&p->data_dir, p->options.log_disk, &identity, term, err);
+        return r < 0 ? r : 1;
+}
+
+/* There is no log: the replica was restored, waits to join, or founds a cluster. */
 static int replica_begin(Replica *p, bool join, Error *err) {
         TreeMeta meta;
         int r;
 
+        r = replica_finish_restore(p, err);
+        if (r != 0)
+                return r < 0 ? r : replica_open_log(p, err);
         r = replica_tree_meta(p, replica_live_tree(p), &meta, err);
         if (r < 0)
                 return r;
@@ -66,7 +89,13 @@ static int replica_open_all(Replica *p, bool join, Error *err) {
         if (r < 0)
                 return r;
         r = replica_open_log(p, err);
-        return r == -ENOENT ? replica_begin(p, join, err) : r;
+        if (r == -ENOENT)
+                r = replica_begin(p, join, err);
+        if (r < 0)
+                return r;
+        r = data_dir_remove_restored(&p->data_dir);
+        return r < 0 ? error_set(err, r, "Failed to remove %s/restored: %s", p->data_dir.path, strerror(-r)) :
+                       0;
 }
 
 static void replica_stop_timers(Replica *p) {

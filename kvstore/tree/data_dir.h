@@ -126,5 +126,12 @@ int data_dir_is_quarantined(const DataDir *folder, char *ret, size_t size);
 /* Move live tree and checkpoint to old/, whose previous content is removed; *ret is a new, empty tree. The
  * previous tree stays open, and readable. */
 int data_dir_set_aside(DataDir *folder, Tree **ret, Error *err);
+/* Record that this directory was restored, and has no log yet: the next start creates it, in that term. The
+ * record must not outlive the creation of the log: without it, a tree without a log is one that has lost it.
+ */
+int data_dir_write_restored(const DataDir *folder, uint64_t term);
+/* Return 1 and the term, 0 if there is no record, or a negative errno. */
+int data_dir_read_restored(const DataDir *folder, uint64_t *ret_term);
+int data_dir_remove_restored(const DataDir *folder); /* durably; 0 without a record */
 /* A new replica has replaced the quarantined one: its log counts. */
 int data_dir_end_quarantine(const DataDir *folder);

@@ -298,6 +298,30 @@ int data_dir_write_identity(const DataDir *folder, uint64_t cluster_id, uint64_t
         return write_file_at(folder->fd, "identity", text, strlen(text), 0600);
 }
 
+int data_dir_write_restored(const DataDir *folder, uint64_t term) {
+        char text[MARKER_MAX];
+
+        snprintf(text, sizeof(text), "1\nterm %" PRIu64 "\n", term);
+        return write_file_at(folder->fd, "restored", text, strlen(text), 0600);
+}
+
+int data_dir_read_restored(const DataDir *folder, uint64_t *ret_term) {
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        r = read_file_at(folder->fd, "restored", MARKER_MAX, &text, &size);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        return sscanf(text, "1\nterm %20" SCNu64 "\n", ret_term) == 1 ? 1 : -EBADMSG;
+}
+
+int data_dir_remove_restored(const DataDir *folder) {
+        if (unlinkat(folder->fd, "restored", 0) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        return fsync_dir(folder->fd);
+}
+
 /* -- A leader's tree -- */
 
 int data_dir_incoming_open(const DataDir *folder) {

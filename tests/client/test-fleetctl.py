@@ -879,7 +879,7 @@ def a_leave_prints_what_it_waits_for(t):
                          {"step": "units", "units": 1, "unit": "b.service"}, {"step": "global"}, {"step": "vote"}, {"step": "wait", "other": "beta"},
                          {"step": "end"}, {"clusterId": "0", "step": "none"}, {"clusterId": "def", "step": "none"}]
     t.expect("leave --yes", out="alpha leaves its cluster. It continues without this command; to cancel: fleetctl leave --cancel\n"
-             "2 units to move: a.service: waiting: no other machine qualifies\n"
+             "2 units to move: a.service: waiting: no other machine qualifies; to stop it: fleetctl unload a.service\n"
              "1 unit to move: b.service\n"
              "no unit is left to move; global units stop\n"
              "no unit is left; another host takes its vote\n"
@@ -1283,7 +1283,7 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
 
     t.expect("cluster stop-waiting", err="fleetctl: the cluster waits for no host\n")
     t.cluster.waits_for = ["beta", "gamma"]
-    t.expect("cluster", out=["waits for  beta, gamma: running units not reported yet (fleetctl cluster stop-waiting)\n"])
+    t.expect("cluster", out=["waits for  beta, gamma: running units not reported yet; start fleetd there, or if they are gone for ever: fleetctl cluster stop-waiting\n"])
     t.expect("status", 1, out=["no unit is started or moved until all hosts have reported their units; missing: beta, gamma    fleetctl cluster\n"])
     t.expect("cluster stop-waiting", 1, err=["beta, gamma: running units not reported.", "confirm with --yes"])
     t.expect("cluster stop-waiting --yes", out="The cluster waits for no host\n")

@@ -122,7 +122,9 @@ for i, n in enumerate(counts):
         assert int(keys["%d/%d" % (i, k % 500)]) >= k, (i, k, keys["%d/%d" % (i, k % 500)])
 print(total, "writes before the backup")
 P
-        fleetctl fresh list-unit-files --no-legend --fields=unit,dstate | grep -q "kept.service.*loaded" && voters fresh 1
+        fleetctl fresh list-unit-files --no-legend --fields=unit,dstate | grep -q "kept.service.*loaded" && voters fresh 1 || return 1
+        # A token of the backup may have been used or revoked since.
+        fleetctl one token ls --output=json | grep -q '"id"' && ! fleetctl fresh token ls --output=json | grep '"id"' || return 1
         [ "$(fleetctl fresh cluster --output=json | grep -o '"index":[0-9]*' | head -1 | cut -d: -f2)" -gt $((index + (1 << 32))) ]
 }
 

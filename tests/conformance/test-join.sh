@@ -168,6 +168,21 @@ check wrong_metadata_change_nothing [ -z "$(ctl 1 list-machines --full --no-lege
 for host in 1 2 3; do ctl 1 machine set h$host zone=a >/dev/null; done
 says one_value_spreads_nothing "all 3 hosts have zone=a: nothing can be spread" "$(ctl 1 init --spread=zone 2>&1)"
 
+# -- A host that was removed returns --
+end KILL 3
+check a_lost_host_is_removed wait_for 60 ctl 1 remove --yes --force h3
+start 3
+removed="this host was removed from the cluster: run fleetctl token on another host, and fleetctl join on this one"
+is_told() { ctl 3 status | tr -s '\n ' ' ' | grep -qF "$removed"; }
+check a_removed_host_says_so wait_for 30 is_told
+says fleetctl_cluster_says_so "$removed" "$(ctl 3 cluster | tr -s '\n ' ' ')"
+says a_removed_host_does_not_leave "$removed" "$(ctl 3 leave --yes 2>&1)"
+says a_removed_host_joins_with_a_token "Joined: this host is up, with h1, h2" "$(ctl 3 join "$(token)" "$(listen 3)" 2>&1)"
+check the_state_before_is_kept [ -d "$scratch/state3/old/2/raft" ]
+check three_hosts_vote_again wait_for 60 voters 3 3
+put 1 /c 1 >/dev/null
+check keys_reach_the_host_that_returned wait_for 20 holds 3 /c 1
+
 # -- A root that was rotated away --
 former=$(token)
 root() { ctl 1 ca | awk 'NR == 2 { print $1 }'; }
@@ -206,5 +221,29 @@ wait "${pids[join]}"
 unset "pids[join]"
 says a_wiped_host_joins_again "Joined: this host is up" "$(cat "$scratch/joined3")"
 check its_keys_are_back wait_for 30 holds 3 /c 3
+
+# -- All replicas are lost: a backup and the cluster keys on a fresh host --
+offline() { # HOST OPTION...: of a daemon that does not run
+        touch "$scratch/conf$1"
+        "$program" --config="$scratch/conf$1" --state-directory="$scratch/state$1" --machine-id="0000000000000000000000000000000$1" --name="h$1" "${@:2}" 2>&1
+}
+ca() { ctl "$1" ca show --output=json | grep -o '"id":"[0-9a-f]*"' | head -1; }
+root=$(ca 1)
+ctl 1 backup "$scratch/backup" >/dev/null 2>&1
+says the_keys_are_written_beside_the_daemon "keys has 1 key of cluster" "$(offline 1 --backup-cluster-key="$scratch/keys")"
+for host in 1 2 3; do end KILL $host; done
+rm -rf "$scratch/state6" "$scratch/conf6"
+says a_backup_is_restored_with_its_keys "This host is a cluster of one now" "$(offline 6 --restore="$scratch/backup" --cluster-key="$scratch/keys")"
+start 6
+check the_restored_host_has_the_keys wait_for 60 holds 6 /c 3
+says it_opens_its_listener "listens on 127.0.0.1:${ports[12]}" "$(ctl 6 init "$(listen 6)" 2>&1)"
+check it_keeps_the_authority wait_for 30 [ -n "$root" -a "$(ca 6)" = "$root" ]
+for host in 2 3; do
+        offline $host --reset >/dev/null
+        sed -i "s/^Join=.*/Join=127.0.0.1:${ports[12]}/" "$scratch/conf$host"
+        start $host
+done
+check other_hosts_return_without_a_token wait_for 60 voters 6 3
+check and_have_the_keys wait_for 30 holds 3 /c 3
 
 if grep -qF -e "${first:7}" -e "${good:7}" "$scratch"/log*; then not_ok no_token_is_logged "$(grep -lF -e "${first:7}" -e "${good:7}" "$scratch"/log*)"; else ok no_token_is_logged; fi

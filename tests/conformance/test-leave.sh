@@ -5,10 +5,11 @@ set -u
 n_ports=6
 . "$(dirname "$0")/hosts.sh"
 
-start() { host_start "$1" --listen-client=; } # HOST
+start() { mkdir -p "$scratch/units$1"; host_start "$1" --listen-client= "--unit-directory=$scratch/units$1"; } # HOST
 members() { [ "$(api "$1" cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ] && [ "$(api "$1" cluster | grep -o '"seat"' | wc -l)" = "$3" ]; }
 token() { ctl "$1" token | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1; }
 join() { ctl "$1" join "$(token "$2")" --discard "--listen=127.0.0.1:${ports[$1 + 2]}"; }
+not_there() { ! ctl "$1" cat "$2"; }
 leads() { api "$1" cluster | grep -q '"role":"leader"'; }
 leader() { for host in 1 2 3; do if leads $host; then echo $host; return; fi; done; }
 put() { ctl "$1" kv set "$2" "$3"; }
@@ -29,6 +30,14 @@ put 1 /kept 1 >/dev/null
 first=$(leader)
 second=$((first % 3 + 1)) third=$(((first + 1) % 3 + 1))
 says nothing_happens_without_yes "--yes" "$(ctl "$first" leave 2>&1)"
+printf '[Service]\nExecStart=/bin/true\n' >"$scratch/same.service"
+cp "$scratch/same.service" "$scratch/units$second/"
+check another_host_owns_a_unit wait_for 10 ctl "$first" cat same.service
+cp "$scratch/same.service" "$scratch/units$first/"
+says a_host_with_a_file_of_that_unit_does_not_leave "unit directory of this host contains 1 unit file (same.service)" \
+        "$(timeout 5 "$fleetctl" --endpoint="unix://$scratch/sock$first" leave --yes 2>&1)"
+rm "$scratch/units$first/same.service" "$scratch/units$second/same.service"
+check the_unit_is_removed wait_for 10 not_there "$first" same.service
 begin=$(date +%s%N)
 said=$(ctl "$first" leave --yes 2>&1)
 says the_leader_leaves "Left: h$first starts empty" "$said"

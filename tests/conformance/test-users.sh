@@ -63,6 +63,14 @@ says users_are_not_listed "has no right administer" "$(over cert ls)"
 says metrics_need_units_see fleet_ "$(web "https://$tls/metrics")"
 says a_client_without_certificate_is_told "requires the certificate of a user" "$("$fleetctl" --endpoint="https://$tls" --ca-file=users/ca.pem list-machines 2>&1)"
 says a_server_without_roots_is_not_trusted "cannot be verified" "$("$fleetctl" --endpoint="https://$tls" list-machines 2>&1)"
+# With --ca-file, the CAs of the system do not count: here, the root of the cluster is one of them, and the file has another one.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=other -keyout /dev/null -out other.pem 2>/dev/null
+if unshare -m true 2>/dev/null; then
+        says only_the_ca_of_the_file_counts "cannot be verified" "$(unshare -m bash -c 'mount -t tmpfs none /etc/ssl/certs && cp users/ca.pem /etc/ssl/certs/ &&
+                "$0" --endpoint="https://$1" --ca-file=other.pem --cert=users/ops.pem --key=users/ops.key list-machines' "$fleetctl" "$tls" 2>&1)"
+else
+        echo "ok only_the_ca_of_the_file_counts # SKIP: unshare(1) may not create a mount namespace here"
+fi
 says plain_http_is_told "this listener accepts https only" "$("$fleetctl" --endpoint="http://$tls" list-machines 2>&1)"
 says tls_1_2_is_rejected alert "$(web --tls-max 1.2 "https://$tls/version")"
 says another_host_header_is_rejected "does not match this listener" "$(web -H 'Host: evil' "https://$tls/version")"

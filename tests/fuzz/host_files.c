@@ -1,7 +1,7 @@
 /* Arbitrary bytes as a small file of this host's state: the agent's assignment records, the identity of the
  * store, a marker of trust, the directory's record, the read bound, the marker of a quarantined log, the keys
- * of the members. Records are read, written and read again, or moved aside; no other file stops a start.
- * Values that were read are written and read again unchanged. The first byte selects the file. */
+ * of the members, cluster keys. Records are read, written and read again, or moved aside; no other file stops
+ * a start. Values that were read are written and read again unchanged. The first byte selects the file. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/directory/seen_files.h"
+#include "fleetd/membership/key_file.h"
 #include "fleetd/membership/replica_pins.h"
 #include "kvstore/read_bound.h"
 #include "kvstore/tree/data_dir.h"
@@ -158,10 +159,21 @@ static void replicas(const uint8_t *bytes, size_t size) {
         assert(memcmp(&pins, &again, sizeof(pins)) == 0);
 }
 
+static void keys(const uint8_t *bytes, size_t size) {
+        _cleanup_free_ char *file = scratch_path(scratch, "keys");
+        KeyFile f = {}, again = {};
+
+        if (key_file_parse((const char *) bytes, size, &f) < 0)
+                return;
+        (void) unlink(file);
+        assert(key_file_write(file, &f, NULL) == 0 && key_file_read(file, &again, NULL) == 0);
+        assert(memcmp(&f, &again, sizeof(f)) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         static void (*const files[])(const uint8_t *bytes,
-                                     size_t size) = { records,         identity, trusted, directory,
-                                                      read_bound_file, lost,     replicas };
+                                     size_t size) = { records,         identity, trusted,  directory,
+                                                      read_bound_file, lost,     replicas, keys };
 
         if (!scratch) {
                 scratch = scratch_new();

@@ -1,6 +1,7 @@
 #!/bin/bash
 # A host joins another one by a token, on booted hosts without a configuration: fleetd starts itself again with its new identity, and
-# systemd restarts no service. Units of the host run on. Takes 10 s.
+# systemd restarts no service. Units of the host run on. A user of one host reaches the other one with a certificate. A host that was removed, and has no
+# /etc/fleet, joins again. Takes 25 s.
 LAB_HOSTS="alpha beta"
 . "$(dirname "$0")/scenario.sh"
 
@@ -57,5 +58,42 @@ systemctl_status_shows_the_new_state() {
         grep -q 'own.service .*runs on beta, and is no unit of the cluster' "$LAB/out" || fail "own.service is not reported: $(cat "$LAB/out")"
 }
 
+# The service may write in /etc/fleet, although the folder did not exist at its start.
+a_removed_host_without_configuration_joins_again() {
+        local token
+        host_exec beta systemctl stop fleetd || fail "fleetd does not stop"
+        host_exec beta rm -rf /etc/fleet
+        wait_for 20 fleetctl alpha remove --force --yes beta >"$LAB/out" 2>&1 || fail "remove: $(cat "$LAB/out")"
+        host_exec beta systemctl start fleetd || fail "fleetd does not start"
+        is_told() { host_exec beta systemctl status --no-pager fleetd | grep -q 'Status: "this host was removed from the cluster: '; }
+        wait_for 30 is_told || fail "$(host_exec beta systemctl status --no-pager fleetd)"
+        token=$(host_exec alpha fleetctl token | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1)
+        host_exec beta fleetctl join "$token" >"$LAB/out" 2>&1 || fail "join: $(cat "$LAB/out")"
+        wait_for 10 knows_machines alpha 2 && wait_for 10 knows_machines beta 2 || fail "$(machines beta)"
+        wait_for 20 key_is beta /joined yes || fail "no key of alpha reaches beta"
+        host_exec beta grep -q '^Join=' /etc/fleet/fleetd.conf.d/50-cluster.conf || fail "beta has no cluster file"
+        WHAT="the removal" untouched "$(cat "$LAB/before")"
+}
+
+# The files of the user go to beta, which needs no other access to alpha.
+user() { host_exec beta fleetctl --endpoint="https://$(host_address alpha):2443" --cacert=/root/users/ca.pem --cert=/root/users/ops.pem --key=/root/users/ops.key "$@" >"$LAB/out" 2>&1; }
+a_user_reaches_the_cluster_over_https_until_it_is_revoked() {
+        host_exec alpha sh -c "printf '[Fleetd]\\nListenTLS=$(host_address alpha):2443\\n' >/etc/fleet/fleetd.conf.d/60-tls.conf; systemctl restart fleetd" ||
+                fail "fleetd does not start"
+        wait_for 20 writes alpha || fail "alpha accepts no writes"
+        host_exec alpha fleetctl cert ops --rights=units-see,keys-write:/app --out=/root/users >"$LAB/out" 2>&1 || fail "cert: $(cat "$LAB/out")"
+        host_exec alpha tar -C /root -c users | host_exec beta tar -C /root -x || fail "the files are not copied"
+        wait_for 10 user list-machines --no-legend || fail "list-machines: $(cat "$LAB/out")"
+        [ "$(wc -l <"$LAB/out")" = 2 ] || fail "list-machines: $(cat "$LAB/out")"
+        user kv set /app/by ops && wait_for 5 key_is beta /app/by ops || fail "kv set: $(cat "$LAB/out")"
+        user kv set /other no && fail "a key without a right was written"
+        user cert ls && fail "users are listed without a right"
+        host_exec alpha fleetctl cert revoke ops >"$LAB/out" 2>&1 || fail "revoke: $(cat "$LAB/out")"
+        user list-machines && fail "a revoked user is served"
+        grep -q "user ops is unknown to this cluster, or was revoked" "$LAB/out" || fail "$(cat "$LAB/out")"
+        WHAT="ListenTLS=" untouched "$(cat "$LAB/before")"
+}
+
 scenario each_host_is_a_cluster_of_one the_first_host_opens_its_cluster the_second_host_joins_by_one_command no_service_was_restarted \
-        systemctl_status_shows_the_new_state
+        systemctl_status_shows_the_new_state a_removed_host_without_configuration_joins_again \
+        a_user_reaches_the_cluster_over_https_until_it_is_revoked

@@ -720,6 +720,15 @@ WRAP(int, data_dir_is_quarantined, (const DataDir *f, char *ret, size_t size)) {
         return r;
 }
 
+WRAP(int, data_dir_read_restored, (const DataDir *f, uint64_t *ret_term)) {
+        *ret_term = 7;
+        return result("data_dir_read_restored");
+}
+
+WRAP(int, data_dir_remove_restored, (const DataDir *f)) {
+        return result("data_dir_remove_restored");
+}
+
 WRAP(int, data_dir_set_aside, (DataDir * f, Tree **ret, Error *err)) {
         int r = result_said("data_dir_set_aside", err);
 

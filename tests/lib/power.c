@@ -61,7 +61,25 @@ static void names_done(Names *names) {
         free(names->items);
 }
 
+/* Exchange two folders, or do nothing while one of them is not there. */
+static void names_exchange(Names *names, const char *from, const char *to) {
+        static const char between[] = "*";
+        Name *a = names_find(names, from), *b = names_find(names, to);
+
+        if (!a || !b)
+                return;
+        a->path = to;
+        b->path = from;
+        names_move(names, from, between);
+        names_move(names, to, from);
+        names_move(names, between, to);
+}
+
 static void names_change(Names *names, const Change *c) {
+        if (c->exchange) {
+                names_exchange(names, c->from, c->to);
+                return;
+        }
         if (c->from && c->to && c->node->is_dir)
                 names_move(names, c->from, c->to);
         if (c->from)
@@ -114,22 +132,53 @@ static Node *node_at(const Power *p, const char *path) {
         return name->node;
 }
 
-static void changed(Power *p, const char *from, const char *to, Node *node) {
-        Change change = { from, to, node };
-
+static void record_change(Power *p, Change change) {
         names_change(&p->now, &change);
         MUST(GROW(p->changes, p->changes_capacity, p->n_changes + 1) == 0);
         p->changes[p->n_changes++] = change;
+}
+
+static void changed(Power *p, const char *from, const char *to, Node *node) {
+        record_change(p, (Change) { from, to, node });
+}
+
+static bool is_change_below(const Change *c, const char *dir) {
+        return (c->from && is_below(c->from, dir)) || (c->to && is_below(c->to, dir));
 }
 
 /* Changes of names inside a folder have to be durable before the folder is renamed: this model knows them by
  * their former paths only. */
 static bool is_durable_below(const Power *p, const char *dir) {
         for (size_t i = 0; i < p->n_changes; i++)
-                if ((p->changes[i].from && is_below(p->changes[i].from, dir)) ||
-                    (p->changes[i].to && is_below(p->changes[i].to, dir)))
+                if (is_change_below(&p->changes[i], dir))
                         return false;
         return true;
+}
+
+/* The same without folders that were removed since. */
+static bool is_complete_below(const Power *p, const char *dir) {
+        for (size_t i = 0; i < p->n_changes; i++) {
+                const Change *c = &p->changes[i];
+                const char *path = c->to ?: c->from, *slash = strrchr(path, '/');
+                char parent[PATH_SIZE];
+
+                snprintf(parent, sizeof(parent), "%.*s", slash ? (int) (slash - path) : 0, path);
+                if (is_change_below(c, dir) && names_find(&p->now, parent))
+                        return false;
+        }
+        return true;
+}
+
+/* Let all changes below a folder be durable. */
+static void complete_below(Power *p, const char *dir) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < p->n_changes; i++)
+                if (is_change_below(&p->changes[i], dir))
+                        names_change(&p->durable, &p->changes[i]);
+                else
+                        p->changes[kept++] = p->changes[i];
+        p->n_changes = kept;
 }
 
 static void pend(Node *node, const Call *call) {
@@ -157,8 +206,15 @@ static void do_half(Power *p, const Call *call) {
                 break;
         case CALL_RENAME:
                 node = node_at(p, call->path);
-                MUST(!node->is_dir || is_durable_below(p, call->path));
+                MUST(!node->is_dir || is_durable_below(p, call->path) ||
+                     (is_complete_below(p, call->path) && (complete_below(p, call->path), true)));
                 changed(p, call->path, call->to, node);
+                break;
+        case CALL_EXCHANGE:
+                MUST(is_complete_below(p, call->path)); /* the other one is not needed any more */
+                complete_below(p, call->path);
+                complete_below(p, call->to);
+                record_change(p, (Change) { call->path, call->to, .exchange = true });
                 break;
         case CALL_REMOVE:
                 changed(p, call->path, NULL, node_at(p, call->path));

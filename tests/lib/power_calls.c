@@ -368,7 +368,7 @@ int rmdir(const char *path) {
         return unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
 }
 
-int renameat(int from_fd, const char *from, int to_fd, const char *to) {
+int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) {
         char from_buffer[PATH_SIZE], to_buffer[PATH_SIZE];
         const char *from_path, *to_path;
         int r;
@@ -376,16 +376,20 @@ int renameat(int from_fd, const char *from, int to_fd, const char *to) {
         lock();
         from_path = below(from_fd, from, from_buffer);
         to_path = below(to_fd, to, to_buffer);
-        r = syscall(SYS_renameat2, from_fd, from, to_fd, to, 0);
+        r = syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
         MUST(!from_path == !to_path);
         if (r == 0 && from_path) {
-                Call *call = write_down(CALL_RENAME, from_path);
+                Call *call = write_down(flags & RENAME_EXCHANGE ? CALL_EXCHANGE : CALL_RENAME, from_path);
 
                 call->to = strdup(to_path);
                 MUST(call->to);
         }
         unlock();
         return r;
+}
+
+int renameat(int from_fd, const char *from, int to_fd, const char *to) {
+        return renameat2(from_fd, from, to_fd, to, 0);
 }
 
 int rename(const char *from, const char *to) {

@@ -25,6 +25,7 @@ typedef enum CallKind {
         CALL_SIZE,
         CALL_SYNC,
         CALL_RENAME,
+        CALL_EXCHANGE,
         CALL_REMOVE,
         CALL_PROMISE
 } CallKind;
@@ -63,6 +64,7 @@ typedef struct Names {
 typedef struct Change {
         const char *from, *to;
         Node *node;
+        bool exchange; /* both names are folders, which change their places */
 } Change;
 
 /* A recorded run, and its state at one moment. */

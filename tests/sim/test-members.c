@@ -310,10 +310,30 @@ static void change_voters(unsigned to, bool kills) {
                 world_failed(world, "the-number-of-voters-stays", "%zu of %u", n_voters(), to);
 }
 
+static int count_role(void *userdata, const KvHistoryRow *row) {
+        HistoryEvent event;
+
+        if (history_decode(row->body, &event) == 0 && event.kind == HISTORY_ROLE &&
+            starts_with(event.reason, "voter (before: standby), replica "))
+                *(unsigned *) userdata += row->count;
+        return 1;
+}
+
+/* Return whether the history has this number of promotions. */
+static bool has_promotions(unsigned n) {
+        unsigned found = 0;
+
+        return leader() &&
+               kv_local_history(daemon_store(leader()->daemon), 0, false, count_role, &found) == 0 &&
+               found == n;
+}
+
 static void grow_1_3_5_shrink(void) {
         for (unsigned kills = 0; kills < 2; kills++) {
                 form(5, 3);
                 change_voters(5, kills);
+                if (!kills) /* a new leader has not seen the roles before */
+                        UNTIL("promotions-are-in-the-history", has_promotions(4));
                 change_voters(3, kills);
                 change_voters(1, kills);
                 change_voters(5, kills);
@@ -564,8 +584,8 @@ static void begin_leave(SimMachine *m) {
 
         former = state_of(m).cluster_id;
         machine_suspect(m, world_now_ms(world), world_now_ms(world) + 2 * (uint64_t) PATIENCE_MS);
-        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, on_submitted,
-                              NULL) < 0)
+        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, NULL,
+                              on_submitted, NULL) < 0)
                 abort();
 }
 

@@ -56,6 +56,14 @@ static unsigned voters(SimCluster *c) {
         return n;
 }
 
+/* Wait until three hosts vote. The configuration of a leader counts a voter whose promotion is not committed
+ * yet. */
+static void wait_for_voters(SimCluster *c, const char *name) {
+        UNTIL(c, name, voters(c) == 3);
+        world_run(c->world, world_now_ms(c->world) + 1000);
+        UNTIL(c, name, voters(c) == 3);
+}
+
 /* Return whether 'at' has the record of the current start of 'of'. */
 static bool knows_start(const SimMachine *at, const SimMachine *of) {
         const ClusterMachine *m = serves(at) ? cluster_machine(registry_cluster(daemon_registry(at->daemon)),
@@ -141,7 +149,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         c = cluster_new(w, 3);
         for (unsigned i = 0; i < c->n; i++)
                 world_at(w, i * 100, NULL, on_start, &c->machines[i]);
-        UNTIL(c, "a-cluster-forms", voters(c) == 3);
+        wait_for_voters(c, "a-cluster-forms");
 
         first = (unsigned) world_draw(w, 3);
         knows = &c->machines[first];
@@ -160,6 +168,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         world_run(w, world_now_ms(w) + world_draw(w, 2000));
         machine_power_on(old);
         UNTIL(c, "a-host-comes-back", voters(c) == 3 && knows_start(knows, old) && knows_start(other, old));
+        wait_for_voters(c, "a-host-comes-back");
 
         /* 'knows' does not have the writes that are acknowledged now. */
         isolate(c, knows, true);

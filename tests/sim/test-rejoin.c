@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fleetd/membership/cluster_file.h"
+#include "fleetd/membership/membership.h"
 #include "tests/sim/tokens.h"
 
 enum {
@@ -184,6 +185,46 @@ static void replaced_host(void) {
         over();
 }
 
+static void on_removed(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        if (status != KV_OK)
+                world_failed(world, "a-lost-host-is-removed", "%s", message);
+}
+
+/* A host is lost, removed and started again with all its state: the others reject it. It reports that, and
+ * joins with a token as a host that is new. */
+static void removed_host(void) {
+        char pin[DIGEST_SIZE] = "", after[DIGEST_SIZE] = "";
+        SimMachine *m, *leader;
+        MadeToken token;
+
+        found(3, 3);
+        m = machine((unsigned) world_draw(world, 3));
+        read_pin(m, pin);
+        run_ms(3000);
+        machine_power_cut(m);
+        UNTIL("a-silent-host-is-lost", (leader = leader_with(machine((m->index + 1) % 3))) && leader != m &&
+                                               seen(leader, m)->presence == PRESENCE_LOST);
+        if (registry_remove_machine(daemon_registry(leader->daemon), seen(leader, m), "root", NULL,
+                                    on_removed, NULL) < 0)
+                abort();
+        UNTIL("a-removed-host-is-no-member", seen(leader, m)->removed && state_of(leader).n_members == 2);
+        machine_power_on(m);
+        UNTIL("a-removed-host-reports-it", strstr(state_of(m).problem, "was removed from the cluster"));
+        run_ms(20000);
+        if (is_ready(m) || !strstr(state_of(m).problem, "was removed from the cluster: run fleetctl token"))
+                world_failed(world, "a-removed-host-waits", "%s", state_of(m).problem);
+        leader = leader_with(machine((m->index + 1) % 3));
+        token = make_token(leader, NULL);
+        user_of(m)->keeps = true; /* it needs no --discard */
+        join_with(m, &token);
+        UNTIL("a-removed-host-is-a-member", is_member(leader, m));
+        UNTIL("three-hosts-vote", all_vote(3));
+        read_pin(m, after);
+        if (!streq(pin, after) || !exists(m, "old/1/tree") || state_of(m).problem[0])
+                world_failed(world, "its-state-is-kept", "%s: %s", m->folder, state_of(m).problem);
+        over();
+}
+
 /* The host that leads now joined while a voter was off and was replaced: neither of them dials the other. */
 static void an_unknown_leader(void) {
         SimMachine *dead, *fresh;
@@ -245,7 +286,7 @@ static void another_key_meanwhile(void) {
                 if (machine(i) != m)
                         sim_net_cut(cluster->net, m->host, machine(i)->host, true);
         begin_ms = world_now_ms(world);
-        if (user_of(leader)->api.rekey_host(user_of(leader)->api.userdata, &err) < 0)
+        if (membership_rekey_host(user_of(leader)->api.membership, &err) < 0)
                 world_failed(world, "a-host-makes-a-key", "%s", err.message);
         UNTIL("one-key-is-valid", has_other_key(leader, leader, pin));
         run_ms(30000); /* no session outlives that */
@@ -314,7 +355,7 @@ static void renumber_all(void) {
 
 static void (*const scenarios[])(void) = {
         clone,        old_image,    wiped_founder, replaced_host, an_unknown_leader, another_key_meanwhile,
-        renamed_host, renumber_all,
+        renamed_host, renumber_all, removed_host,
 };
 
 int main(int argc, char *argv[]) {

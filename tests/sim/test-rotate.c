@@ -12,6 +12,7 @@
 #include "base/base64.h"
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/identity.h"
+#include "fleetd/membership/membership.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/tokens.h"
 
@@ -435,7 +436,7 @@ static void machine_rekey(void) {
                         read_pins(before);
                         world_trace(world, "test", "another key for %s, step %d, victim %u", m->name, step,
                                     victim);
-                        if (user_of(m)->api.rekey_host(user_of(m)->api.userdata, &err) < 0)
+                        if (membership_rekey_host(user_of(m)->api.membership, &err) < 0)
                                 world_failed(world, "a-host-makes-a-key", "%s", err.message);
                         UNTIL("a-step-is-reached", rekey_is_at(step, m));
                         if (victim == 0) {

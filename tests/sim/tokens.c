@@ -99,7 +99,7 @@ static void on_joined(void *userdata, int error, const char *message, const ApiJ
 bool command(SimMachine *m, bool init, const char *token) {
         User *u = user_of(m);
         char listen[ADDRESS_SIZE];
-        ApiJoin join = { .token = token, .listen = listen, .init = init, .discard = true };
+        ApiJoin join = { .token = token, .listen = listen, .init = init, .discard = !u->keeps };
         Error err = {};
         int r;
 

@@ -12,6 +12,7 @@ enum { TOKENS_PATIENCE_MS = 60000 };
 typedef struct User {
         ApiOptions api; /* of the daemon that was opened last */
         bool pending, stored;
+        bool keeps;       /* joins without --discard */
         unsigned n_joins; /* commands that were accepted */
         int error;        /* of the last command */
         char message[ERROR_MESSAGE_MAX];

@@ -370,6 +370,21 @@ static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) 
         umask(mask);
 }
 
+/* Its cluster file was deleted: a start with Join= and without ListenPeer= would be refused. */
+static void a_host_without_a_listener_stores_no_addresses(void **state) {
+        _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
+        MembershipOptions options = plain;
+
+        ((PeerHandshake *) peers_self(h->peers))->address[0] = 0;
+        options.join = &no_hosts;
+        options.cluster_file = path;
+        open_with(options);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
+        quiet_peer_run(h);
+        assert_int_equal(n_known(), 1);
+        assert_int_equal(access(path, F_OK), -1);
+}
+
 static void the_address_that_a_join_has_chosen_stays_in_the_file(void **state) {
         _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
         MembershipOptions options = plain;
@@ -574,6 +589,13 @@ static void without_a_leader_hosts_exchange_the_ends_of_their_logs(void **state)
         send_position(2, SIZE_MAX);
         assert_false(has_position());
 
+        /* Two seconds after the last heartbeat, its host may have a leader again. */
+        send_position(1, SIZE_MAX);
+        ticks(4);
+        assert_true(has_position());
+        tick();
+        assert_false(has_position());
+
         /* With a leader, the logs grow: what was sent before is no fact any more. */
         send_position(1, SIZE_MAX);
         leader_heard = 2;
@@ -705,6 +727,7 @@ int membership_joins_tests(void) {
                 leading(a_host_that_lost_its_replica_sends_a_request_at_once),
                 leading(a_member_dials_members_and_no_other_host_that_dials_it),
                 leading(the_addresses_of_the_other_hosts_are_stored_in_a_file),
+                leading(a_host_without_a_listener_stores_no_addresses),
                 leading(the_address_that_a_join_has_chosen_stays_in_the_file),
                 leading(the_shortest_addresses_are_stored_with_the_lowest_descriptor),
                 leading(a_file_that_cannot_be_written_is_logged_once),

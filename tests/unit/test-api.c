@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "fleetd/api/request.h"
 #include "tests/lib/store_inside.h"
@@ -1492,6 +1493,28 @@ static void a_plan_reports_the_placement_of_units_and_changes_nothing(void **sta
 #undef UNIT
 }
 
+static void a_plan_waits_for_a_machine_that_was_lost_repeatedly(void **state) {
+        static const char unit[] = "{\"units\":[{\"name\":\"a.service\",\"text\":\"[X-Fleet]\\n"
+                                   "MachineMetadata=gpu=yes\\n\"}]}";
+        PresenceChange change = { .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
+        Fixture *fixture = *state;
+
+        publish_machine(fixture, change.machine, "beta", "gpu=yes");
+        for (size_t i = 0; i < 4; i++) {
+                change.presence = i % 2 == 0 ? PRESENCE_LOST : PRESENCE_UP;
+                change.expected_index = cluster_machine(registry_cluster(fixture->host->registry),
+                                                        change.machine)
+                                                ->presence_index;
+                assert_int_equal(
+                        host_wait(fixture->host, registry_presence(fixture->host->registry, 0, &change, 1,
+                                                                   host_on_done, fixture->host)),
+                        KV_OK);
+        }
+        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/plan", JSON, unit), 200);
+        assert_says(fixture, "\"action\":\"wait\"");
+        assert_says(fixture, "no machine qualifies (beta");
+}
+
 /* Each unit is compared with all that were placed before it, pattern by pattern. */
 static void a_plan_that_compares_too_much_is_refused(void **state) {
         static const struct {
@@ -1897,6 +1920,42 @@ static void without_a_quorum_writes_say_so_and_reads_answer(void **state) {
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
 }
 
+static void a_member_without_a_member_key_is_named_by_its_address(void **state) {
+        Fixture *fixture = *state;
+        KvState now;
+
+        assert_int_equal(kv_member_add(fixture->host->store, 2, "10.0.0.2:2380"), 0);
+        HOST_UNTIL(fixture->host, (kv_state(fixture->host->store, &now), now.n_members == 2));
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_says(fixture, "{\"address\":\"10.0.0.2:2380\",\"name\":\"10.0.0.2:2380\",");
+}
+
+static void collect_requested(void *userdata, int priority, const LogFields *fields, const char *message) {
+        if (strstr(message, " requested for "))
+                text_printf(userdata, "%s %s\n", fields->unit, message);
+}
+
+/* The history ends at a restore: the journal has the users, too. */
+static void the_user_of_a_change_is_in_the_journal(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_text_ Text requested = {};
+
+        log_set_sink(collect_requested, &requested);
+        log_set_max_priority(LOG_INFO);
+        assert_int_equal(
+                put_unit(fixture, "a.service", "{\"desiredState\":\"launched\"," OPTIONS_OF("/bin/true") "}"),
+                201);
+        assert_int_equal(put_unit(fixture, "a.service", "{\"desiredState\":\"loaded\"}"), 204);
+        assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 204);
+        assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 404);
+        log_set_sink(NULL, NULL);
+        log_set_max_priority(LOG_EMERG);
+        assert_string_equal(requested.chars,
+                            "a.service text with target state launched requested for a.service by root\n"
+                            "a.service target state loaded requested for a.service by root\n"
+                            "a.service removal requested for a.service by root\n");
+}
+
 /* The leader is still known, and still leads by its own account: another voter has gone. */
 static void health_is_confirmed_by_a_majority(void **state) {
         Fixture *fixture = *state;
@@ -2236,6 +2295,8 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_fixture(units_are_taken_over_the_socket_only),
                 in_a_fixture(health_is_confirmed_by_a_majority),
+                in_a_fixture(a_member_without_a_member_key_is_named_by_its_address),
+                in_a_fixture(the_user_of_a_change_is_in_the_journal),
                 in_a_fixture(small_requests_do_not_wait_for_large_listings),
                 in_a_fixture(a_large_answer_is_made_off_the_loop_and_is_whole),
                 in_a_fixture(a_long_key_is_sorted_off_the_loop),
@@ -2273,6 +2334,7 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(why_reports_finished_units_and_conflicting_names),
                 in_a_fixture(why_names_the_rule_that_excluded_each_machine),
                 in_a_fixture(a_plan_reports_the_placement_of_units_and_changes_nothing),
+                in_a_fixture(a_plan_waits_for_a_machine_that_was_lost_repeatedly),
                 in_a_fixture(a_plan_that_compares_too_much_is_refused),
                 in_a_fixture(what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_of_them),
                 in_a_fixture(the_discovery_document_names_every_method),

@@ -2116,10 +2116,10 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                   "after it is lost\"}}" },
                 { "DELETE /fleet/v1/machines/ffffffffffffffffffffffffffffffff", NULL, NULL, 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"zeta was lost 0 min ago; it can be removed in 60 "
-                  "min\"}}" },
+                  "min, or now with --force\"}}" },
                 { "DELETE /fleet/v1/machines/11111111111111111111111111111111", NULL, NULL, 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"one shut down 0 min ago; it can be removed in 60 "
-                  "min\"}}" },
+                  "min, or now with --force\"}}" },
                 { "DELETE /fleet/v1/machines/22222222222222222222222222222222", NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/machines/77777777777777777777777777777777", NULL, NULL, 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"seven is the last voter\"}}" },
@@ -2479,10 +2479,25 @@ static void a_plan_of_metadata_lists_the_units_that_move_or_stop(void **state) {
                   "{\"error\":{\"code\":400,\"message\":\"invalid op: expect add, remove, or replace\"}}" },
         };
 #undef PATCH
+        static const Record lost[] = {
+                { "machine/" BETA "/presence", "{\"state\":\"lost\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"left\"}" },
+        };
+        static const Row of_lost = {
+                "POST /fleet/v1/plan",
+                JSON,
+                "{\"units\":[{\"name\":\"any.service\",\"text\":\"[Service]\\nExecStart=/bin/true\\n\"}]}",
+                200,
+                JSON SERVER,
+                "{\"units\":[{\"action\":\"wait\",\"name\":\"any.service\",\"reason\":\"no machine qualifies "
+                "(gamma has left)\"}]}"
+        };
         Fixture *fixture = *state;
 
         write_records(fixture, records, ELEMENTS(records));
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
+        write_records(fixture, lost, ELEMENTS(lost)); /* its units move, or wait: they do not stay */
+        play(fixture, API_SOCKET, &of_lost, 1);
         assert_string_equal(
                 pairs_get(&cluster_machine(registry_cluster(fixture->host->registry), BETA)->metadata,
                           "zone"),

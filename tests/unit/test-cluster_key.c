@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <cmocka.h>
 
 #include "fleetd/membership/cluster_key.h"
+#include "fleetd/membership/key_file.h"
 #include "io/tls_roles.h"
 #include "tests/lib/scratch.h"
 
@@ -123,11 +125,108 @@ static void former_keys_are_deleted(void **state) {
         scratch_free(scratch);
 }
 
+/* -- The file of fleetctl backup --cluster-key -- */
+
+static void have_key(const char *state_directory, uint64_t number, uint8_t byte) {
+        ClusterKey key = { .number = number };
+
+        memset(key.bytes, byte, sizeof(key.bytes));
+        assert_int_equal(cluster_key_write(state_directory, &key, NULL), 0);
+}
+
+static uint8_t key_byte(const char *state_directory, uint64_t number) {
+        ClusterKey key = {};
+
+        return cluster_key_read(state_directory, number, &key, NULL) < 0 ? 0 : key.bytes[31];
+}
+
+static void the_keys_of_a_host_are_saved_and_stored_on_another_one(void **state) {
+        char *scratch = scratch_new();
+        _cleanup_free_ char *first = scratch_path(scratch, "first"),
+                            *second = scratch_path(scratch, "second"), *file = scratch_path(scratch, "keys");
+        KeyFile keys = {}, again = {};
+        struct stat st;
+        Error err = {};
+
+        assert_int_equal(mkdir(first, 0700), 0);
+        assert_int_equal(mkdir(second, 0700), 0);
+        assert_int_equal(key_file_collect(first, &keys, &err), -ENOENT);
+        assert_non_null(strstr(err.message, "run the command on a voter or standby"));
+        have_key(first, 12, 0xcc);
+        have_key(first, 3, 0x33);
+        assert_int_equal(key_file_collect(first, &keys, &err), 0);
+        assert_int_equal(keys.n, 2);
+        keys.cluster_id = 0xabcdef;
+        assert_int_equal(key_file_write(file, &keys, &err), 0);
+        assert_int_equal(stat(file, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+        assert_int_equal(key_file_write(file, &keys, &err), -EEXIST);
+        assert_non_null(strstr(err.message, "keys exists: cluster keys do not replace a file"));
+
+        assert_int_equal(key_file_read(file, &again, &err), 0);
+        assert_memory_equal(&again, &keys, sizeof(keys));
+        assert_int_equal(key_file_store(&again, second, &err), 0);
+        assert_int_equal(key_byte(second, 3), 0x33);
+        assert_int_equal(key_byte(second, 12), 0xcc);
+        assert_int_equal(key_file_store(&again, second, &err), 0);
+
+        /* Another key of one number: none is stored. */
+        have_key(second, 12, 0xdd);
+        memset(again.keys[0].bytes, 0x44, sizeof(again.keys[0].bytes));
+        again.keys[0].number = 4;
+        assert_int_equal(key_file_store(&again, second, &err), -EEXIST);
+        assert_non_null(strstr(err.message, "secrets/key.12 is the key of another cluster"));
+        assert_int_equal(key_byte(second, 4), 0);
+        assert_int_equal(key_byte(second, 12), 0xdd);
+        scratch_free(scratch);
+}
+
+#define KEY_LINE(number) "key " number " 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
+#define KEY_HEAD         "fleet cluster keys 1\ncluster 0123456789abcdef\n"
+
+static void a_file_of_keys_is_read_as_a_whole_or_rejected(void **state) {
+        static const char whole[] = KEY_HEAD KEY_LINE("1") KEY_LINE("7") "end\n";
+        static const struct {
+                const char *text;
+                int error;
+        } rows[] = {
+                { "fleet cluster keys 2\n", -ENOTSUP },
+                { KEY_HEAD "end\n", -EBADMSG },
+                { KEY_HEAD KEY_LINE("7") KEY_LINE("7") "end\n", -EBADMSG },
+                { KEY_HEAD KEY_LINE("0") "end\n", -EBADMSG },
+                { KEY_HEAD KEY_LINE("x") "end\n", -EBADMSG },
+                { KEY_HEAD KEY_LINE("1") "end\n\n", -EBADMSG },
+                { KEY_HEAD "key 1 01\nend\n", -EBADMSG },
+                { KEY_HEAD "key 1\nend\n", -EBADMSG },
+                { "fleet cluster keys 1\ncluster 0000000000000000\n" KEY_LINE("1") "end\n", -EBADMSG },
+                { "fleet cluster keys 1\ncluster 1\n" KEY_LINE("1") "end\n", -EBADMSG },
+                { "fltdback", -EBADMSG },
+        };
+        char scratch_text[sizeof(whole)];
+        KeyFile f = {};
+
+        assert_int_equal(key_file_parse(whole, sizeof(whole) - 1, &f), 0);
+        assert_int_equal(f.n, 2);
+        assert_true(f.cluster_id == UINT64_C(0x0123456789abcdef) && f.keys[1].number == 7);
+        assert_int_equal(f.keys[1].bytes[31], 0xef);
+        for (size_t size = 0; size < sizeof(whole) - 1; size++)
+                assert_int_equal(key_file_parse(whole, size, &f), -EBADMSG);
+        for (size_t i = 0; i < sizeof(whole) - 1; i++) {
+                memcpy(scratch_text, whole, sizeof(whole));
+                scratch_text[i] = 0;
+                assert_int_equal(key_file_parse(scratch_text, sizeof(whole) - 1, &f), -EBADMSG);
+        }
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_int_equal(key_file_parse(rows[i].text, strlen(rows[i].text), &f), rows[i].error);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_was_sealed_is_opened_with_the_same_key_and_context),
                 cmocka_unit_test(an_empty_secret_is_sealed),
                 cmocka_unit_test(a_cluster_key_is_for_its_owner_only),
+                cmocka_unit_test(the_keys_of_a_host_are_saved_and_stored_on_another_one),
+                cmocka_unit_test(a_file_of_keys_is_read_as_a_whole_or_rejected),
                 cmocka_unit_test(other_content_is_no_cluster_key),
                 cmocka_unit_test(former_keys_are_deleted),
         };

@@ -504,6 +504,27 @@ static void a_unit_without_another_machine_stays_on_a_leaving_one(void **state) 
         cluster_view_free(&p);
 }
 
+static void a_unit_that_may_run_on_a_leaving_machine_is_not_stopped_for_one_that_failed(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_state(&p, "A", "a.service", "activating");
+        cluster_view_unit(&p, "n.service", "", TARGET_LAUNCHED); /* has no state */
+        cluster_view_assign(&p, "A", "n.service", ASSIGNMENT_RUN);
+        maintain(&p, "A", "draining", "leave");
+        plans(&p, "run a.service B; run n.service B");
+        cluster_view_state(&p, "B", "a.service", "failed");
+        cluster_view_state(&p, "B", "n.service", "failed");
+        plans(&p, "");
+        cluster_view_state(&p, "A", "a.service", "deactivating");
+        plans(&p, "");
+        cluster_view_state(&p, "A", "a.service", "inactive");
+        plans(&p, "stop a.service A");
+        cluster_view_free(&p);
+}
+
 static void two_leaving_machines_exchange_no_units(void **state) {
         ClusterView p;
 
@@ -1855,6 +1876,7 @@ int main(void) {
                 cmocka_unit_test(a_unit_that_no_longer_qualifies_runs_until_another_machine_may_get_it),
                 cmocka_unit_test(units_of_a_leaving_machine_run_elsewhere_before_they_stop),
                 cmocka_unit_test(a_unit_without_another_machine_stays_on_a_leaving_one),
+                cmocka_unit_test(a_unit_that_may_run_on_a_leaving_machine_is_not_stopped_for_one_that_failed),
                 cmocka_unit_test(two_leaving_machines_exchange_no_units),
                 cmocka_unit_test(a_cordoned_machine_keeps_its_units_and_gets_no_others),
                 cmocka_unit_test(a_planned_loss_does_not_count),

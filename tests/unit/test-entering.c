@@ -1,13 +1,16 @@
 /* Joining by a token, from the joining side: over 127.0.0.1, against a leader that the test plays. */
 #include <fcntl.h>
+#include <libgen.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "fleetd/membership/cluster_file.h"
 #include "fleetd/membership/enter_message.h"
 #include "fleetd/membership/entering.h"
 #include "fleetd/membership/identity.h"
@@ -193,6 +196,7 @@ static void enter(Fixture *f, const char *listen) {
         EnteringOptions options = { .loop = f->loop,
                                     .network = f->network,
                                     .state_directory = f->scratch,
+                                    .cluster_file = "",
                                     .self = &self,
                                     .token = &f->token,
                                     .listen = listen,
@@ -308,6 +312,32 @@ static void roots_without_that_of_the_token_are_not_stored(void **state) {
         assert_int_equal(identity_begin(f->scratch, "", &err), 0);
 }
 
+/* The next start could not enter: the key of a join would be stored, and a use of its token be spent. */
+static void a_cluster_file_that_cannot_be_written_ends_a_join_before_it_begins(void **state) {
+        _cleanup_free_ char *file = scratch_path(((Fixture *) *state)->scratch, "file"), *path = NULL,
+                            *expected = NULL;
+        Fixture *f = *state;
+        EnteringOptions options = { .state_directory = f->scratch,
+                                    .self = &(PeerHandshake) {},
+                                    .token = &f->token,
+                                    .listen = "",
+                                    .loop = f->loop };
+        Error err = {};
+
+        scratch_write(file, "");
+        assert_true(asprintf(&path, "%s/50-cluster.conf", file) > 0);
+        assert_true(asprintf(&expected, "Failed to write %s: Not a directory; ", path) > 0);
+        options.cluster_file = path;
+        assert_int_equal(entering_new(&f->entering, &options, on_done, f, &err), -ENOTDIR);
+        assert_true(starts_with(err.message, expected));
+        assert_int_equal(f->leader.n_requests, 0);
+        free(path);
+        path = scratch_path(f->scratch, "etc/fleet/50-cluster.conf");
+        assert_int_equal(cluster_file_check(path, &err), 0);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(rmdir(dirname(path)), 0); /* nothing is left in it */
+}
+
 /* -- Pure parts -- */
 
 static void the_listener_is_an_address_with_or_without_a_port(void **state) {
@@ -344,14 +374,19 @@ static void the_listener_is_an_address_with_or_without_a_port(void **state) {
         }
 }
 
-static const char *content(const ClusterView *view, uint64_t n_keys, bool discard, Error *ret) {
+static const char *content_of(const ClusterView *view, bool removed, uint64_t n_keys, bool discard,
+                              Error *ret) {
         char id[MACHINE_ID_SIZE];
         int r;
 
         *ret = (Error) {};
-        r = entering_check_content(&view->cluster, cluster_view_id(id, "A"), n_keys, discard, ret);
+        r = entering_check_content(&view->cluster, cluster_view_id(id, "A"), removed, n_keys, discard, ret);
         assert_true(r == 0 || r == -EEXIST);
         return r == 0 ? NULL : ret->message;
+}
+
+static const char *content(const ClusterView *view, uint64_t n_keys, bool discard, Error *ret) {
+        return content_of(view, false, n_keys, discard, ret);
 }
 
 static void content_of_its_own_keeps_a_host_from_joining(void **state) {
@@ -400,6 +435,10 @@ static void a_host_of_a_cluster_with_others_says_where_it_is(void **state) {
         for (char c = 'C'; c <= 'F'; c++)
                 cluster_view_machine(&view, (char[]) { c, 0 }, "", PRESENCE_UP);
         assert_non_null(strstr(content(&view, 0, true, &err), "with B, C, D, ...;"));
+        /* Those have removed this host. */
+        assert_null(content_of(&view, true, 0, false, &err));
+        assert_null(content_of(&view, true, 1, true, &err));
+        assert_non_null(strstr(content_of(&view, true, 1, false, &err), "0 units and 1 key of its own"));
         cluster_view_free(&view);
 }
 
@@ -413,6 +452,7 @@ int main(void) {
                 JOIN(a_host_of_another_cluster_gets_no_secret),
                 JOIN(a_certificate_of_another_host_or_cluster_is_not_stored),
                 JOIN(roots_without_that_of_the_token_are_not_stored),
+                JOIN(a_cluster_file_that_cannot_be_written_ends_a_join_before_it_begins),
                 cmocka_unit_test(content_of_its_own_keeps_a_host_from_joining),
                 cmocka_unit_test(units_of_its_own_directory_are_no_content),
                 cmocka_unit_test(a_host_of_a_cluster_with_others_says_where_it_is),

@@ -411,6 +411,7 @@ static void fixture_open(Fixture *fixture, const char *path) {
         AgentOptions agent = { .machine_id = NULL, .boot_id = agent_boot, .boot_wait_ms = 60000 };
         DirectoryOptions directory = {};
         MembershipOptions membership = { .peer_address = "", .name = "alpha", .join = &(Names) {} };
+        PeerHandshake self;
         Error err = {};
         int r;
 
@@ -443,6 +444,10 @@ static void fixture_open(Fixture *fixture, const char *path) {
                 fprintf(stderr, "a room does not open: %s\n", error_text(&err, r));
                 abort();
         }
+        /* A host with a listener stores the addresses of others. */
+        self = *peers_self(fixture->host->peers);
+        snprintf(self.address, sizeof(self.address), "127.0.0.1:1");
+        peers_set_self(fixture->host->peers, &self);
         MUST(membership_new(&fixture->membership, fixture->host->loop, fixture->host->peers,
                             fixture->host->store, fixture->host->registry, &membership) == 0);
 }

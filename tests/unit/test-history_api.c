@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/log.h"
 #include "fleetd/api/api.h"
 #include "fleetd/registry/history.h"
 #include "tests/lib/host.h"
@@ -410,6 +411,105 @@ static void decisions_of_the_cluster_have_rows(void **state) {
         assert_string_equal(rows(f), "level by root: 4\n");
 }
 
+/* Write a key below /_fleet/cluster. */
+static void write_cluster_key(Fixture *f, const char *name, const char *value) {
+        char key[128];
+
+        snprintf(key, sizeof(key), "/_fleet/cluster/%s", name);
+        propose(f->host,
+                &(KvCommand) {
+                        .op = KV_SET, .internal = true, .key = kv_string(key), .value = kv_string(value) });
+}
+
+static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
+        Fixture *f = *state;
+        char name[64], value[128];
+        KvState kv;
+
+        kv_state(f->host->store, &kv);
+        write_cluster_key(f, "adopting", "1");
+        assert_int_equal(
+                host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
+                KV_OK);
+        assert_string_equal(rows(f), "adoption: ended: assignments are in force again\n");
+
+        write_cluster_key(f, "adopting", "1");
+        snprintf(name, sizeof(name), "lineage/%016llx", (unsigned long long) kv.lineage);
+        snprintf(value, sizeof(value),
+                 "{\"ancestor\":\"00000000000000aa\",\"index\":214,\"kind\":\"restored\",\"machine\":\"%s\"}",
+                 other);
+        write_cluster_key(f, name, value);
+        HOST_UNTIL(f->host, cluster_lineage(registry_cluster(f->host->registry), name + strlen("lineage/")));
+        assert_int_equal(
+                host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
+                KV_OK);
+        assert_string_equal(rows(f),
+                            "adoption on other: ended: assignments are in force again; the cluster was "
+                            "restored at index 214 of lineage 00000000000000aa\n");
+}
+
+static Text logged; /* "PRINCIPAL MACHINE INDEX|MESSAGE" of lines with a message ID */
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        HistoryKind kind = history_kind_from_string(strndupa(message, strcspn(message, ":")));
+
+        if (!fields->message_id)
+                return;
+        assert_true(kind >= 0);
+        assert_string_equal(fields->message_id, history_message_id(kind));
+        assert_true(fields->index > 0);
+        text_printf(&logged, "%s %.1s|%s\n", fields->principal ?: "", fields->machine ?: "-", message);
+}
+
+static void maintain(Fixture *f, const MaintenanceRecord *record) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(f->host->registry), other);
+
+        assert_non_null(m);
+        assert_int_equal(host_wait(f->host, registry_maintain(f->host->registry, 0, m, record, "bert",
+                                                              host_on_done, f->host)),
+                         KV_OK);
+}
+
+static void changes_of_membership_have_rows_and_are_logged_with_a_message_id(void **state) {
+        Fixture *f = *state;
+        Registry *r = f->host->registry;
+        const MaintenanceRecord leave = { .by = "anna", .mode = MAINTENANCE_DRAINING, .purpose = "leave" },
+                                drained = { .by = "anna", .mode = MAINTENANCE_DRAINED, .purpose = "leave" };
+        PrincipalRecord ops = {};
+        UserChange user = { .name = "ops", .user = &ops, .by = "anna", .reason = "was created" };
+        const TokenRecord token = { .uses = 2 };
+        TokenChange created = { .id = "aaaaaaaaaaaa",
+                                .token = &token,
+                                .ttl_ms = HOUR_MS,
+                                .reason = "created, 2 uses",
+                                .user = "anna" };
+        uint64_t id;
+
+        log_set_sink(on_log, NULL);
+        assert_int_equal(
+                host_wait(f->host, registry_admit(r, other, "10.0.0.2:2380", &id, host_on_done, f->host)),
+                KV_OK);
+        assert_int_equal(host_wait(f->host, registry_set_user(r, &user, host_on_done, f->host)), KV_OK);
+        assert_int_equal(host_wait(f->host, registry_set_user(r, &user, host_on_done, f->host)),
+                         KV_COMPARE_FAILED); /* there is one: nothing has happened */
+        assert_int_equal(host_wait(f->host, registry_set_token(r, &created, host_on_done, f->host)), KV_OK);
+        maintain(f, &leave);
+        maintain(f, &drained); /* a step, no begin */
+        maintain(f, NULL);
+        log_set_sink(NULL, NULL);
+        assert_string_equal(rows(f), "joined on other: 10.0.0.2:2380\n"
+                                     "user by anna: ops was created\n"
+                                     "token by anna: aaaaaaaaaaaa created, 2 uses\n"
+                                     "leave on other by anna: begun: its units move away\n"
+                                     "leave on other by bert: cancelled\n");
+        assert_string_equal(logged.chars, " b|joined: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb: 10.0.0.2:2380\n"
+                                          "anna -|user: ops was created, by anna\n"
+                                          "anna -|token: aaaaaaaaaaaa created, 2 uses, by anna\n"
+                                          "anna b|leave: bbbbbbbb: begun: its units move away, by anna\n"
+                                          "bert b|leave: bbbbbbbb: cancelled, by bert\n");
+        text_done(&logged);
+}
+
 /* More, with all their writes, would exceed the cost of a transaction. */
 static void a_large_change_has_rows_for_a_part(void **state) {
         enum { N = 1000 };
@@ -761,6 +861,8 @@ int main(int argc, char **argv) {
                 TEST(machines_have_rows),
                 TEST(problems_of_unit_directories_have_rows),
                 TEST(decisions_of_the_cluster_have_rows),
+                TEST(the_end_of_an_adoption_names_the_recovery_before_it),
+                TEST(changes_of_membership_have_rows_and_are_logged_with_a_message_id),
                 TEST(a_large_change_has_rows_for_a_part),
                 TEST(rows_are_selected),
                 TEST(a_row_has_all_members),

@@ -1,12 +1,16 @@
 /* Bodies of the history as bytes. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "fleetd/registry/history.h"
 
 static const char machine[] = "00112233445566778899aabbccddeeff";
@@ -138,6 +142,41 @@ static void each_kind_has_a_name_of_its_own(void **state) {
         assert_int_equal(HISTORY_STATE, 6);
         assert_int_equal(HISTORY_REMOVED, 16);
         assert_int_equal(HISTORY_REJECTED, 23);
+        assert_int_equal(HISTORY_DENIED, 26);
+}
+
+static void each_message_id_is_in_the_manual(void **state) {
+        const char *top = getenv("srcdir") ?: ".", *at, *end;
+        _cleanup_free_ char *manual = NULL, *path = NULL;
+        size_t size, n = 0;
+
+        assert_true(asprintf(&path, "%s/man/fleetd.8.scd", top) > 0);
+        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &manual, &size), 0);
+        at = strstr(manual, "\n# MESSAGES\n");
+        assert_non_null(at);
+        end = strstr(at, "\n# METRICS\n");
+        assert_non_null(end);
+        for (HistoryKind kind = 0; kind < _HISTORY_KIND_MAX; kind++) {
+                _cleanup_free_ char *row = NULL;
+                const char *id = history_message_id(kind), *entry;
+
+                if (!id)
+                        continue;
+                assert_int_equal(strlen(id), 32);
+                assert_int_equal(strspn(id, "0123456789abcdef"), 32);
+                for (HistoryKind before = 0; before < kind; before++)
+                        assert_true(!history_message_id(before) || !streq(history_message_id(before), id));
+                assert_true(asprintf(&row, "\n|  _%s_\n:  %s\n", history_kind_to_string(kind), id) > 0);
+                entry = strstr(at, row);
+                if (!entry || entry > end)
+                        fail_msg("MESSAGES of man/fleetd.8.scd lacks:%s", row);
+                n++;
+        }
+        for (const char *p = at; p && p < end; p = strchr(p + 1, '\n'))
+                n -= starts_with(p, "\n|  _");
+        if (n != 0)
+                fail_msg("MESSAGES of man/fleetd.8.scd has a message that does not exist");
+        assert_null(history_message_id(_HISTORY_KIND_MAX)); /* of a newer version */
 }
 
 int main(int argc, char **argv) {
@@ -149,6 +188,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(a_kind_of_a_newer_version_is_read),
                 cmocka_unit_test(other_bytes_are_rejected),
                 cmocka_unit_test(each_kind_has_a_name_of_its_own),
+                cmocka_unit_test(each_message_id_is_in_the_manual),
         };
 
         if (argc > 1)

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/agent/records.h"
+#include "kvstore/offline.h"
 #include "tests/lib/power.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/tree_file.h"
@@ -162,6 +163,84 @@ static void live_as_two_voters(const char *folder) {
         three_hosts_free(&t);
 }
 
+/* -- Recovery and restore: steps S3 to S5 -- */
+
+enum { N_SAVED = 24 };
+
+static KvOfflineOptions offline_begin(ThreeHosts *t, unsigned number) {
+        KvOfflineOptions o = { .loop = t->loop, .tree_path = t->hosts[number].tree_path };
+
+        assert_int_equal(disk_real_open(t->hosts[number].raft_path, &o.log_disk), 0);
+        snprintf(o.machine_id, sizeof(o.machine_id), "%032x", number + 0xa0);
+        snprintf(o.boot_id, sizeof(o.boot_id), "%032x", 77);
+        return o;
+}
+
+static void live_with_a_recovery(const char *folder) {
+        KvOffline recovered = {};
+        KvOfflineOptions o;
+        char promise[64];
+        Error err = {};
+        ThreeHosts t;
+
+        three_hosts_new(&t, folder, false);
+        t.checkpoint_entries = 8;
+        t.log_file_size = 4096;
+        must_open(&t, 0);
+        assert_true(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
+        put_many(&t.hosts[0], "first", N_SAVED);
+        three_hosts_close(&t, 0);
+        o = offline_begin(&t, 0);
+        if (kv_recover(&o, false, &recovered, &err) < 0)
+                fail_msg("%s", err.message);
+        snprintf(promise, sizeof(promise), "lineage %" PRIx64, recovered.new_lineage);
+        power_promise(promise);
+        disk_real_close(o.log_disk);
+        three_hosts_free(&t);
+}
+
+static char *backup_path(const char *folder) {
+        return scratch_path(folder, "backup");
+}
+
+static int restore(ThreeHosts *t, const char *folder, KvOffline *ret, Error *err) {
+        _cleanup_free_ char *file = backup_path(folder);
+        KvOfflineOptions o = offline_begin(t, 0);
+        int r = kv_restore(&o, file, ret, err);
+
+        disk_real_close(o.log_disk);
+        return r;
+}
+
+/* A backup of the second host is restored on the first one. */
+static void live_with_a_restore(const char *folder) {
+        _cleanup_free_ char *file = backup_path(folder);
+        KvOffline saved = {}, restored = {};
+        char key[32], promise[64];
+        KvOfflineOptions o;
+        Error err = {};
+        ThreeHosts t;
+
+        three_hosts_new(&t, folder, false);
+        must_open(&t, 1);
+        assert_true(three_hosts_until(&t, three_hosts_is_led, &t.hosts[1]));
+        for (unsigned i = 0; i < N_SAVED; i++) {
+                snprintf(key, sizeof(key), "/saved/%u", i);
+                assert_int_equal(three_hosts_put(&t.hosts[1], key, key), KV_OK);
+        }
+        three_hosts_close(&t, 1);
+        o = offline_begin(&t, 1);
+        if (kv_backup(&o, file, &saved, &err) < 0)
+                fail_msg("%s", err.message);
+        disk_real_close(o.log_disk);
+        power_promise("backup");
+        if (restore(&t, folder, &restored, &err) < 0)
+                fail_msg("%s", err.message);
+        snprintf(promise, sizeof(promise), "lineage %" PRIx64, restored.new_lineage);
+        power_promise(promise);
+        three_hosts_free(&t);
+}
+
 /* -- What is there afterwards -- */
 
 static void look_at_promise(void *userdata, const char *promise) {
@@ -169,7 +248,15 @@ static void look_at_promise(void *userdata, const char *promise) {
         char value[512];
         uint64_t index;
 
-        if (sscanf(promise, "note %" SCNu64, &index) == 1) {
+        if (sscanf(promise, "lineage %" SCNx64, &index) == 1) {
+                KvState state = {};
+
+                kv_state(l->trio.hosts[0].store, &state);
+                if (state.lineage != index)
+                        wrong(l, "the lineage is %" PRIx64 ", not %" PRIx64, state.lineage, index);
+        } else if (streq(promise, "backup")) {
+                return; /* of look_at_restored() */
+        } else if (sscanf(promise, "note %" SCNu64, &index) == 1) {
                 const AssignmentRecord *note = records_get(&l->notes, "a.service");
 
                 if (!note || note->index < index)
@@ -224,6 +311,34 @@ static void look_at_stores(Look *l, const Power *p, bool both) {
                 wrong(l, "nothing can be written");
 }
 
+static void note_backup(void *userdata, const char *promise) {
+        *(bool *) userdata |= streq(promise, "backup");
+}
+
+/* Before the rename, the restore is repeated; after it, the host starts with all keys. */
+static void look_at_restored(Look *l, const Power *p, const char *folder, bool both) {
+        char key[32], value[512];
+        KvOffline restored = {};
+        bool saved = false;
+        Error err = {};
+
+        power_promises(p, note_backup, &saved);
+        if (!saved)
+                return;
+        three_hosts_new(&l->trio, folder, false);
+        l->trio.boot = 9;
+        if (!folder_is_there(l->trio.hosts[0].tree_path) && restore(&l->trio, folder, &restored, &err) < 0)
+                wrong(l, "the restore cannot be repeated: %s", err.message);
+        else
+                look_at_stores(l, p, false);
+        for (unsigned i = 0; l->wrong == 0 && i < N_SAVED; i++) {
+                snprintf(key, sizeof(key), "/saved/%u", i);
+                if (!streq(three_hosts_get(&l->trio.hosts[0], key, value), key))
+                        wrong(l, "%s was in the backup, and is missing", key);
+        }
+        three_hosts_free(&l->trio);
+}
+
 static void look_at_image(Look *l, const Power *p, const char *folder, bool both) {
         _cleanup_free_ char *agent = scratch_path(folder, "agent"),
                             *bad = scratch_path(agent, "assignment.bad");
@@ -242,8 +357,9 @@ static void look_at_image(Look *l, const Power *p, const char *folder, bool both
 
 typedef struct Cut {
         void (*live)(const char *folder);
-        bool both;  /* hosts */
-        unsigned n; /* images */
+        void (*look)(Look *l, const Power *p, const char *folder, bool both); /* NULL: look_at_image() */
+        bool both;                                                            /* hosts */
+        unsigned n;                                                           /* images */
         uint64_t seed;
         const char *distrusted; /* this is not synced, and it has to be found out */
 } Cut;
@@ -281,7 +397,7 @@ static unsigned cut(const Cut *c) {
 
                 power_go(p, moments[i]);
                 power_image(p, &random, image);
-                look_at_image(&look, p, image, c->both);
+                (c->look ?: look_at_image)(&look, p, image, c->both);
                 if (look.wrong > 0 && !c->distrusted)
                         fprintf(stderr, "after a cut at call %zu of %zu (image %u)\n", moments[i],
                                 power_moments(p), i);
@@ -313,6 +429,15 @@ static void a_standby_that_was_given_the_tree_opens_and_the_leader_has_all(void 
 
 static void two_voters_whose_power_is_cut_together_have_all(void **state) {
         assert_int_equal(cut(&(Cut) { live_as_two_voters, .both = true, .n = many(30, 1000), .seed = 3 }), 0);
+}
+
+static void a_recovery_leaves_the_former_cluster_or_the_new_one(void **state) {
+        assert_int_equal(cut(&(Cut) { live_with_a_recovery, .n = many(120, 4000), .seed = 6 }), 0);
+}
+
+static void a_restore_is_repeated_or_complete(void **state) {
+        assert_int_equal(
+                cut(&(Cut) { live_with_a_restore, look_at_restored, .n = many(120, 4000), .seed = 7 }), 0);
 }
 
 /* A daemon may be killed between the making of a name and the sync of its folder: what the next one finds
@@ -384,6 +509,8 @@ int main(void) {
                 cmocka_unit_test(a_store_whose_file_shrinks_has_all_that_was_promised),
                 cmocka_unit_test(a_standby_that_was_given_the_tree_opens_and_the_leader_has_all),
                 cmocka_unit_test(two_voters_whose_power_is_cut_together_have_all),
+                cmocka_unit_test(a_recovery_leaves_the_former_cluster_or_the_new_one),
+                cmocka_unit_test(a_restore_is_repeated_or_complete),
                 cmocka_unit_test(a_start_syncs_the_folders_whose_names_it_finds),
                 cmocka_unit_test(a_received_tree_is_synced_before_it_counts),
                 cmocka_unit_test(what_is_not_synced_is_found_out),

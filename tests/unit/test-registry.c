@@ -448,7 +448,8 @@ static bool level_is_raised(World *w) {
         return kv.level == KV_LEVEL_IDENTITY;
 }
 
-#define PIN "1111111111111111111111111111111111111111111111111111111111111111"
+#define PIN  "1111111111111111111111111111111111111111111111111111111111111111"
+#define PIN2 "2222222222222222222222222222222222222222222222222222222222222222"
 
 /* A host with a certificate: its keys go at once, and the tombstone has its pin. After the end of the
  * tombstone, nothing is left. */
@@ -461,7 +462,8 @@ static void a_removed_host_leaves_a_tombstone_until_it_is_forgotten(void **state
         assert_int_equal(kv_propose(w->store, &raise, ignore_result, NULL, NULL), 0);
         run_until(w, level_is_raised);
         machine(w, other);
-        put_key(w, "/_fleet/cluster/host/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "{\"pins\":[\"" PIN "\"]}");
+        put_key(w, "/_fleet/cluster/host/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                "{\"pins\":[\"" PIN "\",\"" PIN2 "\"]}");
         put_key(w, "/_fleet/cluster/member/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "{\"raftId\":7,\"start\":1}");
         put_key(w, "/_fleet/machine/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/metadata/zone", "a");
         run_until(w, has_host_and_metadata);
@@ -474,6 +476,7 @@ static void a_removed_host_leaves_a_tombstone_until_it_is_forgotten(void **state
         assert_true(m && cluster_machine_is_removed(m) && !m->host && m->set.n == 0);
         assert_int_equal(m->member.raft_id, 0);
         assert_string_equal(m->removed->pin, PIN);
+        assert_string_equal(m->removed->pin2, PIN2);
         assert_string_equal(m->removed->by, "root");
         assert_string_equal(m->removed->reason, "lost");
         assert_null(registry_forgettable(w->registry));

@@ -574,10 +574,18 @@ static void every_path_and_name_has_its_place(void **state) {
         assert_int_equal(load_settings(fixture, "--recover", NULL, NULL), 0);
         assert_true(fixture->settings.recover && !fixture->settings.force);
         assert_int_equal(load_settings(fixture, "--recover", "--backup=x", NULL), -EINVAL);
-        assert_refused(fixture, "--recover, --reset, --backup and --restore exclude each other");
+        assert_refused(fixture, "--recover, --reset, --backup, --backup-cluster-key and --restore "
+                                "exclude each other");
         assert_int_equal(load_settings(fixture, "--restore=y", "--backup=x", NULL), -EINVAL);
         assert_int_equal(load_settings(fixture, "--backup=", NULL, NULL), -EINVAL);
-        assert_refused(fixture, "--backup and --restore require a file name");
+        assert_refused(fixture,
+                       "--backup, --backup-cluster-key, --restore and --cluster-key require a file name");
+        assert_int_equal(load_settings(fixture, "--restore=x", "--cluster-key=", NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, "--cluster-key=x", NULL, NULL), -EINVAL);
+        assert_refused(fixture, "--cluster-key requires --restore");
+        assert_int_equal(load_settings(fixture, "--backup-cluster-key=x", "--backup=y", NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, "--restore=x", "--cluster-key", "y"), 0);
+        assert_string_equal(fixture->settings.restore_key, "y");
         assert_int_equal(load_settings(fixture, "--force", NULL, NULL), -EINVAL);
         assert_refused(fixture, "--force requires --recover");
         assert_int_equal(load_settings(fixture, "--engine=no", "--debug=yes", "--client-access=off"), 0);

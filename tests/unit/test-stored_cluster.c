@@ -88,6 +88,7 @@ static const Row rows[] = {
           "{\"by\":\"root\",\"index\":4,\"pin\":\"" PIN_1 "\",\"reason\":\"lost\",\"since\":5}" },
         { READ(removed, nothing_done), "{}" },
         { READ(removed, nothing_done), "{\"pin\":\"1\"}", "pin: expected 64 lower-case hex digits" },
+        { READ(removed, nothing_done), "{\"pin2\":\"1\"}", "pin2: expected 64 lower-case hex digits" },
         { READ(token, token_done),
           "{\"by\":\"root\",\"expires\":9,\"from\":\"10.0.0.0/8\",\"hash\":\"" PIN_1
           "\",\"metadata\":{\"zone\":\"a\"},\"replace\":\"" MACHINE

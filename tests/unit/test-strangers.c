@@ -65,6 +65,31 @@ static void an_address_of_an_authenticated_host_has_no_limit_of_its_own_for_an_h
         assert_false(strangers_is_trusted(&s, strangers_key("10.0.0.2:1"), 6000));
 }
 
+/* At a listener of users: one address that was trusted does not take the part of all others. */
+static void a_trusted_address_has_a_fifth_of_the_admission_where_that_is_the_bound(void **state) {
+        Strangers s = { .bounds_trusted = true };
+
+        strangers_trust(&s, strangers_key("10.0.0.1:1"), 5000);
+        for (uint64_t now_ms = 5000; now_ms < 6000; now_ms++)
+                (void) accepted(&s, "10.0.0.1:1000", now_ms, 10); /* it takes all that it gets */
+        assert_int_equal(accepted(&s, "10.0.0.2:1000", 6000, 20), 20);
+        assert_int_equal(accepted(&s, "10.0.0.1:1000", 6000, 10), 1);
+        assert_int_equal(accepted(&s, "10.0.0.1:1000", 9000, 100), 40);
+        assert_int_equal(accepted(&s, "10.0.0.1:1000", 9100, 100), ADMISSION / 5 / 10);
+}
+
+static void the_trust_of_an_address_ends(void **state) {
+        uint64_t key = strangers_key("10.0.0.1:1");
+        Strangers s = {};
+
+        strangers_trust(&s, key, 5000);
+        strangers_distrust(&s, strangers_key("10.0.0.2:1"));
+        assert_true(strangers_is_trusted(&s, key, 5000));
+        strangers_distrust(&s, key);
+        assert_false(strangers_is_trusted(&s, key, 5000));
+        assert_int_equal(accepted(&s, "10.0.0.1:1000", 5000, 99), 40);
+}
+
 static void strangers_leave_half_of_the_admission_to_known_hosts(void **state) {
         Strangers s = {};
         unsigned strangers = 0, known = 0;
@@ -176,6 +201,8 @@ int main(void) {
                 cmocka_unit_test(an_address_opens_forty_at_once_and_twenty_in_a_second),
                 cmocka_unit_test(ipv6_addresses_count_by_their_first_64_bits),
                 cmocka_unit_test(an_address_of_an_authenticated_host_has_no_limit_of_its_own_for_an_hour),
+                cmocka_unit_test(a_trusted_address_has_a_fifth_of_the_admission_where_that_is_the_bound),
+                cmocka_unit_test(the_trust_of_an_address_ends),
                 cmocka_unit_test(strangers_leave_half_of_the_admission_to_known_hosts),
                 cmocka_unit_test(many_addresses_do_not_displace_a_trusted_one),
                 cmocka_unit_test(requests_to_join_are_limited_by_address_and_in_all),

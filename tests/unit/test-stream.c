@@ -873,6 +873,7 @@ static void a_valid_address_that_the_kernel_rejects_is_unreachable(void **state)
         Pair *pair = *state;
         struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons(9) };
         int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), error = 0;
+        End e = { .pair = pair, .connect_error = 1 };
 
         if (fd < 0)
                 skip();                                                    /* no IPv6 */
@@ -882,7 +883,10 @@ static void a_valid_address_that_the_kernel_rejects_is_unreachable(void **state)
         close(fd);
         if (error != EINVAL)
                 skip();
-        assert_null(pair->net->ops->connect(pair->net, "[fe80::1]:9", 1000, end_on_connected, NULL, &error));
+        if (pair->net->ops->connect(pair->net, "[fe80::1]:9", 50, end_on_connected, &e, &error)) {
+                RUN_UNTIL(pair, e.connect_error != 1);
+                skip(); /* a newer libuv adds an interface to the address, so that the kernel accepts it */
+        }
         assert_int_equal(error, -ENETUNREACH);
 }
 

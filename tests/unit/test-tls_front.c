@@ -509,8 +509,20 @@ static void another_key_ends_the_connections_of_the_former_one(void **state) {
 static Text denied; /* lines */
 
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
-        if (starts_with(message, "denied "))
-                text_printf(&denied, "%s\n", message);
+        if (!starts_with(message, "denied "))
+                return;
+        assert_string_equal(fields->message_id, history_message_id(HISTORY_DENIED));
+        assert_true(starts_with(fields->principal, "user:"));
+        text_printf(&denied, "%s\n", message);
+}
+
+static int add_denied(void *userdata, const KvHistoryRow *row) {
+        HistoryEvent event;
+
+        assert_int_equal(history_decode(row->body, &event), 0);
+        if (event.kind == HISTORY_DENIED)
+                text_printf(userdata, "%s %s\n", event.user, event.reason);
+        return 1;
 }
 
 static void denied_rights_are_logged_once_a_second_and_counted(void **state) {
@@ -533,6 +545,9 @@ static void denied_rights_are_logged_once_a_second_and_counted(void **state) {
                             "denied user:anna: PUT /v2/keys/app/\\x0ax\n"
                             "denied user:bert: DELETE /fleet/v1/units/a.service\n"
                             "denied user:anna: 19 more requests, the last one PUT /v2/keys/app/\\x0ax\n");
+        text_clear(&denied); /* the history has the first one of the minute, without the key */
+        assert_int_equal(kv_local_history(f->host->store, 0, false, add_denied, &denied), 0);
+        assert_string_equal(denied.chars, "user:anna PUT /v2/keys\n");
         text_done(&denied);
         client_close(&a);
         client_close(&b);
@@ -647,14 +662,13 @@ static unsigned open_strangers(Fixture *f, Client *strangers, unsigned max, unsi
 }
 
 static void strangers_have_limits_until_a_user_of_their_address_is_authenticated(void **state) {
-        enum { STRANGERS = 8000 };
-        Client *strangers = NEW0(Client, STRANGERS), c;
+        Client strangers[20], c;
         Fixture *f = *state;
-        unsigned n, n_opened, n_refused = 0;
+        unsigned n, n_refused = 0;
         User anna;
 
         user_new(&anna, f, "anna", "units-see");
-        assert_in_range(open_strangers(f, strangers, 20, &n), 8, 10); /* of one address */
+        assert_in_range(open_strangers(f, strangers, ELEMENTS(strangers), &n), 8, 10); /* of one address */
         for (unsigned i = 0; i < n; i++)
                 client_close(&strangers[i]);
 
@@ -670,20 +684,50 @@ static void strangers_have_limits_until_a_user_of_their_address_is_authenticated
                 client_close(&c);
         } while (n != 200);
         assert_true(n_refused > 0);
+        user_done(&anna);
+}
 
-        /* Many users may be behind her address: it has no limit of its own. */
-        n = open_strangers(f, strangers, STRANGERS, &n_opened);
-        assert_in_range(n, 256, 260); /* the last ones are not accepted yet */
+/* Many users may be behind an address. */
+static void a_trusted_address_has_a_fifth_of_the_handshakes(void **state) {
+        enum { STRANGERS = 8000 };
+        Client *strangers = NEW0(Client, STRANGERS), c;
+        Fixture *f = *state;
+        User anna;
+        unsigned n;
+
+        user_new(&anna, f, "anna", "units-see");
+        client_open(&c, f, anna.credentials);
+        assert_int_equal(ask(&c, "GET", "/version"), 200);
+        client_close(&c);
+        assert_in_range(open_strangers(f, strangers, STRANGERS, &n), 256 / 5,
+                        256 / 5 + 9); /* some are refused */
         do {
                 client_open(&c, f, anna.credentials);
                 (void) ask(&c, "GET", "/version");
-                n = c.status;
                 client_close(&c);
-        } while (n != 200);
-        for (unsigned i = 0; i < n_opened; i++)
+        } while (c.status != 200);
+        for (unsigned i = 0; i < n; i++)
                 client_close(&strangers[i]);
         user_done(&anna);
         free(strangers);
+}
+
+/* Also of a user whose connections have ended before. */
+static void the_trust_of_an_address_ends_with_its_user(void **state) {
+        Client strangers[20], c;
+        Fixture *f = *state;
+        User anna;
+        unsigned n;
+
+        user_new(&anna, f, "anna", "units-see");
+        client_open(&c, f, anna.credentials);
+        assert_int_equal(ask(&c, "GET", "/version"), 200);
+        client_close(&c);
+        user_set(&anna, NULL, 0);
+        assert_in_range(open_strangers(f, strangers, ELEMENTS(strangers), &n), 8, 10);
+        for (unsigned i = 0; i < n; i++)
+                client_close(&strangers[i]);
+        user_done(&anna);
 }
 
 /* -- The listener -- */
@@ -725,6 +769,8 @@ int main(int argc, char **argv) {
                 T(denied_rights_are_logged_once_a_second_and_counted),
                 T(a_client_of_another_kind_is_rejected_with_the_reason),
                 T(strangers_have_limits_until_a_user_of_their_address_is_authenticated),
+                T(a_trusted_address_has_a_fifth_of_the_handshakes),
+                T(the_trust_of_an_address_ends_with_its_user),
                 cmocka_unit_test_setup_teardown(
                         without_a_ca_nothing_listens_and_the_first_user_opens_the_listener, low_setup,
                         teardown),

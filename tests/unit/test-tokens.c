@@ -327,6 +327,18 @@ static void a_removed_or_replaced_host_joins_again(void **state) {
         assert_int_equal(join_decide(&p.cluster, &removed, LEVEL, 5, NOW_MS, &decision, &err), 0);
         assert_string_equal(decision.token->name, ONCE);
 
+        /* A stolen key does not return, even with a valid token; another key does. */
+        cluster_view_put(&p, "/_fleet/cluster/removed/" A,
+                         "{\"pin\":\"" PIN_A "\",\"reason\":\"compromised\"}");
+        assert_int_equal(join_decide(&p.cluster, &removed, LEVEL, 5, NOW_MS, &decision, &err), -EACCES);
+        assert_non_null(strstr(err.message, "the key of this host is compromised"));
+        cluster_view_put(&p, "/_fleet/cluster/removed/" A,
+                         "{\"pin2\":\"" PIN_A "\",\"reason\":\"compromised\"}");
+        assert_int_equal(join_decide(&p.cluster, &removed, LEVEL, 5, NOW_MS, &decision, &err), -EACCES);
+        assert_int_equal(join_decide(&p.cluster, &replaced, LEVEL, 5, NOW_MS, &decision, &err), 0);
+        cluster_view_put(&p, "/_fleet/cluster/removed/" A, "{\"pin\":\"" PIN_A "\",\"reason\":\"lost\"}");
+        assert_int_equal(join_decide(&p.cluster, &removed, LEVEL, 5, NOW_MS, &decision, &err), 0);
+
         /* A member without a certificate is not taken over by a token for any host. */
         cluster_view_remove(&p, "/_fleet/cluster/removed/" A);
         cluster_view_put(&p, "/_fleet/cluster/member/" A, "{\"raftId\":1}");
