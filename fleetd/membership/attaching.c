@@ -116,6 +116,14 @@ void attaching_update(Membership *m, const KvState *state) {
 }
 
 /* Two heartbeats a second on the session in use, one in two seconds on the other one. */
-bool attaching_beats(Membership *m, const char *machine_id) {
-        return streq(m->attaching.in_use, machine_id) || m->attaching.beats % 4 == 0;
+bool attaching_beats(const Membership *m, const char *machine_id) {
+        return attaching_uses(m, machine_id) || m->attaching.beats % 4 == 0;
+}
+
+bool attaching_uses(const Membership *m, const char *machine_id) {
+        return streq(m->attaching.in_use, machine_id);
+}
+
+bool attaching_is_attached(const KvState *state) {
+        return state->attached && state->raft_id == 0;
 }

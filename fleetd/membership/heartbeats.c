@@ -1,4 +1,5 @@
-/* Heartbeats: each host sends two a second to the leader. A heartbeat carries the problem of its sender's
+/* Heartbeats: each host with a replica sends two a second to the leader, an attached host to the replica that
+ * it uses, and fewer to another one. A heartbeat carries the problem of its sender's
  * replica, which such a replica cannot publish through the log, and the sender's wall clock. A byte 0 ends
  * the problem, where an older version stops to read.
  *
@@ -20,6 +21,7 @@ enum { POSITION_MAX_MS = 2000 };
 typedef struct Sender {
         Named machine;
         bool heartbeat; /* since the last tick */
+        bool attached;  /* it has no replica: reports have its signs */
         char problem[REPLICA_PROBLEM_SIZE];
         bool has_clock;      /* the last heartbeat had it */
         int64_t clock_ms;    /* its wall clock minus that of this host */
@@ -34,10 +36,11 @@ typedef struct Position {
 } Position;
 
 /* What follows the byte 0: facts, each after its number. The rest after an unknown one is not read. */
-enum { HEARTBEAT_POSITION = 1, HEARTBEAT_CLOCK };
+enum { HEARTBEAT_POSITION = 1, HEARTBEAT_CLOCK, HEARTBEAT_ATTACHED };
 
 typedef struct Facts {
         bool has_clock, has_position;
+        bool attached, in_use; /* an attached host; it uses the replica that receives this */
         uint64_t wall_ms, term, index;
 } Facts;
 
@@ -67,6 +70,10 @@ static void facts_read(Facts *ret, const void *payload, size_t size) {
                 case HEARTBEAT_CLOCK:
                         f.has_clock = true;
                         f.wall_ms = read_u64(&r);
+                        break;
+                case HEARTBEAT_ATTACHED:
+                        f.attached = true;
+                        f.in_use = read_u8(&r);
                         break;
                 default:
                         return;
@@ -113,16 +120,19 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
                                     size_t size) {
         Membership *m = userdata;
         const char *id = peer_handshake(session)->machine_id;
-        Sender *s = named_get(&m->heartbeats.senders, id, sizeof(Sender));
         Facts facts = {};
+        Sender *s;
 
         joining_retire(m, session);
         facts_read(&facts, payload, size);
         heartbeats_note_position(m, id, &facts);
         kv_answer_heartbeat(m->store, session);
+        reporting_on_heartbeat(m, id, facts.attached, facts.in_use);
+        s = facts.attached && !m->leading ? NULL : named_get(&m->heartbeats.senders, id, sizeof(Sender));
         if (!s)
                 return;
         s->heartbeat = true;
+        s->attached = facts.attached;
         heartbeats_note_clock(m, s, &facts);
         snprintf(s->problem, sizeof(s->problem), "%.*s", (int) MIN(size, sizeof(s->problem) - 1),
                  (const char *) payload);
@@ -175,20 +185,39 @@ static bool heartbeats_count(const Membership *m, const char *machine_id) {
                 peer.accepted);
 }
 
-LivenessSign heartbeats_sign(void *userdata, const char *machine_id) {
-        Membership *m = userdata;
-        LivenessSign sign = {};
-        PeerState peer;
-        Sender *s;
+LivenessSign heartbeats_sign(Membership *m, const char *machine_id) {
+        Sender *s = named_find(m->heartbeats.senders, machine_id);
+        LivenessSign sign;
 
         if (streq(machine_id, m->machine_id))
                 return (LivenessSign) { .heartbeat = true, .kernel = true, .session = true };
 
-        s = named_find(m->heartbeats.senders, machine_id);
+        sign = heartbeats_session_sign(m, machine_id);
         if (s) {
                 sign.heartbeat = s->heartbeat && heartbeats_count(m, machine_id);
                 s->heartbeat = false;
         }
+        return sign;
+}
+
+void heartbeats_each_sender(Membership *m, void (*each)(Membership *m, const char *machine_id)) {
+        for (Sender *s = (Sender *) m->heartbeats.senders, *next; s; s = next) {
+                next = (Sender *) s->machine.hh.next;
+                if (!s->attached)
+                        each(m, s->machine.name);
+        }
+}
+
+bool heartbeats_has_sender(const Membership *m, const char *machine_id) {
+        const Sender *s = named_find(m->heartbeats.senders, machine_id);
+
+        return s && !s->attached;
+}
+
+LivenessSign heartbeats_session_sign(const Membership *m, const char *machine_id) {
+        LivenessSign sign = {};
+        PeerState peer;
+
         if (peers_state(m->peers, machine_id, &peer) < 0)
                 return sign;
         sign.session = peer.accepted;
@@ -207,8 +236,10 @@ typedef struct Sending {
 } Sending;
 
 static void heartbeats_send_one(void *userdata, const PeerState *peer) {
-        const Sending *s = userdata;
+        Sending *s = userdata;
 
+        if (s->m->heartbeats.attached) /* the last fact, which heartbeats_write() has left open */
+                s->frame.bytes[s->frame.size - 1] = attaching_uses(s->m, peer->handshake.machine_id);
         if (peer->dialed && (!s->m->heartbeats.attached || attaching_beats(s->m, peer->handshake.machine_id)))
                 (void) peers_send(s->m->peers, peer->handshake.machine_id, PEER_HEARTBEAT, s->frame.bytes,
                                   s->frame.size);
@@ -219,6 +250,11 @@ static void heartbeats_write(Membership *m, const KvState *state, Writer *w) {
         write_u8(w, 0);
         write_u8(w, HEARTBEAT_CLOCK);
         write_u64(w, loop_wall_ms(m->loop));
+        if (m->heartbeats.attached) {
+                write_u8(w, HEARTBEAT_ATTACHED);
+                write_u8(w, 0);
+                return;
+        }
         if (state->leader_id != 0 || state->last_index == 0)
                 return;
         write_u8(w, HEARTBEAT_POSITION);
@@ -232,10 +268,10 @@ void heartbeats_send(Membership *m, const KvState *state) {
         replica_problem(m, state, m->heartbeats.problem);
         if (state->leader_id != 0)
                 named_clear(&m->heartbeats.positions);
+        m->heartbeats.attached = attaching_is_attached(state);
         heartbeats_write(m, state, &s.frame);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
-        m->heartbeats.attached = state->attached;
         m->attaching.beats++;
         if (s.frame.error == 0 && (state->leader_id == 0 || state->attached))
                 peers_each(m->peers, heartbeats_send_one, &s);

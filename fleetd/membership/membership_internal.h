@@ -8,6 +8,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/renewal.h"
+#include "fleetd/membership/reports.h"
 #include "fleetd/membership/revocation.h"
 #include "fleetd/membership/securing.h"
 #include "units/named.h"
@@ -52,6 +53,14 @@ typedef struct Attaching {
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
         unsigned beats;
 } Attaching;
+
+/* reporting.c: what this replica reports, and what the leader has. */
+typedef struct Reporting {
+        Reporter reporter;
+        Reports reports;
+        bool late; /* the tick of the leader whose signs are taken */
+} Reporting;
+
 /* roles.c: the members at the last tick as leader. */
 typedef struct Roles {
         uint64_t term; /* of that tick; 0: none */
@@ -76,6 +85,7 @@ struct Membership {
         RegistryObserver observer;
         Timer tick;
         uint64_t last_tick_ms, term; /* that this host leads, or led */
+        uint64_t contact_ms;         /* monotonic; the last tick at which this host had a leader, or led */
         uint64_t led_since_ms;       /* monotonic, as the next; while it leads */
         uint64_t spread_since_ms;    /* the last change for a better spread, or 'led_since_ms' */
         Liveness liveness;
@@ -84,6 +94,7 @@ struct Membership {
         bool agentless; /* Agent=no */
         bool writing;   /* a transaction of presences, members or the feature level is in flight */
         Attaching attaching;
+        Reporting reporting;
         Dialing dialing;
         Joining joining;
         Heartbeats heartbeats;
@@ -93,6 +104,9 @@ struct Membership {
         Revocation revocation;
         Securing securing;
 };
+
+/* Write the changes of presence that are due, if no other transaction is in flight. */
+void membership_write_presences(Membership *m);
 
 /* RegistryDone of each transaction that sets 'writing'. */
 void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index);
@@ -111,7 +125,27 @@ void dialing_update_later(Membership *m);
 void attaching_update(Membership *m, const KvState *state);
 
 /* Return whether a heartbeat to that replica is due. */
-bool attaching_beats(Membership *m, const char *machine_id);
+bool attaching_beats(const Membership *m, const char *machine_id);
+
+/* Return whether this host uses the replica of that machine. */
+bool attaching_uses(const Membership *m, const char *machine_id);
+
+/* Return whether this host is attached: it has no replica, and is not about to get one. */
+bool attaching_is_attached(const KvState *state);
+
+/* -- reporting.c: reports of attached hosts -- */
+
+void reporting_on_heartbeat(Membership *m, const char *machine_id, bool attached, bool in_use);
+void reporting_peer_changed(Membership *m, const char *machine_id);
+/* Count the signs of attached hosts, and report them to the leader, if this host has a replica. */
+void reporting_tick(Membership *m, const KvState *state, bool late);
+/* This host begins to lead; the former leader had contact 'since_ms' ago. */
+void reporting_lead(Membership *m, uint64_t since_ms);
+/* A tick as leader: take the signs of all hosts. */
+void reporting_count(Membership *m, const KvState *state, bool late);
+void reporting_on_change(Membership *m, const RegistryChange *change);
+void reporting_init(Membership *m);
+void reporting_done(Membership *m);
 
 int joining_init(Membership *m);
 void joining_done(Membership *m);
@@ -136,8 +170,13 @@ void heartbeats_clear(Membership *m);
 bool heartbeats_clock(Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]);
 /* Send a heartbeat to the leader, or to all hosts while the leader is unknown. */
 void heartbeats_send(Membership *m, const KvState *state);
-/* Return the sign of life of one host since the call before, for liveness_tick(). */
-LivenessSign heartbeats_sign(void *userdata, const char *machine_id);
+/* Return the sign of life of one host that is not attached, since the call before. */
+LivenessSign heartbeats_sign(Membership *m, const char *machine_id);
+/* The same without its heartbeats. */
+LivenessSign heartbeats_session_sign(const Membership *m, const char *machine_id);
+/* Each host that is not attached, and has sent a heartbeat. */
+void heartbeats_each_sender(Membership *m, void (*each)(Membership *m, const char *machine_id));
+bool heartbeats_has_sender(const Membership *m, const char *machine_id);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
 const char *heartbeats_problem(Membership *m, const char *machine_id);
