@@ -483,7 +483,7 @@ static void frames_that_are_not_ours_or_not_whole_change_nothing(void **state) {
                 write_u64(&w, i == 0 ? 0 : 2);
                 write_u64(&w, i == 1 ? 4 : 5);
                 write_u64(&w, i == 2 ? ORIGIN + 1 : ORIGIN);
-                write_u64(&w, CLUSTER_MS + (i == 1 ? 0 : 50));
+                write_u64(&w, CLUSTER_MS + (i == 1 || i == 2 ? 0 : 50)); /* 2: may be of an attached host */
                 write_u8(&w, i == 3 ? _PROPOSED_MAX : PROPOSED_BUSY);
                 write_u8(&w, i == 4 ? _KV_STATUS_MAX : KV_BUSY);
                 write_string(&w, "x");
