@@ -52,7 +52,7 @@ void liveness_reset(Liveness *l, uint64_t since_ms);
  */
 void liveness_tick(Liveness *l);
 
-/* Take a sign of a host. 'late': silence in this tick counts against nobody: the receiver was more than 250
+/* Take a sign of a host. 'late': silence in this tick counts against no host: the receiver was more than 250
  * ms late, or cut off. 0 or -ENOMEM. */
 int liveness_sign(Liveness *l, const Cluster *cluster, const char *machine_id, const LivenessSign *sign,
                   bool late);

@@ -51,7 +51,7 @@ typedef struct Heartbeats {
 typedef struct Attaching {
         char in_use[MACHINE_ID_SIZE]; /* "": none */
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
-        unsigned beats;
+        unsigned ticks;
 } Attaching;
 
 /* reporting.c: what this replica reports, and what the leader has. */
@@ -125,7 +125,7 @@ void dialing_update_later(Membership *m);
 void attaching_update(Membership *m, const KvState *state);
 
 /* Return whether a heartbeat to that replica is due. */
-bool attaching_beats(const Membership *m, const char *machine_id);
+bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id);
 
 /* Return whether this host uses the replica of that machine. */
 bool attaching_uses(const Membership *m, const char *machine_id);

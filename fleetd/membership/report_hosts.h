@@ -1,7 +1,8 @@
 /* Hosts and their signs in the bytes of a report. */
 #pragma once
 
-#include "fleetd/membership/reports.h"
+#include "base/bytes.h"
+#include "base/sizes.h"
 
 enum { REPORT_COMPLETE = 1, REPORT_KEPT = 2 }; /* flags */
 

@@ -104,7 +104,7 @@ void reports_forget(Reports *r, const char *machine_id);
 int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t term, uint64_t now_ms,
                  const void *bytes, size_t size);
 /* A tick of the leader: replicas may be silent, and unattached hosts have no other sign. 'late': the tick
- * counts against nobody. Call this after reports_begin() and all reports_expect(), too. */
+ * counts against no host. Call this after reports_begin() and all reports_expect(), too. */
 void reports_tick(Reports *r, uint64_t now_ms, bool late);
 /* Return whether a replica that reports has a session of the host; then 'ret' is its present sign. */
 bool reports_sign(const Reports *r, const char *machine_id, LivenessSign *ret);
