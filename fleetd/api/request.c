@@ -1,4 +1,4 @@
-#include "fleetd/api/request.h"
+#include "fleetd/api/forward.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,8 +18,10 @@ void request_free(Request *request) {
 
         if (request->on_end)
                 request->on_end(request);
-        if (request->syncing)
+        if (request->syncing) {
                 kv_sync_cancel(store, &request->sync);
+                request->get = (KvGet) {};
+        }
         if (request->proposal > 0)
                 kv_cancel(store, request->proposal);
         kv_get_cancel(&request->get);
@@ -230,6 +232,10 @@ const char *request_user(const Request *request, char ret[static HISTORY_USER_SI
         uid_t uid;
         FILE *f;
 
+        if (request->http->sink) {
+                snprintf(ret, HISTORY_USER_SIZE, "%s", serving_user(request));
+                return ret;
+        }
         ret[0] = 0;
         if (stream_peer_uid(request->http->stream, &uid) < 0) {
                 if (request->sender->principal.kind == PRINCIPAL_USER)
@@ -345,6 +351,7 @@ static void request_on_synced(void *userdata, KvStatus status) {
         Request *request = userdata;
 
         request->syncing = false;
+        request->get = (KvGet) {}; /* has the same place: there is no read to cancel */
         request->on_synced(request, status);
 }
 

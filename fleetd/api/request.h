@@ -54,6 +54,9 @@ struct Api {
         TAILQ_HEAD(, ApiListenerState) listeners;
         TAILQ_HEAD(, Request) requests; /* those being worked on */
         struct Calls *calls;            /* remote commands from and to other hosts */
+        TAILQ_HEAD(, CallRelay) relays; /* of calls, to hosts without a replica */
+        struct Forwards *forwards;      /* requests that a replica answers */
+        struct Servings *servings;      /* requests of hosts without a replica */
         uint64_t started_ms, leader_id, leader_since_ms;
         uint64_t gets, gets_failed;     /* of keys, since the start */
         struct Scraping *scraping;      /* the scrape of the metrics that is under way; NULL: none */
@@ -77,6 +80,15 @@ typedef enum RouteFamily {
         ROUTE_UNKNOWN,
 } RouteFamily;
 
+/* Where a host without a replica answers. */
+typedef enum RoutePlace {
+        AT_HOST,  /* itself */
+        AT_STORE, /* itself, by calls of the store */
+        AT_VIEW,  /* a replica, which has the whole cluster view */
+        AT_UNIT,  /* the host of the unit: itself, or a replica calls that host */
+        AT_BOTH,  /* a replica; without one, itself */
+} RoutePlace;
+
 typedef struct Route {
         RouteFamily family;
         const char *methods; /* words; NULL: any, and the handler rejects what it does not support */
@@ -84,6 +96,7 @@ typedef struct Route {
          * path and all below it; Request.rest is what follows "/a". */
         const char *pattern;
         Right right;
+        RoutePlace place;
         void (*handle)(Request *request); /* answers, or leaves the request parked */
         const char *parameters;           /* ROUTE_KV: words; all other parameters are rejected */
         RemoteCommandKind command;        /* of remote_command_handle() */
@@ -266,10 +279,13 @@ void leave_post_handle(Request *request);
 void leave_delete_handle(Request *request);
 void events_handle(Request *request);
 void history_handle(Request *request);
+/* Return whether the command of the request runs on this host. */
+bool remote_command_is_here(const Request *request);
 void remote_command_handle(Request *request);
 void remote_log_handle(Request *request);
 
 int remote_commands_new(Api *api);
+void remote_commands_on_session_end(Api *api, PeerSession *session);
 void remote_commands_free(Api *api);
 
 bool method_is(const Request *request, const char *method);

@@ -287,7 +287,7 @@ static void a_late_copy_of_an_earlier_deadline_says_nothing_of_the_later_one(voi
         Proposal *x;
 
         assert_int_equal(kv_propose(h->store, &cmd, on_done, &status, &number), 0);
-        HASH_FIND(hh, p->own, &number, sizeof(number), x);
+        x = proposals_find(p, p->options.origin, number);
         assert_non_null(x);
         TAILQ_REMOVE(&p->queue, x, entry); /* as if it had been sent once more, with a new deadline */
         x->state = PROPOSAL_SENT;
@@ -702,7 +702,7 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         txn.n_writes = 1;
         deadline_ms = deadline(h);
         assert_int_equal(kv_propose(h->store, &txn, on_outcome, &outcome, &number), 0);
-        HASH_FIND(hh, p->own, &number, sizeof(number), x);
+        x = proposals_find(p, p->options.origin, number);
         /* As if a leader before had taken it. */
         txn.n_writes = ELEMENTS(writes);
         free((void *) x->item.command);

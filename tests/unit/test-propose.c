@@ -258,7 +258,7 @@ static uint64_t add(const char *name, KvCommand cmd) {
 static Proposal *get(uint64_t number) {
         Proposal *x;
 
-        HASH_FIND(hh, world.p->own, &number, sizeof(number), x);
+        x = proposals_find(world.p, world.p->options.origin, number);
         assert_non_null(x);
         return x;
 }
