@@ -8,6 +8,8 @@
 #include "fleetd/api/keys_v2.h"
 #include "fleetd/api/routes.h"
 
+#define FORWARD_UNKNOWN "the replica was lost: the change may have taken effect, or may still do so"
+
 typedef struct Forward {
         Api *api;
         Request *request;
@@ -185,9 +187,10 @@ static void forward_lost(Forward *f, bool did_nothing) {
                 f->due_ms = loop_now_ms(f->api->loop) + FORWARD_WAIT_MS;
         } else if (f->reads || did_nothing)
                 forward_refuse_unreachable(request);
+        else if (starts_with(request->path, "/v2/"))
+                keys_v2_refuse(request, FORWARD_UNKNOWN);
         else
-                forward_refuse(request,
-                               "the replica was lost: the change may have taken effect, or may still do so");
+                request_error(request, 504, "%s", FORWARD_UNKNOWN);
 }
 
 /* -- Frames of the replica -- */

@@ -101,22 +101,23 @@ static void write_parameters(Writer *w, const HttpParameters *parameters) {
         }
 }
 
+/* As http_parameters_parse(): one allocation for name and value. */
 static int read_parameter(Reader *r, HttpParameters *p) {
-        HttpParameter parameter = { .name = read_string(r, FORWARD_VALUE_MAX) };
-        KvBytes value = read_bytes(r, FORWARD_VALUE_MAX);
-        bool whole = parameter.name && !r->failed;
+        KvBytes name = read_bytes(r, FORWARD_VALUE_MAX), value = read_bytes(r, FORWARD_VALUE_MAX);
+        HttpParameter *parameter = &p->items[p->n];
 
-        if (whole)
-                parameter.value = malloc(value.size + 1);
-        if (!parameter.value) {
-                free(parameter.name);
-                return whole ? -ENOMEM : -EBADMSG;
-        }
+        if (r->failed || (name.size > 0 && memchr(name.data, 0, name.size)))
+                return -EBADMSG;
+        parameter->name = calloc(1, name.size + value.size + 2);
+        if (!parameter->name)
+                return -ENOMEM;
+        parameter->value = parameter->name + name.size + 1;
+        parameter->value_size = value.size;
+        if (name.size > 0)
+                memcpy(parameter->name, name.data, name.size);
         if (value.size > 0)
-                memcpy(parameter.value, value.data, value.size);
-        parameter.value[value.size] = 0;
-        parameter.value_size = value.size;
-        p->items[p->n++] = parameter;
+                memcpy(parameter->value, value.data, value.size);
+        p->n++;
         return 0;
 }
 
