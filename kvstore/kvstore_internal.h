@@ -1,5 +1,6 @@
 /* Shared by the files of the store: store.c passes the replica's news to tree, proposers and watchers;
- * cluster_time.c keeps cluster time and proposes expiry; status.c answers queries; read.c reads.
+ * store_sessions.c is for hosts without a replica; cluster_time.c keeps cluster time and proposes expiry;
+ * status.c answers queries; read.c reads.
  */
 #pragma once
 
@@ -68,7 +69,16 @@ void kv_lists_drop(KvStore *s); /* large reads are gone, and their work never co
 
 /* -- store.c -- */
 
+int kv_read_meta(KvStore *s, TreeMeta *ret); /* of the tree that serves */
+void kv_take_time(KvStore *s, uint64_t cluster_ms);
 void kv_list_ended(KvStore *s); /* a large read: kv_close() may wait for it */
+
+/* -- store_sessions.c -- */
+
+int kv_open_sessions(KvStore *s);
+void kv_close_sessions(KvStore *s);
+/* Return whether this host, which had no replica, has one now that is not older than its slice. */
+bool kv_has_caught_up(KvStore *s);
 
 /* -- cluster_time.c -- */
 

@@ -18,10 +18,8 @@ void request_free(Request *request) {
 
         if (request->on_end)
                 request->on_end(request);
-        if (request->syncing) {
+        if (request->syncing)
                 kv_sync_cancel(store, &request->sync);
-                request->get = (KvGet) {};
-        }
         if (request->proposal > 0)
                 kv_cancel(store, request->proposal);
         kv_get_cancel(&request->get);
@@ -351,7 +349,6 @@ static void request_on_synced(void *userdata, KvStatus status) {
         Request *request = userdata;
 
         request->syncing = false;
-        request->get = (KvGet) {}; /* has the same place: there is no read to cancel */
         request->on_synced(request, status);
 }
 
