@@ -31,9 +31,9 @@ typedef struct HttpRequest {
         bool keep_alive;
         HttpConnection *connection;
         const struct HttpSink *sink; /* NULL: the request arrived on the connection */
-        void *listener;       /* argument of http_server_accept(): determines the rights */
-        const Stream *stream; /* for credentials and addresses */
-        void *userdata;       /* of the handler, until the answer is complete */
+        void *listener;              /* argument of http_server_accept(): determines the rights */
+        const Stream *stream;        /* for credentials and addresses */
+        void *userdata;              /* of the handler, until the answer is complete */
 } HttpRequest;
 
 typedef struct HttpHandler {
@@ -62,7 +62,8 @@ typedef struct HttpField {
 } HttpField;
 
 /* The answer to a request that did not arrive on a connection of this host, which then has neither
- * 'connection' nor 'stream'. After answer(), cut() and the last chunk, the sink may have freed the request. */
+ * 'connection' nor 'stream'. After answer(), cut() and the last chunk, the sink may have freed the request.
+ */
 typedef struct HttpSink {
         void (*answer)(HttpRequest *request, unsigned status, const char *type, const HttpField *fields,
                        const void *body, size_t size);

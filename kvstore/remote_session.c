@@ -220,8 +220,7 @@ static const RemoteAnswer *remote_answer_of(const Remote *r, const char *machine
         PeerSession *session = peers_dialed(r->peers, machine_id);
 
         for (size_t i = 0; session && i < ELEMENTS(r->answers); i++)
-                if (streq(r->answers[i].machine, machine_id) &&
-                    r->answers[i].session == peer_number(session))
+                if (streq(r->answers[i].machine, machine_id) && r->answers[i].session == peer_number(session))
                         return &r->answers[i];
         return NULL;
 }

@@ -1,6 +1,5 @@
 /* GET /fleet/v1/cluster: leader, members and this host's replica, in one answer. */
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/api/forward.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -142,7 +141,7 @@ static void peer_auth_write(Text *t, const Request *request, const Cluster *c) {
 static void replica_write(Text *t, const Request *request, const KvState *state) {
         const char *replica = state->attached ? kv_replica_in_use(request->api->options.store) :
                                                 request->api->machine_id;
-        bool attached = state->attached || request_machine(request) != request->api->machine_id;
+        bool attached = state->attached || request->origin;
 
         if (attached && replica[0])
                 json_add_string(t, "replica",

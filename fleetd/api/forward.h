@@ -31,13 +31,8 @@ void forward_free(Api *api); /* the requests have ended */
 
 typedef struct Serving Serving;
 
-/* Return the host whose client sent the request: this one, unless it was forwarded. */
-const char *request_machine(const Request *request);
-/* Return the name of that host. */
-const char *request_host(const Request *request);
 /* Set *ret to the sender of a forwarded request, with the rights that it has now: a new reference. */
 int serving_sender(const Request *request, Sender **ret);
-const char *serving_user(const Request *request);
 
 int serving_new(Api *api);
 void serving_free(Api *api);

@@ -21,7 +21,8 @@ struct Serving {
         Api *api;
         uint64_t session;
         char machine[MACHINE_ID_SIZE], host[PEER_NAME_SIZE];
-        Writer bytes; /* the frame, from which 'asked' borrows */
+        RequestOrigin origin; /* borrows from these */
+        Writer bytes;         /* the frame, from which 'asked' borrows */
         ForwardRequest asked;
         uint64_t until_ms; /* while it waits for the bound of the host; 0: it has begun */
         Text held;         /* of the answer, without credit */
@@ -165,28 +166,6 @@ static const HttpSink serving_sink = {
 
 /* -- Senders -- */
 
-static const Serving *serving_of(const Request *request) {
-        return request->http->sink == &serving_sink ? (const Serving *) request->http : NULL;
-}
-
-const char *request_machine(const Request *request) {
-        const Serving *s = serving_of(request);
-
-        return s ? s->machine : request->api->machine_id;
-}
-
-const char *request_host(const Request *request) {
-        const Serving *s = serving_of(request);
-
-        return s ? s->host : request->api->name;
-}
-
-const char *serving_user(const Request *request) {
-        const Serving *s = serving_of(request);
-
-        return s ? s->asked.sender.user : NULL;
-}
-
 /* Users, whose rights the tree has, and clients of the host itself. */
 static bool claim_is_allowed(const Principal *claim, const char *machine) {
         switch (claim->kind) {
@@ -202,7 +181,7 @@ static bool claim_is_allowed(const Principal *claim, const char *machine) {
 
 /* The lesser of the claim and of the host's own rights. */
 int serving_sender(const Request *request, Sender **ret) {
-        const Serving *s = serving_of(request);
+        const Serving *s = (const Serving *) request->http;
         const ForwardSender *claim = &s->asked.sender;
         const Cluster *c = registry_cluster(request->api->options.registry);
         Principal host = { .kind = PRINCIPAL_MACHINE };
@@ -244,6 +223,8 @@ static void serving_run(Serving *s) {
                 serving_end(s, FORWARD_REFUSED, "out of memory");
                 return;
         }
+        s->origin = (RequestOrigin) { s->machine, s->host, s->asked.sender.user };
+        request->origin = &s->origin;
         request->path = malloc(s->asked.path.size + 1);
         request->query = "";
         request->parameters = s->asked.parameters;

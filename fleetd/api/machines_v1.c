@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/api/forward.h"
 #include "fleetd/membership/authority.h"
 #include "fleetd/registry/presence.h"
 

@@ -20,7 +20,6 @@
 #include "base/parse.h"
 #include "fleetd/api/call_relay.h"
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/api/forward.h"
 #include "fleetd/api/routes.h"
 #include "io/loop_uv.h"
 #include "units/json.h"

@@ -1,4 +1,4 @@
-#include "fleetd/api/forward.h"
+#include "fleetd/api/request.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -230,8 +230,8 @@ const char *request_user(const Request *request, char ret[static HISTORY_USER_SI
         uid_t uid;
         FILE *f;
 
-        if (request->http->sink) {
-                snprintf(ret, HISTORY_USER_SIZE, "%s", serving_user(request));
+        if (request->origin) {
+                snprintf(ret, HISTORY_USER_SIZE, "%s", request->origin->user);
                 return ret;
         }
         ret[0] = 0;
@@ -251,6 +251,14 @@ const char *request_user(const Request *request, char ret[static HISTORY_USER_SI
         if (f)
                 fclose(f);
         return ret;
+}
+
+const char *request_machine(const Request *request) {
+        return request->origin ? request->origin->machine : request->api->machine_id;
+}
+
+const char *request_host(const Request *request) {
+        return request->origin ? request->origin->host : request->api->name;
 }
 
 /* -- Paths with doubled slashes or dots: etcd's router and fleet's redirect to the clean path -- */

@@ -102,6 +102,11 @@ typedef struct Route {
         RemoteCommandKind command;        /* of remote_command_handle() */
 } Route;
 
+/* The host without a replica that has forwarded the request of one of its clients. Borrowed. */
+typedef struct RequestOrigin {
+        const char *machine, *host, *user; /* ID; name; the user of request_user() */
+} RequestOrigin;
+
 /* A request until it is answered. Its end, also without an answer (the client has left, the daemon stops),
  * cancels all that would call back: what is under way in the store and the registry by itself, the rest by
  * 'on_end'. */
@@ -109,10 +114,11 @@ struct Request {
         Api *api;
         HttpRequest *http;
         ApiListenerState *listener;
-        Sender *sender;     /* NULL: not known yet */
-        const Route *route; /* NULL: not found yet */
-        const char *rest;   /* what the pattern of the route leaves open of the path; borrowed from it */
-        char *path;         /* decoded; terminated; size counts NULs inside */
+        Sender *sender;              /* NULL: not known yet */
+        const RequestOrigin *origin; /* NULL: a client of this host sent it */
+        const Route *route;          /* NULL: not found yet */
+        const char *rest; /* what the pattern of the route leaves open of the path; borrowed from it */
+        char *path;       /* decoded; terminated; size counts NULs inside */
         size_t path_size;
         size_t steps; /* work of unit_check() on its units */
         const char *query;
@@ -199,6 +205,10 @@ HttpField request_stale_field(const Request *request, StaleField *ret);
 /* Return the user who sent the request, for the history: a name of /etc/passwd, else "uid 1000";
  * "user:NAME" of a user with a certificate; "" if unknown. */
 const char *request_user(const Request *request, char ret[static HISTORY_USER_SIZE]);
+
+/* Return ID and name of the host whose client sent the request. */
+const char *request_machine(const Request *request);
+const char *request_host(const Request *request);
 
 /* The value of a query parameter, or NULL. */
 const char *request_parameter(const Request *request, const char *name);
