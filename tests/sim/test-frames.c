@@ -96,7 +96,7 @@ static const struct {
         { "current", 38, 0 },
         { "relay", 39, MEMBERS },
         { "relayed", 40, 0 },
-        { "report", 41, MEMBERS },
+        { "report", 41, 1u << REPLICA },
 };
 
 typedef struct Guest {
