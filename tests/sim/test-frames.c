@@ -74,8 +74,8 @@ static const struct {
         { "propose later", 15, MEMBERS },
         { "heartbeat", 16, MEMBERS },
         { "call", 17, MEMBERS },
-        { "call chunk", 18, 0 },
-        { "call end", 19, 0 },
+        { "call chunk", 18, MEMBERS },
+        { "call end", 19, MEMBERS },
         { "call cancel", 20, MEMBERS },
         { "tree", 21, 1u << REPLICA },
         { "call credit", 22, MEMBERS },
@@ -97,6 +97,13 @@ static const struct {
         { "relay", 39, MEMBERS },
         { "relayed", 40, 0 },
         { "report", 41, 1u << REPLICA },
+        { "forward", 48, MEMBERS },
+        { "forward head", 49, 0 },
+        { "forward chunk", 50, 0 },
+        { "forward end", 51, 0 },
+        { "forward cancel", 52, MEMBERS },
+        { "forward credit", 53, MEMBERS },
+        { "call via", 54, MEMBERS },
 };
 
 typedef struct Guest {
