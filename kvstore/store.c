@@ -20,7 +20,7 @@ enum {
 
 /* -- The tree that serves -- */
 
-static void store_take_time(KvStore *s, uint64_t cluster_ms) {
+void kv_take_time(KvStore *s, uint64_t cluster_ms) {
         if (cluster_ms <= s->clock_ms)
                 return;
         s->clock_ms = cluster_ms;
@@ -31,7 +31,7 @@ static void store_take_meta(KvStore *s, const TreeMeta *meta) {
         s->meta = *meta;
         s->index = meta->index;
         s->level = MAX((unsigned) meta->level, (unsigned) KV_LEVEL_FIRST);
-        store_take_time(s, meta->cluster_ms);
+        kv_take_time(s, meta->cluster_ms);
         data_dir_raise_quota(replica_data_dir(s->replica), meta->quota);
 }
 
@@ -94,7 +94,7 @@ static int read_bound_start(KvStore *s, const KvOptions *options, Error *err) {
                        0;
 }
 
-static int store_read_meta(KvStore *s, TreeMeta *ret) {
+int kv_read_meta(KvStore *s, TreeMeta *ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
@@ -114,7 +114,7 @@ static int store_load_events(KvStore *s) {
 static void store_on_replaced(KvStore *s) {
         TreeMeta meta;
 
-        if (store_read_meta(s, &meta) >= 0)
+        if (kv_read_meta(s, &meta) >= 0)
                 store_take_meta(s, &meta);
         if (s->level > s->level_max)
                 replica_fail(s->replica, -ENOTSUP, TOO_NEW, s->level, s->level_max);
@@ -225,34 +225,18 @@ static void store_announce_address(KvStore *s) {
 }
 
 /* Reads continue; the replica recovers by itself. */
-static void store_on_failed(KvStore *s) {
+static void store_report_failure(KvStore *s, const ReplicaNews *news) {
         const char *reason = "";
         int error = replica_error(s->replica, &reason);
 
-        proposals_end(s->proposals);
-        read_index_end(s->reads, KV_NO_LEADER);
-        if (s->events.on_failed && !s->closing)
+        if (news->failed && s->events.on_failed && !s->closing)
                 s->events.on_failed(s->events.userdata, error, reason);
 }
 
-/* Whether this host, which had no replica, has one now that is not older than its slice. */
-static bool store_has_caught_up(KvStore *s) {
-        const Identity *identity = replica_identity(s->replica);
-        TreeMeta meta;
-
-        return identity->raft_id != 0 && replica_is_open(s->replica) && !replica_is_rebuilding(s->replica) &&
-               replica_leader(s->replica) != 0 && store_read_meta(s, &meta) >= 0 &&
-               meta.index >= remote_seen(s->remote);
-}
-
-/* Serve the tree of the replica instead of the slice. */
-static void store_detach(KvStore *s) {
-        remote_end(s->remote);
-        remote_use(s->remote, NULL);
-        s->attached = false;
-        proposals_attach(s->proposals, false, 0);
-        s->reset = true;
-        store_on_replaced(s);
+static void store_on_failed(KvStore *s, const ReplicaNews *news) {
+        proposals_end(s->proposals);
+        read_index_end(s->reads, KV_NO_LEADER);
+        store_report_failure(s, news);
 }
 
 /* An input of the replica is complete. The order is: serving tree, proposers, watchers. */
@@ -260,18 +244,26 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
         KvStore *s = userdata;
         const RaftCore *core = replica_core(s->replica);
         uint64_t applied = core ? raft_core_applied_index(core) : 0;
+        unsigned changed = news->changed;
+        bool detached = kv_detach(s);
 
-        if (s->attached && !store_has_caught_up(s))
+        if (s->attached) {
+                store_report_failure(s, news);
                 return;
-        if (s->attached)
-                store_detach(s);
+        }
+        if (detached) {
+                store_on_replaced(s);
+                changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER;
+        }
         store_serve_tree(s, news);
         store_publish_events(s, news);
+        if (detached)
+                kv_take_over(s);
         proposals_results(s->proposals, &news->applied);
 
         store_follow_leader(s);
         read_bound_ask(s);
-        proposals_on_input(s->proposals, news->changed, applied);
+        proposals_on_input(s->proposals, changed, applied);
         read_index_on_flush(s->reads, news->changed);
         if (s->closing && s->handing_over && !replica_is_leader(s->replica))
                 loop_defer(s->loop, &s->finish);
@@ -282,7 +274,7 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
                 loop_defer(s->loop, &s->tell);
         }
         if (news->failed)
-                store_on_failed(s);
+                store_on_failed(s, news);
 }
 
 int kv_check_room(KvStore *s, const KvCommand *cmd, KvStatus *ret_status, Error *err) {
@@ -337,85 +329,6 @@ void kv_sync_cancel(KvStore *s, KvSync *sync) {
         if (s->remote)
                 remote_sync_cancel(s->remote, sync);
         read_index_cancel(s->reads, sync);
-}
-
-/* -- Hosts without a replica -- */
-
-static void store_on_slice_event(void *userdata, const KvEvent *event) {
-        KvStore *s = userdata;
-
-        s->index = event->index;
-        hub_publish(s->hub, event);
-}
-
-static void store_on_slice_reset(void *userdata) {
-        KvStore *s = userdata;
-
-        s->index = remote_index(s->remote);
-        hub_cleared(s->hub, s->index);
-        if (s->events.on_reset && !s->closing)
-                s->events.on_reset(s->events.userdata);
-}
-
-static void store_on_slice_state(void *userdata) {
-        KvStore *s = userdata;
-        const RemoteCurrent *current = remote_current(s->remote);
-
-        store_take_time(s, current->cluster_ms);
-        s->level = MAX(current->level, (unsigned) KV_LEVEL_FIRST);
-        kv_clock_set_running(s, remote_is_fresh(s->remote));
-        if (remote_is_fresh(s->remote))
-                s->leaderless_ms = 0;
-        else if (s->leaderless_ms == 0)
-                s->leaderless_ms = loop_now_ms(s->loop);
-        loop_defer(s->loop, &s->tell);
-}
-
-void kv_attach(KvStore *s, const char *machine_id) {
-        s->attached = true;
-        remote_use(s->remote, machine_id);
-        proposals_attach(s->proposals, true, remote_session_number(s->remote));
-}
-
-void kv_set_slices(KvStore *s, const KvSlices *slices) {
-        if (s->serve)
-                serve_set_slices(s->serve, slices);
-}
-
-void kv_slice_touched(KvStore *s, const char *machine, KvBytes key) {
-        if (s->serve)
-                serve_touched(s->serve, machine, key);
-}
-
-void kv_slices_advanced(KvStore *s) {
-        if (s->serve)
-                serve_advanced(s->serve);
-}
-
-void kv_slices_reset(KvStore *s) {
-        if (s->serve)
-                serve_reset(s->serve);
-}
-
-static int store_open_sessions(KvStore *s) {
-        const RemoteEvents events = { .on_event = store_on_slice_event,
-                                      .on_reset = store_on_slice_reset,
-                                      .on_state = store_on_slice_state,
-                                      .userdata = s };
-        int r;
-
-        if (!s->peers)
-                return 0;
-        r = serve_new(&s->serve, s->loop, s->peers, s);
-        return r < 0 ? r : remote_new(&s->remote, s->loop, s->peers, &events);
-}
-
-static void store_close_sessions(KvStore *s) {
-        s->attached = false;
-        if (s->remote)
-                remote_end(s->remote);
-        s->serve = serve_free(s->serve);
-        s->remote = remote_free(s->remote);
 }
 
 int kv_propose(KvStore *s, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number) {
@@ -564,7 +477,7 @@ void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
         s->closed_userdata = userdata;
         timer_stop(&s->tick);
         timer_stop(&s->expiry);
-        store_close_sessions(s);
+        kv_close_sessions(s);
         proposals_end(s->proposals);
         read_index_end(s->reads, KV_UNKNOWN);
         kv_lists_stop(s);
@@ -621,12 +534,12 @@ static int store_build(KvStore *s, const KvOptions *options, Error *err) {
         TreeMeta meta;
         int r;
 
-        r = store_read_meta(s, &meta);
+        r = kv_read_meta(s, &meta);
         if (r < 0)
                 return error_set(err, r, "Failed to read the tree in %s: %s", options->tree_path,
                                  strerror(-r));
         store_take_meta(s, &meta);
-        store_take_time(s, replica_data_dir(s->replica)->cluster_ms);
+        kv_take_time(s, replica_data_dir(s->replica)->cluster_ms);
         if (s->level > s->level_max)
                 return error_set(err, -ENOTSUP, TOO_NEW, s->level, s->level_max);
         r = read_bound_start(s, options, err);
@@ -667,7 +580,7 @@ static bool store_give_up(KvStore *s) {
         bool later = s->replica && s->events.on_gone;
 
         s->closing = true;
-        store_close_sessions(s);
+        kv_close_sessions(s);
         s->closed = s->events.on_gone;
         s->closed_userdata = s->events.userdata;
         s->proposals = proposals_free(s->proposals);
@@ -706,7 +619,7 @@ static int store_open(KvStore *s, const KvOptions *options, Error *err) {
                 return r;
         r = store_build(s, options, err);
         if (r >= 0)
-                r = store_open_sessions(s);
+                r = kv_open_sessions(s);
         return r < 0 ? r : store_start(s, err);
 }
 

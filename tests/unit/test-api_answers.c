@@ -2744,7 +2744,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":5,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":6,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
@@ -2752,7 +2752,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":5,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":6,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
