@@ -1,5 +1,6 @@
 /* Shared by the files of the store: store.c passes the replica's news to tree, proposers and watchers;
- * cluster_time.c keeps cluster time and proposes expiry; status.c answers queries; read.c reads.
+ * store_sessions.c is for hosts without a replica; cluster_time.c keeps cluster time and proposes expiry;
+ * status.c answers queries; read.c reads.
  */
 #pragma once
 
@@ -69,13 +70,13 @@ void kv_lists_drop(KvStore *s); /* large reads are gone, and their work never co
 
 /* -- store.c -- */
 
-void kv_list_ended(KvStore *s); /* a large read: kv_close() may wait for it */
+int kv_read_meta(KvStore *s, TreeMeta *ret); /* of the tree that serves */
 void kv_take_time(KvStore *s, uint64_t cluster_ms);
-int kv_read_meta(KvStore *s, TreeMeta *ret); /* of the serving tree */
+void kv_list_ended(KvStore *s); /* a large read: kv_close() may wait for it */
 
-/* -- attached.c -- */
+/* -- store_sessions.c -- */
 
-int kv_open_sessions(KvStore *s); /* to other hosts: those that use this replica, or whose replica this host uses */
+int kv_open_sessions(KvStore *s);
 void kv_close_sessions(KvStore *s);
 /* After an input of the replica: use it again if it has reached what this host has seen elsewhere. Return
  * whether this call did so; kv_take_over() follows when its tree serves, with its events in the hub. */

@@ -50,8 +50,7 @@ void proposals_enqueue(Proposals *p, Proposal *x) {
         proposal_insert(&p->queue, after, x);
 }
 
-/* Return to the former place in the queue: before all later ones. */
-static void proposals_enqueue_again(Proposals *p, Proposal *x) {
+void proposals_enqueue_again(Proposals *p, Proposal *x) {
         Proposal *y = TAILQ_FIRST(&p->queue);
 
         while (y && (y->queued_ms < x->queued_ms ||
@@ -75,6 +74,12 @@ void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *ca
         loop_defer(p->options.loop, &p->answer);
 }
 
+void proposals_answer(Proposals *p, Proposal *x, const KvResult *result) {
+        proposal_detach(p, x);
+        x->done(x->userdata, result);
+        proposal_free(x);
+}
+
 static void proposals_on_answer(void *userdata) {
         Proposals *p = userdata;
         Proposal *x;
@@ -82,9 +87,7 @@ static void proposals_on_answer(void *userdata) {
         while ((x = TAILQ_FIRST(&p->answered))) {
                 KvResult result = { .status = x->status, .cause = kv_string(x->cause ? x->cause : "") };
 
-                proposal_detach(p, x);
-                x->done(x->userdata, &result);
-                proposal_free(x);
+                proposals_answer(p, x, &result);
         }
 }
 
@@ -95,7 +98,7 @@ static void proposals_no_leader(Proposals *p, Proposal *x) {
         proposals_refuse(p, x, KV_NO_LEADER, cause);
 }
 
-static void proposals_unknown(Proposals *p, Proposal *x) {
+void proposals_unknown(Proposals *p, Proposal *x) {
         proposals_refuse(p, x, KV_UNKNOWN, "the leader was lost before it answered");
 }
 
@@ -487,55 +490,6 @@ int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvSt
                          p->options.level_max);
 }
 
-void proposals_add_kept(Proposals *p, const Proposal *x, const CachedResult *kept, bool acknowledge,
-                        Applied *answers) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_arena_ Arena arena = {};
-        _cleanup_free_ void *decoded = NULL;
-        KvResult result;
-        KvCommand cmd;
-
-        if (kv_command_decode(x->item.command, x->item.command_size, &cmd, &decoded) >= 0 &&
-            kv_read(p->options.store, &txn) >= 0 && result_decode(kept, txn, &cmd, &arena, &result) >= 0 &&
-            (!acknowledge || kv_acknowledge(p->options.store, result.index) >= 0))
-                (void) applied_add_result(answers, x->item.origin, x->item.number, &result);
-}
-
-/* A proposal whose deadline has passed in the new tree may have had a result that is dropped. All others may
- * still take effect. */
-static void proposals_find_answers(Proposals *p, Applied *answers) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_(dedup_done) Dedup results = {};
-        TreeMeta meta;
-
-        if (kv_read(p->options.store, &txn) < 0 || tree_meta(txn, &meta) < 0)
-                return;
-        results = (Dedup) { .txn = txn, .cluster_ms = meta.cluster_ms };
-        for (Proposal *x = p->own; x; x = x->hh.next) {
-                KvBatchItem item = x->item;
-                CachedResult kept;
-                int verdict;
-
-                item.floor = 1;
-                if (x->state == PROPOSAL_ANSWERED || x->copies == 0)
-                        continue;
-                verdict = x->once ? DEDUP_LATE : dedup_judge(&results, &item, &kept);
-                if (verdict == DEDUP_KEPT)
-                        proposals_add_kept(p, x, &kept, false, answers);
-                else if (verdict != DEDUP_FRESH)
-                        proposals_unknown(p, x);
-        }
-}
-
-void proposals_replaced(Proposals *p) {
-        Applied answers = { .any_origin = true };
-
-        if (p->own)
-                proposals_find_answers(p, &answers);
-        proposals_results(p, &answers);
-        applied_clear(&answers);
-}
-
 Proposal *proposals_find(Proposals *p, uint64_t origin, uint64_t number) {
         const uint64_t key[] = { origin, number };
         Proposal *x;
@@ -622,70 +576,6 @@ void proposals_cancel(Proposals *p, uint64_t number) {
                 return;
         proposal_detach(p, x);
         proposal_free(x);
-}
-
-/* Propose it again; its caller waits PROPOSE_WAIT_MS at most. */
-static void proposals_queue_again(Proposals *p, Proposal *x, bool in_place) {
-        if (x->due_ms == 0)
-                x->due_ms = loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS;
-        if (x->state != PROPOSAL_QUEUED && in_place)
-                proposals_enqueue_again(p, x);
-        else if (x->state != PROPOSAL_QUEUED)
-                proposals_enqueue(p, x);
-        loop_defer(p->options.loop, &p->pump);
-        proposals_keep_time(p);
-}
-
-void proposals_take_result(Proposals *p, Proposal *x, const KvResult *result) {
-        if (x->state == PROPOSAL_ANSWERED)
-                return;
-        switch (result->status) {
-        case KV_LATE:
-                if (x->machine) /* the deadline is that of the attached host */
-                        break;
-                /* This copy reached the log after its deadline, as all its copies will: it has no effect.
-                 * This does not hold for a proposal with a newer deadline than that copy. */
-                if (x->item.deadline_ms >= result->now_ms)
-                        return;
-                x->copies = 0;
-                proposals_queue_again(p, x, false);
-                return;
-        case KV_DEFERRED:
-                /* This copy did not fit into its entry and had no effect; other copies in flight may have
-                 * one. The cost is at least what apply has charged: use that as the estimate. */
-                x->copies -= x->copies > 0;
-                x->cost = MAX(x->cost, result->charged);
-                proposals_queue_again(p, x, true);
-                return;
-        default:
-                break;
-        }
-        if (p->options.commits && !x->machine)
-                duration_count(p->options.commits, loop_clock_ns(p->options.loop) - x->proposed_ns);
-        proposal_detach(p, x);
-        x->done(x->userdata, result);
-        proposal_free(x);
-}
-
-void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
-        Proposal *x = proposals_find(p, p->options.origin, number);
-
-        if (x)
-                proposals_take_result(p, x, result);
-}
-
-bool proposals_wants(void *proposals, uint64_t origin, uint64_t number) {
-        return proposals_find(proposals, origin, number) != NULL;
-}
-
-void proposals_results(Proposals *p, const Applied *applied) {
-        for (size_t i = 0; i < applied->n_results; i++) {
-                const AppliedResult *r = &applied->results[i];
-                Proposal *x = proposals_find(p, r->origin, r->number);
-
-                if (x)
-                        proposals_take_result(p, x, r->result);
-        }
 }
 
 unsigned proposals_waiting(const Proposals *p) {

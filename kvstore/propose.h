@@ -58,7 +58,6 @@ void proposals_cancel(Proposals *p, uint64_t number);
 
 /* Answer proposals with the results of apply; a callback may propose again, or cancel other proposals. */
 void proposals_results(Proposals *p, const Applied *applied);
-void proposals_result(Proposals *p, uint64_t number, const KvResult *result);
 /* For Applied.wants, with the Proposals as userdata: an attached host waits for this result. */
 bool proposals_wants(void *proposals, uint64_t origin, uint64_t number);
 /* This host has no replica, and proposes by a session to one, of that number; 0: there is none now. Not

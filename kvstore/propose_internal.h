@@ -114,6 +114,10 @@ struct Proposals {
 
 /* Enqueue after all that wait for log or leader, but before those that yield and have not waited for long. */
 void proposals_enqueue(Proposals *p, Proposal *x);
+/* Return to the former place in the queue: before all later ones. */
+void proposals_enqueue_again(Proposals *p, Proposal *x);
+/* Call its 'done', and free it. */
+void proposals_answer(Proposals *p, Proposal *x, const KvResult *result);
 /* Answer with the next turn; the result does not come from the log. */
 void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *cause);
 /* Check a command before the log: the feature level of this program and, on the leader, room and cost. Return
@@ -124,6 +128,11 @@ Proposal *proposals_find(Proposals *p, uint64_t origin, uint64_t number);
 /* Return a new proposal of this host or of an attached one, which is in the table and not queued yet; NULL
  * without memory. */
 Proposal *proposals_insert(Proposals *p, uint64_t origin, uint64_t number, KvDone done, void *userdata);
+/* The same: it may have taken effect. */
+void proposals_unknown(Proposals *p, Proposal *x);
+
+/* -- propose_results.c -- */
+
 /* Answer it, or propose it again: the result of one of its copies. */
 void proposals_take_result(Proposals *p, Proposal *x, const KvResult *result);
 void proposals_pump(Proposals *p);      /* send what waits, with the next turn */

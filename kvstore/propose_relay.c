@@ -145,33 +145,43 @@ static void relayed_on_done(void *userdata, const KvResult *result) {
         free(r);
 }
 
+/* One command of a frame. */
+typedef struct RelayItem {
+        PeerSession *session; /* of the host that sends it */
+        Proposal like;
+        KvBytes principal;
+        KvCommand cmd; /* decoded; borrows from 'arena' */
+        void *arena;
+        uint64_t cost;
+} RelayItem;
+
 /* Check the command as one of this host's own, and the rights of the host that sends it if this one leads;
  * the leader checks them again. */
-static int relayed_check(Proposals *p, PeerSession *session, const Proposal *like, KvBytes principal,
-                         KvCommand *cmd, void **arena, uint64_t *ret_cost, KvStatus *ret_status, Error *err) {
+static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error *err) {
+        const char *machine = peer_handshake(i->session)->machine_id;
         int r;
 
         *ret_status = KV_FORBIDDEN;
-        r = kv_command_decode(like->item.command, like->item.command_size, cmd, arena);
+        r = kv_command_decode(i->like.item.command, i->like.item.command_size, &i->cmd, &i->arena);
         if (r < 0)
                 return error_set(err, r, "the replica cannot read this command: %s", strerror(-r));
-        r = kv_command_check(cmd, ret_status, err);
+        r = kv_command_check(&i->cmd, ret_status, err);
         if (r < 0 || *ret_status != KV_OK)
                 return r < 0 ? r : -EINVAL;
         *ret_status = KV_FORBIDDEN;
         if (p->options.check && kv_level(p->options.store) >= KV_LEVEL_IDENTITY) {
-                r = p->options.check(p->options.userdata, peer_handshake(session)->machine_id, principal, cmd,
-                                     err);
+                r = p->options.check(p->options.userdata, machine, i->principal, &i->cmd, err);
                 if (r < 0)
                         return r;
         }
         *ret_status = KV_OK;
-        return proposals_check(p, cmd, ret_cost, ret_status, err);
+        return proposals_check(p, &i->cmd, &i->cost, ret_status, err);
 }
 
-static int relayed_add(Proposals *p, PeerSession *session, const Proposal *like, KvBytes principal,
-                       const KvCommand *cmd, uint64_t cost) {
-        const char *machine = peer_handshake(session)->machine_id;
+static int relayed_add(Proposals *p, const RelayItem *i) {
+        const char *machine = peer_handshake(i->session)->machine_id;
+        const Proposal *like = &i->like;
+        KvBytes principal = i->principal;
         Relayed *relayed = NEW0(Relayed, 1);
         size_t size = like->item.command_size;
         char *copy = malloc(size + principal.size), *name = strdup(machine);
@@ -185,7 +195,7 @@ static int relayed_add(Proposals *p, PeerSession *session, const Proposal *like,
                 free(name);
                 return -ENOMEM;
         }
-        *relayed = (Relayed) { p, peer_number(session), like->item.origin, like->item.number };
+        *relayed = (Relayed) { p, peer_number(i->session), like->item.origin, like->item.number };
         memcpy(copy, like->item.command, size);
         if (principal.size > 0)
                 memcpy(copy + size, principal.data, principal.size);
@@ -196,49 +206,46 @@ static int relayed_add(Proposals *p, PeerSession *session, const Proposal *like,
         x->principal = principal.size;
         x->machine = name;
         x->later = like->later;
-        x->large = !cmd->internal && size > PROPOSE_SMALL_MAX;
-        x->ours = cmd->internal;
-        x->cost = cost;
+        x->large = !i->cmd.internal && size > PROPOSE_SMALL_MAX;
+        x->ours = i->cmd.internal;
+        x->cost = i->cost;
         p->own_bytes += size;
-        if (cost > 0)
-                budget_take(&p->budget, cmd, cost);
+        if (i->cost > 0)
+                budget_take(&p->budget, &i->cmd, i->cost);
         proposals_enqueue(p, x);
         proposals_pump(p);
         return 0;
 }
 
 /* Return whether a result will follow. */
-static bool relayed_take(Proposals *p, PeerSession *session, const Proposal *like, KvBytes principal) {
-        Proposal *known = proposals_find(p, like->item.origin, like->item.number);
-        _cleanup_free_ void *arena = NULL;
+static bool relayed_take(Proposals *p, RelayItem *i) {
+        uint64_t origin = i->like.item.origin, number = i->like.item.number;
+        Proposal *known = proposals_find(p, origin, number);
         KvResult refused = {};
-        uint64_t cost = 0;
         Error err = {};
-        KvCommand cmd;
         int r;
 
-        if (known && known->machine) { /* sent again, perhaps on another session */
-                ((Relayed *) known->userdata)->session = peer_number(session);
+        if (known) { /* sent again, perhaps on another session; or an origin of another host */
+                if (!known->machine || !streq(known->machine, peer_handshake(i->session)->machine_id))
+                        return false;
+                ((Relayed *) known->userdata)->session = peer_number(i->session);
                 return true;
         }
-        if (known)
-                return false; /* an origin of this host */
-        if (p->n_own >= PROPOSE_MAX || p->own_bytes + like->item.command_size > PROPOSE_BYTES_MAX) {
+        if (p->n_own >= PROPOSE_MAX || p->own_bytes + i->like.item.command_size > PROPOSE_BYTES_MAX) {
                 refused.status = KV_BUSY;
                 refused.cause = kv_string("too many writes wait for an answer on the replica of this host");
-                relayed_result(p, session, like->item.origin, like->item.number, &refused);
+                relayed_result(p, i->session, origin, number, &refused);
                 return false;
         }
-        r = relayed_check(p, session, like, principal, &cmd, &arena, &cost, &refused.status, &err);
+        r = relayed_check(p, i, &refused.status, &err);
         if (r == 0)
-                r = relayed_add(p, session, like, principal, &cmd, cost);
-        if (r == 0)
-                return true;
-        if (r != -ENOMEM) { /* the host sends it again */
+                r = relayed_add(p, i);
+        if (r < 0 && r != -ENOMEM) { /* without memory, the host sends it again */
                 refused.cause = kv_string(error_text(&err, r));
-                relayed_result(p, session, like->item.origin, like->item.number, &refused);
+                relayed_result(p, i->session, origin, number, &refused);
         }
-        return false;
+        free(i->arena);
+        return r == 0;
 }
 
 static void relay_on_relay(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -258,16 +265,17 @@ static void relay_on_relay(void *userdata, PeerSession *session, PeerFrame type,
             like.item.origin == 0 || like.item.origin == p->options.origin || like.item.floor == 0)
                 return;
         for (uint64_t i = 0; i < n; i++) {
-                KvBytes principal = {};
+                RelayItem item = { .session = session, .like = like };
+                KvBatchItem *command = &item.like.item;
 
-                like.item.number = read_u64(&r);
-                like.item.deadline_ms = read_u64(&r);
-                like.item.command = read_blob(&r, KV_COMMAND_MAX, &like.item.command_size);
-                principal.data = read_blob(&r, KV_PRINCIPAL_MAX, &principal.size);
-                if (r.failed || like.item.number < like.item.floor || like.item.deadline_ms == 0)
+                command->number = read_u64(&r);
+                command->deadline_ms = read_u64(&r);
+                command->command = read_blob(&r, KV_COMMAND_MAX, &command->command_size);
+                item.principal.data = read_blob(&r, KV_PRINCIPAL_MAX, &item.principal.size);
+                if (r.failed || command->number < command->floor || command->deadline_ms == 0)
                         break;
-                if (relayed_take(p, session, &like, principal)) {
-                        write_u64(&numbers, like.item.number);
+                if (relayed_take(p, &item)) {
+                        write_u64(&numbers, command->number);
                         accepted++;
                 }
         }

@@ -111,10 +111,8 @@ struct Request {
         void (*on_revoked)(Request *request);
 
         /* Under way in the store: */
-        union { /* one after the other */
-                KvSync sync;
-                KvGet get;
-        };
+        KvSync sync;
+        KvGet get;
         bool syncing, listing; /* 'listing': waits for a turn of the loop with little work */
         uint64_t proposal;     /* its number; 0: none */
         KvList *list;          /* a large one; NULL: none */

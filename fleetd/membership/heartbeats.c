@@ -221,7 +221,8 @@ typedef struct Sending {
 static void heartbeats_send_one(void *userdata, const PeerState *peer) {
         const Sending *s = userdata;
 
-        if (peer->dialed && (!s->m->heartbeats.attached || attaching_beats(s->m, peer->handshake.machine_id)))
+        if (peer->dialed &&
+            (!s->m->heartbeats.attached || attaching_heartbeat_is_due(s->m, peer->handshake.machine_id)))
                 (void) peers_send(s->m->peers, peer->handshake.machine_id, PEER_HEARTBEAT, s->frame.bytes,
                                   s->frame.size);
 }
@@ -250,7 +251,7 @@ void heartbeats_send(Membership *m, const KvState *state) {
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
         m->heartbeats.attached = state->attached;
-        m->attaching.beats++;
+        m->attaching.ticks++;
         if (s.frame.error == 0 && (state->leader_id == 0 || state->attached))
                 peers_each(m->peers, heartbeats_send_one, &s);
         else if (s.frame.error == 0 && state->leader_machine_id[0])

@@ -57,7 +57,7 @@ typedef struct Attaching {
         uint64_t failed_ms;            /* since its own replica does not work; 0: it does, or there is none */
         char in_use[MACHINE_ID_SIZE]; /* "": none */
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
-        unsigned beats;
+        unsigned ticks;
 } Attaching;
 /* roles.c: the members at the last tick as leader. */
 typedef struct Roles {
@@ -118,7 +118,7 @@ void dialing_update_later(Membership *m);
 void attaching_update(Membership *m, const KvState *state);
 
 /* Return whether a heartbeat to that replica is due. */
-bool attaching_beats(Membership *m, const char *machine_id);
+bool attaching_heartbeat_is_due(Membership *m, const char *machine_id);
 
 int joining_init(Membership *m);
 void joining_done(Membership *m);

@@ -56,6 +56,10 @@ static const struct {
         { PEER_JOINED, false },       { PEER_HEARTBEAT, false },    { PEER_CALL, false },
         { PEER_CALL_CHUNK, false },   { PEER_CALL_END, false },     { PEER_CALL_CANCEL, false },
         { PEER_RAFT, true },          { PEER_CALL_CREDIT, false },  { PEER_RETIRED, false },
+        { PEER_SUBSCRIBE, false },    { PEER_UNSUBSCRIBE, false },  { PEER_READ, false },
+        { PEER_RELAY, false },        { PEER_PAGE, false },         { PEER_EVENTS, false },
+        { PEER_GONE, false },         { PEER_FOUND, false },        { PEER_CURRENT, false },
+        { PEER_RELAYED, false },
 };
 
 typedef struct Fuzz {

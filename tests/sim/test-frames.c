@@ -86,6 +86,16 @@ static const struct {
         { "renew", 28, MEMBERS },
         { "renewed", 29, 0 },
         { "retired", 30, 0 },
+        { "subscribe", 31, MEMBERS },
+        { "unsubscribe", 32, MEMBERS },
+        { "page", 33, 0 },
+        { "events", 34, 0 },
+        { "gone", 35, 0 },
+        { "read", 36, MEMBERS },
+        { "found", 37, 0 },
+        { "current", 38, 0 },
+        { "relay", 39, MEMBERS },
+        { "relayed", 40, 0 },
 };
 
 typedef struct Guest {

@@ -652,7 +652,7 @@ static unsigned members_of(const SimMachine *m) {
 
         if (is_up(m))
                 kv_state(daemon_store(m->daemon), &state);
-        return state.n_members;
+        return state.attached ? 0 : state.n_members;
 }
 
 /* A second host connects, is admitted and follows. */

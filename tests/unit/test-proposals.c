@@ -37,6 +37,13 @@ static uint64_t term_of(const QuietPeer *h) {
         return state.term;
 }
 
+/* The result of a copy of a proposal of this host. */
+static void take_result(QuietPeer *h, uint64_t number, const KvResult *result) {
+        Proposals *p = h->store->proposals;
+
+        proposals_take_result(p, proposals_find(p, p->options.origin, number), result);
+}
+
 static uint64_t entries_of(const QuietPeer *h) {
         KvState state;
 
@@ -287,18 +294,18 @@ static void a_late_copy_of_an_earlier_deadline_says_nothing_of_the_later_one(voi
         Proposal *x;
 
         assert_int_equal(kv_propose(h->store, &cmd, on_done, &status, &number), 0);
-        HASH_FIND(hh, p->own, &number, sizeof(number), x);
+        x = proposals_find(p, p->options.origin, number);
         assert_non_null(x);
         TAILQ_REMOVE(&p->queue, x, entry); /* as if it had been sent once more, with a new deadline */
         x->state = PROPOSAL_SENT;
         x->copies = 1;
         x->item.deadline_ms = 5000;
 
-        proposals_result(p, number, &(KvResult) { .status = KV_LATE, .now_ms = 4999 });
+        proposals_take_result(p, x, &(KvResult) { .status = KV_LATE, .now_ms = 4999 });
         assert_int_equal(x->state, PROPOSAL_SENT);
         assert_int_equal(x->copies, 1); /* so it is not "nothing happened" if the leader is lost now */
 
-        proposals_result(p, number, &(KvResult) { .status = KV_LATE, .now_ms = 5001 });
+        proposals_take_result(p, x, &(KvResult) { .status = KV_LATE, .now_ms = 5001 });
         assert_int_equal(x->state, PROPOSAL_QUEUED);
         assert_int_equal(x->copies, 0);
         quiet_peer_run(h);
@@ -501,8 +508,7 @@ static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
                 Outcome outcome = {};
 
                 number = propose_ours(h, &set, &outcome);
-                proposals_result(h->store->proposals, number,
-                                 &(KvResult) { .status = statuses[i], .now_ms = UINT64_MAX });
+                take_result(h, number, &(KvResult) { .status = statuses[i], .now_ms = UINT64_MAX });
                 assert_int_equal(outcome.n, 0);
                 quiet_peer_run(h);
                 assert_int_equal(outcome.n, 1);
@@ -513,7 +519,7 @@ static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
         Outcome outcome = {};
         uint64_t number = propose_ours(h, &create, &outcome);
 
-        proposals_result(h->store->proposals, number, &(KvResult) { .status = KV_DEFERRED });
+        take_result(h, number, &(KvResult) { .status = KV_DEFERRED });
         quiet_peer_run(h);
         assert_int_equal(outcome.n, 1);
         assert_int_equal(outcome.status, KV_OK);
@@ -541,7 +547,7 @@ static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(voi
         for (unsigned i = 0; i < 100 && h->n_works == 0; i++)
                 (void) loop_run_due(&h->loop, 1);
         for (size_t i = 0; i < N; i++)
-                proposals_result(h->store->proposals, numbers[i], &(KvResult) { .status = KV_DEFERRED });
+                take_result(h, numbers[i], &(KvResult) { .status = KV_DEFERRED });
         for (Proposal *x = h->store->proposals->own; x; x = x->hh.next)
                 x->cost = 0;
         (void) turns_end_work(&h->loop.turns);
@@ -627,7 +633,7 @@ static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(voi
         number = propose_ours(h, &set, &outcome);
         h->now_ms += 10;
         assert_int_equal(kv_propose(h->store, &other, on_outcome, &later, &second), 0);
-        proposals_result(p, number, &(KvResult) { .status = KV_DEFERRED, .charged = COST_HEAVY / 2 });
+        take_result(h, number, &(KvResult) { .status = KV_DEFERRED, .charged = COST_HEAVY / 2 });
         assert_int_equal(TAILQ_FIRST(&p->queue)->item.number, number);
         assert_int_equal(TAILQ_FIRST(&p->queue)->cost, COST_HEAVY / 2);
         assert_int_equal(TAILQ_LAST(&p->queue, ProposalList)->item.number, second);
@@ -702,7 +708,7 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         txn.n_writes = 1;
         deadline_ms = deadline(h);
         assert_int_equal(kv_propose(h->store, &txn, on_outcome, &outcome, &number), 0);
-        HASH_FIND(hh, p->own, &number, sizeof(number), x);
+        x = proposals_find(p, p->options.origin, number);
         /* As if a leader before had taken it. */
         txn.n_writes = ELEMENTS(writes);
         free((void *) x->item.command);

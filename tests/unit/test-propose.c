@@ -256,9 +256,8 @@ static uint64_t add(const char *name, KvCommand cmd) {
 }
 
 static Proposal *get(uint64_t number) {
-        Proposal *x;
+        Proposal *x = proposals_find(world.p, ORIGIN, number);
 
-        HASH_FIND(hh, world.p->own, &number, sizeof(number), x);
         assert_non_null(x);
         return x;
 }
@@ -380,7 +379,7 @@ static void what_the_leader_took_is_asked_for_until_it_is_answered(void **state)
         fake_assert_said("");
         fake_pass(1);
         fake_assert_said("propose to 2, term 5, floor 1, again: 1?110000 2?110000\n");
-        proposals_result(world.p, 1, &(KvResult) { .status = KV_OK });
+        proposals_take_result(world.p, get(1), &(KvResult) { .status = KV_OK });
         fake_assert_said("answer a: ok\n");
         fake_pass(2 * SWEEP_MS); /* looked for each 100 ms */
         fake_assert_said("");
@@ -484,7 +483,7 @@ static void frames_that_are_not_ours_or_not_whole_change_nothing(void **state) {
                 write_u64(&w, i == 0 ? 0 : 2);
                 write_u64(&w, i == 1 ? 4 : 5);
                 write_u64(&w, i == 2 ? ORIGIN + 1 : ORIGIN);
-                write_u64(&w, CLUSTER_MS + (i == 1 ? 0 : 50));
+                write_u64(&w, CLUSTER_MS + (i == 1 || i == 2 ? 0 : 50)); /* 2: may be of an attached host */
                 write_u8(&w, i == 3 ? _PROPOSED_MAX : PROPOSED_BUSY);
                 write_u8(&w, i == 4 ? _KV_STATUS_MAX : KV_BUSY);
                 write_string(&w, "x");
@@ -701,8 +700,8 @@ static void entries_of_a_leader_wait_when_four_are_not_applied(void **state) {
         assert_int_equal(world.p->n_window, 3);
 
         /* In a new term of its own it asks for all again: what was logged before may be lost. */
-        proposals_result(world.p, 1, &(KvResult) {});
-        proposals_result(world.p, 2, &(KvResult) {});
+        proposals_take_result(world.p, get(1), &(KvResult) {});
+        proposals_take_result(world.p, get(2), &(KvResult) {});
         fake_assert_said("answer a: ok\nanswer a: ok\n");
         change_leader(1);
         fake_assert_said("log 6: 3@110000 4@110000 5@110000 6@110000\n");
@@ -908,7 +907,8 @@ static void what_was_deferred_is_queued_again_in_its_place(void **state) {
                 for (unsigned n = 0; n < 3; n++)
                         (n == 0 && orders[i].foreign ? TAILQ_FIRST(&world.p->queue) : x[n])->queued_ms =
                                 500 + orders[i].ms[n];
-                proposals_result(world.p, 2, &(KvResult) { .status = KV_DEFERRED, .charged = 5 });
+                proposals_take_result(world.p, proposals_find(world.p, ORIGIN, 2),
+                                      &(KvResult) { .status = KV_DEFERRED, .charged = 5 });
                 assert_int_equal(x[1]->state, PROPOSAL_QUEUED);
                 assert_int_equal(x[1]->copies, 0);
                 assert_int_equal(x[1]->due_ms, START_MS + PROPOSE_WAIT_MS);
@@ -923,10 +923,12 @@ static void a_proposal_that_missed_its_log_entry_is_proposed_again(void **state)
         begin(true);
         (void) add("a", (KvCommand) {});
         fake_assert_said("log 1: 1@110000\n");
-        proposals_result(world.p, 1, &(KvResult) { .status = KV_LATE, .now_ms = 110000 });
+        proposals_take_result(world.p, proposals_find(world.p, ORIGIN, 1),
+                              &(KvResult) { .status = KV_LATE, .now_ms = 110000 });
         fake_assert_said("");
         world.cluster_ms = 110001;
-        proposals_result(world.p, 1, &(KvResult) { .status = KV_LATE, .now_ms = 110001 });
+        proposals_take_result(world.p, proposals_find(world.p, ORIGIN, 1),
+                              &(KvResult) { .status = KV_LATE, .now_ms = 110001 });
         assert_int_equal(get(1)->copies, 0);
         fake_assert_said("log 2: 1@120001\n");
         end();

@@ -24,7 +24,7 @@ static bool same_sign(const LivenessSign *a, const LivenessSign *b) {
                a->stopped == b->stopped && a->shut_down == b->shut_down;
 }
 
-/* The leader has the signs of each replica, whatever the reports list: hosts come, go and are silent at
+/* The leader has the signs of each replica; hosts come, go and are silent at
  * random. */
 static void reports_give_the_signs_of_all_replicas(void **state) {
         static const char *const names[REPLICAS] = { "a", "b", "c" };

@@ -1,11 +1,12 @@
-/* A store without a replica that works: what the remote store receives is served instead of the tree. A host
- * whose replica fails serves its tree until the slice is complete; it uses its replica again when that has
- * reached what the host has seen meanwhile. */
+/* The store and its sessions: as a host without a replica, and as the replica that such hosts use.
+ *
+ * A host whose replica fails serves its tree until the slice is complete; it uses its replica again when that
+ * has reached what the host has seen meanwhile. */
 #include "kvstore/kvstore_internal.h"
 
 #include "base/log.h"
 
-static void attached_on_event(void *userdata, const KvEvent *event) {
+static void store_on_slice_event(void *userdata, const KvEvent *event) {
         KvStore *s = userdata;
 
         if (!s->attached)
@@ -14,7 +15,7 @@ static void attached_on_event(void *userdata, const KvEvent *event) {
         hub_publish(s->hub, event);
 }
 
-static void attached_on_reset(void *userdata) {
+static void store_on_slice_reset(void *userdata) {
         KvStore *s = userdata;
 
         if (!s->attached)
@@ -25,7 +26,7 @@ static void attached_on_reset(void *userdata) {
                 s->events.on_reset(s->events.userdata);
 }
 
-static void attached_take_state(KvStore *s) {
+static void store_take_slice_state(KvStore *s) {
         const RemoteCurrent *current = remote_current(s->remote);
 
         kv_take_time(s, current->cluster_ms);
@@ -42,7 +43,7 @@ static void attached_take_state(KvStore *s) {
 
 /* After a restart, this tree may be older than what the host has read from other ones: it has to be confirmed
  * first. */
-static void attached_leave_tree(KvStore *s) {
+static void store_leave_tree(KvStore *s) {
         int r = data_dir_unserve(replica_data_dir(s->replica));
 
         if (r < 0)
@@ -50,36 +51,36 @@ static void attached_leave_tree(KvStore *s) {
                           strerror(-r));
 }
 
-static void attached_begin(KvStore *s) {
-        attached_leave_tree(s);
+static void store_begin_slice(KvStore *s) {
+        store_leave_tree(s);
         serve_end(s->serve);
         remote_adopt_watches(s->remote, s->hub, s->index);
         s->attaching = false;
         s->attached = true;
         proposals_attach(s->proposals, true, remote_session_number(s->remote));
-        attached_on_reset(s);
-        attached_take_state(s);
+        store_on_slice_reset(s);
+        store_take_slice_state(s);
 }
 
-static void attached_on_state(void *userdata) {
+static void store_on_slice_state(void *userdata) {
         KvStore *s = userdata;
 
         if (s->attached)
-                attached_take_state(s);
+                store_take_slice_state(s);
         else if (s->attaching && !s->closing && remote_is_fresh(s->remote) &&
                  remote_current(s->remote)->lineage == replica_identity(s->replica)->lineage)
-                attached_begin(s);
+                store_begin_slice(s);
 }
 
 /* Whether this host has served a tree, or was admitted as a member. */
-static bool attached_has_tree(const KvStore *s) {
+static bool store_has_tree(const KvStore *s) {
         return replica_identity(s->replica)->raft_id != 0 || replica_state(s->replica) == REPLICA_QUARANTINED;
 }
 
 void kv_attach(KvStore *s, const char *machine_id) {
         if (!s->remote || s->closing)
                 return;
-        if (!s->attached && attached_has_tree(s)) {
+        if (!s->attached && store_has_tree(s)) {
                 s->attaching = true;
                 remote_saw(s->remote, MAX(s->index, s->promised));
                 remote_use(s->remote, machine_id);
@@ -100,7 +101,7 @@ void kv_attach_no_more(KvStore *s) {
 /* -- The replica works again -- */
 
 /* Whether the tree is not older than the slice, nor than what was read from other hosts. */
-static bool attached_has_caught_up(KvStore *s) {
+static bool store_has_caught_up(KvStore *s) {
         TreeMeta meta;
 
         return replica_identity(s->replica)->raft_id != 0 && replica_is_open(s->replica) &&
@@ -109,7 +110,7 @@ static bool attached_has_caught_up(KvStore *s) {
 }
 
 bool kv_detach(KvStore *s) {
-        if (!s->attached || s->closing || !attached_has_caught_up(s))
+        if (!s->attached || s->closing || !store_has_caught_up(s))
                 return false;
         s->attached = false;
         remote_use(s->remote, NULL);
@@ -159,9 +160,9 @@ void kv_slices_reset(KvStore *s) {
 /* -- Lifetime -- */
 
 int kv_open_sessions(KvStore *s) {
-        const RemoteEvents events = { .on_event = attached_on_event,
-                                      .on_reset = attached_on_reset,
-                                      .on_state = attached_on_state,
+        const RemoteEvents events = { .on_event = store_on_slice_event,
+                                      .on_reset = store_on_slice_reset,
+                                      .on_state = store_on_slice_state,
                                       .userdata = s };
         int r;
 

@@ -1,78 +1,8 @@
-#include "kvstore/serve.h"
-
+/* The subscriptions of hosts without a replica, their queues, and events of keys. */
 #include <stdio.h>
 
-#include "base/table.h"
-#include "kvstore/remote_frames.h"
+#include "kvstore/serve_internal.h"
 #include "kvstore/serve_reads.h"
-#include "kvstore/serving.h"
-
-/* A key that the host may lack. */
-typedef struct Changed {
-        UT_hash_handle hh;
-        size_t size;
-        char key[];
-} Changed;
-
-/* A version of a key that the host has. */
-typedef struct Version {
-        UT_hash_handle hh;
-        uint64_t hash;
-} Version;
-
-typedef struct Subscription Subscription;
-
-/* A session with subscriptions. */
-typedef struct Client {
-        uint64_t session; /* its number */
-        LIST_HEAD(, Subscription) subscriptions;
-        size_t n;
-        UT_hash_handle hh;
-} Client;
-
-struct Subscription {
-        Serve *serve;
-        Client *client;
-        char machine[MACHINE_ID_SIZE];
-        uint32_t number;
-        RemoteKind kind;
-        uint64_t bound, until_ms; /* of the host, and by when the store has to have reached it */
-        KvSync sync;
-        bool syncing, synced;
-        uint64_t least;                  /* the slices have to be routed up to this index first */
-        Changed *changed;                /* table by key */
-        Version *versions;               /* table by hash; until the first complete page */
-        uint64_t sent;                   /* index of the last complete page; 0: none */
-        KvWatch *watch;                  /* of a key */
-        Writer events;                   /* that wait */
-        struct SubscriptionQueue *queue; /* of Serve, that it is in; or NULL */
-        TAILQ_ENTRY(Subscription) queued;
-        LIST_ENTRY(Subscription) of_client;
-        UT_hash_handle hh; /* of a slice */
-};
-
-/* A frame that waits until the slice of its receiver has reached an index. */
-typedef struct Reply {
-        uint64_t session, index;
-        PeerFrame type;
-        Writer bytes;
-        TAILQ_ENTRY(Reply) replies;
-} Reply;
-
-struct Serve {
-        Loop *loop;
-        Peers *peers;
-        KvStore *store;
-        KvSlices slices;
-        Client *clients;          /* table by session */
-        Subscription *by_machine; /* of slices: table by machine */
-        TAILQ_HEAD(SubscriptionQueue, Subscription) ready, waiting;
-        size_t n, n_ready;
-        ServeReads *reads;
-        TAILQ_HEAD(, Reply) replies;
-        Deferred flush;
-        Timer retry, sweep;
-};
 
 /* -- Queues -- */
 
@@ -84,8 +14,7 @@ static void subscription_dequeue(Subscription *s) {
         s->queue = NULL;
 }
 
-/* Flush it in a turn of the loop. */
-static void subscription_ready(Subscription *s) {
+void subscription_ready(Subscription *s) {
         Serve *serve = s->serve;
 
         if (s->queue == &serve->ready)
@@ -111,19 +40,6 @@ static void subscription_wait(Subscription *s) {
 
 /* -- Subscriptions -- */
 
-static void subscription_forget(Subscription *s) {
-        for (Changed *c = s->changed, *next; c; c = next) {
-                next = c->hh.next;
-                HASH_DEL(s->changed, c);
-                free(c);
-        }
-        for (Version *v = s->versions, *next; v; v = next) {
-                next = v->hh.next;
-                HASH_DEL(s->versions, v);
-                free(v);
-        }
-}
-
 static void client_prune(Serve *serve, Client *client) {
         if (!LIST_EMPTY(&client->subscriptions))
                 return;
@@ -138,7 +54,7 @@ static void subscription_free(Subscription *s) {
                 kv_sync_cancel(serve->store, &s->sync);
         kv_watch_close(s->watch);
         writer_done(&s->events);
-        subscription_forget(s);
+        slice_forget(s);
         subscription_dequeue(s);
         if (s->kind == REMOTE_SLICE)
                 HASH_DEL(serve->by_machine, s);
@@ -157,8 +73,7 @@ static void reply_gone(PeerSession *session, const RemoteEnd *end) {
                 (void) peer_reply(session, PEER_GONE, w.bytes, w.size);
 }
 
-/* End the subscription, and tell the host why. */
-static void subscription_end(Subscription *s, RemoteGone cause, uint64_t oldest) {
+void subscription_end(Subscription *s, RemoteGone cause, uint64_t oldest) {
         PeerSession *session = peers_session(s->serve->peers, s->client->session);
 
         if (session)
@@ -169,84 +84,9 @@ static void subscription_end(Subscription *s, RemoteGone cause, uint64_t oldest)
         subscription_free(s);
 }
 
-/* 0 or -ENOMEM. */
-static int subscription_add(Subscription *s, KvBytes key) {
-        Changed *c;
+/* -- Events of keys -- */
 
-        HASH_FIND(hh, s->changed, key.data, key.size, c);
-        if (c)
-                return 0;
-        c = malloc(sizeof(*c) + key.size);
-        if (!c)
-                return -ENOMEM;
-        c->size = key.size;
-        memcpy(c->key, key.data, key.size);
-        HASH_ADD(hh, s->changed, key, key.size, c);
-        if (TABLE_ADDED(c))
-                return 0;
-        free(c);
-        return -ENOMEM;
-}
-
-static int subscription_on_key(void *userdata, KvBytes key) {
-        return subscription_add(userdata, key);
-}
-
-static int subscription_add_all(Subscription *s) {
-        const KvSlices *slices = &s->serve->slices;
-
-        return slices->each(slices->userdata, s->machine, subscription_on_key, s);
-}
-
-/* -- Pages of slices -- */
-
-/* Return whether the host had this version; it is not reported as dropped then. */
-static bool subscription_take_version(Subscription *s, uint64_t hash) {
-        Version *v;
-
-        HASH_FIND(hh, s->versions, &hash, sizeof(hash), v);
-        if (!v)
-                return false;
-        HASH_DEL(s->versions, v);
-        free(v);
-        return true;
-}
-
-/* Write the key as the tree has it now. */
-static void page_add(Subscription *s, TreeTxn *txn, KvBytes key, Writer *w) {
-        const KvSlices *slices = &s->serve->slices;
-        RemoteItem item = { .kind = REMOTE_REMOVED, .node.key = key };
-        KvNode node;
-
-        if (slices->has(slices->userdata, s->machine, key) && tree_get(txn, key, &node) == 0) {
-                node.key = key;
-                if (subscription_take_version(s, remote_hash(key, node.modified)))
-                        return;
-                item = (RemoteItem) { .kind = REMOTE_NODE, .node = node };
-        } else if (s->sent == 0)
-                return; /* what the host has of it is among the dropped versions */
-        remote_item_write(&item, w);
-}
-
-static void page_add_dropped(Subscription *s, Writer *w) {
-        for (Version *v = s->versions; v; v = v->hh.next)
-                remote_item_write(&(RemoteItem) { .kind = REMOTE_DROPPED, .hash = v->hash }, w);
-}
-
-/* Write changed keys up to the size of a page. Return whether none is left. */
-static bool page_fill(Subscription *s, TreeTxn *txn, Writer *w) {
-        Changed *c;
-
-        while ((c = s->changed) && w->size < REMOTE_PAGE) {
-                HASH_DEL(s->changed, c);
-                page_add(s, txn, (KvBytes) { c->key, c->size }, w);
-                loop_count(s->serve->loop, 1, 0);
-                free(c);
-        }
-        return !s->changed;
-}
-
-static int page_send(Subscription *s, PeerSession *session, uint64_t index, const Writer *items) {
+int subscription_send(Subscription *s, PeerSession *session, uint64_t index, const Writer *items) {
         _cleanup_writer_ Writer w = {};
         KvPosition position;
 
@@ -259,40 +99,6 @@ static int page_send(Subscription *s, PeerSession *session, uint64_t index, cons
         return peer_reply(session, s->kind == REMOTE_SLICE ? PEER_PAGE : PEER_EVENTS, w.bytes, w.size);
 }
 
-/* Send one page. The index is read before the tree, which may be newer: the host then has a newer version of
- * some keys, and receives them again. Return false if the subscription has to wait. */
-static bool slice_flush(Subscription *s, PeerSession *session) {
-        const KvSlices *slices = &s->serve->slices;
-        uint64_t index = slices->each ? slices->index(slices->userdata) : 0;
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_writer_ Writer items = {};
-        bool complete;
-
-        if (index < s->least || index == 0)
-                return false;
-        if (!s->changed && s->sent >= index)
-                return true;
-        if (kv_read(s->serve->store, &txn) < 0)
-                return false;
-        complete = page_fill(s, txn, &items);
-        if (complete && s->sent == 0)
-                page_add_dropped(s, &items);
-        if (page_send(s, session, complete ? index : 0, &items) < 0) {
-                subscription_end(s, REMOTE_GONE_OVERFLOW, 0);
-                return true;
-        }
-        if (!complete) {
-                subscription_ready(s);
-                return true;
-        }
-        if (s->sent == 0)
-                subscription_forget(s);
-        s->sent = index;
-        return true;
-}
-
-/* -- Events of keys -- */
-
 static bool events_flush(Subscription *s, PeerSession *session) {
         uint64_t index = kv_index(s->serve->store);
 
@@ -300,7 +106,7 @@ static bool events_flush(Subscription *s, PeerSession *session) {
                 index = 0;
         if (s->events.size == 0 && s->sent >= index)
                 return true;
-        if (page_send(s, session, index, &s->events) < 0) {
+        if (subscription_send(s, session, index, &s->events) < 0) {
                 subscription_end(s, REMOTE_GONE_OVERFLOW, 0);
                 return true;
         }
@@ -369,7 +175,7 @@ static void subscription_flush(Subscription *s) {
         else if (!subscription_may_start(s))
                 return;
         else if (peer_queued(session) > SERVE_QUEUE_MAX ||
-                 !(s->kind == REMOTE_SLICE ? slice_flush(s, session) : events_flush(s, session)))
+                 !(s->kind == REMOTE_SLICE ? slice_send(s, session) : events_flush(s, session)))
                 subscription_wait(s);
 }
 
@@ -391,7 +197,7 @@ static void serve_flush_replies(Serve *serve) {
                                           NULL;
 
                 if (s && s->sent > 0 && s->client->session == reply->session && s->sent < index)
-                        (void) slice_flush(s, session);
+                        (void) slice_send(s, session);
                 if (session)
                         (void) peer_reply(session, reply->type, reply->bytes.bytes, reply->bytes.size);
                 reply_free(serve, reply);
@@ -492,29 +298,6 @@ static void subscription_on_synced(void *userdata, KvStatus status) {
         subscription_ready(s);
 }
 
-static int subscription_start(Subscription *s, RemoteSubscribe *subscribe) {
-        uint64_t hash;
-
-        while (remote_next_hash(subscribe, &hash)) {
-                Version *v = NEW0(Version, 1), *same;
-
-                HASH_FIND(hh, s->versions, &hash, sizeof(hash), same);
-                if (!v || same) {
-                        free(v);
-                        if (same)
-                                continue;
-                        return -ENOMEM;
-                }
-                v->hash = hash;
-                HASH_ADD(hh, s->versions, hash, sizeof(v->hash), v);
-                if (!TABLE_ADDED(v)) {
-                        free(v);
-                        return -ENOMEM;
-                }
-        }
-        return s->kind == REMOTE_SLICE ? subscription_add_all(s) : 0;
-}
-
 /* NULL: there is no room, or no memory. */
 static Subscription *subscription_new(Serve *serve, PeerSession *session, const RemoteSubscribe *subscribe) {
         const char *machine = peer_handshake(session)->machine_id;
@@ -577,7 +360,7 @@ static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame t
         }
         if (s->kind != REMOTE_SLICE && events_watch(s, subscribe.key, subscribe.since) < 0)
                 return;
-        if (subscription_start(s, &subscribe) < 0) {
+        if (s->kind == REMOTE_SLICE && slice_begin(s, &subscribe) < 0) {
                 subscription_end(s, REMOTE_GONE_FULL, 0);
                 return;
         }
@@ -605,24 +388,6 @@ void serve_set_slices(Serve *serve, const KvSlices *slices) {
         serve->slices = slices ? *slices : (KvSlices) {};
 }
 
-static void subscription_touch(Subscription *s, KvBytes key) {
-        if (subscription_add(s, key) < 0)
-                subscription_end(s, REMOTE_GONE_OVERFLOW, 0);
-        else if (s->synced)
-                subscription_ready(s);
-}
-
-void serve_touched(Serve *serve, const char *machine, KvBytes key) {
-        Subscription *s = machine ? TABLE_FIND(serve->by_machine, machine) : serve->by_machine;
-
-        if (s && machine)
-                subscription_touch(s, key);
-        for (Subscription *next; s && !machine; s = next) {
-                next = s->hh.next;
-                subscription_touch(s, key);
-        }
-}
-
 void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {
         Subscription *s = TABLE_FIND(serve->by_machine, peer_handshake(session)->machine_id);
         Reply *reply;
@@ -641,15 +406,6 @@ void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerF
                 reply_free(serve, reply);
         else
                 loop_defer(serve->loop, &serve->flush);
-}
-
-void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index) {
-        Subscription *s = TABLE_FIND(serve->by_machine, machine);
-
-        if (!s || !s->synced)
-                return;
-        s->least = MAX(s->least, index);
-        subscription_ready(s);
 }
 
 void serve_advanced(Serve *serve) {

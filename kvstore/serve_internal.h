@@ -1,0 +1,94 @@
+/* Shared by the files of the replica's side of hosts without a replica. */
+#pragma once
+
+#include "base/table.h"
+#include "kvstore/remote_frames.h"
+#include "kvstore/serve.h"
+#include "kvstore/serving.h"
+
+typedef struct ServeReads ServeReads;
+
+/* A key that the host may lack. */
+typedef struct Changed {
+        UT_hash_handle hh;
+        size_t size;
+        char key[];
+} Changed;
+
+/* A version of a key that the host has. */
+typedef struct Version {
+        UT_hash_handle hh;
+        uint64_t hash;
+} Version;
+
+typedef struct Subscription Subscription;
+
+/* A session with subscriptions. */
+typedef struct Client {
+        uint64_t session; /* its number */
+        LIST_HEAD(, Subscription) subscriptions;
+        size_t n;
+        UT_hash_handle hh;
+} Client;
+
+struct Subscription {
+        Serve *serve;
+        Client *client;
+        char machine[MACHINE_ID_SIZE];
+        uint32_t number;
+        RemoteKind kind;
+        uint64_t bound, until_ms; /* of the host, and by when the store has to have reached it */
+        KvSync sync;
+        bool syncing, synced;
+        uint64_t least;                  /* the slices have to be routed up to this index first */
+        Changed *changed;                /* table by key */
+        Version *versions;               /* table by hash; until the first complete page */
+        uint64_t sent;                   /* index of the last complete page; 0: none */
+        KvWatch *watch;                  /* of a key */
+        Writer events;                   /* that wait */
+        struct SubscriptionQueue *queue; /* of Serve, that it is in; or NULL */
+        TAILQ_ENTRY(Subscription) queued;
+        LIST_ENTRY(Subscription) of_client;
+        UT_hash_handle hh; /* of a slice */
+};
+
+/* A frame that waits until the slice of its receiver has reached an index. */
+typedef struct Reply {
+        uint64_t session, index;
+        PeerFrame type;
+        Writer bytes;
+        TAILQ_ENTRY(Reply) replies;
+} Reply;
+
+struct Serve {
+        Loop *loop;
+        Peers *peers;
+        KvStore *store;
+        KvSlices slices;
+        Client *clients;          /* table by session */
+        Subscription *by_machine; /* of slices: table by machine */
+        TAILQ_HEAD(SubscriptionQueue, Subscription) ready, waiting;
+        size_t n, n_ready;
+        ServeReads *reads;
+        TAILQ_HEAD(, Reply) replies;
+        Deferred flush;
+        Timer retry, sweep;
+};
+
+/* -- serve_subscriptions.c -- */
+
+/* Send what it has in a turn of the loop. */
+void subscription_ready(Subscription *s);
+/* End it, and tell the host why. */
+void subscription_end(Subscription *s, RemoteGone cause, uint64_t oldest);
+/* Send items, with which the subscription is complete up to the index; 0: more follow. -ENOMEM, or as
+ * peer_reply(). */
+int subscription_send(Subscription *s, PeerSession *session, uint64_t index, const Writer *items);
+
+/* -- serve_slices.c -- */
+
+/* Begin with all keys, and with the versions that the host has. 0 or -ENOMEM. */
+int slice_begin(Subscription *s, RemoteSubscribe *subscribe);
+/* Send one page, or end the subscription. Return false if it has to wait. */
+bool slice_send(Subscription *s, PeerSession *session);
+void slice_forget(Subscription *s);

@@ -1,0 +1,177 @@
+/* Slices: a subscription has the set of keys that its host may lack, and each page carries some of them. */
+#include "kvstore/remote_frames.h"
+#include "kvstore/serve_internal.h"
+
+void slice_forget(Subscription *s) {
+        for (Changed *c = s->changed, *next; c; c = next) {
+                next = c->hh.next;
+                HASH_DEL(s->changed, c);
+                free(c);
+        }
+        for (Version *v = s->versions, *next; v; v = next) {
+                next = v->hh.next;
+                HASH_DEL(s->versions, v);
+                free(v);
+        }
+}
+
+/* 0 or -ENOMEM. */
+static int subscription_add(Subscription *s, KvBytes key) {
+        Changed *c;
+
+        HASH_FIND(hh, s->changed, key.data, key.size, c);
+        if (c)
+                return 0;
+        c = malloc(sizeof(*c) + key.size);
+        if (!c)
+                return -ENOMEM;
+        c->size = key.size;
+        memcpy(c->key, key.data, key.size);
+        HASH_ADD(hh, s->changed, key, key.size, c);
+        if (TABLE_ADDED(c))
+                return 0;
+        free(c);
+        return -ENOMEM;
+}
+
+static int subscription_on_key(void *userdata, KvBytes key) {
+        return subscription_add(userdata, key);
+}
+
+static int subscription_add_all(Subscription *s) {
+        const KvSlices *slices = &s->serve->slices;
+
+        return slices->each(slices->userdata, s->machine, subscription_on_key, s);
+}
+
+/* -- Pages -- */
+
+/* Return whether the host had this version; it is not reported as dropped then. */
+static bool subscription_take_version(Subscription *s, uint64_t hash) {
+        Version *v;
+
+        HASH_FIND(hh, s->versions, &hash, sizeof(hash), v);
+        if (!v)
+                return false;
+        HASH_DEL(s->versions, v);
+        free(v);
+        return true;
+}
+
+/* Write the key as the tree has it now. */
+static void page_add(Subscription *s, TreeTxn *txn, KvBytes key, Writer *w) {
+        const KvSlices *slices = &s->serve->slices;
+        RemoteItem item = { .kind = REMOTE_REMOVED, .node.key = key };
+        KvNode node;
+
+        if (slices->has(slices->userdata, s->machine, key) && tree_get(txn, key, &node) == 0) {
+                node.key = key;
+                if (subscription_take_version(s, remote_hash(key, node.modified)))
+                        return;
+                item = (RemoteItem) { .kind = REMOTE_NODE, .node = node };
+        } else if (s->sent == 0)
+                return; /* what the host has of it is among the dropped versions */
+        remote_item_write(&item, w);
+}
+
+static void page_add_dropped(Subscription *s, Writer *w) {
+        for (Version *v = s->versions; v; v = v->hh.next)
+                remote_item_write(&(RemoteItem) { .kind = REMOTE_DROPPED, .hash = v->hash }, w);
+}
+
+/* Write changed keys up to the size of a page. Return whether none is left. */
+static bool page_fill(Subscription *s, TreeTxn *txn, Writer *w) {
+        Changed *c;
+
+        while ((c = s->changed) && w->size < REMOTE_PAGE) {
+                HASH_DEL(s->changed, c);
+                page_add(s, txn, (KvBytes) { c->key, c->size }, w);
+                loop_count(s->serve->loop, 1, 0);
+                free(c);
+        }
+        return !s->changed;
+}
+
+/* The index is read before the tree, which may be newer: the host then has a newer version of some keys, and
+ * receives them again. */
+bool slice_send(Subscription *s, PeerSession *session) {
+        const KvSlices *slices = &s->serve->slices;
+        uint64_t index = slices->each ? slices->index(slices->userdata) : 0;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_writer_ Writer items = {};
+        bool complete;
+
+        if (index < s->least || index == 0)
+                return false;
+        if (!s->changed && s->sent >= index)
+                return true;
+        if (kv_read(s->serve->store, &txn) < 0)
+                return false;
+        complete = page_fill(s, txn, &items);
+        if (complete && s->sent == 0)
+                page_add_dropped(s, &items);
+        if (subscription_send(s, session, complete ? index : 0, &items) < 0) {
+                subscription_end(s, REMOTE_GONE_OVERFLOW, 0);
+                return true;
+        }
+        if (!complete) {
+                subscription_ready(s);
+                return true;
+        }
+        if (s->sent == 0)
+                slice_forget(s);
+        s->sent = index;
+        return true;
+}
+
+/* -- Changes -- */
+
+int slice_begin(Subscription *s, RemoteSubscribe *subscribe) {
+        uint64_t hash;
+
+        while (remote_next_hash(subscribe, &hash)) {
+                Version *v = NEW0(Version, 1), *same;
+
+                HASH_FIND(hh, s->versions, &hash, sizeof(hash), same);
+                if (!v || same) {
+                        free(v);
+                        if (same)
+                                continue;
+                        return -ENOMEM;
+                }
+                v->hash = hash;
+                HASH_ADD(hh, s->versions, hash, sizeof(v->hash), v);
+                if (!TABLE_ADDED(v)) {
+                        free(v);
+                        return -ENOMEM;
+                }
+        }
+        return subscription_add_all(s);
+}
+
+static void subscription_touch(Subscription *s, KvBytes key) {
+        if (subscription_add(s, key) < 0)
+                subscription_end(s, REMOTE_GONE_OVERFLOW, 0);
+        else if (s->synced)
+                subscription_ready(s);
+}
+
+void serve_touched(Serve *serve, const char *machine, KvBytes key) {
+        Subscription *s = machine ? TABLE_FIND(serve->by_machine, machine) : serve->by_machine;
+
+        if (s && machine)
+                subscription_touch(s, key);
+        for (Subscription *next; s && !machine; s = next) {
+                next = s->hh.next;
+                subscription_touch(s, key);
+        }
+}
+
+void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index) {
+        Subscription *s = TABLE_FIND(serve->by_machine, machine);
+
+        if (!s || !s->synced)
+                return;
+        s->least = MAX(s->least, index);
+        subscription_ready(s);
+}
