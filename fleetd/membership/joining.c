@@ -61,9 +61,9 @@ static void joining_on_admitted(void *userdata, KvStatus status, const char *mes
         free(a);
 }
 
-/* Return 0 if the host gets a Raft ID at once: it has lost its replica, or there are fewer than wanted. -EXFULL:
- * it is a host of the cluster without one, or becomes one; the leader assigns an ID when a replica is wanted.
- * A host that has proved its identity needs no replica to enter, so that the leader can choose. */
+/* Return 0 if the host gets a Raft ID at once: it has lost its replica, or there are fewer than wanted.
+ * -EXFULL: it is attached, and the leader assigns an ID when a replica is wanted. That holds for each host
+ * that has proved its identity, so that the leader can choose. */
 static int joining_check_room(const Membership *m, const KvState *state, const ClusterMachine *known,
                               const char *id, const char *address, Error *err) {
         const Cluster *c = registry_cluster(m->registry);
@@ -76,7 +76,9 @@ static int joining_check_room(const Membership *m, const KvState *state, const C
                 return n >= max ? voters_refuse_host(n, max, -ENOSPC, err) : 0;
         if (n < max && !alone && !(known && known->host))
                 return 0;
-        return error_set(err, -EXFULL, "it is attached to the cluster, which chooses the hosts that hold a replica");
+        return error_set(
+                err, -EXFULL,
+                "this host is attached to the cluster, whose leader chooses the hosts that hold a replica");
 }
 
 static int joining_admit(Membership *m, PeerSession *session, const char *address, Error *err) {
@@ -156,7 +158,8 @@ static void joining_attach(Membership *m, const PeerSession *session) {
 
         if (!m->joining.attach)
                 log_notice(((LogFields) { .machine = peer_handshake(session)->machine_id }),
-                           "attached to the cluster through %s: the leader chooses the hosts that hold a replica",
+                           "attached to the cluster through %s, whose leader chooses the hosts that hold a "
+                           "replica",
                            peer_handshake(session)->name);
         m->joining.attach = true;
         kv_state(m->store, &state);

@@ -53,8 +53,8 @@ typedef struct Heartbeats {
 
 /* attaching.c: the replicas that this host uses while it has none. */
 typedef struct Attaching {
-        bool active;                   /* this host uses the replica of another one, or is about to */
-        uint64_t failed_ms;            /* since its own replica does not work; 0: it does, or there is none */
+        bool active;                  /* this host uses the replica of another one, or is about to */
+        uint64_t failed_ms;           /* since its own replica does not work; 0: it does, or there is none */
         char in_use[MACHINE_ID_SIZE]; /* "": none */
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
         unsigned ticks;

@@ -397,8 +397,8 @@ static void old_program(void) {
 }
 
 static void (*const scenarios[])(void) = {
-        join_crash_each_step, join_twice,   two_tokens_one_host, token_race,
-        six_hosts,            units_run_on, old_program,
+        join_crash_each_step, join_twice,  two_tokens_one_host, token_race, six_hosts,
+        units_run_on,         old_program,
 };
 
 int main(int argc, char *argv[]) {
