@@ -76,6 +76,10 @@ static int cluster_print(const JsonValue *root) {
         text_append_printable(&head, member_text(root, "name"));
         text_append(&head, ", ");
         text_append_printable(&head, member_text(root, "role"));
+        if (*member_text(root, "replica")) {
+                text_append(&head, " to ");
+                text_append_printable(&head, member_text(root, "replica"));
+        }
         if (head.error < 0)
                 return head.error;
         (void) output_line(head.chars);

@@ -45,7 +45,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/policy.h fleetd/registry/policy.c fleetd/registry/principal.h fleetd/registry/principal.c \
 	fleetd/registry/proposal_rights.h fleetd/registry/proposal_rights.c fleetd/registry/rights.h fleetd/registry/rights.c fleetd/registry/local_rights.h fleetd/registry/local_rights.c \
 	fleetd/api/sender.h fleetd/api/sender.c fleetd/api/socket_access.h fleetd/api/socket_access.c \
-	fleetd/api/tls_front.h fleetd/api/tls_front.c fleetd/api/denials.h fleetd/api/denials.c fleetd/api/routes.h fleetd/api/routes.c \
+	fleetd/api/tls_front.h fleetd/api/tls_front.c fleetd/api/denials.h fleetd/api/denials.c fleetd/api/routes.h fleetd/api/routes.c fleetd/api/forward.h fleetd/api/forward.c fleetd/api/forward_frames.h fleetd/api/forward_frames.c fleetd/api/forward_serve.c fleetd/api/server.h \
 	fleetd/api/api.h fleetd/api/limits.h fleetd/api/request.h fleetd/api/request.c fleetd/api/server.c \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c fleetd/api/keys_v2_internal.h fleetd/api/keys_v2_query.c \
 	fleetd/api/keys_v2_text.c \
@@ -53,7 +53,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
 	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/users_v1.c \
 	fleetd/api/events_v1.c fleetd/api/history_v1.c \
-	fleetd/api/remote_command.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
+	fleetd/api/remote_command.c fleetd/api/call_relay.h fleetd/api/call_relay.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c fleetd/settings_check.c \
 	fleetd/api/metrics.c \
 	fleetd/metrics/writer.h fleetd/metrics/writer.c fleetd/metrics/process.h fleetd/metrics/process.c fleetd/metrics/scrape.h fleetd/metrics/scrape.c fleetd/metrics/units.h fleetd/metrics/units.c \
@@ -146,7 +146,7 @@ if HAVE_CMOCKA
 FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-authority tests/unit/test-tokens_api tests/unit/test-tls_front tests/unit/test-renewal tests/unit/test-revocation tests/unit/test-history_api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish tests/unit/test-securing tests/unit/test-replica_pins \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
-	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity tests/unit/test-kept_formats tests/unit/test-metrics tests/unit/test-rights tests/unit/test-entering
+	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-forward tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity tests/unit/test-kept_formats tests/unit/test-metrics tests/unit/test-rights tests/unit/test-entering
 check_PROGRAMS += $(FLEETD_IO_TESTS)
 TESTS += $(FLEETD_IO_TESTS)
 
@@ -224,6 +224,10 @@ tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(QUIET_HOST)
 tests_unit_test_api_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=child_pause,--wrap=child_kill,--wrap=loop_uv
 tests_unit_test_api_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_forward_SOURCES = tests/unit/test-forward.c $(QUIET_HOST)
+tests_unit_test_forward_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_forward_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=loop_uv
+tests_unit_test_forward_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_rights_SOURCES = tests/unit/test-rights.c $(FLEETD_HOST)
 tests_unit_test_rights_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_rights_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=stream_peer_uid,--wrap=stream_peer_groups

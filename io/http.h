@@ -30,9 +30,10 @@ typedef struct HttpRequest {
         size_t body_size;
         bool keep_alive;
         HttpConnection *connection;
-        void *listener;       /* argument of http_server_accept(): determines the rights */
-        const Stream *stream; /* for credentials and addresses */
-        void *userdata;       /* of the handler, until the answer is complete */
+        const struct HttpSink *sink; /* NULL: the request arrived on the connection */
+        void *listener;              /* argument of http_server_accept(): determines the rights */
+        const Stream *stream;        /* for credentials and addresses */
+        void *userdata;              /* of the handler, until the answer is complete */
 } HttpRequest;
 
 typedef struct HttpHandler {
@@ -59,6 +60,18 @@ typedef struct HttpHandler {
 typedef struct HttpField {
         const char *name, *value;
 } HttpField;
+
+/* The answer to a request that did not arrive on a connection of this host, which then has neither
+ * 'connection' nor 'stream'. After answer(), cut() and the last chunk, the sink may have freed the request.
+ */
+typedef struct HttpSink {
+        void (*answer)(HttpRequest *request, unsigned status, const char *type, const HttpField *fields,
+                       const void *body, size_t size);
+        void (*begin)(HttpRequest *request, unsigned status, const char *type, const HttpField *fields);
+        /* 0; -ENOBUFS, unless it is the last one: the handler's on_drain() follows; or another error. */
+        int (*chunk)(HttpRequest *request, const void *bytes, size_t size, bool last);
+        void (*cut)(HttpRequest *request, const char *reason);
+} HttpSink;
 
 /* Send a complete answer. 'type' NULL: no Content-Type. 'fields' end with a NULL name; NULL: none. The body
  * of HEAD is counted, not sent; 204 and 304 have none. */

@@ -146,13 +146,18 @@ static bool can_answer(HttpRequest *request) {
 static void answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields,
                    const void *body, size_t size, Shared *shared) {
         HttpConnection *c = request->connection;
-        bool bodiless = status == 204 || status == 304, sends_body = !bodiless && !c->is_head && size > 0;
+        bool bodiless = status == 204 || status == 304, sends_body;
         char digits[TEXT_U64_SIZE];
         Text *t;
         int r;
 
+        if (request->sink) {
+                request->sink->answer(request, status, type, fields, body, size);
+                return;
+        }
         if (!can_answer(request))
                 return;
+        sends_body = !bodiless && !c->is_head && size > 0;
         assert(!c->answering);
 
         loop_count(c->loop, 0, HTTP_ANSWER_WORK * size);
@@ -243,6 +248,10 @@ void http_begin(HttpRequest *request, unsigned status, const char *type, const H
         HttpConnection *c = request->connection;
         Text *t;
 
+        if (request->sink) {
+                request->sink->begin(request, status, type, fields);
+                return;
+        }
         if (!can_answer(request))
                 return;
         assert(!c->answering);
@@ -304,8 +313,11 @@ static int check_chunk(HttpRequest *request, size_t size) {
 
 int http_chunk(HttpRequest *request, const void *bytes, size_t size) {
         HttpConnection *c = request->connection;
-        int r = check_chunk(request, size);
+        int r;
 
+        if (request->sink)
+                return size > 0 ? request->sink->chunk(request, bytes, size, false) : 0;
+        r = check_chunk(request, size);
         if (r != 0)
                 return r < 0 ? r : 0;
         append_chunk(c, begin_out(c), bytes, size);
@@ -318,7 +330,7 @@ int http_chunk_shared(HttpRequest *request, Shared *payload) {
         HttpConnection *c = request->connection;
         int r;
 
-        if (payload->size <= COPIED_MAX)
+        if (payload->size <= COPIED_MAX || request->sink)
                 return http_chunk(request, payload->bytes, payload->size);
 
         r = check_chunk(request, payload->size);
@@ -345,6 +357,10 @@ void http_last(HttpRequest *request, const void *bytes, size_t size) {
         HttpConnection *c = request->connection;
         Text *t;
 
+        if (request->sink) {
+                (void) request->sink->chunk(request, bytes, size, true);
+                return;
+        }
         if (!can_answer(request))
                 return;
         assert(c->answering);
@@ -361,7 +377,7 @@ void http_last(HttpRequest *request, const void *bytes, size_t size) {
 
 /* A small payload is one write with the end; a large one is not copied. */
 void http_last_shared(HttpRequest *request, Shared *payload) {
-        bool copied = payload->size <= COPIED_MAX;
+        bool copied = payload->size <= COPIED_MAX || request->sink;
 
         if (!copied)
                 (void) http_chunk_shared(request, payload);
@@ -375,6 +391,10 @@ void http_end(HttpRequest *request) {
 void http_cut(HttpRequest *request, const char *reason) {
         HttpConnection *c = request->connection;
 
+        if (request->sink) {
+                request->sink->cut(request, reason);
+                return;
+        }
         if (!can_answer(request))
                 return;
 

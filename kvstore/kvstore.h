@@ -307,6 +307,17 @@ void kv_replica_problem(const KvStore *store, char *ret, size_t size);
 /* On such a host: return whether the replica of a machine has answered in the last 'within_ms', and has a
  * leader. */
 bool kv_replica_answers(const KvStore *store, const char *machine_id, uint64_t within_ms);
+/* Return whether this host has no replica. */
+bool kv_is_attached(const KvStore *store);
+/* Return the machine of the replica in use; "": there is none. */
+const char *kv_replica_in_use(const KvStore *store);
+/* Return the time since the replica of a machine has answered on its present session, with or without a
+ * leader; UINT64_MAX: never. */
+uint64_t kv_replica_silent_ms(const KvStore *store, const char *machine_id);
+/* Return the highest index that this host has seen: no older state may follow. */
+uint64_t kv_seen(const KvStore *store);
+/* This host has answered a client with a state of that index. */
+void kv_saw(KvStore *store, uint64_t index);
 /* Return the index up to which the slice of such a machine was sent from here; 0: it does not use this
  * replica. */
 uint64_t kv_slice_index(const KvStore *store, const char *machine_id);

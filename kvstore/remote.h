@@ -41,6 +41,16 @@ void remote_use(Remote *remote, const char *machine_id);
 /* Return the number of the session to the replica in use; 0: there is none. */
 uint64_t remote_session_number(const Remote *remote);
 
+/* Return the machine of the replica in use; "": there is none. */
+const char *remote_in_use(const Remote *remote);
+
+/* Write why the slice is not fresh, for people. */
+void remote_problem(const Remote *remote, char *ret, size_t size);
+
+/* Return the time since the replica of a machine has answered a heartbeat on its present session; UINT64_MAX:
+ * never. */
+uint64_t remote_silent_ms(const Remote *remote, const char *machine_id);
+
 /* Return whether the replica of a machine has answered a heartbeat on its present session in the last
  * 'within_ms', had a leader within REMOTE_LEADER_MS, and does not stop. */
 bool remote_answers(const Remote *remote, const char *machine_id, uint64_t within_ms);

@@ -215,17 +215,49 @@ static void remote_note_answer(Remote *r, PeerSession *session, const RemoteCurr
         memcpy(a->machine, machine, sizeof(a->machine));
 }
 
-bool remote_answers(const Remote *r, const char *machine_id, uint64_t within_ms) {
+/* Return the last answer on the present session to a machine, or NULL. */
+static const RemoteAnswer *remote_answer_of(const Remote *r, const char *machine_id) {
         PeerSession *session = peers_dialed(r->peers, machine_id);
 
-        for (size_t i = 0; session && i < ELEMENTS(r->answers); i++) {
+        for (size_t i = 0; session && i < ELEMENTS(r->answers); i++)
+                if (streq(r->answers[i].machine, machine_id) && r->answers[i].session == peer_number(session))
+                        return &r->answers[i];
+        return NULL;
+}
+
+bool remote_answers(const Remote *r, const char *machine_id, uint64_t within_ms) {
+        const RemoteAnswer *a = remote_answer_of(r, machine_id);
+
+        return a && loop_now_ms(r->loop) - a->answered_ms < within_ms && a->stale_ms < REMOTE_LEADER_MS &&
+               !a->stops;
+}
+
+uint64_t remote_silent_ms(const Remote *r, const char *machine_id) {
+        const RemoteAnswer *a = remote_answer_of(r, machine_id);
+
+        return a ? loop_now_ms(r->loop) - a->answered_ms : UINT64_MAX;
+}
+
+void remote_problem(const Remote *r, char *ret, size_t size) {
+        uint64_t silent_ms = UINT64_MAX;
+        _cleanup_text_ Text names = {};
+        PeerState peer;
+
+        for (size_t i = 0; i < ELEMENTS(r->answers); i++) {
                 const RemoteAnswer *a = &r->answers[i];
 
-                if (streq(a->machine, machine_id) && a->session == peer_number(session))
-                        return loop_now_ms(r->loop) - a->answered_ms < within_ms &&
-                               a->stale_ms < REMOTE_LEADER_MS && !a->stops;
+                if (a->machine[0] == 0)
+                        continue;
+                silent_ms = MIN(silent_ms, loop_now_ms(r->loop) - a->answered_ms);
+                if (peers_state(r->peers, a->machine, &peer) == 0)
+                        text_printf(&names, "%s%s", names.size > 0 ? ", " : "",
+                                    handshake_name(&peer.handshake));
         }
-        return false;
+        if (silent_ms < REMOTE_FRESH_MS || silent_ms == UINT64_MAX)
+                snprintf(ret, size, "attached host: no replica with a leader is reachable");
+        else
+                snprintf(ret, size, "attached host: no replica reachable for %llu s (%s)",
+                         (unsigned long long) silent_ms / 1000, names.chars ?: "");
 }
 
 static void remote_on_current(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -391,6 +423,10 @@ void remote_use(Remote *r, const char *machine_id) {
                 watches_subscribe_all(r);
         }
         r->events.on_state(r->events.userdata);
+}
+
+const char *remote_in_use(const Remote *r) {
+        return remote_session(r) ? r->machine : "";
 }
 
 uint64_t remote_session_number(const Remote *r) {

@@ -154,11 +154,12 @@ static void status_attached(const KvStore *s, KvState *ret) {
                                                               .role = current->members[i].standby ?
                                                                               KV_MEMBER_STANDBY :
                                                                               KV_MEMBER_VOTER };
-        if (!ret->ready)
-                snprintf(ret->problem, sizeof(ret->problem), "%s",
-                         remote_has_slice(s->remote) ?
-                                 "attached host: no replica with a leader is reachable" :
-                                 s->waits);
+        if (ret->ready)
+                return;
+        if (remote_has_slice(s->remote))
+                remote_problem(s->remote, ret->problem, sizeof(ret->problem));
+        else
+                snprintf(ret->problem, sizeof(ret->problem), "%s", s->waits);
 }
 
 void kv_state(const KvStore *s, KvState *ret) {
@@ -253,6 +254,27 @@ uint64_t kv_index(const KvStore *s) {
 
 bool kv_replica_answers(const KvStore *s, const char *machine_id, uint64_t within_ms) {
         return s->remote && remote_answers(s->remote, machine_id, within_ms);
+}
+
+bool kv_is_attached(const KvStore *s) {
+        return s->attached;
+}
+
+const char *kv_replica_in_use(const KvStore *s) {
+        return s->attached ? remote_in_use(s->remote) : "";
+}
+
+uint64_t kv_replica_silent_ms(const KvStore *s, const char *machine_id) {
+        return s->remote ? remote_silent_ms(s->remote, machine_id) : UINT64_MAX;
+}
+
+uint64_t kv_seen(const KvStore *s) {
+        return s->attached ? remote_seen(s->remote) : MAX(s->index, s->promised);
+}
+
+void kv_saw(KvStore *s, uint64_t index) {
+        if (s->attached)
+                remote_saw(s->remote, index);
 }
 
 uint64_t kv_slice_index(const KvStore *s, const char *machine_id) {

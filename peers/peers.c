@@ -614,6 +614,12 @@ PeerSession *peers_dialed(Peers *peers, const char *machine_id) {
         return host ? host->dialed : NULL;
 }
 
+PeerSession *peers_accepted(Peers *peers, const char *machine_id) {
+        PeerHost *host = host_find(peers, machine_id);
+
+        return host ? host->accepted : NULL;
+}
+
 int peers_send(Peers *peers, const char *machine_id, PeerFrame type, const void *payload, size_t size) {
         PeerSession *s = peers_dialed(peers, machine_id);
 

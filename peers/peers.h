@@ -203,6 +203,9 @@ PeerSession *peers_session(Peers *peers, uint64_t number);
 /* Return the open dialed session to a host, or NULL. Borrowed until the caller returns to the loop. */
 PeerSession *peers_dialed(Peers *peers, const char *machine_id);
 
+/* Return the open session that a host dialed, or NULL. As above. */
+PeerSession *peers_accepted(Peers *peers, const char *machine_id);
+
 /* The state of a host, for liveness and lists. */
 typedef struct PeerState {
         PeerHandshake handshake;   /* its last one; only machine_id is set before the first */

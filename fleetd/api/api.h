@@ -13,7 +13,7 @@
 
 typedef struct Api Api;
 
-typedef enum ApiListener { API_SOCKET, API_LOOPBACK, API_TLS } ApiListener;
+typedef enum ApiListener { API_SOCKET, API_LOOPBACK, API_TLS, _API_LISTENER_MAX } ApiListener;
 
 /* A request to enter the cluster of a token, or ('init') to open the peer listener. Borrowed for the call. */
 typedef struct ApiJoin {

@@ -137,6 +137,18 @@ static void peer_auth_write(Text *t, const Request *request, const Cluster *c) {
         json_close(t, ']');
 }
 
+/* Write the role of the host that was asked, and of an attached host the replica that it uses. */
+static void replica_write(Text *t, const Request *request, const KvState *state) {
+        const char *replica = state->attached ? kv_replica_in_use(request->api->options.store) :
+                                                request->api->machine_id;
+        bool attached = state->attached || request->origin;
+
+        if (attached && replica[0])
+                json_add_string(t, "replica",
+                                cluster_name_of(registry_cluster(request->api->options.registry), replica));
+        json_add_string(t, "role", attached ? "attached" : kv_role_name(state->role));
+}
+
 void cluster_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const Peers *peers = request->api->options.peers;
@@ -162,8 +174,8 @@ void cluster_handle(Request *request) {
         if (cluster_level(c, state.level_max, &behind) <= state.level && behind)
                 json_add_string(&t, "levelHeldBy", behind->id);
         json_add_u64(&t, "levelKnown", state.level_max);
-        json_add_string(&t, "machine", request->api->machine_id);
-        json_add_string(&t, "name", request->api->name);
+        json_add_string(&t, "machine", request_machine(request));
+        json_add_string(&t, "name", request_host(request));
         if (peers)
                 json_add_string(&t, "otherLineage", peers_other_lineage(peers));
         peer_auth_write(&t, request, c);
@@ -171,7 +183,7 @@ void cluster_handle(Request *request) {
         json_add_u64(&t, "raftIndex", state.raft_index);
         request_append_rejection(request, &rejection);
         json_add_string(&t, "rejection", rejection.chars);
-        json_add_string(&t, "role", kv_role_name(state.role));
+        replica_write(&t, request, &state);
         settings_write(&t, c, &state);
         if (state.stale_ms > 0)
                 json_add_u64(&t, "staleSec", state.stale_ms / 1000);

@@ -298,7 +298,7 @@ bool machine_removal_is_refused(const Request *request, const ClusterMachine *m,
                           "the cluster waits for its hosts to report their units; fleetctl cluster");
         else if (!LIST_EMPTY(&m->unreadable))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
-        else if (streq(m->id, request->api->machine_id))
+        else if (streq(m->id, request_machine(request)))
                 error_set(ret, 409, "%s is this host: fleetctl leave takes it out of the cluster", name);
         else if (m->presence == PRESENCE_UP && !(force && m->host))
                 error_set(ret, 409,

@@ -6,7 +6,10 @@
  * PEER_CALL_END (number, u32 exit status). PEER_CALL_CANCEL (number) when the client has left.
  * PEER_CALL_CREDIT (number, u64 bytes): the total of bytes that may be sent; then the child is paused. A host
  * that gets no credit, from an older version, sends without a limit. A host that gives credit to an older
- * version ends the stream when it has to buffer too much. */
+ * version ends the stream when it has to buffer too much.
+ *
+ * A host without a replica is called on the session that it dialed. A replica that has none asks other
+ * replicas to relay the call (call_relay.c). */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +18,7 @@
 #include "base/sizes.h"
 #include "base/log.h"
 #include "base/parse.h"
-#include "fleetd/api/remote_command_spec.h"
+#include "fleetd/api/call_relay.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/routes.h"
 #include "io/loop_uv.h"
@@ -25,6 +28,8 @@
 enum {
         JOURNALS_MAX = 32,            /* a reader may follow one without end */
         COMMANDS_MAX = 8,             /* the others, which end soon: journals do not use up their limit */
+        QUESTIONS_MAX = 7,            /* replicas that are asked to relay a call */
+        QUESTION_MS = 1000,           /* for the first answer of each */
         CREDIT_WINDOW = 256 * 1024,   /* bytes by which another host may be ahead of the client */
         HELD_MAX = 2 * CREDIT_WINDOW, /* of output that the client could not take yet */
         PEER_AHEAD_MAX = 1024 * 1024,
@@ -50,7 +55,11 @@ typedef struct Asking {
         Api *api;
         Request *request;
         char machine[MACHINE_ID_SIZE];
+        RemoteCommandSpec spec;
         uint64_t number, session;
+        unsigned questions;      /* replicas that were asked to relay the call */
+        bool relayed;            /* one of them was asked, and has not answered yet */
+        Timer patience;          /* with it */
         uint64_t taken, granted; /* bytes: sent to the client; that the other host may send */
         Text held;               /* output that the client could not take yet */
         bool ended;              /* the other host has sent everything */
@@ -101,23 +110,6 @@ static void running_free(Running *r) {
         free(r);
 }
 
-static int reply_chunk(PeerSession *session, uint64_t number, const void *bytes, size_t size) {
-        _cleanup_writer_ Writer w = {};
-
-        write_u64(&w, number);
-        write_blob(&w, bytes, size);
-        return w.error ?: peer_reply(session, PEER_CALL_CHUNK, w.bytes, w.size);
-}
-
-static void reply_end(PeerSession *session, uint64_t number, uint32_t status) {
-        _cleanup_writer_ Writer w = {};
-
-        write_u64(&w, number);
-        write_u32(&w, status);
-        if (w.error == 0)
-                (void) peer_reply(session, PEER_CALL_END, w.bytes, w.size);
-}
-
 /* Pause the child while the connection is full, or the credit of the other host is used up. */
 static void running_check_peer(void *userdata) {
         Running *r = userdata;
@@ -145,7 +137,7 @@ static void running_on_output(void *userdata, const void *bytes, size_t size) {
         session = peers_session(r->api->options.peers, r->session);
         if (!session)
                 return;
-        (void) reply_chunk(session, r->number, bytes, size);
+        (void) call_reply_chunk(session, r->number, bytes, size);
         r->sent += size;
         running_check_peer(r);
 }
@@ -162,7 +154,7 @@ static void running_on_exit(void *userdata, int status) {
         }
         session = peers_session(r->api->options.peers, r->session);
         if (session)
-                reply_end(session, r->number, status);
+                call_reply_end(session, r->number, status);
         running_free(r);
 }
 
@@ -236,28 +228,6 @@ static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret,
 
 /* -- Calls of other hosts -- */
 
-static void call_refuse(PeerSession *session, uint64_t number, const char *message) {
-        char line[sizeof(((Error *) NULL)->message) + 1];
-
-        snprintf(line, sizeof(line), "%s\n", message);
-        if (reply_chunk(session, number, line, strlen(line)) == 0)
-                reply_end(session, number, 1);
-}
-
-/* Return whether the other host may send the command: its requests have no more rights than an operator on
- * it. */
-static bool call_is_permitted(const Api *api, const PeerSession *session, RemoteCommandKind kind) {
-        Right right = remote_command_changes(kind) ? RIGHT_UNITS_CHANGE : RIGHT_UNITS_SEE;
-        Principal sender = { .kind = PRINCIPAL_LOCAL };
-        PolicyFacts facts = {};
-
-        snprintf(sender.machine, sizeof(sender.machine), "%s", peer_handshake(session)->machine_id);
-        if (policy_facts_read(registry_cluster(api->options.registry), &sender, &facts) < 0)
-                return false;
-        facts.is_operator = true;
-        return policy_allows(&sender, right, (Resource) {}, &facts);
-}
-
 static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                           size_t size) {
         Api *api = userdata;
@@ -296,6 +266,7 @@ static void calls_on_cancel(void *userdata, PeerSession *session, PeerFrame type
                 if (!r->request && r->session == peer_number(session) && r->number == number)
                         running_free(r);
         }
+        call_relay_request(api, session, type, payload, size);
 }
 
 static void calls_on_credit(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -313,9 +284,18 @@ static void calls_on_credit(void *userdata, PeerSession *session, PeerFrame type
                 r->credit = MAX(r->credit, credit);
                 running_check_peer(r);
         }
+        call_relay_request(api, session, type, payload, size);
 }
 
 /* -- Calls that another host executes -- */
+
+static int asking_send_frame(const Asking *a, PeerFrame type, const Writer *w) {
+        PeerSession *session = peers_session(a->api->options.peers, a->session);
+
+        if (!session)
+                return -ENOTCONN;
+        return w->error ?: peer_reply(session, type, w->bytes, w->size);
+}
 
 /* Send a frame with the number of the call, and a total of bytes if it is not 0. */
 static int asking_send(const Asking *a, PeerFrame type, uint64_t total) {
@@ -324,7 +304,11 @@ static int asking_send(const Asking *a, PeerFrame type, uint64_t total) {
         write_u64(&w, a->number);
         if (total > 0)
                 write_u64(&w, total);
-        return w.error ?: peers_send(a->api->options.peers, a->machine, type, w.bytes, w.size);
+        return asking_send_frame(a, type, &w);
+}
+
+uint64_t calls_number(Api *api) {
+        return ++api->calls->numbers;
 }
 
 static void asking_on_end(Request *request) {
@@ -333,6 +317,7 @@ static void asking_on_end(Request *request) {
         if (!a->ended)
                 (void) asking_send(a, PEER_CALL_CANCEL, 0);
         TAILQ_REMOVE(&a->api->calls->asking, a, all);
+        timer_stop(&a->patience);
         text_done(&a->held);
         free(a);
 }
@@ -356,6 +341,77 @@ static int asking_grant(Asking *a) {
         if (r == 0)
                 a->granted = a->taken + CREDIT_WINDOW;
         return r;
+}
+
+/* Send the head of the answer to the client, unless that is done. */
+static void asking_begin(Asking *a) {
+        timer_stop(&a->patience);
+        a->relayed = false;
+        if (!a->request->streams)
+                request_begin(a->request, "application/x-ndjson", NULL);
+}
+
+/* Send the call on a session, to its host or to a replica that is to relay it. */
+static int asking_call(Asking *a, PeerSession *session, bool relayed) {
+        _cleanup_writer_ Writer w = {};
+        int r;
+
+        a->number = calls_number(a->api);
+        a->session = peer_number(session);
+        a->granted = 0;
+        write_u64(&w, a->number);
+        if (relayed)
+                write_string(&w, a->machine);
+        remote_command_spec_write(&a->spec, &w);
+        r = asking_send_frame(a, relayed ? PEER_CALL_VIA : PEER_CALL, &w);
+        a->ended = r < 0; /* then there is nothing to cancel */
+        if (r == 0)
+                r = asking_grant(a); /* after the call, on the same session */
+        a->relayed = relayed;
+        if (r == 0 && relayed)
+                r = timer_start(&a->patience, a->api->loop, QUESTION_MS);
+        return r;
+}
+
+/* Ask the next replica, in the order in which the host chooses its replicas. -ENOTCONN: there is none. */
+static int asking_question(Asking *a) {
+        PeerSession *session;
+
+        while (a->questions < QUESTIONS_MAX) {
+                session = call_replica(a->api, a->machine, &a->questions);
+                if (!session)
+                        return -ENOTCONN;
+                if (asking_call(a, session, true) == 0)
+                        return 0;
+        }
+        return -ENOTCONN;
+}
+
+static void asking_refuse(Request *request, const RemoteCommandSpec *spec, const char *machine, int error) {
+        const char *name = cluster_name_of(registry_cluster(request->api->options.registry), machine);
+
+        if (spec->kind == CALL_LOG)
+                request_error(request, 503, "%s cannot be reached from this host (%s)", name,
+                              strerror(-error));
+        else
+                request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)", spec->unit,
+                              name, strerror(-error));
+}
+
+static void asking_ask_next(Asking *a) {
+        int r;
+
+        a->ended = true;
+        r = asking_question(a);
+        if (r < 0)
+                asking_refuse(a->request, &a->spec, a->machine, r);
+}
+
+static void asking_on_patience(void *userdata) {
+        Asking *a = userdata;
+
+        (void) asking_send(a, PEER_CALL_CANCEL, 0);
+        asking_ask_next(a);
 }
 
 /* End the stream, after the output that is held. */
@@ -407,9 +463,15 @@ static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type,
         size_t n;
         const void *bytes = read_blob(&in, PEER_FRAME_MAX, &n);
 
+        if (!a) {
+                call_relay_answer(api, session, type, payload, size);
+                return;
+        }
+        asking_begin(a);
+
         /* The client reads more slowly than an older host sends, which has no credit: end the stream, because
          * the output may have no end. */
-        if (a && reader_end(&in) >= 0 && asking_take(a, bytes, n) < 0)
+        if (reader_end(&in) >= 0 && asking_take(a, bytes, n) < 0)
                 request_cut(a->request, "the reader of a journal fell too far behind");
 }
 
@@ -420,14 +482,21 @@ static void calls_on_end(void *userdata, PeerSession *session, PeerFrame type, c
         Asking *a = asking_find(api, session, read_u64(&in));
         uint32_t status = read_u32(&in);
 
-        if (a && reader_end(&in) >= 0)
+        if (!a)
+                call_relay_answer(api, session, type, payload, size);
+        else if (reader_end(&in) < 0)
+                return;
+        else if (a->relayed && status == CALL_NOT_HERE)
+                asking_ask_next(a);
+        else {
+                asking_begin(a);
                 asking_end(a, status);
+        }
 }
 
 /* A session ended: what was asked on it will not be answered, and whom we answered does not listen. */
-static void calls_on_session_end(void *userdata, PeerSession *session) {
+void remote_commands_on_session_end(Api *api, PeerSession *session) {
         static const char lost[] = "fleetd: the connection to that host was lost\n";
-        Api *api = userdata;
         uint64_t number = peer_number(session);
         Asking *a, *next_asking;
         Running *r, *next_running;
@@ -436,6 +505,10 @@ static void calls_on_session_end(void *userdata, PeerSession *session) {
                 next_asking = TAILQ_NEXT(a, all);
                 if (a->session != number || a->ended)
                         continue;
+                if (a->relayed) {
+                        asking_ask_next(a);
+                        continue;
+                }
                 a->ended = true;
                 (void) asking_take(a, lost, sizeof(lost) - 1);
                 asking_end(a, EXIT_UNREACHABLE);
@@ -445,36 +518,27 @@ static void calls_on_session_end(void *userdata, PeerSession *session) {
                 if (!r->request && r->session == number)
                         running_free(r);
         }
+        call_relay_on_session_end(api, number);
 }
 
 static int asking_start(Request *request, const char *machine, const RemoteCommandSpec *spec) {
         Api *api = request->api;
-        PeerSession *session = peers_dialed(api->options.peers, machine);
-        Asking *a = session ? NEW0(Asking, 1) : NULL;
-        _cleanup_writer_ Writer w = {};
-        int r;
+        PeerSession *session = call_session(api, machine);
+        Asking *a = NEW0(Asking, 1);
 
-        if (!session)
-                return -ENOTCONN;
         if (!a)
                 return -ENOMEM;
         *a = (Asking) { .api = api,
                         .request = request,
-                        .number = ++api->calls->numbers,
-                        .session = peer_number(session) };
+                        .spec = *spec,
+                        .patience = TIMER(asking_on_patience, a),
+                        .ended = true /* nothing to cancel yet */ };
         snprintf(a->machine, sizeof(a->machine), "%s", machine);
         TAILQ_INSERT_TAIL(&api->calls->asking, a, all);
         request->state = a;
         request->on_end = asking_on_end;
         request->on_drain = asking_on_drain;
-        write_u64(&w, a->number);
-        remote_command_spec_write(spec, &w);
-        r = w.error ?: peers_send(api->options.peers, machine, PEER_CALL, w.bytes, w.size);
-        if (r == 0)
-                r = asking_grant(a); /* after the call, on the same session */
-        if (r < 0)
-                a->ended = true; /* nothing to cancel */
-        return r;
+        return session ? asking_call(a, session, false) : asking_question(a);
 }
 
 /* -- The handler -- */
@@ -521,14 +585,10 @@ static void command_begin(Request *request, const ClusterMachine *m, const Remot
 
         if (m && !streq(m->id, request->api->machine_id)) {
                 r = asking_start(request, m->id, spec);
-                if (r < 0 && spec->kind == CALL_LOG)
-                        request_error(request, 503, "%s cannot be reached from this host (%s)",
-                                      cluster_machine_name(m), strerror(-r));
-                else if (r < 0)
-                        request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)",
-                                      spec->unit, cluster_machine_name(m), strerror(-r));
-                else
-                        request_begin(request, "application/x-ndjson", NULL);
+                if (r < 0)
+                        asking_refuse(request, spec, m->id, r);
+                else if (!((Asking *) request->state)->relayed)
+                        asking_begin(request->state);
                 return;
         }
         r = running_start(request->api, spec, &running, &err);
@@ -541,6 +601,18 @@ static void command_begin(Request *request, const ClusterMachine *m, const Remot
         request->on_end = running_on_end;
         request->on_drain = running_on_drain;
         request_begin(request, "application/x-ndjson", NULL);
+}
+
+bool remote_command_is_here(const Request *request) {
+        const char *own = request->api->machine_id, *wanted = request_parameter(request, "machine");
+        const ClusterMachine *m;
+
+        if (wanted)
+                return streq(wanted, own);
+        if (request->route->command == CALL_LOG)
+                return true;
+        m = unit_machine(registry_cluster(request->api->options.registry), request->rest);
+        return m && streq(m->id, own);
 }
 
 void remote_command_handle(Request *request) {
@@ -590,11 +662,12 @@ void remote_log_handle(Request *request) {
 /* The end of a call has the priority of its chunks, and the credit that of its call: the order within a class
  * is kept. */
 static const PeerFrameType frame_types[] = {
-        { PEER_CALL, PEER_REQUEST, PEER_PRIORITY_NORMAL, calls_on_call },
-        { PEER_CALL_CHUNK, PEER_ANSWER, PEER_PRIORITY_LOW, calls_on_chunk },
-        { PEER_CALL_END, PEER_ANSWER, PEER_PRIORITY_LOW, calls_on_end },
-        { PEER_CALL_CANCEL, PEER_REQUEST, PEER_PRIORITY_NORMAL, calls_on_cancel },
-        { PEER_CALL_CREDIT, PEER_REQUEST, PEER_PRIORITY_NORMAL, calls_on_credit },
+        { PEER_CALL, PEER_BOTH_WAYS, PEER_PRIORITY_NORMAL, calls_on_call },
+        { PEER_CALL_CHUNK, PEER_BOTH_WAYS, PEER_PRIORITY_LOW, calls_on_chunk },
+        { PEER_CALL_END, PEER_BOTH_WAYS, PEER_PRIORITY_LOW, calls_on_end },
+        { PEER_CALL_CANCEL, PEER_BOTH_WAYS, PEER_PRIORITY_NORMAL, calls_on_cancel },
+        { PEER_CALL_CREDIT, PEER_BOTH_WAYS, PEER_PRIORITY_NORMAL, calls_on_credit },
+        { PEER_CALL_VIA, PEER_REQUEST, PEER_PRIORITY_NORMAL, call_relay_on_via },
 };
 
 int remote_commands_new(Api *api) {
@@ -603,7 +676,7 @@ int remote_commands_new(Api *api) {
                 return -ENOMEM;
         TAILQ_INIT(&api->calls->running);
         TAILQ_INIT(&api->calls->asking);
-        peers_observe(api->options.peers, calls_on_session_end, api);
+        TAILQ_INIT(&api->relays);
         peers_register(api->options.peers, frame_types, ELEMENTS(frame_types), api);
         return 0;
 }
@@ -612,9 +685,9 @@ void remote_commands_free(Api *api) {
         if (!api->calls)
                 return;
         peers_unregister(api->options.peers, frame_types, ELEMENTS(frame_types));
-        peers_observe(api->options.peers, NULL, NULL);
         while (!TAILQ_EMPTY(&api->calls->running))
                 running_free(TAILQ_FIRST(&api->calls->running));
+        call_relay_free(api);
         assert(TAILQ_EMPTY(&api->calls->asking)); /* their requests have ended */
         free(api->calls);
         api->calls = NULL;

@@ -230,6 +230,10 @@ const char *request_user(const Request *request, char ret[static HISTORY_USER_SI
         uid_t uid;
         FILE *f;
 
+        if (request->origin) {
+                snprintf(ret, HISTORY_USER_SIZE, "%s", request->origin->user);
+                return ret;
+        }
         ret[0] = 0;
         if (stream_peer_uid(request->http->stream, &uid) < 0) {
                 if (request->sender->principal.kind == PRINCIPAL_USER)
@@ -247,6 +251,14 @@ const char *request_user(const Request *request, char ret[static HISTORY_USER_SI
         if (f)
                 fclose(f);
         return ret;
+}
+
+const char *request_machine(const Request *request) {
+        return request->origin ? request->origin->machine : request->api->machine_id;
+}
+
+const char *request_host(const Request *request) {
+        return request->origin ? request->origin->host : request->api->name;
 }
 
 /* -- Paths with doubled slashes or dots: etcd's router and fleet's redirect to the clean path -- */

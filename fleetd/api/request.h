@@ -54,6 +54,9 @@ struct Api {
         TAILQ_HEAD(, ApiListenerState) listeners;
         TAILQ_HEAD(, Request) requests; /* those being worked on */
         struct Calls *calls;            /* remote commands from and to other hosts */
+        TAILQ_HEAD(, CallRelay) relays; /* of calls, to hosts without a replica */
+        struct Forwards *forwards;      /* requests that a replica answers */
+        struct Servings *servings;      /* requests of hosts without a replica */
         uint64_t started_ms, leader_id, leader_since_ms;
         uint64_t gets, gets_failed;     /* of keys, since the start */
         struct Scraping *scraping;      /* the scrape of the metrics that is under way; NULL: none */
@@ -77,6 +80,15 @@ typedef enum RouteFamily {
         ROUTE_UNKNOWN,
 } RouteFamily;
 
+/* Where a host without a replica answers. */
+typedef enum RoutePlace {
+        AT_HOST,  /* itself */
+        AT_STORE, /* itself, by calls of the store */
+        AT_VIEW,  /* a replica, which has the whole cluster view */
+        AT_UNIT,  /* the host of the unit: itself, or a replica calls that host */
+        AT_BOTH,  /* a replica; without one, itself */
+} RoutePlace;
+
 typedef struct Route {
         RouteFamily family;
         const char *methods; /* words; NULL: any, and the handler rejects what it does not support */
@@ -84,10 +96,16 @@ typedef struct Route {
          * path and all below it; Request.rest is what follows "/a". */
         const char *pattern;
         Right right;
+        RoutePlace place;
         void (*handle)(Request *request); /* answers, or leaves the request parked */
         const char *parameters;           /* ROUTE_KV: words; all other parameters are rejected */
         RemoteCommandKind command;        /* of remote_command_handle() */
 } Route;
+
+/* The host without a replica that has forwarded the request of one of its clients. Borrowed. */
+typedef struct RequestOrigin {
+        const char *machine, *host, *user; /* ID; name; the user of request_user() */
+} RequestOrigin;
 
 /* A request until it is answered. Its end, also without an answer (the client has left, the daemon stops),
  * cancels all that would call back: what is under way in the store and the registry by itself, the rest by
@@ -96,10 +114,11 @@ struct Request {
         Api *api;
         HttpRequest *http;
         ApiListenerState *listener;
-        Sender *sender;     /* NULL: not known yet */
-        const Route *route; /* NULL: not found yet */
-        const char *rest;   /* what the pattern of the route leaves open of the path; borrowed from it */
-        char *path;         /* decoded; terminated; size counts NULs inside */
+        Sender *sender;              /* NULL: not known yet */
+        const RequestOrigin *origin; /* NULL: a client of this host sent it */
+        const Route *route;          /* NULL: not found yet */
+        const char *rest; /* what the pattern of the route leaves open of the path; borrowed from it */
+        char *path;       /* decoded; terminated; size counts NULs inside */
         size_t path_size;
         size_t steps; /* work of unit_check() on its units */
         const char *query;
@@ -187,6 +206,10 @@ HttpField request_stale_field(const Request *request, StaleField *ret);
  * "user:NAME" of a user with a certificate; "" if unknown. */
 const char *request_user(const Request *request, char ret[static HISTORY_USER_SIZE]);
 
+/* Return ID and name of the host whose client sent the request. */
+const char *request_machine(const Request *request);
+const char *request_host(const Request *request);
+
 /* The value of a query parameter, or NULL. */
 const char *request_parameter(const Request *request, const char *name);
 
@@ -264,10 +287,13 @@ void leave_post_handle(Request *request);
 void leave_delete_handle(Request *request);
 void events_handle(Request *request);
 void history_handle(Request *request);
+/* Return whether the command of the request runs on this host. */
+bool remote_command_is_here(const Request *request);
 void remote_command_handle(Request *request);
 void remote_log_handle(Request *request);
 
 int remote_commands_new(Api *api);
+void remote_commands_on_session_end(Api *api, PeerSession *session);
 void remote_commands_free(Api *api);
 
 bool method_is(const Request *request, const char *method);

@@ -5,6 +5,7 @@
 
 #include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/api/forward.h"
 #include "fleetd/api/keys_v2.h"
 #include "fleetd/api/kv_v1.h"
 
@@ -12,91 +13,94 @@
  * of the methods in an answer 405. */
 /* clang-format off */
 static const Route routes[] = {
-        { ROUTE_KEYS,    "HEAD GET", "/v2/keys/**",              RIGHT_KEYS_READ,    keys_v2_handle },
-        { ROUTE_KEYS,    "PUT POST DELETE", "/v2/keys/**",       RIGHT_KEYS_WRITE,   keys_v2_handle },
+        { ROUTE_KEYS,    "HEAD GET", "/v2/keys/**",              RIGHT_KEYS_READ, AT_STORE, keys_v2_handle },
+        { ROUTE_KEYS,    "PUT POST DELETE", "/v2/keys/**", RIGHT_KEYS_WRITE, AT_STORE, keys_v2_handle },
 
-        { ROUTE_KV,      "GET",    "/fleet/v1/kv/changes",       RIGHT_KEYS_READ,    kv_changes_handle,
+        { ROUTE_KV,      "GET",  "/fleet/v1/kv/changes",     RIGHT_KEYS_READ,    AT_STORE, kv_changes_handle,
           .parameters = "after prefix progress" },
-        { ROUTE_KV,      "GET HEAD", "/fleet/v1/kv/list",        RIGHT_KEYS_READ,    kv_list_handle,
+        { ROUTE_KV,      "GET HEAD", "/fleet/v1/kv/list",        RIGHT_KEYS_READ,    AT_STORE, kv_list_handle,
           .parameters = "limit nextPageToken prefix quorum recursive values" },
-        { ROUTE_KV,      "POST",   "/fleet/v1/kv/txn",           RIGHT_KEYS_WRITE,   kv_txn_handle,
+        { ROUTE_KV,      "POST", "/fleet/v1/kv/txn",         RIGHT_KEYS_WRITE,   AT_STORE, kv_txn_handle,
           .parameters = "" },
-        { ROUTE_KV,      "GET HEAD", "/fleet/v1/kv/value/**",    RIGHT_KEYS_READ,    kv_value_get_handle,
+        { ROUTE_KV,      "GET HEAD", "/fleet/v1/kv/value/**", RIGHT_KEYS_READ, AT_STORE, kv_value_get_handle,
           .parameters = "quorum" },
-        { ROUTE_KV,      "PUT",    "/fleet/v1/kv/value/**",      RIGHT_KEYS_WRITE,   kv_value_put_handle,
+        { ROUTE_KV,      "PUT",  "/fleet/v1/kv/value/**",    RIGHT_KEYS_WRITE, AT_STORE, kv_value_put_handle,
           .parameters = "prevExist prevIndex ttl" },
-        { ROUTE_KV,      "DELETE", "/fleet/v1/kv/value/**",      RIGHT_KEYS_WRITE,   kv_value_delete_handle,
+        { ROUTE_KV, "DELETE", "/fleet/v1/kv/value/**", RIGHT_KEYS_WRITE, AT_STORE, kv_value_delete_handle,
           .parameters = "dir prevIndex recursive" },
 
-        { ROUTE_ETCD,    "GET",    "/version",                   RIGHT_STATUS_SEE,   v2_version_handle },
-        { ROUTE_ETCD,    "GET",    "/health",                    RIGHT_STATUS_SEE,   v2_health_handle },
-        { ROUTE_ETCD,    "GET HEAD", "/v2/machines",             RIGHT_STATUS_SEE,   v2_machines_handle },
-        { ROUTE_ETCD,    "GET POST DELETE PUT", "/v2/members/**", RIGHT_STATUS_SEE,   v2_members_handle },
-        { ROUTE_ETCD,    "GET",    "/v2/stats/self",             RIGHT_STATUS_SEE,   v2_stats_self_handle },
-        { ROUTE_ETCD,    "GET",    "/v2/stats/leader",           RIGHT_STATUS_SEE,   v2_stats_leader_handle },
-        { ROUTE_ETCD,    "GET",    "/v2/stats/store",            RIGHT_STATUS_SEE,   v2_stats_store_handle },
-        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/users",           RIGHT_STATUS_SEE,   v2_auth_list_handle },
-        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/roles",           RIGHT_STATUS_SEE,   v2_auth_list_handle },
-        { ROUTE_ETCD,    "GET PUT DELETE", "/v2/auth/enable",    RIGHT_STATUS_SEE,   v2_auth_enable_handle },
+        { ROUTE_ETCD,    "GET",  "/version",                 RIGHT_STATUS_SEE,   AT_HOST, v2_version_handle },
+        { ROUTE_ETCD,    "GET",  "/health",                  RIGHT_STATUS_SEE,   AT_HOST, v2_health_handle },
+        { ROUTE_ETCD,    "GET HEAD", "/v2/machines", RIGHT_STATUS_SEE, AT_HOST, v2_machines_handle },
+        { ROUTE_ETCD,    "GET",  "/v2/members/**",           RIGHT_STATUS_SEE,   AT_HOST, v2_members_handle },
+        { ROUTE_ETCD,    "POST DELETE PUT", "/v2/members/**", RIGHT_STATUS_SEE, AT_VIEW, v2_members_handle },
+        { ROUTE_ETCD,    "GET",  "/v2/stats/self", RIGHT_STATUS_SEE, AT_VIEW, v2_stats_self_handle },
+        { ROUTE_ETCD,    "GET",  "/v2/stats/leader", RIGHT_STATUS_SEE, AT_VIEW, v2_stats_leader_handle },
+        { ROUTE_ETCD,    "GET",  "/v2/stats/store", RIGHT_STATUS_SEE, AT_VIEW, v2_stats_store_handle },
+        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/users", RIGHT_STATUS_SEE, AT_HOST, v2_auth_list_handle },
+        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/roles", RIGHT_STATUS_SEE, AT_HOST, v2_auth_list_handle },
+        { ROUTE_ETCD, "GET PUT DELETE", "/v2/auth/enable", RIGHT_STATUS_SEE, AT_HOST, v2_auth_enable_handle },
 
-        { ROUTE_METRICS, "GET",    "/metrics",                   RIGHT_UNITS_SEE,    metrics_handle },
+        { ROUTE_METRICS, "GET",  "/metrics",                 RIGHT_UNITS_SEE,    AT_HOST, metrics_handle },
 
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/units",            RIGHT_UNITS_SEE,    units_list_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/units/*",          RIGHT_UNITS_SEE,    units_get_handle },
-        { ROUTE_FLEET,   "PUT",    "/fleet/v1/units/*",          RIGHT_UNITS_CHANGE, units_put_handle },
-        { ROUTE_FLEET,   "DELETE", "/fleet/v1/units/*",          RIGHT_UNITS_CHANGE, units_delete_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/batch",            RIGHT_UNITS_CHANGE, batch_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/state",            RIGHT_UNITS_SEE,    states_list_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/state/*",          RIGHT_UNITS_SEE,    states_get_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/machines",         RIGHT_UNITS_SEE,    machines_list_handle },
-        { ROUTE_FLEET,   "PATCH",  "/fleet/v1/machines",         RIGHT_UNITS_CHANGE, machines_patch_handle },
-        { ROUTE_FLEET,   "DELETE", "/fleet/v1/machines/*",       RIGHT_ADMINISTER,   machines_delete_handle },
-        { ROUTE_FLEET,   NULL,     "/fleet/v1/machines/*",       RIGHT_STATUS_SEE,   machine_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/why/*",            RIGHT_UNITS_SEE,    why_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/plan",             RIGHT_UNITS_SEE,    plan_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/plan/machines",    RIGHT_UNITS_SEE,    plan_machines_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/directory",        RIGHT_UNITS_SEE,    directory_list_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/directory",        RIGHT_UNITS_CHANGE, directory_post_handle },
-        { ROUTE_FLEET,   NULL,     "/fleet/v1/discovery",        RIGHT_UNITS_SEE,    discovery_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/events",           RIGHT_UNITS_SEE,    events_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/history",          RIGHT_UNITS_SEE,    history_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster",          RIGHT_UNITS_SEE,    cluster_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/backup",   RIGHT_ADMINISTER,   backup_handle },
-        { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/level",    RIGHT_ADMINISTER,   level_handle },
-        { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/settings", RIGHT_ADMINISTER,   settings_handle },
-        { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/adopting", RIGHT_ADMINISTER,   adopting_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/tokens",   RIGHT_ADMINISTER,   tokens_list_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/tokens",   RIGHT_ADMINISTER,   tokens_create_handle },
-        { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/tokens/*", RIGHT_ADMINISTER,   tokens_revoke_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/ca",       RIGHT_UNITS_SEE,    ca_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/ca/rotate", RIGHT_ADMINISTER,  ca_rotate_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/users",    RIGHT_ADMINISTER,   users_list_handle },
-        { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/users/*",  RIGHT_ADMINISTER,   users_put_handle },
-        { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/users/*",  RIGHT_ADMINISTER,   users_delete_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/host/rekey", RIGHT_ADMINISTER, rekey_host_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/rekey",    RIGHT_ADMINISTER,   rekey_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/secure",   RIGHT_ADMINISTER,   secure_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/init",     RIGHT_ADMINISTER,   init_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/join",     RIGHT_ADMINISTER,   join_handle },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster/leave",    RIGHT_UNITS_SEE,    leave_get_handle },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/cluster/leave",    RIGHT_ADMINISTER,   leave_post_handle },
-        { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/leave",    RIGHT_ADMINISTER,   leave_delete_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/units",          RIGHT_UNITS_SEE,    AT_VIEW, units_list_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/units/*",        RIGHT_UNITS_SEE,    AT_VIEW, units_get_handle },
+        { ROUTE_FLEET,   "PUT",  "/fleet/v1/units/*",        RIGHT_UNITS_CHANGE, AT_VIEW, units_put_handle },
+        { ROUTE_FLEET,   "DELETE", "/fleet/v1/units/*", RIGHT_UNITS_CHANGE, AT_VIEW, units_delete_handle },
+        { ROUTE_FLEET,   "POST", "/fleet/v1/batch",          RIGHT_UNITS_CHANGE, AT_VIEW, batch_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/state",          RIGHT_UNITS_SEE, AT_VIEW, states_list_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/state/*",        RIGHT_UNITS_SEE,    AT_VIEW, states_get_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/machines",       RIGHT_UNITS_SEE, AT_VIEW, machines_list_handle },
+        { ROUTE_FLEET,   "PATCH", "/fleet/v1/machines", RIGHT_UNITS_CHANGE, AT_VIEW, machines_patch_handle },
+        { ROUTE_FLEET, "DELETE", "/fleet/v1/machines/*", RIGHT_ADMINISTER, AT_VIEW, machines_delete_handle },
+        { ROUTE_FLEET,   NULL,   "/fleet/v1/machines/*",     RIGHT_STATUS_SEE,   AT_HOST, machine_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/why/*",          RIGHT_UNITS_SEE,    AT_VIEW, why_handle },
+        { ROUTE_FLEET,   "POST", "/fleet/v1/plan",           RIGHT_UNITS_SEE,    AT_VIEW, plan_handle },
+        { ROUTE_FLEET,   "POST", "/fleet/v1/plan/machines",  RIGHT_UNITS_SEE, AT_VIEW, plan_machines_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/directory", RIGHT_UNITS_SEE, AT_VIEW, directory_list_handle },
+        { ROUTE_FLEET,   "POST", "/fleet/v1/directory", RIGHT_UNITS_CHANGE, AT_VIEW, directory_post_handle },
+        { ROUTE_FLEET,   NULL,   "/fleet/v1/discovery",      RIGHT_UNITS_SEE,    AT_HOST, discovery_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/events",         RIGHT_UNITS_SEE,    AT_VIEW, events_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/history",        RIGHT_UNITS_SEE,    AT_VIEW, history_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/cluster",        RIGHT_UNITS_SEE,    AT_BOTH, cluster_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/cluster/backup", RIGHT_ADMINISTER,   AT_VIEW, backup_handle },
+        { ROUTE_FLEET,   "PUT",  "/fleet/v1/cluster/level",  RIGHT_ADMINISTER,   AT_VIEW, level_handle },
+        { ROUTE_FLEET,   "PUT",  "/fleet/v1/cluster/settings", RIGHT_ADMINISTER,   AT_VIEW, settings_handle },
+        { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/adopting", RIGHT_ADMINISTER, AT_VIEW, adopting_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/cluster/tokens", RIGHT_ADMINISTER, AT_VIEW, tokens_list_handle },
+        { ROUTE_FLEET, "POST", "/fleet/v1/cluster/tokens", RIGHT_ADMINISTER, AT_VIEW, tokens_create_handle },
+        { ROUTE_FLEET, "DELETE", "/fleet/v1/cluster/tokens/*", RIGHT_ADMINISTER, AT_VIEW,
+          tokens_revoke_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/cluster/ca",     RIGHT_UNITS_SEE,    AT_VIEW, ca_handle },
+        { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/ca/rotate", RIGHT_ADMINISTER, AT_VIEW, ca_rotate_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/cluster/users",  RIGHT_ADMINISTER,   AT_VIEW, users_list_handle },
+        { ROUTE_FLEET,   "PUT",  "/fleet/v1/cluster/users/*", RIGHT_ADMINISTER,   AT_VIEW, users_put_handle },
+        { ROUTE_FLEET, "DELETE", "/fleet/v1/cluster/users/*", RIGHT_ADMINISTER, AT_VIEW,
+          users_delete_handle },
+        { ROUTE_FLEET, "POST", "/fleet/v1/cluster/host/rekey", RIGHT_ADMINISTER, AT_HOST, rekey_host_handle },
+        { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/rekey",  RIGHT_ADMINISTER,   AT_VIEW, rekey_handle },
+        { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/secure", RIGHT_ADMINISTER,   AT_VIEW, secure_handle },
+        { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/init",   RIGHT_ADMINISTER,   AT_HOST, init_handle },
+        { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/join",   RIGHT_ADMINISTER,   AT_HOST, join_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/cluster/leave",  RIGHT_UNITS_SEE,    AT_HOST, leave_get_handle },
+        { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/leave",  RIGHT_ADMINISTER,   AT_HOST, leave_post_handle },
+        { ROUTE_FLEET, "DELETE", "/fleet/v1/cluster/leave", RIGHT_ADMINISTER, AT_HOST, leave_delete_handle },
 
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/journal/*",        RIGHT_UNITS_SEE,    remote_command_handle,
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/journal/*",      RIGHT_UNITS_SEE, AT_UNIT, remote_command_handle,
           .command = CALL_JOURNAL },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/status/*",         RIGHT_UNITS_SEE,    remote_command_handle,
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/status/*",       RIGHT_UNITS_SEE, AT_UNIT, remote_command_handle,
           .command = CALL_STATUS },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/show/*",           RIGHT_UNITS_SEE,    remote_command_handle,
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/show/*",         RIGHT_UNITS_SEE, AT_UNIT, remote_command_handle,
           .command = CALL_SHOW },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/dependencies/*",   RIGHT_UNITS_SEE,    remote_command_handle,
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/dependencies/*", RIGHT_UNITS_SEE, AT_UNIT, remote_command_handle,
           .command = CALL_DEPENDENCIES },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/reload/*",         RIGHT_UNITS_CHANGE, remote_command_handle,
+        { ROUTE_FLEET,   "POST", "/fleet/v1/reload/*", RIGHT_UNITS_CHANGE, AT_UNIT, remote_command_handle,
           .command = CALL_RELOAD },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/kill/*",           RIGHT_UNITS_CHANGE, remote_command_handle,
+        { ROUTE_FLEET,   "POST", "/fleet/v1/kill/*", RIGHT_UNITS_CHANGE, AT_UNIT, remote_command_handle,
           .command = CALL_KILL },
-        { ROUTE_FLEET,   "POST",   "/fleet/v1/reset-failed/*",   RIGHT_UNITS_CHANGE, remote_command_handle,
+        { ROUTE_FLEET, "POST", "/fleet/v1/reset-failed/*", RIGHT_UNITS_CHANGE, AT_UNIT, remote_command_handle,
           .command = CALL_RESET_FAILED },
-        { ROUTE_FLEET,   "GET",    "/fleet/v1/log",              RIGHT_UNITS_SEE,    remote_log_handle,
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/log",            RIGHT_UNITS_SEE,    AT_UNIT, remote_log_handle,
           .command = CALL_LOG },
 };
 /* clang-format on */
@@ -296,6 +300,21 @@ static void route_refuse_unready(Request *request) {
         request_answer_built(request, 503, "application/json", NULL, &t);
 }
 
+/* Return whether a replica has to answer. */
+static bool route_is_forwarded(const Request *request) {
+        if (request->route->place == AT_HOST || request->route->place == AT_STORE ||
+            !kv_is_attached(request->api->options.store))
+                return false;
+        switch (request->route->place) {
+        case AT_UNIT:
+                return !remote_command_is_here(request);
+        case AT_BOTH:
+                return forward_has_replica(request->api);
+        default:
+                return true;
+        }
+}
+
 void route_request(Request *request) {
         RouteFamily family = route_family(request->path, request->path_size);
         char methods[ROUTE_METHODS_SIZE];
@@ -336,9 +355,11 @@ void route_request(Request *request) {
                 route_not_found(request, family);
         else {
                 request->route = route;
-                if (sender_may(request->sender, route->right))
-                        route->handle(request);
-                else
+                if (!sender_may(request->sender, route->right))
                         route_forbid(request, route->right);
+                else if (route_is_forwarded(request))
+                        forward_request(request);
+                else
+                        route->handle(request);
         }
 }

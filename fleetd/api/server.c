@@ -1,4 +1,4 @@
-#include "fleetd/api/api.h"
+#include "fleetd/api/server.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
+#include "fleetd/api/forward.h"
 #include "fleetd/api/keys_v2.h"
 #include "fleetd/api/kv_v1.h"
 #include "fleetd/api/routes.h"
@@ -115,6 +116,11 @@ static int server_sender(ApiListenerState *listener, const Stream *stream, Sende
         return 0;
 }
 
+static int request_find_sender(const Request *request, Sender **ret) {
+        return request->http->sink ? serving_sender(request, ret) :
+                                     server_sender(request->listener, request->http->stream, ret);
+}
+
 static bool server_is_host(const ApiListenerState *listener, const char *host) {
         switch (listener->kind) {
         case API_LOOPBACK:
@@ -147,7 +153,7 @@ static bool server_authenticate(Request *request) {
                               "requests of web pages from other origins are rejected (Origin: %s)",
                               http->origin);
         else {
-                r = server_sender(listener, http->stream, &request->sender);
+                r = request_find_sender(request, &request->sender);
                 if (r >= 0)
                         return true;
                 request_error(request, r == -ENOMEM ? 500 : 403, "Failed to read the user of the socket: %s",
@@ -217,7 +223,7 @@ static void server_review(void *userdata) {
 
                 next = TAILQ_NEXT(request, requests);
                 if (!request->sender || (!api->regrant && server_is_current(api, request->sender)) ||
-                    server_sender(request->listener, request->http->stream, &now) < 0)
+                    request_find_sender(request, &now) < 0)
                         continue;
                 kept = sender_keeps(now, request->sender);
                 sender_unref(request->sender);
@@ -331,18 +337,25 @@ static bool server_reads_parameters(Request *request) {
         return false;
 }
 
-static void api_on_request(void *userdata, HttpRequest *http) {
+Request *api_request_new(Api *api, HttpRequest *http) {
         Request *request = NEW0(Request, 1);
+
+        if (!request)
+                return NULL;
+        *request = (Request) { .api = api, .http = http, .listener = http->listener };
+        TAILQ_INSERT_TAIL(&api->requests, request, requests);
+        http->userdata = request;
+        return request;
+}
+
+static void api_on_request(void *userdata, HttpRequest *http) {
+        Request *request = api_request_new(userdata, http);
         int r;
 
         if (!request) {
                 http_answer(http, 503, "text/plain; charset=utf-8", NULL, "out of memory\n", 14);
                 return;
         }
-        *request = (Request) { .api = userdata, .http = http, .listener = http->listener };
-        TAILQ_INSERT_TAIL(&request->api->requests, request, requests);
-        http->userdata = request;
-
         r = http_target_split(http->target, &request->path, &request->path_size, &request->query);
         if (r == -ENOMEM)
                 request_error(request, 500, "out of memory");
@@ -423,20 +436,26 @@ static void listener_free(ApiListenerState *listener) {
 
 DEFINE_CLEANUP(ApiListenerState *, listener_free)
 
+void api_listener_init(ApiListenerState *listener, Api *api, ApiListener kind) {
+        static const char *const names[_API_LISTENER_MAX] = { "socket", "loopback", "tls" };
+        static const char *const grants[_API_LISTENER_MAX] = { "LocalRights= in fleetd.conf", NULL,
+                                                               "fleetctl cert set" };
+
+        listener->api = api;
+        listener->kind = kind;
+        listener->dialect = kind == API_LOOPBACK ? DIALECT_ETCD : DIALECT_FLEET;
+        listener->name = names[kind];
+        listener->grants = grants[kind];
+}
+
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
-        static const char *const names[] = { "socket", "loopback", "tls" };
-        static const char *const grants[] = { "LocalRights= in fleetd.conf", NULL, "fleetctl cert set" };
         _cleanup_(listener_freep) ApiListenerState *listener = NEW0(ApiListenerState, 1);
         Network *net = api->options.network;
         int r;
 
         if (!listener)
                 return -ENOMEM;
-        listener->api = api;
-        listener->kind = kind;
-        listener->dialect = kind == API_LOOPBACK ? DIALECT_ETCD : DIALECT_FLEET;
-        listener->name = names[kind];
-        listener->grants = grants[kind];
+        api_listener_init(listener, api, kind);
         snprintf(listener->address, sizeof(listener->address), "%s", address);
         r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->http);
         if (r >= 0 && kind == API_SOCKET)
@@ -521,6 +540,14 @@ void api_set_local_rights(Api *api, const Names *texts) {
         loop_defer(api->loop, &api->review);
 }
 
+static void api_on_session_end(void *userdata, PeerSession *session) {
+        Api *api = userdata;
+
+        remote_commands_on_session_end(api, session);
+        forward_on_session_end(api);
+        serving_on_session_end(api);
+}
+
 int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         const struct group *group = getgrnam("fleet");
         Api *api = NEW0(Api, 1);
@@ -552,10 +579,15 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         r = api_read_local_rights(api, options->local_rights);
         if (r >= 0)
                 r = remote_commands_new(api);
+        if (r >= 0)
+                r = forward_new(api);
+        if (r >= 0)
+                r = serving_new(api);
         if (r < 0) {
                 api_free(api);
                 return r;
         }
+        peers_observe(options->peers, api_on_session_end, api);
         api->rights = (RegistryObserver) { .on_change = api_on_rights, .userdata = api };
         if (options->registry)
                 registry_observe(options->registry, &api->rights);
@@ -570,10 +602,13 @@ Api *api_free(Api *api) {
         if (!api)
                 return NULL;
 
+        peers_observe(api->options.peers, NULL, NULL);
+        serving_free(api);
         while ((request = TAILQ_FIRST(&api->requests))) {
                 request->http->userdata = NULL;
                 request_free(request);
         }
+        forward_free(api);
         metrics_stop(api);
         denials_done(&api->denials);
         deferred_cancel(&api->list);

@@ -81,6 +81,12 @@ static bool proposer_may_write(const Proposer *p, const KvCommand *write) {
         return proposer_may(p, RIGHT_KEYS_WRITE, (Resource) { .key = write->key });
 }
 
+/* A replica proposes what clients of attached hosts request, and has checked whose clients they are. */
+static bool proposer_may_forward(const Proposer *p) {
+        return p->host_facts.is_replica &&
+               (p->principal.kind == PRINCIPAL_LOCAL || p->principal.kind == PRINCIPAL_ANONYMOUS);
+}
+
 /* Read the claim, and what the cluster view states about it. */
 static int proposer_read_claim(Proposer *p, KvBytes text, Error *err) {
         if (text.size == 0) {
@@ -90,15 +96,14 @@ static int proposer_read_claim(Proposer *p, KvBytes text, Error *err) {
         if (principal_parse(text.data, text.size, &p->principal) < 0)
                 return error_set(err, -EINVAL, "the principal of a proposal of %s cannot be read",
                                  cluster_name_of(p->cluster, p->machine_id));
-        if (p->principal.kind != PRINCIPAL_USER && !streq(p->principal.machine, p->machine_id))
+        if (p->principal.kind != PRINCIPAL_USER && !streq(p->principal.machine, p->machine_id) &&
+            !proposer_may_forward(p))
                 return error_set(err, -EACCES, "%s proposed for a principal of another host",
                                  cluster_name_of(p->cluster, p->machine_id));
-        if (p->principal.kind == PRINCIPAL_USER)
-                return policy_facts_read(p->cluster, &p->principal, &p->facts);
         /* Groups and settings of another host are known there only: that host has checked them. */
-        p->facts = p->host_facts;
-        p->facts.is_operator = p->facts.reads = p->facts.writes = true;
-        return 0;
+        if (p->principal.kind != PRINCIPAL_USER)
+                p->facts.is_operator = p->facts.reads = p->facts.writes = true;
+        return policy_facts_read(p->cluster, &p->principal, &p->facts);
 }
 
 static const KvCommand *proposer_denied(const Proposer *p, const KvCommand *cmd) {

@@ -370,12 +370,14 @@ static bool registry_slice_has(void *userdata, const char *machine, KvBytes key)
         return layout_parse(key, &k) && slice_has(r->cluster, machine, &k);
 }
 
-static uint64_t registry_slices_index(void *userdata) {
-        const Registry *r = userdata;
-
+uint64_t registry_index(const Registry *r) {
         if (!r->complete)
                 return 0;
         return kv_watch_is_current(r->watch) ? kv_index(r->store) : r->cluster->index;
+}
+
+static uint64_t registry_slices_index(void *userdata) {
+        return registry_index(userdata);
 }
 
 /* -- Operations -- */

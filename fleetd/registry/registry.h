@@ -26,6 +26,8 @@ void registry_observe(Registry *r, RegistryObserver *observer);
 void registry_unobserve(Registry *r, RegistryObserver *observer); /* also one that is not registered */
 void registry_reset(Registry *r);                   /* the store's on_reset: read all keys again */
 const Cluster *registry_cluster(const Registry *r); /* current; borrowed until the callback returns */
+/* Return the index up to which the cluster view has all changes; 0: it is not complete. */
+uint64_t registry_index(const Registry *r);
 bool registry_ready(const Registry *r);      /* the cluster view is complete, and the tree has a lineage */
 bool registry_is_current(const Registry *r); /* complete, and no event of the tree is still to be applied */
 KvStore *registry_store(const Registry *r);

@@ -9,7 +9,7 @@
 
 # Targets of decoders that no single folder owns, or of a lower layer.
 FUZZERS += tests/fuzz/fuzz-parse tests/fuzz/fuzz-name tests/fuzz/fuzz-tree_record tests/fuzz/fuzz-registry tests/fuzz/fuzz-settings \
-	tests/fuzz/fuzz-host_files tests/fuzz/fuzz-remote_command tests/fuzz/fuzz-enter_message tests/fuzz/fuzz-backup_file \
+	tests/fuzz/fuzz-host_files tests/fuzz/fuzz-remote_command tests/fuzz/fuzz-forward tests/fuzz/fuzz-enter_message tests/fuzz/fuzz-backup_file \
 	tests/fuzz/fuzz-attached_frames
 tests_fuzz_fuzz_parse_SOURCES = tests/fuzz/parse.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_parse_LDADD = base/libbase.a
@@ -29,6 +29,8 @@ tests_fuzz_fuzz_attached_frames_SOURCES = tests/fuzz/attached_frames.c tests/fuz
 tests_fuzz_fuzz_attached_frames_LDADD = $(FLEETD_LIBS)
 tests_fuzz_fuzz_enter_message_SOURCES = tests/fuzz/enter_message.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_enter_message_LDADD = $(FLEETD_LIBS)
+tests_fuzz_fuzz_forward_SOURCES = tests/fuzz/forward.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_forward_LDADD = $(FLEETD_LIBS)
 tests_fuzz_fuzz_remote_command_SOURCES = tests/fuzz/remote_command.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_remote_command_LDADD = $(FLEETD_LIBS)
 

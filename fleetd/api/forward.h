@@ -1,0 +1,39 @@
+/* Requests that need the whole cluster view, on a host without a replica: they are forwarded to the replica
+ * in use, whose answer goes to the client. Within fleetd/api only.
+ *
+ * A request that only reads is sent again to the next replica if the first one is lost before it has
+ * answered. A change is sent once: its result is unknown then. A stream is cut, and its client resumes. */
+#pragma once
+
+#include "fleetd/api/forward_frames.h"
+#include "fleetd/api/request.h"
+
+enum {
+        FORWARDS_MAX = 64,           /* requests of one host under way */
+        FORWARD_WAIT_MS = 2000,      /* for a replica */
+        FORWARD_SILENT_MS = 1500,    /* a replica that does not answer heartbeats is lost */
+        FORWARD_ANSWER_MS = 60000,   /* for the head of an answer */
+        FORWARD_TRIES_MAX = 8,       /* replicas that one request is sent to */
+        FORWARD_LOOK_MS = 50,        /* between two looks at requests that wait */
+        FORWARD_WINDOW = 256 * 1024, /* bytes by which a replica may be ahead of the client */
+};
+
+/* Forward the request, which has a route. It is answered, here or by the replica. */
+void forward_request(Request *request);
+/* Return whether the replica in use answers. */
+bool forward_has_replica(const Api *api);
+void forward_on_session_end(Api *api); /* a session has ended */
+
+int forward_new(Api *api);
+void forward_free(Api *api); /* the requests have ended */
+
+/* -- The side of the replica (forward_serve.c) -- */
+
+typedef struct Serving Serving;
+
+/* Set *ret to the sender of a forwarded request, with the rights that it has now: a new reference. */
+int serving_sender(const Request *request, Sender **ret);
+
+int serving_new(Api *api);
+void serving_free(Api *api);
+void serving_on_session_end(Api *api); /* a session has ended */

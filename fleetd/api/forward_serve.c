@@ -1,0 +1,430 @@
+/* Requests that hosts without a replica forward to this replica: each runs the normal route, with a sink
+ * instead of a connection. The sender is the principal that the host claims, with no more rights than the
+ * host itself has. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "fleetd/api/forward.h"
+#include "fleetd/api/routes.h"
+#include "fleetd/api/server.h"
+
+enum {
+        SERVING_HELD_MAX = 256 * 1024, /* bytes of a stream that wait for credit */
+        SERVING_BEHIND_MS = 1000,      /* to reach the bound of a host */
+        SERVING_LOOK_MS = 10,
+};
+
+struct Serving {
+        HttpRequest http; /* its userdata is the request, NULL: it has ended */
+        Api *api;
+        uint64_t session;
+        char machine[MACHINE_ID_SIZE], host[PEER_NAME_SIZE];
+        RequestOrigin origin; /* borrows from these */
+        Writer bytes;         /* the frame, from which 'asked' borrows */
+        ForwardRequest asked;
+        uint64_t until_ms; /* while it waits for the bound of the host; 0: it has begun */
+        Text held;         /* of the answer, without credit */
+        size_t held_at;
+        uint64_t sent, credit;
+        bool ended; /* the answer is complete */
+        bool wants_drain;
+        TAILQ_ENTRY(Serving) all;
+};
+
+struct Servings {
+        TAILQ_HEAD(, Serving) all;
+        Timer look;    /* at requests that wait for their bound */
+        Deferred soon; /* a session has ended */
+        ApiListenerState listeners[_API_LISTENER_MAX];
+};
+
+static PeerSession *serving_session(const Serving *s) {
+        return peers_session(s->api->options.peers, s->session);
+}
+
+static void serving_free_one(Serving *s) {
+        if (s->http.userdata)
+                request_free(s->http.userdata);
+        TAILQ_REMOVE(&s->api->servings->all, s, all);
+        forward_request_done(&s->asked);
+        writer_done(&s->bytes);
+        text_done(&s->held);
+        free(s);
+}
+
+static void reply(PeerSession *session, PeerFrame type, const Writer *w) {
+        if (session && w->error == 0)
+                (void) peer_reply(session, type, w->bytes, w->size);
+}
+
+static void reply_end(const Api *api, PeerSession *session, uint32_t number, ForwardEnd end,
+                      const char *reason) {
+        ForwardEnding ending = { .number = number, .end = end, .index = kv_index(api->options.store) };
+        _cleanup_writer_ Writer w = {};
+
+        snprintf(ending.reason, sizeof(ending.reason), "%s", reason);
+        forward_end_write(&ending, &w);
+        reply(session, PEER_FORWARD_END, &w);
+}
+
+/* -- The sink -- */
+
+/* Send what the credit permits. Frees it after the last piece. */
+static void serving_flush(Serving *s) {
+        PeerSession *session = serving_session(s);
+
+        while (s->held_at < s->held.size && s->sent < s->credit) {
+                size_t n = MIN(MIN(s->held.size - s->held_at, s->credit - s->sent), (size_t) FORWARD_CHUNK);
+                _cleanup_writer_ Writer w = {};
+
+                forward_chunk_write(s->asked.number, s->held.chars + s->held_at, n, &w);
+                reply(session, PEER_FORWARD_CHUNK, &w);
+                s->held_at += n;
+                s->sent += n;
+        }
+        if (s->held_at < s->held.size)
+                return;
+        text_done(&s->held);
+        s->held = (Text) {};
+        s->held_at = 0;
+        if (!s->ended)
+                return;
+        reply_end(s->api, session, s->asked.number, FORWARD_COMPLETE, "");
+        serving_free_one(s);
+}
+
+static void serving_send_head(Serving *s, unsigned status, const char *type, const HttpField *fields,
+                              bool streams, size_t size) {
+        ForwardHead head = { .number = s->asked.number,
+                             .status = status,
+                             .streams = streams,
+                             .size = size,
+                             .has_type = type };
+        _cleanup_writer_ Writer w = {};
+
+        snprintf(head.type, sizeof(head.type), "%s", type ?: "");
+        for (size_t i = 0; i < FORWARD_FIELDS_MAX && fields && fields[i].name; i++)
+                head.fields[i] = fields[i];
+        forward_head_write(&head, &w);
+        reply(serving_session(s), PEER_FORWARD_HEAD, &w);
+}
+
+static void serving_end(Serving *s, ForwardEnd end, const char *reason) {
+        reply_end(s->api, serving_session(s), s->asked.number, end, reason);
+        serving_free_one(s);
+}
+
+static void serving_answer(HttpRequest *http, unsigned status, const char *type, const HttpField *fields,
+                           const void *body, size_t size) {
+        Serving *s = (Serving *) http;
+
+        serving_send_head(s, status, type, fields, false, size);
+        text_append_bytes(&s->held, body, size);
+        s->ended = true;
+        if (s->held.error < 0)
+                serving_end(s, FORWARD_CUT, "out of memory");
+        else
+                serving_flush(s);
+}
+
+static void serving_begin(HttpRequest *http, unsigned status, const char *type, const HttpField *fields) {
+        serving_send_head((Serving *) http, status, type, fields, true, 0);
+}
+
+static int serving_chunk(HttpRequest *http, const void *bytes, size_t size, bool last) {
+        Serving *s = (Serving *) http;
+
+        if (!last && s->held.size - s->held_at >= SERVING_HELD_MAX) {
+                s->wants_drain = true;
+                return -ENOBUFS;
+        }
+        if (s->held_at > SERVING_HELD_MAX) {
+                s->held.size -= s->held_at;
+                memmove(s->held.chars, s->held.chars + s->held_at, s->held.size + 1);
+                s->held_at = 0;
+        }
+        text_append_bytes(&s->held, bytes, size);
+        s->ended = last;
+        if (s->held.error == 0)
+                serving_flush(s);
+        else if (last)
+                serving_end(s, FORWARD_CUT, "out of memory");
+        else
+                return -ENOMEM;
+        return 0;
+}
+
+static void serving_cut(HttpRequest *http, const char *reason) {
+        serving_end((Serving *) http, FORWARD_CUT, reason);
+}
+
+static const HttpSink serving_sink = {
+        .answer = serving_answer, .begin = serving_begin, .chunk = serving_chunk, .cut = serving_cut
+};
+
+/* -- Senders -- */
+
+/* Users, whose rights the tree has, and clients of the host itself. */
+static bool claim_is_allowed(const Principal *claim, const char *machine) {
+        switch (claim->kind) {
+        case PRINCIPAL_USER:
+                return true;
+        case PRINCIPAL_LOCAL:
+        case PRINCIPAL_ANONYMOUS:
+                return streq(claim->machine, machine);
+        default:
+                return false;
+        }
+}
+
+/* The lesser of the claim and of the host's own rights. */
+int serving_sender(const Request *request, Sender **ret) {
+        const Serving *s = (const Serving *) request->http;
+        const ForwardSender *claim = &s->asked.sender;
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        Principal host = { .kind = PRINCIPAL_MACHINE };
+        PolicyFacts of_host = {}, facts = {};
+        int r;
+
+        memcpy(host.machine, s->machine, sizeof(host.machine));
+        r = policy_facts_read(c, &host, &of_host);
+        if (r < 0)
+                return r;
+        if (claim->principal.kind == PRINCIPAL_USER) {
+                r = policy_facts_read(c, &claim->principal, &facts);
+                if (r < 0)
+                        return r;
+        } else {
+                facts = (PolicyFacts) { .is_operator = claim->principal.kind == PRINCIPAL_LOCAL &&
+                                                       claim->is_operator,
+                                        .reads = claim->reads,
+                                        .writes = claim->writes,
+                                        .granted = right_list_ref(claim->granted) };
+        }
+        facts.is_removed |= of_host.is_removed;
+        facts.is_restricted = of_host.is_restricted;
+        facts.of_host = of_host.of_host;
+        *ret = sender_new(&claim->principal, &facts);
+        right_list_unref(facts.granted);
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* -- Requests -- */
+
+/* Run the route. It may have ended then. */
+static void serving_run(Serving *s) {
+        Request *request = api_request_new(s->api, &s->http);
+        int r;
+
+        s->until_ms = 0;
+        if (!request) {
+                serving_end(s, FORWARD_REFUSED, "out of memory");
+                return;
+        }
+        s->origin = (RequestOrigin) { s->machine, s->host, s->asked.sender.user };
+        request->origin = &s->origin;
+        request->path = malloc(s->asked.path.size + 1);
+        request->query = "";
+        request->parameters = s->asked.parameters;
+        s->asked.parameters = (HttpParameters) {};
+        if (!request->path) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        memcpy(request->path, s->asked.path.data, s->asked.path.size);
+        request->path[s->asked.path.size] = 0;
+        request->path_size = s->asked.path.size;
+        r = serving_sender(request, &request->sender);
+        if (r < 0)
+                request_error(request, 500, "out of memory");
+        else if (request->sender->facts.is_removed)
+                request_error(request, 403, "this host or user is not of the cluster any more");
+        else
+                route_request(request);
+}
+
+/* Run it when the tree, and the cluster view of it, have reached the bound of the host. */
+static void serving_try(Serving *s) {
+        KvStore *store = s->api->options.store;
+
+        if (kv_is_attached(store))
+                serving_end(s, FORWARD_BEHIND, "");
+        else if (kv_can_serve(store) && kv_index(store) >= s->asked.bound &&
+                 registry_index(s->api->options.registry) >= s->asked.bound)
+                serving_run(s);
+        else if (loop_now_ms(s->api->loop) >= s->until_ms)
+                serving_end(s, FORWARD_BEHIND, "");
+        else if (!timer_armed(&s->api->servings->look))
+                (void) timer_start(&s->api->servings->look, s->api->loop, SERVING_LOOK_MS);
+}
+
+static void servings_look(void *userdata) {
+        Api *api = userdata;
+
+        for (Serving *s = TAILQ_FIRST(&api->servings->all), *next; s; s = next) {
+                next = TAILQ_NEXT(s, all);
+                if (s->until_ms > 0)
+                        serving_try(s);
+        }
+}
+
+static size_t servings_of(const Api *api, const PeerSession *session, uint32_t number, Serving **ret) {
+        size_t n = 0;
+        Serving *s;
+
+        *ret = NULL;
+        TAILQ_FOREACH(s, &api->servings->all, all) {
+                if (s->session != peer_number(session))
+                        continue;
+                n++;
+                if (s->asked.number == number)
+                        *ret = s;
+        }
+        return n;
+}
+
+static Serving *serving_find(const Api *api, const PeerSession *session, uint32_t number) {
+        Serving *s;
+
+        (void) servings_of(api, session, number, &s);
+        return s;
+}
+
+/* Return why the request is rejected, or NULL. */
+static const char *serving_refusal(const Api *api, PeerSession *session, const ForwardRequest *asked) {
+        const char *machine = peer_handshake(session)->machine_id;
+        char text[PRINCIPAL_TEXT_SIZE];
+        Serving *same;
+
+        if (asked->sender.listener >= _API_LISTENER_MAX)
+                return "this replica has no such listener: its version may differ";
+        if (!claim_is_allowed(&asked->sender.principal, machine)) {
+                log_warning(((LogFields) { .machine = machine }),
+                            "%s sent a request for %s, who is not of that host: rejected",
+                            handshake_name(peer_handshake(session)),
+                            principal_text(&asked->sender.principal, text));
+                return "the request is for a principal of another host";
+        }
+        if (servings_of(api, session, asked->number, &same) >= FORWARDS_MAX)
+                return "64 requests of this host are under way, which is the limit";
+        return same ? "a request of this number is under way" : NULL;
+}
+
+static void serving_on_request(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                               size_t size) {
+        Api *api = userdata;
+        Serving *s = NEW0(Serving, 1);
+        const char *refusal;
+
+        if (!s)
+                return; /* the host asks again, or its client leaves */
+        write_raw(&s->bytes, payload, size);
+        if (s->bytes.error < 0 || forward_request_read(s->bytes.bytes, s->bytes.size, &s->asked) < 0) {
+                writer_done(&s->bytes);
+                free(s);
+                return;
+        }
+        s->api = api;
+        s->session = peer_number(session);
+        snprintf(s->machine, sizeof(s->machine), "%s", peer_handshake(session)->machine_id);
+        snprintf(s->host, sizeof(s->host), "%s", handshake_name(peer_handshake(session)));
+        refusal = serving_refusal(api, session, &s->asked);
+        TAILQ_INSERT_TAIL(&api->servings->all, s, all);
+        if (refusal) {
+                serving_end(s, FORWARD_REFUSED, refusal);
+                return;
+        }
+        s->http = (HttpRequest) { .method = s->asked.method,
+                                  .target = "",
+                                  .host = "",
+                                  .content_type = s->asked.content_type[0] ? s->asked.content_type : NULL,
+                                  .n_content_types = s->asked.n_content_types,
+                                  .body = s->asked.body.data,
+                                  .body_size = s->asked.body.size,
+                                  .sink = &serving_sink,
+                                  .listener = &api->servings->listeners[s->asked.sender.listener] };
+        s->until_ms = loop_now_ms(api->loop) + SERVING_BEHIND_MS;
+        serving_try(s);
+}
+
+static void serving_on_cancel(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                              size_t size) {
+        Serving *s = NULL;
+        uint32_t number;
+
+        if (forward_cancel_read(payload, size, &number) == 0)
+                s = serving_find(userdata, session, number);
+        if (s)
+                serving_free_one(s);
+}
+
+static void serving_on_credit(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                              size_t size) {
+        Serving *s = NULL;
+        uint64_t total;
+        uint32_t number;
+        Request *request;
+
+        if (forward_credit_read(payload, size, &number, &total) == 0)
+                s = serving_find(userdata, session, number);
+        if (!s)
+                return;
+        s->credit = MAX(s->credit, total);
+        request = s->http.userdata;
+        if (s->ended || s->held.size > 0)
+                serving_flush(s);
+        if (!request || !s->wants_drain || s->held.size > 0) /* without a request, it may be gone */
+                return;
+        s->wants_drain = false;
+        if (request->on_drain)
+                request->on_drain(request);
+}
+
+/* The hosts of ended sessions get no answers. */
+static void servings_sweep(void *userdata) {
+        Api *api = userdata;
+
+        for (Serving *s = TAILQ_FIRST(&api->servings->all), *next; s; s = next) {
+                next = TAILQ_NEXT(s, all);
+                if (!serving_session(s))
+                        serving_free_one(s);
+        }
+}
+
+void serving_on_session_end(Api *api) {
+        if (!TAILQ_EMPTY(&api->servings->all))
+                loop_defer(api->loop, &api->servings->soon);
+}
+
+static const PeerFrameType frame_types[] = {
+        { PEER_FORWARD, PEER_REQUEST, PEER_PRIORITY_NORMAL, serving_on_request },
+        { PEER_FORWARD_CANCEL, PEER_REQUEST, PEER_PRIORITY_NORMAL, serving_on_cancel },
+        { PEER_FORWARD_CREDIT, PEER_REQUEST, PEER_PRIORITY_NORMAL, serving_on_credit },
+};
+
+int serving_new(Api *api) {
+        api->servings = NEW0(struct Servings, 1);
+        if (!api->servings)
+                return -ENOMEM;
+        TAILQ_INIT(&api->servings->all);
+        api->servings->look = TIMER(servings_look, api);
+        api->servings->soon = DEFERRED(servings_sweep, api);
+        for (ApiListener kind = 0; kind < _API_LISTENER_MAX; kind++)
+                api_listener_init(&api->servings->listeners[kind], api, kind);
+        peers_register(api->options.peers, frame_types, ELEMENTS(frame_types), api);
+        return 0;
+}
+
+void serving_free(Api *api) {
+        if (!api->servings)
+                return;
+        peers_unregister(api->options.peers, frame_types, ELEMENTS(frame_types));
+        while (!TAILQ_EMPTY(&api->servings->all))
+                serving_free_one(TAILQ_FIRST(&api->servings->all));
+        timer_stop(&api->servings->look);
+        deferred_cancel(&api->servings->soon);
+        free(api->servings);
+        api->servings = NULL;
+}

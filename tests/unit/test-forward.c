@@ -1,0 +1,384 @@
+/* Requests of hosts without a replica, on a replica: whose they are, the rights that they have, how much of
+ * an answer is sent. The other host is played. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fleetd/api/forward.h"
+#include "io/loop_uv.h"
+#include "tests/lib/quiet_peer.h"
+
+#define PIN  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define ROOT "local:0@" QUIET_PEER_OTHER_ID
+
+/* -- No child is started -- */
+
+UvLoop *__wrap_loop_uv(Loop *base);
+UvLoop *__wrap_loop_uv(Loop *base) {
+        return NULL;
+}
+
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
+                       void *userdata, Error *err);
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
+                       void *userdata, Error *err) {
+        return error_set(err, -EAGAIN, "cannot run it");
+}
+
+static int host_setup(void **state) {
+        QuietPeer *h = quiet_peer_new(false);
+
+        assert_true(quiet_peer_meet(h));
+        *state = h;
+        return 0;
+}
+
+static int host_teardown(void **state) {
+        quiet_peer_free(*state);
+        return 0;
+}
+
+/* Return a request of root on the other host. */
+static ForwardRequest request_of(uint32_t number, const char *method, const char *path,
+                                 const char *principal) {
+        ForwardRequest request = { .number = number, .path = kv_string(path) };
+
+        snprintf(request.method, sizeof(request.method), "%s", method);
+        snprintf(request.sender.user, sizeof(request.sender.user), "root");
+        assert_int_equal(principal_parse(principal, strlen(principal), &request.sender.principal), 0);
+        request.sender.is_operator = streq(principal, ROOT);
+        return request;
+}
+
+static void grant(QuietPeer *h, uint32_t number, uint64_t total) {
+        _cleanup_writer_ Writer w = {};
+
+        forward_credit_write(number, total, &w);
+        assert_true(quiet_peer_send(h, PEER_FORWARD_CREDIT, w.bytes, w.size));
+}
+
+static void forward(QuietPeer *h, const ForwardRequest *request) {
+        _cleanup_writer_ Writer w = {};
+
+        forward_request_begin(request->number, 7, request->bound, &w);
+        forward_request_write(request, &w);
+        assert_true(quiet_peer_send(h, PEER_FORWARD, w.bytes, w.size));
+        grant(h, request->number, FORWARD_WINDOW);
+}
+
+typedef struct Heard {
+        unsigned status; /* 0: no head so far */
+        bool streams;
+        char type[64];
+        Text body;
+        bool ended;
+        ForwardEnding ending;
+} Heard;
+
+/* Add the frames about a request that have arrived; those of others are dropped. */
+static void hear(QuietPeer *h, uint32_t number, Heard *ret) {
+        Frame f;
+
+        while (quiet_peer_receive(&h->asking, &f)) {
+                ForwardEnding ending;
+                ForwardHead head;
+                uint32_t of;
+                KvBytes bytes;
+
+                if (f.type == PEER_FORWARD_HEAD) {
+                        assert_int_equal(forward_head_read(f.payload, f.size, &head), 0);
+                        if (head.number == number) {
+                                ret->status = head.status;
+                                ret->streams = head.streams;
+                                snprintf(ret->type, sizeof(ret->type), "%s", head.type);
+                        }
+                        free(head.texts);
+                } else if (f.type == PEER_FORWARD_CHUNK) {
+                        assert_int_equal(forward_chunk_read(f.payload, f.size, &of, &bytes), 0);
+                        if (of == number)
+                                text_append_bytes(&ret->body, bytes.data, bytes.size);
+                } else if (f.type == PEER_FORWARD_END) {
+                        assert_int_equal(forward_end_read(f.payload, f.size, &ending), 0);
+                        if (ending.number == number) {
+                                assert_false(ret->ended);
+                                ret->ended = true;
+                                ret->ending = ending;
+                        }
+                }
+        }
+        text_append_bytes(&ret->body, "", 0);
+}
+
+/* Forward a request, and return the status of its answer. */
+static unsigned status_of(QuietPeer *h, const ForwardRequest *request) {
+        Heard heard = {};
+
+        forward(h, request);
+        for (unsigned i = 0; i < 200 && !heard.ended; i++) {
+                quiet_peer_pass(h, 10);
+                hear(h, request->number, &heard);
+        }
+        text_done(&heard.body);
+        assert_true(heard.ended);
+        assert_int_equal(heard.ending.end, FORWARD_COMPLETE);
+        return heard.status;
+}
+
+static void a_request_of_a_client_of_the_host_is_answered(void **state) {
+        ForwardRequest request = request_of(1, "GET", "/fleet/v1/cluster", ROOT);
+        Heard heard = {};
+        QuietPeer *h = *state;
+
+        forward(h, &request);
+        hear(h, 1, &heard);
+        assert_int_equal(heard.status, 200);
+        assert_string_equal(heard.type, "application/json");
+        assert_false(heard.streams);
+        assert_non_null(strstr(heard.body.chars, "\"name\":\"beta\"")); /* the host that was asked */
+        assert_non_null(strstr(heard.body.chars, "\"replica\":\"" QUIET_PEER_ID "\""));
+        assert_non_null(strstr(heard.body.chars, "\"role\":\"attached\""));
+        assert_true(heard.ended);
+        assert_int_equal(heard.ending.end, FORWARD_COMPLETE);
+        assert_int_equal(heard.ending.index, kv_index(h->store));
+        text_done(&heard.body);
+}
+
+static void a_principal_of_another_host_is_rejected(void **state) {
+        static const char *const principals[] = {
+                "local:0@" QUIET_PEER_ID, "anonymous@" QUIET_PEER_ID, "machine:" QUIET_PEER_OTHER_ID,
+                "machine:" QUIET_PEER_ID, "token:0123456789ab",
+        };
+        QuietPeer *h = *state;
+
+        for (uint32_t i = 0; i < ELEMENTS(principals); i++) {
+                ForwardRequest request = request_of(i, "GET", "/fleet/v1/machines", principals[i]);
+                Heard heard = {};
+
+                request.sender.is_operator = true;
+                forward(h, &request);
+                hear(h, i, &heard);
+                assert_int_equal(heard.status, 0);
+                assert_int_equal(heard.ending.end, FORWARD_REFUSED);
+                assert_string_equal(heard.ending.reason, "the request is for a principal of another host");
+                text_done(&heard.body);
+        }
+}
+
+static void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        *(KvStatus *) userdata = status;
+}
+
+static void write_key(QuietPeer *h, const char *key, const char *value) {
+        KvCommand write = {
+                .op = KV_SET, .internal = true, .key = kv_string(key), .value = kv_string(value)
+        };
+        KvStatus status = KV_UNKNOWN;
+
+        assert_int_equal(
+                registry_propose(
+                        h->registry,
+                        &(KvCommand) { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 },
+                        on_done, &status),
+                0);
+        for (unsigned i = 0; i < 100 && status == KV_UNKNOWN; i++)
+                quiet_peer_pass(h, 10);
+        assert_int_equal(status, KV_OK);
+        quiet_peer_pass(h, 20); /* the cluster view has it, too */
+}
+
+static unsigned submit(QuietPeer *h, uint32_t number, const char *principal) {
+        static const char body[] =
+                "{\"desiredState\":\"inactive\",\"options\":[{\"section\":\"Service\",\"name\":"
+                "\"ExecStart\",\"value\":\"/bin/true\"}]}";
+        char path[64];
+        ForwardRequest request;
+
+        snprintf(path, sizeof(path), "/fleet/v1/units/u%u.service", (unsigned) number);
+        request = request_of(number, "PUT", path, principal);
+        request.body = kv_string(body);
+        request.n_content_types = 1;
+        snprintf(request.content_type, sizeof(request.content_type), "application/json");
+        return status_of(h, &request);
+}
+
+static unsigned list_units(QuietPeer *h, uint32_t number, const char *principal, const char *right) {
+        ForwardRequest request = request_of(number, "GET", "/fleet/v1/units", principal);
+        unsigned status;
+
+        if (right)
+                assert_int_equal(right_list_add(&request.sender.granted, right, NULL, NULL), 0);
+        status = status_of(h, &request);
+        right_list_unref(request.sender.granted);
+        return status;
+}
+
+/* The lesser of the claim and of the rights of the host. */
+static void a_sender_has_its_rights_and_no_more_than_its_host(void **state) {
+        static const char group[] = "local:1000,100@" QUIET_PEER_OTHER_ID;
+        QuietPeer *h = *state;
+
+        assert_int_equal(list_units(h, 1, ROOT, NULL), 200);
+        assert_int_equal(list_units(h, 2, group, NULL), 403);
+        assert_int_equal(list_units(h, 3, group, "units-see"), 200);
+        assert_int_equal(list_units(h, 4, "anonymous@" QUIET_PEER_OTHER_ID, NULL), 403);
+        assert_int_equal(list_units(h, 5, "user:ann", "units-see"), 403); /* the tree has no such user */
+        assert_int_equal(submit(h, 6, group), 403);
+        assert_int_equal(submit(h, 7, ROOT), 201);
+        assert_non_null(cluster_unit(registry_cluster(h->registry), "u7.service"));
+
+        write_key(h, "/_fleet/cluster/principal/ann",
+                  "{\"pins\":[\"" PIN "\"],\"rights\":[{\"right\":\"units-see\"}]}");
+        assert_int_equal(list_units(h, 8, "user:ann", NULL), 200);
+        assert_int_equal(submit(h, 9, "user:ann"), 403);
+
+        write_key(h, "/_fleet/cluster/host/" QUIET_PEER_OTHER_ID,
+                  "{\"joined\":1,\"pins\":[\"" PIN "\"],\"restricted\":true}");
+        assert_int_equal(list_units(h, 10, ROOT, NULL), 200);
+        assert_int_equal(submit(h, 11, ROOT), 403);
+}
+
+static void a_replica_that_is_behind_says_so_after_a_second(void **state) {
+        ForwardRequest request = request_of(1, "GET", "/fleet/v1/machines", ROOT);
+        Heard heard = {};
+        QuietPeer *h = *state;
+
+        quiet_peer_pass(h, 3000); /* the feature level was raised */
+        request.bound = kv_index(h->store) + 1;
+        forward(h, &request);
+        hear(h, 1, &heard);
+        assert_false(heard.ended);
+        write_key(h, "/_fleet/cluster/adopting", "1"); /* any change */
+        hear(h, 1, &heard);
+        assert_int_equal(heard.status, 200);
+        text_done(&heard.body);
+
+        heard = (Heard) {};
+        request.number = 2;
+        request.bound = kv_index(h->store) + 1000;
+        forward(h, &request);
+        quiet_peer_pass(h, 900);
+        hear(h, 2, &heard);
+        assert_false(heard.ended);
+        quiet_peer_pass(h, 200);
+        hear(h, 2, &heard);
+        assert_int_equal(heard.status, 0);
+        assert_int_equal(heard.ending.end, FORWARD_BEHIND);
+        text_done(&heard.body);
+}
+
+static void a_stream_is_sent_up_to_its_credit_and_ends_with_its_client(void **state) {
+        ForwardRequest request = request_of(1, "GET", "/fleet/v1/events", ROOT);
+        _cleanup_writer_ Writer w = {};
+        Heard heard = {};
+        QuietPeer *h = *state;
+        size_t whole;
+
+        forward_request_begin(1, 7, 0, &w);
+        forward_request_write(&request, &w);
+        assert_true(quiet_peer_send(h, PEER_FORWARD, w.bytes, w.size));
+        hear(h, 1, &heard);
+        assert_int_equal(heard.status, 200);
+        assert_true(heard.streams);
+        for (uint32_t i = 10; i < 20; i++)
+                assert_int_equal(submit(h, i, ROOT), 201);
+        hear(h, 1, &heard);
+        assert_int_equal(heard.body.size, 0);
+
+        grant(h, 1, 100);
+        hear(h, 1, &heard);
+        assert_int_equal(heard.body.size, 100);
+        grant(h, 1, 50); /* an older frame takes nothing back */
+        hear(h, 1, &heard);
+        assert_int_equal(heard.body.size, 100);
+        grant(h, 1, FORWARD_WINDOW);
+        hear(h, 1, &heard);
+        whole = heard.body.size;
+        assert_true(whole > 500);
+        assert_non_null(strstr(heard.body.chars, "u19.service"));
+
+        writer_done(&w);
+        w = (Writer) {};
+        forward_cancel_write(1, &w);
+        assert_true(quiet_peer_send(h, PEER_FORWARD_CANCEL, w.bytes, w.size));
+        assert_int_equal(submit(h, 20, ROOT), 201);
+        hear(h, 1, &heard);
+        assert_int_equal(heard.body.size, whole);
+        assert_false(heard.ended);
+        text_done(&heard.body);
+}
+
+static void a_reader_that_takes_nothing_is_cut(void **state) {
+        ForwardRequest request = request_of(1, "GET", "/fleet/v1/events", ROOT);
+        _cleanup_writer_ Writer w = {};
+        const RegistryObserver *observer;
+        Heard heard = {};
+        QuietPeer *h = *state;
+
+        forward_request_begin(1, 7, 0, &w);
+        forward_request_write(&request, &w);
+        assert_true(quiet_peer_send(h, PEER_FORWARD, w.bytes, w.size));
+        observer = TAILQ_FIRST(&h->api->requests)->state;
+        for (uint64_t i = 1; i <= 20000 && !heard.ended; i++) {
+                observer->on_change(
+                        observer->userdata,
+                        &(RegistryChange) { .kind = CHANGED_UNIT, .index = i, .unit = "a.service" });
+                hear(h, 1, &heard);
+        }
+        assert_true(heard.ended);
+        assert_int_equal(heard.ending.end, FORWARD_CUT);
+        assert_string_equal(heard.ending.reason, "the reader of events fell too far behind");
+        text_done(&heard.body);
+}
+
+static void a_host_has_64_requests_under_way(void **state) {
+        QuietPeer *h = *state;
+        Heard heard = {};
+
+        for (uint32_t i = 0; i < FORWARDS_MAX; i++) {
+                ForwardRequest request = request_of(i, "GET", "/fleet/v1/events", ROOT);
+
+                forward(h, &request);
+                if (i == 1) {
+                        hear(h, 1, &heard);
+                        assert_int_equal(heard.status, 200);
+                        forward(h, &request); /* the number is in use */
+                        hear(h, 1, &heard);
+                        assert_int_equal(heard.ending.end, FORWARD_REFUSED);
+                        text_done(&heard.body);
+                }
+        }
+        heard = (Heard) {};
+        forward(h, &(ForwardRequest) { 0 }); /* not a request: dropped */
+        {
+                ForwardRequest request = request_of(100, "GET", "/fleet/v1/machines", ROOT);
+
+                forward(h, &request);
+        }
+        hear(h, 100, &heard);
+        assert_int_equal(heard.ending.end, FORWARD_REFUSED);
+        assert_string_equal(heard.ending.reason,
+                            "64 requests of this host are under way, which is the limit");
+        text_done(&heard.body);
+
+        quiet_peer_hang_up(h); /* they end with their session */
+        quiet_peer_pass(h, 10);
+        assert_null(TAILQ_FIRST(&h->api->requests));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
+                TEST(a_request_of_a_client_of_the_host_is_answered),
+                TEST(a_principal_of_another_host_is_rejected),
+                TEST(a_sender_has_its_rights_and_no_more_than_its_host),
+                TEST(a_replica_that_is_behind_says_so_after_a_second),
+                TEST(a_stream_is_sent_up_to_its_credit_and_ends_with_its_client),
+                TEST(a_reader_that_takes_nothing_is_cut),
+                TEST(a_host_has_64_requests_under_way),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
