@@ -840,7 +840,8 @@ static void a_host_without_a_replica_gets_one_while_there_are_fewer_than_wanted(
         assert_string_equal(plan(&s), "nothing"); /* no other one can */
         attached(&s, "E1", KV_LEVEL_ATTACHED, "");
         snprintf(key, sizeof(key), "/_fleet/cluster/host/%s", cluster_view_id(id, "E1"));
-        cluster_view_put(&s.view, key, "{\"joined\":1,\"pins\":[\"" D16 D16 D16 D16 "\"],\"restricted\":true}");
+        cluster_view_put(&s.view, key,
+                         "{\"joined\":1,\"pins\":[\"" D16 D16 D16 D16 "\"],\"restricted\":true}");
         assert_string_equal(plan(&s), "nothing"); /* it must not have the cluster key */
         cluster_view_put(&s.view, key, "{\"joined\":1,\"pins\":[\"" D16 D16 D16 D16 "\"]}");
         assert_string_equal(plan(&s), "assign E1");
