@@ -8,8 +8,6 @@
 /* Begin a read transaction on the serving tree, for one callback of the loop at most. */
 int kv_read(KvStore *s, TreeTxn **ret);
 
-/* Whether this host has no replica that works: it serves no other host. */
-bool kv_is_attached(const KvStore *s);
 unsigned kv_level(const KvStore *s);                       /* feature level of the tree */
 uint64_t kv_kept_bytes(const KvStore *s);                  /* of results in the tree */
 void kv_problem(const KvStore *s, char *ret, size_t size); /* why there is no leader, for people */

@@ -133,10 +133,6 @@ void kv_take_over(KvStore *s) {
 
 /* -- Slices of other hosts -- */
 
-bool kv_is_attached(const KvStore *s) {
-        return s->attached;
-}
-
 void kv_set_slices(KvStore *s, const KvSlices *slices) {
         if (s->serve)
                 serve_set_slices(s->serve, slices);
