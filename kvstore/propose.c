@@ -603,7 +603,7 @@ void proposals_drop(Proposals *p) {
 
         HASH_ITER(hh, p->own, x, next) {
                 proposal_detach(p, x);
-                if (x->machine) /* its caller is the relay, which is told nothing */
+                if (x->machine) /* it receives the result */
                         free(x->userdata);
                 proposal_free(x);
         }

@@ -36,11 +36,15 @@ typedef struct Position {
 } Position;
 
 /* What follows the byte 0: facts, each after its number. The rest after an unknown one is not read. */
-enum { HEARTBEAT_POSITION = 1, HEARTBEAT_CLOCK, HEARTBEAT_ATTACHED };
+enum {
+        HEARTBEAT_POSITION = 1,
+        HEARTBEAT_CLOCK,
+        HEARTBEAT_ATTACHED, /* the host uses the replica of another one, or is about to: it needs an answer */
+};
 
 typedef struct Facts {
         bool has_clock, has_position;
-        bool attached, in_use; /* an attached host; it uses the replica that receives this */
+        bool attached, in_use; /* in use: the replica that receives this */
         uint64_t wall_ms, term, index;
 } Facts;
 
@@ -51,7 +55,11 @@ enum { CLOCK_BEGIN_MS = 30 * 1000, CLOCK_END_MS = 20 * 1000, CLOCK_AGAIN_MS = 60
 void replica_problem(const Membership *m, const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
         bool any = state->stopped || state->differs || state->undecided || state->refuses;
 
-        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", any ? state->problem : authority_problem(m->authority));
+        kv_replica_problem(m->store, ret, REPLICA_PROBLEM_SIZE);
+        any &= !(state->lost && m->joining.attach); /* it needs none */
+        if (!ret[0])
+                snprintf(ret, REPLICA_PROBLEM_SIZE, "%s",
+                         any ? state->problem : authority_problem(m->authority));
 }
 
 static void facts_read(Facts *ret, const void *payload, size_t size) {
@@ -126,7 +134,8 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         joining_retire(m, session);
         facts_read(&facts, payload, size);
         heartbeats_note_position(m, id, &facts);
-        kv_answer_heartbeat(m->store, session);
+        if (facts.attached || peer_handshake(session)->raft_id == 0)
+                kv_answer_heartbeat(m->store, session);
         reporting_on_heartbeat(m, id, facts.attached, facts.in_use);
         s = facts.attached && !m->leading ? NULL : named_get(&m->heartbeats.senders, id, sizeof(Sender));
         if (!s)
@@ -235,15 +244,20 @@ typedef struct Sending {
         Writer frame;
 } Sending;
 
+static void heartbeats_send_to(Sending *s, const char *machine_id) {
+        Membership *m = s->m;
+
+        if (m->attaching.active)
+                s->frame.bytes[s->frame.size - 1] = attaching_uses(m, machine_id);
+        (void) peers_send(m->peers, machine_id, PEER_HEARTBEAT, s->frame.bytes, s->frame.size);
+}
+
 static void heartbeats_send_one(void *userdata, const PeerState *peer) {
         Sending *s = userdata;
+        const char *id = peer->handshake.machine_id;
 
-        if (s->m->heartbeats.attached) /* the last fact, which heartbeats_write() has left open */
-                s->frame.bytes[s->frame.size - 1] = attaching_uses(s->m, peer->handshake.machine_id);
-        if (peer->dialed &&
-            (!s->m->heartbeats.attached || attaching_heartbeat_is_due(s->m, peer->handshake.machine_id)))
-                (void) peers_send(s->m->peers, peer->handshake.machine_id, PEER_HEARTBEAT, s->frame.bytes,
-                                  s->frame.size);
+        if (peer->dialed && (!s->m->heartbeats.attached || attaching_heartbeat_is_due(s->m, id)))
+                heartbeats_send_to(s, id);
 }
 
 static void heartbeats_write(Membership *m, const KvState *state, Writer *w) {
@@ -251,16 +265,15 @@ static void heartbeats_write(Membership *m, const KvState *state, Writer *w) {
         write_u8(w, 0);
         write_u8(w, HEARTBEAT_CLOCK);
         write_u64(w, loop_wall_ms(m->loop));
-        if (m->heartbeats.attached) {
-                write_u8(w, HEARTBEAT_ATTACHED);
-                write_u8(w, 0);
-                return;
+        if (state->leader_id == 0 && state->last_index > 0) {
+                write_u8(w, HEARTBEAT_POSITION);
+                write_u64(w, state->last_term);
+                write_u64(w, state->last_index);
         }
-        if (state->leader_id != 0 || state->last_index == 0)
-                return;
-        write_u8(w, HEARTBEAT_POSITION);
-        write_u64(w, state->last_term);
-        write_u64(w, state->last_index);
+        if (m->attaching.active) { /* older versions stop to read here */
+                write_u8(w, HEARTBEAT_ATTACHED);
+                write_u8(w, 0); /* heartbeats_send_to() */
+        }
 }
 
 void heartbeats_send(Membership *m, const KvState *state) {
@@ -269,7 +282,7 @@ void heartbeats_send(Membership *m, const KvState *state) {
         replica_problem(m, state, m->heartbeats.problem);
         if (state->leader_id != 0)
                 named_clear(&m->heartbeats.positions);
-        m->heartbeats.attached = attaching_is_attached(state);
+        m->heartbeats.attached = state->attached;
         heartbeats_write(m, state, &s.frame);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
@@ -277,8 +290,7 @@ void heartbeats_send(Membership *m, const KvState *state) {
         if (s.frame.error == 0 && (state->leader_id == 0 || state->attached))
                 peers_each(m->peers, heartbeats_send_one, &s);
         else if (s.frame.error == 0 && state->leader_machine_id[0])
-                (void) peers_send(m->peers, state->leader_machine_id, PEER_HEARTBEAT, s.frame.bytes,
-                                  s.frame.size);
+                heartbeats_send_to(&s, state->leader_machine_id);
         writer_done(&s.frame);
 }
 
