@@ -483,6 +483,55 @@ int hub_watch(Hub *hub, const KvWatchOptions *options, const KvWatchOps *ops, vo
         return 0;
 }
 
+static void watch_move(KvWatch *watch, Hub *to, uint64_t index) {
+        uint64_t since = MAX(watch->options.since, index + 1);
+        Place *place = NULL;
+
+        assert(!watch->calling);
+        watch_not_ready(watch);
+        watch_detach(watch);
+        watch->hub = to;
+        if (!watch->cleared && to->n_watches < HUB_WATCHES_MAX &&
+            since >= oldest_for(to, watch->options.key, watch->options.internal))
+                place = places_add(&to->places, watch->options.key);
+        if (!place) {
+                watch_clear(watch);
+                return;
+        }
+        watch_attach(watch, place);
+        if (watch->n_pending > 0)
+                watch_make_ready(watch);
+        watch->options.since = since;
+        watch_read_windows(watch);
+        watch->options.since = MAX(since, to->index + 1);
+}
+
+void hub_move(Hub *from, uint64_t index, Hub *(*to)(void *userdata, const KvWatchOptions *options),
+              void *userdata) {
+        while (!STAILQ_EMPTY(&from->unsearched)) {
+                hub_search(from, STAILQ_FIRST(&from->unsearched));
+                unsearched_drop_first(from);
+        }
+        for (KvWatch *watch = LIST_FIRST(&from->all), *next; watch; watch = next) {
+                Hub *hub = to(userdata, &watch->options);
+
+                next = LIST_NEXT(watch, all);
+                if (hub)
+                        watch_move(watch, hub, index);
+        }
+        /* Without a place: cleared by a move before this one. */
+        for (KvWatch *watch = TAILQ_FIRST(&from->ready), *next; watch; watch = next) {
+                Hub *hub = watch->place ? NULL : to(userdata, &watch->options);
+
+                next = TAILQ_NEXT(watch, ready_entries);
+                if (!hub)
+                        continue;
+                watch_not_ready(watch);
+                watch->hub = hub;
+                watch_make_ready(watch);
+        }
+}
+
 KvWatch *kv_watch_close(KvWatch *watch) {
         if (!watch)
                 return NULL;

@@ -45,6 +45,12 @@ void hub_reached(Hub *hub, uint64_t index);
 /* A snapshot replaced the tree: end all watches, and empty the windows. */
 void hub_cleared(Hub *hub, uint64_t index);
 
+/* Move watches of 'from' to the hubs that 'to' returns; NULL: the watch stays. All events up to 'index' were
+ * published in 'from'. A watch continues with the next event in the window of its hub; if that is not there
+ * any more, it is cleared. Not from inside a callback of a watch. */
+void hub_move(Hub *from, uint64_t index, Hub *(*to)(void *userdata, const KvWatchOptions *options),
+              void *userdata);
+
 /* Fill the empty windows from the tree, so that watches continue across a restart or a transfer. These events
  * are not delivered. A failure leaves the windows shorter. */
 int hub_load(Hub *hub, TreeTxn *txn);

@@ -295,9 +295,15 @@ int kv_watch(KvStore *store, const KvWatchOptions *options, const KvWatchOps *op
 
 /* -- Hosts without a replica -- */
 
-/* This host has no replica, and uses that of another machine, to which a session is open; NULL: there is none
- * now. It lasts until kv_joined() has filled a replica here. */
+/* This host has no replica, or one that does not work, and uses that of another machine, to which a session
+ * is open; NULL: there is none now. A tree that this host has serves until the slice is complete. It lasts
+ * until the replica here works (again), after kv_joined() or a recovery: then its tree serves, watches
+ * continue by index, and proposals keep their numbers. */
 void kv_attach(KvStore *store, const char *machine_id);
+/* The replica of this host works again before the slice was complete. */
+void kv_attach_no_more(KvStore *store);
+/* Write the failure of a replica that recovers by itself while this host is attached; "": there is none. */
+void kv_replica_problem(const KvStore *store, char *ret, size_t size);
 /* On such a host: return whether the replica of a machine has answered in the last 'within_ms', and has a
  * leader. */
 bool kv_replica_answers(const KvStore *store, const char *machine_id, uint64_t within_ms);

@@ -26,7 +26,8 @@ struct KvStore {
         Hub *hub;
         Serve *serve; /* NULL: without sessions, as the next */
         Remote *remote;
-        bool attached; /* this host has no replica, and uses that of another one */
+        bool attached;  /* this host has no replica, and uses that of another one */
+        bool attaching; /* it has one, which does not work: until the slice is complete */
 
         uint64_t index;    /* of the store, after the last applied entry */
         uint64_t promised; /* this index was acknowledged because of the leader's answer */
@@ -77,8 +78,10 @@ void kv_list_ended(KvStore *s); /* a large read: kv_close() may wait for it */
 
 int kv_open_sessions(KvStore *s);
 void kv_close_sessions(KvStore *s);
-/* Return whether this host, which had no replica, has one now that is not older than its slice. */
-bool kv_has_caught_up(KvStore *s);
+/* After an input of the replica: use it again if it has reached what this host has seen elsewhere. Return
+ * whether this call did so; kv_take_over() follows when its tree serves, with its events in the hub. */
+bool kv_detach(KvStore *s);
+void kv_take_over(KvStore *s);
 
 /* -- cluster_time.c -- */
 

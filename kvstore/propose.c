@@ -601,6 +601,8 @@ void proposals_drop(Proposals *p) {
 
         HASH_ITER(hh, p->own, x, next) {
                 proposal_detach(p, x);
+                if (x->machine) /* it receives the result */
+                        free(x->userdata);
                 proposal_free(x);
         }
 }

@@ -2,6 +2,7 @@
  * owner chooses the replica (fleetd/membership); the next one continues where the former one ended. */
 #pragma once
 
+#include "kvstore/hub.h"
 #include "kvstore/node_set.h"
 #include "kvstore/remote_frames.h"
 
@@ -86,6 +87,16 @@ void remote_cancel(RemoteRequest *request);
  */
 int remote_watch(Remote *remote, const KvWatchOptions *options, const KvWatchOps *ops, void *userdata,
                  KvWatch **ret, uint64_t *ret_oldest);
+
+/* The replica of this host serves again. Its store takes over what waits for an answer, except lists, one
+ * after the other, until NULL: */
+KvSync *remote_take_sync(Remote *remote);
+KvGet *remote_take_get(Remote *remote);
+/* and the watches, with the events that the tree has after those that have arrived. */
+void remote_release_watches(Remote *remote, Hub *to);
+/* The other way: this host does not use its replica any more, all of whose events up to 'index' are in the
+ * hub. Watches for which there is no room stay there. */
+void remote_adopt_watches(Remote *remote, Hub *from, uint64_t index);
 
 /* Answer all reads with KV_UNKNOWN. */
 void remote_end(Remote *remote);

@@ -193,6 +193,20 @@ bool requests_on_due(Remote *r) {
         return !LIST_EMPTY(&r->requests);
 }
 
+KvGet *remote_take_get(Remote *r) {
+        RemoteRequest *q = LIST_FIRST(&r->requests);
+        KvGet *get;
+
+        while (q && !q->get)
+                q = LIST_NEXT(q, requests);
+        if (!q)
+                return NULL;
+        get = q->get;
+        request_free(q);
+        get->request = NULL;
+        return get;
+}
+
 void requests_end(Remote *r, int error) {
         while (!LIST_EMPTY(&r->requests))
                 request_finish(LIST_FIRST(&r->requests), error, NULL);

@@ -388,6 +388,16 @@ void remote_sync_cancel(Remote *r, KvSync *sync) {
                 (void) syncs_remove(&r->syncs, sync);
 }
 
+KvSync *remote_take_sync(Remote *r) {
+        KvSync *sync;
+
+        remote_ask_later(r);
+        sync = TAILQ_FIRST(&r->syncs);
+        if (sync)
+                TAILQ_REMOVE(&r->syncs, sync, entry);
+        return sync;
+}
+
 void remote_end(Remote *r) {
         remote_ask_later(r);
         syncs_answer(&r->syncs, UINT64_MAX, KV_UNKNOWN);

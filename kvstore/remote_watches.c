@@ -176,6 +176,47 @@ bool watches_on_due(Remote *r) {
         return !LIST_EMPTY(&r->watches);
 }
 
+/* -- The replica of this host -- */
+
+static Hub *watches_to_hub(void *userdata, const KvWatchOptions *options) {
+        return userdata;
+}
+
+void remote_release_watches(Remote *r, Hub *to) {
+        RemoteWatches *w;
+
+        LIST_FOREACH(w, &r->watches, watches)
+                hub_move(w->hub, w->current, watches_to_hub, to);
+        watches_drop(r);
+}
+
+typedef struct Adoption {
+        Remote *remote;
+        uint64_t index;
+} Adoption;
+
+/* The registry reads the slice again. */
+static Hub *watches_adopting(void *userdata, const KvWatchOptions *options) {
+        const Adoption *adoption = userdata;
+        const KvWatchOptions from = { .key = options->key,
+                                      .recursive = options->recursive,
+                                      .since = adoption->index + 1 };
+        RemoteKind kind = options->recursive ? REMOTE_BELOW : REMOTE_KEY;
+        RemoteWatches *w;
+
+        if (options->slice)
+                return NULL;
+        LIST_FOREACH(w, &adoption->remote->watches, watches)
+                if (w->kind == kind && kv_bytes_equal(w->key, options->key))
+                        return w->hub;
+        w = watches_new(adoption->remote, &from);
+        return w ? w->hub : NULL;
+}
+
+void remote_adopt_watches(Remote *r, Hub *from, uint64_t index) {
+        hub_move(from, index, watches_adopting, &(Adoption) { r, index });
+}
+
 void watches_drop(Remote *r) {
         while (!LIST_EMPTY(&r->watches))
                 watches_free(LIST_FIRST(&r->watches));

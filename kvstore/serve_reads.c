@@ -235,7 +235,7 @@ static void reads_on_read(void *userdata, PeerSession *session, PeerFrame type, 
         RemoteRead read;
         Reading *r;
 
-        if (remote_read_read(payload, size, &read) < 0)
+        if (remote_read_read(payload, size, &read) < 0 || kv_is_attached(reads->store))
                 return;
         r = reading_new(reads, session, &read);
         if (!r)

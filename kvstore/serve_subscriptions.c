@@ -348,7 +348,7 @@ static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame t
         s = client_find(serve_client(serve, session), subscribe.number);
         if (s)
                 subscription_free(s);
-        s = subscribe.kind == REMOTE_SLICE && !serve->slices.each ?
+        s = kv_is_attached(serve->store) || (subscribe.kind == REMOTE_SLICE && !serve->slices.each) ?
                     NULL :
                     subscription_new(serve, session, &subscribe);
         if (!s) {

@@ -192,6 +192,16 @@ void kv_state(const KvStore *s, KvState *ret) {
         status_problem(s, ret, ret->problem, sizeof(ret->problem));
 }
 
+void kv_replica_problem(const KvStore *s, char *ret, size_t size) {
+        const char *reason;
+
+        ret[0] = 0;
+        /* A quarantined one waits for a Raft ID. */
+        if (s->attached && replica_error(s->replica, &reason) < 0 &&
+            replica_state(s->replica) != REPLICA_QUARANTINED)
+                snprintf(ret, size, "this host's replica has stopped: %s", reason);
+}
+
 void kv_problem(const KvStore *s, char *ret, size_t size) {
         KvState state;
 
@@ -278,8 +288,8 @@ void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
                                   .stops = s->closing };
         KvState state;
 
-        if (s->attached || (peer_handshake(session)->raft_id != 0 && current.index == 0))
-                return; /* that host has a replica */
+        if (s->attached)
+                return;
         kv_state(s, &state);
         current.cluster_id = state.cluster_id;
         current.lineage = state.lineage;

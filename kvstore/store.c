@@ -225,24 +225,18 @@ static void store_announce_address(KvStore *s) {
 }
 
 /* Reads continue; the replica recovers by itself. */
-static void store_on_failed(KvStore *s) {
+static void store_report_failure(KvStore *s, const ReplicaNews *news) {
         const char *reason = "";
         int error = replica_error(s->replica, &reason);
 
-        proposals_end(s->proposals);
-        read_index_end(s->reads, KV_NO_LEADER);
-        if (s->events.on_failed && !s->closing)
+        if (news->failed && s->events.on_failed && !s->closing)
                 s->events.on_failed(s->events.userdata, error, reason);
 }
 
-/* Serve the tree of the replica instead of the slice. */
-static void store_detach(KvStore *s) {
-        remote_end(s->remote);
-        remote_use(s->remote, NULL);
-        s->attached = false;
-        proposals_attach(s->proposals, false, 0);
-        s->reset = true;
-        store_on_replaced(s);
+static void store_on_failed(KvStore *s, const ReplicaNews *news) {
+        proposals_end(s->proposals);
+        read_index_end(s->reads, KV_NO_LEADER);
+        store_report_failure(s, news);
 }
 
 /* An input of the replica is complete. The order is: serving tree, proposers, watchers. */
@@ -250,18 +244,26 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
         KvStore *s = userdata;
         const RaftCore *core = replica_core(s->replica);
         uint64_t applied = core ? raft_core_applied_index(core) : 0;
+        unsigned changed = news->changed;
+        bool detached = kv_detach(s);
 
-        if (s->attached && !kv_has_caught_up(s))
+        if (s->attached) {
+                store_report_failure(s, news);
                 return;
-        if (s->attached)
-                store_detach(s);
+        }
+        if (detached) {
+                store_on_replaced(s);
+                changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER;
+        }
         store_serve_tree(s, news);
         store_publish_events(s, news);
+        if (detached)
+                kv_take_over(s);
         proposals_results(s->proposals, &news->applied);
 
         store_follow_leader(s);
         read_bound_ask(s);
-        proposals_on_input(s->proposals, news->changed, applied);
+        proposals_on_input(s->proposals, changed, applied);
         read_index_on_flush(s->reads, news->changed);
         if (s->closing && s->handing_over && !replica_is_leader(s->replica))
                 loop_defer(s->loop, &s->finish);
@@ -272,7 +274,7 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
                 loop_defer(s->loop, &s->tell);
         }
         if (news->failed)
-                store_on_failed(s);
+                store_on_failed(s, news);
 }
 
 int kv_check_room(KvStore *s, const KvCommand *cmd, KvStatus *ret_status, Error *err) {

@@ -16,7 +16,8 @@ static int settings_check_name(const char *name, Error *err) {
         return 0;
 }
 
-static int settings_check_voters(const Cluster *c, uint64_t voters, Error *err) {
+/* From KV_LEVEL_ATTACHED on, hosts beyond the voters and standbys are attached. */
+static int settings_check_voters(const Cluster *c, unsigned level, uint64_t voters, Error *err) {
         size_t n_hosts = voters_others(c, "", "");
 
         if (voters > VOTERS_MAX || (voters > 0 && voters % 2 == 0))
@@ -24,7 +25,7 @@ static int settings_check_voters(const Cluster *c, uint64_t voters, Error *err) 
                                  "voters: expected 1, 3 or 5, or 0 for automatic, not %llu: an even number "
                                  "can lose no more hosts than the odd one below",
                                  (unsigned long long) voters);
-        if (n_hosts > voters_hosts_max((unsigned) voters))
+        if (level < KV_LEVEL_ATTACHED && n_hosts > voters_hosts_max((unsigned) voters))
                 return error_set(
                         err, -EBUSY,
                         "voters: the cluster has %zu host%s, and with %llu voter%s and %d standbys there "
@@ -96,14 +97,14 @@ static int settings_read(const JsonValue *root, ClusterSettings *settings, Error
         return 0;
 }
 
-static int settings_check(const Cluster *c, const ClusterSettings *now, const ClusterSettings *next,
-                          Error *err) {
+static int settings_check(const Cluster *c, unsigned level, const ClusterSettings *now,
+                          const ClusterSettings *next, Error *err) {
         int r;
 
         r = settings_check_name(next->name, err);
         if (r < 0)
                 return r;
-        r = settings_check_voters(c, next->voters, err);
+        r = settings_check_voters(c, level, next->voters, err);
         if (r < 0)
                 return r;
         return streq(now->spread, next->spread) ? 0 : settings_check_spread(c, next->spread, err);
@@ -131,9 +132,10 @@ void settings_handle(Request *request) {
         Error err = {};
         int r;
 
+        kv_state(request->api->options.store, &state);
         r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
         r = r < 0 ? r : settings_read(root, &next, &err);
-        r = r < 0 ? r : settings_check(c, cluster_settings(c), &next, &err);
+        r = r < 0 ? r : settings_check(c, state.level, cluster_settings(c), &next, &err);
         if (r == -EBUSY) {
                 request_error(request, 409, "%s", err.message);
                 return;
@@ -146,7 +148,6 @@ void settings_handle(Request *request) {
                 request_error(request, 409, "settings of the cluster: %s", CLUSTER_UNREADABLE);
                 return;
         }
-        kv_state(request->api->options.store, &state);
         if (state.level < KV_LEVEL_IDENTITY) {
                 request_error(
                         request, 409,

@@ -1,5 +1,5 @@
-/* Attached hosts: a host without a replica uses that of another one, by the session in use, and keeps an idle
- * session to a second one, to which it moves over. */
+/* Attached hosts: a host without a replica that works uses that of another one, by the session in use, and
+ * keeps an idle session to a second one, to which it moves over. */
 #include <stdio.h>
 
 #include "fleetd/membership/choosing.h"
@@ -12,6 +12,7 @@ enum {
         BETTER_MIN_MS =
                 60000, /* until a host returns to its first replica, with a jitter of ten times as much */
         CANDIDATES_MAX = 64,
+        FAILED_MS = 10000, /* a replica has not worked */
 };
 
 typedef struct Candidates {
@@ -79,7 +80,8 @@ static void attaching_use(Membership *m, const char *machine) {
                 a->better_ms = a->moved_ms + BETTER_MIN_MS +
                                random_below(loop_random(m->loop), 9 * BETTER_MIN_MS);
         }
-        snprintf(a->in_use, sizeof(a->in_use), "%s", machine ?: "");
+        if (machine != a->in_use)
+                snprintf(a->in_use, sizeof(a->in_use), "%s", machine ?: "");
         kv_attach(m->store, machine);
 }
 
@@ -102,17 +104,40 @@ static void attaching_select(Membership *m, const Candidates *c) {
                 attaching_use(m, a->in_use); /* its session may be another one */
 }
 
+/* Whether the replica of this host, if it has one, does not work. A cluster of old programs does not serve
+ * other hosts: the answer to a request to join says so. */
+static bool attaching_is_due(Membership *m, const KvState *state) {
+        Attaching *a = &m->attaching;
+        uint64_t now_ms = loop_now_ms(m->loop);
+
+        if (state->attached)
+                return true;
+        if (state->raft_id == 0 && (m->joining.attach || state->cluster_id == 0))
+                return m->joining.attach;
+        if ((state->level < KV_LEVEL_ATTACHED && state->index > 0) ||
+            (!state->stopped && !state->lost && state->n_members > 0)) {
+                a->failed_ms = 0;
+                return false;
+        }
+        if (a->failed_ms == 0)
+                a->failed_ms = now_ms;
+        return now_ms - a->failed_ms >= FAILED_MS;
+}
+
 void attaching_update(Membership *m, const KvState *state) {
+        uint64_t failed_ms;
         Candidates c = {};
 
-        if (!state->attached && (state->raft_id != 0 || state->lost)) {
-                m->attaching = (Attaching) {};
+        m->attaching.active = attaching_is_due(m, state);
+        if (!m->attaching.active) {
+                failed_ms = m->attaching.failed_ms;
+                m->attaching = (Attaching) { .failed_ms = failed_ms };
+                kv_attach_no_more(m->store);
                 return;
         }
         candidates_find(m, state, &c);
-        if (c.n == 0 && !state->attached)
-                return;
-        attaching_select(m, &c);
+        if (c.n > 0 || state->attached)
+                attaching_select(m, &c);
 }
 
 /* Two heartbeats a second on the session in use, one in two seconds on the other one. */

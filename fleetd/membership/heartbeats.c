@@ -34,10 +34,14 @@ typedef struct Position {
 } Position;
 
 /* What follows the byte 0: facts, each after its number. The rest after an unknown one is not read. */
-enum { HEARTBEAT_POSITION = 1, HEARTBEAT_CLOCK };
+enum {
+        HEARTBEAT_POSITION = 1,
+        HEARTBEAT_CLOCK,
+        HEARTBEAT_ATTACHED, /* the host uses the replica of another one, or is about to: it needs an answer */
+};
 
 typedef struct Facts {
-        bool has_clock, has_position;
+        bool has_clock, has_position, attached;
         uint64_t wall_ms, term, index;
 } Facts;
 
@@ -48,7 +52,11 @@ enum { CLOCK_BEGIN_MS = 30 * 1000, CLOCK_END_MS = 20 * 1000, CLOCK_AGAIN_MS = 60
 void replica_problem(const Membership *m, const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
         bool any = state->stopped || state->differs || state->undecided || state->refuses;
 
-        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", any ? state->problem : authority_problem(m->authority));
+        kv_replica_problem(m->store, ret, REPLICA_PROBLEM_SIZE);
+        any &= !(state->lost && m->joining.attach); /* it needs none */
+        if (!ret[0])
+                snprintf(ret, REPLICA_PROBLEM_SIZE, "%s",
+                         any ? state->problem : authority_problem(m->authority));
 }
 
 static void facts_read(Facts *ret, const void *payload, size_t size) {
@@ -67,6 +75,9 @@ static void facts_read(Facts *ret, const void *payload, size_t size) {
                 case HEARTBEAT_CLOCK:
                         f.has_clock = true;
                         f.wall_ms = read_u64(&r);
+                        break;
+                case HEARTBEAT_ATTACHED:
+                        f.attached = true;
                         break;
                 default:
                         return;
@@ -119,7 +130,8 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         joining_retire(m, session);
         facts_read(&facts, payload, size);
         heartbeats_note_position(m, id, &facts);
-        kv_answer_heartbeat(m->store, session);
+        if (facts.attached || peer_handshake(session)->raft_id == 0)
+                kv_answer_heartbeat(m->store, session);
         if (!s)
                 return;
         s->heartbeat = true;
@@ -220,11 +232,13 @@ static void heartbeats_write(Membership *m, const KvState *state, Writer *w) {
         write_u8(w, 0);
         write_u8(w, HEARTBEAT_CLOCK);
         write_u64(w, loop_wall_ms(m->loop));
-        if (state->leader_id != 0 || state->last_index == 0)
-                return;
-        write_u8(w, HEARTBEAT_POSITION);
-        write_u64(w, state->last_term);
-        write_u64(w, state->last_index);
+        if (state->leader_id == 0 && state->last_index > 0) {
+                write_u8(w, HEARTBEAT_POSITION);
+                write_u64(w, state->last_term);
+                write_u64(w, state->last_index);
+        }
+        if (m->attaching.active) /* older versions stop to read here */
+                write_u8(w, HEARTBEAT_ATTACHED);
 }
 
 void heartbeats_send(Membership *m, const KvState *state) {

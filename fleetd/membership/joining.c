@@ -1,6 +1,9 @@
 /* Joining: a host without a cluster requests membership from the hosts of Join=, until one of them admits it.
  * The request is PEER_JOIN: version, peer address. The answer is PEER_JOINED: version, error, message,
- * cluster, lineage, Raft ID. */
+ * cluster, lineage, Raft ID.
+ *
+ * A rejection with the identity of the cluster means that the host is attached to it, and has no replica:
+ * when one is wanted, the leader assigns a Raft ID to the host, by its member key. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -58,11 +61,30 @@ static void joining_on_admitted(void *userdata, KvStatus status, const char *mes
         free(a);
 }
 
+/* Return 0 if the host gets a Raft ID at once: it has lost its replica, or there are fewer than wanted.
+ * -EXFULL: it is attached, and the leader assigns an ID when a replica is wanted. That holds for each host
+ * that has proved its identity, so that the leader can choose. */
+static int joining_check_room(const Membership *m, const KvState *state, const ClusterMachine *known,
+                              const char *id, const char *address, Error *err) {
+        const Cluster *c = registry_cluster(m->registry);
+        size_t n = voters_others(c, id, address), max = voters_hosts_limit(c, m->voters);
+        bool alone = m->voters == 1 && c->settings_index == 0; /* no other host holds a replica */
+
+        if (known && known->member.raft_id != 0)
+                return 0;
+        if (state->level < KV_LEVEL_ATTACHED)
+                return n >= max ? voters_refuse_host(n, max, -ENOSPC, err) : 0;
+        if (n < max && !alone && !(known && known->host))
+                return 0;
+        return error_set(
+                err, -EXFULL,
+                "this host is attached to the cluster, whose leader chooses the hosts that hold a replica");
+}
+
 static int joining_admit(Membership *m, PeerSession *session, const char *address, Error *err) {
         const char *id = peer_handshake(session)->machine_id;
         const Cluster *c = registry_cluster(m->registry);
         const ClusterMachine *known = cluster_machine(c, id);
-        size_t n_replicas, max;
         KvState state;
         Admission *a;
         int r;
@@ -75,10 +97,9 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
                                  "this host has left the cluster; to return: fleetctl token on %s, then "
                                  "fleetctl join on this host, without Join= in its fleetd.conf",
                                  m->name);
-        n_replicas = voters_others(c, id, address);
-        max = voters_hosts_limit(c, m->voters);
-        if (n_replicas >= max && !(known && known->member.raft_id))
-                return voters_refuse_host(n_replicas, max, -ENOSPC, err);
+        r = joining_check_room(m, &state, known, id, address, err);
+        if (r < 0)
+                return r;
 
         a = NEW0(Admission, 1);
         if (!a)
@@ -103,6 +124,7 @@ static void joining_on_request(void *userdata, PeerSession *session, PeerFrame t
         char host[ADDRESS_SIZE];
         uint8_t version;
         uint16_t port;
+        KvState state;
         Error err = {};
         int error;
 
@@ -115,8 +137,9 @@ static void joining_on_request(void *userdata, PeerSession *session, PeerFrame t
                                   m->name);
         else
                 error = joining_admit(m, session, address, &err);
+        kv_state(m->store, &state);
         if (error < 0)
-                joining_reply(session, err.message, &(KvState) {}, 0);
+                joining_reply(session, err.message, error == -EXFULL ? &state : &(KvState) {}, 0);
 }
 
 /* -- Requests of this host -- */
@@ -125,7 +148,63 @@ static bool joining_is_due(const Membership *m) {
         KvState state;
 
         kv_state(m->store, &state);
-        return state.cluster_id == 0 || state.lost || (state.attached && state.raft_id == 0);
+        if (state.attached)
+                return state.raft_id == 0 && m->joining.former_id != 0;
+        return !m->joining.attach && (state.cluster_id == 0 || state.lost);
+}
+
+static void joining_attach(Membership *m, const PeerSession *session) {
+        KvState state;
+
+        if (!m->joining.attach)
+                log_notice(((LogFields) { .machine = peer_handshake(session)->machine_id }),
+                           "attached to the cluster through %s, whose leader chooses the hosts that hold a "
+                           "replica",
+                           peer_handshake(session)->name);
+        m->joining.attach = true;
+        kv_state(m->store, &state);
+        attaching_update(m, &state);
+}
+
+/* Become a replica under that Raft ID. */
+static int joining_become(Membership *m, const KvState *cluster, uint64_t raft_id, Error *err) {
+        int r = kv_joined(m->store, cluster->cluster_id, cluster->lineage, raft_id, err);
+
+        if (r < 0)
+                return r;
+        m->joining.attach = false;
+        m->joining.former_id = raft_id;
+        return 0;
+}
+
+void joining_take_replica(Membership *m, const KvState *state) {
+        const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
+        uint64_t raft_id = self ? self->member.raft_id : 0;
+        Joining *j = &m->joining;
+        Error err = {};
+        int r;
+
+        if (!state->attached) {
+                j->looked = false;
+                j->former_id = 0;
+                return;
+        }
+        if (state->raft_id != 0 || !state->ready || !registry_is_current(m->registry))
+                return;
+        if (!j->looked || raft_id == 0)
+                j->former_id = raft_id;
+        j->looked = true;
+        if (raft_id == j->former_id) {
+                joining_state_changed(m);
+                return;
+        }
+        r = joining_become(m, state, raft_id, &err);
+        if (r < 0 && r != -EBUSY)
+                log_error(((LogFields) { .error = r }), "Failed to become a replica: %s",
+                          error_text(&err, r));
+        else if (r == 0)
+                log_notice(NO_FIELDS, "this host is to hold a replica, as member %llu",
+                           (unsigned long long) raft_id);
 }
 
 static void joining_on_answer(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -146,6 +225,10 @@ static void joining_on_answer(void *userdata, PeerSession *session, PeerFrame ty
                             "invalid answer to the join request from %s", peer->name);
                 return;
         }
+        if (rejected && cluster_id != 0 && lineage != 0) {
+                joining_attach(m, session);
+                return;
+        }
         if (rejected) {
                 if (!m->joining.refusal_logged)
                         log_warning(((LogFields) { .machine = peer->machine_id }),
@@ -155,7 +238,7 @@ static void joining_on_answer(void *userdata, PeerSession *session, PeerFrame ty
         }
         if (!joining_is_due(m))
                 return;
-        error = kv_joined(m->store, cluster_id, lineage, raft_id, &err);
+        error = joining_become(m, &(KvState) { .cluster_id = cluster_id, .lineage = lineage }, raft_id, &err);
         if (error < 0)
                 log_error(((LogFields) { .error = error }), "Failed to join the cluster: %s",
                           error_text(&err, error));
@@ -242,9 +325,9 @@ static void joining_on_retired(void *userdata, PeerSession *session, PeerFrame t
             peer->cluster_id != state.cluster_id || raft_id != state.raft_id || raft_id == 0 ||
             state.role == KV_ROLE_LEADER || state.leader_id != 0 || state.lost || m->was_leaving)
                 return;
-        if (kv_retire(m->store, "another host has replaced this one while it was silent") == 0)
+        if (kv_retire(m->store, "its replica was removed from the cluster") == 0)
                 log_notice(((LogFields) { .machine = peer->machine_id }),
-                           "%s reports that member %llu was replaced: this host joins again", peer->name,
+                           "%s reports that member %llu was removed: this host joins again", peer->name,
                            (unsigned long long) raft_id);
 }
 
@@ -314,7 +397,11 @@ void joining_publish_start(Membership *m, const KvState *state) {
                                 .agentless = m->agentless };
         bool has_key = self && self->member.raft_id != 0, published;
 
-        if (m->writing || !state->ready || !registry_ready(m->registry) || !m->peer_address[0])
+        if (m->writing || !state->ready || state->raft_id == 0 || !registry_ready(m->registry) ||
+            !m->peer_address[0])
+                return;
+        /* The cluster has taken the replica of a follower that has lost its key. */
+        if (!has_key && state->role != KV_ROLE_LEADER && state->n_members > 1)
                 return;
         published = has_key && streq(self->member.peer, m->peer_address) &&
                     (self->member.start_number > own->start_number ||

@@ -113,6 +113,13 @@ static int membership_make(Membership *m, const KvState *state, const VotersChan
         const ClusterMachine *machine;
 
         switch (change->action) {
+        case VOTERS_ASSIGN:
+                machine = cluster_machine(registry_cluster(m->registry), change->machine_id);
+                if (!machine || m->writing)
+                        return -EBUSY;
+                m->writing = registry_assign_replica(m->registry, state->term, machine, membership_on_written,
+                                                     m) == 0;
+                return m->writing ? 0 : -ENOMEM;
         case VOTERS_ADD:
                 if (!membership_may_add(m, change->raft_id))
                         return -EAGAIN;
@@ -141,6 +148,16 @@ static int membership_make(Membership *m, const KvState *state, const VotersChan
         }
 }
 
+static void membership_log_change(const KvState *state, const VotersChange *change) {
+        if (change->action == VOTERS_ASSIGN)
+                log_notice(((LogFields) { .term = state->term, .machine = change->machine_id }), "%s",
+                           change->reason);
+        else
+                log_notice(((LogFields) { .term = state->term }), "%s member %llu: %s",
+                           voters_action_name(change->action), (unsigned long long) change->raft_id,
+                           change->reason);
+}
+
 static void membership_change_voters(Membership *m, const KvState *state) {
         const Cluster *cluster = registry_cluster(m->registry);
         uint64_t now_ms = loop_now_ms(m->loop);
@@ -150,6 +167,8 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                               .last = state->commit,
                               .cluster = cluster,
                               .voters = membership_voters(m),
+                              .attaches = state->level >= KV_LEVEL_ATTACHED,
+                              .level = state->level,
                               .spread = cluster_settings(cluster)->spread,
                               .led_ms = now_ms - m->led_since_ms,
                               .spread_ms = now_ms - m->spread_since_ms,
@@ -168,9 +187,7 @@ static void membership_change_voters(Membership *m, const KvState *state) {
         if (r == 0 && change.spreads)
                 m->spread_since_ms = now_ms;
         if (r == 0)
-                log_notice(((LogFields) { .term = state->term }), "%s member %llu: %s",
-                           voters_action_name(change.action), (unsigned long long) change.raft_id,
-                           change.reason);
+                membership_log_change(state, &change);
         else if (r != -EBUSY && r != -EAGAIN && r != -EREMOTE)
                 log_warning(((LogFields) { .error = r }), "Failed to %s member %llu: %s",
                             voters_action_name(change.action), (unsigned long long) change.raft_id,
@@ -391,6 +408,7 @@ static void membership_on_tick(void *userdata) {
         m->leading = false;
         securing_tick(&m->securing, 0);
         heartbeats_clear(m);
+        joining_take_replica(m, &state);
         joining_publish_start(m, &state);
         heartbeats_send(m, &state);
 }

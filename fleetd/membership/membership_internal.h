@@ -30,6 +30,11 @@ typedef struct Dialing {
 typedef struct Joining {
         Timer timer;
         bool requested, refusal_logged;
+        bool attach; /* the cluster needs no replica of this host now */
+        /* While this host has no replica: the Raft ID in its member key when it looked first. A replica of
+         * this host may have used it before; each later one is new. */
+        bool looked;
+        uint64_t former_id;
         uint64_t requested_ms; /* 0: no answer is due */
         char requested_from[MACHINE_ID_SIZE];
         uint64_t retired; /* number of the session whose host may be replaced, while 'sync' is under way; or 0
@@ -48,6 +53,8 @@ typedef struct Heartbeats {
 
 /* attaching.c: the replicas that this host uses while it has none. */
 typedef struct Attaching {
+        bool active;                  /* this host uses the replica of another one, or is about to */
+        uint64_t failed_ms;           /* since its own replica does not work; 0: it does, or there is none */
         char in_use[MACHINE_ID_SIZE]; /* "": none */
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
         unsigned ticks;
@@ -120,6 +127,8 @@ void joining_state_changed(Membership *m);
 void joining_peer_changed(Membership *m, const char *machine_id);
 /* Notify the host of a session if its Raft ID is in no configuration and in no member key. */
 void joining_retire(Membership *m, PeerSession *session);
+/* Become a replica if the leader has assigned a Raft ID to this host, which has none. */
+void joining_take_replica(Membership *m, const KvState *state);
 /* Publish the start of this host's daemon if the cluster view lacks it. */
 void joining_publish_start(Membership *m, const KvState *state);
 

@@ -208,8 +208,9 @@ static bool join_key_is_compromised(const ClusterMachine *m, const char *pin) {
 
 /* Whether the cluster has room for the host, and no host with its ID and another key. */
 static int join_check_cluster(const Cluster *c, const JoiningHost *host, const ClusterToken *t,
-                              size_t replicas, Error *err) {
+                              unsigned level, size_t replicas, Error *err) {
         const ClusterMachine *m = cluster_machine(c, host->machine_id);
+        size_t n = 0;
 
         if (cluster_machine_has_unreadable(m ?: &(ClusterMachine) {}, LAYOUT_HOST))
                 return error_set(err, -EACCES,
@@ -224,6 +225,10 @@ static int join_check_cluster(const Cluster *c, const JoiningHost *host, const C
                         "installed again, run on another host: fleetctl token --replace=%.8s; if it is "
                         "a copy of that host, run: rm /etc/machine-id; systemd-machine-id-setup",
                         cluster_machine_name(m), m->id);
+        for (const ClusterMachine *other = c->machines; other; other = other->hh.next)
+                n += other != m && !other->removed && (other->host || other->member.raft_id != 0);
+        if (n >= replicas && level < KV_LEVEL_ATTACHED)
+                return voters_refuse_host(n, replicas, -EACCES, err);
         return 0;
 }
 
@@ -263,7 +268,7 @@ int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_
         r = token_check_host(c, t, host, err);
         if (r < 0)
                 return r;
-        r = join_check_cluster(c, host, t, replicas, err);
+        r = join_check_cluster(c, host, t, level, replicas, err);
         if (r < 0)
                 return r;
         decision.host = (HostRecord) { .joined_ms = now_ms,

@@ -66,7 +66,8 @@ typedef struct JoinDecision {
                 *token; /* of which a use is spent, borrowed; NULL: a repetition of a former join */
 } JoinDecision;
 
-/* Decide about a host. 'level': the feature level in force; 'replicas': how many hosts the cluster supports.
+/* Decide about a host. 'level': the feature level in force; 'replicas': how many hosts the
+ * cluster may have below KV_LEVEL_ATTACHED.
  * A host that the cluster has with the same key has joined already: it needs no token. Errors with a message
  * for the host, with the next step:
  *   -EKEYREJECTED   the secret is wrong: count it

@@ -15,7 +15,7 @@ const VotersSpans voters_spans = {
 static const char *const action_names[_VOTERS_ACTION_MAX] = {
         [VOTERS_NOTHING] = "nothing", [VOTERS_ADD] = "add",       [VOTERS_PROMOTE] = "promote",
         [VOTERS_DEMOTE] = "demote",   [VOTERS_REMOVE] = "remove", [VOTERS_VACATE] = "vacate",
-        [VOTERS_RETIRE] = "retire",
+        [VOTERS_RETIRE] = "retire",   [VOTERS_ASSIGN] = "assign",
 };
 
 const char *voters_action_name(VotersAction action) {
@@ -379,7 +379,9 @@ static const KvMember *voters_to_spread(const Configuration *c, const KvMember *
 
 static bool voters_promote(const Configuration *c, VotersChange *ret) {
         const KvMember *best, *silent = voters_to_replace(c), *crowded;
-        size_t ready = 0, needed = c->wanted > c->n_kept ? c->wanted - c->n_kept : 0;
+        /* From one voter to five by way of three: there are no more than two standbys. */
+        unsigned wanted = c->n_kept < 3 ? MIN(c->wanted, 3u) : c->wanted;
+        size_t ready = 0, needed = wanted > c->n_kept ? wanted - c->n_kept : 0;
 
         if (c->n_voters_reachable + 1 < voters_majority(c->n_voters + 1) || c->n_voters > c->wanted)
                 return false;
@@ -473,6 +475,157 @@ static bool voters_demote(const Configuration *c, VotersChange *ret) {
         return true;
 }
 
+/* -- Hosts without a replica -- */
+
+static bool voters_is_replica(const Configuration *c, const ClusterMachine *m) {
+        return m->member.raft_id != 0 && voters_owner(c, m->member.raft_id) == m &&
+               !cluster_machine_is_leaving(m);
+}
+
+/* A host without a replica that may get one. */
+static bool voters_may_hold(const Configuration *c, const ClusterMachine *m) {
+        const Cluster *cluster = c->in->cluster;
+
+        return m->member.raft_id == 0 && m->presence == PRESENCE_UP && !cluster_machine_is_removed(m) &&
+               !m->maintenance && LIST_EMPTY(&m->unreadable) && (m->host || !cluster->ca_roots) &&
+               !(m->host && m->host->restricted) && (!m->facts || m->facts->level >= c->in->level) &&
+               !starts_with(m->presence_reason, MACHINE_CONDITION);
+}
+
+static const char *voters_value_at(const Configuration *c, const ClusterMachine *m) {
+        return c->in->spread && *c->in->spread ? pairs_get(&m->metadata, c->in->spread) ?: "" : "";
+}
+
+/* Return how many replicas have that value of the spread key. */
+static size_t voters_replicas_with(const Configuration *c, const char *value) {
+        size_t n = 0;
+
+        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next)
+                n += voters_is_replica(c, m) && streq(voters_value_at(c, m), value);
+        return n;
+}
+
+static bool voters_is_better_host(const Configuration *c, const ClusterMachine *a, const ClusterMachine *b) {
+        size_t n_a = voters_replicas_with(c, voters_value_at(c, a)),
+               n_b = voters_replicas_with(c, voters_value_at(c, b));
+
+        if (n_a != n_b)
+                return n_a < n_b;
+        if (voters_is_excluded(a) != voters_is_excluded(b))
+                return voters_is_excluded(b);
+        if (a->since_ms != b->since_ms)
+                return a->since_ms < b->since_ms;
+        return strcmp(a->id, b->id) < 0;
+}
+
+/* The best host for a replica; NULL: none. */
+static const ClusterMachine *voters_next_host(const Configuration *c) {
+        const ClusterMachine *best = NULL;
+
+        for (const ClusterMachine *m = c->in->cluster->machines; c->in->attaches && m; m = m->hh.next)
+                if (voters_may_hold(c, m) && (!best || voters_is_better_host(c, m, best)))
+                        best = m;
+        return best;
+}
+
+static size_t voters_replicas(const Configuration *c) {
+        size_t n = 0;
+
+        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next)
+                n += voters_is_replica(c, m);
+        return n;
+}
+
+static bool voters_assign(const Configuration *c, VotersChange *ret) {
+        const ClusterMachine *host;
+
+        if (!c->complete || voters_replicas(c) >= voters_hosts_max(voters_setting(c)))
+                return false;
+        host = voters_next_host(c);
+        if (!host)
+                return false;
+        memcpy(ret->machine_id, host->id, sizeof(ret->machine_id));
+        voters_decide(ret, VOTERS_ASSIGN, &(KvMember) {}, "%s is to hold a replica",
+                      cluster_machine_name(host));
+        return true;
+}
+
+static bool voters_is_gone(const Configuration *c, const ClusterMachine *m) {
+        return m->presence != PRESENCE_UP && voters_since(c->in->cluster, m) >= c->in->spans->silent_ms;
+}
+
+/* Return the standby to give up first, or the key without a member; NULL: there is none. */
+static const ClusterMachine *voters_worst_standby(const Configuration *c) {
+        const ClusterMachine *worst = NULL;
+
+        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
+                const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
+
+                if (!voters_is_replica(c, m) || (member && member->role == KV_MEMBER_VOTER))
+                        continue;
+                if (!worst || (m->presence != PRESENCE_UP) > (worst->presence != PRESENCE_UP) ||
+                    ((m->presence != PRESENCE_UP) == (worst->presence != PRESENCE_UP) &&
+                     voters_is_better_host(c, worst, m)))
+                        worst = m;
+        }
+        return worst;
+}
+
+static void voters_retire(VotersChange *ret, const ClusterMachine *m) {
+        memcpy(ret->machine_id, m->id, sizeof(ret->machine_id));
+        voters_decide(ret, VOTERS_RETIRE, &(KvMember) { .raft_id = m->member.raft_id }, "%s",
+                      cluster_machine_name(m));
+}
+
+/* A standby gives way to a host without a replica. */
+static bool voters_exchange_standby(const Configuration *c, VotersChange *ret) {
+        const ClusterMachine *next = voters_next_host(c), *standby;
+        const char *value;
+
+        if (!next || c->in->paused || c->in->led_ms < c->in->spans->led_ms ||
+            c->n_voters_reachable != c->n_voters)
+                return false;
+        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
+                const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
+
+                if (!voters_is_replica(c, m) || (member && member->role == KV_MEMBER_VOTER) ||
+                    !voters_is_gone(c, m))
+                        continue;
+                voters_retire(ret, m);
+                snprintf(ret->reason, sizeof(ret->reason),
+                         "%s has been silent for %llu min, and %s can hold a replica",
+                         cluster_machine_name(m),
+                         (unsigned long long) voters_since(c->in->cluster, m) / 60000,
+                         cluster_machine_name(next));
+                return true;
+        }
+        standby = voters_worst_standby(c);
+        value = voters_value_at(c, next);
+        if (!standby || c->in->spread_ms < c->in->spans->spread_ms ||
+            voters_since(c->in->cluster, next) < c->in->spans->up_ms || voters_replicas_with(c, value) > 0 ||
+            voters_replicas_with(c, voters_value_at(c, standby)) < 2)
+                return false;
+        voters_retire(ret, standby);
+        snprintf(ret->reason, sizeof(ret->reason), "the replicas spread over %s: %s instead of %s",
+                 c->in->spread, value, voters_value_at(c, standby));
+        ret->spreads = true;
+        return true;
+}
+
+static bool voters_retire_surplus(const Configuration *c, VotersChange *ret) {
+        size_t n = voters_replicas(c), max = voters_hosts_max(voters_setting(c));
+        const ClusterMachine *standby;
+
+        if (!c->in->attaches || !c->complete || c->n_voters != c->wanted)
+                return false;
+        standby = n > max ? voters_worst_standby(c) : NULL;
+        if (!standby)
+                return voters_exchange_standby(c, ret);
+        voters_retire(ret, standby);
+        snprintf(ret->reason, sizeof(ret->reason), "%zu hosts hold a replica, and %zu are wanted", n, max);
+        return true;
+}
+
 size_t voters_others(const Cluster *cluster, const char *machine_id, const char *address) {
         size_t n = 0;
 
@@ -507,7 +660,6 @@ void voters_plan(const VotersInput *input, VotersChange *ret) {
                 c.n_kept = c.n_voters;
         c.wanted = voters_wanted(&c);
 
-        if (voters_remove_abandoned(&c, ret) || voters_add_standby(&c, ret) || voters_promote(&c, ret))
-                return;
-        (void) voters_demote(&c, ret);
+        (void) (voters_remove_abandoned(&c, ret) || voters_add_standby(&c, ret) || voters_assign(&c, ret) ||
+                voters_promote(&c, ret) || voters_demote(&c, ret) || voters_retire_surplus(&c, ret));
 }

@@ -26,6 +26,7 @@ typedef enum VotersAction {
         VOTERS_REMOVE,
         VOTERS_VACATE, /* it remains a member, and gives up its address */
         VOTERS_RETIRE, /* delete the member key of its machine; the removal follows from that */
+        VOTERS_ASSIGN, /* a Raft ID to a host without a replica */
         _VOTERS_ACTION_MAX,
 } VotersAction;
 
@@ -34,7 +35,7 @@ const char *voters_action_name(VotersAction action);
 typedef struct VotersChange {
         VotersAction action;
         uint64_t raft_id;
-        char machine_id[MACHINE_ID_SIZE]; /* VOTERS_RETIRE */
+        char machine_id[MACHINE_ID_SIZE]; /* VOTERS_RETIRE, VOTERS_ASSIGN */
         char address[ADDRESS_SIZE];       /* VOTERS_ADD: of its peer listener */
         bool force;                       /* fewer than three voters may remain */
         bool spreads;                     /* a better spread is the only purpose: see VotersSpans.spread_ms */
@@ -62,6 +63,8 @@ typedef struct VotersInput {
         const Cluster *cluster;
         unsigned voters;    /* 1, 3, 5; 0: automatic */
         const char *spread; /* key of metadata; "" or NULL for none */
+        bool attaches;      /* hosts may be without a replica: the leader chooses those that have one */
+        uint64_t level;     /* the feature level that a replica has to support */
         uint64_t led_ms;    /* since this host leads */
         uint64_t spread_ms; /* since the last change for a better spread; at most 'led_ms' */
         bool paused; /* mass-failure brake or adoption: no replacement, no change for a better spread */
@@ -88,6 +91,12 @@ typedef struct VotersInput {
  * first, then it becomes a standby. The leader's own vote ends after a transfer (leaving.h).
  *   - If more vote than wanted: the silent one loses its key; otherwise one becomes a standby, an unreachable
  * one first, then one whose value of the spread key has most voters.
+ *   - With 'attaches', there are as many replicas as wanted voters and two standbys, if there are hosts
+ * enough. If one is missing, a host without one gets a Raft ID: it is up, has proved its identity if the
+ * cluster has certificates, is in no maintenance, and supports 'level'. Among several: a new value of the
+ * spread key, not voter=no, longest up, smallest ID. A standby loses its key if there are more than two, and,
+ * while such a host waits, if it has been silent for 'silent_ms', or shares its value of the spread key
+ * which that host would add; so does a key that has no member, if its host has been silent for so long.
  * The leader remains a member, and no change leaves the reachable voters without a majority. */
 void voters_plan(const VotersInput *input, VotersChange *ret);
 
@@ -95,14 +104,13 @@ void voters_plan(const VotersInput *input, VotersChange *ret);
  * one address are one host that was installed again. */
 size_t voters_others(const Cluster *cluster, const char *machine_id, const char *address);
 
-/* Return how many hosts the setting 'voters' admits: each host is a voter or a standby. */
+/* Return how many hosts hold a replica with the setting 'voters', if there are so many. */
 size_t voters_hosts_max(unsigned voters);
-/* Return how many hosts the cluster may have: by its settings, or before it has any, by Voters= of this host.
- * Voters=1 without settings limits no host: the others hold no replica. */
+/* The same for a cluster: by its settings, or before it has any, by Voters= of this host. Voters=1 without
+ * settings limits no host. Below KV_LEVEL_ATTACHED, a cluster has no other hosts. */
 size_t voters_hosts_limit(const Cluster *cluster, unsigned configured);
-/* Write why a cluster of 'n' hosts, which may have 'max', admits no other one, with the next step. Return
- * 'error'.
- */
+/* Write why a cluster below KV_LEVEL_ATTACHED, with 'n' hosts of 'max', admits no other one, with the next
+ * step. Return 'error'. */
 int voters_refuse_host(size_t n, size_t max, int error, Error *err);
 
 /* Return the value of the spread key whose hosts, lost together, leave the voters without a majority, and

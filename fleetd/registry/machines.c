@@ -282,25 +282,48 @@ static void machines_write_member(Transaction *t, const char *machine_id, const 
         transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, machine_id, transaction_text(t, &value));
 }
 
-int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,
-                   RegistryDone done, void *userdata) {
-        _cleanup_transaction_ Transaction t = {};
+/* Give the machine the next Raft ID. */
+static int machines_write_id(Transaction *t, Registry *r, const char *machine_id, const char *peer_address,
+                             uint64_t *ret_id) {
         _cleanup_text_ Text next = {};
         MemberRecord member = {};
-        uint64_t index = 0, id = 0;
+        uint64_t index = 0;
         int e;
 
-        e = machines_next_id(r, &id, &index);
+        e = machines_next_id(r, &member.raft_id, &index);
         if (e < 0)
                 return e;
 
-        text_printf(&next, "%llu", (unsigned long long) id + 1);
+        text_printf(&next, "%llu", (unsigned long long) member.raft_id + 1);
 
-        transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_CLUSTER, next_raft_id, NULL);
-        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, next_raft_id, NULL, transaction_text(&t, &next));
-        member.raft_id = id;
+        transaction_check(t, KV_CHECK_MODIFIED, index, LAYOUT_CLUSTER, next_raft_id, NULL);
+        transaction_write(t, KV_SET, LAYOUT_CLUSTER, next_raft_id, NULL, transaction_text(t, &next));
         snprintf(member.peer, sizeof(member.peer), "%s", peer_address);
-        machines_write_member(&t, machine_id, &member);
+        machines_write_member(t, machine_id, &member);
+        *ret_id = member.raft_id;
+        return 0;
+}
+
+int registry_assign_replica(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done,
+                            void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        uint64_t id;
+        int e;
+
+        transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_MEMBER, NULL, m->id);
+        e = machines_write_id(&t, r, m->id, "", &id);
+        return e < 0 ? e : transaction_send(r, &t, term, done, userdata);
+}
+
+int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,
+                   RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        uint64_t id;
+        int e;
+
+        e = machines_write_id(&t, r, machine_id, peer_address, &id);
+        if (e < 0)
+                return e;
         machines_note(&t, r, HISTORY_JOINED, machine_id, peer_address);
 
         e = transaction_send(r, &t, 0, done, userdata);

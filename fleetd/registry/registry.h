@@ -198,6 +198,10 @@ const ClusterMachine *registry_forgettable(const Registry *r);
 int registry_forget_machine(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done,
                             void *userdata);
 
+/* Give a machine without a member key the next Raft ID: it is to hold a replica, and writes its address into
+ * the key when it does. It is valid in 'term'. KV_COMPARE_FAILED: it has a key, or the ID was given away. */
+int registry_assign_replica(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done,
+                            void *userdata);
 /* Give a machine a Raft id and a member key. *ret_id is the id, which it has with KV_OK. A previous member
  * key of the machine is replaced, and its Raft id is never used again. */
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,

@@ -41,7 +41,14 @@ static inline KvBytes kv_string(const char *s) {
  * unknown level or command stops the replica. 2: a quota of nodes in the head of a batch. 3: limits of the
  * cost of a command and of an entry (kvstore/command/cost.h). 4: rows of the history (KvNote). 5: the
  * keys and frames of membership with certificates; apply does not change. */
-enum { KV_LEVEL_FIRST = 1, KV_LEVEL_COST = 3, KV_LEVEL_HISTORY = 4, KV_LEVEL_IDENTITY = 5, KV_LEVEL_MAX = 5 };
+enum {
+        KV_LEVEL_FIRST = 1,
+        KV_LEVEL_COST = 3,
+        KV_LEVEL_HISTORY = 4,
+        KV_LEVEL_IDENTITY = 5,
+        KV_LEVEL_ATTACHED = 6, /* hosts without a replica: all hosts know their frames */
+        KV_LEVEL_MAX = 6
+};
 
 typedef enum KvOp {
         KV_SET,    /* PUT: create or replace; with conditions, compareAndSwap: see prev_* */

@@ -381,10 +381,13 @@ int replica_quarantine(Replica *p, Error *err) {
         p->identity = identity; /* without an ID: frames for the old one are not for this replica */
         p->error = -EUCLEAN;
         snprintf(p->reason, sizeof(p->reason), "%s", error_text(err, -EUCLEAN));
-        log_error(((LogFields) { .error = p->error }),
-                  "quarantined the replica of this host: %s; requesting to join under a new ID. Without a "
-                  "quorum, run fleetd --recover on a host with an intact log",
-                  p->reason);
+        if (p->recovery.retired)
+                log_notice(NO_FIELDS, "the replica of this host is not used any more: %s", p->reason);
+        else
+                log_error(((LogFields) { .error = p->error }),
+                          "quarantined the replica of this host: %s; requesting to join under a new ID. "
+                          "Without a quorum, run fleetd --recover on a host with an intact log",
+                          p->reason);
         replica_introduce(p);
         return 0;
 }

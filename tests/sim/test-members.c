@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "fleetd/membership/voters.h"
 #include "tests/sim/load.h"
 #include "tests/sim/seeds.h"
 
@@ -82,7 +83,8 @@ static const ClusterMachine *seen(const SimMachine *m) {
 static bool has_voters(size_t n) {
         KvState state = leader() ? state_of(leader()) : (KvState) {};
 
-        return state.n_voters == n && state.n_voters_reachable == n && state.n_members == cluster->n;
+        return state.n_voters == n && state.n_voters_reachable == n &&
+               state.n_members == MIN(voters_hosts_max((unsigned) n), (size_t) cluster->n);
 }
 
 /* A majority of the voters can be reached from the leader, whenever there is one that has led for a second.

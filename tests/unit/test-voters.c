@@ -20,6 +20,7 @@ typedef struct Members {
         unsigned voters;
         const char *spread;
         bool paused;
+        bool attaches;
 } Members;
 
 enum { LONG_MS = 100 * 86400000u };
@@ -57,6 +58,8 @@ static void plan_of(const Members *s, VotersChange *ret) {
                               .led_ms = s->led_ms ?: LONG_MS,
                               .spread_ms = s->spread_ms ?: LONG_MS,
                               .paused = s->paused,
+                              .attaches = s->attaches,
+                              .level = KV_LEVEL_ATTACHED,
                               .spans = &voters_spans };
 
         assert_non_null(members);
@@ -75,6 +78,11 @@ static const char *plan(const Members *s) {
         if (change.action == VOTERS_NOTHING)
                 return "nothing";
         assert_true(change.reason[0]);
+        if (change.action == VOTERS_ASSIGN) {
+                snprintf(text, sizeof(text), "assign %s",
+                         cluster_machine_name(cluster_machine(&s->view.cluster, change.machine_id)));
+                return text;
+        }
         if (change.action == VOTERS_ADD)
                 assert_true(starts_with(change.address, "10.0.0.") || streq(change.address, "x"));
         snprintf(text, sizeof(text), "%s %llu%s", voters_action_name(change.action),
@@ -780,6 +788,159 @@ static void have_attached(Members *s, unsigned n, Presence presence) {
         }
 }
 
+/* -- Hosts without a replica -- */
+
+#define D16      "0123456789abcdef"
+#define CA_ROOTS "{\"roots\":[{\"id\":\"" D16 D16 D16 D16 "\",\"pem\":\"p\",\"state\":\"current\"}]}"
+
+/* A host without a replica, which supports that level. */
+static void attached(Members *s, const char *machine, uint64_t level, const char *metadata) {
+        char key[128], id[MACHINE_ID_SIZE], value[256];
+
+        cluster_view_machine(&s->view, machine, "", PRESENCE_UP);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/facts", cluster_view_id(id, machine));
+        snprintf(value, sizeof(value), "{\"level\":%llu,\"metadata\":{%s},\"name\":\"%s\"}",
+                 (unsigned long long) level, metadata, machine);
+        cluster_view_put(&s->view, key, value);
+}
+
+static void a_host_without_a_replica_gets_one_while_there_are_fewer_than_wanted(void **state) {
+        char key[128], id[MACHINE_ID_SIZE];
+        Members s;
+
+        hosts(&s, 4, 3);
+        s.voters = 3;
+        attached(&s, "E1", KV_LEVEL_ATTACHED, "");
+        attached(&s, "F1", KV_LEVEL_ATTACHED, "");
+        assert_string_equal(plan(&s), "nothing"); /* of an older level */
+        s.attaches = true;
+        assert_string_equal(plan(&s), "assign E1");
+        assert_string_equal(why, "E1 is to hold a replica");
+
+        /* One that cannot read what the cluster writes, or that is in maintenance. */
+        attached(&s, "E1", KV_LEVEL_ATTACHED - 1, "");
+        assert_string_equal(plan(&s), "assign F1");
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/maintenance", cluster_view_id(id, "F1"));
+        cluster_view_put(&s.view, key, "{\"for\":\"disk\",\"mode\":\"cordoned\"}");
+        assert_string_equal(plan(&s), "nothing");
+        cluster_view_remove(&s.view, key);
+
+        /* With certificates, it has proved its identity. */
+        cluster_view_put(&s.view, "/_fleet/cluster/ca/roots", CA_ROOTS);
+        assert_string_equal(plan(&s), "nothing");
+        snprintf(key, sizeof(key), "/_fleet/cluster/host/%s", cluster_view_id(id, "F1"));
+        cluster_view_put(&s.view, key, "{\"joined\":1,\"pins\":[\"" D16 D16 D16 D16 "\"]}");
+        assert_string_equal(plan(&s), "assign F1");
+
+        /* It has an ID, and writes its address next. */
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "F1"));
+        cluster_view_put(&s.view, key, "{\"raftId\":7}");
+        assert_string_equal(plan(&s), "nothing");
+        s.voters = 5;
+        assert_string_equal(plan(&s), "nothing"); /* no other one can */
+        attached(&s, "E1", KV_LEVEL_ATTACHED, "");
+        snprintf(key, sizeof(key), "/_fleet/cluster/host/%s", cluster_view_id(id, "E1"));
+        cluster_view_put(&s.view, key,
+                         "{\"joined\":1,\"pins\":[\"" D16 D16 D16 D16 "\"],\"restricted\":true}");
+        assert_string_equal(plan(&s), "nothing"); /* it must not have the cluster key */
+        cluster_view_put(&s.view, key, "{\"joined\":1,\"pins\":[\"" D16 D16 D16 D16 "\"]}");
+        assert_string_equal(plan(&s), "assign E1");
+        cluster_view_free(&s.view);
+}
+
+static void a_host_that_spreads_the_replicas_is_preferred_and_voter_no_is_last(void **state) {
+        Members s;
+
+        hosts(&s, 4, 3);
+        s.voters = 3;
+        s.attaches = true;
+        s.spread = "zone";
+        attached(&s, "E1", KV_LEVEL_ATTACHED, "");
+        attached(&s, "F1", KV_LEVEL_ATTACHED, "\"zone\":\"b\"");
+        assert_string_equal(plan(&s), "assign F1");
+        s.spread = "";
+        assert_string_equal(plan(&s), "assign E1");
+        attached(&s, "E1", KV_LEVEL_ATTACHED, "\"voter\":\"no\"");
+        assert_string_equal(plan(&s), "assign F1");
+        cluster_view_free(&s.view);
+}
+
+static void surplus_standbys_lose_their_keys(void **state) {
+        Members s;
+
+        hosts(&s, 6, 5);
+        s.attaches = true;
+        s.voters = 5;
+        assert_string_equal(plan(&s), "nothing");
+        s.voters = 3;
+        assert_string_equal(plan(&s), "demote 5");
+        s.members[4].role = KV_MEMBER_STANDBY;
+        assert_string_equal(plan(&s), "demote 4");
+        s.members[3].role = KV_MEMBER_STANDBY;
+        assert_string_equal(plan(&s), "retire 6");
+        assert_string_equal(why, "6 hosts hold a replica, and 5 are wanted");
+        host(&s, "D", 4, PRESENCE_AWAY);
+        assert_string_equal(plan(&s), "retire 4");
+        host(&s, "D", 0, PRESENCE_AWAY);
+        assert_string_equal(plan(&s), "remove 4");
+        cluster_view_free(&s.view);
+}
+
+/* Those of a cluster without other hosts keep their place. */
+static void a_silent_standby_gives_way_to_a_host_without_a_replica(void **state) {
+        Members s;
+
+        hosts(&s, 5, 3);
+        s.attaches = true;
+        s.view.cluster.now_ms = 3600000;
+        host(&s, "E", 5, PRESENCE_LOST);
+        s.members[4].reachable = false;
+        s.view.cluster.now_ms += voters_spans.silent_ms;
+        assert_string_equal(plan(&s), "nothing");
+        attached(&s, "E1", KV_LEVEL_ATTACHED, "");
+        assert_string_equal(plan(&s), "retire 5");
+        assert_string_equal(why, "E has been silent for 10 min, and E1 can hold a replica");
+        s.paused = true;
+        assert_string_equal(plan(&s), "nothing");
+        s.paused = false;
+        s.led_ms = voters_spans.led_ms - 1;
+        assert_string_equal(plan(&s), "nothing");
+        s.led_ms = voters_spans.led_ms;
+        s.view.cluster.now_ms--;
+        assert_string_equal(plan(&s), "nothing");
+        cluster_view_free(&s.view);
+}
+
+static void a_standby_gives_way_to_a_host_that_spreads_the_replicas(void **state) {
+        Members s;
+
+        hosts(&s, 5, 3);
+        s.attaches = true;
+        s.spread = "zone";
+        s.view.cluster.now_ms = 3600000;
+        attached(&s, "E1", KV_LEVEL_ATTACHED, "\"zone\":\"b\"");
+        assert_string_equal(plan(&s), "nothing"); /* it has been up for too short a time */
+        s.view.cluster.now_ms += voters_spans.up_ms;
+        assert_string_equal(plan(&s), "retire 5");
+        assert_string_equal(why, "the replicas spread over zone: b instead of ");
+        s.spread_ms = voters_spans.spread_ms - 1;
+        assert_string_equal(plan(&s), "nothing");
+        s.spread_ms = 0;
+        s.spread = "";
+        assert_string_equal(plan(&s), "nothing");
+        cluster_view_free(&s.view);
+}
+
+static void five_vote_after_three_because_there_are_two_standbys(void **state) {
+        Members s;
+
+        hosts(&s, 5, 1);
+        s.n = 3; /* a voter and two standbys */
+        s.voters = 5;
+        assert_string_equal(plan(&s), "promote 2");
+        cluster_view_free(&s.view);
+}
+
 static void fifty_hosts_have_five_voters_until_fewer_than_25_are_left(void **state) {
         Members s;
 
@@ -1045,6 +1206,12 @@ int main(void) {
                 cmocka_unit_test(any_cluster_converges_without_losing_its_majority),
                 cmocka_unit_test(five_vote_by_the_setting_and_three_or_one_again),
                 cmocka_unit_test(no_more_vote_than_there_are_hosts_for),
+                cmocka_unit_test(a_host_without_a_replica_gets_one_while_there_are_fewer_than_wanted),
+                cmocka_unit_test(a_host_that_spreads_the_replicas_is_preferred_and_voter_no_is_last),
+                cmocka_unit_test(surplus_standbys_lose_their_keys),
+                cmocka_unit_test(a_silent_standby_gives_way_to_a_host_without_a_replica),
+                cmocka_unit_test(a_standby_gives_way_to_a_host_that_spreads_the_replicas),
+                cmocka_unit_test(five_vote_after_three_because_there_are_two_standbys),
                 cmocka_unit_test(fifty_hosts_have_five_voters_until_fewer_than_25_are_left),
                 cmocka_unit_test(the_voters_are_spread_over_the_values_of_a_key),
                 cmocka_unit_test(of_equal_candidates_the_one_that_is_up_longest_is_promoted),
