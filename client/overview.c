@@ -194,8 +194,7 @@ static size_t n_present(const View *v, bool agentless) {
         return n;
 }
 
-/* Return how many of these machines have no replica. The list of machines says so only beside the roles of the
- * others. */
+/* Return how many of these machines have no replica. Where no machine has a role, that is not known. */
 static size_t n_attached(const View *v) {
         size_t n = 0, n_roles = 0;
 
