@@ -37,7 +37,7 @@ static void denials_note(Denials *d, const Principal *principal, const char *tex
         registry_note(d->registry, &(HistoryNote) { .kind = HISTORY_DENIED,
                                                     .machine = registry_machine_id(d->registry),
                                                     .user = text,
-                                                    .reason = reason });
+                                                    .reason = reason }, 1);
 }
 
 static void denial_flush(Denial *row, uint64_t now_ms) {

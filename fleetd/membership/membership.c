@@ -347,6 +347,8 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                 m->term = state->term;
                 m->leading = true;
                 m->led_since_ms = m->spread_since_ms = loop_now_ms(m->loop);
+                registry_note(m->registry,
+                              &(HistoryNote) { .kind = HISTORY_LEADER, .machine = m->machine_id }, 1);
         }
         late |= state->n_voters_reachable * 2 <= state->n_voters;
         if (liveness_tick(&m->liveness, c, late, heartbeats_sign, m, &changes, &n) == 0 && n > 0 &&

@@ -25,7 +25,7 @@ static void roles_note(Membership *m, uint64_t raft_id, const KvMember *before, 
                  (unsigned long long) raft_id);
         registry_note(m->registry, &(HistoryNote) { .kind = HISTORY_ROLE,
                                                     .machine = machine ? machine->id : NULL,
-                                                    .reason = reason });
+                                                    .reason = reason }, 1);
 }
 
 void roles_observe(Membership *m, const KvState *state) {
