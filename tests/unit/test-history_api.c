@@ -436,7 +436,8 @@ static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
         write_cluster_key(f, "adopting", "1");
         snprintf(name, sizeof(name), "lineage/%016llx", (unsigned long long) kv.lineage);
         snprintf(value, sizeof(value),
-                 "{\"ancestor\":\"00000000000000aa\",\"index\":214,\"kind\":\"restored\",\"machine\":\"%s\"}",
+                 "{\"ancestor\":\"00000000000000aa\",\"by\":\"anna\",\"index\":214,\"kind\":\"restored\","
+                 "\"machine\":\"%s\"}",
                  other);
         write_cluster_key(f, name, value);
         HOST_UNTIL(f->host, cluster_lineage(registry_cluster(f->host->registry), name + strlen("lineage/")));
@@ -444,7 +445,7 @@ static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
                 host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
                 KV_OK);
         assert_string_equal(rows(f),
-                            "adoption on other: ended: assignments are in force again; the cluster was "
+                            "adoption on other by anna: ended: assignments are in force again; the cluster was "
                             "restored at index 214 of lineage 00000000000000aa\n");
 }
 
