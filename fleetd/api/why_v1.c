@@ -257,7 +257,8 @@ static int draft_place(Draft *d, const ClusterUnit *u, DraftPosition *p, Text *t
         p->moved = where != NULL;
         if (p->stopped)
                 error_set(&both, 0,
-                          "%s no longer qualifies (%s), and no other machine is free: it stops, and starts when "
+                          "%s no longer qualifies (%s), and no other machine is free: it stops, and starts "
+                          "when "
                           "another unit has left; %s",
                           cluster_machine_name(where), p->unfit.message, why.message);
         entry_write(t, u, where ? "move" : "place", to, p->stopped ? both.message : why.message);

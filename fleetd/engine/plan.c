@@ -332,8 +332,8 @@ static void plan_list_waits(Pass *pass) {
         }
         for (PlanItem *item = pass->items; item; item = item->hh.next)
                 if (item->done || item->planned)
-                        plan->waits[plan->n_waits++] =
-                                (EngineWait) { .unit = item->unit, .reason = TAKE_PTR(item->wait) };
+                        plan->waits[plan->n_waits++] = (EngineWait) { .unit = item->unit,
+                                                                      .reason = TAKE_PTR(item->wait) };
 }
 
 /* Hosts that the brake releases: a host's release depends on the units of the hosts before it. */

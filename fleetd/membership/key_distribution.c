@@ -254,8 +254,7 @@ void keys_check(Authority *a, const KvState *state) {
 }
 
 static const KeyHolder *keys_holder_of(const Authority *a, const KvMember *member) {
-        const ClusterMachine *m =
-                cluster_machine_of_member(registry_cluster(a->registry), member->raft_id);
+        const ClusterMachine *m = cluster_machine_of_member(registry_cluster(a->registry), member->raft_id);
 
         return m ? (const KeyHolder *) named_find(a->keys.holders, m->id) : NULL;
 }

@@ -21,9 +21,11 @@ static void roles_note(Membership *m, uint64_t raft_id, const KvMember *before, 
 
         snprintf(reason, sizeof(reason), "%s (before: %s), replica %llu", roles_name(now), roles_name(before),
                  (unsigned long long) raft_id);
-        registry_note(m->registry, &(HistoryNote) { .kind = HISTORY_ROLE,
-                                                    .machine = machine ? machine->id : NULL,
-                                                    .reason = reason }, 1);
+        registry_note(m->registry,
+                      &(HistoryNote) { .kind = HISTORY_ROLE,
+                                       .machine = machine ? machine->id : NULL,
+                                       .reason = reason },
+                      1);
 }
 
 void roles_observe(Membership *m, const KvState *state) {

@@ -1520,8 +1520,12 @@ static void a_plan_of_two_units_that_exchange_their_machines_moves_both(void **s
 
         publish_machine(fixture, beta, "beta", "zone=b");
         publish_machine(fixture, gamma, "gamma", "zone=c");
-        assert_int_equal(put_unit(fixture, "a.service", "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}"), 201);
-        assert_int_equal(put_unit(fixture, "b.service", "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}"), 201);
+        assert_int_equal(
+                put_unit(fixture, "a.service", "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}"),
+                201);
+        assert_int_equal(
+                put_unit(fixture, "b.service", "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}"),
+                201);
         assign(fixture, "a.service", beta);
         assign(fixture, "b.service", gamma);
 
@@ -1529,10 +1533,11 @@ static void a_plan_of_two_units_that_exchange_their_machines_moves_both(void **s
         assert_int_equal(json_value_parse(body_of(fixture), strlen(body_of(fixture)), &root, NULL), 0);
         assert_string_equal(text_of(item_of(root, "units", "name", "a.service"), "action"), "move");
         assert_string_equal(text_of(item_of(root, "units", "name", "a.service"), "hostname"), "gamma");
-        assert_string_equal(text_of(item_of(root, "units", "name", "a.service"), "reason"),
-                            "beta no longer qualifies (MachineMetadata=zone=c, and it has zone=b), and no other "
-                            "machine is free: it stops, and starts when another unit has left; gamma is the "
-                            "only machine that qualifies");
+        assert_string_equal(
+                text_of(item_of(root, "units", "name", "a.service"), "reason"),
+                "beta no longer qualifies (MachineMetadata=zone=c, and it has zone=b), and no other "
+                "machine is free: it stops, and starts when another unit has left; gamma is the "
+                "only machine that qualifies");
         assert_string_equal(text_of(item_of(root, "units", "name", "b.service"), "action"), "move");
         assert_string_equal(text_of(item_of(root, "units", "name", "b.service"), "hostname"), "beta");
 

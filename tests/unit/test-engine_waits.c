@@ -20,7 +20,8 @@ static void a_wait_has_one_row_with_its_first_reason(void **state) {
         assert_int_equal(fixture.n_notes, 0);
         fixture_fire(&fixture.waits);
         assert_int_equal(fixture.n_notes, 1);
-        assert_string_equal(fixture.note, "a.service: no machine qualifies (A and B have no metadata gpu=true)");
+        assert_string_equal(fixture.note,
+                            "a.service: no machine qualifies (A and B have no metadata gpu=true)");
         assert_false(fixture.waits.armed);
 
         /* It still waits, for another reason. */
@@ -37,7 +38,9 @@ static void a_wait_has_one_row_with_its_first_reason(void **state) {
         fixture_fire(&fixture.waits);
         fixture_fire(&fixture.waits);
         assert_int_equal(fixture.n_notes, 2);
-        assert_string_equal(fixture.note, "a.service: A is lost; no other machine qualifies (B and C have no metadata gpu=true)");
+        assert_string_equal(
+                fixture.note,
+                "a.service: A is lost; no other machine qualifies (B and C have no metadata gpu=true)");
 }
 
 static void a_unit_that_no_longer_fits_waits(void **state) {
@@ -54,7 +57,8 @@ static void a_unit_that_no_longer_fits_waits(void **state) {
         fixture_fire(&fixture.waits);
         fixture_fire(&fixture.waits);
         assert_int_equal(fixture.n_notes, 1);
-        assert_string_equal(fixture.note, "a.service: no machine qualifies (A and B have no metadata gpu=true)");
+        assert_string_equal(fixture.note,
+                            "a.service: no machine qualifies (A and B have no metadata gpu=true)");
 }
 
 static void a_short_wait_has_no_row(void **state) {

@@ -444,9 +444,9 @@ static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
         assert_int_equal(
                 host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
                 KV_OK);
-        assert_string_equal(rows(f),
-                            "adoption on other by anna: ended: assignments are in force again; the cluster was "
-                            "restored at index 214 of lineage 00000000000000aa\n");
+        assert_string_equal(
+                rows(f), "adoption on other by anna: ended: assignments are in force again; the cluster was "
+                         "restored at index 214 of lineage 00000000000000aa\n");
 }
 
 static Text logged; /* "PRINCIPAL MACHINE INDEX|MESSAGE" of lines with a message ID */
