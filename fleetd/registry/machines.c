@@ -167,10 +167,10 @@ static void machines_note_leave(Transaction *t, const Registry *r, const Cluster
 }
 
 int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
-                      const MaintenanceRecord *maintenance, const char *user, RegistryDone done,
-                      void *userdata) {
+                      const MaintenanceRecord *maintenance, const char *user, const char *reason,
+                      RegistryDone done, void *userdata) {
+        _cleanup_text_ Text value = {}, cancelled = {};
         _cleanup_transaction_ Transaction t = {};
-        _cleanup_text_ Text value = {};
 
         transaction_check(&t, m->maintenance_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
                           m->maintenance_index, LAYOUT_MAINTENANCE, NULL, m->id);
@@ -181,7 +181,9 @@ int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
                         machines_note_leave(&t, r, m, maintenance->by, "begun: its units move away");
         } else if (m->maintenance_index > 0) {
                 transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
-                machines_note_leave(&t, r, m, user, "cancelled");
+                text_printf(&cancelled, "cancelled%s%s", reason ? ": " : "", reason ?: "");
+                machines_note_leave(&t, r, m, user, cancelled.chars);
+                t.error = MIN(t.error, cancelled.error);
         }
         return transaction_send(r, &t, term, done, userdata);
 }
