@@ -1,6 +1,6 @@
 #!/bin/bash
 # A host with units leaves the cluster: each unit runs elsewhere before it stops there, and the units of the other hosts are not touched.
-# Takes 65 s.
+# Takes 25 s.
 . "$(dirname "$0")/scenario.sh"
 
 PLAIN=(plain-{1,2,3,4,5,6}.service)
@@ -75,7 +75,6 @@ two_hosts_remain_and_the_third_is_empty() {
 
 a_unit_file_that_is_added_during_a_leave_cancels_it() {
         local client
-        wait_for 30 fleetctl gamma status >/dev/null
         runs_forever pinned.service <<<$'[X-Fleet]\nMachineID='"$(host_exec beta cat /etc/machine-id)"
         fleetctl beta start pinned.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
         (FLEETCTL_LIMIT=100 fleetctl beta leave --yes) >"$LAB/out" 2>&1 &
@@ -95,7 +94,6 @@ a_unit_file_that_is_added_during_a_leave_cancels_it() {
 # Join= in its fleetd.conf makes it ask for admission again: the cluster names the token.
 a_host_with_a_key_file_and_join_stays_out() {
         local other=beta
-        wait_for 30 fleetctl gamma status >/dev/null
         host_exec beta true || fail "beta is off"
         (FLEETCTL_LIMIT=100 fleetctl beta leave --yes) >"$LAB/out" 2>&1
         grep -qF 'Left: beta' "$LAB/out" || fail "leave: $(cat "$LAB/out")"
