@@ -83,6 +83,7 @@ typedef struct KeyDistribution {
         uint64_t term;  /* in which they have */
         /* Of the change of the cluster key for which this leader has made a key. */
         uint64_t next_term, next_index;
+        uint64_t next_number;             /* of the last key that this host has made; 0: none */
         uint64_t checked_index, check_ms; /* key of the CA that was checked; time of the next check */
         uint64_t transfer_ms;             /* no transfer of the leadership before */
         bool damaged;                     /* the file of the key is there, and does not open the CA */
@@ -165,9 +166,8 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message);
 /* key_distribution.c */
 void keys_init(Authority *a);
 void keys_done(Authority *a);
-/* Make cluster key 'number', and store it on this host; confirmations of a former key of this number no
- * longer count. */
-int keys_make(Authority *a, uint64_t number, ClusterKey *ret, Error *err);
+/* Make the cluster key that follows 'present' (0: none), and store it on this host. It replaces no file. */
+int keys_make(Authority *a, uint64_t present, ClusterKey *ret, Error *err);
 /* Send key 'number' to all members that have not confirmed it. Return 0 when all have that are no standbys,
  * without 'absent' those of them that are up; -EAGAIN: not yet, 'err' names one; -ENOENT: this host does not
  * have the key. */
@@ -178,7 +178,8 @@ void keys_begin_term(Authority *a, uint64_t term);
 void keys_check(Authority *a, const KvState *state);
 /* On a leader without the cluster key: let a voter lead that has it. */
 void keys_transfer(Authority *a, const KvState *state);
-/* Return whether all members report that the cluster key is missing. */
+/* Return whether another CA is to replace that of the tree: all members report that the cluster key is
+ * missing, and it cannot be expected to return. */
 bool keys_are_lost(const Authority *a, const KvState *state);
 /* The context with which the private key of a root is sealed. */
 enum { CA_CONTEXT_SIZE = 128 };

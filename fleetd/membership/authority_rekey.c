@@ -99,13 +99,12 @@ static int authority_write_rekey(Authority *a, const KvState *state, const Clust
  * hosts have received it. */
 static int authority_next_key(Authority *a, const KvState *state, ClusterKey *ret, Error *err) {
         const Cluster *c = registry_cluster(a->registry);
-        uint64_t number = c->ca_keys->items[0].cluster_key + 1,
-                 index = MAX(c->ca_rotation_index, c->ca_keys_index);
+        uint64_t index = MAX(c->ca_rotation_index, c->ca_keys_index);
         int r;
 
         if (a->keys.next_index == index && a->keys.next_term == state->term)
-                return cluster_key_read(a->state_directory, number, ret, err);
-        r = keys_make(a, number, ret, err);
+                return cluster_key_read(a->state_directory, a->keys.next_number, ret, err);
+        r = keys_make(a, c->ca_keys->items[0].cluster_key, ret, err);
         if (r < 0)
                 return r;
         a->keys.next_index = index;
@@ -122,7 +121,9 @@ void authority_rekey_tick(Authority *a, const KvState *state) {
 
         if (!(rotation_is_rekey(c) || lost) || a->creating || !registry_is_current(a->registry))
                 return;
-        r = authority_next_key(a, state, &next, &err);
+        /* Without the present key, nothing can be sealed with another one. */
+        r = a->keys.problem[0] && !lost ? error_set(&err, -ENOKEY, "%s", a->keys.problem) :
+                                          authority_next_key(a, state, &next, &err);
         if (r >= 0)
                 r = keys_distribute(a, state, next.number, !lost && !c->ca_rotation->compromised, &err);
         if (r >= 0)

@@ -119,13 +119,14 @@ int authority_make_root(Authority *a, const KvState *state, const ClusterKey *ke
 
 /* Return the first cluster key of this host, which is made if there is none. */
 static int authority_first_key(Authority *a, ClusterKey *ret, Error *err) {
+        uint64_t number = MAX(a->keys.next_number, FIRST_CLUSTER_KEY);
         int r;
 
-        r = cluster_key_read(a->state_directory, FIRST_CLUSTER_KEY, ret, err);
+        r = cluster_key_read(a->state_directory, number, ret, err);
         if (r != -ENOENT)
                 return r;
         err->message[0] = 0;
-        return keys_make(a, FIRST_CLUSTER_KEY, ret, err);
+        return keys_make(a, 0, ret, err);
 }
 
 /* On the leader. Return -EAGAIN while it is under way. A key without a CA is used again. */

@@ -125,13 +125,43 @@ void authority_member_problem(Authority *a, const char *machine_id, const char *
                 holder->confirmed[c->ca_keys->items[0].cluster_key % 2] = 0;
 }
 
-int keys_make(Authority *a, uint64_t number, ClusterKey *ret, Error *err) {
+/* Return a number above all files of keys, which may be of another lineage, and that of its backups. Of it
+ * and 'present', one is even and one is odd. */
+static int keys_next_number(const Authority *a, uint64_t present, uint64_t *ret, Error *err) {
+        _cleanup_free_ uint64_t *numbers = NULL;
+        uint64_t last = present;
+        size_t n = 0;
+        int r;
+
+        r = cluster_key_list(a->state_directory, &numbers, &n, err);
+        if (r < 0)
+                return r;
+        if (n > 0)
+                last = MAX(last, numbers[n - 1]);
+        if (last > UINT64_MAX - 2)
+                return error_set(err, -EOVERFLOW,
+                                 "no number is above that of %s/secrets/key.%llu: move the file away",
+                                 a->state_directory, (unsigned long long) last);
+        *ret = last + 1 + ((last + 1) % 2 == present % 2);
+        return 0;
+}
+
+int keys_make(Authority *a, uint64_t present, ClusterKey *ret, Error *err) {
+        uint64_t number = 0;
+        int r;
+
+        r = keys_next_number(a, present, &number, err);
+        if (r < 0)
+                return r;
         ret->number = number;
         if (secret_random(ret->bytes, sizeof(ret->bytes)) < 0)
                 return error_set(err, -EIO, "the system has no random numbers");
         for (Named *n = a->keys.holders; n; n = n->hh.next)
                 ((KeyHolder *) n)->confirmed[number % 2] = 0;
-        return cluster_key_write(a->state_directory, ret, err);
+        r = cluster_key_write(a->state_directory, ret, err);
+        if (r >= 0)
+                a->keys.next_number = number;
+        return r;
 }
 
 static bool keys_is_member(const Authority *a, const ClusterMachine *m) {
@@ -218,7 +248,7 @@ static void keys_set_problem(Authority *a, int error, uint64_t number, const Err
         else if (error == -ENOENT)
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
                          CLUSTER_KEY_MISSING
-                         "the leader sends it; if no member has secrets/key.%llu, copy it",
+                         "the leader sends secrets/key.%llu; if it has none: fleet-security(7)",
                          (unsigned long long) number);
         else if (error == -EPERM)
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
@@ -261,10 +291,24 @@ static const KeyHolder *keys_holder_of(const Authority *a, const KvMember *membe
         return m ? (const KeyHolder *) named_find(a->keys.holders, m->id) : NULL;
 }
 
+/* Whether another CA may replace one that no member can open: the tree was restored or recovered after the
+ * key was written, or an administrator has given the keys up. Otherwise, the file may return: the disk is not
+ * mounted, or a person has moved the folder. */
+static bool keys_are_given_up(const Cluster *c, const KvState *state) {
+        char name[LINEAGE_SIZE];
+        const ClusterLineage *lineage;
+
+        snprintf(name, sizeof(name), "%016llx", (unsigned long long) state->lineage);
+        lineage = cluster_lineage(c, name);
+        return (rotation_is_rekey(c) && c->ca_rotation->compromised) ||
+               (lineage && c->ca_keys_index <= lineage->record.index);
+}
+
 bool keys_are_lost(const Authority *a, const KvState *state) {
         /* Not of a former key: the present one may be there. A person may repair a damaged file. */
         if (!starts_with(a->keys.problem, CLUSTER_KEY_MISSING) || a->keys.damaged ||
-            a->keys.checked_index != registry_cluster(a->registry)->ca_keys_index)
+            a->keys.checked_index != registry_cluster(a->registry)->ca_keys_index ||
+            !keys_are_given_up(registry_cluster(a->registry), state))
                 return false;
         for (size_t i = 0; i < state->n_members; i++) {
                 const KeyHolder *holder = keys_holder_of(a, &state->members[i]);
@@ -305,7 +349,8 @@ bool authority_may_add(const Authority *a, const char *machine_id) {
                 return true;
         number = c->ca_keys->items[0].cluster_key;
         return keys_has(a, machine_id, number) &&
-               (!rotation_is_rekey(c) || keys_has(a, machine_id, number + 1));
+               (!rotation_is_rekey(c) ||
+                (a->keys.next_number > number && keys_has(a, machine_id, a->keys.next_number)));
 }
 
 /* -- Members -- */

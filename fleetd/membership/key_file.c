@@ -12,7 +12,7 @@
 
 #define KEY_FILE_HEAD "fleet cluster keys "
 #define KEY_FILE_END  "end"
-enum { KEY_FILE_VERSION = 1, KEY_FILE_DIGITS = 2 * SEAL_KEY_BYTES, KEY_FILE_FOLDER_MAX = 1000 };
+enum { KEY_FILE_VERSION = 1, KEY_FILE_DIGITS = 2 * SEAL_KEY_BYTES };
 
 void key_file_wipe(KeyFile *f) {
         explicit_bzero(f, sizeof(*f));
@@ -165,52 +165,27 @@ int key_file_write(const char *file, const KeyFile *f, Error *err) {
 
 /* -- The keys of a host -- */
 
-static int key_file_compare(const void *a, const void *b) {
-        const ClusterKey *x = a, *y = b;
-
-        return x->number < y->number ? -1 : x->number > y->number;
-}
-
-static int key_file_collect_names(const char *state_directory, char **names, size_t n, KeyFile *f,
-                                  Error *err) {
-        uint64_t number;
-        int r;
-
-        for (size_t i = 0; i < n; i++) {
-                if (!starts_with(names[i], "key.") || parse_u64(names[i] + 4, &number) < 0)
-                        continue;
-                if (f->n == KEY_FILE_KEYS_MAX)
-                        return error_set(err, -E2BIG, "%s/secrets has more than %d cluster keys",
-                                         state_directory, KEY_FILE_KEYS_MAX);
-                r = cluster_key_read(state_directory, number, &f->keys[f->n], err);
-                if (r < 0)
-                        return r;
-                f->n++;
-        }
-        if (f->n == 0)
-                return error_set(err, -ENOENT,
-                                 "this host has no cluster key: run the command on a voter or standby; a "
-                                 "cluster without certificates has none");
-        qsort(f->keys, f->n, sizeof(*f->keys), key_file_compare);
-        return 0;
-}
-
 int key_file_collect(const char *state_directory, KeyFile *ret, Error *err) {
         _cleanup_key_file_ KeyFile f = {};
-        _cleanup_free_ char *folder = NULL;
-        char **names = NULL;
+        _cleanup_free_ uint64_t *numbers = NULL;
         size_t n = 0;
         int r;
 
-        if (asprintf(&folder, "%s/secrets", state_directory) < 0)
-                return -ENOMEM;
-        r = list_folder_at(AT_FDCWD, folder, "", KEY_FILE_FOLDER_MAX, &names, &n);
-        if (r < 0 && r != -ENOENT)
-                return error_set(err, r, "Failed to read %s: %s", folder, strerror(-r));
-        r = key_file_collect_names(state_directory, names, n, &f, err);
-        strings_free(names, n);
+        r = cluster_key_list(state_directory, &numbers, &n, err);
         if (r < 0)
                 return r;
+        if (n > KEY_FILE_KEYS_MAX)
+                return error_set(err, -E2BIG, "%s/secrets has more than %d cluster keys", state_directory,
+                                 KEY_FILE_KEYS_MAX);
+        if (n == 0)
+                return error_set(err, -ENOENT,
+                                 "this host has no cluster key: run the command on a voter or standby; a "
+                                 "cluster without certificates has none");
+        for (; f.n < n; f.n++) {
+                r = cluster_key_read(state_directory, numbers[f.n], &f.keys[f.n], err);
+                if (r < 0)
+                        return r;
+        }
         *ret = f;
         return 0;
 }

@@ -160,9 +160,17 @@ static bool has_key(const SimMachine *m, uint64_t number) {
 /* All hosts have this cluster key, and no former one. */
 static bool all_have_key(uint64_t number) {
         for (unsigned i = 0; i < cluster->n; i++)
-                if (!has_key(machine(i), number) || has_key(machine(i), number - 1))
-                        return false;
+                for (uint64_t k = 1; k <= number; k++)
+                        if (has_key(machine(i), k) != (k == number))
+                                return false;
         return true;
+}
+
+/* The number rises with each leader that makes a key. */
+static bool all_have_the_next_key(void) {
+        uint64_t number = view() && view()->ca_keys ? view()->ca_keys->items[0].cluster_key : 0;
+
+        return number > 1 && all_have_key(number);
 }
 
 static void read_pins(char ret[HOSTS][DIGEST_SIZE]) {
@@ -299,7 +307,7 @@ static void change_with_a_crash(Change change, int crash_in, bool of_leader) {
                 start(off[i]);
         UNTIL("a-change-ends", has_ended());
         check_works(pins);
-        UNTIL("former-keys-are-deleted", change == CHANGE_ROTATE || all_have_key(2));
+        UNTIL("former-keys-are-deleted", change == CHANGE_ROTATE || all_have_the_next_key());
         UNTIL("all-hosts-store-the-roots", all_store());
         if ((change == CHANGE_REKEY) != streq(ca_roots_current(view()->ca_roots)->id, former))
                 world_failed(world, "a-rotation-replaces-the-root", "%s", former);
@@ -501,8 +509,20 @@ static bool shows_missing_key(const SimMachine *m) {
         return host && starts_with(host->presence_reason, MACHINE_CONDITION CLUSTER_KEY_MISSING);
 }
 
-/* Only a voter that is off has the key: the CA waits for it. When no member has it, another CA replaces it,
- * and all hosts remain members by their pins. */
+/* The folder of each host, as on a disk that is not mounted. */
+static void move_keys(const char *from, const char *to) {
+        for (unsigned i = 0; i < HOSTS; i++) {
+                _cleanup_free_ char *old = scratch_path(machine(i)->folder, from),
+                                    *new = scratch_path(machine(i)->folder, to);
+
+                if (rename(old, new) < 0)
+                        world_failed(world, "a-host-has-the-cluster-key", "%s", machine(i)->name);
+        }
+}
+
+/* Only a voter that is off has the key: the CA waits for it. So it does when the key of all hosts is away,
+ * and returns. When an administrator gives the keys up, another CA replaces it, and all hosts remain members
+ * by their pins. */
 static void key_of_no_member(void) {
         char pins[HOSTS][DIGEST_SIZE], root[DIGEST_SIZE];
         SimMachine *off;
@@ -526,10 +546,21 @@ static void key_of_no_member(void) {
         check_works(pins);
         check_root(root);
 
+        move_keys("secrets", "secrets.away");
+        for (unsigned i = 0; i < HOSTS; i++)
+                UNTIL("members-report-the-missing-key", shows_missing_key(machine(i)));
+        world_run(world, world_now_ms(world) + 60000);
+        check_root(root);
+        move_keys("secrets.away", "secrets");
+        UNTIL("no-problem-remains", !shows_missing_key(leader()));
+        check_works(pins);
+        check_root(root);
+
         for (unsigned i = 0; i < HOSTS; i++)
                 lose_key(machine(i));
+        begin(CHANGE_COMPROMISED, leader()->index);
         UNTIL("another-ca-replaces-it", has_ended() && !streq(ca_roots_current(view()->ca_roots)->id, root));
-        UNTIL("all-hosts-store-it", all_have_key(2) && all_store());
+        UNTIL("all-hosts-store-it", all_have_the_next_key() && all_store());
         check_works(pins);
         UNTIL("no-problem-remains", !shows_missing_key(leader()));
         over();

@@ -497,8 +497,76 @@ static void a_host_without_the_cluster_key_signs_nothing(void **state) {
         assert_string_equal(join(g, &token), "");
 }
 
-/* After a restore on another host, the tree has a CA that no host can open: a file of the same number is
- * missing, or of another cluster. */
+/* The tree was restored, or recovered, at this index. */
+static void write_lineage(Fixture *f, uint64_t index) {
+        char path[96], value[160];
+        KvState kv;
+
+        kv_state(f->host->store, &kv);
+        snprintf(path, sizeof(path), "/_fleet/cluster/lineage/%016llx", (unsigned long long) kv.lineage);
+        snprintf(
+                value, sizeof(value),
+                "{\"ancestor\":\"0000000000000001\",\"index\":%llu,\"kind\":\"restored\",\"machine\":\"%s\"}",
+                (unsigned long long) index, f->host->id);
+        propose(f, (KvCommand) { .op = KV_SET, .key = kv_string(path), .value = kv_string(value) });
+}
+
+/* A folder that is away for a while, as on a disk that is not mounted, is no loss; nor is it for a change of
+ * the key, which needs the former one. */
+static void a_key_that_is_away_is_waited_for(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *folder = scratch_path(f->host->scratch, "secrets"),
+                            *away = scratch_path(f->host->scratch, "away");
+        Guest *g = guest_new(f, NULL);
+        char root[DIGEST_SIZE];
+        Token token;
+        Error err = {};
+
+        become_member(f);
+        write_lineage(f, 1); /* a former restore, before the key was written */
+        assert_int_equal(create_token(f, (TokenRequest) { .uses = 2 }), 0);
+        token = read_token(f);
+        snprintf(root, sizeof(root), "%s", ca_roots_current(view(f)->ca_roots)->id);
+        assert_int_equal(rename(folder, away), 0);
+        assert_string_not_equal(join(g, &token), "");
+        HOST_UNTIL(f->host, starts_with(authority_problem(f->authority), CLUSTER_KEY_MISSING));
+        assert_int_equal(
+                host_wait(f->host, authority_rekey(f->authority, "root", host_on_done, f->host, &err)),
+                KV_OK);
+        for (unsigned tick = 0; tick < 10; tick++)
+                authority_tick(f->authority);
+        assert_string_equal(ca_roots_current(view(f)->ca_roots)->id, root);
+        assert_int_equal(access(folder, F_OK), -1);
+
+        assert_int_equal(rename(away, folder), 0);
+        assert_string_equal(join(g, &token), ""); /* this host detects it */
+        HOST_UNTIL(f->host, !view(f)->ca_rotation);
+        assert_int_equal(view(f)->ca_keys->items[0].cluster_key, 2);
+        assert_string_equal(ca_roots_current(view(f)->ca_roots)->id, root);
+}
+
+/* A key of another lineage, which opens its backups, is not overwritten. */
+static void a_new_key_replaces_no_file(void **state) {
+        Fixture *f = *state;
+        ClusterKey former = { .number = 4, .bytes = { 7 } }, read = {};
+        Error err = {};
+
+        become_member(f);
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        assert_int_equal(cluster_key_write(f->host->scratch, &former, &err), 0);
+        for (unsigned number = 6; number <= 7; number++) {
+                assert_int_equal(host_wait(f->host, authority_rekey(f->authority, "root", host_on_done,
+                                                                    f->host, &err)),
+                                 KV_OK);
+                HOST_UNTIL(f->host, !view(f)->ca_rotation);
+                assert_int_equal(view(f)->ca_keys->items[0].cluster_key, number);
+                if (number == 6)
+                        assert_int_equal(cluster_key_read(f->host->scratch, 4, &read, &err), 0);
+        }
+}
+
+/* After a restore on another host, or when an administrator gives the keys up, the tree has a CA that no host
+ * can open: a file of the same number is missing, or of another cluster. */
 static void a_lost_cluster_key_is_replaced_with_the_ca(void **state) {
         Fixture *f = *state;
         ClusterKey other = { .number = 2, .bytes = { 1 } };
@@ -528,7 +596,14 @@ static void a_lost_cluster_key_is_replaced_with_the_ca(void **state) {
                 }
                 assert_int_equal(unlink(file), 0);
                 assert_string_not_equal(join(g, &token), "");
+                if (number == 1)
+                        write_lineage(f, view(f)->ca_keys_index);
+                else
+                        assert_int_equal(host_wait(f->host, authority_rotate(f->authority, true, "root",
+                                                                             host_on_done, f->host, &err)),
+                                         KV_OK);
                 HOST_UNTIL(f->host, view(f)->ca_keys->items[0].cluster_key == number + 1);
+                assert_null(view(f)->ca_rotation);
                 assert_int_equal(view(f)->ca_roots->n, 1);
                 assert_int_equal(view(f)->ca_keys->n, 1);
                 assert_string_not_equal(ca_roots_current(view(f)->ca_roots)->id, root);
@@ -731,6 +806,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_host_without_the_cluster_key_signs_nothing, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_lost_cluster_key_is_replaced_with_the_ca, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_key_that_is_away_is_waited_for, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_new_key_replaces_no_file, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_cluster_key_reaches_all_members_first, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_member_renews_its_certificate_with_its_key, setup,
                                                 teardown),

@@ -108,20 +108,58 @@ static void other_content_is_no_cluster_key(void **state) {
         scratch_free(scratch);
 }
 
+/* Another file remains: a person may have put it there. A damaged key may be repaired. */
 static void former_keys_are_deleted(void **state) {
+        static const char *const others[] = { "other", "key.3.backup", "key.03", "key.+3", "key.0", "key." };
         char *scratch = scratch_new();
-        _cleanup_free_ char *other = scratch_path(scratch, "secrets/other");
+        _cleanup_free_ char *damaged = scratch_path(scratch, "secrets/key.5");
+        _cleanup_free_ uint64_t *numbers = NULL;
+        size_t n = 0;
         _cleanup_cluster_key_ ClusterKey read = {};
         Error err = {};
 
         for (uint64_t i = 1; i <= 12; i++)
                 assert_int_equal(cluster_key_write(scratch, &(ClusterKey) { .number = i }, &err), 0);
-        scratch_write(other, "1");
+        for (size_t i = 0; i < ELEMENTS(others); i++) {
+                _cleanup_free_ char *name = NULL;
+
+                assert_true(asprintf(&name, "%s/secrets/%s", scratch, others[i]) > 0);
+                scratch_write(name, "1");
+        }
+        scratch_write(damaged, "1");
+        for (unsigned attempt = 0; attempt < 2; attempt++) {
+                assert_int_equal(cluster_key_delete_below(scratch, 11, &err), 0);
+                for (uint64_t i = 1; i <= 12; i++)
+                        assert_int_equal(cluster_key_read(scratch, i, &read, &err), i == 5 ? -EBADMSG :
+                                                                                    i < 11 ? -ENOENT :
+                                                                                             0);
+                for (size_t i = 0; i < ELEMENTS(others); i++) {
+                        _cleanup_free_ char *name = NULL;
+
+                        assert_true(asprintf(&name, "%s/secrets/%s", scratch, others[i]) > 0);
+                        assert_int_equal(access(name, F_OK), 0);
+                }
+        }
+        assert_int_equal(cluster_key_list(scratch, &numbers, &n, &err), 0);
+        assert_int_equal(n, 3);
+        assert_true(numbers[0] == 5 && numbers[1] == 11 && numbers[2] == 12);
+        scratch_free(scratch);
+}
+
+/* A folder that is away for a while is not made again: it would return inside of it. */
+static void a_missing_folder_is_not_created_by_readers(void **state) {
+        char *scratch = scratch_new();
+        _cleanup_free_ char *folder = scratch_path(scratch, "secrets");
+        _cleanup_free_ uint64_t *numbers = NULL;
+        ClusterKey read = {};
+        size_t n = 1;
+        Error err = {};
+
+        assert_int_equal(cluster_key_read(scratch, 1, &read, &err), -ENOENT);
+        assert_int_equal(cluster_key_list(scratch, &numbers, &n, &err), 0);
+        assert_int_equal(n, 0);
         assert_int_equal(cluster_key_delete_below(scratch, 11, &err), 0);
-        for (uint64_t i = 1; i <= 12; i++)
-                assert_int_equal(cluster_key_read(scratch, i, &read, &err), i < 11 ? -ENOENT : 0);
-        assert_int_equal(access(other, F_OK), 0);
-        assert_int_equal(cluster_key_delete_below(scratch, 11, &err), 0);
+        assert_int_equal(access(folder, F_OK), -1);
         scratch_free(scratch);
 }
 
@@ -229,6 +267,7 @@ int main(void) {
                 cmocka_unit_test(a_file_of_keys_is_read_as_a_whole_or_rejected),
                 cmocka_unit_test(other_content_is_no_cluster_key),
                 cmocka_unit_test(former_keys_are_deleted),
+                cmocka_unit_test(a_missing_folder_is_not_created_by_readers),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
