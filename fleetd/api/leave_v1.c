@@ -154,9 +154,9 @@ void leave_post_handle(Request *request) {
                 return;
         }
         snprintf(leave.by, sizeof(leave.by), "%s@%s", request_user(request, user), request->api->name);
-        change_sent(
-                request, 204, NULL,
-                registry_maintain(request_registry(request), 0, self, &leave, NULL, NULL, change_on_done, request));
+        change_sent(request, 204, NULL,
+                    registry_maintain(request_registry(request), 0, self, &leave, NULL, NULL, change_on_done,
+                                      request));
 }
 
 /* -- DELETE -- */

@@ -33,21 +33,23 @@ bool leaving_owns_units(const Cluster *cluster, const ClusterMachine *machine,
         int n = 0;
 
         if (n_owned > 0)
-                error_set(ret, -EEXIST,
-                          "the unit directory of this host owns %zu unit%s (%s%s): move the file%s to another "
-                          "host, or remove %s",
-                          n_owned, n_owned == 1 ? "" : "s", owned.chars ?: "",
-                          n_owned > LEAVING_NAMES_MAX ? ", ..." : "", n_owned == 1 ? "" : "s",
-                          n_owned == 1 ? "it" : "them");
+                error_set(
+                        ret, -EEXIST,
+                        "the unit directory of this host owns %zu unit%s (%s%s): move the file%s to another "
+                        "host, or remove %s",
+                        n_owned, n_owned == 1 ? "" : "s", owned.chars ?: "",
+                        n_owned > LEAVING_NAMES_MAX ? ", ..." : "", n_owned == 1 ? "" : "s",
+                        n_owned == 1 ? "it" : "them");
         else if (list && (n = list(userdata, &files)) < 0)
                 error_set(ret, n, "the unit directory of this host cannot be read: %s; mend that first",
                           strerror(-n));
         else if (n > 0)
-                error_set(ret, -EEXIST,
-                          "the unit directory of this host contains %d unit file%s (%s%s), which it would run "
-                          "again after the leave: move %s out of the directory first",
-                          n, n == 1 ? "" : "s", files.chars ?: "", n > LEAVING_NAMES_MAX ? ", ..." : "",
-                          n == 1 ? "it" : "them");
+                error_set(
+                        ret, -EEXIST,
+                        "the unit directory of this host contains %d unit file%s (%s%s), which it would run "
+                        "again after the leave: move %s out of the directory first",
+                        n, n == 1 ? "" : "s", files.chars ?: "", n > LEAVING_NAMES_MAX ? ", ..." : "",
+                        n == 1 ? "it" : "them");
         return n_owned > 0 || n != 0;
 }
 

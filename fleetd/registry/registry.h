@@ -178,7 +178,8 @@ int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *us
                             RegistryDone done, void *userdata);
 
 /* Set how a machine is maintained; NULL: not any more, by 'user' and for 'reason' (for the history; NULL:
- * none). 'term' of the leader, or 0. Requires KV_LEVEL_IDENTITY. KV_COMPARE_FAILED: it was changed meanwhile. */
+ * none). 'term' of the leader, or 0. Requires KV_LEVEL_IDENTITY. KV_COMPARE_FAILED: it was changed meanwhile.
+ */
 int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
                       const MaintenanceRecord *maintenance, const char *user, const char *reason,
                       RegistryDone done, void *userdata);

@@ -584,8 +584,8 @@ static void begin_leave(SimMachine *m) {
 
         former = state_of(m).cluster_id;
         machine_suspect(m, world_now_ms(world), world_now_ms(world) + 2 * (uint64_t) PATIENCE_MS);
-        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, NULL,
-                              NULL, on_submitted, NULL) < 0)
+        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, NULL, NULL,
+                              on_submitted, NULL) < 0)
                 abort();
 }
 
@@ -696,8 +696,7 @@ static bool has_owned_unit(void) {
 }
 
 /* The unit directory repeats what was rejected. */
-static void on_owned(void *userdata, KvStatus status, const char *message, uint64_t index) {
-}
+static void on_owned(void *userdata, KvStatus status, const char *message, uint64_t index) {}
 
 /* As the unit directory of the host does with a new file. */
 static void submit_owned_unit(SimMachine *m) {
