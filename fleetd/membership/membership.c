@@ -208,8 +208,8 @@ static void membership_write_drained(Membership *m, const KvState *state, const 
         MaintenanceRecord drained = *machine->maintenance;
 
         drained.mode = MAINTENANCE_DRAINED;
-        m->writing = registry_maintain(m->registry, state->term, machine, &drained, NULL, NULL,
-                                       membership_on_written, m) == 0;
+        m->writing = registry_maintain(m->registry, state->term, machine, &drained, membership_on_written,
+                                       m) == 0;
 }
 
 static void membership_step_leave(Membership *m, const KvState *state, const ClusterMachine *machine) {
@@ -273,8 +273,8 @@ static void membership_check_unit_files(Membership *m, const KvState *state) {
         if (!self || !cluster_machine_is_leaving(self) || !registry_ready(m->registry) || !state->ready ||
             m->writing || !leaving_owns_units(c, self, m->list_unit_files, m->userdata, &why))
                 return;
-        m->writing = registry_maintain(m->registry, 0, self, NULL, HISTORY_DIRECTORY, why.message,
-                                       membership_on_written, m) == 0;
+        m->writing = registry_cancel_leave(m->registry, self, HISTORY_DIRECTORY, why.message,
+                                           membership_on_written, m) == 0;
 }
 
 /* Detect that this host has left: it has applied its tombstone, or it was rejected as removed. A tree that is
