@@ -2034,10 +2034,13 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         Fixture *fixture = *state;
         const Cluster *c = registry_cluster(fixture->host->registry);
 
-        write_now(fixture, self, ELEMENTS(self));
         assert_leave(fixture, "POST", 409,
                      "leave requires feature level 5, and the level is 1: fleetctl cluster level 5");
         raise_level(fixture);
+        assert_leave(
+                fixture, "POST", 409,
+                "alpha is not in the list of machines yet: try again when fleetctl list-machines has it");
+        write_now(fixture, self, ELEMENTS(self));
         assert_leave(fixture, "POST", 409,
                      "alpha is the last voter: no other host is up that stays in the cluster");
 
@@ -2050,8 +2053,12 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         assert_leave(fixture, "POST", 409,
                      "the unit directory of this host owns 1 unit (own.service): move the file to another "
                      "host, or remove it");
+        assert_leave(
+                fixture, "GET", 200,
+                "\"reason\":\"the unit directory of this host owns 1 unit (own.service): move the file to "
+                "another host, or remove it\",\"step\":\"none\"");
         write_now(fixture, &(Record) { "unit/own.service", "{\"text\":\"[Service]\\n\"}" }, 1);
-        assert_leave(fixture, "GET", 200, "\"step\":\"none\"");
+        assert_leave(fixture, "GET", 200, "\"name\":\"alpha\",\"step\":\"none\"");
         assert_leave(fixture, "DELETE", 404, "this host is not leaving its cluster");
 
         assert_leave(fixture, "POST", 204, "");
@@ -2062,8 +2069,14 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
                      "\"reason\":\"waiting: alpha no longer qualifies (it is leaving the cluster); no other "
                      "machine qualifies ");
         assert_leave(fixture, "GET", 200, "\"step\":\"units\",\"unit\":\"pinned.service\",\"units\":1}");
+        write_now(fixture, owned, 1); /* submitted at the same time */
+        assert_leave(
+                fixture, "GET", 200,
+                "\"reason\":\"the unit directory of this host owns 1 unit (own.service): move the file to "
+                "another host, or remove it\",\"step\":\"owner\"");
         assert_leave(fixture, "DELETE", 204, "");
         HOST_UNTIL(fixture->host, !cluster_machine_is_leaving(cluster_machine(c, SELF)));
+        write_now(fixture, &(Record) { "unit/own.service", "{\"text\":\"[Service]\\n\"}" }, 1);
 
         /* Another host that leaves does not count as one that stays. */
         assert_int_equal(
