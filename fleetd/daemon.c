@@ -99,7 +99,11 @@ static void daemon_on_state(void *userdata) {
         if (!d->store)
                 return;
         kv_state(d->store, &state);
-        leader = state.leader_machine_id[0] ? state.leader_machine_id : state.leader_id ? "known" : "unknown";
+        leader = state.leader_id ? "known" : "unknown";
+        if (state.leader_machine_id[0])
+                leader = d->registry ?
+                                 cluster_name_of(registry_cluster(d->registry), state.leader_machine_id) :
+                                 state.leader_machine_id;
         daemon_notify_status(d, &state);
         if (!state.stopped && (state.role != d->role || state.leader_id != d->leader_id))
                 log_info(((LogFields) { .term = state.term, .index = state.index }),

@@ -444,6 +444,7 @@ int stored_settings_read(const char *json, size_t size, ClusterSettings *ret, Er
 
 static const JsonField lineage_fields[] = {
         { "ancestor", JSON_FIELD_CHARS, offsetof(LineageRecord, ancestor), .size = LINEAGE_SIZE },
+        { "by", JSON_FIELD_CHARS_CUT, offsetof(LineageRecord, by), .size = RECORDED_BY_SIZE },
         { "index", JSON_FIELD_U64, offsetof(LineageRecord, index) },
         { "kind", JSON_FIELD_WORD, offsetof(LineageRecord, kind), true, .words = &lineage_words },
         { "machine", JSON_FIELD_CHARS, offsetof(LineageRecord, machine), .size = MACHINE_ID_SIZE },

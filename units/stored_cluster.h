@@ -223,12 +223,13 @@ typedef enum LineageKind {
 
 ENUM_NAMES(lineage_kind, LineageKind, _LINEAGE_KIND_MAX)
 
-/* /_fleet/cluster/lineage/N: {"ancestor","index","kind","machine"}; N: the lineage that began */
+/* /_fleet/cluster/lineage/N: {"ancestor","by","index","kind","machine"}; N: the lineage that began */
 typedef struct LineageRecord {
         char ancestor[LINEAGE_SIZE];
         uint64_t index; /* the last one of the ancestor that it has */
         LineageKind kind;
         char machine[MACHINE_ID_SIZE]; /* on which it began */
+        char by[RECORDED_BY_SIZE];
 } LineageRecord;
 
 void stored_lineage_write(Text *t, const LineageRecord *lineage);

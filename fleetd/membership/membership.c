@@ -155,6 +155,7 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                               .spread_ms = now_ms - m->spread_since_ms,
                               .paused = cluster->adopting || (m->is_braked && m->is_braked(m->userdata)),
                               .spans = &voters_spans };
+        const ClusterMachine *machine;
         VotersChange change;
         int r;
 
@@ -167,10 +168,11 @@ static void membership_change_voters(Membership *m, const KvState *state) {
         r = membership_make(m, state, &change);
         if (r == 0 && change.spreads)
                 m->spread_since_ms = now_ms;
+        machine = cluster_machine_of_member(cluster, change.raft_id);
         if (r == 0)
-                log_notice(((LogFields) { .term = state->term }), "%s member %llu: %s",
+                log_notice(((LogFields) { .term = state->term }), "%s member %llu (%s): %s",
                            voters_action_name(change.action), (unsigned long long) change.raft_id,
-                           change.reason);
+                           machine ? cluster_machine_name(machine) : change.address, change.reason);
         else if (r != -EBUSY && r != -EAGAIN && r != -EREMOTE)
                 log_warning(((LogFields) { .error = r }), "Failed to %s member %llu: %s",
                             voters_action_name(change.action), (unsigned long long) change.raft_id,
@@ -347,6 +349,8 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                 m->term = state->term;
                 m->leading = true;
                 m->led_since_ms = m->spread_since_ms = loop_now_ms(m->loop);
+                registry_note(m->registry,
+                              &(HistoryNote) { .kind = HISTORY_LEADER, .machine = m->machine_id }, 1);
         }
         late |= state->n_voters_reachable * 2 <= state->n_voters;
         if (liveness_tick(&m->liveness, c, late, heartbeats_sign, m, &changes, &n) == 0 && n > 0 &&

@@ -93,6 +93,14 @@ ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage) {
         return TABLE_FIND(c->lineages, lineage);
 }
 
+const ClusterMachine *cluster_machine_of_member(const Cluster *c, uint64_t raft_id) {
+        const ClusterMachine *m = raft_id != 0 ? c->machines : NULL;
+
+        while (m && m->member.raft_id != raft_id)
+                m = m->hh.next;
+        return m;
+}
+
 const ClusterSettings *cluster_settings(const Cluster *c) {
         static const ClusterSettings none = {};
 

@@ -224,6 +224,8 @@ ClusterUnit *cluster_unit(const Cluster *c, const char *name);     /* with a uni
 ClusterUnit *cluster_any_unit(const Cluster *c, const char *name); /* also without a unit key */
 bool cluster_unit_exists(const ClusterUnit *u); /* has a unit key, readable or not; 'u' may be NULL */
 ClusterMachine *cluster_machine(const Cluster *c, const char *id);
+/* Return the machine with the member key of this Raft ID, or NULL. */
+const ClusterMachine *cluster_machine_of_member(const Cluster *c, uint64_t raft_id);
 ClusterAssignment *cluster_assignment_on(const ClusterMachine *m, const char *unit); /* 'm' may be NULL */
 ClusterAssignment *cluster_assignment(const Cluster *c, const char *machine_id,
                                       const char *unit); /* one that can be read */

@@ -152,7 +152,7 @@ int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, 
 /* The key exists for these rows only, and has no value. */
 static const char noted[] = "noted";
 
-void registry_note(Registry *r, const HistoryNote *note) {
+void registry_note(Registry *r, const HistoryNote *notes, size_t n) {
         _cleanup_transaction_ Transaction t = {};
         KvState state;
 
@@ -161,7 +161,9 @@ void registry_note(Registry *r, const HistoryNote *note) {
                 registry_propose_for(r, "");
                 return;
         }
-        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, noted, NULL, kv_string(""));
-        transaction_note(&t, r, note);
+        for (size_t i = 0; i < n; i++) {
+                transaction_write(&t, KV_SET, LAYOUT_CLUSTER, noted, NULL, kv_string(""));
+                transaction_note(&t, r, &notes[i]);
+        }
         (void) transaction_send(r, &t, 0, NULL, NULL);
 }

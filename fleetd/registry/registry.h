@@ -266,8 +266,9 @@ typedef struct UserChange {
 /* KV_COMPARE_FAILED: a key has changed; decide again. */
 int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, void *userdata);
 
-/* Add a row to the history that belongs to no change of a key. Its failure is not reported. */
-void registry_note(Registry *r, const HistoryNote *note);
+/* Add rows to the history that belong to no change of a key, at most KV_TXN_ITEMS_MAX. Their failure is not
+ * reported. */
+void registry_note(Registry *r, const HistoryNote *notes, size_t n);
 
 /* -- adoption.c: the begin of a new lineage, while Cluster.adopting is set -- */
 

@@ -150,6 +150,24 @@ static SimMachine *other_than(const SimMachine *than, bool voter) {
         world_failed(world, "there-is-such-a-host", "no other %s", voter ? "voter" : "standby");
 }
 
+/* Find the newest row about a leader. */
+static int find_leader_row(void *userdata, const KvHistoryRow *row) {
+        HistoryEvent event;
+
+        if (history_decode(row->body, &event) < 0 || event.kind != HISTORY_LEADER)
+                return 1;
+        snprintf(userdata, MACHINE_ID_SIZE, "%s", event.machine);
+        return 0;
+}
+
+static bool leader_is_in_history(void) {
+        char id[MACHINE_ID_SIZE] = "";
+
+        return leader() &&
+               kv_local_history(daemon_store(leader()->daemon), 0, true, find_leader_row, id) == 0 &&
+               streq(id, leader()->machine_id);
+}
+
 /* Kill the daemon of the leader; it starts again after two seconds, and may lead again. */
 static void kill_leader(void) {
         SimMachine *m = leader();
@@ -159,6 +177,7 @@ static void kill_leader(void) {
         machine_crash_daemon(m);
         world_at(world, 2000, NULL, on_start, m);
         UNTIL("there-is-another-leader", leader() && state_of(leader()).term > term);
+        UNTIL("the-leader-is-in-the-history", leader_is_in_history());
 }
 
 static bool all_agree(void) {

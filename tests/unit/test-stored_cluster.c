@@ -141,7 +141,10 @@ static const Row rows[] = {
         { READ(settings, nothing_done), "{\"peerAuth\":\"none\"}",
           "peerAuth: 'none' is none of any, certificate" },
         { READ(lineage, nothing_done),
-          "{\"ancestor\":\"0123456789abcdef\",\"index\":4,\"kind\":\"recovered\",\"machine\":\"" MACHINE
+          "{\"ancestor\":\"0123456789abcdef\",\"by\":\"anna\",\"index\":4,\"kind\":\"recovered\","
+          "\"machine\":\"" MACHINE "\"}" },
+        { READ(lineage, nothing_done), /* of an older version */
+          "{\"ancestor\":\"0123456789abcdef\",\"index\":4,\"kind\":\"restored\",\"machine\":\"" MACHINE
           "\"}" },
         { READ(lineage, nothing_done), "{\"kind\":\"recovered\"}", "ancestor: expected 16 hex digits" },
         { READ(maintenance, nothing_done), "{\"by\":\"root\",\"deadline\":8,\"for\":\"leave\",\"mode\":"
