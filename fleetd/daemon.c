@@ -458,6 +458,10 @@ static bool daemon_is_braked(void *userdata) {
                 brake.until_ms > 0);
 }
 
+static int daemon_list_unit_files(void *userdata, Text *names) {
+        return directory_list_units(((const Daemon *) userdata)->directory, names);
+}
+
 static int daemon_open_membership(Daemon *d, const Settings *s) {
         static const Names no_hosts = {};
         MembershipOptions options = {
@@ -473,6 +477,7 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .restart = d->io.restart ? &d->restart : NULL,
                 .voters = s->voters,
                 .is_braked = daemon_is_braked,
+                .list_unit_files = daemon_list_unit_files,
                 .userdata = d,
                 .level_wait_ms = d->io.level_wait_ms,
         };
@@ -545,10 +550,6 @@ static uint64_t daemon_brake_ms(void *userdata) {
         const Daemon *d = userdata;
 
         return d->engine ? engine_brake(d->engine) : 0;
-}
-
-static int daemon_list_unit_files(void *userdata, Text *names) {
-        return directory_list_units(((const Daemon *) userdata)->directory, names);
 }
 
 static bool daemon_is_foreign(void *userdata, const char *unit) {
