@@ -99,7 +99,7 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
         KvState state;
 
         kv_state(request->api->options.store, &state);
-        if (!state.ready && peers_is_removed(request->api->options.peers))
+        if (state.removed)
                 error_set(ret, 409, "%s", state.problem);
         else if (!state.ready || state.stopped)
                 error_set(ret, 409, "this host follows no leader, and cannot leave: fleetctl status");
