@@ -8,7 +8,10 @@
 #include "fleetd/membership/leaving.h"
 #include "units/json.h"
 
-enum { OWNED_NAMES_MAX = 4 }; /* units that a message names */
+enum {
+        OWNED_NAMES_MAX = 4, /* units that a message names */
+        WAITING_MAX = 100,   /* units in an answer */
+};
 
 static const ClusterMachine *leave_self(const Request *request) {
         return cluster_machine(registry_cluster(request->api->options.registry), request->api->machine_id);
@@ -16,18 +19,43 @@ static const ClusterMachine *leave_self(const Request *request) {
 
 /* -- GET -- */
 
-/* Set why the ordinary unit that is the first by name is still here, and return its name; NULL: none is. */
-static const char *leave_unit(Request *request, const Cluster *c, const ClusterMachine *self, size_t *ret_n,
-                              Error *ret_why) {
-        const char *name = leaving_unit(self, ret_n);
+/* Write the ordinary units of the machine for which no other one qualifies. */
+static void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view,
+                                const ClusterMachine *self) {
+        const ClusterMachine *other;
+        size_t n = 0;
+
+        json_open(t, "waiting", '[');
+        for (size_t i = 0; i < HASH_COUNT(c->units) && n < WAITING_MAX; i++) {
+                const ClusterUnit *u = c->by_name[i];
+
+                if (!cluster_assignment_on(self, u->name) || !u->unit || u->unit->placement.global ||
+                    u->target == TARGET_INACTIVE || scheduler_pick(view, u, &other, NULL) >= 0)
+                        continue;
+                json_add_string_always(t, NULL, u->name);
+                n++;
+        }
+        json_close(t, ']');
+}
+
+/* Write the ordinary units that are still here: their number, the first by name and why, and those that
+ * wait. */
+static void leave_write_units(Text *t, const Request *request, const Cluster *c, const ClusterMachine *self) {
+        size_t n = 0;
+        const char *name = leaving_unit(self, &n);
         const ClusterUnit *u = name ? cluster_unit(c, name) : NULL;
         SchedulerView *view = NULL;
+        Error why = {};
 
-        if (!u || scheduler_view_new(c, c->now_ms, &view) < 0)
-                return name;
-        unit_reason(request, view, u, ret_why);
-        scheduler_view_free(view);
-        return name;
+        if (u && scheduler_view_new(c, c->now_ms, &view) >= 0) {
+                unit_reason(request, view, u, &why);
+                leave_write_waiting(t, c, view, self);
+                scheduler_view_free(view);
+        }
+        json_add_string(t, "reason", why.message);
+        json_add_string(t, "unit", name);
+        if (name)
+                json_add_u64(t, "units", n);
 }
 
 void leave_get_handle(Request *request) {
@@ -35,11 +63,8 @@ void leave_get_handle(Request *request) {
         const ClusterMachine *self = leave_self(request), *other = NULL;
         LeavingStep step = LEAVING_NOT;
         _cleanup_text_ Text t = {};
-        const char *unit = NULL;
-        size_t n_units = 0;
         char id[24];
         KvState state;
-        Error why = {};
 
         kv_state(request->api->options.store, &state);
         if (!registry_ready(request->api->options.registry) && state.cluster_id != 0) {
@@ -55,13 +80,9 @@ void leave_get_handle(Request *request) {
         json_add_string(&t, "name", request->api->name);
         if (other)
                 json_add_string(&t, "other", cluster_machine_name(other));
-        if (step == LEAVING_UNITS)
-                unit = leave_unit(request, c, self, &n_units, &why);
-        json_add_string(&t, "reason", why.message);
         json_add_string(&t, "step", leaving_step_to_string(step));
-        json_add_string(&t, "unit", unit);
-        if (unit)
-                json_add_u64(&t, "units", n_units);
+        if (step == LEAVING_UNITS)
+                leave_write_units(&t, request, c, self);
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
 }
