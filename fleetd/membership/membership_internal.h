@@ -62,6 +62,7 @@ struct Membership {
                 client[CLUSTER_URL_SIZE];
         uint64_t voters, level_wait_ms;
         bool (*is_braked)(void *userdata);
+        int (*list_unit_files)(void *userdata, Text *names);
         Timer *restart;        /* borrowed; NULL: this daemon cannot leave */
         void *userdata;        /* borrowed, of these */
         char *state_directory; /* NULL: none */

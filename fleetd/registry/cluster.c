@@ -85,6 +85,16 @@ ClusterToken *cluster_token(const Cluster *c, const char *id) {
         return TABLE_FIND(c->tokens, id);
 }
 
+bool cluster_is_denied(const Cluster *c, const char *pin) {
+        if (TABLE_FIND(c->denied, pin))
+                return true;
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (m->removed && streq(m->removed->reason, CLUSTER_REMOVED_COMPROMISED) &&
+                    (streq(m->removed->pin, pin) || streq(m->removed->pin2, pin)))
+                        return true;
+        return false;
+}
+
 ClusterPrincipal *cluster_principal(const Cluster *c, const char *name) {
         return TABLE_FIND(c->principals, name);
 }

@@ -14,6 +14,7 @@
 typedef union AnyRecord {
         HostRecord host;
         RemovedRecord removed;
+        DeniedRecord denied;
         TokenRecord token;
         PrincipalRecord principal;
         CaRoots roots;
@@ -35,6 +36,7 @@ typedef union AnyRecord {
 
 ROW(host)
 ROW(removed)
+ROW(denied)
 ROW(token)
 ROW(principal)
 ROW(ca_roots)
@@ -89,6 +91,9 @@ static const Row rows[] = {
         { READ(removed, nothing_done), "{}" },
         { READ(removed, nothing_done), "{\"pin\":\"1\"}", "pin: expected 64 lower-case hex digits" },
         { READ(removed, nothing_done), "{\"pin2\":\"1\"}", "pin2: expected 64 lower-case hex digits" },
+        { READ(denied, nothing_done), "{\"machine\":\"" MACHINE "\",\"since\":5}" },
+        { READ(denied, nothing_done), "{}" },
+        { READ(denied, nothing_done), "{\"machine\":\"" MACHINE "0\"}", "machine: longer than 32 bytes" },
         { READ(token, token_done),
           "{\"by\":\"root\",\"expires\":9,\"from\":\"10.0.0.0/8\",\"hash\":\"" PIN_1
           "\",\"metadata\":{\"zone\":\"a\"},\"replace\":\"" MACHINE
