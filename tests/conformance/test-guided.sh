@@ -47,16 +47,6 @@ fleetd() { "$scratch/bin.$1/fleetd" "${@:2}"; }
 voters() { [ "$(fleetctl "$1" cluster --output=json | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
 names() { fleetctl "$1" cluster --output=json | grep -q "\"name\":\"$2\""; }
 lineage() { sed -n 's/^lineage //p' "$scratch/$1/tree/identity"; }
-wait_for() {
-        local i
-        for i in $(seq 600); do
-                "$@" >/dev/null 2>&1 && return 0
-                sleep 0.05
-        done
-        return 1
-}
-check() { if "$@" >"$scratch/said" 2>&1; then echo "ok $1"; else echo "not ok $1: $(tail -"${SAID:-3}" "$scratch/said" | tr '\n' '|')"; fi; }
-says() { grep -qF -- "$1" "$scratch/why" || { cat "$scratch/why"; return 1; }; }
 # refused STATUS MESSAGE HOST ARGUMENT...
 refused() {
         local status=$1 message=$2
