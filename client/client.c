@@ -145,7 +145,13 @@ void client_suggest_unit(Client *c, const char *name) {
         for (size_t i = 0; i < units.n; i++)
                 if (units.units[i].name)
                         suggest_consider_unit(&suggestion, units.units[i].name);
-        if (suggestion.nearest)
+        if (suggestion.nearest && unit_name_is_template(suggestion.nearest))
+                fprintf(stderr,
+                        "fleetctl: the cluster has the template %s; to start an instance: fleetctl start "
+                        "%.*sNAME%s\n",
+                        suggestion.nearest, (int) (strchr(suggestion.nearest, '@') + 1 - suggestion.nearest),
+                        suggestion.nearest, strchr(suggestion.nearest, '@') + 1);
+        else if (suggestion.nearest)
                 fprintf(stderr, "fleetctl: did you mean %s?\n", suggestion.nearest);
 }
 

@@ -305,7 +305,7 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         else if (is_presence(m, "away"))
                 add(all, "away", name, "events --machine=", "away%s: no answer; %s", chars(&since),
                     m->agentless ? "it runs no units" : "its units stay as last reported");
-        else if (is_presence(m, "lost") && !is_gone(v, m))
+        else if (is_presence(m, "lost") && !is_gone(v, m) && !machine_is_new(m))
                 add(all, "lost", name, "events --machine=", "lost%s: %s", chars(&since), lost_units(v, m));
         all->error = all->error ?: since.error;
 }
