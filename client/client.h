@@ -184,8 +184,6 @@ uint64_t machine_age(const JsonValue *cluster, const ApiMachine *m);
 /* Return whether another machine is up at its address. */
 bool machine_is_there(const ApiMachine *m); /* up or away */
 bool machine_is_replaced(const ApiMachine *m);
-/* Return whether no presence was recorded of it yet: it is about to report, and was never lost. */
-bool machine_is_new(const ApiMachine *m);
 
 /* Return whether it is known that the machine may never return: it has been lost, or has left, for an hour,
  * or was replaced. */

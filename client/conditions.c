@@ -265,6 +265,11 @@ static void add_voters(const View *v, Conditions *all) {
                         add_voter(v, json_value_item(members, i), n, n_reachable, all);
 }
 
+bool view_is_new(const View *v, const ApiMachine *m) {
+        return is_presence(m, "lost") && m->since_ms == 0 &&
+               same_string(m->id, member_text(v->cluster, "machine"));
+}
+
 static bool is_gone(const View *v, const ApiMachine *m) {
         return is_presence(m, "lost") && machine_is_gone(v->cluster, m);
 }
@@ -305,7 +310,7 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         else if (is_presence(m, "away"))
                 add(all, "away", name, "events --machine=", "away%s: no answer; %s", chars(&since),
                     m->agentless ? "it runs no units" : "its units stay as last reported");
-        else if (is_presence(m, "lost") && !is_gone(v, m) && !machine_is_new(m))
+        else if (is_presence(m, "lost") && !is_gone(v, m) && !view_is_new(v, m))
                 add(all, "lost", name, "events --machine=", "lost%s: %s", chars(&since), lost_units(v, m));
         all->error = all->error ?: since.error;
 }

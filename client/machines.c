@@ -26,10 +26,6 @@ uint64_t machine_age(const JsonValue *cluster, const ApiMachine *m) {
         return stale_ms + (now_ms > m->since_ms ? now_ms - m->since_ms : 0);
 }
 
-bool machine_is_new(const ApiMachine *m) {
-        return same_string(m->presence, "lost") && m->since_ms == 0;
-}
-
 bool machine_is_replaced(const ApiMachine *m) {
         return m->replaced_by && *m->replaced_by;
 }

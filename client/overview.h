@@ -32,5 +32,8 @@ void conditions_done(Conditions *all);
 /* Return whether a member of "voters" votes: older daemons list voters only. */
 bool member_is_voter(const JsonValue *member);
 
+/* Return whether the machine is this host, of which no presence was recorded yet: it has just founded the
+ * cluster, and was never lost. */
+bool view_is_new(const View *v, const ApiMachine *m);
 /* Find all problems; those of the whole cluster come first. */
 void conditions_find(const View *v, Conditions *ret);
