@@ -238,7 +238,11 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
                 text_append(&t, "none may be lost");
         else
                 text_printf(&t, "%zu may be lost", n_reachable - quorum);
-        if (!m && !*address && !*member_name(member, "name"))
+        if (!m && *address && !*member_text(member, "id") &&
+            n_reachable >= quorum) { /* its member key is deleted */
+                text_append(&t, ": it was removed, and the leader removes it from the voters");
+                address = "";
+        } else if (!m && !*address && !*member_name(member, "name"))
                 text_append(&t, ": its host has another replica, and the leader removes this one");
         else
                 text_append(&t, ": start it");

@@ -1938,6 +1938,13 @@ static void a_unit_that_waits_states_the_cause_and_what_follows(void **state) {
         assert_reason(fixture, "web@1.service",
                       "waiting: no machine qualifies (web@3 is on alpha, web@2 on newton)");
         assert_reason(fixture, "free.service", "waiting: moving to alpha");
+        write_records(fixture,
+                      &(Record) { "machine/11111111111111111111111111111111/unit/ssd.service",
+                                  "{\"order\":\"run\"}" },
+                      1);
+        assert_reason(fixture, "ssd.service",
+                      "moving: newton no longer qualifies (MachineMetadata=ssd=true, and it has no ssd); "
+                      "alpha has it");
 
         /* A machine that is lost and was removed leaves no trace in reasons. */
         send_row(fixture, API_SOCKET, &(Row) { .request = "DELETE /fleet/v1/machines/" BETA });
