@@ -33,8 +33,7 @@ static void brake_reason(const Request *request, uint64_t brake_ms, Error *ret) 
                   until, brake.n_lost, brake.n_total);
 }
 
-/* Return another machine that is up and is to start the unit, or has it already; NULL: none is. */
-static const ClusterMachine *waiting_successor(const ClusterUnit *u, const ClusterMachine *where) {
+const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine *where) {
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
                 if (a->machine != where && cluster_assignment_is_active(a) &&
                     a->machine->presence == PRESENCE_UP)
@@ -49,7 +48,7 @@ static void waiting_reason(const SchedulerView *view, const ClusterUnit *u, cons
         bool old = presence_is_omitted(where, scheduler_view_now_ms(view));
         char buffer[CLUSTER_LABEL_SIZE];
         const char *name = cluster_machine_label(where, buffer);
-        const ClusterMachine *other = NULL, *successor = waiting_successor(u, where);
+        const ClusterMachine *other = NULL, *successor = unit_successor(u, where);
         Error cause = {}, next = {};
 
         if (successor)
