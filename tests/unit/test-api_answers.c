@@ -2038,6 +2038,11 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
                 { "target/pinned.service", "launched" },
                 { "machine/" SELF "/unit/pinned.service", "{\"order\":\"run\"}" },
         };
+        static const Record moving[] = {
+                { "state/pinned.service/" SELF,
+                  "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}" },
+                { "machine/" BETA "/unit/pinned.service", "{\"order\":\"run\"}" },
+        };
         Fixture *fixture = *state;
         const Cluster *c = registry_cluster(fixture->host->registry);
 
@@ -2081,7 +2086,7 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
         assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"alpha\",\"units\":1}]"));
         /* Another host starts it: it is not to be stopped. */
-        write_now(fixture, &(Record) { "machine/" BETA "/unit/pinned.service", "{\"order\":\"run\"}" }, 1);
+        write_now(fixture, moving, ELEMENTS(moving));
         assert_leave(fixture, "GET", 200,
                      "\"reason\":\"moving: alpha no longer qualifies (it is leaving the cluster); beta has "
                      "it\"");
