@@ -468,6 +468,8 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .on_identity = daemon_on_identity,
                 .restart = d->io.restart ? &d->restart : NULL,
                 .voters = s->voters,
+                .sealer = d->io.sealer,
+                .seal_with = s->seal_with,
                 .is_braked = daemon_is_braked,
                 .userdata = d,
                 .level_wait_ms = d->io.level_wait_ms,

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "fleetd/membership/enter_message.h"
+#include "fleetd/membership/sealer.h"
 #include "fleetd/membership/tokens.h"
 #include "io/tls_credentials.h"
 #include "fleetd/registry/policy.h"
@@ -20,6 +21,8 @@ typedef struct AuthorityOptions {
         const char *peer_address;    /* of this host's peer listener, "" for none */
         const char *state_directory; /* for the cluster key; "" or NULL: this host is no authority */
         uint64_t voters;             /* MembershipOptions.voters */
+        Sealer *sealer;              /* of the cluster key; NULL: none */
+        SealWith seal_with;
 } AuthorityOptions;
 
 int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
@@ -30,6 +33,8 @@ void authority_tick(Authority *a);
 
 /* Begins the problem of a member without the cluster key. */
 #define CLUSTER_KEY_MISSING "cluster key missing: "
+/* Begins the problem of a member with a sealed file (SealWith=) that it cannot open. It is not lost. */
+#define CLUSTER_KEY_SEALED "cluster key sealed: "
 
 /* Return why this member cannot use the cluster key, with the next step, borrowed; "": it can, or needs none.
  * A key that is missing comes from the leader. A leader without it transfers the leadership to a voter that

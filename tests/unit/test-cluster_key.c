@@ -178,6 +178,10 @@ static uint8_t key_byte(const char *state_directory, uint64_t number) {
         return cluster_key_read(state_directory, number, &key, NULL) < 0 ? 0 : key.bytes[31];
 }
 
+static int no_sealed_file(const ClusterKeyFile *file, ClusterKey *ret, Error *err) {
+        return -ENOKEY;
+}
+
 static void the_keys_of_a_host_are_saved_and_stored_on_another_one(void **state) {
         char *scratch = scratch_new();
         _cleanup_free_ char *first = scratch_path(scratch, "first"),
@@ -188,11 +192,11 @@ static void the_keys_of_a_host_are_saved_and_stored_on_another_one(void **state)
 
         assert_int_equal(mkdir(first, 0700), 0);
         assert_int_equal(mkdir(second, 0700), 0);
-        assert_int_equal(key_file_collect(first, &keys, &err), -ENOENT);
+        assert_int_equal(key_file_collect(first, no_sealed_file, &keys, &err), -ENOENT);
         assert_non_null(strstr(err.message, "run the command on a voter or standby"));
         have_key(first, 12, 0xcc);
         have_key(first, 3, 0x33);
-        assert_int_equal(key_file_collect(first, &keys, &err), 0);
+        assert_int_equal(key_file_collect(first, no_sealed_file, &keys, &err), 0);
         assert_int_equal(keys.n, 2);
         keys.cluster_id = 0xabcdef;
         assert_int_equal(key_file_write(file, &keys, &err), 0);
@@ -203,16 +207,16 @@ static void the_keys_of_a_host_are_saved_and_stored_on_another_one(void **state)
 
         assert_int_equal(key_file_read(file, &again, &err), 0);
         assert_memory_equal(&again, &keys, sizeof(keys));
-        assert_int_equal(key_file_store(&again, second, &err), 0);
+        assert_int_equal(key_file_store(&again, second, no_sealed_file, &err), 0);
         assert_int_equal(key_byte(second, 3), 0x33);
         assert_int_equal(key_byte(second, 12), 0xcc);
-        assert_int_equal(key_file_store(&again, second, &err), 0);
+        assert_int_equal(key_file_store(&again, second, no_sealed_file, &err), 0);
 
         /* Another key of one number: none is stored. */
         have_key(second, 12, 0xdd);
         memset(again.keys[0].bytes, 0x44, sizeof(again.keys[0].bytes));
         again.keys[0].number = 4;
-        assert_int_equal(key_file_store(&again, second, &err), -EEXIST);
+        assert_int_equal(key_file_store(&again, second, no_sealed_file, &err), -EEXIST);
         assert_non_null(strstr(err.message, "secrets/key.12 is the key of another cluster"));
         assert_int_equal(key_byte(second, 4), 0);
         assert_int_equal(key_byte(second, 12), 0xdd);
