@@ -138,14 +138,13 @@ static int creds_begin(Creds *c, const char *const argv[], const void *input, si
         return r < 0 ? r : timer_start(&c->timeout, loop_uv_base(c->loop), CREDS_MS);
 }
 
-static int creds_run(Sealer *s, const char *const argv[], const void *input, size_t size, SealerDone *done,
-                     void *userdata, Error *err) {
+static int creds_run(Sealer *s, const char *const argv[], const SealerCall *call, Error *err) {
         Creds *c = (Creds *) s;
         int r;
 
-        c->done = done;
-        c->userdata = userdata;
-        r = creds_begin(c, argv, input, size, err);
+        c->done = call->done;
+        c->userdata = call->userdata;
+        r = creds_begin(c, argv, call->bytes, call->size, err);
         if (r < 0) {
                 c->child = child_kill(c->child);
                 creds_wipe(c);
@@ -153,23 +152,21 @@ static int creds_run(Sealer *s, const char *const argv[], const void *input, siz
         return r;
 }
 
-static int creds_seal(Sealer *s, SealWith with, const char *name, const void *secret, size_t size,
-                      SealerDone *done, void *userdata, Error *err) {
-        char key[32], named[64];
-        const char *const argv[] = { "systemd-creds", "encrypt", key, named, "-", "-", NULL };
+static int creds_seal(Sealer *s, const SealerCall *call, Error *err) {
+        char key[32], name[64];
+        const char *const argv[] = { "systemd-creds", "encrypt", key, name, "-", "-", NULL };
 
-        snprintf(key, sizeof(key), "--with-key=%s", seal_with_to_string(with));
-        snprintf(named, sizeof(named), "--name=%s", name);
-        return creds_run(s, argv, secret, size, done, userdata, err);
+        snprintf(key, sizeof(key), "--with-key=%s", seal_with_to_string(call->form));
+        snprintf(name, sizeof(name), "--name=%s", call->name);
+        return creds_run(s, argv, call, err);
 }
 
-static int creds_open(Sealer *s, const char *name, const void *sealed, size_t size, SealerDone *done,
-                      void *userdata, Error *err) {
-        char named[64];
-        const char *const argv[] = { "systemd-creds", "decrypt", named, "-", "-", NULL };
+static int creds_open(Sealer *s, const SealerCall *call, Error *err) {
+        char name[64];
+        const char *const argv[] = { "systemd-creds", "decrypt", name, "-", "-", NULL };
 
-        snprintf(named, sizeof(named), "--name=%s", name);
-        return creds_run(s, argv, sealed, size, done, userdata, err);
+        snprintf(name, sizeof(name), "--name=%s", call->name);
+        return creds_run(s, argv, call, err);
 }
 
 static void creds_cancel(Sealer *s) {
@@ -240,8 +237,13 @@ int creds_open_file(const ClusterKeyFile *file, ClusterKey *ret, Error *err) {
                 return error_set(err, r, "Failed to create the loop: %s", strerror(-r));
         r = creds_new(&sealer, opened.loop);
         if (r >= 0)
-                r = creds_open(sealer, name, file->text + file->head_size, file->size - file->head_size,
-                               creds_on_opened, &opened, err);
+                r = creds_open(sealer,
+                               &(SealerCall) { .name = name,
+                                               .bytes = file->text + file->head_size,
+                                               .size = file->size - file->head_size,
+                                               .done = creds_on_opened,
+                                               .userdata = &opened },
+                               err);
         if (r >= 0)
                 r = loop_uv_run(opened.loop);
         if (r >= 0)

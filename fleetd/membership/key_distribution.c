@@ -119,7 +119,7 @@ void authority_member_problem(Authority *a, const char *machine_id, const char *
                 holder = named_get(&a->keys.holders, machine_id, sizeof(*holder));
         if (!holder)
                 return;
-        holder->works = !*problem;
+        holder->works = !*problem || starts_with(problem, CLUSTER_KEY_UNSEALED);
         holder->lacks = starts_with(problem, CLUSTER_KEY_MISSING);
         /* It was lost after the confirmation. The key of a sealed file can be stored again. */
         if (holder->lacks || starts_with(problem, CLUSTER_KEY_SEALED))
@@ -228,8 +228,15 @@ static void keys_on_stored(void *userdata, PeerSession *session, PeerFrame type,
 
 /* -- A missing key -- */
 
-const char *authority_problem(const Authority *a) {
-        return a->keys.problem;
+const char *authority_problem(Authority *a) {
+        uint64_t unsealed = a->key_store && !a->keys.problem[0] ? key_store_unsealed(a->key_store) : 0;
+
+        if (unsealed == 0)
+                return a->keys.problem;
+        snprintf(a->keys.warning, sizeof(a->keys.warning),
+                 CLUSTER_KEY_UNSEALED "secrets/key.%llu is on disk as it is; see the journal of fleetd",
+                 (unsigned long long) unsealed);
+        return a->keys.warning;
 }
 
 /* Other failures than a missing or wrong file are corrected by an administrator: the key may be in use. */
@@ -251,7 +258,7 @@ static void keys_set_problem(Authority *a, int error, uint64_t number, const Err
                          (unsigned long long) number);
         else if (error == -ENOKEY)
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
-                         CLUSTER_KEY_SEALED "this host cannot open secrets/key.%llu; see its journal",
+                         CLUSTER_KEY_SEALED "this host cannot open or seal secrets/key.%llu; see its journal",
                          (unsigned long long) number);
         else if (error == -EPERM)
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
@@ -385,16 +392,12 @@ static bool keys_is_in_use(Authority *a, const ClusterKey *own) {
  * opens the CA only: then it has the same, or nothing of use. */
 static int keys_store(Authority *a, const ClusterKey *key, Error *err) {
         _cleanup_cluster_key_ ClusterKey own = {};
-        FileStamp file;
-        bool unknown;
         int r;
 
         r = key_store_read(a->key_store, key->number, &own, err);
         if (r == -EAGAIN || (r == 0 && memcmp(own.bytes, key->bytes, sizeof(own.bytes)) == 0))
                 return r;
-        unknown = r == -ENOKEY || r == -ENOTSUP ||
-                  (r == -EIO && cluster_key_stamp(a->state_directory, key->number, &file, NULL) >= 0);
-        if (unknown && !keys_is_in_use(a, key))
+        if ((r == -ENOKEY || r == -ENOTSUP) && !keys_is_in_use(a, key))
                 return r;
         if (r == 0 && keys_is_in_use(a, &own))
                 return error_set(err, -EEXIST, "another cluster key %llu is in use",

@@ -25,7 +25,7 @@ typedef struct KeySlot {
         ClusterKey key;  /* of KEY_SEALED its number only */
         FileStamp stamp; /* of the file; not of KEY_NEW */
         bool rewrite;    /* of KEY_OPEN: the file has another form */
-        int error;       /* of the last attempt; 0: none has failed */
+        bool failed;     /* the last attempt */
         uint64_t retry_ms;
         char message[ERROR_MESSAGE_MAX + 1];
 } KeySlot;
@@ -93,7 +93,7 @@ static void key_store_fail(KeyStore *s, KeySlot *slot, int error, const char *ac
         char former[sizeof(slot->message)];
 
         memcpy(former, slot->message, sizeof(former));
-        slot->error = slot->state == KEY_SEALED ? -ENOKEY : -EIO;
+        slot->failed = true;
         slot->retry_ms = loop_now_ms(s->loop) + KEY_STORE_RETRY_MS;
         snprintf(slot->message, sizeof(slot->message),
                  "Failed to %s %s/secrets/key.%llu: %s; the next step is in fleet-security(7), SEALED "
@@ -139,7 +139,7 @@ static int key_store_write_file(KeyStore *s, KeySlot *slot, Error *err) {
                  seal_with_to_string(s->form));
         slot->state = KEY_OPEN;
         slot->rewrite = false;
-        slot->error = 0;
+        slot->failed = false;
         return 0;
 }
 
@@ -178,8 +178,13 @@ static void key_store_on_sealed(void *userdata, int error, const char *message, 
                 text_append_bytes(&s->sealed, bytes, size);
                 cluster_key_sealed_name(s->busy->key.number, name);
                 r = s->sealed.error ?:
-                                      s->sealer->ops->open(s->sealer, name, s->sealed.bytes, s->sealed.size,
-                                                           key_store_on_compared, s, &err);
+                                      s->sealer->ops->open(s->sealer,
+                                                           &(SealerCall) { .name = name,
+                                                                           .bytes = s->sealed.bytes,
+                                                                           .size = s->sealed.size,
+                                                                           .done = key_store_on_compared,
+                                                                           .userdata = s },
+                                                           &err);
         }
         if (r < 0)
                 key_store_end(s, r, "seal", error < 0 ? message : error_text(&err, r));
@@ -196,7 +201,7 @@ static void key_store_on_opened(void *userdata, int error, const char *message, 
         }
         if (error >= 0) {
                 slot->state = KEY_OPEN;
-                slot->error = 0;
+                slot->failed = false;
                 slot->message[0] = 0;
         }
         key_store_end(s, error, "open the sealed", message);
@@ -208,7 +213,13 @@ static int key_store_begin_seal(KeyStore *s, KeySlot *slot, Error *err) {
 
         cluster_key_sealed_name(slot->key.number, name);
         cluster_key_print(&slot->key, text);
-        r = s->sealer->ops->seal(s->sealer, s->form, name, text, CLUSTER_KEY_TEXT, key_store_on_sealed, s,
+        r = s->sealer->ops->seal(s->sealer,
+                                 &(SealerCall) { .form = s->form,
+                                                 .name = name,
+                                                 .bytes = text,
+                                                 .size = CLUSTER_KEY_TEXT,
+                                                 .done = key_store_on_sealed,
+                                                 .userdata = s },
                                  err);
         explicit_bzero(text, sizeof(text));
         return r;
@@ -225,8 +236,13 @@ static int key_store_begin_open(KeyStore *s, KeySlot *slot, Error *err) {
         if (file.form == SEAL_WITH_NO || !key_store_is_equal(&file.stamp, &slot->stamp))
                 return error_set(err, -EAGAIN, "it has changed meanwhile");
         cluster_key_sealed_name(slot->key.number, name);
-        return s->sealer->ops->open(s->sealer, name, file.text + file.head_size, file.size - file.head_size,
-                                    key_store_on_opened, s, err);
+        return s->sealer->ops->open(s->sealer,
+                                    &(SealerCall) { .name = name,
+                                                    .bytes = file.text + file.head_size,
+                                                    .size = file.size - file.head_size,
+                                                    .done = key_store_on_opened,
+                                                    .userdata = s },
+                                    err);
 }
 
 /* Return whether a call for this slot is in flight now. */
@@ -235,7 +251,7 @@ static bool key_store_begin(KeyStore *s, KeySlot *slot) {
         int r;
 
         if (slot->state == KEY_NONE || (slot->state == KEY_OPEN && !slot->rewrite) ||
-            (slot->error < 0 && loop_now_ms(s->loop) < slot->retry_ms))
+            (slot->failed && loop_now_ms(s->loop) < slot->retry_ms))
                 return false;
         if (slot->state == KEY_SEALED)
                 r = key_store_begin_open(s, slot, &err);
@@ -307,8 +323,8 @@ int key_store_read(KeyStore *s, uint64_t number, ClusterKey *ret, Error *err) {
                 *ret = slot->key;
                 return 0;
         }
-        if (slot->error < 0 && s->busy != slot)
-                return error_set(err, slot->error, "%s", slot->message);
+        if (slot->failed && s->busy != slot)
+                return error_set(err, -ENOKEY, "%s", slot->message);
         return error_set(err, -EAGAIN, "the cluster key is being %s",
                          slot->state == KEY_NEW ? "sealed" : "opened");
 }
@@ -329,9 +345,16 @@ int key_store_write(KeyStore *s, const ClusterKey *key, Error *err) {
                 slot->state = KEY_NEW;
         }
         key_store_next(s);
-        if (slot->error < 0 && s->busy != slot)
-                return error_set(err, slot->error, "%s", slot->message);
+        if (slot->failed && s->busy != slot)
+                return error_set(err, -ENOKEY, "%s", slot->message);
         return error_set(err, -EAGAIN, "the cluster key is being sealed");
+}
+
+uint64_t key_store_unsealed(const KeyStore *s) {
+        for (size_t i = 0; s->form != SEAL_WITH_NO && i < KEY_STORE_SLOTS; i++)
+                if (s->slots[i].state == KEY_OPEN && s->slots[i].rewrite && s->slots[i].failed)
+                        return s->slots[i].key.number;
+        return 0;
 }
 
 int key_store_delete_below(KeyStore *s, uint64_t first, Error *err) {

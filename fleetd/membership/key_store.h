@@ -28,11 +28,12 @@ KeyStore *key_store_free(KeyStore *s);
 
 /* As cluster_key_read(); also, with a message:
  *   -EAGAIN   the file is being opened, or written
- *   -ENOKEY   the file is sealed, and cannot be opened
- *   -EIO      the key cannot be sealed, and is not on disk */
+ *   -ENOKEY   the file is sealed, and cannot be opened; or the key cannot be sealed, and is not on disk */
 int key_store_read(KeyStore *s, uint64_t number, ClusterKey *ret, Error *err);
 /* Write the key durably; a file of that number is replaced. -EAGAIN: begun; repeat it, or read the key. Other
  * errors with a message: the key is not on disk. */
 int key_store_write(KeyStore *s, const ClusterKey *key, Error *err);
+/* Return the number of a key that is on disk as it is, because it cannot be sealed; 0: none. */
+uint64_t key_store_unsealed(const KeyStore *s);
 /* As cluster_key_delete_below(); wipe these keys. */
 int key_store_delete_below(KeyStore *s, uint64_t first, Error *err);

@@ -26,13 +26,21 @@ typedef void SealerDone(void *userdata, int error, const char *message, const vo
 
 typedef struct Sealer Sealer;
 
-/* At most one call is in flight. 'done' is called once, from the loop, unless this fails, or cancel() is
- * called. Arguments are borrowed for the call. What was sealed under one name opens under this name only. */
+/* A call. All is borrowed for the duration of seal() or open(), but userdata. */
+typedef struct SealerCall {
+        SealWith form;    /* of seal() */
+        const char *name; /* what was sealed under one name opens under this name only */
+        const void *bytes;
+        size_t size;
+        SealerDone *done;
+        void *userdata;
+} SealerCall;
+
+/* At most one call is in flight. 'done' is called once, from the loop, unless the function fails, or cancel()
+ * is called. */
 typedef struct SealerOps {
-        int (*seal)(Sealer *s, SealWith with, const char *name, const void *secret, size_t size,
-                    SealerDone *done, void *userdata, Error *err);
-        int (*open)(Sealer *s, const char *name, const void *sealed, size_t size, SealerDone *done,
-                    void *userdata, Error *err);
+        int (*seal)(Sealer *s, const SealerCall *call, Error *err);
+        int (*open)(Sealer *s, const SealerCall *call, Error *err);
         void (*cancel)(Sealer *s); /* without effect if no call is in flight */
 } SealerOps;
 

@@ -104,7 +104,50 @@ static void other_content_is_no_cluster_key(void **state) {
         }
         snprintf(text, sizeof(text), "%sf\n\n", digits);
         scratch_write(path, text);
-        assert_int_equal(cluster_key_read(scratch, 1, &key, &err), -EFBIG);
+        assert_int_equal(cluster_key_read(scratch, 1, &key, &err), -EBADMSG);
+        scratch_free(scratch);
+}
+
+#define SEALED "fleet sealed cluster key 1 host\n"
+
+static void a_sealed_file_names_its_form(void **state) {
+        static const struct {
+                const char *text;
+                int result; /* the form, or an error */
+        } rows[] = {
+                { SEALED "x", SEAL_WITH_HOST },
+                { "fleet sealed cluster key 1 tpm2\nx", SEAL_WITH_TPM2 },
+                { "fleet sealed cluster key 1 host+tpm2\n\n", SEAL_WITH_HOST_TPM2 },
+                { "fleet sealed cluster key 2 another\nx", -ENOTSUP },
+                { SEALED, -EBADMSG },
+                { "fleet sealed cluster key 1 host", -EBADMSG },
+                { "fleet sealed cluster key 1 no\nx", -EBADMSG },
+                { "fleet sealed cluster key 1 tpm\nx", -EBADMSG },
+                { "fleet sealed cluster key 1\nx", -EBADMSG },
+                { "fleet sealed cluster key  host\nx", -EBADMSG },
+                { "fleet sealed cluster key -1 host\nx", -EBADMSG },
+                { "fleet sealed cluster keys 1 host\nx", -EBADMSG },
+                { "", -EBADMSG },
+        };
+        char *scratch = scratch_new();
+        _cleanup_cluster_key_file_ ClusterKeyFile file = {};
+        ClusterKey key = {};
+        Error err = {};
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ClusterKeyFile f = {};
+                int r = cluster_key_file_parse(rows[i].text, strlen(rows[i].text), &f);
+
+                assert_int_equal(r < 0 ? r : (int) f.form, rows[i].result);
+        }
+        assert_int_equal(cluster_key_write_sealed(scratch, 3, SEAL_WITH_HOST, "sealed", 6, &err), 0);
+        assert_int_equal(cluster_key_read(scratch, 3, &key, &err), -ENOKEY);
+        assert_non_null(strstr(err.message, "secrets/key.3 is sealed"));
+        assert_int_equal(cluster_key_file_read(scratch, 3, &file, &err), 0);
+        assert_int_equal(file.size, file.head_size + 6);
+        assert_memory_equal(file.text, SEALED "sealed", file.size);
+        assert_int_equal(cluster_key_delete_below(scratch, 4, &err), 0); /* it is a key */
+        assert_int_equal(cluster_key_read(scratch, 3, &key, &err), -ENOENT);
         scratch_free(scratch);
 }
 
@@ -270,6 +313,7 @@ int main(void) {
                 cmocka_unit_test(the_keys_of_a_host_are_saved_and_stored_on_another_one),
                 cmocka_unit_test(a_file_of_keys_is_read_as_a_whole_or_rejected),
                 cmocka_unit_test(other_content_is_no_cluster_key),
+                cmocka_unit_test(a_sealed_file_names_its_form),
                 cmocka_unit_test(former_keys_are_deleted),
                 cmocka_unit_test(a_missing_folder_is_not_created_by_readers),
         };
