@@ -32,6 +32,8 @@ static void leave_append_step(Text *t, const JsonValue *root) {
                 text_append(t, "no unit is left to move; global units stop");
         else if (streq(step, "vote") || streq(step, "transfer")) {
                 text_append(t, "no unit is left; another host takes its vote");
+        } else if (streq(step, "owner")) {
+                text_append_printable(t, reason);
         } else if (streq(step, "wait")) {
                 text_append(t, "no unit is left; waiting for ");
                 text_append_printable(t, other);
@@ -51,6 +53,16 @@ static void leave_print(const JsonValue *root, Text *last) {
         (void) fflush(stdout);
         text_clear(last);
         text_append(last, t.chars);
+}
+
+static int leave_cancelled(const JsonValue *root, const char *name) {
+        const char *reason = member_text(root, "reason");
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, *reason ? ": " : "");
+        text_append_printable(&t, reason);
+        client_note("the leave of %s was cancelled%s; its units do not move back", name, t.chars ?: "");
+        return EXIT_FAILED;
 }
 
 /* Wait until this host has started again, without its former cluster. It does not answer meanwhile, and
@@ -83,8 +95,7 @@ static int leave_wait(Client *c, const char *cluster, const char *name) {
                 }
                 since = answered;
                 if (streq(member_text(root, "step"), "none")) {
-                        client_note("the leave of %s was cancelled; its units do not move back", name);
-                        return EXIT_FAILED;
+                        return leave_cancelled(root, name);
                 }
                 leave_print(root, &last);
         }

@@ -164,10 +164,14 @@ static void remove_print_compromised(Client *c, const char *name) {
         if (r < 0)
                 client_note("Failed to read the state of the CA: %s; fleetctl ca shows it",
                             error_text(&err, r));
-        else if (*member_text(ca, "rotation"))
+        else if (*member_text(ca, "rotation")) {
                 puts("All tokens have ended; the cluster key and the root of the CA change: fleetctl ca "
                      "shows "
                      "the state");
+                printf("The key of %s is rejected without an end, also with a token. To join the host again, "
+                       "remove the folder /var/lib/fleet/identity on it first\n",
+                       name);
+        }
         printf("Set again what %s could read: the key file of PeerKey= if hosts have one, and passwords and "
                "private keys in units and in the keys of the cluster\n",
                name);

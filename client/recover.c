@@ -10,7 +10,7 @@
 #include "client/backup.h"
 #include "client/subprocess.h"
 
-enum { POLL_MS = 100, NOTE_MS = 800, WAIT_MAX_MS = 10000 };
+enum { POLL_MS = 100, NOTE_MS = 800, WAIT_MAX_MS = 15000 };
 
 typedef struct Recovery {
         Client *client;
@@ -136,15 +136,24 @@ static bool majority_answers(const JsonValue *cluster) {
         return n > 0 && n_reachable > n / 2;
 }
 
-/* A host whose daemon has just started reaches no other one yet. Wait until this one has been without a
- * leader for so long that all hosts that run have had the time to open a session and to send a heartbeat,
- * which is when its state counts as stale. */
+/* Wait until this host has been without a leader for so long that all hosts that run have had the time to
+ * open a session and to send a heartbeat, which is when its state counts as stale; and until it has tried
+ * each address since this command began: a host there may have started, or have been recovered, in the
+ * meantime.
+ */
 static int recover_wait(Recovery *r, Error *err) {
         for (unsigned ms = 0; r->cluster; ms += POLL_MS) {
+                bool stale = member_number(r->cluster, "staleSec") > 0;
                 int e;
 
-                if (majority_answers(r->cluster) || member_number(r->cluster, "staleSec") > 0)
+                if (majority_answers(r->cluster) || (stale && member_number(r->cluster, "attemptMs") <= ms))
                         return 0;
+                if (ms >= WAIT_MAX_MS && stale)
+                        return error_set(
+                                err, -EAGAIN,
+                                "this host has not tried the address of each other host within %d s; "
+                                "repeat this command",
+                                WAIT_MAX_MS / 1000);
                 if (ms >= WAIT_MAX_MS)
                         return error_set(err, -EAGAIN,
                                          "this host has had a leader within the last seconds; see fleetctl "

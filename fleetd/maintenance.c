@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -62,6 +63,15 @@ static int maintenance_store_keys(const Maintenance *m, const KvOffline *begun, 
         return key_file_store(&m->keys, m->settings->state_directory, creds_open_file, err);
 }
 
+/* Set 'ret' to the user who runs this command: with sudo, the one who called it. "": none is known. */
+static void maintenance_user(char *ret, size_t size) {
+        const char *caller = getenv("SUDO_USER");
+        const struct passwd *user = caller && *caller ? getpwnam(caller) : NULL;
+
+        user = user ?: getpwuid(getuid());
+        snprintf(ret, size, "%s", user ? user->pw_name : "");
+}
+
 /* Write the keys of a new lineage: the begin of the adoption, and the record of the lineage. */
 static int maintenance_begin(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts,
                              Error *err) {
@@ -83,6 +93,7 @@ static int maintenance_begin(void *userdata, const KvOffline *begun, KvOfflinePu
         snprintf(name, sizeof(name), "%016llx", (unsigned long long) begun->new_lineage);
         snprintf(record.ancestor, sizeof(record.ancestor), "%016llx", (unsigned long long) begun->lineage);
         snprintf(record.machine, sizeof(record.machine), "%s", s->machine_id);
+        maintenance_user(record.by, sizeof(record.by));
         stored_lineage_write(&t, &record);
         return t.error ?: put(puts, layout_key(key, LAYOUT_LINEAGE, name, NULL), t.chars);
 }

@@ -532,6 +532,7 @@ static void known_on_session_end(KnownAddress *k, const PeerSession *s, bool las
         k->session = TAKE_PTR(k->former);
         if (k->session) /* it could not be replaced */
                 return;
+        known_attempted(k);
         if (lasted) {
                 k->warned = 0;
                 k->backoff_ms = PEERS_BACKOFF_MIN_MS;

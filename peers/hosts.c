@@ -165,6 +165,10 @@ void known_warn(KnownAddress *k, unsigned cause, const char *message) {
                     "Failed to open a session to %s: %s", k->address, message);
 }
 
+void known_attempted(KnownAddress *k) {
+        k->attempted_ms = k->dialed_ms;
+}
+
 void known_wait(KnownAddress *k, uint64_t delay_ms) {
         Peers *peers = k->peers;
 
@@ -253,6 +257,18 @@ const char *peers_other_lineage(const Peers *peers) {
                 if (k->problem[0] && k->cause == REJECTION_LINEAGE)
                         return k->address;
         return NULL;
+}
+
+uint64_t peers_attempt_age_ms(const Peers *peers) {
+        uint64_t now_ms = loop_now_ms(peers->loop), age_ms = 0;
+
+        for (const KnownAddress *k = peers->known; k; k = k->hh.next) {
+                if (k->is_self || (k->session && k->session->state == SESSION_OPEN) ||
+                    (k->host && k->host->dialed)) /* at another of its addresses */
+                        continue;
+                age_ms = MAX(age_ms, now_ms - k->attempted_ms);
+        }
+        return age_ms;
 }
 
 void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState *state), void *userdata) {

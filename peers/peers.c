@@ -36,6 +36,7 @@ static const char *known_error_text(int error) {
 
 static void known_unreachable(KnownAddress *k, int error) {
         known_warn(k, WARNING_UNREACHABLE, known_error_text(error));
+        known_attempted(k);
         if (error == -ETIMEDOUT)
                 known_redial(k);
         else {
@@ -70,6 +71,7 @@ static int known_connect(KnownAddress *k) {
         Peers *peers = k->peers;
         int r = 0;
 
+        k->dialed_ms = loop_now_ms(peers->loop);
         k->connecting = peers->network->ops->connect(peers->network, k->address, DIAL_TIMEOUT_MS,
                                                      known_on_connected, k, &r);
         return k->connecting ? 0 : r;

@@ -231,6 +231,10 @@ const char *peers_rejection(const Peers *peers, Rejection *ret_cause, const char
 /* Return the first known address that a host of another lineage of this cluster answers at; NULL: none. As
  * above. */
 const char *peers_other_lineage(const Peers *peers);
+/* Return how many ms ago the least recent attempt to open a session began, over the last completed attempts
+ * at all known addresses without a session; 0: none is without. A caller that has waited for longer has
+ * found each host that runs. */
+uint64_t peers_attempt_age_ms(const Peers *peers);
 /* Call 'each' for every host with a session or a known address, in order of machine id. Addresses of unknown
  * hosts come first, with an empty machine_id and with handshake.address set. 'each' must not change the
  * peers. */

@@ -63,8 +63,10 @@ typedef struct KnownAddress {
         PeerSession *session;
         Timer timer;
         uint64_t backoff_ms;
-        unsigned warned; /* bits of causes that were logged since the last session that lasted */
-        unsigned cause;  /* of 'problem': a Rejection, or WARNING_* */
+        uint64_t dialed_ms;    /* begin of the present or last attempt to dial */
+        uint64_t attempted_ms; /* begin of the last attempt that has ended; 0: none has */
+        unsigned warned;       /* bits of causes that were logged since the last session that lasted */
+        unsigned cause;        /* of 'problem': a Rejection, or WARNING_* */
         char problem[PEER_PROBLEM_SIZE];
         UT_hash_handle hh;
 } KnownAddress;
@@ -133,6 +135,8 @@ void peers_notify(void *userdata);
 void known_set_host(KnownAddress *k, PeerHost *host);
 /* Keep the reason why no session is open for peers_state(), and log it once. */
 void known_warn(KnownAddress *k, unsigned cause, const char *message);
+/* An attempt to dial, or the session of it, has ended. */
+void known_attempted(KnownAddress *k);
 /* Dial after a given pause, after one that doubles each time, or almost at once. */
 void known_wait(KnownAddress *k, uint64_t delay_ms);
 void known_retry(KnownAddress *k);

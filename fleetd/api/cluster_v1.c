@@ -139,6 +139,7 @@ static void peer_auth_write(Text *t, const Request *request, const Cluster *c) {
 
 void cluster_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
+        const Peers *peers = request->api->options.peers;
         const ClusterMachine *behind = NULL;
         _cleanup_text_ Text t = {}, problem = {}, rejection = {};
         char id[24];
@@ -147,6 +148,8 @@ void cluster_handle(Request *request) {
         kv_state(request->api->options.store, &state);
         snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
         json_open(&t, NULL, '{');
+        if (peers && peers_attempt_age_ms(peers) > 0)
+                json_add_u64(&t, "attemptMs", peers_attempt_age_ms(peers));
         brake_write(&t, request, c);
         json_add_string(&t, "clusterId", id);
         json_add_u64(&t, "floor", state.floor);
@@ -161,11 +164,10 @@ void cluster_handle(Request *request) {
         json_add_u64(&t, "levelKnown", state.level_max);
         json_add_string(&t, "machine", request->api->machine_id);
         json_add_string(&t, "name", request->api->name);
-        if (request->api->options.peers)
-                json_add_string(&t, "otherLineage", peers_other_lineage(request->api->options.peers));
+        if (peers)
+                json_add_string(&t, "otherLineage", peers_other_lineage(peers));
         peer_auth_write(&t, request, c);
-        json_add_string(&t, "problem",
-                        securing_problem(c, request->api->options.peers, &problem) ?: state.problem);
+        json_add_string(&t, "problem", securing_problem(c, peers, &problem) ?: state.problem);
         json_add_u64(&t, "raftIndex", state.raft_index);
         request_append_rejection(request, &rejection);
         json_add_string(&t, "rejection", rejection.chars);

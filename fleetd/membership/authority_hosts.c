@@ -44,9 +44,11 @@ static void authority_note_rejection(const AuthorityOp *op, const char *message)
         if (now_ms < a->rejection_noted_ms + REJECTION_NOTED_MS)
                 return;
         a->rejection_noted_ms = now_ms;
-        registry_note(a->registry, &(HistoryNote) { .kind = HISTORY_REJECTED,
-                                                    .machine = joins ? NULL : op->machine,
-                                                    .reason = reason });
+        registry_note(a->registry,
+                      &(HistoryNote) { .kind = HISTORY_REJECTED,
+                                       .machine = joins ? NULL : op->machine,
+                                       .reason = reason },
+                      1);
 }
 
 /* Of joining hosts, one line per address and minute, as of all strangers. The host receives each message. */

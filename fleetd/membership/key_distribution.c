@@ -297,10 +297,8 @@ void keys_check(Authority *a, const KvState *state) {
 }
 
 static const KeyHolder *keys_holder_of(const Authority *a, const KvMember *member) {
-        const ClusterMachine *m = registry_cluster(a->registry)->machines;
+        const ClusterMachine *m = cluster_machine_of_member(registry_cluster(a->registry), member->raft_id);
 
-        while (m && m->member.raft_id != member->raft_id)
-                m = m->hh.next;
         return m ? (const KeyHolder *) named_find(a->keys.holders, m->id) : NULL;
 }
 

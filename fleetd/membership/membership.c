@@ -155,6 +155,7 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                               .spread_ms = now_ms - m->spread_since_ms,
                               .paused = cluster->adopting || (m->is_braked && m->is_braked(m->userdata)),
                               .spans = &voters_spans };
+        const ClusterMachine *machine;
         VotersChange change;
         int r;
 
@@ -167,10 +168,11 @@ static void membership_change_voters(Membership *m, const KvState *state) {
         r = membership_make(m, state, &change);
         if (r == 0 && change.spreads)
                 m->spread_since_ms = now_ms;
+        machine = cluster_machine_of_member(cluster, change.raft_id);
         if (r == 0)
-                log_notice(((LogFields) { .term = state->term }), "%s member %llu: %s",
+                log_notice(((LogFields) { .term = state->term }), "%s member %llu (%s): %s",
                            voters_action_name(change.action), (unsigned long long) change.raft_id,
-                           change.reason);
+                           machine ? cluster_machine_name(machine) : change.address, change.reason);
         else if (r != -EBUSY && r != -EAGAIN && r != -EREMOTE)
                 log_warning(((LogFields) { .error = r }), "Failed to %s member %llu: %s",
                             voters_action_name(change.action), (unsigned long long) change.raft_id,
@@ -208,8 +210,8 @@ static void membership_write_drained(Membership *m, const KvState *state, const 
         MaintenanceRecord drained = *machine->maintenance;
 
         drained.mode = MAINTENANCE_DRAINED;
-        m->writing = registry_maintain(m->registry, state->term, machine, &drained, NULL,
-                                       membership_on_written, m) == 0;
+        m->writing = registry_maintain(m->registry, state->term, machine, &drained, membership_on_written,
+                                       m) == 0;
 }
 
 static void membership_step_leave(Membership *m, const KvState *state, const ClusterMachine *machine) {
@@ -262,6 +264,19 @@ static void membership_end_leave(Membership *m) {
         m->has_left = true;
         log_notice(NO_FIELDS, "this host has left the cluster, and starts again without its state");
         (void) timer_start(m->restart, m->loop, LEFT_MS);
+}
+
+/* A unit file was added after the check of the request to leave: cancel it. */
+static void membership_check_unit_files(Membership *m, const KvState *state) {
+        const Cluster *c = registry_cluster(m->registry);
+        const ClusterMachine *self = cluster_machine(c, m->machine_id);
+        Error why = {};
+
+        if (!self || !cluster_machine_is_leaving(self) || !registry_ready(m->registry) || !state->ready ||
+            m->writing || !leaving_owns_units(c, self, m->list_unit_files, m->userdata, &why))
+                return;
+        m->writing = registry_cancel_leave(m->registry, self, HISTORY_DIRECTORY, why.message,
+                                           membership_on_written, m) == 0;
 }
 
 /* Detect that this host has left: it has applied its tombstone, or it was rejected as removed. A tree that is
@@ -347,6 +362,8 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                 m->term = state->term;
                 m->leading = true;
                 m->led_since_ms = m->spread_since_ms = loop_now_ms(m->loop);
+                registry_note(m->registry,
+                              &(HistoryNote) { .kind = HISTORY_LEADER, .machine = m->machine_id }, 1);
         }
         late |= state->n_voters_reachable * 2 <= state->n_voters;
         if (liveness_tick(&m->liveness, c, late, heartbeats_sign, m, &changes, &n) == 0 && n > 0 &&
@@ -379,6 +396,7 @@ static void membership_on_tick(void *userdata) {
 
         kv_state(m->store, &state);
         membership_check_left(m, &state);
+        membership_check_unit_files(m, &state);
         if (state.role == KV_ROLE_LEADER) {
                 if (state.ready && registry_ready(m->registry)) {
                         membership_lead(m, &state, late);
@@ -487,6 +505,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .agentless = options->agentless,
                 .voters = options->voters,
                 .is_braked = options->is_braked,
+                .list_unit_files = options->list_unit_files,
                 .restart = options->restart,
                 .userdata = options->userdata,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,

@@ -27,6 +27,8 @@ typedef struct MembershipOptions {
         Sealer *sealer; /* of the cluster key; NULL: none */
         SealWith seal_with;
         bool (*is_braked)(void *userdata); /* the mass-failure brake is on; NULL: never */
+        int (*list_unit_files)(void *userdata,
+                               Text *names); /* directory_list_units() of this host; or NULL */
         const char *state_directory; /* for the cluster key and the identity; "" or NULL: this host is no
                                         authority, and has no certificate */
         /* Started when this host has left the cluster; the next start of the daemon moves its state away

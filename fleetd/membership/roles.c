@@ -16,16 +16,16 @@ static const char *roles_name(const KvMember *member) {
 }
 
 static void roles_note(Membership *m, uint64_t raft_id, const KvMember *before, const KvMember *now) {
-        const ClusterMachine *machine = registry_cluster(m->registry)->machines;
+        const ClusterMachine *machine = cluster_machine_of_member(registry_cluster(m->registry), raft_id);
         char reason[128];
 
-        while (machine && machine->member.raft_id != raft_id)
-                machine = machine->hh.next;
         snprintf(reason, sizeof(reason), "%s (before: %s), replica %llu", roles_name(now), roles_name(before),
                  (unsigned long long) raft_id);
-        registry_note(m->registry, &(HistoryNote) { .kind = HISTORY_ROLE,
-                                                    .machine = machine ? machine->id : NULL,
-                                                    .reason = reason });
+        registry_note(m->registry,
+                      &(HistoryNote) { .kind = HISTORY_ROLE,
+                                       .machine = machine ? machine->id : NULL,
+                                       .reason = reason },
+                      1);
 }
 
 void roles_observe(Membership *m, const KvState *state) {

@@ -890,6 +890,10 @@ def a_leave_prints_what_it_waits_for(t):
     # A repetition reports a leave that is under way, and does not ask.
     t.cluster.leaving = [{"step": "vote"}, {"step": "vote"}, {"step": "none"}]
     t.expect("leave", status=1, out="no unit is left; another host takes its vote\n", err=["the leave of alpha was cancelled; its units do not move back"])
+    t.cluster.leaving = [{"step": "vote"}, {"step": "owner", "reason": "its directory has late.service"},
+                         {"step": "none", "reason": "its directory has late.service"}]
+    t.expect("leave", status=1, out="its directory has late.service\n",
+             err=["the leave of alpha was cancelled: its directory has late.service; its units do not move back"])
     t.expect("leave --cancel", out="alpha stays in the cluster; units that have moved do not move back\n")
     assert t.cluster.left == ["POST", "DELETE"]
     t.expect("leave", status=1, err=["nothing was changed; confirm with --yes"])

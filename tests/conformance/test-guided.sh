@@ -62,7 +62,8 @@ refused() {
         local status=$1 message=$2
         shift 2
         fleetctl "$@" >"$scratch/why" 2>&1
-        [ $? = "$status" ] && says "$message"
+        set -- $?
+        [ "$1" = "$status" ] && says "$message" || { echo "exit status $1: $(cat "$scratch/why")"; return 1; }
 }
 
 # fleetd runs, and a second reset would move away what a host has received since the first.
@@ -187,7 +188,7 @@ keys_are_saved_and_given_back() {
         refused 1 "this host has no cluster key: run the command on a voter or standby" three backup --cluster-key="$scratch/keys2" --yes || return 1
 
         fleetctl fresh backup "$scratch/backup2" && stop fresh && fleetd fresh --reset && rm -r "$scratch/fresh/secrets" || return 1
-        head -c -1 "$scratch/keys" >"$scratch/keys.cut" && sed 's/^cluster ./cluster 0/' "$scratch/keys" >"$scratch/keys.other" || return 1
+        head -c -1 "$scratch/keys" >"$scratch/keys.cut" && sed 's/^cluster 0/cluster 1/; t; s/^cluster ./cluster 0/' "$scratch/keys" >"$scratch/keys.other" || return 1
         refused 1 "keys.cut is no file of fleetctl backup --cluster-key, or truncated; use another copy" fresh restore --cluster-key="$scratch/keys.cut" --yes="$(hostname)" "$scratch/backup2" || return 1
         wait_for voters fresh 1 && stop fresh && fleetd fresh --reset || return 1
         refused 1 "the backup is of cluster" fresh restore --cluster-key="$scratch/keys.other" --yes="$(hostname)" "$scratch/backup2" && [ ! -e "$scratch/fresh/secrets/key.3" ] || return 1
@@ -210,7 +211,7 @@ a_replica_that_has_less_is_not_recovered() {
 
 while_a_recovered_host_answers_no_second_one_is_recovered() {
         fleetctl three recover --yes=three >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
-        wait_for fleetctl three kv set /only 4 || return 1
+        wait_for fleetctl three kv set /only 4 || { echo "no leader"; fleetctl three status; tail -3 "$scratch/three.log"; return 1; }
         refused 1 "a host of another lineage of this cluster answers at ${peers[three]}" two recover --yes=two || return 1
         says "let this one join it: systemctl stop fleetd; fleetd --reset" && ! says "was changed" || return 1
         stop three && wait_for refused 1 "nothing was changed; confirm with --yes=two" two recover

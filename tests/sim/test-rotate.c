@@ -33,7 +33,7 @@ enum {
 static bool last_is_added; /* the leader has begun to add the last host as a member */
 
 static void on_message(const char *message) {
-        last_is_added |= starts_with(message, "add member 5:");
+        last_is_added |= starts_with(message, "add member 5 (");
 }
 
 /* -- The cluster -- */

@@ -436,16 +436,17 @@ static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
         write_cluster_key(f, "adopting", "1");
         snprintf(name, sizeof(name), "lineage/%016llx", (unsigned long long) kv.lineage);
         snprintf(value, sizeof(value),
-                 "{\"ancestor\":\"00000000000000aa\",\"index\":214,\"kind\":\"restored\",\"machine\":\"%s\"}",
+                 "{\"ancestor\":\"00000000000000aa\",\"by\":\"anna\",\"index\":214,\"kind\":\"restored\","
+                 "\"machine\":\"%s\"}",
                  other);
         write_cluster_key(f, name, value);
         HOST_UNTIL(f->host, cluster_lineage(registry_cluster(f->host->registry), name + strlen("lineage/")));
         assert_int_equal(
                 host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
                 KV_OK);
-        assert_string_equal(rows(f),
-                            "adoption on other: ended: assignments are in force again; the cluster was "
-                            "restored at index 214 of lineage 00000000000000aa\n");
+        assert_string_equal(
+                rows(f), "adoption on other by anna: ended: assignments are in force again; the cluster was "
+                         "restored at index 214 of lineage 00000000000000aa\n");
 }
 
 static Text logged; /* "PRINCIPAL MACHINE INDEX|MESSAGE" of lines with a message ID */

@@ -790,6 +790,39 @@ static void a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed(vo
         stop(&a, "");
 }
 
+/* A host of another lineage starts behind an attempt at its address: until the next attempt has ended, the
+ * age shows that this one has not been tried since. */
+static void the_age_of_attempts_covers_each_address_without_a_session(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {}, c = {};
+        PeerHandshake other = handshake_of(ID_C, "c", 3);
+        uint64_t from_ms;
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        free_address(other.address);
+        other.lineage = 0x12;
+        c.handshake = other;
+        assert_int_equal(peers_attempt_age_ms(a.peers), 0);
+        know(&a, (Member *[]) { &b, &c }, 2, false);
+        assert_true(peers_attempt_age_ms(a.peers) >= loop_now_ms(lab->loop)); /* none was made */
+        UNTIL(lab, has_dialed(&a, &b) && has_problem(&a, &c, "connection refused"));
+        assert_true(peers_attempt_age_ms(a.peers) < PATIENCE_MS);
+
+        member_open(&c, lab, other, lab->secure ? lab->key : NULL);
+        from_ms = loop_now_ms(lab->loop);
+        assert_null(peers_other_lineage(a.peers));
+        UNTIL(lab, loop_now_ms(lab->loop) - from_ms > peers_attempt_age_ms(a.peers));
+        assert_string_equal(peers_other_lineage(a.peers), other.address);
+
+        know_one(&a, &b);
+        assert_int_equal(peers_attempt_age_ms(a.peers), 0);
+        stop(&c, "");
+        stop(&b, "");
+        UNTIL(lab, peers_attempt_age_ms(a.peers) > 0);
+        stop(&a, "");
+}
+
 static void a_host_without_cluster_is_admitted(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
@@ -1182,6 +1215,8 @@ int main(int argc, char *argv[]) {
                 PLAIN(each_rejection_sends_its_reason_to_the_peer),
                 SECURE(each_rejection_sends_its_reason_to_the_peer),
                 PLAIN(a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed),
+                PLAIN(the_age_of_attempts_covers_each_address_without_a_session),
+                SECURE(the_age_of_attempts_covers_each_address_without_a_session),
                 PLAIN(a_host_without_cluster_is_admitted),
                 SECURE(another_key_is_rejected_and_both_hosts_log_it_once),
                 SECURE(a_host_without_key_is_rejected),
