@@ -21,8 +21,7 @@ typedef struct AuthorityOptions {
         const char *peer_address;    /* of this host's peer listener, "" for none */
         const char *state_directory; /* for the cluster key; "" or NULL: this host is no authority */
         uint64_t voters;             /* MembershipOptions.voters */
-        Sealer *sealer;              /* of the cluster key; NULL: none */
-        SealWith seal_with;
+        Sealing sealing;             /* of the cluster key */
 } AuthorityOptions;
 
 int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,

@@ -167,7 +167,7 @@ void authority_host_step(AuthorityOp *op);
 void authority_host_fail(AuthorityOp *op, int error, const char *message);
 
 /* key_distribution.c */
-int keys_init(Authority *a, Sealer *sealer, SealWith form); /* 0 or -ENOMEM */
+int keys_init(Authority *a, Sealing sealing); /* 0 or -ENOMEM */
 void keys_done(Authority *a);
 /* Make the cluster key that follows 'present' (0: none), and store it on this host. It replaces no file.
  * -EAGAIN: it is being sealed; its number is keys.next_number. */

@@ -456,7 +456,7 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
         if (a->state_directory) {
                 peers_register(peers, frame_types, ELEMENTS(frame_types), a);
                 authority_hosts_init(a);
-                r = keys_init(a, options->sealer, options->seal_with);
+                r = keys_init(a, options->sealing);
                 if (r < 0) {
                         (void) authority_free(a);
                         return r;

@@ -469,12 +469,11 @@ static void keys_on_changed(void *userdata) {
         loop_defer(a->loop, &a->update);
 }
 
-int keys_init(Authority *a, Sealer *sealer, SealWith form) {
+int keys_init(Authority *a, Sealing sealing) {
         peers_register(a->peers, frame_types, ELEMENTS(frame_types), a);
         return key_store_new(&a->key_store, &(KeyStoreOptions) { .loop = a->loop,
                                                                  .state_directory = a->state_directory,
-                                                                 .sealer = sealer,
-                                                                 .form = form,
+                                                                 .sealing = sealing,
                                                                  .changed = keys_on_changed,
                                                                  .userdata = a });
 }

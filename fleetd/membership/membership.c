@@ -461,8 +461,7 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
                                              .peer_address = options->peer_address,
                                              .state_directory = options->state_directory,
                                              .voters = options->voters,
-                                             .sealer = options->sealer,
-                                             .seal_with = options->seal_with };
+                                             .sealing = options->sealing };
         const RenewalOptions renewal = { .machine_id = options->machine_id,
                                          .state_directory = options->state_directory,
                                          .on_identity = options->on_identity,
