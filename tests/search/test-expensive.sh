@@ -1,6 +1,7 @@
 #!/bin/bash
 # The search for expensive requests: known scenes stay within their bound, a short search finds none above it, and with the
 # limits taken out it finds what they are there for. SEARCH_SEED=N and SEARCH_SCENES=N look further; CHECK_ALL=yes does, too.
+# Takes 200 s.
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 top=$(cd "$here/../.." && pwd)
 build=${LAB_BUILD:-$top/build-lab}

@@ -4,7 +4,7 @@
 # tests/unit/test-raft_core.c, which must fail without it: some defects show once in a thousand runs.
 #
 # Optimised build; the scenarios run in the sanitized one, because one rule prevents a leak. CORE_RUNS=N: the number of runs that must pass,
-# in two processes; CORE_FROM=N: the first seed. See tests/sim/test-raft-core.c.
+# in two processes; CORE_FROM=N: the first seed. See tests/sim/test-raft-core.c. Takes 60 s.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build} checked=${CHECK_BUILD:-build-check}
 program=$build/tests/sim/test-raft-core
