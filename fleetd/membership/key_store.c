@@ -377,8 +377,8 @@ int key_store_new(KeyStore **ret, const KeyStoreOptions *options) {
         (void) mlock(s, sizeof(*s));
         (void) madvise(s, sizeof(*s), MADV_DONTDUMP);
         s->loop = options->loop;
-        s->sealer = options->sealer;
-        s->form = options->sealer ? options->form : SEAL_WITH_NO;
+        s->sealer = options->sealing.sealer;
+        s->form = options->sealing.sealer ? options->sealing.form : SEAL_WITH_NO;
         s->changed = options->changed;
         s->userdata = options->userdata;
         if (snprintf(s->state_directory, sizeof(s->state_directory), "%s", options->state_directory) >=

@@ -15,8 +15,7 @@ typedef struct KeyStore KeyStore;
 typedef struct KeyStoreOptions {
         Loop *loop; /* borrowed */
         const char *state_directory;
-        Sealer *sealer;                  /* borrowed; NULL: all files have the key as it is */
-        SealWith form;                   /* of files that are written */
+        Sealing sealing;
         void (*changed)(void *userdata); /* a call that returned -EAGAIN returns something else now */
         void *userdata;
 } KeyStoreOptions;

@@ -30,8 +30,7 @@ static void open_store(Fixture *f, SealWith form) {
         f->store = key_store_free(f->store);
         assert_int_equal(key_store_new(&f->store, &(KeyStoreOptions) { .loop = &f->loop.base,
                                                                        .state_directory = f->scratch,
-                                                                       .sealer = &f->sealer.base,
-                                                                       .form = form,
+                                                                       .sealing = { &f->sealer.base, form },
                                                                        .changed = on_changed,
                                                                        .userdata = f }),
                          0);
