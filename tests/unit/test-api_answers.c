@@ -2068,7 +2068,11 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         assert_leave(fixture, "GET", 200,
                      "\"reason\":\"waiting: alpha no longer qualifies (it is leaving the cluster); no other "
                      "machine qualifies ");
-        assert_leave(fixture, "GET", 200, "\"step\":\"units\",\"unit\":\"pinned.service\",\"units\":1}");
+        assert_leave(fixture, "GET", 200,
+                     "\"step\":\"units\",\"unit\":\"pinned.service\",\"units\":1,"
+                     "\"waiting\":[\"pinned.service\"]}");
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"alpha\",\"units\":1}]"));
         write_now(fixture, owned, 1); /* submitted at the same time */
         assert_leave(
                 fixture, "GET", 200,
