@@ -52,10 +52,6 @@ static void process_on_stopped(void *userdata) {
 static void process_on_stopping_read(void *userdata, bool shutdown) {
         Process *p = userdata;
 
-        if (p->io.systemd && !shutdown)
-                log_notice(NO_FIELDS, "units keep running; if fleetd is not started again within 10 min, "
-                                      "they also start on "
-                                      "other hosts");
         daemon_stop(p->daemon, shutdown ? "shutdown" : "stop", process_on_stopped, p);
 }
 

@@ -13,8 +13,8 @@ runs=${CORE_RUNS:-500} from=${CORE_FROM:-1}
 # Only this script sets what it needs: a leak is a finding here.
 export ASAN_OPTIONS=detect_leaks=1
 
-make -s -C "$build" tests/sim/test-raft-core >/dev/null || { echo "not ok builds: tests/sim/test-raft-core does not compile"; exit 1; }
-make -s -C "$checked" tests/unit/test-raft_core >/dev/null || { echo "not ok builds: tests/unit/test-raft_core does not compile"; exit 1; }
+flock "$build/config.status" make -s -C "$build" tests/sim/test-raft-core >/dev/null || { echo "not ok builds: tests/sim/test-raft-core does not compile"; exit 1; }
+flock "$checked/config.status" make -s -C "$checked" tests/unit/test-raft_core >/dev/null || { echo "not ok builds: tests/unit/test-raft_core does not compile"; exit 1; }
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT

@@ -11,7 +11,7 @@ runs=${STORES_RUNS:-104} seconds=1800
 export TMPDIR=/dev/shm
 [ -w "$TMPDIR" ] || TMPDIR=/tmp
 
-make -s -C "$build" $program >/dev/null || { echo "not ok builds: $program does not compile in $build"; exit 1; }
+flock "$build/config.status" make -s -C "$build" $program >/dev/null || { echo "not ok builds: $program does not compile in $build"; exit 1; }
 
 # Two processes for two cores.
 from=${STORES_FROM:-1}
