@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/table.h"
+#include "fleetd/creds.h"
 #include "fleetd/daemon.h"
 #include "fleetd/host.h"
 #include "fleetd/maintenance.h"
@@ -253,6 +254,9 @@ static int process_open_io(Process *p, const Settings *s, Error *err) {
         r = net_uv_new(&p->io.network, p->io.loop);
         if (r < 0)
                 return r;
+        r = creds_new(&p->io.sealer, p->uv);
+        if (r < 0)
+                return r;
         r = process_open_identity(p, s, err);
         if (r < 0 || !s->agent)
                 return r;
@@ -292,6 +296,7 @@ static void process_close(Process *p) {
                 (void) loop_uv_run(p->uv);
         }
         p->io.systemd = systemd_bus_free(p->io.systemd);
+        p->io.sealer = creds_free(p->io.sealer);
         p->key = tls_key_free(p->key);
         p->credentials = tls_credentials_free(p->credentials);
         p->io.log_disk = disk_real_close(p->io.log_disk);
