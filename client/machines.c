@@ -36,6 +36,24 @@ bool machine_is_gone(const JsonValue *cluster, const ApiMachine *m) {
         return machine_is_replaced(m) || (!machine_is_there(m) && age_ms >= GONE_MS && age_ms != UINT64_MAX);
 }
 
+bool append_absence(Text *t, Client *c, const ApiMachine *m) {
+        static const char *const words[][2] = { { "lost", "is lost" },
+                                                { "left", "is shut down" },
+                                                { "away", "is away" } };
+        _cleanup_json_ JsonValue *cluster = NULL;
+
+        for (size_t i = 0; i < ELEMENTS(words); i++) {
+                if (!same_string(m->presence, words[i][0]))
+                        continue;
+                (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+                text_append_char(t, ' ');
+                text_append(t, words[i][1]);
+                append_since(t, cluster, m);
+                return true;
+        }
+        return false;
+}
+
 void append_machine_legend(Text *t, const Listing *machines, const char *id, bool full) {
         const ApiMachine *machine = listing_machine(machines, id);
 

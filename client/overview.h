@@ -33,4 +33,6 @@ void conditions_done(Conditions *all);
 bool member_is_voter(const JsonValue *member);
 
 /* Find all problems; those of the whole cluster come first. */
+/* Return whether this host was removed from the cluster: its view of the others is of no use. */
+bool view_is_removed(const View *v);
 void conditions_find(const View *v, Conditions *ret);

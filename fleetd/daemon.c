@@ -292,7 +292,7 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
         if (r < 0)
                 return r;
         options.token = &token;
-        removed = !state.ready && peers_is_removed(d->peers);
+        removed = state.removed;
         /* A host of that cluster that was removed, or has nothing but its key file, keeps nothing of its own.
          */
         if (token.cluster_id != state.cluster_id || (peers_has_certificate(d->peers) && !removed))

@@ -66,6 +66,7 @@ typedef struct KvState {
         bool stopped;      /* the replica has failed, and recovers later; its tree can be read */
         bool lost;         /* stopped, and acknowledged data is gone: it waits for kv_joined() */
         bool founded;      /* this start of this host has founded the cluster */
+        bool removed;      /* replicas reject this host: it was removed from the cluster */
         char problem[320]; /* the reason why this host serves no writes; "" if it does */
         uint64_t stale_ms; /* kv_stale_ms() */
         unsigned level, level_max; /* feature level of the tree; of this program */

@@ -8,6 +8,8 @@
 #include "fleetd/membership/leaving.h"
 #include "units/json.h"
 
+enum { WAITING_MAX = 100 }; /* units in an answer */
+
 static const ClusterMachine *leave_self(const Request *request) {
         return cluster_machine(registry_cluster(request->api->options.registry), request->api->machine_id);
 }
@@ -22,17 +24,34 @@ static bool leave_owns_units(const Request *request, const Cluster *c, const Clu
 
 /* -- GET -- */
 
-/* Set why the ordinary unit that is the first by name is still here, and return its name; NULL: none is. */
+/* Write the ordinary units of the machine for which no other one qualifies. */
+static void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view,
+                                const ClusterMachine *self) {
+        const ClusterMachine *other;
+        size_t n = 0;
+
+        json_open(t, "waiting", '[');
+        for (size_t i = 0; i < HASH_COUNT(c->units) && n < WAITING_MAX; i++) {
+                const ClusterUnit *u = c->by_name[i];
+
+                if (!cluster_assignment_on(self, u->name) || !u->unit || u->unit->placement.global ||
+                    u->target == TARGET_INACTIVE || scheduler_pick(view, u, &other, NULL) >= 0)
+                        continue;
+                json_add_string_always(t, NULL, u->name);
+                n++;
+        }
+        json_close(t, ']');
+}
+
+/* Set why the ordinary unit that is the first by name is still here, and return its name; NULL: none is.
+ * *ret_view: of the units that are here, to be freed; or NULL. */
 static const char *leave_unit(Request *request, const Cluster *c, const ClusterMachine *self, size_t *ret_n,
-                              Error *ret_why) {
+                              SchedulerView **ret_view, Error *ret_why) {
         const char *name = leaving_unit(self, ret_n);
         const ClusterUnit *u = name ? cluster_unit(c, name) : NULL;
-        SchedulerView *view = NULL;
 
-        if (!u || scheduler_view_new(c, c->now_ms, &view) < 0)
-                return name;
-        unit_reason(request, view, u, ret_why);
-        scheduler_view_free(view);
+        if (u && scheduler_view_new(c, c->now_ms, ret_view) >= 0)
+                unit_reason(request, *ret_view, u, ret_why);
         return name;
 }
 
@@ -41,6 +60,7 @@ void leave_get_handle(Request *request) {
         const ClusterMachine *self = leave_self(request), *other = NULL;
         LeavingStep step = LEAVING_NOT;
         _cleanup_text_ Text t = {};
+        SchedulerView *view = NULL;
         const char *unit = NULL;
         size_t n_units = 0;
         char id[24];
@@ -62,7 +82,7 @@ void leave_get_handle(Request *request) {
         if (other)
                 json_add_string(&t, "other", cluster_machine_name(other));
         if (step == LEAVING_UNITS)
-                unit = leave_unit(request, c, self, &n_units, &why);
+                unit = leave_unit(request, c, self, &n_units, &view, &why);
         else if (self && (step == LEAVING_OWNER || step == LEAVING_NOT))
                 (void) leave_owns_units(request, c, self, &why);
         json_add_string(&t, "reason", why.message);
@@ -70,6 +90,9 @@ void leave_get_handle(Request *request) {
         json_add_string(&t, "unit", unit);
         if (unit)
                 json_add_u64(&t, "units", n_units);
+        if (view)
+                leave_write_waiting(&t, c, view, self);
+        scheduler_view_free(view);
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
 }
@@ -99,7 +122,7 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
         KvState state;
 
         kv_state(request->api->options.store, &state);
-        if (!state.ready && peers_is_removed(request->api->options.peers))
+        if (state.removed)
                 error_set(ret, 409, "%s", state.problem);
         else if (!state.ready || state.stopped)
                 error_set(ret, 409, "this host follows no leader, and cannot leave: fleetctl status");

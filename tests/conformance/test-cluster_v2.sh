@@ -1,6 +1,6 @@
 #!/bin/bash
-# The key API on each host of a cluster of three, leader and followers: every recorded sequence except for the intended deviations, and the
-# facts that must be equal on all hosts. Takes 150 s.
+# The key API on the hosts of a cluster of three: every recorded sequence except for the intended deviations, on the leader and on one follower
+# (CHECK_ALL=yes: on both), and the facts that must be equal on all hosts. Takes 110 s.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 program=${CHECK_BUILD:-build}/fleetd/fleetd
@@ -49,7 +49,12 @@ check voters 1 3
 # -- Every vector, on each host --
 
 grep -vE "^\{\"name\": \"($(sed -nE 's/^([a-z0-9/-]+): .*/\1/p' "$here/deviations" | paste -sd'|'))\"" "$here/etcd-v2.jsonl" >"$scratch/vectors"
+hosts=() # the leader first
 for host in 1 2 3; do
+        leads $host && hosts=($host "${hosts[@]}") || hosts+=($host)
+done
+[ "${CHECK_ALL:-}" = yes ] || hosts=("${hosts[@]:0:2}")
+for host in "${hosts[@]}"; do
         role=follower
         others=(--skip-tag leader)
         leads $host && { role=leader; others=(); }
