@@ -221,6 +221,8 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
         const char *address = member_text(member, "address");
         bool has_host = m || *address || *member_name(member, "name");
         size_t quorum = n / 2 + 1;
+        /* A removal deletes the member key first. */
+        bool is_leaving = !m && *address && !*member_text(member, "id") && n_reachable >= quorum;
         _cleanup_text_ Text t = {};
 
         text_append(&t, "voter unreachable");
@@ -238,13 +240,17 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
                 text_append(&t, "none may be lost");
         else
                 text_printf(&t, "%zu may be lost", n_reachable - quorum);
-        if (!has_host)
+        if (is_leaving) {
+                text_append(&t, ": it was removed, and the leader removes it from the voters");
+                address = "";
+        } else if (!has_host)
                 text_append(&t, ": its host has another replica, and the leader removes this one");
         else
                 text_append(&t, ": start it");
         if (*address)
                 text_printf(&t, ", or give a new host its address %s", address);
-        add(all, "voter", member_label(member), has_host ? "help replace" : "", "%s", chars(&t));
+        add(all, "voter", member_label(member), has_host && !is_leaving ? "help replace" : "", "%s",
+            chars(&t));
         all->error = all->error ?: t.error;
 }
 
@@ -263,6 +269,11 @@ static void add_voters(const View *v, Conditions *all) {
         for (size_t i = 0; i < json_value_count(members); i++)
                 if (is_unreachable(json_value_item(members, i)))
                         add_voter(v, json_value_item(members, i), n, n_reachable, all);
+}
+
+bool view_is_new(const View *v, const ApiMachine *m) {
+        return is_presence(m, "lost") && m->since_ms == 0 &&
+               same_string(m->id, member_text(v->cluster, "machine"));
 }
 
 static bool is_gone(const View *v, const ApiMachine *m) {
@@ -305,7 +316,7 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         else if (is_presence(m, "away"))
                 add(all, "away", name, "events --machine=", "away%s: no answer; %s", chars(&since),
                     m->agentless ? "it runs no units" : "its units stay as last reported");
-        else if (is_presence(m, "lost") && !is_gone(v, m))
+        else if (is_presence(m, "lost") && !is_gone(v, m) && !view_is_new(v, m))
                 add(all, "lost", name, "events --machine=", "lost%s: %s", chars(&since), lost_units(v, m));
         all->error = all->error ?: since.error;
 }

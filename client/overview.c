@@ -190,7 +190,7 @@ static size_t n_present(const View *v, bool agentless) {
 
         for (size_t i = 0; i < v->machines.n; i++)
                 n += v->machines.machines[i].agentless == agentless &&
-                     machine_is_there(&v->machines.machines[i]);
+                     (machine_is_there(&v->machines.machines[i]) || view_is_new(v, &v->machines.machines[i]));
         return n;
 }
 

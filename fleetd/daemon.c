@@ -293,8 +293,7 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
                 return r;
         options.token = &token;
         removed = state.removed;
-        /* A host of that cluster that was removed, or has nothing but its key file, keeps nothing of its own.
-         */
+        /* A host of that cluster that was removed, or has only its key file, keeps nothing of its own. */
         if (token.cluster_id != state.cluster_id || (peers_has_certificate(d->peers) && !removed))
                 r = entering_check_content(registry_cluster(d->registry), options.self->machine_id, removed,
                                            n_keys, join->discard, err);
@@ -476,6 +475,7 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .on_identity = daemon_on_identity,
                 .restart = d->io.restart ? &d->restart : NULL,
                 .voters = s->voters,
+                .sealing = { d->io.sealer, s->seal_with },
                 .is_braked = daemon_is_braked,
                 .list_unit_files = daemon_list_unit_files,
                 .userdata = d,

@@ -24,7 +24,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/engine/engine.h fleetd/engine/engine.c \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c fleetd/membership/tokens.h fleetd/membership/tokens.c \
-	fleetd/membership/cluster_key.h fleetd/membership/cluster_key.c \
+	fleetd/membership/cluster_key.h fleetd/membership/cluster_key.c fleetd/membership/key_store.h fleetd/membership/key_store.c fleetd/membership/sealer.h fleetd/membership/sealer.c fleetd/creds.h fleetd/creds.c \
 	fleetd/registry/feature_level.c fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c fleetd/membership/authority_rotation.c fleetd/membership/rotation.h fleetd/membership/rotation.c fleetd/membership/leaving.h fleetd/membership/leaving.c fleetd/membership/revocation.h fleetd/membership/revocation.c fleetd/membership/roles.c fleetd/membership/securing.h fleetd/membership/securing.c fleetd/membership/authority_secure.c fleetd/membership/authority_rekey.c fleetd/membership/replica_pins.h fleetd/membership/replica_pins.c fleetd/membership/authority_users.c fleetd/membership/key_file.h fleetd/membership/key_file.c \
 	fleetd/membership/membership.h fleetd/membership/membership_internal.h fleetd/membership/membership.c \
 	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
@@ -78,7 +78,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
 	tests/unit/test-engine_brake tests/unit/test-engine_places tests/unit/test-engine_memory tests/unit/test-engine_waits \
-	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry
+	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-key_store tests/unit/test-creds tests/unit/test-registry
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
 
@@ -136,6 +136,12 @@ tests_unit_test_tokens_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_cluster_key_SOURCES = tests/unit/test-cluster_key.c tests/lib/scratch.c
 tests_unit_test_cluster_key_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_cluster_key_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_creds_SOURCES = tests/unit/test-creds.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_creds_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_creds_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_key_store_SOURCES = tests/unit/test-key_store.c tests/lib/fake_sealer.h tests/lib/fake_sealer.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_key_store_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_key_store_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_voters_SOURCES = tests/unit/test-voters.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_voters_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_voters_LDADD = $(FLEETD_PURE_LIBS)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "fleetd/creds.h"
 #include "fleetd/membership/identity.h"
 #include "fleetd/membership/key_file.h"
 #include "fleetd/registry/cluster.h"
@@ -59,7 +60,7 @@ static int maintenance_store_keys(const Maintenance *m, const KvOffline *begun, 
                         "that belongs to the backup, or restore without --cluster-key",
                         m->settings->restore_key, (unsigned long long) m->keys.cluster_id,
                         (unsigned long long) begun->cluster_id);
-        return key_file_store(&m->keys, m->settings->state_directory, err);
+        return key_file_store(&m->keys, m->settings->state_directory, creds_open_file, err);
 }
 
 /* Set 'ret' to the user who runs this command: with sudo, the one who called it. "": none is known. */
@@ -253,7 +254,7 @@ int maintenance_write_keys(const Settings *s, Error *err) {
 
         if (asprintf(&tree, "%s/tree", s->state_directory) < 0)
                 return -ENOMEM;
-        r = key_file_collect(s->state_directory, &keys, err);
+        r = key_file_collect(s->state_directory, creds_open_file, &keys, err);
         if (r < 0)
                 return r;
         r = kv_read_cluster_id(tree, &keys.cluster_id);

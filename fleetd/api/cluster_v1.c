@@ -192,7 +192,7 @@ void cluster_handle(Request *request) {
         json_add_u64(&t, "raftIndex", state.raft_index);
         request_append_rejection(request, &rejection);
         json_add_string(&t, "rejection", rejection.chars);
-        if (!state.ready && request->api->options.peers && peers_is_removed(request->api->options.peers))
+        if (state.removed)
                 json_add_bool(&t, "removed", true);
         json_add_string(&t, "role", kv_role_name(state.role));
         settings_write(&t, c, &state);

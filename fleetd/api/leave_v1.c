@@ -35,7 +35,8 @@ static void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *
                 const ClusterUnit *u = c->by_name[i];
 
                 if (!cluster_assignment_on(self, u->name) || !u->unit || u->unit->placement.global ||
-                    u->target == TARGET_INACTIVE || scheduler_pick(view, u, &other, NULL) >= 0)
+                    u->target == TARGET_INACTIVE || unit_successor(u, self) ||
+                    scheduler_pick(view, u, &other, NULL) >= 0)
                         continue;
                 json_add_string_always(t, NULL, u->name);
                 n++;

@@ -513,6 +513,10 @@ static unsigned start_status(int error) {
         return error == -EEXIST ? 409 : 503;
 }
 
+static const char *asking_reason(int error) {
+        return error == -ENOTCONN ? "no session to it is open" : strerror(-error);
+}
+
 /* Run the command on machine 'm' (NULL: this host). */
 static void command_begin(Request *request, const ClusterMachine *m, const RemoteCommandSpec *spec) {
         Running *running;
@@ -523,10 +527,10 @@ static void command_begin(Request *request, const ClusterMachine *m, const Remot
                 r = asking_start(request, m->id, spec);
                 if (r < 0 && spec->kind == CALL_LOG)
                         request_error(request, 503, "%s cannot be reached from this host (%s)",
-                                      cluster_machine_name(m), strerror(-r));
+                                      cluster_machine_name(m), asking_reason(r));
                 else if (r < 0)
                         request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)",
-                                      spec->unit, cluster_machine_name(m), strerror(-r));
+                                      spec->unit, cluster_machine_name(m), asking_reason(r));
                 else
                         request_begin(request, "application/x-ndjson", NULL);
                 return;

@@ -460,7 +460,8 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         const AuthorityOptions authority = { .machine_id = options->machine_id,
                                              .peer_address = options->peer_address,
                                              .state_directory = options->state_directory,
-                                             .voters = options->voters };
+                                             .voters = options->voters,
+                                             .sealing = options->sealing };
         const RenewalOptions renewal = { .machine_id = options->machine_id,
                                          .state_directory = options->state_directory,
                                          .on_identity = options->on_identity,

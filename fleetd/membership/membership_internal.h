@@ -50,6 +50,7 @@ typedef struct Heartbeats {
 typedef struct Roles {
         uint64_t term; /* of that tick; 0: none */
         KvMember members[KV_MEMBERS_MAX];
+        char machines[KV_MEMBERS_MAX][MACHINE_ID_SIZE]; /* of 'members', while the cluster had them; or "" */
         size_t n;
 } Roles;
 

@@ -2075,15 +2075,17 @@ def changes_of_other_clients_end_the_wait(t):
 
 
 def typing_errors_get_suggestions_on_a_terminal(t):
-    for name in ("web@1.service", "node.service"):
+    for name in ("web@1.service", "node.service", "t@.service"):
         t.file(name)
     t.expect("start web@1 node", out=["launched"])
+    t.expect("submit t@.service", out=["inactive"])
     for args, status, said in (
             ("strat web@1", 2, "fleetctl: there is no verb strat; did you mean start? (fleetctl help)"),
             ("frobnicate", 2, "fleetctl: there is no verb frobnicate (fleetctl help)"),
             ("list-units --feilds=unit", 2, "fleetctl: unknown flag: --feilds; did you mean --fields? (fleetctl help list-units)"),
             ("start --no-blok x", 2, "fleetctl: unknown flag: --no-blok; did you mean --no-block? (fleetctl help start)"),
             ("start wbe.service", 1, "Error creating units: no unit wbe.service in the cluster or in this directory\r\nfleetctl: did you mean web@1.service?"),
+            ("why t@9", 4, "Unit t@9.service does not exist.\r\nfleetctl: the cluster has its template; to start it: fleetctl start t@9.service"),
             ("stop wbe", 0, "fleetctl: wbe.service: the cluster has no such unit\r\nfleetctl: did you mean web@1.service?"),
             ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("journal nodee", 1, "Unit nodee.service does not exist.\r\nfleetctl: did you mean node.service?"),

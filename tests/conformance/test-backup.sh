@@ -21,16 +21,6 @@ offline() { # HOST OPTION: of a daemon that does not run
         "$program" --config="$scratch/fleetd.conf" --state-directory="$scratch/$1" --machine-id="$(printf %s "$1" | md5sum | cut -c1-32)" --name="$1" "$2"
 }
 voters() { [ "$(fleetctl "$1" cluster --output=json | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
-wait_for() {
-        local i
-        for i in $(seq 600); do
-                "$@" >/dev/null 2>&1 && return 0
-                sleep 0.05
-        done
-        return 1
-}
-check() { if "$@" >"$scratch/said" 2>&1; then echo "ok $1"; else echo "not ok $1: $(tail -"${SAID:-3}" "$scratch/said" | tr '\n' '|')"; fi; }
-says() { grep -qF -- "$1" "$scratch/why" || { cat "$scratch/why"; return 1; }; }
 value_of() { sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p" "$2"; }
 
 three_hosts_vote() {

@@ -48,16 +48,6 @@ fleetd() { "$scratch/bin.$1/fleetd" "${@:2}"; }
 voters() { [ "$(fleetctl "$1" cluster --output=json | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
 names() { fleetctl "$1" cluster --output=json | grep -q "\"name\":\"$2\""; }
 lineage() { sed -n 's/^lineage //p' "$scratch/$1/tree/identity"; }
-wait_for() {
-        local i
-        for i in $(seq 600); do
-                "$@" >/dev/null 2>&1 && return 0
-                sleep 0.05
-        done
-        return 1
-}
-check() { if "$@" >"$scratch/said" 2>&1; then echo "ok $1"; else echo "not ok $1: $(tail -"${SAID:-3}" "$scratch/said" | tr '\n' '|')"; fi; }
-says() { grep -qF -- "$1" "$scratch/why" || { cat "$scratch/why"; return 1; }; }
 # refused STATUS MESSAGE HOST ARGUMENT...
 refused() {
         local status=$1 message=$2
@@ -183,8 +173,12 @@ a_restore_that_is_in_force_is_no_failure_without_a_change() {
 a_backup_is_restored_with_guidance() {
         fleetctl fresh restore "$scratch/backup" --yes="$(hostname)" >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
         says "of three, two, one" && says "All later changes are lost" && says "This host is a cluster of one now" && the_rest_is_printed || return 1
-        wait_for fleetctl fresh kv set /b 1 && [ "$(fleetctl fresh kv get /a)" = 1 ] && ! fleetctl fresh kv get /later && voters fresh 1
+        says "a unit that runs and is not in the backup runs on" || return 1
+        wait_for fleetctl fresh kv set /b 1 && [ "$(fleetctl fresh kv get /a)" = 1 ] && ! fleetctl fresh kv get /later && voters fresh 1 || return 1
+        fleetctl fresh cluster stop-waiting --yes
+        wait_for restore_has_user
 }
+restore_has_user() { fleetctl fresh events | grep -q "the cluster was restored at index .* by $(id -un)"; }
 
 keys_are_saved_and_given_back() {
         mkdir -m 700 "$scratch/fresh/secrets" && printf '%064d\n' 7 >"$scratch/fresh/secrets/key.3" && chmod 600 "$scratch/fresh/secrets/key.3" || return 1

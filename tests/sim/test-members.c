@@ -381,6 +381,31 @@ static bool has_members(size_t n, size_t voters) {
         return state.n_members == n && state.n_voters == voters && state.n_voters_reachable == voters;
 }
 
+typedef struct RoleEnd {
+        const SimMachine *machine;
+        unsigned n; /* its rows */
+} RoleEnd;
+
+static int count_role_end(void *userdata, const KvHistoryRow *row) {
+        RoleEnd *end = userdata;
+        HistoryEvent event;
+
+        if (history_decode(row->body, &event) == 0 && event.kind == HISTORY_ROLE &&
+            starts_with(event.reason, "no member (before: ") &&
+            streq(event.machine, end->machine->machine_id))
+                end->n += row->count;
+        return 1;
+}
+
+/* Return whether the history says that the machine is no member any more. */
+static bool has_role_end(const SimMachine *m) {
+        RoleEnd end = { .machine = m };
+
+        return leader() &&
+               kv_local_history(daemon_store(leader()->daemon), 0, false, count_role_end, &end) == 0 &&
+               end.n > 0;
+}
+
 static void remove_host(SimMachine *m) {
         machine_power_cut(m);
         UNTIL("a-host-without-power-is-lost", is_lost(m));
@@ -388,6 +413,7 @@ static void remove_host(SimMachine *m) {
                                     NULL) < 0)
                 abort();
         UNTIL("two-hosts-are-a-voter-and-a-standby", has_members(2, 1));
+        UNTIL("the-history-names-the-machine-of-the-removed-voter", has_role_end(m));
         if (!seen(m) || !seen(m)->removed || !streq(seen(m)->removed->by, "root") ||
             !streq(seen(m)->removed->reason, "lost"))
                 world_failed(world, "a-removed-host-has-a-tombstone", "%s", m->name);

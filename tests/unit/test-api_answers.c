@@ -1938,6 +1938,13 @@ static void a_unit_that_waits_states_the_cause_and_what_follows(void **state) {
         assert_reason(fixture, "web@1.service",
                       "waiting: no machine qualifies (web@3 is on alpha, web@2 on newton)");
         assert_reason(fixture, "free.service", "waiting: moving to alpha");
+        write_records(fixture,
+                      &(Record) { "machine/11111111111111111111111111111111/unit/ssd.service",
+                                  "{\"order\":\"run\"}" },
+                      1);
+        assert_reason(fixture, "ssd.service",
+                      "moving: newton no longer qualifies (MachineMetadata=ssd=true, and it has no ssd); "
+                      "alpha has it");
 
         /* A machine that is lost and was removed leaves no trace in reasons. */
         send_row(fixture, API_SOCKET, &(Row) { .request = "DELETE /fleet/v1/machines/" BETA });
@@ -2031,6 +2038,11 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
                 { "target/pinned.service", "launched" },
                 { "machine/" SELF "/unit/pinned.service", "{\"order\":\"run\"}" },
         };
+        static const Record moving[] = {
+                { "state/pinned.service/" SELF,
+                  "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}" },
+                { "machine/" BETA "/unit/pinned.service", "{\"order\":\"run\"}" },
+        };
         Fixture *fixture = *state;
         const Cluster *c = registry_cluster(fixture->host->registry);
 
@@ -2073,6 +2085,12 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
                      "\"waiting\":[\"pinned.service\"]}");
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
         assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"alpha\",\"units\":1}]"));
+        /* Another host starts it: it is not to be stopped. */
+        write_now(fixture, moving, ELEMENTS(moving));
+        assert_leave(fixture, "GET", 200,
+                     "\"reason\":\"moving: alpha no longer qualifies (it is leaving the cluster); beta has "
+                     "it\"");
+        assert_leave(fixture, "GET", 200, "\"waiting\":[]}");
         write_now(fixture, owned, 1); /* submitted at the same time */
         assert_leave(
                 fixture, "GET", 200,
