@@ -24,6 +24,7 @@ says another_host_is_no_argument "fleetctl remove" "$(ctl 1 leave h2 2>&1)"
 join 2 1 >/dev/null
 join 3 1 >/dev/null
 check three_hosts_vote wait_for 60 members 1 3 3
+check no_session_to_the_founder_was_rejected [ "$(grep -c 'rejected a session' "$scratch/log1")" = 0 ]
 put 1 /kept 1 >/dev/null
 
 # -- The leader leaves --
