@@ -59,6 +59,36 @@ for host in 1 2; do
         tr '\0' '\n' <"/proc/${pids[$host]}/environ" >"$scratch/environ$host"
 done
 
+# -- Memory of the daemons: texts of tokens, and former cluster keys as text, are wiped after use --
+python3 - "$scratch" "${pids[1]}" "${pids[2]}" <<'END'
+import re, sys
+values = [("token", text) for text in open(sys.argv[1] + "/planted").read().split()]
+values.append(("cluster_key", open(sys.argv[1] + "/planted.key.1").read().strip()))
+control, found = 0, []
+try:
+    open("/proc/%s/mem" % sys.argv[2], "rb").close()
+except PermissionError:
+    print("ok no_daemon_keeps_a_token_or_a_former_key # SKIP: this user may not read the memory of the daemons")
+    sys.exit()
+for pid in sys.argv[2:]:
+    with open("/proc/%s/mem" % pid, "rb", 0) as memory:
+        for begin, end, mode in re.findall(r"^(\w+)-(\w+) (\S+)", open("/proc/%s/maps" % pid).read(), re.M):
+            begin, end = int(begin, 16), int(end, 16)
+            if not mode.startswith("rw") or end - begin > 1 << 28:
+                continue
+            memory.seek(begin)
+            try:
+                part = memory.read(end - begin)
+            except OSError:
+                continue
+            control += part.count(b"h" + b"1\0")
+            found += [name + " in " + pid for name, text in values if text.encode() in part]
+if not control:
+    print("not ok the_memory_of_the_daemons_is_read: their names are not in it")
+else:
+    print("not ok no_daemon_keeps_a_token_or_a_former_key: " + ", ".join(found) if found else "ok no_daemon_keeps_a_token_or_a_former_key")
+END
+
 # -- Crash: the daemons, and a fleetctl that has sent a token and waits for the answer --
 python3 - "$scratch/silent" >"$scratch/received" <<'END' &
 import socket, sys
