@@ -159,6 +159,7 @@ static void key_store_on_compared(void *userdata, int error, const char *message
         else if (r >= 0)
                 r = key_store_write_file(s, slot, &err);
         if (!s->busy) { /* dropped: the next reader opens the file */
+                key_store_next(s);
                 s->changed(s->userdata);
                 return;
         }
