@@ -136,6 +136,7 @@ static void client_note_refused_files(Client *c, const char *name) {
 
 void client_suggest_unit(Client *c, const char *name) {
         Suggestion suggestion = { .typed = name };
+        _cleanup_free_ char *template = NULL;
         _cleanup_listing_ Listing units = {};
 
         client_note_absent_running(c, name);
@@ -145,7 +146,10 @@ void client_suggest_unit(Client *c, const char *name) {
         for (size_t i = 0; i < units.n; i++)
                 if (units.units[i].name)
                         suggest_consider_unit(&suggestion, units.units[i].name);
-        if (suggestion.nearest)
+        template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
+        if (suggestion.nearest && same_string(suggestion.nearest, template))
+                client_note("the cluster has its template; to start it: fleetctl start %s", name);
+        else if (suggestion.nearest)
                 fprintf(stderr, "fleetctl: did you mean %s?\n", suggestion.nearest);
 }
 

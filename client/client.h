@@ -198,6 +198,12 @@ void append_machine_name(Text *t, const Listing *machines, const char *id);
 
 /* Append " 4 min ago" in the largest unit of time, or " just now"; nothing for 0. */
 void append_age(Text *t, uint64_t since_ms);
+/* Append " is lost since 18:20" for a machine that is not up, with a request for the time. Return whether it
+ * is not up. */
+bool append_absence(Text *t, Client *c, const ApiMachine *m);
+/* Append " since 18:20" for the presence of a machine, with the daemon's answer about the cluster; nothing if
+ * its begin is unknown. */
+void append_since(Text *t, const JsonValue *cluster, const ApiMachine *m);
 
 /* -- Arguments that are patterns of unit names, in the syntax of systemctl (patterns.c) -- */
 

@@ -5,10 +5,15 @@
 
 enum { LABEL_WIDTH = 11 }; /* "this host  " */
 
-static void cluster_append_names(Text *t, const JsonValue *names) {
+/* Append all names but 'except'. */
+static void cluster_append_names(Text *t, const JsonValue *names, const char *except) {
         for (size_t i = 0; i < json_value_count(names); i++) {
-                text_append(t, i > 0 ? ", " : "");
-                text_append_printable(t, json_value_string(json_value_item(names, i)) ?: "");
+                const char *name = json_value_string(json_value_item(names, i)) ?: "";
+
+                if (streq(name, except))
+                        continue;
+                text_append(t, t->size > 0 ? ", " : "");
+                text_append_printable(t, name);
         }
 }
 
@@ -38,7 +43,7 @@ static void cluster_print_peer_auth(const JsonValue *root) {
 
         if (!*auth)
                 return;
-        cluster_append_names(&names, without);
+        cluster_append_names(&names, without, "");
         if (streq(auth, "certificate"))
                 text_append(&line, "hosts      require certificates of each other");
         else if (names.size > 0)
@@ -61,7 +66,7 @@ static int cluster_print(const JsonValue *root) {
         _cleanup_text_ Text head = {}, problem = {}, names = {}, line = {}, command = {}, stop = {};
 
         text_append_printable(&problem, member_text(root, "problem"));
-        cluster_append_names(&names, awaited);
+        cluster_append_names(&names, awaited, member_text(root, "name"));
         if (problem.error < 0 || names.error < 0)
                 return -ENOMEM;
         text_append(&head, "cluster    ");
@@ -94,7 +99,11 @@ static int cluster_print(const JsonValue *root) {
         cluster_print_peer_auth(root);
         if (problem.size > 0)
                 printf("problem    %s\n", problem.chars);
-        if (awaited) {
+        if (names.size == 0 && json_value_count(awaited) > 0) {
+                text_clear(&line);
+                text_append(&line, "waits for  this host: it is about to report its running units");
+                output_words(&line, LABEL_WIDTH);
+        } else if (awaited) {
                 text_clear(&line);
                 text_printf(&line,
                             "waits for  %s: running units not reported yet; start fleetd there, or if they "
@@ -157,7 +166,7 @@ static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, s
                 fputs("fleetctl: the cluster waits for no host\n", stderr);
                 return EXIT_DONE;
         }
-        cluster_append_names(&names, awaited);
+        cluster_append_names(&names, awaited, "");
         if (names.error < 0)
                 return -ENOMEM;
         if (!client_confirm(
@@ -198,7 +207,7 @@ static int cluster_secure(Client *c, const JsonValue *root, char **args, size_t 
                 puts("The cluster requires certificates");
                 return EXIT_DONE;
         }
-        cluster_append_names(&names, without);
+        cluster_append_names(&names, without, "");
         json_open(&body, NULL, '{');
         json_add_bool(&body, "force", c->options.force);
         json_close(&body, '}');

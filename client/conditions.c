@@ -106,9 +106,8 @@ static void append_time(Text *t, uint64_t ms, bool seconds) {
                 text_append(t, text);
 }
 
-/* Append " since 18:20" for a presence. */
-static void append_since(Text *t, const View *v, const ApiMachine *m) {
-        uint64_t age_ms = machine_age(v->cluster, m);
+void append_since(Text *t, const JsonValue *cluster, const ApiMachine *m) {
+        uint64_t age_ms = machine_age(cluster, m);
 
         if (age_ms == UINT64_MAX)
                 return;
@@ -118,8 +117,8 @@ static void append_since(Text *t, const View *v, const ApiMachine *m) {
 
 /* -- The cluster -- */
 
-static bool is_removed(const View *v) {
-        return starts_with(member_text(v->cluster, "problem"), "this host was removed");
+bool view_is_removed(const View *v) {
+        return member_bool(v->cluster, "removed");
 }
 
 static void add_replica(const View *v, Conditions *all) {
@@ -133,7 +132,7 @@ static void add_replica(const View *v, Conditions *all) {
                         add(all, "replica", *name ? name : "cluster", "cluster", "%s", problem);
                 return;
         }
-        if (is_removed(v)) {
+        if (view_is_removed(v)) {
                 add(all, "removed", "cluster", "", "%s", problem);
                 return;
         }
@@ -220,12 +219,15 @@ static bool is_unreachable_voter(const View *v, const ApiMachine *m) {
 static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n_reachable, Conditions *all) {
         const ApiMachine *m = listing_machine(&v->machines, member_text(member, "id"));
         const char *address = member_text(member, "address");
+        bool has_host = m || *address || *member_name(member, "name");
         size_t quorum = n / 2 + 1;
+        /* A removal deletes the member key first. */
+        bool is_leaving = !m && *address && !*member_text(member, "id") && n_reachable >= quorum;
         _cleanup_text_ Text t = {};
 
         text_append(&t, "voter unreachable");
         if (m && !is_presence(m, "up")) {
-                append_since(&t, v, m);
+                append_since(&t, v->cluster, m);
                 if (is_presence(m, "left"))
                         text_append(&t, " (shut down)");
                 else if (is_presence(m, "away"))
@@ -238,13 +240,17 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
                 text_append(&t, "none may be lost");
         else
                 text_printf(&t, "%zu may be lost", n_reachable - quorum);
-        if (!m && !*address && !*member_name(member, "name"))
+        if (is_leaving) {
+                text_append(&t, ": it was removed, and the leader removes it from the voters");
+                address = "";
+        } else if (!has_host)
                 text_append(&t, ": its host has another replica, and the leader removes this one");
         else
                 text_append(&t, ": start it");
         if (*address)
                 text_printf(&t, ", or give a new host its address %s", address);
-        add(all, "voter", member_label(member), "", "%s", chars(&t));
+        add(all, "voter", member_label(member), has_host && !is_leaving ? "help replace" : "", "%s",
+            chars(&t));
         all->error = all->error ?: t.error;
 }
 
@@ -252,7 +258,7 @@ static void add_voters(const View *v, Conditions *all) {
         const JsonValue *members = json_value_member(v->cluster, "voters");
         size_t n = 0, n_reachable = 0;
 
-        if (is_removed(v)) /* its view of the others is of no use */
+        if (view_is_removed(v))
                 return;
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *member = json_value_item(members, i);
@@ -263,6 +269,11 @@ static void add_voters(const View *v, Conditions *all) {
         for (size_t i = 0; i < json_value_count(members); i++)
                 if (is_unreachable(json_value_item(members, i)))
                         add_voter(v, json_value_item(members, i), n, n_reachable, all);
+}
+
+bool view_is_new(const View *v, const ApiMachine *m) {
+        return is_presence(m, "lost") && m->since_ms == 0 &&
+               same_string(m->id, member_text(v->cluster, "machine"));
 }
 
 static bool is_gone(const View *v, const ApiMachine *m) {
@@ -299,13 +310,13 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
                 add(all, "identity", name, "", "%s", m->identity_problem);
         if (m->clock_problem && *m->clock_problem)
                 add(all, "clock", name, "", "%s; on that host: timedatectl", m->clock_problem);
-        append_since(&since, v, m);
+        append_since(&since, v->cluster, m);
         if (machine_is_replaced(m))
                 add_replaced(v, m, all);
         else if (is_presence(m, "away"))
                 add(all, "away", name, "events --machine=", "away%s: no answer; %s", chars(&since),
                     m->agentless ? "it runs no units" : "its units stay as last reported");
-        else if (is_presence(m, "lost") && !is_gone(v, m))
+        else if (is_presence(m, "lost") && !is_gone(v, m) && !view_is_new(v, m))
                 add(all, "lost", name, "events --machine=", "lost%s: %s", chars(&since), lost_units(v, m));
         all->error = all->error ?: since.error;
 }

@@ -24,8 +24,8 @@ typedef struct Found {
         bool exists, global;
         TargetState desired, current;
         bool as_requested; /* it had the requested target state already */
-        bool waits;        /* for a machine */
-        char *reason;      /* of that; owned */
+        bool waits;        /* for a machine, or for one that reports it: its machine may be lost */
+        char *reason;      /* of its placement; owned */
         bool runs;         /* reported as active; a global unit on all machines that report it */
         uint64_t
                 before_ms; /* 'since' of the reported state, perhaps of an earlier run; 0: none is reported */
@@ -59,8 +59,7 @@ static int found_set_unit(Found *f, const ApiUnit *unit) {
         f->global = unit->global;
         f->desired = unit->desired_state;
         f->current = unit->current_state == _TARGET_INVALID ? TARGET_INACTIVE : unit->current_state;
-        f->waits = !f->global && f->desired > TARGET_INACTIVE && f->current == TARGET_INACTIVE &&
-                   !(unit->machine_id && *unit->machine_id) && !starts_with(reason, "finished on ");
+        f->waits = !f->global && f->desired > TARGET_INACTIVE && !starts_with(reason, "finished on ");
         if (!f->waits)
                 return 0;
         f->reason = strdup(reason);
@@ -186,8 +185,9 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
         for (size_t i = 0; i < found->n; i++) {
                 const Found *f = &found->items[i];
 
-                /* fleet did not wait for a unit that was started before, and scripts rely on it. */
-                if (f->as_requested && !c->options.wait && !(f->waits && progress_is_possible()))
+                /* fleet did not wait for a unit that was started before, and scripts rely on it. One that
+                 * waits does not run: a repeated command waits as the first one. */
+                if (f->as_requested && !c->options.wait && !(f->waits && waits_for(c, f->global)))
                         continue;
                 r = add_changed(c, found, f->name, f->global,
                                 f->as_requested || target != TARGET_LAUNCHED ||
@@ -242,9 +242,17 @@ static int read_clear_states(Client *c, const Found *f, uint64_t end_ms, Listing
         }
 }
 
+/* Print why a unit does not run yet. A unit whose machine is lost has a reason that begins with "waiting". */
 static void note_waiting(const Found *f) {
+        static const char waiting[] = "waiting: ";
         const char *reason = f->reason ?: "";
 
+        if (starts_with(reason, waiting))
+                reason += strlen(waiting);
+        else if (f->current > TARGET_INACTIVE) { /* it has a machine, which is away or about to start it */
+                client_note("no machine reports %s yet: fleetctl why %s", f->name, f->name);
+                return;
+        }
         client_note("%s waits for a machine%s%s; to cancel: fleetctl unload %s", f->name, *reason ? ": " : "",
                     reason, f->name);
 }
@@ -264,14 +272,14 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
                 if (!f->as_requested || f->runs)
                         continue;
                 if (f->waits) {
-                        if (c->options.no_block || !progress_is_possible())
+                        if (c->options.no_block)
                                 note_waiting(f);
                         continue;
                 }
                 r = read_clear_states(c, f, end_ms, &states, err);
                 if (r < 0)
                         return r;
-                if (states.n == 0 && !f->global)
+                if (states.n == 0 && !f->global) /* it has ended, perhaps on a machine that was removed */
                         client_note("no machine reports %s: fleetctl why %s", f->name, f->name);
                 for (size_t k = 0; k < states.n; k++) {
                         client_load_machine(c, &machines, states.states[k].machine_id, true);

@@ -278,14 +278,14 @@ static int edit_check(Client *c, const ApiUnit *unit, Error *err) {
 }
 
 /* Ask before a change that stops the unit, because no machine qualifies for the new text. Nothing is
- * asked if the daemon does not plan the unit. Return whether the unit stops, or an error; -ECANCELED: the
- * answer was no. */
-static int edit_confirm(Client *c, const char *name, const char *text, Error *err) {
+ * asked if the daemon does not plan the unit. *ret_where: the machines on which it stops, or "". 0 or an
+ * error; -ECANCELED: the answer was no. */
+static int edit_confirm(Client *c, const char *name, const char *text, Text *ret_where, Error *err) {
         ApiUnit unit = client_change_of(name);
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
         const JsonValue *entries;
-        _cleanup_text_ Text body = {}, where = {};
+        _cleanup_text_ Text body = {};
         const char *reason = "";
         int r;
 
@@ -302,22 +302,21 @@ static int edit_confirm(Client *c, const char *name, const char *text, Error *er
 
                 if (!streq(member_text(entry, "action"), "stop"))
                         continue;
-                text_printf(&where, "%s%s", where.size > 0 ? ", " : "", member_name(entry, "hostname"));
+                text_printf(ret_where, "%s%s", ret_where->size > 0 ? ", " : "",
+                            member_name(entry, "hostname"));
                 reason = *reason ? reason : member_text(entry, "reason");
         }
-        if (where.size == 0)
-                return where.error;
-        return client_confirm(c, "Change it?", "Unit %s stops on %s: %s", name, where.chars, reason) ?
-                       1 :
-                       -ECANCELED;
+        if (ret_where->size == 0 || client_confirm(c, "Change it?", "Unit %s stops on %s, and waits: %s",
+                                                   name, ret_where->chars, reason))
+                return ret_where->error;
+        return -ECANCELED;
 }
 
 static int edit_one(Client *c, const char *argument, Error *err) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {};
-        _cleanup_text_ Text text = {};
-        bool stops;
+        _cleanup_text_ Text text = {}, where = {};
         int r;
 
         r = fetch(c, name, &unit);
@@ -341,12 +340,11 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                 client_note("%s is unchanged", name);
                 return EXIT_DONE;
         }
-        r = edit_confirm(c, name, edited, err);
+        r = edit_confirm(c, name, edited, &where, err);
         if (r == -ECANCELED) {
                 draft_keep(&draft);
                 return EXIT_FAILED;
         }
-        stops = r > 0;
         if (r >= 0)
                 r = replace_text(c, &unit, edited, err);
         if (r < 0) {
@@ -354,8 +352,9 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                 return client_fail_after(r, err, "Failed to change unit %s: ", name);
         }
         printf("Unit %s changed\n", name);
-        if (stops)
-                client_note("%s stops where no machine qualifies (fleetctl why %s)", name, name);
+        if (where.size > 0)
+                client_note("%s stops on %s, and waits for a machine (fleetctl why %s)", name, where.chars,
+                            name);
         return EXIT_DONE;
 }
 

@@ -56,6 +56,8 @@ static const struct {
         { "leave", "leave", " ", true },
         { "user", "user", " ", true },
         { "denied", "denied", ": ", true },
+        { "waiting", "waiting for a machine", ": ", false },
+        { "leader", "is the leader", ": ", false },
 };
 
 static void append_happening(Text *t, const char *kind, const char *reason, const char *user) {

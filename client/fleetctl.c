@@ -406,16 +406,26 @@ static const char *verb_of_foreign(const char *name) {
         return NULL;
 }
 
-/* Print the next step for a verb that this version does not have. */
-static bool note_foreign_verb(const char *name) {
+/* Append the next step for a verb that this version does not have. */
+static bool append_foreign_verb(Text *t, const char *name) {
         const Topic *topic = topic_of_foreign_verb(name);
         const char *own = verb_of_foreign(name);
 
         if (own)
-                client_note("there is no verb %s; did you mean %s? (fleetctl help %s)", name, own, own);
+                text_printf(t, "did you mean %s? (fleetctl help %s)", own, own);
         else if (topic)
-                client_note("no verb %s in this version; see: fleetctl help %s", name, topic->name);
+                text_printf(t, "see: fleetctl help %s", topic->name);
         return own || topic;
+}
+
+static bool note_foreign_verb(const char *name) {
+        _cleanup_text_ Text t = {};
+
+        if (!append_foreign_verb(&t, name))
+                return false;
+        client_note(verb_of_foreign(name) ? "there is no verb %s; %s" : "no verb %s in this version; %s",
+                    name, t.chars ?: "");
+        return true;
 }
 
 /* Complete the help of fleet for an unknown topic: scripts know its line and its exit status. */
@@ -480,40 +490,33 @@ static int verb_version(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-/* Print the error for an unknown verb: one line on a terminal, else the text of fleet. */
-static int fail_verb(const char *name) {
-        _cleanup_text_ Text safe = {};
-        bool any = false, known;
+/* Append the verbs that are similar. */
+static void append_similar_verbs(Text *t, const char *name) {
+        bool any = false;
 
-        if (client_is_interactive()) {
-                const char *nearest = verb_nearest(verbs, name);
-
-                if (note_foreign_verb(name))
-                        return EXIT_USAGE;
-
-                text_append_printable(&safe, name);
-                fprintf(stderr, "fleetctl: there is no verb %s", safe.chars ?: "");
-                if (nearest)
-                        fprintf(stderr, "; did you mean %s?", nearest);
-                fputs(" (fleetctl help)\n", stderr);
-                return EXIT_USAGE;
-        }
-        fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl\"\n", name);
-        known = note_foreign_verb(name);
-        for (const Verb *v = verbs; !known && v->name; v++) {
+        for (const Verb *v = verbs; v->name; v++) {
                 if (text_distance(v->name, name) > 2 && !starts_with(v->name, name))
                         continue;
-                if (!any)
-                        fputs("\nDid you mean this?\n", stderr);
+                text_printf(t, "%s%s", any ? ", " : "did you mean ", v->name);
                 any = true;
-                fprintf(stderr, "\t%s\n", v->name);
         }
-        if (any)
-                fputc('\n', stderr);
-        fprintf(stderr,
-                "Run 'fleetctl --help' for usage.\n"
-                "cannot execute cmdFleet: unknown command \"%s\" for \"fleetctl\"\n",
-                name);
+        text_append(t, any ? "? (fleetctl help)" : "see: fleetctl help");
+}
+
+/* Print the error for an unknown verb in one line, in a pipe with the words of fleet. */
+static int fail_verb(const char *name) {
+        _cleanup_text_ Text t = {}, safe = {};
+        const char *nearest = verb_nearest(verbs, name);
+
+        text_append_printable(&safe, name);
+        if (!client_is_interactive()) {
+                if (!append_foreign_verb(&t, name))
+                        append_similar_verbs(&t, name);
+                fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl\"; %s\n", safe.chars ?: "",
+                        t.chars ?: "");
+        } else if (!note_foreign_verb(name))
+                client_note("there is no verb %s%s%s%s (fleetctl help)", safe.chars ?: "",
+                            nearest ? "; did you mean " : "", nearest ?: "", nearest ? "?" : "");
         return EXIT_USAGE;
 }
 

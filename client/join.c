@@ -62,31 +62,38 @@ static int join_take_token(Client *c, char **args, size_t n, Text *ret, Error *e
 
 /* -- After the answer: the daemon restarts itself, and enters the cluster -- */
 
+/* Return whether this member is the one that this host replaces: it has its name or address, or no name any
+ * more. */
+static bool is_predecessor(const JsonValue *member, const JsonValue *self, const char *own_name) {
+        const char *name = member_text(member, "name"), *address = member_text(member, "address");
+
+        return !*name || streq(name, address) || streq(name, own_name) ||
+               (*address && streq(address, member_text(self, "address")));
+}
+
 /* Return whether this host has a replica in the cluster, and knows a leader; *ret_others: the other members.
  */
 static bool join_is_up(Client *c, const char *machine, const char *cluster, Text *ret_others) {
         _cleanup_json_ JsonValue *root = NULL;
-        const JsonValue *members;
-        bool up = false;
+        const JsonValue *members, *self = NULL;
 
         if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0 ||
             !ends_with(cluster, member_text(root, "clusterId")) || !json_value_member(root, "leader"))
                 return false;
         text_clear(ret_others);
         members = json_value_member(root, "voters");
+        for (size_t i = 0; i < json_value_count(members); i++)
+                if (streq(member_text(json_value_item(members, i), "id"), machine))
+                        self = json_value_item(members, i);
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *member = json_value_item(members, i);
 
-                if (streq(member_text(member, "id"), machine)) {
-                        up = true;
-                        continue;
-                }
-                if (!*member_text(member, "name")) /* of a member that was replaced a moment ago */
+                if (member == self || is_predecessor(member, self, member_text(root, "name")))
                         continue;
                 text_append(ret_others, ret_others->size > 0 ? ", " : "");
                 text_append_printable(ret_others, member_name(member, "name"));
         }
-        return up;
+        return self;
 }
 
 static int join_wait(Client *c, const JsonValue *answer, Text *ret_others) {

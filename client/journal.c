@@ -333,6 +333,21 @@ static int journals_print(Client *c, const Journals *j, bool *ret_any, Error *er
         return status;
 }
 
+static bool journal_unit_waits(const ApiUnit *unit) {
+        return !unit->global && unit->desired_state > TARGET_INACTIVE &&
+               unit->current_state <= TARGET_INACTIVE && !(unit->machine_id && *unit->machine_id) &&
+               !starts_with(unit->reason ?: "", "finished on ");
+}
+
+/* Report a unit that waits for a machine, before entries of its past. */
+static void journal_note_waiting(const ApiUnit *unit) {
+        const char *reason = unit->reason ?: "";
+
+        if (journal_unit_waits(unit))
+                client_note("%s waits for a machine%s%s; its journal ends before (fleetctl why %s)",
+                            unit->name, *reason ? ": " : "", reason, unit->name);
+}
+
 /* Report that no entry was found: one unit that is not on a machine, with the text of fleet. */
 static int journals_report_none(const Client *c, const Journals *j, const ApiUnit *last) {
         const char *name = j->units->items[0];
@@ -341,9 +356,10 @@ static int journals_report_none(const Client *c, const Journals *j, const ApiUni
         if (j->units->n == 1 && !c->options.machine && !last->global &&
             last->current_state <= TARGET_INACTIVE) {
                 fprintf(stderr, "Unit %s does not appear to be running.\n", name);
-                client_note("%s%s%s (fleetctl why %s)", name,
-                            last->reason && *last->reason ? ": " : " is on no machine", last->reason ?: "",
-                            name);
+                if (!journal_unit_waits(last)) /* that was printed before */
+                        client_note("%s%s%s (fleetctl why %s)", name,
+                                    last->reason && *last->reason ? ": " : " is on no machine",
+                                    last->reason ?: "", name);
                 return EXIT_FAILED;
         }
         if (j->units->n == 1)
@@ -377,7 +393,7 @@ static void keep_reachable(Listing *machines) {
                 machines->machines[n++] = m;
         }
         if (gone.size > 0)
-                client_note("no journal of %s: lost or shut down", gone.chars);
+                client_note("no journal of %s: lost or shut down; it is on that host", gone.chars);
         machines->n_removed += machines->n - n;
         machines->n = n;
 }
@@ -412,6 +428,7 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
                         client_note_absent(c, names.items[i]);
                         return EXIT_FAILED;
                 }
+                journal_note_waiting(&unit);
         }
         r = unit_status_machine(c, &machine, err);
         if (r == EXIT_DONE && !machine) {

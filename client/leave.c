@@ -13,14 +13,33 @@ static int leave_read(Client *c, JsonValue **ret, Error *err) {
         return client_get_json(c, "/fleet/v1/cluster/leave", ret, err);
 }
 
+/* Append the units that fit no other host. */
+static void leave_append_waiting(Text *t, const JsonValue *waiting) {
+        size_t n = json_value_count(waiting);
+        _cleanup_text_ Text names = {};
+
+        for (size_t i = 0; i < n; i++) {
+                text_append(&names, " ");
+                text_append_printable(&names, json_value_string(json_value_item(waiting, i)) ?: "");
+        }
+        text_printf(t, "%zu of them fit no other host (fleetctl why):%s; to stop them: fleetctl unload%s", n,
+                    names.chars ?: "", names.chars ?: "");
+        t->error = t->error ?: names.error;
+}
+
 /* Append what the leave waits for. */
 static void leave_append_step(Text *t, const JsonValue *root) {
         const char *step = member_text(root, "step"), *unit = member_text(root, "unit"),
                    *reason = member_text(root, "reason"), *other = member_text(root, "other");
+        const JsonValue *waiting = json_value_member(root, "waiting");
         unsigned long long n = member_number(root, "units");
 
         if (streq(step, "units")) {
                 text_printf(t, "%llu unit%s to move: ", n, n == 1 ? "" : "s");
+                if (json_value_count(waiting) > 1) {
+                        leave_append_waiting(t, waiting);
+                        return;
+                }
                 text_append_printable(t, unit);
                 text_append(t, *reason ? ": " : "");
                 text_append_printable(t, reason);
@@ -32,6 +51,8 @@ static void leave_append_step(Text *t, const JsonValue *root) {
                 text_append(t, "no unit is left to move; global units stop");
         else if (streq(step, "vote") || streq(step, "transfer")) {
                 text_append(t, "no unit is left; another host takes its vote");
+        } else if (streq(step, "owner")) {
+                text_append_printable(t, reason);
         } else if (streq(step, "wait")) {
                 text_append(t, "no unit is left; waiting for ");
                 text_append_printable(t, other);
@@ -51,6 +72,16 @@ static void leave_print(const JsonValue *root, Text *last) {
         (void) fflush(stdout);
         text_clear(last);
         text_append(last, t.chars);
+}
+
+static int leave_cancelled(const JsonValue *root, const char *name) {
+        const char *reason = member_text(root, "reason");
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, *reason ? ": " : "");
+        text_append_printable(&t, reason);
+        client_note("the leave of %s was cancelled%s; its units do not move back", name, t.chars ?: "");
+        return EXIT_FAILED;
 }
 
 /* Wait until this host has started again, without its former cluster. It does not answer meanwhile, and
@@ -83,8 +114,7 @@ static int leave_wait(Client *c, const char *cluster, const char *name) {
                 }
                 since = answered;
                 if (streq(member_text(root, "step"), "none")) {
-                        client_note("the leave of %s was cancelled; its units do not move back", name);
-                        return EXIT_FAILED;
+                        return leave_cancelled(root, name);
                 }
                 leave_print(root, &last);
         }

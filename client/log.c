@@ -286,7 +286,7 @@ static int source_open(Source *s, Error *err) {
 
 /* Report once that a machine does not answer. */
 static void source_note(Source *s, const char *reason, bool again) {
-        _cleanup_text_ Text name = {};
+        _cleanup_text_ Text name = {}, absence = {};
 
         s->log->failed = true;
         if (s->noted)
@@ -294,7 +294,11 @@ static void source_note(Source *s, const char *reason, bool again) {
         s->noted = true;
         (void) output_flush();
         append_name(&name, s);
-        client_note("no log of %s: %s%s", name.chars ?: "", reason, again ? "; trying again" : "");
+        if (append_absence(&absence, s->log->client, s->machine))
+                client_note("%s%s: its log is on that host (journalctl -u fleetd)%s", name.chars ?: "",
+                            absence.chars ?: "", again ? "; trying again" : "");
+        else
+                client_note("no log of %s: %s%s", name.chars ?: "", reason, again ? "; trying again" : "");
 }
 
 /* Report an error answer without "googleapi: Error N: ". */

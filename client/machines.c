@@ -36,6 +36,24 @@ bool machine_is_gone(const JsonValue *cluster, const ApiMachine *m) {
         return machine_is_replaced(m) || (!machine_is_there(m) && age_ms >= GONE_MS && age_ms != UINT64_MAX);
 }
 
+bool append_absence(Text *t, Client *c, const ApiMachine *m) {
+        static const char *const words[][2] = { { "lost", "is lost" },
+                                                { "left", "is shut down" },
+                                                { "away", "is away" } };
+        _cleanup_json_ JsonValue *cluster = NULL;
+
+        for (size_t i = 0; i < ELEMENTS(words); i++) {
+                if (!same_string(m->presence, words[i][0]))
+                        continue;
+                (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+                text_append_char(t, ' ');
+                text_append(t, words[i][1]);
+                append_since(t, cluster, m);
+                return true;
+        }
+        return false;
+}
+
 void append_machine_legend(Text *t, const Listing *machines, const char *id, bool full) {
         const ApiMachine *machine = listing_machine(machines, id);
 
@@ -164,10 +182,14 @@ static void remove_print_compromised(Client *c, const char *name) {
         if (r < 0)
                 client_note("Failed to read the state of the CA: %s; fleetctl ca shows it",
                             error_text(&err, r));
-        else if (*member_text(ca, "rotation"))
+        else if (*member_text(ca, "rotation")) {
                 puts("All tokens have ended; the cluster key and the root of the CA change: fleetctl ca "
                      "shows "
                      "the state");
+                printf("The key of %s is rejected without an end, also with a token. To join the host again, "
+                       "remove the folder /var/lib/fleet/identity on it first\n",
+                       name);
+        }
         printf("Set again what %s could read: the key file of PeerKey= if hosts have one, and passwords and "
                "private keys in units and in the keys of the cluster\n",
                name);

@@ -82,7 +82,8 @@ static const Flag flags[] = {
         { "cluster-key", 0, FLAGS_RESTORE, FLAG_TEXT, AT(cluster_key),
           "Keys that backup has written: hosts return with their certificates" },
         { "force", 0, FLAGS_REMOVE, FLAG_BOOL, AT(force),
-          "Also a machine that is away, or gone for less than an hour" },
+          "At once: also a machine that was lost less than an hour ago, is away, or is up with a "
+          "certificate" },
         { "force", 0, FLAGS_SECURE, FLAG_BOOL, AT(force),
           "secure: leave out hosts that are down and have no certificate" },
         { "name", 0, FLAGS_INIT, FLAG_TEXT, AT(cluster_name), "Name of the cluster" },

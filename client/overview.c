@@ -190,7 +190,7 @@ static size_t n_present(const View *v, bool agentless) {
 
         for (size_t i = 0; i < v->machines.n; i++)
                 n += v->machines.machines[i].agentless == agentless &&
-                     machine_is_there(&v->machines.machines[i]);
+                     (machine_is_there(&v->machines.machines[i]) || view_is_new(v, &v->machines.machines[i]));
         return n;
 }
 
@@ -246,6 +246,23 @@ static void print_summary(const View *v, size_t n_problems) {
         (void) fflush(stdout);
 }
 
+static void print_leaving(const View *v) {
+        const JsonValue *leaving = json_value_member(v->cluster, "leaving");
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = 0; i < json_value_count(leaving); i++) {
+                const JsonValue *m = json_value_item(leaving, i);
+                uint64_t n = member_number(m, "units");
+
+                text_append(&t, i > 0 ? ", " : "  leaving  ");
+                text_append_printable(&t, member_text(m, "name"));
+                if (n > 0)
+                        text_printf(&t, " (%llu unit%s to move)", (unsigned long long) n, plural(n));
+        }
+        if (t.size > 0)
+                output_words(&t, LABEL_WIDTH);
+}
+
 /* A cluster with a key file, whose hosts do not need it any more. */
 static void print_hint(const View *v) {
         const JsonValue *without = json_value_member(v->cluster, "withoutCertificate");
@@ -267,6 +284,7 @@ static int screen_print(const View *v, const Conditions *all) {
         if (r < 0)
                 return r;
         print_voters(v);
+        print_leaving(v);
         r = events_append_recent(v->history, v->n_history, &v->machines, &recent);
         if (r < 0)
                 return r;
@@ -327,7 +345,8 @@ int overview(Client *c, Error *err) {
         conditions_find(&v, &all);
         if (all.error < 0)
                 return all.error;
-        client_note_stale(c);
+        if (!view_is_removed(&v))
+                client_note_stale(c);
         r = streq(c->options.output, "json") ? json_print(&v, &all) : screen_print(&v, &all);
         if (r < 0)
                 return r;

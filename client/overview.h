@@ -32,5 +32,10 @@ void conditions_done(Conditions *all);
 /* Return whether a member of "voters" votes: older daemons list voters only. */
 bool member_is_voter(const JsonValue *member);
 
+/* Return whether the machine is this host, of which no presence was recorded yet: it has just founded the
+ * cluster, and was never lost. */
+bool view_is_new(const View *v, const ApiMachine *m);
 /* Find all problems; those of the whole cluster come first. */
+/* Return whether this host was removed from the cluster: its view of the others is of no use. */
+bool view_is_removed(const View *v);
 void conditions_find(const View *v, Conditions *ret);

@@ -80,6 +80,11 @@ static int run_script(const char *script, const char *first, const char *second)
 static void recovery_print_rest(const Recovery *r) {
         client_note("fleetd runs. Units are not touched; until all hosts have reported theirs, or for five "
                     "minutes, none is started, stopped or moved (fleetctl cluster)");
+        if (streq(r->client->verb->name, "restore"))
+                client_note("a unit that runs and is not in the backup runs on; fleetctl status names it; to "
+                            "keep "
+                            "it, run on its host: fleetctl start " RUNTIME_UNITS
+                            "/UNIT; to stop it: then fleetctl destroy UNIT");
         if (!r->alone)
                 client_note(
                         "each other host that has not been reset: systemctl stop fleetd; fleetd --reset; "

@@ -195,6 +195,7 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
         const Remote *remote = remotes;
         _cleanup_free_ char *machine = NULL;
         int status, worst = EXIT_DONE;
+        size_t n_printed = 0;
 
         while (!streq(remote->verb, c->verb->name))
                 remote++;
@@ -217,12 +218,15 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                         return client_fail_after(r, err, "Error retrieving unit: ");
                 if (r == 0) {
                         client_note_absent(c, name);
-                        return remote->ends ? EXIT_FAILED : EXIT_ABSENT;
+                        if (remote->ends)
+                                return EXIT_FAILED;
+                        worst = EXIT_ABSENT; /* the other units are as important */
+                        continue;
                 }
                 if (!machine && !is_loaded(&unit, name))
                         return remote->ends ? EXIT_FAILED : EXIT_INACTIVE;
 
-                if (i > 0 && remote->separate)
+                if (n_printed++ > 0 && remote->separate)
                         putchar('\n');
                 (void) fflush(stdout);
                 status = unit.global && !machine ? remote_everywhere(c, remote, name, err) :

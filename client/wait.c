@@ -40,6 +40,11 @@ static void wait_append_absence(Wait *w, const WaitUnit *u, Text *t) {
         text_printf(t, " is %s: it stops the unit when it is back", m->presence);
 }
 
+/* Return why a unit waits for a machine, or for its lost one; NULL: its machine is to start it. */
+static const char *wait_reason(const WaitUnit *u) {
+        return u->reason && (!u->machine || starts_with(u->reason, "waiting: ")) ? u->reason : NULL;
+}
+
 static void wait_show_unit(Wait *w, const WaitUnit *u) {
         bool more = w->request->more && u->phase == PHASE_DONE,
              slow = clock_monotonic_ms() - w->started_ms > QUIET_MS;
@@ -61,8 +66,7 @@ static void wait_show_unit(Wait *w, const WaitUnit *u) {
                             u->refused ? "why" : "journal", u->name);
         else if (u->phase != PHASE_DONE && u->cause && w->request->target == TARGET_LAUNCHED)
                 text_append(&note, u->cause);
-        else if (u->phase != PHASE_DONE && !u->machine && u->reason && slow &&
-                 w->request->target > TARGET_INACTIVE)
+        else if (u->phase != PHASE_DONE && wait_reason(u) && slow && w->request->target > TARGET_INACTIVE)
                 text_printf(&note, "%s%s", u->reason,
                             w->allowed_ms == 0 ? "  (Ctrl-C keeps the target state)" : "");
         if (note.size == 0 && slow)
@@ -88,7 +92,7 @@ static void wait_print_reasons(Wait *w) {
                 if (u->reported || u->phase >= PHASE_DONE ||
                     clock_monotonic_ms() - w->started_ms < QUIET_MAX_MS)
                         continue;
-                if (!u->machine && u->reason) {
+                if (wait_reason(u)) {
                         text_append_printable(&t, u->reason);
                         if (w->request->target > TARGET_INACTIVE && !u->global)
                                 text_printf(&t, "; to cancel: fleetctl unload %s", u->name);

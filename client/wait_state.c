@@ -26,8 +26,17 @@ static void set_word(WaitUnit *u, const char *word) {
         snprintf(u->word, sizeof(u->word), "%s", word);
 }
 
-static void append_place(Wait *w, const char *machine, Text *t) {
-        if (isatty(STDOUT_FILENO))
+/* Set "active (running)", or "failed" alone if the sub state is the same. */
+static void set_state(WaitUnit *u, const char *active, const char *sub) {
+        if (!sub || !*sub || streq(sub, active))
+                snprintf(u->state, sizeof(u->state), "%.24s", active);
+        else
+                snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", active, sub);
+}
+
+/* A limited wait in a pipe names machines as fleet does. */
+static void append_place(Wait *w, const char *machine, bool failed, Text *t) {
+        if (isatty(STDOUT_FILENO) || (failed && w->allowed_ms == 0))
                 append_machine_name(t, &w->machines, machine);
         else
                 append_machine_legend(t, &w->machines, machine, false);
@@ -60,7 +69,7 @@ void wait_fail_active(Wait *w, WaitUnit *u, const char *middle) {
         _cleanup_text_ Text place = {};
 
         if (u->machine)
-                append_place(w, u->machine, &place);
+                append_place(w, u->machine, true, &place);
         else
                 text_append(&place, u->global ? "some of its machines" : "no machine");
         wait_fail(w, u, -ENOEXEC, "Failed to find an active unit %s%s it is %s on %s%s%s", u->name, middle,
@@ -77,7 +86,7 @@ static void wait_print_arrival(Wait *w, const WaitUnit *u) {
                 text_printf(&t, " on %zu of %zu machines", u->n_reached, u->n_expected);
         else if (u->machine && listing_machine(&w->machines, u->machine)) {
                 text_append(&t, " on ");
-                append_place(w, u->machine, &t);
+                append_place(w, u->machine, false, &t);
         }
         if (t.error >= 0)
                 puts(t.chars);
@@ -201,8 +210,7 @@ static void wait_check_states(Wait *w, WaitUnit *u, const Listing *states) {
                                                 n_reached);
         wait_take_cause(w, u, state && !is_stale(u, state) ? state : NULL);
         if (state && state->active)
-                snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", state->active,
-                         state->sub ? state->sub : "");
+                set_state(u, state->active, state->sub);
         else
                 snprintf(u->state, sizeof(u->state), "not reported");
 
@@ -254,10 +262,7 @@ static void count_machine(Wait *w, WaitUnit *u, const ApiState *s, GlobalCount *
                 return;
         }
         if (streq(s->active, "failed") || (streq(s->active, "inactive") && state_cannot_load(s->load))) {
-                snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", s->active,
-                         state_cannot_load(s->load) ? s->load :
-                         s->sub                     ?:
-                                                      "");
+                set_state(u, s->active, state_cannot_load(s->load) ? s->load : s->sub);
                 wait_take_cause(w, u, s);
                 count->failed = true;
                 count->n_ended++;

@@ -99,7 +99,11 @@ static void daemon_on_state(void *userdata) {
         if (!d->store)
                 return;
         kv_state(d->store, &state);
-        leader = state.leader_machine_id[0] ? state.leader_machine_id : state.leader_id ? "known" : "unknown";
+        leader = state.leader_id ? "known" : "unknown";
+        if (state.leader_machine_id[0])
+                leader = d->registry ?
+                                 cluster_name_of(registry_cluster(d->registry), state.leader_machine_id) :
+                                 state.leader_machine_id;
         daemon_notify_status(d, &state);
         if (!state.stopped && (state.role != d->role || state.leader_id != d->leader_id))
                 log_info(((LogFields) { .term = state.term, .index = state.index }),
@@ -288,9 +292,8 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
         if (r < 0)
                 return r;
         options.token = &token;
-        removed = !state.ready && peers_is_removed(d->peers);
-        /* A host of that cluster that was removed, or has nothing but its key file, keeps nothing of its own.
-         */
+        removed = state.removed;
+        /* A host of that cluster that was removed, or has only its key file, keeps nothing of its own. */
         if (token.cluster_id != state.cluster_id || (peers_has_certificate(d->peers) && !removed))
                 r = entering_check_content(registry_cluster(d->registry), options.self->machine_id, removed,
                                            n_keys, join->discard, err);
@@ -454,6 +457,10 @@ static bool daemon_is_braked(void *userdata) {
                 brake.until_ms > 0);
 }
 
+static int daemon_list_unit_files(void *userdata, Text *names) {
+        return directory_list_units(((const Daemon *) userdata)->directory, names);
+}
+
 static int daemon_open_membership(Daemon *d, const Settings *s) {
         static const Names no_hosts = {};
         MembershipOptions options = {
@@ -468,7 +475,9 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .on_identity = daemon_on_identity,
                 .restart = d->io.restart ? &d->restart : NULL,
                 .voters = s->voters,
+                .sealing = { d->io.sealer, s->seal_with },
                 .is_braked = daemon_is_braked,
+                .list_unit_files = daemon_list_unit_files,
                 .userdata = d,
                 .level_wait_ms = d->io.level_wait_ms,
         };
@@ -541,10 +550,6 @@ static uint64_t daemon_brake_ms(void *userdata) {
         const Daemon *d = userdata;
 
         return d->engine ? engine_brake(d->engine) : 0;
-}
-
-static int daemon_list_unit_files(void *userdata, Text *names) {
-        return directory_list_units(((const Daemon *) userdata)->directory, names);
 }
 
 static bool daemon_is_foreign(void *userdata, const char *unit) {

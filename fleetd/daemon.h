@@ -22,6 +22,7 @@ typedef struct DaemonIo {
         /* The host has addresses of a cluster, but neither an identity nor a key file: it waits for a token,
          * and opens no session. */
         bool wiped;
+        Sealer *sealer; /* of the cluster key; NULL: none */
         char boot_id[BOOT_ID_SIZE];
         char hardware_id[HARDWARE_ID_SIZE]; /* as in KvOptions */
         unsigned level_max;                 /* as in KvOptions, for tests; 0 */

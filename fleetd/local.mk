@@ -20,11 +20,12 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/engine/move.c fleetd/engine/global.c \
 	fleetd/engine/affected.c \
 	fleetd/engine/brake.c \
+	fleetd/engine/waits.h fleetd/engine/waits.c \
 	fleetd/engine/engine.h fleetd/engine/engine.c \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c fleetd/membership/tokens.h fleetd/membership/tokens.c \
 	fleetd/membership/cluster_key.h fleetd/membership/cluster_key.c \
-	fleetd/registry/feature_level.c fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c fleetd/membership/authority_rotation.c fleetd/membership/rotation.h fleetd/membership/rotation.c fleetd/membership/attaching.c fleetd/membership/choosing.h fleetd/membership/choosing.c fleetd/membership/reports.h fleetd/membership/reports.c fleetd/membership/report_hosts.h fleetd/membership/report_hosts.c fleetd/membership/reporter.c fleetd/membership/reporting.c fleetd/membership/leaving.h fleetd/membership/leaving.c fleetd/membership/revocation.h fleetd/membership/revocation.c fleetd/membership/securing.h fleetd/membership/securing.c fleetd/membership/authority_secure.c fleetd/membership/authority_rekey.c fleetd/membership/replica_pins.h fleetd/membership/replica_pins.c fleetd/membership/authority_users.c fleetd/membership/roles.c fleetd/membership/key_file.h fleetd/membership/key_file.c \
+	fleetd/registry/feature_level.c fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c fleetd/membership/authority_rotation.c fleetd/membership/rotation.h fleetd/membership/rotation.c fleetd/membership/attaching.c fleetd/membership/choosing.h fleetd/membership/choosing.c fleetd/membership/reports.h fleetd/membership/reports.c fleetd/membership/report_hosts.h fleetd/membership/report_hosts.c fleetd/membership/reporter.c fleetd/membership/reporting.c fleetd/membership/leaving.h fleetd/membership/leaving.c fleetd/membership/revocation.h fleetd/membership/revocation.c fleetd/membership/securing.h fleetd/membership/securing.c fleetd/membership/authority_secure.c fleetd/membership/authority_rekey.c fleetd/membership/replica_pins.h fleetd/membership/replica_pins.c fleetd/membership/authority_users.c fleetd/membership/roles.c fleetd/membership/key_file.h fleetd/membership/key_file.c fleetd/membership/key_store.h fleetd/membership/key_store.c fleetd/membership/sealer.h fleetd/membership/sealer.c fleetd/creds.h fleetd/creds.c \
 	fleetd/membership/membership.h fleetd/membership/membership_internal.h fleetd/membership/membership.c \
 	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
 	fleetd/membership/identity.h fleetd/membership/identity.c fleetd/membership/cluster_file.h fleetd/membership/cluster_file.c \
@@ -77,7 +78,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
 	tests/unit/test-engine_brake tests/unit/test-engine_places tests/unit/test-engine_memory \
-	tests/unit/test-slice tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry
+	tests/unit/test-slice tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry tests/unit/test-engine_waits tests/unit/test-key_store tests/unit/test-creds
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
 
@@ -121,8 +122,13 @@ tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_fixtu
 tests_unit_test_engine_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=timer_start,--wrap=timer_stop,--wrap=loop_defer,--wrap=deferred_cancel,--wrap=kv_state \
 	-Wl,--wrap=registry_cluster,--wrap=registry_ready,--wrap=registry_is_current,--wrap=registry_store,--wrap=registry_observe,--wrap=registry_unobserve \
-	-Wl,--wrap=registry_cancel,--wrap=registry_assign,--wrap=registry_refused_assignment,--wrap=registry_end_adoption,--wrap=engine_plan
+	-Wl,--wrap=registry_cancel,--wrap=registry_assign,--wrap=registry_refused_assignment,--wrap=registry_end_adoption,--wrap=registry_note,--wrap=engine_plan
 tests_unit_test_engine_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_engine_waits_SOURCES = tests/unit/test-engine_waits.c tests/lib/engine_fixture.h tests/lib/engine_fixture.c tests/lib/alloc.h tests/lib/alloc.c \
+	tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_engine_waits_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_engine_waits_LDFLAGS = $(tests_unit_test_engine_LDFLAGS)
+tests_unit_test_engine_waits_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_engine_memory_SOURCES = tests/unit/test-engine_memory.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_memory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
@@ -137,6 +143,12 @@ tests_unit_test_tokens_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_cluster_key_SOURCES = tests/unit/test-cluster_key.c tests/lib/scratch.c
 tests_unit_test_cluster_key_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_cluster_key_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_creds_SOURCES = tests/unit/test-creds.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_creds_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_creds_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_key_store_SOURCES = tests/unit/test-key_store.c tests/lib/fake_sealer.h tests/lib/fake_sealer.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_key_store_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_key_store_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_voters_SOURCES = tests/unit/test-voters.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_voters_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_voters_LDADD = $(FLEETD_PURE_LIBS)

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/table.h"
+#include "fleetd/creds.h"
 #include "fleetd/daemon.h"
 #include "fleetd/host.h"
 #include "fleetd/maintenance.h"
@@ -51,10 +52,6 @@ static void process_on_stopped(void *userdata) {
 static void process_on_stopping_read(void *userdata, bool shutdown) {
         Process *p = userdata;
 
-        if (p->io.systemd && !shutdown)
-                log_notice(NO_FIELDS, "units keep running; if fleetd is not started again within 10 min, "
-                                      "they also start on "
-                                      "other hosts");
         daemon_stop(p->daemon, shutdown ? "shutdown" : "stop", process_on_stopped, p);
 }
 
@@ -257,6 +254,9 @@ static int process_open_io(Process *p, const Settings *s, Error *err) {
         r = net_uv_new(&p->io.network, p->io.loop);
         if (r < 0)
                 return r;
+        r = creds_new(&p->io.sealer, p->uv);
+        if (r < 0)
+                return r;
         r = process_open_identity(p, s, err);
         if (r < 0 || !s->agent)
                 return r;
@@ -296,6 +296,7 @@ static void process_close(Process *p) {
                 (void) loop_uv_run(p->uv);
         }
         p->io.systemd = systemd_bus_free(p->io.systemd);
+        p->io.sealer = creds_free(p->io.sealer);
         p->key = tls_key_free(p->key);
         p->credentials = tls_credentials_free(p->credentials);
         p->io.log_disk = disk_real_close(p->io.log_disk);

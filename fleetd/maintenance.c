@@ -2,12 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "fleetd/creds.h"
 #include "fleetd/membership/identity.h"
 #include "fleetd/membership/key_file.h"
 #include "fleetd/registry/cluster.h"
@@ -58,7 +60,16 @@ static int maintenance_store_keys(const Maintenance *m, const KvOffline *begun, 
                         "that belongs to the backup, or restore without --cluster-key",
                         m->settings->restore_key, (unsigned long long) m->keys.cluster_id,
                         (unsigned long long) begun->cluster_id);
-        return key_file_store(&m->keys, m->settings->state_directory, err);
+        return key_file_store(&m->keys, m->settings->state_directory, creds_open_file, err);
+}
+
+/* Set 'ret' to the user who runs this command: with sudo, the one who called it. "": none is known. */
+static void maintenance_user(char *ret, size_t size) {
+        const char *caller = getenv("SUDO_USER");
+        const struct passwd *user = caller && *caller ? getpwnam(caller) : NULL;
+
+        user = user ?: getpwuid(getuid());
+        snprintf(ret, size, "%s", user ? user->pw_name : "");
 }
 
 /* Write the keys of a new lineage: the begin of the adoption, and the record of the lineage. */
@@ -82,6 +93,7 @@ static int maintenance_begin(void *userdata, const KvOffline *begun, KvOfflinePu
         snprintf(name, sizeof(name), "%016llx", (unsigned long long) begun->new_lineage);
         snprintf(record.ancestor, sizeof(record.ancestor), "%016llx", (unsigned long long) begun->lineage);
         snprintf(record.machine, sizeof(record.machine), "%s", s->machine_id);
+        maintenance_user(record.by, sizeof(record.by));
         stored_lineage_write(&t, &record);
         return t.error ?: put(puts, layout_key(key, LAYOUT_LINEAGE, name, NULL), t.chars);
 }
@@ -242,7 +254,7 @@ int maintenance_write_keys(const Settings *s, Error *err) {
 
         if (asprintf(&tree, "%s/tree", s->state_directory) < 0)
                 return -ENOMEM;
-        r = key_file_collect(s->state_directory, &keys, err);
+        r = key_file_collect(s->state_directory, creds_open_file, &keys, err);
         if (r < 0)
                 return r;
         r = kv_read_cluster_id(tree, &keys.cluster_id);

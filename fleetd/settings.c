@@ -1,6 +1,7 @@
 #include "fleetd/settings.h"
 
 #include <dirent.h>
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -201,6 +202,8 @@ static int set_access(const char *value, void *field, Error *err) {
         return error_set(err, -EINVAL, "expected read-write, read-only or off, not '%s'", value);
 }
 
+static_assert(sizeof(ClientAccess) == sizeof(SealWith), "settings_equal() compares both");
+
 #define FIELD(member) offsetof(Settings, member)
 
 /* One row for each key of fleetd.conf and option; fleetd.conf(5) documents the same names. */
@@ -258,6 +261,8 @@ static const struct {
           FIELD(quota_keys), AT_RESTART, "0", "1000000000" },
         { "Voters", "voters", "N", "number of voters: 1, 3 or 5 (3 from three hosts on)", set_voters,
           FIELD(voters) },
+        { "SealWith", "seal-with", "KEY", "seal the cluster key on disk: no, host, tpm2, host+tpm2 (no)",
+          seal_with_set, FIELD(seal_with) },
         { "LimitAdmission", "limit-admission", "N", "connections of other hosts in a second (500)", set_count,
           FIELD(admission), AT_RESTART, "10", "100000" },
         { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size, FIELD(limits.key_size),
@@ -627,7 +632,7 @@ static bool settings_equal(size_t i, const void *a, const void *b, size_t *ret_s
                 return names_equal(a, b);
         }
         *ret_size = table[i].set == set_bool ? sizeof(bool) : sizeof(uint64_t); /* also of a pointer */
-        if (table[i].set == set_access)
+        if (table[i].set == set_access || table[i].set == seal_with_set)
                 *ret_size = sizeof(ClientAccess);
         else if (table[i].set != set_span && table[i].set != set_size && table[i].set != set_count &&
                  table[i].set != set_voters && table[i].set != set_bool)

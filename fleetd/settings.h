@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "fleetd/api/limits.h"
+#include "fleetd/membership/sealer.h"
 #include "io/http.h"
 #include "units/machine.h"
 
@@ -34,6 +35,7 @@ typedef struct Settings {
         uint64_t brake_ms, boot_wait_ms;
         uint64_t quota, quota_keys; /* of users' keys: bytes, and number; 0: as many as the bytes allow */
         uint64_t voters;            /* 0: as many as there are hosts for, mostly 3 */
+        SealWith seal_with;         /* of the cluster key on disk */
         uint64_t admission;         /* connections of other hosts in a second; 0: the default */
         uint64_t metrics_units;     /* units of this host with metrics of their own */
         ApiLimits limits;

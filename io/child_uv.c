@@ -68,10 +68,11 @@ static void child_reset_oom_score(void) {
 
 /* Runs between fork and exec: async-signal-safe calls only. Report an error through 'error_fd', which a
  * successful exec closes. */
-_Noreturn static void child_become(const char *const argv[], char **environment, pid_t parent, int output_fd,
-                                   int error_fd) {
+_Noreturn static void child_become(const char *const argv[], char **environment, pid_t parent,
+                                   const ChildFiles *files, int output_fd, int error_fd) {
+        int input_fd = files->input_fd, messages_fd = files->messages_fd < 0 ? output_fd : files->messages_fd;
         sigset_t none;
-        int null_fd, error;
+        int error;
 
         for (int s = 1; s < NSIG; s++)
                 if (s != SIGKILL && s != SIGSTOP)
@@ -79,13 +80,14 @@ _Noreturn static void child_become(const char *const argv[], char **environment,
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
 
-        null_fd = open("/dev/null", O_RDONLY);
+        if (input_fd < 0)
+                input_fd = open("/dev/null", O_RDONLY);
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
                 _exit(127);
         child_reset_oom_score();
-        if (null_fd >= 0 && dup2(null_fd, 0) == 0 && dup2(output_fd, 1) == 1 && dup2(output_fd, 2) == 2) {
-                if (null_fd > 2)
-                        close(null_fd);
+        if (input_fd >= 0 && dup2(input_fd, 0) == 0 && dup2(output_fd, 1) == 1 && dup2(messages_fd, 2) == 2) {
+                if (input_fd > 2)
+                        close(input_fd);
                 /* LMDB opens a descriptor of its file without close-on-exec. */
                 (void) close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
                 execvpe(argv[0], (char *const *) argv, environment);
@@ -96,7 +98,7 @@ _Noreturn static void child_become(const char *const argv[], char **environment,
         _exit(127);
 }
 
-static int child_fork(const char *const argv[], pid_t *ret_pid, int *ret_output_fd) {
+static int child_fork(const char *const argv[], const ChildFiles *files, pid_t *ret_pid, int *ret_output_fd) {
         _cleanup_free_ char **environment = environment_clean();
         _cleanup_close_ int output_read = -1, output_write = -1, error_read = -1, error_write = -1;
         pid_t parent = getpid(), pid;
@@ -119,7 +121,7 @@ static int child_fork(const char *const argv[], pid_t *ret_pid, int *ret_output_
         if (pid < 0)
                 return -errno;
         if (pid == 0)
-                child_become(argv, environment, parent, output_write, error_write);
+                child_become(argv, environment, parent, files, output_write, error_write);
 
         close(error_write);
         error_write = -1;
@@ -219,8 +221,8 @@ static int child_watch(Child *child, int *output_fd) {
         return uv_read_start((uv_stream_t *) &child->output, child_on_alloc, child_on_output);
 }
 
-int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
-                void *userdata, Error *err) {
+int child_spawn_with(Child **ret, UvLoop *loop, const char *const argv[], const ChildFiles *files,
+                     const ChildEvents *events, void *userdata, Error *err) {
         _cleanup_free_ Child *child = NEW0(Child, 1);
         _cleanup_close_ int output_fd = -1;
         int r;
@@ -228,7 +230,7 @@ int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const Child
         if (!child)
                 return -ENOMEM;
         *child = (Child) { .loop = loop, .events = events, .userdata = userdata };
-        r = child_fork(argv, &child->pid, &output_fd);
+        r = child_fork(argv, files, &child->pid, &output_fd);
         if (r < 0)
                 return error_set(err, r, "Failed to run %s: %s", argv[0], strerror(-r));
 
@@ -250,6 +252,12 @@ int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const Child
         }
         *ret = TAKE_PTR(child);
         return 0;
+}
+
+int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
+                void *userdata, Error *err) {
+        return child_spawn_with(ret, loop, argv, &(ChildFiles) { .input_fd = -1, .messages_fd = -1 }, events,
+                                userdata, err);
 }
 
 void child_pause(Child *child, bool paused) {

@@ -7,6 +7,7 @@
 #include "io/http_connection.h"
 
 enum {
+        WIPED_MAX = 4096,       /* bytes; an answer with a token is smaller */
         COPIED_MAX = 64 * 1024, /* bytes; up to this size, a copy is cheaper than a second system call */
 };
 
@@ -119,6 +120,8 @@ static int send_out(HttpConnection *c) {
                 c->written += t->size;
         else if (r != -EPIPE)
                 stream_close(c->stream);
+        if (t->size <= WIPED_MAX && t->chars)
+                explicit_bzero(t->chars, t->size);
         if (t->capacity > 4 * COPIED_MAX)
                 text_done(t);
         return r;

@@ -56,5 +56,13 @@ typedef struct ChildEvents {
 
 int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
                 void *userdata, Error *err);
+/* The same with another standard input, and standard error apart from the output; both borrowed for the call,
+ * -1: as above. */
+typedef struct ChildFiles {
+        int input_fd, messages_fd;
+} ChildFiles;
+
+int child_spawn_with(Child **ret, UvLoop *loop, const char *const argv[], const ChildFiles *files,
+                     const ChildEvents *events, void *userdata, Error *err);
 void child_pause(Child *child, bool paused); /* back-pressure: pause or resume reading its output */
 Child *child_kill(Child *child);             /* kill it and cancel its events; returns NULL */

@@ -323,6 +323,7 @@ static void tls_read(TlsStream *t) {
 
                 if (n > 0) {
                         t->base.events->on_read(t->base.userdata, bytes, n);
+                        explicit_bzero(bytes, (size_t) n); /* a token, or the cluster key */
                         loop_ran(t->loop, stream_events_name(&t->base));
                 } else if (n == 0) {
                         t->reported_end = true;

@@ -68,6 +68,7 @@ typedef struct KvState {
         bool founded;   /* this start of this host has founded the cluster */
         bool attached;  /* this host has no replica; role is KV_ROLE_NONE, and raft_id 0 until it was admitted
                            as a member, whose replica is being filled */
+        bool removed;   /* replicas reject this host: it was removed from the cluster */
         char problem[320];         /* the reason why this host serves no writes; "" if it does */
         uint64_t stale_ms;         /* kv_stale_ms() */
         unsigned level, level_max; /* feature level of the tree; of this program */

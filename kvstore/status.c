@@ -93,10 +93,10 @@ static void status_problem(const KvStore *s, const KvState *state, char *ret, si
                                        "");
         else if (!replica_core(p))
                 snprintf(ret, size, "%s", s->waits);
-        else if (!state->ready && s->peers && peers_is_removed(s->peers))
+        else if (state->removed)
                 snprintf(ret, size,
                          "this host was removed from the cluster: run fleetctl token on another host, and "
-                         "fleetctl join on this one");
+                         "fleetctl join on this one. Units that run stay; no other one starts");
         else if (!state->ready)
                 snprintf(ret, size, "no leader: %zu of %zu voters reachable; reads still work",
                          state->n_voters_reachable, state->n_voters);
@@ -189,6 +189,7 @@ void kv_state(const KvStore *s, KvState *ret) {
         };
         if (replica_core(p) && !ret->stopped)
                 status_raft(s, ret);
+        ret->removed = !ret->ready && s->peers && peers_is_removed(s->peers);
         status_problem(s, ret, ret->problem, sizeof(ret->problem));
 }
 

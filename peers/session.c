@@ -24,9 +24,12 @@ static size_t frame_memory(size_t size) {
         return sizeof(SessionFrame) + size + ALLOCATION_OVERHEAD;
 }
 
+/* Small frames are wiped, because some contain the cluster key or a token. */
 static void session_drop_first(SessionQueue *queue) {
         SessionFrame *f = STAILQ_FIRST(queue);
 
+        if (f->size <= SMALL_FRAME)
+                explicit_bzero(f->payload, f->size);
         STAILQ_REMOVE_HEAD(queue, frames);
         free(f);
 }
@@ -110,8 +113,10 @@ static int session_write(PeerSession *s, PeerFrame type, const void *payload, si
         if (shared) {
                 r = stream_write_shared(s->stream, shared);
                 shared_unref(shared);
-        } else
+        } else {
                 r = stream_write(s->stream, small, frame_size);
+                explicit_bzero(small, frame_size);
+        }
         if (r < 0)
                 return r == -EPIPE ? -ENOTCONN : r;
 
@@ -236,12 +241,12 @@ void session_reject(PeerSession *s, Rejection cause, const char *message) {
         if (s->state == SESSION_ENDED)
                 return;
 
-        s->rejected = true;
         rejection_write(&w, cause, message);
         if (w.error < 0)
                 session_cut(s, w.error, message);
         else
-                session_finish(s, PEER_REJECTED, w.bytes, w.size, -EPERM, message);
+                session_finish(s, PEER_REJECTED, w.bytes, w.size,
+                               cause == REJECTION_VERSION ? -EPROTONOSUPPORT : -EPERM, message);
 }
 
 void session_bye(PeerSession *s, const char *reason) {
@@ -397,6 +402,8 @@ static void session_work_kept(PeerSession *s) {
         s->n_bytes -= done;
         if (s->n_bytes > 0 && done > 0)
                 memmove(s->bytes, s->bytes + done, s->n_bytes);
+        if (done > 0 && done <= KEPT_BYTES)
+                explicit_bzero(s->bytes + s->n_bytes, done);
         if (s->n_bytes == 0 && s->capacity > KEPT_BYTES) {
                 free(TAKE_PTR(s->bytes));
                 s->capacity = 0;

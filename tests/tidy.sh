@@ -224,6 +224,9 @@ grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2_text.c | tr -d '{,' | s
         grep -A1 -F "*$code*" $api | grep -q "^:< $status\$" || echo "$api does not name error $code with status $status"
 done | rule every_error_code_is_in_the_manual
 
+# ./check runs executable scripts only.
+git -c safe.directory="*" ls-files --stage -- 'tests/*/test-*' | grep -vE '\.[ch]$' | some 'scripts' | sed -n 's/^100644 .*\t\(.*\)/\1 is not executable/p' | rule every_script_is_run
+
 # Every file that decodes external input has a line in tests/fuzz/decoders, with the fuzz targets that reach it.
 decoders=$(grep -vE '^(#|$)' tests/fuzz/decoders | some 'decoders')
 reads='reader_over|json_value_parse|read_file_at|read_folder_at|sscanf|strsep|unit_file_parse|base64_decode|llhttp_execute|gnutls_record_recv|sd_bus_message_read[a-z_]*'

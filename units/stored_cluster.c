@@ -199,6 +199,25 @@ int stored_removed_read(const char *json, size_t size, RemovedRecord *ret, Error
         return 0;
 }
 
+static const JsonField denied_fields[] = {
+        { "machine", JSON_FIELD_CHARS, offsetof(DeniedRecord, machine), .size = MACHINE_ID_SIZE },
+        { "since", JSON_FIELD_U64, offsetof(DeniedRecord, since_ms) },
+};
+
+void stored_denied_write(Text *t, const DeniedRecord *denied) {
+        json_write_object(t, JSON_FIELDS(denied_fields), denied);
+}
+
+int stored_denied_read(const char *json, size_t size, DeniedRecord *ret, Error *err) {
+        DeniedRecord denied;
+        int r;
+
+        r = json_read_record(json, size, JSON_FIELDS(denied_fields), &denied, sizeof(denied), err);
+        if (r >= 0)
+                *ret = denied;
+        return r;
+}
+
 /* -- Tokens -- */
 
 static const JsonField token_fields[] = {
@@ -444,6 +463,7 @@ int stored_settings_read(const char *json, size_t size, ClusterSettings *ret, Er
 
 static const JsonField lineage_fields[] = {
         { "ancestor", JSON_FIELD_CHARS, offsetof(LineageRecord, ancestor), .size = LINEAGE_SIZE },
+        { "by", JSON_FIELD_CHARS_CUT, offsetof(LineageRecord, by), .size = RECORDED_BY_SIZE },
         { "index", JSON_FIELD_U64, offsetof(LineageRecord, index) },
         { "kind", JSON_FIELD_WORD, offsetof(LineageRecord, kind), true, .words = &lineage_words },
         { "machine", JSON_FIELD_CHARS, offsetof(LineageRecord, machine), .size = MACHINE_ID_SIZE },

@@ -76,6 +76,17 @@ typedef struct RemovedRecord {
 void stored_removed_write(Text *t, const RemovedRecord *removed);
 int stored_removed_read(const char *json, size_t size, RemovedRecord *ret, Error *err);
 
+/* A public key that is not accepted again, because others may have the private one. */
+typedef struct DeniedRecord {
+        char machine[MACHINE_ID_SIZE]; /* whose key it was */
+        uint64_t since_ms;             /* wall clock, of the removal */
+} DeniedRecord;
+
+enum { DENIED_MAX = 10000 }; /* of a cluster; of more, the oldest one is deleted */
+
+void stored_denied_write(Text *t, const DeniedRecord *denied);
+int stored_denied_read(const char *json, size_t size, DeniedRecord *ret, Error *err);
+
 /* /_fleet/cluster/token/ID:
  * {"by","expires","from","hash","metadata":{},"replace","restricted","revoked","root","total","uses"}. The
  * hosts that have joined with it name it in their own keys. */
@@ -223,12 +234,13 @@ typedef enum LineageKind {
 
 ENUM_NAMES(lineage_kind, LineageKind, _LINEAGE_KIND_MAX)
 
-/* /_fleet/cluster/lineage/N: {"ancestor","index","kind","machine"}; N: the lineage that began */
+/* /_fleet/cluster/lineage/N: {"ancestor","by","index","kind","machine"}; N: the lineage that began */
 typedef struct LineageRecord {
         char ancestor[LINEAGE_SIZE];
         uint64_t index; /* the last one of the ancestor that it has */
         LineageKind kind;
         char machine[MACHINE_ID_SIZE]; /* on which it began */
+        char by[RECORDED_BY_SIZE];
 } LineageRecord;
 
 void stored_lineage_write(Text *t, const LineageRecord *lineage);

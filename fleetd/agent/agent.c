@@ -75,6 +75,18 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         agent_dirty_all(a);
 }
 
+/* A host that was removed starts nothing from its records: the cluster has answered, and its units may run
+ * elsewhere. */
+static void agent_update_removal(Agent *a, const KvState *state) {
+        if (state->removed == a->removed)
+                return;
+        a->removed = state->removed;
+        a->all_dirty = true;
+        if (a->removed && HASH_COUNT(a->records.table) > 0)
+                log_notice(NO_FIELDS, "this host was removed from the cluster: its units that run are not "
+                                      "touched, and its last assignments are not started");
+}
+
 /* Assignments count while this host follows a leader and has passed a ReadIndex check since. An older view
  * may contain assignments that were withdrawn long ago. */
 static void agent_update_freshness(Agent *a) {
@@ -83,6 +95,7 @@ static void agent_update_freshness(Agent *a) {
         KvState state;
 
         kv_state(store, &state);
+        agent_update_removal(a, &state);
         if (!state.ready || !registry_ready(a->registry)) {
                 /* A check with the previous leader proves nothing about the time after it. */
                 if (a->syncing)
@@ -348,7 +361,7 @@ static void agent_on_boot_wait(void *userdata) {
         Agent *a = userdata;
 
         a->use_records = true;
-        if (HASH_COUNT(a->records.table) > 0)
+        if (!a->removed && HASH_COUNT(a->records.table) > 0)
                 log_notice(
                         NO_FIELDS,
                         "no contact with the cluster since boot: starting the last assignments of this host");

@@ -75,6 +75,7 @@ struct Agent {
         bool reporting; /* the end of that report is being written */
         KvSync sync;
         bool syncing, fresh, use_records, refresh_all, closing;
+        bool removed;   /* the cluster has removed this host: its units may run elsewhere */
         unsigned calls; /* operations under way; the last one frees a closing agent */
         bool refreshing, removing;
         unsigned writing;    /* calls that put texts in force */

@@ -239,7 +239,7 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
                         .seen = u->observed ? &u->seen : NULL,
                         .boot_id = a->boot_id,
                         .fresh = a->fresh,
-                        .use_records = a->use_records,
+                        .use_records = a->use_records && !a->removed,
                         .stopping = a->systemd->ops->is_stopping(a->systemd),
                         .link_refused = u->link_refused,
                         .outdated = u->outdated_invocation[0] &&

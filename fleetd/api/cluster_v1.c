@@ -5,16 +5,10 @@
 #include <stdio.h>
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/membership/leaving.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/securing.h"
 #include "fleetd/membership/voters.h"
-
-static const ClusterMachine *machine_of(const Cluster *c, uint64_t raft_id) {
-        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (raft_id != 0 && m->member.raft_id == raft_id)
-                        return m;
-        return NULL;
-}
 
 /* Write the end of the log of another host, while that host knows no leader. */
 static void position_write(Text *t, const Request *request, const char *machine_id) {
@@ -30,7 +24,8 @@ static void position_write(Text *t, const Request *request, const char *machine_
 /* A host that is alone and has no peer listener has no member key: its own id and name are used. */
 static void member_write(Text *t, const Request *request, const KvState *state, const char *name,
                          const KvMember *member, uint64_t raft_id) {
-        const ClusterMachine *m = machine_of(registry_cluster(request->api->options.registry), raft_id);
+        const ClusterMachine *m = cluster_machine_of_member(registry_cluster(request->api->options.registry),
+                                                            raft_id);
         bool self = raft_id == state->raft_id;
         /* The configuration of Raft may have an outdated address; the member key has the one that is dialed.
          */
@@ -67,6 +62,31 @@ static void waits_for_write(Text *t, const Cluster *c) {
                 if (cluster_awaits_report(c, machines[i]))
                         json_add_string_always(t, NULL, cluster_machine_name(machines[i]));
         json_close(t, ']');
+}
+
+/* Write the hosts that are leaving the cluster, and how many units each has to move. */
+static void leaving_write(Text *t, const Cluster *c) {
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        size_t n = 0, n_units;
+        bool any = false;
+
+        machines = cluster_machines_sorted(c, &n);
+        if (!machines)
+                t->error = -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                if (!cluster_machine_is_leaving(machines[i]))
+                        continue;
+                if (!any)
+                        json_open(t, "leaving", '[');
+                any = true;
+                json_open(t, NULL, '{');
+                json_add_string(t, "name", cluster_machine_name(machines[i]));
+                (void) leaving_unit(machines[i], &n_units);
+                json_add_u64(t, "units", n_units);
+                json_close(t, '}');
+        }
+        if (any)
+                json_close(t, ']');
 }
 
 /* Write the mass-failure brake while it is on. Its end is wall-clock time. */
@@ -170,6 +190,7 @@ void cluster_handle(Request *request) {
                 member_write(&t, request, &state, "leader", NULL, state.leader_id);
         json_add_u64(&t, "lastIndex", state.last_index);
         json_add_u64(&t, "lastTerm", state.last_term);
+        leaving_write(&t, c);
         json_add_u64(&t, "level", state.level);
         if (cluster_level(c, state.level_max, &behind) <= state.level && behind)
                 json_add_string(&t, "levelHeldBy", behind->id);
@@ -183,6 +204,8 @@ void cluster_handle(Request *request) {
         json_add_u64(&t, "raftIndex", state.raft_index);
         request_append_rejection(request, &rejection);
         json_add_string(&t, "rejection", rejection.chars);
+        if (state.removed)
+                json_add_bool(&t, "removed", true);
         replica_write(&t, request, &state);
         settings_write(&t, c, &state);
         if (state.stale_ms > 0)

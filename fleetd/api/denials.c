@@ -34,10 +34,12 @@ static void denials_note(Denials *d, const Principal *principal, const char *tex
                 return;
         d->noted_ms = now_ms;
         snprintf(reason, sizeof(reason), "%.16s %.*s", method, (int) denied_route(path), path);
-        registry_note(d->registry, &(HistoryNote) { .kind = HISTORY_DENIED,
-                                                    .machine = registry_machine_id(d->registry),
-                                                    .user = text,
-                                                    .reason = reason });
+        registry_note(d->registry,
+                      &(HistoryNote) { .kind = HISTORY_DENIED,
+                                       .machine = registry_machine_id(d->registry),
+                                       .user = text,
+                                       .reason = reason },
+                      1);
 }
 
 static void denial_flush(Denial *row, uint64_t now_ms) {

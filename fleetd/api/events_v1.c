@@ -123,6 +123,7 @@ static const struct {
         [LAYOUT_MAINTENANCE] = { "maintenance", NULL },
         [LAYOUT_HOST] = { "host", NULL },
         [LAYOUT_REMOVED] = { "removed", NULL },
+        [LAYOUT_DENIED] = { "denied", NULL },
         [LAYOUT_TOKEN] = { "token", NULL },
         [LAYOUT_PRINCIPAL] = { "principal", NULL },
         [LAYOUT_LINEAGE] = { "lineage", NULL },

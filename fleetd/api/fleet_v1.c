@@ -33,17 +33,27 @@ static void brake_reason(const Request *request, uint64_t brake_ms, Error *ret) 
                   until, brake.n_lost, brake.n_total);
 }
 
+const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine *where) {
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (a->machine != where && cluster_assignment_is_active(a) &&
+                    a->machine->presence == PRESENCE_UP)
+                        return a->machine;
+        return NULL;
+}
+
 /* The unit waits, because it cannot stay on 'where': state the cause, then what follows. A machine that has
- * been lost for an hour is no news. */
+ * been lost for an hour is no news. A unit that another machine is starting moves, and does not wait. */
 static void waiting_reason(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where,
                            const Error *unfit, Error *ret) {
         bool old = presence_is_omitted(where, scheduler_view_now_ms(view));
         char buffer[CLUSTER_LABEL_SIZE];
         const char *name = cluster_machine_label(where, buffer);
-        const ClusterMachine *other = NULL;
+        const ClusterMachine *other = NULL, *successor = unit_successor(u, where);
         Error cause = {}, next = {};
 
-        if (scheduler_pick(view, u, &other, NULL) >= 0)
+        if (successor)
+                error_set(&next, 0, "%s has it", cluster_machine_name(successor));
+        else if (scheduler_pick(view, u, &other, NULL) >= 0)
                 error_set(&next, 0, "moving to %s", cluster_machine_name(other));
         else
                 scheduler_explain(view, u, old ? NULL : where, &next);
@@ -52,7 +62,7 @@ static void waiting_reason(const SchedulerView *view, const ClusterUnit *u, cons
         else if (!old)
                 error_set(&cause, 0, "%s %s; ", name,
                           where->presence == PRESENCE_LEFT ? "has left" : "is lost");
-        error_set(ret, 0, "waiting: %s%s", cause.message, next.message);
+        error_set(ret, 0, "%s: %s%s", successor ? "moving" : "waiting", cause.message, next.message);
 }
 
 /* Set the reason of a unit that is assigned to 'where'. */

@@ -37,6 +37,8 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
 
 /* Return the machine of a unit's assignment, else one that reports a state of it; NULL: none. */
 const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
+/* Return another machine than 'where' that is up and has the unit, or is to start it; NULL: none. */
+const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine *where);
 
 bool machine_is_there(const ClusterMachine *machine); /* up or away: its states are valid */
 

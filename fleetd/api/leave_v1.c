@@ -8,25 +8,51 @@
 #include "fleetd/membership/leaving.h"
 #include "units/json.h"
 
-enum { OWNED_NAMES_MAX = 4 }; /* units that a message names */
+enum { WAITING_MAX = 100 }; /* units in an answer */
 
 static const ClusterMachine *leave_self(const Request *request) {
         return cluster_machine(registry_cluster(request->api->options.registry), request->api->machine_id);
 }
 
+/* Set which units the unit directory of this host has. */
+static bool leave_owns_units(const Request *request, const Cluster *c, const ClusterMachine *self,
+                             Error *ret) {
+        const ApiOptions *o = &request->api->options;
+
+        return leaving_owns_units(c, self, o->list_unit_files, o->userdata, ret);
+}
+
 /* -- GET -- */
 
-/* Set why the ordinary unit that is the first by name is still here, and return its name; NULL: none is. */
+/* Write the ordinary units of the machine for which no other one qualifies. */
+static void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view,
+                                const ClusterMachine *self) {
+        const ClusterMachine *other;
+        size_t n = 0;
+
+        json_open(t, "waiting", '[');
+        for (size_t i = 0; i < HASH_COUNT(c->units) && n < WAITING_MAX; i++) {
+                const ClusterUnit *u = c->by_name[i];
+
+                if (!cluster_assignment_on(self, u->name) || !u->unit || u->unit->placement.global ||
+                    u->target == TARGET_INACTIVE || unit_successor(u, self) ||
+                    scheduler_pick(view, u, &other, NULL) >= 0)
+                        continue;
+                json_add_string_always(t, NULL, u->name);
+                n++;
+        }
+        json_close(t, ']');
+}
+
+/* Set why the ordinary unit that is the first by name is still here, and return its name; NULL: none is.
+ * *ret_view: of the units that are here, to be freed; or NULL. */
 static const char *leave_unit(Request *request, const Cluster *c, const ClusterMachine *self, size_t *ret_n,
-                              Error *ret_why) {
+                              SchedulerView **ret_view, Error *ret_why) {
         const char *name = leaving_unit(self, ret_n);
         const ClusterUnit *u = name ? cluster_unit(c, name) : NULL;
-        SchedulerView *view = NULL;
 
-        if (!u || scheduler_view_new(c, c->now_ms, &view) < 0)
-                return name;
-        unit_reason(request, view, u, ret_why);
-        scheduler_view_free(view);
+        if (u && scheduler_view_new(c, c->now_ms, ret_view) >= 0)
+                unit_reason(request, *ret_view, u, ret_why);
         return name;
 }
 
@@ -35,6 +61,7 @@ void leave_get_handle(Request *request) {
         const ClusterMachine *self = leave_self(request), *other = NULL;
         LeavingStep step = LEAVING_NOT;
         _cleanup_text_ Text t = {};
+        SchedulerView *view = NULL;
         const char *unit = NULL;
         size_t n_units = 0;
         char id[24];
@@ -56,61 +83,22 @@ void leave_get_handle(Request *request) {
         if (other)
                 json_add_string(&t, "other", cluster_machine_name(other));
         if (step == LEAVING_UNITS)
-                unit = leave_unit(request, c, self, &n_units, &why);
+                unit = leave_unit(request, c, self, &n_units, &view, &why);
+        else if (self && (step == LEAVING_OWNER || step == LEAVING_NOT))
+                (void) leave_owns_units(request, c, self, &why);
         json_add_string(&t, "reason", why.message);
         json_add_string(&t, "step", leaving_step_to_string(step));
         json_add_string(&t, "unit", unit);
         if (unit)
                 json_add_u64(&t, "units", n_units);
+        if (view)
+                leave_write_waiting(&t, c, view, self);
+        scheduler_view_free(view);
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
 }
 
 /* -- POST -- */
-
-/* Name the units that the unit directory of this host owns: it would start them again afterwards. */
-static bool leave_owns_units(const Request *request, const Cluster *c, Error *ret) {
-        _cleanup_text_ Text names = {};
-        size_t n = 0;
-
-        for (size_t i = 0; i < HASH_COUNT(c->units); i++) {
-                const Unit *unit = c->by_name[i]->unit;
-
-                if (!unit || !unit->owner || !streq(unit->owner, request->api->machine_id))
-                        continue;
-                if (n++ < OWNED_NAMES_MAX)
-                        text_printf(&names, "%s%s", n > 1 ? ", " : "", unit->name);
-        }
-        if (n == 0)
-                return false;
-        error_set(
-                ret, 409,
-                "the unit directory of this host owns %zu unit%s (%s%s): move the file%s to another host, or "
-                "remove %s",
-                n, n == 1 ? "" : "s", names.chars ?: "", n > OWNED_NAMES_MAX ? ", ..." : "",
-                n == 1 ? "" : "s", n == 1 ? "it" : "them");
-        return true;
-}
-
-/* A file that equals the unit of another host would start that unit here, too, once this host is a cluster
- * of its own. */
-static bool leave_has_unit_files(const Request *request, Error *ret) {
-        const ApiOptions *o = &request->api->options;
-        _cleanup_text_ Text names = {};
-        int n = o->list_unit_files ? o->list_unit_files(o->userdata, &names) : 0;
-
-        if (n < 0)
-                error_set(ret, 409, "the unit directory of this host cannot be read: %s; mend that first",
-                          strerror(-n));
-        else if (n > 0)
-                error_set(
-                        ret, 409,
-                        "the unit directory of this host contains %d unit file%s (%s%s), which it would run "
-                        "again after the leave: move %s out of the directory first",
-                        n, n == 1 ? "" : "s", names.chars ?: "", n > OWNED_NAMES_MAX ? ", ..." : "",
-                        n == 1 ? "it" : "them");
-        return n != 0;
-}
 
 /* Return whether another host can continue the cluster. */
 static bool leave_has_others(const Cluster *c, const ClusterMachine *self) {
@@ -135,7 +123,7 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
         KvState state;
 
         kv_state(request->api->options.store, &state);
-        if (!state.ready && peers_is_removed(request->api->options.peers))
+        if (state.removed)
                 error_set(ret, 409, "%s", state.problem);
         else if (!state.ready || state.stopped)
                 error_set(ret, 409, "this host follows no leader, and cannot leave: fleetctl status");
@@ -146,7 +134,12 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
         else if (c->adopting)
                 error_set(ret, 409,
                           "the cluster waits for its hosts to report their units; fleetctl cluster");
-        else if (!self || !LIST_EMPTY(&self->unreadable))
+        else if (!self)
+                error_set(ret, 409,
+                          "%s is not in the list of machines yet: try again when fleetctl list-machines has "
+                          "it",
+                          name);
+        else if (!LIST_EMPTY(&self->unreadable))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
         else if (!leave_has_others(c, self))
                 error_set(ret, 409,
@@ -163,7 +156,7 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
                                         1000 +
                                 1);
         else
-                return leave_owns_units(request, c, ret) || leave_has_unit_files(request, ret);
+                return leave_owns_units(request, c, self, ret);
         return true;
 }
 
@@ -185,9 +178,8 @@ void leave_post_handle(Request *request) {
                 return;
         }
         snprintf(leave.by, sizeof(leave.by), "%s@%s", request_user(request, user), request->api->name);
-        change_sent(
-                request, 204, NULL,
-                registry_maintain(request_registry(request), 0, self, &leave, NULL, change_on_done, request));
+        change_sent(request, 204, NULL,
+                    registry_maintain(request_registry(request), 0, self, &leave, change_on_done, request));
 }
 
 /* -- DELETE -- */
@@ -198,8 +190,9 @@ void leave_delete_handle(Request *request) {
 
         if (self && cluster_machine_is_leaving(self))
                 change_sent(request, 204, NULL,
-                            registry_maintain(request_registry(request), 0, self, NULL,
-                                              request_user(request, user), change_on_done, request));
+                            registry_cancel_leave(request_registry(request), self,
+                                                  request_user(request, user), NULL, change_on_done,
+                                                  request));
         else
                 request_error(request, 404, "this host is not leaving its cluster");
 }

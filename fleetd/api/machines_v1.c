@@ -327,12 +327,15 @@ bool machine_removal_is_refused(const Request *request, const ClusterMachine *m,
 }
 
 static void removal_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
+
         if (status != KV_COMPARE_FAILED && status != KV_NOT_FOUND) {
-                change_on_done(userdata, status, message, index);
+                change_on_done(request, status, message, index);
                 return;
         }
-        ((Request *) userdata)->changing = false;
-        request_error(userdata, 409, "the machine has changed meanwhile; see fleetctl list-machines");
+        request->changing = false;
+        if (!request_decide_again(request, machines_delete_handle))
+                request_error(request, 409, "the machine has changed meanwhile; see fleetctl list-machines");
 }
 
 /* fleet has no path of one machine. */

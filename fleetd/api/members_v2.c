@@ -271,10 +271,10 @@ static void member_on_removed(void *userdata, KvStatus status, const char *messa
         request->changing = false;
         if (status == KV_OK)
                 answer_of_cluster(request, 204, &(Text) {});
-        else if (status == KV_COMPARE_FAILED || status == KV_NOT_FOUND)
-                answer_cluster_message(request, 409, "the member has changed meanwhile");
-        else
+        else if (status != KV_COMPARE_FAILED && status != KV_NOT_FOUND)
                 answer_cluster_message(request, 503, "%s", message);
+        else if (!request_decide_again(request, v2_members_handle))
+                answer_cluster_message(request, 409, "the member has changed meanwhile");
 }
 
 /* As DELETE /fleet/v1/machines/ID: for a member that is lost. */

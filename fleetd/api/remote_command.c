@@ -387,15 +387,19 @@ static int asking_question(Asking *a) {
         return -ENOTCONN;
 }
 
+static const char *asking_reason(int error) {
+        return error == -ENOTCONN ? "no session to it is open" : strerror(-error);
+}
+
 static void asking_refuse(Request *request, const RemoteCommandSpec *spec, const char *machine, int error) {
         const char *name = cluster_name_of(registry_cluster(request->api->options.registry), machine);
 
         if (spec->kind == CALL_LOG)
                 request_error(request, 503, "%s cannot be reached from this host (%s)", name,
-                              strerror(-error));
+                              asking_reason(error));
         else
                 request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)", spec->unit,
-                              name, strerror(-error));
+                              name, asking_reason(error));
 }
 
 static void asking_ask_next(Asking *a) {

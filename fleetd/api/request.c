@@ -412,6 +412,23 @@ Registry *request_registry(const Request *request) {
         return request->api->options.registry;
 }
 
+static void request_on_view(Request *request, KvStatus status) {
+        if (status == KV_OK && !registry_is_current(request->api->options.registry) &&
+            request->n_decisions < REQUEST_DECISIONS_MAX) {
+                request->n_decisions++;
+                request_sync(request, request_on_view);
+        } else
+                request->decide(request); /* without a majority, it answers so */
+}
+
+bool request_decide_again(Request *request, void (*decide)(Request *request)) {
+        if (++request->n_decisions >= REQUEST_DECISIONS_MAX)
+                return false;
+        request->decide = decide;
+        request_sync(request, request_on_view);
+        return true;
+}
+
 void request_denied(const Request *request) {
         denials_add(&request->api->denials, &request->sender->principal, request->http->method,
                     request->path);

@@ -19,6 +19,7 @@ enum {
         API_LARGE_NODES = 1000, /* an answer with more nodes or bytes is made by a worker ... */
         API_LARGE_BYTES = 1024 * 1024,
         API_LARGE_VISITS = API_LARGE_NODES + 24, /* ... and one that visits more nodes, shown or not */
+        REQUEST_DECISIONS_MAX = 5,               /* on one change, while its keys change */
 };
 
 /* The form of errors, redirects and paths that are no route: as fleet's server answers, or etcd's. */
@@ -145,8 +146,10 @@ struct Request {
 
         /* A change of the registry that is under way: */
         bool changing;
-        unsigned success; /* the status when all went well */
-        const char *type; /* of the empty answer; may be NULL */
+        unsigned success;     /* the status when all went well */
+        const char *type;     /* of the empty answer; may be NULL */
+        unsigned n_decisions; /* of request_decide_again() */
+        void (*decide)(Request *request);
 
         TAILQ_ENTRY(Request) scrapes; /* of the metrics, while it waits */
         TAILQ_ENTRY(Request) requests;
@@ -226,6 +229,10 @@ void request_denied(const Request *request);
 unsigned authority_status(int error);
 /* Return the registry, for one change on behalf of the sender: the next transaction. */
 Registry *request_registry(const Request *request);
+/* The tree has rejected a change of the registry, because it was decided on a view older than the tree. Wait
+ * until the view has caught up, then call 'decide', which checks the conditions again and answers. Return
+ * false after REQUEST_DECISIONS_MAX attempts: the request is still to be answered. */
+bool request_decide_again(Request *request, void (*decide)(Request *request));
 /* Read one key. 'done' has the request as its userdata, and may be called before this returns. */
 void request_get(Request *request, KvBytes key,
                  void (*done)(void *userdata, int result, const KvFound *found));

@@ -255,7 +255,9 @@ static void gate_refuse(Request *request) {
         char cause[448];
 
         kv_state(request->api->options.store, &state);
-        if (state.unserved && state.index == 0)
+        if (state.removed)
+                snprintf(cause, sizeof(cause), "%s", state.problem);
+        else if (state.unserved && state.index == 0)
                 snprintf(cause, sizeof(cause), "no state of a cluster yet: %s (journalctl -u fleetd)",
                          state.problem[0] ? state.problem : "the leader does not answer");
         else

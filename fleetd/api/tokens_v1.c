@@ -11,6 +11,8 @@
 #include "fleetd/registry/registry.h"
 #include "units/json.h"
 
+enum { TOKEN_ANSWER_MAX = TOKEN_TEXT_MAX + 256 };
+
 unsigned authority_status(int error) {
         static const struct {
                 int error;
@@ -116,6 +118,7 @@ static void token_on_created(void *userdata, int error, const char *message, con
                 request_error(request, authority_status(error), "%s", message);
                 return;
         }
+        (void) text_reserve(&t, TOKEN_ANSWER_MAX); /* one that grows leaves copies */
         json_open(&t, NULL, '{');
         json_add_u64(&t, "expires", token->expires_ms);
         json_add_string(&t, "id", token->id);

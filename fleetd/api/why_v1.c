@@ -105,9 +105,19 @@ enum {
                                     a pattern each need less */
 };
 
+/* Where a unit is that is to leave its machine. */
+typedef struct DraftPosition {
+        const ClusterMachine *machine; /* NULL: none */
+        SchedulerRule rule;            /* that rejects the machine */
+        Error unfit;
+        bool stopped; /* it stops there first, because no machine is free */
+        bool moved;
+} DraftPosition;
+
 /* The units as they would be, and a scheduler view that includes them. */
 typedef struct Draft {
         ClusterUnit *units;
+        DraftPosition *positions; /* of the units */
         size_t n;
         SchedulerView *view;
         const Cluster *cluster;
@@ -120,6 +130,7 @@ static void draft_done(Draft *d) {
         for (size_t i = 0; i < d->n; i++)
                 unit_free(d->units[i].unit);
         free(d->units);
+        free(d->positions);
         free(d->machines);
 }
 
@@ -154,8 +165,9 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
 
         d->cluster = c;
         d->units = NEW0(ClusterUnit, page->n + 1);
+        d->positions = NEW0(DraftPosition, page->n + 1);
         d->machines = cluster_machines_sorted(c, &d->n_machines);
-        if (!d->units || !d->machines || scheduler_view_new(c, c->now_ms, &d->view) < 0)
+        if (!d->units || !d->positions || !d->machines || scheduler_view_new(c, c->now_ms, &d->view) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < page->n; i++) {
                 r = draft_add(d, &page->units[i], &steps, err);
@@ -223,34 +235,68 @@ static void draft_without_machine(const Draft *d, const ClusterUnit *u, const Cl
         entry_write(t, u, where ? "stop" : "wait", where, where ? why.message : others.message);
 }
 
-/* Plan a unit that is on no machine (NULL), or that 'where' rejects by this rule. Return 1 if it waits for a
- * machine in its hold-off (flap damping): as in the engine, it stays meanwhile unless it is in conflict. */
-static int draft_place(Draft *d, const ClusterUnit *u, const ClusterMachine *where, SchedulerRule rule,
-                       const char *unfit, Text *t) {
-        const ClusterMachine *to = NULL;
-        Error why = {};
+/* Plan a unit that is on no machine, or that its machine rejects. Return 1 if it waits for a machine in its
+ * hold-off (flap damping): as in the engine, it stays meanwhile unless it is in conflict. */
+static int draft_place(Draft *d, const ClusterUnit *u, DraftPosition *p, Text *t) {
+        const ClusterMachine *where = p->machine, *to = NULL;
+        Error why = {}, both = {};
         int r;
 
         r = scheduler_pick(d->view, u, &to, &why);
         if (r < 0 && r != -ENOENT && r != -EAGAIN)
                 return r;
-        if (r == -EAGAIN && rule != RULE_CONFLICTS) {
+        if (r == -EAGAIN && p->rule != RULE_CONFLICTS) {
                 entry_write(t, u, "wait", NULL, why.message);
                 return 1;
         }
         if (r < 0) {
-                draft_without_machine(d, u, where && draft_stops(where, rule) ? where : NULL, unfit, t);
+                draft_without_machine(d, u, where && draft_stops(where, p->rule) ? where : NULL,
+                                      p->unfit.message, t);
                 return 0;
         }
-        entry_write(t, u, where ? "move" : "place", to, why.message);
+        p->moved = where != NULL;
+        if (p->stopped)
+                error_set(&both, 0,
+                          "%s no longer qualifies (%s), and no other machine is free: it stops, and starts "
+                          "when "
+                          "another unit has left; %s",
+                          cluster_machine_name(where), p->unfit.message, why.message);
+        entry_write(t, u, where ? "move" : "place", to, p->stopped ? both.message : why.message);
         return to ? scheduler_view_decide(d->view, to, u, true) : 0;
 }
 
-static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
+static void draft_position(const Draft *d, const ClusterUnit *u, DraftPosition *ret) {
         const ClusterUnit *known = cluster_unit(d->cluster, u->name);
-        const ClusterMachine *where = NULL;
-        SchedulerRule rule = RULE_NONE;
-        Error why = {}, unfit = {};
+
+        *ret = (DraftPosition) { .rule = RULE_NONE };
+        if (known)
+                (void) cluster_current_state(d->cluster, known, &ret->machine);
+        if (ret->machine)
+                ret->rule = scheduler_refusal(d->view, u, ret->machine, true, &ret->unfit);
+}
+
+/* Find the units that stop because no machine is free for them. */
+static void draft_find_stopped(Draft *d) {
+        for (size_t i = 0; i < d->n; i++) {
+                const ClusterUnit *u = &d->units[i];
+                const ClusterMachine *to;
+                DraftPosition p;
+
+                if (unit_name_is_template(u->name) || u->unit->placement.global)
+                        continue;
+                draft_position(d, u, &p);
+                if (!p.machine || p.rule == RULE_NONE || !draft_stops(p.machine, p.rule) ||
+                    scheduler_pick(d->view, u, &to, NULL) != -ENOENT)
+                        continue;
+                p.stopped = true;
+                d->positions[i] = p;
+        }
+}
+
+static int draft_unit(Draft *d, size_t i, Text *t) {
+        const ClusterUnit *u = &d->units[i];
+        DraftPosition *p = &d->positions[i];
+        Error why = {};
 
         if (unit_name_is_template(u->name)) {
                 entry_write(t, u, "keep", NULL, "a template runs nowhere; its instances do");
@@ -258,17 +304,15 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
         }
         if (u->unit->placement.global)
                 return draft_global(d, u, t);
-        if (known)
-                (void) cluster_current_state(d->cluster, known, &where);
-        if (where)
-                rule = scheduler_refusal(d->view, u, where, true, &unfit);
-        if (where && rule == RULE_NONE && where->presence != PRESENCE_LOST &&
-            where->presence != PRESENCE_LEFT) {
-                error_set(&why, 0, "%s has it, and still qualifies", cluster_machine_name(where));
-                entry_write(t, u, "stay", where, why.message);
+        if (!p->stopped)
+                draft_position(d, u, p);
+        if (p->machine && p->rule == RULE_NONE && p->machine->presence != PRESENCE_LOST &&
+            p->machine->presence != PRESENCE_LEFT) {
+                error_set(&why, 0, "%s has it, and still qualifies", cluster_machine_name(p->machine));
+                entry_write(t, u, "stay", p->machine, why.message);
                 return 0;
         }
-        return draft_place(d, u, where, rule, unfit.message, t);
+        return draft_place(d, u, p, t);
 }
 
 static bool plan_is_too_large(Request *request, const Draft *draft) {
@@ -278,6 +322,24 @@ static bool plan_is_too_large(Request *request, const Draft *draft) {
                       "the plan compares too much (more than %d steps): plan fewer units at once",
                       PLAN_WORK_MAX);
         return true;
+}
+
+/* Plan the units that stop first, or the others. Units that stop or move leave their machines to those that
+ * had to stop: two units exchange their machines. */
+static int draft_units(Request *request, Draft *d, bool stopped, Text *t) {
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < d->n; i++)
+                if (stopped && (d->positions[i].moved || d->positions[i].stopped))
+                        r = scheduler_view_remove(d->view, d->positions[i].machine, &d->units[i]);
+        for (size_t i = 0; r >= 0 && i < d->n; i++) {
+                if (d->positions[i].stopped != stopped)
+                        continue;
+                if (plan_is_too_large(request, d))
+                        return -E2BIG;
+                r = draft_unit(d, i, t);
+        }
+        return r;
 }
 
 void plan_handle(Request *request) {
@@ -305,11 +367,12 @@ void plan_handle(Request *request) {
         }
         json_open(&t, NULL, '{');
         json_open(&t, "units", '[');
-        for (size_t i = 0; r >= 0 && i < draft.n; i++) {
-                if (plan_is_too_large(request, &draft))
-                        return;
-                r = draft_unit(&draft, &draft.units[i], &t);
-        }
+        draft_find_stopped(&draft);
+        r = draft_units(request, &draft, false, &t);
+        if (r >= 0)
+                r = draft_units(request, &draft, true, &t);
+        if (r == -E2BIG)
+                return;
         json_close(&t, ']');
         json_close(&t, '}');
         if (r < 0)
@@ -372,17 +435,16 @@ static int draft_compare_names(const void *a, const void *b) {
 
 /* Plan a unit that is on the machine. Return 1 if it leaves, 2 if it is to leave and waits. */
 static int draft_leave(Draft *d, const ClusterMachine *m, const ClusterUnit *u, Text *t) {
-        SchedulerRule rule;
-        Error unfit = {};
+        DraftPosition p = { .machine = m };
         int r = 0;
 
-        rule = scheduler_refusal(d->view, u, m, true, &unfit);
-        if (rule == RULE_NONE || !draft_stops(m, rule))
+        p.rule = scheduler_refusal(d->view, u, m, true, &p.unfit);
+        if (p.rule == RULE_NONE || !draft_stops(m, p.rule))
                 return 0;
         if (u->unit->placement.global)
-                entry_write(t, u, "stop", m, unfit.message);
+                entry_write(t, u, "stop", m, p.unfit.message);
         else
-                r = draft_place(d, u, m, rule, unfit.message, t);
+                r = draft_place(d, u, &p, t);
         if (r > 0)
                 return 2;
         if (r == 0)

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/sizes.h"
 #include "fleetd/engine/plan.h"
+#include "fleetd/engine/waits.h"
 #include "units/named.h"
 #include "units/name.h"
 
@@ -59,6 +60,7 @@ struct Engine {
         bool writing;                  /* a transaction is in flight */
         uint64_t written_index;        /* that the cluster view has to reach; 0: none */
         uint64_t freed;                /* EnginePlan.freed of the last plan */
+        EngineWaits waits;             /* units without a machine */
         char awaited[MACHINE_ID_SIZE]; /* whose report is missing, as last logged */
 };
 
@@ -236,8 +238,12 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
 
         loop_count(e->loop, e->plan.work, 0);
         e->freed = e->plan.freed;
-        while (n > 0)
-                named_remove(&e->dirty, names[--n]);
+        waits_update(&e->waits, &e->plan);
+        while (n > 0) {
+                if (!cluster_any_unit(cluster, names[--n]))
+                        waits_forget(&e->waits, names[n]);
+                named_remove(&e->dirty, names[n]);
+        }
         for (size_t i = 0; i < e->plan.rest.n; i++)
                 if (engine_add_dirty(e, e->plan.rest.items[i]) < 0)
                         return -ENOMEM;
@@ -402,6 +408,7 @@ static void engine_stop(Engine *e) {
         e->freed = 0;
         named_clear(&e->rejected);
         e->resyncing = false;
+        waits_clear(&e->waits);
         timer_stop(&e->retry);
         timer_stop(&e->resync);
         deferred_cancel(&e->wake);
@@ -441,6 +448,7 @@ int engine_new(Engine **ret, Loop *loop, Registry *registry, uint64_t brake_ms) 
         e->wake = DEFERRED(engine_on_wake, e);
         e->retry = TIMER(engine_on_retry, e);
         e->resync = TIMER(engine_on_resync, e);
+        waits_init(&e->waits, loop, registry);
         registry_observe(registry, &e->observer);
         engine_state_changed(e);
         *ret = e;

@@ -181,6 +181,18 @@ static MoveReason move_reason(const Position *p) {
         return MOVE_EDITED;
 }
 
+/* Record that the unit has to leave the position, and that no other machine qualifies. */
+static void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
+        bool unfit = p->state == POSITION_UNFIT && p->rule != RULE_MAINTENANCE;
+        char name[CLUSTER_LABEL_SIZE];
+        Error why = {};
+
+        scheduler_explain(pass->view, u, p->assignment->machine, &why);
+        plan_wait(pass, u, "%s %s%s%s%s; %s", cluster_machine_label(p->assignment->machine, name),
+                  move_cause(p), unfit ? " (" : "", unfit ? error_text(&p->why, 0) : "", unfit ? ")" : "",
+                  error_text(&why, 0));
+}
+
 /* The unit fits in none of its positions, and gets another machine. Until it runs there, each position
  * continues that a conflict does not forbid, also while the other machine has a hold-off. If no other machine
  * is available, it remains where another unit replaces it. */
@@ -210,8 +222,10 @@ static void move_away(Pass *pass, const Positions *all) {
                     (!(found || soon) || p->rule == RULE_CONFLICTS))
                         move_stop_unfit(pass, p);
         }
-        if (!found)
+        if (!found) {
+                move_explain_wait(pass, u, last);
                 return;
+        }
         plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name), plan_wanted_kind(u),
                     "%s %s; %s", cluster_machine_label(last->assignment->machine, name), move_cause(last),
                     error_text(&why, 0));
@@ -285,6 +299,8 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
         if (scheduler_pick(pass->view, u, &m, &why) >= 0)
                 plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name),
                             plan_wanted_kind(u), "%s", error_text(&why, 0));
+        else
+                plan_wait(pass, u, "%s", error_text(&why, 0));
 }
 
 void move_unit(Pass *pass, const ClusterUnit *u) {

@@ -21,11 +21,15 @@ struct PlanItem {
         } phase;
         bool planned; /* has changes in this plan; the next plan considers it again */
         bool done;    /* considered in this round of its phase */
+        char *wait;   /* owned: EngineWait.reason */
         UT_hash_handle hh;
 };
 
 void engine_plan_done(EnginePlan *plan) {
         free(plan->changes);
+        for (size_t i = 0; i < plan->n_waits; i++)
+                free(plan->waits[i].reason);
+        free(plan->waits);
         names_done(&plan->rest);
         *plan = (EnginePlan) {};
 }
@@ -35,6 +39,7 @@ static void plan_pass_done(Pass *pass) {
 
         HASH_ITER(hh, pass->items, item, next) {
                 HASH_DEL(pass->items, item);
+                free(item->wait);
                 free(item);
         }
         scheduler_view_free(pass->view);
@@ -122,6 +127,22 @@ void plan_keep(Pass *pass, const ClusterAssignment *o) {
                             target_state_to_string(u->target));
         else if (!plan_is_current(o))
                 plan_change(pass, o->machine, u, o, o->kind, "its unit file has changed");
+}
+
+void plan_wait(Pass *pass, const ClusterUnit *u, const char *format, ...) {
+        PlanItem *item;
+        va_list ap;
+
+        HASH_FIND_PTR(pass->items, &u, item);
+        if (!item)
+                return;
+        free(item->wait);
+        va_start(ap, format);
+        if (vasprintf(&item->wait, format, ap) < 0) {
+                item->wait = NULL;
+                pass->error = -ENOMEM;
+        }
+        va_end(ap);
 }
 
 bool plan_is_stray(const ClusterState *s) {
@@ -243,6 +264,8 @@ static void plan_unit(Pass *pass, PlanItem *item) {
 
         pass->n_planned++;
         item->done = true;
+        free(item->wait);
+        item->wait = NULL;
         if (!plan_is_wanted(u))
                 plan_unwanted(pass, u);
         else if (u->unit->placement.global)
@@ -296,6 +319,23 @@ static void plan_list_rest(Pass *pass) {
         }
 }
 
+/* Units that a full plan has left out have no entry: the next plan considers them. */
+static void plan_list_waits(Pass *pass) {
+        EnginePlan *plan = pass->plan;
+
+        if (!pass->items)
+                return;
+        plan->waits = NEW0(EngineWait, HASH_COUNT(pass->items));
+        if (!plan->waits) {
+                pass->error = -ENOMEM;
+                return;
+        }
+        for (PlanItem *item = pass->items; item; item = item->hh.next)
+                if (item->done || item->planned)
+                        plan->waits[plan->n_waits++] = (EngineWait) { .unit = item->unit,
+                                                                      .reason = TAKE_PTR(item->wait) };
+}
+
 /* Hosts that the brake releases: a host's release depends on the units of the hosts before it. */
 static void plan_add_released(Pass *pass) {
         const Brake *brake = &pass->brake;
@@ -345,6 +385,7 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
         plan_add_all(&pass, units, n_units);
         plan_run(&pass);
         plan_list_rest(&pass);
+        plan_list_waits(&pass);
         if (pass.error < 0)
                 return pass.error;
 

@@ -6,9 +6,17 @@
 #include "fleetd/registry/registry.h"
 #include "fleetd/scheduler/scheduler.h"
 
+/* A unit that was planned. */
+typedef struct EngineWait {
+        const ClusterUnit *unit; /* borrowed from the cluster view */
+        char *reason;            /* why it has no machine to run on, or to move to; NULL: it does not wait */
+} EngineWait;
+
 typedef struct EnginePlan {
         AssignmentChange *changes;
         size_t n, capacity;
+        EngineWait *waits; /* of each unit that was planned completely */
+        size_t n_waits;
         bool more; /* a limit was reached, and these units are not planned: */
         Names rest;
         size_t work;       /* scheduler_view_work(), and one for each unit */

@@ -35,6 +35,8 @@ typedef struct Pass {
  * gives the reason. */
 void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
                  AssignmentKind kind, const char *format, ...) _printf_(6, 7);
+/* Record why no machine qualifies for the unit. */
+void plan_wait(Pass *pass, const ClusterUnit *u, const char *format, ...) _printf_(3, 4);
 /* Bring an assignment that remains to the current target state and text of its unit. */
 void plan_keep(Pass *pass, const ClusterAssignment *o);
 /* Return whether the machine reports a unit without an assignment: after a restore, or a partition. */

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "fleetd/membership/enter_message.h"
+#include "fleetd/membership/sealer.h"
 #include "fleetd/membership/tokens.h"
 #include "io/tls_credentials.h"
 #include "fleetd/registry/policy.h"
@@ -20,6 +21,7 @@ typedef struct AuthorityOptions {
         const char *peer_address;    /* of this host's peer listener, "" for none */
         const char *state_directory; /* for the cluster key; "" or NULL: this host is no authority */
         uint64_t voters;             /* MembershipOptions.voters */
+        Sealing sealing;             /* of the cluster key */
 } AuthorityOptions;
 
 int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
@@ -30,11 +32,15 @@ void authority_tick(Authority *a);
 
 /* Begins the problem of a member without the cluster key. */
 #define CLUSTER_KEY_MISSING "cluster key missing: "
+/* Begins the problem of a member with a sealed file (SealWith=) that it cannot open. It is not lost. */
+#define CLUSTER_KEY_SEALED "cluster key sealed: "
+/* Begins the problem of a member whose key is of use, but not sealed. */
+#define CLUSTER_KEY_UNSEALED "cluster key not sealed: "
 
 /* Return why this member cannot use the cluster key, with the next step, borrowed; "": it can, or needs none.
  * A key that is missing comes from the leader. A leader without it transfers the leadership to a voter that
  * has it. If no member has it, the leader replaces the CA, with a key of its own. */
-const char *authority_problem(const Authority *a);
+const char *authority_problem(Authority *a);
 /* On the leader, once per tick: what the heartbeat of a member says about that member, "" for no problem. */
 void authority_member_problem(Authority *a, const char *machine_id, const char *problem);
 

@@ -44,9 +44,11 @@ static void authority_note_rejection(const AuthorityOp *op, const char *message)
         if (now_ms < a->rejection_noted_ms + REJECTION_NOTED_MS)
                 return;
         a->rejection_noted_ms = now_ms;
-        registry_note(a->registry, &(HistoryNote) { .kind = HISTORY_REJECTED,
-                                                    .machine = joins ? NULL : op->machine,
-                                                    .reason = reason });
+        registry_note(a->registry,
+                      &(HistoryNote) { .kind = HISTORY_REJECTED,
+                                       .machine = joins ? NULL : op->machine,
+                                       .reason = reason },
+                      1);
 }
 
 /* Of joining hosts, one line per address and minute, as of all strangers. The host receives each message. */
@@ -73,10 +75,11 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message) {
         authority_send(op, &answer);
 }
 
+/* The leader is a replica, also before its member key is written: hosts join through it at once. */
 static TlsUri authority_uri(const AuthorityOp *op, uint64_t cluster_id) {
         const ClusterMachine *m = cluster_machine(registry_cluster(op->authority->registry), op->machine);
-        TlsUri uri = { .cluster_id = cluster_id,
-                       .role = m && m->member.raft_id != 0 ? TLS_ROLE_REPLICA : TLS_ROLE_HOST };
+        bool replica = op->kind == AUTHORITY_ENROLL || (m && m->member.raft_id != 0);
+        TlsUri uri = { .cluster_id = cluster_id, .role = replica ? TLS_ROLE_REPLICA : TLS_ROLE_HOST };
 
         if (op->kind == AUTHORITY_USER)
                 uri.role = TLS_ROLE_USER;

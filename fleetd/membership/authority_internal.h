@@ -5,7 +5,7 @@
 #include <sys/queue.h>
 
 #include "fleetd/membership/authority.h"
-#include "fleetd/membership/cluster_key.h"
+#include "fleetd/membership/key_store.h"
 #include "units/named.h"
 
 enum {
@@ -86,8 +86,10 @@ typedef struct KeyDistribution {
         uint64_t next_number;             /* of the last key that this host has made; 0: none */
         uint64_t checked_index, check_ms; /* key of the CA that was checked; time of the next check */
         uint64_t transfer_ms;             /* no transfer of the leadership before */
+        uint64_t refused_ms;              /* no message about a key that cannot be stored before */
+        bool opening;                     /* the file of the key is being opened */
         bool damaged;                     /* the file of the key is there, and does not open the CA */
-        char problem[KEYS_PROBLEM_SIZE];
+        char problem[KEYS_PROBLEM_SIZE], warning[KEYS_PROBLEM_SIZE];
 } KeyDistribution;
 
 struct Authority {
@@ -106,6 +108,7 @@ struct Authority {
         uint64_t rejection_noted_ms; /* the last rejection in the history */
         Named *wrong;                /* WrongSecrets, by ID of the token */
         KeyDistribution keys;
+        KeyStore *key_store;         /* NULL: this host is no authority */
         bool failure_logged;         /* of a change of keys */
         uint64_t keys_deleted_index; /* of the key of the CA for which former cluster keys were deleted */
         LIST_HEAD(, AuthorityOp) operations;
@@ -164,9 +167,10 @@ void authority_host_step(AuthorityOp *op);
 void authority_host_fail(AuthorityOp *op, int error, const char *message);
 
 /* key_distribution.c */
-void keys_init(Authority *a);
+int keys_init(Authority *a, Sealing sealing); /* 0 or -ENOMEM */
 void keys_done(Authority *a);
-/* Make the cluster key that follows 'present' (0: none), and store it on this host. It replaces no file. */
+/* Make the cluster key that follows 'present' (0: none), and store it on this host. It replaces no file.
+ * -EAGAIN: it is being sealed; its number is keys.next_number. */
 int keys_make(Authority *a, uint64_t present, ClusterKey *ret, Error *err);
 /* Send key 'number' to all members that have not confirmed it. Return 0 when all have that are no standbys,
  * without 'absent' those of them that are up; -EAGAIN: not yet, 'err' names one; -ENOENT: this host does not

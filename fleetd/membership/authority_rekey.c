@@ -102,14 +102,15 @@ static int authority_next_key(Authority *a, const KvState *state, ClusterKey *re
         uint64_t index = MAX(c->ca_rotation_index, c->ca_keys_index);
         int r;
 
-        if (a->keys.next_index == index && a->keys.next_term == state->term)
-                return cluster_key_read(a->state_directory, a->keys.next_number, ret, err);
-        r = keys_make(a, c->ca_keys->items[0].cluster_key, ret, err);
-        if (r < 0)
-                return r;
+        if (a->keys.next_index == index && a->keys.next_term == state->term) {
+                r = key_store_read(a->key_store, a->keys.next_number, ret, err);
+                if (r != -ENOENT)
+                        return r;
+                err->message[0] = 0;
+        }
         a->keys.next_index = index;
         a->keys.next_term = state->term;
-        return 0;
+        return keys_make(a, c->ca_keys->items[0].cluster_key, ret, err);
 }
 
 void authority_rekey_tick(Authority *a, const KvState *state) {
@@ -221,7 +222,7 @@ void authority_delete_keys(Authority *a) {
                 return;
         for (size_t i = 0; i < c->ca_keys->n; i++)
                 first = MIN(first, c->ca_keys->items[i].cluster_key);
-        r = cluster_key_delete_below(a->state_directory, first, &err);
+        r = key_store_delete_below(a->key_store, first, &err);
         if (r < 0)
                 log_warning(((LogFields) { .error = r }), "%s", error_text(&err, r));
         a->keys_deleted_index = c->ca_keys_index;

@@ -53,7 +53,7 @@ static int authority_add_root(Authority *a, const KvState *state, Error *err) {
         if (roots.n == CA_ROOTS_MAX || keys.n == 0)
                 return error_set(err, -EBADMSG, "the cluster has %zu roots and %zu keys of them", roots.n,
                                  keys.n);
-        r = cluster_key_read(a->state_directory, keys.items[0].cluster_key, &key, err);
+        r = key_store_read(a->key_store, keys.items[0].cluster_key, &key, err);
         if (r < 0)
                 return r;
         roots.items[roots.n] = (CaRoot) { .state = CA_ROOT_NEXT };

@@ -122,7 +122,7 @@ static int authority_first_key(Authority *a, ClusterKey *ret, Error *err) {
         uint64_t number = MAX(a->keys.next_number, FIRST_CLUSTER_KEY);
         int r;
 
-        r = cluster_key_read(a->state_directory, number, ret, err);
+        r = key_store_read(a->key_store, number, ret, err);
         if (r != -ENOENT)
                 return r;
         err->message[0] = 0;
@@ -188,7 +188,9 @@ static int authority_need_ca(Authority *a, Error *err) {
                                  "run this version: fleetctl cluster level %d",
                                  KV_LEVEL_IDENTITY, state.level, KV_LEVEL_IDENTITY);
         keys_check(a, &state);
-        if (c->ca_roots && starts_with(a->keys.problem, CLUSTER_KEY_MISSING))
+        if (c->ca_roots && a->keys.opening)
+                return error_set(err, -EAGAIN, "this host is opening its cluster key");
+        if (c->ca_roots && a->keys.problem[0])
                 return error_set(err, -EAGAIN, "this host cannot sign: %s", a->keys.problem);
         if (c->ca_roots)
                 return 0;
@@ -427,6 +429,7 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
                   const AuthorityOptions *options) {
         _cleanup_free_ char *state_directory = NULL;
         Authority *a;
+        int r;
 
         if (options->state_directory && *options->state_directory) {
                 state_directory = strdup(options->state_directory);
@@ -452,8 +455,12 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
         registry_observe(registry, &a->observer);
         if (a->state_directory) {
                 peers_register(peers, frame_types, ELEMENTS(frame_types), a);
-                keys_init(a);
                 authority_hosts_init(a);
+                r = keys_init(a, options->sealing);
+                if (r < 0) {
+                        (void) authority_free(a);
+                        return r;
+                }
         }
         *ret = a;
         return 0;

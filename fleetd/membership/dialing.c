@@ -105,11 +105,12 @@ static int dialing_update(Membership *m) {
                 return 0;
 
         r = dialing_store(m, &addresses);
-        if (r < 0)
+        if (r < 0 && r != m->dialing.file_error)
                 log_warning(((LogFields) { .error = r }),
                             "Failed to write %s: %s; after a loss of its state, this host would not find the "
                             "cluster",
                             m->dialing.cluster_file, strerror(-r));
+        m->dialing.file_error = MIN(r, 0);
         return r == -ENOMEM ? r : 0;
 }
 

@@ -42,7 +42,7 @@ static int keys_open(Authority *a, const CaRoot *root, TlsPrivateKey **ret, Erro
 
         if (!sealed)
                 return error_set(err, -EBADMSG, "the cluster has no private key of its root %.8s", root->id);
-        r = cluster_key_read(a->state_directory, sealed->cluster_key, &key, err);
+        r = key_store_read(a->key_store, sealed->cluster_key, &key, err);
         if (r < 0)
                 return r;
         kv_state(a->store, &state);
@@ -119,9 +119,10 @@ void authority_member_problem(Authority *a, const char *machine_id, const char *
                 holder = named_get(&a->keys.holders, machine_id, sizeof(*holder));
         if (!holder)
                 return;
-        holder->works = !*problem;
+        holder->works = !*problem || starts_with(problem, CLUSTER_KEY_UNSEALED);
         holder->lacks = starts_with(problem, CLUSTER_KEY_MISSING);
-        if (holder->lacks) /* it was lost after the confirmation */
+        /* It was lost after the confirmation. The key of a sealed file can be stored again. */
+        if (holder->lacks || starts_with(problem, CLUSTER_KEY_SEALED))
                 holder->confirmed[c->ca_keys->items[0].cluster_key % 2] = 0;
 }
 
@@ -158,10 +159,8 @@ int keys_make(Authority *a, uint64_t present, ClusterKey *ret, Error *err) {
                 return error_set(err, -EIO, "the system has no random numbers");
         for (Named *n = a->keys.holders; n; n = n->hh.next)
                 ((KeyHolder *) n)->confirmed[number % 2] = 0;
-        r = cluster_key_write(a->state_directory, ret, err);
-        if (r >= 0)
-                a->keys.next_number = number;
-        return r;
+        a->keys.next_number = number;
+        return key_store_write(a->key_store, ret, err);
 }
 
 static bool keys_is_member(const Authority *a, const ClusterMachine *m) {
@@ -198,7 +197,7 @@ int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool ab
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 if (!keys_is_member(a, m) || keys_has(a, m->id, number))
                         continue;
-                r = key.number > 0 ? 0 : cluster_key_read(a->state_directory, number, &key, err);
+                r = key.number > 0 ? 0 : key_store_read(a->key_store, number, &key, err);
                 if (r < 0)
                         return r;
                 keys_send(a, m->id, &key);
@@ -229,8 +228,15 @@ static void keys_on_stored(void *userdata, PeerSession *session, PeerFrame type,
 
 /* -- A missing key -- */
 
-const char *authority_problem(const Authority *a) {
-        return a->keys.problem;
+const char *authority_problem(Authority *a) {
+        uint64_t unsealed = a->key_store && !a->keys.problem[0] ? key_store_unsealed(a->key_store) : 0;
+
+        if (unsealed == 0)
+                return a->keys.problem;
+        snprintf(a->keys.warning, sizeof(a->keys.warning),
+                 CLUSTER_KEY_UNSEALED "secrets/key.%llu is on disk as it is; see the journal of fleetd",
+                 (unsigned long long) unsealed);
+        return a->keys.warning;
 }
 
 /* Other failures than a missing or wrong file are corrected by an administrator: the key may be in use. */
@@ -249,6 +255,10 @@ static void keys_set_problem(Authority *a, int error, uint64_t number, const Err
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
                          CLUSTER_KEY_MISSING
                          "the leader sends secrets/key.%llu; if it has none: fleet-security(7)",
+                         (unsigned long long) number);
+        else if (error == -ENOKEY)
+                snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
+                         CLUSTER_KEY_SEALED "this host cannot open or seal secrets/key.%llu; see its journal",
                          (unsigned long long) number);
         else if (error == -EPERM)
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
@@ -278,16 +288,17 @@ void keys_check(Authority *a, const KvState *state) {
             (c->ca_keys_index == a->keys.checked_index && now_ms < a->keys.check_ms))
                 return;
         r = keys_open(a, root, &key, &err);
+        a->keys.opening = r == -EAGAIN;
+        if (a->keys.opening)
+                return;
         keys_set_problem(a, r, sealed->cluster_key, &err);
         a->keys.checked_index = c->ca_keys_index;
         a->keys.check_ms = now_ms + KEYS_CHECK_MS;
 }
 
 static const KeyHolder *keys_holder_of(const Authority *a, const KvMember *member) {
-        const ClusterMachine *m = registry_cluster(a->registry)->machines;
+        const ClusterMachine *m = cluster_machine_of_member(registry_cluster(a->registry), member->raft_id);
 
-        while (m && m->member.raft_id != member->raft_id)
-                m = m->hh.next;
         return m ? (const KeyHolder *) named_find(a->keys.holders, m->id) : NULL;
 }
 
@@ -375,23 +386,27 @@ static bool keys_is_in_use(Authority *a, const ClusterKey *own) {
         return false;
 }
 
-/* Store a key. 0: it is on disk. */
+/* Store a key. 0: it is on disk; -EAGAIN: not yet. A file whose content is unknown is replaced by a key that
+ * opens the CA only: then it has the same, or nothing of use. */
 static int keys_store(Authority *a, const ClusterKey *key, Error *err) {
         _cleanup_cluster_key_ ClusterKey own = {};
         int r;
 
-        r = cluster_key_read(a->state_directory, key->number, &own, NULL);
-        if (r == 0 && memcmp(own.bytes, key->bytes, sizeof(own.bytes)) == 0)
-                return 0;
+        r = key_store_read(a->key_store, key->number, &own, err);
+        if (r == -EAGAIN || (r == 0 && memcmp(own.bytes, key->bytes, sizeof(own.bytes)) == 0))
+                return r;
+        if ((r == -ENOKEY || r == -ENOTSUP) && !keys_is_in_use(a, key))
+                return r;
         if (r == 0 && keys_is_in_use(a, &own))
                 return error_set(err, -EEXIST, "another cluster key %llu is in use",
                                  (unsigned long long) key->number);
-        return cluster_key_write(a->state_directory, key, err);
+        return key_store_write(a->key_store, key, err);
 }
 
 /* Only the leader sends keys: a former one may have made another key of the same number. A host whose replica
  * is not complete yet knows no leader. Nor does a member that the configuration lacks, because the entry that
- * added it was lost: the leader adds it again when it has confirmed the key. */
+ * added it was lost, although its own log may have that entry: the leader adds it again when it has confirmed
+ * the key. */
 static bool keys_accepts_from(const Authority *a, const char *machine_id) {
         KvState state;
 
@@ -424,7 +439,12 @@ static void keys_on_key(void *userdata, PeerSession *session, PeerFrame type, co
         }
         memcpy(key.bytes, bytes, sizeof(key.bytes));
         error = keys_store(a, &key, &err);
+        if (error == -EAGAIN) /* the leader sends it again */
+                return;
         if (error < 0) {
+                if (loop_now_ms(a->loop) < a->keys.refused_ms)
+                        return;
+                a->keys.refused_ms = loop_now_ms(a->loop) + KEYS_TRANSFER_MS;
                 log_error(((LogFields) { .machine = peer->machine_id, .error = error }),
                           "Failed to store the cluster key from %s: %s", peer->name, error_text(&err, error));
                 return;
@@ -442,11 +462,25 @@ static const PeerFrameType frame_types[] = {
         { PEER_CLUSTER_KEY_STORED, PEER_ANSWER, PEER_PRIORITY_NORMAL, keys_on_stored },
 };
 
-void keys_init(Authority *a) {
+/* A file was opened, or written. */
+static void keys_on_changed(void *userdata) {
+        Authority *a = userdata;
+
+        a->keys.checked_index = 0;
+        loop_defer(a->loop, &a->update);
+}
+
+int keys_init(Authority *a, Sealing sealing) {
         peers_register(a->peers, frame_types, ELEMENTS(frame_types), a);
+        return key_store_new(&a->key_store, &(KeyStoreOptions) { .loop = a->loop,
+                                                                 .state_directory = a->state_directory,
+                                                                 .sealing = sealing,
+                                                                 .changed = keys_on_changed,
+                                                                 .userdata = a });
 }
 
 void keys_done(Authority *a) {
         peers_unregister(a->peers, frame_types, ELEMENTS(frame_types));
         named_clear(&a->keys.holders);
+        a->key_store = key_store_free(a->key_store);
 }

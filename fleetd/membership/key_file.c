@@ -165,7 +165,21 @@ int key_file_write(const char *file, const KeyFile *f, Error *err) {
 
 /* -- The keys of a host -- */
 
-int key_file_collect(const char *state_directory, KeyFile *ret, Error *err) {
+static int key_file_read_key(const char *state_directory, uint64_t number, KeyFileOpen *open, ClusterKey *ret,
+                             Error *err) {
+        _cleanup_cluster_key_file_ ClusterKeyFile file = {};
+        int r;
+
+        r = cluster_key_file_read(state_directory, number, &file, err);
+        if (r < 0)
+                return r;
+        if (file.form != SEAL_WITH_NO)
+                return open(&file, ret, err);
+        *ret = file.key;
+        return 0;
+}
+
+int key_file_collect(const char *state_directory, KeyFileOpen *open, KeyFile *ret, Error *err) {
         _cleanup_key_file_ KeyFile f = {};
         _cleanup_free_ uint64_t *numbers = NULL;
         size_t n = 0;
@@ -182,7 +196,7 @@ int key_file_collect(const char *state_directory, KeyFile *ret, Error *err) {
                                  "this host has no cluster key: run the command on a voter or standby; a "
                                  "cluster without certificates has none");
         for (; f.n < n; f.n++) {
-                r = cluster_key_read(state_directory, numbers[f.n], &f.keys[f.n], err);
+                r = key_file_read_key(state_directory, numbers[f.n], open, &f.keys[f.n], err);
                 if (r < 0)
                         return r;
         }
@@ -190,13 +204,13 @@ int key_file_collect(const char *state_directory, KeyFile *ret, Error *err) {
         return 0;
 }
 
-int key_file_store(const KeyFile *f, const char *state_directory, Error *err) {
+int key_file_store(const KeyFile *f, const char *state_directory, KeyFileOpen *open, Error *err) {
         int r = 0;
 
         for (size_t i = 0; i < f->n; i++) {
                 _cleanup_cluster_key_ ClusterKey own = {};
 
-                r = cluster_key_read(state_directory, f->keys[i].number, &own, err);
+                r = key_file_read_key(state_directory, f->keys[i].number, open, &own, err);
                 if (r < 0 && r != -ENOENT)
                         return r;
                 if (r >= 0 && memcmp(own.bytes, f->keys[i].bytes, sizeof(own.bytes)) != 0)

@@ -26,8 +26,11 @@ int key_file_read(const char *file, KeyFile *ret, Error *err);
 /* Write a new file, durably, which only its owner may read. -EEXIST: an existing one is not replaced. */
 int key_file_write(const char *file, const KeyFile *f, Error *err);
 
+/* Open a sealed file. Errors with a message. */
+typedef int KeyFileOpen(const ClusterKeyFile *file, ClusterKey *ret, Error *err);
+
 /* Read the cluster keys below a state directory. -ENOENT: this host has none. */
-int key_file_collect(const char *state_directory, KeyFile *ret, Error *err);
-/* Write the keys below a state directory, durably. -EEXIST: another key of the same number is there, and
- * nothing was changed. */
-int key_file_store(const KeyFile *f, const char *state_directory, Error *err);
+int key_file_collect(const char *state_directory, KeyFileOpen *open, KeyFile *ret, Error *err);
+/* Write the keys below a state directory, durably, as they are: the next start seals them. -EEXIST: another
+ * key of the same number is there, and nothing was changed. */
+int key_file_store(const KeyFile *f, const char *state_directory, KeyFileOpen *open, Error *err);

@@ -1,10 +1,57 @@
 #include "fleetd/membership/leaving.h"
 
+#include <string.h>
+
+enum { LEAVING_NAMES_MAX = 4 }; /* units that a message names */
+
 const char *const leaving_step_names[_LEAVING_STEP_MAX] = {
-        [LEAVING_NOT] = "none",      [LEAVING_UNITS] = "units", [LEAVING_DRAIN] = "drain",
-        [LEAVING_GLOBAL] = "global", [LEAVING_VOTE] = "vote",   [LEAVING_TRANSFER] = "transfer",
-        [LEAVING_WAIT] = "wait",     [LEAVING_END] = "end",
+        [LEAVING_NOT] = "none",          [LEAVING_OWNER] = "owner",   [LEAVING_UNITS] = "units",
+        [LEAVING_DRAIN] = "drain",       [LEAVING_GLOBAL] = "global", [LEAVING_VOTE] = "vote",
+        [LEAVING_TRANSFER] = "transfer", [LEAVING_WAIT] = "wait",     [LEAVING_END] = "end",
 };
+
+/* Return how many units the unit directory of the machine has submitted; append the names of the first. */
+static size_t leaving_count_owned(const Cluster *cluster, const ClusterMachine *machine, Text *names) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < HASH_COUNT(cluster->units); i++) {
+                const Unit *unit = cluster->by_name[i]->unit;
+
+                if (!unit || !unit->owner || !streq(unit->owner, machine->id))
+                        continue;
+                if (n++ < LEAVING_NAMES_MAX && names)
+                        text_printf(names, "%s%s", n > 1 ? ", " : "", unit->name);
+        }
+        return n;
+}
+
+/* Also a file that equals the unit of another host would start that unit here once more. */
+bool leaving_owns_units(const Cluster *cluster, const ClusterMachine *machine,
+                        int (*list)(void *userdata, Text *names), void *userdata, Error *ret) {
+        _cleanup_text_ Text owned = {}, files = {};
+        size_t n_owned = leaving_count_owned(cluster, machine, &owned);
+        int n = 0;
+
+        if (n_owned > 0)
+                error_set(
+                        ret, -EEXIST,
+                        "the unit directory of this host owns %zu unit%s (%s%s): move the file%s to another "
+                        "host, or remove %s",
+                        n_owned, n_owned == 1 ? "" : "s", owned.chars ?: "",
+                        n_owned > LEAVING_NAMES_MAX ? ", ..." : "", n_owned == 1 ? "" : "s",
+                        n_owned == 1 ? "it" : "them");
+        else if (list && (n = list(userdata, &files)) < 0)
+                error_set(ret, n, "the unit directory of this host cannot be read: %s; mend that first",
+                          strerror(-n));
+        else if (n > 0)
+                error_set(
+                        ret, -EEXIST,
+                        "the unit directory of this host contains %d unit file%s (%s%s), which it would run "
+                        "again after the leave: move %s out of the directory first",
+                        n, n == 1 ? "" : "s", files.chars ?: "", n > LEAVING_NAMES_MAX ? ", ..." : "",
+                        n == 1 ? "it" : "them");
+        return n_owned > 0 || n != 0;
+}
 
 /* Return the first assignment on the machine by name of its unit; 'global': of global units, too. */
 static const ClusterAssignment *leaving_first(const ClusterMachine *machine, bool global, size_t *ret_n) {
@@ -45,7 +92,8 @@ static bool leaving_is_before(const ClusterMachine *a, const ClusterMachine *b) 
 static const ClusterMachine *leaving_before(const Cluster *cluster, const ClusterMachine *machine) {
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
                 if (m != machine && cluster_machine_is_drained(m) && m->presence == PRESENCE_UP &&
-                    !leaving_has_units(m, true) && leaving_is_before(m, machine))
+                    !leaving_has_units(m, true) && leaving_is_before(m, machine) &&
+                    leaving_count_owned(cluster, m, NULL) == 0)
                         return m;
         return NULL;
 }
@@ -82,6 +130,8 @@ LeavingStep leaving_step(const Cluster *cluster, const KvState *state, const Clu
                 return LEAVING_END;
         if (!cluster_machine_is_leaving(machine))
                 return LEAVING_NOT;
+        if (leaving_count_owned(cluster, machine, NULL) > 0)
+                return LEAVING_OWNER;
         if (leaving_has_units(machine, false))
                 return LEAVING_UNITS;
         if (!cluster_machine_is_drained(machine))

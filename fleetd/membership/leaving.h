@@ -1,8 +1,9 @@
 /* The leave of a host, as its maintenance key and the rest of the cluster view show it: no memory, so that
  * the next leader continues.
  *
- *   1. "fleetctl leave" writes the key: draining. The engine moves the ordinary units: each runs elsewhere
- *      before it stops on this host.
+ *   1. "fleetctl leave" writes the key: draining. From then on, the host submits no units of its unit
+ *      directory; if the directory has one, the host cancels the leave. The engine moves the ordinary units:
+ * each runs elsewhere before it stops on this host.
  *   2. The leader writes drained. The engine stops the global units.
  *   3. The voters change (voters.h): another host takes the vote first. If the host leads, it transfers
  *      leadership.
@@ -18,6 +19,7 @@
 
 typedef enum LeavingStep {
         LEAVING_NOT,
+        LEAVING_OWNER,    /* a unit of its unit directory is in the cluster: the host cancels the leave */
         LEAVING_UNITS,    /* ordinary units are on it */
         LEAVING_DRAIN,    /* none any more: the key follows */
         LEAVING_GLOBAL,   /* its global units stop */
@@ -36,6 +38,12 @@ ENUM_NAMES(leaving_step, LeavingStep, _LEAVING_STEP_MAX)
  * find LEAVING_TRANSFER. *ret_other: the host that leads next, or that leaves first; NULL: none. Pure. */
 LeavingStep leaving_step(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
                          const ClusterMachine **ret_other);
+
+/* Return whether the unit directory of a machine has units, which it would run again after the leave, and set
+ * in 'ret' which: those that it has submitted, and unit files. 'list' is directory_list_units() of that
+ * machine, with 'userdata'; NULL: it has no unit directory. */
+bool leaving_owns_units(const Cluster *cluster, const ClusterMachine *machine,
+                        int (*list)(void *userdata, Text *names), void *userdata, Error *ret);
 
 /* Return the name of an ordinary unit on the machine, the first by name; NULL: none is left. */
 const char *leaving_unit(const ClusterMachine *machine, size_t *ret_n);

@@ -148,14 +148,15 @@ static int membership_make(Membership *m, const KvState *state, const VotersChan
         }
 }
 
-static void membership_log_change(const KvState *state, const VotersChange *change) {
+static void membership_log_change(const KvState *state, const VotersChange *change,
+                                  const ClusterMachine *machine) {
         if (change->action == VOTERS_ASSIGN)
                 log_notice(((LogFields) { .term = state->term, .machine = change->machine_id }), "%s",
                            change->reason);
         else
-                log_notice(((LogFields) { .term = state->term }), "%s member %llu: %s",
+                log_notice(((LogFields) { .term = state->term }), "%s member %llu (%s): %s",
                            voters_action_name(change->action), (unsigned long long) change->raft_id,
-                           change->reason);
+                           machine ? cluster_machine_name(machine) : change->address, change->reason);
 }
 
 static void membership_change_voters(Membership *m, const KvState *state) {
@@ -174,6 +175,7 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                               .spread_ms = now_ms - m->spread_since_ms,
                               .paused = cluster->adopting || (m->is_braked && m->is_braked(m->userdata)),
                               .spans = &voters_spans };
+        const ClusterMachine *machine;
         VotersChange change;
         int r;
 
@@ -186,8 +188,9 @@ static void membership_change_voters(Membership *m, const KvState *state) {
         r = membership_make(m, state, &change);
         if (r == 0 && change.spreads)
                 m->spread_since_ms = now_ms;
+        machine = cluster_machine_of_member(cluster, change.raft_id);
         if (r == 0)
-                membership_log_change(state, &change);
+                membership_log_change(state, &change, machine);
         else if (r != -EBUSY && r != -EAGAIN && r != -EREMOTE)
                 log_warning(((LogFields) { .error = r }), "Failed to %s member %llu: %s",
                             voters_action_name(change.action), (unsigned long long) change.raft_id,
@@ -225,8 +228,8 @@ static void membership_write_drained(Membership *m, const KvState *state, const 
         MaintenanceRecord drained = *machine->maintenance;
 
         drained.mode = MAINTENANCE_DRAINED;
-        m->writing = registry_maintain(m->registry, state->term, machine, &drained, NULL,
-                                       membership_on_written, m) == 0;
+        m->writing = registry_maintain(m->registry, state->term, machine, &drained, membership_on_written,
+                                       m) == 0;
 }
 
 static void membership_step_leave(Membership *m, const KvState *state, const ClusterMachine *machine) {
@@ -279,6 +282,19 @@ static void membership_end_leave(Membership *m) {
         m->has_left = true;
         log_notice(NO_FIELDS, "this host has left the cluster, and starts again without its state");
         (void) timer_start(m->restart, m->loop, LEFT_MS);
+}
+
+/* A unit file was added after the check of the request to leave: cancel it. */
+static void membership_check_unit_files(Membership *m, const KvState *state) {
+        const Cluster *c = registry_cluster(m->registry);
+        const ClusterMachine *self = cluster_machine(c, m->machine_id);
+        Error why = {};
+
+        if (!self || !cluster_machine_is_leaving(self) || !registry_ready(m->registry) || !state->ready ||
+            m->writing || !leaving_owns_units(c, self, m->list_unit_files, m->userdata, &why))
+                return;
+        m->writing = registry_cancel_leave(m->registry, self, HISTORY_DIRECTORY, why.message,
+                                           membership_on_written, m) == 0;
 }
 
 /* Detect that this host has left: it has applied its tombstone, or it was rejected as removed. A tree that is
@@ -373,6 +389,8 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                 m->leading = true;
                 m->led_since_ms = m->spread_since_ms = now_ms;
                 reporting_lead(m, m->contact_ms > 0 ? now_ms - m->contact_ms : 0);
+                registry_note(m->registry,
+                              &(HistoryNote) { .kind = HISTORY_LEADER, .machine = m->machine_id }, 1);
         }
         reporting_count(m, state, late || state->n_voters_reachable * 2 <= state->n_voters);
         membership_write_presences(m);
@@ -403,6 +421,7 @@ static void membership_on_tick(void *userdata) {
         kv_state(m->store, &state);
         attaching_update(m, &state);
         membership_check_left(m, &state);
+        membership_check_unit_files(m, &state);
         if (state.role == KV_ROLE_LEADER) {
                 if (state.ready && registry_ready(m->registry)) {
                         membership_lead(m, &state, late);
@@ -478,7 +497,8 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         const AuthorityOptions authority = { .machine_id = options->machine_id,
                                              .peer_address = options->peer_address,
                                              .state_directory = options->state_directory,
-                                             .voters = options->voters };
+                                             .voters = options->voters,
+                                             .sealing = options->sealing };
         const RenewalOptions renewal = { .machine_id = options->machine_id,
                                          .state_directory = options->state_directory,
                                          .on_identity = options->on_identity,
@@ -522,6 +542,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .agentless = options->agentless,
                 .voters = options->voters,
                 .is_braked = options->is_braked,
+                .list_unit_files = options->list_unit_files,
                 .restart = options->restart,
                 .userdata = options->userdata,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,

@@ -7,6 +7,7 @@
 
 #include "fleetd/membership/frame_types.h"
 #include "fleetd/membership/replica_pins.h"
+#include "fleetd/membership/sealer.h"
 #include "fleetd/registry/registry.h"
 
 typedef struct Membership Membership;
@@ -23,7 +24,10 @@ typedef struct MembershipOptions {
                 *cluster_file; /* for the addresses of other hosts ("Join=" of the next start); "" for none */
         /* Voters=: of a cluster without settings, and the initial setting of a new one. 0: automatic */
         uint64_t voters;
+        Sealing sealing;                   /* of the cluster key */
         bool (*is_braked)(void *userdata); /* the mass-failure brake is on; NULL: never */
+        int (*list_unit_files)(void *userdata,
+                               Text *names); /* directory_list_units() of this host; or NULL */
         const char *state_directory; /* for the cluster key and the identity; "" or NULL: this host is no
                                         authority, and has no certificate */
         /* Started when this host has left the cluster; the next start of the daemon moves its state away

@@ -24,7 +24,8 @@ typedef struct Dialing {
         char *cluster_file;
         char listen[ADDRESS_SIZE]; /* ListenPeer= of that file, which its next content keeps; "": none */
         Deferred update;
-        bool retry; /* memory was short: update with the next tick */
+        bool retry;     /* memory was short: update with the next tick */
+        int file_error; /* of the last attempt to write the file; a new one is logged; 0: none */
 } Dialing;
 
 /* joining.c: requests of this host to join, and requests of others. */
@@ -73,6 +74,7 @@ typedef struct Reporting {
 typedef struct Roles {
         uint64_t term; /* of that tick; 0: none */
         KvMember members[KV_MEMBERS_MAX];
+        char machines[KV_MEMBERS_MAX][MACHINE_ID_SIZE]; /* of 'members', while the cluster had them; or "" */
         size_t n;
 } Roles;
 
@@ -85,6 +87,7 @@ struct Membership {
                 client[CLUSTER_URL_SIZE];
         uint64_t voters, level_wait_ms;
         bool (*is_braked)(void *userdata);
+        int (*list_unit_files)(void *userdata, Text *names);
         Timer *restart;        /* borrowed; NULL: this daemon cannot leave */
         void *userdata;        /* borrowed, of these */
         char *state_directory; /* NULL: none */

@@ -200,12 +200,6 @@ static int token_check_host(const Cluster *c, const ClusterToken *t, const Joini
         return 0;
 }
 
-/* Whether the host was removed because others may have the key with which it asks. */
-static bool join_key_is_compromised(const ClusterMachine *m, const char *pin) {
-        return m && m->removed && streq(m->removed->reason, CLUSTER_REMOVED_COMPROMISED) &&
-               (streq(m->removed->pin, pin) || streq(m->removed->pin2, pin));
-}
-
 /* Whether the cluster has room for the host, and no host with its ID and another key. */
 static int join_check_cluster(const Cluster *c, const JoiningHost *host, const ClusterToken *t,
                               unsigned level, size_t replicas, Error *err) {
@@ -249,7 +243,7 @@ int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_
                 *ret = (JoinDecision) { .host = *m->host };
                 return 0;
         }
-        if (join_key_is_compromised(m, host->pin))
+        if (cluster_is_denied(c, host->pin))
                 return error_set(err, -EACCES,
                                  "the key of this host is compromised: remove the folder "
                                  "/var/lib/fleet/identity of this host, and join again with another key");

@@ -46,10 +46,9 @@ _printf_(4, 5) static void voters_decide(VotersChange *ret, VotersAction action,
 /* -- Members and their machines -- */
 
 static const ClusterMachine *voters_owner(const Configuration *c, uint64_t raft_id) {
-        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next)
-                if (m->member.raft_id == raft_id)
-                        return cluster_machine_successor(m) || cluster_machine_is_removed(m) ? NULL : m;
-        return NULL;
+        const ClusterMachine *m = cluster_machine_of_member(c->in->cluster, raft_id);
+
+        return m && (cluster_machine_successor(m) || cluster_machine_is_removed(m)) ? NULL : m;
 }
 
 static const KvMember *voters_member(const Configuration *c, uint64_t raft_id) {

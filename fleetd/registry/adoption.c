@@ -54,6 +54,7 @@ static void adoption_note_end(Transaction *t, const Registry *r) {
         transaction_note(t, r,
                          &(HistoryNote) { .kind = HISTORY_ADOPTION,
                                           .machine = begun ? begun->record.machine : NULL,
+                                          .user = begun ? begun->record.by : NULL,
                                           .reason = reason });
 }
 

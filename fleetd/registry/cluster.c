@@ -89,12 +89,30 @@ ClusterToken *cluster_token(const Cluster *c, const char *id) {
         return TABLE_FIND(c->tokens, id);
 }
 
+bool cluster_is_denied(const Cluster *c, const char *pin) {
+        if (TABLE_FIND(c->denied, pin))
+                return true;
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (m->removed && streq(m->removed->reason, CLUSTER_REMOVED_COMPROMISED) &&
+                    (streq(m->removed->pin, pin) || streq(m->removed->pin2, pin)))
+                        return true;
+        return false;
+}
+
 ClusterPrincipal *cluster_principal(const Cluster *c, const char *name) {
         return TABLE_FIND(c->principals, name);
 }
 
 ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage) {
         return TABLE_FIND(c->lineages, lineage);
+}
+
+const ClusterMachine *cluster_machine_of_member(const Cluster *c, uint64_t raft_id) {
+        const ClusterMachine *m = raft_id != 0 ? c->machines : NULL;
+
+        while (m && m->member.raft_id != raft_id)
+                m = m->hh.next;
+        return m;
 }
 
 const ClusterSettings *cluster_settings(const Cluster *c) {

@@ -158,6 +158,15 @@ typedef struct ClusterToken {
         UT_hash_handle hh;
 } ClusterToken;
 
+/* A public key that others may have, after the tombstone of its host has ended: /_fleet/cluster/denied/PIN.
+ */
+typedef struct ClusterDenied {
+        char name[DIGEST_SIZE]; /* the pin */
+        uint64_t index;
+        DeniedRecord record;
+        UT_hash_handle hh;
+} ClusterDenied;
+
 /* The rights of a user: /_fleet/cluster/principal/NAME. */
 typedef struct ClusterPrincipal {
         char name[PRINCIPAL_NAME_MAX + 1];
@@ -195,6 +204,7 @@ typedef struct Cluster {
         uint64_t adopting_since_ms; /* cluster time; 0: people have ended the wait */
 
         ClusterToken *tokens;         /* table by ID */
+        ClusterDenied *denied;        /* table by pin */
         ClusterPrincipal *principals; /* table by name */
         ClusterLineage *lineages;     /* table by lineage */
         CaRoots *ca_roots;            /* owned, as the next three; NULL: no key, or it is unreadable */
@@ -242,6 +252,8 @@ ClusterUnit *cluster_unit(const Cluster *c, const char *name);     /* with a uni
 ClusterUnit *cluster_any_unit(const Cluster *c, const char *name); /* also without a unit key */
 bool cluster_unit_exists(const ClusterUnit *u); /* has a unit key, readable or not; 'u' may be NULL */
 ClusterMachine *cluster_machine(const Cluster *c, const char *id);
+/* Return the machine with the member key of this Raft ID, or NULL. */
+const ClusterMachine *cluster_machine_of_member(const Cluster *c, uint64_t raft_id);
 ClusterAssignment *cluster_assignment_on(const ClusterMachine *m, const char *unit); /* 'm' may be NULL */
 ClusterAssignment *cluster_assignment(const Cluster *c, const char *machine_id,
                                       const char *unit); /* one that can be read */
@@ -251,6 +263,8 @@ ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const 
 ClusterOwner *cluster_owner(const Cluster *c, const char *machine_id);
 
 ClusterToken *cluster_token(const Cluster *c, const char *id);
+/* Return whether others may have the private key of a pin: its host was removed with --compromised. */
+bool cluster_is_denied(const Cluster *c, const char *pin);
 ClusterPrincipal *cluster_principal(const Cluster *c, const char *name);
 ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage); /* 16 hex digits */
 const ClusterSettings *cluster_settings(const Cluster *c); /* never NULL: without a key, all members are 0 */

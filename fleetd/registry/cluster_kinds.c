@@ -47,6 +47,7 @@ RECORD(ca_keys, CaKeys, ca_keys, ca_keys_done)
 RECORD(ca_rotation, CaRotation, ca_rotation, nothing_done)
 RECORD(settings, ClusterSettings, settings, nothing_done)
 RECORD(token, TokenRecord, token, token_record_done)
+RECORD(denied, DeniedRecord, denied, nothing_done)
 RECORD(principal, PrincipalRecord, principal, nothing_done)
 RECORD(lineage, LineageRecord, lineage, nothing_done)
 
@@ -129,10 +130,12 @@ static bool lineage_name_is_valid(const char *name) {
 }
 
 #define token_take     token_record_done
+#define denied_take    nothing_done
 #define principal_take nothing_done
 #define lineage_take   nothing_done
 
 TABLE(token, ClusterToken, tokens, LAYOUT_TOKEN, token_id_is_valid)
+TABLE(denied, ClusterDenied, denied, LAYOUT_DENIED, digest_is_valid)
 TABLE(principal, ClusterPrincipal, principals, LAYOUT_PRINCIPAL, principal_name_is_valid)
 TABLE(lineage, ClusterLineage, lineages, LAYOUT_LINEAGE, lineage_name_is_valid)
 
@@ -147,6 +150,8 @@ void cluster_kinds_done_machine(ClusterMachine *m) {
 void cluster_kinds_done(Cluster *c) {
         while (c->tokens)
                 token_remove(c, c->tokens);
+        while (c->denied)
+                denied_remove(c, c->denied);
         while (c->principals)
                 principal_remove(c, c->principals);
         while (c->lineages)

@@ -24,7 +24,8 @@ const char *const history_kind_names[_HISTORY_KIND_MAX] = {
         [HISTORY_TOKEN] = "token",         [HISTORY_CA] = "ca",
         [HISTORY_ROLE] = "role",           [HISTORY_REJECTED] = "rejected",
         [HISTORY_LEAVE] = "leave",         [HISTORY_USER] = "user",
-        [HISTORY_DENIED] = "denied",
+        [HISTORY_DENIED] = "denied",       [HISTORY_WAITING] = "waiting",
+        [HISTORY_LEADER] = "leader",
 };
 
 static const char *const message_ids[_HISTORY_KIND_MAX] = {
@@ -43,6 +44,8 @@ static const char *const message_ids[_HISTORY_KIND_MAX] = {
         [HISTORY_LEAVE] = "71d1b0fa3ebf4d0291f2ee74c03eef61",
         [HISTORY_USER] = "d9b441b6c82b4cd3b44f1574055196b8",
         [HISTORY_DENIED] = "ab85bb06b9a34f31a1be7d8a00826d08",
+        [HISTORY_WAITING] = "0600c773db9b412fb42cfeb98fb9cb14",
+        [HISTORY_LEADER] = "156ebfe38293438d9aa6c1c0b61dcda3",
 };
 
 const char *history_message_id(unsigned kind) {
@@ -122,13 +125,15 @@ int history_decode(KvBytes body, HistoryEvent *ret) {
 }
 
 void history_log(const HistoryEvent *event, const char *name, uint64_t index) {
-        bool named = *name && !streq(name, event->reason); /* the reason of a removal is the name */
+        const char *object = event->unit[0] ? event->unit : name;
+        bool named = *object && !streq(object, event->reason); /* the reason of a removal is the name */
 
-        log_notice(((LogFields) { .machine = event->machine[0] ? event->machine : NULL,
+        log_notice(((LogFields) { .unit = event->unit[0] ? event->unit : NULL,
+                                  .machine = event->machine[0] ? event->machine : NULL,
                                   .principal = event->user,
                                   .index = index,
                                   .message_id = history_message_id(event->kind) }),
-                   "%s: %s%s%s%s%s", history_kind_to_string(event->kind), named ? name : "",
+                   "%s: %s%s%s%s%s", history_kind_to_string(event->kind), named ? object : "",
                    named && event->reason[0] ? ": " : "", event->reason, event->user[0] ? ", by " : "",
                    event->user);
 }

@@ -39,6 +39,8 @@ typedef enum HistoryKind {
         HISTORY_LEAVE,       /* of a machine from the cluster; reason: begun or cancelled */
         HISTORY_USER,        /* reason: its name, and what happened to it */
         HISTORY_DENIED,      /* a request of 'user'; reason: method and route */
+        HISTORY_WAITING,     /* of a unit for a machine; reason: why no machine qualifies */
+        HISTORY_LEADER,      /* a machine, which leads from now on */
         _HISTORY_KIND_MAX,
         _HISTORY_KIND_INVALID = -EINVAL,
 } HistoryKind;

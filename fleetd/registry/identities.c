@@ -100,6 +100,35 @@ static void identities_write_host(Transaction *t, const char *machine, const Hos
         transaction_write(t, KV_SET, LAYOUT_HOST, NULL, machine, transaction_text(t, &value));
 }
 
+static const ClusterDenied *identities_oldest_denied(const Cluster *c) {
+        const ClusterDenied *oldest = NULL;
+
+        for (const ClusterDenied *d = c->denied; d; d = d->hh.next)
+                if (!oldest || d->record.since_ms < oldest->record.since_ms)
+                        oldest = d;
+        return oldest;
+}
+
+void transaction_deny_keys(Transaction *t, const Registry *r, const ClusterMachine *machine) {
+        const RemovedRecord *removed = machine ? machine->removed : NULL;
+        const Cluster *c = registry_cluster(r);
+        _cleanup_text_ Text value = {};
+        DeniedRecord denied = {};
+
+        if (!removed || !streq(removed->reason, CLUSTER_REMOVED_COMPROMISED))
+                return;
+        memcpy(denied.machine, machine->id, sizeof(denied.machine));
+        denied.since_ms = removed->since_ms;
+        stored_denied_write(&value, &denied);
+        if (HASH_COUNT(c->denied) >= DENIED_MAX)
+                transaction_write(t, KV_DELETE, LAYOUT_DENIED, identities_oldest_denied(c)->name, NULL,
+                                  NO_VALUE);
+        if (removed->pin[0])
+                transaction_write(t, KV_SET, LAYOUT_DENIED, removed->pin, NULL, transaction_text(t, &value));
+        if (removed->pin2[0])
+                transaction_write(t, KV_SET, LAYOUT_DENIED, removed->pin2, NULL, transaction_text(t, &value));
+}
+
 int registry_set_host(Registry *r, const HostChange *change, RegistryDone done, void *userdata) {
         const TokenChange *token = change->token;
         _cleanup_transaction_ Transaction t = {};
@@ -115,6 +144,7 @@ int registry_set_host(Registry *r, const HostChange *change, RegistryDone done, 
                          &(HistoryNote) { .kind = HISTORY_CERTIFICATE,
                                           .machine = change->machine,
                                           .reason = change->certificate });
+        transaction_deny_keys(&t, r, cluster_machine(registry_cluster(r), change->machine));
         if (change->removed_index > 0)
                 transaction_write(&t, KV_DELETE, LAYOUT_REMOVED, NULL, change->machine, NO_VALUE);
         if (!token)
@@ -152,7 +182,7 @@ int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, 
 /* The key exists for these rows only, and has no value. */
 static const char noted[] = "noted";
 
-void registry_note(Registry *r, const HistoryNote *note) {
+void registry_note(Registry *r, const HistoryNote *notes, size_t n) {
         _cleanup_transaction_ Transaction t = {};
         KvState state;
 
@@ -161,7 +191,9 @@ void registry_note(Registry *r, const HistoryNote *note) {
                 registry_propose_for(r, "");
                 return;
         }
-        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, noted, NULL, kv_string(""));
-        transaction_note(&t, r, note);
+        for (size_t i = 0; i < n; i++) {
+                transaction_write(&t, KV_SET, LAYOUT_CLUSTER, noted, NULL, kv_string(""));
+                transaction_note(&t, r, &notes[i]);
+        }
         (void) transaction_send(r, &t, 0, NULL, NULL);
 }

@@ -568,6 +568,8 @@ const Kind kinds[_LAYOUT_MAX] = {
                              FUNCTIONS(kind_removed), .clear = kind_removed_clear },
         [LAYOUT_TOKEN] = { CHANGED_CLUSTER, SLICE_NONE, 0, FUNCTIONS(kind_token), .clear = kind_token_clear,
                            .each = kind_token_each },
+        [LAYOUT_DENIED] = { CHANGED_CLUSTER, SLICE_NONE, 0, FUNCTIONS(kind_denied),
+                            .clear = kind_denied_clear, .each = kind_denied_each },
         [LAYOUT_PRINCIPAL] = { CHANGED_CLUSTER, SLICE_NONE, 0, FUNCTIONS(kind_principal),
                                .clear = kind_principal_clear, .each = kind_principal_each },
         [LAYOUT_LINEAGE] = { CHANGED_CLUSTER, SLICE_ALL, 0, FUNCTIONS(kind_lineage),

@@ -25,6 +25,7 @@ static const char *const paths[_LAYOUT_MAX][5] = {
         [LAYOUT_MEMBER] = { "cluster", "member", id },
         [LAYOUT_HOST] = { "cluster", "host", id },
         [LAYOUT_REMOVED] = { "cluster", "removed", id },
+        [LAYOUT_DENIED] = { "cluster", "denied", name },
         [LAYOUT_TOKEN] = { "cluster", "token", name },
         [LAYOUT_PRINCIPAL] = { "cluster", "principal", name },
         [LAYOUT_LINEAGE] = { "cluster", "lineage", name },
@@ -71,9 +72,8 @@ static bool layout_match_segment(const char *pattern, const char *segment, size_
 }
 
 /* The directories below "cluster": they are no keys of the kind LAYOUT_CLUSTER. */
-static const char *const directories[] = {
-        "ca", "host", "lineage", "member", "principal", "removed", "token"
-};
+static const char *const directories[] = { "ca",     "denied",    "host",    "lineage",
+                                           "member", "principal", "removed", "token" };
 
 /* Match the rest of a key, which begins with a slash, with a kind's path. */
 static bool layout_match(const char *const *path, const char *key, size_t key_size, LayoutKey *ret) {

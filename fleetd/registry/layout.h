@@ -23,6 +23,7 @@ typedef enum LayoutKind {
         LAYOUT_MEMBER,      /* a host with a replica */
         LAYOUT_HOST,        /* a host of the cluster, with its public keys */
         LAYOUT_REMOVED,     /* the tombstone of a host */
+        LAYOUT_DENIED,      /* a public key that is not accepted again; the name is its pin */
         LAYOUT_TOKEN,       /* permission to join; the name is its ID */
         LAYOUT_PRINCIPAL,   /* rights of a user */
         LAYOUT_LINEAGE,     /* begin of a lineage; the name is the lineage in hex */

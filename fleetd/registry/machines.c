@@ -35,11 +35,13 @@ static void machines_note_presence(Transaction *t, const Registry *r, const Pres
 }
 
 /* A removed machine that is up again is a host of the cluster again. */
-static void machines_end_tombstone(Transaction *t, const ClusterMachine *known, Presence presence) {
+static void machines_end_tombstone(Transaction *t, const Registry *r, const ClusterMachine *known,
+                                   Presence presence) {
         if (!known || known->removed_index == 0 || presence != PRESENCE_UP)
                 return;
         transaction_check(t, KV_CHECK_MODIFIED, known->removed_index, LAYOUT_REMOVED, NULL, known->id);
         transaction_write(t, KV_DELETE, LAYOUT_REMOVED, NULL, known->id, NO_VALUE);
+        transaction_deny_keys(t, r, known);
 }
 
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
@@ -60,7 +62,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 
                 transaction_check(&t, c->expected_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
                                   c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
-                machines_end_tombstone(&t, cluster_machine(cluster, c->machine), c->presence);
+                machines_end_tombstone(&t, r, cluster_machine(cluster, c->machine), c->presence);
                 record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->adopting,
                                        cluster->now_ms);
                 snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
@@ -120,6 +122,7 @@ static void machines_write_tombstone(Transaction *t, const Registry *r, const Cl
                 memcpy(removed.pin, m->host->pins.items[0], sizeof(removed.pin));
         if (m->host && m->host->pins.n > 1)
                 memcpy(removed.pin2, m->host->pins.items[1], sizeof(removed.pin2));
+        transaction_deny_keys(t, r, m);
         stored_removed_write(&value, &removed);
         transaction_write(t, KV_SET, LAYOUT_REMOVED, NULL, m->id, transaction_text(t, &value));
 }
@@ -166,24 +169,35 @@ static void machines_note_leave(Transaction *t, const Registry *r, const Cluster
                 &(HistoryNote) { .kind = HISTORY_LEAVE, .machine = m->id, .user = user, .reason = reason });
 }
 
+static void machines_check_maintenance(Transaction *t, const ClusterMachine *m) {
+        transaction_check(t, m->maintenance_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
+                          m->maintenance_index, LAYOUT_MAINTENANCE, NULL, m->id);
+}
+
 int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
-                      const MaintenanceRecord *maintenance, const char *user, RegistryDone done,
-                      void *userdata) {
+                      const MaintenanceRecord *maintenance, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
 
-        transaction_check(&t, m->maintenance_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
-                          m->maintenance_index, LAYOUT_MAINTENANCE, NULL, m->id);
-        if (maintenance) {
-                stored_maintenance_write(&value, maintenance);
-                transaction_write(&t, KV_SET, LAYOUT_MAINTENANCE, NULL, m->id, transaction_text(&t, &value));
-                if (maintenance->mode == MAINTENANCE_DRAINING)
-                        machines_note_leave(&t, r, m, maintenance->by, "begun: its units move away");
-        } else if (m->maintenance_index > 0) {
-                transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
-                machines_note_leave(&t, r, m, user, "cancelled");
-        }
+        machines_check_maintenance(&t, m);
+        stored_maintenance_write(&value, maintenance);
+        transaction_write(&t, KV_SET, LAYOUT_MAINTENANCE, NULL, m->id, transaction_text(&t, &value));
+        if (maintenance->mode == MAINTENANCE_DRAINING)
+                machines_note_leave(&t, r, m, maintenance->by, "begun: its units move away");
         return transaction_send(r, &t, term, done, userdata);
+}
+
+int registry_cancel_leave(Registry *r, const ClusterMachine *m, const char *user, const char *reason,
+                          RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text note = {};
+
+        machines_check_maintenance(&t, m);
+        text_printf(&note, "cancelled%s%s", reason ? ": " : "", reason ?: "");
+        transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
+        machines_note_leave(&t, r, m, user, note.chars);
+        t.error = MIN(t.error, note.error);
+        return transaction_send(r, &t, 0, done, userdata);
 }
 
 int registry_leave(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done, void *userdata) {
@@ -229,6 +243,7 @@ int registry_forget_machine(Registry *r, uint64_t term, const ClusterMachine *m,
                 if (m->member.raft_id != 0)
                         transaction_write(&t, KV_DELETE, LAYOUT_MEMBER, NULL, m->id, NO_VALUE);
                 transaction_write(&t, KV_DELETE, LAYOUT_REMOVED, NULL, m->id, NO_VALUE);
+                transaction_deny_keys(&t, r, m);
         }
         return transaction_send(r, &t, term, done, userdata);
 }

@@ -23,6 +23,7 @@ static const struct {
         [LAYOUT_MEMBER] = { .set = RIGHT_ADMINISTER },
         [LAYOUT_HOST] = { .set = RIGHT_ADMINISTER },
         [LAYOUT_REMOVED] = { .set = RIGHT_ADMINISTER },
+        [LAYOUT_DENIED] = { .set = RIGHT_ADMINISTER },
         [LAYOUT_TOKEN] = { .set = RIGHT_ADMINISTER },
         [LAYOUT_PRINCIPAL] = { .set = RIGHT_ADMINISTER },
         [LAYOUT_LINEAGE] = { .set = RIGHT_ADMINISTER },

@@ -179,11 +179,14 @@ typedef struct CaChange {
 int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, const CaChange *ca,
                             RegistryDone done, void *userdata);
 
-/* Set how a machine is maintained; NULL: not any more, by 'user' (for the history). 'term' of the leader, or
- * 0. Requires KV_LEVEL_IDENTITY. KV_COMPARE_FAILED: it was changed meanwhile. */
+/* Set how a machine is maintained. 'term' of the leader, or 0. Requires KV_LEVEL_IDENTITY. KV_COMPARE_FAILED:
+ * it was changed meanwhile. */
 int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
-                      const MaintenanceRecord *maintenance, const char *user, RegistryDone done,
-                      void *userdata);
+                      const MaintenanceRecord *maintenance, RegistryDone done, void *userdata);
+/* Cancel the leave of a machine. 'user' and 'reason', which may be NULL, are for the history.
+ * KV_COMPARE_FAILED: it has ended, or was changed meanwhile. */
+int registry_cancel_leave(Registry *r, const ClusterMachine *m, const char *user, const char *reason,
+                          RegistryDone done, void *userdata);
 /* Write the tombstone of a machine that leaves the cluster and has no units any more, and delete all else of
  * it, its member key and metadata included, valid in 'term'. KV_COMPARE_FAILED: it is not leaving any more.
  */
@@ -272,8 +275,9 @@ typedef struct UserChange {
 /* KV_COMPARE_FAILED: a key has changed; decide again. */
 int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, void *userdata);
 
-/* Add a row to the history that belongs to no change of a key. Its failure is not reported. */
-void registry_note(Registry *r, const HistoryNote *note);
+/* Add rows to the history that belong to no change of a key, at most KV_TXN_ITEMS_MAX. Their failure is not
+ * reported. */
+void registry_note(Registry *r, const HistoryNote *notes, size_t n);
 
 /* -- adoption.c: the begin of a new lineage, while Cluster.adopting is set -- */
 

@@ -45,6 +45,9 @@ void transaction_expire(Transaction *t, uint64_t ttl_ms);
 /* Add a row of the history to the last write, to at most NOTES_MAX of a transaction: more, with many writes,
  * would exceed the cost of a command. The store omits it below KV_LEVEL_HISTORY. */
 void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note);
+/* identities.c: if the machine was removed because others may have its keys, write the keys that remain
+ * denied when its tombstone is deleted or replaced. */
+void transaction_deny_keys(Transaction *t, const Registry *r, const ClusterMachine *machine);
 /* identities.c: what registry_change_ca() writes. */
 void transaction_change_ca(Transaction *t, const Registry *r, const CaChange *change);
 /* Return the text as a value. If it has failed, so does the transaction. */

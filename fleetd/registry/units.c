@@ -114,12 +114,27 @@ int registry_change_units(Registry *r, const UnitChange *changes, size_t n, Regi
         return registry_change_directory(r, changes, n, NULL, 0, done, userdata);
 }
 
+/* A host that leaves, or has left, submits no units: it would run them again as its own cluster. */
+static void units_check_owner(Transaction *t, const Registry *r, const char *owner) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(r), owner);
+        uint64_t index = m && !cluster_machine_is_leaving(m) ? m->maintenance_index : 0;
+
+        transaction_check(t, index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, index, LAYOUT_MAINTENANCE, NULL,
+                          owner);
+        transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_REMOVED, NULL, owner);
+}
+
 int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, const ProblemChange *problems,
                               size_t n_problems, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
+        const char *owner = NULL;
 
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
                 units_add(r, &t, &changes[i]);
+                owner = changes[i].unit && changes[i].unit->owner ? changes[i].unit->owner : owner;
+        }
+        if (owner)
+                units_check_owner(&t, r, owner);
         for (size_t i = 0; i < n_problems; i++)
                 units_add_problem(r, &t, &problems[i]);
         return transaction_send(r, &t, 0, done, userdata);

@@ -10,6 +10,7 @@ typedef struct Decision {
         Named name; /* of the unit */
         const ClusterUnit *unit;
         bool there;
+        bool gone;     /* it has stopped, too */
         bool is_draft; /* the unit is not in the cluster view, so that no index finds it */
 } Decision;
 
@@ -194,6 +195,14 @@ int scheduler_view_decide(SchedulerView *view, const ClusterMachine *machine, co
         return 0;
 }
 
+int scheduler_view_remove(SchedulerView *view, const ClusterMachine *machine, const ClusterUnit *unit) {
+        int r = scheduler_view_decide(view, machine, unit, false);
+
+        if (r >= 0)
+                ((Decision *) named_find(view_find(view, machine)->decisions, unit->name))->gone = true;
+        return r;
+}
+
 /* -- The units on a machine -- */
 
 typedef struct Visit {
@@ -212,7 +221,7 @@ static bool view_is_placed(const ViewMachine *v, const char *unit, Placed *ret) 
         const Decision *d = named_find(v->decisions, unit);
         const ClusterAssignment *o = cluster_assignment_on(v->machine, unit);
 
-        if (!o && (!d || !d->there))
+        if ((!o && (!d || !d->there)) || (d && d->gone))
                 return false;
         *ret = o ? (Placed) { .unit = o->of,
                               .assignment = o,

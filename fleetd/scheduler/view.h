@@ -16,6 +16,10 @@ SchedulerView *scheduler_view_free(SchedulerView *view);
 int scheduler_view_decide(SchedulerView *view, const ClusterMachine *machine, const ClusterUnit *unit,
                           bool there);
 
+/* The same for a unit that is no longer there and has stopped, so that it is no obstacle. It does not return.
+ * 0 or -ENOMEM. */
+int scheduler_view_remove(SchedulerView *view, const ClusterMachine *machine, const ClusterUnit *unit);
+
 /* Judge the machine by other metadata (borrowed) than that of the cluster view. */
 void scheduler_view_set_metadata(SchedulerView *view, const ClusterMachine *machine, const Pairs *metadata);
 const Pairs *scheduler_view_metadata(const SchedulerView *view, const ClusterMachine *machine);

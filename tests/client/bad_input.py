@@ -61,13 +61,13 @@ ROWS = [
     ("events --machine=zeta", 4, "fleetctl: --machine=zeta: there is no such machine; fleetctl list-machines"),
     ("journal --machine=gama db", 1, "Unable to proceed: machine does not exist"),
     # Verbs and flags
-    ("move db", 2, 'Error: unknown command "move" for "fleetctl"',
+    ("move db", 2, 'Error: unknown command "move" for "fleetctl"; see: fleetctl help move',
      "fleetctl: no verb move in this version; see: fleetctl help move"),
-    *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"', f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}")
+    *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"; see: fleetctl help {topic}', f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}")
       for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("undrain", "maintain"))),
-    ("nodes", 2, 'Error: unknown command "nodes" for "fleetctl"',
+    ("nodes", 2, 'Error: unknown command "nodes" for "fleetctl"; did you mean list-machines? (fleetctl help list-machines)',
      "fleetctl: there is no verb nodes; did you mean list-machines? (fleetctl help list-machines)"),
-    ("frobnicate", 2, 'Error: unknown command "frobnicate" for "fleetctl"', "fleetctl: there is no verb frobnicate (fleetctl help)"),
+    ("frobnicate", 2, 'Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help', "fleetctl: there is no verb frobnicate (fleetctl help)"),
     ("list-units --bogus", 2, "Error: unknown flag: --bogus", "fleetctl: unknown flag: --bogus (fleetctl help list-units)"),
     ("--output=json start db", 2, "Error: unknown flag: --output", "fleetctl: unknown flag: --output (fleetctl help start)"),
     ("stop db -o json", 2, "Error: unknown shorthand flag: 'o' in -o", "fleetctl: unknown shorthand flag: 'o' in -o (fleetctl help stop)"),

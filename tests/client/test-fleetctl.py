@@ -450,7 +450,7 @@ def block_attempts_end_the_wait(t):
 def a_unit_that_fails_ends_the_wait_at_once(t):
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
     began = time.monotonic()
-    said = "Failed to find an active unit bad.service: it is failed (failed) on 11111111.../10.0.0.1\n"
+    said = "Failed to find an active unit bad.service: it is failed on alpha\n"
     t.expect("start bad.service", 1, out=["Unit bad.service launched on 11111111.../10.0.0.1\n"],
              err="Error waiting for units: " + said.rstrip("\n") + "; fleetctl journal bad.service\n")
     assert time.monotonic() - began < 2
@@ -514,7 +514,7 @@ def a_failure_equal_to_the_previous_one_counts_after_some_seconds(t):
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
     t.expect("load bad.service", out=["loaded"])
     t.cluster.states["bad.service", "1" * 32].update(systemdActiveState="failed", since=17)
-    t.expect("start bad.service", 1, out=["launched"], err=["it is failed (failed)"])
+    t.expect("start bad.service", 1, out=["launched"], err=["it is failed on alpha"])
 
 
 def stop_returns_when_the_unit_has_stopped(t):
@@ -876,10 +876,12 @@ TOKEN = ("fleet1-Ae_Nq4lnRSMBAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8KGyw9Tl_
 def a_leave_prints_what_it_waits_for(t):
     t.cluster.leaving = [{"step": "none"}, {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies"},
                          {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies"},
-                         {"step": "units", "units": 1, "unit": "b.service"}, {"step": "global"}, {"step": "vote"}, {"step": "wait", "other": "beta"},
+                         {"step": "units", "units": 3, "unit": "a.service", "reason": "waiting: no other machine qualifies", "waiting": ["a.service", "c\x1b.service"]},
+                         {"step": "units", "units": 1, "unit": "b.service", "waiting": []}, {"step": "global"}, {"step": "vote"}, {"step": "wait", "other": "beta"},
                          {"step": "end"}, {"clusterId": "0", "step": "none"}, {"clusterId": "def", "step": "none"}]
     t.expect("leave --yes", out="alpha leaves its cluster. It continues without this command; to cancel: fleetctl leave --cancel\n"
              "2 units to move: a.service: waiting: no other machine qualifies; to stop it: fleetctl unload a.service\n"
+             "3 units to move: 2 of them fit no other host (fleetctl why): a.service c\\x1b.service; to stop them: fleetctl unload a.service c\\x1b.service\n"
              "1 unit to move: b.service\n"
              "no unit is left to move; global units stop\n"
              "no unit is left; another host takes its vote\n"
@@ -890,6 +892,10 @@ def a_leave_prints_what_it_waits_for(t):
     # A repetition reports a leave that is under way, and does not ask.
     t.cluster.leaving = [{"step": "vote"}, {"step": "vote"}, {"step": "none"}]
     t.expect("leave", status=1, out="no unit is left; another host takes its vote\n", err=["the leave of alpha was cancelled; its units do not move back"])
+    t.cluster.leaving = [{"step": "vote"}, {"step": "owner", "reason": "its directory has late.service"},
+                         {"step": "none", "reason": "its directory has late.service"}]
+    t.expect("leave", status=1, out="its directory has late.service\n",
+             err=["the leave of alpha was cancelled: its directory has late.service; its units do not move back"])
     t.expect("leave --cancel", out="alpha stays in the cluster; units that have moved do not move back\n")
     assert t.cluster.left == ["POST", "DELETE"]
     t.expect("leave", status=1, err=["nothing was changed; confirm with --yes"])
@@ -1258,7 +1264,7 @@ def status_shows_the_cluster_on_one_screen(t):
     t.expect("start --no-block bad nowhere", out=["Triggered"])
     t.cluster.problem = "no leader"
     t.cluster.silent = "gamma"
-    t.expect("status", 1, out=["  4 problems\n", "voter unreachable; 2 of 3 voters left, none may be lost: start it\n", "gamma (unreachable)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
+    t.expect("status", 1, out=["  4 problems\n", "voter unreachable; 2 of 3 voters left, none may be lost: start it    fleetctl help replace\n", "gamma (unreachable)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
                                "not placed: needs metadata region=mars", "no leader"])
 
 
@@ -1613,13 +1619,11 @@ def a_watch_from_an_index_outside_the_window_continues_from_now(t):
 # -- verbs, flags, endpoints --
 
 def an_unknown_verb_is_rejected(t):
-    t.expect("frobnicate", 2, err='Error: unknown command "frobnicate" for "fleetctl"\nRun \'fleetctl --help\' for usage.\n'
-             'cannot execute cmdFleet: unknown command "frobnicate" for "fleetctl"\n')
-    t.expect("strat x", 2, err=["Did you mean this?\n\tstart\n"])
-    t.expect("move x", 2, err='Error: unknown command "move" for "fleetctl"\nfleetctl: no verb move in this version; see: fleetctl help move\n'
-             'Run \'fleetctl --help\' for usage.\ncannot execute cmdFleet: unknown command "move" for "fleetctl"\n')
+    t.expect("frobnicate", 2, err='Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help\n')
+    t.expect("strat x", 2, err='Error: unknown command "strat" for "fleetctl"; did you mean start? (fleetctl help)\n')
+    t.expect("move x", 2, err='Error: unknown command "move" for "fleetctl"; see: fleetctl help move\n')
     t.expect("help ps", out=["fleetctl list-units [OPTIONS] [UNIT...]"], err="fleetctl: there is no verb ps; did you mean list-units? (fleetctl help list-units)\n")
-    t.expect("list-unit", 2, err=["\tlist-unit-files\n\tlist-units\n"])
+    t.expect("list-unit", 2, err='Error: unknown command "list-unit" for "fleetctl"; did you mean list-unit-files, list-units? (fleetctl help)\n')
 
 
 def wrong_input_is_answered_with_object_reason_and_next_step(t):
@@ -1743,7 +1747,7 @@ def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
                         ("rollout", "update"), ("forget", "remove"), ("snapshot", "backup")):
         said = f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}"
         assert t.on_terminal(verb, "x") == (2, said + "\r\n"), t.on_terminal(verb, "x")
-        t.expect(f"{verb} x", 2, err=[f'Error: unknown command "{verb}" for "fleetctl"\n', said])
+        t.expect(f"{verb} x", 2, err=f'Error: unknown command "{verb}" for "fleetctl"; see: fleetctl help {topic}\n')
         text = t.expect(f"help {topic}", out=["\n\n"])
         assert text.endswith(t.expect(f"help {verb}", out=["\n\n"], err="" if verb == topic else said + "\n"))  # a verb of that name comes first
     said = t.on_terminal("help", "maintian")
@@ -2012,7 +2016,7 @@ def wait_returns_the_result_of_the_units(t):
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
     t.file("a.service")
     t.expect("start --wait job", out="Unit job.service inactive\nUnit job.service launched on 11111111.../10.0.0.1\n")
-    t.expect("start --wait bad", 1, out=["launched"], err=["Failed to find an active unit bad.service: it is failed (failed) on 22222222"])
+    t.expect("start --wait bad", 1, out=["launched"], err=["Failed to find an active unit bad.service: it is failed on beta"])
     t.expect("start --wait --no-block a", 2, err="fleetctl: --wait cannot be combined with --no-block\n")
 
     def ends(*args, how, status, said="", waits=1):
@@ -2071,15 +2075,17 @@ def changes_of_other_clients_end_the_wait(t):
 
 
 def typing_errors_get_suggestions_on_a_terminal(t):
-    for name in ("web@1.service", "node.service"):
+    for name in ("web@1.service", "node.service", "t@.service"):
         t.file(name)
     t.expect("start web@1 node", out=["launched"])
+    t.expect("submit t@.service", out=["inactive"])
     for args, status, said in (
             ("strat web@1", 2, "fleetctl: there is no verb strat; did you mean start? (fleetctl help)"),
             ("frobnicate", 2, "fleetctl: there is no verb frobnicate (fleetctl help)"),
             ("list-units --feilds=unit", 2, "fleetctl: unknown flag: --feilds; did you mean --fields? (fleetctl help list-units)"),
             ("start --no-blok x", 2, "fleetctl: unknown flag: --no-blok; did you mean --no-block? (fleetctl help start)"),
             ("start wbe.service", 1, "Error creating units: no unit wbe.service in the cluster or in this directory\r\nfleetctl: did you mean web@1.service?"),
+            ("why t@9", 4, "Unit t@9.service does not exist.\r\nfleetctl: the cluster has its template; to start it: fleetctl start t@9.service"),
             ("stop wbe", 0, "fleetctl: wbe.service: the cluster has no such unit\r\nfleetctl: did you mean web@1.service?"),
             ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("journal nodee", 1, "Unit nodee.service does not exist.\r\nfleetctl: did you mean node.service?"),

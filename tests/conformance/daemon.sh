@@ -27,6 +27,20 @@ while True:
     break'
 }
 
+# Checks of a test, by functions that are named after them.
+wait_for() { # COMMAND...: for a minute
+        local i
+        for i in $(seq 1200); do
+                "$@" >/dev/null 2>&1 && return 0
+                sleep 0.05
+        done
+        return 1
+}
+check() { # COMMAND...: its name is that of the result
+        if "$@" >"$scratch/said" 2>&1; then echo "ok $1"; else echo "not ok $1: $(tail -"${SAID:-3}" "$scratch/said" | tr '\n' '|')"; fi
+}
+says() { grep -qF -- "$1" "$scratch/why" || { cat "$scratch/why"; return 1; }; } # WORDS: of the output in $scratch/why
+
 takes_writes() { curl -sf -o /dev/null -X PUT "http://$1/v2/keys/ready" -d value=yes; }
 
 # daemon_start PROGRAM NAME [OPTION...]: returns when the daemon accepts writes. Sets address, and daemon_pid to its process.

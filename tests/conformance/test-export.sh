@@ -7,16 +7,6 @@ build=${CHECK_BUILD:-build}
 
 # fleetctl HOST ARGUMENT...
 fleetctl() { timeout 300 "$build/client/fleetctl" --endpoint="unix://$scratch/$1.sock" "${@:2}"; }
-wait_for() {
-        local i
-        for i in $(seq 600); do
-                "$@" >/dev/null 2>&1 && return 0
-                sleep 0.05
-        done
-        return 1
-}
-check() { if "$@" >"$scratch/said" 2>&1; then echo "ok $1"; else echo "not ok $1: $(tail -${SAID:-3} "$scratch/said" | tr '\n' '|')"; fi; }
-says() { grep -qF -- "$1" "$scratch/why" || { cat "$scratch/why"; return 1; }; }
 units_of() { fleetctl "$1" list-unit-files --no-legend --full --fields=unit,hash,dstate; }
 id_of() { printf %s "$1" | md5sum | cut -c1-32; }
 metadata() { # HOST KEY VALUE
@@ -154,7 +144,7 @@ while not os.path.exists(sys.argv[2]):
 print(n, "transactions")
 P
         writer=$!
-        sleep 0.5
+        wait_for fleetctl first kv get /aaa || return 1
         for i in 1 2 3; do
                 fleetctl first export "$scratch/load$i" || return 1
                 python3 - "$scratch/load$i/keys.json" <<'P' || return 1

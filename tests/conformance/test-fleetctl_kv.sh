@@ -10,15 +10,6 @@ kv() { timeout 300 "$build/client/fleetctl" --endpoint="http://$address" kv "$@"
 # In the background: $! is fleetctl itself, so that a signal ends it.
 kv_start() { "$build/client/fleetctl" --endpoint="http://$address" kv "$@" & }
 watchers() { [ "$(curl -sf "http://$address/v2/stats/store" | grep -o '"watchers":[0-9]*')" = "\"watchers\":$1" ]; }
-wait_for() {
-        local i
-        for i in $(seq 1200); do
-                "$@" >/dev/null 2>&1 && return 0
-                sleep 0.05
-        done
-        return 1
-}
-check() { if "$@" >"$scratch/said" 2>&1; then echo "ok $1"; else echo "not ok $1: $(tail -3 "$scratch/said" | tr '\n' '|')"; fi; }
 
 mk_creates_only_absent_keys() {
         [ "$(kv mk /mk/a one)" = one ] || return 1

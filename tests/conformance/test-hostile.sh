@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 build=${LAB_BUILD:-build}
 
 ulimit -Hn 20000 2>/dev/null # where less is allowed, root may; who may not, has fewer clients
-make -C "$build" tests/bench/crowd >"$scratch/make.log" 2>&1 || { echo "not ok crowd_builds: $(tail -1 "$scratch/make.log")"; exit 1; }
+flock "$build/config.status" make -C "$build" tests/bench/crowd >"$scratch/make.log" 2>&1 || { echo "not ok crowd_builds: $(tail -1 "$scratch/make.log")"; exit 1; }
 daemon_start "$build/fleetd/fleetd" alone --listen-socket= --limit-connections=13000 || { echo "not ok daemon_starts: $(daemon_word alone)"; exit 1; }
 python3 "$here/hostile.py" "$build/tests/bench/crowd" "$address" "$daemon_pid"
 daemon_ends alone "$daemon_pid"

@@ -4,7 +4,7 @@
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=$(realpath "${LAB_BUILD:-build}")
 
-make -s -C "$build" fleetd/fleetd >/dev/null || { echo "not ok builds: fleetd does not compile"; exit 1; }
+flock "$build/config.status" make -s -C "$build" fleetd/fleetd >/dev/null || { echo "not ok builds: fleetd does not compile"; exit 1; }
 folder=$(mktemp -d "${TMPDIR:-/tmp}/fleetd-test.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 python3 tests/conformance/memory.py "$build/fleetd/fleetd" "$folder" $((10000 + $$ % 2200 * 10 + 9)) || cat "$folder/log"

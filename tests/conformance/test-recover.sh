@@ -2,30 +2,11 @@
 # Three daemons, two of them lost permanently: the third is recovered, serves its keys, and no index occurs twice. The lost hosts are
 # rejected until they join again. Then the same by backup and restore. Takes 15 s.
 set -u
-program=${CHECK_BUILD:-build}/fleetd/fleetd
-scratch=$(mktemp -d)
-declare -A pids=()
-trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$scratch"' EXIT
+n_ports=8
+. "$(dirname "$(realpath "$0")")/hosts.sh"
 (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$scratch/key")
-read -r -a ports < <(python3 -c '
-import socket
-all = [socket.socket() for _ in range(8)]
-for s in all: s.bind(("127.0.0.1", 0))
-print(*[s.getsockname()[1] for s in all])')
 
-ok() { echo "ok $1"; }
-not_ok() { echo "not ok $1: $2"; tail -qn 2 "$scratch"/log* | sed 's/^/# /'; }
-check() { local name=$1; shift; if "$@" >/dev/null 2>&1; then ok "$name"; else not_ok "$name" "$*"; fi; }
 same() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "'$2', not '$3'"; fi; }
-says() { if grep -qF -- "$2" <<<"$3"; then ok "$1"; else not_ok "$1" "'$2' is not in: $3"; fi; }
-wait_for() {
-        local end=$((SECONDS + $1))
-        shift
-        until "$@" >/dev/null 2>&1; do
-                [ $SECONDS -lt $end ] || return 1
-                sleep 0.1
-        done
-}
 
 # The options of a daemon that is a direct child of this script.
 options_of() {
@@ -43,7 +24,6 @@ start() { # HOST [BY]
         "$program" "${options[@]}" ${2:+--join="127.0.0.1:${ports[$2 + 3]}"} >>"$scratch/log$1" 2>&1 &
         pids[$1]=$!
 }
-end() { kill -"$1" "${pids[$2]}"; wait "${pids[$2]}" 2>/dev/null; unset "pids[$2]"; }
 keys_url() { echo "http://127.0.0.1:${ports[$1 - 1]}/v2/keys$2"; }
 put() { curl -sf -m 10 -X PUT "$(keys_url "$1" "$2")" -d value="$3"; }
 value() { curl -sf -m 30 "$(keys_url "$1" "$2")" | grep -o '"value":"[^"]*"' | cut -d'"' -f4; }

@@ -2,26 +2,9 @@
 # Planted values: the secrets of tokens, the keys of hosts and the cluster keys of two daemons appear in no log, command line, environment,
 # message, answer, log of the store, tree, backup or core file. Takes 20 s.
 set -u
-build=${CHECK_BUILD:-build}
-program=$build/fleetd/fleetd fleetctl=$build/client/fleetctl
-scratch=$(mktemp -d)
-declare -A pids=()
-trap 'kill -9 "${pids[@]}" 2>/dev/null; wait 2>/dev/null; rm -rf "$scratch"' EXIT
-read -r -a ports < <(python3 -c '
-import socket
-all = [socket.socket() for _ in range(6)]
-for s in all: s.bind(("127.0.0.1", 0))
-print(*[s.getsockname()[1] for s in all])')
+n_ports=6
+. "$(dirname "$(realpath "$0")")/hosts.sh"
 
-check() { local name=$1; shift; if "$@" >/dev/null 2>&1; then echo "ok $name"; else echo "not ok $name: $*"; fi; }
-wait_for() {
-        local end=$((SECONDS + $1))
-        shift
-        until "$@" >/dev/null 2>&1; do
-                [ $SECONDS -lt $end ] || return 1
-                sleep 0.1
-        done
-}
 # Run a command in a folder of its own, where a core file is not limited.
 crashing() {
         cd "$(mktemp -d "$scratch/cores.XXXXXX")" && ulimit -c unlimited
@@ -35,7 +18,6 @@ start() { # HOST
                 --machine-id="0000000000000000000000000000000$1" >>"$scratch/log$1" 2>&1 &
         pids[$1]=$!
 }
-ctl() { "$fleetctl" --endpoint="unix://$scratch/sock$1" "${@:2}"; }
 put() { curl -sf -m 10 -X PUT "http://127.0.0.1:${ports[$1]}/v2/keys$2" -d value="$3"; }
 token() { ctl 1 token "$@" 2>>"$scratch/said" | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1; }
 cluster_key() { grep -q "\"clusterKey\":$1" < <(ctl 1 ca --output=json); }
@@ -76,6 +58,36 @@ for host in 1 2; do
         tr '\0' '\n' <"/proc/${pids[$host]}/cmdline" >"$scratch/cmdline$host"
         tr '\0' '\n' <"/proc/${pids[$host]}/environ" >"$scratch/environ$host"
 done
+
+# -- Memory of the daemons: texts of tokens, and former cluster keys as text, are wiped after use --
+python3 - "$scratch" "${pids[1]}" "${pids[2]}" <<'END'
+import re, sys
+values = [("token", text) for text in open(sys.argv[1] + "/planted").read().split()]
+values.append(("cluster_key", open(sys.argv[1] + "/planted.key.1").read().strip()))
+control, found = 0, []
+try:
+    open("/proc/%s/mem" % sys.argv[2], "rb").close()
+except PermissionError:
+    print("ok no_daemon_keeps_a_token_or_a_former_key # SKIP: this user may not read the memory of the daemons")
+    sys.exit()
+for pid in sys.argv[2:]:
+    with open("/proc/%s/mem" % pid, "rb", 0) as memory:
+        for begin, end, mode in re.findall(r"^(\w+)-(\w+) (\S+)", open("/proc/%s/maps" % pid).read(), re.M):
+            begin, end = int(begin, 16), int(end, 16)
+            if not mode.startswith("rw") or end - begin > 1 << 28:
+                continue
+            memory.seek(begin)
+            try:
+                part = memory.read(end - begin)
+            except OSError:
+                continue
+            control += part.count(b"h" + b"1\0")
+            found += [name + " in " + pid for name, text in values if text.encode() in part]
+if not control:
+    print("not ok the_memory_of_the_daemons_is_read: their names are not in it")
+else:
+    print("not ok no_daemon_keeps_a_token_or_a_former_key: " + ", ".join(found) if found else "ok no_daemon_keeps_a_token_or_a_former_key")
+END
 
 # -- Crash: the daemons, and a fleetctl that has sent a token and waits for the answer --
 python3 - "$scratch/silent" >"$scratch/received" <<'END' &

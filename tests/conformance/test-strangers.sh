@@ -9,5 +9,5 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 ulimit -Hn 40000 2>/dev/null
-make -C "$build" tests/bench/crowd >"$log" 2>&1 || { echo "not ok crowd_builds: $(tail -1 "$log")"; exit 1; }
+flock "$build/config.status" make -C "$build" tests/bench/crowd >"$log" 2>&1 || { echo "not ok crowd_builds: $(tail -1 "$log")"; exit 1; }
 python3 "$here/strangers.py" "$build/tests/bench/crowd" "$build/fleetd/fleetd" "$build/client/fleetctl"

@@ -14,7 +14,7 @@ value_kib=8
 stall_ms=5000 # no machine at work is excuse enough
 growth_kib=$((64 * 1024))
 
-make -s -C "$build" fleetd/fleetd >/dev/null || { echo "not ok builds: fleetd does not compile"; exit 1; }
+flock "$build/config.status" make -s -C "$build" fleetd/fleetd >/dev/null || { echo "not ok builds: fleetd does not compile"; exit 1; }
 folder=$(mktemp -d "${TMPDIR:-/tmp}/fleetd-test.XXXXXX")
 pids=()
 cleanup() {

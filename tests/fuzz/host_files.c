@@ -162,7 +162,11 @@ static void replicas(const uint8_t *bytes, size_t size) {
 static void keys(const uint8_t *bytes, size_t size) {
         _cleanup_free_ char *file = scratch_path(scratch, "keys");
         KeyFile f = {}, again = {};
+        ClusterKeyFile own = {};
 
+        if (cluster_key_file_parse((const char *) bytes, size, &own) == 0)
+                assert(own.form == SEAL_WITH_NO ? size == CLUSTER_KEY_TEXT :
+                                                  own.head_size < size && own.form < _SEAL_WITH_MAX);
         if (key_file_parse((const char *) bytes, size, &f) < 0)
                 return;
         (void) unlink(file);

@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                         (void) cluster_current_state(&c, u, &where);
         }
         assert(cluster_remove(&c, kv_string("/_fleet")) == 0);
-        assert(!c.units && !c.machines && !c.tokens && !c.principals && !c.lineages &&
+        assert(!c.units && !c.machines && !c.tokens && !c.principals && !c.denied && !c.lineages &&
                LIST_EMPTY(&c.unreadable));
         cluster_done(&c);
         return 0;

@@ -1,7 +1,8 @@
 #!/bin/bash
 # A host joins another one by a token, on booted hosts without a configuration: fleetd starts itself again with its new identity, and
 # systemd restarts no service. Units of the host run on. A user of one host reaches the other one with a certificate. A host that was removed, and has no
-# /etc/fleet, joins again. Takes 25 s.
+# /etc/fleet, joins again. The cluster
+# key is sealed in the sandbox of fleetd.service. Takes 30 s.
 LAB_HOSTS="alpha beta"
 . "$(dirname "$0")/scenario.sh"
 
@@ -47,6 +48,22 @@ no_service_was_restarted() {
         now=$(for h in $LAB_HOSTS; do service "$h"; done)
         [ "$now" = "$(cat "$LAB/services")" ] || fail "$(diff <(echo "$now") "$LAB/services" | grep '^[<>]' | tr '\n' ' ')"
         WHAT="the join" untouched "$(cat "$LAB/before")"
+}
+
+# systemd-creds runs in the sandbox of fleetd.service: it reads the key of the host, and cannot create it.
+the_cluster_key_is_sealed_in_the_sandbox() {
+        local key=$LAB/beta/up/var/lib/fleet/secrets/key.1
+        wait_for 10 test -s "$key" || fail "beta has no cluster key"
+        printf '[Fleetd]\nSealWith=host\n' >"$LAB/beta/up/etc/fleet/fleetd.conf.d/seal.conf"
+        host_exec beta systemctl restart fleetd
+        wait_for 10 eval "fleetctl alpha status | grep -q 'cluster key not sealed: secrets/key.1 is on disk as it is'" || fail "$(fleetctl alpha status)"
+        host_exec beta systemd-creds setup >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        host_exec beta systemctl restart fleetd
+        wait_for 10 grep -q "fleet sealed cluster key 1 host" "$key" || fail "$(host_exec beta journalctl -u fleetd --no-pager -n 3)"
+        wait_for 10 eval "host_exec beta fleetctl token | grep -q fleet1-" || fail "beta does not sign"
+        rm "$LAB/beta/up/etc/fleet/fleetd.conf.d/seal.conf"
+        host_exec beta systemctl restart fleetd
+        wait_for 10 grep -qE '^[0-9a-f]{64}$' "$key" || fail "the file is sealed without SealWith="
 }
 
 systemctl_status_shows_the_new_state() {
@@ -96,4 +113,4 @@ a_user_reaches_the_cluster_over_https_until_it_is_revoked() {
 
 scenario each_host_is_a_cluster_of_one the_first_host_opens_its_cluster the_second_host_joins_by_one_command no_service_was_restarted \
         systemctl_status_shows_the_new_state a_removed_host_without_configuration_joins_again \
-        a_user_reaches_the_cluster_over_https_until_it_is_revoked
+        a_user_reaches_the_cluster_over_https_until_it_is_revoked the_cluster_key_is_sealed_in_the_sandbox

@@ -123,11 +123,15 @@ a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished() {
         before=$(host_exec "$h" systemctl show --value -p InvocationID side.service)
         host_exec "$h" systemctl kill -s KILL app.service
         wait_for 10 side_runs_again "$h" "$before" || fail "the sidekick: $(reported alpha | grep side.service), $(host_exec "$h" journalctl -u fleetd -n 5 --no-pager -o cat)"
-        sleep 1 # a stop within half a second of a change of app.service is attributed to app.service
+        # A stop within half a second of a change of app.service is attributed to app.service. When a later start is reported, the daemon has
+        # received these changes.
+        runs_forever marker.service <<<$'[X-Fleet]\nMachineOf=side.service'
+        fleetctl alpha start marker.service >"$LAB/out" 2>&1 || fail "start of the marker: $(cat "$LAB/out")"
+        sleep 1
         host_exec "$h" systemctl stop side.service
         sleep 3
         runs_nowhere side.service || fail "stopped by hand, it was started again"
-        fleetctl alpha destroy side.service app.service >"$LAB/out" 2>&1
+        fleetctl alpha destroy marker.service side.service app.service >"$LAB/out" 2>&1
         wait_for 5 runs_nowhere app.service || fail "destroyed, and it runs"
 }
 side_runs_again() { runs_on side.service "$1" && [ "$(host_exec "$1" systemctl show --value -p InvocationID side.service)" != "$2" ]; }

@@ -29,12 +29,15 @@ int __wrap_registry_assign(Registry *r, uint64_t term, const AssignmentChange *c
 const AssignmentChange *__wrap_registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
                                                            size_t n);
 int __wrap_registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata);
+void __wrap_registry_note(Registry *r, const HistoryNote *notes, size_t n);
 int __real_engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
                        const EnginePlanLimits *limits, EnginePlan *ret);
 int __wrap_engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
                        const EnginePlanLimits *limits, EnginePlan *ret);
 
 static Clock *fixture_clock(const Timer *timer) {
+        if (streq(timer->name, "waits.c:waits_on_timer"))
+                return &fixture.waits;
         return streq(timer->name, "engine.c:engine_on_resync") ? &fixture.resync : &fixture.retry;
 }
 
@@ -125,6 +128,15 @@ int __wrap_registry_assign(Registry *r, uint64_t term, const AssignmentChange *c
 
 int __wrap_registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata) {
         return fixture_call(term, NULL, 0, done, userdata);
+}
+
+void __wrap_registry_note(Registry *r, const HistoryNote *notes, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                assert_int_equal(notes[i].kind, HISTORY_WAITING);
+                assert_null(notes[i].machine);
+                snprintf(fixture.note, sizeof(fixture.note), "%s: %s", notes[i].unit, notes[i].reason);
+        }
+        fixture.n_notes += (unsigned) n;
 }
 
 const AssignmentChange *__wrap_registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
@@ -268,7 +280,7 @@ void fixture_end(void) {
         fixture.engine = engine_free(fixture.engine);
         assert_false(fixture.done != NULL);
         assert_null(fixture.listener);
-        assert_false(fixture.woken || fixture.retry.armed || fixture.resync.armed);
+        assert_false(fixture.woken || fixture.retry.armed || fixture.resync.armed || fixture.waits.armed);
 }
 
 int fixture_teardown(void **state) {

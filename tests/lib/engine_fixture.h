@@ -54,7 +54,7 @@ typedef struct Fixture {
         Deferred *wake;
         bool woken, ready, current;
         unsigned n_wakes;
-        Clock retry, resync;
+        Clock retry, resync, waits;
         bool without_timers; /* timers fail to start */
         KvState state;
         Call calls[CALLS_MAX];
@@ -76,6 +76,8 @@ typedef struct Fixture {
         uint64_t freed, again_ms; /* of each plan; again_ms 0: its own */
         unsigned n_warnings, n_logged, n_notices;
         char notice[256];
+        unsigned n_notes; /* rows of the history */
+        char note[256];   /* the last one */
 } Fixture;
 
 extern Fixture fixture;

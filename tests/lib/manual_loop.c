@@ -5,7 +5,7 @@
 #include "base/memory.h"
 
 static uint64_t manual_time_ms(const Loop *loop) {
-        return 1000;
+        return container_of(loop, const ManualLoop, base)->now_ms;
 }
 
 static void manual_wake_at(Loop *loop, uint64_t due_ms) {}
@@ -23,7 +23,7 @@ static const LoopOps manual_ops = {
 };
 
 void manual_loop_init(ManualLoop *loop, uint64_t seed) {
-        *loop = (ManualLoop) {};
+        *loop = (ManualLoop) { .now_ms = 1000 };
         loop_init(&loop->base, &manual_ops, seed);
 }
 

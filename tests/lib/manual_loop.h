@@ -1,10 +1,11 @@
-/* A loop with a constant clock, whose work runs when the test requests it. */
+/* A loop whose clock the test sets, and whose work runs when the test requests it. */
 #pragma once
 
 #include "io/loop.h"
 
 typedef struct ManualLoop {
         Loop base;
+        uint64_t now_ms; /* 1000 */
         Work *queued[8];
         size_t n;
 } ManualLoop;

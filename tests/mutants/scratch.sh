@@ -3,15 +3,16 @@
 #
 # A patch plants one bug. Each hunk replaces whole lines and has no context, so that it applies wherever these lines are in their file.
 
-# Copy the tree and its build. Programs are left out: they are linked again.
-scratch_copy() {
-        mkdir -p "$scratch/tree/build" || return 1
+# Copy the tree and its build. Programs are left out: they are linked again. Other scripts that build there wait.
+scratch_copy() (
+        exec 7<"$build/config.status" && flock 7 || exit 1
+        mkdir -p "$scratch/tree/build" || exit 1
         (cd "$top" && git -c safe.directory="*" ls-files -z --cached --others --exclude-standard | tar -c --null -T - 2>/dev/null) | tar -x -C "$scratch/tree"
-        cp -a "$top"/{configure,aclocal.m4,config.h.in,Makefile.in,build-aux} "$scratch/tree/" || return 1
+        cp -a "$top"/{configure,aclocal.m4,config.h.in,Makefile.in,build-aux} "$scratch/tree/" || exit 1
         (cd "$build" && find . -name source -prune -o -type d -name logs -prune -o \( -type f -o -type l \) \( ! -perm -100 -o -path ./config.status \) -print0 |
-                tar -c --null -T -) | tar -x -C "$scratch/tree/build" || return 1
+                tar -c --null -T -) | tar -x -C "$scratch/tree/build" || exit 1
         grep -rlF "$top" "$scratch/tree/build" --include='*.Po' --include=Makefile | xargs sed -i "s#$build#$scratch/tree/build#g; s#$top#$scratch/tree#g"
-}
+)
 
 # Apply patches, by their names without ".patch".
 scratch_patch() {

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The search for expensive requests: known scenes stay within their bound, a short search finds none above it, and with the
 # limits taken out it finds what they are there for. SEARCH_SEED=N and SEARCH_SCENES=N look further; CHECK_ALL=yes does, too.
+# Takes 200 s.
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 top=$(cd "$here/../.." && pwd)
 build=${LAB_BUILD:-$top/build-lab}
@@ -30,7 +31,7 @@ without_limits() {
 
 found() { ! "$scratch/tree/build/tests/search/expensive" --seed 1 --scenes 300 --only "$1" --rows 0 >"$scratch/found" && tail -2 "$scratch/found" && grep -q "^found" "$scratch/found"; }
 
-result the_search_is_built make -s -C "$build" tests/search/expensive
+result the_search_is_built flock "$build/config.status" make -s -C "$build" tests/search/expensive
 result each_known_scene_is_within_its_bound "$build/tests/search/expensive" --play "$here/scenes"
 result "a_search_of_${scenes}_scenes_from_seed_${seed}_finds_none_without_a_bound" "$build/tests/search/expensive" --seed "$seed" --scenes "$scenes"
 result the_search_is_built_without_limits without_limits

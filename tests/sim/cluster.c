@@ -12,7 +12,7 @@
 #include "tests/lib/scratch.h"
 #include "units/unit_file.h"
 
-enum { PORT = 2380, RESTART_MS = 200 };
+enum { PORT = 2380, RESTART_MS = 200, SEALING_MS = 50 };
 
 SimMachine *cluster_leader(SimCluster *c) {
         SimMachine *found = NULL;
@@ -242,6 +242,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         memory_disk_start_again(m->disk);
         m->loop = world_loop_new(c->world, m->name);
         world_loop_set_wall_offset(m->loop, m->wall_offset_ms);
+        m->sealer.loop = world_loop(m->loop);
         io = (DaemonIo) { .loop = world_loop(m->loop),
                           .network = sim_host_network(m->host, m->loop),
                           .log_disk = &m->disk->base,
@@ -251,6 +252,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .short_log = c->short_log,
                           .key = identity_is_required(m->folder) ? NULL : c->key,
                           .credentials = m->credentials,
+                          .sealer = &m->sealer.base,
                           .wiped = m->by_token && m->settings.join.n > 0 && !m->credentials,
                           .restart = machine_on_restart,
                           .userdata = m };
@@ -344,6 +346,8 @@ static SimCluster *cluster_make(World *w, unsigned hosts, bool by_token, const T
                                           .refuses = true };
 
                 *m = (SimMachine) { .cluster = c, .index = i, .power = true, .by_token = by_token };
+                fake_sealer_init(&m->sealer, NULL, (uint8_t) (i + 1));
+                m->sealer.delay_ms = SEALING_MS;
                 snprintf(m->name, sizeof(m->name), "h%u", i + 1);
                 snprintf(m->address, sizeof(m->address), "10.0.0.%u", i + 1);
                 snprintf(m->machine_id, sizeof(m->machine_id), "%032x", i + 1);

@@ -6,6 +6,7 @@
 #include "base/sizes.h"
 #include "fleetd/daemon.h"
 #include "io/tls_credentials.h"
+#include "tests/lib/fake_sealer.h"
 #include "tests/lib/memory_disk.h"
 #include "tests/sim/net.h"
 #include "tests/sim/systemd.h"
@@ -39,6 +40,7 @@ typedef struct SimMachine {
          * another one by a token. Its cluster file is beside the folder. */
         bool by_token;
         TlsCredentials *credentials; /* of the daemon now */
+        FakeSealer sealer;           /* of the host, for settings.seal_with */
         /* The key whose value its program cannot parse; NULL: none. From the next start on; of the daemon
          * now. */
         const char *unreadable, *running_unreadable;

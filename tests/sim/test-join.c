@@ -328,24 +328,7 @@ static void six_hosts(void) {
 
 /* -- Units -- */
 
-static void on_asked(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        *(bool *) userdata = status == KV_OK;
-}
-
-static void launch(SimMachine *m, const char *name) {
-        static const char text[] = "[Service]\nExecStart=/bin/sleep 1000\n";
-        UnitChange change = { .name = name, .has_target = true, .target = TARGET_LAUNCHED };
-        bool done = false;
-        Unit *unit;
-
-        if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
-                abort();
-        change.unit = unit;
-        if (registry_change_units(daemon_registry(m->daemon), &change, 1, on_asked, &done) < 0)
-                abort();
-        UNTIL("a-unit-is-launched", done && sim_systemd_runs(m->systemd, name));
-        unit_free(unit);
-}
+#define SLEEPS "[Service]\nExecStart=/bin/sleep 1000\n"
 
 /* Units of the former cluster of a host run on, and units of its new cluster start there. */
 static void units_run_on(void) {
@@ -362,8 +345,8 @@ static void units_run_on(void) {
                 cluster->units[i].touched_ms = UINT64_MAX; /* may start; check_stop() judges each stop */
                 cluster->n_units++;
         }
-        launch(m, "own.service");
-        launch(machine(0), "their.service");
+        launch(m, "own.service", SLEEPS);
+        launch(machine(0), "their.service", SLEEPS);
         own = sim_systemd_invocation(m->systemd, "own.service");
         theirs = sim_systemd_invocation(machine(0)->systemd, "their.service");
         token = make_token(machine(0), NULL);

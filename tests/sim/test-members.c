@@ -152,6 +152,24 @@ static SimMachine *other_than(const SimMachine *than, bool voter) {
         world_failed(world, "there-is-such-a-host", "no other %s", voter ? "voter" : "standby");
 }
 
+/* Find the newest row about a leader. */
+static int find_leader_row(void *userdata, const KvHistoryRow *row) {
+        HistoryEvent event;
+
+        if (history_decode(row->body, &event) < 0 || event.kind != HISTORY_LEADER)
+                return 1;
+        snprintf(userdata, MACHINE_ID_SIZE, "%s", event.machine);
+        return 0;
+}
+
+static bool leader_is_in_history(void) {
+        char id[MACHINE_ID_SIZE] = "";
+
+        return leader() &&
+               kv_local_history(daemon_store(leader()->daemon), 0, true, find_leader_row, id) == 0 &&
+               streq(id, leader()->machine_id);
+}
+
 /* Kill the daemon of the leader; it starts again after two seconds, and may lead again. */
 static void kill_leader(void) {
         SimMachine *m = leader();
@@ -161,6 +179,7 @@ static void kill_leader(void) {
         machine_crash_daemon(m);
         world_at(world, 2000, NULL, on_start, m);
         UNTIL("there-is-another-leader", leader() && state_of(leader()).term > term);
+        UNTIL("the-leader-is-in-the-history", leader_is_in_history());
 }
 
 static bool all_agree(void) {
@@ -364,6 +383,31 @@ static bool has_members(size_t n, size_t voters) {
         return state.n_members == n && state.n_voters == voters && state.n_voters_reachable == voters;
 }
 
+typedef struct RoleEnd {
+        const SimMachine *machine;
+        unsigned n; /* its rows */
+} RoleEnd;
+
+static int count_role_end(void *userdata, const KvHistoryRow *row) {
+        RoleEnd *end = userdata;
+        HistoryEvent event;
+
+        if (history_decode(row->body, &event) == 0 && event.kind == HISTORY_ROLE &&
+            starts_with(event.reason, "no member (before: ") &&
+            streq(event.machine, end->machine->machine_id))
+                end->n += row->count;
+        return 1;
+}
+
+/* Return whether the history says that the machine is no member any more. */
+static bool has_role_end(const SimMachine *m) {
+        RoleEnd end = { .machine = m };
+
+        return leader() &&
+               kv_local_history(daemon_store(leader()->daemon), 0, false, count_role_end, &end) == 0 &&
+               end.n > 0;
+}
+
 static void remove_host(SimMachine *m) {
         machine_power_cut(m);
         UNTIL("a-host-without-power-is-lost", is_lost(m));
@@ -371,6 +415,7 @@ static void remove_host(SimMachine *m) {
                                     NULL) < 0)
                 abort();
         UNTIL("two-hosts-are-a-voter-and-a-standby", has_members(2, 1));
+        UNTIL("the-history-names-the-machine-of-the-removed-voter", has_role_end(m));
         if (!seen(m) || !seen(m)->removed || !streq(seen(m)->removed->by, "root") ||
             !streq(seen(m)->removed->reason, "lost"))
                 world_failed(world, "a-removed-host-has-a-tombstone", "%s", m->name);
@@ -586,8 +631,8 @@ static void begin_leave(SimMachine *m) {
 
         former = state_of(m).cluster_id;
         machine_suspect(m, world_now_ms(world), world_now_ms(world) + 2 * (uint64_t) PATIENCE_MS);
-        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, NULL,
-                              on_submitted, NULL) < 0)
+        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, on_submitted,
+                              NULL) < 0)
                 abort();
 }
 
@@ -691,6 +736,70 @@ static void leave_crash_each_step(void) {
         }
 }
 
+static const char owned_unit[] = "own.service";
+
+static bool has_owned_unit(void) {
+        return leader() && cluster_unit(registry_cluster(daemon_registry(leader()->daemon)), owned_unit);
+}
+
+/* The unit directory repeats what was rejected. */
+static void on_owned(void *userdata, KvStatus status, const char *message, uint64_t index) {}
+
+/* As the unit directory of the host does with a new file. */
+static void submit_owned_unit(SimMachine *m) {
+        static const char text[] = "[Service]\nExecStart=/bin/sleep 100\n";
+        UnitChange change = { .name = owned_unit,
+                              .only_if_absent = true,
+                              .has_target = true,
+                              .target = TARGET_LAUNCHED,
+                              .user = HISTORY_DIRECTORY };
+        Unit *unit = NULL;
+
+        if (unit_parse(owned_unit, text, sizeof(text) - 1, &unit, NULL) < 0 ||
+            unit_set_owner(unit, m->machine_id, "/etc/fleet/units") < 0)
+                abort();
+        change.unit = unit;
+        if (registry_change_directory(daemon_registry(m->daemon), &change, 1, NULL, 0, on_owned, NULL) < 0)
+                abort();
+        unit_free(unit);
+}
+
+/* A file appears in the unit directory of a host that leaves, after the check of the request. If its unit is
+ * submitted first, the host stays. Else the unit is not submitted: the host starts it as its own cluster. */
+static void a_unit_file_during_a_leave(void) {
+        for (unsigned i = 0; i < 6; i++) {
+                bool submits_first = i % 2 == 0;
+                SimMachine *m;
+
+                form(4, 3);
+                start_units();
+                m = other_than(leader(), true);
+                if (submits_first)
+                        submit_owned_unit(m);
+                begin_leave(m);
+                if (!submits_first)
+                        submit_owned_unit(m);
+                UNTIL("it-leaves", leader() && seen(m) && cluster_machine_is_leaving(seen(m)));
+                if (i / 2 == 1)
+                        kill_leader();
+                if (i / 2 == 2) {
+                        run_ms((unsigned) world_draw(world, 1000));
+                        machine_crash_daemon(m);
+                        world_at(world, 2000, NULL, on_start, m);
+                }
+                UNTIL_WITHOUT_A_GAP("the-leave-ends-or-is-cancelled",
+                                    leader() && seen(m) &&
+                                            (cluster_machine_has_left(seen(m)) ||
+                                             (has_owned_unit() && !cluster_machine_is_leaving(seen(m)))));
+                if (cluster_machine_has_left(seen(m)) == has_owned_unit())
+                        world_failed(world, "no-host-with-a-unit-of-its-directory-leaves", "%s", m->name);
+                load_stop();
+                run_ms(3000); /* each host that stopped starts again */
+                former = 0;
+                cluster = cluster_free(cluster);
+        }
+}
+
 static void two_join_and_two_leave_at_once(void) {
         SimMachine *left[2];
 
@@ -739,6 +848,7 @@ static void a_leave_waits_for_the_brake(void) {
 
 static void (*const scenarios[])(void) = {
         leave_crash_each_step,
+        a_unit_file_during_a_leave,
         two_join_and_two_leave_at_once,
         a_leave_waits_for_the_brake,
         remove_crash_each_step,

@@ -4,7 +4,7 @@
 # tests/unit/test-raft_core.c, which must fail without it: some defects show once in a thousand runs.
 #
 # Optimised build; the scenarios run in the sanitized one, because one rule prevents a leak. CORE_RUNS=N: the number of runs that must pass,
-# in two processes; CORE_FROM=N: the first seed. See tests/sim/test-raft-core.c.
+# in two processes; CORE_FROM=N: the first seed. See tests/sim/test-raft-core.c. Takes 60 s.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build} checked=${CHECK_BUILD:-build-check}
 program=$build/tests/sim/test-raft-core
@@ -13,8 +13,8 @@ runs=${CORE_RUNS:-500} from=${CORE_FROM:-1}
 # Only this script sets what it needs: a leak is a finding here.
 export ASAN_OPTIONS=detect_leaks=1
 
-make -s -C "$build" tests/sim/test-raft-core >/dev/null || { echo "not ok builds: tests/sim/test-raft-core does not compile"; exit 1; }
-make -s -C "$checked" tests/unit/test-raft_core >/dev/null || { echo "not ok builds: tests/unit/test-raft_core does not compile"; exit 1; }
+flock "$build/config.status" make -s -C "$build" tests/sim/test-raft-core >/dev/null || { echo "not ok builds: tests/sim/test-raft-core does not compile"; exit 1; }
+flock "$checked/config.status" make -s -C "$checked" tests/unit/test-raft_core >/dev/null || { echo "not ok builds: tests/unit/test-raft_core does not compile"; exit 1; }
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT

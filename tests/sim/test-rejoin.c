@@ -327,6 +327,65 @@ static void renamed_host(void) {
         over();
 }
 
+static void launch_on(SimMachine *m, const char *name) {
+        char text[128];
+
+        snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nMachineID=%s\n",
+                 m->machine_id);
+        launch(m, name, text);
+}
+
+static void isolate(const SimMachine *m, bool is_cut) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (machine(i) != m)
+                        sim_net_cut(cluster->net, m->host, machine(i)->host, is_cut);
+}
+
+/* A host boots without contact: it starts its last assignments after BootWaitSec=. It is removed while it is
+ * down, boots, and is rejected: nothing starts, because its units may run elsewhere. */
+static void removed_host_boots(void) {
+        static const char *const units[] = { "a.service", "b.service" };
+        SimMachine *m, *leader;
+        uint64_t boot_ms;
+
+        found(3, 3);
+        m = machine((unsigned) world_draw(world, 3));
+        for (unsigned i = 0; i < ELEMENTS(units); i++)
+                launch_on(m, units[i]);
+        run_ms(3000); /* the starts are recorded */
+
+        isolate(m, true);
+        machine_power_cut(m);
+        run_ms(1000);
+        machine_power_on(m);
+        boot_ms = world_now_ms(world);
+        UNTIL("a-host-without-contact-starts-its-units",
+              sim_systemd_runs(m->systemd, units[0]) && sim_systemd_runs(m->systemd, units[1]));
+        if (world_now_ms(world) < boot_ms + m->settings.boot_wait_ms)
+                world_failed(world, "a-host-without-contact-waits", "%llu ms",
+                             (unsigned long long) (world_now_ms(world) - boot_ms));
+        run_ms(3000);
+
+        machine_power_cut(m);
+        UNTIL("a-silent-host-is-lost", (leader = leader_with(machine((m->index + 1) % 3))) && leader != m &&
+                                               seen(leader, m)->presence == PRESENCE_LOST);
+        if (registry_remove_machine(daemon_registry(leader->daemon), seen(leader, m), "root", NULL,
+                                    on_removed, NULL) < 0)
+                abort();
+        UNTIL("a-removed-host-is-no-member", seen(leader, m)->removed && state_of(leader).n_members == 2);
+        isolate(m, false);
+        machine_power_on(m);
+        UNTIL("a-removed-host-reports-it", state_of(m).removed);
+        for (unsigned i = 0; i < 4 * m->settings.boot_wait_ms / 100; i++) {
+                run_ms(100);
+                for (unsigned k = 0; k < ELEMENTS(units); k++)
+                        if (sim_systemd_runs(m->systemd, units[k]))
+                                world_failed(world, "a-removed-host-starts-nothing", "%s runs on %s",
+                                             units[k], m->name);
+        }
+        over();
+}
+
 /* All addresses change at once; each daemon starts with a Join= of the others, and the keys authenticate. */
 static void renumber_all(void) {
         found(3, 3);
@@ -354,8 +413,16 @@ static void renumber_all(void) {
 }
 
 static void (*const scenarios[])(void) = {
-        clone,        old_image,    wiped_founder, replaced_host, an_unknown_leader, another_key_meanwhile,
-        renamed_host, renumber_all, removed_host,
+        clone,
+        old_image,
+        wiped_founder,
+        replaced_host,
+        an_unknown_leader,
+        another_key_meanwhile,
+        renamed_host,
+        renumber_all,
+        removed_host,
+        removed_host_boots,
 };
 
 int main(int argc, char *argv[]) {

@@ -33,7 +33,7 @@ enum {
 static bool last_is_added; /* the leader has begun to add the last host as a member */
 
 static void on_message(const char *message) {
-        last_is_added |= starts_with(message, "add member 5:");
+        last_is_added |= starts_with(message, "add member 5 (");
 }
 
 /* -- The cluster -- */
@@ -124,9 +124,17 @@ static void found_by_tokens(void) {
         }
 }
 
+static bool sealing; /* SealWith=host on all hosts */
+
 static void found_five(void) {
         found_by_tokens();
         UNTIL("five-hosts-are-members", is_whole());
+        for (unsigned i = 0; sealing && i < HOSTS; i++) {
+                machine(i)->settings.seal_with = SEAL_WITH_HOST;
+                power_off(machine(i));
+                start(machine(i));
+                UNTIL("five-hosts-are-members", is_whole());
+        }
 }
 
 static void over(void) {
@@ -152,9 +160,10 @@ static bool all_store(void) {
 }
 
 static bool has_key(const SimMachine *m, uint64_t number) {
-        _cleanup_cluster_key_ ClusterKey key = {};
+        _cleanup_cluster_key_file_ ClusterKeyFile file = {};
 
-        return cluster_key_read(m->folder, number, &key, NULL) == 0;
+        return cluster_key_file_read(m->folder, number, &file, NULL) == 0 &&
+               file.form == (sealing ? SEAL_WITH_HOST : SEAL_WITH_NO);
 }
 
 /* All hosts have this cluster key, and no former one. */
@@ -503,10 +512,14 @@ static void leader_without_the_key(void) {
         over();
 }
 
-static bool shows_missing_key(const SimMachine *m) {
+static bool shows(const SimMachine *m, const char *problem) {
         const ClusterMachine *host = view() ? cluster_machine(view(), m->machine_id) : NULL;
 
-        return host && starts_with(host->presence_reason, MACHINE_CONDITION CLUSTER_KEY_MISSING);
+        return host && starts_with(host->presence_reason, problem);
+}
+
+static bool shows_missing_key(const SimMachine *m) {
+        return shows(m, MACHINE_CONDITION CLUSTER_KEY_MISSING);
 }
 
 /* The folder of each host, as on a disk that is not mounted. */
@@ -564,6 +577,102 @@ static void key_of_no_member(void) {
         check_works(pins);
         UNTIL("no-problem-remains", !shows_missing_key(leader()));
         over();
+}
+
+/* -- Sealed cluster keys -- */
+
+static bool shows_sealed_key(const SimMachine *m) {
+        return shows(m, MACHINE_CONDITION CLUSTER_KEY_SEALED);
+}
+
+static void start_again(SimMachine *m) {
+        power_off(m);
+        start(m);
+}
+
+static char *sealed_file(const SimMachine *m) {
+        _cleanup_cluster_key_file_ ClusterKeyFile file = {};
+
+        if (cluster_key_file_read(m->folder, 1, &file, NULL) < 0)
+                return NULL;
+        return memcpy(calloc(1, CLUSTER_KEY_FILE_MAX), file.text, file.size);
+}
+
+/* Sealed keys that no member can open are kept, with the CA, until they can be opened. */
+static void check_sealed_keys_of_no_member(const char *root) {
+        char *before[HOSTS];
+
+        for (unsigned i = 0; i < HOSTS; i++) {
+                before[i] = sealed_file(machine(i));
+                machine(i)->sealer.broken = true;
+        }
+        for (unsigned i = 0; i < HOSTS; i++)
+                start_again(machine(i));
+        for (unsigned i = 0; i < HOSTS; i++)
+                UNTIL("members-report-the-sealed-key", shows_sealed_key(machine(i)));
+        world_run(world, world_now_ms(world) + 70000);
+        check_root(root);
+        for (unsigned i = 0; i < HOSTS; i++) {
+                _cleanup_free_ char *after = sealed_file(machine(i));
+
+                if (!before[i] || !after || memcmp(before[i], after, CLUSTER_KEY_FILE_MAX) != 0)
+                        world_failed(world, "a-sealed-key-is-kept", "%s", machine(i)->name);
+                free(before[i]);
+                machine(i)->sealer.broken = false;
+        }
+        for (unsigned i = 0; i < HOSTS; i++)
+                UNTIL("no-problem-remains", !shows_sealed_key(machine(i)));
+}
+
+/* The key of a host, or of its TPM, is another one: the leader sends the cluster key, which is sealed again.
+ * A leader that cannot open its key lets another voter lead. */
+static void sealed_keys(void) {
+        char pins[HOSTS][DIGEST_SIZE], root[DIGEST_SIZE];
+        SimMachine *m;
+
+        sealing = true;
+        found_five();
+        read_pins(pins);
+        memcpy(root, ca_roots_current(view()->ca_roots)->id, sizeof(root));
+        UNTIL("all-keys-are-sealed", all_have_key(1));
+        check_sealed_keys_of_no_member(root);
+
+        m = follower(KV_MEMBER_VOTER);
+        m->sealer.host = 99;
+        start_again(m);
+        UNTIL("members-report-the-sealed-key", shows_sealed_key(m));
+        UNTIL("no-problem-remains", !shows_sealed_key(m) && is_whole());
+        m = leader();
+        m->sealer.broken = true;
+        start_again(m);
+        UNTIL("another-voter-leads", leader() && leader() != m);
+        UNTIL("members-report-the-sealed-key", shows_sealed_key(m));
+        if (kv_transfer(daemon_store(leader()->daemon), state_of(m).raft_id) < 0)
+                world_failed(world, "leadership-is-transferred", "%s", m->name);
+        UNTIL("a-leader-without-the-key", leader() == m);
+        UNTIL("another-voter-leads", leader() && leader() != m);
+        m->sealer.broken = false;
+        UNTIL("no-problem-remains", !shows_sealed_key(m));
+        check_works(pins);
+        check_root(root);
+
+        /* A setting that has no effect is a problem, but the key is of use. */
+        m = leader();
+        m->settings.seal_with = SEAL_WITH_NO;
+        start_again(m);
+        UNTIL("a-key-is-written-as-it-is", !has_key(m, 1) && is_whole());
+        m->settings.seal_with = SEAL_WITH_HOST;
+        m->sealer.broken = true;
+        start_again(m);
+        UNTIL("a-key-that-is-not-sealed-is-a-problem", shows(m, MACHINE_CONDITION CLUSTER_KEY_UNSEALED));
+        m->sealer.broken = false;
+        UNTIL("all-keys-are-sealed", all_have_key(1) && !shows(m, MACHINE_CONDITION CLUSTER_KEY_UNSEALED));
+        check_works(pins);
+        over();
+
+        change_with_a_crash(CHANGE_REKEY, CA_ROTATION_REKEY, true);
+        change_with_a_crash(CHANGE_COMPROMISED, CA_ROTATION_REKEY, false);
+        sealing = false;
 }
 
 /* -- Clocks -- */
@@ -669,6 +778,7 @@ static void (*const scenarios[])(void) = {
         machine_rekey,
         leader_without_the_key,
         key_of_no_member,
+        sealed_keys,
         all_certificates_expired,
         power_cut_in_an_addition,
         clock_1970,

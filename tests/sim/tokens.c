@@ -243,6 +243,24 @@ void expect_failure(SimMachine *m, const char *text) {
                              user_of(m)->message, text);
 }
 
+static void on_launched(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        *(bool *) userdata = status == KV_OK;
+}
+
+void launch(SimMachine *m, const char *name, const char *text) {
+        UnitChange change = { .name = name, .has_target = true, .target = TARGET_LAUNCHED };
+        bool done = false;
+        Unit *unit;
+
+        if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (registry_change_units(daemon_registry(m->daemon), &change, 1, on_launched, &done) < 0)
+                abort();
+        UNTIL("a-unit-is-launched", done && sim_systemd_runs(m->systemd, name));
+        unit_free(unit);
+}
+
 void stop_host(SimMachine *m) {
         machine_suspect(m, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
         machine_stop_daemon(m);

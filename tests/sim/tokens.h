@@ -81,5 +81,7 @@ bool command(SimMachine *m, bool init, const char *token);
 /* Join, and wait until the answer of the cluster is stored. */
 void join_with(SimMachine *m, const MadeToken *token);
 void expect_failure(SimMachine *m, const char *text);
+/* Submit a unit with this text to 'm', start it, and wait until it runs on 'm'. */
+void launch(SimMachine *m, const char *name, const char *text);
 /* Stop a daemon, and wait for its end. */
 void stop_host(SimMachine *m);

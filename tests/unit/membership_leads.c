@@ -361,7 +361,7 @@ static void a_change_of_members_that_fails_is_logged_unless_it_is_repeated(void 
                 int result;
                 const char *says;
         } rows[] = {
-                { 0, "|add member 2: " },
+                { 0, "|add member 2 (" },
                 { -EBUSY, NULL },
                 { -EAGAIN, NULL },
                 { -EREMOTE, NULL },
@@ -444,7 +444,7 @@ static void membership_calls_the_function_of_the_store_for_the_change_that_is_du
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char message[64];
 
-                snprintf(message, sizeof(message), "|%.*s member %s: ", (int) strcspn(rows[i].expected, " "),
+                snprintf(message, sizeof(message), "|%.*s member %s (", (int) strcspn(rows[i].expected, " "),
                          rows[i].expected, strchr(rows[i].expected, ' ') + 1);
                 state_seen = rows[i].members;
                 if (i == 2) {

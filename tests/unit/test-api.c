@@ -1493,6 +1493,61 @@ static void a_plan_reports_the_placement_of_units_and_changes_nothing(void **sta
 #undef UNIT
 }
 
+static void assign(Fixture *fixture, const char *unit, const char *machine) {
+        const ClusterUnit *u = cluster_unit(registry_cluster(fixture->host->registry), unit);
+        AssignmentChange change = { .kind = ASSIGNMENT_RUN, .unit_index = u->index };
+
+        snprintf(change.unit, sizeof(change.unit), "%s", unit);
+        snprintf(change.machine, sizeof(change.machine), "%s", machine);
+        assert_int_equal(host_wait(fixture->host, registry_assign(fixture->host->registry, 0, &change, 1,
+                                                                  host_on_done, fixture->host)),
+                         KV_OK);
+}
+
+static void a_plan_of_two_units_that_exchange_their_machines_moves_both(void **state) {
+/* clang-format off */
+#define UNIT(name, other, zone) \
+        "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/true\\n" \
+        "[X-Fleet]\\nConflicts=" other "\\nMachineMetadata=zone=" zone "\\n\"}"
+        static const char units[] = "{\"units\":[" UNIT("a.service", "b.service", "c") ","
+                                                 UNIT("b.service", "a.service", "b") "]}";
+        static const char one[] = "{\"units\":[" UNIT("a.service", "b.service", "c") "]}";
+        /* clang-format on */
+        static const char beta[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                          gamma[] = "cccccccccccccccccccccccccccccccc";
+        _cleanup_json_ JsonValue *root = NULL;
+        Fixture *fixture = *state;
+
+        publish_machine(fixture, beta, "beta", "zone=b");
+        publish_machine(fixture, gamma, "gamma", "zone=c");
+        assert_int_equal(
+                put_unit(fixture, "a.service", "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}"),
+                201);
+        assert_int_equal(
+                put_unit(fixture, "b.service", "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}"),
+                201);
+        assign(fixture, "a.service", beta);
+        assign(fixture, "b.service", gamma);
+
+        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/plan", JSON, units), 200);
+        assert_int_equal(json_value_parse(body_of(fixture), strlen(body_of(fixture)), &root, NULL), 0);
+        assert_string_equal(text_of(item_of(root, "units", "name", "a.service"), "action"), "move");
+        assert_string_equal(text_of(item_of(root, "units", "name", "a.service"), "hostname"), "gamma");
+        assert_string_equal(
+                text_of(item_of(root, "units", "name", "a.service"), "reason"),
+                "beta no longer qualifies (MachineMetadata=zone=c, and it has zone=b), and no other "
+                "machine is free: it stops, and starts when another unit has left; gamma is the "
+                "only machine that qualifies");
+        assert_string_equal(text_of(item_of(root, "units", "name", "b.service"), "action"), "move");
+        assert_string_equal(text_of(item_of(root, "units", "name", "b.service"), "hostname"), "beta");
+
+        /* The other one stays: its machine is not free. */
+        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/plan", JSON, one), 200);
+        assert_says(fixture, "\"action\":\"stop\"");
+        assert_says(fixture, "no other machine qualifies (b is on gamma)");
+#undef UNIT
+}
+
 static void a_plan_waits_for_a_machine_that_was_lost_repeatedly(void **state) {
         static const char unit[] = "{\"units\":[{\"name\":\"a.service\",\"text\":\"[X-Fleet]\\n"
                                    "MachineMetadata=gpu=yes\\n\"}]}";
@@ -2334,6 +2389,7 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(why_reports_finished_units_and_conflicting_names),
                 in_a_fixture(why_names_the_rule_that_excluded_each_machine),
                 in_a_fixture(a_plan_reports_the_placement_of_units_and_changes_nothing),
+                in_a_fixture(a_plan_of_two_units_that_exchange_their_machines_moves_both),
                 in_a_fixture(a_plan_waits_for_a_machine_that_was_lost_repeatedly),
                 in_a_fixture(a_plan_that_compares_too_much_is_refused),
                 in_a_fixture(what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_of_them),

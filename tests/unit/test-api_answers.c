@@ -1938,6 +1938,13 @@ static void a_unit_that_waits_states_the_cause_and_what_follows(void **state) {
         assert_reason(fixture, "web@1.service",
                       "waiting: no machine qualifies (web@3 is on alpha, web@2 on newton)");
         assert_reason(fixture, "free.service", "waiting: moving to alpha");
+        write_records(fixture,
+                      &(Record) { "machine/11111111111111111111111111111111/unit/ssd.service",
+                                  "{\"order\":\"run\"}" },
+                      1);
+        assert_reason(fixture, "ssd.service",
+                      "moving: newton no longer qualifies (MachineMetadata=ssd=true, and it has no ssd); "
+                      "alpha has it");
 
         /* A machine that is lost and was removed leaves no trace in reasons. */
         send_row(fixture, API_SOCKET, &(Row) { .request = "DELETE /fleet/v1/machines/" BETA });
@@ -2031,13 +2038,21 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
                 { "target/pinned.service", "launched" },
                 { "machine/" SELF "/unit/pinned.service", "{\"order\":\"run\"}" },
         };
+        static const Record moving[] = {
+                { "state/pinned.service/" SELF,
+                  "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}" },
+                { "machine/" BETA "/unit/pinned.service", "{\"order\":\"run\"}" },
+        };
         Fixture *fixture = *state;
         const Cluster *c = registry_cluster(fixture->host->registry);
 
-        write_now(fixture, self, ELEMENTS(self));
         assert_leave(fixture, "POST", 409,
                      "leave requires feature level 5, and the level is 1: fleetctl cluster level 5");
         raise_level(fixture);
+        assert_leave(
+                fixture, "POST", 409,
+                "alpha is not in the list of machines yet: try again when fleetctl list-machines has it");
+        write_now(fixture, self, ELEMENTS(self));
         assert_leave(fixture, "POST", 409,
                      "alpha is the last voter: no other host is up that stays in the cluster");
 
@@ -2050,8 +2065,12 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         assert_leave(fixture, "POST", 409,
                      "the unit directory of this host owns 1 unit (own.service): move the file to another "
                      "host, or remove it");
+        assert_leave(
+                fixture, "GET", 200,
+                "\"reason\":\"the unit directory of this host owns 1 unit (own.service): move the file to "
+                "another host, or remove it\",\"step\":\"none\"");
         write_now(fixture, &(Record) { "unit/own.service", "{\"text\":\"[Service]\\n\"}" }, 1);
-        assert_leave(fixture, "GET", 200, "\"step\":\"none\"");
+        assert_leave(fixture, "GET", 200, "\"name\":\"alpha\",\"step\":\"none\"");
         assert_leave(fixture, "DELETE", 404, "this host is not leaving its cluster");
 
         assert_leave(fixture, "POST", 204, "");
@@ -2061,9 +2080,25 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         assert_leave(fixture, "GET", 200,
                      "\"reason\":\"waiting: alpha no longer qualifies (it is leaving the cluster); no other "
                      "machine qualifies ");
-        assert_leave(fixture, "GET", 200, "\"step\":\"units\",\"unit\":\"pinned.service\",\"units\":1}");
+        assert_leave(fixture, "GET", 200,
+                     "\"step\":\"units\",\"unit\":\"pinned.service\",\"units\":1,"
+                     "\"waiting\":[\"pinned.service\"]}");
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"alpha\",\"units\":1}]"));
+        /* Another host starts it: it is not to be stopped. */
+        write_now(fixture, moving, ELEMENTS(moving));
+        assert_leave(fixture, "GET", 200,
+                     "\"reason\":\"moving: alpha no longer qualifies (it is leaving the cluster); beta has "
+                     "it\"");
+        assert_leave(fixture, "GET", 200, "\"waiting\":[]}");
+        write_now(fixture, owned, 1); /* submitted at the same time */
+        assert_leave(
+                fixture, "GET", 200,
+                "\"reason\":\"the unit directory of this host owns 1 unit (own.service): move the file to "
+                "another host, or remove it\",\"step\":\"owner\"");
         assert_leave(fixture, "DELETE", 204, "");
         HOST_UNTIL(fixture->host, !cluster_machine_is_leaving(cluster_machine(c, SELF)));
+        write_now(fixture, &(Record) { "unit/own.service", "{\"text\":\"[Service]\\n\"}" }, 1);
 
         /* Another host that leaves does not count as one that stays. */
         assert_int_equal(
@@ -2182,6 +2217,102 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
         assert_null(cluster_state_on(delta, "b.service"));
         assert_int_equal(delta->set.n, 1);
         assert_null(cluster_machine(c, "33333333333333333333333333333333"));
+}
+
+/* Connect, and wait for an answer: the next request is read in the first turn of the loop behind it. */
+static int open_connection(Fixture *fixture) {
+        static const char request[] = "GET /version HTTP/1.1\r\nHost: fleet\r\n\r\n";
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        char answer[1024];
+
+        snprintf(a.sun_path, sizeof(a.sun_path), "%s", fixture->socket);
+        assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+        HOST_UNTIL(fixture->host, recv(fd, answer, sizeof(answer), 0) > 0);
+        return fd;
+}
+
+static void send_delete(int fd, const char *machine) {
+        char request[256];
+
+        snprintf(request, sizeof(request),
+                 "DELETE /fleet/v1/machines/%s?force=true HTTP/1.1\r\nHost: fleet\r\n\r\n", machine);
+        assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+}
+
+static unsigned next_status(Fixture *fixture, int fd) {
+        char answer[1024] = "";
+        unsigned status = 0;
+
+        HOST_UNTIL(fixture->host, recv(fd, answer, sizeof(answer) - 1, 0) > 0);
+        (void) sscanf(answer, "HTTP/1.1 %u", &status);
+        fixture->answer = (free(fixture->answer), strdup(answer));
+        return status;
+}
+
+/* Its presence changes between the decision and the tree: the conditions are checked again. */
+static void a_removal_is_decided_again_when_its_view_was_older(void **state) {
+        static const char path[] = "/_fleet/machine/" DELTA "/presence";
+        static const struct {
+                const char *presence;
+                unsigned status;
+        } rows[] = { { "{\"state\":\"left\"}", 204 }, { "{\"state\":\"up\"}", 409 } };
+        KvCommand other = { .op = KV_SET,
+                            .internal = true,
+                            .key = kv_string("/_fleet/machine/" DELTA "/facts"),
+                            .value = kv_string("{\"name\":\"delta\"}") };
+        Fixture *fixture = *state;
+        unsigned first, second;
+        int fds[2];
+
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        fds[0] = open_connection(fixture);
+        fds[1] = open_connection(fixture);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                KvCommand change = { .op = KV_SET,
+                                     .internal = true,
+                                     .key = kv_string(path),
+                                     .value = kv_string(rows[i].presence) };
+
+                write_now(fixture, &(Record) { "machine/" DELTA "/presence", "{\"state\":\"lost\"}" }, 1);
+                /* The second one is written to the log behind the first one, a turn later at least. */
+                send_delete(fds[0], DELTA);
+                assert_int_equal(kv_propose(fixture->host->store, &other, on_written, NULL, NULL), 0);
+                assert_int_equal(kv_propose(fixture->host->store, &change, on_written, NULL, NULL), 0);
+                assert_int_equal(next_status(fixture, fds[0]), rows[i].status);
+                if (rows[i].status == 409 && !strstr(fixture->answer, "delta is up: run fleetctl leave"))
+                        fail_msg("%s", fixture->answer);
+        }
+
+        /* Two requests at once: one removes it. */
+        send_delete(fds[0], BETA);
+        assert_int_equal(next_status(fixture, fds[0]), 409);
+        write_now(fixture, &(Record) { "machine/" BETA "/presence", "{\"state\":\"lost\"}" }, 1);
+        send_delete(fds[0], BETA);
+        send_delete(fds[1], BETA);
+        first = next_status(fixture, fds[0]);
+        second = next_status(fixture, fds[1]);
+        assert_int_equal(MIN(first, second), 204);
+        assert_int_equal(MAX(first, second), 404);
+        close(fds[0]);
+        close(fds[1]);
+}
+
+/* A record that changes each time: the attempts end. */
+static void a_removal_of_a_machine_that_changes_again_and_again_is_refused(void **state) {
+        Fixture *fixture = *state;
+        ClusterMachine *m;
+
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        m = cluster_machine(registry_cluster(fixture->host->registry), DELTA);
+        m->presence_index--; /* never that of the tree */
+        play(fixture, API_SOCKET,
+             &(Row) {
+                     "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 409, JSON SERVER,
+                     "{\"error\":{\"code\":409,\"message\":\"the machine has changed meanwhile; see fleetctl "
+                     "list-machines\"}}" },
+             1);
 }
 
 /* As fleetctl remove, for clients of etcd: the ID is that of /v2/members. */
@@ -3826,6 +3957,8 @@ int main(void) {
                 in_a_fixture(the_mass_failure_brake_states_its_end),
                 in_a_fixture(a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
+                in_a_fixture(a_removal_is_decided_again_when_its_view_was_older),
+                in_a_fixture(a_removal_of_a_machine_that_changes_again_and_again_is_refused),
                 in_a_fixture(a_lost_member_is_deleted_by_its_id),
                 in_a_fixture(a_replaced_machine_is_removed_at_once),
                 in_a_fixture(why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it),

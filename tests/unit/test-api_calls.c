@@ -538,10 +538,10 @@ static void what_is_wrong_with_a_call_is_said(void **state) {
         assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID),
                     "HTTP/1.1 503");
         assert_says((const char *) h->client.said.bytes, "\"web.service is on beta, which cannot be reached "
-                                                         "from here (Transport endpoint is not connected)\"");
+                                                         "from here (no session to it is open)\"");
         assert_says(ask(h, "GET", "/fleet/v1/log?machine=" QUIET_PEER_OTHER_ID), "HTTP/1.1 503");
-        assert_says((const char *) h->client.said.bytes, "\"beta cannot be reached from this host (Transport "
-                                                         "endpoint is not connected)\"");
+        assert_says((const char *) h->client.said.bytes, "\"beta cannot be reached from this host (no "
+                                                         "session to it is open)\"");
 }
 
 static void what_a_client_asks_for_is_what_is_run(void **state) {

@@ -625,6 +625,8 @@ static bool has_of_cluster(const Cluster *c, LayoutKind kind) {
         case LAYOUT_TOKEN:
                 return token && token->index > 0 && token->record.uses == 3 &&
                        pairs_get(&token->record.metadata, "zone");
+        case LAYOUT_DENIED:
+                return c->denied && cluster_is_denied(c, DIGEST) && c->denied->record.since_ms == 5;
         case LAYOUT_PRINCIPAL:
                 return user && user->index > 0 && user->record.n_rights == 1 &&
                        user->record.rights[0].right == GRANT_KEYS_READ;
@@ -724,6 +726,8 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                   "{\"expires\":9,\"hash\":\"" DIGEST
                   "\",\"metadata\":{\"zone\":\"a\"},\"total\":3,\"uses\":3}",
                   "/_fleet/cluster/token" },
+                { LAYOUT_DENIED, "/_fleet/cluster/denied/" DIGEST, "{\"machine\":\"" A "\",\"since\":5}",
+                  "/_fleet/cluster/denied" },
                 { LAYOUT_PRINCIPAL, "/_fleet/cluster/principal/alice",
                   "{\"pins\":[\"" DIGEST "\"],\"rights\":[{\"prefix\":\"/a\",\"right\":\"keys-read\"}]}",
                   "/_fleet/cluster/principal" },
@@ -780,7 +784,7 @@ static void an_unreadable_key_of_the_cluster_is_not_absent(void **state) {
                 { LAYOUT_TOKEN, TOKEN },   { LAYOUT_TOKEN, "no-token" }, { LAYOUT_PRINCIPAL, "alice" },
                 { LAYOUT_PRINCIPAL, "-" }, { LAYOUT_LINEAGE, LINEAGE },  { LAYOUT_LINEAGE, "0" },
                 { LAYOUT_CA_ROOTS, NULL }, { LAYOUT_CA_KEY, NULL },      { LAYOUT_CA_ROTATION, NULL },
-                { LAYOUT_SETTINGS, NULL },
+                { LAYOUT_SETTINGS, NULL }, { LAYOUT_DENIED, DIGEST },    { LAYOUT_DENIED, "0" },
         };
         ClusterView p = {};
 

@@ -104,7 +104,50 @@ static void other_content_is_no_cluster_key(void **state) {
         }
         snprintf(text, sizeof(text), "%sf\n\n", digits);
         scratch_write(path, text);
-        assert_int_equal(cluster_key_read(scratch, 1, &key, &err), -EFBIG);
+        assert_int_equal(cluster_key_read(scratch, 1, &key, &err), -EBADMSG);
+        scratch_free(scratch);
+}
+
+#define SEALED "fleet sealed cluster key 1 host\n"
+
+static void a_sealed_file_names_its_form(void **state) {
+        static const struct {
+                const char *text;
+                int result; /* the form, or an error */
+        } rows[] = {
+                { SEALED "x", SEAL_WITH_HOST },
+                { "fleet sealed cluster key 1 tpm2\nx", SEAL_WITH_TPM2 },
+                { "fleet sealed cluster key 1 host+tpm2\n\n", SEAL_WITH_HOST_TPM2 },
+                { "fleet sealed cluster key 2 another\nx", -ENOTSUP },
+                { SEALED, -EBADMSG },
+                { "fleet sealed cluster key 1 host", -EBADMSG },
+                { "fleet sealed cluster key 1 no\nx", -EBADMSG },
+                { "fleet sealed cluster key 1 tpm\nx", -EBADMSG },
+                { "fleet sealed cluster key 1\nx", -EBADMSG },
+                { "fleet sealed cluster key  host\nx", -EBADMSG },
+                { "fleet sealed cluster key -1 host\nx", -EBADMSG },
+                { "fleet sealed cluster keys 1 host\nx", -EBADMSG },
+                { "", -EBADMSG },
+        };
+        char *scratch = scratch_new();
+        _cleanup_cluster_key_file_ ClusterKeyFile file = {};
+        ClusterKey key = {};
+        Error err = {};
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ClusterKeyFile f = {};
+                int r = cluster_key_file_parse(rows[i].text, strlen(rows[i].text), &f);
+
+                assert_int_equal(r < 0 ? r : (int) f.form, rows[i].result);
+        }
+        assert_int_equal(cluster_key_write_sealed(scratch, 3, SEAL_WITH_HOST, "sealed", 6, &err), 0);
+        assert_int_equal(cluster_key_read(scratch, 3, &key, &err), -ENOKEY);
+        assert_non_null(strstr(err.message, "secrets/key.3 is sealed"));
+        assert_int_equal(cluster_key_file_read(scratch, 3, &file, &err), 0);
+        assert_int_equal(file.size, file.head_size + 6);
+        assert_memory_equal(file.text, SEALED "sealed", file.size);
+        assert_int_equal(cluster_key_delete_below(scratch, 4, &err), 0); /* it is a key */
+        assert_int_equal(cluster_key_read(scratch, 3, &key, &err), -ENOENT);
         scratch_free(scratch);
 }
 
@@ -178,6 +221,10 @@ static uint8_t key_byte(const char *state_directory, uint64_t number) {
         return cluster_key_read(state_directory, number, &key, NULL) < 0 ? 0 : key.bytes[31];
 }
 
+static int no_sealed_file(const ClusterKeyFile *file, ClusterKey *ret, Error *err) {
+        return -ENOKEY;
+}
+
 static void the_keys_of_a_host_are_saved_and_stored_on_another_one(void **state) {
         char *scratch = scratch_new();
         _cleanup_free_ char *first = scratch_path(scratch, "first"),
@@ -188,11 +235,11 @@ static void the_keys_of_a_host_are_saved_and_stored_on_another_one(void **state)
 
         assert_int_equal(mkdir(first, 0700), 0);
         assert_int_equal(mkdir(second, 0700), 0);
-        assert_int_equal(key_file_collect(first, &keys, &err), -ENOENT);
+        assert_int_equal(key_file_collect(first, no_sealed_file, &keys, &err), -ENOENT);
         assert_non_null(strstr(err.message, "run the command on a voter or standby"));
         have_key(first, 12, 0xcc);
         have_key(first, 3, 0x33);
-        assert_int_equal(key_file_collect(first, &keys, &err), 0);
+        assert_int_equal(key_file_collect(first, no_sealed_file, &keys, &err), 0);
         assert_int_equal(keys.n, 2);
         keys.cluster_id = 0xabcdef;
         assert_int_equal(key_file_write(file, &keys, &err), 0);
@@ -203,16 +250,16 @@ static void the_keys_of_a_host_are_saved_and_stored_on_another_one(void **state)
 
         assert_int_equal(key_file_read(file, &again, &err), 0);
         assert_memory_equal(&again, &keys, sizeof(keys));
-        assert_int_equal(key_file_store(&again, second, &err), 0);
+        assert_int_equal(key_file_store(&again, second, no_sealed_file, &err), 0);
         assert_int_equal(key_byte(second, 3), 0x33);
         assert_int_equal(key_byte(second, 12), 0xcc);
-        assert_int_equal(key_file_store(&again, second, &err), 0);
+        assert_int_equal(key_file_store(&again, second, no_sealed_file, &err), 0);
 
         /* Another key of one number: none is stored. */
         have_key(second, 12, 0xdd);
         memset(again.keys[0].bytes, 0x44, sizeof(again.keys[0].bytes));
         again.keys[0].number = 4;
-        assert_int_equal(key_file_store(&again, second, &err), -EEXIST);
+        assert_int_equal(key_file_store(&again, second, no_sealed_file, &err), -EEXIST);
         assert_non_null(strstr(err.message, "secrets/key.12 is the key of another cluster"));
         assert_int_equal(key_byte(second, 4), 0);
         assert_int_equal(key_byte(second, 12), 0xdd);
@@ -266,6 +313,7 @@ int main(void) {
                 cmocka_unit_test(the_keys_of_a_host_are_saved_and_stored_on_another_one),
                 cmocka_unit_test(a_file_of_keys_is_read_as_a_whole_or_rejected),
                 cmocka_unit_test(other_content_is_no_cluster_key),
+                cmocka_unit_test(a_sealed_file_names_its_form),
                 cmocka_unit_test(former_keys_are_deleted),
                 cmocka_unit_test(a_missing_folder_is_not_created_by_readers),
         };

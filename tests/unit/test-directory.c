@@ -554,6 +554,55 @@ static void a_unit_whose_owner_left_is_adopted(void **state) {
         UNTIL(fixture, !unit(fixture, "web.service"));
 }
 
+static void ignore_result(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+}
+
+static KvStatus submit_owned(Fixture *fixture) {
+        _cleanup_unit_ Unit *own = NULL;
+
+        assert_int_equal(unit_parse("own.service", ONE, strlen(ONE), &own, NULL), 0);
+        assert_int_equal(unit_set_owner(own, fixture->host->id, "/etc/fleet/units/own.service"), 0);
+        return host_wait(fixture->host,
+                         registry_change_units(fixture->host->registry, &(UnitChange) { .unit = own }, 1,
+                                               host_on_done, fixture->host));
+}
+
+/* NULL: delete the key. */
+static void write_own_key(Fixture *fixture, const char *before, const char *after, const char *value) {
+        KvCommand command = { .op = value ? KV_SET : KV_DELETE, .internal = true };
+        _cleanup_free_ char *key = NULL;
+
+        assert_true(asprintf(&key, "/_fleet/%s%s%s", before, fixture->host->id, after) > 0);
+        command.key = kv_string(key);
+        command.value = kv_string(value ?: "");
+        assert_int_equal(kv_propose(fixture->host->store, &command, ignore_result, NULL, NULL), 0);
+}
+
+#define MAINTENANCE "machine/", "/maintenance"
+#define TOMBSTONE   "cluster/removed/", ""
+
+/* It would run them again as a cluster of its own. The submission is sent before the change is seen, too. */
+static void a_host_that_leaves_or_has_left_submits_no_unit(void **state) {
+        Fixture *fixture = *state;
+        const Cluster *c = registry_cluster(fixture->host->registry);
+
+        host_machine(fixture->host);
+        write_own_key(fixture, MAINTENANCE, "{\"for\":\"leave\",\"mode\":\"draining\"}");
+        assert_int_equal(submit_owned(fixture), KV_COMPARE_FAILED);
+        UNTIL(fixture, cluster_machine_is_leaving(cluster_machine(c, fixture->host->id)));
+        assert_int_equal(submit_owned(fixture), KV_COMPARE_FAILED);
+        write_own_key(fixture, MAINTENANCE, "{\"for\":\"leave\",\"mode\":\"cordoned\"}");
+        UNTIL(fixture, !cluster_machine_is_leaving(cluster_machine(c, fixture->host->id)));
+        assert_int_equal(submit_owned(fixture), KV_OK);
+
+        write_own_key(fixture, TOMBSTONE, "{\"reason\":\"leave\"}");
+        assert_int_equal(submit_owned(fixture), KV_COMPARE_FAILED);
+        write_own_key(fixture, TOMBSTONE, NULL);
+        UNTIL(fixture, !cluster_machine(c, fixture->host->id)->removed);
+        assert_int_equal(submit_owned(fixture), KV_OK);
+}
+
 static void a_directory_that_appears_later_is_watched_then(void **state) {
         Fixture *fixture = *state;
 
@@ -749,10 +798,6 @@ static void count_notices(void *userdata, int priority, const LogFields *fields,
                 notices++;
 }
 
-static void ignore_result(void *userdata, const KvResult *result) {
-        assert_int_equal(result->status, KV_OK);
-}
-
 /* While the cluster rejects it, nothing changes, however often it is tried. */
 static void a_change_is_logged_once_when_it_is_written(void **state) {
         const KvCommand in_the_way = { .op = KV_SET,
@@ -805,6 +850,7 @@ int main(int argc, char *argv[]) {
                 with_fixture(a_drop_in_for_a_type_or_a_prefix_applies_to_each_of_its_units),
                 with_fixture(a_file_beyond_a_limit_is_refused_unless_the_cluster_has_its_text),
                 with_fixture(a_unit_whose_owner_left_is_adopted),
+                with_fixture(a_host_that_leaves_or_has_left_submits_no_unit),
                 with_fixture(a_directory_that_appears_later_is_watched_then),
                 with_fixture(a_directory_that_changes_continuously_is_scanned_all_the_same),
                 with_fixture(a_broken_record_removes_nothing),

@@ -32,6 +32,7 @@ static void a_key_that_was_built_is_parsed_again(void **state) {
                   true },
                 { LAYOUT_HOST, "/_fleet/cluster/host/0123456789abcdef0123456789abcdef", false, true },
                 { LAYOUT_REMOVED, "/_fleet/cluster/removed/0123456789abcdef0123456789abcdef", false, true },
+                { LAYOUT_DENIED, "/_fleet/cluster/denied/web@1.service", true, false },
                 { LAYOUT_TOKEN, "/_fleet/cluster/token/web@1.service", true, false },
                 { LAYOUT_PRINCIPAL, "/_fleet/cluster/principal/web@1.service", true, false },
                 { LAYOUT_LINEAGE, "/_fleet/cluster/lineage/web@1.service", true, false },

@@ -80,6 +80,13 @@ void __wrap_loop_defer(Loop *loop, Deferred *deferred) {
         __real_loop_defer(loop, deferred);
 }
 
+static int n_unit_files;
+
+static int list_unit_files(void *userdata, Text *names) {
+        text_append(names, n_unit_files > 0 ? "late.service" : "");
+        return n_unit_files;
+}
+
 static int fixture_setup(void **state) {
         Fixture *fixture = NEW0(Fixture, 1);
         MembershipOptions options;
@@ -94,7 +101,9 @@ static int fixture_setup(void **state) {
                                         .client = "",
                                         .name = "alpha",
                                         .join = &no_hosts,
+                                        .list_unit_files = list_unit_files,
                                         .cluster_file = "" };
+        n_unit_files = 0;
         assert_int_equal(membership_new(&fixture->membership, fixture->host->loop, fixture->host->peers,
                                         fixture->host->store, fixture->host->registry, &options),
                          0);
@@ -191,6 +200,35 @@ static void a_membership_that_is_freed_during_an_admission_waits_for_no_answer(v
         HOST_UNTIL(fixture->host, !joining);
 }
 
+static void ignore_result(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+}
+
+static const ClusterMachine *self(Fixture *fixture) {
+        return cluster_machine(registry_cluster(fixture->host->registry), fixture->host->id);
+}
+
+/* Nothing stops the leave of this fixture's host: it ends with the next tick, unless it is cancelled. */
+static void a_leave_is_cancelled_when_a_unit_file_appears_or_the_directory_cannot_be_read(void **state) {
+        static const int counts[] = { 1, -EIO, 0 };
+        Fixture *fixture = *state;
+        _cleanup_free_ char *key = NULL;
+        KvCommand command = { .op = KV_SET,
+                              .internal = true,
+                              .value = kv_string("{\"for\":\"leave\",\"mode\":\"draining\"}") };
+
+        HOST_UNTIL(fixture->host, self(fixture) && self(fixture)->presence == PRESENCE_UP);
+        assert_true(asprintf(&key, "/_fleet/machine/%s/maintenance", fixture->host->id) > 0);
+        command.key = kv_string(key);
+        for (size_t i = 0; i < ELEMENTS(counts); i++) {
+                n_unit_files = counts[i];
+                assert_int_equal(kv_propose(fixture->host->store, &command, ignore_result, NULL, NULL), 0);
+                HOST_UNTIL(fixture->host, cluster_machine_is_leaving(self(fixture)));
+                HOST_UNTIL(fixture->host, !cluster_machine_is_leaving(self(fixture)));
+                assert_int_equal(cluster_machine_has_left(self(fixture)), counts[i] == 0);
+        }
+}
+
 #define with_fixture(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void) {
@@ -198,6 +236,7 @@ int main(void) {
                 with_fixture(
                         a_leader_publishes_the_problem_of_its_own_replica_in_its_presence_until_it_is_solved),
                 with_fixture(addresses_of_hosts_are_read_again_after_changes_that_affect_them_and_only_then),
+                with_fixture(a_leave_is_cancelled_when_a_unit_file_appears_or_the_directory_cannot_be_read),
                 with_fixture(a_membership_that_is_freed_during_an_admission_waits_for_no_answer),
         };
 

@@ -498,6 +498,98 @@ static void a_removed_host_leaves_a_tombstone_until_it_is_forgotten(void **state
         assert_null(cluster_machine(c, other));
 }
 
+#define OF_OTHER "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define OLDEST   "0000000000000000000000000000000000000000000000000000000000000000"
+
+static void delete_keys(World *w, const char *key) {
+        KvCommand del = { .op = KV_DELETE, .recursive = true, .key = kv_string(key), .internal = true };
+
+        assert_int_equal(kv_propose(w->store, &del, ignore_result, NULL, NULL), 0);
+}
+
+static bool has_tombstone(World *w) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(w->registry), other);
+
+        return m && m->removed;
+}
+
+static size_t n_denied;
+
+static bool has_denied(World *w) {
+        return HASH_COUNT(registry_cluster(w->registry)->denied) == n_denied;
+}
+
+static void deny(World *w, size_t n) {
+        static const char oldest[] = "/_fleet/cluster/denied/" OLDEST;
+
+        put_key(w, oldest, "{\"since\":1}");
+        for (size_t i = 1; i < n; i++) {
+                char key[sizeof(oldest)];
+
+                snprintf(key, sizeof(key), "/_fleet/cluster/denied/%064zx", i);
+                put_key(w, key, "{\"since\":2}");
+                n_denied = i + 1;
+                if (i % 100 == 0)
+                        run_until(w, has_denied);
+        }
+        run_until(w, has_denied);
+}
+
+/* Its tombstone ends when the host is up again, when it is forgotten, and when the host joins with another
+ * key. */
+static void a_compromised_key_is_denied_after_the_end_of_the_tombstone(void **state) {
+        static const char compromised[] = "{\"pin\":\"" PIN "\",\"pin2\":\"" PIN2
+                                          "\",\"reason\":\"compromised\",\"since\":5}";
+        World *w = *state;
+        const Cluster *c = registry_cluster(w->registry);
+        const HostRecord host = { .pins = { .n = 1, .items = { OLDEST } } };
+        HostChange joins = { .machine = other, .host = &host, .certificate = "issued" };
+
+        machine(w, other);
+        for (unsigned i = 0; i < 3; i++) {
+                put_key(w, "/_fleet/cluster/removed/" OF_OTHER, compromised);
+                run_until(w, has_tombstone);
+                assert_true(cluster_is_denied(c, PIN) && cluster_is_denied(c, PIN2));
+                assert_false(cluster_is_denied(c, OLDEST));
+                assert_null(c->denied);
+                joins.removed_index = cluster_machine(c, other)->removed_index;
+                if (i == 0)
+                        assert_int_equal(presence(w, other, PRESENCE_UP), KV_OK);
+                else if (i == 1)
+                        assert_int_equal(
+                                answer(w, registry_forget_machine(w->registry, term(w),
+                                                                  cluster_machine(c, other), on_done, w)),
+                                KV_OK);
+                else
+                        assert_int_equal(answer(w, registry_set_host(w->registry, &joins, on_done, w)),
+                                         KV_OK);
+                assert_false(has_tombstone(w));
+                assert_true(cluster_is_denied(c, PIN) && cluster_is_denied(c, PIN2));
+                assert_int_equal(c->denied->record.since_ms, 5);
+                assert_string_equal(c->denied->record.machine, other);
+                delete_keys(w, "/_fleet/cluster/denied");
+                if (i == 0)
+                        delete_keys(w, "/_fleet/machine/" OF_OTHER "/presence");
+                n_denied = 0;
+                run_until(w, has_denied);
+        }
+}
+
+static void the_oldest_denied_keys_make_room(void **state) {
+        World *w = *state;
+        const Cluster *c = registry_cluster(w->registry);
+
+        machine(w, other);
+        deny(w, DENIED_MAX);
+        put_key(w, "/_fleet/cluster/removed/" OF_OTHER,
+                "{\"pin\":\"" PIN "\",\"reason\":\"compromised\",\"since\":5}");
+        run_until(w, has_tombstone);
+        assert_int_equal(presence(w, other, PRESENCE_UP), KV_OK);
+        assert_int_equal(HASH_COUNT(c->denied), DENIED_MAX);
+        assert_true(cluster_is_denied(c, PIN));
+        assert_false(cluster_is_denied(c, OLDEST));
+}
+
 static void a_raft_id_is_given_once(void **state) {
         World *w = *state;
         uint64_t first = 0, second = 0, third = 0;
@@ -895,6 +987,8 @@ int main(void) {
                 TEST(an_executed_assignment_to_stop_is_deleted_with_its_state),
                 TEST(a_machine_that_returns_meanwhile_is_not_removed),
                 TEST(a_removed_host_leaves_a_tombstone_until_it_is_forgotten),
+                TEST(a_compromised_key_is_denied_after_the_end_of_the_tombstone),
+                TEST(the_oldest_denied_keys_make_room),
                 TEST(a_raft_id_is_given_once),
                 TEST(a_value_that_cannot_be_read_is_logged_once),
                 TEST(a_member_that_cannot_be_read_holds_the_feature_level),

@@ -14,6 +14,7 @@
 typedef union AnyRecord {
         HostRecord host;
         RemovedRecord removed;
+        DeniedRecord denied;
         TokenRecord token;
         PrincipalRecord principal;
         CaRoots roots;
@@ -35,6 +36,7 @@ typedef union AnyRecord {
 
 ROW(host)
 ROW(removed)
+ROW(denied)
 ROW(token)
 ROW(principal)
 ROW(ca_roots)
@@ -89,6 +91,9 @@ static const Row rows[] = {
         { READ(removed, nothing_done), "{}" },
         { READ(removed, nothing_done), "{\"pin\":\"1\"}", "pin: expected 64 lower-case hex digits" },
         { READ(removed, nothing_done), "{\"pin2\":\"1\"}", "pin2: expected 64 lower-case hex digits" },
+        { READ(denied, nothing_done), "{\"machine\":\"" MACHINE "\",\"since\":5}" },
+        { READ(denied, nothing_done), "{}" },
+        { READ(denied, nothing_done), "{\"machine\":\"" MACHINE "0\"}", "machine: longer than 32 bytes" },
         { READ(token, token_done),
           "{\"by\":\"root\",\"expires\":9,\"from\":\"10.0.0.0/8\",\"hash\":\"" PIN_1
           "\",\"metadata\":{\"zone\":\"a\"},\"replace\":\"" MACHINE
@@ -141,7 +146,10 @@ static const Row rows[] = {
         { READ(settings, nothing_done), "{\"peerAuth\":\"none\"}",
           "peerAuth: 'none' is none of any, certificate" },
         { READ(lineage, nothing_done),
-          "{\"ancestor\":\"0123456789abcdef\",\"index\":4,\"kind\":\"recovered\",\"machine\":\"" MACHINE
+          "{\"ancestor\":\"0123456789abcdef\",\"by\":\"anna\",\"index\":4,\"kind\":\"recovered\","
+          "\"machine\":\"" MACHINE "\"}" },
+        { READ(lineage, nothing_done), /* of an older version */
+          "{\"ancestor\":\"0123456789abcdef\",\"index\":4,\"kind\":\"restored\",\"machine\":\"" MACHINE
           "\"}" },
         { READ(lineage, nothing_done), "{\"kind\":\"recovered\"}", "ancestor: expected 16 hex digits" },
         { READ(maintenance, nothing_done), "{\"by\":\"root\",\"deadline\":8,\"for\":\"leave\",\"mode\":"

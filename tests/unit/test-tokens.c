@@ -339,6 +339,16 @@ static void a_removed_or_replaced_host_joins_again(void **state) {
         cluster_view_put(&p, "/_fleet/cluster/removed/" A, "{\"pin\":\"" PIN_A "\",\"reason\":\"lost\"}");
         assert_int_equal(join_decide(&p.cluster, &removed, LEVEL, 5, NOW_MS, &decision, &err), 0);
 
+        /* Nor after its tombstone, nor under another machine ID. */
+        cluster_view_remove(&p, "/_fleet/cluster/removed/" A);
+        cluster_view_put(&p, "/_fleet/cluster/denied/" PIN_A, "{\"machine\":\"" A "\",\"since\":5}");
+        assert_int_equal(join_decide(&p.cluster, &removed, LEVEL, 5, NOW_MS, &decision, &err), -EACCES);
+        cluster_view_remove(&p, "/_fleet/cluster/denied/" PIN_A);
+        cluster_view_put(&p, "/_fleet/cluster/removed/" B,
+                         "{\"pin\":\"" PIN_A "\",\"reason\":\"compromised\"}");
+        assert_int_equal(join_decide(&p.cluster, &removed, LEVEL, 5, NOW_MS, &decision, &err), -EACCES);
+        cluster_view_remove(&p, "/_fleet/cluster/removed/" B);
+
         /* A member without a certificate is not taken over by a token for any host. */
         cluster_view_remove(&p, "/_fleet/cluster/removed/" A);
         cluster_view_put(&p, "/_fleet/cluster/member/" A, "{\"raftId\":1}");

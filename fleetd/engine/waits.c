@@ -1,0 +1,78 @@
+#include "fleetd/engine/waits.h"
+
+#include <stdio.h>
+
+#include "base/text.h"
+#include "units/named.h"
+
+typedef struct Wait {
+        Named unit;
+        bool aged, noted; /* it waited when the timer fired before; it has a row */
+        char reason[HISTORY_REASON_SIZE];
+} Wait;
+
+static void waits_arm(EngineWaits *w) {
+        if (!timer_armed(&w->timer))
+                (void) timer_start(&w->timer, w->loop, WAITS_MS); /* else the next update starts it */
+}
+
+static void waits_on_timer(void *userdata) {
+        EngineWaits *w = userdata;
+        HistoryNote notes[WAITS_PART];
+        bool rest = false;
+        size_t n = 0;
+
+        for (Named *i = w->units; i; i = i->hh.next) {
+                Wait *wait = (Wait *) i;
+
+                if (wait->noted)
+                        continue;
+                if (!wait->aged || n == WAITS_PART) {
+                        wait->aged = rest = true;
+                        continue;
+                }
+                notes[n++] = (HistoryNote) { .kind = HISTORY_WAITING,
+                                             .unit = wait->unit.name,
+                                             .reason = wait->reason };
+                wait->noted = true;
+        }
+        if (n > 0)
+                registry_note(w->registry, notes, n);
+        if (rest)
+                waits_arm(w);
+}
+
+void waits_init(EngineWaits *w, Loop *loop, Registry *registry) {
+        *w = (EngineWaits) { .registry = registry, .loop = loop, .timer = TIMER(waits_on_timer, w) };
+}
+
+static void waits_add(EngineWaits *w, const char *unit, const char *reason) {
+        Wait *wait = named_get(&w->units, unit, sizeof(Wait));
+        int length;
+
+        if (!wait || wait->noted)
+                return;
+        length = snprintf(wait->reason, sizeof(wait->reason), "%s", reason);
+        text_shorten(wait->reason, sizeof(wait->reason), length < 0 ? 0 : (size_t) length);
+        waits_arm(w);
+}
+
+void waits_update(EngineWaits *w, const EnginePlan *plan) {
+        for (size_t i = 0; i < plan->n_waits; i++) {
+                const EngineWait *planned = &plan->waits[i];
+
+                if (planned->reason)
+                        waits_add(w, planned->unit->name, planned->reason);
+                else
+                        waits_forget(w, planned->unit->name);
+        }
+}
+
+void waits_forget(EngineWaits *w, const char *unit) {
+        named_remove(&w->units, unit);
+}
+
+void waits_clear(EngineWaits *w) {
+        named_clear(&w->units);
+        timer_stop(&w->timer);
+}
