@@ -14,6 +14,12 @@
 /* A connection counts as alive while its TCP keep-alives of 1 s are answered. */
 enum { KERNEL_SILENT_MS = 1500 };
 
+/* A heartbeat is due each 500 ms. */
+enum { CONTACT_MS = 1000 };
+
+/* The replicas to which a host was attached learn so often that it is not any more. */
+enum { LEAVES_TICKS = 4 };
+
 /* The end of a log is unknown after so long without a heartbeat: its host may have a leader again. */
 enum { POSITION_MAX_MS = 2000 };
 
@@ -22,6 +28,7 @@ typedef struct Sender {
         Named machine;
         bool heartbeat; /* since the last tick */
         bool attached;  /* it has no replica: reports have its signs */
+        uint64_t at_ms; /* when its last heartbeat arrived */
         char problem[REPLICA_PROBLEM_SIZE];
         bool has_clock;      /* the last heartbeat had it */
         int64_t clock_ms;    /* its wall clock minus that of this host */
@@ -142,6 +149,7 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
                 return;
         s->heartbeat = true;
         s->attached = facts.attached;
+        s->at_ms = loop_now_ms(m->loop);
         heartbeats_note_clock(m, s, &facts);
         snprintf(s->problem, sizeof(s->problem), "%.*s", (int) MIN(size, sizeof(s->problem) - 1),
                  (const char *) payload);
@@ -223,6 +231,12 @@ bool heartbeats_has_sender(const Membership *m, const char *machine_id) {
         return s && !s->attached;
 }
 
+bool heartbeats_has_contact(const Membership *m, const char *machine_id) {
+        const Sender *s = named_find(m->heartbeats.senders, machine_id);
+
+        return s && !s->attached && loop_now_ms(m->loop) - s->at_ms < CONTACT_MS;
+}
+
 LivenessSign heartbeats_session_sign(const Membership *m, const char *machine_id) {
         LivenessSign sign = {};
         PeerState peer;
@@ -287,7 +301,11 @@ void heartbeats_send(Membership *m, const KvState *state) {
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
         m->attaching.ticks++;
-        if (s.frame.error == 0 && (state->leader_id == 0 || state->attached))
+        if (m->attaching.active)
+                m->heartbeats.leaves = LEAVES_TICKS;
+        else if (m->heartbeats.leaves > 0)
+                m->heartbeats.leaves--;
+        if (s.frame.error == 0 && (state->leader_id == 0 || state->attached || m->heartbeats.leaves > 0))
                 peers_each(m->peers, heartbeats_send_one, &s);
         else if (s.frame.error == 0 && state->leader_machine_id[0])
                 heartbeats_send_to(&s, state->leader_machine_id);

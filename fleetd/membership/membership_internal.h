@@ -49,6 +49,7 @@ typedef struct Heartbeats {
         Named *senders;   /* Sender, by machine ID */
         Named *positions; /* Position, by machine ID: of hosts whose last heartbeat has one */
         bool attached;    /* this host has no replica */
+        unsigned leaves;  /* ticks in which heartbeats go to all hosts, after it was attached */
         char problem[REPLICA_PROBLEM_SIZE];
 } Heartbeats;
 
@@ -201,6 +202,8 @@ LivenessSign heartbeats_session_sign(const Membership *m, const char *machine_id
 /* Each host that is not attached, and has sent a heartbeat. */
 void heartbeats_each_sender(Membership *m, void (*each)(Membership *m, const char *machine_id));
 bool heartbeats_has_sender(const Membership *m, const char *machine_id);
+/* Return whether such a host has just sent a heartbeat to this one. */
+bool heartbeats_has_contact(const Membership *m, const char *machine_id);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
 const char *heartbeats_problem(Membership *m, const char *machine_id);

@@ -76,7 +76,9 @@ static bool reporting_on_sign(void *userdata, const char *machine_id, const Live
 
         if (sign->unattached && (gone || reporting_is_direct(m, machine_id)))
                 return false;
-        (void) liveness_sign(&m->liveness, cluster, machine_id, sign, late);
+        /* It has a replica now, and the one that it used before does not know that yet. */
+        if (sign->heartbeat || !heartbeats_has_contact(m, machine_id))
+                (void) liveness_sign(&m->liveness, cluster, machine_id, sign, late);
         return true;
 }
 
@@ -94,11 +96,11 @@ void reporting_lead(Membership *m, uint64_t since_ms) {
                 reporting_expect(m, machine);
 }
 
-/* The host has no session that a replica reports: its heartbeats come to this host. */
+/* The heartbeats of the host come to this one; otherwise, a replica reports it. */
 static void reporting_count_direct(Membership *m, const char *machine_id) {
         LivenessSign sign;
 
-        if (reports_sign(&m->reporting.reports, machine_id, &sign))
+        if (!heartbeats_has_contact(m, machine_id) && reports_sign(&m->reporting.reports, machine_id, &sign))
                 return;
         sign = heartbeats_sign(m, machine_id);
         (void) liveness_sign(&m->liveness, registry_cluster(m->registry), machine_id, &sign,
