@@ -125,8 +125,8 @@ static const Verb verbs[] = {
           "the\n"
           "only global address of this host, or on that of --listen. If a host of the cluster listens, only\n"
           "the settings are changed. May be repeated.\n"
-          "The settings are equal on all hosts, and can be changed at any time. The cluster has at most as\n"
-          "many hosts as voters and two standbys: five, or seven with --voters=5, or three with --voters=1.\n"
+          "The settings are equal on all hosts, and can be changed at any time. Two hosts more\n"
+          "than the voters are standbys, with a copy of the tree; all others are attached, without one.\n"
           "auto (the default) is three voters from three hosts on.\n\n"
           "fleetctl init --listen=10.0.0.1\n"
           "fleetctl init --voters=5 --spread=zone\n",

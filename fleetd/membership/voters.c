@@ -528,18 +528,28 @@ static const ClusterMachine *voters_next_host(const Configuration *c) {
         return best;
 }
 
-static size_t voters_replicas(const Configuration *c) {
+/* Return how many hosts hold a replica, or are to hold one; in *ret_standbys those that do not vote. */
+static size_t voters_replicas(const Configuration *c, size_t *ret_standbys) {
         size_t n = 0;
 
-        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next)
-                n += voters_is_replica(c, m);
+        *ret_standbys = 0;
+        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
+                const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
+
+                if (!voters_is_replica(c, m))
+                        continue;
+                n++;
+                *ret_standbys += !member || member->role != KV_MEMBER_VOTER;
+        }
         return n;
 }
 
 static bool voters_assign(const Configuration *c, VotersChange *ret) {
         const ClusterMachine *host;
+        size_t n_standbys;
 
-        if (!c->complete || voters_replicas(c) >= voters_hosts_max(voters_setting(c)))
+        if (!c->complete || voters_replicas(c, &n_standbys) >= voters_hosts_max(voters_setting(c)) ||
+            n_standbys >= VOTERS_STANDBYS_MAX)
                 return false;
         host = voters_next_host(c);
         if (!host)
@@ -613,7 +623,7 @@ static bool voters_exchange_standby(const Configuration *c, VotersChange *ret) {
 }
 
 static bool voters_retire_surplus(const Configuration *c, VotersChange *ret) {
-        size_t n = voters_replicas(c), max = voters_hosts_max(voters_setting(c));
+        size_t n_standbys, n = voters_replicas(c, &n_standbys), max = voters_hosts_max(voters_setting(c));
         const ClusterMachine *standby;
 
         if (!c->in->attaches || !c->complete || c->n_voters != c->wanted)

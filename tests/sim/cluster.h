@@ -11,7 +11,7 @@
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
 
-enum { CLUSTER_HOSTS_MAX = 6, CLUSTER_WRITERS = 4, CLUSTER_RUNS_MAX = 64, CLUSTER_WRITES_MAX = 8192 };
+enum { CLUSTER_HOSTS_MAX = 8, CLUSTER_WRITERS = 4, CLUSTER_RUNS_MAX = 64, CLUSTER_WRITES_MAX = 8192 };
 
 typedef struct SimCluster SimCluster;
 

@@ -11,6 +11,7 @@
 
 World *world;
 SimCluster *cluster;
+unsigned program_level;
 
 static void (*message_observer)(const char *message);
 static User users[CLUSTER_HOSTS_MAX];
@@ -190,8 +191,10 @@ void join_with(SimMachine *m, const MadeToken *token) {
 void found(unsigned hosts, unsigned members) {
         memset(users, 0, sizeof(users));
         cluster = cluster_new_by_token(world, hosts);
-        for (unsigned i = 0; i < hosts; i++)
+        for (unsigned i = 0; i < hosts; i++) {
+                machine(i)->level_max = program_level;
                 machine_start_daemon(machine(i));
+        }
         UNTIL("a-host-founds-a-cluster", is_ready(machine(0)));
         if (!command(machine(0), true, ""))
                 world_failed(world, "a-cluster-opens", "%s", user_of(machine(0))->message);

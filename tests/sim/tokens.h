@@ -37,6 +37,9 @@ SimMachine *machine(unsigned i);
 
 void run_ms(uint64_t ms);
 
+/* The feature level of the programs of the hosts that found() starts; 0: the highest. */
+extern unsigned program_level;
+
 /* Found a cluster of the first 'members' of 'hosts' hosts; the others are clusters of one. */
 void found(unsigned hosts, unsigned members);
 /* Run each scenario in a world of its own, for each seed of the command line. 'replay' is the program,

@@ -837,7 +837,9 @@ static void a_host_without_a_replica_gets_one_while_there_are_fewer_than_wanted(
         cluster_view_put(&s.view, key, "{\"raftId\":7}");
         assert_string_equal(plan(&s), "nothing");
         s.voters = 5;
-        assert_string_equal(plan(&s), "nothing"); /* no other one can */
+        assert_string_equal(plan(&s), "nothing"); /* two do not vote */
+        s.view.cluster.now_ms = 0;                /* the fourth voter is a tried host */
+        s.members[3].role = KV_MEMBER_VOTER;
         attached(&s, "E1", KV_LEVEL_ATTACHED, "");
         snprintf(key, sizeof(key), "/_fleet/cluster/host/%s", cluster_view_id(id, "E1"));
         cluster_view_put(&s.view, key,
