@@ -223,6 +223,7 @@ static void attaching_use(Membership *m, const char *machine) {
         Attaching *a = &m->attaching;
 
         if (machine && !streq(machine, a->in_use)) {
+                a->moves = true;
                 a->moved_ms = loop_now_ms(m->loop);
                 a->better_ms = a->moved_ms + BETTER_MIN_MS +
                                random_below(loop_random(m->loop), 9 * BETTER_MIN_MS);
@@ -244,6 +245,9 @@ static void attaching_select(Membership *m, const KvState *state, const Candidat
 
         if (!open)
                 attaching_use(m, other ?: candidates_pick(m, c, false, ""));
+        else if (!kv_replica_answers(m->store, a->in_use, ANSWER_MS) && !other &&
+                 now_ms - a->moved_ms >= MOVE_PAUSE_MS)
+                attaching_use(m, candidates_pick(m, c, false, a->in_use) ?: a->in_use); /* a new session */
         else if ((!kv_replica_answers(m->store, a->in_use, ANSWER_MS) ||
                   now_ms - MAX(a->ready_ms, a->moved_ms) >= BEHIND_MS) &&
                  now_ms - a->moved_ms >= MOVE_PAUSE_MS && other && !streq(other, a->in_use))
@@ -292,6 +296,10 @@ void attaching_update(Membership *m, const KvState *state) {
         if (c.n > 0 || state->attached)
                 attaching_select(m, state, &c);
         attaching_dial(m, state, &c);
+        if (m->attaching.moves) { /* its replica reports it at once */
+                m->attaching.moves = false;
+                heartbeats_send(m, state);
+        }
 }
 
 /* Two heartbeats a second on the session in use, one in two seconds on the other one. */

@@ -70,6 +70,7 @@ typedef struct Attaching {
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
         uint64_t ready_ms;            /* when the slice was fresh last */
         unsigned ticks;
+        bool moves;   /* the replica in use does not know yet */
         bool limited; /* only the wanted ones are dialed */
         DialedReplica dialed[DIALED_REPLICAS_MAX];
         char first[MACHINE_ID_SIZE], second[MACHINE_ID_SIZE]; /* choices of this host */
