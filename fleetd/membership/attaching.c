@@ -233,27 +233,25 @@ static void attaching_use(Membership *m, const char *machine) {
         kv_attach(m->store, machine);
 }
 
-/* Choose the replica to use: it stays while it answers. */
+/* Choose the replica to use: it stays while it answers, and sends the slice. */
 static void attaching_select(Membership *m, const KvState *state, const Candidates *c) {
         Attaching *a = &m->attaching;
         uint64_t now_ms = loop_now_ms(m->loop);
-        bool open = a->in_use[0] && peers_dialed(m->peers, a->in_use);
-        const char *other = candidates_pick(m, c, true, state->ready ? "" : a->in_use);
+        bool answers = a->in_use[0] && kv_replica_answers(m->store, a->in_use, ANSWER_MS);
+        const char *other;
 
         if (state->ready)
                 a->ready_ms = now_ms;
-
-        if (!open)
-                attaching_use(m, other ?: candidates_pick(m, c, false, ""));
-        else if (!kv_replica_answers(m->store, a->in_use, ANSWER_MS) && !other &&
-                 now_ms - a->moved_ms >= MOVE_PAUSE_MS)
-                attaching_use(m, candidates_pick(m, c, false, a->in_use) ?: a->in_use); /* a new session */
-        else if ((!kv_replica_answers(m->store, a->in_use, ANSWER_MS) ||
-                  now_ms - MAX(a->ready_ms, a->moved_ms) >= BEHIND_MS) &&
-                 now_ms - a->moved_ms >= MOVE_PAUSE_MS && other && !streq(other, a->in_use))
-                attaching_use(m, other);
-        else if (other && !streq(other, a->in_use) && streq(other, c->items[0].machine) &&
-                 now_ms >= a->better_ms)
+        if (!a->in_use[0] || !peers_dialed(m->peers, a->in_use)) {
+                attaching_use(m, candidates_pick(m, c, true, "") ?: candidates_pick(m, c, false, ""));
+                return;
+        }
+        other = candidates_pick(m, c, true, a->in_use);
+        if (!other && !answers) /* one that was dialed just now */
+                other = candidates_pick(m, c, false, a->in_use);
+        if (other && now_ms - a->moved_ms >= MOVE_PAUSE_MS &&
+            (!answers || now_ms - MAX(a->ready_ms, a->moved_ms) >= BEHIND_MS ||
+             (now_ms >= a->better_ms && streq(other, c->items[0].machine))))
                 attaching_use(m, other);
         else
                 attaching_use(m, a->in_use); /* its session may be another one */
