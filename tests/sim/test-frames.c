@@ -96,6 +96,7 @@ static const struct {
         { "current", 38, 0 },
         { "relay", 39, MEMBERS },
         { "relayed", 40, 0 },
+        { "report", 41, 1u << REPLICA },
         { "forward", 48, MEMBERS },
         { "forwarded head", 49, 0 },
         { "forwarded chunk", 50, 0 },
