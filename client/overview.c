@@ -194,6 +194,19 @@ static size_t n_present(const View *v, bool agentless) {
         return n;
 }
 
+/* Return how many of these machines have no replica. Where no machine has a role, that is not known. */
+static size_t n_attached(const View *v) {
+        size_t n = 0, n_roles = 0;
+
+        for (size_t i = 0; i < v->machines.n; i++) {
+                const ApiMachine *m = &v->machines.machines[i];
+
+                n_roles += m->role && *m->role;
+                n += machine_is_there(m) && !m->agentless && (!m->role || !*m->role);
+        }
+        return n_roles > 0 ? n : 0;
+}
+
 static void print_coloured(const char *s, const char *state) {
         if (!output_has_colours()) {
                 fputs(s, stdout);
@@ -206,10 +219,13 @@ static void print_coloured(const char *s, const char *state) {
 
 static void print_summary(const View *v, size_t n_problems) {
         const JsonValue *leader = json_value_member(v->cluster, "leader");
-        size_t n_machines = n_present(v, false), n_agentless = n_present(v, true);
+        size_t n_machines = n_present(v, false), n_agentless = n_present(v, true), attached = n_attached(v);
         _cleanup_text_ Text t = {}, problems = {};
 
-        text_printf(&t, " fleet  %zu machine%s, ", n_machines, plural(n_machines));
+        text_printf(&t, " fleet  %zu machine%s", n_machines, plural(n_machines));
+        if (attached > 0)
+                text_printf(&t, " (%zu attached)", attached);
+        text_append(&t, ", ");
         if (n_agentless > 0)
                 text_printf(&t, "%zu host%s without agent, ", n_agentless, plural(n_agentless));
         text_printf(&t, "%zu unit%s, index %llu, ", v->units.n, plural(v->units.n),
@@ -280,7 +296,7 @@ static int json_print(const View *v, const Conditions *all) {
 
         while (size > 0 && strchr(" \n", cluster->chars[size - 1]))
                 size--;
-        text_append(&t, "{\"cluster\":");
+        text_printf(&t, "{\"attached\":%zu,\"cluster\":", n_attached(v));
         text_append_bytes(&t, cluster->chars, size);
         text_printf(&t, ",\"machines\":%zu", n_present(v, false));
         json_open(&t, "problems", '[');

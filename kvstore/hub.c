@@ -334,6 +334,11 @@ void hub_cleared(Hub *hub, uint64_t index) {
         clear_watches(hub, true);
 }
 
+void hub_set_oldest(Hub *hub, uint64_t oldest) {
+        for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
+                hub->windows[i].oldest = MIN(hub->windows[i].oldest, oldest);
+}
+
 static int hub_load_event(void *userdata, uint64_t index, KvBytes bytes) {
         HubWindow *w = userdata;
         KvWatchEvent *e;

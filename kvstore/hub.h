@@ -44,6 +44,8 @@ void hub_publish(Hub *hub, const KvEvent *event);
 void hub_reached(Hub *hub, uint64_t index);
 /* A snapshot replaced the tree: end all watches, and empty the windows. */
 void hub_cleared(Hub *hub, uint64_t index);
+/* Name another first index to the watches that were cleared: the owner has events from there on elsewhere. */
+void hub_set_oldest(Hub *hub, uint64_t oldest);
 
 /* Move watches of 'from' to the hubs that 'to' returns; NULL: the watch stays. All events up to 'index' were
  * published in 'from'. A watch continues with the next event in the window of its hub; if that is not there

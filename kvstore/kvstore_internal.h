@@ -71,8 +71,7 @@ void kv_lists_drop(KvStore *s); /* large reads are gone, and their work never co
 /* -- store.c -- */
 
 int kv_read_meta(KvStore *s, TreeMeta *ret); /* of the tree that serves */
-void kv_take_time(KvStore *s, uint64_t cluster_ms);
-void kv_list_ended(KvStore *s); /* a large read: kv_close() may wait for it */
+void kv_list_ended(KvStore *s);              /* a large read: kv_close() may wait for it */
 
 /* -- store_sessions.c -- */
 

@@ -519,6 +519,7 @@ Proposal *proposals_insert(Proposals *p, uint64_t origin, uint64_t number, KvDon
 /* -- Calls of the store -- */
 
 int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number) {
+        size_t principal = MIN(cmd->principal.size, (size_t) KV_PRINCIPAL_MAX), size = 0;
         _cleanup_writer_ Writer w = {};
         KvStatus status = KV_OK;
         Error err = {};
@@ -533,6 +534,8 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
                 return r;
         if (r >= 0 && status == KV_OK) {
                 r = kv_command_encode_at(cmd, kv_level(p->options.store), &w);
+                size = w.size;
+                write_raw(&w, cmd->principal.data, principal);
                 if (w.error < 0 || r < 0)
                         return w.error < 0 ? w.error : r;
         }
@@ -546,20 +549,19 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
                 *ret_number = x->item.number;
 
         x->later = cmd->later;
-        x->large = !cmd->internal && w.size > PROPOSE_SMALL_MAX;
+        x->large = !cmd->internal && size > PROPOSE_SMALL_MAX;
         proposals_enqueue(p, x);
         if (status != KV_OK)
                 proposals_refuse(p, x, status, err.message);
-        else if (w.size > KV_COMMAND_MAX) /* no host could apply it */
+        else if (size > KV_COMMAND_MAX) /* no host could apply it */
                 proposals_refuse(p, x, KV_TOO_LARGE,
                                  "a command of more than 250 KiB does not fit into the log");
-        else if (p->n_own > PROPOSE_MAX || p->own_bytes + w.size > PROPOSE_BYTES_MAX)
+        else if (p->n_own > PROPOSE_MAX || p->own_bytes + size > PROPOSE_BYTES_MAX)
                 proposals_refuse(p, x, KV_BUSY, "too many writes wait for an answer on this host");
         else {
-                x->principal = MIN(cmd->principal.size, (size_t) KV_PRINCIPAL_MAX);
-                write_raw(&w, cmd->principal.data, x->principal);
+                x->principal = principal;
                 x->item.command = writer_take(&w, &x->item.command_size);
-                x->item.command_size -= x->principal;
+                x->item.command_size = size;
                 p->own_bytes += x->item.command_size;
                 x->cost = cost;
                 if (cost > 0)

@@ -98,6 +98,7 @@ static void relay_on_relayed(void *userdata, PeerSession *session, PeerFrame typ
         if (r.failed || version != RELAY_PROTOCOL || origin != p->options.origin || !p->attached ||
             peer_number(session) != p->term)
                 return;
+        kv_take_time(p->options.store, said_ms); /* a result is not from the future */
         if (said_ms > proposals_known_ms(p)) {
                 p->said_ms = said_ms;
                 p->said_at_ms = loop_now_ms(p->options.loop);

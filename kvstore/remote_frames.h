@@ -22,7 +22,9 @@ enum {
 typedef enum RemoteKind {
         REMOTE_SLICE,
         REMOTE_KEY,
-        REMOTE_BELOW, /* the key, and all below it */
+        REMOTE_BELOW,  /* the key, and all below it */
+        REMOTE_KEY_V2, /* the same two by v2's rule: KvWatchOptions.absent */
+        REMOTE_BELOW_V2,
         _REMOTE_KIND_MAX,
 } RemoteKind;
 

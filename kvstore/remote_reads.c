@@ -97,22 +97,35 @@ void remote_cancel(RemoteRequest *q) {
 
 /* -- Answers -- */
 
+/* Set the node at the key: > 0 if there is one. */
+static int request_node(RemoteRequest *q, RemoteFound *answer, KvNode *ret) {
+        if (answer->error == 0 && q->read.key.size == 1 && !q->read.without_key) {
+                *ret = (KvNode) { .key = q->read.key, .dir = true };
+                return 1;
+        }
+        if (!answer->has_node)
+                return 0;
+        return remote_next_node(answer, ret) > 0 ? 1 : -EBADMSG;
+}
+
 static void request_got(RemoteRequest *q, RemoteFound *answer) {
         KvFound found = { .index = answer->index,
                           .error = answer->error,
                           .missing = answer->missing,
                           .is_file = answer->is_file };
         KvNode node;
+        int r;
 
         if (answer->error < 0 && answer->error != -ENOENT) {
                 request_finish(q, answer->error, NULL);
                 return;
         }
-        if (answer->has_node && remote_next_node(answer, &node) <= 0) {
-                request_finish(q, -EBADMSG, NULL);
+        r = request_node(q, answer, &node);
+        if (r < 0) {
+                request_finish(q, r, NULL);
                 return;
         }
-        if (answer->has_node)
+        if (r > 0)
                 found.node = &node;
         remote_saw(q->remote, answer->index);
         request_finish(q, 0, &found);
@@ -125,9 +138,10 @@ static int request_take_part(RemoteRequest *q, RemoteFound *answer) {
         int r = 1;
 
         if (!q->begun) {
-                if (answer->has_node && remote_next_node(answer, &node) <= 0)
-                        return -EBADMSG;
-                found.node = answer->has_node ? &node : NULL;
+                r = request_node(q, answer, &node);
+                if (r < 0)
+                        return r;
+                found.node = r > 0 ? &node : NULL;
                 q->begun = true;
                 remote_saw(q->remote, answer->index);
                 r = q->ops->begin(q->userdata, &found);

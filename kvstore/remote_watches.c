@@ -45,6 +45,12 @@ static void watches_subscribe(RemoteWatches *w) {
                 w->again_ms = loop_now_ms(w->remote->loop) + REMOTE_WAIT_MS;
 }
 
+static RemoteKind watches_kind(const KvWatchOptions *options) {
+        if (options->absent)
+                return options->recursive ? REMOTE_BELOW_V2 : REMOTE_KEY_V2;
+        return options->recursive ? REMOTE_BELOW : REMOTE_KEY;
+}
+
 static RemoteWatches *watches_new(Remote *r, const KvWatchOptions *options) {
         RemoteWatches *w = r->n_watches < REMOTE_WATCHES_MAX ? calloc(1, sizeof(*w) + options->key.size) :
                                                                NULL;
@@ -52,11 +58,9 @@ static RemoteWatches *watches_new(Remote *r, const KvWatchOptions *options) {
 
         if (!w)
                 return NULL;
-        /* From now on: from the state on that this host has seen. */
-        *w = (RemoteWatches) { .remote = r,
-                               .kind = options->recursive ? REMOTE_BELOW : REMOTE_KEY,
-                               .from = options->since > 0 ? options->since : r->bound + 1,
-                               .key = options->key };
+        *w = (RemoteWatches) {
+                .remote = r, .kind = watches_kind(options), .from = options->since, .key = options->key
+        };
         w->current = w->from - 1;
         at = w->bytes;
         kv_bytes_place(&at, &w->key);
@@ -74,22 +78,28 @@ static RemoteWatches *watches_new(Remote *r, const KvWatchOptions *options) {
 
 int remote_watch(Remote *r, const KvWatchOptions *options, const KvWatchOps *ops, void *userdata,
                  KvWatch **ret, uint64_t *ret_oldest) {
-        RemoteKind kind = options->recursive ? REMOTE_BELOW : REMOTE_KEY;
+        RemoteKind kind = watches_kind(options);
+        KvWatchOptions here = *options;
         RemoteWatches *w;
         int e;
 
+        if (here.since == 0) /* from now on: from the state on that this host has seen */
+                here.since = r->bound + 1;
         LIST_FOREACH(w, &r->watches, watches) {
-                if (w->kind != kind || !kv_bytes_equal(w->key, options->key) ||
-                    (options->since > 0 && options->since < w->from))
+                if (w->kind != kind || !kv_bytes_equal(w->key, here.key) || here.since < w->from)
                         continue;
-                e = hub_watch(w->hub, options, ops, userdata, ret, ret_oldest);
+                /* The replica knows whether the key exists. */
+                here.absent = false;
+                e = hub_watch(w->hub, &here, ops, userdata, ret, ret_oldest);
                 if (e != -ESTALE) {
                         w->unused_ms = 0;
                         return e;
                 }
         }
-        w = watches_new(r, options);
-        return w ? hub_watch(w->hub, options, ops, userdata, ret, ret_oldest) : -ENOBUFS;
+        here.absent = options->absent;
+        w = watches_new(r, &here);
+        here.absent = false;
+        return w ? hub_watch(w->hub, &here, ops, userdata, ret, ret_oldest) : -ENOBUFS;
 }
 
 static RemoteWatches *watches_find(Remote *r, uint32_t number) {
@@ -102,6 +112,7 @@ static RemoteWatches *watches_find(Remote *r, uint32_t number) {
 
 void watches_on_events(Remote *r, RemotePage *page) {
         RemoteWatches *w = watches_find(r, page->number);
+        uint64_t seen = page->index;
         RemoteItem item;
 
         if (!w)
@@ -109,12 +120,13 @@ void watches_on_events(Remote *r, RemotePage *page) {
         while (remote_next_item(page, &item) > 0)
                 if (item.kind == REMOTE_EVENT && item.event.index > w->current) {
                         w->current = item.event.index;
+                        seen = MAX(seen, w->current);
                         hub_publish(w->hub, &item.event);
                 }
         w->known = true;
         w->current = MAX(w->current, page->index);
         hub_reached(w->hub, w->current);
-        remote_saw(r, w->current);
+        remote_saw(r, seen); /* a watch may wait for an index of the future */
 }
 
 void watches_on_current(Remote *r, uint64_t index) {
@@ -135,6 +147,9 @@ bool watches_on_gone(Remote *r, const RemoteEnd *end) {
         if (end->cause == REMOTE_GONE_WINDOW || end->cause == REMOTE_GONE_LINEAGE ||
             end->cause == REMOTE_GONE_RIGHTS) {
                 hub_cleared(w->hub, MAX(end->index, w->current));
+                if (end->oldest > 0)
+                        hub_set_oldest(w->hub,
+                                       end->oldest); /* 'from' keeps later watches from these events */
                 w->current = MAX(end->index, w->current);
                 w->from = w->current + 1;
         }

@@ -87,9 +87,9 @@ static void reading_add_node(Reading *r, const KvNode *node) {
 static void reading_set_found(Reading *r, const KvFound *found) {
         r->head.index = found->index;
         r->head.error = found->error;
-        r->head.has_node = found->node;
+        r->head.has_node = found->node && found->node->key.size > 1; /* the root is not stored anywhere */
         r->head.is_file = found->is_file;
-        if (found->node)
+        if (r->head.has_node)
                 reading_add_node(r, found->node);
 }
 

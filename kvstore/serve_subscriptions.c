@@ -136,7 +136,8 @@ static void events_on_cleared(void *userdata, uint64_t oldest, uint64_t current)
 static int events_watch(Subscription *s, KvBytes key, uint64_t since) {
         static const KvWatchOps ops = { .on_event = events_on_event, .on_cleared = events_on_cleared };
         const KvWatchOptions options = { .key = key,
-                                         .recursive = s->kind == REMOTE_BELOW,
+                                         .recursive = s->kind == REMOTE_BELOW || s->kind == REMOTE_BELOW_V2,
+                                         .absent = s->kind == REMOTE_KEY_V2 || s->kind == REMOTE_BELOW_V2,
                                          .since = since,
                                          .internal = true,
                                          .refreshes = true };

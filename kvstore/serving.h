@@ -15,6 +15,9 @@ void kv_problem(const KvStore *s, char *ret, size_t size); /* why there is no le
 /* Cluster time now; the first leader of a cluster begins with its own clock. 0: not known yet. */
 uint64_t kv_clock_ms(KvStore *s);
 
+/* Cluster time is not before this one. */
+void kv_take_time(KvStore *s, uint64_t cluster_ms);
+
 /* Return whether there is room for what 'cmd' adds, by the figures of the tree: 0, or a rejection with its
  * message. Apply checks it again; this keeps commands out of the log that it would reject for this reason
  * first. */

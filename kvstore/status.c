@@ -269,7 +269,7 @@ uint64_t kv_replica_silent_ms(const KvStore *s, const char *machine_id) {
 }
 
 uint64_t kv_seen(const KvStore *s) {
-        return s->attached ? remote_seen(s->remote) : MAX(s->index, s->promised);
+        return s->attached ? remote_seen(s->remote) : s->index;
 }
 
 void kv_saw(KvStore *s, uint64_t index) {

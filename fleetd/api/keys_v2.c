@@ -86,6 +86,8 @@ typedef struct KeysRequest {
         KeysQuery query;
         char *key;
         size_t key_size;
+        uint64_t index; /* of a watch: where it began */
+        bool unsure;    /* of a watch: its replica may lack events of the past; the head is not sent yet */
 } KeysRequest;
 
 static void keys_on_end(Request *request) {
@@ -395,10 +397,28 @@ static void watch_deliver(Request *request, Shared *bytes) {
                 request_cut(request, "out of memory");
 }
 
+static void watch_begin(Request *request) {
+        KeysRequest *keys = request->state;
+        KeysHead head;
+
+        keys->unsure = false;
+        http_begin(request->http, 200, "application/json", head_of(&head, request, keys->index, false));
+}
+
+/* The replica has answered after the watch was opened there. What has arrived meanwhile begins the answer. */
+static void watch_on_confirmed(Request *request, KvStatus status) {
+        const KeysRequest *keys = request->state;
+
+        if (keys->unsure && kv_watch_is_current(request->watch))
+                watch_begin(request);
+}
+
 static void watch_on_event(void *userdata, KvWatchEvent *event) {
         KvWatchEvent cut = { .event = event->event };
         Request *request = userdata;
 
+        if (((const KeysRequest *) request->state)->unsure)
+                watch_begin(request);
         if (!request_hides_prev(request, &event->event)) {
                 watch_deliver(request, event_encoded(request, event));
                 return;
@@ -412,17 +432,31 @@ static void watch_on_event(void *userdata, KvWatchEvent *event) {
 static void watch_end(Request *request, unsigned code, KvBytes cause, uint64_t index) {
         _cleanup_text_ Text t = {};
 
+        if (((const KeysRequest *) request->state)->unsure)
+                watch_begin(request);
         (void) keys_v2_write_error(&t, code, cause.data, cause.size, index);
         if (t.error == 0)
                 (void) http_chunk(request->http, t.chars, t.size);
         request_end(request);
 }
 
+static void watch_refuse_history(Request *request, uint64_t oldest, uint64_t index) {
+        const KeysRequest *keys = request->state;
+        char cause[128];
+
+        snprintf(cause, sizeof(cause), "the requested history has been cleared [%llu/%llu]",
+                 (unsigned long long) oldest, (unsigned long long) keys->query.wait_index);
+        answer_error(request, 0, 401, cause_of(cause), index);
+}
+
 static void watch_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         Request *request = userdata;
 
         request->watch = NULL;
-        watch_end(request, 400, (KvBytes) {}, current);
+        if (((const KeysRequest *) request->state)->unsure)
+                watch_refuse_history(request, oldest, current);
+        else
+                watch_end(request, 400, (KvBytes) {}, current);
 }
 
 static void watch_on_revoked(Request *request) {
@@ -435,7 +469,7 @@ static const KvWatchOps keys_watch = { .on_event = watch_on_event, .on_cleared =
                                           .on_cleared = watch_on_cleared };
 
 static void get_watch(Request *request) {
-        const KeysRequest *keys = request->state;
+        KeysRequest *keys = request->state;
         KvStore *store = request->api->options.store;
         KvBytes key = keys_key(keys);
         KvWatchOptions options = { .key = key,
@@ -445,9 +479,7 @@ static void get_watch(Request *request) {
                                    .internal = kv_path_is_ours(key) && sender_may_read(request->sender, key),
                                    .once = !keys->query.stream,
                                    .absent = true };
-        uint64_t index = kv_index(store), oldest = 0;
-        char cause[128];
-        KeysHead head;
+        uint64_t index = kv_seen(store), oldest = 0;
         int r = -ENOBUFS;
 
         keys_park(request);
@@ -458,12 +490,15 @@ static void get_watch(Request *request) {
                 request->on_revoked = watch_on_revoked;
                 request->watching = true;
                 request->api->n_watching++;
-                http_begin(request->http, 200, "application/json", head_of(&head, request, index, false));
-        } else if (r == -ESTALE) {
-                snprintf(cause, sizeof(cause), "the requested history has been cleared [%llu/%llu]",
-                         (unsigned long long) oldest, (unsigned long long) keys->query.wait_index);
-                answer_error(request, 0, 401, cause_of(cause), index);
-        } else
+                keys->index = index;
+                keys->unsure = kv_is_attached(store) && options.since > 0 && options.since <= index;
+                if (keys->unsure)
+                        request_sync(request, watch_on_confirmed);
+                else
+                        watch_begin(request);
+        } else if (r == -ESTALE)
+                watch_refuse_history(request, oldest, index);
+        else
                 answer_refusal(request, 300, "too many watches");
 }
 

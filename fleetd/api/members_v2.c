@@ -120,6 +120,9 @@ static void client_url(const Request *request, const KvState *state, uint64_t ra
 }
 
 static void member_write(Text *t, const Request *request, const KvState *state, const KvMember *member) {
+        const ClusterMachine *m = machine_of(request, member->raft_id);
+        /* A host without a replica has the addresses of the member keys only. */
+        const char *address = member->address[0] || !m ? member->address : m->member.peer;
         _cleanup_text_ Text url = {};
         char id[MEMBER_ID_SIZE];
         Naming naming;
@@ -130,8 +133,8 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
         json_add_string(t, "id", id);
         json_add_string_always(t, "name", naming.name);
         json_open(t, "peerURLs", '[');
-        if (member->address[0]) {
-                text_printf(&url, "http://%s", member->address);
+        if (address[0]) {
+                text_printf(&url, "http://%s", address);
                 json_add_item(t, url.chars ?: "");
         }
         json_close(t, ']');

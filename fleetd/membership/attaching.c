@@ -141,6 +141,10 @@ void attaching_update(Membership *m, const KvState *state) {
 }
 
 /* Two heartbeats a second on the session in use, one in two seconds on the other one. */
-bool attaching_heartbeat_is_due(Membership *m, const char *machine_id) {
-        return streq(m->attaching.in_use, machine_id) || m->attaching.ticks % 4 == 0;
+bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id) {
+        return attaching_uses(m, machine_id) || m->attaching.ticks % 4 == 0;
+}
+
+bool attaching_uses(const Membership *m, const char *machine_id) {
+        return streq(m->attaching.in_use, machine_id);
 }

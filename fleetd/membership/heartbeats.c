@@ -1,4 +1,5 @@
-/* Heartbeats: each host sends two a second to the leader. A heartbeat carries the problem of its sender's
+/* Heartbeats: each host with a replica sends two a second to the leader, an attached host to the replica that
+ * it uses, and fewer to another one. A heartbeat carries the problem of its sender's
  * replica, which such a replica cannot publish through the log, and the sender's wall clock. A byte 0 ends
  * the problem, where an older version stops to read.
  *
@@ -13,6 +14,12 @@
 /* A connection counts as alive while its TCP keep-alives of 1 s are answered. */
 enum { KERNEL_SILENT_MS = 1500 };
 
+/* A heartbeat is due each 500 ms. */
+enum { CONTACT_MS = 1000 };
+
+/* The replicas to which a host was attached learn so often that it is not any more. */
+enum { LEAVES_TICKS = 4 };
+
 /* The end of a log is unknown after so long without a heartbeat: its host may have a leader again. */
 enum { POSITION_MAX_MS = 2000 };
 
@@ -20,6 +27,8 @@ enum { POSITION_MAX_MS = 2000 };
 typedef struct Sender {
         Named machine;
         bool heartbeat; /* since the last tick */
+        bool attached;  /* it has no replica: reports have its signs */
+        uint64_t at_ms; /* when its last heartbeat arrived */
         char problem[REPLICA_PROBLEM_SIZE];
         bool has_clock;      /* the last heartbeat had it */
         int64_t clock_ms;    /* its wall clock minus that of this host */
@@ -41,7 +50,8 @@ enum {
 };
 
 typedef struct Facts {
-        bool has_clock, has_position, attached;
+        bool has_clock, has_position;
+        bool attached, in_use; /* in use: the replica that receives this */
         uint64_t wall_ms, term, index;
 } Facts;
 
@@ -78,6 +88,7 @@ static void facts_read(Facts *ret, const void *payload, size_t size) {
                         break;
                 case HEARTBEAT_ATTACHED:
                         f.attached = true;
+                        f.in_use = read_u8(&r);
                         break;
                 default:
                         return;
@@ -124,17 +135,21 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
                                     size_t size) {
         Membership *m = userdata;
         const char *id = peer_handshake(session)->machine_id;
-        Sender *s = named_get(&m->heartbeats.senders, id, sizeof(Sender));
         Facts facts = {};
+        Sender *s;
 
         joining_retire(m, session);
         facts_read(&facts, payload, size);
         heartbeats_note_position(m, id, &facts);
         if (facts.attached || peer_handshake(session)->raft_id == 0)
                 kv_answer_heartbeat(m->store, session);
+        reporting_on_heartbeat(m, id, facts.attached, facts.in_use);
+        s = facts.attached && !m->leading ? NULL : named_get(&m->heartbeats.senders, id, sizeof(Sender));
         if (!s)
                 return;
         s->heartbeat = true;
+        s->attached = facts.attached;
+        s->at_ms = loop_now_ms(m->loop);
         heartbeats_note_clock(m, s, &facts);
         snprintf(s->problem, sizeof(s->problem), "%.*s", (int) MIN(size, sizeof(s->problem) - 1),
                  (const char *) payload);
@@ -187,20 +202,45 @@ static bool heartbeats_count(const Membership *m, const char *machine_id) {
                 peer.accepted);
 }
 
-LivenessSign heartbeats_sign(void *userdata, const char *machine_id) {
-        Membership *m = userdata;
-        LivenessSign sign = {};
-        PeerState peer;
-        Sender *s;
+LivenessSign heartbeats_sign(Membership *m, const char *machine_id) {
+        Sender *s = named_find(m->heartbeats.senders, machine_id);
+        LivenessSign sign;
 
         if (streq(machine_id, m->machine_id))
                 return (LivenessSign) { .heartbeat = true, .kernel = true, .session = true };
 
-        s = named_find(m->heartbeats.senders, machine_id);
+        sign = heartbeats_session_sign(m, machine_id);
         if (s) {
                 sign.heartbeat = s->heartbeat && heartbeats_count(m, machine_id);
                 s->heartbeat = false;
         }
+        return sign;
+}
+
+void heartbeats_each_sender(Membership *m, void (*each)(Membership *m, const char *machine_id)) {
+        for (Sender *s = (Sender *) m->heartbeats.senders, *next; s; s = next) {
+                next = (Sender *) s->machine.hh.next;
+                if (!s->attached)
+                        each(m, s->machine.name);
+        }
+}
+
+bool heartbeats_has_sender(const Membership *m, const char *machine_id) {
+        const Sender *s = named_find(m->heartbeats.senders, machine_id);
+
+        return s && !s->attached;
+}
+
+bool heartbeats_has_contact(const Membership *m, const char *machine_id) {
+        const Sender *s = named_find(m->heartbeats.senders, machine_id);
+
+        return s && !s->attached && loop_now_ms(m->loop) - s->at_ms < CONTACT_MS;
+}
+
+LivenessSign heartbeats_session_sign(const Membership *m, const char *machine_id) {
+        LivenessSign sign = {};
+        PeerState peer;
+
         if (peers_state(m->peers, machine_id, &peer) < 0)
                 return sign;
         sign.session = peer.accepted;
@@ -218,13 +258,20 @@ typedef struct Sending {
         Writer frame;
 } Sending;
 
-static void heartbeats_send_one(void *userdata, const PeerState *peer) {
-        const Sending *s = userdata;
+static void heartbeats_send_to(Sending *s, const char *machine_id) {
+        Membership *m = s->m;
 
-        if (peer->dialed &&
-            (!s->m->heartbeats.attached || attaching_heartbeat_is_due(s->m, peer->handshake.machine_id)))
-                (void) peers_send(s->m->peers, peer->handshake.machine_id, PEER_HEARTBEAT, s->frame.bytes,
-                                  s->frame.size);
+        if (m->attaching.active)
+                s->frame.bytes[s->frame.size - 1] = attaching_uses(m, machine_id);
+        (void) peers_send(m->peers, machine_id, PEER_HEARTBEAT, s->frame.bytes, s->frame.size);
+}
+
+static void heartbeats_send_one(void *userdata, const PeerState *peer) {
+        Sending *s = userdata;
+        const char *id = peer->handshake.machine_id;
+
+        if (peer->dialed && (!s->m->heartbeats.attached || attaching_heartbeat_is_due(s->m, id)))
+                heartbeats_send_to(s, id);
 }
 
 static void heartbeats_write(Membership *m, const KvState *state, Writer *w) {
@@ -237,8 +284,10 @@ static void heartbeats_write(Membership *m, const KvState *state, Writer *w) {
                 write_u64(w, state->last_term);
                 write_u64(w, state->last_index);
         }
-        if (m->attaching.active) /* older versions stop to read here */
+        if (m->attaching.active) { /* older versions stop to read here */
                 write_u8(w, HEARTBEAT_ATTACHED);
+                write_u8(w, 0); /* heartbeats_send_to() */
+        }
 }
 
 void heartbeats_send(Membership *m, const KvState *state) {
@@ -247,16 +296,19 @@ void heartbeats_send(Membership *m, const KvState *state) {
         replica_problem(m, state, m->heartbeats.problem);
         if (state->leader_id != 0)
                 named_clear(&m->heartbeats.positions);
+        m->heartbeats.attached = state->attached;
         heartbeats_write(m, state, &s.frame);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
-        m->heartbeats.attached = state->attached;
         m->attaching.ticks++;
-        if (s.frame.error == 0 && (state->leader_id == 0 || state->attached))
+        if (m->attaching.active)
+                m->heartbeats.leaves = LEAVES_TICKS;
+        else if (m->heartbeats.leaves > 0)
+                m->heartbeats.leaves--;
+        if (s.frame.error == 0 && (state->leader_id == 0 || state->attached || m->heartbeats.leaves > 0))
                 peers_each(m->peers, heartbeats_send_one, &s);
         else if (s.frame.error == 0 && state->leader_machine_id[0])
-                (void) peers_send(m->peers, state->leader_machine_id, PEER_HEARTBEAT, s.frame.bytes,
-                                  s.frame.size);
+                heartbeats_send_to(&s, state->leader_machine_id);
         writer_done(&s.frame);
 }
 

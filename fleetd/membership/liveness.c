@@ -1,6 +1,8 @@
 #include "fleetd/membership/liveness.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 const char liveness_closed[] = "its fleetd closed its session";
 const char liveness_hung[] = "its fleetd does not answer, its kernel does";
@@ -11,22 +13,55 @@ enum {
         REPEAT_TICKS = 4, /* after which a change is repeated */
 };
 
-/* One host. Counters are of ticks that the leader has kept. */
-typedef struct Host {
-        Named machine;         /* by id */
+/* One host. Counters are of ticks that the receiver of its signs has kept. */
+struct LivenessHost {
+        char machine[MACHINE_ID_SIZE];
         unsigned silent_ticks; /* without a heartbeat */
         unsigned kernel_silent_ticks;
         unsigned away_ticks;
-        const char *cause; /* liveness_closed, ...; NULL while the host is not away */
+        const char *cause;  /* liveness_closed, ...; NULL while the host is not away */
+        Presence now;       /* by its signs, as the next */
+        const char *reason; /* static */
         Presence
                 reported; /* the last change returned, on a presence key of modified index 'reported_index' */
-        uint64_t reported_index;
-        unsigned reported_ticks; /* since that change; 0: none, or long ago */
-        bool in_view;            /* in this tick */
-} Host;
+        uint64_t reported_index, reported_tick; /* tick 0: none */
+        bool is_due;
+        LIST_ENTRY(LivenessHost) of_due;
+        UT_hash_handle hh;
+};
 
-void liveness_reset(Liveness *l) {
-        named_clear(&l->hosts);
+static void liveness_set_due(Liveness *l, LivenessHost *h, bool due) {
+        if (due && !h->is_due)
+                LIST_INSERT_HEAD(&l->due, h, of_due);
+        else if (!due && h->is_due)
+                LIST_REMOVE(h, of_due);
+        h->is_due = due;
+}
+
+static void liveness_drop(Liveness *l, LivenessHost *h) {
+        liveness_set_due(l, h, false);
+        HASH_DEL(l->hosts, h);
+        free(h);
+}
+
+void liveness_reset(Liveness *l, uint64_t since_ms) {
+        for (LivenessHost *h = l->hosts, *next; h; h = next) {
+                next = h->hh.next;
+                liveness_drop(l, h);
+        }
+        *l = (Liveness) { .begin_ticks = (unsigned) MIN(since_ms / LIVENESS_TICK_MS,
+                                                        (uint64_t) LIVENESS_LOST_TICKS / 2) };
+}
+
+void liveness_tick(Liveness *l) {
+        l->ticks++;
+}
+
+void liveness_remove(Liveness *l, const char *machine_id) {
+        LivenessHost *h = TABLE_FIND(l->hosts, machine_id);
+
+        if (h)
+                liveness_drop(l, h);
 }
 
 static unsigned liveness_away_limit(const char *cause) {
@@ -43,7 +78,7 @@ static const char *liveness_cause(const char *reason) {
 
 /* The host was away under the previous leader. Its presence key gives the cluster time since then; the host
  * still gets a whole period for its first heartbeat. */
-static void liveness_inherit(Host *h, const Cluster *cluster, const ClusterMachine *m) {
+static void liveness_inherit(LivenessHost *h, const Cluster *cluster, const ClusterMachine *m) {
         uint64_t away_ms = cluster->now_ms > m->since_ms ? cluster->now_ms - m->since_ms : 0;
 
         h->cause = liveness_cause(m->presence_reason);
@@ -51,35 +86,49 @@ static void liveness_inherit(Host *h, const Cluster *cluster, const ClusterMachi
                             liveness_away_limit(h->cause) - (unsigned) LIVENESS_LOST_TICKS);
 }
 
-static Host *liveness_host(Liveness *l, const Cluster *cluster, const ClusterMachine *m) {
-        Host *h = named_find(l->hosts, m->id);
+static LivenessHost *liveness_host(Liveness *l, const Cluster *cluster, const char *machine_id,
+                                   const ClusterMachine *m) {
+        LivenessHost *h = TABLE_FIND(l->hosts, machine_id);
 
         if (h)
                 return h;
-
-        h = named_get(&l->hosts, m->id, sizeof(Host));
-        if (h && m->presence == PRESENCE_AWAY)
+        h = NEW0(LivenessHost, 1);
+        if (!h)
+                return NULL;
+        snprintf(h->machine, sizeof(h->machine), "%s", machine_id);
+        h->silent_ticks = l->begin_ticks;
+        HASH_ADD_STR(l->hosts, machine, h);
+        if (!TABLE_ADDED(h)) {
+                free(h);
+                return NULL;
+        }
+        if (m && m->presence == PRESENCE_AWAY)
                 liveness_inherit(h, cluster, m);
         return h;
 }
 
-static void liveness_count(Host *h, const LivenessSign *sign, bool late) {
+/* An unattached host whose daemon has ended its last session, also under the former leader, may run. */
+static bool liveness_has_kernel(const LivenessHost *h, const LivenessSign *sign) {
+        return sign->kernel || (sign->unattached && h->cause && h->cause != liveness_hung);
+}
+
+static void liveness_count(LivenessHost *h, const LivenessSign *sign, bool late) {
+        if (sign->restart)
+                h->silent_ticks = h->kernel_silent_ticks = 0;
         if (sign->heartbeat)
                 h->silent_ticks = 0;
         else if (!late)
-                h->silent_ticks++;
+                h->silent_ticks = MAX(h->silent_ticks + 1, sign->ticks);
 
-        if (sign->heartbeat || sign->kernel)
+        if (sign->heartbeat || liveness_has_kernel(h, sign))
                 h->kernel_silent_ticks = 0;
         else if (!late)
-                h->kernel_silent_ticks++;
-
-        if (h->reported_ticks > 0 && h->reported_ticks++ >= REPEAT_TICKS)
-                h->reported_ticks = 0;
+                h->kernel_silent_ticks = MAX(h->kernel_silent_ticks + 1,
+                                             sign->ticks > KERNEL_TICKS ? sign->ticks - KERNEL_TICKS : 0);
 }
 
 /* Return the presence of the host, with its reason. 'was' is its presence in the cluster view. */
-static Presence liveness_judge(Host *h, const LivenessSign *sign, bool late, Presence was,
+static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool late, Presence was,
                                const char **ret_reason) {
         const char *cause = NULL;
 
@@ -96,7 +145,7 @@ static Presence liveness_judge(Host *h, const LivenessSign *sign, bool late, Pre
         if (was == PRESENCE_LOST || was == PRESENCE_LEFT) /* until its next heartbeat */
                 return was;
 
-        if (h->silent_ticks >= LIVENESS_LOST_TICKS &&
+        if (!sign->moving && h->silent_ticks >= LIVENESS_LOST_TICKS &&
             h->kernel_silent_ticks + KERNEL_TICKS >= LIVENESS_LOST_TICKS) {
                 *ret_reason = "no message from its fleetd or its kernel";
                 return PRESENCE_LOST;
@@ -122,74 +171,79 @@ static Presence liveness_judge(Host *h, const LivenessSign *sign, bool late, Pre
         return PRESENCE_AWAY;
 }
 
-/* Return whether the change of the machine's presence is due; then note it in 'h'. */
-static bool liveness_is_due(Host *h, const ClusterMachine *m, Presence now) {
-        if (now == m->presence && m->presence_index > 0)
-                return false;
-        /* A host without a presence key gets one with its first heartbeat. */
-        if (m->presence_index == 0 && now != PRESENCE_UP)
-                return false;
-        if (h->reported_ticks > 0 && h->reported == now && h->reported_index == m->presence_index)
-                return false;
+int liveness_sign(Liveness *l, const Cluster *cluster, const char *machine_id, const LivenessSign *sign,
+                  bool late) {
+        const ClusterMachine *m = cluster_machine(cluster, machine_id);
+        LivenessHost *h;
 
-        h->reported = now;
-        h->reported_index = m->presence_index;
-        h->reported_ticks = 1;
-        return true;
+        if (!m && !sign->heartbeat) {
+                liveness_remove(l, machine_id);
+                return 0;
+        }
+        h = liveness_host(l, cluster, machine_id, m);
+        if (!h)
+                return -ENOMEM;
+        liveness_count(h, sign, late);
+        h->reason = "";
+        h->now = liveness_judge(h, sign, late, m ? m->presence : PRESENCE_UP, &h->reason);
+        liveness_set_due(l, h, !m || h->now != m->presence || m->presence_index == 0);
+        return 0;
 }
 
-static void liveness_remove_unseen(Liveness *l) {
-        for (Named *n = l->hosts, *next; n; n = next) {
-                Host *h = (Host *) n;
+/* Return whether the change of the machine's presence is due; then note it in 'h'. */
+static bool liveness_is_due(const Liveness *l, LivenessHost *h, const ClusterMachine *m) {
+        /* A newer version wrote the key: this daemon does not overwrite it. */
+        if (cluster_machine_has_unreadable(m, LAYOUT_PRESENCE))
+                return false;
+        /* A host with a certificate returns by a token, which ends its tombstone. A heartbeat of it may have
+         * arrived just before its removal. */
+        if (m->removed && m->removed->pin[0])
+                return false;
+        /* A host without a presence key gets one with its first heartbeat. */
+        if (m->presence_index == 0 && h->now != PRESENCE_UP)
+                return false;
+        if (h->reported_tick > 0 && l->ticks - h->reported_tick < REPEAT_TICKS && h->reported == h->now &&
+            h->reported_index == m->presence_index)
+                return false;
 
-                next = n->hh.next;
-                if (h->in_view)
-                        h->in_view = false;
-                else
-                        named_remove(&l->hosts, n->name);
-        }
+        h->reported = h->now;
+        h->reported_index = m->presence_index;
+        h->reported_tick = l->ticks;
+        return true;
 }
 
 static int liveness_compare_machines(const void *a, const void *b) {
         return strcmp(((const PresenceChange *) a)->machine, ((const PresenceChange *) b)->machine);
 }
 
-int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
-                  LivenessSign (*sign)(void *userdata, const char *machine_id), void *userdata,
-                  PresenceChange **ret, size_t *ret_n) {
-        _cleanup_free_ PresenceChange *changes = NEW0(PresenceChange, HASH_COUNT(cluster->machines) + 1);
-        size_t n = 0;
+int liveness_changes(Liveness *l, const Cluster *cluster, PresenceChange **ret, size_t *ret_n) {
+        _cleanup_free_ PresenceChange *changes = NULL;
+        size_t n = 0, max = 0;
+        LivenessHost *h;
 
+        LIST_FOREACH(h, &l->due, of_due)
+                max++;
+        max = MIN(max, (size_t) LIVENESS_CHANGES_MAX);
+        changes = NEW0(PresenceChange, max + 1);
         if (!changes)
                 return -ENOMEM;
+        for (LivenessHost *next = LIST_FIRST(&l->due); (h = next) && n < max;) {
+                const ClusterMachine *m = cluster_machine(cluster, h->machine);
 
-        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
-                LivenessSign s = sign(userdata, m->id);
-                Host *h = liveness_host(l, cluster, m);
-                const char *reason = "";
-                Presence now;
-
-                if (!h)
-                        return -ENOMEM;
-                h->in_view = true;
-                liveness_count(h, &s, late);
-                /* A newer version wrote the key: this daemon does not overwrite it. */
-                if (cluster_machine_has_unreadable(m, LAYOUT_PRESENCE))
+                next = LIST_NEXT(h, of_due);
+                if (!m) /* it has not joined completely */
                         continue;
-                /* A host with a certificate returns by a token, which ends its tombstone. A heartbeat of it
-                 * may have arrived just before its removal. */
-                if (m->removed && m->removed->pin[0])
+                if (h->now == m->presence && m->presence_index > 0) {
+                        liveness_set_due(l, h, false);
                         continue;
-                now = liveness_judge(h, &s, late, m->presence, &reason);
-                if (!liveness_is_due(h, m, now))
+                }
+                if (!liveness_is_due(l, h, m))
                         continue;
-
                 memcpy(changes[n].machine, m->id, sizeof(m->id));
-                changes[n].presence = now;
+                changes[n].presence = h->now;
                 changes[n].expected_index = m->presence_index;
-                snprintf(changes[n++].reason, sizeof(changes->reason), "%s", reason);
+                snprintf(changes[n++].reason, sizeof(changes->reason), "%s", h->reason);
         }
-        liveness_remove_unseen(l);
 
         qsort(changes, n, sizeof(*changes), liveness_compare_machines);
         *ret = TAKE_PTR(changes);

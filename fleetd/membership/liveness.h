@@ -1,11 +1,11 @@
-/* Which hosts are alive: heartbeats and sessions in, changes of presence out. Runs on the leader.
+/* Which hosts are alive: signs of life in, changes of presence out. Runs on the leader.
  *
- * Pure. It counts ticks that the leader has kept, and reads no clock. A silent daemon is not a lost host: a
- * host is lost when its kernel is silent, too, and away when only its daemon is silent or stopped. */
+ * Pure. It counts ticks that the receiver of the signs has kept, and reads no clock. A silent daemon is not a
+ * lost host: a host is lost when its kernel is silent, too, and away when only its daemon is silent or
+ * stopped. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
-#include "units/named.h"
 
 enum {
         LIVENESS_TICK_MS = 500,
@@ -14,34 +14,52 @@ enum {
         LIVENESS_CLOSED_TICKS = 60,    /* 30 s */
         LIVENESS_HUNG_TICKS = 120,     /* 60 s */
         LIVENESS_STOPPED_TICKS = 1200, /* 10 min */
+        LIVENESS_CHANGES_MAX = 800,    /* of one transaction, with their checks and rows */
 };
+
+typedef struct LivenessHost LivenessHost;
 
 /* All zero: no host is known. */
 typedef struct Liveness {
-        Named *hosts;
+        LivenessHost *hosts;
+        LIST_HEAD(, LivenessHost) due; /* their presence is not the one in the cluster view */
+        unsigned begin_ticks;          /* silence of each host before the first sign */
+        uint64_t ticks;
 } Liveness;
 
-/* The signs of life of one host since the previous tick. */
+/* The signs of life of one host since the previous tick of their receiver. */
 typedef struct LivenessSign {
         bool heartbeat;
-        bool kernel;    /* its kernel has answered recently: see heartbeats_sign() */
-        bool session;   /* its session to this host is open */
-        bool stopped;   /* its daemon has announced that it stops */
-        bool shut_down; /* ... that the host shuts down */
+        bool kernel;     /* its kernel has answered recently: see heartbeats_sign() */
+        bool session;    /* its session to the receiver is open */
+        bool stopped;    /* its daemon has announced that it stops */
+        bool shut_down;  /* ... that the host shuts down */
+        bool unattached; /* an attached host without a session to any replica; 'kernel': it closed the last
+                            one */
+        bool moving;     /* it may still be on its way to another replica: it cannot be lost */
+        bool restart;    /* a whole period begins */
+        unsigned ticks;  /* its silence is at least that long */
 } LivenessSign;
 
 /* Reasons in the presence key, by which a new leader recognizes why a host is away. */
 extern const char liveness_closed[], liveness_hung[], liveness_stopped[];
 
-/* Discard all counts; when this host begins to lead, and at the end. Heartbeats went to the previous leader,
- * so that their absence before means nothing, and each host gets a whole period. */
-void liveness_reset(Liveness *l);
+/* Discard all counts; when this host begins to lead, and at the end. 'since_ms': the former leader had
+ * contact so long ago, and all hosts with it. At least half a period is left for each host. */
+void liveness_reset(Liveness *l, uint64_t since_ms);
 
-/* Process one tick. 'late': the tick was more than 250 ms late, or this host had no majority; silence before
- * such a tick counts against no host. 'sign' is called for each machine of the cluster view.
- *
- * Returns at most one change per machine, sorted by ID; the caller frees *ret. A change is repeated after two
- * seconds if the cluster view does not show it by then. 0 or -ENOMEM. */
-int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
-                  LivenessSign (*sign)(void *userdata, const char *machine_id), void *userdata,
-                  PresenceChange **ret, size_t *ret_n);
+/* A tick of the leader. A change is repeated after two seconds if the cluster view does not show it by then.
+ */
+void liveness_tick(Liveness *l);
+
+/* Take a sign of a host. 'late': silence in this tick counts against no host: the receiver was more than 250
+ * ms late, or cut off. 0 or -ENOMEM. */
+int liveness_sign(Liveness *l, const Cluster *cluster, const char *machine_id, const LivenessSign *sign,
+                  bool late);
+
+/* The machine is not in the cluster view any more. */
+void liveness_remove(Liveness *l, const char *machine_id);
+
+/* Return the changes of presence that are due, at most one for each machine and LIVENESS_CHANGES_MAX, sorted
+ * by ID; the caller frees *ret, and writes them at once. 0 or -ENOMEM. */
+int liveness_changes(Liveness *l, const Cluster *cluster, PresenceChange **ret, size_t *ret_n);

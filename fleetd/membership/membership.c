@@ -354,22 +354,28 @@ static void membership_check_level(Membership *m, const KvState *state) {
 
 /* -- Ticks -- */
 
-static void membership_lead(Membership *m, const KvState *state, bool late) {
+void membership_write_presences(Membership *m) {
         _cleanup_free_ PresenceChange *changes = NULL;
+        size_t n;
+
+        if (!m->writing && liveness_changes(&m->liveness, registry_cluster(m->registry), &changes, &n) == 0 &&
+            n > 0)
+                m->writing = registry_presence(m->registry, m->term, changes, n, membership_on_written, m) >=
+                             0;
+}
+
+static void membership_lead(Membership *m, const KvState *state, bool late) {
         const Cluster *c = registry_cluster(m->registry);
-        size_t n = 0;
+        uint64_t now_ms = loop_now_ms(m->loop);
 
         if (m->term != state->term || !m->leading) {
-                liveness_reset(&m->liveness);
                 m->term = state->term;
                 m->leading = true;
-                m->led_since_ms = m->spread_since_ms = loop_now_ms(m->loop);
+                m->led_since_ms = m->spread_since_ms = now_ms;
+                reporting_lead(m, m->contact_ms > 0 ? now_ms - m->contact_ms : 0);
         }
-        late |= state->n_voters_reachable * 2 <= state->n_voters;
-        if (liveness_tick(&m->liveness, c, late, heartbeats_sign, m, &changes, &n) == 0 && n > 0 &&
-            !m->writing)
-                m->writing = registry_presence(m->registry, state->term, changes, n, membership_on_written,
-                                               m) >= 0;
+        reporting_count(m, state, late || state->n_voters_reachable * 2 <= state->n_voters);
+        membership_write_presences(m);
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);
         membership_check_keys(m);
@@ -401,11 +407,16 @@ static void membership_on_tick(void *userdata) {
                 if (state.ready && registry_ready(m->registry)) {
                         membership_lead(m, &state, late);
                         securing_tick(&m->securing, loop_now_ms(m->loop) - m->led_since_ms + 1);
-                }
+                } else
+                        reporting_tick(m, &state, late);
+                m->contact_ms = now_ms;
                 joining_publish_start(m, &state);
                 return;
         }
         m->leading = false;
+        if (state.leader_id != 0)
+                m->contact_ms = now_ms;
+        reporting_tick(m, &state, late);
         securing_tick(&m->securing, 0);
         heartbeats_clear(m);
         joining_take_replica(m, &state);
@@ -421,6 +432,7 @@ static void membership_on_change(void *userdata, const RegistryChange *change) {
         /* CHANGED_CLUSTER includes member keys. */
         if (change->kind == CHANGED_ALL || change->kind == CHANGED_MACHINE || change->kind == CHANGED_CLUSTER)
                 dialing_update_later(m);
+        reporting_on_change(m, change);
         revocation_on_change(&m->revocation, change);
         securing_on_change(&m->securing, change);
 }
@@ -439,6 +451,7 @@ void membership_peer_changed(Membership *m, const char *machine_id) {
 
         kv_state(m->store, &state);
         attaching_update(m, &state);
+        reporting_peer_changed(m, machine_id);
         dialing_update_later(m);
         joining_peer_changed(m, machine_id);
 }
@@ -484,6 +497,7 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         securing_init(&m->securing, m->loop, m->peers, m->registry, m->authority);
         registry_observe(m->registry, &m->observer);
         heartbeats_init(m);
+        reporting_init(m);
         r = joining_init(m);
         if (r < 0)
                 return r;
@@ -543,8 +557,9 @@ Membership *membership_free(Membership *m) {
         authority_free(m->authority);
         joining_done(m);
         heartbeats_done(m);
+        reporting_done(m);
         dialing_done(m);
-        liveness_reset(&m->liveness);
+        liveness_reset(&m->liveness, 0);
         registry_cancel(m->registry, m);
         if (m->raising)
                 kv_cancel(m->store, m->raising);

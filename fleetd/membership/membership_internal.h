@@ -8,6 +8,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/renewal.h"
+#include "fleetd/membership/reports.h"
 #include "fleetd/membership/revocation.h"
 #include "fleetd/membership/securing.h"
 #include "units/named.h"
@@ -48,6 +49,7 @@ typedef struct Heartbeats {
         Named *senders;   /* Sender, by machine ID */
         Named *positions; /* Position, by machine ID: of hosts whose last heartbeat has one */
         bool attached;    /* this host has no replica */
+        unsigned leaves;  /* ticks in which heartbeats go to all hosts, after it was attached */
         char problem[REPLICA_PROBLEM_SIZE];
 } Heartbeats;
 
@@ -59,6 +61,14 @@ typedef struct Attaching {
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
         unsigned ticks;
 } Attaching;
+
+/* reporting.c: what this replica reports, and what the leader has. */
+typedef struct Reporting {
+        Reporter reporter;
+        Reports reports;
+        bool late; /* the tick of the leader whose signs are taken */
+} Reporting;
+
 /* roles.c: the members at the last tick as leader. */
 typedef struct Roles {
         uint64_t term; /* of that tick; 0: none */
@@ -83,6 +93,7 @@ struct Membership {
         RegistryObserver observer;
         Timer tick;
         uint64_t last_tick_ms, term; /* that this host leads, or led */
+        uint64_t contact_ms;         /* monotonic; the last tick at which this host had a leader, or led */
         uint64_t led_since_ms;       /* monotonic, as the next; while it leads */
         uint64_t spread_since_ms;    /* the last change for a better spread, or 'led_since_ms' */
         Liveness liveness;
@@ -91,6 +102,7 @@ struct Membership {
         bool agentless; /* Agent=no */
         bool writing;   /* a transaction of presences, members or the feature level is in flight */
         Attaching attaching;
+        Reporting reporting;
         Dialing dialing;
         Joining joining;
         Heartbeats heartbeats;
@@ -100,6 +112,9 @@ struct Membership {
         Revocation revocation;
         Securing securing;
 };
+
+/* Write the changes of presence that are due, if no other transaction is in flight. */
+void membership_write_presences(Membership *m);
 
 /* RegistryDone of each transaction that sets 'writing'. */
 void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index);
@@ -118,7 +133,24 @@ void dialing_update_later(Membership *m);
 void attaching_update(Membership *m, const KvState *state);
 
 /* Return whether a heartbeat to that replica is due. */
-bool attaching_heartbeat_is_due(Membership *m, const char *machine_id);
+bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id);
+
+/* Return whether this host uses the replica of that machine. */
+bool attaching_uses(const Membership *m, const char *machine_id);
+
+/* -- reporting.c: reports of attached hosts -- */
+
+void reporting_on_heartbeat(Membership *m, const char *machine_id, bool attached, bool in_use);
+void reporting_peer_changed(Membership *m, const char *machine_id);
+/* Count the signs of attached hosts, and report them to the leader, if this host has a replica. */
+void reporting_tick(Membership *m, const KvState *state, bool late);
+/* This host begins to lead; the former leader had contact 'since_ms' ago. */
+void reporting_lead(Membership *m, uint64_t since_ms);
+/* A tick as leader: take the signs of all hosts. */
+void reporting_count(Membership *m, const KvState *state, bool late);
+void reporting_on_change(Membership *m, const RegistryChange *change);
+void reporting_init(Membership *m);
+void reporting_done(Membership *m);
 
 int joining_init(Membership *m);
 void joining_done(Membership *m);
@@ -145,8 +177,15 @@ void heartbeats_clear(Membership *m);
 bool heartbeats_clock(Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]);
 /* Send a heartbeat to the leader, or to all hosts while the leader is unknown. */
 void heartbeats_send(Membership *m, const KvState *state);
-/* Return the sign of life of one host since the call before, for liveness_tick(). */
-LivenessSign heartbeats_sign(void *userdata, const char *machine_id);
+/* Return the sign of life of one host that is not attached, since the call before. */
+LivenessSign heartbeats_sign(Membership *m, const char *machine_id);
+/* The same without its heartbeats. */
+LivenessSign heartbeats_session_sign(const Membership *m, const char *machine_id);
+/* Each host that is not attached, and has sent a heartbeat. */
+void heartbeats_each_sender(Membership *m, void (*each)(Membership *m, const char *machine_id));
+bool heartbeats_has_sender(const Membership *m, const char *machine_id);
+/* Return whether such a host has just sent a heartbeat to this one. */
+bool heartbeats_has_contact(const Membership *m, const char *machine_id);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
 const char *heartbeats_problem(Membership *m, const char *machine_id);

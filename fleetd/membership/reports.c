@@ -1,216 +1,419 @@
+/* The leader's side of reports. */
 #include "fleetd/membership/reports.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
-#include "base/parse.h"
+#include "fleetd/membership/report_hosts.h"
 
-enum { REPORT_COMPLETE = 1, REPORT_KEPT = 2 }; /* flags */
+/* A session of a host with a replica, as that one reports it. */
+typedef struct ReportLink {
+        ReportedHost *host;
+        ReportingReplica *replica;
+        uint8_t bits;
+        bool in_list;    /* of the replica's 'listed' */
+        uint64_t listed; /* number of the last report that lists it */
+        LIST_ENTRY(ReportLink) of_host;
+        LIST_ENTRY(ReportLink) of_replica;
+        LIST_ENTRY(ReportLink) of_listed;
+} ReportLink;
 
-enum {
-        SIGN_IN_USE = 1,
-        SIGN_SILENT = 2,
-        SIGN_KERNEL_SILENT = 4,
-        SIGN_CLOSED = 8,
-        SIGN_STOPPED = 16,
-        SIGN_SHUT_DOWN = 32
+LIST_HEAD(ReportLinks, ReportLink);
+
+struct ReportedHost {
+        char machine[MACHINE_ID_SIZE];
+        struct ReportLinks links;
+        ReportLink *decider; /* whose signs count; NULL: the host is unattached */
+        bool unattached;     /* in the list of these */
+        bool in_use;         /* the decider is the replica that it uses */
+        uint8_t end;         /* signs at the end of its last session; 0: not known */
+        LIST_ENTRY(ReportedHost) of_unattached;
+        UT_hash_handle hh;
 };
 
-enum { ID_BYTES = (MACHINE_ID_SIZE - 1) / 2 };
-
-static void id_write(const char *machine_id, Writer *w) {
-        for (size_t i = 0; i < ID_BYTES; i++) {
-                const char digits[] = { machine_id[2 * i], machine_id[2 * i + 1], 0 };
-
-                write_u8(w, strtoul(digits, NULL, 16));
-        }
-}
-
-static bool id_read(Reader *r, char ret[static MACHINE_ID_SIZE]) {
-        const uint8_t *bytes = read_raw(r, ID_BYTES);
-
-        for (size_t i = 0; bytes && i < ID_BYTES; i++)
-                snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
-        return bytes;
-}
-
-static uint8_t sign_bits(const ReportedSign *s) {
-        return (s->in_use ? SIGN_IN_USE : 0) | (s->sign.heartbeat ? 0 : SIGN_SILENT) |
-               (s->sign.kernel ? 0 : SIGN_KERNEL_SILENT) | (s->sign.session ? 0 : SIGN_CLOSED) |
-               (s->sign.stopped ? SIGN_STOPPED : 0) | (s->sign.shut_down ? SIGN_SHUT_DOWN : 0);
-}
-
-static ReportedSign sign_of(uint8_t bits) {
-        return (ReportedSign) { .in_use = bits & SIGN_IN_USE,
-                                .sign = { .heartbeat = !(bits & SIGN_SILENT),
-                                          .kernel = !(bits & SIGN_KERNEL_SILENT),
-                                          .session = !(bits & SIGN_CLOSED),
-                                          .stopped = bits & SIGN_STOPPED,
-                                          .shut_down = bits & SIGN_SHUT_DOWN } };
-}
-
-/* -- A replica -- */
-
-typedef struct Told {
-        Named machine;
-        bool attached, listed; /* in this report */
-        uint8_t bits;
-        uint8_t normal; /* the bits that the leader assumes of a host that is not listed */
-} Told;
-
-void report_begin(Reporter *r, uint64_t session, bool kept, Writer *w) {
-        bool complete = r->session != session;
-
-        if (complete)
-                named_clear(&r->told);
-        r->session = session;
-        for (Told *t = (Told *) r->told; t; t = (Told *) t->machine.hh.next)
-                t->attached = t->listed = false;
-        write_u8(w, REPORT_PROTOCOL);
-        write_u8(w, (complete ? REPORT_COMPLETE : 0) | (kept ? REPORT_KEPT : 0));
-}
-
-int report_add(Reporter *r, const char *machine_id, const ReportedSign *sign) {
-        Told *t = named_find(r->told, machine_id);
-        bool known = t;
-
-        if (!t)
-                t = named_get(&r->told, machine_id, sizeof(*t));
-        if (!t) {
-                r->session = 0;
-                return -ENOMEM;
-        }
-        t->attached = true;
-        t->bits = sign_bits(sign);
-        t->listed = !known || t->bits != t->normal;
-        t->normal = t->bits & SIGN_IN_USE;
-        return 0;
-}
-
-void report_end(Reporter *r, Writer *w) {
-        size_t n = 0;
-
-        for (Told *t = (Told *) r->told; t; t = (Told *) t->machine.hh.next)
-                n += !t->attached;
-        write_varint(w, n);
-        for (Told *t = (Told *) r->told, *next; t; t = next) {
-                next = (Told *) t->machine.hh.next;
-                if (t->attached)
-                        continue;
-                id_write(t->machine.name, w);
-                named_remove(&r->told, t->machine.name);
-        }
-        for (Told *t = (Told *) r->told; t; t = (Told *) t->machine.hh.next)
-                if (t->listed) {
-                        id_write(t->machine.name, w);
-                        write_u8(w, t->bits);
-                }
-        if (w->error < 0)
-                r->session = 0;
-}
-
-void reporter_done(Reporter *r) {
-        named_clear(&r->told);
-        *r = (Reporter) {};
-}
-
-/* -- The leader -- */
-
-typedef struct ReportedHost {
-        Named machine;
-        uint8_t bits;
-} ReportedHost;
-
-typedef struct ReportingReplica {
-        Named machine;
-        uint64_t session, at_ms; /* of its last report */
+struct ReportingReplica {
+        char machine[MACHINE_ID_SIZE];
+        uint64_t session; /* of its last report, as the next; 0: the next one must be complete */
+        uint64_t tick, at_ms;
+        uint64_t n_reports;
         bool kept;
-        Named *hosts;
-} ReportingReplica;
+        bool valid; /* it has reported recently */
+        struct ReportLinks links, listed;
+        size_t n_links;
+        UT_hash_handle hh;
+};
 
-static int report_take_hosts(ReportingReplica *replica, Reader *r) {
-        uint64_t n = read_varint(r);
-        char id[MACHINE_ID_SIZE];
+/* -- Signs -- */
 
-        for (ReportedHost *h = (ReportedHost *) replica->hosts; h; h = (ReportedHost *) h->machine.hh.next)
-                h->bits &= SIGN_IN_USE;
-        for (uint64_t i = 0; i < n && id_read(r, id); i++) {
-                ReportedHost *h = named_find(replica->hosts, id);
+static LivenessSign link_sign(const Reports *r, const ReportLink *link) {
+        bool in_use = link->bits & SIGN_IN_USE;
 
-                if (h)
-                        named_remove(&replica->hosts, id);
-        }
-        while (!r->failed && r->left > 0) {
-                ReportedHost *h = id_read(r, id) ? named_get(&replica->hosts, id, sizeof(*h)) : NULL;
-                uint8_t bits = read_u8(r);
-
-                if (r->failed)
-                        break;
-                if (!h)
-                        return -ENOMEM;
-                h->bits = bits;
-        }
-        return r->failed ? -EBADMSG : 0;
+        return (LivenessSign) { .heartbeat = !(link->bits & SIGN_SILENT),
+                                .kernel = !(link->bits & SIGN_KERNEL_SILENT),
+                                .session = true,
+                                .ticks = in_use ? 1 : REPORT_IDLE_TICKS,
+                                .moving = !in_use && r->grace_ticks > 0 };
 }
 
-int reports_take(Reports *r, const char *machine_id, uint64_t session, uint64_t now_ms, const void *bytes,
-                 size_t size) {
+static LivenessSign unattached_sign(const Reports *r, const ReportedHost *h) {
+        bool known = h->end != 0;
+
+        return (LivenessSign) { .kernel = known && !(h->end & SIGN_KERNEL_SILENT),
+                                .stopped = h->end & SIGN_STOPPED,
+                                .shut_down = h->end & SIGN_SHUT_DOWN,
+                                .unattached = true,
+                                .moving = r->grace_ticks > 0 };
+}
+
+static LivenessSign host_sign(const Reports *r, const ReportedHost *h) {
+        return h->decider ? link_sign(r, h->decider) : unattached_sign(r, h);
+}
+
+/* 0: it counts for nothing. */
+static unsigned link_weight(const ReportLink *link) {
+        if (!link->replica->valid)
+                return 0;
+        return 1u + (link->bits & SIGN_IN_USE ? 4 : 0) + (link->bits & SIGN_SILENT ? 0 : 2);
+}
+
+/* The session in use decides, also if it is silent. After a move, the former replica may not know yet that
+ * its session is not in use any more: then contact decides. */
+static ReportLink *host_choose(const ReportedHost *h) {
+        ReportLink *best = h->decider && link_weight(h->decider) > 0 ? h->decider : NULL, *link;
+
+        LIST_FOREACH(link, &h->links, of_host)
+                if (link_weight(link) > (best ? link_weight(best) : 0))
+                        best = link;
+        return best;
+}
+
+static void host_tell(Reports *r, const ReportedHost *h, bool restart, bool late) {
+        LivenessSign sign = host_sign(r, h);
+
+        sign.restart = restart;
+        (void) r->on_sign(r->userdata, h->machine, &sign, late);
+}
+
+static void host_set_unattached(Reports *r, ReportedHost *h, bool unattached) {
+        if (unattached == h->unattached)
+                return;
+        h->unattached = unattached;
+        if (unattached)
+                LIST_INSERT_HEAD(&r->unattached, h, of_unattached);
+        else
+                LIST_REMOVE(h, of_unattached);
+        r->n_unattached += unattached ? 1 : -1;
+}
+
+/* Decide again whose signs count. A host whose replica in use has ended, or whose last session, has a whole
+ * period to reach another one. */
+static void host_update(Reports *r, ReportedHost *h) {
+        bool was_in_use = h->in_use, was_unattached = h->unattached;
+        ReportLink *before = h->decider;
+
+        h->decider = host_choose(h);
+        h->in_use = h->decider && h->decider->bits & SIGN_IN_USE;
+        host_set_unattached(r, h, !h->decider);
+        if (h->decider != before || h->unattached != was_unattached)
+                host_tell(r, h, (h->unattached && !was_unattached) || (was_in_use && !h->in_use), true);
+}
+
+/* -- Hosts and their sessions -- */
+
+static ReportedHost *host_new(Reports *r, const char *machine_id) {
+        ReportedHost *h = NEW0(ReportedHost, 1);
+
+        if (!h)
+                return NULL;
+        snprintf(h->machine, sizeof(h->machine), "%s", machine_id);
+        HASH_ADD_STR(r->hosts, machine, h);
+        if (!TABLE_ADDED(h)) {
+                free(h);
+                return NULL;
+        }
+        host_set_unattached(r, h, true);
+        return h;
+}
+
+static void link_free(ReportLink *link) {
+        LIST_REMOVE(link, of_host);
+        LIST_REMOVE(link, of_replica);
+        if (link->in_list)
+                LIST_REMOVE(link, of_listed);
+        if (link->host->decider == link)
+                link->host->decider = NULL;
+        link->replica->n_links--;
+        free(link);
+}
+
+static void host_free(Reports *r, ReportedHost *h) {
+        ReportLink *link;
+
+        while ((link = LIST_FIRST(&h->links)))
+                link_free(link);
+        host_set_unattached(r, h, false);
+        HASH_DEL(r->hosts, h);
+        free(h);
+}
+
+static ReportLink *host_link(const ReportedHost *h, const ReportingReplica *replica) {
+        ReportLink *link;
+
+        LIST_FOREACH(link, &h->links, of_host)
+                if (link->replica == replica)
+                        return link;
+        return NULL;
+}
+
+static ReportLink *link_get(Reports *r, ReportingReplica *replica, const char *machine_id) {
+        ReportedHost *h = TABLE_FIND(r->hosts, machine_id) ?: host_new(r, machine_id);
+        ReportLink *link = h ? host_link(h, replica) : NULL;
+
+        if (!h || link)
+                return link;
+        link = NEW0(ReportLink, 1);
+        if (!link)
+                return NULL;
+        link->host = h;
+        link->replica = replica;
+        LIST_INSERT_HEAD(&h->links, link, of_host);
+        LIST_INSERT_HEAD(&replica->links, link, of_replica);
+        replica->n_links++;
+        return link;
+}
+
+/* A session of the host with this replica has ended, with these signs; 0: not known. */
+static void host_end(Reports *r, ReportedHost *h, const ReportingReplica *replica, uint8_t end) {
+        ReportLink *link = host_link(h, replica);
+
+        if (!link && !h->unattached)
+                return; /* another one has a session, or has told later */
+        h->end = end ?: h->end;
+        if (link) {
+                h->end = end;
+                link_free(link);
+        }
+        if (link)
+                host_update(r, h);
+        else
+                host_tell(r, h, false, true);
+}
+
+int reports_expect(Reports *r, const char *machine_id) {
+        return TABLE_FIND(r->hosts, machine_id) || host_new(r, machine_id) ? 0 : -ENOMEM;
+}
+
+void reports_forget(Reports *r, const char *machine_id) {
+        ReportedHost *h = TABLE_FIND(r->hosts, machine_id);
+
+        if (h)
+                host_free(r, h);
+}
+
+/* -- Reports -- */
+
+static ReportingReplica *replica_get(Reports *r, const char *machine_id) {
+        ReportingReplica *p = TABLE_FIND(r->replicas, machine_id);
+
+        if (p)
+                return p;
+        p = NEW0(ReportingReplica, 1);
+        if (!p)
+                return NULL;
+        snprintf(p->machine, sizeof(p->machine), "%s", machine_id);
+        HASH_ADD_STR(r->replicas, machine, p);
+        if (!TABLE_ADDED(p)) {
+                free(p);
+                return NULL;
+        }
+        return p;
+}
+
+typedef struct ReportFrame {
+        bool complete, kept;
+        uint64_t tick, n_gone;
+        Reader hosts;
+} ReportFrame;
+
+/* 0, -ESTALE or -EBADMSG. */
+static int report_read(const void *bytes, size_t size, uint64_t term, ReportFrame *ret) {
         Reader reader = reader_over(bytes, size);
         uint8_t version = read_u8(&reader), flags = read_u8(&reader);
-        ReportingReplica *replica = named_get(&r->replicas, machine_id, sizeof(*replica));
-        int e;
+        uint64_t its_term = read_u64(&reader);
 
-        if (!replica)
-                return -ENOMEM;
-        if (version != REPORT_PROTOCOL || (!(flags & REPORT_COMPLETE) && replica->session != session))
+        *ret = (ReportFrame) { .complete = flags & REPORT_COMPLETE,
+                               .kept = flags & REPORT_KEPT,
+                               .tick = read_varint(&reader),
+                               .n_gone = read_varint(&reader) };
+        if (reader.failed || version != REPORT_PROTOCOL || reader.left % REPORT_HOST_BYTES != 0 ||
+            ret->n_gone > reader.left / REPORT_HOST_BYTES)
                 return -EBADMSG;
-        if (flags & REPORT_COMPLETE)
-                named_clear(&replica->hosts);
-        replica->session = session;
-        e = report_take_hosts(replica, &reader);
-        if (e < 0) {
-                replica->session = 0;
-                return e;
+        ret->hosts = reader;
+        return its_term == term ? 0 : -ESTALE;
+}
+
+/* Hosts of the frame that are not attached any more, then those that it lists. */
+static int replica_take_hosts(Reports *r, ReportingReplica *p, ReportFrame *frame) {
+        char id[MACHINE_ID_SIZE];
+        ReportedHost *h;
+        ReportLink *link;
+        uint8_t bits;
+
+        for (uint64_t i = 0; i < frame->n_gone && report_host_read(&frame->hosts, id, &bits); i++) {
+                h = TABLE_FIND(r->hosts, id);
+                if (h)
+                        host_end(r, h, p, bits);
         }
-        replica->at_ms = now_ms;
-        replica->kept = flags & REPORT_KEPT;
+        while (report_host_read(&frame->hosts, id, &bits)) {
+                link = link_get(r, p, id);
+                if (!link)
+                        return -ENOMEM;
+                link->bits = bits;
+                link->listed = p->n_reports;
+                if (!link->in_list)
+                        LIST_INSERT_HEAD(&p->listed, link, of_listed);
+                link->in_list = true;
+                if (p->n_links > REPORT_HOSTS_MAX)
+                        return -EBADMSG;
+        }
         return 0;
 }
 
-static void sign_add(LivenessSign *sign, const LivenessSign *other) {
-        sign->heartbeat |= other->heartbeat;
-        sign->kernel |= other->kernel;
-        sign->session |= other->session;
-        sign->stopped |= other->stopped;
-        sign->shut_down |= other->shut_down;
+/* A complete report has all hosts: the others are gone. */
+static void replica_drop_unlisted(Reports *r, ReportingReplica *p) {
+        for (ReportLink *link = LIST_FIRST(&p->links), *next; link; link = next) {
+                next = LIST_NEXT(link, of_replica);
+                if (link->listed != p->n_reports)
+                        host_end(r, link->host, p, 0);
+        }
 }
 
-LivenessSign reports_sign(const Reports *r, const char *machine_id, const ReportedSign *own, uint64_t now_ms,
-                          bool *ret_attached) {
-        LivenessSign any = own ? own->sign : (LivenessSign) {};
+static void replica_update_all(Reports *r, const ReportingReplica *p) {
+        ReportLink *link;
 
-        *ret_attached = own;
-        if (own && own->in_use)
-                return own->sign;
-        for (const ReportingReplica *p = (const ReportingReplica *) r->replicas; p;
-             p = (const ReportingReplica *) p->machine.hh.next) {
-                const ReportedHost *h = named_find(p->hosts, machine_id);
-                ReportedSign s = h ? sign_of(h->bits) : (ReportedSign) {};
+        LIST_FOREACH(link, &p->links, of_replica)
+                host_update(r, link->host);
+}
 
-                if (!h || now_ms - p->at_ms >= REPORT_VALID_MS)
-                        continue;
-                *ret_attached = true;
-                if (!p->kept) /* silence in this tick counts nothing */
-                        s.sign.heartbeat = true;
-                if (s.in_use)
-                        return s.sign;
-                sign_add(&any, &s.sign);
+/* The signs that count: of those listed now, and contact of those that were listed before. */
+static void replica_tell(Reports *r, ReportingReplica *p) {
+        for (ReportLink *link = LIST_FIRST(&p->listed), *next; link; link = next) {
+                next = LIST_NEXT(link, of_listed);
+                if (link->listed != p->n_reports) {
+                        LIST_REMOVE(link, of_listed);
+                        link->in_list = false;
+                }
+                host_update(r, link->host);
+                if (link->host->decider == link)
+                        host_tell(r, link->host, false, !p->kept);
         }
-        return any;
+}
+
+int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t term, uint64_t now_ms,
+                 const void *bytes, size_t size) {
+        ReportingReplica *p;
+        ReportFrame frame;
+        ReportLink *link;
+        bool was_valid;
+        int e = report_read(bytes, size, term, &frame);
+
+        if (e < 0)
+                return e;
+        p = replica_get(r, replica);
+        if (!p)
+                return -ENOMEM;
+        if (p->session == session ? frame.tick <= p->tick : !frame.complete)
+                return -EBADMSG;
+        if (!frame.complete && frame.tick != p->tick + 1)
+                return -EBADMSG;
+        was_valid = p->valid;
+        p->session = session;
+        p->tick = frame.tick;
+        p->n_reports++;
+        p->kept = frame.kept;
+        p->at_ms = now_ms;
+        p->valid = true;
+        LIST_FOREACH(link, &p->listed, of_listed)
+                link->bits &= SIGN_IN_USE;
+        e = replica_take_hosts(r, p, &frame);
+        if (e < 0) {
+                p->session = 0;
+                p->valid = was_valid;
+                return e;
+        }
+        if (frame.complete)
+                replica_drop_unlisted(r, p);
+        if (!was_valid)
+                replica_update_all(r, p);
+        replica_tell(r, p);
+        return 0;
+}
+
+/* -- Ticks of the leader -- */
+
+/* The time in which the replicas that report can admit all unattached hosts. */
+static unsigned reports_grace(const Reports *r) {
+        uint64_t n = 0, ms;
+
+        for (const ReportingReplica *p = r->replicas; p; p = p->hh.next)
+                n += p->valid;
+        ms = REPORT_GRACE_MS + r->n_unattached * 1000 / (REPORT_ADMISSION * MAX(n, 1u));
+        return (unsigned) ((MIN(ms, (uint64_t) REPORT_GRACE_MAX_MS) + LIVENESS_TICK_MS - 1) /
+                           LIVENESS_TICK_MS);
+}
+
+void reports_tick(Reports *r, uint64_t now_ms, bool late) {
+        bool ended = r->begins;
+
+        r->begins = false;
+        for (ReportingReplica *p = r->replicas; p; p = p->hh.next) {
+                if (p->valid && late)
+                        p->at_ms = now_ms;
+                if (!p->valid || now_ms - p->at_ms < REPORT_VALID_MS)
+                        continue;
+                p->valid = false;
+                ended = true;
+                replica_update_all(r, p);
+        }
+        if (r->grace_ticks > 0 && !late)
+                r->grace_ticks--;
+        r->grace_ticks = ended ? MAX(reports_grace(r), r->grace_ticks) :
+                                 MIN(reports_grace(r), r->grace_ticks);
+        for (ReportedHost *h = LIST_FIRST(&r->unattached), *next; h; h = next) {
+                LivenessSign sign = unattached_sign(r, h);
+
+                next = LIST_NEXT(h, of_unattached);
+                if (!r->on_sign(r->userdata, h->machine, &sign, late))
+                        host_free(r, h);
+        }
+}
+
+bool reports_sign(const Reports *r, const char *machine_id, LivenessSign *ret) {
+        const ReportedHost *h = TABLE_FIND(r->hosts, machine_id);
+
+        if (!h || !h->decider)
+                return false;
+        *ret = link_sign(r, h->decider);
+        return true;
+}
+
+/* -- Lifetime -- */
+
+void reports_begin(Reports *r, ReportSign *on_sign, void *userdata) {
+        reports_done(r);
+        *r = (Reports) { .begins = true, .on_sign = on_sign, .userdata = userdata };
 }
 
 void reports_done(Reports *r) {
-        for (ReportingReplica *p = (ReportingReplica *) r->replicas; p;
-             p = (ReportingReplica *) p->machine.hh.next)
-                named_clear(&p->hosts);
-        named_clear(&r->replicas);
+        for (ReportedHost *h = r->hosts, *next; h; h = next) {
+                next = h->hh.next;
+                host_free(r, h);
+        }
+        for (ReportingReplica *p = r->replicas, *next; p; p = next) {
+                next = p->hh.next;
+                HASH_DEL(r->replicas, p);
+                free(p);
+        }
+        *r = (Reports) {};
 }

@@ -1,52 +1,111 @@
 /* Reports: heartbeats of attached hosts end at the replica that they use. Each replica counts their signs of
  * life in ticks, and sends what is not normal to the leader, which alone decides. Pure, but for the bytes.
  *
- * PEER_REPORT: u8 version, u8 flags, varint n and n machine IDs (16 bytes each) of hosts that are not
- * attached any more, then up to the end of the frame a machine ID and u8 signs of each host that is new or
- * not normal. The hosts of earlier reports that are not listed had contact. */
+ * PEER_REPORT: u8 version, u8 flags (1: complete, 2: this tick counts), u64 term of the leader, varint tick,
+ * varint n and n hosts that are not attached any more, then up to the end of the frame each host that is new
+ * or not normal. A host is 16 bytes of its machine ID and u8 signs. The hosts of earlier reports that are not
+ * listed had contact. An empty answer requests a complete report. */
 #pragma once
+
+#include <sys/queue.h>
 
 #include "base/bytes.h"
 #include "base/sizes.h"
+#include "base/table.h"
 #include "fleetd/membership/liveness.h"
 
 enum {
         REPORT_PROTOCOL = 1,
-        REPORT_VALID_MS = 1500, /* a replica that is silent for longer does not count for its hosts */
+        REPORT_VALID_MS = 1500,   /* a replica that is silent for longer does not count for its hosts */
+        REPORT_HOSTS_MAX = 65536, /* of one replica */
+        REPORT_IDLE_TICKS = 5,    /* without a heartbeat on an idle session, until it is silent */
+        REPORT_ENDED_TICKS = 20,  /* for which a new leader learns how the last session of a host ended */
+        REPORT_GRACE_MS = 3000,   /* from the end of a replica, for its hosts, and: */
+        REPORT_ADMISSION = 500,   /* hosts that one replica admits in a second */
+        REPORT_GRACE_MAX_MS = 60000,
 };
 
-/* The sign of a host at one replica. */
-typedef struct ReportedSign {
-        LivenessSign sign;
-        bool in_use; /* it uses this replica; otherwise its session here is idle */
-} ReportedSign;
+/* -- A replica -- */
 
-/* What a replica has told the leader. All zero: nothing. */
+/* A host with a session to this replica, or whose session has ended. */
+typedef struct ReporterHost {
+        char machine[MACHINE_ID_SIZE];
+        bool in_use;    /* it uses this replica; otherwise its session here is idle */
+        bool heartbeat; /* since the last report */
+        bool look;      /* its session may have ended */
+        bool told, told_in_use;
+        uint8_t end;                        /* signs at the end of its session */
+        unsigned silent_ticks, ended_ticks; /* ended: 0 while its session is open */
+        UT_hash_handle hh;
+} ReporterHost;
+
+/* What a replica knows, and has told the leader. All zero: nothing. */
 typedef struct Reporter {
-        Named *told;      /* by machine ID */
-        uint64_t session; /* to the leader: on another one, the next report is complete */
+        ReporterHost *hosts;
+        uint64_t session, term, tick; /* of the last report: the first one to another leader is complete */
 } Reporter;
 
-/* Begin a report on a session; then add all attached hosts, in any order, and end it. 'kept': this tick was
- * in time, and this replica has a leader. */
-void report_begin(Reporter *r, uint64_t session, bool kept, Writer *w);
-/* 0 or -ENOMEM: the next report is complete. */
-int report_add(Reporter *r, const char *machine_id, const ReportedSign *sign);
-void report_end(Reporter *r, Writer *w);
+/* Where a report goes: session 0 is no leader. 'kept': this tick was in time, and this replica has a leader.
+ */
+typedef struct ReportHead {
+        uint64_t session, term;
+        bool kept;
+} ReportHead;
+
+/* Return the entry of a host; NULL without memory. It stays until some ticks after the end of its session. */
+ReporterHost *reporter_host(Reporter *r, const char *machine_id);
+/* A heartbeat of the host has arrived. */
+static inline void reporter_heartbeat(ReporterHost *h, bool in_use) {
+        h->heartbeat = true;
+        h->in_use = in_use;
+        h->ended_ticks = 0;
+}
+/* A session of the host has begun or ended. */
+void reporter_changed(Reporter *r, const char *machine_id);
+/* The host is not attached any more. */
+void reporter_remove(Reporter *r, const char *machine_id);
+/* Write the report of a tick. 'look' returns the signs of a host that sent no heartbeat, but 'heartbeat'. A
+ * failed report is followed by a complete one. */
+void reporter_write(Reporter *r, const ReportHead *head,
+                    LivenessSign (*look)(void *userdata, const char *machine_id), void *userdata, Writer *w);
+/* The next report is complete: the leader has asked for it, or this one could not be sent. */
+void reporter_again(Reporter *r);
 void reporter_done(Reporter *r);
+
+/* -- The leader -- */
+
+typedef struct ReportedHost ReportedHost;
+typedef struct ReportingReplica ReportingReplica;
+
+/* Called for each sign that counts, from inside the call that finds it; must not change the reports. Return
+ * whether the host is still expected; otherwise one without a session is forgotten. */
+typedef bool ReportSign(void *userdata, const char *machine_id, const LivenessSign *sign, bool late);
 
 /* The reports that the leader has. All zero: none. */
 typedef struct Reports {
-        Named *replicas; /* by machine ID */
+        ReportingReplica *replicas;
+        ReportedHost *hosts;
+        LIST_HEAD(, ReportedHost) unattached;
+        size_t n_unattached;
+        unsigned grace_ticks; /* until an unattached host can be lost */
+        bool begins;          /* no tick yet */
+        ReportSign *on_sign;
+        void *userdata;
 } Reports;
 
-/* Take a report of a replica. -EBADMSG: it counts for nothing, and the replica must be asked for a new
- * session; -ENOMEM. */
-int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t now_ms, const void *bytes,
-                 size_t size);
-/* Return the sign of a host by the reports, with 'own', the sign at the leader itself; NULL: no session here.
- * The replica in use decides, as long as it reports; without one the best of the others. 'ret_attached': some
- * replica has a session of the host. */
-LivenessSign reports_sign(const Reports *r, const char *machine_id, const ReportedSign *own, uint64_t now_ms,
-                          bool *ret_attached);
+/* Begin a term. */
+void reports_begin(Reports *r, ReportSign *on_sign, void *userdata);
+/* The cluster has a host: it is unattached until a replica reports it. 0 or -ENOMEM. */
+int reports_expect(Reports *r, const char *machine_id);
+/* Forget a host, until a replica reports a new session of it. */
+void reports_forget(Reports *r, const char *machine_id);
+/* Take a report of a replica, which arrived on a session. -EBADMSG or -ENOMEM: it counts for nothing, and the
+ * next one must be complete. -ESTALE: of another term. */
+int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t term, uint64_t now_ms,
+                 const void *bytes, size_t size);
+/* A tick of the leader: replicas may be silent, and unattached hosts have no other sign. 'late': the tick
+ * counts against no host. Call this after reports_begin() and all reports_expect(), too. */
+void reports_tick(Reports *r, uint64_t now_ms, bool late);
+/* Return whether a replica that reports has a session of the host; then 'ret' is its present sign. */
+bool reports_sign(const Reports *r, const char *machine_id, LivenessSign *ret);
 void reports_done(Reports *r);

@@ -1,6 +1,7 @@
 /* Arbitrary bytes as each frame between an attached host and a replica: what is accepted is within its
  * limits, and is read again as it was written. The first byte selects the frame. */
 #include <assert.h>
+#include <errno.h>
 
 #include "fleetd/membership/reports.h"
 #include "kvstore/remote_frames.h"
@@ -118,12 +119,25 @@ static void result(const void *bytes, size_t size) {
         assert(again.size == w.size && memcmp(again.bytes, w.bytes, w.size) == 0);
 }
 
+static bool report_sign(void *userdata, const char *machine_id, const LivenessSign *sign, bool late) {
+        assert(strlen(machine_id) == MACHINE_ID_SIZE - 1 && sign->ticks <= REPORT_IDLE_TICKS);
+        assert(!sign->unattached || !sign->session);
+        ++*(size_t *) userdata;
+        return true;
+}
+
 static void report(const void *bytes, size_t size) {
         Reports reports = {};
-        bool attached;
+        size_t n = 0;
 
-        if (reports_take(&reports, "replica", 1, 1000, bytes, size) == 0)
-                (void) reports_sign(&reports, "00000000000000000000000000000001", NULL, 1000, &attached);
+        reports_begin(&reports, report_sign, &n);
+        if (reports_take(&reports, "replica", 1, 1, 1000, bytes, size) == 0) {
+                assert(n <= 2 * size / 17); /* a host costs no more than its bytes */
+                assert(reports_take(&reports, "replica", 1, 1, 1000, bytes, size) == -EBADMSG);
+        }
+        reports_tick(&reports, 1000, false);
+        reports_tick(&reports, 1000 + REPORT_VALID_MS, false);
+        assert(reports.grace_ticks >= REPORT_GRACE_MS / LIVENESS_TICK_MS);
         reports_done(&reports);
 }
 

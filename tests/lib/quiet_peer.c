@@ -323,7 +323,7 @@ static void send_handshake(QuietPeerWire *w) {
                                 .start_number = 1,
                                 .address = "10.0.0.2:2380",
                                 .name = "beta",
-                                .raft_id = 2 };
+                                .raft_id = w->host->attached ? 0 : 2 };
         KvState state;
 
         kv_state(w->host->store, &state);
@@ -373,8 +373,11 @@ bool quiet_peer_meet(QuietPeer *h) {
 bool quiet_peer_send(QuietPeer *h, PeerFrame type, const void *payload, size_t size) {
         bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_SNAPSHOT_ACK ||
                       type == PEER_JOINED || type == PEER_CALL_CHUNK || type == PEER_CALL_END;
-        QuietPeerWire *w = answer ? &h->asked : &h->asking;
 
+        return quiet_peer_send_on(answer ? &h->asked : &h->asking, type, payload, size);
+}
+
+bool quiet_peer_send_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_t size) {
         send_on(w, type, payload, size);
         return w->open && !w->closing;
 }

@@ -48,6 +48,7 @@ struct QuietPeer {
         QuietPeerWire asking, asked; /* sessions that the other host, and this host, dialed */
         const char *foreign;         /* a conflicting unit of this name is on the host; NULL: none */
         bool closed;
+        bool attached;        /* the other host has no replica */
         bool kernels_unknown; /* kernels of other hosts give no sign of life, frames only */
 };
 
@@ -81,6 +82,8 @@ void quiet_peer_hang_up(QuietPeer *h);
 bool quiet_peer_refuse(QuietPeer *h);
 /* Send a frame on the session that carries its type; false: the session has ended. */
 bool quiet_peer_send(QuietPeer *h, PeerFrame type, const void *payload, size_t size);
+/* The same on one of the sessions. */
+bool quiet_peer_send_on(QuietPeerWire *wire, PeerFrame type, const void *payload, size_t size);
 /* Return the next frame that the host sent on 'wire'; the payload is borrowed until the host sends more.
  * False: there is none. */
 bool quiet_peer_receive(QuietPeerWire *wire, Frame *ret);

@@ -553,7 +553,10 @@ void sim_host_reset(SimHost *h, bool silent) {
 
                 if (s->other && s->other->host->loop && !silent)
                         stream_schedule(s->other, delay(h->net), on_reset);
-                stream_free(s);
+                if (s->closing) /* its owner may be a TLS stream that nothing else waits for */
+                        stream_end(s, 0, "closed");
+                else
+                        stream_free(s);
         }
         while (!LIST_EMPTY(&h->listeners))
                 sim_unlisten(&h->base, (Listener *) LIST_FIRST(&h->listeners));

@@ -265,19 +265,25 @@ static SimMachine *replica_of(SimMachine *m) {
 
 static void keys_on_an_attached_host(void) {
         SimMachine *m = attached();
-        KeyWatch watch, later;
+        KeyWatch watch, later, future;
         uint64_t first;
 
+        watch_keys(m, "/a", 1000000, &future); /* an index that does not exist */
+        UNTIL("a-slice-is-complete", slice_is_equal(m));
         watch_keys(m, "/a", 0, &watch);
         first = write_key(m, "/a/b", "1");
         expect_key(m, "/a/b", "1");
         (void) write_key(machine(0), "/a/c", "2");
         UNTIL("a-watch-sees-all", watch.n == 2);
         expect_list(m, "/a", "/a/b /a/c ");
+        expect_key(m, "/", "");
         watch_keys(m, "/a", first, &later);
         UNTIL("a-watch-sees-the-past", later.n == 2);
+        if (future.n > 0)
+                world_failed(world, "a-watch-of-the-future-waits", "%zu events", future.n);
         kv_watch_close(watch.watch);
         kv_watch_close(later.watch);
+        kv_watch_close(future.watch);
         over();
 }
 

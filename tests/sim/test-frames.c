@@ -74,8 +74,8 @@ static const struct {
         { "propose later", 15, MEMBERS },
         { "heartbeat", 16, MEMBERS },
         { "call", 17, MEMBERS },
-        { "call chunk", 18, 0 },
-        { "call end", 19, 0 },
+        { "call chunk", 18, MEMBERS }, /* a host without a replica is called on the session that it dialed */
+        { "call end", 19, MEMBERS },
         { "call cancel", 20, MEMBERS },
         { "tree", 21, 1u << REPLICA },
         { "call credit", 22, MEMBERS },
@@ -96,6 +96,14 @@ static const struct {
         { "current", 38, 0 },
         { "relay", 39, MEMBERS },
         { "relayed", 40, 0 },
+        { "report", 41, 1u << REPLICA },
+        { "forward", 48, MEMBERS },
+        { "forwarded head", 49, 0 },
+        { "forwarded chunk", 50, 0 },
+        { "forwarded end", 51, 0 },
+        { "forward cancel", 52, MEMBERS },
+        { "forward credit", 53, MEMBERS },
+        { "call via", 54, MEMBERS },
 };
 
 typedef struct Guest {

@@ -25,8 +25,14 @@ static const LivenessSign closed = { .kernel = true };
 static const LivenessSign stopped = { .kernel = true, .stopped = true };
 static const LivenessSign shut_down = { .shut_down = true };
 
-static LivenessSign sign_of(void *userdata, const char *machine_id) {
-        return ((Watch *) userdata)->sign;
+/* One tick, in which each machine has the sign. */
+static int tick_all(Watch *w, Liveness *l, bool late, PresenceChange **ret, size_t *ret_n) {
+        int e = 0;
+
+        liveness_tick(l);
+        for (const ClusterMachine *m = w->view.cluster.machines; m && e == 0; m = m->hh.next)
+                e = liveness_sign(l, &w->view.cluster, m->id, &w->sign, late);
+        return e < 0 ? e : liveness_changes(l, &w->view.cluster, ret, ret_n);
 }
 
 static void begin(Watch *w, Presence presence) {
@@ -35,7 +41,7 @@ static void begin(Watch *w, Presence presence) {
 }
 
 static void end(Watch *w) {
-        liveness_reset(&w->liveness);
+        liveness_reset(&w->liveness, 0);
         cluster_view_free(&w->view);
 }
 
@@ -45,7 +51,7 @@ static const char *tick(Watch *w, bool late) {
         PresenceChange *changes;
         size_t n;
 
-        assert_int_equal(liveness_tick(&w->liveness, &w->view.cluster, late, sign_of, w, &changes, &n), 0);
+        assert_int_equal(tick_all(w, &w->liveness, late, &changes, &n), 0);
         assert_true(n <= 1);
         said[0] = 0;
         if (n == 1) {
@@ -221,7 +227,7 @@ static void a_host_that_was_away_under_the_previous_leader_has_a_whole_period(vo
         assert_change(&w, healthy, 1, "up: ");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
         w.view.cluster.now_ms += 3600000;
-        liveness_reset(&w.liveness);
+        liveness_reset(&w.liveness, 0);
         assert_change(&w, closed, 7, "lost: it was away for too long");
         end(&w);
 }
@@ -235,8 +241,7 @@ static void changes_of_one_tick_are_sorted_by_machine(void **state) {
         for (size_t i = 0; i < ELEMENTS(names); i++)
                 cluster_view_machine(&w.view, names[i], "", PRESENCE_UP);
         for (unsigned i = 1; i <= 6; i++) {
-                assert_int_equal(
-                        liveness_tick(&w.liveness, &w.view.cluster, false, sign_of, &w, &changes, &n), 0);
+                assert_int_equal(tick_all(&w, &w.liveness, false, &changes, &n), 0);
                 assert_int_equal(n, i == 6 ? ELEMENTS(names) : 0);
                 for (size_t k = 0; k < n; k++)
                         assert_int_equal(changes[k].machine[0], 'a' + (int) k);
@@ -268,7 +273,7 @@ static void a_machine_that_leaves_the_cluster_view_is_removed(void **state) {
         cluster_view_remove(&w.view, layout_key(key, LAYOUT_PRESENCE, NULL, cluster_view_id(id, "A")));
         cluster_view_remove(&w.view, layout_key(key, LAYOUT_FACTS, NULL, id));
         assert_null(cluster_machine(&w.view.cluster, id));
-        assert_no_change(&w, silent, 1);
+        liveness_remove(&w.liveness, id);
         cluster_view_machine(&w.view, "A", "", PRESENCE_UP);
         assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
         end(&w);
@@ -293,8 +298,7 @@ static void a_silent_host_that_has_just_returned_is_not_reported_up_again(void *
         begin(&w, PRESENCE_AWAY);
         for (unsigned i = 1; i <= 10; i++) {
                 w.sign = i == 1 ? healthy : hung;
-                assert_int_equal(
-                        liveness_tick(&w.liveness, &w.view.cluster, false, sign_of, &w, &changes, &n), 0);
+                assert_int_equal(tick_all(&w, &w.liveness, false, &changes, &n), 0);
                 free(changes);
                 assert_int_equal(n, i == 1);
         }
@@ -342,8 +346,124 @@ static void a_new_leader_counts_a_whole_period_itself(void **state) {
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, silent, 5);
-        liveness_reset(&w.liveness);
+        liveness_reset(&w.liveness, 0);
         assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
+        end(&w);
+}
+
+/* The hosts had contact with the former leader until then, and all of them have half a period left. */
+static void a_new_leader_begins_at_the_last_contact_of_the_former_one(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        liveness_reset(&w.liveness, 2 * LIVENESS_TICK_MS);
+        assert_change(&w, silent, 4, "lost: no message from its fleetd or its kernel");
+        assert_change(&w, healthy, 1, "up: ");
+        liveness_reset(&w.liveness, 3600000);
+        assert_change(&w, silent, 4, "lost: no message from its fleetd or its kernel"); /* its kernel */
+        assert_change(&w, healthy, 1, "up: ");
+        liveness_reset(&w.liveness, 3600000);
+        assert_change(&w, hung, 3, "away: its fleetd does not answer, its kernel does");
+        end(&w);
+}
+
+static const LivenessSign unattached = { .unattached = true };
+
+static void an_unattached_host_is_lost_after_its_grace(void **state) {
+        const LivenessSign moving = { .unattached = true, .moving = true };
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_no_change(&w, moving, 40);
+        assert_change(&w, unattached, 1, "lost: no message from its fleetd or its kernel");
+        assert_no_change(&w, moving, 40);
+        assert_change(&w, healthy, 1, "up: ");
+        assert_change(&w, unattached, 6, "lost: no message from its fleetd or its kernel");
+        end(&w);
+}
+
+static void an_unattached_host_that_ended_its_session_is_away(void **state) {
+        const LivenessSign ended = { .unattached = true, .kernel = true },
+                           stops = { .unattached = true, .kernel = true, .stopped = true };
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_change(&w, ended, 1, "away: its fleetd closed its session");
+        assert_no_change(&w, unattached, 50); /* a new leader does not know why */
+        assert_change(&w, unattached, 10, "lost: it was away for too long");
+        assert_change(&w, healthy, 1, "up: ");
+        assert_change(&w, stops, 1, "away: its fleetd was stopped");
+        liveness_reset(&w.liveness, 3600000);
+        assert_no_change(&w, unattached, 1190);
+        assert_change(&w, healthy, 1, "up: ");
+        assert_change(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
+        assert_change(&w, unattached, 4, "lost: no message from its fleetd or its kernel");
+        end(&w);
+}
+
+/* The replica of the session in use has ended. */
+static void a_restart_begins_a_whole_period(void **state) {
+        const LivenessSign restart = { .unattached = true, .restart = true };
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_no_change(&w, silent, 5);
+        w.sign = restart;
+        assert_null(tick(&w, true));
+        assert_change(&w, unattached, 6, "lost: no message from its fleetd or its kernel");
+        end(&w);
+}
+
+/* An idle session has a heartbeat in two seconds: it is silent for five ticks when that is noticed. */
+static void silence_of_several_ticks_counts_as_such(void **state) {
+        const LivenessSign idle = { .session = true, .ticks = 5 };
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_no_change(&w, idle, 1);
+        assert_change(&w, idle, 1, "lost: no message from its fleetd or its kernel");
+        end(&w);
+}
+
+/* A host that joins has a session before its keys are in the view. */
+static void a_host_is_up_as_soon_as_it_is_in_the_view(void **state) {
+        Watch w = { .sign = healthy };
+        PresenceChange *changes;
+        char id[MACHINE_ID_SIZE];
+        size_t n;
+
+        cluster_view_id(id, "A");
+        assert_int_equal(liveness_sign(&w.liveness, &w.view.cluster, id, &healthy, false), 0);
+        assert_int_equal(liveness_changes(&w.liveness, &w.view.cluster, &changes, &n), 0);
+        assert_int_equal(n, 0);
+        free(changes);
+        cluster_view_machine(&w.view, "A", "", PRESENCE_LOST);
+        assert_int_equal(liveness_changes(&w.liveness, &w.view.cluster, &changes, &n), 0);
+        assert_int_equal(n, 1);
+        assert_int_equal(changes[0].presence, PRESENCE_UP);
+        free(changes);
+        end(&w);
+}
+
+/* One transaction takes at most so many; the rest follows with the next one. */
+static void many_changes_are_several_transactions(void **state) {
+        enum { HOSTS = LIVENESS_CHANGES_MAX + 100 };
+        Watch w = { .sign = shut_down };
+        PresenceChange *changes;
+        size_t n;
+
+        for (unsigned i = 0; i < HOSTS; i++) {
+                char name[8];
+
+                snprintf(name, sizeof(name), "A%u", i);
+                cluster_view_machine(&w.view, name, "", PRESENCE_UP);
+        }
+        assert_int_equal(tick_all(&w, &w.liveness, false, &changes, &n), 0);
+        assert_int_equal(n, LIVENESS_CHANGES_MAX);
+        free(changes);
+        assert_int_equal(liveness_changes(&w.liveness, &w.view.cluster, &changes, &n), 0);
+        assert_int_equal(n, HOSTS - LIVENESS_CHANGES_MAX);
+        free(changes);
         end(&w);
 }
 
@@ -353,7 +473,7 @@ static void a_new_leader_reads_why_and_since_when_a_host_is_away(void **state) {
         begin(&w, PRESENCE_UP);
         assert_change(&w, stopped, 1, "away: its fleetd was stopped");
         assert_no_change(&w, stopped, 1000);
-        liveness_reset(&w.liveness);
+        liveness_reset(&w.liveness, 0);
         assert_no_change(&w, closed, 150); /* without an announcement to this leader */
         assert_change(&w, closed, 50, "lost: it was away for too long");
 
@@ -361,7 +481,7 @@ static void a_new_leader_reads_why_and_since_when_a_host_is_away(void **state) {
         assert_change(&w, healthy, 1, "up: ");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
         w.view.cluster.now_ms += 3600000;
-        liveness_reset(&w.liveness);
+        liveness_reset(&w.liveness, 0);
         assert_change(&w, closed, 7, "lost: it was away for too long");
         end(&w);
 }
@@ -374,8 +494,7 @@ static void a_change_is_not_repeated_until_the_cluster_view_can_have_it(void **s
         begin(&w, PRESENCE_UP);
         w.sign = silent;
         for (unsigned i = 1; i <= 14; i++) {
-                assert_int_equal(
-                        liveness_tick(&w.liveness, &w.view.cluster, false, sign_of, &w, &changes, &n), 0);
+                assert_int_equal(tick_all(&w, &w.liveness, false, &changes, &n), 0);
                 free(changes);
                 assert_int_equal(n, i == 6 || i == 10 || i == 14); /* repeated when the cluster view does not
                                                                       show it for two seconds */
@@ -391,7 +510,7 @@ static int watch_twice(void *userdata) {
         int r = 0;
 
         for (unsigned i = 0; i < 2 && r == 0; i++) {
-                r = liveness_tick(&l, &w->view.cluster, false, sign_of, w, &changes, &n);
+                r = tick_all(w, &l, false, &changes, &n);
                 if (r == 0) {
                         assert_non_null(changes);
                         assert_int_equal(n, 0);
@@ -399,7 +518,7 @@ static int watch_twice(void *userdata) {
                 free(changes);
                 changes = NULL;
         }
-        liveness_reset(&l);
+        liveness_reset(&l, 0);
         return r;
 }
 
@@ -435,6 +554,13 @@ int main(void) {
                 cmocka_unit_test(a_shutdown_is_known_at_once),
                 cmocka_unit_test(late_ticks_do_not_count),
                 cmocka_unit_test(a_new_leader_counts_a_whole_period_itself),
+                cmocka_unit_test(a_new_leader_begins_at_the_last_contact_of_the_former_one),
+                cmocka_unit_test(an_unattached_host_is_lost_after_its_grace),
+                cmocka_unit_test(an_unattached_host_that_ended_its_session_is_away),
+                cmocka_unit_test(a_restart_begins_a_whole_period),
+                cmocka_unit_test(silence_of_several_ticks_counts_as_such),
+                cmocka_unit_test(a_host_is_up_as_soon_as_it_is_in_the_view),
+                cmocka_unit_test(many_changes_are_several_transactions),
                 cmocka_unit_test(a_new_leader_reads_why_and_since_when_a_host_is_away),
                 cmocka_unit_test(a_change_is_not_repeated_until_the_cluster_view_can_have_it),
                 cmocka_unit_test(without_memory_no_change_is_returned),

@@ -475,6 +475,31 @@ static void a_host_claims_no_principal_of_another_host(void **state) {
         policy_table_done(&table);
 }
 
+/* The lesser of the rights of the client and of its host, whichever replica has the request. */
+static void a_replica_proposes_for_clients_of_other_hosts(void **state) {
+        static const struct {
+                const char *kind, *machine;
+                int result;
+        } rows[] = {
+                { "local:0@", "A", 0 },       { "anonymous@", "A", 0 },
+                { "local:0@", "B", -EACCES }, /* restricted */
+                { "local:0@", "C", -EACCES }, /* removed */
+                { "machine:", "A", -EACCES },
+        };
+        KvCommand write = { .op = KV_SET, .key = kv_string("/app/x") };
+        char text[PRINCIPAL_TEXT_SIZE], id[MACHINE_ID_SIZE];
+        PolicyTable table;
+
+        policy_table_open(&table);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                snprintf(text, sizeof(text), "%s%s", rows[i].kind, cluster_view_id(id, rows[i].machine));
+                if (proposal_check(&table.view.cluster, cluster_view_id(id, "D"), kv_string(text), &write,
+                                   NULL) != rows[i].result)
+                        fail_msg("%s", text);
+        }
+        policy_table_done(&table);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_principal_has_one_text),
@@ -488,6 +513,7 @@ int main(void) {
                 cmocka_unit_test(a_machine_has_rights_to_what_is_its_own),
                 cmocka_unit_test(a_host_proposes_what_it_has_a_right_to),
                 cmocka_unit_test(a_host_claims_no_principal_of_another_host),
+                cmocka_unit_test(a_replica_proposes_for_clients_of_other_hosts),
                 cmocka_unit_test(a_principal_sees_the_directories_above_its_prefixes),
         };
 

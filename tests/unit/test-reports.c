@@ -9,146 +9,548 @@
 #include "base/clock.h"
 #include "fleetd/membership/reports.h"
 
-enum { HOSTS = 50, REPLICAS = 3 };
+enum { HOSTS = 50, REPLICAS = 3, TICK_MS = 500, TERM = 7 };
 
-static const ReportedSign contact = { .in_use = true,
-                                      .sign = { .heartbeat = true, .kernel = true, .session = true } };
+/* A world of replicas and a leader. The leader counts for each host as liveness does. */
+typedef struct Sessions {
+        bool open[REPLICAS], in_use[REPLICAS], silent[REPLICAS];
+        LivenessSign end; /* of a session that is not open */
+} Sessions;
+
+typedef struct World {
+        Reporter reporters[REPLICAS];
+        Reports reports;
+        Sessions hosts[HOSTS];
+        uint64_t now_ms, session;
+        unsigned replica;         /* that writes now */
+        LivenessSign last[HOSTS]; /* sign that counted last */
+        unsigned silent[HOSTS];   /* ticks that count, since the last contact */
+        unsigned told[HOSTS];     /* signs in this tick */
+        bool forget;              /* hosts without a session are not expected any more */
+} World;
+
+static const char *const names[REPLICAS] = { "a", "b", "c" };
 
 static const char *host_id(char ret[static MACHINE_ID_SIZE], unsigned host) {
         snprintf(ret, MACHINE_ID_SIZE, "%032x", host + 1);
         return ret;
 }
 
-static bool same_sign(const LivenessSign *a, const LivenessSign *b) {
-        return a->heartbeat == b->heartbeat && a->kernel == b->kernel && a->session == b->session &&
-               a->stopped == b->stopped && a->shut_down == b->shut_down;
+static unsigned host_of(const char *id) {
+        return (unsigned) strtoul(id, NULL, 16) - 1;
 }
 
-/* The leader has the signs of each replica; hosts come, go and are silent at
- * random. */
-static void reports_give_the_signs_of_all_replicas(void **state) {
-        static const char *const names[REPLICAS] = { "a", "b", "c" };
-        Reporter reporters[REPLICAS] = {};
-        Reports reports = {};
-        Random random;
+static LivenessSign look(void *userdata, const char *id) {
+        const World *w = userdata;
+        const Sessions *h = &w->hosts[host_of(id) % HOSTS];
 
-        random_seed(&random, 1);
-        for (unsigned tick = 0; tick < 2000; tick++) {
-                ReportedSign signs[HOSTS] = {};
-                uint64_t now = 1000 + tick * 500;
+        if (!h->open[w->replica])
+                return h->end;
+        return (LivenessSign) { .session = true, .kernel = !h->silent[w->replica] };
+}
 
-                for (unsigned r = 0; r < REPLICAS; r++) {
-                        _cleanup_writer_ Writer w = {};
-                        uint64_t session = 1 + r + random_below(&random, 50) / 49 * 10;
+static bool on_sign(void *userdata, const char *id, const LivenessSign *sign, bool late) {
+        World *w = userdata;
+        unsigned i = host_of(id);
 
-                        report_begin(&reporters[r], session, true, &w);
-                        for (unsigned h = 0; h < HOSTS; h++) {
-                                char id[MACHINE_ID_SIZE];
-                                ReportedSign sign = contact;
+        if (i >= HOSTS)
+                return true;
+        if (sign->restart || sign->heartbeat)
+                w->silent[i] = 0;
+        if (!sign->heartbeat && !late)
+                w->silent[i] = MAX(w->silent[i] + 1, sign->ticks);
+        w->last[i] = *sign;
+        w->told[i]++;
+        return !w->forget;
+}
 
-                                if (h % REPLICAS != r || random_below(&random, 10) == 0)
-                                        continue;
-                                if (random_below(&random, 4) == 0)
-                                        sign.sign = (LivenessSign) { .heartbeat = random_below(&random, 2),
-                                                                     .kernel = random_below(&random, 2),
-                                                                     .session = true,
-                                                                     .stopped = random_below(&random, 2) };
-                                signs[h] = sign;
-                                assert_int_equal(report_add(&reporters[r], host_id(id, h), &sign), 0);
-                        }
-                        report_end(&reporters[r], &w);
-                        assert_int_equal(reports_take(&reports, names[r], session, now, w.bytes, w.size), 0);
-                }
-                for (unsigned h = 0; h < HOSTS; h++) {
-                        char id[MACHINE_ID_SIZE];
-                        bool attached;
-                        LivenessSign sign = reports_sign(&reports, host_id(id, h), NULL, now, &attached);
+static void begin(World *w) {
+        *w = (World) { .now_ms = 1000, .session = 5 };
+        reports_begin(&w->reports, on_sign, w);
+}
 
-                        assert_int_equal(attached, signs[h].in_use);
-                        assert_true(same_sign(&sign, &signs[h].sign));
-                }
-        }
+static void end(World *w) {
         for (unsigned r = 0; r < REPLICAS; r++)
-                reporter_done(&reporters[r]);
-        reports_done(&reports);
+                reporter_done(&w->reporters[r]);
+        reports_done(&w->reports);
 }
 
-static void report_of(Reporter *r, uint64_t session, bool kept, const ReportedSign *sign, Writer *w) {
+static void heartbeat(World *w, unsigned host, unsigned replica) {
+        char id[MACHINE_ID_SIZE];
+        ReporterHost *h = reporter_host(&w->reporters[replica], host_id(id, host));
+
+        assert_non_null(h);
+        reporter_heartbeat(h, w->hosts[host].in_use[replica]);
+}
+
+static void write_report(World *w, unsigned replica, bool kept, Writer *ret) {
+        const ReportHead head = { .session = w->session, .term = TERM, .kept = kept };
+
+        w->replica = replica;
+        reporter_write(&w->reporters[replica], &head, look, w, ret);
+        assert_int_equal(ret->error, 0);
+}
+
+static int take(World *w, unsigned replica, const Writer *frame) {
+        return reports_take(&w->reports, names[replica], w->session, TERM, w->now_ms, frame->bytes,
+                            frame->size);
+}
+
+/* Send heartbeats on each open session that is not silent, and report. */
+static void report(World *w, unsigned replica, bool kept) {
+        _cleanup_writer_ Writer frame = {};
+
+        for (unsigned h = 0; h < HOSTS; h++)
+                if (w->hosts[h].open[replica] && !w->hosts[h].silent[replica])
+                        heartbeat(w, h, replica);
+        write_report(w, replica, kept, &frame);
+        assert_int_equal(take(w, replica, &frame), 0);
+}
+
+/* A tick of the replicas in the set, and of the leader. */
+static void tick(World *w, unsigned replicas, bool kept) {
+        memset(w->told, 0, sizeof(w->told));
+        for (unsigned r = 0; r < REPLICAS; r++)
+                if (replicas & 1u << r)
+                        report(w, r, kept);
+        reports_tick(&w->reports, w->now_ms, false);
+        w->now_ms += TICK_MS;
+}
+
+static void open_session(World *w, unsigned host, unsigned replica, bool in_use) {
+        w->hosts[host].open[replica] = true;
+        w->hosts[host].in_use[replica] = in_use;
+        w->hosts[host].silent[replica] = false;
+}
+
+static void close_session(World *w, unsigned host, unsigned replica, LivenessSign end) {
         char id[MACHINE_ID_SIZE];
 
-        report_begin(r, session, kept, w);
-        if (sign)
-                assert_int_equal(report_add(r, host_id(id, 0), sign), 0);
-        report_end(r, w);
+        w->hosts[host].open[replica] = false;
+        w->hosts[host].end = end;
+        reporter_changed(&w->reporters[replica], host_id(id, host));
+}
+
+enum { ALL = 7, A = 1, B = 2, C = 4 };
+
+/* Hosts come, go and are silent at random. By the changes alone, the leader has the count of the replica. */
+static void the_leader_counts_as_the_replica_in_use(void **state) {
+        unsigned silent[HOSTS] = {};
+        Random random;
+        World w;
+
+        begin(&w);
+        random_seed(&random, 1);
+        for (unsigned t = 0; t < 3000; t++) {
+                for (unsigned h = 0; h < HOSTS; h++) {
+                        Sessions *s = &w.hosts[h];
+                        unsigned r = h % REPLICAS;
+                        bool opens = !s->open[r] && random_below(&random, 5) == 0;
+
+                        if (s->open[r] && random_below(&random, 20) == 0)
+                                close_session(&w, h, r, (LivenessSign) {});
+                        else if (opens)
+                                open_session(&w, h, r, true);
+                        s->silent[r] = !opens && random_below(&random, 3) > 0;
+                        silent[h] = s->silent[r] ? silent[h] + 1 : 0;
+                        if (!s->open[r])
+                                silent[h] = 0;
+                }
+                w.session += random_below(&random, 100) == 0;
+                tick(&w, ALL, true);
+                for (unsigned h = 0; h < HOSTS; h++) {
+                        char id[MACHINE_ID_SIZE];
+                        LivenessSign sign;
+                        bool open = w.hosts[h].open[h % REPLICAS];
+
+                        assert_int_equal(reports_sign(&w.reports, host_id(id, h), &sign), open);
+                        assert_true(!open || w.silent[h] == silent[h]);
+                        assert_true(!open || sign.heartbeat == (silent[h] == 0));
+                }
+        }
+        end(&w);
+}
+
+static void a_host_in_contact_is_in_no_report(void **state) {
+        _cleanup_writer_ Writer first = {}, second = {};
+        World w;
+
+        begin(&w);
+        for (unsigned h = 0; h < HOSTS; h++) {
+                open_session(&w, h, 0, h % 2);
+                heartbeat(&w, h, 0);
+        }
+        write_report(&w, 0, true, &first);
+        for (unsigned h = 0; h < HOSTS; h++)
+                heartbeat(&w, h, 0);
+        write_report(&w, 0, true, &second);
+        assert_true(first.size > HOSTS * 17);
+        assert_true(second.size < 17);
+        end(&w);
 }
 
 static void the_replica_in_use_decides_as_long_as_it_reports(void **state) {
-        const ReportedSign idle = { .sign = contact.sign },
-                           silent = { .in_use = true, .sign = { .session = true } };
-        _cleanup_writer_ Writer in_use = {}, other = {};
-        Reporter a = {}, b = {};
-        Reports reports = {};
-        char id[MACHINE_ID_SIZE];
-        bool attached;
+        World w;
 
-        host_id(id, 0);
-        report_of(&a, 1, true, &silent, &in_use);
-        report_of(&b, 2, true, &idle, &other);
-        assert_int_equal(reports_take(&reports, "a", 1, 1000, in_use.bytes, in_use.size), 0);
-        assert_int_equal(reports_take(&reports, "b", 2, 1000, other.bytes, other.size), 0);
-        assert_false(reports_sign(&reports, id, NULL, 1000, &attached).heartbeat);
-        assert_true(
-                reports_sign(&reports, id, &contact, 1000, &attached).heartbeat); /* the leader is in use */
-        assert_int_equal(reports_take(&reports, "b", 2, 1400, (uint8_t[]) { 1, 2, 0 }, 3), 0);
-        assert_true(reports_sign(&reports, id, NULL, 1000 + REPORT_VALID_MS, &attached).heartbeat);
-        assert_true(attached);
-        (void) reports_sign(&reports, id, NULL, 10000, &attached);
-        assert_false(attached);
-        reporter_done(&a);
-        reporter_done(&b);
-        reports_done(&reports);
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        open_session(&w, 0, 1, false);
+        tick(&w, ALL, true);
+        assert_true(w.last[0].heartbeat);
+        w.hosts[0].silent[0] = true;
+        for (unsigned i = 1; i <= 4; i++) {
+                tick(&w, ALL, true);
+                assert_int_equal(w.silent[0], i); /* the idle session has contact */
+                assert_int_equal(w.told[0], 1);
+        }
+        for (unsigned i = 0; i < 3; i++)
+                tick(&w, B | C, true);
+        assert_int_equal(w.silent[0], 0); /* it has not reported for 1.5 s: a whole period */
+        assert_true(w.last[0].heartbeat);
+        end(&w);
 }
 
-static void a_tick_that_was_not_kept_counts_against_no_host(void **state) {
-        const ReportedSign silent = { .in_use = true, .sign = { .session = true } };
-        _cleanup_writer_ Writer w = {};
-        Reports reports = {};
-        Reporter a = {};
-        char id[MACHINE_ID_SIZE];
-        bool attached;
+static void the_idle_session_counts_when_it_is_silent_for_2_5_s(void **state) {
+        World w;
 
-        report_of(&a, 1, false, &silent, &w);
-        assert_int_equal(reports_take(&reports, "a", 1, 1000, w.bytes, w.size), 0);
-        assert_true(reports_sign(&reports, host_id(id, 0), NULL, 1000, &attached).heartbeat);
-        reporter_done(&a);
-        reports_done(&reports);
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        open_session(&w, 0, 1, false);
+        tick(&w, ALL, true);
+        w.hosts[0].silent[0] = w.hosts[0].silent[1] = true;
+        for (unsigned i = 0; i < 4; i++)
+                tick(&w, B | C, true);
+        assert_int_equal(w.silent[0], 0);
+        assert_true(w.reports.grace_ticks > 0);
+        tick(&w, B | C, true);
+        assert_int_equal(w.silent[0], REPORT_IDLE_TICKS);
+        assert_true(w.last[0].moving);
+        tick(&w, B | C, true);
+        assert_int_equal(w.silent[0], REPORT_IDLE_TICKS + 1);
+        end(&w);
 }
 
-/* Without the beginning of a sequence, or with bytes of a fault, nothing is known. */
-static void a_report_without_the_one_before_is_rejected(void **state) {
-        _cleanup_writer_ Writer first = {}, second = {};
-        Reports reports = {};
-        Reporter a = {};
+/* The former replica of a host that has moved does not know that, and no tick counts twice. */
+static void a_former_session_in_use_does_not_count_against_contact(void **state) {
+        World w;
 
-        report_of(&a, 1, true, &contact, &first);
-        report_of(&a, 1, true, &contact, &second);
-        assert_int_equal(reports_take(&reports, "a", 1, 1000, second.bytes, second.size), -EBADMSG);
-        for (size_t size = 0; size < first.size; size++)
-                if (size != 3) /* complete, without a host */
-                        assert_int_equal(reports_take(&reports, "a", 1, 1000, first.bytes, size), -EBADMSG);
-        assert_int_equal(reports_take(&reports, "a", 1, 1000, first.bytes, first.size), 0);
-        assert_int_equal(reports_take(&reports, "a", 1, 1000, second.bytes, second.size), 0);
-        assert_int_equal(reports_take(&reports, "a", 2, 1000, second.bytes, second.size), -EBADMSG);
-        reporter_done(&a);
-        reports_done(&reports);
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        tick(&w, ALL, true);
+        w.hosts[0].silent[0] = true;
+        tick(&w, ALL, true);
+        assert_int_equal(w.silent[0], 1);
+        open_session(&w, 0, 1, true);
+        for (unsigned i = 0; i < 10; i++) {
+                tick(&w, ALL, true);
+                assert_int_equal(w.silent[0], 0);
+        }
+        w.hosts[0].silent[1] = true;
+        for (unsigned i = 1; i < 10; i++) {
+                tick(&w, ALL, true);
+                assert_int_equal(w.silent[0], i);
+        }
+        end(&w);
+}
+
+static void a_tick_that_was_not_kept_counts_nothing(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        tick(&w, ALL, true);
+        w.hosts[0].silent[0] = true;
+        tick(&w, ALL, true);
+        for (unsigned i = 0; i < 20; i++)
+                tick(&w, ALL, false);
+        assert_int_equal(w.silent[0], 1); /* and it was no contact */
+        assert_false(w.last[0].heartbeat);
+        tick(&w, ALL, true);
+        assert_int_equal(w.silent[0], 2);
+        end(&w);
+}
+
+static void a_late_tick_of_the_leader_ends_no_replica(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        tick(&w, A, true);
+        w.now_ms += 5000;
+        reports_tick(&w.reports, w.now_ms, true);
+        assert_true(w.last[0].session);
+        assert_int_equal(w.reports.n_unattached, 0);
+        reports_tick(&w.reports, w.now_ms + REPORT_VALID_MS, false);
+        assert_int_equal(w.reports.n_unattached, 1);
+        end(&w);
+}
+
+/* A host is not attached any more: the sign at the end of its session tells why, also to a new leader. */
+static void the_end_of_the_last_session_has_a_cause(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        open_session(&w, 0, 1, false);
+        tick(&w, ALL, true);
+        close_session(&w, 0, 0, (LivenessSign) { .kernel = true, .stopped = true });
+        tick(&w, ALL, true);
+        assert_true(w.last[0].session && w.last[0].heartbeat); /* the idle one is open */
+        close_session(&w, 0, 1, (LivenessSign) { .kernel = true, .stopped = true });
+        tick(&w, ALL, true);
+        assert_true(w.last[0].unattached && w.last[0].stopped && w.last[0].kernel);
+
+        reports_begin(&w.reports, on_sign, &w);
+        w.session++;
+        assert_int_equal(reports_expect(&w.reports, "00000000000000000000000000000001"), 0);
+        tick(&w, ALL, true);
+        assert_true(w.last[0].unattached && w.last[0].stopped);
+        for (unsigned i = 0; i < REPORT_ENDED_TICKS; i++)
+                tick(&w, ALL, true);
+        assert_null(w.reporters[0].hosts);
+        open_session(&w, 0, 2, true);
+        tick(&w, ALL, true);
+        assert_true(w.last[0].heartbeat);
+        close_session(&w, 0, 2, (LivenessSign) {});
+        tick(&w, ALL, true);
+        assert_true(w.last[0].unattached && !w.last[0].stopped && !w.last[0].kernel);
+        end(&w);
+}
+
+static void a_host_without_a_session_that_is_not_expected_is_forgotten(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        tick(&w, ALL, true);
+        close_session(&w, 0, 0, (LivenessSign) {});
+        tick(&w, ALL, true);
+        assert_int_equal(w.reports.n_unattached, 1);
+        w.forget = true;
+        tick(&w, ALL, true);
+        assert_int_equal(w.reports.n_unattached, 0);
+        assert_null(w.reports.hosts);
+        end(&w);
+}
+
+/* A removed host is not in contact again by the session that it had. */
+static void a_forgotten_host_is_reported_with_its_next_session(void **state) {
+        char id[MACHINE_ID_SIZE];
+        LivenessSign sign;
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        tick(&w, ALL, true);
+        reports_forget(&w.reports, host_id(id, 0));
+        for (unsigned i = 0; i < 5; i++)
+                tick(&w, ALL, true);
+        assert_false(reports_sign(&w.reports, id, &sign));
+        close_session(&w, 0, 0, (LivenessSign) {});
+        tick(&w, ALL, true);
+        open_session(&w, 0, 0, true);
+        tick(&w, ALL, true);
+        assert_true(reports_sign(&w.reports, id, &sign) && sign.heartbeat);
+        end(&w);
+}
+
+/* All hosts are unattached when a term begins, and those of a replica when it ends. They have the time in
+ * which the replicas that report can admit them all. */
+static void the_grace_is_the_time_to_admit_all_unattached_hosts(void **state) {
+        static const struct {
+                unsigned hosts, replicas, ticks;
+        } cases[] = { { 0, 1, 6 },    { 1, 1, 7 },       { 10000, 1, 46 }, { 10000, 3, 20 },
+                      { 1000, 2, 8 }, { 28500, 1, 120 }, { 60000, 1, 120 } };
+        World w;
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                begin(&w);
+                for (unsigned h = 0; h < cases[i].hosts; h++) {
+                        char id[MACHINE_ID_SIZE];
+
+                        assert_int_equal(reports_expect(&w.reports, host_id(id, h)), 0);
+                }
+                tick(&w, (1u << cases[i].replicas) - 1, true);
+                assert_int_equal(w.reports.grace_ticks, cases[i].ticks);
+                end(&w);
+        }
+}
+
+static void the_grace_ends_when_the_hosts_are_attached(void **state) {
+        World w;
+
+        begin(&w);
+        for (unsigned h = 0; h < 5000; h++) {
+                char id[MACHINE_ID_SIZE];
+
+                assert_int_equal(reports_expect(&w.reports, host_id(id, h)), 0);
+        }
+        tick(&w, A, true);
+        assert_int_equal(w.reports.grace_ticks, 26);
+        tick(&w, ALL, true); /* more replicas admit more hosts */
+        assert_int_equal(w.reports.grace_ticks, 13);
+        for (unsigned h = HOSTS; h < 5000; h++) {
+                char id[MACHINE_ID_SIZE];
+
+                reports_forget(&w.reports, host_id(id, h));
+        }
+        tick(&w, ALL, true);
+        assert_int_equal(w.reports.grace_ticks, 7);
+        reports_tick(&w.reports, w.now_ms, true); /* a late tick counts nothing here, either */
+        assert_int_equal(w.reports.grace_ticks, 7);
+        for (unsigned i = 0; i < 7; i++)
+                tick(&w, ALL, true);
+        assert_int_equal(w.reports.grace_ticks, 0);
+        assert_false(w.last[0].moving);
+        for (unsigned i = 0; i < 3; i++)
+                tick(&w, A | B, true);
+        assert_int_equal(w.reports.grace_ticks, 7); /* the end of a replica */
+        end(&w);
+}
+
+/* Without the one before, or with bytes of a fault, nothing is known. */
+static void a_report_out_of_order_is_rejected(void **state) {
+        _cleanup_writer_ Writer first = {}, second = {}, third = {};
+        LivenessSign sign;
+        char id[MACHINE_ID_SIZE];
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        heartbeat(&w, 0, 0);
+        write_report(&w, 0, true, &first);
+        write_report(&w, 0, true, &second);
+        write_report(&w, 0, true, &third);
+        assert_int_equal(take(&w, 0, &second), -EBADMSG);
+        assert_int_equal(take(&w, 0, &first), 0);
+        assert_int_equal(take(&w, 0, &first), -EBADMSG); /* a tick of the past */
+        assert_int_equal(take(&w, 0, &third), -EBADMSG); /* one is missing */
+        assert_int_equal(take(&w, 0, &second), 0);
+        assert_int_equal(w.silent[0], 1);
+        assert_int_equal(
+                reports_take(&w.reports, "a", w.session + 1, TERM, w.now_ms, third.bytes, third.size),
+                -EBADMSG); /* on another session */
+        assert_int_equal(
+                reports_take(&w.reports, "a", w.session, TERM + 1, w.now_ms, third.bytes, third.size),
+                -ESTALE);
+        assert_int_equal(take(&w, 0, &third), 0);
+        assert_int_equal(w.silent[0], 2);
+        assert_true(reports_sign(&w.reports, host_id(id, 0), &sign));
+        end(&w);
+}
+
+static void a_report_that_is_cut_is_rejected(void **state) {
+        _cleanup_writer_ Writer frame = {};
+        World w;
+
+        begin(&w);
+        for (unsigned h = 0; h < 3; h++) {
+                open_session(&w, h, 0, true);
+                heartbeat(&w, h, 0);
+        }
+        tick(&w, A, true);
+        close_session(&w, 0, 0, (LivenessSign) {});
+        w.session++;
+        for (unsigned h = 1; h < 3; h++)
+                heartbeat(&w, h, 0);
+        write_report(&w, 0, true, &frame);
+        for (size_t size = 0; size < frame.size; size++) {
+                Writer cut = { .bytes = frame.bytes, .size = size };
+
+                if (size != frame.size - 17 && size != frame.size - 2 * 17)
+                        assert_int_equal(take(&w, 0, &cut), -EBADMSG);
+        }
+        assert_true(w.last[1].heartbeat);
+        frame.bytes[0]++;
+        assert_int_equal(take(&w, 0, &frame), -EBADMSG);
+        end(&w);
+}
+
+/* A replica that pauses, or whose report cannot be sent, begins again. */
+static void a_complete_report_has_all_hosts_and_the_others_are_gone(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        open_session(&w, 1, 0, true);
+        tick(&w, A, true);
+        reporter_done(&w.reporters[0]);
+        w.hosts[1].open[0] = false;
+        w.session++;
+        tick(&w, A, true);
+        assert_true(w.last[0].heartbeat);
+        assert_true(w.last[1].unattached);
+        assert_int_equal(w.reports.n_unattached, 1);
+        reporter_again(&w.reporters[0]);
+        w.hosts[0].silent[0] = true;
+        tick(&w, A, true);
+        assert_int_equal(w.silent[0], 1);
+        end(&w);
+}
+
+static void a_report_of_many_hosts_is_bounded(void **state) {
+        _cleanup_writer_ Writer frame = {};
+        World w;
+
+        begin(&w);
+        write_u8(&frame, REPORT_PROTOCOL);
+        write_u8(&frame, 3);
+        write_u64(&frame, TERM);
+        write_varint(&frame, 1);
+        write_varint(&frame, 0);
+        for (unsigned h = 0; h < REPORT_HOSTS_MAX + 1; h++) {
+                write_u64(&frame, h);
+                write_u64(&frame, 0);
+                write_u8(&frame, 3);
+        }
+        assert_int_equal(take(&w, 0, &frame), -EBADMSG);
+        end(&w);
+}
+
+/* 10,000 hosts at once, each silent: the work is that of their number. */
+static void all_hosts_of_a_replica_are_silent_at_once(void **state) {
+        enum { MANY = 10000 };
+        World w;
+
+        begin(&w);
+        for (unsigned t = 0; t < 4; t++) {
+                _cleanup_writer_ Writer frame = {};
+
+                for (unsigned h = 0; h < MANY && t == 0; h++) {
+                        char id[MACHINE_ID_SIZE];
+
+                        snprintf(id, sizeof(id), "%032x", h + 1);
+                        reporter_heartbeat(reporter_host(&w.reporters[0], id), true);
+                }
+                for (unsigned h = 0; h < HOSTS; h++)
+                        open_session(&w, h, 0, true);
+                write_report(&w, 0, true, &frame);
+                assert_true(frame.size > HOSTS * 17);
+                assert_int_equal(take(&w, 0, &frame), 0);
+        }
+        assert_int_equal(w.silent[0], 3);
+        end(&w);
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(reports_give_the_signs_of_all_replicas),
+                cmocka_unit_test(the_leader_counts_as_the_replica_in_use),
+                cmocka_unit_test(a_host_in_contact_is_in_no_report),
                 cmocka_unit_test(the_replica_in_use_decides_as_long_as_it_reports),
-                cmocka_unit_test(a_tick_that_was_not_kept_counts_against_no_host),
-                cmocka_unit_test(a_report_without_the_one_before_is_rejected),
+                cmocka_unit_test(the_idle_session_counts_when_it_is_silent_for_2_5_s),
+                cmocka_unit_test(a_former_session_in_use_does_not_count_against_contact),
+                cmocka_unit_test(a_tick_that_was_not_kept_counts_nothing),
+                cmocka_unit_test(a_late_tick_of_the_leader_ends_no_replica),
+                cmocka_unit_test(the_end_of_the_last_session_has_a_cause),
+                cmocka_unit_test(a_host_without_a_session_that_is_not_expected_is_forgotten),
+                cmocka_unit_test(a_forgotten_host_is_reported_with_its_next_session),
+                cmocka_unit_test(the_grace_is_the_time_to_admit_all_unattached_hosts),
+                cmocka_unit_test(the_grace_ends_when_the_hosts_are_attached),
+                cmocka_unit_test(a_report_out_of_order_is_rejected),
+                cmocka_unit_test(a_report_that_is_cut_is_rejected),
+                cmocka_unit_test(a_complete_report_has_all_hosts_and_the_others_are_gone),
+                cmocka_unit_test(a_report_of_many_hosts_is_bounded),
+                cmocka_unit_test(all_hosts_of_a_replica_are_silent_at_once),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

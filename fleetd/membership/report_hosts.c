@@ -1,0 +1,29 @@
+#include "fleetd/membership/report_hosts.h"
+
+static unsigned hex_value(char digit) {
+        return (unsigned) (digit <= '9' ? digit - '0' : (digit | 32) - 'a' + 10) & 15;
+}
+
+void report_host_write(const char *machine_id, uint8_t bits, Writer *w) {
+        uint8_t bytes[REPORT_HOST_BYTES];
+
+        for (size_t i = 0; i < REPORT_ID_BYTES; i++)
+                bytes[i] = (uint8_t) (hex_value(machine_id[2 * i]) << 4 | hex_value(machine_id[2 * i + 1]));
+        bytes[REPORT_ID_BYTES] = bits;
+        write_raw(w, bytes, sizeof(bytes));
+}
+
+bool report_host_read(Reader *r, char ret[static MACHINE_ID_SIZE], uint8_t *ret_bits) {
+        static const char digits[] = "0123456789abcdef";
+        const uint8_t *bytes = r->left > 0 ? read_raw(r, REPORT_HOST_BYTES) : NULL;
+
+        for (size_t i = 0; bytes && i < REPORT_ID_BYTES; i++) {
+                ret[2 * i] = digits[bytes[i] >> 4];
+                ret[2 * i + 1] = digits[bytes[i] & 15];
+        }
+        if (!bytes)
+                return false;
+        ret[MACHINE_ID_SIZE - 1] = 0;
+        *ret_bits = bytes[REPORT_ID_BYTES];
+        return true;
+}

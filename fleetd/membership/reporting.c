@@ -1,0 +1,188 @@
+/* Connects reports and liveness to sessions and the registry. Each replica reports the attached hosts that
+ * have a session to it; the leader takes its own report in the same way. */
+#include <errno.h>
+
+#include "fleetd/membership/membership_internal.h"
+
+enum {
+        OWN_SESSION = 1
+}; /* no session of this host has that number twice: it is in one table of the leader */
+
+/* -- A replica -- */
+
+void reporting_on_heartbeat(Membership *m, const char *machine_id, bool attached, bool in_use) {
+        ReporterHost *h;
+
+        if (!attached) {
+                reporter_remove(&m->reporting.reporter, machine_id);
+                return;
+        }
+        h = reporter_host(&m->reporting.reporter, machine_id);
+        if (h)
+                reporter_heartbeat(h, in_use);
+}
+
+void reporting_peer_changed(Membership *m, const char *machine_id) {
+        reporter_changed(&m->reporting.reporter, machine_id);
+}
+
+static LivenessSign reporting_look(void *userdata, const char *machine_id) {
+        return heartbeats_session_sign(userdata, machine_id);
+}
+
+void reporting_tick(Membership *m, const KvState *state, bool late) {
+        Reporter *reporter = &m->reporting.reporter;
+        bool leads = state->role == KV_ROLE_LEADER;
+        ReportHead head = { .term = state->term, .kept = !late };
+        _cleanup_writer_ Writer w = {};
+        PeerSession *leader;
+
+        if (state->attached) {
+                reporter_done(reporter);
+                return;
+        }
+        leader = leads || !state->leader_machine_id[0] ? NULL :
+                                                         peers_dialed(m->peers, state->leader_machine_id);
+        if (leads)
+                head.session = m->leading ? OWN_SESSION : 0;
+        else if (leader)
+                head.session = peer_number(leader);
+        /* Without a leader, too: a heartbeat that is kept would revive a host that was lost meanwhile. */
+        reporter_write(reporter, &head, reporting_look, m, &w);
+        if (w.error < 0 || head.session == 0)
+                return;
+        if (leads && reports_take(&m->reporting.reports, m->machine_id, OWN_SESSION, m->term,
+                                  loop_now_ms(m->loop), w.bytes, w.size) < 0)
+                reporter_again(reporter);
+        if (leader && peers_send(m->peers, state->leader_machine_id, PEER_REPORT, w.bytes, w.size) < 0)
+                reporter_again(reporter);
+}
+
+/* -- The leader -- */
+
+/* A host that has a replica, or another one that has sent its heartbeats to this host. */
+static bool reporting_is_direct(const Membership *m, const char *machine_id) {
+        const ClusterMachine *machine = cluster_machine(registry_cluster(m->registry), machine_id);
+
+        return streq(machine_id, m->machine_id) || (machine && machine->is_member) ||
+               heartbeats_has_sender(m, machine_id);
+}
+
+static bool reporting_on_sign(void *userdata, const char *machine_id, const LivenessSign *sign, bool late) {
+        Membership *m = userdata;
+        const Cluster *cluster = registry_cluster(m->registry);
+        const ClusterMachine *machine = cluster_machine(cluster, machine_id);
+        bool gone = !machine || machine->presence == PRESENCE_LOST || machine->presence == PRESENCE_LEFT;
+
+        if (sign->unattached && (gone || reporting_is_direct(m, machine_id)))
+                return false;
+        /* It has a replica now, and the one that it used before does not know that yet. */
+        if (sign->heartbeat || !heartbeats_has_contact(m, machine_id))
+                (void) liveness_sign(&m->liveness, cluster, machine_id, sign, late);
+        return true;
+}
+
+static void reporting_expect(Membership *m, const ClusterMachine *machine) {
+        if ((machine->presence == PRESENCE_UP || machine->presence == PRESENCE_AWAY) &&
+            machine->presence_index > 0 && !reporting_is_direct(m, machine->id))
+                (void) reports_expect(&m->reporting.reports, machine->id);
+}
+
+void reporting_lead(Membership *m, uint64_t since_ms) {
+        liveness_reset(&m->liveness, since_ms);
+        reports_begin(&m->reporting.reports, reporting_on_sign, m);
+        for (const ClusterMachine *machine = registry_cluster(m->registry)->machines; machine;
+             machine = machine->hh.next)
+                reporting_expect(m, machine);
+}
+
+/* The heartbeats of the host come to this one; otherwise, a replica reports it. */
+static void reporting_count_direct(Membership *m, const char *machine_id) {
+        LivenessSign sign;
+
+        if (!heartbeats_has_contact(m, machine_id) && reports_sign(&m->reporting.reports, machine_id, &sign))
+                return;
+        sign = heartbeats_sign(m, machine_id);
+        (void) liveness_sign(&m->liveness, registry_cluster(m->registry), machine_id, &sign,
+                             m->reporting.late);
+}
+
+static void reporting_count_sender(Membership *m, const char *machine_id) {
+        const ClusterMachine *machine = cluster_machine(registry_cluster(m->registry), machine_id);
+
+        if (!streq(machine_id, m->machine_id) && !(machine && machine->is_member))
+                reporting_count_direct(m, machine_id);
+}
+
+void reporting_count(Membership *m, const KvState *state, bool late) {
+        const ClusterMachine *machine;
+
+        m->reporting.late = late;
+        liveness_tick(&m->liveness);
+        reporting_tick(m, state, late);
+        reports_tick(&m->reporting.reports, loop_now_ms(m->loop), late);
+        reporting_count_direct(m, m->machine_id);
+        LIST_FOREACH(machine, &registry_cluster(m->registry)->members, of_members)
+                if (!streq(machine->id, m->machine_id))
+                        reporting_count_direct(m, machine->id);
+        heartbeats_each_sender(m, reporting_count_sender);
+}
+
+void reporting_on_change(Membership *m, const RegistryChange *change) {
+        const ClusterMachine *machine = change->machine ? cluster_machine(registry_cluster(m->registry),
+                                                                          change->machine) :
+                                                          NULL;
+        LivenessSign sign;
+
+        if (!m->leading || !change->machine)
+                return;
+        if (!machine) {
+                reports_forget(&m->reporting.reports, change->machine);
+                liveness_remove(&m->liveness, change->machine);
+                return;
+        }
+        /* A removed host is reported again when it has another session. */
+        if (change->key && change->key->kind == LAYOUT_REMOVED && machine->removed)
+                reports_forget(&m->reporting.reports, change->machine);
+        if (change->kind != CHANGED_PRESENCE)
+                return;
+        if (reports_sign(&m->reporting.reports, change->machine, &sign))
+                (void) liveness_sign(&m->liveness, registry_cluster(m->registry), change->machine, &sign,
+                                     true);
+        else
+                reporting_expect(m, machine);
+}
+
+/* -- Frames -- */
+
+static void reporting_on_report(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                                size_t size) {
+        Membership *m = userdata;
+        int e;
+
+        if (size == 0) {
+                reporter_again(&m->reporting.reporter);
+                return;
+        }
+        if (!m->leading)
+                return;
+        e = reports_take(&m->reporting.reports, peer_handshake(session)->machine_id, peer_number(session),
+                         m->term, loop_now_ms(m->loop), payload, size);
+        if (e == -EBADMSG || e == -ENOMEM)
+                (void) peer_reply(session, PEER_REPORT, NULL, 0);
+        membership_write_presences(m);
+}
+
+static const PeerFrameType frame_types[] = {
+        { PEER_REPORT, PEER_BOTH_WAYS | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, reporting_on_report },
+};
+
+void reporting_init(Membership *m) {
+        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
+}
+
+void reporting_done(Membership *m) {
+        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
+        reporter_done(&m->reporting.reporter);
+        reports_done(&m->reporting.reports);
+}

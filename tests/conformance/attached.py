@@ -1,0 +1,280 @@
+"""Each route and each verb of fleetctl on a host without a replica, compared with a voter; reads and events while its replica is killed.
+
+attached.py routes VOTER ATTACHED ROUTES.C     sockets of two hosts, and the table of routes
+attached.py verbs VOTER ATTACHED FLEETCTL FLEETCTL.C
+attached.py moves WRITER ATTACHED PID SIGNAL NAME     the process of the replica in use gets the signal while both work; a word in the results"""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+V1 = "/fleet/v1"
+OPTIONS = '"options":[{"section":"Service","name":"ExecStart","value":"/bin/sleep 1000"}]'
+UNIT = '{"desiredState":"inactive",%s}' % OPTIONS
+BATCH = '{"units":[{"name":"b%%s.service","desiredState":"inactive",%s}]}' % OPTIONS
+PLAN = '{"units":[{"name":"p%%s.service","desiredState":"launched",%s}]}' % OPTIONS
+PATCH = '[{"op":"add","path":"/00000000000000000000000000000001/metadata/x","value":"%s"}]'
+STREAM = "stream"  # the first line is compared, not the rest
+
+# By pattern and method: requests in order, each a path, a body, and STREAM. "%s" is a letter of the host that is asked.
+REQUESTS = {
+    "PUT /v2/keys/**": [("/v2/keys/a%s?value=1", None)],
+    "GET /v2/keys/**": [("/v2/keys/a%s", None), ("/v2/keys/none", None), ("/v2/keys/a%s?quorum=true", None)],
+    "PUT /fleet/v1/kv/value/**": [(V1 + "/kv/value/k%s", "1")],
+    "GET /fleet/v1/kv/value/**": [(V1 + "/kv/value/k%s", None), (V1 + "/kv/value/none", None)],
+    "GET /fleet/v1/kv/list": [(V1 + "/kv/list?prefix=/k%s", None)],
+    "POST /fleet/v1/kv/txn": [(V1 + "/kv/txn", '{"writes":[{"op":"put","key":"/t%s","value":"1"}]}'), (V1 + "/kv/txn", "{")],
+    "GET /fleet/v1/kv/changes": [(V1 + "/kv/changes?prefix=/k%s&after=0", None, STREAM)],
+    "DELETE /fleet/v1/kv/value/**": [(V1 + "/kv/value/k%s", None)],
+    "GET /version": [("/version", None)],
+    "GET /health": [("/health", None)],
+    "GET /v2/machines": [("/v2/machines", None)],
+    "GET /v2/members/**": [("/v2/members/none", None)],
+    "POST /v2/members/**": [("/v2/members", '{"peerURLs":["http://127.0.0.1:1"]}')],
+    "GET /v2/stats/self": [("/v2/stats/self", None)],
+    "GET /v2/stats/leader": [("/v2/stats/leader", None)],
+    "GET /v2/stats/store": [("/v2/stats/store", None)],
+    "GET /v2/auth/users": [("/v2/auth/users", None)],
+    "GET /v2/auth/roles": [("/v2/auth/roles", None)],
+    "GET /v2/auth/enable": [("/v2/auth/enable", None)],
+    "GET /metrics": [("/metrics", None)],
+    "PUT /fleet/v1/units/*": [(V1 + "/units/u%s.service", UNIT), (V1 + "/units/u%s.service", "{}"), (V1 + "/units/bad", UNIT), (V1 + "/units/u%s.service", "[")],
+    "GET /fleet/v1/units/*": [(V1 + "/units/u%s.service", None), (V1 + "/units/none.service", None)],
+    "GET /fleet/v1/units": [(V1 + "/units", None), (V1 + "/units?nextPageToken=%%", None)],
+    "POST /fleet/v1/batch": [(V1 + "/batch", BATCH), (V1 + "/batch", "{")],
+    "GET /fleet/v1/state": [(V1 + "/state", None)],
+    "GET /fleet/v1/state/*": [(V1 + "/state/none.service", None)],
+    "GET /fleet/v1/machines": [(V1 + "/machines", None), (V1 + "/machines?all=true", None)],
+    "PATCH /fleet/v1/machines": [(V1 + "/machines", PATCH), (V1 + "/machines", "{}")],
+    "DELETE /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000003", None), (V1 + "/machines/none", None)],
+    "GET /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000001", None)],
+    "GET /fleet/v1/why/*": [(V1 + "/why/u%s.service", None), (V1 + "/why/none.service", None)],
+    "POST /fleet/v1/plan": [(V1 + "/plan", PLAN), (V1 + "/plan", "{")],
+    "POST /fleet/v1/plan/machines": [(V1 + "/plan/machines", PATCH)],
+    "GET /fleet/v1/directory": [(V1 + "/directory", None)],
+    "POST /fleet/v1/directory": [(V1 + "/directory", '{"kind":"held","machineID":"00000000000000000000000000000001","names":["x.service"]}')],
+    "GET /fleet/v1/discovery": [(V1 + "/discovery", None)],
+    "GET /fleet/v1/events": [(V1 + "/events?details=true&after=0", None, STREAM), (V1 + "/events?details=maybe", None)],
+    "GET /fleet/v1/history": [(V1 + "/history?unit=u%s.service", None), (V1 + "/history?last=x", None)],
+    "GET /fleet/v1/cluster": [(V1 + "/cluster", None)],
+    "GET /fleet/v1/cluster/backup": [(V1 + "/cluster/backup", None)],
+    "PUT /fleet/v1/cluster/level": [(V1 + "/cluster/level", "1"), (V1 + "/cluster/level", "{")],
+    "PUT /fleet/v1/cluster/settings": [(V1 + "/cluster/settings", '{"name":"fleet-%s"}'), (V1 + "/cluster/settings", '{"voters":4}')],
+    "DELETE /fleet/v1/cluster/adopting": [(V1 + "/cluster/adopting", None)],
+    "POST /fleet/v1/cluster/tokens": [(V1 + "/cluster/tokens", '{"uses":3}'), (V1 + "/cluster/tokens", '{"uses":100000}')],
+    "GET /fleet/v1/cluster/tokens": [(V1 + "/cluster/tokens", None)],
+    "DELETE /fleet/v1/cluster/tokens/*": [(V1 + "/cluster/tokens/000000000000", None)],
+    "GET /fleet/v1/cluster/ca": [(V1 + "/cluster/ca", None)],
+    "POST /fleet/v1/cluster/ca/rotate": [(V1 + "/cluster/ca/rotate", "[")],
+    "PUT /fleet/v1/cluster/users/*": [(V1 + "/cluster/users/u%s", "{}")],
+    "GET /fleet/v1/cluster/users": [(V1 + "/cluster/users", None)],
+    "DELETE /fleet/v1/cluster/users/*": [(V1 + "/cluster/users/none", None)],
+    "POST /fleet/v1/cluster/host/rekey": [],  # of the host itself: a change of its key is no matter of this test
+    "POST /fleet/v1/cluster/rekey": [],       # a new cluster key for each request
+    "POST /fleet/v1/cluster/secure": [(V1 + "/cluster/secure", "[")],
+    "POST /fleet/v1/cluster/init": [(V1 + "/cluster/init", "[")],
+    "POST /fleet/v1/cluster/join": [(V1 + "/cluster/join", "[")],
+    "GET /fleet/v1/cluster/leave": [(V1 + "/cluster/leave", None)],
+    "POST /fleet/v1/cluster/leave": [],
+    "DELETE /fleet/v1/cluster/leave": [(V1 + "/cluster/leave", None)],
+    "GET /fleet/v1/journal/*": [(V1 + "/journal/u%s.service", None), (V1 + "/journal/none.service", None)],
+    "GET /fleet/v1/status/*": [(V1 + "/status/u%s.service", None)],
+    "GET /fleet/v1/show/*": [(V1 + "/show/u%s.service", None)],
+    "GET /fleet/v1/dependencies/*": [(V1 + "/dependencies/u%s.service", None)],
+    "POST /fleet/v1/reload/*": [(V1 + "/reload/u%s.service", None)],
+    "POST /fleet/v1/kill/*": [(V1 + "/kill/u%s.service", None)],
+    "POST /fleet/v1/reset-failed/*": [(V1 + "/reset-failed/u%s.service", None)],
+    "GET /fleet/v1/log": [(V1 + "/log?machine=00000000000000000000000000000001&lines=x", None), (V1 + "/log?machine=none", None)],
+    "DELETE /fleet/v1/units/*": [(V1 + "/units/u%s.service", None), (V1 + "/units/none.service", None)],
+    "DELETE /v2/keys/**": [("/v2/keys/a%s", None)],
+}
+
+# Members of answers that belong to a moment or to the host that answers. fleet-api(7) names them.
+VOLATILE = {"index", "raftIndex", "lastIndex", "lastTerm", "time", "since", "first", "last", "created", "createdIndex", "modifiedIndex", "expires", "hash",
+            "machine", "name", "role", "replica", "seat", "token", "id", "startTime", "leaderInfo", "state", "recvAppendRequestCnt", "sendAppendRequestCnt"}
+
+
+class Connection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("fleet", timeout=20)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def ask(path, method, target, body=None, kind=None):
+    """Return status, content type, names of fields, body."""
+    c = Connection(path)
+    c.request(method, target, body, {"Content-Type": "application/json"} if body is not None else {})
+    r = c.getresponse()
+    answer = r.readline() if kind == STREAM and r.status == 200 else r.read()
+    fields = sorted(k for k in map(str.lower, r.headers.keys()) if k not in ("date", "x-fleet-stale", "content-length", "transfer-encoding"))
+    c.close()
+    return r.status, r.headers.get("Content-Type"), fields, answer
+
+
+def plain(value):
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items() if k not in VOLATILE}
+    return [plain(v) for v in value] if isinstance(value, list) else value
+
+
+def comparable(answer, letter):
+    status, kind, fields, body = answer
+    try:
+        value = plain(json.loads(body))
+        body = json.dumps(sorted(value) if isinstance(value, dict) and "getsSuccess" in value else value, sort_keys=True)  # counts of one host
+    except ValueError:
+        body = re.sub(rb"[0-9]+", b"N", body).decode("latin-1")
+    if kind and (kind.startswith("application/octet-stream") or "openmetrics" in kind or "version=0.0.4" in kind):
+        body = "..." if body else ""
+    return status, kind, fields, re.sub(r"\b([a-z]|fleet-)%s\b" % letter, r"\1_", body)
+
+
+def result(name, different):
+    print("ok " + name if not different else "not ok %s: %s" % (name, "; ".join(different[:3])), flush=True)
+
+
+def routes(voter, attached, table):
+    rows = re.findall(r'\{ ROUTE_\w+, +("[A-Z ]+"|NULL), +"([^"]+)",', open(table).read())
+    wanted = {"%s %s" % (method, pattern) for methods, pattern in rows for method in (methods.strip('"').split()[:1] if methods != "NULL" else [])}
+    known = {k.replace("HEAD ", "") for k in REQUESTS}
+    missing = sorted(w for w in wanted if w.replace("HEAD", "GET") not in known)
+    result("each_route_is_compared", ["no request for %s" % m for m in missing])
+    different, n = [], 0
+    for route, requests in REQUESTS.items():
+        method = route.split()[0]
+        for target, body, *kind in requests:
+            answers = []
+            for path, letter in ((voter, "v"), (attached, "w")):
+                fill = lambda s: s.replace("%s", letter) if s else s
+                answers.append(comparable(ask(path, method, fill(target), fill(body), *kind), letter))
+            n += 1
+            if answers[0] != answers[1]:
+                different.append("%s %s: %s, here %s" % (method, target, *(str(a)[:300] for a in answers)))
+                print("# " + different[-1])
+    print("# %d requests of %d routes" % (n, len(REQUESTS)))
+    result("each_route_answers_as_on_a_voter", different)
+
+
+# Arguments of each verb, or the reason why it is not compared.
+VERBS = {
+    "backup": "as the route", "ca": ["ca", "show"], "cat": ["cat", "u.service"], "cert": ["cert", "ls"], "cluster": "the view of one host",
+    "destroy": ["destroy", "u.service"], "diff": ["diff", "u.service"], "directory": ["directory"], "edit": "an editor", "events": ["events", "-n3"],
+    "export": "as list-unit-files", "fd-forward": "no request", "help": "no request", "import": "as submit", "init": "changes the host",
+    "is-active": ["is-active", "u.service"], "is-failed": ["is-failed", "u.service"], "join": "changes the host", "journal": ["journal", "u.service"],
+    "kill": ["kill", "u.service"], "kv": ["kv", "ls", "/"], "leave": "changes the host", "list-dependencies": ["list-dependencies", "u.service"],
+    "list-machines": ["list-machines"], "list-members": "the view of one host", "list-unit-files": ["list-unit-files"], "list-units": ["list-units"],
+    "load": ["load", "--no-block", "u.service"], "log": ["log", "--lines=1", "--machine=none"], "machine": ["machine", "show", "h1"], "plan": ["plan", "u.service"],
+    "recover": "changes the host", "reload": ["reload", "u.service"], "remove": ["remove", "--yes", "h3"], "reset-failed": ["reset-failed", "u.service"],
+    "restart": ["restart", "none.service"], "restore": "changes the host", "show": ["show", "u.service"], "ssh": ["ssh", "u.service"],
+    "start": ["start", "--no-block", "u.service"], "status": ["status", "u.service"], "stop": ["stop", "--no-block", "u.service"],
+    "submit": ["submit", "u.service"], "token": ["token", "revoke", "000000000000"], "unload": ["unload", "--no-block", "u.service"],
+    "verify": ["verify", "u.service"], "version": ["version"], "why": ["why", "u.service"],
+}
+ORDER = ["submit", "cat", "load", "start", "stop", "unload"]  # then all others, and destroy at the end
+
+
+def verbs(voter, attached, fleetctl, source):
+    names = re.findall(r'^        \{ "([a-z-]+)", ', open(source).read(), re.M)
+    result("each_verb_is_compared", ["no arguments for " + n for n in names if n not in VERBS])
+    different = []
+    order = ORDER + [v for v in VERBS if v not in ORDER + ["destroy"]] + ["destroy"]
+    for verb in order:
+        if isinstance(VERBS[verb], str):
+            continue
+        said = []
+        for path, letter in ((voter, "v"), (attached, "w")):
+            os.makedirs(letter, exist_ok=True)
+            with open("%s/u%s.service" % (letter, letter), "w") as f:
+                f.write("[Service]\nExecStart=/bin/sleep 1000\n")
+            args = [a.replace("u.service", "u%s.service" % letter) for a in VERBS[verb]]
+            r = subprocess.run([fleetctl, "--endpoint=unix://" + path] + args, cwd=letter, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+            out = re.sub(r"\bu[vw]\b", "u_", r.stdout + r.stderr)  # lists have the units of both
+            said.append((r.returncode, re.sub(r"[0-9]+", "N", out)))
+        if said[0] != said[1]:
+            different.append("%s: %s, here %s" % (verb, *(str(s)[:300] for s in said)))
+            print("# " + different[-1])
+    result("each_verb_says_what_it_says_on_a_voter", different)
+
+
+def moves(writer, attached, pid, number, word):
+    """Units are submitted on a voter, while their list and the events are read on the attached host, whose replica ends or stands still."""
+    total, problems, seen, sizes, slow = 60, [], [], [], [0.0]
+    unit = re.compile("%s[0-9]+[.]service" % word)
+    index = json.loads(ask(writer, "GET", V1 + "/cluster")[3])["index"]
+    done = threading.Event()
+
+    def read():
+        while not done.is_set():
+            begin = time.monotonic()
+            status, _, _, body = ask(attached, "GET", V1 + "/units")
+            slow[0] = max(slow[0], time.monotonic() - begin)
+            if status != 200:
+                problems.append("GET units: %d %s" % (status, body[:200]))
+            else:
+                sizes.append(sum(bool(unit.fullmatch(u["name"])) for u in json.loads(body).get("units", [])))
+            time.sleep(0.02)
+
+    def follow():
+        after, streams = index, 0
+        while len(seen) < total and not done.is_set():
+            try:
+                streams += 1
+                c = Connection(attached)
+                c.request("GET", V1 + "/events?details=true&after=%d" % after)
+                r = c.getresponse()
+                if r.status != 200:
+                    raise OSError("status %d: %s" % (r.status, r.read()))
+                for line in iter(r.readline, b""):
+                    e = json.loads(line)
+                    after = e.get("index", after)
+                    if e.get("kind") == "unit" and unit.fullmatch(e["name"]):
+                        seen.append(e["name"])
+                        if len(seen) == total:
+                            break
+            except (OSError, ValueError, http.client.HTTPException):
+                time.sleep(0.1)
+        print("# the events came in %d streams" % streams)
+
+    threads = [threading.Thread(target=t) for t in (read, follow)]
+    for t in threads:
+        t.start()
+    for i in range(total):
+        if i == total // 3:
+            os.kill(pid, number)
+        for attempt in range(100):
+            status = ask(writer, "PUT", V1 + "/units/%s%d.service" % (word, i), UNIT)[0]
+            if status in (201, 409):
+                break
+            time.sleep(0.1)
+        time.sleep(0.03)
+    threads[1].join(20)
+    done.set()
+    for t in threads:
+        t.join()
+    print("# %d reads, the slowest took %.1f s" % (len(sizes), slow[0]))
+    result("reads_are_answered_while_the_replica_is_%s" % word, problems)
+    result("no_read_goes_back_while_it_is_%s" % word, [] if sizes == sorted(sizes) else ["%s" % sizes])
+    names = ["%s%d.service" % (word, i) for i in range(total)]
+    result("no_event_is_missed_or_repeated_while_it_is_%s" % word, [] if sorted(seen) == sorted(names) else ["%d of %d: %s" % (len(seen), total, seen)])
+
+
+if __name__ == "__main__":
+    verb, *args = sys.argv[1:]
+    if verb == "routes":
+        routes(*args)
+    elif verb == "verbs":
+        verbs(*args)
+    else:
+        moves(args[0], args[1], int(args[2]), getattr(signal, args[3]), args[4])

@@ -1,0 +1,75 @@
+#!/bin/bash
+# A host without a replica, h6, beside five hosts with one: each route and each verb of fleetctl gives there what it gives on a voter, also
+# while the replica in use is killed. Takes 35 s; with CHECK_ALL, the recorded answers of etcd are compared on it, too.
+set -u
+n_ports=12
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/daemon.sh" # the player
+rm -rf "$scratch"
+. "$here/hosts.sh"
+
+start() { host_start "$1" --listen-client="127.0.0.1:${ports[$1 - 1]}"; }
+put() { curl -sf -m 10 -X PUT "http://127.0.0.1:${ports[$1 - 1]}/v2/keys$2" -d value="$3"; }
+listen() { echo "--listen=127.0.0.1:${ports[$1 + 5]}"; }
+members() { [ "$(api 1 cluster | grep -o '"seat":' | wc -l)" = "$1" ]; }
+replica() { api 6 cluster | grep -o '"replica":"h[1-6]"' | grep -o 'h[1-6]'; }
+has_replica() { [ -n "$(replica)" ] && api 6 cluster | grep -q '"role":"attached"'; }
+says_unreachable() { api_body 6 units | grep -qE 'attached host: no replica reachable for [0-9]+ s \(.*h[1-5].*\)'; }
+api_body() { curl -s -m 10 --unix-socket "$scratch/sock$1" "http://fleet/fleet/v1/$2"; }
+keys() { curl -s -m 10 "http://127.0.0.1:${ports[5]}/v2/keys$1" "${@:2}"; } # KEY OPTION...
+status() { curl -s -m 10 -o /dev/null -w '%{http_code}' --unix-socket "$scratch/sock$1" "http://fleet$2"; }
+
+for host in 1 2 3 4 5 6; do start $host; done
+wait_for 20 put 1 /ready yes
+token=$(ctl 1 token --uses=5 "$(listen 1)" 2>&1 | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1)
+for host in 2 3 4 5; do
+        wait_for 20 put $host /ready yes
+        curl -sf -X DELETE "http://127.0.0.1:${ports[$host - 1]}/v2/keys/ready" >/dev/null
+        ctl $host join - "$(listen $host)" <<<"$token" >/dev/null 2>&1
+done
+check five_hosts_have_a_replica wait_for 30 members 5
+wait_for 20 put 6 /ready yes
+curl -sf -X DELETE "http://127.0.0.1:${ports[5]}/v2/keys/ready" >/dev/null
+ctl 6 join - "$(listen 6)" <<<"$token" >/dev/null 2>&1 &
+pids[join]=$!
+check a_sixth_host_is_attached wait_for 30 has_replica
+echo "# after $SECONDS s"
+
+python3 "$here/attached.py" routes "$scratch/sock2" "$scratch/sock6" "$here/../../fleetd/api/routes.c"
+fleetctl=$(realpath "$fleetctl")
+(cd "$scratch" && python3 "$here/attached.py" verbs "$scratch/sock2" "$scratch/sock6" "$fleetctl" "$here/../../client/fleetctl.c")
+echo "# after $SECONDS s"
+
+if [ -n "${CHECK_ALL:-}" ]; then
+        # The statistics are those of the replica, which need not be the leader. A subscription may have one event more than the window.
+        player "127.0.0.1:${ports[5]}" | grep -v -e '^not ok stats/leader: .*not current leader' -e '^not ok history/window-edge: .*"modifiedIndex"'
+fi
+
+# -- The replica in use is killed --
+used=$(replica)
+writer=$([ "$used" = h2 ] && echo 3 || echo 2)
+kill -9 "${pids[join]}" 2>/dev/null
+python3 "$here/attached.py" moves "$scratch/sock$writer" "$scratch/sock6" "${pids[${used#h}]}" SIGKILL killed
+check it_uses_another_replica [ "$(replica)" != "$used" ]
+
+if [ -n "${CHECK_ALL:-}" ]; then
+        start "${used#h}"
+        wait_for 30 api "${used#h}" units
+        used=$(replica)
+        writer=$([ "$used" = h2 ] && echo 3 || echo 2)
+        python3 "$here/attached.py" moves "$scratch/sock$writer" "$scratch/sock6" "${pids[${used#h}]}" SIGSTOP paused
+        kill -CONT "${pids[${used#h}]}"
+fi
+
+# -- No replica can be reached --
+for host in 1 2 3 4 5; do kill -STOP "${pids[$host]}"; done
+check without_a_replica_the_answer_names_the_replicas wait_for 20 says_unreachable
+check the_state_of_the_session_is_answered [ "$(status 6 /fleet/v1/cluster)" = 200 ]
+check a_view_is_503 [ "$(status 6 /fleet/v1/units)" = 503 ]
+says a_key_is_code_300_with_the_cause '"errorCode":300' "$(keys /ready)"
+says a_key_names_the_replicas 'no replica reachable for' "$(keys /ready)"
+says a_write_is_503 '"errorCode":300' "$(keys /lost -X PUT -d value=1)"
+for host in 1 2 3 4 5; do kill -CONT "${pids[$host]}" 2>/dev/null; done
+check it_returns_to_a_replica wait_for 30 has_replica
+says nothing_was_written '"errorCode":100' "$(keys "/lost?quorum=true")"
+echo "# after $SECONDS s"

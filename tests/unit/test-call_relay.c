@@ -1,0 +1,261 @@
+/* Calls of hosts without a replica: on the sessions that they dialed, and through another replica. The other
+ * host is played, as a replica or as such a host. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fleetd/api/remote_command_spec.h"
+#include "tests/lib/quiet_peer.h"
+
+#define FAR_ID "ffffffffffffffffffffffffffffffff" /* a host without a replica, which uses that of beta */
+#define FAR    "/fleet/v1/status/web.service?machine=" FAR_ID
+#define OTHER  "/fleet/v1/status/web.service?machine=" QUIET_PEER_OTHER_ID
+
+static void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        *(KvStatus *) userdata = status;
+}
+
+static void write_key(QuietPeer *h, const char *key, const char *value) {
+        KvCommand write = {
+                .op = KV_SET, .internal = true, .key = kv_string(key), .value = kv_string(value)
+        };
+        KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
+        KvStatus status = KV_UNKNOWN;
+
+        assert_int_equal(registry_propose(h->registry, &txn, on_done, &status), 0);
+        for (unsigned i = 0; i < 100 && status == KV_UNKNOWN; i++)
+                quiet_peer_pass(h, 10);
+        assert_int_equal(status, KV_OK);
+        quiet_peer_pass(h, 20);
+}
+
+static void have_machine(QuietPeer *h, const char *id, const char *name) {
+        Machine m = { .name = (char *) name, .address = (char *) "10.0.0.1", .version = (char *) "0" };
+        KvStatus status = KV_UNKNOWN;
+
+        snprintf(m.id, sizeof(m.id), "%s", id);
+        assert_int_equal(registry_publish_facts(h->registry, &m, on_done, &status), 0);
+        for (unsigned i = 0; i < 100 && status == KV_UNKNOWN; i++)
+                quiet_peer_pass(h, 10);
+        assert_int_equal(status, KV_OK);
+}
+
+static int replica_setup(void **state) {
+        QuietPeer *h = quiet_peer_new(false);
+
+        have_machine(h, QUIET_PEER_OTHER_ID, "beta");
+        have_machine(h, FAR_ID, "far");
+        assert_int_equal(kv_member_add(h->store, 2, "10.0.0.2:2380"), 0);
+        write_key(h, "/_fleet/cluster/member/" QUIET_PEER_OTHER_ID,
+                  "{\"peer\":\"10.0.0.2:2380\",\"raftId\":2}");
+        assert_true(quiet_peer_meet(h));
+        *state = h;
+        return 0;
+}
+
+/* The other host has no replica; only the session that it dialed is open. */
+static int attached_setup(void **state) {
+        QuietPeer *h = quiet_peer_new(false);
+
+        have_machine(h, QUIET_PEER_OTHER_ID, "beta");
+        h->attached = true;
+        (void) quiet_peer_meet(h);
+        if (h->asked.open) {
+                h->asked.base.events->on_close(h->asked.base.userdata, -ECONNRESET, "reset");
+                h->asked.open = false;
+        }
+        assert_null(peers_dialed(h->peers, QUIET_PEER_OTHER_ID));
+        assert_non_null(peers_accepted(h->peers, QUIET_PEER_OTHER_ID));
+        *state = h;
+        return 0;
+}
+
+static int host_teardown(void **state) {
+        quiet_peer_free(*state);
+        return 0;
+}
+
+static const char *ask(QuietPeer *h, const char *target) {
+        char request[512];
+
+        if (h->client.open)
+                quiet_peer_leave(h);
+        snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: fleet\r\n\r\n", target);
+        return (const char *) quiet_peer_request(h, API_SOCKET, request, strlen(request))->bytes;
+}
+
+static bool client_hears(const QuietPeer *h, const char *what) {
+        return memmem(h->client.said.bytes, h->client.said.size, what, strlen(what));
+}
+
+/* Return the number of the last frame of a type on the session, 0 if there is none, and its credit or status.
+ */
+static uint64_t heard(QuietPeerWire *wire, PeerFrame type, uint64_t *ret_value) {
+        uint64_t number = 0;
+        Frame f;
+
+        while (quiet_peer_receive(wire, &f)) {
+                Reader r = reader_over(f.payload, f.size);
+
+                if (f.type != type)
+                        continue;
+                number = read_u64(&r);
+                if (ret_value && type == PEER_CALL_END)
+                        *ret_value = read_u32(&r);
+                else if (ret_value)
+                        *ret_value = read_u64(&r);
+        }
+        return number;
+}
+
+static void says(QuietPeerWire *wire, uint64_t number, const char *text) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u64(&w, number);
+        write_blob(&w, text, strlen(text));
+        assert_true(quiet_peer_send_on(wire, PEER_CALL_CHUNK, w.bytes, w.size));
+}
+
+static void ends(QuietPeerWire *wire, uint64_t number, uint32_t status) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u64(&w, number);
+        write_u32(&w, status);
+        assert_true(quiet_peer_send_on(wire, PEER_CALL_END, w.bytes, w.size));
+}
+
+static void a_replica_is_asked_to_relay_a_call(void **state) {
+        QuietPeer *h = *state;
+        uint64_t number;
+
+        assert_string_equal(ask(h, FAR), ""); /* no head before the first answer */
+        number = heard(&h->asked, PEER_CALL_VIA, NULL);
+        assert_int_not_equal(number, 0);
+        says(&h->asked, number, "it runs");
+        assert_true(client_hears(h, "HTTP/1.1 200"));
+        assert_true(client_hears(h, "{\"machine\":\"" FAR_ID "\",\"data\":\"it runs\"}"));
+        ends(&h->asked, number, 3);
+        assert_true(client_hears(h, "{\"exit\":3}"));
+}
+
+static void a_host_without_any_session_cannot_be_reached(void **state) {
+        QuietPeer *h = *state;
+        uint64_t number;
+
+        (void) ask(h, FAR);
+        number = heard(&h->asked, PEER_CALL_VIA, NULL);
+        ends(&h->asked, number, CALL_NOT_HERE);
+        assert_true(client_hears(h, "HTTP/1.1 503"));
+        assert_true(client_hears(h, "web.service is on far, which cannot be reached from here"));
+}
+
+static void a_replica_that_does_not_answer_is_not_waited_for(void **state) {
+        QuietPeer *h = *state;
+        uint64_t number;
+
+        (void) ask(h, FAR);
+        number = heard(&h->asked, PEER_CALL_VIA, NULL);
+        quiet_peer_pass(h, 900);
+        assert_false(client_hears(h, "HTTP/1.1"));
+        quiet_peer_pass(h, 200);
+        assert_true(client_hears(h, "HTTP/1.1 503"));
+        assert_int_equal(heard(&h->asked, PEER_CALL_CANCEL, NULL), number);
+        says(&h->asked, number, "too late"); /* dropped */
+        assert_false(client_hears(h, "too late"));
+}
+
+static void a_host_is_called_on_the_session_that_it_dialed(void **state) {
+        QuietPeer *h = *state;
+        uint64_t number;
+
+        assert_non_null(strstr(ask(h, OTHER), "HTTP/1.1 200"));
+        number = heard(&h->asking, PEER_CALL, NULL);
+        assert_int_not_equal(number, 0);
+        says(&h->asking, number, "it runs");
+        ends(&h->asking, number, 0);
+        assert_true(client_hears(h, "{\"machine\":\"" QUIET_PEER_OTHER_ID "\",\"data\":\"it runs\"}"));
+        assert_true(client_hears(h, "{\"exit\":0}"));
+
+        assert_non_null(strstr(ask(h, OTHER), "HTTP/1.1 200"));
+        quiet_peer_hang_up(h);
+        assert_true(client_hears(h, "the connection to that host was lost"));
+        assert_true(client_hears(h, "{\"exit\":255}"));
+}
+
+static void relay(QuietPeer *h, uint64_t number, const char *machine, const char *unit) {
+        RemoteCommandSpec spec = { .kind = CALL_STATUS };
+        _cleanup_writer_ Writer w = {};
+
+        snprintf(spec.unit, sizeof(spec.unit), "%s", unit);
+        assert_int_equal(remote_command_spec_check(&spec, NULL), 0);
+        write_u64(&w, number);
+        write_string(&w, machine);
+        remote_command_spec_write(&spec, &w);
+        assert_true(quiet_peer_send_on(&h->asking, PEER_CALL_VIA, w.bytes, w.size));
+}
+
+/* The host that calls and the one that is called are the same here; their numbers differ. */
+static void a_call_is_relayed_with_its_credit_and_its_end(void **state) {
+        _cleanup_writer_ Writer w = {};
+        QuietPeer *h = *state;
+        uint64_t number, value = 0;
+
+        relay(h, 700, QUIET_PEER_OTHER_ID, "web.service");
+        number = heard(&h->asking, PEER_CALL, NULL);
+        assert_int_not_equal(number, 0);
+        assert_int_not_equal(number, 700);
+        write_u64(&w, 700);
+        write_u64(&w, 4096);
+        assert_true(quiet_peer_send_on(&h->asking, PEER_CALL_CREDIT, w.bytes, w.size));
+        assert_int_equal(heard(&h->asking, PEER_CALL_CREDIT, &value), number);
+        assert_int_equal(value, 4096);
+        says(&h->asking, number, "it runs");
+        assert_int_equal(heard(&h->asking, PEER_CALL_CHUNK, NULL), 700);
+        ends(&h->asking, number, 3);
+        assert_int_equal(heard(&h->asking, PEER_CALL_END, &value), 700);
+        assert_int_equal(value, 3);
+        says(&h->asking, number, "once more"); /* it is over */
+        assert_int_equal(heard(&h->asking, PEER_CALL_CHUNK, NULL), 0);
+
+        relay(h, 701, QUIET_PEER_OTHER_ID, "web.service");
+        number = heard(&h->asking, PEER_CALL, NULL);
+        writer_done(&w);
+        w = (Writer) {};
+        write_u64(&w, 701);
+        assert_true(quiet_peer_send_on(&h->asking, PEER_CALL_CANCEL, w.bytes, w.size));
+        assert_int_equal(heard(&h->asking, PEER_CALL_CANCEL, NULL), number);
+        relay(h, 702, QUIET_PEER_OTHER_ID, "web.service"); /* ends with its session */
+}
+
+static void a_call_for_a_host_without_a_session_is_not_relayed(void **state) {
+        QuietPeer *h = *state;
+        uint64_t value = 0;
+
+        relay(h, 700, FAR_ID, "web.service");
+        assert_int_equal(heard(&h->asking, PEER_CALL_END, &value), 700);
+        assert_int_equal(value, CALL_NOT_HERE);
+        relay(h, 701, "", "web.service");
+        assert_int_equal(heard(&h->asking, PEER_CALL_END, &value), 701);
+        assert_int_equal(value, CALL_NOT_HERE);
+        assert_true(quiet_peer_send_on(&h->asking, PEER_CALL_VIA, "12345678", 8)); /* no call: an error */
+        assert_int_not_equal(heard(&h->asking, PEER_CALL_END, &value), 0);
+        assert_int_equal(value, 1);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define ON_REPLICA(f)  cmocka_unit_test_setup_teardown(f, replica_setup, host_teardown)
+#define ON_ATTACHED(f) cmocka_unit_test_setup_teardown(f, attached_setup, host_teardown)
+                ON_REPLICA(a_replica_is_asked_to_relay_a_call),
+                ON_REPLICA(a_host_without_any_session_cannot_be_reached),
+                ON_REPLICA(a_replica_that_does_not_answer_is_not_waited_for),
+                ON_ATTACHED(a_host_is_called_on_the_session_that_it_dialed),
+                ON_ATTACHED(a_call_is_relayed_with_its_credit_and_its_end),
+                ON_ATTACHED(a_call_for_a_host_without_a_session_is_not_relayed),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
