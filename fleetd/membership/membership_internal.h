@@ -34,7 +34,7 @@ typedef struct Joining {
         bool attach; /* the cluster needs no replica of this host now */
         /* While this host has no replica: the Raft ID in its member key when it looked first. A replica of
          * this host may have used it before; each later one is new. */
-        bool looked;
+        bool looked, keyless; /* 'keyless': nor does it have the cluster key any more */
         uint64_t former_id;
         uint64_t requested_ms; /* 0: no answer is due */
         char requested_from[MACHINE_ID_SIZE];
