@@ -25,10 +25,9 @@ enum {
 };
 
 typedef struct ModelHost {
-        char id[MACHINE_ID_SIZE];
         ReporterHost *at[2]; /* its sessions: to 'replicas' of the same index */
-        unsigned replicas[2];
-        unsigned in_use; /* index of these */
+        uint8_t replicas[2];
+        uint8_t in_use; /* index of these */
         bool cut;
         bool lost;
 } ModelHost;
@@ -55,10 +54,13 @@ typedef struct Model {
 
 static Model model;
 
-static bool on_sign(void *userdata, const char *id, const LivenessSign *sign, bool late) {
-        const ClusterMachine *m = cluster_machine(&model.view.cluster, id);
+static const char *host_id(char ret[static MACHINE_ID_SIZE], const ModelHost *h) {
+        snprintf(ret, MACHINE_ID_SIZE, "a%031u", (unsigned) (h - model.hosts));
+        return ret;
+}
 
-        if (sign->unattached && m->presence == PRESENCE_LOST)
+static bool on_sign(void *userdata, const char *id, const LivenessSign *sign, bool late) {
+        if (sign->unattached && cluster_machine(&model.view.cluster, id)->presence == PRESENCE_LOST)
                 return false;
         assert_int_equal(liveness_sign(&model.liveness, &model.view.cluster, id, sign, late), 0);
         return true;
@@ -76,22 +78,24 @@ static uint64_t now_ms(void) {
 }
 
 static void lead(unsigned replica) {
+        char id[MACHINE_ID_SIZE];
+
         model.leader = replica;
         model.term++;
         liveness_reset(&model.liveness, 1000);
         reports_begin(&model.reports, on_sign, NULL);
         for (unsigned i = 0; i < model.n; i++)
                 if (!model.hosts[i].lost)
-                        assert_int_equal(reports_expect(&model.reports, model.hosts[i].id), 0);
+                        assert_int_equal(reports_expect(&model.reports, host_id(id, &model.hosts[i])), 0);
 }
 
 static void set_presence(const ModelHost *h, Presence presence) {
         PresenceRecord record = { .presence = presence };
         _cleanup_text_ Text t = {};
-        char key[LAYOUT_KEY_MAX];
+        char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
 
         stored_presence_write(&t, record);
-        cluster_view_put(&model.view, layout_key(key, LAYOUT_PRESENCE, NULL, h->id), t.chars);
+        cluster_view_put(&model.view, layout_key(key, LAYOUT_PRESENCE, NULL, host_id(id, h)), t.chars);
 }
 
 static void begin(unsigned hosts) {
@@ -99,16 +103,17 @@ static void begin(unsigned hosts) {
         random_seed(&model.random, 1);
         for (unsigned i = 0; i < hosts; i++) {
                 ModelHost *h = &model.hosts[i];
+                char id[MACHINE_ID_SIZE];
 
-                snprintf(h->id, sizeof(h->id), "a%031u", i);
+                host_id(id, h);
                 h->replicas[0] = i % REPLICAS;
                 h->replicas[1] = (i % REPLICAS + 1 + i / REPLICAS % (REPLICAS - 1)) % REPLICAS;
                 for (unsigned k = 0; k < 2; k++) {
-                        h->at[k] = reporter_host(&model.replicas[h->replicas[k]].reporter, h->id);
+                        h->at[k] = reporter_host(&model.replicas[h->replicas[k]].reporter, host_id(id, h));
                         assert_non_null(h->at[k]);
                 }
                 set_presence(h, PRESENCE_UP);
-                assert_int_equal(cluster_machine(&model.view.cluster, h->id)->presence, PRESENCE_UP);
+                assert_int_equal(cluster_machine(&model.view.cluster, id)->presence, PRESENCE_UP);
         }
         lead(0);
 }
@@ -143,10 +148,11 @@ static void send_heartbeats(void) {
                 if (model.replicas[h->replicas[h->in_use]].silent >= MOVE_TICKS)
                         h->in_use = other;
                 if (!lost() && !model.replicas[h->replicas[h->in_use]].down)
-                        reporter_heartbeat(h->at[h->in_use], true);
+                        reporter_heartbeat(&model.replicas[h->replicas[h->in_use]].reporter, h->at[h->in_use],
+                                           true);
                 other = !h->in_use;
                 if ((model.tick + i) % 4 == 0 && !lost() && !model.replicas[h->replicas[other]].down)
-                        reporter_heartbeat(h->at[other], false);
+                        reporter_heartbeat(&model.replicas[h->replicas[other]].reporter, h->at[other], false);
         }
 }
 
@@ -199,8 +205,9 @@ static void write_changes(void) {
                 ModelHost *h = &model.hosts[strtoul(changes[i].machine + 1, NULL, 10)];
 
                 if (changes[i].presence == PRESENCE_UP || !h->cut)
-                        fail_msg("host %s, tick %llu: %s: %s", h->id, (unsigned long long) model.tick,
-                                 presence_to_string(changes[i].presence), changes[i].reason);
+                        fail_msg("host %s, tick %llu: %s: %s", changes[i].machine,
+                                 (unsigned long long) model.tick, presence_to_string(changes[i].presence),
+                                 changes[i].reason);
                 set_presence(h, changes[i].presence);
                 if (changes[i].presence != PRESENCE_LOST)
                         continue;
@@ -316,10 +323,12 @@ static void no_host_is_lost_in_a_blackout_of_all_sessions(void **state) {
         for (unsigned t = 0; t < 120; t++) {
                 for (unsigned k = 0; k < REPORT_ADMISSION * TICK_MS / 1000 && admitted < HOSTS_MAX; k++) {
                         ModelHost *h = &model.hosts[admitted++];
+                        char id[MACHINE_ID_SIZE];
 
-                        h->at[0] = h->at[1] = reporter_host(&model.replicas[0].reporter, h->id);
+                        h->at[0] = h->at[1] = reporter_host(&model.replicas[0].reporter, host_id(id, h));
                         h->replicas[0] = 0;
                         assert_non_null(h->at[0]);
+                        reporter_heartbeat(&model.replicas[0].reporter, h->at[0], true);
                 }
                 tick(false);
         }
