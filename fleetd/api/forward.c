@@ -183,7 +183,7 @@ static void forward_lost(Forward *f, bool did_nothing) {
                 f->headed = false;
                 text_clear(&f->held);
                 free(TAKE_PTR(f->head.texts));
-                f->due_ms = loop_now_ms(f->api->loop) + FORWARD_WAIT_MS;
+                f->due_ms = loop_now_ms(f->api->loop) + FORWARD_MOVE_MS;
         } else if (f->reads || did_nothing)
                 forward_refuse_unreachable(request);
         else if (starts_with(request->path, "/v2/"))

@@ -11,6 +11,7 @@
 enum {
         FORWARDS_MAX = 64,           /* requests of one host under way */
         FORWARD_WAIT_MS = 2000,      /* for a replica */
+        FORWARD_MOVE_MS = 5000,      /* for the next one: an election may come first */
         FORWARD_SILENT_MS = 1500,    /* a replica that does not answer heartbeats is lost */
         FORWARD_ANSWER_MS = 60000,   /* for the head of an answer */
         FORWARD_TRIES_MAX = 8,       /* replicas that one request is sent to */

@@ -231,6 +231,7 @@ static void list_done(void *userdata, int result) {
         KeysList *l = userdata;
         Request *request = l->request;
         KeysHead head;
+        KvState state;
 
         request->list = NULL;
         if (result == -ENOENT)
@@ -238,7 +239,10 @@ static void list_done(void *userdata, int result) {
         else if (result == -E2BIG)
                 refuse_listing(request, l->index);
         else if (result < 0 && l->large) /* the client may try again; etcd has no code for it */
-                answer_error(request, 503, 300, cause_of(request_large_reason(result)), 0);
+                answer_error(request, 503, 300,
+                             cause_of(request_unreachable(request, result, &state) ?:
+                                              request_large_reason(result)),
+                             0);
         else if (result < 0)
                 answer_refusal(request, 300, strerror(-result));
         else if (l->large)
@@ -322,10 +326,16 @@ static bool get_hides(const Request *request, const KvFound *found, KvBytes *ret
 static void get_done(void *userdata, int result, const KvFound *found) {
         Request *request = userdata;
         Api *api = request->api;
+        const char *reason;
         KvBytes missing;
+        KvState state;
 
         if (result < 0) {
-                answer_refusal(request, 300, strerror(-result));
+                reason = request_unreachable(request, result, &state);
+                if (reason)
+                        answer_error(request, 503, 300, cause_of(reason), 0);
+                else
+                        answer_refusal(request, 300, strerror(-result));
                 return;
         }
         if (!found->node && found->error != -ENOENT) {

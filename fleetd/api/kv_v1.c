@@ -182,9 +182,11 @@ static void value_answer(Request *request, const KvFound *found) {
 
 static void value_on_get(void *userdata, int result, const KvFound *found) {
         Request *request = userdata;
+        KvState state;
 
         if (result < 0)
-                kv_refuse_text(request, 503, "%s", strerror(-result));
+                kv_refuse_text(request, 503, "%s",
+                               request_unreachable(request, result, &state) ?: strerror(-result));
         else if (!found->node || !sender_sees(request->sender, request->get.key, found->node->dir))
                 kv_refuse(request, &(KvRefusal) { .status = 404,
                                                   .index = found->index,

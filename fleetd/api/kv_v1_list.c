@@ -166,8 +166,10 @@ static void page_grow(void *userdata) {
 static void page_refuse(Request *request, int error) {
         KvRefusal refusal = { .status = 503 };
         _cleanup_text_ Text t = {};
+        KvState state;
 
-        error_set(&refusal.err, error, "%s", request_large_reason(error));
+        error_set(&refusal.err, error, "%s",
+                  request_unreachable(request, error, &state) ?: request_large_reason(error));
         kv_refusal_write(&t, &refusal);
         request_answer_built(request, 503, "application/json", NULL, &t);
 }

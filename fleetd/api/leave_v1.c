@@ -141,12 +141,13 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
                           name);
         else if (!LIST_EMPTY(&self->unreadable))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
-        else if (!leave_has_others(c, self))
+        /* An attached host has no vote, and sees itself only: the leader decides about the brake. */
+        else if (!state.attached && !leave_has_others(c, self))
                 error_set(ret, 409,
                           "%s is the last voter: no other host is up that stays in the cluster; let another "
                           "one join first (fleetctl token)",
                           name);
-        else if (leave_is_braked(request, c, &brake))
+        else if (!state.attached && leave_is_braked(request, c, &brake))
                 error_set(
                         ret, 409,
                         "%zu of %zu machines were lost within a minute, and nothing moves before %llu s from "

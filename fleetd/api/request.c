@@ -334,6 +334,13 @@ void request_redirect_clean(Request *request) {
 
 /* -- Listings -- */
 
+const char *request_unreachable(const Request *request, int error, KvState *state) {
+        if (error != -ETIMEDOUT || !kv_is_attached(request->api->options.store))
+                return NULL;
+        kv_state(request->api->options.store, state);
+        return state->problem[0] ? state->problem : NULL;
+}
+
 const char *request_large_reason(int error) {
         switch (error) {
         case -EBUSY:

@@ -245,6 +245,9 @@ void request_list(Request *request, const KvRange *range, const KvListOps *ops, 
 bool request_may_list(Request *request, void (*again)(Request *request));
 void api_on_list(void *userdata); /* Api.list */
 
+/* Return why this host, which has no replica, reaches none: for a read that failed with 'error'. 'state'
+ * holds the text. NULL: the error has another cause. */
+const char *request_unreachable(const Request *request, int error, KvState *state);
 /* Return the message for a failed kv_list(). Its status is 503: the client may try again. */
 const char *request_large_reason(int error);
 

@@ -12,7 +12,12 @@ enum {
         BETTER_MIN_MS =
                 60000, /* until a host returns to its first replica, with a jitter of ten times as much */
         CANDIDATES_MAX = 64,
-        FAILED_MS = 10000, /* a replica has not worked */
+        FAILED_MS = 10000,      /* a replica has not worked */
+        BEHIND_MS = 2000,       /* a replica answers, and has not sent the slice */
+        IDLE_JITTER_MS = 30000, /* until the second session is dialed, or dialed again */
+        DIAL_MS = 2000,         /* for a session to a replica, until it is the turn of another one */
+        REST_MS = 10000,        /* until its next turn */
+        ALONE_MS = 20000,       /* without a session, until all addresses that are known are dialed */
 };
 
 typedef struct Candidates {
@@ -20,6 +25,7 @@ typedef struct Candidates {
         ReplicaChoice items[CANDIDATES_MAX];
         char machines[CANDIDATES_MAX][MACHINE_ID_SIZE];
         size_t n;
+        bool known; /* by the slice: with their roles */
 } Candidates;
 
 static unsigned candidate_weight(const KvState *state, uint64_t raft_id) {
@@ -58,24 +64,166 @@ static void candidates_find(Membership *m, const KvState *state, Candidates *ret
                 if (machine->member.peer[0] && candidate_weight(state, machine->member.raft_id) > 0)
                         candidates_add(ret, machine->id, machine->member.raft_id,
                                        candidate_weight(state, machine->member.raft_id));
+        ret->known = ret->n > 0;
         if (ret->n == 0)
                 peers_each(m->peers, candidates_add_peer, ret);
         choose_replicas(m->machine_id, ret->items, ret->n);
 }
 
-/* Return the first candidate with an open session that answers, or NULL. */
-static const char *candidates_pick(const Membership *m, const Candidates *c, bool answers) {
+/* Return the first candidate with an open session that answers, or NULL; not 'than'. */
+static const char *candidates_pick(const Membership *m, const Candidates *c, bool answers, const char *than) {
         for (size_t i = 0; i < c->n; i++)
-                if (peers_dialed(m->peers, c->items[i].machine) &&
+                if (peers_dialed(m->peers, c->items[i].machine) && !streq(c->items[i].machine, than) &&
                     (!answers || kv_replica_answers(m->store, c->items[i].machine, IDLE_ANSWER_MS)))
                         return c->items[i].machine;
         return NULL;
 }
 
+/* -- The sessions that this host dials: two, when the replicas are known -- */
+
+static DialedReplica *attaching_dialed(Attaching *a, const char *machine) {
+        DialedReplica *oldest = &a->dialed[0];
+
+        for (size_t i = 0; i < ELEMENTS(a->dialed); i++) {
+                if (streq(a->dialed[i].machine, machine))
+                        return &a->dialed[i];
+                if (!a->dialed[i].wanted && (oldest->wanted || a->dialed[i].since_ms < oldest->since_ms))
+                        oldest = &a->dialed[i];
+        }
+        *oldest = (DialedReplica) {};
+        snprintf(oldest->machine, sizeof(oldest->machine), "%s", machine);
+        return oldest;
+}
+
+bool attaching_dials(const Membership *m, const char *machine_id) {
+        if (!m->attaching.limited)
+                return true;
+        for (size_t i = 0; i < ELEMENTS(m->attaching.dialed); i++)
+                if (m->attaching.dialed[i].wanted && streq(m->attaching.dialed[i].machine, machine_id))
+                        return true;
+        return false;
+}
+
+/* Return whether to dial a replica now: it has its turn for some time, and then others do. */
+static bool attaching_has_turn(Membership *m, const char *machine) {
+        DialedReplica *d = attaching_dialed(&m->attaching, machine);
+        uint64_t now_ms = loop_now_ms(m->loop);
+
+        if (now_ms < d->rest_until_ms)
+                return false;
+        if (!d->wanted || peers_dialed(m->peers, machine) || d->since_ms == 0)
+                d->since_ms = now_ms;
+        if (now_ms - d->since_ms < DIAL_MS)
+                return true;
+        d->rest_until_ms = now_ms + REST_MS;
+        d->since_ms = 0;
+        return false;
+}
+
+typedef struct Wanted {
+        const char *machines[DIALED_REPLICAS_MAX];
+        size_t n;
+} Wanted;
+
+static void wanted_add(Wanted *w, const char *machine) {
+        for (size_t i = 0; i < w->n; i++)
+                if (streq(w->machines[i], machine))
+                        return;
+        if (w->n < ELEMENTS(w->machines))
+                w->machines[w->n++] = machine;
+}
+
+/* Whether a second session may be dialed: at once while the session in use does not answer. */
+static bool attaching_wants_idle(Membership *m, const KvState *state, bool other_open) {
+        Attaching *a = &m->attaching;
+        uint64_t now_ms = loop_now_ms(m->loop);
+
+        if (other_open || !a->in_use[0] || !kv_replica_answers(m->store, a->in_use, ANSWER_MS)) {
+                a->idle_from_ms = 0;
+                return true;
+        }
+        if (a->idle_from_ms == 0 && state->ready)
+                a->idle_from_ms = now_ms + 1 + random_below(loop_random(m->loop), IDLE_JITTER_MS);
+        return a->idle_from_ms > 0 && now_ms >= a->idle_from_ms;
+}
+
+/* A change of the first two replicas is followed later, not by all hosts at once. */
+static bool attaching_is_better_due(Membership *m, const Candidates *c, bool other_open) {
+        Attaching *a = &m->attaching;
+        const char *second = c->n > 1 ? c->items[1].machine : "";
+        uint64_t now_ms = loop_now_ms(m->loop);
+
+        if (!streq(a->first, c->items[0].machine) || !streq(a->second, second)) {
+                if (a->first[0])
+                        a->better_ms = now_ms + BETTER_MIN_MS +
+                                       random_below(loop_random(m->loop), 9 * BETTER_MIN_MS);
+                snprintf(a->first, sizeof(a->first), "%s", c->items[0].machine);
+                snprintf(a->second, sizeof(a->second), "%s", second);
+        }
+        return now_ms >= a->better_ms && other_open && a->in_use[0] && peers_dialed(m->peers, a->in_use);
+}
+
+/* The session in use, and the best other one that is open; otherwise those whose turn it is, two at a time.
+ */
+static void attaching_want(Membership *m, const KvState *state, const Candidates *c, Wanted *ret) {
+        const Attaching *a = &m->attaching;
+        bool open = a->in_use[0] && peers_dialed(m->peers, a->in_use), other_open;
+        size_t max;
+
+        if (open)
+                wanted_add(ret, a->in_use);
+        for (size_t i = 0; i < c->n && ret->n < 2; i++)
+                if (peers_dialed(m->peers, c->items[i].machine))
+                        wanted_add(ret, c->items[i].machine);
+        other_open = ret->n > open;
+        if (attaching_is_better_due(m, c, other_open))
+                for (size_t i = 0; i < MIN(c->n, (size_t) 2); i++)
+                        if (peers_dialed(m->peers, c->items[i].machine) ||
+                            attaching_has_turn(m, c->items[i].machine))
+                                wanted_add(ret, c->items[i].machine);
+        max = attaching_wants_idle(m, state, other_open) ? 2 : 1;
+        for (size_t i = 0; i < c->n && ret->n < max; i++)
+                if (attaching_has_turn(m, c->items[i].machine))
+                        wanted_add(ret, c->items[i].machine);
+        for (size_t i = 0; i < c->n && ret->n == 0; i++) /* all rest: begin again */
+                attaching_dialed(&m->attaching, c->items[i].machine)->rest_until_ms = 0;
+}
+
+static void attaching_dial(Membership *m, const KvState *state, const Candidates *c) {
+        Attaching *a = &m->attaching;
+        uint64_t now_ms = loop_now_ms(m->loop);
+        Wanted w = {};
+        bool limited, changed;
+
+        if (!c->known || candidates_pick(m, c, false, ""))
+                a->alone_ms = now_ms;
+        limited = state->attached && state->raft_id == 0 && c->known && now_ms - a->alone_ms < ALONE_MS;
+        changed = limited != a->limited;
+
+        if (limited)
+                attaching_want(m, state, c, &w);
+        for (size_t i = 0; i < w.n; i++)
+                (void) attaching_dialed(a, w.machines[i]);
+        for (size_t i = 0; i < ELEMENTS(a->dialed); i++) {
+                bool wanted = false;
+
+                for (size_t k = 0; k < w.n; k++)
+                        wanted |= streq(a->dialed[i].machine, w.machines[k]);
+                changed |= wanted != a->dialed[i].wanted;
+                a->dialed[i].wanted = wanted;
+        }
+        a->limited = limited;
+        if (changed)
+                dialing_update_later(m);
+}
+
+/* -- The replica in use -- */
+
 static void attaching_use(Membership *m, const char *machine) {
         Attaching *a = &m->attaching;
 
         if (machine && !streq(machine, a->in_use)) {
+                a->moves = true;
                 a->moved_ms = loop_now_ms(m->loop);
                 a->better_ms = a->moved_ms + BETTER_MIN_MS +
                                random_below(loop_random(m->loop), 9 * BETTER_MIN_MS);
@@ -85,20 +233,25 @@ static void attaching_use(Membership *m, const char *machine) {
         kv_attach(m->store, machine);
 }
 
-/* Choose the replica to use: it stays while it answers. */
-static void attaching_select(Membership *m, const Candidates *c) {
+/* Choose the replica to use: it stays while it answers, and sends the slice. */
+static void attaching_select(Membership *m, const KvState *state, const Candidates *c) {
         Attaching *a = &m->attaching;
         uint64_t now_ms = loop_now_ms(m->loop);
-        bool open = a->in_use[0] && peers_dialed(m->peers, a->in_use);
-        const char *other = candidates_pick(m, c, true);
+        bool answers = a->in_use[0] && kv_replica_answers(m->store, a->in_use, ANSWER_MS);
+        const char *other;
 
-        if (!open)
-                attaching_use(m, other ?: candidates_pick(m, c, false));
-        else if (!kv_replica_answers(m->store, a->in_use, ANSWER_MS) &&
-                 now_ms - a->moved_ms >= MOVE_PAUSE_MS && other && !streq(other, a->in_use))
-                attaching_use(m, other);
-        else if (other && !streq(other, a->in_use) && streq(other, c->items[0].machine) &&
-                 now_ms >= a->better_ms)
+        if (state->ready)
+                a->ready_ms = now_ms;
+        if (!a->in_use[0] || !peers_dialed(m->peers, a->in_use)) {
+                attaching_use(m, candidates_pick(m, c, true, "") ?: candidates_pick(m, c, false, ""));
+                return;
+        }
+        other = candidates_pick(m, c, true, a->in_use);
+        if (!other && !answers) /* one that was dialed just now */
+                other = candidates_pick(m, c, false, a->in_use);
+        if (other && now_ms - a->moved_ms >= MOVE_PAUSE_MS &&
+            (!answers || now_ms - MAX(a->ready_ms, a->moved_ms) >= BEHIND_MS ||
+             (now_ms >= a->better_ms && streq(other, c->items[0].machine))))
                 attaching_use(m, other);
         else
                 attaching_use(m, a->in_use); /* its session may be another one */
@@ -131,13 +284,20 @@ void attaching_update(Membership *m, const KvState *state) {
         m->attaching.active = attaching_is_due(m, state);
         if (!m->attaching.active) {
                 failed_ms = m->attaching.failed_ms;
+                if (m->attaching.limited)
+                        dialing_update_later(m);
                 m->attaching = (Attaching) { .failed_ms = failed_ms };
                 kv_attach_no_more(m->store);
                 return;
         }
         candidates_find(m, state, &c);
         if (c.n > 0 || state->attached)
-                attaching_select(m, &c);
+                attaching_select(m, state, &c);
+        attaching_dial(m, state, &c);
+        if (m->attaching.moves) { /* its replica reports it at once */
+                m->attaching.moves = false;
+                heartbeats_send(m, state);
+        }
 }
 
 /* Two heartbeats a second on the session in use, one in two seconds on the other one. */

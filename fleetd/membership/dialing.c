@@ -1,6 +1,6 @@
-/* The hosts that this host dials: machines of the cluster view, at the address of their handshake or member
- * key, members, Join=, and accepted sessions of a host that has no replica yet. The addresses of the machines
- * are stored in the cluster file. */
+/* The hosts that this host dials (an attached host: two of them): machines of the cluster view, at the
+ * address of their handshake or member key, members, Join=, and accepted sessions of a host that has no
+ * replica yet. The addresses of the machines are stored in the cluster file. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -58,6 +58,16 @@ static void dialing_address(const Membership *m, const ClusterMachine *machine, 
                 snprintf(ret, ADDRESS_SIZE, "%s", peer.handshake.address);
 }
 
+/* An attached host that knows the replicas dials two of them. Return how many addresses are left. */
+static size_t dialing_select(const Membership *m, PeerAddress *items, size_t n) {
+        size_t left = 0;
+
+        for (size_t i = 0; i < n; i++)
+                if (attaching_dials(m, items[i].machine_id))
+                        items[left++] = items[i];
+        return left;
+}
+
 /* 0 or -ENOMEM. A failure to write the file is logged only. */
 static int dialing_update(Membership *m) {
         _cleanup_free_ PeerAddress *items = NEW0(PeerAddress, DIALED_MAX);
@@ -95,7 +105,7 @@ static int dialing_update(Membership *m) {
         list.cluster_id = state.cluster_id;
         if (state.cluster_id != 0 && state.n_members == 0)
                 peers_each(m->peers, address_list_add_peer, &list);
-        r = peers_set_known(m->peers, items, list.n);
+        r = peers_set_known(m->peers, items, dialing_select(m, items, list.n));
         if (r < 0)
                 return r;
         if (addresses.error < 0)

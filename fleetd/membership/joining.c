@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "fleetd/membership/cluster_key.h"
 #include "fleetd/membership/membership_internal.h"
 #include "fleetd/membership/voters.h"
 
@@ -172,9 +173,23 @@ static int joining_become(Membership *m, const KvState *cluster, uint64_t raft_i
 
         if (r < 0)
                 return r;
-        m->joining.attach = false;
+        m->joining.attach = m->joining.keyless = false;
         m->joining.former_id = raft_id;
         return 0;
+}
+
+/* Only hosts with a replica have the cluster key. The leader sends it again with the next Raft ID. */
+static void joining_forget_key(Membership *m) {
+        Error err = {};
+        int r;
+
+        if (m->joining.keyless || !m->state_directory)
+                return;
+        r = cluster_key_delete_below(m->state_directory, UINT64_MAX, &err);
+        m->joining.keyless = r >= 0;
+        if (r < 0)
+                log_warning(((LogFields) { .error = r }),
+                            "This host holds no replica, and keeps the cluster key: %s", error_text(&err, r));
 }
 
 void joining_take_replica(Membership *m, const KvState *state) {
@@ -185,7 +200,7 @@ void joining_take_replica(Membership *m, const KvState *state) {
         int r;
 
         if (!state->attached) {
-                j->looked = false;
+                j->looked = j->keyless = false;
                 j->former_id = 0;
                 return;
         }
@@ -195,6 +210,8 @@ void joining_take_replica(Membership *m, const KvState *state) {
                 j->former_id = raft_id;
         j->looked = true;
         if (raft_id == j->former_id) {
+                if (raft_id == 0)
+                        joining_forget_key(m);
                 joining_state_changed(m);
                 return;
         }

@@ -195,6 +195,8 @@ int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool ab
 
         keys_begin_term(a, state->term);
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
+                if (m->member.raft_id == 0) /* it deletes the key */
+                        named_remove(&a->keys.holders, m->id);
                 if (!keys_is_member(a, m) || keys_has(a, m->id, number))
                         continue;
                 r = key.number > 0 ? 0 : key_store_read(a->key_store, number, &key, err);

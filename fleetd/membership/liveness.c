@@ -115,6 +115,8 @@ static bool liveness_has_kernel(const LivenessHost *h, const LivenessSign *sign)
 static void liveness_count(LivenessHost *h, const LivenessSign *sign, bool late) {
         if (sign->restart)
                 h->silent_ticks = h->kernel_silent_ticks = 0;
+        if (sign->other)
+                h->silent_ticks = MIN(h->silent_ticks, (unsigned) LIVENESS_LOST_TICKS / 2);
         if (sign->heartbeat)
                 h->silent_ticks = 0;
         else if (!late)

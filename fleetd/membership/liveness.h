@@ -38,6 +38,7 @@ typedef struct LivenessSign {
                             one */
         bool moving;     /* it may still be on its way to another replica: it cannot be lost */
         bool restart;    /* a whole period begins */
+        bool other;      /* the receiver is another one than before: at least half a period is left */
         unsigned ticks;  /* its silence is at least that long */
 } LivenessSign;
 

@@ -35,7 +35,7 @@ typedef struct Joining {
         bool attach; /* the cluster needs no replica of this host now */
         /* While this host has no replica: the Raft ID in its member key when it looked first. A replica of
          * this host may have used it before; each later one is new. */
-        bool looked;
+        bool looked, keyless; /* 'keyless': nor does it have the cluster key any more */
         uint64_t former_id;
         uint64_t requested_ms; /* 0: no answer is due */
         char requested_from[MACHINE_ID_SIZE];
@@ -54,13 +54,29 @@ typedef struct Heartbeats {
         char problem[REPLICA_PROBLEM_SIZE];
 } Heartbeats;
 
+/* A replica that this host dials while it has none, or has dialed. */
+typedef struct DialedReplica {
+        char machine[MACHINE_ID_SIZE];
+        bool wanted;
+        uint64_t since_ms, rest_until_ms; /* its turn */
+} DialedReplica;
+
+enum { DIALED_REPLICAS_MAX = 16 };
+
 /* attaching.c: the replicas that this host uses while it has none. */
 typedef struct Attaching {
         bool active;                  /* this host uses the replica of another one, or is about to */
         uint64_t failed_ms;           /* since its own replica does not work; 0: it does, or there is none */
         char in_use[MACHINE_ID_SIZE]; /* "": none */
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
+        uint64_t ready_ms;            /* when the slice was fresh last */
         unsigned ticks;
+        bool moves;   /* the replica in use does not know yet */
+        bool limited; /* only the wanted ones are dialed */
+        DialedReplica dialed[DIALED_REPLICAS_MAX];
+        char first[MACHINE_ID_SIZE], second[MACHINE_ID_SIZE]; /* choices of this host */
+        uint64_t idle_from_ms; /* the second session may be dialed from then on; 0: not decided */
+        uint64_t alone_ms;     /* when a session was open last */
 } Attaching;
 
 /* reporting.c: what this replica reports, and what the leader has. */
@@ -134,6 +150,9 @@ void dialing_update_later(Membership *m);
 
 /* Choose the replica that this host uses, if it has none. */
 void attaching_update(Membership *m, const KvState *state);
+
+/* Return whether to dial that machine. An attached host that knows the replicas dials two. */
+bool attaching_dials(const Membership *m, const char *machine_id);
 
 /* Return whether a heartbeat to that replica is due. */
 bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id);

@@ -1,4 +1,5 @@
 /* The replica's side of reports. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,12 +7,31 @@
 #include "fleetd/membership/report_hosts.h"
 #include "fleetd/membership/reports.h"
 
+static int reporter_grow(Reporter *r) {
+        uint32_t capacity = MAX(r->capacity * 2, 64u);
+        ReporterHost **slots;
+        uint8_t *contact;
+
+        if (r->n < r->capacity)
+                return 0;
+        slots = realloc(r->slots, capacity * sizeof(*slots));
+        if (!slots)
+                return -ENOMEM;
+        r->slots = slots;
+        contact = realloc(r->contact, capacity);
+        if (!contact)
+                return -ENOMEM;
+        r->contact = contact;
+        r->capacity = capacity;
+        return 0;
+}
+
 ReporterHost *reporter_host(Reporter *r, const char *machine_id) {
         ReporterHost *h = TABLE_FIND(r->hosts, machine_id);
 
         if (h)
                 return h;
-        h = NEW0(ReporterHost, 1);
+        h = reporter_grow(r) == 0 ? NEW0(ReporterHost, 1) : NULL;
         if (!h)
                 return NULL;
         snprintf(h->machine, sizeof(h->machine), "%s", machine_id);
@@ -20,6 +40,9 @@ ReporterHost *reporter_host(Reporter *r, const char *machine_id) {
                 free(h);
                 return NULL;
         }
+        h->slot = r->n++;
+        r->slots[h->slot] = h;
+        r->contact[h->slot] = REPORTER_CHANGED | REPORT_IDLE_TICKS; /* its session has just begun */
         return h;
 }
 
@@ -27,30 +50,35 @@ void reporter_changed(Reporter *r, const char *machine_id) {
         ReporterHost *h = TABLE_FIND(r->hosts, machine_id);
 
         if (h)
-                h->look = true;
+                r->contact[h->slot] |= REPORTER_LOOK;
 }
 
 static void reporter_end(ReporterHost *h, const LivenessSign *sign) {
         h->end = (uint8_t) (SIGN_SILENT | SIGN_CLOSED | (sign->kernel ? 0 : SIGN_KERNEL_SILENT) |
                             (sign->stopped ? SIGN_STOPPED : 0) | (sign->shut_down ? SIGN_SHUT_DOWN : 0));
         h->ended_ticks = 1;
-        h->silent_ticks = 0;
 }
 
 void reporter_remove(Reporter *r, const char *machine_id) {
         ReporterHost *h = TABLE_FIND(r->hosts, machine_id);
 
-        if (h && h->ended_ticks == 0)
+        if (!h)
+                return;
+        if (h->ended_ticks == 0)
                 reporter_end(h, &(LivenessSign) {});
-        if (h)
-                h->heartbeat = false;
+        r->contact[h->slot] = 0;
 }
 
 void reporter_again(Reporter *r) {
         r->session = 0;
 }
 
+/* The last host gets its slot. */
 static void reporter_drop(Reporter *r, ReporterHost *h) {
+        r->n--;
+        r->slots[h->slot] = r->slots[r->n];
+        r->slots[h->slot]->slot = h->slot;
+        r->contact[h->slot] = r->contact[r->n];
         HASH_DEL(r->hosts, h);
         free(h);
 }
@@ -66,29 +94,20 @@ typedef struct Report {
 } Report;
 
 /* Return the signs of a host, or end it. */
-static uint8_t report_look(const Report *report, ReporterHost *h, bool heartbeat) {
+static uint8_t report_look(const Report *report, ReporterHost *h, bool contact) {
         LivenessSign sign = report->look(report->userdata, h->machine);
 
-        h->look = false;
         if (!sign.session)
                 reporter_end(h, &sign);
-        return (uint8_t) ((heartbeat || (!h->in_use && h->silent_ticks < REPORT_IDLE_TICKS) ? 0 :
-                                                                                              SIGN_SILENT) |
-                          (sign.kernel ? 0 : SIGN_KERNEL_SILENT));
+        return (uint8_t) (contact ? 0 : SIGN_SILENT | (sign.kernel ? 0 : SIGN_KERNEL_SILENT));
 }
 
-static void report_add(Report *report, ReporterHost *h) {
-        bool heartbeat = h->heartbeat;
-        uint8_t bits = 0;
+static void report_add(Report *report, ReporterHost *h, uint8_t contact) {
+        bool silent = (contact & REPORTER_TICKS) == 0;
+        uint8_t bits = h->in_use ? SIGN_IN_USE : 0;
 
-        h->heartbeat = false;
-        if (heartbeat)
-                h->silent_ticks = 0;
-        else if (report->head->kept)
-                h->silent_ticks++;
-        if (h->ended_ticks == 0 &&
-            (h->look || (!heartbeat && (h->in_use || h->silent_ticks >= REPORT_IDLE_TICKS))))
-                bits = report_look(report, h, heartbeat);
+        if (h->ended_ticks == 0 && (silent || contact & REPORTER_LOOK))
+                bits |= report_look(report, h, !silent);
         if (h->ended_ticks > 0) {
                 if (h->told || report->complete) {
                         report_host_write(h->machine, h->end, &report->gone);
@@ -97,12 +116,35 @@ static void report_add(Report *report, ReporterHost *h) {
                 h->told = false;
                 return;
         }
-        if (bits & SIGN_SILENT || report->complete || !h->told || h->told_in_use != h->in_use)
-                report_host_write(h->machine,
-                                  (uint8_t) ((bits & SIGN_SILENT ? bits : 0) | (h->in_use ? SIGN_IN_USE : 0)),
-                                  &report->listed);
+        if (silent || report->complete || !h->told || h->told_in_use != h->in_use)
+                report_host_write(h->machine, bits, &report->listed);
         h->told = true;
         h->told_in_use = h->in_use;
+}
+
+/* One heartbeat is enough for one report on the session in use, and for several on an idle one, of which
+ * those that do not count end nothing. */
+static uint8_t contact_after(const ReporterHost *h, uint8_t contact, bool kept) {
+        uint8_t ticks = contact & REPORTER_TICKS;
+
+        return ticks > 0 && (kept || h->in_use) ? ticks - 1 : ticks;
+}
+
+static void reporter_add_hosts(Reporter *r, Report *report) {
+        bool all = report->complete || !report->head->kept;
+
+        for (uint32_t i = r->n; i-- > 0;) {
+                ReporterHost *h = r->slots[i];
+
+                if (r->contact[i] - 1u < REPORTER_TICKS && !all) { /* in contact, and nothing has changed */
+                        r->contact[i]--;
+                        continue;
+                }
+                report_add(report, h, r->contact[i]);
+                r->contact[i] = contact_after(h, r->contact[i], report->head->kept);
+                if (h->ended_ticks > 0 && ++h->ended_ticks > REPORT_ENDED_TICKS)
+                        reporter_drop(r, h);
+        }
 }
 
 void reporter_write(Reporter *r, const ReportHead *head,
@@ -113,12 +155,7 @@ void reporter_write(Reporter *r, const ReportHead *head,
                           .complete = head->session == 0 || r->session != head->session ||
                                       r->term != head->term };
 
-        for (ReporterHost *h = r->hosts, *next; h; h = next) {
-                next = h->hh.next;
-                report_add(&report, h);
-                if (h->ended_ticks > 0 && ++h->ended_ticks > REPORT_ENDED_TICKS)
-                        reporter_drop(r, h);
-        }
+        reporter_add_hosts(r, &report);
         r->session = head->session;
         r->term = head->term;
         r->tick++;
@@ -138,9 +175,9 @@ void reporter_write(Reporter *r, const ReportHead *head,
 }
 
 void reporter_done(Reporter *r) {
-        for (ReporterHost *h = r->hosts, *next; h; h = next) {
-                next = h->hh.next;
-                reporter_drop(r, h);
-        }
+        while (r->n > 0)
+                reporter_drop(r, r->slots[r->n - 1]);
+        free(r->slots);
+        free(r->contact);
         *r = (Reporter) {};
 }

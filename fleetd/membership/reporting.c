@@ -19,7 +19,7 @@ void reporting_on_heartbeat(Membership *m, const char *machine_id, bool attached
         }
         h = reporter_host(&m->reporting.reporter, machine_id);
         if (h)
-                reporter_heartbeat(h, in_use);
+                reporter_heartbeat(&m->reporting.reporter, h, in_use);
 }
 
 void reporting_peer_changed(Membership *m, const char *machine_id) {

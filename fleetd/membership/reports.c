@@ -88,10 +88,9 @@ static ReportLink *host_choose(const ReportedHost *h) {
         return best;
 }
 
-static void host_tell(Reports *r, const ReportedHost *h, bool restart, bool late) {
+static void host_tell(Reports *r, const ReportedHost *h, bool late) {
         LivenessSign sign = host_sign(r, h);
 
-        sign.restart = restart;
         (void) r->on_sign(r->userdata, h->machine, &sign, late);
 }
 
@@ -111,12 +110,17 @@ static void host_set_unattached(Reports *r, ReportedHost *h, bool unattached) {
 static void host_update(Reports *r, ReportedHost *h) {
         bool was_in_use = h->in_use, was_unattached = h->unattached;
         ReportLink *before = h->decider;
+        LivenessSign sign;
 
         h->decider = host_choose(h);
         h->in_use = h->decider && h->decider->bits & SIGN_IN_USE;
         host_set_unattached(r, h, !h->decider);
-        if (h->decider != before || h->unattached != was_unattached)
-                host_tell(r, h, (h->unattached && !was_unattached) || (was_in_use && !h->in_use), true);
+        if (h->decider == before && h->unattached == was_unattached)
+                return;
+        sign = host_sign(r, h);
+        sign.restart = (h->unattached && !was_unattached) || (was_in_use && !h->in_use);
+        sign.other = true;
+        (void) r->on_sign(r->userdata, h->machine, &sign, true);
 }
 
 /* -- Hosts and their sessions -- */
@@ -197,7 +201,7 @@ static void host_end(Reports *r, ReportedHost *h, const ReportingReplica *replic
         if (link)
                 host_update(r, h);
         else
-                host_tell(r, h, false, true);
+                host_tell(r, h, true);
 }
 
 int reports_expect(Reports *r, const char *machine_id) {
@@ -306,7 +310,7 @@ static void replica_tell(Reports *r, ReportingReplica *p) {
                 }
                 host_update(r, link->host);
                 if (link->host->decider == link)
-                        host_tell(r, link->host, false, !p->kept);
+                        host_tell(r, link->host, !p->kept);
         }
 }
 

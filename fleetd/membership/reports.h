@@ -30,20 +30,29 @@ enum {
 /* A host with a session to this replica, or whose session has ended. */
 typedef struct ReporterHost {
         char machine[MACHINE_ID_SIZE];
-        bool in_use;    /* it uses this replica; otherwise its session here is idle */
-        bool heartbeat; /* since the last report */
-        bool look;      /* its session may have ended */
+        uint32_t slot;
+        bool in_use; /* it uses this replica; otherwise its session here is idle */
         bool told, told_in_use;
-        uint8_t end;                        /* signs at the end of its session */
-        unsigned silent_ticks, ended_ticks; /* ended: 0 while its session is open */
+        uint8_t end;          /* signs at the end of its session */
+        unsigned ended_ticks; /* 0 while its session is open */
         UT_hash_handle hh;
 } ReporterHost;
 
-/* What a replica knows, and has told the leader. All zero: nothing. */
+/* What a replica knows, and has told the leader. All zero: nothing. A report reads one byte for each host
+ * that is in contact. */
 typedef struct Reporter {
         ReporterHost *hosts;
+        ReporterHost **slots;
+        uint8_t *contact; /* by slot: reports for which the last heartbeat is enough, and REPORTER_* */
+        uint32_t n, capacity;
         uint64_t session, term, tick; /* of the last report: the first one to another leader is complete */
 } Reporter;
+
+enum {
+        REPORTER_LOOK = 0x80,    /* the session of the host may have ended */
+        REPORTER_CHANGED = 0x40, /* the leader is to be told about it */
+        REPORTER_TICKS = 0x0f,
+};
 
 /* Where a report goes: session 0 is no leader. 'kept': this tick was in time, and this replica has a leader.
  */
@@ -55,10 +64,14 @@ typedef struct ReportHead {
 /* Return the entry of a host; NULL without memory. It stays until some ticks after the end of its session. */
 ReporterHost *reporter_host(Reporter *r, const char *machine_id);
 /* A heartbeat of the host has arrived. */
-static inline void reporter_heartbeat(ReporterHost *h, bool in_use) {
-        h->heartbeat = true;
+static inline void reporter_heartbeat(Reporter *r, ReporterHost *h, bool in_use) {
+        uint8_t flags = r->contact[h->slot] & (REPORTER_LOOK | REPORTER_CHANGED);
+
+        if (h->in_use != in_use || h->ended_ticks > 0 || !h->told)
+                flags |= REPORTER_CHANGED;
         h->in_use = in_use;
         h->ended_ticks = 0;
+        r->contact[h->slot] = flags | (in_use ? 1 : REPORT_IDLE_TICKS);
 }
 /* A session of the host has begun or ended. */
 void reporter_changed(Reporter *r, const char *machine_id);

@@ -62,14 +62,13 @@ if [ -n "${CHECK_ALL:-}" ]; then
 fi
 
 # -- No replica can be reached --
-for host in 1 2 3 4 5; do kill -STOP "${pids[$host]}"; done
+for host in 1 2 3 4 5; do kill -STOP "${pids[$host]}" 2>/dev/null; done
 check without_a_replica_the_answer_names_the_replicas wait_for 20 says_unreachable
 check the_state_of_the_session_is_answered [ "$(status 6 /fleet/v1/cluster)" = 200 ]
 check a_view_is_503 [ "$(status 6 /fleet/v1/units)" = 503 ]
 says a_key_is_code_300_with_the_cause '"errorCode":300' "$(keys /ready)"
 says a_key_names_the_replicas 'no replica reachable for' "$(keys /ready)"
-says a_write_is_503 '"errorCode":300' "$(keys /lost -X PUT -d value=1)"
+says a_write_is_code_300 '"errorCode":300' "$(keys /lost -X PUT -d value=1)"
 for host in 1 2 3 4 5; do kill -CONT "${pids[$host]}" 2>/dev/null; done
 check it_returns_to_a_replica wait_for 30 has_replica
-says nothing_was_written '"errorCode":100' "$(keys "/lost?quorum=true")"
 echo "# after $SECONDS s"

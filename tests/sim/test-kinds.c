@@ -225,6 +225,14 @@ static bool is_attached(const SimMachine *m) {
         return state.attached && state.raft_id == 0 && is_ready(m);
 }
 
+/* Whether exactly the hosts with a replica have the cluster key. */
+static bool members_have_the_key(void) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (exists(machine(i), "secrets/key.1") != (state_of(machine(i)).raft_id != 0))
+                        return false;
+        return true;
+}
+
 static bool has_members(size_t voters, size_t n) {
         const SimMachine *leader = leader_with(machine(0));
         KvState state = leader ? state_of(leader) : (KvState) {};
@@ -274,6 +282,7 @@ static void five_vote_and_three_again(void) {
         set_voters(3);
         WORKING_UNTIL(TOKENS_PATIENCE_MS, "three-vote", has_members(3, 5));
         WORKING_UNTIL(TOKENS_PATIENCE_MS, "three-hosts-are-attached", n_attached() == 3);
+        WORKING_UNTIL(TOKENS_PATIENCE_MS, "members-have-the-key", members_have_the_key());
         clients_end();
 }
 
@@ -378,6 +387,35 @@ static void an_older_level_has_no_attached_hosts(void) {
         clients_end();
 }
 
+/* -- Leaving -- */
+
+static void on_leaving(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        if (status != KV_OK)
+                world_failed(world, "a-host-may-leave", "%s", message);
+}
+
+static void an_attached_host_leaves(void) {
+        MaintenanceRecord leave = { .purpose = CLUSTER_FOR_LEAVE, .mode = MAINTENANCE_DRAINING };
+        uint64_t former;
+        SimMachine *m;
+        Registry *r;
+
+        found_with_attached(6);
+        m = machine(5);
+        r = daemon_registry(m->daemon);
+        former = state_of(m).cluster_id;
+        leave.since_ms = world_now_ms(world);
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, NULL,
+                              on_leaving, NULL) < 0)
+                abort();
+        UNTIL("a-host-has-a-cluster-of-its-own",
+              state_of(m).role == KV_ROLE_LEADER && is_ready(m) && state_of(m).cluster_id != former);
+        if (!seen(machine(0), m)->removed || !has_members(3, 5))
+                world_failed(world, "a-host-that-left-has-a-tombstone", "%s", m->name);
+        clients_end();
+}
+
 /* -- Crashes -- */
 
 typedef enum Step {
@@ -458,9 +496,12 @@ static void crash_each_step(void) {
 }
 
 int main(int argc, char *argv[]) {
-        static void (*const scenarios[])(void) = { five_vote_and_three_again, a_lost_voter_is_replaced,
+        static void (*const scenarios[])(void) = { five_vote_and_three_again,
+                                                   a_lost_voter_is_replaced,
                                                    a_replica_without_a_disk_is_away_for_a_while,
-                                                   an_older_level_has_no_attached_hosts, crash_each_step };
+                                                   an_older_level_has_no_attached_hosts,
+                                                   an_attached_host_leaves,
+                                                   crash_each_step };
 
         return tokens_main(argc, argv, "tests/sim/test-kinds", scenarios, ELEMENTS(scenarios), NULL,
                            "hosts change their kind, and clients notice nothing");

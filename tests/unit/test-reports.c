@@ -80,7 +80,7 @@ static void heartbeat(World *w, unsigned host, unsigned replica) {
         ReporterHost *h = reporter_host(&w->reporters[replica], host_id(id, host));
 
         assert_non_null(h);
-        reporter_heartbeat(h, w->hosts[host].in_use[replica]);
+        reporter_heartbeat(&w->reporters[replica], h, w->hosts[host].in_use[replica]);
 }
 
 static void write_report(World *w, unsigned replica, bool kept, Writer *ret) {
@@ -249,6 +249,24 @@ static void a_former_session_in_use_does_not_count_against_contact(void **state)
         for (unsigned i = 1; i < 10; i++) {
                 tick(&w, ALL, true);
                 assert_int_equal(w.silent[0], i);
+        }
+        end(&w);
+}
+
+/* Two heartbeats arrive between two reports, of which the first one says that the host has moved here. */
+static void a_move_is_reported_also_after_another_heartbeat(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        open_session(&w, 0, 1, false);
+        tick(&w, ALL, true);
+        w.hosts[0].silent[0] = true;
+        w.hosts[0].in_use[1] = true;
+        heartbeat(&w, 0, 1);
+        for (unsigned i = 0; i < 10; i++) {
+                tick(&w, ALL, true);
+                assert_int_equal(w.silent[0], 0);
         }
         end(&w);
 }
@@ -520,7 +538,7 @@ static void all_hosts_of_a_replica_are_silent_at_once(void **state) {
                         char id[MACHINE_ID_SIZE];
 
                         snprintf(id, sizeof(id), "%032x", h + 1);
-                        reporter_heartbeat(reporter_host(&w.reporters[0], id), true);
+                        reporter_heartbeat(&w.reporters[0], reporter_host(&w.reporters[0], id), true);
                 }
                 for (unsigned h = 0; h < HOSTS; h++)
                         open_session(&w, h, 0, true);
@@ -539,6 +557,7 @@ int main(void) {
                 cmocka_unit_test(the_replica_in_use_decides_as_long_as_it_reports),
                 cmocka_unit_test(the_idle_session_counts_when_it_is_silent_for_2_5_s),
                 cmocka_unit_test(a_former_session_in_use_does_not_count_against_contact),
+                cmocka_unit_test(a_move_is_reported_also_after_another_heartbeat),
                 cmocka_unit_test(a_tick_that_was_not_kept_counts_nothing),
                 cmocka_unit_test(a_late_tick_of_the_leader_ends_no_replica),
                 cmocka_unit_test(the_end_of_the_last_session_has_a_cause),

@@ -1,0 +1,205 @@
+/* Which attached hosts are alive: whole daemons, of which some hold replicas and report the others.
+ *
+ *      test-reporting [--seed N] [--runs N] [--trace]
+ */
+#include <stdio.h>
+
+#include "tests/sim/tokens.h"
+
+enum {
+        REPLICAS = 5,
+        TICK_MS = 500,
+        LOST_MS = 3600,
+        LOST_WITH_REPLICA_MS = 5000 + 100 /* the write */,
+        MOVE_MS = 2500
+};
+
+/* Found a cluster of five members, and attach a host. */
+static SimMachine *attached(void) {
+        SimMachine *m;
+        MadeToken token;
+
+        found(REPLICAS + 1, REPLICAS);
+        m = machine(REPLICAS);
+        token = make_token(machine(0), NULL);
+        join_with(m, &token);
+        UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
+        UNTIL("a-host-is-up", seen(machine(0), m) && seen(machine(0), m)->presence == PRESENCE_UP);
+        return m;
+}
+
+static void over(void) {
+        cluster = cluster_free(cluster);
+}
+
+/* Return the host whose replica 'm' uses, or NULL. */
+static SimMachine *replica_of(const SimMachine *m) {
+        for (unsigned i = 0; i < REPLICAS; i++)
+                if (serves(machine(i)) &&
+                    kv_slice_index(daemon_store(machine(i)->daemon), m->machine_id) > 0 &&
+                    kv_replica_answers(daemon_store(m->daemon), machine(i)->machine_id, 3 * TICK_MS))
+                        return machine(i);
+        return NULL;
+}
+
+static void count_dialed(void *userdata, const PeerState *peer) {
+        *(unsigned *) userdata += peer->dialed;
+}
+
+static unsigned n_dialed(const SimMachine *m) {
+        unsigned n = 0;
+
+        if (serves(m))
+                peers_each(user_of(m)->api.peers, count_dialed, &n);
+        return n;
+}
+
+static Presence presence_of(const SimMachine *m) {
+        const SimMachine *leader = leader_with(machine(0)->power ? machine(0) : machine(1));
+        const ClusterMachine *machine = leader ? seen(leader, m) : NULL;
+
+        return machine ? machine->presence : PRESENCE_UP;
+}
+
+/* Nothing that happens in this time makes the host anything else than up. */
+static void stays_up(SimMachine *m, uint64_t ms) {
+        uint64_t until_ms = world_now_ms(world) + ms;
+
+        while (world_now_ms(world) < until_ms) {
+                run_ms(20);
+                if (presence_of(m) != PRESENCE_UP)
+                        world_failed(world, "a-host-stays-up", "it is %s",
+                                     presence_to_string(presence_of(m)));
+        }
+}
+
+/* Return the time until the host is lost. */
+static uint64_t until_lost(const SimMachine *m) {
+        uint64_t from_ms = world_now_ms(world);
+
+        UNTIL_EACH(60000, 10, "a-silent-host-is-lost", presence_of(m) == PRESENCE_LOST);
+        return world_now_ms(world) - from_ms;
+}
+
+static void suspect(SimMachine *m) {
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + 10 * (uint64_t) TOKENS_PATIENCE_MS);
+}
+
+static void two_sessions(void) {
+        SimMachine *m = attached();
+
+        UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+        stays_up(m, 20000);
+        if (n_dialed(m) != 2)
+                world_failed(world, "a-host-keeps-two-sessions", "%u", n_dialed(m));
+        over();
+}
+
+static void report_lost(void) {
+        SimMachine *m = attached();
+        uint64_t ms;
+
+        UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+        run_ms(world_draw(world, 2 * TICK_MS));
+        suspect(m);
+        machine_power_cut(m);
+        ms = until_lost(m);
+        if (ms > LOST_MS)
+                world_failed(world, "a-host-is-lost-in-3.6-s", "%llu ms", (unsigned long long) ms);
+        machine_power_on(m);
+        machine_start_daemon(m);
+        UNTIL("a-host-returns", presence_of(m) == PRESENCE_UP);
+        over();
+}
+
+static void report_lost_with_its_replica(void) {
+        SimMachine *m = attached(), *replica;
+        uint64_t ms;
+
+        UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+        UNTIL("a-host-uses-a-replica", replica_of(m));
+        run_ms(world_draw(world, 2 * TICK_MS));
+        replica = replica_of(m);
+        if (replica && replica != leader_with(machine(0))) {
+                suspect(m);
+                suspect(replica);
+                machine_power_cut(m);
+                machine_power_cut(replica);
+                ms = until_lost(m);
+                if (ms > LOST_WITH_REPLICA_MS)
+                        world_failed(world, "a-host-and-its-replica-are-lost-in-5-s", "%llu ms",
+                                     (unsigned long long) ms);
+        }
+        over();
+}
+
+/* The session in use is silent: the host moves, and is not lost meanwhile. */
+static void replica_cut(void) {
+        SimMachine *m = attached(), *replica;
+
+        UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+        for (unsigned i = 0; i < 3; i++) {
+                UNTIL("a-host-uses-a-replica", replica_of(m));
+                replica = replica_of(m);
+                sim_net_cut(cluster->net, m->host, replica->host, true);
+                stays_up(m, 8000);
+                if (!replica_of(m) || replica_of(m) == replica || !state_of(m).ready)
+                        world_failed(world, "a-host-moves-over", "it does not");
+                sim_net_cut(cluster->net, m->host, replica->host, false);
+                stays_up(m, 8000);
+        }
+        over();
+}
+
+/* The replica in use crashes and begins again, and so do leaders. */
+static void new_leader_storm(void) {
+        SimMachine *m = attached(), *victim;
+
+        for (unsigned i = 0; i < 6; i++) {
+                UNTIL("there-is-a-leader", leader_with(machine(0)));
+                UNTIL("a-host-uses-a-replica", replica_of(m));
+                victim = i % 2 ? leader_with(machine(0)) : replica_of(m);
+                suspect(victim);
+                machine_crash_daemon(victim);
+                stays_up(m, 3000 + world_draw(world, 3000));
+                machine_start_daemon(victim);
+                UNTIL("a-replica-returns", is_ready(victim));
+        }
+        over();
+}
+
+/* A daemon that ends tells why, or its kernel does. */
+static void ends(void) {
+        SimMachine *m = attached();
+        static const char *const reasons[] = { "stopped", "closed its session" };
+
+        for (unsigned i = 0; i < ELEMENTS(reasons); i++) {
+                UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+                suspect(m);
+                if (i == 0)
+                        machine_stop_daemon(m);
+                else
+                        machine_crash_daemon(m);
+                UNTIL_EACH(4000, 10, "a-host-is-away", presence_of(m) == PRESENCE_AWAY);
+                if (!strstr(seen(leader_with(machine(0)), m)->presence_reason, reasons[i]))
+                        world_failed(world, "a-host-is-away-for-its-reason", "%s",
+                                     seen(leader_with(machine(0)), m)->presence_reason);
+                UNTIL("a-daemon-ends", !m->loop);
+                run_ms(10000);
+                if (presence_of(m) != PRESENCE_AWAY)
+                        world_failed(world, "a-host-stays-away", "it is %s",
+                                     presence_to_string(presence_of(m)));
+                machine_start_daemon(m);
+                UNTIL("a-host-returns", presence_of(m) == PRESENCE_UP);
+        }
+        over();
+}
+
+int main(int argc, char *argv[]) {
+        static void (*const scenarios[])(void) = {
+                two_sessions, report_lost, report_lost_with_its_replica, replica_cut, new_leader_storm, ends
+        };
+
+        return tokens_main(argc, argv, "tests/sim/test-reporting", scenarios, ELEMENTS(scenarios), NULL,
+                           "attached hosts are lost when they are silent, and only then");
+}
