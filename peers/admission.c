@@ -562,8 +562,12 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
         PeerSession *conflicts[2];
         bool was_open = host && (host->dialed == s || host->accepted == s);
         bool lasted = was_open && loop_now_ms(peers->loop) - s->begun_ms >= LASTED_MS;
-        unsigned cause = error == -EKEYREJECTED ? WARNING_KEY : WARNING_NO_HANDSHAKE;
+        unsigned cause = WARNING_NO_HANDSHAKE;
 
+        if (error == -EKEYREJECTED)
+                cause = WARNING_KEY;
+        else if (error == -EPROTONOSUPPORT)
+                cause = REJECTION_VERSION;
         session_leave_pending(peers, s);
         if (host)
                 host_on_session_end(host, s, was_open, reason);

@@ -241,12 +241,12 @@ void session_reject(PeerSession *s, Rejection cause, const char *message) {
         if (s->state == SESSION_ENDED)
                 return;
 
-        s->rejected = true;
         rejection_write(&w, cause, message);
         if (w.error < 0)
                 session_cut(s, w.error, message);
         else
-                session_finish(s, PEER_REJECTED, w.bytes, w.size, -EPERM, message);
+                session_finish(s, PEER_REJECTED, w.bytes, w.size,
+                               cause == REJECTION_VERSION ? -EPROTONOSUPPORT : -EPERM, message);
 }
 
 void session_bye(PeerSession *s, const char *reason) {

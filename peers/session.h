@@ -67,7 +67,7 @@ struct PeerSession {
         bool requested;     /* a joining host has sent its request */
         bool has_input;     /* a byte has arrived; during TLS, see tls_has_input() */
         bool is_replica;    /* frames of PEER_FROM_REPLICAS are accepted */
-        bool rejected;      /* by one of the two hosts, with a reason that is reported */
+        bool rejected;      /* by the other host, with a reason that is reported */
         bool used_key;      /* dialed with the key file, although this host has a certificate */
         TlsPeer peer;       /* how the other host was authenticated */
         TlsPin own_pin;     /* of the certificate with which it was dialed; zero: none */

@@ -75,10 +75,11 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message) {
         authority_send(op, &answer);
 }
 
+/* The leader is a replica, also before its member key is written: hosts join through it at once. */
 static TlsUri authority_uri(const AuthorityOp *op, uint64_t cluster_id) {
         const ClusterMachine *m = cluster_machine(registry_cluster(op->authority->registry), op->machine);
-        TlsUri uri = { .cluster_id = cluster_id,
-                       .role = m && m->member.raft_id != 0 ? TLS_ROLE_REPLICA : TLS_ROLE_HOST };
+        bool replica = op->kind == AUTHORITY_ENROLL || (m && m->member.raft_id != 0);
+        TlsUri uri = { .cluster_id = cluster_id, .role = replica ? TLS_ROLE_REPLICA : TLS_ROLE_HOST };
 
         if (op->kind == AUTHORITY_USER)
                 uri.role = TLS_ROLE_USER;

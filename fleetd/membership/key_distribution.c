@@ -405,7 +405,8 @@ static int keys_store(Authority *a, const ClusterKey *key, Error *err) {
 
 /* Only the leader sends keys: a former one may have made another key of the same number. A host whose replica
  * is not complete yet knows no leader. Nor does a member that the configuration lacks, because the entry that
- * added it was lost: the leader adds it again when it has confirmed the key. */
+ * added it was lost, although its own log may have that entry: the leader adds it again when it has confirmed
+ * the key. */
 static bool keys_accepts_from(const Authority *a, const char *machine_id) {
         KvState state;
 

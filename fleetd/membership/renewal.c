@@ -228,15 +228,17 @@ static bool renewal_is_due(const Renewal *r, const Cluster *c, const ClusterMach
 void renewal_tick(Renewal *r) {
         const Cluster *c = registry_cluster(r->registry);
         const ClusterMachine *self = cluster_machine(c, r->machine_id);
-        bool replica = self && self->member.raft_id != 0;
         uint64_t now_ms = loop_now_ms(r->loop);
         KvState state;
         Error err = {};
+        bool replica;
         int e;
 
         kv_state(r->store, &state);
+        replica = state.role == KV_ROLE_LEADER ||
+                  (self && self->member.raft_id != 0); /* as authority_uri() */
         if (!r->state_directory || !state.ready || !registry_ready(r->registry) || !c->ca_roots ||
-            !(self && (replica || self->host)))
+            !(self && (self->member.raft_id != 0 || self->host)))
                 return;
         if (state.term != r->term) /* the leader that was asked may be gone */
                 r->answer_ms = r->next_ms = 0;

@@ -24,7 +24,8 @@ for host in one two three fresh; do
 #!/bin/bash
 case "\$1" in
 --verify=*) exec $program "\$@" ;;
---restore=*) [ -z "\$RESTORE_FAULT" ] || export FAULT_POINT=\$RESTORE_FAULT ;;
+--restore=*) [ -z "\$RESTORE_FAULT" ] || export FAULT_POINT=\$RESTORE_FAULT
+        [ -z "\$RESTORE_STATUS" ] || { $program ${options//$'\n'/ } "\$@"; exit "\$RESTORE_STATUS"; } ;;
 esac
 exec $program ${options//$'\n'/ } "\$@"
 F
@@ -162,6 +163,13 @@ a_crash_of_a_restore_is_repeated_or_completed() {
         [ ! -e "$scratch/fresh/tree/restored" ] && stop fresh && fleetd fresh --reset
 }
 
+# fleetd exits with status 3 after a failure behind the rename.
+a_restore_that_is_in_force_is_no_failure_without_a_change() {
+        RESTORE_STATUS=3 refused 1 "the restore is in force, and is completed by this start of fleetd; check fleetctl status" fresh restore "$scratch/backup" \
+                --yes="$(hostname)" && ! says "was not changed" && the_rest_is_printed || return 1
+        wait_for fleetctl fresh kv get /a && stop fresh && fleetd fresh --reset
+}
+
 a_backup_is_restored_with_guidance() {
         fleetctl fresh restore "$scratch/backup" --yes="$(hostname)" >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
         says "of three, two, one" && says "All later changes are lost" && says "This host is a cluster of one now" && the_rest_is_printed || return 1
@@ -203,6 +211,35 @@ a_replica_that_has_less_is_not_recovered() {
         refused 1 "nothing was changed; confirm with --yes=three" three recover && says "two  voter, reachable, last entry"
 }
 
+# The answer of a host that reaches another voter, which has a leader or is of an older version: it sends no end of its log.
+a_voter_that_does_not_send_its_last_entry_is_not_left_behind() {
+        python3 - "$scratch/silent.sock" <<'P' &
+import http.server, json, socketserver, sys
+answer = {"machine": "a", "name": "silent", "index": 9, "lastIndex": 5, "lastTerm": 2, "staleSec": 9, "attemptMs": 0, "voters": [
+    {"id": "a", "name": "silent", "seat": "voter", "reachable": True, "lastIndex": 5, "lastTerm": 2}, {"id": "b", "name": "led", "seat": "voter", "reachable": True},
+    {"id": "c", "name": "gone", "seat": "voter", "reachable": False}, {"id": "d", "name": "lost", "seat": "voter", "reachable": False}]}
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def address_string(self): return ""
+    def log_message(self, *args): pass
+socketserver.UnixStreamServer(sys.argv[1], Handler).serve_forever()
+P
+        local server=$! r
+        mkdir -p "$scratch/bin.silent"
+        wait_for [ -S "$scratch/silent.sock" ]
+        refused 1 "led can be reached, and does not send its last entry: it has a leader, or runs an older version. Run fleetctl status on led" silent recover --yes=silent &&
+                says "led  voter, reachable, last entry unknown" && says "gone  voter, lost"
+        r=$?
+        kill $server
+        return $r
+}
+
 while_a_recovered_host_answers_no_second_one_is_recovered() {
         fleetctl three recover --yes=three >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
         wait_for fleetctl three kv set /only 4 || { echo "no leader"; fleetctl three status; tail -3 "$scratch/three.log"; return 1; }
@@ -222,7 +259,9 @@ check a_reset_after_a_crash_is_repeated
 check a_host_with_state_is_not_restored
 check bad_files_are_not_restored
 check a_crash_of_a_restore_is_repeated_or_completed
+check a_restore_that_is_in_force_is_no_failure_without_a_change
 check a_backup_is_restored_with_guidance
 check keys_are_saved_and_given_back
 check a_replica_that_has_less_is_not_recovered
+check a_voter_that_does_not_send_its_last_entry_is_not_left_behind
 check while_a_recovered_host_answers_no_second_one_is_recovered

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Three daemons without systemd: hosts leave, one after the other and two at once, and come back by a token. What is refused gets a message.
-# Takes 40 s.
+# A host that is removed with --compromised joins again with another key. Takes 50 s.
 set -u
 n_ports=6
 . "$(dirname "$0")/hosts.sh"
@@ -24,6 +24,7 @@ says another_host_is_no_argument "fleetctl remove" "$(ctl 1 leave h2 2>&1)"
 join 2 1 >/dev/null
 join 3 1 >/dev/null
 check three_hosts_vote wait_for 60 members 1 3 3
+check no_session_to_the_founder_was_rejected [ "$(grep -c 'rejected a session' "$scratch/log1")" = 0 ]
 put 1 /kept 1 >/dev/null
 
 # -- The leader leaves --
@@ -73,3 +74,30 @@ check one_host_remains wait_for 30 members "$last" 1 1
 check it_has_the_keys holds "$last" /after 1
 check it_still_writes put "$last" /alone 1
 says the_last_one_stays "is the last voter" "$(ctl "$last" leave --yes 2>&1)"
+
+# -- A host is removed with --compromised: it joins with another key only, and the former one stays denied --
+again=${others[0]}
+key_of() { openssl pkey -in "$scratch/state$1/identity/key" -pubout; } # HOST
+denied() { ctl "$again" status 2>&1 | grep -q "this host was removed"; }
+listed() { api "$last" "machines?all=true" | grep -q "\"h$again\""; }
+says a_host_joins_once_more "Joined: this host is up" "$(join "$again" "$last" 2>&1)"
+check it_is_listed_again wait_for 60 listed
+stolen=$(key_of "$again")
+cp -p "$scratch/state$again/identity/key" "$scratch/stolen"
+says the_command_names_the_folder_to_remove "remove the folder /var/lib/fleet/identity on it first" "$(ctl "$last" remove --compromised --yes "h$again" 2>&1)"
+check the_host_is_removed wait_for 20 denied
+says the_stolen_key_does_not_join "the key of this host is compromised: remove the folder" "$(join "$again" "$last" 2>&1)"
+rm -r "$scratch/state$again/identity"
+says it_joins_with_another_key "Joined: this host is up" "$(join "$again" "$last" 2>&1)"
+check two_hosts_again wait_for 60 members "$last" 1 2
+check it_has_another_key [ "$stolen" != "$(key_of "$again")" ]
+ctl "$again" leave --yes >/dev/null 2>&1
+check the_other_one_is_alone wait_for 30 members "$last" 1 1
+end KILL "$again"
+rm -r "$scratch/state$again"
+(umask 077; mkdir -p "$scratch/state$again/identity.new")
+cp -p "$scratch/stolen" "$scratch/state$again/identity.new/key" # of a join that was interrupted
+: >"$scratch/conf$again"
+start "$again"
+wait_for 60 put "$again" /own yes
+says the_stolen_key_does_not_join_after_the_removal "the key of this host is compromised" "$(join "$again" "$last" 2>&1)"

@@ -713,6 +713,7 @@ static void the_first_host_gets_a_certificate_of_its_own_ca(void **state) {
         assert_int_equal(tls_certificate_read(f->own.certificate, strlen(f->own.certificate), &leaf, &err),
                          0);
         assert_string_equal(leaf.uri.subject, f->host->id);
+        assert_int_equal(leaf.uri.role, TLS_ROLE_REPLICA); /* without a member key */
         assert_non_null(cluster_machine(view(f), f->host->id)->host);
         assert_non_null(view(f)->ca_roots);
 

@@ -770,6 +770,42 @@ static void each_rejection_sends_its_reason_to_the_peer(void **state) {
                       "two hosts, a and b, have machine id");
 }
 
+/* A peer whose handshake follows the connection, so that the host that dials is the first to see it. */
+static void a_host_that_dials_reports_a_version_that_it_does_not_support(void **state) {
+        struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), peer = -1;
+        PeerHandshake newer = handshake_of(ID_A, "a", 1);
+        uint8_t head[FRAME_HEADER_SIZE];
+        _cleanup_writer_ Writer w = {};
+        socklen_t size = sizeof(at);
+        const char *reason = NULL;
+        PeerAddress to = {};
+        Lab *lab = *state;
+        Rejection cause;
+        Member b = {};
+
+        assert_true(fd >= 0);
+        assert_int_equal(bind(fd, (struct sockaddr *) &at, size), 0);
+        assert_int_equal(listen(fd, 8), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *) &at, &size), 0);
+        snprintf(to.address, sizeof(to.address), "127.0.0.1:%d", ntohs(at.sin_port));
+        member_open(&b, lab, handshake_of(ID_B, "b", 2), NULL);
+        assert_int_equal(peers_set_known(b.peers, &to, 1), 0);
+        UNTIL(lab, (peer = accept(fd, NULL, NULL)) >= 0);
+
+        handshake_write(&w, &newer);
+        memset(w.bytes + 4, 9, 4); /* newest and oldest version */
+        frame_header(head, PEER_HANDSHAKE, w.size);
+        assert_int_equal(send(peer, head, sizeof(head), 0), sizeof(head));
+        assert_int_equal(send(peer, w.bytes, w.size, 0), w.size);
+        UNTIL(lab, peers_rejection(b.peers, &cause, &reason));
+        assert_int_equal(cause, REJECTION_VERSION);
+        assert_non_null(strstr(reason, "no common protocol version: one host supports 2313 to 2313"));
+        close(peer);
+        close(fd);
+        stop(&b, "");
+}
+
 static void a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed(void **state) {
         Lab *lab = *state;
         Member a = { .rejected_id = ID_B }, b = {};
@@ -1213,6 +1249,7 @@ int main(int argc, char *argv[]) {
                 PLAIN(a_restarted_host_is_admitted_if_its_old_session_leaves_a_ping_unanswered),
                 PLAIN(without_memory_for_the_clone_check_the_new_session_is_ended),
                 PLAIN(each_rejection_sends_its_reason_to_the_peer),
+                PLAIN(a_host_that_dials_reports_a_version_that_it_does_not_support),
                 SECURE(each_rejection_sends_its_reason_to_the_peer),
                 PLAIN(a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed),
                 PLAIN(the_age_of_attempts_covers_each_address_without_a_session),
