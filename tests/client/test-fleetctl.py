@@ -1303,7 +1303,7 @@ def status_shows_recent_changes_in_presence(t):
                                          ("presence", "2", "up: it is back", 30), ("assigned", "2", "fewest units", 25), ("presence", "3", "left: it shut down", 20)):
         add_rows(t, {"kind": kind, "machine": machine * 32, "reason": reason, "first": now - age_s * 1000})
     said = t.expect("status", out=["  recent   "]).splitlines()[-1]
-    assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost; 2 units moved    (\d\d:){2}\d\d beta is up    (\d\d:){2}\d\d gamma has left", said), said
+    assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost; 2 units moved    (\d\d:){2}\d\d beta is up    (\d\d:){2}\d\d gamma was shut down", said), said
 
 
 # -- events --
