@@ -151,6 +151,7 @@ int keys_make(Authority *a, uint64_t present, ClusterKey *ret, Error *err) {
         uint64_t number = 0;
         int r;
 
+        a->keys.next_number = 0; /* after a failure, the former one is not used in its place */
         r = keys_next_number(a, present, &number, err);
         if (r < 0)
                 return r;
