@@ -389,10 +389,10 @@ static void removed_host_boots(void) {
         machine_power_cut(leader);
         run_ms(8000);
         machine_power_on(m);
-        UNTIL("a-replica-without-a-leader-removes-nobody",
+        UNTIL("a-replica-without-a-leader-removes-no-host",
               sim_systemd_runs(m->systemd, units[0]) && sim_systemd_runs(m->systemd, units[1]));
         if (state_of(m).removed)
-                world_failed(world, "a-replica-without-a-leader-removes-nobody", "removed");
+                world_failed(world, "a-replica-without-a-leader-removes-no-host", "removed");
         over();
 }
 
