@@ -22,8 +22,8 @@ static void leave_append_waiting(Text *t, const JsonValue *waiting) {
                 text_append(&names, " ");
                 text_append_printable(&names, json_value_string(json_value_item(waiting, i)) ?: "");
         }
-        text_printf(t, "%zu of them fit no other host (fleetctl why):%s; to release them: fleetctl unload%s", n,
-                    names.chars ?: "", names.chars ?: "");
+        text_printf(t, "%zu of them fit no other host (fleetctl why):%s; to release them: fleetctl unload%s",
+                    n, names.chars ?: "", names.chars ?: "");
         t->error = t->error ?: names.error;
 }
 
