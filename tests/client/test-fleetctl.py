@@ -880,8 +880,8 @@ def a_leave_prints_what_it_waits_for(t):
                          {"step": "units", "units": 1, "unit": "b.service", "waiting": []}, {"step": "global"}, {"step": "vote"}, {"step": "wait", "other": "beta"},
                          {"step": "end"}, {"clusterId": "0", "step": "none"}, {"clusterId": "def", "step": "none"}]
     t.expect("leave --yes", out="alpha leaves its cluster. It continues without this command; to cancel: fleetctl leave --cancel\n"
-             "2 units to move: a.service: waiting: no other machine qualifies; to stop it: fleetctl unload a.service\n"
-             "3 units to move: 2 of them fit no other host (fleetctl why): a.service c\\x1b.service; to stop them: fleetctl unload a.service c\\x1b.service\n"
+             "2 units to move: a.service: waiting: no other machine qualifies; to release it: fleetctl unload a.service\n"
+             "3 units to move: 2 of them fit no other host (fleetctl why): a.service c\\x1b.service; to release them: fleetctl unload a.service c\\x1b.service\n"
              "1 unit to move: b.service\n"
              "no unit is left to move; global units stop\n"
              "no unit is left; another host takes its vote\n"
