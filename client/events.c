@@ -322,7 +322,9 @@ static int recent_add(Recent *recent, const JsonValue *row) {
                 text_append(&t, " was shut down");
         else
                 text_printf(&t, " is %s", presence.chars);
-        return t.error < 0 ? t.error : names_add(&recent->lines, t.chars, t.size);
+        if (machine.error < 0 || t.error < 0)
+                return MIN(machine.error, t.error);
+        return names_add(&recent->lines, t.chars, t.size);
 }
 
 int events_append_recent(JsonValue *const *rows, size_t n, const Listing *machines, Text *ret) {
