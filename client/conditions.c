@@ -8,8 +8,9 @@
 #include "units/machine.h"
 
 enum {
-        LOOP_MS = 120000, /* a unit restarts in a loop if its last restart is not older, */
-        LOOP_COUNT = 5,   /* and this was one of as many */
+        PLACING_MS = 10000, /* a unit that was assigned or changed since then may not be reported yet */
+        LOOP_MS = 120000,   /* a unit restarts in a loop if its last restart is not older, */
+        LOOP_COUNT = 5,     /* and this was one of as many */
         NAMES_SHOWN = 3,
 };
 
@@ -223,6 +224,10 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
         size_t quorum = n / 2 + 1;
         /* A removal deletes the member key first. */
         bool is_leaving = !m && *address && !*member_text(member, "id") && n_reachable >= quorum;
+        /* A host that announced its shutdown is expected back: it needs no replacement yet. */
+        bool is_maintained = m && is_presence(m, "left") && !machine_is_gone(v->cluster, m) &&
+                             n_reachable >= quorum;
+        const char *next = is_maintained ? "help maintain" : "help replace";
         _cleanup_text_ Text t = {};
 
         text_append(&t, "voter unreachable");
@@ -247,10 +252,9 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
                 text_append(&t, ": its host has another replica, and the leader removes this one");
         else
                 text_append(&t, ": start it");
-        if (*address)
+        if (*address && !is_maintained)
                 text_printf(&t, ", or give a new host its address %s", address);
-        add(all, "voter", member_label(member), has_host && !is_leaving ? "help replace" : "", "%s",
-            chars(&t));
+        add(all, "voter", member_label(member), has_host && !is_leaving ? next : "", "%s", chars(&t));
         all->error = all->error ?: t.error;
 }
 
@@ -481,6 +485,26 @@ static bool is_held_back(const View *v, const ApiUnit *u) {
                (json_value_member(v->cluster, "brake") && m && is_presence(m, "lost"));
 }
 
+/* Return whether the unit was assigned or changed a moment ago: its machine is about to report it. */
+static bool is_being_placed(const View *v, const ApiUnit *u) {
+        static const char *const kinds[] = { "submitted", "updated", "target", "assigned" };
+        const ApiMachine *m = listing_machine(&v->machines, u->machine_id);
+
+        if (!m || !is_presence(m, "up"))
+                return false;
+        for (size_t i = v->n_history; i > 0; i--) {
+                const JsonValue *row = v->history[i - 1];
+
+                if (!streq(member_text(row, "name"), u->name) ||
+                    member_number(row, "last") + PLACING_MS < clock_real_ms())
+                        continue;
+                for (size_t k = 0; k < ELEMENTS(kinds); k++)
+                        if (streq(member_text(row, "kind"), kinds[k]))
+                                return true;
+        }
+        return false;
+}
+
 static void add_waiting_units(const View *v, Conditions *all) {
         for (size_t i = 0; i < v->units.n; i++) {
                 const ApiUnit *u = &v->units.units[i];
@@ -488,7 +512,7 @@ static void add_waiting_units(const View *v, Conditions *all) {
                 const char *reason = placed ? "its machine does not report it" : "no machine yet";
 
                 if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE ||
-                    u->global || is_held_back(v, u))
+                    u->global || is_held_back(v, u) || (placed && is_being_placed(v, u)))
                         continue;
                 if (u->reason && *u->reason)
                         reason = u->reason;

@@ -149,7 +149,8 @@ int verb_diff(Client *c, char **args, size_t n, Error *err) {
 
 /* -- edit -- */
 
-static const char *editor(void) {
+/* Return the editor that the environment names, or NULL. */
+static const char *editor_of_environment(void) {
         static const char *const variables[] = { "SYSTEMD_EDITOR", "EDITOR", "VISUAL" };
 
         for (size_t i = 0; i < ELEMENTS(variables); i++) {
@@ -158,7 +159,11 @@ static const char *editor(void) {
                 if (value && *value)
                         return value;
         }
-        return "editor"; /* of Debian's alternatives */
+        return NULL;
+}
+
+static const char *editor(void) {
+        return editor_of_environment() ?: "editor"; /* of Debian's alternatives */
 }
 
 /* Run the editor and read the file. $EDITOR may contain arguments: a shell splits it, as for git and
@@ -322,6 +327,11 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         r = fetch(c, name, &unit);
         if (r != EXIT_DONE)
                 return r;
+        if (!editor_of_environment() && !isatty(STDIN_FILENO))
+                return error_set(err, -EINVAL,
+                                 "%s cannot be edited: standard input is no terminal; set SYSTEMD_EDITOR, "
+                                 "or change a copy: fleetctl cat %s >FILE",
+                                 name, name);
         r = edit_check(c, &unit, err);
         if (r < 0)
                 return r;

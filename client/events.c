@@ -43,19 +43,36 @@ static void events_done(Events *e) {
         listing_done(&e->machines);
 }
 
-/* -- Rows -- */
+/* -- Removed machines -- */
 
-static int add_removed(Events *all, const JsonValue *row) {
+/* Keep the name of a machine, if 'row' is that of its removal. */
+static int add_removed(Pairs *removed, const JsonValue *row) {
         if (!streq(member_text(row, "kind"), "removed") || !*member_text(row, "reason"))
                 return 0;
-        return pairs_set(&all->removed, member_text(row, "machine"), member_text(row, "reason"));
+        return pairs_set(removed, member_text(row, "machine"), member_text(row, "reason"));
 }
+
+/* Append the name of a removed machine. Another machine may have had it, or have it by now. */
+static void append_removed(Text *t, const Listing *machines, const Pairs *removed, const char *id) {
+        const char *name = pairs_get(removed, id) ?: "";
+        bool ambiguous = false;
+
+        for (size_t i = 0; i < machines->n; i++)
+                ambiguous |= same_string(machines->machines[i].hostname, name);
+        for (size_t i = 0; i < removed->n; i++)
+                ambiguous |= streq(removed->items[i].value, name) && !streq(removed->items[i].key, id);
+        text_append(t, name);
+        if (ambiguous)
+                text_printf(t, " (%.8s)", id);
+}
+
+/* -- Rows -- */
 
 static int on_removed(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         int r = json_value_parse(line, size, &root, NULL);
 
-        return r < 0 ? r : add_removed(userdata, root);
+        return r < 0 ? r : add_removed(&((Events *) userdata)->removed, root);
 }
 
 /* Return the name of a machine that is removed, or NULL. The selected rows may lack that of its removal: then
@@ -73,29 +90,17 @@ static const char *removed_name(Events *all, const char *id) {
         return pairs_get(&all->removed, id);
 }
 
-/* Append the name of a removed machine. Another one may have it by now. */
-static void append_removed(Text *t, const Events *all, const char *id, const char *name) {
-        text_append(t, name);
-        for (size_t i = 0; i < all->machines.n; i++)
-                if (same_string(all->machines.machines[i].hostname, name)) {
-                        text_printf(t, " (%.8s)", id);
-                        return;
-                }
-}
-
 /* Append the name of a machine; "" stays empty. Machines that joined meanwhile are read once. */
 static void append_machine(Events *all, const char *id, Text *t) {
         _cleanup_text_ Text name = {};
-        const char *removed;
 
         if (*id && !listing_machine(&all->machines, id) && !names_have(&all->unknown, id)) {
                 client_load_machine(all->client, &all->machines, id, true);
                 if (!listing_machine(&all->machines, id))
                         (void) names_add(&all->unknown, id, strlen(id));
         }
-        removed = removed_name(all, id);
-        if (removed)
-                append_removed(&name, all, id, removed);
+        if (removed_name(all, id))
+                append_removed(&name, &all->machines, &all->removed, id);
         else if (*id)
                 append_machine_name(&name, &all->machines, id);
         text_append_printable(t, name.chars ?: "");
@@ -184,7 +189,7 @@ static int events_on_line(void *userdata, const char *line, size_t size) {
                 return all->caught_up ? 0 : catch_up(all, member_number(root, "oldest"));
         r = event_row_read(root, line, size, &row);
         if (r >= 0)
-                r = add_removed(all, root);
+                r = add_removed(&all->removed, root);
         if (r < 0 || !is_selected(all, &row))
                 return r;
         return all->caught_up ? print_row(all, &row, true) : add_row(all, &row);
@@ -265,10 +270,9 @@ enum {
 };
 
 typedef struct Recent {
-        JsonValue *const *rows;
-        size_t n_rows;
         const Listing *machines;
         uint64_t now_ms;
+        Pairs removed; /* names of removed machines, by ID */
         Names lines;
         size_t n_assigned; /* after the loss of the last line */
         uint64_t lost_ms;
@@ -291,22 +295,9 @@ static int recent_add_moves(Recent *recent) {
         return 0;
 }
 
-/* A machine that was removed since has its name in the row of its removal. */
-static void recent_append_name(Text *t, const Recent *recent, const char *id) {
-        for (size_t i = recent->n_rows; i > 0 && !listing_machine(recent->machines, id); i--) {
-                const JsonValue *row = recent->rows[i - 1];
-
-                if (streq(member_text(row, "kind"), "removed") && streq(member_text(row, "machine"), id) &&
-                    *member_text(row, "reason")) {
-                        text_append(t, member_text(row, "reason"));
-                        return;
-                }
-        }
-        append_machine_name(t, recent->machines, id);
-}
-
 static int recent_add(Recent *recent, const JsonValue *row) {
         _cleanup_text_ Text t = {}, machine = {}, presence = {};
+        const char *id = member_text(row, "machine");
         int r;
 
         recent->n_assigned += streq(member_text(row, "kind"), "assigned") &&
@@ -320,18 +311,28 @@ static int recent_add(Recent *recent, const JsonValue *row) {
         recent->n_assigned = 0;
         if (r < 0)
                 return r;
-        recent_append_name(&machine, recent, member_text(row, "machine"));
+        if (pairs_get(&recent->removed, id) && !listing_machine(recent->machines, id))
+                append_removed(&machine, recent->machines, &recent->removed, id);
+        else
+                append_machine_name(&machine, recent->machines, id);
         append_event_time(&t, member_number(row, "last"), recent->now_ms);
         text_append(&t, " ");
         text_append_printable(&t, machine.chars ?: "");
-        text_printf(&t, streq(presence.chars, "left") ? " has %s" : " is %s", presence.chars);
-        return t.error < 0 ? t.error : names_add(&recent->lines, t.chars, t.size);
+        if (streq(presence.chars, "left"))
+                text_append(&t, " was shut down");
+        else
+                text_printf(&t, " is %s", presence.chars);
+        if (machine.error < 0 || t.error < 0)
+                return MIN(machine.error, t.error);
+        return names_add(&recent->lines, t.chars, t.size);
 }
 
 int events_append_recent(JsonValue *const *rows, size_t n, const Listing *machines, Text *ret) {
-        Recent recent = { .rows = rows, .n_rows = n, .machines = machines, .now_ms = clock_real_ms() };
+        Recent recent = { .machines = machines, .now_ms = clock_real_ms() };
         int r = 0;
 
+        for (size_t i = 0; i < n && r >= 0; i++)
+                r = add_removed(&recent.removed, rows[i]);
         for (size_t i = 0; i < n && r >= 0; i++)
                 r = recent_add(&recent, rows[i]);
         if (r >= 0)
@@ -340,6 +341,7 @@ int events_append_recent(JsonValue *const *rows, size_t n, const Listing *machin
              i++)
                 text_printf(ret, "%s%s", ret->size > 0 ? "    " : "", recent.lines.items[i]);
         names_done(&recent.lines);
+        pairs_done(&recent.removed);
         return r;
 }
 

@@ -22,8 +22,8 @@ static void leave_append_waiting(Text *t, const JsonValue *waiting) {
                 text_append(&names, " ");
                 text_append_printable(&names, json_value_string(json_value_item(waiting, i)) ?: "");
         }
-        text_printf(t, "%zu of them fit no other host (fleetctl why):%s; to stop them: fleetctl unload%s", n,
-                    names.chars ?: "", names.chars ?: "");
+        text_printf(t, "%zu of them fit no other host (fleetctl why):%s; to release them: fleetctl unload%s",
+                    n, names.chars ?: "", names.chars ?: "");
         t->error = t->error ?: names.error;
 }
 
@@ -44,7 +44,7 @@ static void leave_append_step(Text *t, const JsonValue *root) {
                 text_append(t, *reason ? ": " : "");
                 text_append_printable(t, reason);
                 if (starts_with(reason, "waiting")) {
-                        text_append(t, "; to stop it: fleetctl unload ");
+                        text_append(t, "; to release it: fleetctl unload ");
                         text_append_printable(t, unit);
                 }
         } else if (streq(step, "drain") || streq(step, "global"))

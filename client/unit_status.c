@@ -223,8 +223,12 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                         worst = EXIT_ABSENT; /* the other units are as important */
                         continue;
                 }
-                if (!machine && !is_loaded(&unit, name))
-                        return remote->ends ? EXIT_FAILED : EXIT_INACTIVE;
+                if (!machine && !is_loaded(&unit, name)) {
+                        if (remote->ends)
+                                return EXIT_FAILED;
+                        worst = worst == EXIT_DONE ? EXIT_INACTIVE : worst;
+                        continue;
+                }
 
                 if (n_printed++ > 0 && remote->separate)
                         putchar('\n');

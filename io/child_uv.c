@@ -195,8 +195,10 @@ static void child_on_output(uv_stream_t *stream, ssize_t size, const uv_buf_t *b
         Child *child = stream->data;
 
         loop_uv_enter(child->loop);
-        if (size > 0)
+        if (size > 0) {
                 child->events->on_output(child->userdata, buffer->base, size);
+                explicit_bzero(buffer->base, (size_t) size); /* it may be a key */
+        }
         loop_uv_leave(child->loop, "output of a child");
         if (size >= 0)
                 return;

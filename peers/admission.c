@@ -351,6 +351,17 @@ static void peers_check_clone(Peers *peers, PeerSession *s) {
                 (void) session_send(conflicts[i], PEER_PING, NULL, 0); /* a failed ping has no answer */
 }
 
+/* The tombstone is of this lineage: in another one the host may be a member, and in a newer tree, too. */
+static Rejection removal_rejection(const Peers *peers, const PeerSession *s) {
+        PeerKnown known = {};
+
+        if (!handshake_has_lineage_of(&s->handshake, &peers->self))
+                return REJECTION_LINEAGE;
+        if (peers->options.known)
+                peers->options.known(peers->options.userdata, s->handshake.machine_id, &known);
+        return known.stale ? REJECTION_ADMISSION : REJECTION_REMOVED;
+}
+
 static void peers_on_handshake(void *userdata, PeerSession *s) {
         Peers *peers = userdata;
         Rejection cause;
@@ -359,9 +370,8 @@ static void peers_on_handshake(void *userdata, PeerSession *s) {
         int r;
 
         r = peers_check(peers, s, &cause, &err);
-        if (r == -EKEYREVOKED) /* the tombstone is of this lineage: in another one the host may be a member */
-                cause = handshake_has_lineage_of(&s->handshake, &peers->self) ? REJECTION_REMOVED :
-                                                                                REJECTION_LINEAGE;
+        if (r == -EKEYREVOKED)
+                cause = removal_rejection(peers, s);
         if (r < 0) {
                 if (cause == REJECTION_CLONE && !session_is_joining(s) && /* its machine ID is not proved */
                     host_get(peers, s->handshake.machine_id, &host) >= 0)

@@ -50,6 +50,7 @@ enum {
 typedef struct PeerKnown {
         TlsKnown tls;
         uint64_t raft_id; /* of the replica on it; 0: none, or not known */
+        bool stale;       /* this host follows no leader: a machine that it knows as removed may be back */
 } PeerKnown;
 
 typedef struct PeersOptions {

@@ -3,8 +3,8 @@
  *
  * IPv6 addresses count by their /64. An address from which a host was authenticated in the last hour is
  * trusted: it has no limit of its own, because many hosts may be behind it, and half of the limits in all are
- * reserved for trusted addresses. So strangers do not keep a known host out. Where users are trusted, who may
- * mean harm, a trusted address has a fifth of the limits in all (bounds_trusted). */
+ * reserved for trusted addresses. So strangers do not keep a known host out. At a listener of users, which
+ * may be hostile, a trusted address has a fifth of the limits in all (bounds_trusted). */
 #pragma once
 
 #include "base/memory.h"

@@ -172,6 +172,7 @@ static void replica_write(Text *t, const Request *request, const KvState *state)
 void cluster_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const Peers *peers = request->api->options.peers;
+        uint64_t attempt_ms = peers ? peers_attempt_age_ms(peers) : 0;
         const ClusterMachine *behind = NULL;
         _cleanup_text_ Text t = {}, problem = {}, rejection = {};
         char id[24];
@@ -180,8 +181,8 @@ void cluster_handle(Request *request) {
         kv_state(request->api->options.store, &state);
         snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
         json_open(&t, NULL, '{');
-        if (peers && peers_attempt_age_ms(peers) > 0)
-                json_add_u64(&t, "attemptMs", peers_attempt_age_ms(peers));
+        if (attempt_ms > 0)
+                json_add_u64(&t, "attemptMs", attempt_ms);
         brake_write(&t, request, c);
         json_add_string(&t, "clusterId", id);
         json_add_u64(&t, "floor", state.floor);

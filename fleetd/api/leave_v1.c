@@ -24,14 +24,15 @@ static bool leave_owns_units(const Request *request, const Cluster *c, const Clu
 
 /* -- GET -- */
 
-/* Write the ordinary units of the machine for which no other one qualifies. */
+/* Write the ordinary units of the machine for which no other one qualifies, up to the limit of work. */
 static void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view,
                                 const ClusterMachine *self) {
         const ClusterMachine *other;
         size_t n = 0;
 
         json_open(t, "waiting", '[');
-        for (size_t i = 0; i < HASH_COUNT(c->units) && n < WAITING_MAX; i++) {
+        for (size_t i = 0;
+             i < HASH_COUNT(c->units) && n < WAITING_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX; i++) {
                 const ClusterUnit *u = c->by_name[i];
 
                 if (!cluster_assignment_on(self, u->name) || !u->unit || u->unit->placement.global ||

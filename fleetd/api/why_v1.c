@@ -99,11 +99,7 @@ void why_handle(Request *request) {
 
 /* -- Plan -- */
 
-enum {
-        PLAN_UNITS_MAX = 1000,
-        PLAN_WORK_MAX = 2000000, /* scheduler_view_work() of one plan, which blocks the loop; 1000 units with
-                                    a pattern each need less */
-};
+enum { PLAN_UNITS_MAX = 1000 };
 
 /* Where a unit is that is to leave its machine. */
 typedef struct DraftPosition {
@@ -275,9 +271,9 @@ static void draft_position(const Draft *d, const ClusterUnit *u, DraftPosition *
                 ret->rule = scheduler_refusal(d->view, u, ret->machine, true, &ret->unfit);
 }
 
-/* Find the units that stop because no machine is free for them. */
+/* Find the units that stop because no machine is free for them; not more once the plan is too large. */
 static void draft_find_stopped(Draft *d) {
-        for (size_t i = 0; i < d->n; i++) {
+        for (size_t i = 0; i < d->n && scheduler_view_work(d->view) <= PLAN_WORK_MAX; i++) {
                 const ClusterUnit *u = &d->units[i];
                 const ClusterMachine *to;
                 DraftPosition p;

@@ -34,7 +34,7 @@ void authority_tick(Authority *a);
 #define CLUSTER_KEY_MISSING "cluster key missing: "
 /* Begins the problem of a member with a sealed file (SealWith=) that it cannot open. It is not lost. */
 #define CLUSTER_KEY_SEALED "cluster key sealed: "
-/* Begins the problem of a member whose key is of use, but not sealed. */
+/* Begins the problem of a member whose key is of use, but it, or the next one, cannot be sealed. */
 #define CLUSTER_KEY_UNSEALED "cluster key not sealed: "
 
 /* Return why this member cannot use the cluster key, with the next step, borrowed; "": it can, or needs none.

@@ -83,7 +83,7 @@ typedef struct KeyDistribution {
         uint64_t term;  /* in which they have */
         /* Of the change of the cluster key for which this leader has made a key. */
         uint64_t next_term, next_index;
-        uint64_t next_number;             /* of the last key that this host has made; 0: none */
+        uint64_t next_number;             /* of the last key that this host has made; 0: none, or it failed */
         uint64_t checked_index, check_ms; /* key of the CA that was checked; time of the next check */
         uint64_t transfer_ms;             /* no transfer of the leadership before */
         uint64_t refused_ms;              /* no message about a key that cannot be stored before */

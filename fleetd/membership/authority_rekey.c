@@ -100,9 +100,11 @@ static int authority_write_rekey(Authority *a, const KvState *state, const Clust
 static int authority_next_key(Authority *a, const KvState *state, ClusterKey *ret, Error *err) {
         const Cluster *c = registry_cluster(a->registry);
         uint64_t index = MAX(c->ca_rotation_index, c->ca_keys_index);
+        uint64_t present = c->ca_keys->items[0].cluster_key;
         int r;
 
-        if (a->keys.next_index == index && a->keys.next_term == state->term) {
+        if (a->keys.next_index == index && a->keys.next_term == state->term &&
+            a->keys.next_number > present) {
                 r = key_store_read(a->key_store, a->keys.next_number, ret, err);
                 if (r != -ENOENT)
                         return r;
@@ -110,7 +112,7 @@ static int authority_next_key(Authority *a, const KvState *state, ClusterKey *re
         }
         a->keys.next_index = index;
         a->keys.next_term = state->term;
-        return keys_make(a, c->ca_keys->items[0].cluster_key, ret, err);
+        return keys_make(a, present, ret, err);
 }
 
 void authority_rekey_tick(Authority *a, const KvState *state) {

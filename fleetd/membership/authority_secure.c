@@ -46,7 +46,7 @@ void authority_secure_step(AuthorityOp *op) {
                 authority_op_fail(op, -EBADMSG, "settings of the cluster: " CLUSTER_UNREADABLE);
                 return;
         }
-        r = securing_check(c, a->peers, op->force, &err);
+        r = securing_check(c, a->peers, op->force, loop_wall_ms(a->loop), &err);
         if (r == -EAGAIN && loop_now_ms(a->loop) < op->deadline_ms)
                 return; /* the next tick repeats it */
         if (r >= 0)

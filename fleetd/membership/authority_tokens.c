@@ -187,6 +187,8 @@ static int authority_need_ca(Authority *a, Error *err) {
                                  "level %u; when all hosts "
                                  "run this version: fleetctl cluster level %d",
                                  KV_LEVEL_IDENTITY, state.level, KV_LEVEL_IDENTITY);
+        if (a->keys.problem[0]) /* an administrator may have mended it */
+                a->keys.checked_index = 0;
         keys_check(a, &state);
         if (c->ca_roots && a->keys.opening)
                 return error_set(err, -EAGAIN, "this host is opening its cluster key");

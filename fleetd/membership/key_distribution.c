@@ -151,6 +151,7 @@ int keys_make(Authority *a, uint64_t present, ClusterKey *ret, Error *err) {
         uint64_t number = 0;
         int r;
 
+        a->keys.next_number = 0; /* after a failure, the former one is not used in its place */
         r = keys_next_number(a, present, &number, err);
         if (r < 0)
                 return r;
@@ -231,13 +232,15 @@ static void keys_on_stored(void *userdata, PeerSession *session, PeerFrame type,
 /* -- A missing key -- */
 
 const char *authority_problem(Authority *a) {
-        uint64_t unsealed = a->key_store && !a->keys.problem[0] ? key_store_unsealed(a->key_store) : 0;
+        bool on_disk = false;
+        uint64_t unsealed = a->key_store && !a->keys.problem[0] ? key_store_unsealed(a->key_store, &on_disk) :
+                                                                  0;
 
         if (unsealed == 0)
                 return a->keys.problem;
         snprintf(a->keys.warning, sizeof(a->keys.warning),
-                 CLUSTER_KEY_UNSEALED "secrets/key.%llu is on disk as it is; see the journal of fleetd",
-                 (unsigned long long) unsealed);
+                 CLUSTER_KEY_UNSEALED "secrets/key.%llu is %s; see the journal of fleetd",
+                 (unsigned long long) unsealed, on_disk ? "on disk as it is" : "not on disk");
         return a->keys.warning;
 }
 

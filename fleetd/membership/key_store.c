@@ -66,16 +66,33 @@ static void key_store_drop(KeyStore *s, KeySlot *slot) {
         explicit_bzero(slot, sizeof(*slot));
 }
 
-/* Return a slot for the key, without content. If all are in use, one whose file can be opened again ends. */
+/* Return a slot in use that can end: its file can be opened again, or it failed, the longest ago, and is
+ * read, or received, again. NULL: none. */
+static KeySlot *key_store_spare(KeyStore *s) {
+        KeySlot *failed = NULL;
+
+        for (size_t i = 0; i < KEY_STORE_SLOTS; i++) {
+                KeySlot *slot = &s->slots[i];
+
+                if (s->busy == slot)
+                        continue;
+                if (slot->state == KEY_OPEN)
+                        return slot;
+                if (slot->failed && (!failed || slot->retry_ms < failed->retry_ms))
+                        failed = slot;
+        }
+        return failed;
+}
+
+/* Return a slot for the key, without content; NULL: all are at work. */
 static KeySlot *key_store_take(KeyStore *s, uint64_t number) {
         KeySlot *slot = key_store_find(s, number);
 
         for (size_t i = 0; !slot && i < KEY_STORE_SLOTS; i++)
                 if (s->slots[i].state == KEY_NONE)
                         slot = &s->slots[i];
-        for (size_t i = 0; !slot && i < KEY_STORE_SLOTS; i++)
-                if (s->slots[i].state == KEY_OPEN && s->busy != &s->slots[i])
-                        slot = &s->slots[i];
+        if (!slot)
+                slot = key_store_spare(s);
         if (slot) {
                 key_store_drop(s, slot);
                 slot->key.number = number;
@@ -258,7 +275,10 @@ static bool key_store_begin(KeyStore *s, KeySlot *slot) {
                 r = key_store_begin_open(s, slot, &err);
         else if (s->form != SEAL_WITH_NO)
                 r = key_store_begin_seal(s, slot, &err);
-        else {
+        else if (!key_store_is_unchanged(s, slot)) {
+                key_store_drop(s, slot); /* the next reader opens the file */
+                return false;
+        } else {
                 r = key_store_write_file(s, slot, &err);
                 if (r >= 0)
                         return false;
@@ -351,10 +371,15 @@ int key_store_write(KeyStore *s, const ClusterKey *key, Error *err) {
         return error_set(err, -EAGAIN, "the cluster key is being sealed");
 }
 
-uint64_t key_store_unsealed(const KeyStore *s) {
-        for (size_t i = 0; s->form != SEAL_WITH_NO && i < KEY_STORE_SLOTS; i++)
-                if (s->slots[i].state == KEY_OPEN && s->slots[i].rewrite && s->slots[i].failed)
-                        return s->slots[i].key.number;
+uint64_t key_store_unsealed(const KeyStore *s, bool *ret_on_disk) {
+        for (size_t i = 0; s->form != SEAL_WITH_NO && i < KEY_STORE_SLOTS; i++) {
+                const KeySlot *slot = &s->slots[i];
+
+                if (!slot->failed || !(slot->state == KEY_NEW || (slot->state == KEY_OPEN && slot->rewrite)))
+                        continue;
+                *ret_on_disk = slot->state == KEY_OPEN;
+                return slot->key.number;
+        }
         return 0;
 }
 

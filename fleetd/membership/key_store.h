@@ -32,7 +32,7 @@ int key_store_read(KeyStore *s, uint64_t number, ClusterKey *ret, Error *err);
 /* Write the key durably; a file of that number is replaced. -EAGAIN: begun; repeat it, or read the key. Other
  * errors with a message: the key is not on disk. */
 int key_store_write(KeyStore *s, const ClusterKey *key, Error *err);
-/* Return the number of a key that is on disk as it is, because it cannot be sealed; 0: none. */
-uint64_t key_store_unsealed(const KeyStore *s);
+/* Return the number of a key that cannot be sealed, and whether it is on disk as it is; 0: none. */
+uint64_t key_store_unsealed(const KeyStore *s, bool *ret_on_disk);
 /* As cluster_key_delete_below(); wipe these keys. */
 int key_store_delete_below(KeyStore *s, uint64_t first, Error *err);

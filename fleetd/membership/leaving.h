@@ -3,7 +3,7 @@
  *
  *   1. "fleetctl leave" writes the key: draining. From then on, the host submits no units of its unit
  *      directory; if the directory has one, the host cancels the leave. The engine moves the ordinary units:
- * each runs elsewhere before it stops on this host.
+ *      each runs elsewhere before it stops on this host.
  *   2. The leader writes drained. The engine stops the global units.
  *   3. The voters change (voters.h): another host takes the vote first. If the host leads, it transfers
  *      leadership.

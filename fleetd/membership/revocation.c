@@ -34,6 +34,7 @@ void revocation_known(KvStore *store, const Registry *registry, const ReplicaPin
         const Pins *stored = NULL;
 
         ret->tls.chain_counts = behind || silent || first;
+        ret->stale = behind || kv_stale_ms(store) > 0;
         if (!behind && silent)
                 ret->tls.issued_after_ms = revocation_issued_ms(c, m && m->host ? m : NULL);
         if (behind && replicas)

@@ -30,7 +30,21 @@ static bool securing_uses_key(const Peers *peers, const ClusterMachine *m) {
         return !securing_needs_certificate(m) && peers_state(peers, m->id, &state) == 0 && state.by_key;
 }
 
-int securing_check(const Cluster *c, const Peers *peers, bool force, Error *err) {
+/* Whether a host may have crashed before it stored its first certificate. An open session proves that it has
+ * one, unless it uses the key file. */
+static bool securing_is_in_doubt(const Cluster *c, const Peers *peers, const ClusterMachine *m,
+                                 uint64_t now_ms) {
+        uint64_t away_ms = m->presence != PRESENCE_UP && c->now_ms > m->since_ms ? c->now_ms - m->since_ms :
+                                                                                   0;
+        PeerState state;
+
+        if (!m->host || m->removed || m->member.raft_id == 0 || streq(m->id, peers_self(peers)->machine_id) ||
+            (peers_state(peers, m->id, &state) == 0 && (state.dialed || state.accepted)))
+                return false;
+        return now_ms < m->host->joined_ms + away_ms + SECURING_SURE_MS;
+}
+
+int securing_check(const Cluster *c, const Peers *peers, bool force, uint64_t now_ms, Error *err) {
         _cleanup_free_ ClusterMachine **machines = NULL;
         _cleanup_text_ Text up = {}, others = {}, sessions = {};
         size_t n = 0, n_up = 0, n_others = 0, n_sessions = 0;
@@ -41,9 +55,12 @@ int securing_check(const Cluster *c, const Peers *peers, bool force, Error *err)
         if (!machines)
                 return error_set(err, -ENOMEM, "out of memory");
         for (size_t i = 0; i < n; i++) {
-                if (securing_needs_certificate(machines[i]) && machines[i]->presence == PRESENCE_UP)
+                bool needs = securing_needs_certificate(machines[i]) ||
+                             securing_is_in_doubt(c, peers, machines[i], now_ms);
+
+                if (needs && machines[i]->presence == PRESENCE_UP)
                         securing_add_name(&up, &n_up, machines[i]);
-                else if (securing_needs_certificate(machines[i]) && !force)
+                else if (needs && !force)
                         securing_add_name(&others, &n_others, machines[i]);
                 else if (securing_uses_key(peers, machines[i]))
                         securing_add_name(&sessions, &n_sessions, machines[i]);
@@ -157,7 +174,8 @@ static void securing_lead(Securing *s, uint64_t led_ms) {
         if (!c->ca_roots && led_ms >= SECURING_LED_MS)
                 authority_want_ca(s->authority);
         if (s->writing || cluster_settings(c)->peer_auth == PEER_AUTH_CERTIFICATE ||
-            !securing_is_due(c, loop_wall_ms(s->loop)) || securing_check(c, s->peers, false, &err) < 0)
+            !securing_is_due(c, loop_wall_ms(s->loop)) ||
+            securing_check(c, s->peers, false, loop_wall_ms(s->loop), &err) < 0)
                 return;
         s->writing = authority_require_certificates(s->authority, NULL, securing_on_written, s) >= 0;
 }

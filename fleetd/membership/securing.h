@@ -9,16 +9,19 @@
 #include "fleetd/registry/registry.h"
 
 #define SECURING_WAIT_MS (UINT64_C(7) * 86400000) /* wall clock: since the last host got a certificate */
-#define SECURING_LED_MS  (UINT64_C(10) * 60000)   /* a leader creates the CA after that time */
+#define SECURING_SURE_MS (UINT64_C(30) * 1000)
+#define SECURING_LED_MS  (UINT64_C(10) * 60000) /* a leader creates the CA after that time */
 
 /* Return whether a host of the cluster has no certificate. */
 bool securing_needs_certificate(const ClusterMachine *m);
 
-/* Check whether certificates can be required. 'force': hosts without a certificate that are not up do not
- * matter. -EAGAIN   a host that is up has no certificate yet, or an open session of this host uses the key
- * file; the message names the host -EBUSY    hosts that are not up have no certificate; the message names
- * them -ENOKEY   the cluster has no settings yet */
-int securing_check(const Cluster *c, const Peers *peers, bool force, Error *err);
+/* Check whether certificates can be required. 'now_ms': wall clock. 'force': hosts without a certificate that
+ * are not up do not matter. A host without a session counts as one if it went away within SECURING_SURE_MS
+ * after its key was recorded: it may have crashed before it stored the certificate. -EAGAIN   a host that is
+ * up has no certificate yet, or an open session of this host uses the key file; the message names the host
+ * -EBUSY    hosts that are not up have no certificate; the message names them -ENOKEY   the cluster has no
+ * settings yet */
+int securing_check(const Cluster *c, const Peers *peers, bool force, uint64_t now_ms, Error *err);
 
 /* Return whether all hosts have had a certificate for SECURING_WAIT_MS. 'now_ms': wall clock. */
 bool securing_is_due(const Cluster *c, uint64_t now_ms);

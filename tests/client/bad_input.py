@@ -64,7 +64,7 @@ ROWS = [
     ("move db", 2, 'Error: unknown command "move" for "fleetctl"; see: fleetctl help move',
      "fleetctl: no verb move in this version; see: fleetctl help move"),
     *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"; see: fleetctl help {topic}', f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}")
-      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("undrain", "maintain"))),
+      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("undrain", "maintain"), ("rolling", "update"), ("failover", "move"))),
     ("nodes", 2, 'Error: unknown command "nodes" for "fleetctl"; did you mean list-machines? (fleetctl help list-machines)',
      "fleetctl: there is no verb nodes; did you mean list-machines? (fleetctl help list-machines)"),
     ("frobnicate", 2, 'Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help', "fleetctl: there is no verb frobnicate (fleetctl help)"),

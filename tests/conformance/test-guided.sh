@@ -46,6 +46,7 @@ stop() { "$scratch/bin.$1/systemctl" stop fleetd.service; }
 fleetctl() { PATH=$scratch/bin.$1:$PATH timeout 120 "$client" --endpoint="unix://$scratch/$1.sock" "${@:2}" </dev/null; }
 fleetd() { "$scratch/bin.$1/fleetd" "${@:2}"; }
 voters() { [ "$(fleetctl "$1" cluster --output=json | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
+reaches() { [ "$(fleetctl "$1" cluster --output=json | grep -o '"reachable":true' | wc -l)" = "$2" ]; } # with itself
 names() { fleetctl "$1" cluster --output=json | grep -q "\"name\":\"$2\""; }
 lineage() { sed -n 's/^lineage //p' "$scratch/$1/tree/identity"; }
 # refused STATUS MESSAGE HOST ARGUMENT...
@@ -78,7 +79,7 @@ while_a_majority_answers_nothing_is_recovered() {
 
 after_the_loss_it_says_what_is_lost_and_asks() {
         local old
-        kill -9 "$(cat "$scratch/two.pid")" && rm "$scratch/two.pid"
+        kill -9 "$(cat "$scratch/two.pid")" && rm "$scratch/two.pid" && wait_for reaches three 1 || return 1
         old=$(lineage three)
         refused 1 "nothing was changed; confirm with --yes=three" three recover || return 1
         says "This host, three, has index" && says "one  voter, lost" && says "two  voter, lost" && says "waiting until each other host has had the time to answer" && says "Changes that only the lost hosts have are lost" &&

@@ -21,14 +21,6 @@ key() { echo "$scratch/one/secrets/key.$1"; }
 sealed() { head -c 31 "$(key "$1")" | grep -qx "fleet sealed cluster key 1 host" && [ "$(stat -c %a "$(key "$1")")" = 600 ]; }
 plain() { grep -qE '^[0-9a-f]{64}$' "$(key "$1")"; }
 opened() { tail -n +2 "$(key "$1")" | systemd-creds decrypt --name="fleet-cluster-key.$1" - - 2>/dev/null; }
-wait_for() {
-        local i
-        for i in $(seq 400); do
-                "$@" >/dev/null 2>&1 && return 0
-                sleep 0.05
-        done
-        return 1
-}
 signs() { fleetctl token | grep -q fleet1-; }
 status_says() { fleetctl status | grep -qF "$1"; }
 

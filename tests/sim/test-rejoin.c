@@ -383,6 +383,16 @@ static void removed_host_boots(void) {
                                 world_failed(world, "a-removed-host-starts-nothing", "%s runs on %s",
                                              units[k], m->name);
         }
+
+        /* The tree of a replica without a leader may be old: the host may have joined again. */
+        machine_power_cut(m);
+        machine_power_cut(leader);
+        run_ms(8000);
+        machine_power_on(m);
+        UNTIL("a-replica-without-a-leader-removes-no-host",
+              sim_systemd_runs(m->systemd, units[0]) && sim_systemd_runs(m->systemd, units[1]));
+        if (state_of(m).removed)
+                world_failed(world, "a-replica-without-a-leader-removes-no-host", "removed");
         over();
 }
 

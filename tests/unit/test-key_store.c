@@ -286,6 +286,88 @@ static void many_keys_take_a_bounded_memory(void **state) {
         }
 }
 
+/* Without SealWith=, too, what a person has done meanwhile remains. */
+static void a_file_that_a_person_replaced_is_not_written_again(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *path = scratch_path(f->scratch, "secrets/key.1");
+
+        for (unsigned i = 0; i < 2; i++) {
+                open_store(f, SEAL_WITH_HOST);
+                (void) write_key(f, 1, 0x11);
+                finish(f);
+                open_store(f, SEAL_WITH_NO);
+                assert_int_equal(read_key(f, 1), -EAGAIN);
+                if (i == 0)
+                        assert_int_equal(
+                                cluster_key_write(f->scratch, &(ClusterKey[]) { key_of(1, 0x22) }[0], NULL),
+                                0);
+                else
+                        assert_int_equal(unlink(path), 0);
+                finish(f);
+                assert_int_equal(read_key(f, 1), i == 0 ? 0x22 : -ENOENT);
+                assert_int_equal(form_of(f, 1), i == 0 ? (int) SEAL_WITH_NO : -ENOENT);
+        }
+}
+
+/* Files that cannot be opened do not keep the store from another one. */
+static void files_that_cannot_be_opened_leave_room(void **state) {
+        Fixture *f = *state;
+        unsigned opened;
+
+        open_store(f, SEAL_WITH_HOST);
+        for (uint64_t i = 1; i <= 18; i++) {
+                (void) write_key(f, i, (uint8_t) i);
+                finish(f);
+        }
+        f->sealer.broken = true;
+        open_store(f, SEAL_WITH_HOST);
+        finish(f);
+        for (uint64_t i = 1; i <= 2; i++) {
+                assert_int_equal(read_key(f, i), -EAGAIN);
+                finish(f);
+        }
+        opened = f->sealer.opened; /* neither takes the place of the other */
+        for (uint64_t i = 1; i <= 2; i++)
+                assert_int_equal(read_key(f, i), -ENOKEY);
+        assert_int_equal(f->sealer.opened, opened);
+        assert_int_equal(write_key(f, 19, 19), -EAGAIN);
+        f->sealer.broken = false;
+        f->loop.now_ms += 60000;
+        finish(f);
+        for (uint64_t i = 1; i <= 2; i++) {
+                (void) read_key(f, i);
+                finish(f);
+                assert_int_equal(read_key(f, i), i);
+        }
+}
+
+static void a_key_that_cannot_be_sealed_is_reported(void **state) {
+        Fixture *f = *state;
+        bool on_disk = true;
+
+        open_store(f, SEAL_WITH_HOST);
+        (void) write_key(f, 1, 0x11);
+        finish(f);
+        f->sealer.broken = true;
+        (void) write_key(f, 2, 0x22);
+        assert_int_equal(key_store_unsealed(f->store, &on_disk), 0); /* not yet */
+        finish(f);
+        assert_int_equal(key_store_unsealed(f->store, &on_disk), 2);
+        assert_false(on_disk);
+        f->sealer.broken = false;
+        f->loop.now_ms += 60000;
+        (void) read_key(f, 2);
+        finish(f);
+        assert_int_equal(key_store_unsealed(f->store, &on_disk), 0);
+
+        assert_int_equal(cluster_key_write(f->scratch, &(ClusterKey[]) { key_of(3, 0x33) }[0], NULL), 0);
+        f->sealer.broken = true;
+        (void) read_key(f, 3);
+        finish(f);
+        assert_int_equal(key_store_unsealed(f->store, &on_disk), 3);
+        assert_true(on_disk);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_key_is_sealed_before_it_is_on_disk, setup, teardown),
@@ -296,6 +378,10 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_key_that_cannot_be_sealed_replaces_nothing, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(the_file_decides_which_key_is_in_memory, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_file_that_a_person_replaced_is_not_written_again, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(files_that_cannot_be_opened_leave_room, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_key_that_cannot_be_sealed_is_reported, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_store_ends_while_it_seals, setup, teardown),
                 cmocka_unit_test_setup_teardown(many_keys_take_a_bounded_memory, setup, teardown),
         };

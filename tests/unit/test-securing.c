@@ -212,29 +212,40 @@ static void hosts_without_a_certificate_are_named(void **state) {
         ClusterView v = {};
         Error err = {};
 
-        assert_int_equal(securing_check(&v.cluster, f->host->peers, true, &err), -EAGAIN);
+        assert_int_equal(securing_check(&v.cluster, f->host->peers, true, SECURING_WAIT_MS, &err), -EAGAIN);
         cluster_view_put(&v, "/_fleet/cluster/settings", "{\"voters\":3}");
         cluster_view_put(&v, "/_fleet/cluster/ca/roots",
                          "{\"roots\":[{\"id\":" PIN ",\"pem\":\"A\",\"state\":\"current\"}]}");
         assert_non_null(v.cluster.ca_roots);
         put_member(&v, "A", PRESENCE_UP);
         put_host(&v, "A", 1);
-        assert_int_equal(securing_check(&v.cluster, f->host->peers, false, &err), 0);
+        assert_int_equal(securing_check(&v.cluster, f->host->peers, false, SECURING_WAIT_MS, &err), 0);
 
         put_member(&v, "B", PRESENCE_LOST);
-        assert_int_equal(securing_check(&v.cluster, f->host->peers, false, &err), -EBUSY);
+        assert_int_equal(securing_check(&v.cluster, f->host->peers, false, SECURING_WAIT_MS, &err), -EBUSY);
         assert_non_null(strstr(err.message, "no certificate: B: start fleetd there"));
         assert_non_null(strstr(err.message, "--force"));
-        assert_int_equal(securing_check(&v.cluster, f->host->peers, true, &err), 0);
+        assert_int_equal(securing_check(&v.cluster, f->host->peers, true, SECURING_WAIT_MS, &err), 0);
 
         put_member(&v, "C", PRESENCE_UP); /* gets one by itself: '--force' does not leave it out */
-        assert_int_equal(securing_check(&v.cluster, f->host->peers, true, &err), -EAGAIN);
+        assert_int_equal(securing_check(&v.cluster, f->host->peers, true, SECURING_WAIT_MS, &err), -EAGAIN);
         assert_non_null(strstr(err.message, "C has no certificate yet"));
         put_host(&v, "C", 1);
-        assert_int_equal(securing_check(&v.cluster, f->host->peers, true, &err), 0);
+        assert_int_equal(securing_check(&v.cluster, f->host->peers, true, SECURING_WAIT_MS, &err), 0);
+
+        /* A host may crash between the record of its key and its certificate. */
+        put_host(&v, "C", SECURING_WAIT_MS);
+        assert_int_equal(securing_check(&v.cluster, f->host->peers, true,
+                                        SECURING_WAIT_MS + SECURING_SURE_MS - 1, &err),
+                         -EAGAIN);
+        assert_non_null(strstr(err.message, "C has no certificate yet"));
+        assert_int_equal(
+                securing_check(&v.cluster, f->host->peers, true, SECURING_WAIT_MS + SECURING_SURE_MS, &err),
+                0);
+        put_host(&v, "C", 1);
 
         cluster_view_id(by_key, "C"); /* its session is not replaced yet */
-        assert_int_equal(securing_check(&v.cluster, f->host->peers, true, &err), -EAGAIN);
+        assert_int_equal(securing_check(&v.cluster, f->host->peers, true, SECURING_WAIT_MS, &err), -EAGAIN);
         assert_non_null(strstr(err.message, "a session with C still uses the key file"));
         cluster_view_free(&v);
 }
