@@ -297,19 +297,20 @@ static void membership_check_unit_files(Membership *m, const KvState *state) {
                                            membership_on_written, m) == 0;
 }
 
-/* Detect that this host has left: it has applied its tombstone, or it was rejected as removed. A tree that is
- * being filled may show an earlier leave of this host, with an earlier Raft ID, and no host rejects it. */
+/* Detect that this host has left: it has the tombstone that followed its leave, or it was rejected as
+ * removed. A tree that is being filled may show an earlier leave of this host, with an earlier Raft ID, and
+ * no host rejects it. */
 static void membership_check_left(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
-        bool leaving;
+        bool leaving, left;
 
         if (!self || !registry_ready(m->registry) || !m->restart || !m->state_directory)
                 return;
         leaving = cluster_machine_is_leaving(self) && self->member.raft_id == state->raft_id;
-        if (leaving || self->member.raft_id == state->raft_id)
+        left = cluster_machine_has_left(self);
+        if (!left && (leaving || self->member.raft_id == state->raft_id))
                 m->was_leaving = leaving;
-        if (cluster_machine_has_left(self) ? m->was_leaving || peers_is_removed(m->peers) :
-                                             leaving && peers_is_removed(m->peers))
+        if (left ? m->was_leaving || peers_is_removed(m->peers) : leaving && peers_is_removed(m->peers))
                 membership_end_leave(m);
 }
 
