@@ -178,10 +178,10 @@ static void a_machine_without_any_session_is_lost_after_the_grace_of_its_leader(
         be_up_and_fall_silent();
         have_presence(THIRD_ID, PRESENCE_UP);
         open_with(plain);
-        for (unsigned i = 1; i <= 8; i++) {
+        for (unsigned i = 1; i <= 7; i++) {
                 send_heartbeat("");
                 tick();
-                assert_int_equal(machine(THIRD_ID)->presence, i < 8 ? PRESENCE_UP : PRESENCE_LOST);
+                assert_int_equal(machine(THIRD_ID)->presence, i < 7 ? PRESENCE_UP : PRESENCE_LOST);
         }
         assert_presence(THIRD_ID, PRESENCE_LOST, "no message from its fleetd or its kernel");
 }
@@ -215,7 +215,7 @@ static void in_a_later_term_a_leader_counts_from_zero(void **state) {
         ticks(5);
         presence_asked = (Asked) { .hold = true };
         state_seen = is_of_a_later_term;
-        ticks(7);
+        ticks(6);
         assert_int_equal(presence_asked.n, 0);
         tick();
         assert_int_equal(presence_asked.n, 1);
@@ -231,7 +231,7 @@ static void a_leader_that_followed_meanwhile_counts_from_zero(void **state) {
         state_seen = follows;
         tick();
         state_seen = NULL;
-        ticks(7);
+        ticks(6);
         assert_int_equal(presence_asked.n, 0);
         tick();
         assert_int_equal(presence_asked.n, 1);
@@ -353,7 +353,7 @@ static void a_leader_that_is_not_ready_writes_no_presence(void **state) {
         ticks(8);
         assert_int_equal(presence_asked.n, 0);
         state_seen = NULL;
-        ticks(8);
+        ticks(7);
         assert_presence(THIRD_ID, PRESENCE_LOST, "no message from its fleetd or its kernel");
 }
 
