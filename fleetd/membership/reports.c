@@ -373,7 +373,8 @@ void reports_tick(Reports *r, uint64_t now_ms, bool late) {
         for (ReportingReplica *p = r->replicas; p; p = p->hh.next) {
                 if (p->valid && late)
                         p->at_ms = now_ms;
-                if (!p->valid || now_ms - p->at_ms < REPORT_VALID_MS)
+                if (!p->valid ||
+                    now_ms - p->at_ms + LIVENESS_TICK_MS / 2 < REPORT_VALID_MS) /* the nearest tick */
                         continue;
                 p->valid = false;
                 ended = true;
