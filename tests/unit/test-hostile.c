@@ -67,7 +67,7 @@ static int host_setup(void **state) {
 
         h->attached = true;
         (void) quiet_peer_meet(h);
-        if (h->asked.open) { /* nobody listens there */
+        if (h->asked.open) { /* no host listens there */
                 h->asked.base.events->on_close(h->asked.base.userdata, -ECONNRESET, "reset");
                 h->asked.open = false;
         }
