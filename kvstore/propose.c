@@ -35,13 +35,6 @@ static void proposal_detach(Proposals *p, Proposal *x) {
         p->own_bytes -= x->item.command_size;
 }
 
-static void proposal_drop(Proposals *p, Proposal *x) {
-        proposal_detach(p, x);
-        if (x->machine) /* it receives the result */
-                free(x->userdata);
-        proposal_free(x);
-}
-
 static bool proposal_yields(const Proposal *x) {
         return x->later || x->large;
 }
@@ -434,13 +427,21 @@ static void leader_changed(Proposals *p) {
         proposals_keep_time(p);
 }
 
-/* This host relays no more: the attached hosts send them to another replica, under the same numbers. */
+static void proposal_drop(Proposals *p, Proposal *x) {
+        proposal_detach(p, x);
+        if (x->machine) /* it receives the result */
+                free(x->userdata);
+        proposal_free(x);
+}
+
+/* This host has no replica any more: the hosts that used it repeat their proposals to another one. */
 static void proposals_drop_relayed(Proposals *p) {
         Proposal *x, *next;
 
-        HASH_ITER(hh, p->own, x, next)
-        if (x->machine)
-                proposal_drop(p, x);
+        HASH_ITER(hh, p->own, x, next) {
+                if (x->machine)
+                        proposal_drop(p, x);
+        }
 }
 
 void proposals_attach(Proposals *p, bool attached, uint64_t session) {
@@ -619,8 +620,9 @@ void proposals_end(Proposals *p) {
 void proposals_drop(Proposals *p) {
         Proposal *x, *next;
 
-        HASH_ITER(hh, p->own, x, next)
-        proposal_drop(p, x);
+        HASH_ITER(hh, p->own, x, next) {
+                proposal_drop(p, x);
+        }
 }
 
 static const PeerFrameType frame_types[] = {

@@ -422,7 +422,7 @@ static void the_grace_ends_when_the_hosts_are_attached(void **state) {
         assert_false(w.last[0].moving);
         for (unsigned i = 0; i < 3; i++)
                 tick(&w, A | B, true);
-        assert_int_equal(w.reports.grace_ticks, 7); /* the end of a replica */
+        assert_int_equal(w.reports.grace_ticks, 6); /* the end of a replica */
         end(&w);
 }
 
