@@ -324,8 +324,7 @@ static bool keys_are_given_up(const Cluster *c, const KvState *state) {
         char name[LINEAGE_SIZE];
         const ClusterLineage *lineage;
 
-        snprintf(name, sizeof(name), "%016llx", (unsigned long long) state->lineage);
-        lineage = cluster_lineage(c, name);
+        lineage = cluster_lineage(c, hex64_print(state->lineage, name));
         return (rotation_is_rekey(c) && c->ca_rotation->compromised) ||
                (lineage && c->ca_keys_index <= lineage->record.index);
 }

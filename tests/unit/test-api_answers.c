@@ -120,7 +120,7 @@ static int fixture_teardown(void **state) {
 
 /* In what is expected these stand for what differs from run to run: "@3" for the index at which the test
  * began and 3, "#3" for it in 20 digits, "~100" for up to 60 seconds less than 100, "$A" for the address of
- * the listener, "$C" for the cluster's id, "$I" for this member's,
+ * the listener, "$C" for the cluster's id, "$H" for its form with 16 digits, "$I" for this member's,
  * "$T" for the term, "$R" for an index of the log, "$S" for a number, "$D" for the time, "$E100;" for the
  * time 100 seconds from now, "$J" for words of the JSON library. */
 static bool fits(const Fixture *fixture, const char *expected, const char *answer) {
@@ -173,6 +173,8 @@ static bool fits(const Fixture *fixture, const char *expected, const char *answe
                                 snprintf(text, sizeof(text), "%s", fixture->tcp);
                         else if (starts_with(expected, "$C"))
                                 snprintf(text, sizeof(text), "%" PRIx64, now.cluster_id);
+                        else if (starts_with(expected, "$H"))
+                                hex64_print(now.cluster_id, text);
                         else if (starts_with(expected, "$I"))
                                 v2_member_id(&state, state.raft_id, text);
                         else if (starts_with(expected, "$T"))
@@ -1638,7 +1640,7 @@ static void the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level
         };
         static const Row rows[] = {
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
-                  "{\"brake\":{\"lost\":2,\"of\":3,\"until\":$S},\"clusterId\":\"$C\",\"index\":@6,"
+                  "{\"brake\":{\"lost\":2,\"of\":3,\"until\":$S},\"clusterId\":\"$H\",\"index\":@6,"
                   "\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},"
                   "\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelHeldBy\":\"" GAMMA
                   "\",\"levelKnown\":$S,"
@@ -2873,7 +2875,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /fleet/v1/units?a=%4", NULL, NULL, 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"invalid URL escape \\\"%4\\\"\"}}" },
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
-                  "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
+                  "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
                   "\"levelKnown\":6,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
@@ -2881,7 +2883,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "\"name\":\"alpha\","
                   "\"reachable\":true,\"seat\":\"voter\"}]}" },
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
-                  "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
+                  "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
                   "\"levelKnown\":6,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
