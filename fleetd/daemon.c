@@ -379,13 +379,13 @@ static void daemon_join_cancel(void *userdata, void *done_userdata) {
 /* -- Opening -- */
 
 /* While the cluster view is being read, nothing is known about the host: its proposal comes again. */
-static int daemon_check_proposal(void *userdata, const char *machine_id, KvBytes principal,
+static int daemon_check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
                                  const KvCommand *cmd, Error *err) {
         const Daemon *d = userdata;
 
         if (!d->registry || !registry_ready(d->registry))
                 return -ENOMEM;
-        return proposal_check(registry_cluster(d->registry), machine_id, principal, cmd, err);
+        return proposal_check(registry_cluster(d->registry), relay, machine_id, principal, cmd, err);
 }
 
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {

@@ -10,7 +10,7 @@ enum {
         REPLICAS = 5,
         TICK_MS = 500,
         LOST_MS = 3600,
-        LOST_WITH_REPLICA_MS = 5000 + 100 /* the write */,
+        LOST_WITH_REPLICA_MS = 5000 + 250 /* the write; its entry may wait for a Raft heartbeat */,
         MOVE_MS = 2500
 };
 
