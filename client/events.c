@@ -272,8 +272,8 @@ typedef struct Recent {
         Pairs removed;   /* names of removed machines, by ID */
         Pairs presences; /* the last one of each machine, by ID: a row of the same has another reason */
         Names lines;
-        char *name;      /* of the machine of the last line, if it is down */
-        size_t n_moved;  /* units that have moved from it since then */
+        char *name;     /* of the machine of the last line, if it is down */
+        size_t n_moved; /* units that have moved from it since then */
 } Recent;
 
 static void recent_done(Recent *recent) {

@@ -64,7 +64,8 @@ static void append_happening(Text *t, const char *kind, const char *reason, cons
         for (size_t i = 0; i < ELEMENTS(kinds); i++)
                 if (streq(kinds[i].kind, kind)) {
                         if (streq(kind, "presence") && starts_with(reason, "left")) {
-                                text_append(t, "was shut down"); /* a host that leaves has rows of that kind */
+                                text_append(t,
+                                            "was shut down"); /* a host that leaves has rows of that kind */
                                 return;
                         }
                         text_append(t, kinds[i].text);

@@ -394,7 +394,8 @@ static bool submission_runs(Client *c, const Submission *s) {
         if (!strstr(s->argument, RUNTIME_UNITS "/") || client_states(c, s->name, &states, NULL) < 0)
                 return false;
         for (size_t i = 0; i < states.n; i++)
-                if (same_string(states.states[i].name, s->name) && state_kind(&states.states[i]) == STATE_RUNS)
+                if (same_string(states.states[i].name, s->name) &&
+                    state_kind(&states.states[i]) == STATE_RUNS)
                         return true;
         return false;
 }

@@ -165,17 +165,18 @@ static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name
                         "touched.",
                         name);
         if (c->options.force)
-                return client_confirm(c, "Remove it?",
-                                      there ? "Machine %s is %s. The cluster rejects it, and starts its units on "
-                                              "other machines. They also continue to run on %s: shut it down "
-                                              "first, or they run twice." :
-                                              "Machine %s is %s. The cluster rejects it until it joins with a "
-                                              "new token. If %s still runs, its units run twice.",
-                                      name, state, name);
+                return client_confirm(
+                        c, "Remove it?",
+                        there ? "Machine %s is %s. The cluster rejects it, and starts its units on "
+                                "other machines. They also continue to run on %s: shut it down "
+                                "first, or they run twice." :
+                                "Machine %s is %s. The cluster rejects it until it joins with a "
+                                "new token. If %s still runs, its units run twice.",
+                        name, state, name);
         (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
         return (!machine_is_replaced(m) && machine_age(cluster, m) < GONE_MS - MARGIN_MS) ||
-               client_confirm(c, "Remove it?", "Machine %s is %s. Lists and status omit it, until it returns.",
-                              name, state);
+               client_confirm(c, "Remove it?",
+                              "Machine %s is %s. Lists and status omit it, until it returns.", name, state);
 }
 
 /* Print what the cluster does now, and what it cannot do. */

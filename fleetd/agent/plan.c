@@ -152,7 +152,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         if (differs && other && agent_is_running(seen))
                 return plan_step(AGENT_STOP,
                                  plan_is_inherited(v) ? "the restored or recovered cluster has another text" :
-                                                       "its text has changed",
+                                                        "its text has changed",
                                  why);
 
         if (v->assignment->kind == ASSIGNMENT_LOAD) {
@@ -190,8 +190,9 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         if (agent_is_running(seen))
                 return plan_step(AGENT_ADOPT, "already running", why);
         return plan_step(AGENT_START,
-                         plan_is_inherited(v) ? "assigned to run before the cluster was restored or recovered" :
-                                               "assigned to run",
+                         plan_is_inherited(v) ?
+                                 "assigned to run before the cluster was restored or recovered" :
+                                 "assigned to run",
                          why);
 }
 

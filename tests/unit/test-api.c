@@ -2005,10 +2005,11 @@ static void the_user_of_a_change_is_in_the_journal(void **state) {
         assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 404);
         log_set_sink(NULL, NULL);
         log_set_max_priority(LOG_EMERG);
-        assert_string_equal(requested.chars,
-                            "a.service root requested a change of a.service: new text, target state launched\n"
-                            "a.service root requested a change of a.service: target state loaded\n"
-                            "a.service root requested a change of a.service: removal\n");
+        assert_string_equal(
+                requested.chars,
+                "a.service root requested a change of a.service: new text, target state launched\n"
+                "a.service root requested a change of a.service: target state loaded\n"
+                "a.service root requested a change of a.service: removal\n");
 }
 
 /* The leader is still known, and still leads by its own account: another voter has gone. */

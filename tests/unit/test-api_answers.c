@@ -1921,16 +1921,17 @@ static void a_unit_that_waits_states_the_cause_and_what_follows(void **state) {
         write_presence(fixture, BETA, "left", 0);
         write_presence(fixture, GAMMA, "lost", 3600000);
         write_presence(fixture, DELTA, "lost", 7200000);
-        assert_reason(
-                fixture, "web@1.service",
-                "waiting: beta was shut down; no other machine qualifies (web@3 is on alpha, web@2 on newton)");
+        assert_reason(fixture, "web@1.service",
+                      "waiting: beta was shut down; no other machine qualifies (web@3 is on alpha, web@2 on "
+                      "newton)");
         assert_reason(fixture, "free.service", "waiting: beta was shut down; moving to alpha");
         assert_reason(
                 fixture, "ssd.service",
                 "waiting: newton no longer qualifies (MachineMetadata=ssd=true, and it has no ssd); no other "
                 "machine qualifies (alpha has no metadata ssd=true; beta was shut down)");
-        assert_reason(fixture, "late.service",
-                      "no machine qualifies (alpha and newton have no metadata ssd=true; beta was shut down)");
+        assert_reason(
+                fixture, "late.service",
+                "no machine qualifies (alpha and newton have no metadata ssd=true; beta was shut down)");
 
         write_presence(fixture, BETA, "lost", 3599000);
         assert_reason(
