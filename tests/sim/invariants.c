@@ -154,11 +154,12 @@ void check_hashes(SimCluster *c) {
 
 static void check_writers(SimCluster *c) {
         for (unsigned h = 0; h < c->n; h++) {
-                KvStore *store = daemon_store(c->machines[h].daemon);
+                KvStore *store;
                 TreeMeta meta;
 
                 if (c->machines[h].has_left || machine_is_attached(&c->machines[h]))
                         continue;
+                store = daemon_store(c->machines[h].daemon);
                 if (store_meta(store, &meta) < 0)
                         abort();
                 for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
