@@ -8,17 +8,17 @@
 
 #include "tests/lib/scratch.h"
 
-enum { BEAT_MS = 100 };
+enum { HEARTBEAT_MS = 100 };
 
 static const char id[] = "cccccccccccccccccccccccccccccccc", boot_id[] = "dddddddddddddddddddddddddddddddd";
 
-static void on_beat(void *userdata) {
+static void on_heartbeat(void *userdata) {
         Attached *a = userdata;
         PeerSession *session = peers_accepted(a->replica->peers, a->id);
 
         if (session)
                 kv_answer_heartbeat(a->replica->store, session);
-        assert_int_equal(timer_start(&a->beat, a->replica->loop, BEAT_MS), 0);
+        assert_int_equal(timer_start(&a->heartbeat, a->replica->loop, HEARTBEAT_MS), 0);
 }
 
 static void on_reset(void *userdata) {
@@ -85,8 +85,8 @@ Attached *attached_new(Host *replica) {
                 fail_msg("%s", err.message);
         assert_int_equal(peers_set_known(a->peers, &known, 1), 0);
         HOST_UNTIL(replica, peers_dialed(a->peers, replica->id));
-        a->beat = TIMER(on_beat, a);
-        on_beat(a);
+        a->heartbeat = TIMER(on_heartbeat, a);
+        on_heartbeat(a);
         kv_attach(a->store, replica->id);
         HOST_UNTIL(replica, is_ready(a));
         return a;
@@ -108,7 +108,7 @@ Attached *attached_free(Attached *a) {
         HOST_UNTIL(h, !a->store);
         peers_close(a->peers, "", on_peers_closed, a);
         HOST_UNTIL(h, !a->peers);
-        timer_stop(&a->beat);
+        timer_stop(&a->heartbeat);
         disk_real_close(a->disk);
         free(a->raft_path);
         free(a->tree_path);

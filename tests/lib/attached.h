@@ -12,7 +12,7 @@ typedef struct Attached {
         KvStore *store;
         Registry *registry;
         char *scratch, *raft_path, *tree_path;
-        Timer beat;
+        Timer heartbeat;
 } Attached;
 
 /* Its slice is complete when this returns. */
