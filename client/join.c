@@ -71,8 +71,8 @@ static bool is_predecessor(const JsonValue *member, const JsonValue *self, const
                (*address && streq(address, member_text(self, "address")));
 }
 
-/* Return whether this host has a replica in the cluster, and knows a leader; *ret_others: the other members.
- */
+/* Return whether this host has a replica in the cluster, or is attached, and knows a leader; *ret_others: the
+ * other members. */
 static bool join_is_up(Client *c, const char *machine, const char *cluster, Text *ret_others) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *members, *self = NULL;
@@ -93,7 +93,7 @@ static bool join_is_up(Client *c, const char *machine, const char *cluster, Text
                 text_append(ret_others, ret_others->size > 0 ? ", " : "");
                 text_append_printable(ret_others, member_name(member, "name"));
         }
-        return self;
+        return self || streq(member_text(root, "role"), "attached");
 }
 
 static int join_wait(Client *c, const JsonValue *answer, Text *ret_others) {

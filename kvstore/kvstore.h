@@ -77,6 +77,9 @@ typedef struct KvState {
         bool unserved;  /* no state is known to have been served: a majority has to confirm the tree first */
 } KvState;
 
+/* Return the role of the host: "attached", or that of its replica. */
+const char *kv_state_role(const KvState *state);
+
 typedef struct KvEvents {
         void (*on_state)(void *userdata); /* role, leader, term or members have changed: see kv_state() */
         void (*on_reset)(

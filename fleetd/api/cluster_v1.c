@@ -166,7 +166,7 @@ static void replica_write(Text *t, const Request *request, const KvState *state)
         if (attached && replica[0])
                 json_add_string(t, "replica",
                                 cluster_name_of(registry_cluster(request->api->options.registry), replica));
-        json_add_string(t, "role", attached ? "attached" : kv_role_name(state->role));
+        json_add_string(t, "role", attached ? "attached" : kv_state_role(state));
 }
 
 void cluster_handle(Request *request) {

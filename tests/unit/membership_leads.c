@@ -173,9 +173,9 @@ static void a_host_that_dials_no_session_is_lost_three_seconds_after_the_last_si
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST, "no message from its fleetd or its kernel");
 }
 
-/* A machine without a replica that has no session to any: a new leader waits 3 s, and 2 ms for this one
- * machine, and decides at the next tick. */
-enum { UNATTACHED_TICKS = 8 };
+/* A machine without a replica that has no session to any: a new leader waits 3 s, and decides at the next
+ * tick. */
+enum { UNATTACHED_TICKS = 7 };
 
 static void a_machine_without_any_session_is_lost_after_its_grace(void **state) {
         be_up_and_fall_silent();
