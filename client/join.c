@@ -78,7 +78,7 @@ static bool join_is_up(Client *c, const char *machine, const char *cluster, Text
         const JsonValue *members, *self = NULL;
 
         if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0 ||
-            !ends_with(cluster, member_text(root, "clusterId")) || !json_value_member(root, "leader"))
+            !streq(cluster, member_short_id(root, "clusterId")) || !json_value_member(root, "leader"))
                 return false;
         text_clear(ret_others);
         members = json_value_member(root, "voters");
@@ -97,7 +97,7 @@ static bool join_is_up(Client *c, const char *machine, const char *cluster, Text
 }
 
 static int join_wait(Client *c, const JsonValue *answer, Text *ret_others) {
-        const char *machine = member_text(answer, "machine"), *cluster = member_text(answer, "cluster");
+        const char *machine = member_text(answer, "machine"), *cluster = member_short_id(answer, "cluster");
         time_t end = time(NULL) + JOIN_UP_S;
 
         while (!join_is_up(c, machine, cluster, ret_others)) {

@@ -66,7 +66,7 @@ void leave_get_handle(Request *request) {
         SchedulerView *view = NULL;
         const char *unit = NULL;
         size_t n_units = 0;
-        char id[24];
+        char id[HEX64_SIZE];
         KvState state;
         Error why = {};
 
@@ -75,7 +75,6 @@ void leave_get_handle(Request *request) {
                 request_error(request, 503, "fleetd is reading the state of the cluster");
                 return;
         }
-        snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
         if (self)
                 step = leaving_step(c, &state, self, &other);
         /* An attached host sees itself only: a replica has the reason why no other host takes a unit. */
@@ -84,7 +83,7 @@ void leave_get_handle(Request *request) {
                 return;
         }
         json_open(&t, NULL, '{');
-        json_add_string(&t, "clusterId", id);
+        json_add_string(&t, "clusterId", hex64_print(state.cluster_id, id));
         json_add_string(&t, "machine", request_machine(request));
         json_add_string(&t, "name", request_host(request));
         if (other)
