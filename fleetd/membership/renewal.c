@@ -13,7 +13,8 @@ enum {
         RENEWAL_RETRY_MS = 5000,   /* the same after no answer, without a session to the leader, or while this
                                       host has two keys */
         RENEWAL_ANSWER_MS = 15000, /* for an answer; the authority gives up earlier */
-        RENEWAL_QUIET_MS = 30000,  /* of failures, before a warning: while a cluster is formed, leaders change */
+        RENEWAL_QUIET_MS =
+                30000, /* of failures, before a warning: while a cluster is formed, leaders change */
         ISSUED_BEFORE_MS = 3600000 /* a certificate is valid from an hour before its issue */
 };
 
