@@ -49,7 +49,7 @@ enum {
         IDLE_ANSWER_MS = 5000,
         DIAL_MS = 2000,         /* until another replica is dialed, too */
         IDLE_JITTER_MS = 30000, /* until the second session is dialed */
-        PUBLISH_MS = 5000,      /* for an answer to the facts */
+        PUBLISH_MS = 10000,     /* for an answer to the facts, and from sending to the deadline */
         REPLICAS_MAX = 5,
         NAMESPACES_MAX = 64,
         LINE_MAX_SIZE = 256,
@@ -375,7 +375,7 @@ static void agent_on_peer(void *userdata, const char *machine_id) {
         agent_update(userdata);
 }
 
-static void agent_beat(Agent *a) {
+static void agent_send_heartbeats(Agent *a) {
         const char *in_use = remote_in_use(a->remote);
         _cleanup_writer_ Writer w = {};
 
@@ -404,7 +404,7 @@ static void agent_on_tick(void *userdata) {
         (void) timer_start(&a->tick, a->herd->loop, TICK_MS);
         a->ticks++;
         agent_update(a);
-        agent_beat(a);
+        agent_send_heartbeats(a);
         if (!a->published && now_ms >= a->publish_ms && remote_is_fresh(a->remote)) {
                 a->publish_ms = now_ms + PUBLISH_MS;
                 agent_publish(a);

@@ -8,7 +8,7 @@ tests_bench_cost_LDADD = $(KVSTORE_LIBS)
 tests_bench_herd_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_bench_herd_LDADD = $(FLEETD_LIBS)
 EXTRA_DIST += tests/bench/bench.py tests/bench/servers.py tests/bench/row_keys.py tests/bench/row_leader.py tests/bench/row_restart.py \
-	tests/bench/row_sizes.py tests/bench/row_snapshot.py tests/bench/row_watchers.py tests/bench/row_turns.py tests/bench/row_idle.py tests/bench/lab.sh
+	tests/bench/row_sizes.py tests/bench/row_snapshot.py tests/bench/row_watchers.py tests/bench/row_turns.py tests/bench/row_idle.py tests/bench/lab.sh tests/bench/herd.py
 CLEANFILES += tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/herd
 
 bench: all tests/bench/load tests/bench/crowd tests/bench/cost
@@ -19,4 +19,8 @@ bench: all tests/bench/load tests/bench/crowd tests/bench/cost
 	@echo
 	@if [ "$$(id -u)" = 0 ] && [ "$${BENCH_LAB:-yes}" = yes ]; then LAB_BUILD=$(abs_top_builddir) $(top_srcdir)/tests/bench/lab.sh; \
 	else echo "Booted hosts: left out (as root, and without BENCH_LAB=no)."; fi
-.PHONY: bench
+
+# Attached hosts with real sessions: HERD_HOSTS of them (1000), and HERD_UNITS units (0). As root in network namespaces.
+bench-herd: all tests/bench/herd
+	$(top_srcdir)/tests/bench/herd.py --fleetd=fleetd/fleetd --herd=tests/bench/herd
+.PHONY: bench bench-herd
