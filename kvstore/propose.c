@@ -427,11 +427,30 @@ static void leader_changed(Proposals *p) {
         proposals_keep_time(p);
 }
 
+static void proposal_drop(Proposals *p, Proposal *x) {
+        proposal_detach(p, x);
+        if (x->machine) /* it receives the result */
+                free(x->userdata);
+        proposal_free(x);
+}
+
+/* This host has no replica any more: the hosts that used it repeat their proposals to another one. */
+static void proposals_drop_relayed(Proposals *p) {
+        Proposal *x, *next;
+
+        HASH_ITER(hh, p->own, x, next) {
+                if (x->machine)
+                        proposal_drop(p, x);
+        }
+}
+
 void proposals_attach(Proposals *p, bool attached, uint64_t session) {
         bool changed = p->attached != attached || p->term != session;
 
         if (!attached && !p->attached)
                 return;
+        if (attached && !p->attached)
+                proposals_drop_relayed(p);
         p->attached = attached;
         p->leader = session != 0;
         p->term = session;
@@ -602,10 +621,7 @@ void proposals_drop(Proposals *p) {
         Proposal *x, *next;
 
         HASH_ITER(hh, p->own, x, next) {
-                proposal_detach(p, x);
-                if (x->machine) /* it receives the result */
-                        free(x->userdata);
-                proposal_free(x);
+                proposal_drop(p, x);
         }
 }
 

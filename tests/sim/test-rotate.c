@@ -488,11 +488,21 @@ static void check_root(const char *root) {
                 world_failed(world, "the-ca-stays", "%s", root);
 }
 
+static bool shows(const SimMachine *m, const char *problem) {
+        const ClusterMachine *host = view() ? cluster_machine(view(), m->machine_id) : NULL;
+
+        return host && starts_with(host->presence_reason, problem);
+}
+
+static bool shows_missing_key(const SimMachine *m) {
+        return shows(m, MACHINE_CONDITION CLUSTER_KEY_MISSING);
+}
+
 /* The leader loses the key: a voter that has it leads, once, and sends it. */
 static void leader_without_the_key(void) {
         char pins[HOSTS][DIGEST_SIZE], root[DIGEST_SIZE];
+        uint64_t term, begin_ms;
         SimMachine *m;
-        uint64_t term;
 
         found_five();
         read_pins(pins);
@@ -507,19 +517,16 @@ static void leader_without_the_key(void) {
                 world_failed(world, "leadership-is-transferred-once", "term %llu after %llu",
                              (unsigned long long) state_of(leader()).term, (unsigned long long) term);
         check_root(root);
-        lose_key(follower(KV_MEMBER_STANDBY)); /* the leader sends it again */
+        m = follower(KV_MEMBER_STANDBY);
+        lose_key(m); /* the leader sends it again */
+        UNTIL("the-missing-key-is-a-problem", shows_missing_key(m));
+        begin_ms = world_now_ms(world);
         UNTIL("the-key-is-sent", all_have_key(1));
+        UNTIL("the-problem-ends", !shows_missing_key(m));
+        if (world_now_ms(world) - begin_ms > 3000)
+                world_failed(world, "a-key-that-was-sent-is-no-problem", "for %llu ms",
+                             (unsigned long long) (world_now_ms(world) - begin_ms));
         over();
-}
-
-static bool shows(const SimMachine *m, const char *problem) {
-        const ClusterMachine *host = view() ? cluster_machine(view(), m->machine_id) : NULL;
-
-        return host && starts_with(host->presence_reason, problem);
-}
-
-static bool shows_missing_key(const SimMachine *m) {
-        return shows(m, MACHINE_CONDITION CLUSTER_KEY_MISSING);
 }
 
 /* The folder of each host, as on a disk that is not mounted. */
