@@ -249,7 +249,7 @@ tests_unit_test_hostile_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_call_relay_SOURCES = tests/unit/test-call_relay.c $(QUIET_HOST)
 tests_unit_test_call_relay_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_call_relay_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_rights_SOURCES = tests/unit/test-rights.c $(FLEETD_HOST)
+tests_unit_test_rights_SOURCES = tests/unit/test-rights.c tests/lib/attached.h tests/lib/attached.c $(FLEETD_HOST)
 tests_unit_test_rights_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_rights_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=stream_peer_uid,--wrap=stream_peer_groups
 tests_unit_test_rights_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
