@@ -37,13 +37,12 @@ void membership_on_written(void *userdata, KvStatus status, const char *message,
 
 /* Return how another host with the ID of a machine was rejected in the last minute; "": none was. */
 static const char *membership_impostor(const Membership *m, const char *machine_id) {
-        PeerState peer;
+        bool clone, key;
 
-        if (peers_state(m->peers, machine_id, &peer) < 0)
-                return "";
-        if (peer.clone_rejected)
+        peers_rejected(m->peers, machine_id, &clone, &key);
+        if (clone)
                 return clone_rejected;
-        return peer.key_rejected ? key_rejected : "";
+        return key ? key_rejected : "";
 }
 
 /* Write the reason of the presence of a machine that is up: the problem of its replica, another host that has
@@ -51,7 +50,7 @@ static const char *membership_impostor(const Membership *m, const char *machine_
 static int membership_problem(Membership *m, const KvState *state, const ClusterMachine *machine,
                               char ret[static PRESENCE_REASON_SIZE]) {
         bool self = streq(machine->id, m->machine_id);
-        const char *impostor = membership_impostor(m, machine->id), *problem;
+        const char *impostor, *problem;
         char own[REPLICA_PROBLEM_SIZE], clock[REPLICA_PROBLEM_SIZE];
 
         if (self)
@@ -59,6 +58,7 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
         problem = self ? own : heartbeats_problem(m, machine->id);
         if (!problem)
                 return -ENODATA;
+        impostor = membership_impostor(m, machine->id);
         if (problem[0])
                 snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CONDITION "%s", problem);
         else if (impostor[0])
