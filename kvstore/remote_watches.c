@@ -90,7 +90,7 @@ int remote_watch(Remote *r, const KvWatchOptions *options, const KvWatchOps *ops
                 if (w->kind != kind || !kv_bytes_equal(w->key, here.key) || here.since < w->from)
                         continue;
                 /* The window of the replica may begin later than the one here. */
-                if (here.since + HUB_WINDOW <= r->bound)
+                if (here.since + HUB_WINDOW <= MAX(r->bound, w->current))
                         continue;
                 /* The replica knows whether the key exists. */
                 here.absent = false;
