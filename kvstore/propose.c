@@ -430,11 +430,26 @@ static void leader_changed(Proposals *p) {
         proposals_keep_time(p);
 }
 
+/* The hosts repeat them to another replica. */
+static void proposals_drop_relayed(Proposals *p) {
+        Proposal *x, *next;
+
+        HASH_ITER(hh, p->own, x, next) {
+                if (!x->machine)
+                        continue;
+                proposal_detach(p, x);
+                free(x->userdata); /* it receives the result */
+                proposal_free(x);
+        }
+}
+
 void proposals_attach(Proposals *p, bool attached, uint64_t session) {
         bool changed = p->attached != attached || p->term != session;
 
         if (!attached && !p->attached)
                 return;
+        if (!p->attached)
+                proposals_drop_relayed(p);
         p->attached = attached;
         p->leader = session != 0;
         p->term = session;
@@ -604,10 +619,9 @@ void proposals_end(Proposals *p) {
 void proposals_drop(Proposals *p) {
         Proposal *x, *next;
 
+        proposals_drop_relayed(p);
         HASH_ITER(hh, p->own, x, next) {
                 proposal_detach(p, x);
-                if (x->machine) /* it receives the result */
-                        free(x->userdata);
                 proposal_free(x);
         }
 }

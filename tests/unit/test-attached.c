@@ -392,6 +392,32 @@ static void a_write_that_the_next_replica_refuses_has_an_unknown_outcome(void **
         assert_true(write.done && write.status == KV_NO_LEADER);
 }
 
+/* The copy of the former replica may have been applied before the deadline, and its result dropped since. */
+static void a_write_that_comes_too_late_to_the_next_replica_has_an_unknown_outcome(void **state) {
+        const KvResult late = { .status = KV_LATE, .index = INDEX, .now_ms = CLUSTER_MS + HOUR_MS };
+        Replica *p = *state;
+        Write write;
+
+        begin_write(p, &write);
+        pass(p, 200);
+        quiet_peer_part(p->host);
+        meet(p);
+        pass(p, 200);
+        assert_int_equal(p->n_relayed, 2);
+        says_result(p, &late);
+        assert_true(write.done);
+        assert_int_equal(write.status, KV_UNKNOWN);
+
+        begin_write(p, &write); /* with one copy, it is sent again */
+        pass(p, 200);
+        says_result(p, &late);
+        pass(p, 200);
+        assert_false(write.done);
+        assert_int_equal(p->n_relayed, 4);
+        says_result(p, &(KvResult) { .index = INDEX + 1 });
+        assert_true(write.done && write.status == KV_OK);
+}
+
 /* -- A replica that sends what is past -- */
 
 static void a_page_of_the_past_does_not_take_the_slice_back(void **state) {
@@ -613,6 +639,7 @@ int main(void) {
                 T(an_answer_that_is_older_than_what_the_host_has_seen_is_not_taken),
                 T(a_write_that_is_accepted_and_never_answered_has_an_unknown_outcome),
                 T(a_write_that_the_next_replica_refuses_has_an_unknown_outcome),
+                T(a_write_that_comes_too_late_to_the_next_replica_has_an_unknown_outcome),
                 T(a_page_of_the_past_does_not_take_the_slice_back),
                 T(events_of_the_past_are_dropped),
                 T(a_page_without_keys_is_complete),
