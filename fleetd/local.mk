@@ -161,7 +161,7 @@ if HAVE_CMOCKA
 FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-authority tests/unit/test-tokens_api tests/unit/test-tls_front tests/unit/test-renewal tests/unit/test-revocation tests/unit/test-history_api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish tests/unit/test-securing tests/unit/test-replica_pins \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
-	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-forward tests/unit/test-attached tests/unit/test-serve tests/unit/test-call_relay tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity tests/unit/test-kept_formats tests/unit/test-metrics tests/unit/test-rights tests/unit/test-entering
+	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-forward tests/unit/test-attached tests/unit/test-serve tests/unit/test-call_relay tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity tests/unit/test-kept_formats tests/unit/test-metrics tests/unit/test-rights tests/unit/test-entering tests/unit/test-hostile
 check_PROGRAMS += $(FLEETD_IO_TESTS)
 TESTS += $(FLEETD_IO_TESTS)
 
@@ -252,10 +252,13 @@ tests_unit_test_serve_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_serve_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=peer_queued
 tests_unit_test_serve_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
+tests_unit_test_hostile_SOURCES = tests/unit/test-hostile.c $(QUIET_HOST)
+tests_unit_test_hostile_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_hostile_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_call_relay_SOURCES = tests/unit/test-call_relay.c $(QUIET_HOST)
 tests_unit_test_call_relay_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_call_relay_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_rights_SOURCES = tests/unit/test-rights.c $(FLEETD_HOST)
+tests_unit_test_rights_SOURCES = tests/unit/test-rights.c tests/lib/attached.h tests/lib/attached.c $(FLEETD_HOST)
 tests_unit_test_rights_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_rights_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=stream_peer_uid,--wrap=stream_peer_groups
 tests_unit_test_rights_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

@@ -430,16 +430,20 @@ static void leader_changed(Proposals *p) {
         proposals_keep_time(p);
 }
 
-/* The hosts repeat them to another replica. */
+static void proposal_drop(Proposals *p, Proposal *x) {
+        proposal_detach(p, x);
+        if (x->machine) /* it receives the result */
+                free(x->userdata);
+        proposal_free(x);
+}
+
+/* This host has no replica any more: the hosts that used it repeat their proposals to another one. */
 static void proposals_drop_relayed(Proposals *p) {
         Proposal *x, *next;
 
         HASH_ITER(hh, p->own, x, next) {
-                if (!x->machine)
-                        continue;
-                proposal_detach(p, x);
-                free(x->userdata); /* it receives the result */
-                proposal_free(x);
+                if (x->machine)
+                        proposal_drop(p, x);
         }
 }
 
@@ -448,7 +452,7 @@ void proposals_attach(Proposals *p, bool attached, uint64_t session) {
 
         if (!attached && !p->attached)
                 return;
-        if (!p->attached)
+        if (attached && !p->attached)
                 proposals_drop_relayed(p);
         p->attached = attached;
         p->leader = session != 0;
@@ -619,10 +623,8 @@ void proposals_end(Proposals *p) {
 void proposals_drop(Proposals *p) {
         Proposal *x, *next;
 
-        proposals_drop_relayed(p);
         HASH_ITER(hh, p->own, x, next) {
-                proposal_detach(p, x);
-                proposal_free(x);
+                proposal_drop(p, x);
         }
 }
 

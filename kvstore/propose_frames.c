@@ -203,10 +203,12 @@ void proposals_say_accepted(Proposals *p, const Proposal *x) {
  * not reached the feature level yet: it is taken for the host itself, which has all its rights. */
 static int check_foreign(const Asked *a, KvBytes principal, const KvCommand *cmd, Error *err) {
         const Proposals *p = a->p;
+        const char *sender;
 
         if (!p->options.check || kv_level(p->options.store) < KV_LEVEL_IDENTITY)
                 return 0;
-        return p->options.check(p->options.userdata, a->machine ?: peer_handshake(a->to.session)->machine_id,
+        sender = peer_handshake(a->to.session)->machine_id;
+        return p->options.check(p->options.userdata, a->machine ? sender : NULL, a->machine ?: sender,
                                 principal, cmd, err);
 }
 

@@ -212,7 +212,7 @@ static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error
                 return r < 0 ? r : -EINVAL;
         *ret_status = KV_FORBIDDEN;
         if (p->options.check && kv_level(p->options.store) >= KV_LEVEL_IDENTITY) {
-                r = p->options.check(p->options.userdata, machine, i->principal, &i->cmd, err);
+                r = p->options.check(p->options.userdata, NULL, machine, i->principal, &i->cmd, err);
                 if (r < 0)
                         return r;
         }

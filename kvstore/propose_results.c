@@ -73,7 +73,9 @@ void proposals_take_result(Proposals *p, Proposal *x, const KvResult *result) {
                  * This does not hold for a proposal with a newer deadline than that copy. */
                 if (x->item.deadline_ms >= result->now_ms)
                         return;
-                if (p->attached && x->copies > 1) { /* another one may be applied, and its result dropped */
+                if (p->attached && x->copies > 1) {
+                        /* Another replica may have applied an earlier copy, whose cached result has ended
+                         * with the deadline. */
                         proposals_unknown(p, x);
                         return;
                 }

@@ -29,6 +29,9 @@ void serve_set_slices(Serve *serve, const KvSlices *slices);
 void serve_touched(Serve *serve, const char *machine, KvBytes key);
 void serve_advanced(Serve *serve);
 void serve_reset(Serve *serve);
+/* Return whether the host of a session may read a key. Without slices, nothing is known about hosts: then
+ * they read users' keys only. */
+bool serve_may_read(const Serve *serve, const char *machine, KvBytes key);
 /* Send the slice of a machine up to this index soon: the host waits for it. */
 void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index);
 /* As kv_reply_after(). */

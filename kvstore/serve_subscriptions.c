@@ -77,10 +77,12 @@ void subscription_end(Subscription *s, RemoteGone cause, uint64_t oldest) {
         PeerSession *session = peers_session(s->serve->peers, s->client->session);
 
         if (session)
-                reply_gone(session, &(RemoteEnd) { .number = s->number,
-                                                   .cause = cause,
-                                                   .oldest = oldest,
-                                                   .index = kv_index(s->serve->store) });
+                reply_gone(session,
+                           &(RemoteEnd) { .number = s->number,
+                                          .cause = cause,
+                                          .retry_ms = cause == REMOTE_GONE_RIGHTS ? SERVE_SWEEP_MS : 0,
+                                          .oldest = oldest,
+                                          .index = kv_index(s->serve->store) });
         subscription_free(s);
 }
 
@@ -126,6 +128,13 @@ static void events_on_event(void *userdata, KvWatchEvent *event) {
                 subscription_ready(s);
 }
 
+/* The host could have become a restricted one. */
+static bool events_sees(void *userdata, const KvEvent *event) {
+        const Subscription *s = userdata;
+
+        return serve_may_read(s->serve, s->machine, event->node.key);
+}
+
 static void events_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         Subscription *s = userdata;
 
@@ -134,7 +143,9 @@ static void events_on_cleared(void *userdata, uint64_t oldest, uint64_t current)
 }
 
 static int events_watch(Subscription *s, KvBytes key, uint64_t since) {
-        static const KvWatchOps ops = { .on_event = events_on_event, .on_cleared = events_on_cleared };
+        static const KvWatchOps ops = { .sees = events_sees,
+                                        .on_event = events_on_event,
+                                        .on_cleared = events_on_cleared };
         const KvWatchOptions options = { .key = key,
                                          .recursive = s->kind == REMOTE_BELOW || s->kind == REMOTE_BELOW_V2,
                                          .absent = s->kind == REMOTE_KEY_V2 || s->kind == REMOTE_BELOW_V2,
@@ -144,6 +155,10 @@ static int events_watch(Subscription *s, KvBytes key, uint64_t since) {
         uint64_t oldest = 0;
         int r;
 
+        if (!serve_may_read(s->serve, s->machine, key)) {
+                subscription_end(s, REMOTE_GONE_RIGHTS, 0);
+                return -EACCES;
+        }
         r = kv_watch(s->serve->store, &options, &ops, s, &s->watch, &oldest);
         if (r == -ESTALE)
                 subscription_end(s, REMOTE_GONE_WINDOW, oldest);
@@ -401,6 +416,11 @@ static void serve_on_unsubscribe(void *userdata, PeerSession *session, PeerFrame
 void serve_set_slices(Serve *serve, const KvSlices *slices) {
         serve_reset(serve);
         serve->slices = slices ? *slices : (KvSlices) {};
+}
+
+bool serve_may_read(const Serve *serve, const char *machine, KvBytes key) {
+        return serve->slices.may_read ? serve->slices.may_read(serve->slices.userdata, machine, key) :
+                                        !kv_path_is_ours(key);
 }
 
 void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {

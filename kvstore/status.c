@@ -26,6 +26,10 @@ const char *kv_role_name(KvRole role) {
         return (unsigned) role < _KV_ROLE_MAX ? role_names[role] : "unknown";
 }
 
+const char *kv_state_role(const KvState *state) {
+        return state->attached ? "attached" : kv_role_name(state->role);
+}
+
 const char *kv_member_role_name(KvMemberRole role) {
         return (unsigned) role < _KV_MEMBER_ROLE_MAX ? member_role_names[role] : "unknown";
 }

@@ -192,6 +192,10 @@ void known_redial(KnownAddress *k) {
 
 /* -- State -- */
 
+static bool known_is_busy(const KnownAddress *k) {
+        return k->problem[0] && k->cause == REJECTION_BUSY;
+}
+
 static void host_state(const PeerHost *host, PeerState *ret) {
         uint64_t now_ms = loop_now_ms(host->peers->loop);
         uint64_t dialed = host->dialed ? session_silent_ms(host->dialed) : UINT64_MAX;
@@ -215,6 +219,7 @@ static void host_state(const PeerHost *host, PeerState *ret) {
         for (const KnownAddress *k = host->n_known > 0 ? host->peers->known : NULL; k; k = k->hh.next) {
                 if (k->host != host)
                         continue;
+                ret->busy |= known_is_busy(k);
                 if (!*host->handshake.address)
                         memcpy(ret->handshake.address, k->address, sizeof(k->address));
                 /* The daemon of a host that hangs sends no handshake, but its kernel acknowledges. */
@@ -281,6 +286,7 @@ void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState
                         continue;
                 memcpy(state.handshake.address, k->address, sizeof(k->address));
                 snprintf(state.problem, sizeof(state.problem), "%s", k->problem);
+                state.busy = known_is_busy(k);
                 each(userdata, &state);
         }
 

@@ -218,6 +218,7 @@ typedef struct PeerState {
         bool clone_rejected; /* in the last minute, another host with its id (or this host's) was rejected */
         bool key_rejected;   /* the same of a host with another key: see peers_report_key() */
         bool outdated;       /* of this host only: another one has rejected its replica as an old image */
+        bool busy;           /* it has rejected the last request, and serves a later one */
         char problem[PEER_PROBLEM_SIZE]; /* why no session to it is open; "" if one is, or none was tried */
 } PeerState;
 

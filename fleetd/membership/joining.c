@@ -261,7 +261,7 @@ static void joining_on_answer(void *userdata, PeerSession *session, PeerFrame ty
                           error_text(&err, error));
         else
                 log_notice(((LogFields) { .machine = peer->machine_id }),
-                           "joined the cluster %llx through %s as member %llu",
+                           "joined the cluster %016llx through %s as member %llu",
                            (unsigned long long) cluster_id, peer->name, (unsigned long long) raft_id);
 }
 

@@ -163,7 +163,10 @@ static void renewal_on_renewed(void *userdata, PeerSession *session, PeerFrame t
 
 /* -- Requests -- */
 
+/* A replica that does not lead issues certificates, too: a host without one has sessions to two of them, and
+ * the leader may be none of these. */
 static int renewal_request(Renewal *r, const KvState *state, Error *err) {
+        const char *replica = state->attached ? kv_replica_in_use(r->store) : state->leader_machine_id;
         _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
         _cleanup_writer_ Writer w = {};
         _cleanup_text_ Text csr = {};
@@ -183,9 +186,10 @@ static int renewal_request(Renewal *r, const KvState *state, Error *err) {
                 return authority_enroll(r->authority, csr.chars, renewal_on_issued, r, err);
         write_u8(&w, RENEWAL_PROTOCOL);
         write_string(&w, csr.chars);
-        e = w.error < 0 ? w.error :
-                          peers_send(r->peers, state->leader_machine_id, PEER_RENEW, w.bytes, w.size);
-        return e < 0 ? error_set(err, e, "the leader cannot be reached: %s", strerror(-e)) : 0;
+        e = w.error < 0 ? w.error : peers_send(r->peers, replica, PEER_RENEW, w.bytes, w.size);
+        return e < 0 ? error_set(err, e, "%s cannot be reached: %s",
+                                 state->attached ? "the replica in use" : "the leader", strerror(-e)) :
+                       0;
 }
 
 /* Whether this host has stored each root of the cluster that is not on its way out, and no other one: the

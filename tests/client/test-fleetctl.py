@@ -797,6 +797,16 @@ def why_prints_each_machine_with_its_reason(t):
     t.expect("why nothing", 4, err="Unit nothing.service does not exist.\n")
 
 
+def a_unit_that_runs_without_the_cluster_is_taken_into_it(t):
+    t.file("later.service")
+    t.expect("start later.service", out=["launched"])
+    del t.cluster.units["later.service"]
+    os.makedirs(os.path.join(t.dir, "run/fleet/units"))
+    t.file("run/fleet/units/later.service")
+    said = t.expect(f"start {t.dir}/run/fleet/units/later.service", out=["Unit later.service runs: taken into the cluster, and not restarted\n"])
+    assert "inactive" not in said, said
+
+
 def diff_compares_a_file_with_the_cluster(t):
     t.file("a.service")
     t.expect("submit a.service", out=["inactive"])
@@ -1299,11 +1309,16 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
 def status_shows_recent_changes_in_presence(t):
     now = int(time.time() * 1000)
     for kind, machine, reason, age_s in (("presence", "2", "lost: silent", 7200), ("state", "3", "failed", 60), ("presence", "2", "away: stopped", 50),
-                                         ("presence", "2", "lost: silent", 40), ("assigned", "3", "fewest units", 39), ("assigned", "1", "fewest units", 39),
-                                         ("presence", "2", "up: it is back", 30), ("assigned", "2", "fewest units", 25), ("presence", "3", "left: it shut down", 20)):
+                                         ("presence", "2", "lost: silent", 40), ("assigned", "3", "beta is lost; alpha has the fewest units", 39),
+                                         ("assigned", "1", "beta is lost; gamma has the fewest units", 10), ("assigned", "1", "beta is the only machine", 9),
+                                         ("presence", "2", "up: it is back", 8), ("presence", "2", "up: replica: its tree is being written", 8),
+                                         ("presence", "2", "up: its replica works", 7), ("assigned", "2", "beta is lost; late", 6),
+                                         ("assigned", "2", "fewest units", 5), ("presence", "3", "left: it shut down", 4),
+                                         ("assigned", "2", "gamma was shut down; beta is the only machine", 3), ("assigned", "2", "fewest units", 2)):
         add_rows(t, {"kind": kind, "machine": machine * 32, "reason": reason, "first": now - age_s * 1000})
     said = t.expect("status", out=["  recent   "]).splitlines()[-1]
-    assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost; 2 units moved    (\d\d:){2}\d\d beta is up    (\d\d:){2}\d\d gamma was shut down", said), said
+    assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost; 2 units moved    (\d\d:){2}\d\d beta is up"
+                        r"    (\d\d:){2}\d\d gamma was shut down; 1 unit moved", said), said
 
 
 # -- events --

@@ -10,7 +10,8 @@ enum {
         REPLICAS = 5,
         TICK_MS = 500,
         LOST_MS = 3600,
-        LOST_WITH_REPLICA_MS = 5000 + 100 /* the write */,
+        /* The replica is silent, the hosts that used it may move, the idle session reports, the write. */
+        LOST_WITH_REPLICA_MS = 1750 + 3000 + TICK_MS + 150,
         MOVE_MS = 2500
 };
 

@@ -202,8 +202,8 @@ const PeerHandshake *__wrap_peer_handshake(const PeerSession *session) {
 }
 
 /* "check /f of cc for 'user:a'" */
-static int check_proposal(void *userdata, const char *machine_id, KvBytes principal, const KvCommand *cmd,
-                          Error *err) {
+static int check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
+                          const KvCommand *cmd, Error *err) {
         text_printf(&fake.said, "check %.*s of %.2s for '%.*s'\n", (int) cmd->key.size,
                     (const char *) cmd->key.data, machine_id, (int) principal.size,
                     (const char *) principal.data);
