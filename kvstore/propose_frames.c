@@ -427,9 +427,13 @@ static void on_said(Proposals *p, Proposal *x, ProposedWhat what, KvStatus statu
                 break;
         case PROPOSED_LATE:
                 copy_is_gone(x);
-                /* Send it with a new deadline, unless a copy with the old one may still take effect. */
+                /* Send it with a new deadline, unless a copy with the old one may still take effect. The
+                 * deadline of an attached host is not changed here: another replica may have a copy. */
                 x->state = PROPOSAL_ACCEPTED;
-                if (x->copies == 0) {
+                if (x->machine)
+                        proposals_refuse(p, x, KV_UNKNOWN,
+                                         "it has waited for too long on its way to the leader");
+                else if (x->copies == 0) {
                         proposals_enqueue(p, x);
                         loop_defer(p->options.loop, &p->pump);
                 }

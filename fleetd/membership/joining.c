@@ -389,6 +389,8 @@ static void joining_on_synced(void *userdata, KvStatus status) {
 void joining_retire(Membership *m, PeerSession *session) {
         KvState state;
 
+        if (peer_handshake(session)->raft_id == 0)
+                return;
         kv_state(m->store, &state);
         if (!joining_is_replaced(m, session, &state))
                 return;

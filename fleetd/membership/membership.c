@@ -37,13 +37,12 @@ void membership_on_written(void *userdata, KvStatus status, const char *message,
 
 /* Return how another host with the ID of a machine was rejected in the last minute; "": none was. */
 static const char *membership_impostor(const Membership *m, const char *machine_id) {
-        PeerState peer;
+        bool clone, key;
 
-        if (peers_state(m->peers, machine_id, &peer) < 0)
-                return "";
-        if (peer.clone_rejected)
+        peers_rejected(m->peers, machine_id, &clone, &key);
+        if (clone)
                 return clone_rejected;
-        return peer.key_rejected ? key_rejected : "";
+        return key ? key_rejected : "";
 }
 
 /* Write the reason of the presence of a machine that is up: the problem of its replica, another host that has
@@ -51,7 +50,7 @@ static const char *membership_impostor(const Membership *m, const char *machine_
 static int membership_problem(Membership *m, const KvState *state, const ClusterMachine *machine,
                               char ret[static PRESENCE_REASON_SIZE]) {
         bool self = streq(machine->id, m->machine_id);
-        const char *impostor = membership_impostor(m, machine->id), *problem;
+        const char *impostor, *problem;
         char own[REPLICA_PROBLEM_SIZE], clock[REPLICA_PROBLEM_SIZE];
 
         if (self)
@@ -59,6 +58,7 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
         problem = self ? own : heartbeats_problem(m, machine->id);
         if (!problem)
                 return -ENODATA;
+        impostor = membership_impostor(m, machine->id);
         if (problem[0])
                 snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CONDITION "%s", problem);
         else if (impostor[0])
@@ -297,19 +297,20 @@ static void membership_check_unit_files(Membership *m, const KvState *state) {
                                            membership_on_written, m) == 0;
 }
 
-/* Detect that this host has left: it has applied its tombstone, or it was rejected as removed. A tree that is
- * being filled may show an earlier leave of this host, with an earlier Raft ID, and no host rejects it. */
+/* Detect that this host has left: it has the tombstone that followed its leave, or it was rejected as
+ * removed. A tree that is being filled may show an earlier leave of this host, with an earlier Raft ID, and
+ * no host rejects it. */
 static void membership_check_left(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
-        bool leaving;
+        bool leaving, left;
 
         if (!self || !registry_ready(m->registry) || !m->restart || !m->state_directory)
                 return;
         leaving = cluster_machine_is_leaving(self) && self->member.raft_id == state->raft_id;
-        if (leaving || self->member.raft_id == state->raft_id)
+        left = cluster_machine_has_left(self);
+        if (!left && (leaving || self->member.raft_id == state->raft_id))
                 m->was_leaving = leaving;
-        if (cluster_machine_has_left(self) ? m->was_leaving || peers_is_removed(m->peers) :
-                                             leaving && peers_is_removed(m->peers))
+        if (left ? m->was_leaving || peers_is_removed(m->peers) : leaving && peers_is_removed(m->peers))
                 membership_end_leave(m);
 }
 

@@ -4,52 +4,17 @@
  */
 #include <stdio.h>
 
-#include "fleetd/registry/kinds.h"
-#include "fleetd/registry/slice.h"
 #include "tests/sim/tokens.h"
 
 static void over(void) {
         cluster = cluster_free(cluster);
 }
 
-typedef struct SliceOf {
-        const Cluster *cluster;
-        const char *machine;
-        char keys[64 * 1024];
-        size_t size;
-} SliceOf;
-
-static int collect(void *userdata, const KvNode *node) {
-        SliceOf *slice = userdata;
-        LayoutKey k;
-
-        if (node->dir || !layout_parse(node->key, &k) || !slice_has(slice->cluster, slice->machine, &k))
-                return 1;
-        slice->size += (size_t) snprintf(slice->keys + slice->size, sizeof(slice->keys) - slice->size,
-                                         "%.*s@%llu\n", (int) node->key.size, (const char *) node->key.data,
-                                         (unsigned long long) node->modified);
-        return 1;
-}
-
-static void read_slice(SimMachine *at, const Cluster *c, const char *machine, SliceOf *ret) {
-        const KvRange all = { .key = kv_string("/_fleet"), .recursive = true };
-
-        *ret = (SliceOf) { .cluster = c, .machine = machine };
-        (void) kv_local_walk(daemon_store(at->daemon), &all, collect, ret);
-}
-
 /* Whether the host has exactly the keys of its slice, as the leader's tree has them. */
 static bool slice_is_equal(SimMachine *m) {
         SimMachine *leader = leader_with(machine(0));
-        static SliceOf own, filtered;
-        const Cluster *c;
 
-        if (!leader || !serves(m))
-                return false;
-        c = registry_cluster(daemon_registry(leader->daemon));
-        read_slice(m, c, m->machine_id, &own);
-        read_slice(leader, c, m->machine_id, &filtered);
-        return own.size > 0 && streq(own.keys, filtered.keys);
+        return leader && serves(m) && cluster_slice_equals(m, leader);
 }
 
 static void on_asked(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -255,12 +220,11 @@ static void watch_keys(SimMachine *m, const char *key, uint64_t since, KeyWatch 
                 world_failed(world, "a-watch-opens", "%s", key);
 }
 
-/* Return the machine of the replica that the host uses. */
+/* Return the machine of the replica that has sent the slice of the host, or NULL. */
 static SimMachine *replica_of(SimMachine *m) {
-        for (unsigned i = 0; i < 5; i++)
-                if (serves(machine(i)) && kv_slice_index(daemon_store(machine(i)->daemon), m->machine_id) > 0)
-                        return machine(i);
-        return NULL;
+        SimMachine *replica = cluster_replica_of(m);
+
+        return replica && kv_slice_index(daemon_store(replica->daemon), m->machine_id) > 0 ? replica : NULL;
 }
 
 static void keys_on_an_attached_host(void) {

@@ -41,7 +41,7 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
 /* -- The cluster -- */
 
 bool serves(const SimMachine *m) {
-        return m->daemon && !m->dying && daemon_store(m->daemon);
+        return machine_serves(m);
 }
 
 KvState state_of(const SimMachine *m) {
