@@ -1,5 +1,6 @@
 #include "base/parse.h"
 
+#include <stdio.h>
 #include <strings.h>
 
 /* Parse the digits at *s, and advance *s past them. */
@@ -97,6 +98,11 @@ int hex_digit(char c) {
 
 int parse_hex_id(const char *s, size_t digits) {
         return strspn(s, "0123456789abcdef") == digits && s[digits] == 0 ? 0 : -EINVAL;
+}
+
+const char *hex64_print(uint64_t id, char ret[static HEX64_SIZE]) {
+        snprintf(ret, HEX64_SIZE, "%016llx", (unsigned long long) id);
+        return ret;
 }
 
 int parse_address(const char *s, char *ret_host, size_t host_size, uint16_t *ret_port) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/memory.h"
+#include "base/sizes.h"
 
 int parse_u64(const char *s, uint64_t *ret); /* decimal digits only */
 int parse_bool(const char *s, bool *ret);    /* as systemd: 1 yes y true t on, 0 no n false f off */
@@ -12,6 +13,9 @@ int parse_span_ms(const char *s, uint64_t *ret);
 int parse_size(const char *s, uint64_t *ret);
 int parse_hex_id(const char *s, size_t digits); /* exactly this number of lower-case hex digits */
 int hex_digit(char c);                          /* 0 to 15; -1: not a hex digit of either case */
+
+/* Write 16 hex digits, the one form of the IDs of clusters and lineages. Return 'ret'. */
+const char *hex64_print(uint64_t id, char ret[static HEX64_SIZE]);
 
 /* Return the position of 's' among the names, or -EINVAL. */
 int parse_name(const char *s, const char *const names[], int n);

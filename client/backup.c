@@ -47,13 +47,13 @@ int backup_open_tree(const char *file) {
 
 void backup_append_description(Text *t, const BackupDescription *d) {
         time_t seconds = (time_t) (d->wall_ms / 1000);
-        char when[32] = "";
+        char when[32] = "", cluster[HEX64_SIZE], lineage[HEX64_SIZE];
         struct tm tm;
 
         if (localtime_r(&seconds, &tm))
                 (void) strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
-        text_printf(t, "cluster %llx, lineage %016llx, index %llu, feature level %llu, written %s",
-                    (unsigned long long) d->cluster_id, (unsigned long long) d->lineage,
+        text_printf(t, "cluster %s, lineage %s, index %llu, feature level %llu, written %s",
+                    hex64_print(d->cluster_id, cluster), hex64_print(d->lineage, lineage),
                     (unsigned long long) d->index, (unsigned long long) MAX(d->level, (uint64_t) 1), when);
         for (size_t i = 0; i < d->n_hosts && i < HOSTS_NAMED_MAX; i++) {
                 text_append(t, i == 0 ? ", of " : ", ");
@@ -130,7 +130,7 @@ static int receive(Client *c, const Draft *draft, const char *file, Error *err) 
 
 static int print_description(const Client *c, const char *file, const BackupDescription *d, bool known) {
         _cleanup_text_ Text t = {};
-        char id[24];
+        char id[HEX64_SIZE];
 
         if (!streq(c->options.output, "json")) {
                 text_printf(&t, "%s: ", file);
@@ -146,8 +146,7 @@ static int print_description(const Client *c, const char *file, const BackupDesc
                 return t.error;
         }
         json_open(&t, NULL, '{');
-        snprintf(id, sizeof(id), "%llx", (unsigned long long) d->cluster_id);
-        json_add_string(&t, "clusterId", known ? id : NULL);
+        json_add_string(&t, "clusterId", known ? hex64_print(d->cluster_id, id) : NULL);
         json_add_u64(&t, "clusterTime", d->cluster_ms);
         json_add_bool(&t, "confirmed", known && !d->unconfirmed);
         json_add_string(&t, "file", file);
@@ -157,8 +156,7 @@ static int print_description(const Client *c, const char *file, const BackupDesc
         json_close(&t, ']');
         json_add_u64(&t, "index", d->index);
         json_add_u64(&t, "level", known ? MAX(d->level, (uint64_t) 1) : 0);
-        snprintf(id, sizeof(id), "%016llx", (unsigned long long) d->lineage);
-        json_add_string(&t, "lineage", known ? id : NULL);
+        json_add_string(&t, "lineage", known ? hex64_print(d->lineage, id) : NULL);
         json_add_u64(&t, "raftIndex", d->raft_index);
         json_add_u64(&t, "time", d->wall_ms);
         json_close(&t, '}');

@@ -89,12 +89,14 @@ void client_note_stale(const Client *c) {
                             streq(c->verb->name, "status") ? "" : " (fleetctl status)");
 }
 
-/* A unit that was submitted after the backup of a restored cluster runs without the cluster. */
-static void client_note_absent_running(Client *c, const char *name) {
+/* A unit that was submitted after the backup of a restored cluster runs without the cluster. Return whether
+ * that was printed. */
+static bool client_note_absent_running(Client *c, const char *name) {
         _cleanup_listing_ Listing states = {}, machines = {};
+        bool any = false;
 
         if (client_states(c, name, &states, NULL) < 0)
-                return;
+                return false;
         for (size_t i = 0; i < states.n; i++) {
                 const ApiState *s = &states.states[i];
                 _cleanup_text_ Text place = {};
@@ -107,7 +109,9 @@ static void client_note_absent_running(Client *c, const char *name) {
                             "run there: fleetctl start " RUNTIME_UNITS "/%s; to stop it: then fleetctl "
                             "destroy %s",
                             name, place.chars ?: "", name, name);
+                any = true;
         }
+        return any;
 }
 
 /* Print the files of unit directories that are refused under this name: the unit may be meant. */
@@ -134,12 +138,12 @@ static void client_note_refused_files(Client *c, const char *name) {
         }
 }
 
-void client_suggest_unit(Client *c, const char *name) {
+/* Print what the name may mean. */
+static void client_suggest_others(Client *c, const char *name) {
         Suggestion suggestion = { .typed = name };
         _cleanup_free_ char *template = NULL;
         _cleanup_listing_ Listing units = {};
 
-        client_note_absent_running(c, name);
         client_note_refused_files(c, name);
         if (!isatty(STDERR_FILENO) || client_units(c, &units, NULL) < 0)
                 return;
@@ -153,9 +157,15 @@ void client_suggest_unit(Client *c, const char *name) {
                 fprintf(stderr, "fleetctl: did you mean %s?\n", suggestion.nearest);
 }
 
+void client_suggest_unit(Client *c, const char *name) {
+        (void) client_note_absent_running(c, name);
+        client_suggest_others(c, name);
+}
+
 void client_note_absent(Client *c, const char *name) {
-        fprintf(stderr, "Unit %s does not exist.\n", name);
-        client_suggest_unit(c, name);
+        if (!client_note_absent_running(c, name))
+                fprintf(stderr, "Unit %s does not exist.\n", name);
+        client_suggest_others(c, name);
 }
 
 void client_note_machine(size_t n, const char *flag, const char *name) {
@@ -231,6 +241,12 @@ const char *member_name(const JsonValue *object, const char *name) {
         const char *text = member_text(object, name);
 
         return *text ? text : member_text(object, "id");
+}
+
+const char *member_short_id(const JsonValue *object, const char *name) {
+        const char *id = member_text(object, name);
+
+        return id + strspn(id, "0");
 }
 
 const char *member_label(const JsonValue *member) {

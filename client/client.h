@@ -105,6 +105,8 @@ const char *client_path(const Text *path);
 
 /* Return a member of a JSON object of fleetd; "", 0 or false if it is absent or of another type. */
 const char *member_text(const JsonValue *object, const char *name); /* borrowed */
+/* The same of the ID of a cluster, without leading zeros: daemons of former versions omit them. */
+const char *member_short_id(const JsonValue *object, const char *name);
 const char *member_name(const JsonValue *object, const char *name); /* "id" if that is empty */
 /* The name of a member of the cluster; without one, its ID or its address. A member that was replaced a
  * moment ago has none of them. */

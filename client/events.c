@@ -264,51 +264,72 @@ static void follow(Events *all) {
 
 /* -- Recent changes in presence, and the moves that followed -- */
 
-enum {
-        RECENT_MAX = 3,
-        MOVES_MS = 120000, /* assignments within this time after a loss count as its moves */
-};
+enum { RECENT_MAX = 3 };
 
 typedef struct Recent {
         const Listing *machines;
         uint64_t now_ms;
-        Pairs removed; /* names of removed machines, by ID */
+        Pairs removed;   /* names of removed machines, by ID */
+        Pairs presences; /* the last one of each machine, by ID: a row of the same has another reason */
         Names lines;
-        size_t n_assigned; /* after the loss of the last line */
-        uint64_t lost_ms;
-        bool lost; /* the last line is the loss of a machine */
+        char *name;     /* of the machine of the last line, if it is down */
+        size_t n_moved; /* units that have moved from it since then */
 } Recent;
+
+static void recent_done(Recent *recent) {
+        names_done(&recent->lines);
+        pairs_done(&recent->removed);
+        pairs_done(&recent->presences);
+        free(recent->name);
+}
 
 /* Complete the last line. */
 static int recent_add_moves(Recent *recent) {
         _cleanup_text_ Text t = {};
         char **line;
 
-        if (!recent->lost || recent->n_assigned == 0)
+        if (recent->n_moved == 0)
                 return 0;
         line = &recent->lines.items[recent->lines.n - 1];
-        text_printf(&t, "%s; %zu unit%s moved", *line, recent->n_assigned, plural(recent->n_assigned));
+        text_printf(&t, "%s; %zu unit%s moved", *line, recent->n_moved, plural(recent->n_moved));
         if (t.error < 0)
                 return t.error;
         free(*line);
         *line = text_take(&t, NULL);
+        recent->n_moved = 0;
         return 0;
+}
+
+/* Return whether a unit has moved away from the machine, which is down: the reason of its assignment begins
+ * with that. Daemons of former versions write "has left". */
+static bool is_move_from(const JsonValue *row, const char *name) {
+        static const char *const causes[] = { " is lost; ", " was shut down; ", " has left; " };
+        const char *reason = member_text(row, "reason");
+
+        if (!streq(member_text(row, "kind"), "assigned") || !starts_with(reason, name))
+                return false;
+        for (size_t i = 0; i < ELEMENTS(causes); i++)
+                if (starts_with(reason + strlen(name), causes[i]))
+                        return true;
+        return false;
 }
 
 static int recent_add(Recent *recent, const JsonValue *row) {
         _cleanup_text_ Text t = {}, machine = {}, presence = {};
-        const char *id = member_text(row, "machine");
+        const char *id = member_text(row, "machine"), *before;
+        bool shut_down, down;
         int r;
 
-        recent->n_assigned += streq(member_text(row, "kind"), "assigned") &&
-                              member_number(row, "last") < recent->lost_ms + MOVES_MS;
+        recent->n_moved += recent->name && is_move_from(row, recent->name);
         append_presence_of(&presence, row);
         if (presence.size == 0)
                 return presence.error;
-        r = recent_add_moves(recent);
-        recent->lost = streq(presence.chars, "lost");
-        recent->lost_ms = member_number(row, "last");
-        recent->n_assigned = 0;
+        before = pairs_get(&recent->presences, id);
+        if (before && streq(before, presence.chars))
+                return 0;
+        r = pairs_set(&recent->presences, id, presence.chars);
+        if (r >= 0)
+                r = recent_add_moves(recent);
         if (r < 0)
                 return r;
         if (pairs_get(&recent->removed, id) && !listing_machine(recent->machines, id))
@@ -318,12 +339,16 @@ static int recent_add(Recent *recent, const JsonValue *row) {
         append_event_time(&t, member_number(row, "last"), recent->now_ms);
         text_append(&t, " ");
         text_append_printable(&t, machine.chars ?: "");
-        if (streq(presence.chars, "left"))
+        shut_down = streq(presence.chars, "left");
+        down = shut_down || streq(presence.chars, "lost");
+        if (shut_down)
                 text_append(&t, " was shut down");
         else
                 text_printf(&t, " is %s", presence.chars);
         if (machine.error < 0 || t.error < 0)
                 return MIN(machine.error, t.error);
+        free(recent->name);
+        recent->name = down ? text_take(&machine, NULL) : NULL;
         return names_add(&recent->lines, t.chars, t.size);
 }
 
@@ -340,8 +365,7 @@ int events_append_recent(JsonValue *const *rows, size_t n, const Listing *machin
         for (size_t i = recent.lines.n > RECENT_MAX ? recent.lines.n - RECENT_MAX : 0; i < recent.lines.n;
              i++)
                 text_printf(ret, "%s%s", ret->size > 0 ? "    " : "", recent.lines.items[i]);
-        names_done(&recent.lines);
-        pairs_done(&recent.removed);
+        recent_done(&recent);
         return r;
 }
 

@@ -63,6 +63,11 @@ static const struct {
 static void append_happening(Text *t, const char *kind, const char *reason, const char *user) {
         for (size_t i = 0; i < ELEMENTS(kinds); i++)
                 if (streq(kinds[i].kind, kind)) {
+                        if (streq(kind, "presence") && starts_with(reason, "left")) {
+                                text_append(t,
+                                            "was shut down"); /* a host that leaves has rows of that kind */
+                                return;
+                        }
                         text_append(t, kinds[i].text);
                         if (*reason && kinds[i].separator)
                                 text_printf(t, "%s%s", kinds[i].separator, reason);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "client/state_text.h"
 #include "client/wait.h"
 #include "units/drop_ins.h"
 
@@ -17,6 +18,7 @@ typedef struct Submission {
                           the text of 'unit' */
         Text drop_ins; /* of the instance, not of its template */
         bool exists;   /* in the cluster */
+        bool runs;     /* on a host, from this file, and without the cluster */
         bool launched; /* with target state launched, and it is replaced */
         bool due;      /* has to be submitted */
 } Submission;
@@ -385,6 +387,19 @@ static bool is_about_the_file(int r, const Error *err) {
         return r == -EREMOTEIO && starts_with(err->message, "googleapi: Error 400: ");
 }
 
+/* Return whether the file is that of a unit that runs without the cluster, as after a restore. */
+static bool submission_runs(Client *c, const Submission *s) {
+        _cleanup_listing_ Listing states = {};
+
+        if (!strstr(s->argument, RUNTIME_UNITS "/") || client_states(c, s->name, &states, NULL) < 0)
+                return false;
+        for (size_t i = 0; i < states.n; i++)
+                if (same_string(states.states[i].name, s->name) &&
+                    state_kind(&states.states[i]) == STATE_RUNS)
+                        return true;
+        return false;
+}
+
 /* Decide whether a unit has to be submitted, and with which text. */
 static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error *err) {
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
@@ -418,6 +433,7 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
                                          "unable to find Unit(%s) in Registry or on filesystem",
                                  s->name);
 
+        s->runs = !s->exists && submission_runs(c, s);
         if (s->unit)
                 files_print_warnings(s->name, &s->unit->warnings, "warning: ");
         s->due = true;
@@ -487,6 +503,16 @@ static int fail_submit(const Submissions *all, const char *message) {
         return EXIT_FAILED;
 }
 
+/* Print the state of a unit that was created with a target state: fleet created it inactive. */
+static void print_created(const Submission *s, bool quiet, const Names *created) {
+        if (!created || !names_have(created, s->name))
+                return;
+        if (s->runs)
+                printf("Unit %s runs: taken into the cluster, and not restarted\n", s->name);
+        else if (!quiet)
+                printf("Unit %s inactive\n", s->name);
+}
+
 int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names,
                  Names *ret_created, Error *err) {
         bool quiet = ret_names && isatty(STDOUT_FILENO);
@@ -515,8 +541,8 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
         if (r < 0)
                 return client_fail_after(r, err, "Error creating units: ");
         n_replaced = print_replaced(&all);
-        for (size_t i = 0; !quiet && ret_created && i < ret_created->n; i++)
-                printf("Unit %s inactive\n", ret_created->items[i]); /* as fleet, which created it so */
+        for (size_t i = 0; i < all.n; i++)
+                print_created(&all.items[i], quiet, ret_created);
         (void) fflush(stdout);
 
         r = wait_for(c,

@@ -71,14 +71,14 @@ static bool is_predecessor(const JsonValue *member, const JsonValue *self, const
                (*address && streq(address, member_text(self, "address")));
 }
 
-/* Return whether this host has a replica in the cluster, and knows a leader; *ret_others: the other members.
- */
+/* Return whether this host has a replica in the cluster, or is attached, and knows a leader; *ret_others: the
+ * other members. */
 static bool join_is_up(Client *c, const char *machine, const char *cluster, Text *ret_others) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *members, *self = NULL;
 
         if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0 ||
-            !ends_with(cluster, member_text(root, "clusterId")) || !json_value_member(root, "leader"))
+            !streq(cluster, member_short_id(root, "clusterId")) || !json_value_member(root, "leader"))
                 return false;
         text_clear(ret_others);
         members = json_value_member(root, "voters");
@@ -93,11 +93,11 @@ static bool join_is_up(Client *c, const char *machine, const char *cluster, Text
                 text_append(ret_others, ret_others->size > 0 ? ", " : "");
                 text_append_printable(ret_others, member_name(member, "name"));
         }
-        return self;
+        return self || streq(member_text(root, "role"), "attached");
 }
 
 static int join_wait(Client *c, const JsonValue *answer, Text *ret_others) {
-        const char *machine = member_text(answer, "machine"), *cluster = member_text(answer, "cluster");
+        const char *machine = member_text(answer, "machine"), *cluster = member_short_id(answer, "cluster");
         time_t end = time(NULL) + JOIN_UP_S;
 
         while (!join_is_up(c, machine, cluster, ret_others)) {

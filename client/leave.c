@@ -105,8 +105,8 @@ static int leave_wait(Client *c, const char *cluster, const char *name) {
                 if (leave_read(c, &root, &err) < 0)
                         continue;
                 answered = time(NULL);
-                now = member_text(root, "clusterId");
-                if (streq(now, "0") && answered - since < LEAVE_FOUND_S)
+                now = member_short_id(root, "clusterId");
+                if (!*now && answered - since < LEAVE_FOUND_S)
                         continue;
                 if (!streq(now, cluster)) {
                         printf("Left: %s starts empty; its former state is in /var/lib/fleet/old\n", name);
@@ -143,7 +143,7 @@ int verb_leave(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the state of this host: ");
         text_append_printable(&name, member_text(root, "name"));
-        text_append(&cluster, member_text(root, "clusterId"));
+        text_append(&cluster, member_short_id(root, "clusterId"));
         if (name.error < 0 || cluster.error < 0)
                 return -ENOMEM;
         if (c->options.cancel)
@@ -163,5 +163,5 @@ int verb_leave(Client *c, char **args, size_t n, Error *err) {
                        name.chars);
                 (void) fflush(stdout);
         }
-        return leave_wait(c, cluster.chars, name.chars);
+        return leave_wait(c, cluster.chars ?: "", name.chars);
 }

@@ -151,12 +151,12 @@ int client_find_machine(const Listing *machines, const char *name, const ApiMach
 
 /* Ask only before a change: the daemon rejects other removals, and states why. */
 static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name) {
+        const char *state = same_string(m->presence, "left") ? "shut down" : m->presence ?: "up";
         _cleanup_json_ JsonValue *cluster = NULL;
+        bool there = machine_is_there(m);
 
-        if (c->options.yes || (!c->options.force && !c->options.compromised && machine_is_there(m)))
+        if (c->options.yes || (!c->options.force && !c->options.compromised && there))
                 return true;
-        if (!c->options.force)
-                (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
         if (c->options.compromised)
                 return client_confirm(
                         c, "Remove it?",
@@ -164,13 +164,19 @@ static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name
                         "another cluster key and another root of its CA; all tokens end. No other unit is "
                         "touched.",
                         name);
-        return (!c->options.force && !machine_is_replaced(m) &&
-                machine_age(cluster, m) < GONE_MS - MARGIN_MS) ||
+        if (c->options.force)
+                return client_confirm(
+                        c, "Remove it?",
+                        there ? "Machine %s is %s. The cluster rejects it, and starts its units on "
+                                "other machines. They also continue to run on %s: shut it down "
+                                "first, or they run twice." :
+                                "Machine %s is %s. The cluster rejects it until it joins with a "
+                                "new token. If %s still runs, its units run twice.",
+                        name, state, name);
+        (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+        return (!machine_is_replaced(m) && machine_age(cluster, m) < GONE_MS - MARGIN_MS) ||
                client_confirm(c, "Remove it?",
-                              "Machine %s is %s. Lists and status omit it, until it returns.", name,
-                              same_string(m->presence, "left") ? "shut down" :
-                              m->presence                      ?:
-                                                                 "up");
+                              "Machine %s is %s. Lists and status omit it, until it returns.", name, state);
 }
 
 /* Print what the cluster does now, and what it cannot do. */

@@ -80,10 +80,10 @@ static void daemon_notify_status(Daemon *d, const KvState *state) {
                 snprintf(status, sizeof(status), "%.255s", state->problem);
         else if (state->role == KV_ROLE_LEADER)
                 snprintf(status, sizeof(status), "%s, term %llu, %zu of %zu voters reachable",
-                         kv_role_name(state->role), (unsigned long long) state->term,
-                         state->n_voters_reachable, state->n_voters);
+                         kv_state_role(state), (unsigned long long) state->term, state->n_voters_reachable,
+                         state->n_voters);
         else
-                snprintf(status, sizeof(status), "%s, term %llu", kv_role_name(state->role),
+                snprintf(status, sizeof(status), "%s, term %llu", kv_state_role(state),
                          (unsigned long long) state->term);
         if (streq(status, d->status))
                 return;
@@ -107,8 +107,8 @@ static void daemon_on_state(void *userdata) {
         daemon_notify_status(d, &state);
         if (!state.stopped && (state.role != d->role || state.leader_id != d->leader_id))
                 log_info(((LogFields) { .term = state.term, .index = state.index }),
-                         "%s, term %llu, leader %s", kv_role_name(state.role),
-                         (unsigned long long) state.term, leader);
+                         "%s, term %llu, leader %s", kv_state_role(&state), (unsigned long long) state.term,
+                         leader);
         d->leader_changes += state.leader_id != d->leader_id && state.leader_id != 0;
         d->role = state.role;
         d->leader_id = state.leader_id;
@@ -379,13 +379,13 @@ static void daemon_join_cancel(void *userdata, void *done_userdata) {
 /* -- Opening -- */
 
 /* While the cluster view is being read, nothing is known about the host: its proposal comes again. */
-static int daemon_check_proposal(void *userdata, const char *machine_id, KvBytes principal,
+static int daemon_check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
                                  const KvCommand *cmd, Error *err) {
         const Daemon *d = userdata;
 
         if (!d->registry || !registry_ready(d->registry))
                 return -ENOMEM;
-        return proposal_check(registry_cluster(d->registry), machine_id, principal, cmd, err);
+        return proposal_check(registry_cluster(d->registry), relay, machine_id, principal, cmd, err);
 }
 
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {

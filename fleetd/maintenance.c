@@ -90,8 +90,8 @@ static int maintenance_begin(void *userdata, const KvOffline *begun, KvOfflinePu
         r = put(puts, layout_key(key, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL), digits);
         if (r < 0 || begun->level < KV_LEVEL_IDENTITY)
                 return r;
-        snprintf(name, sizeof(name), "%016llx", (unsigned long long) begun->new_lineage);
-        snprintf(record.ancestor, sizeof(record.ancestor), "%016llx", (unsigned long long) begun->lineage);
+        hex64_print(begun->new_lineage, name);
+        hex64_print(begun->lineage, record.ancestor);
         snprintf(record.machine, sizeof(record.machine), "%s", s->machine_id);
         maintenance_user(record.by, sizeof(record.by));
         stored_lineage_write(&t, &record);
@@ -120,7 +120,7 @@ static int maintenance_describe(const KvNode *node, BackupDescription *ret) {
 }
 
 static void maintenance_print_found(const char *what, const KvOffline *f) {
-        printf("%s cluster %llx, lineage %016llx, at index %llu (Raft's entry %llu): %llu keys and "
+        printf("%s cluster %016llx, lineage %016llx, at index %llu (Raft's entry %llu): %llu keys and "
                "directories.\n",
                what, (unsigned long long) f->cluster_id, (unsigned long long) f->lineage,
                (unsigned long long) f->index, (unsigned long long) f->raft_index,

@@ -65,6 +65,9 @@ void metrics_read_sessions(const MetricsView *v, MetricsWriter *w) {
         SessionCounts counts = { .state = &v->state };
 
         peers_each(v->sources->peers, count_session, &counts);
+        /* Hosts without a replica are not visited one by one. */
+        counts.n[HOST_ATTACHED] = peers_count(v->sources->peers) - counts.n[HOST_VOTER] -
+                                  counts.n[HOST_STANDBY];
         for (HostKind k = 0; k < _HOST_KIND_MAX; k++)
                 metrics_add(w, counts.n[k], host_kinds[k], NULL);
 }

@@ -77,6 +77,9 @@ typedef struct KvState {
         bool unserved;  /* no state is known to have been served: a majority has to confirm the tree first */
 } KvState;
 
+/* Return the role of the host: "attached", or that of its replica. */
+const char *kv_state_role(const KvState *state);
+
 typedef struct KvEvents {
         void (*on_state)(void *userdata); /* role, leader, term or members have changed: see kv_state() */
         void (*on_reset)(
@@ -119,9 +122,10 @@ typedef struct KvOptions {
         KvEvents events;
         /* Return whether another host may propose a command, on the leader from KV_LEVEL_IDENTITY on: 0, or a
          * negative errno and a message (-ENOMEM: later). 'principal' is the text that it claims; size 0: the
-         * host itself. Called with events.userdata; NULL: every command is accepted. */
-        int (*check_proposal)(void *userdata, const char *machine_id, KvBytes principal, const KvCommand *cmd,
-                              Error *err);
+         * host itself. 'relay' is the machine that has sent it for that host; NULL: that host itself. Called
+         * with events.userdata; NULL: every command is accepted. */
+        int (*check_proposal)(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
+                              const KvCommand *cmd, Error *err);
 } KvOptions;
 
 /* In 'tree_path'. Without this file, the next opening rebuilds the tree from checkpoint and log. */
@@ -334,6 +338,8 @@ typedef struct KvSlices {
         int (*each)(void *userdata, const char *machine, int (*found)(void *userdata, KvBytes key),
                     void *found_userdata);
         bool (*has)(void *userdata, const char *machine, KvBytes key);
+        /* Return whether a machine may read and watch a key; its slice needs no right. */
+        bool (*may_read)(void *userdata, const char *machine, KvBytes key);
         /* Return the index up to which kv_slice_touched() has reported all changes; 0: nothing is known yet.
          */
         uint64_t (*index)(void *userdata);

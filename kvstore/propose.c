@@ -399,7 +399,9 @@ static void proposals_on_sweep(void *userdata) {
                         asks = true;
                 p->any_due |= x->due_ms > now;
         }
-        if (asks && p->leader != 0 && !p->lead && !p->attached)
+        if (p->attached)
+                proposals_relay_elsewhere(p);
+        else if (asks && p->leader != 0 && !p->lead)
                 proposals_ask_outcomes(p);
         proposals_pump(p);
         proposals_keep_time(p);
@@ -415,8 +417,9 @@ static void leader_changed(Proposals *p) {
         for (Proposal *x = p->own; x; x = x->hh.next) {
                 if (x->state == PROPOSAL_ANSWERED)
                         continue;
-                if (x->due_ms == 0)
+                if (x->due_ms == 0 || x->due_ms > due)
                         x->due_ms = due;
+                x->elsewhere = false;
                 p->any_due = true;
                 if (x->state == PROPOSAL_QUEUED || x->once || x->copies >= COPIES_MAX)
                         continue;
@@ -427,11 +430,30 @@ static void leader_changed(Proposals *p) {
         proposals_keep_time(p);
 }
 
+static void proposal_drop(Proposals *p, Proposal *x) {
+        proposal_detach(p, x);
+        if (x->machine) /* it receives the result */
+                free(x->userdata);
+        proposal_free(x);
+}
+
+/* This host has no replica any more: the hosts that used it repeat their proposals to another one. */
+static void proposals_drop_relayed(Proposals *p) {
+        Proposal *x, *next;
+
+        HASH_ITER(hh, p->own, x, next) {
+                if (x->machine)
+                        proposal_drop(p, x);
+        }
+}
+
 void proposals_attach(Proposals *p, bool attached, uint64_t session) {
         bool changed = p->attached != attached || p->term != session;
 
         if (!attached && !p->attached)
                 return;
+        if (attached && !p->attached)
+                proposals_drop_relayed(p);
         p->attached = attached;
         p->leader = session != 0;
         p->term = session;
@@ -602,10 +624,7 @@ void proposals_drop(Proposals *p) {
         Proposal *x, *next;
 
         HASH_ITER(hh, p->own, x, next) {
-                proposal_detach(p, x);
-                if (x->machine) /* it receives the result */
-                        free(x->userdata);
-                proposal_free(x);
+                proposal_drop(p, x);
         }
 }
 

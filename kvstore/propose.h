@@ -45,8 +45,8 @@ typedef struct ProposalsOptions {
         uint64_t quota_nodes; /* the same of nodes */
         unsigned level_max;   /* the feature level of this program: commands of a higher one are rejected */
         /* As KvOptions.check_proposal, with its userdata. */
-        int (*check)(void *userdata, const char *machine_id, KvBytes principal, const KvCommand *cmd,
-                     Error *err);
+        int (*check)(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
+                     const KvCommand *cmd, Error *err);
         void *userdata;
 } ProposalsOptions;
 

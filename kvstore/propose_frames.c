@@ -203,10 +203,12 @@ void proposals_say_accepted(Proposals *p, const Proposal *x) {
  * not reached the feature level yet: it is taken for the host itself, which has all its rights. */
 static int check_foreign(const Asked *a, KvBytes principal, const KvCommand *cmd, Error *err) {
         const Proposals *p = a->p;
+        const char *sender;
 
         if (!p->options.check || kv_level(p->options.store) < KV_LEVEL_IDENTITY)
                 return 0;
-        return p->options.check(p->options.userdata, a->machine ?: peer_handshake(a->to.session)->machine_id,
+        sender = peer_handshake(a->to.session)->machine_id;
+        return p->options.check(p->options.userdata, a->machine ? sender : NULL, a->machine ?: sender,
                                 principal, cmd, err);
 }
 
@@ -425,9 +427,13 @@ static void on_said(Proposals *p, Proposal *x, ProposedWhat what, KvStatus statu
                 break;
         case PROPOSED_LATE:
                 copy_is_gone(x);
-                /* Send it with a new deadline, unless a copy with the old one may still take effect. */
+                /* Send it with a new deadline, unless a copy with the old one may still take effect. The
+                 * deadline of an attached host is not changed here: another replica may have a copy. */
                 x->state = PROPOSAL_ACCEPTED;
-                if (x->copies == 0) {
+                if (x->machine)
+                        proposals_refuse(p, x, KV_UNKNOWN,
+                                         "it has waited for too long on its way to the leader");
+                else if (x->copies == 0) {
                         proposals_enqueue(p, x);
                         loop_defer(p->options.loop, &p->pump);
                 }

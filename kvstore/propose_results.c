@@ -73,6 +73,12 @@ void proposals_take_result(Proposals *p, Proposal *x, const KvResult *result) {
                  * This does not hold for a proposal with a newer deadline than that copy. */
                 if (x->item.deadline_ms >= result->now_ms)
                         return;
+                if (p->attached && x->copies > 1) {
+                        /* Another replica may have applied an earlier copy, whose cached result has ended
+                         * with the deadline. */
+                        proposals_unknown(p, x);
+                        return;
+                }
                 x->copies = 0;
                 proposals_queue_again(p, x, false);
                 return;

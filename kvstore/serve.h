@@ -7,12 +7,13 @@
 
 #include "base/bytes.h"
 #include "kvstore/kvstore.h"
+#include "kvstore/remote.h"
 
 typedef struct Serve Serve;
 
 enum {
-        SERVE_SUBSCRIPTIONS_MAX = 50000, /* of all hosts */
-        SERVE_OF_SESSION_MAX = 1000,
+        SERVE_SUBSCRIPTIONS_MAX = 50000,               /* of all hosts */
+        SERVE_OF_SESSION_MAX = REMOTE_WATCHES_MAX + 1, /* its slice */
         SERVE_QUEUE_MAX = 1024 * 1024, /* bytes that wait for a session; above, its pages wait */
         SERVE_BEHIND_MS = 1000,        /* to reach the bound of a host */
         SERVE_PER_TURN = 256,          /* subscriptions that are flushed in a turn of the loop */
@@ -28,6 +29,9 @@ void serve_set_slices(Serve *serve, const KvSlices *slices);
 void serve_touched(Serve *serve, const char *machine, KvBytes key);
 void serve_advanced(Serve *serve);
 void serve_reset(Serve *serve);
+/* Return whether the host of a session may read a key. Without slices, nothing is known about hosts: then
+ * they read users' keys only. */
+bool serve_may_read(const Serve *serve, const char *machine, KvBytes key);
 /* Send the slice of a machine up to this index soon: the host waits for it. */
 void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index);
 /* As kv_reply_after(). */

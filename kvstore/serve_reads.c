@@ -13,7 +13,8 @@ typedef struct Reading {
         uint64_t until_ms;
         KvGet get;
         KvList *list;
-        bool listing; /* the list owns it */
+        bool listing;    /* the list owns it */
+        bool users_only; /* the list omits fleet's own keys, which the host may not read */
         RemoteFound head;
         Writer nodes;
         size_t ends[SERVE_LIST_MAX / SERVE_LIST_FRAME + 2]; /* of frames, in 'nodes' */
@@ -53,6 +54,25 @@ static void reading_send(Reading *r, const RemoteFound *head, const void *nodes,
         write_raw(&w, nodes, size);
         if (w.error == 0)
                 (void) peer_reply(session, PEER_FOUND, w.bytes, w.size);
+}
+
+/* Return whether the host may read a key now. */
+static bool reading_is_permitted(const Reading *r, KvBytes key) {
+        const PeerSession *session = peers_session(r->reads->peers, r->session);
+
+        return session && serve_may_read(r->reads->serve, peer_handshake(session)->machine_id, key);
+}
+
+/* A key that the host may not read is absent. */
+static void reading_hide(Reading *r) {
+        reading_send(r,
+                     &(RemoteFound) { .number = r->read.number,
+                                      .error = -ENOENT,
+                                      .index = kv_index(r->reads->store),
+                                      .missing = r->read.key,
+                                      .last = true },
+                     NULL, 0);
+        reading_free(r);
 }
 
 static void reading_fail(Reading *r, int error) {
@@ -122,6 +142,8 @@ static int reading_begin(void *userdata, const KvFound *found) {
 static int reading_visit(void *userdata, const KvNode *node) {
         Reading *r = userdata;
 
+        if (r->users_only && kv_path_is_ours(node->key))
+                return 1;
         reading_add_node(r, node);
         if (r->nodes.error < 0)
                 return r->nodes.error;
@@ -177,6 +199,8 @@ static void reading_list(Reading *r) {
                                 .visits_max = LIST_VISITS };
         KvList *list;
 
+        /* A worker visits the nodes of a large list. */
+        r->users_only = !reading_is_permitted(r, kv_string("/_fleet"));
         r->listing = true;
         kv_list(r->reads->store, &range, &list_ops, r, &list);
         if (list)
@@ -188,7 +212,9 @@ static void reading_list(Reading *r) {
 /* Read, or wait until the tree has reached the bound of the host. */
 static void reading_start(Reading *r) {
         if (kv_can_serve(r->reads->store) && kv_index(r->reads->store) >= r->read.bound) {
-                if (r->read.kind == REMOTE_LIST)
+                if (!reading_is_permitted(r, r->read.key))
+                        reading_hide(r);
+                else if (r->read.kind == REMOTE_LIST)
                         reading_list(r);
                 else {
                         r->get = (KvGet) { .key = r->read.key, .done = reading_on_got, .userdata = r };

@@ -77,10 +77,12 @@ void subscription_end(Subscription *s, RemoteGone cause, uint64_t oldest) {
         PeerSession *session = peers_session(s->serve->peers, s->client->session);
 
         if (session)
-                reply_gone(session, &(RemoteEnd) { .number = s->number,
-                                                   .cause = cause,
-                                                   .oldest = oldest,
-                                                   .index = kv_index(s->serve->store) });
+                reply_gone(session,
+                           &(RemoteEnd) { .number = s->number,
+                                          .cause = cause,
+                                          .retry_ms = cause == REMOTE_GONE_RIGHTS ? SERVE_SWEEP_MS : 0,
+                                          .oldest = oldest,
+                                          .index = kv_index(s->serve->store) });
         subscription_free(s);
 }
 
@@ -126,6 +128,13 @@ static void events_on_event(void *userdata, KvWatchEvent *event) {
                 subscription_ready(s);
 }
 
+/* The host could have become a restricted one. */
+static bool events_sees(void *userdata, const KvEvent *event) {
+        const Subscription *s = userdata;
+
+        return serve_may_read(s->serve, s->machine, event->node.key);
+}
+
 static void events_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         Subscription *s = userdata;
 
@@ -134,7 +143,9 @@ static void events_on_cleared(void *userdata, uint64_t oldest, uint64_t current)
 }
 
 static int events_watch(Subscription *s, KvBytes key, uint64_t since) {
-        static const KvWatchOps ops = { .on_event = events_on_event, .on_cleared = events_on_cleared };
+        static const KvWatchOps ops = { .sees = events_sees,
+                                        .on_event = events_on_event,
+                                        .on_cleared = events_on_cleared };
         const KvWatchOptions options = { .key = key,
                                          .recursive = s->kind == REMOTE_BELOW || s->kind == REMOTE_BELOW_V2,
                                          .absent = s->kind == REMOTE_KEY_V2 || s->kind == REMOTE_BELOW_V2,
@@ -144,6 +155,10 @@ static int events_watch(Subscription *s, KvBytes key, uint64_t since) {
         uint64_t oldest = 0;
         int r;
 
+        if (!serve_may_read(s->serve, s->machine, key)) {
+                subscription_end(s, REMOTE_GONE_RIGHTS, 0);
+                return -EACCES;
+        }
         r = kv_watch(s->serve->store, &options, &ops, s, &s->watch, &oldest);
         if (r == -ESTALE)
                 subscription_end(s, REMOTE_GONE_WINDOW, oldest);
@@ -338,23 +353,37 @@ static Subscription *subscription_new(Serve *serve, PeerSession *session, const 
         return NULL;
 }
 
+/* Return why a subscription cannot begin (RemoteGone), or -1. Indexes of another lineage are those of other
+ * events; a slice is a state, and continues in each lineage. */
+static int subscribe_refused(const Serve *serve, RemoteSubscribe *subscribe) {
+        KvPosition position;
+
+        if (kv_is_attached(serve->store) || (subscribe->kind == REMOTE_SLICE && !serve->slices.each))
+                return REMOTE_GONE_BEHIND;
+        kv_position(serve->store, &position);
+        if (subscribe->lineage == 0 || subscribe->lineage == position.lineage)
+                return -1;
+        subscribe->bound = 0;
+        return subscribe->kind == REMOTE_SLICE ? -1 : REMOTE_GONE_LINEAGE;
+}
+
 static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                size_t size) {
         Serve *serve = userdata;
         RemoteSubscribe subscribe;
         Subscription *s;
+        int cause;
 
         if (remote_subscribe_read(payload, size, &subscribe) < 0)
                 return;
         s = client_find(serve_client(serve, session), subscribe.number);
         if (s)
                 subscription_free(s);
-        s = kv_is_attached(serve->store) || (subscribe.kind == REMOTE_SLICE && !serve->slices.each) ?
-                    NULL :
-                    subscription_new(serve, session, &subscribe);
+        cause = subscribe_refused(serve, &subscribe);
+        s = cause < 0 ? subscription_new(serve, session, &subscribe) : NULL;
         if (!s) {
                 reply_gone(session, &(RemoteEnd) { .number = subscribe.number,
-                                                   .cause = REMOTE_GONE_FULL,
+                                                   .cause = cause < 0 ? REMOTE_GONE_FULL : (RemoteGone) cause,
                                                    .retry_ms = SERVE_SWEEP_MS,
                                                    .index = kv_index(serve->store) });
                 return;
@@ -387,6 +416,11 @@ static void serve_on_unsubscribe(void *userdata, PeerSession *session, PeerFrame
 void serve_set_slices(Serve *serve, const KvSlices *slices) {
         serve_reset(serve);
         serve->slices = slices ? *slices : (KvSlices) {};
+}
+
+bool serve_may_read(const Serve *serve, const char *machine, KvBytes key) {
+        return serve->slices.may_read ? serve->slices.may_read(serve->slices.userdata, machine, key) :
+                                        !kv_path_is_ours(key);
 }
 
 void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {

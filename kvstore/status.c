@@ -26,6 +26,10 @@ const char *kv_role_name(KvRole role) {
         return (unsigned) role < _KV_ROLE_MAX ? role_names[role] : "unknown";
 }
 
+const char *kv_state_role(const KvState *state) {
+        return state->attached ? "attached" : kv_role_name(state->role);
+}
+
 const char *kv_member_role_name(KvMemberRole role) {
         return (unsigned) role < _KV_MEMBER_ROLE_MAX ? member_role_names[role] : "unknown";
 }
@@ -35,9 +39,6 @@ static void status_on_peer(void *userdata, const PeerState *peer) {
 
         if (peer->handshake.raft_id == 0 || peer->handshake.cluster_id != state->cluster_id)
                 return;
-        if (peer->handshake.raft_id == state->leader_id)
-                snprintf(state->leader_machine_id, sizeof(state->leader_machine_id), "%s",
-                         peer->handshake.machine_id);
         for (size_t i = 0; i < state->n_members; i++)
                 if (state->members[i].raft_id == peer->handshake.raft_id)
                         state->members[i].reachable |= (peer->dialed || peer->accepted) &&
@@ -66,6 +67,10 @@ static void status_members(const KvStore *s, KvState *ret) {
                 if (lead)
                         (void) raft_core_match_index(replica_core(s->replica), server->id, &m->match);
         }
+}
+
+/* System calls. */
+static void status_reachable(const KvStore *s, KvState *ret) {
         if (s->peers)
                 peers_each(s->peers, status_on_peer, ret);
         for (size_t i = 0; i < ret->n_members; i++)
@@ -108,6 +113,20 @@ static void status_problem(const KvStore *s, const KvState *state, char *ret, si
                 transfers_problem(replica_transfers(p), ret, size);
 }
 
+static void status_leader(const KvStore *s, KvState *ret) {
+        const PeerHandshake *leader = s->peers && ret->leader_id != 0 ?
+                                              peers_replica(s->peers, ret->leader_id) :
+                                              NULL;
+
+        if (ret->leader_id == 0)
+                return;
+        if (ret->leader_id == ret->raft_id)
+                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s",
+                         replica_options(s->replica)->machine_id);
+        if (leader && leader->cluster_id == ret->cluster_id)
+                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s", leader->machine_id);
+}
+
 static void status_raft(const KvStore *s, KvState *ret) {
         const RaftCore *core = replica_core(s->replica);
 
@@ -119,9 +138,7 @@ static void status_raft(const KvStore *s, KvState *ret) {
         ret->last_index = raft_core_last_index(core);
         ret->last_term = raft_core_last_term(core);
         ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(core) : ret->leader_id != 0;
-        if (ret->leader_id == ret->raft_id && ret->leader_id != 0)
-                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s",
-                         replica_options(s->replica)->machine_id);
+        status_leader(s, ret);
         status_members(s, ret);
         ret->refuses = transfers_refuses(replica_transfers(s->replica));
 }
@@ -162,14 +179,11 @@ static void status_attached(const KvStore *s, KvState *ret) {
                 snprintf(ret->problem, sizeof(ret->problem), "%s", s->waits);
 }
 
-void kv_state(const KvStore *s, KvState *ret) {
+/* All but which members can be reached, and the problem. */
+static void status_own(const KvStore *s, KvState *ret) {
         const Replica *p = s->replica;
         const Identity *identity = replica_identity(p);
 
-        if (s->attached) {
-                status_attached(s, ret);
-                return;
-        }
         *ret = (KvState) {
                 .raft_id = identity->raft_id,
                 .cluster_id = identity->cluster_id,
@@ -189,6 +203,16 @@ void kv_state(const KvStore *s, KvState *ret) {
         };
         if (replica_core(p) && !ret->stopped)
                 status_raft(s, ret);
+}
+
+void kv_state(const KvStore *s, KvState *ret) {
+        if (s->attached) {
+                status_attached(s, ret);
+                return;
+        }
+        status_own(s, ret);
+        if (ret->n_members > 0)
+                status_reachable(s, ret);
         ret->removed = !ret->ready && s->peers && peers_is_removed(s->peers);
         status_problem(s, ret, ret->problem, sizeof(ret->problem));
 }
@@ -261,6 +285,10 @@ bool kv_is_attached(const KvStore *s) {
         return s->attached;
 }
 
+const char *kv_other_replica(const KvStore *s) {
+        return s->attached ? remote_other(s->remote) : NULL;
+}
+
 const char *kv_replica_in_use(const KvStore *s) {
         return s->attached ? remote_in_use(s->remote) : "";
 }
@@ -291,7 +319,9 @@ void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
 
         if (s->attached)
                 return;
-        kv_state(s, &state);
+        if (peer_queued(session) > 0) /* this answer overtakes pages and events */
+                current.index = current.events = 0;
+        status_own(s, &state);
         current.cluster_id = state.cluster_id;
         current.lineage = state.lineage;
         current.raft_index = state.raft_index;

@@ -432,7 +432,7 @@ static bool peers_delays_join(Peers *peers, PeerSession *s) {
                  wrong_tokens ? "5 wrong tokens came from the address of this host within a minute" :
                                 "too many hosts join at once",
                  (unsigned long long) (wait_ms + 999) / 1000);
-        peers_reject(peers, s, REJECTION_OTHER, message);
+        peers_reject(peers, s, wrong_tokens ? REJECTION_OTHER : REJECTION_BUSY, message);
         return true;
 }
 

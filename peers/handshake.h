@@ -53,6 +53,7 @@ typedef enum Rejection {
         REJECTION_CERTIFICATE, /* certificates are required, and the key file proves nothing */
         REJECTION_OUTDATED,    /* the replica of the dialing host is an old image of itself */
         REJECTION_REMOVED,     /* the dialing host was removed from the cluster */
+        REJECTION_BUSY,        /* the host serves the dialing one later: it dials again by itself */
         _REJECTION_MAX,
 } Rejection;
 

@@ -43,9 +43,32 @@ void host_unindex(PeerHost *host) {
         host->hh_raft.tbl = NULL;
 }
 
+/* The list is short: an accepted session of a host without a replica does not add the host. */
+static void host_list(PeerHost *host) {
+        struct PeerHostList *list = &host->peers->listed;
+        bool belongs = host->n_known > 0 || host->dialed || host->handshake.raft_id != 0;
+        PeerHost *next;
+
+        if (belongs == host->is_listed)
+                return;
+        host->is_listed = belongs;
+        if (!belongs) {
+                TAILQ_REMOVE(list, host, listed);
+                return;
+        }
+        TAILQ_FOREACH(next, list, listed)
+                if (strcmp(host->machine_id, next->machine_id) < 0)
+                        break;
+        if (next)
+                TAILQ_INSERT_BEFORE(next, host, listed);
+        else
+                TAILQ_INSERT_TAIL(list, host, listed);
+}
+
 void host_index(PeerHost *host) {
         PeerHost *other;
 
+        host_list(host);
         host_unindex(host);
         if (!host->dialed || !host->dialed->is_replica || host->handshake.raft_id == 0)
                 return;
@@ -64,6 +87,8 @@ void peer_host_free(PeerHost *host) {
         host_unindex(host);
         if (host->changed)
                 TAILQ_REMOVE(&peers->changed, host, changes);
+        if (host->is_listed)
+                TAILQ_REMOVE(&peers->listed, host, listed);
         HASH_DEL(peers->hosts, host);
         free(host);
 }
@@ -144,10 +169,13 @@ void known_set_host(KnownAddress *k, PeerHost *host) {
         if (k->host) {
                 k->host->n_known--;
                 k->host->used_ms = loop_now_ms(k->peers->loop);
+                host_list(k->host);
         }
         k->host = host;
-        if (host)
-                host->n_known++;
+        if (!host)
+                return;
+        host->n_known++;
+        host_list(host);
 }
 
 void known_warn(KnownAddress *k, unsigned cause, const char *message) {
@@ -192,6 +220,21 @@ void known_redial(KnownAddress *k) {
 
 /* -- State -- */
 
+static bool host_was_rejected(const PeerHost *host, uint64_t when_ms) {
+        return when_ms > 0 && loop_now_ms(host->peers->loop) - when_ms < CLONE_REPORTED_MS;
+}
+
+void peers_rejected(const Peers *peers, const char *machine_id, bool *ret_clone, bool *ret_key) {
+        const PeerHost *host = host_find(peers, machine_id);
+
+        *ret_clone = host && host_was_rejected(host, host->clone_ms);
+        *ret_key = host && host_was_rejected(host, host->key_ms);
+}
+
+static bool known_is_busy(const KnownAddress *k) {
+        return k->problem[0] && k->cause == REJECTION_BUSY;
+}
+
 static void host_state(const PeerHost *host, PeerState *ret) {
         uint64_t now_ms = loop_now_ms(host->peers->loop);
         uint64_t dialed = host->dialed ? session_silent_ms(host->dialed) : UINT64_MAX;
@@ -204,17 +247,16 @@ static void host_state(const PeerHost *host, PeerState *ret) {
                 .accepted = host->accepted != NULL,
                 .by_key = (host->dialed && host->dialed->peer.kind == TLS_PEER_KEY) ||
                           (host->accepted && host->accepted->peer.kind == TLS_PEER_KEY),
-                .clone_rejected =
-                        host->clone_ms > 0 &&
-                        now_ms - host->clone_ms<CLONE_REPORTED_MS, .key_rejected = host->key_ms> 0 &&
-                        now_ms - host->key_ms<CLONE_REPORTED_MS, .outdated = host->outdated_raft_id> 0 &&
-                        host->outdated_raft_id == host->peers->self.raft_id,
+                .clone_rejected = host_was_rejected(host, host->clone_ms),
+                .key_rejected = host_was_rejected(host, host->key_ms),
+                .outdated = host->outdated_raft_id > 0 && host->outdated_raft_id == host->peers->self.raft_id,
         };
         memcpy(ret->bye, host->bye, sizeof(ret->bye));
         memcpy(ret->problem, host->problem, sizeof(ret->problem));
         for (const KnownAddress *k = host->n_known > 0 ? host->peers->known : NULL; k; k = k->hh.next) {
                 if (k->host != host)
                         continue;
+                ret->busy |= known_is_busy(k);
                 if (!*host->handshake.address)
                         memcpy(ret->handshake.address, k->address, sizeof(k->address));
                 /* The daemon of a host that hangs sends no handshake, but its kernel acknowledges. */
@@ -235,10 +277,6 @@ int peers_state(const Peers *peers, const char *machine_id, PeerState *ret) {
 
 bool peers_is_removed(const Peers *peers) {
         return peers->removed;
-}
-
-static int host_order(const PeerHost *a, const PeerHost *b) {
-        return strcmp(a->machine_id, b->machine_id);
 }
 
 const char *peers_rejection(const Peers *peers, Rejection *ret_cause, const char **ret_reason) {
@@ -271,8 +309,22 @@ uint64_t peers_attempt_age_ms(const Peers *peers) {
         return age_ms;
 }
 
+static bool host_is_connected(const PeerHost *host) {
+        return host->dialed || host->accepted || host->n_known > 0;
+}
+
+const PeerHandshake *peers_replica(const Peers *peers, uint64_t raft_id) {
+        const PeerHandshake *found = NULL;
+        const PeerHost *host;
+
+        TAILQ_FOREACH(host, &peers->listed, listed)
+                if (host->handshake.raft_id == raft_id && host_is_connected(host))
+                        found = &host->handshake;
+        return found;
+}
+
 void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState *state), void *userdata) {
-        Peers *sorted = (Peers *) peers; /* the order of a table is not part of its state */
+        const PeerHost *host;
 
         for (const KnownAddress *k = peers->known; k; k = k->hh.next) {
                 PeerState state = {};
@@ -281,16 +333,24 @@ void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState
                         continue;
                 memcpy(state.handshake.address, k->address, sizeof(k->address));
                 snprintf(state.problem, sizeof(state.problem), "%s", k->problem);
+                state.busy = known_is_busy(k);
                 each(userdata, &state);
         }
 
-        HASH_SRT(hh, sorted->hosts, host_order);
-        for (const PeerHost *host = peers->hosts; host; host = host->hh.next) {
+        TAILQ_FOREACH(host, &peers->listed, listed) {
                 PeerState state;
 
-                if (!host->dialed && !host->accepted && host->n_known == 0)
+                if (!host_is_connected(host))
                         continue;
                 host_state(host, &state);
                 each(userdata, &state);
         }
+}
+
+size_t peers_count(const Peers *peers) {
+        size_t n = 0;
+
+        for (const PeerHost *host = peers->hosts; host; host = host->hh.next)
+                n += host->dialed || host->accepted;
+        return n;
 }

@@ -13,6 +13,7 @@ enum {
         DIAL_TIMEOUT_MS = 1000,
         PROBE_MS = 500,
         SILENT_CUT_MS = 10000,
+        SILENT_ASK_MS = 2500, /* longer than between two heartbeats of an idle session */
         HOST_KEPT_MS = 600000,
         PENDING_HELD_MS = 250,   /* a new connection displaces the oldest pending one after this time only */
         REDIAL_EACH_MS = 1000,   /* at most one session in this time is replaced */
@@ -360,8 +361,11 @@ static void peers_each_session(Peers *peers, void (*each)(PeerSession *s, const 
 }
 
 static void session_cut_if_silent(PeerSession *s, const void *unused) {
-        uint64_t silent_ms = s->state == SESSION_OPEN ? stream_kernel_silent_ms(s->stream) : UINT64_MAX;
+        uint64_t silent_ms;
 
+        if (s->state != SESSION_OPEN || loop_now_ms(s->context->loop) - s->contact_ms < SILENT_ASK_MS)
+                return;
+        silent_ms = stream_kernel_silent_ms(s->stream);
         if (silent_ms != UINT64_MAX && silent_ms >= SILENT_CUT_MS)
                 session_cut(s, -ETIMEDOUT, "no packet from the host for 10 s");
 }
@@ -437,6 +441,7 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
         peers->options.admission = options->admission ?: STRANGERS_ADMISSION;
         peers->self = options->self;
         TAILQ_INIT(&peers->changed);
+        TAILQ_INIT(&peers->listed);
         peers->notify = DEFERRED(peers_notify, peers);
         peers->credentials = tls_credentials_ref(options->credentials);
         peers->session_context = (SessionContext) {

@@ -218,10 +218,13 @@ typedef struct PeerState {
         bool clone_rejected; /* in the last minute, another host with its id (or this host's) was rejected */
         bool key_rejected;   /* the same of a host with another key: see peers_report_key() */
         bool outdated;       /* of this host only: another one has rejected its replica as an old image */
+        bool busy;           /* it has rejected the last request, and serves a later one */
         char problem[PEER_PROBLEM_SIZE]; /* why no session to it is open; "" if one is, or none was tried */
 } PeerState;
 
 int peers_state(const Peers *peers, const char *machine_id, PeerState *ret); /* -ENOENT */
+/* Return clone_rejected and key_rejected of PeerState, without system calls. */
+void peers_rejected(const Peers *peers, const char *machine_id, bool *ret_clone, bool *ret_key);
 /* Return the number of accepted connections that are not authenticated yet, with joining hosts until their
  * end: at most STRANGERS_PENDING_MAX, half of them of strangers. */
 size_t peers_waiting(const Peers *peers);
@@ -239,7 +242,13 @@ const char *peers_other_lineage(const Peers *peers);
  * at all known addresses without a session; 0: none is without. A caller that has waited for longer has
  * found each host that runs. */
 uint64_t peers_attempt_age_ms(const Peers *peers);
-/* Call 'each' for every host with a session or a known address, in order of machine id. Addresses of unknown
- * hosts come first, with an empty machine_id and with handshake.address set. 'each' must not change the
- * peers. */
+/* Call 'each' for every host that has a known address, a session that this host dialed, or a session and a
+ * replica, in order of machine id: not for hosts without a replica that dialed this one, which may be
+ * thousands. Addresses of unknown hosts come first, with an empty machine_id and with handshake.address set.
+ * 'each' must not change the peers. */
 void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState *state), void *userdata);
+/* Return the last handshake of the host that has announced the replica of that Raft ID, borrowed until the
+ * next call from the loop; NULL: none, or it has neither a session nor a known address. */
+const PeerHandshake *peers_replica(const Peers *peers, uint64_t raft_id);
+/* Return the number of hosts with an open session, in either direction. */
+size_t peers_count(const Peers *peers);

@@ -46,6 +46,8 @@ struct PeerHost {
         bool index_unfinished; /* out of memory: the next tick repeats host_index() */
         UT_hash_handle hh, hh_raft;
         TAILQ_ENTRY(PeerHost) changes;
+        bool is_listed;
+        TAILQ_ENTRY(PeerHost) listed;
 };
 
 typedef struct KnownAddress {
@@ -90,9 +92,10 @@ struct Peers {
         PeerHost *hosts;
         PeerHost *by_raft; /* hosts with a dialed session */
         TAILQ_HEAD(, PeerHost) changed;
-        PeerSession *sessions; /* all, by number, lingering ones included */
-        PeerSession *pending;  /* accepted ones before their handshake, oldest first; joining hosts until
-                                  their end */
+        TAILQ_HEAD(PeerHostList, PeerHost) listed; /* of peers_each(), by machine id: few of many hosts */
+        PeerSession *sessions;                     /* all, by number, lingering ones included */
+        PeerSession *pending; /* accepted ones before their handshake, oldest first; joining hosts until
+                                 their end */
         unsigned n_sessions;
         uint64_t last_number;
         PeerFrameType types[PEER_FRAME_TYPES];
@@ -120,8 +123,8 @@ void peer_host_free(PeerHost *host);
 /* Call on_change() for 'host' later, from the loop. */
 void host_changed(PeerHost *host);
 void host_on_contact(PeerHost *host, uint64_t when_ms);
-/* Index a host by its Raft id while a session to it is open. Call after a change of 'dialed' or 'handshake'.
- */
+/* Index a host by its Raft id while a session to it is open, and list it for peers_each() if it belongs
+ * there. Call after a change of 'dialed' or 'handshake'. */
 void host_index(PeerHost *host);
 void host_unindex(PeerHost *host);
 /* Record the rejection of a clone that has the id of 'host'. */

@@ -18,6 +18,7 @@ enum {
         SESSION_FIRST_BYTE_MS = 1000, /* to the first byte from a host that dialed */
         SESSION_STALL_MS = 5000,      /* a full queue without progress for this time ends the session */
         SESSION_LINGER_MS = 1000,     /* time for the last frame to leave */
+        SESSION_SILENT_MS = 250,      /* without a byte, until the kernel is asked for its acknowledgements */
 };
 
 typedef enum SessionState {
@@ -125,5 +126,6 @@ void session_reject(PeerSession *s, Rejection cause, const char *message);
 void session_bye(PeerSession *s, const char *reason);
 void session_cut(PeerSession *s, int error, const char *reason);
 
-/* Return the time since the last sign of the other kernel: an acknowledgement, or data. */
+/* Return the time since the last sign of the other kernel: an acknowledgement, or data. Below
+ * SESSION_SILENT_MS, acknowledgements do not count. */
 uint64_t session_silent_ms(const PeerSession *s);

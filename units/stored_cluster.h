@@ -12,13 +12,13 @@
 #include "units/lists.h"
 
 enum {
-        DIGEST_SIZE = 65,      /* SHA-256 as 64 lower-case hex digits */
-        PINS_MAX = 2,          /* of one host or user: the current key, and the next one until it was used */
-        SERIAL_SIZE = 33,      /* of a certificate: 128 bits in hex */
-        HOST_TOKEN_SIZE = 13,  /* ID of a token: 48 bits in hex */
-        LINEAGE_SIZE = 17,     /* 64 bits in hex */
-        NETWORK_SIZE = 64,     /* "ADDRESS/BITS" */
-        RECORDED_BY_SIZE = 80, /* the user who requested a change */
+        DIGEST_SIZE = 65,     /* SHA-256 as 64 lower-case hex digits */
+        PINS_MAX = 2,         /* of one host or user: the current key, and the next one until it was used */
+        SERIAL_SIZE = 33,     /* of a certificate: 128 bits in hex */
+        HOST_TOKEN_SIZE = 13, /* ID of a token: 48 bits in hex */
+        LINEAGE_SIZE = HEX64_SIZE,
+        NETWORK_SIZE = 64,       /* "ADDRESS/BITS" */
+        RECORDED_BY_SIZE = 80,   /* the user who requested a change */
         RECORDED_WHY_SIZE = 128, /* a reason for people */
         PRINCIPAL_NAME_MAX = 64, /* bytes of the name of a user */
         PRINCIPAL_RIGHTS_MAX = 16,

@@ -231,11 +231,22 @@ bool agent_is_stale(const AgentUnit *u) {
         return u->changed && !u->refreshed;
 }
 
+/* Return whether the assignment is of the state from which the cluster was restored or recovered. */
+static bool agent_inherits(const Cluster *c, const ClusterAssignment *assignment) {
+        char name[LINEAGE_SIZE];
+        const ClusterLineage *lineage = cluster_lineage(c, hex64_print(c->lineage, name));
+
+        return assignment && lineage && assignment->index <= lineage->record.index;
+}
+
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+        const Cluster *c = registry_cluster(a->registry);
+
         return agent_plan(
                 &(AgentView) {
-                        .assignment = agent_assignment(a, u->name),
-                        .unit = cluster_unit(registry_cluster(a->registry), u->name),
+                        .assignment = assignment,
+                        .unit = cluster_unit(c, u->name),
                         .record = records_get(&a->records, u->name),
                         .seen = u->observed ? &u->seen : NULL,
                         .boot_id = a->boot_id,
@@ -246,6 +257,7 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
                         .link_refused = u->link_refused,
                         .outdated = u->outdated_invocation[0] &&
                                     streq(u->outdated_invocation, u->seen.invocation_id),
+                        .inherited = agent_inherits(c, assignment),
                 },
                 ret_reason);
 }

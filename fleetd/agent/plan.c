@@ -127,6 +127,12 @@ static AgentStep plan_again(const AgentView *v, const char *else_reason, const c
         return plan_step(AGENT_START, "the cause of its stop has ended", why);
 }
 
+/* Return whether the state of a restored or recovered cluster requires the next step: this host has not
+ * executed the assignment before. */
+static bool plan_is_inherited(const AgentView *v) {
+        return v->inherited && !(v->record && v->record->index == v->assignment->index);
+}
+
 static AgentStep plan_run(const AgentView *v, const char **why) {
         const SystemdUnit *seen = v->seen;
         const AssignmentRecord *record = v->record;
@@ -145,7 +151,10 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                                  !unit_runs_same(record->unit, v->unit->unit) :
                          seen->has_file;
         if (differs && other && agent_is_running(seen))
-                return plan_step(AGENT_STOP, "its text has changed", why);
+                return plan_step(AGENT_STOP,
+                                 plan_is_inherited(v) ? "the restored or recovered cluster has another text" :
+                                                        "its text has changed",
+                                 why);
 
         if (v->assignment->kind == ASSIGNMENT_LOAD) {
                 if (agent_is_running(seen) && record &&
@@ -181,7 +190,11 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 return plan_step(AGENT_NOTHING, "it is being stopped", why);
         if (agent_is_running(seen))
                 return plan_step(AGENT_ADOPT, "already running", why);
-        return plan_step(AGENT_START, "assigned to run", why);
+        return plan_step(AGENT_START,
+                         plan_is_inherited(v) ?
+                                 "assigned to run before the cluster was restored or recovered" :
+                                 "assigned to run",
+                         why);
 }
 
 static AgentStep plan_recorded(const AgentView *v, const char **why) {

@@ -35,6 +35,7 @@ typedef struct AgentView {
         bool stopping;     /* systemd is stopping: start nothing */
         bool link_refused; /* systemd rejected the last text: one of its names conflicts with the host */
         bool outdated;     /* the running invocation may have the former text */
+        bool inherited;    /* the assignment precedes the restore or recovery of the cluster */
 } AgentView;
 
 /* Return whether the load state is 'foreign'. The host has a unit of that name; or it has another name of

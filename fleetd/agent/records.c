@@ -178,7 +178,7 @@ static int records_encode(AssignmentRecords *records, bool inline_texts, Text *t
         HASH_SRT(hh, records->table, records_by_name);
         json_open(t, NULL, '{');
         json_write_fields(t, JSON_FIELDS(records_fields), records);
-        snprintf(lineage, sizeof(lineage), "%016llx", (unsigned long long) records->lineage);
+        hex64_print(records->lineage, lineage);
         json_add_string(t, "lineage", lineage);
         json_open(t, "units", '[');
         for (const AssignmentRecord *record = records->table; record; record = record->hh.next) {

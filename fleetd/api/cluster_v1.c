@@ -166,7 +166,7 @@ static void replica_write(Text *t, const Request *request, const KvState *state)
         if (attached && replica[0])
                 json_add_string(t, "replica",
                                 cluster_name_of(registry_cluster(request->api->options.registry), replica));
-        json_add_string(t, "role", attached ? "attached" : kv_role_name(state->role));
+        json_add_string(t, "role", attached ? "attached" : kv_state_role(state));
 }
 
 void cluster_handle(Request *request) {
@@ -175,16 +175,15 @@ void cluster_handle(Request *request) {
         uint64_t attempt_ms = peers ? peers_attempt_age_ms(peers) : 0;
         const ClusterMachine *behind = NULL;
         _cleanup_text_ Text t = {}, problem = {}, rejection = {};
-        char id[24];
+        char id[HEX64_SIZE];
         KvState state;
 
         kv_state(request->api->options.store, &state);
-        snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
         json_open(&t, NULL, '{');
         if (attempt_ms > 0)
                 json_add_u64(&t, "attemptMs", attempt_ms);
         brake_write(&t, request, c);
-        json_add_string(&t, "clusterId", id);
+        json_add_string(&t, "clusterId", hex64_print(state.cluster_id, id));
         json_add_u64(&t, "floor", state.floor);
         json_add_u64(&t, "index", state.index);
         if (state.leader_id != 0)

@@ -61,7 +61,7 @@ static void waiting_reason(const SchedulerView *view, const ClusterUnit *u, cons
                 error_set(&cause, 0, "%s no longer qualifies (%s); ", name, unfit->message);
         else if (!old)
                 error_set(&cause, 0, "%s %s; ", name,
-                          where->presence == PRESENCE_LEFT ? "has left" : "is lost");
+                          where->presence == PRESENCE_LEFT ? "was shut down" : "is lost");
         error_set(ret, 0, "%s: %s%s", successor ? "moving" : "waiting", cause.message, next.message);
 }
 

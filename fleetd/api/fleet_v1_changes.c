@@ -49,12 +49,12 @@ void change_on_done(void *userdata, KvStatus status, const char *message, uint64
 static void units_log(const Request *request, const UnitChange *change) {
         const char *name = change->unit ? change->unit->name : change->name;
 
-        log_info(((LogFields) { .unit = name }), "%s%s requested for %s by %s",
-                 change->unit   ? "text with target state " :
-                 change->remove ? "removal" :
-                                  "target state ",
-                 change->remove ? "" : target_state_to_string(change->target), name,
-                 *change->user ? change->user : request->sender->text);
+        const char *what = change->unit ? "new text, target state " : "target state ";
+
+        log_info(((LogFields) { .unit = name }), "%s requested a change of %s: %s%s",
+                 *change->user ? change->user : request->sender->text, name,
+                 change->remove ? "removal" : what,
+                 change->remove ? "" : target_state_to_string(change->target));
 }
 
 static void units_change(Request *request, unsigned success, UnitChange *changes, size_t n) {

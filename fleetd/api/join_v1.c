@@ -32,16 +32,15 @@ static void join_on_end(Request *request) {
 static void join_on_done(void *userdata, int error, const char *message, const ApiJoined *joined) {
         Request *request = userdata;
         _cleanup_text_ Text t = {};
-        char id[24];
+        char id[HEX64_SIZE];
 
         request->on_end = NULL;
         if (error < 0) {
                 request_error(request, join_status(error), "%s", message);
                 return;
         }
-        snprintf(id, sizeof(id), "%016llx", (unsigned long long) joined->cluster_id);
         json_open(&t, NULL, '{');
-        json_add_string(&t, "cluster", id);
+        json_add_string(&t, "cluster", hex64_print(joined->cluster_id, id));
         json_add_string(&t, "listen", joined->listen);
         json_add_string(&t, "machine", request->api->machine_id);
         json_add_string(&t, "through", joined->through);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/api/forward.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/membership/leaving.h"
 #include "units/json.h"
@@ -11,7 +12,7 @@
 enum { WAITING_MAX = 100 }; /* units in an answer */
 
 static const ClusterMachine *leave_self(const Request *request) {
-        return cluster_machine(registry_cluster(request->api->options.registry), request->api->machine_id);
+        return cluster_machine(registry_cluster(request->api->options.registry), request_machine(request));
 }
 
 /* Set which units the unit directory of this host has. */
@@ -65,7 +66,7 @@ void leave_get_handle(Request *request) {
         SchedulerView *view = NULL;
         const char *unit = NULL;
         size_t n_units = 0;
-        char id[24];
+        char id[HEX64_SIZE];
         KvState state;
         Error why = {};
 
@@ -74,13 +75,17 @@ void leave_get_handle(Request *request) {
                 request_error(request, 503, "fleetd is reading the state of the cluster");
                 return;
         }
-        snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
         if (self)
                 step = leaving_step(c, &state, self, &other);
+        /* An attached host sees itself only: a replica has the reason why no other host takes a unit. */
+        if (step == LEAVING_UNITS && state.attached && forward_has_replica(request->api)) {
+                forward_request(request);
+                return;
+        }
         json_open(&t, NULL, '{');
-        json_add_string(&t, "clusterId", id);
-        json_add_string(&t, "machine", request->api->machine_id);
-        json_add_string(&t, "name", request->api->name);
+        json_add_string(&t, "clusterId", hex64_print(state.cluster_id, id));
+        json_add_string(&t, "machine", request_machine(request));
+        json_add_string(&t, "name", request_host(request));
         if (other)
                 json_add_string(&t, "other", cluster_machine_name(other));
         if (step == LEAVING_UNITS)

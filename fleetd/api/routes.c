@@ -357,6 +357,9 @@ void route_request(Request *request) {
                 request->route = route;
                 if (!sender_may(request->sender, route->right))
                         route_forbid(request, route->right);
+                else if (request->http->sink && route->place == AT_HOST)
+                        request_error(request, 403,
+                                      "this request is about the host that gets it: it is not forwarded");
                 else if (route_is_forwarded(request))
                         forward_request(request);
                 else

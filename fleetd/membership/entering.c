@@ -179,7 +179,7 @@ static void entering_add_endpoint(void *userdata, const PeerState *peer) {
 
         if (other)
                 problem = "a host of another cluster";
-        else if (peer->dialed || !peer->problem[0])
+        else if (peer->dialed || !peer->problem[0] || peer->busy)
                 all->hopeful = true;
         text_printf(&all->text, "%s%s: %s", all->text.size > 0 ? "; " : "",
                     peer->handshake.address[0] ? peer->handshake.address : handshake_name(&peer->handshake),

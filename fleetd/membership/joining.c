@@ -62,7 +62,8 @@ static void joining_on_admitted(void *userdata, KvStatus status, const char *mes
         free(a);
 }
 
-/* Return 0 if the host gets a Raft ID at once: it has lost its replica, or there are fewer than wanted.
+/* Return 0 if the host gets a Raft ID at once: it has lost its replica, or there are fewer than wanted; never
+ * a restricted one.
  * -EXFULL: it is attached, and the leader assigns an ID when a replica is wanted. That holds for each host
  * that has proved its identity, so that the leader can choose. */
 static int joining_check_room(const Membership *m, const KvState *state, const ClusterMachine *known,
@@ -73,6 +74,8 @@ static int joining_check_room(const Membership *m, const KvState *state, const C
 
         if (known && known->member.raft_id != 0)
                 return 0;
+        if (known && known->host && known->host->restricted)
+                return error_set(err, -EXFULL, "this host is restricted: it is attached to the cluster");
         if (state->level < KV_LEVEL_ATTACHED)
                 return n >= max ? voters_refuse_host(n, max, -ENOSPC, err) : 0;
         if (n < max && !alone && !(known && known->host))
@@ -261,7 +264,7 @@ static void joining_on_answer(void *userdata, PeerSession *session, PeerFrame ty
                           error_text(&err, error));
         else
                 log_notice(((LogFields) { .machine = peer->machine_id }),
-                           "joined the cluster %llx through %s as member %llu",
+                           "joined the cluster %016llx through %s as member %llu",
                            (unsigned long long) cluster_id, peer->name, (unsigned long long) raft_id);
 }
 
@@ -389,6 +392,8 @@ static void joining_on_synced(void *userdata, KvStatus status) {
 void joining_retire(Membership *m, PeerSession *session) {
         KvState state;
 
+        if (peer_handshake(session)->raft_id == 0)
+                return;
         kv_state(m->store, &state);
         if (!joining_is_replaced(m, session, &state))
                 return;

@@ -180,6 +180,17 @@ static void keys_send(Authority *a, const char *machine_id, const ClusterKey *ke
                 explicit_bzero(w.bytes, w.size);
 }
 
+/* A host without a replica deletes the key. One that was removed may join again, with an empty disk. */
+static void keys_forget_former(Authority *a) {
+        for (Named *n = a->keys.holders, *next; n; n = next) {
+                const ClusterMachine *m = cluster_machine(registry_cluster(a->registry), n->name);
+
+                next = n->hh.next;
+                if (!m || m->member.raft_id == 0)
+                        named_remove(&a->keys.holders, n->name);
+        }
+}
+
 /* A standby that is off gets the key when it returns, and before it becomes a voter. */
 static bool keys_is_standby(const KvState *state, const ClusterMachine *m) {
         for (size_t i = 0; i < state->n_members; i++)
@@ -195,9 +206,8 @@ int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool ab
         int r;
 
         keys_begin_term(a, state->term);
+        keys_forget_former(a);
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
-                if (m->member.raft_id == 0) /* it deletes the key */
-                        named_remove(&a->keys.holders, m->id);
                 if (!keys_is_member(a, m) || keys_has(a, m->id, number))
                         continue;
                 r = key.number > 0 ? 0 : key_store_read(a->key_store, number, &key, err);
@@ -314,8 +324,7 @@ static bool keys_are_given_up(const Cluster *c, const KvState *state) {
         char name[LINEAGE_SIZE];
         const ClusterLineage *lineage;
 
-        snprintf(name, sizeof(name), "%016llx", (unsigned long long) state->lineage);
-        lineage = cluster_lineage(c, name);
+        lineage = cluster_lineage(c, hex64_print(state->lineage, name));
         return (rotation_is_rekey(c) && c->ca_rotation->compromised) ||
                (lineage && c->ca_keys_index <= lineage->record.index);
 }
@@ -454,6 +463,7 @@ static void keys_on_key(void *userdata, PeerSession *session, PeerFrame type, co
                           "Failed to store the cluster key from %s: %s", peer->name, error_text(&err, error));
                 return;
         }
+        a->keys.checked_index = 0; /* the next tick ends the problem of a missing key */
         write_u8(&w, KEY_PROTOCOL);
         write_u64(&w, key.number);
         if (w.error == 0)

@@ -13,6 +13,8 @@ enum {
         RENEWAL_RETRY_MS = 5000,   /* the same after no answer, without a session to the leader, or while this
                                       host has two keys */
         RENEWAL_ANSWER_MS = 15000, /* for an answer; the authority gives up earlier */
+        RENEWAL_QUIET_MS =
+                30000, /* of failures, before a warning: while a cluster is formed, leaders change */
         ISSUED_BEFORE_MS = 3600000 /* a certificate is valid from an hour before its issue */
 };
 
@@ -28,6 +30,7 @@ struct Renewal {
         void *userdata;
         uint64_t next_ms;     /* of the next check */
         uint64_t answer_ms;   /* until which an answer is awaited; 0: none is */
+        uint64_t failed_ms;   /* the first failure since the last certificate; 0: none */
         uint64_t roots_index; /* as of the last check, as the next two */
         uint64_t term;
         bool replica, failure_logged;
@@ -51,13 +54,18 @@ uint64_t renewal_due_ms(const TlsCertificate *certificate, const char *machine_i
 /* -- Answers -- */
 
 static void renewal_failed(Renewal *r, int error, const char *message) {
+        uint64_t now_ms = loop_now_ms(r->loop);
+
         r->answer_ms = 0;
         if (error == -ENOTCONN || error == -ETIMEDOUT)
-                r->next_ms = loop_now_ms(r->loop) + RENEWAL_RETRY_MS;
-        if (!r->failure_logged)
-                log_warning(((LogFields) { .machine = r->machine_id, .error = error }),
-                            "Failed to get a certificate for this host: %s; trying again", message);
+                r->next_ms = now_ms + RENEWAL_RETRY_MS;
+        if (r->failed_ms == 0)
+                r->failed_ms = now_ms;
+        if (r->failure_logged || now_ms - r->failed_ms < RENEWAL_QUIET_MS)
+                return;
         r->failure_logged = true;
+        log_warning(((LogFields) { .machine = r->machine_id, .error = error }),
+                    "Failed to get a certificate for this host: %s; trying again", message);
 }
 
 static bool renewal_is_root(const CaRoots *roots, const TlsCertificate *root) {
@@ -144,6 +152,7 @@ static void renewal_on_issued(void *userdata, int error, const char *message, co
         r->answer_ms = 0;
         r->next_ms = MIN(r->next_ms, loop_now_ms(r->loop) + RENEWAL_RETRY_MS);
         r->failure_logged = false;
+        r->failed_ms = 0;
         log_notice(((LogFields) { .machine = r->machine_id }), "received a certificate for this host");
         if (r->on_identity)
                 r->on_identity(r->userdata);
@@ -163,7 +172,10 @@ static void renewal_on_renewed(void *userdata, PeerSession *session, PeerFrame t
 
 /* -- Requests -- */
 
+/* A replica that does not lead issues certificates, too: a host without one has sessions to two of them, and
+ * the leader may be none of these. */
 static int renewal_request(Renewal *r, const KvState *state, Error *err) {
+        const char *replica = state->attached ? kv_replica_in_use(r->store) : state->leader_machine_id;
         _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
         _cleanup_writer_ Writer w = {};
         _cleanup_text_ Text csr = {};
@@ -183,9 +195,10 @@ static int renewal_request(Renewal *r, const KvState *state, Error *err) {
                 return authority_enroll(r->authority, csr.chars, renewal_on_issued, r, err);
         write_u8(&w, RENEWAL_PROTOCOL);
         write_string(&w, csr.chars);
-        e = w.error < 0 ? w.error :
-                          peers_send(r->peers, state->leader_machine_id, PEER_RENEW, w.bytes, w.size);
-        return e < 0 ? error_set(err, e, "the leader cannot be reached: %s", strerror(-e)) : 0;
+        e = w.error < 0 ? w.error : peers_send(r->peers, replica, PEER_RENEW, w.bytes, w.size);
+        return e < 0 ? error_set(err, e, "%s cannot be reached: %s",
+                                 state->attached ? "the replica in use" : "the leader", strerror(-e)) :
+                       0;
 }
 
 /* Whether this host has stored each root of the cluster that is not on its way out, and no other one: the

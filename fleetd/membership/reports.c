@@ -363,8 +363,7 @@ static unsigned reports_grace(const Reports *r) {
         for (const ReportingReplica *p = r->replicas; p; p = p->hh.next)
                 n += p->valid;
         ms = REPORT_GRACE_MS + r->n_unattached * 1000 / (REPORT_ADMISSION * MAX(n, 1u));
-        return (unsigned) ((MIN(ms, (uint64_t) REPORT_GRACE_MAX_MS) + LIVENESS_TICK_MS - 1) /
-                           LIVENESS_TICK_MS);
+        return (unsigned) (MIN(ms, (uint64_t) REPORT_GRACE_MAX_MS) / LIVENESS_TICK_MS);
 }
 
 void reports_tick(Reports *r, uint64_t now_ms, bool late) {
@@ -374,7 +373,8 @@ void reports_tick(Reports *r, uint64_t now_ms, bool late) {
         for (ReportingReplica *p = r->replicas; p; p = p->hh.next) {
                 if (p->valid && late)
                         p->at_ms = now_ms;
-                if (!p->valid || now_ms - p->at_ms < REPORT_VALID_MS)
+                if (!p->valid ||
+                    now_ms - p->at_ms + LIVENESS_TICK_MS / 2 < REPORT_VALID_MS) /* the nearest tick */
                         continue;
                 p->valid = false;
                 ended = true;

@@ -258,10 +258,9 @@ static bool voters_add_standby(const Configuration *c, VotersChange *ret) {
 /* -- Spread -- */
 
 static const char *voters_value_of(const Cluster *cluster, uint64_t raft_id, const char *spread) {
-        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
-                if (m->member.raft_id == raft_id)
-                        return pairs_get(&m->metadata, spread) ?: "";
-        return "";
+        const ClusterMachine *m = cluster_machine_of_member(cluster, raft_id);
+
+        return m ? pairs_get(&m->metadata, spread) ?: "" : "";
 }
 
 static const char *voters_value(const Configuration *c, const KvMember *m) {
@@ -495,11 +494,13 @@ static const char *voters_value_at(const Configuration *c, const ClusterMachine 
         return c->in->spread && *c->in->spread ? pairs_get(&m->metadata, c->in->spread) ?: "" : "";
 }
 
-/* Return how many replicas have that value of the spread key. */
+/* Return how many replicas have that value of the spread key. Each of many hosts is compared by it: this
+ * reads the hosts with a member key only. */
 static size_t voters_replicas_with(const Configuration *c, const char *value) {
+        const ClusterMachine *m;
         size_t n = 0;
 
-        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next)
+        LIST_FOREACH(m, &c->in->cluster->members, of_members)
                 n += voters_is_replica(c, m) && streq(voters_value_at(c, m), value);
         return n;
 }
@@ -529,10 +530,11 @@ static const ClusterMachine *voters_next_host(const Configuration *c) {
 
 /* Return how many hosts hold a replica, or are to hold one; in *ret_standbys those that do not vote. */
 static size_t voters_replicas(const Configuration *c, size_t *ret_standbys) {
+        const ClusterMachine *m;
         size_t n = 0;
 
         *ret_standbys = 0;
-        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
+        LIST_FOREACH(m, &c->in->cluster->members, of_members) {
                 const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
 
                 if (!voters_is_replica(c, m))
@@ -565,9 +567,9 @@ static bool voters_is_gone(const Configuration *c, const ClusterMachine *m) {
 
 /* Return the standby to give up first, or the key without a member; NULL: there is none. */
 static const ClusterMachine *voters_worst_standby(const Configuration *c) {
-        const ClusterMachine *worst = NULL;
+        const ClusterMachine *worst = NULL, *m;
 
-        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
+        LIST_FOREACH(m, &c->in->cluster->members, of_members) {
                 const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
 
                 if (!voters_is_replica(c, m) || (member && member->role == KV_MEMBER_VOTER))

@@ -15,8 +15,9 @@ enum { REPORTS_MAX = 100 };
 int registry_report(Registry *r, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
+        char lineage[LINEAGE_SIZE];
 
-        text_printf(&value, "%016llx", (unsigned long long) registry_cluster(r)->lineage);
+        text_append(&value, hex64_print(registry_cluster(r)->lineage, lineage));
         transaction_check(&t, KV_CHECK_EXISTS, 0, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL);
         transaction_write(&t, KV_SET, LAYOUT_REPORTED, NULL, registry_machine_id(r),
                           transaction_text(&t, &value));
@@ -41,8 +42,7 @@ static void adoption_note_end(Transaction *t, const Registry *r) {
         char lineage[LINEAGE_SIZE], reason[HISTORY_REASON_SIZE];
         const ClusterLineage *begun;
 
-        snprintf(lineage, sizeof(lineage), "%016llx", (unsigned long long) c->lineage);
-        begun = cluster_lineage(c, lineage);
+        begun = cluster_lineage(c, hex64_print(c->lineage, lineage));
         if (begun)
                 snprintf(reason, sizeof(reason),
                          "ended: assignments are in force again; the cluster was %s at index %llu of lineage "

@@ -108,10 +108,10 @@ ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage) {
 }
 
 const ClusterMachine *cluster_machine_of_member(const Cluster *c, uint64_t raft_id) {
-        const ClusterMachine *m = raft_id != 0 ? c->machines : NULL;
+        const ClusterMachine *m = raft_id != 0 ? LIST_FIRST(&c->members) : NULL;
 
         while (m && m->member.raft_id != raft_id)
-                m = m->hh.next;
+                m = LIST_NEXT(m, of_members);
         return m;
 }
 

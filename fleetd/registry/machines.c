@@ -50,7 +50,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 [PRESENCE_UP] = "is up",
                 [PRESENCE_AWAY] = "is away",
                 [PRESENCE_LOST] = "is lost",
-                [PRESENCE_LEFT] = "has left",
+                [PRESENCE_LEFT] = "was shut down",
         };
         const Cluster *cluster = registry_cluster(r);
         _cleanup_transaction_ Transaction t = {};

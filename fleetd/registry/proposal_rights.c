@@ -1,6 +1,7 @@
 #include "fleetd/registry/proposal_rights.h"
 
 #include "fleetd/registry/policy.h"
+#include "fleetd/registry/slice.h"
 
 /* The rights that suffice for a write of a kind of key by another host than the leader. A kind without
  * a right here is written by the leader alone: assignments and presences by the engine and membership, the
@@ -107,26 +108,67 @@ static int proposer_read_claim(Proposer *p, KvBytes text, Error *err) {
         return policy_facts_read(p->cluster, &p->principal, &p->facts);
 }
 
-static const KvCommand *proposer_denied(const Proposer *p, const KvCommand *cmd) {
+/* A check reveals its key. What a client may know of fleet's own keys was decided where it sent its request;
+ * the root always exists. */
+static bool proposer_may_check(const Proposer *p, const KvCheck *check) {
+        const Resource on = { .key = check->key };
+        LayoutKey key;
+
+        if (check->key.size == 1)
+                return true;
+        if (!kv_path_is_ours(check->key))
+                return proposer_may(p, RIGHT_KEYS_READ, on);
+        return proposer_host_may(p, RIGHT_KEYS_READ, on) ||
+               (layout_parse(check->key, &key) && slice_has(p->cluster, p->machine_id, &key));
+}
+
+/* Return the first key that the proposer may not write or check, or one of size 0. */
+static KvBytes proposer_denied(const Proposer *p, const KvCommand *cmd) {
         const KvCommand *writes = cmd->op == KV_TXN ? cmd->writes : cmd;
         size_t n = cmd->op == KV_TXN ? cmd->n_writes : 1;
 
         for (size_t i = 0; i < n; i++)
                 if (!proposer_may_write(p, &writes[i]))
-                        return &writes[i];
-        return NULL;
+                        return writes[i].key;
+        for (size_t i = 0; i < cmd->n_checks; i++)
+                if (!proposer_may_check(p, &cmd->checks[i]))
+                        return cmd->checks[i].key;
+        return (KvBytes) {};
 }
 
-int proposal_check(const Cluster *cluster, const char *machine_id, KvBytes principal, const KvCommand *cmd,
-                   Error *err) {
-        Proposer p = { .cluster = cluster, .machine_id = machine_id, .host.kind = PRINCIPAL_MACHINE };
-        const KvCommand *denied = NULL;
+/* Read the rights of a machine as a host. */
+static int host_read(const Cluster *cluster, const char *machine_id, Principal *ret, PolicyFacts *ret_facts) {
+        *ret = (Principal) { .kind = PRINCIPAL_MACHINE };
+        memcpy(ret->machine, machine_id, strnlen(machine_id, MACHINE_ID_SIZE - 1));
+        return policy_facts_read(cluster, ret, ret_facts);
+}
+
+static bool host_may_relay(const Cluster *cluster, const char *relay) {
+        PolicyFacts facts = {};
+        Principal host;
+
+        return host_read(cluster, relay, &host, &facts) >= 0 && facts.is_replica && !facts.is_removed;
+}
+
+bool host_may_read(const Cluster *cluster, const char *machine_id, KvBytes key) {
+        Proposer p = { .cluster = cluster, .machine_id = machine_id };
+
+        return host_read(cluster, machine_id, &p.host, &p.host_facts) >= 0 &&
+               proposer_host_may(&p, RIGHT_KEYS_READ, (Resource) { .key = key });
+}
+
+int proposal_check(const Cluster *cluster, const char *relay, const char *machine_id, KvBytes principal,
+                   const KvCommand *cmd, Error *err) {
+        Proposer p = { .cluster = cluster, .machine_id = machine_id };
         char text[PRINCIPAL_TEXT_SIZE];
+        KvBytes denied = {};
         bool allowed;
         int r;
 
-        memcpy(p.host.machine, machine_id, strnlen(machine_id, MACHINE_ID_SIZE - 1));
-        r = policy_facts_read(cluster, &p.host, &p.host_facts);
+        if (relay && !host_may_relay(cluster, relay))
+                return error_set(err, -EACCES, "%s has no replica, and proposed for another host",
+                                 cluster_name_of(cluster, relay));
+        r = host_read(cluster, machine_id, &p.host, &p.host_facts);
         if (r < 0)
                 return r;
         r = proposer_read_claim(&p, principal, err);
@@ -134,12 +176,14 @@ int proposal_check(const Cluster *cluster, const char *machine_id, KvBytes princ
                 return r;
         if (cmd->op == KV_RAISE || cmd->op == KV_EXPIRE)
                 allowed = cmd->op == KV_RAISE && proposer_may(&p, RIGHT_ADMINISTER, (Resource) {});
-        else
-                allowed = !(denied = proposer_denied(&p, cmd));
+        else {
+                denied = proposer_denied(&p, cmd);
+                allowed = denied.size == 0;
+        }
         right_list_unref(p.facts.granted);
         if (allowed)
                 return 0;
         return error_set(err, -EACCES, "%s may not propose this%s%.*s", principal_text(&p.principal, text),
-                         denied ? ": " : "", denied ? (int) MIN(denied->key.size, (size_t) 200) : 0,
-                         denied ? (const char *) denied->key.data : "");
+                         denied.size > 0 ? ": " : "", (int) MIN(denied.size, (size_t) 200),
+                         denied.size > 0 ? (const char *) denied.data : "");
 }

@@ -15,6 +15,7 @@
 #include "fleetd/registry/cluster_keys.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/principal.h"
+#include "fleetd/registry/proposal_rights.h"
 #include "fleetd/registry/slice.h"
 
 enum {
@@ -373,6 +374,12 @@ static bool registry_slice_has(void *userdata, const char *machine, KvBytes key)
         return layout_parse(key, &k) && slice_has(r->cluster, machine, &k);
 }
 
+static bool registry_slice_may_read(void *userdata, const char *machine, KvBytes key) {
+        const Registry *r = userdata;
+
+        return host_may_read(r->cluster, machine, key);
+}
+
 uint64_t registry_index(const Registry *r) {
         if (!r->complete)
                 return 0;
@@ -534,6 +541,7 @@ int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine
         r->drain = DEFERRED(registry_on_drain, r);
         kv_set_slices(store, &(KvSlices) { .each = registry_each_slice_key,
                                            .has = registry_slice_has,
+                                           .may_read = registry_slice_may_read,
                                            .index = registry_slices_index,
                                            .userdata = r });
         registry_reset(r);

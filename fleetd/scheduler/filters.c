@@ -57,7 +57,7 @@ static int filter_presence(const Candidate *c, Refusal *ret) {
         case PRESENCE_LOST:
                 return refusal_set(ret, "is lost");
         case PRESENCE_LEFT:
-                return refusal_set(ret, "has left");
+                return refusal_set(ret, "was shut down");
         default:
                 break;
         }

@@ -20,14 +20,16 @@ def free_port(host):
 
 
 class Server:
-    """One cluster of one or three members on 127.0.0.1 to 127.0.0.3."""
+    """One cluster of one or three members on 127.0.0.1 to 127.0.0.3; 'network' is where members find each other."""
+
+    network = "127.0.0"
 
     def __init__(self, scratch, members):
         self.hosts = ["127.0.0.%d" % (i + 1) for i in range(members)]
         self.folder = os.path.join(scratch, "%s-%d" % (self.name, members))
         os.mkdir(self.folder)
         self.addresses = ["%s:%d" % (h, free_port(h)) for h in self.hosts]
-        self.peers = ["%s:%d" % (h, free_port(h)) for h in self.hosts]
+        self.peers = ["%s:%d" % (h, free_port(h)) for h in ("%s.%d" % (self.network, i + 1) for i in range(members))]
         self.processes = []
         self.commands = []
 
@@ -153,18 +155,24 @@ class Fleetd(Server):
             self.wait("%d voters" % members, lambda: self.voters() == members)
         self.fill()
 
-    def voters(self):
+    def ask(self, i, path, method="GET", body=None):
+        """The answer of a member at its socket: status and text."""
         conn = http.client.HTTPConnection("fleet")
         try:
             conn.sock = socket.socket(socket.AF_UNIX)
-            conn.sock.connect(self.sockets[0])
-            conn.request("GET", "/fleet/v1/cluster")
-            found = json.loads(conn.getresponse().read())
+            conn.sock.connect(self.sockets[i])
+            conn.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            answer = conn.getresponse()
+            return answer.status, answer.read()
+        finally:
+            conn.close()
+
+    def voters(self):
+        try:
+            found = json.loads(self.ask(0, "/fleet/v1/cluster")[1])
             return sum(1 for v in found.get("voters", []) if v.get("seat") == "voter")
         except (OSError, ValueError):
             return 0
-        finally:
-            conn.close()
 
 
 class Etcd(Server):
@@ -191,7 +199,7 @@ class Crowd:
     """tests/bench/crowd: many clients in one process, controlled by commands."""
 
     def __init__(self, program):
-        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True)
+        self.process = subprocess.Popen(program if isinstance(program, list) else [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True)
 
     def __call__(self, *words):
         self.process.stdin.write(" ".join(str(w) for w in words) + "\n")

@@ -673,6 +673,8 @@ def other_verbs_of_systemctl_run_on_the_machine_of_the_unit(t):
     t.file("g.service", UNIT_TEXT + "[X-Fleet]\nGlobal=true\n")
     t.expect("start a bad g", out=["launched"])
     t.expect("show -p Id,MainPID a", out="GET show a.service on 1 Id,MainPID\n")
+    said = t.expect("show -p Id g", out=["FleetMachine=alpha\nGET show g.service on 1 Id\n", "\n\nFleetMachine=beta\n"])
+    assert said.count("FleetMachine=") == 3, said
     t.expect("list-dependencies a", out="GET dependencies a.service on 1\n")
     t.expect("kill -s HUP --kill-whom=main a", out="POST kill a.service on 1 HUP main\n")
     t.expect("reload bad a", 5, out="POST reload bad.service on 2\nPOST reload a.service on 1\n")
@@ -795,6 +797,16 @@ def why_prints_each_machine_with_its_reason(t):
     assert said.count("\n") == 5 and "  alpha  yes; assigned to run here\n" in said, said
     assert json.loads(t.expect("why --output=json a", out=["machines"]))["name"] == "a.service"
     t.expect("why nothing", 4, err="Unit nothing.service does not exist.\n")
+
+
+def a_unit_that_runs_without_the_cluster_is_taken_into_it(t):
+    t.file("later.service")
+    t.expect("start later.service", out=["launched"])
+    del t.cluster.units["later.service"]
+    os.makedirs(os.path.join(t.dir, "run/fleet/units"))
+    t.file("run/fleet/units/later.service")
+    said = t.expect(f"start {t.dir}/run/fleet/units/later.service", out=["Unit later.service runs: taken into the cluster, and not restarted\n"])
+    assert "inactive" not in said, said
 
 
 def diff_compares_a_file_with_the_cluster(t):
@@ -1299,11 +1311,16 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
 def status_shows_recent_changes_in_presence(t):
     now = int(time.time() * 1000)
     for kind, machine, reason, age_s in (("presence", "2", "lost: silent", 7200), ("state", "3", "failed", 60), ("presence", "2", "away: stopped", 50),
-                                         ("presence", "2", "lost: silent", 40), ("assigned", "3", "fewest units", 39), ("assigned", "1", "fewest units", 39),
-                                         ("presence", "2", "up: it is back", 30), ("assigned", "2", "fewest units", 25), ("presence", "3", "left: it shut down", 20)):
+                                         ("presence", "2", "lost: silent", 40), ("assigned", "3", "beta is lost; alpha has the fewest units", 39),
+                                         ("assigned", "1", "beta is lost; gamma has the fewest units", 10), ("assigned", "1", "beta is the only machine", 9),
+                                         ("presence", "2", "up: it is back", 8), ("presence", "2", "up: replica: its tree is being written", 8),
+                                         ("presence", "2", "up: its replica works", 7), ("assigned", "2", "beta is lost; late", 6),
+                                         ("assigned", "2", "fewest units", 5), ("presence", "3", "left: it shut down", 4),
+                                         ("assigned", "2", "gamma was shut down; beta is the only machine", 3), ("assigned", "2", "fewest units", 2)):
         add_rows(t, {"kind": kind, "machine": machine * 32, "reason": reason, "first": now - age_s * 1000})
     said = t.expect("status", out=["  recent   "]).splitlines()[-1]
-    assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost; 2 units moved    (\d\d:){2}\d\d beta is up    (\d\d:){2}\d\d gamma was shut down", said), said
+    assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost; 2 units moved    (\d\d:){2}\d\d beta is up"
+                        r"    (\d\d:){2}\d\d gamma was shut down; 1 unit moved", said), said
 
 
 # -- events --
@@ -1731,6 +1748,7 @@ def help_prints_each_example_as_the_page_has_it(t):
             assert "\n" + wanted in said, f"help {topic} has not the example\n{wanted}but\n{said}"
             n += 1
     assert n > 20, n
+    assert re.search(r"\n    1\. [^\n]+\n       \S", t.expect("help replace", out=["\n    2. "])), "items of a list are not indented below their text"
 
 
 def completion_offers_topics(t):

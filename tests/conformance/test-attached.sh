@@ -30,8 +30,8 @@ done
 check five_hosts_have_a_replica wait_for 30 members 5
 wait_for 20 put 6 /ready yes
 curl -sf -X DELETE "http://127.0.0.1:${ports[5]}/v2/keys/ready" >/dev/null
-ctl 6 join - "$(listen 6)" <<<"$token" >/dev/null 2>&1 &
-pids[join]=$!
+said=$(ctl 6 join - "$(listen 6)" <<<"$token" 2>&1)
+says its_join_ends "Joined: this host is up, with h" "$said"
 check a_sixth_host_is_attached wait_for 30 has_replica
 echo "# after $SECONDS s"
 
@@ -48,7 +48,6 @@ fi
 # -- The replica in use is killed --
 used=$(replica)
 writer=$([ "$used" = h2 ] && echo 3 || echo 2)
-kill -9 "${pids[join]}" 2>/dev/null
 python3 "$here/attached.py" moves "$scratch/sock$writer" "$scratch/sock6" "${pids[${used#h}]}" SIGKILL killed
 check it_uses_another_replica [ "$(replica)" != "$used" ]
 

@@ -214,7 +214,7 @@ host_up() {
                 mount -t overlay overlay -o lowerdir=/,upperdir=$d/up,workdir=$d/work $d/root
                 ip netns del $h 2>/dev/null || true
                 ip netns add $h
-                ip link add v$h type veth peer name host0 netns $h address 02:00:00:00:00:0$n
+                ip link add v$h type veth peer name host0 netns $h address 02:00:00:00:00:$(printf %02x $n)
                 ip link set v$h master br0 up
                 ip -n $h link set lo up; ip -n $h addr add 10.90.0.$n/24 dev host0; ip -n $h link set host0 up
                 echo 0 >$LAB_CG/$h/cgroup.procs
@@ -349,7 +349,7 @@ host_install() {
         mkdir -p "$u/etc/fleet/fleetd.conf.d" "$u/etc/fleet/units"
         if [ "${LAB_TOKENS:-no}" = no ]; then
                 install -m 600 "$LAB/peer.key" "$u/etc/fleet/peer.key"
-                set -- "Name=$h" "ListenPeer=$(host_address "$h"):2380" PeerKey=/etc/fleet/peer.key "Metadata=zone=${zones[n - 1]}" "$@"
+                set -- "Name=$h" "ListenPeer=$(host_address "$h"):2380" PeerKey=/etc/fleet/peer.key "Metadata=zone=${zones[(n - 1) % 9]}" "$@"
                 [ "$h" = "$first" ] || set -- "$@" "Join=$(host_address "$first"):2380"
         fi
         [ $# = 0 ] || printf '%s\n' '[Fleetd]' "$@" >"$u/etc/fleet/fleetd.conf.d/10-lab.conf"

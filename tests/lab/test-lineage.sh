@@ -116,6 +116,7 @@ a_backup_from_before_the_first_checkpoint_restores_wiped_hosts() {
                 [ -n "$command" ] || fail "$verb names no way to keep it: $(cat "$LAB/out")"
         done
         host_exec "$host" $command >"$LAB/out" 2>&1 || fail "$command: $(cat "$LAB/out")"
+        grep -q "^Unit later.service runs: taken into the cluster, and not restarted" "$LAB/out" || fail "$command: $(cat "$LAB/out")"
         WHAT="$command" untouched "$(cat "$LAB/before")"
         fleetctl beta destroy later.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
         wait_for 10 runs_nowhere later.service || fail "destroyed, it runs on $(hosts_running later.service)"

@@ -14,6 +14,7 @@
 
 #include "base/parse.h"
 #include "base/text.h"
+#include "fleetd/registry/proposal_rights.h"
 #include "tests/lib/scratch.h"
 
 enum { PATIENCE_MS = 20000 };
@@ -57,10 +58,17 @@ Host *host_new(bool joins) {
         return host_new_at(NULL, joins);
 }
 
+static int check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
+                          const KvCommand *cmd, Error *err) {
+        const Host *h = userdata;
+
+        return proposal_check(registry_cluster(h->registry), relay, machine_id, principal, cmd, err);
+}
+
 Host *host_new_at(const char *path, bool joins) {
-        PeersOptions peers = {};
-        KvOptions store = { .join = joins };
         Host *h = NEW0(Host, 1);
+        KvOptions store = { .join = joins, .check_proposal = check_proposal, .events.userdata = h };
+        PeersOptions peers = {};
         Error err = {};
 
         assert_non_null(h);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "fleetd/api/remote_command_spec.h"
+#include "fleetd/registry/proposal_rights.h"
 #include "kvstore/command/peer_frames.h"
 #include "tests/lib/scratch.h"
 
@@ -190,6 +191,15 @@ static bool is_foreign(void *userdata, const char *unit) {
         return h->foreign && streq(h->foreign, unit);
 }
 
+static int check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
+                          const KvCommand *cmd, Error *err) {
+        const QuietPeer *h = userdata;
+
+        if (!h->registry || !registry_ready(h->registry))
+                return -ENOMEM;
+        return proposal_check(registry_cluster(h->registry), relay, machine_id, principal, cmd, err);
+}
+
 static void quiet_peer_open(QuietPeer *h, bool joins) {
         PeersOptions peers = { .self = { .machine_id = QUIET_PEER_ID,
                                          .boot_id = "cccccccccccccccccccccccccccccccc",
@@ -198,7 +208,9 @@ static void quiet_peer_open(QuietPeer *h, bool joins) {
         KvOptions store = { .machine_id = QUIET_PEER_ID,
                             .boot_id = "cccccccccccccccccccccccccccccccc",
                             .address = "10.0.0.1:2380",
-                            .join = joins };
+                            .join = joins,
+                            .check_proposal = check_proposal,
+                            .events.userdata = h };
         MembershipOptions membership = { .machine_id = QUIET_PEER_ID,
                                          .peer_address = "10.0.0.1:2380",
                                          .name = "alpha",

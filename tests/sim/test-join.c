@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fleetd/membership/authority_internal.h"
+#include "peers/peers_internal.h"
 #include "tests/sim/tokens.h"
 
 enum {
@@ -17,9 +18,11 @@ enum {
 };
 
 static bool joining_logged; /* a member has reported the session of a joining host */
+static bool warned;         /* a host has reported that it gets no certificate */
 
 static void on_message(const char *message) {
         joining_logged |= starts_with(message, "session from the joining host");
+        warned |= starts_with(message, "Failed to get a certificate");
 }
 
 static void over(void) {
@@ -316,6 +319,7 @@ static void token_race(void) {
 static void six_hosts(void) {
         MadeToken token;
 
+        warned = false;
         found(6, 5);
         token = make_token(machine(0), NULL);
         join_with(machine(5), &token);
@@ -323,6 +327,8 @@ static void six_hosts(void) {
         run_ms(10000);
         if (is_member(machine(0), machine(5)) || seen(machine(0), machine(5))->member.raft_id != 0)
                 world_failed(world, "five-hosts-hold-a-replica", "%s is a member", machine(5)->name);
+        if (warned)
+                world_failed(world, "a-join-needs-no-warning", "of a certificate");
         over();
 }
 
@@ -379,9 +385,30 @@ static void old_program(void) {
         over();
 }
 
+/* A host that has to wait for its turn is no host without an answer: it waits longer than for one. */
+static void join_above_the_limit(void) {
+        uint64_t until_ms, source;
+        MadeToken token;
+        bool wrong;
+
+        found(2, 1);
+        token = make_token(machine(0), NULL);
+        UNTIL("a-host-is-ready", is_ready(machine(1)));
+        (void) command(machine(1), false, token.text);
+        source = strangers_key("10.9.9.9:1");
+        for (until_ms = world_now_ms(world) + 6000; world_now_ms(world) < until_ms; run_ms(5))
+                while (strangers_join(&user_of(machine(0))->api.peers->strangers, source++,
+                                      loop_now_ms(world_loop(machine(0)->loop)), &wrong) == 0)
+                        ;
+        if (user_of(machine(1))->stored)
+                world_failed(world, "joins-are-limited", "%s has joined", machine(1)->name);
+        UNTIL("a-host-is-a-member", is_member(machine(0), machine(1)));
+        over();
+}
+
 static void (*const scenarios[])(void) = {
-        join_crash_each_step, join_twice,  two_tokens_one_host, token_race, six_hosts,
-        units_run_on,         old_program,
+        join_crash_each_step, join_twice,  two_tokens_one_host,  token_race, six_hosts,
+        units_run_on,         old_program, join_above_the_limit,
 };
 
 int main(int argc, char *argv[]) {

@@ -25,6 +25,7 @@ enum {
         STEP_MS = 20,
         RESTART_MS = 2000,
         HOSTS = 5,
+        ATTACHED = 2, /* hosts without a replica, in addition */
         OFF = 2,
         ADD_MS = 25,
         ADD_STEP_MS = 8
@@ -85,18 +86,18 @@ static MadeToken token_of_leader(void) {
         return make_token(leader(), NULL);
 }
 
-/* Each host is up, with a record and a replica. */
+/* Each host is up, with a record; the first ones have a replica. */
 static bool is_whole(void) {
         const Cluster *c = view();
         KvState state = leader() ? state_of(leader()) : (KvState) {};
 
-        if (!c || !c->ca_roots || state.n_voters_reachable != 3 || state.n_members != cluster->n)
+        if (!c || !c->ca_roots || state.n_voters_reachable != 3 || state.n_members != HOSTS)
                 return false;
         for (unsigned i = 0; i < cluster->n; i++) {
                 const ClusterMachine *m = cluster_machine(c, machine(i)->machine_id);
 
-                if (!m || m->presence != PRESENCE_UP || !m->host || m->member.raft_id == 0 ||
-                    !is_ready(machine(i)))
+                if (!m || m->presence != PRESENCE_UP || !m->host || !is_ready(machine(i)) ||
+                    (m->member.raft_id == 0) != (i >= HOSTS))
                         return false;
         }
         return true;
@@ -112,22 +113,24 @@ static TlsCertificate certificate_of(const SimMachine *m) {
         return certificate;
 }
 
-static void found_by_tokens(void) {
-        found(HOSTS, 1);
-        for (unsigned i = 1; i < HOSTS; i++) {
+static void found_by_tokens(unsigned hosts) {
+        found(hosts, 1);
+        for (unsigned i = 1; i < hosts; i++) {
                 MadeToken token = token_of_leader();
 
                 join_with(machine(i), &token);
                 UNTIL("a-host-is-a-member",
                       view() && cluster_machine(view(), machine(i)->machine_id) &&
-                              cluster_machine(view(), machine(i)->machine_id)->member.raft_id != 0);
+                              (cluster_machine(view(), machine(i)->machine_id)->member.raft_id != 0) ==
+                                      (i < HOSTS));
+                UNTIL("a-host-without-a-replica-is-attached", i < HOSTS || state_of(machine(i)).attached);
         }
 }
 
 static bool sealing; /* SealWith=host on all hosts */
 
 static void found_five(void) {
-        found_by_tokens();
+        found_by_tokens(HOSTS);
         UNTIL("five-hosts-are-members", is_whole());
         for (unsigned i = 0; sealing && i < HOSTS; i++) {
                 machine(i)->settings.seal_with = SEAL_WITH_HOST;
@@ -473,6 +476,86 @@ static void machine_rekey(void) {
         over();
 }
 
+/* -- Hosts without a replica -- */
+
+/* The certificates of all hosts are younger than this one, and valid. */
+static bool all_are_renewed(uint64_t since_ms) {
+        for (unsigned i = 0; i < cluster->n; i++) {
+                TlsCertificate certificate = certificate_of(machine(i));
+
+                if (certificate.not_after_ms <= since_ms)
+                        return false;
+        }
+        return true;
+}
+
+static uint64_t latest_end_ms(void) {
+        uint64_t latest_ms = 0;
+
+        for (unsigned i = 0; i < cluster->n; i++) {
+                TlsCertificate certificate = certificate_of(machine(i));
+
+                latest_ms = MAX(latest_ms, certificate.not_after_ms);
+        }
+        return latest_ms;
+}
+
+/* Hosts without a replica get their certificates by any replica: in a rotation with one of them off and the
+ * leader killed, for another key, and after the certificates of all have expired. One that is removed loses
+ * its sessions at once. */
+static void attached_hosts_have_certificates(void) {
+        SimMachine *m, *off;
+        KvStatus status = _KV_STATUS_MAX;
+        char before[DIGEST_SIZE] = "", after[DIGEST_SIZE] = "";
+        uint64_t end_ms;
+        Error err = {};
+
+        found_by_tokens(HOSTS + ATTACHED);
+        UNTIL("all-hosts-are-up", is_whole());
+        m = machine(HOSTS);
+        off = machine(HOSTS + 1);
+        power_off(off);
+        UNTIL("a-host-is-lost", cluster_machine(view(), off->machine_id)->presence != PRESENCE_UP);
+        begin(CHANGE_ROTATE, leader()->index);
+        UNTIL("a-state-is-reached", is_in(CA_ROTATION_ISSUE));
+        crash(leader());
+        UNTIL("a-rotation-ends", has_ended());
+        start(off);
+        UNTIL("all-hosts-work-afterwards", is_whole());
+        UNTIL("all-hosts-store-the-roots", all_store());
+
+        read_pin(m, before);
+        if (membership_rekey_host(user_of(m)->api.membership, &err) < 0)
+                world_failed(world, "a-host-makes-a-key", "%s", err.message);
+        UNTIL("one-key-is-valid-at-the-end", (read_pin(m, after), !streq(after, before)) && is_whole() &&
+                                                     !has_two_pins(m) && !identity_has_next_key(m->folder));
+
+        end_ms = latest_end_ms();
+        for (unsigned i = 0; i < cluster->n; i++)
+                power_off(machine(i));
+        for (unsigned i = 0; i < cluster->n; i++) {
+                machine(i)->wall_offset_ms = 90 * DAY_MS;
+                start(machine(i));
+        }
+        UNTIL("all-hosts-work-afterwards", is_whole());
+        UNTIL("expired-certificates-are-renewed", all_are_renewed(end_ms));
+
+        machine_suspect(m, world_now_ms(world), UINT64_MAX);
+        if (authority_compromised(user_of(leader())->api.authority, cluster_machine(view(), m->machine_id),
+                                  "root", on_begun, &status, &err) < 0)
+                world_failed(world, "a-host-is-removed", "%s", err.message);
+        UNTIL("a-host-is-removed", status != _KV_STATUS_MAX);
+        run_ms(1000);
+        if (state_of(m).ready || !leader() || !cluster_machine(view(), m->machine_id)->removed)
+                world_failed(world, "a-removed-host-has-no-session", "%s", m->name);
+        for (unsigned i = 0; i < HOSTS; i++)
+                if (kv_slice_index(daemon_store(machine(i)->daemon), m->machine_id) > 0)
+                        world_failed(world, "a-removed-host-has-no-slice", "%s", machine(i)->name);
+        UNTIL("a-rotation-ends", has_ended());
+        UNTIL("the-others-work-afterwards", is_ready(off));
+        over();
+}
+
 /* -- Lost cluster keys -- */
 
 static void lose_key(const SimMachine *m) {
@@ -488,11 +571,21 @@ static void check_root(const char *root) {
                 world_failed(world, "the-ca-stays", "%s", root);
 }
 
+static bool shows(const SimMachine *m, const char *problem) {
+        const ClusterMachine *host = view() ? cluster_machine(view(), m->machine_id) : NULL;
+
+        return host && starts_with(host->presence_reason, problem);
+}
+
+static bool shows_missing_key(const SimMachine *m) {
+        return shows(m, MACHINE_CONDITION CLUSTER_KEY_MISSING);
+}
+
 /* The leader loses the key: a voter that has it leads, once, and sends it. */
 static void leader_without_the_key(void) {
         char pins[HOSTS][DIGEST_SIZE], root[DIGEST_SIZE];
+        uint64_t term, begin_ms;
         SimMachine *m;
-        uint64_t term;
 
         found_five();
         read_pins(pins);
@@ -507,19 +600,16 @@ static void leader_without_the_key(void) {
                 world_failed(world, "leadership-is-transferred-once", "term %llu after %llu",
                              (unsigned long long) state_of(leader()).term, (unsigned long long) term);
         check_root(root);
-        lose_key(follower(KV_MEMBER_STANDBY)); /* the leader sends it again */
+        m = follower(KV_MEMBER_STANDBY);
+        lose_key(m); /* the leader sends it again */
+        UNTIL("the-missing-key-is-a-problem", shows_missing_key(m));
+        begin_ms = world_now_ms(world);
         UNTIL("the-key-is-sent", all_have_key(1));
+        UNTIL("the-problem-ends", !shows_missing_key(m));
+        if (world_now_ms(world) - begin_ms > 3000)
+                world_failed(world, "a-key-that-was-sent-is-no-problem", "for %llu ms",
+                             (unsigned long long) (world_now_ms(world) - begin_ms));
         over();
-}
-
-static bool shows(const SimMachine *m, const char *problem) {
-        const ClusterMachine *host = view() ? cluster_machine(view(), m->machine_id) : NULL;
-
-        return host && starts_with(host->presence_reason, problem);
-}
-
-static bool shows_missing_key(const SimMachine *m) {
-        return shows(m, MACHINE_CONDITION CLUSTER_KEY_MISSING);
 }
 
 /* The folder of each host, as on a disk that is not mounted. */
@@ -714,7 +804,7 @@ static void power_cut_in_an_addition(void) {
 
         for (unsigned delay_ms = 1; delay_ms <= ADD_MS; delay_ms += ADD_STEP_MS) {
                 last_is_added = false;
-                found_by_tokens();
+                found_by_tokens(HOSTS);
                 while (!last_is_added)
                         world_run(world, world_now_ms(world) + 1);
                 world_run(world, world_now_ms(world) + delay_ms);
@@ -776,6 +866,7 @@ static void (*const scenarios[])(void) = {
         rekey_each_step_with_absent_hosts,
         remove_compromised,
         machine_rekey,
+        attached_hosts_have_certificates,
         leader_without_the_key,
         key_of_no_member,
         sealed_keys,

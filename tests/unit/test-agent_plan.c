@@ -143,6 +143,28 @@ static void an_assigned_unit_is_written_then_started(void **state) {
         assert_step(s, AGENT_START);
 }
 
+/* The host has not executed the assignment before: its record is absent, or of a later one. */
+static void the_first_step_after_a_restore_has_it_as_its_reason(void **state) {
+        Scene *s = scene(state);
+
+        assigned(s, ASSIGNMENT_RUN);
+        in_force(s, s->one, "inactive");
+        assert_reason(s, "assigned to run");
+        s->view.inherited = true;
+        assert_step(s, AGENT_START);
+        assert_reason(s, "assigned to run before the cluster was restored or recovered");
+
+        recorded(s, ASSIGNMENT_RUN, "");
+        assert_reason(s, "assigned to run");
+        s->record.unit = s->two;
+        s->record.index = 30;
+        in_force(s, s->two, "active");
+        assert_step(s, AGENT_STOP);
+        assert_reason(s, "the restored or recovered cluster has another text");
+        s->view.inherited = false;
+        assert_reason(s, "its text has changed");
+}
+
 static void a_text_that_systemd_has_not_read_is_not_started(void **state) {
         Scene *s = scene(state);
 
@@ -1542,6 +1564,7 @@ int main(void) {
                 row(no_step_is_planned_before_systemd_was_read),
                 row(without_an_assignment_there_is_no_step),
                 row(an_assigned_unit_is_written_then_started),
+                row(the_first_step_after_a_restore_has_it_as_its_reason),
                 row(a_text_that_systemd_has_not_read_is_not_started),
                 row(a_unit_that_runs_as_assigned_is_adopted),
                 row(a_started_unit_is_not_started_again),

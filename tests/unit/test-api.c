@@ -1986,7 +1986,7 @@ static void a_member_without_a_member_key_is_named_by_its_address(void **state) 
 }
 
 static void collect_requested(void *userdata, int priority, const LogFields *fields, const char *message) {
-        if (strstr(message, " requested for "))
+        if (strstr(message, " requested a change of "))
                 text_printf(userdata, "%s %s\n", fields->unit, message);
 }
 
@@ -2005,10 +2005,11 @@ static void the_user_of_a_change_is_in_the_journal(void **state) {
         assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 404);
         log_set_sink(NULL, NULL);
         log_set_max_priority(LOG_EMERG);
-        assert_string_equal(requested.chars,
-                            "a.service text with target state launched requested for a.service by root\n"
-                            "a.service target state loaded requested for a.service by root\n"
-                            "a.service removal requested for a.service by root\n");
+        assert_string_equal(
+                requested.chars,
+                "a.service root requested a change of a.service: new text, target state launched\n"
+                "a.service root requested a change of a.service: target state loaded\n"
+                "a.service root requested a change of a.service: removal\n");
 }
 
 /* The leader is still known, and still leads by its own account: another voter has gone. */

@@ -120,7 +120,7 @@ static int fixture_teardown(void **state) {
 
 /* In what is expected these stand for what differs from run to run: "@3" for the index at which the test
  * began and 3, "#3" for it in 20 digits, "~100" for up to 60 seconds less than 100, "$A" for the address of
- * the listener, "$C" for the cluster's id, "$I" for this member's,
+ * the listener, "$C" for the cluster's id, "$H" for its form with 16 digits, "$I" for this member's,
  * "$T" for the term, "$R" for an index of the log, "$S" for a number, "$D" for the time, "$E100;" for the
  * time 100 seconds from now, "$J" for words of the JSON library. */
 static bool fits(const Fixture *fixture, const char *expected, const char *answer) {
@@ -135,7 +135,7 @@ static bool fits(const Fixture *fixture, const char *expected, const char *answe
                 char *end, *end_given;
                 struct tm tm = {};
 
-                if (*expected == '$' ? !strchr("ACDEIJRSTU", expected[1]) :
+                if (*expected == '$' ? !strchr("ACDEHIJRSTU", expected[1]) :
                                        !strchr("@#~", *expected) || expected[1] < '0' || expected[1] > '9') {
                         if (*expected++ != *answer++)
                                 return false;
@@ -173,6 +173,8 @@ static bool fits(const Fixture *fixture, const char *expected, const char *answe
                                 snprintf(text, sizeof(text), "%s", fixture->tcp);
                         else if (starts_with(expected, "$C"))
                                 snprintf(text, sizeof(text), "%" PRIx64, now.cluster_id);
+                        else if (starts_with(expected, "$H"))
+                                hex64_print(now.cluster_id, text);
                         else if (starts_with(expected, "$I"))
                                 v2_member_id(&state, state.raft_id, text);
                         else if (starts_with(expected, "$T"))
@@ -1638,7 +1640,7 @@ static void the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level
         };
         static const Row rows[] = {
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
-                  "{\"brake\":{\"lost\":2,\"of\":3,\"until\":$S},\"clusterId\":\"$C\",\"index\":@6,"
+                  "{\"brake\":{\"lost\":2,\"of\":3,\"until\":$S},\"clusterId\":\"$H\",\"index\":@6,"
                   "\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},"
                   "\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelHeldBy\":\"" GAMMA
                   "\",\"levelKnown\":$S,"
@@ -1919,16 +1921,17 @@ static void a_unit_that_waits_states_the_cause_and_what_follows(void **state) {
         write_presence(fixture, BETA, "left", 0);
         write_presence(fixture, GAMMA, "lost", 3600000);
         write_presence(fixture, DELTA, "lost", 7200000);
-        assert_reason(
-                fixture, "web@1.service",
-                "waiting: beta has left; no other machine qualifies (web@3 is on alpha, web@2 on newton)");
-        assert_reason(fixture, "free.service", "waiting: beta has left; moving to alpha");
+        assert_reason(fixture, "web@1.service",
+                      "waiting: beta was shut down; no other machine qualifies (web@3 is on alpha, web@2 on "
+                      "newton)");
+        assert_reason(fixture, "free.service", "waiting: beta was shut down; moving to alpha");
         assert_reason(
                 fixture, "ssd.service",
                 "waiting: newton no longer qualifies (MachineMetadata=ssd=true, and it has no ssd); no other "
-                "machine qualifies (alpha has no metadata ssd=true; beta has left)");
-        assert_reason(fixture, "late.service",
-                      "no machine qualifies (alpha and newton have no metadata ssd=true; beta has left)");
+                "machine qualifies (alpha has no metadata ssd=true; beta was shut down)");
+        assert_reason(
+                fixture, "late.service",
+                "no machine qualifies (alpha and newton have no metadata ssd=true; beta was shut down)");
 
         write_presence(fixture, BETA, "lost", 3599000);
         assert_reason(
@@ -2621,7 +2624,7 @@ static void a_plan_of_metadata_lists_the_units_that_move_or_stop(void **state) {
                 200,
                 JSON SERVER,
                 "{\"units\":[{\"action\":\"wait\",\"name\":\"any.service\",\"reason\":\"no machine qualifies "
-                "(gamma has left)\"}]}"
+                "(gamma was shut down)\"}]}"
         };
         Fixture *fixture = *state;
 
@@ -2873,7 +2876,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /fleet/v1/units?a=%4", NULL, NULL, 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"invalid URL escape \\\"%4\\\"\"}}" },
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
-                  "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
+                  "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
                   "\"levelKnown\":6,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
@@ -2881,7 +2884,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "\"name\":\"alpha\","
                   "\"reachable\":true,\"seat\":\"voter\"}]}" },
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
-                  "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
+                  "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
                   "\"levelKnown\":6,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"

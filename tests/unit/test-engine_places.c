@@ -69,7 +69,7 @@ static void an_assignment_has_a_reason(void **state) {
         run_on(&p, "A", "a.service");
         cluster_view_presence(&p, "A", PRESENCE_LEFT);
         c = planned(&p);
-        assert_string_equal(c.reason, "A has left; B is the only machine that qualifies");
+        assert_string_equal(c.reason, "A was shut down; B is the only machine that qualifies");
         cluster_view_presence(&p, "A", PRESENCE_UP);
         c = planned(&p);
         assert_string_equal(c.reason, "it runs on A now");

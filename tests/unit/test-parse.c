@@ -106,6 +106,14 @@ static void ids_are_lower_case_hex_of_exact_length(void **state) {
         assert_int_equal(parse_hex_id("", 0), 0);
 }
 
+static void an_id_of_64_bits_has_16_digits(void **state) {
+        char text[HEX64_SIZE];
+
+        assert_string_equal(hex64_print(0xabcu, text), "0000000000000abc");
+        assert_string_equal(hex64_print(UINT64_MAX, text), "ffffffffffffffff");
+        assert_string_equal(hex64_print(0, text), "0000000000000000");
+}
+
 static void one_hex_digit_has_a_value_in_either_case(void **state) {
         static const char digits[] = "0123456789abcdef", upper[] = "0123456789ABCDEF", none[] = "gG/:@`x ";
 
@@ -277,6 +285,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(sizes_count_by_1024),
                 cmocka_unit_test(booleans_are_systemds_words),
                 cmocka_unit_test(ids_are_lower_case_hex_of_exact_length),
+                cmocka_unit_test(an_id_of_64_bits_has_16_digits),
                 cmocka_unit_test(one_hex_digit_has_a_value_in_either_case),
                 cmocka_unit_test(addresses_have_a_host_and_a_port),
                 cmocka_unit_test(globs_match_as_gos_do),

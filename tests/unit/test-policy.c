@@ -422,7 +422,8 @@ static void a_host_proposes_what_it_has_a_right_to(void **state) {
                                                       "",
                                          id);
                                 write.key = kv_string(key);
-                                r = proposal_check(&table.view.cluster, id, kv_string(text), &write, &err);
+                                r = proposal_check(&table.view.cluster, NULL, id, kv_string(text), &write,
+                                                   &err);
                                 if ((r == 0) != (*allowed == 'y'))
                                         fail_msg("%s (%d) of %c for %s: expected %c: %s", key, rows[i].op,
                                                  *host, text, *allowed, err.message);
@@ -435,13 +436,13 @@ static void a_host_proposes_what_it_has_a_right_to(void **state) {
                                                     .internal = rows[i].internal,
                                                     .writes = (KvCommand[]) { write, write },
                                                     .n_writes = 2 };
-                                assert_int_equal(
-                                        proposal_check(&table.view.cluster, id, kv_string(text), &txn, NULL),
-                                        r);
+                                assert_int_equal(proposal_check(&table.view.cluster, NULL, id,
+                                                                kv_string(text), &txn, NULL),
+                                                 r);
                                 txn.writes[0].key = kv_string("/_fleet/cluster/ca/key");
-                                assert_int_equal(
-                                        proposal_check(&table.view.cluster, id, kv_string(text), &txn, NULL),
-                                        -EACCES);
+                                assert_int_equal(proposal_check(&table.view.cluster, NULL, id,
+                                                                kv_string(text), &txn, NULL),
+                                                 -EACCES);
                         }
                 assert_int_equal(*allowed, 0);
         }
@@ -469,8 +470,8 @@ static void a_host_claims_no_principal_of_another_host(void **state) {
 
         policy_table_open(&table);
         for (size_t i = 0; i < ELEMENTS(rows); i++)
-                if (proposal_check(&table.view.cluster, cluster_view_id(id, "A"), kv_string(rows[i].text),
-                                   &write, NULL) != rows[i].result)
+                if (proposal_check(&table.view.cluster, NULL, cluster_view_id(id, "A"),
+                                   kv_string(rows[i].text), &write, NULL) != rows[i].result)
                         fail_msg("%s", rows[i].text);
         policy_table_done(&table);
 }
@@ -493,8 +494,8 @@ static void a_replica_proposes_for_clients_of_other_hosts(void **state) {
         policy_table_open(&table);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 snprintf(text, sizeof(text), "%s%s", rows[i].kind, cluster_view_id(id, rows[i].machine));
-                if (proposal_check(&table.view.cluster, cluster_view_id(id, "D"), kv_string(text), &write,
-                                   NULL) != rows[i].result)
+                if (proposal_check(&table.view.cluster, NULL, cluster_view_id(id, "D"), kv_string(text),
+                                   &write, NULL) != rows[i].result)
                         fail_msg("%s", text);
         }
         policy_table_done(&table);

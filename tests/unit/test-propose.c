@@ -202,8 +202,8 @@ const PeerHandshake *__wrap_peer_handshake(const PeerSession *session) {
 }
 
 /* "check /f of cc for 'user:a'" */
-static int check_proposal(void *userdata, const char *machine_id, KvBytes principal, const KvCommand *cmd,
-                          Error *err) {
+static int check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
+                          const KvCommand *cmd, Error *err) {
         text_printf(&fake.said, "check %.*s of %.2s for '%.*s'\n", (int) cmd->key.size,
                     (const char *) cmd->key.data, machine_id, (int) principal.size,
                     (const char *) principal.data);
@@ -420,6 +420,18 @@ static void what_was_taken_and_came_to_nothing_is_unknown_after_a_while(void **s
         text_clear(&fake.said); /* it goes on asking */
         fake_pass(1);
         fake_assert_said("answer a: outcome unknown the leader was lost before it answered\n");
+        end();
+}
+
+/* Its deadline is that of the attached host: sent again, it would be too late again. */
+static void a_relayed_command_that_is_too_late_for_the_leader_is_sent_once(void **state) {
+        begin(false);
+        (void) add("a", (KvCommand) {});
+        fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
+        get(1)->machine = strdup("cccccccccccccccccccccccccccccccc");
+        world.known_ms = 100000;
+        receive(PROPOSED_LATE, KV_BUSY, "", CLUSTER_MS, 1, 1);
+        fake_assert_said("answer a: outcome unknown it has waited for too long on its way to the leader\n");
         end();
 }
 
@@ -1194,6 +1206,7 @@ int main(void) {
                 cmocka_unit_test(what_the_leader_took_is_asked_for_until_it_is_answered),
                 cmocka_unit_test(what_was_taken_and_came_to_nothing_is_unknown_after_a_while),
                 cmocka_unit_test(what_the_leader_says_of_a_copy_that_was_sent),
+                cmocka_unit_test(a_relayed_command_that_is_too_late_for_the_leader_is_sent_once),
                 cmocka_unit_test(frames_that_are_not_ours_or_not_whole_change_nothing),
                 cmocka_unit_test(an_answer_that_this_host_may_not_serve_is_withheld_and_requested_again),
                 cmocka_unit_test(without_cluster_time_the_leader_is_asked_for_it),

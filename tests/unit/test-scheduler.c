@@ -89,7 +89,7 @@ static void each_rule_rejects_with_a_reason(void **state) {
         assert_string_equal(refusal(&p, "web@2.service", "B", false), "");
         assert_string_equal(refusal(&p, "web@2.service", "C", false), "it does not answer");
         assert_string_equal(refusal(&p, "web@2.service", "D", false), "it is lost");
-        assert_string_equal(refusal(&p, "web@2.service", "E", false), "it has left");
+        assert_string_equal(refusal(&p, "web@2.service", "E", false), "it was shut down");
         assert_string_equal(refusal(&p, "web@2.service", "F", false), "it has published no facts yet");
 
         cluster_view_unit(&p, "z.service", "MachineMetadata=zone=a\nMachineMetadata=zone=b", TARGET_LAUNCHED);
@@ -343,7 +343,7 @@ static void no_machine_qualifies_is_explained_by_cause(void **state) {
                   { { "A", "", PRESENCE_LEFT }, { "B", "", PRESENCE_LEFT } },
                   {},
                   NULL,
-                  "no machine qualifies (A and B have left)" },
+                  "no machine qualifies (A and B were shut down)" },
                 { "new.service",
                   "",
                   { { "A", "", PRESENCE_AWAY } },
@@ -428,7 +428,7 @@ static void no_machine_qualifies_is_explained_by_cause(void **state) {
                   { { "A", "", PRESENCE_LEFT, 7200000 } },
                   {},
                   NULL,
-                  "no machine qualifies (A has left)" },
+                  "no machine qualifies (A was shut down)" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {

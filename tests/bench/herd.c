@@ -1,0 +1,559 @@
+/* A herd of attached hosts in one process, with the sessions and the remote store of the daemon: each keeps
+ * two TLS sessions to replicas, its slice, and sends heartbeats. Only the choice of replicas is simpler than
+ * in fleetd/membership. Execute lines from stdin, and answer each with a line:
+ *
+ *   replica MACHINE ADDR:PORT
+ *       a replica of the cluster
+ *   start N NAMESPACES
+ *       start hosts until there are N; the first NAMESPACES (0: none) of /run/netns/herd0, herd1, ... have
+ *       the connections of hosts 0, 1, ... in turn: "ok N"
+ *   wait use|both N SECONDS
+ *       until N hosts have a fresh slice, or also their idle session: MS since the last mark; hosts with a
+ *       fresh slice; hosts with both sessions
+ *   mark
+ *       begin to measure: "ok"
+ *   count
+ *       hosts with a fresh slice; with both sessions; sessions; events of the slices; moves to another
+ *       replica; bytes of memory of this process
+ *   watch PREFIX
+ *       count the hosts that receive an event of a key with that prefix from now on: "ok"
+ *   seen N SECONDS
+ *       until N hosts have: the time of the first, of half and of the last in µs of CLOCK_MONOTONIC; their
+ *       number
+ *
+ * Each host publishes its facts once, so that the cluster has a machine for it. With --states it reports each
+ * of its assignments as running. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/parse.h"
+#include "fleetd/membership/choosing.h"
+#include "fleetd/membership/frame_types.h"
+#include "fleetd/registry/layout.h"
+#include "io/loop_uv.h"
+#include "io/tls.h"
+#include "kvstore/remote.h"
+#include "peers/peers.h"
+#include "units/stored_json.h"
+
+enum {
+        TICK_MS = 500,
+        IDLE_TICKS = 4,
+        ANSWER_MS = 1500,
+        IDLE_ANSWER_MS = 5000,
+        DIAL_MS = 2000,         /* until another replica is dialed, too */
+        IDLE_JITTER_MS = 30000, /* until the second session is dialed */
+        PUBLISH_MS = 10000,     /* for an answer to the facts, and from sending to the deadline */
+        REPLICAS_MAX = 5,
+        NAMESPACES_MAX = 64,
+        LINE_MAX_SIZE = 256,
+        HEARTBEAT_CLOCK = 2,
+        HEARTBEAT_ATTACHED = 3,
+        RELAY_FRAME_VERSION = 1,
+};
+
+typedef struct Herd Herd;
+
+/* Connections that begin in another network namespace. */
+typedef struct Place {
+        Network base;
+        Herd *herd;
+        int fd;
+} Place;
+
+typedef struct Agent {
+        Herd *herd;
+        char id[MACHINE_ID_SIZE];
+        Peers *peers;
+        Remote *remote;
+        Timer tick;
+        unsigned ticks;
+        ReplicaChoice choices[REPLICAS_MAX];
+        bool dialed[REPLICAS_MAX]; /* by the order of 'choices' */
+        uint64_t alone_ms;         /* when a session was open last */
+        uint64_t idle_from_ms;     /* the second session is dialed from then on; 0: not decided */
+        uint64_t publish_ms;       /* the facts are published again from then on */
+        uint64_t origin, number;
+        bool fresh, both, published, seen;
+} Agent;
+
+struct Herd {
+        UvLoop *uv;
+        Loop *loop;
+        Network *network;
+        TlsKey *key;
+        int own_fd; /* the namespace of this process */
+        Place places[NAMESPACES_MAX];
+        char replicas[REPLICAS_MAX][MACHINE_ID_SIZE], addresses[REPLICAS_MAX][ADDRESS_SIZE];
+        size_t n_replicas;
+        Agent *agents;
+        size_t n, max, n_fresh, n_both, n_seen, n_events, n_moves;
+        uint64_t mark_ms, first_us, half_us, last_us;
+        char watched[LINE_MAX_SIZE];
+        /* The command that waits for its answer. */
+        enum { WAITS_NOT, WAITS_USE, WAITS_BOTH, WAITS_SEEN } waits;
+        size_t wanted;
+        Timer due;
+        bool states, quiet;
+        char line[LINE_MAX_SIZE];
+        size_t line_size;
+        Guest *input;
+};
+
+static uint64_t now_us(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
+}
+
+_Noreturn static void fail(const char *what, int error) {
+        fprintf(stderr, "herd: %s: %s\n", what, strerror(error < 0 ? -error : error));
+        exit(1);
+}
+
+/* -- Answers -- */
+
+static void herd_answer(Herd *h) {
+        if (h->waits == WAITS_SEEN)
+                printf("%llu %llu %llu %zu\n", (unsigned long long) h->first_us,
+                       (unsigned long long) h->half_us, (unsigned long long) h->last_us, h->n_seen);
+        else
+                printf("%llu %zu %zu\n", (unsigned long long) (loop_now_ms(h->loop) - h->mark_ms), h->n_fresh,
+                       h->n_both);
+        fflush(stdout);
+        h->waits = WAITS_NOT;
+        timer_stop(&h->due);
+}
+
+static void herd_check(Herd *h) {
+        size_t n = h->waits == WAITS_USE ? h->n_fresh : h->waits == WAITS_BOTH ? h->n_both : h->n_seen;
+
+        if (h->waits != WAITS_NOT && n >= h->wanted)
+                herd_answer(h);
+}
+
+static void herd_on_due(void *userdata) {
+        herd_answer(userdata);
+}
+
+static void herd_wait(Herd *h, int waits, uint64_t n, uint64_t seconds) {
+        h->waits = waits;
+        h->wanted = n;
+        if (timer_start(&h->due, h->loop, seconds * 1000) < 0)
+                fail("timer", ENOMEM);
+        herd_check(h);
+}
+
+/* -- Connections -- */
+
+static void *place_connect(Network *net, const char *address, uint64_t timeout_ms, StreamConnected *done,
+                           void *userdata, int *ret_error) {
+        Place *p = (Place *) net;
+        Network *real = p->herd->network;
+        void *handle;
+
+        if (setns(p->fd, CLONE_NEWNET) < 0)
+                fail("setns", errno);
+        handle = real->ops->connect(real, address, timeout_ms, done, userdata, ret_error);
+        if (setns(p->herd->own_fd, CLONE_NEWNET) < 0)
+                fail("setns", errno);
+        return handle;
+}
+
+static void place_cancel(Network *net, void *handle) {
+        Network *real = ((Place *) net)->herd->network;
+
+        real->ops->cancel(real, handle);
+}
+
+static const NetworkOps place_ops = { .connect = place_connect, .cancel = place_cancel };
+
+static Network *herd_place(Herd *h, size_t i) {
+        Place *p = &h->places[i];
+        char path[64];
+
+        if (p->herd)
+                return &p->base;
+        snprintf(path, sizeof(path), "/run/netns/herd%zu", i);
+        *p = (Place) { .base = { &place_ops, h->loop }, .herd = h };
+        p->fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (p->fd < 0)
+                fail(path, errno);
+        return &p->base;
+}
+
+/* -- What a host counts -- */
+
+static bool agent_has(const Agent *a, size_t choice, uint64_t within_ms) {
+        return peers_dialed(a->peers, a->choices[choice].machine) &&
+               remote_answers(a->remote, a->choices[choice].machine, within_ms);
+}
+
+static void agent_count(Agent *a) {
+        bool fresh = remote_is_fresh(a->remote);
+        size_t open = 0;
+
+        for (size_t i = 0; i < a->herd->n_replicas; i++)
+                open += agent_has(a, i, IDLE_ANSWER_MS);
+        a->herd->n_fresh += (size_t) fresh - (size_t) a->fresh;
+        a->herd->n_both += (size_t) (fresh && open >= 2) - (size_t) a->both;
+        a->fresh = fresh;
+        a->both = fresh && open >= 2;
+        herd_check(a->herd);
+}
+
+static void agent_see(Agent *a) {
+        Herd *h = a->herd;
+
+        a->seen = true;
+        h->last_us = now_us();
+        if (h->n_seen++ == 0)
+                h->first_us = h->last_us;
+        if (h->n_seen == h->n / 2)
+                h->half_us = h->last_us;
+        herd_check(h);
+}
+
+/* -- Writes -- */
+
+static void agent_write(Agent *a, LayoutKind kind, const char *unit, const char *value) {
+        const RemoteCurrent *current = remote_current(a->remote);
+        _cleanup_writer_ Writer w = {}, command = {};
+        char key[LAYOUT_KEY_MAX];
+        const KvCommand set = { .op = KV_SET,
+                                .internal = true,
+                                .key = kv_string(layout_key(key, kind, unit, a->id)),
+                                .value = kv_string(value) };
+
+        if (kv_command_encode(&set, &command) < 0)
+                fail("command", EINVAL);
+        write_u8(&w, RELAY_FRAME_VERSION);
+        write_u64(&w, a->origin);
+        write_u64(&w, a->number + 1); /* the results of earlier ones are not needed */
+        write_u8(&w, 0);
+        write_varint(&w, 1);
+        write_u64(&w, ++a->number);
+        write_u64(&w, current->cluster_ms + PUBLISH_MS);
+        write_blob(&w, command.bytes, command.size);
+        write_blob(&w, NULL, 0);
+        if (w.error == 0)
+                (void) peers_send(a->peers, remote_in_use(a->remote), PEER_RELAY, w.bytes, w.size);
+}
+
+static void agent_publish(Agent *a) {
+        _cleanup_text_ Text text = {};
+        char name[32], version[] = PACKAGE_VERSION;
+        Machine facts = { .name = name, .address = name, .version = version };
+
+        snprintf(facts.id, sizeof(facts.id), "%s", a->id);
+        snprintf(name, sizeof(name), "herd%zu", (size_t) (a - a->herd->agents));
+        stored_facts_write(&text, &facts);
+        agent_write(a, LAYOUT_FACTS, NULL, text.chars);
+}
+
+static void agent_take(Agent *a, const KvNode *node) {
+        LayoutKey key;
+
+        if (!layout_parse(node->key, &key))
+                return;
+        if (key.kind == LAYOUT_FACTS && streq(key.machine, a->id))
+                a->published = true;
+        if (key.kind == LAYOUT_ASSIGNMENT && a->herd->states)
+                agent_write(a, LAYOUT_STATE, key.unit,
+                            "{\"load\":\"loaded\",\"active\":\"active\",\"sub\":\"running\"}");
+}
+
+/* -- Events of the remote store -- */
+
+static void agent_on_event(void *userdata, const KvEvent *event) {
+        Agent *a = userdata;
+        Herd *h = a->herd;
+        size_t size = strlen(h->watched);
+
+        h->n_events++;
+        if (size > 0 && !a->seen && event->node.key.size >= size &&
+            memcmp(event->node.key.data, h->watched, size) == 0)
+                agent_see(a);
+        if (event->action == KV_ACTION_SET)
+                agent_take(a, &event->node);
+}
+
+static void agent_on_reset(void *userdata) {
+        Agent *a = userdata;
+        const NodeSet *slice = remote_slice(a->remote);
+
+        for (size_t i = 0; i < slice->n; i++)
+                agent_take(a, slice->items[i]);
+}
+
+static void agent_on_state(void *userdata) {
+        agent_count(userdata);
+}
+
+/* -- The choice of replicas -- */
+
+static void agent_use(Agent *a, size_t choice) {
+        a->herd->n_moves++;
+        remote_use(a->remote, a->choices[choice].machine);
+}
+
+/* The replica in use stays while it answers; otherwise the first one that does, or whose session has just
+ * begun. */
+static void agent_select(Agent *a) {
+        const char *in_use = remote_in_use(a->remote);
+        size_t n = a->herd->n_replicas;
+
+        if (in_use[0] && remote_answers(a->remote, in_use, ANSWER_MS))
+                return;
+        for (size_t i = 0; i < n; i++)
+                if (!streq(a->choices[i].machine, in_use) && agent_has(a, i, IDLE_ANSWER_MS)) {
+                        agent_use(a, i);
+                        return;
+                }
+        for (size_t i = 0; i < n && !in_use[0]; i++)
+                if (peers_dialed(a->peers, a->choices[i].machine)) {
+                        agent_use(a, i);
+                        return;
+                }
+}
+
+static void agent_dial(Agent *a) {
+        Herd *h = a->herd;
+        uint64_t now_ms = loop_now_ms(h->loop);
+        PeerAddress addresses[REPLICAS_MAX] = {};
+        bool wanted[REPLICAS_MAX] = {}, changed = false;
+        size_t n = 0, open = 0;
+
+        for (size_t i = 0; i < h->n_replicas; i++)
+                open += peers_dialed(a->peers, a->choices[i].machine) != NULL;
+        if (open > 0)
+                a->alone_ms = now_ms;
+        if (open < 2 && a->idle_from_ms == 0 && remote_is_fresh(a->remote))
+                a->idle_from_ms = now_ms + 1 + random_below(loop_random(h->loop), IDLE_JITTER_MS);
+        if (open >= 2 || !remote_in_use(a->remote)[0])
+                a->idle_from_ms = 0;
+        for (size_t i = 0; i < h->n_replicas; i++)
+                wanted[i] = peers_dialed(a->peers, a->choices[i].machine) != NULL;
+        if (open == 0) {
+                wanted[0] = true;
+                for (size_t i = 1; i < h->n_replicas; i++)
+                        wanted[i] = now_ms - a->alone_ms >= DIAL_MS * i;
+        }
+        for (size_t i = 0, missing = open == 1; i < h->n_replicas && missing > 0 && a->idle_from_ms > 0; i++)
+                if (!wanted[i] && now_ms >= a->idle_from_ms) {
+                        wanted[i] = true;
+                        missing = now_ms >= a->idle_from_ms + DIAL_MS * (i + 1); /* it cannot be reached */
+                }
+        for (size_t i = 0; i < h->n_replicas; i++) {
+                changed |= wanted[i] != a->dialed[i];
+                a->dialed[i] = wanted[i];
+                if (!wanted[i])
+                        continue;
+                for (size_t k = 0; k < h->n_replicas; k++)
+                        if (streq(h->replicas[k], a->choices[i].machine))
+                                memcpy(addresses[n].address, h->addresses[k], ADDRESS_SIZE);
+                memcpy(addresses[n++].machine_id, a->choices[i].machine, MACHINE_ID_SIZE);
+        }
+        if (changed && peers_set_known(a->peers, addresses, n) < 0)
+                fail("addresses", ENOMEM);
+}
+
+static void agent_update(Agent *a) {
+        agent_select(a);
+        agent_dial(a);
+        agent_count(a);
+}
+
+static void agent_on_peer(void *userdata, const char *machine_id) {
+        agent_update(userdata);
+}
+
+static void agent_send_heartbeats(Agent *a) {
+        const char *in_use = remote_in_use(a->remote);
+        _cleanup_writer_ Writer w = {};
+
+        write_u8(&w, 0);
+        write_u8(&w, HEARTBEAT_CLOCK);
+        write_u64(&w, loop_wall_ms(a->herd->loop));
+        write_u8(&w, HEARTBEAT_ATTACHED);
+        write_u8(&w, 0);
+        if (w.error < 0)
+                fail("heartbeat", ENOMEM);
+        for (size_t i = 0; i < a->herd->n_replicas; i++) {
+                const char *machine = a->choices[i].machine;
+                bool used = streq(machine, in_use);
+
+                if (!used && a->ticks % IDLE_TICKS != 0)
+                        continue;
+                w.bytes[w.size - 1] = used;
+                (void) peers_send(a->peers, machine, PEER_HEARTBEAT, w.bytes, w.size);
+        }
+}
+
+static void agent_on_tick(void *userdata) {
+        Agent *a = userdata;
+        uint64_t now_ms = loop_now_ms(a->herd->loop);
+
+        (void) timer_start(&a->tick, a->herd->loop, TICK_MS);
+        a->ticks++;
+        agent_update(a);
+        agent_send_heartbeats(a);
+        if (!a->published && now_ms >= a->publish_ms && remote_is_fresh(a->remote)) {
+                a->publish_ms = now_ms + PUBLISH_MS;
+                agent_publish(a);
+        }
+}
+
+static void agent_start(Agent *a, Herd *h, size_t i, Network *network) {
+        const RemoteEvents events = { agent_on_event, agent_on_reset, agent_on_state, a };
+        PeersOptions options = { .key = h->key, .on_change = agent_on_peer, .userdata = a };
+        Random *random = loop_random(h->loop);
+
+        *a = (Agent) { .herd = h, .tick = TIMER(agent_on_tick, a), .origin = random_u64(random) | 1 };
+        snprintf(a->id, sizeof(a->id), "%032zx", 0x1000000 + i);
+        memcpy(options.self.machine_id, a->id, sizeof(a->id));
+        options.self.nonce = random_u64(random);
+        options.self.start_number = 1;
+        snprintf(options.self.name, sizeof(options.self.name), "herd%zu", i);
+        for (size_t k = 0; k < h->n_replicas; k++)
+                a->choices[k] = (ReplicaChoice) { .machine = h->replicas[k],
+                                                  .raft_id = k + 1,
+                                                  .weight = CHOICE_VOTER };
+        choose_replicas(a->id, a->choices, h->n_replicas);
+        if (peers_new(&a->peers, h->loop, network, &options) < 0 ||
+            remote_new(&a->remote, h->loop, a->peers, &events) < 0 ||
+            timer_start(&a->tick, h->loop, 1 + random_below(random, TICK_MS)) < 0)
+                fail("host", ENOMEM);
+        a->alone_ms = loop_now_ms(h->loop);
+}
+
+/* -- Commands -- */
+
+static void herd_start(Herd *h, uint64_t n, uint64_t n_places) {
+        if (!h->agents) {
+                h->agents = NEW0(Agent, h->max);
+                if (!h->agents)
+                        fail("hosts", ENOMEM);
+        }
+        for (; h->n < MIN(n, h->max); h->n++)
+                agent_start(&h->agents[h->n], h, h->n,
+                            n_places > 0 ? herd_place(h, h->n % n_places) : h->network);
+        printf("ok %zu\n", h->n);
+}
+
+static void herd_count(Herd *h) {
+        size_t sessions = 0;
+        struct rusage usage;
+
+        for (size_t i = 0; i < h->n; i++)
+                for (size_t k = 0; k < h->n_replicas; k++)
+                        sessions += peers_dialed(h->agents[i].peers, h->replicas[k]) != NULL;
+        getrusage(RUSAGE_SELF, &usage);
+        printf("%zu %zu %zu %zu %zu %ld\n", h->n_fresh, h->n_both, sessions, h->n_events, h->n_moves,
+               usage.ru_maxrss * 1024);
+}
+
+static void herd_watch(Herd *h, const char *prefix) {
+        snprintf(h->watched, sizeof(h->watched), "%s", prefix);
+        h->n_seen = 0;
+        for (size_t i = 0; i < h->n; i++)
+                h->agents[i].seen = false;
+        printf("ok\n");
+}
+
+static void herd_execute(Herd *h, char *line) {
+        char a[LINE_MAX_SIZE] = "", b[LINE_MAX_SIZE] = "";
+        unsigned long long n = 0, k = 0;
+
+        if (sscanf(line, "replica %32s %63s", a, b) == 2 && h->n_replicas < REPLICAS_MAX) {
+                snprintf(h->replicas[h->n_replicas], MACHINE_ID_SIZE, "%.*s", MACHINE_ID_SIZE - 1, a);
+                snprintf(h->addresses[h->n_replicas++], ADDRESS_SIZE, "%.*s", ADDRESS_SIZE - 1, b);
+                printf("ok\n");
+        } else if (sscanf(line, "start %llu %llu", &n, &k) == 2 && k <= NAMESPACES_MAX)
+                herd_start(h, n, k);
+        else if (sscanf(line, "wait use %llu %llu", &n, &k) == 2)
+                herd_wait(h, WAITS_USE, n, k);
+        else if (sscanf(line, "wait both %llu %llu", &n, &k) == 2)
+                herd_wait(h, WAITS_BOTH, n, k);
+        else if (sscanf(line, "seen %llu %llu", &n, &k) == 2)
+                herd_wait(h, WAITS_SEEN, n, k);
+        else if (sscanf(line, "watch %255s", a) == 1)
+                herd_watch(h, a);
+        else if (streq(line, "count"))
+                herd_count(h);
+        else if (streq(line, "mark")) {
+                h->mark_ms = loop_now_ms(h->loop);
+                printf("ok\n");
+        } else
+                fail(line, EINVAL);
+        fflush(stdout);
+}
+
+static int input_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
+        *fd = STDIN_FILENO;
+        *events = 1; /* POLLIN */
+        *timeout_ms = UINT64_MAX;
+        return 0;
+}
+
+static int input_work(void *lib) {
+        Herd *h = lib;
+        ssize_t n = read(STDIN_FILENO, h->line + h->line_size, sizeof(h->line) - 1 - h->line_size);
+        char *end;
+
+        if (n < 0)
+                return errno == EAGAIN ? 0 : -errno;
+        if (n == 0)
+                _exit(0); /* the sessions end with the process */
+        h->line_size += (size_t) n;
+        while ((end = memchr(h->line, '\n', h->line_size))) {
+                *end = 0;
+                herd_execute(h, h->line);
+                h->line_size -= (size_t) (end + 1 - h->line);
+                memmove(h->line, end + 1, h->line_size);
+        }
+        return 1;
+}
+
+static void input_broken(void *lib, int error) {
+        fail("standard input", error);
+}
+
+static const GuestOps input_ops = { input_wants, input_work, input_broken, "commands" };
+
+int main(int argc, char **argv) {
+        Herd *h = NEW0(Herd, 1);
+        struct rlimit limit;
+        Error err = {};
+
+        if (!h || argc < 3 || argc > 4) {
+                fprintf(stderr, "usage: herd KEY-FILE HOSTS [--states]\n");
+                return 2;
+        }
+        h->max = strtoul(argv[2], NULL, 10);
+        h->states = argc == 4 && streq(argv[3], "--states");
+        limit.rlim_cur = limit.rlim_max = 4 * h->max + 1000;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+                fail("limit of descriptors", errno);
+        log_set_max_priority(LOG_ERR);
+        h->due = TIMER(herd_on_due, h);
+        h->own_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+        if (tls_key_read(argv[1], &h->key, &err) < 0) {
+                fprintf(stderr, "herd: %s\n", err.message);
+                return 1;
+        }
+        if (loop_uv_new(&h->uv) < 0)
+                fail("loop", ENOMEM);
+        h->loop = loop_uv_base(h->uv);
+        (void) fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
+        if (net_uv_new(&h->network, h->loop) < 0 || guest_open(&h->input, h->uv, &input_ops, h) < 0)
+                fail("network", ENOMEM);
+        return loop_uv_run(h->uv) < 0;
+}

@@ -1,0 +1,560 @@
+/* A restricted host without a replica whose programs are not fleet's: the test plays it, and sends frames of
+ * its own making. An ordinary host, which may read and write all, is the comparison. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fleetd/api/forward_frames.h"
+#include "kvstore/remote_frames.h"
+#include "kvstore/result_frame.h"
+#include "tests/lib/quiet_peer.h"
+
+#define PIN    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define HOST   "/_fleet/cluster/host/" QUIET_PEER_OTHER_ID
+#define OWN    "/_fleet/machine/" QUIET_PEER_OTHER_ID
+#define OTHER  "/_fleet/machine/" QUIET_PEER_ID
+#define MEMBER "/_fleet/cluster/member/" QUIET_PEER_ID
+#define USER   "/_fleet/cluster/principal/ann"
+#define TOKEN  "/_fleet/cluster/token/0123456789ab"
+#define ROOT   "local:0@" QUIET_PEER_OTHER_ID
+#define SECRET "not-for-others"
+#define ORIGIN 77
+#define FORGED 66 /* of proposals that claim to be relayed */
+
+/* Keys below /_fleet that are not for the host, also some that do not exist. */
+static const char *const denied[] = {
+        "/_fleet",
+        "/_fleet/cluster",
+        USER,
+        TOKEN,
+        "/_fleet/cluster/ca/key",
+        OTHER,
+        OTHER "/facts",
+        OTHER "/presence",
+        "/_fleet/unit/a.service",
+        "/_fleet/target/a.service",
+        "/_fleet/none",
+};
+
+static void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        *(KvStatus *) userdata = status;
+}
+
+static void write_key(QuietPeer *h, const char *key, const char *value) {
+        KvCommand write = {
+                .op = KV_SET, .internal = true, .key = kv_string(key), .value = kv_string(value)
+        };
+        KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
+        KvStatus status = KV_UNKNOWN;
+
+        assert_int_equal(registry_propose(h->registry, &txn, on_done, &status), 0);
+        for (unsigned i = 0; i < 100 && status == KV_UNKNOWN; i++)
+                quiet_peer_pass(h, 10);
+        assert_int_equal(status, KV_OK);
+        quiet_peer_pass(h, 20); /* the cluster view has it, too */
+}
+
+static void restrict_host(QuietPeer *h) {
+        write_key(h, HOST, "{\"joined\":1,\"pins\":[\"" PIN "\"],\"restricted\":true}");
+}
+
+static int host_setup(void **state) {
+        QuietPeer *h = quiet_peer_new(false);
+        KvState store;
+
+        h->attached = true;
+        (void) quiet_peer_meet(h);
+        if (h->asked.open) { /* no host listens there */
+                h->asked.base.events->on_close(h->asked.base.userdata, -ECONNRESET, "reset");
+                h->asked.open = false;
+        }
+        assert_non_null(peers_accepted(h->peers, QUIET_PEER_OTHER_ID));
+        for (unsigned i = 0; i < 100; i++) {
+                kv_state(h->store, &store);
+                if (store.level >= KV_LEVEL_IDENTITY)
+                        break;
+                quiet_peer_pass(h, 100);
+        }
+        assert_true(store.level >= KV_LEVEL_IDENTITY);
+        write_key(h, HOST, "{\"joined\":1,\"pins\":[\"" PIN "\"]}");
+        write_key(h, USER, "{\"pins\":[\"" PIN "\"],\"rights\":[{\"right\":\"administer\"}]}");
+        write_key(h, "/_fleet/unit/a.service", "{\"text\":\"[Service]\\nExecStart=/bin/" SECRET "\\n\"}");
+        write_key(h, "/_fleet/target/a.service", "inactive");
+        *state = h;
+        return 0;
+}
+
+static int host_teardown(void **state) {
+        quiet_peer_free(*state);
+        return 0;
+}
+
+/* -- Reads -- */
+
+/* What the frames of one type that have arrived carry, as text. */
+typedef struct Heard {
+        Text keys;
+        int error;
+        bool any, last;
+        KvStatus status;
+        RemoteGone gone;
+        char cause[128];
+} Heard;
+
+static void heard_done(Heard *heard) {
+        text_done(&heard->keys);
+        *heard = (Heard) {};
+}
+
+static void hear_found(Heard *heard, const Frame *f) {
+        RemoteFound found;
+        KvNode node;
+
+        assert_int_equal(remote_found_read(f->payload, f->size, &found), 0);
+        heard->error = found.error;
+        heard->last |= found.last;
+        while (remote_next_node(&found, &node) > 0)
+                text_printf(&heard->keys, "%.*s ", (int) node.key.size, (const char *) node.key.data);
+}
+
+static void hear_events(Heard *heard, const Frame *f) {
+        RemotePage page;
+        RemoteItem item;
+
+        assert_int_equal(remote_page_read(f->payload, f->size, &page), 0);
+        while (remote_next_item(&page, &item) > 0)
+                text_printf(&heard->keys, "%.*s ", (int) item.event.node.key.size,
+                            (const char *) item.event.node.key.data);
+}
+
+static void hear_gone(Heard *heard, const Frame *f) {
+        RemoteEnd end;
+
+        assert_int_equal(remote_end_read(f->payload, f->size, &end), 0);
+        heard->gone = end.cause;
+}
+
+/* Take the frames that have arrived; those of other types are dropped. */
+static void hear(QuietPeer *h, PeerFrame type, Heard *ret) {
+        Frame f;
+
+        while (quiet_peer_receive(&h->asking, &f)) {
+                if (f.type != type)
+                        continue;
+                ret->any = true;
+                if (type == PEER_FOUND)
+                        hear_found(ret, &f);
+                else if (type == PEER_EVENTS)
+                        hear_events(ret, &f);
+                else if (type == PEER_GONE)
+                        hear_gone(ret, &f);
+        }
+        text_append_bytes(&ret->keys, "", 0);
+}
+
+static void read_key(QuietPeer *h, RemoteReadKind kind, const char *key, const char *after, Heard *ret) {
+        RemoteRead read = {
+                .number = 1, .kind = kind, .recursive = true, .key = kv_string(key), .after = kv_string(after)
+        };
+        _cleanup_writer_ Writer w = {};
+
+        remote_read_write(&read, &w);
+        assert_true(quiet_peer_send(h, PEER_READ, w.bytes, w.size));
+        *ret = (Heard) {};
+        for (unsigned i = 0; i < 100 && !ret->last; i++) {
+                quiet_peer_pass(h, 10);
+                hear(h, PEER_FOUND, ret);
+        }
+        assert_true(ret->last);
+}
+
+static void keys_of_others_are_absent_from_reads_and_lists(void **state) {
+        QuietPeer *h = *state;
+        Heard heard;
+
+        write_key(h, "/a/b", "1");
+        read_key(h, REMOTE_GET, USER, NULL, &heard);
+        assert_string_equal(heard.keys.chars, USER " ");
+        heard_done(&heard);
+        read_key(h, REMOTE_LIST, "/", NULL, &heard);
+        assert_non_null(strstr(heard.keys.chars, USER " "));
+        heard_done(&heard);
+
+        restrict_host(h);
+        for (size_t i = 0; i < ELEMENTS(denied); i++)
+                for (RemoteReadKind kind = REMOTE_GET; kind <= REMOTE_LIST; kind++) {
+                        read_key(h, kind, denied[i], NULL, &heard);
+                        assert_int_equal(heard.error, -ENOENT);
+                        assert_string_equal(heard.keys.chars, "");
+                        heard_done(&heard);
+                }
+        read_key(h, REMOTE_LIST, "/", NULL, &heard);
+        assert_int_equal(heard.error, 0);
+        assert_string_equal(heard.keys.chars, "/a /a/b ");
+        heard_done(&heard);
+        read_key(h, REMOTE_LIST, "/", "/_fleet/cluster", &heard);
+        assert_string_equal(heard.keys.chars, "/a /a/b ");
+        heard_done(&heard);
+        read_key(h, REMOTE_GET, "/a/b", NULL, &heard);
+        assert_string_equal(heard.keys.chars, "/a/b ");
+        heard_done(&heard);
+}
+
+/* -- Watches -- */
+
+static void subscribe(QuietPeer *h, uint32_t number, RemoteKind kind, const char *key, uint64_t since) {
+        RemoteSubscribe s = { .number = number, .kind = kind, .key = kv_string(key), .since = since };
+        _cleanup_writer_ Writer w = {};
+        KvState store;
+
+        kv_state(h->store, &store);
+        s.lineage = store.lineage;
+        remote_subscribe_write(&s, NULL, 0, &w);
+        assert_true(quiet_peer_send(h, PEER_SUBSCRIBE, w.bytes, w.size));
+}
+
+static void watch(QuietPeer *h, const char *key, Heard *ret) {
+        subscribe(h, 5, REMOTE_BELOW, key, 0);
+        quiet_peer_pass(h, 50);
+        write_key(h, USER, "{\"pins\":[\"" PIN "\"],\"rights\":[]}");
+        write_key(h, "/a/c", "1");
+        quiet_peer_pass(h, 50);
+        *ret = (Heard) {};
+        hear(h, PEER_EVENTS, ret);
+}
+
+static void keys_of_others_are_absent_from_watches(void **state) {
+        QuietPeer *h = *state;
+        uint64_t first = kv_index(h->store);
+        Heard heard;
+
+        watch(h, "/", &heard);
+        assert_string_equal(heard.keys.chars, USER " /a/c ");
+        heard_done(&heard);
+
+        /* The same watch lasts: its events are checked when they are delivered. */
+        restrict_host(h);
+        quiet_peer_pass(h, 50);
+        hear(h, PEER_EVENTS, &heard);
+        heard_done(&heard);
+        watch(h, "/", &heard);
+        assert_string_equal(heard.keys.chars, "/a/c ");
+        heard_done(&heard);
+
+        subscribe(h, 6, REMOTE_BELOW, "/", first); /* the past */
+        quiet_peer_pass(h, 50);
+        hear(h, PEER_EVENTS, &heard);
+        assert_string_equal(heard.keys.chars, "/a/c /a/c ");
+        heard_done(&heard);
+
+        for (size_t i = 0; i < ELEMENTS(denied); i++)
+                for (RemoteKind kind = REMOTE_KEY; kind < _REMOTE_KIND_MAX; kind++) {
+                        subscribe(h, (uint32_t) (10 + i * _REMOTE_KIND_MAX + kind), kind, denied[i], first);
+                        quiet_peer_pass(h, 50);
+                        hear(h, PEER_GONE, &heard);
+                        assert_true(heard.any);
+                        assert_int_equal(heard.gone, REMOTE_GONE_RIGHTS);
+                        heard_done(&heard);
+                }
+}
+
+/* -- Writes -- */
+
+static uint64_t number;
+
+/* Propose a command for 'principal'; "": the host itself. */
+static KvStatus propose(QuietPeer *h, const char *principal, const KvCommand *cmd, Heard *ret) {
+        _cleanup_writer_ Writer w = {}, command = {};
+        KvStatus status = _KV_STATUS_MAX;
+
+        assert_int_equal(kv_command_encode(cmd, &command), 0);
+        write_u8(&w, 1);
+        write_u64(&w, ORIGIN);
+        write_u64(&w, 1);
+        write_u8(&w, 0);
+        write_varint(&w, 1);
+        write_u64(&w, ++number);
+        write_u64(&w, kv_cluster_ms(h->store) + 10000);
+        write_blob(&w, command.bytes, command.size);
+        write_blob(&w, principal, strlen(principal));
+        assert_true(quiet_peer_send(h, PEER_RELAY, w.bytes, w.size));
+        for (unsigned i = 0; i < 100 && status == _KV_STATUS_MAX; i++) {
+                Frame f;
+
+                quiet_peer_pass(h, 10);
+                while (quiet_peer_receive(&h->asking, &f)) {
+                        Reader r = reader_over(f.payload, f.size);
+                        _cleanup_arena_ Arena arena = {};
+                        KvResult result;
+
+                        if (f.type != PEER_RELAYED)
+                                continue;
+                        (void) read_u8(&r);
+                        (void) read_u64(&r);
+                        (void) read_u64(&r);
+                        if (read_u8(&r) != 1) /* accepted */
+                                continue;
+                        assert_int_equal(read_u64(&r), number);
+                        assert_int_equal(result_frame_read(&r, &arena, &result), 0);
+                        status = result.status;
+                        if (ret && result.has_found)
+                                text_printf(&ret->keys, "%.*s", (int) result.found.value.size,
+                                            (const char *) result.found.value.data);
+                }
+        }
+        assert_int_not_equal(status, _KV_STATUS_MAX);
+        return status;
+}
+
+static KvStatus propose_write(QuietPeer *h, const char *principal, KvOp op, const char *key) {
+        KvCommand write = { .op = op, .key = kv_string(key), .value = kv_string("1") };
+        KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
+
+        if (!starts_with(key, "/_fleet"))
+                return propose(h, principal, &write, NULL);
+        write.internal = true;
+        return propose(h, principal, &txn, NULL);
+}
+
+static void the_host_writes_only_what_is_its_own(void **state) {
+        static const char *const others[] = {
+                "/a",
+                "/",
+                OTHER "/facts",
+                OTHER "/presence",
+                OTHER "/unit/a.service",
+                OTHER "/problem/a",
+                OTHER "/maintenance",
+                OTHER "/metadata/zone",
+                OTHER "/reported",
+                OWN "/presence",
+                OWN "/metadata/zone",
+                "/_fleet/state/a.service/" QUIET_PEER_ID,
+                "/_fleet/unit/a.service",
+                "/_fleet/unit/b.service",
+                "/_fleet/target/a.service",
+                HOST,
+                MEMBER,
+                USER,
+                TOKEN,
+                "/_fleet/cluster/level",
+                "/_fleet/cluster/settings",
+                "/_fleet/cluster/ca/key",
+                "/_fleet/cluster/ca/roots",
+                "/_fleet/cluster/adopting",
+                "/_fleet/cluster",
+                "/_fleet",
+                "/_fleet/none",
+        };
+        static const char *const claims[] = { "", ROOT, "user:ann", "anonymous@" QUIET_PEER_OTHER_ID };
+        QuietPeer *h = *state;
+        KvCommand raise = { .op = KV_RAISE, .limit = KV_LEVEL_MAX, .internal = true };
+
+        assert_int_equal(propose_write(h, ROOT, KV_SET, "/a"), KV_OK);
+        assert_int_equal(propose_write(h, ROOT, KV_DELETE, "/_fleet/target/a.service"), KV_OK);
+        restrict_host(h);
+        for (size_t i = 0; i < ELEMENTS(others); i++)
+                for (size_t k = 0; k < ELEMENTS(claims); k++) {
+                        KvStatus set = propose_write(h, claims[k], KV_SET, others[i]),
+                                 delete = propose_write(h, claims[k], KV_DELETE, others[i]);
+
+                        if (set != KV_FORBIDDEN || delete != KV_FORBIDDEN)
+                                fail_msg("%s, for '%s': %s, %s", others[i], claims[k], kv_status_name(set),
+                                         kv_status_name(delete));
+                }
+        assert_int_equal(propose(h, "", &raise, NULL), KV_FORBIDDEN);
+        assert_int_equal(propose(h, "machine:" QUIET_PEER_ID, &raise, NULL), KV_FORBIDDEN);
+        assert_int_equal(propose(h, "local:0@" QUIET_PEER_ID, &raise, NULL), KV_FORBIDDEN);
+        assert_int_equal(propose_write(h, "", KV_SET, OWN "/reported"), KV_OK);
+        assert_int_equal(propose_write(h, "", KV_SET, "/_fleet/state/a.service/" QUIET_PEER_OTHER_ID), KV_OK);
+}
+
+/* A transaction with a check, and a write that the host may do. */
+static KvStatus propose_check(QuietPeer *h, const char *principal, const KvCheck *check, Heard *ret) {
+        KvCommand write = {
+                .op = KV_SET, .internal = true, .key = kv_string(OWN "/reported"), .value = kv_string("1")
+        };
+        KvCommand txn = { .op = KV_TXN,
+                          .internal = true,
+                          .checks = (KvCheck *) check,
+                          .n_checks = 1,
+                          .writes = &write,
+                          .n_writes = 1 };
+
+        *ret = (Heard) {};
+        return propose(h, principal, &txn, ret);
+}
+
+static void a_check_reveals_no_key_of_others(void **state) {
+        QuietPeer *h = *state;
+        KvCheck absent = { .kind = KV_CHECK_ABSENT, .key = kv_string("/_fleet/unit/a.service") },
+                adopting = { .kind = KV_CHECK_ABSENT, .key = kv_string("/_fleet/cluster/adopting") },
+                users = { .kind = KV_CHECK_ABSENT, .key = kv_string("/a") },
+                root = { .kind = KV_CHECK_EXISTS, .key = kv_string("/") };
+        Heard heard;
+
+        assert_int_equal(propose_check(h, "", &absent, &heard), KV_COMPARE_FAILED);
+        heard_done(&heard);
+        restrict_host(h);
+        for (size_t i = 0; i < ELEMENTS(denied); i++)
+                for (KvCheckKind kind = KV_CHECK_ABSENT; kind < _KV_CHECK_MAX; kind++) {
+                        KvCheck check = { .kind = kind, .key = kv_string(denied[i]), .index = 1 };
+
+                        if (kind == KV_CHECK_VALUE)
+                                check.value = kv_string("inactive");
+                        assert_int_equal(propose_check(h, "", &check, &heard), KV_FORBIDDEN);
+                        assert_int_equal(heard.keys.size, 0);
+                        heard_done(&heard);
+                }
+        assert_int_equal(propose_check(h, "", &adopting, &heard), KV_OK);
+        heard_done(&heard);
+        assert_int_equal(propose_check(h, "", &users, &heard), KV_OK);
+        heard_done(&heard);
+        assert_int_equal(propose_check(h, "", &root, &heard), KV_OK);
+        heard_done(&heard);
+}
+
+/* Propose to the leader in the name of another machine, as a replica does that relays. */
+static void propose_relayed(QuietPeer *h, const char *machine, const char *key, const char *value) {
+        KvCommand write = {
+                .op = KV_SET, .internal = key[1] == '_', .key = kv_string(key), .value = kv_string(value)
+        };
+        KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
+        _cleanup_writer_ Writer w = {}, command = {};
+        KvState store;
+
+        kv_state(h->store, &store);
+        assert_int_equal(kv_command_encode(write.internal ? &txn : &write, &command), 0);
+        write_u64(&w, store.cluster_id);
+        write_u64(&w, 9); /* some Raft ID: the host has none */
+        write_u64(&w, store.raft_id);
+        write_u64(&w, store.term);
+        write_u64(&w, FORGED);
+        write_u64(&w, 1);
+        write_u8(&w, 2 | (machine ? 4 : 0)); /* principals follow; of an attached host */
+        if (machine)
+                write_string(&w, machine);
+        write_varint(&w, 1);
+        write_u64(&w, ++number);
+        write_u64(&w, store.cluster_ms + 10000);
+        write_blob(&w, command.bytes, command.size);
+        write_blob(&w, "", 0);
+        assert_true(quiet_peer_send(h, PEER_PROPOSE, w.bytes, w.size));
+        quiet_peer_pass(h, 1000);
+}
+
+static int take_value(void *userdata, const KvNode *node) {
+        snprintf(userdata, 64, "%.*s", (int) node->value.size, (const char *) node->value.data);
+        return 1;
+}
+
+static const char *value_of(QuietPeer *h, const char *key, char ret[static 64]) {
+        ret[0] = 0;
+        (void) kv_local_get(h->store, kv_string(key), take_value, ret);
+        return ret;
+}
+
+static void the_host_relays_for_no_other_one(void **state) {
+        QuietPeer *h = *state;
+        char value[64];
+
+        propose_relayed(h, NULL, "/a", "1");
+        assert_string_equal(value_of(h, "/a", value), "1"); /* an ordinary host, for itself */
+        propose_relayed(h, QUIET_PEER_ID, "/a", "2");
+        assert_string_equal(value_of(h, "/a", value), "1");
+        restrict_host(h);
+        propose_relayed(h, NULL, "/a", "3");
+        propose_relayed(h, QUIET_PEER_ID, "/a", "4");
+        propose_relayed(h, QUIET_PEER_ID, OTHER "/reported", "1");
+        propose_relayed(h, "ffffffffffffffffffffffffffffffff", "/a", "5"); /* nothing is known of it */
+        assert_string_equal(value_of(h, "/a", value), "1");
+        assert_string_equal(value_of(h, OTHER "/reported", value), "");
+}
+
+/* -- Forwarded requests -- */
+
+static unsigned forward(QuietPeer *h, const char *method, const char *path, const char *principal) {
+        ForwardRequest request = { .number = (uint32_t) ++number, .path = kv_string(path) };
+        _cleanup_writer_ Writer w = {}, credit = {};
+        unsigned status = 0;
+
+        snprintf(request.method, sizeof(request.method), "%s", method);
+        assert_int_equal(principal_parse(principal, strlen(principal), &request.sender.principal), 0);
+        request.sender.is_operator = request.sender.reads = request.sender.writes = true;
+        forward_request_begin(request.number, 7, 0, &w);
+        forward_request_write(&request, &w);
+        assert_true(quiet_peer_send(h, PEER_FORWARD, w.bytes, w.size));
+        for (unsigned i = 0; i < 200 && status == 0; i++) {
+                Frame f;
+
+                quiet_peer_pass(h, 10);
+                while (quiet_peer_receive(&h->asking, &f)) {
+                        ForwardHead head;
+
+                        if (f.type != PEER_FORWARD_HEAD)
+                                continue;
+                        assert_int_equal(forward_head_read(f.payload, f.size, &head), 0);
+                        if (head.number == request.number)
+                                status = head.status;
+                        free(head.texts);
+                }
+        }
+        return status;
+}
+
+static void forwarded_requests_have_the_rights_of_the_host(void **state) {
+        static const struct {
+                const char *method, *path;
+                unsigned ordinary, restricted;
+        } rows[] = {
+                { "GET", "/fleet/v1/units", 200, 200 },
+                { "GET", "/v2/keys/_fleet", 200, 404 },
+                { "GET", "/v2/keys/_fleet/unit/a.service", 200, 404 },
+                { "GET", "/fleet/v1/kv/value" USER, 200, 404 },
+                { "GET", "/fleet/v1/cluster/tokens", 200, 403 },
+                { "GET", "/fleet/v1/cluster/users", 200, 403 },
+                { "GET", "/fleet/v1/cluster/backup", 200, 403 },
+                { "DELETE", "/fleet/v1/units/none.service", 404, 403 },
+                { "DELETE", "/v2/keys/none", 404, 401 },
+                { "DELETE", "/fleet/v1/machines/" QUIET_PEER_ID, 404, 403 },
+                { "DELETE", "/fleet/v1/cluster/users/bob", 404, 403 },
+                { "POST", "/fleet/v1/cluster/ca/rotate", 400, 403 },
+                /* of the host that gets the request from its own clients, and of no other one */
+                { "POST", "/fleet/v1/cluster/leave", 403, 403 },
+                { "POST", "/fleet/v1/cluster/init", 403, 403 },
+                { "POST", "/fleet/v1/cluster/join", 403, 403 },
+                { "POST", "/fleet/v1/cluster/host/rekey", 403, 403 },
+        };
+        QuietPeer *h = *state;
+
+        for (unsigned pass = 0; pass < 2; pass++) {
+                if (pass == 1)
+                        restrict_host(h);
+                for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                        unsigned expected = pass == 0 ? rows[i].ordinary : rows[i].restricted,
+                                 status = forward(h, rows[i].method, rows[i].path, ROOT);
+
+                        if (status != expected)
+                                fail_msg("%s %s: %u instead of %u", rows[i].method, rows[i].path, status,
+                                         expected);
+                }
+        }
+        assert_int_equal(forward(h, "GET", "/fleet/v1/cluster/tokens", "user:ann"), 403);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
+                TEST(keys_of_others_are_absent_from_reads_and_lists),
+                TEST(keys_of_others_are_absent_from_watches),
+                TEST(the_host_writes_only_what_is_its_own),
+                TEST(a_check_reveals_no_key_of_others),
+                TEST(the_host_relays_for_no_other_one),
+                TEST(forwarded_requests_have_the_rights_of_the_host),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
