@@ -16,4 +16,5 @@ enum {
         PEER_REPORT = 41, /* reports.h */
         PEER_CERTIFY,     /* this and the next: authority_listener.c */
         PEER_CERTIFIED,
+        PEER_CONDITIONS = 60,
 };
