@@ -9,7 +9,7 @@ program=$(realpath "$build/fleetd/fleetd")
 PATH=$(dirname "$program"):$PATH
 (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$scratch/key")
 declare -A peers=() pids=() addresses=()
-for host in one two three fresh keyed second; do peers[$host]=127.0.0.1:$(free_port); done
+for host in one two three fresh keyed second third; do peers[$host]=127.0.0.1:$(free_port); done
 
 start() { # HOST [BY]
         daemon_start "$program" "$1" --listen-peer="${peers[$1]}" --peer-key="$scratch/key" ${2:+--join="${peers[$2]}"} || return 1
@@ -126,6 +126,22 @@ tokens_of_a_backup_are_void_with_its_cluster_key() {
         [ -n "$before" ] && [ "$after" = "$before" ] && [ "$(fleetctl keyed token ls --output=json | grep -o '"id"' | wc -l)" = 1 ] && end TERM keyed
 }
 
+# The host has its cluster file only, and no key file: it makes its identity, listens, and admits others, without a restart or an init.
+a_host_without_state_listens_after_a_restore() {
+        end KILL one
+        rm -rf "$scratch/one" && printf '[Fleetd]\nListenPeer=%s\n%s' "${peers[one]}" "$1" >"$scratch/one.conf" || return 1
+        offline one --config="$scratch/one.conf" --restore="$scratch/two.backup" --cluster-key="$scratch/keys" || return 1
+        daemon_start "$program" one --config="$scratch/one.conf" --cluster-file="$scratch/one.conf" && pids[one]=$daemon_pid || return 1
+        wait_for eval 'fleetctl one token >"$scratch/token" 2>"$scratch/why"' || { cat "$scratch/why"; return 1; }
+}
+a_host_that_knew_others_listens_after_a_restore() { a_host_without_state_listens_after_a_restore "Join=${peers[two]}"; }
+another_host_joins_the_restored_one() {
+        : >"$scratch/third.conf"
+        daemon_start "$program" third --config="$scratch/third.conf" --cluster-file="$scratch/third.conf" || return 1
+        fleetctl third join --discard --listen="${peers[third]}" "$(grep -o 'fleet1-[A-Za-z0-9_-]*' "$scratch/token")" || return 1
+        wait_for eval 'fleetctl one cluster --output=json | grep -q "\"seat\":\"standby\""'
+}
+
 # The restored host has no cluster key of the former cluster: a new CA replaces the former one.
 another_host_joins_it_by_token() {
         local token
@@ -211,6 +227,9 @@ check a_backup_is_restored_on_a_fresh_host
 sed 's/^/# /' "$scratch/said" | grep "writes before"
 check tokens_of_a_backup_are_void_with_its_cluster_key
 check another_host_joins_it_by_token
+check a_host_without_state_listens_after_a_restore ""
+check a_host_that_knew_others_listens_after_a_restore
+check another_host_joins_the_restored_one
 end TERM fresh
 check a_backup_of_the_previous_format_is_restored
 check damaged_files_are_rejected
