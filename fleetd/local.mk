@@ -260,7 +260,7 @@ tests_unit_test_attached_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_serve_SOURCES = tests/unit/test-serve.c $(QUIET_HOST)
 tests_unit_test_serve_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_serve_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=peer_queued
+tests_unit_test_serve_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=peer_queued -Wl,--wrap=kv_sync
 tests_unit_test_serve_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_hostile_SOURCES = tests/unit/test-hostile.c $(QUIET_HOST)
