@@ -315,15 +315,19 @@ static void authority_write_token(AuthorityOp *op) {
 
 int authority_create_token(Authority *a, const TokenRequest *request, AuthorityTokenDone *done,
                            void *userdata, Error *err) {
+        TokenRequest planned = *request;
         AuthorityOp *op;
+        KvState state;
         int r;
 
         if (!a || !a->state_directory)
                 return error_set(err, -EOPNOTSUPP, "this host has no state directory");
+        kv_state(a->store, &state);
+        planned.level = state.level;
         op = authority_op_new(a, AUTHORITY_TOKEN, userdata);
         if (!op)
                 return error_set(err, -ENOMEM, "too many requests at once; try again");
-        r = token_plan(registry_cluster(a->registry), request, loop_wall_ms(a->loop), &op->record, err);
+        r = token_plan(registry_cluster(a->registry), &planned, loop_wall_ms(a->loop), &op->record, err);
         if (r < 0) {
                 authority_op_free(op);
                 return r;
@@ -458,6 +462,7 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
         if (a->state_directory) {
                 peers_register(peers, frame_types, ELEMENTS(frame_types), a);
                 authority_hosts_init(a);
+                authority_listener_init(a);
                 r = keys_init(a, options->sealing);
                 if (r < 0) {
                         (void) authority_free(a);
@@ -494,6 +499,7 @@ Authority *authority_free(Authority *a) {
                 peers_unregister(a->peers, frame_types, ELEMENTS(frame_types));
                 keys_done(a);
                 authority_hosts_done(a);
+                authority_listener_done(a);
         }
         free(a->state_directory);
         free(a);

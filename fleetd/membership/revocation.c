@@ -23,17 +23,14 @@ static uint64_t revocation_issued_ms(const Cluster *c, const ClusterMachine *m) 
         return last;
 }
 
-/* The slice of a host without a replica has the replicas. One without any is no view of a cluster: the host
- * would reject all of them, and nothing could bring it back. */
-static bool revocation_has_no_view(const KvStore *store, const Cluster *c) {
-        return kv_is_attached(store) && LIST_EMPTY(&c->members);
-}
-
 void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas, bool has_key,
                       const char *machine_id, PeerKnown *ret) {
         const Cluster *c = registry_cluster(registry);
         const ClusterMachine *m = cluster_machine(c, machine_id);
-        bool behind = !registry_ready(registry) || !kv_can_serve(store) || revocation_has_no_view(store, c),
+        /* The slice of a cluster that was just founded may have no replica yet. Without any, the host would
+         * reject all of them, and no other slice could arrive. */
+        bool behind = !registry_ready(registry) || !kv_can_serve(store) ||
+                      (kv_is_attached(store) && LIST_EMPTY(&c->members)),
              silent = kv_stale_ms(store) >= REVOCATION_SILENT_MS,
              first = has_key && cluster_settings(c)->peer_auth != PEER_AUTH_CERTIFICATE && m &&
                      m->member.raft_id != 0 && !m->host && !m->removed;

@@ -47,14 +47,13 @@ static void request_unit(SimMachine *at, const char *name, const SimMachine *on)
         UNTIL("a-request-is-answered", done);
 }
 
-/* Found a cluster of five members, and attach a host. */
-static SimMachine *attached(void) {
+static SimMachine *attached_by(unsigned members, const TokenRequest *request) {
         SimMachine *m;
         MadeToken token;
 
-        found(6, 5);
+        found(6, members);
         m = machine(5);
-        token = make_token(machine(0), NULL);
+        token = make_token_of(machine(0), request);
         join_with(m, &token);
         UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
         UNTIL("a-slice-is-complete", slice_is_equal(m));
@@ -62,9 +61,13 @@ static SimMachine *attached(void) {
         return m;
 }
 
-static void attach(void) {
-        SimMachine *m = attached();
+/* Found a cluster of five members, and attach a host. */
+static SimMachine *attached(void) {
+        return attached_by(5, &(TokenRequest) { .uses = 1, .by = "root" });
+}
 
+/* The host runs a unit, and stops it, as any other one. */
+static void run_unit(SimMachine *m) {
         UNTIL("an-attached-host-has-facts", seen(machine(0), m)->facts);
         request_unit(machine(0), "a.service", m);
         UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
@@ -74,7 +77,12 @@ static void attach(void) {
         UNTIL("a-slice-is-complete", slice_is_equal(m));
         request_unit(machine(1), "a.service", NULL);
         UNTIL("a-destroyed-unit-stops", !sim_systemd_runs(m->systemd, "a.service"));
+        UNTIL("its-assignment-is-deleted", !cluster_assignment_on(seen(machine(0), m), "a.service"));
         UNTIL("a-slice-is-complete", slice_is_equal(m));
+}
+
+static void attach(void) {
+        run_unit(attached());
         over();
 }
 
@@ -90,8 +98,7 @@ static void on_written(void *userdata, const KvResult *result) {
         *(KeyWrite *) userdata = (KeyWrite) { true, result->status, result->index };
 }
 
-/* Write a key, and return the index of the write. */
-static uint64_t write_key(SimMachine *m, const char *key, const char *value) {
+static KeyWrite try_write(SimMachine *m, const char *key, const char *value) {
         KeyWrite write = {};
         uint64_t number;
 
@@ -100,6 +107,13 @@ static uint64_t write_key(SimMachine *m, const char *key, const char *value) {
                        on_written, &write, &number) < 0)
                 abort();
         UNTIL("a-write-is-answered", write.done);
+        return write;
+}
+
+/* Write a key, and return the index of the write. */
+static uint64_t write_key(SimMachine *m, const char *key, const char *value) {
+        KeyWrite write = try_write(m, key, value);
+
         if (write.status != KV_OK)
                 world_failed(world, "a-write-succeeds", "%s", kv_status_name(write.status));
         return write.index;
@@ -251,6 +265,23 @@ static void keys_on_an_attached_host(void) {
         over();
 }
 
+/* A restricted host works, holds no replica although the cluster wants more, reads users' keys, and writes
+ * none. */
+static void restricted_host(void) {
+        SimMachine *m = attached_by(3, &(TokenRequest) { .uses = 1, .restricted = true, .by = "root" });
+
+        run_unit(m);
+        (void) write_key(machine(0), "/a", "1");
+        expect_key(m, "/a", "1");
+        if (try_write(m, "/a", "2").status != KV_FORBIDDEN)
+                world_failed(world, "a-restricted-host-writes-nothing", "/a");
+        expect_key(machine(0), "/a", "1");
+        run_ms(20000);
+        if (!state_of(m).attached || seen(machine(0), m)->member.raft_id != 0)
+                world_failed(world, "a-restricted-host-has-no-replica", "%s", m->name);
+        over();
+}
+
 /* The replica in use crashes, again and again, while the host writes, reads and watches. */
 static void move_over_each_event(void) {
         SimMachine *m = attached(), *former;
@@ -302,7 +333,7 @@ static unsigned n_children(SimMachine *m, const char *dir) {
 
 /* The idle session has the write after a second, under the same number: before the host moves over. */
 static void a_write_while_the_replica_stands_still(void) {
-        enum { WRITES = 4, PAUSE_MS = 3000, ANSWERED_MS = 1400 };
+        enum { WRITES = 2, PAUSE_MS = 3000, ANSWERED_MS = 1400 };
         SimMachine *m = attached();
 
         for (unsigned i = 0; i < WRITES; i++) {
@@ -365,14 +396,17 @@ static void a_slice_without_keys_stops_no_unit(void) {
                                                    .userdata = store });
         }
         UNTIL("a-slice-is-empty", n_children(m, "/_fleet") == 0 && state_of(m).ready);
-        run_ms(60000);
+        run_ms(10000);
         if (!sim_systemd_runs(m->systemd, "a.service"))
                 world_failed(world, "a-slice-without-keys-stops-no-unit", "a.service has ended");
         over();
 }
 
 int main(int argc, char *argv[]) {
-        static void (*const scenarios[])(void) = { attach, keys_on_an_attached_host, move_over_each_event,
+        static void (*const scenarios[])(void) = { attach,
+                                                   keys_on_an_attached_host,
+                                                   restricted_host,
+                                                   move_over_each_event,
                                                    a_write_while_the_replica_stands_still,
                                                    a_slice_without_keys_stops_no_unit };
 
