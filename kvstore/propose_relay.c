@@ -121,9 +121,7 @@ static void relay_on_result(Proposals *p, Reader *r) {
         if (result.index > 0 && kv_acknowledge(p->options.store, result.index) < 0)
                 return;
         if (result.index == 0 && result.status <= KV_BUSY && x->copies > 1) {
-                /* This copy had no effect; others may have one. */
-                x->copies--;
-                x->due_ms = MIN(x->due_ms, loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS);
+                proposals_unknown(p, x); /* this copy had no effect; another one may have one */
                 return;
         }
         proposals_take_result(p, x, &result);
