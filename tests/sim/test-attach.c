@@ -399,53 +399,55 @@ static void a_slice_without_keys_stops_no_unit(void) {
         run_ms(10000);
         if (!sim_systemd_runs(m->systemd, "a.service"))
                 world_failed(world, "a-slice-without-keys-stops-no-unit", "a.service has ended");
-        static void on_key_late(void *userdata, uint64_t oldest, uint64_t current) {
-                KeyWatch *w = userdata;
+        over();
+}
 
-                w->watch = NULL;
-                w->seen[0] = current;
-        }
+static void on_key_late(void *userdata, uint64_t oldest, uint64_t current) {
+        KeyWatch *w = userdata;
 
-        /* The host has no session while more events happen than the window keeps: its watch ends, as on a
-         * replica, and its slice continues by state. */
-        static void resume_after_window(void) {
-                static const KvWatchOps ops = { .on_event = on_key_event, .on_cleared = on_key_late };
-                const KvWatchOptions options = { .key = kv_string("/a"), .recursive = true };
-                SimMachine *m = attached();
-                KeyWatch watch = {};
-                uint64_t oldest, last = 0;
+        w->watch = NULL;
+        w->seen[0] = current;
+}
 
-                if (kv_watch(daemon_store(m->daemon), &options, &ops, &watch, &watch.watch, &oldest) < 0)
-                        abort();
-                (void) write_key(m, "/a/b", "1");
-                UNTIL("a-watch-sees-all", watch.n == 1);
-                for (unsigned i = 0; i < 5; i++)
-                        sim_net_cut(cluster->net, m->host, machine(i)->host, true);
-                machine_suspect(m, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
-                for (unsigned i = 0; i < WINDOW_WRITES; i++)
-                        last = write_key(machine(0), "/a/c", "2");
-                request_unit(machine(0), "a.service", m);
-                for (unsigned i = 0; i < 5; i++)
-                        sim_net_cut(cluster->net, m->host, machine(i)->host, false);
-                UNTIL("a-watch-behind-the-window-ends", !watch.watch);
-                if (watch.n != 1 || watch.seen[0] < last)
-                        world_failed(world, "a-watch-behind-the-window-ends",
-                                     "after %zu events, at index %llu", watch.n,
-                                     (unsigned long long) watch.seen[0]);
-                UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
-                UNTIL("a-slice-is-complete", slice_is_equal(m));
-                over();
-        }
+/* The host has no session while more events happen than the window keeps: its watch ends, as on a
+ * replica, and its slice continues by state. */
+static void resume_after_window(void) {
+        static const KvWatchOps ops = { .on_event = on_key_event, .on_cleared = on_key_late };
+        const KvWatchOptions options = { .key = kv_string("/a"), .recursive = true };
+        SimMachine *m = attached();
+        KeyWatch watch = {};
+        uint64_t oldest, last = 0;
 
-        int main(int argc, char *argv[]) {
-                static void (*const scenarios[])(void) = { attach,
-                                                           keys_on_an_attached_host,
-                                                           restricted_host,
-                                                           move_over_each_event,
-                                                           a_write_while_the_replica_stands_still,
-                                                           a_slice_without_keys_stops_no_unit,
-                                                           resume_after_window };
+        if (kv_watch(daemon_store(m->daemon), &options, &ops, &watch, &watch.watch, &oldest) < 0)
+                abort();
+        (void) write_key(m, "/a/b", "1");
+        UNTIL("a-watch-sees-all", watch.n == 1);
+        for (unsigned i = 0; i < 5; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, true);
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+        for (unsigned i = 0; i < WINDOW_WRITES; i++)
+                last = write_key(machine(0), "/a/c", "2");
+        request_unit(machine(0), "a.service", m);
+        for (unsigned i = 0; i < 5; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, false);
+        UNTIL("a-watch-behind-the-window-ends", !watch.watch);
+        if (watch.n != 1 || watch.seen[0] < last)
+                world_failed(world, "a-watch-behind-the-window-ends", "after %zu events, at index %llu",
+                             watch.n, (unsigned long long) watch.seen[0]);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
+        UNTIL("a-slice-is-complete", slice_is_equal(m));
+        over();
+}
 
-                return tokens_main(argc, argv, "tests/sim/test-attach", scenarios, ELEMENTS(scenarios), NULL,
-                                   "hosts without a replica act on their slice");
-        }
+int main(int argc, char *argv[]) {
+        static void (*const scenarios[])(void) = { attach,
+                                                   keys_on_an_attached_host,
+                                                   restricted_host,
+                                                   move_over_each_event,
+                                                   a_write_while_the_replica_stands_still,
+                                                   a_slice_without_keys_stops_no_unit,
+                                                   resume_after_window };
+
+        return tokens_main(argc, argv, "tests/sim/test-attach", scenarios, ELEMENTS(scenarios), NULL,
+                           "hosts without a replica act on their slice");
+}
