@@ -394,6 +394,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
                                .known = daemon_known,
                                .admit = daemon_admit,
                                .admission = s->admission,
+                               .sessions = s->sessions,
                                .on_change = daemon_on_peer,
                                .userdata = d };
         _cleanup_free_ char *tree = NULL, *agent = NULL;

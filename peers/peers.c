@@ -277,10 +277,20 @@ static bool peers_displace(Peers *peers, PeerSession *oldest) {
         return true;
 }
 
+bool peers_dials(const Peers *peers, uint64_t source) {
+        for (const KnownAddress *k = peers->known; k; k = k->hh.next)
+                if (k->source == source)
+                        return true;
+        return false;
+}
+
 static bool peers_has_room(Peers *peers, uint64_t source, bool is_stranger) {
+        uint64_t max = peers->options.sessions ?: (uint64_t) PEERS_SESSIONS;
         PeerSession *oldest;
         size_t n;
 
+        if (peers->n_sessions >= max && !peers_dials(peers, source))
+                return false;
         if (is_stranger) {
                 oldest = peers_oldest(peers, source, false, &n);
                 if (n >= STRANGERS_PENDING_PER_ADDRESS && !peers_displace(peers, oldest))

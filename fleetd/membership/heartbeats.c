@@ -141,9 +141,8 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         joining_retire(m, session);
         facts_read(&facts, payload, size);
         heartbeats_note_position(m, id, &facts);
-        if (facts.attached || peer_handshake(session)->raft_id == 0)
+        if (reporting_on_heartbeat(m, session, facts.attached, facts.in_use))
                 kv_answer_heartbeat(m->store, session);
-        reporting_on_heartbeat(m, id, facts.attached, facts.in_use);
         s = facts.attached && !m->leading ? NULL : named_get(&m->heartbeats.senders, id, sizeof(Sender));
         if (!s)
                 return;

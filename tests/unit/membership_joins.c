@@ -239,7 +239,7 @@ static void an_invalid_answer_makes_no_member(void **state) {
         __real_kv_state(h->store, &store);
         assert_int_equal(store.cluster_id, 1);
         assert_int_equal(store.raft_id, 1);
-        assert_int_equal(said("joined the cluster 1 through beta as member 1"), 1);
+        assert_int_equal(said("joined the cluster 0000000000000001 through beta as member 1"), 1);
         assert_int_equal(said("Failed to join"), 0);
         (void) n_asked();
         quiet_peer_pass(h, 3000);
