@@ -104,7 +104,7 @@ static const Flag flags[] = {
           "Folder for NAME.pem, NAME.key and ca.pem (default \".\")" },
         { "replace", 0, FLAGS_CERT, FLAG_BOOL, AT(replace), "End the key that the user has" },
         { "restricted", 0, FLAGS_TOKEN, FLAG_BOOL, AT(restricted),
-          "The host gets no rights beyond itself; needs attached hosts" },
+          "The host holds no replica, and its users change nothing but itself" },
         { "replace", 0, FLAGS_TOKEN, FLAG_TEXT, AT(token_replace),
           "For this machine, which was installed again and has another key" },
         { "metadata", 0, FLAGS_TOKEN, FLAG_TEXT, AT(token_metadata),

@@ -1,5 +1,5 @@
 # Turn the sections of man/fleet.7.scd and man/fleet-recovery.7.scd that have a topic into rows of a C table: name, title, text. A line of text begins with a digit, its
-# indentation, and a mark: "p" a paragraph to be wrapped, "h" one whose further lines are indented more, "|" a line to be printed as it is.
+# indentation, and a mark: "p" a paragraph to be wrapped, "h" one whose further lines are indented by two columns, "n" by three, "|" a line to be printed as it is.
 # An empty line separates paragraphs.
 
 function plain(s,    out, i, c, before, after) {
@@ -105,7 +105,7 @@ literal {
 /^\|[ <]? / { begin(0, "h", ""); paragraph = substr($0, 4); next }
 /^:[ <]? / { begin(1, "p", substr($0, 4)); next }
 /^- / { begin(0, "h", "- " substr($0, 3)); next }
-/^\. / { begin(0, "h", ++number ". " substr($0, 3)); next }
+/^\. / { begin(0, "n", ++number ". " substr($0, 3)); next }
 {
         sub(/^[ \t]+/, "")
         if (paragraph == "")

@@ -111,6 +111,13 @@ static void topic_print_wrapped(const char *text, size_t size, size_t indent, si
         putchar('\n');
 }
 
+/* Return the columns of the mark before an item of a list: "- " or "1. ". */
+static size_t topic_hanging(char mark) {
+        if (mark == 'n')
+                return strlen("1. ");
+        return mark == 'h' ? strlen("- ") : 0;
+}
+
 void topic_print(const Topic *topic) {
         size_t columns = topic_columns();
 
@@ -128,6 +135,6 @@ void topic_print(const Topic *topic) {
                         printf("%*s%.*s\n", (int) indent, "", (int) (end - line - 2), line + 2);
                 else
                         topic_print_wrapped(line + 2, (size_t) (end - line) - 2, indent,
-                                            line[1] == 'h' ? indent + 2 : indent, columns);
+                                            indent + topic_hanging(line[1]), columns);
         }
 }

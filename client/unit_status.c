@@ -135,8 +135,19 @@ static int remote_on(Client *c, const Remote *remote, const char *name, const ch
         return unit_status_print(c, remote->method, &path, name, NULL, err);
 }
 
+/* Print the machine of a block of properties, in the form of these. */
+static void show_machine(Client *c, Listing *machines, const char *id) {
+        _cleanup_text_ Text t = {};
+
+        client_load_machine(c, machines, id, true);
+        text_append(&t, "FleetMachine=");
+        append_machine_name(&t, machines, id ?: "");
+        (void) output_line(t.chars ?: "");
+}
+
 static int remote_everywhere(Client *c, const Remote *remote, const char *name, Error *err) {
-        _cleanup_listing_ Listing states = {};
+        _cleanup_listing_ Listing states = {}, machines = {};
+        bool shows = streq(remote->kind, "show");
         int r, status = EXIT_DONE;
         size_t n_printed = 0;
 
@@ -148,6 +159,8 @@ static int remote_everywhere(Client *c, const Remote *remote, const char *name, 
                         continue;
                 if (n_printed++ > 0 && remote->separate)
                         putchar('\n');
+                if (shows)
+                        show_machine(c, &machines, states.states[i].machine_id);
                 (void) fflush(stdout);
                 r = remote_on(c, remote, name, states.states[i].machine_id, err);
                 status = status == EXIT_DONE ? r : status;

@@ -399,7 +399,9 @@ static void proposals_on_sweep(void *userdata) {
                         asks = true;
                 p->any_due |= x->due_ms > now;
         }
-        if (asks && p->leader != 0 && !p->lead && !p->attached)
+        if (p->attached)
+                proposals_relay_elsewhere(p);
+        else if (asks && p->leader != 0 && !p->lead)
                 proposals_ask_outcomes(p);
         proposals_pump(p);
         proposals_keep_time(p);
@@ -415,8 +417,9 @@ static void leader_changed(Proposals *p) {
         for (Proposal *x = p->own; x; x = x->hh.next) {
                 if (x->state == PROPOSAL_ANSWERED)
                         continue;
-                if (x->due_ms == 0)
+                if (x->due_ms == 0 || x->due_ms > due)
                         x->due_ms = due;
+                x->elsewhere = false;
                 p->any_due = true;
                 if (x->state == PROPOSAL_QUEUED || x->once || x->copies >= COPIES_MAX)
                         continue;

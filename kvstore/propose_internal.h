@@ -20,7 +20,9 @@ enum {
         FRAME_COMMANDS_MAX = 1000,
         FRAME_ANSWERS_MAX = 4 * 1024 * 1024, /* bytes of answers in one frame; more than one record has */
         HEAVY_WAIT_MS = 2 * BUDGET_WAIT_MS,  /* a heavy command waits so long for the log at most */
-        LATER_MS = 300,                      /* states and large commands yield so long at most */
+        RELAY_SLOW_MS = 1000,  /* a replica that has no result so long is not the only one to be asked */
+        RELAY_WAIT_MS = 10000, /* for the result, after a replica has accepted a command */
+        LATER_MS = 300,        /* states and large commands yield so long at most */
 };
 
 static_assert(KV_COMMAND_MAX + ITEM_OVERHEAD + BATCH_OVERHEAD <= RAFT_ENTRY_SIZE_MAX,
@@ -45,6 +47,7 @@ typedef struct Proposal {
         uint64_t sent_ms; /* when it was sent, or its outcome requested, last */
         unsigned
                 copies; /* in others' hands or in a log, as far as we know: with none, nothing has happened */
+        bool elsewhere; /* of an attached host: it was sent to a second replica, too */
         bool once;      /* valid in one term only: no other leader gets it */
         KvDone done;    /* NULL and userdata NULL for another host's */
         void *userdata;
@@ -177,5 +180,7 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
 
 /* Send what is queued to the replica that this host uses; false: no way. */
 bool proposals_send_relay(Proposals *p);
+/* Send what has no result for long to another replica, too, under the same numbers. */
+void proposals_relay_elsewhere(Proposals *p);
 void proposals_relay_init(Proposals *p);
 void proposals_relay_done(Proposals *p);

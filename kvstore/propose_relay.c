@@ -15,8 +15,29 @@ typedef enum RelayedKind { RELAYED_ACCEPTED, RELAYED_RESULT, _RELAYED_MAX } Rela
 
 /* -- The host -- */
 
+static void relay_add(Writer *items, const Proposal *x) {
+        write_u64(items, x->item.number);
+        write_u64(items, x->item.deadline_ms);
+        write_blob(items, x->item.command, x->item.command_size);
+        write_blob(items, (const char *) x->item.command + x->item.command_size, x->principal);
+}
+
+static int relay_send(const Proposals *p, const char *machine, const Writer *items, size_t n, bool later) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u8(&w, RELAY_PROTOCOL);
+        write_u64(&w, p->options.origin);
+        write_u64(&w, proposals_floor(p));
+        write_u8(&w, later ? RELAY_LATER : 0);
+        write_varint(&w, n);
+        write_raw(&w, items->bytes, items->size);
+        if (w.error < 0 || items->error < 0)
+                return -ENOMEM;
+        return peers_send(p->options.peers, machine, PEER_RELAY, w.bytes, w.size);
+}
+
 bool proposals_send_relay(Proposals *p) {
-        _cleanup_writer_ Writer w = {}, items = {};
+        _cleanup_writer_ Writer items = {};
         uint64_t cluster_ms = proposals_known_ms(p), now = loop_now_ms(p->options.loop);
         PeerSession *session = p->attached ? peers_session(p->options.peers, p->term) : NULL;
         Proposal *x, *end, *first = TAILQ_FIRST(&p->queue);
@@ -29,22 +50,10 @@ bool proposals_send_relay(Proposals *p) {
                 if (n > 0 && items.size + x->item.command_size > KV_BATCH_MAX)
                         break;
                 proposal_stamp(x, cluster_ms);
-                write_u64(&items, x->item.number);
-                write_u64(&items, x->item.deadline_ms);
-                write_blob(&items, x->item.command, x->item.command_size);
-                write_blob(&items, (const char *) x->item.command + x->item.command_size, x->principal);
+                relay_add(&items, x);
         }
         end = x;
-
-        write_u8(&w, RELAY_PROTOCOL);
-        write_u64(&w, p->options.origin);
-        write_u64(&w, proposals_floor(p));
-        write_u8(&w, first->later ? RELAY_LATER : 0);
-        write_varint(&w, n);
-        write_raw(&w, items.bytes, items.size);
-        if (w.error < 0 || items.error < 0 ||
-            peers_send(p->options.peers, peer_handshake(session)->machine_id, PEER_RELAY, w.bytes, w.size) <
-                    0)
+        if (relay_send(p, peer_handshake(session)->machine_id, &items, n, first->later) < 0)
                 return false;
         while ((x = TAILQ_FIRST(&p->queue)) != end) {
                 TAILQ_REMOVE(&p->queue, x, entry);
@@ -58,7 +67,33 @@ bool proposals_send_relay(Proposals *p) {
         return true;
 }
 
-/* The replica answers them in any case, as long as the session lasts. */
+/* The own writes of this host wait for its slice, which the replica in use sends. */
+static bool relay_is_slow(const Proposal *x, uint64_t now) {
+        return (x->state == PROPOSAL_SENT || x->state == PROPOSAL_ACCEPTED) && !x->ours && !x->once &&
+               !x->elsewhere && now - x->sent_ms >= RELAY_SLOW_MS;
+}
+
+void proposals_relay_elsewhere(Proposals *p) {
+        const char *machine = kv_other_replica(p->options.store);
+        uint64_t now = loop_now_ms(p->options.loop);
+        _cleanup_writer_ Writer items = {};
+        size_t n = 0;
+
+        for (Proposal *x = machine ? p->own : NULL; x && n < FRAME_COMMANDS_MAX; x = x->hh.next) {
+                if (!relay_is_slow(x, now))
+                        continue;
+                if (n > 0 && items.size + x->item.command_size > KV_BATCH_MAX)
+                        break;
+                relay_add(&items, x);
+                x->elsewhere = true;
+                x->copies++;
+                n++;
+        }
+        if (n > 0)
+                (void) relay_send(p, machine, &items, n, false);
+}
+
+/* The replica answers them in any case, as long as the session lasts; a write may wait for the log there. */
 static void relay_on_accepted(Proposals *p, Reader *r) {
         uint64_t n = read_varint(r);
 
@@ -68,7 +103,8 @@ static void relay_on_accepted(Proposals *p, Reader *r) {
                 if (r->failed || !x || x->state != PROPOSAL_SENT)
                         continue;
                 x->state = PROPOSAL_ACCEPTED;
-                x->due_ms = 0;
+                x->due_ms = loop_now_ms(p->options.loop) + RELAY_WAIT_MS;
+                p->any_due = true;
         }
 }
 
@@ -84,6 +120,12 @@ static void relay_on_result(Proposals *p, Reader *r) {
                 return;
         if (result.index > 0 && kv_acknowledge(p->options.store, result.index) < 0)
                 return;
+        if (result.index == 0 && result.status <= KV_BUSY && x->copies > 1) {
+                /* This copy had no effect; others may have one. */
+                x->copies--;
+                x->due_ms = MIN(x->due_ms, loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS);
+                return;
+        }
         proposals_take_result(p, x, &result);
 }
 
@@ -95,15 +137,14 @@ static void relay_on_relayed(void *userdata, PeerSession *session, PeerFrame typ
         uint64_t origin = read_u64(&r), said_ms = read_u64(&r);
 
         kind = read_u8(&r);
-        if (r.failed || version != RELAY_PROTOCOL || origin != p->options.origin || !p->attached ||
-            peer_number(session) != p->term)
+        if (r.failed || version != RELAY_PROTOCOL || origin != p->options.origin || !p->attached)
                 return;
         kv_take_time(p->options.store, said_ms); /* a result is not from the future */
         if (said_ms > proposals_known_ms(p)) {
                 p->said_ms = said_ms;
                 p->said_at_ms = loop_now_ms(p->options.loop);
         }
-        if (kind == RELAYED_ACCEPTED)
+        if (kind == RELAYED_ACCEPTED && peer_number(session) == p->term)
                 relay_on_accepted(p, &r);
         else if (kind == RELAYED_RESULT)
                 relay_on_result(p, &r);

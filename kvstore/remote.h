@@ -10,11 +10,13 @@ typedef struct Remote Remote;
 
 enum {
         REMOTE_FRESH_MS = 3000,  /* without an answer of a replica that has a leader: the slice may be old */
+        REMOTE_IDLE_MS = 5000,   /* without an answer on the other session: it has one in 2 s */
         REMOTE_LEADER_MS = 1000, /* without a leader, another replica is better */
         REMOTE_WAIT_MS = 1500,   /* for an answer */
         REMOTE_LIST_MS = 5000,   /* for the answer to a list */
-        REMOTE_WATCHES_MAX = 1000,           /* different watched keys */
-        REMOTE_UNUSED_MS = 10000,            /* after the last watch of a key */
+        REMOTE_WATCHES_MAX = 1000, /* different watched keys */
+        REMOTE_UNUSED_MS = 10000,  /* after the last watch of a key */
+        REMOTE_AGAIN_MS = 50, /* until a second subscription to a slice; it doubles, up to REMOTE_WAIT_MS */
         REMOTE_PARTS_MAX = 64 * 1024 * 1024, /* bytes of the pages of one state */
 };
 
@@ -54,6 +56,10 @@ uint64_t remote_silent_ms(const Remote *remote, const char *machine_id);
 /* Return whether the replica of a machine has answered a heartbeat on its present session in the last
  * 'within_ms', had a leader within REMOTE_LEADER_MS, and does not stop. */
 bool remote_answers(const Remote *remote, const char *machine_id, uint64_t within_ms);
+
+/* Return the machine of another replica than the one in use that answers, to which a session is open; NULL:
+ * there is none. */
+const char *remote_other(const Remote *remote);
 
 /* Return the slice, borrowed until the next callback from the loop. */
 const NodeSet *remote_slice(const Remote *remote);

@@ -143,8 +143,10 @@ int remote_next_node(RemoteFound *found, KvNode *ret);
 /* PEER_CURRENT: the answer to a heartbeat. */
 typedef struct RemoteCurrent {
         uint64_t cluster_id, lineage;
-        uint64_t index;  /* the slice is complete up to this index; 0: there is no complete slice */
-        uint64_t events; /* all events of the session's subscriptions up to this index were sent before */
+        uint64_t index;  /* the slice is complete up to this index; 0: there is no complete slice, or pages
+                            are on their way */
+        uint64_t events; /* all events of the session's subscriptions up to this index were sent before; 0:
+                            some are on their way */
         uint64_t raft_index, commit, term, leader_id;
         char leader[MACHINE_ID_SIZE]; /* machine; "": unknown */
         uint64_t stale_ms;            /* since the replica had a leader; 0: it has one */

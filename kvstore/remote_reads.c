@@ -174,7 +174,10 @@ void requests_on_found(Remote *r, RemoteFound *found) {
                 q = LIST_NEXT(q, requests);
         if (!q || !q->sent)
                 return;
-        if (found->error == -EAGAIN && !q->begun) /* the replica is behind: another one, until it is due */
+        if (!q->begun &&
+            (found->error == -EAGAIN || ((found->error == 0 || found->error == -ENOENT) &&
+                                         found->index < q->read.bound))) /* the replica is behind: another
+                                                                            one, until it is due */
                 q->sent = false;
         else if (q->get)
                 request_got(q, found);

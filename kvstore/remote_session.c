@@ -15,9 +15,11 @@ int remote_send(Remote *r, PeerFrame type, const Writer *w) {
         return w->error < 0 ? w->error : peers_send(r->peers, r->machine, type, w->bytes, w->size);
 }
 
+/* A replica that rejects each subscription gets few of them. */
 static void remote_subscribe_again(Remote *r, uint64_t delay_ms) {
         r->complete = false;
-        (void) timer_start(&r->again, r->loop, delay_ms);
+        (void) timer_start(&r->again, r->loop, MAX(delay_ms, r->again_ms));
+        r->again_ms = MIN(MAX(2 * r->again_ms, (uint64_t) REMOTE_AGAIN_MS), (uint64_t) REMOTE_WAIT_MS);
 }
 
 static void remote_subscribe(Remote *r) {
@@ -149,6 +151,10 @@ static void remote_on_page(void *userdata, PeerSession *session, PeerFrame type,
         }
         if (page.index == 0)
                 return;
+        if (!reset && page.index < r->current) { /* no replica that serves this host is so old */
+                remote_subscribe_again(r, REMOTE_WAIT_MS);
+                return;
+        }
 
         if (reset) {
                 r->current = r->index = r->bound = 0;
@@ -162,6 +168,7 @@ static void remote_on_page(void *userdata, PeerSession *session, PeerFrame type,
                 remote_subscribe_again(r, REMOTE_WAIT_MS);
                 return;
         }
+        r->again_ms = 0;
         reset = !r->has_slice;
         r->has_slice = true;
         if (!r->complete || reset) {
@@ -236,6 +243,16 @@ uint64_t remote_silent_ms(const Remote *r, const char *machine_id) {
         const RemoteAnswer *a = remote_answer_of(r, machine_id);
 
         return a ? loop_now_ms(r->loop) - a->answered_ms : UINT64_MAX;
+}
+
+const char *remote_other(const Remote *r) {
+        for (size_t i = 0; i < ELEMENTS(r->answers); i++) {
+                const char *machine = r->answers[i].machine;
+
+                if (machine[0] && !streq(machine, r->machine) && remote_answers(r, machine, REMOTE_IDLE_MS))
+                        return machine;
+        }
+        return NULL;
 }
 
 void remote_problem(const Remote *r, char *ret, size_t size) {
@@ -417,6 +434,7 @@ void remote_use(Remote *r, const char *machine_id) {
         remote_ask_later(r);
         if (session) {
                 timer_stop(&r->again);
+                r->again_ms = 0;
                 remote_subscribe(r);
                 remote_ask(r);
                 requests_send(r);

@@ -1,6 +1,7 @@
 /* Watches of clients of a host without a replica. Watches of one key, or of all below it, share a
  * subscription, whose events a hub of its own delivers: the indexes of two subscriptions are in no order. A
  * subscription continues by index on the next replica, and ends some time after its last watch. */
+#include "base/log.h"
 #include "kvstore/hub.h"
 #include "kvstore/remote_internal.h"
 
@@ -88,6 +89,9 @@ int remote_watch(Remote *r, const KvWatchOptions *options, const KvWatchOps *ops
         LIST_FOREACH(w, &r->watches, watches) {
                 if (w->kind != kind || !kv_bytes_equal(w->key, here.key) || here.since < w->from)
                         continue;
+                /* The window of the replica may begin later than the one here. */
+                if (here.since + HUB_WINDOW <= MAX(r->bound, w->current))
+                        continue;
                 /* The replica knows whether the key exists. */
                 here.absent = false;
                 e = hub_watch(w->hub, &here, ops, userdata, ret, ret_oldest);
@@ -144,8 +148,14 @@ bool watches_on_gone(Remote *r, const RemoteEnd *end) {
 
         if (!w)
                 return false;
+        if (end->cause == REMOTE_GONE_FULL && r->full_on != r->session) {
+                r->full_on = r->session;
+                log_warning(((LogFields) { .machine = r->machine }),
+                            "the replica in use serves as many watches as it can: it rejects those of %s",
+                            "this host");
+        }
         if (end->cause == REMOTE_GONE_WINDOW || end->cause == REMOTE_GONE_LINEAGE ||
-            end->cause == REMOTE_GONE_RIGHTS) {
+            end->cause == REMOTE_GONE_RIGHTS || end->cause == REMOTE_GONE_FULL) {
                 hub_cleared(w->hub, MAX(end->index, w->current));
                 if (end->oldest > 0)
                         hub_set_oldest(w->hub,

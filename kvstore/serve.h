@@ -7,12 +7,13 @@
 
 #include "base/bytes.h"
 #include "kvstore/kvstore.h"
+#include "kvstore/remote.h"
 
 typedef struct Serve Serve;
 
 enum {
-        SERVE_SUBSCRIPTIONS_MAX = 50000, /* of all hosts */
-        SERVE_OF_SESSION_MAX = 1000,
+        SERVE_SUBSCRIPTIONS_MAX = 50000,               /* of all hosts */
+        SERVE_OF_SESSION_MAX = REMOTE_WATCHES_MAX + 1, /* its slice */
         SERVE_QUEUE_MAX = 1024 * 1024, /* bytes that wait for a session; above, its pages wait */
         SERVE_BEHIND_MS = 1000,        /* to reach the bound of a host */
         SERVE_PER_TURN = 256,          /* subscriptions that are flushed in a turn of the loop */

@@ -353,23 +353,37 @@ static Subscription *subscription_new(Serve *serve, PeerSession *session, const 
         return NULL;
 }
 
+/* Return why a subscription cannot begin (RemoteGone), or -1. Indexes of another lineage are those of other
+ * events; a slice is a state, and continues in each lineage. */
+static int subscribe_refused(const Serve *serve, RemoteSubscribe *subscribe) {
+        KvPosition position;
+
+        if (kv_is_attached(serve->store) || (subscribe->kind == REMOTE_SLICE && !serve->slices.each))
+                return REMOTE_GONE_BEHIND;
+        kv_position(serve->store, &position);
+        if (subscribe->lineage == 0 || subscribe->lineage == position.lineage)
+                return -1;
+        subscribe->bound = 0;
+        return subscribe->kind == REMOTE_SLICE ? -1 : REMOTE_GONE_LINEAGE;
+}
+
 static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                size_t size) {
         Serve *serve = userdata;
         RemoteSubscribe subscribe;
         Subscription *s;
+        int cause;
 
         if (remote_subscribe_read(payload, size, &subscribe) < 0)
                 return;
         s = client_find(serve_client(serve, session), subscribe.number);
         if (s)
                 subscription_free(s);
-        s = kv_is_attached(serve->store) || (subscribe.kind == REMOTE_SLICE && !serve->slices.each) ?
-                    NULL :
-                    subscription_new(serve, session, &subscribe);
+        cause = subscribe_refused(serve, &subscribe);
+        s = cause < 0 ? subscription_new(serve, session, &subscribe) : NULL;
         if (!s) {
                 reply_gone(session, &(RemoteEnd) { .number = subscribe.number,
-                                                   .cause = REMOTE_GONE_FULL,
+                                                   .cause = cause < 0 ? REMOTE_GONE_FULL : (RemoteGone) cause,
                                                    .retry_ms = SERVE_SWEEP_MS,
                                                    .index = kv_index(serve->store) });
                 return;

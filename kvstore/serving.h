@@ -12,6 +12,9 @@ unsigned kv_level(const KvStore *s);                       /* feature level of t
 uint64_t kv_kept_bytes(const KvStore *s);                  /* of results in the tree */
 void kv_problem(const KvStore *s, char *ret, size_t size); /* why there is no leader, for people */
 
+/* On an attached host: return the machine of another replica than the one in use that answers, or NULL. */
+const char *kv_other_replica(const KvStore *s);
+
 /* Cluster time now; the first leader of a cluster begins with its own clock. 0: not known yet. */
 uint64_t kv_clock_ms(KvStore *s);
 

@@ -285,6 +285,10 @@ bool kv_is_attached(const KvStore *s) {
         return s->attached;
 }
 
+const char *kv_other_replica(const KvStore *s) {
+        return s->attached ? remote_other(s->remote) : NULL;
+}
+
 const char *kv_replica_in_use(const KvStore *s) {
         return s->attached ? remote_in_use(s->remote) : "";
 }
@@ -315,6 +319,8 @@ void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
 
         if (s->attached)
                 return;
+        if (peer_queued(session) > 0) /* this answer overtakes pages and events */
+                current.index = current.events = 0;
         status_own(s, &state);
         current.cluster_id = state.cluster_id;
         current.lineage = state.lineage;

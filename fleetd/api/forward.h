@@ -25,6 +25,13 @@ void forward_request(Request *request);
 bool forward_has_replica(const Api *api);
 void forward_on_session_end(Api *api); /* a session has ended */
 
+/* -- Watches (parked.c) -- */
+
+void parked_init(Api *api);
+void parked_end(Api *api);
+/* A watch of a client has begun, or this host has no replica from now on. */
+void parked_begin(Api *api);
+
 int forward_new(Api *api);
 void forward_free(Api *api); /* the requests have ended */
 

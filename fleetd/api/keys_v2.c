@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "fleetd/api/forward.h"
+
 /* -- Answers -- */
 
 /* The four headers of every answer, and the mark of a stale one, with their values. */
@@ -500,6 +502,7 @@ static void get_watch(Request *request) {
                 request->on_revoked = watch_on_revoked;
                 request->watching = true;
                 request->api->n_watching++;
+                parked_begin(request->api);
                 keys->index = index;
                 keys->unsure = kv_is_attached(store) && options.since > 0 && options.since <= index;
                 if (keys->unsure)

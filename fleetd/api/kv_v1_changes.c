@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "fleetd/api/forward.h"
 #include "fleetd/api/kv_v1.h"
 
 typedef struct Changes {
@@ -244,6 +245,7 @@ void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool
         request->on_revoked = changes_on_revoked;
         request->watching = true;
         request->api->n_watching++;
+        parked_begin(request->api);
         r = changes_start(c, &oldest);
         if (r < 0) {
                 refusal_of_watch(&refusal, request, r, c->sent, oldest);

@@ -64,6 +64,8 @@ struct Api {
         MetricsScrape *scraped;         /* the one before it, to resume; NULL: none */
         TAILQ_HEAD(, Request) scrapes;  /* that wait for its end, in order */
         unsigned n_watching;            /* clients that wait for a key */
+        Timer parked;                   /* look for a replica for them */
+        uint64_t parked_ms;             /* since when there is none; 0: there is one */
         TAILQ_HEAD(, Request) listings; /* whose listings wait, in order */
         uint64_t listed_turn;           /* the last turn in which a waiting listing ran */
         bool lists;                     /* a waiting listing runs */

@@ -496,6 +496,7 @@ uint64_t api_watches(const Api *api) {
 void api_state_changed(Api *api) {
         KvState state;
 
+        parked_begin(api);
         kv_state(api->options.store, &state);
         if (state.leader_id == api->leader_id)
                 return;
@@ -567,6 +568,7 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         TAILQ_INIT(&api->scrapes);
         api->list = DEFERRED(api_on_list, api);
         api->review = DEFERRED(server_review, api);
+        parked_init(api);
         api->operators = group ? group->gr_gid : UINT32_MAX;
         snprintf(api->machine_id, sizeof(api->machine_id), "%s", options->machine_id);
         snprintf(api->name, sizeof(api->name), "%s", options->name);
@@ -610,6 +612,7 @@ Api *api_free(Api *api) {
                 request->http->userdata = NULL;
                 request_free(request);
         }
+        parked_end(api);
         forward_free(api);
         metrics_stop(api);
         denials_done(&api->denials);

@@ -315,15 +315,19 @@ static void authority_write_token(AuthorityOp *op) {
 
 int authority_create_token(Authority *a, const TokenRequest *request, AuthorityTokenDone *done,
                            void *userdata, Error *err) {
+        TokenRequest planned = *request;
         AuthorityOp *op;
+        KvState state;
         int r;
 
         if (!a || !a->state_directory)
                 return error_set(err, -EOPNOTSUPP, "this host has no state directory");
+        kv_state(a->store, &state);
+        planned.level = state.level;
         op = authority_op_new(a, AUTHORITY_TOKEN, userdata);
         if (!op)
                 return error_set(err, -ENOMEM, "too many requests at once; try again");
-        r = token_plan(registry_cluster(a->registry), request, loop_wall_ms(a->loop), &op->record, err);
+        r = token_plan(registry_cluster(a->registry), &planned, loop_wall_ms(a->loop), &op->record, err);
         if (r < 0) {
                 authority_op_free(op);
                 return r;

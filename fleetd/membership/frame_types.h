@@ -14,4 +14,5 @@ enum {
         PEER_RENEWED,
         PEER_RETIRED = 30,
         PEER_REPORT = 41, /* reports.h */
+        PEER_CONDITIONS = 60,
 };

@@ -17,6 +17,13 @@ enum { KERNEL_SILENT_MS = 1500 };
 /* A heartbeat is due each 500 ms. */
 enum { CONTACT_MS = 1000 };
 
+/* Differences of clocks beyond this one are not added. */
+#define HEARTBEAT_CLOCK_MAX (INT64_MAX / 4)
+
+/* An attached host is normal after so long without a heartbeat to this host and without a condition: a
+ * replica repeats conditions each 5 s. Another host with its ID counts for a minute. */
+enum { CONDITION_VALID_MS = 12 * 1000, IMPOSTOR_MS = 60 * 1000 };
+
 /* The replicas to which a host was attached learn so often that it is not any more. */
 enum { LEAVES_TICKS = 4 };
 
@@ -33,6 +40,8 @@ typedef struct Sender {
         bool has_clock;      /* the last heartbeat had it */
         int64_t clock_ms;    /* its wall clock minus that of this host */
         int64_t reported_ms; /* the difference that is in its presence; 0: none */
+        uint8_t impostor;    /* as a replica has reported it at 'impostor_ms' */
+        uint64_t impostor_ms;
 } Sender;
 
 /* The end of the log of another host. */
@@ -99,9 +108,13 @@ static void facts_read(Facts *ret, const void *payload, size_t size) {
         }
 }
 
-static void heartbeats_note_clock(Membership *m, Sender *s, const Facts *f) {
-        s->has_clock = f->has_clock && f->wall_ms <= INT64_MAX;
-        s->clock_ms = s->has_clock ? (int64_t) f->wall_ms - (int64_t) loop_wall_ms(m->loop) : 0;
+static bool facts_have_clock(const Facts *f) {
+        return f->has_clock && f->wall_ms <= INT64_MAX;
+}
+
+/* Return the wall clock of the sender minus that of this host; 0: it sends none. */
+static int64_t facts_clock_ms(const Membership *m, const Facts *f) {
+        return facts_have_clock(f) ? (int64_t) f->wall_ms - (int64_t) loop_wall_ms(m->loop) : 0;
 }
 
 /* Keep the end of the sender's log, or forget it if the heartbeat has none. */
@@ -135,6 +148,7 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
                                     size_t size) {
         Membership *m = userdata;
         const char *id = peer_handshake(session)->machine_id;
+        char problem[REPLICA_PROBLEM_SIZE];
         Facts facts = {};
         Sender *s;
 
@@ -143,19 +157,66 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         heartbeats_note_position(m, id, &facts);
         if (reporting_on_heartbeat(m, session, facts.attached, facts.in_use))
                 kv_answer_heartbeat(m->store, session);
+        snprintf(problem, sizeof(problem), "%.*s", (int) MIN(size, sizeof(problem) - 1),
+                 (const char *) payload);
+        if (facts.in_use && !m->leading)
+                conditions_note(m, id, problem, facts_clock_ms(m, &facts));
+        else
+                conditions_note(m, id, "", 0);
         s = facts.attached && !m->leading ? NULL : named_get(&m->heartbeats.senders, id, sizeof(Sender));
         if (!s)
                 return;
         s->heartbeat = true;
         s->attached = facts.attached;
         s->at_ms = loop_now_ms(m->loop);
-        heartbeats_note_clock(m, s, &facts);
-        snprintf(s->problem, sizeof(s->problem), "%.*s", (int) MIN(size, sizeof(s->problem) - 1),
-                 (const char *) payload);
+        s->has_clock = facts_have_clock(&facts);
+        s->clock_ms = facts_clock_ms(m, &facts);
+        memcpy(s->problem, problem, sizeof(s->problem));
+}
+
+void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t replica_ms) {
+        uint64_t now_ms = loop_now_ms(m->loop);
+        Sender *s;
+
+        if (!cluster_machine(registry_cluster(m->registry), c->machine))
+                return;
+        s = named_get(&m->heartbeats.senders, c->machine, sizeof(Sender));
+        if (!s)
+                return;
+        if (s->at_ms == 0)
+                s->attached = true;
+        if (c->flags & (CONDITION_CLONE | CONDITION_KEY)) {
+                s->impostor = c->flags;
+                s->impostor_ms = now_ms;
+        }
+        if (!(c->flags & CONDITION_IN_USE) || !s->attached)
+                return;
+        s->at_ms = now_ms;
+        s->has_clock = c->clock_ms > -HEARTBEAT_CLOCK_MAX && c->clock_ms < HEARTBEAT_CLOCK_MAX;
+        s->clock_ms = s->has_clock ? c->clock_ms + replica_ms : 0;
+        memcpy(s->problem, c->problem, sizeof(s->problem));
+}
+
+/* Return the sender; a condition that is not repeated has ended. */
+static Sender *heartbeats_sender(Membership *m, const char *machine_id) {
+        Sender *s = named_find(m->heartbeats.senders, machine_id);
+
+        if (s && s->attached && loop_now_ms(m->loop) - s->at_ms > CONDITION_VALID_MS) {
+                s->has_clock = false;
+                s->reported_ms = 0;
+                s->problem[0] = 0;
+        }
+        return s;
+}
+
+uint8_t heartbeats_impostor(Membership *m, const char *machine_id) {
+        const Sender *s = named_find(m->heartbeats.senders, machine_id);
+
+        return s && s->impostor && loop_now_ms(m->loop) - s->impostor_ms < IMPOSTOR_MS ? s->impostor : 0;
 }
 
 const char *heartbeats_problem(Membership *m, const char *machine_id) {
-        const Sender *s = named_find(m->heartbeats.senders, machine_id);
+        const Sender *s = heartbeats_sender(m, machine_id);
 
         return s ? s->problem : NULL;
 }
@@ -174,7 +235,7 @@ static void clock_write(int64_t ms, char ret[static REPLICA_PROBLEM_SIZE]) {
 }
 
 bool heartbeats_clock(Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]) {
-        Sender *s = named_find(m->heartbeats.senders, machine_id);
+        Sender *s = heartbeats_sender(m, machine_id);
         int64_t limit_ms, changed_ms;
 
         if (!s || !s->has_clock)

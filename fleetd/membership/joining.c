@@ -62,7 +62,8 @@ static void joining_on_admitted(void *userdata, KvStatus status, const char *mes
         free(a);
 }
 
-/* Return 0 if the host gets a Raft ID at once: it has lost its replica, or there are fewer than wanted.
+/* Return 0 if the host gets a Raft ID at once: it has lost its replica, or there are fewer than wanted; never
+ * a restricted one.
  * -EXFULL: it is attached, and the leader assigns an ID when a replica is wanted. That holds for each host
  * that has proved its identity, so that the leader can choose. */
 static int joining_check_room(const Membership *m, const KvState *state, const ClusterMachine *known,
@@ -73,6 +74,8 @@ static int joining_check_room(const Membership *m, const KvState *state, const C
 
         if (known && known->member.raft_id != 0)
                 return 0;
+        if (known && known->host && known->host->restricted)
+                return error_set(err, -EXFULL, "this host is restricted: it is attached to the cluster");
         if (state->level < KV_LEVEL_ATTACHED)
                 return n >= max ? voters_refuse_host(n, max, -ENOSPC, err) : 0;
         if (n < max && !alone && !(known && known->host))

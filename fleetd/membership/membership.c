@@ -35,14 +35,16 @@ void membership_on_written(void *userdata, KvStatus status, const char *message,
         m->writing = false;
 }
 
-/* Return how another host with the ID of a machine was rejected in the last minute; "": none was. */
-static const char *membership_impostor(const Membership *m, const char *machine_id) {
+/* Return how another host with the ID of a machine was rejected in the last minute, here or by another
+ * replica; "": none was. */
+static const char *membership_impostor(Membership *m, const char *machine_id) {
+        uint8_t reported = heartbeats_impostor(m, machine_id);
         bool clone, key;
 
         peers_rejected(m->peers, machine_id, &clone, &key);
-        if (clone)
+        if (clone || reported & CONDITION_CLONE)
                 return clone_rejected;
-        return key ? key_rejected : "";
+        return key || reported & CONDITION_KEY ? key_rejected : "";
 }
 
 /* Write the reason of the presence of a machine that is up: the problem of its replica, another host that has
@@ -297,19 +299,20 @@ static void membership_check_unit_files(Membership *m, const KvState *state) {
                                            membership_on_written, m) == 0;
 }
 
-/* Detect that this host has left: it has applied its tombstone, or it was rejected as removed. A tree that is
- * being filled may show an earlier leave of this host, with an earlier Raft ID, and no host rejects it. */
+/* Detect that this host has left: it has the tombstone that followed its leave, or it was rejected as
+ * removed. A tree that is being filled may show an earlier leave of this host, with an earlier Raft ID, and
+ * no host rejects it. */
 static void membership_check_left(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
-        bool leaving;
+        bool leaving, left;
 
         if (!self || !registry_ready(m->registry) || !m->restart || !m->state_directory)
                 return;
         leaving = cluster_machine_is_leaving(self) && self->member.raft_id == state->raft_id;
-        if (leaving || self->member.raft_id == state->raft_id)
+        left = cluster_machine_has_left(self);
+        if (!left && (leaving || self->member.raft_id == state->raft_id))
                 m->was_leaving = leaving;
-        if (cluster_machine_has_left(self) ? m->was_leaving || peers_is_removed(m->peers) :
-                                             leaving && peers_is_removed(m->peers))
+        if (left ? m->was_leaving || peers_is_removed(m->peers) : leaving && peers_is_removed(m->peers))
                 membership_end_leave(m);
 }
 
@@ -436,6 +439,7 @@ static void membership_on_tick(void *userdata) {
         if (state.leader_id != 0)
                 m->contact_ms = now_ms;
         reporting_tick(m, &state, late);
+        conditions_tick(m, &state);
         securing_tick(&m->securing, 0);
         heartbeats_clear(m);
         joining_take_replica(m, &state);
@@ -471,6 +475,7 @@ void membership_peer_changed(Membership *m, const char *machine_id) {
         kv_state(m->store, &state);
         attaching_update(m, &state);
         reporting_peer_changed(m, machine_id);
+        conditions_peer_changed(m, machine_id);
         dialing_update_later(m);
         joining_peer_changed(m, machine_id);
 }
@@ -518,6 +523,7 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         registry_observe(m->registry, &m->observer);
         heartbeats_init(m);
         reporting_init(m);
+        conditions_init(m);
         r = joining_init(m);
         if (r < 0)
                 return r;
@@ -579,6 +585,7 @@ Membership *membership_free(Membership *m) {
         joining_done(m);
         heartbeats_done(m);
         reporting_done(m);
+        conditions_done(m);
         dialing_done(m);
         liveness_reset(&m->liveness, 0);
         registry_cancel(m->registry, m);

@@ -8,13 +8,13 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/renewal.h"
+#include "fleetd/membership/report_hosts.h"
 #include "fleetd/membership/reports.h"
 #include "fleetd/membership/revocation.h"
 #include "fleetd/membership/securing.h"
 #include "units/named.h"
 
 enum {
-        REPLICA_PROBLEM_SIZE = 100,
         MEMBER_NAME_SIZE = 64, /* of this host, in messages to others */
 };
 
@@ -86,6 +86,13 @@ typedef struct Reporting {
         bool late; /* the tick of the leader whose signs are taken */
 } Reporting;
 
+/* conditions.c: of the attached hosts that use this replica. */
+typedef struct Conditions {
+        Named *hosts; /* what is not normal, by machine ID */
+        bool changed; /* since the last frame to the leader */
+        uint64_t sent_ms;
+} Conditions;
+
 /* roles.c: the members at the last tick as leader. */
 typedef struct Roles {
         uint64_t term; /* of that tick; 0: none */
@@ -125,6 +132,7 @@ struct Membership {
         Dialing dialing;
         Joining joining;
         Heartbeats heartbeats;
+        Conditions conditions;
         Roles roles;
         Authority *authority;
         Renewal *renewal;
@@ -175,6 +183,16 @@ void reporting_on_change(Membership *m, const RegistryChange *change);
 void reporting_init(Membership *m);
 void reporting_done(Membership *m);
 
+/* -- conditions.c: of attached hosts -- */
+
+void conditions_init(Membership *m);
+void conditions_done(Membership *m);
+/* A host that uses this replica has sent a heartbeat: "" and about 0 are normal. */
+void conditions_note(Membership *m, const char *machine_id, const char *problem, int64_t clock_ms);
+void conditions_peer_changed(Membership *m, const char *machine_id);
+/* Send the conditions to the leader, if this host has a replica and does not lead. */
+void conditions_tick(Membership *m, const KvState *state);
+
 int joining_init(Membership *m);
 void joining_done(Membership *m);
 /* Start to request membership if the replica was lost. */
@@ -209,6 +227,11 @@ void heartbeats_each_sender(Membership *m, void (*each)(Membership *m, const cha
 bool heartbeats_has_sender(const Membership *m, const char *machine_id);
 /* Return whether such a host has just sent a heartbeat to this one. */
 bool heartbeats_has_contact(const Membership *m, const char *machine_id);
+/* Take the condition of an attached host, as a replica reports it, whose wall clock differs from that of this
+ * host by 'replica_ms': as if the host had sent a heartbeat. */
+void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t replica_ms);
+/* Return CONDITION_CLONE and CONDITION_KEY of a machine that a replica has reported in the last minute. */
+uint8_t heartbeats_impostor(Membership *m, const char *machine_id);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
 const char *heartbeats_problem(Membership *m, const char *machine_id);

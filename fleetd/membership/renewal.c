@@ -13,6 +13,8 @@ enum {
         RENEWAL_RETRY_MS = 5000,   /* the same after no answer, without a session to the leader, or while this
                                       host has two keys */
         RENEWAL_ANSWER_MS = 15000, /* for an answer; the authority gives up earlier */
+        RENEWAL_QUIET_MS =
+                30000, /* of failures, before a warning: while a cluster is formed, leaders change */
         ISSUED_BEFORE_MS = 3600000 /* a certificate is valid from an hour before its issue */
 };
 
@@ -28,6 +30,7 @@ struct Renewal {
         void *userdata;
         uint64_t next_ms;     /* of the next check */
         uint64_t answer_ms;   /* until which an answer is awaited; 0: none is */
+        uint64_t failed_ms;   /* the first failure since the last certificate; 0: none */
         uint64_t roots_index; /* as of the last check, as the next two */
         uint64_t term;
         bool replica, failure_logged;
@@ -51,13 +54,18 @@ uint64_t renewal_due_ms(const TlsCertificate *certificate, const char *machine_i
 /* -- Answers -- */
 
 static void renewal_failed(Renewal *r, int error, const char *message) {
+        uint64_t now_ms = loop_now_ms(r->loop);
+
         r->answer_ms = 0;
         if (error == -ENOTCONN || error == -ETIMEDOUT)
-                r->next_ms = loop_now_ms(r->loop) + RENEWAL_RETRY_MS;
-        if (!r->failure_logged)
-                log_warning(((LogFields) { .machine = r->machine_id, .error = error }),
-                            "Failed to get a certificate for this host: %s; trying again", message);
+                r->next_ms = now_ms + RENEWAL_RETRY_MS;
+        if (r->failed_ms == 0)
+                r->failed_ms = now_ms;
+        if (r->failure_logged || now_ms - r->failed_ms < RENEWAL_QUIET_MS)
+                return;
         r->failure_logged = true;
+        log_warning(((LogFields) { .machine = r->machine_id, .error = error }),
+                    "Failed to get a certificate for this host: %s; trying again", message);
 }
 
 static bool renewal_is_root(const CaRoots *roots, const TlsCertificate *root) {
@@ -144,6 +152,7 @@ static void renewal_on_issued(void *userdata, int error, const char *message, co
         r->answer_ms = 0;
         r->next_ms = MIN(r->next_ms, loop_now_ms(r->loop) + RENEWAL_RETRY_MS);
         r->failure_logged = false;
+        r->failed_ms = 0;
         log_notice(((LogFields) { .machine = r->machine_id }), "received a certificate for this host");
         if (r->on_identity)
                 r->on_identity(r->userdata);

@@ -1,5 +1,9 @@
 #include "fleetd/membership/report_hosts.h"
 
+#include <stdio.h>
+
+#include "base/memory.h"
+
 static unsigned hex_value(char digit) {
         return (unsigned) (digit <= '9' ? digit - '0' : (digit | 32) - 'a' + 10) & 15;
 }
@@ -25,5 +29,25 @@ bool report_host_read(Reader *r, char ret[static MACHINE_ID_SIZE], uint8_t *ret_
                 return false;
         ret[MACHINE_ID_SIZE - 1] = 0;
         *ret_bits = bytes[REPORT_ID_BYTES];
+        return true;
+}
+
+void host_condition_write(const HostCondition *c, Writer *w) {
+        report_host_write(c->machine, c->flags, w);
+        write_u64(w, (uint64_t) c->clock_ms);
+        write_string(w, c->problem);
+}
+
+bool host_condition_read(Reader *r, HostCondition *ret) {
+        _cleanup_free_ char *problem = NULL;
+
+        *ret = (HostCondition) {};
+        if (!report_host_read(r, ret->machine, &ret->flags))
+                return false;
+        ret->clock_ms = (int64_t) read_u64(r);
+        problem = read_string(r, REPLICA_PROBLEM_SIZE - 1);
+        if (r->failed || !problem)
+                return false;
+        snprintf(ret->problem, sizeof(ret->problem), "%s", problem);
         return true;
 }

@@ -1,4 +1,4 @@
-/* Hosts and their signs in the bytes of a report. */
+/* Hosts in the bytes of reports: their signs, and their conditions. */
 #pragma once
 
 #include "base/bytes.h"
@@ -21,3 +21,23 @@ enum { REPORT_ID_BYTES = (MACHINE_ID_SIZE - 1) / 2, REPORT_HOST_BYTES = REPORT_I
 void report_host_write(const char *machine_id, uint8_t bits, Writer *w);
 /* False: there is no other complete host. */
 bool report_host_read(Reader *r, char ret[static MACHINE_ID_SIZE], uint8_t *ret_bits);
+
+enum { REPLICA_PROBLEM_SIZE = 100 };
+
+enum {
+        CONDITION_IN_USE = 1, /* the host uses the replica that reports: problem and clock count */
+        CONDITION_CLONE = 2,  /* another host with its machine ID was rejected in the last minute */
+        CONDITION_KEY = 4,    /* the same, with another key */
+};
+
+/* 16 bytes machine ID, u8 flags, u64 clock, string problem. */
+typedef struct HostCondition {
+        char machine[MACHINE_ID_SIZE];
+        uint8_t flags;
+        int64_t clock_ms;                   /* its wall clock minus that of the replica; 0: about equal */
+        char problem[REPLICA_PROBLEM_SIZE]; /* of its own replica; "": none */
+} HostCondition;
+
+void host_condition_write(const HostCondition *c, Writer *w);
+/* False: there is no other complete one. */
+bool host_condition_read(Reader *r, HostCondition *ret);

@@ -92,6 +92,9 @@ static bool reporting_on_sign(void *userdata, const char *machine_id, const Live
 
         if (sign->unattached && (gone || reporting_is_direct(m, machine_id)))
                 return false;
+        /* Its heartbeats end when it has the tombstone, too. */
+        if (machine && cluster_machine_has_left(machine))
+                return true;
         /* It has a replica now, and the one that it used before does not know that yet. */
         if (sign->heartbeat || !heartbeats_has_contact(m, machine_id))
                 (void) liveness_sign(&m->liveness, cluster, machine_id, sign, late);

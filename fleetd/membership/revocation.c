@@ -27,7 +27,9 @@ void revocation_known(KvStore *store, const Registry *registry, const ReplicaPin
                       const char *machine_id, PeerKnown *ret) {
         const Cluster *c = registry_cluster(registry);
         const ClusterMachine *m = cluster_machine(c, machine_id);
-        bool behind = !registry_ready(registry) || !kv_can_serve(store),
+        /* The slice of a cluster that was just founded may have no replica yet. */
+        bool behind = !registry_ready(registry) || !kv_can_serve(store) ||
+                      (kv_is_attached(store) && LIST_EMPTY(&c->members)),
              silent = kv_stale_ms(store) >= REVOCATION_SILENT_MS,
              first = has_key && cluster_settings(c)->peer_auth != PEER_AUTH_CERTIFICATE && m &&
                      m->member.raft_id != 0 && !m->host && !m->removed;

@@ -105,17 +105,29 @@ static int token_check_numbers(const TokenRequest *request, Error *err) {
         if (request->ttl_ms > 0 && (request->ttl_ms < TOKEN_TTL_MIN_MS || request->ttl_ms > TOKEN_TTL_MAX_MS))
                 return error_set(err, -EINVAL, "a life of %llu s: expected 1 minute to 7 days",
                                  (unsigned long long) request->ttl_ms / 1000);
-        if (request->restricted)
+        if (request->restricted && request->level < KV_LEVEL_ATTACHED)
                 return error_set(err, -EINVAL,
-                                 "a restricted host holds no replica: it needs attached hosts, which this "
-                                 "version does not support");
+                                 "a restricted host holds no replica, which needs feature level %d; the "
+                                 "cluster has %u: fleetctl cluster level %d",
+                                 KV_LEVEL_ATTACHED, request->level, KV_LEVEL_ATTACHED);
         return 0;
+}
+
+/* A host that holds a replica has all that is stored. */
+static int token_check_restricted(bool restricted, const ClusterMachine *m, Error *err) {
+        if (!restricted || !m || m->member.raft_id == 0 || m->removed)
+                return 0;
+        return error_set(err, -EPERM,
+                         "%s holds a replica, which a restricted host does not: remove it first "
+                         "(fleetctl remove %.8s), or use a token without --restricted",
+                         cluster_machine_name(m), m->id);
 }
 
 int token_plan(const Cluster *c, const TokenRequest *request, uint64_t now_ms, TokenRecord *ret, Error *err) {
         static const Pairs no_metadata = {};
         const Pairs *metadata = request->metadata ?: &no_metadata;
         TokenRecord token = { .total = request->uses ?: 1,
+                              .restricted = request->restricted,
                               .expires_ms = now_ms + (request->ttl_ms ?: TOKEN_TTL_DEFAULT_MS) };
         const ClusterMachine *machine = NULL;
         IpNetwork network;
@@ -133,6 +145,9 @@ int token_plan(const Cluster *c, const TokenRequest *request, uint64_t now_ms, T
                         return r;
                 if (token.total > 1)
                         return error_set(err, -EINVAL, "a token that replaces a machine has one use");
+                r = token_check_restricted(request->restricted, machine, err);
+                if (r < 0)
+                        return r;
                 memcpy(token.replace, machine->id, sizeof(token.replace));
         }
         if (request->from && *request->from) {
@@ -263,6 +278,9 @@ int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_
         if (r < 0)
                 return r;
         r = join_check_cluster(c, host, t, level, replicas, err);
+        if (r < 0)
+                return r;
+        r = token_check_restricted(t->record.restricted, m, err);
         if (r < 0)
                 return r;
         decision.host = (HostRecord) { .joined_ms = now_ms,

@@ -35,6 +35,7 @@ typedef struct TokenRequest {
         uint64_t uses;   /* 0: 1 */
         uint64_t ttl_ms; /* 0: the default */
         bool restricted;
+        unsigned level;        /* the feature level in force */
         const char *replace;   /* a machine: its ID, 8 digits of it or more, or its name; "": none */
         const char *from;      /* a network; "": any */
         const Pairs *metadata; /* for the host that joins; NULL: none */
@@ -44,6 +45,7 @@ typedef struct TokenRequest {
 /* Check a request, and write the record of the token, without the hash of a secret. The caller frees it by
  * token_record_done(). Errors with a message:
  *   -EINVAL   an invalid member
+ *   -EPERM    a restricted host is to replace one that holds a replica
  *   -ENOENT   no such machine
  *   -ENOTUNIQ several machines have that name
  *   -ENOSPC   TOKENS_MAX */

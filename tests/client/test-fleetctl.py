@@ -673,6 +673,8 @@ def other_verbs_of_systemctl_run_on_the_machine_of_the_unit(t):
     t.file("g.service", UNIT_TEXT + "[X-Fleet]\nGlobal=true\n")
     t.expect("start a bad g", out=["launched"])
     t.expect("show -p Id,MainPID a", out="GET show a.service on 1 Id,MainPID\n")
+    said = t.expect("show -p Id g", out=["FleetMachine=alpha\nGET show g.service on 1 Id\n", "\n\nFleetMachine=beta\n"])
+    assert said.count("FleetMachine=") == 3, said
     t.expect("list-dependencies a", out="GET dependencies a.service on 1\n")
     t.expect("kill -s HUP --kill-whom=main a", out="POST kill a.service on 1 HUP main\n")
     t.expect("reload bad a", 5, out="POST reload bad.service on 2\nPOST reload a.service on 1\n")
@@ -1746,6 +1748,7 @@ def help_prints_each_example_as_the_page_has_it(t):
             assert "\n" + wanted in said, f"help {topic} has not the example\n{wanted}but\n{said}"
             n += 1
     assert n > 20, n
+    assert re.search(r"\n    1\. [^\n]+\n       \S", t.expect("help replace", out=["\n    2. "])), "items of a list are not indented below their text"
 
 
 def completion_offers_topics(t):

@@ -3,9 +3,26 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "fleetd/membership/report_hosts.h"
 #include "fleetd/membership/reports.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/result_frame.h"
+
+static void conditions(const void *bytes, size_t size) {
+        Reader r = reader_over(bytes, size);
+        HostCondition c, again;
+
+        while (host_condition_read(&r, &c)) {
+                _cleanup_writer_ Writer w = {};
+                Reader written;
+
+                assert(strlen(c.machine) == MACHINE_ID_SIZE - 1 && strlen(c.problem) < REPLICA_PROBLEM_SIZE);
+                host_condition_write(&c, &w);
+                written = reader_over(w.bytes, w.size);
+                assert(host_condition_read(&written, &again) && written.left == 0);
+                assert(memcmp(&c, &again, sizeof(c)) == 0);
+        }
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -143,7 +160,7 @@ static void report(const void *bytes, size_t size) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         static void (*const frames[])(const void *bytes, size_t size) = {
-                subscribe, unsubscribe, page, end, reading, found, current, result, report,
+                subscribe, unsubscribe, page, end, reading, found, current, result, report, conditions,
         };
 
         if (size > 0)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kvstore/kvstore_internal.h"
+#include "kvstore/remote_internal.h"
 
 static inline int store_copy_node(void *userdata, const KvNode *node) {
         *(KvNode *) userdata = *node;
@@ -51,6 +52,11 @@ static inline int store_hash(KvStore *store, uint64_t *ret_hash, uint64_t *ret_a
                 return r;
         *ret_applied = meta.applied;
         return tree_hash(txn, ret_hash);
+}
+
+/* Return the index up to which an attached host has its slice from the replica in use; 0: not complete. */
+static inline uint64_t store_slice_index(const KvStore *store) {
+        return store->remote && store->remote->complete ? store->remote->current : 0;
 }
 
 /* Transfer leadership, 0: to the voter that is up to date first. */

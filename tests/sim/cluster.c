@@ -14,6 +14,14 @@
 
 enum { PORT = 2380, RESTART_MS = 200, SEALING_MS = 50 };
 
+bool machine_serves(const SimMachine *m) {
+        return m->daemon && !m->dying && daemon_store(m->daemon);
+}
+
+bool machine_is_attached(const SimMachine *m) {
+        return machine_serves(m) && kv_is_attached(daemon_store(m->daemon));
+}
+
 SimMachine *cluster_leader(SimCluster *c) {
         SimMachine *found = NULL;
         uint64_t term = 0;
@@ -22,7 +30,7 @@ SimMachine *cluster_leader(SimCluster *c) {
                 SimMachine *m = &c->machines[i];
                 KvState state;
 
-                if (!m->daemon || m->dying || !daemon_store(m->daemon))
+                if (!machine_serves(m) || m->has_left)
                         continue;
                 kv_state(daemon_store(m->daemon), &state);
                 if (state.role == KV_ROLE_LEADER && state.ready && state.term > term) {
@@ -349,7 +357,7 @@ static SimCluster *cluster_make(World *w, unsigned hosts, bool by_token, const T
                 fake_sealer_init(&m->sealer, NULL, (uint8_t) (i + 1));
                 m->sealer.delay_ms = SEALING_MS;
                 snprintf(m->name, sizeof(m->name), "h%u", i + 1);
-                snprintf(m->address, sizeof(m->address), "10.0.0.%u", i + 1);
+                snprintf(m->address, sizeof(m->address), "10.0.%u.%u", (i + 1) / 256, (i + 1) % 256);
                 snprintf(m->machine_id, sizeof(m->machine_id), "%032x", i + 1);
                 snprintf(m->boot_id, sizeof(m->boot_id), "%016x%016x", 0, i + 1);
                 m->folder = scratch_new();

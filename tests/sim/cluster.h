@@ -12,7 +12,7 @@
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
 
-enum { CLUSTER_HOSTS_MAX = 8, CLUSTER_WRITERS = 4, CLUSTER_RUNS_MAX = 64, CLUSTER_WRITES_MAX = 8192 };
+enum { CLUSTER_HOSTS_MAX = 320, CLUSTER_WRITERS = 4, CLUSTER_RUNS_MAX = 64, CLUSTER_WRITES_MAX = 8192 };
 
 typedef struct SimCluster SimCluster;
 
@@ -49,6 +49,10 @@ typedef struct SimMachine {
         uint64_t suspect_from_ms, suspect_until_ms; /* others may declare it lost in between */
         uint64_t absent_from_ms,
                 absent_until_ms; /* its daemon does not act: requests of this time take effect afterwards */
+        uint64_t slice_index, slice_at_ms; /* of the last comparison of its slice */
+        uint64_t slice_ms;                 /* since then it differs; 0: it does not */
+        bool leaves, has_left;             /* the cluster: it was requested to, and has one of its own */
+        uint64_t left_cluster;             /* its cluster ID */
         RunningUnit runs[CLUSTER_RUNS_MAX];
 } SimMachine;
 
@@ -98,8 +102,10 @@ struct SimCluster {
         SimUserUnit units[24];
         unsigned n_units;
         bool quiet;                             /* no more faults, no more changes */
-        unsigned faults[16];                    /* how often each kind happened */
+        bool may_attach;                        /* more hosts than replicas */
+        bool rotates;                           /* the CA or the cluster key changes */
         uint64_t hashes_at[4096], hashes[4096]; /* of trees, by applied index */
+        uint64_t n_slices;                      /* that were compared */
 };
 
 SimCluster *cluster_new(World *w, unsigned hosts);
@@ -132,7 +138,13 @@ void machine_power_on(SimMachine *m);
 void machine_ended_units(SimMachine *m);
 void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms);
 void machine_absent(SimMachine *m, uint64_t for_ms);
-SimMachine *cluster_leader(SimCluster *c); /* NULL: none that is ready */
+SimMachine *cluster_leader(SimCluster *c);     /* NULL: none that is ready */
+bool machine_serves(const SimMachine *m);      /* its daemon runs, and is not about to end */
+bool machine_is_attached(const SimMachine *m); /* it serves, and has no replica */
+/* Return the machine whose replica an attached host uses, or NULL. */
+SimMachine *cluster_replica_of(const SimMachine *m);
+/* Return whether 'm' has exactly the keys of its slice, in the versions of the tree of 'replica'. */
+bool cluster_slice_equals(const SimMachine *m, const SimMachine *replica);
 
 /* Checks of invariants. A check that fails ends the run. */
 void check_stop(SimMachine *m, const char *unit, bool asked);
@@ -141,4 +153,5 @@ void check_start(SimMachine *m, const char *unit);
  * included, for three seconds. */
 void check_message(SimCluster *c, const LogFields *fields, const char *message);
 void check_hashes(SimCluster *c);
+void check_slices(SimCluster *c); /* of attached hosts */
 void check_healed(SimCluster *c); /* after healing: all that was promised */

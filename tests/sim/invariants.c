@@ -11,7 +11,8 @@
 enum {
         CATCH_UP_MS = 5000, /* until a daemon that returned has executed the requests of its absence */
         LOST_SILENT_MS = 3000,
-        HEARD_MS = 500, /* until the recovery of a kernel is noticed without a session */
+        HEARD_MS = 500,   /* until the recovery of a kernel is noticed without a session */
+        ATTACH_MS = 2000, /* until a daemon that returned has a session */
 };
 
 static RunningUnit *run_of(SimMachine *m, const char *unit) {
@@ -92,6 +93,20 @@ void check_stop(SimMachine *m, const char *unit, bool asked) {
         run->stopped_ms = world_now_ms(m->cluster->world);
 }
 
+/* Return for how long a host was silent for the host that counts its signs: the leader itself, or any replica
+ * that reports it. Without a session to any, as while its daemon does not run, its kernel counts as silent.
+ */
+static uint64_t silent_ms(SimCluster *c, const SimMachine *lost, const SimMachine *leader) {
+        uint64_t ms = sim_net_silent_ms(c->net, lost->host, leader->host, HEARD_MS);
+
+        if (c->may_attach && world_now_ms(c->world) <= lost->absent_until_ms + ATTACH_MS)
+                return LOST_SILENT_MS;
+        for (unsigned i = 0; i < c->n && c->may_attach; i++)
+                if (&c->machines[i] != lost)
+                        ms = MAX(ms, sim_net_silent_ms(c->net, lost->host, c->machines[i].host, HEARD_MS));
+        return ms;
+}
+
 /* A silence that ended just now counts. The leader logs the message when it decides, before it writes the
  * presence. */
 void check_message(SimCluster *c, const LogFields *fields, const char *message) {
@@ -104,7 +119,7 @@ void check_message(SimCluster *c, const LogFields *fields, const char *message) 
                         lost = &c->machines[i];
         for (unsigned i = 0; lost && i < c->n; i++) {
                 const SimMachine *m = &c->machines[i];
-                uint64_t silent_ms;
+                uint64_t ms;
                 KvState state;
 
                 if (!m->daemon || m->dying || !daemon_store(m->daemon))
@@ -112,11 +127,11 @@ void check_message(SimCluster *c, const LogFields *fields, const char *message) 
                 kv_state(daemon_store(m->daemon), &state);
                 if (state.role != KV_ROLE_LEADER || state.term != fields->term)
                         continue;
-                silent_ms = sim_net_silent_ms(c->net, lost->host, m->host, HEARD_MS);
-                if (silent_ms < LOST_SILENT_MS)
+                ms = silent_ms(c, lost, m);
+                if (ms < LOST_SILENT_MS)
                         world_failed(c->world, "a-lost-host-was-silent-for-3-s",
                                      "%s declares %s lost; its kernel was heard %llu ms before", m->name,
-                                     lost->name, (unsigned long long) silent_ms);
+                                     lost->name, (unsigned long long) ms);
         }
 }
 
@@ -125,8 +140,8 @@ void check_hashes(SimCluster *c) {
                 SimMachine *m = &c->machines[i];
                 uint64_t hash, applied, slot;
 
-                if (!m->daemon || m->dying || store_hash(daemon_store(m->daemon), &hash, &applied) < 0 ||
-                    applied == 0)
+                if (!machine_serves(m) || m->leaves || machine_is_attached(m) ||
+                    store_hash(daemon_store(m->daemon), &hash, &applied) < 0 || applied == 0)
                         continue;
                 slot = applied % ELEMENTS(c->hashes);
                 if (c->hashes_at[slot] == applied && c->hashes[slot] != hash)
@@ -139,9 +154,12 @@ void check_hashes(SimCluster *c) {
 
 static void check_writers(SimCluster *c) {
         for (unsigned h = 0; h < c->n; h++) {
-                KvStore *store = daemon_store(c->machines[h].daemon);
+                KvStore *store;
                 TreeMeta meta;
 
+                if (c->machines[h].leaves || machine_is_attached(&c->machines[h]))
+                        continue;
+                store = daemon_store(c->machines[h].daemon);
                 if (store_meta(store, &meta) < 0)
                         abort();
                 for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
@@ -252,10 +270,20 @@ static void check_unit(SimCluster *c, const Cluster *cluster, const SchedulerVie
         }
 }
 
+/* Without a certificate, a host that begins again before it has its tombstone is a host that waits. */
+static void check_left(const SimMachine *m, const SimMachine *leader) {
+        const ClusterMachine *known = cluster_machine(registry_cluster(daemon_registry(leader->daemon)),
+                                                      m->machine_id);
+
+        if (!m->has_left && !(known && cluster_machine_has_left(known)))
+                world_failed(m->cluster->world, "a-host-that-leaves-has-left", "%s", m->name);
+}
+
 void check_healed(SimCluster *c) {
         SimMachine *leader = cluster_leader(c);
         const Cluster *cluster;
         SchedulerView *view;
+        unsigned n = 0;
         KvState state;
 
         if (!leader)
@@ -264,12 +292,22 @@ void check_healed(SimCluster *c) {
         for (unsigned i = 0; i < c->n; i++) {
                 KvState other;
 
+                if (c->machines[i].leaves) {
+                        check_left(&c->machines[i], leader);
+                        continue;
+                }
+                n++;
                 kv_state(daemon_store(c->machines[i].daemon), &other);
-                if (other.raft_index != state.raft_index)
+                if (other.attached && (!other.ready || !cluster_slice_equals(&c->machines[i], leader)))
+                        world_failed(c->world, "every-host-catches-up", "%s has no complete slice: %s",
+                                     c->machines[i].name, other.problem);
+                if (!other.attached && other.raft_index != state.raft_index)
                         world_failed(c->world, "every-host-catches-up", "%s is at %llu, the leader at %llu",
                                      c->machines[i].name, (unsigned long long) other.raft_index,
                                      (unsigned long long) state.raft_index);
         }
+        if (state.n_members != MIN(n, 5u))
+                world_failed(c->world, "five-hosts-hold-a-replica", "%zu of %u", state.n_members, n);
         check_hashes(c);
         check_history(leader);
         check_writers(c);

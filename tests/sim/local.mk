@@ -5,7 +5,7 @@ tests_sim_libsim_a_SOURCES = \
 	tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/torn_write.h \
 	tests/sim/seeds.h tests/sim/seeds.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/shrink.h tests/sim/shrink.c \
 	tests/sim/asking.h tests/sim/asking.c tests/sim/history.h tests/sim/history.c tests/sim/watchers.h tests/sim/watchers.c \
-	tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c tests/sim/load.h tests/sim/load.c \
+	tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c tests/sim/slices.c tests/sim/load.h tests/sim/load.c \
 	tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
 	tests/sim/wire.h tests/sim/wire.c \
 	tests/lib/scratch.h tests/lib/scratch.c tests/lib/fake_sealer.h tests/lib/fake_sealer.c
@@ -20,6 +20,7 @@ TESTS += $(SIM_TESTS)
 SIM_TESTS = tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-frames tests/sim/test-level \
 	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica tests/sim/test-transitions
 
+tests_sim_test_cluster_SOURCES = tests/sim/test-cluster.c tests/sim/cluster_faults.h tests/sim/cluster_faults.c
 tests_sim_test_cluster_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cluster_put
 tests_sim_test_cluster_LDADD = $(SIM_DAEMONS)
 tests_sim_test_old_image_LDADD = $(SIM_DAEMONS)

@@ -10,7 +10,7 @@
 #include "base/memory.h"
 #include "base/sizes.h"
 
-enum { HOSTS_MAX = 16, SILENCE_MS = 300, FIN_WAIT_MS = 5 };
+enum { HOSTS_MAX = 320, SILENCE_MS = 300, FIN_WAIT_MS = 5 };
 
 typedef struct SimStream SimStream;
 

@@ -4,52 +4,17 @@
  */
 #include <stdio.h>
 
-#include "fleetd/registry/kinds.h"
-#include "fleetd/registry/slice.h"
 #include "tests/sim/tokens.h"
 
 static void over(void) {
         cluster = cluster_free(cluster);
 }
 
-typedef struct SliceOf {
-        const Cluster *cluster;
-        const char *machine;
-        char keys[64 * 1024];
-        size_t size;
-} SliceOf;
-
-static int collect(void *userdata, const KvNode *node) {
-        SliceOf *slice = userdata;
-        LayoutKey k;
-
-        if (node->dir || !layout_parse(node->key, &k) || !slice_has(slice->cluster, slice->machine, &k))
-                return 1;
-        slice->size += (size_t) snprintf(slice->keys + slice->size, sizeof(slice->keys) - slice->size,
-                                         "%.*s@%llu\n", (int) node->key.size, (const char *) node->key.data,
-                                         (unsigned long long) node->modified);
-        return 1;
-}
-
-static void read_slice(SimMachine *at, const Cluster *c, const char *machine, SliceOf *ret) {
-        const KvRange all = { .key = kv_string("/_fleet"), .recursive = true };
-
-        *ret = (SliceOf) { .cluster = c, .machine = machine };
-        (void) kv_local_walk(daemon_store(at->daemon), &all, collect, ret);
-}
-
 /* Whether the host has exactly the keys of its slice, as the leader's tree has them. */
 static bool slice_is_equal(SimMachine *m) {
         SimMachine *leader = leader_with(machine(0));
-        static SliceOf own, filtered;
-        const Cluster *c;
 
-        if (!leader || !serves(m))
-                return false;
-        c = registry_cluster(daemon_registry(leader->daemon));
-        read_slice(m, c, m->machine_id, &own);
-        read_slice(leader, c, m->machine_id, &filtered);
-        return own.size > 0 && streq(own.keys, filtered.keys);
+        return leader && serves(m) && cluster_slice_equals(m, leader);
 }
 
 static void on_asked(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -82,14 +47,13 @@ static void request_unit(SimMachine *at, const char *name, const SimMachine *on)
         UNTIL("a-request-is-answered", done);
 }
 
-/* Found a cluster of five members, and attach a host. */
-static SimMachine *attached(void) {
+static SimMachine *attached_by(unsigned members, const TokenRequest *request) {
         SimMachine *m;
         MadeToken token;
 
-        found(6, 5);
+        found(6, members);
         m = machine(5);
-        token = make_token(machine(0), NULL);
+        token = make_token_of(machine(0), request);
         join_with(m, &token);
         UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
         UNTIL("a-slice-is-complete", slice_is_equal(m));
@@ -97,9 +61,13 @@ static SimMachine *attached(void) {
         return m;
 }
 
-static void attach(void) {
-        SimMachine *m = attached();
+/* Found a cluster of five members, and attach a host. */
+static SimMachine *attached(void) {
+        return attached_by(5, &(TokenRequest) { .uses = 1, .by = "root" });
+}
 
+/* The host runs a unit, and stops it, as any other one. */
+static void run_unit(SimMachine *m) {
         UNTIL("an-attached-host-has-facts", seen(machine(0), m)->facts);
         request_unit(machine(0), "a.service", m);
         UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
@@ -109,7 +77,12 @@ static void attach(void) {
         UNTIL("a-slice-is-complete", slice_is_equal(m));
         request_unit(machine(1), "a.service", NULL);
         UNTIL("a-destroyed-unit-stops", !sim_systemd_runs(m->systemd, "a.service"));
+        UNTIL("its-assignment-is-deleted", !cluster_assignment_on(seen(machine(0), m), "a.service"));
         UNTIL("a-slice-is-complete", slice_is_equal(m));
+}
+
+static void attach(void) {
+        run_unit(attached());
         over();
 }
 
@@ -125,8 +98,7 @@ static void on_written(void *userdata, const KvResult *result) {
         *(KeyWrite *) userdata = (KeyWrite) { true, result->status, result->index };
 }
 
-/* Write a key, and return the index of the write. */
-static uint64_t write_key(SimMachine *m, const char *key, const char *value) {
+static KeyWrite try_write(SimMachine *m, const char *key, const char *value) {
         KeyWrite write = {};
         uint64_t number;
 
@@ -135,6 +107,13 @@ static uint64_t write_key(SimMachine *m, const char *key, const char *value) {
                        on_written, &write, &number) < 0)
                 abort();
         UNTIL("a-write-is-answered", write.done);
+        return write;
+}
+
+/* Write a key, and return the index of the write. */
+static uint64_t write_key(SimMachine *m, const char *key, const char *value) {
+        KeyWrite write = try_write(m, key, value);
+
         if (write.status != KV_OK)
                 world_failed(world, "a-write-succeeds", "%s", kv_status_name(write.status));
         return write.index;
@@ -255,12 +234,11 @@ static void watch_keys(SimMachine *m, const char *key, uint64_t since, KeyWatch 
                 world_failed(world, "a-watch-opens", "%s", key);
 }
 
-/* Return the machine of the replica that the host uses. */
+/* Return the machine of the replica that has sent the slice of the host, or NULL. */
 static SimMachine *replica_of(SimMachine *m) {
-        for (unsigned i = 0; i < 5; i++)
-                if (serves(machine(i)) && kv_slice_index(daemon_store(machine(i)->daemon), m->machine_id) > 0)
-                        return machine(i);
-        return NULL;
+        SimMachine *replica = cluster_replica_of(m);
+
+        return replica && kv_slice_index(daemon_store(replica->daemon), m->machine_id) > 0 ? replica : NULL;
 }
 
 static void keys_on_an_attached_host(void) {
@@ -284,6 +262,23 @@ static void keys_on_an_attached_host(void) {
         kv_watch_close(watch.watch);
         kv_watch_close(later.watch);
         kv_watch_close(future.watch);
+        over();
+}
+
+/* A restricted host works, holds no replica although the cluster wants more, reads users' keys, and writes
+ * none. */
+static void restricted_host(void) {
+        SimMachine *m = attached_by(3, &(TokenRequest) { .uses = 1, .restricted = true, .by = "root" });
+
+        run_unit(m);
+        (void) write_key(machine(0), "/a", "1");
+        expect_key(m, "/a", "1");
+        if (try_write(m, "/a", "2").status != KV_FORBIDDEN)
+                world_failed(world, "a-restricted-host-writes-nothing", "/a");
+        expect_key(machine(0), "/a", "1");
+        run_ms(20000);
+        if (!state_of(m).attached || seen(machine(0), m)->member.raft_id != 0)
+                world_failed(world, "a-restricted-host-has-no-replica", "%s", m->name);
         over();
 }
 
@@ -314,7 +309,8 @@ static void move_over_each_event(void) {
 }
 
 int main(int argc, char *argv[]) {
-        static void (*const scenarios[])(void) = { attach, keys_on_an_attached_host, move_over_each_event };
+        static void (*const scenarios[])(void) = { attach, keys_on_an_attached_host, restricted_host,
+                                                   move_over_each_event };
 
         return tokens_main(argc, argv, "tests/sim/test-attach", scenarios, ELEMENTS(scenarios), NULL,
                            "hosts without a replica act on their slice");

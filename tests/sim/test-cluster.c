@@ -1,7 +1,7 @@
 /* Whole daemons under faults, from a seed: a cluster forms, users write keys and change units, hosts lose
  * power, daemons crash, links are cut, processes pause. Then all faults end, and all invariants must hold.
  *
- *      test-cluster [--seed N] [--runs N] [--trace] [--seconds N] [--twice]
+ *      test-cluster [--seed N] [--runs N] [--trace] [--seconds N] [--hosts N] [--twice]
  */
 #include <assert.h>
 #include <getopt.h>
@@ -10,14 +10,26 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "tests/sim/cluster.h"
+#include "tests/sim/cluster_faults.h"
 
-enum { FORM_MS = 30000, HEAL_MS = 150000, IDLE_MS = 20000, HASH_EVERY_MS = 250, DAY_MS = 86400000 };
+enum {
+        FORM_MS = 30000,
+        ATTACH_MS = 60000,
+        HEAL_MS = 150000,
+        IDLE_MS = 20000,
+        CHECK_EVERY_MS = 250,
+        REPLICAS_MAX = 5,
+        ATTACHED_MAX = 12,
+        ATTACHED_PERCENT = 30, /* of the worlds */
+};
 
 typedef struct Options {
         uint64_t seed, runs, seconds;
+        unsigned hosts; /* 0: drawn */
         bool trace, twice;
 } Options;
+
+static uint64_t totals_old, totals_attached, totals_slices, total_ms;
 
 static World *tracing; /* the world of this run: the log's sink has no userdata */
 static SimCluster *checked;
@@ -47,14 +59,25 @@ int __wrap_cluster_put(Cluster *c, const KvNode *node, Error *err) {
 
 /* -- People who write keys -- */
 
-static bool machine_serves(const SimMachine *m) {
-        return m->daemon && !m->dying && daemon_store(m->daemon);
-}
-
 static SimMachine *any_machine(SimCluster *c) {
         SimMachine *m = &c->machines[world_draw(c->world, c->n)];
 
-        return machine_serves(m) ? m : NULL;
+        return machine_serves(m) && !m->leaves ? m : NULL;
+}
+
+/* An attached host does not have the whole view: the API forwards requests that need it. */
+static SimMachine *any_replica(SimCluster *c) {
+        unsigned first = (unsigned) world_draw(c->world, c->n);
+
+        for (unsigned i = 0; i < c->n; i++) {
+                SimMachine *m = &c->machines[(first + i) % c->n];
+
+                if (machine_serves(m) && !m->leaves && !machine_is_attached(m))
+                        return m;
+                if (!c->may_attach)
+                        break;
+        }
+        return NULL;
 }
 
 static void writer_on_done(void *userdata, const KvResult *result) {
@@ -163,7 +186,7 @@ static void person_asks(SimCluster *c, SimUserUnit *p, SimMachine *m, unsigned w
 
 static void people_on_turn(void *userdata) {
         SimCluster *c = userdata;
-        SimMachine *m = any_machine(c);
+        SimMachine *m = any_replica(c);
 
         if (c->quiet)
                 return;
@@ -191,204 +214,24 @@ static void people_submit_all(SimCluster *c) {
         }
 }
 
-/* -- Faults: each kind is on in some worlds only, so that one kind also happens alone and often -- */
-
-typedef enum Fault {
-        FAULT_CRASH,
-        FAULT_STOP,
-        FAULT_POWER,
-        FAULT_CUT,
-        FAULT_ISOLATE,
-        FAULT_PAUSE,
-        FAULT_SLOW_DISK,
-        FAULT_BUS,
-        FAULT_CLOCK,
-        FAULT_CRASH_ALL,
-        FAULT_POWER_ALL,
-        FAULT_BOND,
-        FAULT_RESCUE_TARGET,
-        _FAULT_MAX
-} Fault;
-
-static const char *const fault_names[] = {
-        [FAULT_CRASH] = "crash",
-        [FAULT_STOP] = "stop",
-        [FAULT_POWER] = "power cut",
-        [FAULT_CUT] = "cut",
-        [FAULT_ISOLATE] = "isolate",
-        [FAULT_PAUSE] = "pause",
-        [FAULT_SLOW_DISK] = "slow disk",
-        [FAULT_BUS] = "bus dropped",
-        [FAULT_CLOCK] = "clock set",
-        [FAULT_CRASH_ALL] = "all crash",
-        [FAULT_POWER_ALL] = "all lose power",
-        [FAULT_BOND] = "what units are bound to stops",
-        [FAULT_RESCUE_TARGET] = "rescue.target",
-};
-
-static uint64_t totals[_FAULT_MAX], totals_old, total_ms;
-
-typedef struct Faults {
-        SimCluster *cluster;
-        bool on[_FAULT_MAX];
-        uint64_t every_ms;
-        unsigned n_cuts;        /* under way */
-        uint64_t cuts_until_ms; /* when the last of them heals */
-} Faults;
+/* -- One run -- */
 
 static void on_start_daemon(void *userdata) {
         machine_start_daemon(userdata);
 }
 
-static void on_release(void *userdata) {
-        SimMachine *m = userdata;
-
-        if (m->systemd)
-                sim_systemd_release(m->systemd);
-}
-
-static void on_power_on(void *userdata) {
-        machine_power_on(userdata);
-}
-
-typedef struct Heal {
-        Faults *faults;
-        SimMachine *a, *b; /* 'b' NULL: all of a's links */
-} Heal;
-
-static void cut(SimCluster *c, SimMachine *a, SimMachine *b, bool is_cut) {
-        for (unsigned i = 0; i < c->n; i++)
-                if (&c->machines[i] != a && (!b || &c->machines[i] == b))
-                        sim_net_cut(c->net, a->host, c->machines[i].host, is_cut);
-}
-
-static void on_heal(void *userdata) {
-        Heal *h = userdata;
-
-        cut(h->faults->cluster, h->a, h->b, false);
-        h->faults->n_cuts--;
-        world_trace(h->faults->cluster->world, h->a->name, "link heals");
-        free(h);
-}
-
-static void on_fast_disk(void *userdata) {
-        SimMachine *m = userdata;
-
-        if (m->loop)
-                world_loop_set_work_ms(m->loop, 0, 2);
-}
-
-/* Allow that others declare the host lost, during the fault and until all have noticed its end. */
-static void trouble(SimMachine *m, uint64_t for_ms) {
-        uint64_t now_ms = world_now_ms(m->cluster->world);
-
-        if (for_ms >= 1500)
-                machine_suspect(m, now_ms, now_ms + for_ms + 20000);
-}
-
-static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
-        SimCluster *c = f->cluster;
-        World *w = c->world;
-        uint64_t for_ms = world_chance(w, 50) ? 100 + world_draw(w, 2000) : 1000 + world_draw(w, 15000);
-        Heal *h;
-
-        totals[kind]++;
-        machine_absent(m, for_ms);
-        world_trace(w, m->name, "fault: %s for %llu ms", fault_names[kind], (unsigned long long) for_ms);
-        switch (kind) {
-        case FAULT_CRASH:
-                machine_crash_daemon(m);
-                world_at(w, for_ms, NULL, on_start_daemon, m);
-                break;
-        case FAULT_STOP:
-                machine_stop_daemon(m);
-                world_at(w, for_ms, NULL, on_start_daemon, m);
-                break;
-        case FAULT_POWER:
-                machine_suspect(m, world_now_ms(w), world_now_ms(w) + for_ms + 20000);
-                machine_power_cut(m);
-                world_at(w, for_ms, NULL, on_power_on, m);
-                break;
-        case FAULT_CUT:
-        case FAULT_ISOLATE:
-                h = NEW0(Heal, 1);
-                *h = (Heal) { .faults = f,
-                              .a = m,
-                              .b = kind == FAULT_CUT ? &c->machines[world_draw(w, c->n)] : NULL };
-                cut(c, m, h->b, true);
-                trouble(m, for_ms);
-                if (h->b)
-                        trouble(h->b, for_ms);
-                f->cuts_until_ms = MAX(f->cuts_until_ms, world_now_ms(w) + for_ms);
-                /* The first cut that heals restores links that another one cut: the leader may be separated
-                 * from a host that had no fault. */
-                for (unsigned i = 0; f->n_cuts > 0 && i < c->n; i++)
-                        trouble(&c->machines[i], f->cuts_until_ms - world_now_ms(w));
-                f->n_cuts++;
-                world_at_own(w, for_ms, NULL, on_heal, h);
-                break;
-        case FAULT_PAUSE:
-                if (m->loop)
-                        world_loop_pause(m->loop, for_ms);
-                break;
-        case FAULT_SLOW_DISK:
-                if (m->loop)
-                        world_loop_set_work_ms(m->loop, 10, 300);
-                world_at(w, for_ms, NULL, on_fast_disk, m);
-                break;
-        case FAULT_BUS:
-                sim_systemd_drop_bus(m->systemd, for_ms);
-                break;
-        case FAULT_BOND:
-                sim_systemd_hold(m->systemd);
-                machine_ended_units(m);
-                world_at(w, for_ms, NULL, on_release, m);
-                break;
-        case FAULT_RESCUE_TARGET:
-                machine_stop_daemon(m);
-                sim_systemd_isolate(m->systemd);
-                machine_ended_units(m);
-                world_at(w, for_ms, NULL, on_start_daemon, m);
-                break;
-        case FAULT_CLOCK: /* forward or back, by a day or a second */
-                if (m->loop)
-                        world_loop_set_wall_offset(m->loop, (world_chance(w, 50) ? 1 : -1) *
-                                                                    (world_chance(w, 50) ? DAY_MS : 1000));
-                break;
-        case FAULT_CRASH_ALL:
-        case FAULT_POWER_ALL:
-                for (unsigned i = 0; i < c->n; i++)
-                        fault_happens(f, kind == FAULT_CRASH_ALL ? FAULT_CRASH : FAULT_POWER,
-                                      &c->machines[i]);
-                break;
-        default:
-                break;
-        }
-}
-
-static void on_fault(void *userdata) {
-        Faults *f = userdata;
-        SimCluster *c = f->cluster;
-        Fault kind = world_draw(c->world, _FAULT_MAX);
-
-        if (c->quiet)
-                return;
-        world_at(c->world, 200 + world_draw(c->world, f->every_ms), NULL, on_fault, f);
-        if (f->on[kind])
-                fault_happens(f, kind, &c->machines[world_draw(c->world, c->n)]);
-}
-
-/* -- One run -- */
-
 static void on_check(void *userdata) {
         SimCluster *c = userdata;
 
         check_hashes(c);
-        if (!c->quiet)
-                world_at(c->world, HASH_EVERY_MS, NULL, on_check, c);
+        check_slices(c);
+        faults_check_left(c);
+        if (!c->quiet || c->may_attach)
+                world_at(c->world, CHECK_EVERY_MS, NULL, on_check, c);
 }
 
-static bool cluster_is_formed(SimCluster *c) {
+/* Of the first 'n' hosts. */
+static bool cluster_is_formed(SimCluster *c, unsigned n) {
         SimMachine *leader = cluster_leader(c);
         size_t voters = 0;
         KvState state;
@@ -398,8 +241,12 @@ static bool cluster_is_formed(SimCluster *c) {
         kv_state(daemon_store(leader->daemon), &state);
         for (size_t i = 0; i < state.n_members; i++)
                 voters += state.members[i].role == KV_MEMBER_VOTER;
-        return state.n_members == c->n && voters == MIN(c->n, 3u) &&
-               HASH_COUNT(registry_cluster(daemon_registry(leader->daemon))->machines) == c->n;
+        for (unsigned i = 0; i < n; i++)
+                if (machine_is_attached(&c->machines[i]) &&
+                    !registry_is_current(daemon_registry(c->machines[i].daemon)))
+                        return false;
+        return state.n_members == MIN(n, (unsigned) REPLICAS_MAX) && voters == MIN(n, 3u) &&
+               HASH_COUNT(registry_cluster(daemon_registry(leader->daemon))->machines) == n;
 }
 
 static uint64_t raft_index(SimCluster *c) {
@@ -429,58 +276,105 @@ static void upgrade(SimCluster *c) {
         }
 }
 
+/* As the cluster file does: a host without a replica reaches the cluster while the founder is away. */
+static void machine_knows_replicas(SimMachine *m) {
+        char address[64];
+
+        for (unsigned i = 0; i < REPLICAS_MAX; i++) {
+                snprintf(address, sizeof(address), "%s:2380", m->cluster->machines[i].address);
+                if (i != m->index && names_add(&m->settings.join, address, strlen(address)) < 0)
+                        abort();
+        }
+}
+
+/* Start the first 'n' hosts, and wait until they are a cluster. */
+static void cluster_form(SimCluster *c, unsigned n) {
+        uint64_t ms = n > REPLICAS_MAX ? ATTACH_MS : FORM_MS, end_ms = world_now_ms(c->world) + ms;
+
+        for (unsigned i = 0; i < n; i++)
+                world_at(c->world, i * 100, NULL, on_start_daemon, &c->machines[i]);
+        while (!cluster_is_formed(c, n) && world_now_ms(c->world) < end_ms)
+                world_run(c->world, world_now_ms(c->world) + 100);
+        if (!cluster_is_formed(c, n))
+                world_failed(c->world, "a-cluster-forms",
+                             "after %llu s, there are not yet the voters of %u hosts",
+                             (unsigned long long) ms / 1000, n);
+}
+
+/* The hosts that are not yet part of the cluster join while faults happen. */
+static void cluster_grow(SimCluster *c, unsigned from, uint64_t within_ms) {
+        for (unsigned i = from; i < c->n; i++)
+                world_at(c->world, world_draw(c->world, within_ms), NULL, on_start_daemon, &c->machines[i]);
+}
+
+/* In some worlds one host, or all but one, have an older version until the faults end. */
+static void cluster_age(SimCluster *c) {
+        unsigned first = (unsigned) world_draw(c->world, c->n),
+                 last = world_chance(c->world, 50) ? first : first + c->n - 2;
+        const char *key = world_chance(c->world, 50) ? "/_fleet/unit/c.service" : "/_fleet/target/c.service";
+
+        for (unsigned i = first; i <= last; i++)
+                c->machines[i % c->n].unreadable = key;
+        totals_old++;
+}
+
+static void cluster_heal(SimCluster *c, Faults *f) {
+        c->quiet = true;
+        world_trace(c->world, "world", "all heals");
+        world_run(c->world, world_now_ms(c->world) + 20000);
+        faults_heal(f);
+        upgrade(c);
+        for (unsigned i = 0; i < HEAL_MS / 1000; i++) {
+                if (f->moves_replicas && i >= 10)
+                        f->moves_replicas = !faults_set_voters(c, 3);
+                world_run(c->world, world_now_ms(c->world) + 1000);
+        }
+}
+
+static unsigned hosts_drawn(World *w, const Options *o) {
+        if (o->hosts > 0)
+                return o->hosts;
+        if (world_chance(w, ATTACHED_PERCENT))
+                return REPLICAS_MAX + 1 + (unsigned) world_draw(w, world_chance(w, 50) ? 3 : ATTACHED_MAX);
+        return world_chance(w, 70) ? 3 : 5;
+}
+
 static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowledged) {
         World *w = world_new(seed, o->trace);
+        unsigned hosts, begins;
         char replay[256];
         SimCluster *c;
         Faults faults;
-        uint64_t end_ms, before, hash;
+        uint64_t before, hash;
 
         tracing = w;
-        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu",
-                 (unsigned long long) o->seconds);
+        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu --hosts %u",
+                 (unsigned long long) o->seconds, o->hosts);
         world_set_replay(w, replay);
-        checked = c = cluster_new(w, world_chance(w, 70) ? 3 : 5);
+        hosts = hosts_drawn(w, o);
+        checked = c = cluster_new(w, hosts);
+        c->may_attach = hosts > REPLICAS_MAX;
+        totals_attached += c->may_attach;
+        for (unsigned i = 1; i < hosts && c->may_attach; i++)
+                machine_knows_replicas(&c->machines[i]);
         faults = (Faults) { .cluster = c, .every_ms = 1000 + world_draw(w, 8000) };
-        for (unsigned i = 0; i < _FAULT_MAX; i++)
-                faults.on[i] = world_chance(w, i >= FAULT_CRASH_ALL ? 30 : 60);
-
-        /* In some worlds one host, or all but one, have an older version until the faults end. */
-        if (world_chance(w, 40)) {
-                unsigned first = world_draw(w, c->n), last = world_chance(w, 50) ? first : first + c->n - 2;
-                const char *key = world_chance(w, 50) ? "/_fleet/unit/c.service" : "/_fleet/target/c.service";
-
-                for (unsigned i = first; i <= last; i++)
-                        c->machines[i % c->n].unreadable = key;
-                totals_old++;
-        }
-        for (unsigned i = 0; i < c->n; i++)
-                world_at(w, i * 100, NULL, on_start_daemon, &c->machines[i]);
-        end_ms = world_now_ms(w) + FORM_MS;
-        while (!cluster_is_formed(c) && world_now_ms(w) < end_ms)
-                world_run(w, world_now_ms(w) + 100);
-        if (!cluster_is_formed(c))
-                world_failed(w, "a-cluster-forms", "after %d s there are not yet three voters",
-                             FORM_MS / 1000);
+        if (world_chance(w, 40))
+                cluster_age(c);
+        begins = c->may_attach ? REPLICAS_MAX + (unsigned) world_draw(w, hosts - REPLICAS_MAX + 1) : hosts;
+        cluster_form(c, begins);
+        if (c->may_attach) /* the founder has a cluster now */
+                machine_knows_replicas(&c->machines[0]);
+        cluster_grow(c, begins, o->seconds * 1000);
 
         people_submit_all(c);
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 world_at(w, 10 * i, NULL, writer_on_turn, &c->writers[i]);
         world_at(w, 5000, NULL, people_on_turn, c);
-        world_at(w, 3000, NULL, on_fault, &faults);
-        world_at(w, HASH_EVERY_MS, NULL, on_check, c);
+        faults_begin(&faults, c, 3000);
+        world_at(w, CHECK_EVERY_MS, NULL, on_check, c);
         world_run(w, world_now_ms(w) + o->seconds * 1000);
 
-        c->quiet = true;
-        world_trace(w, "world", "all heals");
-        world_run(w, world_now_ms(w) + 20000);
-        for (unsigned i = 0; i < c->n; i++) {
-                cut(c, &c->machines[i], NULL, false);
-                machine_power_on(&c->machines[i]);
-                machine_start_daemon(&c->machines[i]);
-        }
-        upgrade(c);
-        world_run(w, world_now_ms(w) + HEAL_MS);
+        cluster_heal(c, &faults);
         check_healed(c);
         before = raft_index(c);
         world_run(w, world_now_ms(w) + IDLE_MS);
@@ -491,6 +385,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 *ret_acknowledged += c->writers[i].n_acknowledged;
         total_ms += world_now_ms(w) - WORLD_START_MS;
+        totals_slices += c->n_slices;
         checked = NULL;
         cluster_free(c);
         hash = world_hash(w);
@@ -501,9 +396,13 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
 
 int main(int argc, char *argv[]) {
         static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
-                { "trace", no_argument, NULL, 't' },      { "seconds", required_argument, NULL, 'S' },
-                { "twice", no_argument, NULL, '2' },      {},
+                { "seed", required_argument, NULL, 's' },
+                { "runs", required_argument, NULL, 'r' },
+                { "trace", no_argument, NULL, 't' },
+                { "seconds", required_argument, NULL, 'S' },
+                { "twice", no_argument, NULL, '2' },
+                { "hosts", required_argument, NULL, 'h' },
+                {},
         };
         Options o = { .seed = 1, .runs = 5, .seconds = 60 };
         uint64_t acknowledged = 0;
@@ -525,6 +424,9 @@ int main(int argc, char *argv[]) {
                 case 'S':
                         o.seconds = strtoull(optarg, NULL, 10);
                         break;
+                case 'h':
+                        o.hosts = (unsigned) strtoul(optarg, NULL, 10);
+                        break;
                 case '2':
                         o.twice = true;
                         break;
@@ -545,12 +447,11 @@ int main(int argc, char *argv[]) {
                         return 1;
                 }
         }
-        printf("%llu runs of %llu s and healing passed, %llu of them with two versions: %.2f cluster-hours; "
-               "%llu writes acknowledged;",
+        printf("%llu runs of %llu s and healing passed, %llu of them with two versions, %llu with attached "
+               "hosts (%llu slices compared): %.2f cluster-hours; %llu writes acknowledged;",
                (unsigned long long) o.runs, (unsigned long long) o.seconds, (unsigned long long) totals_old,
+               (unsigned long long) totals_attached, (unsigned long long) totals_slices,
                (double) total_ms / 3600000, (unsigned long long) acknowledged);
-        for (unsigned i = 0; i < _FAULT_MAX; i++)
-                printf(" %s %llu%s", fault_names[i], (unsigned long long) totals[i],
-                       i + 1 < _FAULT_MAX ? "," : "\n");
+        faults_print();
         return 0;
 }

@@ -104,6 +104,7 @@ static const struct {
         { "forward cancel", 52, MEMBERS },
         { "forward credit", 53, MEMBERS },
         { "call via", 54, MEMBERS },
+        { "conditions", 60, 1u << REPLICA },
 };
 
 typedef struct Guest {

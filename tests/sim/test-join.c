@@ -18,9 +18,11 @@ enum {
 };
 
 static bool joining_logged; /* a member has reported the session of a joining host */
+static bool warned;         /* a host has reported that it gets no certificate */
 
 static void on_message(const char *message) {
         joining_logged |= starts_with(message, "session from the joining host");
+        warned |= starts_with(message, "Failed to get a certificate");
 }
 
 static void over(void) {
@@ -317,6 +319,7 @@ static void token_race(void) {
 static void six_hosts(void) {
         MadeToken token;
 
+        warned = false;
         found(6, 5);
         token = make_token(machine(0), NULL);
         join_with(machine(5), &token);
@@ -324,6 +327,8 @@ static void six_hosts(void) {
         run_ms(10000);
         if (is_member(machine(0), machine(5)) || seen(machine(0), machine(5))->member.raft_id != 0)
                 world_failed(world, "five-hosts-hold-a-replica", "%s is a member", machine(5)->name);
+        if (warned)
+                world_failed(world, "a-join-needs-no-warning", "of a certificate");
         over();
 }
 

@@ -3,6 +3,7 @@
  *      test-reporting [--seed N] [--runs N] [--trace]
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "tests/sim/tokens.h"
 
@@ -169,6 +170,24 @@ static void new_leader_storm(void) {
         over();
 }
 
+static void on_launched(void *userdata, KvStatus status, const char *message, uint64_t index) {}
+
+/* Start a.service on an attached host. */
+static void launch_on(SimMachine *m) {
+        UnitChange change = { .name = "a.service", .has_target = true, .target = TARGET_LAUNCHED };
+        _cleanup_unit_ Unit *unit = NULL;
+        _cleanup_text_ Text text = {};
+
+        text_printf(&text, "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nMachineID=%s\n", m->machine_id);
+        if (unit_parse("a.service", text.chars, text.size, &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (registry_change_units(daemon_registry(leader_with(machine(0))->daemon), &change, 1, on_launched,
+                                  NULL) < 0)
+                abort();
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
+}
+
 /* A daemon that ends tells why, or its kernel does. */
 static void ends(void) {
         SimMachine *m = attached();
@@ -196,9 +215,63 @@ static void ends(void) {
         over();
 }
 
+static bool reason_has(const SimMachine *m, const char *text) {
+        const SimMachine *leader = leader_with(machine(0));
+        const ClusterMachine *machine = leader ? seen(leader, m) : NULL;
+
+        return machine && strstr(machine->presence_reason, text);
+}
+
+/* The replica in use is a follower: the leader has no session of the host. */
+static void conditions(void) {
+        SimMachine *m = attached(), *leader, *replica;
+
+        UNTIL("there-is-a-leader", (leader = leader_with(machine(0))));
+        sim_net_cut(cluster->net, m->host, leader->host, true);
+        UNTIL("a-host-uses-another-replica", replica_of(m) && replica_of(m) != leader);
+        world_loop_set_wall_offset(m->loop, -95000);
+        UNTIL("a-wrong-clock-is-reported", reason_has(m, "clock is 95 s behind the leader's"));
+        world_loop_set_wall_offset(m->loop, 0);
+        UNTIL("a-right-clock-is-reported", reason_has(m, "its clock agrees with the leader's"));
+        UNTIL("a-host-uses-a-replica", (replica = replica_of(m)));
+        world_loop_set_wall_offset(replica->loop, 95000);
+        UNTIL("the-clock-of-its-replica-is-reported", reason_has(replica, "s ahead of the leader's"));
+        run_ms(20000);
+        if (reason_has(m, "clock is"))
+                world_failed(world, "a-clock-is-compared-with-the-leader's", "%s",
+                             seen(leader, m)->presence_reason);
+        over();
+}
+
+/* A copy of the host meets replicas that have a session of the host. */
+static void clone_of_an_attached_host(void) {
+        SimMachine *m, *copy;
+        MadeToken token;
+
+        found(REPLICAS + 2, REPLICAS);
+        m = machine(REPLICAS);
+        copy = machine(REPLICAS + 1);
+        token = make_token(machine(0), NULL);
+        join_with(m, &token);
+        UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
+        launch_on(m);
+        UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+        stop_host(m);
+        stop_host(copy);
+        machine_clone(copy, m);
+        machine_start_daemon(m);
+        UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+        machine_start_daemon(copy);
+        UNTIL("a-copy-is-reported", reason_has(m, "a copy of this host was rejected"));
+        if (!sim_systemd_runs(m->systemd, "a.service"))
+                world_failed(world, "a-copy-stops-no-unit", "a.service has ended");
+        over();
+}
+
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(void) = {
-                two_sessions, report_lost, report_lost_with_its_replica, replica_cut, new_leader_storm, ends
+                two_sessions, report_lost, report_lost_with_its_replica, replica_cut, new_leader_storm,
+                ends,         conditions,  clone_of_an_attached_host
         };
 
         return tokens_main(argc, argv, "tests/sim/test-reporting", scenarios, ELEMENTS(scenarios), NULL,

@@ -41,7 +41,7 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
 /* -- The cluster -- */
 
 bool serves(const SimMachine *m) {
-        return m->daemon && !m->dying && daemon_store(m->daemon);
+        return machine_serves(m);
 }
 
 KvState state_of(const SimMachine *m) {
@@ -131,12 +131,15 @@ static void on_token(void *userdata, int error, const char *message, const Autho
 }
 
 MadeToken make_token(SimMachine *m, const char *replace) {
-        TokenRequest request = { .uses = 1, .replace = replace, .by = "root" };
+        return make_token_of(m, &(TokenRequest) { .uses = 1, .replace = replace, .by = "root" });
+}
+
+MadeToken make_token_of(SimMachine *m, const TokenRequest *request) {
         MadeToken made = {};
         Error err = {};
 
         UNTIL("a-host-makes-tokens", is_ready(m));
-        if (authority_create_token(user_of(m)->api.authority, &request, on_token, &made, &err) < 0)
+        if (authority_create_token(user_of(m)->api.authority, request, on_token, &made, &err) < 0)
                 world_failed(world, "a-token-is-made", "%s", err.message);
         UNTIL("a-token-is-made", made.done);
         if (!made.text[0])

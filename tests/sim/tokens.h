@@ -74,6 +74,7 @@ typedef struct MadeToken {
 
 /* Create a token of one use; 'replace': NULL, or a machine ID. */
 MadeToken make_token(SimMachine *m, const char *replace);
+MadeToken make_token_of(SimMachine *m, const TokenRequest *request);
 const ClusterToken *token_at(const SimMachine *m, const MadeToken *made);
 unsigned uses_left(const MadeToken *token);
 /* Run fleetctl init or join. Return whether the daemon accepted the command. */

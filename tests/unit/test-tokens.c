@@ -107,10 +107,15 @@ static void a_token_is_planned_within_its_limits(void **state) {
                 { { .ttl_ms = TOKEN_TTL_MAX_MS + 1000 },
                   -EINVAL,
                   "a life of 604801 s: expected 1 minute to 7 days" },
-                { { .restricted = true },
+                { { .restricted = true, .level = 5 },
                   -EINVAL,
-                  "a restricted host holds no replica: it needs attached hosts, which this version does not "
-                  "support" },
+                  "a restricted host holds no replica, which needs feature level 6; the cluster has 5: "
+                  "fleetctl cluster level 6" },
+                { { .restricted = true, .level = 6 }, 0, NULL },
+                { { .restricted = true, .level = 6, .replace = "A" },
+                  -EPERM,
+                  "A holds a replica, which a restricted host does not: remove it first (fleetctl remove "
+                  "aaaaaaaa), or use a token without --restricted" },
                 { { .replace = "A" }, 0, NULL },
                 { { .replace = "aaaaaaaa" }, 0, NULL },
                 { { .replace = A }, 0, NULL },
@@ -140,6 +145,7 @@ static void a_token_is_planned_within_its_limits(void **state) {
                 assert_int_equal(token.expires_ms, NOW_MS + (q->ttl_ms ?: TOKEN_TTL_DEFAULT_MS));
                 assert_string_equal(token.replace, q->replace ? A : "");
                 assert_string_equal(token.from, q->from ?: "");
+                assert_int_equal(token.restricted, q->restricted);
                 token_record_done(&token);
         }
         cluster_view_machine(&p, "B", "", PRESENCE_UP);
@@ -297,6 +303,23 @@ static void each_host_is_accepted_or_gets_the_reason(void **state) {
         cluster_view_free(&p);
 }
 
+static void a_restricted_host_holds_no_replica(void **state) {
+        JoiningHost member = { HOST(A, PIN_B, ONCE), HERE }, host = { HOST(B, PIN_B, ONCE), HERE };
+
+        JoinDecision decision = {};
+        ClusterView p = {};
+        Error err = {};
+
+        put_cluster(&p);
+        put_token(&p, ONCE, "\"replace\":\"" A "\",\"restricted\":true,\"total\":1,\"uses\":1");
+        assert_int_equal(join_decide(&p.cluster, &member, LEVEL, 5, NOW_MS, &decision, &err), -EPERM);
+        assert_non_null(strstr(err.message, "A holds a replica, which a restricted host does not"));
+        put_token(&p, ONCE, "\"restricted\":true,\"total\":1,\"uses\":1");
+        assert_int_equal(join_decide(&p.cluster, &host, LEVEL, 5, NOW_MS, &decision, &err), 0);
+        assert_true(decision.host.restricted);
+        cluster_view_free(&p);
+}
+
 static void an_old_program_is_rejected_before_its_token(void **state) {
         JoiningHost host = { HOST(B, PIN_B, ONCE), HERE };
         ClusterView p = {};
@@ -391,6 +414,7 @@ int main(void) {
                 cmocka_unit_test(metadata_of_a_token_is_checked_and_copied),
                 cmocka_unit_test(the_number_of_tokens_is_limited),
                 cmocka_unit_test(each_host_is_accepted_or_gets_the_reason),
+                cmocka_unit_test(a_restricted_host_holds_no_replica),
                 cmocka_unit_test(an_old_program_is_rejected_before_its_token),
                 cmocka_unit_test(a_removed_or_replaced_host_joins_again),
                 cmocka_unit_test(hosts_of_the_cluster_are_counted_once),

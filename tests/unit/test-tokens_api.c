@@ -211,7 +211,7 @@ static void invalid_requests_get_the_reason(void **state) {
                 { "{\"from\":\"x\"}", 400, "'x' is not a network" },
                 { "{\"metadata\":{\"a b\":\"c\"}}", 400, "a b" },
                 { "{\"replace\":\"none\"}", 404, "no machine 'none'" },
-                { "{\"restricted\":true}", 400, "it needs attached hosts" },
+                { "{\"restricted\":true}", 400, "which needs feature level 6" },
         };
         Fixture *f = *state;
 

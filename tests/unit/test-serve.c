@@ -1,0 +1,367 @@
+/* The replica's side of hosts without a replica: subscriptions and reads of a host that sends what it likes.
+ * That host is played. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "kvstore/kvstore_internal.h"
+#include "kvstore/remote_frames.h"
+#include "kvstore/serve_internal.h"
+#include "tests/lib/quiet_peer.h"
+
+enum { FUTURE = 1000000 };
+
+static size_t queued; /* bytes that wait for each session */
+
+size_t __wrap_peer_queued(const PeerSession *session);
+size_t __wrap_peer_queued(const PeerSession *session) {
+        return queued;
+}
+
+static void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        *(KvStatus *) userdata = status;
+}
+
+static void have_machine(QuietPeer *h, const char *id, const char *name) {
+        Machine m = { .name = (char *) name, .address = (char *) "10.0.0.1", .version = (char *) "0" };
+        KvStatus status = KV_UNKNOWN;
+
+        snprintf(m.id, sizeof(m.id), "%s", id);
+        assert_int_equal(registry_publish_facts(h->registry, &m, on_done, &status), 0);
+        for (unsigned i = 0; i < 100 && status == KV_UNKNOWN; i++)
+                quiet_peer_pass(h, 10);
+        assert_int_equal(status, KV_OK);
+}
+
+static void meet(QuietPeer *h) {
+        (void) quiet_peer_meet(h); /* the replica does not dial it */
+        assert_true(h->asking.open);
+}
+
+static int replica_setup(void **state) {
+        QuietPeer *h = quiet_peer_new(false);
+
+        queued = 0;
+        have_machine(h, QUIET_PEER_ID, "alpha");
+        have_machine(h, QUIET_PEER_OTHER_ID, "beta");
+        h->attached = true;
+        meet(h);
+        *state = h;
+        return 0;
+}
+
+static int replica_teardown(void **state) {
+        quiet_peer_free(*state);
+        return 0;
+}
+
+static void on_written(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+}
+
+static void write_key(QuietPeer *h, const char *key) {
+        const KvCommand cmd = { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") };
+        uint64_t index = kv_index(h->store), number;
+
+        assert_int_equal(kv_propose(h->store, &cmd, on_written, NULL, &number), 0);
+        for (unsigned i = 0; i < 100 && kv_index(h->store) == index; i++)
+                quiet_peer_pass(h, 10);
+        quiet_peer_pass(h, 20);
+}
+
+/* -- The other host -- */
+
+static void subscribe(QuietPeer *h, const RemoteSubscribe *s) {
+        _cleanup_writer_ Writer w = {};
+
+        remote_subscribe_write(s, NULL, 0, &w);
+        assert_int_equal(w.error, 0);
+        (void) quiet_peer_send_on(&h->asking, PEER_SUBSCRIBE, w.bytes, w.size);
+}
+
+static void subscribe_slice(QuietPeer *h, uint32_t number) {
+        subscribe(h, &(RemoteSubscribe) { .number = number, .kind = REMOTE_SLICE });
+}
+
+static void subscribe_key(QuietPeer *h, uint32_t number, const char *key, uint64_t since) {
+        subscribe(h, &(RemoteSubscribe) {
+                             .number = number, .kind = REMOTE_KEY, .key = kv_string(key), .since = since });
+}
+
+/* What the replica has sent. */
+typedef struct Heard {
+        unsigned n_pages, n_events, n_gone, n_found, n_current;
+        uint32_t number; /* of the last page or events */
+        uint64_t index;
+        RemoteEnd end; /* the last one */
+        RemoteFound found;
+        RemoteCurrent current;
+        Text keys; /* of the slice, and of events */
+} Heard;
+
+static void hear_items(const Frame *f, Heard *ret) {
+        RemotePage page;
+        RemoteItem item;
+
+        assert_int_equal(remote_page_read(f->payload, f->size, &page), 0);
+        ret->number = page.number;
+        ret->index = page.index;
+        while (remote_next_item(&page, &item) > 0) {
+                KvBytes key = item.kind == REMOTE_EVENT ? item.event.node.key : item.node.key;
+
+                text_append_bytes(&ret->keys, key.data, key.size);
+                text_append(&ret->keys, " ");
+        }
+}
+
+static void hear(QuietPeer *h, Heard *ret) {
+        Frame f;
+
+        text_done(&ret->keys);
+        *ret = (Heard) {};
+        text_append(&ret->keys, "");
+        while (quiet_peer_receive(&h->asking, &f)) {
+                if (f.type == PEER_PAGE || f.type == PEER_EVENTS) {
+                        ret->n_pages += f.type == PEER_PAGE;
+                        ret->n_events += f.type == PEER_EVENTS;
+                        hear_items(&f, ret);
+                } else if (f.type == PEER_GONE) {
+                        ret->n_gone++;
+                        assert_int_equal(remote_end_read(f.payload, f.size, &ret->end), 0);
+                } else if (f.type == PEER_FOUND) {
+                        ret->n_found++;
+                        assert_int_equal(remote_found_read(f.payload, f.size, &ret->found), 0);
+                } else if (f.type == PEER_CURRENT) {
+                        ret->n_current++;
+                        assert_int_equal(remote_current_read(f.payload, f.size, &ret->current), 0);
+                }
+        }
+        assert_int_equal(ret->keys.error, 0);
+}
+
+#define _cleanup_heard_ _cleanup_(heard_done)
+static void heard_done(Heard *heard) {
+        text_done(&heard->keys);
+}
+
+/* -- Subscriptions -- */
+
+static void a_slice_is_that_of_the_host_of_the_session(void **state) {
+        static const RemoteSubscribe other = { .number = 2,
+                                               .kind = REMOTE_SLICE,
+                                               .key = { "/_fleet/machine/" QUIET_PEER_ID, 48 } };
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+
+        subscribe_slice(h, 1);
+        quiet_peer_pass(h, 100);
+        hear(h, &heard);
+        assert_int_equal(heard.n_pages, 1);
+        assert_true(heard.index > 0);
+        assert_non_null(strstr(heard.keys.chars, "/_fleet/machine/" QUIET_PEER_OTHER_ID "/facts "));
+        assert_null(strstr(heard.keys.chars, "/_fleet/machine/" QUIET_PEER_ID "/facts"));
+
+        subscribe(h, &other); /* a slice has no key: no frame of this version */
+        quiet_peer_pass(h, 2000);
+        hear(h, &heard);
+        assert_true(heard.number != 2 && heard.n_gone == 0);
+        assert_true(h->asking.open && !h->asking.closing);
+}
+
+static void events_of_the_future_wait_for_their_index(void **state) {
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+
+        subscribe_key(h, 1, "/a", kv_index(h->store) + 2);
+        quiet_peer_pass(h, 100);
+        write_key(h, "/a");
+        hear(h, &heard);
+        assert_string_equal(heard.keys.chars, "");
+        write_key(h, "/a");
+        hear(h, &heard);
+        assert_string_equal(heard.keys.chars, "/a ");
+}
+
+static void a_bound_of_the_future_is_behind_after_a_second(void **state) {
+        _cleanup_heard_ Heard heard = {};
+        _cleanup_writer_ Writer w = {};
+        QuietPeer *h = *state;
+
+        subscribe(h, &(RemoteSubscribe) { .number = 1, .kind = REMOTE_SLICE, .bound = FUTURE });
+        remote_read_write(
+                &(RemoteRead) { .number = 2, .kind = REMOTE_GET, .key = kv_string("/a"), .bound = FUTURE },
+                &w);
+        assert_true(quiet_peer_send_on(&h->asking, PEER_READ, w.bytes, w.size));
+        quiet_peer_pass(h, 900);
+        hear(h, &heard);
+        assert_int_equal(heard.n_pages + heard.n_gone + heard.n_found, 0);
+        quiet_peer_pass(h, 200);
+        hear(h, &heard);
+        assert_int_equal(heard.n_pages, 0);
+        assert_int_equal(heard.n_gone, 1);
+        assert_int_equal(heard.end.cause, REMOTE_GONE_BEHIND);
+        assert_int_equal(heard.n_found, 1);
+        assert_int_equal(heard.found.error, -EAGAIN);
+}
+
+static void indexes_of_another_lineage_are_not_these(void **state) {
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+        KvPosition position;
+
+        kv_position(h->store, &position);
+        subscribe(h, &(RemoteSubscribe) { .number = 1,
+                                          .kind = REMOTE_KEY,
+                                          .key = kv_string("/a"),
+                                          .since = FUTURE,
+                                          .lineage = position.lineage + 1 });
+        quiet_peer_pass(h, 100);
+        hear(h, &heard);
+        assert_int_equal(heard.n_events, 0);
+        assert_int_equal(heard.n_gone, 1);
+        assert_int_equal(heard.end.cause, REMOTE_GONE_LINEAGE);
+        assert_int_equal(heard.end.index, kv_index(h->store));
+        /* A slice is a state of the present lineage, also for a host that has seen a later one. */
+        subscribe(h, &(RemoteSubscribe) { .number = 2,
+                                          .kind = REMOTE_SLICE,
+                                          .bound = FUTURE,
+                                          .lineage = position.lineage + 1 });
+        quiet_peer_pass(h, 100);
+        hear(h, &heard);
+        assert_int_equal(heard.n_pages, 1);
+}
+
+static void a_session_has_its_slice_and_1000_watches(void **state) {
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+        char key[32];
+
+        subscribe_slice(h, 1);
+        for (uint32_t i = 0; i < 1000; i++) {
+                snprintf(key, sizeof(key), "/w/%u", (unsigned) i);
+                subscribe_key(h, 2 + i, key, 0);
+        }
+        quiet_peer_pass(h, 500);
+        hear(h, &heard);
+        assert_int_equal(heard.n_pages, 1);
+        assert_int_equal(heard.n_events, 1000);
+        assert_int_equal(heard.n_gone, 0);
+        subscribe_key(h, 2000, "/w/more", 0);
+        hear(h, &heard);
+        assert_int_equal(heard.n_gone, 1);
+        assert_int_equal(heard.end.cause, REMOTE_GONE_FULL);
+        assert_int_equal(heard.end.number, 2000);
+        write_key(h, "/w/999");
+        hear(h, &heard);
+        assert_string_equal(heard.keys.chars, "/w/999 ");
+}
+
+/* An answer to a heartbeat overtakes what waits for a slow connection. */
+static void an_answer_does_not_count_what_waits_for_the_connection(void **state) {
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+
+        subscribe_slice(h, 1);
+        subscribe_key(h, 2, "/a", 0);
+        quiet_peer_pass(h, 500);
+        hear(h, &heard);
+        kv_answer_heartbeat(h->store, peers_accepted(h->peers, QUIET_PEER_OTHER_ID));
+        hear(h, &heard);
+        assert_int_equal(heard.n_current, 1);
+        assert_int_equal(heard.current.index, kv_index(h->store));
+        assert_int_equal(heard.current.events, kv_index(h->store));
+        queued = 100;
+        kv_answer_heartbeat(h->store, peers_accepted(h->peers, QUIET_PEER_OTHER_ID));
+        hear(h, &heard);
+        assert_int_equal(heard.n_current, 1);
+        assert_int_equal(heard.current.index, 0);
+        assert_int_equal(heard.current.events, 0);
+        assert_int_equal(heard.current.leader_id, 1);
+}
+
+static void a_slow_host_loses_its_watch_and_delays_no_other_one(void **state) {
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+        char value[16 * 1024];
+        uint64_t number;
+
+        memset(value, 'x', sizeof(value));
+        subscribe_key(h, 1, "/a", 0);
+        quiet_peer_pass(h, 100);
+        queued = SERVE_QUEUE_MAX + 1;
+        hear(h, &heard);
+        for (unsigned i = 0; i < 2 * SERVE_QUEUE_MAX / sizeof(value) && heard.n_gone == 0; i++) {
+                const KvCommand cmd = { .op = KV_SET,
+                                        .key = kv_string("/a"),
+                                        .value = { value, sizeof(value) } };
+
+                assert_int_equal(kv_propose(h->store, &cmd, on_written, NULL, &number), 0);
+                quiet_peer_pass(h, 20);
+                hear(h, &heard);
+                assert_int_equal(heard.n_events, 0);
+        }
+        assert_int_equal(heard.n_gone, 1);
+        assert_int_equal(heard.end.cause, REMOTE_GONE_OVERFLOW);
+}
+
+/* Ten times a second, for ten seconds. */
+static void a_host_that_moves_again_and_again_leaves_nothing_behind(void **state) {
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+
+        for (uint32_t i = 1; i <= 100; i++) {
+                subscribe_slice(h, i);
+                subscribe_key(h, 1000 + i, "/a", 0);
+                quiet_peer_pass(h, 100);
+                if (i < 100)
+                        meet(h);
+        }
+        hear(h, &heard);
+        assert_int_equal(heard.n_pages, 1);
+        assert_int_equal(heard.n_gone, 0);
+        quiet_peer_pass(h, 2 * SERVE_SWEEP_MS);
+        assert_int_equal(h->store->serve->n, 2);
+        write_key(h, "/a");
+        hear(h, &heard);
+        assert_string_equal(heard.keys.chars, "/a ");
+}
+
+static void frames_of_12_mib_are_read_and_one_byte_more_ends_the_session(void **state) {
+        static const PeerFrame types[] = { PEER_SUBSCRIBE, PEER_UNSUBSCRIBE, PEER_READ, PEER_RELAY };
+        _cleanup_free_ uint8_t *bytes = calloc(1, PEER_FRAME_MAX + 1);
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+
+        assert_non_null(bytes);
+        bytes[0] = REMOTE_PROTOCOL;
+        for (size_t i = 0; i < ELEMENTS(types); i++)
+                assert_true(quiet_peer_send_on(&h->asking, types[i], bytes, PEER_FRAME_MAX));
+        hear(h, &heard);
+        assert_int_equal(heard.n_pages + heard.n_gone + heard.n_found, 0);
+        assert_false(quiet_peer_send_on(&h->asking, PEER_READ, bytes, PEER_FRAME_MAX + 1));
+        meet(h);
+        subscribe_slice(h, 1);
+        quiet_peer_pass(h, 100);
+        hear(h, &heard);
+        assert_int_equal(heard.n_pages, 1);
+}
+
+int main(void) {
+#define T(name) cmocka_unit_test_setup_teardown(name, replica_setup, replica_teardown)
+        const struct CMUnitTest tests[] = {
+                T(a_slice_is_that_of_the_host_of_the_session),
+                T(events_of_the_future_wait_for_their_index),
+                T(a_bound_of_the_future_is_behind_after_a_second),
+                T(indexes_of_another_lineage_are_not_these),
+                T(a_session_has_its_slice_and_1000_watches),
+                T(an_answer_does_not_count_what_waits_for_the_connection),
+                T(a_slow_host_loses_its_watch_and_delays_no_other_one),
+                T(a_host_that_moves_again_and_again_leaves_nothing_behind),
+                T(frames_of_12_mib_are_read_and_one_byte_more_ends_the_session),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
