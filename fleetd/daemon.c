@@ -495,14 +495,13 @@ static int daemon_publish_facts(Daemon *d, const Settings *s) {
                           .version = (char *) PACKAGE_VERSION,
                           .quadlet = d->io.systemd->ops->has_quadlet &&
                                      d->io.systemd->ops->has_quadlet(d->io.systemd),
+                          .users = s->listen_tls[0],
                           .level = d->io.level_max > 0 ? d->io.level_max : KV_LEVEL_MAX,
                           .boot_id = d->io.boot_id,
                           .peer = s->listen_peer[0] ? s->listen_peer : NULL,
                           .client = s->advertise_client[0] ? s->advertise_client : NULL };
 
-        if (s->listen_peer[0])
-                (void) parse_address(s->listen_peer, host, sizeof(host), &port);
-        else
+        if (!s->listen_peer[0] || parse_address(s->listen_peer, host, sizeof(host), &port) < 0)
                 (void) facts_primary_address(host, sizeof(host));
         snprintf(facts.id, sizeof(facts.id), "%s", s->machine_id);
         return d->facts ? facts_set(d->facts, &facts) : facts_new(&d->facts, d->io.loop, d->registry, &facts);

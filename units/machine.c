@@ -14,9 +14,9 @@ void machine_done(Machine *machine) {
 }
 
 int machine_copy(const Machine *from, Machine *ret) {
-        _cleanup_machine_ Machine copy = { .raft_id = from->raft_id,
-                                           .level = from->level,
-                                           .quadlet = from->quadlet };
+        _cleanup_machine_ Machine copy = {
+                .raft_id = from->raft_id, .level = from->level, .quadlet = from->quadlet, .users = from->users
+        };
 
         memcpy(copy.id, from->id, sizeof(copy.id));
         if (copy_string(from->name, &copy.name) < 0 || copy_string(from->address, &copy.address) < 0 ||
@@ -34,7 +34,7 @@ bool machine_equal(const Machine *a, const Machine *b) {
                same_string(a->client, b->client) && same_string(a->peer, b->peer) &&
                pairs_equal(&a->metadata, &b->metadata) && same_string(a->version, b->version) &&
                same_string(a->boot_id, b->boot_id) && a->raft_id == b->raft_id && a->level == b->level &&
-               a->quadlet == b->quadlet;
+               a->quadlet == b->quadlet && a->users == b->users;
 }
 
 bool machine_id_is_valid(const char *id) {

@@ -22,6 +22,7 @@ typedef struct Machine {
         char *version;    /* of its fleetd */
         char *boot_id;    /* 32 hex digits */
         uint64_t raft_id; /* 0: holds no replica */
+        bool users;       /* accepts users with certificates (ListenTLS=) */
         bool quadlet;     /* has podman's generator for systemd, and so runs Quadlet files */
         uint64_t level;   /* feature level that its program supports; 0: not reported */
 } Machine;

@@ -9,7 +9,8 @@
 #include "units/machine.h"
 #include "units/state.h"
 
-/* /_fleet/machine/ID/facts: {"address","boot","metadata":{},"name","peer","quadlet","raftId","version"} */
+/* /_fleet/machine/ID/facts:
+ * {"address","boot","metadata":{},"name","peer","quadlet","raftId","users","version"} */
 void stored_facts_write(Text *t, const Machine *machine);
 int stored_facts_read(const char *id, const char *json, size_t size, Machine *ret, Error *err);
 

@@ -309,13 +309,15 @@ static void front_report(TlsFront *front, int r, const char *message) {
 
 static void front_check(TlsFront *front) {
         Error err = {};
-        int r;
+        int r = 0;
 
         if (front_is_due(front)) {
                 r = front_certify(front, &err);
-                front_report(front, r, error_text(&err, r));
+                if (r != -EINPROGRESS)
+                        front_report(front, r, error_text(&err, r));
         }
-        (void) timer_start(&front->timer, front->api->loop, front->listener->listener ? CHECK_MS : OPEN_MS);
+        (void) timer_start(&front->timer, front->api->loop,
+                           front->listener->listener && r != -EINPROGRESS ? CHECK_MS : OPEN_MS);
 }
 
 void tls_front_review(TlsFront *front) {

@@ -146,8 +146,11 @@ int authority_certify_user(Authority *a, const UserRequest *request, AuthorityIs
 
 /* Make a key and a certificate for the TLS listener of this host, with the root that signed it, for 30 days.
  * Both exist in memory only: each start makes others, and clients verify them by the roots of the cluster.
- * Errors with a message: -ENOKEY   the cluster has no CA -EAGAIN   the state of the cluster is not known yet
- *   -ENOENT   this host does not have the cluster key */
+ * Errors with a message:
+ *   -ENOKEY       the cluster has no CA
+ *   -EAGAIN       the state of the cluster is not known yet
+ *   -ENOENT       this host does not have the cluster key
+ *   -EINPROGRESS  this host has no replica, and one was asked: call this again within some seconds */
 int authority_certify_listener(Authority *a, const char *const *names, size_t n_names, TlsCredentials **ret,
                                Error *err);
 

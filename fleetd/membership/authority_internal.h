@@ -1,5 +1,6 @@
 /* The parts of Authority: authority_tokens.c (CA, tokens), authority_hosts.c (joining hosts, certificates),
- * authority_users.c, authority_rotation.c, authority_secure.c, key_distribution.c (the cluster key). */
+ * authority_users.c, authority_listener.c, authority_rotation.c, authority_secure.c, key_distribution.c (the
+ * cluster key). */
 #pragma once
 
 #include <sys/queue.h>
@@ -92,6 +93,14 @@ typedef struct KeyDistribution {
         char problem[KEYS_PROBLEM_SIZE], warning[KEYS_PROBLEM_SIZE];
 } KeyDistribution;
 
+/* Of a host without a replica: its request for the certificate of its listener. */
+typedef struct ListenerRequest {
+        TlsPrivateKey *key; /* NULL: there is none */
+        uint64_t until_ms;  /* for an answer */
+        char *certificate;  /* the answer: PEM */
+        char refusal[ERROR_MESSAGE_MAX];
+} ListenerRequest;
+
 struct Authority {
         Loop *loop; /* borrowed, as the next three */
         Peers *peers;
@@ -107,6 +116,7 @@ struct Authority {
         RateLimit issues;
         uint64_t rejection_noted_ms; /* the last rejection in the history */
         Named *wrong;                /* WrongSecrets, by ID of the token */
+        ListenerRequest listener;
         KeyDistribution keys;
         KeyStore *key_store;         /* NULL: this host is no authority */
         bool failure_logged;         /* of a change of keys */
@@ -135,6 +145,10 @@ int authority_read_csr(AuthorityOp *op, Error *err);
 /* authority_users.c */
 /* As authority_host_step(). */
 void authority_user_step(AuthorityOp *op);
+
+/* authority_listener.c */
+void authority_listener_init(Authority *a);
+void authority_listener_done(Authority *a);
 
 /* authority_rotation.c */
 /* On the leader: take the next step of a rotation if it is due. */

@@ -462,6 +462,7 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
         if (a->state_directory) {
                 peers_register(peers, frame_types, ELEMENTS(frame_types), a);
                 authority_hosts_init(a);
+                authority_listener_init(a);
                 r = keys_init(a, options->sealing);
                 if (r < 0) {
                         (void) authority_free(a);
@@ -498,6 +499,7 @@ Authority *authority_free(Authority *a) {
                 peers_unregister(a->peers, frame_types, ELEMENTS(frame_types));
                 keys_done(a);
                 authority_hosts_done(a);
+                authority_listener_done(a);
         }
         free(a->state_directory);
         free(a);

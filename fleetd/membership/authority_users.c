@@ -1,6 +1,5 @@
 /* Users: the record of the user, with its key and its rights, is written first, then the certificate is
- * signed, as for hosts. And the listeners at which users arrive: they have no record, since clients verify
- * them by the roots. */
+ * signed, as for hosts. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -133,69 +132,4 @@ int authority_certify_user(Authority *a, const UserRequest *request, AuthorityIs
         if (r < 0)
                 authority_op_free(op);
         return r;
-}
-
-/* -- The TLS listener of this host -- */
-
-static int listener_issue(Authority *a, const TlsPrivateKey *key, TlsIssue *issue, Text *ret, Error *err) {
-        const CaRoot *root = ca_roots_current(registry_cluster(a->registry)->ca_roots);
-        _cleanup_(tls_private_key_freep) TlsPrivateKey *ca_key = NULL;
-        _cleanup_text_ Text csr = {};
-        int r;
-
-        r = tls_request_create(key, &csr, err);
-        if (r < 0)
-                return r;
-        if (csr.error < 0)
-                return error_set(err, -ENOMEM, "out of memory");
-        r = keys_open_ca(a, root, &ca_key, err);
-        if (r < 0)
-                return r;
-        if (secret_random(issue->serial, sizeof(issue->serial)) < 0)
-                return error_set(err, -EIO, "the system has no random numbers");
-        issue->request = csr.chars;
-        issue->request_size = csr.size;
-        issue->root = root->pem;
-        issue->root_size = strlen(root->pem);
-        r = tls_issue(issue, ca_key, ret, err);
-        return r < 0 ? r : ret->error;
-}
-
-int authority_certify_listener(Authority *a, const char *const *names, size_t n_names, TlsCredentials **ret,
-                               Error *err) {
-        TlsIssue issue = { .uri.role = TLS_ROLE_LISTENER,
-                           .names = names,
-                           .n_names = n_names,
-                           .lifetime_ms = TLS_LEAF_LIFETIME_MS };
-        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
-        _cleanup_text_ Text certificate = {}, roots = {};
-        const Cluster *c;
-        KvState state;
-        int r;
-
-        if (!a || !a->state_directory)
-                return error_set(err, -EOPNOTSUPP, "this host has no state directory");
-        c = registry_cluster(a->registry);
-        kv_state(a->store, &state);
-        if (!registry_ready(a->registry))
-                return error_set(err, -EAGAIN, "the state of the cluster is not known yet");
-        if (!c->ca_roots)
-                return error_set(
-                        err, -ENOKEY,
-                        "the cluster has no CA; the first 'fleetctl cert' or 'fleetctl token' creates it");
-        issue.now_ms = loop_wall_ms(a->loop);
-        issue.uri.cluster_id = state.cluster_id;
-        issue.common_name = peers_self(a->peers)->name;
-        memcpy(issue.uri.subject, a->machine_id, sizeof(a->machine_id));
-        r = tls_private_key_new(&key, err);
-        if (r < 0)
-                return r;
-        r = listener_issue(a, key, &issue, &certificate, err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < c->ca_roots->n; i++)
-                text_append(&roots, c->ca_roots->items[i].pem);
-        if (roots.error < 0)
-                return error_set(err, -ENOMEM, "out of memory");
-        return tls_credentials_new(key, certificate.chars, roots.chars, ret, err);
 }

@@ -14,5 +14,7 @@ enum {
         PEER_RENEWED,
         PEER_RETIRED = 30,
         PEER_REPORT = 41, /* reports.h */
+        PEER_CERTIFY,     /* this and the next: authority_listener.c */
+        PEER_CERTIFIED,
         PEER_CONDITIONS = 60,
 };

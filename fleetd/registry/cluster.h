@@ -244,6 +244,7 @@ typedef struct RegistryChange {
         const LayoutKey *key;     /* NULL: several keys */
         const char *former_owner; /* machine whose unit directory owned the unit before; NULL: none, or the
                                      same */
+        bool had_users;           /* the slice of the machine had the users of the cluster before */
 } RegistryChange;
 
 /* -- Queries: NULL where there is no such object -- */

@@ -570,7 +570,7 @@ const Kind kinds[_LAYOUT_MAX] = {
                            .each = kind_token_each },
         [LAYOUT_DENIED] = { CHANGED_CLUSTER, SLICE_NONE, 0, FUNCTIONS(kind_denied),
                             .clear = kind_denied_clear, .each = kind_denied_each },
-        [LAYOUT_PRINCIPAL] = { CHANGED_CLUSTER, SLICE_NONE, 0, FUNCTIONS(kind_principal),
+        [LAYOUT_PRINCIPAL] = { CHANGED_CLUSTER, SLICE_USERS, 0, FUNCTIONS(kind_principal),
                                .clear = kind_principal_clear, .each = kind_principal_each },
         [LAYOUT_LINEAGE] = { CHANGED_CLUSTER, SLICE_ALL, 0, FUNCTIONS(kind_lineage),
                              .clear = kind_lineage_clear, .each = kind_lineage_each },

@@ -185,10 +185,12 @@ static void registry_on_event(void *userdata, KvWatchEvent *event) {
                        e->action == KV_ACTION_CAD;
         char former_owner[MACHINE_ID_SIZE] = "";
         RegistryChange change;
+        bool had_users;
         LayoutKey k;
         int result;
 
         registry_read_owner(target, e->node.key, former_owner);
+        had_users = layout_parse(e->node.key, &k) && slice_has_users(target, k.machine);
         target->index = MAX(target->index, e->index);
         result = removed ? cluster_remove(target, e->node.key) : registry_put_node(r, &e->node);
         /* Charge the loop for the index of rules: a small request may remove a unit with thousands of them.
@@ -216,6 +218,7 @@ static void registry_on_event(void *userdata, KvWatchEvent *event) {
                 return;
         if (former_owner[0] && !registry_has_owner(target, k.unit, former_owner))
                 change.former_owner = former_owner;
+        change.had_users = had_users;
         registry_notify(r, &change);
 }
 

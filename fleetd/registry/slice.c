@@ -20,6 +20,12 @@ static bool slice_is_member(const Cluster *c, const char *machine) {
         return m && m->is_member;
 }
 
+bool slice_has_users(const Cluster *c, const char *machine) {
+        const ClusterMachine *m = cluster_machine(c, machine);
+
+        return m && m->facts && m->facts->users && !(m->host && m->host->restricted);
+}
+
 bool slice_has(const Cluster *c, const char *machine, const LayoutKey *k) {
         if (k->kind == _LAYOUT_OTHER)
                 return false;
@@ -32,6 +38,8 @@ bool slice_has(const Cluster *c, const char *machine, const LayoutKey *k) {
                 return streq(k->machine, machine) || slice_is_member(c, k->machine);
         case SLICE_UNIT:
                 return slice_has_unit(c, machine, k->unit);
+        case SLICE_USERS:
+                return slice_has_users(c, machine);
         case SLICE_NAMED:
                 return IS_AMONG(k->unit, named);
         default:
@@ -118,6 +126,18 @@ static void slice_touch(SliceTouched *touched, void *userdata, const char *machi
         touched(userdata, machine, &k);
 }
 
+static void slice_touch_users(SliceTouched *touched, void *userdata, const Cluster *c, const char *machine) {
+        for (const ClusterPrincipal *user = c->principals; user; user = user->hh.next) {
+                LayoutKey k = { .kind = LAYOUT_PRINCIPAL };
+
+                snprintf(k.unit, sizeof(k.unit), "%s", user->name);
+                touched(userdata, machine, &k);
+        }
+        for (const ClusterUnreadable *x = LIST_FIRST(&c->unreadable); x; x = LIST_NEXT(x, of_owner))
+                if (x->key.kind == LAYOUT_PRINCIPAL)
+                        touched(userdata, machine, &x->key);
+}
+
 void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *touched, void *userdata) {
         const LayoutKey *k = change->key;
         const ClusterUnit *u = k ? cluster_any_unit(c, k->unit) : NULL;
@@ -134,6 +154,11 @@ void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *t
                 break;
         case SLICE_MEMBER:
                 touched(userdata, slice_is_member(c, k->machine) ? NULL : k->machine, k);
+                break;
+        case SLICE_USERS:
+                for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                        if (slice_has_users(c, m->id))
+                                touched(userdata, m->id, k);
                 break;
         case SLICE_UNIT:
                 for (const ClusterAssignment *a = u ? LIST_FIRST(&u->assignments) : NULL; a;
@@ -154,6 +179,9 @@ void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *t
                 slice_touch(touched, userdata, NULL, LAYOUT_HOST, k);
         else if (k->kind == LAYOUT_UNIT && u && u->owner)
                 slice_touch(touched, userdata, u->owner->machine, LAYOUT_TARGET, k);
+        if ((k->kind == LAYOUT_FACTS || k->kind == LAYOUT_HOST) &&
+            change->had_users != slice_has_users(c, k->machine))
+                slice_touch_users(touched, userdata, c, k->machine);
         if (change->former_owner) {
                 touched(userdata, change->former_owner, k);
                 slice_touch(touched, userdata, change->former_owner, LAYOUT_TARGET, k);

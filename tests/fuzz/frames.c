@@ -59,7 +59,7 @@ static const struct {
         { PEER_SUBSCRIBE, false },    { PEER_UNSUBSCRIBE, false },  { PEER_READ, false },
         { PEER_RELAY, false },        { PEER_PAGE, false },         { PEER_EVENTS, false },
         { PEER_GONE, false },         { PEER_FOUND, false },        { PEER_CURRENT, false },
-        { PEER_RELAYED, false },
+        { PEER_RELAYED, false },      { PEER_CERTIFY, false },      { PEER_CERTIFIED, false },
 };
 
 typedef struct Fuzz {

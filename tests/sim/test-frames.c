@@ -97,6 +97,8 @@ static const struct {
         { "relay", 39, MEMBERS },
         { "relayed", 40, 0 },
         { "report", 41, 1u << REPLICA },
+        { "certify", 42, MEMBERS },
+        { "certified", 43, 0 },
         { "forward", 48, MEMBERS },
         { "forwarded head", 49, 0 },
         { "forwarded chunk", 50, 0 },

@@ -11,6 +11,8 @@
 #include "fleetd/registry/slice.h"
 #include "tests/lib/cluster_view.h"
 
+#define D16 "0123456789abcdef"
+
 enum { MACHINES = 5, KEYS_MAX = 400 };
 
 static const char *const machine_names[MACHINES] = { "A", "B", "C", "D", "E" };
@@ -125,6 +127,7 @@ static void owner_of(const World *w, const char *unit, char ret[static MACHINE_I
 
 static void change(World *w, const LayoutKey *k, const Text *value) {
         char key[LAYOUT_KEY_MAX], before[MACHINE_ID_SIZE], after[MACHINE_ID_SIZE];
+        bool had_users = slice_has_users(&w->view.cluster, k->machine);
         RegistryChange c;
         Error err = {};
 
@@ -147,6 +150,7 @@ static void change(World *w, const LayoutKey *k, const Text *value) {
         c = kinds_change(k, w->view.index, !value);
         if (before[0] && !streq(before, after))
                 c.former_owner = before;
+        c.had_users = had_users;
         slice_route(&w->view.cluster, &c, on_touched, w);
 }
 
@@ -181,6 +185,7 @@ static void write_value(Text *t, const LayoutKey *k, Random *random) {
                 break;
         case LAYOUT_FACTS:
                 memcpy(facts.id, k->machine, sizeof(facts.id));
+                facts.users = random_below(random, 2);
                 stored_facts_write(t, &facts);
                 break;
         case LAYOUT_ASSIGNMENT:
@@ -194,7 +199,11 @@ static void write_value(Text *t, const LayoutKey *k, Random *random) {
                 stored_member_write(t, &(MemberRecord) { .raft_id = 1 + random_below(random, 9) });
                 break;
         case LAYOUT_HOST:
-                stored_host_write(t, &(HostRecord) { .pins = { .n = 1 } });
+                stored_host_write(
+                        t, &(HostRecord) { .pins = { .n = 1 }, .restricted = random_below(random, 2) });
+                break;
+        case LAYOUT_PRINCIPAL:
+                stored_principal_write(t, &(PrincipalRecord) { .expires_ms = 1 });
                 break;
         default:
                 text_append(t, "1");
@@ -206,13 +215,18 @@ static LayoutKey random_key(Random *random) {
                 LAYOUT_UNIT,       LAYOUT_UNIT,  LAYOUT_TARGET, LAYOUT_ASSIGNMENT, LAYOUT_ASSIGNMENT,
                 LAYOUT_ASSIGNMENT, LAYOUT_STATE, LAYOUT_MEMBER, LAYOUT_HOST,       LAYOUT_FACTS,
                 LAYOUT_PRESENCE,   LAYOUT_TOKEN, LAYOUT_CA_KEY, LAYOUT_CLUSTER,    LAYOUT_METADATA,
+                LAYOUT_PRINCIPAL,  LAYOUT_FACTS,
         };
-        static const char *const clusters[] = { "adopting", "level", "next-raft-id" };
+        static const char *const clusters[] = { "adopting", "level", "next-raft-id" }, *const users[] = {
+                "ann", "bob", "carol"
+        };
         LayoutKey k = { .kind = drawn[random_below(random, ELEMENTS(drawn))] };
         char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
         const char *name = k.kind == LAYOUT_CLUSTER ? clusters[random_below(random, ELEMENTS(clusters))] :
                                                       unit_names[random_below(random, ELEMENTS(unit_names))];
 
+        if (k.kind == LAYOUT_PRINCIPAL)
+                name = users[random_below(random, ELEMENTS(users))];
         layout_key(key, k.kind, name, cluster_view_id(id, machine_names[random_below(random, MACHINES)]));
         assert_true(layout_parse(kv_string(key), &k));
         return k;
@@ -273,10 +287,29 @@ static void a_machine_receives_a_unit_with_its_assignment_and_not_before(void **
         cluster_view_free(&v);
 }
 
+/* By ListenTLS=, which a restricted host could set, too. */
+static void a_machine_that_accepts_users_receives_them_unless_it_is_restricted(void **state) {
+        const LayoutKey user = { .kind = LAYOUT_PRINCIPAL, .unit = "ann" };
+        char a[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
+        ClusterView v = {};
+
+        cluster_view_machine(&v, "A", "", PRESENCE_UP);
+        cluster_view_id(a, "A");
+        layout_key(key, LAYOUT_FACTS, NULL, a);
+        assert_false(slice_has(&v.cluster, a, &user));
+        cluster_view_put(&v, key, "{\"users\":true}");
+        assert_true(slice_has(&v.cluster, a, &user));
+        layout_key(key, LAYOUT_HOST, NULL, a);
+        cluster_view_put(&v, key, "{\"joined\":1,\"pins\":[\"" D16 D16 D16 D16 "\"],\"restricted\":true}");
+        assert_false(slice_has(&v.cluster, a, &user));
+        cluster_view_free(&v);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(routed_changes_give_the_slice_that_a_new_subscription_reads),
                 cmocka_unit_test(no_slice_has_tokens_rights_or_the_key_of_the_ca),
+                cmocka_unit_test(a_machine_that_accepts_users_receives_them_unless_it_is_restricted),
                 cmocka_unit_test(a_machine_receives_a_unit_with_its_assignment_and_not_before),
         };
 
