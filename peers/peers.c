@@ -285,7 +285,7 @@ bool peers_dials(const Peers *peers, uint64_t source) {
 }
 
 static bool peers_has_room(Peers *peers, uint64_t source, bool is_stranger) {
-        uint64_t max = peers->options.sessions ?: (uint64_t) PEERS_SESSIONS;
+        uint64_t max = peers->options.limits.sessions ?: (uint64_t) PEERS_SESSIONS;
         PeerSession *oldest;
         size_t n;
 
@@ -309,8 +309,8 @@ static void peers_on_accept(void *userdata, Stream *stream) {
         bool secure = peers_has_tls(peers), trusted = !secure || peers_trusts(peers, source);
 
         if (peers->closing ||
-            (secure &&
-             !strangers_accept(&peers->strangers, source, trusted, peers->options.admission, now_ms)) ||
+            (secure && !strangers_accept(&peers->strangers, source, trusted, peers->options.limits.admission,
+                                         now_ms)) ||
             !peers_has_room(peers, source, !trusted)) {
                 stream_close(stream);
                 return;
@@ -448,7 +448,7 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
         peers->loop = loop;
         peers->network = network;
         peers->options = *options;
-        peers->options.admission = options->admission ?: STRANGERS_ADMISSION;
+        peers->options.limits.admission = options->limits.admission ?: STRANGERS_ADMISSION;
         peers->self = options->self;
         TAILQ_INIT(&peers->changed);
         TAILQ_INIT(&peers->listed);

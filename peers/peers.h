@@ -66,9 +66,10 @@ typedef struct PeersOptions {
          * which the hosts that it dials must prove. Otherwise NULL. */
         const TlsPin *token_root; /* borrowed */
         uint64_t token_cluster_id;
-        uint64_t admission; /* LimitAdmission=: accepted connections in a second; 0: the default */
-        uint64_t
-                sessions; /* LimitSessions=: with others than the hosts that this one dials; 0: the default */
+        struct {                    /* 0: the defaults */
+                uint64_t admission; /* LimitAdmission=: accepted connections in a second */
+                uint64_t sessions;  /* LimitSessions=: with others than the hosts that this one dials */
+        } limits;
         /* Return 0 to admit a host, or a negative errno with a message, which is sent to that
          * host. -ESTALE: its replica is an old image of itself. Called for its first handshake and for each
          * changed one. NULL: admit each host of this cluster, and each host that has no cluster. */

@@ -607,7 +607,7 @@ static void above_the_limit_of_sessions_only_hosts_that_are_dialed_are_admitted(
         Bare first, second;
 
         start(&a, lab, ID_A, "a", 1);
-        a.peers->options.sessions = 1;
+        a.peers->options.limits.sessions = 1;
         bare_connect(&first, lab, &a);
         bare_send_handshake(&first, handshake_of(ID_C, "c", 3));
         UNTIL(lab, bare_received(&first, PEER_HANDSHAKE));
