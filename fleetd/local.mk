@@ -4,6 +4,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
 	fleetd/registry/patterns.h fleetd/registry/patterns.c \
 	fleetd/maintenance.h fleetd/maintenance.c \
+	fleetd/guard_process.h fleetd/guard_process.c \
 	fleetd/registry/cluster.h fleetd/registry/cluster.c \
 	fleetd/registry/cluster_keys.h fleetd/registry/cluster_keys.c fleetd/registry/kinds.h fleetd/registry/kinds.c fleetd/registry/cluster_kinds.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
@@ -17,7 +18,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/states.c \
 	fleetd/registry/machines.c fleetd/registry/adoption.c \
 	fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan.c \
-	fleetd/engine/move.c fleetd/engine/global.c \
+	fleetd/engine/move.c fleetd/engine/global.c fleetd/engine/singleton.c \
 	fleetd/engine/affected.c \
 	fleetd/engine/brake.c \
 	fleetd/engine/waits.h fleetd/engine/waits.c \
@@ -32,11 +33,11 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/membership/enter_message.h fleetd/membership/enter_message.c \
 	fleetd/membership/entering.h fleetd/membership/entering.c fleetd/membership/opening.h fleetd/membership/opening.c \
 	fleetd/systemd/systemd.h fleetd/systemd/owner.c fleetd/systemd/reason.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
-	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c \
+	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c fleetd/systemd/guard.h fleetd/systemd/guard.c \
 	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h fleetd/systemd/signals.c \
 	fleetd/systemd/job.c fleetd/systemd/manager.c \
 	fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h \
-	fleetd/agent/states.c fleetd/agent/execute.c fleetd/agent/record_updates.c fleetd/agent/observed.c \
+	fleetd/agent/states.c fleetd/agent/execute.c fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/lease.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c \
 	fleetd/agent/records.h fleetd/agent/records.c \
 	fleetd/agent/publish.h fleetd/agent/publish.c \
@@ -249,7 +250,7 @@ tests_unit_test_attached_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_serve_SOURCES = tests/unit/test-serve.c $(QUIET_HOST)
 tests_unit_test_serve_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_serve_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=peer_queued
+tests_unit_test_serve_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=peer_queued -Wl,--wrap=kv_sync
 tests_unit_test_serve_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_hostile_SOURCES = tests/unit/test-hostile.c $(QUIET_HOST)

@@ -202,7 +202,7 @@ static void expect_list(SimMachine *m, const char *dir, const char *keys) {
                 world_failed(world, "a-list-is-complete", "%d: %s", list.result, list.keys);
 }
 
-enum { SEEN_MAX = 64 };
+enum { SEEN_MAX = 64, WINDOW_WRITES = 1100 /* the window keeps 1000 events */ };
 
 typedef struct KeyWatch {
         KvWatch *watch;
@@ -308,9 +308,46 @@ static void move_over_each_event(void) {
         over();
 }
 
+static void on_key_late(void *userdata, uint64_t oldest, uint64_t current) {
+        KeyWatch *w = userdata;
+
+        w->watch = NULL;
+        w->seen[0] = current;
+}
+
+/* The host has no session while more events happen than the window keeps: its watch ends, as on a replica,
+ * and its slice continues by state. */
+static void resume_after_window(void) {
+        static const KvWatchOps ops = { .on_event = on_key_event, .on_cleared = on_key_late };
+        const KvWatchOptions options = { .key = kv_string("/a"), .recursive = true };
+        SimMachine *m = attached();
+        KeyWatch watch = {};
+        uint64_t oldest, last = 0;
+
+        if (kv_watch(daemon_store(m->daemon), &options, &ops, &watch, &watch.watch, &oldest) < 0)
+                abort();
+        (void) write_key(m, "/a/b", "1");
+        UNTIL("a-watch-sees-all", watch.n == 1);
+        for (unsigned i = 0; i < 5; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, true);
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+        for (unsigned i = 0; i < WINDOW_WRITES; i++)
+                last = write_key(machine(0), "/a/c", "2");
+        request_unit(machine(0), "a.service", m);
+        for (unsigned i = 0; i < 5; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, false);
+        UNTIL("a-watch-behind-the-window-ends", !watch.watch);
+        if (watch.n != 1 || watch.seen[0] < last)
+                world_failed(world, "a-watch-behind-the-window-ends", "after %zu events, at index %llu",
+                             watch.n, (unsigned long long) watch.seen[0]);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
+        UNTIL("a-slice-is-complete", slice_is_equal(m));
+        over();
+}
+
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(void) = { attach, keys_on_an_attached_host, restricted_host,
-                                                   move_over_each_event };
+                                                   move_over_each_event, resume_after_window };
 
         return tokens_main(argc, argv, "tests/sim/test-attach", scenarios, ELEMENTS(scenarios), NULL,
                            "hosts without a replica act on their slice");
