@@ -345,9 +345,80 @@ static void resume_after_window(void) {
         over();
 }
 
+/* -- Recovery -- */
+
+enum { RECOVERED = 2 /* attached hosts */, FOLLOW_MS = 30000 };
+
+static const char *const recovered_units[RECOVERED] = { "a.service", "b.service" };
+
+typedef struct Followers {
+        SimMachine *hosts[RECOVERED];
+        uint64_t invocations[RECOVERED];
+} Followers;
+
+static void check_followers(const Followers *f) {
+        for (unsigned i = 0; i < RECOVERED; i++)
+                if (!sim_systemd_runs(f->hosts[i]->systemd, recovered_units[i]) ||
+                    sim_systemd_invocation(f->hosts[i]->systemd, recovered_units[i]) != f->invocations[i])
+                        world_failed(world, "running-units-are-not-touched", "%s", recovered_units[i]);
+}
+
+static bool followers_follow(const Followers *f) {
+        check_followers(f);
+        for (unsigned i = 0; i < RECOVERED; i++)
+                if (!state_of(f->hosts[i]).ready || !slice_is_equal(f->hosts[i]))
+                        return false;
+        return true;
+}
+
+/* The majority is lost for good, and one replica is recovered: the attached hosts follow its new lineage. */
+static void recover_with_attached(void) {
+        Followers f = {};
+        bool done = false;
+
+        found(5 + RECOVERED, 5);
+        for (unsigned i = 0; i < RECOVERED; i++) {
+                SimMachine *m = f.hosts[i] = machine(5 + i);
+                MadeToken token = make_token(machine(0), NULL);
+
+                join_with(m, &token);
+                UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
+                UNTIL("a-host-is-up", seen(machine(0), m) && seen(machine(0), m)->presence == PRESENCE_UP);
+                request_unit(machine(0), recovered_units[i], m);
+                UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, recovered_units[i]));
+                f.invocations[i] = sim_systemd_invocation(m->systemd, recovered_units[i]);
+        }
+        run_ms(3000);
+        for (unsigned i = 1; i < 5; i++)
+                machine_power_cut(machine(i));
+        stop_host(machine(0));
+        machine_recover(machine(0));
+        machine_start_daemon(machine(0));
+        UNTIL("the-recovered-one-leads", leader_with(machine(0)) == machine(0));
+        for (unsigned i = 0; i < 600; i++) {
+                run_ms(50);
+                check_followers(&f);
+        }
+        if (registry_adopt_now(daemon_registry(machine(0)->daemon), NULL, on_asked, &done) < 0)
+                abort();
+        UNTIL("a-request-is-answered", done);
+        UNTIL_EACH(FOLLOW_MS, 50, "attached-hosts-follow-a-recovered-cluster", followers_follow(&f));
+        run_ms(30000);
+        check_followers(&f);
+        request_unit(machine(0), "c.service", f.hosts[0]);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(f.hosts[0]->systemd, "c.service"));
+        request_unit(machine(0), "a.service", NULL);
+        UNTIL("a-destroyed-unit-stops", !sim_systemd_runs(f.hosts[0]->systemd, "a.service"));
+        over();
+}
+
 int main(int argc, char *argv[]) {
-        static void (*const scenarios[])(void) = { attach, keys_on_an_attached_host, restricted_host,
-                                                   move_over_each_event, resume_after_window };
+        static void (*const scenarios[])(void) = { attach,
+                                                   keys_on_an_attached_host,
+                                                   restricted_host,
+                                                   move_over_each_event,
+                                                   resume_after_window,
+                                                   recover_with_attached };
 
         return tokens_main(argc, argv, "tests/sim/test-attach", scenarios, ELEMENTS(scenarios), NULL,
                            "hosts without a replica act on their slice");

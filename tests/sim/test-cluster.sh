@@ -1,5 +1,5 @@
 #!/bin/bash
-# Whole daemons under faults: 240 seeds that must hold, a third of them with up to twelve attached hosts, ten of them twice with one result,
+# Whole daemons under faults: 240 seeds that must hold, a third with up to twelve attached hosts, some with certificates that rotate, ten twice with one result,
 # four with sanitizers; then the simulations of an old image and of a new lineage. CHECK_ALL=yes: two worlds of 300 hosts, too. CHECK_FROM=N begins with another seed, CLUSTER_RUNS=N takes that many, CLUSTER_ONLY=yes leaves out
 # what follows them. See tests/sim/test-cluster.c; tests/mutants/test-patches shows that planted bugs are found. Takes 100 s.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
