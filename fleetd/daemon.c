@@ -182,7 +182,11 @@ static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret)
                                  d->peers && peers_has_key(d->peers), machine_id, ret);
 }
 
-/* MembershipOptions.on_identity: present the new certificate in the next sessions. */
+static void daemon_restart_later(Daemon *d) {
+        d->restarts = d->io.restart && timer_start(&d->restart, d->io.loop, RESTART_MS) >= 0;
+}
+
+/* MembershipOptions.on_identity: the next sessions have the certificate. A first one opens the listener. */
 static void daemon_on_identity(void *userdata) {
         _cleanup_(tls_credentials_freep) TlsCredentials *credentials = NULL;
         Daemon *d = userdata;
@@ -195,6 +199,8 @@ static void daemon_on_identity(void *userdata) {
                           error_text(&err, r));
         else
                 peers_set_credentials(d->peers, credentials, d->io.key);
+        if (r >= 0 && d->io.wiped && !d->restarts)
+                daemon_restart_later(d);
 }
 
 static void daemon_on_peer(void *userdata, const char *machine_id) {
@@ -236,10 +242,8 @@ static void daemon_on_entered(void *userdata, int error, const char *message, co
                 log_warning(((LogFields) { .error = error }), "Failed to %s: %s",
                             d->opening ? "open the cluster" : "join a cluster", message);
         d->join_done = NULL;
-        if (error == 0) {
-                d->restarts = true;
-                (void) timer_start(&d->restart, d->io.loop, RESTART_MS);
-        }
+        if (error == 0)
+                daemon_restart_later(d);
         done(d->join_userdata, error, message, result ? &joined : NULL);
         if (d->entering)
                 entering_close(d->entering, daemon_on_entering_closed, d);
@@ -258,7 +262,6 @@ static void daemon_on_unchanged(void *userdata) {
         ApiJoined joined = { .cluster_id = peers_self(d->peers)->cluster_id,
                              .listen = peers_self(d->peers)->address,
                              .through = "" };
-
         d->join_done = NULL;
         done(d->join_userdata, 0, "", &joined);
 }
@@ -416,7 +419,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
 
         snprintf(d->waits, sizeof(d->waits),
                  "wiped host of a cluster: run fleetctl token --replace=%s on another host, and "
-                 "fleetctl join on this one",
+                 "fleetctl join on this one; if all hosts are lost: fleetctl help backup",
                  s->name);
         snprintf(peers.self.machine_id, sizeof(peers.self.machine_id), "%s", s->machine_id);
         snprintf(peers.self.boot_id, sizeof(peers.self.boot_id), "%s", d->io.boot_id);
@@ -426,7 +429,6 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         r = peers_new(&d->peers, d->io.loop, d->io.network, &peers);
         if (r < 0)
                 return r;
-
         if (asprintf(&tree, "%s/tree", s->state_directory) < 0 ||
             asprintf(&agent, "%s/agent", s->state_directory) < 0)
                 return -ENOMEM;
@@ -481,7 +483,6 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .userdata = d,
                 .level_wait_ms = d->io.level_wait_ms,
         };
-
         return membership_new(&d->membership, d->io.loop, d->peers, d->store, d->registry, &options);
 }
 

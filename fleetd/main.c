@@ -217,13 +217,21 @@ static int process_open_identity(Process *p, const Settings *s, Error *err) {
         if (r < 0 && r != -ENOENT)
                 return r;
         p->io.credentials = p->credentials;
-        p->io.wiped = s->join.n > 0 && !p->key && !p->credentials;
-        if (p->io.wiped)
-                log_warning(
-                        NO_FIELDS,
-                        "this host has addresses of a cluster, but no identity: on another host of it, run "
-                        "fleetctl token --replace=%s, then fleetctl join on this one",
-                        s->name);
+        p->io.wiped = s->listen_peer[0] && !p->key && !p->credentials;
+        if (p->io.wiped && settings_has_replica(s))
+                log_notice(NO_FIELDS,
+                           "this host has a replica, but no identity: it listens for other hosts when it has "
+                           "received a certificate");
+        else if (p->io.wiped)
+                log_warning(NO_FIELDS,
+                            "this host, of machine ID %.8s, has addresses of a cluster, but no identity: on "
+                            "another host "
+                            "of it, run fleetctl token --replace=%s (fleetctl token, if it had another "
+                            "machine ID before), then "
+                            "fleetctl join on this one; if all hosts have lost their state, run fleetctl "
+                            "restore on one "
+                            "of them (fleetctl help backup)",
+                            s->machine_id, s->name);
         return 0;
 }
 

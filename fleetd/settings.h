@@ -55,6 +55,9 @@ void settings_done(Settings *s);
  * then the options. The error names file, line and remedy. Return 1 after --help or --version. */
 int settings_read(Settings *ret, int argc, char *const argv[], Error *err);
 
+/* Return whether the state directory has a replica (settings_check.c). */
+bool settings_has_replica(const Settings *s);
+
 /* Check what concerns several settings (settings_check.c): settings_read() does. -EINVAL with the setting and
  * the remedy. */
 int settings_check(const Settings *s, Error *err);

@@ -63,18 +63,21 @@ static int settings_check_maintenance(const Settings *s, Error *err) {
         return 0;
 }
 
-/* Return whether this host has an identity, or receives it at this start. */
+static bool settings_has_file(const Settings *s, const char *name) {
+        _cleanup_free_ char *path = NULL;
+
+        return asprintf(&path, "%s/%s", s->state_directory, name) >= 0 && access(path, F_OK) == 0;
+}
+
+bool settings_has_replica(const Settings *s) {
+        return settings_has_file(s, "tree/identity");
+}
+
+/* Return whether this host has an identity, or receives it: at this start, or, after a restore, as a cluster
+ * of one. */
 static bool settings_has_identity(const Settings *s) {
-        static const char *const names[] = { "identity/key", "identity.new/entering" };
-        bool found = false;
-
-        for (size_t i = 0; i < ELEMENTS(names); i++) {
-                _cleanup_free_ char *path = NULL;
-
-                found |= asprintf(&path, "%s/%s", s->state_directory, names[i]) >= 0 &&
-                         access(path, F_OK) == 0;
-        }
-        return found;
+        return settings_has_file(s, "identity/key") || settings_has_file(s, "identity.new/entering") ||
+               settings_has_replica(s) || s->restore;
 }
 
 int settings_check(const Settings *s, Error *err) {

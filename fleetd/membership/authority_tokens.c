@@ -268,6 +268,10 @@ static int authority_make_token(Authority *a, Token *ret, Error *err) {
         kv_state(a->store, &state);
         *ret = (Token) { .cluster_id = state.cluster_id };
         ret->n_endpoints = authority_endpoints(a, ret->endpoints, TOKEN_ENDPOINTS_MAX);
+        if (ret->n_endpoints == 0 && peers_self(a->peers)->address[0])
+                return error_set(err, -EAGAIN,
+                                 "this host waits for its certificate, and listens for other hosts then: "
+                                 "repeat the command in some seconds");
         if (ret->n_endpoints == 0)
                 return error_set(
                         err, -EADDRNOTAVAIL,

@@ -29,7 +29,9 @@ three_hosts_vote() {
 }
 
 # The first token creates the CA: its private key is in each backup, and what opens it is in none.
-the_cluster_has_a_ca() { fleetctl one token | grep -q fleet1- && [ -s "$scratch/two/secrets/key.1" ]; }
+the_cluster_has_a_ca() {
+        fleetctl one token | grep -q fleet1- && [ -s "$scratch/two/secrets/key.1" ] && wait_for test -s "$scratch/one/identity/certificate.pem"
+}
 
 # A client writes to the leader as fast as it can, many requests at a time; each acknowledged number is logged.
 begin_load() {
@@ -138,8 +140,7 @@ a_host_that_knew_others_listens_after_a_restore() { a_host_without_state_listens
 another_host_joins_the_restored_one() {
         : >"$scratch/third.conf"
         daemon_start "$program" third --config="$scratch/third.conf" --cluster-file="$scratch/third.conf" || return 1
-        fleetctl third join --discard --listen="${peers[third]}" "$(grep -o 'fleet1-[A-Za-z0-9_-]*' "$scratch/token")" || return 1
-        wait_for eval 'fleetctl one cluster --output=json | grep -q "\"seat\":\"standby\""'
+        fleetctl third join --discard --listen="${peers[third]}" "$(grep -o 'fleet1-[A-Za-z0-9_-]*' "$scratch/token")"
 }
 
 # The restored host has no cluster key of the former cluster: a new CA replaces the former one.
