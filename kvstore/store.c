@@ -296,7 +296,10 @@ int kv_check_room(KvStore *s, const KvCommand *cmd, KvStatus *ret_status, Error 
 }
 
 void kv_reply_after(KvStore *s, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {
-        serve_reply_after(s->serve, session, index, type, w);
+        if (s->serve)
+                serve_reply_after(s->serve, session, index, type, w);
+        else /* the store closes */
+                (void) peer_reply(session, type, w->bytes, w->size);
 }
 
 int kv_acknowledge(KvStore *s, uint64_t index) {
