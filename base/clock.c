@@ -18,6 +18,10 @@ uint64_t clock_real_ms(void) {
         return clock_ms(CLOCK_REALTIME);
 }
 
+uint64_t clock_boot_ms(void) {
+        return clock_ms(CLOCK_BOOTTIME);
+}
+
 /* Fill the state by splitmix64, which distributes a small seed over all bits. */
 void random_seed(Random *r, uint64_t seed) {
         for (int i = 0; i < 4; i++) {

@@ -7,6 +7,8 @@
  */
 uint64_t clock_monotonic_ms(void);
 uint64_t clock_real_ms(void);
+/* CLOCK_BOOTTIME in ms, which also runs while the host is suspended, for the real loop and the guard. */
+uint64_t clock_boot_ms(void);
 
 /* A seeded generator (xoshiro256**, Blackman and Vigna). Not for secrets. */
 typedef struct Random {

@@ -11,6 +11,7 @@
 #include "base/table.h"
 #include "fleetd/creds.h"
 #include "fleetd/daemon.h"
+#include "fleetd/guard_process.h"
 #include "fleetd/host.h"
 #include "fleetd/maintenance.h"
 #include "fleetd/membership/identity.h"
@@ -316,6 +317,8 @@ int main(int argc, char *argv[]) {
         (void) prctl(PR_SET_DUMPABLE, 0);
         trim_init();
         (void) setenv("UV_THREADPOOL_SIZE", THREADS, false);
+        if (argc == 2 && starts_with(argv[1], "--guard="))
+                return guard_run(argv[1] + strlen("--guard="));
         if (argc == 2 && starts_with(argv[1], "--verify=")) {
                 r = maintenance_verify(argv[1] + strlen("--verify="), &err);
                 if (r < 0)

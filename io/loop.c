@@ -13,6 +13,10 @@ uint64_t loop_clock_ns(const Loop *loop) {
         return loop->ops->clock_ns ? loop->ops->clock_ns() : loop->ops->now_ms(loop) * 1000 * 1000;
 }
 
+uint64_t loop_boot_ms(const Loop *loop) {
+        return loop->ops->boot_ms ? loop->ops->boot_ms(loop) : loop->ops->now_ms(loop);
+}
+
 uint64_t loop_wall_ms(const Loop *loop) {
         return loop->ops->wall_ms(loop);
 }

@@ -21,6 +21,9 @@ uint64_t loop_clock_ns(const Loop *loop);
 /* Return the wall clock in ms since 1970, for display and for the first cluster time. No decision depends on
  * it. */
 uint64_t loop_wall_ms(const Loop *loop);
+/* Return the time since the boot of the host in ms, suspensions included, read now: for leases, which end
+ * also while this process or its host stands still. */
+uint64_t loop_boot_ms(const Loop *loop);
 /* Return the loop's generator, which the system or the simulation seeds. */
 Random *loop_random(Loop *loop);
 
@@ -103,6 +106,7 @@ typedef struct LoopOps {
         uint64_t (*now_ms)(const Loop *loop);
         uint64_t (*wall_ms)(const Loop *loop);
         uint64_t (*clock_ns)(void);                   /* NULL: now_ms() */
+        uint64_t (*boot_ms)(const Loop *loop);        /* NULL: now_ms() */
         void (*wake_at)(Loop *loop, uint64_t due_ms); /* the earliest deadline changed; UINT64_MAX: none */
         int (*work)(Loop *loop, Work *work);
         void (*ran)(Loop *loop,

@@ -379,6 +379,10 @@ static uint64_t uv_backend_now_ms(const Loop *base) {
         return uv_now(&loop->uv) + 1; /* never 0 */
 }
 
+static uint64_t uv_backend_boot_ms(const Loop *base) {
+        return clock_boot_ms();
+}
+
 static uint64_t uv_backend_wall_ms(const Loop *base) {
         return clock_real_ms();
 }
@@ -447,6 +451,7 @@ static const LoopOps uv_backend = {
         .now_ms = uv_backend_now_ms,
         .wall_ms = uv_backend_wall_ms,
         .clock_ns = uv_hrtime,
+        .boot_ms = uv_backend_boot_ms,
         .wake_at = uv_backend_wake_at,
         .work = uv_backend_work,
         .ran = uv_backend_ran,

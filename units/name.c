@@ -191,6 +191,8 @@ static const char *unit_name_refusal(const char *name) {
                 return "a unit of that name belongs to fleet itself";
         if (starts_with(known_as, "fleet-check-"))
                 return "names that start with fleet-check- are reserved for fleet's own checks";
+        if (starts_with(known_as, SINGLETON_GUARD))
+                return "names that start with " SINGLETON_GUARD " belong to the guards of singletons";
         if (IS_AMONG(unit_name_type(name), not_from_files))
                 return "units of that type belong to the host they are on";
         return NULL;

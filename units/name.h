@@ -9,6 +9,9 @@
 
 enum { UNIT_NAME_MAX = 255 }; /* bytes; systemd's limit */
 
+/* The guard of a singleton (units/singleton.h): this, the unit's name, ".service". */
+#define SINGLETON_GUARD "fleet-singleton@"
+
 /* Check that this is a unit name; -EINVAL names the first rule that it breaks. The rules and their texts are
  * fleet's, since scripts parse them. Names that begin with '.' and names of 256 bytes are rejected, too:
  * systemd does not support them. */

@@ -152,6 +152,14 @@ static int take_metadata(Reading *r, const char *item) {
         return pairs_add(&r->placement->metadata, key, equals + 1);
 }
 
+/* An error, unlike in Global=: a unit that is to run at most once must not run as any other one. */
+static int take_singleton(Reading *r, const char *item) {
+        r->placement->singleton = false;
+        if (*item && parse_bool(item, &r->placement->singleton) < 0)
+                return options_refuse(r, item, "expected yes or no");
+        return 0;
+}
+
 static int take_global(Reading *r, const char *item) {
         static const char *const yes[] = { "true", "yes", "1", "on", "t" };
         bool plain;
@@ -185,6 +193,7 @@ static const struct {
         { "Conflicts", take_conflicts },
         { "Replaces", take_replace },
         { "Global", take_global },
+        { "Singleton", take_singleton },
 };
 
 static int options_take_item(Reading *r, int (*take)(Reading *, const char *), const char *item) {

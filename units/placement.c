@@ -100,6 +100,7 @@ int placement_check(const Placement *p, size_t *steps, Error *err) {
                 { p->global && peers, "Global cannot be used with Peers" },
                 { p->global && replaces, "Global cannot be used with Replaces" },
                 { conflicts && replaces, "Conflicts cannot be used with Replaces" },
+                { p->singleton && p->global, "Singleton cannot be used with Global" },
         };
         const struct {
                 const Names *globs;

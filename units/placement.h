@@ -23,6 +23,7 @@ typedef struct Placement {
         Names conflicts;  /* Conflicts=: globs of units that must not be on the same machine */
         Names replaces;   /* Replaces=: globs of units that are moved away from it */
         bool global;      /* Global=: run on every machine that qualifies */
+        bool singleton;   /* Singleton=: at most one process in the cluster (units/singleton.h) */
 } Placement;
 
 void placement_done(Placement *placement);

@@ -49,6 +49,7 @@ static const JsonField member_fields[] = {
 };
 
 static const JsonField assignment_fields[] = {
+        { "hold", JSON_FIELD_U64, offsetof(Assignment, hold_ms) },
         { "order", JSON_FIELD_WORD, offsetof(Assignment, kind), true, .words = &assignment_words },
         { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(Assignment, reason) },
         { "since", JSON_FIELD_U64, offsetof(Assignment, since_ms) },

@@ -51,13 +51,14 @@ typedef struct MemberRecord {
 void stored_member_write(Text *t, const MemberRecord *member);
 int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err);
 
-/* /_fleet/machine/ID/unit/NAME: {"order","reason","since","term","unit"} */
+/* /_fleet/machine/ID/unit/NAME: {"hold","order","reason","since","term","unit"} */
 typedef struct Assignment {
         AssignmentKind kind;
         uint64_t unit_index; /* modified index of the unit's key that it was planned on */
         char *reason;        /* owned; for `why` */
         uint64_t term;       /* of the engine that wrote it */
         uint64_t since_ms;   /* cluster time */
+        uint64_t hold_ms; /* of a singleton: singleton_hold_ms(), the longest of its texts so far; else 0 */
 } Assignment;
 
 void assignment_done(Assignment *assignment);

@@ -5,6 +5,7 @@
 #include "units/install.h"
 #include "units/json.h"
 #include "units/quadlet.h"
+#include "units/singleton.h"
 
 Unit *unit_free(Unit *unit) {
         if (!unit)
@@ -144,6 +145,9 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         r = placement_check_patterns(&unit->placement, err);
         if (r < 0)
                 return r;
+        r = unexpanded.singleton ? singleton_check(unit->name, &unit->file, err) : 0;
+        if (r < 0)
+                return r;
         return unit_check_size(unit, err);
 }
 
@@ -232,7 +236,7 @@ bool unit_equal(const Unit *a, const Unit *b) {
 }
 
 bool unit_runs_same(const Unit *a, const Unit *b) {
-        return streq(a->systemd_hash, b->systemd_hash);
+        return streq(a->systemd_hash, b->systemd_hash) && a->placement.singleton == b->placement.singleton;
 }
 
 static const JsonField owner_fields[] = {

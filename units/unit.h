@@ -57,7 +57,8 @@ DEFINE_CLEANUP(Unit *, unit_free)
 int unit_set_owner(Unit *unit, const char *owner, const char *path); /* copies; NULL: none */
 
 bool unit_equal(const Unit *a, const Unit *b); /* same hash */
-/* Whether they differ in [X-Fleet] at most, so that a running process need not restart. */
+/* Whether they differ in [X-Fleet] at most, so that a running process need not restart. A singleton has a
+ * guard from its start on, so Singleton= is no such difference. */
 bool unit_runs_same(const Unit *a, const Unit *b);
 
 /* The value of /_fleet/unit/NAME: {"hash","owner","path","text"}. Other hosts, also with older and newer

@@ -181,6 +181,7 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         AgentStep s;
 
         u->planned = false;
+        agent_note_singleton(a, u);
         if (u->busy || u->must_refresh || u->refreshing)
                 return AGENT_NOTHING;
         a->counts.planned++;
@@ -270,6 +271,7 @@ static void agent_pass(void *userdata) {
 
         a->counts.passes++;
         agent_update_freshness(a);
+        agent_update_lease(a);
         if (a->fresh != fresh)
                 a->all_dirty = true;
         if (!a->systemd->ops->is_ready(a->systemd)) {
@@ -425,6 +427,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .wake = TIMER(agent_on_wake, a),
                 .boot_wait = TIMER(agent_on_boot_wait, a),
                 .adopt = TIMER(agent_on_adopted, a),
+                .lease = { .tick = TIMER(agent_on_wake, a) },
                 .adopt_ms = options->adopt_ms > 0 ? options->adopt_ms : ADOPT_MS,
                 .records = { .dir_fd = -1 },
         };
@@ -467,6 +470,7 @@ static Agent *agent_end(Agent *a, bool save) {
         timer_stop(&a->wake);
         timer_stop(&a->boot_wait);
         timer_stop(&a->adopt);
+        agent_end_lease(a);
         a->publisher = publisher_free(a->publisher);
         agent_end_saves(a, save);
         HASH_ITER(hh, a->units, u, next) {

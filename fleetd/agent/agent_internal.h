@@ -1,7 +1,8 @@
 /* Internal interface of the agent; only the files of this folder include it.
  *
  * agent.c runs the pass and handles events. states.c publishes states. execute.c saves the assignment records
- * and calls systemd. record_updates.c changes the records. observed.c keeps the observed state of each unit.
+ * and calls systemd. lease.c renews the lease of singletons. record_updates.c changes the records. observed.c
+ * keeps the observed state of each unit.
  * Each file calls later ones only. */
 #pragma once
 
@@ -50,10 +51,24 @@ typedef struct AgentUnit {
         bool precedes;     /* none was observed: the state may be older than this daemon */
         unsigned ends;     /* kinds of ends (AgentEnd) since its last start by the agent */
         bool ended_first;  /* the present state is the first end of its kind: published at once */
+        bool singleton;    /* assigned to run here, with Singleton=yes */
         bool dirty;        /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
 } AgentUnit;
+
+/* The lease of the singletons of this host. All times are of loop_boot_ms(). */
+typedef struct AgentLease {
+        size_t n_units;        /* AgentUnit.singleton */
+        KvSync sync;           /* the request under way */
+        bool requesting;       /* it is under way */
+        uint64_t requested_ms; /* when the last request began */
+        uint64_t
+                granted_ms; /* when a granted request began whose index the cluster view has not reached; 0 */
+        uint64_t until_ms;  /* end of the lease */
+        bool valid;         /* it was valid when it was last looked at */
+        Timer tick;
+} AgentLease;
 
 typedef struct AgentCall AgentCall;
 
@@ -85,6 +100,7 @@ struct Agent {
         uint64_t n_saves, n_saved;                 /* begun; ended */
         uint64_t n_listings;                       /* begun, those after links included */
         TAILQ_HEAD(AgentCalls, AgentCall) waiting; /* for a save */
+        AgentLease lease;
         AgentCounts counts;
 };
 
@@ -124,6 +140,22 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing);
 bool agent_is_stale(const AgentUnit *u);
 /* Return agent_plan() for the present state. */
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason);
+
+/* -- lease.c -- */
+
+/* Update u->singleton: renew the lease while there is such a unit. */
+void agent_note_singleton(Agent *a, AgentUnit *u);
+void agent_forget_singleton(Agent *a, AgentUnit *u);
+/* Request, take over and pass on the lease, as far as it is due. */
+void agent_update_lease(Agent *a);
+/* Return whether the lease is valid at this moment. */
+bool agent_has_lease(const Agent *a);
+/* Pass the lease on to the guard of a singleton that is about to be started, with its token. 0 or a negative
+ * errno. */
+int agent_begin_guard(Agent *a, const AgentUnit *u);
+/* The unit is to stop: its guard ends, and starts no more. */
+void agent_end_guard(Agent *a, const AgentUnit *u);
+void agent_end_lease(Agent *a);
 
 /* -- record_updates.c -- */
 

@@ -414,6 +414,13 @@ static void agent_begin_call(AgentCall *call) {
                 u->start_counts = true;
                 u->ends = 0;
         }
+        if (call->step == AGENT_STOP)
+                agent_end_guard(a, u);
+        r = call->step == AGENT_START ? agent_begin_guard(a, u) : 0;
+        if (r < 0) {
+                agent_call_done(call, r, strerror(-r));
+                return;
+        }
         r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(
                 a->systemd, call->names.items[0], agent_call_done, call);
         if (r < 0)

@@ -112,6 +112,7 @@ void agent_clean(Agent *a) {
                 if (u->seen.has_file || records_get(&a->records, u->name) || agent_assignment(a, u->name) ||
                     cluster_state(c, a->machine_id, u->name))
                         continue;
+                agent_forget_singleton(a, u);
                 HASH_DEL(a->units, u);
                 free(u);
         }
@@ -249,6 +250,7 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
                         .record = records_get(&a->records, u->name),
                         .seen = u->observed ? &u->seen : NULL,
                         .boot_id = a->boot_id,
+                        .leased = agent_has_lease(a),
                         .fresh = a->fresh,
                         .use_records = a->use_records && !a->removed,
                         .stopping = a->systemd->ops->is_stopping(a->systemd),

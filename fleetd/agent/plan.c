@@ -106,8 +106,9 @@ bool agent_is_stopped_for(const AssignmentRecord *record, const SystemdUnit *see
             plan_start_is_futile(record, seen))
                 return false;
         if (seen->end == SYSTEMD_END_UNKNOWN)
-                return !record->stopped && (seen->oneshot ? record->stopped_for && !record->ran :
-                                                            record->stopped_for || seen->held);
+                return !record->stopped &&
+                       (seen->oneshot ? record->stopped_for && !record->ran :
+                                        record->stopped_for || seen->held || seen->unguarded);
         return seen->end == SYSTEMD_END_STOPPED_FOR;
 }
 
@@ -250,12 +251,31 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
         return s;
 }
 
+static AgentStep plan_any(const AgentView *v, const char **why) {
+        if (!v->fresh || !v->assignment)
+                return plan_saved(v, why);
+        return v->assignment->kind == ASSIGNMENT_STOP ? plan_stop(v, why) : plan_run(v, why);
+}
+
+static bool plan_is_singleton(const AgentView *v) {
+        const Unit *text = v->record ? v->record->unit : NULL;
+
+        if (v->fresh && v->assignment && v->unit)
+                text = v->unit->unit;
+        return text && text->placement.singleton;
+}
+
+/* A singleton that is assigned to this host may run on another one, unless this host has a lease: records are
+ * never enough. */
 AgentStep agent_plan(const AgentView *v, const char **ret_reason) {
+        AgentStep s;
+
         if (!v->seen)
                 return plan_step(AGENT_NOTHING, "not read from systemd yet", ret_reason);
-        if (!v->fresh || !v->assignment)
-                return plan_saved(v, ret_reason);
-        return v->assignment->kind == ASSIGNMENT_STOP ? plan_stop(v, ret_reason) : plan_run(v, ret_reason);
+        s = plan_any(v, ret_reason);
+        if (s == AGENT_START && plan_is_singleton(v) && !(v->fresh && v->leased))
+                return plan_step(AGENT_NOTHING, "waiting for the lease of singletons", ret_reason);
+        return s;
 }
 
 bool agent_is_done(const AssignmentRecord *record, const SystemdUnit *seen, const char *boot_id,

@@ -29,6 +29,7 @@ typedef struct AgentView {
         const AssignmentRecord *record;      /* NULL: none */
         const SystemdUnit *seen;             /* NULL: not read yet */
         const char *boot_id;
+        bool leased;       /* the lease of singletons is valid */
         bool fresh;        /* the view is of this lineage and not older than the records: assignments count */
         bool use_records;  /* a boot without the cluster, after BootWaitSec=: records count */
         bool stopping;     /* systemd is stopping: start nothing */

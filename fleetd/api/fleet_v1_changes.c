@@ -107,6 +107,13 @@ static unsigned refuse_unreadable(Request *request, const char *name, Error *err
         return error_set(err, 409, "the unit cannot be changed here: %s", CLUSTER_UNREADABLE);
 }
 
+static unsigned change_level(const Request *request) {
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        return state.level;
+}
+
 static unsigned write_contents(Request *request, const char *name, const ApiUnit *body,
                                const ClusterUnit *known, UnitWrite *ret, Error *err) {
         TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
@@ -124,6 +131,11 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 error_set(err, r, "out of memory");
         if (r < 0)
                 return request_status_of(r);
+        if (ret->unit->placement.singleton && !same && change_level(request) < KV_LEVEL_ATTACHED)
+                return error_set(err, 409,
+                                 "%s: Singleton=yes begins at feature level %d, and this cluster has level "
+                                 "%u; when all hosts run this version: fleetctl cluster level %d",
+                                 name, KV_LEVEL_ATTACHED, change_level(request), KV_LEVEL_ATTACHED);
         if (same && body->desired_state == _TARGET_INVALID)
                 return error_set(err, 409, "must provide DesiredState to update existing unit");
         if (unit_name_is_template(name) && target != TARGET_INACTIVE)

@@ -45,8 +45,8 @@ struct Engine {
         Timer retry;  /* the plan changes by time alone, or an attempt has failed */
         Timer resync; /* all units become dirty if the cluster view has changed */
         bool leading;
-        bool beginning; /* the cluster view may lack writes of the previous leader */
-        uint64_t term;
+        bool beginning;          /* the cluster view may lack writes of the previous leader */
+        uint64_t term, leads_ms; /* cluster time at which it began to lead */
 
         EngineMarks marks;              /* changes since the last plan */
         Named *dirty;                   /* units */
@@ -215,9 +215,11 @@ static void engine_on_written(void *userdata, KvStatus status, const char *messa
 
 /* Plan the units that have been dirty for longest. Units that the plan did not reach become the newest. */
 static int engine_make_plan(Engine *e, const Cluster *cluster) {
-        const EnginePlanLimits limits = {
-                .is_held = engine_is_held, .userdata = e, .work_max = WORK_MAX, .freed = e->freed
-        };
+        const EnginePlanLimits limits = { .is_held = engine_is_held,
+                                          .userdata = e,
+                                          .work_max = WORK_MAX,
+                                          .leads_ms = e->leads_ms,
+                                          .freed = e->freed };
         const char *names[SLICE];
         size_t n = 0;
         int r;
@@ -430,6 +432,7 @@ void engine_state_changed(Engine *e) {
         e->leading = e->beginning = true;
         e->counts.leader_since_s = loop_wall_ms(e->loop) / 1000;
         e->term = state.term;
+        e->leads_ms = kv_cluster_ms(registry_store(e->registry));
         log_notice(((LogFields) { .term = e->term }), "the engine of this host places units from now on");
         engine_mark_all(e);
         engine_resync_later(e);

@@ -6,22 +6,6 @@
 
 #include "fleetd/engine/plan_internal.h"
 
-typedef enum PositionState {
-        POSITION_FITS, /* the machine is up, and the unit fits there */
-        POSITION_HELD, /* nothing moves now: the machine is away, the brake is on, or the unit has finished */
-        POSITION_REPLACED, /* fits, but another unit there replaces it */
-        POSITION_UNFIT,    /* the machine is up, and rejects the unit */
-        POSITION_GONE,     /* the machine is lost, or has left */
-} PositionState;
-
-/* One active assignment of the unit. */
-typedef struct Position {
-        const ClusterAssignment *assignment;
-        PositionState state;
-        SchedulerRule rule; /* POSITION_UNFIT */
-        Error why;
-} Position;
-
 enum {
         POSITIONS_MAX =
                 8, /* active assignments of one ordinary unit that one plan considers, by machine ID */
@@ -48,7 +32,7 @@ static int move_compare_age(const void *a, const void *b) {
         return strcmp(p->machine->id, q->machine->id);
 }
 
-static void move_judge(const Pass *pass, Position *p) {
+void move_judge(const Pass *pass, Position *p) {
         const ClusterAssignment *o = p->assignment;
 
         if (plan_has_finished(o) || o->machine->presence == PRESENCE_AWAY ||
@@ -88,7 +72,7 @@ static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *re
         }
 }
 
-static void move_stop_unfit(Pass *pass, const Position *p) {
+void move_stop_unfit(Pass *pass, const Position *p) {
         const ClusterAssignment *o = p->assignment;
         char name[CLUSTER_LABEL_SIZE];
 
@@ -152,8 +136,7 @@ static void move_stay(Pass *pass, const Positions *all, size_t kept) {
                 plan_stop_strays(pass, o->of, "it runs elsewhere");
 }
 
-/* Return the reason why the unit leaves the position, in words that follow the machine's name. */
-static const char *move_cause(const Position *p) {
+const char *move_cause(const Position *p) {
         switch (p->state) {
         case POSITION_GONE:
                 return p->assignment->machine->presence == PRESENCE_LEFT ? "was shut down" : "is lost";
@@ -169,7 +152,7 @@ static const char *move_cause(const Position *p) {
         }
 }
 
-static MoveReason move_reason(const Position *p) {
+MoveReason move_reason(const Position *p) {
         const ClusterMachine *m = p->assignment->machine;
 
         if (m->presence == PRESENCE_LEFT || m->maintenance)
@@ -181,8 +164,7 @@ static MoveReason move_reason(const Position *p) {
         return MOVE_EDITED;
 }
 
-/* Record that the unit has to leave the position, and that no other machine qualifies. */
-static void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
+void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
         bool unfit = p->state == POSITION_UNFIT && p->rule != RULE_MAINTENANCE;
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};

@@ -10,6 +10,7 @@
 
 #include "fleetd/engine/plan_internal.h"
 #include "fleetd/registry/presence.h"
+#include "units/singleton.h"
 
 /* A unit to plan, after the units that its placement depends on. */
 struct PlanItem {
@@ -87,6 +88,19 @@ bool plan_is_wanted(const ClusterUnit *u) {
 
 /* -- Changes -- */
 
+/* The process of a singleton may have any of the texts that its machine was assigned. */
+static uint64_t plan_hold_ms(const Pass *pass, const ClusterUnit *u, const ClusterAssignment *o,
+                             AssignmentKind kind) {
+        uint64_t hold_ms = o ? o->hold_ms : 0, lease_ms;
+
+        if (kind == ASSIGNMENT_STOP)
+                return hold_ms;
+        if (!u->unit->placement.singleton)
+                return 0;
+        lease_ms = singleton_lease_ms(cluster_settings(pass->cluster)->singleton_lease_ms);
+        return MAX(hold_ms, singleton_hold_ms(&u->unit->file, lease_ms));
+}
+
 void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
                  AssignmentKind kind, const char *format, ...) {
         EnginePlan *plan = pass->plan;
@@ -106,6 +120,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                 .unit_index = u->unit ? u->index : 0,
                 .presence_index = kind == ASSIGNMENT_STOP || in_place ? 0 : m->presence_index,
                 .since_ms = in_place ? o->since_ms : pass->cluster->now_ms,
+                .hold_ms = plan_hold_ms(pass, u, o, kind),
         };
         memcpy(c->machine, m->id, sizeof(c->machine));
         memcpy(c->unit, u->name, sizeof(c->unit));
@@ -270,6 +285,8 @@ static void plan_unit(Pass *pass, PlanItem *item) {
                 plan_unwanted(pass, u);
         else if (u->unit->placement.global)
                 global_unit(pass, u);
+        else if (u->unit->placement.singleton)
+                singleton_unit(pass, u);
         else
                 move_unit(pass, u);
         if (pass->plan->more) { /* a global unit, and not all its machines */

@@ -58,7 +58,35 @@ AssignmentKind plan_wanted_kind(const ClusterUnit *u);
 bool plan_is_wanted(const ClusterUnit *u);
 bool plan_is_down(const ClusterMachine *m); /* lost, or left */
 
+typedef enum PositionState {
+        POSITION_FITS, /* the machine is up, and the unit fits there */
+        POSITION_HELD, /* nothing moves now: the machine is away, the brake is on, or the unit has finished */
+        POSITION_REPLACED, /* fits, but another unit there replaces it */
+        POSITION_UNFIT,    /* the machine is up, and rejects the unit */
+        POSITION_GONE,     /* the machine is lost, or has left */
+} PositionState;
+
+/* One active assignment of the unit. */
+typedef struct Position {
+        const ClusterAssignment *assignment;
+        PositionState state;
+        SchedulerRule rule; /* POSITION_UNFIT */
+        Error why;
+} Position;
+
+/* Judge p->assignment. */
+void move_judge(const Pass *pass, Position *p);
+/* Return the reason why the unit leaves the position, in words that follow the machine's name. */
+const char *move_cause(const Position *p);
+MoveReason move_reason(const Position *p);
+/* Record that the unit has to leave the position, and that no other machine qualifies. */
+void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
+/* Stop the unit in a position that no longer qualifies. */
+void move_stop_unfit(Pass *pass, const Position *p);
+
 /* Plan an ordinary unit. */
 void move_unit(Pass *pass, const ClusterUnit *u);
+/* Plan a unit with Singleton=yes. */
+void singleton_unit(Pass *pass, const ClusterUnit *u);
 /* Plan a global unit. A full plan sets 'more'. */
 void global_unit(Pass *pass, const ClusterUnit *u);

@@ -11,8 +11,10 @@ enum { NAMES_SHOWN = 5 };
 
 /* -- Which hosts need the key file: pure -- */
 
+/* A host without a replica has a presence, and no member key. */
 bool securing_needs_certificate(const ClusterMachine *m) {
-        return !cluster_machine_is_removed(m) && m->member.raft_id != 0 && !(m->host && m->host->pins.n > 0);
+        return !cluster_machine_is_removed(m) && (m->member.raft_id != 0 || m->presence_index != 0) &&
+               !(m->host && m->host->pins.n > 0);
 }
 
 /* Append the name of a host to a list. */
@@ -38,7 +40,7 @@ static bool securing_is_in_doubt(const Cluster *c, const Peers *peers, const Clu
                                                                                    0;
         PeerState state;
 
-        if (!m->host || m->removed || m->member.raft_id == 0 || streq(m->id, peers_self(peers)->machine_id) ||
+        if (!m->host || m->removed || streq(m->id, peers_self(peers)->machine_id) ||
             (peers_state(peers, m->id, &state) == 0 && (state.dialed || state.accepted)))
                 return false;
         return now_ms < m->host->joined_ms + away_ms + SECURING_SURE_MS;

@@ -55,6 +55,8 @@ typedef struct ClusterAssignment {
         uint64_t index;      /* modified index of this key */
         uint64_t created;
         uint64_t since_ms; /* cluster time of the assignment; a rewrite in place keeps it */
+        uint64_t hold_ms;  /* of a singleton (Assignment.hold_ms) */
+        uint64_t known_ms; /* cluster time at which this view had it in its present form */
         uint64_t term;     /* of the engine that wrote it */
         char *reason;
         UT_hash_handle hh; /* in ClusterMachine.assignments, by unit */

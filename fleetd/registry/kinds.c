@@ -333,6 +333,8 @@ static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k
         a->index = v->modified;
         a->created = v->created;
         a->since_ms = v->assignment.since_ms;
+        a->hold_ms = v->assignment.hold_ms;
+        a->known_ms = c->now_ms;
         a->term = v->assignment.term;
         free(a->reason);
         a->reason = TAKE_PTR(v->assignment.reason);

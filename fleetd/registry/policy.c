@@ -29,6 +29,7 @@ static const Extent grants[_POLICY_ROW_MAX][_RIGHT_MAX] = {
                 [RIGHT_KEYS_WRITE] = ALL,
                 [RIGHT_UNITS_SEE] = ALL,
                 [RIGHT_UNITS_CHANGE] = ALL,
+                [RIGHT_LEAVE] = ALL,
                 [RIGHT_ADMINISTER] = ALL,
         },
         [ROW_GROUP] = {
@@ -44,6 +45,7 @@ static const Extent grants[_POLICY_ROW_MAX][_RIGHT_MAX] = {
                 [RIGHT_KEYS_WRITE] = LISTED,
                 [RIGHT_UNITS_SEE] = LISTED,
                 [RIGHT_UNITS_CHANGE] = LISTED,
+                [RIGHT_LEAVE] = LISTED,
                 [RIGHT_ADMINISTER] = LISTED,
         },
         [ROW_WRITER] = {
@@ -73,6 +75,7 @@ static const Extent grants[_POLICY_ROW_MAX][_RIGHT_MAX] = {
                 [RIGHT_KEYS_READ] = ALL,
                 [RIGHT_KEYS_WRITE] = OF_HOST,
                 [RIGHT_UNITS_SEE] = ALL,
+                [RIGHT_LEAVE] = ALL,
                 [RIGHT_REPORT] = ALL,
         },
 };
@@ -96,6 +99,45 @@ int policy_facts_read(const Cluster *cluster, const Principal *principal, Policy
         facts->is_removed = m->removed && !m->host;
         facts->is_restricted = m->host && m->host->restricted;
         facts->is_replica = m->member.raft_id != 0;
+        return 0;
+}
+
+bool policy_may_claim(const Principal *principal, const char *machine) {
+        switch (principal->kind) {
+        case PRINCIPAL_USER:
+                return true;
+        case PRINCIPAL_LOCAL:
+        case PRINCIPAL_ANONYMOUS:
+                return streq(principal->machine, machine);
+        default:
+                return false;
+        }
+}
+
+int policy_facts_forwarded(const Cluster *cluster, const char *machine, const Principal *principal,
+                           const PolicyFacts *claimed, PolicyFacts *ret) {
+        Principal host = { .kind = PRINCIPAL_MACHINE };
+        PolicyFacts of_host = {}, facts = {};
+        int r;
+
+        if (!policy_may_claim(principal, machine))
+                return -EACCES;
+        memcpy(host.machine, machine, strnlen(machine, MACHINE_ID_SIZE - 1));
+        r = policy_facts_read(cluster, &host, &of_host);
+        if (r >= 0 && principal->kind == PRINCIPAL_USER)
+                r = policy_facts_read(cluster, principal, &facts);
+        if (r < 0)
+                return r;
+        if (principal->kind != PRINCIPAL_USER)
+                facts = (PolicyFacts) { .is_operator = principal->kind == PRINCIPAL_LOCAL &&
+                                                       claimed->is_operator,
+                                        .reads = claimed->reads,
+                                        .writes = claimed->writes,
+                                        .granted = right_list_ref(claimed->granted) };
+        facts.is_removed |= of_host.is_removed;
+        facts.is_restricted = of_host.is_restricted;
+        facts.of_host = of_host.of_host;
+        *ret = facts;
         return 0;
 }
 
@@ -124,7 +166,8 @@ static bool row_allows(PolicyRow row, const Principal *principal, Right right, c
         case ALL_FLEET:
                 return true;
         case LISTED:
-                return right_list_has(facts->granted, right, on->key);
+                return right_list_has(facts->granted, right == RIGHT_LEAVE ? RIGHT_ADMINISTER : right,
+                                      on->key);
         case OF_HOST:
                 return right_list_has(facts->of_host, right, on->key);
         case OWN:

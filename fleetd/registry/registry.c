@@ -64,9 +64,12 @@ static const char root[] = "/_fleet";
 
 /* -- Scan and watch -- */
 
-/* Return the view that receives nodes and events. */
+/* Return the view that receives nodes and events, at the present cluster time. */
 static Cluster *registry_target(Registry *r) {
-        return r->complete ? r->cluster : r->next;
+        Cluster *c = r->complete ? r->cluster : r->next;
+
+        c->now_ms = kv_cluster_ms(r->store);
+        return c;
 }
 
 static int registry_put_node(Registry *r, const KvNode *node) {

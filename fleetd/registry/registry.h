@@ -117,6 +117,7 @@ typedef struct AssignmentChange {
         uint64_t unit_index;     /* of the unit key that was planned on; 0: absent (only to stop a unit) */
         uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */
         uint64_t since_ms;       /* cluster time; a rewrite in place keeps the previous one */
+        uint64_t hold_ms;        /* Assignment.hold_ms */
         char reason[ASSIGNMENT_REASON_SIZE];
         MoveReason move; /* for counts only */
 } AssignmentChange;

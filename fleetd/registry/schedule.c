@@ -25,6 +25,7 @@ static void schedule_add(Registry *r, Transaction *t, uint64_t term, const Assig
                 .reason = (char *) c->reason, /* borrowed */
                 .term = term,
                 .since_ms = c->since_ms,
+                .hold_ms = c->hold_ms,
         };
 
         transaction_expect(t, c->expected_index, LAYOUT_ASSIGNMENT, c->unit, c->machine);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fleetd/systemd/bus_internal.h"
+#include "fleetd/systemd/guard.h"
 #include "units/name.h"
 #include "units/quadlet.h"
 
@@ -293,6 +294,10 @@ static int bus_stage_file(Systemd *s, const char *name, const char *text, size_t
         return r < 0 ? r : runtime_dir_stage(&b->dir, name, text, size);
 }
 
+static int bus_guard(Systemd *s, const char *name, uint64_t until_ms, uint64_t token) {
+        return guard_set_lease(systemd_bus(s)->dir.path, name, until_ms, token);
+}
+
 static int bus_write_file(Systemd *s, const char *name, const char *text, size_t size) {
         SystemdBus *b = systemd_bus(s);
         int r;
@@ -351,6 +356,7 @@ static const SystemdOps bus_ops = {
         .is_stopping = bus_is_stopping,
         .list = manager_list,
         .stage_file = bus_stage_file,
+        .guard = bus_guard,
         .write_file = bus_write_file,
         .remove_file = bus_remove_file,
         .link = job_link,

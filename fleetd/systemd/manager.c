@@ -12,6 +12,7 @@ enum {
         PROPERTY_NEEDED,
         PROPERTY_CONFLICTS,
         PROPERTY_JOB,
+        PROPERTY_GUARD,       /* of a singleton, which is bound to it */
         RELATED_MAX = 64,     /* names read from one property */
         TOGETHER_US = 500000, /* changes from so long before a stop on count as its cause */
 };
@@ -179,7 +180,8 @@ static int manager_list_read_relation(BusList *list, size_t unit, int kind, sd_b
                 if (streq(name, "shutdown.target") ||
                     (e && kind == PROPERTY_NEEDED && !systemd_trace_may_be_for(&e->trace, name)))
                         continue;
-                manager_list_get_related(list, unit, name, "ActiveState", kind);
+                manager_list_get_related(list, unit, name, "ActiveState",
+                                         starts_with(name, SINGLETON_GUARD) ? PROPERTY_GUARD : kind);
                 if (kind == PROPERTY_CONFLICTS)
                         manager_list_get_related(list, unit, name, "Job", PROPERTY_JOB);
         }
@@ -201,7 +203,9 @@ static int manager_list_read_related(BusList *list, size_t unit, int kind, sd_bu
         r = sd_bus_message_read(m, "v", "s", &active);
         if (r < 0)
                 return r;
-        if (kind == PROPERTY_CONFLICTS)
+        if (kind == PROPERTY_GUARD)
+                u->unguarded |= !streq(active, "active");
+        else if (kind == PROPERTY_CONFLICTS)
                 u->held |= !streq(active, "inactive") && !streq(active, "failed");
         else
                 u->held |= !streq(active, "active") && !streq(active, "reloading");

@@ -9,6 +9,7 @@
 #include "base/fault_point.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "fleetd/systemd/guard.h"
 #include "units/install.h"
 #include "units/name.h"
 #include "units/quadlet.h"
@@ -43,6 +44,7 @@ static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, si
                 return -ENOMEM;
         memcpy(e->hash, unit->hash, sizeof(e->hash));
         e->install = unit_file_has_section(&unit->file, "Install");
+        e->singleton = unit->placement.singleton;
         e->stamp = *stamp;
         return 0;
 }
@@ -122,10 +124,27 @@ int runtime_dir_stage(RuntimeDir *d, const char *name, const char *text, size_t 
         return -ENOSPC;
 }
 
+/* Bind a singleton to its guard before its text is in force. */
+static int runtime_dir_bind(const RuntimeDir *d, const char *name, const char *text, size_t size) {
+        _cleanup_unit_ Unit *unit = NULL;
+        int r;
+
+        r = unit_read(name, text, size, &unit, NULL);
+        if (r < 0)
+                return r;
+        if (unit->placement.singleton)
+                return guard_bind(d->links, d->path, name, &unit->file);
+        guard_unbind(d->links, d->path, name);
+        return 0;
+}
+
 int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t size) {
         char staged[FILE_TEMPORARY_SIZE];
         int r;
 
+        r = runtime_dir_bind(d, name, text, size);
+        if (r < 0)
+                return r;
         file_temporary_name(name, staged);
         r = file_holds_at(d->fd, staged, text, size) ? commit_file_at(d->fd, name) :
                                                        write_file_at(d->fd, name, text, size, 0644);
@@ -139,6 +158,8 @@ int runtime_dir_remove(RuntimeDir *d, const char *name) {
         runtime_dir_unstage(d, name);
         fault_point("unit-file-before-remove");
         r = unlinkat(d->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+        if (r == 0)
+                guard_unbind(d->links, d->path, name);
         fault_point("unit-file-removed");
         return r;
 }
@@ -150,7 +171,7 @@ int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret
 
         r = file_stamp_at(d->fd, name, &stamp);
         if (r == 0 && e && memcmp(&e->stamp, &stamp, sizeof(stamp)) == 0) {
-                *ret = e;
+                *ret = e->singleton && !guard_is_bound(d->links, name) ? NULL : e;
                 return 0;
         }
         r = r < 0 ? r : runtime_dir_read(d, name, &stamp);
@@ -158,7 +179,8 @@ int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret
                 return r;
         if (r < 0)
                 named_remove(&d->entries, name);
-        *ret = runtime_dir_find(d, name);
+        e = runtime_dir_find(d, name);
+        *ret = e && e->singleton && !guard_is_bound(d->links, name) ? NULL : e;
         return 0;
 }
 

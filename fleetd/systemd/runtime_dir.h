@@ -21,7 +21,8 @@ enum {
 typedef struct RuntimeDirEntry {
         Named file;
         char hash[UNIT_HASH_SIZE];
-        bool install; /* has an [Install] section */
+        bool install;   /* has an [Install] section */
+        bool singleton; /* has a guard (fleetd/systemd/guard.h) */
         SystemdTrace trace;
         FileStamp stamp;
 } RuntimeDirEntry;
@@ -52,8 +53,8 @@ static inline RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char 
         return named_find(d->entries, name);
 }
 
-/* Return in *ret the entry of an existing file, or NULL. Read a changed file again; drop the entry of a
- * removed one. 0, or -ENOMEM if the file could not be read. */
+/* Return in *ret the entry of an existing file, or NULL: also for a singleton that is not bound to its guard.
+ * Read a changed file again; drop the entry of a removed one. 0, or -ENOMEM if the file could not be read. */
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret);
 
 /* Link a Quadlet file into the folder that podman's generator reads, which is made if necessary. -EEXIST: the

@@ -53,6 +53,7 @@ typedef struct SystemdUnit {
         SystemdOwner owner;
         SystemdEnd end; /* how an inactive unit ended */
         bool held;      /* inactive, and a unit that it is bound to does not run, or a conflicting one does */
+        bool unguarded; /* inactive, and so is its guard, which starts with it */
         bool oneshot;   /* Type=oneshot without RemainAfterExit=: becomes inactive when it completes */
         bool need_reload;          /* NeedDaemonReload */
         bool job;                  /* a job is queued or running */
@@ -121,6 +122,11 @@ typedef struct SystemdOps {
         int (*start)(Systemd *s, const char *name, SystemdDone done, void *userdata);
         int (*stop)(Systemd *s, const char *name, SystemdDone done, void *userdata);
         int (*reset_failed)(Systemd *s, const char *name, SystemdDone done, void *userdata);
+
+        /* Let the guard of a singleton run until 'until_ms' (loop_boot_ms()), and not longer without another
+         * call. 'token': FLEET_TOKEN= of the next start; 0: as before. 'until_ms' 0: the guard ends, and does
+         * not start any more. At once, without systemd. 0 or a negative errno. NULL: there are no guards. */
+        int (*guard)(Systemd *s, const char *name, uint64_t until_ms, uint64_t token);
 } SystemdOps;
 
 struct Systemd {

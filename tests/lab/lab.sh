@@ -138,8 +138,10 @@ cgroup_remove() {
 
 host_known() { case " $LAB_HOSTS " in *" $1 "*) true ;; *) false ;; esac; }
 
+# Its number stays when LAB_HOSTS is changed later.
 host_number() {
         local n=1 h
+        ! cat "$LAB/$1/number" 2>/dev/null || return 0
         for h in $LAB_HOSTS; do
                 [ "$h" != "$1" ] || { echo $n; return 0; }
                 n=$((n + 1))
@@ -171,6 +173,7 @@ host_make() {
 
         [ ! -d "$u" ] || return 0
         mkdir -p "$u" "$LAB/$h/work" "$LAB/$h/root"
+        d=$(host_number "$h") && echo "$d" >"$LAB/$h/number"
         for d in $hidden; do
                 mkdir -p "$u/$d"
         done
@@ -298,7 +301,7 @@ host_resume() {
         wait_for 10 grep -q 'frozen 0' "$LAB_CG/$1/cgroup.events"
 }
 
-# Cut the path between two hosts only, in both directions; lab_join restores all such paths of these hosts. The classic BPF programs
+# Cut the path between two hosts only, in both directions; lab_join restores all paths of these hosts. The classic BPF programs
 # compare the last byte of the frame's source address, which is the number of the host.
 lab_part() {
         local a b
@@ -307,6 +310,12 @@ lab_part() {
                 tc qdisc add dev v$1 clsact 2>/dev/null || true; tc qdisc add dev v$2 clsact 2>/dev/null || true
                 tc filter add dev v$2 egress bpf da bytecode '4,48 0 0 11,21 0 1 $a,6 0 0 2,6 0 0 4294967295'
                 tc filter add dev v$1 egress bpf da bytecode '4,48 0 0 11,21 0 1 $b,6 0 0 2,6 0 0 4294967295'"
+}
+# A host loses a fifth of the frames that it is sent, except ARP, until lab_join.
+lab_lose() {
+        in_lab sh -ec "
+                tc qdisc add dev v$1 clsact 2>/dev/null || true
+                tc filter add dev v$1 egress bpf da bytecode '6,40 0 0 12,21 3 0 2054,32 0 0 4294963256,53 1 0 858993459,6 0 0 2,6 0 0 4294967295'"
 }
 lab_join() {
         local h

@@ -223,6 +223,12 @@ writer_start() {
         wait_for 10 grep -q ack "$LAB/writer.$3" || fail "writes do not begin on $1: $(tail -3 "$LAB/writer.$3")"
 }
 
+# End the writer of prefix $2 on host $1, with process $3.
+writer_stop() {
+        host_exec "$1" touch "/run/writer-$2"
+        wait "$3"
+}
+
 # Longest time without an acknowledged write in the record of prefix $1, in ms.
 writer_gap() { awk '$2 == "ack" { if (last && $1 - last > gap) gap = $1 - last; last = $1 } END { print gap + 0 }' "$LAB/writer.$1"; }
 

@@ -101,6 +101,24 @@ the_version_before_is_refused_above_its_level() {
         version_before_is_refused "feature level 5" "feature level"
 }
 
+# From the level of attached hosts on, six hosts are possible.
+further_hosts_join_and_one_is_attached() {
+        local h former=$LAB_HOSTS
+        fleetctl alpha cluster level 6 --yes >"$LAB/out" 2>&1 || fail "level: $(cat "$LAB/out")"
+        LAB_HOSTS="$LAB_HOSTS delta epsilon zeta"
+        for h in delta epsilon zeta; do
+                host_install $h && hosts_up $h || fail "no $h"
+        done
+        cluster_whole
+        three_vote() { [ "$(roles "$1")" = "- leader standby standby voter voter" ]; }
+        wait_for 60 three_vote alpha || fail "roles: $(roles alpha)"
+        # shellcheck disable=SC2086
+        WHAT="a host more" untouched "$(cat "$LAB/before")" $former
+        for h in delta epsilon zeta; do
+                host_off $h && host_fleetctl alpha remove --force --yes $h >"$LAB/out" 2>&1 || fail "remove $h: $(cat "$LAB/out")"
+        done
+}
+
 the_version_before_is_refused_beside_certificates() {
         local h
         fleetctl alpha token >"$LAB/out" 2>&1 || fail "token: $(cat "$LAB/out")"
@@ -117,4 +135,4 @@ the_version_before_is_refused_without_the_key_file() {
 
 scenario a_cluster_of_the_version_before_runs_units hosts_are_upgraded_one_by_one an_upgraded_cluster_survives_a_power_cut_of_a_host \
         hosts_return_to_the_version_before_one_by_one hosts_are_upgraded_in_the_other_order all_daemons_of_one_version_open_the_state_of_the_other \
-        the_version_before_is_refused_above_its_level the_version_before_is_refused_beside_certificates the_version_before_is_refused_without_the_key_file
+        the_version_before_is_refused_above_its_level further_hosts_join_and_one_is_attached the_version_before_is_refused_beside_certificates the_version_before_is_refused_without_the_key_file

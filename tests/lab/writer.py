@@ -3,9 +3,10 @@
     MILLISECONDS ack|unknown|refused NUMBER
 
 A number is "ack" when the store said that it is written, "refused" when it said that it is not. Run inside a host:
-writer.py PREFIX SECONDS < /dev/null"""
+writer.py PREFIX SECONDS < /dev/null. It ends earlier when the file /run/writer-PREFIX exists."""
 import http.client
 import json
+import os
 import sys
 import time
 
@@ -13,7 +14,7 @@ prefix, seconds = sys.argv[1], float(sys.argv[2])
 end = time.time() + seconds
 number = 0
 conn = None
-while time.time() < end:
+while time.time() < end and not os.path.exists("/run/writer-" + prefix):
     number += 1
     what = "unknown"
     try:

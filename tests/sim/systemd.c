@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "base/memory.h"
+#include "units/singleton.h"
 #include "units/unit.h"
 
 typedef struct SimUnit {
@@ -16,8 +17,12 @@ typedef struct SimUnit {
         char loaded[41];  /* hash that systemd holds; "" not loaded */
         char running[41]; /* hash of what runs; "" nothing */
         bool linked, failed, job;
-        SystemdEnd end; /* how it ended last */
-        bool held;      /* what it is bound to does not run */
+        SystemdEnd end;    /* how it ended last */
+        bool held;         /* what it is bound to does not run */
+        bool singleton;    /* of the file */
+        bool ending;       /* its guard has ended */
+        uint64_t stop_ms;  /* of a singleton: its stop takes that long at most */
+        uint64_t lease_ms; /* the world's time when its guard's lease ends; 0: it has none */
         uint64_t invocation;
         LIST_ENTRY(SimUnit) of_systemd;
 } SimUnit;
@@ -107,6 +112,9 @@ static int do_start(SimSystemd *s, const char *name) {
                 return -ENOENT;
         if (u->running[0])
                 return 0;
+        if (u->singleton && world_now_ms(s->world) >= u->lease_ms)
+                return -ENOLCK; /* the start job of its guard fails */
+        u->ending = false;
         memcpy(u->running, u->loaded, sizeof(u->running));
         u->invocation = ++s->invocations;
         u->failed = u->held = false;
@@ -120,6 +128,7 @@ static void do_stop(SimSystemd *s, SimUnit *u, bool asked) {
         if (!u->running[0])
                 return;
         u->running[0] = 0;
+        u->ending = false;
         u->end = SYSTEMD_END_STOPPED;
         world_trace(s->world, s->name, "systemd: %s ends%s", u->name, asked ? ", as requested" : "");
         s->hooks.on_stop(s->hooks.userdata, u->name, asked);
@@ -188,6 +197,7 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
         if (!u->running[0] && !u->failed) {
                 ret->end = u->end;
                 ret->held = u->held;
+                ret->unguarded = u->singleton;
         }
         if (u->invocation > 0)
                 snprintf(ret->invocation_id, sizeof(ret->invocation_id), "%032llx",
@@ -206,9 +216,12 @@ static void call_answer(SimCall *c) {
         size_t n = 0;
 
         if (c->kind != CALL_LIST) {
-                c->done(c->userdata, c->error, c->error < 0 ? "systemd refused the call" : "");
-                if (c->kind == CALL_START && c->n > 0 && c->error == 0 && s->loop && s->events.on_job_removed)
-                        s->events.on_job_removed(s->events.userdata, c->names[0], "done");
+                c->done(c->userdata, c->error == -ENOLCK ? 0 : c->error,
+                        c->error < 0 ? "systemd refused the call" : "");
+                if (c->kind == CALL_START && c->n > 0 && (c->error == 0 || c->error == -ENOLCK) && s->loop &&
+                    s->events.on_job_removed)
+                        s->events.on_job_removed(s->events.userdata, c->names[0],
+                                                 c->error == 0 ? "done" : "dependency");
                 return;
         }
         LIST_FOREACH(u, &s->units, of_systemd)
@@ -355,6 +368,8 @@ static int sim_write_file(Systemd *s, const char *name, const char *text, size_t
         if (unit_read(name, text, size, &unit, NULL) < 0)
                 return -EINVAL;
         memcpy(u->file, unit->hash, sizeof(u->file));
+        u->singleton = unit->placement.singleton;
+        u->stop_ms = singleton_stop_ms(&unit->file, NULL);
         unit_free(unit);
         return 0;
 }
@@ -365,6 +380,51 @@ static int sim_stage_file(Systemd *s, const char *name, const char *text, size_t
 
 static int sim_remove_file(Systemd *s, const char *name) {
         unit_get(of(s), name)->file[0] = 0;
+        unit_get(of(s), name)->lease_ms = 0;
+        return 0;
+}
+
+/* -- Guards: they end with the lease, or hang and are ended by their watchdog; the stop takes as long as it
+ * may -- */
+
+static void on_guarded_stop(void *userdata) {
+        SimSystemd *s = userdata;
+        SimUnit *u;
+
+        LIST_FOREACH(u, &s->units, of_systemd) {
+                if (!u->ending || !u->running[0] || world_now_ms(s->world) < u->lease_ms)
+                        continue;
+                do_stop(s, u, false);
+                u->end = SYSTEMD_END_STOPPED_FOR;
+                changed(s, u->name);
+        }
+}
+
+static void on_lease_ended(void *userdata) {
+        SimSystemd *s = userdata;
+        SimUnit *u;
+
+        LIST_FOREACH(u, &s->units, of_systemd) {
+                uint64_t takes_ms = world_chance(s->world, 50) ? SINGLETON_WATCHDOG_MS : 0;
+
+                if (!u->singleton || !u->running[0] || u->ending || world_now_ms(s->world) < u->lease_ms)
+                        continue;
+                takes_ms += world_chance(s->world, 50) ? u->stop_ms : world_draw(s->world, u->stop_ms + 1);
+                u->ending = true;
+                u->lease_ms = world_now_ms(s->world) + takes_ms;
+                world_at(s->world, takes_ms, NULL, on_guarded_stop, s);
+        }
+}
+
+static int sim_guard(Systemd *base, const char *name, uint64_t until_ms, uint64_t token) {
+        SimSystemd *s = of(base);
+        SimUnit *u = unit_get(s, name);
+        uint64_t now_ms = world_now_ms(s->world);
+
+        if (u->ending) /* nothing stops a guard's end */
+                return 0;
+        u->lease_ms = until_ms == 0 ? now_ms : MAX(world_loop_when_ms(s->loop, until_ms), now_ms);
+        world_at(s->world, u->lease_ms - now_ms, NULL, on_lease_ended, s);
         return 0;
 }
 
@@ -399,6 +459,7 @@ static const SystemdOps sim_ops = {
         .is_ready = sim_is_ready,
         .is_stopping = sim_is_stopping,
         .list = sim_list,
+        .guard = sim_guard,
         .write_file = sim_write_file,
         .remove_file = sim_remove_file,
         .link = sim_link,

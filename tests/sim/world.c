@@ -61,6 +61,7 @@ struct WorldLoop {
         uint64_t woke_ms;
         uint64_t since_ms, since_own_ms; /* the world's and its own time when its drift was set */
         int ppm;
+        uint64_t asleep_ms; /* suspended so long: its clock stood still */
         int64_t wall_offset_ms;
         TAILQ_HEAD(, Flight) flights;
         Event *held; /* due while it was paused, in order */
@@ -317,6 +318,8 @@ static WorldLoop *of(const Loop *loop) {
 static uint64_t loop_sim_now_ms(const Loop *loop) {
         const WorldLoop *l = of(loop);
 
+        if (l->world->now_ms < l->since_ms) /* suspended */
+                return l->since_own_ms;
         return l->since_own_ms + (l->world->now_ms - l->since_ms) * (uint64_t) (1000000 + l->ppm) / 1000000;
 }
 
@@ -327,6 +330,10 @@ static uint64_t world_ms_of(const WorldLoop *l, uint64_t own_ms) {
         return own_ms <= l->since_own_ms ?
                        l->since_ms :
                        l->since_ms + ((own_ms - l->since_own_ms) * 1000000 + rate - 1) / rate;
+}
+
+static uint64_t loop_sim_boot_ms(const Loop *loop) {
+        return loop_sim_now_ms(loop) + of(loop)->asleep_ms;
 }
 
 static uint64_t loop_sim_wall_ms(const Loop *loop) {
@@ -388,6 +395,7 @@ static int loop_sim_work(Loop *loop, Work *work) {
 }
 
 static const LoopOps loop_sim = { .now_ms = loop_sim_now_ms,
+                                  .boot_ms = loop_sim_boot_ms,
                                   .wall_ms = loop_sim_wall_ms,
                                   .wake_at = loop_sim_wake_at,
                                   .work = loop_sim_work };
@@ -425,7 +433,7 @@ static void drop_held(WorldLoop *l) {
 
 void world_loop_set_drift(WorldLoop *l, int ppm) {
         l->since_own_ms = loop_sim_now_ms(&l->base);
-        l->since_ms = l->world->now_ms;
+        l->since_ms = MAX(l->since_ms, l->world->now_ms);
         l->ppm = ppm;
         if (loop_next_due_ms(&l->base) != UINT64_MAX)
                 loop_sim_wake_at(&l->base, loop_next_due_ms(&l->base));
@@ -491,6 +499,19 @@ void world_loop_pause(WorldLoop *l, uint64_t for_ms) {
         *p = (Pause) { .world = l->world, .loop = l, .incarnation = l->incarnation };
         l->paused_until_ms = l->world->now_ms + for_ms;
         world_at_own(l->world, for_ms, NULL, on_resume, p);
+}
+
+void world_loop_suspend(WorldLoop *l, uint64_t for_ms) {
+        l->since_own_ms = loop_sim_now_ms(&l->base);
+        l->since_ms = MAX(l->since_ms, l->world->now_ms) + for_ms;
+        l->asleep_ms += for_ms;
+        if (loop_next_due_ms(&l->base) != UINT64_MAX)
+                loop_sim_wake_at(&l->base, loop_next_due_ms(&l->base));
+        world_loop_pause(l, for_ms);
+}
+
+uint64_t world_loop_when_ms(const WorldLoop *l, uint64_t boot_ms) {
+        return world_ms_of(l, boot_ms - MIN(boot_ms, l->asleep_ms));
 }
 
 WorldLoop *world_loop_free(WorldLoop *l) {

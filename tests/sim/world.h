@@ -66,4 +66,8 @@ bool world_loop_is_working(const WorldLoop *l);       /* work is in flight */
 void world_loop_pause(WorldLoop *l, uint64_t for_ms); /* hold its events, then run them at once; 0: resume */
 void world_loop_set_work_ms(WorldLoop *l, uint64_t least_ms, uint64_t most_ms); /* duration of work */
 void world_loop_set_drift(WorldLoop *l, int ppm); /* from now on its monotonic clock runs that much faster */
+/* The same as a pause, of the whole host: its monotonic clock stands still, loop_boot_ms() does not. */
+void world_loop_suspend(WorldLoop *l, uint64_t for_ms);
+/* Return the world's time when loop_boot_ms() is 'boot_ms', if the drift of the loop stays as it is. */
+uint64_t world_loop_when_ms(const WorldLoop *l, uint64_t boot_ms);
 void world_loop_set_wall_offset(WorldLoop *l, int64_t ms); /* of its wall clock, against the world's time */

@@ -409,6 +409,31 @@ static void warnings_have_their_line_and_the_last_has_the_number_left_out(void *
         }
 }
 
+static void a_singleton_is_one_or_an_error(void **state) {
+        static const struct {
+                const char *lines;
+                int result;
+                bool singleton;
+        } cases[] = {
+                { "Singleton=yes\n", 0, true },
+                { "Singleton=true\nSingleton=no\n", 0, false },
+                { "Singleton=yes\nSingleton=\n", 0, false },
+                { "", 0, false },
+                { "Singleton=once\n", -EINVAL, false },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                _cleanup_placement_ Placement p = {};
+                Error err = {};
+
+                assert_int_equal(read_lines("a.service", cases[i].lines, &p, NULL, &err), cases[i].result);
+                if (cases[i].result == 0)
+                        assert_int_equal(p.singleton, cases[i].singleton);
+                else
+                        assert_non_null(strstr(err.message, "Singleton=once: expected yes or no"));
+        }
+}
+
 static void after_some_warnings_the_others_are_counted(void **state) {
         static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n",
                                              "MachineID=abc\nGlobal=maybe\n" };
@@ -424,7 +449,7 @@ static void after_some_warnings_the_others_are_counted(void **state) {
                 assert_int_equal(read_lines("a.service", many.chars, &p, &warnings, NULL), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX);
                 assert_in_range(warnings.n_left_out, 1000 - WARNINGS_MAX, 2000);
-                assert_in_range(n_distances, 0, WARNINGS_MAX * 11); /* eleven names are compared */
+                assert_in_range(n_distances, 0, WARNINGS_MAX * 12); /* twelve names are compared */
                 assert_int_equal(warnings_add_rest(&warnings), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX + 1);
         }
@@ -445,6 +470,7 @@ int main(void) {
                 cmocka_unit_test(an_item_of_the_maximum_size_is_accepted),
                 cmocka_unit_test(an_item_is_measured_with_its_specifiers_replaced),
                 cmocka_unit_test(warnings_have_their_line_and_the_last_has_the_number_left_out),
+                cmocka_unit_test(a_singleton_is_one_or_an_error),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 

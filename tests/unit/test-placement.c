@@ -297,6 +297,7 @@ static const struct {
         { MEMBER(conflicts), "Conflicts=a*", "Conflicts=b*" },
         { MEMBER(replaces), "Replaces=a*", "Replaces=b*" },
         { MEMBER(global), "Global=true", NULL },
+        { MEMBER(singleton), "Singleton=yes", NULL },
 };
 
 /* Return whether any byte is set in the member of this row (or outside of it). Padding counts as outside. */

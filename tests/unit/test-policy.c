@@ -281,6 +281,18 @@ static void the_table_grants_these_rights_and_denies_all_others(void **state) {
                 { "renamed machine", "-y --- --- -- - -" },
                 { "root of a removed host", "-- --- --- -- - -" },
                 { "token", "-- --- --- -- - -" },
+                { "forwarded root", "-y yyy yy- yy y -" },
+                { "forwarded root of a restricted host", "-y yy- --- y- - -" },
+                { "forwarded root of a removed host", "-- --- --- -- - -" },
+                { "forwarded root of another host", "-- --- --- -- - -" },
+                { "forwarded group", "-y -y- -y- yy - -" },
+                { "forwarded group of a restricted host", "-y -y- --- y- - -" },
+                { "forwarded writer", "-y yy- yy- -- - -" },
+                { "forwarded off", "-- --- --- -- - -" },
+                { "forwarded user", "-y -y- -y- yy - -" },
+                { "forwarded user of a restricted host", "-y -y- --- y- - -" },
+                { "forwarded revoked user", "-- --- --- -- - -" },
+                { "forwarded machine", "-- --- --- -- - -" },
         };
         PolicyTable table;
 
@@ -373,7 +385,7 @@ static void a_host_proposes_what_it_has_a_right_to(void **state) {
                 { "/_fleet/machine/THEIRS/problem/a.service", KV_SET, true, "y--y y--y y--y ----" },
                 { "/_fleet/machine/MINE/reported", KV_SET, true, "yy-y ---- ---- ----" },
                 { "/_fleet/machine/THEIRS/reported", KV_SET, true, "---- ---- ---- ----" },
-                { "/_fleet/machine/MINE/maintenance", KV_SET, true, "yy-y y--y ---- y--y" },
+                { "/_fleet/machine/MINE/maintenance", KV_SET, true, "yy-y yy-y ---- yy-y" },
                 { "/_fleet/machine/THEIRS/maintenance", KV_SET, true, "y--y y--y ---- y--y" },
                 { "/_fleet/machine/MINE/presence", KV_SET, true, "---- ---- ---- ----" },
                 { "/_fleet/machine/THEIRS/presence", KV_SET, true, "---- ---- ---- ----" },

@@ -1,0 +1,209 @@
+#!/bin/bash
+# Six booted hosts, with one token: five have a replica, one is attached. Units run there, fleetctl works there, and no unit is touched while its
+# replica is killed, stopped and cut. With CHECK_ALL=yes 20 hosts join, and twelve attached ones go through the loss of each replica and of the
+# quorum, a rotation of the CA and a recovery. Takes 50 s.
+n_joining=5
+[ -z "${CHECK_ALL:-}" ] || n_joining=20
+LAB_HOSTS="alpha $(seq -s ' ' -f 'n%g' $n_joining)" LAB_TOKENS=yes
+. "$(dirname "$0")/scenario.sh"
+. "$here/attached.sh"
+
+hosts_join_by_one_token() {
+        clusters_of_one $LAB_HOSTS
+        host_exec alpha fleetctl init >"$LAB/out" 2>&1 || fail "init: $(cat "$LAB/out")"
+        # shellcheck disable=SC2046
+        join_at_once $(others alpha)
+}
+
+# One host after the other, because each waits for its units.
+attached_hosts_leave_until_twelve_are_left() {
+        local h
+        [ "$(attached | wc -l)" -gt 12 ] || skip "only with CHECK_ALL=yes"
+        for h in $(attached | tail -n +13); do
+                host_exec "$h" fleetctl leave --yes >"$LAB/out" 2>&1 || fail "leave of $h: $(cat "$LAB/out")"
+                grep -q "^Left: $h starts empty" "$LAB/out" || fail "leave of $h: $(cat "$LAB/out")"
+                host_off "$h" || fail "$h does not shut down"
+                LAB_HOSTS=$(others "$h" | tr '\n' ' ')
+                echo "$LAB_HOSTS" >"$LAB/hosts"
+        done
+        wait_for 10 knows_machines alpha 17 || fail "alpha lists $(machines alpha | wc -l) machines"
+}
+hosts() { [ ! -e "$LAB/hosts" ] || LAB_HOSTS=$(cat "$LAB/hosts"); } # checks run in shells of their own
+
+# The figures of the verbs are those of test-attached.sh of tests/conformance, which compares all of them with a voter.
+units_run_on_attached_hosts_and_fleetctl_works_there() {
+        local h elsewhere
+        hosts
+        h=$(attached | tail -1)
+        runs_forever everywhere.service <<<$'[X-Fleet]\nGlobal=true'
+        runs_forever here.service <<<"[X-Fleet]"$'\n'"MachineID=$(host_machine_id "$h")"
+        for elsewhere in $(seq "$(wc -w <<<"$LAB_HOSTS")"); do
+                runs_forever free-"$elsewhere".service </dev/null
+        done
+        (cd "$LAB/units" && host_fleetctl "$h" start ./*.service) >"$LAB/out" 2>&1 || fail "start on $h: $(cat "$LAB/out")"
+        wait_for 10 runs_on_all everywhere.service || fail "the global unit runs on: $(hosts_running everywhere.service | tr '\n' ' ')"
+        runs_on here.service "$h" || fail "here.service runs on $(hosts_running here.service)"
+        elsewhere=$(hosts_running free-1.service)
+        for unit in free-1.service here.service; do
+                fleetctl "$h" status "$unit" 2>&1 | grep -q 'Active: active (running)' || fail "status of $unit: $(fleetctl "$h" status "$unit" 2>&1)"
+                fleetctl "$h" journal "$unit" 2>&1 | grep -q "here is $unit" || fail "journal of $unit, from $elsewhere: $(fleetctl "$h" journal "$unit" 2>&1)"
+        done
+        fleetctl "$h" why free-1.service >"$LAB/out" 2>&1 && grep -q "^free-1.service is active (running) on $elsewhere" "$LAB/out" || fail "why: $(cat "$LAB/out")"
+        fleetctl "$h" cluster | grep -q "^this host  $h, attached to " || fail "cluster: $(fleetctl "$h" cluster 2>&1)"
+        host_exec "$h" systemctl status --no-pager fleetd | grep -q 'Status: "attached, term ' || fail "$(host_exec "$h" systemctl status --no-pager fleetd)"
+        printf '[Service]\nExecStart=/bin/sleep infinity\n' | host_exec "$h" tee /etc/fleet/units/own.service >"$LAB/out"
+        wait_for 10 known alpha own.service || fail "the unit directory of $h is not read"
+        host_exec "$h" rm /etc/fleet/units/own.service
+        identities >"$LAB/before"
+        [ "$(wc -l <"$LAB/before")" -gt "$(wc -w <<<"$LAB_HOSTS")" ] || fail "too few units run: $(cat "$LAB/before")"
+}
+
+# replica_is_gone KIND REPLICA MS: host_of REPLICA writes meanwhile, and has no gap above MS.
+replica_is_gone() {
+        local kind=$1 replica=$2 limit=$3 h gap
+        h=$(host_of "$replica") || return 0     # by hash, none may use it
+        writer_start "$h" 4 "$kind-$replica"
+        case $kind in
+        killed) host_exec "$replica" systemctl kill -s KILL --kill-whom=main fleetd ;;
+        stopped) host_exec "$replica" systemctl kill -s STOP --kill-whom=main fleetd ;;
+        cut) host_cut "$replica" ;;
+        esac
+        wait_for 5 uses_another "$h" "$replica" || fail "$replica is $kind: $h uses $(replica_of "$h")"
+        [ $kind != cut ] || host_heal "$replica" # before its units move
+        wait "$WRITER"
+        [ $kind != stopped ] || host_exec "$replica" systemctl kill -s CONT --kill-whom=main fleetd
+        gap=$(writer_gap "$kind-$replica")
+        echo "# $replica was $kind: $h had no acknowledged write for $gap ms" >>"$LAB/figures"
+        [ "$gap" -le "$limit" ] || fail "$replica was $kind: $h had no acknowledged write for $gap ms"
+        wait_for 20 writes "$replica" || fail "$replica was $kind, and accepts no writes"
+        acknowledged_writes_are_there "$kind-$replica" "$h"
+        acknowledged_writes_are_there "$kind-$replica" "$replica"
+        WHAT="a replica that was $kind" untouched "$(cat "$LAB/before")"
+}
+replicas_that_are_killed_stopped_and_cut_touch_no_unit() {
+        local kind r limit tested leader
+        hosts
+        leader=$(leader)
+        for kind in killed stopped cut; do
+                tested=$(replica_of "$(attached | tail -1)")
+                [ -z "${CHECK_ALL:-}" ] || tested=$(replicas)
+                for r in $tested; do
+                        limit=2000
+                        # An election comes first if the leader is lost.
+                        [ $kind != killed ] || [ "$r" = "$leader" ] || limit=$([ -n "${CHECK_ALL:-}" ] && echo 200 || echo 1000)
+                        replica_is_gone $kind "$r" "$limit"
+                        leader=$(leader)
+                done
+        done
+}
+
+an_attached_host_without_power_loses_its_units_to_others() {
+        local h moved start others_before
+        hosts
+        h=$(attached | head -1)
+        moved=$(identities "$h" | grep -o 'free-[0-9]*.service')
+        [ -n "$moved" ] || fail "no ordinary unit runs on $h"
+        others_before=$(identities $(others "$h"))
+        start=$(now_ms)
+        host_kill "$h" || fail "cannot cut the power"
+        wait_for 6 run_elsewhere $moved || fail "units of $h: $(for u in $moved; do echo "$u on: $(hosts_running "$u" | tr '\n' ' ');"; done)"
+        start=$(($(now_ms) - start))
+        echo "# $(wc -w <<<"$moved") units of $h, which is attached, ran elsewhere $start ms after the cut of its power" >>"$LAB/figures"
+        [ $start -le 4000 ] || fail "units of $h ran elsewhere after $start ms"
+        [ "$others_before" = "$(identities $(others "$h") | grep -vF "$(sed 's/^/ /; s/$/ /' <<<"$moved")")" ] || fail "units of other hosts were touched"
+        hosts_up "$h"
+        wait_for 30 knows_machines "$h" "$(wc -w <<<"$LAB_HOSTS")" || fail "$h lists $(machines "$h" | wc -l) machines"
+        wait_for 20 runs_on_all everywhere.service || fail "the global unit runs on: $(hosts_running everywhere.service | tr '\n' ' ')"
+        identities >"$LAB/before"
+}
+run_elsewhere() { local u; for u in "$@"; do runs_once "$u" || return 1; done; }
+
+# The last attached host starts its units from its records after BootWaitSec=, 30 s.
+no_quorum() { key_put "$1" /unknown x | grep -qE 'no leader|no replica'; }
+all_run_on() { local u; for u in $(cat "$LAB/units-of-it"); do hosts_running "$u" | grep -qx "$1" || return 1; done; }
+without_a_quorum_a_host_that_boots_starts_its_units_and_no_unit_stops() {
+        local h voters killed witness start before
+        hosts
+        [ -n "${CHECK_ALL:-}" ] || skip "only with CHECK_ALL=yes: test-quorum.sh has it for hosts with a replica"
+        h=$(attached | tail -1)
+        voters=$(roles_of alpha | awk '$2 == "voter" || $2 == "leader" { print $1 }')
+        killed=$(head -2 <<<"$voters" | tr '\n' ' ')
+        witness=$(tail -1 <<<"$voters")
+        identities "$h" | cut -d' ' -f2 >"$LAB/units-of-it"
+        # shellcheck disable=SC2086,SC2046
+        before=$(identities $(others "$h" | grep -vxF "$(tr ' ' '\n' <<<"$killed" | grep .)"))
+        for start in $killed; do
+                host_kill "$start" || fail "cannot cut the power of $start"
+        done
+        wait_for 10 no_quorum "$witness" || fail "a write says: $(key_put "$witness" /unknown x)"
+        wait_for 10 no_quorum "$h" || fail "a write on $h says: $(key_put "$h" /unknown x)"
+        host_kill "$h" || fail "cannot cut the power of $h"
+        start=$(now_ms)
+        hosts_up "$h"
+        wait_for 60 all_run_on "$h" || fail "units of $h: $(for u in $(cat "$LAB/units-of-it"); do echo "$u on: $(hosts_running "$u" | tr '\n' ' ');"; done)"
+        echo "# without a quorum, $h started its $(wc -l <"$LAB/units-of-it") units $(($(now_ms) - start)) ms after its power returned" >>"$LAB/figures"
+        # shellcheck disable=SC2086,SC2046
+        WHAT="the loss of the quorum" untouched "$before" $(others "$h" | grep -vxF "$(tr ' ' '\n' <<<"$killed" | grep .)")
+        before=$(identities "$h")
+        # shellcheck disable=SC2086
+        hosts_up $killed
+        cluster_whole $LAB_HOSTS
+        wait_for 30 runs_on_all everywhere.service || fail "the global unit runs on: $(hosts_running everywhere.service | tr '\n' ' ')"
+        WHAT="the return of the quorum" untouched "$before" "$h"
+        identities >"$LAB/before"
+}
+
+root_of() { fleetctl alpha ca | awk 'NR == 2 { print $1 }'; }
+one_root() { [ "$(fleetctl alpha ca 2>/dev/null | grep -c current)" = 1 ] && [ "$(fleetctl alpha ca | wc -l)" = 2 ] && [ "$(root_of)" != "$1" ]; }
+the_ca_is_rotated_while_two_attached_hosts_are_off() {
+        local off h root
+        hosts
+        [ -n "${CHECK_ALL:-}" ] || skip "only with CHECK_ALL=yes: attached hosts renew as others do"
+        off=$(attached | head -2)
+        root=$(root_of)
+        for h in $off; do
+                host_exec "$h" systemctl stop fleetd || fail "fleetd does not stop on $h"
+        done
+        host_exec alpha fleetctl ca rotate --yes >"$LAB/out" 2>&1 || fail "rotate: $(cat "$LAB/out")"
+        wait_for 120 one_root "$root" || fail "roots: $(fleetctl alpha ca 2>&1)"
+        for h in $off; do
+                host_exec "$h" systemctl start fleetd || fail "fleetd does not start on $h"
+                wait_for 30 writes "$h" || fail "$h does not return: $(host_exec "$h" journalctl -u fleetd -n 5 -o cat --no-pager)"
+        done
+        cluster_whole $LAB_HOSTS
+        WHAT="the rotation" untouched "$(cat "$LAB/before")"
+}
+
+# The hosts without a replica follow a host that was recovered, without a command.
+attached_have_reported() { fleetctl "$1" cluster | grep '^waits for ' | grep -v "$(sed 's/.*/\\b&\\b/' "$LAB/attached" | paste -sd'|' | sed 's/|/\\|/g')"; }
+attached_hosts_follow_a_replica_that_was_recovered() {
+        local r lost h start end
+        hosts
+        attached >"$LAB/attached"
+        r=$(replicas | tail -1)
+        lost=$(replicas | grep -vx "$r")
+        # shellcheck disable=SC2046
+        identities "$r" $(cat "$LAB/attached") >"$LAB/before"
+        for h in $lost; do
+                host_kill "$h" || fail "cannot cut the power of $h"
+        done
+        wait_for 10 no_quorum "$r" || fail "a write says: $(key_put "$r" /unknown x)"
+        host_exec "$r" fleetctl recover --yes="$r" >"$LAB/out" 2>&1 || fail "recover: $(cat "$LAB/out")"
+        start=$(now_ms)
+        # All hosts that are up report what they run; the lost ones do not, and the operator ends the wait for them.
+        wait_for 60 attached_have_reported "$r" || fail "the adoption: $(fleetctl "$r" cluster 2>&1)"
+        echo "# all attached hosts had reported their units $(($(now_ms) - start)) ms after the recovery" >>"$LAB/figures"
+        host_exec "$r" fleetctl cluster stop-waiting --yes >"$LAB/out" 2>&1 || fail "stop-waiting: $(cat "$LAB/out")"
+        end=$(now_ms)
+        for h in $(cat "$LAB/attached"); do
+                wait_for 30 writes "$h" || fail "$h does not follow: $(host_exec "$h" journalctl -u fleetd -n 5 -o cat --no-pager)"
+        done
+        echo "# $(wc -l <"$LAB/attached") attached hosts followed $(($(now_ms) - end)) ms after the adoption" >>"$LAB/figures"
+        # shellcheck disable=SC2046
+        WHAT="the recovery" untouched "$(cat "$LAB/before")" "$r" $(cat "$LAB/attached")
+}
+
+scenario hosts_join_by_one_token attached_hosts_leave_until_twelve_are_left units_run_on_attached_hosts_and_fleetctl_works_there \
+        replicas_that_are_killed_stopped_and_cut_touch_no_unit an_attached_host_without_power_loses_its_units_to_others \
+        without_a_quorum_a_host_that_boots_starts_its_units_and_no_unit_stops the_ca_is_rotated_while_two_attached_hosts_are_off \
+        attached_hosts_follow_a_replica_that_was_recovered

@@ -1,0 +1,292 @@
+/* Singleton=yes: at most one process in the cluster during faults of hosts, links, clocks and daemons, and
+ * one again after them (check_start() in tests/sim/invariants.c). Five hosts with a replica, and one without.
+ *
+ *      test-singleton [--seed N] [--runs N] [--trace]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "tests/sim/cluster.h"
+#include "tests/sim/seeds.h"
+#include "units/singleton.h"
+
+enum {
+        HOSTS = 6,
+        STEP_MS = 20,
+        PATIENCE_MS = 180000,
+        FAULTS = 25,
+        DRIFT_PPM = 9000, /* of each clock: the clocks of two hosts differ by less than 2 percent */
+        STOP_S = 4,
+};
+
+static const char name[] = "single.service";
+
+static World *world;
+static SimCluster *cluster;
+static unsigned n_starts, n_moves; /* of the unit, and how many of them on another host than before */
+static const SimMachine *last;
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        if (world)
+                world_trace(world, "log", "%s", message);
+}
+
+static void run_ms(uint64_t ms) {
+        world_run(world, world_now_ms(world) + ms);
+}
+
+#define UNTIL(name, expression)                                                                   \
+        do {                                                                                      \
+                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
+                while (!(expression)) {                                                           \
+                        if (world_now_ms(world) > until_ms_)                                      \
+                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
+                        run_ms(STEP_MS);                                                          \
+                }                                                                                 \
+        } while (false)
+
+static SimMachine *any(void) {
+        return &cluster->machines[world_draw(world, cluster->n)];
+}
+
+static SimMachine *running(void) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (sim_systemd_runs(cluster->machines[i].systemd, name))
+                        return &cluster->machines[i];
+        return NULL;
+}
+
+static void count(void) {
+        const SimMachine *m = running();
+
+        if (!m || m == last)
+                return;
+        n_starts++;
+        n_moves += last != NULL;
+        last = m;
+}
+
+static bool is_up(const SimMachine *m, const Cluster *view) {
+        const ClusterMachine *seen = cluster_machine(view, m->machine_id);
+
+        return m->daemon && seen && seen->presence == PRESENCE_UP;
+}
+
+/* All hosts are up in the view of the leader, and some hold no replica. */
+static bool is_formed(void) {
+        SimMachine *leader = cluster_leader(cluster);
+        const Cluster *view = leader ? registry_cluster(daemon_registry(leader->daemon)) : NULL;
+        unsigned up = 0;
+
+        for (unsigned i = 0; view && i < cluster->n; i++)
+                up += is_up(&cluster->machines[i], view);
+        return up == cluster->n;
+}
+
+static void on_start(void *userdata) {
+        SimMachine *m = userdata;
+
+        if (m->power && !m->daemon)
+                machine_start_daemon(m);
+}
+
+static void on_power(void *userdata) {
+        SimMachine *m = userdata;
+
+        if (!m->power)
+                machine_power_on(m);
+}
+
+static void on_asked(void *userdata, KvStatus status, const char *message, uint64_t index) {}
+
+/* Request a change of the unit from the leader, if there is one. */
+static void request(const char *service, const char *placement) {
+        UnitChange change = { .name = name, .has_target = true, .target = TARGET_LAUNCHED };
+        SimMachine *leader = cluster_leader(cluster);
+        _cleanup_unit_ Unit *unit = NULL;
+        _cleanup_text_ Text text = {};
+
+        text_printf(&text,
+                    "[Service]\nExecStart=/bin/sleep 1000\nTimeoutStopSec=%d\n%s[X-Fleet]\nSingleton=yes\n"
+                    "%s",
+                    STOP_S, service, placement);
+        if (unit_parse(name, text.chars, text.size, &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (leader)
+                (void) registry_change_units(daemon_registry(leader->daemon), &change, 1, on_asked, NULL);
+}
+
+/* -- Faults -- */
+
+typedef struct Cut {
+        SimHost *from, *to;
+} Cut;
+
+static void on_joined(void *userdata) {
+        Cut *cut = userdata;
+
+        sim_net_cut_one_way(cluster->net, cut->from, cut->to, false);
+        free(cut);
+}
+
+static void cut(SimMachine *from, SimMachine *to, uint64_t for_ms) {
+        Cut *c = calloc(1, sizeof(*c));
+
+        if (!c)
+                abort();
+        *c = (Cut) { from->host, to->host };
+        sim_net_cut_one_way(cluster->net, from->host, to->host, true);
+        world_at_own(world, for_ms, NULL, on_joined, c);
+}
+
+static void isolate(SimMachine *m, uint64_t for_ms, bool in, bool out) {
+        for (unsigned i = 0; i < cluster->n; i++) {
+                SimMachine *other = &cluster->machines[i];
+
+                if (other != m && out)
+                        cut(m, other, for_ms);
+                if (other != m && in)
+                        cut(other, m, for_ms);
+        }
+}
+
+static void on_fast(void *userdata) {
+        sim_net_set_delay(cluster->net, 1, 3);
+}
+
+static void on_isolated(void *userdata) {
+        SimMachine *m = userdata;
+        char place[64];
+
+        isolate(m, 60000, true, true);
+        snprintf(place, sizeof(place), "MachineMetadata=host=%s\n",
+                 cluster->machines[(m->index + 1) % cluster->n].name);
+        request("", place);
+}
+
+/* The answer to a request for the lease arrives while the unit's host is suspended, and nothing after it. The
+ * daemon reads the answer when the lease of that request has nearly ended. Meanwhile the unit has to move. */
+static void late_answer(SimMachine *m) {
+        if (!m->daemon)
+                return;
+        sim_net_set_delay(cluster->net, 600, 700);
+        world_at(world, 10000, NULL, on_fast, NULL);
+        run_ms(3000 + world_draw(world, 2000));
+        if (m->daemon)
+                world_loop_suspend(m->loop, 8500 + world_draw(world, 1000));
+        world_at(world, 1450, NULL, on_isolated, m);
+}
+
+/* Faults meet the host of the unit, the leader, or any host. */
+static SimMachine *victim(void) {
+        SimMachine *m = world_chance(world, 50) ? running() : NULL;
+
+        if (!m && world_chance(world, 50))
+                m = cluster_leader(cluster);
+        return m ?: any();
+}
+
+static void fault(void) {
+        uint64_t for_ms = 100 + world_draw(world, world_chance(world, 50) ? 4000 : 40000);
+        SimMachine *m = victim();
+
+        switch (world_draw(world, 10)) {
+        case 0:
+                isolate(m, for_ms, true, true);
+                break;
+        case 1:
+                isolate(m, for_ms, world_chance(world, 50), true);
+                break;
+        case 2:
+                cut(m, any(), for_ms);
+                break;
+        case 3:
+        case 4:
+                if (m->daemon)
+                        world_loop_pause(m->loop, for_ms);
+                break;
+        case 5:
+                if (m->daemon && !m->dying)
+                        machine_crash_daemon(m);
+                world_at(world, for_ms, NULL, on_start, m);
+                break;
+        case 6:
+                machine_power_cut(m);
+                world_at(world, for_ms, NULL, on_power, m);
+                break;
+        case 7:
+                sim_net_set_delay(cluster->net, 1, 1 + world_draw(world, 1500));
+                world_at(world, for_ms, NULL, on_fast, NULL);
+                break;
+        case 8:
+                late_answer(running() ?: m);
+                break;
+        default:
+                request(world_chance(world, 50) ? "Nice=1\n" : "Nice=2\n", "");
+        }
+        if (m->loop)
+                world_loop_set_drift(m->loop, (int) world_draw(world, 2 * DRIFT_PPM + 1) - DRIFT_PPM);
+}
+
+static void heal(void) {
+        for (unsigned i = 0; i < cluster->n; i++) {
+                SimMachine *m = &cluster->machines[i];
+
+                if (m->loop)
+                        world_loop_pause(m->loop, 0);
+                if (!m->power)
+                        machine_power_on(m);
+                else if (!m->daemon)
+                        machine_start_daemon(m);
+        }
+}
+
+static void singleton_lease(void) {
+        cluster = cluster_new(world, HOSTS);
+        last = NULL;
+        for (unsigned i = 0; i < HOSTS; i++)
+                world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
+        UNTIL("a-cluster-forms", is_formed());
+        while (!running()) {
+                request("", "");
+                UNTIL("a-singleton-starts", running());
+        }
+        for (unsigned i = 0; i < FAULTS; i++) {
+                uint64_t until_ms = world_now_ms(world) + world_draw(world, 15000);
+
+                fault();
+                while (world_now_ms(world) < until_ms) {
+                        count();
+                        run_ms(STEP_MS);
+                }
+        }
+        run_ms(45000); /* the end of all faults */
+        heal();
+        request("", "");
+        UNTIL("all-hosts-are-up-again", is_formed());
+        UNTIL("a-singleton-runs-again", running());
+}
+
+int main(int argc, char *argv[]) {
+        Seeds o = { .seed = 1, .runs = 20 };
+
+        if (!seeds_parse(&o, argc, argv))
+                return 2;
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
+        for (uint64_t i = 0; i < o.runs; i++) {
+                World *w = world_new(o.seed + i, o.trace);
+
+                world_set_replay(w, "tests/sim/test-singleton");
+                world = w;
+                singleton_lease();
+                world = NULL;
+                cluster_free(cluster);
+                world_free(w);
+        }
+        printf("%llu runs of singleton_lease: %u starts, %u on another host, never two\n",
+               (unsigned long long) o.runs, n_starts, n_moves);
+        return n_moves == 0;
+}
