@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/frame_types.h"
+#include "fleetd/membership/securing.h"
 #include "fleetd/membership/voters.h"
 
 enum { RENEW_PROTOCOL = 1, WHY_SIZE = 80, REJECTION_NOTED_MS = 10000 };
@@ -216,7 +217,8 @@ static void authority_replace_pins(const AuthorityOp *op, Pins *ret) {
         memcpy(ret->items[0], op->pin, DIGEST_SIZE);
 }
 
-/* A host of the cluster has one of its pins, or is a member that has none yet. */
+/* A host of the cluster has one of its pins, or is a host that the key file authenticates and that
+ * has none yet. */
 static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, HostRecord *ret, Error *err) {
         const ClusterMachine *m = cluster_machine(c, op->machine);
         bool alone = authority_is_alone(op);
@@ -235,7 +237,7 @@ static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, Hos
                         op->machine);
         if (m && m->host)
                 return 0;
-        if (op->kind == AUTHORITY_RENEW && !(m && m->member.raft_id != 0))
+        if (op->kind == AUTHORITY_RENEW && !(m && securing_may_enroll(m)))
                 return error_set(err, -EKEYREJECTED,
                                  "the cluster does not have this host; create a token on one of its hosts: "
                                  "fleetctl token");

@@ -84,7 +84,9 @@ static SimMachine *leader(void) {
         return cluster_leader(cluster);
 }
 
-static bool has_members(size_t n) {
+/* Of more than five hosts, five hold a replica. */
+static bool has_members(size_t n_hosts) {
+        size_t n = MIN(n_hosts, (size_t) 5);
         KvState state = leader() ? state_of(leader()) : (KvState) {};
         size_t n_reachable = 0;
 
@@ -197,7 +199,8 @@ static void drive(void) {
 
         if (user.asked && !serves(user.asked))
                 user.asked = NULL; /* the answer was lost with the daemon */
-        if (user.done || user.asked || world_now_ms(world) < user.again_ms || !serves(m))
+        if (user.done || user.asked || world_now_ms(world) < user.again_ms || !serves(m) ||
+            state_of(m).attached) /* a replica gets its requests */
                 return;
         if (authority_secure(user.api[m->index].authority, user.force, "root", on_secured, &user, &err) == 0)
                 user.asked = m;
@@ -286,9 +289,10 @@ static bool uses_key(const SimMachine *m) {
 static bool is_over(void) {
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
+                KvState state = state_of(m);
 
                 if (!serves(m) || !exists(m, "identity/certificates") || uses_key(m) ||
-                    state_of(m).index != state_of(leader()).index || !load_is_on(m))
+                    (!state.attached && (state.index != state_of(leader()).index || !load_is_on(m))))
                         return false;
         }
         return true;
@@ -407,8 +411,25 @@ static void migrate_with_absent_host(void) {
         check_end();
 }
 
+/* A seventh host is off, and is named. The attached one, which joined before, needs no token. */
+static void migrate_with_attached_hosts(void) {
+        SimMachine *absent = NULL;
+
+        form(7);
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (state_of(&cluster->machines[i]).attached)
+                        absent = &cluster->machines[i];
+        machine_suspect(absent, world_now_ms(world), world_now_ms(world) + 10 * (uint64_t) PATIENCE_MS);
+        machine_stop_daemon(absent);
+        UNTIL("the-absent-host-is-named",
+              (drive(), strstr(user.message, "no certificate: ") && strstr(user.message, absent->name)));
+        machine_start_daemon(absent);
+        UNTIL("the-request-succeeds", (drive(), user.done));
+        check_end();
+}
+
 static void (*const scenarios[])(void) = { migrate_with_outdated_tree, migrate_each_step,
-                                           migrate_with_absent_host };
+                                           migrate_with_absent_host, migrate_with_attached_hosts };
 
 static void read_key(void) {
         char path[] = "/tmp/test-migrate-XXXXXX", digits[66] = "";
