@@ -78,7 +78,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
-	tests/unit/test-engine_brake tests/unit/test-engine_places tests/unit/test-engine_memory \
+	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-engine_memory \
 	tests/unit/test-slice tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry tests/unit/test-engine_waits tests/unit/test-key_store tests/unit/test-creds tests/unit/test-liveness_model
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
@@ -112,6 +112,9 @@ tests_unit_test_scheduler_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_plan_SOURCES = tests/unit/test-engine_plan.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_plan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_plan_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_engine_singleton_SOURCES = tests/unit/test-engine_singleton.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_engine_singleton_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_engine_singleton_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_brake_SOURCES = tests/unit/test-engine_brake.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_brake_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_brake_LDADD = $(FLEETD_PURE_LIBS)
@@ -162,7 +165,7 @@ if HAVE_CMOCKA
 FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-authority tests/unit/test-tokens_api tests/unit/test-tls_front tests/unit/test-renewal tests/unit/test-revocation tests/unit/test-history_api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish tests/unit/test-securing tests/unit/test-replica_pins \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
-	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-forward tests/unit/test-attached tests/unit/test-serve tests/unit/test-call_relay tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity tests/unit/test-kept_formats tests/unit/test-metrics tests/unit/test-rights tests/unit/test-entering tests/unit/test-hostile
+	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-guard tests/unit/test-agent_lease tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-forward tests/unit/test-attached tests/unit/test-serve tests/unit/test-call_relay tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity tests/unit/test-kept_formats tests/unit/test-metrics tests/unit/test-rights tests/unit/test-entering tests/unit/test-hostile
 check_PROGRAMS += $(FLEETD_IO_TESTS)
 TESTS += $(FLEETD_IO_TESTS)
 
@@ -228,6 +231,13 @@ tests_unit_test_history_api_SOURCES = tests/unit/test-history_api.c $(FLEETD_HOS
 tests_unit_test_history_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_history_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=loop_wall_ms,--wrap=kv_stale_ms
 tests_unit_test_history_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_guard_SOURCES = tests/unit/test-guard.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_guard_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_guard_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_lease_SOURCES = tests/unit/test-agent_lease.c $(AGENT_FIXTURE)
+tests_unit_test_agent_lease_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_agent_lease_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
+tests_unit_test_agent_lease_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_service_SOURCES = tests/unit/test-service.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_service_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sd_journal_sendv_with_location
@@ -250,7 +260,7 @@ tests_unit_test_attached_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_serve_SOURCES = tests/unit/test-serve.c $(QUIET_HOST)
 tests_unit_test_serve_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_serve_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=peer_queued
+tests_unit_test_serve_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=peer_queued -Wl,--wrap=kv_sync
 tests_unit_test_serve_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_hostile_SOURCES = tests/unit/test-hostile.c $(QUIET_HOST)

@@ -166,46 +166,20 @@ static const HttpSink serving_sink = {
 
 /* -- Senders -- */
 
-/* Users, whose rights the tree has, and clients of the host itself. */
-static bool claim_is_allowed(const Principal *claim, const char *machine) {
-        switch (claim->kind) {
-        case PRINCIPAL_USER:
-                return true;
-        case PRINCIPAL_LOCAL:
-        case PRINCIPAL_ANONYMOUS:
-                return streq(claim->machine, machine);
-        default:
-                return false;
-        }
-}
-
-/* The lesser of the claim and of the host's own rights. */
 int serving_sender(const Request *request, Sender **ret) {
         const Serving *s = (const Serving *) request->http;
         const ForwardSender *claim = &s->asked.sender;
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        Principal host = { .kind = PRINCIPAL_MACHINE };
-        PolicyFacts of_host = {}, facts = {};
+        const PolicyFacts claimed = { .is_operator = claim->is_operator,
+                                      .reads = claim->reads,
+                                      .writes = claim->writes,
+                                      .granted = claim->granted };
+        PolicyFacts facts;
         int r;
 
-        memcpy(host.machine, s->machine, sizeof(host.machine));
-        r = policy_facts_read(c, &host, &of_host);
+        r = policy_facts_forwarded(registry_cluster(request->api->options.registry), s->machine,
+                                   &claim->principal, &claimed, &facts);
         if (r < 0)
                 return r;
-        if (claim->principal.kind == PRINCIPAL_USER) {
-                r = policy_facts_read(c, &claim->principal, &facts);
-                if (r < 0)
-                        return r;
-        } else {
-                facts = (PolicyFacts) { .is_operator = claim->principal.kind == PRINCIPAL_LOCAL &&
-                                                       claim->is_operator,
-                                        .reads = claim->reads,
-                                        .writes = claim->writes,
-                                        .granted = right_list_ref(claim->granted) };
-        }
-        facts.is_removed |= of_host.is_removed;
-        facts.is_restricted = of_host.is_restricted;
-        facts.of_host = of_host.of_host;
         *ret = sender_new(&claim->principal, &facts);
         right_list_unref(facts.granted);
         return *ret ? 0 : -ENOMEM;
@@ -300,7 +274,7 @@ static const char *serving_refusal(const Api *api, PeerSession *session, const F
 
         if (asked->sender.listener >= _API_LISTENER_MAX)
                 return "this replica has no such listener: its version may differ";
-        if (!claim_is_allowed(&asked->sender.principal, machine)) {
+        if (!policy_may_claim(&asked->sender.principal, machine)) {
                 log_warning(((LogFields) { .machine = machine }),
                             "%s sent a request for %s, who is not of that host: rejected",
                             handshake_name(peer_handshake(session)),

@@ -300,6 +300,11 @@ static void route_refuse_unready(Request *request) {
         request_answer_built(request, 503, "application/json", NULL, &t);
 }
 
+/* Return whether a replica accepts a request of this route from another host. */
+static bool route_may_be_forwarded(const Route *route) {
+        return route->place != AT_HOST;
+}
+
 /* Return whether a replica has to answer. */
 static bool route_is_forwarded(const Request *request) {
         if (request->route->place == AT_HOST || request->route->place == AT_STORE ||
@@ -357,7 +362,7 @@ void route_request(Request *request) {
                 request->route = route;
                 if (!sender_may(request->sender, route->right))
                         route_forbid(request, route->right);
-                else if (request->http->sink && route->place == AT_HOST)
+                else if (request->http->sink && !route_may_be_forwarded(route))
                         request_error(request, 403,
                                       "this request is about the host that gets it: it is not forwarded");
                 else if (route_is_forwarded(request))

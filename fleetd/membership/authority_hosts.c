@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/frame_types.h"
-#include "fleetd/membership/securing.h"
 #include "fleetd/membership/voters.h"
 
 enum { RENEW_PROTOCOL = 1, WHY_SIZE = 80, REJECTION_NOTED_MS = 10000 };
@@ -217,8 +216,13 @@ static void authority_replace_pins(const AuthorityOp *op, Pins *ret) {
         memcpy(ret->items[0], op->pin, DIGEST_SIZE);
 }
 
-/* A host of the cluster has one of its pins, or is a host that the key file authenticates and that
- * has none yet. */
+/* Whether a host without a record is of the cluster: a member, or by the key file, with which all hosts
+ * authenticate each other before they have certificates. */
+static bool authority_is_host(const AuthorityOp *op, const ClusterMachine *m) {
+        return m && (m->member.raft_id != 0 || (!op->used_pin[0] && m->presence_index != 0));
+}
+
+/* A host of the cluster has one of its pins, or none yet. */
 static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, HostRecord *ret, Error *err) {
         const ClusterMachine *m = cluster_machine(c, op->machine);
         bool alone = authority_is_alone(op);
@@ -237,7 +241,7 @@ static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, Hos
                         op->machine);
         if (m && m->host)
                 return 0;
-        if (op->kind == AUTHORITY_RENEW && !(m && securing_may_enroll(m)))
+        if (op->kind == AUTHORITY_RENEW && !authority_is_host(op, m))
                 return error_set(err, -EKEYREJECTED,
                                  "the cluster does not have this host; create a token on one of its hosts: "
                                  "fleetctl token");

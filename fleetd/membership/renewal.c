@@ -7,7 +7,6 @@
 #include "base/table.h"
 #include "fleetd/membership/identity.h"
 #include "fleetd/membership/frame_types.h"
-#include "fleetd/membership/securing.h"
 
 enum {
         RENEWAL_CHECK_MS = 60000,  /* between two checks, also after a failure */
@@ -252,7 +251,7 @@ void renewal_tick(Renewal *r) {
         replica = state.role == KV_ROLE_LEADER ||
                   (self && self->member.raft_id != 0); /* as authority_uri() */
         if (!r->state_directory || !state.ready || !registry_ready(r->registry) || !c->ca_roots ||
-            !(self && (self->host || securing_may_enroll(self))))
+            !(self && (self->member.raft_id != 0 || self->host || state.attached)))
                 return;
         if (state.term != r->term) /* the leader that was asked may be gone */
                 r->answer_ms = r->next_ms = 0;

@@ -11,12 +11,10 @@ enum { NAMES_SHOWN = 5 };
 
 /* -- Which hosts need the key file: pure -- */
 
-bool securing_may_enroll(const ClusterMachine *m) {
-        return m->member.raft_id != 0 || (m->presence_index != 0 && !cluster_machine_successor(m));
-}
-
+/* A host without a replica has a presence, and no member key. */
 bool securing_needs_certificate(const ClusterMachine *m) {
-        return !cluster_machine_is_removed(m) && securing_may_enroll(m) && !(m->host && m->host->pins.n > 0);
+        return !cluster_machine_is_removed(m) && (m->member.raft_id != 0 || m->presence_index != 0) &&
+               !(m->host && m->host->pins.n > 0);
 }
 
 /* Append the name of a host to a list. */
@@ -35,15 +33,14 @@ static bool securing_uses_key(const Peers *peers, const ClusterMachine *m) {
 }
 
 /* Whether a host may have crashed before it stored its first certificate. An open session proves that it has
- * one, unless it uses the key file. An attached host that is up may have sessions to other replicas only. */
+ * one, unless it uses the key file. */
 static bool securing_is_in_doubt(const Cluster *c, const Peers *peers, const ClusterMachine *m,
                                  uint64_t now_ms) {
         uint64_t away_ms = m->presence != PRESENCE_UP && c->now_ms > m->since_ms ? c->now_ms - m->since_ms :
                                                                                    0;
         PeerState state;
 
-        if (!m->host || m->removed || (m->member.raft_id == 0 && m->presence == PRESENCE_UP) ||
-            streq(m->id, peers_self(peers)->machine_id) ||
+        if (!m->host || m->removed || streq(m->id, peers_self(peers)->machine_id) ||
             (peers_state(peers, m->id, &state) == 0 && (state.dialed || state.accepted)))
                 return false;
         return now_ms < m->host->joined_ms + away_ms + SECURING_SURE_MS;

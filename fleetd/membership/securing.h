@@ -12,9 +12,6 @@
 #define SECURING_SURE_MS (UINT64_C(30) * 1000)
 #define SECURING_LED_MS  (UINT64_C(10) * 60000) /* a leader creates the CA after that time */
 
-/* Return whether a host that the key file authenticates is of the cluster: it has a replica, or was up
- * without one. */
-bool securing_may_enroll(const ClusterMachine *m);
 /* Return whether a host of the cluster has no certificate. */
 bool securing_needs_certificate(const ClusterMachine *m);
 

@@ -99,6 +99,45 @@ int policy_facts_read(const Cluster *cluster, const Principal *principal, Policy
         return 0;
 }
 
+bool policy_may_claim(const Principal *principal, const char *machine) {
+        switch (principal->kind) {
+        case PRINCIPAL_USER:
+                return true;
+        case PRINCIPAL_LOCAL:
+        case PRINCIPAL_ANONYMOUS:
+                return streq(principal->machine, machine);
+        default:
+                return false;
+        }
+}
+
+int policy_facts_forwarded(const Cluster *cluster, const char *machine, const Principal *principal,
+                           const PolicyFacts *claimed, PolicyFacts *ret) {
+        Principal host = { .kind = PRINCIPAL_MACHINE };
+        PolicyFacts of_host = {}, facts = {};
+        int r;
+
+        if (!policy_may_claim(principal, machine))
+                return -EACCES;
+        memcpy(host.machine, machine, strnlen(machine, MACHINE_ID_SIZE - 1));
+        r = policy_facts_read(cluster, &host, &of_host);
+        if (r >= 0 && principal->kind == PRINCIPAL_USER)
+                r = policy_facts_read(cluster, principal, &facts);
+        if (r < 0)
+                return r;
+        if (principal->kind != PRINCIPAL_USER)
+                facts = (PolicyFacts) { .is_operator = principal->kind == PRINCIPAL_LOCAL &&
+                                                       claimed->is_operator,
+                                        .reads = claimed->reads,
+                                        .writes = claimed->writes,
+                                        .granted = right_list_ref(claimed->granted) };
+        facts.is_removed |= of_host.is_removed;
+        facts.is_restricted = of_host.is_restricted;
+        facts.of_host = of_host.of_host;
+        *ret = facts;
+        return 0;
+}
+
 static PolicyRow policy_row(const Principal *principal, const PolicyFacts *facts) {
         if (facts->is_removed)
                 return ROW_NONE;

@@ -33,6 +33,15 @@ typedef struct Resource {
  * without certificates, whose key does not exist, is an ordinary one. 0 or -ENOMEM. */
 int policy_facts_read(const Cluster *cluster, const Principal *principal, PolicyFacts *facts);
 
+/* Return whether a host may send requests of a principal: of a user, whose rights the cluster view has, or of
+ * its own clients. */
+bool policy_may_claim(const Principal *principal, const char *machine);
+/* Set what counts for a request that a host forwards: the lesser of its claim, for which 'claimed' is what
+ * the settings of the host state, and of the rights of the host. ret->granted is a new reference. 0, -ENOMEM;
+ * -EACCES: the host may not claim this. */
+int policy_facts_forwarded(const Cluster *cluster, const char *machine, const Principal *principal,
+                           const PolicyFacts *claimed, PolicyFacts *ret);
+
 /* Return whether 'principal' has 'right' to the resource. Only the registry writes keys below /_fleet, by
  * internal commands: no principal has RIGHT_KEYS_WRITE there, and the state machine refuses such a command as
  * well. */

@@ -219,6 +219,7 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
                 Assignment assignment = { .kind = c->kind,
                                           .unit_index = c->unit_index,
                                           .since_ms = c->since_ms,
+                                          .hold_ms = c->hold_ms,
                                           .term = 1,
                                           .reason = strdup(c->reason) };
 

@@ -52,6 +52,18 @@ static void add_client(PolicyTable *t, const char *name, const char *machine, bo
         row->facts.writes = writes;
 }
 
+/* The request of a sender of the table that a host forwards to a replica. */
+static void add_forwarded(PolicyTable *t, const char *name, const char *sender, const char *machine) {
+        const PolicyTableRow *row = policy_table_row(t, sender);
+        PolicyTableRow *forwarded = &t->rows[t->n++];
+        char id[MACHINE_ID_SIZE];
+
+        *forwarded = (PolicyTableRow) { .name = name, .listener = "forwarded", .principal = row->principal };
+        if (policy_facts_forwarded(&t->view.cluster, cluster_view_id(id, machine), &row->principal,
+                                   &row->facts, &forwarded->facts) < 0)
+                forwarded->principal.kind = PRINCIPAL_NONE; /* it is rejected */
+}
+
 void policy_table_open(PolicyTable *t) {
         *t = (PolicyTable) {};
         put_host(t, "host", "A", HOST);
@@ -92,6 +104,19 @@ void policy_table_open(PolicyTable *t) {
         add(t, "renamed machine", "peer", PRINCIPAL_MACHINE, "E");
         add(t, "root of a removed host", "peer", PRINCIPAL_LOCAL, "C")->facts.is_operator = true;
         add(t, "token", "peer", PRINCIPAL_TOKEN, "0123456789ab");
+
+        add_forwarded(t, "forwarded root", "root", "A");
+        add_forwarded(t, "forwarded root of a restricted host", "restricted root", "B");
+        add_forwarded(t, "forwarded root of a removed host", "root of a removed host", "C");
+        add_forwarded(t, "forwarded root of another host", "root", "E");
+        add_forwarded(t, "forwarded group", "group", "A");
+        add_forwarded(t, "forwarded group of a restricted host", "restricted group", "B");
+        add_forwarded(t, "forwarded writer", "writer", "A");
+        add_forwarded(t, "forwarded off", "off", "A");
+        add_forwarded(t, "forwarded user", "user", "A");
+        add_forwarded(t, "forwarded user of a restricted host", "user", "B");
+        add_forwarded(t, "forwarded revoked user", "revoked user", "A");
+        add_forwarded(t, "forwarded machine", "machine", "A");
 }
 
 void policy_table_done(PolicyTable *t) {

@@ -5,11 +5,13 @@
 #include "fleetd/registry/policy.h"
 #include "tests/lib/cluster_view.h"
 
-enum { POLICY_TABLE_MAX = 32 };
+enum { POLICY_TABLE_MAX = 40 };
 
 typedef struct PolicyTableRow {
         const char *name;
-        const char *listener; /* where it arrives: "socket", "loopback", "tls", "peer"; "" nowhere */
+        const char
+                *listener; /* where it arrives: "socket", "loopback", "tls", "peer", "forwarded"; "" nowhere
+                            */
         Principal principal;
         PolicyFacts facts;
 } PolicyTableRow;

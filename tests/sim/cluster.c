@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "fleetd/maintenance.h"
 #include "fleetd/membership/cluster_file.h"
 #include "fleetd/membership/identity.h"
 #include "tests/lib/scratch.h"
@@ -305,6 +306,23 @@ void machine_stop_daemon(SimMachine *m) {
         world_trace(m->cluster->world, m->name, "daemon stops");
         daemon_stop(m->daemon, "stop", machine_on_gone, m);
         machine_bury(m);
+}
+
+void machine_recover(SimMachine *m) {
+        WorldLoop *loop = world_loop_new(m->cluster->world, "recovery");
+        DaemonIo io = { .loop = world_loop(loop), .log_disk = &m->disk->base };
+        Error err = {};
+        int r;
+
+        assert(!m->loop);
+        names_done(&m->settings.join);
+        m->settings.recover = m->settings.force = true;
+        memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));
+        r = maintenance_run(&m->settings, &io, &err);
+        m->settings.recover = m->settings.force = false;
+        if (r < 0)
+                world_failed(m->cluster->world, "a-replica-can-be-recovered", "%s", error_text(&err, r));
+        world_loop_free(loop);
 }
 
 void machine_power_cut(SimMachine *m) {

@@ -131,6 +131,8 @@ void machine_start_daemon(SimMachine *m);
 int machine_try_daemon(SimMachine *m, Error *err);
 void machine_crash_daemon(SimMachine *m); /* kill -9 */
 void machine_stop_daemon(SimMachine *m);  /* systemctl stop */
+/* fleetd --recover of a host whose daemon does not run: it is a cluster of one, of a new lineage. */
+void machine_recover(SimMachine *m);
 void machine_power_cut(SimMachine *m);
 void machine_power_on(SimMachine *m);
 /* Units that ended just now did so because of another unit, or with the host: they may start again, as after

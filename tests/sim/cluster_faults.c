@@ -22,6 +22,7 @@ static const char *const fault_names[] = {
         [FAULT_RACK] = "power cut of a rack",
         [FAULT_VOTERS] = "voters set",
         [FAULT_LEAVE] = "leave",
+        [FAULT_ROTATE] = "rotation",
 };
 
 static uint64_t totals[_FAULT_MAX];
@@ -142,6 +143,24 @@ static void fault_leave(SimCluster *c, SimMachine *m) {
         machine_suspect(m, world_now_ms(c->world), UINT64_MAX);
 }
 
+/* Both are refused while one is under way. */
+static void fault_rotate(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+        bool rekey = world_chance(c->world, 50);
+        Authority *authority;
+        Error err = {};
+        int r;
+
+        if (!leader || !leader->by_token)
+                return;
+        authority = user_of(leader)->api.authority;
+        r = rekey ? authority_rekey(authority, "root", on_asked, c, &err) :
+                    authority_rotate(authority, false, "root", on_asked, c, &err);
+        c->rotates |= r >= 0;
+        world_trace(c->world, leader->name, "%s: %s", rekey ? "rekey" : "rotate",
+                    r < 0 ? err.message : "begun");
+}
+
 void faults_check_left(SimCluster *c) {
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
@@ -245,6 +264,9 @@ static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
                 break;
         case FAULT_LEAVE:
                 fault_leave(c, m);
+                break;
+        case FAULT_ROTATE:
+                fault_rotate(c);
                 break;
         default:
                 break;

@@ -2,7 +2,7 @@
  * only, so that one kind also happens alone and often. */
 #pragma once
 
-#include "tests/sim/cluster.h"
+#include "tests/sim/tokens.h"
 
 typedef enum Fault {
         FAULT_CRASH,
@@ -22,6 +22,7 @@ typedef enum Fault {
         /* From here on, of worlds with attached hosts only. */
         FAULT_VOTERS,
         FAULT_LEAVE,
+        FAULT_ROTATE, /* the CA or the cluster key changes; of hosts with certificates */
         _FAULT_MAX
 } Fault;
 

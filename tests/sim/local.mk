@@ -20,8 +20,8 @@ TESTS += $(SIM_TESTS)
 SIM_TESTS = tests/sim/test-singleton tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-frames tests/sim/test-level \
 	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica tests/sim/test-transitions
 
-tests_sim_test_cluster_SOURCES = tests/sim/test-cluster.c tests/sim/cluster_faults.h tests/sim/cluster_faults.c
-tests_sim_test_cluster_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cluster_put
+tests_sim_test_cluster_SOURCES = tests/sim/test-cluster.c tests/sim/cluster_faults.h tests/sim/cluster_faults.c tests/sim/tokens.h tests/sim/tokens.c
+tests_sim_test_cluster_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cluster_put -Wl,--wrap=api_new
 tests_sim_test_cluster_LDADD = $(SIM_DAEMONS)
 tests_sim_test_old_image_LDADD = $(SIM_DAEMONS)
 tests_sim_test_lineage_LDADD = $(SIM_DAEMONS)

@@ -202,7 +202,7 @@ static void expect_list(SimMachine *m, const char *dir, const char *keys) {
                 world_failed(world, "a-list-is-complete", "%d: %s", list.result, list.keys);
 }
 
-enum { SEEN_MAX = 64 };
+enum { SEEN_MAX = 64, WINDOW_WRITES = 1100 /* the window keeps 1000 events */ };
 
 typedef struct KeyWatch {
         KvWatch *watch;
@@ -308,9 +308,117 @@ static void move_over_each_event(void) {
         over();
 }
 
+static void on_key_late(void *userdata, uint64_t oldest, uint64_t current) {
+        KeyWatch *w = userdata;
+
+        w->watch = NULL;
+        w->seen[0] = current;
+}
+
+/* The host has no session while more events happen than the window keeps: its watch ends, as on a replica,
+ * and its slice continues by state. */
+static void resume_after_window(void) {
+        static const KvWatchOps ops = { .on_event = on_key_event, .on_cleared = on_key_late };
+        const KvWatchOptions options = { .key = kv_string("/a"), .recursive = true };
+        SimMachine *m = attached();
+        KeyWatch watch = {};
+        uint64_t oldest, last = 0;
+
+        if (kv_watch(daemon_store(m->daemon), &options, &ops, &watch, &watch.watch, &oldest) < 0)
+                abort();
+        (void) write_key(m, "/a/b", "1");
+        UNTIL("a-watch-sees-all", watch.n == 1);
+        for (unsigned i = 0; i < 5; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, true);
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+        for (unsigned i = 0; i < WINDOW_WRITES; i++)
+                last = write_key(machine(0), "/a/c", "2");
+        request_unit(machine(0), "a.service", m);
+        for (unsigned i = 0; i < 5; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, false);
+        UNTIL("a-watch-behind-the-window-ends", !watch.watch);
+        if (watch.n != 1 || watch.seen[0] < last)
+                world_failed(world, "a-watch-behind-the-window-ends", "after %zu events, at index %llu",
+                             watch.n, (unsigned long long) watch.seen[0]);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
+        UNTIL("a-slice-is-complete", slice_is_equal(m));
+        over();
+}
+
+/* -- Recovery -- */
+
+enum { RECOVERED = 2 /* attached hosts */, FOLLOW_MS = 30000 };
+
+static const char *const recovered_units[RECOVERED] = { "a.service", "b.service" };
+
+typedef struct Followers {
+        SimMachine *hosts[RECOVERED];
+        uint64_t invocations[RECOVERED];
+} Followers;
+
+static void check_followers(const Followers *f) {
+        for (unsigned i = 0; i < RECOVERED; i++)
+                if (!sim_systemd_runs(f->hosts[i]->systemd, recovered_units[i]) ||
+                    sim_systemd_invocation(f->hosts[i]->systemd, recovered_units[i]) != f->invocations[i])
+                        world_failed(world, "running-units-are-not-touched", "%s", recovered_units[i]);
+}
+
+static bool followers_follow(const Followers *f) {
+        check_followers(f);
+        for (unsigned i = 0; i < RECOVERED; i++)
+                if (!state_of(f->hosts[i]).ready || !slice_is_equal(f->hosts[i]))
+                        return false;
+        return true;
+}
+
+/* The majority is lost for good, and one replica is recovered: the attached hosts follow its new lineage. */
+static void recover_with_attached(void) {
+        Followers f = {};
+        bool done = false;
+
+        found(5 + RECOVERED, 5);
+        for (unsigned i = 0; i < RECOVERED; i++) {
+                SimMachine *m = f.hosts[i] = machine(5 + i);
+                MadeToken token = make_token(machine(0), NULL);
+
+                join_with(m, &token);
+                UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
+                UNTIL("a-host-is-up", seen(machine(0), m) && seen(machine(0), m)->presence == PRESENCE_UP);
+                request_unit(machine(0), recovered_units[i], m);
+                UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, recovered_units[i]));
+                f.invocations[i] = sim_systemd_invocation(m->systemd, recovered_units[i]);
+        }
+        run_ms(3000);
+        for (unsigned i = 1; i < 5; i++)
+                machine_power_cut(machine(i));
+        stop_host(machine(0));
+        machine_recover(machine(0));
+        machine_start_daemon(machine(0));
+        UNTIL("the-recovered-one-leads", leader_with(machine(0)) == machine(0));
+        for (unsigned i = 0; i < 600; i++) {
+                run_ms(50);
+                check_followers(&f);
+        }
+        if (registry_adopt_now(daemon_registry(machine(0)->daemon), NULL, on_asked, &done) < 0)
+                abort();
+        UNTIL("a-request-is-answered", done);
+        UNTIL_EACH(FOLLOW_MS, 50, "attached-hosts-follow-a-recovered-cluster", followers_follow(&f));
+        run_ms(30000);
+        check_followers(&f);
+        request_unit(machine(0), "c.service", f.hosts[0]);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(f.hosts[0]->systemd, "c.service"));
+        request_unit(machine(0), "a.service", NULL);
+        UNTIL("a-destroyed-unit-stops", !sim_systemd_runs(f.hosts[0]->systemd, "a.service"));
+        over();
+}
+
 int main(int argc, char *argv[]) {
-        static void (*const scenarios[])(void) = { attach, keys_on_an_attached_host, restricted_host,
-                                                   move_over_each_event };
+        static void (*const scenarios[])(void) = { attach,
+                                                   keys_on_an_attached_host,
+                                                   restricted_host,
+                                                   move_over_each_event,
+                                                   resume_after_window,
+                                                   recover_with_attached };
 
         return tokens_main(argc, argv, "tests/sim/test-attach", scenarios, ELEMENTS(scenarios), NULL,
                            "hosts without a replica act on their slice");

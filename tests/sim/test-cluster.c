@@ -1,7 +1,7 @@
 /* Whole daemons under faults, from a seed: a cluster forms, users write keys and change units, hosts lose
  * power, daemons crash, links are cut, processes pause. Then all faults end, and all invariants must hold.
  *
- *      test-cluster [--seed N] [--runs N] [--trace] [--seconds N] [--hosts N] [--twice]
+ *      test-cluster [--seed N] [--runs N] [--trace] [--seconds N] [--hosts N] [--tokens] [--twice]
  */
 #include <assert.h>
 #include <getopt.h>
@@ -21,15 +21,17 @@ enum {
         REPLICAS_MAX = 5,
         ATTACHED_MAX = 12,
         ATTACHED_PERCENT = 30, /* of the worlds */
+        BY_TOKEN_PERCENT = 10, /* the same, with certificates */
+        BY_TOKEN_MAX = 3,      /* attached hosts there */
 };
 
 typedef struct Options {
         uint64_t seed, runs, seconds;
         unsigned hosts; /* 0: drawn */
-        bool trace, twice;
+        bool trace, twice, tokens;
 } Options;
 
-static uint64_t totals_old, totals_attached, totals_slices, total_ms;
+static uint64_t totals_old, totals_attached, totals_tokens, totals_slices, total_ms;
 
 static World *tracing; /* the world of this run: the log's sink has no userdata */
 static SimCluster *checked;
@@ -241,10 +243,17 @@ static bool cluster_is_formed(SimCluster *c, unsigned n) {
         kv_state(daemon_store(leader->daemon), &state);
         for (size_t i = 0; i < state.n_members; i++)
                 voters += state.members[i].role == KV_MEMBER_VOTER;
-        for (unsigned i = 0; i < n; i++)
-                if (machine_is_attached(&c->machines[i]) &&
-                    !registry_is_current(daemon_registry(c->machines[i].daemon)))
+        for (unsigned i = 0; i < n; i++) {
+                const SimMachine *m = &c->machines[i];
+                KvState own;
+
+                if (!machine_serves(m))
                         return false;
+                kv_state(daemon_store(m->daemon), &own);
+                if (own.cluster_id != state.cluster_id ||
+                    (own.attached && !registry_is_current(daemon_registry(m->daemon))))
+                        return false;
+        }
         return state.n_members == MIN(n, (unsigned) REPLICAS_MAX) && voters == MIN(n, 3u) &&
                HASH_COUNT(registry_cluster(daemon_registry(leader->daemon))->machines) == n;
 }
@@ -339,30 +348,54 @@ static unsigned hosts_drawn(World *w, const Options *o) {
         return world_chance(w, 70) ? 3 : 5;
 }
 
+/* Hosts with certificates: all enter by tokens before the faults. */
+static void cluster_enter(World *w, unsigned hosts) {
+        world = w;
+        found(hosts, REPLICAS_MAX);
+        checked = cluster;
+        for (unsigned i = REPLICAS_MAX; i < hosts; i++) {
+                MadeToken token = make_token(machine(0), NULL);
+
+                join_with(machine(i), &token);
+        }
+        UNTIL("a-cluster-forms", cluster_is_formed(cluster, hosts));
+        totals_tokens++;
+}
+
 static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowledged) {
         World *w = world_new(seed, o->trace);
         unsigned hosts, begins;
         char replay[256];
         SimCluster *c;
+        bool tokens;
         Faults faults;
         uint64_t before, hash;
 
         tracing = w;
-        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu --hosts %u",
-                 (unsigned long long) o->seconds, o->hosts);
+        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu --hosts %u%s",
+                 (unsigned long long) o->seconds, o->hosts, o->tokens ? " --tokens" : "");
         world_set_replay(w, replay);
-        hosts = hosts_drawn(w, o);
-        checked = c = cluster_new(w, hosts);
-        c->may_attach = hosts > REPLICAS_MAX;
+        tokens = o->tokens || world_chance(w, BY_TOKEN_PERCENT);
+        hosts = tokens ? REPLICAS_MAX + 1 + (unsigned) world_draw(w, BY_TOKEN_MAX) : hosts_drawn(w, o);
+        if (tokens)
+                cluster_enter(w, hosts);
+        else {
+                cluster = cluster_new(w, hosts);
+                cluster->may_attach = hosts > REPLICAS_MAX;
+        }
+        checked = c = cluster;
         totals_attached += c->may_attach;
-        for (unsigned i = 1; i < hosts && c->may_attach; i++)
+        for (unsigned i = 1; i < hosts && c->may_attach && !tokens; i++)
                 machine_knows_replicas(&c->machines[i]);
         faults = (Faults) { .cluster = c, .every_ms = 1000 + world_draw(w, 8000) };
         if (world_chance(w, 40))
                 cluster_age(c);
-        begins = c->may_attach ? REPLICAS_MAX + (unsigned) world_draw(w, hosts - REPLICAS_MAX + 1) : hosts;
-        cluster_form(c, begins);
-        if (c->may_attach) /* the founder has a cluster now */
+        begins = c->may_attach && !tokens ?
+                         REPLICAS_MAX + (unsigned) world_draw(w, hosts - REPLICAS_MAX + 1) :
+                         hosts;
+        if (!tokens)
+                cluster_form(c, begins);
+        if (c->may_attach && !tokens) /* the founder has a cluster now */
                 machine_knows_replicas(&c->machines[0]);
         cluster_grow(c, begins, o->seconds * 1000);
 
@@ -378,7 +411,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         check_healed(c);
         before = raft_index(c);
         world_run(w, world_now_ms(w) + IDLE_MS);
-        if (raft_index(c) != before)
+        if (raft_index(c) != before && !c->rotates)
                 world_failed(w, "idle-is-idle", "%llu entries in %d s of nothing",
                              (unsigned long long) (raft_index(c) - before), IDLE_MS / 1000);
 
@@ -387,8 +420,8 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         total_ms += world_now_ms(w) - WORLD_START_MS;
         totals_slices += c->n_slices;
         checked = NULL;
-        cluster_free(c);
-        hash = world_hash(w);
+        cluster = cluster_free(c);
+        hash = tokens ? seed : world_hash(w); /* keys and signatures are random */
         tracing = NULL;
         world_free(w);
         return hash;
@@ -396,13 +429,10 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
 
 int main(int argc, char *argv[]) {
         static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' },
-                { "runs", required_argument, NULL, 'r' },
-                { "trace", no_argument, NULL, 't' },
-                { "seconds", required_argument, NULL, 'S' },
-                { "twice", no_argument, NULL, '2' },
-                { "hosts", required_argument, NULL, 'h' },
-                {},
+                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
+                { "trace", no_argument, NULL, 't' },      { "seconds", required_argument, NULL, 'S' },
+                { "twice", no_argument, NULL, '2' },      { "hosts", required_argument, NULL, 'h' },
+                { "tokens", no_argument, NULL, 'k' },     {},
         };
         Options o = { .seed = 1, .runs = 5, .seconds = 60 };
         uint64_t acknowledged = 0;
@@ -427,6 +457,9 @@ int main(int argc, char *argv[]) {
                 case 'h':
                         o.hosts = (unsigned) strtoul(optarg, NULL, 10);
                         break;
+                case 'k':
+                        o.tokens = true;
+                        break;
                 case '2':
                         o.twice = true;
                         break;
@@ -448,10 +481,12 @@ int main(int argc, char *argv[]) {
                 }
         }
         printf("%llu runs of %llu s and healing passed, %llu of them with two versions, %llu with attached "
-               "hosts (%llu slices compared): %.2f cluster-hours; %llu writes acknowledged;",
+               "hosts (%llu slices compared), %llu with certificates: %.2f cluster-hours; %llu writes "
+               "acknowledged;",
                (unsigned long long) o.runs, (unsigned long long) o.seconds, (unsigned long long) totals_old,
                (unsigned long long) totals_attached, (unsigned long long) totals_slices,
-               (double) total_ms / 3600000, (unsigned long long) acknowledged);
+               (unsigned long long) totals_tokens, (double) total_ms / 3600000,
+               (unsigned long long) acknowledged);
         faults_print();
         return 0;
 }

@@ -416,6 +416,44 @@ static void an_attached_host_leaves(void) {
         clients_end();
 }
 
+/* -- Moves between replicas -- */
+
+/* Writes and watches of an attached host while the replica that it uses crashes, is cut off or stalls. */
+static void proposals_and_watches_across_moves(void) {
+        SimMachine *m, *former;
+        unsigned n;
+
+        found_with_attached(6);
+        m = machine(5);
+        pause_ms = 40;
+        for (unsigned i = 0; i < 6; i++) {
+                Client *c = &clients[m->index];
+
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-host-uses-a-replica",
+                              is_attached(m) && cluster_replica_of(m));
+                former = cluster_replica_of(m);
+                n = c->n_writes + 1 + (unsigned) world_draw(world, 20);
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-client-of-it-works", c->n_writes > n);
+                if (i % 3 == 0) {
+                        machine_suspect(former, world_now_ms(world),
+                                        world_now_ms(world) + TOKENS_PATIENCE_MS);
+                        client_leave(former);
+                        machine_crash_daemon(former);
+                } else if (i % 3 == 1)
+                        sim_net_cut(cluster->net, m->host, former->host, true);
+                else
+                        world_loop_pause(former->loop, 5000);
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-host-moves-over",
+                              is_attached(m) && cluster_replica_of(m) && cluster_replica_of(m) != former);
+                n = c->n_writes + 20;
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-client-of-it-works", c->n_writes > n);
+                sim_net_cut(cluster->net, m->host, former->host, false);
+                machine_start_daemon(former);
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-replica-returns", is_ready(former));
+        }
+        clients_end();
+}
+
 /* -- Crashes -- */
 
 typedef enum Step {
@@ -501,6 +539,7 @@ int main(int argc, char *argv[]) {
                                                    a_replica_without_a_disk_is_away_for_a_while,
                                                    an_older_level_has_no_attached_hosts,
                                                    an_attached_host_leaves,
+                                                   proposals_and_watches_across_moves,
                                                    crash_each_step };
 
         return tokens_main(argc, argv, "tests/sim/test-kinds", scenarios, ELEMENTS(scenarios), NULL,

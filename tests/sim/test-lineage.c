@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "base/sizes.h"
 #include "fleetd/engine/plan.h"
-#include "fleetd/maintenance.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
@@ -190,22 +189,6 @@ static void wipe(SimCluster *c, SimMachine *m, const SimMachine *join) {
         m->disk = world_disk_new(c->world);
 }
 
-static void recover(SimCluster *c, SimMachine *m) {
-        WorldLoop *loop = world_loop_new(c->world, "recovery");
-        DaemonIo io = { .loop = world_loop(loop), .log_disk = &m->disk->base };
-        Error err = {};
-        int r;
-
-        names_done(&m->settings.join);
-        m->settings.recover = m->settings.force = true;
-        memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));
-        r = maintenance_run(&m->settings, &io, &err);
-        m->settings.recover = m->settings.force = false;
-        if (r < 0)
-                world_failed(c->world, "a-replica-can-be-recovered", "%s", error_text(&err, r));
-        world_loop_free(loop);
-}
-
 static bool is_adopting(const SimMachine *m) {
         return m->daemon && registry_cluster(daemon_registry(m->daemon))->adopting;
 }
@@ -284,7 +267,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         for (unsigned i = 0; i < c->n; i++)
                 if (&c->machines[i] != first)
                         stop(c, &c->machines[i]);
-        recover(c, first);
+        machine_recover(first);
         machine_start_daemon(first);
         UNTIL(c, "the-recovered-one-leads", cluster_leader(c) == first);
 

@@ -153,6 +153,21 @@ static void replica_cut(void) {
         over();
 }
 
+/* The host reaches one replica only, another one each time: it is used, and reports the host. */
+static void bridge_partition(void) {
+        SimMachine *m = attached();
+
+        suspect(m);
+        for (unsigned k = 0; k < REPLICAS; k++) {
+                for (unsigned i = 0; i < REPLICAS; i++)
+                        sim_net_cut(cluster->net, m->host, machine(i)->host, i != k);
+                UNTIL_EACH(15000, 20, "a-host-uses-the-replica-that-it-reaches",
+                           replica_of(m) == machine(k) && state_of(m).ready && presence_of(m) == PRESENCE_UP);
+                stays_up(m, 10000);
+        }
+        over();
+}
+
 /* The replica in use crashes and begins again, and so do leaders. */
 static void new_leader_storm(void) {
         SimMachine *m = attached(), *victim;
@@ -269,10 +284,10 @@ static void clone_of_an_attached_host(void) {
 }
 
 int main(int argc, char *argv[]) {
-        static void (*const scenarios[])(void) = {
-                two_sessions, report_lost, report_lost_with_its_replica, replica_cut, new_leader_storm,
-                ends,         conditions,  clone_of_an_attached_host
-        };
+        static void (*const scenarios[])(
+                void) = { two_sessions, report_lost,      report_lost_with_its_replica,
+                          replica_cut,  bridge_partition, new_leader_storm,
+                          ends,         conditions,       clone_of_an_attached_host };
 
         return tokens_main(argc, argv, "tests/sim/test-reporting", scenarios, ELEMENTS(scenarios), NULL,
                            "attached hosts are lost when they are silent, and only then");

@@ -194,6 +194,7 @@ void join_with(SimMachine *m, const MadeToken *token) {
 void found(unsigned hosts, unsigned members) {
         memset(users, 0, sizeof(users));
         cluster = cluster_new_by_token(world, hosts);
+        cluster->may_attach = hosts > 5;
         for (unsigned i = 0; i < hosts; i++) {
                 machine(i)->level_max = program_level;
                 machine_start_daemon(machine(i));

@@ -281,6 +281,18 @@ static void the_table_grants_these_rights_and_denies_all_others(void **state) {
                 { "renamed machine", "-y --- --- -- - -" },
                 { "root of a removed host", "-- --- --- -- - -" },
                 { "token", "-- --- --- -- - -" },
+                { "forwarded root", "-y yyy yy- yy y -" },
+                { "forwarded root of a restricted host", "-y yy- --- y- - -" },
+                { "forwarded root of a removed host", "-- --- --- -- - -" },
+                { "forwarded root of another host", "-- --- --- -- - -" },
+                { "forwarded group", "-y -y- -y- yy - -" },
+                { "forwarded group of a restricted host", "-y -y- --- y- - -" },
+                { "forwarded writer", "-y yy- yy- -- - -" },
+                { "forwarded off", "-- --- --- -- - -" },
+                { "forwarded user", "-y -y- -y- yy - -" },
+                { "forwarded user of a restricted host", "-y -y- --- y- - -" },
+                { "forwarded revoked user", "-- --- --- -- - -" },
+                { "forwarded machine", "-- --- --- -- - -" },
         };
         PolicyTable table;
 

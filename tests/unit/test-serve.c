@@ -21,6 +21,18 @@ size_t __wrap_peer_queued(const PeerSession *session) {
         return queued;
 }
 
+static KvSync *held; /* a request for a confirmation by a majority that waits; NULL: none */
+static bool holds;
+
+void __real_kv_sync(KvStore *store, KvSync *sync);
+void __wrap_kv_sync(KvStore *store, KvSync *sync);
+void __wrap_kv_sync(KvStore *store, KvSync *sync) {
+        if (holds)
+                held = sync;
+        else
+                __real_kv_sync(store, sync);
+}
+
 static void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         *(KvStatus *) userdata = status;
 }
@@ -45,6 +57,8 @@ static int replica_setup(void **state) {
         QuietPeer *h = quiet_peer_new(false);
 
         queued = 0;
+        holds = false;
+        held = NULL;
         have_machine(h, QUIET_PEER_ID, "alpha");
         have_machine(h, QUIET_PEER_OTHER_ID, "beta");
         h->attached = true;
@@ -207,6 +221,35 @@ static void a_bound_of_the_future_is_behind_after_a_second(void **state) {
         assert_int_equal(heard.found.error, -EAGAIN);
 }
 
+/* The replica may have been cut off: its tree is sent when a majority has confirmed that it is current. */
+static void a_slice_waits_for_a_majority(void **state) {
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+
+        holds = true;
+        subscribe_slice(h, 1);
+        quiet_peer_pass(h, 500);
+        hear(h, &heard);
+        assert_non_null(held);
+        assert_int_equal(heard.n_pages + heard.n_gone, 0);
+        holds = false;
+        held->done(held->userdata, KV_OK);
+        quiet_peer_pass(h, 500);
+        hear(h, &heard);
+        assert_true(heard.n_pages > 0);
+
+        holds = true;
+        subscribe_slice(h, 2);
+        quiet_peer_pass(h, 100);
+        hear(h, &heard);
+        holds = false;
+        held->done(held->userdata, KV_NO_LEADER);
+        quiet_peer_pass(h, 100);
+        hear(h, &heard);
+        assert_int_equal(heard.n_pages, 0);
+        assert_int_equal(heard.end.cause, REMOTE_GONE_BEHIND);
+}
+
 static void indexes_of_another_lineage_are_not_these(void **state) {
         _cleanup_heard_ Heard heard = {};
         QuietPeer *h = *state;
@@ -355,6 +398,7 @@ int main(void) {
                 T(a_slice_is_that_of_the_host_of_the_session),
                 T(events_of_the_future_wait_for_their_index),
                 T(a_bound_of_the_future_is_behind_after_a_second),
+                T(a_slice_waits_for_a_majority),
                 T(indexes_of_another_lineage_are_not_these),
                 T(a_session_has_its_slice_and_1000_watches),
                 T(an_answer_does_not_count_what_waits_for_the_connection),

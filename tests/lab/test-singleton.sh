@@ -1,0 +1,120 @@
+#!/bin/bash
+# Singleton=yes: at most one process in the cluster, by the times that the processes write, while fleetd stands still and while hosts
+# are cut off. Other units are untouched. Takes 100 s. CHECK_ALL=yes: 500 random faults.
+. "$(dirname "$0")/scenario.sh"
+
+LEASE=10 WATCHDOG=5 STOP=2 # s
+HOLD=$(((LEASE + WATCHDOG + STOP) * 102 / 100 + 2))
+
+a_singleton_and_other_units() {
+        local h
+        cluster_up
+        for h in $LAB_HOSTS; do
+                # One line each 20 ms: time, process, token.
+                host_exec $h tee /usr/local/bin/single >/dev/null <<'END'
+#!/bin/sh
+while :; do echo "$(date +%s%3N) $$ $FLEET_TOKEN" >>/var/tmp/single; sleep 0.02; done
+END
+                host_exec $h chmod +x /usr/local/bin/single
+        done
+        unit_file single.service <<END
+[Service]
+ExecStart=/usr/local/bin/single
+TimeoutStopSec=$STOP
+Restart=always
+[X-Fleet]
+Singleton=yes
+END
+        runs_forever plain.service </dev/null
+        unit_file everywhere.service <<<$'[Service]\nExecStart=/bin/sleep 1d\n[X-Fleet]\nGlobal=yes'
+        fleetctl alpha start single.service plain.service everywhere.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        wait_for 10 runs_once single.service || fail "it runs on: $(hosts_running single.service)"
+        identities | grep -v single.service >"$LAB/before"
+}
+
+# The intervals of all processes: from their first to their last line. No two overlap, and a later one has no lower token.
+never_two() {
+        local h n
+        for h in $LAB_HOSTS; do
+                host_exec "$h" cat /var/tmp/single 2>/dev/null | awk -v h="$h" 'NF == 3 { k = $2 " " $3; if (!(k in first)) first[k] = $1; last[k] = $1 }
+                        END { for (k in first) print first[k], last[k], h, k }'
+        done | sort -n >"$LAB/intervals"
+        n=$(wc -l <"$LAB/intervals")
+        [ "$n" -ge "${1:-1}" ] || fail "only $n processes: $(cat "$LAB/intervals")"
+        awk 'NR > 1 && ($1 <= end || $5 + 0 < token) { print "two at once, or an older token: " line " | " $0; bad = 1 } { end = $2; token = $5; line = $0 } END { exit bad }' \
+                "$LAB/intervals" >"$LAB/out" || fail "$(cat "$LAB/out")"
+}
+
+only_the_singleton_changed() {
+        identities | grep -v single.service >"$LAB/now"
+        cmp -s "$LAB/before" "$LAB/now" || fail "$1 touched units: $(diff "$LAB/before" "$LAB/now" | grep '^[<>]' | tr '\n' ' ')"
+}
+
+
+a_daemon_that_stands_still_keeps_no_singleton() {
+        local h began
+        h=$(hosts_running single.service)
+        began=$(now_ms)
+        host_exec "$h" systemctl kill -s STOP fleetd || fail "no STOP"
+        wait_for $((LEASE + WATCHDOG + STOP)) runs_nowhere single.service || fail "it still runs on $(hosts_running single.service)"
+        echo "stopped by systemd after $(($(now_ms) - began)) ms"
+        only_the_singleton_changed "STOP of fleetd"
+        wait_for 60 runs_once single.service || fail "it runs on: $(hosts_running single.service)"
+        echo "runs again on $(hosts_running single.service) after $(($(now_ms) - began)) ms"
+        host_exec "$h" systemctl kill -s CONT fleetd 2>/dev/null
+        cluster_whole
+        never_two 2
+        only_the_singleton_changed "return of fleetd"
+}
+
+a_host_without_contact_keeps_no_singleton() {
+        local h began
+        wait_for 30 runs_once single.service || fail "it runs on: $(hosts_running single.service)"
+        h=$(hosts_running single.service)
+        began=$(now_ms)
+        host_cut "$h"
+        wait_for $((LEASE + WATCHDOG + STOP)) runs_nowhere single.service || fail "it still runs on $(hosts_running single.service)"
+        echo "stopped on the cut host after $(($(now_ms) - began)) ms"
+        wait_for $((HOLD + 10)) runs_once single.service || fail "it runs on: $(hosts_running single.service)"
+        [ "$(hosts_running single.service)" != "$h" ] || fail "it runs on the cut host"
+        echo "runs on $(hosts_running single.service) after $(($(now_ms) - began)) ms"
+        host_heal "$h"
+        cluster_whole
+        never_two 3
+}
+
+by_hand_it_starts_with_a_lease_only() {
+        local h other
+        wait_for 30 runs_once single.service || fail "it runs on: $(hosts_running single.service)"
+        h=$(hosts_running single.service)
+        host_cut "$h"
+        wait_for $((LEASE + WATCHDOG + STOP)) runs_nowhere single.service || fail "it still runs on $(hosts_running single.service)"
+        ! host_exec "$h" systemctl start single.service 2>/dev/null || fail "systemctl starts it without a lease"
+        runs_nowhere single.service || runs_once single.service || fail "it runs on: $(hosts_running single.service)"
+        host_heal "$h"
+        cluster_whole
+        never_two 3
+}
+
+random_faults() {
+        local h i n=${CHECK_ALL:+500}
+        for ((i = 0; i < ${n:-0}; i++)); do
+                h=$(hosts_running single.service | head -1)
+                [ -n "$h" ] && ((RANDOM % 3)) || h=$(shuf -n1 -e $LAB_HOSTS)
+                case $((RANDOM % 5)) in
+                0) host_cut "$h"; sleep $((RANDOM % 40)); host_heal "$h" ;;
+                1) host_exec "$h" systemctl kill -s STOP fleetd; sleep $((RANDOM % 25)); host_exec "$h" systemctl kill -s CONT fleetd ;;
+                2) host_exec "$h" systemctl kill -s KILL fleetd; sleep $((RANDOM % 5)) ;;
+                3) h=$(leader) && host_exec "$h" systemctl restart fleetd ;;
+                *) host_exec "$h" systemctl kill -s KILL "fleet-singleton@single.service.service" 2>/dev/null; sleep 1 ;;
+                esac
+                ((i % 20)) || never_two
+        done
+        for h in $LAB_HOSTS; do host_heal "$h"; host_exec "$h" systemctl start fleetd; done
+        cluster_whole
+        wait_for 60 runs_once single.service || fail "it runs on: $(hosts_running single.service)"
+        never_two
+        only_the_singleton_changed "random faults"
+}
+
+scenario a_singleton_and_other_units a_daemon_that_stands_still_keeps_no_singleton a_host_without_contact_keeps_no_singleton ${CHECK_ALL:+by_hand_it_starts_with_a_lease_only random_faults}
