@@ -393,7 +393,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
                                .credentials = d->io.credentials,
                                .known = daemon_known,
                                .admit = daemon_admit,
-                               .admission = s->admission,
+                               .limits = { s->admission, s->sessions },
                                .on_change = daemon_on_peer,
                                .userdata = d };
         _cleanup_free_ char *tree = NULL, *agent = NULL;

@@ -75,7 +75,7 @@ void host_read_hardware_id(char ret[static HARDWARE_ID_SIZE]) {
                 ret[0] = 0;
 }
 
-void host_reserve_descriptors(unsigned n_listeners, uint64_t *connections) {
+void host_reserve_descriptors(unsigned n_listeners, uint64_t sessions, uint64_t *connections) {
         uint64_t requested = *connections;
         struct rlimit l;
 
@@ -92,7 +92,7 @@ void host_reserve_descriptors(unsigned n_listeners, uint64_t *connections) {
                          (unsigned long long) l.rlim_max,
                          (unsigned long long) (DESCRIPTORS_OWN + n_listeners * requested));
         l.rlim_cur = MIN(l.rlim_max,
-                         MAX(l.rlim_cur, (rlim_t) (DESCRIPTORS_OWN + n_listeners * *connections)));
+                         MAX(l.rlim_cur, (rlim_t) (DESCRIPTORS_OWN + n_listeners * *connections + sessions)));
         (void) setrlimit(RLIMIT_NOFILE, &l);
 }
 

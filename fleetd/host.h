@@ -21,8 +21,9 @@ int host_global_address(char ret[static ADDRESS_SIZE], Error *err);
 int host_address_towards(const char *endpoint, char ret[static ADDRESS_SIZE]);
 
 /* Raise the limit of descriptors for *connections at each of 'n_listeners', or reduce *connections, at least
- * to 16. Log, tree and sessions keep the descriptors that they need. */
-void host_reserve_descriptors(unsigned n_listeners, uint64_t *connections);
+ * to 16. Log, tree and the sessions of replicas keep the descriptors that they need. 'sessions' of other
+ * hosts have them as far as the host allows so many. */
+void host_reserve_descriptors(unsigned n_listeners, uint64_t sessions, uint64_t *connections);
 
 /* On SIGBUS, remove the marker of the tree in 'state_directory', so that the next start rebuilds the tree.
  * The cause is an unreadable page: a truncated file, or a failing disk. The signal still ends the process. */

@@ -19,6 +19,7 @@
 #include "fleetd/systemd/bus.h"
 #include "fleetd/trim.h"
 #include "io/loop_uv.h"
+#include "peers/peers.h"
 
 enum {
         LOADING_US = 600000000,
@@ -84,7 +85,7 @@ static void process_restart(void *userdata) {
 static void process_reserve_descriptors(Settings *s) {
         host_reserve_descriptors((s->listen_socket[0] != 0) +
                                          (s->listen_client[0] && s->client_access != CLIENT_OFF),
-                                 &s->http.connections);
+                                 s->sessions ?: (uint64_t) PEERS_SESSIONS, &s->http.connections);
 }
 
 static int process_reload(Process *p, Names *ret_applied, Names *ret_restart, Error *err) {

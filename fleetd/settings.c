@@ -267,6 +267,8 @@ static const struct {
           seal_with_set, FIELD(seal_with) },
         { "LimitAdmission", "limit-admission", "N", "connections of other hosts in a second (500)", set_count,
           FIELD(admission), AT_RESTART, "10", "100000" },
+        { "LimitSessions", "limit-sessions", "N", "sessions that other hosts dial (20000)", set_count,
+          FIELD(sessions), AT_RESTART, "100", "100000" },
         { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size, FIELD(limits.key_size),
           AT_RELOAD, "64", "8K" },
         { "LimitValueSize", "limit-value-size", "SIZE", "of a value (240K)", set_size,

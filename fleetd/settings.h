@@ -38,6 +38,7 @@ typedef struct Settings {
         uint64_t singleton_lease_ms; /* of a cluster that this host founds; 0: the default */
         SealWith seal_with;          /* of the cluster key on disk */
         uint64_t admission;          /* connections of other hosts in a second; 0: the default */
+        uint64_t sessions;           /* that other hosts dial; 0: the default */
         uint64_t metrics_units;      /* units of this host with metrics of their own */
         ApiLimits limits;
         HttpLimits http; /* of each listener */

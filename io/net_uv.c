@@ -9,7 +9,8 @@
 #include "io/net_uv_internal.h"
 
 enum {
-        LISTEN_BACKLOG = 1024,
+        LISTEN_BACKLOG =
+                4096, /* thousands of hosts may return at once; the kernel has a limit, too (somaxconn) */
         ACCEPTS_PER_TURN = 64,
 
         /* A vanished client is detected within half a minute. */

@@ -12,10 +12,8 @@ enum {
 };
 
 bool peers_trusts(const Peers *peers, uint64_t source) {
-        for (const KnownAddress *k = peers->known; k; k = k->hh.next)
-                if (k->source == source)
-                        return true;
-        return strangers_is_trusted(&peers->strangers, source, loop_now_ms(peers->loop));
+        return peers_dials(peers, source) ||
+               strangers_is_trusted(&peers->strangers, source, loop_now_ms(peers->loop));
 }
 
 /* -- Handshakes -- */

@@ -277,10 +277,20 @@ static bool peers_displace(Peers *peers, PeerSession *oldest) {
         return true;
 }
 
+bool peers_dials(const Peers *peers, uint64_t source) {
+        for (const KnownAddress *k = peers->known; k; k = k->hh.next)
+                if (k->source == source)
+                        return true;
+        return false;
+}
+
 static bool peers_has_room(Peers *peers, uint64_t source, bool is_stranger) {
+        uint64_t max = peers->options.limits.sessions ?: (uint64_t) PEERS_SESSIONS;
         PeerSession *oldest;
         size_t n;
 
+        if (peers->n_sessions >= max && !peers_dials(peers, source))
+                return false;
         if (is_stranger) {
                 oldest = peers_oldest(peers, source, false, &n);
                 if (n >= STRANGERS_PENDING_PER_ADDRESS && !peers_displace(peers, oldest))
@@ -299,8 +309,8 @@ static void peers_on_accept(void *userdata, Stream *stream) {
         bool secure = peers_has_tls(peers), trusted = !secure || peers_trusts(peers, source);
 
         if (peers->closing ||
-            (secure &&
-             !strangers_accept(&peers->strangers, source, trusted, peers->options.admission, now_ms)) ||
+            (secure && !strangers_accept(&peers->strangers, source, trusted, peers->options.limits.admission,
+                                         now_ms)) ||
             !peers_has_room(peers, source, !trusted)) {
                 stream_close(stream);
                 return;
@@ -438,7 +448,7 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
         peers->loop = loop;
         peers->network = network;
         peers->options = *options;
-        peers->options.admission = options->admission ?: STRANGERS_ADMISSION;
+        peers->options.limits.admission = options->limits.admission ?: STRANGERS_ADMISSION;
         peers->self = options->self;
         TAILQ_INIT(&peers->changed);
         TAILQ_INIT(&peers->listed);

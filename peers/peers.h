@@ -36,6 +36,7 @@ enum {
         PEER_FRAME_MAX = 12 * 1024 * 1024, /* bytes: an AppendEntries of 32 entries of 256 KiB fits */
         PEER_QUEUE_MAX = 32 * 1024 * 1024, /* bytes of memory; beyond, sending fails with -ENOBUFS. A full
                                             * queue without progress for 5 s ends the session. */
+        PEERS_SESSIONS = 20000,            /* LimitSessions= by default */
         PEER_PROBLEM_SIZE = 320,           /* of the text why no session is open */
         PEERS_OMITTED_SIZE = 64,           /* of peers_log_stranger() */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
@@ -65,7 +66,10 @@ typedef struct PeersOptions {
          * which the hosts that it dials must prove. Otherwise NULL. */
         const TlsPin *token_root; /* borrowed */
         uint64_t token_cluster_id;
-        uint64_t admission; /* LimitAdmission=: accepted connections in a second; 0: the default */
+        struct {                    /* 0: the defaults */
+                uint64_t admission; /* LimitAdmission=: accepted connections in a second */
+                uint64_t sessions;  /* LimitSessions=: with others than the hosts that this one dials */
+        } limits;
         /* Return 0 to admit a host, or a negative errno with a message, which is sent to that
          * host. -ESTALE: its replica is an old image of itself. Called for its first handshake and for each
          * changed one. NULL: admit each host of this cluster, and each host that has no cluster. */

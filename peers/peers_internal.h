@@ -160,6 +160,9 @@ void peers_clear_warnings(Peers *peers, const char *machine_id);
 /* Begin to replace sessions by the key file that this host has dialed, if it has a certificate. */
 void peers_redial_later(Peers *peers);
 
+/* Return whether this host dials that address. */
+bool peers_dials(const Peers *peers, uint64_t source);
+
 /* -- admission.c -- */
 
 extern const SessionEvents peers_session_events;

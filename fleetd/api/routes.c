@@ -83,8 +83,8 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/init",   RIGHT_ADMINISTER,   AT_HOST, init_handle },
         { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/join",   RIGHT_ADMINISTER,   AT_HOST, join_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/cluster/leave",  RIGHT_UNITS_SEE,    AT_HOST, leave_get_handle },
-        { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/leave",  RIGHT_ADMINISTER,   AT_HOST, leave_post_handle },
-        { ROUTE_FLEET, "DELETE", "/fleet/v1/cluster/leave", RIGHT_ADMINISTER, AT_HOST, leave_delete_handle },
+        { ROUTE_FLEET,   "POST", "/fleet/v1/cluster/leave",  RIGHT_LEAVE,        AT_HOST, leave_post_handle },
+        { ROUTE_FLEET, "DELETE", "/fleet/v1/cluster/leave", RIGHT_LEAVE, AT_HOST, leave_delete_handle },
 
         { ROUTE_FLEET,   "GET",  "/fleet/v1/journal/*",      RIGHT_UNITS_SEE, AT_UNIT, remote_command_handle,
           .command = CALL_JOURNAL },

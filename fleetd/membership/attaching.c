@@ -6,7 +6,7 @@
 #include "fleetd/membership/membership_internal.h"
 
 enum {
-        ANSWER_MS = 1500,      /* of the replica in use: answers are due each 500 ms */
+        ANSWER_MS = 1500,      /* of the replica in use: answers are due each second */
         IDLE_ANSWER_MS = 5000, /* of the other one: each 2 s */
         MOVE_PAUSE_MS = 2000,  /* between two moves, except after a closed session */
         BETTER_MIN_MS =

@@ -78,7 +78,7 @@ static int dialing_update(Membership *m) {
         KvState state;
         int r;
 
-        machines = cluster_machines_sorted(registry_cluster(m->registry), &n_machines);
+        machines = cluster_members_sorted(registry_cluster(m->registry), &n_machines);
         if (!items || !machines)
                 return -ENOMEM;
         kv_state(m->store, &state);

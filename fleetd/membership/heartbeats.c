@@ -155,9 +155,8 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         joining_retire(m, session);
         facts_read(&facts, payload, size);
         heartbeats_note_position(m, id, &facts);
-        if (facts.attached || peer_handshake(session)->raft_id == 0)
+        if (reporting_on_heartbeat(m, session, facts.attached, facts.in_use))
                 kv_answer_heartbeat(m->store, session);
-        reporting_on_heartbeat(m, id, facts.attached, facts.in_use);
         snprintf(problem, sizeof(problem), "%.*s", (int) MIN(size, sizeof(problem) - 1),
                  (const char *) payload);
         if (facts.in_use && !m->leading)

@@ -5,21 +5,37 @@
 #include "fleetd/membership/membership_internal.h"
 
 enum {
+        ANSWER_MS =
+                750, /* between a heartbeat that is answered and the next one; heartbeats come each 500 ms */
         OWN_SESSION = 1
 }; /* no session of this host has that number twice: it is in one table of the leader */
 
 /* -- A replica -- */
 
-void reporting_on_heartbeat(Membership *m, const char *machine_id, bool attached, bool in_use) {
+/* One answer a second to two heartbeats: a host counts its replica as silent after 1.5 s. */
+static bool reporting_answers(const Membership *m, ReporterHost *h, uint64_t session) {
+        uint64_t now_ms = loop_now_ms(m->loop);
+
+        if (h->answered == session && now_ms - h->answered_ms < ANSWER_MS)
+                return false;
+        h->answered = session;
+        h->answered_ms = now_ms;
+        return true;
+}
+
+bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, bool in_use) {
+        const char *machine_id = peer_handshake(session)->machine_id;
         ReporterHost *h;
 
         if (!attached) {
                 reporter_remove(&m->reporting.reporter, machine_id);
-                return;
+                return peer_handshake(session)->raft_id == 0;
         }
         h = reporter_host(&m->reporting.reporter, machine_id);
-        if (h)
-                reporter_heartbeat(&m->reporting.reporter, h, in_use);
+        if (!h)
+                return true;
+        reporter_heartbeat(&m->reporting.reporter, h, in_use);
+        return reporting_answers(m, h, peer_number(session));
 }
 
 void reporting_peer_changed(Membership *m, const char *machine_id) {

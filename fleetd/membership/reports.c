@@ -181,10 +181,18 @@ static ReportLink *link_get(Reports *r, ReportingReplica *replica, const char *m
                 return NULL;
         link->host = h;
         link->replica = replica;
+        h->end = 0;
         LIST_INSERT_HEAD(&h->links, link, of_host);
         LIST_INSERT_HEAD(&replica->links, link, of_replica);
         replica->n_links++;
         return link;
+}
+
+/* The end of a session says nothing about the host while it has another one, unless the host announced that
+ * its daemon ends: then its other sessions end soon. */
+static void host_note_end(ReportedHost *h, uint8_t end) {
+        if (end & SIGN_ANNOUNCED || (LIST_EMPTY(&h->links) && end != 0 && !(h->end & SIGN_ANNOUNCED)))
+                h->end = end;
 }
 
 /* A session of the host with this replica has ended, with these signs; 0: not known. */
@@ -193,11 +201,9 @@ static void host_end(Reports *r, ReportedHost *h, const ReportingReplica *replic
 
         if (!link && !h->unattached)
                 return; /* another one has a session, or has told later */
-        h->end = end ?: h->end;
-        if (link) {
-                h->end = end;
+        if (link)
                 link_free(link);
-        }
+        host_note_end(h, end);
         if (link)
                 host_update(r, h);
         else

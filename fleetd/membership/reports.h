@@ -33,8 +33,9 @@ typedef struct ReporterHost {
         uint32_t slot;
         bool in_use; /* it uses this replica; otherwise its session here is idle */
         bool told, told_in_use;
-        uint8_t end;          /* signs at the end of its session */
-        unsigned ended_ticks; /* 0 while its session is open */
+        uint8_t end;                    /* signs at the end of its session */
+        unsigned ended_ticks;           /* 0 while its session is open */
+        uint64_t answered, answered_ms; /* the session and the time of its last heartbeat with an answer */
         UT_hash_handle hh;
 } ReporterHost;
 

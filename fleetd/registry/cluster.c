@@ -171,6 +171,22 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
         return sorted;
 }
 
+ClusterMachine **cluster_members_sorted(const Cluster *c, size_t *ret_n) {
+        ClusterMachine **sorted, *m;
+        size_t n = 0;
+
+        LIST_FOREACH(m, &c->members, of_members)
+                n++;
+        sorted = NEW0(ClusterMachine *, n + 1);
+        if (!sorted)
+                return NULL;
+        *ret_n = 0;
+        LIST_FOREACH(m, &c->members, of_members)
+                sorted[(*ret_n)++] = m;
+        qsort(sorted, n, sizeof(*sorted), cluster_compare_ids);
+        return sorted;
+}
+
 /* Return whether the machine was lost before the lineage began, and another one is up at its address. A
  * machine that has not answered since then may run units: the backup may contain an address that it has no
  * more. */

@@ -287,6 +287,8 @@ ClusterUnit *const *cluster_units_by_prefix(const Cluster *c, const char *start,
 
 /* Sorted by id; the caller frees the array. NULL without memory. */
 ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
+/* The same of the machines with a member key only: few of many hosts. */
+ClusterMachine **cluster_members_sorted(const Cluster *c, size_t *ret_n);
 
 /* Return fleet's current state of a unit: launched if its machine has the assignment to run it and reports a
  * state. *ret_machine is the machine of its assignment to run or load; NULL for none, and for global units.

@@ -29,6 +29,7 @@ static const Extent grants[_POLICY_ROW_MAX][_RIGHT_MAX] = {
                 [RIGHT_KEYS_WRITE] = ALL,
                 [RIGHT_UNITS_SEE] = ALL,
                 [RIGHT_UNITS_CHANGE] = ALL,
+                [RIGHT_LEAVE] = ALL,
                 [RIGHT_ADMINISTER] = ALL,
         },
         [ROW_GROUP] = {
@@ -44,6 +45,7 @@ static const Extent grants[_POLICY_ROW_MAX][_RIGHT_MAX] = {
                 [RIGHT_KEYS_WRITE] = LISTED,
                 [RIGHT_UNITS_SEE] = LISTED,
                 [RIGHT_UNITS_CHANGE] = LISTED,
+                [RIGHT_LEAVE] = LISTED,
                 [RIGHT_ADMINISTER] = LISTED,
         },
         [ROW_WRITER] = {
@@ -73,6 +75,7 @@ static const Extent grants[_POLICY_ROW_MAX][_RIGHT_MAX] = {
                 [RIGHT_KEYS_READ] = ALL,
                 [RIGHT_KEYS_WRITE] = OF_HOST,
                 [RIGHT_UNITS_SEE] = ALL,
+                [RIGHT_LEAVE] = ALL,
                 [RIGHT_REPORT] = ALL,
         },
 };
@@ -163,7 +166,8 @@ static bool row_allows(PolicyRow row, const Principal *principal, Right right, c
         case ALL_FLEET:
                 return true;
         case LISTED:
-                return right_list_has(facts->granted, right, on->key);
+                return right_list_has(facts->granted, right == RIGHT_LEAVE ? RIGHT_ADMINISTER : right,
+                                      on->key);
         case OF_HOST:
                 return right_list_has(facts->of_host, right, on->key);
         case OWN:

@@ -1,5 +1,6 @@
 #include "fleetd/registry/proposal_rights.h"
 
+#include "fleetd/registry/history.h"
 #include "fleetd/registry/policy.h"
 #include "fleetd/registry/slice.h"
 
@@ -69,6 +70,9 @@ static bool proposer_may_write_ours(const Proposer *p, const KvCommand *write) {
         on.machine = key.machine[0] ? key.machine : NULL;
         if (on.machine && proposer_may(p, rules[key.kind].own, on))
                 return true;
+        if (key.kind == LAYOUT_MAINTENANCE && streq(key.machine, p->machine_id) &&
+            proposer_may(p, RIGHT_LEAVE, on))
+                return true;
         /* The agent deletes the assignment of a unit that it has stopped. */
         if (key.kind == LAYOUT_ASSIGNMENT && write->op == KV_DELETE && proposer_may(p, RIGHT_REPORT, on))
                 return true;
@@ -77,7 +81,21 @@ static bool proposer_may_write_ours(const Proposer *p, const KvCommand *write) {
                (write->op == KV_DELETE && proposer_may(p, rules[key.kind].remove, on));
 }
 
+/* The rows of the history that a restricted host may add are about itself: what it reports, and no more. */
+static bool proposer_may_note(const Proposer *p, const KvNote *note) {
+        static const unsigned own = 1u << HISTORY_STATE | 1u << HISTORY_VERSION | 1u << HISTORY_PROBLEM |
+                                    1u << HISTORY_RESOLVED | 1u << HISTORY_LEAVE;
+        HistoryEvent event;
+
+        if (note->body.size == 0 || !p->host_facts.is_restricted)
+                return true;
+        return history_decode(note->body, &event) == 0 && event.kind < _HISTORY_KIND_MAX &&
+               own & 1u << event.kind && streq(event.machine, p->machine_id);
+}
+
 static bool proposer_may_write(const Proposer *p, const KvCommand *write) {
+        if (!proposer_may_note(p, &write->note))
+                return false;
         if (kv_path_is_ours(write->key))
                 return proposer_may_write_ours(p, write);
         return proposer_may(p, RIGHT_KEYS_WRITE, (Resource) { .key = write->key });

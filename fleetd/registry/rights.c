@@ -12,6 +12,8 @@ static const Right grantable[_GRANT_MAX] = {
 #define EXPECTED "expected keys-read:PREFIX, keys-write:PREFIX, units-see, units-change or administer"
 
 const char *right_name(Right right) {
+        if (right == RIGHT_LEAVE)
+                right = RIGHT_ADMINISTER;
         for (GrantedRight granted = 0; granted < _GRANT_MAX; granted++)
                 if (grantable[granted] == right)
                         return granted_right_to_string(granted);

@@ -18,6 +18,7 @@ typedef enum Right {
                              * previous value */
         RIGHT_UNITS_SEE,    /* units, their states and logs; machines; figures of the daemon */
         RIGHT_UNITS_CHANGE, /* submit, start, stop and destroy units; metadata of machines */
+        RIGHT_LEAVE,        /* the leave of the host that gets the request; granted with the next one */
         RIGHT_ADMINISTER,   /* settings, hosts and principals of the whole cluster */
         RIGHT_REPORT,       /* facts, states and problems of a machine */
         _RIGHT_MAX

@@ -102,6 +102,13 @@ static bool is_formed(void) {
         return up == cluster->n;
 }
 
+static uint64_t lease_of_cluster(void) {
+        SimMachine *leader = cluster_leader(cluster);
+
+        return leader ? cluster_settings(registry_cluster(daemon_registry(leader->daemon)))->singleton_lease_ms :
+                        UINT64_MAX;
+}
+
 static void on_start(void *userdata) {
         SimMachine *m = userdata;
 
@@ -262,12 +269,16 @@ static void heal(void) {
 }
 
 static void singleton_lease(void) {
+        uint64_t lease_ms = world_chance(world, 50) ? 0 : 4000; /* the default is 10 s */
+
         cluster = cluster_new(world, HOSTS);
         last = NULL;
+        cluster->machines[0].settings.singleton_lease_ms = lease_ms; /* of the founder */
         for (unsigned i = 0; i < HOSTS; i++)
                 world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
         UNTIL("a-cluster-forms", is_formed());
         UNTIL("a-host-is-attached", attached_host());
+        UNTIL("the-founder-sets-the-lease", lease_of_cluster() == lease_ms);
         place[0] = 0;
         if (world_chance(world, 50))
                 snprintf(place, sizeof(place), "MachineMetadata=host=%s\nMachineMetadata=host=%s\n",

@@ -45,8 +45,8 @@ void __real_kv_cancel(KvStore *store, uint64_t number);
 void __wrap_kv_cancel(KvStore *store, uint64_t number);
 int __real_kv_member_add(KvStore *store, uint64_t raft_id, const char *address);
 int __wrap_kv_member_add(KvStore *store, uint64_t raft_id, const char *address);
-ClusterMachine **__real_cluster_machines_sorted(const Cluster *c, size_t *ret_n);
-ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n);
+ClusterMachine **__real_cluster_members_sorted(const Cluster *c, size_t *ret_n);
+ClusterMachine **__wrap_cluster_members_sorted(const Cluster *c, size_t *ret_n);
 const PeerHandshake *__real_peer_handshake(const PeerSession *session);
 const PeerHandshake *__wrap_peer_handshake(const PeerSession *session);
 
@@ -132,12 +132,12 @@ int __wrap_kv_member_shrink(KvStore *store, uint64_t raft_id, bool remove) {
         return adding.result;
 }
 
-ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
+ClusterMachine **__wrap_cluster_members_sorted(const Cluster *c, size_t *ret_n) {
         static ClusterMachine many[KNOWN_MAX + 1];
         ClusterMachine **all;
 
         if (n_many == 0)
-                return __real_cluster_machines_sorted(c, ret_n);
+                return __real_cluster_members_sorted(c, ret_n);
         all = NEW0(ClusterMachine *, n_many);
         assert_non_null(all);
         for (size_t i = 0; i < n_many; i++) {

@@ -369,6 +369,7 @@ static void the_host_writes_only_what_is_its_own(void **state) {
         assert_int_equal(propose(h, "machine:" QUIET_PEER_ID, &raise, NULL), KV_FORBIDDEN);
         assert_int_equal(propose(h, "local:0@" QUIET_PEER_ID, &raise, NULL), KV_FORBIDDEN);
         assert_int_equal(propose_write(h, "", KV_SET, OWN "/reported"), KV_OK);
+        assert_int_equal(propose_write(h, ROOT, KV_SET, OWN "/maintenance"), KV_OK); /* it may leave */
         assert_int_equal(propose_write(h, "", KV_SET, "/_fleet/state/a.service/" QUIET_PEER_OTHER_ID), KV_OK);
 }
 
@@ -415,6 +416,36 @@ static void a_check_reveals_no_key_of_others(void **state) {
         heard_done(&heard);
         assert_int_equal(propose_check(h, "", &root, &heard), KV_OK);
         heard_done(&heard);
+}
+
+/* The history is no place for claims about others. */
+static void the_host_adds_rows_about_itself_only(void **state) {
+        static const struct {
+                HistoryNote note;
+                KvStatus status;
+        } rows[] = {
+                { { .kind = HISTORY_STATE, .unit = "a.service", .machine = QUIET_PEER_OTHER_ID }, KV_OK },
+                { { .kind = HISTORY_STATE, .unit = "a.service", .machine = QUIET_PEER_ID }, KV_FORBIDDEN },
+                { { .kind = HISTORY_STATE, .unit = "a.service" }, KV_FORBIDDEN },
+                { { .kind = HISTORY_PRESENCE, .machine = QUIET_PEER_OTHER_ID }, KV_FORBIDDEN },
+                { { .kind = HISTORY_REMOVED, .machine = QUIET_PEER_OTHER_ID, .user = "root" }, KV_FORBIDDEN },
+                { { .kind = _HISTORY_KIND_MAX, .machine = QUIET_PEER_OTHER_ID }, KV_FORBIDDEN },
+        };
+        QuietPeer *h = *state;
+
+        restrict_host(h);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                uint8_t body[KV_NOTE_MAX];
+                KvCommand write = { .op = KV_SET,
+                                    .internal = true,
+                                    .key = kv_string(OWN "/reported"),
+                                    .value = kv_string("1"),
+                                    .note = { .wall_ms = 1,
+                                              .body = { body, history_encode(&rows[i].note, body) } } };
+                KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
+
+                assert_int_equal(propose(h, "", &txn, NULL), rows[i].status);
+        }
 }
 
 /* Propose to the leader in the name of another machine, as a replica does that relays. */
@@ -552,6 +583,7 @@ int main(void) {
                 TEST(keys_of_others_are_absent_from_watches),
                 TEST(the_host_writes_only_what_is_its_own),
                 TEST(a_check_reveals_no_key_of_others),
+                TEST(the_host_adds_rows_about_itself_only),
                 TEST(the_host_relays_for_no_other_one),
                 TEST(forwarded_requests_have_the_rights_of_the_host),
         };

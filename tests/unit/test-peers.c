@@ -600,6 +600,30 @@ static uint64_t silent_for_a_minute(const Stream *s) {
         return 60000;
 }
 
+/* LimitSessions=: of hosts that this one does not dial. */
+static void above_the_limit_of_sessions_only_hosts_that_are_dialed_are_admitted(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {};
+        Bare first, second;
+
+        start(&a, lab, ID_A, "a", 1);
+        a.peers->options.limits.sessions = 1;
+        bare_connect(&first, lab, &a);
+        bare_send_handshake(&first, handshake_of(ID_C, "c", 3));
+        UNTIL(lab, bare_received(&first, PEER_HANDSHAKE));
+        bare_dial(&second, lab, &a);
+        UNTIL(lab, second.done && (second.closed || !second.stream));
+        assert_false(first.closed);
+
+        start(&b, lab, ID_B, "b", 2);
+        know_one(&a, &b); /* on this network, all have one address */
+        know_one(&b, &a);
+        UNTIL(lab, has_dialed(&a, &b) && has_dialed(&b, &a));
+        stop(&b, "");
+        stop(&a, "");
+        UNTIL(lab, first.closed);
+}
+
 static void a_session_to_a_silent_host_is_ended_and_dialed_again(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
@@ -1242,6 +1266,7 @@ int main(int argc, char *argv[]) {
                 PLAIN(a_restarted_host_is_dialed_again),
                 SECURE(a_restarted_host_is_dialed_again),
                 PLAIN(a_session_to_a_silent_host_is_ended_and_dialed_again),
+                PLAIN(above_the_limit_of_sessions_only_hosts_that_are_dialed_are_admitted),
                 SECURE(a_session_to_a_silent_host_is_ended_and_dialed_again),
                 PLAIN(a_new_session_of_a_host_ends_the_older_one_and_drops_its_bytes),
                 PLAIN(a_clone_is_rejected_while_the_first_host_answers),

@@ -385,7 +385,7 @@ static void a_host_proposes_what_it_has_a_right_to(void **state) {
                 { "/_fleet/machine/THEIRS/problem/a.service", KV_SET, true, "y--y y--y y--y ----" },
                 { "/_fleet/machine/MINE/reported", KV_SET, true, "yy-y ---- ---- ----" },
                 { "/_fleet/machine/THEIRS/reported", KV_SET, true, "---- ---- ---- ----" },
-                { "/_fleet/machine/MINE/maintenance", KV_SET, true, "yy-y y--y ---- y--y" },
+                { "/_fleet/machine/MINE/maintenance", KV_SET, true, "yy-y yy-y ---- yy-y" },
                 { "/_fleet/machine/THEIRS/maintenance", KV_SET, true, "y--y y--y ---- y--y" },
                 { "/_fleet/machine/MINE/presence", KV_SET, true, "---- ---- ---- ----" },
                 { "/_fleet/machine/THEIRS/presence", KV_SET, true, "---- ---- ---- ----" },

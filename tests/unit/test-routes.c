@@ -106,6 +106,7 @@ static void a_nul_ends_no_path(void **state) {
 #define STATUS_HERE     "- yyyyyy yy-y yy-- yyy-y--" NO_OTHER
 #define SEE_HERE        "- yyyyy- ---- y--- -y-----" NO_OTHER
 #define ADMINISTER_HERE "- yy---- ---- -y-- -------" NO_OTHER
+#define LEAVE_HERE      "- yyy--- ---- -y-- -------" NO_OTHER
 #define STATUS          "- yyyyyy yy-y yy-- yyy-y-- yy--yyy-yy--"
 #define READ            "- yyyyy- yy-y y--- -y----- yy--yyy-yy--"
 #define WRITE           "- yy-y-- y--- y--- ------- y---y-y-y---"
@@ -174,8 +175,8 @@ static const struct {
         { "POST", "/fleet/v1/cluster/init", ADMINISTER_HERE },
         { "POST", "/fleet/v1/cluster/join", ADMINISTER_HERE },
         { "GET", "/fleet/v1/cluster/leave", SEE_HERE },
-        { "POST", "/fleet/v1/cluster/leave", ADMINISTER_HERE },
-        { "DELETE", "/fleet/v1/cluster/leave", ADMINISTER_HERE },
+        { "POST", "/fleet/v1/cluster/leave", LEAVE_HERE },
+        { "DELETE", "/fleet/v1/cluster/leave", LEAVE_HERE },
         { "GET", "/fleet/v1/journal/*", SEE },
         { "GET", "/fleet/v1/status/*", SEE },
         { "GET", "/fleet/v1/show/*", SEE },
