@@ -105,7 +105,8 @@ static bool is_formed(void) {
 static uint64_t lease_of_cluster(void) {
         SimMachine *leader = cluster_leader(cluster);
 
-        return leader ? cluster_settings(registry_cluster(daemon_registry(leader->daemon)))->singleton_lease_ms :
+        return leader ? cluster_settings(registry_cluster(daemon_registry(leader->daemon)))
+                                ->singleton_lease_ms :
                         UINT64_MAX;
 }
 
@@ -275,7 +276,7 @@ static void singleton_lease(void) {
         last = NULL;
         cluster->machines[0].settings.singleton_lease_ms = lease_ms; /* of the founder */
         for (unsigned i = 0; i < HOSTS; i++)
-                world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
+                world_at(world, i == 0 ? 0 : 3000 + i * 100, NULL, on_start, &cluster->machines[i]);
         UNTIL("a-cluster-forms", is_formed());
         UNTIL("a-host-is-attached", attached_host());
         UNTIL("the-founder-sets-the-lease", lease_of_cluster() == lease_ms);
