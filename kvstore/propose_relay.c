@@ -68,19 +68,19 @@ bool proposals_send_relay(Proposals *p) {
 }
 
 /* The own writes of this host wait for its slice, which the replica in use sends. */
-static bool relay_is_slow(const Proposal *x, uint64_t now) {
+static bool relay_is_slow(const Proposal *x, uint64_t now_ns) {
         return (x->state == PROPOSAL_SENT || x->state == PROPOSAL_ACCEPTED) && !x->ours && !x->once &&
-               !x->elsewhere && now - x->sent_ms >= RELAY_SLOW_MS;
+               !x->elsewhere && now_ns - x->proposed_ns >= RELAY_SLOW_MS * 1000000ull;
 }
 
 void proposals_relay_elsewhere(Proposals *p) {
         const char *machine = kv_other_replica(p->options.store);
-        uint64_t now = loop_now_ms(p->options.loop);
+        uint64_t now_ns = loop_clock_ns(p->options.loop);
         _cleanup_writer_ Writer items = {};
         size_t n = 0;
 
         for (Proposal *x = machine ? p->own : NULL; x && n < FRAME_COMMANDS_MAX; x = x->hh.next) {
-                if (!relay_is_slow(x, now))
+                if (!relay_is_slow(x, now_ns))
                         continue;
                 if (n > 0 && items.size + x->item.command_size > KV_BATCH_MAX)
                         break;
@@ -121,9 +121,7 @@ static void relay_on_result(Proposals *p, Reader *r) {
         if (result.index > 0 && kv_acknowledge(p->options.store, result.index) < 0)
                 return;
         if (result.index == 0 && result.status <= KV_BUSY && x->copies > 1) {
-                /* This copy had no effect; others may have one. */
-                x->copies--;
-                x->due_ms = MIN(x->due_ms, loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS);
+                proposals_unknown(p, x); /* this copy had no effect; another one may have one */
                 return;
         }
         proposals_take_result(p, x, &result);

@@ -237,7 +237,8 @@ static void attaching_use(Membership *m, const char *machine) {
 static void attaching_select(Membership *m, const KvState *state, const Candidates *c) {
         Attaching *a = &m->attaching;
         uint64_t now_ms = loop_now_ms(m->loop);
-        bool answers = a->in_use[0] && kv_replica_answers(m->store, a->in_use, ANSWER_MS);
+        bool answers = a->in_use[0] && kv_replica_answers(m->store, a->in_use, ANSWER_MS),
+             silent = !a->in_use[0] || kv_replica_silent_ms(m->store, a->in_use) >= ANSWER_MS;
         const char *other;
 
         if (state->ready)
@@ -247,7 +248,7 @@ static void attaching_select(Membership *m, const KvState *state, const Candidat
                 return;
         }
         other = candidates_pick(m, c, true, a->in_use);
-        if (!other && !answers) /* one that was dialed just now */
+        if (!other && silent) /* one that was dialed just now; without a leader, this one is as good */
                 other = candidates_pick(m, c, false, a->in_use);
         if (other && now_ms - a->moved_ms >= MOVE_PAUSE_MS &&
             (!answers || now_ms - MAX(a->ready_ms, a->moved_ms) >= BEHIND_MS ||

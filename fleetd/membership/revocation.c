@@ -27,7 +27,8 @@ void revocation_known(KvStore *store, const Registry *registry, const ReplicaPin
                       const char *machine_id, PeerKnown *ret) {
         const Cluster *c = registry_cluster(registry);
         const ClusterMachine *m = cluster_machine(c, machine_id);
-        /* The slice of a cluster that was just founded may have no replica yet. */
+        /* The slice of a cluster that was just founded may have no replica yet. Without any, the host would
+         * reject all of them, and no other slice could arrive. */
         bool behind = !registry_ready(registry) || !kv_can_serve(store) ||
                       (kv_is_attached(store) && LIST_EMPTY(&c->members)),
              silent = kv_stale_ms(store) >= REVOCATION_SILENT_MS,
@@ -67,7 +68,7 @@ static void revocation_store_pins(Revocation *r) {
             !kv_can_serve(registry_store(r->registry)))
                 return;
         replica_pins_of(registry_cluster(r->registry), &pins);
-        if (memcmp(&pins, &r->replicas, sizeof(pins)) == 0)
+        if (pins.n == 0 || memcmp(&pins, &r->replicas, sizeof(pins)) == 0)
                 return;
         e = replica_pins_write(r->state_directory, &pins, &err);
         if (e >= 0)

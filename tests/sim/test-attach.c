@@ -308,6 +308,100 @@ static void move_over_each_event(void) {
         over();
 }
 
+/* -- A replica that stands still -- */
+
+static unsigned n_answering(SimMachine *m) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < 5; i++)
+                n += kv_replica_silent_ms(daemon_store(m->daemon), machine(i)->machine_id) != UINT64_MAX;
+        return n;
+}
+
+static int count_node(void *userdata, const KvNode *node) {
+        ++*(unsigned *) userdata;
+        return 1;
+}
+
+static unsigned n_children(SimMachine *m, const char *dir) {
+        const KvRange range = { .key = kv_string(dir), .recursive = true, .without_key = true };
+        unsigned n = 0;
+
+        (void) kv_local_walk(daemon_store(m->daemon), &range, count_node, &n);
+        return n;
+}
+
+/* The idle session has the write after a second, under the same number: before the host moves over. */
+static void a_write_while_the_replica_stands_still(void) {
+        enum { WRITES = 2, PAUSE_MS = 3000, ANSWERED_MS = 1400 };
+        SimMachine *m = attached();
+
+        for (unsigned i = 0; i < WRITES; i++) {
+                KeyWrite write = {};
+                SimMachine *replica;
+                uint64_t number, begun_ms;
+
+                UNTIL("a-host-has-two-sessions", n_answering(m) == 2 && replica_of(m) &&
+                                                         replica_of(m) != leader_with(machine(0)) &&
+                                                         leader_with(machine(0)));
+                replica = replica_of(m);
+                begun_ms = world_now_ms(world);
+                machine_suspect(replica, begun_ms, begun_ms + TOKENS_PATIENCE_MS);
+                world_loop_pause(replica->loop, PAUSE_MS);
+                if (kv_propose(
+                            daemon_store(m->daemon),
+                            &(KvCommand) { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("1") },
+                            on_written, &write, &number) < 0)
+                        abort();
+                UNTIL("a-write-is-answered", write.done);
+                if (write.status != KV_OK || world_now_ms(world) - begun_ms > ANSWERED_MS)
+                        world_failed(world, "a-second-replica-has-the-write", "%s after %llu ms",
+                                     kv_status_name(write.status),
+                                     (unsigned long long) (world_now_ms(world) - begun_ms));
+                run_ms(2 * PAUSE_MS);
+        }
+        for (unsigned i = 0; i < 5; i++)
+                UNTIL("each-write-is-there-once", n_children(machine(i), "/q") == WRITES);
+        over();
+}
+
+/* -- A slice without keys -- */
+
+static int each_of_none(void *userdata, const char *machine, int (*each)(void *userdata, KvBytes key),
+                        void *each_userdata) {
+        return 0;
+}
+
+static bool has_none(void *userdata, const char *machine, KvBytes key) {
+        return false;
+}
+
+static uint64_t index_of_store(void *userdata) {
+        return kv_index(userdata);
+}
+
+/* Only an assignment stops a unit: the absence of all keys does not. */
+static void a_slice_without_keys_stops_no_unit(void) {
+        SimMachine *m = attached();
+
+        request_unit(machine(0), "a.service", m);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
+        UNTIL("a-slice-is-complete", slice_is_equal(m));
+        for (unsigned i = 0; i < 5; i++) {
+                KvStore *store = daemon_store(machine(i)->daemon);
+
+                kv_set_slices(store, &(KvSlices) { .each = each_of_none,
+                                                   .has = has_none,
+                                                   .index = index_of_store,
+                                                   .userdata = store });
+        }
+        UNTIL("a-slice-is-empty", n_children(m, "/_fleet") == 0 && state_of(m).ready);
+        run_ms(10000);
+        if (!sim_systemd_runs(m->systemd, "a.service"))
+                world_failed(world, "a-slice-without-keys-stops-no-unit", "a.service has ended");
+        over();
+}
+
 static void on_key_late(void *userdata, uint64_t oldest, uint64_t current) {
         KeyWatch *w = userdata;
 
@@ -315,8 +409,8 @@ static void on_key_late(void *userdata, uint64_t oldest, uint64_t current) {
         w->seen[0] = current;
 }
 
-/* The host has no session while more events happen than the window keeps: its watch ends, as on a replica,
- * and its slice continues by state. */
+/* The host has no session while more events happen than the window keeps: its watch ends, as on a
+ * replica, and its slice continues by state. */
 static void resume_after_window(void) {
         static const KvWatchOps ops = { .on_event = on_key_event, .on_cleared = on_key_late };
         const KvWatchOptions options = { .key = kv_string("/a"), .recursive = true };
@@ -417,6 +511,8 @@ int main(int argc, char *argv[]) {
                                                    keys_on_an_attached_host,
                                                    restricted_host,
                                                    move_over_each_event,
+                                                   a_write_while_the_replica_stands_still,
+                                                   a_slice_without_keys_stops_no_unit,
                                                    resume_after_window,
                                                    recover_with_attached };
 
