@@ -437,8 +437,7 @@ static void proposal_drop(Proposals *p, Proposal *x) {
         proposal_free(x);
 }
 
-/* This host has no replica any more: the hosts that used it repeat their proposals to another one. */
-static void proposals_drop_relayed(Proposals *p) {
+void proposals_drop_relayed(Proposals *p) {
         Proposal *x, *next;
 
         HASH_ITER(hh, p->own, x, next) {

@@ -67,6 +67,8 @@ void proposals_attach(Proposals *p, bool attached, uint64_t session);
 void proposals_on_input(Proposals *p, unsigned changed, uint64_t applied);
 /* A snapshot was installed: apply gives no results for its entries, but the tree holds them. */
 void proposals_replaced(Proposals *p);
+/* This host serves no others any more: those that used its replica repeat their proposals to another one. */
+void proposals_drop_relayed(Proposals *p);
 /* Answer all: KV_NO_LEADER if the command certainly had no effect, else KV_UNKNOWN. */
 void proposals_end(Proposals *p);
 void proposals_drop(Proposals *p); /* drop all without an answer */

@@ -255,6 +255,16 @@ static Reading *reading_new(ServeReads *reads, PeerSession *session, const Remot
         return r;
 }
 
+/* Too many reads wait: a read of keys fails, and one of an index is sent again. */
+static void reads_reject(PeerSession *session, uint32_t number) {
+        _cleanup_writer_ Writer w = {};
+
+        remote_found_write(
+                &(RemoteFound) { .number = number, .status = KV_BUSY, .error = -EBUSY, .last = true }, &w);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_FOUND, w.bytes, w.size);
+}
+
 static void reads_on_read(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                           size_t size) {
         ServeReads *reads = userdata;
@@ -264,8 +274,10 @@ static void reads_on_read(void *userdata, PeerSession *session, PeerFrame type, 
         if (remote_read_read(payload, size, &read) < 0 || kv_is_attached(reads->store))
                 return;
         r = reading_new(reads, session, &read);
-        if (!r)
-                return; /* the host asks again */
+        if (!r) {
+                reads_reject(session, read.number);
+                return;
+        }
         if (read.kind != REMOTE_SYNC) {
                 reading_start(r);
                 return;

@@ -296,7 +296,8 @@ int kv_check_room(KvStore *s, const KvCommand *cmd, KvStatus *ret_status, Error 
 }
 
 void kv_reply_after(KvStore *s, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {
-        serve_reply_after(s->serve, session, index, type, w);
+        if (s->serve) /* else this host stops, and the other one asks another replica */
+                serve_reply_after(s->serve, session, index, type, w);
 }
 
 int kv_acknowledge(KvStore *s, uint64_t index) {
@@ -478,6 +479,7 @@ void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
         timer_stop(&s->tick);
         timer_stop(&s->expiry);
         kv_close_sessions(s);
+        proposals_drop_relayed(s->proposals);
         proposals_end(s->proposals);
         read_index_end(s->reads, KV_UNKNOWN);
         kv_lists_stop(s);
