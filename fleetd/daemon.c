@@ -477,6 +477,7 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .on_identity = daemon_on_identity,
                 .restart = d->io.restart ? &d->restart : NULL,
                 .voters = s->voters,
+                .singleton_lease_ms = s->singleton_lease_ms,
                 .sealing = { d->io.sealer, s->seal_with },
                 .is_braked = daemon_is_braked,
                 .list_unit_files = daemon_list_unit_files,

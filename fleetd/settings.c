@@ -261,6 +261,8 @@ static const struct {
           FIELD(quota_keys), AT_RESTART, "0", "1000000000" },
         { "Voters", "voters", "N", "number of voters: 1, 3 or 5 (3 from three hosts on)", set_voters,
           FIELD(voters) },
+        { "SingletonLeaseSec", "singleton-lease-sec", "SPAN", "lease of singletons in a new cluster (10s)",
+          set_span, FIELD(singleton_lease_ms), AT_RESTART, "2s", "5min" },
         { "SealWith", "seal-with", "KEY", "seal the cluster key on disk: no, host, tpm2, host+tpm2 (no)",
           seal_with_set, FIELD(seal_with) },
         { "LimitAdmission", "limit-admission", "N", "connections of other hosts in a second (500)", set_count,

@@ -33,12 +33,13 @@ typedef struct Settings {
         ClientAccess client_access;
         Names local_rights; /* texts of local_rights_add() */
         uint64_t brake_ms, boot_wait_ms;
-        uint64_t quota, quota_keys; /* of users' keys: bytes, and number; 0: as many as the bytes allow */
-        uint64_t voters;            /* 0: as many as there are hosts for, mostly 3 */
-        SealWith seal_with;         /* of the cluster key on disk */
-        uint64_t admission;         /* connections of other hosts in a second; 0: the default */
-        uint64_t sessions;          /* that other hosts dial; 0: the default */
-        uint64_t metrics_units;     /* units of this host with metrics of their own */
+        uint64_t quota, quota_keys;  /* of users' keys: bytes, and number; 0: as many as the bytes allow */
+        uint64_t voters;             /* 0: as many as there are hosts for, mostly 3 */
+        uint64_t singleton_lease_ms; /* of a cluster that this host founds; 0: the default */
+        SealWith seal_with;          /* of the cluster key on disk */
+        uint64_t admission;          /* connections of other hosts in a second; 0: the default */
+        uint64_t sessions;           /* that other hosts dial; 0: the default */
+        uint64_t metrics_units;      /* units of this host with metrics of their own */
         ApiLimits limits;
         HttpLimits http; /* of each listener */
         bool debug;

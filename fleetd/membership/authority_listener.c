@@ -8,6 +8,7 @@
 
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/frame_types.h"
+#include "fleetd/registry/slice.h"
 
 enum {
         CERTIFY_PROTOCOL = 1,
@@ -161,13 +162,17 @@ int authority_certify_listener(Authority *a, const char *const *names, size_t n_
 
 /* A restricted host could show its users another cluster in the name of any other host. */
 static int certify_check_host(const Authority *a, const PeerSession *session, Error *err) {
-        const ClusterMachine *m = cluster_machine(registry_cluster(a->registry),
-                                                  peer_handshake(session)->machine_id);
+        const Cluster *c = registry_cluster(a->registry);
+        const ClusterMachine *m = cluster_machine(c, peer_handshake(session)->machine_id);
 
         if (!m || m->removed)
                 return error_set(err, -EKEYREVOKED, "this host is not of the cluster");
         if (m->host && m->host->restricted)
                 return error_set(err, -EACCES, "this host is restricted: it gets no certificate for users");
+        if (!slice_has_users(c, m->id)) /* it would reject all users as unknown */
+                return error_set(err, -EAGAIN,
+                                 "the facts of this host do not say yet that it accepts users; its agent "
+                                 "publishes them (Agent=yes)");
         return 0;
 }
 

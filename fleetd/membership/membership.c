@@ -213,13 +213,16 @@ static void membership_forget_removed(Membership *m, const KvState *state) {
                                                      m) == 0;
 }
 
-/* Voters=3 or 5 of the founder is the initial setting of a new cluster. Voters=1 keeps its meaning: no other
+/* Voters=3 or 5 of the founder is the initial setting of a new cluster, as is SingletonLeaseSec=, which never
+ * changes: a leader relies on the leases that former leaders granted. Voters=1 keeps its meaning: no other
  * host holds a replica. */
 static void membership_found_settings(Membership *m, const KvState *state) {
-        ClusterSettings settings = { .voters = m->voters };
+        ClusterSettings settings = { .voters = m->voters > 1 ? m->voters : 0,
+                                     .singleton_lease_ms = m->singleton_lease_ms };
 
-        if (state->founded && state->n_members == 1 && m->voters > 1 && !m->writing &&
-            state->level >= KV_LEVEL_IDENTITY && registry_cluster(m->registry)->settings_index == 0)
+        if (state->founded && state->n_members == 1 && (m->voters > 1 || m->singleton_lease_ms > 0) &&
+            !m->writing && state->level >= KV_LEVEL_IDENTITY &&
+            registry_cluster(m->registry)->settings_index == 0)
                 m->writing = registry_set_settings(m->registry, &settings, NULL, membership_on_written, m) ==
                              0;
 }
@@ -547,6 +550,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .registry = registry,
                 .agentless = options->agentless,
                 .voters = options->voters,
+                .singleton_lease_ms = options->singleton_lease_ms,
                 .is_braked = options->is_braked,
                 .list_unit_files = options->list_unit_files,
                 .restart = options->restart,

@@ -24,7 +24,8 @@ typedef struct MembershipOptions {
                 *cluster_file; /* for the addresses of other hosts ("Join=" of the next start); "" for none */
         /* Voters=: of a cluster without settings, and the initial setting of a new one. 0: automatic */
         uint64_t voters;
-        Sealing sealing;                   /* of the cluster key */
+        uint64_t singleton_lease_ms; /* SingletonLeaseSec=: the initial setting of a new cluster; or 0 */
+        Sealing sealing;             /* of the cluster key */
         bool (*is_braked)(void *userdata); /* the mass-failure brake is on; NULL: never */
         int (*list_unit_files)(void *userdata,
                                Text *names); /* directory_list_units() of this host; or NULL */

@@ -108,7 +108,7 @@ struct Membership {
         Registry *registry;
         char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE], name[MEMBER_NAME_SIZE],
                 client[CLUSTER_URL_SIZE];
-        uint64_t voters, level_wait_ms;
+        uint64_t voters, singleton_lease_ms, level_wait_ms;
         bool (*is_braked)(void *userdata);
         int (*list_unit_files)(void *userdata, Text *names);
         Timer *restart;        /* borrowed; NULL: this daemon cannot leave */

@@ -539,9 +539,10 @@ int main(int argc, char **argv) {
         }
         h->max = strtoul(argv[2], NULL, 10);
         h->states = argc == 4 && streq(argv[3], "--states");
-        limit.rlim_cur = limit.rlim_max = 4 * h->max + 1000;
-        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
                 fail("limit of descriptors", errno);
+        limit.rlim_cur = limit.rlim_max;
+        (void) setrlimit(RLIMIT_NOFILE, &limit);
         log_set_max_priority(LOG_ERR);
         h->due = TIMER(herd_on_due, h);
         h->own_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);

@@ -21,6 +21,7 @@ import time
 import servers
 
 PLACES = 10
+RESERVED = 600  # descriptors of the herd beyond two sessions of each host
 NETWORK = "10.98.0"
 HEARTBEAT_US = 10  # of a message on a session, in the daemon: receive, decrypt, count, answer
 SESSION_BYTES = 24 * 1024
@@ -195,8 +196,11 @@ def main():
     hosts = opts.hosts - opts.hosts % PLACES
     signal.signal(signal.SIGTERM, lambda *unused: sys.exit(1))
     scratch = tempfile.mkdtemp(prefix="fleetd-herd-", dir=os.environ.get("TMPDIR"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4 * hosts + 4000,) * 2 if os.geteuid() == 0 else
-                       (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
+    if hosts > (allowed - RESERVED) // 2:
+        hosts = (allowed - RESERVED) // 2 // PLACES * PLACES
+        print("The limit of %d descriptors reduces the number of hosts; prlimit --nofile raises it." % allowed)
     places = Places(PLACES if os.geteuid() == 0 else 0)
     if places.n:
         Replicas.network = NETWORK

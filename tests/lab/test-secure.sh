@@ -12,7 +12,7 @@ members_reachable() { [ "$(cluster alpha | grep -o '"reachable":true' | wc -l)" 
 # One with a replica, and an attached one.
 off() { cat "$LAB/off"; }
 on() { grep -vxF "$(off)" <<<"$(tr ' ' '\n' <<<"$LAB_HOSTS")"; }
-members_on() { cluster alpha | python3 -c 'import json, sys; print(*[v["name"] for v in json.load(sys.stdin)["voters"] if v["reachable"]], sep="\n")'; }
+members_on() { cluster alpha | python3 -c 'import json, sys; print(*[v["name"] for v in json.load(sys.stdin)["voters"] if v.get("reachable")], sep="\n")'; }
 # A certificate was used in each session to this host.
 redialed() { [ "$(host_exec "$1" journalctl -q -u fleetd --no-pager | grep -c 'ended: replaced by a newer session')" -ge 3 ]; }
 

@@ -25,7 +25,7 @@ static uint64_t quiet_peer_now_ms(const Loop *loop) {
 }
 
 static uint64_t quiet_peer_wall_ms(const Loop *loop) {
-        return 1500000000000 + quiet_peer_of(loop)->now_ms;
+        return 1500000000000 + quiet_peer_of(loop)->now_ms + quiet_peer_of(loop)->wall_jump_ms;
 }
 
 static void quiet_peer_wake_at(Loop *loop, uint64_t due_ms) {}

@@ -26,6 +26,7 @@ typedef struct QuietPeerWire {
 struct QuietPeer {
         Loop loop;
         uint64_t now_ms;
+        int64_t wall_jump_ms; /* added to the wall clock */
         Work *works[QUIET_PEER_WORKS_MAX];
         size_t n_works;
         Network network;

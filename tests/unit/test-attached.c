@@ -632,6 +632,35 @@ static void a_replica_whose_clock_jumps_by_an_hour_takes_no_state_back(void **st
         }
 }
 
+/* Its wall clock decides nothing: cluster time is that of the leader. */
+static void a_host_whose_clock_jumps_by_an_hour_continues(void **state) {
+        static const int jumps[] = { HOUR_MS, -HOUR_MS };
+        Replica *p = *state;
+        Watch watch;
+
+        assert_int_equal(watch_at(p, "/a", 0, &watch), 0);
+        pass(p, STEP_MS);
+        for (size_t i = 0; i < ELEMENTS(jumps); i++) {
+                unsigned n_subscribed = p->n_subscribed;
+                uint64_t before = kv_cluster_ms(p->host->store);
+                Write write;
+
+                p->host->wall_jump_ms += jumps[i];
+                pass(p, 5000);
+                assert_true(state_of(p).ready);
+                assert_int_equal(p->n_subscribed, n_subscribed);
+                assert_in_range(kv_cluster_ms(p->host->store), before + 4000, before + 6000);
+                begin_write(p, &write);
+                pass(p, STEP_MS);
+                says_result(p, &(KvResult) { .index = ++p->index });
+                assert_true(write.done && write.status == KV_OK);
+                says_event(p, p->watch, p->index);
+                pass(p, STEP_MS);
+                assert_int_equal(watch.n, i + 1);
+        }
+        kv_watch_close(watch.watch);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, attached_setup, attached_teardown)
         const struct CMUnitTest tests[] = {
@@ -650,6 +679,7 @@ int main(void) {
                 T(without_a_replica_a_watch_is_parked_for_a_minute_and_then_cut),
                 T(a_list_of_1000_replicas_is_dropped),
                 T(frames_of_12_mib_are_read_and_one_byte_more_ends_the_session),
+                T(a_host_whose_clock_jumps_by_an_hour_continues),
                 T(a_replica_whose_clock_jumps_by_an_hour_takes_no_state_back),
         };
 

@@ -10,6 +10,7 @@
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/serve_internal.h"
+#include "kvstore/serve_reads.h"
 #include "tests/lib/quiet_peer.h"
 
 enum { FUTURE = 1000000 };
@@ -302,6 +303,29 @@ static void a_session_has_its_slice_and_1000_watches(void **state) {
         assert_string_equal(heard.keys.chars, "/w/999 ");
 }
 
+static void of_4097_reads_that_wait_the_last_one_is_rejected(void **state) {
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+
+        for (uint32_t i = 1; i <= SERVE_READS_MAX + 1; i++) {
+                const RemoteRead read = {
+                        .number = i, .kind = REMOTE_GET, .key = kv_string("/a"), .bound = FUTURE
+                };
+                _cleanup_writer_ Writer w = {};
+
+                remote_read_write(&read, &w);
+                assert_true(quiet_peer_send_on(&h->asking, PEER_READ, w.bytes, w.size));
+        }
+        hear(h, &heard);
+        assert_int_equal(heard.n_found, 1);
+        assert_int_equal(heard.found.number, SERVE_READS_MAX + 1);
+        assert_int_equal(heard.found.error, -EBUSY);
+        quiet_peer_pass(h, 1100);
+        hear(h, &heard);
+        assert_int_equal(heard.n_found, SERVE_READS_MAX);
+        assert_int_equal(heard.found.error, -EAGAIN);
+}
+
 /* An answer to a heartbeat overtakes what waits for a slow connection. */
 static void an_answer_does_not_count_what_waits_for_the_connection(void **state) {
         _cleanup_heard_ Heard heard = {};
@@ -401,6 +425,7 @@ int main(void) {
                 T(a_slice_waits_for_a_majority),
                 T(indexes_of_another_lineage_are_not_these),
                 T(a_session_has_its_slice_and_1000_watches),
+                T(of_4097_reads_that_wait_the_last_one_is_rejected),
                 T(an_answer_does_not_count_what_waits_for_the_connection),
                 T(a_slow_host_loses_its_watch_and_delays_no_other_one),
                 T(a_host_that_moves_again_and_again_leaves_nothing_behind),
