@@ -271,7 +271,7 @@ static int authority_make_token(Authority *a, Token *ret, Error *err) {
         if (ret->n_endpoints == 0 && peers_self(a->peers)->address[0])
                 return error_set(err, -EAGAIN,
                                  "this host waits for its certificate, and listens for other hosts then: "
-                                 "repeat the command in some seconds");
+                                 "repeat the command in some seconds, or run fleetctl init");
         if (ret->n_endpoints == 0)
                 return error_set(
                         err, -EADDRNOTAVAIL,
