@@ -371,6 +371,8 @@ static void remote_on_due(void *userdata) {
         uint64_t now = loop_now_ms(r->loop);
 
         syncs_answer(&r->asking, now, KV_UNKNOWN);
+        if (!TAILQ_FIRST(&r->asking))
+                r->sync_number = 0; /* its answer is late, or lost */
         syncs_answer(&r->syncs, now, KV_NO_LEADER);
         remote_ask(r);
         if (requests_on_due(r) | watches_on_due(r) || TAILQ_FIRST(&r->asking) || TAILQ_FIRST(&r->syncs))

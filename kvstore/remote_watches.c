@@ -163,6 +163,7 @@ bool watches_on_gone(Remote *r, const RemoteEnd *end) {
                 w->current = MAX(end->index, w->current);
                 w->from = w->current + 1;
         }
+        w->known = false;
         w->again_ms = loop_now_ms(r->loop) + end->retry_ms + 1;
         return true;
 }

@@ -14,11 +14,13 @@ typedef struct Serve Serve;
 enum {
         SERVE_SUBSCRIPTIONS_MAX = 50000,               /* of all hosts */
         SERVE_OF_SESSION_MAX = REMOTE_WATCHES_MAX + 1, /* its slice */
-        SERVE_QUEUE_MAX = 1024 * 1024, /* bytes that wait for a session; above, its pages wait */
-        SERVE_BEHIND_MS = 1000,        /* to reach the bound of a host */
-        SERVE_PER_TURN = 256,          /* subscriptions that are flushed in a turn of the loop */
-        SERVE_RETRY_MS = 10,           /* until the slices are routed up to an index */
-        SERVE_SWEEP_MS = 1000,         /* between two searches for sessions that have ended */
+        SERVE_QUEUE_MAX = 1024 * 1024,       /* bytes that wait for a session; above, its pages wait, and a
+                                                subscription with more events ends */
+        SERVE_QUEUES_MAX = 64 * 1024 * 1024, /* the same of all sessions */
+        SERVE_BEHIND_MS = 1000,              /* to reach the bound of a host */
+        SERVE_PER_TURN = 256,                /* subscriptions that are flushed in a turn of the loop */
+        SERVE_RETRY_MS = 10,                 /* until the slices are routed up to an index */
+        SERVE_SWEEP_MS = 1000,               /* between two searches for sessions that have ended */
 };
 
 int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store);

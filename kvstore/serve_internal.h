@@ -28,6 +28,7 @@ typedef struct Client {
         uint64_t session; /* its number */
         LIST_HEAD(, Subscription) subscriptions;
         size_t n;
+        size_t queued; /* bytes of events that wait */
         UT_hash_handle hh;
 } Client;
 
@@ -69,6 +70,7 @@ struct Serve {
         Subscription *by_machine; /* of slices: table by machine */
         TAILQ_HEAD(SubscriptionQueue, Subscription) ready, waiting;
         size_t n, n_ready;
+        size_t queued; /* of all clients */
         ServeReads *reads;
         TAILQ_HEAD(, Reply) replies;
         Deferred flush;

@@ -13,7 +13,8 @@ typedef struct Reading {
         uint64_t until_ms;
         KvGet get;
         KvList *list;
-        bool listing;    /* the list owns it */
+        bool started;    /* the store has it: a list, or a key */
+        bool on_worker;  /* the list is too large for the loop */
         bool users_only; /* the list omits fleet's own keys, which the host may not read */
         RemoteFound head;
         Writer nodes;
@@ -44,16 +45,15 @@ static void reading_free(Reading *r) {
         free(r);
 }
 
-static void reading_send(Reading *r, const RemoteFound *head, const void *nodes, size_t size) {
+static int reading_send(Reading *r, const RemoteFound *head, const void *nodes, size_t size) {
         PeerSession *session = peers_session(r->reads->peers, r->session);
         _cleanup_writer_ Writer w = {};
 
         if (!session)
-                return;
+                return -ENOTCONN;
         remote_found_write(head, &w);
         write_raw(&w, nodes, size);
-        if (w.error == 0)
-                (void) peer_reply(session, PEER_FOUND, w.bytes, w.size);
+        return w.error < 0 ? w.error : peer_reply(session, PEER_FOUND, w.bytes, w.size);
 }
 
 /* Return whether the host may read a key now. */
@@ -149,6 +149,8 @@ static int reading_visit(void *userdata, const KvNode *node) {
                 return r->nodes.error;
         if (r->nodes.size > SERVE_LIST_MAX)
                 return -EFBIG;
+        if (r->nodes.size > SERVE_LIST_FRAME && !r->on_worker)
+                return -E2BIG;
         if (r->nodes.size - (r->n_ends > 0 ? r->ends[r->n_ends - 1] : 0) > SERVE_LIST_FRAME)
                 r->ends[r->n_ends++] = r->nodes.size;
         return 1;
@@ -158,7 +160,11 @@ static int reading_end(void *userdata) {
         return 0;
 }
 
-static void reading_grow(void *userdata) {}
+static void reading_grow(void *userdata) {
+        Reading *r = userdata;
+
+        r->on_worker = true;
+}
 
 static void reading_on_listed(void *userdata, int result) {
         Reading *r = userdata;
@@ -173,7 +179,8 @@ static void reading_on_listed(void *userdata, int result) {
                 size_t end = i < r->n_ends ? r->ends[i] : r->nodes.size;
 
                 r->head.last = i == r->n_ends;
-                reading_send(r, &r->head, r->nodes.bytes ? r->nodes.bytes + from : NULL, end - from);
+                if (reading_send(r, &r->head, r->nodes.bytes ? r->nodes.bytes + from : NULL, end - from) < 0)
+                        return; /* without its last part, the list fails */
                 from = end;
         }
 }
@@ -201,7 +208,6 @@ static void reading_list(Reading *r) {
 
         /* A worker visits the nodes of a large list. */
         r->users_only = !reading_is_permitted(r, kv_string("/_fleet"));
-        r->listing = true;
         kv_list(r->reads->store, &range, &list_ops, r, &list);
         if (list)
                 r->list = list;
@@ -212,9 +218,12 @@ static void reading_list(Reading *r) {
 /* Read, or wait until the tree has reached the bound of the host. */
 static void reading_start(Reading *r) {
         if (kv_can_serve(r->reads->store) && kv_index(r->reads->store) >= r->read.bound) {
-                if (!reading_is_permitted(r, r->read.key))
+                if (!reading_is_permitted(r, r->read.key)) {
                         reading_hide(r);
-                else if (r->read.kind == REMOTE_LIST)
+                        return;
+                }
+                r->started = true;
+                if (r->read.kind == REMOTE_LIST)
                         reading_list(r);
                 else {
                         r->get = (KvGet) { .key = r->read.key, .done = reading_on_got, .userdata = r };
@@ -231,7 +240,7 @@ static void reads_on_retry(void *userdata) {
 
         for (Reading *r = LIST_FIRST(&reads->all), *next; r; r = next) {
                 next = LIST_NEXT(r, all);
-                if (!r->syncing && !r->listing)
+                if (!r->syncing && !r->started)
                         reading_start(r);
         }
 }

@@ -7,9 +7,10 @@
 typedef struct ServeReads ServeReads;
 
 enum {
-        SERVE_READS_MAX = 4096,            /* that wait, of all hosts */
-        SERVE_LIST_MAX = 64 * 1024 * 1024, /* bytes of the answer to one list; above: -EFBIG */
-        SERVE_LIST_FRAME = 1024 * 1024,    /* bytes of nodes, after which a frame ends */
+        SERVE_READS_MAX = 4096, /* that wait, of all hosts */
+        SERVE_LIST_MAX = 24 * 1024 *
+                         1024, /* bytes of the answer to one list; above: -EFBIG. Below PEER_QUEUE_MAX */
+        SERVE_LIST_FRAME = 1024 * 1024, /* bytes of nodes, after which a frame ends */
 };
 
 int serve_reads_new(ServeReads **ret, Loop *loop, Peers *peers, KvStore *store, Serve *serve);

@@ -58,20 +58,22 @@ static bool subscription_take_version(Subscription *s, uint64_t hash) {
         return true;
 }
 
-/* Write the key as the tree has it now. */
-static void page_add(Subscription *s, TreeTxn *txn, KvBytes key, Writer *w) {
+/* Write the key as the tree has it now. A key that cannot be read is not absent: 0, or the error. */
+static int page_add(Subscription *s, TreeTxn *txn, KvBytes key, Writer *w) {
         const KvSlices *slices = &s->serve->slices;
         RemoteItem item = { .kind = REMOTE_REMOVED, .node.key = key };
         KvNode node;
+        int r = slices->has(slices->userdata, s->machine, key) ? tree_get(txn, key, &node) : -ENOENT;
 
-        if (slices->has(slices->userdata, s->machine, key) && tree_get(txn, key, &node) == 0) {
+        if (r == 0) {
                 node.key = key;
                 if (subscription_take_version(s, remote_hash(key, node.modified)))
-                        return;
+                        return 0;
                 item = (RemoteItem) { .kind = REMOTE_NODE, .node = node };
-        } else if (s->sent == 0)
-                return; /* what the host has of it is among the dropped versions */
+        } else if (r != -ENOENT)
+                return r;
         remote_item_write(&item, w);
+        return 0;
 }
 
 static void page_add_dropped(Subscription *s, Writer *w) {
@@ -79,13 +81,16 @@ static void page_add_dropped(Subscription *s, Writer *w) {
                 remote_item_write(&(RemoteItem) { .kind = REMOTE_DROPPED, .hash = v->hash }, w);
 }
 
-/* Write changed keys up to the size of a page. Return whether none is left. */
-static bool page_fill(Subscription *s, TreeTxn *txn, Writer *w) {
+/* Write changed keys up to the size of a page. Return whether none is left, or an error of the tree. */
+static int page_fill(Subscription *s, TreeTxn *txn, Writer *w) {
         Changed *c;
 
         while ((c = s->changed) && w->size < REMOTE_PAGE) {
+                int r = page_add(s, txn, (KvBytes) { c->key, c->size }, w);
+
+                if (r < 0)
+                        return r;
                 HASH_DEL(s->changed, c);
-                page_add(s, txn, (KvBytes) { c->key, c->size }, w);
                 loop_count(s->serve->loop, 1, 0);
                 free(c);
         }
@@ -99,7 +104,7 @@ bool slice_send(Subscription *s, PeerSession *session) {
         uint64_t index = slices->each ? slices->index(slices->userdata) : 0;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_writer_ Writer items = {};
-        bool complete;
+        int complete;
 
         if (index < s->least || index == 0)
                 return false;
@@ -108,6 +113,10 @@ bool slice_send(Subscription *s, PeerSession *session) {
         if (kv_read(s->serve->store, &txn) < 0)
                 return false;
         complete = page_fill(s, txn, &items);
+        if (complete < 0) { /* the host uses another replica */
+                subscription_end(s, REMOTE_GONE_BEHIND, 0);
+                return true;
+        }
         if (complete && s->sent == 0)
                 page_add_dropped(s, &items);
         if (subscription_send(s, session, complete ? index : 0, &items) < 0) {

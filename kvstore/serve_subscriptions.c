@@ -40,6 +40,13 @@ static void subscription_wait(Subscription *s) {
 
 /* -- Subscriptions -- */
 
+static void events_clear(Subscription *s) {
+        s->client->queued -= s->events.size;
+        s->serve->queued -= s->events.size;
+        writer_done(&s->events);
+        s->events = (Writer) {};
+}
+
 static void client_prune(Serve *serve, Client *client) {
         if (!LIST_EMPTY(&client->subscriptions))
                 return;
@@ -53,7 +60,7 @@ static void subscription_free(Subscription *s) {
         if (s->syncing)
                 kv_sync_cancel(serve->store, &s->sync);
         kv_watch_close(s->watch);
-        writer_done(&s->events);
+        events_clear(s);
         slice_forget(s);
         subscription_dequeue(s);
         if (s->kind == REMOTE_SLICE)
@@ -65,19 +72,20 @@ static void subscription_free(Subscription *s) {
         free(s);
 }
 
-static void reply_gone(PeerSession *session, const RemoteEnd *end) {
+/* A host that is not told takes its state for complete: its sessions end then. */
+static void reply_gone(Serve *serve, PeerSession *session, const RemoteEnd *end) {
         _cleanup_writer_ Writer w = {};
 
         remote_end_write(end, &w);
-        if (w.error == 0)
-                (void) peer_reply(session, PEER_GONE, w.bytes, w.size);
+        if (w.error < 0 || peer_reply(session, PEER_GONE, w.bytes, w.size) < 0)
+                peers_end(serve->peers, peer_handshake(session)->machine_id, "too much waits for this host");
 }
 
 void subscription_end(Subscription *s, RemoteGone cause, uint64_t oldest) {
         PeerSession *session = peers_session(s->serve->peers, s->client->session);
 
         if (session)
-                reply_gone(session,
+                reply_gone(s->serve, session,
                            &(RemoteEnd) { .number = s->number,
                                           .cause = cause,
                                           .retry_ms = cause == REMOTE_GONE_RIGHTS ? SERVE_SWEEP_MS : 0,
@@ -113,18 +121,27 @@ static bool events_flush(Subscription *s, PeerSession *session) {
                 return true;
         }
         s->sent = MAX(s->sent, index);
-        writer_done(&s->events);
-        s->events = (Writer) {};
+        events_clear(s);
         return true;
 }
 
 static void events_on_event(void *userdata, KvWatchEvent *event) {
         Subscription *s = userdata;
 
+        size_t before = s->events.size;
+
         remote_item_write(&(RemoteItem) { .kind = REMOTE_EVENT, .event = event->event }, &s->events);
-        if (s->events.size > SERVE_QUEUE_MAX || s->events.error < 0)
+        s->client->queued += s->events.size - before;
+        s->serve->queued += s->events.size - before;
+        if (s->client->queued > SERVE_QUEUE_MAX || s->serve->queued > SERVE_QUEUES_MAX ||
+            s->events.error < 0) {
+                PeerSession *session = peers_session(s->serve->peers, s->client->session);
+
+                /* The host continues after these: it gets on, also with more than that. */
+                if (session && s->events.error == 0 && peer_queued(session) <= SERVE_QUEUE_MAX)
+                        (void) subscription_send(s, session, 0, &s->events);
                 subscription_end(s, REMOTE_GONE_OVERFLOW, 0);
-        else
+        } else
                 subscription_ready(s);
 }
 
@@ -382,10 +399,11 @@ static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame t
         cause = subscribe_refused(serve, &subscribe);
         s = cause < 0 ? subscription_new(serve, session, &subscribe) : NULL;
         if (!s) {
-                reply_gone(session, &(RemoteEnd) { .number = subscribe.number,
-                                                   .cause = cause < 0 ? REMOTE_GONE_FULL : (RemoteGone) cause,
-                                                   .retry_ms = SERVE_SWEEP_MS,
-                                                   .index = kv_index(serve->store) });
+                reply_gone(serve, session,
+                           &(RemoteEnd) { .number = subscribe.number,
+                                          .cause = cause < 0 ? REMOTE_GONE_FULL : (RemoteGone) cause,
+                                          .retry_ms = SERVE_SWEEP_MS,
+                                          .index = kv_index(serve->store) });
                 return;
         }
         if (s->kind != REMOTE_SLICE && events_watch(s, subscribe.key, subscribe.since) < 0)

@@ -53,6 +53,9 @@ join_at_once() {
         wait_for 60 has_replicas alpha "$all" || fail "replicas: $(roles_of alpha | tr '\n' ' ')"
 }
 
+# SIGNAL HOST. A daemon that was killed before is started after 0.2 s.
+signal_daemon() { wait_for 5 host_exec "$2" systemctl kill -s "$1" --kill-whom=main fleetd; }
+
 # kill_at_random N SEED: end or stop daemons N times. Each 50 times the units are compared with $LAB/before, and the writes of a host with and of one
 # without a replica with what is stored.
 kill_at_random() {
@@ -73,10 +76,10 @@ kill_at_random() {
                 h=${hosts[RANDOM % ${#hosts[@]}]}
                 kind=$((RANDOM % 5))
                 case $kind in
-                0) host_exec "$h" systemctl kill -s KILL --kill-whom=main fleetd ;;
-                1) host_exec "$h" systemctl kill -s ABRT --kill-whom=main fleetd ;;
+                0) signal_daemon KILL "$h" ;;
+                1) signal_daemon ABRT "$h" ;;
                 2) host_exec "$h" systemctl restart --no-block fleetd ;;
-                3) host_exec "$h" sh -c 'systemctl kill -s STOP --kill-whom=main fleetd; sleep $1; systemctl kill -s CONT --kill-whom=main fleetd' - "$((RANDOM % 3)).$((RANDOM % 10))" ;;
+                3) signal_daemon STOP "$h" && sleep "$((RANDOM % 3)).$((RANDOM % 10))" && signal_daemon CONT "$h" ;;
                 4) host_exec "$h" sh -c 'to=$(systemctl show --value -p ExecStart fleetd | sed "s/.*path=\([^ ]*\).*/\1/")
                         cp "$to" "$to.new" && mv "$to.new" "$to" && systemctl restart --no-block fleetd' ;;
                 esac || fail "kill $i, kind $kind, cannot be made on $h"

@@ -24,13 +24,10 @@ LAB_HOSTS="alpha $(seq -s ' ' -f 'n%g' $((n_hosts - 1)))" LAB_TOKENS=yes
 faults="kill stop abort restart reexec bus cut part lose pause power all"
 states="idle deploying electing lagging"
 
-# SIGNAL HOST. A daemon that was killed before is started after 0.2 s.
-daemon() { wait_for 5 host_exec "$2" systemctl kill -s "$1" --kill-whom=main fleetd; }
-
 # Each fault ends itself, after at most 3 s. A host without power moves its units; with all others, no unit moves.
-fault_kill() { daemon KILL "$1"; }
-fault_stop() { daemon STOP "$1"; sleep 2; daemon CONT "$1"; }
-fault_abort() { daemon ABRT "$1"; }
+fault_kill() { signal_daemon KILL "$1"; }
+fault_stop() { signal_daemon STOP "$1"; sleep 2; signal_daemon CONT "$1"; }
+fault_abort() { signal_daemon ABRT "$1"; }
 fault_restart() { host_exec "$1" systemctl restart fleetd; }
 fault_reexec() { host_exec "$1" systemctl daemon-reexec; }
 fault_bus() { host_exec "$1" systemctl restart dbus.service; }
@@ -42,7 +39,7 @@ fault_power() { host_kill "$1" && hosts_up "$1"; }
 fault_all() {
         local h pids=()
         for h in $LAB_HOSTS; do
-                daemon KILL "$h" &
+                signal_daemon KILL "$h" &
                 pids+=($!)
         done
         wait "${pids[@]}"
@@ -94,11 +91,11 @@ cell() {
         writer_start "$witness" 60 "cell-$3"
         case $state in
         deploying) touch "$LAB/churns"; churn "$witness" & churner=$! ;;
-        electing) daemon KILL "$leader" ;;
-        lagging) daemon STOP "$peer" ;;
+        electing) signal_daemon KILL "$leader" ;;
+        lagging) signal_daemon STOP "$peer" ;;
         esac
         "fault_$fault" "$victim" "$peer" || fail "the fault cannot be made on $victim"
-        [ "$state" != lagging ] || daemon CONT "$peer"
+        [ "$state" != lagging ] || signal_daemon CONT "$peer"
         rm -f "$LAB/churns"
         [ -z "$churner" ] || wait "$churner"
         cluster_whole

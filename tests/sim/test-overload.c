@@ -1,0 +1,356 @@
+/* Hosts without a replica under load, and replicas that stop under it: no write, event or key is lost.
+ *
+ *      test-overload [--seed N] [--runs N] [--trace]
+ */
+#include <stdio.h>
+
+#include "tests/sim/attached.h"
+
+/* -- Faults of the way to the replica -- */
+
+static char large[240 * 1024];
+
+static int on_has(void *userdata, const KvNode *node) {
+        *(bool *) userdata = true;
+        return 1;
+}
+
+static bool has_key(SimMachine *at, const char *key) {
+        bool found = false;
+
+        (void) kv_local_get(daemon_store(at->daemon), kv_string(key), on_has, &found);
+        return found;
+}
+
+static void propose_key(SimMachine *m, const char *key, KvBytes value, KeyWrite *write) {
+        uint64_t number;
+
+        *write = (KeyWrite) {};
+        if (kv_propose(daemon_store(m->daemon),
+                       &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = value }, on_written,
+                       write, &number) < 0)
+                abort();
+}
+
+/* A stop under load, without any fault. */
+static void replica_stops_under_load(void) {
+        SimMachine *m = attached(), *used;
+        static KeyWrite writes[400];
+
+        UNTIL("a-host-uses-a-replica", replica_of(m));
+        used = replica_of(m);
+        for (unsigned i = 0; i < ELEMENTS(writes); i++) {
+                propose_key(m, "/a/b", kv_string("1"), &writes[i]);
+                run_ms(1);
+                if (i == 200) {
+                        machine_suspect(used, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+                        machine_stop_daemon(used);
+                }
+        }
+        for (unsigned i = 0; i < ELEMENTS(writes); i++)
+                UNTIL("a-write-is-answered", writes[i].done);
+        over();
+}
+
+static unsigned n_cleared;
+
+static void on_overflow_cleared(void *userdata, uint64_t oldest, uint64_t current) {
+        n_cleared++;
+}
+
+/* The replica drops events for a host that does not read: the watch resumes, or is told. */
+static void watch_after_an_overflow(void) {
+        static const KvWatchOps ops = { .on_event = on_key_event, .on_cleared = on_overflow_cleared };
+        const KvWatchOptions options = { .key = kv_string("/a"), .recursive = true };
+        SimMachine *m = attached();
+        unsigned n = 16;
+        KeyWatch watch = {};
+        uint64_t oldest;
+
+        n_cleared = 0;
+        if (kv_watch(daemon_store(m->daemon), &options, &ops, &watch, &watch.watch, &oldest) < 0)
+                abort();
+        (void) write_key(machine(0), "/a/b", "1");
+        UNTIL("a-watch-sees-all", watch.n == 1);
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + 2 * TOKENS_PATIENCE_MS);
+        world_loop_pause(m->loop, 2500);
+        memset(large, 'x', sizeof(large));
+        for (unsigned i = 0; i < n; i++) {
+                KeyWrite write;
+
+                propose_key(machine(0), "/a/b", (KvBytes) { large, 200 * 1024 }, &write);
+                UNTIL("a-write-is-answered", write.done);
+                run_ms(20);
+        }
+        run_ms(15000);
+        (void) write_key(machine(0), "/a/b", "last");
+        run_ms(10000);
+        if (watch.n < n + 2 && n_cleared == 0)
+                world_failed(world, "a-watch-misses-nothing", "%zu of %u", watch.n, n + 2);
+        if (n_cleared == 0)
+                kv_watch_close(watch.watch);
+        over();
+}
+
+/* A copy of a write took effect by the former replica in use; the next one has no leader. */
+static void write_is_not_refused_after_a_move(void) {
+        SimMachine *m = attached(), *used, *leader, *next = NULL;
+        KeyWrite write;
+        bool took = false;
+
+        UNTIL("a-host-uses-a-replica", replica_of(m));
+        used = replica_of(m);
+        leader = leader_with(machine(0));
+        run_ms(40000); /* the idle session */
+        used = replica_of(m);
+        for (unsigned i = 0; i < 5; i++)
+                if (machine(i) != used &&
+                    kv_replica_answers(daemon_store(m->daemon), machine(i)->machine_id, 5000))
+                        next = machine(i);
+        if (!next || used == leader || next == leader) {
+                over();
+                return;
+        }
+        for (unsigned i = 0; i < 5; i++) {
+                machine_suspect(machine(i), world_now_ms(world),
+                                world_now_ms(world) + 2 * TOKENS_PATIENCE_MS);
+                if (machine(i) != next)
+                        sim_net_cut(cluster->net, next->host, machine(i)->host, true);
+        }
+        run_ms(1500);
+        propose_key(m, "/a/b", kv_string("1"), &write);
+        while (!(took = has_key(leader, "/a/b")) && !write.done)
+                run_ms(1);
+        if (write.done) {
+                over();
+                return;
+        }
+        machine_crash_daemon(used);
+        UNTIL("a-write-is-answered", write.done);
+        if (write.status != KV_OK && write.status != KV_UNKNOWN && took)
+                world_failed(world, "a-write-that-took-effect-is-not-refused", "%s",
+                             kv_status_name(write.status));
+        over();
+}
+
+static void write_large(SimMachine *m, const char *dir, unsigned n, size_t size) {
+        for (unsigned i = 0; i < n; i++) {
+                char key[64];
+                KeyWrite write;
+
+                snprintf(key, sizeof(key), "%s/%u", dir, i);
+                memset(large, 'x', sizeof(large));
+                propose_key(m, key, (KvBytes) { large, size }, &write);
+                UNTIL("a-write-is-answered", write.done);
+                if (write.status != KV_OK)
+                        world_failed(world, "a-write-succeeds", "%s", kv_status_name(write.status));
+        }
+}
+
+static int on_big_node(void *userdata, const KvNode *node) {
+        ((KeyList *) userdata)->keys[0]++;
+        return 1;
+}
+
+static const KvListOps big_ops = { .begin = on_list_begin,
+                                   .visit = on_big_node,
+                                   .end = on_list_end,
+                                   .grow = on_list_grow,
+                                   .done = on_list_done,
+                                   .free = on_list_free };
+
+/* Events wait behind a list, and the answer to a heartbeat passes them. */
+static void watch_behind_a_list(void) {
+        SimMachine *m = attached();
+        const KvRange range = { .key = kv_string("/big"), .recursive = true };
+        KeyWatch watch;
+        KeyList list = {};
+        KvList *handle;
+        uint64_t until;
+
+        write_large(machine(0), "/big", 4, 200 * 1024);
+        watch_keys(m, "/a", 0, &watch);
+        (void) write_key(machine(0), "/a/b", "1");
+        UNTIL("a-watch-sees-all", watch.n == 1);
+        sim_net_set_rate(cluster->net, 800);
+        kv_list(daemon_store(m->daemon), &range, &big_ops, &list, &handle);
+        run_ms(50);
+        (void) write_key(machine(0), "/a/b", "2");
+        until = world_now_ms(world) + 10000;
+        while (world_now_ms(world) < until && watch.n < 2)
+                run_ms(20);
+        sim_net_set_rate(cluster->net, 0);
+        (void) write_key(machine(0), "/a/b", "3");
+        UNTIL("a-watch-sees-all", watch.n == 3);
+        kv_watch_close(watch.watch);
+        over();
+}
+
+/* -- Pages of a first slice -- */
+
+static void change_internal(SimMachine *at, KvOp op, const char *key, const char *value) {
+        KeyWrite write = {};
+        uint64_t number;
+
+        if (kv_propose(daemon_store(at->daemon),
+                       &(KvCommand) {
+                               .op = op, .key = kv_string(key), .value = kv_string(value), .internal = true },
+                       on_written, &write, &number) < 0)
+                abort();
+        UNTIL_EACH(60000, 1, "a-write-is-answered", write.done);
+}
+
+static void request_large_unit(SimMachine *at, const char *name, const SimMachine *on) {
+        UnitChange change = { .name = name, .has_target = true, .target = TARGET_LAUNCHED };
+        _cleanup_unit_ Unit *unit = NULL;
+        _cleanup_text_ Text text = {};
+        SimUserUnit *u = &cluster->units[0];
+        bool done = false;
+
+        snprintf(u->name, sizeof(u->name), "%s", name);
+        cluster->n_units = 1;
+        u->touched_ms = world_now_ms(world);
+        for (unsigned i = 0; i < 1400; i++)
+                text_printf(&text, "# %070u\n", i);
+        text_printf(&text, "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nMachineID=%s\n", on->machine_id);
+        if (unit_parse(name, text.chars, text.size, &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (registry_change_units(daemon_registry(at->daemon), &change, 1, on_asked, &done) < 0)
+                abort();
+        UNTIL("a-request-is-answered", done);
+}
+
+enum { N_KEYS = 60 };
+
+static void key_ends_between_pages(void) {
+        SimMachine *m = attached();
+        char name[64], key[128];
+
+        for (unsigned i = 0; i < 20; i++) {
+                snprintf(name, sizeof(name), "u%u.service", i);
+                request_large_unit(machine(0), name, m);
+                UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, name));
+        }
+        for (unsigned i = 0; i < N_KEYS; i++) {
+                snprintf(key, sizeof(key), "/_fleet/machine/%s/metadata/k%u", m->machine_id, i);
+                change_internal(leader_with(machine(0)), KV_SET, key, "1");
+        }
+        UNTIL("a-slice-is-complete", slice_is_equal(m));
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + 4 * TOKENS_PATIENCE_MS);
+        for (unsigned i = 0; i < 5; i++)
+                if (machine(i) != replica_of(m))
+                        sim_net_cut(cluster->net, machine(i)->host, m->host, true);
+        machine_crash_daemon(m);
+        run_ms(1000);
+        sim_net_set_rate(cluster->net, 8000);
+        machine_start_daemon(m);
+        for (unsigned i = 0; i < N_KEYS && !(serves(m) && state_of(m).ready); i++) {
+                run_ms(8);
+                snprintf(key, sizeof(key), "/_fleet/machine/%s/metadata/k%u", m->machine_id, i);
+                change_internal(leader_with(machine(0)), KV_DELETE, key, "");
+        }
+        sim_net_set_rate(cluster->net, 0);
+        UNTIL("a-host-is-attached", serves(m) && state_of(m).attached && state_of(m).ready);
+        UNTIL("a-slice-is-complete", slice_is_equal(m));
+        over();
+}
+
+/* -- A request without an answer -- */
+
+typedef struct Synced {
+        KvSync sync;
+        bool done;
+        KvStatus status;
+} Synced;
+
+static void on_test_synced(void *userdata, KvStatus status) {
+        Synced *s = userdata;
+
+        s->done = true;
+        s->status = status;
+}
+
+static KvStatus sync_now(SimMachine *m) {
+        Synced s = {};
+
+        s.sync = (KvSync) { .done = on_test_synced, .userdata = &s };
+        kv_sync(daemon_store(m->daemon), &s.sync);
+        UNTIL("a-read-is-answered", s.done);
+        return s.status;
+}
+
+static void sync_without_an_answer(void) {
+        enum { N = 4200 };
+        static KeyRead reads[N];
+        SimMachine *m = attached();
+
+        if (sync_now(m) != KV_OK)
+                world_failed(world, "a-sync-works", "before");
+        /* as an answer of another replica that is ahead by a moment */
+        kv_saw(daemon_store(m->daemon), kv_index(daemon_store(machine(0)->daemon)) + 3);
+        for (unsigned i = 0; i < N; i++) {
+                reads[i] = (KeyRead) { .get = { .key = kv_string("/a"), .done = on_read } };
+                reads[i].get.userdata = &reads[i];
+                kv_get(daemon_store(m->daemon), &reads[i].get);
+        }
+        run_ms(20);
+        (void) sync_now(m);
+        for (unsigned i = 0; i < 5; i++)
+                (void) write_key(machine(0), "/a/b", "1");
+        run_ms(5000);
+        for (unsigned i = 0; i < N; i++)
+                if (!reads[i].done)
+                        world_failed(world, "reads-end", "%u", i);
+        for (unsigned i = 0; i < 10; i++) {
+                (void) sync_now(m);
+                run_ms(5000);
+        }
+        if (sync_now(m) != KV_OK)
+                world_failed(world, "a-sync-is-answered-after-a-lost-one", "no");
+        over();
+}
+
+/* -- Results that do not fit behind a list -- */
+
+static void write_behind_a_large_list(void) {
+        SimMachine *m = attached();
+        const KvRange range = { .key = kv_string("/big"), .recursive = true };
+        unsigned n = 13;
+        KeyList lists[20] = {};
+        KeyWrite writes[40];
+        KvList *handle;
+        uint64_t from;
+
+        write_large(machine(0), "/big", n, 200 * 1024);
+        sim_net_set_rate(cluster->net, 20000);
+        for (unsigned i = 0; i < ELEMENTS(lists); i++) {
+                kv_list(daemon_store(m->daemon), &range, &big_ops, &lists[i], &handle);
+                run_ms(5);
+        }
+        for (unsigned i = 0; i < 40; i++) {
+                run_ms(20);
+                propose_key(m, "/a/b", kv_string("1"), &writes[i]);
+        }
+        from = world_now_ms(world);
+        while (world_now_ms(world) < from + 20000)
+                run_ms(100);
+        for (unsigned i = 0; i < ELEMENTS(lists); i++)
+                if (!lists[i].done || (lists[i].result == 0 && (unsigned) lists[i].keys[0] != n))
+                        world_failed(world, "a-list-is-complete-or-fails", "%d of %u", lists[i].keys[0], n);
+        sim_net_set_rate(cluster->net, 0);
+        for (unsigned i = 0; i < 40; i++)
+                UNTIL("a-write-is-answered", writes[i].done);
+        over();
+}
+
+int main(int argc, char *argv[]) {
+        static void (*const scenarios[])(
+                void) = { replica_stops_under_load, write_is_not_refused_after_a_move,
+                          watch_behind_a_list,      watch_after_an_overflow,
+                          key_ends_between_pages,   sync_without_an_answer,
+                          write_behind_a_large_list };
+
+        return tokens_main(argc, argv, "tests/sim/test-overload", scenarios, ELEMENTS(scenarios), NULL,
+                           "hosts without a replica lose nothing under load");
+}
