@@ -191,9 +191,8 @@ static void daemon_on_identity(void *userdata) {
         _cleanup_(tls_credentials_freep) TlsCredentials *credentials = NULL;
         Daemon *d = userdata;
         Error err = {};
-        int r;
+        int r = identity_read_credentials(d->state_directory, &credentials, &err);
 
-        r = identity_read_credentials(d->state_directory, &credentials, &err);
         if (r < 0)
                 log_error(((LogFields) { .error = r }), "Failed to use the new certificate of this host: %s",
                           error_text(&err, r));

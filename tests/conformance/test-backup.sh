@@ -128,7 +128,7 @@ tokens_of_a_backup_are_void_with_its_cluster_key() {
         [ -n "$before" ] && [ "$after" = "$before" ] && [ "$(fleetctl keyed token ls --output=json | grep -o '"id"' | wc -l)" = 1 ] && end TERM keyed
 }
 
-# The host has its cluster file only, and no key file: it makes its identity, listens, and admits others. Nobody restarts it or runs fleetctl init.
+# The host has its cluster file only, and no key file: it makes its identity, listens, and admits others. No restart and no fleetctl init is needed.
 a_host_without_state_listens_after_a_restore() {
         end KILL one
         rm -rf "$scratch/one" && printf '[Fleetd]\nListenPeer=%s\n%s' "${peers[one]}" "$1" >"$scratch/one.conf" || return 1
