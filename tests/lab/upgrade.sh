@@ -105,6 +105,7 @@ the_version_before_is_refused_above_its_level() {
 further_hosts_join_and_one_is_attached() {
         local h former=$LAB_HOSTS
         fleetctl alpha cluster level 6 --yes >"$LAB/out" 2>&1 || fail "level: $(cat "$LAB/out")"
+        find "$LAB/image" -type f -name fleetd -perm -100 -exec cp "$LAB_BUILD/fleetd/fleetd" {} \; # it was of the version before
         LAB_HOSTS="$LAB_HOSTS delta epsilon zeta"
         for h in delta epsilon zeta; do
                 host_install $h && hosts_up $h || fail "no $h"
@@ -115,7 +116,7 @@ further_hosts_join_and_one_is_attached() {
         # shellcheck disable=SC2086
         WHAT="a host more" untouched "$(cat "$LAB/before")" $former
         for h in delta epsilon zeta; do
-                host_off $h && host_fleetctl alpha remove --force --yes $h >"$LAB/out" 2>&1 || fail "remove $h: $(cat "$LAB/out")"
+                host_off $h && wait_for 10 eval "host_fleetctl alpha remove --force --yes $h >$LAB/out 2>&1" || fail "remove $h: $(cat "$LAB/out")"
         done
 }
 
