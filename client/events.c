@@ -366,7 +366,7 @@ int events_append_recent(JsonValue *const *rows, size_t n, const Listing *machin
              i++)
                 text_printf(ret, "%s%s", ret->size > 0 ? "    " : "", recent.lines.items[i]);
         recent_done(&recent);
-        return r;
+        return r < 0 ? r : ret->error;
 }
 
 static int read_times(Events *all) {

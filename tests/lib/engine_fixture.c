@@ -17,6 +17,7 @@ void __wrap_timer_stop(Timer *timer);
 void __wrap_loop_defer(Loop *loop, Deferred *deferred);
 void __wrap_deferred_cancel(Deferred *deferred);
 void __wrap_kv_state(KvStore *store, KvState *ret);
+uint64_t __wrap_kv_cluster_ms(const KvStore *store);
 const Cluster *__wrap_registry_cluster(const Registry *r);
 bool __wrap_registry_ready(const Registry *r);
 bool __wrap_registry_is_current(const Registry *r);
@@ -64,6 +65,10 @@ void __wrap_deferred_cancel(Deferred *deferred) {
 
 void __wrap_kv_state(KvStore *store, KvState *ret) {
         *ret = fixture.state;
+}
+
+uint64_t __wrap_kv_cluster_ms(const KvStore *store) {
+        return fixture.view.cluster.now_ms;
 }
 
 /* The only registry that the engine may call. */
