@@ -107,14 +107,16 @@ static int relay_start(Api *api, PeerSession *session, uint64_t number, const ch
         PeerSession *to = call_session(api, machine);
         CallRelay *relay, *other;
         _cleanup_writer_ Writer w = {};
-        size_t n = 0;
+        size_t n = 0, own = 0;
         int r;
 
         if (!to || peer_handshake(to)->raft_id != 0)
                 return -ENOTCONN;
-        TAILQ_FOREACH(other, &api->relays, all)
+        TAILQ_FOREACH(other, &api->relays, all) {
                 n++;
-        relay = n < CALL_RELAYS_MAX ? NEW0(CallRelay, 1) : NULL;
+                own += other->from == peer_number(session);
+        }
+        relay = n < CALL_RELAYS_MAX && own < CALL_RELAYS_HOST_MAX ? NEW0(CallRelay, 1) : NULL;
         if (!relay)
                 return -EBUSY;
         *relay = (CallRelay) { .from = peer_number(session),

@@ -8,7 +8,7 @@
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/request.h"
 
-enum { CALL_RELAYS_MAX = 256 };
+enum { CALL_RELAYS_MAX = 256, CALL_RELAYS_HOST_MAX = 32 /* of one session */ };
 
 /* Return a session on which a host can be called, or NULL. */
 PeerSession *call_session(const Api *api, const char *machine);

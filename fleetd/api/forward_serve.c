@@ -14,6 +14,9 @@ enum {
         SERVING_HELD_MAX = 256 * 1024, /* bytes of a stream that wait for credit */
         SERVING_BEHIND_MS = 1000,      /* to reach the bound of a host */
         SERVING_LOOK_MS = 10,
+        SERVING_TAKE_MS = 60000, /* for a host to take a whole answer, and between two looks at that, 1 s */
+        SERVING_TAKE_LOOK_MS = 1000,
+        SERVING_HOST_MAX = 32 * 1024 * 1024, /* bytes of requests and answers of one session */
 };
 
 struct Serving {
@@ -28,13 +31,15 @@ struct Serving {
         Text held;         /* of the answer, without credit */
         size_t held_at;
         uint64_t sent, credit;
-        bool ended; /* the answer is complete */
+        uint64_t taken_ms; /* until which a complete answer is to be taken; 0: it is not complete */
+        bool ended;        /* the answer is complete */
         bool wants_drain;
         TAILQ_ENTRY(Serving) all;
 };
 
 struct Servings {
         TAILQ_HEAD(, Serving) all;
+        Timer taking;  /* at answers that are to be taken */
         Timer look;    /* at requests that wait for their bound */
         Deferred soon; /* a session has ended */
         ApiListenerState listeners[_API_LISTENER_MAX];
@@ -123,6 +128,9 @@ static void serving_answer(HttpRequest *http, unsigned status, const char *type,
         serving_send_head(s, status, type, fields, false, size);
         text_append_bytes(&s->held, body, size);
         s->ended = true;
+        s->taken_ms = loop_now_ms(s->api->loop) + SERVING_TAKE_MS;
+        if (!timer_armed(&s->api->servings->taking))
+                (void) timer_start(&s->api->servings->taking, s->api->loop, SERVING_TAKE_LOOK_MS);
         if (s->held.error < 0)
                 serving_end(s, FORWARD_CUT, "out of memory");
         else
@@ -244,6 +252,32 @@ static void servings_look(void *userdata) {
         }
 }
 
+/* A host that takes nothing of an answer does not keep its memory. */
+static void servings_look_taking(void *userdata) {
+        Api *api = userdata;
+        bool more = false;
+
+        for (Serving *s = TAILQ_FIRST(&api->servings->all), *next; s; s = next) {
+                next = TAILQ_NEXT(s, all);
+                if (s->taken_ms > 0 && loop_now_ms(api->loop) >= s->taken_ms)
+                        serving_end(s, FORWARD_CUT, "the host did not take the answer");
+                else
+                        more |= s->taken_ms > 0;
+        }
+        if (more)
+                (void) timer_start(&api->servings->taking, api->loop, SERVING_TAKE_LOOK_MS);
+}
+
+static size_t servings_bytes(const Api *api, const PeerSession *session) {
+        size_t n = 0;
+        const Serving *s;
+
+        TAILQ_FOREACH(s, &api->servings->all, all)
+                if (s->session == peer_number(session))
+                        n += s->bytes.size + s->held.size;
+        return n;
+}
+
 static size_t servings_of(const Api *api, const PeerSession *session, uint32_t number, Serving **ret) {
         size_t n = 0;
         Serving *s;
@@ -283,6 +317,8 @@ static const char *serving_refusal(const Api *api, PeerSession *session, const F
         }
         if (servings_of(api, session, asked->number, &same) >= FORWARDS_MAX)
                 return "64 requests of this host are under way, which is the limit";
+        if (servings_bytes(api, session) >= SERVING_HOST_MAX)
+                return "32 MiB of requests and answers of this host are under way, which is the limit";
         return same ? "a request of this number is under way" : NULL;
 }
 
@@ -345,6 +381,8 @@ static void serving_on_credit(void *userdata, PeerSession *session, PeerFrame ty
                 s = serving_find(userdata, session, number);
         if (!s)
                 return;
+        if (s->taken_ms > 0 && total > s->credit)
+                s->taken_ms = loop_now_ms(s->api->loop) + SERVING_TAKE_MS;
         s->credit = MAX(s->credit, total);
         request = s->http.userdata;
         if (s->ended || s->held.size > 0)
@@ -384,6 +422,7 @@ int serving_new(Api *api) {
                 return -ENOMEM;
         TAILQ_INIT(&api->servings->all);
         api->servings->look = TIMER(servings_look, api);
+        api->servings->taking = TIMER(servings_look_taking, api);
         api->servings->soon = DEFERRED(servings_sweep, api);
         for (ApiListener kind = 0; kind < _API_LISTENER_MAX; kind++)
                 api_listener_init(&api->servings->listeners[kind], api, kind);
@@ -398,6 +437,7 @@ void serving_free(Api *api) {
         while (!TAILQ_EMPTY(&api->servings->all))
                 serving_free_one(TAILQ_FIRST(&api->servings->all));
         timer_stop(&api->servings->look);
+        timer_stop(&api->servings->taking);
         deferred_cancel(&api->servings->soon);
         free(api->servings);
         api->servings = NULL;

@@ -245,6 +245,24 @@ static void a_call_for_a_host_without_a_session_is_not_relayed(void **state) {
         assert_int_equal(value, 1);
 }
 
+/* Of 256 calls that a replica relays, one host, which may be a restricted one, gets a part. */
+static void one_host_does_not_take_all_relays(void **state) {
+        QuietPeer *h = *state;
+        unsigned n = 0;
+        Frame f;
+
+        write_key(h, "/_fleet/cluster/host/" QUIET_PEER_OTHER_ID,
+                  "{\"joined\":1,\"pins\":["
+                  "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"],"
+                  "\"restricted\":true}");
+        for (unsigned i = 0; i < 256; i++)
+                relay(h, 1000 + i, QUIET_PEER_OTHER_ID, "web.service");
+        while (quiet_peer_receive(&h->asking, &f))
+                n += f.type == PEER_CALL;
+        print_message("%u calls are relayed\n", n);
+        assert_true(n <= 64);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define ON_REPLICA(f)  cmocka_unit_test_setup_teardown(f, replica_setup, host_teardown)
@@ -255,6 +273,7 @@ int main(void) {
                 ON_ATTACHED(a_host_is_called_on_the_session_that_it_dialed),
                 ON_ATTACHED(a_call_is_relayed_with_its_credit_and_its_end),
                 ON_ATTACHED(a_call_for_a_host_without_a_session_is_not_relayed),
+                ON_ATTACHED(one_host_does_not_take_all_relays),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* Requests of hosts without a replica, on a replica: whose they are, the rights that they have, how much of
  * an answer is sent. The other host is played. */
 #include <errno.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -368,6 +369,69 @@ static void a_host_has_64_requests_under_way(void **state) {
         assert_null(TAILQ_FIRST(&h->api->requests));
 }
 
+/* A restricted host asks 64 times for all units, and takes nothing of the answers. */
+size_t __sanitizer_get_current_allocated_bytes(void);
+
+static void answers_that_nobody_takes_are_not_kept(void **state) {
+        enum {
+                UNITS = 100,
+                VALUE = 1900,
+                HELD_MAX = 4 * 1024 * 1024,
+                LARGE = 4000000,
+                MOST = 48 * 1024 * 1024
+        };
+        QuietPeer *h = *state;
+        size_t before, held, most = 0;
+        char *large = malloc(LARGE);
+        char *body = malloc(VALUE + 256);
+
+        assert_non_null(body);
+        for (uint32_t i = 0; i < UNITS; i++) {
+                int at = sprintf(
+                        body, "{\"desiredState\":\"inactive\",\"options\":[{\"section\":\"Service\",\"name\":"
+                              "\"ExecStart\",\"value\":\"/bin/true");
+                char path[64];
+                ForwardRequest request;
+
+                memset(body + at, 'a', VALUE);
+                strcpy(body + at + VALUE, "\"}]}");
+                snprintf(path, sizeof(path), "/fleet/v1/units/u%u.service", (unsigned) i);
+                request = request_of(1000 + i, "PUT", path, ROOT);
+                request.body = kv_string(body);
+                request.n_content_types = 1;
+                snprintf(request.content_type, sizeof(request.content_type), "application/json");
+                assert_int_equal(status_of(h, &request), 201);
+        }
+        free(body);
+        write_key(h, "/_fleet/cluster/host/" QUIET_PEER_OTHER_ID,
+                  "{\"joined\":1,\"pins\":[\"" PIN "\"],\"restricted\":true}");
+        assert_non_null(large);
+        memset(large, 'x', LARGE);
+        before = __sanitizer_get_current_allocated_bytes();
+        for (uint32_t i = 0; i < FORWARDS_MAX; i++) {
+                ForwardRequest request = request_of(i, "GET", "/fleet/v1/units", ROOT);
+                _cleanup_writer_ Writer w = {};
+
+                request.body = (KvBytes) { large, LARGE };
+                forward_request_begin(request.number, 7, 0, &w);
+                forward_request_write(&request, &w);
+                assert_true(quiet_peer_send(h, PEER_FORWARD, w.bytes, w.size)); /* without credit */
+                writer_done(&w);
+                w = (Writer) {};
+                held = __sanitizer_get_current_allocated_bytes() - before;
+                if (held > most && held < SIZE_MAX / 2)
+                        most = held;
+        }
+        print_message("%zu bytes are held for 64 requests\n", most);
+        for (unsigned i = 0; i < 600; i++)
+                quiet_peer_pass(h, 1000);
+        held = __sanitizer_get_current_allocated_bytes() - before;
+        print_message("after 10 minutes, %zu bytes are held for 64 requests\n", held);
+        free(large);
+        assert_true(most < MOST);
+        assert_true(held < HELD_MAX || held > SIZE_MAX / 2);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
@@ -378,6 +442,7 @@ int main(void) {
                 TEST(a_stream_is_sent_up_to_its_credit_and_ends_with_its_client),
                 TEST(a_reader_that_takes_nothing_is_cut),
                 TEST(a_host_has_64_requests_under_way),
+                TEST(answers_that_nobody_takes_are_not_kept),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
