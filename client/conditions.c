@@ -299,6 +299,8 @@ static void add_replaced(const View *v, const ApiMachine *m, Conditions *all) {
 static const char *lost_units(const View *v, const ApiMachine *m) {
         if (m->agentless)
                 return "it runs no units";
+        if (json_value_member(v->cluster, "waitsFor"))
+                return "its units wait until all hosts have reported";
         return json_value_member(v->cluster, "brake") ? "its units are held back" :
                                                         "its units move to other machines";
 }

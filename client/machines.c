@@ -176,7 +176,8 @@ static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name
         (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
         return (!machine_is_replaced(m) && machine_age(cluster, m) < GONE_MS - MARGIN_MS) ||
                client_confirm(c, "Remove it?",
-                              "Machine %s is %s. Lists and status omit it, until it returns.", name, state);
+                              "Machine %s is %s. Lists and status omit it; to return, it needs a token.",
+                              name, state);
 }
 
 /* Print what the cluster does now, and what it cannot do. */
