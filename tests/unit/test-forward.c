@@ -372,7 +372,7 @@ static void a_host_has_64_requests_under_way(void **state) {
 /* A restricted host asks 64 times for all units, and takes nothing of the answers. */
 size_t __sanitizer_get_current_allocated_bytes(void);
 
-static void answers_that_nobody_takes_are_not_kept(void **state) {
+static void answers_that_are_not_taken_are_not_kept(void **state) {
         enum {
                 UNITS = 100,
                 VALUE = 1900,
@@ -442,7 +442,7 @@ int main(void) {
                 TEST(a_stream_is_sent_up_to_its_credit_and_ends_with_its_client),
                 TEST(a_reader_that_takes_nothing_is_cut),
                 TEST(a_host_has_64_requests_under_way),
-                TEST(answers_that_nobody_takes_are_not_kept),
+                TEST(answers_that_are_not_taken_are_not_kept),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
