@@ -9,6 +9,8 @@
 enum {
         TOKEN_FILE_MAX = 4096,
         JOIN_UP_S = 60,
+        JOIN_REPLICA_S = 15, /* in which a cluster of few members gives a new host a replica */
+        MEMBERS_MANY = 5,    /* three voters and two standbys: further hosts are attached */
         INIT_OPEN_S = 60,
         JOIN_POLL_MS = 200,
 };
@@ -72,8 +74,8 @@ static bool is_predecessor(const JsonValue *member, const JsonValue *self, const
 }
 
 /* Return whether this host has a replica in the cluster, or is attached, and knows a leader; *ret_others: the
- * other members. */
-static bool join_is_up(Client *c, const char *machine, const char *cluster, Text *ret_others) {
+ * other members. 'early': a small cluster is about to give it a replica. */
+static bool join_is_up(Client *c, const char *machine, const char *cluster, bool early, Text *ret_others) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *members, *self = NULL;
 
@@ -93,14 +95,15 @@ static bool join_is_up(Client *c, const char *machine, const char *cluster, Text
                 text_append(ret_others, ret_others->size > 0 ? ", " : "");
                 text_append_printable(ret_others, member_name(member, "name"));
         }
-        return self || streq(member_text(root, "role"), "attached");
+        early = early && json_value_count(members) < MEMBERS_MANY;
+        return self || (streq(member_text(root, "role"), "attached") && !early);
 }
 
 static int join_wait(Client *c, const JsonValue *answer, Text *ret_others) {
         const char *machine = member_text(answer, "machine"), *cluster = member_short_id(answer, "cluster");
-        time_t end = time(NULL) + JOIN_UP_S;
+        time_t begin = time(NULL), end = begin + JOIN_UP_S;
 
-        while (!join_is_up(c, machine, cluster, ret_others)) {
+        while (!join_is_up(c, machine, cluster, time(NULL) < begin + JOIN_REPLICA_S, ret_others)) {
                 if (time(NULL) >= end)
                         return -ETIMEDOUT;
                 (void) usleep(JOIN_POLL_MS * 1000);
