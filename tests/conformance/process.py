@@ -245,8 +245,9 @@ def clients_leave_descriptors_to_the_daemon():
                                           (["--listen-client=127.0.0.1:9", "--client-access=off"], (256, 1000), 1000, says.format(488, 10000, 1000, 10512)),
                                           (["--limit-connections=16"], (256, 528), 528, None),
                                           (["--limit-connections=17"], (256, 528), 528, says.format(16, 17, 528, 529)),
-                                          (["--limit-connections=100"], (256, 4000), 612, None),
-                                          (["--limit-connections=100"], (2000, 4000), 2000, None),
+                                          (["--limit-connections=100"], (256, 4000), 4000, None),  # for sessions, too
+                                          (["--limit-connections=100", "--limit-sessions=100"], (256, 4000), 712, None),
+                                          (["--limit-connections=100", "--limit-sessions=100"], (2000, 4000), 2000, None),
                                           (["--listen-socket=", "--limit-connections=1000"], (256, 528), 256, None)):
         d = daemon(*options, limit=limit)
         d.wait_notified("READY=1")

@@ -31,7 +31,7 @@ daemon_start "$build/fleetd/fleetd" alone --listen-tls="127.0.0.1:$port" --serve
         { echo "not ok daemon_starts: $(daemon_word alone)"; exit 1; }
 says the_log_states_why_nothing_listens "does not listen yet: the cluster has no CA" "$(cat "$scratch/alone.log")"
 cd "$scratch" || exit 1
-ctl cluster level 5 --yes >/dev/null 2>&1
+ctl cluster level 6 --yes >/dev/null 2>&1
 
 # The examples of the manual, with this daemon as alpha.example.
 says the_first_user_gets_a_certificate "Certificate in users/ops.pem" "$(ctl cert ops --rights=units-see,keys-write:/app --out=users 2>&1)"

@@ -14,7 +14,6 @@ a_cluster_with_units() {
         runs_forever everywhere.service <<<$'[X-Fleet]\nGlobal=true'
         fleetctl beta start "${PLAIN[@]}" everywhere.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
         wait_for 10 runs_on_all everywhere.service || fail "the global unit runs on: $(hosts_running everywhere.service)"
-        fleetctl beta cluster level 5 >"$LAB/out" 2>&1 || fail "level: $(cat "$LAB/out")"
 }
 
 # Print each moment in which a unit runs nowhere, until the file $LAB/done exists.
