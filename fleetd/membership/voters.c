@@ -528,7 +528,8 @@ static const ClusterMachine *voters_next_host(const Configuration *c) {
         return best;
 }
 
-/* Return how many hosts hold a replica, or are to hold one; in *ret_standbys those that do not vote. */
+/* Return how many hosts hold a replica, or are to hold one; in *ret_standbys those that do not vote. A host
+ * that was lost before it got one, as may be after a restore, does not count. */
 static size_t voters_replicas(const Configuration *c, size_t *ret_standbys) {
         const ClusterMachine *m;
         size_t n = 0;
@@ -537,7 +538,8 @@ static size_t voters_replicas(const Configuration *c, size_t *ret_standbys) {
         LIST_FOREACH(m, &c->in->cluster->members, of_members) {
                 const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
 
-                if (!voters_is_replica(c, m))
+                if (!voters_is_replica(c, m) ||
+                    (!member && (m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT)))
                         continue;
                 n++;
                 *ret_standbys += !member || member->role != KV_MEMBER_VOTER;
