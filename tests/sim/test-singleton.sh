@@ -4,7 +4,7 @@
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build}
 program=tests/sim/test-singleton
-runs=${SINGLETON_RUNS:-200} from=${SINGLETON_FROM:-1}
+runs=${SINGLETON_RUNS:-80} from=${SINGLETON_FROM:-1}
 
 flock "$build/config.status" make -s -C "$build" $program >/dev/null || { echo "not ok builds: $program does not compile"; exit 1; }
 if said=$("$build/$program" --seed "$from" --runs "$runs" 2>&1); then
