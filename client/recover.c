@@ -89,8 +89,8 @@ static void recovery_print_rest(const Recovery *r) {
                 client_note(
                         "each other host that has not been reset: systemctl stop fleetd; fleetd --reset; "
                         "systemctl start fleetd; one that has been reset, and is stopped: systemctl start "
-                        "fleetd; one without /var/lib/fleet: fleetctl token --replace=HOST here, and "
-                        "fleetctl join there");
+                        "fleetd; one without /var/lib/fleet: systemctl start fleetd; fleetctl token "
+                        "--replace=HOST here, and fleetctl join there");
 }
 
 /* Stop the service, run 'script', and start the service, also after a failure. */

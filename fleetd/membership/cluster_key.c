@@ -34,7 +34,7 @@ static int cluster_key_failed(Error *err, int error, const char *action, const c
                          state_directory, (unsigned long long) number, strerror(-error));
 }
 
-/* A reader does not create the folder: one that was moved away, and is moved back, would end up inside. */
+/* A reader does not create the folder: a copy of it that an operator moves back would then be inside it. */
 static int cluster_key_open(const char *state_directory, bool create) {
         char path[KEY_PATH_SIZE];
         int fd;

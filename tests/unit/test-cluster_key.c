@@ -189,7 +189,7 @@ static void former_keys_are_deleted(void **state) {
         scratch_free(scratch);
 }
 
-/* A folder that was moved away is not made again: one that is moved back would end up inside. */
+/* A missing folder is not made again: a copy that an operator moves back would then be inside it. */
 static void a_missing_folder_is_not_created_by_readers(void **state) {
         char *scratch = scratch_new();
         _cleanup_free_ char *folder = scratch_path(scratch, "secrets");
