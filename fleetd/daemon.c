@@ -198,7 +198,7 @@ static void daemon_on_identity(void *userdata) {
                           error_text(&err, r));
         else
                 peers_set_credentials(d->peers, credentials, d->io.key);
-        if (r >= 0 && d->io.wiped && !d->restarts)
+        if (r >= 0 && d->io.unidentified && !d->restarts)
                 daemon_restart_later(d);
 }
 
@@ -403,7 +403,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         KvOptions store = {
                 .log_disk = d->io.log_disk,
                 .join = s->join.n > 0,
-                .waits = d->io.wiped ? d->waits : NULL,
+                .waits = d->io.unidentified ? d->waits : NULL,
                 .quota = s->quota,
                 .quota_nodes = s->quota_keys,
                 .level_max = d->io.level_max,
@@ -466,11 +466,11 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
         static const Names no_hosts = {};
         MembershipOptions options = {
                 .machine_id = s->machine_id,
-                .peer_address = d->io.wiped ? "" : s->listen_peer,
+                .peer_address = d->io.unidentified ? "" : s->listen_peer,
                 .name = s->name,
                 .client = s->advertise_client,
                 .agentless = !s->agent,
-                .join = d->io.wiped ? &no_hosts : &s->join,
+                .join = d->io.unidentified ? &no_hosts : &s->join,
                 .cluster_file = s->cluster_file,
                 .state_directory = s->state_directory,
                 .on_identity = daemon_on_identity,
@@ -584,7 +584,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                     [API_TLS] = s->listen_tls };
         int r;
 
-        r = s->listen_peer[0] && !d->io.wiped ? peers_listen(d->peers, s->listen_peer, err) : 0;
+        r = s->listen_peer[0] && !d->io.unidentified ? peers_listen(d->peers, s->listen_peer, err) : 0;
         if (r >= 0 && (s->listen_socket[0] || s->listen_client[0] || s->listen_tls[0]))
                 r = api_new(&d->api, d->io.loop, &options);
         for (ApiListener kind = 0; r >= 0 && kind < ELEMENTS(addresses); kind++)

@@ -20,8 +20,8 @@ typedef struct DaemonIo {
                             * for simulation and tests only */
         const TlsCredentials *credentials; /* the identity of this host; NULL: none */
         /* The host has addresses of a cluster, but neither an identity nor a key file: it waits for a token,
-         * and opens no session. */
-        bool wiped;
+         * or, with a replica, for its first certificate, and opens no session. */
+        bool unidentified;
         Sealer *sealer; /* of the cluster key; NULL: none */
         char boot_id[BOOT_ID_SIZE];
         char hardware_id[HARDWARE_ID_SIZE]; /* as in KvOptions */

@@ -217,12 +217,12 @@ static int process_open_identity(Process *p, const Settings *s, Error *err) {
         if (r < 0 && r != -ENOENT)
                 return r;
         p->io.credentials = p->credentials;
-        p->io.wiped = s->listen_peer[0] && !p->key && !p->credentials;
-        if (p->io.wiped && settings_has_replica(s))
+        p->io.unidentified = s->listen_peer[0] && !p->key && !p->credentials;
+        if (p->io.unidentified && settings_has_replica(s))
                 log_notice(NO_FIELDS,
                            "this host has a replica, but no identity: it listens for other hosts when it has "
                            "received a certificate");
-        else if (p->io.wiped)
+        else if (p->io.unidentified)
                 log_warning(NO_FIELDS,
                             "this host, of machine ID %.8s, has addresses of a cluster, but no identity: on "
                             "another host of it, run fleetctl token --replace=%s (fleetctl token, if it had "

@@ -52,13 +52,11 @@ void agent_note_singleton(Agent *a, AgentUnit *u) {
 
 /* The guards of the units that run have the lease, too. */
 static void lease_pass_on(Agent *a) {
-        for (AgentUnit *u = a->units; u; u = u->hh.next) {
-                if (!u->singleton || !agent_has_started(a, u) || !lease_is_for(a, u))
-                        continue;
-                int r = a->systemd->ops->guard ?
-                                a->systemd->ops->guard(a->systemd, u->name, a->lease.until_ms, 0) :
-                                0;
+        for (AgentUnit *u = a->systemd->ops->guard ? a->units : NULL; u; u = u->hh.next) {
+                int r = 0;
 
+                if (u->singleton && agent_has_started(a, u) && lease_is_for(a, u))
+                        r = a->systemd->ops->guard(a->systemd, u->name, a->lease.until_ms, 0);
                 if (r < 0)
                         agent_unit_failed(a, u, "renew the lease of", strerror(-r));
         }

@@ -34,7 +34,7 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                               .role = machine_role(state, m),
                               .replaced_by = successor ? successor->id : NULL,
                               .problem = cluster_machine_problem(m, MACHINE_CONDITION),
-                              .identity_problem = cluster_machine_problem(m, MACHINE_IMPOSTOR),
+                              .identity_problem = cluster_machine_problem(m, MACHINE_IDENTITY),
                               .clock_problem = cluster_machine_problem(m, MACHINE_CLOCK),
                               .since_ms = m->since_ms,
                               .n_units = m->load,

@@ -22,7 +22,7 @@ enum { CONTACT_MS = 1000 };
 
 /* An attached host is normal after so long without a heartbeat to this host and without a condition: a
  * replica repeats conditions each 5 s. Another host with its ID counts for a minute. */
-enum { CONDITION_VALID_MS = 12 * 1000, IMPOSTOR_MS = 60 * 1000 };
+enum { CONDITION_VALID_MS = 12 * 1000, REJECTED_MS = 60 * 1000 };
 
 /* The replicas to which a host was attached learn so often that it is not any more. */
 enum { LEAVES_TICKS = 4 };
@@ -40,8 +40,8 @@ typedef struct Sender {
         bool has_clock;      /* the last heartbeat had it */
         int64_t clock_ms;    /* its wall clock minus that of this host */
         int64_t reported_ms; /* the difference that is in its presence; 0: none */
-        uint8_t impostor;    /* as a replica has reported it at 'impostor_ms' */
-        uint64_t impostor_ms;
+        uint8_t rejected;    /* as a replica has reported it at 'rejected_ms' */
+        uint64_t rejected_ms;
 } Sender;
 
 /* The end of the log of another host. */
@@ -186,8 +186,8 @@ void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t re
         if (s->at_ms == 0)
                 s->attached = true;
         if (c->flags & (CONDITION_CLONE | CONDITION_KEY)) {
-                s->impostor = c->flags;
-                s->impostor_ms = now_ms;
+                s->rejected = c->flags;
+                s->rejected_ms = now_ms;
         }
         if (!(c->flags & CONDITION_IN_USE) || !s->attached)
                 return;
@@ -209,10 +209,10 @@ static Sender *heartbeats_sender(Membership *m, const char *machine_id) {
         return s;
 }
 
-uint8_t heartbeats_impostor(Membership *m, const char *machine_id) {
+uint8_t heartbeats_rejected(Membership *m, const char *machine_id) {
         const Sender *s = named_find(m->heartbeats.senders, machine_id);
 
-        return s && s->impostor && loop_now_ms(m->loop) - s->impostor_ms < IMPOSTOR_MS ? s->impostor : 0;
+        return s && s->rejected && loop_now_ms(m->loop) - s->rejected_ms < REJECTED_MS ? s->rejected : 0;
 }
 
 const char *heartbeats_problem(Membership *m, const char *machine_id) {

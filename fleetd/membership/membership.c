@@ -26,7 +26,7 @@ static const char clone_rejected[] =
 static const char key_rejected[] =
         "a host with this machine ID and another key was rejected; to admit it: fleetctl token --replace";
 
-static_assert(sizeof(MACHINE_IMPOSTOR) + sizeof(key_rejected) <= PRESENCE_REASON_SIZE, "");
+static_assert(sizeof(MACHINE_IDENTITY) + sizeof(key_rejected) <= PRESENCE_REASON_SIZE, "");
 
 /* After a failure, too: the next tick compares with the cluster view again. */
 void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -37,8 +37,8 @@ void membership_on_written(void *userdata, KvStatus status, const char *message,
 
 /* Return how another host with the ID of a machine was rejected in the last minute, here or by another
  * replica; "": none was. */
-static const char *membership_impostor(Membership *m, const char *machine_id) {
-        uint8_t reported = heartbeats_impostor(m, machine_id);
+static const char *membership_rejected(Membership *m, const char *machine_id) {
+        uint8_t reported = heartbeats_rejected(m, machine_id);
         bool clone, key;
 
         peers_rejected(m->peers, machine_id, &clone, &key);
@@ -52,7 +52,7 @@ static const char *membership_impostor(Membership *m, const char *machine_id) {
 static int membership_problem(Membership *m, const KvState *state, const ClusterMachine *machine,
                               char ret[static PRESENCE_REASON_SIZE]) {
         bool self = streq(machine->id, m->machine_id);
-        const char *impostor, *problem;
+        const char *rejected, *problem;
         char own[REPLICA_PROBLEM_SIZE], clock[REPLICA_PROBLEM_SIZE];
 
         if (self)
@@ -60,16 +60,16 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
         problem = self ? own : heartbeats_problem(m, machine->id);
         if (!problem)
                 return -ENODATA;
-        impostor = membership_impostor(m, machine->id);
+        rejected = membership_rejected(m, machine->id);
         if (problem[0])
                 snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CONDITION "%s", problem);
-        else if (impostor[0])
-                snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_IMPOSTOR "%s", impostor);
+        else if (rejected[0])
+                snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_IDENTITY "%s", rejected);
         else if (!self && heartbeats_clock(m, machine->id, clock))
                 snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CLOCK "%s", clock);
         else if (cluster_machine_problem(machine, MACHINE_CONDITION))
                 snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_replica_works);
-        else if (cluster_machine_problem(machine, MACHINE_IMPOSTOR))
+        else if (cluster_machine_problem(machine, MACHINE_IDENTITY))
                 snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_alone);
         else if (cluster_machine_problem(machine, MACHINE_CLOCK))
                 snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_clock);

@@ -231,7 +231,7 @@ bool heartbeats_has_contact(const Membership *m, const char *machine_id);
  * host by 'replica_ms': as if the host had sent a heartbeat. */
 void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t replica_ms);
 /* Return CONDITION_CLONE and CONDITION_KEY of a machine that a replica has reported in the last minute. */
-uint8_t heartbeats_impostor(Membership *m, const char *machine_id);
+uint8_t heartbeats_rejected(Membership *m, const char *machine_id);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
 const char *heartbeats_problem(Membership *m, const char *machine_id);

@@ -3,16 +3,14 @@
 #include <stdio.h>
 
 #include "base/memory.h"
-
-static unsigned hex_value(char digit) {
-        return (unsigned) (digit <= '9' ? digit - '0' : (digit | 32) - 'a' + 10) & 15;
-}
+#include "base/parse.h"
 
 void report_host_write(const char *machine_id, uint8_t bits, Writer *w) {
         uint8_t bytes[REPORT_HOST_BYTES];
 
         for (size_t i = 0; i < REPORT_ID_BYTES; i++)
-                bytes[i] = (uint8_t) (hex_value(machine_id[2 * i]) << 4 | hex_value(machine_id[2 * i + 1]));
+                bytes[i] = (uint8_t) ((unsigned) hex_digit(machine_id[2 * i]) << 4 |
+                                      (unsigned) hex_digit(machine_id[2 * i + 1]));
         bytes[REPORT_ID_BYTES] = bits;
         write_raw(w, bytes, sizeof(bytes));
 }

@@ -592,13 +592,15 @@ static void voters_retire(VotersChange *ret, const ClusterMachine *m) {
 
 /* A standby gives way to a host without a replica. */
 static bool voters_exchange_standby(const Configuration *c, VotersChange *ret) {
-        const ClusterMachine *next = voters_next_host(c), *standby;
+        const ClusterMachine *next, *standby, *m;
         const char *value;
 
-        if (!next || c->in->paused || c->in->led_ms < c->in->spans->led_ms ||
-            c->n_voters_reachable != c->n_voters)
+        if (c->in->paused || c->in->led_ms < c->in->spans->led_ms || c->n_voters_reachable != c->n_voters)
                 return false;
-        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
+        next = voters_next_host(c);
+        if (!next)
+                return false;
+        LIST_FOREACH(m, &c->in->cluster->members, of_members) {
                 const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
 
                 if (!voters_is_replica(c, m) || (member && member->role == KV_MEMBER_VOTER) ||

@@ -27,7 +27,7 @@ typedef struct ClusterOwner ClusterOwner;
 /* Begins the reason of a presence key of a machine whose replica has a problem. */
 #define MACHINE_CONDITION "its replica: "
 /* The same of a machine whose ID another host has claimed. */
-#define MACHINE_IMPOSTOR "its identity: "
+#define MACHINE_IDENTITY "its identity: "
 /* The same of a machine whose wall clock differs from that of the leader. */
 #define MACHINE_CLOCK "its clock: "
 
@@ -315,7 +315,7 @@ const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CL
  * return only. */
 bool cluster_machine_is_removed(const ClusterMachine *m);
 /* Return the problem of a kind that its presence shows, borrowed; NULL: none. 'kind': MACHINE_CONDITION,
- * MACHINE_IMPOSTOR or MACHINE_CLOCK. */
+ * MACHINE_IDENTITY or MACHINE_CLOCK. */
 const char *cluster_machine_problem(const ClusterMachine *m, const char *kind);
 
 /* The reason in the tombstone of a host that has left by "fleetctl leave"; of others, it is their presence.

@@ -262,7 +262,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .key = identity_is_required(m->folder) ? NULL : c->key,
                           .credentials = m->credentials,
                           .sealer = &m->sealer.base,
-                          .wiped = m->by_token && m->settings.listen_peer[0] && !m->credentials,
+                          .unidentified = m->by_token && m->settings.listen_peer[0] && !m->credentials,
                           .restart = machine_on_restart,
                           .userdata = m };
         memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));

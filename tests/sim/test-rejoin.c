@@ -26,7 +26,7 @@ static void over(void) {
 static const char *problem_of(const SimMachine *m) {
         const SimMachine *leader = leader_with(machine(0));
         const ClusterMachine *machine = leader ? seen(leader, m) : NULL;
-        const char *problem = machine ? cluster_machine_problem(machine, MACHINE_IMPOSTOR) : NULL;
+        const char *problem = machine ? cluster_machine_problem(machine, MACHINE_IDENTITY) : NULL;
 
         return problem ?: "";
 }
