@@ -3,7 +3,7 @@
  * It is stopped before it moves. It has ended there when the machine reports that, which ends the assignment
  * to stop. Otherwise it has ended after the time that the assignment names (singleton_hold_ms()): a lease
  * that the machine requested after the assignment was committed is granted together with the assignment, so
- * that the machine keeps no guard alive by it. That time begins when this leader knows the assignment, and
+ * that the machine renews no guard by it. That time begins when this leader knows the assignment, and
  * again with each leader: a former one confirmed leases until the next one was elected, not after. */
 #include "fleetd/engine/plan_internal.h"
 #include "units/singleton.h"

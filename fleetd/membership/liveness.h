@@ -1,4 +1,4 @@
-/* Which hosts are alive: signs of life in, changes of presence out. Runs on the leader.
+/* The presence of hosts: signs of each host in, changes of presence out. Runs on the leader.
  *
  * Pure. It counts ticks that the receiver of the signs has kept, and reads no clock. A silent daemon is not a
  * lost host: a host is lost when its kernel is silent, too, and away when only its daemon is silent or
