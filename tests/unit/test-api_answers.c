@@ -2878,7 +2878,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":6,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":7,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
@@ -2886,7 +2886,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":6,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":7,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
@@ -2905,7 +2905,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: level: expected a "
                   "whole number\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1000}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 6 at "
+                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 7 at "
                   "most\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}", 204, SERVER, "" },
