@@ -131,7 +131,7 @@ static int print_json(Drain *d, Error *err) {
                 if (r < 0)
                         return r;
                 text_append(&t, i > 0 ? "," : "");
-                text_append(&t, reply.body.chars ?: "{}");
+                text_append_bytes(&t, reply.body.chars ?: "{}", strcspn(reply.body.chars ?: "{}", "\n"));
         }
         json_close(&t, ']');
         json_close(&t, '}');
@@ -375,13 +375,14 @@ static int drain_begin(Drain *d, Host *h, uint64_t deadline_ms, Error *err) {
 static void drain_note_left(const Drain *d, const char *why) {
         for (size_t i = 0; i < d->n_hosts; i++) {
                 const Host *h = &d->hosts[i];
+                uint64_t n = member_number(h->state, "unitsLeft");
 
                 if (host_is(h, "draining"))
-                        client_note("%s%llu units of %s are left; the drain continues: fleetctl drain %s "
+                        client_note("%s%llu unit%s of %s %s left; the drain continues: fleetctl drain %s "
                                     "shows it, "
                                     "fleetctl uncordon %s ends it",
-                                    why, (unsigned long long) member_number(h->state, "unitsLeft"),
-                                    h->name.chars, h->name.chars, h->name.chars);
+                                    why, (unsigned long long) n, plural(n), h->name.chars,
+                                    n == 1 ? "is" : "are", h->name.chars, h->name.chars);
         }
 }
 
