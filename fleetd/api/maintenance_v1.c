@@ -207,7 +207,7 @@ static bool drain_is_refused(const Cluster *c, const ClusterMachine *m, uint64_t
                           "%s %s: its units move without a drain; to keep other units away from it when it "
                           "returns: fleetctl cordon %s",
                           name, m->presence == PRESENCE_LOST ? "is lost" : "is shut down", name);
-        else if (deadline_ms == 0 && !maintenance_has_others(c, m))
+        else if (deadline_ms == 0 && drain_left(m) > 0 && !maintenance_has_others(c, m))
                 error_set(ret, 409,
                           "no other machine can run units: its units would stay; to stop them: fleetctl "
                           "drain %s --deadline=5min",
@@ -226,7 +226,7 @@ static bool maintenance_next(const Request *request, const ClusterMachine *m, co
         char user[HISTORY_USER_SIZE];
 
         *ret = now ? *now : (MaintenanceRecord) {};
-        if (now && now->mode == MAINTENANCE_DRAINED && drain_step(c, m).n_left == 0)
+        if (now && now->mode == MAINTENANCE_DRAINED && drain_left(m) == 0)
                 return false;
         if (begins)
                 ret->since_ms = loop_wall_ms(request->api->loop);

@@ -6,11 +6,17 @@ bool drain_awaits(const ClusterAssignment *a) {
         return !(a->of->unit && a->of->unit->placement.global) && !plan_has_finished(a);
 }
 
-DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
-        DrainStep step = { .mode = m->maintenance->mode };
+size_t drain_left(const ClusterMachine *m) {
+        size_t n = 0;
 
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
-                step.n_left += drain_awaits(a);
+                n += drain_awaits(a);
+        return n;
+}
+
+DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
+        DrainStep step = { .mode = m->maintenance->mode, .n_left = drain_left(m) };
+
         if (step.mode != MAINTENANCE_DRAINING || m->maintenance->purpose[0] || cluster->adopting ||
             !LIST_EMPTY(&m->unreadable))
                 return step;

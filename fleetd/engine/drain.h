@@ -34,5 +34,8 @@ DrainStep drain_step(const Cluster *cluster, const ClusterMachine *machine);
  * nor of one that has finished. */
 bool drain_awaits(const ClusterAssignment *assignment);
 
+/* Return the number of assignments on the machine that do so. */
+size_t drain_left(const ClusterMachine *machine);
+
 /* Return the cluster time after which a unit is moved again that failed on another machine; 0: at once. */
 uint64_t drain_retry_ms(const ClusterAssignment *assignment, uint64_t now_ms);
