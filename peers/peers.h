@@ -43,8 +43,8 @@ enum {
         PEER_COMMANDS_PER_SECOND = 200,    /* of a host without a replica: see PeerCost */
         PEER_COMMANDS_BURST = 400,
         PEER_BYTES_PER_SECOND = 32 * 1024 * 1024,
-        PEER_JOIN_REQUEST_MS = 5000,       /* from the session of a joining host to its request */
-        PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
+        PEER_JOIN_REQUEST_MS = 5000, /* from the session of a joining host to its request */
+        PEER_JOIN_MS = 30000,        /* from this request to the end of the session */
 };
 
 /* The message ID of rejected sessions and requests to join, in the journal. */

@@ -78,13 +78,13 @@ struct PeerSession {
         const SessionContext *context; /* borrowed */
         Stream *stream;                /* NULL during TLS and after its end */
         TlsHandshake *tls;             /* during TLS */
-        unsigned refs;         /* the stream or 'tls', and each function of session.c that uses the session */
-        Timer timer;           /* for the handshake; after the end, for lingering */
-        Timer stall;           /* while the queue is full */
-        Timer pace;            /* while 'paced' */
+        unsigned refs; /* the stream or 'tls', and each function of session.c that uses the session */
+        Timer timer;   /* for the handshake; after the end, for lingering */
+        Timer stall;   /* while the queue is full */
+        Timer pace;    /* while 'paced' */
         Pace used[_PEER_COST_MAX];
-        uint64_t stalled_sent; /* bytes sent when the stall timer was started */
-        uint64_t written;      /* bytes ever given to the stream */
+        uint64_t stalled_sent;                   /* bytes sent when the stall timer was started */
+        uint64_t written;                        /* bytes ever given to the stream */
         SessionQueue queues[_PEER_PRIORITY_MAX]; /* frames that wait while the stream has enough */
         size_t waiting_size;                     /* memory of these frames, in bytes */
         uint64_t sent_handshake;                 /* hash of the last handshake that was sent */
