@@ -49,15 +49,13 @@ static void joining_on_admitted(void *userdata, KvStatus status, const char *mes
         PeerSession *session = peers_session(m->peers, a->session);
         KvState state;
 
-        if (session) {
+        if (session && status == KV_OK) {
                 kv_state(m->store, &state);
-                joining_reply(session, status == KV_OK ? NULL : message, &state,
-                              status == KV_OK ? a->raft_id : 0);
-                if (status == KV_OK)
-                        log_info(((LogFields) { .machine = a->machine, .index = index }),
-                                 "added %s as member %llu", peer_handshake(session)->name,
-                                 (unsigned long long) a->raft_id);
-        }
+                joining_reply(session, NULL, &state, a->raft_id);
+                log_info(((LogFields) { .machine = a->machine, .index = index }), "added %s as member %llu",
+                         peer_handshake(session)->name, (unsigned long long) a->raft_id);
+        } else if (session) /* two hosts that join at once want one Raft ID: the second one requests again */
+                joining_reply(session, message, &(KvState) {}, 0);
         LIST_REMOVE(a, admissions);
         free(a);
 }
@@ -159,8 +157,10 @@ static bool joining_is_due(const Membership *m) {
         KvState state;
 
         kv_state(m->store, &state);
+        /* Without an answer of a replica: older leaders add the identity of the cluster to each rejection. */
         if (state.attached)
-                return state.raft_id == 0 && m->joining.former_id != 0 && !m->unlistened;
+                return state.raft_id == 0 &&
+                       (state.level == 0 || (m->joining.former_id != 0 && !m->unlistened));
         return !m->joining.attach && (state.cluster_id == 0 || state.lost);
 }
 
