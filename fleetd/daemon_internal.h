@@ -1,5 +1,5 @@
-/* The parts of Daemon: daemon.c opens and closes the components, daemon_join.c joins a cluster or opens this
- * one, daemon_listen.c opens the listener for other hosts. */
+/* The parts of Daemon: daemon_open.c opens and closes the components, daemon_join.c joins a cluster or opens
+ * this one, daemon_listen.c opens the listener for other hosts. */
 #pragma once
 
 #include "fleetd/agent/agent.h"
@@ -50,7 +50,7 @@ struct Daemon {
         char waits[WAITS_SIZE]; /* KvOptions.waits of a wiped host */
 };
 
-/* daemon.c: the store is closed; the rest of the close follows. 'userdata': the daemon. */
+/* daemon_open.c: the store is closed; the rest of the close follows. 'userdata': the daemon. */
 void daemon_on_store_closed(void *userdata);
 
 void daemon_join_init(Daemon *d);
