@@ -91,8 +91,8 @@ void stored_denied_write(Text *t, const DeniedRecord *denied);
 int stored_denied_read(const char *json, size_t size, DeniedRecord *ret, Error *err);
 
 /* /_fleet/cluster/token/ID:
- * {"by","expires","from","hash","metadata":{},"replace","restricted","revoked","root","total","uses","write"}.
- * The hosts that have joined with it name it in their own keys. */
+ * {"by","expires","from","hash","metadata":{},"replace","restricted","revoked","root","total","uses",
+ * "write"}. The hosts that have joined with it name it in their own keys. */
 typedef struct TokenRecord {
         char by[RECORDED_BY_SIZE];
         uint64_t expires_ms;           /* wall clock; the key lives longer, so that its end can be reported */
