@@ -74,7 +74,10 @@ void replica_problem(const Membership *m, const KvState *state, char ret[static 
 
         kv_replica_problem(m->store, ret, REPLICA_PROBLEM_SIZE);
         any &= !(state->lost && m->joining.attach); /* it needs none */
-        if (!ret[0])
+        if (!ret[0] && m->unlistened && !any)
+                snprintf(ret, REPLICA_PROBLEM_SIZE,
+                         "none: it cannot listen on %s; correct ListenPeer=", m->peer_address);
+        else if (!ret[0])
                 snprintf(ret, REPLICA_PROBLEM_SIZE, "%s",
                          any ? state->problem : authority_problem(m->authority));
 }

@@ -495,6 +495,10 @@ Authority *membership_authority(Membership *m) {
         return m->authority;
 }
 
+void membership_set_listening(Membership *m, bool listening) {
+        m->unlistened = !listening;
+}
+
 void membership_set_client(Membership *m, const char *client) {
         snprintf(m->client, sizeof(m->client), "%s", client);
 }

@@ -125,8 +125,9 @@ struct Membership {
         Liveness liveness;
         uint64_t raising; /* number of the proposal that raises the feature level; 0: none */
         bool leading;
-        bool agentless; /* Agent=no */
-        bool writing;   /* a transaction of presences, members or the feature level is in flight */
+        bool agentless;  /* Agent=no */
+        bool unlistened; /* the listener at 'peer_address' could not be opened: this host gets no replica */
+        bool writing;    /* a transaction of presences, members or the feature level is in flight */
         Attaching attaching;
         Reporting reporting;
         Dialing dialing;
