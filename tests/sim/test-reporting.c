@@ -163,6 +163,8 @@ static void bridge_partition(void) {
                         sim_net_cut(cluster->net, m->host, machine(i)->host, i != k);
                 UNTIL_EACH(15000, 20, "a-host-uses-the-replica-that-it-reaches",
                            replica_of(m) == machine(k) && state_of(m).ready && presence_of(m) == PRESENCE_UP);
+                run_ms(2 * TICK_MS); /* the report, and the write: it may have been lost just before */
+                UNTIL("a-host-is-up", presence_of(m) == PRESENCE_UP);
                 stays_up(m, 10000);
         }
         over();
