@@ -362,9 +362,9 @@ int main(int argc, char *argv[]) {
                                                    new_leader_storm,
                                                    ends,
                                                    conditions,
-                                                    condition_of_a_former_leader,
-                                                    clone_of_an_attached_host,
-                                                    a_replica_is_cut_from_the_leader };
+                                                   condition_of_a_former_leader,
+                                                   clone_of_an_attached_host,
+                                                   a_replica_is_cut_from_the_leader };
 
         return tokens_main(argc, argv, "tests/sim/test-reporting", scenarios, ELEMENTS(scenarios), NULL,
                            "attached hosts are lost when they are silent, and only then");
