@@ -37,6 +37,7 @@ typedef struct Joining {
          * this host may have used it before; each later one is new. */
         bool looked, keyless; /* 'keyless': nor does it have the cluster key any more */
         uint64_t former_id;
+        uint64_t cluster_id;   /* recorded by identity_write_cluster(), or that of the last attempt */
         uint64_t requested_ms; /* 0: no answer is due */
         char requested_from[MACHINE_ID_SIZE];
         uint64_t retired; /* number of the session whose host may be replaced, while 'sync' is under way; or 0
