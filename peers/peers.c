@@ -406,7 +406,8 @@ static void peers_on_tick(void *userdata) {
                         peer_host_free(host);
         }
 
-        if (peers->hosts && !peers->closing && timer_start(&peers->tick, peers->loop, PEERS_TICK_MS) < 0)
+        if (peers->hosts && !peers->closing &&
+            timer_start_with_slack(&peers->tick, peers->loop, PEERS_TICK_MS, PEERS_TICK_SLACK_MS) < 0)
                 log_error(NO_FIELDS, "Failed to start the session timer: out of memory");
 }
 
@@ -510,6 +511,10 @@ void peers_set_self(Peers *peers, const PeerHandshake *self) {
         peers->self = *self;
         peers_check_cluster(peers);
         peers_each_session(peers, session_send_changed_self, NULL);
+}
+
+void peers_set_cluster(Peers *peers, uint64_t cluster_id) {
+        peers->cluster_id = cluster_id;
 }
 
 const PeerHandshake *peers_self(const Peers *peers) {

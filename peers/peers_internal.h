@@ -16,7 +16,8 @@
 
 enum {
         PEERS_BACKOFF_MIN_MS = 100,
-        PEERS_TICK_MS = 2000,
+        PEERS_TICK_MS = 1750,
+        PEERS_TICK_SLACK_MS = 750, /* more than the time between two heartbeats */
         PEERS_WARNINGS_KEPT = 64,
 };
 
@@ -98,6 +99,7 @@ struct Peers {
                                  their end */
         unsigned n_sessions;
         uint64_t last_number;
+        uint64_t cluster_id; /* peers_set_cluster() */
         PeerFrameType types[PEER_FRAME_TYPES];
         void *types_userdata[PEER_FRAME_TYPES];
         void (*on_end)(void *userdata, PeerSession *session);
