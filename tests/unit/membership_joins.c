@@ -89,6 +89,9 @@ static void a_join_request_gets_one_answer_with_the_reason_of_a_rejection(void *
         assert_int_equal(j.n, 1);
         assert_true(j.refused);
         assert_string_equal(j.message, "another host was faster");
+        assert_int_equal(j.cluster_id,
+                         0); /* the identity of the cluster would mean that the host is attached */
+        assert_int_equal(j.lineage, 0);
         assert_int_equal(said("added beta"), 0);
 
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
@@ -189,6 +192,28 @@ static void a_waiting_host_repeats_its_request_1_s_after_a_rejection_and_after_1
         assert_int_equal(n_asked(), 0);
         until(13000);
         assert_int_equal(n_asked(), 1);
+}
+
+static void is_answered(KvState *state) {
+        *state = (KvState) { .attached = true, .ready = true, .level = 6, .cluster_id = 7, .lineage = 3 };
+}
+
+/* Leaders before attached hosts add the identity of the cluster to each rejection, and do not serve them. */
+static void a_host_requests_again_until_a_replica_serves_it(void **state) {
+        open_with(plain);
+        assert_true(quiet_peer_meet(h));
+        until(1000);
+        assert_int_equal(n_asked(), 1);
+        send_joined(JOIN_VERSION, true, "another host was faster", 7, 3, 0);
+        assert_int_equal(said("attached to the cluster through beta"), 1);
+        until(2000);
+        assert_int_equal(n_asked(), 1);
+        send_joined(JOIN_VERSION, true, "another host was faster", 7, 3, 0);
+        until(3000);
+        assert_int_equal(n_asked(), 1);
+        state_seen = is_answered;
+        until(20000);
+        assert_int_equal(n_asked(), 0);
 }
 
 static void a_waiting_host_sends_a_request_to_a_host_that_connects_at_once_and_only_once(void **state) {
@@ -721,6 +746,7 @@ int membership_joins_tests(void) {
                 leading(a_join_request_gets_one_answer_with_the_reason_of_a_rejection),
                 leading(a_cluster_of_five_admits_its_own_hosts_only),
                 leading(a_membership_that_was_freed_handles_no_more_frames),
+                waiting(a_host_requests_again_until_a_replica_serves_it),
                 waiting(a_waiting_host_repeats_its_request_1_s_after_a_rejection_and_after_10_s_of_silence),
                 waiting(a_waiting_host_sends_a_request_to_a_host_that_connects_at_once_and_only_once),
                 waiting(a_waiting_host_sends_no_request_to_another_waiting_host),
