@@ -52,16 +52,19 @@ static void keys_on_an_attached_host(void) {
 }
 
 /* A restricted host works, holds no replica although the cluster wants more, reads users' keys, and writes
- * none. */
+ * those below the prefix of its token. */
 static void restricted_host(void) {
-        SimMachine *m = attached_by(3, &(TokenRequest) { .uses = 1, .restricted = true, .by = "root" });
+        SimMachine *m = attached_by(
+                3, &(TokenRequest) { .uses = 1, .restricted = true, .write = "/app", .by = "root" });
 
         run_unit(m);
         (void) write_key(machine(0), "/a", "1");
         expect_key(m, "/a", "1");
         if (try_write(m, "/a", "2").status != KV_FORBIDDEN)
-                world_failed(world, "a-restricted-host-writes-nothing", "/a");
+                world_failed(world, "a-restricted-host-writes-below-its-prefix", "/a");
         expect_key(machine(0), "/a", "1");
+        (void) write_key(m, "/app/b", "2");
+        expect_key(machine(0), "/app/b", "2");
         run_ms(20000);
         if (!state_of(m).attached || seen(machine(0), m)->member.raft_id != 0)
                 world_failed(world, "a-restricted-host-has-no-replica", "%s", m->name);
