@@ -1,6 +1,6 @@
 """Each route and each verb of fleetctl on a host without a replica, compared with a voter; reads and events while its replica is killed.
 
-attached.py routes VOTER ATTACHED ROUTES.C     sockets of two hosts, and the table of routes
+attached.py routes VOTER ATTACHED ROUTES.C     sockets of two hosts, and the table of routes; the voter is the replica in use
 attached.py verbs VOTER ATTACHED FLEETCTL FLEETCTL.C
 attached.py moves WRITER ATTACHED PID SIGNAL NAME     the process of the replica in use gets the signal while both work; a word in the results"""
 
@@ -98,7 +98,8 @@ REQUESTS = {
 
 # Members of answers that belong to a moment or to the host that answers. fleet-api(7) names them.
 VOLATILE = {"index", "raftIndex", "lastIndex", "lastTerm", "time", "since", "first", "last", "created", "createdIndex", "modifiedIndex", "expires", "hash",
-            "machine", "name", "role", "replica", "seat", "token", "id", "startTime", "leaderInfo", "state", "recvAppendRequestCnt", "sendAppendRequestCnt"}
+            "machine", "name", "role", "replica", "seat", "token", "id", "startTime", "leaderInfo", "state", "recvAppendRequestCnt", "sendAppendRequestCnt",
+            "latency", "counts"}
 
 
 class Connection(http.client.HTTPConnection):
