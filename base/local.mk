@@ -1,7 +1,7 @@
 noinst_LIBRARIES += base/libbase.a
 base_libbase_a_SOURCES = \
 	base/memory.h base/sizes.h base/memory.c base/table.h base/table.c base/error.h base/error.c base/text.h base/text.c \
-	base/blocks.h base/blocks.c base/bytes.h base/bytes.c base/parse.h base/parse.c base/file.h base/file.c base/clock.h base/clock.c \
+	base/blocks.h base/blocks.c base/bytes.h base/bytes.c base/pace.h base/parse.h base/parse.c base/file.h base/file.c base/clock.h base/clock.c \
 	base/log.h base/log.c base/fault_point.h base/fault_point.c base/base64.h base/base64.c base/file_checksum.h base/file_checksum.c base/backup_file.h base/backup_file.c base/duration.h base/duration.c
 
 if HAVE_CMOCKA

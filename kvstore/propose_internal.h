@@ -4,6 +4,7 @@
 
 #include <assert.h>
 
+#include "base/pace.h"
 #include "base/table.h"
 #include "kvstore/apply/dedup.h"
 #include "kvstore/budget.h"
@@ -101,6 +102,7 @@ struct Proposals {
         bool lead;
         bool any_due;  /* a proposal that is not sent again waits for its due time, under any leader */
         bool attached; /* this host has no replica: 'leader' and 'term' are those of its relay */
+        Pace relayed;  /* own proposals that were sent to a relay: it reads more of them slowly */
         Budget budget;
         bool has_estimated; /* in this call of the pump */
         struct {
@@ -178,8 +180,13 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
 
 /* -- propose_relay.c: attached hosts -- */
 
-/* Send what is queued to the replica that this host uses; false: no way. */
+/* Send what is queued to the replica that this host uses, as far as its limit goes; false: no way, or no more
+ * now. */
 bool proposals_send_relay(Proposals *p);
+/* Return whether commands of users have waited because this host has sent as many as its relay takes. */
+bool proposals_relay_is_paced(Proposals *p);
+#define PROPOSALS_PACED \
+        "this host may write 200 times a second by the replica that it uses: try again in a second"
 /* Send what has no result for long to another replica, too, under the same numbers. */
 void proposals_relay_elsewhere(Proposals *p);
 void proposals_relay_init(Proposals *p);
