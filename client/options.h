@@ -85,7 +85,8 @@ typedef struct Options {
         uint64_t uses;                                                       /* 0: not given */
         const char *token_ttl, *token_replace, *token_metadata, *token_from; /* NULL: not given */
         const char *rights, *out;                                            /* cert; NULL: not given */
-        bool restricted, compromised;
+        const char *write;
+        bool restricted, restricted_given, compromised;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         const char *cluster_name, *spread, *voters; /* NULL: not given */
         bool force;                                 /* remove */

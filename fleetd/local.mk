@@ -63,7 +63,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/host.h fleetd/host.c \
 	fleetd/service.h fleetd/service.c \
 	fleetd/trim.h fleetd/trim.c \
-	fleetd/daemon.h fleetd/daemon.c
+	fleetd/daemon.h fleetd/daemon_internal.h fleetd/daemon_open.c fleetd/daemon_join.c fleetd/daemon_listen.c
 
 sbin_PROGRAMS += fleetd/fleetd
 fleetd_fleetd_SOURCES = fleetd/main.c

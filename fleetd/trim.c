@@ -89,7 +89,7 @@ static void trim_on_timer(void *userdata) {
                 trim->unused_bytes = trim_unused_bytes(&info);
                 trim->n++;
         }
-        (void) timer_start(&trim->timer, trim->loop, TRIM_MS);
+        (void) timer_start_with_slack(&trim->timer, trim->loop, TRIM_MS, TRIM_SLACK_MS);
 }
 
 static void trim_on_freed(void *userdata) {
@@ -104,7 +104,7 @@ int trim_start(Trim *trim, Loop *loop) {
                          .timer = TIMER(trim_on_timer, trim),
                          .freed = DEFERRED(trim_on_freed, trim) };
         loop->on_freed = &trim->freed;
-        return timer_start(&trim->timer, loop, TRIM_MS);
+        return timer_start_with_slack(&trim->timer, loop, TRIM_MS, TRIM_SLACK_MS);
 }
 
 void trim_stop(Trim *trim) {

@@ -9,8 +9,9 @@
 #include "io/loop.h"
 
 enum {
-        TRIM_MS = 5000,          /* between two checks */
-        TRIM_SOON_MS = 500,      /* until the next check, after loop_freed() for many small objects */
+        TRIM_MS = 5000,      /* between two checks, and ... */
+        TRIM_SLACK_MS = 750, /* ... at most so much longer, until the daemon wakes up for something else */
+        TRIM_SOON_MS = 500,  /* until the next check, after loop_freed() for many small objects */
         TRIM_BYTES = 128 * 1024, /* newly free bytes that trigger a return */
         TRIM_LARGE = 128 * 1024, /* larger blocks are mapped separately, and unmapped when freed */
 };

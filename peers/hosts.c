@@ -111,7 +111,8 @@ int host_get(Peers *peers, const char *machine_id, PeerHost **ret) {
                         return -ENOMEM;
                 }
                 if (!timer_armed(&peers->tick))
-                        (void) timer_start(&peers->tick, peers->loop, PEERS_TICK_MS);
+                        (void) timer_start_with_slack(&peers->tick, peers->loop, PEERS_TICK_MS,
+                                                      PEERS_TICK_SLACK_MS);
         }
 
         host->used_ms = now_ms;

@@ -406,7 +406,8 @@ static void peers_on_tick(void *userdata) {
                         peer_host_free(host);
         }
 
-        if (peers->hosts && !peers->closing && timer_start(&peers->tick, peers->loop, PEERS_TICK_MS) < 0)
+        if (peers->hosts && !peers->closing &&
+            timer_start_with_slack(&peers->tick, peers->loop, PEERS_TICK_MS, PEERS_TICK_SLACK_MS) < 0)
                 log_error(NO_FIELDS, "Failed to start the session timer: out of memory");
 }
 

@@ -16,7 +16,8 @@
 
 enum {
         PEERS_BACKOFF_MIN_MS = 100,
-        PEERS_TICK_MS = 2000,
+        PEERS_TICK_MS = 1750,
+        PEERS_TICK_SLACK_MS = 750, /* more than the time between two heartbeats */
         PEERS_WARNINGS_KEPT = 64,
 };
 

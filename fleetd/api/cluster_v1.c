@@ -133,6 +133,7 @@ static void settings_write(Text *t, const Cluster *c, const KvState *state) {
         if (critical)
                 json_add_string_always(t, "critical", critical);
         json_add_string(t, "name", settings->name);
+        json_add_bool(t, "restricted", settings->restricted);
         json_add_string(t, "spread", settings->spread);
         json_add_u64(t, "voters", settings->voters);
         json_close(t, '}');

@@ -20,9 +20,8 @@ enum { CONTACT_MS = 1000 };
 /* Differences of clocks beyond this one are not added. */
 #define HEARTBEAT_CLOCK_MAX (INT64_MAX / 4)
 
-/* An attached host is normal after so long without a heartbeat to this host and without a condition: a
- * replica repeats conditions each 5 s. Another host with its ID counts for a minute. */
-enum { CONDITION_VALID_MS = 12 * 1000, REJECTED_MS = 60 * 1000 };
+/* Another host with its ID counts for a minute. */
+enum { REJECTED_MS = 60 * 1000 };
 
 /* The replicas to which a host was attached learn so often that it is not any more. */
 enum { LEAVES_TICKS = 4 };
@@ -73,7 +72,10 @@ void replica_problem(const Membership *m, const KvState *state, char ret[static 
 
         kv_replica_problem(m->store, ret, REPLICA_PROBLEM_SIZE);
         any &= !(state->lost && m->joining.attach); /* it needs none */
-        if (!ret[0])
+        if (!ret[0] && m->unlistened && !any)
+                snprintf(ret, REPLICA_PROBLEM_SIZE,
+                         "none: it cannot listen on %s; correct ListenPeer=", m->peer_address);
+        else if (!ret[0])
                 snprintf(ret, REPLICA_PROBLEM_SIZE, "%s",
                          any ? state->problem : authority_problem(m->authority));
 }
@@ -159,11 +161,13 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
                 kv_answer_heartbeat(m->store, session);
         snprintf(problem, sizeof(problem), "%.*s", (int) MIN(size, sizeof(problem) - 1),
                  (const char *) payload);
-        if (facts.in_use && !m->leading)
+        if (facts.in_use)
                 conditions_note(m, id, problem, facts_clock_ms(m, &facts));
         else
                 conditions_note(m, id, "", 0);
-        s = facts.attached && !m->leading ? NULL : named_get(&m->heartbeats.senders, id, sizeof(Sender));
+        /* An attached host that is normal needs no entry. */
+        s = facts.attached ? named_find(m->heartbeats.senders, id) :
+                             named_get(&m->heartbeats.senders, id, sizeof(Sender));
         if (!s)
                 return;
         s->heartbeat = true;

@@ -1,6 +1,6 @@
 /* Joining: a host without a cluster requests membership from the hosts of Join=, until one of them admits it.
- * The request is PEER_JOIN: version, peer address. The answer is PEER_JOINED: version, error, message,
- * cluster, lineage, Raft ID.
+ * The request is PEER_JOIN: version, peer address ("": this host cannot listen). The answer is PEER_JOINED:
+ * version, error, message, cluster, lineage, Raft ID.
  *
  * A rejection with the identity of the cluster means that the host is attached to it, and has no replica:
  * when one is wanted, the leader assigns a Raft ID to the host, by its member key. */
@@ -62,14 +62,21 @@ static void joining_on_admitted(void *userdata, KvStatus status, const char *mes
 
 /* Return 0 if the host gets a Raft ID at once: it has lost its replica, or there are fewer than wanted; never
  * a restricted one.
- * -EXFULL: it is attached, and the leader assigns an ID when a replica is wanted. That holds for each host
- * that has proved its identity, so that the leader can choose. */
+ * -EXFULL: it has no listener (address ""), or it is attached, and the leader assigns an ID when a replica is
+ * wanted. That holds for each host that has proved its identity, so that the leader can choose. */
 static int joining_check_room(const Membership *m, const KvState *state, const ClusterMachine *known,
                               const char *id, const char *address, Error *err) {
         const Cluster *c = registry_cluster(m->registry);
         size_t n = voters_others(c, id, address), max = voters_hosts_limit(c, m->voters);
         bool alone = m->voters == 1 && c->settings_index == 0; /* no other host holds a replica */
 
+        if (!address[0] && state->level < KV_LEVEL_ATTACHED)
+                return error_set(
+                        err, -EADDRNOTAVAIL,
+                        "each host of this cluster has a replica, and this one cannot listen for other "
+                        "hosts: correct ListenPeer= in its fleetd.conf, and restart fleetd");
+        if (!address[0])
+                return error_set(err, -EXFULL, "this host cannot listen: it is attached to the cluster");
         if (known && known->member.raft_id != 0)
                 return 0;
         if (known && known->host && known->host->restricted)
@@ -133,7 +140,7 @@ static void joining_on_request(void *userdata, PeerSession *session, PeerFrame t
         version = read_u8(&r);
         address = read_string(&r, sizeof(host) - 1);
         if (reader_end(&r) < 0 || version != JOIN_PROTOCOL ||
-            parse_address(address, host, sizeof(host), &port) < 0)
+            (address[0] && parse_address(address, host, sizeof(host), &port) < 0))
                 error = error_set(&err, -EBADMSG,
                                   "%s received an invalid join request; upgrade the older of the two hosts",
                                   m->name);
@@ -152,7 +159,8 @@ static bool joining_is_due(const Membership *m) {
         kv_state(m->store, &state);
         /* Without an answer of a replica: older leaders add the identity of the cluster to each rejection. */
         if (state.attached)
-                return state.raft_id == 0 && (m->joining.former_id != 0 || state.level == 0);
+                return state.raft_id == 0 &&
+                       (state.level == 0 || (m->joining.former_id != 0 && !m->unlistened));
         return !m->joining.attach && (state.cluster_id == 0 || state.lost);
 }
 
@@ -217,6 +225,8 @@ void joining_take_replica(Membership *m, const KvState *state) {
                 joining_state_changed(m);
                 return;
         }
+        if (m->unlistened) /* it was assigned before its problem was known */
+                return;
         r = joining_become(m, state, raft_id, &err);
         if (r < 0 && r != -EBUSY)
                 log_error(((LogFields) { .error = r }), "Failed to become a replica: %s",
@@ -275,7 +285,7 @@ static void joining_request_from(void *userdata, const PeerState *peer) {
         if (m->joining.requested || !peer->dialed || peer->handshake.cluster_id == 0)
                 return;
         write_u8(&w, JOIN_PROTOCOL);
-        write_string(&w, m->peer_address);
+        write_string(&w, m->unlistened ? "" : m->peer_address);
         if (w.error < 0 || peers_send(m->peers, peer->handshake.machine_id, PEER_JOIN, w.bytes, w.size) < 0)
                 return;
         m->joining.requested = true;

@@ -125,8 +125,9 @@ struct Membership {
         Liveness liveness;
         uint64_t raising; /* number of the proposal that raises the feature level; 0: none */
         bool leading;
-        bool agentless; /* Agent=no */
-        bool writing;   /* a transaction of presences, members or the feature level is in flight */
+        bool agentless;  /* Agent=no */
+        bool unlistened; /* the listener at 'peer_address' could not be opened: this host gets no replica */
+        bool writing;    /* a transaction of presences, members or the feature level is in flight */
         Attaching attaching;
         Reporting reporting;
         Dialing dialing;
@@ -185,12 +186,16 @@ void reporting_done(Membership *m);
 
 /* -- conditions.c: of attached hosts -- */
 
+/* An attached host is normal after so long without a heartbeat to the leader and without a condition: a
+ * replica repeats conditions each 5 s. */
+enum { CONDITION_VALID_MS = 12 * 1000 };
+
 void conditions_init(Membership *m);
 void conditions_done(Membership *m);
 /* A host that uses this replica has sent a heartbeat: "" and about 0 are normal. */
 void conditions_note(Membership *m, const char *machine_id, const char *problem, int64_t clock_ms);
 void conditions_peer_changed(Membership *m, const char *machine_id);
-/* Send the conditions to the leader, if this host has a replica and does not lead. */
+/* If this host has a replica, send the conditions to the leader, or take them as the leader. */
 void conditions_tick(Membership *m, const KvState *state);
 
 int joining_init(Membership *m);

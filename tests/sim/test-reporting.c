@@ -258,6 +258,29 @@ static void conditions(void) {
         over();
 }
 
+/* The host uses the replica of the leader, which ends together with the condition. The next leader has no
+ * session of the host. */
+static void condition_of_a_former_leader(void) {
+        SimMachine *m = attached(), *leader, *next, *other;
+
+        UNTIL("there-is-a-leader", (leader = leader_with(machine(0))));
+        for (unsigned i = 0; i < REPLICAS; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, machine(i) != leader);
+        UNTIL("a-host-uses-the-replica-of-the-leader", replica_of(m) == leader);
+        world_loop_set_wall_offset(m->loop, -95000);
+        UNTIL("a-wrong-clock-is-reported", reason_has(m, "clock is 95 s behind the leader's"));
+        suspect(leader);
+        world_loop_set_wall_offset(m->loop, 0);
+        machine_crash_daemon(leader);
+        other = machine(leader == machine(0));
+        UNTIL("there-is-a-new-leader", (next = leader_with(other)) && next != leader);
+        for (unsigned i = 0; i < REPLICAS; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, machine(i) == next);
+        machine_start_daemon(leader);
+        UNTIL("a-new-leader-ends-a-condition", reason_has(m, "its clock agrees with the leader's"));
+        over();
+}
+
 /* A copy of the host meets replicas that have a session of the host. */
 static void clone_of_an_attached_host(void) {
         SimMachine *m, *copy;
@@ -284,10 +307,16 @@ static void clone_of_an_attached_host(void) {
 }
 
 int main(int argc, char *argv[]) {
-        static void (*const scenarios[])(
-                void) = { two_sessions, report_lost,      report_lost_with_its_replica,
-                          replica_cut,  bridge_partition, new_leader_storm,
-                          ends,         conditions,       clone_of_an_attached_host };
+        static void (*const scenarios[])(void) = { two_sessions,
+                                                   report_lost,
+                                                   report_lost_with_its_replica,
+                                                   replica_cut,
+                                                   bridge_partition,
+                                                   new_leader_storm,
+                                                   ends,
+                                                   conditions,
+                                                   condition_of_a_former_leader,
+                                                   clone_of_an_attached_host };
 
         return tokens_main(argc, argv, "tests/sim/test-reporting", scenarios, ELEMENTS(scenarios), NULL,
                            "attached hosts are lost when they are silent, and only then");

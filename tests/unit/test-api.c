@@ -2253,6 +2253,11 @@ static void settings_of_the_cluster_are_set_and_checked(void **state) {
                 { "{\"voters\":\"3\"}", 400, "voters" },
                 { "{\"name\":3}", 400, "name: expected a text of at most 64 bytes" },
                 { "{\"name\":\"a b\"}", 400, "name: expected letters, digits" },
+                { "{\"restricted\":1}", 400, "restricted: expected true or false" },
+                { "{\"restricted\":true}", 409,
+                  "restricted: a restricted host needs feature level 6, and the level is 5: fleetctl cluster "
+                  "level 6" },
+                { "{\"restricted\":false}", 204, "" },
                 { "{\"spread\":1}", 400, "spread: expected a key of metadata, at most 128 bytes" },
                 { "{\"spread\":\"a b\"}", 400, "spread: metadata key 'a b'" },
                 { "{\"spread\":\"rack\"}", 409,

@@ -373,6 +373,37 @@ static void the_host_writes_only_what_is_its_own(void **state) {
         assert_int_equal(propose_write(h, "", KV_SET, "/_fleet/state/a.service/" QUIET_PEER_OTHER_ID), KV_OK);
 }
 
+static void the_host_writes_below_the_prefixes_of_its_token(void **state) {
+        static const struct {
+                const char *key;
+                KvStatus status;
+        } rows[] = {
+                { "/app", KV_OK },         { "/app/x", KV_OK },
+                { "/logs/b", KV_OK },      { "/apple", KV_FORBIDDEN },
+                { "/logs", KV_FORBIDDEN }, { "/logs/c", KV_FORBIDDEN },
+                { "/", KV_FORBIDDEN },     { OTHER "/facts", KV_FORBIDDEN },
+        };
+        static const char *const claims[] = { "", ROOT, "anonymous@" QUIET_PEER_OTHER_ID };
+        QuietPeer *h = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                for (size_t k = 0; k < ELEMENTS(claims); k++) {
+                        KvStatus status;
+
+                        write_key(h, HOST,
+                                  "{\"joined\":1,\"pins\":[\"" PIN
+                                  "\"],\"restricted\":true,\"write\":\"/app,/logs/b\"}");
+                        status = propose_write(h, claims[k], KV_SET, rows[i].key);
+                        if (status != rows[i].status)
+                                fail_msg("%s, for '%s': %s", rows[i].key, claims[k], kv_status_name(status));
+                        if (status == KV_OK)
+                                assert_int_equal(propose_write(h, claims[k], KV_DELETE, rows[i].key), KV_OK);
+                }
+        assert_int_equal(propose_write(h, "user:ann", KV_SET, "/app/x"), KV_FORBIDDEN);
+        restrict_host(h);
+        assert_int_equal(propose_write(h, ROOT, KV_SET, "/app/x"), KV_FORBIDDEN);
+}
+
 /* A transaction with a check, and a write that the host may do. */
 static KvStatus propose_check(QuietPeer *h, const char *principal, const KvCheck *check, Heard *ret) {
         KvCommand write = {
@@ -637,6 +668,7 @@ int main(void) {
                 TEST(keys_of_others_are_absent_from_reads_and_lists),
                 TEST(keys_of_others_are_absent_from_watches),
                 TEST(the_host_writes_only_what_is_its_own),
+                TEST(the_host_writes_below_the_prefixes_of_its_token),
                 TEST(a_check_reveals_no_key_of_others),
                 TEST(the_host_adds_rows_about_itself_only),
                 TEST(the_host_relays_for_no_other_one),
