@@ -54,6 +54,10 @@ typedef enum DrainedUnit {
 DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *where,
                          const ClusterMachine **ret_to, Error *ret_why);
 
+/* Write as "waiting" the ordinary units of a machine in maintenance for which no other one qualifies, up to
+ * a limit of names and work. */
+void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *m);
+
 bool machine_is_there(const ClusterMachine *machine); /* up or away: its states are valid */
 
 /* Return whether the machine may not be removed; then set the reason, and what to do, with the code 409.
