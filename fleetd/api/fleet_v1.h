@@ -58,6 +58,10 @@ DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *unit, con
  * a limit of names and work. */
 void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *m);
 
+/* Write "maintenance": the machines that are cordoned, draining or drained, with the number of units that
+ * wait; of the leave of a host, cluster_v1.c writes the state. Nothing if there is none. */
+void maintenance_write(Text *t, const Cluster *cluster);
+
 bool machine_is_there(const ClusterMachine *machine); /* up or away: its states are valid */
 
 /* Return whether the machine may not be removed; then set the reason, and what to do, with the code 409.

@@ -134,6 +134,59 @@ void maintenance_get_handle(Request *request) {
         request_answer_json(request, 200, &t);
 }
 
+/* Write how many units of a machine wait, with the first of them by name and its reason. */
+static void maintenance_write_waiting(Text *t, const SchedulerView *view, const ClusterMachine *m) {
+        const ClusterAssignment *first = NULL;
+        const ClusterMachine *to;
+        size_t n = 0;
+        Error why;
+
+        for (const ClusterAssignment *a = m->assignments; a && scheduler_view_work(view) <= PLAN_WORK_MAX;
+             a = a->hh.next) {
+                if (!drain_awaits(a) || unit_drained(view, a->of, m, &to, &why) != DRAINED_UNIT_WAITS)
+                        continue;
+                n++;
+                if (!first || strcmp(a->unit, first->unit) < 0)
+                        first = a;
+        }
+        if (!first)
+                return;
+        (void) unit_drained(view, first->of, m, &to, &why);
+        json_add_string(t, "unit", first->unit);
+        json_add_u64(t, "waiting", n);
+        json_add_string(t, "why", why.message);
+}
+
+void maintenance_write(Text *t, const Cluster *c) {
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        SchedulerView *view = NULL;
+        bool any = false;
+        size_t n = 0;
+
+        machines = cluster_machines_sorted(c, &n);
+        if (!machines || scheduler_view_new(c, c->now_ms, &view) < 0)
+                t->error = -ENOMEM;
+        for (size_t i = 0; view && i < n; i++) {
+                const MaintenanceRecord *m = machines[i]->maintenance;
+
+                if (!m || m->purpose[0])
+                        continue;
+                if (!any)
+                        json_open(t, "maintenance", '[');
+                any = true;
+                json_open(t, NULL, '{');
+                json_add_string(t, "mode", maintenance_mode_to_string(m->mode));
+                json_add_string(t, "name", cluster_machine_name(machines[i]));
+                json_add_string(t, "reason", m->why);
+                if (m->mode == MAINTENANCE_DRAINING)
+                        maintenance_write_waiting(t, view, machines[i]);
+                json_close(t, '}');
+        }
+        if (any)
+                json_close(t, ']');
+        scheduler_view_free(view);
+}
+
 /* -- PUT -- */
 
 typedef struct MaintenanceBody {
