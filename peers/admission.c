@@ -298,6 +298,15 @@ static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause,
                                  handshake_name(peer), (unsigned long long) peer->cluster_id,
                                  handshake_name(self), (unsigned long long) self->cluster_id);
 
+        if (peer->cluster_id != 0 && self->cluster_id == 0 && peers->cluster_id != 0 &&
+            peer->cluster_id != peers->cluster_id)
+                return error_set(
+                        err, -EXDEV,
+                        "%s belongs to cluster %016llx, %s is attached to cluster %016llx; to attach it to "
+                        "another one: systemctl stop fleetd; fleetd --reset; systemctl start fleetd",
+                        handshake_name(peer), (unsigned long long) peer->cluster_id, handshake_name(self),
+                        (unsigned long long) peers->cluster_id);
+
         *ret_cause = REJECTION_LINEAGE;
         if (peer->cluster_id == self->cluster_id && !handshake_has_lineage_of(peer, self))
                 return error_set(err, -EXDEV,

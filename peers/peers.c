@@ -513,6 +513,10 @@ void peers_set_self(Peers *peers, const PeerHandshake *self) {
         peers_each_session(peers, session_send_changed_self, NULL);
 }
 
+void peers_set_cluster(Peers *peers, uint64_t cluster_id) {
+        peers->cluster_id = cluster_id;
+}
+
 const PeerHandshake *peers_self(const Peers *peers) {
         return &peers->self;
 }

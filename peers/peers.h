@@ -99,6 +99,10 @@ void peers_close(Peers *peers, const char *reason, void (*closed)(void *userdata
 void peers_set_self(Peers *peers, const PeerHandshake *self);
 const PeerHandshake *peers_self(const Peers *peers);
 
+/* Admit hosts of that cluster only, and hosts without one, while the identity of this host names no cluster;
+ * 0: any. Open sessions stay. */
+void peers_set_cluster(Peers *peers, uint64_t cluster_id);
+
 /* Replace the credentials; NULL: no certificates. 'key_counts': the key file of the options is dialed with
  * and accepted, too; otherwise, all sessions end that were authenticated by it. Others stay: see peers_end().
  * A host dials with its certificate if it has one, and with the key file after the other host rejected that.

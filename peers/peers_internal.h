@@ -100,6 +100,7 @@ struct Peers {
                                  their end */
         unsigned n_sessions;
         uint64_t last_number;
+        uint64_t cluster_id; /* peers_set_cluster() */
         PeerFrameType types[PEER_FRAME_TYPES];
         void *types_userdata[PEER_FRAME_TYPES];
         void (*on_end)(void *userdata, PeerSession *session);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "fleetd/membership/cluster_key.h"
+#include "fleetd/membership/identity.h"
 #include "fleetd/membership/membership_internal.h"
 #include "fleetd/membership/voters.h"
 
@@ -202,6 +203,36 @@ static void joining_forget_key(Membership *m) {
                             "This host holds no replica, and keeps the cluster key: %s", error_text(&err, r));
 }
 
+/* Its certificate, or its replica, names the cluster of a host. One with a key file alone could be attached
+ * to another cluster with that key at its next start: that of a host of Join= that has left. */
+static void joining_record_cluster(Membership *m, const KvState *state) {
+        Error err = {};
+        int r;
+
+        if (m->joining.cluster_id == state->cluster_id || !m->state_directory ||
+            peers_has_certificate(m->peers))
+                return;
+        m->joining.cluster_id = state->cluster_id;
+        peers_set_cluster(m->peers, state->cluster_id);
+        r = identity_write_cluster(m->state_directory, state->cluster_id, &err);
+        if (r < 0)
+                log_warning(((LogFields) { .error = r }), "Failed to record the cluster of this host: %s",
+                            error_text(&err, r));
+}
+
+static void joining_read_cluster(Membership *m) {
+        Error err = {};
+        int r;
+
+        if (!m->state_directory || peers_has_certificate(m->peers))
+                return;
+        r = identity_read_cluster(m->state_directory, &m->joining.cluster_id, &err);
+        if (r == 0)
+                peers_set_cluster(m->peers, m->joining.cluster_id);
+        else if (r != -ENOENT)
+                log_warning(((LogFields) { .error = r }), "%s", error_text(&err, r));
+}
+
 void joining_take_replica(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
         uint64_t raft_id = self ? self->member.raft_id : 0;
@@ -216,6 +247,7 @@ void joining_take_replica(Membership *m, const KvState *state) {
         }
         if (state->raft_id != 0 || !state->ready || !registry_is_current(m->registry))
                 return;
+        joining_record_cluster(m, state);
         if (!j->looked || raft_id == 0)
                 j->former_id = raft_id;
         j->looked = true;
@@ -481,6 +513,7 @@ static const PeerFrameType frame_types[] = {
 
 int joining_init(Membership *m) {
         m->joining.timer = TIMER(joining_on_timer, m);
+        joining_read_cluster(m);
         peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
         return joining_is_due(m) ? timer_start(&m->joining.timer, m->loop, JOIN_RETRY_MS) : 0;
 }

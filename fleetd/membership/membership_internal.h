@@ -37,6 +37,7 @@ typedef struct Joining {
          * this host may have used it before; each later one is new. */
         bool looked, keyless; /* 'keyless': nor does it have the cluster key any more */
         uint64_t former_id;
+        uint64_t cluster_id;   /* recorded by identity_write_cluster(), or that of the last attempt */
         uint64_t requested_ms; /* 0: no answer is due */
         char requested_from[MACHINE_ID_SIZE];
         uint64_t retired; /* number of the session whose host may be replaced, while 'sync' is under way; or 0
@@ -171,8 +172,8 @@ bool attaching_uses(const Membership *m, const char *machine_id);
 
 /* -- reporting.c: reports of attached hosts -- */
 
-/* Count a heartbeat. Return whether an answer to it is due. */
-bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, bool in_use);
+/* Count a heartbeat; 'signs': SIGN_IN_USE and SIGN_ALONE. Return whether an answer to it is due. */
+bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, uint8_t signs);
 void reporting_peer_changed(Membership *m, const char *machine_id);
 /* Count the signs of attached hosts, and report them to the leader, if this host has a replica. */
 void reporting_tick(Membership *m, const KvState *state, bool late);
