@@ -191,7 +191,8 @@ void known_warn(KnownAddress *k, unsigned cause, const char *message) {
 
         k->warned |= 1u << cause;
         log_warning(((LogFields) { .machine = k->host ? k->host->machine_id : NULL }),
-                    "Failed to open a session to %s: %s", k->address, message);
+                    "Failed to open a session to %s%s%s%s: %s", k->name, *k->name ? " (" : "", k->address,
+                    *k->name ? ")" : "", message);
 }
 
 void known_attempted(KnownAddress *k) {

@@ -145,6 +145,7 @@ void peers_observe(Peers *peers, void (*on_end)(void *userdata, PeerSession *ses
 typedef struct PeerAddress {
         char machine_id[MACHINE_ID_SIZE]; /* "" if only the address is known (Join=) */
         char address[ADDRESS_SIZE];
+        char name[PEER_NAME_SIZE]; /* for messages; "" if it is not known */
 } PeerAddress;
 
 /* Set the hosts to dial. Sessions to addresses that are no longer listed end. Dialing retries with a back-off

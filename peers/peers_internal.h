@@ -55,6 +55,7 @@ struct PeerHost {
 typedef struct KnownAddress {
         char address[ADDRESS_SIZE];
         char given_id[MACHINE_ID_SIZE];
+        char name[PEER_NAME_SIZE]; /* given, for messages */
         Peers *peers;
         PeerHost *host;      /* given, or learned from its handshake; NULL: unknown */
         bool is_self;        /* this host itself answers there */
