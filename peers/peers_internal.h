@@ -42,6 +42,7 @@ struct PeerHost {
         uint64_t contact_ms, used_ms, clone_ms, key_ms;
         uint64_t outdated_raft_id; /* of this host, when its replica was rejected as an old image; 0: never */
         unsigned n_known;
+        Pace sessions; /* that it has opened, without a replica */
         char bye[16], problem[PEER_PROBLEM_SIZE];
         bool changed;          /* on_change() was not called yet */
         bool index_unfinished; /* out of memory: the next tick repeats host_index() */
