@@ -39,7 +39,7 @@ int backup_description_add_host(BackupDescription *d, const char *name) {
 /* -- Bytes -- */
 
 int backup_description_write(const BackupDescription *d, void **ret, size_t *ret_size) {
-        static const uint8_t zeroes[PAGE] = {};
+        const uint8_t zeroes[64] = {};
         _cleanup_writer_ Writer body = {}, w = {};
         size_t size;
 

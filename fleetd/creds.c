@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/memory.h"
+
 enum {
         CREDS_MS = 20000, /* a TPM may need seconds */
         CREDS_MESSAGE_MAX = 4096,
@@ -57,11 +59,12 @@ static void creds_read_message(int fd, char *ret, size_t ret_size) {
 }
 
 static void creds_wipe_input(Creds *c) {
-        static const char zeroes[SEALED_MAX];
+        const char zeroes[256] = {};
 
         if (c->input_fd < 0)
                 return;
-        (void) pwrite_all(c->input_fd, zeroes, c->input_size, 0);
+        for (size_t at = 0; at < c->input_size; at += sizeof(zeroes))
+                (void) pwrite_all(c->input_fd, zeroes, MIN(c->input_size - at, sizeof(zeroes)), at);
         close(c->input_fd);
         c->input_fd = -1;
 }

@@ -40,8 +40,12 @@ enum {
         PEER_PROBLEM_SIZE = 320,           /* of the text why no session is open */
         PEERS_OMITTED_SIZE = 64,           /* of peers_log_stranger() */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
-        PEER_JOIN_REQUEST_MS = 5000,       /* from the session of a joining host to its request */
-        PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
+        PEERS_REJECTED_MAX_MS = 5000,      /* the same of a host without a replica that is rejected */
+        PEER_COMMANDS_PER_SECOND = 200,    /* of a host without a replica: see PeerCost */
+        PEER_COMMANDS_BURST = 400,
+        PEER_BYTES_PER_SECOND = 32 * 1024 * 1024,
+        PEER_JOIN_REQUEST_MS = 5000, /* from the session of a joining host to its request */
+        PEER_JOIN_MS = 30000,        /* from this request to the end of the session */
 };
 
 /* The message ID of rejected sessions and requests to join, in the journal. */
@@ -95,6 +99,10 @@ void peers_close(Peers *peers, const char *reason, void (*closed)(void *userdata
 void peers_set_self(Peers *peers, const PeerHandshake *self);
 const PeerHandshake *peers_self(const Peers *peers);
 
+/* Admit hosts of that cluster only, and hosts without one, while the identity of this host names no cluster;
+ * 0: any. Open sessions stay. */
+void peers_set_cluster(Peers *peers, uint64_t cluster_id);
+
 /* Replace the credentials; NULL: no certificates. 'key_counts': the key file of the options is dialed with
  * and accepted, too; otherwise, all sessions end that were authenticated by it. Others stay: see peers_end().
  * A host dials with its certificate if it has one, and with the key file after the other host rejected that.
@@ -137,6 +145,7 @@ void peers_observe(Peers *peers, void (*on_end)(void *userdata, PeerSession *ses
 typedef struct PeerAddress {
         char machine_id[MACHINE_ID_SIZE]; /* "" if only the address is known (Join=) */
         char address[ADDRESS_SIZE];
+        char name[PEER_NAME_SIZE]; /* for messages; "" if it is not known */
 } PeerAddress;
 
 /* Set the hosts to dial. Sessions to addresses that are no longer listed end. Dialing retries with a back-off
@@ -196,6 +205,17 @@ const char *peer_remote(const PeerSession *session);
 bool peers_log_stranger(Peers *peers, const char *address, char ret_omitted[static PEERS_OMITTED_SIZE]);
 /* Return how the other host was authenticated. Without TLS, as with a key file. */
 const TlsPeer *peer_authentication(const PeerSession *session);
+
+/* What a host without a replica may use of this one, each with a limit. Above it, this host reads from the
+ * session of that host more slowly: its frames wait in the connection, and no other session waits. */
+typedef enum PeerCost {
+        PEER_COST_COMMANDS, /* PEER_COMMANDS_PER_SECOND, after a burst of PEER_COMMANDS_BURST */
+        PEER_COST_BYTES,    /* of frames in both directions: PEER_BYTES_PER_SECOND */
+        _PEER_COST_MAX,
+} PeerCost;
+
+/* Charge the host that dialed this session. Without effect if it has a replica. */
+void peer_charge(PeerSession *session, PeerCost cost, uint64_t n);
 /* Return the memory of all that waits to be sent, in bytes. */
 size_t peer_queued(const PeerSession *session);
 

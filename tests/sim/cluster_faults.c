@@ -30,8 +30,7 @@ static uint64_t totals[_FAULT_MAX];
 static void on_start_daemon(void *userdata) {
         SimMachine *m = userdata;
 
-        if (!m->has_left)
-                machine_start_daemon(m);
+        machine_start_daemon(m);
 }
 
 static void on_release(void *userdata) {
@@ -44,8 +43,7 @@ static void on_release(void *userdata) {
 static void on_power_on(void *userdata) {
         SimMachine *m = userdata;
 
-        if (!m->has_left)
-                machine_power_on(m);
+        machine_power_on(m);
 }
 
 /* -- Links -- */
@@ -136,7 +134,7 @@ static void fault_leave(SimCluster *c, SimMachine *m) {
                 return;
         kv_state(daemon_store(leader->daemon), &state);
         leave.since_ms = world_now_ms(c->world);
-        if (registry_maintain(r, 0, known, &leave, on_asked, c) < 0)
+        if (registry_maintain(r, 0, known, &leave, NULL, on_asked, c) < 0)
                 return;
         m->leaves = true;
         m->left_cluster = state.cluster_id;
@@ -173,7 +171,6 @@ void faults_check_left(SimCluster *c) {
                         continue;
                 world_trace(c->world, m->name, "has left the cluster");
                 m->has_left = true;
-                machine_stop_daemon(m);
         }
 }
 

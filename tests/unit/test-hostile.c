@@ -373,6 +373,37 @@ static void the_host_writes_only_what_is_its_own(void **state) {
         assert_int_equal(propose_write(h, "", KV_SET, "/_fleet/state/a.service/" QUIET_PEER_OTHER_ID), KV_OK);
 }
 
+static void the_host_writes_below_the_prefixes_of_its_token(void **state) {
+        static const struct {
+                const char *key;
+                KvStatus status;
+        } rows[] = {
+                { "/app", KV_OK },         { "/app/x", KV_OK },
+                { "/logs/b", KV_OK },      { "/apple", KV_FORBIDDEN },
+                { "/logs", KV_FORBIDDEN }, { "/logs/c", KV_FORBIDDEN },
+                { "/", KV_FORBIDDEN },     { OTHER "/facts", KV_FORBIDDEN },
+        };
+        static const char *const claims[] = { "", ROOT, "anonymous@" QUIET_PEER_OTHER_ID };
+        QuietPeer *h = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                for (size_t k = 0; k < ELEMENTS(claims); k++) {
+                        KvStatus status;
+
+                        write_key(h, HOST,
+                                  "{\"joined\":1,\"pins\":[\"" PIN
+                                  "\"],\"restricted\":true,\"write\":\"/app,/logs/b\"}");
+                        status = propose_write(h, claims[k], KV_SET, rows[i].key);
+                        if (status != rows[i].status)
+                                fail_msg("%s, for '%s': %s", rows[i].key, claims[k], kv_status_name(status));
+                        if (status == KV_OK)
+                                assert_int_equal(propose_write(h, claims[k], KV_DELETE, rows[i].key), KV_OK);
+                }
+        assert_int_equal(propose_write(h, "user:ann", KV_SET, "/app/x"), KV_FORBIDDEN);
+        restrict_host(h);
+        assert_int_equal(propose_write(h, ROOT, KV_SET, "/app/x"), KV_FORBIDDEN);
+}
+
 /* A transaction with a check, and a write that the host may do. */
 static KvStatus propose_check(QuietPeer *h, const char *principal, const KvCheck *check, Heard *ret) {
         KvCommand write = {
@@ -446,6 +477,61 @@ static void the_host_adds_rows_about_itself_only(void **state) {
 
                 assert_int_equal(propose(h, "", &txn, NULL), rows[i].status);
         }
+}
+
+/* Count the relayed proposals that the replica has taken. */
+static unsigned count_accepted(QuietPeer *h) {
+        unsigned n = 0;
+        Frame f;
+
+        while (quiet_peer_receive(&h->asking, &f)) {
+                Reader r = reader_over(f.payload, f.size);
+
+                if (f.type != PEER_RELAYED)
+                        continue;
+                (void) read_u8(&r);
+                (void) read_u64(&r);
+                (void) read_u64(&r);
+                if (read_u8(&r) == 0)
+                        n += (unsigned) read_varint(&r);
+        }
+        return n;
+}
+
+/* The host sends more than it may: its session is read slower, and a client of the replica does not wait. */
+static void proposals_above_the_limit_wait_in_the_session(void **state) {
+        enum { N = 1000, MORE = 50 }; /* of proposals in 100 ms */
+        KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+        _cleanup_writer_ Writer command = {};
+        QuietPeer *h = *state;
+        unsigned n = 0;
+
+        assert_int_equal(kv_command_encode(&cmd, &command), 0);
+        quiet_peer_pass(h, 5000);
+        (void) count_accepted(h);
+        for (unsigned i = 0; i < N; i++) {
+                _cleanup_writer_ Writer w = {};
+
+                write_u8(&w, 1);
+                write_u64(&w, ORIGIN);
+                write_u64(&w, 1);
+                write_u8(&w, 0);
+                write_varint(&w, 1);
+                write_u64(&w, ++number);
+                write_u64(&w, kv_cluster_ms(h->store) + 10000);
+                write_blob(&w, command.bytes, command.size);
+                write_blob(&w, "", 0);
+                assert_true(quiet_peer_send(h, PEER_RELAY, w.bytes, w.size));
+        }
+        write_key(h, "/_fleet/target/a.service", "loaded");
+        n = count_accepted(h);
+        assert_in_range(n, PEER_COMMANDS_BURST, PEER_COMMANDS_BURST + MORE);
+        quiet_peer_pass(h, 1000);
+        n += count_accepted(h);
+        assert_in_range(n, PEER_COMMANDS_BURST + PEER_COMMANDS_PER_SECOND,
+                        PEER_COMMANDS_BURST + PEER_COMMANDS_PER_SECOND + MORE);
+        quiet_peer_pass(h, 2000);
+        assert_int_equal(n + count_accepted(h), N);
 }
 
 /* Propose to the leader in the name of another machine, as a replica does that relays. */
@@ -582,9 +668,11 @@ int main(void) {
                 TEST(keys_of_others_are_absent_from_reads_and_lists),
                 TEST(keys_of_others_are_absent_from_watches),
                 TEST(the_host_writes_only_what_is_its_own),
+                TEST(the_host_writes_below_the_prefixes_of_its_token),
                 TEST(a_check_reveals_no_key_of_others),
                 TEST(the_host_adds_rows_about_itself_only),
                 TEST(the_host_relays_for_no_other_one),
+                TEST(proposals_above_the_limit_wait_in_the_session),
                 TEST(forwarded_requests_have_the_rights_of_the_host),
         };
 

@@ -167,6 +167,24 @@ static void a_list_covers_what_it_grants(void **state) {
         }
 }
 
+static void prefixes_cover_what_is_below_them(void **state) {
+        static const struct {
+                const char *prefixes, *other;
+                bool covers;
+        } rows[] = {
+                { "", "", true },        { "", "/a", false },        { "/a", "", true },
+                { "/a", "/a/b", true },  { "/a/b", "/a", false },    { "/a", "/ab", false },
+                { "/a,/b", "/b", true }, { "/a,/b", "/b,/a", true }, { "/a,/b", "/b,/c", false },
+                { ",", "/a", false },    { "/", "/_fleet", false },  { "/", "/a", true },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_int_equal(prefixes_cover(rows[i].prefixes, rows[i].other), rows[i].covers);
+        assert_false(prefixes_have("", (KvBytes) {}));
+        assert_false(prefixes_have(",", (KvBytes) {}));
+        assert_true(prefixes_have("/a", (KvBytes) {}));
+}
+
 static void a_group_is_granted_rights_by_a_text(void **state) {
         static const struct {
                 const char *text;
@@ -519,6 +537,7 @@ int main(void) {
                 cmocka_unit_test(any_bytes_are_one_principal_or_none),
                 cmocka_unit_test(a_prefix_covers_itself_and_what_is_below),
                 cmocka_unit_test(a_list_covers_what_it_grants),
+                cmocka_unit_test(prefixes_cover_what_is_below_them),
                 cmocka_unit_test(a_group_is_granted_rights_by_a_text),
                 cmocka_unit_test(groups_and_their_rights_are_bounded),
                 cmocka_unit_test(a_user_has_the_rights_of_its_groups_together),

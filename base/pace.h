@@ -1,0 +1,29 @@
+/* A rate with a burst. Pure: time is an argument. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/memory.h"
+
+/* What was taken, in thousandths; it drains with time. Zero: nothing. */
+typedef struct Pace {
+        uint64_t drained_ms, thousandths;
+} Pace;
+
+/* Drain what was taken before, 'per_second'. Return the ms until one more fits into 'burst'; 0: now. */
+static inline uint64_t pace_wait_ms(Pace *pace, uint64_t per_second, uint64_t burst, uint64_t now_ms) {
+        uint64_t passed_ms = now_ms > pace->drained_ms ? now_ms - pace->drained_ms : 0, over;
+
+        passed_ms = MIN(passed_ms, pace->thousandths / per_second + 1);
+        pace->thousandths -= MIN(pace->thousandths, passed_ms * per_second);
+        pace->drained_ms = now_ms;
+        if (pace->thousandths + 1000 <= burst * 1000)
+                return 0;
+        over = pace->thousandths + 1000 - burst * 1000;
+        return (over + per_second - 1) / per_second;
+}
+
+/* Take n, also above the burst; after pace_wait_ms() of the same time. */
+static inline void pace_take(Pace *pace, uint64_t n) {
+        pace->thousandths += n * 1000;
+}
