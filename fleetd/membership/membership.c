@@ -168,6 +168,13 @@ static void membership_log_change(const KvState *state, const VotersChange *chan
                            machine ? cluster_machine_name(machine) : change->address, change->reason);
 }
 
+static bool membership_is_attached(void *userdata, const char *machine_id) {
+        const Membership *m = userdata;
+        LivenessSign sign;
+
+        return reports_sign(&m->reporting.reports, machine_id, &sign) && sign.session;
+}
+
 static void membership_change_voters(Membership *m, const KvState *state) {
         const Cluster *cluster = registry_cluster(m->registry);
         uint64_t now_ms = loop_now_ms(m->loop);
@@ -179,6 +186,8 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                               .voters = membership_voters(m),
                               .attaches = state->level >= KV_LEVEL_ATTACHED,
                               .level = state->level,
+                              .is_attached = membership_is_attached,
+                              .userdata = m,
                               .spread = cluster_settings(cluster)->spread,
                               .led_ms = now_ms - m->led_since_ms,
                               .spread_ms = now_ms - m->spread_since_ms,
