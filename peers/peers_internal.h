@@ -40,6 +40,7 @@ struct PeerHost {
         Timer clone_check;
         Peers *peers;
         uint64_t contact_ms, used_ms, clone_ms, key_ms;
+        uint64_t clone_nonce, clone_until_ms; /* peers_reject_clone() */
         uint64_t outdated_raft_id; /* of this host, when its replica was rejected as an old image; 0: never */
         unsigned n_known;
         char bye[16], problem[PEER_PROBLEM_SIZE];
