@@ -158,19 +158,8 @@ static void reporting_on_clone(void *userdata, const char *machine_id, const cha
                 (void) peer_reply(reports, PEER_REPORT, w.bytes, w.size);
 }
 
-static void reporting_reject_clones(Membership *m, const PeerSession *session, const void *payload,
-                                    size_t size) {
-        Reader r = reader_over(payload, size);
-        uint8_t version = read_u8(&r), bits;
-        char id[MACHINE_ID_SIZE];
-        KvState state;
-
-        kv_state(m->store, &state);
-        if (version != REPORT_PROTOCOL ||
-            !streq(peer_handshake(session)->machine_id, state.leader_machine_id))
-                return;
-        while (report_host_read(&r, id, &bits))
-                peers_reject_clone(m->peers, id);
+static void reporting_reject_clone(void *userdata, const char *machine_id) {
+        peers_reject_clone(((Membership *) userdata)->peers, machine_id);
 }
 
 void reporting_count(Membership *m, const KvState *state, bool late) {
@@ -218,6 +207,7 @@ void reporting_on_change(Membership *m, const RegistryChange *change) {
 static void reporting_on_report(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                 size_t size) {
         Membership *m = userdata;
+        KvState state;
         int e;
 
         if (size == 0) {
@@ -225,7 +215,9 @@ static void reporting_on_report(void *userdata, PeerSession *session, PeerFrame 
                 return;
         }
         if (!m->leading) {
-                reporting_reject_clones(m, session, payload, size);
+                kv_state(m->store, &state);
+                if (streq(peer_handshake(session)->machine_id, state.leader_machine_id))
+                        reports_read_clones(payload, size, reporting_reject_clone, m);
                 return;
         }
         e = reports_take(&m->reporting.reports, peer_handshake(session)->machine_id, peer_number(session),

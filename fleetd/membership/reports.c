@@ -189,6 +189,16 @@ void reports_each_clone(Reports *r,
         }
 }
 
+void reports_read_clones(const void *bytes, size_t size, void (*each)(void *userdata, const char *machine_id),
+                         void *userdata) {
+        Reader r = reader_over(bytes, size);
+        uint8_t version = read_u8(&r), bits;
+        char id[MACHINE_ID_SIZE];
+
+        while (version == REPORT_PROTOCOL && report_host_read(&r, id, &bits))
+                each(userdata, id);
+}
+
 /* -- Hosts and their sessions -- */
 
 static ReportedHost *host_new(Reports *r, const char *machine_id) {

@@ -133,6 +133,9 @@ void reports_each_clone(Reports *r,
                         void (*each)(void *userdata, const char *machine_id, const char *replica,
                                      uint64_t session),
                         void *userdata);
+/* Call 'each' for each host that an answer to a report names. */
+void reports_read_clones(const void *bytes, size_t size, void (*each)(void *userdata, const char *machine_id),
+                         void *userdata);
 /* Return whether a replica that reports has a session of the host; then 'ret' is its present sign. */
 bool reports_sign(const Reports *r, const char *machine_id, LivenessSign *ret);
 void reports_done(Reports *r);
