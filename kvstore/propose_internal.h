@@ -62,7 +62,8 @@ typedef struct Proposal {
         uint64_t queued_ms;          /* of one that yields: since when it waits */
         uint64_t cost;               /* as the leader estimated it; 0: not yet */
         TAILQ_ENTRY(Proposal) entry; /* in the queue, or among the answered */
-        UT_hash_handle hh;           /* by origin and number; of one origin in order of number */
+        TAILQ_ENTRY(Proposal) of_local;
+        UT_hash_handle hh; /* by origin and number; of one origin in order of number */
 } Proposal;
 
 static_assert(offsetof(KvBatchItem, number) == sizeof(uint64_t), "origin and number are one key");
@@ -90,7 +91,7 @@ typedef struct ReplyBody {
 struct Proposals {
         ProposalsOptions options;
         Proposal *own; /* table by origin and number: of this host, and of attached hosts */
-        ProposalList queue, answered;
+        ProposalList queue, answered, local; /* local: of this host, in order of number */
         uint64_t next_number;
         size_t n_own, own_bytes;         /* of this host, without a result */
         size_t n_foreign, foreign_bytes; /* of other hosts, in the queue */

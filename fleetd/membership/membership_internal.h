@@ -172,8 +172,8 @@ bool attaching_uses(const Membership *m, const char *machine_id);
 
 /* -- reporting.c: reports of attached hosts -- */
 
-/* Count a heartbeat. Return whether an answer to it is due. */
-bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, bool in_use);
+/* Count a heartbeat; 'signs': SIGN_IN_USE and SIGN_ALONE. Return whether an answer to it is due. */
+bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, uint8_t signs);
 void reporting_peer_changed(Membership *m, const char *machine_id);
 /* Count the signs of attached hosts, and report them to the leader, if this host has a replica. */
 void reporting_tick(Membership *m, const KvState *state, bool late);

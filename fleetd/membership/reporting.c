@@ -24,19 +24,20 @@ static bool reporting_answers(const Membership *m, ReporterHost *h, uint64_t ses
         return true;
 }
 
-bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, bool in_use) {
+bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, uint8_t signs) {
         const char *machine_id = peer_handshake(session)->machine_id;
+        bool has_replica = peer_handshake(session)->raft_id != 0;
         ReporterHost *h;
 
-        if (!attached) {
+        if (!attached && !(has_replica && signs & SIGN_ALONE)) {
                 reporter_remove(&m->reporting.reporter, machine_id);
-                return peer_handshake(session)->raft_id == 0;
+                return !has_replica;
         }
         h = reporter_host(&m->reporting.reporter, machine_id);
         if (!h)
-                return true;
-        reporter_heartbeat(&m->reporting.reporter, h, in_use);
-        return reporting_answers(m, h, peer_number(session));
+                return attached;
+        reporter_heartbeat(&m->reporting.reporter, h, signs);
+        return attached && reporting_answers(m, h, peer_number(session));
 }
 
 void reporting_peer_changed(Membership *m, const char *machine_id) {
@@ -64,6 +65,8 @@ void reporting_tick(Membership *m, const KvState *state, bool late) {
                 head.session = m->leading ? OWN_SESSION : 0;
         else if (leader)
                 head.session = peer_number(leader);
+        if (state->leader_machine_id[0]) /* its heartbeats of the time without a leader are over */
+                reporter_remove(reporter, state->leader_machine_id);
         /* Without a leader, too: a heartbeat that is kept would revive a host that was lost meanwhile. */
         reporter_write(reporter, &head, reporting_look, m, &w);
         if (w.error < 0 || head.session == 0)
@@ -91,13 +94,16 @@ static bool reporting_on_sign(void *userdata, const char *machine_id, const Live
         const ClusterMachine *machine = cluster_machine(cluster, machine_id);
         bool gone = !machine || machine->presence == PRESENCE_LOST || machine->presence == PRESENCE_LEFT;
 
+        if (streq(machine_id, m->machine_id))
+                return false;
         if (sign->unattached && (gone || reporting_is_direct(m, machine_id)))
                 return false;
         /* Its heartbeats end when it has the tombstone, too. */
         if (machine && cluster_machine_has_left(machine))
                 return true;
-        /* It has a replica now, and the one that it used before does not know that yet. */
-        if (sign->heartbeat || !heartbeats_has_contact(m, machine_id))
+        /* It has a replica now, and the one that it used before does not know that yet; or a replica that
+         * does not work sends its heartbeats to all hosts. */
+        if ((sign->heartbeat && !sign->indirect) || !heartbeats_has_contact(m, machine_id))
                 (void) liveness_sign(&m->liveness, cluster, machine_id, sign, late);
         return true;
 }
@@ -120,7 +126,8 @@ void reporting_lead(Membership *m, uint64_t since_ms) {
 static void reporting_count_direct(Membership *m, const char *machine_id) {
         LivenessSign sign;
 
-        if (!heartbeats_has_contact(m, machine_id) && reports_sign(&m->reporting.reports, machine_id, &sign))
+        if (!streq(machine_id, m->machine_id) && !heartbeats_has_contact(m, machine_id) &&
+            reports_sign(&m->reporting.reports, machine_id, &sign))
                 return;
         sign = heartbeats_sign(m, machine_id);
         (void) liveness_sign(&m->liveness, registry_cluster(m->registry), machine_id, &sign,

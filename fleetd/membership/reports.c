@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "fleetd/membership/report_hosts.h"
-
 /* A session of a host with a replica, as that one reports it. */
 typedef struct ReportLink {
         ReportedHost *host;
@@ -54,6 +52,7 @@ static LivenessSign link_sign(const Reports *r, const ReportLink *link) {
         bool in_use = link->bits & SIGN_IN_USE;
 
         return (LivenessSign) { .heartbeat = !(link->bits & SIGN_SILENT),
+                                .indirect = link->bits & SIGN_ALONE,
                                 .kernel = !(link->bits & SIGN_KERNEL_SILENT),
                                 .session = true,
                                 .ticks = in_use ? 1 : REPORT_IDLE_TICKS,
@@ -129,8 +128,9 @@ static void host_update(Reports *r, ReportedHost *h) {
 
 /* -- Clones -- */
 
+/* A replica without contact with the leader sends its heartbeats to several others. */
 static bool link_is_used(const ReportLink *link) {
-        return link->bits & SIGN_IN_USE && link_weight(link) > 0;
+        return link->bits & SIGN_IN_USE && !(link->bits & SIGN_ALONE) && link_weight(link) > 0;
 }
 
 static bool link_has_contact(const ReportLink *link) {
@@ -424,7 +424,7 @@ int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t ter
         p->at_ms = now_ms;
         p->valid = true;
         LIST_FOREACH(link, &p->listed, of_listed)
-                link->bits &= SIGN_IN_USE;
+                link->bits &= SIGN_IN_USE | SIGN_ALONE;
         e = replica_take_hosts(r, p, &frame);
         if (e < 0) {
                 p->session = 0;
@@ -451,8 +451,20 @@ static unsigned reports_grace(const Reports *r) {
         return (unsigned) (MIN(ms, (uint64_t) REPORT_GRACE_MAX_MS) / LIVENESS_TICK_MS);
 }
 
+/* Hosts that may have been on their way while their idle sessions were silent: decide at once, and not with
+ * the next report. */
+static void reports_end_grace(Reports *r) {
+        for (ReportingReplica *p = r->replicas; p; p = p->hh.next) {
+                ReportLink *link;
+
+                LIST_FOREACH(link, &p->listed, of_listed)
+                        if (link->host->decider == link)
+                                host_tell(r, link->host, true);
+        }
+}
+
 void reports_tick(Reports *r, uint64_t now_ms, bool late) {
-        bool ended = r->begins;
+        bool ended = r->begins, had_grace = r->grace_ticks > 0;
 
         r->begins = false;
         r->n_ticks++;
@@ -471,6 +483,8 @@ void reports_tick(Reports *r, uint64_t now_ms, bool late) {
                 r->grace_ticks--;
         r->grace_ticks = ended ? MAX(reports_grace(r), r->grace_ticks) :
                                  MIN(reports_grace(r), r->grace_ticks);
+        if (had_grace && r->grace_ticks == 0)
+                reports_end_grace(r);
         for (ReportedHost *h = LIST_FIRST(&r->unattached), *next; h; h = next) {
                 LivenessSign sign = unattached_sign(r, h);
 

@@ -5,7 +5,10 @@
  * varint n and n hosts that are not attached any more, then up to the end of the frame each host that is new
  * or not normal. A host is 16 bytes of its machine ID and u8 signs. The hosts of earlier reports that are not
  * listed had contact. An empty answer requests a complete report; one with u8 version and hosts names hosts
- * of which another one with the same machine ID uses another replica. */
+ * of which another one with the same machine ID uses another replica.
+ *
+ * A replica without contact with the leader sends its heartbeats to all others. Those report it like a host
+ * that uses them: its units run, and it is not lost. */
 #pragma once
 
 #include <sys/queue.h>
@@ -14,6 +17,7 @@
 #include "base/sizes.h"
 #include "base/table.h"
 #include "fleetd/membership/liveness.h"
+#include "fleetd/membership/report_hosts.h"
 
 enum {
         REPORT_PROTOCOL = 1,
@@ -35,8 +39,10 @@ enum {
 typedef struct ReporterHost {
         char machine[MACHINE_ID_SIZE];
         uint32_t slot;
-        bool in_use; /* it uses this replica; otherwise its session here is idle */
-        bool told, told_in_use;
+        uint8_t signs; /* SIGN_IN_USE: it uses this replica, or is SIGN_ALONE; otherwise its session is idle
+                        */
+        bool told;
+        uint8_t told_signs;
         uint8_t end;                    /* signs at the end of its session */
         unsigned ended_ticks;           /* 0 while its session is open */
         uint64_t answered, answered_ms; /* the session and the time of its last heartbeat with an answer */
@@ -68,15 +74,15 @@ typedef struct ReportHead {
 
 /* Return the entry of a host; NULL without memory. It stays until some ticks after the end of its session. */
 ReporterHost *reporter_host(Reporter *r, const char *machine_id);
-/* A heartbeat of the host has arrived. */
-static inline void reporter_heartbeat(Reporter *r, ReporterHost *h, bool in_use) {
+/* A heartbeat of the host has arrived, with these signs. */
+static inline void reporter_heartbeat(Reporter *r, ReporterHost *h, uint8_t signs) {
         uint8_t flags = r->contact[h->slot] & (REPORTER_LOOK | REPORTER_CHANGED);
 
-        if (h->in_use != in_use || h->ended_ticks > 0 || !h->told)
+        if (h->signs != signs || signs & SIGN_ALONE || h->ended_ticks > 0 || !h->told)
                 flags |= REPORTER_CHANGED;
-        h->in_use = in_use;
+        h->signs = signs;
         h->ended_ticks = 0;
-        r->contact[h->slot] = flags | (in_use ? 1 : REPORT_IDLE_TICKS);
+        r->contact[h->slot] = flags | (signs & SIGN_IN_USE ? 1 : REPORT_IDLE_TICKS);
 }
 /* A session of the host has begun or ended. */
 void reporter_changed(Reporter *r, const char *machine_id);

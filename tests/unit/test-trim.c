@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -48,9 +49,36 @@ static void memory_is_checked_periodically_and_sooner_after_much_was_freed(void 
         loop_done(&loop);
 }
 
+/* Resident pages of files, this program among them. */
+static unsigned long pages_of_files(void) {
+        unsigned long shared = 0;
+        FILE *stream = fopen("/proc/self/statm", "re");
+
+        assert_non_null(stream);
+        assert_int_equal(fscanf(stream, "%*u %*u %lu", &shared), 1);
+        fclose(stream);
+        return shared;
+}
+
+static int changed = 1;
+static int *volatile relocated = &changed;
+
+static void code_is_unmapped_and_runs_on_and_written_data_is_kept(void **state) {
+        unsigned long before;
+
+        changed = 2;
+        before = pages_of_files();
+        trim_unmap_programs();
+        assert_true(pages_of_files() < before * 3 / 4);
+        assert_int_equal(*relocated, 2);
+}
+
 int main(void) {
-        const struct CMUnitTest tests[] = { cmocka_unit_test(
-                memory_is_checked_periodically_and_sooner_after_much_was_freed) };
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(
+                        code_is_unmapped_and_runs_on_and_written_data_is_kept), /* first: after the start */
+                cmocka_unit_test(memory_is_checked_periodically_and_sooner_after_much_was_freed),
+        };
 
         return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
 }
