@@ -9,38 +9,31 @@ BASE_TEST_LIBS = base/libbase.a $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test-error
 TESTS += tests/unit/test-error
-tests_unit_test_error_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_error_LDADD = $(BASE_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-text
 TESTS += tests/unit/test-text
-tests_unit_test_text_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_text_LDADD = $(BASE_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-bytes
 TESTS += tests/unit/test-bytes
-tests_unit_test_bytes_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_bytes_LDADD = $(BASE_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-blocks
 TESTS += tests/unit/test-blocks
-tests_unit_test_blocks_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_blocks_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=free
 tests_unit_test_blocks_LDADD = $(BASE_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-parse
 TESTS += tests/unit/test-parse
-tests_unit_test_parse_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_parse_LDADD = $(BASE_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-clock
 TESTS += tests/unit/test-clock
-tests_unit_test_clock_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_clock_LDADD = $(BASE_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-file
 TESTS += tests/unit/test-file
-tests_unit_test_file_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_file_LDADD = $(BASE_TEST_LIBS)
 
 endif

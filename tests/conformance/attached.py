@@ -1,6 +1,6 @@
 """Each route and each verb of fleetctl on a host without a replica, compared with a voter; reads and events while its replica is killed.
 
-attached.py routes VOTER ATTACHED ROUTES.C     sockets of two hosts, and the table of routes
+attached.py routes VOTER REPLICA ATTACHED ROUTES.C     sockets of hosts, of them the replica in use, and the table of routes
 attached.py verbs VOTER ATTACHED FLEETCTL FLEETCTL.C
 attached.py moves WRITER ATTACHED PID SIGNAL NAME     the process of the replica in use gets the signal while both work; a word in the results"""
 
@@ -96,9 +96,12 @@ REQUESTS = {
     "DELETE /v2/keys/**": [("/v2/keys/a%s", None)],
 }
 
+OF_THE_ROLE = "GET /v2/stats/leader"  # 403 on a replica that does not lead
+
 # Members of answers that belong to a moment or to the host that answers. fleet-api(7) names them.
 VOLATILE = {"index", "raftIndex", "lastIndex", "lastTerm", "time", "since", "first", "last", "created", "createdIndex", "modifiedIndex", "expires", "hash",
-            "machine", "name", "role", "replica", "seat", "token", "id", "startTime", "leaderInfo", "state", "recvAppendRequestCnt", "sendAppendRequestCnt"}
+            "machine", "name", "role", "replica", "seat", "token", "id", "startTime", "leaderInfo", "state", "recvAppendRequestCnt", "sendAppendRequestCnt",
+            "latency", "counts"}
 
 
 class Connection(http.client.HTTPConnection):
@@ -145,16 +148,16 @@ def result(name, different):
     print("ok " + name if not different else "not ok %s: %s" % (name, "; ".join(different[:3])), flush=True)
 
 
-def routes(voter, attached, table):
+def routes(voter, replica, attached, table):
     rows = re.findall(r'\{ ROUTE_\w+, +("[A-Z ]+"|NULL), +"([^"]+)",', open(table).read())
     wanted = {"%s %s" % (method, pattern) for methods, pattern in rows for method in (methods.strip('"').split()[:1] if methods != "NULL" else [])}
     known = {k.replace("HEAD ", "") for k in REQUESTS}
     missing = sorted(w for w in wanted if w.replace("HEAD", "GET") not in known)
     result("each_route_is_compared", ["no request for %s" % m for m in missing])
-    different, n, hosts = [], 0, ((voter, "v"), (attached, "w"))
+    different, n = [], 0
     fill = lambda s, letter: s.replace("%s", letter) if s else s
     for route, requests in REQUESTS.items():
-        method = route.split()[0]
+        method, hosts = route.split()[0], ((replica if route == OF_THE_ROLE else voter, "v"), (attached, "w"))
         for target, body, *kind in requests:
             answers = []
             for path, letter in hosts:

@@ -36,7 +36,7 @@ says its_join_ends "Joined: this host is up, with h" "$said"
 check a_sixth_host_is_attached wait_for 30 has_replica
 echo "# after $SECONDS s"
 
-python3 "$here/attached.py" routes "$scratch/sock2" "$scratch/sock6" "$here/../../fleetd/api/routes.c"
+python3 "$here/attached.py" routes "$scratch/sock2" "$scratch/sock$(replica | tr -d h)" "$scratch/sock6" "$here/../../fleetd/api/routes.c"
 fleetctl=$(realpath "$fleetctl")
 (cd "$scratch" && python3 "$here/attached.py" verbs "$scratch/sock2" "$scratch/sock6" "$fleetctl" "$here/../../client/fleetctl.c")
 echo "# after $SECONDS s"
