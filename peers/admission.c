@@ -10,6 +10,7 @@ enum {
         LASTED_MS = 2000, /* after a session that was open for this time, the host is redialed at once */
         PING_ANSWER_MS = 1000,
         CLONE_REJECTED_MS = 60000,
+        SESSIONS_BURST = 10, /* of one host without a replica; then one in a second */
 };
 
 bool peers_trusts(const Peers *peers, uint64_t source) {
@@ -401,6 +402,21 @@ static Rejection removal_rejection(const Peers *peers, const PeerSession *s) {
         return known.stale ? REJECTION_ADMISSION : REJECTION_REMOVED;
 }
 
+/* Reject a session of a host without a replica that opens them too often: each costs a handshake, and a
+ * slice. Return whether it was rejected. */
+static bool peers_delays_session(Peers *peers, PeerSession *s) {
+        PeerHost *host = host_find(peers, s->handshake.machine_id);
+
+        if (!host || s->dialed || (s->is_replica && s->handshake.raft_id != 0))
+                return false;
+        if (pace_wait_ms(&host->sessions, 1, SESSIONS_BURST, loop_now_ms(peers->loop)) == 0) {
+                pace_take(&host->sessions, 1);
+                return false;
+        }
+        peers_reject(peers, s, REJECTION_BUSY, "this host opens sessions too often: try again in 5 s");
+        return true;
+}
+
 static void peers_on_handshake(void *userdata, PeerSession *s) {
         Peers *peers = userdata;
         Rejection cause;
@@ -430,7 +446,7 @@ static void peers_on_handshake(void *userdata, PeerSession *s) {
         session_check_replica(peers, s);
         if (s->state == SESSION_OPEN)
                 host_on_handshake(s->host, s);
-        else
+        else if (!peers_delays_session(peers, s))
                 peers_check_clone(peers, s);
 }
 

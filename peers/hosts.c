@@ -191,7 +191,8 @@ void known_warn(KnownAddress *k, unsigned cause, const char *message) {
 
         k->warned |= 1u << cause;
         log_warning(((LogFields) { .machine = k->host ? k->host->machine_id : NULL }),
-                    "Failed to open a session to %s: %s", k->address, message);
+                    "Failed to open a session to %s%s%s%s: %s", k->name, *k->name ? " (" : "", k->address,
+                    *k->name ? ")" : "", message);
 }
 
 void known_attempted(KnownAddress *k) {
@@ -207,11 +208,17 @@ void known_wait(KnownAddress *k, uint64_t delay_ms) {
                 log_error(NO_FIELDS, "Failed to schedule dialing %s: out of memory", k->address);
 }
 
+/* A host without a replica, of which there are many, that is rejected again and again. */
+static bool known_is_rejected(const KnownAddress *k) {
+        return k->problem[0] && k->cause < _REJECTION_MAX && k->peers->self.raft_id == 0;
+}
+
 void known_retry(KnownAddress *k) {
-        uint64_t half_ms = k->backoff_ms / 2;
+        uint64_t half_ms = k->backoff_ms / 2,
+                 max_ms = known_is_rejected(k) ? PEERS_REJECTED_MAX_MS : PEERS_BACKOFF_MAX_MS;
 
         known_wait(k, half_ms + random_below(loop_random(k->peers->loop), half_ms + 1));
-        k->backoff_ms = MIN(k->backoff_ms * 2, (uint64_t) PEERS_BACKOFF_MAX_MS);
+        k->backoff_ms = MIN(k->backoff_ms * 2, max_ms);
 }
 
 void known_redial(KnownAddress *k) {

@@ -201,6 +201,7 @@ static int known_update(Peers *peers, const PeerAddress *a) {
         if (!k)
                 return -ENOMEM;
         k->wanted = true;
+        memcpy(k->name, a->name, sizeof(k->name));
         if (!*a->machine_id || streq(a->machine_id, k->given_id))
                 return 0;
 

@@ -40,6 +40,7 @@ enum {
         PEER_PROBLEM_SIZE = 320,           /* of the text why no session is open */
         PEERS_OMITTED_SIZE = 64,           /* of peers_log_stranger() */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
+        PEERS_REJECTED_MAX_MS = 5000,      /* the same of a host without a replica that is rejected */
         PEER_COMMANDS_PER_SECOND = 200,    /* of a host without a replica: see PeerCost */
         PEER_COMMANDS_BURST = 400,
         PEER_BYTES_PER_SECOND = 32 * 1024 * 1024,
@@ -147,6 +148,7 @@ void peers_observe(Peers *peers, void (*on_end)(void *userdata, PeerSession *ses
 typedef struct PeerAddress {
         char machine_id[MACHINE_ID_SIZE]; /* "" if only the address is known (Join=) */
         char address[ADDRESS_SIZE];
+        char name[PEER_NAME_SIZE]; /* for messages; "" if it is not known */
 } PeerAddress;
 
 /* Set the hosts to dial. Sessions to addresses that are no longer listed end. Dialing retries with a back-off

@@ -43,6 +43,7 @@ struct PeerHost {
         uint64_t clone_nonce, clone_until_ms; /* peers_reject_clone() */
         uint64_t outdated_raft_id; /* of this host, when its replica was rejected as an old image; 0: never */
         unsigned n_known;
+        Pace sessions; /* that it has opened, without a replica */
         char bye[16], problem[PEER_PROBLEM_SIZE];
         bool changed;          /* on_change() was not called yet */
         bool index_unfinished; /* out of memory: the next tick repeats host_index() */
@@ -55,6 +56,7 @@ struct PeerHost {
 typedef struct KnownAddress {
         char address[ADDRESS_SIZE];
         char given_id[MACHINE_ID_SIZE];
+        char name[PEER_NAME_SIZE]; /* given, for messages */
         Peers *peers;
         PeerHost *host;      /* given, or learned from its handshake; NULL: unknown */
         bool is_self;        /* this host itself answers there */

@@ -42,6 +42,10 @@ const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
 /* Return another machine than 'where' that is up and has the unit, or is to start it; NULL: none. */
 const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine *where);
 
+/* Write as "waiting" the ordinary units of a machine in maintenance for which no other one qualifies, up to
+ * a limit of names and work. */
+void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *m);
+
 bool machine_is_there(const ClusterMachine *machine); /* up or away: its states are valid */
 
 /* Return whether the machine may not be removed; then set the reason, and what to do, with the code 409.

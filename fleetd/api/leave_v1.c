@@ -25,9 +25,7 @@ static bool leave_owns_units(const Request *request, const Cluster *c, const Clu
 
 /* -- GET -- */
 
-/* Write the ordinary units of the machine for which no other one qualifies, up to the limit of work. */
-static void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view,
-                                const ClusterMachine *self) {
+void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *self) {
         const ClusterMachine *other;
         size_t n = 0;
 

@@ -172,7 +172,8 @@ static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool l
                 cause = h->cause;
         else if (!sign->session && sign->kernel)
                 cause = liveness_closed;
-        else if (sign->session && h->silent_ticks >= LIVENESS_LOST_TICKS)
+        else if (sign->session && sign->kernel && h->silent_ticks >= LIVENESS_LOST_TICKS)
+                /* Without an answer after the heartbeats ended, the host is about to be lost. */
                 cause = liveness_hung;
         if (!cause)
                 return was;

@@ -98,6 +98,16 @@ typedef enum ClusterRule {
         _CLUSTER_RULE_MAX,
 } ClusterRule;
 
+/* Of several machines, as of a global unit, one that reports a failure decides, then one that is active. */
+typedef enum UnitCondition {
+        UNIT_NOT_COUNTED, /* it has no unit key */
+        UNIT_ACTIVE,
+        UNIT_FAILED,
+        UNIT_WAITING,
+        UNIT_OTHER,
+        _UNIT_CONDITION_MAX,
+} UnitCondition;
+
 struct ClusterUnit {
         char name[UNIT_NAME_MAX + 1];
         Unit *unit;            /* NULL while only a target, an assignment or a state of that name exists */
@@ -109,6 +119,8 @@ struct ClusterUnit {
         ClusterUnreadables unreadable;              /* of its unit, target, assignment and state keys */
         LIST_ENTRY(ClusterUnit) lists[_CLUSTER_LIST_MAX];
         bool listed[_CLUSTER_LIST_MAX]; /* is in that list of the cluster view */
+        size_t n_active, n_failed;      /* of 'states' */
+        UnitCondition condition;        /* as the cluster view counts it */
         ClusterOwner *owner;            /* the machine whose unit directory has its file; NULL: none */
         LIST_ENTRY(ClusterUnit) of_owner;
         UT_hash_handle hh;
@@ -199,7 +211,8 @@ typedef struct Cluster {
         members;              /* machines with a member key, also an unreadable one; unsorted */
         ClusterOwner *owners; /* table by machine */
         LIST_HEAD(, ClusterUnit)
-        lists[_CLUSTER_LIST_MAX]; /* units that a change elsewhere may affect; unsorted */
+        lists[_CLUSTER_LIST_MAX];               /* units that a change elsewhere may affect; unsorted */
+        size_t conditions[_UNIT_CONDITION_MAX]; /* units by condition */
         uint64_t lineage;
         bool adopting; /* new lineage, and not all hosts have reported: no unit is started, stopped or moved
                         */

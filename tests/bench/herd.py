@@ -277,7 +277,7 @@ def main():
                 before, worked, begun = cluster.memory_kib(), cluster.effort(), time.monotonic()
                 units(cluster, opts.units)
                 row("units submitted", time.monotonic() - begun, None, " s")
-                cluster.until("all units run", lambda: cluster.figures(0, "fleet_units_by_state").get('state="active"', 0) >= opts.units, 600)
+                cluster.until("all units run", lambda: cluster.figures(0, "fleet_units_by_state").get('state="active"', 0) >= opts.units, 600, 1)
                 row("units submitted, placed and reported", time.monotonic() - begun, None, " s")
                 for i, (b, a, busy) in enumerate(zip(before, cluster.memory_kib(), cluster.effort())):
                     row("replica %d: memory of the units" % i, (a - b) / 1024, None, " MiB")

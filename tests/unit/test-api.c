@@ -2305,6 +2305,12 @@ static void hosts_that_a_new_lineage_waits_for_are_listed_until_the_wait_is_ende
                                   .internal = true,
                                   .key = kv_string("/_fleet/cluster/adopting"),
                                   .value = kv_string("100000000000") };
+        const KvCommand namesake = {
+                .op = KV_SET,
+                .internal = true,
+                .key = kv_string("/_fleet/cluster/member/99999999999999999999999999999999"),
+                .value = kv_string("{\"name\":\"alpha\",\"peer\":\"10.0.0.9:2380\",\"raftId\":9}")
+        };
         Fixture *fixture = *state;
         uint64_t number;
 
@@ -2320,6 +2326,11 @@ static void hosts_that_a_new_lineage_waits_for_are_listed_until_the_wait_is_ende
                    adopting_status == KV_OK && registry_cluster(fixture->host->registry)->adopting);
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
         assert_says(fixture, "\"waitsFor\":[\"alpha\"]");
+        adopting_status = KV_UNKNOWN;
+        assert_int_equal(kv_propose(fixture->host->store, &namesake, on_adopting_set, NULL, &number), 0);
+        HOST_UNTIL(fixture->host, adopting_status == KV_OK);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_says(fixture, "\"alpha (");
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
         assert_says(fixture, "waiting: the cluster was recovered or restored");
 

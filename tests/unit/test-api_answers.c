@@ -2087,7 +2087,8 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
                      "\"step\":\"units\",\"unit\":\"pinned.service\",\"units\":1,"
                      "\"waiting\":[\"pinned.service\"]}");
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
-        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"alpha\",\"units\":1}]"));
+        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"alpha\",\"units\":1,"
+                                                "\"waiting\":[\"pinned.service\"]}]"));
         /* Another host starts it: it is not to be stopped. */
         write_now(fixture, moving, ELEMENTS(moving));
         assert_leave(fixture, "GET", 200,

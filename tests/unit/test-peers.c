@@ -872,6 +872,35 @@ static void a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed(vo
         stop(&a, "");
 }
 
+/* As one that moves between replicas ten times a second. A host with a replica is not rejected for that. */
+static void a_host_that_opens_sessions_too_often_is_rejected(void **state) {
+        enum { SESSIONS = 60 };
+        Lab *lab = *state;
+        Member a = {};
+
+        start(&a, lab, ID_A, "a", 1);
+        for (unsigned replica = 0; replica < 2; replica++) {
+                PeerHandshake handshake = handshake_of(replica ? ID_B : ID_C, "c", 3);
+                unsigned n = 0;
+                Bare b;
+
+                handshake.raft_id = replica ? 7 : 0;
+                for (bool admitted = true; admitted && n < SESSIONS; n += admitted) {
+                        bare_connect(&b, lab, &a);
+                        bare_send_handshake(&b, handshake);
+                        UNTIL(lab, bare_received(&b, PEER_HANDSHAKE) || bare_received(&b, PEER_REJECTED));
+                        admitted = bare_received(&b, PEER_HANDSHAKE);
+                        bare_close(&b);
+                }
+                if (replica)
+                        assert_int_equal(n, SESSIONS);
+                else
+                        assert_in_range(n, 10, SESSIONS - 1);
+        }
+        assert_int_equal(logged(lab, "this host opens sessions too often: try again in 5 s"), 1);
+        stop(&a, "");
+}
+
 /* A host of another lineage starts behind an attempt at its address: until the next attempt has ended, the
  * age shows that this one has not been tried since. */
 static void the_age_of_attempts_covers_each_address_without_a_session(void **state) {
@@ -1301,6 +1330,7 @@ int main(int argc, char *argv[]) {
                 PLAIN(a_host_that_dials_reports_a_version_that_it_does_not_support),
                 SECURE(each_rejection_sends_its_reason_to_the_peer),
                 PLAIN(a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed),
+                PLAIN(a_host_that_opens_sessions_too_often_is_rejected),
                 PLAIN(the_age_of_attempts_covers_each_address_without_a_session),
                 SECURE(the_age_of_attempts_covers_each_address_without_a_session),
                 PLAIN(a_host_without_cluster_is_admitted),
