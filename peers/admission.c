@@ -9,7 +9,6 @@
 enum {
         LASTED_MS = 2000, /* after a session that was open for this time, the host is redialed at once */
         PING_ANSWER_MS = 1000,
-        CLONE_REJECTED_MS = 60000,
         SESSIONS_BURST = 10, /* of one host without a replica; then one in a second */
 };
 
@@ -252,34 +251,6 @@ static int session_clone_error(const PeerSession *first, const PeerSession *seco
                          handshake_name(&second->handshake), second->address, first->handshake.machine_id);
 }
 
-static bool session_is_other_clone(const Peers *peers, const PeerSession *s) {
-        const PeerHost *host = host_find(peers, s->handshake.machine_id);
-
-        return host && host->clone_nonce == s->handshake.nonce &&
-               loop_now_ms(peers->loop) < host->clone_until_ms;
-}
-
-static int session_other_clone_error(const PeerSession *s, Error *err) {
-        return error_set(
-                err, -EEXIST,
-                "two running hosts have machine id %s: %s (%s), and one with a session to another host: "
-                "give the clone its own id (rm /etc/machine-id; systemd-machine-id-setup)",
-                s->handshake.machine_id, handshake_name(&s->handshake), s->address);
-}
-
-void peers_reject_clone(Peers *peers, const char *machine_id) {
-        PeerHost *host = host_find(peers, machine_id);
-        Error err = {};
-
-        if (!host || !host->accepted)
-                return;
-        host->clone_nonce = host->accepted->handshake.nonce;
-        host->clone_until_ms = loop_now_ms(peers->loop) + CLONE_REJECTED_MS;
-        host_clone_rejected(host);
-        session_other_clone_error(host->accepted, &err);
-        peers_reject(peers, host->accepted, REJECTION_CLONE, err.message);
-}
-
 /* Ask admit(). While another start of the host has a session, a replica that is an old image of itself is a
  * clone of it. */
 static int peers_ask(Peers *peers, const PeerSession *s, Rejection *ret_cause, Error *err) {
@@ -321,8 +292,8 @@ static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause,
                                  *self->name ? self->name : "the other", handshake_name(peer),
                                  self->machine_id);
 
-        if (session_is_other_clone(peers, s))
-                return session_other_clone_error(s, err);
+        if (host_is_other_clone(peers, s))
+                return host_other_clone_error(s, err);
 
         *ret_cause = REJECTION_CLUSTER;
         if (peer->cluster_id != 0 && self->cluster_id != 0 && peer->cluster_id != self->cluster_id)

@@ -134,6 +134,10 @@ void host_index(PeerHost *host);
 void host_unindex(PeerHost *host);
 /* Record the rejection of a clone that has the id of 'host'. */
 void host_clone_rejected(PeerHost *host);
+/* Return whether peers_reject_clone() rejects this start of a host. */
+bool host_is_other_clone(const Peers *peers, const PeerSession *s);
+/* Write why. Return -EEXIST. */
+int host_other_clone_error(const PeerSession *s, Error *err);
 /* Record that another host has rejected the replica of this one as an old image. 'host' is this host. */
 void host_outdated(PeerHost *host);
 
