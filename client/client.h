@@ -15,9 +15,10 @@ enum {
         EXIT_DONE = 0,
         EXIT_FAILED = 1,
         EXIT_USAGE = 2,
-        EXIT_INACTIVE = 3, /* as in systemctl */
-        EXIT_ABSENT = 4,   /* no such unit, as in systemctl */
-        EXIT_KV = 4,       /* no such key, or a failed comparison, as in etcdctl */
+        EXIT_INACTIVE = 3,  /* as in systemctl */
+        EXIT_ABSENT = 4,    /* no such unit, as in systemctl */
+        EXIT_CONTINUES = 5, /* timed out; the operation continues */
+        EXIT_KV = 4,        /* no such key, or a failed comparison, as in etcdctl */
 };
 
 /* The unit files of fleet on a host, by default. */
@@ -217,6 +218,10 @@ void append_since(Text *t, const JsonValue *cluster, const ApiMachine *m);
  * that of a verb. */
 int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret, Error *err);
 
+/* Check that no argument that names a unit ends in a misspelt type: it would name the service
+ * "web.servce.service". Return an exit status. */
+int patterns_check_types(const Verb *v, char **args, size_t n);
+
 /* Read arguments that filter: names get their type, patterns stay. Return 0 or -ENOMEM. */
 int patterns_read(char **args, size_t n, Names *ret);
 
@@ -233,6 +238,7 @@ const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"
 VerbRun verb_backup;                                /* backup.c */
 VerbRun verb_cert;                                  /* cert.c */
 VerbRun verb_cluster;                               /* cluster.c */
+VerbRun verb_cordon, verb_drain;                    /* maintenance.c: cordon and uncordon; drain */
 VerbRun verb_raise, verb_lower;                     /* control.c: load and start; stop and unload */
 VerbRun verb_destroy, verb_restart;                 /* control.c */
 VerbRun verb_directory;                             /* directory.c */

@@ -395,6 +395,21 @@ static void add_gone_machines(const View *v, Conditions *all) {
         all->error = all->error ?: others.error ?: next.error;
 }
 
+/* Add the drains that wait. */
+static void add_drains(const View *v, Conditions *all) {
+        const JsonValue *machines = json_value_member(v->cluster, "maintenance");
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+                unsigned long long n = member_number(m, "waiting");
+
+                if (n > 0)
+                        add(all, "drain", member_text(m, "name"), "drain ",
+                            "draining; %llu unit%s wait%s: %s: %s", n, plural(n), n == 1 ? "s" : "",
+                            member_text(m, "unit"), member_text(m, "why"));
+        }
+}
+
 static void add_machines(const View *v, Conditions *all) {
         for (size_t i = 0; i < v->machines.n; i++) {
                 const ApiMachine *m = &v->machines.machines[i];
@@ -403,6 +418,7 @@ static void add_machines(const View *v, Conditions *all) {
                         add_machine(v, m, all);
         }
         add_gone_machines(v, all);
+        add_drains(v, all);
 }
 
 /* A host of an older version is normally upgraded. One that is lost may never be. */

@@ -156,6 +156,7 @@ static const Column machine_columns[] = {
         { "ip", append_string, MACHINE(primary_ip) },
         { "metadata", append_pairs, MACHINE(metadata) },
         { "hostname", append_string, MACHINE(hostname) },
+        { "maintenance", append_string, MACHINE(maintenance) },
         { "presence", append_presence, MACHINE(presence) },
         { "problem", append_string, MACHINE(problem) },
         { "role", append_string, MACHINE(role) },

@@ -52,6 +52,8 @@ typedef enum FlagGroup {
         FLAGS_LEAVE = INT64_C(1) << 41,   /* --cancel */
         FLAGS_SECURE = INT64_C(1) << 36,  /* --force */
         FLAGS_RESTORE = INT64_C(1) << 42, /* --cluster-key */
+        FLAGS_CORDON = INT64_C(1) << 43,  /* --reason */
+        FLAGS_DRAIN = INT64_C(1) << 44,   /* --deadline, --force, --timeout */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -89,7 +91,8 @@ typedef struct Options {
         bool restricted, restricted_given, compromised;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         const char *cluster_name, *spread, *voters; /* NULL: not given */
-        bool force;                                 /* remove */
+        bool force;                                 /* remove, drain */
+        const char *reason, *deadline, *timeout;    /* cordon; drain; NULL: not given */
         bool yes;
         const char *listen, *token_file;
         bool discard;

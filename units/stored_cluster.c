@@ -493,6 +493,7 @@ static const JsonField maintenance_fields[] = {
         { "by", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, by), .size = RECORDED_BY_SIZE },
         { "deadline", JSON_FIELD_U64, offsetof(MaintenanceRecord, deadline_ms) },
         { "for", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, purpose), .size = MAINTENANCE_FOR_SIZE },
+        { "force", JSON_FIELD_BOOL, offsetof(MaintenanceRecord, force) },
         { "mode", JSON_FIELD_WORD, offsetof(MaintenanceRecord, mode), true, .words = &mode_words },
         { "since", JSON_FIELD_U64, offsetof(MaintenanceRecord, since_ms) },
         { "why", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, why), .size = RECORDED_WHY_SIZE },

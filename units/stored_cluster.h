@@ -261,11 +261,12 @@ typedef enum MaintenanceMode {
 
 ENUM_NAMES(maintenance_mode, MaintenanceMode, _MAINTENANCE_MODE_MAX)
 
-/* /_fleet/machine/ID/maintenance: {"by","deadline","for","mode","since","why"} */
+/* /_fleet/machine/ID/maintenance: {"by","deadline","for","force","mode","since","why"} */
 typedef struct MaintenanceRecord {
         char by[RECORDED_BY_SIZE];
-        uint64_t deadline_ms;               /* wall clock; 0: none */
-        char purpose[MAINTENANCE_FOR_SIZE]; /* "for": "leave", ...; "": none */
+        uint64_t deadline_ms; /* cluster time after which the units that are left stop; 0: none */
+        bool force;           /* units with Move=no move, too */
+        char purpose[MAINTENANCE_FOR_SIZE]; /* "for": "leave", ...; "": an operator's cordon or drain */
         MaintenanceMode mode;
         uint64_t since_ms; /* wall clock */
         char why[RECORDED_WHY_SIZE];

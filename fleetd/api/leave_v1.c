@@ -184,7 +184,8 @@ void leave_post_handle(Request *request) {
         }
         snprintf(leave.by, sizeof(leave.by), "%s@%s", request_user(request, user), request->api->name);
         change_sent(request, 204, NULL,
-                    registry_maintain(request_registry(request), 0, self, &leave, change_on_done, request));
+                    registry_maintain(request_registry(request), 0, self, &leave,
+                                      "begun: its units move away", change_on_done, request));
 }
 
 /* -- DELETE -- */
@@ -195,9 +196,9 @@ void leave_delete_handle(Request *request) {
 
         if (self && cluster_machine_is_leaving(self))
                 change_sent(request, 204, NULL,
-                            registry_cancel_leave(request_registry(request), self,
-                                                  request_user(request, user), NULL, change_on_done,
-                                                  request));
+                            registry_end_maintenance(request_registry(request), self,
+                                                     request_user(request, user), "cancelled", change_on_done,
+                                                     request));
         else
                 request_error(request, 404, "this host is not leaving its cluster");
 }

@@ -24,21 +24,23 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
 static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) {
         const ClusterMachine *successor = cluster_machine_successor(m);
 
-        return (ApiMachine) { .id = m->id,
-                              .primary_ip = m->facts ? m->facts->address : NULL,
-                              .metadata = m->metadata,
-                              .hostname = cluster_machine_hostname(m),
-                              .presence = cluster_machine_is_removed(m) ? "removed" :
-                                                                          presence_to_string(m->presence),
-                              .version = m->facts ? m->facts->version : NULL,
-                              .role = machine_role(state, m),
-                              .replaced_by = successor ? successor->id : NULL,
-                              .problem = cluster_machine_problem(m, MACHINE_CONDITION),
-                              .identity_problem = cluster_machine_problem(m, MACHINE_IDENTITY),
-                              .clock_problem = cluster_machine_problem(m, MACHINE_CLOCK),
-                              .since_ms = m->since_ms,
-                              .n_units = m->load,
-                              .agentless = m->member.agentless };
+        return (ApiMachine) {
+                .id = m->id,
+                .primary_ip = m->facts ? m->facts->address : NULL,
+                .metadata = m->metadata,
+                .hostname = cluster_machine_hostname(m),
+                .presence = cluster_machine_is_removed(m) ? "removed" : presence_to_string(m->presence),
+                .version = m->facts ? m->facts->version : NULL,
+                .role = machine_role(state, m),
+                .replaced_by = successor ? successor->id : NULL,
+                .problem = cluster_machine_problem(m, MACHINE_CONDITION),
+                .identity_problem = cluster_machine_problem(m, MACHINE_IDENTITY),
+                .clock_problem = cluster_machine_problem(m, MACHINE_CLOCK),
+                .maintenance = m->maintenance ? maintenance_mode_to_string(m->maintenance->mode) : NULL,
+                .since_ms = m->since_ms,
+                .n_units = m->load,
+                .agentless = m->member.agentless
+        };
 }
 
 /* fleet's list has machines with facts that are there; all: without facts, or gone, too. The name of a

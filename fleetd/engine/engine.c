@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/sizes.h"
-#include "fleetd/engine/plan.h"
+#include "fleetd/engine/drain.h"
 #include "fleetd/engine/waits.h"
 #include "units/named.h"
 #include "units/name.h"
@@ -313,6 +313,39 @@ static int engine_end_adoption(Engine *e) {
         return r;
 }
 
+/* -- Drains -- */
+
+static void engine_on_maintained(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Engine *e = userdata;
+
+        e->writing = false;
+        if (status == KV_OK)
+                e->written_index = index;
+        engine_wake(e, status != KV_OK);
+}
+
+/* Write the next step of a drain, if one is due. 0 or a negative errno. */
+static int engine_step_drains(Engine *e, const Cluster *cluster) {
+        for (const ClusterMachine *m = cluster->machines; m && !e->writing; m = m->hh.next) {
+                MaintenanceRecord next;
+                DrainStep step;
+                int r;
+
+                if (!m->maintenance)
+                        continue;
+                step = drain_step(cluster, m);
+                if (step.mode == m->maintenance->mode)
+                        continue;
+                next = *m->maintenance;
+                next.mode = step.mode;
+                r = registry_maintain(e->registry, e->term, m, &next, step.reason, engine_on_maintained, e);
+                if (r < 0)
+                        return r;
+                e->writing = true;
+        }
+        return 0;
+}
+
 /* -- The pass -- */
 
 /* Plan, or end the adoption if no unit is dirty. 0 or a negative errno. */
@@ -361,8 +394,10 @@ static void engine_on_wake(void *userdata) {
                 return;
         if (e->n_written == e->plan.n)
                 r = engine_advance(e, cluster);
-        if (r >= 0 && e->plan.n > 0)
+        if (r >= 0 && e->plan.n > e->n_written)
                 r = engine_write_part(e);
+        else if (r >= 0 && !e->writing)
+                r = engine_step_drains(e, cluster);
         if (r >= 0)
                 return;
 

@@ -240,8 +240,8 @@ static void membership_write_drained(Membership *m, const KvState *state, const 
         MaintenanceRecord drained = *machine->maintenance;
 
         drained.mode = MAINTENANCE_DRAINED;
-        m->writing = registry_maintain(m->registry, state->term, machine, &drained, membership_on_written,
-                                       m) == 0;
+        m->writing = registry_maintain(m->registry, state->term, machine, &drained, NULL,
+                                       membership_on_written, m) == 0;
 }
 
 static void membership_step_leave(Membership *m, const KvState *state, const ClusterMachine *machine) {
@@ -300,13 +300,15 @@ static void membership_end_leave(Membership *m) {
 static void membership_check_unit_files(Membership *m, const KvState *state) {
         const Cluster *c = registry_cluster(m->registry);
         const ClusterMachine *self = cluster_machine(c, m->machine_id);
+        _cleanup_text_ Text reason = {};
         Error why = {};
 
         if (!self || !cluster_machine_is_leaving(self) || !registry_ready(m->registry) || !state->ready ||
             m->writing || !leaving_owns_units(c, self, m->list_unit_files, m->userdata, &why))
                 return;
-        m->writing = registry_cancel_leave(m->registry, self, HISTORY_DIRECTORY, why.message,
-                                           membership_on_written, m) == 0;
+        text_printf(&reason, "cancelled: %s", why.message);
+        m->writing = registry_end_maintenance(m->registry, self, HISTORY_DIRECTORY,
+                                              reason.chars ?: "cancelled", membership_on_written, m) == 0;
 }
 
 /* Detect that this host has left: it has the tombstone that followed its leave, or it was rejected as

@@ -56,6 +56,8 @@ typedef struct ClusterAssignment {
         uint64_t created;
         uint64_t since_ms; /* cluster time of the assignment; a rewrite in place keeps it */
         uint64_t hold_ms;  /* of a singleton (Assignment.hold_ms) */
+        uint64_t move_failures, move_after_ms; /* see Assignment, as the next */
+        char move_failed[MACHINE_ID_SIZE];
         uint64_t known_ms; /* cluster time at which this view had it in its present form */
         uint64_t term;     /* of the engine that wrote it */
         char *reason;
@@ -342,6 +344,9 @@ const char *cluster_machine_problem(const ClusterMachine *m, const char *kind);
 bool cluster_machine_is_leaving(const ClusterMachine *m);
 /* Return whether, in addition, no ordinary unit is left on it: it gives up its vote, and its global units. */
 bool cluster_machine_is_drained(const ClusterMachine *m);
+/* Return whether the deadline of its drain has passed at this cluster time: the ordinary units that are left
+ * stop. */
+bool cluster_machine_is_overdue(const ClusterMachine *m, uint64_t now_ms);
 /* Return whether the machine has left: its state is of no use for the cluster any more. */
 bool cluster_machine_has_left(const ClusterMachine *m);
 

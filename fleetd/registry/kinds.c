@@ -354,6 +354,9 @@ static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k
         a->created = v->created;
         a->since_ms = v->assignment.since_ms;
         a->hold_ms = v->assignment.hold_ms;
+        a->move_failures = v->assignment.move_failures;
+        a->move_after_ms = v->assignment.move_after_ms;
+        memcpy(a->move_failed, v->assignment.move_failed, sizeof(a->move_failed));
         a->known_ms = c->now_ms;
         a->term = v->assignment.term;
         free(a->reason);

@@ -43,6 +43,10 @@ bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, co
 const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit,
                                          const ClusterMachine *machine);
 
+/* Return why a unit stays on a machine that is being drained although it could move ("Move=no"), borrowed;
+ * NULL: it moves, or the machine is not being drained. At the deadline each unit leaves. */
+const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine *machine, uint64_t now_ms);
+
 /* Select the machine with the lowest sum of scores among those that fit, are up and do not have the unit yet.
  * Among equals, select the smallest machine ID.
  *

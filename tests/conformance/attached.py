@@ -54,6 +54,10 @@ REQUESTS = {
     "GET /fleet/v1/machines": [(V1 + "/machines", None), (V1 + "/machines?all=true", None)],
     "PATCH /fleet/v1/machines": [(V1 + "/machines", PATCH), (V1 + "/machines", "{}")],
     "DELETE /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000003", None), (V1 + "/machines/none", None)],
+    "GET /fleet/v1/machines/*/maintenance": [(V1 + "/machines/00000000000000000000000000000001/maintenance", None), (V1 + "/machines/none/maintenance", None)],
+    "PUT /fleet/v1/machines/*/maintenance": [(V1 + "/machines/00000000000000000000000000000002/maintenance", '{"mode":"cordoned","reason":"disk"}'),
+                                             (V1 + "/machines/00000000000000000000000000000002/maintenance", '{"mode":"gone"}')],
+    "DELETE /fleet/v1/machines/*/maintenance": [(V1 + "/machines/00000000000000000000000000000002/maintenance", None)],
     "GET /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000001", None)],
     "GET /fleet/v1/why/*": [(V1 + "/why/u%s.service", None), (V1 + "/why/none.service", None)],
     "POST /fleet/v1/plan": [(V1 + "/plan", PLAN), (V1 + "/plan", "{")],
@@ -181,6 +185,7 @@ def routes(voter, replica, attached, table):
 # Arguments of each verb. Those that would change the host itself are rejected: what they say is compared.
 VERBS = {
     "backup": ["backup", "--yes", "backup.gz"], "ca": ["ca", "show"], "cat": ["cat", "u.service"], "cert": ["cert", "ls"], "cluster": ["cluster"],
+    "cordon": ["cordon", "none"], "drain": ["drain", "none"], "uncordon": ["uncordon", "h1"],
     "destroy": ["destroy", "u.service"], "diff": ["diff", "u.service"], "directory": ["directory"], "edit": ["edit", "--yes", "u.service"],
     "events": ["events", "-n3"], "export": ["export", "exported"], "fd-forward": ["fd-forward", "none.sock"], "help": ["help", "why"],
     "import": ["import", "exported"], "init": ["init", "--name=none"], "is-active": ["is-active", "u.service"], "is-failed": ["is-failed", "u.service"],
