@@ -292,6 +292,9 @@ static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause,
                                  *self->name ? self->name : "the other", handshake_name(peer),
                                  self->machine_id);
 
+        if (host_is_other_clone(peers, s))
+                return host_other_clone_error(s, err);
+
         *ret_cause = REJECTION_CLUSTER;
         if (peer->cluster_id != 0 && self->cluster_id != 0 && peer->cluster_id != self->cluster_id)
                 return error_set(err, -EXDEV, "%s belongs to cluster %016llx, %s to cluster %016llx",

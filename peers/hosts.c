@@ -125,6 +125,35 @@ void host_clone_rejected(PeerHost *host) {
         host_changed(host);
 }
 
+bool host_is_other_clone(const Peers *peers, const PeerSession *s) {
+        const PeerHost *host = host_find(peers, s->handshake.machine_id);
+
+        return host && host->clone_nonce == s->handshake.nonce &&
+               loop_now_ms(peers->loop) < host->clone_until_ms;
+}
+
+int host_other_clone_error(const PeerSession *s, Error *err) {
+        return error_set(
+                err, -EEXIST,
+                "two running hosts have machine id %s: %s (%s), and one with a session to another host: "
+                "give the clone its own id (rm /etc/machine-id; systemd-machine-id-setup)",
+                s->handshake.machine_id, handshake_name(&s->handshake), s->address);
+}
+
+void peers_reject_clone(Peers *peers, const char *machine_id) {
+        PeerHost *host = host_find(peers, machine_id);
+        Error err = {};
+
+        if (!host || !host->accepted)
+                return;
+        host->clone_nonce = host->accepted->handshake.nonce;
+        host->clone_until_ms = loop_now_ms(peers->loop) + CLONE_REPORTED_MS;
+        host_clone_rejected(host);
+        host_other_clone_error(host->accepted, &err);
+        peers_warn(peers, host->accepted, REJECTION_CLONE, err.message);
+        session_reject(host->accepted, REJECTION_CLONE, err.message);
+}
+
 void peers_report_key(Peers *peers, const char *machine_id) {
         PeerHost *host;
 

@@ -133,6 +133,9 @@ void peers_end(Peers *peers, const char *machine_id, const char *reason);
 
 /* Report that a host with the ID of a machine and another key was rejected, for PeerState. */
 void peers_report_key(Peers *peers, const char *machine_id);
+/* Another host with the ID of that machine has a session elsewhere: end the session that this one dialed, and
+ * reject the same start of it for a minute, as a clone. */
+void peers_reject_clone(Peers *peers, const char *machine_id);
 /* End the sessions whose certificate the callback 'known' accepts no longer: the machine was removed, has
  * another key or no key, or has lost its replica. Call this after a change of what it reports. */
 void peers_recheck(Peers *peers);

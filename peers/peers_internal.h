@@ -40,6 +40,7 @@ struct PeerHost {
         Timer clone_check;
         Peers *peers;
         uint64_t contact_ms, used_ms, clone_ms, key_ms;
+        uint64_t clone_nonce, clone_until_ms; /* peers_reject_clone() */
         uint64_t outdated_raft_id; /* of this host, when its replica was rejected as an old image; 0: never */
         unsigned n_known;
         Pace sessions; /* that it has opened, without a replica */
@@ -133,6 +134,10 @@ void host_index(PeerHost *host);
 void host_unindex(PeerHost *host);
 /* Record the rejection of a clone that has the id of 'host'. */
 void host_clone_rejected(PeerHost *host);
+/* Return whether peers_reject_clone() rejects this start of a host. */
+bool host_is_other_clone(const Peers *peers, const PeerSession *s);
+/* Write why. Return -EEXIST. */
+int host_other_clone_error(const PeerSession *s, Error *err);
 /* Record that another host has rejected the replica of this one as an old image. 'host' is this host. */
 void host_outdated(PeerHost *host);
 

@@ -2,6 +2,7 @@
  * have a session to it; the leader takes its own report in the same way. */
 #include <errno.h>
 
+#include "base/log.h"
 #include "fleetd/membership/membership_internal.h"
 
 enum {
@@ -140,6 +141,34 @@ static void reporting_count_sender(Membership *m, const char *machine_id) {
                 reporting_count_direct(m, machine_id);
 }
 
+/* The host whose signs count stays, so that no unit of it is touched. Its copy is rejected by the replica
+ * that it uses, as by one to which both have a session. */
+static void reporting_on_clone(void *userdata, const char *machine_id, const char *replica,
+                               uint64_t session) {
+        Membership *m = userdata;
+        const Cluster *c = registry_cluster(m->registry);
+        PeerSession *reports = peers_session(m->peers, session);
+        _cleanup_writer_ Writer w = {};
+
+        log_warning(((LogFields) { .machine = machine_id }),
+                    "two hosts have machine ID %s, of %s: the one that uses the replica of %s is rejected; "
+                    "on the "
+                    "copy: rm /etc/machine-id; systemd-machine-id-setup",
+                    machine_id, cluster_name_of(c, machine_id), cluster_name_of(c, replica));
+        if (streq(replica, m->machine_id)) {
+                peers_reject_clone(m->peers, machine_id);
+                return;
+        }
+        write_u8(&w, REPORT_PROTOCOL);
+        report_host_write(machine_id, 0, &w);
+        if (reports && w.error == 0)
+                (void) peer_reply(reports, PEER_REPORT, w.bytes, w.size);
+}
+
+static void reporting_reject_clone(void *userdata, const char *machine_id) {
+        peers_reject_clone(((Membership *) userdata)->peers, machine_id);
+}
+
 void reporting_count(Membership *m, const KvState *state, bool late) {
         const ClusterMachine *machine;
 
@@ -147,6 +176,7 @@ void reporting_count(Membership *m, const KvState *state, bool late) {
         liveness_tick(&m->liveness);
         reporting_tick(m, state, late);
         reports_tick(&m->reporting.reports, loop_now_ms(m->loop), late);
+        reports_each_clone(&m->reporting.reports, reporting_on_clone, m);
         reporting_count_direct(m, m->machine_id);
         LIST_FOREACH(machine, &registry_cluster(m->registry)->members, of_members)
                 if (!streq(machine->id, m->machine_id))
@@ -184,14 +214,19 @@ void reporting_on_change(Membership *m, const RegistryChange *change) {
 static void reporting_on_report(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                 size_t size) {
         Membership *m = userdata;
+        KvState state;
         int e;
 
         if (size == 0) {
                 reporter_again(&m->reporting.reporter);
                 return;
         }
-        if (!m->leading)
+        if (!m->leading) {
+                kv_state(m->store, &state);
+                if (streq(peer_handshake(session)->machine_id, state.leader_machine_id))
+                        reports_read_clones(payload, size, reporting_reject_clone, m);
                 return;
+        }
         e = reports_take(&m->reporting.reports, peer_handshake(session)->machine_id, peer_number(session),
                          m->term, loop_now_ms(m->loop), payload, size);
         if (e == -EBADMSG || e == -ENOMEM)

@@ -344,6 +344,47 @@ static void the_listener_of_an_attached_host_fails(void) {
         over();
 }
 
+/* A copy of an attached host cannot reach the replica that the other one uses, and uses another one. */
+static void two_hosts_with_one_machine_id(void) {
+        unsigned served = 0;
+        uint64_t invocation;
+        SimMachine *m, *copy;
+        MadeToken token;
+
+        found(7, 5);
+        m = machine(5);
+        copy = machine(6);
+        token = make_token(machine(0), NULL);
+        join_with(m, &token);
+        UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
+        UNTIL("an-attached-host-has-facts", seen(machine(0), m) && seen(machine(0), m)->facts);
+        stop_host(m);
+        stop_host(copy);
+        machine_clone(copy, m);
+        machine_start_daemon(m);
+        UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
+        request_unit(machine(0), "a.service", m);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
+        invocation = sim_systemd_invocation(m->systemd, "a.service");
+        sim_net_cut(cluster->net, copy->host, replica_of(m)->host, true);
+        machine_start_daemon(copy);
+        UNTIL("a-copy-is-attached", state_of(copy).attached && state_of(copy).ready);
+        UNTIL("a-copy-is-reported", starts_with(seen(machine(0), m)->presence_reason, MACHINE_IDENTITY));
+        for (unsigned i = 0; i < 1200; i++) {
+                run_ms(100);
+                served += state_of(copy).attached && state_of(copy).ready;
+                if (!state_of(m).ready || sim_systemd_invocation(m->systemd, "a.service") != invocation)
+                        world_failed(world, "the-first-host-is-served", "%s", m->name);
+        }
+        world_trace(world, "copy", "served for %u ms of 120000", served * 100);
+        if (served > 150)
+                world_failed(world, "a-copy-is-rejected", "%u ms", served * 100);
+        stop_host(copy);
+        run_ms(80000);
+        UNTIL("the-report-ends", !starts_with(seen(machine(0), m)->presence_reason, MACHINE_IDENTITY));
+        over();
+}
+
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(void) = { attach,
                                                    keys_on_an_attached_host,
@@ -353,7 +394,8 @@ int main(int argc, char *argv[]) {
                                                    a_slice_without_keys_stops_no_unit,
                                                    resume_after_window,
                                                    recover_with_attached,
-                                                   the_listener_of_an_attached_host_fails };
+                                                   the_listener_of_an_attached_host_fails,
+                                                   two_hosts_with_one_machine_id };
 
         return tokens_main(argc, argv, "tests/sim/test-attach", scenarios, ELEMENTS(scenarios), NULL,
                            "hosts without a replica act on their slice");
