@@ -96,7 +96,7 @@ static void proposals_on_answer(void *userdata) {
 static void proposals_no_leader(Proposals *p, Proposal *x) {
         char cause[128];
 
-        if (x->copies == 0 && proposals_relay_is_paced(p)) {
+        if (x->copies == 0 && !x->ours && !x->once && proposals_relay_is_paced(p)) {
                 proposals_refuse(p, x, KV_BUSY, PROPOSALS_PACED);
                 return;
         }

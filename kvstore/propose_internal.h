@@ -187,7 +187,7 @@ bool proposals_send_relay(Proposals *p);
 /* Return whether commands of users have waited because this host has sent as many as its relay takes. */
 bool proposals_relay_is_paced(Proposals *p);
 #define PROPOSALS_PACED \
-        "this host may write 200 times a second by the replica that it uses: try again in a second"
+        "this host may write 200 times a second through the replica that it uses: try again in a second"
 /* Send what has no result for long to another replica, too, under the same numbers. */
 void proposals_relay_elsewhere(Proposals *p);
 void proposals_relay_init(Proposals *p);

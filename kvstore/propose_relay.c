@@ -46,8 +46,8 @@ bool proposals_relay_is_paced(Proposals *p) {
                relay_is_paced(p, PEER_COMMANDS_BURST / 2);
 }
 
-/* Select the commands of the next frame, in order. Those of this daemon's components, which are few, do not
- * wait for those of users. */
+/* Select the commands of the next frame, in order. Those of this daemon's components do not wait for those of
+ * users, and have no limit. */
 static size_t relay_select(Proposals *p, Proposal *picked[static FRAME_COMMANDS_MAX], Writer *items) {
         uint64_t cluster_ms = proposals_known_ms(p);
         bool paced = false;
@@ -63,7 +63,8 @@ static size_t relay_select(Proposals *p, Proposal *picked[static FRAME_COMMANDS_
                         break;
                 proposal_stamp(x, cluster_ms);
                 relay_add(items, x);
-                pace_take(&p->relayed, 1);
+                if (!x->ours)
+                        pace_take(&p->relayed, 1);
                 picked[n++] = x;
         }
         return n;
@@ -74,13 +75,16 @@ bool proposals_send_relay(Proposals *p) {
         uint64_t now = loop_now_ms(p->options.loop);
         PeerSession *session = p->attached ? peers_session(p->options.peers, p->term) : NULL;
         Proposal *picked[FRAME_COMMANDS_MAX];
+        Pace before = p->relayed;
         size_t n;
 
         if (!session || proposals_known_ms(p) == 0)
                 return false;
         n = relay_select(p, picked, &items);
-        if (n == 0 || relay_send(p, peer_handshake(session)->machine_id, &items, n, picked[0]->later) < 0)
+        if (n == 0 || relay_send(p, peer_handshake(session)->machine_id, &items, n, picked[0]->later) < 0) {
+                p->relayed = before; /* nothing was sent */
                 return false;
+        }
         for (size_t i = 0; i < n; i++) {
                 Proposal *x = picked[i];
 
@@ -332,7 +336,6 @@ static void relay_on_relay(void *userdata, PeerSession *session, PeerFrame type,
         if (r.failed || version != RELAY_PROTOCOL || p->attached || n > FRAME_COMMANDS_MAX ||
             like.item.origin == 0 || like.item.origin == p->options.origin || like.item.floor == 0)
                 return;
-        peer_charge(session, PEER_COST_COMMANDS, n);
         for (uint64_t i = 0; i < n; i++) {
                 RelayItem item = { .session = session, .like = like };
                 KvBatchItem *command = &item.like.item;

@@ -41,11 +41,10 @@ enum {
         PEERS_OMITTED_SIZE = 64,           /* of peers_log_stranger() */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
         PEERS_REJECTED_MAX_MS = 5000,      /* the same of a host without a replica that is rejected */
-        PEER_COMMANDS_PER_SECOND = 200,    /* of a host without a replica: see PeerCost */
-        PEER_COMMANDS_BURST = 400,
-        PEER_BYTES_PER_SECOND = 32 * 1024 * 1024,
-        PEER_JOIN_REQUEST_MS = 5000, /* from the session of a joining host to its request */
-        PEER_JOIN_MS = 30000,        /* from this request to the end of the session */
+        PEER_COMMANDS_PER_SECOND = 200,    /* of users of a host without a replica, which that host sends, */
+        PEER_COMMANDS_BURST = 400,         /* after so many at once */
+        PEER_JOIN_REQUEST_MS = 5000,       /* from the session of a joining host to its request */
+        PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
 };
 
 /* The message ID of rejected sessions and requests to join, in the journal. */
@@ -208,17 +207,6 @@ const char *peer_remote(const PeerSession *session);
 bool peers_log_stranger(Peers *peers, const char *address, char ret_omitted[static PEERS_OMITTED_SIZE]);
 /* Return how the other host was authenticated. Without TLS, as with a key file. */
 const TlsPeer *peer_authentication(const PeerSession *session);
-
-/* What a host without a replica may use of this one, each with a limit. Above it, this host reads from the
- * session of that host more slowly: its frames wait in the connection, and no other session waits. */
-typedef enum PeerCost {
-        PEER_COST_COMMANDS, /* PEER_COMMANDS_PER_SECOND, after a burst of PEER_COMMANDS_BURST */
-        PEER_COST_BYTES,    /* of frames in both directions: PEER_BYTES_PER_SECOND */
-        _PEER_COST_MAX,
-} PeerCost;
-
-/* Charge the host that dialed this session. Without effect if it has a replica. */
-void peer_charge(PeerSession *session, PeerCost cost, uint64_t n);
 /* Return the memory of all that waits to be sent, in bytes. */
 size_t peer_queued(const PeerSession *session);
 

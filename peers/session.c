@@ -41,7 +41,6 @@ static PeerSession *session_unref(PeerSession *s) {
         assert(s->state == SESSION_ENDED);
         timer_stop(&s->timer);
         timer_stop(&s->stall);
-        timer_stop(&s->pace);
         s->context->events->on_free(s->context->userdata, s);
         for (size_t i = 0; i < _PEER_PRIORITY_MAX; i++)
                 while (!STAILQ_EMPTY(&s->queues[i]))
@@ -74,7 +73,6 @@ static void session_end(PeerSession *s, int error, const char *reason) {
         s->state = SESSION_ENDED;
         timer_stop(&s->timer);
         timer_stop(&s->stall);
-        timer_stop(&s->pace);
         s->context->events->on_end(s->context->userdata, s, error, reason);
 }
 
@@ -189,7 +187,6 @@ int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t siz
         r = s->waiting_size > 0 ? session_pump(s, false) : 0;
         if (r < 0)
                 return r;
-        peer_charge(s, PEER_COST_BYTES, FRAME_HEADER_SIZE + size);
         return s->waiting_size == 0 && stream_queued(s->stream) < STREAM_ENOUGH ?
                        session_write(s, type, payload, size) :
                        session_queue(s, type, payload, size);
@@ -364,7 +361,7 @@ static size_t session_work(PeerSession *s, const uint8_t *bytes, size_t size) {
         if (size == 0)
                 return 0;
         s->working = true;
-        while ((s->state == SESSION_HANDSHAKE || s->state == SESSION_OPEN) && !s->paced) {
+        while (s->state == SESSION_HANDSHAKE || s->state == SESSION_OPEN) {
                 bool open = s->state == SESSION_OPEN;
                 size_t max = !open                 ? (size_t) HANDSHAKE_MAX :
                              session_is_joining(s) ? (size_t) PEER_JOIN_FRAME_MAX :
@@ -429,7 +426,6 @@ static void session_on_read(void *userdata, const void *bytes, size_t size) {
                 return;
         }
 
-        peer_charge(s, PEER_COST_BYTES, size);
         if (s->n_bytes == 0 && s->state != SESSION_HELD) {
                 size_t done = session_work(s, bytes, size);
 
@@ -439,14 +435,6 @@ static void session_on_read(void *userdata, const void *bytes, size_t size) {
 
         session_keep(s, bytes, size);
         if (s->state != SESSION_ENDED)
-                session_work_kept(s);
-}
-
-void session_read_on(PeerSession *s) {
-        _keep_ PeerSession *keep = session_ref(s);
-
-        stream_pause(s->stream, false);
-        if (s->state == SESSION_OPEN)
                 session_work_kept(s);
 }
 

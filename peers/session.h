@@ -10,7 +10,6 @@
 
 #include <sys/queue.h>
 
-#include "base/pace.h"
 #include "base/table.h"
 #include "peers/peers.h"
 
@@ -70,7 +69,6 @@ struct PeerSession {
         bool has_input;     /* a byte has arrived; during TLS, see tls_has_input() */
         bool is_replica;    /* frames of PEER_FROM_REPLICAS are accepted */
         bool rejected;      /* by the other host, with a reason that is reported */
-        bool paced;         /* reading pauses until 'pace' fires */
         bool used_key;      /* dialed with the key file, although this host has a certificate */
         TlsPeer peer;       /* how the other host was authenticated */
         TlsPin own_pin;     /* of the certificate with which it was dialed; zero: none */
@@ -78,13 +76,11 @@ struct PeerSession {
         const SessionContext *context; /* borrowed */
         Stream *stream;                /* NULL during TLS and after its end */
         TlsHandshake *tls;             /* during TLS */
-        unsigned refs; /* the stream or 'tls', and each function of session.c that uses the session */
-        Timer timer;   /* for the handshake; after the end, for lingering */
-        Timer stall;   /* while the queue is full */
-        Timer pace;    /* while 'paced' */
-        Pace used[_PEER_COST_MAX];
-        uint64_t stalled_sent;                   /* bytes sent when the stall timer was started */
-        uint64_t written;                        /* bytes ever given to the stream */
+        unsigned refs;         /* the stream or 'tls', and each function of session.c that uses the session */
+        Timer timer;           /* for the handshake; after the end, for lingering */
+        Timer stall;           /* while the queue is full */
+        uint64_t stalled_sent; /* bytes sent when the stall timer was started */
+        uint64_t written;      /* bytes ever given to the stream */
         SessionQueue queues[_PEER_PRIORITY_MAX]; /* frames that wait while the stream has enough */
         size_t waiting_size;                     /* memory of these frames, in bytes */
         uint64_t sent_handshake;                 /* hash of the last handshake that was sent */
@@ -124,9 +120,6 @@ void session_hold(PeerSession *s);
 /* -ENOTCONN, -EMSGSIZE, -ENOBUFS, -ENOMEM. No event is called from inside. */
 int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
 int session_send_handshake(PeerSession *s);
-
-/* Process the frames that have arrived while the session was paced, and read on. */
-void session_read_on(PeerSession *s);
 
 /* Three ways to end a session; without effect after the end. on_end is called from inside. */
 void session_reject(PeerSession *s, Rejection cause, const char *message);

@@ -642,61 +642,6 @@ static void the_host_adds_rows_about_itself_only(void **state) {
         }
 }
 
-/* Count the relayed proposals that the replica has taken. */
-static unsigned count_accepted(QuietPeer *h) {
-        unsigned n = 0;
-        Frame f;
-
-        while (quiet_peer_receive(&h->asking, &f)) {
-                Reader r = reader_over(f.payload, f.size);
-
-                if (f.type != PEER_RELAYED)
-                        continue;
-                (void) read_u8(&r);
-                (void) read_u64(&r);
-                (void) read_u64(&r);
-                if (read_u8(&r) == 0)
-                        n += (unsigned) read_varint(&r);
-        }
-        return n;
-}
-
-/* The host sends more than it may: its session is read slower, and a client of the replica does not wait. */
-static void proposals_above_the_limit_wait_in_the_session(void **state) {
-        enum { N = 1000, MORE = 50 }; /* of proposals in 100 ms */
-        KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
-        _cleanup_writer_ Writer command = {};
-        QuietPeer *h = *state;
-        unsigned n = 0;
-
-        assert_int_equal(kv_command_encode(&cmd, &command), 0);
-        quiet_peer_pass(h, 5000);
-        (void) count_accepted(h);
-        for (unsigned i = 0; i < N; i++) {
-                _cleanup_writer_ Writer w = {};
-
-                write_u8(&w, 1);
-                write_u64(&w, ORIGIN);
-                write_u64(&w, 1);
-                write_u8(&w, 0);
-                write_varint(&w, 1);
-                write_u64(&w, ++number);
-                write_u64(&w, kv_cluster_ms(h->store) + 10000);
-                write_blob(&w, command.bytes, command.size);
-                write_blob(&w, "", 0);
-                assert_true(quiet_peer_send(h, PEER_RELAY, w.bytes, w.size));
-        }
-        write_key(h, "/_fleet/target/a.service", "loaded");
-        n = count_accepted(h);
-        assert_in_range(n, PEER_COMMANDS_BURST, PEER_COMMANDS_BURST + MORE);
-        quiet_peer_pass(h, 1000);
-        n += count_accepted(h);
-        assert_in_range(n, PEER_COMMANDS_BURST + PEER_COMMANDS_PER_SECOND,
-                        PEER_COMMANDS_BURST + PEER_COMMANDS_PER_SECOND + MORE);
-        quiet_peer_pass(h, 2000);
-        assert_int_equal(n + count_accepted(h), N);
-}
-
 /* Propose to the leader in the name of another machine, as a replica does that relays. */
 static void propose_relayed(QuietPeer *h, const char *machine, const char *key, const char *value) {
         KvCommand write = {
@@ -827,7 +772,6 @@ int main(void) {
                 TEST(a_check_reveals_no_key_of_others),
                 TEST(the_host_adds_rows_about_itself_only),
                 TEST(the_host_relays_for_no_other_one),
-                TEST(proposals_above_the_limit_wait_in_the_session),
                 TEST(forwarded_requests_have_the_rights_of_the_host),
         };
 

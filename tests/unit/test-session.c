@@ -24,7 +24,7 @@ typedef struct Bench {
         size_t queued, n_written; /* bytes */
         int write_error;
         bool paused, closed, finished, freed;
-        unsigned n_handshakes, n_ends, n_frames;
+        unsigned n_handshakes, n_ends;
         int error;
         char reason[128];
 } Bench;
@@ -80,11 +80,7 @@ static void on_free(void *userdata, PeerSession *s) {
 
 static void on_other(void *userdata, PeerSession *s) {}
 
-static void on_frame(void *userdata, PeerSession *s, const Frame *frame) {
-        ((Bench *) userdata)->n_frames++;
-        if (frame->size == 1) /* as many commands */
-                peer_charge(s, PEER_COST_COMMANDS, *(const uint8_t *) frame->payload);
-}
+static void on_frame(void *userdata, PeerSession *s, const Frame *frame) {}
 
 static const SessionEvents events = {
         .on_handshake = on_handshake,
@@ -391,69 +387,6 @@ static void small_frames_count_with_their_memory(void **state) {
         done(&b);
 }
 
-/* A session that another host dialed. */
-static void begin_accepted(Bench *b, uint64_t raft_id) {
-        assert_int_equal(begin(b, false), 0);
-        b->other.raft_id = raft_id;
-        b->session->is_replica = true; /* with a key file, each host may say so */
-        receive_handshake(b, &b->other);
-        session_open(b->session);
-}
-
-static void bytes_above_the_limit_are_read_slower(void **state) {
-        enum { PAYLOAD = 1024 * 1024, FRAMES = 100 };
-        _cleanup_free_ uint8_t *payload = calloc(1, PAYLOAD);
-        uint64_t began_ms;
-        Bench b = {};
-
-        for (unsigned replica = 0; replica < 2; replica++) {
-                begin_accepted(&b, replica);
-                began_ms = b.loop.now_ms;
-                for (unsigned i = 0; i < FRAMES; i++) {
-                        say(&b, TYPE_REQUEST, payload, PAYLOAD);
-                        while (b.paused) {
-                                b.loop.now_ms = b.session->pace.due_ms;
-                                fire(&b.session->pace);
-                        }
-                }
-                assert_int_equal(b.n_frames, FRAMES);
-                if (replica)
-                        assert_int_equal(b.loop.now_ms, began_ms);
-                else /* (100 - 12 MiB) / 32 MiB/s */
-                        assert_in_range(b.loop.now_ms - began_ms, 2700, 2800);
-                done(&b);
-        }
-}
-
-/* Frames that have arrived before the pause wait, and no frame is lost. */
-static void commands_above_the_limit_wait(void **state) {
-        static const uint8_t commands = 100;
-        enum { FRAMES = 10 };
-        uint8_t frames[FRAMES][FRAME_HEADER_SIZE + 1];
-        Bench b = {};
-
-        begin_accepted(&b, 0);
-        for (unsigned i = 0; i < FRAMES; i++) {
-                frame_header(frames[i], TYPE_REQUEST, 1);
-                frames[i][FRAME_HEADER_SIZE] = commands;
-        }
-        b.stream.events->on_read(b.session, frames, sizeof(frames));
-        assert_true(b.paused);
-        assert_int_equal(b.n_frames, PEER_COMMANDS_BURST / commands);
-        for (unsigned n = b.n_frames; n < FRAMES; n++) {
-                uint64_t wait_ms = b.session->pace.due_ms - b.loop.now_ms;
-
-                assert_int_equal(b.n_frames, n);
-                assert_in_range(wait_ms, 1, 1000 * commands / PEER_COMMANDS_PER_SECOND);
-                b.loop.now_ms += wait_ms;
-                fire(&b.session->pace);
-        }
-        assert_int_equal(b.n_frames, FRAMES);
-        session_cut(b.session, 0, "in a pause");
-        assert_false(timer_armed(&b.session->pace));
-        done(&b);
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_session_does_not_begin_if_its_handshake_cannot_be_sent),
@@ -468,8 +401,6 @@ int main(void) {
                 cmocka_unit_test(the_last_frame_has_limited_time_to_be_sent),
                 cmocka_unit_test(a_handshake_may_arrive_byte_by_byte),
                 cmocka_unit_test(waiting_frames_are_sent_when_the_stream_drains),
-                cmocka_unit_test(bytes_above_the_limit_are_read_slower),
-                cmocka_unit_test(commands_above_the_limit_wait),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
