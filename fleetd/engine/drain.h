@@ -18,6 +18,7 @@ enum {
         DRAIN_CLUSTER_MAX = 32, /* the same of all machines */
         DRAIN_RETRY_MS = 30000, /* after a failed move; doubles with each failure, up to */
         DRAIN_RETRY_MAX_MS = 600000,
+        DRAIN_START_MS = 120000, /* in which a unit begins to start on its new machine */
 };
 
 typedef struct DrainStep {

@@ -4,6 +4,7 @@
  * the new assignment is withdrawn instead. */
 #include <stdio.h>
 
+#include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
 
 enum {
@@ -148,19 +149,38 @@ static bool move_interrupts_nothing(const Positions *all) {
         return true;
 }
 
-/* Return the position that a unit goes on with because it has failed on the machine to which it moved: one
- * that is being drained, and where it may run; NULL: there is none. */
-static const Position *move_failed(const Pass *pass, const Positions *all, size_t kept) {
-        const ClusterAssignment *o = all->items[kept].assignment;
+/* Return for how long the unit may still begin to start there, from now on; 0: its start has failed;
+ * UINT64_MAX: it is starting, or its state is unknown. */
+static uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
         const ClusterState *s = cluster_state_on(o->machine, o->unit);
+        uint64_t now_ms = pass->cluster->now_ms, end_ms = o->since_ms + DRAIN_START_MS;
 
-        if (kept != all->n - 1 || kept == 0 || !s || !s->state.active || !streq(s->state.active, "failed"))
+        if (!s || !s->state.active)
+                return UINT64_MAX;
+        if (streq(s->state.active, "failed") || s->state.job[0] ||
+            (s->state.sub && starts_with(s->state.sub, "auto-restart")))
+                return 0;
+        if (!streq(s->state.active, "inactive"))
+                return UINT64_MAX;
+        return end_ms > now_ms ? end_ms - now_ms : 0;
+}
+
+/* Return the position that a unit goes on with because it has failed on the machine to which it moved, or
+ * does not start there: one that is being drained, and where it may run; NULL: there is none. */
+static const Position *move_failed(Pass *pass, const Positions *all, size_t kept) {
+        uint64_t left_ms = move_start_left_ms(pass, all->items[kept].assignment);
+
+        if (kept != all->n - 1 || kept == 0 || left_ms == UINT64_MAX)
                 return NULL;
         for (size_t i = kept; i > 0; i--) {
                 const Position *p = &all->items[i - 1];
 
-                if (move_is_drain(p) && !move_is_overdue(pass, p) && !move_is_known_down(p->assignment))
+                if (!move_is_drain(p) || move_is_overdue(pass, p) || move_is_known_down(p->assignment))
+                        continue;
+                if (left_ms == 0)
                         return p;
+                pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
+                break;
         }
         return NULL;
 }
@@ -174,7 +194,8 @@ static void move_stay(Pass *pass, const Positions *all, size_t kept) {
         char name[CLUSTER_LABEL_SIZE];
 
         if (back) {
-                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it failed there, and stays on %s",
+                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
+                            "its start failed there, and it stays on %s",
                             cluster_machine_label(back->assignment->machine, name));
                 drain_note_failure(pass, back->assignment, o->machine);
                 return;

@@ -242,6 +242,47 @@ static void a_unit_that_fails_on_its_new_machine_stays_and_tries_another_later(v
         cluster_view_free(&p);
 }
 
+/* A move fails also if the unit neither runs nor fails on its new machine. */
+static void a_unit_that_does_not_start_on_its_new_machine_stays(void **state) {
+        static const struct {
+                const char *state;
+                uint64_t after_ms; /* 0: it goes on there */
+        } rows[] = {
+                { "{\"active\":\"activating\",\"load\":\"loaded\",\"sub\":\"auto-restart\"}", 1 },
+                { "{\"active\":\"activating\",\"load\":\"loaded\",\"sub\":\"auto-restart-queued\"}", 1 },
+                { "{\"active\":\"inactive\",\"job\":\"condition\",\"load\":\"loaded\",\"sub\":\"dead\"}", 1 },
+                { "{\"active\":\"inactive\",\"load\":\"loaded\",\"sub\":\"dead\"}", DRAIN_START_MS },
+                { "{\"active\":\"inactive\",\"load\":\"not-found\",\"sub\":\"dead\"}", DRAIN_START_MS },
+                { "{\"active\":\"activating\",\"load\":\"loaded\",\"sub\":\"start\"}", 0 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
+                ClusterView p;
+
+                two_machines(&p);
+                cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                maintain(&p, "A", "draining", "");
+                plans(&p, "run a.service B");
+                cluster_view_put(&p, layout_key(key, LAYOUT_STATE, "a.service", cluster_view_id(id, "B")),
+                                 rows[i].state);
+                if (rows[i].after_ms != 1) {
+                        p.cluster.now_ms += DRAIN_START_MS - 1;
+                        plans(&p, "");
+                        p.cluster.now_ms++;
+                }
+                plans(&p, rows[i].after_ms > 0 ? "run a.service A; stop a.service B" : "");
+                if (rows[i].after_ms > 0) {
+                        cluster_view_execute(&p);
+                        plans(&p, "");
+                        p.cluster.now_ms += DRAIN_RETRY_MS;
+                        plans(&p, "run a.service B");
+                }
+                cluster_view_free(&p);
+        }
+}
+
 /* -- The deadline -- */
 
 static void units_that_are_left_stop_at_the_deadline(void **state) {
@@ -585,6 +626,7 @@ int main(void) {
                 cmocka_unit_test(thirty_two_units_of_the_cluster_start_at_a_time),
                 cmocka_unit_test(a_lost_machine_is_replaced_at_once_during_a_drain),
                 cmocka_unit_test(a_unit_that_fails_on_its_new_machine_stays_and_tries_another_later),
+                cmocka_unit_test(a_unit_that_does_not_start_on_its_new_machine_stays),
                 cmocka_unit_test(units_that_are_left_stop_at_the_deadline),
                 cmocka_unit_test(move_no_stays_until_it_is_forced),
                 cmocka_unit_test(move_stop_first_stops_before_it_starts),
