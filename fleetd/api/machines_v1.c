@@ -284,6 +284,15 @@ static bool removal_of_voter_is_refused(const KvState *state, const ClusterMachi
         return true;
 }
 
+/* Return whether a key that the removal depends on cannot be read. With force, those that the host itself
+ * writes do not count. */
+static bool removal_needs_unreadable(const ClusterMachine *m, bool force) {
+        for (const ClusterUnreadable *x = LIST_FIRST(&m->unreadable); x; x = LIST_NEXT(x, of_owner))
+                if (!force || !registry_removes_unreadable(x->key.kind))
+                        return true;
+        return false;
+}
+
 bool machine_removal_is_refused(const Request *request, const ClusterMachine *m, bool force, Error *ret) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *name = cluster_machine_name(m);
@@ -298,7 +307,7 @@ bool machine_removal_is_refused(const Request *request, const ClusterMachine *m,
         else if (c->adopting)
                 error_set(ret, 409,
                           "the cluster waits for its hosts to report their units; fleetctl cluster");
-        else if (!LIST_EMPTY(&m->unreadable))
+        else if (removal_needs_unreadable(m, force))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
         else if (streq(m->id, request_machine(request)))
                 error_set(ret, 409, "%s is this host: fleetctl leave takes it out of the cluster", name);

@@ -244,7 +244,7 @@ static bool maintenance_is_refused(const Request *request, const ClusterMachine 
                         KV_LEVEL_MAINTENANCE, state.level, KV_LEVEL_MAINTENANCE);
         else if (!LIST_EMPTY(&m->unreadable))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
-        else if (m->maintenance && m->maintenance->purpose[0])
+        else if (m->maintenance && streq(m->maintenance->purpose, CLUSTER_FOR_LEAVE))
                 error_set(ret, 409,
                           "%s is leaving the cluster; to keep it, run on it: fleetctl leave --cancel", name);
         else
@@ -281,6 +281,7 @@ static bool maintenance_next(const Request *request, const ClusterMachine *m, co
         *ret = now ? *now : (MaintenanceRecord) {};
         if (now && now->mode == MAINTENANCE_DRAINED && drain_left(m) == 0)
                 return false;
+        memset(ret->purpose, 0, sizeof(ret->purpose)); /* it is an operator's now */
         if (begins)
                 ret->since_ms = loop_wall_ms(request->api->loop);
         if (!now || mode == MAINTENANCE_DRAINING)

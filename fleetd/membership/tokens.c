@@ -137,14 +137,26 @@ static int token_check_restricted(bool restricted, const ClusterMachine *m, Erro
 int token_plan(const Cluster *c, const TokenRequest *request, uint64_t now_ms, TokenRecord *ret, Error *err) {
         static const Pairs no_metadata = {};
         const Pairs *metadata = request->metadata ?: &no_metadata;
-        bool restricted = request->restricted || (!request->ordinary && cluster_settings(c)->restricted);
         TokenRecord token = { .total = request->uses ?: 1,
-                              .restricted = restricted,
                               .expires_ms = now_ms + (request->ttl_ms ?: TOKEN_TTL_DEFAULT_MS) };
+        const char *write = request->write ?: "";
         const ClusterMachine *machine = NULL;
+        bool restricted = request->restricted;
         IpNetwork network;
-        int r;
+        int r = 0;
 
+        if (request->replace && *request->replace)
+                r = token_find_machine(c, request->replace, &machine, err);
+        if (r < 0)
+                return r;
+        if (!request->restricted && !request->ordinary) {
+                bool same = machine && machine->host && machine->host->restricted;
+
+                restricted = same || cluster_settings(c)->restricted;
+                if (same && !*write)
+                        write = machine->host->write;
+        }
+        token.restricted = restricted;
         r = token_check_numbers(request, restricted, err);
         if (r >= 0)
                 r = token_check_write(request, restricted, err);
@@ -153,10 +165,7 @@ int token_plan(const Cluster *c, const TokenRequest *request, uint64_t now_ms, T
         if (HASH_COUNT(c->tokens) >= TOKENS_MAX)
                 return error_set(err, -ENOSPC, "the cluster has %d tokens; revoke some: fleetctl token ls",
                                  TOKENS_MAX);
-        if (request->replace && *request->replace) {
-                r = token_find_machine(c, request->replace, &machine, err);
-                if (r < 0)
-                        return r;
+        if (machine) {
                 if (token.total > 1)
                         return error_set(err, -EINVAL, "a token that replaces a machine has one use");
                 r = token_check_restricted(restricted, machine, err);
@@ -177,7 +186,7 @@ int token_plan(const Cluster *c, const TokenRequest *request, uint64_t now_ms, T
                 return error_set(err, -ENOMEM, "out of memory");
         token.uses = token.total;
         snprintf(token.by, sizeof(token.by), "%s", request->by ?: "");
-        snprintf(token.write, sizeof(token.write), "%s", request->write ?: "");
+        snprintf(token.write, sizeof(token.write), "%s", write);
         *ret = token;
         return 0;
 }

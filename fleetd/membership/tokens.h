@@ -34,7 +34,7 @@ bool ip_network_has(const IpNetwork *network, const char *address);
 typedef struct TokenRequest {
         uint64_t uses;             /* 0: 1 */
         uint64_t ttl_ms;           /* 0: the default */
-        bool restricted, ordinary; /* neither: by the settings of the cluster */
+        bool restricted, ordinary; /* neither: as the replaced machine, or by the settings */
         unsigned level;            /* the feature level in force */
         const char *write;         /* of a restricted host: prefixes of users' keys; "": none */
         const char *replace;       /* a machine: its ID, 8 digits of it or more, or its name; "": none */

@@ -127,6 +127,11 @@ static void machines_write_tombstone(Transaction *t, const Registry *r, const Cl
         transaction_write(t, KV_SET, LAYOUT_REMOVED, NULL, m->id, transaction_text(t, &value));
 }
 
+bool registry_removes_unreadable(LayoutKind kind) {
+        return kind == LAYOUT_FACTS || kind == LAYOUT_REPORTED || kind == LAYOUT_PROBLEM ||
+               kind == LAYOUT_MAINTENANCE;
+}
+
 /* Delete what each machine has, and note it in the history. */
 static void machines_remove(Transaction *t, const Registry *r, const ClusterMachine *m, const char *user) {
         transaction_check(t, m->presence_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, m->presence_index,
@@ -143,6 +148,10 @@ static void machines_remove(Transaction *t, const Registry *r, const ClusterMach
                 transaction_write(t, KV_DELETE, LAYOUT_FACTS, NULL, m->id, NO_VALUE);
         if (m->reported != 0)
                 transaction_write(t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
+        for (const ClusterUnreadable *x = LIST_FIRST(&m->unreadable); x && t->n_writes < REMOVED_MAX;
+             x = LIST_NEXT(x, of_owner))
+                if (registry_removes_unreadable(x->key.kind))
+                        transaction_write(t, KV_DELETE, x->key.kind, x->key.unit, m->id, NO_VALUE);
 }
 
 int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, const CaChange *ca,

@@ -196,9 +196,20 @@ int prefixes_check(const char *prefixes, Error *err) {
         if (strlen(prefixes) >= PREFIXES_SIZE)
                 return error_set(err, -E2BIG, "write: expected prefixes of at most %d bytes in all",
                                  PREFIXES_SIZE - 1);
+        if (*text && text[strlen(text) - 1] == ',')
+                return error_set(err, -EINVAL, "write: expected a prefix after the last comma");
+        for (const char *c = text; *c; c++)
+                if ((unsigned char) *c < ' ' || *c == 0x7f)
+                        return error_set(err, -EINVAL, "write: a prefix has no control characters");
         while (prefixes_next(&text, &prefix)) {
-                int r = right_check_prefix(prefix, err);
+                int r;
 
+                if (kv_path_is_ours(prefix))
+                        return error_set(
+                                err, -EPERM,
+                                "write: keys below /_fleet are fleet's own: remove %.*s from --write",
+                                (int) prefix.size, (const char *) prefix.data);
+                r = right_check_prefix(prefix, err);
                 if (r < 0)
                         return error_prefix(err, r, "write");
         }

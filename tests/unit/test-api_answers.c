@@ -2226,6 +2226,14 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
         assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\",\"force\":true}", 409,
                            "beta is leaving the cluster; to keep it, run on it: fleetctl leave --cancel");
         assert_maintenance(fixture, "DELETE " BETA, NULL, 409, "beta is leaving the cluster");
+        /* An unknown purpose holds back no operator. */
+        write_now(fixture,
+                  &(Record) { "machine/" BETA "/maintenance", "{\"for\":\"other\",\"mode\":\"cordoned\"}" },
+                  1);
+        assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\",\"deadlineMs\":300000}", 204, "");
+        assert_maintenance(fixture, "GET " BETA, NULL, 200, "\"mode\":\"draining\"");
+        assert_null(strstr(fixture->answer, "\"for\""));
+        assert_maintenance(fixture, "DELETE " BETA, NULL, 204, "");
 }
 
 /* A machine that has been lost or shut down for an hour; each other one has its reason and a next step. */

@@ -10,6 +10,7 @@
 
 #define A       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B       "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define C       "cccccccccccccccccccccccccccccccc"
 #define PIN_A   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define PIN_B   "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define SECRET  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -124,9 +125,14 @@ static void a_token_is_planned_within_its_limits(void **state) {
                 { { .restricted = true, .level = 6, .write = "/app,/logs" }, 0, NULL },
                 { { .restricted = true, .level = 6, .write = "/_fleet/unit" },
                   -EPERM,
-                  "write: no right extends to keys below /_fleet: they are fleet's own; grant units-see, "
-                  "units-change or administer" },
-                { { .restricted = true, .level = 6, .write = "/app,," },
+                  "write: keys below /_fleet are fleet's own: remove /_fleet/unit from --write" },
+                { { .restricted = true, .level = 6, .write = "/app," },
+                  -EINVAL,
+                  "write: expected a prefix after the last comma" },
+                { { .restricted = true, .level = 6, .write = "/a\033[2J" },
+                  -EINVAL,
+                  "write: a prefix has no control characters" },
+                { { .restricted = true, .level = 6, .write = "/app,,/b" },
                   -EINVAL,
                   "write: expected a prefix that begins with '/' and has no empty part, none of '.' and "
                   "'..', and no '/' at its end, for example /app" },
@@ -343,6 +349,39 @@ static void a_restricted_host_holds_no_replica(void **state) {
         cluster_view_free(&p);
 }
 
+/* A host that was installed again gets no more rights than it had. */
+static void a_replaced_host_stays_restricted(void **state) {
+        static const struct {
+                TokenRequest request;
+                bool restricted;
+                const char *write;
+        } rows[] = {
+                { { .level = 6, .replace = B }, true, "/app" },
+                { { .level = 6, .replace = B, .write = "/b" }, true, "/b" },
+                { { .level = 6, .replace = B, .restricted = true }, true, "" },
+                { { .level = 6, .replace = B, .ordinary = true }, false, "" },
+                { { .level = 6, .replace = C }, false, "" },
+        };
+        ClusterView p = {};
+
+        put_cluster(&p);
+        cluster_view_remove(&p, "/_fleet/cluster/member/" B);
+        cluster_view_put(&p, "/_fleet/cluster/host/" B,
+                         "{\"pins\":[\"" PIN_A "\"],\"restricted\":true,\"write\":\"/app\"}");
+        cluster_view_put(&p, "/_fleet/cluster/host/" C, "{\"pins\":[\"" PIN_B "\"]}");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                TokenRecord token = {};
+                Error err = {};
+
+                if (token_plan(&p.cluster, &rows[i].request, NOW_MS, &token, &err) < 0)
+                        fail_msg("row %zu: %s", i, err.message);
+                assert_int_equal(token.restricted, rows[i].restricted);
+                assert_string_equal(token.write, rows[i].write);
+                token_record_done(&token);
+        }
+        cluster_view_free(&p);
+}
+
 static void tokens_are_of_restricted_hosts_where_the_settings_say_so(void **state) {
         static const struct {
                 TokenRequest request;
@@ -469,6 +508,7 @@ int main(void) {
                 cmocka_unit_test(the_number_of_tokens_is_limited),
                 cmocka_unit_test(each_host_is_accepted_or_gets_the_reason),
                 cmocka_unit_test(a_restricted_host_holds_no_replica),
+                cmocka_unit_test(a_replaced_host_stays_restricted),
                 cmocka_unit_test(tokens_are_of_restricted_hosts_where_the_settings_say_so),
                 cmocka_unit_test(an_old_program_is_rejected_before_its_token),
                 cmocka_unit_test(a_removed_or_replaced_host_joins_again),
