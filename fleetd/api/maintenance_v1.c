@@ -270,20 +270,24 @@ static bool drain_is_refused(const Cluster *c, const ClusterMachine *m, uint64_t
         return true;
 }
 
-/* Set the record that follows. Return false if nothing changes. */
+/* Set the record that follows: another drain takes over neither deadline nor force of the one before. Return
+ * false if nothing changes. */
 static bool maintenance_next(const Request *request, const ClusterMachine *m, const MaintenanceBody *body,
                              MaintenanceMode mode, MaintenanceRecord *ret) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const MaintenanceRecord *now = m->maintenance;
-        bool begins = !now || (mode == MAINTENANCE_DRAINING && now->mode == MAINTENANCE_CORDONED);
+        bool begins = !now || (mode == MAINTENANCE_DRAINING && now->mode != MAINTENANCE_DRAINING);
         char user[HISTORY_USER_SIZE];
 
         *ret = now ? *now : (MaintenanceRecord) {};
         if (now && now->mode == MAINTENANCE_DRAINED && drain_left(m) == 0)
                 return false;
         memset(ret->purpose, 0, sizeof(ret->purpose)); /* it is an operator's now */
-        if (begins)
+        if (begins) {
                 ret->since_ms = loop_wall_ms(request->api->loop);
+                ret->deadline_ms = 0;
+                ret->force = false;
+        }
         if (!now || mode == MAINTENANCE_DRAINING)
                 ret->mode = mode;
         if (body->deadline_ms > 0)

@@ -15,18 +15,20 @@ size_t drain_left(const ClusterMachine *m) {
 }
 
 DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
-        DrainStep step = { .mode = m->maintenance->mode, .n_left = drain_left(m) };
+        DrainStep step = { .next = *m->maintenance, .n_left = drain_left(m) };
 
-        if (step.mode != MAINTENANCE_DRAINING || m->maintenance->purpose[0] || cluster->adopting ||
+        if (step.next.mode != MAINTENANCE_DRAINING || step.next.purpose[0] || cluster->adopting ||
             !LIST_EMPTY(&m->unreadable))
                 return step;
         if (plan_is_down(m)) {
-                step.mode = MAINTENANCE_CORDONED;
+                step.next.mode = MAINTENANCE_CORDONED;
+                step.next.deadline_ms = 0;
+                step.next.force = false;
                 step.reason = m->presence == PRESENCE_LOST ?
                                       "cordoned: it was lost while it was drained" :
                                       "cordoned: it was shut down while it was drained";
         } else if (m->presence == PRESENCE_UP && step.n_left == 0) {
-                step.mode = MAINTENANCE_DRAINED;
+                step.next.mode = MAINTENANCE_DRAINED;
                 step.reason = cluster_machine_is_overdue(m, cluster->now_ms) ?
                                       "drained: its deadline has passed" :
                                       "drained: no unit is left to move";

@@ -21,13 +21,14 @@ enum {
 };
 
 typedef struct DrainStep {
-        MaintenanceMode mode; /* that follows; the present one: nothing changes */
-        const char *reason;   /* of a change, for the history */
-        size_t n_left;        /* ordinary units that run there, or are being stopped */
+        MaintenanceRecord next; /* the present mode: nothing changes */
+        const char *reason;     /* of a change, for the history */
+        size_t n_left;          /* ordinary units that run there, or are being stopped */
 } DrainStep;
 
 /* Return the step that is due of a machine with a maintenance record, at the cluster time of the view. Pure.
- * The record of a leave does not change here. */
+ * The record of a leave does not change here. A drain that ends early leaves neither its deadline nor its
+ * force to the next one. */
 DrainStep drain_step(const Cluster *cluster, const ClusterMachine *machine);
 
 /* Return whether an assignment keeps the drain of its machine from its end: neither that of a global unit,

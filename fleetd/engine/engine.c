@@ -327,18 +327,16 @@ static void engine_on_maintained(void *userdata, KvStatus status, const char *me
 /* Write the next step of a drain, if one is due. 0 or a negative errno. */
 static int engine_step_drains(Engine *e, const Cluster *cluster) {
         for (const ClusterMachine *m = cluster->machines; m && !e->writing; m = m->hh.next) {
-                MaintenanceRecord next;
                 DrainStep step;
                 int r;
 
                 if (!m->maintenance)
                         continue;
                 step = drain_step(cluster, m);
-                if (step.mode == m->maintenance->mode)
+                if (step.next.mode == m->maintenance->mode)
                         continue;
-                next = *m->maintenance;
-                next.mode = step.mode;
-                r = registry_maintain(e->registry, e->term, m, &next, step.reason, engine_on_maintained, e);
+                r = registry_maintain(e->registry, e->term, m, &step.next, step.reason, engine_on_maintained,
+                                      e);
                 if (r < 0)
                         return r;
                 e->writing = true;

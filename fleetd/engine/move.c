@@ -323,7 +323,8 @@ static void move_wait(Pass *pass, const Positions *all) {
 }
 
 /* Return a machine that runs the unit without an assignment while no assigned one runs it: after a restore,
- * or an operator's intervention. A running unit is not stopped for one that does not run. */
+ * or an operator's intervention. A running unit is not stopped for one that does not run. One that a drain
+ * would move again runs on without an assignment until then. */
 static const ClusterMachine *move_runs_elsewhere(const Pass *pass, const Positions *all) {
         for (size_t i = 0; i < all->n; i++) {
                 const Position *p = &all->items[i];
@@ -334,7 +335,8 @@ static const ClusterMachine *move_runs_elsewhere(const Pass *pass, const Positio
         }
         for (const ClusterState *s = LIST_FIRST(&all->unit->states); s; s = LIST_NEXT(s, of_unit))
                 if (plan_is_stray(s) && s->state.active && streq(s->state.active, "active") &&
-                    scheduler_may_return(pass->view, all->unit, s->machine))
+                    scheduler_may_adopt(pass->view, all->unit, s->machine) &&
+                    scheduler_fits(pass->view, all->unit, s->machine, true, NULL))
                         return s->machine;
         return NULL;
 }
@@ -357,7 +359,7 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
 
         for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit)) {
                 if (!plan_is_stray(s) || !streq(s->state.active, "active") ||
-                    !scheduler_may_return(pass->view, u, s->machine))
+                    !scheduler_may_adopt(pass->view, u, s->machine))
                         continue;
                 plan_change(pass, s->machine, u, NULL, plan_wanted_kind(u), "already runs there");
                 return;

@@ -37,6 +37,9 @@ bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const Cl
 /* Return whether a unit that is on the machine without an active assignment may get one: the rules for new
  * units, except flap damping, which affects no unit that is already there. */
 bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
+/* The same of a unit that runs there without an assignment: maintenance of the machine does not forbid it
+ * either. A drain then moves the unit; scheduler_fits() with 'staying' states whether it does. */
+bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
 
 /* Return a unit there whose Replaces= names 'unit', or NULL. Two units that name each other replace nothing.
  * A unit that is replaced moves to another machine if there is one. */

@@ -2201,6 +2201,12 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "GET " BETA, NULL, 200, "\"force\":true" },
                 { "GET " BETA, NULL, 200, "\"deadlineMs\":" },
         };
+        static const char *const former[] = {
+                "{\"deadline\":9999999999999,\"force\":true,\"mode\":\"cordoned\",\"since\":1,\"why\":"
+                "\"disk\"}",
+                "{\"deadline\":9999999999999,\"force\":true,\"mode\":\"drained\",\"since\":1,\"why\":"
+                "\"disk\"}",
+        };
         Fixture *fixture = *state;
 
         write_now(fixture, records, ELEMENTS(records));
@@ -2234,6 +2240,16 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
         assert_maintenance(fixture, "GET " BETA, NULL, 200, "\"mode\":\"draining\"");
         assert_null(strstr(fixture->answer, "\"for\""));
         assert_maintenance(fixture, "DELETE " BETA, NULL, 204, "");
+        /* Another drain keeps the reason of the one before, and not its deadline and its force. */
+        for (size_t i = 0; i < ELEMENTS(former); i++) {
+                write_now(fixture, &(Record) { "machine/" BETA "/maintenance", former[i] }, 1);
+                assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\"}", 204, "");
+                assert_maintenance(fixture, "GET " BETA, NULL, 200, "\"mode\":\"draining\"");
+                assert_null(strstr(fixture->answer, "deadlineMs"));
+                assert_null(strstr(fixture->answer, "force"));
+                assert_non_null(strstr(fixture->answer, "\"reason\":\"disk\""));
+                assert_non_null(strstr(fixture->answer, "\"unitsLeft\":3"));
+        }
 }
 
 /* A machine that has been lost or shut down for an hour; each other one has its reason and a next step. */

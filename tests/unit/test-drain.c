@@ -75,6 +75,10 @@ static void each_state_of_a_drain_has_its_next_one(void **state) {
                   "cordoned: it was lost while it was drained" },
                 { "draining", "", PRESENCE_LEFT, "", false, MAINTENANCE_CORDONED,
                   "cordoned: it was shut down while it was drained" },
+                { "draining", "\"deadline\":1300000,\"force\":true,\"why\":\"disk\",", PRESENCE_LOST, "",
+                  false, MAINTENANCE_CORDONED, "cordoned: it was lost while it was drained" },
+                { "draining", "\"deadline\":1300000,\"force\":true,\"why\":\"disk\",", PRESENCE_LEFT, "",
+                  false, MAINTENANCE_CORDONED, "cordoned: it was shut down while it was drained" },
                 { "draining", "\"for\":\"leave\",", PRESENCE_UP, NULL, false, MAINTENANCE_DRAINING, NULL },
                 { "draining", "\"for\":\"leave\",", PRESENCE_LOST, NULL, false, MAINTENANCE_DRAINING, NULL },
                 { "drained", "", PRESENCE_UP, NULL, false, MAINTENANCE_DRAINED, NULL },
@@ -96,7 +100,12 @@ static void each_state_of_a_drain_has_its_next_one(void **state) {
                         cluster_view_presence(&p, "A", rows[i].presence);
                 maintain(&p, "A", rows[i].mode, rows[i].more);
                 step = step_of(&p, "A");
-                assert_int_equal(step.mode, rows[i].next);
+                assert_int_equal(step.next.mode, rows[i].next);
+                if (step.next.mode == MAINTENANCE_CORDONED) {
+                        assert_int_equal(step.next.deadline_ms, 0);
+                        assert_false(step.next.force);
+                        assert_string_equal(step.next.why, strstr(rows[i].more, "why") ? "disk" : "");
+                }
                 assert_true(same_string(step.reason, rows[i].reason));
                 cluster_view_free(&p);
         }
@@ -108,9 +117,9 @@ static void a_drained_host_stays_drained(void **state) {
         two_machines(&p);
         maintain(&p, "A", "drained", "");
         cluster_view_presence(&p, "A", PRESENCE_LEFT);
-        assert_int_equal(step_of(&p, "A").mode, MAINTENANCE_DRAINED);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
         cluster_view_presence(&p, "A", PRESENCE_UP);
-        assert_int_equal(step_of(&p, "A").mode, MAINTENANCE_DRAINED);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service B; run b.service B");
@@ -166,7 +175,7 @@ static void eight_units_of_a_machine_start_elsewhere_at_a_time(void **state) {
                         cluster_view_remove(&p, layout_key(key, LAYOUT_ASSIGNMENT, name, id));
                 }
         }
-        assert_int_equal(step_of(&p, "A").mode, MAINTENANCE_DRAINED);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
         cluster_view_free(&p);
 }
 
@@ -262,7 +271,7 @@ static void units_that_are_left_stop_at_the_deadline(void **state) {
         plans(&p, "stop a.service A; stop m.service A; stop n.service A; run n.service B");
         cluster_view_execute(&p);
         plans(&p, "");
-        assert_int_equal(step_of(&p, "A").mode, MAINTENANCE_DRAINED);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
         cluster_view_free(&p);
 }
 
@@ -307,11 +316,75 @@ static void a_job_that_has_not_ended_may_end(void **state) {
         cluster_view_state(&p, "A", "j.service", "activating");
         maintain(&p, "A", "draining", "");
         plans(&p, "");
-        assert_int_equal(step_of(&p, "A").mode, MAINTENANCE_DRAINING);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
         cluster_view_done(&p, "A", "j.service");
         plans(&p, "");
-        assert_int_equal(step_of(&p, "A").mode, MAINTENANCE_DRAINED);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
         cluster_view_free(&p);
+}
+
+/* -- Units that run there without an assignment: after a restore -- */
+
+static void running_units_of_a_machine_in_maintenance_are_adopted(void **state) {
+        static const struct {
+                const char *mode, *first, *second;
+        } rows[] = {
+                { "cordoned",
+                  "run a.service A; run g.service A; run g.service B; run n.service A; run s.service A", "" },
+                { "draining",
+                  "run a.service A; run g.service A; run g.service B; run n.service A; run s.service A",
+                  "run a.service B; stop s.service A" },
+                { "drained",
+                  "run a.service A; run g.service A; run g.service B; run n.service A; run s.service A",
+                  "run a.service B; run n.service B; stop s.service A" },
+        };
+        static const char *const units[][2] = { { "a.service", "" },
+                                                { "g.service", "Global=yes" },
+                                                { "n.service", "Move=no" },
+                                                { "s.service", "Singleton=yes" } };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ClusterView p;
+
+                two_machines(&p);
+                for (size_t k = 0; k < ELEMENTS(units); k++) {
+                        cluster_view_unit(&p, units[k][0], units[k][1], TARGET_LAUNCHED);
+                        cluster_view_state(&p, "A", units[k][0], "active");
+                }
+                maintain(&p, "A", rows[i].mode, "");
+                plans(&p, rows[i].first);
+                plans(&p, rows[i].second);
+                cluster_view_free(&p);
+        }
+}
+
+/* It has an assignment to another machine, which has not started it yet. */
+static void a_unit_that_runs_is_not_stopped_for_one_that_does_not(void **state) {
+        static const struct {
+                const char *mode, *options, *first, *second;
+        } rows[] = {
+                { "cordoned", "", "run a.service A", "stop a.service B" },
+                { "draining", "Move=no", "run a.service A", "stop a.service B" },
+                { "draining", "", "", "" },
+                { "drained", "", "", "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ClusterView p;
+
+                two_machines(&p);
+                cluster_view_unit(&p, "a.service", rows[i].options, TARGET_LAUNCHED);
+                cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
+                cluster_view_state(&p, "A", "a.service", "active");
+                maintain(&p, "A", rows[i].mode, "");
+                plans(&p, rows[i].first);
+                plans(&p, rows[i].second);
+                if (!rows[i].first[0]) {
+                        cluster_view_state(&p, "B", "a.service", "active");
+                        plans(&p, "stop a.service A");
+                }
+                cluster_view_free(&p);
+        }
 }
 
 /* -- The end of a drain by an operator -- */
@@ -348,8 +421,8 @@ static void two_drains_finish(void **state) {
                 assert_null(strstr(plan, "run a00.service B"));
                 cluster_view_execute(&p);
         }
-        assert_int_equal(step_of(&p, "A").mode, MAINTENANCE_DRAINED);
-        assert_int_equal(step_of(&p, "B").mode, MAINTENANCE_DRAINED);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        assert_int_equal(step_of(&p, "B").next.mode, MAINTENANCE_DRAINED);
         cluster_view_free(&p);
 }
 
@@ -457,7 +530,7 @@ static void each_drain_ends_or_each_unit_that_is_left_has_a_reason(void **state)
 
                         if (!m->maintenance)
                                 continue;
-                        if (step_of(&p, name).mode == MAINTENANCE_DRAINED)
+                        if (step_of(&p, name).next.mode == MAINTENANCE_DRAINED)
                                 continue;
                         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
                                 if (drain_awaits(a) && !scheduler_drain_spares(a->of, m, p.cluster.now_ms) &&
@@ -482,6 +555,8 @@ int main(void) {
                 cmocka_unit_test(move_no_stays_until_it_is_forced),
                 cmocka_unit_test(move_stop_first_stops_before_it_starts),
                 cmocka_unit_test(a_job_that_has_not_ended_may_end),
+                cmocka_unit_test(running_units_of_a_machine_in_maintenance_are_adopted),
+                cmocka_unit_test(a_unit_that_runs_is_not_stopped_for_one_that_does_not),
                 cmocka_unit_test(uncordon_finishes_moves_that_run_and_cancels_others),
                 cmocka_unit_test(two_drains_finish),
                 cmocka_unit_test(nothing_moves_while_machines_were_lost_together),
