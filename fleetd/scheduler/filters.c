@@ -105,9 +105,13 @@ static int filter_metadata(const Candidate *c, Refusal *ret) {
                           value);
 }
 
+/* While a machine is drained, filter_maintenance() alone decides when a unit leaves it, also one that follows
+ * a unit that has moved. */
 static int filter_machine_of(const Candidate *c, Refusal *ret) {
         const Names *units = &c->placement->machine_of;
 
+        if (c->staying && c->machine->maintenance && c->machine->maintenance->mode == MAINTENANCE_DRAINING)
+                return 0;
         for (size_t i = 0; i < units->n; i++)
                 if (!scheduler_view_has(c->view, c->machine, units->items[i])) {
                         (void) refusal_set(ret, "has no unit %s", units->items[i]);

@@ -307,6 +307,40 @@ static void move_stop_first_stops_before_it_starts(void **state) {
         cluster_view_free(&p);
 }
 
+/* Units that follow another one are protected as others are, also when that one has moved. */
+static void units_that_follow_one_that_moved_stay_or_move_as_others(void **state) {
+        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
+        ClusterView p = { .cluster.now_ms = 1000000 };
+
+        cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        cluster_view_unit(&p, "j.service", "MachineOf=a.service\n[Service]\nType=oneshot", TARGET_LAUNCHED);
+        run_on(&p, "A", "j.service");
+        cluster_view_state(&p, "A", "j.service", "activating");
+        cluster_view_unit(&p, "m.service", "MachineOf=a.service\nMove=no", TARGET_LAUNCHED);
+        run_on(&p, "A", "m.service");
+        cluster_view_unit(&p, "s.service", "MachineOf=a.service\nMove=stop-first", TARGET_LAUNCHED);
+        run_on(&p, "A", "s.service");
+        cluster_view_unit(&p, "z.service", "MachineOf=a.service\nMachineMetadata=zone=a", TARGET_LAUNCHED);
+        run_on(&p, "A", "z.service");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "run a.service B; stop s.service A");
+        cluster_view_state(&p, "B", "a.service", "active");
+        plans(&p, "stop a.service A");
+        cluster_view_remove(&p, layout_key(key, LAYOUT_STATE, "a.service", cluster_view_id(id, "A")));
+        cluster_view_remove(&p, layout_key(key, LAYOUT_ASSIGNMENT, "a.service", id));
+        plans(&p, "");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
+        cluster_view_done(&p, "A", "j.service");
+        maintain(&p, "A", "draining", "\"force\":true,");
+        plans(&p, "run m.service B");
+        maintain(&p, "A", "draining", "\"deadline\":1000000,");
+        plans(&p, "stop m.service A; stop z.service A");
+        cluster_view_free(&p);
+}
+
 static void a_job_that_has_not_ended_may_end(void **state) {
         ClusterView p;
 
@@ -514,9 +548,9 @@ static void each_drain_ends_or_each_unit_that_is_left_has_a_reason(void **state)
 
                         snprintf(name, sizeof(name), "u%02u.service", k);
                         u = cluster_unit(&p.cluster, name);
-                        /* One that follows another stops with it; stop-first may. */
+                        /* One in conflict may stop, and stop-first does. */
                         runs[k] = LIST_FIRST(&u->states) && u->unit->placement.move != PLACEMENT_STOP_FIRST &&
-                                  u->unit->placement.machine_of.n == 0 && u->unit->placement.conflicts.n == 0;
+                                  u->unit->placement.conflicts.n == 0;
                 }
                 maintain(&p, "A", "draining", "");
                 if (random_below(&random, 2))
@@ -554,6 +588,7 @@ int main(void) {
                 cmocka_unit_test(units_that_are_left_stop_at_the_deadline),
                 cmocka_unit_test(move_no_stays_until_it_is_forced),
                 cmocka_unit_test(move_stop_first_stops_before_it_starts),
+                cmocka_unit_test(units_that_follow_one_that_moved_stay_or_move_as_others),
                 cmocka_unit_test(a_job_that_has_not_ended_may_end),
                 cmocka_unit_test(running_units_of_a_machine_in_maintenance_are_adopted),
                 cmocka_unit_test(a_unit_that_runs_is_not_stopped_for_one_that_does_not),
