@@ -237,9 +237,12 @@ void known_wait(KnownAddress *k, uint64_t delay_ms) {
                 log_error(NO_FIELDS, "Failed to schedule dialing %s: out of memory", k->address);
 }
 
-/* A host without a replica, of which there are many, that is rejected again and again. */
+/* Attached hosts, of which there are many, wait for longer after each rejection. A host that joins waits for
+ * its turn with a person at the terminal. */
 static bool known_is_rejected(const KnownAddress *k) {
-        return k->problem[0] && k->cause < _REJECTION_MAX && k->peers->self.raft_id == 0;
+        const PeerHandshake *self = &k->peers->self;
+
+        return k->problem[0] && k->cause < _REJECTION_MAX && self->raft_id == 0 && self->cluster_id != 0;
 }
 
 void known_retry(KnownAddress *k) {
