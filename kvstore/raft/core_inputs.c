@@ -328,25 +328,6 @@ int core_begin(RaftCore *c) {
 
 /* -- Time and disk -- */
 
-/* Each timeout of a leader ends the pipeline to all servers without contact since the previous timeout. With
- * one server down, heartbeats to it and to the others are due at different times, and the timeouts follow
- * each other too fast for an answer: then each write waits for the next heartbeat. Contact in the last
- * heartbeat period counts, except when the leader is about to step down. */
-static int rule_keep_pipeline(RaftCore *c, uint64_t now_ms, struct raft_event *event) {
-        raft_time start = c->raft.election_timer_start,
-                  earlier = start - MIN(start, (raft_time) c->raft.heartbeat_timeout);
-        int r;
-
-        if (c->off.keep_pipeline || c->raft.state != RAFT_LEADER ||
-            now_ms - earlier >= c->raft.election_timeout)
-                return core_step(c, now_ms, event, &(Given) {}, NULL);
-        c->raft.election_timer_start = earlier;
-        r = core_step(c, now_ms, event, &(Given) {}, NULL);
-        if (c->raft.state == RAFT_LEADER && c->raft.election_timer_start == earlier)
-                c->raft.election_timer_start = start;
-        return r;
-}
-
 static int tick(RaftCore *c, uint64_t now_ms) {
         struct raft_event event = { .type = RAFT_TIMEOUT };
         uint64_t term, vote;
@@ -367,7 +348,7 @@ static int tick(RaftCore *c, uint64_t now_ms) {
                 c->raft.current_term = term;
                 c->raft.voted_for = vote;
         }
-        return rule_keep_pipeline(c, now_ms, &event);
+        return core_step(c, now_ms, &event, &(Given) {}, NULL);
 }
 
 int raft_core_tick(RaftCore *c, uint64_t now_ms) {

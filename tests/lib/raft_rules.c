@@ -17,7 +17,6 @@ static const struct {
         { "row5", offsetof(RaftRules, cut_below_snapshot) },
         { "row6", offsetof(RaftRules, tell_term_to_prevote) },
         { "vote-result", offsetof(RaftRules, drop_stray_vote_result) },
-        { "pipeline", offsetof(RaftRules, keep_pipeline) },
         { "one-install", offsetof(RaftRules, one_install) },
         { "promotion", offsetof(RaftRules, promotion_order) },
         { "demotion", offsetof(RaftRules, demotion_order) },

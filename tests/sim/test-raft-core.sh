@@ -65,7 +65,7 @@ all changes 30 27
 END
 wait
 
-for rule in row1 row2 row3 row4 row5 row6 pipeline vote-result one-install promotion demotion catch-up self-removal shrink majority snapshot own-term start-term; do
+for rule in row1 row2 row3 row4 row5 row6 vote-result one-install promotion demotion catch-up self-removal shrink majority snapshot own-term start-term; do
         said=$(RULE_OFF=$rule "$scenarios" 2>&1)
         rc=$?
         failed=$(grep -E '^\[  FAILED  \] [a-z]' <<<"$said" | sort -u | sed 's/.*\] //' | tr '\n' ' ')

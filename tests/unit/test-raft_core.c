@@ -897,31 +897,6 @@ static void a_refused_pre_vote_learns_the_higher_term(void **state) {
         done(&b);
 }
 
-/* Heartbeats to a server that is down are due at other times than those to a server that answers. */
-static void a_write_is_sent_at_once_also_while_a_server_is_down(void **state) {
-        uint64_t index, term;
-        Bench b;
-
-        start(&b, "VVV", 1, 1);
-        lead(&b, 2);
-        b.now_ms += 50;
-        for (unsigned i = 0; i < 20; i++) {
-                if (i % 10 == 0) {
-                        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
-                        assert_true(has_said(&b, "send 2 "));
-                        b.now_ms += 5;
-                        assert_int_equal(receive_result(&b, 2, index), 0);
-                }
-                tick_until_due(&b);
-                if (!has_said(&b, "send 2 "))
-                        continue;
-                b.now_ms += 5;
-                assert_int_equal(receive_result(&b, 2, index), 0);
-        }
-        assert_int_equal(raft_core_state(b.core), RAFT_STATE_LEADER);
-        done(&b);
-}
-
 static void an_unrequested_vote_is_dropped(void **state) {
         RaftMessage result = { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 5, .vote_result = { true, false } };
         Bench b;
@@ -2505,7 +2480,6 @@ int main(void) {
                 cmocka_unit_test(a_rule_that_is_off_changes_nothing),
                 cmocka_unit_test(an_old_terms_leader_learns_the_term_and_no_index),
                 cmocka_unit_test(a_refused_pre_vote_learns_the_higher_term),
-                cmocka_unit_test(a_write_is_sent_at_once_also_while_a_server_is_down),
                 cmocka_unit_test(an_unrequested_vote_is_dropped),
                 cmocka_unit_test(entries_below_our_snapshot_are_left_out),
                 cmocka_unit_test(each_configuration_of_a_message_has_its_own_index),
