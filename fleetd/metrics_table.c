@@ -353,8 +353,8 @@ static const MetricRow rows[] = {
             "Hosts of the cluster, by kind." },
           metrics_read_hosts },
         { { "fleet_machines_maintenance", GAUGE, NULL, { "mode" },
-            "Machines that get no units, by mode of their maintenance: cordoned, draining (also for a leave), "
-            "drained." },
+            "Machines that get no units, by mode of their maintenance: cordoned, draining (also for "
+            "a leave), drained." },
           metrics_read_maintenance },
         { { "fleet_tokens", GAUGE, NULL, {},
             "Tokens that still permit a host to join." },
