@@ -3190,7 +3190,7 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "fleet_hosts{kind=\"standby\"} 0\n"
                 "fleet_hosts{kind=\"attached\"} 4\n"
                 "# HELP fleet_machines_maintenance Machines that get no units, by mode of their "
-                "maintenance.\n"
+                "maintenance: cordoned, draining (also for a leave), drained.\n"
                 "# TYPE fleet_machines_maintenance gauge\n"
                 "fleet_machines_maintenance{mode=\"cordoned\"} 0\n"
                 "fleet_machines_maintenance{mode=\"draining\"} 0\n"
