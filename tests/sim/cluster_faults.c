@@ -30,7 +30,8 @@ static uint64_t totals[_FAULT_MAX];
 static void on_start_daemon(void *userdata) {
         SimMachine *m = userdata;
 
-        machine_start_daemon(m);
+        if (!m->has_left)
+                machine_start_daemon(m);
 }
 
 static void on_release(void *userdata) {
@@ -43,7 +44,8 @@ static void on_release(void *userdata) {
 static void on_power_on(void *userdata) {
         SimMachine *m = userdata;
 
-        machine_power_on(m);
+        if (!m->has_left)
+                machine_power_on(m);
 }
 
 /* -- Links -- */
@@ -171,6 +173,7 @@ void faults_check_left(SimCluster *c) {
                         continue;
                 world_trace(c->world, m->name, "has left the cluster");
                 m->has_left = true;
+                machine_stop_daemon(m);
         }
 }
 

@@ -273,7 +273,7 @@ static void upgrade(SimCluster *c) {
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
 
-                if (!m->unreadable)
+                if (!m->unreadable || m->has_left)
                         continue;
                 world_trace(c->world, m->name, "is upgraded");
                 m->unreadable = NULL;
