@@ -2,9 +2,10 @@
  * the next leader continues.
  *
  *   cordoned   the machine gets no units, and keeps its own
- *   draining   its ordinary units move to other machines (engine/move.c, engine/singleton.c), a few at a
- * time. Global units stay. At the deadline, the ordinary units that are left stop drained    no ordinary unit
- * is left
+ *   draining   its ordinary units move to other machines, a few at a time
+ *   drained    no ordinary unit is left
+ *
+ * Global units stay. At the deadline, the ordinary units that are left stop.
  *
  * The scheduler's rule RULE_MAINTENANCE decides which units leave. While the mass-failure brake is on, or a
  * new lineage is adopted, no unit begins to move. A leave is a drain, too: membership/leaving.h takes the

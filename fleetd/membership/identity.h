@@ -7,9 +7,9 @@
  *   identity/entering          until the host has entered its cluster: the content of the cluster file
  *   identity/certificates      the cluster requires certificates: the key file has no effect any more; empty
  *   identity.new/              the same, being written
- *   cluster                    ID of the cluster to which this host is attached without a certificate that
- * names it old/N/                     what a join or a leave has replaced: identity, log and tree, for an
- * operator leaving                    exists from the end of a leave to the next start
+ *   cluster                    ID of the cluster of an attached host without a certificate
+ *   old/N/                     what a join or a leave has replaced: identity, log and tree, for an operator
+ *   leaving                    exists from the end of a leave to the next start
  *
  * A join writes the key first, and the answer of the cluster into identity.new/ later; 'entering' is written
  * last, so a folder with this file is complete. identity_begin() completes at the next start what a crash has

@@ -141,7 +141,7 @@ static void reporting_count_sender(Membership *m, const char *machine_id) {
                 reporting_count_direct(m, machine_id);
 }
 
-/* The host whose signs count stays, so that no unit of it is touched. Its copy is rejected by the replica
+/* The host whose signs count stays, so that no unit of it is touched. Its clone is rejected by the replica
  * that it uses, as by one to which both have a session. */
 static void reporting_on_clone(void *userdata, const char *machine_id, const char *replica,
                                uint64_t session) {
@@ -152,8 +152,7 @@ static void reporting_on_clone(void *userdata, const char *machine_id, const cha
 
         log_warning(((LogFields) { .machine = machine_id }),
                     "two hosts have machine ID %s, of %s: the one that uses the replica of %s is rejected; "
-                    "on the "
-                    "copy: rm /etc/machine-id; systemd-machine-id-setup",
+                    "on the clone: rm /etc/machine-id; systemd-machine-id-setup",
                     machine_id, cluster_name_of(c, machine_id), cluster_name_of(c, replica));
         if (streq(replica, m->machine_id)) {
                 peers_reject_clone(m->peers, machine_id);
