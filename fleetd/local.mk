@@ -38,7 +38,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h fleetd/systemd/signals.c \
 	fleetd/systemd/job.c fleetd/systemd/manager.c \
 	fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h \
-	fleetd/agent/states.c fleetd/agent/execute.c fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/lease.c \
+	fleetd/agent/states.c fleetd/agent/execute.c fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/lease.c fleetd/agent/partition.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c \
 	fleetd/agent/records.h fleetd/agent/records.c \
 	fleetd/agent/publish.h fleetd/agent/publish.c \

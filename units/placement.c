@@ -157,6 +157,10 @@ int placement_check_patterns(const Placement *p, Error *err) {
         return r < 0 ? r : placement_check_globs(&p->replaces, "Replaces", err);
 }
 
+uint64_t placement_stop_after_ms(const Placement *p) {
+        return p->stop_after_ms ?: STOP_AFTER_MS;
+}
+
 bool placement_machine_id_fits(const Placement *placement, const char *machine_id) {
         const char *asked = placement->machine_id;
 

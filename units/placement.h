@@ -24,6 +24,14 @@ typedef enum PlacementMove {
         PLACEMENT_STAYS,        /* no: only a deadline, --force or the loss of the machine moves it */
 } PlacementMove;
 
+enum {
+        LOST_AFTER_MS = 3000,      /* a host without power is lost after about this time */
+        STOP_AFTER_MIN_MS = 10000, /* of StopAfterSec= */
+        STOP_AFTER_MS = 60000,     /* its default */
+};
+
+#define REPLACE_NEVER UINT64_MAX
+
 typedef struct Placement {
         char *machine_id; /* MachineID=: 32 hex digits, or their first 8; NULL: any */
         Names machine_of; /* MachineOf=: units that must all be on the same machine */
@@ -33,6 +41,10 @@ typedef struct Placement {
         bool global;      /* Global=: run on every machine that qualifies */
         bool singleton;   /* Singleton=: at most one process in the cluster (units/singleton.h) */
         PlacementMove move;
+        uint64_t replace_after_ms; /* ReplaceAfterSec=: from the loss of its machine to its replacement;
+                                      REPLACE_NEVER */
+        bool stops_alone;          /* OnPartition=stop: it stops on a host without contact to the cluster */
+        uint64_t stop_after_ms;    /* StopAfterSec=: after this time; 0: STOP_AFTER_MS */
 } Placement;
 
 void placement_done(Placement *placement);
@@ -48,6 +60,9 @@ int placement_check(const Placement *placement, size_t *steps, Error *err);
  * be tried at each place of the name, and a class may be long. Takes the values with specifiers replaced.
  * -EINVAL. */
 int placement_check_patterns(const Placement *placement, Error *err);
+
+/* Return StopAfterSec= or its default, in ms. */
+uint64_t placement_stop_after_ms(const Placement *placement);
 
 /* Whether MachineID= allows this machine. */
 bool placement_machine_id_fits(const Placement *placement, const char *machine_id);
