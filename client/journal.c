@@ -344,7 +344,8 @@ static void journal_note_waiting(const ApiUnit *unit) {
         const char *reason = unit->reason ?: "";
 
         if (journal_unit_waits(unit))
-                client_note("%s waits for a machine%s%s; its journal has only older entries, if any (fleetctl why %s)",
+                client_note("%s waits for a machine%s%s; its journal has only older entries, if any "
+                            "(fleetctl why %s)",
                             unit->name, *reason ? ": " : "", reason, unit->name);
 }
 

@@ -17,7 +17,8 @@ static void waits_arm(EngineWaits *w) {
                 (void) timer_start(&w->timer, w->loop, WAITS_MS); /* else the next update starts it */
 }
 
-/* Return the ID of the machine on which the unit runs while it waits for another one; NULL: it runs nowhere. */
+/* Return the ID of the machine on which the unit runs while it waits for another one; NULL: it runs nowhere.
+ */
 static const char *waits_runs_on(const EngineWaits *w, const char *name) {
         const ClusterUnit *u = cluster_unit(registry_cluster(w->registry), name);
         const ClusterAssignment *a = u ? LIST_FIRST(&u->assignments) : NULL;

@@ -203,8 +203,8 @@ int liveness_sign(Liveness *l, const Cluster *cluster, const char *machine_id, c
                 return -ENOMEM;
         liveness_count(h, sign, late);
         h->reason = "";
-        h->now = liveness_judge(h, sign, late, m ? m->presence : PRESENCE_UP, m && cluster_awaits_report(cluster, m),
-                                &h->reason);
+        h->now = liveness_judge(h, sign, late, m ? m->presence : PRESENCE_UP,
+                                m && cluster_awaits_report(cluster, m), &h->reason);
         liveness_set_due(l, h, !m || h->now != m->presence || m->presence_index == 0);
         return 0;
 }

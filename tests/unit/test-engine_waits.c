@@ -73,8 +73,10 @@ static void the_row_of_a_unit_that_runs_until_it_has_another_machine_names_its_m
         fixture_fire(&fixture.waits);
         fixture_fire(&fixture.waits);
         assert_int_equal(fixture.n_notes, 1);
-        assert_string_equal(fixture.note, "a.service on a: A is being drained; no other machine qualifies (B has another ID "
-                            "than aaaaaaaa)");
+        assert_string_equal(
+                fixture.note,
+                "a.service on a: A is being drained; no other machine qualifies (B has another ID "
+                "than aaaaaaaa)");
 }
 
 static void a_short_wait_has_no_row(void **state) {

@@ -366,8 +366,7 @@ static void a_host_that_has_not_reported_since_a_restore_is_lost_for_that_reason
         begin(&w, PRESENCE_UP);
         w.view.cluster.lineage = 0xab;
         cluster_view_put(&w.view, "/_fleet/cluster/adopting", "1000");
-        assert_change(&w, silent, 6,
-                      "lost: it has not reported since the cluster was recovered or restored");
+        assert_change(&w, silent, 6, "lost: it has not reported since the cluster was recovered or restored");
         assert_change(&w, healthy, 1, "up: ");
         snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", cluster_view_id(id, "A"));
         cluster_view_put(&w.view, key, "00000000000000ab");
