@@ -1374,6 +1374,11 @@ def status_shows_recent_changes_in_presence(t):
     said = t.expect("status", out=["  recent   "]).splitlines()[-1]
     assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost; 2 units moved    (\d\d:){2}\d\d beta is up"
                         r"    (\d\d:){2}\d\d gamma was shut down; 1 unit moved", said), said
+    for kind, machine, reason, age_s in (("leave", "8", "begun: its units move away", 1), ("leave", "9", "begun: its units move away", 1), ("leave", "9", "cancelled", 1),
+                                         ("removed", "8", "delta", 1), ("removed", "9", "eps", 1)):
+        add_rows(t, {"kind": kind, "machine": machine * 32, "reason": reason, "first": now - age_s * 1000})
+    said = t.expect("status", out=["  recent   "]).splitlines()[-1]
+    assert re.search(r" gamma was shut down; 1 unit moved    (\d\d:){2}\d\d delta left the cluster    (\d\d:){2}\d\d eps was removed$", said), said
 
 
 # -- events --
