@@ -339,7 +339,7 @@ static void the_end_of_the_last_session_has_a_cause(void **state) {
 }
 
 /* A host has ended a session, to use another one: to a new leader, that is no later news than the end of the
- * other one, in whatever order the replicas report. */
+ * other one; the replicas report in any order. */
 static void an_end_without_a_sign_of_the_kernel_replaces_no_other(void **state) {
         for (unsigned first = 0; first < 2; first++) {
                 World w;
