@@ -12,6 +12,7 @@
 #include "base/table.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/patterns.h"
+#include "fleetd/registry/unit_order.h"
 #include "io/turn.h"
 #include "units/machine.h"
 #include "units/name.h"
@@ -201,11 +202,10 @@ typedef struct ClusterLineage {
 
 /* Its lists begin in it, so that it must not be copied. */
 typedef struct Cluster {
-        uint64_t index;        /* of the store */
-        uint64_t now_ms;       /* cluster time of the last access */
-        ClusterUnit *units;    /* table by name */
-        ClusterUnit **by_name; /* the same, sorted */
-        size_t by_name_capacity;
+        uint64_t index;                    /* of the store */
+        uint64_t now_ms;                   /* cluster time of the last access */
+        ClusterUnit *units;                /* table by name */
+        UnitOrder by_name;                 /* the same, sorted */
         Patterns rules[_CLUSTER_RULE_MAX]; /* the names and patterns in units' options */
         TurnWork filed;                    /* work of keeping these, for the loop's account */
         ClusterMachine *machines;          /* table by id */
@@ -297,8 +297,6 @@ bool cluster_machine_is_unreadable(const ClusterMachine *m);
 
 /* Return the names or patterns of one option. */
 const Names *cluster_rule(const Placement *placement, ClusterRule rule);
-/* Return the units whose names begin with these bytes: a part of Cluster.by_name. */
-ClusterUnit *const *cluster_units_by_prefix(const Cluster *c, const char *start, size_t size, size_t *ret_n);
 
 /* Sorted by id; the caller frees the array. NULL without memory. */
 ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
