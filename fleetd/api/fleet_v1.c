@@ -5,6 +5,7 @@
 
 #include "fleetd/engine/drain.h"
 #include "fleetd/registry/presence.h"
+#include "fleetd/registry/unit_order.h"
 
 /* -- Units -- */
 

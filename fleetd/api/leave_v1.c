@@ -7,6 +7,7 @@
 #include "fleetd/api/forward.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/membership/leaving.h"
+#include "fleetd/registry/unit_order.h"
 #include "units/json.h"
 
 enum { WAITING_MAX = 100 }; /* units in an answer */

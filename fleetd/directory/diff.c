@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "fleetd/registry/unit_order.h"
+
 enum {
         /* Units are held if at least HELD_MIN files, and 1/HELD_PART of all, disappear at once. */
         HELD_MIN = 3,

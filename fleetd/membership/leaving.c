@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "fleetd/registry/unit_order.h"
+
 enum { LEAVING_NAMES_MAX = 4 }; /* units that a message names */
 
 const char *const leaving_step_names[_LEAVING_STEP_MAX] = {

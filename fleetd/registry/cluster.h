@@ -12,7 +12,6 @@
 #include "base/table.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/patterns.h"
-#include "fleetd/registry/unit_order.h"
 #include "io/turn.h"
 #include "units/machine.h"
 #include "units/name.h"
@@ -199,6 +198,24 @@ typedef struct ClusterLineage {
         LineageRecord record;
         UT_hash_handle hh;
 } ClusterLineage;
+
+enum { UNIT_BLOCK_MAX = 256 };
+
+/* Units in the order of their names (unit_order.h). {}: no units. */
+typedef struct UnitBlock {
+        size_t n;
+        ClusterUnit *units[UNIT_BLOCK_MAX]; /* borrowed */
+} UnitBlock;
+
+typedef struct UnitOrder {
+        UnitBlock **blocks; /* owned; none is empty; two neighbours have more units than half a block */
+        size_t n, capacity;
+} UnitOrder;
+
+/* {}: before the first unit. A change of the order makes a position invalid. */
+typedef struct UnitPosition {
+        size_t block, at;
+} UnitPosition;
 
 /* Its lists begin in it, so that it must not be copied. */
 typedef struct Cluster {

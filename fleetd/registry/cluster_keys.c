@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/registry/kinds.h"
+#include "fleetd/registry/unit_order.h"
 
 /* -- Entries -- */
 

@@ -5,36 +5,15 @@
  * scan of a cluster with 100,000 units quadratic, since assignments come before units, and by machine. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-
-struct ClusterUnit;
-
-enum { UNIT_BLOCK_MAX = 256 }; /* two neighbours together have more than half of it */
-
-typedef struct UnitBlock {
-        size_t n;
-        struct ClusterUnit *units[UNIT_BLOCK_MAX]; /* borrowed */
-} UnitBlock;
-
-/* {}: no units. */
-typedef struct UnitOrder {
-        UnitBlock **blocks; /* owned; none is empty */
-        size_t n, capacity;
-} UnitOrder;
-
-/* {}: before the first unit. A change of the order makes a position invalid. */
-typedef struct UnitPosition {
-        size_t block, at;
-} UnitPosition;
+#include "fleetd/registry/cluster.h"
 
 /* Add a unit, of which no other has the name. 0 or -ENOMEM. */
-int unit_order_add(UnitOrder *o, struct ClusterUnit *unit);
+int unit_order_add(UnitOrder *o, ClusterUnit *unit);
 /* Remove a unit that was added. */
-void unit_order_remove(UnitOrder *o, const struct ClusterUnit *unit);
+void unit_order_remove(UnitOrder *o, const ClusterUnit *unit);
 void unit_order_done(UnitOrder *o);
 
 /* Return the unit after the position, and advance it; NULL at the end. */
-struct ClusterUnit *unit_order_next(const UnitOrder *o, UnitPosition *p);
+ClusterUnit *unit_order_next(const UnitOrder *o, UnitPosition *p);
 /* Return how many names begin with these bytes, and set the position before the first of them. */
 size_t unit_order_prefix(const UnitOrder *o, const char *start, size_t size, UnitPosition *ret);

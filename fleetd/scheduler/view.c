@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "base/parse.h"
+#include "fleetd/registry/unit_order.h"
 #include "units/named.h"
 
 /* A decision of the pass about one unit on one machine. */

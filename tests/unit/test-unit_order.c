@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "fleetd/registry/cluster.h"
+#include "fleetd/registry/unit_order.h"
 
 enum { UNITS = 100000, BLOCKS_MAX = 4 * UNITS / UNIT_BLOCK_MAX + 1, MODEL = 2000, STEPS = 20000 };
 
