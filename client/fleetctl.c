@@ -183,7 +183,8 @@ static const Verb verbs[] = {
           "Show the dependencies of units on their machines",
           "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", verb_remote },
         { "list-machines", FLAGS_LIST | FLAGS_JSON, "", "Enumerate the current hosts in the cluster",
-          "Fields: machine, ip, metadata, hostname, maintenance, presence, problem, role, units, version.\n\n"
+          "Fields: machine, ip, metadata, hostname, maintenance, presence, problem, restricted, role, units, "
+          "version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n",
           verb_list },
@@ -621,7 +622,7 @@ static int run(Client *c, char **args, size_t n, Error *err) {
         r = patterns_check_types(v, args, n);
         if (r != EXIT_DONE)
                 return r;
-        if (n > 0 && !*v->arguments) /* as fleet does */
+        if (n > 0 && !*v->arguments && v->run != verb_leave) /* as fleet does; leave rejects a name */
                 client_note("%s has no arguments; %s is ignored", v->name, args[0]);
         r = connect_client(c, v->groups & FLAGS_KV ? READ_KEYS_MS : READ_MS, err);
         if (r < 0) {

@@ -28,6 +28,8 @@ static int token_write_request(const Options *o, Text *body, Error *err) {
         if (o->token_ttl && (parse_span_ms(o->token_ttl, &ttl_ms) < 0 || ttl_ms < 1000))
                 return error_set(err, -EINVAL, "--ttl=%.32s: expected a time span, for example 1h",
                                  o->token_ttl);
+        if (o->uses == 0)
+                return error_set(err, -EINVAL, "--uses=0: expected the number of hosts, from 1 to 10000");
         json_open(body, NULL, '{');
         json_add_string(body, "from", o->token_from);
         if (o->token_metadata) {
@@ -123,8 +125,12 @@ static void token_append_hosts(Text *t, const JsonValue *hosts) {
 
 static int token_add_row(Table *table, const JsonValue *token, uint64_t now_ms) {
         _cleanup_text_ Text state = {}, uses = {}, expires = {}, hosts = {};
-        const char *from = member_text(token, "from"), *replace = member_text(token, "replace");
+        const char *from = member_text(token, "from");
+        const char *restriction = client_restriction(member_bool(token, "restricted"),
+                                                     member_text(token, "write"));
+        char replace[9]; /* as the hosts: the first digits, which every command accepts */
 
+        snprintf(replace, sizeof(replace), "%s", member_text(token, "replace"));
         token_append_state(&state, token, now_ms);
         text_printf(&uses, "%llu/%llu", (unsigned long long) member_number(token, "uses"),
                     (unsigned long long) member_number(token, "total"));
@@ -133,14 +139,22 @@ static int token_add_row(Table *table, const JsonValue *token, uint64_t now_ms) 
         if (state.error < 0 || uses.error < 0 || expires.error < 0 || hosts.error < 0)
                 return -ENOMEM;
 
-        const char *cells[] = { member_text(token, "id"),        state.chars, uses.chars, expires.chars ?: "",
-                                member_text(token, "createdBy"), from,        replace,    hosts.chars ?: "" };
+        const char *cells[] = { member_text(token, "id"),
+                                state.chars,
+                                uses.chars,
+                                expires.chars ?: "",
+                                member_text(token, "createdBy"),
+                                from,
+                                replace,
+                                restriction,
+                                hosts.chars ?: "" };
 
         return table_add_row(table, cells);
 }
 
 static int token_list(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_table_ Table *table = table_new("TOKEN,STATE,USES,EXPIRES,BY,FROM,REPLACES,HOSTS");
+        _cleanup_table_ Table *table = table_new(
+                "TOKEN,STATE,USES,EXPIRES,BY,FROM,REPLACES,RESTRICTED,HOSTS");
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
         struct timespec now = {};

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/registry/kinds.h"
+#include "fleetd/registry/unit_order.h"
 
 /* -- Entries -- */
 
@@ -32,6 +33,43 @@ static size_t cluster_unit_free(Cluster *c, ClusterUnit *u) {
         return n;
 }
 
+static void cluster_hostname_remove(Cluster *c, ClusterMachine *m) {
+        ClusterHostname *former = m->hostname;
+
+        m->hostname = NULL;
+        if (!former || --former->n > 0)
+                return;
+        HASH_DEL(c->hostnames, former);
+        free(former);
+}
+
+/* Count the machine with its present host name. Without memory it is not counted, and its label is searched.
+ */
+static void cluster_hostname_update(Cluster *c, ClusterMachine *m) {
+        const char *name = cluster_machine_hostname(m);
+        ClusterHostname *h;
+
+        if (m->hostname && name && streq(m->hostname->name, name))
+                return;
+        cluster_hostname_remove(c, m);
+        if (!name)
+                return;
+        h = TABLE_FIND(c->hostnames, name);
+        if (!h) {
+                h = (ClusterHostname *) NEW0(char, sizeof(*h) + strlen(name) + 1);
+                if (!h)
+                        return;
+                memcpy(h->name, name, strlen(name) + 1);
+                HASH_ADD_KEYPTR(hh, c->hostnames, h->name, strlen(name), h);
+                if (!TABLE_ADDED(h)) {
+                        free(h);
+                        return;
+                }
+        }
+        h->n++;
+        m->hostname = h;
+}
+
 /* Free a machine and its parts. Return how many there were. */
 static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
         size_t n = 1 + HASH_COUNT(m->assignments) + HASH_COUNT(m->states) + HASH_COUNT(m->problems);
@@ -43,6 +81,7 @@ static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
         while (m->problems)
                 cluster_problem_free(m, m->problems);
         HASH_DEL(c->machines, m);
+        cluster_hostname_remove(c, m);
         if (m->is_member)
                 LIST_REMOVE(m, of_members);
         cluster_facts_free(m->facts);
@@ -54,38 +93,29 @@ static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
         return n;
 }
 
-/* Return the position of the name in Cluster.by_name. */
-static size_t cluster_name_position(const Cluster *c, const ClusterUnit *u) {
-        size_t n;
-
-        return cluster_units_by_prefix(c, u->name, sizeof(u->name), &n) - c->by_name;
-}
-
 static void cluster_drop_unit(Cluster *c, ClusterUnit *u) {
-        size_t at = cluster_name_position(c, u);
-
-        memmove(&c->by_name[at], &c->by_name[at + 1], (HASH_COUNT(c->units) - at - 1) * sizeof(*c->by_name));
+        unit_order_remove(&c->by_name, u);
         (void) cluster_unit_free(c, u);
 }
 
 static ClusterUnit *cluster_get_unit(Cluster *c, const char *name) {
         _cleanup_free_ ClusterUnit *fresh = NULL;
         ClusterUnit *u = cluster_any_unit(c, name);
-        size_t at;
 
         if (u)
                 return u;
 
         fresh = NEW0(ClusterUnit, 1);
-        if (!fresh || GROW(c->by_name, c->by_name_capacity, HASH_COUNT(c->units) + 1) < 0)
+        if (!fresh)
                 return NULL;
         snprintf(fresh->name, sizeof(fresh->name), "%s", name);
-        at = cluster_name_position(c, fresh);
         HASH_ADD_STR(c->units, name, fresh);
         if (!TABLE_ADDED(fresh))
                 return NULL;
-        memmove(&c->by_name[at + 1], &c->by_name[at], (HASH_COUNT(c->units) - 1 - at) * sizeof(*c->by_name));
-        c->by_name[at] = fresh;
+        if (unit_order_add(&c->by_name, fresh) < 0) {
+                HASH_DEL(c->units, fresh);
+                return NULL;
+        }
         return TAKE_PTR(fresh);
 }
 
@@ -118,6 +148,8 @@ static void cluster_update_entries(Cluster *c, const KindEntries *e) {
                 if (kinds_each(c, &(KindEntries) { .unit = e->unit }, cluster_stop_at_first, NULL) == 0)
                         cluster_drop_unit(c, e->unit);
         }
+        if (e->machine)
+                cluster_hostname_update(c, e->machine);
         if (e->machine && !e->machine->assignments && !e->machine->states &&
             kinds_each(c, &(KindEntries) { .machine = e->machine }, cluster_stop_at_first, NULL) == 0)
                 (void) cluster_machine_free(c, e->machine);
@@ -309,7 +341,7 @@ bool cluster_drain(Cluster *c, size_t n) {
                 freed += cluster_unit_free(c, c->units);
         if (c->machines || c->units)
                 return false;
-        free(c->by_name);
+        unit_order_done(&c->by_name);
         cluster_kinds_done(c);
         cluster_unreadables_free(&c->unreadable);
         *c = (Cluster) {};

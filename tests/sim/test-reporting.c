@@ -114,6 +114,8 @@ static void report_lost(void) {
         over();
 }
 
+static uint64_t lost_with_replica_ms; /* the longest time */
+
 static void report_lost_with_its_replica(void) {
         SimMachine *m = attached(), *replica;
         uint64_t ms;
@@ -128,6 +130,7 @@ static void report_lost_with_its_replica(void) {
                 machine_power_cut(m);
                 machine_power_cut(replica);
                 ms = until_lost(m);
+                lost_with_replica_ms = MAX(lost_with_replica_ms, ms);
                 if (ms > LOST_WITH_REPLICA_MS)
                         world_failed(world, "a-host-and-its-replica-are-lost-in-5-s", "%llu ms",
                                      (unsigned long long) ms);
@@ -230,6 +233,47 @@ static void a_replica_is_cut_from_the_leader(void) {
         if (ms > LOST_MS)
                 world_failed(world, "a-replica-is-lost-in-3.6-s", "%llu ms", (unsigned long long) ms);
         over();
+}
+
+static void end_in(SimMachine *m, unsigned how) {
+        if (how == 0)
+                world_loop_pause(m->loop, 20000);
+        else if (how == 1)
+                machine_crash_daemon(m);
+        else
+                machine_stop_daemon(m);
+}
+
+/* The leader alone cannot reach a replica, whose daemon hangs or ends meanwhile. Its units run, as its kernel
+ * shows to the other replica, until it loses power. */
+static void a_replica_ends_while_it_is_cut_from_the_leader(void) {
+        static const char *const reasons[] = { "its kernel does", "closed its session", "was stopped" };
+        SimMachine *m, *leader;
+        uint64_t until_ms, ms;
+
+        for (unsigned i = 0; i < ELEMENTS(reasons); i++) {
+                found(3, 3);
+                m = follower(&leader);
+                UNTIL("a-replica-is-up", seen(leader, m) && presence_of(m) == PRESENCE_UP);
+                suspect(m);
+                run_ms(world_draw(world, 2 * TICK_MS));
+                sim_net_cut(cluster->net, m->host, leader->host, true);
+                end_in(m, i);
+                for (until_ms = world_now_ms(world) + 12000; world_now_ms(world) < until_ms;) {
+                        run_ms(20);
+                        if (presence_of(m) == PRESENCE_LOST)
+                                world_failed(world, "a-replica-with-a-kernel-is-not-lost", "%s",
+                                             seen(leader, m)->presence_reason);
+                }
+                if (presence_of(m) != PRESENCE_AWAY || !strstr(seen(leader, m)->presence_reason, reasons[i]))
+                        world_failed(world, "a-replica-is-away-for-its-reason", "%s",
+                                     seen(leader, m)->presence_reason);
+                machine_power_cut(m);
+                ms = i == 0 ? until_lost(m) : 0;
+                if (ms > LOST_MS)
+                        world_failed(world, "a-replica-is-lost-in-3.6-s", "%llu ms", (unsigned long long) ms);
+                over();
+        }
 }
 
 static void on_launched(void *userdata, KvStatus status, const char *message, uint64_t index) {}
@@ -364,8 +408,13 @@ int main(int argc, char *argv[]) {
                                                    conditions,
                                                    condition_of_a_former_leader,
                                                    clone_of_an_attached_host,
-                                                   a_replica_is_cut_from_the_leader };
+                                                   a_replica_is_cut_from_the_leader,
+                                                   a_replica_ends_while_it_is_cut_from_the_leader };
 
-        return tokens_main(argc, argv, "tests/sim/test-reporting", scenarios, ELEMENTS(scenarios), NULL,
-                           "attached hosts are lost when they are silent, and only then");
+        int r = tokens_main(argc, argv, "tests/sim/test-reporting", scenarios, ELEMENTS(scenarios), NULL,
+                            "attached hosts are lost when they are silent, and only then");
+
+        printf("an attached host and its replica without power: lost after at most %llu ms\n",
+               (unsigned long long) lost_with_replica_ms);
+        return r;
 }
