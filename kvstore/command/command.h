@@ -49,7 +49,8 @@ enum {
         KV_LEVEL_IDENTITY = 5,
         KV_LEVEL_ATTACHED = 6,    /* hosts without a replica: all hosts know their frames */
         KV_LEVEL_MAINTENANCE = 7, /* the engines of all hosts know the options of a drain */
-        KV_LEVEL_MAX = 7
+        KV_LEVEL_REVISIONS = 8,   /* former texts of units are stored */
+        KV_LEVEL_MAX = 8
 };
 
 typedef enum KvOp {
