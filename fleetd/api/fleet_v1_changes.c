@@ -131,7 +131,7 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 error_set(err, r, "out of memory");
         if (r < 0)
                 return request_status_of(r);
-        if (!same && registry_check_options(ret->unit, change_level(request), err) < 0)
+        if (!same && cluster_check_options(ret->unit, change_level(request), err) < 0)
                 return error_prefix(err, 409, "%s", name);
         if (same && body->desired_state == _TARGET_INVALID)
                 return error_set(err, 409, "must provide DesiredState to update existing unit");

@@ -8,7 +8,6 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "fleetd/registry/registry.h"
 #include "units/drop_ins.h"
 
 enum {
@@ -194,7 +193,7 @@ static int scan_parse_file(const DirectoryScan *scan, DirectoryFile *f, Error *e
         if (r < 0 && r != -ENOMEM)
                 r = scan_describe(f, r, err, &f->fault);
         if (r >= 0)
-                r = registry_check_options(f->unit, scan->level, err);
+                r = cluster_check_options(f->unit, scan->level, err);
         if (r < 0)
                 return r;
         if (asprintf(&path, "%s/%s", scan->path, f->name) < 0) {

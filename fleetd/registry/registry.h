@@ -305,9 +305,6 @@ int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *u
  * removed ones; 'own' is that of this program. A host that has not reported one has the first. *ret_behind
  * (may be NULL) is a host that supports no higher one, borrowed; NULL if 'own' is the limit. Pure. */
 unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **ret_behind);
-/* Reject a unit with an option that older hosts of a cluster of this level would ignore: -EOPNOTSUPP, with
- * the command that ends that. Level 0 is not known yet, and rejects nothing. Pure. */
-int registry_check_options(const Unit *unit, unsigned level, Error *err);
 /* Read the recorded level, and the cluster time since which it holds. -ENOENT: none is recorded. */
 int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
 /* Record in the history that the tree has this level now, by a request of 'user' or by itself (NULL). */

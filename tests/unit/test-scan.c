@@ -256,14 +256,17 @@ static void a_file_with_an_option_above_the_level_of_the_cluster_is_rejected(voi
                 const char *error;
         } rows[] = {
                 { "Singleton=yes", KV_LEVEL_ATTACHED,
-                  "Singleton=yes begins at feature level 6, and this cluster has level 5; when all hosts run "
+                  "a.service: Singleton=yes begins at feature level 6, and this cluster has level 5; when "
+                  "all hosts run "
                   "this version: fleetctl cluster level 6" },
                 { "ReplaceAfterSec=1min", KV_LEVEL_REVISIONS,
-                  "ReplaceAfterSec= begins at feature level 8, and this cluster has level 7; when all hosts "
+                  "a.service: ReplaceAfterSec= begins at feature level 8, and this cluster has level 7; when "
+                  "all hosts "
                   "run "
                   "this version: fleetctl cluster level 8" },
                 { "OnPartition=stop", KV_LEVEL_REVISIONS,
-                  "OnPartition=stop begins at feature level 8, and this cluster has level 7; when all hosts "
+                  "a.service: OnPartition=stop begins at feature level 8, and this cluster has level 7; when "
+                  "all hosts "
                   "run "
                   "this version: fleetctl cluster level 8" },
         };
