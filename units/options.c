@@ -6,6 +6,7 @@
 #include "base/parse.h"
 #include "units/machine.h"
 #include "units/name.h"
+#include "units/revision.h"
 
 void warnings_done(Warnings *warnings) {
         for (size_t i = 0; i < warnings->n; i++)
@@ -160,6 +161,17 @@ static int take_singleton(Reading *r, const char *item) {
         return 0;
 }
 
+static int take_keep_revisions(Reading *r, const char *item) {
+        char expected[32];
+        uint64_t n = 0;
+
+        snprintf(expected, sizeof(expected), "expected %d to %d", REVISIONS_KEPT_MIN, REVISIONS_KEPT_MAX);
+        if (*item && (parse_u64(item, &n) < 0 || n < REVISIONS_KEPT_MIN || n > REVISIONS_KEPT_MAX))
+                return options_refuse(r, item, expected);
+        r->placement->keep_revisions = (unsigned) n;
+        return 0;
+}
+
 static int take_global(Reading *r, const char *item) {
         static const char *const yes[] = { "true", "yes", "1", "on", "t" };
         bool plain;
@@ -194,6 +206,7 @@ static const struct {
         { "Replaces", take_replace },
         { "Global", take_global },
         { "Singleton", take_singleton },
+        { "KeepRevisions", take_keep_revisions },
 };
 
 static int options_take_item(Reading *r, int (*take)(Reading *, const char *), const char *item) {

@@ -17,13 +17,14 @@ enum {
 };
 
 typedef struct Placement {
-        char *machine_id; /* MachineID=: 32 hex digits, or their first 8; NULL: any */
-        Names machine_of; /* MachineOf=: units that must all be on the same machine */
-        Pairs metadata;   /* MachineMetadata=: keys are ANDed, values of one key ORed */
-        Names conflicts;  /* Conflicts=: globs of units that must not be on the same machine */
-        Names replaces;   /* Replaces=: globs of units that are moved away from it */
-        bool global;      /* Global=: run on every machine that qualifies */
-        bool singleton;   /* Singleton=: at most one process in the cluster (units/singleton.h) */
+        char *machine_id;        /* MachineID=: 32 hex digits, or their first 8; NULL: any */
+        Names machine_of;        /* MachineOf=: units that must all be on the same machine */
+        Pairs metadata;          /* MachineMetadata=: keys are ANDed, values of one key ORed */
+        Names conflicts;         /* Conflicts=: globs of units that must not be on the same machine */
+        Names replaces;          /* Replaces=: globs of units that are moved away from it */
+        bool global;             /* Global=: run on every machine that qualifies */
+        bool singleton;          /* Singleton=: at most one process in the cluster (units/singleton.h) */
+        unsigned keep_revisions; /* KeepRevisions=; 0: REVISIONS_KEPT */
 } Placement;
 
 void placement_done(Placement *placement);

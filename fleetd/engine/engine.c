@@ -313,6 +313,25 @@ static int engine_end_adoption(Engine *e) {
         return r;
 }
 
+/* -- Revisions -- */
+
+static void engine_on_surplus_deleted(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Engine *e = userdata;
+
+        e->writing = false;
+        if (status == KV_OK)
+                e->written_index = index;
+        engine_wake(e, false);
+}
+
+/* Texts that units had are deleted by the leader alone. After a failure, the next change repeats that. */
+static int engine_delete_surplus(Engine *e) {
+        int r = registry_delete_surplus(e->registry, e->term, engine_on_surplus_deleted, e);
+
+        e->writing = r > 0;
+        return MIN(r, 0);
+}
+
 /* -- The pass -- */
 
 /* Plan, or end the adoption if no unit is dirty. 0 or a negative errno. */
@@ -322,7 +341,7 @@ static int engine_advance(Engine *e, const Cluster *cluster) {
 
         engine_drop_plan(e);
         if (idle && !cluster->adopting)
-                return 0;
+                return engine_delete_surplus(e);
         e->counts.passes++;
         if (idle)
                 return engine_end_adoption(e);

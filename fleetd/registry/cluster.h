@@ -87,6 +87,7 @@ typedef enum ClusterList {
         CLUSTER_GLOBAL,  /* Global= */
         CLUSTER_RELATED, /* MachineOf=, Conflicts= or Replaces= */
         CLUSTER_REPLACING, /* Replaces= */
+        CLUSTER_SURPLUS,   /* stored revisions that its key does not name (cluster_revision_is_surplus()) */
         _CLUSTER_LIST_MAX,
 } ClusterList;
 
@@ -98,6 +99,12 @@ typedef enum ClusterRule {
         _CLUSTER_RULE_MAX,
 } ClusterRule;
 
+/* A key with a text that a unit had. The view does not hold the text. */
+typedef struct ClusterRevision {
+        uint64_t number;
+        LIST_ENTRY(ClusterRevision) of_unit; /* unsorted */
+} ClusterRevision;
+
 struct ClusterUnit {
         char name[UNIT_NAME_MAX + 1];
         Unit *unit;            /* NULL while only a target, an assignment or a state of that name exists */
@@ -106,6 +113,7 @@ struct ClusterUnit {
         uint64_t target_index; /* 0: no key */
         LIST_HEAD(, ClusterAssignment) assignments; /* by machine id */
         LIST_HEAD(, ClusterState) states;           /* by machine id */
+        LIST_HEAD(, ClusterRevision) revisions;     /* except for the wanted one */
         ClusterUnreadables unreadable;              /* of its unit, target, assignment and state keys */
         LIST_ENTRY(ClusterUnit) lists[_CLUSTER_LIST_MAX];
         bool listed[_CLUSTER_LIST_MAX]; /* is in that list of the cluster view */
@@ -228,6 +236,7 @@ typedef enum RegistryChangeKind {
         CHANGED_ALL,
         CHANGED_UNIT,
         CHANGED_TARGET,
+        CHANGED_REVISION,
         CHANGED_ASSIGNMENT,
         CHANGED_STATE,
         CHANGED_MACHINE,
@@ -276,6 +285,9 @@ const ClusterSettings *cluster_settings(const Cluster *c); /* never NULL: withou
 bool cluster_has_unreadable(const Cluster *c, LayoutKind kind);
 bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind);
 bool cluster_unit_is_unreadable(const ClusterUnit *u); /* any of its keys */
+/* Return whether the key of the unit, which can be read, does not name a stored revision. */
+bool cluster_revision_is_surplus(const ClusterUnit *u, const ClusterRevision *revision);
+bool cluster_unit_has_surplus(const ClusterUnit *u);
 bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind);
 /* Its facts, metadata or presence: the machine keeps its units and receives no others. */
 bool cluster_machine_is_unreadable(const ClusterMachine *m);

@@ -38,6 +38,7 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
         cluster_list_set(c, CLUSTER_RELATED, u,
                          p && (p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0));
         cluster_list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
+        cluster_list_set(c, CLUSTER_SURPLUS, u, cluster_unit_has_surplus(u));
 }
 
 /* -- /_fleet/unit/UNIT -- */
@@ -546,6 +547,8 @@ static int cluster_each(const Cluster *c, const KindEntries *e, KindFound *found
 const Kind kinds[_LAYOUT_MAX] = {
         [LAYOUT_UNIT] = { CHANGED_UNIT, SLICE_UNIT, OF_UNIT_IN(index), FUNCTIONS(unit), .clear = unit_clear },
         [LAYOUT_TARGET] = { CHANGED_TARGET, SLICE_UNIT, OF_UNIT_IN(target_index), FUNCTIONS(target) },
+        [LAYOUT_REVISION] = { CHANGED_REVISION, SLICE_NONE, OF_UNIT, FUNCTIONS(kind_revision),
+                              .clear = kind_revision_clear, .each = kind_revision_each },
         [LAYOUT_FACTS] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE_IN(facts_index), FUNCTIONS(facts) },
         [LAYOUT_METADATA] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE, FUNCTIONS(metadata),
                               .clear = metadata_clear, .each = metadata_each },

@@ -91,6 +91,11 @@ KIND_TABLE_FUNCTIONS(denied)
 KIND_TABLE_FUNCTIONS(principal)
 KIND_TABLE_FUNCTIONS(lineage)
 
+/* -- revisions.c: texts that units had -- */
+
+KIND_TABLE_FUNCTIONS(revision)
+void cluster_revisions_free(ClusterUnit *u);
+
 /* Free the values that these kinds have put into a machine, or into the cluster view. */
 void cluster_kinds_done_machine(ClusterMachine *m);
 void cluster_kinds_done(Cluster *c);

@@ -47,6 +47,12 @@ uint64_t registry_wall_ms(const Registry *r);
 void registry_propose_for(Registry *r, const char *principal);
 /* Propose a KV_TXN; the result follows through 'done'. One without writes gets KV_OK from the loop. */
 int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone done, void *userdata);
+/* Propose 'first', in parts that fit into a transaction, and 'last' when it has taken effect. Each write of
+ * 'first' has one check, in the same order. 'done' reports the result of 'last', or of the part that failed.
+ * Takes both also on failure. */
+struct Transaction;
+int registry_propose_after(Registry *r, struct Transaction *first, struct Transaction *last,
+                           RegistryDone done, void *userdata);
 /* Within 'done': the check, or after the checks the write, that rejected the transaction, counted from 1; 0:
  * none. */
 uint64_t registry_refused_at(const Registry *r);
@@ -75,6 +81,10 @@ typedef struct UnitChange {
 /* Change all units or none. API and directory use the same checks. */
 int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done,
                           void *userdata);
+
+/* Delete stored revisions of units that their keys do not name any more. 'term' of the leader. Return 0 if
+ * there are none, 1 if a transaction was proposed. */
+int registry_delete_surplus(Registry *r, uint64_t term, RegistryDone done, void *userdata);
 
 typedef struct ProblemChange {
         const char *machine, *name;

@@ -122,6 +122,47 @@ static void transaction_drop_notes(const KvCommand *command) {
         }
 }
 
+/* Move checks and writes to the begin of 't'. */
+static int transaction_prepend(Transaction *t, Transaction *former) {
+        for (size_t i = 0; i < t->n_checks; i++) {
+                if (GROW(former->checks, former->checks_capacity, former->n_checks + 1) < 0)
+                        return -ENOMEM;
+                former->checks[former->n_checks++] = t->checks[i];
+        }
+        for (size_t i = 0; i < t->n_writes; i++) {
+                if (GROW(former->writes, former->writes_capacity, former->n_writes + 1) < 0)
+                        return -ENOMEM;
+                former->writes[former->n_writes++] = t->writes[i];
+        }
+        return 0;
+}
+
+int transaction_send_after(Registry *r, Transaction *former, Transaction *t, RegistryDone done,
+                           void *userdata) {
+        _cleanup_transaction_ Transaction first = TAKE_STRUCT(*former), last = TAKE_STRUCT(*t);
+        KvCommand a = { .op = KV_TXN,
+                        .checks = first.checks,
+                        .n_checks = first.n_checks,
+                        .writes = first.writes,
+                        .n_writes = first.n_writes },
+                  b = { .op = KV_TXN,
+                        .checks = last.checks,
+                        .n_checks = last.n_checks,
+                        .writes = last.writes,
+                        .n_writes = last.n_writes };
+        bool fits = kv_transaction_size(&a) + kv_transaction_size(&b) <= KV_COMMAND_MAX &&
+                    a.n_checks + a.n_writes + b.n_checks + b.n_writes <= KV_TXN_ITEMS_MAX;
+
+        last.error = MIN(last.error, first.error);
+        if (first.n_writes == 0 || last.error < 0 || b.n_checks + b.n_writes > KV_TXN_ITEMS_MAX)
+                return transaction_send(r, &last, 0, done, userdata);
+        if (!fits)
+                return registry_propose_after(r, &first, &last, done, userdata);
+        if (transaction_prepend(&last, &first) < 0)
+                first.error = -ENOMEM;
+        return transaction_send(r, &first, 0, done, userdata);
+}
+
 int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryDone done, void *userdata) {
         const KvCommand command = {
                 .op = KV_TXN,

@@ -47,7 +47,8 @@ enum {
         KV_LEVEL_HISTORY = 4,
         KV_LEVEL_IDENTITY = 5,
         KV_LEVEL_ATTACHED = 6, /* hosts without a replica: all hosts know their frames */
-        KV_LEVEL_MAX = 6
+        KV_LEVEL_REVISIONS = 7, /* former texts of units are stored */
+        KV_LEVEL_MAX = 7
 };
 
 typedef enum KvOp {

@@ -1,0 +1,194 @@
+/* Revisions: the keys of former texts in the cluster view, in changes of units, and their end. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "fleetd/registry/kinds.h"
+#include "fleetd/registry/transaction.h"
+
+enum { DELETED_MAX = 500 }; /* revisions in one transaction */
+
+/* -- /_fleet/revision/NAME/NUMBER -- */
+
+/* The view has the number only: a text is read when it is needed. */
+int kind_revision_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        return 0;
+}
+
+static ClusterRevision *revision_of(const ClusterUnit *u, const LayoutKey *k) {
+        uint64_t number = revision_parse_number(k->machine);
+        ClusterRevision *x;
+
+        LIST_FOREACH(x, &u->revisions, of_unit)
+                if (x->number == number)
+                        return x;
+        return NULL;
+}
+
+int kind_revision_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        ClusterRevision *x;
+
+        if (revision_of(e->unit, k))
+                return 0;
+        x = NEW0(ClusterRevision, 1);
+        if (!x)
+                return -ENOMEM;
+        x->number = revision_parse_number(k->machine);
+        LIST_INSERT_HEAD(&e->unit->revisions, x, of_unit);
+        return 0;
+}
+
+static void revision_remove(ClusterRevision *x) {
+        LIST_REMOVE(x, of_unit);
+        free(x);
+}
+
+int kind_revision_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        ClusterRevision *x = revision_of(e->unit, k);
+
+        if (x)
+                revision_remove(x);
+        return 0;
+}
+
+static const char *revision_digits(uint64_t number, char ret[static REVISION_NUMBER_SIZE]) {
+        snprintf(ret, REVISION_NUMBER_SIZE, "%" PRIu64, number);
+        return ret;
+}
+
+int kind_revision_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
+        char digits[REVISION_NUMBER_SIZE];
+        const ClusterRevision *x;
+        int r = 0;
+
+        for (x = LIST_FIRST(&e->unit->revisions); x && r == 0; x = LIST_NEXT(x, of_unit))
+                r = found(userdata, LAYOUT_REVISION, e->unit->name, revision_digits(x->number, digits));
+        return r;
+}
+
+void cluster_revisions_free(ClusterUnit *u) {
+        while (!LIST_EMPTY(&u->revisions))
+                revision_remove(LIST_FIRST(&u->revisions));
+}
+
+/* A key with the number of the wanted revision is about to be named, or was: the next text replaces it. */
+bool cluster_revision_is_surplus(const ClusterUnit *u, const ClusterRevision *revision) {
+        const Revisions *all = u->unit ? &u->unit->revisions : NULL;
+
+        if (cluster_unit_has_unreadable(u, LAYOUT_UNIT))
+                return false;
+        return !all ||
+               (revision->number != revisions_wanted(all) && !revisions_find(all, revision->number, NULL));
+}
+
+bool cluster_unit_has_surplus(const ClusterUnit *u) {
+        const ClusterRevision *x;
+
+        LIST_FOREACH(x, &u->revisions, of_unit)
+                if (cluster_revision_is_surplus(u, x))
+                        return true;
+        return false;
+}
+
+/* -- A new text -- */
+
+static int revision_on_former(void *userdata, const KvNode *node) {
+        KvBytes *ret = userdata;
+        char *copy = malloc(node->value.size);
+
+        if (!copy)
+                return -ENOMEM;
+        *ret = (KvBytes) { memcpy(copy, node->value.data, node->value.size), node->value.size };
+        return 0;
+}
+
+/* Write the value of the key of the unit, which 't' replaces, as a revision. */
+static void revision_keep(Transaction *t, Transaction *former, Registry *r, const ClusterUnit *known) {
+        char path[LAYOUT_KEY_MAX], digits[REVISION_NUMBER_SIZE];
+        KvBytes value = {};
+        int e;
+
+        e = kv_local_get(registry_store(r), kv_string(layout_key(path, LAYOUT_UNIT, known->name, NULL)),
+                         revision_on_former, &value);
+        former->error = MIN(former->error, e == -ENOENT ? 0 : e);
+        transaction_check(t, KV_CHECK_MODIFIED, known->index, LAYOUT_UNIT, known->name, NULL);
+        if (!value.data)
+                return; /* the view is older than the tree: the check fails */
+        transaction_check(former, KV_CHECK_MODIFIED, known->index, LAYOUT_UNIT, known->name, NULL);
+        transaction_write(former, KV_SET, LAYOUT_REVISION, known->name,
+                          revision_digits(revisions_wanted(&known->unit->revisions), digits), value);
+        free((void *) value.data);
+}
+
+/* Set the revisions of the new text. Return 1 if it replaces another revision, 0 if not, or -ENOMEM. */
+static int revisions_of_change(Registry *r, const UnitChange *change, const ClusterUnit *known,
+                               Revisions *ret) {
+        bool by_directory = change->user && streq(change->user, HISTORY_DIRECTORY);
+        unsigned keep = change->unit->placement.keep_revisions;
+        const Unit *wanted = known ? known->unit : NULL;
+        int e;
+
+        *ret = (Revisions) { .wanted.number = 1 };
+        if (wanted) {
+                e = revisions_next(&wanted->revisions, wanted->hash, change->unit->hash,
+                                   keep > 0 ? keep : REVISIONS_KEPT, ret);
+                if (e < 0 || unit_equal(wanted, change->unit))
+                        return e;
+        }
+        ret->wanted.since_ms = registry_wall_ms(r);
+        if (by_directory)
+                ret->wanted.how = REVISION_DIRECTORY;
+        else if (wanted && revisions_find(&wanted->revisions, ret->wanted.number, NULL))
+                ret->wanted.how = REVISION_REVERTED;
+        if (!by_directory)
+                snprintf(ret->wanted.by, sizeof(ret->wanted.by), "%s", change->user ?: "");
+        return wanted != NULL;
+}
+
+void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change) {
+        const ClusterUnit *known = cluster_unit(registry_cluster(r), change->unit->name);
+        Unit wanted = *change->unit; /* it borrows all but its revisions */
+        _cleanup_text_ Text value = {};
+        KvState state;
+        int e = 0;
+
+        wanted.revisions = (Revisions) {};
+        kv_state(registry_store(r), &state);
+        if (state.level >= KV_LEVEL_REVISIONS)
+                e = revisions_of_change(r, change, known, &wanted.revisions);
+        if (e > 0)
+                revision_keep(t, former, r, known);
+        t->error = MIN(t->error, e);
+        stored_unit_write(&value, &wanted);
+        transaction_write(t, change->only_if_absent ? KV_CREATE : KV_SET, LAYOUT_UNIT, wanted.name, NULL,
+                          transaction_text(t, &value));
+        revisions_done(&wanted.revisions);
+}
+
+/* -- The end of revisions -- */
+
+/* The key of the unit must not change meanwhile: it might name the revision. */
+static void revision_delete_surplus(Transaction *t, const ClusterUnit *u) {
+        char digits[REVISION_NUMBER_SIZE];
+        const ClusterRevision *x;
+
+        transaction_check(t, u->unit ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, u->unit ? u->index : 0,
+                          LAYOUT_UNIT, u->name, NULL);
+        LIST_FOREACH(x, &u->revisions, of_unit)
+                if (cluster_revision_is_surplus(u, x))
+                        transaction_write(t, KV_DELETE, LAYOUT_REVISION, u->name,
+                                          revision_digits(x->number, digits), NO_VALUE);
+}
+
+int registry_delete_surplus(Registry *r, uint64_t term, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        const ClusterUnit *u;
+        int e;
+
+        LIST_FOREACH(u, &registry_cluster(r)->lists[CLUSTER_SURPLUS], lists[CLUSTER_SURPLUS])
+                if (t.n_writes < DELETED_MAX)
+                        revision_delete_surplus(&t, u);
+        if (t.n_writes == 0)
+                return 0;
+        e = transaction_send(r, &t, term, done, userdata);
+        return e < 0 ? e : 1;
+}
