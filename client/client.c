@@ -162,9 +162,30 @@ void client_suggest_unit(Client *c, const char *name) {
         client_suggest_others(c, name);
 }
 
+/* After a restore, a unit that the backup lacks is known when its host has reported it. */
+static void client_note_awaited(Client *c) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *awaited;
+        _cleanup_text_ Text names = {};
+
+        if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0)
+                return;
+        awaited = json_value_member(root, "waitsFor");
+        for (size_t i = 0; i < json_value_count(awaited); i++)
+                text_printf(&names, "%s%s", i > 0 ? ", " : "",
+                            json_value_string(json_value_item(awaited, i)) ?: "");
+        if (names.size > 0)
+                client_note("the cluster was recovered or restored, and waits until %s report their units: "
+                            "it may "
+                            "run there (fleetctl cluster)",
+                            names.chars);
+}
+
 void client_note_absent(Client *c, const char *name) {
-        if (!client_note_absent_running(c, name))
+        if (!client_note_absent_running(c, name)) {
                 fprintf(stderr, "Unit %s does not exist.\n", name);
+                client_note_awaited(c);
+        }
         client_suggest_others(c, name);
 }
 

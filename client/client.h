@@ -15,9 +15,10 @@ enum {
         EXIT_DONE = 0,
         EXIT_FAILED = 1,
         EXIT_USAGE = 2,
-        EXIT_INACTIVE = 3, /* as in systemctl */
-        EXIT_ABSENT = 4,   /* no such unit, as in systemctl */
-        EXIT_KV = 4,       /* no such key, or a failed comparison, as in etcdctl */
+        EXIT_INACTIVE = 3,  /* as in systemctl */
+        EXIT_ABSENT = 4,    /* no such unit, as in systemctl */
+        EXIT_CONTINUES = 5, /* timed out; the operation continues */
+        EXIT_KV = 4,        /* no such key, or a failed comparison, as in etcdctl */
 };
 
 /* The unit files of fleet on a host, by default. */
@@ -150,6 +151,10 @@ const ApiUnit *listing_unit(const Listing *units, const char *name); /* NULL if 
 /* The text of a unit as submitted, or its printed form if the daemon has no text. */
 void append_unit_text(Text *t, const ApiUnit *unit);
 
+/* Return EXIT_DONE and a stored revision of a unit, or the wanted one if 'number' is NULL, or an exit status
+ * after a message (revisions.c). */
+int client_revision(Client *c, const char *name, const char *number, ApiUnit *ret);
+
 /* Return a change of a unit that sets nothing yet. */
 ApiUnit client_change_of(const char *name);
 
@@ -217,6 +222,10 @@ void append_since(Text *t, const JsonValue *cluster, const ApiMachine *m);
  * that of a verb. */
 int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret, Error *err);
 
+/* Check that no argument that names a unit ends in a misspelt type: it would name the service
+ * "web.servce.service". Return an exit status. */
+int patterns_check_types(const Verb *v, char **args, size_t n);
+
 /* Read arguments that filter: names get their type, patterns stay. Return 0 or -ENOMEM. */
 int patterns_read(char **args, size_t n, Names *ret);
 
@@ -233,12 +242,14 @@ const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"
 VerbRun verb_backup;                                /* backup.c */
 VerbRun verb_cert;                                  /* cert.c */
 VerbRun verb_cluster;                               /* cluster.c */
+VerbRun verb_cordon, verb_drain;                    /* maintenance.c: cordon and uncordon; drain */
 VerbRun verb_raise, verb_lower;                     /* control.c: load and start; stop and unload */
 VerbRun verb_destroy, verb_restart;                 /* control.c */
 VerbRun verb_directory;                             /* directory.c */
 VerbRun verb_cat, verb_diff, verb_edit;             /* edit.c */
 VerbRun verb_events;                                /* events.c */
 VerbRun verb_export;                                /* export.c */
+VerbRun verb_history, verb_revert;                  /* revisions.c */
 VerbRun verb_submit;                                /* files.c */
 VerbRun verb_import;                                /* import.c */
 VerbRun verb_verify, verb_plan, verb_why;           /* inspect.c */

@@ -170,6 +170,44 @@ static void add_adoption(const View *v, Conditions *all) {
         all->error = all->error ?: names.error;
 }
 
+/* Return whether the cluster waits for the report of the machine: the line of the adoption names it. */
+static bool is_awaited(const View *v, const ApiMachine *m) {
+        const JsonValue *awaited = json_value_member(v->cluster, "waitsFor");
+        _cleanup_text_ Text name = {};
+
+        append_machine_name(&name, &v->machines, m->id);
+        for (size_t i = 0; i < json_value_count(awaited); i++)
+                if (same_string(json_value_string(json_value_item(awaited, i)), chars(&name)))
+                        return true;
+        return false;
+}
+
+/* Units that fit nowhere hold a leave back until they, or the leave, are withdrawn. */
+static void add_leaves(const View *v, Conditions *all) {
+        const JsonValue *leaving = json_value_member(v->cluster, "leaving");
+
+        for (size_t i = 0; i < json_value_count(leaving); i++) {
+                const JsonValue *m = json_value_item(leaving, i), *waiting = json_value_member(m, "waiting");
+                size_t n = json_value_count(waiting);
+                _cleanup_text_ Text names = {}, next = {};
+
+                if (n == 0)
+                        continue;
+                for (size_t k = 0; k < n && k < NAMES_SHOWN; k++)
+                        text_printf(&names, "%s%s", k > 0 ? ", " : "",
+                                    json_value_string(json_value_item(waiting, k)) ?: "");
+                if (n > NAMES_SHOWN)
+                        text_printf(&names, " and %zu more", n - NAMES_SHOWN);
+                text_printf(&next, "why %s", json_value_string(json_value_item(waiting, 0)) ?: "");
+                add(all, "leave", member_text(m, "name"), chars(&next),
+                    "its leave is blocked: no other machine fits %s; unload them, or on that host: fleetctl "
+                    "leave "
+                    "--cancel",
+                    chars(&names));
+                all->error = all->error ?: names.error ?: next.error;
+        }
+}
+
 static void add_brake(const View *v, Conditions *all) {
         const JsonValue *brake = json_value_member(v->cluster, "brake");
         _cleanup_text_ Text end = {};
@@ -299,7 +337,7 @@ static void add_replaced(const View *v, const ApiMachine *m, Conditions *all) {
 static const char *lost_units(const View *v, const ApiMachine *m) {
         if (m->agentless)
                 return "it runs no units";
-        if (json_value_member(v->cluster, "waitsFor"))
+        if (json_value_member(v->cluster, "waitsFor")) /* for others */
                 return "its units wait until all hosts have reported";
         return json_value_member(v->cluster, "brake") ? "its units are held back" :
                                                         "its units move to other machines";
@@ -322,7 +360,7 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         else if (is_presence(m, "away"))
                 add(all, "away", name, "events --machine=", "away%s: no answer; %s", chars(&since),
                     m->agentless ? "it runs no units" : "its units stay as last reported");
-        else if (is_presence(m, "lost") && !is_gone(v, m) && !view_is_new(v, m))
+        else if (is_presence(m, "lost") && !is_gone(v, m) && !view_is_new(v, m) && !is_awaited(v, m))
                 add(all, "lost", name, "events --machine=", "lost%s: %s", chars(&since), lost_units(v, m));
         all->error = all->error ?: since.error;
 }
@@ -357,6 +395,21 @@ static void add_gone_machines(const View *v, Conditions *all) {
         all->error = all->error ?: others.error ?: next.error;
 }
 
+/* Add the drains that wait. */
+static void add_drains(const View *v, Conditions *all) {
+        const JsonValue *machines = json_value_member(v->cluster, "maintenance");
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+                unsigned long long n = member_number(m, "waiting");
+
+                if (n > 0)
+                        add(all, "drain", member_text(m, "name"), "drain ",
+                            "draining; %llu unit%s wait%s: %s: %s", n, plural(n), n == 1 ? "s" : "",
+                            member_text(m, "unit"), member_text(m, "why"));
+        }
+}
+
 static void add_machines(const View *v, Conditions *all) {
         for (size_t i = 0; i < v->machines.n; i++) {
                 const ApiMachine *m = &v->machines.machines[i];
@@ -365,6 +418,7 @@ static void add_machines(const View *v, Conditions *all) {
                         add_machine(v, m, all);
         }
         add_gone_machines(v, all);
+        add_drains(v, all);
 }
 
 /* A host of an older version is normally upgraded. One that is lost may never be. */
@@ -373,7 +427,7 @@ static void add_level(const View *v, Conditions *all) {
         unsigned long long level = member_number(v->cluster, "level"),
                            known = member_number(v->cluster, "levelKnown");
 
-        if (m && is_presence(m, "lost"))
+        if (m && is_presence(m, "lost") && known > level && !is_awaited(v, m))
                 add(all, "level", machine_name(m), "cluster",
                     "lost: it keeps the feature level at %llu (%llu is supported)", level, known);
 }
@@ -561,6 +615,7 @@ void conditions_find(const View *v, Conditions *ret) {
         add_replica(v, ret);
         add_rejection(v, ret);
         add_adoption(v, ret);
+        add_leaves(v, ret);
         add_brake(v, ret);
         add_voters(v, ret);
         add_machines(v, ret);

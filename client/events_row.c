@@ -58,6 +58,7 @@ static const struct {
         { "denied", "denied", ": ", true },
         { "waiting", "waiting for a machine", ": ", false },
         { "leader", "is the leader", ": ", false },
+        { "maintenance", "", "", true },
 };
 
 static void append_happening(Text *t, const char *kind, const char *reason, const char *user) {

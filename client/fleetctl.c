@@ -43,9 +43,9 @@ static const Verb verbs[] = {
           "rotate replaces the root: hosts get new certificates, and the former root and its tokens end.\n"
           "While a rotation is under way, both print its state.\n",
           verb_ca },
-        { "cat", FLAGS_SOURCE | FLAGS_JSON, "UNIT", "Output the contents of a submitted unit",
+        { "cat", FLAGS_SOURCE | FLAGS_REV | FLAGS_JSON, "UNIT", "Output the contents of a submitted unit",
           "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"
-          "text, followed by its drop-ins.\n",
+          "text, followed by its drop-ins. --rev prints a former revision; fleetctl history lists them.\n",
           verb_cat },
         { "cert", FLAGS_CERT | FLAGS_JSON, "[create] NAME | ls | set NAME | revoke NAME",
           "Create, list, change and revoke users with certificates",
@@ -64,15 +64,21 @@ static const Verb verbs[] = {
           "Hosts that are up get certificates first. --force leaves out hosts that are down and have none.\n"
           "stop-waiting: do not wait for hosts that have not reported their units since a recovery.\n",
           verb_cluster },
+        { "cordon", FLAGS_CORDON | FLAGS_JSON, "HOST...", "Give machines no other units",
+          "Their units stay. Ends with uncordon, not with a restart of the machine.\n\n"
+          "fleetctl cordon beta --reason='new disk'\n",
+          verb_cordon },
         { "destroy", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES,
           "UNIT...", "Destroy one or more units in the cluster",
           "Stops the units, removes them from their machines, and deletes their files.\n"
           "Returns when no machine reports them.\n",
           verb_destroy },
-        { "diff", 0, "FILE...", "Show the differences between local unit files and the cluster",
-          "Files are named as for start. Exit status 0 if no file differs, 1 if one differs or does not "
-          "exist, 4\n"
-          "if a unit does not exist in the cluster.\n",
+        { "diff", FLAGS_BETWEEN, "FILE...|UNIT",
+          "Show the differences between local unit files and the cluster",
+          "Files are named as for start. --from and --to compare two revisions of a unit.\n"
+          "Exit status 0 if nothing differs, 1 if a file differs or does not exist, 4 if a unit or a\n"
+          "revision does not exist in the cluster.\n\n"
+          "fleetctl diff web.service --from=3\n",
           verb_diff },
         { "directory", FLAGS_REMOTE | FLAGS_JSON, "[confirm [UNIT...] | take-over UNIT...]",
           "Show and resolve problems of unit directories",
@@ -81,6 +87,15 @@ static const Verb verbs[] = {
           "take-over replaces a unit of the cluster by the file of a host with the same name.\n\n"
           "fleetctl directory take-over web.service --machine=beta\n",
           verb_directory },
+        { "drain", FLAGS_DRAIN | FLAGS_CORDON | FLAGS_NO_BLOCK | FLAGS_JSON, "HOST...",
+          "Move the units of machines to others",
+          "Cordons the machines. Each unit runs on another machine before it stops, eight of a machine at a\n"
+          "time; global units stay. A unit without another machine stays, with its reason, until "
+          "--deadline.\n"
+          "The drain continues without this command; repeat it for the progress. uncordon ends it.\n"
+          "Exit status 0: drained, 1: cancelled or rejected, 4: no such machine, 5: it continues.\n\n"
+          "fleetctl drain beta --deadline=5min\n",
+          verb_drain },
         { "edit", FLAGS_YES, "UNIT...", "Edit units of the cluster",
           "Opens the submitted text in $SYSTEMD_EDITOR, $EDITOR or $VISUAL. A valid text replaces the unit,\n"
           "also while it runs. Asks if the unit would stop, because no machine qualifies for the new text.\n",
@@ -109,6 +124,14 @@ static const Verb verbs[] = {
           "topics.\n\n"
           "fleetctl help maintain\n",
           verb_help },
+        { "history", FLAGS_LAST | FLAGS_JSON, "UNIT", "List the stored revisions of a unit",
+          "Each text of a unit is a revision. Newest first; * is the wanted one. KeepRevisions= of the unit "
+          "is\n"
+          "their number (default 10). Exit status 4 if the unit does not exist.\n\n"
+          "fleetctl cat web.service --rev=3\n"
+          "fleetctl diff web.service --from=3\n"
+          "fleetctl revert web.service 3\n",
+          verb_history },
         { "import", FLAGS_IMPORT | FLAGS_YES | FLAGS_JSON, "DIR|--etcd=URL",
           "Import the folder of an export, or the units of a fleet cluster",
           "Reads and checks all, shows the changes, and asks for confirmation. Units and keys that exist "
@@ -170,7 +193,7 @@ static const Verb verbs[] = {
           "Show the dependencies of units on their machines",
           "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", verb_remote },
         { "list-machines", FLAGS_LIST | FLAGS_JSON, "", "Enumerate the current hosts in the cluster",
-          "Fields: machine, ip, metadata, hostname, presence, problem, role, units, version.\n\n"
+          "Fields: machine, ip, metadata, hostname, maintenance, presence, problem, role, units, version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n",
           verb_list },
@@ -238,6 +261,11 @@ static const Verb verbs[] = {
           "the machine, stops fleetd, restores the backup, and starts fleetd. No unit is stopped.\n\n"
           "fleetctl restore /root/fleet.backup\n",
           verb_restore },
+        { "revert", FLAGS_YES, "UNIT [REV]", "Return to a former revision of a unit",
+          "Without REV: the newest revision other than the wanted one. Directly after a revert, REV is\n"
+          "required. The target state stays: the unit is restarted where it runs. Asks for confirmation.\n"
+          "Exit status 4 if there is no such unit or revision.\n",
+          verb_revert },
         { "show", FLAGS_SHOW | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the properties of units on their machines",
           "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_remote },
@@ -284,6 +312,8 @@ static const Verb verbs[] = {
           "fleetctl token --uses=20 --ttl=2h --from=10.0.0.0/8 --metadata=zone=a\n"
           "fleetctl token --replace=beta\n",
           verb_token },
+        { "uncordon", FLAGS_JSON, "HOST...", "Give machines units again",
+          "Ends cordon and drain. Units that have moved do not move back.\n", verb_cordon },
         { "unload", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS, "UNIT...",
           "Unschedule one or more units in the cluster.",
           "The units are stopped and removed from their machines; the cluster keeps their files.\n" WAITING,
@@ -584,25 +614,6 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
                 &c->connection, err);
 }
 
-/* Check that no argument that names a unit ends in a misspelt type: it would name the service
- * "web.servce.service". Return an exit status. */
-static int check_types(const Verb *v, char **args, size_t n) {
-        if ((!strstr(v->arguments, "UNIT") && !strstr(v->arguments, "FILE...")) || (v->groups & FLAGS_SSH))
-                return EXIT_DONE;
-        for (size_t i = 0; i < n; i++) {
-                const char *slash = strrchr(args[i], '/'), *name = slash ? slash + 1 : args[i],
-                           *meant = strpbrk(name, "*?[") ? NULL : unit_name_meant_type(name),
-                           *type = unit_name_type(name);
-
-                if (!meant)
-                        continue;
-                client_note("%s: .%s is no unit type; did you mean %.*s%s, or %s.service?", args[i], type,
-                            (int) (type - args[i]), args[i], meant, args[i]);
-                return EXIT_USAGE;
-        }
-        return EXIT_DONE;
-}
-
 static int run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_names_ Names expanded = {};
         const Verb *v = c->verb;
@@ -622,7 +633,7 @@ static int run(Client *c, char **args, size_t n, Error *err) {
                 fprintf(stderr, "fleetctl: --output=%s: expected json\n", c->options.output);
                 return EXIT_USAGE;
         }
-        r = check_types(v, args, n);
+        r = patterns_check_types(v, args, n);
         if (r != EXIT_DONE)
                 return r;
         if (n > 0 && !*v->arguments) /* as fleet does */

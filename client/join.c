@@ -12,6 +12,7 @@ enum {
         JOIN_REPLICA_S = 15, /* in which a cluster of few members gives a new host a replica */
         MEMBERS_MANY = 5,    /* three voters and two standbys: further hosts are attached */
         INIT_OPEN_S = 60,
+        OPENING_S = 15,
         JOIN_POLL_MS = 200,
 };
 
@@ -222,15 +223,37 @@ int init_open(Client *c, FILE *to, Error *err) {
         return EXIT_DONE;
 }
 
+/* Wait until a restored host listens for others; its daemon restarts meanwhile. *ret: the last answer, or
+ * NULL. */
+static int init_wait_opening(Client *c, JsonValue **ret) {
+        time_t begin = time(NULL);
+        bool opens = false, reported = false;
+
+        for (;; (void) usleep(JOIN_POLL_MS * 1000)) {
+                _cleanup_json_ JsonValue *root = NULL;
+                int r = client_get_json(c, "/fleet/v1/cluster", &root, NULL);
+
+                opens = r < 0 ? opens : member_bool(root, "opening");
+                if (r == -ENOMEM || !opens || time(NULL) >= begin + OPENING_S) {
+                        *ret = TAKE_PTR(root);
+                        return r == -ENOMEM ? r : 0;
+                }
+                if (!reported && time(NULL) > begin)
+                        client_note(
+                                "waiting until this host has its certificate, and listens for other hosts");
+                reported |= time(NULL) > begin;
+        }
+}
+
 /* A host needs an address to join. Without an answer or a leader, the next request has the reason. */
 int init_open_alone(Client *c, FILE *to, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *members;
         int r;
 
-        r = client_get_json(c, "/fleet/v1/cluster", &root, NULL);
-        if (r < 0)
-                return r == -ENOMEM ? r : EXIT_DONE;
+        r = init_wait_opening(c, &root);
+        if (r < 0 || !root || member_bool(root, "opening"))
+                return r < 0 ? r : EXIT_DONE;
         members = json_value_member(root, "voters");
         return json_value_count(members) == 1 && !*member_text(json_value_item(members, 0), "address") ?
                        init_open(c, to, err) :

@@ -1,5 +1,10 @@
 /* list-machines, list-units, list-unit-files: tables of named columns. */
+#include <unistd.h>
+
+#include "base/clock.h"
 #include "client/client.h"
+
+enum { FACTS_MS = 3000, FACTS_POLL_MS = 100 }; /* until the first list of a new host has its machine */
 
 /* The source of a row of cells. */
 typedef struct Row {
@@ -151,6 +156,7 @@ static const Column machine_columns[] = {
         { "ip", append_string, MACHINE(primary_ip) },
         { "metadata", append_pairs, MACHINE(metadata) },
         { "hostname", append_string, MACHINE(hostname) },
+        { "maintenance", append_string, MACHINE(maintenance) },
         { "presence", append_presence, MACHINE(presence) },
         { "problem", append_string, MACHINE(problem) },
         { "role", append_string, MACHINE(role) },
@@ -411,11 +417,41 @@ static int list_note_missing(Client *c, const List *list, const Names *missing, 
         return status;
 }
 
+/* Return whether the facts of a machine are about to be published: its fleetd has just started. */
+static bool list_expects_facts(Client *c) {
+        _cleanup_listing_ Listing all = {};
+
+        if (client_all_machines(c, &all, NULL) < 0)
+                return false;
+        for (size_t i = 0; i < all.n; i++) {
+                const ApiMachine *m = &all.machines[i];
+
+                if (!m->agentless && (machine_is_there(m) || m->since_ms == 0))
+                        return true;
+        }
+        return all.n == 0;
+}
+
+/* A cluster has one machine at least, unless no host has an agent. */
+static int list_wait_machines(Client *c, Listing *ret, Error *err) {
+        uint64_t end_ms = clock_monotonic_ms() + FACTS_MS;
+        int r = 0;
+
+        while (r >= 0 && ret->n == 0 && clock_monotonic_ms() < end_ms && list_expects_facts(c)) {
+                (void) usleep(FACTS_POLL_MS * 1000);
+                listing_done(ret);
+                r = client_machines(c, ret, err);
+        }
+        return r;
+}
+
 static int list_read(Client *c, const List *list, ListData *d, Error *err) {
         int r;
 
         r = list->read(c, &d->items, err);
-        if (r < 0 || !list->in_state)
+        if (r >= 0 && !list->in_state)
+                return list_wait_machines(c, &d->items, err);
+        if (r < 0)
                 return r;
         r = client_all_machines(c, &d->machines, err);
         if (r < 0 || list->columns != unit_columns || streq(c->options.output, "json"))

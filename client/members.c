@@ -34,6 +34,8 @@ static int init_print(const JsonValue *settings) {
         else
                 text_append(&t, "\nvoters  auto\nspread  ");
         text_append_printable(&t, *spread ? spread : "-");
+        if (member_bool(settings, "restricted"))
+                text_append(&t, "\ntokens  of restricted hosts");
         text_append_char(&t, '\n');
         return t.error < 0 ? t.error : output_text(t.chars, t.size);
 }
@@ -62,7 +64,7 @@ int verb_init(Client *c, char **args, size_t n, Error *err) {
                 if (r != 0)
                         return r;
         }
-        settings = o->cluster_name || o->voters || o->spread;
+        settings = o->cluster_name || o->voters || o->spread || o->restricted_given;
         r = o->listen || !settings ? init_open(c, stdout, err) : init_open_alone(c, stdout, err);
         if (r != EXIT_DONE || !settings)
                 return r == EXIT_DONE ? init_show(c, err) : r;
@@ -70,6 +72,9 @@ int verb_init(Client *c, char **args, size_t n, Error *err) {
         json_open(&body, NULL, '{');
         if (o->cluster_name)
                 json_add_string_always(&body, "name", o->cluster_name);
+        if (o->restricted_given)
+                text_printf(&body, "%s\"restricted\":%s", body.size > 1 ? "," : "",
+                            o->restricted ? "true" : "false");
         if (o->spread)
                 json_add_string_always(&body, "spread", o->spread);
         if (o->voters)

@@ -86,10 +86,18 @@ static const Flag flags[] = {
           "certificate" },
         { "force", 0, FLAGS_SECURE, FLAG_BOOL, AT(force),
           "secure: leave out hosts that are down and have no certificate" },
+        { "force", 0, FLAGS_DRAIN, FLAG_BOOL, AT(force), "Also move units with Move=no" },
+        { "deadline", 0, FLAGS_DRAIN, FLAG_TEXT, AT(deadline),
+          "Stop the units that are left after this time, for example 5min (default never)" },
+        { "timeout", 0, FLAGS_DRAIN, FLAG_TEXT, AT(timeout),
+          "End the wait after this time; the drain continues (default never)" },
+        { "reason", 0, FLAGS_CORDON, FLAG_TEXT, AT(reason), "Text for status, events and the journal" },
         { "name", 0, FLAGS_INIT, FLAG_TEXT, AT(cluster_name), "Name of the cluster" },
         { "spread", 0, FLAGS_INIT, FLAG_TEXT, AT(spread),
           "Key of metadata: voters in as many of its values as possible" },
         { "voters", 0, FLAGS_INIT, FLAG_TEXT, AT(voters), "Number of voters: 1, 3, 5 or auto" },
+        { "restricted", 0, FLAGS_INIT, FLAG_BOOL, AT(restricted),
+          "Tokens are of restricted hosts, unless requested otherwise" },
         { "state", 0, FLAGS_STATE, FLAG_TEXT, AT(state), "Only units in this state" },
         { "yes", 'y', FLAGS_YES, FLAG_BOOL, AT(yes), "Do not ask for confirmation" },
         { "uses", 0, FLAGS_TOKEN, FLAG_NUMBER, AT(uses),
@@ -105,6 +113,8 @@ static const Flag flags[] = {
         { "replace", 0, FLAGS_CERT, FLAG_BOOL, AT(replace), "End the key that the user has" },
         { "restricted", 0, FLAGS_TOKEN, FLAG_BOOL, AT(restricted),
           "The host holds no replica, and its users change nothing but itself" },
+        { "write", 0, FLAGS_TOKEN, FLAG_TEXT, AT(write),
+          "Prefixes below which users of a restricted host write keys: /PREFIX, separated by commas" },
         { "replace", 0, FLAGS_TOKEN, FLAG_TEXT, AT(token_replace),
           "For this machine, which was installed again and has another key" },
         { "metadata", 0, FLAGS_TOKEN, FLAG_TEXT, AT(token_metadata),
@@ -126,6 +136,10 @@ static const Flag flags[] = {
           "\"main\", \"control\" or \"all\" (default)" },
         { "source", 0, FLAGS_SOURCE, FLAG_BOOL, AT(source),
           "Print the submitted text: with comments, followed by its drop-ins" },
+        { "rev", 0, FLAGS_REV, FLAG_TEXT, AT(rev), "Print this revision" },
+        { "from", 0, FLAGS_BETWEEN, FLAG_TEXT, AT(from), "Compare this revision of a unit" },
+        { "to", 0, FLAGS_BETWEEN, FLAG_TEXT, AT(to), "with this one (default the wanted one)" },
+        { "lines", 'n', FLAGS_LAST, FLAG_NUMBER, AT(lines), "Print the newest N revisions (default all)" },
         { "quiet", 'q', FLAGS_QUIET, FLAG_BOOL, AT(quiet), "Print nothing; set the exit status only" },
         { "unit", 'u', FLAGS_SSH, FLAG_TEXT, AT(unit), "Log in to the machine of this unit" },
         { "forward-agent", 'A', FLAGS_SSH, FLAG_BOOL, AT(forward_agent),
@@ -227,6 +241,7 @@ static int flag_set(Options *o, const Flag *flag, const char *value) {
 
         switch (flag->type) {
         case FLAG_BOOL:
+                o->restricted_given |= flag->offset == AT(restricted);
                 return parse_bool(value, field);
         case FLAG_TEXT:
                 *(const char **) field = value;

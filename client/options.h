@@ -52,6 +52,11 @@ typedef enum FlagGroup {
         FLAGS_LEAVE = INT64_C(1) << 41,   /* --cancel */
         FLAGS_SECURE = INT64_C(1) << 36,  /* --force */
         FLAGS_RESTORE = INT64_C(1) << 42, /* --cluster-key */
+        FLAGS_CORDON = INT64_C(1) << 43,  /* --reason */
+        FLAGS_DRAIN = INT64_C(1) << 44,   /* --deadline, --force, --timeout */
+        FLAGS_REV = INT64_C(1) << 45,     /* --rev */
+        FLAGS_BETWEEN = INT64_C(1) << 46, /* --from, --to */
+        FLAGS_LAST = INT64_C(1) << 47,    /* --lines */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -85,10 +90,13 @@ typedef struct Options {
         uint64_t uses;                                                       /* 0: not given */
         const char *token_ttl, *token_replace, *token_metadata, *token_from; /* NULL: not given */
         const char *rights, *out;                                            /* cert; NULL: not given */
-        bool restricted, compromised;
+        const char *write;
+        bool restricted, restricted_given, compromised;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         const char *cluster_name, *spread, *voters; /* NULL: not given */
-        bool force;                                 /* remove */
+        bool force;                                 /* remove, drain */
+        const char *reason, *deadline, *timeout;    /* cordon; drain; NULL: not given */
+        const char *rev, *from, *to;                /* cat; diff; NULL: not given */
         bool yes;
         const char *listen, *token_file;
         bool discard;

@@ -263,6 +263,29 @@ static void print_leaving(const View *v) {
                 output_words(&t, LABEL_WIDTH);
 }
 
+/* Print the machines that get no units: no problem, but easily forgotten. */
+static void print_maintenance(const View *v) {
+        const JsonValue *machines = json_value_member(v->cluster, "maintenance");
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+                const char *reason = member_text(m, "reason");
+
+                text_append(&t, i > 0 ? ", " : "  drains   ");
+                text_append_printable(&t, member_text(m, "name"));
+                text_append(&t, " ");
+                text_append_printable(&t, member_text(m, "mode"));
+                if (*reason) {
+                        text_append(&t, " (");
+                        text_append_printable(&t, reason);
+                        text_append(&t, ")");
+                }
+        }
+        if (t.size > 0)
+                output_words(&t, LABEL_WIDTH);
+}
+
 /* A cluster with a key file, whose hosts do not need it any more. */
 static void print_hint(const View *v) {
         const JsonValue *without = json_value_member(v->cluster, "withoutCertificate");
@@ -285,6 +308,7 @@ static int screen_print(const View *v, const Conditions *all) {
                 return r;
         print_voters(v);
         print_leaving(v);
+        print_maintenance(v);
         r = events_append_recent(v->history, v->n_history, &v->machines, &recent);
         if (r < 0)
                 return r;

@@ -86,3 +86,20 @@ int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Na
         }
         return confirm && n_matched > 0 ? confirm_destroy(c, ret) : EXIT_DONE;
 }
+
+int patterns_check_types(const Verb *v, char **args, size_t n) {
+        if ((!strstr(v->arguments, "UNIT") && !strstr(v->arguments, "FILE...")) || (v->groups & FLAGS_SSH))
+                return EXIT_DONE;
+        for (size_t i = 0; i < n; i++) {
+                const char *slash = strrchr(args[i], '/'), *name = slash ? slash + 1 : args[i],
+                           *meant = strpbrk(name, "*?[") ? NULL : unit_name_meant_type(name),
+                           *type = unit_name_type(name);
+
+                if (!meant)
+                        continue;
+                client_note("%s: .%s is no unit type; did you mean %.*s%s, or %s.service?", args[i], type,
+                            (int) (type - args[i]), args[i], meant, args[i]);
+                return EXIT_USAGE;
+        }
+        return EXIT_DONE;
+}

@@ -27,15 +27,28 @@ static int revisions_request(Client *c, const char *name, const char *number, Re
         return ret->status == 404 ? 0 : r < 0 ? r : 1;
 }
 
-int client_revision(Client *c, const char *name, const char *number, ApiUnit *ret, Error *err) {
+int client_revision(Client *c, const char *name, const char *number, ApiUnit *ret) {
         _cleanup_reply_ Reply reply = {};
+        Error err = {};
         int r;
 
-        r = revisions_request(c, name, number, &reply, err);
-        if (r <= 0)
-                return r;
-        r = api_unit_read_answer(reply.body.chars, reply.body.size, ret, err);
-        return r < 0 ? error_prefix(err, r, "fleetd's answer about %s", name) : 1;
+        if (number && revision_parse_number(number) == 0) {
+                client_note("%s: expected the number of a revision; fleetctl history %s lists them", number,
+                            name);
+                return EXIT_USAGE;
+        }
+        r = number ? revisions_request(c, name, number, &reply, &err) : client_unit(c, name, ret, &err);
+        if (r > 0 && number)
+                r = api_unit_read_answer(reply.body.chars, reply.body.size, ret, &err);
+        if (r < 0)
+                return client_fail(r, &err);
+        if (r > 0)
+                return EXIT_DONE;
+        if (err.message[0])
+                client_note("%s", err.message);
+        else
+                client_note_absent(c, name);
+        return EXIT_ABSENT;
 }
 
 /* -- history -- */
@@ -115,48 +128,90 @@ int verb_history(Client *c, char **args, size_t n, Error *err) {
 
 /* -- revert -- */
 
-/* Return the number of the newest revision other than the wanted one, in *ret; "" if there is none. Directly
- * after a revert, the next step is not clear: -EINVAL. */
-static int revert_choose(Client *c, const char *name, Text *ret, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_reply_ Reply reply = {};
-        const JsonValue *all;
-        uint64_t wanted = 0, newest = 0;
-        bool reverted = false;
+static void append_clock_time(Text *t, uint64_t ms) {
+        time_t s = (time_t) (ms / 1000);
+        char when[32] = "";
+        struct tm tm;
+
+        if (ms > 0 && localtime_r(&s, &tm) && strftime(when, sizeof(when), " at %H:%M", &tm) > 0)
+                text_append(t, when);
+}
+
+/* Return the number of the newest revision that is neither 'a' nor 'b'; 0: there is none. */
+static uint64_t revisions_newest_except(const JsonValue *all, uint64_t a, uint64_t b) {
+        for (size_t i = 0; i < json_value_count(all); i++) {
+                uint64_t number = member_number(json_value_item(all, i), "number");
+
+                if (number != a && number != b)
+                        return number;
+        }
+        return 0;
+}
+
+static const JsonValue *revisions_wanted_of(const JsonValue *all) {
+        for (size_t i = 0; i < json_value_count(all); i++)
+                if (member_bool(json_value_item(all, i), "wanted"))
+                        return json_value_item(all, i);
+        return NULL;
+}
+
+/* Write the number of the newest revision other than the wanted one. Directly after a revert, that may be the
+ * one that was left: the number is required. */
+static int revert_choose(const char *name, const JsonValue *root, Text *ret, Error *err) {
+        const JsonValue *all = json_value_member(root, "revisions"), *x = revisions_wanted_of(all);
+        uint64_t wanted = member_number(x, "number"), left = member_number(root, "previous");
+        uint64_t newest = revisions_newest_except(all, wanted, wanted);
+        _cleanup_text_ Text when = {};
+
+        if (newest == 0)
+                return error_set(err, -EINVAL,
+                                 "%s has no revision other than %" PRIu64 ": fleetctl history %s", name,
+                                 wanted, name);
+        append_clock_time(&when, member_number(x, "since"));
+        if (streq(member_text(x, "how"), "reverted"))
+                return error_set(err, -EINVAL,
+                                 "%s was reverted from %" PRIu64 " to %" PRIu64
+                                 "%s; name the revision: fleetctl revert %s %" PRIu64,
+                                 name, left, wanted, when.chars ?: "", name,
+                                 revisions_newest_except(all, wanted, left) ?: left);
+        text_printf(ret, "%" PRIu64, newest);
+        return ret->error;
+}
+
+static int revert_to(Client *c, const char *name, const ApiUnit *now, const char *number) {
+        _cleanup_api_unit_ ApiUnit former = API_UNIT_EMPTY;
+        _cleanup_text_ Text text = {};
+        ApiUnit change = client_change_of(name);
+        Error err = {};
         int r;
 
-        r = revisions_request(c, name, NULL, &reply, err);
-        if (r <= 0)
+        r = client_revision(c, name, number, &former);
+        if (r != EXIT_DONE)
                 return r;
-        r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
-        if (r < 0)
-                return error_prefix(err, r, "fleetd's answer");
-        all = json_value_member(root, "revisions");
-        for (size_t i = 0; i < json_value_count(all); i++) {
-                const JsonValue *x = json_value_item(all, i);
-                uint64_t number = member_number(x, "number");
-
-                if (member_bool(x, "wanted")) {
-                        wanted = number;
-                        reverted = streq(member_text(x, "how"), "reverted");
-                } else if (newest == 0)
-                        newest = number;
+        if (same_string(former.hash, now->hash)) {
+                client_note("%s has revision %s already; others: fleetctl history %s", name, number, name);
+                return EXIT_DONE;
         }
-        if (newest == 0)
-                return error_set(err, -EINVAL, "%s has no other revision than %" PRIu64, name, wanted);
-        if (reverted)
-                return error_set(err, -EINVAL,
-                                 "%s was reverted to %" PRIu64 "; name the revision: fleetctl revert %s %" PRIu64,
-                                 name, wanted, name, newest);
-        text_printf(ret, "%" PRIu64, newest);
-        return ret->error < 0 ? ret->error : 1;
+        if (!client_confirm(c, "Revert?", "%s returns to revision %s, and is restarted where it runs.", name,
+                            number))
+                return EXIT_FAILED;
+        append_unit_text(&text, &former);
+        change.text = text.chars ?: "";
+        change.desired_state = change.expected_state = now->desired_state;
+        change.expected_hash = now->hash;
+        r = text.error < 0 ? text.error : client_change(c, &change, 1, &err);
+        if (r < 0)
+                return client_fail_after(r, &err, "Failed to revert unit %s: ", name);
+        printf("Unit %s reverted to revision %s\n", name, number);
+        return EXIT_DONE;
 }
 
 int verb_revert(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_api_unit_ ApiUnit now = API_UNIT_EMPTY, former = API_UNIT_EMPTY;
+        _cleanup_api_unit_ ApiUnit now = API_UNIT_EMPTY;
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
         _cleanup_free_ char *name = NULL;
-        _cleanup_text_ Text number = {}, text = {};
-        ApiUnit change;
+        _cleanup_text_ Text number = {};
         int r;
 
         if (n < 1 || n > 2)
@@ -170,26 +225,14 @@ int verb_revert(Client *c, char **args, size_t n, Error *err) {
                 return EXIT_ABSENT;
         }
         if (n == 2)
-                text_append(&number, args[1]);
-        r = n == 2 ? 1 : revert_choose(c, name, &number, err);
-        if (r > 0)
-                r = number.error < 0 ? number.error : client_revision(c, name, number.chars, &former, err);
-        if (r <= 0) {
-                (void) client_fail(r, err);
-                return r == 0 ? EXIT_ABSENT : EXIT_FAILED;
-        }
-        if (same_string(former.hash, now.hash)) {
-                client_note("%s has revision %s already", name, number.chars);
-                return EXIT_DONE;
-        }
-        append_unit_text(&text, &former);
-        change = client_change_of(name);
-        change.text = text.chars ?: "";
-        change.desired_state = change.expected_state = now.desired_state;
-        change.expected_hash = now.hash;
-        r = text.error < 0 ? text.error : client_change(c, &change, 1, err);
+                return revert_to(c, name, &now, args[1]);
+
+        r = revisions_request(c, name, NULL, &reply, err);
+        if (r <= 0)
+                return r < 0 ? r : EXIT_ABSENT;
+        r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
-                return client_fail_after(r, err, "Failed to revert unit %s: ", name);
-        printf("Unit %s reverted to revision %s\n", name, number.chars);
-        return EXIT_DONE;
+                return error_prefix(err, r, "fleetd's answer");
+        r = revert_choose(name, root, &number, err);
+        return r < 0 ? r : revert_to(c, name, &now, number.chars);
 }

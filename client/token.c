@@ -35,10 +35,12 @@ static int token_write_request(const Options *o, Text *body, Error *err) {
                 if (r < 0)
                         return r;
         }
+        json_add_bool(body, "ordinary", o->restricted_given && !o->restricted);
         json_add_string(body, "replace", o->token_replace);
         json_add_bool(body, "restricted", o->restricted);
         json_add_u64(body, "ttl", ttl_ms / 1000);
         json_add_u64(body, "uses", o->uses);
+        json_add_string(body, "write", o->write);
         json_close(body, '}');
         return body->error;
 }

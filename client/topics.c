@@ -24,15 +24,17 @@ const Topic topics[] = {
 static const struct {
         const char *verb, *topic;
 } foreign_verbs[] = {
-        { "cordon", "maintain" },   { "deploy", "run" },         { "drain", "maintain" },
-        { "evacuate", "maintain" }, { "evict", "move" },         { "failover", "move" },
-        { "forget", "remove" },     { "leader", "limits" },      { "maintenance", "maintain" },
-        { "migrate", "move" },      { "move-leader", "limits" }, { "mv", "move" },
-        { "promote", "limits" },    { "rebalance", "move" },     { "reboot", "maintain" },
-        { "relocate", "move" },     { "rolling", "update" },     { "rolling-update", "update" },
-        { "rollout", "update" },    { "scale", "run" },          { "snapshot", "backup" },
-        { "step-down", "limits" },  { "transfer", "limits" },    { "uncordon", "maintain" },
-        { "undrain", "maintain" },
+        { "deploy", "run" },           { "evacuate", "maintain" },
+        { "evict", "move" },           { "failover", "move" },
+        { "forget", "remove" },        { "leader", "limits" },
+        { "maintenance", "maintain" }, { "migrate", "move" },
+        { "move-leader", "limits" },   { "mv", "move" },
+        { "promote", "limits" },       { "rebalance", "move" },
+        { "reboot", "maintain" },      { "relocate", "move" },
+        { "rolling", "update" },       { "rolling-update", "update" },
+        { "rollout", "update" },       { "scale", "run" },
+        { "snapshot", "backup" },      { "step-down", "limits" },
+        { "transfer", "limits" },      { "undrain", "maintain" },
 };
 
 const Topic *topic_find(const char *name) {

@@ -352,7 +352,7 @@ int wait_print_error(const Client *c, int r, const Progress *progress, const Err
                 return EXIT_FAILED;
         if (r != -ETIMEDOUT && r != -ENOEXEC)
                 return client_fail_after(r, err, "Error waiting for units: ");
-        if (isatty(STDOUT_FILENO))
+        if (isatty(STDERR_FILENO)) /* fleet's two lines are for programs */
                 return client_fail(r, err);
         fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
         if (c->options.block_attempts == 0)

@@ -19,6 +19,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/states.c \
 	fleetd/registry/machines.c fleetd/registry/adoption.c \
 	fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan.c \
+	fleetd/engine/drain.h fleetd/engine/drain.c \
 	fleetd/engine/move.c fleetd/engine/global.c fleetd/engine/singleton.c \
 	fleetd/engine/affected.c \
 	fleetd/engine/brake.c \
@@ -54,7 +55,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/keys_v2_text.c \
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_list.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
-	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/users_v1.c \
+	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/maintenance_v1.c fleetd/api/revisions_v1.c fleetd/api/users_v1.c \
 	fleetd/api/events_v1.c fleetd/api/history_v1.c \
 	fleetd/api/remote_command.c fleetd/api/call_relay.h fleetd/api/call_relay.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c fleetd/settings_check.c \
@@ -64,7 +65,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/host.h fleetd/host.c \
 	fleetd/service.h fleetd/service.c \
 	fleetd/trim.h fleetd/trim.c \
-	fleetd/daemon.h fleetd/daemon.c
+	fleetd/daemon.h fleetd/daemon_internal.h fleetd/daemon_open.c fleetd/daemon_join.c fleetd/daemon_listen.c
 
 sbin_PROGRAMS += fleetd/fleetd
 fleetd_fleetd_SOURCES = fleetd/main.c
@@ -79,7 +80,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
-	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-engine_memory \
+	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-engine_memory \
 	tests/unit/test-slice tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry tests/unit/test-engine_waits tests/unit/test-key_store tests/unit/test-creds tests/unit/test-liveness_model
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
@@ -90,75 +91,55 @@ FLEETD_CLUSTER_VIEW = tests/lib/cluster_view.h tests/lib/cluster_view.c
 FLEETD_POLICY_TABLE = tests/lib/policy_table.h tests/lib/policy_table.c $(FLEETD_CLUSTER_VIEW)
 
 tests_unit_test_registry_SOURCES = tests/unit/test-registry.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_registry_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_registry_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_registry_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_history_notes_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_history_notes_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_layout_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_layout_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_cluster_SOURCES = tests/unit/test-cluster.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_cluster_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_cluster_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_reports_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_reports_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_choosing_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_choosing_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_slice_SOURCES = tests/unit/test-slice.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_slice_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_slice_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_scheduler_SOURCES = tests/unit/test-scheduler.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_scheduler_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_scheduler_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_plan_SOURCES = tests/unit/test-engine_plan.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_engine_plan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_plan_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_singleton_SOURCES = tests/unit/test-engine_singleton.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_engine_singleton_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_singleton_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_brake_SOURCES = tests/unit/test-engine_brake.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_engine_brake_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_brake_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_drain_SOURCES = tests/unit/test-drain.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_places_SOURCES = tests/unit/test-engine_places.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_engine_places_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_drain_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_places_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_fixture.h tests/lib/engine_fixture.c tests/lib/alloc.h tests/lib/alloc.c \
 	tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_engine_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=timer_start,--wrap=timer_stop,--wrap=loop_defer,--wrap=deferred_cancel,--wrap=kv_state,--wrap=kv_cluster_ms \
 	-Wl,--wrap=registry_cluster,--wrap=registry_ready,--wrap=registry_is_current,--wrap=registry_store,--wrap=registry_observe,--wrap=registry_unobserve \
 	-Wl,--wrap=registry_cancel,--wrap=registry_assign,--wrap=registry_refused_assignment,--wrap=registry_end_adoption,--wrap=registry_note,--wrap=engine_plan
 tests_unit_test_engine_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_engine_waits_SOURCES = tests/unit/test-engine_waits.c tests/lib/engine_fixture.h tests/lib/engine_fixture.c tests/lib/alloc.h tests/lib/alloc.c \
 	tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_engine_waits_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_waits_LDFLAGS = $(tests_unit_test_engine_LDFLAGS)
 tests_unit_test_engine_waits_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_engine_memory_SOURCES = tests/unit/test-engine_memory.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_engine_memory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_engine_memory_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_liveness_SOURCES = tests/unit/test-liveness.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_liveness_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_liveness_model_SOURCES = tests/unit/test-liveness_model.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_liveness_model_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_liveness_model_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_liveness_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_liveness_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_tokens_SOURCES = tests/unit/test-tokens.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_tokens_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tokens_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_cluster_key_SOURCES = tests/unit/test-cluster_key.c tests/lib/scratch.c
-tests_unit_test_cluster_key_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_cluster_key_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_creds_SOURCES = tests/unit/test-creds.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_creds_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_creds_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_key_store_SOURCES = tests/unit/test-key_store.c tests/lib/fake_sealer.h tests/lib/fake_sealer.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_key_store_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_key_store_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_voters_SOURCES = tests/unit/test-voters.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_voters_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_voters_LDADD = $(FLEETD_PURE_LIBS)
 endif
 
@@ -171,122 +152,88 @@ check_PROGRAMS += $(FLEETD_IO_TESTS)
 TESTS += $(FLEETD_IO_TESTS)
 
 tests_unit_test_proposals_SOURCES = tests/unit/test-proposals.c $(QUIET_HOST)
-tests_unit_test_proposals_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_proposals_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_plan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_plan_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_records_SOURCES = tests/unit/test-records.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_records_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_records_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mkdirat,--wrap=fsync_dir,--wrap=fdopendir,--wrap=linkat,--wrap=pthread_mutex_lock
 tests_unit_test_records_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_directory_diff_SOURCES = tests/unit/test-directory_diff.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_directory_diff_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_diff_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_runtime_dir_SOURCES = tests/unit/test-runtime_dir.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_runtime_dir_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_runtime_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=space_at
 tests_unit_test_runtime_dir_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_scan_SOURCES = tests/unit/test-scan.c tests/lib/scan_folder.h tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_scan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_scan_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fdopendir
 tests_unit_test_scan_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_trim_SOURCES = tests/unit/test-trim.c
-tests_unit_test_trim_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_trim_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_settings_SOURCES = tests/unit/test-settings.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_settings_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_settings_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 FLEETD_HOST = tests/lib/host.h tests/lib/host.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_kv_v1_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_kv_v1_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_SOURCES = tests/unit/test-api.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
-tests_unit_test_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pairs_get,--wrap=pairs_set
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_replica_pins_SOURCES = tests/unit/test-replica_pins.c tests/lib/scratch.h tests/lib/scratch.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_replica_pins_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_replica_pins_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_revocation_SOURCES = tests/unit/test-revocation.c $(FLEETD_HOST)
-tests_unit_test_revocation_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_revocation_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_securing_SOURCES = tests/unit/test-securing.c $(FLEETD_HOST) $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_securing_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_securing_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=loop_wall_ms,--wrap=peers_has_key,--wrap=peers_has_certificate,--wrap=peers_state
 tests_unit_test_securing_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_renewal_SOURCES = tests/unit/test-renewal.c $(FLEETD_HOST) $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_renewal_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_renewal_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=loop_wall_ms
 tests_unit_test_renewal_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_tls_front_SOURCES = tests/unit/test-tls_front.c tests/lib/attached.h tests/lib/attached.c $(FLEETD_HOST)
-tests_unit_test_tls_front_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tls_front_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_tokens_api_SOURCES = tests/unit/test-tokens_api.c $(FLEETD_HOST)
-tests_unit_test_tokens_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tokens_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_authority_SOURCES = tests/unit/test-authority.c $(FLEETD_HOST)
-tests_unit_test_authority_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_authority_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_history_api_SOURCES = tests/unit/test-history_api.c $(FLEETD_HOST)
-tests_unit_test_history_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_history_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=loop_wall_ms,--wrap=kv_stale_ms
 tests_unit_test_history_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_guard_SOURCES = tests/unit/test-guard.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_guard_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_guard_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_lease_SOURCES = tests/unit/test-agent_lease.c $(AGENT_FIXTURE)
-tests_unit_test_agent_lease_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_lease_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_lease_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_service_SOURCES = tests/unit/test-service.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_service_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sd_journal_sendv_with_location
 tests_unit_test_service_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_answers_SOURCES = tests/unit/test-api_answers.c $(FLEETD_HOST)
-tests_unit_test_api_answers_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_answers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_counts,--wrap=engine_counts,--wrap=engine_brake,--wrap=registry_counts
 tests_unit_test_api_answers_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(QUIET_HOST)
-tests_unit_test_api_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=child_pause,--wrap=child_kill,--wrap=loop_uv
 tests_unit_test_api_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_forward_SOURCES = tests/unit/test-forward.c $(QUIET_HOST)
-tests_unit_test_forward_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_forward_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=loop_uv
 tests_unit_test_forward_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_attached_SOURCES = tests/unit/test-attached.c $(QUIET_HOST)
-tests_unit_test_attached_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_attached_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_serve_SOURCES = tests/unit/test-serve.c $(QUIET_HOST)
-tests_unit_test_serve_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_serve_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=peer_queued -Wl,--wrap=kv_sync
 tests_unit_test_serve_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_hostile_SOURCES = tests/unit/test-hostile.c $(QUIET_HOST)
-tests_unit_test_hostile_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_hostile_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_call_relay_SOURCES = tests/unit/test-call_relay.c $(QUIET_HOST)
-tests_unit_test_call_relay_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_call_relay_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_rights_SOURCES = tests/unit/test-rights.c tests/lib/attached.h tests/lib/attached.c $(FLEETD_HOST)
-tests_unit_test_rights_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_rights_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=stream_peer_uid,--wrap=stream_peer_groups
 tests_unit_test_rights_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_policy_SOURCES = tests/unit/test-policy.c $(FLEETD_POLICY_TABLE)
-tests_unit_test_policy_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_policy_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_metrics_SOURCES = tests/unit/test-metrics.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_metrics_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_metrics_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_routes_SOURCES = tests/unit/test-routes.c $(FLEETD_POLICY_TABLE)
-tests_unit_test_routes_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_routes_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_remote_command_spec_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_remote_command_spec_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
-tests_unit_test_directory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 LEADER = tests/lib/leader.h tests/lib/leader.c
 LEADER_WRAPS = -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state
@@ -296,17 +243,14 @@ tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_facts_SOURCES = tests/unit/test-facts.c $(LEADER) $(FLEETD_HOST)
-tests_unit_test_facts_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts,--wrap=registry_observe,--wrap=loop_defer \
 	-Wl,--wrap=getifaddrs,--wrap=freeifaddrs
 tests_unit_test_facts_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 AGENT_FIXTURE = tests/lib/agent_fixture.h tests/lib/agent_fixture.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
-tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_cost_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_cost_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
-tests_unit_test_agent_times_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_times_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_report
 tests_unit_test_agent_times_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_memory_SOURCES = tests/unit/test-agent_memory.c tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h \
@@ -315,22 +259,18 @@ tests_unit_test_agent_memory_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_sp
 tests_unit_test_agent_memory_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_memory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_texts_SOURCES = tests/unit/test-agent_texts.c $(AGENT_FIXTURE)
-tests_unit_test_agent_texts_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_texts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_texts_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_calls_SOURCES = tests/unit/test-agent_calls.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
-tests_unit_test_agent_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_calls_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_calls_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_entering_SOURCES = tests/unit/test-entering.c $(FLEETD_CLUSTER_VIEW) tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_entering_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_entering_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_kept_formats_SOURCES = tests/unit/test-kept_formats.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_kept_formats_CFLAGS = $(TEST_CFLAGS) $(GNUTLS_CFLAGS)
 tests_unit_test_kept_formats_LDADD = $(FLEETD_LIBS) $(GNUTLS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_identity_SOURCES = tests/unit/test-identity.c tests/lib/power.h tests/lib/power_internal.h tests/lib/power.c tests/lib/power_calls.c \
 	tests/lib/torn_write.h tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_identity_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_identity_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_membership_SOURCES = tests/unit/test-membership.c tests/unit/membership.h \
 	tests/unit/membership_played.h tests/unit/membership_played.c tests/unit/membership_leads.c tests/unit/membership_joins.c \
@@ -344,7 +284,6 @@ tests_unit_test_membership_LDFLAGS = $(FAILING_ALLOCATIONS) \
 	-Wl,--wrap=kv_propose,--wrap=kv_cancel,--wrap=kv_member_add,--wrap=cluster_members_sorted,--wrap=peer_handshake
 tests_unit_test_membership_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
-tests_unit_test_publish_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_publish_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_publish_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_systemd_bus_SOURCES = tests/unit/test-systemd_bus.c tests/lib/fake_bus.h tests/lib/fake_bus.c \

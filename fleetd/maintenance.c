@@ -216,12 +216,14 @@ static int reset_move(int fd, const char *from, const char *to) {
 static int maintenance_reset(const Settings *s, Error *err) {
         static const char *const moves[][2] = { { "raft", "old.new/raft" },
                                                 { "tree", "old.new/tree" },
-                                                { "agent/floor", "old.new/floor" } };
+                                                { "agent/floor", "old.new/floor" },
+                                                { "cluster", "old.new/cluster" } };
         _cleanup_close_ int fd = open(s->state_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         unsigned number = 0;
         int r = fd < 0 ? -errno : 0;
 
-        if (r == 0 && faccessat(fd, "tree", F_OK, 0) < 0 && faccessat(fd, "old.new", F_OK, 0) < 0)
+        if (r == 0 && faccessat(fd, "tree", F_OK, 0) < 0 && faccessat(fd, "cluster", F_OK, 0) < 0 &&
+            faccessat(fd, "old.new", F_OK, 0) < 0)
                 return error_set(err, -ENOENT, "this host has no replica in %s: nothing to reset",
                                  s->state_directory);
         if (r == 0 && mkdirat(fd, "old.new", 0700) < 0 && errno != EEXIST)

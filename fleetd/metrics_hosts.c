@@ -23,6 +23,16 @@ void metrics_read_hosts(const MetricsView *v, MetricsWriter *w) {
                 metrics_add(w, n[k], host_kinds[k], NULL);
 }
 
+void metrics_read_maintenance(const MetricsView *v, MetricsWriter *w) {
+        uint64_t n[_MAINTENANCE_MODE_MAX] = {};
+
+        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
+                if (m->maintenance)
+                        n[m->maintenance->mode]++;
+        for (MaintenanceMode k = 0; k < _MAINTENANCE_MODE_MAX; k++)
+                metrics_add(w, n[k], maintenance_mode_to_string(k), NULL);
+}
+
 void metrics_read_tokens(const MetricsView *v, MetricsWriter *w) {
         uint64_t n = 0, now_ms = loop_wall_ms(v->sources->loop);
 

@@ -13,6 +13,7 @@ typedef struct MetricsView {
 } MetricsView;
 
 void metrics_read_hosts(const MetricsView *v, MetricsWriter *w);
+void metrics_read_maintenance(const MetricsView *v, MetricsWriter *w);
 /* Tokens that still permit a host to join. */
 void metrics_read_tokens(const MetricsView *v, MetricsWriter *w);
 /* No sample on a host without a certificate. */

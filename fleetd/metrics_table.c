@@ -24,46 +24,19 @@ static void read_build(const MetricsView *v, MetricsWriter *w) {
 }
 
 static void read_units(const MetricsView *v, MetricsWriter *w) {
-        uint64_t n = 0;
+        const size_t *n = registry_cluster(v->sources->registry)->conditions;
 
-        for (const ClusterUnit *u = registry_cluster(v->sources->registry)->units; u; u = u->hh.next)
-                n += u->unit != NULL;
-        metrics_add(w, n, NULL, NULL);
-}
-
-typedef enum UnitCondition {
-        UNIT_ACTIVE,
-        UNIT_FAILED,
-        UNIT_WAITING,
-        UNIT_OTHER,
-        _UNIT_CONDITION_MAX,
-} UnitCondition;
-
-/* Of several machines, as of a global unit, one that reports a failure decides. */
-static UnitCondition unit_condition(const ClusterUnit *u) {
-        UnitCondition condition = u->listed[CLUSTER_WAITING] ? UNIT_WAITING : UNIT_OTHER;
-        const ClusterState *state;
-
-        LIST_FOREACH(state, &u->states, of_unit) {
-                if (!state->state.active)
-                        continue;
-                if (streq(state->state.active, "failed"))
-                        return UNIT_FAILED;
-                if (streq(state->state.active, "active"))
-                        condition = UNIT_ACTIVE;
-        }
-        return condition;
+        metrics_add(w, n[UNIT_ACTIVE] + n[UNIT_FAILED] + n[UNIT_WAITING] + n[UNIT_OTHER], NULL, NULL);
 }
 
 static void read_units_by_state(const MetricsView *v, MetricsWriter *w) {
-        static const char *const names[_UNIT_CONDITION_MAX] = { "active", "failed", "waiting", "other" };
-        uint64_t n[_UNIT_CONDITION_MAX] = {};
+        static const char *const names[_UNIT_CONDITION_MAX] = { [UNIT_ACTIVE] = "active",
+                                                                [UNIT_FAILED] = "failed",
+                                                                [UNIT_WAITING] = "waiting",
+                                                                [UNIT_OTHER] = "other" };
 
-        for (const ClusterUnit *u = registry_cluster(v->sources->registry)->units; u; u = u->hh.next)
-                if (u->unit)
-                        n[unit_condition(u)]++;
-        for (UnitCondition c = 0; c < _UNIT_CONDITION_MAX; c++)
-                metrics_add(w, n[c], names[c], NULL);
+        for (UnitCondition c = UNIT_ACTIVE; c < _UNIT_CONDITION_MAX; c++)
+                metrics_add(w, registry_cluster(v->sources->registry)->conditions[c], names[c], NULL);
 }
 
 static void read_machines(const MetricsView *v, MetricsWriter *w) {
@@ -379,6 +352,10 @@ static const MetricRow rows[] = {
         { { "fleet_hosts", GAUGE, NULL, { "kind" },
             "Hosts of the cluster, by kind." },
           metrics_read_hosts },
+        { { "fleet_machines_maintenance", GAUGE, NULL, { "mode" },
+            "Machines that get no units, by mode of their maintenance: cordoned, draining (also for "
+            "a leave), drained." },
+          metrics_read_maintenance },
         { { "fleet_tokens", GAUGE, NULL, {},
             "Tokens that still permit a host to join." },
           metrics_read_tokens },

@@ -17,7 +17,8 @@ static void service_on_watchdog(void *userdata) {
         Service *s = userdata;
 
         (void) sd_notify(0, "WATCHDOG=1");
-        (void) timer_start(&s->watchdog, s->loop, s->watchdog_ms / 3);
+        (void) timer_start_with_slack(&s->watchdog, s->loop, s->watchdog_ms / 3 - s->watchdog_ms / 12,
+                                      s->watchdog_ms / 12);
 }
 
 int service_new(Service **ret, Loop *loop) {

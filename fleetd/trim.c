@@ -1,9 +1,11 @@
 #include "fleetd/trim.h"
 
 #include <limits.h>
+#include <link.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -54,6 +56,40 @@ void trim_init(void) {
         (void) mallopt(M_TRIM_THRESHOLD, 32 * TRIM_BYTES);
 }
 
+/* Return whether the dynamic linker has written to code of this object, which no file contains. */
+static bool trim_has_text_relocations(const struct dl_phdr_info *info) {
+        for (const ElfW(Phdr) *p = info->dlpi_phdr; p < info->dlpi_phdr + info->dlpi_phnum; p++) {
+                if (p->p_type != PT_DYNAMIC)
+                        continue;
+                for (const ElfW(Dyn) *d = (const void *) (info->dlpi_addr + p->p_vaddr); d->d_tag != DT_NULL;
+                     d++)
+                        if (d->d_tag == DT_TEXTREL || (d->d_tag == DT_FLAGS && d->d_un.d_val & DF_TEXTREL))
+                                return true;
+        }
+        return false;
+}
+
+/* Only segments that were never writable: others have relocated pages, which would be lost. */
+static int trim_unmap_object(struct dl_phdr_info *info, size_t size, void *userdata) {
+        uintptr_t page_size = sysconf(_SC_PAGESIZE);
+
+        if (trim_has_text_relocations(info))
+                return 0;
+        for (const ElfW(Phdr) *p = info->dlpi_phdr; p < info->dlpi_phdr + info->dlpi_phnum; p++) {
+                uintptr_t begin = info->dlpi_addr + p->p_vaddr, end = begin + p->p_filesz;
+
+                if (p->p_type != PT_LOAD || p->p_flags & PF_W)
+                        continue;
+                begin -= begin % page_size;
+                (void) madvise((void *) begin, end - begin, MADV_DONTNEED); /* of all pages that it begins */
+        }
+        return 0;
+}
+
+void trim_unmap_programs(void) {
+        (void) dl_iterate_phdr(trim_unmap_object, NULL);
+}
+
 /* Return the resident bytes without a file (proc_pid_statm(5)) that are not in use: freed pages, and memory
  * outside the allocator. INT64_MAX / 2 if they cannot be read. */
 static int64_t trim_unused_bytes(const struct mallinfo2 *info) {
@@ -88,8 +124,12 @@ static void trim_on_timer(void *userdata) {
                 trim->free_bytes = info.fordblks;
                 trim->unused_bytes = trim_unused_bytes(&info);
                 trim->n++;
+                trim->unmapped = false;
         }
-        (void) timer_start(&trim->timer, trim->loop, TRIM_MS);
+        if (!trim->unmapped)
+                trim_unmap_programs();
+        trim->unmapped = true;
+        (void) timer_start_with_slack(&trim->timer, trim->loop, TRIM_MS, TRIM_SLACK_MS);
 }
 
 static void trim_on_freed(void *userdata) {
@@ -104,7 +144,7 @@ int trim_start(Trim *trim, Loop *loop) {
                          .timer = TIMER(trim_on_timer, trim),
                          .freed = DEFERRED(trim_on_freed, trim) };
         loop->on_freed = &trim->freed;
-        return timer_start(&trim->timer, loop, TRIM_MS);
+        return timer_start_with_slack(&trim->timer, loop, TRIM_MS, TRIM_SLACK_MS);
 }
 
 void trim_stop(Trim *trim) {

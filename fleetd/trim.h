@@ -3,14 +3,16 @@
  * The allocator keeps freed pages until a call returns them, which takes milliseconds. So it is called when
  * much memory has become free since the last call, and not while that is used again. This covers the whole
  * process: requests, registry tables, the log. Objects that are kept in large numbers retain few pages
- * because they are allocated in blocks (base/blocks.h). */
+ * because they are allocated in blocks (base/blocks.h). After the start, and with each return, pages of
+ * programs are unmapped. */
 #pragma once
 
 #include "io/loop.h"
 
 enum {
-        TRIM_MS = 5000,          /* between two checks */
-        TRIM_SOON_MS = 500,      /* until the next check, after loop_freed() for many small objects */
+        TRIM_MS = 5000,      /* between two checks, and ... */
+        TRIM_SLACK_MS = 750, /* ... at most so much longer, until the daemon wakes up for something else */
+        TRIM_SOON_MS = 500,  /* until the next check, after loop_freed() for many small objects */
         TRIM_BYTES = 128 * 1024, /* newly free bytes that trigger a return */
         TRIM_LARGE = 128 * 1024, /* larger blocks are mapped separately, and unmapped when freed */
 };
@@ -27,7 +29,13 @@ typedef struct Trim {
         uint64_t free_bytes;  /* minimum of the allocator's free bytes since the last return */
         int64_t unused_bytes; /* minimum of the unused bytes since then */
         unsigned n;           /* returns so far */
+        bool unmapped;        /* trim_unmap_programs() since the last return */
 } Trim;
+
+/* Unmap the pages of this program and its libraries that are as in their files: code, constants, symbols. The
+ * next access maps them again, without I/O while the kernel has them. Start and handshakes touch most of
+ * them, an idle daemon few. */
+void trim_unmap_programs(void);
 
 /* 0 or -ENOMEM. */
 int trim_start(Trim *trim, Loop *loop);

@@ -24,7 +24,6 @@ IO_TEST_LIBS = io/libio.a base/libbase.a $(IO_LIBS) $(CMOCKA_LIBS)
 check_PROGRAMS += tests/unit/test-loop
 TESTS += tests/unit/test-loop
 tests_unit_test_loop_SOURCES = tests/unit/test-loop.c
-tests_unit_test_loop_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_loop_LDADD = $(IO_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-loop_uv
@@ -57,7 +56,6 @@ tests_unit_test_http_requests_LDADD = $(IO_TEST_LIBS)
 check_PROGRAMS += tests/unit/test-tls
 TESTS += tests/unit/test-tls
 tests_unit_test_tls_SOURCES = tests/unit/test-tls.c tests/unit/io_pair.h
-tests_unit_test_tls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tls_LDADD = $(IO_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-tls_certificates
@@ -75,13 +73,11 @@ tests_unit_test_tls_roles_LDADD = $(IO_TEST_LIBS)
 check_PROGRAMS += tests/unit/test-disk
 TESTS += tests/unit/test-disk
 tests_unit_test_disk_SOURCES = tests/unit/test-disk.c tests/lib/calls.h tests/lib/calls.c
-tests_unit_test_disk_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_disk_LDADD = $(IO_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-stream
 TESTS += tests/unit/test-stream
 tests_unit_test_stream_SOURCES = tests/unit/test-stream.c tests/unit/io_pair.h
-tests_unit_test_stream_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_stream_LDADD = $(IO_TEST_LIBS)
 
 # $(FAILING_ALLOCATIONS) leads allocations through tests/lib/alloc.c.

@@ -54,6 +54,7 @@ bool loop_has_budget(const Loop *loop) {
 void loop_init(Loop *loop, const LoopOps *ops, uint64_t seed) {
         *loop = (Loop) { .ops = ops, .armed_ms = UINT64_MAX };
         TAILQ_INIT(&loop->deferred);
+        LIST_INIT(&loop->early);
         random_seed(&loop->random, seed);
 }
 
@@ -122,6 +123,12 @@ static void heap_sift(Loop *loop, Timer *timer) {
         heap_put(loop, slot, timer);
 }
 
+static void timer_end_slack(Timer *timer) {
+        if (timer->early_ms > 0)
+                LIST_REMOVE(timer, early);
+        timer->early_ms = 0;
+}
+
 static void heap_remove(Timer *timer) {
         Loop *loop = timer->loop;
         Timer *last = loop->heap[--loop->n_heap];
@@ -131,10 +138,15 @@ static void heap_remove(Timer *timer) {
                 heap_sift(loop, last);
         }
         timer->slot = 0;
+        timer_end_slack(timer);
 }
 
 int timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
-        uint64_t due_ms;
+        return timer_start_with_slack(timer, loop, delay_ms, 0);
+}
+
+int timer_start_with_slack(Timer *timer, Loop *loop, uint64_t delay_ms, uint64_t slack_ms) {
+        uint64_t early_ms, due_ms;
         int r;
 
         assert(timer->fire);
@@ -154,9 +166,16 @@ int timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
 
         if (delay_ms > 0)
                 delay_ms = delay_ms > UINT64_MAX - loop->grain_ms ? UINT64_MAX : delay_ms + loop->grain_ms;
-        if (__builtin_add_overflow(loop_now_ms(loop), delay_ms, &due_ms))
+        if (__builtin_add_overflow(loop_now_ms(loop), delay_ms, &early_ms))
+                early_ms = UINT64_MAX;
+        if (__builtin_add_overflow(early_ms, slack_ms, &due_ms))
                 due_ms = UINT64_MAX;
+        timer_end_slack(timer);
         timer->due_ms = due_ms;
+        if (early_ms < due_ms) {
+                timer->early_ms = early_ms;
+                LIST_INSERT_HEAD(&loop->early, timer, early);
+        }
         timer->serial = loop->serial++;
         heap_sift(loop, timer);
         loop_rearm(loop);
@@ -214,6 +233,18 @@ static void loop_run_deferred(Loop *loop, uint64_t before, unsigned *budget) {
         }
 }
 
+/* The loop runs: timers within their slack are due. */
+static void loop_end_slack(Loop *loop, uint64_t now_ms) {
+        for (Timer *timer = LIST_FIRST(&loop->early), *following; timer; timer = following) {
+                following = LIST_NEXT(timer, early);
+                if (timer->early_ms > now_ms)
+                        continue;
+                timer->due_ms = MIN(timer->due_ms, now_ms);
+                timer_end_slack(timer);
+                heap_sift(loop, timer);
+        }
+}
+
 static void loop_run_timers(Loop *loop, uint64_t now_ms, uint64_t before, unsigned *budget) {
         while (*budget > 0 && loop->n_heap > 0) {
                 Timer *timer = loop->heap[0];
@@ -238,6 +269,7 @@ bool loop_run_due_at(Loop *loop, uint64_t now_ms, unsigned budget) {
         assert(!loop->running);
 
         loop->running = true;
+        loop_end_slack(loop, now_ms);
         loop_run_deferred(loop, loop->serial, &budget);
         loop_run_timers(loop, now_ms, loop->serial, &budget);
         loop_run_deferred(loop, loop->serial, &budget);

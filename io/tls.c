@@ -315,6 +315,12 @@ static void tls_on_alert(TlsStream *t) {
         tls_end(t, about_certificate ? -EKEYREJECTED : -EBADMSG, reason);
 }
 
+/* Return whether GnuTLS can have something to report without another byte: an attempt to read in vain costs
+ * as much as a small record. */
+static bool tls_has_more(const TlsStream *t) {
+        return t->inner_ended || tls_input_left(t) > 0 || gnutls_record_check_pending(t->session) > 0;
+}
+
 static void tls_read(TlsStream *t) {
         uint8_t bytes[RECORD_SIZE];
 
@@ -325,6 +331,8 @@ static void tls_read(TlsStream *t) {
                         t->base.events->on_read(t->base.userdata, bytes, n);
                         explicit_bzero(bytes, (size_t) n); /* a token, or the cluster key */
                         loop_ran(t->loop, stream_events_name(&t->base));
+                        if (!tls_has_more(t))
+                                return;
                 } else if (n == 0) {
                         t->reported_end = true;
                         t->base.events->on_read(t->base.userdata, bytes, 0);

@@ -2,8 +2,9 @@
 #include "kvstore/kvstore_internal.h"
 
 enum {
-        TICK_MS = 500, /* the clock is looked at so long after the last look, while it runs: a longer gap was
-                          a stall */
+        TICK_MS = 400, /* the clock is read so long after the last time, while it runs: a gap above
+                          KV_STALL_MS was a stall */
+        TICK_SLACK_MS = 250,
         EXPIRE_LIMIT = 1000, /* nodes that one entry removes */
         EXPIRE_RETRY_MS = 500,
         HEAR_MS = 1, /* from finding something due to its end: turns of the loop, that read what has come */
@@ -22,8 +23,8 @@ void kv_clock_set_running(KvStore *s, bool runs) {
         if (!runs)
                 timer_stop(&s->tick);
         else
-                (void) timer_start(&s->tick, s->loop,
-                                   TICK_MS); /* heartbeats come sooner, so this wakes no idle host */
+                /* Heartbeats, which are received or sent, come sooner, so this wakes no idle host. */
+                (void) timer_start_with_slack(&s->tick, s->loop, TICK_MS, TICK_SLACK_MS);
 }
 
 void kv_clock_on_tick(void *userdata) {

@@ -47,11 +47,9 @@ KVSTORE_TESTS = \
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
 
-tests_unit_test_command_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_command_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_tree_SOURCES = tests/unit/test-tree.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_tree_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tree_LDADD = $(KVSTORE_TEST_LIBS)
 
 # What tests/lib/failing_database.c stands in for.
@@ -66,16 +64,13 @@ tests_unit_test_tree_calls_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_apply_SOURCES = tests/unit/test-apply.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/model.h tests/lib/model.c
-tests_unit_test_apply_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_apply_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_cost_SOURCES = tests/unit/test-cost.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_cost_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_events_SOURCES = tests/unit/test-events.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/model.h tests/lib/model.c
-tests_unit_test_events_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_events_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_history_SOURCES = tests/unit/test-history.c tests/lib/scratch.h tests/lib/scratch.c
@@ -83,33 +78,26 @@ tests_unit_test_history_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
 tests_unit_test_history_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_read_bound_SOURCES = tests/unit/test-read_bound.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_read_bound_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_read_bound_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_kvstore_memory_SOURCES = tests/unit/test-kvstore_memory.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_kvstore_memory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_kvstore_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_kvstore_memory_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_dedup_SOURCES = tests/unit/test-dedup.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_dedup_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_dedup_LDADD = $(KVSTORE_TEST_LIBS)
 
-tests_unit_test_tree_format_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tree_format_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_budget_SOURCES = tests/unit/test-budget.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_budget_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_budget_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_dedup_format_SOURCES = tests/unit/test-dedup_format.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_dedup_format_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_dedup_format_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_dedup_format_LDADD = $(KVSTORE_TEST_LIBS)
 
-tests_unit_test_hub_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-kvstore tests/unit/test-offline
@@ -123,7 +111,6 @@ tests_unit_test_offline_LDFLAGS = $(AM_LDFLAGS) $(FAILING_DATABASE) \
 	-Wl,--wrap=bootstrap_check,--wrap=bootstrap_own_hardware,--wrap=bootstrap_restored,--wrap=file_checksum_check
 tests_unit_test_offline_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_kvstore_SOURCES = tests/unit/test-kvstore.c $(SIDE_BY_SIDE) tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
-tests_unit_test_kvstore_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_kvstore_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=apply_batch,--wrap=applied_commit,--wrap=raft_core_log_fits,--wrap=data_dir_copy,--wrap=raft_core_timeout_ms,--wrap=replica_send_message
 tests_unit_test_kvstore_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
@@ -131,7 +118,6 @@ check_PROGRAMS += tests/unit/test-data_dir
 TESTS += tests/unit/test-data_dir
 tests_unit_test_data_dir_SOURCES = tests/unit/test-data_dir.c tests/lib/data_dir_fixture.h tests/lib/data_dir_fixture.c \
 	tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
-tests_unit_test_data_dir_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_data_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=read_file_at
 tests_unit_test_data_dir_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
@@ -153,19 +139,16 @@ FAKE_REPLICA = -Wl,--wrap=replica_term,--wrap=replica_leader,--wrap=replica_is_l
 check_PROGRAMS += tests/unit/test-read_index tests/unit/test-consistency_check tests/unit/test-propose
 TESTS += tests/unit/test-read_index tests/unit/test-consistency_check tests/unit/test-propose
 tests_unit_test_propose_SOURCES = tests/unit/test-propose.c tests/lib/fake_replica.h tests/lib/fake_replica.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_propose_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_propose_LDFLAGS = $(AM_LDFLAGS) $(FAKE_REPLICA) \
 	-Wl,--wrap=kv_clock_ms,--wrap=kv_cluster_ms,--wrap=kv_kept_bytes,--wrap=kv_level,--wrap=kv_read,--wrap=kv_acknowledge,--wrap=kv_check_room,--wrap=kv_problem \
 	-Wl,--wrap=replica_known_leader,--wrap=replica_known_term,--wrap=replica_submit,--wrap=peer_reply,--wrap=peers_session,--wrap=peer_handshake
 tests_unit_test_propose_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_read_index_SOURCES = tests/unit/test-read_index.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
 	tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_read_index_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_read_index_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA)
 tests_unit_test_read_index_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_consistency_check_SOURCES = tests/unit/test-consistency_check.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
 	tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_consistency_check_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_consistency_check_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA) \
 	-Wl,--wrap=replica_transfer,--wrap=replica_probe,--wrap=raft_log_first_index,--wrap=transfers_send \
 	-Wl,--wrap=tree_begin_read,--wrap=tree_meta,--wrap=tree_kept_hash,--wrap=tree_abort
@@ -175,7 +158,6 @@ check_PROGRAMS += tests/unit/test-raft_transfer
 TESTS += tests/unit/test-raft_transfer
 tests_unit_test_raft_transfer_SOURCES = tests/unit/test-raft_transfer.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
 	tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_raft_transfer_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_transfer_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA) \
 	-Wl,--wrap=replica_checkpoint,--wrap=replica_send_message,--wrap=replica_replace_tree,--wrap=replica_work_ended \
 	-Wl,--wrap=raft_core_match_index,--wrap=consistency_may_send,--wrap=consistency_differs,--wrap=loop_work \
@@ -212,15 +194,12 @@ TESTS += tests/unit/test-replica tests/unit/test-replica_ops tests/unit/test-rep
 FAKE_PARTS_SOURCES = tests/lib/fake_parts.h tests/lib/fake_parts.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
 	tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_replica_SOURCES = tests/unit/test-replica.c $(FAKE_PARTS_SOURCES)
-tests_unit_test_replica_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_replica_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
 tests_unit_test_replica_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_replica_ops_SOURCES = tests/unit/test-replica_ops.c $(FAKE_PARTS_SOURCES)
-tests_unit_test_replica_ops_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_replica_ops_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
 tests_unit_test_replica_ops_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_replica_recovery_SOURCES = tests/unit/test-replica_recovery.c $(FAKE_PARTS_SOURCES)
-tests_unit_test_replica_recovery_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_replica_recovery_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
 tests_unit_test_replica_recovery_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 endif

@@ -31,6 +31,8 @@ static void proposal_detach(Proposals *p, Proposal *x) {
         else if (x->state == PROPOSAL_ANSWERED)
                 TAILQ_REMOVE(&p->answered, x, entry);
         HASH_DEL(p->own, x);
+        if (x->item.origin == p->options.origin)
+                TAILQ_REMOVE(&p->local, x, of_local);
         p->n_own--;
         p->own_bytes -= x->item.command_size;
 }
@@ -94,6 +96,10 @@ static void proposals_on_answer(void *userdata) {
 static void proposals_no_leader(Proposals *p, Proposal *x) {
         char cause[128];
 
+        if (x->copies == 0 && !x->ours && !x->once && proposals_relay_is_paced(p)) {
+                proposals_refuse(p, x, KV_BUSY, PROPOSALS_PACED);
+                return;
+        }
         kv_problem(p->options.store, cause, sizeof(cause));
         proposals_refuse(p, x, KV_NO_LEADER, cause);
 }
@@ -105,10 +111,8 @@ void proposals_unknown(Proposals *p, Proposal *x) {
 /* -- Deduplication -- */
 
 uint64_t proposals_floor(const Proposals *p) {
-        const Proposal *x = p->own;
+        const Proposal *x = TAILQ_FIRST(&p->local);
 
-        while (x && x->machine)
-                x = x->hh.next;
         return x ? x->item.number : p->next_number + 1;
 }
 
@@ -533,6 +537,8 @@ Proposal *proposals_insert(Proposals *p, uint64_t origin, uint64_t number, KvDon
                 free(x);
                 return NULL;
         }
+        if (origin == p->options.origin)
+                TAILQ_INSERT_TAIL(&p->local, x, of_local);
         p->n_own++;
         return x;
 }
@@ -640,6 +646,7 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options) {
                 return -ENOMEM;
         p->options = *options;
         TAILQ_INIT(&p->queue);
+        TAILQ_INIT(&p->local);
         TAILQ_INIT(&p->answered);
         p->pump = DEFERRED(proposals_on_pump, p);
         p->answer = DEFERRED(proposals_on_answer, p);

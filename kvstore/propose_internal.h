@@ -4,6 +4,7 @@
 
 #include <assert.h>
 
+#include "base/pace.h"
 #include "base/table.h"
 #include "kvstore/apply/dedup.h"
 #include "kvstore/budget.h"
@@ -61,7 +62,8 @@ typedef struct Proposal {
         uint64_t queued_ms;          /* of one that yields: since when it waits */
         uint64_t cost;               /* as the leader estimated it; 0: not yet */
         TAILQ_ENTRY(Proposal) entry; /* in the queue, or among the answered */
-        UT_hash_handle hh;           /* by origin and number; of one origin in order of number */
+        TAILQ_ENTRY(Proposal) of_local;
+        UT_hash_handle hh; /* by origin and number; of one origin in order of number */
 } Proposal;
 
 static_assert(offsetof(KvBatchItem, number) == sizeof(uint64_t), "origin and number are one key");
@@ -89,7 +91,7 @@ typedef struct ReplyBody {
 struct Proposals {
         ProposalsOptions options;
         Proposal *own; /* table by origin and number: of this host, and of attached hosts */
-        ProposalList queue, answered;
+        ProposalList queue, answered, local; /* local: of this host, in order of number */
         uint64_t next_number;
         size_t n_own, own_bytes;         /* of this host, without a result */
         size_t n_foreign, foreign_bytes; /* of other hosts, in the queue */
@@ -101,6 +103,7 @@ struct Proposals {
         bool lead;
         bool any_due;  /* a proposal that is not sent again waits for its due time, under any leader */
         bool attached; /* this host has no replica: 'leader' and 'term' are those of its relay */
+        Pace relayed;  /* own proposals that were sent to a relay: it reads more of them slowly */
         Budget budget;
         bool has_estimated; /* in this call of the pump */
         struct {
@@ -178,8 +181,13 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
 
 /* -- propose_relay.c: attached hosts -- */
 
-/* Send what is queued to the replica that this host uses; false: no way. */
+/* Send what is queued to the replica that this host uses, as far as its limit goes; false: no way, or no more
+ * now. */
 bool proposals_send_relay(Proposals *p);
+/* Return whether commands of users have waited because this host has sent as many as its relay takes. */
+bool proposals_relay_is_paced(Proposals *p);
+#define PROPOSALS_PACED \
+        "this host may write 200 times a second through the replica that it uses: try again in a second"
 /* Send what has no result for long to another replica, too, under the same numbers. */
 void proposals_relay_elsewhere(Proposals *p);
 void proposals_relay_init(Proposals *p);

@@ -36,26 +36,58 @@ static int relay_send(const Proposals *p, const char *machine, const Writer *ite
         return peers_send(p->options.peers, machine, PEER_RELAY, w.bytes, w.size);
 }
 
-bool proposals_send_relay(Proposals *p) {
-        _cleanup_writer_ Writer items = {};
-        uint64_t cluster_ms = proposals_known_ms(p), now = loop_now_ms(p->options.loop);
-        PeerSession *session = p->attached ? peers_session(p->options.peers, p->term) : NULL;
-        Proposal *x, *end, *first = TAILQ_FIRST(&p->queue);
+/* Return whether the burst of this host is used up. */
+static bool relay_is_paced(Proposals *p, uint64_t burst) {
+        return pace_wait_ms(&p->relayed, PEER_COMMANDS_PER_SECOND, burst, loop_now_ms(p->options.loop)) > 0;
+}
+
+bool proposals_relay_is_paced(Proposals *p) {
+        return p->attached && peers_session(p->options.peers, p->term) &&
+               relay_is_paced(p, PEER_COMMANDS_BURST / 2);
+}
+
+/* Select the commands of the next frame, in order. Those of this daemon's components do not wait for those of
+ * users, and have no limit. */
+static size_t relay_select(Proposals *p, Proposal *picked[static FRAME_COMMANDS_MAX], Writer *items) {
+        uint64_t cluster_ms = proposals_known_ms(p);
+        bool paced = false;
+        Proposal *x;
         size_t n = 0;
 
-        if (!session || cluster_ms == 0)
-                return false;
-        for (x = first; x && n < FRAME_COMMANDS_MAX && x->later == first->later;
-             x = TAILQ_NEXT(x, entry), n++) {
-                if (n > 0 && items.size + x->item.command_size > KV_BATCH_MAX)
+        for (x = TAILQ_FIRST(&p->queue); x && n < FRAME_COMMANDS_MAX; x = TAILQ_NEXT(x, entry)) {
+                paced = paced || relay_is_paced(p, PEER_COMMANDS_BURST);
+                if (paced && !x->ours)
+                        continue;
+                if (n > 0 &&
+                    (x->later != picked[0]->later || items->size + x->item.command_size > KV_BATCH_MAX))
                         break;
                 proposal_stamp(x, cluster_ms);
-                relay_add(&items, x);
+                relay_add(items, x);
+                if (!x->ours)
+                        pace_take(&p->relayed, 1);
+                picked[n++] = x;
         }
-        end = x;
-        if (relay_send(p, peer_handshake(session)->machine_id, &items, n, first->later) < 0)
+        return n;
+}
+
+bool proposals_send_relay(Proposals *p) {
+        _cleanup_writer_ Writer items = {};
+        uint64_t now = loop_now_ms(p->options.loop);
+        PeerSession *session = p->attached ? peers_session(p->options.peers, p->term) : NULL;
+        Proposal *picked[FRAME_COMMANDS_MAX];
+        Pace before = p->relayed;
+        size_t n;
+
+        if (!session || proposals_known_ms(p) == 0)
                 return false;
-        while ((x = TAILQ_FIRST(&p->queue)) != end) {
+        n = relay_select(p, picked, &items);
+        if (n == 0 || relay_send(p, peer_handshake(session)->machine_id, &items, n, picked[0]->later) < 0) {
+                p->relayed = before; /* nothing was sent */
+                return false;
+        }
+        for (size_t i = 0; i < n; i++) {
+                Proposal *x = picked[i];
+
                 TAILQ_REMOVE(&p->queue, x, entry);
                 x->state = PROPOSAL_SENT;
                 x->term = p->term;

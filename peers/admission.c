@@ -9,6 +9,7 @@
 enum {
         LASTED_MS = 2000, /* after a session that was open for this time, the host is redialed at once */
         PING_ANSWER_MS = 1000,
+        SESSIONS_BURST = 10, /* of one host without a replica; then one in a second */
 };
 
 bool peers_trusts(const Peers *peers, uint64_t source) {
@@ -291,11 +292,23 @@ static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause,
                                  *self->name ? self->name : "the other", handshake_name(peer),
                                  self->machine_id);
 
+        if (host_is_other_clone(peers, s))
+                return host_other_clone_error(s, err);
+
         *ret_cause = REJECTION_CLUSTER;
         if (peer->cluster_id != 0 && self->cluster_id != 0 && peer->cluster_id != self->cluster_id)
                 return error_set(err, -EXDEV, "%s belongs to cluster %016llx, %s to cluster %016llx",
                                  handshake_name(peer), (unsigned long long) peer->cluster_id,
                                  handshake_name(self), (unsigned long long) self->cluster_id);
+
+        if (peer->cluster_id != 0 && self->cluster_id == 0 && peers->cluster_id != 0 &&
+            peer->cluster_id != peers->cluster_id)
+                return error_set(
+                        err, -EXDEV,
+                        "%s belongs to cluster %016llx, %s is attached to cluster %016llx; to attach it to "
+                        "another one: systemctl stop fleetd; fleetd --reset; systemctl start fleetd",
+                        handshake_name(peer), (unsigned long long) peer->cluster_id, handshake_name(self),
+                        (unsigned long long) peers->cluster_id);
 
         *ret_cause = REJECTION_LINEAGE;
         if (peer->cluster_id == self->cluster_id && !handshake_has_lineage_of(peer, self))
@@ -360,6 +373,21 @@ static Rejection removal_rejection(const Peers *peers, const PeerSession *s) {
         return known.stale ? REJECTION_ADMISSION : REJECTION_REMOVED;
 }
 
+/* Reject a session of a host without a replica that opens them too often: each costs a handshake, and a
+ * slice. Return whether it was rejected. */
+static bool peers_delays_session(Peers *peers, PeerSession *s) {
+        PeerHost *host = host_find(peers, s->handshake.machine_id);
+
+        if (!host || s->dialed || (s->is_replica && s->handshake.raft_id != 0))
+                return false;
+        if (pace_wait_ms(&host->sessions, 1, SESSIONS_BURST, loop_now_ms(peers->loop)) == 0) {
+                pace_take(&host->sessions, 1);
+                return false;
+        }
+        peers_reject(peers, s, REJECTION_BUSY, "this host opens sessions too often: try again in 5 s");
+        return true;
+}
+
 static void peers_on_handshake(void *userdata, PeerSession *s) {
         Peers *peers = userdata;
         Rejection cause;
@@ -389,7 +417,7 @@ static void peers_on_handshake(void *userdata, PeerSession *s) {
         session_check_replica(peers, s);
         if (s->state == SESSION_OPEN)
                 host_on_handshake(s->host, s);
-        else
+        else if (!peers_delays_session(peers, s))
                 peers_check_clone(peers, s);
 }
 

@@ -111,7 +111,8 @@ int host_get(Peers *peers, const char *machine_id, PeerHost **ret) {
                         return -ENOMEM;
                 }
                 if (!timer_armed(&peers->tick))
-                        (void) timer_start(&peers->tick, peers->loop, PEERS_TICK_MS);
+                        (void) timer_start_with_slack(&peers->tick, peers->loop, PEERS_TICK_MS,
+                                                      PEERS_TICK_SLACK_MS);
         }
 
         host->used_ms = now_ms;
@@ -122,6 +123,35 @@ int host_get(Peers *peers, const char *machine_id, PeerHost **ret) {
 void host_clone_rejected(PeerHost *host) {
         host->clone_ms = loop_now_ms(host->peers->loop);
         host_changed(host);
+}
+
+bool host_is_other_clone(const Peers *peers, const PeerSession *s) {
+        const PeerHost *host = host_find(peers, s->handshake.machine_id);
+
+        return host && host->clone_nonce == s->handshake.nonce &&
+               loop_now_ms(peers->loop) < host->clone_until_ms;
+}
+
+int host_other_clone_error(const PeerSession *s, Error *err) {
+        return error_set(
+                err, -EEXIST,
+                "two running hosts have machine id %s: %s (%s), and one with a session to another host: "
+                "give the clone its own id (rm /etc/machine-id; systemd-machine-id-setup)",
+                s->handshake.machine_id, handshake_name(&s->handshake), s->address);
+}
+
+void peers_reject_clone(Peers *peers, const char *machine_id) {
+        PeerHost *host = host_find(peers, machine_id);
+        Error err = {};
+
+        if (!host || !host->accepted)
+                return;
+        host->clone_nonce = host->accepted->handshake.nonce;
+        host->clone_until_ms = loop_now_ms(peers->loop) + CLONE_REPORTED_MS;
+        host_clone_rejected(host);
+        host_other_clone_error(host->accepted, &err);
+        peers_warn(peers, host->accepted, REJECTION_CLONE, err.message);
+        session_reject(host->accepted, REJECTION_CLONE, err.message);
 }
 
 void peers_report_key(Peers *peers, const char *machine_id) {
@@ -190,7 +220,8 @@ void known_warn(KnownAddress *k, unsigned cause, const char *message) {
 
         k->warned |= 1u << cause;
         log_warning(((LogFields) { .machine = k->host ? k->host->machine_id : NULL }),
-                    "Failed to open a session to %s: %s", k->address, message);
+                    "Failed to open a session to %s%s%s%s: %s", k->name, *k->name ? " (" : "", k->address,
+                    *k->name ? ")" : "", message);
 }
 
 void known_attempted(KnownAddress *k) {
@@ -206,11 +237,20 @@ void known_wait(KnownAddress *k, uint64_t delay_ms) {
                 log_error(NO_FIELDS, "Failed to schedule dialing %s: out of memory", k->address);
 }
 
+/* Attached hosts, of which there are many, wait for longer after each rejection. A host that joins waits for
+ * its turn with a person at the terminal. */
+static bool known_is_rejected(const KnownAddress *k) {
+        const PeerHandshake *self = &k->peers->self;
+
+        return k->problem[0] && k->cause < _REJECTION_MAX && self->raft_id == 0 && self->cluster_id != 0;
+}
+
 void known_retry(KnownAddress *k) {
-        uint64_t half_ms = k->backoff_ms / 2;
+        uint64_t half_ms = k->backoff_ms / 2,
+                 max_ms = known_is_rejected(k) ? PEERS_REJECTED_MAX_MS : PEERS_BACKOFF_MAX_MS;
 
         known_wait(k, half_ms + random_below(loop_random(k->peers->loop), half_ms + 1));
-        k->backoff_ms = MIN(k->backoff_ms * 2, (uint64_t) PEERS_BACKOFF_MAX_MS);
+        k->backoff_ms = MIN(k->backoff_ms * 2, max_ms);
 }
 
 void known_redial(KnownAddress *k) {

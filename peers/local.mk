@@ -8,27 +8,23 @@ if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test-peers
 TESTS += tests/unit/test-peers
 tests_unit_test_peers_SOURCES = tests/unit/test-peers.c $(SIDE_BY_SIDE)
-tests_unit_test_peers_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_peers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_peers_LDADD = peers/libpeers.a $(IO_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-peers_certificates
 TESTS += tests/unit/test-peers_certificates
 tests_unit_test_peers_certificates_SOURCES = tests/unit/test-peers_certificates.c $(SIDE_BY_SIDE)
-tests_unit_test_peers_certificates_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_peers_certificates_LDADD = peers/libpeers.a $(IO_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-strangers
 TESTS += tests/unit/test-strangers
 tests_unit_test_strangers_SOURCES = tests/unit/test-strangers.c
-tests_unit_test_strangers_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_strangers_LDADD = peers/libpeers.a $(BASE_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-session
 TESTS += tests/unit/test-session
 tests_unit_test_session_SOURCES = tests/unit/test-session.c tests/lib/manual_loop.h tests/lib/manual_loop.c \
 	tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_session_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_session_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_session_LDADD = peers/libpeers.a $(IO_TEST_LIBS)
 endif

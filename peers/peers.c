@@ -201,6 +201,7 @@ static int known_update(Peers *peers, const PeerAddress *a) {
         if (!k)
                 return -ENOMEM;
         k->wanted = true;
+        memcpy(k->name, a->name, sizeof(k->name));
         if (!*a->machine_id || streq(a->machine_id, k->given_id))
                 return 0;
 
@@ -406,7 +407,8 @@ static void peers_on_tick(void *userdata) {
                         peer_host_free(host);
         }
 
-        if (peers->hosts && !peers->closing && timer_start(&peers->tick, peers->loop, PEERS_TICK_MS) < 0)
+        if (peers->hosts && !peers->closing &&
+            timer_start_with_slack(&peers->tick, peers->loop, PEERS_TICK_MS, PEERS_TICK_SLACK_MS) < 0)
                 log_error(NO_FIELDS, "Failed to start the session timer: out of memory");
 }
 
@@ -510,6 +512,10 @@ void peers_set_self(Peers *peers, const PeerHandshake *self) {
         peers->self = *self;
         peers_check_cluster(peers);
         peers_each_session(peers, session_send_changed_self, NULL);
+}
+
+void peers_set_cluster(Peers *peers, uint64_t cluster_id) {
+        peers->cluster_id = cluster_id;
 }
 
 const PeerHandshake *peers_self(const Peers *peers) {

@@ -40,6 +40,9 @@ enum {
         PEER_PROBLEM_SIZE = 320,           /* of the text why no session is open */
         PEERS_OMITTED_SIZE = 64,           /* of peers_log_stranger() */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
+        PEERS_REJECTED_MAX_MS = 5000,      /* the same of a host without a replica that is rejected */
+        PEER_COMMANDS_PER_SECOND = 200,    /* of users of a host without a replica, which that host sends, */
+        PEER_COMMANDS_BURST = 400,         /* after so many at once */
         PEER_JOIN_REQUEST_MS = 5000,       /* from the session of a joining host to its request */
         PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
 };
@@ -95,6 +98,10 @@ void peers_close(Peers *peers, const char *reason, void (*closed)(void *userdata
 void peers_set_self(Peers *peers, const PeerHandshake *self);
 const PeerHandshake *peers_self(const Peers *peers);
 
+/* Admit hosts of that cluster only, and hosts without one, while the identity of this host names no cluster;
+ * 0: any. Open sessions stay. */
+void peers_set_cluster(Peers *peers, uint64_t cluster_id);
+
 /* Replace the credentials; NULL: no certificates. 'key_counts': the key file of the options is dialed with
  * and accepted, too; otherwise, all sessions end that were authenticated by it. Others stay: see peers_end().
  * A host dials with its certificate if it has one, and with the key file after the other host rejected that.
@@ -125,6 +132,9 @@ void peers_end(Peers *peers, const char *machine_id, const char *reason);
 
 /* Report that a host with the ID of a machine and another key was rejected, for PeerState. */
 void peers_report_key(Peers *peers, const char *machine_id);
+/* Another host with the ID of that machine has a session elsewhere: end the session that this one dialed, and
+ * reject the same start of it for a minute, as a clone. */
+void peers_reject_clone(Peers *peers, const char *machine_id);
 /* End the sessions whose certificate the callback 'known' accepts no longer: the machine was removed, has
  * another key or no key, or has lost its replica. Call this after a change of what it reports. */
 void peers_recheck(Peers *peers);
@@ -137,6 +147,7 @@ void peers_observe(Peers *peers, void (*on_end)(void *userdata, PeerSession *ses
 typedef struct PeerAddress {
         char machine_id[MACHINE_ID_SIZE]; /* "" if only the address is known (Join=) */
         char address[ADDRESS_SIZE];
+        char name[PEER_NAME_SIZE]; /* for messages; "" if it is not known */
 } PeerAddress;
 
 /* Set the hosts to dial. Sessions to addresses that are no longer listed end. Dialing retries with a back-off

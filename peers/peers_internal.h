@@ -16,7 +16,8 @@
 
 enum {
         PEERS_BACKOFF_MIN_MS = 100,
-        PEERS_TICK_MS = 2000,
+        PEERS_TICK_MS = 1750,
+        PEERS_TICK_SLACK_MS = 750, /* more than the time between two heartbeats */
         PEERS_WARNINGS_KEPT = 64,
 };
 
@@ -39,8 +40,10 @@ struct PeerHost {
         Timer clone_check;
         Peers *peers;
         uint64_t contact_ms, used_ms, clone_ms, key_ms;
+        uint64_t clone_nonce, clone_until_ms; /* peers_reject_clone() */
         uint64_t outdated_raft_id; /* of this host, when its replica was rejected as an old image; 0: never */
         unsigned n_known;
+        Pace sessions; /* that it has opened, without a replica */
         char bye[16], problem[PEER_PROBLEM_SIZE];
         bool changed;          /* on_change() was not called yet */
         bool index_unfinished; /* out of memory: the next tick repeats host_index() */
@@ -53,6 +56,7 @@ struct PeerHost {
 typedef struct KnownAddress {
         char address[ADDRESS_SIZE];
         char given_id[MACHINE_ID_SIZE];
+        char name[PEER_NAME_SIZE]; /* given, for messages */
         Peers *peers;
         PeerHost *host;      /* given, or learned from its handshake; NULL: unknown */
         bool is_self;        /* this host itself answers there */
@@ -98,6 +102,7 @@ struct Peers {
                                  their end */
         unsigned n_sessions;
         uint64_t last_number;
+        uint64_t cluster_id; /* peers_set_cluster() */
         PeerFrameType types[PEER_FRAME_TYPES];
         void *types_userdata[PEER_FRAME_TYPES];
         void (*on_end)(void *userdata, PeerSession *session);
@@ -129,6 +134,10 @@ void host_index(PeerHost *host);
 void host_unindex(PeerHost *host);
 /* Record the rejection of a clone that has the id of 'host'. */
 void host_clone_rejected(PeerHost *host);
+/* Return whether peers_reject_clone() rejects this start of a host. */
+bool host_is_other_clone(const Peers *peers, const PeerSession *s);
+/* Write why. Return -EEXIST. */
+int host_other_clone_error(const PeerSession *s, Error *err);
 /* Record that another host has rejected the replica of this one as an old image. 'host' is this host. */
 void host_outdated(PeerHost *host);
 

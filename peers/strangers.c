@@ -17,25 +17,6 @@ uint64_t strangers_key(const char *address) {
         return XXH3_64bits(host, strlen(host)) | 1;
 }
 
-/* -- Rates -- */
-
-/* Drain what was taken before. Return the ms until one more fits into 'burst'; 0: now. */
-static uint64_t use_wait_ms(StrangersUse *use, uint64_t per_second, uint64_t burst, uint64_t now_ms) {
-        uint64_t passed_ms = now_ms > use->drained_ms ? now_ms - use->drained_ms : 0, over;
-
-        passed_ms = MIN(passed_ms, use->thousandths / per_second + 1);
-        use->thousandths -= MIN(use->thousandths, passed_ms * per_second);
-        use->drained_ms = now_ms;
-        if (use->thousandths + 1000 <= burst * 1000)
-                return 0;
-        over = use->thousandths + 1000 - burst * 1000;
-        return (over + per_second - 1) / per_second;
-}
-
-static void use_take(StrangersUse *use) {
-        use->thousandths += 1000;
-}
-
 /* -- Addresses -- */
 
 static bool row_is_trusted(const StrangersRow *row, uint64_t now_ms) {
@@ -98,21 +79,21 @@ bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t a
 
         /* A burst is a fifth of a second: the loop does the work of all of them at once. */
         row->used_ms = now_ms;
-        if (use_wait_ms(&strangers->connections, admission, MAX(admission / 5, (uint64_t) 1), now_ms) > 0)
+        if (pace_wait_ms(&strangers->connections, admission, MAX(admission / 5, (uint64_t) 1), now_ms) > 0)
                 return false;
         if (!known && !row_is_trusted(row, now_ms)) {
-                if (use_wait_ms(&row->connections, STRANGERS_PER_SECOND, STRANGERS_BURST, now_ms) > 0 ||
-                    use_wait_ms(&strangers->strangers, half, MAX(half / 5, (uint64_t) 1), now_ms) > 0)
+                if (pace_wait_ms(&row->connections, STRANGERS_PER_SECOND, STRANGERS_BURST, now_ms) > 0 ||
+                    pace_wait_ms(&strangers->strangers, half, MAX(half / 5, (uint64_t) 1), now_ms) > 0)
                         return false;
-                use_take(&row->connections);
-                use_take(&strangers->strangers);
+                pace_take(&row->connections, 1);
+                pace_take(&strangers->strangers, 1);
         } else if (!known && strangers->bounds_trusted) {
-                if (use_wait_ms(&row->connections, MAX(part, (uint64_t) 1),
-                                MAX(part / 5, (uint64_t) STRANGERS_BURST), now_ms) > 0)
+                if (pace_wait_ms(&row->connections, MAX(part, (uint64_t) 1),
+                                 MAX(part / 5, (uint64_t) STRANGERS_BURST), now_ms) > 0)
                         return false;
-                use_take(&row->connections);
+                pace_take(&row->connections, 1);
         }
-        use_take(&strangers->connections);
+        pace_take(&strangers->connections, 1);
         return true;
 }
 
@@ -124,15 +105,15 @@ uint64_t strangers_join(Strangers *strangers, uint64_t key, uint64_t now_ms, boo
         *ret_wrong_tokens = now_ms < row->paused_ms;
         if (*ret_wrong_tokens)
                 return row->paused_ms - now_ms;
-        wait_ms = use_wait_ms(&strangers->joins, STRANGERS_JOINS_PER_SECOND, STRANGERS_JOINS_PER_SECOND,
-                              now_ms);
+        wait_ms = pace_wait_ms(&strangers->joins, STRANGERS_JOINS_PER_SECOND, STRANGERS_JOINS_PER_SECOND,
+                               now_ms);
         if (!trusted)
-                wait_ms = MAX(wait_ms, use_wait_ms(&row->joins, 1, STRANGERS_JOINS_BURST, now_ms));
+                wait_ms = MAX(wait_ms, pace_wait_ms(&row->joins, 1, STRANGERS_JOINS_BURST, now_ms));
         if (wait_ms > 0)
                 return wait_ms;
-        use_take(&strangers->joins);
+        pace_take(&strangers->joins, 1);
         if (!trusted)
-                use_take(&row->joins);
+                pace_take(&row->joins, 1);
         return 0;
 }
 
@@ -153,12 +134,12 @@ bool strangers_log(Strangers *strangers, uint64_t key, uint64_t now_ms, unsigned
         StrangersRow *row = strangers_row(strangers, key, now_ms);
         bool recent = row->logged_ms > 0 && now_ms - row->logged_ms < STRANGERS_LOG_MS;
 
-        if (recent ||
-            use_wait_ms(&strangers->logs, STRANGERS_LOGS_PER_SECOND, STRANGERS_LOGS_PER_SECOND, now_ms) > 0) {
+        if (recent || pace_wait_ms(&strangers->logs, STRANGERS_LOGS_PER_SECOND, STRANGERS_LOGS_PER_SECOND,
+                                   now_ms) > 0) {
                 strangers->n_omitted++;
                 return false;
         }
-        use_take(&strangers->logs);
+        pace_take(&strangers->logs, 1);
         row->logged_ms = now_ms;
         *ret_omitted = strangers->n_omitted;
         strangers->n_omitted = 0;

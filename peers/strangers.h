@@ -7,7 +7,7 @@
  * may be hostile, a trusted address has a fifth of the limits in all (bounds_trusted). */
 #pragma once
 
-#include "base/memory.h"
+#include "base/pace.h"
 
 enum {
         STRANGERS_ROWS = 512, /* addresses that are remembered; of a set of 8, the one that was unused longest
@@ -29,15 +29,10 @@ enum {
         STRANGERS_LOGS_PER_SECOND = 10,
 };
 
-/* What was taken of a limit, in thousandths; it drains with time. Zero: nothing. */
-typedef struct StrangersUse {
-        uint64_t drained_ms, thousandths;
-} StrangersUse;
-
 typedef struct StrangersRow {
         uint64_t key; /* 0: unused */
         uint64_t used_ms, trusted_ms;
-        StrangersUse connections, joins;
+        Pace connections, joins;
         uint64_t wrong_ms, paused_ms,
                 logged_ms; /* of the first wrong token; end of the pause; last message */
         unsigned n_wrong;
@@ -46,7 +41,7 @@ typedef struct StrangersRow {
 /* All zero: no address is known. */
 typedef struct Strangers {
         StrangersRow rows[STRANGERS_ROWS];
-        StrangersUse connections, strangers, joins, logs;
+        Pace connections, strangers, joins, logs;
         unsigned n_omitted;  /* messages since the last one that was permitted */
         bool bounds_trusted; /* a trusted address has a limit of connections, too */
 } Strangers;

@@ -212,7 +212,7 @@ api=man/fleet-api.7.scd
         grep -qE "[*\"]$name[*\"]|[*]$name=|_$name" $api || echo "$api does not name the parameter $name"
 done | rule every_parameter_of_the_api_is_in_the_manual
 routes=$(grep -E '^ +\{ ROUTE_[A-Z]+, ' fleetd/api/routes.c | some 'routes of routes.c')
-grep -oE '"/[^"]+"' <<<"$routes" | tr -d '"' | sed -E 's,/\*+$,,; s,^/fleet/v1,,' | sort -u | while read -r path; do
+grep -oE '"/[^"]+"' <<<"$routes" | tr -d '"' | sed -E 's,/\*+$,,; s,^/fleet/v1,,; s,^.*/\*/,/,' | sort -u | while read -r path; do
         grep -qE "(/fleet/v1(/kv)?|[_*]|GET )$path" $api || echo "$api does not name the route $path"
 done | rule every_route_of_the_api_is_in_the_manual
 

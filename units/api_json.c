@@ -165,6 +165,7 @@ static const JsonField machine_fields[] = {
         { "hostname", JSON_FIELD_TEXT, offsetof(ApiMachine, hostname) },
         { "id", JSON_FIELD_TEXT, offsetof(ApiMachine, id) },
         { "identityProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, identity_problem) },
+        { "maintenance", JSON_FIELD_TEXT, offsetof(ApiMachine, maintenance) },
         { "metadata", JSON_FIELD_PAIRS, offsetof(ApiMachine, metadata) },
         { "presence", JSON_FIELD_TEXT, offsetof(ApiMachine, presence) },
         { "primaryIP", JSON_FIELD_TEXT, offsetof(ApiMachine, primary_ip) },

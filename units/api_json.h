@@ -65,16 +65,17 @@ typedef struct ApiState {
 void api_state_write(Text *t, const ApiState *state);
 
 /* {"id","metadata":{},"primaryIP"}, and beyond fleet's API "clockProblem" (its clock differs from the
- * leader's), "hostname", "identityProblem" (another host with its ID was rejected), "presence", "problem" (of
- * its replica), "role", "since" (ms), "units", "version" */
+ * leader's), "hostname", "identityProblem" (another host with its ID was rejected), "maintenance" (its mode),
+ * "presence", "problem" (of its replica), "role", "since" (ms), "units", "version" */
 typedef struct ApiMachine {
         const char *id, *primary_ip;
         Pairs metadata; /* for writing, may be a shallow copy; after reading, owned */
         const char *hostname, *presence, *version, *role, *problem, *identity_problem, *clock_problem,
-                *replaced_by; /* ID of the machine that is up at its address */
-        uint64_t since_ms;    /* of its presence */
-        uint64_t n_units;     /* assigned to it */
-        bool agentless;       /* it runs no units */
+                *replaced_by;    /* ID of the machine that is up at its address */
+        const char *maintenance; /* cordoned, draining or drained; NULL: none */
+        uint64_t since_ms;       /* of its presence */
+        uint64_t n_units;        /* assigned to it */
+        bool agentless;          /* it runs no units */
 } ApiMachine;
 
 /* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" unless it is the last

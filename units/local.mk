@@ -16,36 +16,25 @@ UNITS_TESTS = tests/unit/test-name tests/unit/test-unit_file tests/unit/test-opt
 check_PROGRAMS += $(UNITS_TESTS)
 TESTS += $(UNITS_TESTS)
 
-tests_unit_test_name_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_name_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_unit_file_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_unit_file_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_options_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_options_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=text_distance
 tests_unit_test_options_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 EXTRA_DIST += tests/lib/placement_model.h
-tests_unit_test_placement_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_placement_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=strcmp
 tests_unit_test_placement_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 # Leads allocations through tests/lib/alloc.c.
 FAILING_ALLOCATIONS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup,--wrap=asprintf,--wrap=vasprintf
 
 tests_unit_test_unit_SOURCES = tests/unit/test-unit.c tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_unit_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_unit_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_unit_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_quadlet_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_quadlet_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_drop_ins_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_drop_ins_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_machine_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_machine_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_stored_cluster_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_stored_cluster_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_json_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_json_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=strcmp
 tests_unit_test_json_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_token_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_token_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 endif
 

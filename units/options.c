@@ -172,6 +172,20 @@ static int take_keep_revisions(Reading *r, const char *item) {
         return 0;
 }
 
+static int take_move(Reading *r, const char *item) {
+        static const char *const words[] = { [PLACEMENT_MOVE_DEFAULT] = "",
+                                             [PLACEMENT_START_FIRST] = "start-first",
+                                             [PLACEMENT_STOP_FIRST] = "stop-first",
+                                             [PLACEMENT_STAYS] = "no" };
+
+        for (size_t i = 0; i < ELEMENTS(words); i++)
+                if (streq(item, words[i])) {
+                        r->placement->move = (PlacementMove) i;
+                        return 0;
+                }
+        return options_refuse(r, item, "expected start-first, stop-first or no");
+}
+
 static int take_global(Reading *r, const char *item) {
         static const char *const yes[] = { "true", "yes", "1", "on", "t" };
         bool plain;
@@ -207,6 +221,7 @@ static const struct {
         { "Global", take_global },
         { "Singleton", take_singleton },
         { "KeepRevisions", take_keep_revisions },
+        { "Move", take_move },
 };
 
 static int options_take_item(Reading *r, int (*take)(Reading *, const char *), const char *item) {
@@ -277,6 +292,10 @@ static const char *options_nearest(const char *name) {
 static int options_warn_unknown(Reading *r) {
         const UnitOption *o = r->option;
         const char *nearest;
+
+        if (streq(o->name, "Move") && unit_file_section_is_ours(o->section) && r->placement->global &&
+            *o->value)
+                return options_warn(r, "Move= has no effect with Global=yes: a global unit stays");
 
         if (!unit_file_section_is_ours(o->section)) {
                 if (strcasecmp(o->section, "X-Fleet") == 0 || strcasecmp(o->section, "Fleet") == 0 ||

@@ -101,6 +101,8 @@ int placement_check(const Placement *p, size_t *steps, Error *err) {
                 { p->global && replaces, "Global cannot be used with Replaces" },
                 { conflicts && replaces, "Conflicts cannot be used with Replaces" },
                 { p->singleton && p->global, "Singleton cannot be used with Global" },
+                { p->singleton && p->move == PLACEMENT_START_FIRST,
+                  "Move=start-first with Singleton=yes: both instances would run" },
         };
         const struct {
                 const Names *globs;

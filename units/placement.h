@@ -16,14 +16,23 @@ enum {
         PATTERN_BYTES_MAX = 16 * 1024,
 };
 
+/* Move=: how a unit leaves a machine that is drained. */
+typedef enum PlacementMove {
+        PLACEMENT_MOVE_DEFAULT, /* start-first; with Singleton=yes stop-first */
+        PLACEMENT_START_FIRST,  /* it runs on another machine before it stops */
+        PLACEMENT_STOP_FIRST,   /* it stops before it starts on another machine */
+        PLACEMENT_STAYS,        /* no: only a deadline, --force or the loss of the machine moves it */
+} PlacementMove;
+
 typedef struct Placement {
-        char *machine_id;        /* MachineID=: 32 hex digits, or their first 8; NULL: any */
-        Names machine_of;        /* MachineOf=: units that must all be on the same machine */
-        Pairs metadata;          /* MachineMetadata=: keys are ANDed, values of one key ORed */
-        Names conflicts;         /* Conflicts=: globs of units that must not be on the same machine */
-        Names replaces;          /* Replaces=: globs of units that are moved away from it */
-        bool global;             /* Global=: run on every machine that qualifies */
-        bool singleton;          /* Singleton=: at most one process in the cluster (units/singleton.h) */
+        char *machine_id; /* MachineID=: 32 hex digits, or their first 8; NULL: any */
+        Names machine_of; /* MachineOf=: units that must all be on the same machine */
+        Pairs metadata;   /* MachineMetadata=: keys are ANDed, values of one key ORed */
+        Names conflicts;  /* Conflicts=: globs of units that must not be on the same machine */
+        Names replaces;   /* Replaces=: globs of units that are moved away from it */
+        bool global;      /* Global=: run on every machine that qualifies */
+        bool singleton;   /* Singleton=: at most one process in the cluster (units/singleton.h) */
+        PlacementMove move;
         unsigned keep_revisions; /* KeepRevisions=; 0: REVISIONS_KEPT */
 } Placement;
 

@@ -43,11 +43,19 @@ static uint64_t revisions_highest(const Revisions *revisions) {
         return highest;
 }
 
+static void revisions_drop_oldest(Revisions *revisions, size_t n) {
+        revisions->n_former -= n;
+        memmove(revisions->former, revisions->former + n, revisions->n_former * sizeof(Revision));
+}
+
+void revisions_drop_older_half(Revisions *revisions) {
+        revisions_drop_oldest(revisions, (revisions->n_former + 1) / 2);
+}
+
 int revisions_next(const Revisions *all, const char *wanted_hash, const char *hash, size_t keep,
                    Revisions *ret) {
         const Revision *same = revisions_find(all, 0, hash);
         _cleanup_revisions_ Revisions next = { .wanted = all->wanted };
-        size_t surplus;
 
         next.wanted.number = revisions_wanted(all);
         next.former = NEW0(Revision, all->n_former + 1);
@@ -61,9 +69,8 @@ int revisions_next(const Revisions *all, const char *wanted_hash, const char *ha
                 next.former[next.n_former++] = next.wanted;
                 next.wanted = (Revision) { .number = same ? same->number : revisions_highest(all) + 1 };
         }
-        surplus = next.n_former >= keep ? next.n_former - (keep - 1) : 0;
-        next.n_former -= surplus;
-        memmove(next.former, next.former + surplus, next.n_former * sizeof(Revision));
+        if (next.n_former >= keep)
+                revisions_drop_oldest(&next, next.n_former - (keep - 1));
 
         *ret = TAKE_STRUCT(next);
         return 0;

@@ -55,6 +55,8 @@ uint64_t revision_parse_number(const char *text);
 int revisions_next(const Revisions *all, const char *wanted_hash, const char *hash, size_t keep,
                    Revisions *ret);
 
+void revisions_drop_older_half(Revisions *revisions); /* of the former ones, at least one */
+
 /* The members "rev", "revs" and "since" of an object. */
 void revisions_write(Text *t, const Revisions *revisions);
 /* Read these, "by" and "how". -EBADMSG. The caller frees what was read, also after an error. */

@@ -152,6 +152,7 @@ static const JsonField host_fields[] = {
         { "serial", JSON_FIELD_CHARS, offsetof(HostRecord, serial), .size = SERIAL_SIZE },
         { "start", JSON_FIELD_U64, offsetof(HostRecord, start_number) },
         { "token", JSON_FIELD_CHARS, offsetof(HostRecord, token), .size = HOST_TOKEN_SIZE },
+        { "write", JSON_FIELD_CHARS, offsetof(HostRecord, write), .size = PREFIXES_SIZE },
 };
 
 void stored_host_write(Text *t, const HostRecord *host) {
@@ -232,6 +233,7 @@ static const JsonField token_fields[] = {
         { "root", JSON_FIELD_CHARS, offsetof(TokenRecord, root), .size = DIGEST_SIZE },
         { "total", JSON_FIELD_U64, offsetof(TokenRecord, total), true },
         { "uses", JSON_FIELD_U64, offsetof(TokenRecord, uses) },
+        { "write", JSON_FIELD_CHARS, offsetof(TokenRecord, write), .size = PREFIXES_SIZE },
 };
 
 void token_record_done(TokenRecord *token) {
@@ -439,6 +441,7 @@ int stored_ca_rotation_read(const char *json, size_t size, CaRotation *ret, Erro
 static const JsonField settings_fields[] = {
         { "name", JSON_FIELD_CHARS, offsetof(ClusterSettings, name), .size = CLUSTER_NAME_MAX + 1 },
         { "peerAuth", JSON_FIELD_WORD, offsetof(ClusterSettings, peer_auth), .words = &auth_words },
+        { "restricted", JSON_FIELD_BOOL, offsetof(ClusterSettings, restricted) },
         { "singletonLease", JSON_FIELD_U64, offsetof(ClusterSettings, singleton_lease_ms) },
         { "spread", JSON_FIELD_CHARS, offsetof(ClusterSettings, spread), .size = SPREAD_KEY_MAX + 1 },
         { "voters", JSON_FIELD_U64, offsetof(ClusterSettings, voters) },
@@ -490,6 +493,7 @@ static const JsonField maintenance_fields[] = {
         { "by", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, by), .size = RECORDED_BY_SIZE },
         { "deadline", JSON_FIELD_U64, offsetof(MaintenanceRecord, deadline_ms) },
         { "for", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, purpose), .size = MAINTENANCE_FOR_SIZE },
+        { "force", JSON_FIELD_BOOL, offsetof(MaintenanceRecord, force) },
         { "mode", JSON_FIELD_WORD, offsetof(MaintenanceRecord, mode), true, .words = &mode_words },
         { "since", JSON_FIELD_U64, offsetof(MaintenanceRecord, since_ms) },
         { "why", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, why), .size = RECORDED_WHY_SIZE },

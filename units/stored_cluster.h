@@ -23,6 +23,7 @@ enum {
         PRINCIPAL_NAME_MAX = 64, /* bytes of the name of a user */
         PRINCIPAL_RIGHTS_MAX = 16,
         PRINCIPAL_PREFIX_SIZE = 256,
+        PREFIXES_SIZE = 256,   /* of all prefixes of a restricted host, as one text */
         PRINCIPALS_MAX = 1000, /* users of a cluster */
         CA_ROOTS_MAX = 4,
         CA_PEM_MAX = 4096,    /* bytes of one root */
@@ -49,7 +50,7 @@ typedef struct Pins {
 
 bool pins_have(const Pins *pins, const char *pin);
 
-/* /_fleet/cluster/host/ID: {"expires","joined","pins":[],"restricted","serial","start","token"} */
+/* /_fleet/cluster/host/ID: {"expires","joined","pins":[],"restricted","serial","start","token","write"} */
 typedef struct HostRecord {
         uint64_t expires_ms; /* wall clock: end of its last certificate; 0: none was issued */
         uint64_t joined_ms;  /* wall clock */
@@ -58,6 +59,8 @@ typedef struct HostRecord {
         char serial[SERIAL_SIZE];    /* of its last certificate; "": none */
         uint64_t start_number;       /* of the last start of its daemon that the cluster has recorded */
         char token[HOST_TOKEN_SIZE]; /* with which it joined; "": without one */
+        char write[PREFIXES_SIZE];   /* of a restricted host: "/PREFIX,...", below which it writes users' keys
+                                      */
 } HostRecord;
 
 void stored_host_write(Text *t, const HostRecord *host);
@@ -88,8 +91,8 @@ void stored_denied_write(Text *t, const DeniedRecord *denied);
 int stored_denied_read(const char *json, size_t size, DeniedRecord *ret, Error *err);
 
 /* /_fleet/cluster/token/ID:
- * {"by","expires","from","hash","metadata":{},"replace","restricted","revoked","root","total","uses"}. The
- * hosts that have joined with it name it in their own keys. */
+ * {"by","expires","from","hash","metadata":{},"replace","restricted","revoked","root","total","uses",
+ * "write"}. The hosts that have joined with it name it in their own keys. */
 typedef struct TokenRecord {
         char by[RECORDED_BY_SIZE];
         uint64_t expires_ms;           /* wall clock; the key lives longer, so that its end can be reported */
@@ -99,9 +102,10 @@ typedef struct TokenRecord {
         char replace[MACHINE_ID_SIZE]; /* the one machine that it is for, and that may have another key; "":
                                           any machine that is unknown */
         bool restricted, revoked;
-        char root[DIGEST_SIZE]; /* whose ID its text contains; it ends with this root */
-        uint64_t total;         /* uses when it was created: 1 to TOKEN_USES_MAX */
-        uint64_t uses;          /* left */
+        char root[DIGEST_SIZE];    /* whose ID its text contains; it ends with this root */
+        uint64_t total;            /* uses when it was created: 1 to TOKEN_USES_MAX */
+        uint64_t uses;             /* left */
+        char write[PREFIXES_SIZE]; /* as in HostRecord */
 } TokenRecord;
 
 void token_record_done(TokenRecord *token);
@@ -213,10 +217,11 @@ typedef enum PeerAuth {
 
 ENUM_NAMES(peer_auth, PeerAuth, _PEER_AUTH_MAX)
 
-/* /_fleet/cluster/settings: {"name","peerAuth","singletonLease","spread","voters"} */
+/* /_fleet/cluster/settings: {"name","peerAuth","restricted","singletonLease","spread","voters"} */
 typedef struct ClusterSettings {
         char name[CLUSTER_NAME_MAX + 1]; /* "": none */
         PeerAuth peer_auth;
+        bool restricted;                 /* tokens are of restricted hosts, unless requested otherwise */
         uint64_t singleton_lease_ms;     /* 0: the default */
         char spread[SPREAD_KEY_MAX + 1]; /* key of machine metadata; "": none */
         uint64_t voters;                 /* 1, 3 or 5; 0: automatic */
@@ -256,11 +261,12 @@ typedef enum MaintenanceMode {
 
 ENUM_NAMES(maintenance_mode, MaintenanceMode, _MAINTENANCE_MODE_MAX)
 
-/* /_fleet/machine/ID/maintenance: {"by","deadline","for","mode","since","why"} */
+/* /_fleet/machine/ID/maintenance: {"by","deadline","for","force","mode","since","why"} */
 typedef struct MaintenanceRecord {
         char by[RECORDED_BY_SIZE];
-        uint64_t deadline_ms;               /* wall clock; 0: none */
-        char purpose[MAINTENANCE_FOR_SIZE]; /* "for": "leave", ...; "": none */
+        uint64_t deadline_ms; /* cluster time after which the units that are left stop; 0: none */
+        bool force;           /* units with Move=no move, too */
+        char purpose[MAINTENANCE_FOR_SIZE]; /* "for": "leave", ...; "": an operator's cordon or drain */
         MaintenanceMode mode;
         uint64_t since_ms; /* wall clock */
         char why[RECORDED_WHY_SIZE];

@@ -50,6 +50,10 @@ static const JsonField member_fields[] = {
 
 static const JsonField assignment_fields[] = {
         { "hold", JSON_FIELD_U64, offsetof(Assignment, hold_ms) },
+        { "moveAfter", JSON_FIELD_U64, offsetof(Assignment, move_after_ms) },
+        { "moveFailed", JSON_FIELD_CHARS_SKIPPED, offsetof(Assignment, move_failed),
+          .size = MACHINE_ID_SIZE },
+        { "moveFailures", JSON_FIELD_U64, offsetof(Assignment, move_failures) },
         { "order", JSON_FIELD_WORD, offsetof(Assignment, kind), true, .words = &assignment_words },
         { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(Assignment, reason) },
         { "since", JSON_FIELD_U64, offsetof(Assignment, since_ms) },

@@ -51,7 +51,8 @@ typedef struct MemberRecord {
 void stored_member_write(Text *t, const MemberRecord *member);
 int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err);
 
-/* /_fleet/machine/ID/unit/NAME: {"hold","order","reason","since","term","unit"} */
+/* /_fleet/machine/ID/unit/NAME:
+ * {"hold","moveAfter","moveFailed","moveFailures","order","reason","since","term","unit"} */
 typedef struct Assignment {
         AssignmentKind kind;
         uint64_t unit_index; /* modified index of the unit's key that it was planned on */
@@ -59,6 +60,10 @@ typedef struct Assignment {
         uint64_t term;       /* of the engine that wrote it */
         uint64_t since_ms;   /* cluster time */
         uint64_t hold_ms; /* of a singleton: singleton_hold_ms(), the longest of its texts so far; else 0 */
+        /* Of a unit that failed on the machine to which it was moved, and stays here for now: */
+        uint64_t move_failures;            /* moves in a row that failed */
+        uint64_t move_after_ms;            /* cluster time before which it is not moved again */
+        char move_failed[MACHINE_ID_SIZE]; /* the last machine on which it failed; "": none */
 } Assignment;
 
 void assignment_done(Assignment *assignment);

@@ -6,6 +6,7 @@
 
 enum {
         PERIOD_MS = 10000,
+        PERIOD_SLACK_MS = 1000,
         ADOPT_MS = 30000,
         RECHECK_MS = 1000,
         RESTART_MIN_MS = 30000,
@@ -356,7 +357,7 @@ static void agent_on_period(void *userdata) {
         Agent *a = userdata;
 
         agent_dirty_all(a);
-        (void) timer_start(&a->period, a->loop, PERIOD_MS);
+        (void) timer_start_with_slack(&a->period, a->loop, PERIOD_MS, PERIOD_SLACK_MS);
 }
 
 static void agent_on_boot_wait(void *userdata) {
@@ -391,7 +392,7 @@ static int agent_open(Agent *a, const AgentOptions *options, Error *err) {
         r = publisher_new(&a->publisher, a->loop, a->registry, agent_on_wake, a);
         if (r < 0)
                 return r;
-        r = timer_start(&a->period, a->loop, PERIOD_MS);
+        r = timer_start_with_slack(&a->period, a->loop, PERIOD_MS, PERIOD_SLACK_MS);
         if (r < 0)
                 return r;
         r = timer_start(&a->boot_wait, a->loop, options->boot_wait_ms);

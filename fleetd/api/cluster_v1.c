@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/membership/authority.h"
 #include "fleetd/membership/leaving.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/securing.h"
@@ -52,6 +53,7 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
 /* Write the hosts of a new lineage that have not reported their units yet. */
 static void waits_for_write(Text *t, const Cluster *c) {
         _cleanup_free_ ClusterMachine **machines = NULL;
+        char name[CLUSTER_LABEL_SIZE];
         size_t n = 0;
 
         machines = cluster_machines_sorted(c, &n);
@@ -60,13 +62,16 @@ static void waits_for_write(Text *t, const Cluster *c) {
         json_open(t, "waitsFor", '[');
         for (size_t i = 0; i < n; i++)
                 if (cluster_awaits_report(c, machines[i]))
-                        json_add_string_always(t, NULL, cluster_machine_name(machines[i]));
+                        json_add_string_always(t, NULL, cluster_machine_label(machines[i], name));
         json_close(t, ']');
 }
 
-/* Write the hosts that are leaving the cluster, and how many units each has to move. */
+/* Write the hosts that are leaving the cluster, how many units each has to move, and which fit no other one.
+ */
 static void leaving_write(Text *t, const Cluster *c) {
         _cleanup_free_ ClusterMachine **machines = NULL;
+        char name[CLUSTER_LABEL_SIZE];
+        SchedulerView *view = NULL;
         size_t n = 0, n_units;
         bool any = false;
 
@@ -80,13 +85,18 @@ static void leaving_write(Text *t, const Cluster *c) {
                         json_open(t, "leaving", '[');
                 any = true;
                 json_open(t, NULL, '{');
-                json_add_string(t, "name", cluster_machine_name(machines[i]));
+                json_add_string(t, "name", cluster_machine_label(machines[i], name));
                 (void) leaving_unit(machines[i], &n_units);
                 json_add_u64(t, "units", n_units);
+                if (n_units > 0 && !view && scheduler_view_new(c, c->now_ms, &view) < 0)
+                        t->error = -ENOMEM;
+                if (n_units > 0 && view)
+                        leave_write_waiting(t, c, view, machines[i]);
                 json_close(t, '}');
         }
         if (any)
                 json_close(t, ']');
+        scheduler_view_free(view);
 }
 
 /* Write the mass-failure brake while it is on. Its end is wall-clock time. */
@@ -133,6 +143,7 @@ static void settings_write(Text *t, const Cluster *c, const KvState *state) {
         if (critical)
                 json_add_string_always(t, "critical", critical);
         json_add_string(t, "name", settings->name);
+        json_add_bool(t, "restricted", settings->restricted);
         json_add_string(t, "spread", settings->spread);
         json_add_u64(t, "voters", settings->voters);
         json_close(t, '}');
@@ -142,6 +153,7 @@ static void settings_write(Text *t, const Cluster *c, const KvState *state) {
 static void peer_auth_write(Text *t, const Request *request, const Cluster *c) {
         _cleanup_free_ ClusterMachine **machines = NULL;
         PeerAuth auth = cluster_settings(c)->peer_auth;
+        char name[CLUSTER_LABEL_SIZE];
         size_t n = 0;
 
         if (auth == PEER_AUTH_ANY && !peers_has_key(request->api->options.peers))
@@ -153,7 +165,7 @@ static void peer_auth_write(Text *t, const Request *request, const Cluster *c) {
         json_open(t, "withoutCertificate", '[');
         for (size_t i = 0; i < n; i++)
                 if (securing_needs_certificate(machines[i]))
-                        json_add_string_always(t, NULL, cluster_machine_name(machines[i]));
+                        json_add_string_always(t, NULL, cluster_machine_label(machines[i], name));
         json_close(t, ']');
 }
 
@@ -171,6 +183,7 @@ static void replica_write(Text *t, const Request *request, const KvState *state)
 
 void cluster_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
+        const Authority *authority = request->api->options.authority;
         const Peers *peers = request->api->options.peers;
         uint64_t attempt_ms = peers ? peers_attempt_age_ms(peers) : 0;
         const ClusterMachine *behind = NULL;
@@ -196,7 +209,10 @@ void cluster_handle(Request *request) {
                 json_add_string(&t, "levelHeldBy", behind->id);
         json_add_u64(&t, "levelKnown", state.level_max);
         json_add_string(&t, "machine", request_machine(request));
+        maintenance_write(&t, c);
         json_add_string(&t, "name", request_host(request));
+        if (authority && authority_is_opening(authority))
+                json_add_bool(&t, "opening", true);
         if (peers)
                 json_add_string(&t, "otherLineage", peers_other_lineage(peers));
         peer_auth_write(&t, request, c);

@@ -3,7 +3,7 @@
 
 #include <time.h>
 
-#include "fleetd/engine/plan.h"
+#include "fleetd/engine/drain.h"
 #include "fleetd/registry/presence.h"
 
 /* -- Units -- */
@@ -49,10 +49,13 @@ static void waiting_reason(const SchedulerView *view, const ClusterUnit *u, cons
         char buffer[CLUSTER_LABEL_SIZE];
         const char *name = cluster_machine_label(where, buffer);
         const ClusterMachine *other = NULL, *successor = unit_successor(u, where);
+        const ClusterAssignment *a = cluster_assignment_on(where, u->name);
         Error cause = {}, next = {};
 
         if (successor)
                 error_set(&next, 0, "%s has it", cluster_machine_name(successor));
+        else if (a && where->maintenance && drain_retry_ms(a, scheduler_view_now_ms(view)) > 0)
+                error_set(&next, 0, "%s", a->reason ?: "");
         else if (scheduler_pick(view, u, &other, NULL) >= 0)
                 error_set(&next, 0, "moving to %s", cluster_machine_name(other));
         else
@@ -71,6 +74,7 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
         const Api *api = request->api;
         uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
         EngineVerdict verdict = ENGINE_STAYS;
+        const ClusterMachine *to;
         Error why = {};
 
         if (!u->unit->placement.global &&
@@ -91,7 +95,13 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
                 waiting_reason(view, u, where, &why, ret);
                 break;
         default:
-                error_set(ret, 0, "%s", order->reason ?: "");
+                if (where->maintenance && where->maintenance->mode == MAINTENANCE_DRAINING &&
+                    !u->unit->placement.global &&
+                    unit_drained(view, u, where, &to, &why) == DRAINED_UNIT_WAITS)
+                        error_set(ret, 0, "waiting: %s is being drained; it stays: %s",
+                                  cluster_machine_name(where), why.message);
+                else
+                        error_set(ret, 0, "%s", order->reason ?: "");
         }
 }
 

@@ -42,6 +42,26 @@ const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
 /* Return another machine than 'where' that is up and has the unit, or is to start it; NULL: none. */
 const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine *where);
 
+/* A unit of a machine that is being drained. */
+typedef enum DrainedUnit {
+        DRAINED_UNIT_MOVES,  /* another machine has it */
+        DRAINED_UNIT_STOPS,  /* it is being stopped */
+        DRAINED_UNIT_QUEUED, /* another machine fits, and gets it in its turn */
+        DRAINED_UNIT_WAITS,  /* it stays for now, and has a reason */
+} DrainedUnit;
+
+/* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS. */
+DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *where,
+                         const ClusterMachine **ret_to, Error *ret_why);
+
+/* Write as "waiting" the ordinary units of a machine in maintenance for which no other one qualifies, up to
+ * a limit of names and work. */
+void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *m);
+
+/* Write "maintenance": the machines that are cordoned, draining or drained, with the number of units that
+ * wait; of the leave of a host, cluster_v1.c writes the state. Nothing if there is none. */
+void maintenance_write(Text *t, const Cluster *cluster);
+
 bool machine_is_there(const ClusterMachine *machine); /* up or away: its states are valid */
 
 /* Return whether the machine may not be removed; then set the reason, and what to do, with the code 409.

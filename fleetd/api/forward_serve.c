@@ -19,10 +19,17 @@ enum {
         SERVING_HOST_MAX = 32 * 1024 * 1024, /* bytes of requests and answers of one session */
 };
 
+/* The requests of one session. */
+typedef struct ServingSession {
+        uint64_t number;
+        TAILQ_HEAD(, Serving) servings;
+        UT_hash_handle hh;
+} ServingSession;
+
 struct Serving {
         HttpRequest http; /* its userdata is the request, NULL: it has ended */
         Api *api;
-        uint64_t session;
+        ServingSession *session;
         char machine[MACHINE_ID_SIZE], host[PEER_NAME_SIZE];
         RequestOrigin origin; /* borrows from these */
         Writer bytes;         /* the frame, from which 'asked' borrows */
@@ -34,25 +41,61 @@ struct Serving {
         uint64_t taken_ms; /* until which a complete answer is to be taken; 0: it is not complete */
         bool ended;        /* the answer is complete */
         bool wants_drain;
-        TAILQ_ENTRY(Serving) all;
+        TAILQ_ENTRY(Serving) all, of_session;
 };
 
 struct Servings {
         TAILQ_HEAD(, Serving) all;
-        Timer taking;  /* at answers that are to be taken */
-        Timer look;    /* at requests that wait for their bound */
-        Deferred soon; /* a session has ended */
+        ServingSession *sessions; /* with requests: table by number */
+        Timer taking;             /* at answers that are to be taken */
+        Timer look;               /* at requests that wait for their bound */
+        Deferred soon;            /* a session has ended */
         ApiListenerState listeners[_API_LISTENER_MAX];
 };
 
 static PeerSession *serving_session(const Serving *s) {
-        return peers_session(s->api->options.peers, s->session);
+        return peers_session(s->api->options.peers, s->session->number);
+}
+
+static ServingSession *servings_session(const Api *api, const PeerSession *session) {
+        uint64_t number = peer_number(session);
+        ServingSession *found;
+
+        HASH_FIND(hh, api->servings->sessions, &number, sizeof(number), found);
+        return found;
+}
+
+/* Add the request to those of its session. 0 or -ENOMEM. */
+static int serving_add(Serving *s, const PeerSession *session) {
+        struct Servings *servings = s->api->servings;
+
+        s->session = servings_session(s->api, session);
+        if (!s->session) {
+                s->session = NEW0(ServingSession, 1);
+                if (!s->session)
+                        return -ENOMEM;
+                s->session->number = peer_number(session);
+                TAILQ_INIT(&s->session->servings);
+                HASH_ADD(hh, servings->sessions, number, sizeof(s->session->number), s->session);
+                if (!TABLE_ADDED(s->session)) {
+                        free(s->session);
+                        return -ENOMEM;
+                }
+        }
+        TAILQ_INSERT_TAIL(&s->session->servings, s, of_session);
+        TAILQ_INSERT_TAIL(&servings->all, s, all);
+        return 0;
 }
 
 static void serving_free_one(Serving *s) {
         if (s->http.userdata)
                 request_free(s->http.userdata);
         TAILQ_REMOVE(&s->api->servings->all, s, all);
+        TAILQ_REMOVE(&s->session->servings, s, of_session);
+        if (TAILQ_EMPTY(&s->session->servings)) {
+                HASH_DEL(s->api->servings->sessions, s->session);
+                free(s->session);
+        }
         forward_request_done(&s->asked);
         writer_done(&s->bytes);
         text_done(&s->held);
@@ -269,23 +312,20 @@ static void servings_look_taking(void *userdata) {
 }
 
 static size_t servings_bytes(const Api *api, const PeerSession *session) {
+        const ServingSession *of = servings_session(api, session);
         size_t n = 0;
-        const Serving *s;
 
-        TAILQ_FOREACH(s, &api->servings->all, all)
-                if (s->session == peer_number(session))
-                        n += s->bytes.size + s->held.size;
+        for (const Serving *s = of ? TAILQ_FIRST(&of->servings) : NULL; s; s = TAILQ_NEXT(s, of_session))
+                n += s->bytes.size + s->held.size;
         return n;
 }
 
 static size_t servings_of(const Api *api, const PeerSession *session, uint32_t number, Serving **ret) {
+        const ServingSession *of = servings_session(api, session);
         size_t n = 0;
-        Serving *s;
 
         *ret = NULL;
-        TAILQ_FOREACH(s, &api->servings->all, all) {
-                if (s->session != peer_number(session))
-                        continue;
+        for (Serving *s = of ? TAILQ_FIRST(&of->servings) : NULL; s; s = TAILQ_NEXT(s, of_session)) {
                 n++;
                 if (s->asked.number == number)
                         *ret = s;
@@ -337,11 +377,15 @@ static void serving_on_request(void *userdata, PeerSession *session, PeerFrame t
                 return;
         }
         s->api = api;
-        s->session = peer_number(session);
         snprintf(s->machine, sizeof(s->machine), "%s", peer_handshake(session)->machine_id);
         snprintf(s->host, sizeof(s->host), "%s", handshake_name(peer_handshake(session)));
         refusal = serving_refusal(api, session, &s->asked);
-        TAILQ_INSERT_TAIL(&api->servings->all, s, all);
+        if (serving_add(s, session) < 0) {
+                forward_request_done(&s->asked);
+                writer_done(&s->bytes);
+                free(s);
+                return;
+        }
         if (refusal) {
                 serving_end(s, FORWARD_REFUSED, refusal);
                 return;

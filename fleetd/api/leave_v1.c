@@ -25,9 +25,7 @@ static bool leave_owns_units(const Request *request, const Cluster *c, const Clu
 
 /* -- GET -- */
 
-/* Write the ordinary units of the machine for which no other one qualifies, up to the limit of work. */
-static void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view,
-                                const ClusterMachine *self) {
+void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *self) {
         const ClusterMachine *other;
         size_t n = 0;
 
@@ -186,7 +184,8 @@ void leave_post_handle(Request *request) {
         }
         snprintf(leave.by, sizeof(leave.by), "%s@%s", request_user(request, user), request->api->name);
         change_sent(request, 204, NULL,
-                    registry_maintain(request_registry(request), 0, self, &leave, change_on_done, request));
+                    registry_maintain(request_registry(request), 0, self, &leave,
+                                      "begun: its units move away", change_on_done, request));
 }
 
 /* -- DELETE -- */
@@ -197,9 +196,9 @@ void leave_delete_handle(Request *request) {
 
         if (self && cluster_machine_is_leaving(self))
                 change_sent(request, 204, NULL,
-                            registry_cancel_leave(request_registry(request), self,
-                                                  request_user(request, user), NULL, change_on_done,
-                                                  request));
+                            registry_end_maintenance(request_registry(request), self,
+                                                     request_user(request, user), "cancelled", change_on_done,
+                                                     request));
         else
                 request_error(request, 404, "this host is not leaving its cluster");
 }

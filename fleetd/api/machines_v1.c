@@ -24,21 +24,23 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
 static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) {
         const ClusterMachine *successor = cluster_machine_successor(m);
 
-        return (ApiMachine) { .id = m->id,
-                              .primary_ip = m->facts ? m->facts->address : NULL,
-                              .metadata = m->metadata,
-                              .hostname = cluster_machine_hostname(m),
-                              .presence = cluster_machine_is_removed(m) ? "removed" :
-                                                                          presence_to_string(m->presence),
-                              .version = m->facts ? m->facts->version : NULL,
-                              .role = machine_role(state, m),
-                              .replaced_by = successor ? successor->id : NULL,
-                              .problem = cluster_machine_problem(m, MACHINE_CONDITION),
-                              .identity_problem = cluster_machine_problem(m, MACHINE_IDENTITY),
-                              .clock_problem = cluster_machine_problem(m, MACHINE_CLOCK),
-                              .since_ms = m->since_ms,
-                              .n_units = m->load,
-                              .agentless = m->member.agentless };
+        return (ApiMachine) {
+                .id = m->id,
+                .primary_ip = m->facts ? m->facts->address : NULL,
+                .metadata = m->metadata,
+                .hostname = cluster_machine_hostname(m),
+                .presence = cluster_machine_is_removed(m) ? "removed" : presence_to_string(m->presence),
+                .version = m->facts ? m->facts->version : NULL,
+                .role = machine_role(state, m),
+                .replaced_by = successor ? successor->id : NULL,
+                .problem = cluster_machine_problem(m, MACHINE_CONDITION),
+                .identity_problem = cluster_machine_problem(m, MACHINE_IDENTITY),
+                .clock_problem = cluster_machine_problem(m, MACHINE_CLOCK),
+                .maintenance = m->maintenance ? maintenance_mode_to_string(m->maintenance->mode) : NULL,
+                .since_ms = m->since_ms,
+                .n_units = m->load,
+                .agentless = m->member.agentless
+        };
 }
 
 /* fleet's list has machines with facts that are there; all: without facts, or gone, too. The name of a
@@ -282,6 +284,15 @@ static bool removal_of_voter_is_refused(const KvState *state, const ClusterMachi
         return true;
 }
 
+/* Return whether a key that the removal depends on cannot be read. With force, those that the host itself
+ * writes do not count. */
+static bool removal_needs_unreadable(const ClusterMachine *m, bool force) {
+        for (const ClusterUnreadable *x = LIST_FIRST(&m->unreadable); x; x = LIST_NEXT(x, of_owner))
+                if (!force || !registry_removes_unreadable(x->key.kind))
+                        return true;
+        return false;
+}
+
 bool machine_removal_is_refused(const Request *request, const ClusterMachine *m, bool force, Error *ret) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *name = cluster_machine_name(m);
@@ -296,7 +307,7 @@ bool machine_removal_is_refused(const Request *request, const ClusterMachine *m,
         else if (c->adopting)
                 error_set(ret, 409,
                           "the cluster waits for its hosts to report their units; fleetctl cluster");
-        else if (!LIST_EMPTY(&m->unreadable))
+        else if (removal_needs_unreadable(m, force))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
         else if (streq(m->id, request_machine(request)))
                 error_set(ret, 409, "%s is this host: fleetctl leave takes it out of the cluster", name);

@@ -297,6 +297,9 @@ void init_handle(Request *request);
 void leave_get_handle(Request *request);
 void leave_post_handle(Request *request);
 void leave_delete_handle(Request *request);
+void maintenance_get_handle(Request *request);
+void maintenance_put_handle(Request *request);
+void maintenance_delete_handle(Request *request);
 void events_handle(Request *request);
 void history_handle(Request *request);
 /* Return whether the command of the request runs on this host. */

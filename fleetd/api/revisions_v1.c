@@ -42,6 +42,9 @@ static void revisions_answer(Request *request, const ClusterUnit *u) {
 
         json_open(&t, NULL, '{');
         json_add_string(&t, "name", u->name);
+        if (u->unit->revisions.n_former > 0)
+                json_add_u64(&t, "previous",
+                             u->unit->revisions.former[u->unit->revisions.n_former - 1].number);
         json_open(&t, "revisions", '[');
         do
                 below = revision_write_next(&t, u->unit, below);
@@ -98,7 +101,9 @@ static void revision_answer(Request *request, const ClusterUnit *u, const char *
                 request_error(request, 404, "%s has no revision %s; fleetctl history %s lists them", u->name,
                               text, u->name);
         else
-                request_error(request, 500, "revision %s cannot be read: %s", text, strerror(-r));
+                request_error(request, 500,
+                              "revision %s of %s cannot be read: %s; fleetctl history %s lists others", text,
+                              u->name, strerror(-r), u->name);
         unit_free(reading.unit);
 }
 

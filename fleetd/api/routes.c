@@ -55,6 +55,12 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "PATCH", "/fleet/v1/machines", RIGHT_UNITS_CHANGE, AT_VIEW, machines_patch_handle },
         { ROUTE_FLEET, "DELETE", "/fleet/v1/machines/*", RIGHT_ADMINISTER, AT_VIEW, machines_delete_handle },
         { ROUTE_FLEET,   NULL,   "/fleet/v1/machines/*",     RIGHT_STATUS_SEE,   AT_HOST, machine_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/machines/*/maintenance", RIGHT_UNITS_SEE, AT_VIEW,
+          maintenance_get_handle },
+        { ROUTE_FLEET,   "PUT",  "/fleet/v1/machines/*/maintenance", RIGHT_ADMINISTER, AT_VIEW,
+          maintenance_put_handle },
+        { ROUTE_FLEET, "DELETE", "/fleet/v1/machines/*/maintenance", RIGHT_ADMINISTER, AT_VIEW,
+          maintenance_delete_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/why/*",          RIGHT_UNITS_SEE,    AT_VIEW, why_handle },
         { ROUTE_FLEET,   "POST", "/fleet/v1/plan",           RIGHT_UNITS_SEE,    AT_VIEW, plan_handle },
         { ROUTE_FLEET,   "POST", "/fleet/v1/plan/machines",  RIGHT_UNITS_SEE, AT_VIEW, plan_machines_handle },
@@ -133,12 +139,19 @@ static RouteFamily route_family(const char *path, size_t size) {
         return ROUTE_UNKNOWN;
 }
 
-/* Return what 'pattern' leaves open of 'path', "" if nothing; NULL: the path does not match. */
+/* Return what 'pattern' leaves open of 'path', and what follows; "" if nothing. NULL: the path does not
+ * match.
+ */
 static const char *pattern_match(const char *pattern, const char *path, size_t size) {
         size_t n = strcspn(pattern, "*");
 
         if (pattern[n] == 0)
                 return size == n && memcmp(path, pattern, n) == 0 ? path + n : NULL;
+        if (pattern[n + 1] == '/') { /* "/a/ * /b" */
+                const char *end = strncmp(path, pattern, n) == 0 && path[n] ? strchr(path + n, '/') : NULL;
+
+                return end && end > path + n && streq(end, pattern + n + 1) ? path + n : NULL;
+        }
         if (pattern[n + 1] == 0)
                 return strncmp(path, pattern, n) == 0 && path[n] && !strchr(path + n, '/') ? path + n : NULL;
         n--; /* "/a" of "/a/ **" */

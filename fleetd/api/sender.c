@@ -8,7 +8,6 @@ Sender *sender_new(const Principal *principal, const PolicyFacts *facts) {
         *sender = (Sender) { .refs = 1, .principal = *principal, .facts = *facts };
         (void) principal_text(principal, sender->text);
         right_list_ref(facts->granted);
-        right_list_ref(facts->of_host);
         return sender;
 }
 
@@ -21,7 +20,6 @@ Sender *sender_unref(Sender *sender) {
         if (!sender || --sender->refs > 0)
                 return NULL;
         right_list_unref(sender->facts.granted);
-        right_list_unref(sender->facts.of_host);
         free(sender);
         return NULL;
 }
@@ -65,6 +63,6 @@ bool sender_keeps(const Sender *now, const Sender *before) {
                         return false;
         return (sender_sees_all(now) || !sender_sees_all(before)) &&
                right_list_covers(now->facts.granted, before->facts.granted) &&
-               (!now->facts.is_restricted || (before->facts.is_restricted &&
-                                              right_list_covers(now->facts.of_host, before->facts.of_host)));
+               (!now->facts.is_restricted ||
+                (before->facts.is_restricted && prefixes_cover(now->facts.of_host, before->facts.of_host)));
 }

@@ -199,7 +199,7 @@ static bool server_is_current(const Api *api, const Sender *sender) {
         int r;
 
         r = policy_facts_read(registry_cluster(api->options.registry), &sender->principal, &now);
-        same = r >= 0 && now.is_restricted == facts->is_restricted;
+        same = r >= 0 && now.is_restricted == facts->is_restricted && streq(now.of_host, facts->of_host);
         if (sender->principal.kind == PRINCIPAL_USER)
                 same = same && now.is_removed == facts->is_removed &&
                        right_list_covers(now.granted, facts->granted) &&

@@ -68,13 +68,15 @@ static int settings_check_spread(const Cluster *c, const char *key, Error *err) 
 /* Read the members of the body over 'settings'. */
 static int settings_read(const JsonValue *root, ClusterSettings *settings, Error *err) {
         const JsonValue *name = json_value_member(root, "name"), *spread = json_value_member(root, "spread"),
-                        *voters = json_value_member(root, "voters");
+                        *voters = json_value_member(root, "voters"),
+                        *restricted = json_value_member(root, "restricted");
         const char *text;
         int r;
 
-        if (json_value_type(root) != JSON_VALUE_OBJECT || (!name && !spread && !voters))
-                return error_set(err, -EBADMSG,
-                                 "expected an object with some of \"name\", \"spread\", \"voters\"");
+        if (json_value_type(root) != JSON_VALUE_OBJECT || (!name && !spread && !voters && !restricted))
+                return error_set(
+                        err, -EBADMSG,
+                        "expected an object with some of \"name\", \"restricted\", \"spread\", \"voters\"");
         if (name) {
                 text = json_value_string(name);
                 if (!text || strlen(text) > CLUSTER_NAME_MAX)
@@ -88,6 +90,11 @@ static int settings_read(const JsonValue *root, ClusterSettings *settings, Error
                         return error_set(err, -EINVAL, "spread: expected a key of metadata, at most %d bytes",
                                          SPREAD_KEY_MAX);
                 snprintf(settings->spread, sizeof(settings->spread), "%s", text);
+        }
+        if (restricted) {
+                r = json_read_bool(root, "restricted", &settings->restricted, err);
+                if (r < 0)
+                        return r;
         }
         if (voters) {
                 r = json_read_u64(root, "voters", &settings->voters, err);
@@ -107,6 +114,11 @@ static int settings_check(const Cluster *c, unsigned level, const ClusterSetting
         r = settings_check_voters(c, level, next->voters, err);
         if (r < 0)
                 return r;
+        if (next->restricted && level < KV_LEVEL_ATTACHED)
+                return error_set(err, -EBUSY,
+                                 "restricted: a restricted host needs feature level %d, and the level is %u: "
+                                 "fleetctl cluster level %d",
+                                 KV_LEVEL_ATTACHED, level, KV_LEVEL_ATTACHED);
         return streq(now->spread, next->spread) ? 0 : settings_check_spread(c, next->spread, err);
 }
 

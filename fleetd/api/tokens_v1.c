@@ -50,9 +50,11 @@ static void token_write(Text *t, const Cluster *c, const ClusterToken *token) {
                 json_add_string_always(t, r->metadata.items[i].key, r->metadata.items[i].value);
         json_close(t, '}');
         json_add_string(t, "replace", r->replace);
+        json_add_bool(t, "restricted", r->restricted);
         json_add_bool(t, "revoked", r->revoked);
         json_add_u64(t, "total", r->total);
         json_add_u64(t, "uses", r->uses);
+        json_add_string(t, "write", r->write);
         json_close(t, '}');
 }
 
@@ -87,18 +89,20 @@ void tokens_list_handle(Request *request) {
 /* The body of a request. */
 typedef struct TokenBody {
         uint64_t uses, ttl_s;
-        bool restricted;
-        char *replace, *from;
+        bool restricted, ordinary;
+        char *replace, *from, *write;
         Pairs metadata;
 } TokenBody;
 
 static const JsonField body_fields[] = {
         { "from", JSON_FIELD_OWNED_OR_NULL, offsetof(TokenBody, from) },
         { "metadata", JSON_FIELD_PAIRS, offsetof(TokenBody, metadata) },
+        { "ordinary", JSON_FIELD_BOOL, offsetof(TokenBody, ordinary) },
         { "replace", JSON_FIELD_OWNED_OR_NULL, offsetof(TokenBody, replace) },
         { "restricted", JSON_FIELD_BOOL, offsetof(TokenBody, restricted) },
         { "ttl", JSON_FIELD_U64, offsetof(TokenBody, ttl_s) },
         { "uses", JSON_FIELD_U64, offsetof(TokenBody, uses) },
+        { "write", JSON_FIELD_OWNED_OR_NULL, offsetof(TokenBody, write) },
 };
 
 static void token_body_done(TokenBody *body) {
@@ -146,6 +150,8 @@ void tokens_create_handle(Request *request) {
         wanted = (TokenRequest) { .uses = body.uses,
                                   .ttl_ms = MIN(body.ttl_s, UINT64_MAX / 1000) * 1000,
                                   .restricted = body.restricted,
+                                  .ordinary = body.ordinary,
+                                  .write = body.write,
                                   .replace = body.replace,
                                   .from = body.from,
                                   .metadata = &body.metadata,

@@ -96,14 +96,14 @@ static void expand_machine(Expansion *x, const ClusterMachine *m, bool related_o
                 expand_add(x, s->unit);
 }
 
-/* A machine may have become free: for a unit that waits, for a unit that another one replaces, and for global
- * units. */
+/* A machine may have become free: for a unit that waits, for a unit that another one replaces or that is to
+ * leave a drained machine, and for global units. */
 static void expand_waiting(Expansion *x, const Cluster *cluster) {
         for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_WAITING]); u;
              u = LIST_NEXT(u, lists[CLUSTER_WAITING]))
                 expand_add(x, u->name);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
-                if (m->n_replacing > 0)
+                if (m->n_replacing > 0 || (m->maintenance && m->maintenance->mode == MAINTENANCE_DRAINING))
                         expand_machine(x, m, false);
         for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_GLOBAL]); u;
              u = LIST_NEXT(u, lists[CLUSTER_GLOBAL]))

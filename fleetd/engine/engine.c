@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/sizes.h"
-#include "fleetd/engine/plan.h"
+#include "fleetd/engine/drain.h"
 #include "fleetd/engine/waits.h"
 #include "units/named.h"
 #include "units/name.h"
@@ -313,20 +313,40 @@ static int engine_end_adoption(Engine *e) {
         return r;
 }
 
-/* -- Revisions -- */
+/* -- Drains and revisions -- */
 
-static void engine_on_surplus_deleted(void *userdata, KvStatus status, const char *message, uint64_t index) {
+static void engine_on_step_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Engine *e = userdata;
 
         e->writing = false;
         if (status == KV_OK)
                 e->written_index = index;
-        engine_wake(e, false);
+        engine_wake(e, status != KV_OK);
 }
 
-/* Texts that units had are deleted by the leader alone. After a failure, the next change repeats that. */
+/* Write the next step of a drain, if one is due. 0 or a negative errno. */
+static int engine_step_drains(Engine *e, const Cluster *cluster) {
+        for (const ClusterMachine *m = cluster->machines; m && !e->writing; m = m->hh.next) {
+                DrainStep step;
+                int r;
+
+                if (!m->maintenance)
+                        continue;
+                step = drain_step(cluster, m);
+                if (step.next.mode == m->maintenance->mode)
+                        continue;
+                r = registry_maintain(e->registry, e->term, m, &step.next, step.reason,
+                                      engine_on_step_written, e);
+                if (r < 0)
+                        return r;
+                e->writing = true;
+        }
+        return 0;
+}
+
+/* Delete former texts of units that are not kept any more. 0 or a negative errno. */
 static int engine_delete_surplus(Engine *e) {
-        int r = registry_delete_surplus(e->registry, e->term, engine_on_surplus_deleted, e);
+        int r = registry_delete_surplus(e->registry, e->term, engine_on_step_written, e);
 
         e->writing = r > 0;
         return MIN(r, 0);
@@ -341,7 +361,7 @@ static int engine_advance(Engine *e, const Cluster *cluster) {
 
         engine_drop_plan(e);
         if (idle && !cluster->adopting)
-                return engine_delete_surplus(e);
+                return 0;
         e->counts.passes++;
         if (idle)
                 return engine_end_adoption(e);
@@ -380,8 +400,12 @@ static void engine_on_wake(void *userdata) {
                 return;
         if (e->n_written == e->plan.n)
                 r = engine_advance(e, cluster);
-        if (r >= 0 && e->plan.n > 0)
+        if (r >= 0 && e->plan.n > e->n_written)
                 r = engine_write_part(e);
+        else if (r >= 0 && !e->writing)
+                r = engine_step_drains(e, cluster);
+        if (r >= 0 && e->n_written == e->plan.n && !e->writing)
+                r = engine_delete_surplus(e);
         if (r >= 0)
                 return;
 

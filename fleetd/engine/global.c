@@ -35,8 +35,13 @@ static void global_on_machine(Pass *pass, const ClusterUnit *u, const ClusterMac
         Error why = {};
 
         if (!o || !cluster_assignment_is_active(o)) {
-                if (o ? scheduler_may_return(pass->view, u, m) :
-                        scheduler_fits(pass->view, u, m, false, NULL))
+                const ClusterState *s = o ? NULL : cluster_state_on(m, u->name);
+                bool runs = s && s->state.active && streq(s->state.active, "active");
+
+                if (o    ? scheduler_may_return(pass->view, u, m) :
+                    runs ? scheduler_may_adopt(pass->view, u, m) &&
+                                    scheduler_fits(pass->view, u, m, true, NULL) :
+                           scheduler_fits(pass->view, u, m, false, NULL))
                         plan_change(pass, m, u, o, plan_wanted_kind(u),
                                     "Global=yes, and the machine qualifies");
                 return;

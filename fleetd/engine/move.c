@@ -4,6 +4,7 @@
  * the new assignment is withdrawn instead. */
 #include <stdio.h>
 
+#include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
 
 enum {
@@ -72,12 +73,32 @@ static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *re
         }
 }
 
+bool move_is_drain(const Position *p) {
+        return p->state == POSITION_UNFIT && p->rule == RULE_MAINTENANCE;
+}
+
+/* Return whether the unit has to leave its machine, which is being drained, wherever it runs then. */
+static bool move_is_overdue(const Pass *pass, const Position *p) {
+        return move_is_drain(p) && cluster_machine_is_overdue(p->assignment->machine, pass->cluster->now_ms);
+}
+
 void move_stop_unfit(Pass *pass, const Position *p) {
         const ClusterAssignment *o = p->assignment;
         char name[CLUSTER_LABEL_SIZE];
 
+        if (move_is_overdue(pass, p)) {
+                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
+                            "the deadline of the drain of %s has passed",
+                            cluster_machine_label(o->machine, name));
+                return;
+        }
         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%s no longer qualifies: %s",
                     cluster_machine_label(o->machine, name), error_text(&p->why, 0));
+}
+
+/* Return whether the machine of an assignment was not up when the unit got another machine. */
+static bool move_was_away(const ClusterAssignment *kept, const ClusterAssignment *other) {
+        return kept->machine->since_ms >= other->since_ms;
 }
 
 /* Stop all other assignments once the kept one is up. Before that, withdraw those that were to replace it. */
@@ -85,15 +106,20 @@ static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool
         char buffer[CLUSTER_LABEL_SIZE];
         const char *name = cluster_machine_label(all->items[kept].assignment->machine, buffer);
 
-        for (size_t i = up ? 0 : kept + 1; i < all->n; i++) {
+        for (size_t i = 0; i < all->n; i++) {
                 const ClusterAssignment *o = all->items[i].assignment;
 
                 if (i == kept)
                         continue;
                 if (up)
                         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it runs on %s now", name);
-                else
-                        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%s is back", name);
+                else if (move_is_overdue(pass, &all->items[i]))
+                        move_stop_unfit(pass, &all->items[i]);
+                else if (i > kept)
+                        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
+                                    move_was_away(all->items[kept].assignment, o) ? "%s is back" :
+                                                                                    "it stays on %s",
+                                    name);
         }
 }
 
@@ -117,11 +143,46 @@ static bool move_interrupts_nothing(const Positions *all) {
         for (size_t i = 0; i + 1 < all->n; i++) {
                 const Position *p = &all->items[i];
 
-                if (p->state != POSITION_UNFIT || p->rule != RULE_MAINTENANCE ||
-                    !move_is_known_down(p->assignment))
+                if (!move_is_drain(p) || !move_is_known_down(p->assignment))
                         return false;
         }
         return true;
+}
+
+/* Return for how long the unit may still begin to start there, from now on; 0: its start has failed;
+ * UINT64_MAX: it is starting, or its state is unknown. */
+static uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
+        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+        uint64_t now_ms = pass->cluster->now_ms, end_ms = o->since_ms + DRAIN_START_MS;
+
+        if (!s || !s->state.active)
+                return UINT64_MAX;
+        if (streq(s->state.active, "failed") || s->state.job[0] ||
+            (s->state.sub && starts_with(s->state.sub, "auto-restart")))
+                return 0;
+        if (!streq(s->state.active, "inactive"))
+                return UINT64_MAX;
+        return end_ms > now_ms ? end_ms - now_ms : 0;
+}
+
+/* Return the position that a unit goes on with because it has failed on the machine to which it moved, or
+ * does not start there: one that is being drained, and where it may run; NULL: there is none. */
+static const Position *move_failed(Pass *pass, const Positions *all, size_t kept) {
+        uint64_t left_ms = move_start_left_ms(pass, all->items[kept].assignment);
+
+        if (kept != all->n - 1 || kept == 0 || left_ms == UINT64_MAX)
+                return NULL;
+        for (size_t i = kept; i > 0; i--) {
+                const Position *p = &all->items[i - 1];
+
+                if (!move_is_drain(p) || move_is_overdue(pass, p) || move_is_known_down(p->assignment))
+                        continue;
+                if (left_ms == 0)
+                        return p;
+                pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
+                break;
+        }
+        return NULL;
 }
 
 /* The unit remains in the position 'kept'. */
@@ -129,7 +190,16 @@ static void move_stay(Pass *pass, const Positions *all, size_t kept) {
         const ClusterAssignment *o = all->items[kept].assignment;
         bool up = plan_has_finished(o) || plan_is_up(o) ||
                   (kept == all->n - 1 && move_interrupts_nothing(all));
+        const Position *back = up ? NULL : move_failed(pass, all, kept);
+        char name[CLUSTER_LABEL_SIZE];
 
+        if (back) {
+                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
+                            "its start failed there, and it stays on %s",
+                            cluster_machine_label(back->assignment->machine, name));
+                drain_note_failure(pass, back->assignment, o->machine);
+                return;
+        }
         plan_keep(pass, o);
         move_stop_others(pass, all, kept, up);
         if (up)
@@ -145,7 +215,7 @@ const char *move_cause(const Position *p) {
         case POSITION_UNFIT:
                 if (p->rule == RULE_MAINTENANCE)
                         return cluster_machine_is_leaving(p->assignment->machine) ? "is leaving the cluster" :
-                                                                                    "is in maintenance";
+                                                                                    "is being drained";
                 /* fall through */
         default:
                 return "no longer qualifies";
@@ -165,7 +235,7 @@ MoveReason move_reason(const Position *p) {
 }
 
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
-        bool unfit = p->state == POSITION_UNFIT && p->rule != RULE_MAINTENANCE;
+        bool unfit = p->state == POSITION_UNFIT && !move_is_drain(p);
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
 
@@ -175,19 +245,48 @@ void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
                   error_text(&why, 0));
 }
 
+/* Return whether the unit leaves its machines only because they are being drained. */
+static bool move_is_only_drain(const Positions *all) {
+        for (size_t i = 0; i < all->n; i++)
+                if (!move_is_drain(&all->items[i]))
+                        return false;
+        return true;
+}
+
+/* Move=stop-first: the unit gets its other machine when it has ended on these ones. */
+static void move_stop_first(Pass *pass, const Positions *all) {
+        char name[CLUSTER_LABEL_SIZE];
+
+        for (size_t i = 0; i < all->n; i++) {
+                const ClusterAssignment *o = all->items[i].assignment;
+
+                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
+                            "%s %s; it starts elsewhere when it has ended (Move=stop-first)",
+                            cluster_machine_label(o->machine, name), move_cause(&all->items[i]));
+        }
+        if (pass->error == 0)
+                pass->plan->changes[pass->plan->n - 1].move = MOVE_DRAINED;
+        drain_count(pass, all->items[all->n - 1].assignment->machine);
+}
+
 /* The unit fits in none of its positions, and gets another machine. Until it runs there, each position
  * continues that a conflict does not forbid, also while the other machine has a hold-off. If no other machine
  * is available, it remains where another unit replaces it. */
 static void move_away(Pass *pass, const Positions *all) {
         const Position *last = &all->items[all->n - 1];
+        bool found, soon, drain = move_is_only_drain(all);
         const ClusterUnit *u = all->unit;
         const ClusterMachine *m = NULL;
         char name[CLUSTER_LABEL_SIZE];
-        bool found, soon;
         Error why = {};
         int r;
 
-        r = scheduler_pick(pass->view, u, &m, &why);
+        if (drain && !drain_admits(pass, last->assignment, &why)) {
+                plan_wait(pass, u, "%s %s; %s", cluster_machine_label(last->assignment->machine, name),
+                          move_cause(last), error_text(&why, 0));
+                return;
+        }
+        r = drain_pick(pass, last->assignment, &m, &why);
         soon = r == -EAGAIN;
         found = r >= 0 && !(all->replaced != NO_POSITION && scheduler_replaced_by(pass->view, u, m));
         if (!found && all->replaced != NO_POSITION) {
@@ -195,13 +294,18 @@ static void move_away(Pass *pass, const Positions *all) {
                 return;
         }
 
+        if (drain && found && u->unit->placement.move == PLACEMENT_STOP_FIRST) {
+                move_stop_first(pass, all);
+                return;
+        }
         for (size_t i = 0; i < all->n; i++) {
                 const Position *p = &all->items[i];
 
                 /* The assignment of a conflicting unit has no effect, and without it the machine would be
                  * selected again at once. A machine in maintenance waits for its last units. */
-                if (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && p->rule != RULE_MAINTENANCE &&
-                    (!(found || soon) || p->rule == RULE_CONFLICTS))
+                if (move_is_overdue(pass, p) ||
+                    (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !move_is_drain(p) &&
+                     (!(found || soon) || p->rule == RULE_CONFLICTS)))
                         move_stop_unfit(pass, p);
         }
         if (!found) {
@@ -213,6 +317,8 @@ static void move_away(Pass *pass, const Positions *all) {
                     error_text(&why, 0));
         if (pass->error == 0)
                 pass->plan->changes[pass->plan->n - 1].move = move_reason(last);
+        if (drain)
+                drain_count(pass, last->assignment->machine);
 }
 
 /* The unit fits in none of its positions, and one of them is held: the plan waits for that machine. Meanwhile
@@ -238,7 +344,8 @@ static void move_wait(Pass *pass, const Positions *all) {
 }
 
 /* Return a machine that runs the unit without an assignment while no assigned one runs it: after a restore,
- * or an operator's intervention. A running unit is not stopped for one that does not run. */
+ * or an operator's intervention. A running unit is not stopped for one that does not run. One that a drain
+ * would move again runs on without an assignment until then. */
 static const ClusterMachine *move_runs_elsewhere(const Pass *pass, const Positions *all) {
         for (size_t i = 0; i < all->n; i++) {
                 const Position *p = &all->items[i];
@@ -249,7 +356,8 @@ static const ClusterMachine *move_runs_elsewhere(const Pass *pass, const Positio
         }
         for (const ClusterState *s = LIST_FIRST(&all->unit->states); s; s = LIST_NEXT(s, of_unit))
                 if (plan_is_stray(s) && s->state.active && streq(s->state.active, "active") &&
-                    scheduler_may_return(pass->view, all->unit, s->machine))
+                    scheduler_may_adopt(pass->view, all->unit, s->machine) &&
+                    scheduler_fits(pass->view, all->unit, s->machine, true, NULL))
                         return s->machine;
         return NULL;
 }
@@ -272,7 +380,7 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
 
         for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit)) {
                 if (!plan_is_stray(s) || !streq(s->state.active, "active") ||
-                    !scheduler_may_return(pass->view, u, s->machine))
+                    !scheduler_may_adopt(pass->view, u, s->machine))
                         continue;
                 plan_change(pass, s->machine, u, NULL, plan_wanted_kind(u), "already runs there");
                 return;

@@ -45,6 +45,7 @@ static void plan_pass_done(Pass *pass) {
         }
         scheduler_view_free(pass->view);
         brake_done(&pass->brake);
+        free(pass->drains.starting);
         free(pass->machines);
 }
 
@@ -397,6 +398,8 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
 
                 if (damped_ms > 0)
                         plan.again_ms = MIN(plan.again_ms, damped_ms);
+                if (m->maintenance && m->maintenance->deadline_ms > cluster->now_ms)
+                        plan.again_ms = MIN(plan.again_ms, m->maintenance->deadline_ms - cluster->now_ms);
         }
         plan_add_released(&pass);
         plan_add_all(&pass, units, n_units);

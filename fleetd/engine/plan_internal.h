@@ -16,6 +16,12 @@ typedef struct Brake {
         uint64_t again_ms; /* from now until time alone changes this; UINT64_MAX: never */
 } Brake;
 
+/* drain.c: how many units of drained machines start elsewhere; counted when first needed. */
+typedef struct Drains {
+        size_t *starting; /* owned: by ClusterMachine.slot; NULL: not counted yet */
+        size_t n_total;
+} Drains;
+
 /* One plan in the making. */
 typedef struct Pass {
         const Cluster *cluster;
@@ -23,6 +29,7 @@ typedef struct Pass {
         SchedulerView *view;
         EnginePlan *plan;
         Brake brake;
+        Drains drains;
         PlanItem *items; /* table by unit; in the order of names when 'sorted' */
         bool sorted;
         size_t n_planned;
@@ -47,6 +54,16 @@ int brake_update(Pass *pass, uint64_t brake_ms);
 /* Return whether no unit moves away from the machine. */
 bool brake_holds(const Brake *brake, const ClusterMachine *machine);
 void brake_done(Brake *brake);
+
+/* drain.c. Return whether the unit of an assignment may begin to leave its machine, which is being drained;
+ * if not, set what it waits for. */
+bool drain_admits(Pass *pass, const ClusterAssignment *assignment, Error *ret_why);
+/* Count a unit that begins to leave the machine in this plan. */
+void drain_count(Pass *pass, const ClusterMachine *machine);
+/* Record in the assignment that the unit failed on the machine to which it moved. */
+void drain_note_failure(Pass *pass, const ClusterAssignment *old, const ClusterMachine *failed);
+/* scheduler_pick() of another machine than the one on which the unit failed, if there is one. */
+int drain_pick(Pass *pass, const ClusterAssignment *old, const ClusterMachine **ret, Error *ret_why);
 
 bool plan_has_finished(const ClusterAssignment *o);
 /* Return whether the unit is in the state that the assignment requires. */
@@ -79,6 +96,8 @@ void move_judge(const Pass *pass, Position *p);
 /* Return the reason why the unit leaves the position, in words that follow the machine's name. */
 const char *move_cause(const Position *p);
 MoveReason move_reason(const Position *p);
+/* Return whether the unit leaves the position because its machine is being drained. */
+bool move_is_drain(const Position *p);
 /* Record that the unit has to leave the position, and that no other machine qualifies. */
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
 /* Stop the unit in a position that no longer qualifies. */

@@ -72,18 +72,28 @@ static bool singleton_prefers(const Position *p, const Position *q) {
 static void singleton_leave(Pass *pass, const ClusterUnit *u, const Position *p) {
         const ClusterAssignment *o = p->assignment;
         const ClusterMachine *other;
+        bool drain = move_is_drain(p);
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
 
-        if (scheduler_pick(pass->view, u, &other, &why) >= 0) {
+        if (drain && !drain_admits(pass, o, &why)) {
+                plan_wait(pass, u, "%s %s; %s", cluster_machine_label(o->machine, name), move_cause(p),
+                          error_text(&why, 0));
+                return;
+        }
+        if (drain && cluster_machine_is_overdue(o->machine, pass->cluster->now_ms))
+                move_stop_unfit(pass, p);
+        else if (scheduler_pick(pass->view, u, &other, &why) >= 0) {
                 plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP,
                             "%s %s; it starts elsewhere when it has ended",
                             cluster_machine_label(o->machine, name), move_cause(p));
                 if (pass->error == 0)
                         pass->plan->changes[pass->plan->n - 1].move = move_reason(p);
+                if (drain)
+                        drain_count(pass, o->machine);
         } else if (p->state == POSITION_REPLACED)
                 plan_keep(pass, o);
-        else if (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && p->rule != RULE_MAINTENANCE)
+        else if (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !drain)
                 move_stop_unfit(pass, p);
         else
                 move_explain_wait(pass, u, p);
@@ -144,7 +154,7 @@ static bool singleton_plan_stray(Pass *pass, const ClusterUnit *u) {
                         continue;
                 if (s->machine->presence != PRESENCE_UP)
                         singleton_wait(pass, u, s->machine, left_ms);
-                else if (streq(s->state.active, "active") && scheduler_may_return(pass->view, u, s->machine))
+                else if (streq(s->state.active, "active") && scheduler_may_adopt(pass->view, u, s->machine))
                         plan_change(pass, s->machine, u, NULL, plan_wanted_kind(u), "already runs there");
                 else
                         plan_change(pass, s->machine, u, NULL, ASSIGNMENT_STOP,

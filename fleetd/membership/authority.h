@@ -72,6 +72,10 @@ typedef void AuthorityTokenDone(void *userdata, int error, const char *message, 
 int authority_create_token(Authority *a, const TokenRequest *request, AuthorityTokenDone *done,
                            void *userdata, Error *err);
 
+/* Return whether this host is about to listen for other hosts: a restored one waits for its certificate, or
+ * has not published its address yet. A token has the addresses of hosts that listen. */
+bool authority_is_opening(const Authority *a);
+
 /* Revoke a token; 'user' for the history. 'done': the result of the write. -ENOENT: there is no token of that
  * ID. -EALREADY: it was revoked before. */
 int authority_revoke_token(Authority *a, const char *id, const char *user, RegistryDone done, void *userdata,

@@ -258,6 +258,13 @@ static void authority_on_token_written(void *userdata, KvStatus status, const ch
                 explicit_bzero(text.chars, text.size);
 }
 
+bool authority_is_opening(const Authority *a) {
+        const ClusterMachine *self = cluster_machine(registry_cluster(a->registry), a->machine_id);
+
+        return peers_self(a->peers)->address[0] && !kv_is_attached(a->store) &&
+               (!a->peer_address[0] || !self || !self->member.peer[0]);
+}
+
 /* Fill in the token of the current root, with a fresh ID and secret. */
 static int authority_make_token(Authority *a, Token *ret, Error *err) {
         const CaRoot *root = ca_roots_current(registry_cluster(a->registry)->ca_roots);
@@ -271,7 +278,7 @@ static int authority_make_token(Authority *a, Token *ret, Error *err) {
         if (ret->n_endpoints == 0 && peers_self(a->peers)->address[0])
                 return error_set(err, -EAGAIN,
                                  "this host waits for its certificate, and listens for other hosts then: "
-                                 "repeat the command in some seconds, or run fleetctl init");
+                                 "repeat the command in some seconds; if that lasts: journalctl -u fleetd");
         if (ret->n_endpoints == 0)
                 return error_set(
                         err, -EADDRNOTAVAIL,

@@ -1,7 +1,7 @@
 /* Conditions of attached hosts. Their heartbeats end at a replica, which sends what is not normal to the
  * leader: the problem of the host's own replica, its wrong clock, and another host that has its machine ID.
- * The leader takes it as from a heartbeat, and writes it into the presence. A host that is not listed any
- * more is normal again.
+ * The leader takes it as from a heartbeat, and writes it into the presence; those of the hosts that use its
+ * own replica, too. A host that is not listed any more is normal again.
  *
  * PEER_CONDITIONS: u8 version, u64 wall clock of the replica (ms), then up to the end of the frame the
  * conditions of each host (report_hosts.h).
@@ -93,12 +93,15 @@ void conditions_tick(Membership *m, const KvState *state) {
         write_u64(&w, loop_wall_ms(m->loop));
         for (Noted *n = (Noted *) conditions->hosts, *next; n; n = next) {
                 next = (Noted *) n->machine.hh.next;
-                if (noted_update(m, n))
-                        host_condition_write(&n->condition, &w);
-                else
+                if (!noted_update(m, n))
                         named_remove(&conditions->hosts, n->machine.name);
+                else if (m->leading)
+                        heartbeats_take_condition(m, &n->condition, 0);
+                else
+                        host_condition_write(&n->condition, &w);
         }
-        if (!conditions->hosts || w.error < 0 || state->attached || !state->leader_machine_id[0] ||
+        if (m->leading || !conditions->hosts || w.error < 0 || state->attached ||
+            !state->leader_machine_id[0] ||
             (!conditions->changed && now_ms - conditions->sent_ms < CONDITIONS_AGAIN_MS) ||
             peers_send(m->peers, state->leader_machine_id, PEER_CONDITIONS, w.bytes, w.size) < 0)
                 return;

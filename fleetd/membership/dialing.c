@@ -91,6 +91,8 @@ static int dialing_update(Membership *m) {
                 if (!address_list_has(&list, peer))
                         text_printf(&addresses, "%s%s", addresses.size > 0 ? " " : "", peer);
                 memcpy(items[list.n].machine_id, machines[i]->id, sizeof(items->machine_id));
+                snprintf(items[list.n].name, sizeof(items->name), "%s",
+                         cluster_machine_hostname(machines[i]) ?: "");
                 dialing_address(m, machines[i], state.cluster_id, items[list.n].address);
                 list.n++;
         }

@@ -83,6 +83,7 @@ int entering_read_listen(const char *text, char ret[static ADDRESS_SIZE], Error 
 /* -- Content of the former cluster -- */
 
 static int entering_refuse_hosts(const Cluster *cluster, const char *machine_id, Error *err) {
+        const ClusterMachine *self = cluster_machine(cluster, machine_id);
         _cleanup_free_ ClusterMachine **machines = NULL;
         _cleanup_text_ Text names = {};
         size_t n = 0, n_others = 0;
@@ -100,6 +101,12 @@ static int entering_refuse_hosts(const Cluster *cluster, const char *machine_id,
         }
         if (names.error < 0)
                 return names.error;
+        if (n_others > 0 && self && cluster_machine_is_leaving(self))
+                return error_set(
+                        err, -EEXIST,
+                        "this host is leaving the cluster with %s%s: join when fleetctl leave, which "
+                        "shows the step, reports the end; to stay: fleetctl leave --cancel",
+                        names.chars, n_others > CONTENT_NAMES ? ", ..." : "");
         return n_others == 0 ? 0 :
                                error_set(err, -EEXIST,
                                          "this host is joined already, to the cluster with %s%s; to leave it "

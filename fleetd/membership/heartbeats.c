@@ -3,8 +3,9 @@
  * replica, which such a replica cannot publish through the log, and the sender's wall clock. A byte 0 ends
  * the problem, where an older version stops to read.
  *
- * Without a leader, the heartbeats go to all hosts, and carry the end of the sender's log: then each host
- * knows whether another one has more, which decides where a lost majority is recovered. */
+ * Without contact with a leader, the heartbeats go to all hosts, and carry the end of the sender's log: then
+ * each host knows whether another one has more, which decides where a lost majority is recovered; and a
+ * replica that has a leader reports the sender to it. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -20,11 +21,10 @@ enum { CONTACT_MS = 1000 };
 /* Differences of clocks beyond this one are not added. */
 #define HEARTBEAT_CLOCK_MAX (INT64_MAX / 4)
 
-/* An attached host is normal after so long without a heartbeat to this host and without a condition: a
- * replica repeats conditions each 5 s. Another host with its ID counts for a minute. */
-enum { CONDITION_VALID_MS = 12 * 1000, REJECTED_MS = 60 * 1000 };
+/* Another host with its ID counts for a minute. */
+enum { REJECTED_MS = 60 * 1000 };
 
-/* The replicas to which a host was attached learn so often that it is not any more. */
+/* The replicas that report a host learn so often that its heartbeats come to the leader again. */
 enum { LEAVES_TICKS = 4 };
 
 /* The end of a log is unknown after so long without a heartbeat: its host may have a leader again. */
@@ -73,7 +73,10 @@ void replica_problem(const Membership *m, const KvState *state, char ret[static 
 
         kv_replica_problem(m->store, ret, REPLICA_PROBLEM_SIZE);
         any &= !(state->lost && m->joining.attach); /* it needs none */
-        if (!ret[0])
+        if (!ret[0] && m->unlistened && !any)
+                snprintf(ret, REPLICA_PROBLEM_SIZE,
+                         "none: it cannot listen on %s; correct ListenPeer=", m->peer_address);
+        else if (!ret[0])
                 snprintf(ret, REPLICA_PROBLEM_SIZE, "%s",
                          any ? state->problem : authority_problem(m->authority));
 }
@@ -117,6 +120,12 @@ static int64_t facts_clock_ms(const Membership *m, const Facts *f) {
         return facts_have_clock(f) ? (int64_t) f->wall_ms - (int64_t) loop_wall_ms(m->loop) : 0;
 }
 
+static uint8_t facts_signs(const Facts *f) {
+        if (f->attached)
+                return f->in_use ? SIGN_IN_USE : 0;
+        return f->has_position ? SIGN_IN_USE | SIGN_ALONE : 0;
+}
+
 /* Keep the end of the sender's log, or forget it if the heartbeat has none. */
 static void heartbeats_note_position(Membership *m, const char *id, const Facts *f) {
         Position *p;
@@ -155,15 +164,17 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         joining_retire(m, session);
         facts_read(&facts, payload, size);
         heartbeats_note_position(m, id, &facts);
-        if (reporting_on_heartbeat(m, session, facts.attached, facts.in_use))
+        if (reporting_on_heartbeat(m, session, facts.attached, facts_signs(&facts)))
                 kv_answer_heartbeat(m->store, session);
         snprintf(problem, sizeof(problem), "%.*s", (int) MIN(size, sizeof(problem) - 1),
                  (const char *) payload);
-        if (facts.in_use && !m->leading)
+        if (facts.in_use)
                 conditions_note(m, id, problem, facts_clock_ms(m, &facts));
         else
                 conditions_note(m, id, "", 0);
-        s = facts.attached && !m->leading ? NULL : named_get(&m->heartbeats.senders, id, sizeof(Sender));
+        /* An attached host that is normal needs no entry. */
+        s = facts.attached ? named_find(m->heartbeats.senders, id) :
+                             named_get(&m->heartbeats.senders, id, sizeof(Sender));
         if (!s)
                 return;
         s->heartbeat = true;
@@ -334,12 +345,12 @@ static void heartbeats_send_one(void *userdata, const PeerState *peer) {
                 heartbeats_send_to(s, id);
 }
 
-static void heartbeats_write(Membership *m, const KvState *state, Writer *w) {
+static void heartbeats_write(Membership *m, const KvState *state, bool alone, Writer *w) {
         write_raw(w, m->heartbeats.problem, strlen(m->heartbeats.problem));
         write_u8(w, 0);
         write_u8(w, HEARTBEAT_CLOCK);
         write_u64(w, loop_wall_ms(m->loop));
-        if (state->leader_id == 0 && state->last_index > 0) {
+        if (alone && state->last_index > 0) {
                 write_u8(w, HEARTBEAT_POSITION);
                 write_u64(w, state->last_term);
                 write_u64(w, state->last_index);
@@ -350,24 +361,31 @@ static void heartbeats_write(Membership *m, const KvState *state, Writer *w) {
         }
 }
 
+/* Return whether no heartbeat can reach a leader. */
+static bool heartbeats_is_alone(const Membership *m, const KvState *state) {
+        return !state->attached &&
+               (!state->leader_machine_id[0] || !peers_dialed(m->peers, state->leader_machine_id));
+}
+
 void heartbeats_send(Membership *m, const KvState *state) {
+        bool alone = heartbeats_is_alone(m, state);
         Sending s = { .m = m };
 
         replica_problem(m, state, m->heartbeats.problem);
         if (state->leader_id != 0)
                 named_clear(&m->heartbeats.positions);
         m->heartbeats.attached = state->attached;
-        heartbeats_write(m, state, &s.frame);
+        heartbeats_write(m, state, alone, &s.frame);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
         m->attaching.ticks++;
-        if (m->attaching.active)
+        if (m->attaching.active || alone)
                 m->heartbeats.leaves = LEAVES_TICKS;
         else if (m->heartbeats.leaves > 0)
                 m->heartbeats.leaves--;
-        if (s.frame.error == 0 && (state->leader_id == 0 || state->attached || m->heartbeats.leaves > 0))
+        if (s.frame.error == 0 && (state->attached || m->heartbeats.leaves > 0))
                 peers_each(m->peers, heartbeats_send_one, &s);
-        else if (s.frame.error == 0 && state->leader_machine_id[0])
+        else if (s.frame.error == 0)
                 heartbeats_send_to(&s, state->leader_machine_id);
         writer_done(&s.frame);
 }

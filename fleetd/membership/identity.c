@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/parse.h"
 #include "fleetd/membership/cluster_file.h"
 
 #define CURRENT     "identity"
@@ -15,7 +16,8 @@
 #define CERTIFICATE "certificate.pem"
 #define ROOTS       "roots.pem"
 #define ENTERING    "entering"
-#define LEAVING     "leaving" /* of the state directory */
+#define LEAVING     "leaving" /* of the state directory, as the next one */
+#define CLUSTER     "cluster"
 #define SECRETS     "secrets" /* cluster_key.c */
 #define REQUIRED    "certificates"
 #define OLD         "old"
@@ -373,6 +375,47 @@ bool identity_is_required(const char *state_directory) {
         return state_fd >= 0 && identity_exists(state_fd, CURRENT "/" REQUIRED);
 }
 
+/* -- The cluster of a host with a key file -- */
+
+int identity_write_cluster(const char *state_directory, uint64_t cluster_id, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err);
+        char line[HEX64_SIZE];
+        int r;
+
+        if (state_fd < 0)
+                return state_fd;
+        hex64_print(cluster_id, line);
+        line[HEX64_SIZE - 1] = '\n';
+        r = write_file_at(state_fd, CLUSTER, line, HEX64_SIZE, 0600);
+        return r < 0 ? identity_failed(err, r, "write", state_directory, CLUSTER) : 0;
+}
+
+int identity_read_cluster(const char *state_directory, uint64_t *ret, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err);
+        _cleanup_free_ char *text = NULL;
+        uint64_t id = 0;
+        size_t size = 0;
+        int r;
+
+        if (state_fd < 0)
+                return state_fd;
+        r = read_file_at(state_fd, CLUSTER, HEX64_SIZE, &text, &size);
+        if (r < 0)
+                return identity_failed(err, r, "read", state_directory, CLUSTER);
+        for (size_t i = 0; r == 0 && i < HEX64_SIZE - 1 && i < size; i++) {
+                id = id << 4 | (uint64_t) (hex_digit(text[i]) & 15);
+                r = hex_digit(text[i]) < 0 ? -EBADMSG : 0;
+        }
+        if (r < 0 || size != HEX64_SIZE || text[HEX64_SIZE - 1] != '\n' || id == 0)
+                return error_set(err, -EBADMSG,
+                                 "%s/" CLUSTER
+                                 " has other content than the ID of a cluster; remove the file: it is "
+                                 "written again when this host has a session to a replica",
+                                 state_directory);
+        *ret = id;
+        return 0;
+}
+
 /* -- Entering, at a start -- */
 
 /* Move what exists of 'name' into the folder of replaced state. If that folder has the name, it is of another
@@ -464,7 +507,7 @@ int identity_leave(const char *state_directory, Error *err) {
  * what opens the secrets of the cluster. */
 static int identity_finish_leave(int state_fd, const char *state_directory, const char *cluster_file,
                                  Error *err) {
-        static const char *const state[] = { "raft", "tree", "agent", CURRENT };
+        static const char *const state[] = { "raft", "tree", "agent", CLUSTER, CURRENT };
         _cleanup_text_ Text empty = {};
         int r;
 
@@ -492,7 +535,7 @@ static int identity_finish_leave(int state_fd, const char *state_directory, cons
 }
 
 int identity_begin(const char *state_directory, const char *cluster_file, Error *err) {
-        static const char *const store[] = { "raft", "tree" };
+        static const char *const store[] = { "raft", "tree", CLUSTER };
         _cleanup_close_ int state_fd = identity_open_state(state_directory, err), fd = -1;
         _cleanup_free_ char *entering = NULL;
         int r;

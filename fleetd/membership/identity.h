@@ -7,6 +7,7 @@
  *   identity/entering          until the host has entered its cluster: the content of the cluster file
  *   identity/certificates      the cluster requires certificates: the key file has no effect any more; empty
  *   identity.new/              the same, being written
+ *   cluster                    ID of the cluster of an attached host without a certificate
  *   old/N/                     what a join or a leave has replaced: identity, log and tree, for an operator
  *   leaving                    exists from the end of a leave to the next start
  *
@@ -79,6 +80,12 @@ bool identity_is_required(const char *state_directory);
  * replaced first, so that they contain the issuer of the certificate at each moment. If the certificate is
  * for the next key, that becomes the key; after a crash in between, identity_begin() does it. */
 int identity_renew(const char *state_directory, const char *certificate, const char *roots, Error *err);
+
+/* Record durably to which cluster this host is attached. A certificate names it, too: only a host with a key
+ * file needs this. */
+int identity_write_cluster(const char *state_directory, uint64_t cluster_id, Error *err);
+/* -ENOENT: no cluster is recorded. -EBADMSG: the file has other content. */
+int identity_read_cluster(const char *state_directory, uint64_t *ret, Error *err);
 
 /* Record durably that this host has left its cluster: identity_begin() of the next start does the rest. */
 int identity_leave(const char *state_directory, Error *err);

@@ -1,6 +1,6 @@
 /* Joining: a host without a cluster requests membership from the hosts of Join=, until one of them admits it.
- * The request is PEER_JOIN: version, peer address. The answer is PEER_JOINED: version, error, message,
- * cluster, lineage, Raft ID.
+ * The request is PEER_JOIN: version, peer address ("": this host cannot listen). The answer is PEER_JOINED:
+ * version, error, message, cluster, lineage, Raft ID.
  *
  * A rejection with the identity of the cluster means that the host is attached to it, and has no replica:
  * when one is wanted, the leader assigns a Raft ID to the host, by its member key. */
@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "fleetd/membership/cluster_key.h"
+#include "fleetd/membership/identity.h"
 #include "fleetd/membership/membership_internal.h"
 #include "fleetd/membership/voters.h"
 
@@ -62,14 +63,21 @@ static void joining_on_admitted(void *userdata, KvStatus status, const char *mes
 
 /* Return 0 if the host gets a Raft ID at once: it has lost its replica, or there are fewer than wanted; never
  * a restricted one.
- * -EXFULL: it is attached, and the leader assigns an ID when a replica is wanted. That holds for each host
- * that has proved its identity, so that the leader can choose. */
+ * -EXFULL: it has no listener (address ""), or it is attached, and the leader assigns an ID when a replica is
+ * wanted. That holds for each host that has proved its identity, so that the leader can choose. */
 static int joining_check_room(const Membership *m, const KvState *state, const ClusterMachine *known,
                               const char *id, const char *address, Error *err) {
         const Cluster *c = registry_cluster(m->registry);
         size_t n = voters_others(c, id, address), max = voters_hosts_limit(c, m->voters);
         bool alone = m->voters == 1 && c->settings_index == 0; /* no other host holds a replica */
 
+        if (!address[0] && state->level < KV_LEVEL_ATTACHED)
+                return error_set(
+                        err, -EADDRNOTAVAIL,
+                        "each host of this cluster has a replica, and this one cannot listen for other "
+                        "hosts: correct ListenPeer= in its fleetd.conf, and restart fleetd");
+        if (!address[0])
+                return error_set(err, -EXFULL, "this host cannot listen: it is attached to the cluster");
         if (known && known->member.raft_id != 0)
                 return 0;
         if (known && known->host && known->host->restricted)
@@ -133,7 +141,7 @@ static void joining_on_request(void *userdata, PeerSession *session, PeerFrame t
         version = read_u8(&r);
         address = read_string(&r, sizeof(host) - 1);
         if (reader_end(&r) < 0 || version != JOIN_PROTOCOL ||
-            parse_address(address, host, sizeof(host), &port) < 0)
+            (address[0] && parse_address(address, host, sizeof(host), &port) < 0))
                 error = error_set(&err, -EBADMSG,
                                   "%s received an invalid join request; upgrade the older of the two hosts",
                                   m->name);
@@ -152,7 +160,8 @@ static bool joining_is_due(const Membership *m) {
         kv_state(m->store, &state);
         /* Without an answer of a replica: older leaders add the identity of the cluster to each rejection. */
         if (state.attached)
-                return state.raft_id == 0 && (m->joining.former_id != 0 || state.level == 0);
+                return state.raft_id == 0 &&
+                       (state.level == 0 || (m->joining.former_id != 0 && !m->unlistened));
         return !m->joining.attach && (state.cluster_id == 0 || state.lost);
 }
 
@@ -194,6 +203,36 @@ static void joining_forget_key(Membership *m) {
                             "This host holds no replica, and keeps the cluster key: %s", error_text(&err, r));
 }
 
+/* Its certificate, or its replica, names the cluster of a host. One with a key file alone could be attached
+ * to another cluster with that key at its next start: that of a host of Join= that has left. */
+static void joining_record_cluster(Membership *m, const KvState *state) {
+        Error err = {};
+        int r;
+
+        if (m->joining.cluster_id == state->cluster_id || !m->state_directory ||
+            peers_has_certificate(m->peers))
+                return;
+        m->joining.cluster_id = state->cluster_id;
+        peers_set_cluster(m->peers, state->cluster_id);
+        r = identity_write_cluster(m->state_directory, state->cluster_id, &err);
+        if (r < 0)
+                log_warning(((LogFields) { .error = r }), "Failed to record the cluster of this host: %s",
+                            error_text(&err, r));
+}
+
+static void joining_read_cluster(Membership *m) {
+        Error err = {};
+        int r;
+
+        if (!m->state_directory || peers_has_certificate(m->peers))
+                return;
+        r = identity_read_cluster(m->state_directory, &m->joining.cluster_id, &err);
+        if (r == 0)
+                peers_set_cluster(m->peers, m->joining.cluster_id);
+        else if (r != -ENOENT)
+                log_warning(((LogFields) { .error = r }), "%s", error_text(&err, r));
+}
+
 void joining_take_replica(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
         uint64_t raft_id = self ? self->member.raft_id : 0;
@@ -208,6 +247,7 @@ void joining_take_replica(Membership *m, const KvState *state) {
         }
         if (state->raft_id != 0 || !state->ready || !registry_is_current(m->registry))
                 return;
+        joining_record_cluster(m, state);
         if (!j->looked || raft_id == 0)
                 j->former_id = raft_id;
         j->looked = true;
@@ -217,6 +257,8 @@ void joining_take_replica(Membership *m, const KvState *state) {
                 joining_state_changed(m);
                 return;
         }
+        if (m->unlistened) /* it was assigned before its problem was known */
+                return;
         r = joining_become(m, state, raft_id, &err);
         if (r < 0 && r != -EBUSY)
                 log_error(((LogFields) { .error = r }), "Failed to become a replica: %s",
@@ -275,7 +317,7 @@ static void joining_request_from(void *userdata, const PeerState *peer) {
         if (m->joining.requested || !peer->dialed || peer->handshake.cluster_id == 0)
                 return;
         write_u8(&w, JOIN_PROTOCOL);
-        write_string(&w, m->peer_address);
+        write_string(&w, m->unlistened ? "" : m->peer_address);
         if (w.error < 0 || peers_send(m->peers, peer->handshake.machine_id, PEER_JOIN, w.bytes, w.size) < 0)
                 return;
         m->joining.requested = true;
@@ -471,6 +513,7 @@ static const PeerFrameType frame_types[] = {
 
 int joining_init(Membership *m) {
         m->joining.timer = TIMER(joining_on_timer, m);
+        joining_read_cluster(m);
         peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
         return joining_is_due(m) ? timer_start(&m->joining.timer, m->loop, JOIN_RETRY_MS) : 0;
 }

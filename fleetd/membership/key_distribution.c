@@ -297,8 +297,10 @@ void keys_check(Authority *a, const KvState *state) {
         Error err = {};
         int r;
 
-        /* A tree that is behind names a key that was replaced. */
-        if (!a->state_directory || !sealed || !self || self->member.raft_id == 0 || state->n_members == 0 ||
+        /* A tree that is behind names a key that was replaced. A restored host leads before it has a member
+         * key, which waits for its certificate. */
+        if (!a->state_directory || !sealed || state->n_members == 0 ||
+            (state->role != KV_ROLE_LEADER && (!self || self->member.raft_id == 0)) ||
             !registry_is_current(a->registry) || !kv_can_serve(a->store) ||
             (c->ca_keys_index == a->keys.checked_index && now_ms < a->keys.check_ms))
                 return;

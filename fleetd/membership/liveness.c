@@ -7,6 +7,7 @@
 const char liveness_closed[] = "its fleetd closed its session";
 const char liveness_hung[] = "its fleetd does not answer, its kernel does";
 const char liveness_stopped[] = "its fleetd was stopped";
+const char liveness_cut[] = "it does not reach the leader, but another replica";
 
 enum {
         KERNEL_TICKS = 2, /* the last sign of the kernel may be a second old */
@@ -18,6 +19,7 @@ struct LivenessHost {
         char machine[MACHINE_ID_SIZE];
         unsigned silent_ticks; /* without a heartbeat */
         unsigned kernel_silent_ticks;
+        unsigned indirect_ticks; /* with a heartbeat that did not reach the leader */
         unsigned away_ticks;
         const char *cause;  /* liveness_closed, ...; NULL while the host is not away */
         Presence now;       /* by its signs, as the next */
@@ -129,6 +131,21 @@ static void liveness_count(LivenessHost *h, const LivenessSign *sign, bool late)
                                              sign->ticks > KERNEL_TICKS ? sign->ticks - KERNEL_TICKS : 0);
 }
 
+/* The presence of a host that has sent a heartbeat. A replica without contact with the leader follows no log:
+ * its units run, for however long, and it can get no others. */
+static Presence liveness_judge_heartbeat(LivenessHost *h, const LivenessSign *sign, Presence was,
+                                         const char **ret_reason) {
+        h->cause = NULL;
+        h->away_ticks = 0;
+        h->indirect_ticks = sign->indirect ? h->indirect_ticks + 1 : 0;
+        if (sign->indirect && (was != PRESENCE_UP || h->indirect_ticks >= LIVENESS_CUT_TICKS)) {
+                *ret_reason = liveness_cut;
+                return PRESENCE_AWAY;
+        }
+        *ret_reason = ""; /* its heartbeats need no reason */
+        return PRESENCE_UP;
+}
+
 /* Return the presence of the host, with its reason. 'was' is its presence in the cluster view. */
 static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool late, Presence was,
                                const char **ret_reason) {
@@ -138,12 +155,8 @@ static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool l
                 *ret_reason = "it shut down";
                 return PRESENCE_LEFT;
         }
-        if (sign->heartbeat) {
-                h->cause = NULL;
-                h->away_ticks = 0;
-                *ret_reason = ""; /* its heartbeats need no reason */
-                return PRESENCE_UP;
-        }
+        if (sign->heartbeat)
+                return liveness_judge_heartbeat(h, sign, was, ret_reason);
         if (was == PRESENCE_LOST || was == PRESENCE_LEFT) /* until its next heartbeat */
                 return was;
 
@@ -159,7 +172,8 @@ static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool l
                 cause = h->cause;
         else if (!sign->session && sign->kernel)
                 cause = liveness_closed;
-        else if (sign->session && h->silent_ticks >= LIVENESS_LOST_TICKS)
+        else if (sign->session && sign->kernel && h->silent_ticks >= LIVENESS_LOST_TICKS)
+                /* Without an answer after the heartbeats ended, the host is about to be lost. */
                 cause = liveness_hung;
         if (!cause)
                 return was;

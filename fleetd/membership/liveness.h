@@ -14,6 +14,7 @@ enum {
         LIVENESS_CLOSED_TICKS = 60,    /* 30 s */
         LIVENESS_HUNG_TICKS = 120,     /* 60 s */
         LIVENESS_STOPPED_TICKS = 1200, /* 10 min */
+        LIVENESS_CUT_TICKS = 20,       /* a replica without contact with the leader, to away: 10 s */
         LIVENESS_CHANGES_MAX = 800,    /* of one transaction, with their checks and rows */
 };
 
@@ -30,9 +31,10 @@ typedef struct Liveness {
 /* The signs of life of one host since the previous tick of their receiver. */
 typedef struct LivenessSign {
         bool heartbeat;
-        bool kernel;     /* its kernel has answered recently: see heartbeats_sign() */
-        bool session;    /* its session to the receiver is open */
-        bool stopped;    /* its daemon has announced that it stops */
+        bool indirect; /* ... of a replica that has no contact with the leader: another one has received it */
+        bool kernel;   /* its kernel has answered recently: see heartbeats_sign() */
+        bool session;  /* its session to the receiver is open */
+        bool stopped;  /* its daemon has announced that it stops */
         bool shut_down;  /* ... that the host shuts down */
         bool unattached; /* an attached host without a session to any replica; 'kernel': it closed the last
                             one */
@@ -43,7 +45,7 @@ typedef struct LivenessSign {
 } LivenessSign;
 
 /* Reasons in the presence key, by which a new leader recognizes why a host is away. */
-extern const char liveness_closed[], liveness_hung[], liveness_stopped[];
+extern const char liveness_closed[], liveness_hung[], liveness_stopped[], liveness_cut[];
 
 /* Discard all counts; when this host begins to lead, and at the end. 'since_ms': the former leader had
  * contact so long ago, and all hosts with it. At least half a period is left for each host. */

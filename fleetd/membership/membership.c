@@ -47,6 +47,13 @@ static const char *membership_rejected(Membership *m, const char *machine_id) {
         return key || reported & CONDITION_KEY ? key_rejected : "";
 }
 
+/* Return whether the condition of an attached host, which a former leader wrote, has ended: a replica would
+ * have repeated it. */
+static bool membership_has_outlived(const Membership *m, const ClusterMachine *machine) {
+        return !machine->is_member && machine->presence_reason[0] &&
+               loop_now_ms(m->loop) - m->led_since_ms > CONDITION_VALID_MS;
+}
+
 /* Write the reason of the presence of a machine that is up: the problem of its replica, another host that has
  * its ID, its wrong clock, or the end of one of them. -ENODATA: there is none. */
 static int membership_problem(Membership *m, const KvState *state, const ClusterMachine *machine,
@@ -58,6 +65,8 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
         if (self)
                 replica_problem(m, state, own);
         problem = self ? own : heartbeats_problem(m, machine->id);
+        if (!problem && membership_has_outlived(m, machine))
+                problem = "";
         if (!problem)
                 return -ENODATA;
         rejected = membership_rejected(m, machine->id);
@@ -103,10 +112,8 @@ static void membership_check_keys(Membership *m) {
 
 /* A host gets a replica when it has the cluster key: each replica can sign. */
 static bool membership_may_add(const Membership *m, uint64_t raft_id) {
-        const ClusterMachine *machine = registry_cluster(m->registry)->machines;
+        const ClusterMachine *machine = cluster_machine_of_member(registry_cluster(m->registry), raft_id);
 
-        while (machine && machine->member.raft_id != raft_id)
-                machine = machine->hh.next;
         return !machine || authority_may_add(m->authority, machine->id);
 }
 
@@ -161,6 +168,13 @@ static void membership_log_change(const KvState *state, const VotersChange *chan
                            machine ? cluster_machine_name(machine) : change->address, change->reason);
 }
 
+static bool membership_is_attached(void *userdata, const char *machine_id) {
+        const Membership *m = userdata;
+        LivenessSign sign;
+
+        return reports_sign(&m->reporting.reports, machine_id, &sign) && sign.session;
+}
+
 static void membership_change_voters(Membership *m, const KvState *state) {
         const Cluster *cluster = registry_cluster(m->registry);
         uint64_t now_ms = loop_now_ms(m->loop);
@@ -172,6 +186,8 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                               .voters = membership_voters(m),
                               .attaches = state->level >= KV_LEVEL_ATTACHED,
                               .level = state->level,
+                              .is_attached = membership_is_attached,
+                              .userdata = m,
                               .spread = cluster_settings(cluster)->spread,
                               .led_ms = now_ms - m->led_since_ms,
                               .spread_ms = now_ms - m->spread_since_ms,
@@ -233,8 +249,8 @@ static void membership_write_drained(Membership *m, const KvState *state, const 
         MaintenanceRecord drained = *machine->maintenance;
 
         drained.mode = MAINTENANCE_DRAINED;
-        m->writing = registry_maintain(m->registry, state->term, machine, &drained, membership_on_written,
-                                       m) == 0;
+        m->writing = registry_maintain(m->registry, state->term, machine, &drained, NULL,
+                                       membership_on_written, m) == 0;
 }
 
 static void membership_step_leave(Membership *m, const KvState *state, const ClusterMachine *machine) {
@@ -293,13 +309,15 @@ static void membership_end_leave(Membership *m) {
 static void membership_check_unit_files(Membership *m, const KvState *state) {
         const Cluster *c = registry_cluster(m->registry);
         const ClusterMachine *self = cluster_machine(c, m->machine_id);
+        _cleanup_text_ Text reason = {};
         Error why = {};
 
         if (!self || !cluster_machine_is_leaving(self) || !registry_ready(m->registry) || !state->ready ||
             m->writing || !leaving_owns_units(c, self, m->list_unit_files, m->userdata, &why))
                 return;
-        m->writing = registry_cancel_leave(m->registry, self, HISTORY_DIRECTORY, why.message,
-                                           membership_on_written, m) == 0;
+        text_printf(&reason, "cancelled: %s", why.message);
+        m->writing = registry_end_maintenance(m->registry, self, HISTORY_DIRECTORY,
+                                              reason.chars ?: "cancelled", membership_on_written, m) == 0;
 }
 
 /* Detect that this host has left: it has the tombstone that followed its leave, or it was rejected as
@@ -399,6 +417,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                               &(HistoryNote) { .kind = HISTORY_LEADER, .machine = m->machine_id }, 1);
         }
         reporting_count(m, state, late || state->n_voters_reachable * 2 <= state->n_voters);
+        conditions_tick(m, state);
         membership_write_presences(m);
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);
@@ -493,6 +512,10 @@ const ReplicaPins *membership_replica_pins(const Membership *m) {
 
 Authority *membership_authority(Membership *m) {
         return m->authority;
+}
+
+void membership_set_listening(Membership *m, bool listening) {
+        m->unlistened = !listening;
 }
 
 void membership_set_client(Membership *m, const char *client) {

@@ -53,6 +53,9 @@ const ReplicaPins *membership_replica_pins(const Membership *m);
  * term and index of its last entry, committed or not. Hosts send it while they know no leader. */
 bool membership_position(const Membership *m, const char *machine_id, uint64_t *ret_term,
                          uint64_t *ret_index);
+/* Whether the listener at MembershipOptions.peer_address is open, as it is at first. Otherwise, this host
+ * joins without a replica, gets none, and publishes that. */
+void membership_set_listening(Membership *m, bool listening);
 /* Change MembershipOptions.client; the next tick publishes it. */
 void membership_set_client(Membership *m, const char *client);
 void membership_state_changed(Membership *m); /* the store's on_state */

@@ -37,6 +37,7 @@ typedef struct Joining {
          * this host may have used it before; each later one is new. */
         bool looked, keyless; /* 'keyless': nor does it have the cluster key any more */
         uint64_t former_id;
+        uint64_t cluster_id;   /* recorded by identity_write_cluster(), or that of the last attempt */
         uint64_t requested_ms; /* 0: no answer is due */
         char requested_from[MACHINE_ID_SIZE];
         uint64_t retired; /* number of the session whose host may be replaced, while 'sync' is under way; or 0
@@ -125,8 +126,9 @@ struct Membership {
         Liveness liveness;
         uint64_t raising; /* number of the proposal that raises the feature level; 0: none */
         bool leading;
-        bool agentless; /* Agent=no */
-        bool writing;   /* a transaction of presences, members or the feature level is in flight */
+        bool agentless;  /* Agent=no */
+        bool unlistened; /* the listener at 'peer_address' could not be opened: this host gets no replica */
+        bool writing;    /* a transaction of presences, members or the feature level is in flight */
         Attaching attaching;
         Reporting reporting;
         Dialing dialing;
@@ -170,8 +172,8 @@ bool attaching_uses(const Membership *m, const char *machine_id);
 
 /* -- reporting.c: reports of attached hosts -- */
 
-/* Count a heartbeat. Return whether an answer to it is due. */
-bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, bool in_use);
+/* Count a heartbeat; 'signs': SIGN_IN_USE and SIGN_ALONE. Return whether an answer to it is due. */
+bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, uint8_t signs);
 void reporting_peer_changed(Membership *m, const char *machine_id);
 /* Count the signs of attached hosts, and report them to the leader, if this host has a replica. */
 void reporting_tick(Membership *m, const KvState *state, bool late);
@@ -185,12 +187,16 @@ void reporting_done(Membership *m);
 
 /* -- conditions.c: of attached hosts -- */
 
+/* An attached host is normal after so long without a heartbeat to the leader and without a condition: a
+ * replica repeats conditions each 5 s. */
+enum { CONDITION_VALID_MS = 12 * 1000 };
+
 void conditions_init(Membership *m);
 void conditions_done(Membership *m);
 /* A host that uses this replica has sent a heartbeat: "" and about 0 are normal. */
 void conditions_note(Membership *m, const char *machine_id, const char *problem, int64_t clock_ms);
 void conditions_peer_changed(Membership *m, const char *machine_id);
-/* Send the conditions to the leader, if this host has a replica and does not lead. */
+/* If this host has a replica, send the conditions to the leader, or take them as the leader. */
 void conditions_tick(Membership *m, const KvState *state);
 
 int joining_init(Membership *m);

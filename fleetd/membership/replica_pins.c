@@ -19,7 +19,8 @@ void replica_pins_of(const Cluster *c, ReplicaPins *ret) {
         const ClusterMachine *members[KV_MEMBERS_MAX];
         size_t n = 0;
 
-        for (const ClusterMachine *m = c->machines; m && n < KV_MEMBERS_MAX; m = m->hh.next)
+        for (const ClusterMachine *m = LIST_FIRST(&c->members); m && n < KV_MEMBERS_MAX;
+             m = LIST_NEXT(m, of_members))
                 if (m->host && m->member.raft_id != 0 && !m->removed)
                         members[n++] = m;
         qsort(members, n, sizeof(*members), replica_compare);

@@ -13,6 +13,7 @@ enum {
         SIGN_CLOSED = 8,
         SIGN_STOPPED = 16,
         SIGN_SHUT_DOWN = 32,
+        SIGN_ALONE = 64, /* with SIGN_IN_USE: it has a replica, which has no contact with a leader */
         SIGN_ANNOUNCED = SIGN_STOPPED | SIGN_SHUT_DOWN
 };
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fleetd/membership/report_hosts.h"
 #include "fleetd/membership/reports.h"
 
 static int reporter_grow(Reporter *r) {
@@ -104,7 +103,7 @@ static uint8_t report_look(const Report *report, ReporterHost *h, bool contact) 
 
 static void report_add(Report *report, ReporterHost *h, uint8_t contact) {
         bool silent = (contact & REPORTER_TICKS) == 0;
-        uint8_t bits = h->in_use ? SIGN_IN_USE : 0;
+        uint8_t bits = h->signs;
 
         if (h->ended_ticks == 0 && (silent || contact & REPORTER_LOOK))
                 bits |= report_look(report, h, !silent);
@@ -116,10 +115,10 @@ static void report_add(Report *report, ReporterHost *h, uint8_t contact) {
                 h->told = false;
                 return;
         }
-        if (silent || report->complete || !h->told || h->told_in_use != h->in_use)
+        if (silent || report->complete || !h->told || h->told_signs != h->signs || h->signs & SIGN_ALONE)
                 report_host_write(h->machine, bits, &report->listed);
         h->told = true;
-        h->told_in_use = h->in_use;
+        h->told_signs = h->signs;
 }
 
 /* One heartbeat is enough for one report on the session in use, and for several on an idle one, of which
@@ -127,7 +126,7 @@ static void report_add(Report *report, ReporterHost *h, uint8_t contact) {
 static uint8_t contact_after(const ReporterHost *h, uint8_t contact, bool kept) {
         uint8_t ticks = contact & REPORTER_TICKS;
 
-        return ticks > 0 && (kept || h->in_use) ? ticks - 1 : ticks;
+        return ticks > 0 && (kept || h->signs & SIGN_IN_USE) ? ticks - 1 : ticks;
 }
 
 static void reporter_add_hosts(Reporter *r, Report *report) {

@@ -2,6 +2,7 @@
  * have a session to it; the leader takes its own report in the same way. */
 #include <errno.h>
 
+#include "base/log.h"
 #include "fleetd/membership/membership_internal.h"
 
 enum {
@@ -23,19 +24,20 @@ static bool reporting_answers(const Membership *m, ReporterHost *h, uint64_t ses
         return true;
 }
 
-bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, bool in_use) {
+bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, uint8_t signs) {
         const char *machine_id = peer_handshake(session)->machine_id;
+        bool has_replica = peer_handshake(session)->raft_id != 0;
         ReporterHost *h;
 
-        if (!attached) {
+        if (!attached && !(has_replica && signs & SIGN_ALONE)) {
                 reporter_remove(&m->reporting.reporter, machine_id);
-                return peer_handshake(session)->raft_id == 0;
+                return !has_replica;
         }
         h = reporter_host(&m->reporting.reporter, machine_id);
         if (!h)
-                return true;
-        reporter_heartbeat(&m->reporting.reporter, h, in_use);
-        return reporting_answers(m, h, peer_number(session));
+                return attached;
+        reporter_heartbeat(&m->reporting.reporter, h, signs);
+        return attached && reporting_answers(m, h, peer_number(session));
 }
 
 void reporting_peer_changed(Membership *m, const char *machine_id) {
@@ -63,6 +65,8 @@ void reporting_tick(Membership *m, const KvState *state, bool late) {
                 head.session = m->leading ? OWN_SESSION : 0;
         else if (leader)
                 head.session = peer_number(leader);
+        if (state->leader_machine_id[0]) /* its heartbeats of the time without a leader are over */
+                reporter_remove(reporter, state->leader_machine_id);
         /* Without a leader, too: a heartbeat that is kept would revive a host that was lost meanwhile. */
         reporter_write(reporter, &head, reporting_look, m, &w);
         if (w.error < 0 || head.session == 0)
@@ -90,13 +94,16 @@ static bool reporting_on_sign(void *userdata, const char *machine_id, const Live
         const ClusterMachine *machine = cluster_machine(cluster, machine_id);
         bool gone = !machine || machine->presence == PRESENCE_LOST || machine->presence == PRESENCE_LEFT;
 
+        if (streq(machine_id, m->machine_id))
+                return false;
         if (sign->unattached && (gone || reporting_is_direct(m, machine_id)))
                 return false;
         /* Its heartbeats end when it has the tombstone, too. */
         if (machine && cluster_machine_has_left(machine))
                 return true;
-        /* It has a replica now, and the one that it used before does not know that yet. */
-        if (sign->heartbeat || !heartbeats_has_contact(m, machine_id))
+        /* It has a replica now, and the one that it used before does not know that yet; or a replica that
+         * does not work sends its heartbeats to all hosts. */
+        if ((sign->heartbeat && !sign->indirect) || !heartbeats_has_contact(m, machine_id))
                 (void) liveness_sign(&m->liveness, cluster, machine_id, sign, late);
         return true;
 }
@@ -119,7 +126,8 @@ void reporting_lead(Membership *m, uint64_t since_ms) {
 static void reporting_count_direct(Membership *m, const char *machine_id) {
         LivenessSign sign;
 
-        if (!heartbeats_has_contact(m, machine_id) && reports_sign(&m->reporting.reports, machine_id, &sign))
+        if (!streq(machine_id, m->machine_id) && !heartbeats_has_contact(m, machine_id) &&
+            reports_sign(&m->reporting.reports, machine_id, &sign))
                 return;
         sign = heartbeats_sign(m, machine_id);
         (void) liveness_sign(&m->liveness, registry_cluster(m->registry), machine_id, &sign,
@@ -133,6 +141,33 @@ static void reporting_count_sender(Membership *m, const char *machine_id) {
                 reporting_count_direct(m, machine_id);
 }
 
+/* The host whose signs count stays, so that no unit of it is touched. Its clone is rejected by the replica
+ * that it uses, as by one to which both have a session. */
+static void reporting_on_clone(void *userdata, const char *machine_id, const char *replica,
+                               uint64_t session) {
+        Membership *m = userdata;
+        const Cluster *c = registry_cluster(m->registry);
+        PeerSession *reports = peers_session(m->peers, session);
+        _cleanup_writer_ Writer w = {};
+
+        log_warning(((LogFields) { .machine = machine_id }),
+                    "two hosts have machine ID %s, of %s: the one that uses the replica of %s is rejected; "
+                    "on the clone: rm /etc/machine-id; systemd-machine-id-setup",
+                    machine_id, cluster_name_of(c, machine_id), cluster_name_of(c, replica));
+        if (streq(replica, m->machine_id)) {
+                peers_reject_clone(m->peers, machine_id);
+                return;
+        }
+        write_u8(&w, REPORT_PROTOCOL);
+        report_host_write(machine_id, 0, &w);
+        if (reports && w.error == 0)
+                (void) peer_reply(reports, PEER_REPORT, w.bytes, w.size);
+}
+
+static void reporting_reject_clone(void *userdata, const char *machine_id) {
+        peers_reject_clone(((Membership *) userdata)->peers, machine_id);
+}
+
 void reporting_count(Membership *m, const KvState *state, bool late) {
         const ClusterMachine *machine;
 
@@ -140,6 +175,7 @@ void reporting_count(Membership *m, const KvState *state, bool late) {
         liveness_tick(&m->liveness);
         reporting_tick(m, state, late);
         reports_tick(&m->reporting.reports, loop_now_ms(m->loop), late);
+        reports_each_clone(&m->reporting.reports, reporting_on_clone, m);
         reporting_count_direct(m, m->machine_id);
         LIST_FOREACH(machine, &registry_cluster(m->registry)->members, of_members)
                 if (!streq(machine->id, m->machine_id))
@@ -177,14 +213,19 @@ void reporting_on_change(Membership *m, const RegistryChange *change) {
 static void reporting_on_report(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                 size_t size) {
         Membership *m = userdata;
+        KvState state;
         int e;
 
         if (size == 0) {
                 reporter_again(&m->reporting.reporter);
                 return;
         }
-        if (!m->leading)
+        if (!m->leading) {
+                kv_state(m->store, &state);
+                if (streq(peer_handshake(session)->machine_id, state.leader_machine_id))
+                        reports_read_clones(payload, size, reporting_reject_clone, m);
                 return;
+        }
         e = reports_take(&m->reporting.reports, peer_handshake(session)->machine_id, peer_number(session),
                          m->term, loop_now_ms(m->loop), payload, size);
         if (e == -EBADMSG || e == -ENOMEM)

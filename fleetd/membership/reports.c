@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "fleetd/membership/report_hosts.h"
-
 /* A session of a host with a replica, as that one reports it. */
 typedef struct ReportLink {
         ReportedHost *host;
@@ -24,11 +22,15 @@ LIST_HEAD(ReportLinks, ReportLink);
 struct ReportedHost {
         char machine[MACHINE_ID_SIZE];
         struct ReportLinks links;
-        ReportLink *decider; /* whose signs count; NULL: the host is unattached */
-        bool unattached;     /* in the list of these */
-        bool in_use;         /* the decider is the replica that it uses */
-        uint8_t end;         /* signs at the end of its last session; 0: not known */
+        ReportLink *decider;   /* whose signs count; NULL: the host is unattached */
+        bool unattached;       /* in the list of these */
+        bool in_use;           /* the decider is the replica that it uses */
+        bool doubled;          /* in the list of these */
+        unsigned double_ticks; /* since then, with contact of both */
+        uint64_t clone_tick;   /* when a clone of it was found last; 0: never */
+        uint8_t end;           /* signs at the end of its last session; 0: not known */
         LIST_ENTRY(ReportedHost) of_unattached;
+        LIST_ENTRY(ReportedHost) of_doubled;
         UT_hash_handle hh;
 };
 
@@ -50,6 +52,7 @@ static LivenessSign link_sign(const Reports *r, const ReportLink *link) {
         bool in_use = link->bits & SIGN_IN_USE;
 
         return (LivenessSign) { .heartbeat = !(link->bits & SIGN_SILENT),
+                                .indirect = link->bits & SIGN_ALONE,
                                 .kernel = !(link->bits & SIGN_KERNEL_SILENT),
                                 .session = true,
                                 .ticks = in_use ? 1 : REPORT_IDLE_TICKS,
@@ -123,6 +126,79 @@ static void host_update(Reports *r, ReportedHost *h) {
         (void) r->on_sign(r->userdata, h->machine, &sign, true);
 }
 
+/* -- Clones -- */
+
+/* A replica without contact with the leader sends its heartbeats to several others. */
+static bool link_is_used(const ReportLink *link) {
+        return link->bits & SIGN_IN_USE && !(link->bits & SIGN_ALONE) && link_weight(link) > 0;
+}
+
+static bool link_has_contact(const ReportLink *link) {
+        return link_is_used(link) && !(link->bits & SIGN_SILENT);
+}
+
+static size_t host_count(const ReportedHost *h, bool (*counts)(const ReportLink *link)) {
+        const ReportLink *link;
+        size_t n = 0;
+
+        LIST_FOREACH(link, &h->links, of_host)
+                n += counts(link);
+        return n;
+}
+
+static void host_set_doubled(Reports *r, ReportedHost *h, bool doubled) {
+        if (doubled == h->doubled)
+                return;
+        h->doubled = doubled;
+        h->double_ticks = 0;
+        if (doubled)
+                LIST_INSERT_HEAD(&r->doubled, h, of_doubled);
+        else
+                LIST_REMOVE(h, of_doubled);
+}
+
+static void reports_count_doubled(Reports *r, bool late) {
+        for (ReportedHost *h = LIST_FIRST(&r->doubled), *next; h; h = next) {
+                next = LIST_NEXT(h, of_doubled);
+                if (host_count(h, link_is_used) < 2)
+                        host_set_doubled(r, h, false);
+                else if (host_count(h, link_has_contact) < 2)
+                        h->double_ticks = 0;
+                else
+                        h->double_ticks += !late;
+        }
+}
+
+void reports_each_clone(Reports *r,
+                        void (*each)(void *userdata, const char *machine_id, const char *replica,
+                                     uint64_t session),
+                        void *userdata) {
+        const ReportLink *link;
+        ReportedHost *h;
+
+        LIST_FOREACH(h, &r->doubled, of_doubled) {
+                bool known = h->clone_tick != 0 && r->n_ticks - h->clone_tick < REPORT_CLONE_KNOWN_TICKS;
+
+                if (h->double_ticks < (known ? REPORT_CLONE_AGAIN_TICKS : REPORT_CLONE_TICKS))
+                        continue;
+                h->double_ticks = 0;
+                h->clone_tick = r->n_ticks;
+                LIST_FOREACH(link, &h->links, of_host)
+                        if (link != h->decider && link_has_contact(link))
+                                each(userdata, h->machine, link->replica->machine, link->replica->session);
+        }
+}
+
+void reports_read_clones(const void *bytes, size_t size, void (*each)(void *userdata, const char *machine_id),
+                         void *userdata) {
+        Reader r = reader_over(bytes, size);
+        uint8_t version = read_u8(&r), bits;
+        char id[MACHINE_ID_SIZE];
+
+        while (version == REPORT_PROTOCOL && report_host_read(&r, id, &bits))
+                each(userdata, id);
+}
+
 /* -- Hosts and their sessions -- */
 
 static ReportedHost *host_new(Reports *r, const char *machine_id) {
@@ -157,6 +233,7 @@ static void host_free(Reports *r, ReportedHost *h) {
         while ((link = LIST_FIRST(&h->links)))
                 link_free(link);
         host_set_unattached(r, h, false);
+        host_set_doubled(r, h, false);
         HASH_DEL(r->hosts, h);
         free(h);
 }
@@ -284,6 +361,8 @@ static int replica_take_hosts(Reports *r, ReportingReplica *p, ReportFrame *fram
                 if (!link->in_list)
                         LIST_INSERT_HEAD(&p->listed, link, of_listed);
                 link->in_list = true;
+                if (host_count(link->host, link_is_used) > 1)
+                        host_set_doubled(r, link->host, true);
                 if (p->n_links > REPORT_HOSTS_MAX)
                         return -EBADMSG;
         }
@@ -345,7 +424,7 @@ int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t ter
         p->at_ms = now_ms;
         p->valid = true;
         LIST_FOREACH(link, &p->listed, of_listed)
-                link->bits &= SIGN_IN_USE;
+                link->bits &= SIGN_IN_USE | SIGN_ALONE;
         e = replica_take_hosts(r, p, &frame);
         if (e < 0) {
                 p->session = 0;
@@ -372,10 +451,23 @@ static unsigned reports_grace(const Reports *r) {
         return (unsigned) (MIN(ms, (uint64_t) REPORT_GRACE_MAX_MS) / LIVENESS_TICK_MS);
 }
 
+/* Hosts that may have been on their way while their idle sessions were silent: decide at once, and not with
+ * the next report. */
+static void reports_end_grace(Reports *r) {
+        for (ReportingReplica *p = r->replicas; p; p = p->hh.next) {
+                ReportLink *link;
+
+                LIST_FOREACH(link, &p->listed, of_listed)
+                        if (link->host->decider == link)
+                                host_tell(r, link->host, true);
+        }
+}
+
 void reports_tick(Reports *r, uint64_t now_ms, bool late) {
-        bool ended = r->begins;
+        bool ended = r->begins, had_grace = r->grace_ticks > 0;
 
         r->begins = false;
+        r->n_ticks++;
         for (ReportingReplica *p = r->replicas; p; p = p->hh.next) {
                 if (p->valid && late)
                         p->at_ms = now_ms;
@@ -386,10 +478,13 @@ void reports_tick(Reports *r, uint64_t now_ms, bool late) {
                 ended = true;
                 replica_update_all(r, p);
         }
+        reports_count_doubled(r, late);
         if (r->grace_ticks > 0 && !late)
                 r->grace_ticks--;
         r->grace_ticks = ended ? MAX(reports_grace(r), r->grace_ticks) :
                                  MIN(reports_grace(r), r->grace_ticks);
+        if (had_grace && r->grace_ticks == 0)
+                reports_end_grace(r);
         for (ReportedHost *h = LIST_FIRST(&r->unattached), *next; h; h = next) {
                 LivenessSign sign = unattached_sign(r, h);
 

@@ -4,7 +4,11 @@
  * PEER_REPORT: u8 version, u8 flags (1: complete, 2: this tick counts), u64 term of the leader, varint tick,
  * varint n and n hosts that are not attached any more, then up to the end of the frame each host that is new
  * or not normal. A host is 16 bytes of its machine ID and u8 signs. The hosts of earlier reports that are not
- * listed had contact. An empty answer requests a complete report. */
+ * listed had contact. An empty answer requests a complete report; one with u8 version and hosts names hosts
+ * of which another one with the same machine ID uses another replica.
+ *
+ * A replica without contact with the leader sends its heartbeats to all others. Those report it like a host
+ * that uses them: its units run, and it is not lost. */
 #pragma once
 
 #include <sys/queue.h>
@@ -13,6 +17,7 @@
 #include "base/sizes.h"
 #include "base/table.h"
 #include "fleetd/membership/liveness.h"
+#include "fleetd/membership/report_hosts.h"
 
 enum {
         REPORT_PROTOCOL = 1,
@@ -23,6 +28,9 @@ enum {
         REPORT_GRACE_MS = 3000,   /* from the end of a replica, for its hosts, and: */
         REPORT_ADMISSION = 500,   /* hosts that one replica admits in a second */
         REPORT_GRACE_MAX_MS = 60000,
+        REPORT_CLONE_TICKS = 10,      /* for which two replicas are in use by hosts with one machine ID */
+        REPORT_CLONE_AGAIN_TICKS = 2, /* the same, while that is known: */
+        REPORT_CLONE_KNOWN_TICKS = 600,
 };
 
 /* -- A replica -- */
@@ -31,8 +39,10 @@ enum {
 typedef struct ReporterHost {
         char machine[MACHINE_ID_SIZE];
         uint32_t slot;
-        bool in_use; /* it uses this replica; otherwise its session here is idle */
-        bool told, told_in_use;
+        uint8_t signs; /* SIGN_IN_USE: it uses this replica, or is SIGN_ALONE; otherwise its session is idle
+                        */
+        bool told;
+        uint8_t told_signs;
         uint8_t end;                    /* signs at the end of its session */
         unsigned ended_ticks;           /* 0 while its session is open */
         uint64_t answered, answered_ms; /* the session and the time of its last heartbeat with an answer */
@@ -64,15 +74,15 @@ typedef struct ReportHead {
 
 /* Return the entry of a host; NULL without memory. It stays until some ticks after the end of its session. */
 ReporterHost *reporter_host(Reporter *r, const char *machine_id);
-/* A heartbeat of the host has arrived. */
-static inline void reporter_heartbeat(Reporter *r, ReporterHost *h, bool in_use) {
+/* A heartbeat of the host has arrived, with these signs. */
+static inline void reporter_heartbeat(Reporter *r, ReporterHost *h, uint8_t signs) {
         uint8_t flags = r->contact[h->slot] & (REPORTER_LOOK | REPORTER_CHANGED);
 
-        if (h->in_use != in_use || h->ended_ticks > 0 || !h->told)
+        if (h->signs != signs || signs & SIGN_ALONE || h->ended_ticks > 0 || !h->told)
                 flags |= REPORTER_CHANGED;
-        h->in_use = in_use;
+        h->signs = signs;
         h->ended_ticks = 0;
-        r->contact[h->slot] = flags | (in_use ? 1 : REPORT_IDLE_TICKS);
+        r->contact[h->slot] = flags | (signs & SIGN_IN_USE ? 1 : REPORT_IDLE_TICKS);
 }
 /* A session of the host has begun or ended. */
 void reporter_changed(Reporter *r, const char *machine_id);
@@ -100,7 +110,9 @@ typedef struct Reports {
         ReportingReplica *replicas;
         ReportedHost *hosts;
         LIST_HEAD(, ReportedHost) unattached;
+        LIST_HEAD(, ReportedHost) doubled; /* more than one session in use, after a move or of a clone */
         size_t n_unattached;
+        uint64_t n_ticks;
         unsigned grace_ticks; /* until an unattached host can be lost */
         bool begins;          /* no tick yet */
         ReportSign *on_sign;
@@ -120,6 +132,16 @@ int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t ter
 /* A tick of the leader: replicas may be silent, and unattached hosts have no other sign. 'late': the tick
  * counts against no host. Call this after reports_begin() and all reports_expect(), too. */
 void reports_tick(Reports *r, uint64_t now_ms, bool late);
+/* Of hosts with one machine ID that use two replicas, the one whose signs count stays. Call 'each' for each
+ * other one, once: with its replica, and the session of that one's reports. A host uses one replica at a
+ * time: after a move, the former one has no contact. Call this after reports_tick(). */
+void reports_each_clone(Reports *r,
+                        void (*each)(void *userdata, const char *machine_id, const char *replica,
+                                     uint64_t session),
+                        void *userdata);
+/* Call 'each' for each host that an answer to a report names. */
+void reports_read_clones(const void *bytes, size_t size, void (*each)(void *userdata, const char *machine_id),
+                         void *userdata);
 /* Return whether a replica that reports has a session of the host; then 'ret' is its present sign. */
 bool reports_sign(const Reports *r, const char *machine_id, LivenessSign *ret);
 void reports_done(Reports *r);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/membership/voters.h"
+#include "fleetd/registry/rights.h"
 
 /* -- Networks -- */
 
@@ -98,14 +99,24 @@ static int token_check_metadata(const Pairs *metadata, Error *err) {
         return 0;
 }
 
-static int token_check_numbers(const TokenRequest *request, Error *err) {
+static int token_check_write(const TokenRequest *request, bool restricted, Error *err) {
+        if (!request->write || !*request->write)
+                return 0;
+        if (!restricted)
+                return error_set(err, -EINVAL,
+                                 "write: an ordinary host may write all keys of users; prefixes are of a "
+                                 "restricted one (--restricted)");
+        return prefixes_check(request->write, err);
+}
+
+static int token_check_numbers(const TokenRequest *request, bool restricted, Error *err) {
         if (request->uses > TOKEN_USES_MAX)
                 return error_set(err, -EINVAL, "%llu uses: expected 1 to %d",
                                  (unsigned long long) request->uses, TOKEN_USES_MAX);
         if (request->ttl_ms > 0 && (request->ttl_ms < TOKEN_TTL_MIN_MS || request->ttl_ms > TOKEN_TTL_MAX_MS))
                 return error_set(err, -EINVAL, "a life of %llu s: expected 1 minute to 7 days",
                                  (unsigned long long) request->ttl_ms / 1000);
-        if (request->restricted && request->level < KV_LEVEL_ATTACHED)
+        if (restricted && request->level < KV_LEVEL_ATTACHED)
                 return error_set(err, -EINVAL,
                                  "a restricted host holds no replica, which needs feature level %d; the "
                                  "cluster has %u: fleetctl cluster level %d",
@@ -119,7 +130,7 @@ static int token_check_restricted(bool restricted, const ClusterMachine *m, Erro
                 return 0;
         return error_set(err, -EPERM,
                          "%s holds a replica, which a restricted host does not: remove it first "
-                         "(fleetctl remove %.8s), or use a token without --restricted",
+                         "(fleetctl remove %.8s), or use a token without --restricted (--restricted=false)",
                          cluster_machine_name(m), m->id);
 }
 
@@ -127,25 +138,37 @@ int token_plan(const Cluster *c, const TokenRequest *request, uint64_t now_ms, T
         static const Pairs no_metadata = {};
         const Pairs *metadata = request->metadata ?: &no_metadata;
         TokenRecord token = { .total = request->uses ?: 1,
-                              .restricted = request->restricted,
                               .expires_ms = now_ms + (request->ttl_ms ?: TOKEN_TTL_DEFAULT_MS) };
+        const char *write = request->write ?: "";
         const ClusterMachine *machine = NULL;
+        bool restricted = request->restricted;
         IpNetwork network;
-        int r;
+        int r = 0;
 
-        r = token_check_numbers(request, err);
+        if (request->replace && *request->replace)
+                r = token_find_machine(c, request->replace, &machine, err);
+        if (r < 0)
+                return r;
+        if (!request->restricted && !request->ordinary) {
+                bool same = machine && machine->host && machine->host->restricted;
+
+                restricted = same || cluster_settings(c)->restricted;
+                if (same && !*write)
+                        write = machine->host->write;
+        }
+        token.restricted = restricted;
+        r = token_check_numbers(request, restricted, err);
+        if (r >= 0)
+                r = token_check_write(request, restricted, err);
         if (r < 0)
                 return r;
         if (HASH_COUNT(c->tokens) >= TOKENS_MAX)
                 return error_set(err, -ENOSPC, "the cluster has %d tokens; revoke some: fleetctl token ls",
                                  TOKENS_MAX);
-        if (request->replace && *request->replace) {
-                r = token_find_machine(c, request->replace, &machine, err);
-                if (r < 0)
-                        return r;
+        if (machine) {
                 if (token.total > 1)
                         return error_set(err, -EINVAL, "a token that replaces a machine has one use");
-                r = token_check_restricted(request->restricted, machine, err);
+                r = token_check_restricted(restricted, machine, err);
                 if (r < 0)
                         return r;
                 memcpy(token.replace, machine->id, sizeof(token.replace));
@@ -163,6 +186,7 @@ int token_plan(const Cluster *c, const TokenRequest *request, uint64_t now_ms, T
                 return error_set(err, -ENOMEM, "out of memory");
         token.uses = token.total;
         snprintf(token.by, sizeof(token.by), "%s", request->by ?: "");
+        snprintf(token.write, sizeof(token.write), "%s", write);
         *ret = token;
         return 0;
 }
@@ -288,6 +312,7 @@ int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_
                                        .restricted = t->record.restricted };
         snprintf(decision.host.pins.items[0], DIGEST_SIZE, "%s", host->pin);
         memcpy(decision.host.token, t->name, sizeof(decision.host.token));
+        memcpy(decision.host.write, t->record.write, sizeof(decision.host.write));
         *ret = decision;
         return 0;
 }

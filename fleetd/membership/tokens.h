@@ -32,14 +32,15 @@ bool ip_network_has(const IpNetwork *network, const char *address);
 
 /* The request of a token. Strings are borrowed; NULL counts as "". */
 typedef struct TokenRequest {
-        uint64_t uses;   /* 0: 1 */
-        uint64_t ttl_ms; /* 0: the default */
-        bool restricted;
-        unsigned level;        /* the feature level in force */
-        const char *replace;   /* a machine: its ID, 8 digits of it or more, or its name; "": none */
-        const char *from;      /* a network; "": any */
-        const Pairs *metadata; /* for the host that joins; NULL: none */
-        const char *by;        /* the user */
+        uint64_t uses;             /* 0: 1 */
+        uint64_t ttl_ms;           /* 0: the default */
+        bool restricted, ordinary; /* neither: as the replaced machine, or by the settings */
+        unsigned level;            /* the feature level in force */
+        const char *write;         /* of a restricted host: prefixes of users' keys; "": none */
+        const char *replace;       /* a machine: its ID, 8 digits of it or more, or its name; "": none */
+        const char *from;          /* a network; "": any */
+        const Pairs *metadata;     /* for the host that joins; NULL: none */
+        const char *by;            /* the user */
 } TokenRequest;
 
 /* Check a request, and write the record of the token, without the hash of a secret. The caller frees it by

@@ -487,7 +487,8 @@ static bool voters_may_hold(const Configuration *c, const ClusterMachine *m) {
         return m->member.raft_id == 0 && m->presence == PRESENCE_UP && !cluster_machine_is_removed(m) &&
                !m->maintenance && LIST_EMPTY(&m->unreadable) && (m->host || !cluster->ca_roots) &&
                !(m->host && m->host->restricted) && (!m->facts || m->facts->level >= c->in->level) &&
-               !starts_with(m->presence_reason, MACHINE_CONDITION);
+               !starts_with(m->presence_reason, MACHINE_CONDITION) &&
+               (!c->in->is_attached || c->in->is_attached(c->in->userdata, m->id));
 }
 
 static const char *voters_value_at(const Configuration *c, const ClusterMachine *m) {

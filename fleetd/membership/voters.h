@@ -65,6 +65,10 @@ typedef struct VotersInput {
         const char *spread; /* key of metadata; "" or NULL for none */
         bool attaches;      /* hosts may be without a replica: the leader chooses those that have one */
         uint64_t level;     /* the feature level that a replica has to support */
+        /* Whether a replica reports a session of the host; NULL: of each one that is up. After a restore,
+         * hosts of the backup are up until they are lost. */
+        bool (*is_attached)(void *userdata, const char *machine_id);
+        void *userdata;
         uint64_t led_ms;    /* since this host leads */
         uint64_t spread_ms; /* since the last change for a better spread; at most 'led_ms' */
         bool paused; /* mass-failure brake or adoption: no replacement, no change for a better spread */

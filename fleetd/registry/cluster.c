@@ -267,6 +267,13 @@ bool cluster_machine_is_drained(const ClusterMachine *m) {
         return cluster_machine_is_leaving(m) && m->maintenance->mode == MAINTENANCE_DRAINED;
 }
 
+bool cluster_machine_is_overdue(const ClusterMachine *m, uint64_t now_ms) {
+        const MaintenanceRecord *maintenance = m->maintenance;
+
+        return maintenance && maintenance->mode != MAINTENANCE_CORDONED && maintenance->deadline_ms > 0 &&
+               now_ms >= maintenance->deadline_ms;
+}
+
 bool cluster_machine_has_left(const ClusterMachine *m) {
         return m->removed && streq(m->removed->reason, CLUSTER_REMOVED_LEAVE);
 }

@@ -56,6 +56,8 @@ typedef struct ClusterAssignment {
         uint64_t created;
         uint64_t since_ms; /* cluster time of the assignment; a rewrite in place keeps it */
         uint64_t hold_ms;  /* of a singleton (Assignment.hold_ms) */
+        uint64_t move_failures, move_after_ms; /* see Assignment, as the next */
+        char move_failed[MACHINE_ID_SIZE];
         uint64_t known_ms; /* cluster time at which this view had it in its present form */
         uint64_t term;     /* of the engine that wrote it */
         char *reason;
@@ -105,6 +107,16 @@ typedef struct ClusterRevision {
         LIST_ENTRY(ClusterRevision) of_unit; /* unsorted */
 } ClusterRevision;
 
+/* Of several machines, as of a global unit, one that reports a failure decides, then one that is active. */
+typedef enum UnitCondition {
+        UNIT_NOT_COUNTED, /* it has no unit key */
+        UNIT_ACTIVE,
+        UNIT_FAILED,
+        UNIT_WAITING,
+        UNIT_OTHER,
+        _UNIT_CONDITION_MAX,
+} UnitCondition;
+
 struct ClusterUnit {
         char name[UNIT_NAME_MAX + 1];
         Unit *unit;            /* NULL while only a target, an assignment or a state of that name exists */
@@ -117,6 +129,8 @@ struct ClusterUnit {
         ClusterUnreadables unreadable;              /* of its unit, target, assignment and state keys */
         LIST_ENTRY(ClusterUnit) lists[_CLUSTER_LIST_MAX];
         bool listed[_CLUSTER_LIST_MAX]; /* is in that list of the cluster view */
+        size_t n_active, n_failed;      /* of 'states' */
+        UnitCondition condition;        /* as the cluster view counts it */
         ClusterOwner *owner;            /* the machine whose unit directory has its file; NULL: none */
         LIST_ENTRY(ClusterUnit) of_owner;
         UT_hash_handle hh;
@@ -207,7 +221,8 @@ typedef struct Cluster {
         members;              /* machines with a member key, also an unreadable one; unsorted */
         ClusterOwner *owners; /* table by machine */
         LIST_HEAD(, ClusterUnit)
-        lists[_CLUSTER_LIST_MAX]; /* units that a change elsewhere may affect; unsorted */
+        lists[_CLUSTER_LIST_MAX];               /* units that a change elsewhere may affect; unsorted */
+        size_t conditions[_UNIT_CONDITION_MAX]; /* units by condition */
         uint64_t lineage;
         bool adopting; /* new lineage, and not all hosts have reported: no unit is started, stopped or moved
                         */
@@ -288,6 +303,8 @@ bool cluster_unit_is_unreadable(const ClusterUnit *u); /* any of its keys */
 /* Return whether the key of the unit, which can be read, does not name a stored revision. */
 bool cluster_revision_is_surplus(const ClusterUnit *u, const ClusterRevision *revision);
 bool cluster_unit_has_surplus(const ClusterUnit *u);
+/* Return whether so many revisions are stored that the leader has to delete some before another text. */
+bool cluster_revisions_are_full(const ClusterUnit *known, const Placement *next);
 bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind);
 /* Its facts, metadata or presence: the machine keeps its units and receives no others. */
 bool cluster_machine_is_unreadable(const ClusterMachine *m);
@@ -341,6 +358,9 @@ const char *cluster_machine_problem(const ClusterMachine *m, const char *kind);
 bool cluster_machine_is_leaving(const ClusterMachine *m);
 /* Return whether, in addition, no ordinary unit is left on it: it gives up its vote, and its global units. */
 bool cluster_machine_is_drained(const ClusterMachine *m);
+/* Return whether the deadline of its drain has passed at this cluster time: the ordinary units that are left
+ * stop. */
+bool cluster_machine_is_overdue(const ClusterMachine *m, uint64_t now_ms);
 /* Return whether the machine has left: its state is of no use for the cluster any more. */
 bool cluster_machine_has_left(const ClusterMachine *m);
 

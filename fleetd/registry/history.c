@@ -25,7 +25,7 @@ const char *const history_kind_names[_HISTORY_KIND_MAX] = {
         [HISTORY_ROLE] = "role",           [HISTORY_REJECTED] = "rejected",
         [HISTORY_LEAVE] = "leave",         [HISTORY_USER] = "user",
         [HISTORY_DENIED] = "denied",       [HISTORY_WAITING] = "waiting",
-        [HISTORY_LEADER] = "leader",
+        [HISTORY_LEADER] = "leader",       [HISTORY_MAINTENANCE] = "maintenance",
 };
 
 static const char *const message_ids[_HISTORY_KIND_MAX] = {
@@ -46,6 +46,7 @@ static const char *const message_ids[_HISTORY_KIND_MAX] = {
         [HISTORY_DENIED] = "ab85bb06b9a34f31a1be7d8a00826d08",
         [HISTORY_WAITING] = "0600c773db9b412fb42cfeb98fb9cb14",
         [HISTORY_LEADER] = "156ebfe38293438d9aa6c1c0b61dcda3",
+        [HISTORY_MAINTENANCE] = "5f0f2cf8d1a34e6f9b7c1d0a7e64c2b9",
 };
 
 const char *history_message_id(unsigned kind) {

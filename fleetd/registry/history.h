@@ -41,6 +41,7 @@ typedef enum HistoryKind {
         HISTORY_DENIED,      /* a request of 'user'; reason: method and route */
         HISTORY_WAITING,     /* of a unit for a machine; reason: why no machine qualifies */
         HISTORY_LEADER,      /* a machine, which leads from now on */
+        HISTORY_MAINTENANCE, /* of a machine; reason: cordoned, draining, drained or uncordoned, and why */
         _HISTORY_KIND_MAX,
         _HISTORY_KIND_INVALID = -EINVAL,
 } HistoryKind;

@@ -30,6 +30,25 @@ static bool cluster_unit_is_waiting(const ClusterUnit *u) {
         return true;
 }
 
+static UnitCondition cluster_unit_condition(const ClusterUnit *u) {
+        if (!u->unit)
+                return UNIT_NOT_COUNTED;
+        if (u->n_failed > 0)
+                return UNIT_FAILED;
+        if (u->n_active > 0)
+                return UNIT_ACTIVE;
+        return u->listed[CLUSTER_WAITING] ? UNIT_WAITING : UNIT_OTHER;
+}
+
+/* Figures are read without a walk over all units. */
+static void cluster_count_unit(Cluster *c, ClusterUnit *u) {
+        if (u->condition != UNIT_NOT_COUNTED)
+                c->conditions[u->condition]--;
+        u->condition = cluster_unit_condition(u);
+        if (u->condition != UNIT_NOT_COUNTED)
+                c->conditions[u->condition]++;
+}
+
 void cluster_update_lists(Cluster *c, ClusterUnit *u) {
         const Placement *p = u->unit ? &u->unit->placement : NULL;
 
@@ -39,6 +58,7 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
                          p && (p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0));
         cluster_list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
         cluster_list_set(c, CLUSTER_SURPLUS, u, cluster_unit_has_surplus(u));
+        cluster_count_unit(c, u);
 }
 
 /* -- /_fleet/unit/UNIT -- */
@@ -335,6 +355,9 @@ static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k
         a->created = v->created;
         a->since_ms = v->assignment.since_ms;
         a->hold_ms = v->assignment.hold_ms;
+        a->move_failures = v->assignment.move_failures;
+        a->move_after_ms = v->assignment.move_after_ms;
+        memcpy(a->move_failed, v->assignment.move_failed, sizeof(a->move_failed));
         a->known_ms = c->now_ms;
         a->term = v->assignment.term;
         free(a->reason);
@@ -416,7 +439,16 @@ static int state_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error
         return stored_state_read(bytes.data, bytes.size, &ret->state, err);
 }
 
+/* Count the state among those of its unit, or no more. */
+static void state_count(ClusterState *s, int by) {
+        const char *active = s->state.active ?: "";
+
+        s->of->n_active += streq(active, "active") ? by : 0;
+        s->of->n_failed += streq(active, "failed") ? by : 0;
+}
+
 void cluster_state_free(ClusterState *s) {
+        state_count(s, -1);
         HASH_DEL(s->machine->states, s);
         LIST_REMOVE(s, of_unit);
         unit_state_done(&s->state);
@@ -445,9 +477,11 @@ static int state_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, Kin
                 s = state_new(e);
         if (!s)
                 return -ENOMEM;
+        state_count(s, -1);
         unit_state_done(&s->state);
         s->state = v->state;
         v->state = (UnitState) {};
+        state_count(s, 1);
         s->index = v->modified;
         return 0;
 }

@@ -127,6 +127,11 @@ static void machines_write_tombstone(Transaction *t, const Registry *r, const Cl
         transaction_write(t, KV_SET, LAYOUT_REMOVED, NULL, m->id, transaction_text(t, &value));
 }
 
+bool registry_removes_unreadable(LayoutKind kind) {
+        return kind == LAYOUT_FACTS || kind == LAYOUT_REPORTED || kind == LAYOUT_PROBLEM ||
+               kind == LAYOUT_MAINTENANCE;
+}
+
 /* Delete what each machine has, and note it in the history. */
 static void machines_remove(Transaction *t, const Registry *r, const ClusterMachine *m, const char *user) {
         transaction_check(t, m->presence_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, m->presence_index,
@@ -143,6 +148,10 @@ static void machines_remove(Transaction *t, const Registry *r, const ClusterMach
                 transaction_write(t, KV_DELETE, LAYOUT_FACTS, NULL, m->id, NO_VALUE);
         if (m->reported != 0)
                 transaction_write(t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
+        for (const ClusterUnreadable *x = LIST_FIRST(&m->unreadable); x && t->n_writes < REMOVED_MAX;
+             x = LIST_NEXT(x, of_owner))
+                if (registry_removes_unreadable(x->key.kind))
+                        transaction_write(t, KV_DELETE, x->key.kind, x->key.unit, m->id, NO_VALUE);
 }
 
 int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, const CaChange *ca,
@@ -162,11 +171,16 @@ int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *us
 
 /* -- Maintenance -- */
 
-static void machines_note_leave(Transaction *t, const Registry *r, const ClusterMachine *m, const char *user,
-                                const char *reason) {
-        transaction_note(
-                t, r,
-                &(HistoryNote) { .kind = HISTORY_LEAVE, .machine = m->id, .user = user, .reason = reason });
+static void machines_note_maintenance(Transaction *t, const Registry *r, const ClusterMachine *m,
+                                      const MaintenanceRecord *maintenance, const char *user,
+                                      const char *reason) {
+        bool leave = streq(maintenance->purpose, CLUSTER_FOR_LEAVE);
+
+        transaction_note(t, r,
+                         &(HistoryNote) { .kind = leave ? HISTORY_LEAVE : HISTORY_MAINTENANCE,
+                                          .machine = m->id,
+                                          .user = user,
+                                          .reason = reason });
 }
 
 static void machines_check_maintenance(Transaction *t, const ClusterMachine *m) {
@@ -175,28 +189,26 @@ static void machines_check_maintenance(Transaction *t, const ClusterMachine *m) 
 }
 
 int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
-                      const MaintenanceRecord *maintenance, RegistryDone done, void *userdata) {
+                      const MaintenanceRecord *maintenance, const char *reason, RegistryDone done,
+                      void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
 
         machines_check_maintenance(&t, m);
         stored_maintenance_write(&value, maintenance);
         transaction_write(&t, KV_SET, LAYOUT_MAINTENANCE, NULL, m->id, transaction_text(&t, &value));
-        if (maintenance->mode == MAINTENANCE_DRAINING)
-                machines_note_leave(&t, r, m, maintenance->by, "begun: its units move away");
+        if (reason)
+                machines_note_maintenance(&t, r, m, maintenance, term == 0 ? maintenance->by : NULL, reason);
         return transaction_send(r, &t, term, done, userdata);
 }
 
-int registry_cancel_leave(Registry *r, const ClusterMachine *m, const char *user, const char *reason,
-                          RegistryDone done, void *userdata) {
+int registry_end_maintenance(Registry *r, const ClusterMachine *m, const char *user, const char *reason,
+                             RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
-        _cleanup_text_ Text note = {};
 
         machines_check_maintenance(&t, m);
-        text_printf(&note, "cancelled%s%s", reason ? ": " : "", reason ?: "");
         transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
-        machines_note_leave(&t, r, m, user, note.chars);
-        t.error = MIN(t.error, note.error);
+        machines_note_maintenance(&t, r, m, m->maintenance, user, reason);
         return transaction_send(r, &t, 0, done, userdata);
 }
 

@@ -98,6 +98,8 @@ int policy_facts_read(const Cluster *cluster, const Principal *principal, Policy
                 return 0;
         facts->is_removed = m->removed && !m->host;
         facts->is_restricted = m->host && m->host->restricted;
+        if (facts->is_restricted)
+                memcpy(facts->of_host, m->host->write, sizeof(facts->of_host));
         facts->is_replica = m->member.raft_id != 0;
         return 0;
 }
@@ -136,7 +138,7 @@ int policy_facts_forwarded(const Cluster *cluster, const char *machine, const Pr
                                         .granted = right_list_ref(claimed->granted) };
         facts.is_removed |= of_host.is_removed;
         facts.is_restricted = of_host.is_restricted;
-        facts.of_host = of_host.of_host;
+        memcpy(facts.of_host, of_host.of_host, sizeof(facts.of_host));
         *ret = facts;
         return 0;
 }
@@ -169,7 +171,7 @@ static bool row_allows(PolicyRow row, const Principal *principal, Right right, c
                 return right_list_has(facts->granted, right == RIGHT_LEAVE ? RIGHT_ADMINISTER : right,
                                       on->key);
         case OF_HOST:
-                return right_list_has(facts->of_host, right, on->key);
+                return prefixes_have(facts->of_host, on->key);
         case OWN:
                 return on->machine && streq(on->machine, principal->machine);
         default:

@@ -20,7 +20,7 @@ typedef struct PolicyFacts {
         bool is_restricted; /* the machine, or the host of the sender: it grants no more than its token */
         bool reads, writes; /* an anonymous sender: ClientAccess= */
         RightList *granted; /* to the user, or to the groups of a local sender */
-        RightList *of_host; /* of a restricted host: the prefixes of its token */
+        char of_host[PREFIXES_SIZE]; /* of a restricted host: the prefixes of its token */
 } PolicyFacts;
 
 /* The object of a right. */

@@ -1,6 +1,7 @@
 #include "fleetd/registry/proposal_rights.h"
 
 #include "fleetd/registry/history.h"
+#include "fleetd/registry/kinds.h"
 #include "fleetd/registry/policy.h"
 #include "fleetd/registry/slice.h"
 
@@ -20,7 +21,7 @@ static const struct {
         [LAYOUT_FACTS] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
         [LAYOUT_STATE] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
         [LAYOUT_REPORTED] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
-        [LAYOUT_MAINTENANCE] = { .own = RIGHT_REPORT, .set = RIGHT_ADMINISTER },
+        [LAYOUT_MAINTENANCE] = { .set = RIGHT_ADMINISTER }, /* and proposer_leaves() */
         [LAYOUT_PRESENCE] = { .remove = RIGHT_ADMINISTER }, /* with the machine, as the next one */
         [LAYOUT_ASSIGNMENT] = { .remove = RIGHT_ADMINISTER },
         [LAYOUT_MEMBER] = { .set = RIGHT_ADMINISTER },
@@ -62,7 +63,44 @@ static bool proposer_may(const Proposer *p, Right right, Resource on) {
                (proposer_is_host(p) || policy_allows(&p->principal, right, on, &p->facts));
 }
 
-static bool proposer_may_write_ours(const Proposer *p, const KvCommand *write) {
+/* Return whether the write begins or cancels a leave. */
+static bool write_is_leave(const LayoutKey *key, const KvCommand *write) {
+        _cleanup_(kind_value_done) KindValue v = {};
+        const MaintenanceRecord *next;
+
+        if (write->op == KV_DELETE)
+                return true;
+        if (kinds[LAYOUT_MAINTENANCE].decode(key, write->value, &v, NULL) < 0)
+                return false;
+        next = v.record;
+        return streq(next->purpose, CLUSTER_FOR_LEAVE) && next->mode == MAINTENANCE_DRAINING;
+}
+
+/* With the right to leave, a host changes its leave alone: the cordon or drain of an operator stays. By the
+ * check, this is so when the write is applied, too. */
+static bool proposer_leaves(const Proposer *p, const KvCommand *cmd, const LayoutKey *key,
+                            const KvCommand *write) {
+        const ClusterMachine *m = cluster_machine(p->cluster, p->machine_id);
+        uint64_t index = m ? m->maintenance_index : 0;
+
+        if (key->kind != LAYOUT_MAINTENANCE || !streq(key->machine, p->machine_id) ||
+            !proposer_may(p, RIGHT_LEAVE, (Resource) { .machine = key->machine }))
+                return false;
+        if ((m && m->maintenance && !streq(m->maintenance->purpose, CLUSTER_FOR_LEAVE)) ||
+            !write_is_leave(key, write))
+                return false;
+        for (size_t i = 0; i < cmd->n_checks; i++) {
+                const KvCheck *check = &cmd->checks[i];
+
+                if (kv_bytes_equal(check->key, write->key) &&
+                    (check->kind == KV_CHECK_ABSENT ||
+                     (check->kind == KV_CHECK_MODIFIED && check->index <= index)))
+                        return true;
+        }
+        return false;
+}
+
+static bool proposer_may_write_ours(const Proposer *p, const KvCommand *cmd, const KvCommand *write) {
         Resource on = {};
         LayoutKey key;
 
@@ -71,8 +109,7 @@ static bool proposer_may_write_ours(const Proposer *p, const KvCommand *write) {
         on.machine = key.machine[0] ? key.machine : NULL;
         if (on.machine && proposer_may(p, rules[key.kind].own, on))
                 return true;
-        if (key.kind == LAYOUT_MAINTENANCE && streq(key.machine, p->machine_id) &&
-            proposer_may(p, RIGHT_LEAVE, on))
+        if (proposer_leaves(p, cmd, &key, write))
                 return true;
         /* The agent deletes the assignment of a unit that it has stopped. */
         if (key.kind == LAYOUT_ASSIGNMENT && write->op == KV_DELETE && proposer_may(p, RIGHT_REPORT, on))
@@ -94,11 +131,11 @@ static bool proposer_may_note(const Proposer *p, const KvNote *note) {
                own & 1u << event.kind && streq(event.machine, p->machine_id);
 }
 
-static bool proposer_may_write(const Proposer *p, const KvCommand *write) {
+static bool proposer_may_write(const Proposer *p, const KvCommand *cmd, const KvCommand *write) {
         if (!proposer_may_note(p, &write->note))
                 return false;
         if (kv_path_is_ours(write->key))
-                return proposer_may_write_ours(p, write);
+                return proposer_may_write_ours(p, cmd, write);
         return proposer_may(p, RIGHT_KEYS_WRITE, (Resource) { .key = write->key });
 }
 
@@ -147,12 +184,40 @@ static KvBytes proposer_denied(const Proposer *p, const KvCommand *cmd) {
         size_t n = cmd->op == KV_TXN ? cmd->n_writes : 1;
 
         for (size_t i = 0; i < n; i++)
-                if (!proposer_may_write(p, &writes[i]))
+                if (!proposer_may_write(p, cmd, &writes[i]))
                         return writes[i].key;
         for (size_t i = 0; i < cmd->n_checks; i++)
                 if (!proposer_may_check(p, &cmd->checks[i]))
                         return cmd->checks[i].key;
         return (KvBytes) {};
+}
+
+/* Reject a value of fleet's own that no host could read: the key would count as one of a later version, which
+ * stops the administration of its machine or unit. A replica may have a later version than the leader. */
+static int proposer_check_values(const Proposer *p, const KvCommand *cmd, Error *err) {
+        const KvCommand *writes = cmd->op == KV_TXN ? cmd->writes : cmd;
+        size_t n = cmd->op == KV_TXN ? cmd->n_writes : 1;
+        LayoutKey key;
+
+        for (size_t i = 0; i < n && !p->host_facts.is_replica; i++) {
+                _cleanup_(kind_value_done) KindValue v = {};
+                const KvCommand *write = &writes[i];
+                int r;
+
+                if (!kv_path_is_ours(write->key) || write->op == KV_DELETE || !layout_parse(write->key, &key))
+                        continue;
+                r = write->dir || write->refresh || write->op == KV_POST ?
+                            error_set(err, -EACCES, "no value of this key") :
+                            kinds[key.kind].decode(&key, write->value, &v, err);
+                if (r == -ENOMEM)
+                        return r;
+                if (r < 0)
+                        return error_prefix(err, -EACCES, "%s may not propose this: %.*s",
+                                            cluster_name_of(p->cluster, p->machine_id),
+                                            (int) MIN(write->key.size, (size_t) 200),
+                                            (const char *) write->key.data);
+        }
+        return 0;
 }
 
 /* Read the rights of a machine as a host. */
@@ -201,7 +266,7 @@ int proposal_check(const Cluster *cluster, const char *relay, const char *machin
         }
         right_list_unref(p.facts.granted);
         if (allowed)
-                return 0;
+                return cmd->op == KV_RAISE ? 0 : proposer_check_values(&p, cmd, err);
         return error_set(err, -EACCES, "%s may not propose this%s%.*s", principal_text(&p.principal, text),
                          denied.size > 0 ? ": " : "", (int) MIN(denied.size, (size_t) 200),
                          denied.size > 0 ? (const char *) denied.data : "");

@@ -127,7 +127,9 @@ typedef struct AssignmentChange {
         uint64_t unit_index;     /* of the unit key that was planned on; 0: absent (only to stop a unit) */
         uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */
         uint64_t since_ms;       /* cluster time; a rewrite in place keeps the previous one */
-        uint64_t hold_ms;        /* Assignment.hold_ms */
+        uint64_t hold_ms;        /* Assignment.hold_ms, and so the next three */
+        uint64_t move_failures, move_after_ms;
+        char move_failed[MACHINE_ID_SIZE];
         char reason[ASSIGNMENT_REASON_SIZE];
         MoveReason move; /* for counts only */
 } AssignmentChange;
@@ -178,6 +180,10 @@ typedef struct CaChange {
         const char *user;   /* NULL: the cluster itself */
 } CaChange;
 
+/* Return whether a removal deletes keys of a machine of this kind that cannot be read: nothing depends on
+ * their values. */
+bool registry_removes_unreadable(LayoutKind kind);
+
 /* Remove a machine that is lost or has left: its presence and facts, and what it has reported (problems,
  * states). Its tombstone remains, from KV_LEVEL_IDENTITY on, until it is up again. KV_COMPARE_FAILED: its
  * presence has changed. 'ca': a change of the CA in the same transaction; NULL: none.
@@ -190,14 +196,16 @@ typedef struct CaChange {
 int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, const CaChange *ca,
                             RegistryDone done, void *userdata);
 
-/* Set how a machine is maintained. 'term' of the leader, or 0. Requires KV_LEVEL_IDENTITY. KV_COMPARE_FAILED:
- * it was changed meanwhile. */
+/* Set how a machine is maintained. 'term' of the leader, whose change has no user, or 0. 'reason' is for the
+ * history; NULL: no row. Requires KV_LEVEL_IDENTITY for a leave, else KV_LEVEL_MAINTENANCE.
+ * KV_COMPARE_FAILED: it was changed meanwhile. */
 int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
-                      const MaintenanceRecord *maintenance, RegistryDone done, void *userdata);
-/* Cancel the leave of a machine. 'user' and 'reason', which may be NULL, are for the history.
- * KV_COMPARE_FAILED: it has ended, or was changed meanwhile. */
-int registry_cancel_leave(Registry *r, const ClusterMachine *m, const char *user, const char *reason,
-                          RegistryDone done, void *userdata);
+                      const MaintenanceRecord *maintenance, const char *reason, RegistryDone done,
+                      void *userdata);
+/* End the maintenance of a machine, which has one; that of a leave is cancelled. 'user' (NULL: the cluster
+ * itself) and 'reason' are for the history. KV_COMPARE_FAILED: it has ended, or was changed meanwhile. */
+int registry_end_maintenance(Registry *r, const ClusterMachine *m, const char *user, const char *reason,
+                             RegistryDone done, void *userdata);
 /* Write the tombstone of a machine that leaves the cluster and has no units any more, and delete all else of
  * it, its member key and metadata included, valid in 'term'. KV_COMPARE_FAILED: it is not leaving any more.
  */

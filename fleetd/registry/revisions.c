@@ -91,35 +91,33 @@ bool cluster_unit_has_surplus(const ClusterUnit *u) {
 
 /* -- A new text -- */
 
-static int revision_on_former(void *userdata, const KvNode *node) {
-        KvBytes *ret = userdata;
-        char *copy = malloc(node->value.size);
+bool cluster_revisions_are_full(const ClusterUnit *known, const Placement *next) {
+        size_t n = 1, keep = next->keep_revisions > 0 ? next->keep_revisions : REVISIONS_KEPT;
+        const ClusterRevision *x;
 
-        if (!copy)
-                return -ENOMEM;
-        *ret = (KvBytes) { memcpy(copy, node->value.data, node->value.size), node->value.size };
-        return 0;
+        LIST_FOREACH(x, &known->revisions, of_unit)
+                n++;
+        return n >= 2 * keep;
 }
 
-/* Write the value of the key of the unit, which 't' replaces, as a revision. */
-static void revision_keep(Transaction *t, Transaction *former, Registry *r, const ClusterUnit *known) {
-        char path[LAYOUT_KEY_MAX], digits[REVISION_NUMBER_SIZE];
-        KvBytes value = {};
-        int e;
+/* Write the unit that 't' replaces as a revision, if no other request has changed it meanwhile. */
+static void revision_keep(Transaction *t, Transaction *former, const ClusterUnit *known) {
+        uint64_t number = revisions_wanted(&known->unit->revisions);
+        char digits[REVISION_NUMBER_SIZE];
+        Unit unit = *known->unit; /* it borrows all */
+        _cleanup_text_ Text value = {};
 
-        e = kv_local_get(registry_store(r), kv_string(layout_key(path, LAYOUT_UNIT, known->name, NULL)),
-                         revision_on_former, &value);
-        former->error = MIN(former->error, e == -ENOENT ? 0 : e);
+        unit.revisions = (Revisions) { .wanted = unit.revisions.wanted };
+        unit.revisions.wanted.number = number;
+        stored_unit_write(&value, &unit);
         transaction_check(t, KV_CHECK_MODIFIED, known->index, LAYOUT_UNIT, known->name, NULL);
-        if (!value.data)
-                return; /* the view is older than the tree: the check fails */
         transaction_check(former, KV_CHECK_MODIFIED, known->index, LAYOUT_UNIT, known->name, NULL);
-        transaction_write(former, KV_SET, LAYOUT_REVISION, known->name,
-                          revision_digits(revisions_wanted(&known->unit->revisions), digits), value);
-        free((void *) value.data);
+        transaction_write(former, KV_SET, LAYOUT_REVISION, known->name, revision_digits(number, digits),
+                          transaction_text(former, &value));
 }
 
-/* Set the revisions of the new text. Return 1 if it replaces another revision, 0 if not, or -ENOMEM. */
+/* Set the revisions of the new text. Return 1 if it replaces another revision, 0 if not, or a negative errno.
+ */
 static int revisions_of_change(Registry *r, const UnitChange *change, const ClusterUnit *known,
                                Revisions *ret) {
         bool by_directory = change->user && streq(change->user, HISTORY_DIRECTORY);
@@ -133,6 +131,8 @@ static int revisions_of_change(Registry *r, const UnitChange *change, const Clus
                                    keep > 0 ? keep : REVISIONS_KEPT, ret);
                 if (e < 0 || unit_equal(wanted, change->unit))
                         return e;
+                if (cluster_revisions_are_full(known, &change->unit->placement))
+                        return -EBUSY;
         }
         ret->wanted.since_ms = registry_wall_ms(r);
         if (by_directory)
@@ -144,8 +144,20 @@ static int revisions_of_change(Registry *r, const UnitChange *change, const Clus
         return wanted != NULL;
 }
 
+/* Fewer revisions of a very large text are kept: the value has to fit into a key. */
+static void unit_write_fitting(Text *t, Unit *unit) {
+        stored_unit_write(t, unit);
+        while (t->size > KV_VALUE_MAX && unit->revisions.n_former > 0) {
+                revisions_drop_older_half(&unit->revisions);
+                text_clear(t);
+                stored_unit_write(t, unit);
+        }
+}
+
 void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change) {
-        const ClusterUnit *known = cluster_unit(registry_cluster(r), change->unit->name);
+        const ClusterUnit *known = change->only_if_absent ?
+                                           NULL :
+                                           cluster_unit(registry_cluster(r), change->unit->name);
         Unit wanted = *change->unit; /* it borrows all but its revisions */
         _cleanup_text_ Text value = {};
         KvState state;
@@ -156,9 +168,9 @@ void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, co
         if (state.level >= KV_LEVEL_REVISIONS)
                 e = revisions_of_change(r, change, known, &wanted.revisions);
         if (e > 0)
-                revision_keep(t, former, r, known);
+                revision_keep(t, former, known);
         t->error = MIN(t->error, e);
-        stored_unit_write(&value, &wanted);
+        unit_write_fitting(&value, &wanted);
         transaction_write(t, change->only_if_absent ? KV_CREATE : KV_SET, LAYOUT_UNIT, wanted.name, NULL,
                           transaction_text(t, &value));
         revisions_done(&wanted.revisions);

@@ -175,3 +175,64 @@ bool right_list_covers(const RightList *list, const RightList *other) {
                         return false;
         return true;
 }
+
+/* -- Prefixes of a restricted host -- */
+
+/* Set the next prefix of a text, and move *text behind it. Return false after the last one. */
+static bool prefixes_next(const char **text, KvBytes *ret) {
+        size_t n = strcspn(*text, ",");
+
+        if (**text == 0)
+                return false;
+        *ret = (KvBytes) { *text, n };
+        *text += n + ((*text)[n] == ',');
+        return true;
+}
+
+int prefixes_check(const char *prefixes, Error *err) {
+        const char *text = prefixes;
+        KvBytes prefix;
+
+        if (strlen(prefixes) >= PREFIXES_SIZE)
+                return error_set(err, -E2BIG, "write: expected prefixes of at most %d bytes in all",
+                                 PREFIXES_SIZE - 1);
+        if (*text && text[strlen(text) - 1] == ',')
+                return error_set(err, -EINVAL, "write: expected a prefix after the last comma");
+        for (const char *c = text; *c; c++)
+                if ((unsigned char) *c < ' ' || *c == 0x7f)
+                        return error_set(err, -EINVAL, "write: a prefix has no control characters");
+        while (prefixes_next(&text, &prefix)) {
+                int r;
+
+                if (kv_path_is_ours(prefix))
+                        return error_set(
+                                err, -EPERM,
+                                "write: keys below /_fleet are fleet's own: remove %.*s from --write",
+                                (int) prefix.size, (const char *) prefix.data);
+                r = right_check_prefix(prefix, err);
+                if (r < 0)
+                        return error_prefix(err, r, "write");
+        }
+        return 0;
+}
+
+bool prefixes_have(const char *prefixes, KvBytes key) {
+        KvBytes prefix;
+
+        if (kv_path_is_ours(key))
+                return false;
+        while (prefixes_next(&prefixes, &prefix))
+                if (prefix.size > 0 &&
+                    (key.size == 0 || kv_bytes_equal(key, prefix) || kv_path_is_below(key, prefix)))
+                        return true;
+        return false;
+}
+
+bool prefixes_cover(const char *prefixes, const char *other) {
+        KvBytes prefix;
+
+        while (prefixes_next(&other, &prefix))
+                if (!prefixes_have(prefixes, prefix))
+                        return false;
+        return true;
+}

@@ -62,5 +62,12 @@ int right_list_of(const PrincipalRecord *user, RightList **ret);
 bool right_list_has(const RightList *list, Right right, KvBytes key);
 /* Return whether a prefix of the list is below 'key'. */
 bool right_list_is_below(const RightList *list, KvBytes key);
+/* Check the prefixes of a restricted host: "/app,/logs", "" for none. -EINVAL, -EPERM or -E2BIG, and a
+ * message; -ENOMEM. */
+int prefixes_check(const char *prefixes, Error *err);
+/* Return whether the key is one of these prefixes, or below one; with size 0: whether there is one. */
+bool prefixes_have(const char *prefixes, KvBytes key);
+/* Return whether the prefixes have all keys of 'other'. */
+bool prefixes_cover(const char *prefixes, const char *other);
 /* Return whether the list has all rights of 'other'. */
 bool right_list_covers(const RightList *list, const RightList *other);

@@ -26,7 +26,11 @@ static void schedule_add(Registry *r, Transaction *t, uint64_t term, const Assig
                 .term = term,
                 .since_ms = c->since_ms,
                 .hold_ms = c->hold_ms,
+                .move_failures = c->move_failures,
+                .move_after_ms = c->move_after_ms,
         };
+
+        memcpy(assignment.move_failed, c->move_failed, sizeof(assignment.move_failed));
 
         transaction_expect(t, c->expected_index, LAYOUT_ASSIGNMENT, c->unit, c->machine);
         transaction_check(t, c->unit_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, c->unit_index,

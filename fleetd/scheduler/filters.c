@@ -105,9 +105,13 @@ static int filter_metadata(const Candidate *c, Refusal *ret) {
                           value);
 }
 
+/* While a machine is drained, filter_maintenance() alone decides when a unit leaves it, also one that follows
+ * a unit that has moved. */
 static int filter_machine_of(const Candidate *c, Refusal *ret) {
         const Names *units = &c->placement->machine_of;
 
+        if (c->staying && c->machine->maintenance && c->machine->maintenance->mode == MAINTENANCE_DRAINING)
+                return 0;
         for (size_t i = 0; i < units->n; i++)
                 if (!scheduler_view_has(c->view, c->machine, units->items[i])) {
                         (void) refusal_set(ret, "has no unit %s", units->items[i]);
@@ -183,6 +187,29 @@ static int filter_conflicts(const Candidate *c, Refusal *ret) {
 
 /* -- Other rules -- */
 
+static bool is_oneshot(const UnitFile *file) {
+        const char *type = NULL;
+
+        for (size_t i = 0; i < file->n_options; i++)
+                if (streq(file->options[i].section, "Service") && streq(file->options[i].name, "Type"))
+                        type = file->options[i].value;
+        return type && streq(type, "oneshot");
+}
+
+const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine *machine, uint64_t now_ms) {
+        const MaintenanceRecord *maintenance = machine->maintenance;
+        const ClusterState *s = cluster_state_on(machine, unit->name);
+
+        if (!maintenance || maintenance->mode != MAINTENANCE_DRAINING || !unit->unit ||
+            cluster_machine_is_overdue(machine, now_ms))
+                return NULL;
+        if (unit->unit->placement.move == PLACEMENT_STAYS && !maintenance->force)
+                return "Move=no";
+        if (s && s->state.active && streq(s->state.active, "activating") && is_oneshot(&unit->unit->file))
+                return "it is a job that has not ended";
+        return NULL;
+}
+
 /* A cordoned machine keeps its units. From one that is to be drained, ordinary units move; when it leaves the
  * cluster, its global units stop last. */
 static int filter_maintenance(const Candidate *c, Refusal *ret) {
@@ -191,7 +218,8 @@ static int filter_maintenance(const Candidate *c, Refusal *ret) {
         if (!maintenance)
                 return 0;
         if (c->staying && (maintenance->mode == MAINTENANCE_CORDONED ||
-                           (c->placement->global && !cluster_machine_is_drained(c->machine))))
+                           (c->placement->global && !cluster_machine_is_drained(c->machine)) ||
+                           scheduler_drain_spares(c->unit, c->machine, scheduler_view_now_ms(c->view))))
                 return 0;
         if (cluster_machine_is_leaving(c->machine))
                 return refusal_set(ret, "is leaving the cluster");

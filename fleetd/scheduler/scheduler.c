@@ -46,6 +46,12 @@ bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, co
         return rule == RULE_NONE || rule == RULE_FLAP_DAMPING;
 }
 
+bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
+        SchedulerRule rule = scheduler_refusal(view, unit, machine, false, NULL);
+
+        return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_FLAP_DAMPING;
+}
+
 /* -- Replaces= -- */
 
 typedef struct ReplacerSearch {

@@ -37,11 +37,18 @@ bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const Cl
 /* Return whether a unit that is on the machine without an active assignment may get one: the rules for new
  * units, except flap damping, which affects no unit that is already there. */
 bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
+/* The same of a unit that runs there without an assignment: maintenance of the machine does not forbid it
+ * either. A drain then moves the unit; scheduler_fits() with 'staying' states whether it does. */
+bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
 
 /* Return a unit there whose Replaces= names 'unit', or NULL. Two units that name each other replace nothing.
  * A unit that is replaced moves to another machine if there is one. */
 const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit,
                                          const ClusterMachine *machine);
+
+/* Return why a unit stays on a machine that is being drained although it could move ("Move=no"), borrowed;
+ * NULL: it moves, or the machine is not being drained. At the deadline each unit leaves. */
+const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine *machine, uint64_t now_ms);
 
 /* Select the machine with the lowest sum of scores among those that fit, are up and do not have the unit yet.
  * Among equals, select the smallest machine ID.

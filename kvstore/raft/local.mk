@@ -21,21 +21,18 @@ RAFT_TEST_LIBS = kvstore/raft/libraftcore.a $(RAFT_LIBS) io/libio.a base/libbase
 check_PROGRAMS += tests/unit/test-raft_message
 TESTS += tests/unit/test-raft_message
 tests_unit_test_raft_message_SOURCES = tests/unit/test-raft_message.c tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_raft_message_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_message_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_raft_message_LDADD = $(RAFT_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-raft_core
 TESTS += tests/unit/test-raft_core
 tests_unit_test_raft_core_SOURCES = tests/unit/test-raft_core.c tests/lib/raft_rules.h tests/lib/raft_rules.c tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_raft_core_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_core_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_raft_core_LDADD = $(RAFT_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-raft_configuration
 TESTS += tests/unit/test-raft_configuration
 tests_unit_test_raft_configuration_SOURCES = tests/unit/test-raft_configuration.c tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_raft_configuration_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_configuration_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_raft_configuration_LDADD = $(RAFT_TEST_LIBS)
 
@@ -44,7 +41,6 @@ TESTS += tests/unit/test-raft_log
 tests_unit_test_raft_log_SOURCES = \
 	tests/unit/test-raft_log.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_raft_log_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_log_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_raft_log_LDADD = $(RAFT_TEST_LIBS)
 
@@ -52,7 +48,6 @@ check_PROGRAMS += tests/unit/test-raft_log_format
 TESTS += tests/unit/test-raft_log_format
 tests_unit_test_raft_log_format_SOURCES = \
 	tests/unit/test-raft_log_format.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/memory_disk.h tests/lib/memory_disk.c
-tests_unit_test_raft_log_format_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_log_format_LDADD = $(RAFT_TEST_LIBS)
 endif
 

@@ -4,9 +4,9 @@
  *
  *   replica MACHINE ADDR:PORT
  *       a replica of the cluster
- *   start N NAMESPACES
- *       start hosts until there are N; the first NAMESPACES (0: none) of /run/netns/herd0, herd1, ... have
- *       the connections of hosts 0, 1, ... in turn: "ok N"
+ *   start N NAMESPACES FIRST
+ *       start hosts until there are N, with numbers from FIRST on; the first NAMESPACES (0: none) of
+ *       /run/netns/herd0, herd1, ... have the connections of hosts 0, 1, ... in turn: "ok N"
  *   wait use|both N SECONDS
  *       until N hosts have a fresh slice, or also their idle session: MS since the last mark; hosts with a
  *       fresh slice; hosts with both sessions
@@ -93,7 +93,8 @@ struct Herd {
         char replicas[REPLICAS_MAX][MACHINE_ID_SIZE], addresses[REPLICAS_MAX][ADDRESS_SIZE];
         size_t n_replicas;
         Agent *agents;
-        size_t n, max, n_fresh, n_both, n_seen, n_events, n_moves;
+        size_t n, max, first; /* hosts; the number of the first */
+        size_t n_fresh, n_both, n_seen, n_events, n_moves;
         uint64_t mark_ms, first_us, half_us, last_us;
         char watched[LINE_MAX_SIZE];
         /* The command that waits for its answer. */
@@ -253,7 +254,7 @@ static void agent_publish(Agent *a) {
         Machine facts = { .name = name, .address = name, .version = version };
 
         snprintf(facts.id, sizeof(facts.id), "%s", a->id);
-        snprintf(name, sizeof(name), "herd%zu", (size_t) (a - a->herd->agents));
+        snprintf(name, sizeof(name), "herd%zu", a->herd->first + (size_t) (a - a->herd->agents));
         stored_facts_write(&text, &facts);
         agent_write(a, LAYOUT_FACTS, NULL, text.chars);
 }
@@ -417,11 +418,11 @@ static void agent_start(Agent *a, Herd *h, size_t i, Network *network) {
         Random *random = loop_random(h->loop);
 
         *a = (Agent) { .herd = h, .tick = TIMER(agent_on_tick, a), .origin = random_u64(random) | 1 };
-        snprintf(a->id, sizeof(a->id), "%032zx", 0x1000000 + i);
+        snprintf(a->id, sizeof(a->id), "%032zx", 0x1000000 + h->first + i);
         memcpy(options.self.machine_id, a->id, sizeof(a->id));
         options.self.nonce = random_u64(random);
         options.self.start_number = 1;
-        snprintf(options.self.name, sizeof(options.self.name), "herd%zu", i);
+        snprintf(options.self.name, sizeof(options.self.name), "herd%zu", h->first + i);
         for (size_t k = 0; k < h->n_replicas; k++)
                 a->choices[k] = (ReplicaChoice) { .machine = h->replicas[k],
                                                   .raft_id = k + 1,
@@ -470,15 +471,16 @@ static void herd_watch(Herd *h, const char *prefix) {
 
 static void herd_execute(Herd *h, char *line) {
         char a[LINE_MAX_SIZE] = "", b[LINE_MAX_SIZE] = "";
-        unsigned long long n = 0, k = 0;
+        unsigned long long n = 0, k = 0, first = 0;
 
         if (sscanf(line, "replica %32s %63s", a, b) == 2 && h->n_replicas < REPLICAS_MAX) {
                 snprintf(h->replicas[h->n_replicas], MACHINE_ID_SIZE, "%.*s", MACHINE_ID_SIZE - 1, a);
                 snprintf(h->addresses[h->n_replicas++], ADDRESS_SIZE, "%.*s", ADDRESS_SIZE - 1, b);
                 printf("ok\n");
-        } else if (sscanf(line, "start %llu %llu", &n, &k) == 2 && k <= NAMESPACES_MAX)
+        } else if (sscanf(line, "start %llu %llu %llu", &n, &k, &first) == 3 && k <= NAMESPACES_MAX) {
+                h->first = first;
                 herd_start(h, n, k);
-        else if (sscanf(line, "wait use %llu %llu", &n, &k) == 2)
+        } else if (sscanf(line, "wait use %llu %llu", &n, &k) == 2)
                 herd_wait(h, WAITS_USE, n, k);
         else if (sscanf(line, "wait both %llu %llu", &n, &k) == 2)
                 herd_wait(h, WAITS_BOTH, n, k);

@@ -21,7 +21,8 @@ import time
 import servers
 
 PLACES = 10
-RESERVED = 600  # descriptors of the herd beyond two sessions of each host
+UNITS_ATTEMPTS = 10
+RESERVED = 600  # descriptors of a process beyond two sessions of each host
 NETWORK = "10.98.0"
 HEARTBEAT_US = 10  # of a message on a session, in the daemon: receive, decrypt, count, answer
 SESSION_BYTES = 24 * 1024
@@ -45,7 +46,8 @@ def ip(*words):
 
 
 class Places:
-    """Network namespaces herd0, herd1, ... on a bridge, at which the replicas listen."""
+    """Network namespaces herd0, herd1, ..., each with a link to the replicas: the work of a bridge and of its
+    filters would count as processor time of the replica that sends. The bridge only has their addresses."""
 
     def __init__(self, n):
         self.n = n
@@ -54,17 +56,21 @@ class Places:
             return
         ip("link", "add", "herd-br", "type", "bridge")
         for i in range(1, 4):
-            ip("address", "add", "%s.%d/16" % (NETWORK, i), "dev", "herd-br")
+            ip("address", "add", "%s.%d/32" % (NETWORK, i), "dev", "herd-br")
         ip("link", "set", "herd-br", "up")
         for i in range(n):
             ip("netns", "add", "herd%d" % i)
             ip("link", "add", "herd-v%d" % i, "type", "veth", "peer", "name", "eth0", "netns", "herd%d" % i)
-            ip("link", "set", "herd-v%d" % i, "master", "herd-br", "up")
-            ip("-n", "herd%d" % i, "address", "add", "10.98.1.%d/16" % (i + 1), "dev", "eth0")
-            ip("-n", "herd%d" % i, "link", "set", "eth0", "up")
+            ip("address", "add", "10.98.%d.1/24" % (i + 1), "dev", "herd-v%d" % i)
+            ip("link", "set", "herd-v%d" % i, "up")
+            ip("-n", "herd%d" % i, "address", "add", "10.98.%d.2/24" % (i + 1), "dev", "eth0")
+            self.link(i, True)
 
     def link(self, i, up):
-        ip("link", "set", "herd-v%d" % i, "up" if up else "down")
+        """Without its end in the namespace, the link has no carrier, and the addresses of the replicas stay as they are."""
+        ip("-n", "herd%d" % i, "link", "set", "eth0", "up" if up else "down")
+        if up:
+            ip("-n", "herd%d" % i, "route", "add", NETWORK + ".0/24", "via", "10.98.%d.1" % (i + 1))
 
     def remove(self):
         for i in range(PLACES if os.geteuid() == 0 else 0):
@@ -83,6 +89,11 @@ class Replicas(servers.Fleetd):
             return {}  # it starts
         return {m.group(1) or "": float(m.group(2)) for m in re.finditer(r"^%s(?:\{(.*)\})? (\S+)" % name, text, re.M)}
 
+    def longest_turn(self, i):
+        """Of the event loop, in ms of processor time; 0: none was long enough for a message."""
+        with open(os.path.join(self.folder, "log-%d" % i)) as log:
+            return max((int(n) for n in re.findall(r"turn of the event loop took (\d+) ms", log.read())), default=0)
+
     def machines(self, presence):
         return int(self.figures(0, "fleet_machines").get('presence="%s"' % presence, -1))
 
@@ -95,18 +106,54 @@ class Replicas(servers.Fleetd):
         return time.monotonic() - begun
 
 
+class Herds:
+    """Some processes of herd, with equal parts of the hosts: a descriptor for each session, and two cores."""
+
+    def __init__(self, program, key, hosts, states):
+        self.n = max(2, -(-2 * hosts // (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED)))
+        self.part = hosts // self.n
+        self.all = [servers.Crowd([program, key, str(self.part)] + (["--states"] if states else [])) for _ in range(self.n)]
+
+    def __call__(self, *words):
+        """The same command to all: sums, or for 'wait' and 'seen' the time of the last."""
+        if words[0] in ("wait", "seen"):
+            words = words[:-2] + (self.part, words[-1])
+        for one in self.all:
+            one.send(*words)
+        answers = list(zip(*(one.answer(*words) for one in self.all)))
+        if words[0] == "seen":
+            return [min(answers[0]), max(answers[1]), max(answers[2]), sum(answers[3])]
+        return [max(a) if words[0] == "wait" and i == 0 else sum(a) for i, a in enumerate(answers)]
+
+    def start(self, places):
+        for i, one in enumerate(self.all):
+            one("start", self.part, places, i * self.part)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        for one in self.all:
+            one.__exit__()
+
+
 def units(cluster, n, per_batch=1000):
     """Submit and start units, which the engine places."""
     for first in range(0, n, per_batch):
         body = {"units": [{"name": "herd-%d.service" % i, "desiredState": "launched",
                            "options": [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep %d" % i}]}
                           for i in range(first, min(n, first + per_batch))]}
-        status, text = cluster.ask(0, "/fleet/v1/batch", "POST", json.dumps(body))
-        if status >= 300:
-            raise SystemExit("herd: units were refused: %d %s" % (status, text[:300]))
+        for _ in range(UNITS_ATTEMPTS):
+            status, text = cluster.ask(0, "/fleet/v1/batch", "POST", json.dumps(body))
+            if status < 300:
+                break
+            print("  units from %d on: %d %s" % (first, status, text[:200]))
+            time.sleep(1)
+        else:
+            raise SystemExit("herd: units were refused")
 
 
-def steady(cluster, hosts, idle, rss_before, seconds):
+def steady(cluster, hosts, units, idle, rss_before, seconds):
     before, begun = cluster.effort(), time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - begun
@@ -118,25 +165,29 @@ def steady(cluster, hosts, idle, rss_before, seconds):
         print("  replica %d: %d sessions, %d messages/s" % (i, sessions, messages))
         row("processor time, thousandths of a core, above %.1f without hosts" % (idle[i] * 1000), (used[i] - idle[i]) * 1000,
             2 * messages * HEARTBEAT_US / 1000)
-        row("memory of a session with its machine in the view", (rss[i] - rss_before[i]) * 1024 / sessions / 1024, None, " KiB")
+        if not units:
+            row("memory of a session with its machine in the view", (rss[i] - rss_before[i]) * 1024 / sessions / 1024,
+                SESSION_BYTES / 1024, " KiB")
 
 
 def key_change(cluster, herd, hosts):
-    times = []
+    times, used = [], []
     for i in range(3):
         herd("watch", "/_fleet/cluster/settings")
-        begun = time.monotonic()
+        before, begun = cluster.effort(), time.monotonic()
         status, text = cluster.ask(0, "/fleet/v1/cluster/settings", "PUT", json.dumps({"name": "herd%d" % i}))
         if status >= 300:
             raise SystemExit("herd: settings: %d %s" % (status, text))
         first, half, last, seen = herd("seen", hosts, 20)
         times.append((first / 1e6 - begun, half / 1e6 - begun, last / 1e6 - begun))
+        used.append(max((b[1] - a[1]) / 1e6 for a, b in zip(before, cluster.effort())))
         if seen < hosts:
             raise SystemExit("herd: %d of %d hosts have the changed key" % (seen, hosts))
     first, half, last = (1000 * statistics.median(t) for t in zip(*times))
     row("changed cluster key: request to the first host", first, None, " ms")
     row("changed cluster key: request to half of the hosts", half, None, " ms")
     row("changed cluster key: request to the last host", last, 100, " ms")
+    row("changed cluster key: processor time of the busiest replica", statistics.median(used), None, " ms")
 
 
 def scrape(cluster):
@@ -193,14 +244,11 @@ def main():
     ap.add_argument("--seconds", type=int, default=10)
     ap.add_argument("--keep", action="store_true", help="stop after the steady state, until return is typed")
     opts = ap.parse_args()
-    hosts = opts.hosts - opts.hosts % PLACES
+    hosts = opts.hosts - opts.hosts % (2 * PLACES)
     signal.signal(signal.SIGTERM, lambda *unused: sys.exit(1))
     scratch = tempfile.mkdtemp(prefix="fleetd-herd-", dir=os.environ.get("TMPDIR"))
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
-    if hosts > (allowed - RESERVED) // 2:
-        hosts = (allowed - RESERVED) // 2 // PLACES * PLACES
-        print("The limit of %d descriptors reduces the number of hosts; prlimit --nofile raises it." % allowed)
     places = Places(PLACES if os.geteuid() == 0 else 0)
     if places.n:
         Replicas.network = NETWORK
@@ -208,7 +256,7 @@ def main():
     try:
         print("%d hosts, 3 voters, %d units; %d cores, load %.1f before" % (hosts, opts.units, os.cpu_count(), os.getloadavg()[0]))
         cluster = Replicas(scratch, 3, opts.fleetd)
-        with servers.Crowd([opts.herd, os.path.join(cluster.folder, "key"), str(hosts)] + (["--states"] if opts.units else [])) as herd:
+        with Herds(opts.herd, os.path.join(cluster.folder, "key"), hosts, opts.units) as herd:
             for i, peer in enumerate(cluster.peers):
                 herd("replica", ("%02x" % (i + 1)) * 16, peer)
             rss = cluster.memory_kib()
@@ -216,7 +264,7 @@ def main():
             time.sleep(5)
             idle = [(b[1] - a[1]) / 1e9 / (time.monotonic() - begun) for a, b in zip(idle, cluster.effort())]
             herd("mark")
-            herd("start", hosts, places.n)
+            herd.start(places.n)
             ms, use, _ = herd("wait", "use", hosts, 120)
             if use < hosts:
                 raise SystemExit("herd: only %d of %d hosts have a slice: %s" % (use, hosts, cluster.last_words()))
@@ -226,13 +274,18 @@ def main():
             taken = cluster.until("all machines are up", lambda: cluster.machines("up") >= hosts, 120)
             row("then until all machines are up", taken, None, " s")
             if opts.units:
-                begun = time.monotonic()
+                before, worked, begun = cluster.memory_kib(), cluster.effort(), time.monotonic()
                 units(cluster, opts.units)
                 row("units submitted", time.monotonic() - begun, None, " s")
-                cluster.until("all units run", lambda: cluster.figures(0, "fleet_units_by_state").get('state="active"', 0) >= opts.units, 300)
+                cluster.until("all units run", lambda: cluster.figures(0, "fleet_units_by_state").get('state="active"', 0) >= opts.units, 600, 1)
                 row("units submitted, placed and reported", time.monotonic() - begun, None, " s")
+                for i, (b, a, busy) in enumerate(zip(before, cluster.memory_kib(), cluster.effort())):
+                    row("replica %d: memory of the units" % i, (a - b) / 1024, None, " MiB")
+                    row("replica %d: memory of a unit" % i, (a - b) / opts.units, None, " KiB")
+                    row("replica %d: processor time of a unit" % i, (busy[1] - worked[i][1]) / 1e3 / opts.units, None, " us")
+                    row("replica %d: longest turn of the event loop" % i, cluster.longest_turn(i), None, " ms")
                 time.sleep(5)
-            steady(cluster, hosts, idle, rss, opts.seconds)
+            steady(cluster, hosts, opts.units, idle, rss, opts.seconds)
             if opts.keep:
                 print("pids:", *(p.pid for p in cluster.processes), flush=True)
                 input()

@@ -202,8 +202,15 @@ class Crowd:
         self.process = subprocess.Popen(program if isinstance(program, list) else [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True)
 
     def __call__(self, *words):
+        self.send(*words)
+        return self.answer(*words)
+
+    def send(self, *words):
         self.process.stdin.write(" ".join(str(w) for w in words) + "\n")
         self.process.stdin.flush()
+
+    def answer(self, *words):
+        """The answer to a command that was sent."""
         answer = self.process.stdout.readline().split()
         if not answer:
             raise SystemExit("crowd ended, asked to: %s" % " ".join(str(w) for w in words))

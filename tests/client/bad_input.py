@@ -35,6 +35,15 @@ ROWS = [
     ("verify units/app.sockt", 2, "fleetctl: units/app.sockt: .sockt is no unit type; did you mean units/app.socket, or units/app.sockt.service?"),
     ("why db.sevice", 2, "fleetctl: db.sevice: .sevice is no unit type; did you mean db.service, or db.sevice.service?"),
     ("start example.com", 1, NOT_FOUND.format("example.com.service"), "Error creating units: no unit example.com.service in the cluster or in this directory"),
+    # Machines
+    ("cordon", 2, "fleetctl: cordon: expected at least one machine, by its name or ID"),
+    ("cordon none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines"),
+    ("uncordon none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines"),
+    ("drain", 2, "fleetctl: drain: expected at least one machine, by its name or ID"),
+    ("drain none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines"),
+    ("drain alpha --deadline=soon", 2, "fleetctl: --deadline=soon: expected a time span above 0, for example 5min"),
+    ("drain alpha --deadline=0", 2, "fleetctl: --deadline=0: expected a time span above 0, for example 5min"),
+    ("drain alpha --timeout=-1s", 2, "fleetctl: --timeout=-1s: expected a time span above 0, for example 5min"),
     # Patterns
     ("destroy 'w*'", 1, "fleetctl: 2 units match: web@1.service web@2.service"),
     ("destroy 'z*'", 0, "Units not found in registry", "fleetctl: z*.service: no unit of the cluster matches"),

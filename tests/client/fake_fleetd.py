@@ -61,6 +61,8 @@ class Cluster:
         self.csrs = []
         self.silent = None     # the name of a voter
         self.leaving = [{"step": "none"}]  # members of the answers about a leave, in order; the last one stays
+        self.maintenance = [{"mode": "none", "units": [], "unitsLeft": 0}]  # answers about a machine, in order; the last one stays
+        self.maintained = []   # method and body of the changes
         self.batches = True
         self.destroys = True   # whether transactions support "destroy"
         self.on_fail = lambda: None
@@ -269,6 +271,11 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/fleet/v1/machines" and self.command == "PATCH":
                 c.patched = json.loads(body)
                 return self.answer(204)
+            if path.endswith("/maintenance") and self.command != "GET":
+                c.maintained.append((self.command, json.loads(body) if body else None))
+                return self.answer(204)
+            if path.endswith("/maintenance"):
+                return self.answer(200, c.maintenance.pop(0) if len(c.maintenance) > 1 else c.maintenance[0])
             if path.startswith("/fleet/v1/machines/") and self.command == "DELETE":
                 return self.answer(204)
             if path == "/fleet/v1/machines":

@@ -913,6 +913,49 @@ def a_leave_prints_what_it_waits_for(t):
     t.expect("leave", status=1, err=["nothing was changed; confirm with --yes"])
 
 
+def a_drain_prints_each_change(t):
+    unit = lambda name, state, **more: {"name": name, "state": state, **more}
+    t.file("a.service")
+    t.expect("start --no-block a.service", out=["Triggered"])
+    t.cluster.maintenance = [
+        {"mode": "draining", "units": [unit("a.service", "queued", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2, "deadlineMs": 300000},
+        {"mode": "draining", "units": [unit("a.service", "moving", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2},
+        {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="no other machine qualifies")], "unitsLeft": 1},
+        {"mode": "draining", "units": [unit("b\x1b.service", "stopping")], "unitsLeft": 1}, {"mode": "drained", "units": [], "unitsLeft": 0}]
+    said = t.run("drain", "alpha", "--deadline=5min", "--force", "--reason=new disk")
+    assert said[0] == 0 and not said[2], said
+    lines = said[1].splitlines()
+    assert lines[:2] == ["alpha: cordoned; 2 units to move; in 300 s, the rest stops", "a.service → beta starting"], lines
+    assert lines[2].startswith("b\\x1b.service waiting: Move=no; to move it: fleetctl drain alpha --force"), lines
+    assert "b\\x1b.service waiting: no other machine qualifies; to stop it: fleetctl drain alpha --deadline=5min" in lines, lines
+    assert lines[-3:] == ["b\\x1b.service stopping", "b\\x1b.service destroyed", "alpha: drained"], lines
+    assert any(line.startswith("a.service → ") and " active " in line for line in lines), lines
+    assert t.cluster.maintained == [("PUT", {"deadlineMs": 300000, "force": True, "mode": "draining", "reason": "new disk"})], t.cluster.maintained
+    # The end of the wait is not the end of the drain.
+    t.cluster.maintenance = [{"mode": "draining", "units": [unit("b.service", "waiting", reason="Move=no")], "unitsLeft": 1}]
+    t.expect("drain alpha --timeout=100ms", status=5, out=["1 unit to move"], err=["timed out: 1 unit of alpha is left; the drain continues: fleetctl drain alpha shows it, "
+                                                                                   "fleetctl uncordon alpha ends it"])
+    t.expect("drain alpha --no-block", out="alpha: cordoned; 1 unit to move\n")
+    t.cluster.maintenance += [{"mode": "cordoned", "units": [], "unitsLeft": 1}]
+    t.expect("drain alpha", status=1, out=["1 unit to move"], err=["alpha: the drain was cancelled; the machine is cordoned"])
+    terminal = t.terminal("drain", "alpha")
+    t.cluster.maintenance = [{"mode": "draining", "units": [unit("b.service", "waiting", reason="Move=no")], "unitsLeft": 1}]
+    terminal.wait_for("b.service")
+    os.write(terminal.me, b"\x03")
+    assert terminal.end() == 5 and b"the drain continues" in terminal.said, terminal.said
+
+
+def cordon_and_uncordon_state_whether_they_changed_anything(t):
+    for verb, mode, text in (("cordon", "none", "cordoned; its units stay, and it gets no others"), ("cordon", "cordoned", "is cordoned already"),
+                             ("cordon", "draining", "is being drained already"), ("cordon", "drained", "is drained already"),
+                             ("uncordon", "none", "is not cordoned; nothing was changed"),
+                             ("uncordon", "draining", "uncordoned; units that have moved do not move back")):
+        t.cluster.maintenance = [{"mode": mode}]
+        t.expect(f"{verb} alpha beta", out=f"alpha: {text}\nbeta: {text}\n")
+    t.expect("cordon alpha -o json", out='{"machines":[{"mode": "draining"}]}\n')
+    assert t.cluster.maintained[-1] == ("PUT", {"mode": "cordoned"}), t.cluster.maintained[-1]
+
+
 def no_verb_lets_a_server_control_the_terminal(t):
     """Run each verb on a terminal, with control characters in the messages, in all strings, and in the errors of answers."""
     hostile = "\x1b]0;owned\x07\x1b[8m\x9b2J\u202e"
@@ -935,7 +978,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
-             "": [["ca"], ["cert", "ls"], ["cluster"], ["directory"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
+             "": [["ca"], ["cert", "ls"], ["cluster"], ["cordon", "2" * 32], ["drain", "2" * 32], ["uncordon", "2" * 32], ["directory"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["backup", "out.backup"], ["recover", "--yes=x"], ["restore", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
@@ -960,6 +1003,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
             t.cluster.problems = [{"machineID": "1" * 32, "hostname": "alpha", "name": "b.service", "problem": "refused", "reason": "because"}]
             t.cluster.problem, t.cluster.waits_for = "it is", ["alpha"]
             t.cluster.leaving = [{"step": "none"}, {"step": "units", "units": 1, "unit": "a.service", "reason": "waits"}, {"clusterId": "def", "step": "none"}]
+            t.cluster.maintenance = [{"mode": "draining", "units": [{"name": "a.service", "state": "waiting", "reason": "waits"}], "unitsLeft": 1}, {"mode": "drained"}]
             with t.cluster.lock:
                 t.cluster.notify(action="set", key="/w/k", value="1")
             if mode in ("words", "everything"):
@@ -1761,7 +1805,7 @@ def completion_offers_topics(t):
 
 
 def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
-    for verb, topic in (("drain", "maintain"), ("cordon", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
+    for verb, topic in (("evacuate", "maintain"), ("reboot", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
                         ("rollout", "update"), ("forget", "remove"), ("snapshot", "backup")):
         said = f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}"
         assert t.on_terminal(verb, "x") == (2, said + "\r\n"), t.on_terminal(verb, "x")

@@ -1,6 +1,6 @@
 """Each route and each verb of fleetctl on a host without a replica, compared with a voter; reads and events while its replica is killed.
 
-attached.py routes VOTER ATTACHED ROUTES.C     sockets of two hosts, and the table of routes
+attached.py routes VOTER REPLICA ATTACHED ROUTES.C     sockets of hosts, of them the replica in use, and the table of routes
 attached.py verbs VOTER ATTACHED FLEETCTL FLEETCTL.C
 attached.py moves WRITER ATTACHED PID SIGNAL NAME     the process of the replica in use gets the signal while both work; a word in the results"""
 
@@ -54,6 +54,10 @@ REQUESTS = {
     "GET /fleet/v1/machines": [(V1 + "/machines", None), (V1 + "/machines?all=true", None)],
     "PATCH /fleet/v1/machines": [(V1 + "/machines", PATCH), (V1 + "/machines", "{}")],
     "DELETE /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000003", None), (V1 + "/machines/none", None)],
+    "GET /fleet/v1/machines/*/maintenance": [(V1 + "/machines/00000000000000000000000000000001/maintenance", None), (V1 + "/machines/none/maintenance", None)],
+    "PUT /fleet/v1/machines/*/maintenance": [(V1 + "/machines/00000000000000000000000000000002/maintenance", '{"mode":"cordoned","reason":"disk"}'),
+                                             (V1 + "/machines/00000000000000000000000000000002/maintenance", '{"mode":"gone"}')],
+    "DELETE /fleet/v1/machines/*/maintenance": [(V1 + "/machines/00000000000000000000000000000002/maintenance", None)],
     "GET /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000001", None)],
     "GET /fleet/v1/why/*": [(V1 + "/why/u%s.service", None), (V1 + "/why/none.service", None)],
     "POST /fleet/v1/plan": [(V1 + "/plan", PLAN), (V1 + "/plan", "{")],
@@ -96,9 +100,12 @@ REQUESTS = {
     "DELETE /v2/keys/**": [("/v2/keys/a%s", None)],
 }
 
+OF_THE_ROLE = "GET /v2/stats/leader"  # 403 on a replica that does not lead
+
 # Members of answers that belong to a moment or to the host that answers. fleet-api(7) names them.
 VOLATILE = {"index", "raftIndex", "lastIndex", "lastTerm", "time", "since", "first", "last", "created", "createdIndex", "modifiedIndex", "expires", "hash",
-            "machine", "name", "role", "replica", "seat", "token", "id", "startTime", "leaderInfo", "state", "recvAppendRequestCnt", "sendAppendRequestCnt"}
+            "machine", "name", "role", "replica", "seat", "token", "id", "startTime", "leaderInfo", "state", "recvAppendRequestCnt", "sendAppendRequestCnt",
+            "latency", "counts"}
 
 
 class Connection(http.client.HTTPConnection):
@@ -145,16 +152,16 @@ def result(name, different):
     print("ok " + name if not different else "not ok %s: %s" % (name, "; ".join(different[:3])), flush=True)
 
 
-def routes(voter, attached, table):
+def routes(voter, replica, attached, table):
     rows = re.findall(r'\{ ROUTE_\w+, +("[A-Z ]+"|NULL), +"([^"]+)",', open(table).read())
     wanted = {"%s %s" % (method, pattern) for methods, pattern in rows for method in (methods.strip('"').split()[:1] if methods != "NULL" else [])}
     known = {k.replace("HEAD ", "") for k in REQUESTS}
     missing = sorted(w for w in wanted if w.replace("HEAD", "GET") not in known)
     result("each_route_is_compared", ["no request for %s" % m for m in missing])
-    different, n, hosts = [], 0, ((voter, "v"), (attached, "w"))
+    different, n = [], 0
     fill = lambda s, letter: s.replace("%s", letter) if s else s
     for route, requests in REQUESTS.items():
-        method = route.split()[0]
+        method, hosts = route.split()[0], ((replica if route == OF_THE_ROLE else voter, "v"), (attached, "w"))
         for target, body, *kind in requests:
             answers = []
             for path, letter in hosts:
@@ -178,6 +185,7 @@ def routes(voter, attached, table):
 # Arguments of each verb. Those that would change the host itself are rejected: what they say is compared.
 VERBS = {
     "backup": ["backup", "--yes", "backup.gz"], "ca": ["ca", "show"], "cat": ["cat", "u.service"], "cert": ["cert", "ls"], "cluster": ["cluster"],
+    "cordon": ["cordon", "none"], "drain": ["drain", "none"], "uncordon": ["uncordon", "h1"],
     "destroy": ["destroy", "u.service"], "diff": ["diff", "u.service"], "directory": ["directory"], "edit": ["edit", "--yes", "u.service"],
     "events": ["events", "-n3"], "export": ["export", "exported"], "fd-forward": ["fd-forward", "none.sock"], "help": ["help", "why"],
     "import": ["import", "exported"], "init": ["init", "--name=none"], "is-active": ["is-active", "u.service"], "is-failed": ["is-failed", "u.service"],

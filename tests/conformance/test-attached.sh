@@ -36,7 +36,7 @@ says its_join_ends "Joined: this host is up, with h" "$said"
 check a_sixth_host_is_attached wait_for 30 has_replica
 echo "# after $SECONDS s"
 
-python3 "$here/attached.py" routes "$scratch/sock2" "$scratch/sock6" "$here/../../fleetd/api/routes.c"
+python3 "$here/attached.py" routes "$scratch/sock2" "$scratch/sock$(replica | tr -d h)" "$scratch/sock6" "$here/../../fleetd/api/routes.c"
 fleetctl=$(realpath "$fleetctl")
 (cd "$scratch" && python3 "$here/attached.py" verbs "$scratch/sock2" "$scratch/sock6" "$fleetctl" "$here/../../client/fleetctl.c")
 echo "# after $SECONDS s"
@@ -101,7 +101,11 @@ says a_key_names_the_replicas 'no replica reachable for' "$(keys /known)"
 says a_write_is_code_300 '"errorCode":300' "$(keys /lost -X PUT -d value=1)"
 
 # Before its first slice, a host has no state: a key that exists is not reported as missing.
+# Nor does it need a listener for other hosts: another program has its port.
 end 9 6
+python3 -c 'import signal, socket, sys; s = socket.create_server(("127.0.0.1", int(sys.argv[1]))); signal.pause()' "${ports[11]}" &
+pids[port]=$!
+check its_port_is_taken wait_for 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/${ports[11]}"
 start 6
 check a_new_daemon_answers wait_for 20 curl -s -m 5 -o /dev/null --unix-socket "$scratch/sock6" http://fleet/version
 says a_key_is_not_missing_before_the_first_slice '"errorCode":300' "$(keys /known)"
@@ -110,4 +114,7 @@ for host in 1 2 3 4 5; do kill -CONT "${pids[$host]}" 2>/dev/null; done
 check it_returns_to_a_replica wait_for 30 has_replica
 key_is_back() { [[ $(keys /known) == *'"value":"yes"'* ]]; }
 check the_key_is_answered_again wait_for 20 key_is_back
+says its_log_has_the_reason "Failed to listen on 127.0.0.1:${ports[11]}: the address is in use; this host runs its units without a replica" "$(cat "$scratch/log6")"
+no_listener() { ctl 1 status 2>&1 | grep -qF "its replica: none: it cannot listen on 127.0.0.1:${ports[11]}; correct ListenPeer="; }
+check status_shows_that_it_cannot_listen wait_for 20 no_listener
 echo "# after $SECONDS s"

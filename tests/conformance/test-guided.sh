@@ -132,7 +132,10 @@ a_reset_after_a_crash_is_repeated() {
         fleetd two --reset --recover 2>"$scratch/why"
         [ $? = 2 ] && says "--recover, --reset, --backup, --backup-cluster-key and --restore exclude each other" || return 1
         fleetd fresh --reset 2>"$scratch/why"
-        [ $? = 1 ] && says "this host has no replica"
+        [ $? = 1 ] && says "this host has no replica" || return 1
+        # A host with a key file that was attached has only the ID of its cluster.
+        echo 00000000000000c1 >"$scratch/fresh/cluster" && fleetd fresh --reset >"$scratch/why" || return 1
+        [ "$(cat "$scratch/fresh/old/1/cluster")" = 00000000000000c1 ] && [ ! -e "$scratch/fresh/cluster" ] && rm -r "$scratch/fresh/old"
 }
 
 a_host_with_state_is_not_restored() {

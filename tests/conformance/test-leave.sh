@@ -27,6 +27,21 @@ check three_hosts_vote wait_for 60 members 1 3 3
 check no_session_to_the_founder_was_rejected [ "$(grep -c 'rejected a session' "$scratch/log1")" = 0 ]
 put 1 /kept 1 >/dev/null
 
+# -- Cordon and drain: the commands work from each host, and change nothing twice --
+drains() { ctl 3 drain h2 --reason=disk >"$scratch/drain" 2>&1; }
+is_in_service() { api 1 machines/"$id2"/maintenance | grep -q '"mode":"none"'; }
+id2=$(api 2 cluster | grep -o '"machine":"[0-9a-f]*"' | head -1 | cut -d'"' -f4)
+says a_machine_is_cordoned "h2: cordoned; its units stay, and it gets no others" "$(ctl 1 cordon h2 2>&1)"
+says it_is_cordoned_already "h2: is cordoned already" "$(ctl 3 cordon h2 2>&1)"
+check a_machine_without_units_is_drained drains
+says the_drain_says_so "h2: drained" "$(cat "$scratch/drain")"
+says its_state_has_a_reason '"reason":"disk"' "$(api 1 machines/"$id2"/maintenance)"
+says a_drained_machine_stays_drained "h2: is drained already" "$(ctl 1 cordon h2 2>&1)"
+says it_is_in_the_events "draining: its units move away: disk" "$(ctl 1 events 2>&1)"
+says a_leave_needs_no_uncordon "h2: uncordoned" "$(ctl 2 uncordon h2 2>&1)"
+check it_is_in_service is_in_service
+says uncordon_is_repeated "h2: is not cordoned; nothing was changed" "$(ctl 1 uncordon h2 2>&1)"
+
 # -- The leader leaves --
 first=$(leader)
 second=$((first % 3 + 1)) third=$(((first + 1) % 3 + 1))

@@ -143,6 +143,11 @@ static bool report_sign(void *userdata, const char *machine_id, const LivenessSi
         return true;
 }
 
+static void report_clone(void *userdata, const char *machine_id) {
+        assert(strlen(machine_id) == MACHINE_ID_SIZE - 1);
+        ++*(size_t *) userdata;
+}
+
 static void report(const void *bytes, size_t size) {
         Reports reports = {};
         size_t n = 0;
@@ -152,6 +157,9 @@ static void report(const void *bytes, size_t size) {
                 assert(n <= 2 * size / 17); /* a host costs no more than its bytes */
                 assert(reports_take(&reports, "replica", 1, 1, 1000, bytes, size) == -EBADMSG);
         }
+        n = 0;
+        reports_read_clones(bytes, size, report_clone, &n);
+        assert(n <= size / 17);
         reports_tick(&reports, 1000, false);
         reports_tick(&reports, 1000 + REPORT_VALID_MS, false);
         assert(reports.grace_ticks + 1 >= REPORT_GRACE_MS / LIVENESS_TICK_MS);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/directory/seen_files.h"
+#include "fleetd/membership/identity.h"
 #include "fleetd/membership/key_file.h"
 #include "fleetd/membership/replica_pins.h"
 #include "kvstore/read_bound.h"
@@ -61,6 +62,10 @@ static void identity(const uint8_t *bytes, size_t size) {
         DataDir folder = { .fd = dir_fd };
         uint64_t cluster, lineage, again[2];
 
+        put("cluster", bytes, size);
+        if (identity_read_cluster(scratch, &cluster, NULL) == 0)
+                assert(cluster != 0 && identity_write_cluster(scratch, cluster, NULL) == 0 &&
+                       identity_read_cluster(scratch, again, NULL) == 0 && again[0] == cluster);
         put("identity", bytes, size);
         if (data_dir_read_identity(&folder, &cluster, &lineage) < 0)
                 return;

@@ -15,6 +15,27 @@ hosts_join_by_one_token() {
         join_at_once $(others alpha)
 }
 
+# The daemon of host $1: KiB resident, and how often its threads have woken up.
+daemon_file() { host_exec "$1" sh -c 'cat /proc/$(systemctl show -P MainPID fleetd)/'"$2"; }
+resident_kib() { daemon_file "$1" status | awk '/^VmRSS/ { print $2 }'; }
+wake_ups() { daemon_file "$1" 'task/*/status' | awk '/^voluntary_ctxt/ { n += $2 } END { print n }'; }
+is_small() { [ "$(resident_kib "$1")" -le 7812 ]; }
+wakes_rarely() {
+        local before
+        before=$(wake_ups "$1")
+        sleep 5 # the period of a rate
+        before=$((($(wake_ups "$1") - before) * 2))
+        echo "$before" >"$LAB/wakes"
+        [ "$before" -le 40 ]
+}
+an_idle_attached_host_has_8_megabytes_and_4_wake_ups_a_second() {
+        local h
+        h=$(attached | head -1)
+        wait_for 20 wakes_rarely "$h" || fail "the daemon of $h wakes up $(cat "$LAB/wakes") times in 10 s"
+        wait_for 60 is_small "$h" || fail "the daemon of $h has $(resident_kib "$h") KiB resident"
+        echo "# an idle attached host: $(cat "$LAB/wakes") wake-ups in 10 s, $(resident_kib "$h") KiB resident" >>"$LAB/figures"
+}
+
 # One host after the other, because each waits for its units.
 attached_hosts_leave_until_twelve_are_left() {
         local h
@@ -206,7 +227,7 @@ attached_hosts_follow_a_replica_that_was_recovered() {
         [ ! -s "$LAB/touched" ] || fail "the recovery touched units: $(cat "$LAB/touched")"
 }
 
-scenario hosts_join_by_one_token attached_hosts_leave_until_twelve_are_left units_run_on_attached_hosts_and_fleetctl_works_there \
+scenario hosts_join_by_one_token an_idle_attached_host_has_8_megabytes_and_4_wake_ups_a_second attached_hosts_leave_until_twelve_are_left units_run_on_attached_hosts_and_fleetctl_works_there \
         replicas_that_are_killed_stopped_and_cut_touch_no_unit an_attached_host_without_power_loses_its_units_to_others \
         without_a_quorum_a_host_that_boots_starts_its_units_and_no_unit_stops the_ca_is_rotated_while_two_attached_hosts_are_off \
         attached_hosts_follow_a_replica_that_was_recovered

@@ -123,9 +123,11 @@ replicas_of() { local h; for h in $LAB_HOSTS; do ! host_is_on "$h" || { roles_of
 
 n=0 checks=a_cluster_runs_units
 add() { # FAULT STATE
+        local name=$1_while_$2
         n=$((n + 1))
-        eval "$1_while_$2() { cell $1 $2 $n; }"
-        checks="$checks $1_while_$2"
+        [[ " $checks " != *" $name "* ]] || name=${name}_$n # a cell that is repeated
+        eval "$name() { cell $1 $2 $n; }"
+        checks="$checks $name"
 }
 if [ -n "${MATRIX_CELLS:-}" ]; then
         for c in $MATRIX_CELLS; do add "${c%/*}" "${c#*/}"; done

@@ -220,8 +220,12 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
                                           .unit_index = c->unit_index,
                                           .since_ms = c->since_ms,
                                           .hold_ms = c->hold_ms,
+                                          .move_failures = c->move_failures,
+                                          .move_after_ms = c->move_after_ms,
                                           .term = 1,
                                           .reason = strdup(c->reason) };
+
+                memcpy(assignment.move_failed, c->move_failed, sizeof(assignment.move_failed));
 
                 /* The transaction's checks. */
                 assert(c->expected_index == (o ? o->index : 0));

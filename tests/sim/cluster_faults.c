@@ -136,7 +136,7 @@ static void fault_leave(SimCluster *c, SimMachine *m) {
                 return;
         kv_state(daemon_store(leader->daemon), &state);
         leave.since_ms = world_now_ms(c->world);
-        if (registry_maintain(r, 0, known, &leave, on_asked, c) < 0)
+        if (registry_maintain(r, 0, known, &leave, NULL, on_asked, c) < 0)
                 return;
         m->leaves = true;
         m->left_cluster = state.cluster_id;

@@ -59,6 +59,7 @@ struct SimHost {
         WorldLoop *loop; /* NULL: no daemon */
         char address[48];
         bool power;
+        bool addressless; /* its address cannot be listened on */
         uint64_t incarnation;
         LIST_HEAD(, SimStream) streams;
         LIST_HEAD(, SimListener) listeners;
@@ -484,6 +485,9 @@ static int sim_listen(Network *net, const char *address, void (*accepted)(void *
 
         if (world_is_short(h->net->world))
                 return -ENOMEM;
+        if (h->addressless)
+                return error_set(err, -EADDRNOTAVAIL,
+                                 "Failed to listen on %s: this host does not have the address", address);
         l = NEW0(SimListener, 1);
         *l = (SimListener) { .host = h, .accepted = accepted, .userdata = userdata };
         snprintf(l->address, sizeof(l->address), "%s", address);
@@ -545,6 +549,10 @@ Network *sim_host_network(SimHost *h, WorldLoop *loop) {
         h->loop = loop;
         h->base.loop = world_loop(loop);
         return &h->base;
+}
+
+void sim_host_addressless(SimHost *h, bool on) {
+        h->addressless = on;
 }
 
 void sim_host_reset(SimHost *h, bool silent) {

@@ -26,6 +26,8 @@ void sim_host_reset(SimHost *h, bool silent);
 /* After world_loop_drop_work(): streams that are being closed end nevertheless. */
 void sim_host_dropped(SimHost *h);
 void sim_host_power(SimHost *h, bool on);
+/* Whether a listener of the host fails to open. */
+void sim_host_addressless(SimHost *h, bool on);
 
 void sim_net_cut(SimNet *net, SimHost *a, SimHost *b, bool cut); /* both directions */
 void sim_net_cut_one_way(SimNet *net, SimHost *from, SimHost *to, bool cut);

@@ -583,6 +583,8 @@ void stores_turn(Stores *all) {
                 stores_members_turn(all);
         if (!all->quiet)
                 stores_faults_turn(all);
+        watchers_doubt(all->watchers,
+                       store_may_show_rot(&all->hosts[0], true)); /* a tree may rot in this turn */
 }
 
 void stores_begin(Stores *all) {

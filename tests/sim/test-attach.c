@@ -4,7 +4,9 @@
  */
 #include <stdio.h>
 
+#include "fleetd/membership/voters.h"
 #include "tests/sim/attached.h"
+
 /* The host runs a unit, and stops it, as any other one. */
 static void run_unit(SimMachine *m) {
         UNTIL("an-attached-host-has-facts", seen(machine(0), m)->facts);
@@ -50,16 +52,19 @@ static void keys_on_an_attached_host(void) {
 }
 
 /* A restricted host works, holds no replica although the cluster wants more, reads users' keys, and writes
- * none. */
+ * those below the prefix of its token. */
 static void restricted_host(void) {
-        SimMachine *m = attached_by(3, &(TokenRequest) { .uses = 1, .restricted = true, .by = "root" });
+        SimMachine *m = attached_by(
+                3, &(TokenRequest) { .uses = 1, .restricted = true, .write = "/app", .by = "root" });
 
         run_unit(m);
         (void) write_key(machine(0), "/a", "1");
         expect_key(m, "/a", "1");
         if (try_write(m, "/a", "2").status != KV_FORBIDDEN)
-                world_failed(world, "a-restricted-host-writes-nothing", "/a");
+                world_failed(world, "a-restricted-host-writes-below-its-prefix", "/a");
         expect_key(machine(0), "/a", "1");
+        (void) write_key(m, "/app/b", "2");
+        expect_key(machine(0), "/app/b", "2");
         run_ms(20000);
         if (!state_of(m).attached || seen(machine(0), m)->member.raft_id != 0)
                 world_failed(world, "a-restricted-host-has-no-replica", "%s", m->name);
@@ -290,6 +295,96 @@ static void recover_with_attached(void) {
         over();
 }
 
+static bool says_no_listener(SimMachine *m) {
+        const SimMachine *leader = leader_with(machine(0));
+        const ClusterMachine *known = leader ? seen(leader, m) : NULL;
+
+        return known && known->presence == PRESENCE_UP &&
+               streq(known->presence_reason,
+                     MACHINE_CONDITION "none: it cannot listen on 10.0.0.6:2380; correct ListenPeer=");
+}
+
+/* The address of ListenPeer= is gone when the daemon starts again: the host continues without a replica, and
+ * gets one in place of a silent standby when it has the address again. */
+static void the_listener_of_an_attached_host_fails(void) {
+        SimMachine *m = attached(), *standby = NULL;
+        uint64_t invocation;
+
+        UNTIL("an-attached-host-has-facts", seen(machine(0), m)->facts);
+        request_unit(machine(0), "a.service", m);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
+        invocation = sim_systemd_invocation(m->systemd, "a.service");
+
+        sim_host_addressless(m->host, true);
+        for (unsigned i = 0; i < 2; i++) { /* the second one starts without a session before */
+                stop_host(m);
+                machine_start_daemon(m);
+                UNTIL("a-host-without-a-listener-is-attached", state_of(m).attached && state_of(m).ready);
+        }
+        UNTIL("a-slice-is-complete", slice_is_equal(m));
+        UNTIL("its-problem-is-published", says_no_listener(m));
+        for (unsigned i = 1; i < 5 && !standby; i++)
+                for (size_t k = 0; k < state_of(machine(0)).n_members; k++)
+                        if (state_of(machine(0)).members[k].raft_id == state_of(machine(i)).raft_id &&
+                            state_of(machine(0)).members[k].role == KV_MEMBER_STANDBY)
+                                standby = machine(i);
+        machine_power_cut(standby);
+        for (uint64_t ms = 0; ms < voters_spans.silent_ms + voters_spans.led_ms; ms += 1000) {
+                run_ms(1000);
+                if (seen(leader_with(machine(0)), m)->member.raft_id != 0)
+                        world_failed(world, "a-host-without-a-listener-gets-no-replica", "%s", m->name);
+        }
+        sim_host_addressless(m->host, false);
+        UNTIL("a-host-with-a-listener-gets-a-replica", is_member(machine(0), m));
+        UNTIL("its-problem-has-ended",
+              !seen(machine(0), m)->presence_reason[0] ||
+                      !starts_with(seen(machine(0), m)->presence_reason, MACHINE_CONDITION));
+        if (sim_systemd_invocation(m->systemd, "a.service") != invocation)
+                world_failed(world, "no-unit-is-touched", "%s", m->name);
+        over();
+}
+
+/* A copy of an attached host cannot reach the replica that the other one uses, and uses another one. */
+static void two_hosts_with_one_machine_id(void) {
+        unsigned served = 0;
+        uint64_t invocation;
+        SimMachine *m, *copy;
+        MadeToken token;
+
+        found(7, 5);
+        m = machine(5);
+        copy = machine(6);
+        token = make_token(machine(0), NULL);
+        join_with(m, &token);
+        UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
+        UNTIL("an-attached-host-has-facts", seen(machine(0), m) && seen(machine(0), m)->facts);
+        stop_host(m);
+        stop_host(copy);
+        machine_clone(copy, m);
+        machine_start_daemon(m);
+        UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
+        request_unit(machine(0), "a.service", m);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
+        invocation = sim_systemd_invocation(m->systemd, "a.service");
+        sim_net_cut(cluster->net, copy->host, replica_of(m)->host, true);
+        machine_start_daemon(copy);
+        UNTIL("a-copy-is-attached", state_of(copy).attached && state_of(copy).ready);
+        UNTIL("a-copy-is-reported", starts_with(seen(machine(0), m)->presence_reason, MACHINE_IDENTITY));
+        for (unsigned i = 0; i < 1200; i++) {
+                run_ms(100);
+                served += state_of(copy).attached && state_of(copy).ready;
+                if (!state_of(m).ready || sim_systemd_invocation(m->systemd, "a.service") != invocation)
+                        world_failed(world, "the-first-host-is-served", "%s", m->name);
+        }
+        world_trace(world, "copy", "served for %u ms of 120000", served * 100);
+        if (served > 150)
+                world_failed(world, "a-copy-is-rejected", "%u ms", served * 100);
+        stop_host(copy);
+        run_ms(80000);
+        UNTIL("the-report-ends", !starts_with(seen(machine(0), m)->presence_reason, MACHINE_IDENTITY));
+        over();
+}
+
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(void) = { attach,
                                                    keys_on_an_attached_host,
@@ -298,7 +393,9 @@ int main(int argc, char *argv[]) {
                                                    a_write_while_the_replica_stands_still,
                                                    a_slice_without_keys_stops_no_unit,
                                                    resume_after_window,
-                                                   recover_with_attached };
+                                                   recover_with_attached,
+                                                   the_listener_of_an_attached_host_fails,
+                                                   two_hosts_with_one_machine_id };
 
         return tokens_main(argc, argv, "tests/sim/test-attach", scenarios, ELEMENTS(scenarios), NULL,
                            "hosts without a replica act on their slice");

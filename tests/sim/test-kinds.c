@@ -406,8 +406,8 @@ static void an_attached_host_leaves(void) {
         former = state_of(m).cluster_id;
         leave.since_ms = world_now_ms(world);
         machine_suspect(m, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
-        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, on_leaving,
-                              NULL) < 0)
+        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, NULL,
+                              on_leaving, NULL) < 0)
                 abort();
         UNTIL("a-host-has-a-cluster-of-its-own",
               state_of(m).role == KV_ROLE_LEADER && is_ready(m) && state_of(m).cluster_id != former);

@@ -631,8 +631,8 @@ static void begin_leave(SimMachine *m) {
 
         former = state_of(m).cluster_id;
         machine_suspect(m, world_now_ms(world), world_now_ms(world) + 2 * (uint64_t) PATIENCE_MS);
-        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, on_submitted,
-                              NULL) < 0)
+        if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, NULL,
+                              on_submitted, NULL) < 0)
                 abort();
 }
 

@@ -344,12 +344,59 @@ static void write_behind_a_large_list(void) {
         over();
 }
 
+/* -- Limits of a host -- */
+
+/* A host may write 200 times a second. More writes wait; those that would wait for too long are rejected
+ * without an effect, none is lost, and other hosts do not wait. */
+static void writes_above_the_limit(void) {
+        enum { N = 2000, FOREIGN = 20 };
+        SimMachine *m = attached();
+        static KeyWrite writes[N];
+        unsigned n_done = 0;
+        uint64_t from;
+        char key[32];
+
+        run_ms(5000);
+        from = world_now_ms(world);
+        for (unsigned i = 0; i < N; i++) {
+                snprintf(key, sizeof(key), "/a/%u", i);
+                propose_key(m, key, kv_string("1"), &writes[i]);
+        }
+        for (unsigned i = 0; i < FOREIGN; i++) {
+                KeyWrite write;
+                uint64_t began_ms = world_now_ms(world);
+
+                propose_key(machine(0), "/b", kv_string("1"), &write);
+                UNTIL("a-write-of-another-host-is-answered", write.done);
+                if (write.status != KV_OK || world_now_ms(world) - began_ms > 200)
+                        world_failed(world, "a-write-of-another-host-does-not-wait", "%s after %llu ms",
+                                     kv_status_name(write.status),
+                                     (unsigned long long) (world_now_ms(world) - began_ms));
+        }
+        for (unsigned i = 0; i < N; i++)
+                UNTIL("a-write-is-answered", writes[i].done);
+        from = world_now_ms(world) - from;
+        for (unsigned i = 0; i < N; i++) {
+                snprintf(key, sizeof(key), "/a/%u", i);
+                n_done += writes[i].status == KV_OK;
+                if ((writes[i].status != KV_OK && writes[i].status != KV_BUSY) ||
+                    has_key(machine(0), key) != (writes[i].status == KV_OK))
+                        world_failed(world, "a-write-is-done-or-not", "%s", kv_status_name(writes[i].status));
+        }
+        printf("# %u writes at once: %u done within %llu ms\n", N, n_done, (unsigned long long) from);
+        if (n_done < PEER_COMMANDS_BURST + PEER_COMMANDS_PER_SECOND ||
+            n_done > PEER_COMMANDS_BURST + 2 * PEER_COMMANDS_PER_SECOND)
+                world_failed(world, "a-host-writes-at-its-limit", "%u in %llu ms", n_done,
+                             (unsigned long long) from);
+        over();
+}
+
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(
-                void) = { replica_stops_under_load, write_is_not_refused_after_a_move,
-                          watch_behind_a_list,      watch_after_an_overflow,
-                          key_ends_between_pages,   sync_without_an_answer,
-                          write_behind_a_large_list };
+                void) = { replica_stops_under_load,  write_is_not_refused_after_a_move,
+                          watch_behind_a_list,       watch_after_an_overflow,
+                          key_ends_between_pages,    sync_without_an_answer,
+                          write_behind_a_large_list, writes_above_the_limit };
 
         return tokens_main(argc, argv, "tests/sim/test-overload", scenarios, ELEMENTS(scenarios), NULL,
                            "hosts without a replica lose nothing under load");

@@ -11,8 +11,8 @@ enum {
         REPLICAS = 5,
         TICK_MS = 500,
         LOST_MS = 3600,
-        /* The replica is silent, the hosts that used it may move, the idle session reports, the write. */
-        LOST_WITH_REPLICA_MS = 1750 + 3000 + TICK_MS + 150,
+        /* The replica is silent, the hosts that used it may move, the write. */
+        LOST_WITH_REPLICA_MS = 1750 + 3000 + 150,
         MOVE_MS = 2500
 };
 
@@ -163,6 +163,8 @@ static void bridge_partition(void) {
                         sim_net_cut(cluster->net, m->host, machine(i)->host, i != k);
                 UNTIL_EACH(15000, 20, "a-host-uses-the-replica-that-it-reaches",
                            replica_of(m) == machine(k) && state_of(m).ready && presence_of(m) == PRESENCE_UP);
+                run_ms(2 * TICK_MS); /* the report, and the write: it may have been lost just before */
+                UNTIL("a-host-is-up", presence_of(m) == PRESENCE_UP);
                 stays_up(m, 10000);
         }
         over();
@@ -182,6 +184,51 @@ static void new_leader_storm(void) {
                 machine_start_daemon(victim);
                 UNTIL("a-replica-returns", is_ready(victim));
         }
+        over();
+}
+
+/* Return a replica that does not lead, and its leader. */
+static SimMachine *follower(SimMachine **ret_leader) {
+        UNTIL("there-is-a-leader", (*ret_leader = leader_with(machine(0))));
+        return *ret_leader == machine(1) ? machine(2) : machine(1);
+}
+
+/* A replica reaches all others except the leader. A short fault changes nothing, and a long one moves
+ * nothing: other replicas report its heartbeats. It follows no log, so no unit is placed on it. Then it loses
+ * power. */
+static void a_replica_is_cut_from_the_leader(void) {
+        SimMachine *m, *leader;
+        uint64_t until_ms, ms;
+
+        found(3, 3);
+        m = follower(&leader);
+        UNTIL("a-replica-is-up", seen(leader, m) && presence_of(m) == PRESENCE_UP);
+        for (unsigned i = 0; i < 4; i++) {
+                run_ms(world_draw(world, 2 * TICK_MS));
+                sim_net_cut(cluster->net, m->host, leader->host, true);
+                stays_up(m, LOST_MS - TICK_MS);
+                sim_net_cut(cluster->net, m->host, leader->host, false);
+                stays_up(m, 5000);
+        }
+        sim_net_cut(cluster->net, m->host, leader->host, true);
+        UNTIL_EACH(15000, 20, "a-replica-without-its-leader-is-away", presence_of(m) == PRESENCE_AWAY);
+        for (until_ms = world_now_ms(world) + 90000; world_now_ms(world) < until_ms;) {
+                run_ms(20);
+                if (presence_of(m) != PRESENCE_AWAY)
+                        world_failed(world, "a-replica-without-its-leader-stays-away", "it is %s",
+                                     presence_to_string(presence_of(m)));
+        }
+        sim_net_cut(cluster->net, m->host, leader->host, false);
+        UNTIL_EACH(7000, 20, "a-replica-returns", presence_of(m) == PRESENCE_UP);
+        stays_up(m, 10000);
+        sim_net_cut(cluster->net, m->host, leader->host, true);
+        UNTIL_EACH(15000, 20, "a-replica-without-its-leader-is-away", presence_of(m) == PRESENCE_AWAY);
+        run_ms(world_draw(world, 2 * TICK_MS));
+        suspect(m);
+        machine_power_cut(m);
+        ms = until_lost(m);
+        if (ms > LOST_MS)
+                world_failed(world, "a-replica-is-lost-in-3.6-s", "%llu ms", (unsigned long long) ms);
         over();
 }
 
@@ -258,6 +305,29 @@ static void conditions(void) {
         over();
 }
 
+/* The host uses the replica of the leader, which ends together with the condition. The next leader has no
+ * session of the host. */
+static void condition_of_a_former_leader(void) {
+        SimMachine *m = attached(), *leader, *next, *other;
+
+        UNTIL("there-is-a-leader", (leader = leader_with(machine(0))));
+        for (unsigned i = 0; i < REPLICAS; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, machine(i) != leader);
+        UNTIL("a-host-uses-the-replica-of-the-leader", replica_of(m) == leader);
+        world_loop_set_wall_offset(m->loop, -95000);
+        UNTIL("a-wrong-clock-is-reported", reason_has(m, "clock is 95 s behind the leader's"));
+        suspect(leader);
+        world_loop_set_wall_offset(m->loop, 0);
+        machine_crash_daemon(leader);
+        other = machine(leader == machine(0));
+        UNTIL("there-is-a-new-leader", (next = leader_with(other)) && next != leader);
+        for (unsigned i = 0; i < REPLICAS; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, machine(i) == next);
+        machine_start_daemon(leader);
+        UNTIL("a-new-leader-ends-a-condition", reason_has(m, "its clock agrees with the leader's"));
+        over();
+}
+
 /* A copy of the host meets replicas that have a session of the host. */
 static void clone_of_an_attached_host(void) {
         SimMachine *m, *copy;
@@ -284,10 +354,17 @@ static void clone_of_an_attached_host(void) {
 }
 
 int main(int argc, char *argv[]) {
-        static void (*const scenarios[])(
-                void) = { two_sessions, report_lost,      report_lost_with_its_replica,
-                          replica_cut,  bridge_partition, new_leader_storm,
-                          ends,         conditions,       clone_of_an_attached_host };
+        static void (*const scenarios[])(void) = { two_sessions,
+                                                   report_lost,
+                                                   report_lost_with_its_replica,
+                                                   replica_cut,
+                                                   bridge_partition,
+                                                   new_leader_storm,
+                                                   ends,
+                                                   conditions,
+                                                   condition_of_a_former_leader,
+                                                   clone_of_an_attached_host,
+                                                   a_replica_is_cut_from_the_leader };
 
         return tokens_main(argc, argv, "tests/sim/test-reporting", scenarios, ELEMENTS(scenarios), NULL,
                            "attached hosts are lost when they are silent, and only then");

@@ -12,7 +12,6 @@ tests_unit_test_fault_points_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_power_cut_SOURCES = tests/unit/test-power_cut.c tests/lib/tree_file.h tests/lib/tree_file.c tests/lib/power.h tests/lib/power_internal.h tests/lib/power.c tests/lib/power_calls.c tests/lib/torn_write.h tests/lib/three_hosts.h tests/lib/three_hosts.c \
 	tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_power_cut_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_power_cut_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_memory_SOURCES = tests/unit/test-memory.c tests/unit/memory.h tests/unit/memory_daemon.c \
@@ -24,15 +23,12 @@ tests_unit_test_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_memory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_calls_SOURCES = tests/unit/test-calls.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/calls.h tests/lib/calls.c tests/lib/three_hosts.h tests/lib/three_hosts.c $(FLEETD_HOST)
-tests_unit_test_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_disk_memory_SOURCES = tests/unit/test-disk_memory.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_HOST)
-tests_unit_test_disk_memory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_disk_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_disk_memory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_properties_SOURCES = tests/unit/test-properties.c $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_properties_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_properties_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif

@@ -59,6 +59,14 @@ static bool runs(const Fixture *fixture) {
         return sim_systemd_runs(fixture->systemd, "one.service");
 }
 
+/* Pass virtual time, in which the store replies. */
+static void pass_ms(Fixture *fixture, uint64_t ms) {
+        for (unsigned i = 0; i < 10; i++) {
+                run_ms(fixture, ms / 10);
+                run_pending(fixture);
+        }
+}
+
 static void run_singleton(Fixture *fixture) {
         assign_to(fixture, "one.service", ONCE, ASSIGNMENT_RUN);
         UNTIL(fixture, is_published(fixture, "one.service", "active"));
@@ -78,8 +86,7 @@ static void a_singleton_starts_with_a_lease_only(void **state) {
         leader.hold = true;
         assign_to(fixture, "one.service", ONCE, ASSIGNMENT_RUN);
         UNTIL(fixture, leader.held);
-        for (unsigned i = 0; i < 30; i++)
-                run_pending(fixture);
+        pass_ms(fixture, 300);
         assert_false(runs(fixture));
         assert_int_equal(guard.n, 0);
 
@@ -133,8 +140,7 @@ static void an_answer_after_the_lease_starts_nothing(void **state) {
         run_ms(fixture, SINGLETON_LEASE_MS + SINGLETON_WATCHDOG_MS + SINGLETON_STOP_MS);
         assert_false(runs(fixture));
         answer(fixture, KV_OK);
-        for (unsigned i = 0; i < 100; i++)
-                run_pending(fixture);
+        pass_ms(fixture, 1000);
         assert_false(runs(fixture));
 }
 
@@ -163,9 +169,7 @@ static void a_stop_withdraws_the_lease(void **state) {
 
         n = guard.n;
         leader.hold = true;
-        for (uint64_t end_ms = world_now_ms(fixture->world) + SINGLETON_LEASE_MS;
-             world_now_ms(fixture->world) < end_ms;)
-                run_pending(fixture);
+        pass_ms(fixture, SINGLETON_LEASE_MS);
         assert_int_equal(guard.n, n);
         assert_null(leader.held); /* no unit needs it */
 }

@@ -2215,10 +2215,10 @@ static void the_feature_level_is_raised_by_order_and_never_too_far(void **state)
         Fixture *fixture = *state;
 
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
-        assert_says(fixture, "\"level\":1,\"levelKnown\":6");
-        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":7}"),
+        assert_says(fixture, "\"level\":1,\"levelKnown\":7");
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":8}"),
                          409);
-        assert_says(fixture, "this fleetd supports 6 at most");
+        assert_says(fixture, "this fleetd supports 7 at most");
         assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{}"), 400);
         assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"),
                          403);
@@ -2253,6 +2253,11 @@ static void settings_of_the_cluster_are_set_and_checked(void **state) {
                 { "{\"voters\":\"3\"}", 400, "voters" },
                 { "{\"name\":3}", 400, "name: expected a text of at most 64 bytes" },
                 { "{\"name\":\"a b\"}", 400, "name: expected letters, digits" },
+                { "{\"restricted\":1}", 400, "restricted: expected true or false" },
+                { "{\"restricted\":true}", 409,
+                  "restricted: a restricted host needs feature level 6, and the level is 5: fleetctl cluster "
+                  "level 6" },
+                { "{\"restricted\":false}", 204, "" },
                 { "{\"spread\":1}", 400, "spread: expected a key of metadata, at most 128 bytes" },
                 { "{\"spread\":\"a b\"}", 400, "spread: metadata key 'a b'" },
                 { "{\"spread\":\"rack\"}", 409,
@@ -2300,6 +2305,12 @@ static void hosts_that_a_new_lineage_waits_for_are_listed_until_the_wait_is_ende
                                   .internal = true,
                                   .key = kv_string("/_fleet/cluster/adopting"),
                                   .value = kv_string("100000000000") };
+        const KvCommand namesake = {
+                .op = KV_SET,
+                .internal = true,
+                .key = kv_string("/_fleet/cluster/member/99999999999999999999999999999999"),
+                .value = kv_string("{\"name\":\"alpha\",\"peer\":\"10.0.0.9:2380\",\"raftId\":9}")
+        };
         Fixture *fixture = *state;
         uint64_t number;
 
@@ -2315,6 +2326,11 @@ static void hosts_that_a_new_lineage_waits_for_are_listed_until_the_wait_is_ende
                    adopting_status == KV_OK && registry_cluster(fixture->host->registry)->adopting);
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
         assert_says(fixture, "\"waitsFor\":[\"alpha\"]");
+        adopting_status = KV_UNKNOWN;
+        assert_int_equal(kv_propose(fixture->host->store, &namesake, on_adopting_set, NULL, &number), 0);
+        HOST_UNTIL(fixture->host, adopting_status == KV_OK);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_says(fixture, "\"alpha (");
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
         assert_says(fixture, "waiting: the cluster was recovered or restored");
 

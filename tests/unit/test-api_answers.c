@@ -1999,15 +1999,18 @@ static void write_now(Fixture *fixture, const Record *records, size_t n) {
         write_records(fixture, records, n);
 }
 
-static void raise_level(Fixture *fixture) {
+static void raise_level(Fixture *fixture, unsigned to) {
         uint64_t level = 0, since_ms;
+        char body[32];
+
+        snprintf(body, sizeof(body), "{\"level\":%u}", to);
 
         send_row(fixture, API_SOCKET,
                  &(Row) { .request = "PUT /fleet/v1/cluster/level",
                           .fields = "Content-Type: application/json\r\n",
-                          .body = "{\"level\":5}" });
+                          .body = body });
         HOST_UNTIL(fixture->host, /* the row for the history follows the answer */
-                   registry_read_level(fixture->host->registry, &level, &since_ms) == 0 && level == 5);
+                   registry_read_level(fixture->host->registry, &level, &since_ms) == 0 && level == to);
 }
 
 /* Send a request about the leave of this host, and check status and a part of the answer. */
@@ -2051,7 +2054,7 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
 
         assert_leave(fixture, "POST", 409,
                      "leave requires feature level 5, and the level is 1: fleetctl cluster level 5");
-        raise_level(fixture);
+        raise_level(fixture, 5);
         assert_leave(
                 fixture, "POST", 409,
                 "alpha is not in the list of machines yet: try again when fleetctl list-machines has it");
@@ -2087,7 +2090,8 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
                      "\"step\":\"units\",\"unit\":\"pinned.service\",\"units\":1,"
                      "\"waiting\":[\"pinned.service\"]}");
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
-        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"alpha\",\"units\":1}]"));
+        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"alpha\",\"units\":1,"
+                                                "\"waiting\":[\"pinned.service\"]}]"));
         /* Another host starts it: it is not to be stopped. */
         write_now(fixture, moving, ELEMENTS(moving));
         assert_leave(fixture, "GET", 200,
@@ -2114,6 +2118,138 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
                 0);
         HOST_UNTIL(fixture->host, cluster_machine_is_leaving(cluster_machine(c, BETA)));
         assert_leave(fixture, "POST", 409, "alpha is the last voter");
+}
+
+/* Send a request about the maintenance of a machine, and check status and a part of the answer. */
+static void assert_maintenance(Fixture *fixture, const char *request, const char *body, unsigned status,
+                               const char *says) {
+        char line[128], head[32];
+        const char *space = strchr(request, ' ');
+
+        snprintf(line, sizeof(line), "%.*s /fleet/v1/machines/%s/maintenance", (int) (space - request),
+                 request, space + 1);
+        snprintf(head, sizeof(head), "HTTP/1.1 %u ", status);
+        send_row(fixture, API_SOCKET,
+                 &(Row) { .request = line,
+                          .fields = body ? "Content-Type: application/json\r\n" : NULL,
+                          .body = body });
+        if (!starts_with(fixture->answer, head) || !strstr(fixture->answer, says))
+                fail_msg("%s %s: %s", line, body ?: "", fixture->answer);
+}
+
+static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" DELTA "/facts", "{\"level\":9,\"name\":\"delta\"}" },
+                { "machine/" DELTA "/presence", "{\"state\":\"lost\",\"since\":5000}" },
+                { "unit/m.service", "{\"text\":\"[X-Fleet]\\nMachineID=" BETA "\\n\"}" },
+                { "target/m.service", "launched" },
+                { "machine/" BETA "/unit/m.service", "{\"order\":\"run\"}" },
+                { "unit/n.service", "{\"text\":\"[X-Fleet]\\nMove=no\\n\"}" },
+                { "target/n.service", "launched" },
+                { "machine/" BETA "/unit/n.service", "{\"order\":\"run\"}" },
+                { "unit/o.service", "{\"text\":\"[Service]\\n\"}" },
+                { "target/o.service", "launched" },
+                { "machine/" BETA "/unit/o.service", "{\"order\":\"run\"}" },
+        };
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "PUT " BETA, "{", 400, "message" },
+                { "PUT " BETA, "{}", 400, "mode" },
+                { "PUT " BETA, "{\"mode\":\"drained\"}", 400,
+                  "mode: expected cordoned or draining, not drained" },
+                { "PUT " BETA, "{\"mode\":\"cordoned\",\"force\":true}", 400, "are for the mode draining" },
+                { "PUT " BETA, "{\"mode\":\"draining\",\"deadlineMs\":31536000001}", 400,
+                  "at most 365 days" },
+                { "PUT " BETA, "{\"mode\":\"draining\",\"deadlineMs\":-1}", 400, "deadlineMs" },
+                { "PUT " BETA, "{\"mode\":\"cordoned\",\"reason\":\"a\\nb\"}", 400,
+                  "reason: expected one line" },
+                { "PUT none", "{\"mode\":\"cordoned\"}", 404, "machine does not exist" },
+                { "GET 99999999999999999999999999999999", NULL, 404, "machine does not exist" },
+                { "DELETE none", NULL, 404, "machine does not exist" },
+                { "GET " BETA, NULL, 200, "\"mode\":\"none\",\"name\":\"beta\",\"presence\":\"up\"" },
+                { "DELETE " BETA, NULL, 204, "" },
+                { "PUT " DELTA, "{\"mode\":\"draining\"}", 409,
+                  "delta is lost: its units move without a drain; to keep other units away from it when it "
+                  "returns: "
+                  "fleetctl cordon delta" },
+                { "PUT " GAMMA, "{\"mode\":\"cordoned\",\"reason\":\"disk\"}", 204, "" },
+                { "PUT " GAMMA, "{\"mode\":\"cordoned\"}", 204, "" },
+                { "GET " GAMMA, NULL, 200,
+                  "\"mode\":\"cordoned\",\"name\":\"gamma\",\"presence\":\"up\",\"reason\":\"disk\"" },
+                { "PUT " BETA, "{\"mode\":\"draining\"}", 409,
+                  "no other machine can run units: its units would stay; to stop them: fleetctl drain beta "
+                  "--deadline=5min" },
+                { "DELETE " GAMMA, NULL, 204, "" },
+                { "GET " GAMMA, NULL, 200, "\"mode\":\"none\"" },
+                { "PUT " BETA, "{\"mode\":\"draining\"}", 204, "" },
+                { "PUT " BETA, "{\"mode\":\"cordoned\"}", 204, "" }, /* it stays as it is */
+                { "GET " BETA, NULL, 200, "\"mode\":\"draining\"" },
+                { "GET " BETA, NULL, 200,
+                  "{\"name\":\"m.service\",\"reason\":\"no other machine qualifies (" },
+                { "GET " BETA, NULL, 200,
+                  "{\"name\":\"n.service\",\"reason\":\"Move=no\",\"state\":\"waiting\"}" },
+                { "GET " BETA, NULL, 200,
+                  "{\"machine\":\"gamma\",\"name\":\"o.service\",\"state\":\"queued\"}],\"unitsLeft\":3}" },
+                { "PUT " BETA, "{\"mode\":\"draining\",\"deadlineMs\":300000,\"force\":true}", 204, "" },
+                { "GET " BETA, NULL, 200, "\"force\":true" },
+                { "GET " BETA, NULL, 200, "\"deadlineMs\":" },
+        };
+        static const char *const former[] = {
+                "{\"deadline\":9999999999999,\"force\":true,\"mode\":\"cordoned\",\"since\":1,\"why\":"
+                "\"disk\"}",
+                "{\"deadline\":9999999999999,\"force\":true,\"mode\":\"drained\",\"since\":1,\"why\":"
+                "\"disk\"}",
+        };
+        Fixture *fixture = *state;
+
+        write_now(fixture, records, ELEMENTS(records));
+        assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"cordoned\"}", 409,
+                           "cordon and drain require feature level 7, and the level is 1: all hosts need "
+                           "this version of "
+                           "fleetd; then: fleetctl cluster level 7");
+        raise_level(fixture, 7);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_maintenance(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        assert_non_null(strstr(fixture->answer,
+                               "\"maintenance\":[{\"mode\":\"draining\",\"name\":\"beta\","
+                               "\"unit\":\"m.service\",\"waiting\":1,\"why\":\"no other machine"));
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/machines" });
+        assert_non_null(strstr(fixture->answer, "\"maintenance\":\"draining\""));
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/why/m.service" });
+        assert_non_null(
+                strstr(fixture->answer, "no longer qualifies (it is draining); no other machine qualifies"));
+        write_now(fixture,
+                  &(Record) { "machine/" BETA "/maintenance", "{\"for\":\"leave\",\"mode\":\"draining\"}" },
+                  1);
+        assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\",\"force\":true}", 409,
+                           "beta is leaving the cluster; to keep it, run on it: fleetctl leave --cancel");
+        assert_maintenance(fixture, "DELETE " BETA, NULL, 409, "beta is leaving the cluster");
+        /* An unknown purpose holds back no operator. */
+        write_now(fixture,
+                  &(Record) { "machine/" BETA "/maintenance", "{\"for\":\"other\",\"mode\":\"cordoned\"}" },
+                  1);
+        assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\",\"deadlineMs\":300000}", 204, "");
+        assert_maintenance(fixture, "GET " BETA, NULL, 200, "\"mode\":\"draining\"");
+        assert_null(strstr(fixture->answer, "\"for\""));
+        assert_maintenance(fixture, "DELETE " BETA, NULL, 204, "");
+        /* Another drain keeps the reason of the one before, and not its deadline and its force. */
+        for (size_t i = 0; i < ELEMENTS(former); i++) {
+                write_now(fixture, &(Record) { "machine/" BETA "/maintenance", former[i] }, 1);
+                assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\"}", 204, "");
+                assert_maintenance(fixture, "GET " BETA, NULL, 200, "\"mode\":\"draining\"");
+                assert_null(strstr(fixture->answer, "deadlineMs"));
+                assert_null(strstr(fixture->answer, "force"));
+                assert_non_null(strstr(fixture->answer, "\"reason\":\"disk\""));
+                assert_non_null(strstr(fixture->answer, "\"unitsLeft\":3"));
+        }
 }
 
 /* A machine that has been lost or shut down for an hour; each other one has its reason and a next step. */
@@ -2334,7 +2470,7 @@ static void a_lost_member_is_deleted_by_its_id(void **state) {
         KvState now;
 
         write_records(fixture, lost, ELEMENTS(lost));
-        raise_level(fixture);
+        raise_level(fixture, 5);
         assert_int_equal(kv_member_add(fixture->host->store, 2, "10.0.0.2:2380"), 0);
         HOST_UNTIL(fixture->host, (kv_state(fixture->host->store, &now), now.n_members == 2));
         v2_member_id(&now, 2, id);
@@ -2878,7 +3014,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":6,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":7,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
@@ -2886,7 +3022,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":6,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":7,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
@@ -2905,7 +3041,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: level: expected a "
                   "whole number\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1000}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 6 at "
+                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 7 at "
                   "most\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}", 204, SERVER, "" },
@@ -3053,6 +3189,12 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "fleet_hosts{kind=\"voter\"} 0\n"
                 "fleet_hosts{kind=\"standby\"} 0\n"
                 "fleet_hosts{kind=\"attached\"} 4\n"
+                "# HELP fleet_machines_maintenance Machines that get no units, by mode of their "
+                "maintenance: cordoned, draining (also for a leave), drained.\n"
+                "# TYPE fleet_machines_maintenance gauge\n"
+                "fleet_machines_maintenance{mode=\"cordoned\"} 0\n"
+                "fleet_machines_maintenance{mode=\"draining\"} 0\n"
+                "fleet_machines_maintenance{mode=\"drained\"} 0\n"
                 "# HELP fleet_tokens Tokens that still permit a host to join.\n"
                 "# TYPE fleet_tokens gauge\n"
                 "fleet_tokens 1\n"
@@ -3959,6 +4101,7 @@ int main(void) {
                 in_a_fixture(a_unit_that_waits_states_the_cause_and_what_follows),
                 in_a_fixture(the_mass_failure_brake_states_its_end),
                 in_a_fixture(a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled),
+                in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
                 in_a_fixture(a_removal_is_decided_again_when_its_view_was_older),
                 in_a_fixture(a_removal_of_a_machine_that_changes_again_and_again_is_refused),

@@ -654,6 +654,23 @@ static void a_lost_cluster_key_is_replaced_with_the_ca(void **state) {
         HOST_UNTIL(f->host, count_rows(f, "ca  no member has the cluster key: a new CA") > 0);
 }
 
+/* The restored host has no file of the former one, and waits for its certificate: its member key is written
+ * when it listens. */
+static void a_restored_host_replaces_the_ca_before_it_is_a_member(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *file = scratch_path(f->host->scratch, "secrets/key.1");
+        char root[DIGEST_SIZE];
+
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        snprintf(root, sizeof(root), "%s", ca_roots_current(view(f)->ca_roots)->id);
+        assert_int_equal(unlink(file), 0);
+        write_lineage(f, view(f)->ca_keys_index);
+        HOST_UNTIL(f->host, view(f)->ca_keys->items[0].cluster_key == 2);
+        assert_null(cluster_machine(view(f), f->host->id));
+        assert_string_not_equal(ca_roots_current(view(f)->ca_roots)->id, root);
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+}
+
 /* The CA is created when each member has the cluster key on disk. */
 static void the_cluster_key_reaches_all_members_first(void **state) {
         Fixture *f = *state;
@@ -838,6 +855,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_host_without_the_cluster_key_signs_nothing, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_lost_cluster_key_is_replaced_with_the_ca, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_restored_host_replaces_the_ca_before_it_is_a_member, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(a_key_that_is_away_is_waited_for, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_new_key_replaces_no_file, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_key_that_was_not_made_is_made_later, setup, teardown),

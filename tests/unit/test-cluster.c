@@ -312,10 +312,23 @@ static void current_states_follow_assignment_and_report(void **state) {
         cluster_view_free(&p);
 }
 
+static UnitCondition condition_of(const ClusterUnit *u) {
+        UnitCondition condition = u->listed[CLUSTER_WAITING] ? UNIT_WAITING : UNIT_OTHER;
+
+        for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit)) {
+                if (s->state.active && streq(s->state.active, "failed"))
+                        return UNIT_FAILED;
+                if (s->state.active && streq(s->state.active, "active"))
+                        condition = UNIT_ACTIVE;
+        }
+        return condition;
+}
+
 /* Random changes of keys: counts and lists are those of the objects. */
 static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
         static const char *const units[] = { "a.service", "b.service", "c.service" };
         static const char *const machines[] = { "A", "B", "C" };
+        static const char *const states[] = { "active", "failed", "inactive", NULL };
         ClusterView p = {};
         Random random;
 
@@ -342,7 +355,8 @@ static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
                         cluster_view_remove(&p, key);
                         break;
                 case 4:
-                        cluster_view_state(&p, machine, unit, random_below(&random, 2) ? "active" : NULL);
+                        cluster_view_state(&p, machine, unit,
+                                           states[random_below(&random, ELEMENTS(states))]);
                         break;
                 case 5:
                         cluster_view_presence(&p, machine, random_below(&random, _PRESENCE_MAX));
@@ -356,7 +370,7 @@ static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
                         break;
                 }
 
-                size_t waiting = 0, global = 0, related = 0;
+                size_t waiting = 0, global = 0, related = 0, conditions[_UNIT_CONDITION_MAX] = {};
 
                 for (ClusterUnit *u = p.cluster.units; u; u = u->hh.next) {
                         bool placed = false;
@@ -372,10 +386,12 @@ static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
                         }
                         if (!u->unit)
                                 continue;
+                        conditions[condition_of(u)]++;
                         global += u->unit->placement.global;
                         related += u->unit->placement.conflicts.n > 0;
                         waiting += !u->unit->placement.global && u->target != TARGET_INACTIVE && !placed;
                 }
+                assert_memory_equal(p.cluster.conditions, conditions, sizeof(conditions));
                 assert_int_equal(listed(&p, CLUSTER_WAITING), waiting);
                 assert_int_equal(listed(&p, CLUSTER_GLOBAL), global);
                 assert_int_equal(listed(&p, CLUSTER_RELATED), related);

@@ -517,11 +517,14 @@ static void a_unit_that_may_run_on_a_leaving_machine_is_not_stopped_for_one_that
         plans(&p, "run a.service B; run n.service B");
         cluster_view_state(&p, "B", "a.service", "failed");
         cluster_view_state(&p, "B", "n.service", "failed");
-        plans(&p, "");
+        plans(&p, "run a.service A; stop a.service B; run n.service A; stop n.service B"); /* in place */
         cluster_view_state(&p, "A", "a.service", "deactivating");
         plans(&p, "");
         cluster_view_state(&p, "A", "a.service", "inactive");
-        plans(&p, "stop a.service A");
+        p.cluster.now_ms += 30000;
+        plans(&p, "run a.service B; run n.service B");
+        cluster_view_state(&p, "B", "a.service", "failed");
+        plans(&p, "stop a.service A; run n.service A; stop n.service B");
         cluster_view_free(&p);
 }
 

@@ -425,6 +425,7 @@ static void units_of_its_own_directory_are_no_content(void **state) {
 }
 
 static void a_host_of_a_cluster_with_others_says_where_it_is(void **state) {
+        char key[128], id[MACHINE_ID_SIZE];
         ClusterView view = {};
         Error err;
 
@@ -432,6 +433,11 @@ static void a_host_of_a_cluster_with_others_says_where_it_is(void **state) {
         cluster_view_machine(&view, "B", "", PRESENCE_LOST);
         assert_non_null(strstr(content(&view, 0, false, &err), "joined already, to the cluster with B;"));
         assert_non_null(strstr(content(&view, 0, true, &err), "fleetctl leave"));
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/maintenance", cluster_view_id(id, "A"));
+        cluster_view_put(&view, key, "{\"for\":\"leave\",\"mode\":\"draining\"}");
+        assert_non_null(strstr(content(&view, 0, false, &err), "this host is leaving the cluster with B:"));
+        assert_non_null(strstr(content(&view, 0, true, &err), "fleetctl leave --cancel"));
+        cluster_view_remove(&view, key);
         for (char c = 'C'; c <= 'F'; c++)
                 cluster_view_machine(&view, (char[]) { c, 0 }, "", PRESENCE_UP);
         assert_non_null(strstr(content(&view, 0, true, &err), "with B, C, D, ...;"));

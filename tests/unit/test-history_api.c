@@ -466,9 +466,12 @@ static void maintain(Fixture *f, const MaintenanceRecord *record) {
         const ClusterMachine *m = cluster_machine(registry_cluster(f->host->registry), other);
 
         assert_non_null(m);
-        assert_int_equal(
-                host_wait(f->host, registry_maintain(f->host->registry, 0, m, record, host_on_done, f->host)),
-                KV_OK);
+        assert_int_equal(host_wait(f->host, registry_maintain(f->host->registry, 0, m, record,
+                                                              record->mode == MAINTENANCE_DRAINING ?
+                                                                      "begun: its units move away" :
+                                                                      NULL,
+                                                              host_on_done, f->host)),
+                         KV_OK);
 }
 
 static void changes_of_membership_have_rows_and_are_logged_with_a_message_id(void **state) {
@@ -497,8 +500,8 @@ static void changes_of_membership_have_rows_and_are_logged_with_a_message_id(voi
         maintain(f, &leave);
         maintain(f, &drained); /* a step, no begin */
         assert_int_equal(
-                host_wait(f->host, registry_cancel_leave(r, cluster_machine(registry_cluster(r), other),
-                                                         "bert", NULL, host_on_done, f->host)),
+                host_wait(f->host, registry_end_maintenance(r, cluster_machine(registry_cluster(r), other),
+                                                            "bert", "cancelled", host_on_done, f->host)),
                 KV_OK);
         log_set_sink(NULL, NULL);
         assert_string_equal(rows(f), "joined on other: 10.0.0.2:2380\n"

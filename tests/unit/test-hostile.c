@@ -7,7 +7,9 @@
 
 #include <cmocka.h>
 
+#include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward_frames.h"
+#include "fleetd/api/request.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/result_frame.h"
 #include "tests/lib/quiet_peer.h"
@@ -23,6 +25,17 @@
 #define SECRET "not-for-others"
 #define ORIGIN 77
 #define FORGED 66 /* of proposals that claim to be relayed */
+
+/* Keys that the host may write, and values. */
+static const struct {
+        const char *key, *value;
+} own[] = {
+        { OWN "/reported", "0123456789abcdef" },
+        { OWN "/facts", "{}" },
+        { OWN "/problem/a.service", "{\"kind\":\"refused\"}" },
+        { "/_fleet/state/a.service/" QUIET_PEER_OTHER_ID,
+          "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}" },
+};
 
 /* Keys below /_fleet that are not for the host, also some that do not exist. */
 static const char *const denied[] = {
@@ -309,14 +322,30 @@ static KvStatus propose(QuietPeer *h, const char *principal, const KvCommand *cm
         return status;
 }
 
-static KvStatus propose_write(QuietPeer *h, const char *principal, KvOp op, const char *key) {
-        KvCommand write = { .op = op, .key = kv_string(key), .value = kv_string("1") };
+static int take_value(void *userdata, const KvNode *node) {
+        snprintf(userdata, 64, "%.*s", (int) node->value.size, (const char *) node->value.data);
+        return 1;
+}
+
+static const char *value_of(QuietPeer *h, const char *key, char ret[static 64]) {
+        ret[0] = 0;
+        (void) kv_local_get(h->store, kv_string(key), take_value, ret);
+        return ret;
+}
+
+static KvStatus propose_value(QuietPeer *h, const char *principal, KvOp op, const char *key,
+                              const char *value) {
+        KvCommand write = { .op = op, .key = kv_string(key), .value = kv_string(value) };
         KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
 
         if (!starts_with(key, "/_fleet"))
                 return propose(h, principal, &write, NULL);
         write.internal = true;
         return propose(h, principal, &txn, NULL);
+}
+
+static KvStatus propose_write(QuietPeer *h, const char *principal, KvOp op, const char *key) {
+        return propose_value(h, principal, op, key, "1");
 }
 
 static void the_host_writes_only_what_is_its_own(void **state) {
@@ -368,15 +397,180 @@ static void the_host_writes_only_what_is_its_own(void **state) {
         assert_int_equal(propose(h, "", &raise, NULL), KV_FORBIDDEN);
         assert_int_equal(propose(h, "machine:" QUIET_PEER_ID, &raise, NULL), KV_FORBIDDEN);
         assert_int_equal(propose(h, "local:0@" QUIET_PEER_ID, &raise, NULL), KV_FORBIDDEN);
-        assert_int_equal(propose_write(h, "", KV_SET, OWN "/reported"), KV_OK);
-        assert_int_equal(propose_write(h, ROOT, KV_SET, OWN "/maintenance"), KV_OK); /* it may leave */
-        assert_int_equal(propose_write(h, "", KV_SET, "/_fleet/state/a.service/" QUIET_PEER_OTHER_ID), KV_OK);
+        for (size_t i = 0; i < ELEMENTS(own); i++)
+                assert_int_equal(propose_value(h, "", KV_SET, own[i].key, own[i].value), KV_OK);
+}
+
+/* A key that cannot be read would stop operators: nothing changes what a later version may have written. */
+static void the_host_writes_no_value_that_cannot_be_read(void **state) {
+        QuietPeer *h = *state;
+        const ClusterMachine *m;
+
+        for (unsigned restricted = 0; restricted < 2; restricted++) {
+                if (restricted)
+                        restrict_host(h);
+                for (size_t i = 0; i < ELEMENTS(own); i++)
+                        assert_int_equal(propose_value(h, "", KV_SET, own[i].key, "\xff"), KV_FORBIDDEN);
+                for (KvOp op = KV_SET; op <= KV_UPDATE; op++) {
+                        KvCommand write = { .op = op,
+                                            .internal = true,
+                                            .dir = true,
+                                            .key = kv_string(OWN "/maintenance"),
+                                            .value = kv_string("") };
+                        KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
+
+                        assert_int_equal(propose(h, "", &txn, NULL), KV_FORBIDDEN);
+                }
+        }
+        m = cluster_machine(registry_cluster(h->registry), QUIET_PEER_OTHER_ID);
+        assert_true(LIST_EMPTY(&m->unreadable));
+}
+
+/* -- Its maintenance -- */
+
+#define MAINTENANCE OWN "/maintenance"
+#define LEAVE       "{\"for\":\"leave\",\"mode\":\"draining\",\"since\":1}"
+#define CORDON      "{\"by\":\"ann@a\",\"mode\":\"cordoned\",\"since\":1}"
+
+/* Propose a write of its own maintenance, as a request to leave does; NULL: delete it. */
+static KvStatus propose_maintenance(QuietPeer *h, const char *principal, const char *value, KvCheckKind kind,
+                                    uint64_t index) {
+        KvCheck check = { .kind = kind, .key = kv_string(MAINTENANCE), .index = index };
+        KvCommand write = { .op = value ? KV_SET : KV_DELETE,
+                            .internal = true,
+                            .key = kv_string(MAINTENANCE),
+                            .value = kv_string(value) };
+        KvCommand txn = { .op = KV_TXN,
+                          .internal = true,
+                          .checks = &check,
+                          .n_checks = kind != _KV_CHECK_MAX,
+                          .writes = &write,
+                          .n_writes = 1 };
+        KvStatus status = propose(h, principal, &txn, NULL);
+
+        quiet_peer_pass(h, 20);
+        return status;
+}
+
+static uint64_t maintenance_index(QuietPeer *h) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(h->registry), QUIET_PEER_OTHER_ID);
+
+        return m ? m->maintenance_index : 0;
+}
+
+static void the_host_changes_its_leave_and_no_cordon(void **state) {
+        static const char *const claims[] = { "", ROOT, "user:ann" };
+        static const char *const others[] = {
+                CORDON,
+                "{\"mode\":\"draining\",\"since\":1}",
+                "{\"for\":\"leave\",\"mode\":\"cordoned\",\"since\":1}",
+                "{\"for\":\"leave\",\"mode\":\"drained\",\"since\":1}",
+                "{\"for\":\"other\",\"mode\":\"draining\",\"since\":1}",
+        };
+        QuietPeer *h = *state;
+        char value[64];
+        uint64_t index;
+
+        restrict_host(h);
+        for (size_t i = 0; i < ELEMENTS(claims); i++) {
+                for (size_t k = 0; k < ELEMENTS(others); k++)
+                        assert_int_equal(propose_maintenance(h, claims[i], others[k], KV_CHECK_ABSENT, 0),
+                                         KV_FORBIDDEN);
+                /* Without a check, a cordon that is on its way would be overwritten. */
+                assert_int_equal(propose_maintenance(h, claims[i], LEAVE, _KV_CHECK_MAX, 0), KV_FORBIDDEN);
+                assert_int_equal(propose_maintenance(h, claims[i], LEAVE, KV_CHECK_MODIFIED, UINT64_MAX),
+                                 KV_FORBIDDEN);
+                assert_int_equal(propose_maintenance(h, claims[i], LEAVE, KV_CHECK_ABSENT, 0), KV_OK);
+                index = maintenance_index(h);
+                assert_int_equal(propose_maintenance(h, claims[i], NULL, KV_CHECK_EXISTS, 0), KV_FORBIDDEN);
+                assert_int_equal(propose_maintenance(h, claims[i], LEAVE, KV_CHECK_ABSENT, 0),
+                                 KV_COMPARE_FAILED);
+                assert_int_equal(propose_maintenance(h, claims[i], NULL, KV_CHECK_MODIFIED, index), KV_OK);
+                write_key(h, MAINTENANCE, CORDON);
+                index = maintenance_index(h);
+                assert_int_equal(propose_maintenance(h, claims[i], NULL, KV_CHECK_MODIFIED, index),
+                                 KV_FORBIDDEN);
+                assert_int_equal(propose_maintenance(h, claims[i], LEAVE, KV_CHECK_MODIFIED, index),
+                                 KV_FORBIDDEN);
+                assert_string_equal(value_of(h, MAINTENANCE, value), CORDON);
+                write_key(h, MAINTENANCE, LEAVE);
+                index = maintenance_index(h);
+                assert_int_equal(propose_maintenance(h, claims[i], NULL, KV_CHECK_MODIFIED, index), KV_OK);
+        }
+
+        /* An operator of an ordinary host may end each of them. */
+        write_key(h, HOST, "{\"joined\":1,\"pins\":[\"" PIN "\"]}");
+        write_key(h, MAINTENANCE, CORDON);
+        index = maintenance_index(h);
+        assert_int_equal(propose_maintenance(h, ROOT, LEAVE, KV_CHECK_MODIFIED, index), KV_OK);
+}
+
+/* Keys of a former version of the leader, which did not check what a host writes. */
+static void a_host_with_keys_that_cannot_be_read_is_removed(void **state) {
+        QuietPeer *h = *state;
+        Request request = { .api = h->api };
+        KvStatus status = KV_UNKNOWN;
+        const ClusterMachine *m;
+        Error err = {};
+        char value[64];
+
+        write_key(h, MAINTENANCE, "\xff");
+        write_key(h, OWN "/problem/a.service", "\xff");
+        write_key(h, OWN "/facts", "\xff");
+        m = cluster_machine(registry_cluster(h->registry), QUIET_PEER_OTHER_ID);
+        assert_true(machine_removal_is_refused(&request, m, false, &err));
+        assert_non_null(strstr(err.message, CLUSTER_UNREADABLE));
+        if (machine_removal_is_refused(&request, m, true, &err))
+                fail_msg("%s", err.message);
+        assert_int_equal(registry_remove_machine(h->registry, m, "ann", NULL, on_done, &status), 0);
+        for (unsigned i = 0; i < 100 && status == KV_UNKNOWN; i++)
+                quiet_peer_pass(h, 10);
+        assert_int_equal(status, KV_OK);
+        assert_string_equal(value_of(h, MAINTENANCE, value), "");
+        assert_string_equal(value_of(h, OWN "/problem/a.service", value), "");
+        assert_string_equal(value_of(h, OWN "/facts", value), "");
+
+        /* The rights of the host itself are not guessed. */
+        write_key(h, HOST, "\xff");
+        m = cluster_machine(registry_cluster(h->registry), QUIET_PEER_OTHER_ID);
+        assert_true(machine_removal_is_refused(&request, m, true, &err));
+}
+
+static void the_host_writes_below_the_prefixes_of_its_token(void **state) {
+        static const struct {
+                const char *key;
+                KvStatus status;
+        } rows[] = {
+                { "/app", KV_OK },         { "/app/x", KV_OK },
+                { "/logs/b", KV_OK },      { "/apple", KV_FORBIDDEN },
+                { "/logs", KV_FORBIDDEN }, { "/logs/c", KV_FORBIDDEN },
+                { "/", KV_FORBIDDEN },     { OTHER "/facts", KV_FORBIDDEN },
+        };
+        static const char *const claims[] = { "", ROOT, "anonymous@" QUIET_PEER_OTHER_ID };
+        QuietPeer *h = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                for (size_t k = 0; k < ELEMENTS(claims); k++) {
+                        KvStatus status;
+
+                        write_key(h, HOST,
+                                  "{\"joined\":1,\"pins\":[\"" PIN
+                                  "\"],\"restricted\":true,\"write\":\"/app,/logs/b\"}");
+                        status = propose_write(h, claims[k], KV_SET, rows[i].key);
+                        if (status != rows[i].status)
+                                fail_msg("%s, for '%s': %s", rows[i].key, claims[k], kv_status_name(status));
+                        if (status == KV_OK)
+                                assert_int_equal(propose_write(h, claims[k], KV_DELETE, rows[i].key), KV_OK);
+                }
+        assert_int_equal(propose_write(h, "user:ann", KV_SET, "/app/x"), KV_FORBIDDEN);
+        restrict_host(h);
+        assert_int_equal(propose_write(h, ROOT, KV_SET, "/app/x"), KV_FORBIDDEN);
 }
 
 /* A transaction with a check, and a write that the host may do. */
 static KvStatus propose_check(QuietPeer *h, const char *principal, const KvCheck *check, Heard *ret) {
         KvCommand write = {
-                .op = KV_SET, .internal = true, .key = kv_string(OWN "/reported"), .value = kv_string("1")
+                .op = KV_SET, .internal = true, .key = kv_string(own[0].key), .value = kv_string(own[0].value)
         };
         KvCommand txn = { .op = KV_TXN,
                           .internal = true,
@@ -438,8 +632,8 @@ static void the_host_adds_rows_about_itself_only(void **state) {
                 uint8_t body[KV_NOTE_MAX];
                 KvCommand write = { .op = KV_SET,
                                     .internal = true,
-                                    .key = kv_string(OWN "/reported"),
-                                    .value = kv_string("1"),
+                                    .key = kv_string(own[0].key),
+                                    .value = kv_string(own[0].value),
                                     .note = { .wall_ms = 1,
                                               .body = { body, history_encode(&rows[i].note, body) } } };
                 KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
@@ -475,17 +669,6 @@ static void propose_relayed(QuietPeer *h, const char *machine, const char *key, 
         write_blob(&w, "", 0);
         assert_true(quiet_peer_send(h, PEER_PROPOSE, w.bytes, w.size));
         quiet_peer_pass(h, 1000);
-}
-
-static int take_value(void *userdata, const KvNode *node) {
-        snprintf(userdata, 64, "%.*s", (int) node->value.size, (const char *) node->value.data);
-        return 1;
-}
-
-static const char *value_of(QuietPeer *h, const char *key, char ret[static 64]) {
-        ret[0] = 0;
-        (void) kv_local_get(h->store, kv_string(key), take_value, ret);
-        return ret;
 }
 
 static void the_host_relays_for_no_other_one(void **state) {
@@ -582,6 +765,10 @@ int main(void) {
                 TEST(keys_of_others_are_absent_from_reads_and_lists),
                 TEST(keys_of_others_are_absent_from_watches),
                 TEST(the_host_writes_only_what_is_its_own),
+                TEST(the_host_writes_no_value_that_cannot_be_read),
+                TEST(the_host_changes_its_leave_and_no_cordon),
+                TEST(a_host_with_keys_that_cannot_be_read_is_removed),
+                TEST(the_host_writes_below_the_prefixes_of_its_token),
                 TEST(a_check_reveals_no_key_of_others),
                 TEST(the_host_adds_rows_about_itself_only),
                 TEST(the_host_relays_for_no_other_one),

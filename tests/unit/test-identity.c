@@ -260,6 +260,39 @@ static void a_missing_file_of_the_identity_is_named(void **state) {
         scratch_free(scratch);
 }
 
+static void the_cluster_of_an_attached_host_is_kept_until_a_join_or_a_leave(void **state) {
+        static const char *const invalid[] = { "", "c1\n", "00000000000000c1", "00000000000000cg\n",
+                                               "0000000000000000\n" };
+        char *scratch = scratch_new();
+        uint64_t id = 0;
+        Error err = {};
+
+        assert_int_equal(identity_read_cluster(scratch, &id, &err), -ENOENT);
+        for (size_t i = 0; i < ELEMENTS(invalid); i++) {
+                make_file(scratch, ".", "cluster", invalid[i]);
+                assert_int_equal(identity_read_cluster(scratch, &id, &err), -EBADMSG);
+                assert_non_null(strstr(err.message, "/cluster has other content than the ID of a cluster"));
+        }
+        make_file(scratch, ".", "cluster", "00000000000000c1\n0");
+        assert_true(identity_read_cluster(scratch, &id, &err) < 0);
+        assert_int_equal(id, 0);
+        assert_int_equal(identity_write_cluster(scratch, 0xfedcba9876543210, &err), 0);
+        assert_true(holds(scratch, "cluster", "fedcba9876543210\n"));
+        assert_int_equal(begin(scratch, &err), 0);
+        assert_int_equal(identity_read_cluster(scratch, &id, &err), 0);
+        assert_true(id == 0xfedcba9876543210);
+
+        assert_int_equal(identity_store(scratch, "key", "certificate", "roots", CLUSTER_FILE, &err), 0);
+        assert_int_equal(begin(scratch, &err), 1);
+        assert_true(holds(scratch, "old/1/cluster", "fedcba9876543210\n"));
+        assert_int_equal(identity_write_cluster(scratch, 0xc2, &err), 0);
+        assert_int_equal(identity_leave(scratch, &err), 0);
+        assert_int_equal(begin(scratch, &err), 1);
+        assert_true(holds(scratch, "old/2/cluster", "00000000000000c2\n"));
+        assert_int_equal(identity_read_cluster(scratch, &id, &err), -ENOENT);
+        scratch_free(scratch);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_power_cut_leaves_the_former_cluster_or_the_new_one),
@@ -270,6 +303,7 @@ int main(void) {
                 cmocka_unit_test(a_renewal_replaces_certificate_and_roots_and_keeps_the_key),
                 cmocka_unit_test(a_key_that_others_can_read_is_refused_with_the_command),
                 cmocka_unit_test(a_missing_file_of_the_identity_is_named),
+                cmocka_unit_test(the_cluster_of_an_attached_host_is_kept_until_a_join_or_a_leave),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -186,6 +186,39 @@ static void a_hung_daemon_is_away_after_six_ticks_and_lost_after_its_limit(void 
         end(&w);
 }
 
+/* After a power cut, the last answer of the kernel is of the time of the last heartbeat: the host is lost,
+ * and was never away with a kernel that answers. */
+static void a_kernel_that_stops_with_the_heartbeats_does_not_count_as_answering(void **state) {
+        static const LivenessSign cut = { .session = true };
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_no_change(&w, healthy, 3);
+        assert_no_change(&w, hung, 3); /* the last sign of the kernel may be 1.5 s old */
+        assert_change(&w, cut, 4, "lost: no message from its fleetd or its kernel");
+        end(&w);
+}
+
+/* A replica that reaches another one and not the leader runs its units, and gets no others. */
+static void a_replica_without_its_leader_is_away_after_ten_seconds_and_never_lost(void **state) {
+        const LivenessSign indirect = {
+                .heartbeat = true, .indirect = true, .kernel = true, .session = true
+        };
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_no_change(&w, indirect, 19);
+        assert_no_change(&w, healthy, 1);
+        assert_change(&w, indirect, 20, "away: it does not reach the leader, but another replica");
+        assert_no_change(&w, indirect, 3000);
+        assert_change(&w, healthy, 1, "up: ");
+        assert_change(&w, indirect, 20, "away: it does not reach the leader, but another replica");
+        assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
+        assert_change(&w, indirect, 1, "away: it does not reach the leader, but another replica");
+        assert_change(&w, healthy, 1, "up: ");
+        end(&w);
+}
+
 static void an_announced_stop_has_ten_minutes(void **state) {
         Watch w;
 
@@ -541,6 +574,8 @@ int main(void) {
                 cmocka_unit_test(an_unreadable_presence_is_not_overwritten),
                 cmocka_unit_test(a_closed_session_is_away_and_lost_after_its_limit),
                 cmocka_unit_test(a_hung_daemon_is_away_after_six_ticks_and_lost_after_its_limit),
+                cmocka_unit_test(a_kernel_that_stops_with_the_heartbeats_does_not_count_as_answering),
+                cmocka_unit_test(a_replica_without_its_leader_is_away_after_ten_seconds_and_never_lost),
                 cmocka_unit_test(an_announced_stop_has_ten_minutes),
                 cmocka_unit_test(a_daemon_that_returns_in_time_is_up_again),
                 cmocka_unit_test(a_host_that_is_away_keeps_the_limit_of_its_first_cause),

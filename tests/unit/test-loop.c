@@ -211,6 +211,45 @@ static void many_timers_fire_in_order_after_random_starts_and_stops(void **state
         free(notes);
 }
 
+/* The loop is woken at the end of the slack, and at no other time of a timer that has some. */
+static void a_timer_with_slack_fires_with_others_and_alone_at_its_end(void **state) {
+        TestLoop *t = *state;
+        AssignmentRecord periodic, other;
+
+        note_init(&periodic, t, 'p');
+        note_init(&other, t, 'o');
+        timer_start_with_slack(&periodic.timer, &t->base, 10, 20);
+        assert_int_equal(t->woken_at_ms, 1030);
+        t->now_ms = 1009;
+        loop_run_due(&t->base, 100);
+        assert_string_equal(t->transcript, "");
+        timer_start(&other.timer, &t->base, 1);
+        t->now_ms = 1010;
+        assert_false(loop_run_due(&t->base, 100));
+        assert_string_equal(t->transcript, "po");
+        assert_int_equal(t->woken_at_ms, UINT64_MAX);
+
+        timer_start_with_slack(&periodic.timer, &t->base, 10, 20);
+        t->now_ms = 1040;
+        assert_false(loop_run_due(&t->base, 100));
+        assert_string_equal(t->transcript, "pop");
+
+        /* Started again, it has the new time; stopped, none. */
+        timer_start_with_slack(&periodic.timer, &t->base, 10, 20);
+        timer_start_with_slack(&periodic.timer, &t->base, 100, 20);
+        timer_start_with_slack(&other.timer, &t->base, 10, 20);
+        timer_stop(&other.timer);
+        t->now_ms = 1139;
+        loop_run_due(&t->base, 100);
+        timer_start(&periodic.timer, &t->base, 2);
+        t->now_ms = 1140;
+        loop_run_due(&t->base, 100);
+        assert_string_equal(t->transcript, "pop");
+        t->now_ms = 1141;
+        loop_run_due(&t->base, 100);
+        assert_string_equal(t->transcript, "popp");
+}
+
 static void deferred_calls_run_once_before_timers_and_what_timers_defer_after_them(void **state) {
         TestLoop *t = *state;
         AssignmentRecord a, b, gone;
@@ -890,6 +929,7 @@ int main(int argc, char **argv) {
                 PURE(a_timer_moves_to_another_loop_and_a_delay_without_end_is_one),
                 PURE(a_turn_has_a_budget_of_work_and_nodes_count_as_bytes),
                 PURE(many_timers_fire_in_order_after_random_starts_and_stops),
+                PURE(a_timer_with_slack_fires_with_others_and_alone_at_its_end),
                 PURE(deferred_calls_run_once_before_timers_and_what_timers_defer_after_them),
                 PURE(a_call_that_defers_itself_does_not_starve_timers),
                 PURE(the_budget_limits_a_turn_and_more_due_work_is_reported),

@@ -434,6 +434,38 @@ static void a_singleton_is_one_or_an_error(void **state) {
         }
 }
 
+static void move_is_one_of_three_words_or_an_error(void **state) {
+        static const struct {
+                const char *lines;
+                PlacementMove move;
+                const char *message, *warning;
+        } cases[] = {
+                { "Move=start-first\n", PLACEMENT_START_FIRST },
+                { "Move=start-first\nMove=stop-first\n", PLACEMENT_STOP_FIRST },
+                { "Move=no\n", PLACEMENT_STAYS },
+                { "Move=no\nMove=\n", PLACEMENT_MOVE_DEFAULT },
+                { "Move=never\n", 0, "Move=never: expected start-first, stop-first or no" },
+                { "Global=yes\nMove=no\n", PLACEMENT_STAYS, NULL,
+                  "Move= has no effect with Global=yes: a global unit stays" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                _cleanup_warnings_ Warnings warnings = {};
+                _cleanup_placement_ Placement p = {};
+                Error err = {};
+
+                assert_int_equal(read_lines("a.service", cases[i].lines, &p, &warnings, &err),
+                                 cases[i].message ? -EINVAL : 0);
+                if (cases[i].message)
+                        assert_non_null(strstr(err.message, cases[i].message));
+                else
+                        assert_int_equal(p.move, cases[i].move);
+                assert_int_equal(warnings.n, cases[i].warning ? 1 : 0);
+                if (cases[i].warning)
+                        assert_string_equal(warnings.items[0].message, cases[i].warning);
+        }
+}
+
 static void after_some_warnings_the_others_are_counted(void **state) {
         static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n",
                                              "MachineID=abc\nGlobal=maybe\n" };
@@ -449,7 +481,7 @@ static void after_some_warnings_the_others_are_counted(void **state) {
                 assert_int_equal(read_lines("a.service", many.chars, &p, &warnings, NULL), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX);
                 assert_in_range(warnings.n_left_out, 1000 - WARNINGS_MAX, 2000);
-                assert_in_range(n_distances, 0, WARNINGS_MAX * 12); /* twelve names are compared */
+                assert_in_range(n_distances, 0, WARNINGS_MAX * 13); /* thirteen names are compared */
                 assert_int_equal(warnings_add_rest(&warnings), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX + 1);
         }
@@ -471,6 +503,7 @@ int main(void) {
                 cmocka_unit_test(an_item_is_measured_with_its_specifiers_replaced),
                 cmocka_unit_test(warnings_have_their_line_and_the_last_has_the_number_left_out),
                 cmocka_unit_test(a_singleton_is_one_or_an_error),
+                cmocka_unit_test(move_is_one_of_three_words_or_an_error),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 

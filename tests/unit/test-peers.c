@@ -794,6 +794,28 @@ static void each_rejection_sends_its_reason_to_the_peer(void **state) {
                       "two hosts, a and b, have machine id");
 }
 
+/* Several clusters may have one key file. The host that dials has no cluster in its handshake. */
+static void an_attached_host_dials_no_other_cluster(void **state) {
+        Lab *lab = *state;
+        PeerHandshake handshake = handshake_of(ID_B, "b", 2);
+        Member a = {}, b = {};
+
+        handshake.cluster_id = handshake.lineage = 0;
+        start(&a, lab, ID_A, "a", 1);
+        member_open(&b, lab, handshake, lab->secure ? lab->key : NULL);
+        peers_set_cluster(b.peers, 0xc2);
+        know(&b, (Member *[]) { &a }, 1, true);
+        UNTIL(lab,
+              has_any_problem(&b, "a belongs to cluster 00000000000000c1, b is attached to cluster "
+                                  "00000000000000c2; to attach it to another one: systemctl stop fleetd; "
+                                  "fleetd --reset; systemctl start fleetd"));
+        assert_false(state_of(&b, &a).dialed);
+        peers_set_cluster(b.peers, 0xc1);
+        UNTIL(lab, state_of(&b, &a).dialed);
+        stop(&b, "");
+        stop(&a, "");
+}
+
 /* A peer whose handshake follows the connection, so that the host that dials is the first to see it. */
 static void a_host_that_dials_reports_a_version_that_it_does_not_support(void **state) {
         struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -847,6 +869,35 @@ static void a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed(vo
         UNTIL(lab, has_dialed(&b, &a));
         assert_string_equal(state_of(&b, &a).problem, "");
         stop(&b, "");
+        stop(&a, "");
+}
+
+/* As one that moves between replicas ten times a second. A host with a replica is not rejected for that. */
+static void a_host_that_opens_sessions_too_often_is_rejected(void **state) {
+        enum { SESSIONS = 60 };
+        Lab *lab = *state;
+        Member a = {};
+
+        start(&a, lab, ID_A, "a", 1);
+        for (unsigned replica = 0; replica < 2; replica++) {
+                PeerHandshake handshake = handshake_of(replica ? ID_B : ID_C, "c", 3);
+                unsigned n = 0;
+                Bare b;
+
+                handshake.raft_id = replica ? 7 : 0;
+                for (bool admitted = true; admitted && n < SESSIONS; n += admitted) {
+                        bare_connect(&b, lab, &a);
+                        bare_send_handshake(&b, handshake);
+                        UNTIL(lab, bare_received(&b, PEER_HANDSHAKE) || bare_received(&b, PEER_REJECTED));
+                        admitted = bare_received(&b, PEER_HANDSHAKE);
+                        bare_close(&b);
+                }
+                if (replica)
+                        assert_int_equal(n, SESSIONS);
+                else
+                        assert_in_range(n, 10, SESSIONS - 1);
+        }
+        assert_int_equal(logged(lab, "this host opens sessions too often: try again in 5 s"), 1);
         stop(&a, "");
 }
 
@@ -1274,9 +1325,12 @@ int main(int argc, char *argv[]) {
                 PLAIN(a_restarted_host_is_admitted_if_its_old_session_leaves_a_ping_unanswered),
                 PLAIN(without_memory_for_the_clone_check_the_new_session_is_ended),
                 PLAIN(each_rejection_sends_its_reason_to_the_peer),
+                PLAIN(an_attached_host_dials_no_other_cluster),
+                SECURE(an_attached_host_dials_no_other_cluster),
                 PLAIN(a_host_that_dials_reports_a_version_that_it_does_not_support),
                 SECURE(each_rejection_sends_its_reason_to_the_peer),
                 PLAIN(a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed),
+                PLAIN(a_host_that_opens_sessions_too_often_is_rejected),
                 PLAIN(the_age_of_attempts_covers_each_address_without_a_session),
                 SECURE(the_age_of_attempts_covers_each_address_without_a_session),
                 PLAIN(a_host_without_cluster_is_admitted),

@@ -390,6 +390,51 @@ static void a_handshake_of_another_machine_than_the_certificate_is_rejected(void
         stop(&a);
 }
 
+/* An address is a hint: the certificate names the machine that answers there, and frames for the machine that
+ * was expected are not sent to it. */
+static void another_machine_at_an_address_gets_no_frame_of_the_expected_one(void **state) {
+        PeerAddress known = { .machine_id = ID_C };
+        Lab *lab = *state;
+        PeerState state_c;
+        Member a, b, c;
+
+        start(&a, lab, ID_A, "alpha", 0);
+        start(&b, lab, ID_B, "beta", 1);
+        prepare(&c, lab, ID_C, "gamma");
+        enter(&c, 2);
+        memcpy(known.address, b.self.address, sizeof(known.address));
+        assert_int_equal(peers_set_known(a.peers, &known, 1), 0);
+        UNTIL(lab, dialed(&a, &b));
+        assert_int_equal(peers_send(a.peers, ID_C, TYPE_REQUEST, "x", 1), -ENOTCONN);
+        assert_int_equal(peers_send_raft(a.peers, c.self.raft_id, TYPE_RAFT, "x", 1), -ENOTCONN);
+        assert_true(peers_state(a.peers, ID_C, &state_c) < 0 || !state_c.dialed);
+        send_to(&a, &b, TYPE_REQUEST);
+        UNTIL(lab, b.n_requests == 1);
+        tls_private_key_free(c.key);
+        stop(&b);
+        stop(&a);
+}
+
+/* A host without a replica knows the keys of replicas only. It rejects all other hosts, also one with a
+ * certificate of the CA of its cluster, and at a time at which chains of replicas count. */
+static void a_host_that_knows_replicas_only_rejects_all_others(void **state) {
+        Lab *lab = *state;
+
+        for (unsigned chain_counts = 0; chain_counts < 2; chain_counts++) {
+                Member a, b;
+
+                start(&a, lab, ID_A, "alpha", 0);
+                prepare(&b, lab, ID_B, "beta");
+                lab->entries[1] = (Entry) { .id = ID_B, .known.tls.chain_counts = chain_counts };
+                open_as(&b, TLS_ROLE_HOST, ID_B);
+                dial(&b, &a);
+                UNTIL(lab, has_problem(&b, "machine " ID_B " is unknown to this cluster"));
+                assert_false(accepted(&a, &b));
+                stop(&b);
+                stop(&a);
+        }
+}
+
 static void another_key_and_a_removed_machine_are_rejected_with_the_reason(void **state) {
         Lab *lab = *state;
         Member a, b;
@@ -890,6 +935,8 @@ int main(int argc, char **argv) {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_lab, close_lab)
                 T(a_session_belongs_to_the_machine_of_the_certificate),
                 T(a_handshake_of_another_machine_than_the_certificate_is_rejected),
+                T(another_machine_at_an_address_gets_no_frame_of_the_expected_one),
+                T(a_host_that_knows_replicas_only_rejects_all_others),
                 T(another_key_and_a_removed_machine_are_rejected_with_the_reason),
                 T(a_removal_counts_in_its_own_lineage_only),
                 T(a_removal_ends_open_sessions_within_a_turn),

@@ -66,6 +66,11 @@ static void combinations_are_rejected_with_fleets_messages_and_priority(void **s
                 { "Global=true\nMachineOf=a\n", "Global cannot be used with Peers" },
                 { "Global=true\nReplaces=a\n", "Global cannot be used with Replaces" },
                 { "Conflicts=a\nReplaces=b\n", "Conflicts cannot be used with Replaces" },
+                { "Singleton=yes\nMove=start-first\n",
+                  "Move=start-first with Singleton=yes: both instances would run" },
+                { "Singleton=yes\nMove=stop-first\n", "" },
+                { "Singleton=yes\nMove=no\n", "" },
+                { "Move=start-first\n", "" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -298,6 +303,7 @@ static const struct {
         { MEMBER(replaces), "Replaces=a*", "Replaces=b*" },
         { MEMBER(global), "Global=true", NULL },
         { MEMBER(singleton), "Singleton=yes", NULL },
+        { MEMBER(move), "Move=no", "Move=stop-first" },
 };
 
 /* Return whether any byte is set in the member of this row (or outside of it). Padding counts as outside. */

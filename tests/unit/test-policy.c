@@ -167,6 +167,24 @@ static void a_list_covers_what_it_grants(void **state) {
         }
 }
 
+static void prefixes_cover_what_is_below_them(void **state) {
+        static const struct {
+                const char *prefixes, *other;
+                bool covers;
+        } rows[] = {
+                { "", "", true },        { "", "/a", false },        { "/a", "", true },
+                { "/a", "/a/b", true },  { "/a/b", "/a", false },    { "/a", "/ab", false },
+                { "/a,/b", "/b", true }, { "/a,/b", "/b,/a", true }, { "/a,/b", "/b,/c", false },
+                { ",", "/a", false },    { "/", "/_fleet", false },  { "/", "/a", true },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_int_equal(prefixes_cover(rows[i].prefixes, rows[i].other), rows[i].covers);
+        assert_false(prefixes_have("", (KvBytes) {}));
+        assert_false(prefixes_have(",", (KvBytes) {}));
+        assert_true(prefixes_have("/a", (KvBytes) {}));
+}
+
 static void a_group_is_granted_rights_by_a_text(void **state) {
         static const struct {
                 const char *text;
@@ -359,6 +377,8 @@ static void a_principal_sees_the_directories_above_its_prefixes(void **state) {
         policy_table_done(&table);
 }
 
+#define PIN "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 /* -- Proposals of other hosts -- */
 
 /* Letters: o an ordinary host (A), r a restricted one (B), x a removed one (C), f one without certificates
@@ -370,36 +390,45 @@ static void a_host_proposes_what_it_has_a_right_to(void **state) {
                 KvOp op;
                 bool internal;
                 const char *allowed; /* for itself: A, B, C, F; for an operator; for alice; for bob */
+                const char *value;
         } rows[] = {
                 { "/x", KV_SET, false, "y--y y--y ---- ----" },
                 { "/app/x", KV_SET, false, "y--y y--y y--y ----" },
-                { "/_fleet/unit/a.service", KV_SET, true, "y--y y--y y--y ----" },
+                { "/_fleet/unit/a.service", KV_SET, true, "y--y y--y y--y ----",
+                  "{\"text\":\"[Service]\\n\"}" },
                 { "/_fleet/target/a.service", KV_DELETE, true, "y--y y--y y--y ----" },
                 { "/_fleet/machine/THEIRS/metadata/zone", KV_SET, true, "y--y y--y y--y ----" },
-                { "/_fleet/machine/MINE/facts", KV_SET, true, "yy-y ---- ---- ----" },
+                { "/_fleet/machine/MINE/facts", KV_SET, true, "yy-y ---- ---- ----", "{}" },
                 { "/_fleet/machine/THEIRS/facts", KV_SET, true, "---- ---- ---- ----" },
                 { "/_fleet/machine/THEIRS/facts", KV_DELETE, true, "y--y y--y ---- y--y" },
-                { "/_fleet/state/a.service/MINE", KV_SET, true, "yy-y ---- ---- ----" },
+                { "/_fleet/state/a.service/MINE", KV_SET, true, "yy-y ---- ---- ----",
+                  "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}" },
                 { "/_fleet/state/a.service/THEIRS", KV_SET, true, "---- ---- ---- ----" },
-                { "/_fleet/machine/MINE/problem/a.service", KV_SET, true, "yy-y y--y y--y ----" },
-                { "/_fleet/machine/THEIRS/problem/a.service", KV_SET, true, "y--y y--y y--y ----" },
-                { "/_fleet/machine/MINE/reported", KV_SET, true, "yy-y ---- ---- ----" },
+                { "/_fleet/machine/MINE/problem/a.service", KV_SET, true, "yy-y y--y y--y ----",
+                  "{\"kind\":\"refused\"}" },
+                { "/_fleet/machine/THEIRS/problem/a.service", KV_SET, true, "y--y y--y y--y ----",
+                  "{\"kind\":\"refused\"}" },
+                { "/_fleet/machine/MINE/reported", KV_SET, true, "yy-y ---- ---- ----", "0123456789abcdef" },
                 { "/_fleet/machine/THEIRS/reported", KV_SET, true, "---- ---- ---- ----" },
-                { "/_fleet/machine/MINE/maintenance", KV_SET, true, "yy-y yy-y ---- yy-y" },
-                { "/_fleet/machine/THEIRS/maintenance", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/machine/MINE/maintenance", KV_SET, true, "y--y y--y ---- y--y",
+                  "{\"mode\":\"cordoned\"}" },
+                { "/_fleet/machine/THEIRS/maintenance", KV_SET, true, "y--y y--y ---- y--y",
+                  "{\"mode\":\"cordoned\"}" },
                 { "/_fleet/machine/MINE/presence", KV_SET, true, "---- ---- ---- ----" },
                 { "/_fleet/machine/THEIRS/presence", KV_SET, true, "---- ---- ---- ----" },
                 { "/_fleet/machine/THEIRS/presence", KV_DELETE, true, "y--y y--y ---- y--y" },
                 { "/_fleet/machine/MINE/unit/a.service", KV_SET, true, "---- ---- ---- ----" },
                 { "/_fleet/machine/MINE/unit/a.service", KV_DELETE, true, "yy-y y--y ---- y--y" },
                 { "/_fleet/machine/THEIRS/unit/a.service", KV_DELETE, true, "y--y y--y ---- y--y" },
-                { "/_fleet/cluster/settings", KV_SET, true, "y--y y--y ---- y--y" },
-                { "/_fleet/cluster/principal/dave", KV_SET, true, "y--y y--y ---- y--y" },
-                { "/_fleet/cluster/host/THEIRS", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/cluster/settings", KV_SET, true, "y--y y--y ---- y--y", "{}" },
+                { "/_fleet/cluster/principal/dave", KV_SET, true, "y--y y--y ---- y--y", "{\"pins\":[]}" },
+                { "/_fleet/cluster/host/THEIRS", KV_SET, true, "y--y y--y ---- y--y",
+                  "{\"pins\":[\"" PIN "\"]}" },
                 { "/_fleet/cluster/level", KV_SET, true, "y--y y--y ---- y--y" },
                 { "/_fleet/cluster/ca/roots", KV_SET, true, "---- ---- ---- ----" },
                 { "/_fleet/cluster/ca/key", KV_SET, true, "---- ---- ---- ----" },
-                { "/_fleet/cluster/ca/rotation", KV_SET, true, "y--y y--y ---- y--y" },
+                { "/_fleet/cluster/ca/rotation", KV_SET, true, "y--y y--y ---- y--y",
+                  "{\"state\":\"begin\"}" },
                 { "/_fleet/machine/THEIRS", KV_DELETE, true, "---- ---- ---- ----" },
                 { "/_fleet/unheard/of", KV_SET, true, "---- ---- ---- ----" },
                 { NULL, KV_RAISE, true, "y--y y--y ---- y--y" },
@@ -434,6 +463,7 @@ static void a_host_proposes_what_it_has_a_right_to(void **state) {
                                                       "",
                                          id);
                                 write.key = kv_string(key);
+                                write.value = kv_string(rows[i].value ?: "");
                                 r = proposal_check(&table.view.cluster, NULL, id, kv_string(text), &write,
                                                    &err);
                                 if ((r == 0) != (*allowed == 'y'))
@@ -519,6 +549,7 @@ int main(void) {
                 cmocka_unit_test(any_bytes_are_one_principal_or_none),
                 cmocka_unit_test(a_prefix_covers_itself_and_what_is_below),
                 cmocka_unit_test(a_list_covers_what_it_grants),
+                cmocka_unit_test(prefixes_cover_what_is_below_them),
                 cmocka_unit_test(a_group_is_granted_rights_by_a_text),
                 cmocka_unit_test(groups_and_their_rights_are_bounded),
                 cmocka_unit_test(a_user_has_the_rights_of_its_groups_together),

@@ -14,6 +14,7 @@ enum { HOSTS = 50, REPLICAS = 3, TICK_MS = 500, TERM = 7 };
 /* A world of replicas and a leader. The leader counts for each host as liveness does. */
 typedef struct Sessions {
         bool open[REPLICAS], in_use[REPLICAS], silent[REPLICAS];
+        bool alone;       /* it has a replica, without contact with the leader */
         LivenessSign end; /* of a session that is not open */
 } Sessions;
 
@@ -80,7 +81,9 @@ static void heartbeat(World *w, unsigned host, unsigned replica) {
         ReporterHost *h = reporter_host(&w->reporters[replica], host_id(id, host));
 
         assert_non_null(h);
-        reporter_heartbeat(&w->reporters[replica], h, w->hosts[host].in_use[replica]);
+        reporter_heartbeat(&w->reporters[replica], h,
+                           (w->hosts[host].in_use[replica] ? SIGN_IN_USE : 0) |
+                                   (w->hosts[host].alone ? SIGN_ALONE : 0));
 }
 
 static void write_report(World *w, unsigned replica, bool kept, Writer *ret) {
@@ -427,6 +430,58 @@ static void the_grace_ends_when_the_hosts_are_attached(void **state) {
 }
 
 /* Without the one before, or with bytes of a fault, nothing is known. */
+/* The host loses power with the replica that it used. */
+static void a_silent_idle_session_counts_when_the_grace_ends_and_not_with_the_next_report(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        open_session(&w, 0, 1, false);
+        for (unsigned i = 0; i < 10; i++)
+                tick(&w, ALL, true);
+        assert_int_equal(w.reports.grace_ticks, 0);
+        w.hosts[0].silent[0] = w.hosts[0].silent[1] = true;
+        for (unsigned i = 0; i < 3; i++)
+                tick(&w, B | C, true);
+        assert_int_equal(w.reports.grace_ticks, 6);
+        for (unsigned i = 0; i < 5; i++)
+                tick(&w, B | C, true);
+        report(&w, 1, true);
+        assert_true(w.last[0].moving);
+        assert_true(w.silent[0] >= LIVENESS_LOST_TICKS);
+        reports_tick(&w.reports, w.now_ms, false);
+        assert_int_equal(w.reports.grace_ticks, 0);
+        assert_false(w.last[0].moving);
+        end(&w);
+}
+
+/* It is not normal: the leader counts for how long. */
+static void a_replica_without_its_leader_is_in_each_report(void **state) {
+        char id[MACHINE_ID_SIZE];
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        for (unsigned i = 0; i < 5; i++) {
+                _cleanup_writer_ Writer frame = {};
+
+                w.told[0] = 0;
+                reporter_heartbeat(&w.reporters[0], reporter_host(&w.reporters[0], host_id(id, 0)),
+                                   SIGN_IN_USE | SIGN_ALONE);
+                write_report(&w, 0, true, &frame);
+                assert_int_equal(take(&w, 0, &frame), 0);
+                assert_true(w.told[0] > 0);
+                assert_true(w.last[0].heartbeat && w.last[0].indirect);
+        }
+        w.hosts[0].silent[0] = true;
+        tick(&w, A, true);
+        assert_false(w.last[0].heartbeat);
+        reporter_remove(&w.reporters[0], host_id(id, 0)); /* its heartbeats come to the leader again */
+        tick(&w, A, true);
+        assert_true(w.last[0].unattached);
+        end(&w);
+}
+
 static void a_report_out_of_order_is_rejected(void **state) {
         _cleanup_writer_ Writer first = {}, second = {}, third = {};
         LivenessSign sign;
@@ -538,7 +593,7 @@ static void all_hosts_of_a_replica_are_silent_at_once(void **state) {
                         char id[MACHINE_ID_SIZE];
 
                         snprintf(id, sizeof(id), "%032x", h + 1);
-                        reporter_heartbeat(&w.reporters[0], reporter_host(&w.reporters[0], id), true);
+                        reporter_heartbeat(&w.reporters[0], reporter_host(&w.reporters[0], id), SIGN_IN_USE);
                 }
                 for (unsigned h = 0; h < HOSTS; h++)
                         open_session(&w, h, 0, true);
@@ -547,6 +602,89 @@ static void all_hosts_of_a_replica_are_silent_at_once(void **state) {
                 assert_int_equal(take(&w, 0, &frame), 0);
         }
         assert_int_equal(w.silent[0], 3);
+        end(&w);
+}
+
+typedef struct Found {
+        unsigned n;
+        char machine[MACHINE_ID_SIZE], replica[MACHINE_ID_SIZE];
+        uint64_t session;
+} Found;
+
+static void on_clone(void *userdata, const char *machine_id, const char *replica, uint64_t session) {
+        Found *f = userdata;
+
+        *f = (Found) { .n = f->n + 1, .session = session };
+        snprintf(f->machine, sizeof(f->machine), "%s", machine_id);
+        snprintf(f->replica, sizeof(f->replica), "%s", replica);
+}
+
+/* Return after how many ticks, or 0 after 'max'. */
+static unsigned ticks_until_clone(World *w, unsigned max, Found *ret) {
+        *ret = (Found) {};
+        for (unsigned t = 1; t <= max; t++) {
+                tick(w, ALL, true);
+                reports_each_clone(&w->reports, on_clone, ret);
+                if (ret->n > 0)
+                        return t;
+        }
+        return 0;
+}
+
+static void the_later_one_of_two_hosts_with_one_id_is_found(void **state) {
+        char id[MACHINE_ID_SIZE];
+        Found found;
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 1, true);
+        open_session(&w, 0, 0, false);
+        assert_int_equal(ticks_until_clone(&w, 50, &found), 0);
+        open_session(&w, 0, 2, true); /* the copy */
+        assert_int_equal(ticks_until_clone(&w, 50, &found), REPORT_CLONE_TICKS);
+        assert_int_equal(found.n, 1);
+        assert_string_equal(found.machine, host_id(id, 0));
+        assert_string_equal(found.replica, "c");
+        assert_int_equal(found.session, w.session);
+        assert_true(w.last[0].heartbeat);
+        close_session(&w, 0, 2, (LivenessSign) {});
+        assert_int_equal(ticks_until_clone(&w, 50, &found), 0);
+        open_session(&w, 0, 0, true); /* it tries another replica */
+        assert_int_equal(ticks_until_clone(&w, 50, &found), REPORT_CLONE_AGAIN_TICKS);
+        assert_string_equal(found.replica, "a");
+        end(&w);
+}
+
+/* It sends its heartbeats to all other hosts. */
+static void a_replica_without_contact_with_the_leader_is_no_clone(void **state) {
+        Found found;
+        World w;
+
+        begin(&w);
+        w.hosts[0].alone = true;
+        open_session(&w, 0, 0, true);
+        open_session(&w, 0, 1, true);
+        assert_int_equal(ticks_until_clone(&w, 50, &found), 0);
+        end(&w);
+}
+
+/* Its former replica has no heartbeat after a move, or some that were late. */
+static void a_host_that_moves_is_no_clone(void **state) {
+        Found found;
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        open_session(&w, 0, 1, true);
+        for (unsigned i = 0; i < 20; i++) {
+                unsigned used = i % 2;
+
+                w.hosts[0].silent[used] = false;
+                w.hosts[0].silent[1 - used] = false;
+                assert_int_equal(ticks_until_clone(&w, REPORT_CLONE_TICKS - 1, &found), 0);
+                w.hosts[0].silent[1 - used] = true;
+                assert_int_equal(ticks_until_clone(&w, 4, &found), 0);
+        }
         end(&w);
 }
 
@@ -565,11 +703,17 @@ int main(void) {
                 cmocka_unit_test(a_forgotten_host_is_reported_with_its_next_session),
                 cmocka_unit_test(the_grace_is_the_time_to_admit_all_unattached_hosts),
                 cmocka_unit_test(the_grace_ends_when_the_hosts_are_attached),
+                cmocka_unit_test(
+                        a_silent_idle_session_counts_when_the_grace_ends_and_not_with_the_next_report),
+                cmocka_unit_test(a_replica_without_its_leader_is_in_each_report),
                 cmocka_unit_test(a_report_out_of_order_is_rejected),
                 cmocka_unit_test(a_report_that_is_cut_is_rejected),
                 cmocka_unit_test(a_complete_report_has_all_hosts_and_the_others_are_gone),
                 cmocka_unit_test(a_report_of_many_hosts_is_bounded),
                 cmocka_unit_test(all_hosts_of_a_replica_are_silent_at_once),
+                cmocka_unit_test(the_later_one_of_two_hosts_with_one_id_is_found),
+                cmocka_unit_test(a_replica_without_contact_with_the_leader_is_no_clone),
+                cmocka_unit_test(a_host_that_moves_is_no_clone),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -595,26 +595,12 @@ static void a_group_has_the_rights_that_are_granted_to_it(void **state) {
         client_close(&c);
 }
 
-/* The registry reports the key of the host; the review of all requests follows in the same turn. */
-static void a_host_that_becomes_restricted_ends_what_its_clients_may_no_longer_do(void **state) {
-        static const char restricted[] =
-                "{\"joined\":1,\"pins\":[\"0123456789abcdef0123456789abcdef0123456789abcdef"
-                "0123456789abcdef\"],\"restricted\":true}";
-        KvCommand write = { .op = KV_SET, .internal = true, .value = kv_string(restricted) };
-        Client stream, writer;
-        uint64_t before_ms;
-        Fixture *f = *state;
+static void set_host(Fixture *f, const char *value) {
+        KvCommand write = { .op = KV_SET, .internal = true, .value = kv_string(value) };
         char key[128];
-
-        client_open(&stream, f, API_LOOPBACK);
-        client_open(&writer, f, API_LOOPBACK);
-        assert_int_equal(ask(&writer, "PUT", "/v2/keys/a?value=1", FORM, ""), 201);
-        client_send(&stream, "GET", "/v2/keys/a?wait=true&stream=true", "text/plain", "");
-        UNTIL(f, (client_read(&stream), stream.in.size > 0));
 
         snprintf(key, sizeof(key), "/_fleet/cluster/host/%s", f->attached ? f->attached->id : f->host->id);
         write.key = kv_string(key);
-        before_ms = clock_monotonic_ms();
         assert_int_equal(host_wait(f->host, registry_propose(f->host->registry,
                                                              &(KvCommand) { .op = KV_TXN,
                                                                             .internal = true,
@@ -622,12 +608,36 @@ static void a_host_that_becomes_restricted_ends_what_its_clients_may_no_longer_d
                                                                             .n_writes = 1 },
                                                              host_on_done, f->host)),
                          KV_OK);
+}
+
+/* The registry reports the key of the host; the review of all requests follows in the same turn. */
+static void a_host_that_becomes_restricted_ends_what_its_clients_may_no_longer_do(void **state) {
+#define LIMITED                                                                                          \
+        "{\"joined\":1,\"pins\":[\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"]," \
+        "\"restricted\":true"
+        Client stream, writer;
+        uint64_t before_ms;
+        Fixture *f = *state;
+
+        client_open(&stream, f, API_LOOPBACK);
+        client_open(&writer, f, API_LOOPBACK);
+        assert_int_equal(ask(&writer, "PUT", "/v2/keys/a?value=1", FORM, ""), 201);
+        client_send(&stream, "GET", "/v2/keys/a?wait=true&stream=true", "text/plain", "");
+        UNTIL(f, (client_read(&stream), stream.in.size > 0));
+
+        before_ms = clock_monotonic_ms();
+        set_host(f, LIMITED "}");
         UNTIL(f, (client_read(&stream), strstr(stream.in.chars, "\r\n0\r\n")));
         assert_in_range(clock_monotonic_ms() - before_ms, 0, 100);
         assert_non_null(strstr(stream.in.chars, "\"errorCode\":110"));
         assert_int_equal(get(&writer, "/v2/keys/a"), 200);
         assert_int_equal(ask(&writer, "PUT", "/v2/keys/a?value=2", FORM, ""), 403);
         assert_non_null(strstr(writer.body, "this host is restricted"));
+
+        set_host(f, LIMITED ",\"write\":\"/b\"}");
+        UNTIL(f, ask(&writer, "PUT", "/v2/keys/b?value=2", FORM, "") == 201);
+        assert_int_equal(ask(&writer, "PUT", "/v2/keys/a?value=2", FORM, ""), 401);
+        assert_int_equal(get(&writer, "/v2/keys/a"), 200);
         client_close(&stream);
         client_close(&writer);
 }

@@ -72,9 +72,9 @@ typedef struct Row {
 #define READ(name, done) name##_read, name##_write, done
 
 static const Row rows[] = {
-        { READ(host, nothing_done),
-          "{\"expires\":9,\"joined\":7,\"pins\":[\"" PIN_1 "\",\"" PIN_2
-          "\"],\"restricted\":true,\"serial\":\"" MACHINE "\",\"start\":3,\"token\":\"0123456789ab\"}" },
+        { READ(host, nothing_done), "{\"expires\":9,\"joined\":7,\"pins\":[\"" PIN_1 "\",\"" PIN_2
+                                    "\"],\"restricted\":true,\"serial\":\"" MACHINE
+                                    "\",\"start\":3,\"token\":\"0123456789ab\",\"write\":\"/a,/b\"}" },
         { READ(host, nothing_done), "{\"pins\":[\"" PIN_1 "\"]}" },
         { READ(host, nothing_done), "{\"joined\":7}", "pins: missing" },
         { READ(host, nothing_done), "{\"pins\":[]}", "pins: missing" },
@@ -97,7 +97,8 @@ static const Row rows[] = {
         { READ(token, token_done),
           "{\"by\":\"root\",\"expires\":9,\"from\":\"10.0.0.0/8\",\"hash\":\"" PIN_1
           "\",\"metadata\":{\"zone\":\"a\"},\"replace\":\"" MACHINE
-          "\",\"restricted\":true,\"revoked\":true,\"root\":\"" PIN_2 "\",\"total\":10000,\"uses\":10000}" },
+          "\",\"restricted\":true,\"revoked\":true,\"root\":\"" PIN_2 "\",\"total\":10000,\"uses\":10000,"
+          "\"write\":\"/a\"}" },
         { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\",\"total\":1}" },
         { READ(token, token_done), "{\"expires\":9,\"hash\":\"" PIN_1 "\"}", "total: missing" },
         { READ(token, token_done), "{\"hash\":\"" PIN_1 "\"}", "expires: missing" },
@@ -138,8 +139,9 @@ static const Row rows[] = {
           "clusterKey: missing" },
         { READ(ca_rotation, nothing_done), "{\"compromised\":true,\"since\":6,\"state\":\"distribute\"}" },
         { READ(ca_rotation, nothing_done), "{}", "state: '' is none of begin, rekey, distribute, issue" },
-        { READ(settings, nothing_done), "{\"name\":\"c\",\"peerAuth\":\"certificate\",\"singletonLease\":5,"
-                                        "\"spread\":\"zone\",\"voters\":5}" },
+        { READ(settings, nothing_done),
+          "{\"name\":\"c\",\"peerAuth\":\"certificate\",\"restricted\":true,\"singletonLease\":5,"
+          "\"spread\":\"zone\",\"voters\":5}" },
         { READ(settings, nothing_done), "{\"peerAuth\":\"any\"}" },
         { READ(settings, nothing_done), "{\"voters\":2}", "voters: expected 1, 3 or 5" },
         { READ(settings, nothing_done), "{\"voters\":7}", "voters: expected 1, 3 or 5" },

@@ -10,6 +10,7 @@
 
 #define A       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B       "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define C       "cccccccccccccccccccccccccccccccc"
 #define PIN_A   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define PIN_B   "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define SECRET  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -92,6 +93,11 @@ static void a_network_contains_its_addresses(void **state) {
                          -EINVAL);
 }
 
+#define LONG16 "/456789012345678"
+#define LONG                                                                                              \
+        LONG16 LONG16 LONG16 LONG16 LONG16 LONG16 LONG16 LONG16 LONG16 LONG16 LONG16 LONG16 LONG16 LONG16 \
+                LONG16 LONG16
+
 static void a_token_is_planned_within_its_limits(void **state) {
         static const struct {
                 TokenRequest request;
@@ -115,7 +121,28 @@ static void a_token_is_planned_within_its_limits(void **state) {
                 { { .restricted = true, .level = 6, .replace = "A" },
                   -EPERM,
                   "A holds a replica, which a restricted host does not: remove it first (fleetctl remove "
-                  "aaaaaaaa), or use a token without --restricted" },
+                  "aaaaaaaa), or use a token without --restricted (--restricted=false)" },
+                { { .restricted = true, .level = 6, .write = "/app,/logs" }, 0, NULL },
+                { { .restricted = true, .level = 6, .write = "/_fleet/unit" },
+                  -EPERM,
+                  "write: keys below /_fleet are fleet's own: remove /_fleet/unit from --write" },
+                { { .restricted = true, .level = 6, .write = "/app," },
+                  -EINVAL,
+                  "write: expected a prefix after the last comma" },
+                { { .restricted = true, .level = 6, .write = "/a\033[2J" },
+                  -EINVAL,
+                  "write: a prefix has no control characters" },
+                { { .restricted = true, .level = 6, .write = "/app,,/b" },
+                  -EINVAL,
+                  "write: expected a prefix that begins with '/' and has no empty part, none of '.' and "
+                  "'..', and no '/' at its end, for example /app" },
+                { { .restricted = true, .level = 6, .write = LONG },
+                  -E2BIG,
+                  "write: expected prefixes of at most 255 bytes in all" },
+                { { .write = "/app" },
+                  -EINVAL,
+                  "write: an ordinary host may write all keys of users; prefixes are of a restricted one "
+                  "(--restricted)" },
                 { { .replace = "A" }, 0, NULL },
                 { { .replace = "aaaaaaaa" }, 0, NULL },
                 { { .replace = A }, 0, NULL },
@@ -146,6 +173,7 @@ static void a_token_is_planned_within_its_limits(void **state) {
                 assert_string_equal(token.replace, q->replace ? A : "");
                 assert_string_equal(token.from, q->from ?: "");
                 assert_int_equal(token.restricted, q->restricted);
+                assert_string_equal(token.write, q->write ?: "");
                 token_record_done(&token);
         }
         cluster_view_machine(&p, "B", "", PRESENCE_UP);
@@ -314,9 +342,74 @@ static void a_restricted_host_holds_no_replica(void **state) {
         put_token(&p, ONCE, "\"replace\":\"" A "\",\"restricted\":true,\"total\":1,\"uses\":1");
         assert_int_equal(join_decide(&p.cluster, &member, LEVEL, 5, NOW_MS, &decision, &err), -EPERM);
         assert_non_null(strstr(err.message, "A holds a replica, which a restricted host does not"));
-        put_token(&p, ONCE, "\"restricted\":true,\"total\":1,\"uses\":1");
+        put_token(&p, ONCE, "\"restricted\":true,\"total\":1,\"uses\":1,\"write\":\"/app\"");
         assert_int_equal(join_decide(&p.cluster, &host, LEVEL, 5, NOW_MS, &decision, &err), 0);
         assert_true(decision.host.restricted);
+        assert_string_equal(decision.host.write, "/app");
+        cluster_view_free(&p);
+}
+
+/* A host that was installed again gets no more rights than it had. */
+static void a_replaced_host_stays_restricted(void **state) {
+        static const struct {
+                TokenRequest request;
+                bool restricted;
+                const char *write;
+        } rows[] = {
+                { { .level = 6, .replace = B }, true, "/app" },
+                { { .level = 6, .replace = B, .write = "/b" }, true, "/b" },
+                { { .level = 6, .replace = B, .restricted = true }, true, "" },
+                { { .level = 6, .replace = B, .ordinary = true }, false, "" },
+                { { .level = 6, .replace = C }, false, "" },
+        };
+        ClusterView p = {};
+
+        put_cluster(&p);
+        cluster_view_remove(&p, "/_fleet/cluster/member/" B);
+        cluster_view_put(&p, "/_fleet/cluster/host/" B,
+                         "{\"pins\":[\"" PIN_A "\"],\"restricted\":true,\"write\":\"/app\"}");
+        cluster_view_put(&p, "/_fleet/cluster/host/" C, "{\"pins\":[\"" PIN_B "\"]}");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                TokenRecord token = {};
+                Error err = {};
+
+                if (token_plan(&p.cluster, &rows[i].request, NOW_MS, &token, &err) < 0)
+                        fail_msg("row %zu: %s", i, err.message);
+                assert_int_equal(token.restricted, rows[i].restricted);
+                assert_string_equal(token.write, rows[i].write);
+                token_record_done(&token);
+        }
+        cluster_view_free(&p);
+}
+
+static void tokens_are_of_restricted_hosts_where_the_settings_say_so(void **state) {
+        static const struct {
+                TokenRequest request;
+                bool restricted;
+                int error;
+        } rows[] = {
+                { { .level = 6 }, true, 0 },
+                { { .level = 6, .write = "/app" }, true, 0 },
+                { { .level = 6, .restricted = true }, true, 0 },
+                { { .level = 6, .ordinary = true }, false, 0 },
+                { { .level = 6, .ordinary = true, .restricted = true }, true, 0 },
+                { { .level = 5 }, true, -EINVAL },
+                { { .level = 6, .replace = "A" }, true, -EPERM },
+                { { .level = 6, .replace = "A", .ordinary = true }, false, 0 },
+        };
+        ClusterView p = {};
+
+        put_cluster(&p);
+        cluster_view_put(&p, "/_fleet/cluster/settings", "{\"restricted\":true}");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                TokenRecord token = {};
+                Error err = {};
+
+                assert_int_equal(token_plan(&p.cluster, &rows[i].request, NOW_MS, &token, &err),
+                                 rows[i].error);
+                assert_int_equal(token.restricted, rows[i].error == 0 && rows[i].restricted);
+                token_record_done(&token);
+        }
         cluster_view_free(&p);
 }
 
@@ -415,6 +508,8 @@ int main(void) {
                 cmocka_unit_test(the_number_of_tokens_is_limited),
                 cmocka_unit_test(each_host_is_accepted_or_gets_the_reason),
                 cmocka_unit_test(a_restricted_host_holds_no_replica),
+                cmocka_unit_test(a_replaced_host_stays_restricted),
+                cmocka_unit_test(tokens_are_of_restricted_hosts_where_the_settings_say_so),
                 cmocka_unit_test(an_old_program_is_rejected_before_its_token),
                 cmocka_unit_test(a_removed_or_replaced_host_joins_again),
                 cmocka_unit_test(hosts_of_the_cluster_are_counted_once),

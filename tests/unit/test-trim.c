@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -27,7 +28,7 @@ static void memory_is_checked_periodically_and_sooner_after_much_was_freed(void 
         trim_stop(&trim); /* before trim_start() */
         assert_int_equal(trim_start(&trim, &loop), 0);
         assert_ptr_equal(loop.on_freed, &trim.freed);
-        assert_true(trim.timer.due_ms == now_ms + TRIM_MS);
+        assert_true(trim.timer.due_ms == now_ms + TRIM_MS + TRIM_SLACK_MS);
 
         loop_defer(&loop, loop.on_freed);
         loop_run_due(&loop, 10);
@@ -38,7 +39,7 @@ static void memory_is_checked_periodically_and_sooner_after_much_was_freed(void 
         assert_true(trim.timer.due_ms == now_ms + 1);
         now_ms++;
         loop_run_due(&loop, 10);
-        assert_true(trim.timer.due_ms == now_ms + TRIM_MS);
+        assert_true(trim.timer.due_ms == now_ms + TRIM_MS + TRIM_SLACK_MS);
 
         loop_defer(&loop, loop.on_freed);
         trim_stop(&trim);
@@ -48,9 +49,36 @@ static void memory_is_checked_periodically_and_sooner_after_much_was_freed(void 
         loop_done(&loop);
 }
 
+/* Resident pages of files, this program among them. */
+static unsigned long pages_of_files(void) {
+        unsigned long shared = 0;
+        FILE *stream = fopen("/proc/self/statm", "re");
+
+        assert_non_null(stream);
+        assert_int_equal(fscanf(stream, "%*u %*u %lu", &shared), 1);
+        fclose(stream);
+        return shared;
+}
+
+static int changed = 1;
+static int *volatile relocated = &changed;
+
+static void code_is_unmapped_and_runs_on_and_written_data_is_kept(void **state) {
+        unsigned long before;
+
+        changed = 2;
+        before = pages_of_files();
+        trim_unmap_programs();
+        assert_true(pages_of_files() < before * 3 / 4);
+        assert_int_equal(*relocated, 2);
+}
+
 int main(void) {
-        const struct CMUnitTest tests[] = { cmocka_unit_test(
-                memory_is_checked_periodically_and_sooner_after_much_was_freed) };
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(
+                        code_is_unmapped_and_runs_on_and_written_data_is_kept), /* first: after the start */
+                cmocka_unit_test(memory_is_checked_periodically_and_sooner_after_much_was_freed),
+        };
 
         return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
 }

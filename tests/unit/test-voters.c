@@ -21,6 +21,7 @@ typedef struct Members {
         const char *spread;
         bool paused;
         bool attaches;
+        const char *absent; /* machine that is up, and has no session; NULL: none */
 } Members;
 
 enum { LONG_MS = 100 * 86400000u };
@@ -46,6 +47,13 @@ static KvMember *member(Members *s, uint64_t raft_id, KvMemberRole role, uint64_
 
 static char why[160]; /* of the last change */
 
+static bool is_attached(void *userdata, const char *machine_id) {
+        const Members *s = userdata;
+        char id[MACHINE_ID_SIZE];
+
+        return !streq(cluster_view_id(id, s->absent), machine_id);
+}
+
 static void plan_of(const Members *s, VotersChange *ret) {
         KvMember *members = calloc(s->n, sizeof(*members)); /* nothing after them may be read */
         VotersInput input = { .members = members,
@@ -60,6 +68,8 @@ static void plan_of(const Members *s, VotersChange *ret) {
                               .paused = s->paused,
                               .attaches = s->attaches,
                               .level = KV_LEVEL_ATTACHED,
+                              .is_attached = s->absent ? is_attached : NULL,
+                              .userdata = (void *) s,
                               .spans = &voters_spans };
 
         assert_non_null(members);
@@ -804,6 +814,21 @@ static void attached(Members *s, const char *machine, uint64_t level, const char
         cluster_view_put(&s->view, key, value);
 }
 
+/* After a restore, those of the backup are up until they are lost. */
+static void a_host_that_is_up_and_has_no_session_gets_no_replica(void **state) {
+        Members s;
+
+        hosts(&s, 4, 3);
+        s.voters = 3;
+        s.attaches = true;
+        attached(&s, "E1", KV_LEVEL_ATTACHED, "");
+        s.absent = "E1";
+        assert_string_equal(plan(&s), "nothing");
+        attached(&s, "F1", KV_LEVEL_ATTACHED, "");
+        assert_string_equal(plan(&s), "assign F1");
+        cluster_view_free(&s.view);
+}
+
 static void a_host_without_a_replica_gets_one_while_there_are_fewer_than_wanted(void **state) {
         char key[128], id[MACHINE_ID_SIZE];
         Members s;
@@ -1208,6 +1233,7 @@ int main(void) {
                 cmocka_unit_test(any_cluster_converges_without_losing_its_majority),
                 cmocka_unit_test(five_vote_by_the_setting_and_three_or_one_again),
                 cmocka_unit_test(no_more_vote_than_there_are_hosts_for),
+                cmocka_unit_test(a_host_that_is_up_and_has_no_session_gets_no_replica),
                 cmocka_unit_test(a_host_without_a_replica_gets_one_while_there_are_fewer_than_wanted),
                 cmocka_unit_test(a_host_that_spreads_the_replicas_is_preferred_and_voter_no_is_last),
                 cmocka_unit_test(surplus_standbys_lose_their_keys),

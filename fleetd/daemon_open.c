@@ -1,66 +1,19 @@
-#include "fleetd/daemon.h"
+#include "fleetd/daemon_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
 
 #include "base/log.h"
 #include "base/parse.h"
-#include "fleetd/agent/agent.h"
-#include "fleetd/agent/facts.h"
-#include "fleetd/api/api.h"
-#include "fleetd/directory/directory.h"
-#include "fleetd/engine/engine.h"
 #include "fleetd/engine/plan.h"
-#include "fleetd/host.h"
-#include "fleetd/membership/entering.h"
 #include "fleetd/membership/identity.h"
 #include "fleetd/membership/liveness.h"
-#include "fleetd/membership/membership.h"
-#include "fleetd/membership/opening.h"
 #include "fleetd/membership/revocation.h"
 #include "fleetd/metrics_table.h"
 #include "fleetd/registry/proposal_rights.h"
 #include "fleetd/service.h"
 
-enum {
-        SHORT_LOG_SIZE = 4096,
-        WAITS_SIZE = 256,
-        RESTART_MS = 200, /* from the answer to the client to the restart */
-};
-
-struct Daemon {
-        DaemonIo io;
-        Peers *peers;
-        KvStore *store;
-        KvStore *leaving; /* a store that failed to open, until it is closed */
-        Registry *registry;
-        Engine *engine;
-        Membership *membership;
-        Facts *facts;
-        Agent *agent;
-        Directory *directory;
-        Api *api;
-        Entering *entering;     /* a join under way, or being closed */
-        ApiJoinDone *join_done; /* NULL: answered, or cancelled */
-        void *join_userdata;
-        Opening *opening;
-        Deferred opened;    /* frees 'opening' */
-        Deferred unchanged; /* answers an init of a cluster that is open */
-        Timer restart;
-        bool restarts; /* 'restart' was started: nothing else begins */
-        char *state_directory, *cluster_file;
-        unsigned level_max;
-        char reason[16];
-        void (*stopped)(void *userdata);
-        void *userdata;
-        KvRole role;
-        uint64_t leader_id;
-        uint64_t leader_changes; /* since the start, see fleet_store_leader_changes_total */
-        uint64_t started_ms;     /* wall clock */
-        uint64_t metrics_units;
-        char status[256];       /* the last STATUS= for systemd */
-        char waits[WAITS_SIZE]; /* KvOptions.waits of a wiped host */
-};
+enum { SHORT_LOG_SIZE = 4096 };
 
 Registry *daemon_registry(Daemon *d) {
         return d->registry;
@@ -147,7 +100,7 @@ static void daemon_on_peers_closed(void *userdata) {
         stopped(stopped_userdata);
 }
 
-static void daemon_on_store_closed(void *userdata) {
+void daemon_on_store_closed(void *userdata) {
         Daemon *d = userdata;
 
         d->store = NULL;
@@ -182,10 +135,6 @@ static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret)
                                  d->peers && peers_has_key(d->peers), machine_id, ret);
 }
 
-static void daemon_restart_later(Daemon *d) {
-        d->restarts = d->io.restart && timer_start(&d->restart, d->io.loop, RESTART_MS) >= 0;
-}
-
 /* MembershipOptions.on_identity: the next sessions have the certificate. A first one opens the listener. */
 static void daemon_on_identity(void *userdata) {
         _cleanup_(tls_credentials_freep) TlsCredentials *credentials = NULL;
@@ -209,173 +158,6 @@ static void daemon_on_peer(void *userdata, const char *machine_id) {
                 membership_peer_changed(d->membership, machine_id);
         if (streq(machine_id, peers_self(d->peers)->machine_id))
                 daemon_on_state(d); /* its problem is another one */
-}
-
-/* -- Joining another cluster, and opening this one -- */
-
-static void daemon_on_restart(void *userdata) {
-        Daemon *d = userdata;
-
-        d->io.restart(d->io.userdata);
-}
-
-static void daemon_on_entering_closed(void *userdata) {
-        Daemon *d = userdata;
-
-        d->entering = NULL;
-        if (d->stopped && !d->store && !d->leaving)
-                daemon_on_store_closed(d);
-}
-
-/* Answer the client. After a success the daemon restarts, when the answer has left. */
-static void daemon_on_entered(void *userdata, int error, const char *message, const EnteringResult *result) {
-        Daemon *d = userdata;
-        ApiJoinDone *done = d->join_done;
-        ApiJoined joined = {};
-
-        if (result)
-                joined = (ApiJoined) { .cluster_id = result->cluster_id,
-                                       .listen = result->listen,
-                                       .through = result->through };
-        if (error < 0)
-                log_warning(((LogFields) { .error = error }), "Failed to %s: %s",
-                            d->opening ? "open the cluster" : "join a cluster", message);
-        d->join_done = NULL;
-        if (error == 0)
-                daemon_restart_later(d);
-        done(d->join_userdata, error, message, result ? &joined : NULL);
-        if (d->entering)
-                entering_close(d->entering, daemon_on_entering_closed, d);
-        loop_defer(d->io.loop, &d->opened);
-}
-
-static void daemon_on_opened(void *userdata) {
-        Daemon *d = userdata;
-
-        d->opening = opening_free(d->opening);
-}
-
-static void daemon_on_unchanged(void *userdata) {
-        Daemon *d = userdata;
-        ApiJoinDone *done = d->join_done;
-        ApiJoined joined = { .cluster_id = peers_self(d->peers)->cluster_id,
-                             .listen = peers_self(d->peers)->address,
-                             .through = "" };
-        d->join_done = NULL;
-        done(d->join_userdata, 0, "", &joined);
-}
-
-static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
-        char listen[ADDRESS_SIZE];
-        EnteringOptions options = {
-                .loop = d->io.loop,
-                .network = d->io.network,
-                .state_directory = d->state_directory,
-                .cluster_file = d->cluster_file,
-                .self = peers_self(d->peers),
-                .level = d->level_max,
-                .listen = listen,
-                .exposed = join->exposed,
-                .address_towards = host_address_towards,
-        };
-        uint64_t n_keys = 0;
-        KvState state;
-        bool removed;
-        Token token;
-        int r;
-
-        r = entering_read_listen(join->listen, listen, err) ?: peers_try_listen(d->peers, listen, err);
-        if (r < 0)
-                return r;
-        kv_state(d->store, &state);
-        if (state.cluster_id != 0 && !registry_ready(d->registry))
-                return error_set(err, -EAGAIN, "fleetd is still reading the state of this host; try again");
-        r = entering_count_keys(d->store, &n_keys, err) ?: token_read(join->token, &token, err);
-        if (r < 0)
-                return r;
-        options.token = &token;
-        removed = state.removed;
-        /* A host of that cluster that was removed, or has only its key file, keeps nothing of its own. */
-        if (token.cluster_id != state.cluster_id || (peers_has_certificate(d->peers) && !removed))
-                r = entering_check_content(registry_cluster(d->registry), options.self->machine_id, removed,
-                                           n_keys, join->discard, err);
-        if (r >= 0)
-                r = entering_new(&d->entering, &options, daemon_on_entered, d, err);
-        explicit_bzero(&token, sizeof(token));
-        return r;
-}
-
-/* Without --listen, the port is the default one. */
-static int daemon_listen_address(const ApiJoin *join, char ret[static ADDRESS_SIZE], Error *err) {
-        char address[ADDRESS_SIZE];
-        int r;
-
-        if (join->listen[0])
-                return entering_read_listen(join->listen, ret, err);
-        r = host_global_address(address, err);
-        return r < 0 ? r : entering_read_listen(address, ret, err);
-}
-
-static int daemon_open_cluster(Daemon *d, const ApiJoin *join, Error *err) {
-        const char *own = peers_self(d->peers)->address;
-        char listen[ADDRESS_SIZE];
-        OpeningOptions options = { .loop = d->io.loop,
-                                   .authority = membership_authority(d->membership),
-                                   .state_directory = d->state_directory,
-                                   .cluster_file = own[0] ? "" : d->cluster_file,
-                                   .listen = listen };
-        int r;
-
-        if (!own[0] && !d->cluster_file[0])
-                return error_set(err, -EADDRNOTAVAIL,
-                                 "ClusterFile= is empty, so that the address cannot be stored; set it, or "
-                                 "ListenPeer=, in fleetd.conf");
-        r = own[0] && !join->listen[0] ? entering_read_listen(own, listen, err) :
-                                         daemon_listen_address(join, listen, err);
-        if (r < 0)
-                return r;
-        if (own[0] && !streq(listen, own))
-                return error_set(err, -EEXIST,
-                                 "this host listens for other hosts on %s already; to change the address: "
-                                 "ListenPeer= in fleetd.conf",
-                                 own);
-        r = peers_try_listen(d->peers, listen, err);
-        if (r < 0)
-                return r;
-        if (!own[0] || !d->io.credentials)
-                return opening_new(&d->opening, &options, daemon_on_entered, d, err);
-        loop_defer(d->io.loop, &d->unchanged);
-        return 0;
-}
-
-/* ApiOptions.join has the contract. */
-static int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata,
-                       Error *err) {
-        Daemon *d = userdata;
-        int r;
-
-        if (d->join_done || d->entering || d->opening || d->restarts || !d->io.restart)
-                return error_set(err, -EALREADY,
-                                 "another fleetctl init or join is under way on this host: fleetctl "
-                                 "cluster shows its result");
-        r = join->init ? daemon_open_cluster(d, join, err) : daemon_enter(d, join, err);
-        if (r < 0)
-                return r;
-        d->join_done = done;
-        d->join_userdata = done_userdata;
-        return 0;
-}
-
-static void daemon_join_cancel(void *userdata, void *done_userdata) {
-        Daemon *d = userdata;
-
-        if (!d->join_done || d->join_userdata != done_userdata)
-                return;
-        d->join_done = NULL;
-        d->opening = opening_free(d->opening);
-        deferred_cancel(&d->unchanged);
-        if (d->entering)
-                entering_close(d->entering, daemon_on_entering_closed, d);
 }
 
 /* -- Opening -- */
@@ -584,7 +366,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                     [API_TLS] = s->listen_tls };
         int r;
 
-        r = s->listen_peer[0] && !d->io.unidentified ? peers_listen(d->peers, s->listen_peer, err) : 0;
+        r = s->listen_peer[0] && !d->io.unidentified ? daemon_listen(d, s->listen_peer, err) : 0;
         if (r >= 0 && (s->listen_socket[0] || s->listen_client[0] || s->listen_tls[0]))
                 r = api_new(&d->api, d->io.loop, &options);
         for (ApiListener kind = 0; r >= 0 && kind < ELEMENTS(addresses); kind++)
@@ -622,9 +404,8 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
         d->io = *io;
         d->started_ms = loop_wall_ms(io->loop);
         d->level_max = io->level_max > 0 ? io->level_max : KV_LEVEL_MAX;
-        d->opened = DEFERRED(daemon_on_opened, d);
-        d->unchanged = DEFERRED(daemon_on_unchanged, d);
-        d->restart = TIMER(daemon_on_restart, d);
+        daemon_join_init(d);
+        daemon_listen_init(d);
         d->metrics_units = settings->metrics_units;
         d->state_directory = strdup(settings->state_directory);
         d->cluster_file = strdup(settings->cluster_file);
@@ -654,10 +435,8 @@ int daemon_reload(Daemon *d, const Settings *settings) {
 /* Close all users of the store, top-down. */
 static void daemon_close_components(Daemon *d) {
         d->api = api_free(d->api);
-        d->opening = opening_free(d->opening);
-        deferred_cancel(&d->opened);
-        deferred_cancel(&d->unchanged);
-        timer_stop(&d->restart);
+        daemon_join_done(d);
+        daemon_listen_done(d);
         d->directory = directory_free(d->directory);
         d->agent = agent_free(d->agent);
         d->facts = facts_free(d->facts);

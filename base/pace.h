@@ -1,0 +1,30 @@
+/* A rate with a burst. Pure: time is an argument. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/memory.h"
+
+/* What was taken, in thousandths, less what time has given back up to 'updated_ms'. Zero: nothing was taken.
+ */
+typedef struct Pace {
+        uint64_t updated_ms, thousandths;
+} Pace;
+
+/* Give back what was taken before, 'per_second'. Return the ms until one more fits into 'burst'; 0: now. */
+static inline uint64_t pace_wait_ms(Pace *pace, uint64_t per_second, uint64_t burst, uint64_t now_ms) {
+        uint64_t passed_ms = now_ms > pace->updated_ms ? now_ms - pace->updated_ms : 0, over;
+
+        passed_ms = MIN(passed_ms, pace->thousandths / per_second + 1);
+        pace->thousandths -= MIN(pace->thousandths, passed_ms * per_second);
+        pace->updated_ms = now_ms;
+        if (pace->thousandths + 1000 <= burst * 1000)
+                return 0;
+        over = pace->thousandths + 1000 - burst * 1000;
+        return (over + per_second - 1) / per_second;
+}
+
+/* Take n, also above the burst; after pace_wait_ms() of the same time. */
+static inline void pace_take(Pace *pace, uint64_t n) {
+        pace->thousandths += n * 1000;
+}

@@ -1,0 +1,386 @@
+/* /fleet/v1/machines/ID/maintenance: PUT cordons or drains a machine, DELETE ends that, GET reports the state
+ * and the units that are still to leave. fleetd/engine/drain.h has all steps. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/api/fleet_v1.h"
+#include "fleetd/engine/drain.h"
+#include "units/json.h"
+
+enum { UNITS_MAX = 1000 }; /* units in an answer */
+
+#define DEADLINE_MAX_MS ((uint64_t) 365 * 86400000)
+
+/* Return the machine of the path; NULL: there is none, and the request is answered. */
+static const ClusterMachine *maintenance_machine(Request *request) {
+        size_t size = strcspn(request->rest, "/");
+        char id[MACHINE_ID_SIZE] = "";
+        const ClusterMachine *m;
+
+        if (size < sizeof(id))
+                memcpy(id, request->rest, size);
+        m = cluster_machine(registry_cluster(request->api->options.registry), id);
+        if (m && !cluster_machine_is_removed(m))
+                return m;
+        request_error(request, 404, "machine does not exist");
+        return NULL;
+}
+
+/* -- GET -- */
+
+DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where,
+                         const ClusterMachine **ret_to, Error *ret_why) {
+        const ClusterAssignment *a = cluster_assignment_on(where, u->name);
+        uint64_t now_ms = scheduler_view_now_ms(view);
+        const char *spared;
+
+        *ret_to = unit_successor(u, where);
+        *ret_why = (Error) {};
+        if (*ret_to)
+                return DRAINED_UNIT_MOVES;
+        if (!a || !cluster_assignment_is_active(a))
+                return DRAINED_UNIT_STOPS;
+        spared = scheduler_drain_spares(u, where, now_ms);
+        if (spared)
+                error_set(ret_why, 0, "%s", spared);
+        else if (where->presence != PRESENCE_UP)
+                error_set(ret_why, 0, "%s is %s", cluster_machine_name(where),
+                          presence_to_string(where->presence));
+        else if (drain_retry_ms(a, now_ms) > 0)
+                error_set(ret_why, 0, "%s", a->reason ?: "");
+        else if (u->unit && scheduler_pick(view, u, ret_to, NULL) < 0)
+                scheduler_explain(view, u, where, ret_why);
+        return ret_why->message[0] ? DRAINED_UNIT_WAITS : DRAINED_UNIT_QUEUED;
+}
+
+static void maintenance_write_unit(Text *t, const SchedulerView *view, const ClusterAssignment *a) {
+        static const char *const names[] = { [DRAINED_UNIT_MOVES] = "moving",
+                                             [DRAINED_UNIT_STOPS] = "stopping",
+                                             [DRAINED_UNIT_QUEUED] = "queued",
+                                             [DRAINED_UNIT_WAITS] = "waiting" };
+        const ClusterMachine *to;
+        DrainedUnit state;
+        Error why;
+
+        state = unit_drained(view, a->of, a->machine, &to, &why);
+        json_open(t, NULL, '{');
+        json_add_string(t, "machine", to ? cluster_machine_name(to) : NULL);
+        json_add_string(t, "name", a->unit);
+        json_add_string(t, "reason", why.message);
+        json_add_string(t, "state", names[state]);
+        json_close(t, '}');
+}
+
+static int compare_units(const void *a, const void *b) {
+        const ClusterAssignment *const *p = a, *const *q = b;
+
+        return strcmp((*p)->unit, (*q)->unit);
+}
+
+/* Write the ordinary units that are on the machine, by name, up to the limit of work. */
+static void maintenance_write_units(Text *t, const SchedulerView *view, const ClusterMachine *m) {
+        _cleanup_free_ const ClusterAssignment **units = NEW0(const ClusterAssignment *,
+                                                              HASH_COUNT(m->assignments) + 1);
+        size_t n = 0;
+
+        if (!units)
+                t->error = -ENOMEM;
+        for (const ClusterAssignment *a = m->assignments; units && a; a = a->hh.next)
+                if (drain_awaits(a))
+                        units[n++] = a;
+        if (units)
+                qsort(units, n, sizeof(*units), compare_units);
+        json_open(t, "units", '[');
+        for (size_t i = 0; i < n && i < UNITS_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX; i++)
+                maintenance_write_unit(t, view, units[i]);
+        json_close(t, ']');
+        json_add_u64(t, "unitsLeft", n);
+}
+
+void maintenance_get_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterMachine *m = maintenance_machine(request);
+        const MaintenanceRecord *now;
+        SchedulerView *view = NULL;
+        _cleanup_text_ Text t = {};
+
+        if (!m)
+                return;
+        if (scheduler_view_new(c, c->now_ms, &view) < 0) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        now = m->maintenance;
+        json_open(&t, NULL, '{');
+        if (now) {
+                json_add_string(&t, "by", now->by);
+                if (now->deadline_ms > 0)
+                        json_add_u64(&t, "deadlineMs",
+                                     now->deadline_ms > c->now_ms ? now->deadline_ms - c->now_ms : 0);
+                json_add_bool(&t, "force", now->force);
+                json_add_string(&t, "for", now->purpose);
+        }
+        json_add_string(&t, "id", m->id);
+        json_add_string(&t, "mode", now ? maintenance_mode_to_string(now->mode) : "none");
+        json_add_string(&t, "name", cluster_machine_name(m));
+        json_add_string(&t, "presence", presence_to_string(m->presence));
+        if (now) {
+                json_add_string(&t, "reason", now->why);
+                json_add_u64(&t, "since", now->since_ms);
+        }
+        maintenance_write_units(&t, view, m);
+        json_close(&t, '}');
+        scheduler_view_free(view);
+        request_answer_json(request, 200, &t);
+}
+
+/* Write how many units of a machine wait, with the first of them by name and its reason. */
+static void maintenance_write_waiting(Text *t, const SchedulerView *view, const ClusterMachine *m) {
+        const ClusterAssignment *first = NULL;
+        const ClusterMachine *to;
+        size_t n = 0;
+        Error why;
+
+        for (const ClusterAssignment *a = m->assignments; a && scheduler_view_work(view) <= PLAN_WORK_MAX;
+             a = a->hh.next) {
+                if (!drain_awaits(a) || unit_drained(view, a->of, m, &to, &why) != DRAINED_UNIT_WAITS)
+                        continue;
+                n++;
+                if (!first || strcmp(a->unit, first->unit) < 0)
+                        first = a;
+        }
+        if (!first)
+                return;
+        (void) unit_drained(view, first->of, m, &to, &why);
+        json_add_string(t, "unit", first->unit);
+        json_add_u64(t, "waiting", n);
+        json_add_string(t, "why", why.message);
+}
+
+void maintenance_write(Text *t, const Cluster *c) {
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        SchedulerView *view = NULL;
+        bool any = false;
+        size_t n = 0;
+
+        machines = cluster_machines_sorted(c, &n);
+        if (!machines || scheduler_view_new(c, c->now_ms, &view) < 0)
+                t->error = -ENOMEM;
+        for (size_t i = 0; view && i < n; i++) {
+                const MaintenanceRecord *m = machines[i]->maintenance;
+
+                if (!m || m->purpose[0])
+                        continue;
+                if (!any)
+                        json_open(t, "maintenance", '[');
+                any = true;
+                json_open(t, NULL, '{');
+                json_add_string(t, "mode", maintenance_mode_to_string(m->mode));
+                json_add_string(t, "name", cluster_machine_name(machines[i]));
+                json_add_string(t, "reason", m->why);
+                if (m->mode == MAINTENANCE_DRAINING)
+                        maintenance_write_waiting(t, view, machines[i]);
+                json_close(t, '}');
+        }
+        if (any)
+                json_close(t, ']');
+        scheduler_view_free(view);
+}
+
+/* -- PUT -- */
+
+typedef struct MaintenanceBody {
+        uint64_t deadline_ms; /* from now on; 0: not given */
+        bool force;
+        char mode[16];
+        char *reason; /* owned */
+} MaintenanceBody;
+
+static const JsonField body_fields[] = {
+        { "deadlineMs", JSON_FIELD_U64, offsetof(MaintenanceBody, deadline_ms) },
+        { "force", JSON_FIELD_BOOL, offsetof(MaintenanceBody, force) },
+        { "mode", JSON_FIELD_CHARS, offsetof(MaintenanceBody, mode), true, .size = 16 },
+        { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(MaintenanceBody, reason) },
+};
+
+static void maintenance_body_done(MaintenanceBody *body) {
+        json_free_fields(JSON_FIELDS(body_fields), body);
+}
+
+static int maintenance_body_check(const MaintenanceBody *body, MaintenanceMode *ret, Error *err) {
+        *ret = maintenance_mode_from_string(body->mode);
+        if (*ret != MAINTENANCE_CORDONED && *ret != MAINTENANCE_DRAINING)
+                return error_set(err, -EINVAL, "mode: expected cordoned or draining, not %s", body->mode);
+        if (*ret == MAINTENANCE_CORDONED && (body->deadline_ms > 0 || body->force))
+                return error_set(err, -EINVAL, "deadlineMs and force are for the mode draining");
+        if (body->deadline_ms > DEADLINE_MAX_MS)
+                return error_set(err, -EINVAL, "deadlineMs: expected at most 365 days");
+        if (body->reason && (strlen(body->reason) >= RECORDED_WHY_SIZE || strchr(body->reason, '\n')))
+                return error_set(err, -EINVAL, "reason: expected one line of at most %d bytes",
+                                 RECORDED_WHY_SIZE - 1);
+        return 0;
+}
+
+/* Return whether another machine may get units. */
+static bool maintenance_has_others(const Cluster *c, const ClusterMachine *m) {
+        for (const ClusterMachine *other = c->machines; other; other = other->hh.next)
+                if (other != m && other->presence == PRESENCE_UP && !other->maintenance && other->facts &&
+                    !other->member.agentless)
+                        return true;
+        return false;
+}
+
+/* Return whether the maintenance of the machine may not change; then set the reason. */
+static bool maintenance_is_refused(const Request *request, const ClusterMachine *m, Error *ret) {
+        const char *name = cluster_machine_name(m);
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        if (state.level < KV_LEVEL_MAINTENANCE)
+                error_set(
+                        ret, 409,
+                        "cordon and drain require feature level %d, and the level is %u: all hosts need this "
+                        "version of fleetd; then: fleetctl cluster level %d",
+                        KV_LEVEL_MAINTENANCE, state.level, KV_LEVEL_MAINTENANCE);
+        else if (!LIST_EMPTY(&m->unreadable))
+                error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
+        else if (m->maintenance && streq(m->maintenance->purpose, CLUSTER_FOR_LEAVE))
+                error_set(ret, 409,
+                          "%s is leaving the cluster; to keep it, run on it: fleetctl leave --cancel", name);
+        else
+                return false;
+        return true;
+}
+
+static bool drain_is_refused(const Cluster *c, const ClusterMachine *m, uint64_t deadline_ms, Error *ret) {
+        const char *name = cluster_machine_name(m);
+
+        if (m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT)
+                error_set(ret, 409,
+                          "%s %s: its units move without a drain; to keep other units away from it when it "
+                          "returns: fleetctl cordon %s",
+                          name, m->presence == PRESENCE_LOST ? "is lost" : "is shut down", name);
+        else if (deadline_ms == 0 && drain_left(m) > 0 && !maintenance_has_others(c, m))
+                error_set(ret, 409,
+                          "no other machine can run units: its units would stay; to stop them: fleetctl "
+                          "drain %s --deadline=5min",
+                          name);
+        else
+                return false;
+        return true;
+}
+
+/* Set the record that follows: another drain takes over neither deadline nor force of the one before. Return
+ * false if nothing changes. */
+static bool maintenance_next(const Request *request, const ClusterMachine *m, const MaintenanceBody *body,
+                             MaintenanceMode mode, MaintenanceRecord *ret) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const MaintenanceRecord *now = m->maintenance;
+        bool begins = !now || (mode == MAINTENANCE_DRAINING && now->mode != MAINTENANCE_DRAINING);
+        char user[HISTORY_USER_SIZE];
+
+        *ret = now ? *now : (MaintenanceRecord) {};
+        if (now && now->mode == MAINTENANCE_DRAINED && drain_left(m) == 0)
+                return false;
+        memset(ret->purpose, 0, sizeof(ret->purpose)); /* it is an operator's now */
+        if (begins) {
+                ret->since_ms = loop_wall_ms(request->api->loop);
+                ret->deadline_ms = 0;
+                ret->force = false;
+        }
+        if (!now || mode == MAINTENANCE_DRAINING)
+                ret->mode = mode;
+        if (body->deadline_ms > 0)
+                ret->deadline_ms = c->now_ms + body->deadline_ms;
+        ret->force |= body->force;
+        if (body->reason)
+                snprintf(ret->why, sizeof(ret->why), "%s", body->reason);
+        if (now && memcmp(ret, now, sizeof(*ret)) == 0)
+                return false;
+        snprintf(ret->by, sizeof(ret->by), "%s@%s", request_user(request, user), request_host(request));
+        return true;
+}
+
+static void maintenance_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
+
+        if (status != KV_COMPARE_FAILED) {
+                change_on_done(request, status, message, index);
+                return;
+        }
+        request->changing = false;
+        if (!request_decide_again(request, request->route->handle))
+                request_error(request, 409, "the machine changed at this moment; try again");
+}
+
+static void maintenance_put(Request *request, const ClusterMachine *m, const MaintenanceBody *body,
+                            MaintenanceMode mode) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_text_ Text reason = {};
+        MaintenanceRecord next;
+        Error err = {};
+
+        if (!maintenance_next(request, m, body, mode, &next)) {
+                request_answer(request, 204, NULL, NULL, "", 0);
+                return;
+        }
+        if (maintenance_is_refused(request, m, &err) ||
+            (mode == MAINTENANCE_DRAINING && drain_is_refused(c, m, next.deadline_ms, &err))) {
+                request_error(request, 409, "%s", err.message);
+                return;
+        }
+        text_append(&reason, maintenance_mode_to_string(next.mode));
+        if (next.mode == MAINTENANCE_DRAINING)
+                text_append(&reason, ": its units move away");
+        if (body->deadline_ms > 0)
+                text_printf(&reason, "; deadline after %llu s",
+                            (unsigned long long) body->deadline_ms / 1000);
+        if (body->force)
+                text_append(&reason, "; also units with Move=no");
+        if (next.why[0])
+                text_printf(&reason, ": %s", next.why);
+        change_sent(request, 204, NULL,
+                    reason.error < 0 ? reason.error :
+                                       registry_maintain(request_registry(request), 0, m, &next, reason.chars,
+                                                         maintenance_on_done, request));
+}
+
+void maintenance_put_handle(Request *request) {
+        _cleanup_(maintenance_body_done) MaintenanceBody body = {};
+        const ClusterMachine *m = maintenance_machine(request);
+        MaintenanceMode mode;
+        Error err = {};
+        int r;
+
+        if (!m)
+                return;
+        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), &body,
+                             sizeof(body), &err);
+        if (r >= 0)
+                r = maintenance_body_check(&body, &mode, &err);
+        if (r < 0) {
+                request_refuse_body(request, r, &err);
+                return;
+        }
+        maintenance_put(request, m, &body, mode);
+}
+
+/* -- DELETE -- */
+
+void maintenance_delete_handle(Request *request) {
+        const ClusterMachine *m = maintenance_machine(request);
+        char user[HISTORY_USER_SIZE];
+        Error err = {};
+
+        if (!m)
+                return;
+        if (!m->maintenance && m->maintenance_index == 0)
+                request_answer(request, 204, NULL, NULL, "", 0);
+        else if (maintenance_is_refused(request, m, &err))
+                request_error(request, 409, "%s", err.message);
+        else
+                change_sent(request, 204, NULL,
+                            registry_end_maintenance(request_registry(request), m,
+                                                     request_user(request, user), "uncordoned",
+                                                     maintenance_on_done, request));
+}

@@ -1,0 +1,69 @@
+/* The parts of Daemon: daemon_open.c opens and closes the components, daemon_join.c joins a cluster or opens
+ * this one, daemon_listen.c opens the listener for other hosts. */
+#pragma once
+
+#include "fleetd/agent/agent.h"
+#include "fleetd/agent/facts.h"
+#include "fleetd/api/api.h"
+#include "fleetd/daemon.h"
+#include "fleetd/directory/directory.h"
+#include "fleetd/engine/engine.h"
+#include "fleetd/membership/entering.h"
+#include "fleetd/membership/membership.h"
+#include "fleetd/membership/opening.h"
+
+enum { WAITS_SIZE = 256 };
+
+struct Daemon {
+        DaemonIo io;
+        Peers *peers;
+        KvStore *store;
+        KvStore *leaving; /* a store that failed to open, until it is closed */
+        Registry *registry;
+        Engine *engine;
+        Membership *membership;
+        Facts *facts;
+        Agent *agent;
+        Directory *directory;
+        Api *api;
+        Entering *entering;     /* a join under way, or being closed */
+        ApiJoinDone *join_done; /* NULL: answered, or cancelled */
+        void *join_userdata;
+        Opening *opening;
+        Deferred opened;    /* frees 'opening' */
+        Deferred unchanged; /* answers an init of a cluster that is open */
+        Timer restart;
+        bool restarts; /* 'restart' was started: nothing else begins */
+        char *state_directory, *cluster_file;
+        char listen_peer[ADDRESS_SIZE]; /* where the peer listener failed to open; "": it did not */
+        Timer listen;                   /* the next attempt */
+        unsigned level_max;
+        char reason[16];
+        void (*stopped)(void *userdata);
+        void *userdata;
+        KvRole role;
+        uint64_t leader_id;
+        uint64_t leader_changes; /* since the start, see fleet_store_leader_changes_total */
+        uint64_t started_ms;     /* wall clock */
+        uint64_t metrics_units;
+        char status[256];       /* the last STATUS= for systemd */
+        char waits[WAITS_SIZE]; /* KvOptions.waits of a wiped host */
+};
+
+/* daemon_open.c: the store is closed; the rest of the close follows. 'userdata': the daemon. */
+void daemon_on_store_closed(void *userdata);
+
+void daemon_join_init(Daemon *d);
+/* Cancel what is not answered. A join under way is closed with the sessions. */
+void daemon_join_done(Daemon *d);
+/* ApiOptions.join and ApiOptions.join_cancel; 'userdata': the daemon. */
+int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata, Error *err);
+void daemon_join_cancel(void *userdata, void *done_userdata);
+/* Restart the daemon when an answer to a client has left. */
+void daemon_restart_later(Daemon *d);
+
+void daemon_listen_init(Daemon *d);
+void daemon_listen_done(Daemon *d);
+/* Open the listener for other hosts at ListenPeer=. A host without a replica needs none: it warns, publishes
+ * the failure, and tries again later. Otherwise, return the error. */
+int daemon_listen(Daemon *d, const char *address, Error *err);

@@ -1,0 +1,150 @@
+#include "fleetd/engine/drain.h"
+
+#include "fleetd/engine/plan_internal.h"
+
+bool drain_awaits(const ClusterAssignment *a) {
+        return !(a->of->unit && a->of->unit->placement.global) && !plan_has_finished(a);
+}
+
+size_t drain_left(const ClusterMachine *m) {
+        size_t n = 0;
+
+        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
+                n += drain_awaits(a);
+        return n;
+}
+
+DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
+        DrainStep step = { .next = *m->maintenance, .n_left = drain_left(m) };
+
+        if (step.next.mode != MAINTENANCE_DRAINING || step.next.purpose[0] || cluster->adopting ||
+            !LIST_EMPTY(&m->unreadable))
+                return step;
+        if (plan_is_down(m)) {
+                step.next.mode = MAINTENANCE_CORDONED;
+                step.next.deadline_ms = 0;
+                step.next.force = false;
+                step.reason = m->presence == PRESENCE_LOST ?
+                                      "cordoned: it was lost while it was drained" :
+                                      "cordoned: it was shut down while it was drained";
+        } else if (m->presence == PRESENCE_UP && step.n_left == 0) {
+                step.next.mode = MAINTENANCE_DRAINED;
+                step.reason = cluster_machine_is_overdue(m, cluster->now_ms) ?
+                                      "drained: its deadline has passed" :
+                                      "drained: no unit is left to move";
+        }
+        return step;
+}
+
+uint64_t drain_retry_ms(const ClusterAssignment *a, uint64_t now_ms) {
+        return a->move_after_ms > now_ms ? a->move_after_ms : 0;
+}
+
+/* -- Limits -- */
+
+/* Return whether the unit has left the machine, or is about to, and runs nowhere else yet. */
+static bool drain_is_starting(const ClusterAssignment *old) {
+        bool leaves = !cluster_assignment_is_active(old);
+
+        for (const ClusterAssignment *a = LIST_FIRST(&old->of->assignments); a; a = LIST_NEXT(a, of_unit)) {
+                if (a == old || !cluster_assignment_is_active(a))
+                        continue;
+                if (plan_is_up(a))
+                        return false;
+                leaves = true;
+        }
+        return leaves && plan_is_wanted(old->of) && drain_awaits(old);
+}
+
+static int drain_count_all(Pass *pass) {
+        Drains *d = &pass->drains;
+
+        d->starting = NEW0(size_t, scheduler_view_n_machines(pass->view) + 1);
+        if (!d->starting)
+                return -ENOMEM;
+        for (const ClusterMachine *m = pass->cluster->machines; m; m = m->hh.next) {
+                if (!m->maintenance || m->maintenance->mode != MAINTENANCE_DRAINING ||
+                    m->presence != PRESENCE_UP)
+                        continue;
+                scheduler_view_count_work(pass->view, HASH_COUNT(m->assignments));
+                for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
+                        d->starting[m->slot] += drain_is_starting(a);
+                d->n_total += d->starting[m->slot];
+        }
+        return 0;
+}
+
+bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
+        uint64_t now_ms = pass->cluster->now_ms, retry_ms = drain_retry_ms(a, now_ms);
+        const ClusterMachine *m = a->machine;
+        Drains *d = &pass->drains;
+
+        if (cluster_machine_is_overdue(m, now_ms))
+                return true;
+        if (pass->brake.until_ms > now_ms) {
+                error_set(ret_why, -EAGAIN, "machines were lost together, and nothing moves (BrakeSec=)");
+                return false;
+        }
+        if (retry_ms > 0) {
+                pass->plan->again_ms = MIN(pass->plan->again_ms, retry_ms - now_ms);
+                error_set(ret_why, -EAGAIN, "%s", a->reason ?: "");
+                return false;
+        }
+        if (!d->starting && drain_count_all(pass) < 0) {
+                pass->error = -ENOMEM;
+                return false;
+        }
+        if (d->starting[m->slot] < DRAIN_MACHINE_MAX && d->n_total < DRAIN_CLUSTER_MAX)
+                return true;
+        error_set(ret_why, -EAGAIN,
+                  "other units of %s start elsewhere first (%d at a time, %d of the cluster)",
+                  d->starting[m->slot] < DRAIN_MACHINE_MAX ? "the drained machines" : "it", DRAIN_MACHINE_MAX,
+                  DRAIN_CLUSTER_MAX);
+        return false;
+}
+
+void drain_count(Pass *pass, const ClusterMachine *m) {
+        Drains *d = &pass->drains;
+
+        if (!d->starting)
+                return;
+        d->starting[m->slot]++;
+        d->n_total++;
+}
+
+/* -- A unit that failed on the machine to which it moved -- */
+
+void drain_note_failure(Pass *pass, const ClusterAssignment *old, const ClusterMachine *failed) {
+        uint64_t now_ms = pass->cluster->now_ms, delay_ms;
+        bool recent = old->move_failures > 0 && now_ms < old->move_after_ms + DRAIN_RETRY_MAX_MS;
+        uint64_t n = recent ? MIN(old->move_failures, (uint64_t) 16) : 0;
+        char name[CLUSTER_LABEL_SIZE];
+        AssignmentChange *c;
+
+        delay_ms = MIN((uint64_t) DRAIN_RETRY_MS << n, (uint64_t) DRAIN_RETRY_MAX_MS);
+        plan_change(pass, old->machine, old->of, old, old->kind,
+                    "the move to %s failed; the next attempt is %llu s later",
+                    cluster_machine_label(failed, name), (unsigned long long) delay_ms / 1000);
+        if (pass->error < 0)
+                return;
+        c = &pass->plan->changes[pass->plan->n - 1];
+        c->move_failures = n + 1;
+        c->move_after_ms = now_ms + delay_ms;
+        memcpy(c->move_failed, failed->id, sizeof(c->move_failed));
+}
+
+int drain_pick(Pass *pass, const ClusterAssignment *old, const ClusterMachine **ret, Error *ret_why) {
+        const ClusterMachine *failed = cluster_machine(pass->cluster, old->move_failed);
+        int r = -ENOENT;
+
+        if (failed && !scheduler_view_has(pass->view, failed, old->unit)) {
+                /* Another machine is tried first. */
+                r = scheduler_view_decide(pass->view, failed, old->of, true);
+                if (r < 0)
+                        return r;
+                r = scheduler_pick(pass->view, old->of, ret, ret_why);
+                if (scheduler_view_decide(pass->view, failed, old->of, false) < 0)
+                        return -ENOMEM;
+        }
+        return r >= 0 ? r : scheduler_pick(pass->view, old->of, ret, ret_why);
+}

@@ -1,0 +1,44 @@
+/* The drain of a machine, as its maintenance key and the rest of the cluster view show it: no memory, so that
+ * the next leader continues.
+ *
+ *   cordoned   the machine gets no units, and keeps its own
+ *   draining   its ordinary units move to other machines, a few at a time
+ *   drained    no ordinary unit is left
+ *
+ * Global units stay. At the deadline, the ordinary units that are left stop.
+ *
+ * The scheduler's rule RULE_MAINTENANCE decides which units leave. While the mass-failure brake is on, or a
+ * new lineage is adopted, no unit begins to move. A leave is a drain, too: membership/leaving.h takes the
+ * steps after it. */
+#pragma once
+
+#include "fleetd/engine/plan.h"
+
+enum {
+        DRAIN_MACHINE_MAX = 8,  /* units of one machine that start elsewhere at a time */
+        DRAIN_CLUSTER_MAX = 32, /* the same of all machines */
+        DRAIN_RETRY_MS = 30000, /* after a failed move; doubles with each failure, up to */
+        DRAIN_RETRY_MAX_MS = 600000,
+        DRAIN_START_MS = 120000, /* in which a unit begins to start on its new machine */
+};
+
+typedef struct DrainStep {
+        MaintenanceRecord next; /* the present mode: nothing changes */
+        const char *reason;     /* of a change, for the history */
+        size_t n_left;          /* ordinary units that run there, or are being stopped */
+} DrainStep;
+
+/* Return the step that is due of a machine with a maintenance record, at the cluster time of the view. Pure.
+ * The record of a leave does not change here. A drain that ends early leaves neither its deadline nor its
+ * force to the next one. */
+DrainStep drain_step(const Cluster *cluster, const ClusterMachine *machine);
+
+/* Return whether an assignment keeps the drain of its machine from its end: neither that of a global unit,
+ * nor of one that has finished. */
+bool drain_awaits(const ClusterAssignment *assignment);
+
+/* Return the number of assignments on the machine that do so. */
+size_t drain_left(const ClusterMachine *machine);
+
+/* Return the cluster time after which a unit is moved again that failed on another machine; 0: at once. */
+uint64_t drain_retry_ms(const ClusterAssignment *assignment, uint64_t now_ms);

@@ -1,0 +1,643 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/sizes.h"
+#include "fleetd/engine/drain.h"
+#include "tests/lib/plans.h"
+
+/* Set the maintenance of a machine; 'more': further members, each followed by a comma. */
+static void maintain(ClusterView *p, const char *machine, const char *mode, const char *more) {
+        char id[MACHINE_ID_SIZE], key[128], value[256];
+
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/maintenance", cluster_view_id(id, machine));
+        if (!mode) {
+                cluster_view_remove(p, key);
+                return;
+        }
+        snprintf(value, sizeof(value), "{%s\"mode\":\"%s\",\"since\":1}", more, mode);
+        cluster_view_put(p, key, value);
+}
+
+static DrainStep step_of(ClusterView *p, const char *machine) {
+        char id[MACHINE_ID_SIZE];
+
+        return drain_step(&p->cluster, cluster_machine(&p->cluster, cluster_view_id(id, machine)));
+}
+
+static void three_machines(ClusterView *p) {
+        two_machines(p);
+        cluster_view_machine(p, "C", "", PRESENCE_UP);
+}
+
+/* Return how often 'word' occurs. */
+static size_t count_of(const char *text, const char *word) {
+        size_t n = 0;
+
+        while ((text = strstr(text, word))) {
+                text += strlen(word);
+                n++;
+        }
+        return n;
+}
+
+/* -- The state -- */
+
+static void each_state_of_a_drain_has_its_next_one(void **state) {
+        static const struct {
+                const char *mode, *more;
+                Presence presence;
+                const char *unit; /* options of a unit that runs there; NULL: there is none */
+                bool finished;
+                MaintenanceMode next;
+                const char *reason;
+        } rows[] = {
+                { "cordoned", "", PRESENCE_UP, NULL, false, MAINTENANCE_CORDONED, NULL },
+                { "cordoned", "", PRESENCE_LOST, NULL, false, MAINTENANCE_CORDONED, NULL },
+                { "draining", "", PRESENCE_UP, "", false, MAINTENANCE_DRAINING, NULL },
+                { "draining", "", PRESENCE_UP, "Move=no", false, MAINTENANCE_DRAINING, NULL },
+                { "draining", "", PRESENCE_UP, "Global=yes", false, MAINTENANCE_DRAINED,
+                  "drained: no unit is left to move" },
+                { "draining", "", PRESENCE_UP, "", true, MAINTENANCE_DRAINED,
+                  "drained: no unit is left to move" },
+                { "draining", "", PRESENCE_UP, NULL, false, MAINTENANCE_DRAINED,
+                  "drained: no unit is left to move" },
+                { "draining", "\"deadline\":999999,", PRESENCE_UP, NULL, false, MAINTENANCE_DRAINED,
+                  "drained: its deadline has passed" },
+                { "draining", "\"deadline\":999999,", PRESENCE_UP, "", false, MAINTENANCE_DRAINING, NULL },
+                { "draining", "", PRESENCE_AWAY, NULL, false, MAINTENANCE_DRAINING, NULL },
+                { "draining", "", PRESENCE_LOST, "", false, MAINTENANCE_CORDONED,
+                  "cordoned: it was lost while it was drained" },
+                { "draining", "", PRESENCE_LEFT, "", false, MAINTENANCE_CORDONED,
+                  "cordoned: it was shut down while it was drained" },
+                { "draining", "\"deadline\":1300000,\"force\":true,\"why\":\"disk\",", PRESENCE_LOST, "",
+                  false, MAINTENANCE_CORDONED, "cordoned: it was lost while it was drained" },
+                { "draining", "\"deadline\":1300000,\"force\":true,\"why\":\"disk\",", PRESENCE_LEFT, "",
+                  false, MAINTENANCE_CORDONED, "cordoned: it was shut down while it was drained" },
+                { "draining", "\"for\":\"leave\",", PRESENCE_UP, NULL, false, MAINTENANCE_DRAINING, NULL },
+                { "draining", "\"for\":\"leave\",", PRESENCE_LOST, NULL, false, MAINTENANCE_DRAINING, NULL },
+                { "drained", "", PRESENCE_UP, NULL, false, MAINTENANCE_DRAINED, NULL },
+                { "drained", "", PRESENCE_LOST, NULL, false, MAINTENANCE_DRAINED, NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ClusterView p;
+                DrainStep step;
+
+                two_machines(&p);
+                if (rows[i].unit) {
+                        cluster_view_unit(&p, "a.service", rows[i].unit, TARGET_LAUNCHED);
+                        run_on(&p, "A", "a.service");
+                }
+                if (rows[i].finished)
+                        cluster_view_done(&p, "A", "a.service");
+                if (rows[i].presence != PRESENCE_UP)
+                        cluster_view_presence(&p, "A", rows[i].presence);
+                maintain(&p, "A", rows[i].mode, rows[i].more);
+                step = step_of(&p, "A");
+                assert_int_equal(step.next.mode, rows[i].next);
+                if (step.next.mode == MAINTENANCE_CORDONED) {
+                        assert_int_equal(step.next.deadline_ms, 0);
+                        assert_false(step.next.force);
+                        assert_string_equal(step.next.why, strstr(rows[i].more, "why") ? "disk" : "");
+                }
+                assert_true(same_string(step.reason, rows[i].reason));
+                cluster_view_free(&p);
+        }
+}
+
+static void a_drained_host_stays_drained(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        maintain(&p, "A", "drained", "");
+        cluster_view_presence(&p, "A", PRESENCE_LEFT);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        cluster_view_presence(&p, "A", PRESENCE_UP);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        plans(&p, "run a.service B; run b.service B");
+        cluster_view_free(&p);
+}
+
+/* -- Limits -- */
+
+static void put_units(ClusterView *p, const char *machine, const char *prefix, int n) {
+        for (int i = 0; i < n; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "%s%02d.service", prefix, i);
+                cluster_view_unit(p, name, "", TARGET_LAUNCHED);
+                run_on(p, machine, name);
+        }
+}
+
+static void eight_units_of_a_machine_start_elsewhere_at_a_time(void **state) {
+        static const size_t expected[] = { 8, 8, 8, 6, 0 };
+        ClusterView p;
+
+        two_machines(&p);
+        put_units(&p, "A", "a", 30);
+        maintain(&p, "A", "draining", "");
+        for (size_t i = 0; i < ELEMENTS(expected); i++) {
+                _cleanup_free_ char *runs = cluster_view_plan(&p, true), *again = NULL, *stops = NULL;
+
+                assert_int_equal(count_of(runs, "run "), expected[i]);
+                assert_int_equal(count_of(runs, "stop "), 0);
+                again = cluster_view_plan(&p, true); /* none is up yet */
+                assert_string_equal(again, "");
+                assert_int_equal(step_of(&p, "A").n_left, 30 - i * 8 < 30 ? 30 - i * 8 : i > 0 ? 0 : 30);
+                for (const ClusterUnit *u = p.cluster.units; u; u = u->hh.next) {
+                        char id[MACHINE_ID_SIZE];
+
+                        if (cluster_assignment(&p.cluster, cluster_view_id(id, "B"), u->name))
+                                cluster_view_state(&p, "B", u->name, "active");
+                }
+                /* What has stopped makes place for the next ones in the next round. */
+                stops = cluster_view_plan(&p, false);
+                assert_int_equal(count_of(stops, "stop "), expected[i]);
+                for (const ClusterUnit *u = p.cluster.units, *next; u; u = next) {
+                        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX], name[UNIT_NAME_MAX + 1];
+                        bool there = cluster_assignment(&p.cluster, cluster_view_id(id, "B"), u->name);
+
+                        next = u->hh.next;
+                        snprintf(name, sizeof(name), "%s", u->name);
+                        if (!there || !cluster_assignment(&p.cluster, cluster_view_id(id, "A"), name))
+                                continue;
+                        cluster_view_remove(&p,
+                                            layout_key(key, LAYOUT_STATE, name, cluster_view_id(id, "A")));
+                        cluster_view_remove(&p, layout_key(key, LAYOUT_ASSIGNMENT, name, id));
+                }
+        }
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        cluster_view_free(&p);
+}
+
+static void thirty_two_units_of_the_cluster_start_at_a_time(void **state) {
+        _cleanup_free_ char *plan = NULL;
+        ClusterView p;
+
+        six_machines(&p);
+        for (char c = 'A'; c <= 'E'; c++) {
+                put_units(&p, (char[]) { c, 0 }, (char[]) { (char) (c - 'A' + 'a'), 0 }, 10);
+                maintain(&p, (char[]) { c, 0 }, "draining", "");
+        }
+        plan = cluster_view_plan(&p, true);
+        assert_int_equal(count_of(plan, "run "), 32);
+        assert_int_equal(count_of(plan, " F"), 32);
+        plans(&p, "");
+        cluster_view_free(&p);
+}
+
+static void a_lost_machine_is_replaced_at_once_during_a_drain(void **state) {
+        _cleanup_free_ char *plan = NULL, *lost = NULL;
+        ClusterView p;
+
+        three_machines(&p);
+        put_units(&p, "A", "a", 20);
+        put_units(&p, "B", "b", 20);
+        maintain(&p, "A", "draining", "");
+        plan = cluster_view_plan(&p, true);
+        assert_int_equal(count_of(plan, "run "), 8);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
+        p.cluster.now_ms += 60000;
+        lost = cluster_view_plan(&p, true);
+        assert_true(count_of(lost, "run b") == 20);
+        cluster_view_free(&p);
+}
+
+/* -- A unit that fails on its new machine -- */
+
+static void a_unit_that_fails_on_its_new_machine_stays_and_tries_another_later(void **state) {
+        ClusterView p;
+
+        three_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "run a.service B");
+        cluster_view_state(&p, "B", "a.service", "failed");
+        plans(&p, "run a.service A; stop a.service B"); /* in place: the next attempt is recorded */
+        cluster_view_execute(&p);
+        plans(&p, "");
+        p.cluster.now_ms += DRAIN_RETRY_MS - 1;
+        plans(&p, "");
+        p.cluster.now_ms += 1;
+        plans(&p, "run a.service C");
+        cluster_view_state(&p, "C", "a.service", "failed");
+        plans(&p, "run a.service A; stop a.service C");
+        cluster_view_execute(&p);
+        p.cluster.now_ms += 2 * DRAIN_RETRY_MS - 1;
+        plans(&p, "");
+        p.cluster.now_ms += 1;
+        plans(&p, "run a.service B");
+        cluster_view_state(&p, "B", "a.service", "active");
+        plans(&p, "stop a.service A");
+        cluster_view_free(&p);
+}
+
+/* A move fails also if the unit neither runs nor fails on its new machine. */
+static void a_unit_that_does_not_start_on_its_new_machine_stays(void **state) {
+        static const struct {
+                const char *state;
+                uint64_t after_ms; /* 0: it goes on there */
+        } rows[] = {
+                { "{\"active\":\"activating\",\"load\":\"loaded\",\"sub\":\"auto-restart\"}", 1 },
+                { "{\"active\":\"activating\",\"load\":\"loaded\",\"sub\":\"auto-restart-queued\"}", 1 },
+                { "{\"active\":\"inactive\",\"job\":\"condition\",\"load\":\"loaded\",\"sub\":\"dead\"}", 1 },
+                { "{\"active\":\"inactive\",\"load\":\"loaded\",\"sub\":\"dead\"}", DRAIN_START_MS },
+                { "{\"active\":\"inactive\",\"load\":\"not-found\",\"sub\":\"dead\"}", DRAIN_START_MS },
+                { "{\"active\":\"activating\",\"load\":\"loaded\",\"sub\":\"start\"}", 0 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
+                ClusterView p;
+
+                two_machines(&p);
+                cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                maintain(&p, "A", "draining", "");
+                plans(&p, "run a.service B");
+                cluster_view_put(&p, layout_key(key, LAYOUT_STATE, "a.service", cluster_view_id(id, "B")),
+                                 rows[i].state);
+                if (rows[i].after_ms != 1) {
+                        p.cluster.now_ms += DRAIN_START_MS - 1;
+                        plans(&p, "");
+                        p.cluster.now_ms++;
+                }
+                plans(&p, rows[i].after_ms > 0 ? "run a.service A; stop a.service B" : "");
+                if (rows[i].after_ms > 0) {
+                        cluster_view_execute(&p);
+                        plans(&p, "");
+                        p.cluster.now_ms += DRAIN_RETRY_MS;
+                        plans(&p, "run a.service B");
+                }
+                cluster_view_free(&p);
+        }
+}
+
+/* -- The deadline -- */
+
+static void units_that_are_left_stop_at_the_deadline(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED); /* in motion */
+        run_on(&p, "A", "a.service");
+        cluster_view_unit(&p, "g.service", "Global=yes", TARGET_LAUNCHED);
+        run_on(&p, "A", "g.service");
+        run_on(&p, "B", "g.service");
+        cluster_view_unit(&p, "m.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        run_on(&p, "A", "m.service");
+        cluster_view_unit(&p, "n.service", "Move=no", TARGET_LAUNCHED);
+        run_on(&p, "A", "n.service");
+        cluster_view_unit(&p, "s.service", "Singleton=yes\nMachineOf=m.service", TARGET_LAUNCHED);
+        cluster_view_assign(&p, "A", "s.service", ASSIGNMENT_RUN);
+        cluster_view_state(&p, "A", "s.service", "active");
+        maintain(&p, "A", "draining", "\"deadline\":1005000,");
+        plans(&p, "run a.service B; stop s.service A"); /* Singleton= is new: it gets a guard */
+        cluster_view_execute(&p);
+        cluster_view_state(&p, "B", "a.service", "activating");
+        plans(&p, "");
+        p.cluster.now_ms = 1004999;
+        plans(&p, "");
+        p.cluster.now_ms = 1005000;
+        plans(&p, "stop a.service A; stop m.service A; stop n.service A; run n.service B");
+        cluster_view_execute(&p);
+        plans(&p, "");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        cluster_view_free(&p);
+}
+
+/* -- Move= -- */
+
+static void move_no_stays_until_it_is_forced(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "n.service", "Move=no", TARGET_LAUNCHED);
+        run_on(&p, "A", "n.service");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "");
+        assert_int_equal(step_of(&p, "A").n_left, 1);
+        maintain(&p, "A", "draining", "\"force\":true,");
+        plans(&p, "run n.service B");
+        cluster_view_free(&p);
+}
+
+static void move_stop_first_stops_before_it_starts(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "Move=stop-first", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        cluster_view_unit(&p, "b.service", "Move=stop-first\nMachineID=aaaaaaaa", TARGET_LAUNCHED);
+        run_on(&p, "A", "b.service");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "stop a.service A"); /* nothing else fits the other: it stays */
+        plans(&p, "");
+        cluster_view_execute(&p);
+        plans(&p, "run a.service B");
+        cluster_view_free(&p);
+}
+
+/* Units that follow another one are protected as others are, also when that one has moved. */
+static void units_that_follow_one_that_moved_stay_or_move_as_others(void **state) {
+        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
+        ClusterView p = { .cluster.now_ms = 1000000 };
+
+        cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        cluster_view_unit(&p, "j.service", "MachineOf=a.service\n[Service]\nType=oneshot", TARGET_LAUNCHED);
+        run_on(&p, "A", "j.service");
+        cluster_view_state(&p, "A", "j.service", "activating");
+        cluster_view_unit(&p, "m.service", "MachineOf=a.service\nMove=no", TARGET_LAUNCHED);
+        run_on(&p, "A", "m.service");
+        cluster_view_unit(&p, "s.service", "MachineOf=a.service\nMove=stop-first", TARGET_LAUNCHED);
+        run_on(&p, "A", "s.service");
+        cluster_view_unit(&p, "z.service", "MachineOf=a.service\nMachineMetadata=zone=a", TARGET_LAUNCHED);
+        run_on(&p, "A", "z.service");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "run a.service B; stop s.service A");
+        cluster_view_state(&p, "B", "a.service", "active");
+        plans(&p, "stop a.service A");
+        cluster_view_remove(&p, layout_key(key, LAYOUT_STATE, "a.service", cluster_view_id(id, "A")));
+        cluster_view_remove(&p, layout_key(key, LAYOUT_ASSIGNMENT, "a.service", id));
+        plans(&p, "");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
+        cluster_view_done(&p, "A", "j.service");
+        maintain(&p, "A", "draining", "\"force\":true,");
+        plans(&p, "run m.service B");
+        maintain(&p, "A", "draining", "\"deadline\":1000000,");
+        plans(&p, "stop m.service A; stop z.service A");
+        cluster_view_free(&p);
+}
+
+static void a_job_that_has_not_ended_may_end(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "j.service", "[Service]\nType=oneshot", TARGET_LAUNCHED);
+        run_on(&p, "A", "j.service");
+        cluster_view_state(&p, "A", "j.service", "activating");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
+        cluster_view_done(&p, "A", "j.service");
+        plans(&p, "");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        cluster_view_free(&p);
+}
+
+/* -- Units that run there without an assignment: after a restore -- */
+
+static void running_units_of_a_machine_in_maintenance_are_adopted(void **state) {
+        static const struct {
+                const char *mode, *first, *second;
+        } rows[] = {
+                { "cordoned",
+                  "run a.service A; run g.service A; run g.service B; run n.service A; run s.service A", "" },
+                { "draining",
+                  "run a.service A; run g.service A; run g.service B; run n.service A; run s.service A",
+                  "run a.service B; stop s.service A" },
+                { "drained",
+                  "run a.service A; run g.service A; run g.service B; run n.service A; run s.service A",
+                  "run a.service B; run n.service B; stop s.service A" },
+        };
+        static const char *const units[][2] = { { "a.service", "" },
+                                                { "g.service", "Global=yes" },
+                                                { "n.service", "Move=no" },
+                                                { "s.service", "Singleton=yes" } };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ClusterView p;
+
+                two_machines(&p);
+                for (size_t k = 0; k < ELEMENTS(units); k++) {
+                        cluster_view_unit(&p, units[k][0], units[k][1], TARGET_LAUNCHED);
+                        cluster_view_state(&p, "A", units[k][0], "active");
+                }
+                maintain(&p, "A", rows[i].mode, "");
+                plans(&p, rows[i].first);
+                plans(&p, rows[i].second);
+                cluster_view_free(&p);
+        }
+}
+
+/* It has an assignment to another machine, which has not started it yet. */
+static void a_unit_that_runs_is_not_stopped_for_one_that_does_not(void **state) {
+        static const struct {
+                const char *mode, *options, *first, *second;
+        } rows[] = {
+                { "cordoned", "", "run a.service A", "stop a.service B" },
+                { "draining", "Move=no", "run a.service A", "stop a.service B" },
+                { "draining", "", "", "" },
+                { "drained", "", "", "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ClusterView p;
+
+                two_machines(&p);
+                cluster_view_unit(&p, "a.service", rows[i].options, TARGET_LAUNCHED);
+                cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
+                cluster_view_state(&p, "A", "a.service", "active");
+                maintain(&p, "A", rows[i].mode, "");
+                plans(&p, rows[i].first);
+                plans(&p, rows[i].second);
+                if (!rows[i].first[0]) {
+                        cluster_view_state(&p, "B", "a.service", "active");
+                        plans(&p, "stop a.service A");
+                }
+                cluster_view_free(&p);
+        }
+}
+
+/* -- The end of a drain by an operator -- */
+
+static void uncordon_finishes_moves_that_run_and_cancels_others(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        put_units(&p, "A", "a", 2);
+        maintain(&p, "A", "draining", "");
+        plans(&p, "run a00.service B; run a01.service B");
+        cluster_view_state(&p, "B", "a00.service", "active");
+        cluster_view_state(&p, "B", "a01.service", "activating");
+        maintain(&p, "A", NULL, "");
+        plans(&p, "stop a00.service A; stop a01.service B");
+        cluster_view_execute(&p);
+        plans(&p, "");
+        cluster_view_free(&p);
+}
+
+/* -- Several machines -- */
+
+static void two_drains_finish(void **state) {
+        ClusterView p;
+
+        three_machines(&p);
+        put_units(&p, "A", "a", 12);
+        put_units(&p, "B", "b", 12);
+        maintain(&p, "A", "draining", "");
+        maintain(&p, "B", "draining", "");
+        for (size_t i = 0; i < 10; i++) {
+                _cleanup_free_ char *plan = cluster_view_plan(&p, true);
+
+                assert_null(strstr(plan, "run a00.service B"));
+                cluster_view_execute(&p);
+        }
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        assert_int_equal(step_of(&p, "B").next.mode, MAINTENANCE_DRAINED);
+        cluster_view_free(&p);
+}
+
+static void nothing_moves_while_machines_were_lost_together(void **state) {
+        ClusterView p;
+
+        six_machines(&p);
+        put_units(&p, "A", "a", 2);
+        for (char c = 'D'; c <= 'F'; c++)
+                cluster_view_presence(&p, (char[]) { c, 0 }, PRESENCE_LOST);
+        maintain(&p, "A", "draining", "");
+        plans(&p, "");
+        p.cluster.now_ms += 120000;
+        plans(&p, "run a00.service B; run a01.service C");
+        cluster_view_free(&p);
+}
+
+/* -- Any cluster -- */
+
+enum { VIEWS = 1000, VIEWS_ALL = 10000, UNITS = 12, MACHINES = 4, ROUNDS = 60 };
+
+static void make_view(ClusterView *p, Random *random) {
+        static const char *const options[] = { "",
+                                               "",
+                                               "",
+                                               "Move=no",
+                                               "Move=stop-first",
+                                               "Conflicts=u*",
+                                               "MachineMetadata=zone=a",
+                                               "MachineID=aaaaaaaa",
+                                               "MachineOf=u00.service",
+                                               "Global=yes" };
+
+        *p = (ClusterView) { .cluster.now_ms = 1000000 };
+        for (unsigned i = 0; i < MACHINES; i++)
+                cluster_view_machine(p, (char[]) { (char) ('A' + i), 0 },
+                                     random_below(random, 2) ? "zone=a" : "", PRESENCE_UP);
+        for (unsigned i = 0; i < UNITS; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%02u.service", i);
+                cluster_view_unit(p, name, options[random_below(random, ELEMENTS(options))], TARGET_LAUNCHED);
+        }
+}
+
+/* Plan and execute until nothing changes. Return false if that does not happen. 'runs': units that run, and
+ * continue to. */
+static bool run_plans(ClusterView *p, bool check, const bool runs[static UNITS]) {
+        for (size_t i = 0; i < ROUNDS; i++) {
+                _cleanup_free_ char *plan = cluster_view_plan(p, true);
+
+                if (!*plan)
+                        return true;
+                cluster_view_execute(p);
+                for (unsigned k = 0; check && k < UNITS; k++) {
+                        const ClusterUnit *u;
+                        char name[32];
+                        size_t n = 0;
+
+                        snprintf(name, sizeof(name), "u%02u.service", k);
+                        u = cluster_unit(&p->cluster, name);
+                        for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit))
+                                n += streq(s->state.active, "active");
+                        if (runs[k] && n == 0)
+                                fail_msg("%s runs nowhere after: %s", name, plan);
+                }
+        }
+        return false;
+}
+
+static void each_drain_ends_or_each_unit_that_is_left_has_a_reason(void **state) {
+        static const bool none[UNITS] = {};
+
+        const uint64_t n = getenv("CHECK_ALL") ? VIEWS_ALL : VIEWS;
+
+        for (uint64_t seed = 1; seed <= n; seed++) {
+                Random random;
+                bool runs[UNITS] = {};
+                SchedulerView *view;
+                ClusterView p;
+
+                random_seed(&random, seed);
+                make_view(&p, &random);
+                if (!run_plans(&p, false, none))
+                        fail_msg("seed %llu does not end", (unsigned long long) seed);
+                for (unsigned k = 0; k < UNITS; k++) {
+                        const ClusterUnit *u;
+                        char name[32];
+
+                        snprintf(name, sizeof(name), "u%02u.service", k);
+                        u = cluster_unit(&p.cluster, name);
+                        /* One in conflict may stop, and stop-first does. */
+                        runs[k] = LIST_FIRST(&u->states) && u->unit->placement.move != PLACEMENT_STOP_FIRST &&
+                                  u->unit->placement.conflicts.n == 0;
+                }
+                maintain(&p, "A", "draining", "");
+                if (random_below(&random, 2))
+                        maintain(&p, "B", "draining", "");
+                if (!run_plans(&p, true, runs))
+                        fail_msg("seed %llu: the drain does not end", (unsigned long long) seed);
+                assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
+                for (const char *name = "A"; name; name = streq(name, "A") ? "B" : NULL) {
+                        char id[MACHINE_ID_SIZE];
+                        const ClusterMachine *m = cluster_machine(&p.cluster, cluster_view_id(id, name)), *to;
+
+                        if (!m->maintenance)
+                                continue;
+                        if (step_of(&p, name).next.mode == MAINTENANCE_DRAINED)
+                                continue;
+                        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
+                                if (drain_awaits(a) && !scheduler_drain_spares(a->of, m, p.cluster.now_ms) &&
+                                    scheduler_pick(view, a->of, &to, NULL) >= 0)
+                                        fail_msg("seed %llu: %s is left on %s without a reason",
+                                                 (unsigned long long) seed, a->unit, name);
+                }
+                scheduler_view_free(view);
+                cluster_view_free(&p);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(each_state_of_a_drain_has_its_next_one),
+                cmocka_unit_test(a_drained_host_stays_drained),
+                cmocka_unit_test(eight_units_of_a_machine_start_elsewhere_at_a_time),
+                cmocka_unit_test(thirty_two_units_of_the_cluster_start_at_a_time),
+                cmocka_unit_test(a_lost_machine_is_replaced_at_once_during_a_drain),
+                cmocka_unit_test(a_unit_that_fails_on_its_new_machine_stays_and_tries_another_later),
+                cmocka_unit_test(a_unit_that_does_not_start_on_its_new_machine_stays),
+                cmocka_unit_test(units_that_are_left_stop_at_the_deadline),
+                cmocka_unit_test(move_no_stays_until_it_is_forced),
+                cmocka_unit_test(move_stop_first_stops_before_it_starts),
+                cmocka_unit_test(units_that_follow_one_that_moved_stay_or_move_as_others),
+                cmocka_unit_test(a_job_that_has_not_ended_may_end),
+                cmocka_unit_test(running_units_of_a_machine_in_maintenance_are_adopted),
+                cmocka_unit_test(a_unit_that_runs_is_not_stopped_for_one_that_does_not),
+                cmocka_unit_test(uncordon_finishes_moves_that_run_and_cancels_others),
+                cmocka_unit_test(two_drains_finish),
+                cmocka_unit_test(nothing_moves_while_machines_were_lost_together),
+                cmocka_unit_test(each_drain_ends_or_each_unit_that_is_left_has_a_reason),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
