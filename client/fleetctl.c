@@ -73,8 +73,7 @@ static const Verb verbs[] = {
           "Stops the units, removes them from their machines, and deletes their files.\n"
           "Returns when no machine reports them.\n",
           verb_destroy },
-        { "diff", FLAGS_BETWEEN, "FILE...|UNIT",
-          "Show the differences between local unit files and the cluster",
+        { "diff", FLAGS_BETWEEN, "FILE...", "Show the differences between local unit files and the cluster",
           "Files are named as for start. --from and --to compare two revisions of a unit.\n"
           "Exit status 0 if nothing differs, 1 if a file differs or does not exist, 4 if a unit or a\n"
           "revision does not exist in the cluster.\n\n"
@@ -128,7 +127,6 @@ static const Verb verbs[] = {
           "Each text of a unit is a revision. Newest first; * is the wanted one. KeepRevisions= of the unit "
           "is\n"
           "their number (default 10). Exit status 4 if the unit does not exist.\n\n"
-          "fleetctl cat web.service --rev=3\n"
           "fleetctl diff web.service --from=3\n"
           "fleetctl revert web.service 3\n",
           verb_history },

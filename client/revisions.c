@@ -27,6 +27,17 @@ static int revisions_request(Client *c, const char *name, const char *number, Re
         return ret->status == 404 ? 0 : r < 0 ? r : 1;
 }
 
+/* Print that the unit, or its revision, does not exist. */
+static int revision_is_absent(Client *c, const char *name, const char *number) {
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+
+        if (number && client_unit(c, name, &unit, &(Error) {}) > 0)
+                client_note("%s has no revision %s; fleetctl history %s lists them", name, number, name);
+        else
+                client_note_absent(c, name);
+        return EXIT_ABSENT;
+}
+
 int client_revision(Client *c, const char *name, const char *number, ApiUnit *ret) {
         _cleanup_reply_ Reply reply = {};
         Error err = {};
@@ -39,16 +50,10 @@ int client_revision(Client *c, const char *name, const char *number, ApiUnit *re
         }
         r = number ? revisions_request(c, name, number, &reply, &err) : client_unit(c, name, ret, &err);
         if (r > 0 && number)
-                r = api_unit_read_answer(reply.body.chars, reply.body.size, ret, &err);
-        if (r < 0)
-                return client_fail(r, &err);
-        if (r > 0)
-                return EXIT_DONE;
-        if (err.message[0])
-                client_note("%s", err.message);
-        else
-                client_note_absent(c, name);
-        return EXIT_ABSENT;
+                r = MIN(api_unit_read_answer(reply.body.chars, reply.body.size, ret, &err), 0) ?: 1;
+        if (r == 0)
+                return revision_is_absent(c, name, number);
+        return r < 0 ? client_fail(r, &err) : EXIT_DONE;
 }
 
 /* -- history -- */

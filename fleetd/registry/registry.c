@@ -17,14 +17,12 @@
 #include "fleetd/registry/principal.h"
 #include "fleetd/registry/proposal_rights.h"
 #include "fleetd/registry/slice.h"
-#include "fleetd/registry/transaction.h"
 
 enum {
         RETRY_MS = 100,
         SLICE_NODES = 500, /* some ms; a count, not a time, so that simulations are deterministic */
         SLICE_BYTES = 256 * 1024,
         MESSAGE_SIZE = 256, /* of a result, for people */
-        PART_WRITES_MAX = 1000,
 };
 
 typedef struct Op Op;
@@ -58,19 +56,11 @@ struct Op {
         uint64_t number;
         HistoryEvent *events; /* owned; rows that are logged when they are written */
         size_t n_events;
-        Deferred empty;        /* reports the result of a transaction without writes */
-        struct OpParts *parts; /* owned; NULL: one transaction */
+        Deferred empty;                      /* reports the result of a transaction without writes */
+        RegistrySequence sequence;           /* owned; without 'next': one transaction */
+        char principal[PRINCIPAL_TEXT_SIZE]; /* of the sequence */
         LIST_ENTRY(Op) ops;
 };
-
-/* Transactions that are proposed one after the other, each when the one before it has taken effect. */
-typedef struct OpParts {
-        Transaction first; /* in parts: each write has one check, in the same order */
-        Transaction last;
-        size_t sent; /* writes of 'first' */
-        bool ends;   /* 'last' was proposed */
-        char principal[PRINCIPAL_TEXT_SIZE];
-} OpParts;
 
 static const char root[] = "/_fleet";
 
@@ -453,20 +443,12 @@ static int op_keep_events(Op *op, const KvCommand *transaction) {
         return 0;
 }
 
-static OpParts *op_parts_free(OpParts *parts) {
-        if (!parts)
-                return NULL;
-        transaction_done(&parts->first);
-        transaction_done(&parts->last);
-        free(parts);
-        return NULL;
-}
-
 static Op *op_free(Op *op) {
         if (!op)
                 return NULL;
         free(op->events);
-        op_parts_free(op->parts);
+        if (op->sequence.free)
+                op->sequence.free(op->sequence.userdata);
         free(op);
         return NULL;
 }
@@ -494,49 +476,33 @@ static void op_finish(Op *op, KvStatus status, const char *message, uint64_t ind
                 done(userdata, status, message, index);
 }
 
-static int op_propose_part(Op *op);
+static int op_propose_next(Op *op);
 
 static void op_on_result(void *userdata, const KvResult *result) {
         char buffer[MESSAGE_SIZE];
         Op *op = userdata;
+        int e = 0;
 
         op->registry->refused_at = result->status == KV_OK ? 0 : result->refused_at;
-        if (result->status != KV_OK || !op->parts || op->parts->ends)
+        if (result->status == KV_OK && op->sequence.next)
+                e = op_propose_next(op);
+        if (e < 0)
+                op_finish(op, KV_NO_LEADER, strerror(-e), 0);
+        else if (e == 0)
                 op_finish(op, result->status, op_message(result, buffer), result->index);
-        else if (op_propose_part(op) < 0)
-                op_finish(op, KV_NO_LEADER, "out of memory", 0);
 }
 
-/* Propose as many of the writes as one transaction can have, or else the last transaction. */
-static int op_propose_part(Op *op) {
-        OpParts *parts = op->parts;
-        const Transaction *t = &parts->first;
-        KvCommand part = { .op = KV_TXN, .internal = true, .principal = kv_string(parts->principal) };
+/* Return 1, 0 at the end of the sequence, or a negative errno. */
+static int op_propose_next(Op *op) {
+        KvCommand command = { .op = KV_TXN, .internal = true, .principal = kv_string(op->principal) };
+        int e;
 
-        if (parts->sent == t->n_writes) {
-                parts->ends = true;
-                t = &parts->last;
-                part.checks = t->checks;
-                part.n_checks = t->n_checks;
-                part.writes = t->writes;
-                part.n_writes = t->n_writes;
-                return kv_propose(op->registry->store, &part, op_on_result, op, &op->number);
-        }
-        part.checks = t->checks + parts->sent;
-        part.writes = t->writes + parts->sent;
-        do
-                part.n_checks = ++part.n_writes;
-        while (parts->sent + part.n_writes < t->n_writes && part.n_writes < PART_WRITES_MAX &&
-               kv_transaction_size(&part) + kv_transaction_size(&(KvCommand) {
-                                                    .op = KV_TXN,
-                                                    .checks = &part.checks[part.n_writes],
-                                                    .n_checks = 1,
-                                                    .writes = &part.writes[part.n_writes],
-                                                    .n_writes = 1,
-                                            }) <=
-                       KV_COMMAND_MAX);
-        parts->sent += part.n_writes;
-        return kv_propose(op->registry->store, &part, op_on_result, op, &op->number);
+        if (!op->sequence.next(op->sequence.userdata, &command))
+                return 0;
+        e = op_keep_events(op, &command);
+        if (e >= 0)
+                e = kv_propose(op->registry->store, &command, op_on_result, op, &op->number);
+        return e < 0 ? e : 1;
 }
 
 static void op_on_empty(void *userdata) {
@@ -580,30 +546,21 @@ int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone don
         return 0;
 }
 
-int registry_propose_after(Registry *r, Transaction *first, Transaction *last, RegistryDone done,
-                           void *userdata) {
+int registry_propose_sequence(Registry *r, const RegistrySequence *sequence, RegistryDone done,
+                              void *userdata) {
         _cleanup_(op_freep) Op *op = NEW0(Op, 1);
         int e;
 
-        if (op)
-                op->parts = NEW0(OpParts, 1);
-        if (op && op->parts)
-                memcpy(op->parts->principal, r->principal, sizeof(r->principal));
+        if (op) {
+                *op = (Op) { .registry = r, .done = done, .userdata = userdata, .sequence = *sequence };
+                memcpy(op->principal, r->principal, sizeof(r->principal));
+        } else
+                sequence->free(sequence->userdata);
         registry_propose_for(r, "");
-        if (!op || !op->parts)
-                return -ENOMEM;
-
-        op->registry = r;
-        op->done = done;
-        op->userdata = userdata;
-        op->parts->first = TAKE_STRUCT(*first);
-        op->parts->last = TAKE_STRUCT(*last);
-        e = op_keep_events(
-                op, &(KvCommand) { .writes = op->parts->last.writes, .n_writes = op->parts->last.n_writes });
-        if (e >= 0)
-                e = op_propose_part(op);
+        e = op ? op_propose_next(op) : -ENOMEM;
         if (e < 0)
                 return e;
+        assert(e > 0);
         LIST_INSERT_HEAD(&r->ops, op, ops);
         (void) TAKE_PTR(op);
         return 0;

@@ -47,12 +47,16 @@ uint64_t registry_wall_ms(const Registry *r);
 void registry_propose_for(Registry *r, const char *principal);
 /* Propose a KV_TXN; the result follows through 'done'. One without writes gets KV_OK from the loop. */
 int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone done, void *userdata);
-/* Propose 'first', in parts that fit into a transaction, and 'last' when it has taken effect. Each write of
- * 'first' has one check, in the same order. 'done' reports the result of 'last', or of the part that failed.
- * Takes both also on failure. */
-struct Transaction;
-int registry_propose_after(Registry *r, struct Transaction *first, struct Transaction *last,
-                           RegistryDone done, void *userdata);
+/* Transactions that are proposed one after the other, each when the one before it has taken effect. */
+typedef struct RegistrySequence {
+        bool (*next)(void *userdata, KvCommand *ret); /* sets checks and writes; false: there is no other */
+        void (*free)(void *userdata);
+        void *userdata; /* owned */
+} RegistrySequence;
+/* Propose the sequence, which has at least one transaction. 'done' reports the result of the last one, or of
+ * the one that failed. Takes sequence->userdata also on failure. 0, -ENOMEM or -E2BIG. */
+int registry_propose_sequence(Registry *r, const RegistrySequence *sequence, RegistryDone done,
+                              void *userdata);
 /* Within 'done': the check, or after the checks the write, that rejected the transaction, counted from 1; 0:
  * none. */
 uint64_t registry_refused_at(const Registry *r);

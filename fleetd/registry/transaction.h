@@ -59,7 +59,7 @@ KvBytes transaction_text(Transaction *t, const Text *text);
 /* Propose the transaction, valid in 'term' (0: any). Return 0, -ENOMEM or -E2BIG; the result follows through
  * 'done'. One without writes gets KV_OK from the loop. */
 int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryDone done, void *userdata);
-/* The same after 'former', as registry_propose_after(): as one transaction if both fit into it. Takes both.
- */
+/* Propose 'former', and 't' when that has taken effect: as one transaction if both fit into it, else 'former'
+ * in parts. Each write of 'former' has one check, in the same order. Takes both, also on failure. */
 int transaction_send_after(Registry *r, Transaction *former, Transaction *t, RegistryDone done,
                            void *userdata);

@@ -466,6 +466,39 @@ static void move_is_one_of_three_words_or_an_error(void **state) {
         }
 }
 
+static void the_number_of_kept_revisions_has_bounds(void **state) {
+        static const struct {
+                const char *line;
+                unsigned kept; /* 0: rejected */
+        } cases[] = {
+                { "KeepRevisions=2\n", 2 },
+                { "KeepRevisions=100\n", 100 },
+                { "KeepRevisions=5\nKeepRevisions=7\n", 7 },
+                { "KeepRevisions=1\n", 0 },
+                { "KeepRevisions=101\n", 0 },
+                { "KeepRevisions=0\n", 0 },
+                { "KeepRevisions=-2\n", 0 },
+                { "KeepRevisions=2.5\n", 0 },
+                { "KeepRevisions=ten\n", 0 },
+                { "KeepRevisions=4294967298\n", 0 },
+        };
+        _cleanup_placement_ Placement none = {};
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                _cleanup_placement_ Placement p = {};
+                Error err = {};
+
+                assert_int_equal(read_lines("a.service", cases[i].line, &p, NULL, &err),
+                                 cases[i].kept > 0 ? 0 : -EINVAL);
+                if (cases[i].kept > 0)
+                        assert_int_equal(p.keep_revisions, cases[i].kept);
+                else
+                        assert_non_null(strstr(err.message, ": expected 2 to 100"));
+        }
+        assert_int_equal(read_lines("a.service", "KeepRevisions=5\nKeepRevisions=\n", &none, NULL, NULL), 0);
+        assert_int_equal(none.keep_revisions, 0); /* the default */
+}
+
 static void after_some_warnings_the_others_are_counted(void **state) {
         static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n",
                                              "MachineID=abc\nGlobal=maybe\n" };
@@ -481,7 +514,7 @@ static void after_some_warnings_the_others_are_counted(void **state) {
                 assert_int_equal(read_lines("a.service", many.chars, &p, &warnings, NULL), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX);
                 assert_in_range(warnings.n_left_out, 1000 - WARNINGS_MAX, 2000);
-                assert_in_range(n_distances, 0, WARNINGS_MAX * 13); /* thirteen names are compared */
+                assert_in_range(n_distances, 0, WARNINGS_MAX * 14); /* fourteen names are compared */
                 assert_int_equal(warnings_add_rest(&warnings), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX + 1);
         }
@@ -504,6 +537,7 @@ int main(void) {
                 cmocka_unit_test(warnings_have_their_line_and_the_last_has_the_number_left_out),
                 cmocka_unit_test(a_singleton_is_one_or_an_error),
                 cmocka_unit_test(move_is_one_of_three_words_or_an_error),
+                cmocka_unit_test(the_number_of_kept_revisions_has_bounds),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 

@@ -304,6 +304,7 @@ static const struct {
         { MEMBER(global), "Global=true", NULL },
         { MEMBER(singleton), "Singleton=yes", NULL },
         { MEMBER(move), "Move=no", "Move=stop-first" },
+        { MEMBER(keep_revisions), "KeepRevisions=2", "KeepRevisions=100" },
 };
 
 /* Return whether any byte is set in the member of this row (or outside of it). Padding counts as outside. */
