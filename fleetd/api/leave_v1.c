@@ -7,6 +7,7 @@
 #include "fleetd/api/forward.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/membership/leaving.h"
+#include "fleetd/registry/unit_order.h"
 #include "units/json.h"
 
 enum { WAITING_MAX = 100 }; /* units in an answer */
@@ -27,13 +28,13 @@ static bool leave_owns_units(const Request *request, const Cluster *c, const Clu
 
 void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *self) {
         const ClusterMachine *other;
+        UnitPosition position = {};
+        const ClusterUnit *u;
         size_t n = 0;
 
         json_open(t, "waiting", '[');
-        for (size_t i = 0;
-             i < HASH_COUNT(c->units) && n < WAITING_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX; i++) {
-                const ClusterUnit *u = c->by_name[i];
-
+        while (n < WAITING_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX &&
+               (u = unit_order_next(&c->by_name, &position))) {
                 if (!cluster_assignment_on(self, u->name) || !u->unit || u->unit->placement.global ||
                     u->target == TARGET_INACTIVE || unit_successor(u, self) ||
                     scheduler_pick(view, u, &other, NULL) >= 0)
