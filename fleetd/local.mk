@@ -15,7 +15,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/transaction.h fleetd/registry/transaction.c \
 	fleetd/registry/history.h fleetd/registry/history.c \
 	fleetd/registry/units.c \
-	fleetd/registry/revisions.c \
+	fleetd/registry/revisions.c fleetd/registry/cluster_revisions.c \
 	fleetd/registry/schedule.c \
 	fleetd/registry/states.c \
 	fleetd/registry/machines.c fleetd/registry/adoption.c \

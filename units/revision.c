@@ -1,5 +1,6 @@
 #include "units/revision.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -33,6 +34,11 @@ uint64_t revision_parse_number(const char *text) {
                                parse_u64(text, &number) >= 0 && number <= INT64_MAX ?
                        number :
                        0;
+}
+
+const char *revision_print_number(uint64_t number, char ret[static REVISION_NUMBER_SIZE]) {
+        snprintf(ret, REVISION_NUMBER_SIZE, "%" PRIu64, number);
+        return ret;
 }
 
 static uint64_t revisions_highest(const Revisions *revisions) {

@@ -48,6 +48,7 @@ uint64_t revisions_wanted(const Revisions *revisions); /* its number: never 0 */
 const Revision *revisions_find(const Revisions *revisions, uint64_t number, const char *hash);
 /* 1 or more digits without a leading zero, below 2^63. Return 0 for another text. */
 uint64_t revision_parse_number(const char *text);
+const char *revision_print_number(uint64_t number, char ret[static REVISION_NUMBER_SIZE]); /* returns ret */
 
 /* Find the revisions after a text with 'hash' has replaced the wanted one, with 'wanted_hash'. *ret has the
  * number of the new text, and no origin, unless the hashes are equal. 'keep' is the number of revisions that

@@ -91,7 +91,7 @@ KIND_TABLE_FUNCTIONS(denied)
 KIND_TABLE_FUNCTIONS(principal)
 KIND_TABLE_FUNCTIONS(lineage)
 
-/* -- revisions.c: texts that units had -- */
+/* -- cluster_revisions.c: texts that units had -- */
 
 KIND_TABLE_FUNCTIONS(revision)
 void cluster_revisions_free(ClusterUnit *u);

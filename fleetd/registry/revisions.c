@@ -1,104 +1,11 @@
-/* Revisions: the keys of former texts in the cluster view, in changes of units, and their end. */
-#include <inttypes.h>
+/* Revisions in changes of units, and their end. */
 #include <stdio.h>
 
-#include "fleetd/registry/kinds.h"
 #include "fleetd/registry/transaction.h"
 
 enum { DELETED_MAX = 500 }; /* revisions in one transaction */
 
-/* -- /_fleet/revision/NAME/NUMBER -- */
-
-/* The view has the number only: a text is read when it is needed. */
-int kind_revision_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
-        return 0;
-}
-
-static ClusterRevision *revision_of(const ClusterUnit *u, const LayoutKey *k) {
-        uint64_t number = revision_parse_number(k->machine);
-        ClusterRevision *x;
-
-        LIST_FOREACH(x, &u->revisions, of_unit)
-                if (x->number == number)
-                        return x;
-        return NULL;
-}
-
-int kind_revision_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        ClusterRevision *x;
-
-        if (revision_of(e->unit, k))
-                return 0;
-        x = NEW0(ClusterRevision, 1);
-        if (!x)
-                return -ENOMEM;
-        x->number = revision_parse_number(k->machine);
-        LIST_INSERT_HEAD(&e->unit->revisions, x, of_unit);
-        return 0;
-}
-
-static void revision_remove(ClusterRevision *x) {
-        LIST_REMOVE(x, of_unit);
-        free(x);
-}
-
-int kind_revision_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        ClusterRevision *x = revision_of(e->unit, k);
-
-        if (x)
-                revision_remove(x);
-        return 0;
-}
-
-static const char *revision_digits(uint64_t number, char ret[static REVISION_NUMBER_SIZE]) {
-        snprintf(ret, REVISION_NUMBER_SIZE, "%" PRIu64, number);
-        return ret;
-}
-
-int kind_revision_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
-        char digits[REVISION_NUMBER_SIZE];
-        const ClusterRevision *x;
-        int r = 0;
-
-        for (x = LIST_FIRST(&e->unit->revisions); x && r == 0; x = LIST_NEXT(x, of_unit))
-                r = found(userdata, LAYOUT_REVISION, e->unit->name, revision_digits(x->number, digits));
-        return r;
-}
-
-void cluster_revisions_free(ClusterUnit *u) {
-        while (!LIST_EMPTY(&u->revisions))
-                revision_remove(LIST_FIRST(&u->revisions));
-}
-
-/* A key with the number of the wanted revision is about to be named, or was: the next text replaces it. */
-bool cluster_revision_is_surplus(const ClusterUnit *u, const ClusterRevision *revision) {
-        const Revisions *all = u->unit ? &u->unit->revisions : NULL;
-
-        if (cluster_unit_has_unreadable(u, LAYOUT_UNIT))
-                return false;
-        return !all ||
-               (revision->number != revisions_wanted(all) && !revisions_find(all, revision->number, NULL));
-}
-
-bool cluster_unit_has_surplus(const ClusterUnit *u) {
-        const ClusterRevision *x;
-
-        LIST_FOREACH(x, &u->revisions, of_unit)
-                if (cluster_revision_is_surplus(u, x))
-                        return true;
-        return false;
-}
-
 /* -- A new text -- */
-
-bool cluster_revisions_are_full(const ClusterUnit *known, const Placement *next) {
-        size_t n = 1, keep = next->keep_revisions > 0 ? next->keep_revisions : REVISIONS_KEPT;
-        const ClusterRevision *x;
-
-        LIST_FOREACH(x, &known->revisions, of_unit)
-                n++;
-        return n >= 2 * keep;
-}
 
 /* Write the unit that 't' replaces as a revision, if no other request has changed it meanwhile. */
 static void revision_keep(Transaction *t, Transaction *former, const ClusterUnit *known) {
@@ -112,7 +19,7 @@ static void revision_keep(Transaction *t, Transaction *former, const ClusterUnit
         stored_unit_write(&value, &unit);
         transaction_check(t, KV_CHECK_MODIFIED, known->index, LAYOUT_UNIT, known->name, NULL);
         transaction_check(former, KV_CHECK_MODIFIED, known->index, LAYOUT_UNIT, known->name, NULL);
-        transaction_write(former, KV_SET, LAYOUT_REVISION, known->name, revision_digits(number, digits),
+        transaction_write(former, KV_SET, LAYOUT_REVISION, known->name, revision_print_number(number, digits),
                           transaction_text(former, &value));
 }
 
@@ -188,7 +95,7 @@ static void revision_delete_surplus(Transaction *t, const ClusterUnit *u) {
         LIST_FOREACH(x, &u->revisions, of_unit)
                 if (cluster_revision_is_surplus(u, x))
                         transaction_write(t, KV_DELETE, LAYOUT_REVISION, u->name,
-                                          revision_digits(x->number, digits), NO_VALUE);
+                                          revision_print_number(x->number, digits), NO_VALUE);
 }
 
 int registry_delete_surplus(Registry *r, uint64_t term, RegistryDone done, void *userdata) {
