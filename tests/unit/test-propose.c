@@ -979,10 +979,10 @@ static void what_no_host_could_apply_is_refused_at_once(void **state) {
 
         for (unsigned leads = 0; leads < 2; leads++) {
                 begin(leads);
-                (void) add("n", (KvCommand) { .op = KV_RAISE, .internal = true, .limit = 9 });
-                fake_assert_said("answer n: not a valid command feature level 9: the fleetd of this host "
-                                 "supports 8 at most\n");
                 (void) add("n", (KvCommand) { .op = KV_RAISE, .internal = true, .limit = 8 });
+                fake_assert_said("answer n: not a valid command feature level 8: the fleetd of this host "
+                                 "supports 7 at most\n");
+                (void) add("n", (KvCommand) { .op = KV_RAISE, .internal = true, .limit = 7 });
                 fake_assert_said(leads ? "log 1: 2@110000\n" : "propose to 2, term 5, floor 2: 2@110000\n");
                 end();
         }
