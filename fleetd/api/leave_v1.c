@@ -5,6 +5,7 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward.h"
+#include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/membership/leaving.h"
 #include "units/json.h"
@@ -28,15 +29,16 @@ static bool leave_owns_units(const Request *request, const Cluster *c, const Clu
 void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *self) {
         const ClusterMachine *other;
         size_t n = 0;
+        Error why;
 
         json_open(t, "waiting", '[');
         for (size_t i = 0;
              i < HASH_COUNT(c->units) && n < WAITING_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX; i++) {
                 const ClusterUnit *u = c->by_name[i];
 
-                if (!cluster_assignment_on(self, u->name) || !u->unit || u->unit->placement.global ||
-                    u->target == TARGET_INACTIVE || unit_successor(u, self) ||
-                    scheduler_pick(view, u, &other, NULL) >= 0)
+                const ClusterAssignment *a = cluster_assignment_on(self, u->name);
+
+                if (!a || !drain_awaits(a) || unit_drained(view, u, self, &other, &why) != DRAINED_UNIT_WAITS)
                         continue;
                 json_add_string_always(t, NULL, u->name);
                 n++;

@@ -119,6 +119,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                 .kind = kind,
                 .expected_index = o ? o->index : 0,
                 .unit_index = u->unit ? u->index : 0,
+                .text_index = u->unit ? u->index : 0,
                 .presence_index = kind == ASSIGNMENT_STOP || in_place ? 0 : m->presence_index,
                 .since_ms = in_place ? o->since_ms : pass->cluster->now_ms,
                 .hold_ms = plan_hold_ms(pass, u, o, kind),
@@ -159,6 +160,13 @@ void plan_wait(Pass *pass, const ClusterUnit *u, const char *format, ...) {
                 pass->error = -ENOMEM;
         }
         va_end(ap);
+}
+
+bool plan_has_changes(const Pass *pass, const ClusterUnit *u) {
+        const PlanItem *item;
+
+        HASH_FIND_PTR(pass->items, &u, item);
+        return item && item->planned;
 }
 
 bool plan_is_stray(const ClusterState *s) {
