@@ -80,6 +80,7 @@ void client_note(const char *format, ...) {
         va_start(ap, format);
         text_vprintf(&t, format, ap);
         va_end(ap);
+        (void) fflush(stdout); /* in a pipe, messages stay between the lines that they follow */
         fprintf(stderr, "fleetctl: %s\n", t.chars ? text_keep_to_one_line(t.chars) : "out of memory");
 }
 
@@ -182,6 +183,7 @@ static void client_note_awaited(Client *c) {
 }
 
 void client_note_absent(Client *c, const char *name) {
+        (void) fflush(stdout);
         if (!client_note_absent_running(c, name)) {
                 fprintf(stderr, "Unit %s does not exist.\n", name);
                 client_note_awaited(c);

@@ -3,7 +3,7 @@
 #include "base/parse.h"
 #include "client/client.h"
 
-enum { LABEL_WIDTH = 11 }; /* "this host  " */
+enum { LABEL_WIDTH = 11 /* "this host  " */, UNITS_SHOWN = 10 };
 
 /* Append all names but 'except'. */
 static void cluster_append_names(Text *t, const JsonValue *names, const char *except) {
@@ -155,9 +155,37 @@ static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n
         return EXIT_DONE;
 }
 
+/* Append the units that the cluster has on the awaited hosts: ": a.service, b.service and 3 more". Without
+ * them the question still names the hosts. */
+static void cluster_append_units(Client *c, Text *t, const JsonValue *awaited) {
+        _cleanup_listing_ Listing units = {}, machines = {};
+        size_t n = 0;
+
+        if (client_units(c, &units, NULL) < 0)
+                return;
+        for (size_t i = 0; i < units.n; i++) {
+                const ApiUnit *u = &units.units[i];
+                _cleanup_text_ Text name = {};
+                bool is_there = false;
+
+                if (!u->machine_id || !*u->machine_id)
+                        continue;
+                client_load_machine(c, &machines, u->machine_id, true);
+                append_machine_name(&name, &machines, u->machine_id);
+                for (size_t k = 0; k < json_value_count(awaited) && !is_there; k++)
+                        is_there = same_string(json_value_string(json_value_item(awaited, k)), name.chars);
+                if (!is_there || n++ >= UNITS_SHOWN)
+                        continue;
+                text_append(t, n == 1 ? ": " : ", ");
+                text_append_printable(t, u->name);
+        }
+        if (n > UNITS_SHOWN)
+                text_printf(t, " and %zu more", n - UNITS_SHOWN);
+}
+
 static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
         const JsonValue *awaited = json_value_member(root, "waitsFor");
-        _cleanup_text_ Text names = {};
+        _cleanup_text_ Text names = {}, units = {};
         int r;
 
         if (n > 0)
@@ -167,18 +195,20 @@ static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, s
                 return EXIT_DONE;
         }
         cluster_append_names(&names, awaited, "");
-        if (names.error < 0)
+        cluster_append_units(c, &units, awaited);
+        if (names.error < 0 || units.error < 0)
                 return -ENOMEM;
         if (!client_confirm(
                     c, "Stop waiting?",
-                    "%s: running units not reported. The cluster starts their units on other hosts. If these "
-                    "hosts still run, the units run twice.",
-                    names.chars ?: ""))
+                    "%s: running units not reported. The cluster starts their units on other hosts%s. If "
+                    "these hosts still run, the units run twice.",
+                    names.chars ?: "", units.chars ?: ""))
                 return EXIT_FAILED;
         r = client_request(c, "DELETE", "/fleet/v1/cluster/adopting", NULL, NULL, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to stop waiting: ");
-        puts("The cluster waits for no host");
+        printf("The cluster no longer waits for %s; the units of lost hosts start on other hosts%s\n",
+               names.chars ?: "any host", units.chars ?: "");
         return EXIT_DONE;
 }
 

@@ -200,10 +200,10 @@ static void add_leaves(const View *v, Conditions *all) {
                         text_printf(&names, " and %zu more", n - NAMES_SHOWN);
                 text_printf(&next, "why %s", json_value_string(json_value_item(waiting, 0)) ?: "");
                 add(all, "leave", member_text(m, "name"), chars(&next),
-                    "its leave is blocked: %s cannot move; unload them, or on that host: fleetctl "
+                    "its leave is blocked: %s cannot move; unload %s, or on that host: fleetctl "
                     "leave "
                     "--cancel",
-                    chars(&names));
+                    chars(&names), n == 1 ? "it" : "them");
                 all->error = all->error ?: names.error ?: next.error;
         }
 }

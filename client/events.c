@@ -270,6 +270,7 @@ typedef struct Recent {
         const Listing *machines;
         uint64_t now_ms;
         Pairs removed;   /* names of removed machines, by ID */
+        Pairs leaves;    /* machines that are leaving, by ID */
         Pairs presences; /* the last one of each machine, by ID: a row of the same has another reason */
         Names lines;
         char *name;     /* of the machine of the last line, if it is down */
@@ -279,6 +280,7 @@ typedef struct Recent {
 static void recent_done(Recent *recent) {
         names_done(&recent->lines);
         pairs_done(&recent->removed);
+        pairs_done(&recent->leaves);
         pairs_done(&recent->presences);
         free(recent->name);
 }
@@ -314,6 +316,22 @@ static bool is_move_from(const JsonValue *row, const char *name) {
         return false;
 }
 
+/* Append the presence of the row's machine, or how it ended as a machine of the cluster. */
+static void recent_append_change(Recent *recent, const JsonValue *row, Text *t) {
+        const char *kind = member_text(row, "kind"), *id = member_text(row, "machine");
+
+        append_presence_of(t, row);
+        if (streq(kind, "leave"))
+                t->error = pairs_set(&recent->leaves, id,
+                                     starts_with(member_text(row, "reason"), "begun") ? "left the cluster" :
+                                                                                        "");
+        else if (streq(kind, "removed")) {
+                const char *left = pairs_get(&recent->leaves, id);
+
+                text_append(t, left && *left ? left : "was removed");
+        }
+}
+
 static int recent_add(Recent *recent, const JsonValue *row) {
         _cleanup_text_ Text t = {}, machine = {}, presence = {};
         const char *id = member_text(row, "machine"), *before;
@@ -321,7 +339,7 @@ static int recent_add(Recent *recent, const JsonValue *row) {
         int r;
 
         recent->n_moved += recent->name && is_move_from(row, recent->name);
-        append_presence_of(&presence, row);
+        recent_append_change(recent, row, &presence);
         if (presence.size == 0)
                 return presence.error;
         before = pairs_get(&recent->presences, id);
@@ -343,6 +361,8 @@ static int recent_add(Recent *recent, const JsonValue *row) {
         down = shut_down || streq(presence.chars, "lost");
         if (shut_down)
                 text_append(&t, " was shut down");
+        else if (streq(member_text(row, "kind"), "removed"))
+                text_printf(&t, " %s", presence.chars);
         else
                 text_printf(&t, " is %s", presence.chars);
         if (machine.error < 0 || t.error < 0)

@@ -44,7 +44,7 @@ static const struct {
         { "resolved", "unit directory: problem resolved", ": ", true },
         { "metadata", "metadata", " ", true },
         { "level", "feature level", " ", true },
-        { "adoption", "adoption", " ", true },
+        { "adoption", "the wait for reports", " ", true },
         { "removed", "removed", NULL, true }, /* its reason is the name */
         { "settings", "settings of the cluster", ": ", true },
         { "replaced", "replaced as a voter", ": ", false },
@@ -61,7 +61,8 @@ static const struct {
         { "maintenance", "", "", true },
 };
 
-static void append_happening(Text *t, const char *kind, const char *reason, const char *user) {
+static void append_happening(Text *t, const char *kind, const char *machine, const char *reason,
+                             const char *user) {
         for (size_t i = 0; i < ELEMENTS(kinds); i++)
                 if (streq(kinds[i].kind, kind)) {
                         if (streq(kind, "presence") && starts_with(reason, "left")) {
@@ -69,7 +70,9 @@ static void append_happening(Text *t, const char *kind, const char *reason, cons
                                             "was shut down"); /* a host that leaves has rows of that kind */
                                 return;
                         }
-                        text_append(t, kinds[i].text);
+                        text_append(t, streq(kind, "waiting") && *machine ?
+                                               "waiting for another machine" : /* it runs on this one */
+                                               kinds[i].text);
                         if (*reason && kinds[i].separator)
                                 text_printf(t, "%s%s", kinds[i].separator, reason);
                         if (kinds[i].by_user && *user)
@@ -100,7 +103,7 @@ int event_row_read(const JsonValue *root, const char *line, size_t size, EventRo
         const char *kind = member_text(root, "kind"), *reason = member_text(root, "reason");
         _cleanup_text_ Text text = {};
 
-        append_happening(&text, kind, reason, member_text(root, "user"));
+        append_happening(&text, kind, member_text(root, "machine"), reason, member_text(root, "user"));
         *ret = (EventRow) {
                 .first_ms = member_number(root, "first"),
                 .last_ms = member_number(root, "last"),

@@ -621,7 +621,7 @@ static int run(Client *c, char **args, size_t n, Error *err) {
         r = patterns_check_types(v, args, n);
         if (r != EXIT_DONE)
                 return r;
-        if (n > 0 && !*v->arguments) /* as fleet does */
+        if (n > 0 && !*v->arguments && v->run != verb_leave) /* as fleet does; leave rejects a name */
                 client_note("%s has no arguments; %s is ignored", v->name, args[0]);
         r = connect_client(c, v->groups & FLAGS_KV ? READ_KEYS_MS : READ_MS, err);
         if (r < 0) {

@@ -344,7 +344,8 @@ static void journal_note_waiting(const ApiUnit *unit) {
         const char *reason = unit->reason ?: "";
 
         if (journal_unit_waits(unit))
-                client_note("%s waits for a machine%s%s; its journal ends before (fleetctl why %s)",
+                client_note("%s waits for a machine%s%s; its journal has only older entries, if any "
+                            "(fleetctl why %s)",
                             unit->name, *reason ? ": " : "", reason, unit->name);
 }
 
@@ -356,7 +357,11 @@ static int journals_report_none(const Client *c, const Journals *j, const ApiUni
         if (j->units->n == 1 && !c->options.machine && !last->global &&
             last->current_state <= TARGET_INACTIVE) {
                 fprintf(stderr, "Unit %s does not appear to be running.\n", name);
-                if (!journal_unit_waits(last)) /* that was printed before */
+                if (last->desired_state == TARGET_INACTIVE)
+                        client_note("%s has no journal entry on any machine, and its target state is "
+                                    "inactive: to start it, fleetctl start %s",
+                                    name, name);
+                else if (!journal_unit_waits(last)) /* that was printed before */
                         client_note("%s%s%s (fleetctl why %s)", name,
                                     last->reason && *last->reason ? ": " : " is on no machine",
                                     last->reason ?: "", name);

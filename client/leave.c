@@ -13,7 +13,7 @@ static int leave_read(Client *c, JsonValue **ret, Error *err) {
         return client_get_json(c, "/fleet/v1/cluster/leave", ret, err);
 }
 
-/* Append the units that fit no other host, or have Move=no. */
+/* Append the units that fit no other host, or have Move=no; the others are moving, or wait for their turn. */
 static void leave_append_waiting(Text *t, const JsonValue *waiting) {
         size_t n = json_value_count(waiting);
         _cleanup_text_ Text names = {};
@@ -41,9 +41,12 @@ static void leave_append_step(Text *t, const JsonValue *root) {
                         return;
                 }
                 text_append_printable(t, unit);
-                text_append(t, *reason ? ": " : "");
-                text_append_printable(t, reason);
-                if (starts_with(reason, "waiting")) {
+                /* Another reason is that for which the unit came here. */
+                text_append(t, starts_with(reason, "waiting") ? ": " : " is moving");
+                if (starts_with(reason, "waiting"))
+                        text_append_printable(t, reason);
+                if (json_value_count(waiting) == 1 &&
+                    streq(unit, json_value_string(json_value_item(waiting, 0)) ?: "")) {
                         text_append(t, "; to release it: fleetctl unload ");
                         text_append_printable(t, unit);
                 }

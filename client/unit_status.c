@@ -110,7 +110,7 @@ int unit_status_machine(Client *c, char **ret, Error *err) {
 typedef struct Remote {
         const char *verb, *kind, *method;
         bool separate; /* print an empty line between two answers */
-        bool ends;     /* stop at the first exit status other than 0, and return it; exit statuses of fleet */
+        bool fleet;    /* the exit statuses of fleet */
 } Remote;
 
 static const Remote remotes[] = {
@@ -119,7 +119,7 @@ static const Remote remotes[] = {
         { "reload", "reload", "POST" },
         { "reset-failed", "reset-failed", "POST" },
         { "show", "show", "GET", .separate = true },
-        { "status", "status", "GET", .separate = true, .ends = true },
+        { "status", "status", "GET", .separate = true, .fleet = true },
 };
 
 static int remote_on(Client *c, const Remote *remote, const char *name, const char *machine, Error *err) {
@@ -154,7 +154,7 @@ static int remote_everywhere(Client *c, const Remote *remote, const char *name, 
         r = client_states(c, name, &states, err);
         if (r < 0)
                 return client_fail_after(r, err, "Error retrieving unit: ");
-        for (size_t i = 0; i < states.n && (status == EXIT_DONE || !remote->ends); i++) {
+        for (size_t i = 0; i < states.n; i++) {
                 if (!states.states[i].name || !streq(states.states[i].name, name))
                         continue;
                 if (n_printed++ > 0 && remote->separate)
@@ -231,15 +231,13 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                         return client_fail_after(r, err, "Error retrieving unit: ");
                 if (r == 0) {
                         client_note_absent(c, name);
-                        if (remote->ends)
-                                return EXIT_FAILED;
-                        worst = EXIT_ABSENT; /* the other units are as important */
+                        /* The other units are as important. */
+                        worst = remote->fleet ? (worst == EXIT_DONE ? EXIT_FAILED : worst) : EXIT_ABSENT;
                         continue;
                 }
                 if (!machine && !is_loaded(&unit, name)) {
-                        if (remote->ends)
-                                return EXIT_FAILED;
-                        worst = worst == EXIT_DONE ? EXIT_INACTIVE : worst;
+                        if (worst == EXIT_DONE)
+                                worst = remote->fleet ? EXIT_FAILED : EXIT_INACTIVE;
                         continue;
                 }
 
@@ -248,11 +246,8 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                 (void) fflush(stdout);
                 status = unit.global && !machine ? remote_everywhere(c, remote, name, err) :
                                                    remote_on(c, remote, name, machine, err);
-                if (status != EXIT_DONE && remote->ends) {
-                        if (status >= EXIT_INACTIVE)
-                                print_trouble(c, name);
-                        return status;
-                }
+                if (remote->fleet && status >= EXIT_INACTIVE)
+                        print_trouble(c, name);
                 worst = worst == EXIT_DONE ? status : worst;
         }
         return worst;

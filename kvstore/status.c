@@ -102,6 +102,11 @@ static void status_problem(const KvStore *s, const KvState *state, char *ret, si
                 snprintf(ret, size,
                          "this host was removed from the cluster: run fleetctl token on another host, and "
                          "fleetctl join on this one. Units that run stay; no other one starts");
+        else if (!state->ready && state->leader_id != 0)
+                snprintf(ret, size,
+                         "this host is the new leader, and the first entry of its term is not committed yet: "
+                         "%zu of %zu voters reachable; reads still work",
+                         state->n_voters_reachable, state->n_voters);
         else if (!state->ready)
                 snprintf(ret, size, "no leader: %zu of %zu voters reachable; reads still work",
                          state->n_voters_reachable, state->n_voters);

@@ -187,6 +187,7 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
                 return AGENT_NOTHING;
         a->counts.planned++;
         agent_reset_backoff(u, assignment);
+        agent_record_completed(a, u);
         agent_record_lost_start(a, u);
         agent_record_observed(a, u);
         s = agent_next_step(a, u, &reason);

@@ -164,6 +164,8 @@ bool agent_record_done(Agent *a, AgentUnit *u, AssignmentRecord *record);
 /* Record what was observed: the invocation, and how it ended. A finished unit that was started again, by hand
  * or by another unit, has not completed. */
 void agent_record_observed(Agent *a, AgentUnit *u);
+/* Record that the unit has completed if only the cluster has that; see agent_has_completed_before(). */
+void agent_record_completed(Agent *a, AgentUnit *u);
 /* Keep the record that the unit was stopped because of another one if its start was lost. */
 void agent_record_lost_start(Agent *a, AgentUnit *u);
 /* Record the result of a job that systemd did not begin: the unit stays inactive and does not show it. All

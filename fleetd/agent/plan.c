@@ -289,3 +289,18 @@ bool agent_is_done(const AssignmentRecord *record, const SystemdUnit *seen, cons
                (seen->end == SYSTEMD_END_ITSELF ||
                 (seen->end == SYSTEMD_END_UNKNOWN && seen->oneshot && !seen->held && record->ran));
 }
+
+/* A state that precedes the assignment may be of an earlier run. It has no hash if the host had booted since
+ * the run: no file of a completed unit is written. */
+bool agent_has_completed_before(const ClusterAssignment *assignment, const ClusterUnit *unit,
+                                const ClusterState *published, const AssignmentRecord *record,
+                                const SystemdUnit *seen) {
+        if (!assignment || assignment->kind != ASSIGNMENT_RUN || !unit || !unit->unit ||
+            assignment->unit_index != unit->index || !streq(seen->active, "inactive") || seen->job)
+                return false;
+        if (!published || !published->state.done || published->index < assignment->index ||
+            (published->state.hash && !streq(published->state.hash, unit->unit->hash)))
+                return false;
+        return !record || (record->kind == ASSIGNMENT_RUN && record->done &&
+                           record->index > assignment->index && unit_runs_same(record->unit, unit->unit));
+}

@@ -56,6 +56,13 @@ bool agent_start_got_lost(const AssignmentRecord *record, const SystemdUnit *see
  * to does not run. Return false if systemd did not begin its last start. */
 bool agent_is_stopped_for(const AssignmentRecord *record, const SystemdUnit *seen, const char *boot_id);
 
+/* Return whether the unit has completed under 'assignment' by the state that this host published, although
+ * its record does not say so: the host has lost the record ('record' is NULL), or the cluster was restored
+ * from a backup that precedes the record, whose run completed, too. Any argument but 'seen' may be NULL. */
+bool agent_has_completed_before(const ClusterAssignment *assignment, const ClusterUnit *unit,
+                                const ClusterState *published, const AssignmentRecord *record,
+                                const SystemdUnit *seen);
+
 /* Return whether a unit that was started here has completed, so that it runs nowhere again: it ended by
  * itself. A unit that was stopped, or whose condition did not hold, has not completed. If the end was not
  * observed, only a oneshot unit that was observed running counts as completed. */

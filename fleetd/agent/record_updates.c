@@ -78,6 +78,31 @@ void agent_record_observed(Agent *a, AgentUnit *u) {
                            u->name);
 }
 
+/* While units are reported to a cluster of a new lineage, too: the report would replace the state that says
+ * so. Later, the state may be this daemon's own, of a run before the assignment that is in the view by now.
+ */
+void agent_record_completed(Agent *a, AgentUnit *u) {
+        const Cluster *c = registry_cluster(a->registry);
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+        const ClusterUnit *unit = cluster_unit(c, u->name);
+        AssignmentRecord *record = records_get(&a->records, u->name);
+
+        if (!(a->fresh || a->adopting) || !u->observed || !u->precedes ||
+            !agent_has_completed_before(assignment, unit, cluster_state(c, a->machine_id, u->name), record,
+                                        &u->seen) ||
+            agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused))
+                return;
+        if (records_put(&a->records, unit->unit, ASSIGNMENT_RUN, unit->index, assignment->index, &record) <
+            0) {
+                agent_retry_soon(a);
+                return;
+        }
+        record->done = true;
+        u->done_save = a->n_saves + 1;
+        log_info(((LogFields) { .unit = u->name, .index = assignment->index }),
+                 "%s: done (completed before, by the state in the cluster)", u->name);
+}
+
 void agent_record_lost_start(Agent *a, AgentUnit *u) {
         AssignmentRecord *record = records_get(&a->records, u->name);
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/text.h"
+#include "fleetd/engine/plan_internal.h"
 #include "units/named.h"
 
 typedef struct Wait {
@@ -14,6 +15,18 @@ typedef struct Wait {
 static void waits_arm(EngineWaits *w) {
         if (!timer_armed(&w->timer))
                 (void) timer_start(&w->timer, w->loop, WAITS_MS); /* else the next update starts it */
+}
+
+/* Return the ID of the machine on which the unit runs while it waits for another one; NULL: it runs nowhere.
+ */
+static const char *waits_runs_on(const EngineWaits *w, const char *name) {
+        const ClusterUnit *u = cluster_unit(registry_cluster(w->registry), name);
+        const ClusterAssignment *a = u ? LIST_FIRST(&u->assignments) : NULL;
+
+        for (; a; a = LIST_NEXT(a, of_unit))
+                if (cluster_assignment_is_active(a) && a->machine->presence == PRESENCE_UP && plan_is_up(a))
+                        return a->machine->id;
+        return NULL;
 }
 
 static void waits_on_timer(void *userdata) {
@@ -33,6 +46,7 @@ static void waits_on_timer(void *userdata) {
                 }
                 notes[n++] = (HistoryNote) { .kind = HISTORY_WAITING,
                                              .unit = wait->unit.name,
+                                             .machine = waits_runs_on(w, wait->unit.name),
                                              .reason = wait->reason };
                 wait->noted = true;
         }

@@ -2,7 +2,8 @@
  *
  * The leader keeps them in memory, because nothing is written while a unit waits. A wait that ends within
  * WAITS_MS has no row: the unit was planned between two changes that belong together. The next leader adds
- * the same rows again, which the store counts as repetitions. */
+ * the same rows again, which the store counts as repetitions. A unit that has to leave its machine, and runs
+ * there until it runs elsewhere, has that machine in its row. */
 #pragma once
 
 #include "fleetd/engine/plan.h"

@@ -146,9 +146,10 @@ static Presence liveness_judge_heartbeat(LivenessHost *h, const LivenessSign *si
         return PRESENCE_UP;
 }
 
-/* Return the presence of the host, with its reason. 'was' is its presence in the cluster view. */
+/* Return the presence of the host, with its reason. 'was' is its presence in the cluster view; 'awaited': it
+ * has not reported its units since a recovery or restore. */
 static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool late, Presence was,
-                               const char **ret_reason) {
+                               bool awaited, const char **ret_reason) {
         const char *cause = NULL;
 
         if (sign->shut_down) {
@@ -162,7 +163,8 @@ static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool l
 
         if (!sign->moving && h->silent_ticks >= LIVENESS_LOST_TICKS &&
             h->kernel_silent_ticks + KERNEL_TICKS >= LIVENESS_LOST_TICKS) {
-                *ret_reason = "no message from its fleetd or its kernel";
+                *ret_reason = awaited ? "it has not reported since the cluster was recovered or restored" :
+                                        "no message from its fleetd or its kernel";
                 return PRESENCE_LOST;
         }
 
@@ -201,7 +203,8 @@ int liveness_sign(Liveness *l, const Cluster *cluster, const char *machine_id, c
                 return -ENOMEM;
         liveness_count(h, sign, late);
         h->reason = "";
-        h->now = liveness_judge(h, sign, late, m ? m->presence : PRESENCE_UP, &h->reason);
+        h->now = liveness_judge(h, sign, late, m ? m->presence : PRESENCE_UP,
+                                m && cluster_awaits_report(cluster, m), &h->reason);
         liveness_set_due(l, h, !m || h->now != m->presence || m->presence_index == 0);
         return 0;
 }

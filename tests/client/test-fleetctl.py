@@ -233,7 +233,7 @@ def a_unit_is_submitted_once(t):
     t.expect("cat plain", out=UNIT_TEXT)
     t.expect("list-unit-files --fields=unit,dstate,state,target --no-legend", out="plain.service\tinactive\tinactive\t-\n")
     t.expect("status plain.service", 1, err="Unit plain.service does not appear to be loaded.\n")
-    t.expect("journal plain.service", 1, err="Unit plain.service does not appear to be running.\nfleetctl: plain.service is on no machine (fleetctl why plain.service)\n")
+    t.expect("journal plain.service", 1, err="Unit plain.service does not appear to be running.\nfleetctl: plain.service has no journal entry on any machine, and its target state is inactive: to start it, fleetctl start plain.service\n")
 
 
 def a_file_is_sent_unchanged_and_printed_in_canonical_form(t):
@@ -664,7 +664,7 @@ def an_empty_journal_is_reported(t):
     t.expect("journal -o cat a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma\n")
     t.expect("submit --replace a", out=["Found same"])
     t.expect("unload --no-block a", out=["Triggered"], err=["unloaded"])
-    t.expect("journal a", 1, err="Unit a.service does not appear to be running.\nfleetctl: a.service is on no machine (fleetctl why a.service)\n")
+    t.expect("journal a", 1, err="Unit a.service does not appear to be running.\nfleetctl: a.service has no journal entry on any machine, and its target state is inactive: to start it, fleetctl start a.service\n")
 
 
 def other_verbs_of_systemctl_run_on_the_machine_of_the_unit(t):
@@ -886,15 +886,20 @@ TOKEN = ("fleet1-Ae_Nq4lnRSMBAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8KGyw9Tl_
 
 
 def a_leave_prints_what_it_waits_for(t):
-    t.cluster.leaving = [{"step": "none"}, {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies"},
-                         {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies"},
+    t.cluster.leaving = [{"step": "none"}, {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies", "waiting": ["a.service"]},
+                         {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies", "waiting": ["a.service"]},
+                         {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: other units start first", "waiting": ["b.service"]},
+                         {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: other units start first", "waiting": []},
+                         {"step": "units", "units": 2, "unit": "a.service", "reason": "alpha had the fewest units (1)", "waiting": []},
                          {"step": "units", "units": 3, "unit": "a.service", "reason": "waiting: no other machine qualifies", "waiting": ["a.service", "c\x1b.service"]},
                          {"step": "units", "units": 1, "unit": "b.service", "waiting": []}, {"step": "global"}, {"step": "vote"}, {"step": "wait", "other": "beta"},
                          {"step": "end"}, {"clusterId": "0", "step": "none"}, {"clusterId": "def", "step": "none"}]
     t.expect("leave --yes", out="alpha leaves its cluster. It continues without this command; to cancel: fleetctl leave --cancel\n"
              "2 units to move: a.service: waiting: no other machine qualifies; to release it: fleetctl unload a.service\n"
+             "2 units to move: a.service: waiting: other units start first\n"
+             "2 units to move: a.service is moving\n"
              "3 units to move: 2 of them cannot move (fleetctl why): a.service c\\x1b.service; to release them: fleetctl unload a.service c\\x1b.service\n"
-             "1 unit to move: b.service\n"
+             "1 unit to move: b.service is moving\n"
              "no unit is left to move; global units stop\n"
              "no unit is left; another host takes its vote\n"
              "no unit is left; waiting for beta, which leaves first\n"
@@ -1350,7 +1355,11 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
     t.expect("cluster", out=["waits for  beta, gamma: running units not reported yet; start fleetd there, or if they are gone for ever: fleetctl cluster stop-waiting\n"])
     t.expect("status", 1, out=["no unit is started or moved until all hosts have reported their units; missing: beta, gamma    fleetctl cluster\n"])
     t.expect("cluster stop-waiting", 1, err=["beta, gamma: running units not reported.", "confirm with --yes"])
-    t.expect("cluster stop-waiting --yes", out="The cluster waits for no host\n")
+    t.file("a.service")
+    t.expect("start --no-block a.service", out=["Triggered"])
+    t.cluster.waits_for = ["alpha", "gamma"]
+    t.expect("cluster stop-waiting", 1, err=["The cluster starts their units on other hosts: a.service. If these hosts still run, the units run twice."])
+    t.expect("cluster stop-waiting --yes", out="The cluster no longer waits for alpha, gamma; the units of lost hosts start on other hosts: a.service\n")
     assert t.cluster.waits_for == []
 
 
@@ -1367,6 +1376,11 @@ def status_shows_recent_changes_in_presence(t):
     said = t.expect("status", out=["  recent   "]).splitlines()[-1]
     assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost; 2 units moved    (\d\d:){2}\d\d beta is up"
                         r"    (\d\d:){2}\d\d gamma was shut down; 1 unit moved", said), said
+    for kind, machine, reason, age_s in (("leave", "8", "begun: its units move away", 1), ("leave", "9", "begun: its units move away", 1), ("leave", "9", "cancelled", 1),
+                                         ("removed", "8", "delta", 1), ("removed", "9", "eps", 1)):
+        add_rows(t, {"kind": kind, "machine": machine * 32, "reason": reason, "first": now - age_s * 1000})
+    said = t.expect("status", out=["  recent   "]).splitlines()[-1]
+    assert re.search(r" gamma was shut down; 1 unit moved    (\d\d:){2}\d\d delta left the cluster    (\d\d:){2}\d\d eps was removed$", said), said
 
 
 # -- events --

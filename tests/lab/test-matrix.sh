@@ -77,12 +77,12 @@ churn() {
 churn_is_over() { [ -z "$(find "$LAB_CG"/*/payload/system.slice -maxdepth 2 -type d -name 'churn-*' 2>/dev/null)" ]; }
 clean() { ! journalctl --directory="$LAB/$1/up/var/log/journal" -o cat -u fleetd --since="@$2" --no-pager | grep -E 'Assertion|ERROR: AddressSanitizer|runtime error'; }
 
-# cell FAULT STATE NUMBER: the victims are all hosts in turn; its peers are the leader, or another replica, and a host that writes.
+# cell FAULT STATE NUMBER: the victims are all hosts in turn, and of one fault other ones in each state; its peers are the leader, or another replica, and a host that writes.
 cell() {
         local fault=$1 state=$2 hosts victim peer witness leader before since churner=
         since=$(date +%s)
         read -r -a hosts <<<"$LAB_HOSTS"
-        victim=${hosts[$3 % ${#hosts[@]}]}
+        victim=${hosts[($3 + ($3 - 1) / 12 * 5) % ${#hosts[@]}]}
         leader=$(leader) || fail "there is no leader"
         peer=$leader
         [ "$victim" != "$leader" ] || peer=$(replicas_of | grep -vx "$victim" | head -1)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Singleton=yes: at most one process in the cluster, by the times that the processes write, while fleetd stands still and while hosts
 # are cut off. Other units are untouched. Takes 105 s. CHECK_ALL=yes: 500 random faults, on four clusters at the same time (1200 s);
-# SINGLETON_FAULTS=N: so many on one.
+# SINGLETON_FAULTS=N: so many on one; SINGLETON_SEED=N repeats their order.
 if [ -n "${CHECK_ALL:-}" ] && [ -z "${SINGLETON_FAULTS:-}" ]; then
         out=$(mktemp -d)
         for n in 1 2 3 4; do
@@ -111,18 +111,26 @@ by_hand_it_starts_with_a_lease_only() {
         never_two 3
 }
 
+# A pause is shorter than the lease and the watchdog: after a longer one, two processes may run until systemd has stopped the older one (fleet.unit(5)).
+# The hosts have one clock; clocks that differ are in tests/sim/test-singleton.c.
 random_faults() {
-        local h i
+        local h i hosts kind kinds=(cut stopped killed leader paused guard)
+        local -A counts=()
+        read -r -a hosts <<<"$LAB_HOSTS"
+        RANDOM=${SINGLETON_SEED:=$((RANDOM + 1))}
         for ((i = 0; i < SINGLETON_FAULTS; i++)); do
                 h=$(hosts_running single.service | head -1)
-                [ -n "$h" ] && ((RANDOM % 3)) || h=$(shuf -n1 -e $LAB_HOSTS)
-                case $((RANDOM % 5)) in
-                0) host_cut "$h"; sleep $((RANDOM % 40)); host_heal "$h" ;;
-                1) host_exec "$h" systemctl kill -s STOP fleetd; sleep $((RANDOM % 25)); host_exec "$h" systemctl kill -s CONT fleetd ;;
-                2) host_exec "$h" systemctl kill -s KILL fleetd; sleep $((RANDOM % 5)) ;;
-                3) h=$(leader) && host_exec "$h" systemctl restart fleetd ;;
-                *) host_exec "$h" systemctl kill -s KILL "fleet-singleton@single.service.service" 2>/dev/null; sleep 1 ;;
+                [ -n "$h" ] && ((RANDOM % 3)) || h=${hosts[RANDOM % ${#hosts[@]}]}
+                kind=${kinds[RANDOM % ${#kinds[@]}]}
+                case $kind in
+                cut) host_cut "$h"; sleep $((RANDOM % 40)); host_heal "$h" ;;
+                stopped) host_exec "$h" systemctl kill -s STOP fleetd; sleep $((RANDOM % 25)); host_exec "$h" systemctl kill -s CONT fleetd ;;
+                killed) host_exec "$h" systemctl kill -s KILL fleetd; sleep $((RANDOM % 5)) ;;
+                leader) wait_for 10 leader && host_exec "$(leader)" systemctl restart fleetd ;;
+                paused) host_pause "$h"; sleep $((RANDOM % (LEASE + WATCHDOG - 2))); host_resume "$h" ;;
+                guard) host_exec "$h" systemctl kill -s KILL "fleet-singleton@single.service.service" 2>/dev/null; sleep 1 ;;
                 esac
+                counts[$kind]=$((${counts[$kind]:-0} + 1))
                 ((i % 20)) || never_two
         done
         for h in $LAB_HOSTS; do host_heal "$h"; host_exec "$h" systemctl start fleetd; done
@@ -130,6 +138,7 @@ random_faults() {
         wait_for 60 runs_once single.service || fail "it runs on: $(hosts_running single.service)"
         never_two
         only_the_singleton_changed "random faults"
+        echo "# seed $SINGLETON_SEED: $(for kind in "${kinds[@]}"; do echo -n "${counts[$kind]:-0} $kind, "; done)$(wc -l <"$LAB/intervals") processes, never two" >>"$LAB/figures"
 }
 
 scenario a_singleton_and_other_units a_daemon_that_stands_still_keeps_no_singleton a_host_without_contact_keeps_no_singleton ${SINGLETON_FAULTS:+by_hand_it_starts_with_a_lease_only random_faults}

@@ -186,6 +186,22 @@ bool is_gone(Fixture *fixture, const char *unit) {
         return !has_assignment(fixture, unit) && !state_of(fixture, unit);
 }
 
+static void on_key_written(void *userdata, const KvResult *result) {
+        host_on_done(userdata, result->status, "", result->index);
+}
+
+void write_adopting(Fixture *fixture, KvOp op) {
+        KvCommand cmd = { .op = op,
+                          .key = kv_string("/_fleet/cluster/adopting"),
+                          .value = kv_string(op == KV_SET ? "1" : ""),
+                          .internal = true };
+        uint64_t number;
+
+        assert_int_equal(host_wait(fixture->host, kv_propose(fixture->host->store, &cmd, on_key_written,
+                                                             fixture->host, &number)),
+                         KV_OK);
+}
+
 /* -- Messages -- */
 
 unsigned n_logged;

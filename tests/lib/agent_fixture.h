@@ -61,6 +61,10 @@ bool records_contain(Fixture *fixture, const char *part);
 /* Replace the first value after 'field' in the records on disk by 'value'. */
 void change_record(Fixture *fixture, const char *field, const char *value);
 
+/* Begin (KV_SET) or end (KV_DELETE) the adoption, as fleetd --recover leaves it: the cluster waits until its
+ * hosts have published their units. */
+void write_adopting(Fixture *fixture, KvOp op);
+
 /* Count messages that contain 'part'; NULL: stop counting. */
 extern unsigned n_logged;
 void count_messages(const char *part);

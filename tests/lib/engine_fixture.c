@@ -138,8 +138,8 @@ int __wrap_registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, 
 void __wrap_registry_note(Registry *r, const HistoryNote *notes, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 assert_int_equal(notes[i].kind, HISTORY_WAITING);
-                assert_null(notes[i].machine);
-                snprintf(fixture.note, sizeof(fixture.note), "%s: %s", notes[i].unit, notes[i].reason);
+                snprintf(fixture.note, sizeof(fixture.note), "%s%s%.1s: %s", notes[i].unit,
+                         notes[i].machine ? " on " : "", notes[i].machine ?: "", notes[i].reason);
         }
         fixture.n_notes += (unsigned) n;
 }

@@ -847,6 +847,69 @@ static void a_unit_that_succeeded_has_completed_once_its_job_has_ended(void **st
         assert_false(agent_is_done(&s->record, &s->seen, boot_now, true));
 }
 
+/* The unit has completed under the assignment by the state that this host published, and there is no record.
+ */
+static void a_published_completion_replaces_a_lost_record(void **state) {
+        Scene *s = scene(state);
+        ClusterState published = { .state = { .done = true, .hash = s->one->hash }, .index = 21 };
+
+#define assert_completed(expected)                                                                \
+        assert_int_equal(agent_has_completed_before(s->view.assignment, s->view.unit, &published, \
+                                                    s->view.record, &s->seen),                    \
+                         expected)
+        assert_completed(false);
+        assigned(s, ASSIGNMENT_RUN);
+        assert_completed(true);
+        assert_false(agent_has_completed_before(&s->assignment, &s->unit, NULL, NULL, &s->seen));
+        assert_false(agent_has_completed_before(&s->assignment, NULL, &published, NULL, &s->seen));
+        published.state.hash = NULL;
+        assert_completed(true);
+        published.state.hash = s->two->hash;
+        assert_completed(false);
+        published.state.hash = s->one->hash;
+        published.state.done = false;
+        assert_completed(false);
+        published.state.done = true;
+        published.index = 19; /* of an earlier assignment */
+        assert_completed(false);
+        published.index = 21;
+        s->unit.index = 11;
+        assert_completed(false);
+        s->unit.index = 10;
+        assigned(s, ASSIGNMENT_LOAD);
+        assert_completed(false);
+        assigned(s, ASSIGNMENT_RUN);
+
+        s->seen.job = true;
+        assert_completed(false);
+        s->seen.job = false;
+        in_force(s, s->one, "failed");
+        assert_completed(false);
+        in_force(s, s->one, "active");
+        assert_completed(false);
+        in_force(s, s->one, "inactive");
+        assert_completed(true);
+
+        recorded(s, ASSIGNMENT_RUN, boot_now); /* started, and restarted after the backup, or the next time */
+        s->record.done = true;
+        assert_completed(false);
+        s->record.index = 19;
+        assert_completed(false);
+        s->record.index = 30;
+        assert_completed(true);
+        s->record.unit = s->tuned;
+        assert_completed(true);
+        s->record.unit = s->two;
+        assert_completed(false);
+        s->record.unit = s->one;
+        s->record.done = false;
+        assert_completed(false);
+        s->record.done = true;
+        s->record.kind = ASSIGNMENT_LOAD;
+        assert_completed(false);
+#undef assert_completed
+}
+
 static void a_stopped_or_skipped_unit_has_not_completed(void **state) {
         static const struct {
                 SystemdEnd end;
@@ -1595,6 +1658,7 @@ int main(void) {
                 row(without_the_cluster_a_unit_with_a_newer_known_assignment_is_not_started),
                 row(a_missing_file_or_link_is_restored),
                 row(a_unit_that_succeeded_has_completed_once_its_job_has_ended),
+                row(a_published_completion_replaces_a_lost_record),
                 row(a_stopped_or_skipped_unit_has_not_completed),
                 row(a_unit_stopped_because_of_another_one_is_started_again_when_that_runs),
                 row(a_skipped_unit_is_started_only_by_a_new_assignment_or_text),

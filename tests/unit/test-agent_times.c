@@ -272,23 +272,6 @@ int __wrap_registry_report(Registry *r, RegistryDone done, void *userdata) {
         return reports.error < 0 || reports.held ? reports.error : __real_registry_report(r, done, userdata);
 }
 
-static void on_key_written(void *userdata, const KvResult *result) {
-        host_on_done(userdata, result->status, "", result->index);
-}
-
-/* As fleetd --recover leaves it: the cluster waits until its hosts have published their units. */
-static void write_adopting(Fixture *fixture, KvOp op) {
-        KvCommand cmd = { .op = op,
-                          .key = kv_string("/_fleet/cluster/adopting"),
-                          .value = kv_string(op == KV_SET ? "1" : ""),
-                          .internal = true };
-        uint64_t number;
-
-        assert_int_equal(host_wait(fixture->host, kv_propose(fixture->host->store, &cmd, on_key_written,
-                                                             fixture->host, &number)),
-                         KV_OK);
-}
-
 static bool is_reported(Fixture *fixture) {
         const Cluster *c = registry_cluster(fixture->host->registry);
 

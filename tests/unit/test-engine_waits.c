@@ -61,6 +61,24 @@ static void a_unit_that_no_longer_fits_waits(void **state) {
                             "a.service: no machine qualifies (A and B have no metadata gpu=true)");
 }
 
+static void the_row_of_a_unit_that_runs_until_it_has_another_machine_names_its_machine(void **state) {
+        char key[128], id[MACHINE_ID_SIZE];
+
+        cluster_view_unit(&fixture.view, "a.service", "MachineID=aaaaaaaa\n", TARGET_LAUNCHED);
+        cluster_view_assign(&fixture.view, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_state(&fixture.view, "A", "a.service", "active");
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/maintenance", cluster_view_id(id, "A"));
+        cluster_view_put(&fixture.view, key, "{\"mode\":\"draining\"}");
+        fixture_begin();
+        fixture_fire(&fixture.waits);
+        fixture_fire(&fixture.waits);
+        assert_int_equal(fixture.n_notes, 1);
+        assert_string_equal(
+                fixture.note,
+                "a.service on a: A is being drained; no other machine qualifies (B has another ID "
+                "than aaaaaaaa)");
+}
+
 static void a_short_wait_has_no_row(void **state) {
         needs_gpu("a.service");
         needs_gpu("b.service");
@@ -123,6 +141,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 in_a_fixture(a_wait_has_one_row_with_its_first_reason),
                 in_a_fixture(a_unit_that_no_longer_fits_waits),
+                in_a_fixture(the_row_of_a_unit_that_runs_until_it_has_another_machine_names_its_machine),
                 in_a_fixture(a_short_wait_has_no_row),
                 in_a_fixture(rows_of_many_waits_are_written_in_parts),
                 in_a_fixture(the_next_leader_adds_the_rows_again),

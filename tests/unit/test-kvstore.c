@@ -2008,6 +2008,24 @@ static void where_two_trees_diverge_without_a_majority_both_report_it_and_keep_t
         assert_false(state_of(a).differs || state_of(b).differs);
 }
 
+static bool is_leader_without_an_entry(void *userdata) {
+        KvState state = state_of(userdata);
+
+        return state.leader_id == state.raft_id && state.leader_id != 0 && !state.ready;
+}
+
+static void a_new_leader_does_not_report_that_there_is_no_leader(void **state) {
+        World *world = *state;
+        Host *a = open_host(world, 0, false);
+
+        run_until(world, is_leader_without_an_entry, a);
+        assert_string_equal(state_of(a).problem,
+                            "this host is the new leader, and the first entry of its term is not committed "
+                            "yet: 1 of 1 voters reachable; reads still work");
+        run_until(world, is_led, a);
+        assert_string_equal(state_of(a).problem, "");
+}
+
 static void without_a_majority_writes_report_it_and_reads_continue(void **state) {
         World *world = *state;
         Host *a = &world->hosts[0];
@@ -2634,6 +2652,7 @@ int main(int argc, char *argv[]) {
                 THREE(a_tree_of_the_leader_comes_with_its_history),
                 THREE(where_two_trees_diverge_without_a_majority_both_report_it_and_keep_theirs),
                 THREE(a_leader_whose_disk_is_full_transfers_leadership_and_follows_when_there_is_space),
+                THREE(a_new_leader_does_not_report_that_there_is_no_leader),
                 THREE(without_a_majority_writes_report_it_and_reads_continue),
                 THREE(a_standby_says_at_once_that_its_leader_is_silent),
                 THREE(a_leader_sends_nothing_to_itself),

@@ -359,6 +359,21 @@ static void a_shutdown_is_known_at_once(void **state) {
         end(&w);
 }
 
+static void a_host_that_has_not_reported_since_a_restore_is_lost_for_that_reason(void **state) {
+        char key[128], id[MACHINE_ID_SIZE];
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        w.view.cluster.lineage = 0xab;
+        cluster_view_put(&w.view, "/_fleet/cluster/adopting", "1000");
+        assert_change(&w, silent, 6, "lost: it has not reported since the cluster was recovered or restored");
+        assert_change(&w, healthy, 1, "up: ");
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", cluster_view_id(id, "A"));
+        cluster_view_put(&w.view, key, "00000000000000ab");
+        assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
+        end(&w);
+}
+
 static void late_ticks_do_not_count(void **state) {
         Watch w;
 
@@ -587,6 +602,7 @@ int main(void) {
                 cmocka_unit_test(a_silent_host_that_has_just_returned_is_not_reported_up_again),
                 cmocka_unit_test(a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_lost),
                 cmocka_unit_test(a_shutdown_is_known_at_once),
+                cmocka_unit_test(a_host_that_has_not_reported_since_a_restore_is_lost_for_that_reason),
                 cmocka_unit_test(late_ticks_do_not_count),
                 cmocka_unit_test(a_new_leader_counts_a_whole_period_itself),
                 cmocka_unit_test(a_new_leader_begins_at_the_last_contact_of_the_former_one),
