@@ -170,11 +170,12 @@ static void add_adoption(const View *v, Conditions *all) {
         all->error = all->error ?: names.error;
 }
 
-/* Return whether the cluster waits for the report of the machine: the line of the adoption names it. */
-static bool is_awaited(const View *v, const ApiMachine *m) {
+bool view_awaits(const View *v, const ApiMachine *m) {
         const JsonValue *awaited = json_value_member(v->cluster, "waitsFor");
         _cleanup_text_ Text name = {};
 
+        if (same_string(m->id, member_text(v->cluster, "machine"))) /* about to report */
+                return false;
         append_machine_name(&name, &v->machines, m->id);
         for (size_t i = 0; i < json_value_count(awaited); i++)
                 if (same_string(json_value_string(json_value_item(awaited, i)), chars(&name)))
@@ -360,7 +361,7 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         else if (is_presence(m, "away"))
                 add(all, "away", name, "events --machine=", "away%s: no answer; %s", chars(&since),
                     m->agentless ? "it runs no units" : "its units stay as last reported");
-        else if (is_presence(m, "lost") && !is_gone(v, m) && !view_is_new(v, m) && !is_awaited(v, m))
+        else if (is_presence(m, "lost") && !is_gone(v, m) && !view_is_new(v, m) && !view_awaits(v, m))
                 add(all, "lost", name, "events --machine=", "lost%s: %s", chars(&since), lost_units(v, m));
         all->error = all->error ?: since.error;
 }
@@ -427,7 +428,7 @@ static void add_level(const View *v, Conditions *all) {
         unsigned long long level = member_number(v->cluster, "level"),
                            known = member_number(v->cluster, "levelKnown");
 
-        if (m && is_presence(m, "lost") && known > level && !is_awaited(v, m))
+        if (m && is_presence(m, "lost") && known > level && !view_awaits(v, m))
                 add(all, "level", machine_name(m), "cluster",
                     "lost: it keeps the feature level at %llu (%llu is supported)", level, known);
 }

@@ -190,6 +190,7 @@ static size_t n_present(const View *v, bool agentless) {
 
         for (size_t i = 0; i < v->machines.n; i++)
                 n += v->machines.machines[i].agentless == agentless &&
+                     !view_awaits(v, &v->machines.machines[i]) &&
                      (machine_is_there(&v->machines.machines[i]) || view_is_new(v, &v->machines.machines[i]));
         return n;
 }
@@ -202,7 +203,7 @@ static size_t n_attached(const View *v) {
                 const ApiMachine *m = &v->machines.machines[i];
 
                 n_roles += m->role && *m->role;
-                n += machine_is_there(m) && !m->agentless && (!m->role || !*m->role);
+                n += machine_is_there(m) && !m->agentless && (!m->role || !*m->role) && !view_awaits(v, m);
         }
         return n_roles > 0 ? n : 0;
 }

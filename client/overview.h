@@ -35,7 +35,10 @@ bool member_is_voter(const JsonValue *member);
 /* Return whether the machine is this host, of which no presence was recorded yet: it has just founded the
  * cluster, and was never lost. */
 bool view_is_new(const View *v, const ApiMachine *m);
-/* Find all problems; those of the whole cluster come first. */
 /* Return whether this host was removed from the cluster: its view of the others is of no use. */
 bool view_is_removed(const View *v);
+/* Return whether the cluster was recovered or restored, and waits for the report of the machine: the line of
+ * that problem names it, and its presence is that of the backup. */
+bool view_awaits(const View *v, const ApiMachine *m);
+/* Find all problems; those of the whole cluster come first. */
 void conditions_find(const View *v, Conditions *ret);
