@@ -2,6 +2,8 @@
 
 #include "fleetd/engine/plan_internal.h"
 
+enum { BETWEEN_WORK_MAX = 5000 }; /* comparisons in one search */
+
 bool drain_awaits(const ClusterAssignment *a) {
         return !(a->of->unit && a->of->unit->placement.global) && !plan_has_finished(a);
 }
@@ -78,12 +80,13 @@ static bool drain_is_between(Pass *pass, const ClusterUnit *u) {
         return end_ms > now_ms;
 }
 
-/* The ones of all drains, up to the limit. */
+/* The ones of all drains, up to the limit. Of thousands that wait for a machine, the work ends the search. */
 static size_t drain_count_between(Pass *pass) {
-        size_t n = 0;
+        size_t n = 0, end = scheduler_view_work(pass->view) + BETWEEN_WORK_MAX;
 
         for (const ClusterUnit *u = LIST_FIRST(&pass->cluster->lists[CLUSTER_STOPS_FIRST]);
-             u && n < DRAIN_CLUSTER_MAX; u = LIST_NEXT(u, lists[CLUSTER_STOPS_FIRST])) {
+             u && n < DRAIN_CLUSTER_MAX && scheduler_view_work(pass->view) < end;
+             u = LIST_NEXT(u, lists[CLUSTER_STOPS_FIRST])) {
                 scheduler_view_count_work(pass->view, 1);
                 n += drain_is_between(pass, u);
         }

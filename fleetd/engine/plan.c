@@ -119,7 +119,6 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                 .kind = kind,
                 .expected_index = o ? o->index : 0,
                 .unit_index = u->unit ? u->index : 0,
-                .text_index = u->unit ? u->index : 0,
                 .presence_index = kind == ASSIGNMENT_STOP || in_place ? 0 : m->presence_index,
                 .since_ms = in_place ? o->since_ms : pass->cluster->now_ms,
                 .hold_ms = plan_hold_ms(pass, u, o, kind),
