@@ -3,6 +3,7 @@ fleetd_libfleetd_a_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
 	fleetd/registry/patterns.h fleetd/registry/patterns.c \
+	fleetd/registry/unit_order.h fleetd/registry/unit_order.c \
 	fleetd/maintenance.h fleetd/maintenance.c \
 	fleetd/guard_process.h fleetd/guard_process.c \
 	fleetd/registry/cluster.h fleetd/registry/cluster.c \
@@ -80,7 +81,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
 	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-engine_memory \
-	tests/unit/test-slice tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry tests/unit/test-engine_waits tests/unit/test-key_store tests/unit/test-creds tests/unit/test-liveness_model
+	tests/unit/test-slice tests/unit/test-unit_order tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry tests/unit/test-engine_waits tests/unit/test-key_store tests/unit/test-creds tests/unit/test-liveness_model
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
 
@@ -94,6 +95,9 @@ tests_unit_test_registry_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_registry_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_history_notes_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_layout_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_unit_order_SOURCES = tests/unit/test-unit_order.c
+tests_unit_test_unit_order_LDADD = $(FLEETD_PURE_LIBS)
+
 tests_unit_test_cluster_SOURCES = tests/unit/test-cluster.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_cluster_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_reports_LDADD = $(FLEETD_PURE_LIBS)

@@ -166,7 +166,7 @@ static void known_free(KnownAddress *k) {
                         ending[i]->known = NULL;
         for (size_t i = 0; i < ELEMENTS(ending); i++)
                 if (ending[i])
-                        session_bye(ending[i], "");
+                        session_bye(ending[i], PEER_BYE_UNUSED);
 }
 
 static KnownAddress *known_add(Peers *peers, const char *address) {

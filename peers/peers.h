@@ -222,6 +222,9 @@ PeerSession *peers_dialed(Peers *peers, const char *machine_id);
 /* Return the open session that a host dialed, or NULL. As above. */
 PeerSession *peers_accepted(Peers *peers, const char *machine_id);
 
+/* Reason of a BYE: the host does not dial this address any more, and runs. */
+#define PEER_BYE_UNUSED "unused"
+
 /* The state of a host, for liveness and lists. */
 typedef struct PeerState {
         PeerHandshake handshake;   /* its last one; only machine_id is set before the first */

@@ -250,7 +250,10 @@ void session_reject(PeerSession *s, Rejection cause, const char *message) {
 }
 
 void session_bye(PeerSession *s, const char *reason) {
-        if (s->state == SESSION_OPEN)
+        /* The other host has opened a session that this one dialed, or is about to: it has the handshake. */
+        bool dialed = s->dialed && (s->state == SESSION_HANDSHAKE || s->state == SESSION_HELD);
+
+        if (s->state == SESSION_OPEN || dialed)
                 session_finish(s, PEER_BYE, reason, strlen(reason), 0, "closed by this host");
         else
                 session_cut(s, 0, "closed by this host");

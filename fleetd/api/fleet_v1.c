@@ -5,6 +5,7 @@
 
 #include "fleetd/engine/drain.h"
 #include "fleetd/registry/presence.h"
+#include "fleetd/registry/unit_order.h"
 
 /* -- Units -- */
 
@@ -182,15 +183,17 @@ void units_list_handle(Request *request) {
         _cleanup_free_ ClusterUnit **units = NULL;
         SchedulerView *view = NULL;
         size_t known = 0, bytes = 0;
+        UnitPosition position = {};
+        ClusterUnit *one;
         _cleanup_text_ Text t = {};
         ApiUnit entities[PAGE_SIZE];
         Error why[PAGE_SIZE];
         Page page;
 
         units = NEW0(ClusterUnit *, HASH_COUNT(c->units) + 1);
-        for (size_t i = 0; units && i < HASH_COUNT(c->units); i++)
-                if (cluster_unit_exists(c->by_name[i]))
-                        units[known++] = c->by_name[i];
+        while (units && (one = unit_order_next(&c->by_name, &position)))
+                if (cluster_unit_exists(one))
+                        units[known++] = one;
         if (!units || scheduler_view_new(c, c->now_ms, &view) < 0) {
                 request_error(request, 500, "out of memory");
                 return;

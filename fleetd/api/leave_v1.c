@@ -8,6 +8,7 @@
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/membership/leaving.h"
+#include "fleetd/registry/unit_order.h"
 #include "units/json.h"
 
 enum { WAITING_MAX = 100 }; /* units in an answer */
@@ -45,13 +46,13 @@ static bool leave_is_held_by(const SchedulerView *view, const ClusterUnit *u, co
 }
 
 void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *self) {
+        UnitPosition position = {};
+        const ClusterUnit *u;
         size_t n = 0;
 
         json_open(t, "waiting", '[');
-        for (size_t i = 0;
-             i < HASH_COUNT(c->units) && n < WAITING_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX; i++) {
-                const ClusterUnit *u = c->by_name[i];
-
+        while (n < WAITING_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX &&
+               (u = unit_order_next(&c->by_name, &position))) {
                 if (!leave_is_held_by(view, u, self))
                         continue;
                 json_add_string_always(t, NULL, u->name);

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "fleetd/registry/unit_order.h"
+
 enum {
         /* Units are held if at least HELD_MIN files, and 1/HELD_PART of all, disappear at once. */
         HELD_MIN = 3,
@@ -172,17 +174,21 @@ static int diff_judge_missing(const Cluster *c, const DirectoryView *view, Direc
 
 /* Files and units are sorted by name, and merged. */
 int directory_diff(const Cluster *cluster, const DirectoryView *view, DirectoryDiff *ret) {
-        size_t n_units = HASH_COUNT(cluster->units), n_files = view->n_files, at_unit = 0, at_file = 0;
+        const UnitOrder *units = &cluster->by_name;
+        size_t n_files = view->n_files, at_file = 0;
+        UnitPosition at = {};
+        const ClusterUnit *next = unit_order_next(units, &at);
         int r;
 
-        while (at_unit < n_units || at_file < n_files) {
-                const ClusterUnit *u = at_unit < n_units ? cluster->by_name[at_unit] : NULL;
+        while (next || at_file < n_files) {
+                const ClusterUnit *u = next;
                 DirectoryFile *f = at_file < n_files ? &view->files[at_file] : NULL;
                 int order = 1;
 
                 if (u)
                         order = f ? strcmp(u->name, f->name) : -1;
-                at_unit += order <= 0;
+                if (order <= 0)
+                        next = unit_order_next(units, &at);
                 at_file += order >= 0;
                 r = order < 0 ? diff_missing_file(view, u, ret) :
                                 diff_file(cluster, view, f, order == 0 ? u : NULL, ret);

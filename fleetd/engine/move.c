@@ -202,9 +202,9 @@ static const Position *move_failed(Pass *pass, const Positions *all, size_t kept
 /* The unit goes on in the position 'back', and leaves the newer ones. */
 static void move_back(Pass *pass, const Positions *all, const Position *back) {
         const ClusterAssignment *newest = all->items[all->n - 1].assignment;
-        char name[CLUSTER_LABEL_SIZE];
+        char buffer[CLUSTER_LABEL_SIZE];
+        const char *name = cluster_machine_label(back->assignment->machine, buffer);
 
-        cluster_machine_label(back->assignment->machine, name);
         for (const Position *p = back + 1; p < all->items + all->n; p++) {
                 const ClusterAssignment *o = p->assignment;
 

@@ -163,6 +163,14 @@ static bool attaching_is_better_due(Membership *m, const Candidates *c, bool oth
         return now_ms >= a->better_ms && other_open && a->in_use[0] && peers_dialed(m->peers, a->in_use);
 }
 
+/* Whether no open session answers. The kernel ends one whose network was cut after 10 s only. */
+static bool attaching_all_silent(const Membership *m, const Wanted *w) {
+        for (size_t i = 0; i < w->n; i++)
+                if (kv_replica_silent_ms(m->store, w->machines[i]) < IDLE_ANSWER_MS)
+                        return false;
+        return w->n > 0;
+}
+
 /* The session in use, and the best other one that is open; otherwise those whose turn it is, two at a time.
  */
 static void attaching_want(Membership *m, const KvState *state, const Candidates *c, Wanted *ret) {
@@ -182,6 +190,8 @@ static void attaching_want(Membership *m, const KvState *state, const Candidates
                             attaching_has_turn(m, c->items[i].machine))
                                 wanted_add(ret, c->items[i].machine);
         max = attaching_wants_idle(m, state, other_open) ? 2 : 1;
+        if (attaching_all_silent(m, ret)) /* their replicas may have paused: they stay open */
+                max = ret->n + 2;
         for (size_t i = 0; i < c->n && ret->n < max; i++)
                 if (attaching_has_turn(m, c->items[i].machine))
                         wanted_add(ret, c->items[i].machine);

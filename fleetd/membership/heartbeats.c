@@ -311,14 +311,17 @@ bool heartbeats_has_contact(const Membership *m, const char *machine_id) {
 LivenessSign heartbeats_session_sign(const Membership *m, const char *machine_id) {
         LivenessSign sign = {};
         PeerState peer;
+        bool open;
 
         if (peers_state(m->peers, machine_id, &peer) < 0)
                 return sign;
+        open = peer.accepted || peer.dialed;
         sign.session = peer.accepted;
-        /* Without a session, the kernel shows that it runs only when it rejects a connection. */
-        sign.kernel = peer.kernel_silent_ms < (peer.accepted || peer.dialed ?
-                                                       KERNEL_SILENT_MS :
-                                                       KERNEL_SILENT_MS + PEERS_BACKOFF_MAX_MS);
+        /* Without a session, the kernel shows that it runs only when it rejects a connection, or when its
+         * daemon ends. A host that has ended a session because it uses others may lose power later. */
+        sign.kernel = peer.kernel_silent_ms <
+                              (open ? KERNEL_SILENT_MS : KERNEL_SILENT_MS + PEERS_BACKOFF_MAX_MS) &&
+                      (open || !streq(peer.bye, PEER_BYE_UNUSED));
         sign.stopped = streq(peer.bye, "stop");
         sign.shut_down = streq(peer.bye, "shutdown");
         return sign;

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "fleetd/registry/unit_order.h"
+
 enum { LEAVING_NAMES_MAX = 4 }; /* units that a message names */
 
 const char *const leaving_step_names[_LEAVING_STEP_MAX] = {
@@ -12,10 +14,12 @@ const char *const leaving_step_names[_LEAVING_STEP_MAX] = {
 
 /* Return how many units the unit directory of the machine has submitted; append the names of the first. */
 static size_t leaving_count_owned(const Cluster *cluster, const ClusterMachine *machine, Text *names) {
+        UnitPosition position = {};
+        const ClusterUnit *u;
         size_t n = 0;
 
-        for (size_t i = 0; i < HASH_COUNT(cluster->units); i++) {
-                const Unit *unit = cluster->by_name[i]->unit;
+        while ((u = unit_order_next(&cluster->by_name, &position))) {
+                const Unit *unit = u->unit;
 
                 if (!unit || !unit->owner || !streq(unit->owner, machine->id))
                         continue;

@@ -108,7 +108,7 @@ static void report_add(Report *report, ReporterHost *h, uint8_t contact) {
         if (h->ended_ticks == 0 && (silent || contact & REPORTER_LOOK))
                 bits |= report_look(report, h, !silent);
         if (h->ended_ticks > 0) {
-                if (h->told || report->complete) {
+                if (h->ended_ticks == 1 || report->complete) { /* also one that was never listed */
                         report_host_write(h->machine, h->end, &report->gone);
                         report->n_gone++;
                 }

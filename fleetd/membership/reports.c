@@ -29,6 +29,7 @@ struct ReportedHost {
         unsigned double_ticks; /* since then, with contact of both */
         uint64_t clone_tick;   /* when a clone of it was found last; 0: never */
         uint8_t end;           /* signs at the end of its last session; 0: not known */
+        uint64_t end_tick;     /* when that was reported */
         LIST_ENTRY(ReportedHost) of_unattached;
         LIST_ENTRY(ReportedHost) of_doubled;
         UT_hash_handle hh;
@@ -108,6 +109,24 @@ static void host_set_unattached(Reports *r, ReportedHost *h, bool unattached) {
         r->n_unattached += unattached ? 1 : -1;
 }
 
+/* All sessions of a daemon that ends do so within one tick of each replica. An end without a sign of the
+ * kernel says nothing: it may be older than the one that another replica reports. */
+static void host_note_end(const Reports *r, ReportedHost *h, uint8_t end) {
+        bool says = end != 0 && !(end & SIGN_KERNEL_SILENT);
+
+        if (!(end & SIGN_ANNOUNCED) && (!says || h->end & SIGN_ANNOUNCED))
+                return;
+        h->end = end;
+        h->end_tick = r->n_ticks;
+}
+
+/* The end of a session says nothing about the host that had another one for longer, unless the host announced
+ * that its daemon ends. */
+static void host_check_end(const Reports *r, ReportedHost *h) {
+        if (!(h->end & SIGN_ANNOUNCED) && r->n_ticks - h->end_tick > REPORT_ENDS_TICKS)
+                h->end = 0;
+}
+
 /* Decide again whose signs count. A host whose replica in use has ended, or whose last session, has a whole
  * period to reach another one. */
 static void host_update(Reports *r, ReportedHost *h) {
@@ -120,6 +139,8 @@ static void host_update(Reports *r, ReportedHost *h) {
         host_set_unattached(r, h, !h->decider);
         if (h->decider == before && h->unattached == was_unattached)
                 return;
+        if (h->unattached && !was_unattached)
+                host_check_end(r, h);
         sign = host_sign(r, h);
         sign.restart = (h->unattached && !was_unattached) || (was_in_use && !h->in_use);
         sign.other = true;
@@ -265,25 +286,19 @@ static ReportLink *link_get(Reports *r, ReportingReplica *replica, const char *m
         return link;
 }
 
-/* The end of a session says nothing about the host while it has another one, unless the host announced that
- * its daemon ends: then its other sessions end soon. */
-static void host_note_end(ReportedHost *h, uint8_t end) {
-        if (end & SIGN_ANNOUNCED || (LIST_EMPTY(&h->links) && end != 0 && !(h->end & SIGN_ANNOUNCED)))
-                h->end = end;
-}
-
-/* A session of the host with this replica has ended, with these signs; 0: not known. */
-static void host_end(Reports *r, ReportedHost *h, const ReportingReplica *replica, uint8_t end) {
+/* A session of the host with this replica has ended, 'now' or some ticks ago, with these signs; 0: not known.
+ */
+static void host_end(Reports *r, ReportedHost *h, const ReportingReplica *replica, bool now, uint8_t end) {
         ReportLink *link = host_link(h, replica);
 
-        if (!link && !h->unattached)
+        if (!link && !h->unattached && !now)
                 return; /* another one has a session, or has told later */
         if (link)
                 link_free(link);
-        host_note_end(h, end);
+        host_note_end(r, h, end);
         if (link)
                 host_update(r, h);
-        else
+        else if (h->unattached)
                 host_tell(r, h, true);
 }
 
@@ -350,7 +365,7 @@ static int replica_take_hosts(Reports *r, ReportingReplica *p, ReportFrame *fram
         for (uint64_t i = 0; i < frame->n_gone && report_host_read(&frame->hosts, id, &bits); i++) {
                 h = TABLE_FIND(r->hosts, id);
                 if (h)
-                        host_end(r, h, p, bits);
+                        host_end(r, h, p, !frame->complete, bits);
         }
         while (report_host_read(&frame->hosts, id, &bits)) {
                 link = link_get(r, p, id);
@@ -374,7 +389,7 @@ static void replica_drop_unlisted(Reports *r, ReportingReplica *p) {
         for (ReportLink *link = LIST_FIRST(&p->links), *next; link; link = next) {
                 next = LIST_NEXT(link, of_replica);
                 if (link->listed != p->n_reports)
-                        host_end(r, link->host, p, 0);
+                        host_end(r, link->host, p, false, 0);
         }
 }
 

@@ -25,6 +25,7 @@ enum {
         REPORT_HOSTS_MAX = 65536, /* of one replica */
         REPORT_IDLE_TICKS = 5,    /* without a heartbeat on an idle session, until it is silent */
         REPORT_ENDED_TICKS = 20,  /* for which a new leader learns how the last session of a host ended */
+        REPORT_ENDS_TICKS = 4,    /* from the end of one session of a host to the end of all */
         REPORT_GRACE_MS = 3000,   /* from the end of a replica, for its hosts, and: */
         REPORT_ADMISSION = 500,   /* hosts that one replica admits in a second */
         REPORT_GRACE_MAX_MS = 60000,

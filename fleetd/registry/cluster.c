@@ -54,30 +54,6 @@ const Names *cluster_rule(const Placement *p, ClusterRule rule) {
         return names[rule];
 }
 
-/* Return the first position in Cluster.by_name after the units whose names begin with, or sort before, these
- * bytes; without 'after', before the units whose names begin with them. */
-static size_t cluster_name_position(const Cluster *c, const char *bytes, size_t size, bool after) {
-        size_t low = 0, high = HASH_COUNT(c->units);
-
-        while (low < high) {
-                size_t middle = (low + high) / 2;
-                int order = strncmp(c->by_name[middle]->name, bytes, size);
-
-                if (order < 0 || (after && order == 0))
-                        low = middle + 1;
-                else
-                        high = middle;
-        }
-        return low;
-}
-
-ClusterUnit *const *cluster_units_by_prefix(const Cluster *c, const char *start, size_t size, size_t *ret_n) {
-        size_t first = cluster_name_position(c, start, size, false);
-
-        *ret_n = cluster_name_position(c, start, size, true) - first;
-        return c->by_name + first;
-}
-
 static bool cluster_list_has(const ClusterUnreadables *list, LayoutKind kind) {
         for (const ClusterUnreadable *x = LIST_FIRST(list); x; x = LIST_NEXT(x, of_owner))
                 if (x->key.kind == kind)

@@ -200,13 +200,30 @@ typedef struct ClusterLineage {
         UT_hash_handle hh;
 } ClusterLineage;
 
+enum { UNIT_BLOCK_MAX = 256 };
+
+/* Units in the order of their names (unit_order.h). {}: no units. */
+typedef struct UnitBlock {
+        size_t n;
+        ClusterUnit *units[UNIT_BLOCK_MAX]; /* borrowed */
+} UnitBlock;
+
+typedef struct UnitOrder {
+        UnitBlock **blocks; /* owned; none is empty; two neighbours have more units than half a block */
+        size_t n, capacity;
+} UnitOrder;
+
+/* {}: before the first unit. A change of the order makes a position invalid. */
+typedef struct UnitPosition {
+        size_t block, at;
+} UnitPosition;
+
 /* Its lists begin in it, so that it must not be copied. */
 typedef struct Cluster {
-        uint64_t index;        /* of the store */
-        uint64_t now_ms;       /* cluster time of the last access */
-        ClusterUnit *units;    /* table by name */
-        ClusterUnit **by_name; /* the same, sorted */
-        size_t by_name_capacity;
+        uint64_t index;                    /* of the store */
+        uint64_t now_ms;                   /* cluster time of the last access */
+        ClusterUnit *units;                /* table by name */
+        UnitOrder by_name;                 /* the same, sorted */
         Patterns rules[_CLUSTER_RULE_MAX]; /* the names and patterns in units' options */
         TurnWork filed;                    /* work of keeping these, for the loop's account */
         ClusterMachine *machines;          /* table by id */
@@ -298,8 +315,6 @@ bool cluster_machine_is_unreadable(const ClusterMachine *m);
 
 /* Return the names or patterns of one option. */
 const Names *cluster_rule(const Placement *placement, ClusterRule rule);
-/* Return the units whose names begin with these bytes: a part of Cluster.by_name. */
-ClusterUnit *const *cluster_units_by_prefix(const Cluster *c, const char *start, size_t size, size_t *ret_n);
 
 /* Sorted by id; the caller frees the array. NULL without memory. */
 ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/registry/kinds.h"
+#include "fleetd/registry/unit_order.h"
 
 /* -- Entries -- */
 
@@ -54,38 +55,29 @@ static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
         return n;
 }
 
-/* Return the position of the name in Cluster.by_name. */
-static size_t cluster_name_position(const Cluster *c, const ClusterUnit *u) {
-        size_t n;
-
-        return cluster_units_by_prefix(c, u->name, sizeof(u->name), &n) - c->by_name;
-}
-
 static void cluster_drop_unit(Cluster *c, ClusterUnit *u) {
-        size_t at = cluster_name_position(c, u);
-
-        memmove(&c->by_name[at], &c->by_name[at + 1], (HASH_COUNT(c->units) - at - 1) * sizeof(*c->by_name));
+        unit_order_remove(&c->by_name, u);
         (void) cluster_unit_free(c, u);
 }
 
 static ClusterUnit *cluster_get_unit(Cluster *c, const char *name) {
         _cleanup_free_ ClusterUnit *fresh = NULL;
         ClusterUnit *u = cluster_any_unit(c, name);
-        size_t at;
 
         if (u)
                 return u;
 
         fresh = NEW0(ClusterUnit, 1);
-        if (!fresh || GROW(c->by_name, c->by_name_capacity, HASH_COUNT(c->units) + 1) < 0)
+        if (!fresh)
                 return NULL;
         snprintf(fresh->name, sizeof(fresh->name), "%s", name);
-        at = cluster_name_position(c, fresh);
         HASH_ADD_STR(c->units, name, fresh);
         if (!TABLE_ADDED(fresh))
                 return NULL;
-        memmove(&c->by_name[at + 1], &c->by_name[at], (HASH_COUNT(c->units) - 1 - at) * sizeof(*c->by_name));
-        c->by_name[at] = fresh;
+        if (unit_order_add(&c->by_name, fresh) < 0) {
+                HASH_DEL(c->units, fresh);
+                return NULL;
+        }
         return TAKE_PTR(fresh);
 }
 
@@ -310,7 +302,7 @@ bool cluster_drain(Cluster *c, size_t n) {
                 freed += cluster_unit_free(c, c->units);
         if (c->machines || c->units)
                 return false;
-        free(c->by_name);
+        unit_order_done(&c->by_name);
         cluster_kinds_done(c);
         cluster_unreadables_free(&c->unreadable);
         *c = (Cluster) {};

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "base/parse.h"
+#include "fleetd/registry/unit_order.h"
 #include "units/named.h"
 
 /* A decision of the pass about one unit on one machine. */
@@ -296,21 +297,24 @@ void scheduler_view_each_named(const SchedulerView *view, const ClusterMachine *
                     .name = pattern,
                     .each = each,
                     .userdata = userdata };
-        ClusterUnit *const *units;
         size_t start = pattern_start(pattern), n;
+        UnitPosition position;
 
         if (!pattern[start]) {
                 visit_unit(&v, pattern, NULL, pattern);
                 return;
         }
-        units = cluster_units_by_prefix(view->cluster, pattern, start, &n);
+        n = unit_order_prefix(&view->cluster->by_name, pattern, start, &position);
         if (n > view_count_units(v.machine)) {
                 visit_all(&v, visit_match_name, false);
                 return;
         }
-        for (size_t i = 0; i < n && !v.ended; i++)
-                if (view_glob_match(view, pattern, units[i]->name))
-                        visit_unit(&v, units[i]->name, NULL, pattern);
+        for (; n > 0 && !v.ended; n--) {
+                const ClusterUnit *u = unit_order_next(&view->cluster->by_name, &position);
+
+                if (view_glob_match(view, pattern, u->name))
+                        visit_unit(&v, u->name, NULL, pattern);
+        }
         visit_all(&v, visit_match_name, true);
 }
 

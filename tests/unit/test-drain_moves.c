@@ -210,6 +210,7 @@ static void a_target_that_is_away_is_a_failed_move(void **state) {
                 plans(&p, rows[i].plan);
                 if (!rows[i].returns && !rows[i].more[0]) {
                         assert_non_null(strstr(assignment_on(&p, "A", "a.service")->reason, "B failed"));
+                        assert_non_null(strstr(assignment_on(&p, "B", "a.service")->reason, "it stays on A"));
                         plans(&p, "");
                         p.cluster.now_ms += DRAIN_RETRY_MS;
                         plans(&p, "run a.service C");

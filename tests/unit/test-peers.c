@@ -492,6 +492,8 @@ static void an_own_address_is_not_dialed_again_and_the_list_is_sorted(void **sta
         assert_int_equal(peers_set_known(a.peers, known + 2, 1), 0);
         assert_false(has_dialed(&a, &c));
         UNTIL(lab, each_is(&a, "b"));
+        UNTIL(lab, !state_of(&c, &a).accepted);
+        assert_string_equal(state_of(&c, &a).bye, PEER_BYE_UNUSED); /* not the end of its daemon */
         stop(&a, "");
         stop(&b, "");
         stop(&c, "");

@@ -338,6 +338,74 @@ static void the_end_of_the_last_session_has_a_cause(void **state) {
         end(&w);
 }
 
+/* A host has ended a session, to use another one: to a new leader, that is no later news than the end of the
+ * other one; the replicas report in any order. */
+static void an_end_without_a_sign_of_the_kernel_replaces_no_other(void **state) {
+        for (unsigned first = 0; first < 2; first++) {
+                World w;
+
+                begin(&w);
+                open_session(&w, 0, 0, false);
+                open_session(&w, 0, 1, true);
+                tick(&w, ALL, true);
+                close_session(&w, 0, 0, (LivenessSign) {});
+                tick(&w, A, true);
+                close_session(&w, 0, 1, (LivenessSign) { .kernel = true });
+                tick(&w, B, true);
+
+                reports_begin(&w.reports, on_sign, &w);
+                w.session++;
+                assert_int_equal(reports_expect(&w.reports, "00000000000000000000000000000001"), 0);
+                tick(&w, first == 0 ? A : B, true);
+                tick(&w, first == 0 ? B : A, true);
+                assert_true(w.last[0].unattached && w.last[0].kernel);
+                end(&w);
+        }
+}
+
+/* The replica that the host uses now has reported nothing about it yet. The former one reports only that the
+ * session to it has ended. */
+static void a_daemon_that_stops_just_after_a_move_is_stopped(void **state) {
+        for (unsigned first = 0; first < 2; first++) {
+                World w;
+
+                begin(&w);
+                open_session(&w, 0, 0, true);
+                tick(&w, ALL, true);
+                open_session(&w, 0, 1, true);
+                heartbeat(&w, 0, 1);
+                for (unsigned i = 0; i < 2; i++) {
+                        bool stops = (i == 0) == (first == 0);
+
+                        close_session(&w, 0, stops, (LivenessSign) { .kernel = stops, .stopped = stops });
+                        tick(&w, stops ? B : A, true);
+                }
+                assert_true(w.last[0].unattached && w.last[0].stopped);
+                end(&w);
+        }
+}
+
+/* The end of a session, of which the kernel gave a sign, is that of the daemon if all others end with it. */
+static void the_sessions_of_a_daemon_that_ends_end_together(void **state) {
+        for (unsigned ticks = 0; ticks < 10; ticks++) {
+                World w;
+
+                begin(&w);
+                open_session(&w, 0, 0, true);
+                tick(&w, ALL, true);
+                open_session(&w, 0, 1, true);
+                heartbeat(&w, 0, 1);
+                close_session(&w, 0, 1, (LivenessSign) { .kernel = true });
+                for (unsigned i = 0; i <= ticks; i++)
+                        tick(&w, ALL, true);
+                close_session(&w, 0, 0, (LivenessSign) {});
+                tick(&w, ALL, true);
+                assert_true(w.last[0].unattached);
+                assert_int_equal(w.last[0].kernel, ticks < REPORT_ENDS_TICKS);
+                end(&w);
+        }
+}
+
 static void a_host_without_a_session_that_is_not_expected_is_forgotten(void **state) {
         World w;
 
@@ -699,6 +767,9 @@ int main(void) {
                 cmocka_unit_test(a_tick_that_was_not_kept_counts_nothing),
                 cmocka_unit_test(a_late_tick_of_the_leader_ends_no_replica),
                 cmocka_unit_test(the_end_of_the_last_session_has_a_cause),
+                cmocka_unit_test(an_end_without_a_sign_of_the_kernel_replaces_no_other),
+                cmocka_unit_test(the_sessions_of_a_daemon_that_ends_end_together),
+                cmocka_unit_test(a_daemon_that_stops_just_after_a_move_is_stopped),
                 cmocka_unit_test(a_host_without_a_session_that_is_not_expected_is_forgotten),
                 cmocka_unit_test(a_forgotten_host_is_reported_with_its_next_session),
                 cmocka_unit_test(the_grace_is_the_time_to_admit_all_unattached_hosts),
