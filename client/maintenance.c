@@ -345,6 +345,19 @@ static int drain_check(Drain *d) {
 
 /* -- drain -- */
 
+/* Cordon all of several machines before the units of one of them move: else these would move to another one
+ * of them, and then again. A machine that is cordoned, drained or being drained stays so. */
+static int drain_cordon(Drain *d, Host *h, Error *err) {
+        const Options *o = &d->client->options;
+        _cleanup_text_ Text body = {};
+
+        json_open(&body, NULL, '{');
+        json_add_string(&body, "mode", "cordoned");
+        json_add_string(&body, "reason", o->reason);
+        json_close(&body, '}');
+        return client_request(d->client, "PUT", h->path.chars, &body, NULL, err);
+}
+
 static int drain_begin(Drain *d, Host *h, uint64_t deadline_ms, Error *err) {
         const Options *o = &d->client->options;
         _cleanup_text_ Text body = {}, text = {};
@@ -448,10 +461,19 @@ int verb_drain(Client *c, char **args, size_t n, Error *err) {
                 return client_usage(error_text(err, r));
         if (r < 0)
                 return find_fail(r, err);
-        for (size_t i = 0; i < d.n_hosts; i++) {
-                r = drain_begin(&d, &d.hosts[i], deadline_ms, err);
+        for (size_t i = 0; i < d.n_hosts && d.n_hosts > 1; i++) {
+                r = drain_cordon(&d, &d.hosts[i], err);
                 if (r < 0)
                         return host_fail(&d.hosts[i], "drain", r, err);
+        }
+        for (size_t i = 0; i < d.n_hosts; i++) {
+                r = drain_begin(&d, &d.hosts[i], deadline_ms, err);
+                if (r < 0) {
+                        r = host_fail(&d.hosts[i], "drain", r, err);
+                        if (d.n_hosts > 1)
+                                client_note("the machines are cordoned; to end that: fleetctl uncordon");
+                        return r;
+                }
         }
         (void) fflush(stdout);
         if (!c->options.no_block) {

@@ -263,6 +263,7 @@ void options_init(Options *o) {
                          .output = "",
                          .journal_output = "short",
                          .lines = LINES_ALL,
+                         .uses = 1,
                          .tunnel = "",
                          .ssh_username = "",
                          .known_hosts_file = "",

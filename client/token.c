@@ -28,6 +28,8 @@ static int token_write_request(const Options *o, Text *body, Error *err) {
         if (o->token_ttl && (parse_span_ms(o->token_ttl, &ttl_ms) < 0 || ttl_ms < 1000))
                 return error_set(err, -EINVAL, "--ttl=%.32s: expected a time span, for example 1h",
                                  o->token_ttl);
+        if (o->uses == 0)
+                return error_set(err, -EINVAL, "--uses=0: expected the number of hosts, from 1 to 10000");
         json_open(body, NULL, '{');
         json_add_string(body, "from", o->token_from);
         if (o->token_metadata) {

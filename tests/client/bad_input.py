@@ -121,6 +121,7 @@ ROWS = [
     ("machine set alpha zo/ne=a", 2, "fleetctl: machine set: metadata key 'zo/ne': only letters, digits, '_', '.' and '-' are allowed"),
     ("machine set omega zone=a", 4, "fleetctl: omega: no machine has this name or ID; fleetctl list-machines"),
     ("machine shw alpha", 2, "fleetctl: machine: expected show HOST, set HOST KEY=VALUE..., or rekey"),
+    ("token --uses=0", 2, "fleetctl: --uses=0: expected the number of hosts, from 1 to 10000"),
     ("leave delta", 2, "fleetctl: leave: expected no arguments: it takes the host on which it runs out of the cluster; another host that is lost: fleetctl remove"),
     ("cluster levl", 2, "fleetctl: cluster has no verb levl: cluster [level [N] | rekey | secure | stop-waiting]"),
     # Keys

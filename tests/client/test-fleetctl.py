@@ -938,6 +938,10 @@ def a_drain_prints_each_change(t):
     assert lines[-3:] == ["b\\x1b.service stopping", "b\\x1b.service destroyed", "alpha: drained"], lines
     assert any(line.startswith("a.service → ") and " active " in line for line in lines), lines
     assert t.cluster.maintained == [("PUT", {"deadlineMs": 300000, "force": True, "mode": "draining", "reason": "new disk"})], t.cluster.maintained
+    # No unit moves from one of several machines to another one of them.
+    t.cluster.maintained, t.cluster.maintenance = [], [{"mode": "drained", "units": [], "unitsLeft": 0}]
+    t.expect("drain alpha beta --reason=move", out="alpha: drained\nbeta: drained\n")
+    assert [body["mode"] for _, body in t.cluster.maintained] == ["cordoned", "cordoned", "draining", "draining"], t.cluster.maintained
     # The end of the wait is not the end of the drain.
     t.cluster.maintenance = [{"mode": "draining", "units": [unit("b.service", "waiting", reason="Move=no")], "unitsLeft": 1}]
     t.expect("drain alpha --timeout=100ms", status=5, out=["1 unit to move"], err=["timed out: 1 unit of alpha is left; the drain continues: fleetctl drain alpha shows it, "
