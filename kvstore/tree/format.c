@@ -7,6 +7,7 @@ enum {
                            * the first level; 4: without history, written below KV_LEVEL_HISTORY */
         NODE_DIR = 1 << 0,
         NODE_EXPIRES = 1 << 1,
+        COMPARE_BYTES = 64, /* at once */
 };
 
 /* -- Keys -- */
@@ -72,9 +73,12 @@ bool tree_range_holds(const TreeRange *range, const void *key, size_t size) {
 int tree_compare_paths(const void *a, const void *b) {
         const KvNode *x = a, *y = b;
         const uint8_t *p = x->key.data, *q = y->key.data;
-        size_t n = MIN(x->key.size, y->key.size);
+        size_t n = MIN(x->key.size, y->key.size), i = 0;
 
-        for (size_t i = 0; i < n; i++) {
+        /* Long keys often have a long common beginning. */
+        while (n - i >= COMPARE_BYTES && memcmp(p + i, q + i, COMPARE_BYTES) == 0)
+                i += COMPARE_BYTES;
+        for (; i < n; i++) {
                 if (p[i] == q[i])
                         continue;
                 if (p[i] == '/' || q[i] == '/')

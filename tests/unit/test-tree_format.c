@@ -101,6 +101,21 @@ static void paths_are_in_the_order_of_their_keys(void **state) {
 
                         assert_int_equal(order, i < k ? -1 : i > k);
                 }
+        for (size_t size = 1; size < 200; size++) { /* of the common beginning */
+                char a[220], b[220];
+                KvNode x = { .key = { a, size + 2 } }, y = { .key = { b, size + 2 } };
+
+                memset(a, 'k', sizeof(a));
+                memset(b, 'k', sizeof(b));
+                a[0] = b[0] = a[size] = '/';
+                b[size] = '!';
+                a[size + 1] = 'z';
+                assert_int_equal(tree_compare_paths(&x, &y), -1);
+                assert_int_equal(tree_compare_paths(&y, &x), 1);
+                assert_int_equal(tree_compare_paths(&x, &x), 0);
+                x.key.size = size;
+                assert_int_equal(tree_compare_paths(&x, &y), -1);
+        }
         assert_true(tree_path_is_child(kv_string("/a"), kv_string("/")));
         assert_false(tree_path_is_child(kv_string("/a/b"), kv_string("/")));
         assert_true(tree_path_is_child(kv_string("/a/b"), kv_string("/a")));
