@@ -207,7 +207,7 @@ tests_unit_test_service_SOURCES = tests/unit/test-service.c tests/lib/scratch.h 
 tests_unit_test_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sd_journal_sendv_with_location
 tests_unit_test_service_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_answers_SOURCES = tests/unit/test-api_answers.c $(FLEETD_HOST)
-tests_unit_test_api_answers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_counts,--wrap=engine_counts,--wrap=engine_brake,--wrap=registry_counts
+tests_unit_test_api_answers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scheduler_view_new,--wrap=kv_counts,--wrap=engine_counts,--wrap=engine_brake,--wrap=registry_counts
 tests_unit_test_api_answers_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(QUIET_HOST)
 tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=child_pause,--wrap=child_kill,--wrap=loop_uv

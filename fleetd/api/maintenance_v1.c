@@ -157,23 +157,37 @@ static void maintenance_write_waiting(Text *t, const SchedulerView *view, const 
         json_add_string(t, "why", why.message);
 }
 
+static bool maintenance_is_listed(const MaintenanceRecord *m) {
+        return m && !m->purpose[0];
+}
+
+static bool maintenance_is_any_listed(const Cluster *c) {
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (maintenance_is_listed(m->maintenance))
+                        return true;
+        return false;
+}
+
 void maintenance_write(Text *t, const Cluster *c) {
         _cleanup_free_ ClusterMachine **machines = NULL;
-        SchedulerView *view = NULL;
-        bool any = false;
+        SchedulerView *view = NULL; /* it costs a pass over all units: made for the first drain */
         size_t n = 0;
 
+        if (!maintenance_is_any_listed(c))
+                return;
         machines = cluster_machines_sorted(c, &n);
-        if (!machines || scheduler_view_new(c, c->now_ms, &view) < 0)
+        if (!machines)
                 t->error = -ENOMEM;
-        for (size_t i = 0; view && i < n; i++) {
+        json_open(t, "maintenance", '[');
+        for (size_t i = 0; machines && i < n; i++) {
                 const MaintenanceRecord *m = machines[i]->maintenance;
 
-                if (!m || m->purpose[0])
+                if (!maintenance_is_listed(m))
                         continue;
-                if (!any)
-                        json_open(t, "maintenance", '[');
-                any = true;
+                if (m->mode == MAINTENANCE_DRAINING && !view && scheduler_view_new(c, c->now_ms, &view) < 0) {
+                        t->error = -ENOMEM;
+                        break;
+                }
                 json_open(t, NULL, '{');
                 json_add_string(t, "mode", maintenance_mode_to_string(m->mode));
                 json_add_string(t, "name", cluster_machine_name(machines[i]));
@@ -182,8 +196,7 @@ void maintenance_write(Text *t, const Cluster *c) {
                         maintenance_write_waiting(t, view, machines[i]);
                 json_close(t, '}');
         }
-        if (any)
-                json_close(t, ']');
+        json_close(t, ']');
         scheduler_view_free(view);
 }
 

@@ -104,8 +104,11 @@ static bool move_was_away(const ClusterAssignment *kept, const ClusterAssignment
 /* Stop all other assignments once the kept one is up. Before that, withdraw those that were to replace it. */
 static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool up) {
         char buffer[CLUSTER_LABEL_SIZE];
-        const char *name = cluster_machine_label(all->items[kept].assignment->machine, buffer);
+        const char *name;
 
+        if (all->n == 1)
+                return;
+        name = cluster_machine_label(all->items[kept].assignment->machine, buffer);
         for (size_t i = 0; i < all->n; i++) {
                 const ClusterAssignment *o = all->items[i].assignment;
 

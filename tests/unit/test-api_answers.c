@@ -2120,6 +2120,25 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         assert_leave(fixture, "POST", 409, "alpha is the last voter");
 }
 
+static unsigned n_views;
+
+int __real_scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **ret);
+int __wrap_scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **ret);
+int __wrap_scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **ret) {
+        n_views++;
+        return __real_scheduler_view_new(cluster, now_ms, ret);
+}
+
+/* Check the maintenance that the cluster answers, and how many views of the scheduler that costs: each is a
+ * pass over all units. */
+static void assert_cluster_maintenance(Fixture *fixture, const char *says, unsigned views) {
+        n_views = 0;
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        if (says ? !strstr(fixture->answer, says) : strstr(fixture->answer, "\"maintenance\"") != NULL)
+                fail_msg("%s is not in: %s", says ?: "no maintenance", fixture->answer);
+        assert_int_equal(n_views, views);
+}
+
 /* Send a request about the maintenance of a machine, and check status and a part of the answer. */
 static void assert_maintenance(Fixture *fixture, const char *request, const char *body, unsigned status,
                                const char *says) {
@@ -2215,12 +2234,18 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                            "this version of "
                            "fleetd; then: fleetctl cluster level 7");
         raise_level(fixture, 7);
+        assert_cluster_maintenance(fixture, NULL, 0);
+        assert_maintenance(fixture, "PUT " GAMMA, "{\"mode\":\"cordoned\",\"reason\":\"tape\"}", 204, "");
+        assert_cluster_maintenance(
+                fixture, "\"maintenance\":[{\"mode\":\"cordoned\",\"name\":\"gamma\",\"reason\":\"tape\"}]",
+                0);
+        assert_maintenance(fixture, "DELETE " GAMMA, NULL, 204, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_maintenance(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
-        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
-        assert_non_null(strstr(fixture->answer,
-                               "\"maintenance\":[{\"mode\":\"draining\",\"name\":\"beta\","
-                               "\"unit\":\"m.service\",\"waiting\":1,\"why\":\"no other machine"));
+        assert_cluster_maintenance(fixture,
+                                   "\"maintenance\":[{\"mode\":\"draining\",\"name\":\"beta\","
+                                   "\"unit\":\"m.service\",\"waiting\":1,\"why\":\"no other machine",
+                                   1);
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/machines" });
         assert_non_null(strstr(fixture->answer, "\"maintenance\":\"draining\""));
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/why/m.service" });
