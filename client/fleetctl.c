@@ -127,7 +127,6 @@ static const Verb verbs[] = {
           "Each text of a unit is a revision. Newest first; * is the wanted one. KeepRevisions= of the unit "
           "is\n"
           "their number (default 10). Exit status 4 if the unit does not exist.\n\n"
-          "fleetctl diff web.service --from=3\n"
           "fleetctl revert web.service 3\n",
           verb_history },
         { "import", FLAGS_IMPORT | FLAGS_YES | FLAGS_JSON, "DIR|--etcd=URL",
