@@ -17,4 +17,5 @@ enum {
         PEER_CERTIFY,     /* this and the next: authority_listener.c */
         PEER_CERTIFIED,
         PEER_CONDITIONS = 60,
+        PEER_KERNELS, /* kernels.c */
 };

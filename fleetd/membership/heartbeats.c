@@ -285,6 +285,7 @@ LivenessSign heartbeats_sign(Membership *m, const char *machine_id) {
                 sign.heartbeat = s->heartbeat && heartbeats_count(m, machine_id);
                 s->heartbeat = false;
         }
+        kernels_complete(m, machine_id, &sign);
         return sign;
 }
 
@@ -395,6 +396,7 @@ void heartbeats_send(Membership *m, const KvState *state) {
 
 void heartbeats_clear(Membership *m) {
         named_clear(&m->heartbeats.senders);
+        named_clear(&m->kernels);
 }
 
 static const PeerFrameType frame_types[] = {

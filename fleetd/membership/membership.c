@@ -550,6 +550,7 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         heartbeats_init(m);
         reporting_init(m);
         conditions_init(m);
+        kernels_init(m);
         r = joining_init(m);
         if (r < 0)
                 return r;
@@ -613,6 +614,7 @@ Membership *membership_free(Membership *m) {
         heartbeats_done(m);
         reporting_done(m);
         conditions_done(m);
+        kernels_done(m);
         dialing_done(m);
         liveness_reset(&m->liveness, 0);
         registry_cancel(m->registry, m);

@@ -135,6 +135,7 @@ struct Membership {
         Joining joining;
         Heartbeats heartbeats;
         Conditions conditions;
+        Named *kernels; /* kernels.c: of silent replicas, by machine ID */
         Roles roles;
         Authority *authority;
         Renewal *renewal;
@@ -198,6 +199,14 @@ void conditions_note(Membership *m, const char *machine_id, const char *problem,
 void conditions_peer_changed(Membership *m, const char *machine_id);
 /* If this host has a replica, send the conditions to the leader, or take them as the leader. */
 void conditions_tick(Membership *m, const KvState *state);
+
+/* -- kernels.c: of silent replicas -- */
+
+void kernels_init(Membership *m);
+void kernels_done(Membership *m);
+/* If the kernel of a replica is silent for this host, which leads: request the signs that the other replicas
+ * have of it, and add those of the last half second. */
+void kernels_complete(Membership *m, const char *machine_id, LivenessSign *sign);
 
 int joining_init(Membership *m);
 void joining_done(Membership *m);

@@ -107,6 +107,7 @@ static const struct {
         { "forward credit", 53, MEMBERS },
         { "call via", 54, MEMBERS },
         { "conditions", 60, 1u << REPLICA },
+        { "kernels", 61, 1u << REPLICA },
 };
 
 typedef struct Guest {

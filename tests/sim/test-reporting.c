@@ -235,6 +235,47 @@ static void a_replica_is_cut_from_the_leader(void) {
         over();
 }
 
+static void end_in(SimMachine *m, unsigned how) {
+        if (how == 0)
+                world_loop_pause(m->loop, 20000);
+        else if (how == 1)
+                machine_crash_daemon(m);
+        else
+                machine_stop_daemon(m);
+}
+
+/* The leader alone cannot reach a replica, whose daemon hangs or ends meanwhile. Its units run, as its kernel
+ * shows to the other replica, until it loses power. */
+static void a_replica_ends_while_it_is_cut_from_the_leader(void) {
+        static const char *const reasons[] = { "its kernel does", "closed its session", "was stopped" };
+        SimMachine *m, *leader;
+        uint64_t until_ms, ms;
+
+        for (unsigned i = 0; i < ELEMENTS(reasons); i++) {
+                found(3, 3);
+                m = follower(&leader);
+                UNTIL("a-replica-is-up", seen(leader, m) && presence_of(m) == PRESENCE_UP);
+                suspect(m);
+                run_ms(world_draw(world, 2 * TICK_MS));
+                sim_net_cut(cluster->net, m->host, leader->host, true);
+                end_in(m, i);
+                for (until_ms = world_now_ms(world) + 12000; world_now_ms(world) < until_ms;) {
+                        run_ms(20);
+                        if (presence_of(m) == PRESENCE_LOST)
+                                world_failed(world, "a-replica-with-a-kernel-is-not-lost", "%s",
+                                             seen(leader, m)->presence_reason);
+                }
+                if (presence_of(m) != PRESENCE_AWAY || !strstr(seen(leader, m)->presence_reason, reasons[i]))
+                        world_failed(world, "a-replica-is-away-for-its-reason", "%s",
+                                     seen(leader, m)->presence_reason);
+                machine_power_cut(m);
+                ms = i == 0 ? until_lost(m) : 0;
+                if (ms > LOST_MS)
+                        world_failed(world, "a-replica-is-lost-in-3.6-s", "%llu ms", (unsigned long long) ms);
+                over();
+        }
+}
+
 static void on_launched(void *userdata, KvStatus status, const char *message, uint64_t index) {}
 
 /* Start a.service on an attached host. */
@@ -367,7 +408,8 @@ int main(int argc, char *argv[]) {
                                                    conditions,
                                                    condition_of_a_former_leader,
                                                    clone_of_an_attached_host,
-                                                   a_replica_is_cut_from_the_leader };
+                                                   a_replica_is_cut_from_the_leader,
+                                                   a_replica_ends_while_it_is_cut_from_the_leader };
 
         int r = tokens_main(argc, argv, "tests/sim/test-reporting", scenarios, ELEMENTS(scenarios), NULL,
                             "attached hosts are lost when they are silent, and only then");
