@@ -106,6 +106,9 @@ const char *client_path(const Text *path);
 
 /* Return a member of a JSON object of fleetd; "", 0 or false if it is absent or of another type. */
 const char *member_text(const JsonValue *object, const char *name); /* borrowed */
+/* Return what a list prints of a restricted host or its token: the prefixes that it writes (borrowed), or
+ * "no writes"; of another one, "". 'write' may be NULL. */
+const char *client_restriction(bool restricted, const char *write);
 /* The same of the ID of a cluster, without leading zeros: daemons of former versions omit them. */
 const char *member_short_id(const JsonValue *object, const char *name);
 const char *member_name(const JsonValue *object, const char *name); /* "id" if that is empty */

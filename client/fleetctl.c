@@ -183,7 +183,8 @@ static const Verb verbs[] = {
           "Show the dependencies of units on their machines",
           "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", verb_remote },
         { "list-machines", FLAGS_LIST | FLAGS_JSON, "", "Enumerate the current hosts in the cluster",
-          "Fields: machine, ip, metadata, hostname, maintenance, presence, problem, role, units, version.\n\n"
+          "Fields: machine, ip, metadata, hostname, maintenance, presence, problem, restricted, role, units, "
+          "version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n",
           verb_list },

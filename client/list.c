@@ -71,6 +71,19 @@ static void machine_id(const Row *row, const void *item, Text *t) {
                 text_printf(t, row->full ? "%s" : "%.8s...", m->id);
 }
 
+static void machine_restriction(const Row *row, const void *item, Text *t) {
+        const ApiMachine *m = item;
+
+        text_append(t, client_restriction(m->restricted, m->write));
+}
+
+/* A restricted host holds no replica, and so has no other role. */
+static void machine_role(const Row *row, const void *item, Text *t) {
+        const ApiMachine *m = item;
+
+        text_append(t, m->role && *m->role ? m->role : m->restricted ? "restricted" : "");
+}
+
 static void append_pairs(const Row *row, const void *field, Text *t) {
         const Pairs *pairs = field;
 
@@ -159,7 +172,8 @@ static const Column machine_columns[] = {
         { "maintenance", append_string, MACHINE(maintenance) },
         { "presence", append_presence, MACHINE(presence) },
         { "problem", append_string, MACHINE(problem) },
-        { "role", append_string, MACHINE(role) },
+        { "restricted", machine_restriction },
+        { "role", machine_role },
         { "units", append_number, MACHINE(n_units) },
         { "version", append_string, MACHINE(version) },
         {},

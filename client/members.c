@@ -89,6 +89,12 @@ int verb_init(Client *c, char **args, size_t n, Error *err) {
         return init_show(c, err);
 }
 
+const char *client_restriction(bool restricted, const char *write) {
+        if (!restricted)
+                return "";
+        return write && *write ? write : "no writes";
+}
+
 /* -- list-members -- */
 
 static const char *members_role(const JsonValue *member, const JsonValue *leader) {
@@ -170,7 +176,7 @@ static int machine_find(Client *c, const char *name, Listing *machines, const Ap
 static void machine_append(Text *t, const char *label, const char *value) {
         if (!value || !*value)
                 return;
-        text_printf(t, "%-10s", label);
+        text_printf(t, "%-12s", label);
         text_append_printable(t, value);
         text_append_char(t, '\n');
 }
@@ -182,10 +188,11 @@ static void machine_append_all(Text *t, const ApiMachine *m) {
         machine_append(t, "presence", m->presence);
         machine_append(t, "problem", m->problem);
         machine_append(t, "role", m->role);
+        machine_append(t, "restricted", client_restriction(m->restricted, m->write));
         machine_append(t, "version", m->version);
-        text_printf(t, "%-10s%llu\n", "units", (unsigned long long) m->n_units);
+        text_printf(t, "%-12s%llu\n", "units", (unsigned long long) m->n_units);
         for (size_t i = 0; i < m->metadata.n; i++) {
-                text_printf(t, "%-10s", i == 0 ? "metadata" : "");
+                text_printf(t, "%-12s", i == 0 ? "metadata" : "");
                 text_append_printable(t, m->metadata.items[i].key);
                 text_append_char(t, '=');
                 text_append_printable(t, m->metadata.items[i].value);

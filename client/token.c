@@ -125,8 +125,12 @@ static void token_append_hosts(Text *t, const JsonValue *hosts) {
 
 static int token_add_row(Table *table, const JsonValue *token, uint64_t now_ms) {
         _cleanup_text_ Text state = {}, uses = {}, expires = {}, hosts = {};
-        const char *from = member_text(token, "from"), *replace = member_text(token, "replace");
+        const char *from = member_text(token, "from");
+        const char *restriction = client_restriction(member_bool(token, "restricted"),
+                                                     member_text(token, "write"));
+        char replace[9]; /* as the hosts: the first digits, which every command accepts */
 
+        snprintf(replace, sizeof(replace), "%s", member_text(token, "replace"));
         token_append_state(&state, token, now_ms);
         text_printf(&uses, "%llu/%llu", (unsigned long long) member_number(token, "uses"),
                     (unsigned long long) member_number(token, "total"));
@@ -135,14 +139,22 @@ static int token_add_row(Table *table, const JsonValue *token, uint64_t now_ms) 
         if (state.error < 0 || uses.error < 0 || expires.error < 0 || hosts.error < 0)
                 return -ENOMEM;
 
-        const char *cells[] = { member_text(token, "id"),        state.chars, uses.chars, expires.chars ?: "",
-                                member_text(token, "createdBy"), from,        replace,    hosts.chars ?: "" };
+        const char *cells[] = { member_text(token, "id"),
+                                state.chars,
+                                uses.chars,
+                                expires.chars ?: "",
+                                member_text(token, "createdBy"),
+                                from,
+                                replace,
+                                restriction,
+                                hosts.chars ?: "" };
 
         return table_add_row(table, cells);
 }
 
 static int token_list(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_table_ Table *table = table_new("TOKEN,STATE,USES,EXPIRES,BY,FROM,REPLACES,HOSTS");
+        _cleanup_table_ Table *table = table_new(
+                "TOKEN,STATE,USES,EXPIRES,BY,FROM,REPLACES,RESTRICTED,HOSTS");
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
         struct timespec now = {};

@@ -30,6 +30,9 @@ enum {
         PROPOSE_WAIT_MS = 1500,
         PROPOSE_ASK_MS = 1000,   /* from sending to the request for the outcome */
         PROPOSE_LIFE_MS = 10000, /* from sending to the deadline, in cluster time */
+        /* Of the users of a host without a replica, which that host sends; the second number at once. */
+        PROPOSE_USERS_PER_SECOND = 200,
+        PROPOSE_USERS_BURST = 400,
 };
 
 typedef struct ProposalsOptions {

@@ -38,12 +38,12 @@ static int relay_send(const Proposals *p, const char *machine, const Writer *ite
 
 /* Return whether the burst of this host is used up. */
 static bool relay_is_paced(Proposals *p, uint64_t burst) {
-        return pace_wait_ms(&p->relayed, PEER_COMMANDS_PER_SECOND, burst, loop_now_ms(p->options.loop)) > 0;
+        return pace_wait_ms(&p->relayed, PROPOSE_USERS_PER_SECOND, burst, loop_now_ms(p->options.loop)) > 0;
 }
 
 bool proposals_relay_is_paced(Proposals *p) {
         return p->attached && peers_session(p->options.peers, p->term) &&
-               relay_is_paced(p, PEER_COMMANDS_BURST / 2);
+               relay_is_paced(p, PROPOSE_USERS_BURST / 2);
 }
 
 /* Select the commands of the next frame, in order. Those of this daemon's components do not wait for those of
@@ -55,7 +55,7 @@ static size_t relay_select(Proposals *p, Proposal *picked[static FRAME_COMMANDS_
         size_t n = 0;
 
         for (x = TAILQ_FIRST(&p->queue); x && n < FRAME_COMMANDS_MAX; x = TAILQ_NEXT(x, entry)) {
-                paced = paced || relay_is_paced(p, PEER_COMMANDS_BURST);
+                paced = paced || relay_is_paced(p, PROPOSE_USERS_BURST);
                 if (paced && !x->ours)
                         continue;
                 if (n > 0 &&

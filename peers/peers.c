@@ -359,15 +359,18 @@ static PeerSession *peers_find_session(Peers *peers, uint64_t number) {
         return s;
 }
 
-/* Call 'each' for all sessions. It may end sessions, also others than its argument; a walk therefore keeps
- * the number of the next one, and stops when that one is freed. */
+/* Call 'each' for all sessions. It may end sessions, also others than its argument: after a session was
+ * freed, the walk finds the next one by its number, and stops when that one is freed. */
 static void peers_each_session(Peers *peers, void (*each)(PeerSession *s, const void *argument),
                                const void *argument) {
-        uint64_t next = 0;
+        for (PeerSession *s = peers->sessions, *next; s; s = next) {
+                uint64_t freed = peers->last_number - peers->n_sessions, number;
 
-        for (PeerSession *s = peers->sessions; s; s = next > 0 ? peers_find_session(peers, next) : NULL) {
-                next = s->hh.next ? ((PeerSession *) s->hh.next)->number : 0;
+                next = s->hh.next;
+                number = next ? next->number : 0;
                 each(s, argument);
+                if (next && peers->last_number - peers->n_sessions != freed)
+                        next = peers_find_session(peers, number);
         }
 }
 

@@ -41,8 +41,6 @@ enum {
         PEERS_OMITTED_SIZE = 64,           /* of peers_log_stranger() */
         PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
         PEERS_REJECTED_MAX_MS = 5000,      /* the same of a host without a replica that is rejected */
-        PEER_COMMANDS_PER_SECOND = 200,    /* of users of a host without a replica, which that host sends, */
-        PEER_COMMANDS_BURST = 400,         /* after so many at once */
         PEER_JOIN_REQUEST_MS = 5000,       /* from the session of a joining host to its request */
         PEER_JOIN_MS = 30000,              /* from this request to the end of the session */
 };

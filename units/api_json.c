@@ -171,10 +171,12 @@ static const JsonField machine_fields[] = {
         { "primaryIP", JSON_FIELD_TEXT, offsetof(ApiMachine, primary_ip) },
         { "problem", JSON_FIELD_TEXT, offsetof(ApiMachine, problem) },
         { "replacedBy", JSON_FIELD_TEXT, offsetof(ApiMachine, replaced_by) },
+        { "restricted", JSON_FIELD_BOOL, offsetof(ApiMachine, restricted) },
         { "role", JSON_FIELD_TEXT, offsetof(ApiMachine, role) },
         { "since", JSON_FIELD_U64, offsetof(ApiMachine, since_ms) },
         { "units", JSON_FIELD_U64, offsetof(ApiMachine, n_units) },
         { "version", JSON_FIELD_TEXT, offsetof(ApiMachine, version) },
+        { "write", JSON_FIELD_TEXT, offsetof(ApiMachine, write) },
 };
 
 void api_state_write(Text *t, const ApiState *state) {

@@ -76,6 +76,8 @@ typedef struct ApiMachine {
         uint64_t since_ms;       /* of its presence */
         uint64_t n_units;        /* assigned to it */
         bool agentless;          /* it runs no units */
+        bool restricted;         /* a restricted host */
+        const char *write;       /* the prefixes below which it writes users' keys; NULL: none */
 } ApiMachine;
 
 /* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" unless it is the last

@@ -39,7 +39,9 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                 .maintenance = m->maintenance ? maintenance_mode_to_string(m->maintenance->mode) : NULL,
                 .since_ms = m->since_ms,
                 .n_units = m->load,
-                .agentless = m->member.agentless
+                .agentless = m->member.agentless,
+                .restricted = m->host && m->host->restricted,
+                .write = m->host && m->host->restricted ? m->host->write : NULL,
         };
 }
 

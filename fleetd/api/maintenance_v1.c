@@ -28,14 +28,29 @@ static const ClusterMachine *maintenance_machine(Request *request) {
 
 /* -- GET -- */
 
+/* Return a machine to which the unit moves, and that is away; NULL: none. */
+static const ClusterMachine *maintenance_away(const ClusterUnit *u, const ClusterMachine *where) {
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (a->machine != where && cluster_assignment_is_active(a) &&
+                    a->machine->presence == PRESENCE_AWAY)
+                        return a->machine;
+        return NULL;
+}
+
 DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where,
                          const ClusterMachine **ret_to, Error *ret_why) {
         const ClusterAssignment *a = cluster_assignment_on(where, u->name);
+        const ClusterMachine *away = maintenance_away(u, where);
         uint64_t now_ms = scheduler_view_now_ms(view);
         const char *spared;
 
         *ret_to = unit_successor(u, where);
         *ret_why = (Error) {};
+        if (cluster_unit_is_unreadable(u)) {
+                *ret_to = NULL;
+                error_set(ret_why, 0, "%s", CLUSTER_UNREADABLE);
+                return DRAINED_UNIT_WAITS;
+        }
         if (*ret_to)
                 return DRAINED_UNIT_MOVES;
         if (!a || !cluster_assignment_is_active(a))
@@ -46,6 +61,8 @@ DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *u, const 
         else if (where->presence != PRESENCE_UP)
                 error_set(ret_why, 0, "%s is %s", cluster_machine_name(where),
                           presence_to_string(where->presence));
+        else if (away)
+                error_set(ret_why, 0, "%s, to which it moves, is away", cluster_machine_name(away));
         else if (drain_retry_ms(a, now_ms) > 0)
                 error_set(ret_why, 0, "%s", a->reason ?: "");
         else if (u->unit && scheduler_pick(view, u, ret_to, NULL) < 0)
@@ -157,23 +174,37 @@ static void maintenance_write_waiting(Text *t, const SchedulerView *view, const 
         json_add_string(t, "why", why.message);
 }
 
+static bool maintenance_is_listed(const MaintenanceRecord *m) {
+        return m && !m->purpose[0];
+}
+
+static bool maintenance_is_any_listed(const Cluster *c) {
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (maintenance_is_listed(m->maintenance))
+                        return true;
+        return false;
+}
+
 void maintenance_write(Text *t, const Cluster *c) {
         _cleanup_free_ ClusterMachine **machines = NULL;
-        SchedulerView *view = NULL;
-        bool any = false;
+        SchedulerView *view = NULL; /* it costs a pass over all units: made for the first drain */
         size_t n = 0;
 
+        if (!maintenance_is_any_listed(c))
+                return;
         machines = cluster_machines_sorted(c, &n);
-        if (!machines || scheduler_view_new(c, c->now_ms, &view) < 0)
+        if (!machines)
                 t->error = -ENOMEM;
-        for (size_t i = 0; view && i < n; i++) {
+        json_open(t, "maintenance", '[');
+        for (size_t i = 0; machines && i < n; i++) {
                 const MaintenanceRecord *m = machines[i]->maintenance;
 
-                if (!m || m->purpose[0])
+                if (!maintenance_is_listed(m))
                         continue;
-                if (!any)
-                        json_open(t, "maintenance", '[');
-                any = true;
+                if (m->mode == MAINTENANCE_DRAINING && !view && scheduler_view_new(c, c->now_ms, &view) < 0) {
+                        t->error = -ENOMEM;
+                        break;
+                }
                 json_open(t, NULL, '{');
                 json_add_string(t, "mode", maintenance_mode_to_string(m->mode));
                 json_add_string(t, "name", cluster_machine_name(machines[i]));
@@ -182,8 +213,7 @@ void maintenance_write(Text *t, const Cluster *c) {
                         maintenance_write_waiting(t, view, machines[i]);
                 json_close(t, '}');
         }
-        if (any)
-                json_close(t, ']');
+        json_close(t, ']');
         scheduler_view_free(view);
 }
 

@@ -278,6 +278,8 @@ const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CL
 
         if (!name)
                 return m->short_id;
+        if (m->hostname && m->hostname->n == 1)
+                return name;
         for (const ClusterMachine *o = m->hh.prev; o && alone; o = o->hh.prev)
                 alone = !cluster_is_namesake(m, o);
         for (const ClusterMachine *o = m->hh.next; o && alone; o = o->hh.next)

@@ -88,7 +88,8 @@ typedef enum ClusterList {
                             is up and has no conflicting unit */
         CLUSTER_GLOBAL,  /* Global= */
         CLUSTER_RELATED, /* MachineOf=, Conflicts= or Replaces= */
-        CLUSTER_REPLACING, /* Replaces= */
+        CLUSTER_REPLACING,   /* Replaces= */
+        CLUSTER_STOPS_FIRST, /* Move=stop-first or Singleton=, to be launched, and active on no machine */
         _CLUSTER_LIST_MAX,
 } ClusterList;
 
@@ -128,8 +129,16 @@ struct ClusterUnit {
         UT_hash_handle hh;
 };
 
+/* How many machines have a host name: a name of one machine needs no search for others of that name. */
+typedef struct ClusterHostname {
+        size_t n;
+        UT_hash_handle hh;
+        char name[];
+} ClusterHostname;
+
 struct ClusterMachine {
         char id[MACHINE_ID_SIZE], short_id[9]; /* its first 8 digits, which every command accepts */
+        ClusterHostname *hostname;             /* counts it; NULL: it has none, or there was no memory */
         Machine *facts;                        /* NULL: none reported */
         uint64_t facts_index;
         Pairs set;         /* metadata set by people; "" hides the pair that the host reports */
@@ -226,6 +235,7 @@ typedef struct Cluster {
         Patterns rules[_CLUSTER_RULE_MAX]; /* the names and patterns in units' options */
         TurnWork filed;                    /* work of keeping these, for the loop's account */
         ClusterMachine *machines;          /* table by id */
+        ClusterHostname *hostnames;        /* table by name */
         LIST_HEAD(, ClusterMachine)
         members;              /* machines with a member key, also an unreadable one; unsorted */
         ClusterOwner *owners; /* table by machine */

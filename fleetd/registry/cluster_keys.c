@@ -33,6 +33,43 @@ static size_t cluster_unit_free(Cluster *c, ClusterUnit *u) {
         return n;
 }
 
+static void cluster_hostname_remove(Cluster *c, ClusterMachine *m) {
+        ClusterHostname *former = m->hostname;
+
+        m->hostname = NULL;
+        if (!former || --former->n > 0)
+                return;
+        HASH_DEL(c->hostnames, former);
+        free(former);
+}
+
+/* Count the machine with its present host name. Without memory it is not counted, and its label is searched.
+ */
+static void cluster_hostname_update(Cluster *c, ClusterMachine *m) {
+        const char *name = cluster_machine_hostname(m);
+        ClusterHostname *h;
+
+        if (m->hostname && name && streq(m->hostname->name, name))
+                return;
+        cluster_hostname_remove(c, m);
+        if (!name)
+                return;
+        h = TABLE_FIND(c->hostnames, name);
+        if (!h) {
+                h = (ClusterHostname *) NEW0(char, sizeof(*h) + strlen(name) + 1);
+                if (!h)
+                        return;
+                memcpy(h->name, name, strlen(name) + 1);
+                HASH_ADD_KEYPTR(hh, c->hostnames, h->name, strlen(name), h);
+                if (!TABLE_ADDED(h)) {
+                        free(h);
+                        return;
+                }
+        }
+        h->n++;
+        m->hostname = h;
+}
+
 /* Free a machine and its parts. Return how many there were. */
 static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
         size_t n = 1 + HASH_COUNT(m->assignments) + HASH_COUNT(m->states) + HASH_COUNT(m->problems);
@@ -44,6 +81,7 @@ static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
         while (m->problems)
                 cluster_problem_free(m, m->problems);
         HASH_DEL(c->machines, m);
+        cluster_hostname_remove(c, m);
         if (m->is_member)
                 LIST_REMOVE(m, of_members);
         cluster_facts_free(m->facts);
@@ -110,6 +148,8 @@ static void cluster_update_entries(Cluster *c, const KindEntries *e) {
                 if (kinds_each(c, &(KindEntries) { .unit = e->unit }, cluster_stop_at_first, NULL) == 0)
                         cluster_drop_unit(c, e->unit);
         }
+        if (e->machine)
+                cluster_hostname_update(c, e->machine);
         if (e->machine && !e->machine->assignments && !e->machine->states &&
             kinds_each(c, &(KindEntries) { .machine = e->machine }, cluster_stop_at_first, NULL) == 0)
                 (void) cluster_machine_free(c, e->machine);
@@ -195,6 +235,7 @@ static int cluster_clear(Cluster *c, const LayoutKey *k) {
 
 static int cluster_add_unreadable(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         ClusterUnreadable *x = cluster_has_entries(e, k->kind) ? NEW0(ClusterUnreadable, 1) : NULL;
+        int r;
 
         if (!x)
                 return -ENOMEM;
@@ -202,8 +243,8 @@ static int cluster_add_unreadable(Cluster *c, const KindEntries *e, const Layout
         LIST_INSERT_HEAD(cluster_unreadables(c, e, k->kind), x, of_owner);
         if (!kinds[k->kind].unreadable)
                 return 0;
-        kinds[k->kind].unreadable(v);
-        return kinds[k->kind].apply(c, e, k, v);
+        r = kinds[k->kind].unreadable(v);
+        return r < 0 ? r : kinds[k->kind].apply(c, e, k, v);
 }
 
 /* Record that the key exists and its value is not known. Neither the previous value counts, nor its absence.

@@ -3,6 +3,14 @@
 # keys and units are there, and no unit is touched. Takes 70 s.
 . "$(dirname "$0")/scenario.sh"
 
+# A job that has ended does not run again on a host that lost its records.
+job_ran_once() {
+        local h
+        for h in $LAB_HOSTS; do
+                [ "$(host_exec "$h" cat /root/ran)" = ran ] || return 1
+        done
+}
+
 a_cluster_with_units() {
         local n
         cluster_up
@@ -10,10 +18,12 @@ a_cluster_with_units() {
                 runs_forever plain-$n.service </dev/null
         done
         runs_forever everywhere.service <<<$'[X-Fleet]\nGlobal=true'
-        fleetctl beta start plain-{1,2,3,4,5,6}.service everywhere.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        unit_file job.service <<<$'[Service]\nType=oneshot\nExecStart=/bin/sh -c "echo ran >>/root/ran"\n[X-Fleet]\nGlobal=true'
+        fleetctl beta start plain-{1,2,3,4,5,6}.service everywhere.service job.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        wait_for 10 job_ran_once || fail "the job did not run once on each host"
         wait_for 10 runs_on_all everywhere.service || fail "the global unit runs on: $(hosts_running everywhere.service)"
         identities >"$LAB/before"
-        [ "$(wc -l <"$LAB/before")" = 9 ] || fail "not nine units run: $(cat "$LAB/before")"
+        [ "$(wc -l <"$LAB/before")" = 12 ] || fail "not nine units and three jobs: $(cat "$LAB/before")"
 }
 
 waits_for() { host_exec alpha curl -sf -m 2 --unix-socket /run/fleet.sock http://fleet/fleet/v1/cluster | python3 -c 'import json, sys; print(*sorted(json.load(sys.stdin).get("waitsFor", ["none"])))'; }
@@ -120,6 +130,7 @@ a_backup_from_before_the_first_checkpoint_restores_wiped_hosts() {
         WHAT="$command" untouched "$(cat "$LAB/before")"
         fleetctl beta destroy later.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
         wait_for 10 runs_nowhere later.service || fail "destroyed, it runs on $(hosts_running later.service)"
+        job_ran_once || fail "a finished job ran again"
         identities >"$LAB/before"
 }
 
@@ -144,6 +155,7 @@ a_backup_after_a_checkpoint_and_a_reboot_restores_wiped_hosts() {
                 wait_for 20 runs_once "$u" || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
         done
         wait_for 20 runs_on_all everywhere.service || fail "the global unit runs on: $(hosts_running everywhere.service | tr '\n' ' ')"
+        job_ran_once || fail "a finished job ran again"
         identities >"$LAB/before"
 }
 
@@ -174,6 +186,7 @@ hosts_that_join_again_report_their_units_which_keep_running() {
         WHAT="a start of what runs" untouched "$(cat "$LAB/before")"
         fleetctl gamma stop plain-1.service >"$LAB/out" 2>&1 || fail "stop: $(cat "$LAB/out")"
         runs_nowhere plain-1.service || fail "stopped, it runs on $(hosts_running plain-1.service)"
+        job_ran_once || fail "a finished job ran again"
         wait_for 30 three_vote alpha || fail "roles: $(roles alpha)"
 }
 

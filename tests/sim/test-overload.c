@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "kvstore/propose.h"
 #include "tests/sim/attached.h"
 
 /* -- Faults of the way to the replica -- */
@@ -384,8 +385,8 @@ static void writes_above_the_limit(void) {
                         world_failed(world, "a-write-is-done-or-not", "%s", kv_status_name(writes[i].status));
         }
         printf("# %u writes at once: %u done within %llu ms\n", N, n_done, (unsigned long long) from);
-        if (n_done < PEER_COMMANDS_BURST + PEER_COMMANDS_PER_SECOND ||
-            n_done > PEER_COMMANDS_BURST + 2 * PEER_COMMANDS_PER_SECOND)
+        if (n_done < PROPOSE_USERS_BURST + PROPOSE_USERS_PER_SECOND ||
+            n_done > PROPOSE_USERS_BURST + 2 * PROPOSE_USERS_PER_SECOND)
                 world_failed(world, "a-host-writes-at-its-limit", "%u in %llu ms", n_done,
                              (unsigned long long) from);
         over();

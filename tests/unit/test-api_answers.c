@@ -2120,6 +2120,25 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         assert_leave(fixture, "POST", 409, "alpha is the last voter");
 }
 
+static unsigned n_views;
+
+int __real_scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **ret);
+int __wrap_scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **ret);
+int __wrap_scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **ret) {
+        n_views++;
+        return __real_scheduler_view_new(cluster, now_ms, ret);
+}
+
+/* Check the maintenance that the cluster answers, and how many views of the scheduler that costs: each is a
+ * pass over all units. */
+static void assert_cluster_maintenance(Fixture *fixture, const char *says, unsigned views) {
+        n_views = 0;
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        if (says ? !strstr(fixture->answer, says) : strstr(fixture->answer, "\"maintenance\"") != NULL)
+                fail_msg("%s is not in: %s", says ?: "no maintenance", fixture->answer);
+        assert_int_equal(n_views, views);
+}
+
 /* Send a request about the maintenance of a machine, and check status and a part of the answer. */
 static void assert_maintenance(Fixture *fixture, const char *request, const char *body, unsigned status,
                                const char *says) {
@@ -2154,6 +2173,9 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "unit/o.service", "{\"text\":\"[Service]\\n\"}" },
                 { "target/o.service", "launched" },
                 { "machine/" BETA "/unit/o.service", "{\"order\":\"run\"}" },
+                { "unit/u.service", "of a later version" },
+                { "target/u.service", "launched" },
+                { "machine/" BETA "/unit/u.service", "{\"order\":\"run\"}" },
         };
         static const struct {
                 const char *request, *body;
@@ -2196,7 +2218,10 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "GET " BETA, NULL, 200,
                   "{\"name\":\"n.service\",\"reason\":\"Move=no\",\"state\":\"waiting\"}" },
                 { "GET " BETA, NULL, 200,
-                  "{\"machine\":\"gamma\",\"name\":\"o.service\",\"state\":\"queued\"}],\"unitsLeft\":3}" },
+                  "{\"machine\":\"gamma\",\"name\":\"o.service\",\"state\":\"queued\"}," },
+                { "GET " BETA, NULL, 200,
+                  "{\"name\":\"u.service\",\"reason\":\"its key cannot be read by this fleetd: upgrade the "
+                  "host\",\"state\":\"waiting\"}],\"unitsLeft\":4}" },
                 { "PUT " BETA, "{\"mode\":\"draining\",\"deadlineMs\":300000,\"force\":true}", 204, "" },
                 { "GET " BETA, NULL, 200, "\"force\":true" },
                 { "GET " BETA, NULL, 200, "\"deadlineMs\":" },
@@ -2215,12 +2240,18 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                            "this version of "
                            "fleetd; then: fleetctl cluster level 7");
         raise_level(fixture, 7);
+        assert_cluster_maintenance(fixture, NULL, 0);
+        assert_maintenance(fixture, "PUT " GAMMA, "{\"mode\":\"cordoned\",\"reason\":\"tape\"}", 204, "");
+        assert_cluster_maintenance(
+                fixture, "\"maintenance\":[{\"mode\":\"cordoned\",\"name\":\"gamma\",\"reason\":\"tape\"}]",
+                0);
+        assert_maintenance(fixture, "DELETE " GAMMA, NULL, 204, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_maintenance(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
-        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
-        assert_non_null(strstr(fixture->answer,
-                               "\"maintenance\":[{\"mode\":\"draining\",\"name\":\"beta\","
-                               "\"unit\":\"m.service\",\"waiting\":1,\"why\":\"no other machine"));
+        assert_cluster_maintenance(fixture,
+                                   "\"maintenance\":[{\"mode\":\"draining\",\"name\":\"beta\","
+                                   "\"unit\":\"m.service\",\"waiting\":2,\"why\":\"no other machine",
+                                   1);
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/machines" });
         assert_non_null(strstr(fixture->answer, "\"maintenance\":\"draining\""));
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/why/m.service" });
@@ -2229,6 +2260,11 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
         write_now(fixture,
                   &(Record) { "machine/" BETA "/maintenance", "{\"for\":\"leave\",\"mode\":\"draining\"}" },
                   1);
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"beta\",\"units\":4,\"waiting\":["
+                                                "\"m.service\",\"n.service\",\"u.service\"]}]"));
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/why/n.service" });
+        assert_non_null(strstr(fixture->answer, "beta is leaving the cluster; it stays: Move=no"));
         assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\",\"force\":true}", 409,
                            "beta is leaving the cluster; to keep it, run on it: fleetctl leave --cancel");
         assert_maintenance(fixture, "DELETE " BETA, NULL, 409, "beta is leaving the cluster");
@@ -2248,8 +2284,19 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 assert_null(strstr(fixture->answer, "deadlineMs"));
                 assert_null(strstr(fixture->answer, "force"));
                 assert_non_null(strstr(fixture->answer, "\"reason\":\"disk\""));
-                assert_non_null(strstr(fixture->answer, "\"unitsLeft\":3"));
+                assert_non_null(strstr(fixture->answer, "\"unitsLeft\":4"));
         }
+        /* A record of a later version. */
+        write_now(fixture, &(Record) { "machine/" BETA "/maintenance", "{\"mode\":\"evacuating\"}" }, 1);
+        assert_maintenance(fixture, "GET " BETA, NULL, 200,
+                           "\"mode\":\"cordoned\",\"name\":\"beta\",\"presence\":\"up\",\"reason\":\"its key "
+                           "cannot be read by this fleetd: upgrade the host\"");
+        assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\"}", 409,
+                           "beta: its key cannot be read by this fleetd: upgrade the host");
+        assert_maintenance(fixture, "DELETE " BETA, NULL, 409, "beta: its key cannot be read");
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        assert_non_null(strstr(fixture->answer, "\"maintenance\":[{\"mode\":\"cordoned\",\"name\":\"beta\","
+                                                "\"reason\":\"its key cannot be read"));
 }
 
 /* A machine that has been lost or shut down for an hour; each other one has its reason and a next step. */

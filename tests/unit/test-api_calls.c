@@ -211,6 +211,27 @@ static void what_is_the_hosts_own_is_read_but_not_touched(void **state) {
         assert_says(ask(h, "POST", "/fleet/v1/kill/none.service?machine=" QUIET_PEER_ID), "HTTP/1.1 404");
 }
 
+static void a_restricted_host_is_listed_with_its_prefixes(void **state) {
+        KvCommand write = { .op = KV_SET,
+                            .internal = true,
+                            .key = kv_string("/_fleet/cluster/host/" QUIET_PEER_OTHER_ID),
+                            .value = kv_string("{\"joined\":1,\"pins\":[\"" PIN
+                                               "\"],\"restricted\":true,\"write\":\"/app,/logs\"}") };
+        QuietPeer *h = *state;
+        const char *answer;
+
+        assert_null(strstr(ask(h, "GET", "/fleet/v1/machines?all=true"), "restricted"));
+        assert_done(h,
+                    registry_propose(
+                            h->registry,
+                            &(KvCommand) { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 },
+                            on_done, done_));
+        quiet_peer_pass(h, 10);
+        answer = ask(h, "GET", "/fleet/v1/machines?all=true");
+        assert_says(answer, "\"restricted\":true");
+        assert_says(answer, "\"write\":\"/app,/logs\"");
+}
+
 static void a_restricted_host_reads_other_hosts_and_a_removed_one_does_not(void **state) {
         static const struct {
                 const char *kind, *value;
@@ -647,6 +668,7 @@ int main(void) {
 #define on_a_host(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
         const struct CMUnitTest tests[] = {
                 on_a_host(what_is_the_hosts_own_is_read_but_not_touched),
+                on_a_host(a_restricted_host_is_listed_with_its_prefixes),
                 on_a_host(a_restricted_host_reads_other_hosts_and_a_removed_one_does_not),
                 on_a_host(what_has_become_the_hosts_is_not_touched_before_the_cluster_knows),
                 on_a_host(journals_leave_commands_their_places),

@@ -185,6 +185,62 @@ static void a_machine_whose_address_another_one_has_is_replaced(void **state) {
         cluster_view_free(&p);
 }
 
+/* The number of machines of a name saves a search of all machines; without it, the search decides. */
+static void check_labels(const Cluster *c) {
+        for (ClusterMachine *m = c->machines; m; m = m->hh.next) {
+                const char *name = cluster_machine_hostname(m);
+                char counted[CLUSTER_LABEL_SIZE], searched[CLUSTER_LABEL_SIZE];
+                ClusterHostname *hostname = m->hostname;
+                size_t n = 0;
+
+                for (const ClusterMachine *o = c->machines; o; o = o->hh.next)
+                        n += name && same_string(name, cluster_machine_hostname(o));
+                assert_int_equal(hostname ? hostname->n : 0, n);
+                snprintf(counted, sizeof(counted), "%s", cluster_machine_label(m, searched));
+                m->hostname = NULL;
+                assert_string_equal(counted, cluster_machine_label(m, searched));
+                m->hostname = hostname;
+        }
+}
+
+static const char *name_key(char ret[static 160], char machine, bool facts) {
+        char id[MACHINE_ID_SIZE];
+
+        (void) cluster_view_id(id, (const char[2]) { machine });
+        snprintf(ret, 160, "/_fleet/%s/%s%s", facts ? "machine" : "cluster/member", id,
+                 facts ? "/facts" : "");
+        return ret;
+}
+
+static void machines_are_counted_by_name_while_they_change_it(void **state) {
+        static const char *const names[] = { "alpha", "beta", "gamma", "" };
+        ClusterView p = {};
+        Random random;
+        char key[160];
+
+        random_seed(&random, 1);
+        for (unsigned step = 0; step < 3000; step++) {
+                const char *name = names[random_below(&random, ELEMENTS(names))];
+                bool facts = random_below(&random, 2);
+                char value[128];
+
+                (void) name_key(key, (char) ('A' + random_below(&random, 5)), facts);
+                snprintf(value, sizeof(value), "{\"name\":\"%s\"%s}", name,
+                         facts ? "" : ",\"peer\":\"10.0.0.1:2380\",\"raftId\":1");
+                if (random_below(&random, 3) == 0)
+                        cluster_view_remove(&p, key);
+                else
+                        cluster_view_put(&p, key, value);
+                check_labels(&p.cluster);
+        }
+        for (char machine = 'A'; machine <= 'E'; machine++) {
+                cluster_view_remove(&p, name_key(key, machine, true));
+                cluster_view_remove(&p, name_key(key, machine, false));
+        }
+        assert_null(p.cluster.hostnames);
+        cluster_view_free(&p);
+}
+
 static void of_machines_with_one_name_the_replaced_one_is_named_with_its_id(void **state) {
         static const char *const ids[] = { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
                                            "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
@@ -889,6 +945,7 @@ int main(void) {
                 cmocka_unit_test(removing_a_directory_removes_all_below_it),
                 cmocka_unit_test(a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent),
                 cmocka_unit_test(a_machine_whose_address_another_one_has_is_replaced),
+                cmocka_unit_test(machines_are_counted_by_name_while_they_change_it),
                 cmocka_unit_test(of_machines_with_one_name_the_replaced_one_is_named_with_its_id),
                 cmocka_unit_test(an_unreadable_key_of_a_machine_is_not_absent),
                 cmocka_unit_test(a_unit_waits_until_a_machine_that_is_up_has_it),
