@@ -80,7 +80,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
-	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-engine_memory \
+	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-engine_memory \
 	tests/unit/test-slice tests/unit/test-unit_order tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry tests/unit/test-engine_waits tests/unit/test-key_store tests/unit/test-creds tests/unit/test-liveness_model
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
@@ -112,9 +112,11 @@ tests_unit_test_engine_singleton_SOURCES = tests/unit/test-engine_singleton.c te
 tests_unit_test_engine_singleton_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_brake_SOURCES = tests/unit/test-engine_brake.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_brake_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_drain_SOURCES = tests/unit/test-drain.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_drain_SOURCES = tests/unit/test-drain.c tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_drain_moves_SOURCES = tests/unit/test-drain_moves.c tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_places_SOURCES = tests/unit/test-engine_places.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_drain_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_drain_moves_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_places_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_fixture.h tests/lib/engine_fixture.c tests/lib/alloc.h tests/lib/alloc.c \
 	tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_CLUSTER_VIEW)

@@ -171,6 +171,11 @@ static int take_move(Reading *r, const char *item) {
                         r->placement->move = (PlacementMove) i;
                         return 0;
                 }
+        /* A stored unit that a later version has accepted; what users submit is also read without a name. */
+        if (r->name && !r->warnings) {
+                r->placement->move = PLACEMENT_MOVE_UNKNOWN;
+                return 0;
+        }
         return options_refuse(r, item, "expected start-first, stop-first or no");
 }
 

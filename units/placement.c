@@ -157,6 +157,10 @@ int placement_check_patterns(const Placement *p, Error *err) {
         return r < 0 ? r : placement_check_globs(&p->replaces, "Replaces", err);
 }
 
+bool placement_stops_first(const Placement *placement) {
+        return placement->singleton || placement->move == PLACEMENT_STOP_FIRST;
+}
+
 bool placement_machine_id_fits(const Placement *placement, const char *machine_id) {
         const char *asked = placement->machine_id;
 

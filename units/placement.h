@@ -22,6 +22,7 @@ typedef enum PlacementMove {
         PLACEMENT_START_FIRST,  /* it runs on another machine before it stops */
         PLACEMENT_STOP_FIRST,   /* it stops before it starts on another machine */
         PLACEMENT_STAYS,        /* no: only a deadline, --force or the loss of the machine moves it */
+        PLACEMENT_MOVE_UNKNOWN, /* a value of a later version, in a stored unit: as the default */
 } PlacementMove;
 
 typedef struct Placement {
@@ -48,6 +49,9 @@ int placement_check(const Placement *placement, size_t *steps, Error *err);
  * be tried at each place of the name, and a class may be long. Takes the values with specifiers replaced.
  * -EINVAL. */
 int placement_check_patterns(const Placement *placement, Error *err);
+
+/* Return whether the unit stops before it starts on another machine. */
+bool placement_stops_first(const Placement *placement);
 
 /* Whether MachineID= allows this machine. */
 bool placement_machine_id_fits(const Placement *placement, const char *machine_id);

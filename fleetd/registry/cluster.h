@@ -88,7 +88,8 @@ typedef enum ClusterList {
                             is up and has no conflicting unit */
         CLUSTER_GLOBAL,  /* Global= */
         CLUSTER_RELATED, /* MachineOf=, Conflicts= or Replaces= */
-        CLUSTER_REPLACING, /* Replaces= */
+        CLUSTER_REPLACING,   /* Replaces= */
+        CLUSTER_STOPS_FIRST, /* Move=stop-first or Singleton=, to be launched, and active on no machine */
         _CLUSTER_LIST_MAX,
 } ClusterList;
 

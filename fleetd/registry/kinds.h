@@ -63,7 +63,8 @@ typedef struct Kind {
         int (*clear)(Cluster *c, const KindEntries *e, const LayoutKey *k); /* NULL: apply zeros */
         /* Enumerates the owner's keys; NULL: it has one at most, see 'present'. */
         int (*each)(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata);
-        void (*unreadable)(KindValue *ret); /* stands for a value that cannot be decoded; NULL: none */
+        /* Sets what stands for a value that cannot be decoded; 0 or -ENOMEM. NULL: nothing does. */
+        int (*unreadable)(KindValue *ret);
 } Kind;
 
 extern const Kind kinds[_LAYOUT_MAX];
@@ -82,6 +83,7 @@ extern const Kind kinds[_LAYOUT_MAX];
 KIND_FUNCTIONS(host)
 KIND_FUNCTIONS(removed)
 KIND_FUNCTIONS(maintenance)
+int kind_maintenance_unreadable(KindValue *ret);
 KIND_FUNCTIONS(ca_roots)
 KIND_FUNCTIONS(ca_keys)
 KIND_FUNCTIONS(ca_rotation)

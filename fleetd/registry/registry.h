@@ -115,6 +115,7 @@ typedef struct AssignmentChange {
         AssignmentKind kind;     /* new kind */
         uint64_t expected_index; /* of the assignment's key; 0: absent */
         uint64_t unit_index;     /* of the unit key that was planned on; 0: absent (only to stop a unit) */
+        uint64_t text_index;     /* of the unit key whose text remains; 0: that of 'unit_index' */
         uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */
         uint64_t since_ms;       /* cluster time; a rewrite in place keeps the previous one */
         uint64_t hold_ms;        /* Assignment.hold_ms, and so the next three */

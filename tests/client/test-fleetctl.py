@@ -898,7 +898,7 @@ def a_leave_prints_what_it_waits_for(t):
              "2 units to move: a.service: waiting: no other machine qualifies; to release it: fleetctl unload a.service\n"
              "2 units to move: a.service: waiting: other units start first\n"
              "2 units to move: a.service is moving\n"
-             "3 units to move: 2 of them fit no other host (fleetctl why): a.service c\\x1b.service; to release them: fleetctl unload a.service c\\x1b.service\n"
+             "3 units to move: 2 of them cannot move (fleetctl why): a.service c\\x1b.service; to release them: fleetctl unload a.service c\\x1b.service\n"
              "1 unit to move: b.service is moving\n"
              "no unit is left to move; global units stop\n"
              "no unit is left; another host takes its vote\n"
@@ -926,6 +926,7 @@ def a_drain_prints_each_change(t):
         {"mode": "draining", "units": [unit("a.service", "queued", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2, "deadlineMs": 300000},
         {"mode": "draining", "units": [unit("a.service", "moving", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2},
         {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="no other machine qualifies")], "unitsLeft": 1},
+        {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="its key cannot be read by this fleetd: upgrade the host")], "unitsLeft": 1},
         {"mode": "draining", "units": [unit("b\x1b.service", "stopping")], "unitsLeft": 1}, {"mode": "drained", "units": [], "unitsLeft": 0}]
     said = t.run("drain", "alpha", "--deadline=5min", "--force", "--reason=new disk")
     assert said[0] == 0 and not said[2], said
@@ -933,6 +934,7 @@ def a_drain_prints_each_change(t):
     assert lines[:2] == ["alpha: cordoned; 2 units to move; in 300 s, the rest stops", "a.service → beta starting"], lines
     assert lines[2].startswith("b\\x1b.service waiting: Move=no; to move it: fleetctl drain alpha --force"), lines
     assert "b\\x1b.service waiting: no other machine qualifies; to stop it: fleetctl drain alpha --deadline=5min" in lines, lines
+    assert "b\\x1b.service waiting: its key cannot be read by this fleetd: upgrade the host" in lines, lines
     assert lines[-3:] == ["b\\x1b.service stopping", "b\\x1b.service destroyed", "alpha: drained"], lines
     assert any(line.startswith("a.service → ") and " active " in line for line in lines), lines
     assert t.cluster.maintained == [("PUT", {"deadlineMs": 300000, "force": True, "mode": "draining", "reason": "new disk"})], t.cluster.maintained

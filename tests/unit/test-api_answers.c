@@ -2173,6 +2173,9 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "unit/o.service", "{\"text\":\"[Service]\\n\"}" },
                 { "target/o.service", "launched" },
                 { "machine/" BETA "/unit/o.service", "{\"order\":\"run\"}" },
+                { "unit/u.service", "of a later version" },
+                { "target/u.service", "launched" },
+                { "machine/" BETA "/unit/u.service", "{\"order\":\"run\"}" },
         };
         static const struct {
                 const char *request, *body;
@@ -2215,7 +2218,10 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "GET " BETA, NULL, 200,
                   "{\"name\":\"n.service\",\"reason\":\"Move=no\",\"state\":\"waiting\"}" },
                 { "GET " BETA, NULL, 200,
-                  "{\"machine\":\"gamma\",\"name\":\"o.service\",\"state\":\"queued\"}],\"unitsLeft\":3}" },
+                  "{\"machine\":\"gamma\",\"name\":\"o.service\",\"state\":\"queued\"}," },
+                { "GET " BETA, NULL, 200,
+                  "{\"name\":\"u.service\",\"reason\":\"its key cannot be read by this fleetd: upgrade the "
+                  "host\",\"state\":\"waiting\"}],\"unitsLeft\":4}" },
                 { "PUT " BETA, "{\"mode\":\"draining\",\"deadlineMs\":300000,\"force\":true}", 204, "" },
                 { "GET " BETA, NULL, 200, "\"force\":true" },
                 { "GET " BETA, NULL, 200, "\"deadlineMs\":" },
@@ -2244,7 +2250,7 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 assert_maintenance(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
         assert_cluster_maintenance(fixture,
                                    "\"maintenance\":[{\"mode\":\"draining\",\"name\":\"beta\","
-                                   "\"unit\":\"m.service\",\"waiting\":1,\"why\":\"no other machine",
+                                   "\"unit\":\"m.service\",\"waiting\":2,\"why\":\"no other machine",
                                    1);
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/machines" });
         assert_non_null(strstr(fixture->answer, "\"maintenance\":\"draining\""));
@@ -2254,6 +2260,11 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
         write_now(fixture,
                   &(Record) { "machine/" BETA "/maintenance", "{\"for\":\"leave\",\"mode\":\"draining\"}" },
                   1);
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"beta\",\"units\":4,\"waiting\":["
+                                                "\"m.service\",\"n.service\",\"u.service\"]}]"));
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/why/n.service" });
+        assert_non_null(strstr(fixture->answer, "beta is leaving the cluster; it stays: Move=no"));
         assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\",\"force\":true}", 409,
                            "beta is leaving the cluster; to keep it, run on it: fleetctl leave --cancel");
         assert_maintenance(fixture, "DELETE " BETA, NULL, 409, "beta is leaving the cluster");
@@ -2273,8 +2284,19 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 assert_null(strstr(fixture->answer, "deadlineMs"));
                 assert_null(strstr(fixture->answer, "force"));
                 assert_non_null(strstr(fixture->answer, "\"reason\":\"disk\""));
-                assert_non_null(strstr(fixture->answer, "\"unitsLeft\":3"));
+                assert_non_null(strstr(fixture->answer, "\"unitsLeft\":4"));
         }
+        /* A record of a later version. */
+        write_now(fixture, &(Record) { "machine/" BETA "/maintenance", "{\"mode\":\"evacuating\"}" }, 1);
+        assert_maintenance(fixture, "GET " BETA, NULL, 200,
+                           "\"mode\":\"cordoned\",\"name\":\"beta\",\"presence\":\"up\",\"reason\":\"its key "
+                           "cannot be read by this fleetd: upgrade the host\"");
+        assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\"}", 409,
+                           "beta: its key cannot be read by this fleetd: upgrade the host");
+        assert_maintenance(fixture, "DELETE " BETA, NULL, 409, "beta: its key cannot be read");
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        assert_non_null(strstr(fixture->answer, "\"maintenance\":[{\"mode\":\"cordoned\",\"name\":\"beta\","
+                                                "\"reason\":\"its key cannot be read"));
 }
 
 /* A machine that has been lost or shut down for an hour; each other one has its reason and a next step. */

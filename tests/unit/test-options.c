@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "units/options.h"
+#include "units/unit.h"
 
 static size_t n_distances;
 
@@ -466,6 +467,23 @@ static void move_is_one_of_three_words_or_an_error(void **state) {
         }
 }
 
+/* A later version may know more words. */
+static void a_stored_unit_with_an_unknown_word_of_move_stays_readable(void **state) {
+        static const char text[] = "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts=b\nMove=twice\n";
+        _cleanup_unit_ Unit *stored = NULL, *submitted = NULL;
+        _cleanup_warnings_ Warnings faults = {}, warnings = {};
+        Error err = {};
+
+        assert_int_equal(unit_read("a.service", text, strlen(text), &stored, NULL), 0);
+        assert_int_equal(stored->placement.move, PLACEMENT_MOVE_UNKNOWN);
+        assert_int_equal(stored->placement.conflicts.n, 1);
+        assert_false(placement_stops_first(&stored->placement));
+        assert_int_equal(unit_parse("a.service", text, strlen(text), &submitted, &err), -EINVAL);
+        assert_string_equal(err.message, "line 5: Move=twice: expected start-first, stop-first or no");
+        assert_int_equal(unit_verify("a.service", text, strlen(text), &faults, &warnings), 0);
+        assert_int_equal(faults.n, 1);
+}
+
 static void after_some_warnings_the_others_are_counted(void **state) {
         static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n",
                                              "MachineID=abc\nGlobal=maybe\n" };
@@ -504,6 +522,7 @@ int main(void) {
                 cmocka_unit_test(warnings_have_their_line_and_the_last_has_the_number_left_out),
                 cmocka_unit_test(a_singleton_is_one_or_an_error),
                 cmocka_unit_test(move_is_one_of_three_words_or_an_error),
+                cmocka_unit_test(a_stored_unit_with_an_unknown_word_of_move_stays_readable),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 
