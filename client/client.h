@@ -154,6 +154,10 @@ const ApiUnit *listing_unit(const Listing *units, const char *name); /* NULL if 
 /* The text of a unit as submitted, or its printed form if the daemon has no text. */
 void append_unit_text(Text *t, const ApiUnit *unit);
 
+/* Return EXIT_DONE and a stored revision of a unit, or the wanted one if 'number' is NULL, or an exit status
+ * after a message (revisions.c). */
+int client_revision(Client *c, const char *name, const char *number, ApiUnit *ret);
+
 /* Return a change of a unit that sets nothing yet. */
 ApiUnit client_change_of(const char *name);
 
@@ -248,6 +252,7 @@ VerbRun verb_directory;                             /* directory.c */
 VerbRun verb_cat, verb_diff, verb_edit;             /* edit.c */
 VerbRun verb_events;                                /* events.c */
 VerbRun verb_export;                                /* export.c */
+VerbRun verb_history, verb_revert;                  /* revisions.c */
 VerbRun verb_submit;                                /* files.c */
 VerbRun verb_import;                                /* import.c */
 VerbRun verb_verify, verb_plan, verb_why;           /* inspect.c */

@@ -183,7 +183,7 @@ bool view_awaits(const View *v, const ApiMachine *m) {
         return false;
 }
 
-/* Units that fit nowhere hold a leave back until they, or the leave, are withdrawn. */
+/* Units that fit nowhere, or have Move=no, hold a leave back until they, or the leave, are withdrawn. */
 static void add_leaves(const View *v, Conditions *all) {
         const JsonValue *leaving = json_value_member(v->cluster, "leaving");
 
@@ -201,7 +201,7 @@ static void add_leaves(const View *v, Conditions *all) {
                         text_printf(&names, " and %zu more", n - NAMES_SHOWN);
                 text_printf(&next, "why %s", json_value_string(json_value_item(waiting, 0)) ?: "");
                 add(all, "leave", member_text(m, "name"), chars(&next),
-                    "its leave is blocked: no other machine fits %s; unload %s, or on that host: fleetctl "
+                    "its leave is blocked: %s cannot move; unload %s, or on that host: fleetctl "
                     "leave "
                     "--cancel",
                     chars(&names), n == 1 ? "it" : "them");

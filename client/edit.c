@@ -78,7 +78,12 @@ int verb_cat(Client *c, char **args, size_t n, Error *err) {
                 return EXIT_FAILED;
         }
         name = unit_name_from_argument(args[0]);
-        if (fetch(c, name, &unit) != EXIT_DONE)
+        if (c->options.rev) {
+                int status = name ? client_revision(c, name, c->options.rev, &unit) : EXIT_FAILED;
+
+                if (status != EXIT_DONE)
+                        return status;
+        } else if (fetch(c, name, &unit) != EXIT_DONE)
                 return EXIT_FAILED;
 
         if (streq(c->options.output, "json")) {
@@ -107,10 +112,28 @@ static int draft_show(Draft *d, const char *name, const Text *text, Error *err) 
 }
 
 /* Return 0 if the texts are equal, 1 if they differ, more for an error. */
+static int diff_texts(const char *name, const char *label, const Text *text, const char *other_label,
+                      const Text *other_text) {
+        _cleanup_(draft_done) Draft draft = {}, other = {};
+        Error err = {};
+        int r;
+
+        r = draft_show(&draft, name, text, &err);
+        if (r < 0)
+                return client_fail(r, &err);
+        r = draft_show(&other, name, other_text, &err);
+        if (r < 0)
+                return client_fail(r, &err);
+        return subprocess_run((const char *[]) { "diff", "-u",
+                                                 output_has_colours() ? "--color=auto" : "--color=never",
+                                                 "--label", label, "--label", other_label, "--", draft.path,
+                                                 other.path, NULL },
+                              NULL, NULL, NULL, NULL);
+}
+
 static int diff_one(Client *c, const char *argument) {
         _cleanup_free_ char *name = NULL, *path = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_(draft_done) Draft draft = {}, local = {};
         _cleanup_text_ Text text = {}, file = {};
         char label[UNIT_NAME_MAX + 32];
         Error err = {};
@@ -123,22 +146,43 @@ static int diff_one(Client *c, const char *argument) {
         if (r != EXIT_DONE)
                 return r;
         append_unit_text(&text, &unit);
-        r = draft_show(&draft, name, &text, &err);
-        if (r < 0)
-                return client_fail(r, &err);
-        r = draft_show(&local, name, &file, &err);
-        if (r < 0)
-                return client_fail(r, &err);
-        snprintf(label, sizeof(label), "--label=%s in the cluster", name);
-        return subprocess_run((const char *[]) { "diff", "-u",
-                                                 output_has_colours() ? "--color=auto" : "--color=never",
-                                                 label, "--label", path, "--", draft.path, local.path, NULL },
-                              NULL, NULL, NULL, NULL);
+        snprintf(label, sizeof(label), "%s in the cluster", name);
+        return diff_texts(name, label, &text, path, &file);
+}
+
+/* The label has the number also of the wanted revision, which 'number' NULL stands for. */
+static int diff_take_revision(Client *c, const char *name, const char *number, Text *ret_label, Text *ret) {
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        int status = client_revision(c, name, number, &unit);
+
+        if (status != EXIT_DONE)
+                return status;
+        append_unit_text(ret, &unit);
+        text_printf(ret_label, number ? "%s, revision %s" : "%s in the cluster", name, number);
+        return ret_label->error < 0 ? client_fail(ret_label->error, &(Error) {}) : EXIT_DONE;
+}
+
+static int diff_revisions(Client *c, char **args, size_t n) {
+        _cleanup_text_ Text label = {}, text = {}, other_label = {}, other = {};
+        _cleanup_free_ char *name = NULL;
+        int status;
+
+        if (!c->options.from || n != 1)
+                return client_usage("diff: --from and --to expect one unit, and --to requires --from");
+        name = unit_name_from_argument(args[0]);
+        if (!name)
+                return client_fail(-ENOMEM, &(Error) {});
+        status = diff_take_revision(c, name, c->options.from, &label, &text);
+        if (status == EXIT_DONE)
+                status = diff_take_revision(c, name, c->options.to, &other_label, &other);
+        return status == EXIT_DONE ? diff_texts(name, label.chars, &text, other_label.chars, &other) : status;
 }
 
 int verb_diff(Client *c, char **args, size_t n, Error *err) {
         int status = EXIT_DONE;
 
+        if (c->options.from || c->options.to)
+                return diff_revisions(c, args, n);
         for (size_t i = 0; i < n; i++) {
                 int r = diff_one(c, args[i]);
 

@@ -43,9 +43,9 @@ static const Verb verbs[] = {
           "rotate replaces the root: hosts get new certificates, and the former root and its tokens end.\n"
           "While a rotation is under way, both print its state.\n",
           verb_ca },
-        { "cat", FLAGS_SOURCE | FLAGS_JSON, "UNIT", "Output the contents of a submitted unit",
+        { "cat", FLAGS_SOURCE | FLAGS_REV | FLAGS_JSON, "UNIT", "Output the contents of a submitted unit",
           "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"
-          "text, followed by its drop-ins.\n",
+          "text, followed by its drop-ins. --rev prints a former revision; fleetctl history lists them.\n",
           verb_cat },
         { "cert", FLAGS_CERT | FLAGS_JSON, "[create] NAME | ls | set NAME | revoke NAME",
           "Create, list, change and revoke users with certificates",
@@ -73,10 +73,11 @@ static const Verb verbs[] = {
           "Stops the units, removes them from their machines, and deletes their files.\n"
           "Returns when no machine reports them.\n",
           verb_destroy },
-        { "diff", 0, "FILE...", "Show the differences between local unit files and the cluster",
-          "Files are named as for start. Exit status 0 if no file differs, 1 if one differs or does not "
-          "exist, 4\n"
-          "if a unit does not exist in the cluster.\n",
+        { "diff", FLAGS_BETWEEN, "FILE...", "Show the differences between local unit files and the cluster",
+          "Files are named as for start. --from and --to compare two revisions of a unit.\n"
+          "Exit status 0 if nothing differs, 1 if a file differs or does not exist, 4 if a unit or a\n"
+          "revision does not exist in the cluster.\n\n"
+          "fleetctl diff web.service --from=3\n",
           verb_diff },
         { "directory", FLAGS_REMOTE | FLAGS_JSON, "[confirm [UNIT...] | take-over UNIT...]",
           "Show and resolve problems of unit directories",
@@ -122,6 +123,12 @@ static const Verb verbs[] = {
           "topics.\n\n"
           "fleetctl help maintain\n",
           verb_help },
+        { "history", FLAGS_LAST | FLAGS_JSON, "UNIT", "List the stored revisions of a unit",
+          "Each text of a unit is a revision. Newest first; * is the wanted one. KeepRevisions= of the unit "
+          "is\n"
+          "their number (default 10). Exit status 4 if the unit does not exist.\n\n"
+          "fleetctl revert web.service 3\n",
+          verb_history },
         { "import", FLAGS_IMPORT | FLAGS_YES | FLAGS_JSON, "DIR|--etcd=URL",
           "Import the folder of an export, or the units of a fleet cluster",
           "Reads and checks all, shows the changes, and asks for confirmation. Units and keys that exist "
@@ -252,6 +259,11 @@ static const Verb verbs[] = {
           "the machine, stops fleetd, restores the backup, and starts fleetd. No unit is stopped.\n\n"
           "fleetctl restore /root/fleet.backup\n",
           verb_restore },
+        { "revert", FLAGS_YES, "UNIT [REV]", "Return to a former revision of a unit",
+          "Without REV: the newest revision other than the wanted one. Directly after a revert, REV is\n"
+          "required. The target state stays: the unit is restarted where it runs. Asks for confirmation.\n"
+          "Exit status 4 if there is no such unit or revision.\n",
+          verb_revert },
         { "show", FLAGS_SHOW | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the properties of units on their machines",
           "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_remote },

@@ -13,7 +13,7 @@ static int leave_read(Client *c, JsonValue **ret, Error *err) {
         return client_get_json(c, "/fleet/v1/cluster/leave", ret, err);
 }
 
-/* Append the units that fit no other host; the others are moving, or wait for their turn. */
+/* Append the units that fit no other host, or have Move=no; the others are moving, or wait for their turn. */
 static void leave_append_waiting(Text *t, const JsonValue *waiting) {
         size_t n = json_value_count(waiting);
         _cleanup_text_ Text names = {};
@@ -22,8 +22,8 @@ static void leave_append_waiting(Text *t, const JsonValue *waiting) {
                 text_append(&names, " ");
                 text_append_printable(&names, json_value_string(json_value_item(waiting, i)) ?: "");
         }
-        text_printf(t, "%zu of them fit no other host (fleetctl why):%s; to release them: fleetctl unload%s",
-                    n, names.chars ?: "", names.chars ?: "");
+        text_printf(t, "%zu of them cannot move (fleetctl why):%s; to release them: fleetctl unload%s", n,
+                    names.chars ?: "", names.chars ?: "");
         t->error = t->error ?: names.error;
 }
 

@@ -254,9 +254,11 @@ static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
                 return unit_print(d, u, PROGRESS_UNDERWAY, "", "stopping", "");
         if (!streq(state, "waiting"))
                 return unit_print(d, u, PROGRESS_IDLE, "", "queued", "");
-        text_printf(&note, "%s; to %s it: fleetctl drain %s %s", reason,
-                    streq(reason, "Move=no") ? "move" : "stop", h->name.chars,
-                    streq(reason, "Move=no") ? "--force" : "--deadline=5min");
+        text_append(&note, reason);
+        if (!ends_with(reason, "upgrade the host")) /* it is not stopped at a deadline either */
+                text_printf(&note, "; to %s it: fleetctl drain %s %s",
+                            streq(reason, "Move=no") ? "move" : "stop", h->name.chars,
+                            streq(reason, "Move=no") ? "--force" : "--deadline=5min");
         return note.error < 0 ? note.error : unit_print(d, u, PROGRESS_UNDERWAY, "", "waiting", note.chars);
 }
 

@@ -54,6 +54,9 @@ typedef enum FlagGroup {
         FLAGS_RESTORE = INT64_C(1) << 42, /* --cluster-key */
         FLAGS_CORDON = INT64_C(1) << 43,  /* --reason */
         FLAGS_DRAIN = INT64_C(1) << 44,   /* --deadline, --force, --timeout */
+        FLAGS_REV = INT64_C(1) << 45,     /* --rev */
+        FLAGS_BETWEEN = INT64_C(1) << 46, /* --from, --to */
+        FLAGS_LAST = INT64_C(1) << 47,    /* --lines */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -93,6 +96,7 @@ typedef struct Options {
         const char *cluster_name, *spread, *voters; /* NULL: not given */
         bool force;                                 /* remove, drain */
         const char *reason, *deadline, *timeout;    /* cordon; drain; NULL: not given */
+        const char *rev, *from, *to;                /* cat; diff; NULL: not given */
         bool yes;
         const char *listen, *token_file;
         bool discard;

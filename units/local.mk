@@ -5,7 +5,7 @@ units_libunits_a_SOURCES = \
 	units/placement.h units/placement.c units/options.h units/options.c units/install.h units/install.c units/unit.h units/unit.c \
 	units/machine.h units/machine.c units/state.h units/state.c units/json.h units/json.c \
 	units/quadlet.h units/quadlet.c units/drop_ins.h units/drop_ins.c units/stored_json.h units/stored_json.c units/stored_cluster.h units/stored_cluster.c units/api_json.h units/api_json.c \
-	units/token.h units/token.c units/singleton.h units/singleton.c
+	units/token.h units/token.c units/singleton.h units/singleton.c units/revision.h units/revision.c
 
 # What a program links that uses units/.
 UNITS_LIBS = units/libunits.a base/libbase.a $(GNUTLS_LIBS) $(JANSSON_LIBS)

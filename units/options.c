@@ -6,6 +6,7 @@
 #include "base/parse.h"
 #include "units/machine.h"
 #include "units/name.h"
+#include "units/revision.h"
 
 void warnings_done(Warnings *warnings) {
         for (size_t i = 0; i < warnings->n; i++)
@@ -160,6 +161,17 @@ static int take_singleton(Reading *r, const char *item) {
         return 0;
 }
 
+static int take_keep_revisions(Reading *r, const char *item) {
+        char expected[32];
+        uint64_t n = 0;
+
+        snprintf(expected, sizeof(expected), "expected %d to %d", REVISIONS_KEPT_MIN, REVISIONS_KEPT_MAX);
+        if (*item && (parse_u64(item, &n) < 0 || n < REVISIONS_KEPT_MIN || n > REVISIONS_KEPT_MAX))
+                return options_refuse(r, item, expected);
+        r->placement->keep_revisions = (unsigned) n;
+        return 0;
+}
+
 static int take_move(Reading *r, const char *item) {
         static const char *const words[] = { [PLACEMENT_MOVE_DEFAULT] = "",
                                              [PLACEMENT_START_FIRST] = "start-first",
@@ -171,6 +183,11 @@ static int take_move(Reading *r, const char *item) {
                         r->placement->move = (PlacementMove) i;
                         return 0;
                 }
+        /* A stored unit that a later version has accepted; what users submit is also read without a name. */
+        if (r->name && !r->warnings) {
+                r->placement->move = PLACEMENT_MOVE_UNKNOWN;
+                return 0;
+        }
         return options_refuse(r, item, "expected start-first, stop-first or no");
 }
 
@@ -235,6 +252,7 @@ static const struct {
         { "Replaces", take_replace },
         { "Global", take_global },
         { "Singleton", take_singleton },
+        { "KeepRevisions", take_keep_revisions },
         { "Move", take_move },
         { "ReplaceAfterSec", take_replace_after },
         { "OnPartition", take_on_partition },

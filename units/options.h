@@ -35,5 +35,6 @@ int warnings_add_rest(Warnings *warnings);
  * effect.
  *
  * Errors (-EINVAL) begin with "line N: ". A MachineMetadata= that is not key=value is an error: if it were
- * ignored, the unit would run on any machine. */
+ * ignored, the unit would run on any machine. An unknown value of Move= is an error only without 'name' or
+ * with 'warnings': a unit that a later version has stored stays readable (PLACEMENT_MOVE_UNKNOWN). */
 int options_read(const UnitFile *file, const char *name, Placement *ret, Warnings *warnings, Error *err);

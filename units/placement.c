@@ -161,6 +161,10 @@ uint64_t placement_stop_after_ms(const Placement *p) {
         return p->stop_after_ms ?: STOP_AFTER_MS;
 }
 
+bool placement_stops_first(const Placement *placement) {
+        return placement->singleton || placement->move == PLACEMENT_STOP_FIRST;
+}
+
 bool placement_machine_id_fits(const Placement *placement, const char *machine_id) {
         const char *asked = placement->machine_id;
 

@@ -22,6 +22,7 @@ typedef enum PlacementMove {
         PLACEMENT_START_FIRST,  /* it runs on another machine before it stops */
         PLACEMENT_STOP_FIRST,   /* it stops before it starts on another machine */
         PLACEMENT_STAYS,        /* no: only a deadline, --force or the loss of the machine moves it */
+        PLACEMENT_MOVE_UNKNOWN, /* a value of a later version, in a stored unit: as the default */
 } PlacementMove;
 
 enum {
@@ -45,6 +46,7 @@ typedef struct Placement {
                                       REPLACE_NEVER */
         bool stops_alone;          /* OnPartition=stop: it stops on a host without contact to the cluster */
         uint64_t stop_after_ms;    /* StopAfterSec=: after this time; 0: STOP_AFTER_MS */
+        unsigned keep_revisions;   /* KeepRevisions=; 0: REVISIONS_KEPT */
 } Placement;
 
 void placement_done(Placement *placement);
@@ -63,6 +65,9 @@ int placement_check_patterns(const Placement *placement, Error *err);
 
 /* Return StopAfterSec= or its default, in ms. */
 uint64_t placement_stop_after_ms(const Placement *placement);
+
+/* Return whether the unit stops before it starts on another machine. */
+bool placement_stops_first(const Placement *placement);
 
 /* Whether MachineID= allows this machine. */
 bool placement_machine_id_fits(const Placement *placement, const char *machine_id);

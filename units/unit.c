@@ -17,6 +17,7 @@ Unit *unit_free(Unit *unit) {
         warnings_done(&unit->warnings);
         free(unit->owner);
         free(unit->path);
+        revisions_done(&unit->revisions);
         free(unit);
         return NULL;
 }
@@ -246,9 +247,15 @@ static const JsonField owner_fields[] = {
 
 /* The text is written even if it is empty, and the hash is not read: it follows from the text. */
 void stored_unit_write(Text *t, const Unit *unit) {
+        const Revision *wanted = unit->revisions.wanted.number > 0 ? &unit->revisions.wanted : NULL;
+
         json_open(t, NULL, '{');
+        json_add_string(t, "by", wanted ? wanted->by : NULL);
         json_add_string(t, "hash", unit->hash);
+        json_add_string(t, "how", wanted ? revision_how_to_string(wanted->how) : NULL);
         json_write_fields(t, JSON_FIELDS(owner_fields), unit);
+        if (wanted)
+                revisions_write(t, &unit->revisions);
         json_add_string_always(t, "text", unit->text);
         json_close(t, '}');
 }
@@ -272,6 +279,8 @@ int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret
         if (r < 0)
                 return r;
         r = json_read_fields(root, JSON_FIELDS(owner_fields), unit, err);
+        if (r >= 0)
+                r = revisions_read(root, &unit->revisions, err);
         if (r < 0)
                 return r;
 

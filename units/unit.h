@@ -6,6 +6,7 @@
 #include "units/hash.h"
 #include "units/options.h"
 #include "units/placement.h"
+#include "units/revision.h"
 #include "units/unit_file.h"
 
 enum {
@@ -27,6 +28,7 @@ typedef struct Unit {
         Warnings warnings;   /* only after unit_check() */
         char *owner; /* id of the machine whose unit directory has the file; NULL: submitted by people */
         char *path;  /* of that file; NULL: none */
+        Revisions revisions; /* of a stored unit; the numbers are 0 otherwise */
 } Unit;
 
 /* Parse and check a submitted unit: name, grammar, [X-Fleet], combinations, size. An error begins with "line
@@ -61,7 +63,9 @@ bool unit_equal(const Unit *a, const Unit *b); /* same hash */
  * guard from its start on, so Singleton= is no such difference. */
 bool unit_runs_same(const Unit *a, const Unit *b);
 
-/* The value of /_fleet/unit/NAME: {"hash","owner","path","text"}. Other hosts, also with older and newer
- * versions, read it; an unknown member is ignored. */
+/* The value of /_fleet/unit/NAME and of /_fleet/revision/NAME/NUMBER:
+ * {"by","hash","how","owner","path","rev","revs":[{"by","hash","how","rev","since"}],"since","text"}. Other
+ * hosts, also with older and newer versions, read it; an unknown member is ignored. Without a number, no
+ * revision is written. */
 void stored_unit_write(Text *t, const Unit *unit);
 int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret, Error *err);

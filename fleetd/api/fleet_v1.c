@@ -119,8 +119,9 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
                 if (where->maintenance && where->maintenance->mode == MAINTENANCE_DRAINING &&
                     !u->unit->placement.global &&
                     unit_drained(view, u, where, &to, &why) == DRAINED_UNIT_WAITS)
-                        error_set(ret, 0, "waiting: %s is being drained; it stays: %s",
-                                  cluster_machine_name(where), why.message);
+                        error_set(ret, 0, "waiting: %s is %s; it stays: %s", cluster_machine_name(where),
+                                  cluster_machine_is_leaving(where) ? "leaving the cluster" : "being drained",
+                                  why.message);
                 else
                         error_set(ret, 0, "%s", order->reason ?: "");
         }

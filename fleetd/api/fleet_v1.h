@@ -85,6 +85,7 @@ void units_list_handle(Request *request);
 void units_get_handle(Request *request);
 void units_put_handle(Request *request);
 void units_delete_handle(Request *request);
+void revisions_handle(Request *request);
 void batch_handle(Request *request);
 void states_list_handle(Request *request);
 void states_get_handle(Request *request);

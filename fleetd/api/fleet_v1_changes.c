@@ -144,6 +144,12 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
         }
         if (known && belongs_to_directory(request, known, "edit", err))
                 return 409;
+        if (known && cluster_revisions_are_full(known, &ret->unit->placement))
+                return error_set(
+                        err, 503,
+                        "%s has twice as many revisions as KeepRevisions= keeps; repeat the request when "
+                        "the leader has deleted the oldest",
+                        name);
         ret->change = (UnitChange) { .unit = ret->unit,
                                      .has_target = true,
                                      .target = target,

@@ -5,6 +5,7 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward.h"
+#include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/membership/leaving.h"
 #include "fleetd/registry/unit_order.h"
@@ -26,8 +27,25 @@ static bool leave_owns_units(const Request *request, const Cluster *c, const Clu
 
 /* -- GET -- */
 
-void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *self) {
+/* Return whether the unit stays on the machine until an operator acts: no other machine qualifies, or it has
+ * Move=no, or its key cannot be read. */
+static bool leave_is_held_by(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *self) {
+        const ClusterAssignment *a = cluster_assignment_on(self, u->name);
+        uint64_t now_ms = scheduler_view_now_ms(view);
         const ClusterMachine *other;
+        Error why;
+
+        if (!a || !drain_awaits(a) || unit_drained(view, u, self, &other, &why) != DRAINED_UNIT_WAITS)
+                return false;
+        if (cluster_unit_is_unreadable(u))
+                return true;
+        if (scheduler_drain_spares(u, self, now_ms)) /* a job ends by itself */
+                return u->unit->placement.move == PLACEMENT_STAYS;
+        return drain_retry_ms(a, now_ms) == 0 && self->presence == PRESENCE_UP &&
+               scheduler_pick(view, u, &other, NULL) < 0;
+}
+
+void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *self) {
         UnitPosition position = {};
         const ClusterUnit *u;
         size_t n = 0;
@@ -35,9 +53,7 @@ void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, c
         json_open(t, "waiting", '[');
         while (n < WAITING_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX &&
                (u = unit_order_next(&c->by_name, &position))) {
-                if (!cluster_assignment_on(self, u->name) || !u->unit || u->unit->placement.global ||
-                    u->target == TARGET_INACTIVE || unit_successor(u, self) ||
-                    scheduler_pick(view, u, &other, NULL) >= 0)
+                if (!leave_is_held_by(view, u, self))
                         continue;
                 json_add_string_always(t, NULL, u->name);
                 n++;

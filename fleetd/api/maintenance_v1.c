@@ -28,14 +28,29 @@ static const ClusterMachine *maintenance_machine(Request *request) {
 
 /* -- GET -- */
 
+/* Return a machine to which the unit moves, and that is away; NULL: none. */
+static const ClusterMachine *maintenance_away(const ClusterUnit *u, const ClusterMachine *where) {
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (a->machine != where && cluster_assignment_is_active(a) &&
+                    a->machine->presence == PRESENCE_AWAY)
+                        return a->machine;
+        return NULL;
+}
+
 DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where,
                          const ClusterMachine **ret_to, Error *ret_why) {
         const ClusterAssignment *a = cluster_assignment_on(where, u->name);
+        const ClusterMachine *away = maintenance_away(u, where);
         uint64_t now_ms = scheduler_view_now_ms(view);
         const char *spared;
 
         *ret_to = unit_successor(u, where);
         *ret_why = (Error) {};
+        if (cluster_unit_is_unreadable(u)) {
+                *ret_to = NULL;
+                error_set(ret_why, 0, "%s", CLUSTER_UNREADABLE);
+                return DRAINED_UNIT_WAITS;
+        }
         if (*ret_to)
                 return DRAINED_UNIT_MOVES;
         if (!a || !cluster_assignment_is_active(a))
@@ -46,6 +61,8 @@ DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *u, const 
         else if (where->presence != PRESENCE_UP)
                 error_set(ret_why, 0, "%s is %s", cluster_machine_name(where),
                           presence_to_string(where->presence));
+        else if (away)
+                error_set(ret_why, 0, "%s, to which it moves, is away", cluster_machine_name(away));
         else if (drain_retry_ms(a, now_ms) > 0)
                 error_set(ret_why, 0, "%s", a->reason ?: "");
         else if (u->unit && scheduler_pick(view, u, ret_to, NULL) < 0)

@@ -47,6 +47,7 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "GET",  "/fleet/v1/units/*",        RIGHT_UNITS_SEE,    AT_VIEW, units_get_handle },
         { ROUTE_FLEET,   "PUT",  "/fleet/v1/units/*",        RIGHT_UNITS_CHANGE, AT_VIEW, units_put_handle },
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/units/*", RIGHT_UNITS_CHANGE, AT_VIEW, units_delete_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/revisions/*",    RIGHT_UNITS_SEE,    AT_VIEW, revisions_handle },
         { ROUTE_FLEET,   "POST", "/fleet/v1/batch",          RIGHT_UNITS_CHANGE, AT_VIEW, batch_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/state",          RIGHT_UNITS_SEE, AT_VIEW, states_list_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/state/*",        RIGHT_UNITS_SEE,    AT_VIEW, states_get_handle },

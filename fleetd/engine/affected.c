@@ -21,7 +21,8 @@ void engine_marks_done(EngineMarks *marks) {
 }
 
 bool engine_marks_any(const EngineMarks *marks) {
-        return marks->units || marks->machines || marks->all || marks->waiting || marks->lost;
+        return marks->units || marks->machines || marks->all || marks->waiting || marks->lost ||
+               marks->started;
 }
 
 /* Without memory, the functions below mark all units. */
@@ -61,6 +62,7 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
                 marks_add_machine(marks, change->machine, u && !u->listed[CLUSTER_RELATED]);
                 break;
         case CHANGED_STATE:
+                marks->started |= u && u->unit && placement_stops_first(&u->unit->placement);
                 marks_add_unit(marks, change->unit);
                 break;
         case CHANGED_PRESENCE:
@@ -71,6 +73,7 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
                 marks_add_machine(marks, change->machine, false);
                 break;
         case CHANGED_PROBLEM:
+        case CHANGED_REVISION:
         case CHANGED_CLUSTER:
                 break;
         }
@@ -95,6 +98,10 @@ static void expand_machine(Expansion *x, const ClusterMachine *m, bool related_o
                 expand_add(x, s->unit);
 }
 
+static bool machine_is_draining(const ClusterMachine *m) {
+        return m->maintenance && m->maintenance->mode == MAINTENANCE_DRAINING;
+}
+
 /* A machine may have become free: for a unit that waits, for a unit that another one replaces or that is to
  * leave a drained machine, and for global units. */
 static void expand_waiting(Expansion *x, const Cluster *cluster) {
@@ -102,7 +109,7 @@ static void expand_waiting(Expansion *x, const Cluster *cluster) {
              u = LIST_NEXT(u, lists[CLUSTER_WAITING]))
                 expand_add(x, u->name);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
-                if (m->n_replacing > 0 || (m->maintenance && m->maintenance->mode == MAINTENANCE_DRAINING))
+                if (m->n_replacing > 0 || machine_is_draining(m))
                         expand_machine(x, m, false);
         for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_GLOBAL]); u;
              u = LIST_NEXT(u, lists[CLUSTER_GLOBAL]))
@@ -120,11 +127,12 @@ int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
         if (marks->waiting)
                 expand_waiting(&x, cluster);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
-                bool lost = marks->lost && m->presence == PRESENCE_LOST;
+                bool whole = (marks->lost && m->presence == PRESENCE_LOST) ||
+                             (marks->started && machine_is_draining(m));
                 const MachineMark *mark = named_find(marks->machines, m->id);
 
-                if (mark || lost)
-                        expand_machine(&x, m, !lost && mark->related_only);
+                if (mark || whole)
+                        expand_machine(&x, m, !whole && mark->related_only);
         }
         if (x.error >= 0)
                 engine_marks_done(marks);

@@ -2,6 +2,8 @@
 
 #include "fleetd/engine/plan_internal.h"
 
+enum { BETWEEN_WORK_MAX = 5000 }; /* comparisons in one search */
+
 bool drain_awaits(const ClusterAssignment *a) {
         return !(a->of->unit && a->of->unit->placement.global) && !plan_has_finished(a);
 }
@@ -56,22 +58,65 @@ static bool drain_is_starting(const ClusterAssignment *old) {
         return leaves && plan_is_wanted(old->of) && drain_awaits(old);
 }
 
+/* Return whether a unit that stops first, and has left its machine, is about to start on another one. */
+static bool drain_is_between(Pass *pass, const ClusterUnit *u) {
+        uint64_t now_ms = pass->cluster->now_ms, end_ms = now_ms;
+        const ClusterMachine *to;
+
+        if (cluster_unit_is_unreadable(u))
+                return false;
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
+                const ClusterState *s = cluster_state_on(a->machine, a->unit);
+
+                if (!cluster_assignment_is_active(a) || plan_is_up(a) || plan_is_down(a->machine) ||
+                    (s && s->state.active && streq(s->state.active, "failed")))
+                        return false;
+                end_ms = MAX(end_ms, a->since_ms + DRAIN_START_MS);
+        }
+        if (LIST_EMPTY(&u->assignments))
+                return plan_has_changes(pass, u) || scheduler_pick(pass->view, u, &to, NULL) >= 0;
+        if (end_ms > now_ms)
+                pass->plan->again_ms = MIN(pass->plan->again_ms, end_ms - now_ms);
+        return end_ms > now_ms;
+}
+
+/* The ones of all drains, up to the limit. Of thousands that wait for a machine, the work ends the search. */
+static size_t drain_count_between(Pass *pass) {
+        size_t n = 0, end = scheduler_view_work(pass->view) + BETWEEN_WORK_MAX;
+
+        for (const ClusterUnit *u = LIST_FIRST(&pass->cluster->lists[CLUSTER_STOPS_FIRST]);
+             u && n < DRAIN_CLUSTER_MAX && scheduler_view_work(pass->view) < end;
+             u = LIST_NEXT(u, lists[CLUSTER_STOPS_FIRST])) {
+                scheduler_view_count_work(pass->view, 1);
+                n += drain_is_between(pass, u);
+        }
+        return n;
+}
+
 static int drain_count_all(Pass *pass) {
         Drains *d = &pass->drains;
+        size_t n_between = drain_count_between(pass);
 
         d->starting = NEW0(size_t, scheduler_view_n_machines(pass->view) + 1);
         if (!d->starting)
                 return -ENOMEM;
+        d->n_total = n_between;
         for (const ClusterMachine *m = pass->cluster->machines; m; m = m->hh.next) {
+                d->starting[m->slot] = n_between;
                 if (!m->maintenance || m->maintenance->mode != MAINTENANCE_DRAINING ||
                     m->presence != PRESENCE_UP)
                         continue;
                 scheduler_view_count_work(pass->view, HASH_COUNT(m->assignments));
                 for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
                         d->starting[m->slot] += drain_is_starting(a);
-                d->n_total += d->starting[m->slot];
+                d->n_total += d->starting[m->slot] - n_between;
         }
         return 0;
+}
+
+bool drain_is_overdue(const Pass *pass, const ClusterMachine *m) {
+        return cluster_machine_is_overdue(m, pass->cluster->now_ms) &&
+               pass->brake.until_ms <= pass->cluster->now_ms;
 }
 
 bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
@@ -79,7 +124,7 @@ bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
         const ClusterMachine *m = a->machine;
         Drains *d = &pass->drains;
 
-        if (cluster_machine_is_overdue(m, now_ms))
+        if (drain_is_overdue(pass, m))
                 return true;
         if (pass->brake.until_ms > now_ms) {
                 error_set(ret_why, -EAGAIN, "machines were lost together, and nothing moves (BrakeSec=)");
@@ -94,7 +139,9 @@ bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
                 pass->error = -ENOMEM;
                 return false;
         }
-        if (d->starting[m->slot] < DRAIN_MACHINE_MAX && d->n_total < DRAIN_CLUSTER_MAX)
+        /* One that is on its way goes on, to another machine. */
+        if (drain_is_starting(a) ||
+            (d->starting[m->slot] < DRAIN_MACHINE_MAX && d->n_total < DRAIN_CLUSTER_MAX))
                 return true;
         error_set(ret_why, -EAGAIN,
                   "other units of %s start elsewhere first (%d at a time, %d of the cluster)",
@@ -103,12 +150,12 @@ bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
         return false;
 }
 
-void drain_count(Pass *pass, const ClusterMachine *m) {
+void drain_count(Pass *pass, const ClusterAssignment *a) {
         Drains *d = &pass->drains;
 
-        if (!d->starting)
+        if (!d->starting || drain_is_starting(a))
                 return;
-        d->starting[m->slot]++;
+        d->starting[a->machine->slot]++;
         d->n_total++;
 }
 
@@ -128,6 +175,7 @@ void drain_note_failure(Pass *pass, const ClusterAssignment *old, const ClusterM
         if (pass->error < 0)
                 return;
         c = &pass->plan->changes[pass->plan->n - 1];
+        c->text_index = old->unit_index;
         c->move_failures = n + 1;
         c->move_after_ms = now_ms + delay_ms;
         memcpy(c->move_failed, failed->id, sizeof(c->move_failed));

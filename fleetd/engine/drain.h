@@ -8,8 +8,10 @@
  * Global units stay. At the deadline, the ordinary units that are left stop.
  *
  * The scheduler's rule RULE_MAINTENANCE decides which units leave. While the mass-failure brake is on, or a
- * new lineage is adopted, no unit begins to move. A leave is a drain, too: membership/leaving.h takes the
- * steps after it. */
+ * new lineage is adopted, no unit begins to move, and none stops at a deadline. A unit counts as starting
+ * elsewhere until it runs there. One that stops first does so without an assignment that names the machine it
+ * has left: until it runs, or DRAIN_START_MS after it has got a machine, it counts for each drain. A leave is
+ * a drain, too: membership/leaving.h takes the steps after it. */
 #pragma once
 
 #include "fleetd/engine/plan.h"
@@ -20,6 +22,8 @@ enum {
         DRAIN_RETRY_MS = 30000, /* after a failed move; doubles with each failure, up to */
         DRAIN_RETRY_MAX_MS = 600000,
         DRAIN_START_MS = 120000, /* in which a unit begins to start on its new machine */
+        DRAIN_AWAY_MS = 30000, /* in which a machine that is away returns, before a unit that moves to it goes
+                                  back */
 };
 
 typedef struct DrainStep {

@@ -317,9 +317,9 @@ static int engine_end_adoption(Engine *e) {
         return r;
 }
 
-/* -- Drains -- */
+/* -- Drains and revisions -- */
 
-static void engine_on_maintained(void *userdata, KvStatus status, const char *message, uint64_t index) {
+static void engine_on_step_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Engine *e = userdata;
 
         e->writing = false;
@@ -339,13 +339,21 @@ static int engine_step_drains(Engine *e, const Cluster *cluster) {
                 step = drain_step(cluster, m);
                 if (step.next.mode == m->maintenance->mode)
                         continue;
-                r = registry_maintain(e->registry, e->term, m, &step.next, step.reason, engine_on_maintained,
-                                      e);
+                r = registry_maintain(e->registry, e->term, m, &step.next, step.reason,
+                                      engine_on_step_written, e);
                 if (r < 0)
                         return r;
                 e->writing = true;
         }
         return 0;
+}
+
+/* Delete former texts of units that are not kept any more. 0 or a negative errno. */
+static int engine_delete_surplus(Engine *e) {
+        int r = registry_delete_surplus(e->registry, e->term, engine_on_step_written, e);
+
+        e->writing = r > 0;
+        return MIN(r, 0);
 }
 
 /* -- The pass -- */
@@ -400,6 +408,8 @@ static void engine_on_wake(void *userdata) {
                 r = engine_write_part(e);
         else if (r >= 0 && !e->writing)
                 r = engine_step_drains(e, cluster);
+        if (r >= 0 && e->n_written == e->plan.n && !e->writing)
+                r = engine_delete_surplus(e);
         if (r >= 0)
                 return;
 

@@ -94,7 +94,7 @@ bool move_is_drain(const Position *p) {
 
 /* Return whether the unit has to leave its machine, which is being drained, wherever it runs then. */
 static bool move_is_overdue(const Pass *pass, const Position *p) {
-        return move_is_drain(p) && cluster_machine_is_overdue(p->assignment->machine, pass->cluster->now_ms);
+        return move_is_drain(p) && drain_is_overdue(pass, p->assignment->machine);
 }
 
 void move_stop_unfit(Pass *pass, const Position *p) {
@@ -150,6 +150,14 @@ static bool move_is_known_down(const ClusterAssignment *o) {
                (streq(s->state.active, "inactive") || streq(s->state.active, "failed"));
 }
 
+typedef enum MoveLiveness { MOVE_DOWN, MOVE_MAY_RUN, MOVE_UP } MoveLiveness;
+
+static MoveLiveness move_liveness(const Position *p) {
+        if (plan_is_up(p->assignment))
+                return MOVE_UP;
+        return move_is_known_down(p->assignment) ? MOVE_DOWN : MOVE_MAY_RUN;
+}
+
 /* Return whether the unit got its newest position because of maintenance, and is known not to run in the
  * others. It need not run before those end. */
 static bool move_interrupts_nothing(const Positions *all) {
@@ -171,9 +179,13 @@ static bool move_interrupts_nothing(const Positions *all) {
  * UINT64_MAX: it is starting, or its state is unknown. */
 static uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
         const ClusterState *s = cluster_state_on(o->machine, o->unit);
-        uint64_t now_ms = pass->cluster->now_ms, end_ms = o->since_ms + DRAIN_START_MS;
+        bool away = o->machine->presence == PRESENCE_AWAY;
+        uint64_t now_ms = pass->cluster->now_ms,
+                 end_ms = away ? o->machine->since_ms + DRAIN_AWAY_MS : o->since_ms + DRAIN_START_MS;
 
-        if (!s || !s->state.active)
+        if (away)
+                return end_ms > now_ms ? end_ms - now_ms : 0;
+        if (!s || !s->state.active || plan_is_down(o->machine))
                 return UINT64_MAX;
         if (streq(s->state.active, "failed") || s->state.job[0] ||
             (s->state.sub && starts_with(s->state.sub, "auto-restart")))
@@ -187,20 +199,43 @@ static uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o)
  * does not start there: one that is being drained, and where it may run; NULL: there is none. */
 static const Position *move_failed(Pass *pass, const Positions *all, size_t kept) {
         uint64_t left_ms = move_start_left_ms(pass, all->items[kept].assignment);
+        const Position *back = NULL;
+        MoveLiveness best = MOVE_MAY_RUN;
 
         if (kept != all->n - 1 || kept == 0 || left_ms == UINT64_MAX)
                 return NULL;
-        for (size_t i = kept; i > 0; i--) {
-                const Position *p = &all->items[i - 1];
+        for (size_t i = 0; i < kept; i++) {
+                const Position *p = &all->items[i];
 
-                if (!move_is_drain(p) || move_is_overdue(pass, p) || move_is_known_down(p->assignment))
-                        continue;
-                if (left_ms == 0)
-                        return p;
-                pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
-                break;
+                if (move_is_drain(p) && !move_is_overdue(pass, p) && move_liveness(p) >= best) {
+                        back = p;
+                        best = move_liveness(p);
+                }
         }
-        return NULL;
+        if (back && left_ms > 0)
+                pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
+        return left_ms > 0 ? NULL : back;
+}
+
+/* The unit goes on in the position 'back', and leaves the newer ones. */
+static void move_back(Pass *pass, const Positions *all, const Position *back) {
+        const ClusterAssignment *newest = all->items[all->n - 1].assignment;
+        char buffer[CLUSTER_LABEL_SIZE];
+        const char *name = cluster_machine_label(back->assignment->machine, buffer);
+
+        for (const Position *p = back + 1; p < all->items + all->n; p++) {
+                const ClusterAssignment *o = p->assignment;
+
+                if (p->state == POSITION_GONE)
+                        continue;
+                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
+                            o->machine->presence == PRESENCE_AWAY ?
+                                    "the machine went away before it ran there, and it stays on %s" :
+                            o == newest ? "its start failed there, and it stays on %s" :
+                                          "it stays on %s",
+                            name);
+        }
+        drain_note_failure(pass, back->assignment, newest->machine);
 }
 
 /* The unit remains in the position 'kept'. */
@@ -209,13 +244,9 @@ static void move_stay(Pass *pass, const Positions *all, size_t kept) {
         bool up = plan_has_finished(o) || plan_is_up(o) ||
                   (kept == all->n - 1 && move_interrupts_nothing(all));
         const Position *back = up ? NULL : move_failed(pass, all, kept);
-        char name[CLUSTER_LABEL_SIZE];
 
         if (back) {
-                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
-                            "its start failed there, and it stays on %s",
-                            cluster_machine_label(back->assignment->machine, name));
-                drain_note_failure(pass, back->assignment, o->machine);
+                move_back(pass, all, back);
                 return;
         }
         plan_keep(pass, o);
@@ -263,16 +294,28 @@ void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
                   error_text(&why, 0));
 }
 
-/* Return whether the unit leaves its machines only because they are being drained. */
-static bool move_is_only_drain(const Positions *all) {
-        for (size_t i = 0; i < all->n; i++)
-                if (!move_is_drain(&all->items[i]))
-                        return false;
-        return true;
+/* Return the position from which a drain moves the unit: where it is up, else where it may run, else any, and
+ * the newest of these. NULL: it leaves for another reason, too, without limits. Lost machines do not count.
+ */
+static const Position *move_drained(const Positions *all) {
+        const Position *from = NULL;
+        MoveLiveness best = MOVE_DOWN;
+        bool only = true;
+
+        for (size_t i = 0; i < all->n; i++) {
+                const Position *p = &all->items[i];
+
+                if (move_is_drain(p) && move_liveness(p) >= best) {
+                        from = p;
+                        best = move_liveness(p);
+                }
+                only &= move_is_drain(p) || p->state == POSITION_GONE;
+        }
+        return from && (only || plan_is_up(from->assignment)) ? from : NULL;
 }
 
 /* Move=stop-first: the unit gets its other machine when it has ended on these ones. */
-static void move_stop_first(Pass *pass, const Positions *all) {
+static void move_stop_first(Pass *pass, const Positions *all, const Position *from) {
         char name[CLUSTER_LABEL_SIZE];
 
         for (size_t i = 0; i < all->n; i++) {
@@ -284,22 +327,27 @@ static void move_stop_first(Pass *pass, const Positions *all) {
         }
         if (pass->error == 0)
                 pass->plan->changes[pass->plan->n - 1].move = MOVE_DRAINED;
-        drain_count(pass, all->items[all->n - 1].assignment->machine);
+        drain_count(pass, from->assignment);
 }
 
 /* The unit fits in none of its positions, and gets another machine. Until it runs there, each position
  * continues that a conflict does not forbid, also while the other machine has a hold-off. If no other machine
  * is available, it remains where another unit replaces it. */
 static void move_away(Pass *pass, const Positions *all) {
-        const Position *last = &all->items[all->n - 1];
-        bool found, soon, drain = move_is_only_drain(all);
+        const Position *back = move_failed(pass, all, all->n - 1), *drained = move_drained(all),
+                       *last = drained ?: &all->items[all->n - 1];
         const ClusterUnit *u = all->unit;
+        bool found, soon;
         const ClusterMachine *m = NULL;
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
         int r;
 
-        if (drain && !drain_admits(pass, last->assignment, &why)) {
+        if (back) {
+                move_back(pass, all, back);
+                return;
+        }
+        if (drained && !drain_admits(pass, last->assignment, &why)) {
                 plan_wait(pass, u, "%s %s; %s", cluster_machine_label(last->assignment->machine, name),
                           move_cause(last), error_text(&why, 0));
                 return;
@@ -312,8 +360,8 @@ static void move_away(Pass *pass, const Positions *all) {
                 return;
         }
 
-        if (drain && found && u->unit->placement.move == PLACEMENT_STOP_FIRST) {
-                move_stop_first(pass, all);
+        if (drained && found && u->unit->placement.move == PLACEMENT_STOP_FIRST) {
+                move_stop_first(pass, all, drained);
                 return;
         }
         for (size_t i = 0; i < all->n; i++) {
@@ -331,12 +379,15 @@ static void move_away(Pass *pass, const Positions *all) {
                 return;
         }
         plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name), plan_wanted_kind(u),
-                    "%s %s; %s", cluster_machine_label(last->assignment->machine, name), move_cause(last),
-                    error_text(&why, 0));
+                    "%s %s; %s%s", cluster_machine_label(last->assignment->machine, name), move_cause(last),
+                    error_text(&why, 0),
+                    drained && u->unit->placement.move == PLACEMENT_MOVE_UNKNOWN ?
+                            "; its Move= is of a later version of fleetd: taken as start-first" :
+                            "");
         if (pass->error == 0)
                 pass->plan->changes[pass->plan->n - 1].move = move_reason(last);
-        if (drain)
-                drain_count(pass, last->assignment->machine);
+        if (drained)
+                drain_count(pass, drained->assignment);
 }
 
 /* The unit fits in none of its positions, and one of them is held: the plan waits for that machine. Meanwhile
@@ -345,6 +396,7 @@ static void move_away(Pass *pass, const Positions *all) {
 static void move_wait(Pass *pass, const Positions *all) {
         const ClusterAssignment *o = all->items[all->held].assignment;
         char name[CLUSTER_LABEL_SIZE];
+        const Position *back = NULL;
         bool spared = false;
 
         if (plan_has_finished(o) || (o->machine->presence == PRESENCE_AWAY && plan_is_up(o))) {
@@ -352,6 +404,11 @@ static void move_wait(Pass *pass, const Positions *all) {
                 return;
         }
 
+        back = move_failed(pass, all, all->held);
+        if (back) {
+                move_back(pass, all, back);
+                return;
+        }
         plan_keep(pass, o);
         if (plan_replace_left_ms(pass, o) > 0)
                 plan_wait(pass, all->unit, "%s is lost, and its unit waits for it (ReplaceAfterSec=)",
@@ -359,7 +416,7 @@ static void move_wait(Pass *pass, const Positions *all) {
         for (size_t i = all->n; i > 0; i--) {
                 if (all->items[i - 1].state != POSITION_UNFIT)
                         continue;
-                if (spared)
+                if (spared || move_is_overdue(pass, &all->items[i - 1]))
                         move_stop_unfit(pass, &all->items[i - 1]);
                 spared = true;
         }

@@ -161,6 +161,13 @@ void plan_wait(Pass *pass, const ClusterUnit *u, const char *format, ...) {
         va_end(ap);
 }
 
+bool plan_has_changes(const Pass *pass, const ClusterUnit *u) {
+        const PlanItem *item;
+
+        HASH_FIND_PTR(pass->items, &u, item);
+        return item && item->planned;
+}
+
 bool plan_is_stray(const ClusterState *s) {
         return !cluster_assignment_on(s->machine, s->unit) && s->machine->presence == PRESENCE_UP;
 }

@@ -37,6 +37,7 @@ typedef struct EngineMarks {
         bool all;                /* all units */
         bool waiting;            /* units that wait for a machine */
         bool lost;               /* units of lost machines */
+        bool started;            /* units of drained machines: one that stopped first may run elsewhere */
 } EngineMarks;
 
 void engine_marks_done(EngineMarks *marks);

@@ -46,6 +46,8 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
 void plan_wait(Pass *pass, const ClusterUnit *u, const char *format, ...) _printf_(3, 4);
 /* Bring an assignment that remains to the current target state and text of its unit. */
 void plan_keep(Pass *pass, const ClusterAssignment *o);
+/* Return whether the unit has changes in this plan already. */
+bool plan_has_changes(const Pass *pass, const ClusterUnit *u);
 /* Return whether the machine reports a unit without an assignment: after a restore, or a partition. */
 bool plan_is_stray(const ClusterState *s);
 void plan_stop_strays(Pass *pass, const ClusterUnit *u, const char *reason);
@@ -55,12 +57,16 @@ int brake_update(Pass *pass, uint64_t brake_ms);
 bool brake_holds(const Brake *brake, const ClusterMachine *machine);
 void brake_done(Brake *brake);
 
-/* drain.c. Return whether the unit of an assignment may begin to leave its machine, which is being drained;
+/* drain.c. Return whether the deadline of the machine's drain has passed. While the mass-failure brake is on,
+ * no deadline passes. */
+bool drain_is_overdue(const Pass *pass, const ClusterMachine *machine);
+/* Return whether the unit of an assignment may begin to leave its machine, which is being drained;
  * if not, set what it waits for. */
 bool drain_admits(Pass *pass, const ClusterAssignment *assignment, Error *ret_why);
-/* Count a unit that begins to leave the machine in this plan. */
-void drain_count(Pass *pass, const ClusterMachine *machine);
-/* Record in the assignment that the unit failed on the machine to which it moved. */
+/* Count a unit that begins to leave the machine of the assignment in this plan. */
+void drain_count(Pass *pass, const ClusterAssignment *assignment);
+/* Record in the assignment that the unit failed on the machine to which it moved. The text that runs remains.
+ */
 void drain_note_failure(Pass *pass, const ClusterAssignment *old, const ClusterMachine *failed);
 /* scheduler_pick() of another machine than the one on which the unit failed, if there is one. */
 int drain_pick(Pass *pass, const ClusterAssignment *old, const ClusterMachine **ret, Error *ret_why);

@@ -81,7 +81,7 @@ static void singleton_leave(Pass *pass, const ClusterUnit *u, const Position *p)
                           error_text(&why, 0));
                 return;
         }
-        if (drain && cluster_machine_is_overdue(o->machine, pass->cluster->now_ms))
+        if (drain && drain_is_overdue(pass, o->machine))
                 move_stop_unfit(pass, p);
         else if (scheduler_pick(pass->view, u, &other, &why) >= 0) {
                 plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP,
@@ -90,7 +90,7 @@ static void singleton_leave(Pass *pass, const ClusterUnit *u, const Position *p)
                 if (pass->error == 0)
                         pass->plan->changes[pass->plan->n - 1].move = move_reason(p);
                 if (drain)
-                        drain_count(pass, o->machine);
+                        drain_count(pass, o);
         } else if (p->state == POSITION_REPLACED)
                 plan_keep(pass, o);
         else if (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !drain)

@@ -88,7 +88,9 @@ typedef enum ClusterList {
                             is up and has no conflicting unit */
         CLUSTER_GLOBAL,  /* Global= */
         CLUSTER_RELATED, /* MachineOf=, Conflicts= or Replaces= */
-        CLUSTER_REPLACING, /* Replaces= */
+        CLUSTER_REPLACING,   /* Replaces= */
+        CLUSTER_STOPS_FIRST, /* Move=stop-first or Singleton=, to be launched, and active on no machine */
+        CLUSTER_SURPLUS,     /* stored revisions that its key does not name (cluster_revision_is_surplus()) */
         _CLUSTER_LIST_MAX,
 } ClusterList;
 
@@ -99,6 +101,12 @@ typedef enum ClusterRule {
         CLUSTER_MACHINE_OF, /* names, no patterns */
         _CLUSTER_RULE_MAX,
 } ClusterRule;
+
+/* A key with a text that a unit had. The view does not hold the text. */
+typedef struct ClusterRevision {
+        uint64_t number;
+        LIST_ENTRY(ClusterRevision) of_unit; /* unsorted */
+} ClusterRevision;
 
 /* Of several machines, as of a global unit, one that reports a failure decides, then one that is active. */
 typedef enum UnitCondition {
@@ -118,6 +126,7 @@ struct ClusterUnit {
         uint64_t target_index; /* 0: no key */
         LIST_HEAD(, ClusterAssignment) assignments; /* by machine id */
         LIST_HEAD(, ClusterState) states;           /* by machine id */
+        LIST_HEAD(, ClusterRevision) revisions;     /* except for the wanted one */
         ClusterUnreadables unreadable;              /* of its unit, target, assignment and state keys */
         LIST_ENTRY(ClusterUnit) lists[_CLUSTER_LIST_MAX];
         bool listed[_CLUSTER_LIST_MAX]; /* is in that list of the cluster view */
@@ -269,6 +278,7 @@ typedef enum RegistryChangeKind {
         CHANGED_ALL,
         CHANGED_UNIT,
         CHANGED_TARGET,
+        CHANGED_REVISION,
         CHANGED_ASSIGNMENT,
         CHANGED_STATE,
         CHANGED_MACHINE,
@@ -317,6 +327,11 @@ const ClusterSettings *cluster_settings(const Cluster *c); /* never NULL: withou
 bool cluster_has_unreadable(const Cluster *c, LayoutKind kind);
 bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind);
 bool cluster_unit_is_unreadable(const ClusterUnit *u); /* any of its keys */
+/* Return whether the key of the unit, which can be read, does not name a stored revision. */
+bool cluster_revision_is_surplus(const ClusterUnit *u, const ClusterRevision *revision);
+bool cluster_unit_has_surplus(const ClusterUnit *u);
+/* Return whether so many revisions are stored that the leader has to delete some before another text. */
+bool cluster_revisions_are_full(const ClusterUnit *known, const Placement *next);
 bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind);
 /* Its facts, metadata or presence: the machine keeps its units and receives no others. */
 bool cluster_machine_is_unreadable(const ClusterMachine *m);

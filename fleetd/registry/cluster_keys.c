@@ -27,6 +27,7 @@ static size_t cluster_unit_free(Cluster *c, ClusterUnit *u) {
 
         HASH_DEL(c->units, u);
         cluster_owner_remove(c, u);
+        cluster_revisions_free(u);
         unit_free(u->unit);
         cluster_unreadables_free(&u->unreadable);
         free(u);
@@ -235,6 +236,7 @@ static int cluster_clear(Cluster *c, const LayoutKey *k) {
 
 static int cluster_add_unreadable(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         ClusterUnreadable *x = cluster_has_entries(e, k->kind) ? NEW0(ClusterUnreadable, 1) : NULL;
+        int r;
 
         if (!x)
                 return -ENOMEM;
@@ -242,8 +244,8 @@ static int cluster_add_unreadable(Cluster *c, const KindEntries *e, const Layout
         LIST_INSERT_HEAD(cluster_unreadables(c, e, k->kind), x, of_owner);
         if (!kinds[k->kind].unreadable)
                 return 0;
-        kinds[k->kind].unreadable(v);
-        return kinds[k->kind].apply(c, e, k, v);
+        r = kinds[k->kind].unreadable(v);
+        return r < 0 ? r : kinds[k->kind].apply(c, e, k, v);
 }
 
 /* Record that the key exists and its value is not known. Neither the previous value counts, nor its absence.

@@ -70,6 +70,19 @@ RECORD(lineage, LineageRecord, lineage, nothing_done)
 SINGLE(host, e->machine)
 SINGLE(removed, e->machine)
 SINGLE(maintenance, e->machine)
+
+/* The machine keeps its units and receives no others. */
+int kind_maintenance_unreadable(KindValue *ret) {
+        MaintenanceRecord *cordoned = NEW0(MaintenanceRecord, 1);
+
+        if (!cordoned)
+                return -ENOMEM;
+        *cordoned = (MaintenanceRecord) { .mode = MAINTENANCE_CORDONED, .why = CLUSTER_UNREADABLE };
+        ret->record = cordoned;
+        ret->record_free = maintenance_free;
+        return 0;
+}
+
 SINGLE(ca_roots, c)
 SINGLE(ca_keys, c)
 SINGLE(ca_rotation, c)

@@ -57,6 +57,9 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
         cluster_list_set(c, CLUSTER_RELATED, u,
                          p && (p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0));
         cluster_list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
+        cluster_list_set(c, CLUSTER_SURPLUS, u, cluster_unit_has_surplus(u));
+        cluster_list_set(c, CLUSTER_STOPS_FIRST, u,
+                         p && placement_stops_first(p) && u->target == TARGET_LAUNCHED && u->n_active == 0);
         cluster_count_unit(c, u);
 }
 
@@ -247,8 +250,9 @@ static int presence_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Er
 }
 
 /* A machine that is away keeps its units and receives no others. */
-static void presence_unreadable(KindValue *ret) {
+static int presence_unreadable(KindValue *ret) {
         ret->presence = (PresenceRecord) { .presence = PRESENCE_AWAY, .reason = CLUSTER_UNREADABLE };
+        return 0;
 }
 
 static int presence_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
@@ -308,8 +312,9 @@ static int assignment_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, 
 }
 
 /* The unit stays on that machine, and receives no second assignment. */
-static void assignment_unreadable(KindValue *ret) {
+static int assignment_unreadable(KindValue *ret) {
         ret->assignment = (Assignment) { .kind = _ASSIGNMENT_INVALID, .since_ms = UINT64_MAX };
+        return 0;
 }
 
 void cluster_assignment_free(ClusterAssignment *a) {
@@ -524,8 +529,9 @@ static int member_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, Ki
 }
 
 /* A machine with a member key, which says no more than that. */
-static void member_unreadable(KindValue *ret) {
+static int member_unreadable(KindValue *ret) {
         ret->member = (MemberRecord) {};
+        return 0;
 }
 
 /* The last start stays: the daemon compares it with its own after it joins again. */
@@ -580,6 +586,8 @@ static int cluster_each(const Cluster *c, const KindEntries *e, KindFound *found
 const Kind kinds[_LAYOUT_MAX] = {
         [LAYOUT_UNIT] = { CHANGED_UNIT, SLICE_UNIT, OF_UNIT_IN(index), FUNCTIONS(unit), .clear = unit_clear },
         [LAYOUT_TARGET] = { CHANGED_TARGET, SLICE_UNIT, OF_UNIT_IN(target_index), FUNCTIONS(target) },
+        [LAYOUT_REVISION] = { CHANGED_REVISION, SLICE_NONE, OF_UNIT, FUNCTIONS(kind_revision),
+                              .clear = kind_revision_clear, .each = kind_revision_each },
         [LAYOUT_FACTS] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE_IN(facts_index), FUNCTIONS(facts) },
         [LAYOUT_METADATA] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE, FUNCTIONS(metadata),
                               .clear = metadata_clear, .each = metadata_each },
@@ -593,7 +601,8 @@ const Kind kinds[_LAYOUT_MAX] = {
         [LAYOUT_PROBLEM] = { CHANGED_PROBLEM, SLICE_MACHINE, OF_MACHINE | NAMES_UNIT, FUNCTIONS(problem),
                              .clear = problem_clear, .each = problem_each },
         [LAYOUT_MAINTENANCE] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE_IN(maintenance_index),
-                                 FUNCTIONS(kind_maintenance), .clear = kind_maintenance_clear },
+                                 FUNCTIONS(kind_maintenance), .clear = kind_maintenance_clear,
+                                 .unreadable = kind_maintenance_unreadable },
         [LAYOUT_STATE] = { CHANGED_STATE, SLICE_MACHINE, OF_UNIT | OF_MACHINE, FUNCTIONS(state),
                            .clear = state_clear, .each = state_each },
         [LAYOUT_MEMBER] = { CHANGED_CLUSTER, SLICE_ALL, OF_MACHINE_IN(member.raft_id), FUNCTIONS(member),

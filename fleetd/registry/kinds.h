@@ -63,7 +63,8 @@ typedef struct Kind {
         int (*clear)(Cluster *c, const KindEntries *e, const LayoutKey *k); /* NULL: apply zeros */
         /* Enumerates the owner's keys; NULL: it has one at most, see 'present'. */
         int (*each)(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata);
-        void (*unreadable)(KindValue *ret); /* stands for a value that cannot be decoded; NULL: none */
+        /* Sets what stands for a value that cannot be decoded; 0 or -ENOMEM. NULL: nothing does. */
+        int (*unreadable)(KindValue *ret);
 } Kind;
 
 extern const Kind kinds[_LAYOUT_MAX];
@@ -82,6 +83,7 @@ extern const Kind kinds[_LAYOUT_MAX];
 KIND_FUNCTIONS(host)
 KIND_FUNCTIONS(removed)
 KIND_FUNCTIONS(maintenance)
+int kind_maintenance_unreadable(KindValue *ret);
 KIND_FUNCTIONS(ca_roots)
 KIND_FUNCTIONS(ca_keys)
 KIND_FUNCTIONS(ca_rotation)
@@ -90,6 +92,11 @@ KIND_TABLE_FUNCTIONS(token)
 KIND_TABLE_FUNCTIONS(denied)
 KIND_TABLE_FUNCTIONS(principal)
 KIND_TABLE_FUNCTIONS(lineage)
+
+/* -- cluster_revisions.c: texts that units had -- */
+
+KIND_TABLE_FUNCTIONS(revision)
+void cluster_revisions_free(ClusterUnit *u);
 
 /* Free the values that these kinds have put into a machine, or into the cluster view. */
 void cluster_kinds_done_machine(ClusterMachine *m);

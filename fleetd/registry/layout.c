@@ -5,15 +5,18 @@
 
 #include "base/parse.h"
 #include "units/machine.h"
+#include "units/revision.h"
 
 static const char root[] = "/_fleet";
 
-/* Segments that stand for the name of a unit or of another object, and for a machine id. */
-static const char name[] = "NAME", id[] = "ID";
+/* Segments that stand for the name of a unit or of another object, for a machine id, and for the number of a
+ * revision. */
+static const char name[] = "NAME", id[] = "ID", number[] = "NUMBER";
 
 static const char *const paths[_LAYOUT_MAX][5] = {
         [LAYOUT_UNIT] = { "unit", name },
         [LAYOUT_TARGET] = { "target", name },
+        [LAYOUT_REVISION] = { "revision", name, number },
         [LAYOUT_FACTS] = { "machine", id, "facts" },
         [LAYOUT_PRESENCE] = { "machine", id, "presence" },
         [LAYOUT_METADATA] = { "machine", id, "metadata", name },
@@ -46,7 +49,7 @@ const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const c
 
                 if (value == name)
                         value = unit;
-                else if (value == id)
+                else if (value == id || value == number)
                         value = machine;
                 n += snprintf(ret + n, LAYOUT_KEY_MAX - n, "/%s", value);
                 assert(n < LAYOUT_KEY_MAX);
@@ -68,6 +71,9 @@ static bool layout_match_segment(const char *pattern, const char *segment, size_
         if (pattern == id)
                 return layout_copy(segment, size, ret->machine, sizeof(ret->machine)) &&
                        machine_id_is_valid(ret->machine);
+        if (pattern == number)
+                return layout_copy(segment, size, ret->machine, sizeof(ret->machine)) &&
+                       revision_parse_number(ret->machine) > 0;
         return size == strlen(pattern) && memcmp(segment, pattern, size) == 0;
 }
 

@@ -12,6 +12,7 @@ enum { LAYOUT_KEY_MAX = 512 };
 typedef enum LayoutKind {
         LAYOUT_UNIT,
         LAYOUT_TARGET,
+        LAYOUT_REVISION, /* a text that the unit had; LayoutKey.machine is its number */
         LAYOUT_FACTS,
         LAYOUT_PRESENCE,
         LAYOUT_METADATA, /* plain text, set by people; "" hides the pair that the host reports */
@@ -39,8 +40,8 @@ typedef enum LayoutKind {
 
 typedef struct LayoutKey {
         LayoutKind kind;
-        char unit[UNIT_NAME_MAX + 1]; /* or the name of another key */
-        char machine[MACHINE_ID_SIZE];
+        char unit[UNIT_NAME_MAX + 1];  /* or the name of another key */
+        char machine[MACHINE_ID_SIZE]; /* or the number of a revision */
 } LayoutKey;
 
 /* Write the key into 'ret' and return it. A name that the kind's path does not contain may be NULL; the

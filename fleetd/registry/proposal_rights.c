@@ -15,6 +15,7 @@ static const struct {
 } rules[_LAYOUT_MAX] = {
         [LAYOUT_UNIT] = { .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_TARGET] = { .set = RIGHT_UNITS_CHANGE },
+        [LAYOUT_REVISION] = { .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_METADATA] = { .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_PROBLEM] = { .own = RIGHT_REPORT, .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_FACTS] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },

@@ -56,7 +56,9 @@ struct Op {
         uint64_t number;
         HistoryEvent *events; /* owned; rows that are logged when they are written */
         size_t n_events;
-        Deferred empty; /* reports the result of a transaction without writes */
+        Deferred empty;                      /* reports the result of a transaction without writes */
+        RegistrySequence sequence;           /* owned; without 'next': one transaction */
+        char principal[PRINCIPAL_TEXT_SIZE]; /* of the sequence */
         LIST_ENTRY(Op) ops;
 };
 
@@ -442,8 +444,11 @@ static int op_keep_events(Op *op, const KvCommand *transaction) {
 }
 
 static Op *op_free(Op *op) {
-        if (op)
-                free(op->events);
+        if (!op)
+                return NULL;
+        free(op->events);
+        if (op->sequence.free)
+                op->sequence.free(op->sequence.userdata);
         free(op);
         return NULL;
 }
@@ -471,11 +476,33 @@ static void op_finish(Op *op, KvStatus status, const char *message, uint64_t ind
                 done(userdata, status, message, index);
 }
 
+static int op_propose_next(Op *op);
+
 static void op_on_result(void *userdata, const KvResult *result) {
         char buffer[MESSAGE_SIZE];
+        Op *op = userdata;
+        int e = 0;
 
-        ((Op *) userdata)->registry->refused_at = result->status == KV_OK ? 0 : result->refused_at;
-        op_finish(userdata, result->status, op_message(result, buffer), result->index);
+        op->registry->refused_at = result->status == KV_OK ? 0 : result->refused_at;
+        if (result->status == KV_OK && op->sequence.next)
+                e = op_propose_next(op);
+        if (e < 0)
+                op_finish(op, KV_NO_LEADER, strerror(-e), 0);
+        else if (e == 0)
+                op_finish(op, result->status, op_message(result, buffer), result->index);
+}
+
+/* Return 1, 0 at the end of the sequence, or a negative errno. */
+static int op_propose_next(Op *op) {
+        KvCommand command = { .op = KV_TXN, .internal = true, .principal = kv_string(op->principal) };
+        int e;
+
+        if (!op->sequence.next(op->sequence.userdata, &command))
+                return 0;
+        e = op_keep_events(op, &command);
+        if (e >= 0)
+                e = kv_propose(op->registry->store, &command, op_on_result, op, &op->number);
+        return e < 0 ? e : 1;
 }
 
 static void op_on_empty(void *userdata) {
@@ -514,6 +541,26 @@ int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone don
                         return e;
         }
 
+        LIST_INSERT_HEAD(&r->ops, op, ops);
+        (void) TAKE_PTR(op);
+        return 0;
+}
+
+int registry_propose_sequence(Registry *r, const RegistrySequence *sequence, RegistryDone done,
+                              void *userdata) {
+        _cleanup_(op_freep) Op *op = NEW0(Op, 1);
+        int e;
+
+        if (op) {
+                *op = (Op) { .registry = r, .done = done, .userdata = userdata, .sequence = *sequence };
+                memcpy(op->principal, r->principal, sizeof(r->principal));
+        } else
+                sequence->free(sequence->userdata);
+        registry_propose_for(r, "");
+        e = op ? op_propose_next(op) : -ENOMEM;
+        if (e < 0)
+                return e;
+        assert(e > 0);
         LIST_INSERT_HEAD(&r->ops, op, ops);
         (void) TAKE_PTR(op);
         return 0;

@@ -47,6 +47,16 @@ uint64_t registry_wall_ms(const Registry *r);
 void registry_propose_for(Registry *r, const char *principal);
 /* Propose a KV_TXN; the result follows through 'done'. One without writes gets KV_OK from the loop. */
 int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone done, void *userdata);
+/* Transactions that are proposed one after the other, each when the one before it has taken effect. */
+typedef struct RegistrySequence {
+        bool (*next)(void *userdata, KvCommand *ret); /* sets checks and writes; false: there is no other */
+        void (*free)(void *userdata);
+        void *userdata; /* owned */
+} RegistrySequence;
+/* Propose the sequence, which has at least one transaction. 'done' reports the result of the last one, or of
+ * the one that failed. Takes sequence->userdata also on failure. 0, -ENOMEM or -E2BIG. */
+int registry_propose_sequence(Registry *r, const RegistrySequence *sequence, RegistryDone done,
+                              void *userdata);
 /* Within 'done': the check, or after the checks the write, that rejected the transaction, counted from 1; 0:
  * none. */
 uint64_t registry_refused_at(const Registry *r);
@@ -75,6 +85,10 @@ typedef struct UnitChange {
 /* Change all units or none. API and directory use the same checks. */
 int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done,
                           void *userdata);
+
+/* Delete stored revisions of units that their keys do not name any more. 'term' of the leader. Return 0 if
+ * there are none, 1 if a transaction was proposed. */
+int registry_delete_surplus(Registry *r, uint64_t term, RegistryDone done, void *userdata);
 
 typedef struct ProblemChange {
         const char *machine, *name;
@@ -115,6 +129,7 @@ typedef struct AssignmentChange {
         AssignmentKind kind;     /* new kind */
         uint64_t expected_index; /* of the assignment's key; 0: absent */
         uint64_t unit_index;     /* of the unit key that was planned on; 0: absent (only to stop a unit) */
+        uint64_t text_index;     /* of the unit key whose text remains; 0: that of 'unit_index' */
         uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */
         uint64_t since_ms;       /* cluster time; a rewrite in place keeps the previous one */
         uint64_t hold_ms;        /* Assignment.hold_ms, and so the next three */

@@ -21,7 +21,7 @@ static void schedule_add(Registry *r, Transaction *t, uint64_t term, const Assig
         _cleanup_text_ Text value = {};
         Assignment assignment = {
                 .kind = c->kind,
-                .unit_index = c->unit_index,
+                .unit_index = c->text_index > 0 ? c->text_index : c->unit_index,
                 .reason = (char *) c->reason, /* borrowed */
                 .term = term,
                 .since_ms = c->since_ms,

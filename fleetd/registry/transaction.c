@@ -141,3 +141,92 @@ int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryD
         transaction_drop_notes(&command);
         return registry_propose(r, &command, done, userdata);
 }
+
+/* -- A transaction after another one -- */
+
+enum { PART_WRITES_MAX = 1000 };
+
+typedef struct Parts {
+        Transaction former, last;
+        size_t sent; /* writes of 'former' */
+        bool ends;   /* 'last' was sent */
+} Parts;
+
+static void parts_free(void *userdata) {
+        Parts *parts = userdata;
+
+        transaction_done(&parts->former);
+        transaction_done(&parts->last);
+        free(parts);
+}
+
+/* Return a part of 'former', or 'last' after it. */
+static bool parts_next(void *userdata, KvCommand *ret) {
+        Parts *parts = userdata;
+        const Transaction *t = parts->sent < parts->former.n_writes ? &parts->former : &parts->last;
+
+        if (parts->ends)
+                return false;
+        parts->ends = t == &parts->last;
+        ret->checks = parts->ends ? t->checks : t->checks + parts->sent;
+        ret->writes = parts->ends ? t->writes : t->writes + parts->sent;
+        ret->n_checks = t->n_checks;
+        ret->n_writes = t->n_writes;
+        if (parts->ends)
+                return true;
+        ret->n_checks = ret->n_writes = MIN(t->n_writes - parts->sent, (size_t) PART_WRITES_MAX);
+        while (ret->n_writes > 1 && kv_transaction_size(ret) > KV_COMMAND_MAX)
+                ret->n_checks = ret->n_writes = ret->n_writes / 2;
+        parts->sent += ret->n_writes;
+        return true;
+}
+
+static int transaction_send_parts(Registry *r, Transaction *former, Transaction *last, RegistryDone done,
+                                  void *userdata) {
+        Parts *parts = NEW0(Parts, 1);
+
+        if (!parts) {
+                registry_propose_for(r, "");
+                return -ENOMEM;
+        }
+        parts->former = TAKE_STRUCT(*former);
+        parts->last = TAKE_STRUCT(*last);
+        return registry_propose_sequence(r, &(RegistrySequence) { parts_next, parts_free, parts }, done,
+                                         userdata);
+}
+
+/* Move checks and writes to the end of 'to', which keeps the strings of 'from' alive no longer than 'from'.
+ */
+static int transaction_append(Transaction *to, const Transaction *from) {
+        if (GROW(to->checks, to->checks_capacity, to->n_checks + from->n_checks) < 0 ||
+            GROW(to->writes, to->writes_capacity, to->n_writes + from->n_writes) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < from->n_checks; i++)
+                to->checks[to->n_checks++] = from->checks[i];
+        for (size_t i = 0; i < from->n_writes; i++)
+                to->writes[to->n_writes++] = from->writes[i];
+        return 0;
+}
+
+static size_t transaction_size(const Transaction *t) {
+        return kv_transaction_size(&(KvCommand) { .op = KV_TXN,
+                                                  .checks = t->checks,
+                                                  .n_checks = t->n_checks,
+                                                  .writes = t->writes,
+                                                  .n_writes = t->n_writes });
+}
+
+int transaction_send_after(Registry *r, Transaction *former, Transaction *t, RegistryDone done,
+                           void *userdata) {
+        _cleanup_transaction_ Transaction first = TAKE_STRUCT(*former), last = TAKE_STRUCT(*t);
+        size_t n = last.n_checks + last.n_writes;
+
+        last.error = MIN(last.error, first.error);
+        if (first.n_writes == 0 || last.error < 0 || n > KV_TXN_ITEMS_MAX)
+                return transaction_send(r, &last, 0, done, userdata);
+        if (transaction_size(&first) + transaction_size(&last) > KV_COMMAND_MAX ||
+            n + first.n_checks + first.n_writes > KV_TXN_ITEMS_MAX)
+                return transaction_send_parts(r, &first, &last, done, userdata);
+        last.error = transaction_append(&last, &first);
+        return transaction_send(r, &last, 0, done, userdata);
+}

@@ -1,5 +1,5 @@
 /* Transactions of the registry, for the files that build them: units.c, schedule.c, states.c, machines.c,
- * adoption.c, feature_level.c and identities.c. */
+ * adoption.c, feature_level.c, revisions.c and identities.c. */
 #pragma once
 
 #include "base/text.h"
@@ -50,9 +50,16 @@ void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note
 void transaction_deny_keys(Transaction *t, const Registry *r, const ClusterMachine *machine);
 /* identities.c: what registry_change_ca() writes. */
 void transaction_change_ca(Transaction *t, const Registry *r, const CaChange *change);
+/* revisions.c: write the new text of a unit, with its revision, into 't', and the text that it replaces, if
+ * that is another revision, into 'former'. With twice as many revisions as are kept, the error is -EBUSY. */
+void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change);
 /* Return the text as a value. If it has failed, so does the transaction. */
 KvBytes transaction_text(Transaction *t, const Text *text);
 #define NO_VALUE ((KvBytes) {})
 /* Propose the transaction, valid in 'term' (0: any). Return 0, -ENOMEM or -E2BIG; the result follows through
  * 'done'. One without writes gets KV_OK from the loop. */
 int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryDone done, void *userdata);
+/* Propose 'former', and 't' when that has taken effect: as one transaction if both fit into it, else 'former'
+ * in parts. Each write of 'former' has one check, in the same order. Takes both, also on failure. */
+int transaction_send_after(Registry *r, Transaction *former, Transaction *t, RegistryDone done,
+                           void *userdata);

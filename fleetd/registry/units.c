@@ -32,21 +32,17 @@ static void units_write_target(Transaction *t, const Registry *r, const UnitChan
                 units_note(t, r, change, HISTORY_TARGET, target_state_to_string(target));
 }
 
-static void units_write_unit(Transaction *t, const Registry *r, const UnitChange *change) {
-        const Unit *unit = change->unit;
-        bool exists = cluster_unit_exists(cluster_any_unit(registry_cluster(r), unit->name));
-        _cleanup_text_ Text value = {};
+static void units_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change) {
+        bool exists = cluster_unit_exists(cluster_any_unit(registry_cluster(r), change->unit->name));
 
-        stored_unit_write(&value, unit);
-        transaction_write(t, change->only_if_absent ? KV_CREATE : KV_SET, LAYOUT_UNIT, unit->name, NULL,
-                          transaction_text(t, &value));
+        transaction_write_unit(t, former, r, change);
         units_note(t, r, change, exists ? HISTORY_UPDATED : HISTORY_SUBMITTED,
                    exists || !change->has_target || change->target == TARGET_INACTIVE ?
                            NULL :
                            target_state_to_string(change->target));
 }
 
-static void units_add(Registry *r, Transaction *t, const UnitChange *change) {
+static void units_add(Registry *r, Transaction *t, Transaction *former, const UnitChange *change) {
         const char *name = change->unit ? change->unit->name : change->name;
 
         transaction_expect(t, change->expected_index, LAYOUT_UNIT, name, NULL);
@@ -61,7 +57,7 @@ static void units_add(Registry *r, Transaction *t, const UnitChange *change) {
         }
 
         if (change->unit)
-                units_write_unit(t, r, change);
+                units_write_unit(t, former, r, change);
         else if (change->expected_index == 0)
                 transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
 
@@ -126,18 +122,18 @@ static void units_check_owner(Transaction *t, const Registry *r, const char *own
 
 int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, const ProblemChange *problems,
                               size_t n_problems, RegistryDone done, void *userdata) {
-        _cleanup_transaction_ Transaction t = {};
+        _cleanup_transaction_ Transaction t = {}, former = {};
         const char *owner = NULL;
 
         for (size_t i = 0; i < n; i++) {
-                units_add(r, &t, &changes[i]);
+                units_add(r, &t, &former, &changes[i]);
                 owner = changes[i].unit && changes[i].unit->owner ? changes[i].unit->owner : owner;
         }
         if (owner)
                 units_check_owner(&t, r, owner);
         for (size_t i = 0; i < n_problems; i++)
                 units_add_problem(r, &t, &problems[i]);
-        return transaction_send(r, &t, 0, done, userdata);
+        return transaction_send_after(r, &former, &t, done, userdata);
 }
 
 static void units_note_metadata(Transaction *t, const Registry *r, const MetadataChange *change) {

@@ -81,6 +81,8 @@ class Places:
 
 
 class Replicas(servers.Fleetd):
+    attaches = True
+
     def figures(self, i, name):
         """The values of a family of /metrics, by their labels."""
         try:
@@ -94,8 +96,13 @@ class Replicas(servers.Fleetd):
         with open(os.path.join(self.folder, "log-%d" % i)) as log:
             return max((int(n) for n in re.findall(r"turn of the event loop took (\d+) ms", log.read())), default=0)
 
-    def machines(self, presence):
-        return int(self.figures(0, "fleet_machines").get('presence="%s"' % presence, -1))
+    def machines(self, presence, i=0):
+        return int(self.figures(i, "fleet_machines").get('presence="%s"' % presence, -1))
+
+    def leader(self):
+        """The replica that leads, or None."""
+        leads = [self.figures(i, "fleet_store_is_leader").get("", 0) for i in range(len(self.processes))]
+        return leads.index(1) if sum(leads) == 1 else None
 
     def until(self, what, test, seconds, pause=0.05):
         begun = time.monotonic()
@@ -151,6 +158,29 @@ def units(cluster, n, per_batch=1000):
             time.sleep(1)
         else:
             raise SystemExit("herd: units were refused")
+
+
+def alone(opts, scratch, places, hosts):
+    """All hosts at one replica: two heartbeats of each in a second."""
+    cluster = Replicas(scratch, 1, opts.fleetd)
+    try:
+        with Herds(opts.herd, os.path.join(cluster.folder, "key"), hosts, False) as herd:
+            herd("replica", ("%02x" % 1) * 16, cluster.peers[0])
+            herd("mark")
+            herd.start(places.n)
+            ms, use, _ = herd("wait", "use", hosts, 120)
+            if use < hosts:
+                raise SystemExit("herd: only %d of %d hosts have a slice: %s" % (use, hosts, cluster.last_words()))
+            cluster.until("all machines are up", lambda: cluster.machines("up") >= hosts, 120)
+            time.sleep(5)
+            before, begun = cluster.effort(), time.monotonic()
+            time.sleep(opts.seconds)
+            used = (cluster.effort()[0][1] - before[0][1]) / 1e9 / (time.monotonic() - begun)
+            row("one replica alone, %d sessions: processor time, thousandths of a core" % hosts, 1000 * used,
+                200 * max(hosts, 1000) / 10000)
+        cluster.stop()
+    finally:
+        cluster.kill()
 
 
 def steady(cluster, hosts, units, idle, rss_before, seconds):
@@ -215,6 +245,24 @@ def cut(cluster, herd, places, hosts):
     row("after the link is up: until all are up again", taken, None, " s")
 
 
+def cut_with_leader(cluster, herd, places, hosts):
+    """The hosts of the leader have a grace of 3 s, longer by 1 s for 500 hosts without a session and each replica that reports."""
+    part, leader = hosts // places.n, cluster.leader()
+    other = (leader + 1) % len(cluster.processes)
+    cluster.processes[leader].kill()
+    places.link(0, False)
+    taken = cluster.until("the hosts of the cut network are lost", lambda: cluster.machines("lost", other) >= part, 60)
+    row("%d hosts in a cut network, and the leader is killed: until all are lost" % part, taken,
+        2 + 3 + part / (500 * (len(cluster.processes) - 1)), " s")
+    row("lost hosts that were not cut", cluster.machines("lost", other) - part, 0)
+    places.link(0, True)
+    cluster.processes[leader].wait()
+    cluster.respawn(leader)
+    cluster.until("the hosts are back", lambda: cluster.machines("up", other) >= hosts, 60)
+    herd("mark")
+    herd("wait", "both", hosts, 120)
+
+
 def blackout(cluster, herd, hosts):
     for p in cluster.processes:
         p.kill()
@@ -223,7 +271,7 @@ def blackout(cluster, herd, hosts):
     time.sleep(3)
     for i in range(len(cluster.processes)):
         cluster.respawn(i)
-    cluster.until("a leader", lambda: sum(cluster.figures(i, "fleet_store_is_leader").get("", 0) for i in range(3)) == 1, 20)
+    cluster.until("a leader", lambda: cluster.leader() is not None, 20)
     herd("mark")
     ms, use, _ = herd("wait", "use", hosts, 60)
     row("blackout: all sessions in use are back, after the leader is", ms / 1000, 10, " s")
@@ -242,6 +290,7 @@ def main():
     ap.add_argument("--hosts", type=int, default=int(os.environ.get("HERD_HOSTS", "1000")))
     ap.add_argument("--units", type=int, default=int(os.environ.get("HERD_UNITS", "0")))
     ap.add_argument("--seconds", type=int, default=10)
+    ap.add_argument("--alone", action="store_true", help="with one replica, its processor time only")
     ap.add_argument("--keep", action="store_true", help="stop after the steady state, until return is typed")
     opts = ap.parse_args()
     hosts = opts.hosts - opts.hosts % (2 * PLACES)
@@ -254,6 +303,9 @@ def main():
         Replicas.network = NETWORK
     cluster = None
     try:
+        if opts.alone:
+            alone(opts, scratch, places, hosts)
+            return 1 if failed else 0
         print("%d hosts, 3 voters, %d units; %d cores, load %.1f before" % (hosts, opts.units, os.cpu_count(), os.getloadavg()[0]))
         cluster = Replicas(scratch, 3, opts.fleetd)
         with Herds(opts.herd, os.path.join(cluster.folder, "key"), hosts, opts.units) as herd:
@@ -293,6 +345,7 @@ def main():
             scrape(cluster)
             if places.n:
                 cut(cluster, herd, places, hosts)
+                cut_with_leader(cluster, herd, places, hosts)
             blackout(cluster, herd, hosts)
             print("  herd: fresh, both, sessions, events, moves, bytes:", herd("count"))
         cluster.stop()

@@ -128,6 +128,7 @@ class Server:
 
 class Fleetd(Server):
     name = "fleetd"
+    attaches = False  # hosts attach also to a cluster of one
 
     def __init__(self, scratch, members, program, options=()):
         super().__init__(scratch, members)
@@ -144,7 +145,7 @@ class Fleetd(Server):
             args = [program, "--config=" + empty, "--state-directory=" + d, "--runtime-directory=" + d + "-run", "--unit-directory=",
                     "--cluster-file=", "--listen-socket=" + self.sockets[i], "--listen-client=" + self.addresses[i], "--agent=no",
                     "--name=bench%d" % i, "--machine-id=" + ("%02x" % (i + 1)) * 16]
-            if members > 1:
+            if members > 1 or self.attaches:
                 args += ["--listen-peer=" + self.peers[i], "--peer-key=" + key]
             if i > 0:
                 args += ["--join=" + self.peers[0]]

@@ -59,6 +59,7 @@ class Cluster:
         self.settings = {}
         self.left = []         # methods of the requests to leave
         self.csrs = []
+        self.former, self.revisions = {}, None  # texts that units had; the answer about revisions
         self.silent = None     # the name of a voter
         self.leaving = [{"step": "none"}]  # members of the answers about a leave, in order; the last one stays
         self.maintenance = [{"mode": "none", "units": [], "unitsLeft": 0}]  # answers about a machine, in order; the last one stays
@@ -302,6 +303,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.batch(c, json.loads(body)["units"])
             if path.startswith("/fleet/v1/units/"):
                 return self.unit(c, path.rsplit("/", 1)[1], body)
+            if path.startswith("/fleet/v1/revisions/"):
+                return self.revisions(c, path.rsplit("/", 1)[1], query)
             if path == "/fleet/v1/log":
                 return self.daemon_log(c, query["machine"][0])
             if path.split("/")[3] in ("status", "journal", "show", "kill", "reload", "reset-failed", "dependencies"):
@@ -317,6 +320,19 @@ class Handler(BaseHTTPRequestHandler):
             shown["global"] = True
             del shown["currentState"]
         return shown
+
+    def revisions(self, c, name, query):
+        unit, former = c.units.get(name), c.former.get(name, [])
+        if not unit:
+            return self.refuse(404, "unit does not exist")
+        if "rev" not in query:
+            wanted = {"by": "root@alpha", "hash": unit["hash"], "how": "submitted", "number": 1 + len(former), "since": 1500000000000, "wanted": True}
+            return self.answer(200, c.revisions or {"name": name, "revisions": [wanted] + [
+                {"by": "", "hash": f"{n:040d}", "how": "directory", "number": n, "since": 0, "wanted": False} for n in range(len(former), 0, -1)]})
+        number = int(query["rev"][0])
+        if number > len(former) + 1:
+            return self.refuse(404, f"{name} has no revision {number}; fleetctl history {name} lists them")
+        return self.answer(200, self.shown(c, unit) if number > len(former) else {"name": name, "hash": f"{number:040d}", "options": parse(former[number - 1]), "text": former[number - 1]})
 
     def unit(self, c, name, body):
         unit = c.units.get(name)

@@ -898,7 +898,7 @@ def a_leave_prints_what_it_waits_for(t):
              "2 units to move: a.service: waiting: no other machine qualifies; to release it: fleetctl unload a.service\n"
              "2 units to move: a.service: waiting: other units start first\n"
              "2 units to move: a.service is moving\n"
-             "3 units to move: 2 of them fit no other host (fleetctl why): a.service c\\x1b.service; to release them: fleetctl unload a.service c\\x1b.service\n"
+             "3 units to move: 2 of them cannot move (fleetctl why): a.service c\\x1b.service; to release them: fleetctl unload a.service c\\x1b.service\n"
              "1 unit to move: b.service is moving\n"
              "no unit is left to move; global units stop\n"
              "no unit is left; another host takes its vote\n"
@@ -926,6 +926,7 @@ def a_drain_prints_each_change(t):
         {"mode": "draining", "units": [unit("a.service", "queued", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2, "deadlineMs": 300000},
         {"mode": "draining", "units": [unit("a.service", "moving", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2},
         {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="no other machine qualifies")], "unitsLeft": 1},
+        {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="its key cannot be read by this fleetd: upgrade the host")], "unitsLeft": 1},
         {"mode": "draining", "units": [unit("b\x1b.service", "stopping")], "unitsLeft": 1}, {"mode": "drained", "units": [], "unitsLeft": 0}]
     said = t.run("drain", "alpha", "--deadline=5min", "--force", "--reason=new disk")
     assert said[0] == 0 and not said[2], said
@@ -933,6 +934,7 @@ def a_drain_prints_each_change(t):
     assert lines[:2] == ["alpha: cordoned; 2 units to move; in 300 s, the rest stops", "a.service → beta starting"], lines
     assert lines[2].startswith("b\\x1b.service waiting: Move=no; to move it: fleetctl drain alpha --force"), lines
     assert "b\\x1b.service waiting: no other machine qualifies; to stop it: fleetctl drain alpha --deadline=5min" in lines, lines
+    assert "b\\x1b.service waiting: its key cannot be read by this fleetd: upgrade the host" in lines, lines
     assert lines[-3:] == ["b\\x1b.service stopping", "b\\x1b.service destroyed", "alpha: drained"], lines
     assert any(line.startswith("a.service → ") and " active " in line for line in lines), lines
     assert t.cluster.maintained == [("PUT", {"deadlineMs": 300000, "force": True, "mode": "draining", "reason": "new disk"})], t.cluster.maintained
@@ -965,6 +967,36 @@ def cordon_and_uncordon_state_whether_they_changed_anything(t):
     assert t.cluster.maintained[-1] == ("PUT", {"mode": "cordoned"}), t.cluster.maintained[-1]
 
 
+def a_unit_returns_to_a_former_revision(t):
+    t.file("web.service", "[Service]\nExecStart=/bin/new\n")
+    t.expect("submit web.service", out=["inactive"])
+    t.cluster.former["web.service"] = ["[Service]\nExecStart=/bin/old\n", "# kept\n[Service]\nExecStart=/bin/middle\n"]
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1500000000))
+    lines = t.expect("history web", out=["HOW"]).splitlines()
+    assert [re.sub(" +|\t+", " ", line).strip() for line in lines] == [
+        "REV HASH WHEN BY HOW", f"3 * {t.cluster.units['web.service']['hash'][:7]} {when} root@alpha submitted",
+        "2 0000000 - - directory", "1 0000000 - - directory"], lines
+    assert len(t.expect("history web --lines=1", out=["HOW"]).splitlines()) == 2
+    assert [x["number"] for x in json.loads(t.expect("history web -o json", out=["{"]))["revisions"]] == [3, 2, 1]
+    t.expect("cat web --rev=1", out="[Service]\nExecStart=/bin/old\n")
+    t.expect("cat web --rev=2 --source", out="# kept\n[Service]\nExecStart=/bin/middle\n")
+    t.expect("cat web --rev=3", out="[Service]\nExecStart=/bin/new\n")
+    t.expect("diff web --from=1", status=1, out=["--- web.service, revision 1\n+++ web.service in the cluster\n", "-ExecStart=/bin/old\n+ExecStart=/bin/new\n"])
+    t.expect("diff web --from=1 --to=2", status=1, out=["+++ web.service, revision 2\n", "+ExecStart=/bin/middle\n"])
+    t.expect("diff web --from=3 --to=3", out="")
+    t.expect("revert web", status=1, err=["web.service returns to revision 2, and is restarted where it runs.", "confirm with --yes"])
+    t.expect("revert web --yes", out="Unit web.service reverted to revision 2\n")
+    assert t.cluster.units["web.service"]["text"] == t.cluster.former["web.service"][1]
+    t.expect("revert web 3 --yes", out="", err="fleetctl: web.service has revision 3 already; others: fleetctl history web.service\n")
+
+    def row(number, wanted=False, how="submitted"):
+        return {"by": "", "hash": "a" * 40, "how": how, "number": number, "since": 1500000000000, "wanted": wanted}
+    t.cluster.revisions = {"name": "web.service", "previous": 3, "revisions": [row(3), row(2, True, "reverted"), row(1)]}
+    t.expect("revert web --yes", status=1, err=f"fleetctl: web.service was reverted from 3 to 2 at {when[11:16]}; name the revision: fleetctl revert web.service 1\n")
+    t.cluster.revisions = {"name": "web.service", "revisions": [row(1, True)]}
+    t.expect("revert web --yes", status=1, err="fleetctl: web.service has no revision other than 1: fleetctl history web.service\n")
+
+
 def no_verb_lets_a_server_control_the_terminal(t):
     """Run each verb on a terminal, with control characters in the messages, in all strings, and in the errors of answers."""
     hostile = "\x1b]0;owned\x07\x1b[8m\x9b2J\u202e"
@@ -984,8 +1016,8 @@ def no_verb_lets_a_server_control_the_terminal(t):
     t.file("keys.json", '{"writes":[{"action":"set","key":"/k","value":"1"}]}')
     server, etcd = malicious_server({"action": hostile, "node": {"key": "/_coreos.com/fleet/" + hostile, "value": hostile, "dir": True, "nodes": [
         {"key": f"/_coreos.com/fleet/job/{hostile}.service/object", "value": hostile}]}})
-    calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
-                   ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
+    calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["history"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
+                   ["reset-failed"], ["restart", "wait"], ["revert"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
              "": [["ca"], ["cert", "ls"], ["cluster"], ["cordon", "2" * 32], ["drain", "2" * 32], ["uncordon", "2" * 32], ["directory"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["backup", "out.backup"], ["recover", "--yes=x"], ["restore", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],

@@ -35,13 +35,16 @@ LAB_MASKS="systemd-udevd.service systemd-udev-trigger.service systemd-udevd-cont
 
 lab_error() { echo "lab: $*" >&2; return 1; }
 
-# Run a command until it succeeds, for at most SECONDS (may have a fraction); false if it never did.
+# Run a command until it succeeds, for at most SECONDS (may have a fraction); false if it never did. A try takes some processes: after
+# the first ones, the pauses are longer than the tries.
 wait_for() {
-        local end=$(($(date +%s%3N) + $(awk -v s="$1" 'BEGIN { printf "%d", s * 1000 }')))
+        local end n=0
+        LC_ALL=C printf -v end %.0f "${1}e6"
+        end=$((${EPOCHREALTIME//[!0-9]/} + end))
         shift
         until "$@" >/dev/null 2>&1; do
-                [ "$(date +%s%3N)" -lt $end ] || return 1
-                sleep 0.05
+                [ "${EPOCHREALTIME//[!0-9]/}" -lt $end ] || return 1
+                if [ $((n++)) -lt 10 ]; then sleep 0.05; else sleep 0.2; fi
         done
 }
 
@@ -155,13 +158,14 @@ host_machine_id() { printf '%s.%s' "$LAB_NAME" "$1" | md5sum | cut -c1-32; }
 
 # The PID, in this namespace, of process 1 of a host; its root is /proc/PID/root.
 host_init() {
-        local p
-        for p in $(cat "$LAB_CG/$1/payload/init.scope/cgroup.procs" 2>/dev/null); do
-                if awk '/^NSpid:/ && $NF == 1 { f = 1 } END { exit !f }' "/proc/$p/status" 2>/dev/null; then
+        local p key rest
+        while read -r p; do
+                while read -r key rest && [ "$key" != NSpid: ]; do :; done 2>/dev/null <"/proc/$p/status"
+                if [ "$key" = NSpid: ] && [ "${rest##*[[:space:]]}" = 1 ]; then
                         echo "$p"
                         return 0
                 fi
-        done
+        done 2>/dev/null <"$LAB_CG/$1/payload/init.scope/cgroup.procs"
         return 1
 }
 
@@ -232,11 +236,11 @@ host_up() {
 
 # Wait until a host has booted; failed services are ignored.
 host_wait() {
-        wait_for "${2:-60}" host_booted "$1" && return 0
+        wait_for "${2:-60}" host_booted "$1" "${2:-60}" && return 0
         lab_error "$1 has not booted within ${2:-60} s; its console is in $LAB/$1/console"
 }
 
-host_booted() { host_exec "$1" systemctl is-system-running | grep -qE '^(running|degraded)'; }
+host_booted() { HOST_LIMIT=${2:-60} host_exec "$1" systemctl is-system-running --wait | grep -qE '^(running|degraded)'; }
 
 # Run a command inside a host as root, with a clean environment.
 host_exec() {

@@ -97,15 +97,9 @@ machines() { host_fleetctl "$1" list-machines --no-legend 2>&1; }
 knows_machines() { [ "$(machines "$1" | wc -l)" = "$2" ]; }
 
 # The roles of all machines as listed by host $1: "leader voter voter".
-roles() {
-        host_fleetctl "$1" --output=json list-machines 2>/dev/null | python3 -c '
-import json, sys
-m = json.load(sys.stdin)
-m = m.get("machines", m) if isinstance(m, dict) else m
-print(*sorted(x.get("role") or "-" for x in m))' 2>/dev/null
-}
+roles() { host_fleetctl "$1" list-machines --no-legend --fields=role 2>/dev/null | LC_ALL=C sort | xargs; }
 three_vote() { [ "$(roles "$1")" = "leader voter voter" ]; }
-writes() { [ "$(key_put "$1" /lab/ping "$RANDOM")" = ok ]; }
+writes() { keys "$1" /lab/ping -f -o /dev/null -XPUT -d "value=$RANDOM"; }
 
 # Write the unit file $1 in the folder of the scenario, with the text on stdin.
 unit_file() {
@@ -146,12 +140,15 @@ known() { fleetctl "$1" list-unit-files --no-legend --fields=unit 2>/dev/null | 
 # Every unit of the cluster on every running host (or those named): state, process, invocation. Two equal results mean that nothing was
 # started, stopped, restarted or moved in between.
 identities() {
-        local h u
+        local h units
         for h in ${*:-$LAB_HOSTS}; do
                 host_is_on "$h" || continue
-                for u in $(ls "/proc/$(host_init "$h")/root/run/fleet/units" 2>/dev/null | grep -v '@\.' | sort); do
-                        echo "$h $u $(host_exec "$h" systemctl show --value -p ActiveState,MainPID,InvocationID,NRestarts "$u" | tr '\n' ' ')"
-                done
+                units=$(ls "/proc/$(host_init "$h")/root/run/fleet/units" 2>/dev/null | grep -v '@\.' | sort | tr '\n' ' ')
+                # Of all units at once, in paragraphs. A call for each would take most of the time of some scenarios.
+                # shellcheck disable=SC2086
+                [ -z "$units" ] || host_exec "$h" systemctl show -p ActiveState,MainPID,InvocationID,NRestarts -- $units |
+                        UNITS=$units awk -v RS= -F '\n' -v host="$h" 'BEGIN { split(ENVIRON["UNITS"], name, " ") }
+                                { printf "%s %s ", host, name[NR]; for (i = 1; i <= NF; i++) { sub(/^[^=]*=/, "", $i); printf "%s ", $i }; print "" }'
         done
 }
 

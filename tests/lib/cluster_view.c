@@ -217,7 +217,7 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
                 char key[LAYOUT_KEY_MAX];
                 _cleanup_text_ Text t = {};
                 Assignment assignment = { .kind = c->kind,
-                                          .unit_index = c->unit_index,
+                                          .unit_index = c->text_index > 0 ? c->text_index : c->unit_index,
                                           .since_ms = c->since_ms,
                                           .hold_ms = c->hold_ms,
                                           .move_failures = c->move_failures,

@@ -53,6 +53,7 @@ typedef struct SimMachine {
         uint64_t slice_ms;                 /* since then it differs; 0: it does not */
         bool leaves, has_left;             /* the cluster: it was requested to, and has one of its own */
         uint64_t left_cluster;             /* its cluster ID */
+        uint64_t overdue_ms;               /* of its drains, the first deadline; 0: none had one */
         RunningUnit runs[CLUSTER_RUNS_MAX];
 } SimMachine;
 
@@ -87,6 +88,8 @@ typedef struct SimUserUnit {
         bool has_text, may_stop; /* the last request; 'may_stop': or one that is not answered */
         unsigned pending;        /* requests without an answer */
         const char *group;       /* units with one group name depend on each other */
+        const SimMachine *left;  /* that it has left because of a drain, before it started elsewhere */
+        uint64_t left_ms;        /* and when */
 } SimUserUnit;
 
 struct SimCluster {
@@ -104,6 +107,9 @@ struct SimCluster {
         bool quiet;                             /* no more faults, no more changes */
         bool may_attach;                        /* more hosts than replicas */
         bool rotates;                           /* the CA or the cluster key changes */
+        bool drains;                            /* hosts are cordoned and drained, */
+        uint64_t maintained_ms;                 /* and units may move because of that until then */
+        const SimMachine *gathered;             /* the host that gets the units of all others now, or NULL */
         uint64_t hashes_at[4096], hashes[4096]; /* of trees, by applied index */
         uint64_t n_slices;                      /* that were compared */
 };

@@ -5,7 +5,7 @@
 
 #include "fleetd/registry/history.h"
 #include "fleetd/scheduler/scheduler.h"
-#include "tests/sim/cluster.h"
+#include "tests/sim/drains.h"
 #include "tests/lib/store_inside.h"
 
 enum {
@@ -94,7 +94,8 @@ void check_start(SimMachine *m, const char *unit) {
                 check_singleton(m, unit);
                 return;
         }
-        if (run->stopped_ms > 0 && !has_cause(m, unit, run->since_ms, false))
+        if (run->stopped_ms > 0 && !has_cause(m, unit, run->since_ms, false) &&
+            !drains_may_move(m->cluster, run->since_ms))
                 world_failed(m->cluster->world, "nothing-restarted-without-cause",
                              "%s was started again on %s in one boot", unit, m->name);
         run->since_ms = world_now_ms(m->cluster->world);
@@ -106,10 +107,14 @@ void check_stop(SimMachine *m, const char *unit, bool asked) {
 
         if (is_singleton(unit))
                 return;
-        if (asked && !has_cause(m, unit, run->since_ms, true))
-                world_failed(m->cluster->world, "no-stop-without-cause",
-                             "%s was stopped on %s, where it ran since %llu ms", unit, m->name,
-                             (unsigned long long) (run->since_ms - WORLD_START_MS));
+        if (asked && !has_cause(m, unit, run->since_ms, true)) {
+                if (drains_may_move(m->cluster, run->since_ms))
+                        drains_check_stop(m, unit, run->since_ms);
+                else
+                        world_failed(m->cluster->world, "no-stop-without-cause",
+                                     "%s was stopped on %s, where it ran since %llu ms", unit, m->name,
+                                     (unsigned long long) (run->since_ms - WORLD_START_MS));
+        }
         run->stopped_ms = world_now_ms(m->cluster->world);
 }
 

@@ -1,7 +1,7 @@
 /* Whole daemons under faults, from a seed: a cluster forms, users write keys and change units, hosts lose
  * power, daemons crash, links are cut, processes pause. Then all faults end, and all invariants must hold.
  *
- *      test-cluster [--seed N] [--runs N] [--trace] [--seconds N] [--hosts N] [--tokens] [--twice]
+ *      test-cluster [--seed N] [--runs N] [--trace] [--seconds N] [--hosts N] [--tokens] [--drains] [--twice]
  */
 #include <assert.h>
 #include <getopt.h>
@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "tests/sim/cluster_faults.h"
+#include "tests/sim/drains.h"
 
 enum {
         FORM_MS = 30000,
@@ -23,15 +24,18 @@ enum {
         ATTACHED_PERCENT = 30, /* of the worlds */
         BY_TOKEN_PERCENT = 10, /* the same, with certificates */
         BY_TOKEN_MAX = 3,      /* attached hosts there */
+        DRAINS_EVERY = 4,      /* in one of so many worlds, hosts are drained */
+        DRAINS_END_MS = 90000, /* of HEAL_MS; then maintenance ends */
+        STOPS_FIRST = 12,      /* units, in these worlds */
 };
 
 typedef struct Options {
         uint64_t seed, runs, seconds;
         unsigned hosts; /* 0: drawn */
-        bool trace, twice, tokens;
+        bool trace, twice, tokens, drains;
 } Options;
 
-static uint64_t totals_old, totals_attached, totals_tokens, totals_slices, total_ms;
+static uint64_t totals_drains, totals_old, totals_attached, totals_tokens, totals_slices, total_ms;
 
 static World *tracing; /* the world of this run: the log's sink has no userdata */
 static SimCluster *checked;
@@ -127,9 +131,10 @@ static void writer_on_turn(void *userdata) {
 
 static void unit_text(const SimUserUnit *p, char *ret, size_t size) {
         const char *fleet = streq(p->group ?: "", "web") ? "[X-Fleet]\nConflicts=web@*.service\n" :
-                            streq(p->name, "pong.service") ? "[X-Fleet]\nMachineOf=ping.service\n" :
-                            streq(p->name, "node.service") ? "[X-Fleet]\nGlobal=true\n" :
-                                                             "";
+                            streq(p->name, "pong.service")           ? "[X-Fleet]\nMachineOf=ping.service\n" :
+                            streq(p->name, "node.service")           ? "[X-Fleet]\nGlobal=true\n" :
+                            starts_with(p->name, DRAINS_STOPS_FIRST) ? "[X-Fleet]\nMove=stop-first\n" :
+                                                                       "";
 
         snprintf(ret, size, "[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %u\n%s", p->name,
                  100 + p->version, fleet);
@@ -214,6 +219,12 @@ static void people_submit_all(SimCluster *c) {
                 p->group = wanted[i].group;
                 person_asks(c, p, &c->machines[0], 0);
         }
+        for (unsigned i = 0; c->drains && i < STOPS_FIRST; i++) {
+                SimUserUnit *p = &c->units[c->n_units++];
+
+                snprintf(p->name, sizeof(p->name), DRAINS_STOPS_FIRST "%u.service", i);
+                person_asks(c, p, &c->machines[0], 0);
+        }
 }
 
 /* -- One run -- */
@@ -227,8 +238,9 @@ static void on_check(void *userdata) {
 
         check_hashes(c);
         check_slices(c);
+        drains_watch(c);
         faults_check_left(c);
-        if (!c->quiet || c->may_attach)
+        if (!c->quiet || c->may_attach || c->drains)
                 world_at(c->world, CHECK_EVERY_MS, NULL, on_check, c);
 }
 
@@ -336,6 +348,10 @@ static void cluster_heal(SimCluster *c, Faults *f) {
         for (unsigned i = 0; i < HEAL_MS / 1000; i++) {
                 if (f->moves_replicas && i >= 10)
                         f->moves_replicas = !faults_set_voters(c, 3);
+                if (c->drains && i == DRAINS_END_MS / 1000)
+                        drains_check(c);
+                if (c->drains && i >= DRAINS_END_MS / 1000)
+                        c->drains = !drains_end(c);
                 world_run(c->world, world_now_ms(c->world) + 1000);
         }
 }
@@ -372,8 +388,9 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         uint64_t before, hash;
 
         tracing = w;
-        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu --hosts %u%s",
-                 (unsigned long long) o->seconds, o->hosts, o->tokens ? " --tokens" : "");
+        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu --hosts %u%s%s",
+                 (unsigned long long) o->seconds, o->hosts, o->tokens ? " --tokens" : "",
+                 o->drains ? " --drains" : "");
         world_set_replay(w, replay);
         tokens = o->tokens || world_chance(w, BY_TOKEN_PERCENT);
         hosts = tokens ? REPLICAS_MAX + 1 + (unsigned) world_draw(w, BY_TOKEN_MAX) : hosts_drawn(w, o);
@@ -399,6 +416,9 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
                 machine_knows_replicas(&c->machines[0]);
         cluster_grow(c, begins, o->seconds * 1000);
 
+        if (o->drains || seed % DRAINS_EVERY == 1)
+                drains_begin(c);
+        totals_drains += c->drains;
         people_submit_all(c);
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 world_at(w, 10 * i, NULL, writer_on_turn, &c->writers[i]);
@@ -429,10 +449,15 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
 
 int main(int argc, char *argv[]) {
         static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
-                { "trace", no_argument, NULL, 't' },      { "seconds", required_argument, NULL, 'S' },
-                { "twice", no_argument, NULL, '2' },      { "hosts", required_argument, NULL, 'h' },
-                { "tokens", no_argument, NULL, 'k' },     {},
+                { "seed", required_argument, NULL, 's' },
+                { "runs", required_argument, NULL, 'r' },
+                { "trace", no_argument, NULL, 't' },
+                { "seconds", required_argument, NULL, 'S' },
+                { "twice", no_argument, NULL, '2' },
+                { "hosts", required_argument, NULL, 'h' },
+                { "tokens", no_argument, NULL, 'k' },
+                { "drains", no_argument, NULL, 'd' },
+                {},
         };
         Options o = { .seed = 1, .runs = 5, .seconds = 60 };
         uint64_t acknowledged = 0;
@@ -460,6 +485,9 @@ int main(int argc, char *argv[]) {
                 case 'k':
                         o.tokens = true;
                         break;
+                case 'd':
+                        o.drains = true;
+                        break;
                 case '2':
                         o.twice = true;
                         break;
@@ -481,12 +509,14 @@ int main(int argc, char *argv[]) {
                 }
         }
         printf("%llu runs of %llu s and healing passed, %llu of them with two versions, %llu with attached "
-               "hosts (%llu slices compared), %llu with certificates: %.2f cluster-hours; %llu writes "
+               "hosts (%llu slices compared), %llu with certificates, %llu with drains: %.2f cluster-hours; "
+               "%llu writes "
                "acknowledged;",
                (unsigned long long) o.runs, (unsigned long long) o.seconds, (unsigned long long) totals_old,
                (unsigned long long) totals_attached, (unsigned long long) totals_slices,
-               (unsigned long long) totals_tokens, (double) total_ms / 3600000,
-               (unsigned long long) acknowledged);
+               (unsigned long long) totals_tokens, (unsigned long long) totals_drains,
+               (double) total_ms / 3600000, (unsigned long long) acknowledged);
+        drains_print();
         faults_print();
         return 0;
 }

@@ -2156,6 +2156,75 @@ static void assert_maintenance(Fixture *fixture, const char *request, const char
                 fail_msg("%s %s: %s", line, body ?: "", fixture->answer);
 }
 
+static void assert_answer(Fixture *fixture, const char *request, const char *body, unsigned status,
+                          const char *says) {
+        char head[32];
+
+        snprintf(head, sizeof(head), "HTTP/1.1 %u ", status);
+        send_row(fixture, API_SOCKET,
+                 &(Row) { .request = request,
+                          .fields = body ? "Content-Type: application/json\r\n" : NULL,
+                          .body = body });
+        if (!starts_with(fixture->answer, head) || !strstr(fixture->answer, says))
+                fail_msg("%s %s: %s", request, body ?: "", fixture->answer);
+}
+
+#define REVISIONS "/fleet/v1/revisions/r.service"
+
+static void each_text_of_a_unit_is_a_revision(void **state) {
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "GET /fleet/v1/revisions/none.service", NULL, 404, "unit does not exist" },
+                { "PUT /fleet/v1/units/r.service",
+                  "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nA=1\\n\"}", 201, "" },
+                { "GET " REVISIONS, NULL, 200,
+                  "{\"name\":\"r.service\",\"revisions\":[{\"by\":\"root\",\"hash\":\"" },
+                { "PUT /fleet/v1/units/r.service",
+                  "{\"desiredState\":\"inactive\",\"text\":\"# old\\n[Service]\\nA=2\\n\"}", 201, "" },
+                { "PUT /fleet/v1/units/r.service",
+                  "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nA=3\\n\"}", 201, "" },
+                { "GET " REVISIONS, NULL, 200,
+                  "{\"name\":\"r.service\",\"previous\":2,\"revisions\":[{\"by\":\"root\",\"hash\":"
+                  "\"" },
+                { "GET " REVISIONS, NULL, 200, "\"how\":\"submitted\",\"number\":3,\"since\":" },
+                { "GET " REVISIONS, NULL, 200, "\"how\":\"submitted\",\"number\":1,\"since\":" },
+                { "GET " REVISIONS "?rev=2", NULL, 200, "\"text\":\"# old\\n[Service]\\nA=2\\n\"" },
+                { "GET " REVISIONS "?rev=3", NULL, 200, "\"text\":\"[Service]\\nA=3\\n\"" },
+                { "GET " REVISIONS "?rev=4", NULL, 404,
+                  "r.service has no revision 4; fleetctl history r.service lists them" },
+                { "GET " REVISIONS "?rev=0", NULL, 400, "rev=0: expected a number from 1 on" },
+                { "GET " REVISIONS "?rev=02", NULL, 400, "rev=02: expected a number from 1 on" },
+                { "GET " REVISIONS "?rev=99999999999999999999", NULL, 400, "expected a number from 1 on" },
+                { "GET " REVISIONS "?rev=x%2Fy", NULL, 400, "rev=x/y: expected a number from 1 on" },
+                /* A former text gets its number. */
+                { "PUT /fleet/v1/units/r.service",
+                  "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nA=2\\n\"}", 201, "" },
+                { "GET " REVISIONS, NULL, 200, "\"how\":\"reverted\",\"number\":2,\"since\":" },
+                { "GET " REVISIONS, NULL, 200, "\"previous\":3," },
+        };
+        Fixture *fixture = *state;
+
+        raise_level(fixture, 8);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+
+        /* A key that cannot be read, and one that is absent. */
+        write_now(fixture, &(Record) { "revision/r.service/1", "{" }, 1);
+        assert_answer(fixture, "GET " REVISIONS "?rev=1", NULL, 500,
+                      "revision 1 of r.service cannot be read: Bad message; fleetctl history r.service lists "
+                      "others");
+        write_now(fixture,
+                  &(Record) { "unit/s.service",
+                              "{\"rev\":3,\"revs\":[{\"hash\":\"a\",\"rev\":1}],\"text\":\"\"}" },
+                  1);
+        assert_answer(fixture, "GET /fleet/v1/revisions/s.service", NULL, 200, "\"number\":1");
+        assert_answer(fixture, "GET /fleet/v1/revisions/s.service?rev=1", NULL, 404,
+                      "s.service has no revision 1;");
+}
+
 static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void **state) {
         static const Record records[] = {
                 { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
@@ -2173,6 +2242,9 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "unit/o.service", "{\"text\":\"[Service]\\n\"}" },
                 { "target/o.service", "launched" },
                 { "machine/" BETA "/unit/o.service", "{\"order\":\"run\"}" },
+                { "unit/u.service", "of a later version" },
+                { "target/u.service", "launched" },
+                { "machine/" BETA "/unit/u.service", "{\"order\":\"run\"}" },
         };
         static const struct {
                 const char *request, *body;
@@ -2215,7 +2287,10 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "GET " BETA, NULL, 200,
                   "{\"name\":\"n.service\",\"reason\":\"Move=no\",\"state\":\"waiting\"}" },
                 { "GET " BETA, NULL, 200,
-                  "{\"machine\":\"gamma\",\"name\":\"o.service\",\"state\":\"queued\"}],\"unitsLeft\":3}" },
+                  "{\"machine\":\"gamma\",\"name\":\"o.service\",\"state\":\"queued\"}," },
+                { "GET " BETA, NULL, 200,
+                  "{\"name\":\"u.service\",\"reason\":\"its key cannot be read by this fleetd: upgrade the "
+                  "host\",\"state\":\"waiting\"}],\"unitsLeft\":4}" },
                 { "PUT " BETA, "{\"mode\":\"draining\",\"deadlineMs\":300000,\"force\":true}", 204, "" },
                 { "GET " BETA, NULL, 200, "\"force\":true" },
                 { "GET " BETA, NULL, 200, "\"deadlineMs\":" },
@@ -2244,7 +2319,7 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 assert_maintenance(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
         assert_cluster_maintenance(fixture,
                                    "\"maintenance\":[{\"mode\":\"draining\",\"name\":\"beta\","
-                                   "\"unit\":\"m.service\",\"waiting\":1,\"why\":\"no other machine",
+                                   "\"unit\":\"m.service\",\"waiting\":2,\"why\":\"no other machine",
                                    1);
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/machines" });
         assert_non_null(strstr(fixture->answer, "\"maintenance\":\"draining\""));
@@ -2254,6 +2329,11 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
         write_now(fixture,
                   &(Record) { "machine/" BETA "/maintenance", "{\"for\":\"leave\",\"mode\":\"draining\"}" },
                   1);
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"beta\",\"units\":4,\"waiting\":["
+                                                "\"m.service\",\"n.service\",\"u.service\"]}]"));
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/why/n.service" });
+        assert_non_null(strstr(fixture->answer, "beta is leaving the cluster; it stays: Move=no"));
         assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\",\"force\":true}", 409,
                            "beta is leaving the cluster; to keep it, run on it: fleetctl leave --cancel");
         assert_maintenance(fixture, "DELETE " BETA, NULL, 409, "beta is leaving the cluster");
@@ -2273,8 +2353,19 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 assert_null(strstr(fixture->answer, "deadlineMs"));
                 assert_null(strstr(fixture->answer, "force"));
                 assert_non_null(strstr(fixture->answer, "\"reason\":\"disk\""));
-                assert_non_null(strstr(fixture->answer, "\"unitsLeft\":3"));
+                assert_non_null(strstr(fixture->answer, "\"unitsLeft\":4"));
         }
+        /* A record of a later version. */
+        write_now(fixture, &(Record) { "machine/" BETA "/maintenance", "{\"mode\":\"evacuating\"}" }, 1);
+        assert_maintenance(fixture, "GET " BETA, NULL, 200,
+                           "\"mode\":\"cordoned\",\"name\":\"beta\",\"presence\":\"up\",\"reason\":\"its key "
+                           "cannot be read by this fleetd: upgrade the host\"");
+        assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"draining\"}", 409,
+                           "beta: its key cannot be read by this fleetd: upgrade the host");
+        assert_maintenance(fixture, "DELETE " BETA, NULL, 409, "beta: its key cannot be read");
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        assert_non_null(strstr(fixture->answer, "\"maintenance\":[{\"mode\":\"cordoned\",\"name\":\"beta\","
+                                                "\"reason\":\"its key cannot be read"));
 }
 
 /* A machine that has been lost or shut down for an hour; each other one has its reason and a next step. */
@@ -3039,7 +3130,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":7,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":8,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
@@ -3047,7 +3138,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":7,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":8,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
@@ -3066,7 +3157,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: level: expected a "
                   "whole number\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1000}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 7 at "
+                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 8 at "
                   "most\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}", 204, SERVER, "" },
@@ -4126,6 +4217,7 @@ int main(void) {
                 in_a_fixture(a_unit_that_waits_states_the_cause_and_what_follows),
                 in_a_fixture(the_mass_failure_brake_states_its_end),
                 in_a_fixture(a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled),
+                in_a_fixture(each_text_of_a_unit_is_a_revision),
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
                 in_a_fixture(a_removal_is_decided_again_when_its_view_was_older),

@@ -7,44 +7,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "base/sizes.h"
-#include "fleetd/engine/drain.h"
-#include "tests/lib/plans.h"
-
-/* Set the maintenance of a machine; 'more': further members, each followed by a comma. */
-static void maintain(ClusterView *p, const char *machine, const char *mode, const char *more) {
-        char id[MACHINE_ID_SIZE], key[128], value[256];
-
-        snprintf(key, sizeof(key), "/_fleet/machine/%s/maintenance", cluster_view_id(id, machine));
-        if (!mode) {
-                cluster_view_remove(p, key);
-                return;
-        }
-        snprintf(value, sizeof(value), "{%s\"mode\":\"%s\",\"since\":1}", more, mode);
-        cluster_view_put(p, key, value);
-}
-
-static DrainStep step_of(ClusterView *p, const char *machine) {
-        char id[MACHINE_ID_SIZE];
-
-        return drain_step(&p->cluster, cluster_machine(&p->cluster, cluster_view_id(id, machine)));
-}
-
-static void three_machines(ClusterView *p) {
-        two_machines(p);
-        cluster_view_machine(p, "C", "", PRESENCE_UP);
-}
-
-/* Return how often 'word' occurs. */
-static size_t count_of(const char *text, const char *word) {
-        size_t n = 0;
-
-        while ((text = strstr(text, word))) {
-                text += strlen(word);
-                n++;
-        }
-        return n;
-}
+#include "tests/lib/drains.h"
 
 /* -- The state -- */
 
@@ -128,16 +91,6 @@ static void a_drained_host_stays_drained(void **state) {
 
 /* -- Limits -- */
 
-static void put_units(ClusterView *p, const char *machine, const char *prefix, int n) {
-        for (int i = 0; i < n; i++) {
-                char name[32];
-
-                snprintf(name, sizeof(name), "%s%02d.service", prefix, i);
-                cluster_view_unit(p, name, "", TARGET_LAUNCHED);
-                run_on(p, machine, name);
-        }
-}
-
 static void eight_units_of_a_machine_start_elsewhere_at_a_time(void **state) {
         static const size_t expected[] = { 8, 8, 8, 6, 0 };
         ClusterView p;
@@ -163,16 +116,14 @@ static void eight_units_of_a_machine_start_elsewhere_at_a_time(void **state) {
                 stops = cluster_view_plan(&p, false);
                 assert_int_equal(count_of(stops, "stop "), expected[i]);
                 for (const ClusterUnit *u = p.cluster.units, *next; u; u = next) {
-                        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX], name[UNIT_NAME_MAX + 1];
+                        char id[MACHINE_ID_SIZE], name[UNIT_NAME_MAX + 1];
                         bool there = cluster_assignment(&p.cluster, cluster_view_id(id, "B"), u->name);
 
                         next = u->hh.next;
                         snprintf(name, sizeof(name), "%s", u->name);
                         if (!there || !cluster_assignment(&p.cluster, cluster_view_id(id, "A"), name))
                                 continue;
-                        cluster_view_remove(&p,
-                                            layout_key(key, LAYOUT_STATE, name, cluster_view_id(id, "A")));
-                        cluster_view_remove(&p, layout_key(key, LAYOUT_ASSIGNMENT, name, id));
+                        has_ended(&p, "A", name);
                 }
         }
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
@@ -350,7 +301,6 @@ static void move_stop_first_stops_before_it_starts(void **state) {
 
 /* Units that follow another one are protected as others are, also when that one has moved. */
 static void units_that_follow_one_that_moved_stay_or_move_as_others(void **state) {
-        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
         ClusterView p = { .cluster.now_ms = 1000000 };
 
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
@@ -370,8 +320,7 @@ static void units_that_follow_one_that_moved_stay_or_move_as_others(void **state
         plans(&p, "run a.service B; stop s.service A");
         cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
-        cluster_view_remove(&p, layout_key(key, LAYOUT_STATE, "a.service", cluster_view_id(id, "A")));
-        cluster_view_remove(&p, layout_key(key, LAYOUT_ASSIGNMENT, "a.service", id));
+        has_ended(&p, "A", "a.service");
         plans(&p, "");
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
         cluster_view_done(&p, "A", "j.service");

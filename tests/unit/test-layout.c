@@ -16,6 +16,7 @@ static void a_key_that_was_built_is_parsed_again(void **state) {
         } keys[] = {
                 { LAYOUT_UNIT, "/_fleet/unit/web@1.service", true, false },
                 { LAYOUT_TARGET, "/_fleet/target/web@1.service", true, false },
+                { LAYOUT_REVISION, "/_fleet/revision/web@1.service/7", true, true },
                 { LAYOUT_FACTS, "/_fleet/machine/0123456789abcdef0123456789abcdef/facts", false, true },
                 { LAYOUT_PRESENCE, "/_fleet/machine/0123456789abcdef0123456789abcdef/presence", false, true },
                 { LAYOUT_REPORTED, "/_fleet/machine/0123456789abcdef0123456789abcdef/reported", false, true },
@@ -44,14 +45,15 @@ static void a_key_that_was_built_is_parsed_again(void **state) {
 
         assert_int_equal(ELEMENTS(keys), _LAYOUT_MAX);
         for (size_t i = 0; i < ELEMENTS(keys); i++) {
+                const char *machine = keys[i].kind == LAYOUT_REVISION ? "7" : id;
                 char key[LAYOUT_KEY_MAX];
                 LayoutKey k;
 
-                assert_string_equal(layout_key(key, keys[i].kind, "web@1.service", id), keys[i].key);
+                assert_string_equal(layout_key(key, keys[i].kind, "web@1.service", machine), keys[i].key);
                 assert_true(layout_parse(kv_string(key), &k));
                 assert_int_equal(k.kind, keys[i].kind);
                 assert_string_equal(k.unit, keys[i].unit ? "web@1.service" : "");
-                assert_string_equal(k.machine, keys[i].machine ? id : "");
+                assert_string_equal(k.machine, keys[i].machine ? machine : "");
         }
 }
 
@@ -70,6 +72,14 @@ static void keys_of_no_kind_are_skipped(void **state) {
                 "/_fleet/machine/0123456789abcdef0123456789abcdef/other",
                 "/_fleet/machine/0123456789abcdef0123456789abcdef/unit",
                 "/_fleet/machine/0123456789abcdef0123456789abcdef/unit/a/b",
+                "/_fleet/revision/a.service",
+                "/_fleet/revision/a.service/",
+                "/_fleet/revision/a.service/0",
+                "/_fleet/revision/a.service/07",
+                "/_fleet/revision/a.service/7x",
+                "/_fleet/revision/a.service/-7",
+                "/_fleet/revision/a.service/9223372036854775808",
+                "/_fleet/revision/a.service/7/x",
                 "/_fleet/state/a.service",
                 "/_fleet/state/a.service/x",
                 "/_fleet/cluster/member",

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "units/options.h"
+#include "units/unit.h"
 
 static size_t n_distances;
 
@@ -528,6 +529,56 @@ static void partition_options_are_spans_and_words(void **state) {
         }
 }
 
+static void the_number_of_kept_revisions_has_bounds(void **state) {
+        static const struct {
+                const char *line;
+                unsigned kept; /* 0: rejected */
+        } cases[] = {
+                { "KeepRevisions=2\n", 2 },
+                { "KeepRevisions=100\n", 100 },
+                { "KeepRevisions=5\nKeepRevisions=7\n", 7 },
+                { "KeepRevisions=1\n", 0 },
+                { "KeepRevisions=101\n", 0 },
+                { "KeepRevisions=0\n", 0 },
+                { "KeepRevisions=-2\n", 0 },
+                { "KeepRevisions=2.5\n", 0 },
+                { "KeepRevisions=ten\n", 0 },
+                { "KeepRevisions=4294967298\n", 0 },
+        };
+        _cleanup_placement_ Placement none = {};
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                _cleanup_placement_ Placement p = {};
+                Error err = {};
+
+                assert_int_equal(read_lines("a.service", cases[i].line, &p, NULL, &err),
+                                 cases[i].kept > 0 ? 0 : -EINVAL);
+                if (cases[i].kept > 0)
+                        assert_int_equal(p.keep_revisions, cases[i].kept);
+                else
+                        assert_non_null(strstr(err.message, ": expected 2 to 100"));
+        }
+        assert_int_equal(read_lines("a.service", "KeepRevisions=5\nKeepRevisions=\n", &none, NULL, NULL), 0);
+        assert_int_equal(none.keep_revisions, 0); /* the default */
+}
+
+/* A later version may know more words. */
+static void a_stored_unit_with_an_unknown_word_of_move_stays_readable(void **state) {
+        static const char text[] = "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts=b\nMove=twice\n";
+        _cleanup_unit_ Unit *stored = NULL, *submitted = NULL;
+        _cleanup_warnings_ Warnings faults = {}, warnings = {};
+        Error err = {};
+
+        assert_int_equal(unit_read("a.service", text, strlen(text), &stored, NULL), 0);
+        assert_int_equal(stored->placement.move, PLACEMENT_MOVE_UNKNOWN);
+        assert_int_equal(stored->placement.conflicts.n, 1);
+        assert_false(placement_stops_first(&stored->placement));
+        assert_int_equal(unit_parse("a.service", text, strlen(text), &submitted, &err), -EINVAL);
+        assert_string_equal(err.message, "line 5: Move=twice: expected start-first, stop-first or no");
+        assert_int_equal(unit_verify("a.service", text, strlen(text), &faults, &warnings), 0);
+        assert_int_equal(faults.n, 1);
+}
+
 static void after_some_warnings_the_others_are_counted(void **state) {
         static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n",
                                              "MachineID=abc\nGlobal=maybe\n" };
@@ -543,7 +594,7 @@ static void after_some_warnings_the_others_are_counted(void **state) {
                 assert_int_equal(read_lines("a.service", many.chars, &p, &warnings, NULL), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX);
                 assert_in_range(warnings.n_left_out, 1000 - WARNINGS_MAX, 2000);
-                assert_in_range(n_distances, 0, WARNINGS_MAX * 16); /* sixteen names are compared */
+                assert_in_range(n_distances, 0, WARNINGS_MAX * 17); /* seventeen names are compared */
                 assert_int_equal(warnings_add_rest(&warnings), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX + 1);
         }
@@ -567,6 +618,8 @@ int main(void) {
                 cmocka_unit_test(a_singleton_is_one_or_an_error),
                 cmocka_unit_test(move_is_one_of_three_words_or_an_error),
                 cmocka_unit_test(partition_options_are_spans_and_words),
+                cmocka_unit_test(the_number_of_kept_revisions_has_bounds),
+                cmocka_unit_test(a_stored_unit_with_an_unknown_word_of_move_stays_readable),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 

@@ -307,6 +307,7 @@ static const struct {
         { MEMBER(replace_after_ms), "ReplaceAfterSec=1min", "ReplaceAfterSec=never" },
         { MEMBER(stops_alone), "OnPartition=stop", NULL },
         { MEMBER(stop_after_ms), "StopAfterSec=1min", "StopAfterSec=2min" },
+        { MEMBER(keep_revisions), "KeepRevisions=2", "KeepRevisions=100" },
 };
 
 /* Return whether any byte is set in the member of this row (or outside of it). Padding counts as outside. */

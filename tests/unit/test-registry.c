@@ -669,11 +669,165 @@ static void a_canceled_operation_does_not_call_done(void **state) {
         assert_int_equal(change(w, (UnitChange) { .unit = a, .only_if_absent = true }), KV_EXISTS);
 }
 
-/* -- Engine -- */
+/* -- Revisions -- */
 
 static void start_engine(World *w) {
         assert_int_equal(engine_new(&w->engine, w->loop, w->registry, 0), 0);
 }
+
+static unsigned level_wanted;
+
+static bool has_level(World *w) {
+        KvState kv;
+
+        kv_state(w->store, &kv);
+        return kv.level == level_wanted;
+}
+
+static void raise_to(World *w, unsigned level) {
+        KvCommand raise = { .op = KV_RAISE, .internal = true, .limit = level };
+
+        level_wanted = level;
+        assert_int_equal(kv_propose(w->store, &raise, ignore_result, NULL, NULL), 0);
+        run_until(w, has_level);
+}
+
+static KvStatus submit_size(World *w, const char *name, int number, size_t size, const char *option) {
+        _cleanup_text_ Text t = {};
+
+        text_printf(&t, "[X-Fleet]\n%s\n[Service]\nExecStart=/bin/echo %d\n", option, number);
+        while (t.size < size)
+                text_append(&t, "ExecStartPre=/bin/true 0123456789012345678901234567890123456789\n");
+        return submit(w, name, t.chars, false, 0);
+}
+
+static const Revisions *revisions(World *w) {
+        return &unit(w, "a.service")->unit->revisions;
+}
+
+static void below_the_feature_level_no_revision_is_stored(void **state) {
+        World *w = *state;
+
+        raise_to(w, KV_LEVEL_REVISIONS - 1);
+        assert_int_equal(submit_size(w, "a.service", 1, 0, ""), KV_OK);
+        assert_int_equal(submit_size(w, "a.service", 2, 0, ""), KV_OK);
+        assert_int_equal(revisions(w)->wanted.number, 0);
+        assert_int_equal(revisions(w)->n_former, 0);
+        assert_false(key_exists(w, "/_fleet/revision"));
+
+        /* Afterwards, the text of that time is revision 1. */
+        raise_to(w, KV_LEVEL_REVISIONS);
+        assert_int_equal(submit_size(w, "a.service", 3, 0, ""), KV_OK);
+        assert_int_equal(revisions(w)->wanted.number, 2);
+        assert_int_equal(revisions(w)->former[0].number, 1);
+        assert_true(key_exists(w, "/_fleet/revision/a.service/1"));
+}
+
+static void a_former_text_is_stored_and_its_number_returns_with_it(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *by_user = make_unit("a.service", "[Service]\nExecStart=/bin/true\n");
+
+        raise_to(w, KV_LEVEL_REVISIONS);
+        assert_int_equal(submit_size(w, "a.service", 1, 0, ""), KV_OK);
+        assert_int_equal(revisions(w)->wanted.number, 1);
+        assert_false(key_exists(w, "/_fleet/revision"));
+        assert_int_equal(change(w, (UnitChange) { .unit = by_user, .user = "root@alpha" }), KV_OK);
+        assert_int_equal(revisions(w)->wanted.number, 2);
+        assert_string_equal(revisions(w)->wanted.by, "root@alpha");
+        assert_true(revisions(w)->wanted.since_ms > 0);
+        assert_true(key_exists(w, "/_fleet/revision/a.service/1"));
+
+        /* The same text changes nothing, a former one gets its number. */
+        assert_int_equal(change(w, (UnitChange) { .unit = by_user, .user = "other" }), KV_OK);
+        assert_int_equal(revisions(w)->wanted.number, 2);
+        assert_string_equal(revisions(w)->wanted.by, "root@alpha");
+        assert_int_equal(submit_size(w, "a.service", 1, 0, ""), KV_OK);
+        assert_int_equal(revisions(w)->wanted.number, 1);
+        assert_int_equal(revisions(w)->wanted.how, REVISION_REVERTED);
+        assert_int_equal(revisions(w)->n_former, 1);
+        assert_string_equal(revisions(w)->former[0].by, "root@alpha");
+        assert_true(key_exists(w, "/_fleet/revision/a.service/2"));
+
+        /* A second scan finds the same keys. */
+        registry_reset(w->registry);
+        assert_false(LIST_EMPTY(&unit(w, "a.service")->revisions));
+        assert_true(LIST_EMPTY(&registry_cluster(w->registry)->lists[CLUSTER_SURPLUS]));
+}
+
+static void texts_that_fit_into_no_common_transaction_are_stored_one_after_the_other(void **state) {
+        World *w = *state;
+
+        raise_to(w, KV_LEVEL_REVISIONS);
+        for (int i = 1; i <= 3; i++)
+                assert_int_equal(submit_size(w, "a.service", i, 126 * 1024, ""), KV_OK);
+        assert_int_equal(revisions(w)->wanted.number, 3);
+        assert_int_equal(revisions(w)->n_former, 2);
+        assert_true(key_exists(w, "/_fleet/revision/a.service/1"));
+        assert_true(key_exists(w, "/_fleet/revision/a.service/2"));
+}
+
+/* The first of two transactions has taken effect, the second one is rejected: nothing is lost. */
+static void a_change_that_loses_against_another_one_leaves_the_revisions_as_they_are(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *a = make_unit("a.service", "[Service]\nExecStart=/bin/true\n");
+
+        raise_to(w, KV_LEVEL_REVISIONS);
+        assert_int_equal(submit_size(w, "a.service", 1, 126 * 1024, ""), KV_OK);
+        assert_int_equal(submit_size(w, "a.service", 2, 126 * 1024, ""), KV_OK);
+        assert_int_equal(change(w, (UnitChange) { .unit = a, .expected_index = 1 }), KV_COMPARE_FAILED);
+        assert_int_equal(revisions(w)->wanted.number, 2);
+        assert_int_equal(revisions(w)->n_former, 1);
+        assert_true(LIST_EMPTY(&registry_cluster(w->registry)->lists[CLUSTER_SURPLUS]));
+}
+
+static bool has_no_surplus(World *w) {
+        return LIST_EMPTY(&registry_cluster(w->registry)->lists[CLUSTER_SURPLUS]);
+}
+
+static bool has_two_revisions(World *w) {
+        return has_no_surplus(w) && !key_exists(w, "/_fleet/revision/a.service/4");
+}
+
+static bool has_no_revision(World *w) {
+        return !key_exists(w, "/_fleet/revision") || !key_exists(w, "/_fleet/revision/a.service/5");
+}
+
+static void the_leader_deletes_what_is_not_kept(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *next = make_unit("a.service", "[X-Fleet]\nKeepRevisions=3\n");
+
+        raise_to(w, KV_LEVEL_REVISIONS);
+        for (int i = 1; i <= 5; i++)
+                assert_int_equal(submit_size(w, "a.service", i, 0, "KeepRevisions=3"), KV_OK);
+        assert_int_equal(revisions(w)->n_former, 2);
+        assert_true(key_exists(w, "/_fleet/revision/a.service/1"));
+        assert_int_equal(submit_size(w, "a.service", 6, 0, "KeepRevisions=3"), KV_OK);
+
+        /* With twice as many as are kept, the next text is rejected. */
+        assert_int_equal(registry_change_units(w->registry, &(UnitChange) { .unit = next }, 1, on_done, w),
+                         -EBUSY);
+        assert_int_equal(revisions(w)->wanted.number, 6);
+
+        start_engine(w);
+        run_until(w, has_no_surplus);
+        assert_false(key_exists(w, "/_fleet/revision/a.service/1"));
+        assert_false(key_exists(w, "/_fleet/revision/a.service/3"));
+        assert_true(key_exists(w, "/_fleet/revision/a.service/4"));
+        assert_true(key_exists(w, "/_fleet/revision/a.service/5"));
+        assert_int_equal(change(w, (UnitChange) { .unit = next }), KV_OK);
+        run_until(w, has_two_revisions);
+        assert_true(key_exists(w, "/_fleet/revision/a.service/6"));
+
+        /* A destroyed unit has none. */
+        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
+        run_until(w, has_no_revision);
+        run_until(w, has_no_surplus);
+        assert_null(cluster_any_unit(registry_cluster(w->registry), "a.service"));
+        assert_int_equal(submit_size(w, "a.service", 1, 0, ""), KV_OK);
+        assert_int_equal(revisions(w)->wanted.number, 1);
+}
+
+/* -- Engine -- */
 
 static bool runs_on_self(World *w) {
         ClusterAssignment *o = cluster_assignment(registry_cluster(w->registry), self, "a.service");
@@ -993,6 +1147,11 @@ int main(void) {
                 TEST(a_value_that_cannot_be_read_is_logged_once),
                 TEST(a_member_that_cannot_be_read_holds_the_feature_level),
                 TEST(a_canceled_operation_does_not_call_done),
+                TEST(below_the_feature_level_no_revision_is_stored),
+                TEST(a_former_text_is_stored_and_its_number_returns_with_it),
+                TEST(texts_that_fit_into_no_common_transaction_are_stored_one_after_the_other),
+                TEST(a_change_that_loses_against_another_one_leaves_the_revisions_as_they_are),
+                TEST(the_leader_deletes_what_is_not_kept),
                 TEST(the_engine_assigns_the_requested_units),
                 TEST(the_engine_moves_the_units_of_a_lost_machine),
                 TEST(a_brake_that_is_shortened_ends_when_its_time_is_over),

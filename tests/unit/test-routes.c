@@ -151,6 +151,7 @@ static const struct {
         { "GET", "/fleet/v1/why/*", SEE },
         { "POST", "/fleet/v1/plan", SEE },
         { "POST", "/fleet/v1/plan/machines", SEE },
+        { "GET", "/fleet/v1/revisions/*", SEE },
         { "GET", "/fleet/v1/machines/*/maintenance", SEE },
         { "PUT", "/fleet/v1/machines/*/maintenance", ADMINISTER },
         { "DELETE", "/fleet/v1/machines/*/maintenance", ADMINISTER },

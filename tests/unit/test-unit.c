@@ -299,7 +299,8 @@ static void without_memory_everything_is_freed(void **state) {
                                    "true\n[X-Fleet]\nMachineOf=\"a\" \"b@%i.service\"\n"
                                    "Conflicts=c d\nMachineMetadata=\"zone=a\" \"zone=b\"\nColour=red\n";
         static const char json[] =
-                "{\"owner\":\"1111\",\"path\":\"/p\",\"text\":\"[X-Fleet]\\nReplaces=x\\n\"}";
+                "{\"owner\":\"1111\",\"path\":\"/"
+                "p\",\"rev\":2,\"revs\":[{\"hash\":\"a\",\"rev\":1}],\"text\":\"[X-Fleet]\\nReplaces=x\\n\"}";
         static const char page_json[] =
                 "{\"units\":[{\"name\":\"a\",\"options\":[{\"name\":\"A\",\"section\":\"S\"}]},{}]}";
         unsigned n = 1;
@@ -370,6 +371,116 @@ static void empty_items_and_items_without_specifiers_allocate_nothing(void **sta
         }
 }
 
+/* -- Revisions -- */
+
+#define HASH(c) c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c
+
+/* Write "WANTED: FORMER FORMER" with the numbers, the former ones with the first character of their hashes.
+ */
+static void print_revisions(const Revisions *all, Text *t) {
+        text_printf(t, "%llu:", (unsigned long long) revisions_wanted(all));
+        for (size_t i = 0; i < all->n_former; i++)
+                text_printf(t, " %llu%c", (unsigned long long) all->former[i].number, all->former[i].hash[0]);
+}
+
+static void a_new_text_gets_the_next_number_and_a_stored_one_its_own(void **state) {
+        static const struct {
+                const char *hash;
+                size_t keep;
+                const char *then;
+        } steps[] = {
+                { HASH("b"), 4, "2: 1a" },       { HASH("b"), 4, "2: 1a" },    /* the wanted one */
+                { HASH("c"), 4, "3: 1a 2b" },    { HASH("a"), 4, "1: 2b 3c" }, /* a revert */
+                { HASH("c"), 4, "3: 2b 1a" },    { HASH("d"), 4, "4: 2b 1a 3c" },
+                { HASH("e"), 4, "5: 1a 3c 4d" }, /* the one that was wanted last, longest ago, ends */
+                { HASH("b"), 4, "6: 3c 4d 5e" }, /* its number is not used again */
+                { HASH("b"), 2, "6: 5e" },       { HASH("e"), 2, "5: 6b" },
+        };
+        Revisions all = {};
+        const char *wanted = HASH("a");
+
+        for (size_t i = 0; i < ELEMENTS(steps); i++) {
+                _cleanup_text_ Text t = {};
+                Revisions next;
+
+                assert_int_equal(revisions_next(&all, wanted, steps[i].hash, steps[i].keep, &next), 0);
+                revisions_done(&all);
+                all = next;
+                wanted = steps[i].hash;
+                print_revisions(&all, &t);
+                assert_string_equal(t.chars, steps[i].then);
+        }
+        revisions_done(&all);
+}
+
+static void a_stored_unit_has_its_revisions(void **state) {
+        static const char json[] = "{\"by\":\"root@alpha\",\"hash\":\"" HASH(
+                "e") "\",\"how\":\"reverted\",\"path\":\"/p\",\"rev\":5,"
+                     "\"revs\":[{\"by\":\"a\\u0001\",\"hash\":\"" HASH(
+                             "a") "\",\"how\":\"directory\",\"rev\":4,\"since\":7},"
+                                  "{\"hash\":\"" HASH(
+                                          "b") "\",\"how\":\"submitted\",\"rev\":9223372036854775807}],"
+                                               "\"since\":8,\"text\":\"[Service]\\n\"}";
+        static const char plain_json[] = "{\"text\":\"[Service]\\n\"}";
+        _cleanup_unit_ Unit *unit = NULL, *again = NULL, *old = NULL;
+        _cleanup_text_ Text t = {}, plain = {};
+
+        assert_int_equal(stored_unit_read("a.service", json, strlen(json), &unit, NULL), 0);
+        stored_unit_write(&t, unit);
+        assert_int_equal(stored_unit_read("a.service", t.chars, t.size, &again, NULL), 0);
+        assert_int_equal(again->revisions.wanted.number, 5);
+        assert_int_equal(again->revisions.wanted.since_ms, 8);
+        assert_int_equal(again->revisions.wanted.how, REVISION_REVERTED);
+        assert_string_equal(again->revisions.wanted.by, "root@alpha");
+        assert_int_equal(again->revisions.n_former, 2);
+        assert_int_equal(revisions_find(&again->revisions, 4, NULL)->since_ms, 7);
+        assert_string_equal(revisions_find(&again->revisions, 4, NULL)->by, "a\001");
+        assert_int_equal(revisions_find(&again->revisions, 4, NULL)->how, REVISION_DIRECTORY);
+        assert_int_equal(revisions_find(&again->revisions, 0, HASH("b"))->number, INT64_MAX);
+        assert_null(revisions_find(&again->revisions, 0, HASH("c")));
+        assert_null(revisions_find(&again->revisions, 5, NULL));
+
+        /* Of a version without revisions: the text counts as 1, and is written as before. */
+        assert_int_equal(stored_unit_read("a.service", plain_json, strlen(plain_json), &old, NULL), 0);
+        assert_int_equal(revisions_wanted(&old->revisions), 1);
+        stored_unit_write(&plain, old);
+        assert_null(strstr(plain.chars, "rev"));
+        assert_null(strstr(plain.chars, "how"));
+}
+
+static void revisions_that_cannot_be_read_are_an_error(void **state) {
+        static const char *const rows[] = {
+                "\"rev\":-1",
+                "\"rev\":\"2\"",
+                "\"how\":\"guessed\"",
+                "\"since\":1.5",
+                "\"revs\":{}",
+                "\"revs\":[1]",
+                "\"revs\":[{}]",
+                "\"revs\":[{\"rev\":1}]",
+                "\"revs\":[{\"hash\":\"" HASH("a") "\"}]",
+                "\"revs\":[{\"hash\":\"" HASH("a") "a\",\"rev\":1}]",
+                "\"revs\":[{\"hash\":\"" HASH("a") "\",\"rev\":-1}]",
+        };
+        _cleanup_text_ Text many = {};
+        _cleanup_unit_ Unit *unit = NULL;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_free_ char *json = NULL;
+                Error err = {};
+
+                assert_true(asprintf(&json, "{%s,\"text\":\"[Service]\\n\"}", rows[i]) > 0);
+                assert_int_equal(stored_unit_read("a.service", json, strlen(json), &unit, &err), -EBADMSG);
+                assert_null(unit);
+                assert_true(err.message[0]);
+        }
+        text_append(&many, "{\"revs\":[");
+        for (int i = 1; i <= REVISIONS_KEPT_MAX + 1; i++)
+                text_printf(&many, "%s{\"hash\":\"" HASH("a") "\",\"rev\":%d}", i > 1 ? "," : "", i);
+        text_append(&many, "],\"text\":\"\"}");
+        assert_int_equal(stored_unit_read("a.service", many.chars, many.size, &unit, NULL), -EBADMSG);
+}
+
 static void the_samples_are_units_without_a_warning(void **state) {
         const char *srcdir = getenv("srcdir");
         _cleanup_free_ char *path = NULL;
@@ -415,6 +526,9 @@ int main(void) {
                 cmocka_unit_test(a_file_whose_answer_would_be_too_large_is_refused),
                 cmocka_unit_test(without_memory_everything_is_freed),
                 cmocka_unit_test(empty_items_and_items_without_specifiers_allocate_nothing),
+                cmocka_unit_test(a_new_text_gets_the_next_number_and_a_stored_one_its_own),
+                cmocka_unit_test(a_stored_unit_has_its_revisions),
+                cmocka_unit_test(revisions_that_cannot_be_read_are_an_error),
                 cmocka_unit_test(the_samples_are_units_without_a_warning),
         };
 

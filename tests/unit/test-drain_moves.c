@@ -1,0 +1,502 @@
+/* Units between their machines during drains: limits, targets that fail or go away, two drains at once. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "tests/lib/drains.h"
+
+/* Launch 'n' units on machine A; the other machines are cordoned until all run. */
+static void launch_on_a(ClusterView *p, const char *others, const char *prefix, const char *options, int n) {
+        char name[32];
+
+        for (const char *c = others; *c; c++)
+                maintain(p, (char[]) { *c, 0 }, "cordoned", "");
+        for (int i = 0; i < n; i++) {
+                snprintf(name, sizeof(name), "%s%02d.service", prefix, i);
+                cluster_view_unit(p, name, options, TARGET_LAUNCHED);
+        }
+        free(cluster_view_plan(p, true));
+        cluster_view_execute(p);
+        for (const char *c = others; *c; c++)
+                maintain(p, (char[]) { *c, 0 }, NULL, "");
+}
+
+static const ClusterAssignment *assignment_on(ClusterView *p, const char *machine, const char *unit) {
+        char id[MACHINE_ID_SIZE];
+
+        return cluster_assignment(&p->cluster, cluster_view_id(id, machine), unit);
+}
+
+/* Execute the stops of a machine only. */
+static void execute_stops(ClusterView *p, const char *machine) {
+        char id[MACHINE_ID_SIZE];
+        const ClusterMachine *m = cluster_machine(&p->cluster, cluster_view_id(id, machine));
+
+        for (const ClusterAssignment *a = m->assignments, *next; a; a = next) {
+                next = a->hh.next;
+                if (a->kind == ASSIGNMENT_STOP)
+                        has_ended(p, machine, a->unit);
+        }
+}
+
+static void assert_counts(ClusterView *p, size_t runs, size_t stops) {
+        _cleanup_free_ char *plan = cluster_view_plan(p, true);
+
+        if (count_of(plan, "run ") != runs || count_of(plan, "stop ") != stops)
+                fail_msg("expected %zu runs and %zu stops: %s", runs, stops, plan);
+}
+
+static void publish(ClusterView *p, const char *machine, const char *prefix, int first, int end,
+                    const char *active) {
+        for (int i = first; i < end; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "%s%02d.service", prefix, i);
+                cluster_view_state(p, machine, name, active);
+        }
+}
+
+/* -- Limits -- */
+
+/* A unit that stops first counts from its stop until it runs elsewhere. */
+static void units_that_stop_first_count_until_they_run_elsewhere(void **state) {
+        static const char *const options[] = { "Move=stop-first", "Singleton=yes" };
+
+        for (size_t i = 0; i < ELEMENTS(options); i++) {
+                ClusterView p;
+
+                two_machines(&p);
+                launch_on_a(&p, "B", "s", options[i], 20);
+                maintain(&p, "A", "draining", "");
+                assert_counts(&p, 0, 8);
+                execute_stops(&p, "A");
+                assert_counts(&p, 8, 0);
+                assert_counts(&p, 0, 0);
+                publish(&p, "B", "s", 0, 8, "activating");
+                assert_counts(&p, 0, 0);
+                publish(&p, "B", "s", 0, 3, "active");
+                assert_counts(&p, 0, 3);
+                publish(&p, "B", "s", 3, 5, "failed"); /* they do not start any more */
+                assert_counts(&p, 0, 2);
+                p.cluster.now_ms += DRAIN_START_MS;   /* nor do those that have not begun in time */
+                assert_counts(&p, i == 0 ? 0 : 5, 3); /* the leases of stopped singletons have ended */
+                cluster_view_free(&p);
+        }
+}
+
+/* Units that have no machine for a moment are planned after others. */
+static void a_unit_without_a_machine_counts_before_its_plan(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        launch_on_a(&p, "B", "z", "Move=stop-first", 8);
+        maintain(&p, "A", "draining", "");
+        assert_counts(&p, 0, 8);
+        put_units(&p, "A", "a", 4);
+        execute_stops(&p, "A");
+        assert_counts(&p, 8, 0);
+        publish(&p, "B", "z", 0, 8, "active");
+        assert_counts(&p, 4, 0);
+        cluster_view_free(&p);
+}
+
+/* A unit that fits on no machine does not keep others from their moves. */
+static void a_unit_that_fits_nowhere_does_not_count(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        for (int i = 0; i < 8; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "z%02d.service", i);
+                cluster_view_unit(&p, name, "Move=stop-first\nMachineMetadata=a=b", TARGET_LAUNCHED);
+        }
+        put_units(&p, "A", "a", 4);
+        maintain(&p, "A", "draining", "");
+        assert_counts(&p, 4, 0);
+        cluster_view_free(&p);
+}
+
+static int add_name(void *userdata, const char *unit) {
+        return named_get(userdata, unit ?: "*", sizeof(Named)) ? 0 : -ENOMEM;
+}
+
+/* The next units move when the state of a unit that stopped first changes. */
+static void a_start_elsewhere_makes_place_for_the_next_units(void **state) {
+        EngineMarks marks = {};
+        ClusterView p;
+        Named *units = NULL;
+
+        two_machines(&p);
+        launch_on_a(&p, "B", "s", "Move=stop-first", 9);
+        maintain(&p, "A", "draining", "");
+        assert_counts(&p, 0, 8);
+        execute_stops(&p, "A");
+        assert_counts(&p, 8, 0);
+        cluster_view_state(&p, "B", "s00.service", "active");
+        engine_marks_add(&marks, &p.cluster,
+                         &(RegistryChange) { .kind = CHANGED_STATE, .unit = "s00.service" });
+        assert_int_equal(engine_marks_expand(&marks, &p.cluster, add_name, &units), 0);
+        assert_non_null(named_find(units, "s08.service"));
+        named_clear(&units);
+        cluster_view_free(&p);
+}
+
+/* -- Machines to which a unit moves -- */
+
+static void a_lost_target_is_replaced_within_the_limits(void **state) {
+        ClusterView p;
+
+        three_machines(&p);
+        launch_on_a(&p, "BC", "a", "", 20);
+        maintain(&p, "C", "cordoned", "");
+        maintain(&p, "A", "draining", "");
+        assert_counts(&p, 8, 0);
+        maintain(&p, "C", NULL, "");
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
+        assert_counts(&p, 8, 0); /* the same units, on the other machine */
+        publish(&p, "C", "a", 0, 8, "activating");
+        assert_counts(&p, 0, 0);
+        cluster_view_free(&p);
+}
+
+/* A position on a lost machine does not change how the unit leaves another one. */
+static void a_lost_machine_does_not_change_how_a_unit_leaves_a_drained_one(void **state) {
+        ClusterView p;
+
+        three_machines(&p);
+        cluster_view_unit(&p, "a.service", "Move=stop-first", TARGET_LAUNCHED);
+        cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
+        run_on(&p, "A", "a.service");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "stop a.service A; stop a.service B");
+        has_ended(&p, "A", "a.service");
+        plans(&p, "run a.service C");
+        cluster_view_free(&p);
+}
+
+static void a_target_that_is_away_is_a_failed_move(void **state) {
+        static const struct {
+                const char *more;
+                bool returns;
+                const char *plan; /* 30 s after it went away */
+        } rows[] = {
+                { "", false, "run a.service A; stop a.service B" },
+                { "", true, "" },
+                { "\"deadline\":1015000,", false, "stop a.service A" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ClusterView p;
+
+                three_machines(&p);
+                cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                maintain(&p, "A", "draining", rows[i].more);
+                plans(&p, "run a.service B");
+                cluster_view_presence(&p, "B", PRESENCE_AWAY);
+                p.cluster.now_ms += 14000;
+                plans(&p, "");
+                if (rows[i].returns)
+                        cluster_view_presence(&p, "B", PRESENCE_UP);
+                p.cluster.now_ms += DRAIN_RETRY_MS - 14000;
+                plans(&p, rows[i].plan);
+                if (!rows[i].returns && !rows[i].more[0]) {
+                        assert_non_null(strstr(assignment_on(&p, "A", "a.service")->reason, "B failed"));
+                        assert_non_null(strstr(assignment_on(&p, "B", "a.service")->reason, "it stays on A"));
+                        plans(&p, "");
+                        p.cluster.now_ms += DRAIN_RETRY_MS;
+                        plans(&p, "run a.service C");
+                }
+                cluster_view_free(&p);
+        }
+}
+
+/* -- Two drains -- */
+
+static void a_failed_move_waits_as_long_with_two_drains(void **state) {
+        ClusterView p;
+
+        three_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "run a.service B");
+        cluster_view_state(&p, "B", "a.service", "activating");
+        maintain(&p, "B", "draining", "");
+        plans(&p, "run a.service C");
+        cluster_view_state(&p, "C", "a.service", "failed");
+        plans(&p, "run a.service A; stop a.service B; stop a.service C");
+        cluster_view_execute(&p);
+        for (int i = 0; i < 2; i++) {
+                p.cluster.now_ms += DRAIN_RETRY_MS / 2;
+                plans(&p, i == 0 ? "" : "run a.service C");
+        }
+        cluster_view_free(&p);
+}
+
+static void a_unit_that_fails_on_a_machine_that_is_drained_too_goes_back(void **state) {
+        ClusterView p;
+
+        three_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "run a.service B");
+        cluster_view_state(&p, "B", "a.service", "failed");
+        maintain(&p, "B", "draining", "");
+        plans(&p, "run a.service A; stop a.service B");
+        cluster_view_execute(&p);
+        p.cluster.now_ms += DRAIN_RETRY_MS - 1;
+        plans(&p, "");
+        p.cluster.now_ms++;
+        plans(&p, "run a.service C");
+        cluster_view_free(&p);
+}
+
+/* -- Texts -- */
+
+static void a_failed_move_keeps_the_text_that_runs(void **state) {
+        uint64_t index;
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        index = assignment_on(&p, "A", "a.service")->unit_index;
+        maintain(&p, "A", "draining", "");
+        plans(&p, "run a.service B");
+        cluster_view_text(&p, "a.service", "", "/bin/broken");
+        cluster_view_state(&p, "B", "a.service", "failed");
+        plans(&p, "run a.service A; stop a.service B");
+        assert_int_equal(assignment_on(&p, "A", "a.service")->unit_index, index);
+        cluster_view_execute(&p);
+        plans(&p, "");
+        maintain(&p, "A", NULL, "");
+        plans(&p, "run a.service A");
+        assert_true(assignment_on(&p, "A", "a.service")->unit_index > index);
+        cluster_view_free(&p);
+}
+
+/* -- The deadline -- */
+
+static void the_deadline_waits_for_the_brake(void **state) {
+        ClusterView p;
+
+        six_machines(&p);
+        cluster_view_unit(&p, "m.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        run_on(&p, "A", "m.service");
+        cluster_view_unit(&p, "n.service", "Move=no", TARGET_LAUNCHED);
+        run_on(&p, "A", "n.service");
+        launch_on_a(&p, "BCDEF", "s", "Singleton=yes", 1);
+        maintain(&p, "A", "draining", "\"deadline\":1005000,");
+        for (char c = 'D'; c <= 'F'; c++)
+                cluster_view_presence(&p, (char[]) { c, 0 }, PRESENCE_LOST);
+        p.cluster.now_ms = 1005000;
+        plans(&p, "");
+        p.cluster.now_ms = 1029999;
+        plans(&p, "");
+        p.cluster.now_ms = 1030000;
+        plans(&p, "stop m.service A; stop n.service A; run n.service B; stop s00.service A");
+        cluster_view_free(&p);
+}
+
+/* -- Keys of a later version -- */
+
+static void a_maintenance_key_that_cannot_be_read_cordons(void **state) {
+        char id[MACHINE_ID_SIZE];
+        const ClusterMachine *m;
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        cluster_view_unreadable(&p, LAYOUT_MAINTENANCE, NULL, "A");
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        plans(&p, "run b.service B");
+        m = cluster_machine(&p.cluster, cluster_view_id(id, "A"));
+        assert_int_equal(m->maintenance->mode, MAINTENANCE_CORDONED);
+        assert_string_equal(m->maintenance->why, CLUSTER_UNREADABLE);
+        assert_null(step_of(&p, "A").reason);
+        maintain(&p, "A", "draining", "");
+        plans(&p, "run a.service B");
+        cluster_view_unreadable(&p, LAYOUT_MAINTENANCE, NULL, "A");
+        plans(&p, "stop a.service B");
+        maintain(&p, "A", NULL, "");
+        assert_null(m->maintenance);
+        assert_true(LIST_EMPTY(&m->unreadable));
+        cluster_view_free(&p);
+}
+
+/* The reason of the move names it. */
+static void an_unknown_word_of_move_counts_as_start_first(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_put(&p, "/_fleet/unit/a.service",
+                         "{\"text\":\"[Service]\\nExecStart=/bin/true\\n[X-Fleet]\\nMove=twice\\n\"}");
+        cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "run a.service B");
+        assert_non_null(strstr(assignment_on(&p, "B", "a.service")->reason,
+                               "its Move= is of a later version of fleetd: taken as start-first"));
+        cluster_view_free(&p);
+}
+
+/* -- Any cluster -- */
+
+enum { VIEWS = 200, VIEWS_ALL = 5000, UNITS = 60, MACHINES = 5, ROUNDS = 40 };
+
+typedef struct Journey {
+        const char *from; /* the drained machine that the unit leaves; NULL: it does not leave one, or runs
+                             elsewhere, or has failed there */
+} Journey;
+
+static void unit_name(char ret[static 32], unsigned i) {
+        snprintf(ret, 32, "u%02u.service", i);
+}
+
+static void make_units(ClusterView *p, Random *random) {
+        static const char *const options[] = { "", "", "Move=stop-first", "Move=stop-first",
+                                               "Singleton=yes" };
+
+        *p = (ClusterView) { .cluster.now_ms = 1000000 };
+        for (unsigned i = 0; i < MACHINES; i++)
+                cluster_view_machine(p, (char[]) { (char) ('A' + i), 0 }, "", PRESENCE_UP);
+        for (unsigned i = 0; i < UNITS; i++) {
+                char name[32];
+
+                unit_name(name, i);
+                cluster_view_unit(p, name, options[random_below(random, ELEMENTS(options))], TARGET_LAUNCHED);
+        }
+        for (char c = 'C'; c < 'A' + MACHINES; c++)
+                maintain(p, (char[]) { c, 0 }, "cordoned", "");
+        free(cluster_view_plan(p, true));
+        cluster_view_execute(p);
+        for (char c = 'C'; c < 'A' + MACHINES; c++)
+                maintain(p, (char[]) { c, 0 }, NULL, "");
+}
+
+static bool runs_on(ClusterView *p, const char *machine, const char *unit) {
+        char id[MACHINE_ID_SIZE];
+        const ClusterState *s = cluster_state(&p->cluster, cluster_view_id(id, machine), unit);
+
+        return s && streq(s->state.active, "active");
+}
+
+/* Some agents act: units end, begin to start, run or fail. */
+static void act(ClusterView *p, Random *random, const char *machine, const char *unit) {
+        const ClusterAssignment *a = assignment_on(p, machine, unit);
+
+        if (!a || random_below(random, 2))
+                return;
+        if (a->kind == ASSIGNMENT_STOP)
+                has_ended(p, machine, unit);
+        else if (!runs_on(p, machine, unit))
+                cluster_view_state(p, machine, unit,
+                                   random_below(random, 20) == 0 ? "failed" :
+                                   random_below(random, 3) == 0  ? "activating" :
+                                                                   "active");
+}
+
+/* Bring the journeys up to date with the assignments and states, and check the limits. */
+static void check_journeys(ClusterView *p, Journey journeys[static UNITS], uint64_t seed, const char *plan) {
+        size_t n[2] = {};
+
+        for (unsigned i = 0; i < UNITS; i++) {
+                bool elsewhere = false, up = false, failed = false;
+                char name[32];
+
+                unit_name(name, i);
+                for (char c = 'A'; c < 'A' + MACHINES; c++) {
+                        const char machine[] = { c, 0 };
+                        const ClusterAssignment *a = assignment_on(p, machine, name);
+                        char id[MACHINE_ID_SIZE];
+                        const ClusterState *s = cluster_state(&p->cluster, cluster_view_id(id, machine),
+                                                              name);
+
+                        if (c <= 'B' && a && a->kind == ASSIGNMENT_STOP && !journeys[i].from)
+                                journeys[i].from = c == 'A' ? "A" : "B";
+                        if (c > 'B' && a && a->kind == ASSIGNMENT_RUN) {
+                                elsewhere = true;
+                                failed = s && streq(s->state.active, "failed");
+                        }
+                        up |= runs_on(p, machine, name) && (c > 'B' || (a && a->kind == ASSIGNMENT_RUN));
+                        if (c > 'B' && runs_on(p, machine, name))
+                                failed = true; /* it has arrived */
+                }
+                if (elsewhere && !journeys[i].from)
+                        journeys[i].from = runs_on(p, "A", name) ? "A" : runs_on(p, "B", name) ? "B" : NULL;
+                if (failed)
+                        journeys[i].from = NULL;
+                else if (!elsewhere && (runs_on(p, "A", name) || runs_on(p, "B", name)) && up)
+                        journeys[i].from = NULL;
+                if (journeys[i].from)
+                        n[journeys[i].from[0] - 'A']++;
+                if (!up && cluster_unit(&p->cluster, name)->unit->placement.move != PLACEMENT_STOP_FIRST &&
+                    !cluster_unit(&p->cluster, name)->unit->placement.singleton && !failed)
+                        fail_msg("seed %llu: %s runs nowhere after: %s", (unsigned long long) seed, name,
+                                 plan);
+        }
+        if (n[0] > DRAIN_MACHINE_MAX || n[1] > DRAIN_MACHINE_MAX || n[0] + n[1] > DRAIN_CLUSTER_MAX)
+                fail_msg("seed %llu: %zu and %zu units start elsewhere after: %s", (unsigned long long) seed,
+                         n[0], n[1], plan);
+}
+
+static void no_drain_exceeds_its_limits(void **state) {
+        const uint64_t n = getenv("CHECK_ALL") ? VIEWS_ALL : VIEWS;
+
+        for (uint64_t seed = 1; seed <= n; seed++) {
+                Journey journeys[UNITS] = {};
+                Random random;
+                ClusterView p;
+
+                random_seed(&random, seed);
+                make_units(&p, &random);
+                maintain(&p, "A", "draining", "");
+                if (random_below(&random, 2))
+                        maintain(&p, "B", "draining", "");
+                for (unsigned round = 0; round < ROUNDS; round++) {
+                        _cleanup_free_ char *plan = cluster_view_plan(&p, true);
+
+                        check_journeys(&p, journeys, seed, plan);
+                        for (unsigned i = 0; i < UNITS; i++) {
+                                char name[32];
+
+                                unit_name(name, i);
+                                for (char c = 'A'; c < 'A' + MACHINES; c++)
+                                        act(&p, &random, (char[]) { c, 0 }, name);
+                        }
+                        p.cluster.now_ms += random_below(&random, 2000);
+                }
+                cluster_view_free(&p);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(units_that_stop_first_count_until_they_run_elsewhere),
+                cmocka_unit_test(a_unit_without_a_machine_counts_before_its_plan),
+                cmocka_unit_test(a_unit_that_fits_nowhere_does_not_count),
+                cmocka_unit_test(a_start_elsewhere_makes_place_for_the_next_units),
+                cmocka_unit_test(a_lost_target_is_replaced_within_the_limits),
+                cmocka_unit_test(a_lost_machine_does_not_change_how_a_unit_leaves_a_drained_one),
+                cmocka_unit_test(a_target_that_is_away_is_a_failed_move),
+                cmocka_unit_test(a_failed_move_waits_as_long_with_two_drains),
+                cmocka_unit_test(a_unit_that_fails_on_a_machine_that_is_drained_too_goes_back),
+                cmocka_unit_test(a_failed_move_keeps_the_text_that_runs),
+                cmocka_unit_test(the_deadline_waits_for_the_brake),
+                cmocka_unit_test(a_maintenance_key_that_cannot_be_read_cordons),
+                cmocka_unit_test(an_unknown_word_of_move_counts_as_start_first),
+                cmocka_unit_test(no_drain_exceeds_its_limits),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
