@@ -100,6 +100,9 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         int r;
 
         kv_state(m->store, &state);
+        if (state.attached) /* its part of the tree lacks the next Raft ID */
+                return error_set(err, -EAGAIN, "%s holds no replica; Join= has to name a host that does",
+                                 m->name);
         if (!state.ready)
                 return error_set(err, -EAGAIN, "%s has no leader now; try again", m->name);
         if (known && cluster_machine_has_left(known))
@@ -294,7 +297,7 @@ static void joining_on_answer(void *userdata, PeerSession *session, PeerFrame ty
                 if (!m->joining.refusal_logged)
                         log_warning(((LogFields) { .machine = peer->machine_id }),
                                     "%s rejected the join request of this host: %s", peer->name, message);
-                m->joining.refusal_logged = true;
+                m->joining.refusal_logged = m->joining.rejected = true;
                 return;
         }
         if (!joining_is_due(m))
@@ -309,20 +312,43 @@ static void joining_on_answer(void *userdata, PeerSession *session, PeerFrame ty
                            (unsigned long long) cluster_id, peer->name, (unsigned long long) raft_id);
 }
 
-/* Send one request, to the first dialed host that belongs to a cluster. */
-static void joining_request_from(void *userdata, const PeerState *peer) {
-        Membership *m = userdata;
-        _cleanup_writer_ Writer w = {};
+/* The dialed hosts that belong to a cluster: the first one, and the one after the last that was asked. */
+typedef struct Askable {
+        const char *last; /* machine IDs, of the last one borrowed; "": none */
+        char first[MACHINE_ID_SIZE], next[MACHINE_ID_SIZE];
+        bool passed;
+} Askable;
 
-        if (m->joining.requested || !peer->dialed || peer->handshake.cluster_id == 0)
+static void joining_find_askable(void *userdata, const PeerState *peer) {
+        const char *id = peer->handshake.machine_id;
+        Askable *a = userdata;
+
+        if (!peer->dialed || peer->handshake.cluster_id == 0)
                 return;
+        if (!a->first[0])
+                memcpy(a->first, id, sizeof(a->first));
+        if (a->passed && !a->next[0])
+                memcpy(a->next, id, sizeof(a->next));
+        a->passed |= streq(id, a->last);
+}
+
+/* Send one request: to the same host again, or after its rejection to the next one, which may know more. */
+static void joining_request(Membership *m) {
+        Joining *j = &m->joining;
+        _cleanup_writer_ Writer w = {};
+        Askable hosts = { .last = j->rejected ? j->requested_from : "" };
+        const char *id;
+
+        peers_each(m->peers, joining_find_askable, &hosts);
+        id = hosts.next[0] ? hosts.next : hosts.first;
         write_u8(&w, JOIN_PROTOCOL);
         write_string(&w, m->unlistened ? "" : m->peer_address);
-        if (w.error < 0 || peers_send(m->peers, peer->handshake.machine_id, PEER_JOIN, w.bytes, w.size) < 0)
+        if (!id[0] || w.error < 0 || peers_send(m->peers, id, PEER_JOIN, w.bytes, w.size) < 0)
                 return;
-        m->joining.requested = true;
-        m->joining.requested_ms = loop_now_ms(m->loop);
-        memcpy(m->joining.requested_from, peer->handshake.machine_id, sizeof(m->joining.requested_from));
+        j->requested = true;
+        j->rejected = false;
+        j->requested_ms = loop_now_ms(m->loop);
+        memcpy(j->requested_from, id, sizeof(j->requested_from));
 }
 
 static void joining_on_timer(void *userdata) {
@@ -335,7 +361,8 @@ static void joining_on_timer(void *userdata) {
          * one, the cluster the second one. */
         j->requested = j->requested_ms > 0 && loop_now_ms(m->loop) - j->requested_ms < JOIN_ANSWER_MS &&
                        peers_dialed(m->peers, j->requested_from);
-        peers_each(m->peers, joining_request_from, m);
+        if (!j->requested)
+                joining_request(m);
         (void) timer_start(&j->timer, m->loop, JOIN_RETRY_MS);
 }
 
@@ -365,7 +392,7 @@ void joining_peer_changed(Membership *m, const char *machine_id) {
         if (streq(machine_id, m->machine_id))
                 joining_retire_outdated(m);
         if (joining_is_due(m) && !m->joining.requested)
-                peers_each(m->peers, joining_request_from, m);
+                joining_request(m);
 }
 
 /* -- Retired members -- */

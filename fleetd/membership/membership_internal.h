@@ -32,7 +32,8 @@ typedef struct Dialing {
 typedef struct Joining {
         Timer timer;
         bool requested, refusal_logged;
-        bool attach; /* the cluster needs no replica of this host now */
+        bool rejected; /* the last request, and no other was sent since */
+        bool attach;   /* the cluster needs no replica of this host now */
         /* While this host has no replica: the Raft ID in its member key when it looked first. A replica of
          * this host may have used it before; each later one is new. */
         bool looked, keyless; /* 'keyless': nor does it have the cluster key any more */

@@ -51,6 +51,10 @@ static void an_old_image_of_a_host_is_rejected(void **state) {
         assert_int_equal(membership_admit(h->membership, &handshake, &err), -ESTALE);
 }
 
+static void is_attached(KvState *state) {
+        state->attached = true;
+}
+
 static void a_join_request_gets_one_answer_with_the_reason_of_a_rejection(void **state) {
         static const struct {
                 uint8_t version;
@@ -116,6 +120,13 @@ static void a_join_request_gets_one_answer_with_the_reason_of_a_rejection(void *
         j = ask_to_join(JOIN_VERSION, OTHER, 0);
         assert_int_equal(j.n, 1);
         assert_string_equal(j.message, "alpha has no leader now; try again");
+        assert_null(admission.waits);
+
+        state_seen = is_attached; /* its part of the tree has no next Raft ID */
+        j = ask_to_join(JOIN_VERSION, OTHER, 0);
+        assert_int_equal(j.n, 1);
+        assert_int_equal(j.cluster_id, 0);
+        assert_string_equal(j.message, "alpha holds no replica; Join= has to name a host that does");
         assert_null(admission.waits);
 }
 
