@@ -191,6 +191,33 @@ static int take_move(Reading *r, const char *item) {
         return options_refuse(r, item, "expected start-first, stop-first or no");
 }
 
+static int take_replace_after(Reading *r, const char *item) {
+        uint64_t ms = 0;
+
+        if (streq(item, "never"))
+                ms = REPLACE_NEVER;
+        else if (*item && parse_span_ms(item, &ms) < 0)
+                return options_refuse(r, item, "expected never or a time span, for example 30s");
+        r->placement->replace_after_ms = ms;
+        return 0;
+}
+
+static int take_on_partition(Reading *r, const char *item) {
+        if (*item && !streq(item, "keep") && !streq(item, "stop"))
+                return options_refuse(r, item, "expected keep or stop");
+        r->placement->stops_alone = streq(item, "stop");
+        return 0;
+}
+
+static int take_stop_after(Reading *r, const char *item) {
+        uint64_t ms = 0;
+
+        if (*item && (parse_span_ms(item, &ms) < 0 || ms < STOP_AFTER_MIN_MS))
+                return options_refuse(r, item, "expected a time span of at least 10s, for example 1min");
+        r->placement->stop_after_ms = ms;
+        return 0;
+}
+
 static int take_global(Reading *r, const char *item) {
         static const char *const yes[] = { "true", "yes", "1", "on", "t" };
         bool plain;
@@ -227,6 +254,9 @@ static const struct {
         { "Singleton", take_singleton },
         { "KeepRevisions", take_keep_revisions },
         { "Move", take_move },
+        { "ReplaceAfterSec", take_replace_after },
+        { "OnPartition", take_on_partition },
+        { "StopAfterSec", take_stop_after },
 };
 
 static int options_take_item(Reading *r, int (*take)(Reading *, const char *), const char *item) {
@@ -294,13 +324,57 @@ static const char *options_nearest(const char *name) {
         return nearest;
 }
 
+/* Return why an option with a value has no effect beside the others; NULL: it has one. */
+static const char *options_useless(const Placement *p, const char *name) {
+        const struct {
+                const char *name;
+                bool useless;
+                const char *why;
+        } rows[] = {
+                { "Move", p->global, "Move= has no effect with Global=yes: a global unit stays" },
+                { "ReplaceAfterSec", p->global,
+                  "ReplaceAfterSec= has no effect with Global=yes: each machine has its own instance" },
+                { "StopAfterSec", !p->stops_alone, "StopAfterSec= has no effect without OnPartition=stop" },
+                { "OnPartition", p->stops_alone && p->singleton,
+                  "OnPartition=stop with Singleton=yes is redundant: the unit stops when its lease ends" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (streq(name, rows[i].name) && rows[i].useless)
+                        return rows[i].why;
+        return NULL;
+}
+
+/* Warn that a unit may run twice: its replacement starts before it stops on a host that is cut off. */
+static int options_warn_twice(Reading *r) {
+        const Placement *p = r->placement;
+        uint64_t stop_ms = placement_stop_after_ms(p), replaced_ms;
+        unsigned long long stop_s;
+
+        if (!p->stops_alone || p->singleton || p->global ||
+            __builtin_add_overflow(p->replace_after_ms, (uint64_t) LOST_AFTER_MS, &replaced_ms) ||
+            stop_ms <= replaced_ms)
+                return 0;
+        stop_s = (stop_ms + 999) / 1000;
+        return options_warn(
+                r,
+                "two instances may run for up to %llu s: StopAfterSec= is %llu s, and another host "
+                "takes over after %llu s; to prevent that: ReplaceAfterSec=%llus",
+                (unsigned long long) (stop_ms - replaced_ms + 999) / 1000, stop_s,
+                (unsigned long long) replaced_ms / 1000, stop_s);
+}
+
 static int options_warn_unknown(Reading *r) {
         const UnitOption *o = r->option;
-        const char *nearest;
+        const char *nearest, *useless;
 
-        if (streq(o->name, "Move") && unit_file_section_is_ours(o->section) && r->placement->global &&
-            *o->value)
-                return options_warn(r, "Move= has no effect with Global=yes: a global unit stays");
+        useless = unit_file_section_is_ours(o->section) && *o->value ?
+                          options_useless(r->placement, o->name) :
+                          NULL;
+        if (useless)
+                return options_warn(r, "%s", useless);
+        if (unit_file_section_is_ours(o->section) && streq(o->name, "OnPartition") && streq(o->value, "stop"))
+                return options_warn_twice(r);
 
         if (!unit_file_section_is_ours(o->section)) {
                 if (strcasecmp(o->section, "X-Fleet") == 0 || strcasecmp(o->section, "Fleet") == 0 ||

@@ -157,6 +157,10 @@ int placement_check_patterns(const Placement *p, Error *err) {
         return r < 0 ? r : placement_check_globs(&p->replaces, "Replaces", err);
 }
 
+uint64_t placement_stop_after_ms(const Placement *p) {
+        return p->stop_after_ms ?: STOP_AFTER_MS;
+}
+
 bool placement_stops_first(const Placement *placement) {
         return placement->singleton || placement->move == PLACEMENT_STOP_FIRST;
 }

@@ -25,6 +25,14 @@ typedef enum PlacementMove {
         PLACEMENT_MOVE_UNKNOWN, /* a value of a later version, in a stored unit: as the default */
 } PlacementMove;
 
+enum {
+        LOST_AFTER_MS = 3000,      /* a host without power is lost after about this time */
+        STOP_AFTER_MIN_MS = 10000, /* of StopAfterSec= */
+        STOP_AFTER_MS = 60000,     /* its default */
+};
+
+#define REPLACE_NEVER UINT64_MAX
+
 typedef struct Placement {
         char *machine_id; /* MachineID=: 32 hex digits, or their first 8; NULL: any */
         Names machine_of; /* MachineOf=: units that must all be on the same machine */
@@ -34,7 +42,11 @@ typedef struct Placement {
         bool global;      /* Global=: run on every machine that qualifies */
         bool singleton;   /* Singleton=: at most one process in the cluster (units/singleton.h) */
         PlacementMove move;
-        unsigned keep_revisions; /* KeepRevisions=; 0: REVISIONS_KEPT */
+        uint64_t replace_after_ms; /* ReplaceAfterSec=: from the loss of its machine to its replacement;
+                                      REPLACE_NEVER */
+        bool stops_alone;          /* OnPartition=stop: it stops on a host without contact to the cluster */
+        uint64_t stop_after_ms;    /* StopAfterSec=: after this time; 0: STOP_AFTER_MS */
+        unsigned keep_revisions;   /* KeepRevisions=; 0: REVISIONS_KEPT */
 } Placement;
 
 void placement_done(Placement *placement);
@@ -50,6 +62,9 @@ int placement_check(const Placement *placement, size_t *steps, Error *err);
  * be tried at each place of the name, and a class may be long. Takes the values with specifiers replaced.
  * -EINVAL. */
 int placement_check_patterns(const Placement *placement, Error *err);
+
+/* Return StopAfterSec= or its default, in ms. */
+uint64_t placement_stop_after_ms(const Placement *placement);
 
 /* Return whether the unit stops before it starts on another machine. */
 bool placement_stops_first(const Placement *placement);

@@ -274,6 +274,7 @@ static void agent_pass(void *userdata) {
         a->counts.passes++;
         agent_update_freshness(a);
         agent_update_lease(a);
+        agent_update_partition(a);
         if (a->fresh != fresh)
                 a->all_dirty = true;
         if (!a->systemd->ops->is_ready(a->systemd)) {
@@ -430,6 +431,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .boot_wait = TIMER(agent_on_boot_wait, a),
                 .adopt = TIMER(agent_on_adopted, a),
                 .lease = { .tick = TIMER(agent_on_wake, a) },
+                .partition = { .tick = TIMER(agent_on_partition_tick, a) },
                 .adopt_ms = options->adopt_ms > 0 ? options->adopt_ms : ADOPT_MS,
                 .records = { .dir_fd = -1 },
         };
@@ -473,6 +475,7 @@ static Agent *agent_end(Agent *a, bool save) {
         timer_stop(&a->boot_wait);
         timer_stop(&a->adopt);
         agent_end_lease(a);
+        timer_stop(&a->partition.tick);
         a->publisher = publisher_free(a->publisher);
         agent_end_saves(a, save);
         HASH_ITER(hh, a->units, u, next) {

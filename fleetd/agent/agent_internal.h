@@ -1,9 +1,9 @@
 /* Internal interface of the agent; only the files of this folder include it.
  *
  * agent.c runs the pass and handles events. states.c publishes states. execute.c saves the assignment records
- * and calls systemd. lease.c renews the lease of singletons. record_updates.c changes the records. observed.c
- * keeps the observed state of each unit.
- * Each file calls later ones only. */
+ * and calls systemd. lease.c renews the lease of singletons. partition.c counts the time without contact to
+ * the cluster. record_updates.c changes the records. observed.c keeps the observed state of each unit. Each
+ * file calls later ones only. */
 #pragma once
 
 #include <sys/queue.h>
@@ -70,6 +70,13 @@ typedef struct AgentLease {
         Timer tick;
 } AgentLease;
 
+/* A time without contact to the cluster, for OnPartition=stop. Times are of loop_boot_ms(). */
+typedef struct AgentPartition {
+        uint64_t ms;      /* counted so far; 0: none, or nothing depends on it */
+        uint64_t tick_ms; /* when it was counted */
+        Timer tick;
+} AgentPartition;
+
 typedef struct AgentCall AgentCall;
 
 struct Agent {
@@ -101,6 +108,7 @@ struct Agent {
         uint64_t n_listings;                       /* begun, those after links included */
         TAILQ_HEAD(AgentCalls, AgentCall) waiting; /* for a save */
         AgentLease lease;
+        AgentPartition partition;
         AgentCounts counts;
 };
 
@@ -156,6 +164,14 @@ int agent_begin_guard(Agent *a, const AgentUnit *u);
 /* The unit is to stop: its guard ends, and starts no more. */
 void agent_end_guard(Agent *a, const AgentUnit *u);
 void agent_end_lease(Agent *a);
+
+/* -- partition.c -- */
+
+/* Return whether the unit of the record has OnPartition=stop. */
+bool agent_stops_alone(const AssignmentRecord *record);
+/* Begin, continue or end the count. */
+void agent_update_partition(Agent *a);
+void agent_on_partition_tick(void *userdata);
 
 /* -- record_updates.c -- */
 

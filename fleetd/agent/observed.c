@@ -257,6 +257,7 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
                         .link_refused = u->link_refused,
                         .outdated = u->outdated_invocation[0] &&
                                     streq(u->outdated_invocation, u->seen.invocation_id),
+                        .alone_ms = a->partition.ms,
                         .inherited = agent_inherits(c, assignment),
                 },
                 ret_reason);

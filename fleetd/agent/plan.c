@@ -257,6 +257,21 @@ static AgentStep plan_any(const AgentView *v, const char **why) {
         return v->assignment->kind == ASSIGNMENT_STOP ? plan_stop(v, why) : plan_run(v, why);
 }
 
+/* OnPartition=stop: the unit runs only on a host that has contact to the cluster, or had it a moment ago. */
+static AgentStep plan_alone(const AgentView *v, AgentStep s, const char **why) {
+        const AssignmentRecord *record = v->record;
+
+        if (v->fresh || !record || !record->unit || !record->unit->placement.stops_alone)
+                return s;
+        if (v->alone_ms >= placement_stop_after_ms(&record->unit->placement) && agent_is_running(v->seen) &&
+            !plan_is_stopping(v->seen) && !plan_is_conflicting(v->seen, record, v->boot_id))
+                return plan_step(AGENT_STOP,
+                                 "no contact with the cluster for StopAfterSec= (OnPartition=stop)", why);
+        if (s == AGENT_START || s == AGENT_WRITE)
+                return plan_step(AGENT_NOTHING, "waiting for the cluster (OnPartition=stop)", why);
+        return s;
+}
+
 static bool plan_is_singleton(const AgentView *v) {
         const Unit *text = v->record ? v->record->unit : NULL;
 
@@ -272,7 +287,7 @@ AgentStep agent_plan(const AgentView *v, const char **ret_reason) {
 
         if (!v->seen)
                 return plan_step(AGENT_NOTHING, "not read from systemd yet", ret_reason);
-        s = plan_any(v, ret_reason);
+        s = plan_alone(v, plan_any(v, ret_reason), ret_reason);
         if (s == AGENT_START && plan_is_singleton(v) && !(v->fresh && v->leased))
                 return plan_step(AGENT_NOTHING, "waiting for the lease of singletons", ret_reason);
         return s;

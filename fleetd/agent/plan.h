@@ -35,6 +35,8 @@ typedef struct AgentView {
         bool stopping;     /* systemd is stopping: start nothing */
         bool link_refused; /* systemd rejected the last text: one of its names conflicts with the host */
         bool outdated;     /* the running invocation may have the former text */
+        uint64_t alone_ms; /* time without contact to the cluster, as OnPartition= counts it; 0 while 'fresh'
+                            */
         bool inherited;    /* the assignment precedes the restore or recovery of the cluster */
 } AgentView;
 

@@ -184,6 +184,12 @@ void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
                 return;
         if (s == AGENT_STOP) /* until the unit has stopped, this alone marks what runs as ours */
                 snprintf(record->owned_boot, sizeof(record->owned_boot), "%s", a->boot_id);
+        /* Stopped without the cluster (OnPartition=stop): it starts again when the cluster is back. */
+        if (s == AGENT_STOP && !a->fresh) {
+                agent_record_not_started(record);
+                a->records.dirty = true;
+                return;
+        }
         /* The record stays until the unit has stopped, and is removed with it. */
         if (s == AGENT_REMOVE || assignment->kind != ASSIGNMENT_RUN) {
                 a->records.acted_index = MAX(a->records.acted_index, assignment ? assignment->index : 0);

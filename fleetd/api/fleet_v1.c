@@ -69,17 +69,34 @@ static void waiting_reason(const SchedulerView *view, const ClusterUnit *u, cons
         error_set(ret, 0, "%s: %s%s", successor ? "moving" : "waiting", cause.message, next.message);
 }
 
+/* Set the reason of a unit that waits for its lost machine. */
+static void delayed_reason(const Cluster *c, const ClusterUnit *u, const ClusterMachine *where, Error *ret) {
+        uint64_t after_ms = u->unit->placement.replace_after_ms, end_ms;
+
+        if (__builtin_add_overflow(where->since_ms, after_ms, &end_ms))
+                error_set(ret, 0,
+                          "waiting: %s is lost, and no other machine takes over "
+                          "(ReplaceAfterSec=never)",
+                          cluster_machine_name(where));
+        else
+                error_set(ret, 0,
+                          "waiting: %s is lost, and another machine takes over in %llu s "
+                          "(ReplaceAfterSec=)",
+                          cluster_machine_name(where),
+                          (unsigned long long) (end_ms > c->now_ms ? end_ms - c->now_ms + 999 : 0) / 1000);
+}
+
 /* Set the reason of a unit that is assigned to 'where'. */
 static void order_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
                          const ClusterMachine *where, const ClusterAssignment *order, Error *ret) {
         const Api *api = request->api;
+        const Cluster *c = registry_cluster(api->options.registry);
         uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
         EngineVerdict verdict = ENGINE_STAYS;
         const ClusterMachine *to;
         Error why = {};
 
-        if (!u->unit->placement.global &&
-            engine_judge(view, registry_cluster(api->options.registry), order, brake_ms, &verdict, &why) < 0)
+        if (!u->unit->placement.global && engine_judge(view, c, order, brake_ms, &verdict, &why) < 0)
                 return;
         switch (verdict) {
         case ENGINE_FINISHED:
@@ -88,6 +105,9 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
                 break;
         case ENGINE_BRAKED:
                 brake_reason(request, brake_ms, ret);
+                break;
+        case ENGINE_DELAYED:
+                delayed_reason(c, u, where, ret);
                 break;
         case ENGINE_GONE:
                 waiting_reason(view, u, where, NULL, ret);

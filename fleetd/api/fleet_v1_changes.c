@@ -131,11 +131,8 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 error_set(err, r, "out of memory");
         if (r < 0)
                 return request_status_of(r);
-        if (ret->unit->placement.singleton && !same && change_level(request) < KV_LEVEL_ATTACHED)
-                return error_set(err, 409,
-                                 "%s: Singleton=yes begins at feature level %d, and this cluster has level "
-                                 "%u; when all hosts run this version: fleetctl cluster level %d",
-                                 name, KV_LEVEL_ATTACHED, change_level(request), KV_LEVEL_ATTACHED);
+        if (!same && cluster_check_options(ret->unit, change_level(request), err) < 0)
+                return error_prefix(err, 409, "%s", name);
         if (same && body->desired_state == _TARGET_INVALID)
                 return error_set(err, 409, "must provide DesiredState to update existing unit");
         if (unit_name_is_template(name) && target != TARGET_INACTIVE)

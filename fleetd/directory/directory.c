@@ -59,6 +59,7 @@ struct Directory {
         uint64_t scan_due_ms, compare_due_ms; /* UINT64_MAX: not requested */
         Timer timer;                          /* the earlier of both */
         uint64_t busy_ms;                     /* since when events postpone the scan; 0: they do not */
+        unsigned level;                       /* of the cluster, at the last scan */
         DirectoryFolder folder;               /* the result of the last scan */
         uint64_t folder_device, folder_inode;
         bool known;           /* 'folder' is valid */
@@ -364,14 +365,20 @@ static void directory_scan_end(Directory *d) {
 }
 
 static void directory_scan_start(Directory *d) {
+        KvState state;
         int r;
 
+        kv_state(registry_store(d->registry), &state);
+        if (state.level != d->level)
+                directory_folder_touch(&d->folder, NULL); /* other options are accepted */
+        d->level = state.level;
         d->busy_ms = 0;
         d->scan_due_ms = UINT64_MAX;
         directory_watch(d); /* before the scan, so that no change is missed */
         d->scan_fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         d->scan = (DirectoryScan) { .path = d->path,
                                     .machine_id = d->machine_id,
+                                    .level = d->level,
                                     .is_unfinished = directory_is_unfinished,
                                     .userdata = d };
         r = d->scan_fd < 0 ? -errno : directory_scan_begin(&d->scan, d->scan_fd);

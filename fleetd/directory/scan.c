@@ -192,6 +192,8 @@ static int scan_parse_file(const DirectoryScan *scan, DirectoryFile *f, Error *e
         r = unit_check(f->unit, &steps, err);
         if (r < 0 && r != -ENOMEM)
                 r = scan_describe(f, r, err, &f->fault);
+        if (r >= 0)
+                r = cluster_check_options(f->unit, scan->level, err);
         if (r < 0)
                 return r;
         if (asprintf(&path, "%s/%s", scan->path, f->name) < 0) {

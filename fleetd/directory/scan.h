@@ -35,6 +35,7 @@ void directory_folder_touch(DirectoryFolder *folder, const char *name);
  * files that changed so recently that a further change may leave the stamp as it is. */
 typedef struct DirectoryScan {
         const char *path, *machine_id;                           /* borrowed; of the owner of the units */
+        unsigned level;                                          /* of the cluster; 0: not known yet */
         bool (*is_unfinished)(void *userdata, const char *name); /* the file is being written */
         void *userdata;
         int dir_fd;  /* borrowed */

@@ -64,7 +64,8 @@ static bool brake_move_is_complete(const Pass *pass, const ClusterAssignment *o)
                             other->machine->presence == PRESENCE_AWAY || plan_has_finished(other);
         }
         if (newest == o)
-                return elsewhere || scheduler_pick(pass->view, o->of, &unused, NULL) < 0;
+                return elsewhere || plan_replace_left_ms(pass, o) > 0 ||
+                       scheduler_pick(pass->view, o->of, &unused, NULL) < 0;
         s = cluster_state_on(newest->machine, newest->unit);
         return s && !(s->state.active && streq(s->state.active, "activating"));
 }

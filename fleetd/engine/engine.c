@@ -252,9 +252,13 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
         return 0;
 }
 
+/* A plan of some units keeps the earlier time of the others. */
 static void engine_retry_after(Engine *e, uint64_t again_ms) {
+        if (again_ms == UINT64_MAX ||
+            (timer_armed(&e->retry) && e->retry.due_ms <= loop_now_ms(e->loop) + again_ms))
+                return;
         timer_stop(&e->retry);
-        if (again_ms < UINT64_MAX && timer_start(&e->retry, e->loop, again_ms) < 0)
+        if (timer_start(&e->retry, e->loop, again_ms) < 0)
                 log_warning(NO_FIELDS,
                             "Failed to start the engine's timer: out of memory; the next change wakes the "
                             "engine");

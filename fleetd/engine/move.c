@@ -33,6 +33,16 @@ static int move_compare_age(const void *a, const void *b) {
         return strcmp(p->machine->id, q->machine->id);
 }
 
+uint64_t plan_replace_left_ms(const Pass *pass, const ClusterAssignment *o) {
+        uint64_t end_ms, now_ms = pass->cluster->now_ms;
+
+        if (o->machine->presence != PRESENCE_LOST || !o->of->unit || o->of->unit->placement.global)
+                return 0;
+        if (__builtin_add_overflow(o->machine->since_ms, o->of->unit->placement.replace_after_ms, &end_ms))
+                return UINT64_MAX;
+        return end_ms > now_ms ? end_ms - now_ms : 0;
+}
+
 void move_judge(const Pass *pass, Position *p) {
         const ClusterAssignment *o = p->assignment;
 
@@ -42,7 +52,12 @@ void move_judge(const Pass *pass, Position *p) {
                 return;
         }
         if (plan_is_down(o->machine)) {
-                p->state = brake_holds(&pass->brake, o->machine) ? POSITION_HELD : POSITION_GONE;
+                uint64_t left_ms = plan_replace_left_ms(pass, o);
+
+                p->state = left_ms > 0 || brake_holds(&pass->brake, o->machine) ? POSITION_HELD :
+                                                                                  POSITION_GONE;
+                pass->plan->again_ms = left_ms > 0 ? MIN(pass->plan->again_ms, left_ms) :
+                                                     pass->plan->again_ms;
                 return;
         }
         p->rule = scheduler_refusal(pass->view, o->of, o->machine, true, &p->why);
@@ -380,6 +395,7 @@ static void move_away(Pass *pass, const Positions *all) {
  * one. */
 static void move_wait(Pass *pass, const Positions *all) {
         const ClusterAssignment *o = all->items[all->held].assignment;
+        char name[CLUSTER_LABEL_SIZE];
         const Position *back = NULL;
         bool spared = false;
 
@@ -394,6 +410,9 @@ static void move_wait(Pass *pass, const Positions *all) {
                 return;
         }
         plan_keep(pass, o);
+        if (plan_replace_left_ms(pass, o) > 0)
+                plan_wait(pass, all->unit, "%s is lost, and its unit waits for it (ReplaceAfterSec=)",
+                          cluster_machine_label(o->machine, name));
         for (size_t i = all->n; i > 0; i--) {
                 if (all->items[i - 1].state != POSITION_UNFIT)
                         continue;
@@ -504,6 +523,8 @@ int engine_judge(const SchedulerView *view, const Cluster *cluster, const Cluste
         *ret = ENGINE_STAYS;
         if (plan_has_finished(assignment))
                 *ret = ENGINE_FINISHED;
+        else if (p.state == POSITION_HELD && plan_replace_left_ms(&pass, assignment) > 0)
+                *ret = ENGINE_DELAYED;
         else if (p.state == POSITION_HELD && plan_is_down(assignment->machine))
                 *ret = ENGINE_BRAKED;
         else if (p.state == POSITION_GONE)

@@ -80,6 +80,9 @@ bool plan_is_current(const ClusterAssignment *o);
 AssignmentKind plan_wanted_kind(const ClusterUnit *u);
 bool plan_is_wanted(const ClusterUnit *u);
 bool plan_is_down(const ClusterMachine *m); /* lost, or left */
+/* Return how long the unit still waits for its lost machine (ReplaceAfterSec=): 0: no longer; UINT64_MAX: for
+ * ever. */
+uint64_t plan_replace_left_ms(const Pass *pass, const ClusterAssignment *o);
 
 typedef enum PositionState {
         POSITION_FITS, /* the machine is up, and the unit fits there */

@@ -399,3 +399,7 @@ bool cluster_has_conflicting_unit(const ClusterUnit *u, const ClusterMachine *m)
 static inline bool cluster_assignment_is_active(const ClusterAssignment *a) {
         return a->kind != ASSIGNMENT_STOP;
 }
+
+/* Reject a unit with an option that older hosts of a cluster of this level would ignore: -EOPNOTSUPP, with
+ * the command that ends that. Level 0 is not known yet, and rejects nothing. Pure. */
+int cluster_check_options(const Unit *unit, unsigned level, Error *err);

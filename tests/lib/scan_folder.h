@@ -3,12 +3,16 @@
 
 #include "fleetd/directory/scan.h"
 
+_unused_ static unsigned scan_level; /* of the cluster; 0: not known */
+
 static inline int scan_folder(int dir_fd, const char *path, const char *machine_id,
                               bool (*is_unfinished)(void *userdata, const char *name), void *userdata,
                               DirectoryFolder *ret) {
-        _cleanup_(directory_scan_done) DirectoryScan scan = {
-                .path = path, .machine_id = machine_id, .is_unfinished = is_unfinished, .userdata = userdata
-        };
+        _cleanup_(directory_scan_done) DirectoryScan scan = { .path = path,
+                                                              .machine_id = machine_id,
+                                                              .is_unfinished = is_unfinished,
+                                                              .userdata = userdata,
+                                                              .level = scan_level };
         _cleanup_directory_folder_ DirectoryFolder folder = {};
         int r;
 

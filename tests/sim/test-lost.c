@@ -27,6 +27,7 @@ static SimCluster *cluster;
 static const SimMachine *watched; /* a host, and what the last leader decided about it */
 static uint64_t lost_ms;          /* when it was declared lost; 0: it was not */
 static bool returned;             /* it was declared up after that */
+static const char *options = "";  /* further lines of [X-Fleet] of units */
 static unsigned n_decided;        /* how often its presence changed */
 
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
@@ -90,6 +91,7 @@ static bool is_formed(void) {
 }
 
 static void form(unsigned hosts) {
+        options = "";
         watched = NULL;
         lost_ms = 0;
         returned = false;
@@ -134,7 +136,8 @@ static void submit_with(SimMachine *m, const char *name, const char *key) {
         _cleanup_text_ Text text = {};
         Unit *unit = NULL;
 
-        text_printf(&text, "[Service]\nExecStart=/bin/sleep 100\n[X-Fleet]\nMachineMetadata=%s=here\n", key);
+        text_printf(&text, "[Service]\nExecStart=/bin/sleep 100\n[X-Fleet]\nMachineMetadata=%s=here\n%s", key,
+                    options);
         if (unit_parse(name, text.chars, text.size, &unit, NULL) < 0)
                 abort();
         change.unit = unit;
@@ -354,6 +357,101 @@ static void a_host_without_a_daemon_is_not_lost_by_a_link_that_fails_for_a_secon
                 world_failed(world, "a-running-host-is-not-lost", "%s was declared lost", h->name);
 }
 
+/* A unit that waits for its lost host. Another one moves at once. */
+static void a_unit_with_a_delay_moves_after_it(void) {
+        enum { DELAY_MS = 20000 };
+        bool returns = world_draw(world, 2) == 0;
+        SimMachine *h;
+
+        form(3);
+        h = other_than(cluster_leader(cluster), NULL, true);
+        submit_with(h, "never.service", "never");
+        options = "ReplaceAfterSec=20s\n";
+        (void) submit_to(h);
+        watched = h;
+        machine_suspect(h, world_now_ms(world), world_now_ms(world) + 2 * PATIENCE_MS);
+        machine_power_cut(h);
+        UNTIL("a-host-that-died-is-lost", lost_ms > 0);
+        run_ms(world_draw(world, DELAY_MS - 1000));
+        if (world_draw(world, 2) == 0)
+                transfer(
+                        other_than(cluster_leader(cluster), h, true)); /* the next leader continues to wait */
+        if (returns) {
+                machine_power_on(h);
+                UNTIL("its-units-run-again", sim_systemd_runs(h->systemd, "a.service"));
+                run_ms(DELAY_MS);
+                if (runs_elsewhere(h, "a.service"))
+                        world_failed(world, "a-host-that-returns-in-time-keeps-its-unit", "a.service moved");
+                return;
+        }
+        while (world_now_ms(world) < lost_ms + DELAY_MS - STEP_MS) {
+                if (runs_elsewhere(h, "a.service"))
+                        world_failed(world, "no-replacement-before-its-time", "%llu ms after the loss",
+                                     (unsigned long long) (world_now_ms(world) - lost_ms));
+                run_ms(STEP_MS);
+        }
+        UNTIL("its-units-move", runs_elsewhere(h, "a.service"));
+        if (world_now_ms(world) > lost_ms + DELAY_MS + MOVE_MS)
+                world_failed(world, "its-units-move-soon", "%llu ms after their time",
+                             (unsigned long long) (world_now_ms(world) - lost_ms - DELAY_MS));
+}
+
+/* Until its host has contact again. Another unit of the host is not touched, and a daemon that stands still
+ * for as long stops nothing. */
+static void a_unit_that_stops_alone_stops_after_its_time(void) {
+        enum { ALONE_MS = 20000, NOTICE_MS = 3000, TICKS_MS = 2000 };
+        bool restarts = world_draw(world, 3) == 0;
+        uint64_t cut_ms, process;
+        SimMachine *h;
+
+        form(3);
+        h = other_than(cluster_leader(cluster), NULL, true);
+        options = "ReplaceAfterSec=25s\nOnPartition=stop\nStopAfterSec=20s\n";
+        (void) submit_to(h);
+        options = "";
+        submit_with(h, "only.service", "only");
+        run_ms(1000);
+        process = sim_systemd_invocation(h->systemd, "only.service");
+        watched = h;
+        machine_suspect(h, world_now_ms(world), world_now_ms(world) + 4 * PATIENCE_MS);
+        world_loop_pause(h->loop, 2 * ALONE_MS);
+        run_ms(2 * ALONE_MS + 2000);
+        if (!sim_systemd_runs(h->systemd, "a.service"))
+                world_failed(world, "a-stall-stops-nothing", "a.service ended on %s", h->name);
+        UNTIL("a-host-has-contact", machine_serves(h));
+        run_ms(3000);
+
+        isolate(h, true);
+        cut_ms = world_now_ms(world);
+        while (sim_systemd_runs(h->systemd, "a.service")) {
+                if (runs_elsewhere(h, "a.service") ||
+                    world_now_ms(world) > cut_ms + ALONE_MS + NOTICE_MS + TICKS_MS)
+                        world_failed(world, "a-unit-alone-stops-before-its-replacement",
+                                     "%llu ms after the partition began",
+                                     (unsigned long long) (world_now_ms(world) - cut_ms));
+                run_ms(STEP_MS);
+        }
+        if (world_now_ms(world) < cut_ms + ALONE_MS)
+                world_failed(world, "a-unit-alone-stops-after-its-time", "%llu ms after the partition began",
+                             (unsigned long long) (world_now_ms(world) - cut_ms));
+        if (restarts) {
+                machine_crash_daemon(h);
+                run_ms(1000);
+                machine_start_daemon(h);
+                run_ms(2 * ALONE_MS); /* longer than BootWaitSec= */
+                if (sim_systemd_runs(h->systemd, "a.service"))
+                        world_failed(world, "a-unit-alone-starts-with-the-cluster", "a.service runs on %s",
+                                     h->name);
+        } else if (world_draw(world, 2) == 0) {
+                isolate(h, false);
+                UNTIL("it-starts-again",
+                      sim_systemd_runs(h->systemd, "a.service") || runs_elsewhere(h, "a.service"));
+        } else
+                UNTIL("it-moves", runs_elsewhere(h, "a.service"));
+        if (sim_systemd_invocation(h->systemd, "only.service") != process)
+                world_failed(world, "other-units-run-on", "only.service was touched on %s", h->name);
+}
+
 static const ClusterMachine *seen_by_leader(const SimMachine *m) {
         SimMachine *leader = cluster_leader(cluster);
 
@@ -459,6 +557,8 @@ static void (*const scenarios[])(void) = {
         a_host_without_a_daemon_is_not_lost_by_a_link_that_fails_for_a_second,
         a_removed_machine_returns_and_only_copies_are_stopped,
         a_removed_machine_boots_and_runs_its_units_again,
+        a_unit_with_a_delay_moves_after_it,
+        a_unit_that_stops_alone_stops_after_its_time,
 };
 
 int main(int argc, char *argv[]) {

@@ -1253,6 +1253,47 @@ static void a_former_text_that_was_started_again_during_its_replacement_is_stopp
         assert_step(s, AGENT_ADOPT);
 }
 
+static void a_unit_that_stops_alone_waits_for_the_cluster(void **state) {
+        static const char text[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nOnPartition=stop\n";
+        Scene *s = scene(state);
+        Unit *alone = unit_of(text);
+
+        s->record.unit = s->unit.unit = alone;
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        in_force(s, alone, "active");
+        s->view.fresh = false;
+        s->view.alone_ms = STOP_AFTER_MS - 1;
+        assert_step(s, AGENT_NOTHING);
+        s->view.alone_ms = STOP_AFTER_MS;
+        assert_step(s, AGENT_STOP);
+        assert_reason(s, "no contact with the cluster for StopAfterSec= (OnPartition=stop)");
+        s->view.assignment = NULL; /* the daemon was restarted */
+        assert_step(s, AGENT_STOP);
+        in_force(s, alone, "deactivating");
+        s->seen.job = true;
+        assert_step(s, AGENT_NOTHING);
+        s->seen.job = false;
+        conflicting(s, "active");
+        assert_step(s, AGENT_NOTHING);
+
+        /* Stopped. Records start it neither now nor after a boot. */
+        in_force(s, alone, "inactive");
+        recorded(s, ASSIGNMENT_RUN, "");
+        s->view.use_records = true;
+        assert_step(s, AGENT_NOTHING);
+        assert_reason(s, "waiting for the cluster (OnPartition=stop)");
+        s->seen.has_file = false;
+        assert_step(s, AGENT_NOTHING);
+
+        in_force(s, alone, "inactive");
+        assigned(s, ASSIGNMENT_RUN);
+        s->view.fresh = true;
+        s->view.alone_ms = 0;
+        assert_step(s, AGENT_START);
+        unit_free(alone);
+}
+
 /* An edit was reverted before its file was written, or systemd has read the former text again. */
 static void a_running_unit_is_not_outdated_when_another_text_than_the_recorded_is_assigned(void **state) {
         Scene *s = scene(state);
@@ -1671,6 +1712,7 @@ int main(void) {
                 cmocka_unit_test(the_latest_moves_are_known),
                 cmocka_unit_test(units_that_changed_caused_the_stop_and_any_unit_if_none_is_known),
                 row(a_former_text_that_was_started_again_during_its_replacement_is_stopped_by_order_alone),
+                row(a_unit_that_stops_alone_waits_for_the_cluster),
                 row(a_running_unit_is_not_outdated_when_another_text_than_the_recorded_is_assigned),
                 row(no_unit_is_stopped_without_a_newer_assignment_or_a_changed_text),
                 row(a_conflicting_unit_is_never_written_started_or_stopped),

@@ -395,6 +395,67 @@ static void of_two_units_of_one_plan_the_one_with_the_greater_name_yields(void *
         cluster_view_free(&p);
 }
 
+/* The time counts from the loss. An orderly shutdown is no loss. */
+static void a_unit_waits_for_its_lost_machine_as_long_as_it_says(void **state) {
+        static const struct {
+                const char *options;
+                uint64_t after_ms;
+                const char *plan;
+                EngineVerdict verdict;
+                uint64_t again_ms;
+        } rows[] = {
+                { "", 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
+                { "ReplaceAfterSec=0", 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
+                { "ReplaceAfterSec=1min", 1000, "", ENGINE_DELAYED, 59000 },
+                { "ReplaceAfterSec=1min", 59999, "", ENGINE_DELAYED, 1 },
+                { "ReplaceAfterSec=1min", 60000, "run a.service B", ENGINE_GONE, UINT64_MAX },
+                { "ReplaceAfterSec=never", 1000000000, "", ENGINE_DELAYED, UINT64_MAX },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_(engine_plan_done) EnginePlan plan = {};
+                Error why = {};
+                ClusterView p;
+
+                two_machines(&p);
+                cluster_view_unit(&p, "a.service", rows[i].options, TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                cluster_view_presence(&p, "A", PRESENCE_LEFT);
+                plans(&p, "run a.service B");
+                cluster_view_free(&p);
+
+                two_machines(&p);
+                cluster_view_unit(&p, "a.service", rows[i].options, TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                cluster_view_presence(&p, "A", PRESENCE_LOST);
+                p.cluster.now_ms += rows[i].after_ms;
+                assert_int_equal(verdict(&p, &why), rows[i].verdict);
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+                assert_int_equal(plan.again_ms, rows[i].again_ms);
+                plans(&p, rows[i].plan);
+                cluster_view_presence(&p, "A", PRESENCE_UP);
+                plans(&p, *rows[i].plan ? "stop a.service B" : "");
+                cluster_view_free(&p);
+        }
+}
+
+static void a_unit_without_a_replacement_does_not_hold_the_release_of_other_machines(void **state) {
+        ClusterView p;
+
+        six_machines(&p);
+        for (char c = 'A'; c <= 'C'; c++) {
+                char unit[] = { c, '.', 's', 'e', 'r', 'v', 'i', 'c', 'e', 0 };
+
+                cluster_view_unit(&p, unit, c == 'A' ? "ReplaceAfterSec=never" : "", TARGET_LAUNCHED);
+                run_on(&p, (char[]) { c, 0 }, unit);
+                cluster_view_presence(&p, (char[]) { c, 0 }, PRESENCE_LOST);
+        }
+        plans(&p, "");
+        p.cluster.now_ms += 31000;
+        plans(&p, "run B.service D");
+        cluster_view_free(&p);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_assignment_has_its_age_and_the_index_of_the_presence),
@@ -411,6 +472,8 @@ int main(void) {
                 cmocka_unit_test(a_global_unit_that_finishes_gets_its_next_revision_on_all_machines),
                 cmocka_unit_test(a_loaded_unit_has_moved_when_systemd_has_loaded_it),
                 cmocka_unit_test(of_two_units_of_one_plan_the_one_with_the_greater_name_yields),
+                cmocka_unit_test(a_unit_waits_for_its_lost_machine_as_long_as_it_says),
+                cmocka_unit_test(a_unit_without_a_replacement_does_not_hold_the_release_of_other_machines),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

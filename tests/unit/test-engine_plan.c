@@ -933,6 +933,7 @@ static const char *const all_options[] = { "",
                                            "Global=true\nConflicts=b.service",
                                            "Replaces=b.service",
                                            "Replaces=*.service",
+                                           "ReplaceAfterSec=never",
                                            "MachineID=cccccccc" };
 static const char *const all_machines[] = { "A", "B", "C", "D", "E", "F" };
 static const char *const all_metadata[] = { "", "zone=a", "zone=b", "zone=a,disk=ssd" };
@@ -1569,6 +1570,8 @@ static void plans_converge(void **state) {
                         for (ClusterAssignment *o = LIST_FIRST(&u->assignments); o;
                              o = LIST_NEXT(o, of_unit)) {
                                 bool is_held = o->machine->presence == PRESENCE_AWAY ||
+                                               (o->machine->presence == PRESENCE_LOST && u->unit &&
+                                                u->unit->placement.replace_after_ms > 0) ||
                                                cluster_machine_is_unreadable(o->machine);
 
                                 n += o->kind != ASSIGNMENT_STOP && o->machine->presence == PRESENCE_UP &&

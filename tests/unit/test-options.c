@@ -467,6 +467,68 @@ static void move_is_one_of_three_words_or_an_error(void **state) {
         }
 }
 
+static void partition_options_are_spans_and_words(void **state) {
+        static const struct {
+                const char *lines;
+                uint64_t replace_after_ms;
+                bool stops;
+                uint64_t stop_after_ms;
+                const char *message, *warning;
+        } cases[] = {
+                { "", 0, false, 60000 },
+                { "ReplaceAfterSec=90s\n", 90000, false, 60000 },
+                { "ReplaceAfterSec=never\n", REPLACE_NEVER, false, 60000 },
+                { "ReplaceAfterSec=never\nReplaceAfterSec=\n", 0, false, 60000 },
+                { "ReplaceAfterSec=soon\n",
+                  .message = "ReplaceAfterSec=soon: expected never or a time span, for "
+                             "example 30s" },
+                { "ReplaceAfterSec=-1\n", .message = "ReplaceAfterSec=-1: expected never or a time span" },
+                { "ReplaceAfterSec=99999999999999999999d\n",
+                  .message = "ReplaceAfterSec=99999999999999999999d: expected never or a time span" },
+                { "Global=yes\nReplaceAfterSec=1h\n", 3600000, false, 60000, NULL,
+                  "ReplaceAfterSec= has no effect with Global=yes: each machine has its own instance" },
+                { "OnPartition=keep\n", 0, false, 60000 },
+                { "OnPartition=stop\nReplaceAfterSec=1min\n", 60000, true, 60000 },
+                { "OnPartition=stop\nReplaceAfterSec=never\n", REPLACE_NEVER, true, 60000 },
+                { "OnPartition=stop\nOnPartition=\n", 0, false, 60000 },
+                { "OnPartition=stop\n", 0, true, 60000, NULL,
+                  "two instances may run for up to 57 s: StopAfterSec= is 60 s, and another host takes over "
+                  "after 3 s; to prevent that: ReplaceAfterSec=60s" },
+                { "OnPartition=stop\nStopAfterSec=10s\nReplaceAfterSec=5s\n", 5000, true, 10000, NULL,
+                  "two instances may run for up to 2 s: StopAfterSec= is 10 s, and another host takes over "
+                  "after 8 s; to prevent that: ReplaceAfterSec=10s" },
+                { "OnPartition=stop\nGlobal=yes\n", 0, true, 60000 },
+                { "OnPartition=stop\nSingleton=yes\n", 0, true, 60000, NULL,
+                  "OnPartition=stop with Singleton=yes is redundant: the unit stops when its lease ends" },
+                { "OnPartition=Stop\n", .message = "OnPartition=Stop: expected keep or stop" },
+                { "OnPartition=stop\nReplaceAfterSec=never\nStopAfterSec=2min\n", REPLACE_NEVER, true,
+                  120000 },
+                { "StopAfterSec=9s\n",
+                  .message = "StopAfterSec=9s: expected a time span of at least 10s, for example 1min" },
+                { "StopAfterSec=1min\n", 0, false, 60000, NULL,
+                  "StopAfterSec= has no effect without OnPartition=stop" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                _cleanup_warnings_ Warnings warnings = {};
+                _cleanup_placement_ Placement p = {};
+                Error err = {};
+
+                assert_int_equal(read_lines("a.service", cases[i].lines, &p, &warnings, &err),
+                                 cases[i].message ? -EINVAL : 0);
+                if (cases[i].message) {
+                        assert_non_null(strstr(err.message, cases[i].message));
+                        continue;
+                }
+                assert_true(p.replace_after_ms == cases[i].replace_after_ms);
+                assert_int_equal(p.stops_alone, cases[i].stops);
+                assert_int_equal(placement_stop_after_ms(&p), cases[i].stop_after_ms);
+                assert_int_equal(warnings.n, cases[i].warning ? 1 : 0);
+                if (cases[i].warning)
+                        assert_string_equal(warnings.items[0].message, cases[i].warning);
+        }
+}
+
 static void the_number_of_kept_revisions_has_bounds(void **state) {
         static const struct {
                 const char *line;
@@ -532,7 +594,7 @@ static void after_some_warnings_the_others_are_counted(void **state) {
                 assert_int_equal(read_lines("a.service", many.chars, &p, &warnings, NULL), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX);
                 assert_in_range(warnings.n_left_out, 1000 - WARNINGS_MAX, 2000);
-                assert_in_range(n_distances, 0, WARNINGS_MAX * 14); /* fourteen names are compared */
+                assert_in_range(n_distances, 0, WARNINGS_MAX * 17); /* seventeen names are compared */
                 assert_int_equal(warnings_add_rest(&warnings), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX + 1);
         }
@@ -555,6 +617,7 @@ int main(void) {
                 cmocka_unit_test(warnings_have_their_line_and_the_last_has_the_number_left_out),
                 cmocka_unit_test(a_singleton_is_one_or_an_error),
                 cmocka_unit_test(move_is_one_of_three_words_or_an_error),
+                cmocka_unit_test(partition_options_are_spans_and_words),
                 cmocka_unit_test(the_number_of_kept_revisions_has_bounds),
                 cmocka_unit_test(a_stored_unit_with_an_unknown_word_of_move_stays_readable),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),

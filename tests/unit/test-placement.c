@@ -304,6 +304,9 @@ static const struct {
         { MEMBER(global), "Global=true", NULL },
         { MEMBER(singleton), "Singleton=yes", NULL },
         { MEMBER(move), "Move=no", "Move=stop-first" },
+        { MEMBER(replace_after_ms), "ReplaceAfterSec=1min", "ReplaceAfterSec=never" },
+        { MEMBER(stops_alone), "OnPartition=stop", NULL },
+        { MEMBER(stop_after_ms), "StopAfterSec=1min", "StopAfterSec=2min" },
         { MEMBER(keep_revisions), "KeepRevisions=2", "KeepRevisions=100" },
 };
 

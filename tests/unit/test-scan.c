@@ -248,6 +248,49 @@ static void a_touched_file_is_read_again_and_once(void **state) {
         }
 }
 
+/* An older host of the cluster would ignore the option, and run the unit without it. */
+static void a_file_with_an_option_above_the_level_of_the_cluster_is_rejected(void **state) {
+        static const struct {
+                const char *option;
+                unsigned level;
+                const char *error;
+        } rows[] = {
+                { "Singleton=yes", KV_LEVEL_ATTACHED,
+                  "a.service: Singleton=yes begins at feature level 6, and this cluster has level 5; when "
+                  "all hosts run "
+                  "this version: fleetctl cluster level 6" },
+                { "ReplaceAfterSec=1min", KV_LEVEL_REVISIONS,
+                  "a.service: ReplaceAfterSec= begins at feature level 8, and this cluster has level 7; when "
+                  "all hosts "
+                  "run "
+                  "this version: fleetctl cluster level 8" },
+                { "OnPartition=stop", KV_LEVEL_REVISIONS,
+                  "a.service: OnPartition=stop begins at feature level 8, and this cluster has level 7; when "
+                  "all hosts "
+                  "run "
+                  "this version: fleetctl cluster level 8" },
+        };
+        Lab *lab = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_directory_folder_ DirectoryFolder folder = {};
+                char text[128];
+
+                snprintf(text, sizeof(text), ONE "[X-Fleet]\n%s\n", rows[i].option);
+                put(lab, "a.service", text);
+                scan_level = rows[i].level - 1;
+                look(lab, &folder);
+                assert_null(folder.files[0].unit);
+                assert_string_equal(folder.files[0].error, rows[i].error);
+                scan_level = rows[i].level;
+                look(lab, &folder);
+                assert_non_null(folder.files[0].unit);
+                scan_level = 0; /* not known yet */
+                look(lab, &folder);
+                assert_non_null(folder.files[0].unit);
+        }
+}
+
 static void an_error_file_is_written_once_and_removed_when_the_file_is_correct(void **state) {
 #define WHY "a.service: why\nCorrect /path/a.service; it is read again when it is saved.\n"
         DirectoryFile f = { .name = "a.service", .error = (char[]) { "a.service: why" } };
@@ -366,6 +409,7 @@ int main(int argc, char *argv[]) {
                 T(only_files_with_names_of_units_are_read),
                 T(a_file_that_is_being_written_is_not_read),
                 T(a_touched_file_is_read_again_and_once),
+                T(a_file_with_an_option_above_the_level_of_the_cluster_is_rejected),
                 T(an_error_file_is_written_once_and_removed_when_the_file_is_correct),
                 T(an_error_file_that_cannot_be_written_is_tried_again),
                 T(an_error_of_a_file_with_too_long_a_name_is_logged_only),
