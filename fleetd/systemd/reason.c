@@ -54,7 +54,7 @@ static const char *const reason_statuses[] = {
         "BPF",
 };
 
-/* The usual mistakes of a unit file, which the name alone does not explain to everybody. */
+/* The usual mistakes of a unit file; the journal does not name the cause of each. */
 static const struct {
         int status;
         const char *meaning;
