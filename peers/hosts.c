@@ -163,6 +163,15 @@ void peers_report_key(Peers *peers, const char *machine_id) {
         host_changed(host);
 }
 
+void peers_forget_key(Peers *peers, const char *machine_id) {
+        PeerHost *host = host_find(peers, machine_id);
+
+        if (!host || host->key_ms == 0)
+                return;
+        host->key_ms = 0;
+        host_changed(host);
+}
+
 void host_outdated(PeerHost *host) {
         host->outdated_raft_id = host->peers->self.raft_id;
         host_changed(host);

@@ -130,6 +130,8 @@ void peers_end(Peers *peers, const char *machine_id, const char *reason);
 
 /* Report that a host with the ID of a machine and another key was rejected, for PeerState. */
 void peers_report_key(Peers *peers, const char *machine_id);
+/* The record of the machine has changed, for example because that host was admitted: end the report. */
+void peers_forget_key(Peers *peers, const char *machine_id);
 /* Another host with the ID of that machine has a session elsewhere: end the session that this one dialed, and
  * reject the same start of it for a minute, as a clone. */
 void peers_reject_clone(Peers *peers, const char *machine_id);

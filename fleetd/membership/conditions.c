@@ -88,6 +88,7 @@ void conditions_tick(Membership *m, const KvState *state) {
         Conditions *conditions = &m->conditions;
         uint64_t now_ms = loop_now_ms(m->loop);
         _cleanup_writer_ Writer w = {};
+        HostCondition own;
 
         write_u8(&w, CONDITIONS_PROTOCOL);
         write_u64(&w, loop_wall_ms(m->loop));
@@ -95,9 +96,11 @@ void conditions_tick(Membership *m, const KvState *state) {
                 next = (Noted *) n->machine.hh.next;
                 if (!noted_update(m, n))
                         named_remove(&conditions->hosts, n->machine.name);
-                else if (m->leading)
-                        heartbeats_take_condition(m, &n->condition, 0);
-                else
+                else if (m->leading) {
+                        own = n->condition;
+                        own.flags &= CONDITION_IN_USE; /* the leader knows the end of its own rejections */
+                        heartbeats_take_condition(m, &own, 0);
+                } else
                         host_condition_write(&n->condition, &w);
         }
         if (m->leading || !conditions->hosts || w.error < 0 || state->attached ||

@@ -21,9 +21,6 @@ enum { CONTACT_MS = 1000 };
 /* Differences of clocks beyond this one are not added. */
 #define HEARTBEAT_CLOCK_MAX (INT64_MAX / 4)
 
-/* Another host with its ID counts for a minute. */
-enum { REJECTED_MS = 60 * 1000 };
-
 /* The replicas that report a host learn so often that its heartbeats come to the leader again. */
 enum { LEAVES_TICKS = 4 };
 
@@ -223,7 +220,8 @@ static Sender *heartbeats_sender(Membership *m, const char *machine_id) {
 uint8_t heartbeats_rejected(Membership *m, const char *machine_id) {
         const Sender *s = named_find(m->heartbeats.senders, machine_id);
 
-        return s && s->rejected && loop_now_ms(m->loop) - s->rejected_ms < REJECTED_MS ? s->rejected : 0;
+        return s && s->rejected && loop_now_ms(m->loop) - s->rejected_ms <= CONDITION_VALID_MS ? s->rejected :
+                                                                                                 0;
 }
 
 const char *heartbeats_problem(Membership *m, const char *machine_id) {

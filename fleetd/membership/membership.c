@@ -24,9 +24,9 @@ static const char presence_alone[] = "no other host has its machine ID";
 static const char clone_rejected[] =
         "a copy of this host was rejected; on the copy: rm /etc/machine-id; systemd-machine-id-setup";
 static const char key_rejected[] =
-        "a host with this machine ID and another key was rejected; to admit it: fleetctl token --replace";
+        "a host with this ID and another key was rejected; to admit it: fleetctl token --replace=";
 
-static_assert(sizeof(MACHINE_IDENTITY) + sizeof(key_rejected) <= PRESENCE_REASON_SIZE, "");
+static_assert(sizeof(MACHINE_IDENTITY) + sizeof(key_rejected) + 8 <= PRESENCE_REASON_SIZE, "");
 
 /* After a failure, too: the next tick compares with the cluster view again. */
 void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -45,6 +45,16 @@ static const char *membership_rejected(Membership *m, const char *machine_id) {
         if (clone || reported & CONDITION_CLONE)
                 return clone_rejected;
         return key || reported & CONDITION_KEY ? key_rejected : "";
+}
+
+/* The command after the report of a key names the host; by the begin of its ID, if its name is too long. */
+static void membership_write_rejected(const ClusterMachine *machine, const char *rejected,
+                                      char ret[static PRESENCE_REASON_SIZE]) {
+        const char *name = rejected == key_rejected ? cluster_machine_name(machine) : "";
+        int max = strlen(name) < PRESENCE_REASON_SIZE - sizeof(MACHINE_IDENTITY) - strlen(rejected) ? -1 : 8;
+
+        snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_IDENTITY "%s%.*s", rejected, max,
+                 max < 0 ? name : machine->id);
 }
 
 /* Return whether the condition of an attached host, which a former leader wrote, has ended: a replica would
@@ -73,7 +83,7 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
         if (problem[0])
                 snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CONDITION "%s", problem);
         else if (rejected[0])
-                snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_IDENTITY "%s", rejected);
+                membership_write_rejected(machine, rejected, ret);
         else if (!self && heartbeats_clock(m, machine->id, clock))
                 snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CLOCK "%s", clock);
         else if (cluster_machine_problem(machine, MACHINE_CONDITION))

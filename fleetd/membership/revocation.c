@@ -96,9 +96,24 @@ static void revocation_end_removed(Revocation *r) {
         r->index = last;
 }
 
+/* A host whose record changed has joined with its new key, or renewed its certificate: a former rejection of
+ * another key has no meaning any more. */
+static void revocation_end_reports(Revocation *r) {
+        uint64_t last = r->hosts_index;
+
+        for (const ClusterMachine *m = registry_cluster(r->registry)->machines; m; m = m->hh.next) {
+                if (m->host_index <= r->hosts_index)
+                        continue;
+                last = MAX(last, m->host_index);
+                peers_forget_key(r->peers, m->id);
+        }
+        r->hosts_index = last;
+}
+
 static void revocation_on_update(void *userdata) {
         Revocation *r = userdata;
 
+        revocation_end_reports(r);
         revocation_end_removed(r);
         peers_recheck(r->peers);
         revocation_store_pins(r);

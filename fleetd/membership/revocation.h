@@ -11,6 +11,7 @@ typedef struct Revocation {
         Peers *peers;
         Registry *registry;
         Deferred update;
+        uint64_t hosts_index;  /* records of hosts up to this one, too */
         uint64_t index;        /* tombstones up to this one have been processed */
         char *state_directory; /* NULL: this host has no identity */
         ReplicaPins replicas;  /* as the file has them */

@@ -54,12 +54,27 @@ static const char *const reason_statuses[] = {
         "BPF",
 };
 
+/* The usual mistakes of a unit file; the journal does not name the cause of each. */
+static const struct {
+        int status;
+        const char *meaning;
+} reason_meanings[] = {
+        { 200, "the directory of WorkingDirectory= cannot be entered" },
+        { 203, "the program of ExecStart= does not exist or cannot be executed" },
+        { 216, "the group of Group= does not exist" },
+        { 217, "the user of User= does not exist" },
+        { 226, "a path of a setting such as ReadWritePaths= or PrivateTmp= cannot be set up" },
+};
+
 static void reason_append_status(Text *t, int status) {
         size_t i = (size_t) status - EXIT_STATUS_MIN;
 
         text_printf(t, "exit status %d", status);
         if (status >= EXIT_STATUS_MIN && i < ELEMENTS(reason_statuses) && reason_statuses[i])
                 text_printf(t, "/%s", reason_statuses[i]);
+        for (i = 0; i < ELEMENTS(reason_meanings); i++)
+                if (reason_meanings[i].status == status)
+                        text_printf(t, " (%s)", reason_meanings[i].meaning);
 }
 
 static void reason_append_signal(Text *t, const char *what, int signal) {

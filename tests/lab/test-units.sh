@@ -170,8 +170,8 @@ a_unit_that_does_not_run_is_reported_with_the_reason() {
 
         start_fails nobin.service 'exit status 203/EXEC'
         [ "$(fleetctl alpha is-active nobin.service)" = failed ] || fail "just after the failure: $(fleetctl alpha is-active nobin.service)"
-        start_fails nobin.service '^fleetctl: nobin.service failed on .*: exit status 203/EXEC; to start it again: fleetctl restart nobin.service$'
-        host_says nobin.service why '^nobin.service failed on .*: exit status 203/EXEC   fleetctl journal nobin.service$'
+        start_fails nobin.service '^fleetctl: nobin.service failed on .*: exit status 203/EXEC (the program of ExecStart= .*); to start it again: fleetctl restart nobin.service$'
+        host_says nobin.service why '^nobin.service failed on .*: exit status 203/EXEC (the program of ExecStart= .*)   fleetctl journal nobin.service$'
         start_fails loop.service 'fails and is restarted, .* (auto-restart) .*: exit status 7; fleetctl journal loop.service$'
         host_says loop.service why '^loop.service .*: exit status 7 '
         start_fails odd.service 'bad-setting\|bad unit file setting'

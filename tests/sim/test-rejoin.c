@@ -46,6 +46,7 @@ static uint64_t raft_id_of(const SimMachine *m) {
 static void clone(void) {
         SimMachine *m, *copy, *leader;
         uint64_t raft_id, begin_ms;
+        char remedy[128];
         MadeToken token;
 
         found(4, 3);
@@ -83,6 +84,12 @@ static void clone(void) {
         (void) command(copy, false, token.text);
         expect_failure(copy, "the cluster has this machine ID with another key");
         UNTIL("another-key-is-reported", strstr(problem_of(m), "another key was rejected"));
+        snprintf(remedy, sizeof(remedy), "fleetctl token --replace=%s",
+                 cluster_machine_name(seen(machine(0), m)));
+        if (!ends_with(problem_of(m), remedy))
+                world_failed(world, "the-remedy-names-the-host", "%s", problem_of(m));
+        stop_host(copy);
+        UNTIL_EACH(75000, 100, "the-report-of-a-key-ends", !problem_of(m)[0]);
         if (!all_vote(3) || uses_left(&token) != 1)
                 world_failed(world, "a-copy-disturbs-nothing", "%u uses left", uses_left(&token));
         over();
@@ -174,6 +181,9 @@ static void replaced_host(void) {
         join_with(m, &token);
         UNTIL("a-replaced-host-is-a-member", is_member(machine(0), m));
         UNTIL("three-hosts-vote", all_vote(3));
+        run_ms(3000);
+        if (problem_of(m)[0])
+                world_failed(world, "its-rejection-has-ended", "%s", problem_of(m));
         stop_host(m);
         machine_start_daemon(copy);
         run_ms(10000);

@@ -224,10 +224,13 @@ static void a_unit_that_does_not_run_has_the_reason_that_systemd_reports(void **
                 const char *load_error, *reason;
         } rows[] = {
                 { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 1, 0, "", "exit status 1" },
-                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 203, 0, "", "exit status 203/EXEC" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 203, 0, "",
+                  "exit status 203/EXEC (the program of ExecStart= does not exist or cannot be executed)" },
+                { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 217, 2, "",
+                  "exit status 217/USER (the user of User= does not exist), after 2 restarts" },
                 { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 199, 0, "", "exit status 199" },
                 { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 200, 0, "",
-                  "exit status 200/CHDIR" },
+                  "exit status 200/CHDIR (the directory of WorkingDirectory= cannot be entered)" },
                 { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 223, 0, "", "exit status 223" },
                 { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 224, 0, "", "exit status 224/PAM" },
                 { "loaded", "failed", "failed", "exit-code", CLD_EXITED, 244, 0, "", "exit status 244/BPF" },

@@ -295,9 +295,9 @@ static const struct JoinRow {
           NOW_MS,
           5,
           -EEXIST,
-          "the cluster has this machine ID with another key (A): if this host was installed again, run on "
-          "another host: fleetctl token --replace=aaaaaaaa; if it is a copy of that host, run: rm "
-          "/etc/machine-id; systemd-machine-id-setup" },
+          "the cluster has this machine ID with another key (A): if it was installed again, run on another "
+          "host: fleetctl token --replace=aaaaaaaa; if it is a copy: rm /etc/machine-id; "
+          "systemd-machine-id-setup" },
         { { HOST(B, PIN_B, ONCE), HERE },
           NOW_MS,
           1,
