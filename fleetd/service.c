@@ -66,8 +66,8 @@ static int service_stderr_is_journal(void) {
 }
 
 void service_log(void *userdata, int priority, const LogFields *f, const char *message) {
-        struct iovec fields[9];
-        char text[9][2200];
+        struct iovec fields[10];
+        char text[10][2200];
         int n = 0;
 
         if (!service_stderr_is_journal()) {
@@ -84,6 +84,7 @@ void service_log(void *userdata, int priority, const LogFields *f, const char *m
         } while (0)
         ADD("MESSAGE=%s", message);
         ADD("PRIORITY=%d", priority);
+        ADD("SYSLOG_IDENTIFIER=fleetd");
         if (f->unit)
                 ADD("FLEET_UNIT=%s", f->unit);
         if (f->machine)

@@ -28,7 +28,7 @@ DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
                 step.next.force = false;
                 step.reason = m->presence == PRESENCE_LOST ?
                                       "cordoned: it was lost while it was drained" :
-                                      "cordoned: it was shut down while it was drained";
+                                      "cordoned: it was shut down during the drain, which has ended";
         } else if (m->presence == PRESENCE_UP && step.n_left == 0) {
                 step.next.mode = MAINTENANCE_DRAINED;
                 step.reason = cluster_machine_is_overdue(m, cluster->now_ms) ?

@@ -160,17 +160,19 @@ static void a_message_goes_to_the_journal_with_its_fields(void **state) {
         assert_int_equal(setenv("JOURNAL_STREAM", stream, true), 0);
         text_clear(&sent);
         service_log(NULL, LOG_NOTICE, &all, "it is said");
-        assert_string_equal(sent.chars, "MESSAGE=it is "
-                                        "said\nPRIORITY=5\nFLEET_UNIT=a.service\nFLEET_MACHINE=m1\nFLEET_"
-                                        "INDEX=7\nFLEET_TERM=3\nERRNO=5\n"
-                                        "MESSAGE_ID=0123\n");
+        assert_string_equal(
+                sent.chars,
+                "MESSAGE=it is "
+                "said\nPRIORITY=5\nSYSLOG_IDENTIFIER=fleetd\nFLEET_UNIT=a.service\nFLEET_MACHINE=m1\nFLEET_"
+                "INDEX=7\nFLEET_TERM=3\nERRNO=5\n"
+                "MESSAGE_ID=0123\n");
         text_clear(&sent);
         service_log(NULL, LOG_ERR, &(LogFields) { .error = 1 }, "it failed");
-        assert_string_equal(sent.chars, "MESSAGE=it failed\nPRIORITY=3\n");
+        assert_string_equal(sent.chars, "MESSAGE=it failed\nPRIORITY=3\nSYSLOG_IDENTIFIER=fleetd\n");
         text_clear(&sent);
         memset(long_text, 'x', sizeof(long_text) - 1);
         service_log(NULL, LOG_ERR, &(LogFields) {}, long_text);
-        assert_int_equal(sent.size, 2199 + strlen("\nPRIORITY=3\n"));
+        assert_int_equal(sent.size, 2199 + strlen("\nPRIORITY=3\nSYSLOG_IDENTIFIER=fleetd\n"));
         text_clear(&sent);
         (void) unsetenv("JOURNAL_STREAM");
 }
