@@ -14,7 +14,7 @@
 enum {
         HOSTS = 6,
         STEP_MS = 20,
-        PATIENCE_MS = 180000,
+        PATIENCE_MS = 900000, /* longer than a machine that was lost six times in short order is held off */
         FAULTS = 25,
         DRIFT_PPM = 9000, /* of each clock: the clocks of two hosts differ by less than 2 percent */
         STOP_S = 4,
