@@ -150,7 +150,8 @@ static void machines_remove(Transaction *t, const Registry *r, const ClusterMach
                 transaction_write(t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
         for (const ClusterUnreadable *x = LIST_FIRST(&m->unreadable); x && t->n_writes < REMOVED_MAX;
              x = LIST_NEXT(x, of_owner))
-                if (registry_removes_unreadable(x->key.kind))
+                if (registry_removes_unreadable(x->key.kind) &&
+                    x->key.kind != LAYOUT_MAINTENANCE) /* that is deleted with the membership */
                         transaction_write(t, KV_DELETE, x->key.kind, x->key.unit, m->id, NO_VALUE);
 }
 
