@@ -727,6 +727,8 @@ static bool has(const ClusterView *p, LayoutKind kind) {
         switch (kind) {
         case LAYOUT_UNIT:
                 return u && u->unit && u->index > 0;
+        case LAYOUT_REVISION:
+                return u && !LIST_EMPTY(&u->revisions) && LIST_FIRST(&u->revisions)->number == 3;
         case LAYOUT_TARGET:
                 return u && u->target == TARGET_LOADED && u->target_index > 0;
         case LAYOUT_FACTS:
@@ -770,6 +772,8 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
         } rows[] = {
                 { LAYOUT_UNIT, "/_fleet/unit/a.service", "{\"text\":\"[Service]\\nExecStart=/a\\n\"}",
                   "/_fleet/unit" },
+                { LAYOUT_REVISION, "/_fleet/revision/a.service/3",
+                  "{\"text\":\"[Service]\\nExecStart=/a\\n\"}", "/_fleet/revision/a.service" },
                 { LAYOUT_TARGET, "/_fleet/target/a.service", "loaded", "/_fleet/target" },
                 { LAYOUT_FACTS, "/_fleet/machine/" A "/facts", "{\"metadata\":{\"own\":\"1\"}}",
                   "/_fleet/machine" },
