@@ -255,9 +255,11 @@ static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
         if (!streq(state, "waiting"))
                 return unit_print(d, u, PROGRESS_IDLE, "", "queued", "");
         text_append(&note, reason);
-        if (json_value_member(h->state, "deadlineMs") && !streq(reason, "Move=no"))
+        if (ends_with(reason, "upgrade the host")) /* it is not stopped at a deadline either */
+                ;
+        else if (json_value_member(h->state, "deadlineMs") && !streq(reason, "Move=no"))
                 text_append(&note, "; it stops at the deadline");
-        else if (!ends_with(reason, "upgrade the host")) /* it is not stopped at a deadline either */
+        else
                 text_printf(&note, "; to %s it: fleetctl drain %s %s",
                             streq(reason, "Move=no") ? "move" : "stop", h->name.chars,
                             streq(reason, "Move=no") ? "--force" : "--deadline=5min");

@@ -91,18 +91,20 @@ void trim_unmap_programs(void) {
 }
 
 /* Return the resident bytes without a file (proc_pid_statm(5)) that are not in use: freed pages, and memory
- * outside the allocator. INT64_MAX / 2 if they cannot be read. */
-static int64_t trim_unused_bytes(const struct mallinfo2 *info) {
+ * outside the allocator. INT64_MAX / 2 if they cannot be read. *ret_file_bytes: the others. */
+static int64_t trim_unused_bytes(const struct mallinfo2 *info, int64_t *ret_file_bytes) {
         unsigned long resident, shared;
         FILE *stream = fopen("/proc/self/statm", "re");
         int n;
 
+        *ret_file_bytes = 0;
         if (!stream)
                 return INT64_MAX / 2;
         n = fscanf(stream, "%*u %lu %lu", &resident, &shared);
         fclose(stream);
         if (n != 2)
                 return INT64_MAX / 2;
+        *ret_file_bytes = (int64_t) shared * sysconf(_SC_PAGESIZE);
         return ((int64_t) resident - (int64_t) shared) * sysconf(_SC_PAGESIZE) -
                (int64_t) (info->uordblks + info->hblkhd);
 }
@@ -112,7 +114,7 @@ static int64_t trim_unused_bytes(const struct mallinfo2 *info) {
 static void trim_on_timer(void *userdata) {
         Trim *trim = userdata;
         struct mallinfo2 info = mallinfo2();
-        int64_t unused = trim_unused_bytes(&info);
+        int64_t file_bytes, unused = trim_unused_bytes(&info, &file_bytes);
 
         /* Memory in use again has to be returned again. */
         trim->free_bytes = MIN(trim->free_bytes, info.fordblks);
@@ -122,12 +124,19 @@ static void trim_on_timer(void *userdata) {
                 (void) malloc_trim(0);
                 info = mallinfo2();
                 trim->free_bytes = info.fordblks;
-                trim->unused_bytes = trim_unused_bytes(&info);
+                trim->unused_bytes = trim_unused_bytes(&info, &file_bytes);
                 trim->n++;
                 trim->unmapped = false;
         }
-        if (!trim->unmapped)
+        /* What was used since then, and is used no more: a handshake runs a megabyte of code. */
+        if (trim->unmapped && trim->file_bytes > 0 && file_bytes >= trim->file_bytes + TRIM_FILE_BYTES)
+                trim->unmapped = false;
+        if (trim->unmapped && trim->file_bytes == 0)
+                trim->file_bytes = file_bytes;
+        if (!trim->unmapped) {
                 trim_unmap_programs();
+                trim->file_bytes = 0; /* the next look shows what is in use */
+        }
         trim->unmapped = true;
         (void) timer_start_with_slack(&trim->timer, trim->loop, TRIM_MS, TRIM_SLACK_MS);
 }

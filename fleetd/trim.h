@@ -14,6 +14,8 @@ enum {
         TRIM_SLACK_MS = 750, /* ... at most so much longer, until the daemon wakes up for something else */
         TRIM_SOON_MS = 500,  /* until the next check, after loop_freed() for many small objects */
         TRIM_BYTES = 128 * 1024, /* newly free bytes that trigger a return */
+        TRIM_FILE_BYTES = 1024 *
+                          1024,  /* more pages of programs than the idle daemon uses, that trigger it, too */
         TRIM_LARGE = 128 * 1024, /* larger blocks are mapped separately, and unmapped when freed */
 };
 
@@ -28,8 +30,9 @@ typedef struct Trim {
         Deferred freed;
         uint64_t free_bytes;  /* minimum of the allocator's free bytes since the last return */
         int64_t unused_bytes; /* minimum of the unused bytes since then */
-        unsigned n;           /* returns so far */
-        bool unmapped;        /* trim_unmap_programs() since the last return */
+        int64_t file_bytes; /* resident pages of files at the check after they were unmapped; 0: not known */
+        unsigned n;         /* returns so far */
+        bool unmapped;      /* trim_unmap_programs() since the last return */
 } Trim;
 
 /* Unmap the pages of this program and its libraries that are as in their files: code, constants, symbols. The
