@@ -5,8 +5,7 @@
 
 #include "base/memory.h"
 
-/* What was taken, in thousandths, less what time has given back up to 'updated_ms'. Zero: nothing was taken.
- */
+/* The units that were taken, in thousandths, less those given back until 'updated_ms'. Zero: none. */
 typedef struct Pace {
         uint64_t updated_ms, thousandths;
 } Pace;

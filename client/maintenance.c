@@ -255,14 +255,14 @@ static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
         if (!streq(state, "waiting"))
                 return unit_print(d, u, PROGRESS_IDLE, "", "queued", "");
         text_append(&note, reason);
-        if (ends_with(reason, "upgrade the host")) /* it is not stopped at a deadline either */
-                ;
-        else if (json_value_member(h->state, "deadlineMs") && !streq(reason, "Move=no"))
+        if (streq(reason, "Move=no"))
+                text_printf(&note, "; to move it: fleetctl drain %s --force", h->name.chars);
+        else if (ends_with(reason, "upgrade the host")) /* a deadline does not stop that one either */
+                return unit_print(d, u, PROGRESS_UNDERWAY, "", "waiting", reason);
+        else if (json_value_member(h->state, "deadlineMs"))
                 text_append(&note, "; it stops at the deadline");
         else
-                text_printf(&note, "; to %s it: fleetctl drain %s %s",
-                            streq(reason, "Move=no") ? "move" : "stop", h->name.chars,
-                            streq(reason, "Move=no") ? "--force" : "--deadline=5min");
+                text_printf(&note, "; to stop it: fleetctl drain %s --deadline=5min", h->name.chars);
         return note.error < 0 ? note.error : unit_print(d, u, PROGRESS_UNDERWAY, "", "waiting", note.chars);
 }
 

@@ -128,7 +128,7 @@ static void trim_on_timer(void *userdata) {
                 trim->n++;
                 trim->unmapped = false;
         }
-        /* What was used since then, and is used no more: a handshake runs a megabyte of code. */
+        /* A handshake runs a megabyte of code, which an idle daemon does not use again. */
         if (trim->unmapped && trim->file_bytes > 0 && file_bytes >= trim->file_bytes + TRIM_FILE_BYTES)
                 trim->unmapped = false;
         if (trim->unmapped && trim->file_bytes == 0)
