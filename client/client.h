@@ -241,11 +241,16 @@ bool patterns_have_glob(const Names *patterns); /* whether any of them is a patt
 /* Return the verb of that name, or the only one that begins with it; 'verbs' ends with an empty row. */
 const Verb *verb_find(const Verb *verbs, const char *name);
 const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"; NULL: none is similar */
+/* Print a name of a list and its meaning, which a narrow terminal continues below itself. */
+void verb_print_item(size_t width, const char *name, const char *meaning);
+/* Print the help of a verb. 'of' is "kv " for a verb of kv, else "". */
+void verb_print_help(const Verb *v, const char *of);
 
 VerbRun verb_backup;                                /* backup.c */
 VerbRun verb_cert;                                  /* cert.c */
 VerbRun verb_cluster;                               /* cluster.c */
 VerbRun verb_cordon, verb_drain;                    /* maintenance.c: cordon and uncordon; drain */
+VerbRun verb_reboot;                                /* reboot.c */
 VerbRun verb_raise, verb_lower;                     /* control.c: load and start; stop and unload */
 VerbRun verb_destroy, verb_restart;                 /* control.c */
 VerbRun verb_directory;                             /* directory.c */
@@ -266,6 +271,7 @@ VerbRun verb_list;                                  /* list.c: list-machines, li
 VerbRun verb_recover, verb_restore;                 /* recover.c */
 VerbRun verb_remove;                                /* machines.c */
 VerbRun verb_init, verb_list_members, verb_machine; /* members.c */
+VerbRun verb_rollout;                               /* rollout.c */
 VerbRun verb_ssh, verb_fd_forward;                  /* ssh.c */
 VerbRun verb_remote, verb_is;                       /* unit_status.c: systemctl; is-active and is-failed */
 

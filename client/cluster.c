@@ -58,6 +58,24 @@ static void cluster_print_peer_auth(const JsonValue *root) {
         output_words_and(&line, command.size > 0 ? " " : "", &command, LABEL_WIDTH);
 }
 
+/* Print how a host joins again that has lost its identity; the first of 'awaited' but 'self' is the example.
+ */
+static void cluster_print_return(const JsonValue *awaited, const char *self) {
+        _cleanup_text_ Text line = {}, command = {};
+        const char *name = "";
+
+        for (size_t i = 0; i < json_value_count(awaited) && !*name; i++) {
+                name = json_value_string(json_value_item(awaited, i)) ?: "";
+                name = streq(name, self) ? "" : name;
+        }
+        if (!*name)
+                return;
+        text_append(&line, "           a host without its former /var/lib/fleet joins again with a token:");
+        text_append(&command, "fleetctl token --replace=");
+        text_append_printable(&command, name);
+        output_words_and(&line, " ", &command, LABEL_WIDTH);
+}
+
 static int cluster_print(const JsonValue *root) {
         const JsonValue *leader = json_value_member(root, "leader"),
                         *awaited = json_value_member(root, "waitsFor");
@@ -111,6 +129,7 @@ static int cluster_print(const JsonValue *root) {
                             names.chars ?: "no host");
                 text_append(&stop, "fleetctl cluster stop-waiting");
                 output_words_and(&line, " ", &stop, LABEL_WIDTH);
+                cluster_print_return(awaited, member_text(root, "name"));
         }
         putchar('\n');
         (void) fflush(stdout);

@@ -28,7 +28,7 @@ static const char *chars(const Text *t) {
         return t->chars ?: "";
 }
 
-enum { SHORT_ID = 8 };
+enum { SHORT_ID = 8, HELD_MS = 60000 }; /* HELD_MS: a rollout that is held for longer is a problem */
 
 /* Add a problem. If 'next' ends with a space or an equals sign, the name follows. Of a machine without a host
  * name, that is the begin of its ID. */
@@ -202,18 +202,42 @@ static void add_leaves(const View *v, Conditions *all) {
                 text_printf(&next, "why %s", json_value_string(json_value_item(waiting, 0)) ?: "");
                 add(all, "leave", member_text(m, "name"), chars(&next),
                     "its leave is blocked: %s cannot move; unload %s, or on that host: fleetctl "
-                    "leave "
-                    "--cancel",
+                    "leave --cancel",
                     chars(&names), n == 1 ? "it" : "them");
                 all->error = all->error ?: names.error ?: next.error;
         }
+}
+
+static bool is_presence(const ApiMachine *m, const char *presence) {
+        return m->presence && streq(m->presence, presence);
+}
+
+/* Return whether the brake holds anything back: a unit of a lost machine, or a drain. While a new lineage
+ * waits for reports, that holds back all units. */
+static bool brake_has_effect(const View *v) {
+        const JsonValue *drains = json_value_member(v->cluster, "maintenance");
+
+        if (json_value_member(v->cluster, "waitsFor"))
+                return false;
+        for (size_t i = 0; i < v->units.n; i++) {
+                const ApiUnit *u = &v->units.units[i];
+                const ApiMachine *m = u->machine_id ? listing_machine(&v->machines, u->machine_id) : NULL;
+
+                if (m && is_presence(m, "lost") && u->desired_state > TARGET_INACTIVE && !u->global &&
+                    !starts_with(u->reason ?: "", "finished on "))
+                        return true;
+        }
+        for (size_t i = 0; i < json_value_count(drains); i++)
+                if (streq(member_text(json_value_item(drains, i), "mode"), "draining"))
+                        return true;
+        return json_value_member(v->cluster, "leaving");
 }
 
 static void add_brake(const View *v, Conditions *all) {
         const JsonValue *brake = json_value_member(v->cluster, "brake");
         _cleanup_text_ Text end = {};
 
-        if (!brake)
+        if (!brake || !brake_has_effect(v))
                 return;
         append_time(&end, member_number(brake, "until"), true);
         add(all, "brake", "cluster", "",
@@ -224,10 +248,6 @@ static void add_brake(const View *v, Conditions *all) {
 }
 
 /* -- Machines -- */
-
-static bool is_presence(const ApiMachine *m, const char *presence) {
-        return m->presence && streq(m->presence, presence);
-}
 
 static const char *machine_name(const ApiMachine *m) {
         return m->hostname && *m->hostname ? m->hostname : m->id ?: "";
@@ -353,6 +373,8 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
                 add(all, "replica", name, "", "its replica: %s", m->problem);
         if (m->identity_problem && *m->identity_problem)
                 add(all, "identity", name, "", "%s", m->identity_problem);
+        if (m->checks_problem && *m->checks_problem)
+                add(all, "checks", name, "", "%s", m->checks_problem);
         if (m->clock_problem && *m->clock_problem)
                 add(all, "clock", name, "", "%s; on that host: timedatectl", m->clock_problem);
         append_since(&since, v->cluster, m);
@@ -411,6 +433,41 @@ static void add_drains(const View *v, Conditions *all) {
         }
 }
 
+/* Add the rollouts that wait for a user. */
+static void add_rollouts(const View *v, Conditions *all) {
+        const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
+
+        for (size_t i = 0; i < json_value_count(rollouts); i++) {
+                const JsonValue *r = json_value_item(rollouts, i);
+                const char *name = member_text(r, "name"), *state = member_text(r, "state");
+                unsigned long long revision = member_number(r, "revision");
+                _cleanup_text_ Text age = {};
+
+                if (streq(state, "paused"))
+                        add(all, "rollout", name, "rollout ", "the rollout of revision %llu is paused: %s",
+                            revision, member_text(r, "why"));
+                if (!streq(state, "held") || member_number(r, "progressMs") < HELD_MS)
+                        continue;
+                append_span(&age, member_number(r, "progressMs"));
+                add(all, "rollout", name, "rollout promote ",
+                    "the rollout of revision %llu is held for %s; to return: fleetctl revert %s", revision,
+                    chars(&age), name);
+        }
+}
+
+/* Add the hosts at which the queue of reboots has stopped. */
+static void add_reboots(const View *v, Conditions *all) {
+        const JsonValue *reboots = json_value_member(v->cluster, "reboots");
+
+        for (size_t i = 0; i < json_value_count(reboots); i++) {
+                const JsonValue *m = json_value_item(reboots, i);
+
+                add(all, "reboot", member_text(m, "name"), "reboot --resume",
+                    "the queue of reboots has stopped: %s; to end it instead: fleetctl reboot --cancel",
+                    member_text(m, "reason"));
+        }
+}
+
 static void add_machines(const View *v, Conditions *all) {
         for (size_t i = 0; i < v->machines.n; i++) {
                 const ApiMachine *m = &v->machines.machines[i];
@@ -420,6 +477,8 @@ static void add_machines(const View *v, Conditions *all) {
         }
         add_gone_machines(v, all);
         add_drains(v, all);
+        add_rollouts(v, all);
+        add_reboots(v, all);
 }
 
 /* A host of an older version is normally upgraded. One that is lost may never be. */
@@ -456,8 +515,7 @@ static bool is_refused(const View *v, const ApiState *s) {
         return !u || u->desired_state == TARGET_LAUNCHED;
 }
 
-/* Return whether the row counts restarts that continue. Of frequent ones, not all are published. */
-static bool is_loop(const JsonValue *row) {
+bool history_is_loop(const JsonValue *row) {
         const char *reason = member_text(row, "reason");
         uint64_t last_ms = member_number(row, "last");
 
@@ -467,9 +525,18 @@ static bool is_loop(const JsonValue *row) {
                 starts_with(reason, "active (auto-restart)"));
 }
 
+void history_append_loop(Text *t, const JsonValue *row, const char *place) {
+        text_printf(t, "restarts in a loop on %s: at least %llu times since ", place,
+                    (unsigned long long) member_number(row, "count"));
+        append_time(t, member_number(row, "first"), false);
+        text_append(t, ", last");
+        append_age(t, member_number(row, "last"));
+}
+
 static bool is_in_loop(const View *v, const ApiState *s) {
         for (size_t i = 0; i < v->n_history; i++)
-                if (is_loop(v->history[i]) && same_string(member_text(v->history[i], "name"), s->name) &&
+                if (history_is_loop(v->history[i]) &&
+                    same_string(member_text(v->history[i], "name"), s->name) &&
                     same_string(member_text(v->history[i], "machine"), s->machine_id))
                         return true;
         return false;
@@ -497,6 +564,9 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
                 add(all, "start", s->name, "why ", "systemd %s it on %s: %s",
                     streq(s->job, "refused") ? "refused to start" : "did not start", chars(&place),
                     *reason ? reason : s->job);
+        else if (state_is_unhealthy(s))
+                add(all, "unhealthy", s->name, "journal ", "is active on %s, and unhealthy: %s",
+                    chars(&place), s->why ?: "a check is failing");
         all->error = all->error ?: place.error;
 }
 
@@ -520,17 +590,15 @@ static void add_loops(const View *v, Conditions *all) {
         for (size_t i = 0; i < v->n_history; i++) {
                 const JsonValue *row = v->history[i];
                 const char *name = member_text(row, "name"), *machine = member_text(row, "machine");
-                _cleanup_text_ Text place = {}, first = {}, last = {};
+                _cleanup_text_ Text place = {}, what = {};
 
-                if (!is_loop(row) || !listing_unit(&v->units, name) || has_failed_on(v, name, machine))
+                if (!history_is_loop(row) || !listing_unit(&v->units, name) ||
+                    has_failed_on(v, name, machine))
                         continue;
                 append_machine_name(&place, &v->machines, machine);
-                append_time(&first, member_number(row, "first"), false);
-                append_age(&last, member_number(row, "last"));
-                add(all, "loop", name, "journal ",
-                    "restarts in a loop on %s: at least %llu times since %s, last%s", chars(&place),
-                    (unsigned long long) member_number(row, "count"), chars(&first), chars(&last));
-                all->error = all->error ?: place.error ?: first.error ?: last.error;
+                history_append_loop(&what, row, chars(&place));
+                add(all, "loop", name, "journal ", "%s", chars(&what));
+                all->error = all->error ?: place.error ?: what.error;
         }
 }
 
@@ -606,8 +674,12 @@ static void add_directories(const View *v, Conditions *all) {
 
                 append_machine_name(&place, &v->machines, member_text(p, "machineID"));
                 append_first_line(&reason, member_text(p, "reason"), name);
-                add(all, problem_kind(p), name, "directory", "file %s on %s: %s", member_text(p, "kind"),
-                    chars(&place), chars(&reason));
+                if (starts_with(chars(&reason), "ignored: ")) /* the file has no unit that could be refused */
+                        add(all, problem_kind(p), name, "directory", "file ignored on %s: %s", chars(&place),
+                            chars(&reason) + strlen("ignored: "));
+                else
+                        add(all, problem_kind(p), name, "directory", "file %s on %s: %s",
+                            member_text(p, "kind"), chars(&place), chars(&reason));
                 all->error = all->error ?: place.error ?: reason.error;
         }
 }

@@ -309,9 +309,13 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
         WaitRequest request = { .goal = start ? WAIT_RUNNING : WAIT_STATE,
                                 .target = start ? TARGET_LAUNCHED : TARGET_LOADED };
         _cleanup_(found_done) FoundUnits found = {};
+        _cleanup_rollout_goals_ RolloutGoals rolled = {};
         int r, waited, status;
 
-        r = files_submit(c, args, n, request.target, &found.names, &found.created, err);
+        r = files_submit(
+                c, args, n, request.target,
+                &(FilesSubmitted) { .names = &found.names, .created = &found.created, .rolled = &rolled },
+                err);
         if (r != EXIT_DONE)
                 return r;
         r = found_read(c, &found, true, err);
@@ -323,6 +327,9 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
 
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
+        r = rollout_wait(c, &rolled, err);
+        if (r != EXIT_DONE)
+                return r;
         waited = wait_for_changed(c, &found, &request, err);
         status = waited < 0 ? wait_print_error(c, waited, found.progress, err) : EXIT_DONE;
         if (!start || c->options.wait || waited == -EINTR)
@@ -650,7 +657,7 @@ int verb_restart(Client *c, char **args, size_t n, Error *err) {
         _cleanup_names_ Names names = {};
         int r;
 
-        r = files_submit(c, args, n, TARGET_LAUNCHED, &names, NULL, err);
+        r = files_submit(c, args, n, TARGET_LAUNCHED, &(FilesSubmitted) { .names = &names }, err);
         if (r != EXIT_DONE)
                 return r;
         r = find_units(c, args, n, &found, err);

@@ -7,6 +7,7 @@ enum { NAMES_MAX = 100 }; /* in one request */
 /* The problems that a verb resolves: of one kind, and of the given machine and units. */
 typedef struct Question {
         const char *kind, *machine; /* 'machine': an ID; NULL: any */
+        const char *done;           /* what the resolution does, for people */
         char **names;
         size_t n_names;
 } Question;
@@ -113,8 +114,11 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
                         return r;
                 n_sent += n;
         }
-        printf("%zu unit%s: %s\n", n_sent, plural(n_sent),
-               streq(q->kind, "held") ? "removed, as the files are gone" : "taken over by the directory");
+        if (n_sent == 0)
+                printf("No unit is %s: nothing was %s\n", q->kind,
+                       streq(q->kind, "held") ? "removed" : "changed");
+        else
+                printf("%zu unit%s: %s\n", n_sent, plural(n_sent), q->done);
         return 0;
 }
 
@@ -133,6 +137,8 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
                 { "refused", "correct the file on its machine; it is read again when it is saved" },
                 { "taken", "to replace the unit by the file: fleetctl directory take-over UNIT" },
                 { "held", "to remove the units: fleetctl directory confirm [UNIT...]" },
+                { "reverted", "correct the file, or to try it again: fleetctl directory retry UNIT" },
+                { "paused", "correct the file, or: fleetctl rollout resume UNIT" },
         };
         _cleanup_table_ Table *table = table_new("UNIT,MACHINE,KIND,PROBLEM");
         int r;
@@ -161,8 +167,10 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
 
 int verb_directory(Client *c, char **args, size_t n, Error *err) {
         static const struct {
-                const char *verb, *kind;
-        } resolutions[] = { { "confirm", "held" }, { "take-over", "taken" } };
+                const char *verb, *kind, *done;
+        } resolutions[] = { { "confirm", "held", "removed, as the files are gone" },
+                            { "take-over", "taken", "taken over by the directory" },
+                            { "retry", "reverted", "submitted again by the directory" } };
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_listing_ Listing machines = {};
         _cleanup_reply_ Reply reply = {};
@@ -176,10 +184,11 @@ int verb_directory(Client *c, char **args, size_t n, Error *err) {
         for (size_t i = 0; n > 0 && i < ELEMENTS(resolutions); i++)
                 if (streq(args[0], resolutions[i].verb))
                         q = (Question) { .kind = resolutions[i].kind,
+                                         .done = resolutions[i].done,
                                          .names = names.items,
                                          .n_names = names.n };
-        if ((n > 0 && !q.kind) || (q.kind && streq(q.kind, "taken") && n == 1))
-                return client_usage("directory [confirm [UNIT...] | take-over UNIT...]");
+        if ((n > 0 && !q.kind) || (q.kind && !streq(q.kind, "held") && n == 1))
+                return client_usage("directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]");
         r = client_request(c, "GET", "/fleet/v1/directory", NULL, &reply, err);
         if (r < 0)
                 return r;

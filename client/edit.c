@@ -361,6 +361,19 @@ static int edit_confirm(Client *c, const char *name, const char *text, Text *ret
         return -ECANCELED;
 }
 
+/* Wait for the rollout of the new text. Return an exit status. */
+static int edit_wait(Client *c, const ApiUnit *unit, Error *err) {
+        _cleanup_rollout_goals_ RolloutGoals goals = {};
+        int r;
+
+        if (unit->desired_state != TARGET_LAUNCHED && !unit_name_is_template(unit->name))
+                return EXIT_DONE;
+        r = rollout_is_supported(c, err);
+        if (r > 0)
+                r = rollout_goals_add(&goals, unit->name, NULL);
+        return r < 0 ? r : rollout_wait(c, &goals, err);
+}
+
 static int edit_one(Client *c, const char *argument, Error *err) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
@@ -374,8 +387,9 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         if (!editor_of_environment() && !isatty(STDIN_FILENO))
                 return error_set(err, -EINVAL,
                                  "%s cannot be edited: standard input is no terminal; set SYSTEMD_EDITOR, "
-                                 "or change a copy: fleetctl cat %s >FILE",
-                                 name, name);
+                                 "or change a copy: fleetctl cat --source %s >%s, then fleetctl start "
+                                 "--replace %s",
+                                 name, name, name, name);
         r = edit_check(c, &unit, err);
         if (r < 0)
                 return r;
@@ -406,10 +420,11 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                 return client_fail_after(r, err, "Failed to change unit %s: ", name);
         }
         printf("Unit %s changed\n", name);
+        (void) fflush(stdout);
         if (where.size > 0)
                 client_note("%s stops on %s, and waits for a machine (fleetctl why %s)", name, where.chars,
                             name);
-        return EXIT_DONE;
+        return edit_wait(c, &unit, err);
 }
 
 int verb_edit(Client *c, char **args, size_t n, Error *err) {

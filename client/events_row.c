@@ -59,6 +59,7 @@ static const struct {
         { "waiting", "waiting for a machine", ": ", false },
         { "leader", "is the leader", ": ", false },
         { "maintenance", "", "", true },
+        { "rollout", "", "", true },
 };
 
 static void append_happening(Text *t, const char *kind, const char *machine, const char *reason,

@@ -20,12 +20,14 @@ typedef struct Submission {
         bool exists;   /* in the cluster */
         bool runs;     /* on a host, from this file, and without the cluster */
         bool launched; /* with target state launched, and it is replaced */
+        bool rolls;    /* its text is replaced step by step, by the daemons; its target state stays */
         bool due;      /* has to be submitted */
 } Submission;
 
 typedef struct Submissions {
         Submission *items;
         size_t n;
+        bool rolls; /* the daemons roll texts out */
 } Submissions;
 
 static void submissions_done(Submissions *all) {
@@ -328,7 +330,7 @@ static int read_stored(Client *c, const char *name, ApiUnit *ret, Error *err) {
 }
 
 /* Return 1 if a unit of the cluster has to be submitted again, or print why not. */
-static int submission_check_existing(const Client *c, const Submission *s, const ApiUnit *stored,
+static int submission_check_existing(const Client *c, const Submission *s, const ApiUnit *stored, bool rolls,
                                      TargetState replaceable, Error *err) {
         const char *state = target_state_to_string(stored->desired_state),
                    *verb = stored->desired_state == TARGET_LAUNCHED ? "start" : "load";
@@ -350,7 +352,7 @@ static int submission_check_existing(const Client *c, const Submission *s, const
                 warn_difference(c, s->name, s->from_template, s->argument);
                 return 0;
         }
-        if (stored->desired_state > replaceable) {
+        if (stored->desired_state > replaceable && !(rolls && streq(c->verb->name, "submit"))) {
                 fprintf(stderr,
                         "Warning: can not replace Unit(%s) in state '%s', use the appropriate command\n",
                         s->name, state ? state : "");
@@ -401,7 +403,7 @@ static bool submission_runs(Client *c, const Submission *s) {
 }
 
 /* Decide whether a unit has to be submitted, and with which text. */
-static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error *err) {
+static int prepare_one(Client *c, Submission *s, bool rolls, TargetState replaceable, Error *err) {
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         int r;
 
@@ -410,10 +412,11 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
                 return r;
         s->exists = r > 0;
         if (s->exists) {
-                r = submission_check_existing(c, s, &stored, replaceable, err);
+                r = submission_check_existing(c, s, &stored, rolls, replaceable, err);
                 if (r <= 0)
                         return r;
                 s->launched = stored.desired_state == TARGET_LAUNCHED;
+                s->rolls = rolls && (s->launched || unit_name_is_template(s->name));
         } else if (unit_name_is_instance(s->name) && (!s->unit || s->from_template)) {
                 r = template_text(c, s, &s->text, err);
                 if (r < 0)
@@ -443,7 +446,7 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
 /* Submit all units that are due in one change. New units get the target state 'created' at once: a unit that
  * a host runs already, as after a restore, continues. Daemons reject a target state of a template. */
 static int submit_all(Client *c, const Submissions *all, TargetState created, Names *ret_submitted,
-                      Names *ret_created, Error *err) {
+                      Names *ret_created, RolloutGoals *ret_rolled, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, all->n + 1);
         size_t n = 0;
         int r;
@@ -460,7 +463,13 @@ static int submit_all(Client *c, const Submissions *all, TargetState created, Na
                 units[n].text = s->text ? s->text : s->unit->text;
                 if (at_once)
                         units[n].desired_state = created;
+                if (s->rolls && s->launched)
+                        units[n].desired_state = units[n].expected_state = TARGET_LAUNCHED;
                 units[n++].keep = !s->exists; /* another client may have created it meanwhile */
+                if (s->rolls && rollout_goals_add(ret_rolled, s->name, s->unit->hash) < 0)
+                        return -ENOMEM;
+                if (s->rolls)
+                        continue;
                 if (names_add(at_once ? ret_created : ret_submitted, s->name, strlen(s->name)) < 0)
                         return -ENOMEM;
         }
@@ -476,7 +485,7 @@ static size_t print_replaced(const Submissions *all) {
         size_t n = 0;
 
         for (size_t i = 0; i < all->n; i++)
-                n += all->items[i].due && all->items[i].launched;
+                n += all->items[i].due && all->items[i].launched && !all->items[i].rolls;
         if (n > 1)
                 client_note("%zu started units are replaced, and stop at the same time; to replace units one "
                             "by one, "
@@ -513,9 +522,9 @@ static void print_created(const Submission *s, bool quiet, const Names *created)
                 printf("Unit %s inactive\n", s->name);
 }
 
-int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names,
-                 Names *ret_created, Error *err) {
-        bool quiet = ret_names && isatty(STDOUT_FILENO);
+int files_submit(Client *c, char **args, size_t n, TargetState replaceable, const FilesSubmitted *ret,
+                 Error *err) {
+        bool quiet = ret->names && isatty(STDOUT_FILENO);
         _cleanup_(submissions_done) Submissions all = {};
         _cleanup_names_ Names submitted = {};
         size_t n_replaced;
@@ -524,25 +533,27 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
         r = read_all(c, args, n, &all);
         if (r != EXIT_DONE)
                 return r;
+        all.rolls = c->options.replace && rollout_is_supported(c, &(Error) {}) > 0;
 
         for (size_t i = 0; i < all.n; i++) {
                 Submission *s = &all.items[i];
 
-                if (ret_names && names_add(ret_names, s->name, strlen(s->name)) < 0)
+                if (ret->names && names_add(ret->names, s->name, strlen(s->name)) < 0)
                         return -ENOMEM;
-                r = prepare_one(c, s, replaceable, err);
+                r = prepare_one(c, s, all.rolls, replaceable, err);
                 if (r < 0)
                         return r == -ENOENT ? fail_argument(c, s, r, err) :
                                               client_fail_after(r, err, "Error creating units: ");
         }
-        r = submit_all(c, &all, ret_created ? replaceable : TARGET_INACTIVE, &submitted, ret_created, err);
+        r = submit_all(c, &all, ret->created ? replaceable : TARGET_INACTIVE, &submitted, ret->created,
+                       ret->rolled, err);
         if (is_about_the_file(r, err))
                 return fail_submit(&all, err->message + strlen("googleapi: Error 400: "));
         if (r < 0)
                 return client_fail_after(r, err, "Error creating units: ");
         n_replaced = print_replaced(&all);
         for (size_t i = 0; i < all.n; i++)
-                print_created(&all.items[i], quiet, ret_created);
+                print_created(&all.items[i], quiet, ret->created);
         (void) fflush(stdout);
 
         r = wait_for(c,
@@ -563,5 +574,9 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
 }
 
 int verb_submit(Client *c, char **args, size_t n, Error *err) {
-        return files_submit(c, args, n, TARGET_INACTIVE, NULL, NULL, err);
+        _cleanup_rollout_goals_ RolloutGoals rolled = {};
+        int r;
+
+        r = files_submit(c, args, n, TARGET_INACTIVE, &(FilesSubmitted) { .rolled = &rolled }, err);
+        return r == EXIT_DONE ? rollout_wait(c, &rolled, err) : r;
 }

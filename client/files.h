@@ -2,16 +2,25 @@
 #pragma once
 
 #include "client/client.h"
+#include "client/rollout.h"
+
+/* What was submitted; each may be NULL. */
+typedef struct FilesSubmitted {
+        Names *names, *created;
+        RolloutGoals *rolled;
+} FilesSubmitted;
 
 /* Submit each argument that the cluster does not have: its file, or for an instance its template from the
  * cluster or from the folder of the argument. With --replace, changed files replace units with a target state
  * of at most 'replaceable'.
  *
  * All files are read before the first unit is submitted; changes are printed. Return the exit status;
- * *ret_names (may be NULL) are the names of the units. New units have the target state inactive; with
- * 'ret_created' they have 'replaceable' (templates inactive), and *ret_created are their names. */
-int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names,
-                 Names *ret_created, Error *err);
+ * ret->names are the names of the units. New units have the target state inactive; with
+ * 'created' they have 'replaceable' (templates inactive), and ret->created are their names. Units to be
+ * launched and templates that are replaced keep their target state where the daemons roll texts out: the
+ * caller waits for ret->rolled, and frees all three, also after an error. */
+int files_submit(Client *c, char **args, size_t n, TargetState replaceable, const FilesSubmitted *ret,
+                 Error *err);
 
 /* Append the text of the file at 'path', then the drop-ins of the unit 'name' from the same folder. */
 int files_read(const char *path, const char *name, Text *t, Error *err);

@@ -79,11 +79,12 @@ static const Verb verbs[] = {
           "revision does not exist in the cluster.\n\n"
           "fleetctl diff web.service --from=3\n",
           verb_diff },
-        { "directory", FLAGS_REMOTE | FLAGS_JSON, "[confirm [UNIT...] | take-over UNIT...]",
+        { "directory", FLAGS_REMOTE | FLAGS_JSON, "[confirm [UNIT...] | take-over UNIT... | retry UNIT...]",
           "Show and resolve problems of unit directories",
           "Without arguments: rejected files, conflicting names, and units whose files have disappeared.\n"
           "confirm removes held units, whose files have disappeared: the named units, or all of a host.\n"
-          "take-over replaces a unit of the cluster by the file of a host with the same name.\n\n"
+          "take-over replaces a unit of the cluster by the file of a host with the same name.\n"
+          "retry submits the text of a file again that failed and was reverted.\n\n"
           "fleetctl directory take-over web.service --machine=beta\n",
           verb_directory },
         { "drain", FLAGS_DRAIN | FLAGS_CORDON | FLAGS_NO_BLOCK | FLAGS_JSON, "HOST...",
@@ -95,7 +96,7 @@ static const Verb verbs[] = {
           "Exit status 0: drained, 1: cancelled or rejected, 4: no such machine, 5: it continues.\n\n"
           "fleetctl drain beta --deadline=5min\n",
           verb_drain },
-        { "edit", FLAGS_YES, "UNIT...", "Edit units of the cluster",
+        { "edit", FLAGS_YES | FLAGS_NO_BLOCK, "UNIT...", "Edit units of the cluster",
           "Opens the submitted text in $SYSTEMD_EDITOR, $EDITOR or $VISUAL. A valid text replaces the unit,\n"
           "also while it runs. Asks if the unit would stop, because no machine qualifies for the new text.\n",
           verb_edit },
@@ -207,7 +208,7 @@ static const Verb verbs[] = {
         { "list-units", FLAGS_LIST | FLAGS_JSON | FLAGS_STATE | FLAGS_MACHINE, "[UNIT...]",
           "List the current state of units in the cluster",
           "Only units with a machine.\n"
-          "Fields: unit, machine, load, active, sub, hash.\n\n"
+          "Fields: unit, machine, load, active, sub, hash, health, available, why.\n\n"
           "Choose the columns to display:\n"
           "fleetctl list-units --fields=unit,machine\n",
           verb_list },
@@ -232,6 +233,15 @@ static const Verb verbs[] = {
         { "plan", FLAGS_JSON, "FILE...", "Show where the units of files would run",
           "Changes nothing. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
           verb_plan },
+        { "reboot", FLAGS_REBOOT | FLAGS_NO_BLOCK | FLAGS_YES | FLAGS_JSON, "[HOST...]",
+          "Reboot machines one after the other, each after its units have moved",
+          "Queues the hosts; the leader's host is the last one. Each is drained, reboots, and gets units "
+          "again\n"
+          "when it is back and its own units run. The queue stops at a host that does not return.\n"
+          "The hosts continue without this command; --status prints the queue.\n"
+          "Exit status 0: all are back, 1: the queue has stopped, 4: no such machine, 5: it continues.\n\n"
+          "fleetctl reboot --all\n",
+          verb_reboot },
         { "recover", FLAGS_RECOVER, "", "Make this host a cluster of one after a lost majority",
           "Run as root on the host with the highest entry, when a majority of the voters is lost for good.\n"
           "Prints what is lost and which hosts return, asks for the name of the machine, stops fleetd, "
@@ -254,16 +264,24 @@ static const Verb verbs[] = {
           "Stop and start one or more units in the cluster, one after the other.",
           "The next unit is stopped when the previous one is active.\n", verb_restart },
         { "restore", FLAGS_RECOVER | FLAGS_RESTORE, "FILE", "Make this host a cluster of one from a backup",
-          "Run as root on a host without state. Verifies the file, prints what is lost, asks for the name "
-          "of\n"
-          "the machine, stops fleetd, restores the backup, and starts fleetd. No unit is stopped.\n\n"
+          "Run as root on a host without state. Verifies the file, prints what is lost, asks for the name\n"
+          "of the machine, stops fleetd, restores the backup, and starts fleetd. No unit is stopped.\n\n"
           "fleetctl restore /root/fleet.backup\n",
           verb_restore },
-        { "revert", FLAGS_YES, "UNIT [REV]", "Return to a former revision of a unit",
+        { "revert", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT [REV]",
+          "Return to a former revision of a unit",
           "Without REV: the newest revision other than the wanted one. Directly after a revert, REV is\n"
-          "required. The target state stays: the unit is restarted where it runs. Asks for confirmation.\n"
-          "Exit status 4 if there is no such unit or revision.\n",
+          "required. The unit is restarted where it runs, and revert returns when it is active. Asks for\n"
+          "confirmation. Exit status 1 if it does not start, 4 if there is no such unit or revision.\n",
           verb_revert },
+        { "rollout", FLAGS_ROLLOUT | FLAGS_JSON, "[UNIT...] | pause UNIT | resume UNIT | promote UNIT",
+          "Show, pause, resume and promote the updates of units",
+          "A new text of a running unit replaces the former one step by step. Without a unit: the rollouts\n"
+          "that are under way. pause: no further step begins. resume: it continues, failed instances first.\n"
+          "promote: after Canary=, the other instances are updated, too.\n"
+          "Exit status 0: done, 1: paused or reverted, 4: no such unit, 5: it continues, or is held.\n\n"
+          "fleetctl rollout web@.service --wait\n",
+          verb_rollout },
         { "show", FLAGS_SHOW | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the properties of units on their machines",
           "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_remote },
@@ -292,7 +310,7 @@ static const Verb verbs[] = {
         { "stop", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
           "Stop one or more units in the cluster.", "The units stay loaded on their machines.\n" WAITING,
           verb_lower },
-        { "submit", FLAGS_FLEET | FLAGS_REPLACE, "UNIT...",
+        { "submit", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK, "UNIT...",
           "Upload one or more units to the cluster without starting them",
           "All files are read first; after an error in one of them, no unit is submitted.\n"
           "Existing units stay unchanged without --replace.\n\n"
@@ -328,15 +346,7 @@ static const Verb verbs[] = {
         {},
 };
 
-enum { NAME_WIDTH = 19, KV_WIDTH = 28, STEP_WIDTH = 36 }; /* of the names in lists of verbs */
-
-/* Print a name and its meaning, which a narrow terminal continues below itself. */
-static void print_item(size_t width, const char *name, const char *meaning) {
-        _cleanup_text_ Text t = {};
-
-        text_printf(&t, "\t%-*s%s", (int) width, name, meaning);
-        output_words(&t, 8 + width);
-}
+enum { NAME_WIDTH = 19, STEP_WIDTH = 36 }; /* of the names in lists of verbs */
 
 static void print_root_help(void) {
         static const struct {
@@ -352,19 +362,19 @@ static void print_root_help(void) {
         _cleanup_text_ Text t = {};
 
         puts("NAME:");
-        print_item(0, "", "fleetctl - control a cluster of systemd hosts");
+        verb_print_item(0, "", "fleetctl - control a cluster of systemd hosts");
         printf("\nUSAGE:\n\tfleetctl [OPTIONS] VERB [ARGUMENTS]\n\nVERSION:\n\t%s\n\nCOMMANDS:\n",
                PACKAGE_VERSION);
         for (const Verb *v = verbs; v->name; v++)
-                print_item(NAME_WIDTH, v->name, v->summary);
+                verb_print_item(NAME_WIDTH, v->name, v->summary);
         puts("\nFirst steps:");
         for (size_t i = 0; i < ELEMENTS(steps); i++)
-                print_item(STEP_WIDTH, steps[i].command, steps[i].meaning);
+                verb_print_item(STEP_WIDTH, steps[i].command, steps[i].meaning);
         puts("\nTOPICS:");
         for (const Topic *topic = topics; topic->name; topic++) {
                 text_clear(&t);
                 text_printf(&t, "help %s", topic->name);
-                print_item(NAME_WIDTH, t.chars ?: "", topic->title);
+                verb_print_item(NAME_WIDTH, t.chars ?: "", topic->title);
         }
         puts("\nOPTIONS:");
         options_print(FLAGS_GLOBAL, NULL);
@@ -375,49 +385,15 @@ static void print_root_help(void) {
         output_words(&t, 0);
 }
 
-/* 'of' is "kv " for a verb of kv, else "". */
-static void print_verb_help(const Verb *v, const char *of) {
-        const uint64_t groups = v->groups & ~FLAGS_NO_FLAG;
-        _cleanup_text_ Text t = {};
-
-        puts("NAME:");
-        text_printf(&t, "%s%s - ", of, v->name);
-        print_item(0, t.chars ?: "", v->summary);
-        printf("\nUSAGE:\n\tfleetctl %s%s%s%s%s\n\n", of, v->name, groups ? " [OPTIONS]" : "",
-               *v->arguments ? " " : "", v->arguments);
-        if (v->run == verb_kv) {
-                puts("COMMANDS:");
-                for (const Verb *kv = kv_verbs; kv->name; kv++) {
-                        text_clear(&t);
-                        text_printf(&t, "kv %s %s", kv->name, kv->arguments);
-                        print_item(KV_WIDTH, t.chars ?: "", kv->summary);
-                }
-                putchar('\n');
-        }
-        if (v->description) {
-                puts("DESCRIPTION:");
-                for (const char *line = v->description, *end; *line; line = *end ? end + 1 : end) {
-                        end = line + strcspn(line, "\n");
-                        text_clear(&t);
-                        text_append_bytes(&t, line, (size_t) (end - line));
-                        print_item(0, "", t.chars ?: "");
-                }
-                putchar('\n');
-        }
-        if (groups) {
-                puts("OPTIONS:");
-                options_print(groups, *of ? v->name : NULL);
-                putchar('\n');
-        }
-        puts("GLOBAL OPTIONS:");
-        options_print(FLAGS_GLOBAL, NULL);
-}
-
 /* Print the help of a verb, or of the verb of kv that the next argument names. */
 static int help_with(const Verb *v, char **args, size_t n) {
         const Verb *of_kv = v->run == verb_kv && n > 0 ? verb_find(kv_verbs, args[0]) : NULL;
 
-        print_verb_help(of_kv ? of_kv : v, of_kv ? "kv " : "");
+        if (v->run == verb_kv && n > 0 && !of_kv) {
+                client_note("kv has no verb %s (fleetctl help kv)", args[0]);
+                return EXIT_USAGE;
+        }
+        verb_print_help(of_kv ? of_kv : v, of_kv ? "kv " : "");
         return EXIT_DONE;
 }
 
@@ -492,7 +468,8 @@ static int verb_help(Client *c, char **args, size_t n, Error *err) {
         v = verb_find(verbs, args[0]);
         topic = topic_find(args[0]);
         if (v && !(topic && streq(topic->name, args[0]) && !streq(v->name, args[0]))) {
-                (void) help_with(v, args + 1, n - 1);
+                if (help_with(v, args + 1, n - 1) != EXIT_DONE)
+                        return EXIT_USAGE;
                 topic = topic_find(v->name);
                 if (!topic || !streq(topic->name, v->name))
                         return EXIT_DONE;
@@ -507,7 +484,7 @@ static int verb_help(Client *c, char **args, size_t n, Error *err) {
                 if (topic)
                         topic_print(topic);
                 else
-                        print_verb_help(verb_find(verbs, verb_of_foreign(args[0])), "");
+                        verb_print_help(verb_find(verbs, verb_of_foreign(args[0])), "");
                 return EXIT_DONE;
         }
         return fail_topic(args[0]);
@@ -566,7 +543,7 @@ static int fail_flag(const Verb *v, const Error *err) {
         }
         fprintf(stderr, "Error: %s\n\n", err->message);
         if (v)
-                print_verb_help(v, "");
+                verb_print_help(v, "");
         else
                 print_root_help();
         (void) output_flush();

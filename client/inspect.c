@@ -1,6 +1,7 @@
 /* verify, plan, why: errors in unit files, the placement of their units, and the reason of a placement. None
  * of them changes the cluster. */
 #include "client/files.h"
+#include "client/overview.h"
 #include "client/state_text.h"
 
 /* -- verify -- */
@@ -68,15 +69,31 @@ static int plan_body(char **args, size_t n, Text *t, Error *err) {
         return units && t->error >= 0 ? status : -ENOMEM;
 }
 
+static bool plan_has_effects(const JsonValue *units) {
+        for (size_t i = 0; i < json_value_count(units); i++)
+                if (*member_text(json_value_item(units, i), "effect"))
+                        return true;
+        return false;
+}
+
+/* The column of effects is there if any unit has another text. */
 static int print_plan(const JsonValue *root) {
-        _cleanup_table_ Table *t = table_new("UNIT,ACTION,MACHINE,REASON");
         const JsonValue *all = json_value_member(root, "units");
+        bool effects = plan_has_effects(all);
+        _cleanup_table_ Table *t = table_new(effects ? "UNIT,ACTION,EFFECT,MACHINE,REASON" :
+                                                       "UNIT,ACTION,MACHINE,REASON");
 
         for (size_t i = 0; t && i < json_value_count(all); i++) {
                 const JsonValue *unit = json_value_item(all, i);
-                const char *cells[] = { member_text(unit, "name"), member_text(unit, "action"),
-                                        member_text(unit, "hostname"), member_text(unit, "reason") };
+                const char *cells[5];
+                size_t n = 0;
 
+                cells[n++] = member_text(unit, "name");
+                cells[n++] = member_text(unit, "action");
+                if (effects)
+                        cells[n++] = member_text(unit, "effect");
+                cells[n++] = member_text(unit, "hostname");
+                cells[n++] = member_text(unit, "reason");
                 if (table_add_row(t, cells) < 0)
                         return -ENOMEM;
         }
@@ -134,11 +151,47 @@ static ApiState reported_state(const JsonValue *root, const JsonValue *m) {
         (void) json_read_string(m, "systemdLoadState", &s.load, NULL);
         (void) json_read_string(m, "job", &s.job, NULL);
         (void) json_read_string(m, "stateReason", &s.reason, NULL);
+        (void) json_read_string(m, "health", &s.health, NULL);
+        (void) json_read_string(m, "why", &s.why, NULL);
+        s.available = member_bool(m, "available");
         return s;
 }
 
+/* Print the loop in which the unit is restarted on the machine: between two failures, its state is that of
+ * any other unit. */
+static void print_loop(const View *v, const ApiState *s, const JsonValue *m) {
+        for (size_t i = 0; i < v->n_history; i++) {
+                const JsonValue *row = v->history[i];
+                _cleanup_text_ Text t = {}, command = {};
+
+                if (!history_is_loop(row) || !streq(member_text(row, "machine"), member_text(m, "id")))
+                        continue;
+                text_printf(&t, "%s ", s->name);
+                history_append_loop(&t, row, member_name(m, "hostname"));
+                text_printf(&command, "fleetctl journal %s", s->name);
+                output_words_and(&t, "   ", &command, CONTINUED);
+                return;
+        }
+}
+
+/* systemd does not find a unit that this one requires: print that the cluster has it, on another machine. */
+static void print_required(Client *c, const ApiState *s) {
+        static const char before[] = "Unit ", after[] = " not found";
+        const char *name = s->reason && starts_with(s->reason, before) ? s->reason + strlen(before) : "",
+                   *end = strstr(name, after);
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_free_ char *required = end ? strndup(name, (size_t) (end - name)) : NULL;
+        _cleanup_text_ Text t = {};
+
+        if (!required || streq(required, s->name) || client_unit(c, required, &unit, NULL) <= 0)
+                return;
+        text_printf(&t, "%s is a unit of the cluster; to run %s on its machine: MachineOf=%s in [X-Fleet]",
+                    required, s->name, required);
+        output_words(&t, CONTINUED);
+}
+
 /* Print the state of the unit where it is assigned, and where it is in trouble; with the next step. */
-static void print_states(const JsonValue *root) {
+static void print_states(Client *c, const View *v, const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         bool global = member_bool(root, "global");
 
@@ -149,12 +202,18 @@ static void print_states(const JsonValue *root) {
                 _cleanup_text_ Text t = {}, command = {};
 
                 append_next_step(&command, &s);
+                if (command.size == 0 && streq(member_text(root, "desiredState"), "loaded") &&
+                    same_string(s.active, "inactive"))
+                        text_printf(&command, "fleetctl start %s", s.name);
                 if (!s.active || (command.size == 0 && (global || !here)))
                         continue;
                 append_state(&t, &s, member_name(m, "hostname"));
                 if (streq(member_text(m, "presence"), "away"))
                         text_append(&t, ", as last reported: the machine is away");
                 output_words_and(&t, command.size > 0 ? "   " : "", &command, CONTINUED);
+                if (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING)
+                        print_loop(v, &s, m);
+                print_required(c, &s);
         }
 }
 
@@ -198,7 +257,7 @@ static void print_place(const JsonValue *root) {
                 text_printf(&t, "%s is global with target state %s: it runs on all machines that it fits.",
                             name, target);
         else if (!*where && streq(target, "inactive"))
-                text_printf(&t, "%s has target state inactive.", name);
+                text_printf(&t, "%s has target state inactive; to start it: fleetctl start %s", name, name);
         else if (!*where && !*target)
                 text_printf(&t, "%s: %s", name, reason);
         else if (!*where)
@@ -209,6 +268,13 @@ static void print_place(const JsonValue *root) {
         text_clear(&t);
         if (*file)
                 text_printf(&t, "Its file is %s on %s.", file, member_name(root, "fileHostname"));
+        if (t.size > 0)
+                output_words(&t, CONTINUED);
+        text_clear(&t);
+        if (*member_text(root, "rollout"))
+                text_printf(&t, "Its rollout: %s%s%s", member_text(root, "rollout"),
+                            *member_text(root, "rolloutNext") ? "; to go on: fleetctl " : "",
+                            member_text(root, "rolloutNext"));
         if (t.size > 0)
                 output_words(&t, CONTINUED);
         print_file_problems(root);
@@ -276,14 +342,30 @@ static void print_long_lost(const JsonValue *machines) {
                        names.chars ?: "");
 }
 
-static void print_why(const JsonValue *root) {
+/* Return whether a machine reports the unit as active, or in transition. */
+static bool is_running_anywhere(const JsonValue *root) {
+        const JsonValue *machines = json_value_member(root, "machines");
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const ApiState s = reported_state(root, json_value_item(machines, i));
+
+                if (s.active && (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING))
+                        return true;
+        }
+        return false;
+}
+
+static void print_why(Client *c, const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         size_t n = json_value_count(machines), width = 0;
+        _cleanup_(view_done) View v = {};
 
+        if (is_running_anywhere(root))
+                (void) view_read_history(c, &v, member_text(root, "name"), NULL);
         for (size_t i = 0; i < n; i++)
                 if (!is_long_lost(json_value_item(machines, i)))
                         width = MAX(width, strlen(member_name(json_value_item(machines, i), "hostname")));
-        print_states(root);
+        print_states(c, &v, root);
         print_place(root);
         for (size_t i = 0; i < n; i++)
                 if (!is_long_lost(json_value_item(machines, i)))
@@ -317,7 +399,7 @@ int verb_why(Client *c, char **args, size_t n, Error *err) {
                 if (r != EXIT_DONE)
                         return r;
                 if (root)
-                        print_why(root);
+                        print_why(c, root);
         }
         return status;
 }

@@ -79,6 +79,8 @@ static bool is_predecessor(const JsonValue *member, const JsonValue *self, const
 static bool join_is_up(Client *c, const char *machine, const char *cluster, bool early, Text *ret_others) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *members, *self = NULL;
+        _cleanup_listing_ Listing machines = {};
+        const ApiMachine *m;
 
         if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0 ||
             !streq(cluster, member_short_id(root, "clusterId")) || !json_value_member(root, "leader"))
@@ -95,6 +97,11 @@ static bool join_is_up(Client *c, const char *machine, const char *cluster, bool
                         continue;
                 text_append(ret_others, ret_others->size > 0 ? ", " : "");
                 text_append_printable(ret_others, member_name(member, "name"));
+                client_load_machine(c, &machines, member_text(member, "id"), true);
+                m = listing_machine(&machines, member_text(member, "id"));
+                if (m && m->presence && !streq(m->presence, "up"))
+                        text_printf(ret_others, " (%s)",
+                                    streq(m->presence, "left") ? "shut down" : m->presence);
         }
         early = early && json_value_count(members) < MEMBERS_MANY;
         return self || (streq(member_text(root, "role"), "attached") && !early);

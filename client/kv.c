@@ -50,8 +50,9 @@ static int etcd_error_read(const JsonValue *root, EtcdError *ret) {
         return json_read_fields(root, JSON_FIELDS(fields), ret, NULL);
 }
 
-/* Print an error answer like etcdctl: "Error:  100: Key not found (/a) [17]". Return its exit status. */
-static int fail_answer(const Reply *reply) {
+/* Print an error answer like etcdctl: "Error:  100: Key not found (/a) [17]". Return its exit status;
+ * *ret_code: its number, or unchanged. */
+static int fail_answer(const Reply *reply, uint64_t *ret_code) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text t = {};
         EtcdError e;
@@ -63,6 +64,7 @@ static int fail_answer(const Reply *reply) {
 
                 return client_fail_after(r < 0 ? r : -EBADMSG, &err, "Error:  ");
         }
+        *ret_code = e.code;
         text_append_printable(&t, e.message);
         text_append(&t, " (");
         text_append_printable(&t, e.cause); /* a key, written by any client */
@@ -92,7 +94,7 @@ int kv_run(Client *c, KvRequest *q, Error *err) {
         if (r < 0)
                 return r;
         if (!is_success(&reply))
-                return fail_answer(&reply);
+                return fail_answer(&reply, &q->code);
         if (streq(c->options.output, "json")) {
                 (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
@@ -474,7 +476,7 @@ static int follow(Client *c, const char *key, char **command, Error *err) {
                                 (unsigned long long) now);
                         watch.index = now;
                 } else if (r == -EREMOTEIO)
-                        return fail_answer(&reply);
+                        return fail_answer(&reply, &now);
                 else if (r < 0)
                         return r;
                 else if (watch.index == 0)

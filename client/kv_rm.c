@@ -10,7 +10,7 @@ enum {
         PAUSE_US = 1000000,
 };
 
-enum { CODE_TOO_MANY = 210 };
+enum { CODE_NOT_FILE = 102, CODE_TOO_MANY = 210 };
 
 static const char message_incomplete[] =
         "some keys remain: the server is busy, or other clients write below the key";
@@ -193,5 +193,10 @@ int kv_rm(Client *c, char **args, size_t n, Error *err) {
                         return r;
                 /* The first request had no effect; the second one prints the error of etcdctl. */
         }
-        return kv_run(c, &request, err);
+        r = kv_run(c, &request, err);
+        if (request.code == CODE_NOT_FILE && !o->dir && !o->recursive)
+                client_note(
+                        "%s is a directory; to remove it with all keys below: fleetctl kv rm --recursive %s",
+                        args[0], args[0]);
+        return r;
 }

@@ -132,6 +132,14 @@ static void append_bool(const Row *row, const void *field, Text *t) {
         text_append(t, *(const bool *) field ? "true" : "false");
 }
 
+/* Without a known health, the cell is "-". */
+static void state_available(const Row *row, const void *item, Text *t) {
+        const ApiState *s = item;
+
+        if (s->health && !streq(s->health, "unknown"))
+                append_bool(row, &s->available, t);
+}
+
 static void unit_problem(const Row *row, const void *item, Text *t) {
         const ApiUnit *u = item;
 
@@ -172,6 +180,7 @@ static const Column machine_columns[] = {
         { "maintenance", append_string, MACHINE(maintenance) },
         { "presence", append_presence, MACHINE(presence) },
         { "problem", append_string, MACHINE(problem) },
+        { "reboot", append_string, MACHINE(reboot) },
         { "restricted", machine_restriction },
         { "role", machine_role },
         { "units", append_number, MACHINE(n_units) },
@@ -179,13 +188,11 @@ static const Column machine_columns[] = {
         {},
 };
 static const Column state_columns[] = {
-        { "unit", append_string, STATE(name) },
-        { "machine", append_place, STATE(machine_id) },
-        { "load", append_string, STATE(load) },
-        { "active", append_string, STATE(active) },
-        { "sub", append_string, STATE(sub) },
-        { "hash", append_hash, STATE(hash) },
-        {},
+        { "unit", append_string, STATE(name) },     { "machine", append_place, STATE(machine_id) },
+        { "load", append_string, STATE(load) },     { "active", append_string, STATE(active) },
+        { "sub", append_string, STATE(sub) },       { "hash", append_hash, STATE(hash) },
+        { "health", append_string, STATE(health) }, { "available", state_available },
+        { "why", append_string, STATE(why) },       {},
 };
 static const Column unit_columns[] = {
         { "unit", append_string, UNIT(name) },

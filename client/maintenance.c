@@ -349,6 +349,45 @@ static int drain_check(Drain *d) {
 
 /* -- drain -- */
 
+/* Return whether a machine that is not to be drained may get units. */
+static bool drain_has_others(const Drain *d) {
+        for (size_t i = 0; i < d->machines.n; i++) {
+                const ApiMachine *m = &d->machines.machines[i];
+                bool named = false;
+
+                for (size_t k = 0; k < d->n_hosts; k++)
+                        named |= d->hosts[k].machine == m;
+                if (!named && same_string(m->presence, "up") && !m->maintenance && !m->agentless)
+                        return true;
+        }
+        return false;
+}
+
+/* Of several machines, find out before the first change whether fleetd will reject the drain of one: each is
+ * rejected alone, and the others would stay cordoned. */
+static int drain_check_all(Drain *d, uint64_t deadline_ms, const Host **ret_host, Error *err) {
+        bool others = deadline_ms > 0 || drain_has_others(d);
+        int r;
+
+        for (size_t i = 0; i < d->n_hosts; i++) {
+                Host *h = &d->hosts[i];
+                const char *presence = h->machine->presence ?: "";
+
+                *ret_host = h;
+                if (streq(presence, "lost") || streq(presence, "left"))
+                        return error_set(err, -EREMOTEIO, "it is %s: its units move without a drain",
+                                         streq(presence, "lost") ? presence : "shut down");
+                r = others ? 0 : host_read(d, h, err);
+                if (r < 0)
+                        return r;
+                if (!others && member_number(h->state, "unitsLeft") > 0)
+                        return error_set(err, -EREMOTEIO,
+                                         "no other machine can run units: its units would stay; to stop "
+                                         "them, repeat the command with --deadline=5min");
+        }
+        return 0;
+}
+
 /* Cordon all of several machines before the units of one of them move: else these would move to another one
  * of them, and then again. A machine that is cordoned, drained or being drained stays so. */
 static int drain_cordon(Drain *d, Host *h, Error *err) {
@@ -405,41 +444,48 @@ static void drain_note_left(const Drain *d, const char *why) {
         }
 }
 
-static int drain_wait(Drain *d, uint64_t timeout_ms, Error *err) {
+/* Read until the drains have ended; 'interrupts' end only the wait. Return an exit status or an error. */
+static int drain_follow(Drain *d, const sigset_t *interrupts, uint64_t timeout_ms, Error *err) {
         uint64_t answered_ms = d->began_ms, now_ms;
-        sigset_t interrupts, before;
-        int r, signal = 0;
 
-        sigemptyset(&interrupts);
-        if (isatty(STDERR_FILENO))
-                sigaddset(&interrupts, SIGINT);
-        (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
         for (;;) {
-                r = drain_read(d, err);
+                int r = drain_read(d, err);
+
                 if (r < 0)
-                        break;
+                        return r;
                 now_ms = clock_monotonic_ms();
                 if (r == 0) {
                         answered_ms = now_ms;
                         r = drain_check(d);
                         if (r != -EAGAIN)
-                                break;
-                } else if (now_ms - answered_ms > DRAIN_SILENT_MS) {
-                        r = client_fail_after(-EHOSTDOWN, err, "The drain continues without this command: ");
-                        break;
-                }
+                                return r;
+                } else if (now_ms - answered_ms > DRAIN_SILENT_MS)
+                        return client_fail_after(-EHOSTDOWN, err,
+                                                 "The drain continues without this command: ");
                 if (timeout_ms > 0 && now_ms - d->began_ms >= timeout_ms) {
                         drain_note_left(d, "timed out: ");
-                        r = EXIT_CONTINUES;
-                        break;
+                        return EXIT_CONTINUES;
                 }
-                signal = subprocess_wait_signal(&interrupts, DRAIN_POLL_MS);
-                if (signal > 0) {
+                if (subprocess_wait_signal(interrupts, DRAIN_POLL_MS) > 0) {
                         progress_break(d->progress);
                         drain_note_left(d, "");
-                        r = EXIT_CONTINUES;
-                        break;
+                        return EXIT_CONTINUES;
                 }
+        }
+}
+
+static int drain_wait(Drain *d, uint64_t timeout_ms, Error *err) {
+        sigset_t interrupts, before;
+        int r;
+
+        sigemptyset(&interrupts);
+        if (isatty(STDERR_FILENO))
+                sigaddset(&interrupts, SIGINT);
+        (void) sigprocmask(SIG_BLOCK, &interrupts, &before); /* before the first unit is printed */
+        r = drain_read(d, err);
+        if (r >= 0) {
+                d->progress = is_json(d->client) ? NULL : progress_new(&d->names);
+                r = drain_follow(d, &interrupts, timeout_ms, err);
         }
         (void) sigprocmask(SIG_SETMASK, &before, NULL);
         return r;
@@ -455,6 +501,7 @@ static int read_span(const char *flag, const char *value, uint64_t *ret) {
 int verb_drain(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(drain_done) Drain d = { .client = c, .began_ms = clock_monotonic_ms() };
         uint64_t deadline_ms = 0, timeout_ms = 0;
+        const Host *host = NULL;
         int r;
 
         if (read_span("deadline", c->options.deadline, &deadline_ms) < 0 ||
@@ -465,6 +512,9 @@ int verb_drain(Client *c, char **args, size_t n, Error *err) {
                 return client_usage(error_text(err, r));
         if (r < 0)
                 return find_fail(r, err);
+        r = d.n_hosts > 1 ? drain_check_all(&d, deadline_ms, &host, err) : 0;
+        if (r < 0)
+                return host_fail(host, "drain", r, err);
         for (size_t i = 0; i < d.n_hosts && d.n_hosts > 1; i++) {
                 r = drain_cordon(&d, &d.hosts[i], err);
                 if (r < 0)
@@ -481,11 +531,6 @@ int verb_drain(Client *c, char **args, size_t n, Error *err) {
         }
         (void) fflush(stdout);
         if (!c->options.no_block) {
-                r = drain_read(&d, err);
-                if (r < 0)
-                        return r;
-                if (!is_json(c))
-                        d.progress = progress_new(&d.names);
                 r = drain_wait(&d, timeout_ms, err);
                 if (r != EXIT_DONE)
                         return r;

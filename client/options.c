@@ -33,7 +33,8 @@ static const struct {
 
 #define AT(member) offsetof(Options, member)
 
-/* fleetctl(1) documents the same names. */
+/* fleetctl(1) documents the same names. Before the verb, the first flag of a name decides whether the next
+ * argument is its value. */
 static const Flag flags[] = {
         { "block-attempts", 0, FLAGS_ATTEMPTS, FLAG_LIMIT, AT(block_attempts),
           "Wait for at most N times two seconds; 0 is no limit (default 0)" },
@@ -42,6 +43,12 @@ static const Flag flags[] = {
           NULL }, /* scripts for fleet pass it to status */
         { "wait", 0, FLAGS_WAIT, FLAG_BOOL, AT(wait),
           "Wait until the units have ended again (stop: also for global units)" },
+        { "wait", 0, FLAGS_ROLLOUT, FLAG_BOOL, AT(wait),
+          "Print each change, until the rollouts have ended, or wait for a command" },
+        { "follow", 'f', FLAGS_ROLLOUT, FLAG_BOOL, AT(follow),
+          "The same; a rollout that is held or paused does not end it" },
+        { "timeout", 0, FLAGS_ROLLOUT, FLAG_TEXT, AT(timeout),
+          "End the wait after this time; the rollout continues (default never)" },
         { "replace", 0, FLAGS_REPLACE, FLAG_BOOL, AT(replace),
           "Replace units of the cluster by the local files" },
         { "replace", 0, FLAGS_IMPORT, FLAG_BOOL, AT(replace),
@@ -75,7 +82,6 @@ static const Flag flags[] = {
         { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine),
           "Machine, by name or the beginning of its ID" },
         { "etcd", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd), "URL of the etcd of fleet: http://HOST:2379" },
-        { "yes", 'y', FLAGS_RECOVER, FLAG_TEXT, AT(yes_name), "Name of this machine: do not ask for it" },
         { "verify", 0, FLAGS_BACKUP, FLAG_BOOL, AT(verify), "Verify an existing backup; needs no daemon" },
         { "cluster-key", 0, FLAGS_BACKUP, FLAG_TEXT, AT(cluster_key),
           "Instead of a backup, write the cluster keys of this host to this new file" },
@@ -87,10 +93,27 @@ static const Flag flags[] = {
         { "force", 0, FLAGS_SECURE, FLAG_BOOL, AT(force),
           "secure: leave out hosts that are down and have no certificate" },
         { "force", 0, FLAGS_DRAIN, FLAG_BOOL, AT(force), "Also move units with Move=no" },
-        { "deadline", 0, FLAGS_DRAIN, FLAG_TEXT, AT(deadline),
+        { "deadline", 0, FLAGS_DRAIN | FLAGS_REBOOT, FLAG_TEXT, AT(deadline),
           "Stop the units that are left after this time, for example 5min (default never)" },
         { "timeout", 0, FLAGS_DRAIN, FLAG_TEXT, AT(timeout),
           "End the wait after this time; the drain continues (default never)" },
+        { "all", 0, FLAGS_REBOOT, FLAG_BOOL, AT(all), "All machines that are up" },
+        { "by", 0, FLAGS_REBOOT, FLAG_TEXT, AT(by),
+          "Key of metadata: hosts with one of its values at a time, for example zone" },
+        { "if-needed", 0, FLAGS_REBOOT, FLAG_BOOL, AT(if_needed),
+          "Only machines whose system asks for a reboot, after an update" },
+        { "kexec", 0, FLAGS_REBOOT, FLAG_BOOL, AT(kexec), "Into the kernel that was loaded with kexec" },
+        { "one-by-one", 0, FLAGS_REBOOT, FLAG_BOOL, AT(one_by_one), "One host at a time (the default)" },
+        { "parallel", 0, FLAGS_REBOOT, FLAG_NUMBER, AT(parallel), "Number of hosts at a time (default 1)" },
+        { "return", 0, FLAGS_REBOOT, FLAG_TEXT, AT(return_in),
+          "Stop the queue if a host is not back within this time (default 15min)" },
+        { "soft", 0, FLAGS_REBOOT, FLAG_BOOL, AT(soft), "Only the userspace; requires systemd 254" },
+        { "status", 0, FLAGS_REBOOT, FLAG_BOOL, AT(status), "Print the planned reboots" },
+        { "resume", 0, FLAGS_REBOOT, FLAG_BOOL, AT(resume), "Go on after the queue has stopped" },
+        { "cancel", 0, FLAGS_REBOOT, FLAG_BOOL, AT(cancel),
+          "End the planned reboots, except of hosts that are about to reboot" },
+        { "timeout", 0, FLAGS_REBOOT, FLAG_TEXT, AT(timeout),
+          "End the wait after this time; the reboots continue (default never)" },
         { "reason", 0, FLAGS_CORDON, FLAG_TEXT, AT(reason), "Text for status, events and the journal" },
         { "name", 0, FLAGS_INIT, FLAG_TEXT, AT(cluster_name), "Name of the cluster" },
         { "spread", 0, FLAGS_INIT, FLAG_TEXT, AT(spread),
@@ -100,6 +123,7 @@ static const Flag flags[] = {
           "Tokens are of restricted hosts, unless requested otherwise" },
         { "state", 0, FLAGS_STATE, FLAG_TEXT, AT(state), "Only units in this state" },
         { "yes", 'y', FLAGS_YES, FLAG_BOOL, AT(yes), "Do not ask for confirmation" },
+        { "yes", 'y', FLAGS_RECOVER, FLAG_TEXT, AT(yes_name), "Name of this machine: do not ask for it" },
         { "uses", 0, FLAGS_TOKEN, FLAG_NUMBER, AT(uses),
           "Number of hosts that may join with it (default 1)" },
         { "ttl", 0, FLAGS_TOKEN, FLAG_TEXT, AT(token_ttl), "Life: 10min, 1h, 7d (default 1h)" },
@@ -318,7 +342,7 @@ char **options_find_verb(char **args, size_t n) {
                         return i + 1 < n ? &args[i + 1] : NULL;
                 if (a[0] != '-' || !a[1])
                         return &args[i];
-                flag = flag_of(~0U, a, &value);
+                flag = flag_of(UINT64_MAX, a, &value);
                 if (flag && flag->type != FLAG_BOOL && !value)
                         i++;
         }

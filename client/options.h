@@ -57,6 +57,8 @@ typedef enum FlagGroup {
         FLAGS_REV = INT64_C(1) << 45,     /* --rev */
         FLAGS_BETWEEN = INT64_C(1) << 46, /* --from, --to */
         FLAGS_LAST = INT64_C(1) << 47,    /* --lines */
+        FLAGS_ROLLOUT = INT64_C(1) << 48, /* --wait, --follow, --timeout */
+        FLAGS_REBOOT = INT64_C(1) << 49,  /* --all, --by, --cancel, --deadline, ... */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -100,7 +102,10 @@ typedef struct Options {
         bool yes;
         const char *listen, *token_file;
         bool discard;
-        bool cancel; /* leave */
+        bool cancel;                                             /* leave, reboot */
+        bool status, resume, soft, kexec, one_by_one, if_needed; /* reboot */
+        uint64_t parallel;                                       /* 0: not given */
+        const char *by, *return_in;                              /* NULL: not given */
         bool forward_agent;
         const char *ignored; /* flags that only the fleetctl of fleet needs */
         bool ignored_switch;

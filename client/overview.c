@@ -12,7 +12,7 @@ enum {
         HISTORY_MAX = 1000,   /* up to this number */
 };
 
-static void view_done(View *v) {
+void view_done(View *v) {
         listing_done(&v->machines);
         listing_done(&v->units);
         listing_done(&v->states);
@@ -24,8 +24,7 @@ static void view_done(View *v) {
         free(v->history);
 }
 
-/* Read the rows of the last hour, one per line. Older daemons and lower feature levels have none. */
-static int view_read_history(Client *c, View *v, Error *err) {
+int view_read_history(Client *c, View *v, const char *unit, Error *err) {
         uint64_t now_ms = clock_real_ms();
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text path = {};
@@ -33,6 +32,10 @@ static int view_read_history(Client *c, View *v, Error *err) {
 
         text_printf(&path, "/fleet/v1/history?since=%llu&last=%d",
                     (unsigned long long) (now_ms > HISTORY_MS ? now_ms - HISTORY_MS : 0), HISTORY_MAX);
+        if (unit) {
+                text_append(&path, "&unit=");
+                append_escaped(&path, unit, false);
+        }
         r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, &reply, err);
         if (r < 0 || reply.status != 200)
                 return r;
@@ -72,7 +75,7 @@ static int view_read(Client *c, View *v, Error *err) {
         r = client_get_json(c, "/fleet/v1/directory", &v->directories, err);
         if (r < 0 && r != -EREMOTEIO)
                 return r;
-        return view_read_history(c, v, err);
+        return view_read_history(c, v, NULL, err);
 }
 
 /* -- The screen -- */
@@ -287,6 +290,23 @@ static void print_maintenance(const View *v) {
                 output_words(&t, LABEL_WIDTH);
 }
 
+/* Print the rollouts that are under way. */
+static void print_rollouts(const View *v) {
+        const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = 0; i < json_value_count(rollouts); i++) {
+                const JsonValue *r = json_value_item(rollouts, i);
+
+                text_append(&t, i > 0 ? ", " : "  rollouts ");
+                text_append_printable(&t, member_text(r, "name"));
+                text_append(&t, " ");
+                text_append_printable(&t, member_text(r, "state"));
+        }
+        if (t.size > 0)
+                output_words(&t, LABEL_WIDTH);
+}
+
 /* A cluster with a key file, whose hosts do not need it any more. */
 static void print_hint(const View *v) {
         const JsonValue *without = json_value_member(v->cluster, "withoutCertificate");
@@ -310,6 +330,7 @@ static int screen_print(const View *v, const Conditions *all) {
         print_voters(v);
         print_leaving(v);
         print_maintenance(v);
+        print_rollouts(v);
         r = events_append_recent(v->history, v->n_history, &v->machines, &recent);
         if (r < 0)
                 return r;

@@ -14,6 +14,17 @@ typedef struct View {
         size_t n_history, history_capacity;
 } View;
 
+/* Read the rows of the last hour into v->history: those of one unit, or with NULL all. Older daemons and
+ * lower feature levels have none. 0 or an error. */
+int view_read_history(Client *c, View *v, const char *unit, Error *err);
+void view_done(View *v);
+
+/* Return whether the row counts restarts that continue. Of frequent ones, not all are published. */
+bool history_is_loop(const JsonValue *row);
+/* Append the loop on the machine named 'place': "restarts in a loop on beta: at least 9 times since 12:04,
+ * last 2 s ago". */
+void history_append_loop(Text *t, const JsonValue *row, const char *place);
+
 /* One row of the screen. */
 typedef struct Condition {
         const char *kind;  /* a word for programs, listed in fleetctl(1); borrowed */

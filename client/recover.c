@@ -372,6 +372,10 @@ int verb_restore(Client *c, char **args, size_t n, Error *err) {
         _cleanup_free_ char *file = NULL, *keys = NULL;
         int r;
 
+        if (n == 0 && c->options.yes_name)
+                return client_usage(
+                        "restore: expected one file, of fleetctl backup; the value of --yes is the "
+                        "name of this machine: fleetctl restore --yes=NAME FILE");
         if (n != 1)
                 return client_usage("restore: expected one file, of fleetctl backup");
         file = realpath(args[0], NULL);

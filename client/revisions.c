@@ -4,6 +4,8 @@
 #include <time.h>
 
 #include "client/files.h"
+#include "client/progress.h"
+#include "client/wait.h"
 
 static void revisions_path(Text *path, const char *name, const char *number) {
         text_append(path, "/fleet/v1/revisions/");
@@ -71,22 +73,27 @@ static void append_when(Text *t, uint64_t ms) {
 static int print_revision(Table *table, const JsonValue *revision) {
         _cleanup_text_ Text number = {}, hash = {}, when = {};
 
-        text_printf(&number, "%" PRIu64 "%s", member_number(revision, "number"),
-                    member_bool(revision, "wanted") ? " *" : "");
+        text_printf(&number, "%" PRIu64 "%s%s", member_number(revision, "number"),
+                    member_bool(revision, "wanted") ? " *" : "",
+                    streq(member_text(revision, "outcome"), "completed") ? " +" : "");
         text_printf(&hash, "%.7s", member_text(revision, "hash"));
         append_when(&when, member_number(revision, "since"));
         if (number.error < 0 || hash.error < 0 || when.error < 0)
                 return -ENOMEM;
 
         const char *by = member_text(revision, "by");
-        const char *cells[] = { number.chars, hash.chars, when.chars, *by ? by : "-",
-                                member_text(revision, "how") };
+        const char *cells[] = { number.chars,
+                                hash.chars,
+                                when.chars,
+                                *by ? by : "-",
+                                member_text(revision, "how"),
+                                member_text(revision, "outcome") };
 
         return table_add_row(table, cells);
 }
 
 static int print_revisions(const Client *c, const Reply *reply, Error *err) {
-        _cleanup_table_ Table *table = table_new("REV,HASH,WHEN,BY,HOW");
+        _cleanup_table_ Table *table = table_new("REV,HASH,WHEN,BY,HOW,OUTCOME");
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *all;
         size_t n;
@@ -183,11 +190,60 @@ static int revert_choose(const char *name, const JsonValue *root, Text *ret, Err
         return ret->error;
 }
 
+/* Return since when the unit has failed; 0: it has not. */
+static int revert_read_failure(Client *c, const char *name, uint64_t *ret_ms, Error *err) {
+        _cleanup_listing_ Listing states = {};
+        int r = client_states(c, name, &states, err);
+
+        *ret_ms = 0;
+        for (size_t i = 0; r >= 0 && i < states.n; i++)
+                if (same_string(states.states[i].active, "failed"))
+                        *ret_ms = MAX(*ret_ms, states.states[i].since_ms);
+        return MIN(r, 0);
+}
+
+/* Wait until the unit runs with the text of this hash. 'failed_ms': see revert_read_failure(); its machine
+ * reports the failure of the run before also when it has the new text already. Return an exit status. */
+static int revert_wait(Client *c, const char *name, const char *hash, uint64_t failed_ms, Error *err) {
+        static const char continued[] = "has the former text; the cluster continues to restart it";
+        _cleanup_names_ Names names = {};
+        Progress *progress;
+        int r;
+
+        r = names_add(&names, name, strlen(name));
+        if (r < 0)
+                return r;
+        progress = progress_new(&names);
+        r = wait_for(c,
+                     &(WaitRequest) { .goal = WAIT_RUNNING,
+                                      .target = TARGET_LAUNCHED,
+                                      .names = &names,
+                                      .before_ms = &failed_ms,
+                                      .quiet = true,
+                                      .hash = hash,
+                                      .progress = progress,
+                                      .interrupted = continued },
+                     err);
+        r = r < 0 ? wait_print_error(c, r, progress, err) : EXIT_DONE;
+        progress_free(progress);
+        return r;
+}
+
+/* The same where the daemons roll texts out: until all instances of the set have the text. */
+static int revert_roll(Client *c, const char *name, const char *hash, Error *err) {
+        _cleanup_rollout_goals_ RolloutGoals goals = {};
+        int r = rollout_goals_add(&goals, name, hash);
+
+        return r < 0 ? r : rollout_wait(c, &goals, err);
+}
+
 static int revert_to(Client *c, const char *name, const ApiUnit *now, const char *number) {
         _cleanup_api_unit_ ApiUnit former = API_UNIT_EMPTY;
         _cleanup_text_ Text text = {};
         ApiUnit change = client_change_of(name);
+        uint64_t failed_ms = 0;
         Error err = {};
+        bool waits;
         int r;
 
         r = client_revision(c, name, number, &former);
@@ -200,6 +256,10 @@ static int revert_to(Client *c, const char *name, const ApiUnit *now, const char
         if (!client_confirm(c, "Revert?", "%s returns to revision %s, and is restarted where it runs.", name,
                             number))
                 return EXIT_FAILED;
+        waits = now->desired_state == TARGET_LAUNCHED && !c->options.no_block;
+        r = waits ? revert_read_failure(c, name, &failed_ms, &err) : 0;
+        if (r < 0)
+                return client_fail_after(r, &err, "Failed to revert unit %s: ", name);
         append_unit_text(&text, &former);
         change.text = text.chars ?: "";
         change.desired_state = change.expected_state = now->desired_state;
@@ -208,7 +268,13 @@ static int revert_to(Client *c, const char *name, const ApiUnit *now, const char
         if (r < 0)
                 return client_fail_after(r, &err, "Failed to revert unit %s: ", name);
         printf("Unit %s reverted to revision %s\n", name, number);
-        return EXIT_DONE;
+        (void) fflush(stdout);
+        if (!c->options.no_block && (waits || unit_name_is_template(name))) {
+                r = rollout_is_supported(c, &err);
+                if (r != 0)
+                        return r < 0 ? client_fail(r, &err) : revert_roll(c, name, former.hash, &err);
+        }
+        return waits ? revert_wait(c, name, former.hash, failed_ms, &err) : EXIT_DONE;
 }
 
 int verb_revert(Client *c, char **args, size_t n, Error *err) {

@@ -39,6 +39,24 @@ StateKind state_kind(const ApiState *s) {
         return state_cannot_load(s->load) || s->job || s->reason ? STATE_TROUBLE : STATE_INACTIVE;
 }
 
+bool state_is_unhealthy(const ApiState *s) {
+        return state_kind(s) == STATE_RUNS && same_string(s->health, "failing");
+}
+
+/* Append the health of a unit that runs. */
+static void append_health(Text *t, const ApiState *s) {
+        if (state_kind(s) != STATE_RUNS || !s->health)
+                return;
+        if (state_is_unhealthy(s))
+                text_printf(t, ", and unhealthy: %s", state_or(s->why, "a check is failing"));
+        else if (streq(s->health, "starting"))
+                text_append(t, ", and not healthy yet");
+        else if (streq(s->health, "unknown"))
+                text_append(t, ", with unknown health");
+        else if (streq(s->health, "passing"))
+                text_append(t, s->available ? ", and available" : ", healthy, and not available yet");
+}
+
 /* Append the last event, without its time. Return true if it happened at the time of the last change. */
 static bool append_event(Text *t, const ApiState *s, const char *machine) {
         const char *active = state_or(s->active, "inactive"), *name = s->name ?: "";
@@ -70,6 +88,7 @@ void append_state(Text *t, const ApiState *s, const char *machine) {
                 append_age(t, s->since_ms);
         if (state_is_restarting(s))
                 text_append(t, ", and is restarted");
+        append_health(t, s);
         if (reason && *reason) {
                 size_t size = strlen(reason);
 
@@ -91,6 +110,8 @@ NextStep state_next_step(const ApiState *s) {
 
         if (kind == STATE_ENDED)
                 return NEXT_RESTART;
+        if (state_is_unhealthy(s))
+                return NEXT_JOURNAL;
         if (kind != STATE_TROUBLE)
                 return NEXT_NONE;
         if (state_is_conflicting(s))

@@ -22,10 +22,13 @@ bool state_is_restarting(const ApiState *s);
 /* Return whether only another text of the unit can change this load state. */
 bool state_cannot_load(const char *load);
 
+/* Return whether a unit that systemd reports as active is unhealthy: it has a reason (ApiState.why). */
+bool state_is_unhealthy(const ApiState *s);
+
 /* Append "web.service failed on newton 2 min ago: exit status 1". */
 void append_state(Text *t, const ApiState *s, const char *machine);
 
-/* The next step for a unit in trouble: it shows more, or mends the unit. */
+/* The next step for a unit in trouble or unhealthy: it shows more, or mends the unit. */
 typedef enum NextStep {
         NEXT_NONE,    /* of all other units */
         NEXT_CORRECT, /* the unit file: systemd refuses to start it */

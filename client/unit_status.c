@@ -178,8 +178,8 @@ static bool is_loaded(const ApiUnit *unit, const char *name) {
         return false;
 }
 
-/* After systemctl: print why a unit does not run, which systemd does not report of a start that it refused.
- */
+/* After systemctl: print why a unit does not run, which systemd does not report of a start that it refused,
+ * or why it is unhealthy. */
 static void print_trouble(Client *c, const char *name) {
         _cleanup_listing_ Listing states = {}, machines = {};
 
@@ -191,7 +191,7 @@ static void print_trouble(Client *c, const char *name) {
                 NextStep step = state_next_step(s);
                 _cleanup_text_ Text t = {}, place = {};
 
-                if (state_kind(s) != STATE_TROUBLE)
+                if (state_kind(s) != STATE_TROUBLE && !state_is_unhealthy(s))
                         continue;
                 client_load_machine(c, &machines, s->machine_id, true);
                 append_machine_name(&place, &machines, s->machine_id ?: "");
@@ -246,7 +246,7 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                 (void) fflush(stdout);
                 status = unit.global && !machine ? remote_everywhere(c, remote, name, err) :
                                                    remote_on(c, remote, name, machine, err);
-                if (remote->fleet && status >= EXIT_INACTIVE)
+                if (remote->fleet && (status == EXIT_DONE || status >= EXIT_INACTIVE))
                         print_trouble(c, name);
                 worst = worst == EXIT_DONE ? status : worst;
         }

@@ -1,4 +1,4 @@
-/* Search in a table of verbs. */
+/* Search in a table of verbs, and the help of one verb. */
 #include "client/client.h"
 #include "client/suggest.h"
 
@@ -23,4 +23,50 @@ const char *verb_nearest(const Verb *v, const char *name) {
         for (; v->name; v++)
                 suggest_consider(&suggestion, v->name);
         return suggestion.nearest;
+}
+
+enum { KV_WIDTH = 28 }; /* of the names of the verbs of kv */
+
+void verb_print_item(size_t width, const char *name, const char *meaning) {
+        _cleanup_text_ Text t = {};
+
+        text_printf(&t, "\t%-*s%s", (int) width, name, meaning);
+        output_words(&t, 8 + width);
+}
+
+void verb_print_help(const Verb *v, const char *of) {
+        const uint64_t groups = v->groups & ~FLAGS_NO_FLAG;
+        _cleanup_text_ Text t = {};
+
+        puts("NAME:");
+        text_printf(&t, "%s%s - ", of, v->name);
+        verb_print_item(0, t.chars ?: "", v->summary);
+        printf("\nUSAGE:\n\tfleetctl %s%s%s%s%s\n\n", of, v->name, groups ? " [OPTIONS]" : "",
+               *v->arguments ? " " : "", v->arguments);
+        if (v->run == verb_kv) {
+                puts("COMMANDS:");
+                for (const Verb *kv = kv_verbs; kv->name; kv++) {
+                        text_clear(&t);
+                        text_printf(&t, "kv %s %s", kv->name, kv->arguments);
+                        verb_print_item(KV_WIDTH, t.chars ?: "", kv->summary);
+                }
+                putchar('\n');
+        }
+        if (v->description) {
+                puts("DESCRIPTION:");
+                for (const char *line = v->description, *end; *line; line = *end ? end + 1 : end) {
+                        end = line + strcspn(line, "\n");
+                        text_clear(&t);
+                        text_append_bytes(&t, line, (size_t) (end - line));
+                        verb_print_item(0, "", t.chars ?: "");
+                }
+                putchar('\n');
+        }
+        if (groups) {
+                puts("OPTIONS:");
+                options_print(groups, *of ? v->name : NULL);
+                putchar('\n');
+        }
+        puts("GLOBAL OPTIONS:");
+        options_print(FLAGS_GLOBAL, NULL);
 }

@@ -25,11 +25,11 @@ static void wait_done(Wait *w) {
 
 /* -- Progress and messages -- */
 
-/* Append why a unit is not stopped yet, if its machine is not up. */
+/* Append why a unit is not stopped yet, or does not run with its new text, if its machine is not up. */
 static void wait_append_absence(Wait *w, const WaitUnit *u, Text *t) {
         const ApiMachine *m;
 
-        if (w->request->goal != WAIT_STOPPED || !u->machine || u->phase >= PHASE_DONE)
+        if ((w->request->goal != WAIT_STOPPED && !w->request->hash) || !u->machine || u->phase >= PHASE_DONE)
                 return;
         if (!listing_machine(&w->machines, u->machine))
                 client_load_machine(w->client, &w->machines, u->machine, true);
@@ -37,7 +37,8 @@ static void wait_append_absence(Wait *w, const WaitUnit *u, Text *t) {
         if (!m || !m->presence || streq(m->presence, "up"))
                 return;
         append_machine_name(t, &w->machines, u->machine);
-        text_printf(t, " is %s: it stops the unit when it is back", m->presence);
+        text_printf(t, " is %s: it %s the unit when it is back", m->presence,
+                    w->request->goal == WAIT_STOPPED ? "stops" : "restarts");
 }
 
 /* Return why a unit waits for a machine, or for its lost one; NULL: its machine is to start it. */
@@ -261,7 +262,8 @@ static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
                 events = stream_free(events);
 
         r = wait_refresh_all(w);
-        refresh_ms = clock_monotonic_ms() + (events ? REFRESH_MS : POLL_MS);
+        /* No event follows while a unit waits for a machine: its reason is read when it is to be printed. */
+        refresh_ms = clock_monotonic_ms() + (events ? QUIET_MAX_MS : POLL_MS);
         while (r >= 0 && w->n_left > 0) {
                 wait_draw(w);
                 if (!w->request->progress && (!w->request->quiet || w->request->interrupted))

@@ -26,6 +26,7 @@ typedef struct WaitRequest {
         const Names *names;
         const uint64_t
                 *before_ms; /* of each unit: 'since' of the state before its start, 0: none; NULL: of none */
+        const char *hash;   /* of the text that all units are to run with, borrowed; NULL: of any */
         bool quiet;         /* print errors only */
         Progress *progress; /* borrowed; has lines of these units, perhaps of more; NULL: none */
         bool more;          /* of 'progress': another wait for these units follows */
@@ -36,7 +37,7 @@ typedef struct WaitRequest {
  * failure the message is about the first unit that failed. Errors, and those of the connection:
  *   -ETIMEDOUT   --block-attempts have elapsed before the state was 'target'
  *   -ENOEXEC     the unit is launched, but systemd does not report it active, or reports a failure
- *   -ECANCELED   another client has changed the target state, or destroyed the unit
+ *   -ECANCELED   another client has changed the target state or the awaited text, or destroyed the unit
  *   -EINTR       c->signal: Ctrl-C or SIGTERM; the message states what the cluster continues to do
  * Error answers of fleetd do not end the wait. */
 int wait_for(Client *c, const WaitRequest *request, Error *err);

@@ -101,8 +101,10 @@ static bool is_active(const ApiState *s) {
 
 /* Return whether the state may be that of the previous run: it is reported until the machine has started the
  * unit again. A run that ends the same way within one report has the same state, so it counts after STALE_MS.
- */
-static bool is_stale(const WaitUnit *u, const ApiState *s) {
+ * While a text is awaited, the state of another one is that of the previous run. */
+static bool is_stale(const Wait *w, const WaitUnit *u, const ApiState *s) {
+        if (w->request->hash && s->hash && !streq(s->hash, w->request->hash))
+                return true;
         return u->before_ms > 0 && s->since_ms <= u->before_ms &&
                clock_monotonic_ms() - u->launched_ms < STALE_MS;
 }
@@ -148,7 +150,7 @@ static bool wait_check_restarts(Wait *w, WaitUnit *u, const ApiState *s) {
 static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
         bool to_its_end = w->request->goal == WAIT_ENDED;
 
-        if (!s || !s->active || is_stale(u, s))
+        if (!s || !s->active || is_stale(w, u, s))
                 return;
         if (is_active(s)) {
                 u->ran = true;
@@ -208,7 +210,7 @@ static void wait_check_states(Wait *w, WaitUnit *u, const Listing *states) {
         u->n_reached = u->n_expected - (w->request->target == TARGET_LOADED && w->request->goal != WAIT_GONE ?
                                                 n_active :
                                                 n_reached);
-        wait_take_cause(w, u, state && !is_stale(u, state) ? state : NULL);
+        wait_take_cause(w, u, state && !is_stale(w, u, state) ? state : NULL);
         if (state && state->active)
                 set_state(u, state->active, state->sub);
         else
@@ -255,7 +257,7 @@ typedef struct GlobalCount {
 } GlobalCount;
 
 static void count_machine(Wait *w, WaitUnit *u, const ApiState *s, GlobalCount *count) {
-        if (!s || !s->active || (w->request->target == TARGET_LAUNCHED && is_stale(u, s)))
+        if (!s || !s->active || (w->request->target == TARGET_LAUNCHED && is_stale(w, u, s)))
                 return;
         if (w->request->target == TARGET_LOADED) {
                 count->n_reached += s->load && streq(s->load, "loaded") && streq(s->active, "inactive");
@@ -353,6 +355,19 @@ static bool wait_is_overruled(Wait *w, WaitUnit *u, TargetState desired) {
         return true;
 }
 
+/* Return whether the unit has another text than the awaited one: not yet, on a daemon that lags, or no
+ * longer.
+ */
+static bool wait_lacks_text(Wait *w, WaitUnit *u, const ApiUnit *unit) {
+        if (!w->request->hash || same_string(unit->hash, w->request->hash)) {
+                u->text_seen = true;
+                return false;
+        }
+        if (u->text_seen || clock_monotonic_ms() - w->started_ms >= LAG_MS)
+                wait_fail(w, u, -ECANCELED, "%s: another client has changed its text", u->name);
+        return true;
+}
+
 static void wait_check_destroyed(Wait *w, WaitUnit *u) {
         /* A lagging daemon does not have a unit that was submitted just before. Units of all other goals did
          * exist, but for LAG_MS the daemon may lag, too. */
@@ -384,7 +399,7 @@ static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const List
         client_load_machine(w->client, &w->machines, unit->machine_id, false);
         if (wait_copy(&u->machine, unit->machine_id) < 0 || wait_copy(&u->reason, unit->reason) < 0)
                 return -ENOMEM;
-        if (wait_is_overruled(w, u, unit->desired_state))
+        if (wait_is_overruled(w, u, unit->desired_state) || wait_lacks_text(w, u, unit))
                 return 0;
         if (state == _TARGET_INVALID)
                 state = TARGET_INACTIVE;

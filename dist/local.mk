@@ -1,5 +1,5 @@
 # Files of an installed system, in addition to the programs, and the packages.
-EXTRA_DIST += dist/systemd/fleetd.service.in dist/systemd/fleet.sysusers dist/systemd/fleet.tmpfiles dist/systemd/80-fleet.preset \
+EXTRA_DIST += dist/systemd/fleetd.service.in dist/systemd/fleet.sysusers dist/systemd/fleet.tmpfiles dist/systemd/80-fleet.preset dist/systemd/50-fleetd.conf \
 	dist/fleetd.conf dist/debian dist/rpm/fleetd.spec dist/rpm/fleetd.rpmlintrc
 
 systemdsystemunit_DATA = dist/systemd/fleetd.service
@@ -9,6 +9,7 @@ dist/systemd/fleetd.service: $(top_srcdir)/dist/systemd/fleetd.service.in Makefi
 	$(AM_V_GEN)$(MKDIR_P) dist/systemd && sed -e 's|@sbindir[@]|$(sbindir)|g' $(top_srcdir)/dist/systemd/fleetd.service.in >$@.tmp && mv $@.tmp $@
 
 systemdpreset_DATA = dist/systemd/80-fleet.preset
+logindconf_DATA = dist/systemd/50-fleetd.conf
 
 SAMPLE_UNITS = dist/units/hello.service dist/units/web@.service dist/units/store.service dist/units/store-watch.service \
 	dist/units/node.service
@@ -36,12 +37,12 @@ uninstall-local:
 
 AM_DISTCHECK_CONFIGURE_FLAGS = --with-systemdsystemunitdir=$$dc_install_base/lib/systemd/system \
 	--with-sysusersdir=$$dc_install_base/lib/sysusers.d --with-tmpfilesdir=$$dc_install_base/lib/tmpfiles.d \
-	--with-systemdpresetdir=$$dc_install_base/lib/systemd/system-preset
+	--with-systemdpresetdir=$$dc_install_base/lib/systemd/system-preset --with-logindconfdir=$$dc_install_base/lib/systemd/logind.conf.d
 
 # What a packager installs stays below /usr and /etc: lib, bin and sbin are links into /usr on the system that receives the files.
 installcheck-local:
 	rm -rf installcheck && $(MAKE) $(AM_MAKEFLAGS) install DESTDIR="$$(pwd)/installcheck" prefix=/usr exec_prefix=/usr sysconfdir=/etc \
-		sysusersdir=/usr/lib/sysusers.d tmpfilesdir=/usr/lib/tmpfiles.d systemdpresetdir=/usr/lib/systemd/system-preset \
+		sysusersdir=/usr/lib/sysusers.d tmpfilesdir=/usr/lib/tmpfiles.d systemdpresetdir=/usr/lib/systemd/system-preset logindconfdir=/usr/lib/systemd/logind.conf.d \
 		systemdsystemunitdir="$(systemdsystemunitdir_default)" >/dev/null
 	test "$$(ls installcheck | tr '\n' ' ')" = "etc usr "
 	test -e installcheck/usr/lib/systemd/system/fleetd.service

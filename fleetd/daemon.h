@@ -4,9 +4,11 @@
  * Its I/O is passed in, so that the simulator runs five whole daemons in one process on simulated I/O. */
 #pragma once
 
+#include "fleetd/agent/probe.h"
 #include "fleetd/registry/registry.h"
 #include "base/sizes.h"
 #include "fleetd/settings.h"
+#include "fleetd/systemd/logind.h"
 #include "fleetd/systemd/systemd.h"
 
 typedef struct Daemon Daemon;
@@ -16,6 +18,8 @@ typedef struct DaemonIo {
         Network *network;
         Disk *log_disk;    /* raft/ of the state directory */
         Systemd *systemd;  /* NULL: no agent */
+        Logind *logind;    /* NULL: shutdowns are not delayed */
+        Prober *prober;    /* of health checks; NULL: none */
         const TlsKey *key; /* of the key file; NULL: none. Without credentials, too: unencrypted sessions,
                             * for simulation and tests only */
         const TlsCredentials *credentials; /* the identity of this host; NULL: none */

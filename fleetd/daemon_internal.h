@@ -4,6 +4,8 @@
 
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/facts.h"
+#include "fleetd/agent/inhibitor.h"
+#include "fleetd/agent/rebooting.h"
 #include "fleetd/api/api.h"
 #include "fleetd/daemon.h"
 #include "fleetd/directory/directory.h"
@@ -24,6 +26,8 @@ struct Daemon {
         Membership *membership;
         Facts *facts;
         Agent *agent;
+        Inhibitor *inhibitor;
+        Rebooting *rebooting;
         Directory *directory;
         Api *api;
         Entering *entering;     /* a join under way, or being closed */

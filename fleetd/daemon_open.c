@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "fleetd/engine/plan.h"
+#include "fleetd/host.h"
 #include "fleetd/membership/identity.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/revocation.h"
@@ -73,6 +74,10 @@ static void daemon_on_state(void *userdata) {
                 facts_state_changed(d->facts);
         if (d->agent)
                 agent_state_changed(d->agent);
+        if (d->inhibitor)
+                inhibitor_state_changed(d->inhibitor);
+        if (d->rebooting)
+                rebooting_state_changed(d->rebooting);
         if (d->api)
                 api_state_changed(d->api);
 }
@@ -268,6 +273,21 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
         return membership_new(&d->membership, d->io.loop, d->peers, d->store, d->registry, &options);
 }
 
+static uint64_t daemon_soft_reboots(const Daemon *d) {
+        Systemd *s = d->io.systemd;
+
+        return s->ops->soft_reboots ? s->ops->soft_reboots(s) : 0;
+}
+
+static void daemon_on_systemd_ready(void *userdata) {
+        Daemon *d = userdata;
+        uint64_t n = daemon_soft_reboots(d);
+
+        facts_set_soft_reboots(d->facts, n);
+        if (d->rebooting)
+                rebooting_set_soft_reboots(d->rebooting, n);
+}
+
 /* Publish the facts of this machine, at the start and after a reload. */
 static int daemon_publish_facts(Daemon *d, const Settings *s) {
         char host[ADDRESS_SIZE] = "";
@@ -281,6 +301,7 @@ static int daemon_publish_facts(Daemon *d, const Settings *s) {
                           .users = s->listen_tls[0],
                           .level = d->io.level_max > 0 ? d->io.level_max : KV_LEVEL_MAX,
                           .boot_id = d->io.boot_id,
+                          .soft_reboots = daemon_soft_reboots(d),
                           .peer = s->listen_peer[0] ? s->listen_peer : NULL,
                           .client = s->advertise_client[0] ? s->advertise_client : NULL };
 
@@ -290,10 +311,20 @@ static int daemon_publish_facts(Daemon *d, const Settings *s) {
         return d->facts ? facts_set(d->facts, &facts) : facts_new(&d->facts, d->io.loop, d->registry, &facts);
 }
 
+static int daemon_on_checks(void *userdata, const char *problem) {
+        Daemon *d = userdata;
+
+        return d->facts ? facts_set_checks(d->facts, problem) : 0;
+}
+
 static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         _cleanup_free_ char *directory = NULL;
         AgentOptions agent = { .machine_id = s->machine_id,
                                .boot_id = d->io.boot_id,
+                               .prober = d->io.prober,
+                               .on_checks = daemon_on_checks,
+                               .on_ready = daemon_on_systemd_ready,
+                               .userdata = d,
                                .boot_wait_ms = s->boot_wait_ms };
         DirectoryOptions folder = { .path = s->unit_directory, .machine_id = s->machine_id };
         int r;
@@ -306,6 +337,14 @@ static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
                 if (r < 0)
                         return r;
                 r = agent_new(&d->agent, d->io.loop, d->registry, d->io.systemd, &agent, err);
+                if (r >= 0 && d->io.logind)
+                        r = inhibitor_new(&d->inhibitor, d->io.loop, d->registry, d->io.logind,
+                                          s->machine_id);
+                if (r >= 0 && d->io.logind)
+                        facts_watch_reboot(d->facts, host_needs_reboot);
+                if (r >= 0 && d->io.logind)
+                        r = rebooting_new(&d->rebooting, d->io.loop, d->registry, d->io.logind, s->machine_id,
+                                          d->io.boot_id);
                 if (r < 0)
                         return r;
         }
@@ -438,6 +477,8 @@ static void daemon_close_components(Daemon *d) {
         daemon_join_done(d);
         daemon_listen_done(d);
         d->directory = directory_free(d->directory);
+        d->rebooting = rebooting_free(d->rebooting);
+        d->inhibitor = inhibitor_free(d->inhibitor);
         d->agent = agent_free(d->agent);
         d->facts = facts_free(d->facts);
         d->engine = engine_free(d->engine);

@@ -60,6 +60,10 @@ int host_read_boot_id(char ret[static BOOT_ID_SIZE], Error *err) {
         return 0;
 }
 
+bool host_needs_reboot(void) {
+        return access("/run/reboot-required", F_OK) == 0 || access("/run/reboot-needed", F_OK) == 0;
+}
+
 void host_read_hardware_id(char ret[static HARDWARE_ID_SIZE]) {
         _cleanup_free_ char *text = NULL;
         size_t n = 0;

@@ -1,6 +1,7 @@
 /* What the daemon reads from this host and sets in its own process: IDs, descriptor limit, SIGBUS. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -10,6 +11,8 @@
  * container the kernel's ID outlives a boot, and a sandboxed service may read the ID of the machine instead.
  */
 int host_read_boot_id(char ret[static BOOT_ID_SIZE], Error *err);
+/* Return whether the system asks for a reboot, after an update: as packages of Debian and SUSE do. */
+bool host_needs_reboot(void);
 /* Return the UUID that the firmware of the mainboard or virtual machine reports, or "": a copied disk does
  * not contain it. */
 void host_read_hardware_id(char ret[static HARDWARE_ID_SIZE]);

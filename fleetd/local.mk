@@ -1,5 +1,5 @@
 noinst_LIBRARIES += fleetd/libfleetd.a
-fleetd_libfleetd_a_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
+fleetd_libfleetd_a_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS) $(SYSTEMD_CFLAGS)
 fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
 	fleetd/registry/patterns.h fleetd/registry/patterns.c \
@@ -15,12 +15,13 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/transaction.h fleetd/registry/transaction.c \
 	fleetd/registry/history.h fleetd/registry/history.c \
 	fleetd/registry/units.c \
-	fleetd/registry/revisions.c fleetd/registry/cluster_revisions.c \
+	fleetd/registry/revisions.c fleetd/registry/cluster_revisions.c fleetd/registry/rollouts.c \
 	fleetd/registry/schedule.c \
 	fleetd/registry/states.c \
 	fleetd/registry/machines.c fleetd/registry/adoption.c \
+	fleetd/registry/shutdown.h fleetd/registry/shutdown.c \
 	fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan.c \
-	fleetd/engine/drain.h fleetd/engine/drain.c \
+	fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/reboot.h fleetd/engine/reboot.c fleetd/engine/reboot_write.c fleetd/engine/rollout.h fleetd/engine/rollout.c fleetd/engine/rollout_ask.c fleetd/engine/rollout_set.c fleetd/engine/rollout_write.c fleetd/engine/rollout_why.c \
 	fleetd/engine/move.c fleetd/engine/global.c fleetd/engine/singleton.c \
 	fleetd/engine/affected.c \
 	fleetd/engine/brake.c \
@@ -38,13 +39,15 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/systemd/systemd.h fleetd/systemd/owner.c fleetd/systemd/reason.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
 	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c fleetd/systemd/guard.h fleetd/systemd/guard.c \
 	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h fleetd/systemd/signals.c \
-	fleetd/systemd/job.c fleetd/systemd/manager.c \
+	fleetd/systemd/job.c fleetd/systemd/transient.h fleetd/systemd/transient.c fleetd/systemd/manager.c fleetd/systemd/logind.h fleetd/systemd/logind.c \
 	fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h \
-	fleetd/agent/states.c fleetd/agent/execute.c fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/lease.c fleetd/agent/partition.c \
+	fleetd/agent/states.c fleetd/agent/execute.c fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/lease.c fleetd/agent/partition.c fleetd/agent/texts.c \
+	fleetd/agent/health.h fleetd/agent/health.c fleetd/agent/unit_health.c \
+	fleetd/agent/checks.h fleetd/agent/checks.c fleetd/agent/probe.h fleetd/agent/probe.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c \
 	fleetd/agent/records.h fleetd/agent/records.c \
 	fleetd/agent/publish.h fleetd/agent/publish.c \
-	fleetd/agent/facts.h fleetd/agent/facts.c \
+	fleetd/agent/facts.h fleetd/agent/facts.c fleetd/agent/inhibitor.h fleetd/agent/inhibitor.c fleetd/agent/rebooting.h fleetd/agent/rebooting.c \
 	fleetd/directory/directory.h fleetd/directory/directory.c \
 	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/problems.h fleetd/directory/problems.c fleetd/directory/seen_files.h fleetd/directory/seen_files.c fleetd/directory/scan.h fleetd/directory/scan.c \
 	fleetd/registry/policy.h fleetd/registry/policy.c fleetd/registry/principal.h fleetd/registry/principal.c \
@@ -56,8 +59,8 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/keys_v2_text.c \
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_list.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
-	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/maintenance_v1.c fleetd/api/revisions_v1.c fleetd/api/users_v1.c \
-	fleetd/api/events_v1.c fleetd/api/history_v1.c \
+	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/maintenance_v1.c fleetd/api/revisions_v1.c fleetd/api/rollouts_v1.c fleetd/api/users_v1.c \
+	fleetd/api/events_v1.c fleetd/api/history_v1.c fleetd/api/reboots_v1.c \
 	fleetd/api/remote_command.c fleetd/api/call_relay.h fleetd/api/call_relay.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c fleetd/settings_check.c \
 	fleetd/api/metrics.c \
@@ -81,7 +84,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
-	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-engine_memory \
+	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-reboot tests/unit/test-rollout tests/unit/test-rollout_random tests/unit/test-rollout_surge tests/unit/test-engine_memory \
 	tests/unit/test-slice tests/unit/test-unit_order tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry tests/unit/test-engine_waits tests/unit/test-key_store tests/unit/test-creds tests/unit/test-liveness_model
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
@@ -116,7 +119,15 @@ tests_unit_test_engine_brake_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_drain_SOURCES = tests/unit/test-drain.c tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_drain_moves_SOURCES = tests/unit/test-drain_moves.c tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_places_SOURCES = tests/unit/test-engine_places.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_reboot_SOURCES = tests/unit/test-reboot.c tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_reboot_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_drain_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_rollout_SOURCES = tests/unit/test-rollout.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_rollout_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_rollout_random_SOURCES = tests/unit/test-rollout_random.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_rollout_random_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_rollout_surge_SOURCES = tests/unit/test-rollout_surge.c tests/lib/rollout_play.h tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_rollout_surge_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_drain_moves_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_places_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_fixture.h tests/lib/engine_fixture.c tests/lib/alloc.h tests/lib/alloc.c \
@@ -150,9 +161,9 @@ tests_unit_test_voters_LDADD = $(FLEETD_PURE_LIBS)
 endif
 
 if HAVE_CMOCKA
-FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
+FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-health tests/unit/test-checks tests/unit/test-probe tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-authority tests/unit/test-tokens_api tests/unit/test-tls_front tests/unit/test-renewal tests/unit/test-revocation tests/unit/test-history_api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish tests/unit/test-securing tests/unit/test-replica_pins \
-	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_completed tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
+	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_health tests/unit/test-agent_effects tests/unit/test-agent_calls tests/unit/test-agent_completed tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts tests/unit/test-inhibitor \
 	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-guard tests/unit/test-agent_lease tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-forward tests/unit/test-attached tests/unit/test-serve tests/unit/test-call_relay tests/unit/test-proposals tests/unit/test-membership tests/unit/test-identity tests/unit/test-kept_formats tests/unit/test-metrics tests/unit/test-rights tests/unit/test-entering tests/unit/test-hostile
 check_PROGRAMS += $(FLEETD_IO_TESTS)
 TESTS += $(FLEETD_IO_TESTS)
@@ -160,6 +171,9 @@ TESTS += $(FLEETD_IO_TESTS)
 tests_unit_test_proposals_SOURCES = tests/unit/test-proposals.c $(QUIET_HOST)
 tests_unit_test_proposals_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_plan_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_checks_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_probe_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_health_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_records_SOURCES = tests/unit/test-records.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_records_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mkdirat,--wrap=fsync_dir,--wrap=fdopendir,--wrap=linkat,--wrap=pthread_mutex_lock
 tests_unit_test_records_LDADD = $(FLEETD_PURE_LIBS)
@@ -248,6 +262,10 @@ tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tes
 tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_inhibitor_SOURCES = tests/unit/test-inhibitor.c tests/lib/fake_bus.h tests/lib/fake_bus.c $(LEADER) $(FLEETD_HOST)
+tests_unit_test_inhibitor_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
+tests_unit_test_inhibitor_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
+tests_unit_test_inhibitor_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_facts_SOURCES = tests/unit/test-facts.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts,--wrap=registry_observe,--wrap=loop_defer \
 	-Wl,--wrap=getifaddrs,--wrap=freeifaddrs
@@ -259,11 +277,18 @@ tests_unit_test_agent_cost_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LI
 tests_unit_test_agent_completed_SOURCES = tests/unit/test-agent_completed.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
 tests_unit_test_agent_completed_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_completed_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_effects_SOURCES = tests/unit/test-agent_effects.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
+tests_unit_test_agent_effects_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
+tests_unit_test_agent_effects_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_health_SOURCES = tests/unit/test-agent_health.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
+tests_unit_test_agent_health_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
+tests_unit_test_agent_health_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+
 tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
 tests_unit_test_agent_times_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_report
 tests_unit_test_agent_times_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_memory_SOURCES = tests/unit/test-agent_memory.c tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h \
-	tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/torn_write.h $(AGENT_FIXTURE)
+	tests/sim/systemd.h tests/sim/systemd.c tests/sim/prober.h tests/sim/prober.c tests/sim/world.h tests/sim/world.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/torn_write.h $(AGENT_FIXTURE)
 tests_unit_test_agent_memory_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
 tests_unit_test_agent_memory_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_memory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

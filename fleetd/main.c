@@ -267,7 +267,11 @@ static int process_open_io(Process *p, const Settings *s, Error *err) {
         r = process_open_identity(p, s, err);
         if (r < 0 || !s->agent)
                 return r;
-        return systemd_bus_new(&p->io.systemd, p->io.loop, &(SystemdBusOptions) { .directory = units }, err);
+        r = systemd_bus_new(&p->io.systemd, p->io.loop, &(SystemdBusOptions) { .directory = units }, err);
+        if (r < 0)
+                return r;
+        r = probe_io_new(&p->io.prober, p->io.loop, p->io.network, p->io.systemd);
+        return r < 0 ? r : logind_new(&p->io.logind, p->io.loop, &(LogindOptions) {});
 }
 
 static int process_run(Process *p, Settings *s, Error *err) {
@@ -302,6 +306,8 @@ static void process_close(Process *p) {
                 daemon_stop(p->daemon, "", process_on_stopped, p);
                 (void) loop_uv_run(p->uv);
         }
+        p->io.logind = logind_free(p->io.logind);
+        p->io.prober = probe_io_free(p->io.prober);
         p->io.systemd = systemd_bus_free(p->io.systemd);
         p->io.sealer = creds_free(p->io.sealer);
         p->key = tls_key_free(p->key);

@@ -26,9 +26,19 @@ static void maintenance_done(Maintenance *m) {
         key_file_wipe(&m->keys);
 }
 
-/* Return whether a key is dropped in a new lineage. These are members that have to join again, and stop
- * assignments, which are about the former lineage. The engine writes new ones when all hosts have reported.
- * After a restore also tokens, which may have been used or revoked since the backup. */
+/* Return whether the maintenance was begun for a reboot or a shutdown, of which the new lineage knows
+ * nothing. */
+static bool maintenance_is_of_boot(const KvNode *node) {
+        MaintenanceRecord m = {};
+
+        return stored_maintenance_read(node->value.data, node->value.size, &m, NULL) >= 0 &&
+               (streq(m.purpose, CLUSTER_FOR_REBOOT) || streq(m.purpose, CLUSTER_FOR_SHUTDOWN));
+}
+
+/* Return whether a key is dropped in a new lineage. These are members that have to join again, planned
+ * reboots, by which a host would reboot again, and stop assignments, which are about the former lineage. The
+ * engine writes new ones when all hosts have reported. After a restore also tokens, which may have been used
+ * or revoked since the backup. */
 static bool maintenance_is_moot(void *userdata, const KvNode *node) {
         const Settings *s = ((const Maintenance *) userdata)->settings;
         _cleanup_assignment_ Assignment assignment = {};
@@ -36,8 +46,10 @@ static bool maintenance_is_moot(void *userdata, const KvNode *node) {
 
         if (!layout_parse(node->key, &k))
                 return false;
-        if (k.kind == LAYOUT_REPORTED)
+        if (k.kind == LAYOUT_REPORTED || k.kind == LAYOUT_REBOOT)
                 return true;
+        if (k.kind == LAYOUT_MAINTENANCE)
+                return maintenance_is_of_boot(node);
         if (k.kind == LAYOUT_TOKEN)
                 return s->restore;
         if (k.kind == LAYOUT_MEMBER)
@@ -63,13 +75,15 @@ static int maintenance_store_keys(const Maintenance *m, const KvOffline *begun, 
         return key_file_store(&m->keys, m->settings->state_directory, creds_open_file, err);
 }
 
-/* Set 'ret' to the user who runs this command: with sudo, the one who called it. "": none is known. */
-static void maintenance_user(char *ret, size_t size) {
+/* Set 'ret' to the user who runs this command on 'host': with sudo, the one who called it. "": none is known.
+ */
+static void maintenance_user(const char *host, char *ret, size_t size) {
         const char *caller = getenv("SUDO_USER");
         const struct passwd *user = caller && *caller ? getpwnam(caller) : NULL;
 
         user = user ?: getpwuid(getuid());
-        snprintf(ret, size, "%s", user ? user->pw_name : "");
+        if (user)
+                snprintf(ret, size, "%s@%s", user->pw_name, host);
 }
 
 /* Write the keys of a new lineage: the begin of the adoption, and the record of the lineage. */
@@ -93,7 +107,7 @@ static int maintenance_begin(void *userdata, const KvOffline *begun, KvOfflinePu
         hex64_print(begun->new_lineage, name);
         hex64_print(begun->lineage, record.ancestor);
         snprintf(record.machine, sizeof(record.machine), "%s", s->machine_id);
-        maintenance_user(record.by, sizeof(record.by));
+        maintenance_user(s->name, record.by, sizeof(record.by));
         stored_lineage_write(&t, &record);
         return t.error ?: put(puts, layout_key(key, LAYOUT_LINEAGE, name, NULL), t.chars);
 }

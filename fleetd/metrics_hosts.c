@@ -33,6 +33,17 @@ void metrics_read_maintenance(const MetricsView *v, MetricsWriter *w) {
                 metrics_add(w, n[k], maintenance_mode_to_string(k), NULL);
 }
 
+void metrics_read_rollouts(const MetricsView *v, MetricsWriter *w) {
+        uint64_t n[_ROLLOUT_STATE_MAX] = {};
+        const ClusterUnit *u;
+
+        LIST_FOREACH(u, &registry_cluster(v->sources->registry)->lists[CLUSTER_ROLLING],
+                     lists[CLUSTER_ROLLING])
+                n[u->rollout->state]++;
+        for (RolloutState k = 0; k < ROLLOUT_DONE; k++)
+                metrics_add(w, n[k], rollout_state_to_string(k), NULL);
+}
+
 void metrics_read_tokens(const MetricsView *v, MetricsWriter *w) {
         uint64_t n = 0, now_ms = loop_wall_ms(v->sources->loop);
 

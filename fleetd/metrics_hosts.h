@@ -9,11 +9,13 @@ typedef struct MetricsView {
         KvState state;
         KvCounts counts;
         EngineCounts engine; /* 0s without an engine */
-        AgentCounts agent;   /* 0s without an agent */
+        AgentCounts agent;   /* 0s without an agent, as the next one */
+        ChecksCounts checks;
 } MetricsView;
 
 void metrics_read_hosts(const MetricsView *v, MetricsWriter *w);
 void metrics_read_maintenance(const MetricsView *v, MetricsWriter *w);
+void metrics_read_rollouts(const MetricsView *v, MetricsWriter *w);
 /* Tokens that still permit a host to join. */
 void metrics_read_tokens(const MetricsView *v, MetricsWriter *w);
 /* No sample on a host without a certificate. */

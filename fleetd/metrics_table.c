@@ -242,10 +242,8 @@ static void read_agent_actions(const MetricsView *v, MetricsWriter *w) {
                 AgentStep step;
                 const char *name;
         } actions[] = {
-                { AGENT_WRITE, "write" },
-                { AGENT_START, "start" },
-                { AGENT_STOP, "stop" },
-                { AGENT_REMOVE, "remove" },
+                { AGENT_WRITE, "write" }, { AGENT_START, "start" },   { AGENT_RELOAD, "reload" },
+                { AGENT_STOP, "stop" },   { AGENT_REMOVE, "remove" }, { AGENT_RESTART, "restart" },
         };
 
         for (size_t i = 0; i < ELEMENTS(actions); i++) {
@@ -263,6 +261,16 @@ static void add_durations(MetricsWriter *w, const DurationCounts *counts) {
 
 static void read_agent_starts(const MetricsView *v, MetricsWriter *w) {
         add_durations(w, &v->agent.starts);
+}
+
+static void read_checks(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->checks.n_checks, NULL, NULL);
+}
+
+static void read_probes(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, v->checks.passed, "passed", NULL);
+        metrics_add(w, v->checks.failed, "failed", NULL);
+        metrics_add(w, v->checks.late, "discarded", NULL);
 }
 
 static void read_commits(const MetricsView *v, MetricsWriter *w) {
@@ -356,6 +364,9 @@ static const MetricRow rows[] = {
             "Machines that get no units, by mode of their maintenance: cordoned, draining (also for "
             "a leave), drained." },
           metrics_read_maintenance },
+        { { "fleet_rollouts", GAUGE, NULL, { "state" },
+            "Rollouts that have not ended, by state." },
+          metrics_read_rollouts },
         { { "fleet_tokens", GAUGE, NULL, {},
             "Tokens that still permit a host to join." },
           metrics_read_tokens },
@@ -480,6 +491,10 @@ static const MetricRow rows[] = {
         { { "fleet_agent_start_seconds", HISTOGRAM, "seconds", {},
             "Time from the assignment of a unit until it is active on this host." },
           read_agent_starts },
+        { { "fleet_health_checks", GAUGE, NULL, {},
+            "Health checks of the units that run on this host." }, read_checks },
+        { { "fleet_health_probes_total", COUNTER, NULL, { "result" },
+            "Executions of health checks by this host. Late ones are discarded." }, read_probes },
 
         { { "fleet_loop_turn_cpu_seconds", HISTOGRAM, "seconds", {},
             "CPU time of the turns of the event loop." },
@@ -579,6 +594,8 @@ int metrics_begin(const MetricsSources *sources, MetricsForm form, MetricsScrape
                 engine_counts(sources->engine, &v.engine);
         if (sources->agent)
                 v.agent = *agent_counts(sources->agent);
+        if (sources->agent && agent_checks(sources->agent))
+                v.checks = *agent_checks(sources->agent);
         scrape->form = form;
         scrape->complete = metrics_complete;
         scrape->process.started_ms = sources->started_ms;

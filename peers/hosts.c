@@ -362,12 +362,19 @@ static bool host_is_connected(const PeerHost *host) {
         return host->dialed || host->accepted || host->n_known > 0;
 }
 
+/* Whether the Raft ID in the handshake of a host is that of its replica, and not one that it only names. */
+static bool host_has_replica(const PeerHost *host) {
+        if (!host->dialed && !host->accepted)
+                return host->n_known > 0;
+        return (host->dialed && host->dialed->is_replica) || (host->accepted && host->accepted->is_replica);
+}
+
 const PeerHandshake *peers_replica(const Peers *peers, uint64_t raft_id) {
         const PeerHandshake *found = NULL;
         const PeerHost *host;
 
         TAILQ_FOREACH(host, &peers->listed, listed)
-                if (host->handshake.raft_id == raft_id && host_is_connected(host))
+                if (host->handshake.raft_id == raft_id && host_has_replica(host))
                         found = &host->handshake;
         return found;
 }

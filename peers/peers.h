@@ -266,7 +266,8 @@ uint64_t peers_attempt_age_ms(const Peers *peers);
  * 'each' must not change the peers. */
 void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState *state), void *userdata);
 /* Return the last handshake of the host that has announced the replica of that Raft ID, borrowed until the
- * next call from the loop; NULL: none, or it has neither a session nor a known address. */
+ * next call from the loop; NULL: none, or it has neither a session nor a known address, or its sessions may
+ * not carry frames of replicas. */
 const PeerHandshake *peers_replica(const Peers *peers, uint64_t raft_id);
 /* Return the number of hosts with an open session, in either direction. */
 size_t peers_count(const Peers *peers);

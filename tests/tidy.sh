@@ -186,9 +186,14 @@ grep -oE '^ +\{ "[A-Za-z-]+"' units/options.c | grep -oE '[A-Za-z-]+' | some 'op
 done | rule every_option_is_in_the_manual
 
 # A test walks all of them, except older names.
-grep -oE '^ +\{ "[A-Za-z-]+", take_[a-z_]+ \}' units/options.c | grep -oE '"[A-Za-z-]+"' | tr -d '"' | some 'current names of options' | while read -r option; do
-        grep -qE "^ +\{ MEMBER\([a-z_]+\), \"$option=" tests/unit/test-placement.c || echo "tests/unit/test-placement.c has no row for $option="
+grep -oE '^ +\{ "[A-Za-z-]+", take_[a-z_]+(, \.updates = true)? \}' units/options.c | grep -v take_trigger | grep -oE '"[A-Za-z-]+"' | tr -d '"' | some 'current names of options' | while read -r option; do
+        grep -qE "^ +\{ MEMBER(_OF)?\([a-z_., ]+\), \"$option=" tests/unit/test-placement.c || echo "tests/unit/test-placement.c has no row for $option="
 done | rule every_option_is_compared_freed_and_sent
+
+# The lab changes each live option of a running unit.
+grep -oE '^ +\{ "[A-Z][A-Za-z]+", "[A-Za-z]+", EFFECT_LIVE' units/effect.c | sed -E 's/^ *\{ "([A-Za-z]+)", "([A-Za-z]+)".*/\2|\1/' | some 'live options' | while read -r row; do
+        grep -qE "^(LIVE=')?${row/|/[|]}[|]" tests/lab/test-effects.sh || echo "tests/lab/test-effects.sh has no row for $row"
+done | rule every_live_option_is_changed_in_the_lab
 
 # The manual names every setting of the daemon, every verb and every flag of the client.
 grep -oE '^ +\{ "[A-Z][A-Za-z]+", "[a-z-]+", "' fleetd/settings.c | grep -oE '[A-Z][A-Za-z]+' | some 'settings' | while read -r option; do

@@ -147,8 +147,10 @@ int api_unit_contents(const char *name, const ApiUnit *unit, Unit **ret, Error *
 /* -- States and machines -- */
 
 static const JsonField state_fields[] = {
+        { "available", JSON_FIELD_BOOL, offsetof(ApiState, available) },
         { "finished", JSON_FIELD_BOOL, offsetof(ApiState, finished) },
         { "hash", JSON_FIELD_TEXT, offsetof(ApiState, hash) },
+        { "health", JSON_FIELD_TEXT, offsetof(ApiState, health) },
         { "job", JSON_FIELD_TEXT, offsetof(ApiState, job) },
         { "machineID", JSON_FIELD_TEXT, offsetof(ApiState, machine_id) },
         { "name", JSON_FIELD_TEXT, offsetof(ApiState, name) },
@@ -157,19 +159,23 @@ static const JsonField state_fields[] = {
         { "systemdActiveState", JSON_FIELD_TEXT, offsetof(ApiState, active) },
         { "systemdLoadState", JSON_FIELD_TEXT, offsetof(ApiState, load) },
         { "systemdSubState", JSON_FIELD_TEXT, offsetof(ApiState, sub) },
+        { "why", JSON_FIELD_TEXT, offsetof(ApiState, why) },
 };
 
 static const JsonField machine_fields[] = {
         { "agentless", JSON_FIELD_BOOL, offsetof(ApiMachine, agentless) },
+        { "checksProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, checks_problem) },
         { "clockProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, clock_problem) },
         { "hostname", JSON_FIELD_TEXT, offsetof(ApiMachine, hostname) },
         { "id", JSON_FIELD_TEXT, offsetof(ApiMachine, id) },
         { "identityProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, identity_problem) },
         { "maintenance", JSON_FIELD_TEXT, offsetof(ApiMachine, maintenance) },
         { "metadata", JSON_FIELD_PAIRS, offsetof(ApiMachine, metadata) },
+        { "needsReboot", JSON_FIELD_BOOL, offsetof(ApiMachine, needs_reboot) },
         { "presence", JSON_FIELD_TEXT, offsetof(ApiMachine, presence) },
         { "primaryIP", JSON_FIELD_TEXT, offsetof(ApiMachine, primary_ip) },
         { "problem", JSON_FIELD_TEXT, offsetof(ApiMachine, problem) },
+        { "reboot", JSON_FIELD_TEXT, offsetof(ApiMachine, reboot) },
         { "replacedBy", JSON_FIELD_TEXT, offsetof(ApiMachine, replaced_by) },
         { "restricted", JSON_FIELD_BOOL, offsetof(ApiMachine, restricted) },
         { "role", JSON_FIELD_TEXT, offsetof(ApiMachine, role) },

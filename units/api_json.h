@@ -54,28 +54,35 @@ void api_unit_done(ApiUnit *unit);
 #define _cleanup_api_unit_ _cleanup_(api_unit_done)
 
 /* {"hash","machineID","name","systemdActiveState","systemdLoadState","systemdSubState"}, and beyond fleet's
- * API "finished", "job", "reason" and "since" (ms) */
+ * API "available", "finished", "health", "job", "reason", "since" (ms) and "why" */
 typedef struct ApiState {
         const char *name, *machine_id, *hash, *load, *active, *sub;
         uint64_t since_ms;
         const char *job, *reason; /* as those of UnitState */
         bool finished;            /* as UnitState.done */
+        const char *health; /* NULL: none; "unknown" of a machine that is not up, without the next two */
+        const char *why;    /* as UnitState.why */
+        bool available;
 } ApiState;
 
 void api_state_write(Text *t, const ApiState *state);
 
-/* {"id","metadata":{},"primaryIP"}, and beyond fleet's API "clockProblem" (its clock differs from the
- * leader's), "hostname", "identityProblem" (another host with its ID was rejected), "maintenance" (its mode),
- * "presence", "problem" (of its replica), "role", "since" (ms), "units", "version" */
+/* {"id","metadata":{},"primaryIP"}, and beyond fleet's API "checksProblem", "clockProblem" (its clock differs
+ * from the leader's), "hostname", "identityProblem" (another host with its ID was rejected), "maintenance"
+ * (its mode), "presence", "problem" (of its replica), "reboot" (state of a planned one), "role", "since"
+ * (ms), "units", "version" */
 typedef struct ApiMachine {
         const char *id, *primary_ip;
         Pairs metadata; /* for writing, may be a shallow copy; after reading, owned */
         const char *hostname, *presence, *version, *role, *problem, *identity_problem, *clock_problem,
+                *checks_problem, /* its health checks exceed the limits of a host */
                 *replaced_by;    /* ID of the machine that is up at its address */
+        const char *reboot;      /* state of its planned reboot; NULL: none */
         const char *maintenance; /* cordoned, draining or drained; NULL: none */
         uint64_t since_ms;       /* of its presence */
         uint64_t n_units;        /* assigned to it */
         bool agentless;          /* it runs no units */
+        bool needs_reboot;       /* its system asks for a reboot */
         bool restricted;         /* a restricted host */
         const char *write;       /* the prefixes below which it writes users' keys; NULL: none */
 } ApiMachine;

@@ -1,17 +1,17 @@
 noinst_LIBRARIES += units/libunits.a
-units_libunits_a_CFLAGS = $(AM_CFLAGS) $(GNUTLS_CFLAGS) $(JANSSON_CFLAGS)
+units_libunits_a_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS) $(GNUTLS_CFLAGS) $(JANSSON_CFLAGS)
 units_libunits_a_SOURCES = \
 	units/lists.h units/lists.c units/journal_filter.h units/journal_filter.c units/named.h units/named.c units/name.h units/name.c units/unit_file.h units/unit_file.c units/hash.h units/hash.c \
-	units/placement.h units/placement.c units/options.h units/options.c units/install.h units/install.c units/unit.h units/unit.c \
+	units/placement.h units/placement.c units/options.h units/options_internal.h units/options_internal.c units/warnings.h units/warnings.c units/options.c units/options_update.c units/update.h units/update.c units/effect.h units/effect.c units/install.h units/install.c units/unit.h units/unit.c \
 	units/machine.h units/machine.c units/state.h units/state.c units/json.h units/json.c \
 	units/quadlet.h units/quadlet.c units/drop_ins.h units/drop_ins.c units/stored_json.h units/stored_json.c units/stored_cluster.h units/stored_cluster.c units/api_json.h units/api_json.c \
-	units/token.h units/token.c units/singleton.h units/singleton.c units/revision.h units/revision.c
+	units/token.h units/token.c units/singleton.h units/singleton.c units/revision.h units/revision.c units/stored_rollout.h units/stored_rollout.c units/stored_reboot.h units/stored_reboot.c
 
 # What a program links that uses units/.
 UNITS_LIBS = units/libunits.a base/libbase.a $(GNUTLS_LIBS) $(JANSSON_LIBS)
 
 if HAVE_CMOCKA
-UNITS_TESTS = tests/unit/test-name tests/unit/test-unit_file tests/unit/test-options tests/unit/test-placement \
+UNITS_TESTS = tests/unit/test-name tests/unit/test-unit_file tests/unit/test-options tests/unit/test-update tests/unit/test-effect tests/unit/test-placement \
 	tests/unit/test-unit tests/unit/test-drop_ins tests/unit/test-quadlet tests/unit/test-machine tests/unit/test-json tests/unit/test-stored_cluster tests/unit/test-token
 check_PROGRAMS += $(UNITS_TESTS)
 TESTS += $(UNITS_TESTS)
@@ -20,6 +20,8 @@ tests_unit_test_name_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_unit_file_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_options_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=text_distance
 tests_unit_test_options_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_update_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_effect_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 EXTRA_DIST += tests/lib/placement_model.h
 tests_unit_test_placement_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=strcmp
 tests_unit_test_placement_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)

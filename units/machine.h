@@ -14,17 +14,20 @@ enum {
 
 typedef struct Machine {
         char id[MACHINE_ID_SIZE];
-        char *name;       /* host name */
-        char *address;    /* primary IP address; may be NULL */
-        char *client;     /* URL of its key API (AdvertiseClient=); may be NULL */
-        char *peer;       /* "ADDR:PORT" for peers; NULL without a listener */
-        Pairs metadata;   /* one value per key */
-        char *version;    /* of its fleetd */
-        char *boot_id;    /* 32 hex digits */
-        uint64_t raft_id; /* 0: holds no replica */
-        bool users;       /* accepts users with certificates (ListenTLS=) */
-        bool quadlet;     /* has podman's generator for systemd, and so runs Quadlet files */
-        uint64_t level;   /* feature level that its program supports; 0: not reported */
+        char *name;            /* host name */
+        char *address;         /* primary IP address; may be NULL */
+        char *client;          /* URL of its key API (AdvertiseClient=); may be NULL */
+        char *peer;            /* "ADDR:PORT" for peers; NULL without a listener */
+        Pairs metadata;        /* one value per key */
+        char *version;         /* of its fleetd */
+        char *boot_id;         /* 32 hex digits */
+        uint64_t raft_id;      /* 0: holds no replica */
+        char *checks;          /* how its health checks exceed the limits of a host; NULL: they do not */
+        uint64_t soft_reboots; /* since that boot; 0: none, or not known yet */
+        bool needs_reboot;     /* its system asks for a reboot, after an update */
+        bool users;            /* accepts users with certificates (ListenTLS=) */
+        bool quadlet;          /* has podman's generator for systemd, and so runs Quadlet files */
+        uint64_t level;        /* feature level that its program supports; 0: not reported */
 } Machine;
 
 void machine_done(Machine *machine);

@@ -4,68 +4,11 @@
 #include <strings.h>
 
 #include "base/parse.h"
+#include "units/effect.h"
 #include "units/machine.h"
 #include "units/name.h"
+#include "units/options_internal.h"
 #include "units/revision.h"
-
-void warnings_done(Warnings *warnings) {
-        for (size_t i = 0; i < warnings->n; i++)
-                free(warnings->items[i].message);
-        free(warnings->items);
-        *warnings = (Warnings) {};
-}
-
-int warnings_add(Warnings *warnings, unsigned line, const char *message) {
-        _cleanup_free_ char *copy = strdup(message); /* it quotes the file */
-
-        if (!copy || GROW(warnings->items, warnings->capacity, warnings->n + 1) < 0)
-                return -ENOMEM;
-        warnings->items[warnings->n++] = (Warning) { .line = line,
-                                                     .message = text_keep_to_one_line(TAKE_PTR(copy)) };
-        return 0;
-}
-
-int warnings_add_rest(Warnings *warnings) {
-        char message[64];
-
-        if (warnings->n_left_out == 0)
-                return 0;
-        snprintf(message, sizeof(message), "%zu more %s left out", warnings->n_left_out,
-                 warnings->n_left_out == 1 ? "warning is" : "warnings are");
-        return warnings_add(warnings, warnings->left_out_line, message);
-}
-
-/* The state while the options of one unit are parsed. */
-typedef struct Reading {
-        const char *name;         /* of the unit; NULL keeps specifiers */
-        const UnitOption *option; /* current */
-        Placement *placement;
-        Warnings *warnings; /* may be NULL */
-        Error *err;
-} Reading;
-
-_printf_(2, 3) static int options_warn(Reading *r, const char *format, ...) {
-        Warnings *warnings = r->warnings;
-        _cleanup_text_ Text t = {};
-        va_list ap;
-
-        if (!warnings)
-                return 0;
-        if (warnings->n >= WARNINGS_MAX) {
-                if (warnings->n_left_out++ == 0)
-                        warnings->left_out_line = r->option->line;
-                return 0;
-        }
-
-        va_start(ap, format);
-        text_vprintf(&t, format, ap);
-        va_end(ap);
-        return t.error < 0 ? t.error : warnings_add(warnings, r->option->line, t.chars);
-}
-
-static int options_refuse(Reading *r, const char *item, const char *why) {
-        return error_set(r->err, -EINVAL, "%s=%.128s: %s", r->option->name, item, why);
-}
 
 static int take_machine_id(Reading *r, const char *item) {
         size_t size = strlen(item);
@@ -196,7 +139,7 @@ static int take_replace_after(Reading *r, const char *item) {
 
         if (streq(item, "never"))
                 ms = REPLACE_NEVER;
-        else if (*item && parse_span_ms(item, &ms) < 0)
+        else if (*item && options_read_span(item, &ms) < 0)
                 return options_refuse(r, item, "expected never or a time span, for example 30s");
         r->placement->replace_after_ms = ms;
         return 0;
@@ -212,7 +155,7 @@ static int take_on_partition(Reading *r, const char *item) {
 static int take_stop_after(Reading *r, const char *item) {
         uint64_t ms = 0;
 
-        if (*item && (parse_span_ms(item, &ms) < 0 || ms < STOP_AFTER_MIN_MS))
+        if (*item && (options_read_span(item, &ms) < 0 || ms < STOP_AFTER_MIN_MS))
                 return options_refuse(r, item, "expected a time span of at least 10s, for example 1min");
         r->placement->stop_after_ms = ms;
         return 0;
@@ -238,7 +181,8 @@ static int take_global(Reading *r, const char *item) {
 static const struct {
         const char *name;
         int (*take)(Reading *r, const char *item);
-        bool old; /* an old spelling: accepted, not suggested */
+        bool old;     /* an old spelling: accepted, not suggested */
+        bool updates; /* begins with the level of updates */
 } options[] = {
         { "MachineID", take_machine_id },
         { "X-ConditionMachineID", take_machine_id, true },
@@ -257,6 +201,28 @@ static const struct {
         { "ReplaceAfterSec", take_replace_after },
         { "OnPartition", take_on_partition },
         { "StopAfterSec", take_stop_after },
+        { "MaxUnavailable", take_max_unavailable, .updates = true },
+        { "MinAvailable", take_min_available, .updates = true },
+        { "MaxSurge", take_max_surge, .updates = true },
+        { "Canary", take_canary, .updates = true },
+        { "UpdateMaxFailures", take_max_failures, .updates = true },
+        { "UpdateWatchSec", take_update_watch, .updates = true },
+        { "UpdatePauseSec", take_update_pause, .updates = true },
+        { "UpdateDeadlineSec", take_update_deadline, .updates = true },
+        { "Promote", take_promote, .updates = true },
+        { "UpdateBy", take_update_by, .updates = true },
+        { "UpdateOnFailure", take_on_failure, .updates = true },
+        { "HealthHttp", take_health_http, .updates = true },
+        { "HealthTcp", take_health_tcp, .updates = true },
+        { "HealthExec", take_health_exec, .updates = true },
+        { "HealthIntervalSec", take_health_interval, .updates = true },
+        { "HealthTimeoutSec", take_health_timeout, .updates = true },
+        { "HealthStartSec", take_health_start, .updates = true },
+        { "HealthFailures", take_health_failures, .updates = true },
+        { "HealthSuccesses", take_health_successes, .updates = true },
+        { "HealthAction", take_health_action, .updates = true },
+        { "ReloadTrigger", take_trigger, .updates = true },
+        { "RestartTrigger", take_trigger, .updates = true },
 };
 
 static int options_take_item(Reading *r, int (*take)(Reading *, const char *), const char *item) {
@@ -305,6 +271,13 @@ static int options_take_value(Reading *r, int (*take)(Reading *, const char *)) 
                 } else
                         text_append_char(&item, *p);
         return item.error < 0 ? item.error : options_take_item(r, take, item.chars);
+}
+
+bool options_begin_with_updates(const char *name) {
+        for (size_t i = 0; i < ELEMENTS(options); i++)
+                if (streq(name, options[i].name))
+                        return options[i].updates;
+        return false;
 }
 
 static const char *options_nearest(const char *name) {
@@ -364,17 +337,29 @@ static int options_warn_twice(Reading *r) {
                 (unsigned long long) replaced_ms / 1000, stop_s);
 }
 
-static int options_warn_unknown(Reading *r) {
+/* Warn that a change of ReloadTrigger= cannot reload the service. */
+static int options_warn_reload(Reading *r, const UnitFile *file) {
+        if (effect_can_reload(file))
+                return 0;
+        return options_warn(r, "ReloadTrigger=: no ExecReload= and not Type=notify-reload; a change restarts "
+                               "the service");
+}
+
+static int options_warn_option(Reading *r, const UnitFile *file) {
         const UnitOption *o = r->option;
         const char *nearest, *useless;
+        bool alone = file->n_options == 1; /* unit_verify(): nothing is known about the other options */
 
-        useless = unit_file_section_is_ours(o->section) && *o->value ?
+        useless = unit_file_section_is_ours(o->section) && *o->value && !alone ?
                           options_useless(r->placement, o->name) :
                           NULL;
         if (useless)
                 return options_warn(r, "%s", useless);
-        if (unit_file_section_is_ours(o->section) && streq(o->name, "OnPartition") && streq(o->value, "stop"))
+        if (unit_file_section_is_ours(o->section) && streq(o->name, "OnPartition") &&
+            streq(o->value, "stop") && !alone)
                 return options_warn_twice(r);
+        if (unit_file_section_is_ours(o->section) && streq(o->name, "ReloadTrigger") && *o->value && !alone)
+                return options_warn_reload(r, file);
 
         if (!unit_file_section_is_ours(o->section)) {
                 if (strcasecmp(o->section, "X-Fleet") == 0 || strcasecmp(o->section, "Fleet") == 0 ||
@@ -414,7 +399,7 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
 
         for (size_t j = 0; warnings && j < file->n_options; j++) {
                 reading.option = &file->options[j];
-                r = options_warn_unknown(&reading);
+                r = options_warn_option(&reading, file);
                 if (r < 0)
                         return r;
         }

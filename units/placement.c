@@ -9,6 +9,8 @@ void placement_done(Placement *placement) {
         pairs_done(&placement->metadata);
         names_done(&placement->conflicts);
         names_done(&placement->replaces);
+        update_policy_done(&placement->update);
+        health_policy_done(&placement->health);
         *placement = (Placement) {};
 }
 
@@ -89,6 +91,7 @@ static int placement_check_peers(const Names *machine_of, const Names *globs, co
 /* The messages are fleet's: "Peers" is MachineOf=. */
 int placement_check(const Placement *p, size_t *steps, Error *err) {
         bool peers = p->machine_of.n > 0, conflicts = p->conflicts.n > 0, replaces = p->replaces.n > 0;
+        bool surges = p->update.max_surge.value > 0;
         const struct {
                 bool broken;
                 const char *text;
@@ -103,6 +106,9 @@ int placement_check(const Placement *p, size_t *steps, Error *err) {
                 { p->singleton && p->global, "Singleton cannot be used with Global" },
                 { p->singleton && p->move == PLACEMENT_START_FIRST,
                   "Move=start-first with Singleton=yes: both instances would run" },
+                { surges && p->global, "MaxSurge= with Global=yes: each machine already runs an instance" },
+                { surges && p->singleton, "MaxSurge= with Singleton=yes: both instances would run" },
+                { surges && p->machine_id, "MaxSurge= with MachineID=: no other machine may run the unit" },
         };
         const struct {
                 const Names *globs;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "units/lists.h"
+#include "units/update.h"
 
 enum {
         /* Steps of glob_match_counted() in one request, to compare MachineOf= with Conflicts= and Replaces=:
@@ -47,6 +48,8 @@ typedef struct Placement {
         bool stops_alone;          /* OnPartition=stop: it stops on a host without contact to the cluster */
         uint64_t stop_after_ms;    /* StopAfterSec=: after this time; 0: STOP_AFTER_MS */
         unsigned keep_revisions;   /* KeepRevisions=; 0: REVISIONS_KEPT */
+        UpdatePolicy update;
+        HealthPolicy health;
 } Placement;
 
 void placement_done(Placement *placement);

@@ -22,9 +22,15 @@ const char *const presence_names[_PRESENCE_MAX] = {
 };
 
 const char *const problem_kind_names[_PROBLEM_MAX] = {
-        [PROBLEM_REFUSED] = "refused",
-        [PROBLEM_TAKEN] = "taken",
-        [PROBLEM_HELD] = "held",
+        [PROBLEM_REFUSED] = "refused",   [PROBLEM_TAKEN] = "taken",   [PROBLEM_HELD] = "held",
+        [PROBLEM_REVERTED] = "reverted", [PROBLEM_PAUSED] = "paused",
+};
+
+const char *const unit_health_names[_UNIT_HEALTH_MAX] = {
+        [UNIT_HEALTH_NONE] = "",
+        [UNIT_HEALTH_STARTING] = "starting",
+        [UNIT_HEALTH_PASSING] = "passing",
+        [UNIT_HEALTH_FAILING] = "failing",
 };
 
 void unit_state_done(UnitState *state) {
@@ -33,6 +39,7 @@ void unit_state_done(UnitState *state) {
         free(state->sub);
         free(state->hash);
         free(state->reason);
+        free(state->why);
         *state = (UnitState) {};
 }
 
@@ -55,21 +62,29 @@ int unit_state_init(UnitState *ret, const char *load, const char *active, const 
 }
 
 /* Bytes that JSON would replace would make each comparison with the stored state fail. */
-int unit_state_set_reason(UnitState *state, const char *reason) {
-        size_t size = 0, left = strcspn(reason, "\n"), n;
+static int unit_state_set_line(char **line, const char *text) {
+        size_t size = 0, left = strcspn(text, "\n"), n;
         char *copy = NULL;
 
-        while (size < left && (n = utf8_length(reason + size, left - size)) > 0 &&
+        while (size < left && (n = utf8_length(text + size, left - size)) > 0 &&
                size + n < UNIT_STATE_REASON_SIZE)
                 size += n;
         if (size > 0) {
-                copy = strndup(reason, size);
+                copy = strndup(text, size);
                 if (!copy)
                         return -ENOMEM;
         }
-        free(state->reason);
-        state->reason = copy;
+        free(*line);
+        *line = copy;
         return 0;
+}
+
+int unit_state_set_reason(UnitState *state, const char *reason) {
+        return unit_state_set_line(&state->reason, reason);
+}
+
+int unit_state_set_why(UnitState *state, const char *why) {
+        return unit_state_set_line(&state->why, why);
 }
 
 bool unit_state_restarted(const UnitState *a, const UnitState *b) {
@@ -84,5 +99,6 @@ bool unit_state_lasts(const UnitState *a, const UnitState *b) {
 bool unit_state_equal(const UnitState *a, const UnitState *b) {
         return unit_state_lasts(a, b) && (a->invocation[0] || !b->invocation[0]) &&
                same_string(a->hash, b->hash) && a->done == b->done && streq(a->job, b->job) &&
-               same_string(a->reason, b->reason);
+               same_string(a->reason, b->reason) && a->health == b->health && same_string(a->why, b->why) &&
+               a->available == b->available;
 }

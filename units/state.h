@@ -37,6 +37,18 @@ typedef enum Presence {
 
 ENUM_NAMES(presence, Presence, _PRESENCE_MAX)
 
+/* Whether a unit that a machine reports is healthy. Written from KV_LEVEL_UPDATES on. */
+typedef enum UnitHealth {
+        UNIT_HEALTH_NONE,     /* unknown, of an older daemon, or of a unit that does not run */
+        UNIT_HEALTH_STARTING, /* activating, or a check has not passed yet */
+        UNIT_HEALTH_PASSING,  /* active, and all checks pass */
+        UNIT_HEALTH_FAILING,  /* failed, a check is failing, or systemd restarts it again and again */
+        _UNIT_HEALTH_MAX,
+        _UNIT_HEALTH_INVALID = -EINVAL,
+} UnitHealth;
+
+ENUM_NAMES(unit_health, UnitHealth, _UNIT_HEALTH_MAX) /* "" for UNIT_HEALTH_NONE */
+
 /* Why a file of a unit directory is not the unit of that name. */
 typedef enum ProblemKind {
         PROBLEM_REFUSED, /* the file is not a valid unit of the cluster */
@@ -44,6 +56,9 @@ typedef enum ProblemKind {
                             otherwise */
         PROBLEM_HELD, /* the file vanished under suspicious circumstances; the unit stays unless people decide
                          otherwise */
+        PROBLEM_REVERTED, /* from KV_LEVEL_UPDATES on: its text failed, and is not submitted again unless
+                             people decide otherwise */
+        PROBLEM_PAUSED,   /* the rollout of its text failed, and waits for people */
         _PROBLEM_MAX,
         _PROBLEM_INVALID = -EINVAL,
 } ProblemKind;
@@ -72,6 +87,11 @@ typedef struct UnitState {
         char *reason; /* owned; why the unit failed, was not started, or is not loaded: one line; NULL: none
                        */
         bool done;    /* ended successfully: not to be run again, on any machine */
+        UnitHealth health;
+        char *why;      /* owned; why a unit is failing that systemd reports as active or activating: one
+                           line; NULL: none */
+        bool available; /* healthy without interruption for UpdateWatchSec=, in this invocation and with
+                           'hash' */
 } UnitState;
 
 void unit_state_done(UnitState *state);
@@ -82,6 +102,7 @@ int unit_state_init(UnitState *ret, const char *load, const char *active, const 
 /* Set the reason to a copy of the first line of 'reason', up to UNIT_STATE_REASON_SIZE or to the first byte
  * that is not UTF-8; "" is none. 0 or -ENOMEM. */
 int unit_state_set_reason(UnitState *state, const char *reason);
+int unit_state_set_why(UnitState *state, const char *why); /* the same for 'why' */
 
 /* Whether publishing 'b' after 'a' is unnecessary: they differ in 'since_ms' at most, or the invocation is
  * unknown in 'b' only. */

@@ -490,6 +490,7 @@ int stored_lineage_read(const char *json, size_t size, LineageRecord *ret, Error
 }
 
 static const JsonField maintenance_fields[] = {
+        { "before", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, before), .size = MAINTENANCE_FOR_SIZE },
         { "by", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, by), .size = RECORDED_BY_SIZE },
         { "deadline", JSON_FIELD_U64, offsetof(MaintenanceRecord, deadline_ms) },
         { "for", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, purpose), .size = MAINTENANCE_FOR_SIZE },

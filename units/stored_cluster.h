@@ -261,8 +261,11 @@ typedef enum MaintenanceMode {
 
 ENUM_NAMES(maintenance_mode, MaintenanceMode, _MAINTENANCE_MODE_MAX)
 
-/* /_fleet/machine/ID/maintenance: {"by","deadline","for","force","mode","since","why"} */
+/* /_fleet/machine/ID/maintenance: {"before","by","deadline","for","force","mode","since","why"} */
 typedef struct MaintenanceRecord {
+        char before[MAINTENANCE_FOR_SIZE]; /* mode of the operator's record that this one replaces, and that
+                                              continues later; "": there was none. Not below KV_LEVEL_UPDATES.
+                                            */
         char by[RECORDED_BY_SIZE];
         uint64_t deadline_ms; /* cluster time after which the units that are left stop; 0: none */
         bool force;           /* units with Move=no move, too */

@@ -7,9 +7,10 @@
 static const JsonWords presence_words = { presence_names, _PRESENCE_MAX, -EBADMSG };
 static const JsonWords assignment_words = { assignment_kind_names, _ASSIGNMENT_MAX, -EBADMSG };
 static const JsonWords problem_words = { problem_kind_names, _PROBLEM_MAX, -EBADMSG };
+static const JsonWords health_words = { unit_health_names, _UNIT_HEALTH_MAX, -EBADMSG };
 
-static_assert(sizeof(Presence) == sizeof(int) && sizeof(AssignmentKind) == sizeof(int) &&
-                      sizeof(ProblemKind) == sizeof(int),
+static_assert(sizeof(UnitHealth) == sizeof(int) && sizeof(Presence) == sizeof(int) &&
+                      sizeof(AssignmentKind) == sizeof(int) && sizeof(ProblemKind) == sizeof(int),
               "JSON_FIELD_WORD reads and writes an int");
 
 /* The fields of each record; read and written by name, and written in this order. */
@@ -17,13 +18,16 @@ static_assert(sizeof(Presence) == sizeof(int) && sizeof(AssignmentKind) == sizeo
 static const JsonField facts_fields[] = {
         { "address", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, address) },
         { "boot", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, boot_id) },
+        { "checks", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, checks) },
         { "client", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, client) },
         { "level", JSON_FIELD_U64, offsetof(Machine, level) },
         { "metadata", JSON_FIELD_PAIRS, offsetof(Machine, metadata) },
         { "name", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, name) },
+        { "needsReboot", JSON_FIELD_BOOL, offsetof(Machine, needs_reboot) },
         { "peer", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, peer) },
         { "quadlet", JSON_FIELD_BOOL, offsetof(Machine, quadlet) },
         { "raftId", JSON_FIELD_U64, offsetof(Machine, raft_id) },
+        { "softReboots", JSON_FIELD_U64, offsetof(Machine, soft_reboots) },
         { "users", JSON_FIELD_BOOL, offsetof(Machine, users) },
         { "version", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, version) },
 };
@@ -49,13 +53,16 @@ static const JsonField member_fields[] = {
 };
 
 static const JsonField assignment_fields[] = {
+        { "hash", JSON_FIELD_CHARS, offsetof(Assignment, hash), .size = UNIT_HASH_SIZE },
         { "hold", JSON_FIELD_U64, offsetof(Assignment, hold_ms) },
+        { "instead", JSON_FIELD_CHARS_SKIPPED, offsetof(Assignment, instead), .size = MACHINE_ID_SIZE },
         { "moveAfter", JSON_FIELD_U64, offsetof(Assignment, move_after_ms) },
         { "moveFailed", JSON_FIELD_CHARS_SKIPPED, offsetof(Assignment, move_failed),
           .size = MACHINE_ID_SIZE },
         { "moveFailures", JSON_FIELD_U64, offsetof(Assignment, move_failures) },
         { "order", JSON_FIELD_WORD, offsetof(Assignment, kind), true, .words = &assignment_words },
         { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(Assignment, reason) },
+        { "rev", JSON_FIELD_U64, offsetof(Assignment, revision) },
         { "since", JSON_FIELD_U64, offsetof(Assignment, since_ms) },
         { "term", JSON_FIELD_U64, offsetof(Assignment, term) },
         { "unit", JSON_FIELD_U64, offsetof(Assignment, unit_index) },
@@ -70,8 +77,10 @@ static const JsonField problem_fields[] = {
 
 static const JsonField state_fields[] = {
         { "active", JSON_FIELD_OWNED, offsetof(UnitState, active) },
+        { "available", JSON_FIELD_BOOL, offsetof(UnitState, available) },
         { "done", JSON_FIELD_BOOL, offsetof(UnitState, done) },
         { "hash", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, hash) },
+        { "health", JSON_FIELD_WORD, offsetof(UnitState, health), .words = &health_words },
         { "invocation", JSON_FIELD_CHARS_SKIPPED, offsetof(UnitState, invocation),
           .size = INVOCATION_ID_SIZE },
         { "job", JSON_FIELD_CHARS_CUT, offsetof(UnitState, job), .size = UNIT_STATE_JOB_SIZE },
@@ -79,6 +88,7 @@ static const JsonField state_fields[] = {
         { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, reason) },
         { "since", JSON_FIELD_U64, offsetof(UnitState, since_ms) },
         { "sub", JSON_FIELD_OWNED, offsetof(UnitState, sub) },
+        { "why", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, why) },
 };
 
 void stored_facts_write(Text *t, const Machine *machine) {

@@ -6,11 +6,12 @@
 #pragma once
 
 #include "base/text.h"
+#include "units/hash.h"
 #include "units/machine.h"
 #include "units/state.h"
 
 /* /_fleet/machine/ID/facts:
- * {"address","boot","metadata":{},"name","peer","quadlet","raftId","users","version"} */
+ * {"address","boot","checks","metadata":{},"name","peer","quadlet","raftId","users","version"} */
 void stored_facts_write(Text *t, const Machine *machine);
 int stored_facts_read(const char *id, const char *json, size_t size, Machine *ret, Error *err);
 
@@ -52,7 +53,8 @@ void stored_member_write(Text *t, const MemberRecord *member);
 int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err);
 
 /* /_fleet/machine/ID/unit/NAME:
- * {"hold","moveAfter","moveFailed","moveFailures","order","reason","since","term","unit"} */
+ * {"hash","hold","instead","moveAfter","moveFailed","moveFailures","order","reason","rev","since","term",
+ * "unit"} */
 typedef struct Assignment {
         AssignmentKind kind;
         uint64_t unit_index; /* modified index of the unit's key that it was planned on */
@@ -64,6 +66,11 @@ typedef struct Assignment {
         uint64_t move_failures;            /* moves in a row that failed */
         uint64_t move_after_ms;            /* cluster time before which it is not moved again */
         char move_failed[MACHINE_ID_SIZE]; /* the last machine on which it failed; "": none */
+        /* The text, from KV_LEVEL_UPDATES on: */
+        uint64_t revision;             /* its number; 0: the text of 'unit_index' */
+        char hash[UNIT_HASH_SIZE];     /* "" with it */
+        char instead[MACHINE_ID_SIZE]; /* of a surge instance: the machine whose instance stops when this one
+                                          is available; "": none */
 } Assignment;
 
 void assignment_done(Assignment *assignment);
@@ -86,6 +93,7 @@ void problem_done(Problem *problem);
 void stored_problem_write(Text *t, const Problem *problem);
 int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err);
 
-/* /_fleet/state/NAME/ID: {"active","done","hash","job","load","reason","since","sub"} */
+/* /_fleet/state/NAME/ID: {"active","available","done","hash","health","invocation","job","load","reason",
+ * "since","sub","why"}; "available", "health" and "why" from KV_LEVEL_UPDATES on */
 void stored_state_write(Text *t, const UnitState *state);
 int stored_state_read(const char *json, size_t size, UnitState *ret, Error *err);

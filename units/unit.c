@@ -17,6 +17,7 @@ Unit *unit_free(Unit *unit) {
         warnings_done(&unit->warnings);
         free(unit->owner);
         free(unit->path);
+        free(unit->from);
         revisions_done(&unit->revisions);
         free(unit);
         return NULL;
@@ -114,6 +115,25 @@ static int unit_check_name(const char *name, Error *err) {
         return error_set(err, -EINVAL, "unit name %s is refused: %s", name, reason);
 }
 
+/* Read the options of updates that have specifiers, which were accepted without a name. */
+static int unit_check_expanded(const Unit *unit, Error *err) {
+        for (size_t i = 0; i < unit->file.n_options; i++) {
+                const UnitOption *o = &unit->file.options[i];
+                const UnitFile one = { .options = &unit->file.options[i], .n_options = 1 };
+                _cleanup_placement_ Placement placement = {};
+                _cleanup_warnings_ Warnings ignored = {};
+                int r;
+
+                if (!unit_file_section_is_ours(o->section) || !options_begin_with_updates(o->name) ||
+                    !strchr(o->value, '%'))
+                        continue;
+                r = options_read(&one, unit->name, &placement, &ignored, err);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 int unit_check(Unit *unit, size_t *steps, Error *err) {
         _cleanup_placement_ Placement unexpanded = {};
         int r;
@@ -144,6 +164,12 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         if (r < 0)
                 return r;
         r = placement_check_patterns(&unit->placement, err);
+        if (r < 0)
+                return r;
+        r = update_check(&unexpanded.update, &unexpanded.health, &unit->file, err);
+        if (r < 0)
+                return r;
+        r = unit_check_expanded(unit, err);
         if (r < 0)
                 return r;
         r = unexpanded.singleton ? singleton_check(unit->name, &unit->file, err) : 0;
@@ -178,7 +204,12 @@ static int unit_add_fault(Warnings *faults, const Error *err) {
         return warnings_add(faults, line, err->message + n);
 }
 
+/* Read each option alone: all errors are found. The warnings are those of the whole file, as when it is
+ * submitted, or of the single options, if there are errors. */
 static int unit_verify_options(const char *name, const UnitFile *file, Warnings *faults, Warnings *warnings) {
+        _cleanup_warnings_ Warnings single = {};
+        _cleanup_placement_ Placement whole = {};
+        size_t before = faults->n;
         int r;
 
         for (size_t i = 0; i < file->n_options; i++) {
@@ -186,11 +217,19 @@ static int unit_verify_options(const char *name, const UnitFile *file, Warnings 
                 _cleanup_placement_ Placement placement = {};
                 Error err = {};
 
-                r = options_read(&one, name, &placement, warnings, &err);
+                r = options_read(&one, name, &placement, &single, &err);
                 if (r == -ENOMEM)
                         return r;
                 if (r < 0 && unit_add_fault(faults, &err) < 0)
                         return -ENOMEM;
+        }
+        if (faults->n > before) {
+                warnings_done(warnings);
+                *warnings = TAKE_STRUCT(single);
+        } else {
+                r = options_read(file, NULL, &whole, warnings, NULL);
+                if (r < 0)
+                        return r == -ENOMEM ? r : 0; /* unit_parse() reports the error */
         }
         return warnings_add_rest(warnings);
 }
@@ -219,6 +258,16 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
         return r < 0 && r != -ENOMEM ? unit_add_fault(faults, &err) : r;
 }
 
+int unit_set_template(Unit *unit, const char *name) {
+        char *copy;
+
+        if (copy_string(name, &copy) < 0)
+                return -ENOMEM;
+        free(unit->from);
+        unit->from = copy;
+        return 0;
+}
+
 int unit_set_owner(Unit *unit, const char *owner, const char *path) {
         _cleanup_free_ char *o = NULL, *p = NULL;
 
@@ -236,11 +285,24 @@ bool unit_equal(const Unit *a, const Unit *b) {
         return streq(a->hash, b->hash);
 }
 
+UnitEffect unit_effect(const Unit *former, const Unit *unit) {
+        UnitEffect effect = EFFECT_NONE;
+
+        if (unit_equal(former, unit))
+                return EFFECT_NONE;
+        if (former->placement.singleton != unit->placement.singleton)
+                return EFFECT_RESTART;
+        if (effect_of_text(unit->name, &former->file, &unit->file, &effect) < 0)
+                return streq(former->systemd_hash, unit->systemd_hash) ? EFFECT_NONE : EFFECT_RESTART;
+        return effect == EFFECT_LIVE && unit->placement.singleton ? EFFECT_RESTART : effect;
+}
+
 bool unit_runs_same(const Unit *a, const Unit *b) {
-        return streq(a->systemd_hash, b->systemd_hash) && a->placement.singleton == b->placement.singleton;
+        return unit_effect(a, b) != EFFECT_RESTART;
 }
 
 static const JsonField owner_fields[] = {
+        { "from", JSON_FIELD_OWNED_OR_NULL, offsetof(Unit, from) },
         { "owner", JSON_FIELD_OWNED_OR_NULL, offsetof(Unit, owner) },
         { "path", JSON_FIELD_OWNED_OR_NULL, offsetof(Unit, path) },
 };

@@ -3,6 +3,7 @@
  * The text keeps every byte, comments included; the hash is that of the canonical form. */
 #pragma once
 
+#include "units/effect.h"
 #include "units/hash.h"
 #include "units/options.h"
 #include "units/placement.h"
@@ -28,6 +29,7 @@ typedef struct Unit {
         Warnings warnings;   /* only after unit_check() */
         char *owner; /* id of the machine whose unit directory has the file; NULL: submitted by people */
         char *path;  /* of that file; NULL: none */
+        char *from;  /* the template that it follows; NULL: none */
         Revisions revisions; /* of a stored unit; the numbers are 0 otherwise */
 } Unit;
 
@@ -56,16 +58,21 @@ Unit *unit_free(Unit *unit);
 DEFINE_CLEANUP(Unit *, unit_free)
 #define _cleanup_unit_ _cleanup_(unit_freep)
 
+int unit_set_template(Unit *unit, const char *name);                 /* copies; NULL: none. 0 or -ENOMEM */
 int unit_set_owner(Unit *unit, const char *owner, const char *path); /* copies; NULL: none */
 
 bool unit_equal(const Unit *a, const Unit *b); /* same hash */
-/* Whether they differ in [X-Fleet] at most, so that a running process need not restart. A singleton has a
- * guard from its start on, so Singleton= is no such difference. */
+/* Return the effect of a text on the running unit that has the former text (units/effect.h). A singleton has
+ * a guard from its start on, so a change of Singleton= restarts. The time after which another host starts a
+ * singleton follows from its text, so its process keeps the text with which it was started: no option is
+ * live. Without memory, options of systemd restart. */
+UnitEffect unit_effect(const Unit *former, const Unit *unit);
+/* Return whether a process that runs with one text need not be restarted for the other. */
 bool unit_runs_same(const Unit *a, const Unit *b);
 
 /* The value of /_fleet/unit/NAME and of /_fleet/revision/NAME/NUMBER:
- * {"by","hash","how","owner","path","rev","revs":[{"by","hash","how","rev","since"}],"since","text"}. Other
- * hosts, also with older and newer versions, read it; an unknown member is ignored. Without a number, no
- * revision is written. */
+ * {"by","from","hash","how","owner","path","rev","revs":[{"by","hash","how","rev","since"}],"since","text"}.
+ * Other hosts, also with older and newer versions, read it; an unknown member is ignored. Without a number,
+ * no revision is written. */
 void stored_unit_write(Text *t, const Unit *unit);
 int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret, Error *err);

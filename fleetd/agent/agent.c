@@ -97,6 +97,7 @@ static void agent_update_freshness(Agent *a) {
 
         kv_state(store, &state);
         agent_update_removal(a, &state);
+        a->publishes_health = state.level >= KV_LEVEL_UPDATES;
         if (!state.ready || !registry_ready(a->registry)) {
                 /* A check with the previous leader proves nothing about the time after it. */
                 if (a->syncing)
@@ -133,6 +134,7 @@ static void agent_reset_backoff(AgentUnit *u, const ClusterAssignment *assignmen
         u->assignment_index = index;
         u->n_failures = u->n_writes = u->n_restarts = 0;
         u->retry_ms = u->restart_ms = u->recheck_ms = 0;
+        u->reload_failed = false;
 }
 
 /* Return whether 's' may be executed now, for a unit that was stopped because of another one; if not, 'u'
@@ -187,6 +189,8 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
                 return AGENT_NOTHING;
         a->counts.planned++;
         agent_reset_backoff(u, assignment);
+        agent_read_text(a, u);
+        agent_record_since(a, u);
         agent_record_completed(a, u);
         agent_record_lost_start(a, u);
         agent_record_observed(a, u);
@@ -270,6 +274,7 @@ static void agent_plan_dirty(Agent *a) {
 static void agent_pass(void *userdata) {
         Agent *a = userdata;
         bool fresh = a->fresh;
+        AgentUnit *u;
 
         a->counts.passes++;
         agent_update_freshness(a);
@@ -286,6 +291,8 @@ static void agent_pass(void *userdata) {
         if (a->all_dirty || a->refresh_all)
                 agent_collect(a);
         agent_refresh(a);
+        TAILQ_FOREACH(u, &a->dirty, dirty_units)
+                agent_update_health(a, u);
         agent_plan_dirty(a);
         agent_publish(a);
         (void) records_check_dir(&a->records); /* the save reports its error */
@@ -326,6 +333,8 @@ static void agent_on_ready(void *userdata, bool ready) {
                 return;
         a->refresh_all = true;
         agent_wake(a);
+        if (a->on_ready)
+                a->on_ready(a->userdata);
 }
 
 /* A unit that is to be refreshed already needs no second mark. */
@@ -358,6 +367,7 @@ static void agent_on_job_removed(void *userdata, const char *unit, const char *r
 static void agent_on_period(void *userdata) {
         Agent *a = userdata;
 
+        agent_report_checks(a);
         agent_dirty_all(a);
         (void) timer_start_with_slack(&a->period, a->loop, PERIOD_MS, PERIOD_SLACK_MS);
 }
@@ -385,6 +395,10 @@ const AgentCounts *agent_counts(const Agent *a) {
         return &a->counts;
 }
 
+const ChecksCounts *agent_checks(const Agent *a) {
+        return checks_counts(a->checks);
+}
+
 static int agent_open(Agent *a, const AgentOptions *options, Error *err) {
         int r;
 
@@ -394,6 +408,12 @@ static int agent_open(Agent *a, const AgentOptions *options, Error *err) {
         r = publisher_new(&a->publisher, a->loop, a->registry, agent_on_wake, a);
         if (r < 0)
                 return r;
+        if (options->prober) {
+                a->on_checks = options->on_checks;
+                r = checks_new(&a->checks, a->loop, options->prober, a->machine_id, agent_on_check, a);
+                if (r < 0)
+                        return r;
+        }
         r = timer_start_with_slack(&a->period, a->loop, PERIOD_MS, PERIOD_SLACK_MS);
         if (r < 0)
                 return r;
@@ -432,7 +452,10 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .adopt = TIMER(agent_on_adopted, a),
                 .lease = { .tick = TIMER(agent_on_wake, a) },
                 .partition = { .tick = TIMER(agent_on_partition_tick, a) },
+                .health = TIMER(agent_on_health_tick, a),
                 .adopt_ms = options->adopt_ms > 0 ? options->adopt_ms : ADOPT_MS,
+                .on_ready = options->on_ready,
+                .userdata = options->userdata,
                 .records = { .dir_fd = -1 },
         };
         TAILQ_INIT(&a->dirty);
@@ -476,9 +499,12 @@ static Agent *agent_end(Agent *a, bool save) {
         timer_stop(&a->adopt);
         agent_end_lease(a);
         timer_stop(&a->partition.tick);
+        timer_stop(&a->health);
+        a->checks = checks_free(a->checks);
         a->publisher = publisher_free(a->publisher);
         agent_end_saves(a, save);
         HASH_ITER(hh, a->units, u, next) {
+                agent_forget_text(u);
                 HASH_DEL(a->units, u);
                 free(u);
         }

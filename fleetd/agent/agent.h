@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/duration.h"
+#include "fleetd/agent/checks.h"
 #include "fleetd/agent/plan.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/systemd/systemd.h"
@@ -20,8 +21,14 @@ typedef struct Agent Agent;
 typedef struct AgentOptions {
         const char *machine_id, *boot_id; /* copied */
         const char *directory;            /* of the assignment records */
-        uint64_t boot_wait_ms;            /* BootWaitSec= */
-        uint64_t adopt_ms; /* how long to report in a new lineage before its assignments count; 0: 30 s */
+        Prober *prober;                   /* of health checks, borrowed; NULL: units with checks have none */
+        /* The health checks exceed the limits of this host; "": not any more. NULL: not reported. 0, or a
+         * negative errno: it is repeated. */
+        int (*on_checks)(void *userdata, const char *problem);
+        uint64_t boot_wait_ms; /* BootWaitSec= */
+        uint64_t adopt_ms;     /* how long to report in a new lineage before its assignments count; 0: 30 s */
+        void (*on_ready)(void *userdata); /* systemd is ready; NULL: none */
+        void *userdata;
 } AgentOptions;
 
 /* Cost of the passes. */
@@ -42,6 +49,8 @@ Agent *agent_free(Agent *agent);
 Agent *agent_crash(Agent *agent);
 void agent_state_changed(Agent *agent); /* on_state of the store */
 const AgentCounts *agent_counts(const Agent *agent);
+/* Return the counts of health checks; NULL: there are none. */
+const ChecksCounts *agent_checks(const Agent *agent);
 /* Call 'each' with the last listing of each unit whose file is in force here. */
 void agent_each_unit(const Agent *agent, void (*each)(void *userdata, const SystemdUnit *unit),
                      void *userdata);

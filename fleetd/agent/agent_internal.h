@@ -1,7 +1,8 @@
 /* Internal interface of the agent; only the files of this folder include it.
  *
- * agent.c runs the pass and handles events. states.c publishes states. execute.c saves the assignment records
- * and calls systemd. lease.c renews the lease of singletons. partition.c counts the time without contact to
+ * agent.c runs the pass and handles events. states.c publishes states, and unit_health.c measures the health
+ * in them. execute.c saves the assignment records and calls systemd. lease.c renews the lease of singletons.
+ * texts.c finds the texts of assignments. partition.c counts the time without contact to
  * the cluster. record_updates.c changes the records. observed.c keeps the observed state of each unit. Each
  * file calls later ones only. */
 #pragma once
@@ -10,9 +11,21 @@
 
 #include "fleetd/agent/agent.h"
 #include "base/sizes.h"
+#include "fleetd/agent/health.h"
 #include "fleetd/agent/plan.h"
 #include "fleetd/agent/publish.h"
 #include "units/name.h"
+
+/* A former text of a unit that an assignment names, read from the tree. */
+typedef struct AgentText {
+        struct Agent *agent;
+        uint64_t revision;
+        char key[LAYOUT_KEY_MAX];
+        KvGet get;
+        bool reading, failed; /* 'failed': as logged */
+        uint64_t retry_ms;    /* no other attempt before */
+        Unit *unit;           /* owned; NULL: not read */
+} AgentText;
 
 /* One unit on this host, as the agent observed it. */
 typedef struct AgentUnit {
@@ -38,6 +51,7 @@ typedef struct AgentUnit {
         char last_error[256];          /* of the last call to systemd that failed */
         bool start_counts;             /* started by the agent, and not active since */
         bool start_refused;            /* that was a start, which systemd rejected */
+        bool reload_failed;            /* the last reload for a new ReloadTrigger= */
         unsigned n_failures, n_writes; /* in a row, for this assignment */
         uint64_t assignment_index;     /* 0: none */
         uint64_t retry_ms;             /* no step before this time */
@@ -51,8 +65,12 @@ typedef struct AgentUnit {
         bool precedes;     /* none was observed: the state may be older than this daemon */
         unsigned ends;     /* kinds of ends (AgentEnd) since its last start by the agent */
         bool ended_first;  /* the present state is the first end of its kind: published at once */
-        bool singleton;    /* assigned to run here, with Singleton=yes */
-        bool dirty;        /* in the dirty set */
+        HealthState health;
+        uint64_t health_restart_ms; /* HealthAction=restart is due; 0: not before a change */
+        bool restart_suspended;     /* most instances of its set are unhealthy */
+        bool singleton;             /* assigned to run here, with Singleton=yes */
+        AgentText *text;            /* owned; NULL: no text was needed that only the tree has */
+        bool dirty;                 /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
 } AgentUnit;
@@ -93,6 +111,8 @@ struct Agent {
         Deferred pass;
         Timer period, wake, boot_wait, adopt;
         uint64_t adopt_ms;
+        void (*on_ready)(void *userdata); /* of the options, as the next */
+        void *userdata;
         bool adopting;  /* the cluster has a new lineage: report what runs, execute no assignment */
         bool reporting; /* the end of that report is being written */
         KvSync sync;
@@ -109,6 +129,12 @@ struct Agent {
         TAILQ_HEAD(AgentCalls, AgentCall) waiting; /* for a save */
         AgentLease lease;
         AgentPartition partition;
+        Checks *checks; /* NULL: none */
+        int (*on_checks)(void *userdata, const char *problem);
+        bool checks_stretched;        /* as reported */
+        uint64_t checks_stretched_ms; /* when that was */
+        Timer health;                 /* the next unit that becomes available */
+        bool publishes_health;        /* the feature level of the cluster allows it */
         AgentCounts counts;
 };
 
@@ -149,6 +175,15 @@ bool agent_is_stale(const AgentUnit *u);
 /* Return agent_plan() for the present state. */
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason);
 
+/* -- texts.c -- */
+
+/* Return the text that this host's assignment names, borrowed; NULL: it is not known here. */
+const Unit *agent_assigned_text(const Agent *a, const AgentUnit *u);
+/* Read that text from the tree if it is not known; when the read has ended, the unit is dirty. Forget a text
+ * that is not needed any more. */
+void agent_read_text(Agent *a, AgentUnit *u);
+void agent_forget_text(AgentUnit *u);
+
 /* -- lease.c -- */
 
 /* Update u->singleton: renew the lease while there is such a unit. */
@@ -182,6 +217,8 @@ bool agent_record_done(Agent *a, AgentUnit *u, AssignmentRecord *record);
 void agent_record_observed(Agent *a, AgentUnit *u);
 /* Record that the unit has completed if only the cluster has that; see agent_has_completed_before(). */
 void agent_record_completed(Agent *a, AgentUnit *u);
+/* Record the time of the assignment that was executed: records of older versions lack it. */
+void agent_record_since(Agent *a, const AgentUnit *u);
 /* Keep the record that the unit was stopped because of another one if its start was lost. */
 void agent_record_lost_start(Agent *a, AgentUnit *u);
 /* Record the result of a job that systemd did not begin: the unit stays inactive and does not show it. All
@@ -207,11 +244,28 @@ void agent_refresh(Agent *a);
 /* Execute steps[i] on units[i]: update the records, save them, then call systemd, in batches where possible.
  * Delay steps for which memory is missing. Return true if records changed and a new plan is due. */
 bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n);
+/* Restart 'u', which runs and is not busy, by one job of systemd. Its record stays: it was started, and is
+ * not to be started again. Return false if that was not requested: no memory, or no contact to systemd. */
+bool agent_restart(Agent *a, AgentUnit *u);
 /* Write the records off the loop if they changed. Log a failure once. */
 void agent_save(Agent *a);
 /* Drop the calls that wait for a save. 'save': write the records before this returns; otherwise the result of
  * a write under way is never reported. */
 void agent_end_saves(Agent *a, bool save);
+
+/* -- unit_health.c -- */
+
+/* Measure the health of 'u', as last read. */
+void agent_update_health(Agent *a, AgentUnit *u);
+void agent_on_health_tick(void *userdata);
+/* Report whether the checks exceed the limits of this host, if that changed. */
+void agent_report_checks(Agent *a);
+void agent_on_check(void *userdata, const char *unit, size_t i, const HealthResult *result);
+/* The agent forgets 'u', or stops it. */
+void agent_end_checks(Agent *a, AgentUnit *u);
+/* Add what was measured to a state that is about to be published; nothing below KV_LEVEL_UPDATES. 0 or
+ * -ENOMEM. */
+int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state);
 
 /* -- states.c -- */
 

@@ -18,9 +18,10 @@ struct AgentCall {
         AgentStep step;
         Names names; /* of its units, in order */
         bool reloaded;
-        bool all;         /* of a listing: all units with a file, too */
-        uint64_t save;    /* of the records, for which the call waits */
-        uint64_t listing; /* its number among a->n_listings */
+        bool all;                  /* of a listing: all units with a file, too */
+        uint64_t save;             /* of the records, for which the call waits */
+        char hash[UNIT_HASH_SIZE]; /* of a reload: the text that is in force */
+        uint64_t listing;          /* its number among a->n_listings */
         TAILQ_ENTRY(AgentCall) waiting_calls;
 };
 
@@ -99,6 +100,15 @@ static void agent_start_ended(Agent *a, AgentUnit *u, int error) {
                 agent_cancel_start(a, record, u); /* never sent, or rejected */
 }
 
+/* The process has the text that was in force when it was reloaded. */
+static void agent_reload_ended(Agent *a, AgentUnit *u, const char *hash, int error) {
+        const Unit *text = a->fresh ? agent_assigned_text(a, u) : NULL;
+
+        u->reload_failed = error == -EIO;
+        if (error == 0 && text && streq(text->hash, hash) && agent_record_assignment(a, u, false, false) < 0)
+                agent_retry_soon(a);
+}
+
 /* End a call and free it: a pass that comes soon refreshes its units. The agent may have been freed. After a
  * failed write systemd may still have read the file, for example because it was re-executed. */
 static void agent_call_done(void *userdata, int error, const char *message) {
@@ -109,6 +119,8 @@ static void agent_call_done(void *userdata, int error, const char *message) {
                 return;
         if (call->step == AGENT_START)
                 agent_start_ended(a, agent_call_unit(call, 0), error);
+        if (call->step == AGENT_RELOAD)
+                agent_reload_ended(a, agent_call_unit(call, 0), call->hash, error);
         if (call->step == AGENT_REMOVE)
                 a->removing = false;
         if (call->step == AGENT_WRITE) {
@@ -313,15 +325,14 @@ static void agent_on_links_changed(void *userdata, int error, const char *messag
                 agent_call_done(call, r, message);
 }
 
-/* Return the text to put in force: the registry's, or the record's while the view is not fresh. */
-static const Unit *agent_unit_text(const Agent *a, const char *name) {
-        const Cluster *c = registry_cluster(a->registry);
-        const ClusterAssignment *assignment = agent_assignment(a, name);
-        const ClusterUnit *u = cluster_unit(c, name);
-        const AssignmentRecord *record = records_get(&a->records, name);
+/* Return the text to put in force: the assigned one, or the record's while the view is not fresh. */
+static const Unit *agent_unit_text(const Agent *a, const AgentUnit *u) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+        const Unit *assigned = agent_assigned_text(a, u);
 
-        if (a->fresh && assignment && assignment->kind != ASSIGNMENT_STOP && u && u->unit)
-                return u->unit;
+        if (a->fresh && assignment && assignment->kind != ASSIGNMENT_STOP && assigned)
+                return assigned;
         return record ? record->unit : NULL;
 }
 
@@ -330,7 +341,7 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
         int r;
 
         for (size_t i = 0; i < n; i++) {
-                const Unit *text = agent_unit_text(a, units[i]->name);
+                const Unit *text = agent_unit_text(a, units[i]);
 
                 r = a->systemd->ops->write_file(a->systemd, units[i]->name, text->text, text->text_size);
                 if (r < 0)
@@ -371,6 +382,21 @@ static void agent_remove(AgentCall *call) {
                 agent_on_links_changed(call, r, "");
 }
 
+bool agent_restart(Agent *a, AgentUnit *u) {
+        AgentCall *call = a->systemd->ops->is_ready(a->systemd) ? agent_call_new(a, AGENT_RESTART, &u, 1) :
+                                                                  NULL;
+        int r;
+
+        if (!call)
+                return false;
+        u->ended_first = false;
+        u->ends = 0;
+        r = a->systemd->ops->restart(a->systemd, u->name, agent_call_done, call);
+        if (r < 0)
+                agent_call_done(call, r, "");
+        return true;
+}
+
 /* -- Calls that wait for a save -- */
 
 /* Return whether the step is still the next one: assignment, unit and host may have changed during the write
@@ -393,6 +419,14 @@ static bool agent_is_due(Agent *a, const AgentCall *call, AgentUnit *u) {
         if (record)
                 agent_cancel_start(a, record, u);
         return false;
+}
+
+static int (*agent_call_operation(const AgentCall *call))(Systemd *, const char *, SystemdDone, void *) {
+        const SystemdOps *ops = call->agent->systemd->ops;
+
+        if (call->step == AGENT_RELOAD)
+                return ops->reload_unit;
+        return call->step == AGENT_START ? ops->start : ops->stop;
 }
 
 static void agent_begin_call(AgentCall *call) {
@@ -421,8 +455,9 @@ static void agent_begin_call(AgentCall *call) {
                 agent_call_done(call, r, strerror(-r));
                 return;
         }
-        r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(
-                a->systemd, call->names.items[0], agent_call_done, call);
+        if (call->step == AGENT_RELOAD)
+                memcpy(call->hash, u->seen.hash, sizeof(call->hash));
+        r = agent_call_operation(call)(a->systemd, call->names.items[0], agent_call_done, call);
         if (r < 0)
                 agent_call_done(call, r, "");
 }
@@ -543,7 +578,7 @@ void agent_end_saves(Agent *a, bool save) {
 /* Stop a unit to replace its text only if the new text can be put in force. */
 static int agent_stage(Agent *a, const AgentUnit *u) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
-        const Unit *text = agent_unit_text(a, u->name);
+        const Unit *text = agent_unit_text(a, u);
 
         if (!assignment || assignment->kind != ASSIGNMENT_RUN || !text || streq(text->hash, u->seen.hash))
                 return 0;
@@ -586,7 +621,8 @@ static bool agent_record_step(Agent *a, AgentUnit *u, AgentStep *step) {
         }
         if (*step == AGENT_ADOPT || *step == AGENT_START)
                 u->link_refused = false;
-        if (*step == AGENT_WRITE || *step == AGENT_START || *step == AGENT_STOP || *step == AGENT_REMOVE)
+        if (*step == AGENT_WRITE || *step == AGENT_RELOAD || *step == AGENT_START || *step == AGENT_STOP ||
+            *step == AGENT_REMOVE)
                 publisher_expedite(a->publisher, u->name);
         return *step == AGENT_RECORD || *step == AGENT_ADOPT;
 }
@@ -613,7 +649,7 @@ bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
         save = a->n_saves + a->records.dirty;
 
         for (size_t i = 0; i < n; i++)
-                if (steps[i] == AGENT_STOP || steps[i] == AGENT_START)
+                if (steps[i] == AGENT_STOP || steps[i] == AGENT_START || steps[i] == AGENT_RELOAD)
                         agent_await_save(a, agent_call_new(a, steps[i], &units[i], 1), save);
 
         n_batch = a->writing ? 0 : agent_batch(AGENT_WRITE, units, steps, n, batch);

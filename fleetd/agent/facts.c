@@ -6,7 +6,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 
-enum { RETRY_MS = 1000 };
+enum { RETRY_MS = 1000, LOOK_MS = 60000 };
 
 struct Facts {
         Loop *loop; /* borrowed, as the next */
@@ -14,7 +14,8 @@ struct Facts {
         Machine machine;
         RegistryObserver observer;
         Deferred pass;
-        Timer retry;
+        Timer retry, look;
+        bool (*needs_reboot)(void); /* NULL: not watched */
         bool sending;
 };
 
@@ -31,15 +32,26 @@ static void facts_on_done(void *userdata, KvStatus status, const char *message, 
 static void facts_on_pass(void *userdata) {
         Facts *f = userdata;
         const ClusterMachine *self = cluster_machine(registry_cluster(f->registry), f->machine.id);
+        Machine facts; /* borrows */
         KvState state;
 
         kv_state(registry_store(f->registry), &state);
         f->machine.raft_id = state.raft_id;
         if (f->sending || !state.ready || !registry_ready(f->registry))
                 return;
-        if (self && self->facts && machine_equal(self->facts, &f->machine))
+        facts = f->machine;
+        /* systemd is not ready yet: the number cannot decrease within a boot, and 0 followed by the former
+         * one would look like another boot. */
+        if (self && self->facts && same_string(self->facts->boot_id, facts.boot_id))
+                facts.soft_reboots = MAX(facts.soft_reboots, self->facts->soft_reboots);
+        if (state.level < KV_LEVEL_UPDATES) {
+                facts.soft_reboots = 0;
+                facts.needs_reboot = false;
+                facts.checks = NULL;
+        }
+        if (self && self->facts && machine_equal(self->facts, &facts))
                 return;
-        if (registry_publish_facts(f->registry, &f->machine, facts_on_done, f) < 0)
+        if (registry_publish_facts(f->registry, &facts, facts_on_done, f) < 0)
                 (void) timer_start(&f->retry, f->loop, RETRY_MS);
         else
                 f->sending = true;
@@ -57,6 +69,40 @@ void facts_state_changed(Facts *f) {
         loop_defer(f->loop, &f->pass);
 }
 
+static void facts_on_look(void *userdata) {
+        Facts *f = userdata;
+        bool needs = f->needs_reboot();
+
+        if (needs != f->machine.needs_reboot) {
+                f->machine.needs_reboot = needs;
+                loop_defer(f->loop, &f->pass);
+        }
+        (void) timer_start_with_slack(&f->look, f->loop, LOOK_MS, LOOK_MS);
+}
+
+void facts_watch_reboot(Facts *f, bool (*needs_reboot)(void)) {
+        f->needs_reboot = needs_reboot;
+        facts_on_look(f);
+}
+
+void facts_set_soft_reboots(Facts *f, uint64_t n) {
+        if (f->machine.soft_reboots == n)
+                return;
+        f->machine.soft_reboots = n;
+        loop_defer(f->loop, &f->pass);
+}
+
+int facts_set_checks(Facts *f, const char *problem) {
+        char *copy = *problem ? strdup(problem) : NULL;
+
+        if (*problem && !copy)
+                return -ENOMEM;
+        free(f->machine.checks);
+        f->machine.checks = copy;
+        loop_defer(f->loop, &f->pass);
+        return 0;
+}
+
 int facts_set(Facts *f, const Machine *facts) {
         Machine copy = {};
         int r;
@@ -64,6 +110,8 @@ int facts_set(Facts *f, const Machine *facts) {
         r = machine_copy(facts, &copy);
         if (r < 0)
                 return r;
+        copy.checks = TAKE_PTR(f->machine.checks);
+        copy.needs_reboot = f->machine.needs_reboot;
         machine_done(&f->machine);
         f->machine = copy;
         loop_defer(f->loop, &f->pass);
@@ -82,6 +130,7 @@ int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts)
                 .observer = { .on_change = facts_on_change, .userdata = f },
                 .pass = DEFERRED(facts_on_pass, f),
                 .retry = TIMER(facts_on_pass, f),
+                .look = TIMER(facts_on_look, f),
         };
         r = facts_set(f, facts);
         if (r < 0) {
@@ -100,6 +149,7 @@ Facts *facts_free(Facts *f) {
         registry_unobserve(f->registry, &f->observer);
         deferred_cancel(&f->pass);
         timer_stop(&f->retry);
+        timer_stop(&f->look);
         machine_done(&f->machine);
         registry_cancel(f->registry, f);
         free(f);

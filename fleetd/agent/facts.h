@@ -6,7 +6,15 @@
 typedef struct Facts Facts;
 
 int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts); /* copies */
-int facts_set(Facts *f, const Machine *facts); /* copies; published if anything differs */
+/* Copy all but 'checks', which stays; published if anything differs. */
+int facts_set(Facts *f, const Machine *facts);
+/* Set the number of soft reboots since the boot; published from KV_LEVEL_UPDATES on. */
+void facts_set_soft_reboots(Facts *f, uint64_t n);
+/* Set how the health checks of this host exceed its limits; "": they do not. Published from KV_LEVEL_UPDATES
+ * on. 0 or -ENOMEM. */
+int facts_set_checks(Facts *f, const char *problem);
+/* Ask 'needs_reboot' now and each minute; published from KV_LEVEL_UPDATES on. */
+void facts_watch_reboot(Facts *f, bool (*needs_reboot)(void));
 Facts *facts_free(Facts *f);
 void facts_state_changed(Facts *f); /* on_state of the store: the Raft ID may have been assigned */
 

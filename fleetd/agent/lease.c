@@ -26,11 +26,11 @@ bool agent_has_lease(const Agent *a) {
 
 static bool lease_is_for(const Agent *a, const AgentUnit *u) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
-        const ClusterUnit *unit = cluster_unit(registry_cluster(a->registry), u->name);
+        const Unit *text = agent_assigned_text(a, u);
         const AssignmentRecord *record = records_get(&a->records, u->name);
 
-        return !(record && record->done) && assignment && assignment->kind == ASSIGNMENT_RUN && unit &&
-               unit->unit && unit->unit->placement.singleton;
+        return !(record && record->done) && assignment && assignment->kind == ASSIGNMENT_RUN && text &&
+               text->placement.singleton;
 }
 
 void agent_forget_singleton(Agent *a, AgentUnit *u) {

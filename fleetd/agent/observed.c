@@ -113,6 +113,8 @@ void agent_clean(Agent *a) {
                     cluster_state(c, a->machine_id, u->name))
                         continue;
                 agent_forget_singleton(a, u);
+                agent_forget_text(u);
+                agent_end_checks(a, u);
                 HASH_DEL(a->units, u);
                 free(u);
         }
@@ -247,6 +249,7 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
                 &(AgentView) {
                         .assignment = assignment,
                         .unit = cluster_unit(c, u->name),
+                        .text = agent_assigned_text(a, u),
                         .record = records_get(&a->records, u->name),
                         .seen = u->observed ? &u->seen : NULL,
                         .boot_id = a->boot_id,

@@ -1,9 +1,10 @@
 #include "fleetd/agent/plan.h"
 
 static const char *const step_names[] = {
-        [AGENT_NOTHING] = "nothing", [AGENT_WRITE] = "write", [AGENT_RECORD] = "record",
-        [AGENT_ADOPT] = "adopt",     [AGENT_START] = "start", [AGENT_STOP] = "stop",
-        [AGENT_REMOVE] = "remove",   [AGENT_DONE] = "done",   [AGENT_REFUSE] = "refuse",
+        [AGENT_NOTHING] = "nothing", [AGENT_WRITE] = "write",   [AGENT_RECORD] = "record",
+        [AGENT_ADOPT] = "adopt",     [AGENT_START] = "start",   [AGENT_STOP] = "stop",
+        [AGENT_REMOVE] = "remove",   [AGENT_DONE] = "done",     [AGENT_REFUSE] = "refuse",
+        [AGENT_RESTART] = "restart", [AGENT_RELOAD] = "reload",
 };
 
 const char *agent_step_to_string(AgentStep step) {
@@ -48,6 +49,13 @@ static bool plan_lacks_file(const SystemdUnit *seen) {
                (agent_is_running(seen) && streq(seen->load, "error"));
 }
 
+/* Return whether a process with the recorded text may go on with the assigned one. Units that are loaded are
+ * not reloaded. */
+static bool plan_runs_on(const AgentView *v) {
+        return unit_effect(v->record->unit, v->text) <=
+               (v->assignment->kind == ASSIGNMENT_LOAD ? EFFECT_LIVE : EFFECT_RELOAD);
+}
+
 /* A stop is under way: wait for its end before the unit counts as running. */
 static bool plan_is_stopping(const SystemdUnit *seen) {
         return streq(seen->active, "deactivating") && seen->job;
@@ -86,10 +94,13 @@ static bool plan_was_started(const AgentView *v) {
         if (!record || record->kind != ASSIGNMENT_RUN || agent_start_got_lost(v->record, v->seen))
                 return false;
 
-        /* A new assignment for the same unit key is a stop and a start in between. A new unit key whose text
-         * runs the same is an edit of [X-Fleet] alone. */
-        same_order = record->index == v->assignment->index || record->unit_index != v->assignment->unit_index;
-        same_text = unit_runs_same(record->unit, v->unit->unit);
+        /* A new assignment is a stop and a start in between, and a rewrite in place is not. Records of older
+         * versions do not show which it was: a new unit key, whose text runs the same, is an edit of
+         * [X-Fleet] alone. */
+        same_order = record->index == v->assignment->index ||
+                     (record->since_ms > 0 ? record->since_ms == v->assignment->since_ms :
+                                             record->unit_index != v->assignment->unit_index);
+        same_text = unit_runs_same(record->unit, v->text);
         return same_order && same_text && (record->done || streq(record->started_boot, v->boot_id));
 }
 
@@ -133,6 +144,30 @@ static bool plan_is_inherited(const AgentView *v) {
         return v->inherited && !(v->record && v->record->index == v->assignment->index);
 }
 
+/* The unit was started by its record, and need not be restarted for its assigned text. The record keeps the
+ * former text until the new one is in force: then a crash at any step is followed by the steps that are left.
+ * 'differs': the file has another text. */
+static AgentStep plan_started(const AgentView *v, bool differs, const char **why) {
+        const SystemdUnit *seen = v->seen;
+        const AssignmentRecord *record = v->record;
+        bool pending = !unit_equal(record->unit, v->text);
+        bool reloads = pending && unit_effect(record->unit, v->text) == EFFECT_RELOAD &&
+                       (agent_is_running(seen) || seen->job) && !systemd_is_restarting(seen);
+
+        if (record->starting && !reloads)
+                return plan_step(AGENT_ADOPT, "the recorded start was made", why);
+        if ((differs || plan_lacks_file(seen) || (pending && seen->need_reload)) && !record->done)
+                return plan_step(AGENT_WRITE, "installing the unit file", why);
+        if (reloads && (seen->job || !streq(seen->active, "active")))
+                return plan_step(AGENT_NOTHING, "it is reloaded when its job has ended", why);
+        if (reloads)
+                return plan_step(AGENT_RELOAD, "its ReloadTrigger= has changed", why);
+        if (pending || record->index != v->assignment->index ||
+            record->unit_index != v->assignment->unit_index)
+                return plan_step(AGENT_RECORD, "the assignment matches the running unit", why);
+        return plan_again(v, "started before", why);
+}
+
 static AgentStep plan_run(const AgentView *v, const char **why) {
         const SystemdUnit *seen = v->seen;
         const AssignmentRecord *record = v->record;
@@ -140,15 +175,17 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
 
         if (!v->unit || !v->unit->unit)
                 return plan_step(AGENT_NOTHING, "the unit was removed; a stop assignment will follow", why);
-        if (v->assignment->unit_index != v->unit->index)
+        if (!v->text)
                 return plan_step(AGENT_NOTHING,
-                                 "assigned with an older text; the engine updates one host at a time", why);
+                                 v->assignment->hash[0] ?
+                                         "its assigned text is not known here yet" :
+                                         "assigned with an older text; the engine updates one host at a time",
+                                 why);
         if (plan_is_conflicting(seen, record, v->boot_id))
                 return plan_step(AGENT_REFUSE, "this host has a unit of that name from another source", why);
 
-        differs = !seen->has_file || !streq(seen->hash, v->unit->unit->hash);
-        other = record ? (record->replacing && !streq(record->started_boot, v->boot_id)) ||
-                                 !unit_runs_same(record->unit, v->unit->unit) :
+        differs = !seen->has_file || !streq(seen->hash, v->text->hash);
+        other = record ? (record->replacing && !streq(record->started_boot, v->boot_id)) || !plan_runs_on(v) :
                          seen->has_file;
         if (differs && other && agent_is_running(seen))
                 return plan_step(AGENT_STOP,
@@ -169,17 +206,10 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 return plan_step(AGENT_NOTHING, "loaded", why);
         }
 
-        if (plan_was_started(v)) {
-                if (record->starting)
-                        return plan_step(AGENT_ADOPT, "the recorded start was made", why);
-                if ((differs || plan_lacks_file(seen)) && !record->done)
-                        return plan_step(AGENT_WRITE, "installing the unit file", why);
-                if (record->index != v->assignment->index || record->unit_index != v->assignment->unit_index)
-                        return plan_step(AGENT_RECORD, "the assignment matches the running unit", why);
-                return plan_again(v, "started before", why);
-        }
+        if (plan_was_started(v))
+                return plan_started(v, differs, why);
         if (record && record->replacing && v->outdated && agent_is_running(seen) &&
-            unit_runs_same(record->unit, v->unit->unit))
+            unit_runs_same(record->unit, v->text))
                 return plan_step(AGENT_STOP, "its former text was started again", why);
         if (v->stopping)
                 return plan_step(AGENT_NOTHING, "systemd is stopping", why);
@@ -275,8 +305,8 @@ static AgentStep plan_alone(const AgentView *v, AgentStep s, const char **why) {
 static bool plan_is_singleton(const AgentView *v) {
         const Unit *text = v->record ? v->record->unit : NULL;
 
-        if (v->fresh && v->assignment && v->unit)
-                text = v->unit->unit;
+        if (v->fresh && v->assignment && v->text)
+                text = v->text;
         return text && text->placement.singleton;
 }
 
@@ -307,15 +337,15 @@ bool agent_is_done(const AssignmentRecord *record, const SystemdUnit *seen, cons
 
 /* A state that precedes the assignment may be of an earlier run. It has no hash if the host had booted since
  * the run: no file of a completed unit is written. */
-bool agent_has_completed_before(const ClusterAssignment *assignment, const ClusterUnit *unit,
+bool agent_has_completed_before(const ClusterAssignment *assignment, const Unit *text,
                                 const ClusterState *published, const AssignmentRecord *record,
                                 const SystemdUnit *seen) {
-        if (!assignment || assignment->kind != ASSIGNMENT_RUN || !unit || !unit->unit ||
-            assignment->unit_index != unit->index || !streq(seen->active, "inactive") || seen->job)
+        if (!assignment || assignment->kind != ASSIGNMENT_RUN || !text || !streq(seen->active, "inactive") ||
+            seen->job)
                 return false;
         if (!published || !published->state.done || published->index < assignment->index ||
-            (published->state.hash && !streq(published->state.hash, unit->unit->hash)))
+            (published->state.hash && !streq(published->state.hash, text->hash)))
                 return false;
         return !record || (record->kind == ASSIGNMENT_RUN && record->done &&
-                           record->index > assignment->index && unit_runs_same(record->unit, unit->unit));
+                           record->index > assignment->index && unit_runs_same(record->unit, text));
 }

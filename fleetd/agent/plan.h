@@ -10,14 +10,16 @@
 
 typedef enum AgentStep {
         AGENT_NOTHING,
-        AGENT_WRITE,  /* put the text in force: write the file, link, reload if systemd requires it */
-        AGENT_RECORD, /* copy the assignment to the record; the unit is not touched */
-        AGENT_ADOPT,  /* the unit runs as assigned: record it as started */
-        AGENT_START,  /* record it as started, then start */
-        AGENT_STOP,   /* record it as not started, then stop */
-        AGENT_REMOVE, /* it has stopped: unlink, remove file and record */
-        AGENT_DONE,   /* nothing of it is left: report that, which ends the assignment */
-        AGENT_REFUSE, /* conflicting unit: do not touch it */
+        AGENT_WRITE,   /* put the text in force: write the file, link, reload if systemd requires it */
+        AGENT_RECORD,  /* copy the assignment to the record; the unit is not touched */
+        AGENT_ADOPT,   /* the unit runs as assigned: record it as started */
+        AGENT_START,   /* record it as started, then start */
+        AGENT_RELOAD,  /* reload the process, whose file is in force, then record that text */
+        AGENT_STOP,    /* record it as not started, then stop */
+        AGENT_REMOVE,  /* it has stopped: unlink, remove file and record */
+        AGENT_DONE,    /* nothing of it is left: report that, which ends the assignment */
+        AGENT_REFUSE,  /* conflicting unit: do not touch it */
+        AGENT_RESTART, /* HealthAction=restart; never planned: the health decides */
         _AGENT_STEP_MAX,
 } AgentStep;
 
@@ -26,6 +28,7 @@ const char *agent_step_to_string(AgentStep step);
 typedef struct AgentView {
         const ClusterAssignment *assignment; /* NULL: none, so no action */
         const ClusterUnit *unit;             /* NULL: removed, or unknown */
+        const Unit *text;                    /* that the assignment names; NULL: not known here, or not yet */
         const AssignmentRecord *record;      /* NULL: none */
         const SystemdUnit *seen;             /* NULL: not read yet */
         const char *boot_id;
@@ -61,7 +64,7 @@ bool agent_is_stopped_for(const AssignmentRecord *record, const SystemdUnit *see
 /* Return whether the unit has completed under 'assignment' by the state that this host published, although
  * its record does not say so: the host has lost the record ('record' is NULL), or the cluster was restored
  * from a backup that precedes the record, whose run completed, too. Any argument but 'seen' may be NULL. */
-bool agent_has_completed_before(const ClusterAssignment *assignment, const ClusterUnit *unit,
+bool agent_has_completed_before(const ClusterAssignment *assignment, const Unit *text,
                                 const ClusterState *published, const AssignmentRecord *record,
                                 const SystemdUnit *seen);
 

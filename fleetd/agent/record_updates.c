@@ -78,22 +78,32 @@ void agent_record_observed(Agent *a, AgentUnit *u) {
                            u->name);
 }
 
+/* 0 or -ENOMEM. */
+static int agent_put_record(Agent *a, const Unit *text, const ClusterAssignment *assignment,
+                            AssignmentRecord **ret) {
+        int r = records_put(&a->records, text, assignment->kind, assignment->unit_index, assignment->index,
+                            ret);
+
+        if (r >= 0)
+                (*ret)->since_ms = assignment->since_ms;
+        return r;
+}
+
 /* While units are reported to a cluster of a new lineage, too: the report would replace the state that says
  * so. Later, the state may be this daemon's own, of a run before the assignment that is in the view by now.
  */
 void agent_record_completed(Agent *a, AgentUnit *u) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
-        const ClusterUnit *unit = cluster_unit(c, u->name);
+        const Unit *text = agent_assigned_text(a, u);
         AssignmentRecord *record = records_get(&a->records, u->name);
 
         if (!(a->fresh || a->adopting) || !u->observed || !u->precedes ||
-            !agent_has_completed_before(assignment, unit, cluster_state(c, a->machine_id, u->name), record,
+            !agent_has_completed_before(assignment, text, cluster_state(c, a->machine_id, u->name), record,
                                         &u->seen) ||
             agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused))
                 return;
-        if (records_put(&a->records, unit->unit, ASSIGNMENT_RUN, unit->index, assignment->index, &record) <
-            0) {
+        if (agent_put_record(a, text, assignment, &record) < 0) {
                 agent_retry_soon(a);
                 return;
         }
@@ -101,6 +111,17 @@ void agent_record_completed(Agent *a, AgentUnit *u) {
         u->done_save = a->n_saves + 1;
         log_info(((LogFields) { .unit = u->name, .index = assignment->index }),
                  "%s: done (completed before, by the state in the cluster)", u->name);
+}
+
+void agent_record_since(Agent *a, const AgentUnit *u) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+        AssignmentRecord *record = records_get(&a->records, u->name);
+
+        if (!assignment || !record || record->index != assignment->index ||
+            record->since_ms == assignment->since_ms)
+                return;
+        record->since_ms = assignment->since_ms;
+        a->records.dirty = true;
 }
 
 void agent_record_lost_start(Agent *a, AgentUnit *u) {
@@ -144,16 +165,15 @@ void agent_cancel_start(Agent *a, AssignmentRecord *record, AgentUnit *u) {
 
 int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool starting) {
         const char *name = unit->name;
-        const Cluster *c = registry_cluster(a->registry);
         const ClusterAssignment *assignment = a->fresh ? agent_assignment(a, name) : NULL;
-        const ClusterUnit *u = cluster_unit(c, name);
+        const Unit *text = agent_assigned_text(a, unit);
         AssignmentRecord *record = records_get(&a->records, name);
         bool again = starting && record && record->stopped_for &&
                      (!assignment || assignment->index == record->index);
         int r;
 
-        if (assignment && assignment->kind != ASSIGNMENT_STOP && u && u->unit) {
-                r = records_put(&a->records, u->unit, assignment->kind, u->index, assignment->index, &record);
+        if (assignment && assignment->kind != ASSIGNMENT_STOP && text) {
+                r = agent_put_record(a, text, assignment, &record);
                 if (r < 0)
                         return r;
         }
@@ -177,7 +197,6 @@ int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool 
 
 void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
         const ClusterAssignment *assignment = agent_assignment(a, unit->name);
-        const ClusterUnit *u = cluster_unit(registry_cluster(a->registry), unit->name);
         AssignmentRecord *record = records_get(&a->records, unit->name);
 
         if (!record)
@@ -201,8 +220,7 @@ void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
         }
         /* Stopped to replace its text. The record precedes the stop: if the cluster is lost in between, this
          * daemon finishes the replacement alone. */
-        record->replacing |= records_put(&a->records, u->unit, ASSIGNMENT_RUN, u->index, assignment->index,
-                                         NULL) == 0;
+        record->replacing |= agent_put_record(a, agent_assigned_text(a, unit), assignment, &record) == 0;
         if (record->replacing)
                 snprintf(record->before, sizeof(record->before), "%s", unit->seen.invocation_id);
         record->finishing |= record->replacing;

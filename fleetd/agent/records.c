@@ -159,6 +159,7 @@ static const JsonField record_fields[] = {
         { "startedBoot", JSON_FIELD_CHARS, FIELD_CHARS(started_boot) },
         { "ran", JSON_FIELD_BOOL, FIELD(ran) },
         { "replacing", JSON_FIELD_BOOL, FIELD(replacing) },
+        { "since", JSON_FIELD_U64, FIELD(since_ms) },
         { "starting", JSON_FIELD_BOOL, FIELD(starting) },
         { "stopped", JSON_FIELD_BOOL, FIELD(stopped) },
         { "stoppedFor", JSON_FIELD_BOOL, FIELD(stopped_for) },

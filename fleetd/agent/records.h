@@ -20,8 +20,9 @@ typedef struct AssignmentRecord {
         char name[UNIT_NAME_MAX + 1];
         AssignmentKind kind;             /* run or load */
         Unit *unit;                      /* the text that was put in force */
-        uint64_t unit_index;             /* of the unit's key */
+        uint64_t unit_index;             /* of the unit's key that the assignment was planned on */
         uint64_t index;                  /* of the last assignment that was executed */
+        uint64_t since_ms;               /* its time; a rewrite in place keeps it. 0: of an older version */
         char started_boot[BOOT_ID_SIZE]; /* boot in which it was started by this record; "": not yet */
         char owned_boot[BOOT_ID_SIZE]; /* boot in which systemd had our file: a unit that runs without a file
                                           is ours; "": none */

@@ -81,7 +81,8 @@ static bool agent_state_of(Agent *a, AgentUnit *u, const ClusterState *published
         else if (!conflicting && record && streq(u->seen.active, "inactive"))
                 snprintf(ret->job, sizeof(ret->job), "%s", record->job);
         agent_append_reason(&reason, a, u, record, ret);
-        if (reason.error < 0 || unit_state_set_reason(ret, reason.chars ?: "") < 0) {
+        if (reason.error < 0 || unit_state_set_reason(ret, reason.chars ?: "") < 0 ||
+            agent_add_health(a, u, ret) < 0) {
                 unit_state_done(ret);
                 return false;
         }

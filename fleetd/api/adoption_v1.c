@@ -5,7 +5,7 @@
 void adopting_handle(Request *request) {
         Registry *registry = request->api->options.registry;
 
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
 
         if (registry_cluster(registry)->adopting)
                 change_sent(request, 204, NULL,

@@ -218,11 +218,13 @@ void cluster_handle(Request *request) {
         peer_auth_write(&t, request, c);
         json_add_string(&t, "problem", securing_problem(c, peers, &problem) ?: state.problem);
         json_add_u64(&t, "raftIndex", state.raft_index);
+        reboots_write(&t, c);
         request_append_rejection(request, &rejection);
         json_add_string(&t, "rejection", rejection.chars);
         if (state.removed)
                 json_add_bool(&t, "removed", true);
         replica_write(&t, request, &state);
+        rollouts_write(&t, c);
         settings_write(&t, c, &state);
         if (state.stale_ms > 0)
                 json_add_u64(&t, "staleSec", state.stale_ms / 1000);

@@ -64,8 +64,8 @@ static unsigned confirmations_read(const Cluster *c, const JsonValue *root,
         ProblemKind kind = problem_kind_from_string(json_value_string(json_value_member(root, "kind")) ?: "");
         size_t n = json_value_count(names);
 
-        if (kind != PROBLEM_HELD && kind != PROBLEM_TAKEN)
-                return error_set(err, 400, "kind: expected held or taken");
+        if (kind != PROBLEM_HELD && kind != PROBLEM_TAKEN && kind != PROBLEM_REVERTED)
+                return error_set(err, 400, "kind: expected held, reverted or taken");
         if (n == 0 || n > NAMES_MAX)
                 return error_set(err, 400, "names: expected 1 to %d", NAMES_MAX);
         for (size_t i = 0; i < n; i++) {
@@ -93,7 +93,7 @@ void directory_post_handle(Request *request) {
         _cleanup_json_ JsonValue *root = NULL;
         ProblemChange changes[NAMES_MAX];
         Problem problems[NAMES_MAX];
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         unsigned status;
         Error err = {};
         size_t n = 0;

@@ -285,7 +285,15 @@ static const ClusterState **states_sorted(const Cluster *c, const char *machine,
         return all;
 }
 
+const char *state_health(const ClusterState *s) {
+        if (s->state.health == UNIT_HEALTH_NONE)
+                return NULL;
+        return s->machine->presence == PRESENCE_UP ? unit_health_to_string(s->state.health) : "unknown";
+}
+
 static ApiState state_entity(const ClusterState *s) {
+        bool known = s->machine->presence == PRESENCE_UP;
+
         return (ApiState) { .name = s->unit,
                             .machine_id = s->machine->id,
                             .hash = s->state.hash,
@@ -295,7 +303,10 @@ static ApiState state_entity(const ClusterState *s) {
                             .since_ms = s->state.since_ms,
                             .finished = s->state.done,
                             .job = s->state.job[0] ? s->state.job : NULL,
-                            .reason = s->state.reason };
+                            .reason = s->state.reason,
+                            .health = state_health(s),
+                            .why = known ? s->state.why : NULL,
+                            .available = known && s->state.available };
 }
 
 void states_get_handle(Request *request) {

@@ -37,6 +37,9 @@ void change_on_done(void *request, KvStatus status, const char *message, uint64_
 /* Set the reason why a unit is on its machine, or on none. */
 void unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
 
+/* Return the health of a unit for people; NULL: none. "unknown": its machine is not up. */
+const char *state_health(const ClusterState *state);
+
 /* Return the machine of a unit's assignment, else one that reports a state of it; NULL: none. */
 const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
 /* Return another machine than 'where' that is up and has the unit, or is to start it; NULL: none. */
@@ -58,9 +61,21 @@ DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *unit, con
  * a limit of names and work. */
 void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *m);
 
+/* Return whether another machine than this one may get units. */
+bool maintenance_has_others(const Cluster *c, const ClusterMachine *m);
+
 /* Write "maintenance": the machines that are cordoned, draining or drained, with the number of units that
  * wait; of the leave of a host, cluster_v1.c writes the state. Nothing if there is none. */
 void maintenance_write(Text *t, const Cluster *cluster);
+
+/* Write "reboots": the machines at which the queue of reboots has stopped. Nothing if there is none. */
+void reboots_write(Text *t, const Cluster *cluster);
+
+/* Write "rollouts": those that have not ended, up to a limit. Nothing if there is none. */
+void rollouts_write(Text *t, const Cluster *cluster);
+/* Write "rollout", what the rollout of the unit's set does, and "rolloutNext", the command that it waits for.
+ * Nothing if none is under way. */
+void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *unit);
 
 bool machine_is_there(const ClusterMachine *machine); /* up or away: its states are valid */
 
@@ -86,6 +101,9 @@ void units_get_handle(Request *request);
 void units_put_handle(Request *request);
 void units_delete_handle(Request *request);
 void revisions_handle(Request *request);
+void rollouts_list_handle(Request *request);
+void rollouts_get_handle(Request *request);
+void rollouts_put_handle(Request *request);
 void batch_handle(Request *request);
 void states_list_handle(Request *request);
 void states_get_handle(Request *request);

@@ -58,7 +58,7 @@ static void units_log(const Request *request, const UnitChange *change) {
 }
 
 static void units_change(Request *request, unsigned success, UnitChange *changes, size_t n) {
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
 
         (void) request_user(request, user);
         for (size_t i = 0; i < n; i++) {
@@ -133,6 +133,9 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 return request_status_of(r);
         if (!same && cluster_check_options(ret->unit, change_level(request), err) < 0)
                 return error_prefix(err, 409, "%s", name);
+        if (!same &&
+            cluster_check_followers(registry_cluster(request->api->options.registry), ret->unit, err) < 0)
+                return error_prefix(err, 400, "%s", name);
         if (same && body->desired_state == _TARGET_INVALID)
                 return error_set(err, 409, "must provide DesiredState to update existing unit");
         if (unit_name_is_template(name) && target != TARGET_INACTIVE)

@@ -337,7 +337,7 @@ static void forward_describe(const Request *request, ForwardRequest *ret) {
                                   .body = { http->body, http->body_size },
                                   .n_content_types = http->n_content_types,
                                   .parameters = request->parameters };
-        (void) request_user(request, ret->sender.user);
+        (void) request_user_name(request, ret->sender.user);
         snprintf(ret->method, sizeof(ret->method), "%s", http->method);
         snprintf(ret->content_type, sizeof(ret->content_type), "%s", http->content_type ?: "");
 }

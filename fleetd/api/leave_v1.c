@@ -188,7 +188,7 @@ void leave_post_handle(Request *request) {
         MaintenanceRecord leave = { .purpose = CLUSTER_FOR_LEAVE,
                                     .mode = MAINTENANCE_DRAINING,
                                     .since_ms = loop_wall_ms(request->api->loop) };
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         Error err;
 
         if (self && cluster_machine_is_leaving(self)) {
@@ -199,7 +199,7 @@ void leave_post_handle(Request *request) {
                 request_error(request, 409, "%s", err.message);
                 return;
         }
-        snprintf(leave.by, sizeof(leave.by), "%s@%s", request_user(request, user), request->api->name);
+        snprintf(leave.by, sizeof(leave.by), "%s", request_user(request, user));
         change_sent(request, 204, NULL,
                     registry_maintain(request_registry(request), 0, self, &leave,
                                       "begun: its units move away", change_on_done, request));
@@ -209,7 +209,7 @@ void leave_post_handle(Request *request) {
 
 void leave_delete_handle(Request *request) {
         const ClusterMachine *self = leave_self(request);
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
 
         if (self && cluster_machine_is_leaving(self))
                 change_sent(request, 204, NULL,

@@ -20,7 +20,7 @@ static void raising_on_done(Request *request, const KvResult *result) {
 
 /* The same for a level that changes. */
 static void raising_on_raised(Request *request, const KvResult *result) {
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         KvState state;
 
         kv_state(request->api->options.store, &state);

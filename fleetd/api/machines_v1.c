@@ -35,8 +35,11 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                 .replaced_by = successor ? successor->id : NULL,
                 .problem = cluster_machine_problem(m, MACHINE_CONDITION),
                 .identity_problem = cluster_machine_problem(m, MACHINE_IDENTITY),
+                .checks_problem = m->facts ? m->facts->checks : NULL,
                 .clock_problem = cluster_machine_problem(m, MACHINE_CLOCK),
                 .maintenance = m->maintenance ? maintenance_mode_to_string(m->maintenance->mode) : NULL,
+                .needs_reboot = m->facts && m->facts->needs_reboot,
+                .reboot = m->reboot ? reboot_state_to_string(m->reboot->state) : NULL,
                 .since_ms = m->since_ms,
                 .n_units = m->load,
                 .agentless = m->member.agentless,
@@ -224,7 +227,7 @@ bool metadata_patch_read(Request *request, MetadataPatch *ret) {
 
 void machines_patch_handle(Request *request) {
         _cleanup_(metadata_patch_done) MetadataPatch patch = {};
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
 
         if (!metadata_patch_read(request, &patch))
                 return;
@@ -371,7 +374,7 @@ void machines_delete_handle(Request *request) {
              force = compromised || same_string(request_parameter(request, "force"), "true");
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *m = cluster_machine(c, request->rest);
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         Error err = {};
         int r;
 

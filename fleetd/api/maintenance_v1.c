@@ -251,8 +251,7 @@ static int maintenance_body_check(const MaintenanceBody *body, MaintenanceMode *
         return 0;
 }
 
-/* Return whether another machine may get units. */
-static bool maintenance_has_others(const Cluster *c, const ClusterMachine *m) {
+bool maintenance_has_others(const Cluster *c, const ClusterMachine *m) {
         for (const ClusterMachine *other = c->machines; other; other = other->hh.next)
                 if (other != m && other->presence == PRESENCE_UP && !other->maintenance && other->facts &&
                     !other->member.agentless)
@@ -307,12 +306,13 @@ static bool maintenance_next(const Request *request, const ClusterMachine *m, co
         const Cluster *c = registry_cluster(request->api->options.registry);
         const MaintenanceRecord *now = m->maintenance;
         bool begins = !now || (mode == MAINTENANCE_DRAINING && now->mode != MAINTENANCE_DRAINING);
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
 
         *ret = now ? *now : (MaintenanceRecord) {};
         if (now && now->mode == MAINTENANCE_DRAINED && drain_left(m) == 0)
                 return false;
         memset(ret->purpose, 0, sizeof(ret->purpose)); /* it is an operator's now */
+        memset(ret->before, 0, sizeof(ret->before));
         if (begins) {
                 ret->since_ms = loop_wall_ms(request->api->loop);
                 ret->deadline_ms = 0;
@@ -327,7 +327,7 @@ static bool maintenance_next(const Request *request, const ClusterMachine *m, co
                 snprintf(ret->why, sizeof(ret->why), "%s", body->reason);
         if (now && memcmp(ret, now, sizeof(*ret)) == 0)
                 return false;
-        snprintf(ret->by, sizeof(ret->by), "%s@%s", request_user(request, user), request_host(request));
+        snprintf(ret->by, sizeof(ret->by), "%s", request_user(request, user));
         return true;
 }
 
@@ -399,7 +399,7 @@ void maintenance_put_handle(Request *request) {
 
 void maintenance_delete_handle(Request *request) {
         const ClusterMachine *m = maintenance_machine(request);
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         Error err = {};
 
         if (!m)

@@ -280,7 +280,7 @@ static void member_on_removed(void *userdata, KvStatus status, const char *messa
 /* As DELETE /fleet/v1/machines/ID: for a member that is lost. */
 static void member_delete(Request *request, const KvState *state, const KvMember *member) {
         const ClusterMachine *m = machine_of(request, member->raft_id);
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         Error err = {};
 
         if (!sender_may(request->sender, RIGHT_ADMINISTER))

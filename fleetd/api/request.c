@@ -225,7 +225,7 @@ const char *request_parameter(const Request *request, const char *name) {
         return p ? p->value : NULL;
 }
 
-const char *request_user(const Request *request, char ret[static HISTORY_USER_SIZE]) {
+const char *request_user_name(const Request *request, char ret[static HISTORY_USER_SIZE]) {
         const struct passwd *user = NULL;
         uid_t uid;
         FILE *f;
@@ -250,6 +250,17 @@ const char *request_user(const Request *request, char ret[static HISTORY_USER_SI
                 snprintf(ret, HISTORY_USER_SIZE, "uid %u", (unsigned) uid);
         if (f)
                 fclose(f);
+        return ret;
+}
+
+const char *request_user(const Request *request, char ret[static RECORDED_BY_SIZE]) {
+        char name[HISTORY_USER_SIZE];
+
+        (void) request_user_name(request, name);
+        if (name[0] && request->sender->principal.kind != PRINCIPAL_USER)
+                snprintf(ret, RECORDED_BY_SIZE, "%s@%s", name, request_host(request));
+        else
+                snprintf(ret, RECORDED_BY_SIZE, "%s", name);
         return ret;
 }
 

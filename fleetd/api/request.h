@@ -107,7 +107,7 @@ typedef struct Route {
 
 /* The host without a replica that has forwarded the request of one of its clients. Borrowed. */
 typedef struct RequestOrigin {
-        const char *machine, *host, *user; /* ID; name; the user of request_user() */
+        const char *machine, *host, *user; /* ID; name; the user of request_user_name() */
 } RequestOrigin;
 
 /* A request until it is answered. Its end, also without an answer (the client has left, the daemon stops),
@@ -207,9 +207,13 @@ typedef struct StaleField {
 } StaleField;
 HttpField request_stale_field(const Request *request, StaleField *ret);
 
-/* Return the user who sent the request, for the history: a name of /etc/passwd, else "uid 1000";
+/* Return the name of the user who sent the request, without its host: a name of /etc/passwd, else "uid 1000";
  * "user:NAME" of a user with a certificate; "" if unknown. */
-const char *request_user(const Request *request, char ret[static HISTORY_USER_SIZE]);
+const char *request_user_name(const Request *request, char ret[static HISTORY_USER_SIZE]);
+
+/* Return the same for records and the history, with the host of the client: "root@alpha". A user with a
+ * certificate is one of the whole cluster, and has none. */
+const char *request_user(const Request *request, char ret[static RECORDED_BY_SIZE]);
 
 /* Return ID and name of the host whose client sent the request. */
 const char *request_machine(const Request *request);
@@ -300,6 +304,10 @@ void leave_delete_handle(Request *request);
 void maintenance_get_handle(Request *request);
 void maintenance_put_handle(Request *request);
 void maintenance_delete_handle(Request *request);
+void reboots_list_handle(Request *request);
+void reboots_post_handle(Request *request);
+void reboots_cancel_handle(Request *request);
+void reboots_resume_handle(Request *request);
 void events_handle(Request *request);
 void history_handle(Request *request);
 /* Return whether the command of the request runs on this host. */

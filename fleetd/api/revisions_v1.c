@@ -4,22 +4,35 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/engine/rollout.h"
 #include "fleetd/registry/layout.h"
 
-static void revision_write(Text *t, const Revision *revision, uint64_t number, const char *hash,
-                           bool wanted) {
+/* Return what became of a text in the rollout of its set; NULL: unknown. */
+static const char *revision_outcome(const RolloutRecord *r, const char *hash) {
+        if (!r)
+                return NULL;
+        if (r->state != ROLLOUT_DONE && streq(r->to.hash, hash))
+                return rollout_state_to_string(r->state);
+        if (r->completed.number > 0 && streq(r->completed.hash, hash))
+                return "completed";
+        return r->reverted.number > 0 && streq(r->reverted.hash, hash) ? "reverted" : NULL;
+}
+
+static void revision_write(Text *t, const RolloutRecord *rollout, const Revision *revision, uint64_t number,
+                           const char *hash, bool wanted) {
         json_open(t, NULL, '{');
         json_add_string(t, "by", revision->by);
         json_add_string(t, "hash", hash);
         json_add_string(t, "how", revision_how_to_string(revision->how));
         json_add_u64(t, "number", number);
+        json_add_string(t, "outcome", revision_outcome(rollout, hash));
         json_add_u64(t, "since", revision->since_ms);
         json_add_bool(t, "wanted", wanted);
         json_close(t, '}');
 }
 
 /* Write the revision with the highest number below 'below'. Return its number; 0: there is none. */
-static uint64_t revision_write_next(Text *t, const Unit *unit, uint64_t below) {
+static uint64_t revision_write_next(Text *t, const RolloutRecord *rollout, const Unit *unit, uint64_t below) {
         const Revisions *all = &unit->revisions;
         const Revision *next = NULL;
         uint64_t wanted = revisions_wanted(all);
@@ -28,15 +41,17 @@ static uint64_t revision_write_next(Text *t, const Unit *unit, uint64_t below) {
                 if (all->former[i].number < below && (!next || all->former[i].number > next->number))
                         next = &all->former[i];
         if (wanted < below && (!next || wanted > next->number)) {
-                revision_write(t, &all->wanted, wanted, unit->hash, true);
+                revision_write(t, rollout, &all->wanted, wanted, unit->hash, true);
                 return wanted;
         }
         if (next)
-                revision_write(t, next, next->number, next->hash, false);
+                revision_write(t, rollout, next, next->number, next->hash, false);
         return next ? next->number : 0;
 }
 
 static void revisions_answer(Request *request, const ClusterUnit *u) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const RolloutRecord *rollout = rollout_head(c, u)->rollout;
         uint64_t below = UINT64_MAX;
         _cleanup_text_ Text t = {};
 
@@ -47,22 +62,11 @@ static void revisions_answer(Request *request, const ClusterUnit *u) {
                              u->unit->revisions.former[u->unit->revisions.n_former - 1].number);
         json_open(&t, "revisions", '[');
         do
-                below = revision_write_next(&t, u->unit, below);
+                below = revision_write_next(&t, rollout, u->unit, below);
         while (below > 0);
         json_close(&t, ']');
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
-}
-
-typedef struct Reading {
-        const char *name;
-        Unit *unit; /* owned */
-} Reading;
-
-static int revision_on_node(void *userdata, const KvNode *node) {
-        Reading *reading = userdata;
-
-        return stored_unit_read(reading->name, node->value.data, node->value.size, &reading->unit, NULL);
 }
 
 static void revision_answer_unit(Request *request, const Unit *unit) {
@@ -79,8 +83,7 @@ static void revision_answer_unit(Request *request, const Unit *unit) {
 
 static void revision_answer(Request *request, const ClusterUnit *u, const char *text) {
         uint64_t number = revision_parse_number(text);
-        Reading reading = { .name = u->name };
-        char path[LAYOUT_KEY_MAX];
+        _cleanup_unit_ Unit *unit = NULL;
         int r = -ENOENT;
 
         if (number == 0) {
@@ -92,11 +95,9 @@ static void revision_answer(Request *request, const ClusterUnit *u, const char *
                 return;
         }
         if (revisions_find(&u->unit->revisions, number, NULL))
-                r = kv_local_get(request->api->options.store,
-                                 kv_string(layout_key(path, LAYOUT_REVISION, u->name, text)),
-                                 revision_on_node, &reading);
+                r = registry_read_revision(request->api->options.registry, u->name, number, &unit);
         if (r >= 0)
-                revision_answer_unit(request, reading.unit);
+                revision_answer_unit(request, unit);
         else if (r == -ENOENT)
                 request_error(request, 404, "%s has no revision %s; fleetctl history %s lists them", u->name,
                               text, u->name);
@@ -104,13 +105,15 @@ static void revision_answer(Request *request, const ClusterUnit *u, const char *
                 request_error(request, 500,
                               "revision %s of %s cannot be read: %s; fleetctl history %s lists others", text,
                               u->name, strerror(-r), u->name);
-        unit_free(reading.unit);
 }
 
 void revisions_handle(Request *request) {
-        const ClusterUnit *u = cluster_unit(registry_cluster(request->api->options.registry), request->rest);
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterUnit *u = cluster_unit(c, request->rest),
+                          *template = u && u->unit->from ? cluster_unit(c, u->unit->from) : NULL;
         const char *number = request_parameter(request, "rev");
 
+        u = template ?: u; /* its texts are those of its template */
         if (!u)
                 request_error(request, 404, "unit does not exist");
         else if (number)

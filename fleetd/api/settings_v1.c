@@ -139,7 +139,7 @@ void settings_handle(Request *request) {
         const Cluster *c = registry_cluster(registry);
         ClusterSettings next = *cluster_settings(c);
         _cleanup_json_ JsonValue *root = NULL;
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         KvState state;
         Error err = {};
         int r;

@@ -136,7 +136,7 @@ static void token_on_created(void *userdata, int error, const char *message, con
 
 void tokens_create_handle(Request *request) {
         _cleanup_(token_body_done) TokenBody body = {};
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         TokenRequest wanted = {};
         Error err = {};
         int r;
@@ -183,7 +183,7 @@ static void token_on_revoked(void *userdata, KvStatus status, const char *messag
 
 void tokens_revoke_handle(Request *request) {
         Authority *authority = request->api->options.authority;
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         Error err = {};
         int r;
 
@@ -212,7 +212,7 @@ static void secure_on_done(void *userdata, int error, const char *message) {
 
 void secure_handle(Request *request) {
         static const JsonField fields[] = { { "force", JSON_FIELD_BOOL, 0 } };
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         bool force = false;
         Error err = {};
         int r;
@@ -285,7 +285,7 @@ void ca_rotate_handle(Request *request) {
         static const JsonField fields[] = { { "compromised", JSON_FIELD_BOOL, 0 } };
         Authority *authority = request->api->options.authority;
         bool compromised = false;
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         Error err = {};
         int r;
 
@@ -305,7 +305,7 @@ void ca_rotate_handle(Request *request) {
 
 void rekey_handle(Request *request) {
         Authority *authority = request->api->options.authority;
-        char user[HISTORY_USER_SIZE];
+        char user[RECORDED_BY_SIZE];
         Error err = {};
         int r;
 

@@ -143,7 +143,7 @@ static void user_on_changed(void *userdata, KvStatus status, const char *message
 static int user_change(Request *request, const PrincipalRecord *record, Error *err) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterPrincipal *user = cluster_principal(c, request->rest);
-        char by[HISTORY_USER_SIZE];
+        char by[RECORDED_BY_SIZE];
         UserChange change = { .name = request->rest,
                               .user = record,
                               .by = request_user(request, by),
@@ -163,7 +163,7 @@ static int user_change(Request *request, const PrincipalRecord *record, Error *e
 
 static int user_put(Request *request, const UserBody *body, Error *err) {
         Authority *authority = request->api->options.authority;
-        char by[HISTORY_USER_SIZE];
+        char by[RECORDED_BY_SIZE];
         UserRequest wanted = { .name = request->rest,
                                .csr = body->csr,
                                .rights = body->rights,

@@ -19,20 +19,24 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         const char *reason;
         SchedulerRule rule = RULE_NONE;
         Error why = {};
+        bool up;
 
         HASH_FIND_STR(m->assignments, u->name, order);
         HASH_FIND_STR(m->states, u->name, state);
         seen = machine_is_there(m) ? state : NULL;
+        up = state && m->presence == PRESENCE_UP;
         reason = order ? order->reason : NULL;
         if (u->unit)
                 rule = scheduler_refusal(view, u, m,
                                          order && cluster_assignment_is_active(order) && machine_is_there(m),
                                          &why);
         json_open(t, NULL, '{');
+        json_add_bool(t, "available", up && state->state.available);
         json_add_bool(t, "chosen", m == would);
         json_add_bool(t, "finished", state && state->state.done);
         json_add_bool(t, "fits", u->unit && rule == RULE_NONE);
         json_add_bool(t, "foreign", cluster_has_conflicting_unit(u, m));
+        json_add_string(t, "health", seen ? state_health(seen) : NULL);
         json_add_string(t, "hostname", cluster_machine_hostname(m));
         json_add_string(t, "id", m->id);
         json_add_string(t, "job", seen ? seen->state.job : NULL);
@@ -48,6 +52,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_string(t, "systemdLoadState", seen ? seen->state.load : NULL);
         json_add_string(t, "systemdSubState", seen ? seen->state.sub : NULL);
         json_add_u64(t, "units", m->load);
+        json_add_string(t, "why", up ? state->state.why : NULL);
         json_close(t, '}');
 }
 
@@ -92,6 +97,7 @@ void why_handle(Request *request) {
         json_close(&t, ']');
         json_add_string(&t, "name", u->name);
         json_add_string(&t, "reason", why.message);
+        rollout_write_reason(&t, request, u);
         json_close(&t, '}');
         scheduler_view_free(view);
         request_answer_json(request, 200, &t);
@@ -173,15 +179,32 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
         return 0;
 }
 
-static void entry_write(Text *t, const ClusterUnit *u, const char *action, const ClusterMachine *m,
-                        const char *reason) {
+/* Write an entry. 'effect' NULL: no process of the unit gets another text where it is. */
+static void entry_write_effect(Text *t, const ClusterUnit *u, const char *action, const char *effect,
+                               const ClusterMachine *m, const char *reason) {
         json_open(t, NULL, '{');
         json_add_string(t, "action", action);
+        json_add_string(t, "effect", effect);
         json_add_string(t, "hostname", m ? cluster_machine_hostname(m) : NULL);
         json_add_string(t, "machineID", m ? m->id : NULL);
         json_add_string(t, "name", u->name);
         json_add_string(t, "reason", reason);
         json_close(t, '}');
+}
+
+static void entry_write(Text *t, const ClusterUnit *u, const char *action, const ClusterMachine *m,
+                        const char *reason) {
+        entry_write_effect(t, u, action, NULL, m, reason);
+}
+
+/* Return the effect of the drafted text on the process of a unit that stays, or of a template on its
+ * instances; NULL: it is the wanted text, or there is none. */
+static const char *draft_effect(const Draft *d, const ClusterUnit *u) {
+        const ClusterUnit *known = cluster_unit(d->cluster, u->name);
+
+        if (!known || !known->unit || unit_equal(known->unit, u->unit))
+                return NULL;
+        return unit_effect_to_string(unit_effect(known->unit, u->unit));
 }
 
 /* Return whether the engine stops a unit on the machine that this rule rejects. It does not stop the unit of
@@ -206,7 +229,8 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
                 }
                 if (rule != RULE_NONE)
                         continue;
-                entry_write(t, u, stays ? "stay" : "place", m, "global");
+                entry_write_effect(t, u, stays ? "stay" : "place", stays ? draft_effect(d, u) : NULL, m,
+                                   "global");
                 r = scheduler_view_decide(d->view, m, u, true);
                 if (r < 0)
                         return r;
@@ -295,7 +319,8 @@ static int draft_unit(Draft *d, size_t i, Text *t) {
         Error why = {};
 
         if (unit_name_is_template(u->name)) {
-                entry_write(t, u, "keep", NULL, "a template runs nowhere; its instances do");
+                entry_write_effect(t, u, "keep", draft_effect(d, u), NULL,
+                                   "a template runs nowhere; its instances do");
                 return 0;
         }
         if (u->unit->placement.global)
@@ -305,7 +330,7 @@ static int draft_unit(Draft *d, size_t i, Text *t) {
         if (p->machine && p->rule == RULE_NONE && p->machine->presence != PRESENCE_LOST &&
             p->machine->presence != PRESENCE_LEFT) {
                 error_set(&why, 0, "%s has it, and still qualifies", cluster_machine_name(p->machine));
-                entry_write(t, u, "stay", p->machine, why.message);
+                entry_write_effect(t, u, "stay", draft_effect(d, u), p->machine, why.message);
                 return 0;
         }
         return draft_place(d, u, p, t);

@@ -74,6 +74,24 @@ _printf_(3, 4) static int diff_set_error(DirectoryFile *f, ProblemKind kind, con
         return -ENOMEM;
 }
 
+/* The unit has the text of the file, and its rollout has failed. 0 or -ENOMEM. */
+static int diff_note_pause(DirectoryFile *f, const ClusterUnit *u) {
+        const RolloutRecord *r = u->rollout;
+
+        if (!r || r->state != ROLLOUT_PAUSED || r->n_failed == 0)
+                return 0;
+        return diff_set_error(f, PROBLEM_PAUSED,
+                              "%s: the rollout of revision %llu is paused: %s; change the file, or: fleetctl "
+                              "rollout resume %s",
+                              f->name, (unsigned long long) r->to.number, r->why, f->name);
+}
+
+/* Return whether the text of the file is one that failed and was reverted. */
+static bool diff_is_reverted(const DirectoryFile *f, const ClusterUnit *u) {
+        return u->rollout && u->rollout->reverted.number > 0 &&
+               streq(u->rollout->reverted.hash, f->unit->hash);
+}
+
 static bool diff_is_same_text(const Unit *a, const Unit *b) {
         return a->text_size == b->text_size && memcmp(a->text, b->text, b->text_size) == 0;
 }
@@ -98,8 +116,16 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
         if (!u)
                 task.kind = DIRECTORY_SUBMIT;
         else if (diff_is_owned_by(u, view->machine_id)) {
+                const Problem *p = diff_problem(c, view, u, PROBLEM_REVERTED);
+
                 if (diff_is_same_text(u->unit, f->unit))
-                        return 0;
+                        return diff_note_pause(f, u);
+                if (diff_is_reverted(f, u) && (!p || !p->confirmed))
+                        return diff_set_error(f, PROBLEM_REVERTED,
+                                              "%s: revision %llu was reverted (%s); change the file, or: "
+                                              "fleetctl directory retry %s --machine=%s",
+                                              f->name, (unsigned long long) u->rollout->reverted.number,
+                                              u->rollout->why, f->name, cluster_name_of(c, view->machine_id));
         } else if (unit_equal(u->unit, f->unit)) {
                 if (!diff_owner_is_gone(c, u))
                         return 0;

@@ -538,7 +538,7 @@ static void directory_on_change(void *userdata, const RegistryChange *change) {
 
         if (change->kind == CHANGED_PROBLEM)
                 concerned = streq(change->machine, d->machine_id);
-        else if (change->kind == CHANGED_UNIT)
+        else if (change->kind == CHANGED_UNIT || change->kind == CHANGED_ROLLOUT)
                 concerned = named_find(d->record, change->unit) ||
                             directory_folder_find(&d->folder, change->unit) ||
                             cluster_problem(registry_cluster(d->registry), d->machine_id, change->unit) ||

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/registry/unit_order.h"
 
 /* A machine whose units are affected. */
 typedef struct MachineMark {
@@ -41,6 +42,20 @@ static void marks_add_machine(EngineMarks *marks, const char *id, bool related_o
                 marks->all = true;
 }
 
+/* The surge instances of a set end with its rollout. */
+static void marks_add_followers(EngineMarks *marks, const Cluster *cluster, const ClusterUnit *head) {
+        const ClusterUnit *u;
+        UnitPosition at = {};
+
+        if (!head || !head->unit || head->unit->placement.update.max_surge.unit == SHARE_DEFAULT)
+                return;
+        for (size_t n = unit_order_instances(&cluster->by_name, head->name, &at); n > 0; n--) {
+                u = unit_order_next(&cluster->by_name, &at);
+                if (u && LIST_FIRST(&u->assignments) && LIST_NEXT(LIST_FIRST(&u->assignments), of_unit))
+                        marks_add_unit(marks, u->name);
+        }
+}
+
 void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryChange *change) {
         const ClusterUnit *u = change->unit ? cluster_any_unit(cluster, change->unit) : NULL;
 
@@ -60,6 +75,10 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
                 marks->waiting = true;
                 marks_add_unit(marks, change->unit);
                 marks_add_machine(marks, change->machine, u && !u->listed[CLUSTER_RELATED]);
+                break;
+        case CHANGED_ROLLOUT:
+                marks_add_unit(marks, change->unit);
+                marks_add_followers(marks, cluster, u);
                 break;
         case CHANGED_STATE:
                 marks->started |= u && u->unit && placement_stops_first(&u->unit->placement);
@@ -98,10 +117,6 @@ static void expand_machine(Expansion *x, const ClusterMachine *m, bool related_o
                 expand_add(x, s->unit);
 }
 
-static bool machine_is_draining(const ClusterMachine *m) {
-        return m->maintenance && m->maintenance->mode == MAINTENANCE_DRAINING;
-}
-
 /* A machine may have become free: for a unit that waits, for a unit that another one replaces or that is to
  * leave a drained machine, and for global units. */
 static void expand_waiting(Expansion *x, const Cluster *cluster) {
@@ -109,7 +124,7 @@ static void expand_waiting(Expansion *x, const Cluster *cluster) {
              u = LIST_NEXT(u, lists[CLUSTER_WAITING]))
                 expand_add(x, u->name);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
-                if (m->n_replacing > 0 || machine_is_draining(m))
+                if (m->n_replacing > 0 || cluster_machine_is_draining(m))
                         expand_machine(x, m, false);
         for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_GLOBAL]); u;
              u = LIST_NEXT(u, lists[CLUSTER_GLOBAL]))
@@ -128,7 +143,7 @@ int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
                 expand_waiting(&x, cluster);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
                 bool whole = (marks->lost && m->presence == PRESENCE_LOST) ||
-                             (marks->started && machine_is_draining(m));
+                             (marks->started && cluster_machine_is_draining(m));
                 const MachineMark *mark = named_find(marks->machines, m->id);
 
                 if (mark || whole)

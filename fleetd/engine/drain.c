@@ -1,6 +1,7 @@
 #include "fleetd/engine/drain.h"
 
 #include "fleetd/engine/plan_internal.h"
+#include "fleetd/registry/shutdown.h"
 
 enum { BETWEEN_WORK_MAX = 5000 }; /* comparisons in one search */
 
@@ -16,16 +17,86 @@ size_t drain_left(const ClusterMachine *m) {
         return n;
 }
 
-DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
+static void drain_end(DrainStep *step) {
+        step->next.mode = MAINTENANCE_CORDONED;
+        step->next.deadline_ms = 0;
+        step->next.force = false;
+}
+
+/* Return whether the unit leaves a machine that is shutting down: another machine has it or can run it, or it
+ * is being stopped. */
+static bool drain_can_go(const SchedulerView *view, const ClusterAssignment *a) {
+        const ClusterMachine *to;
+
+        if (!cluster_assignment_is_active(a))
+                return true;
+        for (const ClusterAssignment *o = LIST_FIRST(&a->of->assignments); o; o = LIST_NEXT(o, of_unit))
+                if (o->machine != a->machine && cluster_assignment_is_active(o) &&
+                    o->machine->presence == PRESENCE_UP)
+                        return true;
+        return !cluster_unit_is_unreadable(a->of) &&
+               !scheduler_drain_spares(a->of, a->machine, scheduler_view_now_ms(view)) &&
+               scheduler_pick(view, a->of, &to, NULL) >= 0;
+}
+
+/* Of many units without another machine, the work ends the search: the delay of the shutdown goes on. */
+static bool drain_any_can_go(const Cluster *cluster, const ClusterMachine *m) {
+        SchedulerView *view = NULL;
+        bool found = false;
+
+        if (scheduler_view_new(cluster, cluster->now_ms, &view) < 0)
+                return true;
+        for (const ClusterAssignment *a = m->assignments; a && !found; a = a->hh.next)
+                found = (drain_awaits(a) && drain_can_go(view, a)) ||
+                        scheduler_view_work(view) >= BETWEEN_WORK_MAX;
+        scheduler_view_free(view);
+        return found;
+}
+
+/* The operator's record continues while the host is down. Without one, the host ends its record when it is
+ * back.
+ */
+static DrainStep drain_step_down(const ClusterMachine *m) {
         DrainStep step = { .next = *m->maintenance, .n_left = drain_left(m) };
 
-        if (step.next.mode != MAINTENANCE_DRAINING || step.next.purpose[0] || cluster->adopting ||
-            !LIST_EMPTY(&m->unreadable))
+        if (shutdown_end(m->maintenance, &step.next) <= 0)
+                return step;
+        if (step.next.mode == MAINTENANCE_DRAINING)
+                drain_end(&step);
+        step.reason = "as before the shutdown; a drain has ended";
+        return step;
+}
+
+/* The host waits for this step, up to the end of logind's delay. */
+static DrainStep drain_step_shutdown(const Cluster *cluster, const ClusterMachine *m) {
+        DrainStep step = { .next = *m->maintenance, .n_left = drain_left(m) };
+
+        if (plan_is_down(m))
+                return drain_step_down(m);
+        if (step.next.mode == MAINTENANCE_DRAINED)
+                return step;
+        if (step.n_left == 0)
+                step.reason = "drained: no unit is left to move";
+        else if (!drain_any_can_go(cluster, m))
+                step.reason = "drained: no other machine can run the units that are left";
+        if (step.reason)
+                step.next.mode = MAINTENANCE_DRAINED;
+        return step;
+}
+
+DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
+        DrainStep step = { .next = *m->maintenance, .n_left = drain_left(m) };
+        bool reboots = streq(step.next.purpose, CLUSTER_FOR_REBOOT);
+
+        if (cluster_machine_is_stopping(m) && !cluster->adopting && LIST_EMPTY(&m->unreadable))
+                return drain_step_shutdown(cluster, m);
+        if (step.next.mode != MAINTENANCE_DRAINING || (step.next.purpose[0] && !reboots) ||
+            cluster->adopting || !LIST_EMPTY(&m->unreadable))
                 return step;
         if (plan_is_down(m)) {
-                step.next.mode = MAINTENANCE_CORDONED;
-                step.next.deadline_ms = 0;
-                step.next.force = false;
+                if (reboots) /* see engine/reboot.h */
+                        return step;
+                drain_end(&step);
                 step.reason = m->presence == PRESENCE_LOST ?
                                       "cordoned: it was lost while it was drained" :
                                       "cordoned: it was shut down during the drain, which has ended";
@@ -103,8 +174,7 @@ static int drain_count_all(Pass *pass) {
         d->n_total = n_between;
         for (const ClusterMachine *m = pass->cluster->machines; m; m = m->hh.next) {
                 d->starting[m->slot] = n_between;
-                if (!m->maintenance || m->maintenance->mode != MAINTENANCE_DRAINING ||
-                    m->presence != PRESENCE_UP)
+                if (!cluster_machine_is_draining(m) || m->presence != PRESENCE_UP)
                         continue;
                 scheduler_view_count_work(pass->view, HASH_COUNT(m->assignments));
                 for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
@@ -130,6 +200,8 @@ bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
                 error_set(ret_why, -EAGAIN, "machines were lost together, and nothing moves (BrakeSec=)");
                 return false;
         }
+        if (cluster_machine_is_stopping(m))
+                return true;
         if (retry_ms > 0) {
                 pass->plan->again_ms = MIN(pass->plan->again_ms, retry_ms - now_ms);
                 error_set(ret_why, -EAGAIN, "%s", a->reason ?: "");
@@ -175,7 +247,7 @@ void drain_note_failure(Pass *pass, const ClusterAssignment *old, const ClusterM
         if (pass->error < 0)
                 return;
         c = &pass->plan->changes[pass->plan->n - 1];
-        c->text_index = old->unit_index;
+        plan_set_text(c, old);
         c->move_failures = n + 1;
         c->move_after_ms = now_ms + delay_ms;
         memcpy(c->move_failed, failed->id, sizeof(c->move_failed));

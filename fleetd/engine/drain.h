@@ -11,7 +11,8 @@
  * new lineage is adopted, no unit begins to move, and none stops at a deadline. A unit counts as starting
  * elsewhere until it runs there. One that stops first does so without an assignment that names the machine it
  * has left: until it runs, or DRAIN_START_MS after it has got a machine, it counts for each drain. A leave is
- * a drain, too: membership/leaving.h takes the steps after it. */
+ * a drain, too: membership/leaving.h takes the steps after it. From a machine that is shutting down, units
+ * move at once, without a limit and also with Move=no; it is drained as soon as none of them can move. */
 #pragma once
 
 #include "fleetd/engine/plan.h"

@@ -11,6 +11,9 @@
 #include "base/log.h"
 #include "base/sizes.h"
 #include "fleetd/engine/drain.h"
+#include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/reboot.h"
+#include "fleetd/engine/rollout.h"
 #include "fleetd/engine/waits.h"
 #include "units/named.h"
 #include "units/name.h"
@@ -42,18 +45,24 @@ struct Engine {
         RegistryObserver observer;
         EngineCounts counts;
         Deferred wake;
-        Timer retry;  /* the plan changes by time alone, or an attempt has failed */
-        Timer resync; /* all units become dirty if the cluster view has changed */
+        Timer retry;   /* the plan changes by time alone, or an attempt has failed */
+        Timer reboots; /* while a planned reboot waits */
+        Timer resync;  /* all units become dirty if the cluster view has changed */
         bool leading;
         bool beginning;          /* the cluster view may lack writes of the previous leader */
         uint64_t term, leads_ms; /* cluster time at which it began to lead */
+        bool names_texts;        /* from KV_LEVEL_UPDATES on */
 
-        EngineMarks marks;              /* changes since the last plan */
-        Named *dirty;                   /* units */
-        Named *rejected;                /* Rejected, by unit */
-        bool resyncing;                 /* all units from 'cursor' on are dirty */
-        char cursor[UNIT_NAME_MAX + 1]; /* "": the first unit */
-        uint64_t resynced_index;        /* of the cluster view when the last resync began */
+        EngineMarks marks;                 /* changes since the last plan */
+        Named *dirty;                      /* units */
+        Named *rejected;                   /* Rejected, by unit */
+        Named *sets;                       /* whose rollouts are to be looked at, by their heads */
+        char rolled[UNIT_NAME_MAX + 1];    /* the set whose step is being written */
+        char unwritten[UNIT_NAME_MAX + 1]; /* the last set whose step could not be written */
+        Timer rolling;                     /* a rollout changes by time alone */
+        bool resyncing;                    /* all units from 'cursor' on are dirty */
+        char cursor[UNIT_NAME_MAX + 1];    /* "": the first unit */
+        uint64_t resynced_index;           /* of the cluster view when the last resync began */
 
         EnginePlan plan;               /* written, or being written */
         size_t n_written;              /* of its changes, before the part in flight */
@@ -213,11 +222,28 @@ static void engine_on_written(void *userdata, KvStatus status, const char *messa
         engine_plan_all(e, true);
 }
 
+static void engine_add_set(Engine *e, const char *head) {
+        if (!named_get(&e->sets, head, sizeof(Named)))
+                engine_plan_all(e, true);
+}
+
+/* Look at the rollout of a unit's set after a change of the unit, if one is under way or may begin. */
+static void engine_note_set(Engine *e, const Cluster *cluster, const char *unit) {
+        const ClusterUnit *u = cluster_any_unit(cluster, unit), *head;
+
+        if (!e->names_texts || !u)
+                return;
+        head = rollout_head(cluster, u);
+        if (rollout_is_due(u, head))
+                engine_add_set(e, head->name);
+}
+
 /* Plan the units that have been dirty for longest. Units that the plan did not reach become the newest. */
 static int engine_make_plan(Engine *e, const Cluster *cluster) {
         const EnginePlanLimits limits = { .is_held = engine_is_held,
                                           .userdata = e,
                                           .work_max = WORK_MAX,
+                                          .names_texts = e->names_texts,
                                           .leads_ms = e->leads_ms,
                                           .freed = e->freed };
         const char *names[SLICE];
@@ -244,6 +270,7 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
         while (n > 0) {
                 if (!cluster_any_unit(cluster, names[--n]))
                         waits_forget(&e->waits, names[n]);
+                engine_note_set(e, cluster, names[n]);
                 named_remove(&e->dirty, names[n]);
         }
         for (size_t i = 0; i < e->plan.rest.n; i++)
@@ -348,12 +375,103 @@ static int engine_step_drains(Engine *e, const Cluster *cluster) {
         return 0;
 }
 
+static void engine_on_reboots(void *userdata) {
+        Engine *e = userdata;
+
+        loop_defer(e->loop, &e->wake);
+}
+
+/* Write the next step of a planned reboot, if one is due. 0 or a negative errno. */
+static int engine_step_reboots(Engine *e) {
+        int r = reboot_advance(e->registry, e->term, &e->reboots, e->loop, engine_on_step_written, e);
+
+        e->writing = r > 0;
+        return MIN(r, 0);
+}
+
 /* Delete former texts of units that are not kept any more. 0 or a negative errno. */
 static int engine_delete_surplus(Engine *e) {
         int r = registry_delete_surplus(e->registry, e->term, engine_on_step_written, e);
 
         e->writing = r > 0;
         return MIN(r, 0);
+}
+
+/* -- Rollouts -- */
+
+static void engine_on_rolling(void *userdata) {
+        Engine *e = userdata;
+        const ClusterUnit *u;
+
+        LIST_FOREACH(u, &registry_cluster(e->registry)->lists[CLUSTER_ROLLING], lists[CLUSTER_ROLLING])
+                engine_add_set(e, u->name);
+        loop_defer(e->loop, &e->wake);
+}
+
+static void engine_roll_again(Engine *e, uint64_t again_ms) {
+        if (again_ms == UINT64_MAX ||
+            (timer_armed(&e->rolling) && e->rolling.due_ms <= loop_now_ms(e->loop) + again_ms))
+                return;
+        timer_stop(&e->rolling);
+        if (timer_start(&e->rolling, e->loop, MAX(again_ms, (uint64_t) 1)) < 0)
+                engine_retry_after(e, RETRY_MS);
+}
+
+/* The next step of the set, or the rejected one, is planned after the steps of the other sets. */
+static void engine_on_rolled(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Engine *e = userdata;
+
+        if (e->leading)
+                engine_add_set(e, e->rolled);
+        engine_on_step_written(e, status, message, index);
+}
+
+/* Write a step. 1, 0 if it cannot be written and the other sets go on, or -ENOMEM. */
+static int engine_write_step(Engine *e, const ClusterUnit *head, RolloutStep *step) {
+        int r;
+
+        snprintf(e->rolled, sizeof(e->rolled), "%s", head->name);
+        r = rollout_step_write(e->registry, e->term, head, step, engine_on_rolled, e);
+        if (r >= 0 || r == -ENOMEM)
+                return r < 0 ? r : 1;
+        if (!streq(e->unwritten, head->name))
+                log_warning(((LogFields) { .unit = head->name, .error = r, .term = e->term }),
+                            "%s: a step of its rollout cannot be written: %s; trying again", head->name,
+                            strerror(-r));
+        snprintf(e->unwritten, sizeof(e->unwritten), "%s", head->name);
+        engine_roll_again(e, RETRY_MS);
+        return 0;
+}
+
+/* Write the next step of a rollout, if one is due. 0 or a negative errno. */
+static int engine_step_rollouts(Engine *e, const Cluster *cluster) {
+        RolloutLimits limits = { .leads_ms = e->leads_ms };
+        EngineBrake brake;
+        int r;
+
+        if (!e->sets || cluster->adopting) /* the states of a new lineage are not complete */
+                return 0;
+        r = engine_brake_state(cluster, e->brake_ms, &brake);
+        if (r < 0)
+                return r;
+        limits.braked = brake.until_ms > cluster->now_ms;
+        while (e->sets && !e->writing) {
+                _cleanup_rollout_step_ RolloutStep step = {};
+                const ClusterUnit *head = cluster_any_unit(cluster, e->sets->name);
+
+                if (head) {
+                        r = rollout_step(cluster, head, &limits, &step);
+                        if (r < 0)
+                                return r;
+                        engine_roll_again(e, step.again_ms);
+                        r = step.change == ROLLOUT_NOTHING ? 0 : engine_write_step(e, head, &step);
+                        if (r < 0)
+                                return r;
+                        e->writing = r > 0;
+                }
+                named_remove(&e->sets, e->sets->name);
+        }
+        return 0;
 }
 
 /* -- The pass -- */
@@ -409,6 +527,10 @@ static void engine_on_wake(void *userdata) {
         else if (r >= 0 && !e->writing)
                 r = engine_step_drains(e, cluster);
         if (r >= 0 && e->n_written == e->plan.n && !e->writing)
+                r = engine_step_reboots(e);
+        if (r >= 0 && e->n_written == e->plan.n && !e->writing)
+                r = engine_step_rollouts(e, cluster);
+        if (r >= 0 && e->n_written == e->plan.n && !e->writing)
                 r = engine_delete_surplus(e);
         if (r >= 0)
                 return;
@@ -456,11 +578,21 @@ static void engine_stop(Engine *e) {
         engine_marks_done(&e->marks);
         e->freed = 0;
         named_clear(&e->rejected);
+        named_clear(&e->sets);
+        timer_stop(&e->rolling);
         e->resyncing = false;
         waits_clear(&e->waits);
         timer_stop(&e->retry);
         timer_stop(&e->resync);
+        timer_stop(&e->reboots);
         deferred_cancel(&e->wake);
+}
+
+/* From the raise of the level on, all assignments get the names of their texts. */
+static void engine_set_names_texts(Engine *e, bool names) {
+        if (names && !e->names_texts && e->leading)
+                engine_mark_all(e);
+        e->names_texts = names;
 }
 
 void engine_state_changed(Engine *e) {
@@ -468,6 +600,7 @@ void engine_state_changed(Engine *e) {
         bool leads;
 
         kv_state(registry_store(e->registry), &state);
+        engine_set_names_texts(e, state.level >= KV_LEVEL_UPDATES);
         leads = state.role == KV_ROLE_LEADER && state.ready;
         if (leads == e->leading && (!leads || state.term == e->term))
                 return;
@@ -498,6 +631,8 @@ int engine_new(Engine **ret, Loop *loop, Registry *registry, uint64_t brake_ms) 
         e->wake = DEFERRED(engine_on_wake, e);
         e->retry = TIMER(engine_on_retry, e);
         e->resync = TIMER(engine_on_resync, e);
+        e->reboots = TIMER(engine_on_reboots, e);
+        e->rolling = TIMER(engine_on_rolling, e);
         waits_init(&e->waits, loop, registry);
         registry_observe(registry, &e->observer);
         engine_state_changed(e);

@@ -21,8 +21,7 @@ static const ClusterAssignment *global_next_update(const ClusterUnit *u) {
                         continue;
                 }
                 s = cluster_state_on(o->machine, o->unit);
-                if (o->unit_index == u->index &&
-                    !(s && s->state.hash && streq(s->state.hash, u->unit->hash) && plan_is_up(o)))
+                if (!(s && s->state.hash && streq(s->state.hash, u->unit->hash) && plan_is_up(o)))
                         return NULL;
         }
         return next;
@@ -48,15 +47,17 @@ static void global_on_machine(Pass *pass, const ClusterUnit *u, const ClusterMac
         }
 
         rule = scheduler_refusal(pass->view, u, m, true, &why);
+        if (plan_has_former_text(o) && rule != RULE_MAINTENANCE)
+                rule = RULE_NONE;
         if (rule != RULE_NONE && rule != RULE_FOREIGN)
                 plan_change(pass, m, u, o, ASSIGNMENT_STOP, "%s no longer qualifies: %s",
                             cluster_machine_name(m), error_text(&why, 0));
-        else if (o->kind != plan_wanted_kind(u) || o == update)
+        else if (o->kind != plan_wanted_kind(u) || o == update || plan_names_texts(pass))
                 plan_keep(pass, o);
 }
 
 void global_unit(Pass *pass, const ClusterUnit *u) {
-        const ClusterAssignment *update = global_next_update(u);
+        const ClusterAssignment *update = plan_names_texts(pass) ? NULL : global_next_update(u);
 
         if (!pass->machines)
                 pass->machines = cluster_machines_sorted(pass->cluster, &pass->n_machines);

@@ -6,6 +6,7 @@
 
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/rollout.h"
 
 enum {
         POSITIONS_MAX =
@@ -61,6 +62,8 @@ void move_judge(const Pass *pass, Position *p) {
                 return;
         }
         p->rule = scheduler_refusal(pass->view, o->of, o->machine, true, &p->why);
+        if (plan_has_former_text(o) && p->rule != RULE_MAINTENANCE && p->rule != RULE_FOREIGN)
+                p->rule = RULE_NONE; /* the rules of the wanted text apply when it has that */
         if (p->rule != RULE_NONE)
                 p->state = POSITION_UNFIT;
         else if (scheduler_replaced_by(pass->view, o->of, o->machine))
@@ -264,7 +267,8 @@ const char *move_cause(const Position *p) {
         case POSITION_UNFIT:
                 if (p->rule == RULE_MAINTENANCE)
                         return cluster_machine_is_leaving(p->assignment->machine) ? "is leaving the cluster" :
-                                                                                    "is being drained";
+                               cluster_machine_is_stopping(p->assignment->machine) ? "is shutting down" :
+                                                                                     "is being drained";
                 /* fall through */
         default:
                 return "no longer qualifies";
@@ -314,9 +318,43 @@ static const Position *move_drained(const Positions *all) {
         return from && (only || plan_is_up(from->assignment)) ? from : NULL;
 }
 
+/* Instances of the set that this plan stops. */
+static size_t move_count_stopping(const Pass *pass, const ClusterUnit *u) {
+        const ClusterUnit *head = rollout_head(pass->cluster, u), *other;
+        size_t n = 0;
+
+        for (size_t i = 0; i < pass->plan->n; i++) {
+                other = pass->plan->changes[i].kind == ASSIGNMENT_STOP ?
+                                cluster_unit(pass->cluster, pass->plan->changes[i].unit) :
+                                NULL;
+                n += other && rollout_head(pass->cluster, other) == head;
+        }
+        return n;
+}
+
+/* Return whether the budget of its set permits that the unit stops first. At the deadline it does. */
+static bool move_has_budget(Pass *pass, const Position *from, Error *ret_why) {
+        int r;
+
+        if (move_is_overdue(pass, from))
+                return true;
+        r = rollout_may_stop(pass->cluster, from->assignment, move_count_stopping(pass, from->assignment->of),
+                             ret_why);
+        pass->error = MIN(pass->error, r);
+        return r > 0;
+}
+
 /* Move=stop-first: the unit gets its other machine when it has ended on these ones. */
 static void move_stop_first(Pass *pass, const Positions *all, const Position *from) {
         char name[CLUSTER_LABEL_SIZE];
+        Error why = {};
+
+        if (!move_has_budget(pass, from, &why)) {
+                plan_wait(pass, all->unit, "%s %s; %s",
+                          cluster_machine_label(from->assignment->machine, name), move_cause(from),
+                          error_text(&why, 0));
+                return;
+        }
 
         for (size_t i = 0; i < all->n; i++) {
                 const ClusterAssignment *o = all->items[i].assignment;
@@ -472,6 +510,28 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
                 plan_wait(pass, u, "%s", error_text(&why, 0));
 }
 
+/* An update starts the unit on another machine first: it stops on the former one when it is available there.
+ * A surge instance without a rollout ends. False: there is none, or one of the two has to move. */
+static bool move_surge(Pass *pass, const Positions *all) {
+        const ClusterAssignment *surge = all->items[all->n - 1].assignment, *former = rollout_replaced(surge);
+        bool fits = all->items[all->n - 1].state == POSITION_FITS;
+        char name[CLUSTER_LABEL_SIZE];
+
+        for (size_t i = 0; i < all->n; i++)
+                fits &= all->items[i].assignment != former || all->items[i].state == POSITION_FITS;
+        if (!former || !fits || all->n != 2)
+                return false;
+        if (rollout_is_available(surge)) {
+                plan_keep(pass, surge);
+                plan_change(pass, former->machine, all->unit, former, ASSIGNMENT_STOP, "it runs on %s now",
+                            cluster_machine_label(surge->machine, name));
+        } else if (!rollout_surges(pass->cluster, surge))
+                plan_change(pass, surge->machine, all->unit, surge, ASSIGNMENT_STOP,
+                            "its update has ended, and it stays on %s",
+                            cluster_machine_label(former->machine, name));
+        return true;
+}
+
 void move_unit(Pass *pass, const ClusterUnit *u) {
         const ClusterMachine *elsewhere;
         const Position *newest;
@@ -483,6 +543,8 @@ void move_unit(Pass *pass, const ClusterUnit *u) {
                 return;
         }
 
+        if (move_surge(pass, &all))
+                return;
         elsewhere = u->target == TARGET_LAUNCHED ? move_runs_elsewhere(pass, &all) : NULL;
         if (elsewhere) {
                 plan_change(pass, elsewhere, u, NULL, ASSIGNMENT_RUN, "already runs there");

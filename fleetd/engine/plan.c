@@ -76,7 +76,11 @@ bool plan_is_up(const ClusterAssignment *o) {
 }
 
 bool plan_is_current(const ClusterAssignment *o) {
-        return o->unit_index == o->of->index;
+        return o->hash[0] ? streq(o->hash, o->of->unit->hash) : o->unit_index == o->of->index;
+}
+
+bool plan_has_former_text(const ClusterAssignment *o) {
+        return o->hash[0] && !plan_is_current(o);
 }
 
 AssignmentKind plan_wanted_kind(const ClusterUnit *u) {
@@ -90,16 +94,65 @@ bool plan_is_wanted(const ClusterUnit *u) {
 /* -- Changes -- */
 
 /* The process of a singleton may have any of the texts that its machine was assigned. */
-static uint64_t plan_hold_ms(const Pass *pass, const ClusterUnit *u, const ClusterAssignment *o,
-                             AssignmentKind kind) {
+uint64_t plan_hold_ms(const Cluster *cluster, const ClusterUnit *u, const ClusterAssignment *o,
+                      AssignmentKind kind) {
         uint64_t hold_ms = o ? o->hold_ms : 0, lease_ms;
 
         if (kind == ASSIGNMENT_STOP)
                 return hold_ms;
         if (!u->unit->placement.singleton)
                 return 0;
-        lease_ms = singleton_lease_ms(cluster_settings(pass->cluster)->singleton_lease_ms);
+        lease_ms = singleton_lease_ms(cluster_settings(cluster)->singleton_lease_ms);
         return MAX(hold_ms, singleton_hold_ms(&u->unit->file, lease_ms));
+}
+
+bool plan_names_texts(const Pass *pass) {
+        return pass->limits && pass->limits->names_texts;
+}
+
+static void plan_set_wanted_text(AssignmentChange *c, const ClusterUnit *u) {
+        c->text_index = 0;
+        c->revision = revisions_wanted(&u->unit->revisions);
+        memcpy(c->hash, u->unit->hash, sizeof(c->hash));
+}
+
+void plan_set_text(AssignmentChange *c, const ClusterAssignment *of) {
+        c->text_index = of->unit_index;
+        c->revision = of->revision;
+        memcpy(c->hash, of->hash, sizeof(c->hash));
+        if (streq(c->machine, of->machine->id))
+                memcpy(c->instead, of->instead, sizeof(c->instead));
+}
+
+/* Return the assignment whose text another one of the unit gets, too: no move and no replacement changes a
+ * text. NULL: it gets the wanted text. */
+static const ClusterAssignment *plan_text_source(const ClusterUnit *u) {
+        const ClusterAssignment *newest = NULL;
+
+        if (u->unit->placement.global)
+                return NULL;
+
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (cluster_assignment_is_active(a) && a->hash[0] &&
+                    (!newest || a->since_ms > newest->since_ms))
+                        newest = a;
+        return newest;
+}
+
+static void plan_choose_text(const Pass *pass, AssignmentChange *c, const ClusterUnit *u,
+                             const ClusterAssignment *in_place) {
+        const ClusterAssignment *source = in_place ?: plan_text_source(u);
+        const RolloutRecord *rollout = source || !u->unit->placement.global ? NULL : u->rollout;
+
+        if (!plan_names_texts(pass))
+                return;
+        plan_set_wanted_text(c, u);
+        if (source && source->hash[0])
+                plan_set_text(c, source);
+        else if (rollout && rollout->state != ROLLOUT_DONE && rollout->completed.number > 0) {
+                c->revision = rollout->completed.number; /* a machine that is new during a rollout */
+                memcpy(c->hash, rollout->completed.hash, sizeof(c->hash));
+        }
 }
 
 void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
@@ -121,10 +174,12 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                 .unit_index = u->unit ? u->index : 0,
                 .presence_index = kind == ASSIGNMENT_STOP || in_place ? 0 : m->presence_index,
                 .since_ms = in_place ? o->since_ms : pass->cluster->now_ms,
-                .hold_ms = plan_hold_ms(pass, u, o, kind),
+                .hold_ms = plan_hold_ms(pass->cluster, u, o, kind),
         };
         memcpy(c->machine, m->id, sizeof(c->machine));
         memcpy(c->unit, u->name, sizeof(c->unit));
+        if (kind != ASSIGNMENT_STOP)
+                plan_choose_text(pass, c, u, in_place ? o : NULL);
         va_start(ap, format);
         length = vsnprintf(c->reason, sizeof(c->reason), format, ap);
         va_end(ap);
@@ -141,8 +196,10 @@ void plan_keep(Pass *pass, const ClusterAssignment *o) {
         if (o->kind != plan_wanted_kind(u))
                 plan_change(pass, o->machine, u, o, plan_wanted_kind(u), "its target state is %s",
                             target_state_to_string(u->target));
-        else if (!plan_is_current(o))
+        else if (!plan_names_texts(pass) && !plan_is_current(o))
                 plan_change(pass, o->machine, u, o, o->kind, "its unit file has changed");
+        else if (plan_names_texts(pass) && plan_is_current(o) && !o->hash[0])
+                plan_change(pass, o->machine, u, o, o->kind, "%s", o->reason ?: "");
 }
 
 void plan_wait(Pass *pass, const ClusterUnit *u, const char *format, ...) {

@@ -53,6 +53,7 @@ typedef struct EnginePlanLimits {
         bool (*is_held)(void *userdata, const char *unit); /* the unit is not planned; NULL: all are */
         void *userdata;
         size_t work_max;   /* work after which the plan ends, with one unit at least; 0: no limit */
+        bool names_texts;  /* assignments name the text of their unit, and rollouts alone change it */
         uint64_t leads_ms; /* cluster time since which this host leads: no earlier leader has granted a
                               singleton's lease since */
         uint64_t freed; /* of the previous plan: if it differs, the units of the released hosts are planned,

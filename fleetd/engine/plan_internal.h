@@ -74,9 +74,18 @@ int drain_pick(Pass *pass, const ClusterAssignment *old, const ClusterMachine **
 bool plan_has_finished(const ClusterAssignment *o);
 /* Return whether the unit is in the state that the assignment requires. */
 bool plan_is_up(const ClusterAssignment *o);
-/* Return whether the assignment names the current revision of the unit. The agent also waits for its turn
- * with a revision that differs in comments only. */
+/* Return whether the assignment is of the wanted text of the unit. One that names no text is of the unit key
+ * that it was planned on: the agent also waits for its turn with a text that differs in comments only. */
 bool plan_is_current(const ClusterAssignment *o);
+/* Return Assignment.hold_ms of an assignment of the unit that replaces 'o', which may be NULL. */
+uint64_t plan_hold_ms(const Cluster *cluster, const ClusterUnit *u, const ClusterAssignment *o,
+                      AssignmentKind kind);
+/* Return whether the assignment has another text than the wanted one of its unit, and names it: the options
+ * of the wanted one do not apply to it. */
+bool plan_has_former_text(const ClusterAssignment *o);
+bool plan_names_texts(const Pass *pass);
+/* Let a change name the text of an assignment. */
+void plan_set_text(AssignmentChange *change, const ClusterAssignment *of);
 AssignmentKind plan_wanted_kind(const ClusterUnit *u);
 bool plan_is_wanted(const ClusterUnit *u);
 bool plan_is_down(const ClusterMachine *m); /* lost, or left */

@@ -7,7 +7,7 @@
 
 enum {
         ANSWER_MS = 1500,      /* of the replica in use: answers are due each second */
-        IDLE_ANSWER_MS = 5000, /* of the other one: each 2 s */
+        IDLE_ANSWER_MS = 2400, /* of the other one: each 2 s, and less than a tick later */
         MOVE_PAUSE_MS = 2000,  /* between two moves, except after a closed session */
         BETTER_MIN_MS =
                 60000, /* until a host returns to its first replica, with a jitter of ten times as much */
@@ -70,11 +70,33 @@ static void candidates_find(Membership *m, const KvState *state, Candidates *ret
         choose_replicas(m->machine_id, ret->items, ret->n);
 }
 
-/* Return the first candidate with an open session that answers, or NULL; not 'than'. */
-static const char *candidates_pick(const Membership *m, const Candidates *c, bool answers, const char *than) {
+/* What a session has to be. */
+typedef enum CandidateNeed {
+        NEED_SESSION, /* open */
+        NEED_ANSWER,  /* answered recently, or new */
+        NEED_LEADER,  /* the same, and its replica has contact with a leader */
+} CandidateNeed;
+
+static bool candidate_has(const Membership *m, const char *machine, CandidateNeed need) {
+        uint64_t silent_ms;
+
+        switch (need) {
+        case NEED_LEADER:
+                return kv_replica_answers(m->store, machine, IDLE_ANSWER_MS);
+        case NEED_ANSWER:
+                silent_ms = kv_replica_silent_ms(m->store, machine);
+                return silent_ms < IDLE_ANSWER_MS || silent_ms == UINT64_MAX;
+        default:
+                return true;
+        }
+}
+
+/* Return the first candidate with such a session, or NULL; not 'than'. */
+static const char *candidates_pick(const Membership *m, const Candidates *c, CandidateNeed need,
+                                   const char *than) {
         for (size_t i = 0; i < c->n; i++)
                 if (peers_dialed(m->peers, c->items[i].machine) && !streq(c->items[i].machine, than) &&
-                    (!answers || kv_replica_answers(m->store, c->items[i].machine, IDLE_ANSWER_MS)))
+                    candidate_has(m, c->items[i].machine, need))
                         return c->items[i].machine;
         return NULL;
 }
@@ -163,10 +185,12 @@ static bool attaching_is_better_due(Membership *m, const Candidates *c, bool oth
         return now_ms >= a->better_ms && other_open && a->in_use[0] && peers_dialed(m->peers, a->in_use);
 }
 
-/* Whether no open session answers. The kernel ends one whose network was cut after 10 s only. */
+/* Whether no open session answers. The kernel ends one whose network was cut after 10 s only: the host would
+ * be lost before. */
 static bool attaching_all_silent(const Membership *m, const Wanted *w) {
         for (size_t i = 0; i < w->n; i++)
-                if (kv_replica_silent_ms(m->store, w->machines[i]) < IDLE_ANSWER_MS)
+                if (kv_replica_silent_ms(m->store, w->machines[i]) <
+                    (attaching_uses(m, w->machines[i]) ? ANSWER_MS : IDLE_ANSWER_MS))
                         return false;
         return w->n > 0;
 }
@@ -205,7 +229,7 @@ static void attaching_dial(Membership *m, const KvState *state, const Candidates
         Wanted w = {};
         bool limited, changed;
 
-        if (!c->known || candidates_pick(m, c, false, ""))
+        if (!c->known || candidates_pick(m, c, NEED_SESSION, ""))
                 a->alone_ms = now_ms;
         limited = state->attached && state->raft_id == 0 && c->known && now_ms - a->alone_ms < ALONE_MS;
         changed = limited != a->limited;
@@ -254,12 +278,13 @@ static void attaching_select(Membership *m, const KvState *state, const Candidat
         if (state->ready)
                 a->ready_ms = now_ms;
         if (!a->in_use[0] || !peers_dialed(m->peers, a->in_use)) {
-                attaching_use(m, candidates_pick(m, c, true, "") ?: candidates_pick(m, c, false, ""));
+                attaching_use(m, candidates_pick(m, c, NEED_LEADER, "") ?:
+                                         candidates_pick(m, c, NEED_ANSWER, ""));
                 return;
         }
-        other = candidates_pick(m, c, true, a->in_use);
+        other = candidates_pick(m, c, NEED_LEADER, a->in_use);
         if (!other && silent) /* one that was dialed just now; without a leader, this one is as good */
-                other = candidates_pick(m, c, false, a->in_use);
+                other = candidates_pick(m, c, NEED_ANSWER, a->in_use);
         if (other && now_ms - a->moved_ms >= MOVE_PAUSE_MS &&
             (!answers || now_ms - MAX(a->ready_ms, a->moved_ms) >= BEHIND_MS ||
              (now_ms >= a->better_ms && streq(other, c->items[0].machine))))
@@ -311,9 +336,14 @@ void attaching_update(Membership *m, const KvState *state) {
         }
 }
 
-/* Two heartbeats a second on the session in use, one in two seconds on the other one. */
+bool attaching_is_unanswered(const Membership *m, const char *machine_id) {
+        return peers_dialed(m->peers, machine_id) && kv_replica_silent_ms(m->store, machine_id) == UINT64_MAX;
+}
+
+/* Two heartbeats a second on the session in use and on a new one, one in two seconds on the other one. */
 bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id) {
-        return attaching_uses(m, machine_id) || m->attaching.ticks % 4 == 0;
+        return attaching_uses(m, machine_id) || attaching_is_unanswered(m, machine_id) ||
+               m->attaching.ticks % 4 == 0;
 }
 
 bool attaching_uses(const Membership *m, const char *machine_id) {

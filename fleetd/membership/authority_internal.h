@@ -72,7 +72,7 @@ typedef struct AuthorityOp {
         RightList *rights; /* NULL: those that it has */
         bool replace;
         char by[PRINCIPAL_TEXT_SIZE]; /* who requested it */
-        char user[HISTORY_USER_SIZE]; /* the same for the history, of AUTHORITY_USER */
+        char user[RECORDED_BY_SIZE];  /* the same for the history, of AUTHORITY_USER */
 
         void *userdata;
         LIST_ENTRY(AuthorityOp) ops;

@@ -506,6 +506,9 @@ void membership_peer_changed(Membership *m, const char *machine_id) {
 
         kv_state(m->store, &state);
         attaching_update(m, &state);
+        if (state.attached && attaching_is_unanswered(m, machine_id)) /* the last session of this host may be
+                                                                       * silent: the new one is reported */
+                heartbeats_send(m, &state);
         reporting_peer_changed(m, machine_id);
         conditions_peer_changed(m, machine_id);
         dialing_update_later(m);

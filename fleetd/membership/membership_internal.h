@@ -166,6 +166,9 @@ void attaching_update(Membership *m, const KvState *state);
 /* Return whether to dial that machine. An attached host that knows the replicas dials two. */
 bool attaching_dials(const Membership *m, const char *machine_id);
 
+/* Return whether a session to that replica has begun, and no answer has arrived on it. */
+bool attaching_is_unanswered(const Membership *m, const char *machine_id);
+
 /* Return whether a heartbeat to that replica is due. */
 bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id);
 

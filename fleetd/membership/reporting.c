@@ -44,8 +44,17 @@ void reporting_peer_changed(Membership *m, const char *machine_id) {
         reporter_changed(&m->reporting.reporter, machine_id);
 }
 
+/* A host that has ended its session because it uses others says nothing of its daemon by that, also while
+ * this replica has a session to it: the report of the replica that it uses now may come later. */
 static LivenessSign reporting_look(void *userdata, const char *machine_id) {
-        return heartbeats_session_sign(userdata, machine_id);
+        const Membership *m = userdata;
+        LivenessSign sign = heartbeats_session_sign(m, machine_id);
+        PeerState peer;
+
+        if (!sign.session && peers_state(m->peers, machine_id, &peer) == 0 &&
+            streq(peer.bye, PEER_BYE_UNUSED))
+                sign.kernel = false;
+        return sign;
 }
 
 void reporting_tick(Membership *m, const KvState *state, bool late) {

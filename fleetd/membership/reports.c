@@ -10,8 +10,9 @@ typedef struct ReportLink {
         ReportedHost *host;
         ReportingReplica *replica;
         uint8_t bits;
-        bool in_list;    /* of the replica's 'listed' */
-        uint64_t listed; /* number of the last report that lists it */
+        uint8_t n_silent; /* reports without contact, the last ones; at most REPORT_CLONE_SILENT_TICKS */
+        bool in_list;     /* of the replica's 'listed' */
+        uint64_t listed;  /* number of the last report that lists it */
         LIST_ENTRY(ReportLink) of_host;
         LIST_ENTRY(ReportLink) of_replica;
         LIST_ENTRY(ReportLink) of_listed;
@@ -26,6 +27,7 @@ struct ReportedHost {
         bool unattached;       /* in the list of these */
         bool in_use;           /* the decider is the replica that it uses */
         bool doubled;          /* in the list of these */
+        bool contested;        /* meanwhile, both had contact in the same ticks */
         unsigned double_ticks; /* since then, with contact of both */
         uint64_t clone_tick;   /* when a clone of it was found last; 0: never */
         uint8_t end;           /* signs at the end of its last session; 0: not known */
@@ -81,11 +83,30 @@ static unsigned link_weight(const ReportLink *link) {
         return 1u + (link->bits & SIGN_IN_USE ? 4 : 0) + (link->bits & SIGN_SILENT ? 0 : 2);
 }
 
+/* A replica without contact with the leader sends its heartbeats to several others. */
+static bool link_is_used(const ReportLink *link) {
+        return link->bits & SIGN_IN_USE && !(link->bits & SIGN_ALONE) && link_weight(link) > 0;
+}
+
+static bool host_has_known_clone(const Reports *r, const ReportedHost *h) {
+        return h->clone_tick != 0 && r->n_ticks - h->clone_tick < REPORT_CLONE_KNOWN_TICKS;
+}
+
+/* Whether the signs of the decider count although it is silent, and another session in use is not. A short
+ * silence of one of two hosts with one machine ID is no move: its clone would count from then on, and the
+ * host be rejected. */
+static bool host_keeps_decider(const Reports *r, const ReportedHost *h) {
+        return h->decider && (h->contested || host_has_known_clone(r, h)) && link_is_used(h->decider) &&
+               h->decider->n_silent < REPORT_CLONE_SILENT_TICKS;
+}
+
 /* The session in use decides, also if it is silent. After a move, the former replica may not know yet that
  * its session is not in use any more: then contact decides. */
-static ReportLink *host_choose(const ReportedHost *h) {
+static ReportLink *host_choose(const Reports *r, const ReportedHost *h) {
         ReportLink *best = h->decider && link_weight(h->decider) > 0 ? h->decider : NULL, *link;
 
+        if (host_keeps_decider(r, h))
+                return h->decider;
         LIST_FOREACH(link, &h->links, of_host)
                 if (link_weight(link) > (best ? link_weight(best) : 0))
                         best = link;
@@ -134,7 +155,7 @@ static void host_update(Reports *r, ReportedHost *h) {
         ReportLink *before = h->decider;
         LivenessSign sign;
 
-        h->decider = host_choose(h);
+        h->decider = host_choose(r, h);
         h->in_use = h->decider && h->decider->bits & SIGN_IN_USE;
         host_set_unattached(r, h, !h->decider);
         if (h->decider == before && h->unattached == was_unattached)
@@ -148,11 +169,6 @@ static void host_update(Reports *r, ReportedHost *h) {
 }
 
 /* -- Clones -- */
-
-/* A replica without contact with the leader sends its heartbeats to several others. */
-static bool link_is_used(const ReportLink *link) {
-        return link->bits & SIGN_IN_USE && !(link->bits & SIGN_ALONE) && link_weight(link) > 0;
-}
 
 static bool link_has_contact(const ReportLink *link) {
         return link_is_used(link) && !(link->bits & SIGN_SILENT);
@@ -171,6 +187,7 @@ static void host_set_doubled(Reports *r, ReportedHost *h, bool doubled) {
         if (doubled == h->doubled)
                 return;
         h->doubled = doubled;
+        h->contested = false;
         h->double_ticks = 0;
         if (doubled)
                 LIST_INSERT_HEAD(&r->doubled, h, of_doubled);
@@ -187,6 +204,7 @@ static void reports_count_doubled(Reports *r, bool late) {
                         h->double_ticks = 0;
                 else
                         h->double_ticks += !late;
+                h->contested |= h->double_ticks >= REPORT_CLONE_AGAIN_TICKS;
         }
 }
 
@@ -198,9 +216,8 @@ void reports_each_clone(Reports *r,
         ReportedHost *h;
 
         LIST_FOREACH(h, &r->doubled, of_doubled) {
-                bool known = h->clone_tick != 0 && r->n_ticks - h->clone_tick < REPORT_CLONE_KNOWN_TICKS;
-
-                if (h->double_ticks < (known ? REPORT_CLONE_AGAIN_TICKS : REPORT_CLONE_TICKS))
+                if (h->double_ticks <
+                    (host_has_known_clone(r, h) ? REPORT_CLONE_AGAIN_TICKS : REPORT_CLONE_TICKS))
                         continue;
                 h->double_ticks = 0;
                 h->clone_tick = r->n_ticks;
@@ -372,6 +389,7 @@ static int replica_take_hosts(Reports *r, ReportingReplica *p, ReportFrame *fram
                 if (!link)
                         return -ENOMEM;
                 link->bits = bits;
+                link->n_silent = bits & SIGN_SILENT ? MIN(link->n_silent + 1u, REPORT_CLONE_SILENT_TICKS) : 0;
                 link->listed = p->n_reports;
                 if (!link->in_list)
                         LIST_INSERT_HEAD(&p->listed, link, of_listed);
@@ -407,6 +425,7 @@ static void replica_tell(Reports *r, ReportingReplica *p) {
                 if (link->listed != p->n_reports) {
                         LIST_REMOVE(link, of_listed);
                         link->in_list = false;
+                        link->n_silent = 0;
                 }
                 host_update(r, link->host);
                 if (link->host->decider == link)

@@ -32,6 +32,9 @@ enum {
         REPORT_CLONE_TICKS = 10,      /* for which two replicas are in use by hosts with one machine ID */
         REPORT_CLONE_AGAIN_TICKS = 2, /* the same, while that is known: */
         REPORT_CLONE_KNOWN_TICKS = 600,
+        /* Reports of its replica without contact, until the signs of the other one count: before the host is
+         * lost. */
+        REPORT_CLONE_SILENT_TICKS = LIVENESS_LOST_TICKS - 1,
 };
 
 /* -- A replica -- */

@@ -105,6 +105,16 @@ bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind) {
         return cluster_list_has(&u->unreadable, kind);
 }
 
+ClusterUnit *cluster_template(const Cluster *c, const char *instance) {
+        const char *at = strchr(instance, '@'), *type = strrchr(instance, '.');
+        char name[UNIT_NAME_MAX + 1];
+
+        if (!at || !type || type <= at + 1) /* no instance */
+                return NULL;
+        snprintf(name, sizeof(name), "%.*s%s", (int) (at + 1 - instance), instance, type);
+        return cluster_unit(c, name);
+}
+
 bool cluster_unit_exists(const ClusterUnit *u) {
         return u && (u->unit || cluster_unit_has_unreadable(u, LAYOUT_UNIT));
 }
@@ -171,8 +181,13 @@ static bool cluster_was_replaced_before(const Cluster *c, const ClusterMachine *
 }
 
 bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m) {
-        return c->adopting && (m->facts || cluster_machine_has_unreadable(m, LAYOUT_FACTS)) &&
-               m->reported != c->lineage && !cluster_was_replaced_before(c, m);
+        bool down = m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT;
+
+        if (!c->adopting || (!m->facts && !cluster_machine_has_unreadable(m, LAYOUT_FACTS)))
+                return false;
+        if (m->reported == c->lineage)
+                return down && m->presence_index < m->reported_index;
+        return !cluster_was_replaced_before(c, m);
 }
 
 static bool cluster_has_finished_on(const ClusterMachine *m, const ClusterUnit *u) {
@@ -241,6 +256,15 @@ bool cluster_machine_is_leaving(const ClusterMachine *m) {
 
 bool cluster_machine_is_drained(const ClusterMachine *m) {
         return cluster_machine_is_leaving(m) && m->maintenance->mode == MAINTENANCE_DRAINED;
+}
+
+bool cluster_machine_is_stopping(const ClusterMachine *m) {
+        return m->maintenance && streq(m->maintenance->purpose, CLUSTER_FOR_SHUTDOWN);
+}
+
+bool cluster_machine_is_draining(const ClusterMachine *m) {
+        return m->maintenance &&
+               (m->maintenance->mode == MAINTENANCE_DRAINING || cluster_machine_is_stopping(m));
 }
 
 bool cluster_machine_is_overdue(const ClusterMachine *m, uint64_t now_ms) {

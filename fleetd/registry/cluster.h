@@ -18,6 +18,8 @@
 #include "units/state.h"
 #include "units/stored_cluster.h"
 #include "units/stored_json.h"
+#include "units/stored_reboot.h"
+#include "units/stored_rollout.h"
 #include "units/unit.h"
 
 typedef struct ClusterUnit ClusterUnit;
@@ -58,6 +60,9 @@ typedef struct ClusterAssignment {
         uint64_t hold_ms;  /* of a singleton (Assignment.hold_ms) */
         uint64_t move_failures, move_after_ms; /* see Assignment, as the next */
         char move_failed[MACHINE_ID_SIZE];
+        uint64_t revision;
+        char hash[UNIT_HASH_SIZE]; /* "": the text of the unit key at 'unit_index' */
+        char instead[MACHINE_ID_SIZE];
         uint64_t known_ms; /* cluster time at which this view had it in its present form */
         uint64_t term;     /* of the engine that wrote it */
         char *reason;
@@ -90,6 +95,7 @@ typedef enum ClusterList {
         CLUSTER_RELATED, /* MachineOf=, Conflicts= or Replaces= */
         CLUSTER_REPLACING,   /* Replaces= */
         CLUSTER_STOPS_FIRST, /* Move=stop-first or Singleton=, to be launched, and active on no machine */
+        CLUSTER_ROLLING,     /* a rollout that has not ended */
         CLUSTER_SURPLUS,     /* stored revisions that its key does not name (cluster_revision_is_surplus()) */
         _CLUSTER_LIST_MAX,
 } ClusterList;
@@ -105,6 +111,7 @@ typedef enum ClusterRule {
 /* A key with a text that a unit had. The view does not hold the text. */
 typedef struct ClusterRevision {
         uint64_t number;
+        size_t size;                         /* bytes of the value */
         LIST_ENTRY(ClusterRevision) of_unit; /* unsorted */
 } ClusterRevision;
 
@@ -127,7 +134,9 @@ struct ClusterUnit {
         LIST_HEAD(, ClusterAssignment) assignments; /* by machine id */
         LIST_HEAD(, ClusterState) states;           /* by machine id */
         LIST_HEAD(, ClusterRevision) revisions;     /* except for the wanted one */
-        ClusterUnreadables unreadable;              /* of its unit, target, assignment and state keys */
+        RolloutRecord *rollout;                     /* owned; NULL: none */
+        uint64_t rollout_index;
+        ClusterUnreadables unreadable; /* of its unit, target, assignment and state keys */
         LIST_ENTRY(ClusterUnit) lists[_CLUSTER_LIST_MAX];
         bool listed[_CLUSTER_LIST_MAX]; /* is in that list of the cluster view */
         size_t n_active, n_failed;      /* of 'states' */
@@ -158,16 +167,18 @@ struct ClusterMachine {
 
         MemberRecord member; /* without a member key, its Raft id is 0, and the addresses are empty */
 
-        HostRecord *host;               /* owned, as the next two; NULL: no key, or it is unreadable */
+        HostRecord *host;               /* owned, as the next three; NULL: no key, or it is unreadable */
         RemovedRecord *removed;         /* tombstone */
         MaintenanceRecord *maintenance; /* NULL: none */
-        uint64_t host_index, removed_index, maintenance_index;
+        RebootRecord *reboot;           /* NULL: none is planned */
+        uint64_t host_index, removed_index, maintenance_index, reboot_index;
 
         ClusterAssignment *assignments; /* table by unit */
         ClusterState *states;           /* table by unit */
         ClusterProblem *problems;       /* table by unit */
         ClusterUnreadables unreadable;  /* of its other keys */
-        uint64_t reported;  /* the new lineage in which it has reported all that it runs; 0: none */
+        uint64_t reported; /* the new lineage in which it has reported all that it runs; 0: none */
+        uint64_t reported_index;
         size_t load;        /* assignments to run or load */
         size_t n_replacing; /* assignments of units in the list CLUSTER_REPLACING */
         bool is_member;     /* has a member key: it is in Cluster.members */
@@ -279,6 +290,7 @@ typedef enum RegistryChangeKind {
         CHANGED_UNIT,
         CHANGED_TARGET,
         CHANGED_REVISION,
+        CHANGED_ROLLOUT,
         CHANGED_ASSIGNMENT,
         CHANGED_STATE,
         CHANGED_MACHINE,
@@ -304,6 +316,8 @@ typedef struct RegistryChange {
 
 ClusterUnit *cluster_unit(const Cluster *c, const char *name);     /* with a unit key that can be read */
 ClusterUnit *cluster_any_unit(const Cluster *c, const char *name); /* also without a unit key */
+/* Return the template of an instance, with a unit key that can be read, or NULL. */
+ClusterUnit *cluster_template(const Cluster *c, const char *instance);
 bool cluster_unit_exists(const ClusterUnit *u); /* has a unit key, readable or not; 'u' may be NULL */
 ClusterMachine *cluster_machine(const Cluster *c, const char *id);
 /* Return the machine with the member key of this Raft ID, or NULL. */
@@ -350,7 +364,8 @@ ClusterMachine **cluster_members_sorted(const Cluster *c, size_t *ret_n);
  *
  * Source: fleet's job states (job/job.go). */
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine);
-/* Whether the new lineage still waits for the report of this host. */
+/* Return whether the new lineage still waits for this host: for its report, or after it until a host that was
+ * lost counts as up. Its units would move while it is about to return. */
 bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m);
 
 enum { CLUSTER_LABEL_SIZE = HOST_NAME_SIZE + 12 };
@@ -378,11 +393,18 @@ const char *cluster_machine_problem(const ClusterMachine *m, const char *kind);
 #define CLUSTER_REMOVED_COMPROMISED "compromised"
 /* MaintenanceRecord.purpose of a host that is to leave the cluster. */
 #define CLUSTER_FOR_LEAVE "leave"
+/* The same of a host that shuts down (registry/shutdown.h), or that is to reboot (engine/reboot.h). */
+#define CLUSTER_FOR_SHUTDOWN "shutdown"
+#define CLUSTER_FOR_REBOOT   "reboot"
 
 /* Return whether the machine is to leave the cluster. It gets no units, and its ordinary units move away. */
 bool cluster_machine_is_leaving(const ClusterMachine *m);
 /* Return whether, in addition, no ordinary unit is left on it: it gives up its vote, and its global units. */
 bool cluster_machine_is_drained(const ClusterMachine *m);
+/* Return whether the host of the machine has announced its shutdown. Its units move away at once. */
+bool cluster_machine_is_stopping(const ClusterMachine *m);
+/* Return whether ordinary units move away from the machine, or wait for another one; also for a leave. */
+bool cluster_machine_is_draining(const ClusterMachine *m);
 /* Return whether the deadline of its drain has passed at this cluster time: the ordinary units that are left
  * stop. */
 bool cluster_machine_is_overdue(const ClusterMachine *m, uint64_t now_ms);
@@ -403,3 +425,7 @@ static inline bool cluster_assignment_is_active(const ClusterAssignment *a) {
 /* Reject a unit with an option that older hosts of a cluster of this level would ignore: -EOPNOTSUPP, with
  * the command that ends that. Level 0 is not known yet, and rejects nothing. Pure. */
 int cluster_check_options(const Unit *unit, unsigned level, Error *err);
+
+/* Reject MaxSurge= of a unit that others follow by MachineOf=, and MachineOf= of such a unit: during an
+ * update it runs on two machines. -EINVAL. */
+int cluster_check_followers(const Cluster *c, const Unit *unit, Error *err);

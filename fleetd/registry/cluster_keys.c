@@ -28,6 +28,7 @@ static size_t cluster_unit_free(Cluster *c, ClusterUnit *u) {
         HASH_DEL(c->units, u);
         cluster_owner_remove(c, u);
         cluster_revisions_free(u);
+        cluster_kinds_done_unit(u);
         unit_free(u->unit);
         cluster_unreadables_free(&u->unreadable);
         free(u);

@@ -1,6 +1,6 @@
 /* Kinds of keys of membership and security: hosts and their tombstones, maintenance, tokens, users, lineages,
- * the CA, settings. Each value is a record on the heap: of a machine, of the cluster, or in a table by name.
- */
+ * the CA, settings; and rollouts. Each value is a record on the heap: of a machine, of a unit, of the
+ * cluster, or in a table by name. */
 #include <stdio.h>
 
 #include "fleetd/registry/kinds.h"
@@ -42,6 +42,8 @@ static void nothing_done(const void *record) {
 RECORD(host, HostRecord, host, nothing_done)
 RECORD(removed, RemovedRecord, removed, nothing_done)
 RECORD(maintenance, MaintenanceRecord, maintenance, nothing_done)
+RECORD(reboot, RebootRecord, reboot, nothing_done)
+RECORD(rollout, RolloutRecord, rollout, rollout_record_done)
 RECORD(ca_roots, CaRoots, ca_roots, ca_roots_done)
 RECORD(ca_keys, CaKeys, ca_keys, ca_keys_done)
 RECORD(ca_rotation, CaRotation, ca_rotation, nothing_done)
@@ -70,6 +72,8 @@ RECORD(lineage, LineageRecord, lineage, nothing_done)
 SINGLE(host, e->machine)
 SINGLE(removed, e->machine)
 SINGLE(maintenance, e->machine)
+SINGLE(reboot, e->machine)
+SINGLE(rollout, e->unit)
 
 /* The machine keeps its units and receives no others. */
 int kind_maintenance_unreadable(KindValue *ret) {
@@ -154,10 +158,15 @@ TABLE(lineage, ClusterLineage, lineages, LAYOUT_LINEAGE, lineage_name_is_valid)
 
 /* -- Release -- */
 
+void cluster_kinds_done_unit(ClusterUnit *u) {
+        rollout_free(u->rollout);
+}
+
 void cluster_kinds_done_machine(ClusterMachine *m) {
         host_free(m->host);
         removed_free(m->removed);
         maintenance_free(m->maintenance);
+        reboot_free(m->reboot);
 }
 
 void cluster_kinds_done(Cluster *c) {

@@ -1,8 +1,9 @@
 /* Revisions in the cluster view: the keys of former texts, and which of them are kept. */
 #include "fleetd/registry/kinds.h"
 
-/* The view has the number only: a text is read when it is needed. */
+/* The view has number and size only: a text is read when it is needed. */
 int kind_revision_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        ret->size = bytes.size;
         return 0;
 }
 
@@ -17,15 +18,16 @@ static ClusterRevision *revision_of(const ClusterUnit *u, const LayoutKey *k) {
 }
 
 int kind_revision_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        ClusterRevision *x;
+        ClusterRevision *x = revision_of(e->unit, k);
 
-        if (revision_of(e->unit, k))
-                return 0;
-        x = NEW0(ClusterRevision, 1);
-        if (!x)
-                return -ENOMEM;
-        x->number = revision_parse_number(k->machine);
-        LIST_INSERT_HEAD(&e->unit->revisions, x, of_unit);
+        if (!x) {
+                x = NEW0(ClusterRevision, 1);
+                if (!x)
+                        return -ENOMEM;
+                x->number = revision_parse_number(k->machine);
+                LIST_INSERT_HEAD(&e->unit->revisions, x, of_unit);
+        }
+        x->size = v->size;
         return 0;
 }
 
@@ -57,14 +59,29 @@ void cluster_revisions_free(ClusterUnit *u) {
                 revision_remove(LIST_FIRST(&u->revisions));
 }
 
+/* Whether a machine has the text, or a rollout may return to it. */
+static bool revision_is_in_use(const ClusterUnit *u, uint64_t number) {
+        const ClusterAssignment *a;
+
+        if (u->rollout && (u->rollout->to.number == number || u->rollout->from.number == number ||
+                           u->rollout->completed.number == number))
+                return true;
+        LIST_FOREACH(a, &u->assignments, of_unit)
+                if (a->revision == number && cluster_assignment_is_active(a))
+                        return true;
+        return false;
+}
+
 /* A key with the number of the wanted revision is about to be named, or was: the next text replaces it. */
 bool cluster_revision_is_surplus(const ClusterUnit *u, const ClusterRevision *revision) {
         const Revisions *all = u->unit ? &u->unit->revisions : NULL;
 
         if (cluster_unit_has_unreadable(u, LAYOUT_UNIT))
                 return false;
-        return !all ||
-               (revision->number != revisions_wanted(all) && !revisions_find(all, revision->number, NULL));
+        if (!all)
+                return true;
+        return revision->number != revisions_wanted(all) && !revisions_find(all, revision->number, NULL) &&
+               !revision_is_in_use(u, revision->number);
 }
 
 bool cluster_unit_has_surplus(const ClusterUnit *u) {
@@ -76,8 +93,13 @@ bool cluster_unit_has_surplus(const ClusterUnit *u) {
         return false;
 }
 
+static size_t revisions_kept(const Placement *p) {
+        return p->keep_revisions > 0 ? p->keep_revisions : REVISIONS_KEPT;
+}
+
+/* What the present text keeps is deleted only after the next one, which may keep fewer. */
 bool cluster_revisions_are_full(const ClusterUnit *known, const Placement *next) {
-        size_t n = 1, keep = next->keep_revisions > 0 ? next->keep_revisions : REVISIONS_KEPT;
+        size_t n = 1, keep = MAX(revisions_kept(next), revisions_kept(&known->unit->placement));
         const ClusterRevision *x;
 
         LIST_FOREACH(x, &known->revisions, of_unit)

@@ -42,6 +42,7 @@ typedef enum HistoryKind {
         HISTORY_WAITING,     /* of a unit for a machine; reason: why no machine qualifies */
         HISTORY_LEADER,      /* a machine, which leads from now on */
         HISTORY_MAINTENANCE, /* of a machine; reason: cordoned, draining, drained or uncordoned, and why */
+        HISTORY_ROLLOUT, /* of the set of a unit or template; reason: the revision, and what happens to it */
         _HISTORY_KIND_MAX,
         _HISTORY_KIND_INVALID = -EINVAL,
 } HistoryKind;

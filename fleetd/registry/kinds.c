@@ -57,6 +57,7 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
         cluster_list_set(c, CLUSTER_RELATED, u,
                          p && (p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0));
         cluster_list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
+        cluster_list_set(c, CLUSTER_ROLLING, u, u->rollout && u->rollout->state != ROLLOUT_DONE);
         cluster_list_set(c, CLUSTER_SURPLUS, u, cluster_unit_has_surplus(u));
         cluster_list_set(c, CLUSTER_STOPS_FIRST, u,
                          p && placement_stops_first(p) && u->target == TARGET_LAUNCHED && u->n_active == 0);
@@ -289,6 +290,7 @@ static int reported_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Er
 
 static int reported_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         e->machine->reported = v->reported;
+        e->machine->reported_index = v->modified;
         return 0;
 }
 
@@ -362,6 +364,9 @@ static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k
         a->move_failures = v->assignment.move_failures;
         a->move_after_ms = v->assignment.move_after_ms;
         memcpy(a->move_failed, v->assignment.move_failed, sizeof(a->move_failed));
+        a->revision = v->assignment.revision;
+        memcpy(a->hash, v->assignment.hash, sizeof(a->hash));
+        memcpy(a->instead, v->assignment.instead, sizeof(a->instead));
         a->known_ms = c->now_ms;
         a->term = v->assignment.term;
         free(a->reason);
@@ -579,6 +584,7 @@ static int cluster_each(const Cluster *c, const KindEntries *e, KindFound *found
 /* -- The table -- */
 
 #define FUNCTIONS(prefix)    .decode = prefix##_decode, .apply = prefix##_apply
+#define CLEARED(prefix)      FUNCTIONS(prefix), .clear = prefix##_clear
 #define OF_UNIT_IN(field)    .of = OF_UNIT, .present = offsetof(ClusterUnit, field)
 #define OF_MACHINE_IN(field) .of = OF_MACHINE, .present = offsetof(ClusterMachine, field)
 #define OF_CLUSTER_IN(field) .present = offsetof(Cluster, field)
@@ -586,8 +592,9 @@ static int cluster_each(const Cluster *c, const KindEntries *e, KindFound *found
 const Kind kinds[_LAYOUT_MAX] = {
         [LAYOUT_UNIT] = { CHANGED_UNIT, SLICE_UNIT, OF_UNIT_IN(index), FUNCTIONS(unit), .clear = unit_clear },
         [LAYOUT_TARGET] = { CHANGED_TARGET, SLICE_UNIT, OF_UNIT_IN(target_index), FUNCTIONS(target) },
-        [LAYOUT_REVISION] = { CHANGED_REVISION, SLICE_NONE, OF_UNIT, FUNCTIONS(kind_revision),
-                              .clear = kind_revision_clear, .each = kind_revision_each },
+        [LAYOUT_REVISION] = { CHANGED_REVISION, SLICE_NONE, OF_UNIT, CLEARED(kind_revision),
+                              .each = kind_revision_each },
+        [LAYOUT_ROLLOUT] = { CHANGED_ROLLOUT, SLICE_UNIT, OF_UNIT_IN(rollout_index), CLEARED(kind_rollout) },
         [LAYOUT_FACTS] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE_IN(facts_index), FUNCTIONS(facts) },
         [LAYOUT_METADATA] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE, FUNCTIONS(metadata),
                               .clear = metadata_clear, .each = metadata_each },
@@ -601,32 +608,30 @@ const Kind kinds[_LAYOUT_MAX] = {
         [LAYOUT_PROBLEM] = { CHANGED_PROBLEM, SLICE_MACHINE, OF_MACHINE | NAMES_UNIT, FUNCTIONS(problem),
                              .clear = problem_clear, .each = problem_each },
         [LAYOUT_MAINTENANCE] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE_IN(maintenance_index),
-                                 FUNCTIONS(kind_maintenance), .clear = kind_maintenance_clear,
-                                 .unreadable = kind_maintenance_unreadable },
+                                 CLEARED(kind_maintenance), .unreadable = kind_maintenance_unreadable },
+        [LAYOUT_REBOOT] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE_IN(reboot_index),
+                            CLEARED(kind_reboot) },
         [LAYOUT_STATE] = { CHANGED_STATE, SLICE_MACHINE, OF_UNIT | OF_MACHINE, FUNCTIONS(state),
                            .clear = state_clear, .each = state_each },
         [LAYOUT_MEMBER] = { CHANGED_CLUSTER, SLICE_ALL, OF_MACHINE_IN(member.raft_id), FUNCTIONS(member),
                             .clear = member_clear, .unreadable = member_unreadable },
-        [LAYOUT_HOST] = { CHANGED_CLUSTER, SLICE_MEMBER, OF_MACHINE_IN(host_index), FUNCTIONS(kind_host),
-                          .clear = kind_host_clear },
+        [LAYOUT_HOST] = { CHANGED_CLUSTER, SLICE_MEMBER, OF_MACHINE_IN(host_index), CLEARED(kind_host) },
         [LAYOUT_REMOVED] = { CHANGED_CLUSTER, SLICE_MACHINE, OF_MACHINE_IN(removed_index),
-                             FUNCTIONS(kind_removed), .clear = kind_removed_clear },
-        [LAYOUT_TOKEN] = { CHANGED_CLUSTER, SLICE_NONE, 0, FUNCTIONS(kind_token), .clear = kind_token_clear,
-                           .each = kind_token_each },
-        [LAYOUT_DENIED] = { CHANGED_CLUSTER, SLICE_NONE, 0, FUNCTIONS(kind_denied),
-                            .clear = kind_denied_clear, .each = kind_denied_each },
-        [LAYOUT_PRINCIPAL] = { CHANGED_CLUSTER, SLICE_USERS, 0, FUNCTIONS(kind_principal),
-                               .clear = kind_principal_clear, .each = kind_principal_each },
-        [LAYOUT_LINEAGE] = { CHANGED_CLUSTER, SLICE_ALL, 0, FUNCTIONS(kind_lineage),
-                             .clear = kind_lineage_clear, .each = kind_lineage_each },
+                             CLEARED(kind_removed) },
+        [LAYOUT_TOKEN] = { CHANGED_CLUSTER, SLICE_NONE, 0, CLEARED(kind_token), .each = kind_token_each },
+        [LAYOUT_DENIED] = { CHANGED_CLUSTER, SLICE_NONE, 0, CLEARED(kind_denied), .each = kind_denied_each },
+        [LAYOUT_PRINCIPAL] = { CHANGED_CLUSTER, SLICE_USERS, 0, CLEARED(kind_principal),
+                               .each = kind_principal_each },
+        [LAYOUT_LINEAGE] = { CHANGED_CLUSTER, SLICE_ALL, 0, CLEARED(kind_lineage),
+                             .each = kind_lineage_each },
         [LAYOUT_CA_ROOTS] = { CHANGED_CLUSTER, SLICE_ALL, OF_CLUSTER_IN(ca_roots_index),
-                              FUNCTIONS(kind_ca_roots), .clear = kind_ca_roots_clear },
+                              CLEARED(kind_ca_roots) },
         [LAYOUT_CA_KEY] = { CHANGED_CLUSTER, SLICE_NONE, OF_CLUSTER_IN(ca_keys_index),
-                            FUNCTIONS(kind_ca_keys), .clear = kind_ca_keys_clear },
+                            CLEARED(kind_ca_keys) },
         [LAYOUT_CA_ROTATION] = { CHANGED_CLUSTER, SLICE_NONE, OF_CLUSTER_IN(ca_rotation_index),
-                                 FUNCTIONS(kind_ca_rotation), .clear = kind_ca_rotation_clear },
+                                 CLEARED(kind_ca_rotation) },
         [LAYOUT_SETTINGS] = { CHANGED_CLUSTER, SLICE_ALL, OF_CLUSTER_IN(settings_index),
-                              FUNCTIONS(kind_settings), .clear = kind_settings_clear },
+                              CLEARED(kind_settings) },
         [LAYOUT_CLUSTER] = { CHANGED_CLUSTER, SLICE_NAMED, 0, FUNCTIONS(cluster), .clear = cluster_clear,
                              .each = cluster_each },
 };

@@ -17,6 +17,7 @@ typedef struct KindEntries {
 /* A decoded value: the member of its kind. */
 typedef struct KindValue {
         uint64_t created, modified; /* indexes of the key */
+        size_t size;                /* bytes of the value; of a revision */
         Unit *unit;
         TargetState target;
         Machine *facts;
@@ -84,6 +85,7 @@ KIND_FUNCTIONS(host)
 KIND_FUNCTIONS(removed)
 KIND_FUNCTIONS(maintenance)
 int kind_maintenance_unreadable(KindValue *ret);
+KIND_FUNCTIONS(reboot)
 KIND_FUNCTIONS(ca_roots)
 KIND_FUNCTIONS(ca_keys)
 KIND_FUNCTIONS(ca_rotation)
@@ -98,7 +100,10 @@ KIND_TABLE_FUNCTIONS(lineage)
 KIND_TABLE_FUNCTIONS(revision)
 void cluster_revisions_free(ClusterUnit *u);
 
-/* Free the values that these kinds have put into a machine, or into the cluster view. */
+KIND_FUNCTIONS(rollout)
+
+/* Free the values that these kinds have put into a unit, into a machine, or into the cluster view. */
+void cluster_kinds_done_unit(ClusterUnit *u);
 void cluster_kinds_done_machine(ClusterMachine *m);
 void cluster_kinds_done(Cluster *c);
 

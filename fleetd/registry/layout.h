@@ -13,6 +13,7 @@ typedef enum LayoutKind {
         LAYOUT_UNIT,
         LAYOUT_TARGET,
         LAYOUT_REVISION, /* a text that the unit had; LayoutKey.machine is its number */
+        LAYOUT_ROLLOUT,  /* of a set: an ordinary unit, a global one, or a template with its followers */
         LAYOUT_FACTS,
         LAYOUT_PRESENCE,
         LAYOUT_METADATA, /* plain text, set by people; "" hides the pair that the host reports */
@@ -20,6 +21,7 @@ typedef enum LayoutKind {
         LAYOUT_PROBLEM,     /* of a unit directory */
         LAYOUT_REPORTED,    /* the new lineage in which the host has reported all that it runs, in hex */
         LAYOUT_MAINTENANCE, /* the machine is cordoned, or drained */
+        LAYOUT_REBOOT,      /* it is to reboot */
         LAYOUT_STATE,
         LAYOUT_MEMBER,      /* a host with a replica */
         LAYOUT_HOST,        /* a host of the cluster, with its public keys */

@@ -1,10 +1,12 @@
 /* Presence and member keys: written by membership, on the leader. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/log.h"
 #include "base/parse.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/registry/registry.h"
+#include "fleetd/registry/shutdown.h"
 #include "fleetd/registry/transaction.h"
 #include "units/json.h"
 
@@ -129,7 +131,7 @@ static void machines_write_tombstone(Transaction *t, const Registry *r, const Cl
 
 bool registry_removes_unreadable(LayoutKind kind) {
         return kind == LAYOUT_FACTS || kind == LAYOUT_REPORTED || kind == LAYOUT_PROBLEM ||
-               kind == LAYOUT_MAINTENANCE;
+               kind == LAYOUT_MAINTENANCE || kind == LAYOUT_REBOOT;
 }
 
 /* Delete what each machine has, and note it in the history. */
@@ -146,6 +148,8 @@ static void machines_remove(Transaction *t, const Registry *r, const ClusterMach
         }
         if (m->facts_index > 0)
                 transaction_write(t, KV_DELETE, LAYOUT_FACTS, NULL, m->id, NO_VALUE);
+        if (m->reboot_index > 0)
+                transaction_write(t, KV_DELETE, LAYOUT_REBOOT, NULL, m->id, NO_VALUE);
         if (m->reported != 0)
                 transaction_write(t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
         for (const ClusterUnreadable *x = LIST_FIRST(&m->unreadable); x && t->n_writes < REMOVED_MAX;
@@ -211,6 +215,86 @@ int registry_end_maintenance(Registry *r, const ClusterMachine *m, const char *u
         transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
         machines_note_maintenance(&t, r, m, m->maintenance, user, reason);
         return transaction_send(r, &t, 0, done, userdata);
+}
+
+int registry_announce_shutdown(Registry *r, const ClusterMachine *m, bool stopping, RegistryDone done,
+                               void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text value = {};
+        MaintenanceRecord next = {};
+        int e = stopping ? shutdown_begin(m->maintenance, &next) : shutdown_end(m->maintenance, &next);
+
+        if (stopping ? e == 0 : e < 0)
+                return -EALREADY;
+        machines_check_maintenance(&t, m);
+        if (stopping && !m->maintenance)
+                next.since_ms = registry_wall_ms(r);
+        stored_maintenance_write(&value, &next);
+        if (e > 0)
+                transaction_write(&t, KV_SET, LAYOUT_MAINTENANCE, NULL, m->id, transaction_text(&t, &value));
+        else
+                transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
+        machines_note_maintenance(&t, r, m, m->maintenance ?: &next, NULL,
+                                  stopping ? "draining: the host is shutting down" :
+                                             "the host does not shut down any more");
+        return transaction_send(r, &t, 0, done, userdata);
+}
+
+/* Add the change of the maintenance that belongs to a step of a reboot. */
+static void machines_maintain_for_reboot(Transaction *t, const Registry *r, const RebootChange *c) {
+        const MaintenanceRecord *now = c->machine->maintenance;
+        _cleanup_text_ Text value = {};
+        MaintenanceRecord next = {};
+        int e;
+
+        if (c->maintenance == REBOOT_KEEPS)
+                return;
+        machines_check_maintenance(t, c->machine);
+        if (c->maintenance == REBOOT_DRAINS) {
+                e = reboot_begin(now, c->drain_until_ms, &next);
+                if (e > 0 && !now) {
+                        snprintf(next.by, sizeof(next.by), "%s", c->record ? c->record->by : "");
+                        next.since_ms = registry_wall_ms(r);
+                }
+        } else if (c->maintenance == REBOOT_CORDONS) {
+                e = now && streq(now->purpose, CLUSTER_FOR_REBOOT);
+                if (e > 0) {
+                        next = *now;
+                        next.mode = MAINTENANCE_CORDONED;
+                        next.deadline_ms = 0;
+                }
+        } else if ((e = reboot_end(now, &next)) == 0)
+                transaction_write(t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, c->machine->id, NO_VALUE);
+        if (e <= 0)
+                return;
+        stored_maintenance_write(&value, &next);
+        transaction_write(t, KV_SET, LAYOUT_MAINTENANCE, NULL, c->machine->id, transaction_text(t, &value));
+}
+
+int registry_reboot(Registry *r, uint64_t term, const RebootChange *changes, size_t n, const char *user,
+                    RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        for (size_t i = 0; i < n; i++) {
+                const RebootChange *c = &changes[i];
+                _cleanup_text_ Text value = {};
+
+                transaction_check(&t, c->machine->reboot_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
+                                  c->machine->reboot_index, LAYOUT_REBOOT, NULL, c->machine->id);
+                if (c->record) {
+                        stored_reboot_write(&value, c->record);
+                        transaction_write(&t, KV_SET, LAYOUT_REBOOT, NULL, c->machine->id,
+                                          transaction_text(&t, &value));
+                } else
+                        transaction_write(&t, KV_DELETE, LAYOUT_REBOOT, NULL, c->machine->id, NO_VALUE);
+                machines_maintain_for_reboot(&t, r, c);
+                transaction_note(&t, r,
+                                 &(HistoryNote) { .kind = HISTORY_MAINTENANCE,
+                                                  .machine = c->machine->id,
+                                                  .user = user,
+                                                  .reason = c->reason });
+        }
+        return transaction_send(r, &t, term, done, userdata);
 }
 
 int registry_leave(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done, void *userdata) {

@@ -1,11 +1,21 @@
-/* The options of units that begin at a feature level. */
+/* Options of units that depend on the cluster: on its feature level, or on its other units. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "fleetd/registry/cluster.h"
 #include "kvstore/command/command.h"
+#include "units/options.h"
+
+static int cluster_refuse_option(const char *option, unsigned needed, unsigned level, Error *err) {
+        return error_set(err, -EOPNOTSUPP,
+                         "%s begins at feature level %u, and this cluster has level %u; when all hosts run "
+                         "this version: fleetctl cluster level %u",
+                         option, needed, level, needed);
+}
 
 int cluster_check_options(const Unit *unit, unsigned level, Error *err) {
         const Placement *p = &unit->placement;
+        char option[64];
         const struct {
                 bool used;
                 unsigned level;
@@ -16,11 +26,38 @@ int cluster_check_options(const Unit *unit, unsigned level, Error *err) {
                 { p->stops_alone, KV_LEVEL_REVISIONS, "OnPartition=stop" },
         };
 
+        if (level > 0 && level < KV_LEVEL_UPDATES)
+                for (size_t i = 0; i < unit->file.n_options; i++) {
+                        const UnitOption *o = &unit->file.options[i];
+
+                        if (unit_file_section_is_ours(o->section) && *o->value &&
+                            options_begin_with_updates(o->name)) {
+                                snprintf(option, sizeof(option), "%s=", o->name);
+                                return cluster_refuse_option(option, KV_LEVEL_UPDATES, level, err);
+                        }
+                }
         for (size_t i = 0; level > 0 && i < ELEMENTS(rows); i++)
                 if (rows[i].used && level < rows[i].level)
-                        return error_set(err, -EOPNOTSUPP,
-                                         "%s begins at feature level %u, and this cluster has level %u; when "
-                                         "all hosts run this version: fleetctl cluster level %u",
-                                         rows[i].option, rows[i].level, level, rows[i].level);
+                        return cluster_refuse_option(rows[i].option, rows[i].level, level, err);
+        return 0;
+}
+
+int cluster_check_followers(const Cluster *c, const Unit *unit, Error *err) {
+        const Placement *p = &unit->placement;
+        const Pattern *followers = patterns_find(&c->rules[CLUSTER_MACHINE_OF], unit->name);
+
+        for (size_t i = 0; p->update.max_surge.value > 0 && followers && i < followers->n; i++)
+                if (!streq(followers->units[i]->name, unit->name))
+                        return error_set(err, -EINVAL, "MaxSurge=: %s follows this unit by MachineOf=",
+                                         followers->units[i]->name);
+        for (size_t i = 0; i < p->machine_of.n; i++) {
+                const ClusterUnit *leading = cluster_unit(c, p->machine_of.items[i]);
+
+                if (leading && leading->unit && leading->unit->placement.update.max_surge.value > 0)
+                        return error_set(err, -EINVAL,
+                                         "MachineOf=%s: that unit has MaxSurge=, and runs on two machines "
+                                         "during an update",
+                                         leading->name);
+        }
         return 0;
 }

@@ -3,6 +3,7 @@
 #include "fleetd/registry/history.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/policy.h"
+#include "fleetd/registry/shutdown.h"
 #include "fleetd/registry/slice.h"
 
 /* The rights that suffice for a write of a kind of key by another host than the leader. A kind without
@@ -16,12 +17,14 @@ static const struct {
         [LAYOUT_UNIT] = { .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_TARGET] = { .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_REVISION] = { .set = RIGHT_UNITS_CHANGE },
+        [LAYOUT_ROLLOUT] = { .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_METADATA] = { .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_PROBLEM] = { .own = RIGHT_REPORT, .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_FACTS] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
         [LAYOUT_STATE] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
         [LAYOUT_REPORTED] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
-        [LAYOUT_MAINTENANCE] = { .set = RIGHT_ADMINISTER }, /* and proposer_leaves() */
+        [LAYOUT_MAINTENANCE] = { .set = RIGHT_ADMINISTER }, /* and proposer_maintains_itself() */
+        [LAYOUT_REBOOT] = { .set = RIGHT_ADMINISTER },      /* the same */
         [LAYOUT_PRESENCE] = { .remove = RIGHT_ADMINISTER }, /* with the machine, as the next one */
         [LAYOUT_ASSIGNMENT] = { .remove = RIGHT_ADMINISTER },
         [LAYOUT_MEMBER] = { .set = RIGHT_ADMINISTER },
@@ -76,18 +79,61 @@ static bool write_is_leave(const LayoutKey *key, const KvCommand *write) {
         return streq(next->purpose, CLUSTER_FOR_LEAVE) && next->mode == MAINTENANCE_DRAINING;
 }
 
-/* With the right to leave, a host changes its leave alone: the cordon or drain of an operator stays. By the
- * check, this is so when the write is applied, too. */
-static bool proposer_leaves(const Proposer *p, const KvCommand *cmd, const LayoutKey *key,
-                            const KvCommand *write) {
+/* With the right to leave, a host changes its leave alone: the cordon or drain of an operator stays. */
+static bool proposer_leaves(const Proposer *p, const LayoutKey *key, const KvCommand *write) {
         const ClusterMachine *m = cluster_machine(p->cluster, p->machine_id);
-        uint64_t index = m ? m->maintenance_index : 0;
 
-        if (key->kind != LAYOUT_MAINTENANCE || !streq(key->machine, p->machine_id) ||
-            !proposer_may(p, RIGHT_LEAVE, (Resource) { .machine = key->machine }))
+        return proposer_may(p, RIGHT_LEAVE, (Resource) { .machine = key->machine }) &&
+               !(m && m->maintenance && !streq(m->maintenance->purpose, CLUSTER_FOR_LEAVE)) &&
+               write_is_leave(key, write);
+}
+
+/* A host announces its own shutdown, and ends that. The cordon or drain of an operator stays in the record.
+ */
+static bool proposer_shuts_down(const Proposer *p, const LayoutKey *key, const KvCommand *write) {
+        _cleanup_(kind_value_done) KindValue v = {};
+        const ClusterMachine *m = cluster_machine(p->cluster, p->machine_id);
+        const MaintenanceRecord *now = m ? m->maintenance : NULL;
+
+        if (!proposer_may(p, RIGHT_REPORT, (Resource) { .machine = key->machine }))
                 return false;
-        if ((m && m->maintenance && !streq(m->maintenance->purpose, CLUSTER_FOR_LEAVE)) ||
-            !write_is_leave(key, write))
+        if (write->op == KV_DELETE)
+                return shutdown_allows(now, NULL);
+        return kinds[LAYOUT_MAINTENANCE].decode(key, write->value, &v, NULL) >= 0 &&
+               shutdown_allows(now, v.record);
+}
+
+/* A host reports that logind has rejected its planned reboot. */
+static bool proposer_rejects_reboot(const Proposer *p, const LayoutKey *key, const KvCommand *write) {
+        _cleanup_(kind_value_done) KindValue v = {};
+        const ClusterMachine *m = cluster_machine(p->cluster, p->machine_id);
+        const RebootRecord *now = m ? m->reboot : NULL, *next;
+        RebootRecord expected;
+
+        if (!now || now->state != REBOOT_REBOOTING || write->op == KV_DELETE ||
+            !proposer_may(p, RIGHT_REPORT, (Resource) { .machine = key->machine }) ||
+            kinds[LAYOUT_REBOOT].decode(key, write->value, &v, NULL) < 0)
+                return false;
+        next = v.record;
+        expected = *now;
+        expected.state = REBOOT_REJECTED;
+        memcpy(expected.why, next->why, sizeof(expected.why));
+        return memcmp(&expected, next, sizeof(expected)) == 0;
+}
+
+/* Return whether the write changes the maintenance or the reboot of the host itself in one of these ways. By
+ * the check of its index, the former record is this one when the write is applied, too. */
+static bool proposer_maintains_itself(const Proposer *p, const KvCommand *cmd, const LayoutKey *key,
+                                      const KvCommand *write) {
+        const ClusterMachine *m = cluster_machine(p->cluster, p->machine_id);
+        uint64_t index = !m ? 0 : key->kind == LAYOUT_REBOOT ? m->reboot_index : m->maintenance_index;
+
+        if (!streq(key->machine, p->machine_id))
+                return false;
+        if (key->kind == LAYOUT_REBOOT ?
+                    !proposer_rejects_reboot(p, key, write) :
+                    key->kind != LAYOUT_MAINTENANCE ||
+                            (!proposer_leaves(p, key, write) && !proposer_shuts_down(p, key, write)))
                 return false;
         for (size_t i = 0; i < cmd->n_checks; i++) {
                 const KvCheck *check = &cmd->checks[i];
@@ -109,7 +155,7 @@ static bool proposer_may_write_ours(const Proposer *p, const KvCommand *cmd, con
         on.machine = key.machine[0] ? key.machine : NULL;
         if (on.machine && proposer_may(p, rules[key.kind].own, on))
                 return true;
-        if (proposer_leaves(p, cmd, &key, write))
+        if (proposer_maintains_itself(p, cmd, &key, write))
                 return true;
         /* The agent deletes the assignment of a unit that it has stopped. */
         if (key.kind == LAYOUT_ASSIGNMENT && write->op == KV_DELETE && proposer_may(p, RIGHT_REPORT, on))
@@ -122,7 +168,7 @@ static bool proposer_may_write_ours(const Proposer *p, const KvCommand *cmd, con
 /* The rows of the history that a restricted host may add are about itself: what it reports, and no more. */
 static bool proposer_may_note(const Proposer *p, const KvNote *note) {
         static const unsigned own = 1u << HISTORY_STATE | 1u << HISTORY_VERSION | 1u << HISTORY_PROBLEM |
-                                    1u << HISTORY_RESOLVED | 1u << HISTORY_LEAVE;
+                                    1u << HISTORY_RESOLVED | 1u << HISTORY_LEAVE | 1u << HISTORY_MAINTENANCE;
         HistoryEvent event;
 
         if (note->body.size == 0 || !p->host_facts.is_restricted)
@@ -234,11 +280,28 @@ static bool host_may_relay(const Cluster *cluster, const char *relay) {
         return host_read(cluster, relay, &host, &facts) >= 0 && facts.is_replica && !facts.is_removed;
 }
 
+/* An assignment may name a former text of its unit, or of the template that the unit follows. */
+static bool host_is_assigned(const Cluster *cluster, const char *machine_id, KvBytes key) {
+        const ClusterMachine *m = cluster_machine(cluster, machine_id);
+        uint64_t number;
+        LayoutKey k;
+
+        if (!m || !layout_parse(key, &k) || k.kind != LAYOUT_REVISION)
+                return false;
+        number = revision_parse_number(k.machine);
+        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
+                if (cluster_assignment_is_active(a) && a->revision == number &&
+                    (streq(a->unit, k.unit) || (a->of->unit && same_string(a->of->unit->from, k.unit))))
+                        return true;
+        return false;
+}
+
 bool host_may_read(const Cluster *cluster, const char *machine_id, KvBytes key) {
         Proposer p = { .cluster = cluster, .machine_id = machine_id };
 
-        return host_read(cluster, machine_id, &p.host, &p.host_facts) >= 0 &&
-               proposer_host_may(&p, RIGHT_KEYS_READ, (Resource) { .key = key });
+        return host_read(cluster, machine_id, &p.host, &p.host_facts) >= 0 && !p.host_facts.is_removed &&
+               (proposer_host_may(&p, RIGHT_KEYS_READ, (Resource) { .key = key }) ||
+                host_is_assigned(cluster, machine_id, key));
 }
 
 int proposal_check(const Cluster *cluster, const char *relay, const char *machine_id, KvBytes principal,

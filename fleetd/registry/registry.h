@@ -129,10 +129,13 @@ typedef struct AssignmentChange {
         AssignmentKind kind;     /* new kind */
         uint64_t expected_index; /* of the assignment's key; 0: absent */
         uint64_t unit_index;     /* of the unit key that was planned on; 0: absent (only to stop a unit) */
-        uint64_t text_index;     /* of the unit key whose text remains; 0: that of 'unit_index' */
-        uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */
-        uint64_t since_ms;       /* cluster time; a rewrite in place keeps the previous one */
-        uint64_t hold_ms;        /* Assignment.hold_ms, and so the next three */
+        uint64_t text_index;     /* of the unit key that had the text; 0: that of 'unit_index' */
+        uint64_t revision;       /* of the text, as the next; 0: not named */
+        char hash[UNIT_HASH_SIZE];
+        char instead[MACHINE_ID_SIZE]; /* Assignment.instead */
+        uint64_t presence_index;       /* of the machine's presence key; 0: not checked (to stop a unit) */
+        uint64_t since_ms;             /* cluster time; a rewrite in place keeps the previous one */
+        uint64_t hold_ms;              /* Assignment.hold_ms, and so the next three */
         uint64_t move_failures, move_after_ms;
         char move_failed[MACHINE_ID_SIZE];
         char reason[ASSIGNMENT_REASON_SIZE];
@@ -145,6 +148,26 @@ int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes,
 /* Within 'done': return the change whose check rejected the transaction; NULL: none of these changes. */
 const AssignmentChange *registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
                                                     size_t n);
+
+/* -- rollouts.c: changes by the engine, and by people -- */
+
+/* A step of a rollout. Borrowed for the call. */
+typedef struct RolloutWrite {
+        const ClusterUnit *head;     /* of the set; it has a unit key, or the record is removed */
+        const RolloutRecord *record; /* NULL: it is not changed, or */
+        bool remove;                 /* removed */
+        const char *reason, *user;   /* of the record, for the history; "" or NULL: no row; no user */
+        const AssignmentChange
+                *changes; /* with the wanted text of 'head', which instances that follow it get */
+        size_t n_changes;
+        const Unit *revert; /* the new text of 'head'; NULL: it remains */
+} RolloutWrite;
+
+/* Read the text of a former revision from the local tree. -ENOENT, -EBADMSG, -ENOMEM, or why the tree cannot
+ * be read. */
+int registry_read_revision(Registry *r, const char *unit, uint64_t number, Unit **ret);
+/* Send one transaction, valid in 'term' (0: any). 0, -ENOMEM or -E2BIG. */
+int registry_roll(Registry *r, uint64_t term, const RolloutWrite *write, RegistryDone done, void *userdata);
 
 /* -- states.c: changes by the agent -- */
 
@@ -211,6 +234,30 @@ int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
  * itself) and 'reason' are for the history. KV_COMPARE_FAILED: it has ended, or was changed meanwhile. */
 int registry_end_maintenance(Registry *r, const ClusterMachine *m, const char *user, const char *reason,
                              RegistryDone done, void *userdata);
+/* Write that the host of a machine shuts down, or does not any more. Requires KV_LEVEL_UPDATES. -EALREADY:
+ * nothing changes, and there is no 'done'. KV_COMPARE_FAILED: the record was changed meanwhile. */
+int registry_announce_shutdown(Registry *r, const ClusterMachine *m, bool stopping, RegistryDone done,
+                               void *userdata);
+/* The maintenance that changes with a planned reboot. */
+typedef enum RebootMaintenance {
+        REBOOT_KEEPS,
+        REBOOT_DRAINS,   /* it begins; it keeps the cordon of an operator */
+        REBOOT_CORDONS,  /* the drain has ended, and the machine gets no units */
+        REBOOT_RELEASES, /* it ends; a cordon of an operator continues */
+} RebootMaintenance;
+
+typedef struct RebootChange {
+        const ClusterMachine *machine;
+        const RebootRecord *record; /* new value; NULL: delete it */
+        RebootMaintenance maintenance;
+        uint64_t drain_until_ms; /* of REBOOT_DRAINS: cluster time of the deadline; 0: none */
+        const char *reason;      /* for the history */
+} RebootChange;
+
+/* Change the planned reboots of machines, all or none. 'term' of the leader, or 0. 'user' (NULL: the cluster
+ * itself) for the history. Requires KV_LEVEL_UPDATES. KV_COMPARE_FAILED: a record was changed meanwhile. */
+int registry_reboot(Registry *r, uint64_t term, const RebootChange *changes, size_t n, const char *user,
+                    RegistryDone done, void *userdata);
 /* Write the tombstone of a machine that leaves the cluster and has no units any more, and delete all else of
  * it, its member key and metadata included, valid in 'term'. KV_COMPARE_FAILED: it is not leaving any more.
  */

@@ -2,8 +2,15 @@
 #include <stdio.h>
 
 #include "fleetd/registry/transaction.h"
+#include "fleetd/registry/unit_order.h"
+#include "units/name.h"
 
-enum { DELETED_MAX = 500 }; /* revisions in one transaction */
+/* Of one transaction: with the longest names it fits into a command, and the cost of a command is limited
+ * (kvstore/command/cost.h). */
+enum {
+        DELETED_MAX = 300,               /* revisions */
+        DELETED_BYTES_MAX = 1024 * 1024, /* of their values */
+};
 
 /* -- A new text -- */
 
@@ -21,6 +28,15 @@ static void revision_keep(Transaction *t, Transaction *former, const ClusterUnit
         transaction_check(former, KV_CHECK_MODIFIED, known->index, LAYOUT_UNIT, known->name, NULL);
         transaction_write(former, KV_SET, LAYOUT_REVISION, known->name, revision_print_number(number, digits),
                           transaction_text(former, &value));
+}
+
+/* Return the template that a unit with this text follows from KV_LEVEL_UPDATES on, or NULL. */
+static const ClusterUnit *revision_template(const Registry *r, const Unit *unit, unsigned level) {
+        const ClusterUnit *template = level >= KV_LEVEL_UPDATES ?
+                                              cluster_template(registry_cluster(r), unit->name) :
+                                              NULL;
+
+        return template && unit_equal(template->unit, unit) ? template : NULL;
 }
 
 /* Set the revisions of the new text. Return 1 if it replaces another revision, 0 if not, or a negative errno.
@@ -61,18 +77,46 @@ static void unit_write_fitting(Text *t, Unit *unit) {
         }
 }
 
+void transaction_write_follower(Transaction *t, const ClusterUnit *u, const ClusterUnit *template,
+                                const Unit *text) {
+        _cleanup_text_ Text value = {};
+        Unit next = *text; /* it borrows all */
+
+        next.owner = u->unit->owner;
+        next.path = u->unit->path;
+        next.from = template->unit->name;
+        next.revisions = (Revisions) { .wanted = template->unit->revisions.wanted };
+        next.revisions.wanted.number = revisions_wanted(&template->unit->revisions);
+        stored_unit_write(&value, &next);
+        transaction_write(t, KV_UPDATE, LAYOUT_UNIT, u->name, NULL, transaction_text(t, &value));
+}
+
+void transaction_follow(Transaction *t, Registry *r, const char *name) {
+        const ClusterUnit *u = cluster_unit(registry_cluster(r), name), *template;
+
+        template = u && !u->unit->from ? revision_template(r, u->unit, KV_LEVEL_UPDATES) : NULL;
+        if (template)
+                transaction_write_follower(t, u, template, u->unit);
+}
+
 void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change) {
         const ClusterUnit *known = change->only_if_absent ?
                                            NULL :
                                            cluster_unit(registry_cluster(r), change->unit->name);
         Unit wanted = *change->unit; /* it borrows all but its revisions */
+        const ClusterUnit *template;
         _cleanup_text_ Text value = {};
         KvState state;
         int e = 0;
 
         wanted.revisions = (Revisions) {};
         kv_state(registry_store(r), &state);
-        if (state.level >= KV_LEVEL_REVISIONS)
+        template = revision_template(r, change->unit, state.level);
+        wanted.from = template ? template->unit->name : NULL;
+        if (template) {
+                wanted.revisions.wanted = template->unit->revisions.wanted;
+                wanted.revisions.wanted.number = revisions_wanted(&template->unit->revisions);
+        } else if (state.level >= KV_LEVEL_REVISIONS)
                 e = revisions_of_change(r, change, known, &wanted.revisions);
         if (e > 0)
                 revision_keep(t, former, known);
@@ -83,29 +127,83 @@ void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, co
         revisions_done(&wanted.revisions);
 }
 
+/* -- Reading -- */
+
+typedef struct Reading {
+        const char *name;
+        Unit *unit; /* owned */
+} Reading;
+
+static int revision_on_node(void *userdata, const KvNode *node) {
+        Reading *reading = userdata;
+
+        return stored_unit_read(reading->name, node->value.data, node->value.size, &reading->unit, NULL);
+}
+
+int registry_read_revision(Registry *r, const char *unit, uint64_t number, Unit **ret) {
+        char path[LAYOUT_KEY_MAX], digits[REVISION_NUMBER_SIZE];
+        Reading reading = { .name = unit };
+        int e = kv_local_get(
+                registry_store(r),
+                kv_string(layout_key(path, LAYOUT_REVISION, unit, revision_print_number(number, digits))),
+                revision_on_node, &reading);
+
+        if (e >= 0)
+                *ret = TAKE_PTR(reading.unit);
+        unit_free(reading.unit);
+        return MIN(e, 0);
+}
+
 /* -- The end of revisions -- */
 
+static bool revisions_can_delete(const Transaction *t, size_t n_bytes) {
+        return t->n_writes < DELETED_MAX && n_bytes < DELETED_BYTES_MAX;
+}
+
+/* Whether an instance that follows the template has the text: the machine to which it moves reads it. */
+static bool revision_has_follower(const Cluster *c, const ClusterUnit *u, uint64_t number) {
+        UnitPosition at = {};
+        size_t n = unit_name_is_template(u->name) ? unit_order_instances(&c->by_name, u->name, &at) : 0;
+
+        for (; n > 0; n--) {
+                const ClusterUnit *follower = unit_order_next(&c->by_name, &at);
+                const ClusterAssignment *a;
+
+                if (!follower || !follower->unit || !same_string(follower->unit->from, u->name))
+                        continue;
+                LIST_FOREACH(a, &follower->assignments, of_unit)
+                        if (a->revision == number && cluster_assignment_is_active(a))
+                                return true;
+        }
+        return false;
+}
+
 /* The key of the unit must not change meanwhile: it might name the revision. */
-static void revision_delete_surplus(Transaction *t, const ClusterUnit *u) {
+static void revision_delete_surplus(Transaction *t, const Cluster *c, const ClusterUnit *u, size_t *n_bytes) {
         char digits[REVISION_NUMBER_SIZE];
         const ClusterRevision *x;
 
         transaction_check(t, u->unit ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, u->unit ? u->index : 0,
                           LAYOUT_UNIT, u->name, NULL);
-        LIST_FOREACH(x, &u->revisions, of_unit)
-                if (cluster_revision_is_surplus(u, x))
-                        transaction_write(t, KV_DELETE, LAYOUT_REVISION, u->name,
-                                          revision_print_number(x->number, digits), NO_VALUE);
+        LIST_FOREACH(x, &u->revisions, of_unit) {
+                if (!cluster_revision_is_surplus(u, x) || !revisions_can_delete(t, *n_bytes) ||
+                    revision_has_follower(c, u, x->number))
+                        continue;
+                transaction_write(t, KV_DELETE, LAYOUT_REVISION, u->name,
+                                  revision_print_number(x->number, digits), NO_VALUE);
+                *n_bytes += x->size;
+        }
 }
 
 int registry_delete_surplus(Registry *r, uint64_t term, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         const ClusterUnit *u;
+        size_t n_bytes = 0;
         int e;
 
         LIST_FOREACH(u, &registry_cluster(r)->lists[CLUSTER_SURPLUS], lists[CLUSTER_SURPLUS])
-                if (t.n_writes < DELETED_MAX)
-                        revision_delete_surplus(&t, u);
+                if (revisions_can_delete(&t, n_bytes))
+                        revision_delete_surplus(&t, registry_cluster(r), u, &n_bytes);
         if (t.n_writes == 0)
                 return 0;
         e = transaction_send(r, &t, term, done, userdata);

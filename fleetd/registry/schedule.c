@@ -17,7 +17,7 @@ static void schedule_note(Transaction *t, const Registry *r, const AssignmentCha
                                          .reason = c->reason });
 }
 
-static void schedule_add(Registry *r, Transaction *t, uint64_t term, const AssignmentChange *c) {
+void transaction_assign(Registry *r, Transaction *t, uint64_t term, const AssignmentChange *c) {
         _cleanup_text_ Text value = {};
         Assignment assignment = {
                 .kind = c->kind,
@@ -28,9 +28,12 @@ static void schedule_add(Registry *r, Transaction *t, uint64_t term, const Assig
                 .hold_ms = c->hold_ms,
                 .move_failures = c->move_failures,
                 .move_after_ms = c->move_after_ms,
+                .revision = c->revision,
         };
 
         memcpy(assignment.move_failed, c->move_failed, sizeof(assignment.move_failed));
+        memcpy(assignment.hash, c->hash, sizeof(assignment.hash));
+        memcpy(assignment.instead, c->instead, sizeof(assignment.instead));
 
         transaction_expect(t, c->expected_index, LAYOUT_ASSIGNMENT, c->unit, c->machine);
         transaction_check(t, c->unit_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, c->unit_index,
@@ -43,16 +46,26 @@ static void schedule_add(Registry *r, Transaction *t, uint64_t term, const Assig
         schedule_note(t, r, c);
 }
 
+/* Instances of the time before assignments named their texts. */
+static void schedule_follow(Registry *r, Transaction *t, const AssignmentChange *c) {
+        const ClusterAssignment *known = cluster_assignment(registry_cluster(r), c->machine, c->unit);
+
+        if (c->revision > 0 && known && known->revision == 0)
+                transaction_follow(t, r, c->unit);
+}
+
 int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n, RegistryDone done,
                     void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
         for (size_t i = 0; i < n; i++)
-                schedule_add(r, &t, term, &changes[i]);
+                transaction_assign(r, &t, term, &changes[i]);
+        for (size_t i = 0; i < n; i++)
+                schedule_follow(r, &t, &changes[i]);
         return transaction_send(r, &t, term, done, userdata);
 }
 
-/* Return the number of checks that schedule_add() adds. */
+/* Return the number of checks that transaction_assign() adds. */
 static size_t schedule_n_checks(const AssignmentChange *c) {
         return 1 + (c->expected_index > 0) + (c->presence_index > 0);
 }

@@ -126,6 +126,13 @@ static void slice_touch(SliceTouched *touched, void *userdata, const char *machi
         touched(userdata, machine, &k);
 }
 
+/* The other keys of the unit itself. */
+static void slice_touch_unit(SliceTouched *touched, void *userdata, const char *machine, const LayoutKey *k) {
+        for (LayoutKind kind = 0; kind < _LAYOUT_MAX; kind++)
+                if (kinds[kind].slice == SLICE_UNIT && kind != k->kind)
+                        slice_touch(touched, userdata, machine, kind, k);
+}
+
 static void slice_touch_users(SliceTouched *touched, void *userdata, const Cluster *c, const char *machine) {
         for (const ClusterPrincipal *user = c->principals; user; user = user->hh.next) {
                 LayoutKey k = { .kind = LAYOUT_PRINCIPAL };
@@ -172,18 +179,17 @@ void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *t
         }
 
         /* A change of these keys adds others to the slice, or takes them away. */
-        if (k->kind == LAYOUT_ASSIGNMENT) {
-                slice_touch(touched, userdata, k->machine, LAYOUT_UNIT, k);
-                slice_touch(touched, userdata, k->machine, LAYOUT_TARGET, k);
-        } else if (k->kind == LAYOUT_MEMBER)
+        if (k->kind == LAYOUT_ASSIGNMENT)
+                slice_touch_unit(touched, userdata, k->machine, k);
+        else if (k->kind == LAYOUT_MEMBER)
                 slice_touch(touched, userdata, NULL, LAYOUT_HOST, k);
         else if (k->kind == LAYOUT_UNIT && u && u->owner)
-                slice_touch(touched, userdata, u->owner->machine, LAYOUT_TARGET, k);
+                slice_touch_unit(touched, userdata, u->owner->machine, k);
         if ((k->kind == LAYOUT_FACTS || k->kind == LAYOUT_HOST) &&
             change->had_users != slice_has_users(c, k->machine))
                 slice_touch_users(touched, userdata, c, k->machine);
         if (change->former_owner) {
                 touched(userdata, change->former_owner, k);
-                slice_touch(touched, userdata, change->former_owner, LAYOUT_TARGET, k);
+                slice_touch_unit(touched, userdata, change->former_owner, k);
         }
 }

@@ -208,7 +208,7 @@ static int transaction_append(Transaction *to, const Transaction *from) {
         return 0;
 }
 
-static size_t transaction_size(const Transaction *t) {
+size_t transaction_size(const Transaction *t) {
         return kv_transaction_size(&(KvCommand) { .op = KV_TXN,
                                                   .checks = t->checks,
                                                   .n_checks = t->n_checks,

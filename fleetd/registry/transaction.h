@@ -1,5 +1,5 @@
 /* Transactions of the registry, for the files that build them: units.c, schedule.c, states.c, machines.c,
- * adoption.c, feature_level.c, revisions.c and identities.c. */
+ * adoption.c, feature_level.c, revisions.c, rollouts.c and identities.c. */
 #pragma once
 
 #include "base/text.h"
@@ -53,6 +53,18 @@ void transaction_change_ca(Transaction *t, const Registry *r, const CaChange *ch
 /* revisions.c: write the new text of a unit, with its revision, into 't', and the text that it replaces, if
  * that is another revision, into 'former'. With twice as many revisions as are kept, the error is -EBUSY. */
 void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change);
+/* schedule.c: write an assignment, with its preconditions and its row in the history. */
+void transaction_assign(Registry *r, Transaction *t, uint64_t term, const AssignmentChange *change);
+/* revisions.c: write a text of an instance that follows a template: the wanted one of the template, or one
+ * with the same hash. It has the number of the template's, and its unit directory stays. */
+void transaction_write_follower(Transaction *t, const ClusterUnit *instance, const ClusterUnit *template,
+                                const Unit *text);
+/* revisions.c: let an instance follow its template if it has the wanted text of that, and does not follow it
+ * yet: it was submitted below KV_LEVEL_UPDATES. */
+void transaction_follow(Transaction *t, Registry *r, const char *name);
+/* Return an upper bound of the encoded size: at most KV_COMMAND_MAX is accepted, with fewer rows of the
+ * history if need be. */
+size_t transaction_size(const Transaction *t);
 /* Return the text as a value. If it has failed, so does the transaction. */
 KvBytes transaction_text(Transaction *t, const Text *text);
 #define NO_VALUE ((KvBytes) {})

@@ -146,3 +146,9 @@ size_t unit_order_prefix(const UnitOrder *o, const char *start, size_t size, Uni
                 n += o->blocks[i]->n;
         return n - ret->at;
 }
+
+size_t unit_order_instances(const UnitOrder *o, const char *template, UnitPosition *ret) {
+        const char *at = strchr(template, '@');
+
+        return at ? unit_order_prefix(o, template, (size_t) (at + 1 - template), ret) : 0;
+}

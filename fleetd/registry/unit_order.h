@@ -17,3 +17,5 @@ void unit_order_done(UnitOrder *o);
 ClusterUnit *unit_order_next(const UnitOrder *o, UnitPosition *p);
 /* Return how many names begin with these bytes, and set the position before the first of them. */
 size_t unit_order_prefix(const UnitOrder *o, const char *start, size_t size, UnitPosition *ret);
+/* The same of the names of a template and of its instances. */
+size_t unit_order_instances(const UnitOrder *o, const char *template, UnitPosition *ret);

@@ -120,7 +120,7 @@ static void causes_read(Causes *all, const SchedulerView *view, const ClusterUni
         uint64_t now_ms = scheduler_view_now_ms(view);
 
         for (size_t i = 0; i < scheduler_view_n_machines(view); i++) {
-                const ClusterMachine *m = scheduler_view_by_load(view, i);
+                const ClusterMachine *m = scheduler_view_by_name(view, i);
                 bool has_it = m->presence == PRESENCE_UP && scheduler_view_has(view, m, unit->name);
                 Refusal refusal = {};
 

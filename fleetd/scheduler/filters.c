@@ -110,11 +110,14 @@ static int filter_metadata(const Candidate *c, Refusal *ret) {
 static int filter_machine_of(const Candidate *c, Refusal *ret) {
         const Names *units = &c->placement->machine_of;
 
-        if (c->staying && c->machine->maintenance && c->machine->maintenance->mode == MAINTENANCE_DRAINING)
+        if (c->staying && cluster_machine_is_draining(c->machine))
                 return 0;
         for (size_t i = 0; i < units->n; i++)
                 if (!scheduler_view_has(c->view, c->machine, units->items[i])) {
-                        (void) refusal_set(ret, "has no unit %s", units->items[i]);
+                        (void) refusal_set(ret, "has no unit %s%s", units->items[i],
+                                           scheduler_view_knows(c->view, units->items[i]) ?
+                                                   "" :
+                                                   ", which the cluster does not have");
                         return refusal_of(ret, NULL, "MachineOf=%s, and %s is not there", units->items[i],
                                           units->items[i]);
                 }
@@ -200,10 +203,11 @@ const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine
         const MaintenanceRecord *maintenance = machine->maintenance;
         const ClusterState *s = cluster_state_on(machine, unit->name);
 
-        if (!maintenance || maintenance->mode != MAINTENANCE_DRAINING || !unit->unit ||
+        if (!cluster_machine_is_draining(machine) || !unit->unit ||
             cluster_machine_is_overdue(machine, now_ms))
                 return NULL;
-        if (unit->unit->placement.move == PLACEMENT_STAYS && !maintenance->force)
+        if (unit->unit->placement.move == PLACEMENT_STAYS && !maintenance->force &&
+            !cluster_machine_is_stopping(machine))
                 return "Move=no";
         if (s && s->state.active && streq(s->state.active, "activating") && is_oneshot(&unit->unit->file))
                 return "it is a job that has not ended";
@@ -223,6 +227,8 @@ static int filter_maintenance(const Candidate *c, Refusal *ret) {
                 return 0;
         if (cluster_machine_is_leaving(c->machine))
                 return refusal_set(ret, "is leaving the cluster");
+        if (cluster_machine_is_stopping(c->machine))
+                return refusal_set(ret, "is shutting down");
         return refusal_set(ret, "is %s%s%s", maintenance_mode_to_string(maintenance->mode),
                            maintenance->purpose[0] ? " for " : "", maintenance->purpose);
 }

@@ -30,6 +30,8 @@ struct SchedulerView {
         size_t n;
         ViewMachine **sorted; /* by load, then machine ID; from the first selection on */
         bool is_sorted;
+        const ClusterMachine **named; /* by name; from the first explanation on */
+        bool is_named;
         size_t work; /* machines, patterns and units examined */
 };
 
@@ -41,6 +43,13 @@ static int view_compare(const void *a, const void *b) {
         return strcmp(x->machine->id, y->machine->id);
 }
 
+static int view_compare_names(const void *a, const void *b) {
+        const ClusterMachine *x = *(const ClusterMachine *const *) a, *y = *(const ClusterMachine *const *) b;
+        int r = strcmp(cluster_machine_name(x), cluster_machine_name(y));
+
+        return r != 0 ? r : strcmp(x->id, y->id);
+}
+
 SchedulerView *scheduler_view_free(SchedulerView *view) {
         if (!view)
                 return NULL;
@@ -48,6 +57,7 @@ SchedulerView *scheduler_view_free(SchedulerView *view) {
                 named_clear(&view->machines[i].decisions);
         free(view->machines);
         free(view->sorted);
+        free(view->named);
         free(view);
         return NULL;
 }
@@ -65,7 +75,8 @@ int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **
         view->now_ms = now_ms;
         view->machines = NEW0(ViewMachine, n + 1);
         view->sorted = NEW0(ViewMachine *, n + 1);
-        if (!view->machines || !view->sorted)
+        view->named = NEW0(const ClusterMachine *, n + 1);
+        if (!view->machines || !view->sorted || !view->named)
                 return -ENOMEM;
 
         /* Each view of one cluster assigns the same slots, so that several views can exist at once. */
@@ -76,6 +87,7 @@ int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **
                 v->machine = m;
                 v->metadata = &m->metadata;
                 v->load = m->load;
+                view->named[view->n] = m;
                 view->sorted[view->n++] = v;
         }
 
@@ -129,6 +141,14 @@ const ClusterMachine *scheduler_view_by_load(const SchedulerView *view, size_t p
         return view->sorted[position]->machine;
 }
 
+const ClusterMachine *scheduler_view_by_name(const SchedulerView *view, size_t position) {
+        if (!view->is_named) {
+                qsort(view->named, view->n, sizeof(*view->named), view_compare_names);
+                ((SchedulerView *) view)->is_named = true; /* changes no answer */
+        }
+        return view->named[position];
+}
+
 static bool view_has(const ViewMachine *v, const char *unit) {
         const Decision *d = named_find(v->decisions, unit);
         const ClusterAssignment *o;
@@ -141,6 +161,15 @@ static bool view_has(const ViewMachine *v, const char *unit) {
 
 bool scheduler_view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit) {
         return view_has(view_find(view, machine), unit);
+}
+
+bool scheduler_view_knows(const SchedulerView *view, const char *unit) {
+        if (cluster_any_unit(view->cluster, unit))
+                return true;
+        for (size_t i = 0; i < view->n; i++)
+                if (view->machines[i].n_drafts > 0 && named_find(view->machines[i].decisions, unit))
+                        return true;
+        return false;
 }
 
 /* -- Decisions -- */

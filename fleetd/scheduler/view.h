@@ -27,11 +27,15 @@ const Pairs *scheduler_view_metadata(const SchedulerView *view, const ClusterMac
 uint64_t scheduler_view_now_ms(const SchedulerView *view);
 /* Return whether an active assignment, or a decision of this pass, has the unit on the machine. */
 bool scheduler_view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit);
+/* Return whether the cluster has the unit, or a decision of this pass places it. */
+bool scheduler_view_knows(const SchedulerView *view, const char *unit);
 /* Return the number of units that run or are loaded on the machine. */
 size_t scheduler_view_load(const SchedulerView *view, const ClusterMachine *machine);
 size_t scheduler_view_n_machines(const SchedulerView *view);
 /* Return the machine at a position of the order by load, then by machine ID. */
 const ClusterMachine *scheduler_view_by_load(const SchedulerView *view, size_t position);
+/* Return the machine at a position of the order by name, which no decision changes. */
+const ClusterMachine *scheduler_view_by_name(const SchedulerView *view, size_t position);
 
 /* Return the number of machines, patterns and units examined so far. The number depends on the view and the
  * calls alone, so that a caller can limit the time of a pass. */

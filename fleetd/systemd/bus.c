@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "fleetd/systemd/bus_internal.h"
 #include "fleetd/systemd/guard.h"
+#include "fleetd/systemd/transient.h"
 #include "units/name.h"
 #include "units/quadlet.h"
 
@@ -99,7 +100,7 @@ static void bus_lost(void *lib, int error) {
                 log_warning(((LogFields) { .error = error }),
                             "Lost the connection to systemd: %s; reconnecting", strerror(-error));
         b->lost_logged = true;
-        b->reloading = b->state_requested = b->state_changed = false;
+        b->reloading = b->has_check_slice = b->state_requested = b->state_changed = false;
         b->guest = guest_close(b->guest);
         b->bus = NULL;
         TAILQ_FOREACH(call, &b->calls, calls) {
@@ -329,6 +330,10 @@ static const char *bus_era(Systemd *s) {
         return systemd_bus(s)->era;
 }
 
+static uint64_t bus_soft_reboots(Systemd *s) {
+        return systemd_bus(s)->soft_reboots;
+}
+
 static bool bus_is_stopping(Systemd *s) {
         return systemd_bus(s)->stopping;
 }
@@ -351,6 +356,7 @@ static bool bus_has_quadlet(Systemd *s) {
 static const SystemdOps bus_ops = {
         .has_quadlet = bus_has_quadlet,
         .era = bus_era,
+        .soft_reboots = bus_soft_reboots,
         .set_events = bus_set_events,
         .is_ready = bus_is_ready,
         .is_stopping = bus_is_stopping,
@@ -364,7 +370,10 @@ static const SystemdOps bus_ops = {
         .reload = job_reload,
         .start = job_start,
         .stop = job_stop,
+        .restart = job_restart,
+        .reload_unit = job_reload_unit,
         .reset_failed = job_reset_failed,
+        .run_check = transient_run,
 };
 
 void systemd_bus_read_stopping(Systemd *s, void (*done)(void *userdata, bool stopping), void *userdata) {

@@ -40,9 +40,13 @@ struct BusCall {
         SystemdDone done;
         void *userdata;
         const char *member;     /* of the manager, for messages; static */
-        char job[BUS_JOB_SIZE]; /* object path of a stop job that runs; "": none */
-        Names names, install;   /* of a link: its units, and those to be enabled afterwards */
-        Deferred finish;        /* 'done' is never called from inside the call that began it */
+        char job[BUS_JOB_SIZE]; /* object path of a job that runs, of a stop or a command; "": none */
+        /* Of a link: its units, and those to be enabled afterwards. Of a command: its arguments, its user */
+        Names names, install;
+        uint64_t timeout_ms;              /* of a command, as the next one */
+        void (*on_begun)(void *userdata); /* NULL: none */
+        bool retried;                     /* the request for its slice */
+        Deferred finish;                  /* 'done' is never called from inside the call that began it */
         int error;
         char message[BUS_MESSAGE_SIZE];
         TAILQ_ENTRY(BusCall) calls;
@@ -90,16 +94,20 @@ struct SystemdBus {
         SystemdMove *moves;
         uint64_t soft_reboots, left_us; /* of the era */
         char era[SYSTEMD_ERA_SIZE];
-        uint64_t spent_ms; /* rate limit: the time at which the gaps of all signals so far have passed */
-        uint64_t batch_ms; /* no read before this time unless a reply is awaited; 0: no limit */
-        bool in_batch;     /* signals arrived, and not all are read */
+        bool has_check_slice; /* fleet-checks.slice, on this connection */
+        uint64_t spent_ms;    /* rate limit: the time at which the gaps of all signals so far have passed */
+        uint64_t batch_ms;    /* no read before this time unless a reply is awaited; 0: no limit */
+        bool in_batch;        /* signals arrived, and not all are read */
         uint64_t n_signals, n_batches; /* signals about units, and reads of one or more of them */
         uint64_t backoff_ms;
         Timer reconnect;
         TAILQ_HEAD(, BusCall) calls;
         TAILQ_HEAD(, BusList) lists;
         /* The newest removed jobs: a signal may overtake the reply. */
-        char removed_jobs[BUS_REMOVED_JOBS][BUS_JOB_SIZE];
+        struct {
+                char path[BUS_JOB_SIZE];
+                bool failed;
+        } removed_jobs[BUS_REMOVED_JOBS];
         unsigned next_removed;
         Timer stopping_wait;
         void (*stopping_done)(void *userdata, bool stopping);
@@ -128,12 +136,23 @@ int signals_match(SystemdBus *b);
 /* As the members of SystemdOps with these names. */
 int job_start(Systemd *s, const char *name, SystemdDone done, void *userdata);
 int job_stop(Systemd *s, const char *name, SystemdDone done, void *userdata);
+int job_restart(Systemd *s, const char *name, SystemdDone done, void *userdata);
+int job_reload_unit(Systemd *s, const char *name, SystemdDone done, void *userdata);
 int job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata);
 int job_reload(Systemd *s, SystemdDone done, void *userdata);
 int job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
 int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
-/* The job of this object path was removed: end the call that waits for it. */
-void job_removed(SystemdBus *b, const char *job);
+/* The job of this object path was removed, with a result as in systemd: end the call that waits for it. */
+void job_removed(SystemdBus *b, const char *job, const char *result);
+/* Return a call of 'member', to be sent by job_call_send(); NULL without memory. */
+BusCall *job_call_new(SystemdBus *b, const char *member, SystemdDone done, void *userdata);
+/* Free a call that was not sent. */
+void job_call_free(BusCall *call);
+/* Send 'm', and take it over; NULL with 'error' if it was not built. Failures are reported by 'done'. Return
+ * 0. */
+int job_call_send(BusCall *call, sd_bus_message *m, int error);
+/* An 'on_reply': end the call when its job ends. */
+void job_await_on_reply(BusCall *call, sd_bus_message *reply);
 /* End the call with 'error' and 'message', from the loop: no reply will come. */
 void job_call_fail(BusCall *call, int error, const char *message);
 /* End the call now, and free it. */

@@ -1,4 +1,4 @@
-/* One operation: from its call to the reply or, for a stop, to the end of its job. */
+/* One operation: from its call to the reply or, for a stop or a reload, to the end of its job. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -11,7 +11,7 @@
 
 /* -- Calls -- */
 
-static void job_call_free(BusCall *call) {
+void job_call_free(BusCall *call) {
         TAILQ_REMOVE(&call->bus->calls, call, calls);
         sd_bus_slot_unref(call->slot);
         deferred_cancel(&call->finish);
@@ -39,7 +39,7 @@ void job_call_fail(BusCall *call, int error, const char *message) {
         loop_defer(call->bus->loop, &call->finish);
 }
 
-static BusCall *job_call_new(SystemdBus *b, const char *member, SystemdDone done, void *userdata) {
+BusCall *job_call_new(SystemdBus *b, const char *member, SystemdDone done, void *userdata) {
         BusCall *call = NEW0(BusCall, 1);
 
         if (!call)
@@ -74,9 +74,7 @@ static int job_call_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error
         return 1;
 }
 
-/* Send 'm', and take it over; NULL with 'error' if it was not built. Failures are reported by 'done'. Return
- * 0. */
-static int job_call_send(BusCall *call, sd_bus_message *m, int error) {
+int job_call_send(BusCall *call, sd_bus_message *m, int error) {
         if (error >= 0)
                 error = sd_bus_call_async(call->bus->bus, &call->slot, m, job_call_on_reply, call,
                                           BUS_CALL_TIMEOUT_US);
@@ -88,30 +86,48 @@ static int job_call_send(BusCall *call, sd_bus_message *m, int error) {
 
 /* -- Jobs -- */
 
-static bool job_is_removed(const SystemdBus *b, const char *job) {
+/* Return whether the job was removed, and in *ret_failed whether it failed. */
+static bool job_is_removed(const SystemdBus *b, const char *job, bool *ret_failed) {
         for (unsigned i = 0; i < BUS_REMOVED_JOBS; i++)
-                if (streq(b->removed_jobs[i], job))
+                if (streq(b->removed_jobs[i].path, job)) {
+                        *ret_failed = b->removed_jobs[i].failed;
                         return true;
+                }
         return false;
 }
 
-static void job_stop_on_reply(BusCall *call, sd_bus_message *reply) {
-        const char *job = "";
+/* A stop that fails ends, too: the state of the unit shows the rest. */
+static void job_set_result(BusCall *call, bool failed) {
+        if (failed && streq(call->member, "StartTransientUnit"))
+                call->error = -EREMOTEIO;
+        if (!failed || !streq(call->member, "ReloadUnit"))
+                return;
+        call->error = -EIO;
+        snprintf(call->message, sizeof(call->message), "its reload has failed");
+}
 
-        if (sd_bus_message_read(reply, "o", &job) < 0 || job_is_removed(call->bus, job))
+void job_await_on_reply(BusCall *call, sd_bus_message *reply) {
+        const char *job = "";
+        bool failed = false;
+
+        if (sd_bus_message_read(reply, "o", &job) < 0 || job_is_removed(call->bus, job, &failed)) {
+                job_set_result(call, failed);
                 job_call_finish(call);
-        else
+        } else
                 snprintf(call->job, sizeof(call->job), "%s", job);
 }
 
-void job_removed(SystemdBus *b, const char *job) {
+void job_removed(SystemdBus *b, const char *job, const char *result) {
+        unsigned next = b->next_removed++ % BUS_REMOVED_JOBS;
         BusCall *call;
 
-        snprintf(b->removed_jobs[b->next_removed++ % BUS_REMOVED_JOBS], sizeof(b->removed_jobs[0]), "%s",
-                 job);
+        snprintf(b->removed_jobs[next].path, sizeof(b->removed_jobs[next].path), "%s", job);
+        b->removed_jobs[next].failed = !streq(result, "done");
         TAILQ_FOREACH(call, &b->calls, calls) {
-                if (call->job[0] && streq(call->job, job))
-                        loop_defer(b->loop, &call->finish);
+                if (!call->job[0] || !streq(call->job, job))
+                        continue;
+                job_set_result(call, b->removed_jobs[next].failed);
+                loop_defer(b->loop, &call->finish);
         }
 }
 
@@ -152,7 +168,19 @@ int job_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
 }
 
 int job_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        return job_call_unit(s, "StopUnit", "replace", name, job_stop_on_reply, done, userdata);
+        return job_call_unit(s, "StopUnit", "replace", name, job_await_on_reply, done, userdata);
+}
+
+int job_reload_unit(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        return job_call_unit(s, "ReloadUnit", "replace", name, job_await_on_reply, done, userdata);
+}
+
+int job_restart(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        RuntimeDirEntry *e = runtime_dir_find(&systemd_bus(s)->dir, name);
+
+        if (e)
+                systemd_trace_begin(&e->trace);
+        return job_call_unit(s, "RestartUnit", "replace", name, NULL, done, userdata);
 }
 
 int job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata) {

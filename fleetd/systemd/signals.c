@@ -173,7 +173,7 @@ static int signals_on_job_removed(sd_bus_message *m, void *userdata, sd_bus_erro
 
         b->target_job = 0;
         signals_deliver_all(&(UnitSignal) { .bus = b, .job_result = result }, unit);
-        job_removed(b, job);
+        job_removed(b, job, result);
         return 0;
 }
 

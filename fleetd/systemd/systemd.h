@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "fleetd/systemd/trace.h"
 #include "units/hash.h"
+#include "units/lists.h"
 #include "units/name.h"
 
 enum {
@@ -87,13 +88,24 @@ typedef struct SystemdEvents {
         void *userdata;
 } SystemdEvents;
 
+/* The command of a health check. */
+typedef struct SystemdRun {
+        const Names *argv; /* at least the path of the program */
+        const char *user;  /* "": root */
+        uint64_t timeout_ms;
+        /* systemd has accepted it; 'userdata' is that of run_check(). Not called from inside it; NULL: none
+         */
+        void (*on_begun)(void *userdata);
+} SystemdRun;
+
 typedef struct SystemdOps {
         void (*set_events)(Systemd *s, const SystemdEvents *events);
         bool (*is_ready)(Systemd *s);
         /* Return an ID of this uptime period within the boot: soft reboots and returns from an isolated
          * target begin a new one. "": unknown. */
         const char *(*era)(Systemd *s);
-        bool (*is_stopping)(Systemd *s); /* systemd is shutting down: nothing is started */
+        uint64_t (*soft_reboots)(Systemd *s); /* since the boot, once it is ready; NULL: 0 */
+        bool (*is_stopping)(Systemd *s);      /* systemd is shutting down: nothing is started */
 
         bool (*has_quadlet)(Systemd *s); /* Return whether podman's generator exists, so that Quadlet files
                                             can be put in force. NULL: false. */
@@ -121,12 +133,22 @@ typedef struct SystemdOps {
          * mode: replace. */
         int (*start)(Systemd *s, const char *name, SystemdDone done, void *userdata);
         int (*stop)(Systemd *s, const char *name, SystemdDone done, void *userdata);
+        /* Stop and start by one job; 'done' is called when it is queued. */
+        int (*restart)(Systemd *s, const char *name, SystemdDone done, void *userdata);
+        /* Reload the unit. 'done' is called when the job has ended, with -EIO if it failed. Job mode:
+         * replace. */
+        int (*reload_unit)(Systemd *s, const char *name, SystemdDone done, void *userdata);
         int (*reset_failed)(Systemd *s, const char *name, SystemdDone done, void *userdata);
 
         /* Let the guard of a singleton run until 'until_ms' (loop_boot_ms()), and not longer without another
          * call. 'token': FLEET_TOKEN= of the next start; 0: as before. 'until_ms' 0: the guard ends, and does
          * not start any more. At once, without systemd. 0 or a negative errno. NULL: there are no guards. */
         int (*guard)(Systemd *s, const char *name, uint64_t until_ms, uint64_t token);
+
+        /* Run a command once, and kill it with all its children at its timeout. 'done' is called when it has
+         * ended: 0: with exit status 0; -EREMOTEIO: it failed, or was killed; other errors: it was not run.
+         * NULL: no commands can be run. */
+        int (*run_check)(Systemd *s, const SystemdRun *run, SystemdDone done, void *userdata);
 } SystemdOps;
 
 struct Systemd {

@@ -275,6 +275,10 @@ class Handler(BaseHTTPRequestHandler):
             if path.endswith("/maintenance") and self.command != "GET":
                 c.maintained.append((self.command, json.loads(body) if body else None))
                 return self.answer(204)
+            if path.startswith("/fleet/v1/rollouts/") and path.rsplit("/", 1)[1] in c.units:
+                name = path.rsplit("/", 1)[1]
+                return self.answer(200, {"failed": 1, "hash": "22", "instances": [{"machine": "alpha", "name": name, "revision": 2, "state": "failed", "why": "exit status 1"}],
+                                         "name": name, "of": 1, "revision": 2, "state": "paused", "wanted": "22", "why": f"{name} on alpha: exit status 1"})
             if path.endswith("/maintenance"):
                 return self.answer(200, c.maintenance.pop(0) if len(c.maintenance) > 1 else c.maintenance[0])
             if path.startswith("/fleet/v1/machines/") and self.command == "DELETE":

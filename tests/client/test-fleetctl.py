@@ -199,7 +199,7 @@ def units_are_listed_by_fields(t):
 
 
 def an_unknown_field_is_rejected_without_a_request(t):
-    t.expect("list-units --fields=unit,bogus", 1, err='Invalid key in output format: "bogus"\nfleetctl: --fields= knows unit,machine,load,active,sub,hash\n')
+    t.expect("list-units --fields=unit,bogus", 1, err='Invalid key in output format: "bogus"\nfleetctl: --fields= knows unit,machine,load,active,sub,hash,health,available,why\n')
     t.expect(["list-units", "--fields="], 1, err="Must define output format\n")
     assert t.cluster.requests == []
 
@@ -422,7 +422,7 @@ def held_units_are_confirmed_by_name_or_all_of_one_host(t):
 def take_over_replaces_a_unit_by_the_file_of_the_named_host(t):
     ask(t, "taken", "2", "a.service")
     ask(t, "taken", "3", "a.service")
-    t.expect("directory take-over", 2, err="fleetctl: directory [confirm [UNIT...] | take-over UNIT...]\n")
+    t.expect("directory take-over", 2, err="fleetctl: directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]\n")
     t.expect("directory take-over a.service", 1, err="fleetctl: beta and gamma have such a problem: choose by --machine=\n")
     t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: delta: no machine has this name or ID; fleetctl list-machines\n")
     t.expect("directory take-over a.service --machine=gamma", out="1 unit: taken over by the directory\n")
@@ -974,8 +974,8 @@ def a_unit_returns_to_a_former_revision(t):
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1500000000))
     lines = t.expect("history web", out=["HOW"]).splitlines()
     assert [re.sub(" +|\t+", " ", line).strip() for line in lines] == [
-        "REV HASH WHEN BY HOW", f"3 * {t.cluster.units['web.service']['hash'][:7]} {when} root@alpha submitted",
-        "2 0000000 - - directory", "1 0000000 - - directory"], lines
+        "REV HASH WHEN BY HOW OUTCOME", f"3 * {t.cluster.units['web.service']['hash'][:7]} {when} root@alpha submitted -",
+        "2 0000000 - - directory -", "1 0000000 - - directory -"], lines
     assert len(t.expect("history web --lines=1", out=["HOW"]).splitlines()) == 2
     assert [x["number"] for x in json.loads(t.expect("history web -o json", out=["{"]))["revisions"]] == [3, 2, 1]
     t.expect("cat web --rev=1", out="[Service]\nExecStart=/bin/old\n")
@@ -1001,7 +1001,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     """Run each verb on a terminal, with control characters in the messages, in all strings, and in the errors of answers."""
     hostile = "\x1b]0;owned\x07\x1b[8m\x9b2J\u202e"
     words = {"action", "address", "cause", "clusterId", "data", "hostname", "message", "metadata", "order", "presence", "primaryIP", "problem", "reason",
-             "role", "rule", "seat", "value", "waitsFor"}
+             "role", "rule", "seat", "value", "waitsFor", "why"}
 
     def spoil(value, everything, name=""):
         if isinstance(value, dict):
@@ -1018,8 +1018,8 @@ def no_verb_lets_a_server_control_the_terminal(t):
         {"key": f"/_coreos.com/fleet/job/{hostile}.service/object", "value": hostile}]}})
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["history"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["revert"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
-                   ["unload", "wait"], ["verify"], ["why"]],
-             "": [["ca"], ["cert", "ls"], ["cluster"], ["cordon", "2" * 32], ["drain", "2" * 32], ["uncordon", "2" * 32], ["directory"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
+                   ["rollout"], ["unload", "wait"], ["verify"], ["why"]],
+             "": [["ca"], ["cert", "ls"], ["cluster"], ["cordon", "2" * 32], ["drain", "2" * 32], ["uncordon", "2" * 32], ["directory"], ["rollout"], ["reboot", "2" * 32, "--yes"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["backup", "out.backup"], ["recover", "--yes=x"], ["restore", "out.backup"], ["export", "out"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
@@ -1855,8 +1855,8 @@ def completion_offers_topics(t):
 
 
 def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
-    for verb, topic in (("evacuate", "maintain"), ("reboot", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
-                        ("rollout", "update"), ("forget", "remove"), ("snapshot", "backup")):
+    for verb, topic in (("evacuate", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
+                        ("forget", "remove"), ("snapshot", "backup")):
         said = f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}"
         assert t.on_terminal(verb, "x") == (2, said + "\r\n"), t.on_terminal(verb, "x")
         t.expect(f"{verb} x", 2, err=f'Error: unknown command "{verb}" for "fleetctl"; see: fleetctl help {topic}\n')
@@ -1900,8 +1900,8 @@ def completion_offers_names_fields_and_unit_files(t):
     assert complete("journal", "a") == ["a.service"]
     assert complete("journal", "-m", "") == complete("journal", "--machine", "=", "") == complete("journal", "--machine", "=") == ["alpha", "beta", "gamma"]
     assert complete("ssh", "be") == ["beta"]
-    assert complete("list-units", "--fields", "=", "a") == complete("list-units", "--fields", "a") == ["active"]
-    assert complete("list-units", "--fields", "=") == ["active", "hash", "load", "machine", "sub", "unit"]
+    assert complete("list-units", "--fields", "=", "a") == complete("list-units", "--fields", "a") == ["active", "available"]
+    assert complete("list-units", "--fields", "=") == ["active", "available", "hash", "health", "load", "machine", "sub", "unit", "why"]
     assert complete("list-units", "--fields", "=", "unit,sub,ma") == ["unit,sub,machine"]
     assert complete("--output", "=", "json", "list-ma") == ["list-machines"]
     assert complete("list-units", "-o", "") == ["json"]

@@ -60,6 +60,13 @@ REQUESTS = {
     "PUT /fleet/v1/machines/*/maintenance": [(V1 + "/machines/00000000000000000000000000000002/maintenance", '{"mode":"cordoned","reason":"disk"}'),
                                              (V1 + "/machines/00000000000000000000000000000002/maintenance", '{"mode":"gone"}')],
     "DELETE /fleet/v1/machines/*/maintenance": [(V1 + "/machines/00000000000000000000000000000002/maintenance", None)],
+    "GET /fleet/v1/reboots": [(V1 + "/reboots", None)],
+    "POST /fleet/v1/reboots": [(V1 + "/reboots", '{"machines":["none"]}'), (V1 + "/reboots", "{")],
+    "DELETE /fleet/v1/reboots": [(V1 + "/reboots", '{"machines":["none"]}')],
+    "POST /fleet/v1/reboots/resume": [(V1 + "/reboots/resume", None)],
+    "GET /fleet/v1/rollouts": [(V1 + "/rollouts", None)],
+    "GET /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", None), (V1 + "/rollouts/none.service", None)],
+    "PUT /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", '{"request":"pause"}'), (V1 + "/rollouts/u%s.service", '{"request":"none"}')],
     "GET /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000001", None)],
     "GET /fleet/v1/why/*": [(V1 + "/why/u%s.service", None), (V1 + "/why/none.service", None)],
     "POST /fleet/v1/plan": [(V1 + "/plan", PLAN), (V1 + "/plan", "{")],
@@ -105,7 +112,7 @@ REQUESTS = {
 OF_THE_ROLE = "GET /v2/stats/leader"  # 403 on a replica that does not lead
 
 # Members of answers that belong to a moment or to the host that answers. fleet-api(7) names them.
-VOLATILE = {"index", "raftIndex", "lastIndex", "lastTerm", "time", "since", "first", "last", "created", "createdIndex", "modifiedIndex", "expires", "hash",
+VOLATILE = {"by", "index", "raftIndex", "lastIndex", "lastTerm", "time", "since", "first", "last", "created", "createdIndex", "modifiedIndex", "expires", "hash",
             "machine", "name", "role", "replica", "seat", "token", "id", "startTime", "leaderInfo", "state", "recvAppendRequestCnt", "sendAppendRequestCnt",
             "latency", "counts"}
 
@@ -195,6 +202,7 @@ VERBS = {
     "leave": ["leave", "--none"], "list-dependencies": ["list-dependencies", "u.service"], "list-machines": ["list-machines"],
     "list-members": ["list-members"], "list-unit-files": ["list-unit-files"], "list-units": ["list-units"],
     "load": ["load", "--no-block", "u.service"], "log": ["log", "--lines=1", "--machine=none"], "machine": ["machine", "show", "h1"], "plan": ["plan", "u.service"],
+    "reboot": ["reboot", "--status"], "rollout": ["rollout", "u.service"],
     "recover": ["recover"], "reload": ["reload", "u.service"], "remove": ["remove", "--yes", "h3"], "reset-failed": ["reset-failed", "u.service"],
     "restart": ["restart", "none.service"], "restore": ["restore", "none.gz"], "revert": ["revert", "--yes", "u.service"], "show": ["show", "u.service"], "ssh": ["ssh", "u.service"],
     "start": ["start", "--no-block", "u.service"], "status": ["status", "u.service"], "stop": ["stop", "--no-block", "u.service"],

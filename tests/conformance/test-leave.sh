@@ -32,6 +32,8 @@ drains() { ctl 3 drain h2 --reason=disk >"$scratch/drain" 2>&1; }
 is_in_service() { api 1 machines/"$id2"/maintenance | grep -q '"mode":"none"'; }
 id2=$(api 2 cluster | grep -o '"machine":"[0-9a-f]*"' | head -1 | cut -d'"' -f4)
 says a_machine_is_cordoned "h2: cordoned; its units stay, and it gets no others" "$(ctl 1 cordon h2 2>&1)"
+is_cordoned_for_h3() { api 3 machines/"$id2"/maintenance | grep -q '"mode":"cordoned"'; }
+wait_for 10 is_cordoned_for_h3
 says it_is_cordoned_already "h2: is cordoned already" "$(ctl 3 cordon h2 2>&1)"
 check a_machine_without_units_is_drained drains
 says the_drain_says_so "h2: drained" "$(cat "$scratch/drain")"

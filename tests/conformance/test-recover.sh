@@ -50,7 +50,7 @@ for i in 1 2 3 4 5; do put 1 /a "$i" >/dev/null; done
 wait_for 60 holds 3 /a 5
 user=$(id -un)
 submit 1 before.service
-check a_row_of_the_history_names_the_user wait_for 60 has_history 3 "submitted before.service $user;"
+check a_row_of_the_history_names_the_user wait_for 60 has_history 3 "submitted before.service $user@h1;"
 cluster=$(cluster_of 3) before=$(index 3) old=$(lineage 3)
 
 said=$(fleetd 3 --recover --force 2>&1)
@@ -86,7 +86,7 @@ wait_for 60 put 3 /b 1
 check the_recovered_host_is_a_cluster_of_one voters 3 1
 same it_has_the_same_keys "$(value 3 /a)" 5
 submit 3 after.service
-same it_has_the_same_history "$(history 3)" "submitted before.service $user;submitted after.service $user;"
+same it_has_the_same_history "$(history 3)" "submitted before.service $user@h1;submitted after.service $user@h3;"
 same clients_find_the_same_cluster_id "$(cluster_of 3)" "$cluster"
 now=$(index 3)
 check indexes_are_raised_by_2_to_32 test "$now" -gt $((before + (1 << 32))) -a "$now" -lt $((before + (1 << 32) + 1000))
@@ -132,7 +132,7 @@ says and_the_next_step_is_named "Start fleetd on it: systemctl start fleetd." "$
 start 4
 wait_for 60 put 4 /b 1
 same the_restored_host_has_the_saved_keys "$(value 4 /a)" 5
-same the_restored_host_has_the_saved_history "$(history 4)" "submitted before.service $user;"
+same the_restored_host_has_the_saved_history "$(history 4)" "submitted before.service $user@h1;"
 same it_is_the_same_cluster_to_clients "$(cluster_of 4)" "$cluster"
 check with_a_lineage_of_its_own test "$(lineage 4)" != "$old" -a "$(lineage 4)" != "$(lineage 3)"
 check with_indexes_of_its_own test "$(index 4)" -gt $((before + (1 << 32)))

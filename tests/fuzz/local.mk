@@ -10,7 +10,9 @@
 # Targets of decoders that no single folder owns, or of a lower layer.
 FUZZERS += tests/fuzz/fuzz-parse tests/fuzz/fuzz-name tests/fuzz/fuzz-tree_record tests/fuzz/fuzz-registry tests/fuzz/fuzz-settings \
 	tests/fuzz/fuzz-host_files tests/fuzz/fuzz-remote_command tests/fuzz/fuzz-forward tests/fuzz/fuzz-enter_message tests/fuzz/fuzz-backup_file \
-	tests/fuzz/fuzz-attached_frames
+	tests/fuzz/fuzz-attached_frames tests/fuzz/fuzz-http_status
+tests_fuzz_fuzz_http_status_SOURCES = tests/fuzz/http_status.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_http_status_LDADD = $(FLEETD_LIBS)
 tests_fuzz_fuzz_parse_SOURCES = tests/fuzz/parse.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_parse_LDADD = base/libbase.a
 tests_fuzz_fuzz_backup_file_SOURCES = tests/fuzz/backup_file.c tests/fuzz/standalone.c

@@ -52,6 +52,7 @@ attached_hosts_leave_until_twelve_are_left() {
 hosts() { [ ! -e "$LAB/hosts" ] || LAB_HOSTS=$(cat "$LAB/hosts"); } # checks run in shells of their own
 
 # The figures of the verbs are those of test-attached.sh of tests/conformance, which compares all of them with a voter.
+own_is_gone() { ! known alpha own.service && ! host_exec "$1" systemctl -q is-active own.service; }
 units_run_on_attached_hosts_and_fleetctl_works_there() {
         local h elsewhere
         hosts
@@ -75,6 +76,7 @@ units_run_on_attached_hosts_and_fleetctl_works_there() {
         printf '[Service]\nExecStart=/bin/sleep infinity\n' | host_exec "$h" tee /etc/fleet/units/own.service >"$LAB/out"
         wait_for 10 known alpha own.service || fail "the unit directory of $h is not read"
         host_exec "$h" rm /etc/fleet/units/own.service
+        wait_for 10 own_is_gone "$h" || fail "the unit of the file that was removed runs on"
         identities >"$LAB/before"
         [ "$(wc -l <"$LAB/before")" -gt "$(wc -w <<<"$LAB_HOSTS")" ] || fail "too few units run: $(cat "$LAB/before")"
 }

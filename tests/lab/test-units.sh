@@ -89,7 +89,7 @@ events_report_the_decision_and_its_result() {
                 fleetctl "$h" events from-beta.service >"$LAB/out" 2>&1 || fail "$h: exit $?, $(cat "$LAB/out")"
                 # A busy host also reports the state between the loading and the start.
                 [ "$(sed '/\tinactive (dead)/d' "$LAB/out" | cut -f 2,4 | sed 's/assigned: .*/assigned/' | tr '\t\n' ' ;')" = \
-                        "from-beta.service submitted, launched by root;from-beta.service assigned;from-beta.service active (running);" ] ||
+                        "from-beta.service submitted, launched by root@beta;from-beta.service assigned;from-beta.service active (running);" ] ||
                         fail "$h: $(cat "$LAB/out")"
         done
         FLEETCTL_ENDPOINT=unix://$(host_socket gamma) timeout 30 "$LAB_BUILD/client/fleetctl" events --follow >"$LAB/out" 2>&1 &
@@ -317,7 +317,7 @@ with_a_full_run_an_edited_unit_runs_on_until_there_is_space() {
         h=$(hosts_running edited.service)
         before=$(host_exec "$h" systemctl show --value -p InvocationID edited.service)
         host_exec "$h" sh -c 'mount -o remount,size=64M /run && fallocate -l $(($(stat -f -c "%a * %S" /run) - 8 * 1024 * 1024)) /run/full' || fail "/run is not full"
-        EDITOR="sed -i 's/^Restart=.*/&\\nEnvironment=A=B/'" fleetctl alpha edit edited.service >"$LAB/out" 2>&1 || fail "edit: exit $?, $(cat "$LAB/out")"
+        EDITOR="sed -i 's/^Restart=.*/&\\nEnvironment=A=B/'" fleetctl alpha edit --no-block edited.service >"$LAB/out" 2>&1 || fail "edit: exit $?, $(cat "$LAB/out")"
         wait_for 20 has_no_space "$h" || fail "the agent of $h logs nothing about edited.service"
         [ "$(host_exec "$h" systemctl show --value -p InvocationID edited.service)" = "$before" ] || fail "it was stopped"
         host_exec "$h" sh -c 'rm /run/full; mount -o remount,size=20% /run'

@@ -67,10 +67,21 @@ static void on_unit_end(void *userdata, const char *unit, bool asked) {
         n_stops++;
 }
 
+static int on_checks(void *userdata, const char *problem) {
+        Fixture *fixture = userdata;
+
+        fixture->n_reports++;
+        snprintf(fixture->checks, sizeof(fixture->checks), "%s", problem);
+        return 0;
+}
+
 void open_agent(Fixture *fixture) {
         AgentOptions options = { .machine_id = fixture->host->id,
                                  .boot_id = "b0000000000000000000000000000001",
                                  .directory = fixture->host->agent_path,
+                                 .prober = sim_prober(fixture->prober),
+                                 .on_checks = on_checks,
+                                 .userdata = fixture,
                                  .boot_wait_ms = 60000 };
         Error err = {};
 
@@ -83,6 +94,13 @@ void close_agent(Fixture *fixture) {
         fixture->agent = agent_free(fixture->agent);
         while (world_loop_is_working(fixture->loop))
                 run_ms(fixture, 1);
+}
+
+static SimProbe on_probe(void *userdata, const ProbeRequest *request) {
+        Fixture *fixture = userdata;
+
+        fixture->n_probes++;
+        return fixture->probed;
 }
 
 Fixture *fixture_new(void) {
@@ -100,6 +118,8 @@ Fixture *fixture_new(void) {
         fixture->systemd = sim_systemd_new(fixture->world, "systemd", &hooks);
         fixture->bus = sim_systemd_attach(fixture->systemd, fixture->loop);
         real_ops = fixture->bus->ops;
+        fixture->prober = sim_prober_new(fixture->world, fixture->loop, on_probe, fixture);
+        fixture->probed = (SimProbe) { .passed = true, .takes_ms = 5 };
         open_agent(fixture);
         return fixture;
 }
@@ -107,6 +127,7 @@ Fixture *fixture_new(void) {
 void fixture_free(Fixture *fixture) {
         close_agent(fixture);
         run_ms(fixture, 50); /* calls without effect */
+        sim_prober_free(fixture->prober);
         sim_systemd_detach(fixture->systemd);
         sim_systemd_free(fixture->systemd);
         world_loop_free(fixture->loop);
@@ -267,7 +288,7 @@ static bool is_in_vain(const char *name) {
         return true;
 }
 
-static int take_in_vain(SystemdDone done, void *userdata) {
+int take_in_vain(SystemdDone done, void *userdata) {
         vain.done = done;
         vain.userdata = userdata;
         if (!vain.held)

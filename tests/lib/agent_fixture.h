@@ -4,6 +4,7 @@
 
 #include "fleetd/agent/agent.h"
 #include "tests/lib/host.h"
+#include "tests/sim/prober.h"
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
 
@@ -20,6 +21,11 @@ typedef struct Fixture {
         Systemd *bus; /* as the agent uses it */
         Agent *agent;
         unsigned n_others; /* units without changes */
+        SimProber *prober;
+        SimProbe probed; /* the outcome of each probe; at first it passes */
+        unsigned n_probes;
+        char checks[128]; /* reported: how they exceed the limits of the host */
+        unsigned n_reports;
 } Fixture;
 
 extern Fixture *running;
@@ -96,6 +102,8 @@ typedef struct Vain {
 
 extern Vain vain;
 
+/* Reply to a call as 'vain' has it. */
+int take_in_vain(SystemdDone done, void *userdata);
 int start_in_vain(Systemd *s, const char *name, SystemdDone done, void *userdata);
 int stop_in_vain(Systemd *s, const char *name, SystemdDone done, void *userdata);
 int link_in_vain(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);

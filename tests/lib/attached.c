@@ -37,20 +37,6 @@ static bool is_ready(const Attached *a) {
         return state.attached && state.ready && registry_ready(a->registry);
 }
 
-static void on_raised(void *userdata, const KvResult *result) {
-        assert_int_equal(result->status, KV_OK);
-}
-
-/* Hosts without a replica have a feature level. */
-static void raise_level(Host *h) {
-        const KvCommand raise = { .op = KV_RAISE, .limit = KV_LEVEL_ATTACHED, .internal = true };
-        uint64_t number;
-        KvState state;
-
-        assert_int_equal(kv_propose(h->store, &raise, on_raised, h, &number), 0);
-        HOST_UNTIL(h, (kv_state(h->store, &state), state.level == KV_LEVEL_ATTACHED));
-}
-
 Attached *attached_new(Host *replica) {
         PeersOptions peers = { .self.nonce = 2 };
         KvOptions store = { .join = true };
@@ -78,8 +64,8 @@ Attached *attached_new(Host *replica) {
                 fail_msg("%s", err.message);
         assert_int_equal(registry_new(&a->registry, replica->loop, a->store, a->id), 0);
 
-        raise_level(replica);
-        host_machine(replica); /* no slice is empty */
+        host_raise(replica, KV_LEVEL_ATTACHED); /* hosts without a replica have a feature level */
+        host_machine(replica);                  /* no slice is empty */
         snprintf(known.address, sizeof(known.address), "127.0.0.1:%d", scratch_port());
         if (peers_listen(replica->peers, known.address, &err) < 0)
                 fail_msg("%s", err.message);

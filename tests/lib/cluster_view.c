@@ -222,10 +222,13 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
                                           .hold_ms = c->hold_ms,
                                           .move_failures = c->move_failures,
                                           .move_after_ms = c->move_after_ms,
+                                          .revision = c->revision,
                                           .term = 1,
                                           .reason = strdup(c->reason) };
 
                 memcpy(assignment.move_failed, c->move_failed, sizeof(assignment.move_failed));
+                memcpy(assignment.hash, c->hash, sizeof(assignment.hash));
+                memcpy(assignment.instead, c->instead, sizeof(assignment.instead));
 
                 /* The transaction's checks. */
                 assert(c->expected_index == (o ? o->index : 0));

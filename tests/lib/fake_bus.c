@@ -2,11 +2,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -78,6 +80,10 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
         assert(sd_bus_message_read(m, "ss", &interface, &property) >= 0);
         if (streq(property, "SystemState"))
                 return sd_bus_message_append(reply, "v", "s", f->state);
+        if (streq(property, "InhibitDelayMaxUSec"))
+                return sd_bus_message_append(reply, "v", "t", f->delay_us);
+        if (streq(property, "PreparingForShutdown"))
+                return sd_bus_message_append(reply, "v", "b", (int) f->preparing);
         if (streq(property, "SoftRebootsCount"))
                 return sd_bus_message_append(reply, "v", "u", f->soft_reboots);
         assert(sd_bus_path_decode(sd_bus_message_get_path(m), PATH "/unit", &name) > 0);
@@ -204,14 +210,81 @@ static bool names_part(sd_bus_message *m, const char *part) {
         return named;
 }
 
+static int answer_inhibit(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
+        const char *what, *who, *why, *mode;
+        int fds[2];
+        int r;
+
+        assert(sd_bus_message_read(m, "ssss", &what, &who, &why, &mode) >= 0);
+        text_printf(&f->call_log, " %s %s; ", what, mode);
+        if (f->preparing)
+                return -EINPROGRESS;
+        if (f->inhibitor_fd >= 0)
+                close(f->inhibitor_fd);
+        assert(pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0);
+        f->inhibitor_fd = fds[0];
+        f->inhibitors++;
+        r = sd_bus_message_append(reply, "h", fds[1]);
+        close(fds[1]);
+        return r;
+}
+
+/* Write down a transient unit: its strings, its command and the weight of its CPU. */
+static int answer_transient(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
+        const char *name, *mode, *property, *type, *text;
+        uint64_t number;
+        char job[64];
+
+        assert(sd_bus_message_read(m, "ss", &name, &mode) >= 0);
+        text_printf(&f->call_log, " %.12s %s", name, mode);
+        assert(sd_bus_message_enter_container(m, 'a', "(sv)") > 0);
+        while (sd_bus_message_enter_container(m, 'r', "sv") > 0) {
+                assert(sd_bus_message_read(m, "s", &property) >= 0);
+                assert(sd_bus_message_peek_type(m, NULL, &type) > 0);
+                if (streq(type, "s") && !streq(property, "Description") &&
+                    sd_bus_message_read(m, "v", "s", &text) >= 0)
+                        text_printf(&f->call_log, " %s=%s", property, text);
+                else if (streq(type, "t") && sd_bus_message_read(m, "v", "t", &number) >= 0)
+                        text_printf(&f->call_log, " %s=%llu", property, (unsigned long long) number);
+                else if (streq(type, "a(sasb)")) {
+                        assert(sd_bus_message_enter_container(m, 'v', type) > 0);
+                        assert(sd_bus_message_enter_container(m, 'a', "(sasb)") > 0);
+                        assert(sd_bus_message_enter_container(m, 'r', "sasb") > 0);
+                        assert(sd_bus_message_read(m, "s", &text) >= 0);
+                        text_printf(&f->call_log, " %s", text);
+                        assert(sd_bus_message_enter_container(m, 'a', "s") > 0);
+                        while (sd_bus_message_read(m, "s", &text) > 0)
+                                text_printf(&f->call_log, "|%s", text);
+                        assert(sd_bus_message_exit_container(m) >= 0);
+                        assert(sd_bus_message_skip(m, "b") >= 0);
+                        for (unsigned i = 0; i < 3; i++)
+                                assert(sd_bus_message_exit_container(m) >= 0);
+                } else
+                        assert(sd_bus_message_skip(m, "v") >= 0);
+                if (f->no_idle && streq(property, "CPUWeight") && number == 0)
+                        return -EINVAL;
+                assert(sd_bus_message_exit_container(m) >= 0);
+        }
+        text_append(&f->call_log, "; ");
+        snprintf(job, sizeof(job), PATH "/job/%u", ++f->n_jobs);
+        if (f->signals_first)
+                fake_bus_job_removed(f, f->n_jobs, name, "failed");
+        return sd_bus_message_append(reply, "o", job);
+}
+
 static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, const char *member) {
         const char *name, *mode;
+        uint64_t flags;
         char job[64];
 
         if (streq(member, "ListUnitsByNames"))
                 return answer_list(f, m, reply);
         text_append(&f->call_log, member);
-        if (streq(member, "StartUnit") || streq(member, "StopUnit")) {
+        if (streq(member, "Inhibit"))
+                return answer_inhibit(f, m, reply);
+        if (streq(member, "StartTransientUnit"))
+                return answer_transient(f, m, reply);
+        if (streq(member, "StartUnit") || streq(member, "StopUnit") || streq(member, "ReloadUnit")) {
                 assert(sd_bus_message_read(m, "ss", &name, &mode) >= 0);
                 text_printf(&f->call_log, " %s %s; ", name, mode);
                 f->n_jobs++;
@@ -229,6 +302,8 @@ static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, 
                         assert(sd_bus_message_append(reply, "b", 1) >= 0);
                 return sd_bus_message_append(reply, "a(sss)", 0);
         }
+        if (streq(member, "RebootWithFlags") && sd_bus_message_read(m, "t", &flags) >= 0)
+                text_printf(&f->call_log, " %llu", (unsigned long long) flags);
         if (streq(member, "ResetFailedUnit") && sd_bus_message_read(m, "s", &name) >= 0)
                 text_printf(&f->call_log, " %s", name);
         for (size_t i = 0; streq(member, "Reload") && f->executes && i < f->n_units; i++)
@@ -426,6 +501,18 @@ void fake_bus_change(FakeBus *f, const char *unit, FakeChange c) {
                                   "Id", "s", unit, 0) >= 0);
 }
 
+void fake_bus_prepare_for_shutdown(FakeBus *f, bool stopping) {
+        f->preparing = stopping;
+        assert(sd_bus_emit_signal(f->bus, "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
+                                  "PrepareForShutdown", "b", (int) stopping) >= 0);
+}
+
+bool fake_bus_is_inhibited(FakeBus *f) {
+        char byte;
+
+        return f->inhibitor_fd >= 0 && read(f->inhibitor_fd, &byte, 1) < 0 && errno == EAGAIN;
+}
+
 /* -- The object -- */
 
 FakeUnit *fake_bus_unit(FakeBus *f, const char *name, const char *load, const char *active, const char *sub) {
@@ -447,6 +534,7 @@ FakeBus *fake_bus_new(UvLoop *uv, const char *path) {
         assert(f && strlen(path) < sizeof(address.sun_path));
         f->uv = uv;
         f->state = "running";
+        f->inhibitor_fd = -1;
         snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
         snprintf(f->address, sizeof(f->address), "unix:path=%s", path);
         f->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -459,6 +547,8 @@ FakeBus *fake_bus_new(UvLoop *uv, const char *path) {
 FakeBus *fake_bus_free(FakeBus *f) {
         if (!f)
                 return NULL;
+        if (f->inhibitor_fd >= 0)
+                close(f->inhibitor_fd);
         fake_bus_disconnect(f);
         guest_close(f->listener);
         close(f->listen_fd);

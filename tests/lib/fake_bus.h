@@ -41,6 +41,7 @@ typedef struct FakeBus {
         unsigned n_failed_properties;
         bool executes; /* links, starts and stops change its units; jobs end at once, with their signal */
         bool deaf;     /* but held calls are executed, as when only the reply is lost */
+        bool no_idle;  /* CPUWeight=idle is invalid, as before systemd 252 */
         bool signals_first;        /* JobRemoved precedes the reply that names the job */
         const char *links;         /* folder in which runtime links are made and removed; NULL: none */
         unsigned unlinked_in_vain; /* names without a link that were to be disabled: systemd rejects the whole
@@ -49,6 +50,11 @@ typedef struct FakeBus {
         uint64_t basic_us;         /* when basic.target became active; 0: unknown */
         uint64_t left_us;          /* when multi-user.target became inactive */
         unsigned soft_reboots;
+        /* As logind: */
+        uint64_t delay_us; /* InhibitDelayMaxUSec */
+        bool preparing;    /* PreparingForShutdown */
+        int inhibitor_fd;  /* our end of the newest inhibitor; -1: none was taken */
+        unsigned inhibitors;
         sd_bus_message *held[FAKE_HELD_MAX];
         size_t n_held;
 } FakeBus;
@@ -73,3 +79,7 @@ typedef struct FakeChange {
         const char *result;
 } FakeChange;
 void fake_bus_change(FakeBus *f, const char *unit, FakeChange change);
+
+/* logind announces a shutdown, or that it was cancelled. */
+void fake_bus_prepare_for_shutdown(FakeBus *f, bool stopping);
+bool fake_bus_is_inhibited(FakeBus *f); /* the newest inhibitor is held */

@@ -162,18 +162,37 @@ void host_unit(Host *h, const char *name, const char *text, TargetState target) 
         unit_free(unit);
 }
 
+static void host_on_raised(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+}
+
+void host_raise(Host *h, unsigned level) {
+        const KvCommand raise = { .op = KV_RAISE, .limit = level, .internal = true };
+        uint64_t number;
+        KvState state;
+
+        assert_int_equal(kv_propose(h->store, &raise, host_on_raised, h, &number), 0);
+        HOST_UNTIL(h, (kv_state(h->store, &state), state.level == level));
+}
+
 void host_order(Host *h, const char *name, AssignmentKind kind) {
+        host_order_text(h, name, kind, 0, "");
+}
+
+void host_order_text(Host *h, const char *name, AssignmentKind kind, uint64_t revision, const char *hash) {
         const Cluster *c = registry_cluster(h->registry);
         const ClusterAssignment *there = cluster_assignment(c, h->id, name);
         const ClusterUnit *u = cluster_unit(c, name);
         AssignmentChange change = { .kind = kind,
                                     .expected_index = there ? there->index : 0,
-                                    .unit_index = u ? u->index : 0 };
+                                    .unit_index = u ? u->index : 0,
+                                    .revision = revision };
         KvState state;
 
         kv_state(h->store, &state);
         memcpy(change.machine, h->id, sizeof(change.machine));
         snprintf(change.unit, sizeof(change.unit), "%s", name);
+        snprintf(change.hash, sizeof(change.hash), "%s", hash);
         snprintf(change.reason, sizeof(change.reason), "a test says so");
         assert_int_equal(host_wait(h, registry_assign(h->registry, state.term, &change, 1, host_on_done, h)),
                          KV_OK);

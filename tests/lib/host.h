@@ -52,8 +52,12 @@ KvStatus host_wait(Host *h, int called);
 
 /* Submit the unit to the registry. */
 void host_unit(Host *h, const char *name, const char *text, TargetState target);
+/* Raise the feature level. */
+void host_raise(Host *h, unsigned level);
 /* Write an assignment of this machine, planned on the present unit. */
 void host_order(Host *h, const char *name, AssignmentKind kind);
+/* The same, of a text with this number and hash. */
+void host_order_text(Host *h, const char *name, AssignmentKind kind, uint64_t revision, const char *hash);
 /* Publish this machine as known and up. */
 void host_machine(Host *h);
 

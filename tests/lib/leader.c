@@ -27,4 +27,5 @@ void __wrap_kv_sync_cancel(KvStore *store, KvSync *sync) {
 void __wrap_kv_state(KvStore *store, KvState *ret) {
         __real_kv_state(store, ret);
         ret->ready &= !leader.gone;
+        ret->level = leader.level ?: ret->level;
 }

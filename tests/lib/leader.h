@@ -7,7 +7,8 @@
 typedef struct Leader {
         bool hold; /* of syncs */
         bool gone;
-        KvSync *held; /* not answered yet */
+        unsigned level; /* the feature level of the cluster; 0: the real one */
+        KvSync *held;   /* not answered yet */
         unsigned cancelled;
 } Leader;
 

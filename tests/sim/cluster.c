@@ -223,6 +223,7 @@ static void machine_on_bury(void *userdata) {
                 world_at(m->cluster->world, 5, NULL, machine_on_bury, m);
                 return;
         }
+        m->prober = sim_prober_free(m->prober);
         sim_systemd_detach(m->systemd);
         sim_host_reset(m->host, true);
         m->loop = world_loop_free(m->loop);
@@ -239,6 +240,13 @@ static void machine_bury(SimMachine *m) {
         world_at(m->cluster->world, 0, NULL, machine_on_bury, m);
 }
 
+static SimProbe machine_on_probe(void *userdata, const ProbeRequest *request) {
+        SimMachine *m = userdata;
+
+        return m->cluster->probe ? m->cluster->probe(m, request) :
+                                   (SimProbe) { .passed = true, .takes_ms = 1 };
+}
+
 int machine_try_daemon(SimMachine *m, Error *err) {
         SimCluster *c = m->cluster;
         DaemonIo io;
@@ -252,10 +260,12 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         m->loop = world_loop_new(c->world, m->name);
         world_loop_set_wall_offset(m->loop, m->wall_offset_ms);
         m->sealer.loop = world_loop(m->loop);
+        m->prober = sim_prober_new(c->world, m->loop, machine_on_probe, m);
         io = (DaemonIo) { .loop = world_loop(m->loop),
                           .network = sim_host_network(m->host, m->loop),
                           .log_disk = &m->disk->base,
                           .systemd = sim_systemd_attach(m->systemd, m->loop),
+                          .prober = sim_prober(m->prober),
                           .level_max = m->level_max,
                           .level_wait_ms = c->level_wait_ms,
                           .short_log = c->short_log,

@@ -9,6 +9,7 @@
 #include "tests/lib/fake_sealer.h"
 #include "tests/lib/memory_disk.h"
 #include "tests/sim/net.h"
+#include "tests/sim/prober.h"
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
 
@@ -32,6 +33,7 @@ typedef struct SimMachine {
         MemoryDisk *disk;
         SimSystemd *systemd;
         WorldLoop *loop;        /* NULL: no daemon */
+        SimProber *prober;      /* of that daemon */
         int64_t wall_offset_ms; /* of its wall clock, from the next start on */
         Daemon *daemon;
         Settings settings;
@@ -99,6 +101,8 @@ struct SimCluster {
         const TlsKey *key;          /* the key file of all hosts; NULL: none. Borrowed */
         uint64_t level_wait_ms;     /* DaemonIo', as the next */
         bool short_log;
+        /* Decide the outcome of a health check; NULL: it passes. */
+        SimProbe (*probe)(SimMachine *m, const ProbeRequest *request);
         SimMachine machines[CLUSTER_HOSTS_MAX];
         unsigned n;
         SimWriter writers[CLUSTER_WRITERS];
@@ -107,6 +111,7 @@ struct SimCluster {
         bool quiet;                             /* no more faults, no more changes */
         bool may_attach;                        /* more hosts than replicas */
         bool rotates;                           /* the CA or the cluster key changes */
+        bool rolls;                             /* texts of a global unit are replaced step by step */
         bool drains;                            /* hosts are cordoned and drained, */
         uint64_t maintained_ms;                 /* and units may move because of that until then */
         const SimMachine *gathered;             /* the host that gets the units of all others now, or NULL */

@@ -6,6 +6,7 @@
 #include "fleetd/registry/history.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/sim/drains.h"
+#include "tests/sim/rollouts.h"
 #include "tests/lib/store_inside.h"
 
 enum {
@@ -94,6 +95,8 @@ void check_start(SimMachine *m, const char *unit) {
                 check_singleton(m, unit);
                 return;
         }
+        if (rollouts_check_start(m, unit))
+                return;
         if (run->stopped_ms > 0 && !has_cause(m, unit, run->since_ms, false) &&
             !drains_may_move(m->cluster, run->since_ms))
                 world_failed(m->cluster->world, "nothing-restarted-without-cause",
@@ -105,7 +108,7 @@ void check_start(SimMachine *m, const char *unit) {
 void check_stop(SimMachine *m, const char *unit, bool asked) {
         RunningUnit *run = run_of(m, unit);
 
-        if (is_singleton(unit))
+        if (is_singleton(unit) || rollouts_check_stop(m, unit, asked))
                 return;
         if (asked && !has_cause(m, unit, run->since_ms, true)) {
                 if (drains_may_move(m->cluster, run->since_ms))

@@ -1,11 +1,11 @@
 # What the simulations share, compiled once. Each program takes of it what it uses.
 check_LIBRARIES += tests/sim/libsim.a
 tests_sim_libsim_a_SOURCES = \
-	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/systemd.h tests/sim/systemd.c \
+	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/prober.h tests/sim/prober.c \
 	tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/torn_write.h \
 	tests/sim/seeds.h tests/sim/seeds.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/shrink.h tests/sim/shrink.c \
 	tests/sim/asking.h tests/sim/asking.c tests/sim/history.h tests/sim/history.c tests/sim/watchers.h tests/sim/watchers.c \
-	tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c tests/sim/slices.c tests/sim/drains.h tests/sim/drains.c tests/sim/load.h tests/sim/load.c \
+	tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c tests/sim/slices.c tests/sim/drains.h tests/sim/drains.c tests/sim/rollouts.h tests/sim/rollouts.c tests/sim/load.h tests/sim/load.c \
 	tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
 	tests/sim/wire.h tests/sim/wire.c \
 	tests/lib/scratch.h tests/lib/scratch.c tests/lib/fake_sealer.h tests/lib/fake_sealer.c
@@ -17,7 +17,7 @@ SIM_FAULTS = tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c
 # Programs that ./check runs for many seeds (test-*.sh), and those that make check runs for a few.
 check_PROGRAMS += $(SIM_TESTS) tests/sim/test-cluster
 TESTS += $(SIM_TESTS)
-SIM_TESTS = tests/sim/test-singleton tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-frames tests/sim/test-level \
+SIM_TESTS = tests/sim/test-singleton tests/sim/test-health tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-frames tests/sim/test-level \
 	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica tests/sim/test-transitions
 
 tests_sim_test_cluster_SOURCES = tests/sim/test-cluster.c tests/sim/cluster_faults.h tests/sim/cluster_faults.c tests/sim/tokens.h tests/sim/tokens.c
@@ -28,6 +28,7 @@ tests_sim_test_lineage_LDADD = $(SIM_DAEMONS)
 tests_sim_test_lost_LDADD = $(SIM_DAEMONS)
 tests_sim_test_singleton_LDADD = $(SIM_DAEMONS)
 tests_sim_test_level_LDADD = $(SIM_DAEMONS)
+tests_sim_test_health_LDADD = $(SIM_DAEMONS)
 tests_sim_test_members_LDADD = $(SIM_DAEMONS)
 tests_sim_test_attach_SOURCES = tests/sim/test-attach.c tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_attach_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new

@@ -11,19 +11,37 @@
 #include "units/singleton.h"
 #include "units/unit.h"
 
+enum {
+        EXITS_MS = 200,
+        FLAPS_MS = 1500,
+        SLOW_MS = 3000,
+        NEVER_MS = 10000, /* TimeoutStartSec= */
+};
+
+static const char *const qualities[] = {
+        [SIM_GOOD] = "/bin/good ", [SIM_EXITS] = "/bin/exits ", [SIM_NEVER_READY] = "/bin/never ",
+        [SIM_SLOW] = "/bin/slow ", [SIM_FLAPS] = "/bin/flaps ",
+};
+
 typedef struct SimUnit {
         char name[256];
         char file[41];    /* hash of the file in our folder; "" none */
         char loaded[41];  /* hash that systemd holds; "" not loaded */
         char running[41]; /* hash of what runs; "" nothing */
         bool linked, failed, job;
-        SystemdEnd end;    /* how it ended last */
-        bool held;         /* what it is bound to does not run */
-        bool singleton;    /* of the file */
+        SystemdEnd end;                                   /* how it ended last */
+        bool held;                                        /* what it is bound to does not run */
+        bool singleton;                                   /* of the file */
+        SimQuality file_quality, loaded_quality, quality; /* of 'file', 'loaded', 'running' */
+        bool starting;                                    /* its start job runs */
+        uint64_t due_ms; /* the world's time at which it behaves by its quality; 0: never */
+        uint32_t n_restarts;
         bool ending;       /* its guard has ended */
         uint64_t stop_ms;  /* of a singleton: its stop takes that long at most */
         uint64_t lease_ms; /* the world's time when its guard's lease ends; 0: it has none */
         uint64_t invocation;
+        Unit **texts; /* owned: of all files so far */
+        size_t n_texts;
         LIST_ENTRY(SimUnit) of_systemd;
 } SimUnit;
 
@@ -34,7 +52,9 @@ typedef enum SimCallKind {
         CALL_RELOAD,
         CALL_START,
         CALL_STOP,
-        CALL_RESET
+        CALL_RESET,
+        CALL_RESTART,
+        CALL_RELOAD_UNIT,
 } SimCallKind;
 
 typedef struct SimCall {
@@ -96,6 +116,36 @@ static SimUnit *unit_get(SimSystemd *s, const char *name) {
         return u;
 }
 
+static const Unit *unit_text(const SimUnit *u, const char *hash) {
+        for (size_t i = 0; i < u->n_texts; i++)
+                if (streq(u->texts[i]->hash, hash))
+                        return u->texts[i];
+        return NULL;
+}
+
+static void unit_keep_text(SimUnit *u, Unit *unit) {
+        Unit **texts;
+
+        if (unit_text(u, unit->hash)) {
+                unit_free(unit);
+                return;
+        }
+        texts = NEW0(Unit *, u->n_texts + 1);
+        if (u->n_texts > 0)
+                memcpy(texts, u->texts, u->n_texts * sizeof(*texts));
+        texts[u->n_texts++] = unit;
+        free(u->texts);
+        u->texts = texts;
+}
+
+/* The process gets what systemd has in force, as far as that is possible without a restart. */
+static void unit_apply(SimUnit *u, UnitEffect at_most) {
+        const Unit *running = unit_text(u, u->running), *loaded = unit_text(u, u->loaded);
+
+        if (running && loaded && unit_effect(running, loaded) <= at_most)
+                memcpy(u->running, u->loaded, sizeof(u->running));
+}
+
 static void changed(SimSystemd *s, const char *unit) {
         if (s->loop && s->ready && s->events.on_changed)
                 s->events.on_changed(s->events.userdata, unit);
@@ -103,11 +153,40 @@ static void changed(SimSystemd *s, const char *unit) {
 
 /* -- Executing -- */
 
+static void on_quality(void *userdata);
+
+static void unit_load(SimUnit *u) {
+        memcpy(u->loaded, u->file, sizeof(u->loaded));
+        u->loaded_quality = u->file_quality;
+}
+
+static void job_removed(SimSystemd *s, const char *unit, const char *result) {
+        if (s->loop && s->ready && s->events.on_job_removed)
+                s->events.on_job_removed(s->events.userdata, unit, result);
+}
+
+/* The process behaves by the quality of its text. */
+static void unit_begin(SimSystemd *s, SimUnit *u) {
+        static const uint64_t after_ms[] = {
+                [SIM_GOOD] = 0,       [SIM_EXITS] = EXITS_MS, [SIM_NEVER_READY] = NEVER_MS,
+                [SIM_SLOW] = SLOW_MS, [SIM_FLAPS] = FLAPS_MS,
+        };
+
+        u->quality = u->loaded_quality;
+        u->starting = u->quality == SIM_SLOW || u->quality == SIM_NEVER_READY;
+        u->job = u->starting;
+        u->due_ms = 0;
+        if (u->quality == SIM_GOOD)
+                return;
+        u->due_ms = world_now_ms(s->world) + after_ms[u->quality];
+        world_at(s->world, after_ms[u->quality], NULL, on_quality, s);
+}
+
 static int do_start(SimSystemd *s, const char *name) {
         SimUnit *u = unit_get(s, name);
 
         if (!u->loaded[0] && u->linked && u->file[0])
-                memcpy(u->loaded, u->file, sizeof(u->loaded));
+                unit_load(u);
         if (!u->loaded[0])
                 return -ENOENT;
         if (u->running[0])
@@ -119,6 +198,8 @@ static int do_start(SimSystemd *s, const char *name) {
         u->invocation = ++s->invocations;
         u->failed = u->held = false;
         u->end = SYSTEMD_END_UNKNOWN;
+        u->n_restarts = 0;
+        unit_begin(s, u);
         world_trace(s->world, s->name, "systemd starts %s (%.7s)", name, u->running);
         s->hooks.on_start(s->hooks.userdata, name);
         return 0;
@@ -128,10 +209,40 @@ static void do_stop(SimSystemd *s, SimUnit *u, bool asked) {
         if (!u->running[0])
                 return;
         u->running[0] = 0;
-        u->ending = false;
+        u->ending = u->starting = u->job = false;
+        u->due_ms = 0;
         u->end = SYSTEMD_END_STOPPED;
         world_trace(s->world, s->name, "systemd: %s ends%s", u->name, asked ? ", as requested" : "");
         s->hooks.on_stop(s->hooks.userdata, u->name, asked);
+}
+
+/* A start job that lasts has ended, or the process has. */
+static void unit_behave(SimSystemd *s, SimUnit *u) {
+        bool was_starting = u->starting;
+        uint32_t n_restarts = u->n_restarts;
+
+        u->due_ms = 0;
+        if (u->quality == SIM_SLOW)
+                u->starting = u->job = false;
+        else
+                do_stop(s, u, false);
+        if (u->quality == SIM_FLAPS) { /* Restart=always */
+                (void) do_start(s, u->name);
+                u->n_restarts = n_restarts + 1;
+        } else if (u->quality != SIM_SLOW)
+                u->failed = true;
+        if (was_starting)
+                job_removed(s, u->name, u->failed ? "failed" : "done");
+        changed(s, u->name);
+}
+
+static void on_quality(void *userdata) {
+        SimSystemd *s = userdata;
+        SimUnit *u;
+
+        LIST_FOREACH(u, &s->units, of_systemd)
+                if (u->running[0] && u->due_ms > 0 && u->due_ms <= world_now_ms(s->world))
+                        unit_behave(s, u);
 }
 
 static void call_execute(SimCall *c) {
@@ -143,8 +254,10 @@ static void call_execute(SimCall *c) {
         c->executed = true;
         if (c->kind == CALL_RELOAD)
                 LIST_FOREACH(u, &s->units, of_systemd)
-                        if (u->linked && u->file[0])
-                                memcpy(u->loaded, u->file, sizeof(u->loaded));
+                        if (u->linked && u->file[0]) {
+                                unit_load(u);
+                                unit_apply(u, EFFECT_LIVE);
+                        }
         for (size_t i = 0; i < c->n; i++) {
                 u = unit_get(s, c->names[i]);
                 switch (c->kind) {
@@ -165,6 +278,13 @@ static void call_execute(SimCall *c) {
                 case CALL_STOP:
                         do_stop(s, u, true);
                         break;
+                case CALL_RESTART:
+                        do_stop(s, u, true);
+                        c->error = do_start(s, c->names[i]);
+                        break;
+                case CALL_RELOAD_UNIT:
+                        unit_apply(u, EFFECT_RELOAD);
+                        break;
                 case CALL_RESET:
                         u->failed = false;
                         break;
@@ -179,14 +299,15 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
 
         *ret = (SystemdUnit) { .has_file = u->file[0] != 0, .job = u->job };
         if (!u->loaded[0] && u->linked && u->file[0])
-                memcpy(u->loaded, u->file, sizeof(u->loaded));
+                unit_load(u);
         snprintf(ret->name, sizeof(ret->name), "%s", name);
         snprintf(ret->load, sizeof(ret->load), "%s", u->loaded[0] ? "loaded" : "not-found");
         snprintf(ret->active, sizeof(ret->active), "inactive");
         snprintf(ret->sub, sizeof(ret->sub), "dead");
         if (u->running[0]) {
-                snprintf(ret->active, sizeof(ret->active), "active");
-                snprintf(ret->sub, sizeof(ret->sub), "running");
+                snprintf(ret->active, sizeof(ret->active), u->starting ? "activating" : "active");
+                snprintf(ret->sub, sizeof(ret->sub), u->starting ? "start" : "running");
+                ret->n_restarts = u->n_restarts;
         } else if (u->failed) {
                 snprintf(ret->active, sizeof(ret->active), "failed");
                 snprintf(ret->sub, sizeof(ret->sub), "failed");
@@ -218,10 +339,9 @@ static void call_answer(SimCall *c) {
         if (c->kind != CALL_LIST) {
                 c->done(c->userdata, c->error == -ENOLCK ? 0 : c->error,
                         c->error < 0 ? "systemd refused the call" : "");
-                if (c->kind == CALL_START && c->n > 0 && (c->error == 0 || c->error == -ENOLCK) && s->loop &&
-                    s->events.on_job_removed)
-                        s->events.on_job_removed(s->events.userdata, c->names[0],
-                                                 c->error == 0 ? "done" : "dependency");
+                if ((c->kind == CALL_START || c->kind == CALL_RESTART) && c->n > 0 &&
+                    (c->error == 0 || c->error == -ENOLCK) && !unit_get(s, c->names[0])->starting)
+                        job_removed(s, c->names[0], c->error == 0 ? "done" : "dependency");
                 return;
         }
         LIST_FOREACH(u, &s->units, of_systemd)
@@ -277,7 +397,7 @@ static void on_answer(void *userdata) {
                         snprintf(name, sizeof(name), "%s", c->names[0]);
                 call_answer(c);
                 if (call_of(ref)) {
-                        bool acted = c->kind == CALL_START || c->kind == CALL_STOP;
+                        bool acted = c->kind == CALL_START || c->kind == CALL_STOP || c->kind == CALL_RESTART;
 
                         call_free(c);
                         if (acted)
@@ -361,6 +481,15 @@ static int sim_list(Systemd *s, const char *const *names, size_t n, bool files, 
         return 0;
 }
 
+static SimQuality quality_of(const Unit *unit) {
+        const char *command = unit_file_get(&unit->file, "Service", "ExecStart");
+
+        for (SimQuality q = SIM_GOOD; command && q < _SIM_QUALITY_MAX; q++)
+                if (starts_with(command, qualities[q]))
+                        return q;
+        return SIM_GOOD;
+}
+
 static int sim_write_file(Systemd *s, const char *name, const char *text, size_t size) {
         SimUnit *u = unit_get(of(s), name);
         Unit *unit = NULL;
@@ -369,8 +498,9 @@ static int sim_write_file(Systemd *s, const char *name, const char *text, size_t
                 return -EINVAL;
         memcpy(u->file, unit->hash, sizeof(u->file));
         u->singleton = unit->placement.singleton;
+        u->file_quality = quality_of(unit);
         u->stop_ms = singleton_stop_ms(&unit->file, NULL);
-        unit_free(unit);
+        unit_keep_text(u, unit);
         return 0;
 }
 
@@ -448,6 +578,14 @@ static int sim_stop(Systemd *s, const char *name, SystemdDone done, void *userda
         return call_new(s, CALL_STOP, &name, 1, done, userdata) ? 0 : -ENOMEM;
 }
 
+static int sim_restart(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        return call_new(s, CALL_RESTART, &name, 1, done, userdata) ? 0 : -ENOMEM;
+}
+
+static int sim_reload_unit(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        return call_new(s, CALL_RELOAD_UNIT, &name, 1, done, userdata) ? 0 : -ENOMEM;
+}
+
 static int sim_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         return call_new(s, CALL_RESET, &name, 1, done, userdata) ? 0 : -ENOMEM;
 }
@@ -467,6 +605,8 @@ static const SystemdOps sim_ops = {
         .reload = sim_reload,
         .start = sim_start,
         .stop = sim_stop,
+        .restart = sim_restart,
+        .reload_unit = sim_reload_unit,
         .reset_failed = sim_reset_failed,
 };
 
@@ -505,6 +645,9 @@ void sim_systemd_power_cut(SimSystemd *s) {
 
                 do_stop(s, u, false);
                 LIST_REMOVE(u, of_systemd);
+                for (size_t i = 0; i < u->n_texts; i++)
+                        unit_free(u->texts[i]);
+                free(u->texts);
                 free(u);
         }
 }

@@ -7,6 +7,16 @@
 
 typedef struct SimSystemd SimSystemd;
 
+/* Of a text, by its ExecStart=; without one of these commands, it is good. */
+typedef enum SimQuality {
+        SIM_GOOD,        /* "/bin/good N" */
+        SIM_EXITS,       /* "/bin/exits N": it fails a moment after its start */
+        SIM_NEVER_READY, /* "/bin/never N": its start job times out */
+        SIM_SLOW,        /* "/bin/slow N": its start job takes 3 s */
+        SIM_FLAPS,       /* "/bin/flaps N": it ends after 1.5 s, and is restarted, again and again */
+        _SIM_QUALITY_MAX,
+} SimQuality;
+
 typedef struct SimSystemdHooks {
         /* A process of 'unit' starts, or ends; 'asked': the daemon requested the end. */
         void (*on_start)(void *userdata, const char *unit);

@@ -1,7 +1,9 @@
 /* Whole daemons under faults, from a seed: a cluster forms, users write keys and change units, hosts lose
  * power, daemons crash, links are cut, processes pause. Then all faults end, and all invariants must hold.
  *
- *      test-cluster [--seed N] [--runs N] [--trace] [--seconds N] [--hosts N] [--tokens] [--drains] [--twice]
+ *      test-cluster [--seed N] [--runs N] [--trace] [--seconds N] [--hosts N] [--tokens] [--drains]
+ * [--rollouts]
+ *                   [--twice]
  */
 #include <assert.h>
 #include <getopt.h>
@@ -12,6 +14,7 @@
 #include "base/log.h"
 #include "tests/sim/cluster_faults.h"
 #include "tests/sim/drains.h"
+#include "tests/sim/rollouts.h"
 
 enum {
         FORM_MS = 30000,
@@ -27,15 +30,19 @@ enum {
         DRAINS_EVERY = 4,      /* in one of so many worlds, hosts are drained */
         DRAINS_END_MS = 90000, /* of HEAL_MS; then maintenance ends */
         STOPS_FIRST = 12,      /* units, in these worlds */
+        ROLLS_EVERY = 4,       /* in one of so many other worlds, the text of a global unit changes */
+        ROLLS_HOSTS_MAX = 20,
+        ROLLS_END_MS = 70000, /* of HEAL_MS; then a last text is rolled out */
 };
 
 typedef struct Options {
         uint64_t seed, runs, seconds;
         unsigned hosts; /* 0: drawn */
-        bool trace, twice, tokens, drains;
+        bool trace, twice, tokens, drains, rollouts;
 } Options;
 
-static uint64_t totals_drains, totals_old, totals_attached, totals_tokens, totals_slices, total_ms;
+static uint64_t totals_drains, totals_rolls, totals_old, totals_attached, totals_tokens, totals_slices,
+        total_ms;
 
 static World *tracing; /* the world of this run: the log's sink has no userdata */
 static SimCluster *checked;
@@ -58,6 +65,8 @@ int __wrap_cluster_put(Cluster *c, const KvNode *node, Error *err) {
         const SimMachine *m = checked ? cluster_running_machine(checked) : NULL;
         KvNode newer = *node;
 
+        if (checked)
+                rollouts_note(checked, node);
         if (m && m->running_unreadable && kv_bytes_equal(node->key, kv_string(m->running_unreadable)))
                 newer.value = kv_string("of a later version");
         return __real_cluster_put(c, &newer, err);
@@ -136,8 +145,12 @@ static void unit_text(const SimUserUnit *p, char *ret, size_t size) {
                             starts_with(p->name, DRAINS_STOPS_FIRST) ? "[X-Fleet]\nMove=stop-first\n" :
                                                                        "";
 
-        snprintf(ret, size, "[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %u\n%s", p->name,
-                 100 + p->version, fleet);
+        /* Another version restarts, reloads or changes a limit. */
+        snprintf(ret, size,
+                 "[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %u\nExecReload=/bin/true\n"
+                 "MemoryMax=%uM\n%s%sReloadTrigger=%u\n",
+                 p->name, 100 + p->version / 3, 100 + p->version, *fleet ? "" : "[X-Fleet]\n", fleet,
+                 p->version / 2);
 }
 
 static void person_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -239,6 +252,7 @@ static void on_check(void *userdata) {
         check_hashes(c);
         check_slices(c);
         drains_watch(c);
+        rollouts_watch(c);
         faults_check_left(c);
         if (!c->quiet || c->may_attach || c->drains)
                 world_at(c->world, CHECK_EVERY_MS, NULL, on_check, c);
@@ -352,6 +366,11 @@ static void cluster_heal(SimCluster *c, Faults *f) {
                         drains_check(c);
                 if (c->drains && i >= DRAINS_END_MS / 1000)
                         c->drains = !drains_end(c);
+                rollouts_watch(c);
+                if (c->rolls && i == ROLLS_END_MS / 1000)
+                        rollouts_check(c);
+                if (c->rolls && i >= ROLLS_END_MS / 1000)
+                        c->rolls = !rollouts_end(c);
                 world_run(c->world, world_now_ms(c->world) + 1000);
         }
 }
@@ -388,9 +407,9 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         uint64_t before, hash;
 
         tracing = w;
-        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu --hosts %u%s%s",
+        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu --hosts %u%s%s%s",
                  (unsigned long long) o->seconds, o->hosts, o->tokens ? " --tokens" : "",
-                 o->drains ? " --drains" : "");
+                 o->drains ? " --drains" : "", o->rollouts ? " --rollouts" : "");
         world_set_replay(w, replay);
         tokens = o->tokens || world_chance(w, BY_TOKEN_PERCENT);
         hosts = tokens ? REPLICAS_MAX + 1 + (unsigned) world_draw(w, BY_TOKEN_MAX) : hosts_drawn(w, o);
@@ -419,6 +438,9 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         if (o->drains || seed % DRAINS_EVERY == 1)
                 drains_begin(c);
         totals_drains += c->drains;
+        if (hosts <= ROLLS_HOSTS_MAX && (o->rollouts || seed % ROLLS_EVERY == 3))
+                rollouts_begin(c);
+        totals_rolls += c->rolls;
         people_submit_all(c);
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 world_at(w, 10 * i, NULL, writer_on_turn, &c->writers[i]);
@@ -449,15 +471,11 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
 
 int main(int argc, char *argv[]) {
         static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' },
-                { "runs", required_argument, NULL, 'r' },
-                { "trace", no_argument, NULL, 't' },
-                { "seconds", required_argument, NULL, 'S' },
-                { "twice", no_argument, NULL, '2' },
-                { "hosts", required_argument, NULL, 'h' },
-                { "tokens", no_argument, NULL, 'k' },
-                { "drains", no_argument, NULL, 'd' },
-                {},
+                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
+                { "trace", no_argument, NULL, 't' },      { "seconds", required_argument, NULL, 'S' },
+                { "twice", no_argument, NULL, '2' },      { "hosts", required_argument, NULL, 'h' },
+                { "tokens", no_argument, NULL, 'k' },     { "drains", no_argument, NULL, 'd' },
+                { "rollouts", no_argument, NULL, 'R' },   {},
         };
         Options o = { .seed = 1, .runs = 5, .seconds = 60 };
         uint64_t acknowledged = 0;
@@ -488,6 +506,9 @@ int main(int argc, char *argv[]) {
                 case 'd':
                         o.drains = true;
                         break;
+                case 'R':
+                        o.rollouts = true;
+                        break;
                 case '2':
                         o.twice = true;
                         break;
@@ -509,14 +530,17 @@ int main(int argc, char *argv[]) {
                 }
         }
         printf("%llu runs of %llu s and healing passed, %llu of them with two versions, %llu with attached "
-               "hosts (%llu slices compared), %llu with certificates, %llu with drains: %.2f cluster-hours; "
+               "hosts (%llu slices compared), %llu with certificates, %llu with drains, %llu with rollouts: "
+               "%.2f cluster-hours; "
                "%llu writes "
                "acknowledged;",
                (unsigned long long) o.runs, (unsigned long long) o.seconds, (unsigned long long) totals_old,
                (unsigned long long) totals_attached, (unsigned long long) totals_slices,
                (unsigned long long) totals_tokens, (unsigned long long) totals_drains,
-               (double) total_ms / 3600000, (unsigned long long) acknowledged);
+               (unsigned long long) totals_rolls, (double) total_ms / 3600000,
+               (unsigned long long) acknowledged);
         drains_print();
+        rollouts_print();
         faults_print();
         return 0;
 }

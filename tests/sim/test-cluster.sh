@@ -1,6 +1,6 @@
 #!/bin/bash
 # Whole daemons under faults: 120 seeds that must hold (./check --all continues with 300 new ones in each turn), a third with up to twelve attached hosts, some with certificates that rotate, ten twice with one result,
-# a quarter with drains, four with sanitizers; then the simulations of an old image and of a new lineage. CHECK_ALL=yes: two worlds of 300 hosts, too. CHECK_FROM=N begins with another seed, CLUSTER_RUNS=N takes that many, CLUSTER_ONLY=yes leaves out
+# a quarter with drains, another one with rollouts, four with sanitizers; then the simulations of an old image and of a new lineage. CHECK_ALL=yes: two worlds of 300 hosts, too. CHECK_FROM=N begins with another seed, CLUSTER_RUNS=N takes that many, CLUSTER_ONLY=yes leaves out
 # what follows them. See tests/sim/test-cluster.c; tests/mutants/test-patches shows that planted bugs are found. Takes 150 s.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build} checked=${CHECK_BUILD:-build-check}

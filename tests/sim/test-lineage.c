@@ -238,6 +238,40 @@ static void end_without(SimCluster *c, SimMachine *first, SimMachine *late, bool
         UNTIL_WITHIN(c, 2 * PATIENCE_MS, "units-of-who-never-came-run-elsewhere", all_run_once(c));
 }
 
+static void on_put(void *userdata, const KvResult *result) {
+        *(bool *) userdata = result->status == KV_OK;
+}
+
+static void put(SimCluster *c, LayoutKind kind, const char *machine_id, const char *value) {
+        char key[LAYOUT_KEY_MAX];
+        bool done = false;
+        const KvCommand cmd = { .op = KV_SET,
+                                .internal = true,
+                                .key = kv_string(layout_key(key, kind, NULL, machine_id)),
+                                .value = kv_string(value) };
+
+        if (kv_propose(daemon_store(cluster_leader(c)->daemon), &cmd, on_put, &done, NULL) < 0)
+                abort();
+        UNTIL(c, "a-key-is-written", done);
+}
+
+/* A planned reboot of the former lineage: a host whose boot it names must not reboot by it. */
+static void plan_reboot(SimCluster *c, const SimMachine *m) {
+        put(c, LAYOUT_REBOOT, m->machine_id, "{\"kind\":\"reboot\",\"seq\":1,\"state\":\"failed\"}");
+        put(c, LAYOUT_MAINTENANCE, m->machine_id, "{\"for\":\"reboot\",\"mode\":\"cordoned\",\"since\":1}");
+}
+
+static void check_no_reboot(const SimCluster *c, const SimMachine *from) {
+        for (unsigned i = 0; i < c->n; i++) {
+                const ClusterMachine *m = cluster_machine(registry_cluster(daemon_registry(from->daemon)),
+                                                          c->machines[i].machine_id);
+
+                if (m && (m->reboot || m->maintenance))
+                        world_failed(c->world, "a-planned-reboot-ends-with-its-lineage", "that of %s",
+                                     c->machines[i].name);
+        }
+}
+
 static void run_once(uint64_t seed, const Seeds *o) {
         World *w = world_new(seed, o->trace);
         Ending ending = (Ending) (seed % _ENDING_MAX);
@@ -258,6 +292,8 @@ static void run_once(uint64_t seed, const Seeds *o) {
         /* One host stops and has an old state. Meanwhile two units change places. */
         first = &c->machines[world_draw(w, 3)];
         late = &c->machines[(first->index + 1 + world_draw(w, 2)) % 3];
+        plan_reboot(c, first);
+        world_run(w, world_now_ms(w) + 1000);
         stop(c, first);
         UNTIL(c, "the-others-continue", cluster_leader(c));
         swap_two(c, first);
@@ -273,6 +309,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
 
         /* Alone, it has the facts about the others from its tree. */
         run_and_check(c, APART_MS, &before, NULL);
+        check_no_reboot(c, first);
         if (!is_adopting(first))
                 world_failed(w, "a-host-without-report-is-waited-for", "it was not");
         for (unsigned i = 0; i < c->n; i++) {

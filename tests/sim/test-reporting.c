@@ -10,9 +10,10 @@
 enum {
         REPLICAS = 5,
         TICK_MS = 500,
-        LOST_MS = 3600,
+        WRITE_MS = 150,
+        LOST_MS = 3500 + WRITE_MS,
         /* The replica is silent, the hosts that used it may move, the write. */
-        LOST_WITH_REPLICA_MS = 1750 + 3000 + 150,
+        LOST_WITH_REPLICA_MS = 1750 + 3000 + WRITE_MS,
         MOVE_MS = 2500
 };
 
@@ -57,10 +58,13 @@ static unsigned n_dialed(const SimMachine *m) {
 }
 
 static Presence presence_of(const SimMachine *m) {
-        const SimMachine *leader = leader_with(machine(0)->power ? machine(0) : machine(1));
-        const ClusterMachine *machine = leader ? seen(leader, m) : NULL;
+        const SimMachine *leader = NULL;
+        const ClusterMachine *seen_machine;
 
-        return machine ? machine->presence : PRESENCE_UP;
+        for (unsigned i = 0; i < REPLICAS && !leader; i++)
+                leader = machine(i)->power ? leader_with(machine(i)) : NULL;
+        seen_machine = leader ? seen(leader, m) : NULL;
+        return seen_machine ? seen_machine->presence : PRESENCE_UP;
 }
 
 /* Nothing that happens in this time makes the host anything else than up. */
@@ -107,7 +111,7 @@ static void report_lost(void) {
         machine_power_cut(m);
         ms = until_lost(m);
         if (ms > LOST_MS)
-                world_failed(world, "a-host-is-lost-in-3.6-s", "%llu ms", (unsigned long long) ms);
+                world_failed(world, "a-host-is-lost-in-3.7-s", "%llu ms", (unsigned long long) ms);
         machine_power_on(m);
         machine_start_daemon(m);
         UNTIL("a-host-returns", presence_of(m) == PRESENCE_UP);
@@ -153,6 +157,39 @@ static void replica_cut(void) {
                 sim_net_cut(cluster->net, m->host, replica->host, false);
                 stays_up(m, 8000);
         }
+        over();
+}
+
+static bool is_dialed(const SimMachine *m, const SimMachine *replica) {
+        return serves(m) && peers_dialed(user_of(m)->api.peers, replica->machine_id);
+}
+
+static bool is_voter(const SimMachine *leader, const SimMachine *m) {
+        KvState state = state_of(leader);
+
+        for (size_t i = 0; i < state.n_members; i++)
+                if (state.members[i].raft_id == seen(leader, m)->member.raft_id)
+                        return state.members[i].role == KV_MEMBER_VOTER;
+        return false;
+}
+
+/* Both replicas to which a host has sessions lose power together, and a majority is left: the host finds
+ * another one before it is lost. */
+static void both_replicas_lose_power(void) {
+        SimMachine *m = attached(), *leader;
+        unsigned n_voters = 0;
+
+        UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+        UNTIL("there-is-a-leader", (leader = leader_with(machine(0))) && replica_of(m));
+        run_ms(world_draw(world, 4 * TICK_MS));
+        for (unsigned i = 0; i < REPLICAS; i++)
+                n_voters += is_dialed(m, machine(i)) && is_voter(leader, machine(i));
+        for (unsigned i = 0; i < REPLICAS && n_voters < 2 && !is_dialed(m, leader); i++)
+                if (is_dialed(m, machine(i))) {
+                        suspect(machine(i));
+                        machine_power_cut(machine(i));
+                }
+        stays_up(m, 15000);
         over();
 }
 
@@ -231,7 +268,7 @@ static void a_replica_is_cut_from_the_leader(void) {
         machine_power_cut(m);
         ms = until_lost(m);
         if (ms > LOST_MS)
-                world_failed(world, "a-replica-is-lost-in-3.6-s", "%llu ms", (unsigned long long) ms);
+                world_failed(world, "a-replica-is-lost-in-3.7-s", "%llu ms", (unsigned long long) ms);
         over();
 }
 
@@ -271,7 +308,7 @@ static void a_replica_ends_while_it_is_cut_from_the_leader(void) {
                 machine_power_cut(m);
                 ms = i == 0 ? until_lost(m) : 0;
                 if (ms > LOST_MS)
-                        world_failed(world, "a-replica-is-lost-in-3.6-s", "%llu ms", (unsigned long long) ms);
+                        world_failed(world, "a-replica-is-lost-in-3.7-s", "%llu ms", (unsigned long long) ms);
                 over();
         }
 }
@@ -402,6 +439,7 @@ int main(int argc, char *argv[]) {
                                                    report_lost,
                                                    report_lost_with_its_replica,
                                                    replica_cut,
+                                                   both_replicas_lose_power,
                                                    bridge_partition,
                                                    new_leader_storm,
                                                    ends,

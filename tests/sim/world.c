@@ -459,7 +459,8 @@ void world_loop_drop_work(WorldLoop *l, bool tear) {
         l->incarnation = ++l->world->incarnations; /* drops the scheduled events */
         drop_held(l);
         l->paused_until_ms = 0;
-        l->wake_ms = UINT64_MAX;
+        /* What is deferred from now on wakes it, in the same ms, too. */
+        l->wake_ms = l->base.armed_ms = UINT64_MAX;
         l->last_work_ms = 0;
 }
 

@@ -15,6 +15,9 @@ static const char invocation_old[] = "10000000000000000000000000000000";
 static const char text_one[] = "[Service]\nExecStart=/bin/one\n";
 static const char text_tuned[] =
         "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n"; /* runs the same */
+static const char text_live[] = "[Service]\nExecStart=/bin/one\nMemoryMax=1G\n";
+#define RELOADS "[Service]\nExecStart=/bin/one\nExecReload=/bin/kill -HUP $MAINPID\n[X-Fleet]\n"
+static const char text_former[] = RELOADS "ReloadTrigger=1\n", text_reload[] = RELOADS "ReloadTrigger=2\n";
 static const char text_two[] = "[Service]\nExecStart=/bin/two\n";
 
 /* One view, and the objects that it refers to. */
@@ -24,7 +27,7 @@ typedef struct Scene {
         AssignmentRecord record;
         SystemdUnit seen;
         AgentView view;
-        Unit *one, *tuned, *two;
+        Unit *one, *tuned, *two, *live, *former, *reload;
 } Scene;
 
 static Unit *unit_of(const char *text) {
@@ -40,6 +43,9 @@ static int scene_setup(void **state) {
         s->one = unit_of(text_one);
         s->tuned = unit_of(text_tuned);
         s->two = unit_of(text_two);
+        s->live = unit_of(text_live);
+        s->former = unit_of(text_former);
+        s->reload = unit_of(text_reload);
         *state = s;
         return 0;
 }
@@ -50,6 +56,9 @@ static int scene_teardown(void **state) {
         unit_free(s->one);
         unit_free(s->tuned);
         unit_free(s->two);
+        unit_free(s->live);
+        unit_free(s->former);
+        unit_free(s->reload);
         free(s);
         return 0;
 }
@@ -100,18 +109,25 @@ static void owned(Scene *s, const char *boot) {
         snprintf(s->record.owned_boot, sizeof(s->record.owned_boot), "%s", boot);
 }
 
-#define assert_step(s, expected)                                                            \
-        do {                                                                                \
-                const char *reason_ = NULL;                                                 \
-                assert_string_equal(agent_step_to_string(agent_plan(&(s)->view, &reason_)), \
-                                    agent_step_to_string(expected));                        \
-                assert_non_null(reason_);                                                   \
+/* An assignment without a hash is of the unit key that it was planned on. */
+static AgentStep planned(const Scene *s, AgentView view, const char **ret_reason) {
+        if (!s->assignment.hash[0])
+                view.text = view.unit && s->assignment.unit_index == s->unit.index ? s->unit.unit : NULL;
+        return agent_plan(&view, ret_reason);
+}
+
+#define assert_step(s, expected)                                                             \
+        do {                                                                                 \
+                const char *reason_ = NULL;                                                  \
+                assert_string_equal(agent_step_to_string(planned((s), (s)->view, &reason_)), \
+                                    agent_step_to_string(expected));                         \
+                assert_non_null(reason_);                                                    \
         } while (false)
 
 static void assert_reason(const Scene *s, const char *expected) {
         const char *reason = NULL;
 
-        (void) agent_plan(&s->view, &reason);
+        (void) planned(s, s->view, &reason);
         assert_string_equal(reason, expected);
 }
 
@@ -248,6 +264,36 @@ static void an_edit_of_the_x_fleet_section_touches_no_running_unit(void **state)
         assert_step(s, AGENT_RECORD);
         s->record.unit_index = 25;
         assert_step(s, AGENT_NOTHING);
+}
+
+/* A rewrite in place keeps the time of the assignment; a stop and a start in between do not. */
+static void a_job_that_has_ended_is_started_by_a_new_assignment_only(void **state) {
+        Scene *s = scene(state);
+
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        in_force(s, s->one, "inactive");
+        s->record.since_ms = s->assignment.since_ms = 1000;
+        s->assignment.index = 30;
+        assert_step(s, AGENT_RECORD);
+        s->assignment.since_ms = 2000;
+        assert_step(s, AGENT_START);
+        s->assignment.unit_index = s->unit.index = 25;
+        assert_step(s, AGENT_START);
+}
+
+static void a_text_that_is_not_known_here_is_waited_for(void **state) {
+        Scene *s = scene(state);
+
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        in_force(s, s->one, "active");
+        snprintf(s->assignment.hash, sizeof(s->assignment.hash), "%s", s->two->hash);
+        s->assignment.index = 26;
+        assert_step(s, AGENT_NOTHING);
+        assert_reason(s, "its assigned text is not known here yet");
+        s->view.text = s->two;
+        assert_step(s, AGENT_STOP);
 }
 
 static void a_changed_text_is_stopped_written_and_started(void **state) {
@@ -853,14 +899,14 @@ static void a_published_completion_replaces_a_lost_record(void **state) {
         Scene *s = scene(state);
         ClusterState published = { .state = { .done = true, .hash = s->one->hash }, .index = 21 };
 
-#define assert_completed(expected)                                                                \
-        assert_int_equal(agent_has_completed_before(s->view.assignment, s->view.unit, &published, \
-                                                    s->view.record, &s->seen),                    \
+#define assert_completed(expected)                                                                          \
+        assert_int_equal(agent_has_completed_before(s->view.assignment, s->one, &published, s->view.record, \
+                                                    &s->seen),                                              \
                          expected)
         assert_completed(false);
         assigned(s, ASSIGNMENT_RUN);
         assert_completed(true);
-        assert_false(agent_has_completed_before(&s->assignment, &s->unit, NULL, NULL, &s->seen));
+        assert_false(agent_has_completed_before(&s->assignment, s->one, NULL, NULL, &s->seen));
         assert_false(agent_has_completed_before(&s->assignment, NULL, &published, NULL, &s->seen));
         published.state.hash = NULL;
         assert_completed(true);
@@ -873,9 +919,6 @@ static void a_published_completion_replaces_a_lost_record(void **state) {
         published.index = 19; /* of an earlier assignment */
         assert_completed(false);
         published.index = 21;
-        s->unit.index = 11;
-        assert_completed(false);
-        s->unit.index = 10;
         assigned(s, ASSIGNMENT_LOAD);
         assert_completed(false);
         assigned(s, ASSIGNMENT_RUN);
@@ -1374,7 +1417,7 @@ static void for_each_scene(void **state, Judge judge) {
 
                 if (!scene_number(s, n))
                         break;
-                judge(s, agent_plan(&s->view, &reason));
+                judge(s, planned(s, s->view, &reason));
         }
         assert_true(n > 1000000);
 }
@@ -1455,7 +1498,8 @@ typedef struct Life {
         bool has_record;
         SystemdUnit seen;
         bool loses_invocations; /* systemd unloads a unit that has stopped */
-        unsigned starts, stops, invocations;
+        unsigned starts, stops, reloads, invocations;
+        char reloaded[UNIT_HASH_SIZE]; /* the text in force at the last reload of the process */
 } Life;
 
 static void life_stop(Life *l, Scene *s, unsigned parts) {
@@ -1528,6 +1572,17 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 snprintf(l->seen.load, sizeof(l->seen.load), "loaded");
                 snprintf(l->seen.fragment, sizeof(l->seen.fragment), "/run/fleet/units/web.service");
                 return;
+        case AGENT_RELOAD:
+                if (parts < 1)
+                        return;
+                l->reloads++;
+                memcpy(l->reloaded, l->seen.hash, sizeof(l->reloaded));
+                if (parts < 3)
+                        return;
+                l->record.unit = (Unit *) unit;
+                l->record.index = s->assignment.index;
+                l->record.unit_index = s->assignment.unit_index;
+                return;
         case AGENT_STOP:
                 life_stop(l, s, parts);
                 return;
@@ -1556,7 +1611,7 @@ static unsigned life_run(Life *l, Scene *s, unsigned crash, unsigned parts) {
 
                 view.record = l->has_record ? &l->record : NULL;
                 view.seen = &l->seen;
-                step = agent_plan(&view, &reason);
+                step = planned(s, view, &reason);
                 if (step == AGENT_NOTHING || step == AGENT_DONE || step == AGENT_REFUSE)
                         return i;
                 life_step(l, s, step, i == crash ? parts : 3);
@@ -1601,6 +1656,90 @@ static void assert_any_crash_ends_the_same(Scene *s, unsigned starts, unsigned s
                                 assert_string_equal(l.record.started_boot, calm.record.started_boot);
                         }
         }
+}
+
+/* The unit runs with the former text, and its assignment was rewritten in place for another one. */
+static Scene *replaced(void **state, Unit *former, const Unit *unit) {
+        Scene *s = scene(state);
+
+        assigned(s, ASSIGNMENT_RUN);
+        in_force(s, former, "active");
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        s->record.unit = former;
+        s->record.since_ms = s->assignment.since_ms = 5;
+        s->unit.unit = (Unit *) unit;
+        s->assignment.index = 21;
+        return s;
+}
+
+static void the_process_goes_on_with_a_text_of_a_weaker_effect(void **state) {
+        Scene *s = *state;
+
+        s = replaced(state, s->one, s->live);
+        assert_step(s, AGENT_WRITE);
+        in_force(s, s->live, "active");
+        s->seen.need_reload = true;
+        assert_step(s, AGENT_WRITE); /* the daemon was restarted before systemd read the file */
+        s->seen.need_reload = false;
+        assert_step(s, AGENT_RECORD);
+        s->record.unit = s->live;
+        s->record.index = 21;
+        assert_step(s, AGENT_NOTHING);
+
+        s->unit.unit = s->two;
+        assert_step(s, AGENT_STOP);
+}
+
+static void a_new_reload_trigger_reloads_a_running_unit_once(void **state) {
+        Scene *s = *state;
+
+        s = replaced(state, s->former, s->reload);
+        assert_step(s, AGENT_WRITE);
+        in_force(s, s->reload, "active");
+        s->seen.need_reload = true;
+        assert_step(s, AGENT_WRITE);
+        s->seen.need_reload = false;
+        assert_step(s, AGENT_RELOAD);
+        s->seen.job = true;
+        assert_step(s, AGENT_NOTHING);
+        s->seen.job = false;
+        in_force(s, s->reload, "reloading");
+        assert_step(s, AGENT_NOTHING);
+        in_force(s, s->reload, "activating"); /* its start may have read the former configuration */
+        assert_step(s, AGENT_NOTHING);
+        snprintf(s->seen.sub, sizeof(s->seen.sub), "auto-restart");
+        assert_step(s, AGENT_RECORD);
+        in_force(s, s->reload, "inactive");
+        snprintf(s->seen.sub, sizeof(s->seen.sub), "dead");
+        assert_step(s, AGENT_RECORD); /* the next start has the new text */
+        in_force(s, s->reload, "active");
+        s->record.starting = true;
+        assert_step(s, AGENT_RELOAD);
+        s->record.unit = s->reload;
+        assert_step(s, AGENT_ADOPT);
+
+        s = replaced(state, s->former, s->reload); /* no unit is reloaded that is to be loaded only */
+        recorded(s, ASSIGNMENT_LOAD, boot_now);
+        assigned(s, ASSIGNMENT_LOAD);
+        assert_step(s, AGENT_STOP);
+}
+
+static void a_crash_in_any_step_of_a_reload_ends_with_a_reload(void **state) {
+        Scene *s = *state;
+
+        s = replaced(state, s->former, s->reload);
+        for (unsigned crash = 0; crash < 4; crash++)
+                for (unsigned parts = 0; parts <= 3; parts++) {
+                        Life l = life_begin(s, false);
+
+                        (void) life_run(&l, s, crash, parts);
+                        assert_in_range(l.reloads, 1, 2);
+                        assert_string_equal(l.reloaded, s->reload->hash);
+                        assert_ptr_equal(l.record.unit, s->reload);
+                }
+        assert_any_crash_ends_the_same(s, 0, 0);
+        s = replaced(state, s->one, s->live);
+        assert_any_crash_ends_the_same(s, 0, 0);
 }
 
 static void a_crash_in_any_step_of_a_start_ends_in_one_start(void **state) {
@@ -1675,6 +1814,8 @@ int main(void) {
                 row(a_new_boot_starts_units_that_have_not_completed),
                 row(a_newer_assignment_of_the_same_text_starts_again),
                 row(an_edit_of_the_x_fleet_section_touches_no_running_unit),
+                row(a_job_that_has_ended_is_started_by_a_new_assignment_only),
+                row(a_text_that_is_not_known_here_is_waited_for),
                 row(a_changed_text_is_stopped_written_and_started),
                 row(a_changed_text_is_stopped_even_without_the_file_of_the_former_one),
                 row(a_begun_replacement_is_finished_without_the_cluster),
@@ -1717,6 +1858,9 @@ int main(void) {
                 row(no_unit_is_stopped_without_a_newer_assignment_or_a_changed_text),
                 row(a_conflicting_unit_is_never_written_started_or_stopped),
                 row(only_assigned_and_written_units_that_do_not_run_are_started),
+                row(the_process_goes_on_with_a_text_of_a_weaker_effect),
+                row(a_new_reload_trigger_reloads_a_running_unit_once),
+                row(a_crash_in_any_step_of_a_reload_ends_with_a_reload),
                 row(a_crash_in_any_step_of_a_start_ends_in_one_start),
                 row(a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start),
                 row(a_crash_in_any_step_of_a_stop_ends_in_one_stop),

@@ -90,10 +90,51 @@ static void a_listing_that_began_before_the_reload_does_not_say_that_no_former_t
         assert_int_equal(n_stops, 2);
 }
 
+static const char *hash_of(Fixture *fixture, const char *name) {
+        return cluster_unit(registry_cluster(fixture->host->registry), name)->unit->hash;
+}
+
+static bool runs_text(Fixture *fixture, const char *hash) {
+        const UnitState *s = state_of(fixture, "web.service");
+
+        return s && s->hash && streq(s->hash, hash) && streq(s->active, "active");
+}
+
+/* The text that is assigned is not the wanted one: this host reads it from the tree, as after a move or a
+ * boot during a rollout. */
+static void the_text_that_an_assignment_names_runs_though_another_one_is_wanted(void **state) {
+        Fixture *fixture = *state;
+        char one[UNIT_HASH_SIZE], two[UNIT_HASH_SIZE];
+
+        host_raise(fixture->host, KV_LEVEL_UPDATES);
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        snprintf(one, sizeof(one), "%s", hash_of(fixture, "web.service"));
+        host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
+        snprintf(two, sizeof(two), "%s", hash_of(fixture, "web.service"));
+
+        host_order_text(fixture->host, "web.service", ASSIGNMENT_RUN, 1, one);
+        UNTIL(fixture, runs_text(fixture, one));
+        assert_int_equal(n_starts, 1);
+        host_order_text(fixture->host, "web.service", ASSIGNMENT_RUN, 2, two);
+        UNTIL(fixture, runs_text(fixture, two));
+        host_order_text(fixture->host, "web.service", ASSIGNMENT_RUN, 1, one);
+        UNTIL(fixture, runs_text(fixture, one));
+        assert_int_equal(n_starts, 3);
+
+        /* A text that the tree does not have changes nothing. */
+        host_order_text(fixture->host, "web.service", ASSIGNMENT_RUN, 7,
+                        "0123456789012345678901234567890123456789");
+        run_ms(fixture, 5000);
+        assert_true(runs_text(fixture, one));
+        assert_int_equal(n_starts, 3);
+        assert_int_equal(n_stops, 2);
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_faulty_fixture(
                         a_listing_that_began_before_the_reload_does_not_say_that_no_former_text_was_started),
+                in_a_faulty_fixture(the_text_that_an_assignment_names_runs_though_another_one_is_wanted),
         };
 
         if (argc > 1)

@@ -2007,9 +2007,9 @@ static void the_user_of_a_change_is_in_the_journal(void **state) {
         log_set_max_priority(LOG_EMERG);
         assert_string_equal(
                 requested.chars,
-                "a.service root requested a change of a.service: new text, target state launched\n"
-                "a.service root requested a change of a.service: target state loaded\n"
-                "a.service root requested a change of a.service: removal\n");
+                "a.service root@alpha requested a change of a.service: new text, target state launched\n"
+                "a.service root@alpha requested a change of a.service: target state loaded\n"
+                "a.service root@alpha requested a change of a.service: removal\n");
 }
 
 /* The leader is still known, and still leads by its own account: another voter has gone. */
@@ -2215,10 +2215,10 @@ static void the_feature_level_is_raised_by_order_and_never_too_far(void **state)
         Fixture *fixture = *state;
 
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
-        assert_says(fixture, "\"level\":1,\"levelKnown\":8");
-        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":9}"),
+        assert_says(fixture, "\"level\":1,\"levelKnown\":9");
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":10}"),
                          409);
-        assert_says(fixture, "this fleetd supports 8 at most");
+        assert_says(fixture, "this fleetd supports 9 at most");
         assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{}"), 400);
         assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"),
                          403);

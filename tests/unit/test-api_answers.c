@@ -1859,6 +1859,35 @@ static void states_are_those_of_machines_that_are_there(void **state) {
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 }
 
+static void health_is_unknown_of_a_machine_that_is_not_up(void **state) {
+#define RUNS "\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\""
+        static const Record records[] = {
+                { "unit/h.service",
+                  "{\"text\":\"[Service]\\nExecStart=/bin/h\\n[X-Fleet]\\nGlobal=true\\n\"}" },
+                { "target/h.service", "launched" },
+                { "state/h.service/" BETA, "{" RUNS ",\"available\":true,\"health\":\"passing\"}" },
+                { "state/h.service/" GAMMA,
+                  "{" RUNS ",\"available\":true,\"health\":\"passing\",\"why\":\"x\"}" },
+                { "state/h.service/" ETA, "{" RUNS ",\"health\":\"failing\",\"why\":\"HTTP 503\"}" },
+        };
+#undef RUNS
+#define RUNS                                                                                        \
+        "\"name\":\"h.service\",\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\"," \
+        "\"systemdSubState\":\"running\""
+        static const Row rows[] = {
+                { "GET /fleet/v1/state?unitName=h.service", NULL, NULL, 200, JSON SERVER,
+                  "{\"states\":[{\"available\":true,\"health\":\"passing\",\"machineID\":\"" BETA "\"," RUNS
+                  "},{\"health\":\"unknown\",\"machineID\":\"" GAMMA "\"," RUNS
+                  "},{\"health\":\"failing\",\"machineID\":\"" ETA "\"," RUNS ",\"why\":\"HTTP 503\"}]}" },
+        };
+#undef RUNS
+        Fixture *fixture = *state;
+
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        write_records(fixture, records, ELEMENTS(records));
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
+}
+
 /* Write the presence of a machine since 'ago_ms' of cluster time. */
 static void write_presence(Fixture *fixture, const char *id, const char *presence, uint64_t ago_ms) {
         uint64_t now_ms = kv_cluster_ms(fixture->host->store);
@@ -2181,13 +2210,13 @@ static void each_text_of_a_unit_is_a_revision(void **state) {
                 { "PUT /fleet/v1/units/r.service",
                   "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nA=1\\n\"}", 201, "" },
                 { "GET " REVISIONS, NULL, 200,
-                  "{\"name\":\"r.service\",\"revisions\":[{\"by\":\"root\",\"hash\":\"" },
+                  "{\"name\":\"r.service\",\"revisions\":[{\"by\":\"root@alpha\",\"hash\":\"" },
                 { "PUT /fleet/v1/units/r.service",
                   "{\"desiredState\":\"inactive\",\"text\":\"# old\\n[Service]\\nA=2\\n\"}", 201, "" },
                 { "PUT /fleet/v1/units/r.service",
                   "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nA=3\\n\"}", 201, "" },
                 { "GET " REVISIONS, NULL, 200,
-                  "{\"name\":\"r.service\",\"previous\":2,\"revisions\":[{\"by\":\"root\",\"hash\":"
+                  "{\"name\":\"r.service\",\"previous\":2,\"revisions\":[{\"by\":\"root@alpha\",\"hash\":"
                   "\"" },
                 { "GET " REVISIONS, NULL, 200, "\"how\":\"submitted\",\"number\":3,\"since\":" },
                 { "GET " REVISIONS, NULL, 200, "\"how\":\"submitted\",\"number\":1,\"since\":" },
@@ -2223,6 +2252,195 @@ static void each_text_of_a_unit_is_a_revision(void **state) {
         assert_answer(fixture, "GET /fleet/v1/revisions/s.service", NULL, 200, "\"number\":1");
         assert_answer(fixture, "GET /fleet/v1/revisions/s.service?rev=1", NULL, 404,
                       "s.service has no revision 1;");
+}
+
+#define ROLLOUT "/fleet/v1/rollouts/agent.service"
+
+/* A global unit on two machines: beta is being updated, and gamma has the former text. */
+static void write_rollout(Fixture *fixture) {
+        static const Record first[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "target/agent.service", "launched" },
+                { "unit/agent.service",
+                  "{\"rev\":2,\"text\":\"[X-Fleet]\\nGlobal=yes\\n[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "unit/other.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+        };
+        char assignment[128], record[256];
+        const char *hash;
+
+        write_now(fixture, first, ELEMENTS(first));
+        hash = cluster_unit(registry_cluster(fixture->host->registry), "agent.service")->unit->hash;
+        snprintf(assignment, sizeof(assignment), "{\"hash\":\"%s\",\"order\":\"run\",\"rev\":2,\"since\":1}",
+                 hash);
+        snprintf(record, sizeof(record),
+                 "{\"by\":\"root@alpha\",\"completed\":1,\"completedHash\":\"1111\",\"from\":1,\"fromHash\":"
+                 "\"1111\",\"progress\":1,\"since\":1,\"state\":\"rolling\",\"to\":2,\"toHash\":\"%s\"}",
+                 hash);
+        write_now(fixture,
+                  (const Record[]) {
+                          { "machine/" BETA "/unit/agent.service", assignment },
+                          { "machine/" GAMMA "/unit/agent.service",
+                            "{\"hash\":\"1111\",\"order\":\"run\",\"rev\":1,\"since\":1}" },
+                          { "state/agent.service/" GAMMA, "{\"active\":\"active\",\"available\":true,"
+                                                          "\"hash\":\"1111\",\"load\":\"loaded\"}" },
+                          { "rollout/agent.service", record },
+                  },
+                  4);
+}
+
+static void a_rollout_is_reported_paused_and_resumed(void **state) {
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "GET /fleet/v1/rollouts/none.service", NULL, 404, "unit does not exist" },
+                { "PUT /fleet/v1/rollouts/none.service", "{\"request\":\"pause\"}", 404,
+                  "unit does not exist" },
+                { "GET /fleet/v1/rollouts/other.service", NULL, 200,
+                  "{\"instances\":[],\"name\":\"other.service\",\"revision\":1,\"state\":\"none\",\"wanted\":"
+                  "\"" },
+                { "PUT /fleet/v1/rollouts/other.service", "{\"request\":\"pause\"}", 409,
+                  "no rollout of other.service is under way" },
+                { "GET /fleet/v1/rollouts", NULL, 200, "{\"rollouts\":[{\"ageMs\":" },
+                { "GET " ROLLOUT, NULL, 200,
+                  "\"behind\":1,\"by\":\"root@alpha\",\"completed\":1,\"from\":1," },
+                { "GET " ROLLOUT, NULL, 200,
+                  "\"machine\":\"beta\",\"machineID\":\"" BETA "\",\"name\":\"agent.service\",\"revision\":2,"
+                  "\"state\":\"updating\",\"why\":\"starting\"}" },
+                { "GET " ROLLOUT, NULL, 200,
+                  "\"revision\":1,\"state\":\"old\",\"why\":\"waiting: 1 of 2 unavailable, "
+                  "MaxUnavailable=1\"}]" },
+                { "GET " ROLLOUT, NULL, 200, "\"of\":2," },
+                { "GET /fleet/v1/revisions/agent.service", NULL, 200, "\"outcome\":\"rolling\"" },
+                { "PUT " ROLLOUT, "{\"request\":\"stop\"}", 400,
+                  "request: expected pause, resume or promote, not stop" },
+                { "PUT " ROLLOUT, "{}", 400, "request" },
+                { "PUT " ROLLOUT, "{\"request\":\"resume\"}", 409,
+                  "no rollout of agent.service is paused; it is rolling: fleetctl rollout agent.service" },
+                { "PUT " ROLLOUT, "{\"request\":\"promote\"}", 409, "no rollout of agent.service is held" },
+                { "PUT " ROLLOUT, "{\"request\":\"pause\"}", 204, "" },
+                { "GET " ROLLOUT, NULL, 200, "\"before\":\"rolling\"," },
+                { "GET " ROLLOUT, NULL, 200, "\"why\":\"waiting: the rollout is paused\"}" },
+                { "GET " ROLLOUT, NULL, 200, "\"state\":\"paused\"," },
+                { "GET " ROLLOUT, NULL, 200, "\"why\":\"by root@alpha\"}" },
+                { "GET /fleet/v1/cluster", NULL, 200, "\"state\":\"paused\",\"why\":\"by root@alpha\"}]" },
+                { "GET /fleet/v1/why/agent.service", NULL, 200,
+                  "\"rollout\":\"agent.service: revision 2: paused, 0 of 2 available: by root@alpha\","
+                  "\"rolloutNext\":\"rollout resume agent.service\"}" },
+                { "PUT " ROLLOUT, "{\"request\":\"pause\"}", 409, "is paused already: by root@alpha;" },
+                { "PUT " ROLLOUT, "{\"request\":\"resume\"}", 204, "" },
+                { "GET " ROLLOUT, NULL, 200, "\"state\":\"rolling\"," },
+                { "GET /fleet/v1/history", NULL, 200, "\"reason\":\"revision 2: resumed\"" },
+        };
+        Fixture *fixture = *state;
+
+        raise_level(fixture, 9);
+        write_rollout(fixture);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+}
+
+static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" DELTA "/facts", "{\"level\":9,\"name\":\"delta\"}" },
+                { "machine/" DELTA "/presence", "{\"state\":\"lost\",\"since\":5000}" },
+        };
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "GET /fleet/v1/reboots", NULL, 200, "{\"reboots\":[]}" },
+                { "POST /fleet/v1/reboots", "{}", 400, "machines: expected 1 to 1000 IDs" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[]}", 400, "machines: expected 1 to 1000 IDs" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[1]}", 400, "machines: expected strings" },
+                { "POST /fleet/v1/reboots", "{\"kind\":\"hard\",\"machines\":[\"" BETA "\"]}", 400, "kind" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"],\"slots\":1001}", 400,
+                  "slots: expected at most 1000" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"],\"returnMs\":31536000001}", 400,
+                  "at most 365 days" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[\"none\"]}", 409, "machine none does not exist" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\",\"" DELTA "\"]}", 409,
+                  "delta is lost" },
+                { "GET /fleet/v1/reboots", NULL, 200, "{\"reboots\":[]}" },
+                { "POST /fleet/v1/reboots", "{\"kind\":\"soft\",\"machines\":[\"" GAMMA "\",\"" BETA "\"]}",
+                  204, "" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 204, "" }, /* it stays so */
+                { "GET /fleet/v1/reboots", NULL, 200,
+                  "{\"reboots\":[{\"by\":\"root@alpha\",\"id\":\"" GAMMA
+                  "\",\"kind\":\"soft\",\"name\":\"gamma\",\"presence\":\"up\",\"state\":\"queued\"},{\"by\":"
+                  "\"root@alpha\",\"id\":\"" BETA "\"" },
+                { "GET /fleet/v1/machines", NULL, 200, "\"reboot\":\"queued\"" },
+                { "DELETE /fleet/v1/reboots", NULL, 204, "" },
+                { "GET /fleet/v1/reboots", NULL, 200, "{\"reboots\":[]}" },
+                { "DELETE /fleet/v1/reboots", NULL, 204, "" },
+                { "POST /fleet/v1/reboots/resume", NULL, 204, "" },
+        };
+        static const Record failed[] = {
+                { "machine/" BETA "/reboot",
+                  "{\"kind\":\"reboot\",\"state\":\"failed\",\"why\":\"it is not back in time\"}" },
+                { "machine/" BETA "/maintenance", "{\"for\":\"reboot\",\"mode\":\"drained\"}" },
+                { "machine/" GAMMA "/reboot", "{\"kind\":\"reboot\",\"state\":\"queued\"}" },
+        };
+        static const Record down[] = { { "machine/" BETA "/presence", "{\"state\":\"left\",\"since\":1}" } },
+                            up[] = { { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" } },
+                            alone[] = { { "machine/" GAMMA "/maintenance", "{\"mode\":\"cordoned\"}" },
+                                        { "unit/o.service", "{\"text\":\"[Service]\\n\"}" },
+                                        { "target/o.service", "launched" },
+                                        { "machine/" BETA "/unit/o.service", "{\"order\":\"run\"}" } },
+                            rebooting[] = { { "machine/" GAMMA "/reboot",
+                                              "{\"kind\":\"reboot\",\"state\":\"rebooting\",\"until\":"
+                                              "9999999999999}" } };
+        Fixture *fixture = *state;
+        const Cluster *c = registry_cluster(fixture->host->registry);
+
+        write_now(fixture, records, ELEMENTS(records));
+        assert_answer(fixture, "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 409,
+                      "planned reboots require feature level 9, and the level is 1");
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+
+        write_now(fixture, failed, ELEMENTS(failed));
+        assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200,
+                      "\"reboots\":[{\"name\":\"beta\",\"reason\":\"it is not back in time\",\"state\":"
+                      "\"failed\"}]");
+        assert_answer(fixture, "GET /fleet/v1/reboots", NULL, 200,
+                      "\"reason\":\"the queue has stopped at beta\",\"state\":\"queued\"}]}");
+        assert_answer(
+                fixture, "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 409,
+                "the queue has stopped at beta: it is not back in time; continue it with fleetctl reboot "
+                "--resume");
+        write_now(fixture, down, 1);
+        assert_answer(fixture, "POST /fleet/v1/reboots/resume", NULL, 409,
+                      "beta is left; start it before, or end the queue with fleetctl reboot --cancel");
+        write_now(fixture, up, 1);
+        assert_answer(fixture, "POST /fleet/v1/reboots/resume", NULL, 204, "");
+        HOST_UNTIL(fixture->host, !cluster_machine(c, BETA)->reboot);
+        assert_null(cluster_machine(c, BETA)->maintenance);
+        assert_non_null(cluster_machine(c, GAMMA)->reboot);
+
+        write_now(fixture, alone, ELEMENTS(alone));
+        assert_answer(
+                fixture, "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 409,
+                "no other machine can run units: its units would keep beta from the reboot; to stop them: "
+                "fleetctl reboot beta --deadline=5min");
+        assert_answer(fixture, "POST /fleet/v1/reboots",
+                      "{\"deadlineMs\":300000,\"machines\":[\"" BETA "\"]}", 204, "");
+
+        /* A host that is about to reboot continues. */
+        write_now(fixture, rebooting, 1);
+        assert_answer(fixture, "DELETE /fleet/v1/reboots", NULL, 204, "");
+        assert_non_null(cluster_machine(c, GAMMA)->reboot);
+        assert_answer(fixture, "GET /fleet/v1/reboots", NULL, 200, "\"returnMs\":");
 }
 
 static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void **state) {
@@ -2315,6 +2533,8 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 fixture, "\"maintenance\":[{\"mode\":\"cordoned\",\"name\":\"gamma\",\"reason\":\"tape\"}]",
                 0);
         assert_maintenance(fixture, "DELETE " GAMMA, NULL, 204, "");
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/history" });
+        assert_non_null(strstr(fixture->answer, "\"reason\":\"uncordoned\",\"user\":\"root@alpha\""));
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_maintenance(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
         assert_cluster_maintenance(fixture,
@@ -2703,9 +2923,9 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
                   "\"presence\":\"up\",\"reason\":\"it has published no "
                   "facts yet\"}],\"name\":\"w.service\","
-                  "\"reason\":\"no machine qualifies (gamma is away (it is silent); "
-                  "eeeeeeee has published no facts yet; beta has gpu=yes, not "
-                  "gpu=maybe)\"}" },
+                  "\"reason\":\"no machine qualifies (beta has gpu=yes, not gpu=maybe; "
+                  "eeeeeeee has published no facts yet; gamma is away (it is "
+                  "silent))\"}" },
                 { "GET /fleet/v1/why/g.service", NULL, NULL, 200, JSON SERVER,
                   "{\"desiredState\":\"launched\",\"global\":true,\"machines\":[{\"fits\":true,\"hostname\":"
                   "\"beta\","
@@ -2730,14 +2950,15 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "{\"units\":[" PLANNED("a.service", "") "," PLANNED("n.service", "") "," PLANNED(
                           "g.service", "[X-Fleet]\\nGlobal=true\\n") "]}",
                   200, JSON SERVER,
-                  "{\"units\":[{\"action\":\"stay\",\"hostname\":\"beta\",\"machineID\":"
+                  "{\"units\":[{\"action\":\"stay\",\"effect\":\"restart\",\"hostname\":\"beta\","
+                  "\"machineID\":"
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                   "\"name\":\"a.service\",\"reason\":\"beta has it, and still "
                   "qualifies\"},{\"action\":\"place\","
                   "\"hostname\":\"beta\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"n."
                   "service\","
                   "\"reason\":\"beta is the only machine that "
-                  "qualifies\"},{\"action\":\"stay\",\"hostname\":\"beta\","
+                  "qualifies\"},{\"action\":\"stay\",\"effect\":\"restart\",\"hostname\":\"beta\","
                   "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":"
                   "\"global\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
@@ -2746,16 +2967,15 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":"
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"reason\":\"beta no longer "
                   "qualifies (MachineMetadata=gpu=none, and it has gpu=yes); no other machine qualifies "
-                  "(gamma is away (it is silent); eeeeeeee has published no facts "
-                  "yet)\"}]}" },
+                  "(eeeeeeee has published no facts yet; gamma is away (it is "
+                  "silent))\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("n.service",
                                          "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
                   200, JSON SERVER,
                   "{\"units\":[{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"no machine qualifies "
-                  "(gamma is away (it is silent); eeeeeeee has published no facts "
-                  "yet; "
-                  "beta has gpu=yes, not gpu=none)\"}]}" },
+                  "(beta has gpu=yes, not gpu=none; eeeeeeee has published no facts yet; gamma is "
+                  "away (it is silent))\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("g.service",
                                          "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
@@ -2764,15 +2984,26 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":"
                   "\"MachineMetadata=gpu=none, and it has gpu=yes\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
+                  "{\"units\":[{\"name\":\"a.service\",\"text\":\"[Service]\\nExecStart=/bin/"
+                  "a\\nMemoryMax=1G\\n\"},"
+                  "{\"name\":\"g.service\",\"text\":\"[Service]\\nExecStart=/bin/"
+                  "g\\n[X-Fleet]\\nGlobal=true\\n\"}]"
+                  "}",
+                  200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"stay\",\"effect\":\"live\",\"hostname\":\"beta\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"reason\":\"beta has it, and "
+                  "still "
+                  "qualifies\"},{\"action\":\"stay\",\"effect\":\"none\",\"hostname\":\"beta\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":\"global\"}]}" },
+                { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("t@.service", "") "," PLANNED(
                           "n.service", "[X-Fleet]\\nConflicts=a.service\\n") "]}",
                   200, JSON SERVER,
                   "{\"units\":[{\"action\":\"keep\",\"name\":\"t@.service\",\"reason\":\"a template runs "
                   "nowhere; its instances do"
                   "\"},{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"no machine qualifies (a is "
-                  "on beta; "
-                  "gamma is away (it is silent); eeeeeeee has published no facts "
-                  "yet)\"}]}" },
+                  "on beta; eeeeeeee has published no facts yet; gamma is away (it is "
+                  "silent))\"}]}" },
                 { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("fleetd.service", "") "]}", 400,
                   JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"fleetd.service: a unit of that name belongs to "
@@ -2938,10 +3169,11 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                   "with it that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"refused\",\"machineID\":\"" DELTA "\",\"names\":[\"r.service\"]}", 400,
-                  JSON SERVER, "{\"error\":{\"code\":400,\"message\":\"kind: expected held or taken\"}}" },
+                  JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"kind: expected held, reverted or taken\"}}" },
                 { "POST /fleet/v1/directory", JSON, "{\"machineID\":\"" BETA "\",\"names\":[\"a.service\"]}",
                   400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"kind: expected held or taken\"}}" },
+                  "{\"error\":{\"code\":400,\"message\":\"kind: expected held, reverted or taken\"}}" },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[]}", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" },
@@ -3130,7 +3362,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":8,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":9,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
@@ -3138,7 +3370,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":8,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"levelKnown\":9,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,"
                   "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                   "\"name\":\"alpha\","
@@ -3157,7 +3389,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: level: expected a "
                   "whole number\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1000}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 8 at "
+                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 9 at "
                   "most\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}", 204, SERVER, "" },
@@ -3311,6 +3543,14 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "fleet_machines_maintenance{mode=\"cordoned\"} 0\n"
                 "fleet_machines_maintenance{mode=\"draining\"} 0\n"
                 "fleet_machines_maintenance{mode=\"drained\"} 0\n"
+                "# HELP fleet_rollouts Rollouts that have not ended, by state.\n"
+                "# TYPE fleet_rollouts gauge\n"
+                "fleet_rollouts{state=\"canary\"} 0\n"
+                "fleet_rollouts{state=\"held\"} 0\n"
+                "fleet_rollouts{state=\"rolling\"} 0\n"
+                "fleet_rollouts{state=\"pausing\"} 0\n"
+                "fleet_rollouts{state=\"paused\"} 0\n"
+                "fleet_rollouts{state=\"reverting\"} 0\n"
                 "# HELP fleet_tokens Tokens that still permit a host to join.\n"
                 "# TYPE fleet_tokens gauge\n"
                 "fleet_tokens 1\n"
@@ -3521,10 +3761,14 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "fleet_agent_actions_total{action=\"write\",result=\"failed\"} 0\n"
                 "fleet_agent_actions_total{action=\"start\",result=\"done\"} 0\n"
                 "fleet_agent_actions_total{action=\"start\",result=\"failed\"} 0\n"
+                "fleet_agent_actions_total{action=\"reload\",result=\"done\"} 0\n"
+                "fleet_agent_actions_total{action=\"reload\",result=\"failed\"} 0\n"
                 "fleet_agent_actions_total{action=\"stop\",result=\"done\"} 0\n"
                 "fleet_agent_actions_total{action=\"stop\",result=\"failed\"} 0\n"
                 "fleet_agent_actions_total{action=\"remove\",result=\"done\"} 0\n"
                 "fleet_agent_actions_total{action=\"remove\",result=\"failed\"} 0\n"
+                "fleet_agent_actions_total{action=\"restart\",result=\"done\"} 0\n"
+                "fleet_agent_actions_total{action=\"restart\",result=\"failed\"} 0\n"
                 "# HELP fleet_agent_start_seconds Time from the assignment of a unit until it is active on "
                 "this host.\n"
                 "# TYPE fleet_agent_start_seconds histogram\n"
@@ -3545,6 +3789,15 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "fleet_agent_start_seconds_bucket{le=\"+Inf\"} 0\n"
                 "fleet_agent_start_seconds_sum 0.000000\n"
                 "fleet_agent_start_seconds_count 0\n"
+                "# HELP fleet_health_checks Health checks of the units that run on this host.\n"
+                "# TYPE fleet_health_checks gauge\n"
+                "fleet_health_checks 0\n"
+                "# HELP fleet_health_probes_total Executions of health checks by this host. Late ones are "
+                "discarded.\n"
+                "# TYPE fleet_health_probes_total counter\n"
+                "fleet_health_probes_total{result=\"passed\"} 0\n"
+                "fleet_health_probes_total{result=\"failed\"} 0\n"
+                "fleet_health_probes_total{result=\"discarded\"} 0\n"
                 "# HELP fleet_loop_turn_cpu_seconds CPU time of the turns of the event loop.\n"
                 "# TYPE fleet_loop_turn_cpu_seconds histogram\n"
                 "fleet_loop_turn_cpu_seconds_bucket{le=\"0.0001\"} 1\n"
@@ -4214,11 +4467,14 @@ int main(void) {
                 in_a_fixture(the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level_back),
                 in_a_fixture(machines_are_listed_and_their_metadata_changed),
                 in_a_fixture(states_are_those_of_machines_that_are_there),
+                in_a_fixture(health_is_unknown_of_a_machine_that_is_not_up),
                 in_a_fixture(a_unit_that_waits_states_the_cause_and_what_follows),
                 in_a_fixture(the_mass_failure_brake_states_its_end),
                 in_a_fixture(a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled),
                 in_a_fixture(each_text_of_a_unit_is_a_revision),
+                in_a_fixture(a_rollout_is_reported_paused_and_resumed),
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
+                in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
                 in_a_fixture(a_removal_is_decided_again_when_its_view_was_older),
                 in_a_fixture(a_removal_of_a_machine_that_changes_again_and_again_is_refused),

@@ -729,6 +729,8 @@ static bool has(const ClusterView *p, LayoutKind kind) {
                 return u && u->unit && u->index > 0;
         case LAYOUT_REVISION:
                 return u && !LIST_EMPTY(&u->revisions) && LIST_FIRST(&u->revisions)->number == 3;
+        case LAYOUT_ROLLOUT:
+                return u && u->rollout && u->rollout_index > 0 && u->rollout->to.number == 3;
         case LAYOUT_TARGET:
                 return u && u->target == TARGET_LOADED && u->target_index > 0;
         case LAYOUT_FACTS:
@@ -756,6 +758,9 @@ static bool has(const ClusterView *p, LayoutKind kind) {
         case LAYOUT_MAINTENANCE:
                 return m && m->maintenance && m->maintenance_index > 0 &&
                        m->maintenance->mode == MAINTENANCE_DRAINING;
+        case LAYOUT_REBOOT:
+                return m && m->reboot && m->reboot_index > 0 && m->reboot->state == REBOOT_DOWN &&
+                       m->reboot->kind == REBOOT_SOFT && m->reboot->seq == 4;
         case LAYOUT_HOST:
                 return m && m->host && m->host_index > 0 && pins_have(&m->host->pins, DIGEST);
         case LAYOUT_REMOVED:
@@ -774,6 +779,10 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                   "/_fleet/unit" },
                 { LAYOUT_REVISION, "/_fleet/revision/a.service/3",
                   "{\"text\":\"[Service]\\nExecStart=/a\\n\"}", "/_fleet/revision/a.service" },
+                { LAYOUT_ROLLOUT, "/_fleet/rollout/a.service",
+                  "{\"failed\":[{\"unit\":\"a.service\",\"why\":\"w\"}],\"state\":\"rolling\",\"to\":3,"
+                  "\"toHash\":\"h\"}",
+                  "/_fleet/rollout" },
                 { LAYOUT_TARGET, "/_fleet/target/a.service", "loaded", "/_fleet/target" },
                 { LAYOUT_FACTS, "/_fleet/machine/" A "/facts", "{\"metadata\":{\"own\":\"1\"}}",
                   "/_fleet/machine" },
@@ -795,6 +804,8 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                   "/_fleet/state/a.service" },
                 { LAYOUT_MAINTENANCE, "/_fleet/machine/" A "/maintenance", "{\"mode\":\"draining\"}",
                   "/_fleet/machine/" A },
+                { LAYOUT_REBOOT, "/_fleet/machine/" A "/reboot",
+                  "{\"kind\":\"soft\",\"seq\":4,\"state\":\"down\"}", "/_fleet/machine/" A },
                 { LAYOUT_HOST, "/_fleet/cluster/host/" A, "{\"pins\":[\"" DIGEST "\"]}",
                   "/_fleet/cluster/host" },
                 { LAYOUT_REMOVED, "/_fleet/cluster/removed/" A, "{\"since\":5}", "/_fleet/cluster/removed" },
@@ -936,8 +947,39 @@ static void the_patterns_that_match_a_name_are_found(void **state) {
         assert_int_equal(patterns_drain(&p, SIZE_MAX), ELEMENTS(patterns) + 1);
 }
 
+static void a_unit_with_surge_instances_has_no_followers(void **state) {
+        static const struct {
+                const char *name, *text, *message;
+        } rows[] = {
+                { "web.service", "[X-Fleet]\nMaxSurge=1\n",
+                  "MaxSurge=: cache.service follows this unit by MachineOf=" },
+                { "web.service", "[X-Fleet]\nMaxSurge=0\n", NULL },
+                { "other.service", "[X-Fleet]\nMaxSurge=1\n", NULL },
+                { "new.service", "[X-Fleet]\nMachineOf=surging.service\n",
+                  "MachineOf=surging.service: that unit has MaxSurge=, and runs on two machines during an "
+                  "update" },
+                { "new.service", "[X-Fleet]\nMachineOf=web.service\nMachineOf=none.service\n", NULL },
+        };
+        ClusterView p = {};
+
+        cluster_view_unit(&p, "web.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "cache.service", "MachineOf=web.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "surging.service", "MaxSurge=25%", TARGET_LAUNCHED);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_ Unit *unit = NULL;
+                Error err = {};
+
+                assert_int_equal(unit_read(rows[i].name, rows[i].text, strlen(rows[i].text), &unit, NULL), 0);
+                assert_int_equal(cluster_check_followers(&p.cluster, unit, &err),
+                                 rows[i].message ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].message ?: "");
+        }
+        cluster_view_free(&p);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_unit_with_surge_instances_has_no_followers),
                 cmocka_unit_test(a_member_is_read_completely_or_rejected),
                 cmocka_unit_test(metadata_and_the_lineage_are_read_within_their_bounds),
                 cmocka_unit_test(each_key_is_added_and_removed_alone_or_with_its_directory),

@@ -397,10 +397,68 @@ static void two_of_two_are_removed(void **state) {
         seen(f, "b.service");
         assert_diff(f, true, "remove a.service; remove b.service");
 }
+static void put_rollout(DataDir *f, const char *name, const char *state, const char *reverted, bool failed) {
+        _cleanup_unit_ Unit *u = NULL;
+        char text[256], key[300], value[700];
+
+        text_of(text, reverted);
+        assert_int_equal(unit_parse(name, text, strlen(text), &u, NULL), 0);
+        snprintf(value, sizeof(value),
+                 "{%s\"reverted\":3,\"revertedHash\":\"%s\",\"state\":\"%s\",\"to\":2,\"toHash\":\"h\","
+                 "\"why\":"
+                 "\"exit status 1\"}",
+                 failed ? "\"failed\":[{\"unit\":\"a.service\",\"why\":\"w\"}]," : "", u->hash, state);
+        snprintf(key, sizeof(key), "/_fleet/rollout/%s", name);
+        cluster_view_put(&f->view, key, value);
+}
+
+static void a_reverted_file_stays_reverted(void **state) {
+        DataDir *f = *state;
+
+        unit(f, "a.service", "/good", "A");
+        file(f, "a.service", "/bad");
+        put_rollout(f, "a.service", "done", "/bad", false);
+        assert_diff(f, true, "");
+        assert_int_equal(f->files[0].kind, PROBLEM_REVERTED);
+        assert_string_equal(
+                f->files[0].error,
+                "a.service: revision 3 was reverted (exit status 1); change the file, or: fleetctl "
+                "directory retry a.service --machine=A");
+        set_problem(f, "a.service", PROBLEM_REVERTED, false);
+        assert_diff(f, true, "");
+
+        /* 'directory retry' */
+        set_problem(f, "a.service", PROBLEM_REVERTED, true);
+        assert_diff(f, true, "update a.service");
+
+        /* The next text is submitted. */
+        folder_empty(f);
+        set_problem(f, "a.service", PROBLEM_REVERTED, false);
+        file(f, "a.service", "/better");
+        assert_diff(f, true, "update a.service");
+}
+
+static void a_paused_rollout_is_a_problem_of_its_file(void **state) {
+        DataDir *f = *state;
+
+        unit(f, "a.service", "/bad", "A");
+        file(f, "a.service", "/bad");
+        put_rollout(f, "a.service", "rolling", "/other", false);
+        assert_diff(f, true, "");
+        assert_null(f->files[0].error);
+        put_rollout(f, "a.service", "paused", "/other", true);
+        assert_diff(f, true, "");
+        assert_int_equal(f->files[0].kind, PROBLEM_PAUSED);
+        assert_string_equal(f->files[0].error,
+                            "a.service: the rollout of revision 2 is paused: exit status 1; change the file, "
+                            "or: fleetctl rollout resume a.service");
+}
 
 int main(void) {
 #define in_folder(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
         const struct CMUnitTest tests[] = {
+                in_folder(a_reverted_file_stays_reverted),
+                in_folder(a_paused_rollout_is_a_problem_of_its_file),
                 in_folder(a_new_file_is_submitted),
                 in_folder(a_changed_file_is_an_update_of_the_version_that_was_seen),
                 in_folder(an_unchanged_file_causes_no_task),

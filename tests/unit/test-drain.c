@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "fleetd/registry/shutdown.h"
 #include "tests/lib/drains.h"
 
 /* -- The state -- */
@@ -88,6 +89,163 @@ static void a_drained_host_stays_drained(void **state) {
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service B; run b.service B");
         cluster_view_free(&p);
+}
+
+/* -- A host that shuts down -- */
+
+#define SHUTDOWN "\"for\":\"shutdown\","
+
+static void all_units_leave_a_host_that_shuts_down_at_once(void **state) {
+        _cleanup_free_ char *plan = NULL;
+        ClusterView p;
+
+        two_machines(&p);
+        put_units(&p, "A", "a", 40);
+        cluster_view_unit(&p, "stays.service", "Move=no", TARGET_LAUNCHED);
+        run_on(&p, "A", "stays.service");
+        cluster_view_unit(&p, "global.service", "Global=yes", TARGET_LAUNCHED);
+        run_on(&p, "A", "global.service");
+        run_on(&p, "B", "global.service");
+        maintain(&p, "A", "draining", SHUTDOWN);
+        plan = cluster_view_plan(&p, true);
+        assert_int_equal(count_of(plan, "run "), 41);
+        assert_int_equal(count_of(plan, "stop "), 0);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
+        cluster_view_free(&p);
+}
+
+static void a_has_the_disk(ClusterView *p) {
+        *p = (ClusterView) { .cluster.now_ms = 1000000 };
+        cluster_view_machine(p, "A", "disk=ssd", PRESENCE_UP);
+        cluster_view_machine(p, "B", "", PRESENCE_UP);
+}
+
+static void a_host_that_shuts_down_waits_for_units_that_can_move(void **state) {
+        static const struct {
+                const char *mode, *options;
+                Presence presence; /* of A */
+                bool other;        /* B is free */
+                MaintenanceMode next;
+                const char *reason;
+        } rows[] = {
+                { "draining", "", PRESENCE_UP, true, MAINTENANCE_DRAINING, NULL },
+                { "draining", "Move=no", PRESENCE_UP, true, MAINTENANCE_DRAINING, NULL },
+                { "draining", "", PRESENCE_UP, false, MAINTENANCE_DRAINED,
+                  "drained: no other machine can run the units that are left" },
+                { "draining", "MachineMetadata=disk=ssd", PRESENCE_UP, true, MAINTENANCE_DRAINED,
+                  "drained: no other machine can run the units that are left" },
+                { "draining", NULL, PRESENCE_UP, true, MAINTENANCE_DRAINED,
+                  "drained: no unit is left to move" },
+                { "draining", "Global=yes", PRESENCE_UP, true, MAINTENANCE_DRAINED,
+                  "drained: no unit is left to move" },
+                { "draining", "", PRESENCE_LEFT, true, MAINTENANCE_DRAINING, NULL },
+                { "drained", "", PRESENCE_UP, true, MAINTENANCE_DRAINED, NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                DrainStep step;
+                ClusterView p;
+
+                a_has_the_disk(&p);
+                if (rows[i].options) {
+                        cluster_view_unit(&p, "a.service", rows[i].options, TARGET_LAUNCHED);
+                        run_on(&p, "A", "a.service");
+                }
+                if (!rows[i].other)
+                        maintain(&p, "B", "cordoned", "");
+                if (rows[i].presence != PRESENCE_UP)
+                        cluster_view_presence(&p, "A", rows[i].presence);
+                maintain(&p, "A", rows[i].mode, SHUTDOWN);
+                step = step_of(&p, "A");
+                assert_int_equal(step.next.mode, rows[i].next);
+                assert_true(same_string(step.reason, rows[i].reason));
+                cluster_view_free(&p);
+        }
+}
+
+static void the_record_of_an_operator_continues_when_the_host_is_down(void **state) {
+        static const struct {
+                const char *before, *mode;
+                MaintenanceMode next;
+        } rows[] = { { "cordoned", "draining", MAINTENANCE_CORDONED },
+                     { "cordoned", "drained", MAINTENANCE_CORDONED },
+                     { "draining", "draining", MAINTENANCE_CORDONED },
+                     { "drained", "draining", MAINTENANCE_DRAINED } };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                DrainStep step;
+                ClusterView p;
+                char more[128];
+
+                snprintf(more, sizeof(more), "\"before\":\"%s\",\"deadline\":1300000,\"force\":true,%s",
+                         rows[i].before, SHUTDOWN);
+                two_machines(&p);
+                maintain(&p, "A", rows[i].mode, more);
+                cluster_view_presence(&p, "A", PRESENCE_LEFT);
+                step = step_of(&p, "A");
+                assert_int_equal(step.next.mode, rows[i].next);
+                assert_string_equal(step.next.purpose, "");
+                assert_string_equal(step.next.before, "");
+                assert_int_equal(step.next.force, !streq(rows[i].before, "draining"));
+                assert_non_null(step.reason);
+                cluster_view_free(&p);
+        }
+}
+
+/* Its record ends as drained: a unit that nothing else can run remains until systemd stops it. */
+static void a_unit_without_another_machine_stays_until_the_host_is_down(void **state) {
+        ClusterView p;
+
+        a_has_the_disk(&p);
+        cluster_view_unit(&p, "a.service", "MachineMetadata=disk=ssd", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "MachineOf=a.service", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        run_on(&p, "A", "b.service");
+        maintain(&p, "A", "drained", SHUTDOWN);
+        plans(&p, "");
+        cluster_view_free(&p);
+}
+
+static void the_record_of_an_operator_continues_after_a_shutdown(void **state) {
+        const MaintenanceRecord cordon = { .by = "ann", .mode = MAINTENANCE_CORDONED, .why = "disk" },
+                                drain = { .mode = MAINTENANCE_DRAINING, .deadline_ms = 5, .force = true },
+                                leave = { .mode = MAINTENANCE_DRAINING, .purpose = CLUSTER_FOR_LEAVE };
+        MaintenanceRecord next, back, forged;
+
+        assert_true(shutdown_begin(NULL, &next));
+        assert_string_equal(next.purpose, "shutdown");
+        assert_int_equal(next.mode, MAINTENANCE_DRAINING);
+        assert_true(shutdown_allows(NULL, &next));
+        assert_false(shutdown_begin(&next, &back));
+        assert_int_equal(shutdown_end(&next, &back), 0);
+        assert_true(shutdown_allows(&next, NULL));
+        assert_false(shutdown_allows(&next, &cordon));
+
+        assert_true(shutdown_begin(&cordon, &next));
+        assert_string_equal(next.before, "cordoned");
+        assert_string_equal(next.why, "disk");
+        assert_true(shutdown_allows(&cordon, &next));
+        forged = next;
+        memset(forged.before, 0, sizeof(forged.before));
+        assert_false(shutdown_allows(&cordon, &forged));
+        assert_false(shutdown_allows(&cordon, NULL));
+        assert_false(shutdown_allows(&next, NULL));
+        assert_int_equal(shutdown_end(&next, &back), 1);
+        assert_memory_equal(&back, &cordon, sizeof(back));
+        assert_true(shutdown_allows(&next, &back));
+
+        assert_true(shutdown_begin(&drain, &next));
+        next.mode = MAINTENANCE_DRAINED;
+        assert_int_equal(shutdown_end(&next, &back), 1);
+        assert_memory_equal(&back, &drain, sizeof(back));
+        snprintf(next.before, sizeof(next.before), "evacuated");
+        assert_int_equal(shutdown_end(&next, &back), 1);
+        assert_int_equal(back.mode, MAINTENANCE_CORDONED);
+
+        assert_false(shutdown_begin(&leave, &next));
+        assert_int_equal(shutdown_end(&leave, &next), -ENOENT);
+        assert_int_equal(shutdown_end(NULL, &next), -ENOENT);
+        assert_false(shutdown_allows(NULL, NULL));
 }
 
 /* -- Limits -- */
@@ -572,6 +730,11 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_state_of_a_drain_has_its_next_one),
                 cmocka_unit_test(a_drained_host_stays_drained),
+                cmocka_unit_test(the_record_of_an_operator_continues_when_the_host_is_down),
+                cmocka_unit_test(all_units_leave_a_host_that_shuts_down_at_once),
+                cmocka_unit_test(a_host_that_shuts_down_waits_for_units_that_can_move),
+                cmocka_unit_test(a_unit_without_another_machine_stays_until_the_host_is_down),
+                cmocka_unit_test(the_record_of_an_operator_continues_after_a_shutdown),
                 cmocka_unit_test(eight_units_of_a_machine_start_elsewhere_at_a_time),
                 cmocka_unit_test(thirty_two_units_of_the_cluster_start_at_a_time),
                 cmocka_unit_test(a_lost_machine_is_replaced_at_once_during_a_drain),

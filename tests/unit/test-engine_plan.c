@@ -875,6 +875,36 @@ static void after_a_restore_the_engine_waits_for_all_reports_or_five_minutes_or_
         cluster_view_free(&p);
 }
 
+/* Its presence is written after its report: until then, it counts as lost, and its units would move. */
+static void after_a_restore_a_lost_host_that_reports_is_awaited_until_it_is_up(void **state) {
+        static const Presence down[] = { PRESENCE_LOST, PRESENCE_LEFT };
+        char key[128], a[MACHINE_ID_SIZE], b[MACHINE_ID_SIZE];
+        const ClusterMachine *missing;
+        uint64_t again_ms;
+
+        for (size_t i = 0; i < ELEMENTS(down); i++) {
+                ClusterView p;
+
+                two_machines(&p);
+                p.cluster.lineage = 0xab;
+                p.cluster.now_ms = 1000;
+                cluster_view_put(&p, "/_fleet/cluster/adopting", "1000");
+                snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", cluster_view_id(a, "A"));
+                cluster_view_put(&p, key, "00000000000000ab");
+                cluster_view_presence(&p, "B", down[i]);
+                snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", cluster_view_id(b, "B"));
+                cluster_view_put(&p, key, "00000000000000ab");
+                assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+                assert_string_equal(missing->id, b);
+                cluster_view_presence(&p, "B", PRESENCE_UP);
+                assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+                /* Lost again, its units move. */
+                cluster_view_presence(&p, "B", down[i]);
+                assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+                cluster_view_free(&p);
+        }
+}
+
 static void a_unit_in_conflict_on_one_machine_runs_on_another(void **state) {
         ClusterView p;
 
@@ -1898,6 +1928,7 @@ int main(void) {
                 cmocka_unit_test(a_failed_unit_is_not_moved),
                 cmocka_unit_test(a_unit_that_runs_without_an_assignment_gets_one_to_run_or_to_stop),
                 cmocka_unit_test(a_unit_that_runs_on_another_machine_than_assigned_stays_there),
+                cmocka_unit_test(after_a_restore_a_lost_host_that_reports_is_awaited_until_it_is_up),
                 cmocka_unit_test(a_unit_in_conflict_on_one_machine_runs_on_another),
                 cmocka_unit_test(a_unit_in_conflict_is_planned_when_a_machine_joins),
                 cmocka_unit_test(

@@ -221,6 +221,34 @@ static void a_change_is_published_at_once_or_after_the_transaction_under_way(voi
         assert_int_equal(publishing.n, 6);
 }
 
+static bool reports_checks(Fixture *fixture, const char *problem) {
+        return known(fixture) && same_string(known(fixture)->checks, problem);
+}
+
+static void checks_above_the_limits_are_published_from_their_feature_level_on(void **state) {
+        Fixture *fixture = *state;
+
+        leader.level = KV_LEVEL_UPDATES - 1;
+        open_facts(fixture);
+        until_known_as(fixture, "beta");
+        assert_int_equal(facts_set_checks(fixture->facts, "they are many"), 0);
+        run_ms(fixture, 5000);
+        run_pending(fixture);
+        assert_true(reports_checks(fixture, NULL));
+        leader.level = KV_LEVEL_UPDATES;
+        facts_state_changed(fixture->facts);
+        run_ms(fixture, 10);
+        HOST_UNTIL(fixture->host, reports_checks(fixture, "they are many"));
+        run_pending(fixture);
+        fixture->machine.name = (char *) "gamma"; /* the settings are read again */
+        assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0);
+        until_known_as(fixture, "gamma");
+        assert_true(reports_checks(fixture, "they are many"));
+        assert_int_equal(facts_set_checks(fixture->facts, ""), 0);
+        run_ms(fixture, 10);
+        HOST_UNTIL(fixture->host, reports_checks(fixture, NULL));
+}
+
 static void a_publication_of_another_machine_causes_no_work(void **state) {
         Fixture *fixture = *state;
         Machine other = { .id = "cccccccccccccccccccccccccccccccc",
@@ -346,11 +374,69 @@ static void the_primary_address_is_of_an_interface_that_is_up(void **state) {
         assert_true(found == any);
 }
 
+static bool asks;
+
+static bool needs_reboot(void) {
+        return asks;
+}
+
+static void a_host_reports_within_two_minutes_that_it_needs_a_reboot(void **state) {
+        Fixture *fixture = *state;
+
+        leader.level = KV_LEVEL_UPDATES - 1;
+        asks = false;
+        open_facts(fixture);
+        facts_watch_reboot(fixture->facts, needs_reboot);
+        until_known_as(fixture, "beta");
+        asks = true;
+        run_ms(fixture, 120000);
+        run_pending(fixture);
+        assert_false(known(fixture)->needs_reboot); /* older hosts do not know it */
+        leader.level = KV_LEVEL_UPDATES;
+        facts_state_changed(fixture->facts);
+        run_pending(fixture);
+        assert_true(known(fixture)->needs_reboot);
+        assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0);
+        run_pending(fixture);
+        assert_true(known(fixture)->needs_reboot);
+        asks = false;
+        run_ms(fixture, 120000);
+        run_pending(fixture);
+        assert_false(known(fixture)->needs_reboot);
+        facts_set_soft_reboots(fixture->facts, 2);
+        run_pending(fixture);
+        assert_int_equal(known(fixture)->soft_reboots, 2);
+}
+
+static void a_daemon_that_starts_keeps_the_number_of_soft_reboots_of_its_boot(void **state) {
+        Fixture *fixture = *state;
+
+        leader.level = KV_LEVEL_UPDATES;
+        fixture->machine.soft_reboots = 2;
+        open_facts(fixture);
+        until_known_as(fixture, "beta");
+        fixture->facts = facts_free(fixture->facts);
+        fixture->machine.soft_reboots = 0; /* systemd has not answered yet */
+        fixture->machine.name = (char *) "gamma";
+        open_facts(fixture);
+        until_known_as(fixture, "gamma");
+        assert_int_equal(known(fixture)->soft_reboots, 2);
+        fixture->facts = facts_free(fixture->facts);
+        fixture->machine.boot_id = (char *) "c";
+        fixture->machine.name = (char *) "delta";
+        open_facts(fixture);
+        until_known_as(fixture, "delta");
+        assert_int_equal(known(fixture)->soft_reboots, 0);
+}
+
 int main(int argc, char *argv[]) {
 #define in_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 in_fixture(facts_are_published_until_the_registry_has_them_and_not_again),
                 in_fixture(a_change_is_published_at_once_or_after_the_transaction_under_way),
+                in_fixture(checks_above_the_limits_are_published_from_their_feature_level_on),
+                in_fixture(a_host_reports_within_two_minutes_that_it_needs_a_reboot),
+                in_fixture(a_daemon_that_starts_keeps_the_number_of_soft_reboots_of_its_boot),
                 in_fixture(a_publication_of_another_machine_causes_no_work),
                 in_fixture(only_changes_of_this_machine_cause_a_pass),
                 in_fixture(facts_that_are_freed_get_no_callback),

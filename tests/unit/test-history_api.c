@@ -717,10 +717,10 @@ static void a_request_names_its_user(void **state) {
         assert_int_equal(ask(f, "DELETE", "/fleet/v1/units/a.service", ""), 204);
         f->last_index = 0;
         (void) rows(f);
-        assert_string_equal(f->rows.chars, "submitted a.service by root\n"
-                                           "target a.service by root: loaded\n"
-                                           "target a.service by root: launched\n"
-                                           "destroyed a.service by root\n");
+        assert_string_equal(f->rows.chars, "submitted a.service by root@alpha\n"
+                                           "target a.service by root@alpha: loaded\n"
+                                           "target a.service by root@alpha: launched\n"
+                                           "destroyed a.service by root@alpha\n");
 }
 
 static void the_history_begins_at_a_feature_level(void **state) {
@@ -735,7 +735,7 @@ static void the_history_begins_at_a_feature_level(void **state) {
         assert_int_equal(ask(f, "GET", "/fleet/v1/history", ""), 409);
         assert_int_equal(ask(f, "PUT", "/fleet/v1/cluster/level", "{\"level\":4}"), 204);
         HOST_UNTIL(f->host, strstr(rows(f), "level"));
-        assert_string_equal(f->rows.chars, "level by root: 4\n");
+        assert_string_equal(f->rows.chars, "level by root@alpha: 4\n");
         /* Nothing changes. */
         assert_int_equal(ask(f, "PUT", "/fleet/v1/cluster/level", "{\"level\":4}"), 204);
         host_pause(f->host, 20);

@@ -505,6 +505,72 @@ static void the_host_changes_its_leave_and_no_cordon(void **state) {
         assert_int_equal(propose_maintenance(h, ROOT, LEAVE, KV_CHECK_MODIFIED, index), KV_OK);
 }
 
+#define SHUTDOWN "{\"for\":\"shutdown\",\"mode\":\"draining\",\"since\":1}"
+
+static void the_host_announces_its_shutdown_and_keeps_a_cordon(void **state) {
+        static const char kept[] = "{\"before\":\"cordoned\",\"by\":\"ann@a\",\"for\":\"shutdown\","
+                                   "\"mode\":\"draining\",\"since\":1}";
+        QuietPeer *h = *state;
+        uint64_t index;
+
+        restrict_host(h);
+        assert_int_equal(propose_maintenance(h, "", SHUTDOWN, _KV_CHECK_MAX, 0), KV_FORBIDDEN);
+        assert_int_equal(propose_maintenance(h, "", SHUTDOWN, KV_CHECK_ABSENT, 0), KV_OK);
+        index = maintenance_index(h);
+        assert_int_equal(propose_maintenance(h, "", CORDON, KV_CHECK_MODIFIED, index), KV_FORBIDDEN);
+        assert_int_equal(propose_maintenance(h, "", NULL, KV_CHECK_MODIFIED, index), KV_OK);
+        write_key(h, MAINTENANCE, CORDON);
+        index = maintenance_index(h);
+        assert_int_equal(propose_maintenance(h, "", SHUTDOWN, KV_CHECK_MODIFIED, index), KV_FORBIDDEN);
+        assert_int_equal(propose_maintenance(h, "", kept, KV_CHECK_MODIFIED, index), KV_OK);
+        index = maintenance_index(h);
+        assert_int_equal(propose_maintenance(h, "", NULL, KV_CHECK_MODIFIED, index), KV_FORBIDDEN);
+        assert_int_equal(propose_maintenance(h, "", CORDON, KV_CHECK_MODIFIED, index), KV_OK);
+}
+
+#define REBOOT OWN "/reboot"
+
+static KvStatus propose_reboot(QuietPeer *h, const char *value, uint64_t index) {
+        KvCheck check = { .kind = KV_CHECK_MODIFIED, .key = kv_string(REBOOT), .index = index };
+        KvCommand write = { .op = value ? KV_SET : KV_DELETE,
+                            .internal = true,
+                            .key = kv_string(REBOOT),
+                            .value = kv_string(value) };
+        KvCommand txn = { .op = KV_TXN,
+                          .internal = true,
+                          .checks = &check,
+                          .n_checks = 1,
+                          .writes = &write,
+                          .n_writes = 1 };
+        KvStatus status = propose(h, "", &txn, NULL);
+
+        quiet_peer_pass(h, 20);
+        return status;
+}
+
+static void the_host_only_reports_that_its_reboot_is_rejected(void **state) {
+        static const char rejected[] = "{\"kind\":\"soft\",\"seq\":2,\"state\":\"rejected\",\"why\":\"w\"}";
+        static const char *const others[] = {
+                NULL,
+                "{\"kind\":\"reboot\",\"seq\":2,\"state\":\"rejected\"}",
+                "{\"kind\":\"soft\",\"seq\":1,\"state\":\"rejected\"}",
+                "{\"kind\":\"soft\",\"seq\":2,\"state\":\"back\"}",
+        };
+        QuietPeer *h = *state;
+        uint64_t index;
+
+        restrict_host(h);
+        assert_int_equal(propose_reboot(h, rejected, 1), KV_FORBIDDEN);
+        write_key(h, REBOOT, "{\"kind\":\"soft\",\"seq\":2,\"state\":\"draining\"}");
+        index = cluster_machine(registry_cluster(h->registry), QUIET_PEER_OTHER_ID)->reboot_index;
+        assert_int_equal(propose_reboot(h, rejected, index), KV_FORBIDDEN);
+        write_key(h, REBOOT, "{\"kind\":\"soft\",\"seq\":2,\"state\":\"rebooting\"}");
+        index = cluster_machine(registry_cluster(h->registry), QUIET_PEER_OTHER_ID)->reboot_index;
+        for (size_t i = 0; i < ELEMENTS(others); i++)
+                assert_int_equal(propose_reboot(h, others[i], index), KV_FORBIDDEN);
+        assert_int_equal(propose_reboot(h, rejected, index), KV_OK);
+}
+
 /* Keys of a former version of the leader, which did not check what a host writes. */
 static void a_host_with_keys_that_cannot_be_read_is_removed(void **state) {
         QuietPeer *h = *state;
@@ -767,6 +833,8 @@ int main(void) {
                 TEST(the_host_writes_only_what_is_its_own),
                 TEST(the_host_writes_no_value_that_cannot_be_read),
                 TEST(the_host_changes_its_leave_and_no_cordon),
+                TEST(the_host_announces_its_shutdown_and_keeps_a_cordon),
+                TEST(the_host_only_reports_that_its_reboot_is_rejected),
                 TEST(a_host_with_keys_that_cannot_be_read_is_removed),
                 TEST(the_host_writes_below_the_prefixes_of_its_token),
                 TEST(a_check_reveals_no_key_of_others),

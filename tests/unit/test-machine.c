@@ -99,13 +99,13 @@ static void a_copy_of_a_machine_is_equal_unless_a_fact_changes(void **state) {
 }
 
 static void each_fact_makes_machines_differ(void **state) {
-        for (size_t i = 0; i < 11; i++) {
+        for (size_t i = 0; i < 12; i++) {
                 _cleanup_machine_ Machine machine = { .id = "11111111111111111111111111111111",
                                                       .raft_id = 3,
                                                       .level = 4 },
                                           copy = {};
-                char **const texts[] = { &machine.name, &machine.address, &machine.client,
-                                         &machine.peer, &machine.version, &machine.boot_id };
+                char **const texts[] = { &machine.name,    &machine.address, &machine.client, &machine.peer,
+                                         &machine.version, &machine.boot_id, &machine.checks };
 
                 for (size_t k = 0; k < ELEMENTS(texts); k++)
                         assert_non_null(*texts[k] = strdup("value"));

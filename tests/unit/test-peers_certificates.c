@@ -528,20 +528,25 @@ static void frames_of_replicas_need_a_replica_and_its_raft_id(void **state) {
         UNTIL(lab, dialed(&b, &a));
         send_to(&b, &a, TYPE_REQUEST);
         UNTIL(lab, a.n_requests == 1);
+        assert_null(peers_replica(a.peers, b.self.raft_id));
         assert_false(carries_raft(lab, &b, &a));
         assert_true(logged(lab, "frame of type 12, which the role of the host does not allow"));
 
         UNTIL(lab, dialed(&b, &a) && accepted(&a, &b));
         b_known->tls.replica = true; /* it becomes one, on an open session */
         assert_true(carries_raft(lab, &b, &a));
+        assert_string_equal(peers_replica(a.peers, b.self.raft_id)->machine_id, ID_B);
 
         b_known->raft_id = 77; /* that of the handshake is another machine's */
         peers_end(a.peers, ID_B, "its Raft ID changed");
         UNTIL(lab, !dialed(&b, &a));
+        UNTIL(lab, dialed(&b, &a) && accepted(&a, &b));
+        assert_null(peers_replica(a.peers, b.self.raft_id));
         assert_false(carries_raft(lab, &b, &a));
         b_known->raft_id = b.self.raft_id;
         UNTIL(lab, dialed(&b, &a) && accepted(&a, &b));
         assert_true(carries_raft(lab, &b, &a));
+        assert_string_equal(peers_replica(a.peers, b.self.raft_id)->machine_id, ID_B);
         stop(&b);
         stop(&a);
 }

@@ -491,6 +491,40 @@ static void a_host_proposes_what_it_has_a_right_to(void **state) {
         policy_table_done(&table);
 }
 
+/* The text that an assignment names need not be the wanted one, which the host's slice has. */
+static void a_restricted_host_reads_the_former_texts_that_it_is_assigned(void **state) {
+        static const char hash[] = "0123456789abcdef0123456789abcdef01234567";
+        static const struct {
+                const char *key;
+                bool restricted; /* an ordinary host may read all */
+        } rows[] = {
+                { "/_fleet/revision/web@.service/2", true }, { "/_fleet/revision/web@.service/1", false },
+                { "/_fleet/revision/db.service/3", true },   { "/_fleet/revision/other.service/2", false },
+                { "/_fleet/unit/other.service", false },
+        };
+        char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE], value[128];
+        PolicyTable table;
+
+        policy_table_open(&table);
+        cluster_view_put(&table.view, layout_key(key, LAYOUT_UNIT, "web@1.service", NULL),
+                         "{\"from\":\"web@.service\",\"text\":\"[Service]\\n\"}");
+        snprintf(value, sizeof(value), "{\"hash\":\"%s\",\"order\":\"run\",\"rev\":2}", hash);
+        cluster_view_put(&table.view,
+                         layout_key(key, LAYOUT_ASSIGNMENT, "web@1.service", cluster_view_id(id, "B")),
+                         value);
+        snprintf(value, sizeof(value), "{\"hash\":\"%s\",\"order\":\"run\",\"rev\":3}", hash);
+        cluster_view_put(&table.view, layout_key(key, LAYOUT_ASSIGNMENT, "db.service", id), value);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                KvBytes read = kv_string(rows[i].key);
+
+                assert_int_equal(host_may_read(&table.view.cluster, cluster_view_id(id, "B"), read),
+                                 rows[i].restricted);
+                assert_true(host_may_read(&table.view.cluster, cluster_view_id(id, "A"), read));
+                assert_false(host_may_read(&table.view.cluster, cluster_view_id(id, "C"), read));
+        }
+        policy_table_done(&table);
+}
+
 static void a_host_claims_no_principal_of_another_host(void **state) {
         static const struct {
                 const char *text;
@@ -556,6 +590,7 @@ int main(void) {
                 cmocka_unit_test(the_table_grants_these_rights_and_denies_all_others),
                 cmocka_unit_test(a_machine_has_rights_to_what_is_its_own),
                 cmocka_unit_test(a_host_proposes_what_it_has_a_right_to),
+                cmocka_unit_test(a_restricted_host_reads_the_former_texts_that_it_is_assigned),
                 cmocka_unit_test(a_host_claims_no_principal_of_another_host),
                 cmocka_unit_test(a_replica_proposes_for_clients_of_other_hosts),
                 cmocka_unit_test(a_principal_sees_the_directories_above_its_prefixes),

@@ -754,6 +754,169 @@ static void a_former_text_is_stored_and_its_number_returns_with_it(void **state)
         assert_true(LIST_EMPTY(&registry_cluster(w->registry)->lists[CLUSTER_SURPLUS]));
 }
 
+static const Unit *text_of(World *w, const char *name) {
+        return unit(w, name)->unit;
+}
+
+static void an_instance_follows_its_template_while_it_has_its_text(void **state) {
+        World *w = *state;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        assert_int_equal(submit_size(w, "web@.service", 1, 0, ""), KV_OK);
+        assert_int_equal(submit_size(w, "web@.service", 2, 0, ""), KV_OK);
+        assert_int_equal(submit_size(w, "web@1.service", 2, 0, ""), KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+        assert_int_equal(text_of(w, "web@1.service")->revisions.wanted.number, 2);
+        assert_false(key_exists(w, "/_fleet/revision/web@1.service"));
+
+        /* With a text of its own, it leaves the set, and the text that it had is stored. */
+        assert_int_equal(submit_size(w, "web@1.service", 7, 0, ""), KV_OK);
+        assert_null(text_of(w, "web@1.service")->from);
+        assert_int_equal(text_of(w, "web@1.service")->revisions.wanted.number, 3);
+        assert_true(key_exists(w, "/_fleet/revision/web@1.service/2"));
+
+        /* A new text of the template changes no instance: the engine does that. */
+        assert_int_equal(submit_size(w, "web@2.service", 2, 0, ""), KV_OK);
+        assert_int_equal(submit_size(w, "web@.service", 3, 0, ""), KV_OK);
+        assert_string_equal(text_of(w, "web@2.service")->from, "web@.service");
+        assert_int_equal(text_of(w, "web@2.service")->revisions.wanted.number, 2);
+
+        /* A unit that is no instance follows nothing. */
+        assert_int_equal(submit_size(w, "web.service", 3, 0, ""), KV_OK);
+        assert_null(text_of(w, "web.service")->from);
+}
+
+/* The instance has a file of its own in a unit directory, with the text of the template. */
+static void an_instance_that_a_rollout_updates_keeps_its_unit_directory(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *owned = make_unit("web@1.service", "[Service]\nExecStart=/bin/true\n"),
+                            *first = make_unit("web@.service", "[Service]\nExecStart=/bin/true\n"),
+                            *next = make_unit("web@.service", "[Service]\nExecStart=/bin/false\n");
+        RolloutWrite write = { .n_changes = 1 };
+        AssignmentChange c;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        assert_int_equal(unit_set_owner(owned, self, "/etc/fleet/units/web@1.service"), 0);
+        assert_int_equal(change(w, (UnitChange) { .unit = first }), KV_OK);
+        assert_int_equal(change(w, (UnitChange) { .unit = owned, .user = HISTORY_DIRECTORY }), KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+        assert_int_equal(change(w, (UnitChange) { .unit = next }), KV_OK);
+
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        write.head = unit(w, "web@.service");
+        write.changes = &c;
+        assert_int_equal(answer(w, registry_roll(w->registry, term(w), &write, on_done, w)), KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->hash, next->hash);
+        assert_int_equal(text_of(w, "web@1.service")->revisions.wanted.number, 2);
+        assert_true(same_string(text_of(w, "web@1.service")->owner, self));
+        assert_true(same_string(text_of(w, "web@1.service")->path, "/etc/fleet/units/web@1.service"));
+}
+
+static void below_the_feature_level_of_updates_no_instance_follows(void **state) {
+        World *w = *state;
+        AssignmentChange c = { .unit = "web@1.service", .kind = ASSIGNMENT_RUN, .revision = 1 };
+
+        raise_to(w, KV_LEVEL_REVISIONS);
+        machine(w, other);
+        assert_int_equal(submit_size(w, "web@.service", 1, 0, ""), KV_OK);
+        assert_int_equal(submit_size(w, "web@1.service", 1, 0, ""), KV_OK);
+        assert_null(text_of(w, "web@1.service")->from);
+
+        /* When its assignment names its text for the first time, it does. */
+        raise_to(w, KV_LEVEL_UPDATES);
+        snprintf(c.machine, sizeof(c.machine), "%s", other);
+        c.unit_index = unit(w, "web@1.service")->index;
+        c.revision = 0;
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_null(text_of(w, "web@1.service")->from);
+        c.expected_index = cluster_assignment(registry_cluster(w->registry), other, "web@1.service")->index;
+        c.revision = 1;
+        snprintf(c.hash, sizeof(c.hash), "%s", text_of(w, "web@1.service")->hash);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+}
+
+/* Of updates that fit into no common transaction, the first ones are written. */
+static void the_updates_of_a_step_fit_into_one_transaction(void **state) {
+        World *w = *state;
+        AssignmentChange changes[30] = {};
+        char name[32];
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        machine(w, other);
+        assert_int_equal(submit_size(w, "web@.service", 1, 16 * 1024, ""), KV_OK);
+        for (unsigned i = 0; i < ELEMENTS(changes); i++) {
+                AssignmentChange *c = &changes[i];
+
+                snprintf(name, sizeof(name), "web@%u.service", i);
+                assert_int_equal(submit_size(w, name, 1, 16 * 1024, ""), KV_OK);
+                *c = (AssignmentChange) { .kind = ASSIGNMENT_RUN,
+                                          .unit_index = unit(w, name)->index,
+                                          .revision = 1 };
+                snprintf(c->unit, sizeof(c->unit), "%s", name);
+                snprintf(c->machine, sizeof(c->machine), "%s", other);
+                snprintf(c->hash, sizeof(c->hash), "%s", text_of(w, name)->hash);
+        }
+        assert_int_equal(answer(w, registry_roll(w->registry, term(w),
+                                                 &(RolloutWrite) { .head = unit(w, "web@.service"),
+                                                                   .changes = changes,
+                                                                   .n_changes = ELEMENTS(changes) },
+                                                 on_done, w)),
+                         KV_OK);
+        assert_non_null(cluster_assignment(registry_cluster(w->registry), other, "web@0.service"));
+        assert_null(cluster_assignment(registry_cluster(w->registry), other, "web@29.service"));
+}
+
+/* A revert of two texts that fit into no common transaction. */
+static void a_revert_of_large_texts_is_written(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *former = NULL;
+        RolloutRecord record = { .state = ROLLOUT_REVERTING, .to = { .number = 1 } };
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        assert_int_equal(submit_size(w, "a.service", 1, 126 * 1024, ""), KV_OK);
+        assert_int_equal(submit_size(w, "a.service", 2, 126 * 1024, ""), KV_OK);
+        assert_int_equal(registry_read_revision(w->registry, "a.service", 1, &former), 0);
+        snprintf(record.to.hash, sizeof(record.to.hash), "%s", former->hash);
+        assert_int_equal(answer(w, registry_roll(w->registry, term(w),
+                                                 &(RolloutWrite) { .head = unit(w, "a.service"),
+                                                                   .record = &record,
+                                                                   .reason = "reverted",
+                                                                   .revert = former },
+                                                 on_done, w)),
+                         KV_OK);
+        assert_int_equal(revisions(w)->wanted.number, 1);
+        assert_true(key_exists(w, "/_fleet/revision/a.service/2"));
+        assert_true(key_exists(w, "/_fleet/rollout/a.service"));
+}
+
+/* An instance that was not updated, as its machine was away, may move with its text. */
+static void the_text_of_an_instance_that_is_behind_is_kept(void **state) {
+        World *w = *state;
+        AssignmentChange c = { .unit = "web@1.service", .kind = ASSIGNMENT_RUN, .revision = 1 };
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        machine(w, other);
+        assert_int_equal(submit_size(w, "web@.service", 1, 0, "KeepRevisions=2"), KV_OK);
+        assert_int_equal(submit_size(w, "web@1.service", 1, 0, "KeepRevisions=2"), KV_OK);
+        snprintf(c.machine, sizeof(c.machine), "%s", other);
+        snprintf(c.hash, sizeof(c.hash), "%s", text_of(w, "web@1.service")->hash);
+        c.unit_index = unit(w, "web@1.service")->index;
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        for (int i = 2; i <= 3; i++)
+                assert_int_equal(submit_size(w, "web@.service", i, 0, "KeepRevisions=2"), KV_OK);
+        assert_false(LIST_EMPTY(&registry_cluster(w->registry)->lists[CLUSTER_SURPLUS]));
+        assert_int_equal(registry_delete_surplus(w->registry, term(w), on_done, w), 0);
+        assert_true(key_exists(w, "/_fleet/revision/web@.service/1"));
+
+        c.expected_index = cluster_assignment(registry_cluster(w->registry), other, "web@1.service")->index;
+        c.revision = 3;
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_int_equal(registry_delete_surplus(w->registry, term(w), on_done, w), 1);
+        assert_int_equal(answer(w, 0), KV_OK);
+        assert_false(key_exists(w, "/_fleet/revision/web@.service/1"));
+}
+
 static void texts_that_fit_into_no_common_transaction_are_stored_one_after_the_other(void **state) {
         World *w = *state;
 
@@ -825,6 +988,40 @@ static void the_leader_deletes_what_is_not_kept(void **state) {
         assert_null(cluster_any_unit(registry_cluster(w->registry), "a.service"));
         assert_int_equal(submit_size(w, "a.service", 1, 0, ""), KV_OK);
         assert_int_equal(revisions(w)->wanted.number, 1);
+}
+
+static bool has_one_former_text(World *w) {
+        return has_no_surplus(w) && !key_exists(w, "/_fleet/revision/a.service/9");
+}
+
+/* Texts that the present one keeps do not forbid a text that keeps fewer. */
+static void a_text_that_keeps_fewer_revisions_is_accepted(void **state) {
+        World *w = *state;
+
+        raise_to(w, KV_LEVEL_REVISIONS);
+        for (int i = 1; i <= REVISIONS_KEPT; i++)
+                assert_int_equal(submit_size(w, "a.service", i, 0, ""), KV_OK);
+        assert_int_equal(submit_size(w, "a.service", 11, 0, "KeepRevisions=2"), KV_OK);
+        assert_int_equal(revisions(w)->wanted.number, 11);
+        assert_int_equal(revisions(w)->n_former, 1);
+        start_engine(w);
+        run_until(w, has_one_former_text);
+        assert_int_equal(submit_size(w, "a.service", 12, 0, "KeepRevisions=2"), KV_OK);
+}
+
+/* One transaction for all of them would cost more than one may. */
+static void large_revisions_are_deleted_in_parts(void **state) {
+        World *w = *state;
+
+        raise_to(w, KV_LEVEL_REVISIONS);
+        for (int i = 1; i <= 30; i++)
+                assert_int_equal(submit_size(w, "a.service", i, 126 * 1024, "KeepRevisions=100"), KV_OK);
+        assert_true(key_exists(w, "/_fleet/revision/a.service/29"));
+        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
+        start_engine(w);
+        run_until(w, has_no_surplus);
+        assert_false(key_exists(w, "/_fleet/revision/a.service/1"));
+        assert_false(key_exists(w, "/_fleet/revision/a.service/29"));
 }
 
 /* -- Engine -- */
@@ -1149,9 +1346,17 @@ int main(void) {
                 TEST(a_canceled_operation_does_not_call_done),
                 TEST(below_the_feature_level_no_revision_is_stored),
                 TEST(a_former_text_is_stored_and_its_number_returns_with_it),
+                TEST(an_instance_that_a_rollout_updates_keeps_its_unit_directory),
+                TEST(below_the_feature_level_of_updates_no_instance_follows),
+                TEST(an_instance_follows_its_template_while_it_has_its_text),
                 TEST(texts_that_fit_into_no_common_transaction_are_stored_one_after_the_other),
+                TEST(the_text_of_an_instance_that_is_behind_is_kept),
+                TEST(the_updates_of_a_step_fit_into_one_transaction),
+                TEST(a_revert_of_large_texts_is_written),
                 TEST(a_change_that_loses_against_another_one_leaves_the_revisions_as_they_are),
                 TEST(the_leader_deletes_what_is_not_kept),
+                TEST(a_text_that_keeps_fewer_revisions_is_accepted),
+                TEST(large_revisions_are_deleted_in_parts),
                 TEST(the_engine_assigns_the_requested_units),
                 TEST(the_engine_moves_the_units_of_a_lost_machine),
                 TEST(a_brake_that_is_shortened_ends_when_its_time_is_over),

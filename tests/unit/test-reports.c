@@ -723,6 +723,54 @@ static void the_later_one_of_two_hosts_with_one_id_is_found(void **state) {
         end(&w);
 }
 
+/* Of two hosts in contact, one is silent for less than the time in which a host is lost. */
+static void a_short_silence_does_not_let_the_clone_decide(void **state) {
+        for (unsigned known = 0; known < 2; known++)
+                for (unsigned silent = 1; silent < REPORT_CLONE_SILENT_TICKS; silent++) {
+                        Found found;
+                        World w;
+
+                        begin(&w);
+                        open_session(&w, 0, 1, true);
+                        tick(&w, ALL, true);
+                        open_session(&w, 0, 2, true); /* the clone */
+                        if (known) {
+                                assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
+                                close_session(&w, 0, 2, (LivenessSign) {});
+                                tick(&w, ALL, true);
+                                open_session(&w, 0, 2, true);
+                        } else
+                                for (unsigned i = 0; i < REPORT_CLONE_AGAIN_TICKS; i++)
+                                        tick(&w, ALL, true);
+                        w.hosts[0].silent[1] = true;
+                        assert_int_equal(ticks_until_clone(&w, silent, &found), 0);
+                        assert_int_equal(w.silent[0], silent);
+                        w.hosts[0].silent[1] = false;
+                        assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
+                        assert_string_equal(found.replica, "c");
+                        end(&w);
+                }
+}
+
+/* A host whose clone was rejected may have moved: it is not lost. */
+static void the_other_one_of_two_hosts_with_one_id_counts_before_it_is_lost(void **state) {
+        Found found;
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 1, true);
+        tick(&w, ALL, true);
+        open_session(&w, 0, 2, true);
+        assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
+        w.hosts[0].silent[1] = true;
+        for (unsigned i = 1; i < 20; i++) {
+                tick(&w, ALL, true);
+                assert_int_equal(w.silent[0], i < REPORT_CLONE_SILENT_TICKS ? i : 0);
+        }
+        assert_true(w.last[0].heartbeat);
+        end(&w);
+}
+
 /* It sends its heartbeats to all other hosts. */
 static void a_replica_without_contact_with_the_leader_is_no_clone(void **state) {
         Found found;
@@ -783,6 +831,8 @@ int main(void) {
                 cmocka_unit_test(a_report_of_many_hosts_is_bounded),
                 cmocka_unit_test(all_hosts_of_a_replica_are_silent_at_once),
                 cmocka_unit_test(the_later_one_of_two_hosts_with_one_id_is_found),
+                cmocka_unit_test(a_short_silence_does_not_let_the_clone_decide),
+                cmocka_unit_test(the_other_one_of_two_hosts_with_one_id_counts_before_it_is_lost),
                 cmocka_unit_test(a_replica_without_contact_with_the_leader_is_no_clone),
                 cmocka_unit_test(a_host_that_moves_is_no_clone),
         };

@@ -269,6 +269,18 @@ static void a_file_with_an_option_above_the_level_of_the_cluster_is_rejected(voi
                   "all hosts "
                   "run "
                   "this version: fleetctl cluster level 8" },
+                { "Canary=1", KV_LEVEL_UPDATES,
+                  "a.service: Canary= begins at feature level 9, and this cluster has level 8; when all "
+                  "hosts "
+                  "run this version: fleetctl cluster level 9" },
+                { "HealthTcp=80", KV_LEVEL_UPDATES,
+                  "a.service: HealthTcp= begins at feature level 9, and this cluster has level 8; when all "
+                  "hosts "
+                  "run this version: fleetctl cluster level 9" },
+                { "RestartTrigger=1", KV_LEVEL_UPDATES,
+                  "a.service: RestartTrigger= begins at feature level 9, and this cluster has level 8; when "
+                  "all hosts "
+                  "run this version: fleetctl cluster level 9" },
         };
         Lab *lab = *state;
 

@@ -381,6 +381,13 @@ static void no_machine_qualifies_is_explained_by_cause(void **state) {
                   { { "A", "", PRESENCE_UP }, { "B", "", PRESENCE_UP }, { "C", "", PRESENCE_LOST } },
                   {},
                   NULL,
+                  "no machine qualifies (A and B have no unit db.service, which the cluster does not have; "
+                  "C is lost)" },
+                { "new.service",
+                  "MachineOf=db.service",
+                  { { "A", "", PRESENCE_UP }, { "B", "", PRESENCE_UP }, { "C", "", PRESENCE_LOST } },
+                  { { "C", "db.service" } },
+                  NULL,
                   "no machine qualifies (A and B have no unit db.service; C is lost)" },
                 { "new.container",
                   "",
@@ -408,6 +415,14 @@ static void no_machine_qualifies_is_explained_by_cause(void **state) {
                   { { "A", "data.mount" } },
                   NULL,
                   "no machine qualifies (data.mount is on A; B has zone=b, not zone=a)" },
+                /* In the order of their names, also if another one has fewer units: a cause is no new one
+                 * when units elsewhere change. */
+                { "web@1.service",
+                  "Conflicts=web@*.service",
+                  { { "A", "", PRESENCE_UP }, { "B", "", PRESENCE_UP }, { "C", "", PRESENCE_LOST } },
+                  { { "A", "web@2.service" }, { "A", "log.service" }, { "B", "web@3.service" } },
+                  NULL,
+                  "no machine qualifies (web@2 is on A, web@3 on B; C is lost)" },
                 /* After an hour, a lost machine is named only if no other one is. */
                 { "new.service",
                   "MachineMetadata=ssd=true",

@@ -763,6 +763,8 @@ static int begin_call(Fixture *fixture, const char *verb, size_t n) {
         case 's':
                 return (streq(verb, "stop") ? ops(fixture)->stop : ops(fixture)->start)(
                         fixture->systemd, names[0], on_done, fixture);
+        case 'R':
+                return ops(fixture)->reload_unit(fixture->systemd, names[0], on_done, fixture);
         default:
                 return streq(verb, "reload") ?
                                ops(fixture)->reload(fixture->systemd, on_done, fixture) :
@@ -779,6 +781,7 @@ static void each_rejected_call_names_its_method_and_may_succeed_later(void **sta
         } rows[] = {
                 { "start", 1, "StartUnit", "org.freedesktop.systemd1.UnitExists", -EEXIST },
                 { "stop", 1, "StopUnit", "com.example.NotKnown", -EIO },
+                { "Reload", 1, "ReloadUnit", "System.Error.ENOSPC", -ENOSPC },
                 { "reset", 1, "ResetFailedUnit", "System.Error.ENOSPC", -ENOSPC },
                 { "reload", 1, "Reload", "System.Error.ENOSPC", -ENOSPC },
                 { "link", 1, "LinkUnitFiles", "org.freedesktop.systemd1.UnitExists", -EEXIST },
@@ -836,6 +839,121 @@ static void a_stop_whose_signal_overtakes_the_reply_ends_as_well(void **state) {
         UNTIL(fixture, fixture->done == 1);
         assert_int_equal(fixture->error, 0);
         assert_int_equal(fixture->jobs, 1);
+}
+
+static void a_reload_that_fails_is_an_error(void **state) {
+        static const char *const results[] = { "done", "failed", "canceled", "timeout" };
+        Fixture *fixture = *state;
+
+        for (unsigned i = 0; i < ELEMENTS(results); i++) {
+                fixture->error = 0;
+                ops(fixture)->reload_unit(fixture->systemd, "web.service", on_done, fixture);
+                await_signals(fixture);
+                assert_int_equal(fixture->done, i);
+                fake_bus_job_removed(fixture->fake, i + 1, "web.service", results[i]);
+                UNTIL(fixture, fixture->done == i + 1);
+                assert_int_equal(fixture->error, i == 0 ? 0 : -EIO);
+                assert_string_equal(fixture->message, i == 0 ? "" : "its reload has failed");
+        }
+        fixture->fake->signals_first = true;
+        ops(fixture)->reload_unit(fixture->systemd, "web.service", on_done, fixture);
+        UNTIL(fixture, fixture->done == ELEMENTS(results) + 1);
+        assert_int_equal(fixture->error, 0);
+}
+
+static unsigned n_begun; /* commands */
+
+static void on_begun(void *userdata) {
+        n_begun++;
+}
+
+static void run_check(Fixture *fixture, const char *user) {
+        static const char *const argv[] = { "/bin/check", "a b" };
+        Names names = { (char **) argv, ELEMENTS(argv) };
+
+        assert_int_equal(ops(fixture)->run_check(fixture->systemd,
+                                                 &(SystemdRun) { .argv = &names,
+                                                                 .user = user,
+                                                                 .timeout_ms = 2000,
+                                                                 .on_begun = on_begun },
+                                                 on_done, fixture),
+                         0);
+}
+
+#define SLICE "StartTransientUnit fleet-checks replace MemoryMax=134217728 TasksMax=64 CPUWeight="
+#define COMMAND(user)                                                                                        \
+        "StartTransientUnit fleet-check- fail Slice=fleet-checks.slice Type=oneshot "                        \
+        "TimeoutStartUSec=2000000 "                                                                          \
+        "TimeoutStopUSec=1000000 KillMode=control-group CollectMode=inactive-or-failed StandardOutput=null " \
+        "StandardError=null" user " /bin/check|/bin/check|a b; "
+
+static void a_command_runs_in_a_slice_with_limits_and_ends_with_its_job(void **state) {
+        Fixture *fixture = *state;
+
+        n_begun = 0;
+        run_check(fixture, "web");
+        await_signals(fixture);
+        assert_string_equal(fixture->fake->call_log.chars, SLICE "0; " COMMAND(" User=web"));
+        assert_int_equal(fixture->done, 0);
+        fake_bus_job_removed(fixture->fake, 1, "fleet-checks.slice", "done");
+        await_signals(fixture);
+        assert_int_equal(fixture->done, 0);
+        assert_int_equal(n_begun, 1);
+        fake_bus_job_removed(fixture->fake, 2, "fleet-check-1.service", "done");
+        UNTIL(fixture, fixture->done == 1);
+        assert_int_equal(fixture->error, 0);
+
+        text_clear(&fixture->fake->call_log); /* the slice exists */
+        run_check(fixture, "");
+        await_signals(fixture);
+        assert_string_equal(fixture->fake->call_log.chars, COMMAND(""));
+        fake_bus_job_removed(fixture->fake, 3, "fleet-check-2.service", "failed");
+        UNTIL(fixture, fixture->done == 2);
+        assert_int_equal(fixture->error, -EREMOTEIO);
+        fixture->fake->signals_first = true;
+        run_check(fixture, "");
+        UNTIL(fixture, fixture->done == 3);
+        assert_int_equal(fixture->error, -EREMOTEIO);
+}
+
+static void an_older_systemd_gives_commands_the_least_weight(void **state) {
+        Fixture *fixture = *state;
+
+        fixture->fake->no_idle = true;
+        run_check(fixture, "");
+        await_signals(fixture);
+        assert_non_null(strstr(fixture->fake->call_log.chars, SLICE "1; " COMMAND("")));
+}
+
+static void a_command_runs_if_its_slice_exists_or_is_refused(void **state) {
+        static const char *const errors[] = { "org.freedesktop.systemd1.UnitExists",
+                                              "org.freedesktop.DBus.Error.AccessDenied" };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTS(errors); i++) {
+                n_begun = 0;
+                fixture->fake->fail = "StartTransientUnit";
+                fixture->fake->fail_name = errors[i];
+                fixture->fake->fail_message = "no";
+                run_check(fixture, "");
+                UNTIL(fixture, fixture->done == i + 1); /* the command is refused, too */
+                assert_true(fixture->error < 0 && fixture->error != -EREMOTEIO);
+                assert_non_null(strstr(fixture->message, "no"));
+                assert_int_equal(n_begun, 0);
+        }
+}
+
+static void a_command_ends_with_the_connection(void **state) {
+        Fixture *fixture = *state;
+
+        run_check(fixture, "");
+        await_signals(fixture);
+        fake_bus_disconnect(fixture->fake);
+        UNTIL(fixture, fixture->done == 1);
+        assert_int_equal(fixture->error, -ECONNRESET);
+        run_check(fixture, ""); /* not connected */
+        UNTIL(fixture, fixture->done == 2);
+        assert_true(fixture->error == -ENOTCONN || fixture->error == -ECONNRESET);
 }
 
 static void linking_enables_units_with_an_install_section(void **state) {
@@ -1267,7 +1385,12 @@ int main(void) {
                 in_fixture(a_rejected_call_returns_the_message_of_systemd),
                 in_fixture(each_rejected_call_names_its_method_and_may_succeed_later),
                 in_fixture(a_stop_ends_when_its_job_has_ended),
+                in_fixture(a_reload_that_fails_is_an_error),
                 in_fixture(a_stop_whose_signal_overtakes_the_reply_ends_as_well),
+                in_fixture(a_command_runs_in_a_slice_with_limits_and_ends_with_its_job),
+                in_fixture(an_older_systemd_gives_commands_the_least_weight),
+                in_fixture(a_command_runs_if_its_slice_exists_or_is_refused),
+                in_fixture(a_command_ends_with_the_connection),
                 in_fixture(linking_enables_units_with_an_install_section),
                 in_fixture(a_quadlet_file_is_linked_for_the_generator_and_calls_name_its_service),
                 in_fixture(units_and_quadlet_files_of_one_call_are_handled_separately),

@@ -39,10 +39,12 @@ static void a_unit_has_its_text_and_the_parsed_values(void **state) {
 }
 
 static void the_hash_ignores_comments_and_spacing_but_not_the_order(void **state) {
-        _cleanup_unit_ Unit *a = unit_of("a.service", "[Service]\nExecStart=/bin/true\nRestart=no\n");
-        _cleanup_unit_ Unit *b = unit_of("a.service",
-                                         "# c\n[Service]\n\nExecStart = /bin/true \n; d\nRestart=no");
-        _cleanup_unit_ Unit *c = unit_of("a.service", "[Service]\nRestart=no\nExecStart=/bin/true\n");
+        _cleanup_unit_ Unit *a = unit_of("a.service",
+                                         "[Service]\nExecStart=/bin/true\nExecStart=/bin/sync\n");
+        _cleanup_unit_ Unit *b = unit_of(
+                "a.service", "# c\n[Service]\n\nExecStart = /bin/true \n; d\nExecStart=/bin/sync");
+        _cleanup_unit_ Unit *c = unit_of("a.service",
+                                         "[Service]\nExecStart=/bin/sync\nExecStart=/bin/true\n");
 
         assert_true(unit_equal(a, b));
         assert_false(unit_equal(a, c));

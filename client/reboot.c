@@ -1,0 +1,406 @@
+/* reboot: hosts that reboot one after the other, each after its units have moved away. The daemons take all
+ * steps by themselves; this command queues the hosts, and reports. */
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/parse.h"
+#include "client/client.h"
+#include "client/subprocess.h"
+
+enum {
+        REBOOT_POLL_MS = 500,
+        REBOOT_BEGIN_MS = 5000,    /* in which the queue appears in the answers */
+        REBOOT_SILENT_MS = 120000, /* the host of this daemon may be the one that reboots */
+        REBOOT_ZONE_SLOTS = 1000,  /* with --by, all hosts of a zone */
+};
+
+static const char reboots_path[] = "/fleet/v1/reboots";
+
+/* A machine of the arguments. */
+typedef struct Host {
+        const ApiMachine *machine; /* borrowed */
+        Text name;                 /* for messages */
+        Text line;                 /* as printed last */
+        char state[16];            /* "": no record */
+        bool seen, known;          /* it is in this answer; it was in one */
+        bool back;                 /* it was up again */
+} Host;
+
+typedef struct Reboot {
+        Client *client;
+        Listing machines;
+        Host *hosts;
+        size_t n;
+        uint64_t began_ms;
+} Reboot;
+
+static void reboot_done(Reboot *b) {
+        for (size_t i = 0; i < b->n; i++) {
+                text_done(&b->hosts[i].name);
+                text_done(&b->hosts[i].line);
+        }
+        free(b->hosts);
+        listing_done(&b->machines);
+}
+
+static bool is_json(const Client *c) {
+        return streq(c->options.output, "json");
+}
+
+/* -- Machines -- */
+
+static int host_add(Reboot *b, const ApiMachine *machine) {
+        Host *h = &b->hosts[b->n];
+
+        if (b->client->options.if_needed && !machine->needs_reboot)
+                return 0;
+        for (size_t i = 0; i < b->n; i++)
+                if (b->hosts[i].machine == machine)
+                        return 0;
+        h->machine = machine;
+        b->n++;
+        append_machine_name(&h->name, &b->machines, machine->id);
+        return h->name.error;
+}
+
+/* The leader's host is the last one. */
+static void hosts_put_leader_last(Reboot *b) {
+        for (size_t i = 0; i + 1 < b->n; i++)
+                if (same_string(b->hosts[i].machine->role, "leader")) {
+                        Host leader = b->hosts[i];
+
+                        memmove(&b->hosts[i], &b->hosts[i + 1], (b->n - 1 - i) * sizeof(Host));
+                        b->hosts[b->n - 1] = leader;
+                        return;
+                }
+}
+
+static bool is_up(const ApiMachine *m) {
+        return (same_string(m->presence, "up") || same_string(m->presence, "away")) && !m->agentless;
+}
+
+static int hosts_find(Reboot *b, char **args, size_t n, Error *err) {
+        int r = client_all_machines(b->client, &b->machines, err);
+
+        if (r < 0)
+                return error_prefix(err, r, "Failed to read the machines");
+        b->hosts = NEW0(Host, MAX(n, b->machines.n) + 1);
+        if (!b->hosts)
+                return -ENOMEM;
+        for (size_t i = 0; b->client->options.all && i < b->machines.n && r >= 0; i++)
+                if (is_up(&b->machines.machines[i]))
+                        r = host_add(b, &b->machines.machines[i]);
+        for (size_t i = 0; i < n && r >= 0; i++) {
+                const ApiMachine *machine;
+
+                r = client_find_machine(&b->machines, args[i], &machine, err);
+                if (r >= 0)
+                        r = host_add(b, machine);
+        }
+        hosts_put_leader_last(b);
+        return r;
+}
+
+/* -- Printing -- */
+
+static void print_printable(const Text *text) {
+        _cleanup_text_ Text t = {};
+
+        text_append_printable(&t, text->chars ?: "");
+        puts(t.chars ?: "");
+        (void) fflush(stdout);
+}
+
+/* Append what the state of a host is; 'r' is its record. */
+static void append_state(Text *t, const JsonValue *r) {
+        const char *state = member_text(r, "state"), *reason = member_text(r, "reason");
+        unsigned long long units = member_number(r, "unitsLeft");
+
+        text_append(t, state);
+        if (streq(state, "draining"))
+                text_printf(t, "; %llu unit%s to move", units, plural(units));
+        if (*reason)
+                text_printf(t, ": %s", reason);
+}
+
+/* Print the line of a host if it has changed. */
+static int host_print(const Reboot *b, Host *h, const Text *line) {
+        if (line->error < 0)
+                return line->error;
+        if (is_json(b->client) || (h->line.chars && streq(h->line.chars, line->chars)))
+                return 0;
+        print_printable(line);
+        text_clear(&h->line);
+        text_append(&h->line, line->chars);
+        return h->line.error;
+}
+
+static int host_refresh(const Reboot *b, Host *h, const JsonValue *r) {
+        _cleanup_text_ Text line = {};
+
+        h->seen = h->known = true;
+        snprintf(h->state, sizeof(h->state), "%s", member_text(r, "state"));
+        h->back |= streq(h->state, "back");
+        text_printf(&line, "%s: ", h->name.chars);
+        append_state(&line, r);
+        return host_print(b, h, &line);
+}
+
+/* The record is gone, or not there yet. */
+static int host_end(const Reboot *b, Host *h) {
+        _cleanup_text_ Text line = {};
+
+        if (!h->known && clock_monotonic_ms() - b->began_ms < REBOOT_BEGIN_MS) {
+                h->seen = true;
+                return 0;
+        }
+        text_printf(&line, "%s: %s", h->name.chars, h->back ? "rebooted" : "cancelled");
+        h->state[0] = 0;
+        return host_print(b, h, &line);
+}
+
+/* -- Waiting -- */
+
+/* Read the records of all hosts. Return the exit status, -EAGAIN while one is planned, and set *ret_missing
+ * if there was no answer. */
+static int reboot_read(Reboot *b, bool *ret_missing, Error *err) {
+        JsonValue *root = NULL;
+        const JsonValue *all;
+        bool more = false, failed = false;
+        int r = client_get_json(b->client, reboots_path, &root, err);
+
+        *ret_missing = r < 0;
+        if (r < 0)
+                return r == -ENOMEM ? r : -EAGAIN;
+        all = json_value_member(root, "reboots");
+        for (size_t i = 0; i < b->n && r >= 0; i++) {
+                Host *h = &b->hosts[i];
+
+                h->seen = false;
+                for (size_t k = 0; k < json_value_count(all) && r >= 0; k++)
+                        if (streq(member_text(json_value_item(all, k), "id"), h->machine->id))
+                                r = host_refresh(b, h, json_value_item(all, k));
+                if (!h->seen && r >= 0)
+                        r = host_end(b, h);
+                failed |= streq(h->state, "failed") || (!h->seen && !h->back);
+                more |= h->seen;
+        }
+        for (size_t k = 0; k < json_value_count(all); k++) /* also of a host of another command */
+                if (streq(member_text(json_value_item(all, k), "state"), "failed"))
+                        more = !(failed = true);
+        json_value_free(root);
+        if (r < 0)
+                return r;
+        return more ? -EAGAIN : failed ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int reboot_follow(Reboot *b, const sigset_t *interrupts, uint64_t timeout_ms, Error *err) {
+        uint64_t answered_ms = clock_monotonic_ms(), now_ms;
+        bool missing;
+        int r;
+
+        for (;;) {
+                r = reboot_read(b, &missing, err);
+                if (r != -EAGAIN)
+                        return r;
+                now_ms = clock_monotonic_ms();
+                if (!missing)
+                        answered_ms = now_ms;
+                else if (now_ms - answered_ms > REBOOT_SILENT_MS)
+                        return client_fail_after(-EHOSTDOWN, err,
+                                                 "The reboots continue without this command: ");
+                if (timeout_ms > 0 && now_ms - b->began_ms >= timeout_ms) {
+                        client_note("timed out; the reboots continue: fleetctl reboot --status shows them, "
+                                    "fleetctl reboot --cancel ends them");
+                        return EXIT_CONTINUES;
+                }
+                if (subprocess_wait_signal(interrupts, REBOOT_POLL_MS) > 0) {
+                        client_note("the reboots continue: fleetctl reboot --status shows them, fleetctl "
+                                    "reboot --cancel ends them");
+                        return EXIT_CONTINUES;
+                }
+        }
+}
+
+/* Wait until all have rebooted; Ctrl-C ends only the wait. */
+static int reboot_wait(Reboot *b, uint64_t timeout_ms, Error *err) {
+        sigset_t interrupts, before;
+        int r;
+
+        sigemptyset(&interrupts);
+        if (isatty(STDERR_FILENO))
+                sigaddset(&interrupts, SIGINT);
+        (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
+        r = reboot_follow(b, &interrupts, timeout_ms, err);
+        (void) sigprocmask(SIG_SETMASK, &before, NULL);
+        if (r == EXIT_FAILED)
+                client_note("the queue has stopped, or a reboot was cancelled; to go on without the host: "
+                            "fleetctl reboot --resume; to end all: fleetctl reboot --cancel");
+        return r;
+}
+
+/* -- The queue -- */
+
+static int print_json(Client *c, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text line = {};
+        int r = client_request(c, "GET", reboots_path, NULL, &reply, err);
+
+        if (r < 0)
+                return r;
+        text_append_bytes(&line, reply.body.chars ?: "", strcspn(reply.body.chars ?: "", "\n"));
+        return line.error < 0 ? line.error : output_line(line.chars);
+}
+
+static int reboot_status(Client *c, Error *err) {
+        JsonValue *root = NULL;
+        const JsonValue *all;
+        bool failed = false;
+        int r;
+
+        if (is_json(c))
+                return print_json(c, err);
+        r = client_get_json(c, reboots_path, &root, err);
+        if (r < 0)
+                return r;
+        all = json_value_member(root, "reboots");
+        for (size_t i = 0; i < json_value_count(all); i++) {
+                const JsonValue *item = json_value_item(all, i);
+                _cleanup_text_ Text line = {};
+
+                text_printf(&line, "%s: ", member_name(item, "name"));
+                append_state(&line, item);
+                print_printable(&line);
+                failed |= streq(member_text(item, "state"), "failed");
+        }
+        if (json_value_count(all) == 0)
+                puts("No reboot is planned.");
+        json_value_free(root);
+        return failed ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int reboot_change(Client *c, const char *method, const char *path, const char *text, Error *err) {
+        int r = client_request(c, method, path, NULL, NULL, err);
+
+        if (r < 0)
+                return r;
+        if (is_json(c))
+                return print_json(c, err);
+        puts(text);
+        return EXIT_DONE;
+}
+
+static int read_span(const char *flag, const char *value, uint64_t *ret) {
+        if (!value || (parse_span_ms(value, ret) >= 0 && *ret > 0))
+                return 0;
+        client_note("--%s=%s: expected a time span above 0, for example 5min", flag, value);
+        return -EINVAL;
+}
+
+/* Print the order, and ask. */
+static bool reboot_confirm(const Reboot *b) {
+        const Options *o = &b->client->options;
+        _cleanup_text_ Text hosts = {};
+
+        for (size_t i = 0; i < b->n; i++)
+                text_printf(&hosts, "%s%s", i > 0 ? ", " : "", b->hosts[i].name.chars);
+        if (hosts.error < 0)
+                return false;
+        if (o->by)
+                return client_confirm(b->client, b->n == 1 ? "Reboot it?" : "Reboot them?",
+                                      "%s reboot%s, the hosts with one value of %s after those with another "
+                                      "one. The units of a host move away before.",
+                                      hosts.chars, b->n == 1 ? "s" : "", o->by);
+        if (o->parallel > 1)
+                return client_confirm(b->client, b->n == 1 ? "Reboot it?" : "Reboot them?",
+                                      "%s reboot%s, at most %llu at a time. The units of a host move away "
+                                      "before.",
+                                      hosts.chars, b->n == 1 ? "s" : "", (unsigned long long) o->parallel);
+        return client_confirm(b->client, b->n == 1 ? "Reboot it?" : "Reboot them?",
+                              "%s reboot%s%s. The units of a host move away before.", hosts.chars,
+                              b->n == 1 ? "s" : "", b->n == 1 ? "" : " one after the other");
+}
+
+static int reboot_queue(const Reboot *b, uint64_t deadline_ms, uint64_t return_ms, Error *err) {
+        const Options *o = &b->client->options;
+        uint64_t slots = o->parallel > 0 ? o->parallel : o->by ? REBOOT_ZONE_SLOTS : 0;
+        _cleanup_text_ Text body = {};
+
+        json_open(&body, NULL, '{');
+        if (deadline_ms > 0)
+                json_add_u64(&body, "deadlineMs", deadline_ms);
+        json_add_string(&body, "kind", o->soft ? "soft" : o->kexec ? "kexec" : "reboot");
+        json_open(&body, "machines", '[');
+        for (size_t i = 0; i < b->n; i++)
+                json_add_string(&body, NULL, b->hosts[i].machine->id);
+        json_close(&body, ']');
+        if (return_ms > 0)
+                json_add_u64(&body, "returnMs", return_ms);
+        if (slots > 0)
+                json_add_u64(&body, "slots", slots);
+        json_add_string(&body, "zone", o->by);
+        json_close(&body, '}');
+        return client_request(b->client, "POST", reboots_path, &body, NULL, err);
+}
+
+/* Return a message if the flags and arguments contradict each other; NULL: they do not. */
+static const char *reboot_usage(const Options *o, size_t n) {
+        int modes = o->status + o->resume + o->cancel;
+
+        if (modes > 1 || (modes == 1 && (n > 0 || o->all)))
+                return "reboot: expected one of --status, --resume and --cancel, without machines";
+        if (modes == 0 && (n > 0) == o->all)
+                return n > 0 ? "reboot: expected machines or --all, not both" :
+                               "reboot: expected at least one machine, by its name or ID, or --all";
+        if (o->soft && o->kexec)
+                return "reboot: --soft and --kexec exclude each other";
+        if (o->one_by_one && (o->parallel > 1 || o->by))
+                return "reboot: --one-by-one excludes --parallel and --by";
+        return NULL;
+}
+
+int verb_reboot(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_(reboot_done) Reboot b = { .client = c, .began_ms = clock_monotonic_ms() };
+        const Options *o = &c->options;
+        uint64_t deadline_ms = 0, return_ms = 0, timeout_ms = 0;
+        const char *usage = reboot_usage(o, n);
+        int r;
+
+        if (usage)
+                return client_usage(usage);
+        if (read_span("deadline", o->deadline, &deadline_ms) < 0 ||
+            read_span("return", o->return_in, &return_ms) < 0 ||
+            read_span("timeout", o->timeout, &timeout_ms) < 0)
+                return EXIT_USAGE;
+        if (o->status)
+                return reboot_status(c, err);
+        if (o->resume)
+                return reboot_change(c, "POST", "/fleet/v1/reboots/resume", "The queue of reboots goes on.",
+                                     err);
+        if (o->cancel)
+                return reboot_change(c, "DELETE", reboots_path,
+                                     "Cancelled. A host that is about to reboot continues.", err);
+        r = hosts_find(&b, args, n, err);
+        if (r == -ENOENT) {
+                client_note("%s", error_text(err, r));
+                return EXIT_ABSENT;
+        }
+        if (r < 0)
+                return r;
+        if (b.n == 0 && o->if_needed) {
+                puts("No host needs a reboot.");
+                return EXIT_DONE;
+        }
+        if (b.n == 0)
+                return client_fail(error_set(err, -ENOENT, "no machine is up"), err);
+        if (!reboot_confirm(&b))
+                return EXIT_FAILED;
+        r = reboot_queue(&b, deadline_ms, return_ms, err);
+        if (r >= 0 && !o->no_block)
+                r = reboot_wait(&b, timeout_ms, err);
+        if (r != EXIT_DONE)
+                return r;
+        return is_json(c) ? print_json(c, err) : EXIT_DONE;
+}

@@ -1,0 +1,650 @@
+/* rollout: the updates of units that are under way. The daemons take all steps by themselves; this command
+ * reports them, and pauses, resumes or promotes a rollout. */
+#include "client/rollout.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/parse.h"
+#include "client/subprocess.h"
+
+enum {
+        POLL_MS = 300,
+        SILENT_MS = 60000,
+        ATTEMPT_MS = 2000, /* of --block-attempts, as in client/wait.c */
+        SEEN_MS = 5000,    /* within it, each daemon of the cluster has the new text */
+};
+
+/* An instance as printed last. */
+typedef struct Line {
+        char *name, *state; /* owned; name: unit and machine */
+} Line;
+
+typedef struct Set {
+        char *name;       /* owned: the unit of the arguments */
+        const char *hash; /* as in RolloutGoal; NULL: of any */
+        bool seen;        /* that text was the wanted one */
+        Text path;
+        JsonValue *answer; /* owned: the last one */
+        bool repeated;     /* another set of the command is the same */
+        bool ended;
+        char *head; /* owned: its state as printed last */
+        Line *lines;
+        size_t n_lines, capacity;
+} Set;
+
+typedef struct Sets {
+        Client *client;
+        Set *sets;
+        size_t n, capacity;
+        bool follows; /* a rollout that is held or paused does not end the wait */
+} Sets;
+
+static void sets_done(Sets *s) {
+        for (size_t i = 0; i < s->n; i++) {
+                Set *set = &s->sets[i];
+
+                for (size_t k = 0; k < set->n_lines; k++) {
+                        free(set->lines[k].name);
+                        free(set->lines[k].state);
+                }
+                free(set->lines);
+                free(set->head);
+                free(set->name);
+                text_done(&set->path);
+                json_value_free(set->answer);
+        }
+        free(s->sets);
+}
+#define _cleanup_sets_ _cleanup_(sets_done)
+
+/* 'name' is owned by the set, also after an error; NULL is -ENOMEM. */
+static int sets_add(Sets *s, char *name, const char *hash) {
+        Set *set;
+
+        if (!name || GROW(s->sets, s->capacity, s->n + 1) < 0) {
+                free(name);
+                return -ENOMEM;
+        }
+        set = &s->sets[s->n++];
+        *set = (Set) { .name = name, .hash = hash };
+        text_append(&set->path, "/fleet/v1/rollouts/");
+        append_escaped(&set->path, name, false);
+        return set->path.error;
+}
+
+static const char *set_text(const Set *set, const char *member) {
+        return member_text(set->answer, member);
+}
+
+static uint64_t set_number(const Set *set, const char *member) {
+        return member_number(set->answer, member);
+}
+
+static bool set_is(const Set *set, const char *state) {
+        return streq(set_text(set, "state"), state);
+}
+
+/* Return 1, or 0 if there is no such unit. */
+static int set_read(Client *c, Set *set, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        JsonValue *root = NULL;
+        int r;
+
+        r = connection_request(c->connection, "GET", client_path(&set->path), NULL, NULL, &reply, err);
+        if (r < 0)
+                return r;
+        if (reply.status == 404)
+                return 0;
+        r = reply_check(&reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return r;
+        json_value_free(set->answer);
+        set->answer = root;
+        return 1;
+}
+
+int rollout_is_supported(Client *c, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        int r = client_get_json(c, "/fleet/v1/cluster", &root, err);
+
+        return r < 0 ? r : member_number(root, "level") >= ROLLOUT_LEVEL;
+}
+
+/* -- One block per rollout -- */
+
+/* "web@1.service" is printed as "web@1". */
+static void append_instance(Text *t, const JsonValue *instance, const char *head) {
+        const char *name = member_text(instance, "name");
+
+        if (!streq(name, head)) {
+                size_t n = strlen(name);
+
+                text_append_printable_bytes(
+                        t, name, n - (ends_with(name, ".service") ? strlen(".service") : 0), false);
+                text_append(t, " ");
+        }
+        text_append_printable(t, member_text(instance, "machine"));
+}
+
+static void append_summary(Text *t, const Set *set) {
+        const uint64_t of = set_number(set, "of"), updating = set_number(set, "updating"),
+                       failed = set_number(set, "failed"), behind = set_number(set, "unreachable");
+
+        text_append_printable(t, set_is(set, "none") ? "no rollout" : set_text(set, "state"));
+        text_printf(t, ", %" PRIu64 " of %" PRIu64 " available", set_number(set, "available"), of);
+        if (updating > 0)
+                text_printf(t, ", %" PRIu64 " in progress", updating);
+        if (failed > 0)
+                text_printf(t, ", %" PRIu64 " failed", failed);
+        if (behind > 0)
+                text_printf(t, ", %" PRIu64 " behind", behind);
+}
+
+static void print_head(const Set *set) {
+        const char *by = set_text(set, "by");
+        _cleanup_text_ Text t = {};
+
+        text_append_printable(&t, set_text(set, "name"));
+        text_printf(&t, "   revision %" PRIu64, set_number(set, "revision"));
+        if (set_number(set, "from") > 0 && set_number(set, "from") != set_number(set, "revision"))
+                text_printf(&t, " (from %" PRIu64 ")", set_number(set, "from"));
+        text_append(&t, "   ");
+        append_summary(&t, set);
+        if (!set_is(set, "none") && !set_is(set, "done")) {
+                text_append(&t, ", began");
+                append_age(&t, set_number(set, "since"));
+                if (*by) {
+                        text_append(&t, " by ");
+                        text_append_printable(&t, by);
+                }
+        }
+        output_words(&t, 2);
+}
+
+/* Print the instances in this state: those without a reason in one line. */
+static void print_instances(const Set *set, const char *label, const char *state) {
+        const JsonValue *all = json_value_member(set->answer, "instances");
+        _cleanup_text_ Text line = {};
+
+        for (size_t i = 0; i < json_value_count(all); i++) {
+                const JsonValue *p = json_value_item(all, i);
+                const char *why = member_text(p, "why");
+                _cleanup_text_ Text t = {};
+
+                if (!streq(member_text(p, "state"), state))
+                        continue;
+                if (!*why) {
+                        if (line.size == 0)
+                                text_printf(&line, "  %-8s", label);
+                        text_append(&line, " ");
+                        append_instance(&line, p, set_text(set, "name"));
+                        text_append(&line, " ");
+                        continue;
+                }
+                text_printf(&t, "  %-8s ", label);
+                append_instance(&t, p, set_text(set, "name"));
+                text_append(&t, "  ");
+                text_append_printable(&t, why);
+                output_words(&t, 11);
+        }
+        if (line.size > 0) {
+                line.chars[--line.size] = 0;
+                output_words(&line, 11);
+        }
+}
+
+/* Append the commands that a rollout waits for, or nothing. */
+static void append_next(Text *t, const Set *set) {
+        const char *name = set_text(set, "name");
+
+        if (set_is(set, "held"))
+                text_printf(t, "to go on: fleetctl rollout promote %s; to return: fleetctl revert %s", name,
+                            name);
+        else if (set_is(set, "paused"))
+                text_printf(t, "to go on: fleetctl rollout resume %s; to return: fleetctl revert %s", name,
+                            name);
+}
+
+static void append_reverted(Text *t, const Set *set) {
+        text_printf(t, "revision %" PRIu64 " was reverted", set_number(set, "reverted"));
+        if (*set_text(set, "why")) {
+                text_append(t, ": ");
+                text_append_printable(t, set_text(set, "why"));
+        }
+}
+
+static void print_block(const Set *set) {
+        static const char *const rows[][2] = {
+                { "available", "done" },     { "updating", "now" }, { "failed", "failed" },
+                { "bad", "next" },           { "old", "next" },     { "idle", "next" },
+                { "unreachable", "behind" },
+        };
+        _cleanup_text_ Text next = {}, why = {};
+
+        print_head(set);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                print_instances(set, rows[i][1], rows[i][0]);
+        if (set_number(set, "reverted") > 0) {
+                text_append(&why, "  ");
+                append_reverted(&why, set);
+        } else if (set_is(set, "paused")) {
+                text_append(&why, "  paused   ");
+                text_append_printable(&why, set_text(set, "why"));
+        }
+        if (why.size > 0)
+                output_words(&why, 11);
+        append_next(&next, set);
+        if (next.size > 0)
+                printf("  %s\n", next.chars);
+}
+
+/* -- Waiting -- */
+
+/* Return whether another text is wanted than that of the rollout: the leader is about to take it over. */
+static bool set_begins(const Set *set) {
+        return !streq(set_text(set, "hash"), set_text(set, "wanted"));
+}
+
+/* Return the exit status of a set in its present state; EXIT_CONTINUES while it is under way. */
+static int set_status(const Set *set) {
+        bool begins = set_begins(set);
+
+        if (set->hash && !streq(set_text(set, "wanted"), set->hash))
+                return set->seen ? EXIT_FAILED :
+                                   EXIT_CONTINUES; /* another text has taken over, or a revert */
+        if (begins && !set_is(set, "done") && !set_is(set, "none"))
+                return EXIT_CONTINUES;
+        if (set_is(set, "paused"))
+                return EXIT_FAILED;
+        if (set_is(set, "none"))
+                return set_number(set, "behind") > 0 ? EXIT_CONTINUES : EXIT_DONE;
+        if (!set_is(set, "done") || (begins && set_number(set, "behind") > 0))
+                return EXIT_CONTINUES;
+        return !set->hash && set_number(set, "reverted") > 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
+static bool set_has_ended(const Sets *s, const Set *set) {
+        int status = set_status(set);
+
+        if (set_is(set, "reverting"))
+                return false;
+        if (status == EXIT_FAILED)
+                return !s->follows || !set_is(set, "paused");
+        return status == EXIT_DONE ||
+               (!s->follows && !set_begins(set) && set_is(set, "held") && set_number(set, "nextMs") == 0);
+}
+
+/* Print the state of an instance if it has changed; not the first one if that is uninteresting. */
+static int line_print(Set *set, const JsonValue *instance) {
+        const char *state = member_text(instance, "state"), *why = member_text(instance, "why");
+        bool changed, failed = streq(state, "failed");
+        _cleanup_text_ Text name = {}, t = {};
+        Line *line = NULL;
+
+        append_instance(&name, instance, set_text(set, "name"));
+        if (name.error < 0)
+                return name.error;
+        for (size_t i = 0; i < set->n_lines && !line; i++)
+                if (streq(set->lines[i].name, name.chars))
+                        line = &set->lines[i];
+        if (!line) {
+                if (GROW(set->lines, set->capacity, set->n_lines + 1) < 0)
+                        return -ENOMEM;
+                line = &set->lines[set->n_lines];
+                *line = (Line) { .name = TAKE_PTR(name.chars) };
+                set->n_lines++;
+                changed = streq(state, "updating") || failed;
+        } else
+                changed = !streq(line->state ?: "", state) &&
+                          (streq(state, "updating") || streq(state, "available") || failed);
+        free(line->state);
+        line->state = strdup(state);
+        if (!line->state)
+                return -ENOMEM;
+        if (!changed)
+                return 0;
+        text_printf(&t, "%s: ", set_text(set, "name"));
+        text_append(&t, line->name);
+        text_append(&t, " ");
+        text_append_printable(&t, state);
+        if (failed && *why) {
+                text_append(&t, ": ");
+                text_append_printable(&t, why);
+        }
+        output_words(&t, 2);
+        return t.error;
+}
+
+/* Print the state of the rollout if it has changed. */
+static int head_print(Set *set) {
+        const char *state = set_text(set, "state");
+        bool fixed = (set_is(set, "done") || set_is(set, "none")) &&
+                     (!set->hash || !streq(set_text(set, "hash"), set->hash));
+        _cleanup_text_ Text key = {}, t = {};
+
+        text_printf(&key, "%s %" PRIu64, state, set_number(set, "revision"));
+        if (key.error < 0)
+                return key.error;
+        if (set->head && streq(set->head, key.chars))
+                return 0;
+        if (set->head || !fixed) {
+                text_append_printable(&t, set_text(set, "name"));
+                text_printf(&t, ": revision %" PRIu64 ": ", set_number(set, "revision"));
+                append_summary(&t, set);
+                if (set_is(set, "paused")) {
+                        text_append(&t, ": ");
+                        text_append_printable(&t, set_text(set, "why"));
+                }
+                output_words(&t, 2);
+        }
+        free(set->head);
+        set->head = TAKE_PTR(key.chars);
+        return t.error;
+}
+
+static int set_print_changes(Set *set) {
+        const JsonValue *all = json_value_member(set->answer, "instances");
+        int r = 0;
+
+        if (set->hash && set_begins(set)) /* what is known is about the former text */
+                return 0;
+        if (!set_is(set, "done"))
+                r = head_print(set);
+        for (size_t i = 0; i < json_value_count(all) && r == 0; i++)
+                r = line_print(set, json_value_item(all, i));
+        return r < 0 ? r : head_print(set);
+}
+
+/* Print why a rollout has not ended well, and the next command. */
+static void set_print_end(const Set *set) {
+        _cleanup_text_ Text t = {}, next = {};
+
+        append_next(&next, set);
+        if (set_number(set, "reverted") > 0 && set_status(set) == EXIT_FAILED)
+                append_reverted(&t, set);
+        else if (set_is(set, "paused"))
+                text_printf(&t, "the rollout is paused: %s", set_text(set, "why"));
+        else if (set_is(set, "held"))
+                text_append(&t, "the rollout is held");
+        else if (set_status(set) == EXIT_FAILED)
+                text_printf(&t, "another text has been submitted meanwhile: fleetctl history %s",
+                            set_text(set, "name"));
+        if (t.size > 0)
+                client_note("%s: %s%s%s", set_text(set, "name"), t.chars, next.size > 0 ? "; " : "",
+                            next.chars ?: "");
+}
+
+/* Read all sets, and print what has changed. Return 0, or 1 if an answer is missing. */
+static int sets_read(Sets *s, Error *err) {
+        for (size_t i = 0; i < s->n; i++) {
+                Set *set = &s->sets[i];
+                int r;
+
+                if (set->ended || set->repeated)
+                        continue;
+                r = set_read(s->client, set, err);
+                if (r == -ENOMEM)
+                        return r;
+                if (r < 0)
+                        return 1;
+                if (r == 0) {
+                        client_note("%s was destroyed; its rollout has ended", set->name);
+                        set->ended = true;
+                        continue;
+                }
+                set->seen |= set->hash && streq(set_text(set, "wanted"), set->hash);
+                r = set_print_changes(set);
+                if (r < 0)
+                        return r;
+                set->ended = set_has_ended(s, set);
+                if (set->ended)
+                        set_print_end(set);
+        }
+        return output_flush();
+}
+
+static int sets_status(const Sets *s) {
+        int status = EXIT_DONE;
+
+        for (size_t i = 0; i < s->n; i++) {
+                int one = s->sets[i].repeated ? EXIT_DONE : set_status(&s->sets[i]);
+
+                if (one == EXIT_FAILED || status == EXIT_DONE)
+                        status = one;
+        }
+        return status;
+}
+
+static bool sets_have_ended(const Sets *s) {
+        for (size_t i = 0; i < s->n; i++)
+                if (!s->sets[i].ended && !s->sets[i].repeated)
+                        return false;
+        return true;
+}
+
+static void sets_note_left(const Sets *s, const char *why) {
+        for (size_t i = 0; i < s->n; i++)
+                if (!s->sets[i].ended && !s->sets[i].repeated)
+                        client_note("%sthe rollout of %s continues: fleetctl rollout %s shows it, fleetctl "
+                                    "rollout pause %s pauses it",
+                                    why, s->sets[i].name, s->sets[i].name, s->sets[i].name);
+}
+
+static int sets_poll(Sets *s, const sigset_t *interrupts, uint64_t timeout_ms, Error *err) {
+        uint64_t began_ms = clock_monotonic_ms(), answered_ms = began_ms, now_ms;
+        int r;
+
+        for (;;) {
+                r = sets_read(s, err);
+                if (r < 0)
+                        return r;
+                now_ms = clock_monotonic_ms();
+                for (size_t i = 0; now_ms - began_ms >= SEEN_MS && i < s->n; i++)
+                        s->sets[i].seen = true;
+                if (r == 0) {
+                        answered_ms = now_ms;
+                        if (sets_have_ended(s))
+                                return sets_status(s);
+                } else if (now_ms - answered_ms > SILENT_MS)
+                        return client_fail_after(-EHOSTDOWN, err,
+                                                 "The rollout continues without this command: ");
+                if (timeout_ms > 0 && now_ms - began_ms >= timeout_ms) {
+                        sets_note_left(s, "timed out: ");
+                        return EXIT_CONTINUES;
+                }
+                if (subprocess_wait_signal(interrupts, POLL_MS) > 0) {
+                        sets_note_left(s, "");
+                        return EXIT_CONTINUES;
+                }
+        }
+}
+
+static int sets_wait(Sets *s, uint64_t timeout_ms, Error *err) {
+        sigset_t interrupts, before;
+        int r;
+
+        sigemptyset(&interrupts);
+        if (isatty(STDERR_FILENO))
+                sigaddset(&interrupts, SIGINT);
+        (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
+        r = sets_poll(s, &interrupts, timeout_ms, err);
+        (void) sigprocmask(SIG_SETMASK, &before, NULL);
+        return r;
+}
+
+int rollout_wait(Client *c, const RolloutGoals *goals, Error *err) {
+        _cleanup_sets_ Sets s = { .client = c };
+        int r = 0;
+
+        for (size_t i = 0; i < goals->n && r == 0; i++) {
+                const RolloutGoal *goal = &goals->items[i];
+
+                if (c->options.no_block)
+                        printf("%s gets its new text step by step: fleetctl rollout %s\n", goal->name,
+                               goal->name);
+                r = sets_add(&s, strdup(goal->name), goal->hash[0] ? goal->hash : NULL);
+        }
+        if (r < 0 || c->options.no_block || s.n == 0)
+                return MIN(r, 0);
+        return sets_wait(&s, c->options.block_attempts * ATTEMPT_MS, err);
+}
+
+int rollout_goals_add(RolloutGoals *goals, const char *name, const char *hash) {
+        RolloutGoal *goal;
+
+        if (GROW(goals->items, goals->capacity, goals->n + 1) < 0)
+                return -ENOMEM;
+        goal = &goals->items[goals->n];
+        *goal = (RolloutGoal) { .name = strdup(name) };
+        if (!goal->name)
+                return -ENOMEM;
+        snprintf(goal->hash, sizeof(goal->hash), "%s", hash ?: "");
+        goals->n++;
+        return 0;
+}
+
+void rollout_goals_done(RolloutGoals *goals) {
+        for (size_t i = 0; i < goals->n; i++)
+                free(goals->items[i].name);
+        free(goals->items);
+        *goals = (RolloutGoals) {};
+}
+
+/* -- rollout -- */
+
+/* Pause, resume or promote the rollout of one unit. */
+static int rollout_request(Client *c, const char *request, const char *unit, Error *err) {
+        static const struct {
+                const char *request, *done;
+        } words[] = { { "pause", "paused; steps in progress finish" },
+                      { "resume", "resumed" },
+                      { "promote", "promoted; the other instances are updated" } };
+        _cleanup_sets_ Sets s = { .client = c };
+        _cleanup_text_ Text body = {};
+        Set *set;
+        int r;
+
+        r = sets_add(&s, unit_name_from_argument(unit), NULL);
+        if (r < 0)
+                return r;
+        set = &s.sets[0];
+        r = set_read(c, set, err);
+        if (r < 0)
+                return r;
+        if (r == 0) {
+                client_note_absent(c, set->name);
+                return EXIT_ABSENT;
+        }
+        json_open(&body, NULL, '{');
+        json_add_string(&body, "request", request);
+        json_close(&body, '}');
+        r = client_request(c, "PUT", client_path(&set->path), &body, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to %s the rollout: ", request);
+        for (size_t i = 0; i < ELEMENTS(words); i++)
+                if (streq(words[i].request, request))
+                        printf("%s: %s\n", set_text(set, "name"), words[i].done);
+        return EXIT_DONE;
+}
+
+/* Without units, those whose rollout is under way. */
+static int sets_find(Sets *s, char **args, size_t n, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *all;
+        int r = 0;
+
+        for (size_t i = 0; i < n && r == 0; i++)
+                r = sets_add(s, unit_name_from_argument(args[i]), NULL);
+        if (n > 0)
+                return r;
+        r = client_get_json(s->client, "/fleet/v1/rollouts", &root, err);
+        if (r < 0)
+                return r;
+        all = json_value_member(root, "rollouts");
+        for (size_t i = 0; i < json_value_count(all) && r == 0; i++)
+                r = sets_add(s, strdup(member_text(json_value_item(all, i), "name")), NULL);
+        return r;
+}
+
+/* Read all sets; of several units of one set, the first one stands for it. Return an exit status. */
+static int sets_load(Sets *s, Error *err) {
+        for (size_t i = 0; i < s->n; i++) {
+                Set *set = &s->sets[i];
+                int r = set_read(s->client, set, err);
+
+                if (r < 0)
+                        return r;
+                if (r == 0) {
+                        client_note_absent(s->client, set->name);
+                        return EXIT_ABSENT;
+                }
+                for (size_t k = 0; k < i; k++)
+                        set->repeated |= streq(set_text(set, "name"), set_text(&s->sets[k], "name"));
+        }
+        return EXIT_DONE;
+}
+
+static int sets_print_json(const Sets *s, Error *err) {
+        _cleanup_text_ Text t = {};
+        bool first = true;
+
+        text_append(&t, "{\"rollouts\":[");
+        for (size_t i = 0; i < s->n; i++) {
+                _cleanup_reply_ Reply reply = {};
+                int r;
+
+                if (s->sets[i].repeated)
+                        continue;
+                r = client_request(s->client, "GET", s->sets[i].path.chars, NULL, &reply, err);
+                if (r < 0)
+                        return r;
+                text_append(&t, first ? "" : ",");
+                text_append_bytes(&t, reply.body.chars ?: "{}", strcspn(reply.body.chars ?: "{}", "\n"));
+                first = false;
+        }
+        text_append(&t, "]}");
+        return t.error < 0 ? t.error : output_line(t.chars);
+}
+
+int verb_rollout(Client *c, char **args, size_t n, Error *err) {
+        static const char requests[] = "pause resume promote";
+        _cleanup_sets_ Sets s = { .client = c, .follows = c->options.follow };
+        bool json = streq(c->options.output, "json");
+        uint64_t timeout_ms = 0;
+        int r;
+
+        if (n > 0 && text_has_word(requests, args[0]))
+                return n == 2 ? rollout_request(c, args[0], args[1], err) :
+                                client_usage("rollout pause, resume, promote: expected one unit");
+        if (c->options.timeout && (parse_span_ms(c->options.timeout, &timeout_ms) < 0 || timeout_ms == 0)) {
+                client_note("--timeout=%s: expected a time span above 0, for example 5min",
+                            c->options.timeout);
+                return EXIT_USAGE;
+        }
+        r = sets_find(&s, args, n, err);
+        if (r >= 0)
+                r = sets_load(&s, err);
+        if (r != EXIT_DONE)
+                return r;
+        if (s.n == 0 && !json) {
+                printf("No rollout is under way\n");
+                return EXIT_DONE;
+        }
+        if ((c->options.wait || c->options.follow) && !json)
+                return sets_wait(&s, timeout_ms, err);
+        for (size_t i = 0; i < s.n && !json; i++)
+                if (!s.sets[i].repeated)
+                        print_block(&s.sets[i]);
+        if (json) {
+                r = sets_print_json(&s, err);
+                if (r < 0)
+                        return r;
+        }
+        return sets_status(&s);
+}

@@ -1,0 +1,174 @@
+#include "fleetd/agent/inhibitor.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/sizes.h"
+
+enum {
+        RETRY_MS = 200,    /* of logind's delay, which is 5 s by default */
+        RESERVE_MS = 1000, /* before its end: logind would name this daemon in a warning */
+};
+
+struct Inhibitor {
+        Loop *loop; /* borrowed, as the next */
+        Registry *registry;
+        Logind *logind;
+        char machine_id[MACHINE_ID_SIZE];
+        RegistryObserver observer;
+        Deferred pass;
+        Timer retry, limit;
+        bool sending, released;
+};
+
+static void inhibitor_release(Inhibitor *in, const char *reason) {
+        if (in->released)
+                return;
+        in->released = true;
+        timer_stop(&in->limit);
+        timer_stop(&in->retry);
+        log_notice(NO_FIELDS, "the shutdown of this host goes on: %s", reason);
+        in->logind->ops->release(in->logind);
+}
+
+static void inhibitor_on_limit(void *userdata) {
+        inhibitor_release(userdata, "the time that logind waits is over (InhibitDelayMaxSec=)");
+}
+
+static void inhibitor_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Inhibitor *in = userdata;
+
+        in->sending = false;
+        if (status == KV_OK)
+                loop_defer(in->loop, &in->pass);
+        else
+                (void) timer_start(&in->retry, in->loop, RETRY_MS);
+}
+
+static void inhibitor_announce(Inhibitor *in, const ClusterMachine *m, bool stopping) {
+        int r = registry_announce_shutdown(in->registry, m, stopping, inhibitor_on_done, in);
+
+        if (r == 0)
+                in->sending = true;
+        else if (r != -EALREADY)
+                (void) timer_start(&in->retry, in->loop, RETRY_MS);
+}
+
+/* Return why the shutdown need not wait for anything; NULL: units may still move. */
+static const char *inhibitor_ready(const Inhibitor *in, const ClusterMachine *m) {
+        const Cluster *cluster = registry_cluster(in->registry);
+        KvState state;
+
+        kv_state(registry_store(in->registry), &state);
+        if (state.level < KV_LEVEL_UPDATES)
+                return "the feature level of the cluster has no drain for a shutdown";
+        if (!state.ready || state.leader_id == 0 || !registry_ready(in->registry))
+                return "there is no leader that could move the units";
+        if (cluster->adopting || !m || !LIST_EMPTY(&m->unreadable))
+                return "no unit moves now";
+        if (m->maintenance && m->maintenance->purpose[0] && !cluster_machine_is_stopping(m))
+                return "the units of this host have moved as planned";
+        if (m->maintenance && m->maintenance->mode == MAINTENANCE_DRAINED)
+                return "no unit of this host can move";
+        return NULL;
+}
+
+static void inhibitor_stop(Inhibitor *in, const ClusterMachine *m) {
+        uint64_t left_ms = in->logind->ops->delay_left_ms(in->logind);
+        const char *ready;
+
+        if (in->released)
+                return;
+        ready = left_ms <= RESERVE_MS ? "logind does not wait" : inhibitor_ready(in, m);
+        if (ready) {
+                inhibitor_release(in, ready);
+                return;
+        }
+        if (!timer_armed(&in->limit)) {
+                log_notice(NO_FIELDS, "this host shuts down; its units move away for at most %llu s",
+                           (unsigned long long) (left_ms - RESERVE_MS) / 1000);
+                if (timer_start(&in->limit, in->loop, left_ms - RESERVE_MS) < 0) {
+                        inhibitor_release(in, "out of memory");
+                        return;
+                }
+        }
+        if (!in->sending)
+                inhibitor_announce(in, m, true);
+}
+
+static void inhibitor_on_pass(void *userdata) {
+        Inhibitor *in = userdata;
+        const ClusterMachine *m = cluster_machine(registry_cluster(in->registry), in->machine_id);
+        KvState state;
+
+        switch (in->logind->ops->state(in->logind)) {
+        case LOGIND_STOPPING:
+                inhibitor_stop(in, m);
+                return;
+        case LOGIND_RUNNING:
+                in->released = false;
+                timer_stop(&in->limit);
+                kv_state(registry_store(in->registry), &state);
+                if (m && cluster_machine_is_stopping(m) && !in->sending && state.ready &&
+                    registry_ready(in->registry))
+                        inhibitor_announce(in, m, false);
+                return;
+        case LOGIND_UNKNOWN:
+                return;
+        }
+}
+
+static void inhibitor_on_logind(void *userdata) {
+        Inhibitor *in = userdata;
+
+        loop_defer(in->loop, &in->pass);
+}
+
+static void inhibitor_on_change(void *userdata, const RegistryChange *change) {
+        Inhibitor *in = userdata;
+
+        if (change->kind == CHANGED_ALL ||
+            (change->kind == CHANGED_MACHINE && (!change->machine || streq(change->machine, in->machine_id))))
+                loop_defer(in->loop, &in->pass);
+}
+
+void inhibitor_state_changed(Inhibitor *in) {
+        loop_defer(in->loop, &in->pass);
+}
+
+int inhibitor_new(Inhibitor **ret, Loop *loop, Registry *registry, Logind *logind, const char *machine_id) {
+        Inhibitor *in = NEW0(Inhibitor, 1);
+
+        if (!in)
+                return -ENOMEM;
+        *in = (Inhibitor) {
+                .loop = loop,
+                .registry = registry,
+                .logind = logind,
+                .observer = { .on_change = inhibitor_on_change, .userdata = in },
+                .pass = DEFERRED(inhibitor_on_pass, in),
+                .retry = TIMER(inhibitor_on_pass, in),
+                .limit = TIMER(inhibitor_on_limit, in),
+        };
+        snprintf(in->machine_id, sizeof(in->machine_id), "%s", machine_id);
+        logind->ops->set_observer(logind, inhibitor_on_logind, in);
+        registry_observe(registry, &in->observer);
+        loop_defer(loop, &in->pass);
+        *ret = in;
+        return 0;
+}
+
+Inhibitor *inhibitor_free(Inhibitor *in) {
+        if (!in)
+                return NULL;
+        in->logind->ops->set_observer(in->logind, NULL, NULL);
+        in->logind->ops->release(in->logind);
+        registry_unobserve(in->registry, &in->observer);
+        registry_cancel(in->registry, in);
+        deferred_cancel(&in->pass);
+        timer_stop(&in->retry);
+        timer_stop(&in->limit);
+        free(in);
+        return NULL;
+}

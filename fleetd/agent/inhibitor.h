@@ -1,0 +1,18 @@
+/* The announced shutdown of this host (systemctl reboot, a power button): its units move to other machines
+ * while logind waits for this daemon, at most until 1 s before the end of logind's delay.
+ *
+ * This module writes the maintenance record of the machine (registry/shutdown.h), and the engine moves the
+ * units and writes when none can move any more. Without a leader, or below KV_LEVEL_UPDATES, the shutdown
+ * goes on at once. When the host is back, or the shutdown was cancelled, it ends the record. It compares the
+ * record with logind's state each time: no memory, so that a restarted daemon continues. */
+#pragma once
+
+#include "fleetd/registry/registry.h"
+#include "fleetd/systemd/logind.h"
+
+typedef struct Inhibitor Inhibitor;
+
+/* 'logind' and 'registry' are borrowed. 0 or -ENOMEM. */
+int inhibitor_new(Inhibitor **ret, Loop *loop, Registry *registry, Logind *logind, const char *machine_id);
+Inhibitor *inhibitor_free(Inhibitor *in);    /* releases the inhibitor; returns NULL */
+void inhibitor_state_changed(Inhibitor *in); /* on_state of the store */

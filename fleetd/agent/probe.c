@@ -1,0 +1,423 @@
+#include "fleetd/agent/probe.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/queue.h>
+
+enum { NAME_SIZE = 160, REASON_SIZE = 200, CLOSE_MS = 1000 };
+
+typedef struct ProbeIo ProbeIo;
+typedef struct Probe Probe;
+
+/* A command, until systemd reports its end; it may outlive its probe. */
+typedef struct ProbeRun {
+        Probe *probe; /* NULL: the result is not awaited any more */
+} ProbeRun;
+
+struct Probe {
+        ProbeIo *io;
+        ProbeDone *done; /* NULL: the result was reported, and the rest of the answer is awaited */
+        void *userdata;
+        UnitCheckKind kind;
+        uint64_t timeout_ms;
+        char name[NAME_SIZE];       /* of the check, for people */
+        char address[ADDRESS_SIZE]; /* "127.0.0.1:8080" */
+        char *path;                 /* of HTTP */
+        char why[REASON_SIZE];      /* of a probe that failed at once */
+        uint64_t late_ms;           /* as in the result of that */
+        void *connecting;
+        Stream *stream;
+        Timer timeout;
+        Deferred failed;
+        char answer[PROBE_BYTES_MAX];
+        size_t size;
+        ProbeRun *run;
+        bool waits; /* for systemd, which has not begun the command */
+        LIST_ENTRY(Probe) probes;
+};
+
+struct ProbeIo {
+        Prober base;
+        Loop *loop; /* borrowed, as the next two */
+        Network *network;
+        Systemd *systemd;
+        LIST_HEAD(, Probe) probes;
+};
+
+/* -- The answer -- */
+
+/* Return the length of a line at 'bytes', with its end; 0: incomplete. */
+static size_t line_size(const char *bytes, size_t size) {
+        const char *end = memchr(bytes, '\n', size);
+
+        return end ? (size_t) (end - bytes) + 1 : 0;
+}
+
+/* Read "HTTP/1.1 200 OK". Return the status or -EBADMSG. */
+static int status_of_line(const char *line, size_t size) {
+        static const char version[] = "HTTP/1.";
+        const char *digits = line + strlen("HTTP/1.1 ");
+        int status = 0;
+
+        if (size < strlen("HTTP/1.1 200\n") || memcmp(line, version, strlen(version)) != 0 ||
+            line[strlen(version)] < '0' || line[strlen(version)] > '9' || digits[-1] != ' ')
+                return -EBADMSG;
+        for (size_t i = 0; i < 3; i++) {
+                if (digits[i] < '0' || digits[i] > '9')
+                        return -EBADMSG;
+                status = status * 10 + (digits[i] - '0');
+        }
+        if (digits[3] != ' ' && digits[3] != '\r' && digits[3] != '\n')
+                return -EBADMSG;
+        return status >= 100 ? status : -EBADMSG;
+}
+
+int probe_read_status(const char *bytes, size_t size) {
+        size_t at = 0, line;
+
+        for (;;) {
+                int status;
+
+                line = line_size(bytes + at, size - at);
+                if (line == 0)
+                        return 0;
+                status = status_of_line(bytes + at, line);
+                if (status < 0 || status >= 200)
+                        return status;
+                do { /* the fields of an answer that precedes the last one, and the empty line */
+                        at += line;
+                        line = line_size(bytes + at, size - at);
+                        if (line == 0)
+                                return 0;
+                } while (bytes[at] != '\n' && !(bytes[at] == '\r' && line == 2));
+                at += line;
+        }
+}
+
+/* -- One probe -- */
+
+static void probe_ignore_close(void *userdata, int error, const char *reason) {}
+
+static void probe_free(Probe *p) {
+        static const StreamEvents none = { .on_close = probe_ignore_close, .name = "health check" };
+
+        LIST_REMOVE(p, probes);
+        timer_stop(&p->timeout);
+        deferred_cancel(&p->failed);
+        if (p->connecting)
+                p->io->network->ops->cancel(p->io->network, p->connecting);
+        if (p->stream) {
+                stream_set_events(p->stream, &none, NULL);
+                stream_close(p->stream);
+        }
+        if (p->run)
+                p->run->probe = NULL;
+        free(p->path);
+        free(p);
+}
+
+static void probe_report(Probe *p, const HealthResult *result) {
+        ProbeDone *done = p->done;
+
+        p->done = NULL;
+        if (done)
+                done(p->userdata, result);
+}
+
+static void probe_fail(Probe *p, const char *why, uint64_t late_ms) {
+        char text[REASON_SIZE + NAME_SIZE];
+
+        snprintf(text, sizeof(text), "%s from %s", why, p->name);
+        probe_report(p, &(HealthResult) { .why = text, .late_ms = late_ms });
+        probe_free(p);
+}
+
+static void probe_on_failed(void *userdata) {
+        Probe *p = userdata;
+
+        probe_report(p, &(HealthResult) { .why = p->why, .late_ms = p->late_ms });
+        probe_free(p);
+}
+
+/* A lack of resources, or a systemd that is busy, says nothing about the unit: the result is discarded. */
+static uint64_t probe_error_late_ms(int error) {
+        return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS ? UINT64_MAX : 0;
+}
+
+static void probe_on_timeout(void *userdata) {
+        Probe *p = userdata;
+        uint64_t now_ms = loop_now_ms(p->io->loop);
+        _cleanup_text_ Text span = {};
+        char why[64];
+
+        if (!p->done) { /* the answer is longer than the timeout */
+                probe_free(p);
+                return;
+        }
+        span_describe(p->timeout_ms, &span);
+        snprintf(why, sizeof(why), "%s within %s",
+                 p->waits                   ? "systemd has not begun it" :
+                 p->kind == UNIT_CHECK_EXEC ? "no end" :
+                                              "no answer",
+                 span.chars ?: "");
+        probe_fail(p, why, p->waits ? UINT64_MAX : now_ms - MIN(now_ms, p->timeout.due_ms));
+}
+
+static void probe_on_read(void *userdata, const void *bytes, size_t size) {
+        Probe *p = userdata;
+        size_t n = MIN(size, sizeof(p->answer) - p->size);
+        int status;
+
+        if (size == 0) {
+                if (p->done)
+                        probe_fail(p, "no HTTP answer", 0);
+                else
+                        probe_free(p);
+                return;
+        }
+        memcpy(p->answer + p->size, bytes, n);
+        p->size += n;
+        status = p->done ? probe_read_status(p->answer, p->size) : 0;
+        if (status >= 200 && status <= 299)
+                probe_report(p, &(HealthResult) { .passed = true });
+        else if (status > 0) {
+                char why[REASON_SIZE + NAME_SIZE];
+
+                snprintf(why, sizeof(why), "HTTP %d from %s", status, p->name);
+                probe_report(p, &(HealthResult) { .why = why });
+        }
+        /* The server may end its answer; such connections are in no limit. */
+        if (status > 0 && !p->done && p->timeout.due_ms > loop_now_ms(p->io->loop) + CLOSE_MS)
+                (void) timer_start(&p->timeout, p->io->loop, CLOSE_MS);
+        if (p->done && (status < 0 || p->size == sizeof(p->answer)))
+                probe_fail(p, "no HTTP answer", 0);
+        else if (p->size == sizeof(p->answer))
+                probe_free(p);
+}
+
+static void probe_on_close(void *userdata, int error, const char *reason) {
+        Probe *p = userdata;
+
+        p->stream = NULL;
+        if (p->done)
+                probe_fail(p, error < 0 ? strerror(-error) : "no HTTP answer", probe_error_late_ms(error));
+        else
+                probe_free(p);
+}
+
+static void probe_request(Probe *p) {
+        static const StreamEvents events = { .on_read = probe_on_read,
+                                             .on_close = probe_on_close,
+                                             .name = "health check" };
+        _cleanup_text_ Text t = {};
+
+        text_printf(&t,
+                    "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: fleetd\r\nAccept: */*\r\nConnection: "
+                    "close\r\n\r\n",
+                    p->path, p->address);
+        stream_set_events(p->stream, &events, p);
+        if (t.error < 0 || stream_write(p->stream, t.chars, t.size) < 0)
+                stream_close(p->stream); /* on_close follows */
+        else
+                stream_pause(p->stream, false);
+}
+
+static void probe_on_connected(void *userdata, Stream *s, int error) {
+        Probe *p = userdata;
+
+        p->connecting = NULL;
+        p->stream = s;
+        if (!s)
+                probe_fail(p, strerror(-error), probe_error_late_ms(error));
+        else if (p->kind == UNIT_CHECK_HTTP)
+                probe_request(p);
+        else {
+                probe_report(p, &(HealthResult) { .passed = true });
+                probe_free(p);
+        }
+}
+
+static void probe_fail_soon(Probe *p, const char *why, uint64_t late_ms) {
+        p->late_ms = late_ms;
+        snprintf(p->why, sizeof(p->why), "%s", why);
+        loop_defer(p->io->loop, &p->failed);
+}
+
+/* -- Addresses -- */
+
+static bool address_is_equal(const struct sockaddr *a, const char *address) {
+        char text[INET6_ADDRSTRLEN];
+        const void *bytes = NULL;
+
+        if (a && a->sa_family == AF_INET)
+                bytes = &((const struct sockaddr_in *) a)->sin_addr;
+        else if (a && a->sa_family == AF_INET6)
+                bytes = &((const struct sockaddr_in6 *) a)->sin6_addr;
+        return bytes && inet_ntop(a->sa_family, bytes, text, sizeof(text)) && streq(text, address);
+}
+
+/* Return 1 if this host has the address, 0 if not, or a negative errno: a check must not reach other hosts.
+ */
+static int address_is_own(const char *address) {
+        unsigned char parsed[sizeof(struct in6_addr)];
+        char text[INET6_ADDRSTRLEN];
+        struct ifaddrs *all;
+        int family = strchr(address, ':') ? AF_INET6 : AF_INET;
+        bool own;
+
+        if (inet_pton(family, address, parsed) != 1 || !inet_ntop(family, parsed, text, sizeof(text)))
+                return false;
+        own = family == AF_INET ? parsed[0] == 127 : streq(text, "::1");
+        if (own)
+                return true;
+        if (getifaddrs(&all) < 0)
+                return -errno;
+        for (struct ifaddrs *i = all; i && !own; i = i->ifa_next)
+                own = address_is_equal(i->ifa_addr, text);
+        freeifaddrs(all);
+        return own;
+}
+
+/* -- Commands -- */
+
+/* A lost connection to systemd says nothing about the unit. */
+static bool probe_was_not_run(int error) {
+        return error == -ENOTCONN || error == -ECONNRESET || error == -ECANCELED || error == -ETIMEDOUT;
+}
+
+static void probe_on_run(void *userdata, int error, const char *message) {
+        ProbeRun *run = userdata;
+        Probe *p = run->probe;
+
+        free(run);
+        if (!p)
+                return;
+        p->run = NULL;
+        if (error == 0) {
+                probe_report(p, &(HealthResult) { .passed = true });
+                probe_free(p);
+        } else
+                probe_fail(p, error == -EREMOTEIO || !message || !*message ? "failure" : message,
+                           probe_was_not_run(error) ? UINT64_MAX : 0);
+}
+
+static void probe_on_begun(void *userdata) {
+        ProbeRun *run = userdata;
+
+        if (!run->probe)
+                return;
+        run->probe->waits = false;
+        (void) timer_start(&run->probe->timeout, run->probe->io->loop, run->probe->timeout_ms);
+}
+
+static void probe_run(Probe *p, const ProbeRequest *request) {
+        Systemd *s = p->io->systemd;
+        _cleanup_names_ Names argv = {};
+        SystemdRun run = { .argv = &argv,
+                           .user = request->user,
+                           .timeout_ms = request->timeout_ms,
+                           .on_begun = probe_on_begun };
+
+        if (!s || !s->ops->run_check || health_command_split(request->check->target, &argv) < 0) {
+                probe_fail_soon(p, "this host cannot execute HealthExec=", 0);
+                return;
+        }
+        p->run = NEW0(ProbeRun, 1);
+        if (!p->run) {
+                probe_fail_soon(p, "no memory for HealthExec=", UINT64_MAX);
+                return;
+        }
+        p->run->probe = p;
+        p->waits = true;
+        if (s->ops->run_check(s, &run, probe_on_run, p->run) < 0) {
+                free(p->run);
+                p->run = NULL;
+                probe_fail_soon(p, "no memory for HealthExec=", UINT64_MAX);
+        }
+}
+
+/* -- The prober -- */
+
+static void probe_connect(Probe *p, const UnitCheck *check) {
+        const char *address = check->address ?: "127.0.0.1";
+        char why[REASON_SIZE];
+        int error = 0, own = address_is_own(address);
+
+        if (own <= 0) {
+                if (own < 0)
+                        snprintf(why, sizeof(why), "failed to list the addresses of this host: %s",
+                                 strerror(-own));
+                else
+                        snprintf(why, sizeof(why), "%.64s is no address of this host", address);
+                probe_fail_soon(p, why, own < 0 ? UINT64_MAX : 0);
+                return;
+        }
+        snprintf(p->address, sizeof(p->address), strchr(address, ':') ? "[%s]:%u" : "%s:%u", address,
+                 check->port);
+        p->connecting = p->io->network->ops->connect(p->io->network, p->address, p->timeout_ms + 1000,
+                                                     probe_on_connected, p, &error);
+        if (!p->connecting) {
+                snprintf(why, sizeof(why), "%s from %s", strerror(-error), p->name);
+                probe_fail_soon(p, why, probe_error_late_ms(error));
+        }
+}
+
+static void *probe_start(Prober *base, const ProbeRequest *request, ProbeDone *done, void *userdata) {
+        ProbeIo *io = container_of(base, ProbeIo, base);
+        const UnitCheck *check = request->check;
+        _cleanup_text_ Text name = {};
+        Probe *p = NEW0(Probe, 1);
+
+        if (!p)
+                return NULL;
+        *p = (Probe) { .io = io,
+                       .done = done,
+                       .userdata = userdata,
+                       .kind = check->kind,
+                       .timeout_ms = request->timeout_ms,
+                       .timeout = TIMER(probe_on_timeout, p),
+                       .failed = DEFERRED(probe_on_failed, p) };
+        LIST_INSERT_HEAD(&io->probes, p, probes);
+        unit_check_describe(check, &name);
+        snprintf(p->name, sizeof(p->name), "%s", name.chars ?: "");
+        p->path = strdup(check->target ?: "");
+        if (!p->path || name.error < 0 || timer_start(&p->timeout, io->loop, p->timeout_ms) < 0) {
+                probe_free(p);
+                return NULL;
+        }
+        if (check->kind == UNIT_CHECK_EXEC)
+                probe_run(p, request);
+        else
+                probe_connect(p, check);
+        return p;
+}
+
+static void probe_cancel(Prober *base, void *handle) {
+        probe_free(handle);
+}
+
+int probe_io_new(Prober **ret, Loop *loop, Network *network, Systemd *systemd) {
+        static const ProberOps ops = { .start = probe_start, .cancel = probe_cancel };
+        ProbeIo *io = NEW0(ProbeIo, 1);
+
+        if (!io)
+                return -ENOMEM;
+        *io = (ProbeIo) { .base = { &ops }, .loop = loop, .network = network, .systemd = systemd };
+        *ret = &io->base;
+        return 0;
+}
+
+Prober *probe_io_free(Prober *base) {
+        ProbeIo *io;
+
+        if (!base)
+                return NULL;
+        io = container_of(base, ProbeIo, base);
+        while (!LIST_EMPTY(&io->probes))
+                probe_free(LIST_FIRST(&io->probes));
+        free(io);
+        return NULL;
+}

@@ -1,0 +1,181 @@
+#include "fleetd/agent/rebooting.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/sizes.h"
+
+enum { RETRY_MS = 1000 };
+
+struct Rebooting {
+        Loop *loop; /* borrowed, as the next */
+        Registry *registry;
+        Logind *logind;
+        char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
+        uint64_t soft_reboots;
+        bool soft_known;
+        RegistryObserver observer;
+        Deferred pass;
+        Timer retry;
+        KvSync sync;
+        bool syncing;                /* is the record the current one? */
+        bool called;                 /* logind was called for this record */
+        bool sending;                /* the rejection */
+        char why[RECORDED_WHY_SIZE]; /* of a rejection that is to be written; "": none */
+};
+
+static const ClusterMachine *rebooting_self(const Rebooting *r) {
+        return cluster_machine(registry_cluster(r->registry), r->machine_id);
+}
+
+/* Return whether the record asks this boot of this host to reboot. */
+static bool rebooting_is_due(const Rebooting *r, const ClusterMachine *m) {
+        return m && m->reboot && m->reboot->state == REBOOT_REBOOTING && r->soft_known &&
+               streq(m->reboot->boot, r->boot_id) && m->reboot->soft == r->soft_reboots;
+}
+
+/* -- A rejection -- */
+
+static void rebooting_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Rebooting *r = userdata;
+
+        r->sending = false;
+        if (status == KV_OK)
+                r->why[0] = 0;
+        else
+                (void) timer_start(&r->retry, r->loop, RETRY_MS);
+}
+
+static void rebooting_write(Rebooting *r, const ClusterMachine *m) {
+        RebootRecord next = *m->reboot;
+        RebootChange change = { .machine = m, .record = &next, .reason = r->why };
+
+        next.state = REBOOT_REJECTED;
+        snprintf(next.why, sizeof(next.why), "%s", r->why);
+        if (registry_reboot(r->registry, 0, &change, 1, NULL, rebooting_on_written, r) < 0)
+                (void) timer_start(&r->retry, r->loop, RETRY_MS);
+        else
+                r->sending = true;
+}
+
+static void rebooting_reject(Rebooting *r, const char *message) {
+        snprintf(r->why, sizeof(r->why), "logind rejects the reboot: %s", message);
+        log_warning(NO_FIELDS, "this host does not reboot: %s", r->why);
+        loop_defer(r->loop, &r->pass);
+}
+
+/* -- The reboot -- */
+
+static void rebooting_on_called(void *userdata, int error, const char *message) {
+        if (error < 0 && error != -ECANCELED)
+                rebooting_reject(userdata, message);
+}
+
+static void rebooting_call(Rebooting *r, const ClusterMachine *m) {
+        int e;
+
+        r->called = true;
+        log_notice(NO_FIELDS, "no unit is left on this host; it reboots as planned by %s",
+                   m->reboot->by[0] ? m->reboot->by : "a user");
+        e = r->logind->ops->reboot(r->logind, m->reboot->kind, rebooting_on_called, r);
+        if (e < 0)
+                rebooting_reject(r, e == -ENOTCONN ? "it does not run" : strerror(-e));
+}
+
+/* The view may be that of an earlier time, and the queue may have gone on without this host since. */
+static void rebooting_on_synced(void *userdata, KvStatus status) {
+        Rebooting *r = userdata;
+        const ClusterMachine *m = rebooting_self(r);
+
+        r->syncing = false;
+        if (status != KV_OK)
+                (void) timer_start(&r->retry, r->loop, RETRY_MS);
+        else if (rebooting_is_due(r, m) && registry_ready(r->registry) &&
+                 r->logind->ops->state(r->logind) == LOGIND_RUNNING)
+                rebooting_call(r, m);
+}
+
+static void rebooting_sync(Rebooting *r) {
+        r->syncing = true;
+        r->sync = (KvSync) { .done = rebooting_on_synced, .userdata = r };
+        kv_sync(registry_store(r->registry), &r->sync);
+}
+
+static void rebooting_cancel_sync(Rebooting *r) {
+        if (r->syncing)
+                kv_sync_cancel(registry_store(r->registry), &r->sync);
+        r->syncing = false;
+}
+
+static void rebooting_on_pass(void *userdata) {
+        Rebooting *r = userdata;
+        const ClusterMachine *m = rebooting_self(r);
+        KvState state;
+
+        kv_state(registry_store(r->registry), &state);
+        if (!state.ready || state.leader_id == 0 || !registry_ready(r->registry))
+                return;
+        if (!rebooting_is_due(r, m)) {
+                rebooting_cancel_sync(r);
+                r->called = false;
+                r->why[0] = 0;
+                return;
+        }
+        if (r->why[0] && !r->sending)
+                rebooting_write(r, m);
+        else if (!r->called && !r->syncing && r->logind->ops->state(r->logind) == LOGIND_RUNNING)
+                rebooting_sync(r);
+}
+
+static void rebooting_on_change(void *userdata, const RegistryChange *change) {
+        Rebooting *r = userdata;
+
+        if (change->kind == CHANGED_ALL ||
+            (change->kind == CHANGED_MACHINE && (!change->machine || streq(change->machine, r->machine_id))))
+                loop_defer(r->loop, &r->pass);
+}
+
+void rebooting_state_changed(Rebooting *r) {
+        loop_defer(r->loop, &r->pass);
+}
+
+void rebooting_set_soft_reboots(Rebooting *r, uint64_t n) {
+        r->soft_known = true;
+        r->soft_reboots = n;
+        loop_defer(r->loop, &r->pass);
+}
+
+int rebooting_new(Rebooting **ret, Loop *loop, Registry *registry, Logind *logind, const char *machine_id,
+                  const char *boot_id) {
+        Rebooting *r = NEW0(Rebooting, 1);
+
+        if (!r)
+                return -ENOMEM;
+        *r = (Rebooting) {
+                .loop = loop,
+                .registry = registry,
+                .logind = logind,
+                .observer = { .on_change = rebooting_on_change, .userdata = r },
+                .pass = DEFERRED(rebooting_on_pass, r),
+                .retry = TIMER(rebooting_on_pass, r),
+        };
+        snprintf(r->machine_id, sizeof(r->machine_id), "%s", machine_id);
+        snprintf(r->boot_id, sizeof(r->boot_id), "%s", boot_id);
+        registry_observe(registry, &r->observer);
+        *ret = r;
+        return 0;
+}
+
+Rebooting *rebooting_free(Rebooting *r) {
+        if (!r)
+                return NULL;
+        rebooting_cancel_sync(r);
+        registry_unobserve(r->registry, &r->observer);
+        registry_cancel(r->registry, r);
+        r->logind->ops->forget(r->logind);
+        deferred_cancel(&r->pass);
+        timer_stop(&r->retry);
+        free(r);
+        return NULL;
+}

@@ -1,0 +1,111 @@
+/* The texts of assignments: an assignment names the text that runs here, which need not be the wanted one of
+ * its unit. This host has it in the cluster view, or in its records; otherwise it is read from the tree. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "fleetd/agent/agent_internal.h"
+
+enum { TEXT_RETRY_MS = 1000 };
+
+static bool text_is(const Unit *text, const ClusterAssignment *assignment) {
+        return text && streq(text->hash, assignment->hash);
+}
+
+static const Unit *text_known(const Agent *a, const AgentUnit *u, const ClusterAssignment *assignment) {
+        const ClusterUnit *unit = cluster_unit(registry_cluster(a->registry), u->name);
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+
+        if (!assignment || !unit)
+                return NULL;
+        if (!assignment->hash[0])
+                return assignment->unit_index == unit->index ? unit->unit : NULL;
+        if (text_is(unit->unit, assignment))
+                return unit->unit;
+        return record && text_is(record->unit, assignment) ? record->unit : NULL;
+}
+
+const Unit *agent_assigned_text(const Agent *a, const AgentUnit *u) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+        const Unit *known = text_known(a, u, assignment);
+
+        if (known || !assignment || !u->text || !text_is(u->text->unit, assignment))
+                return known;
+        return u->text->unit;
+}
+
+static void agent_on_text(void *userdata, int result, const KvFound *found) {
+        AgentUnit *u = userdata;
+        AgentText *t = u->text;
+        int r = result < 0 ? result : found->error;
+        Error err = {};
+
+        t->reading = false;
+        t->retry_ms = loop_now_ms(t->agent->loop) + TEXT_RETRY_MS;
+        if (r == 0)
+                r = stored_unit_read(u->name, found->node->value.data, found->node->value.size, &t->unit,
+                                     &err);
+        if (r < 0 && !t->failed)
+                log_warning(((LogFields) { .unit = u->name, .error = r }),
+                            "%s: revision %llu, which is assigned to this host, cannot be read: %s; trying "
+                            "again",
+                            u->name, (unsigned long long) t->revision,
+                            err.code < 0 ? error_text(&err, 0) : strerror(-r));
+        t->failed = r < 0;
+        agent_dirty(t->agent, u);
+}
+
+void agent_forget_text(AgentUnit *u) {
+        if (!u->text)
+                return;
+        if (u->text->reading)
+                kv_get_cancel(&u->text->get);
+        unit_free(u->text->unit);
+        free(u->text);
+        u->text = NULL;
+}
+
+static AgentText *text_begin(Agent *a, AgentUnit *u, uint64_t revision) {
+        if (u->text && u->text->revision != revision)
+                agent_forget_text(u);
+        if (!u->text)
+                u->text = NEW0(AgentText, 1);
+        if (!u->text) {
+                agent_retry_soon(a);
+                return NULL;
+        }
+        u->text->agent = a;
+        u->text->revision = revision;
+        u->text->unit = unit_free(u->text->unit);
+        return u->text;
+}
+
+void agent_read_text(Agent *a, AgentUnit *u) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+        const ClusterUnit *unit = cluster_unit(registry_cluster(a->registry), u->name);
+        char digits[REVISION_NUMBER_SIZE];
+        AgentText *t = u->text;
+
+        if (!assignment || assignment->kind == ASSIGNMENT_STOP || assignment->revision == 0 ||
+            text_known(a, u, assignment)) {
+                agent_forget_text(u);
+                return;
+        }
+        if (!a->fresh || agent_assigned_text(a, u) || !unit)
+                return;
+        if (t && t->revision == assignment->revision && t->reading)
+                return;
+        if (t && t->revision == assignment->revision && t->retry_ms > loop_now_ms(a->loop)) {
+                agent_wake_at(a, t->retry_ms);
+                return;
+        }
+        t = text_begin(a, u, assignment->revision);
+        if (!t)
+                return;
+        t->reading = true;
+        t->get = (KvGet) { .key = kv_string(layout_key(t->key, LAYOUT_REVISION, unit->unit->from ?: u->name,
+                                                       revision_print_number(t->revision, digits))),
+                           .done = agent_on_text,
+                           .userdata = u };
+        kv_get(registry_store(a->registry), &t->get);
+}

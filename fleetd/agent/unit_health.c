@@ -1,0 +1,241 @@
+/* The health of the units of this host: each pass measures it, and states.c publishes it. Results of checks
+ * arrive between passes; they cause one only if the health changes. */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "fleetd/agent/agent_internal.h"
+
+enum { TICK_SLACK_MS = 100, REPORT_MS = 60000 };
+
+/* Return the policies of the text that is in force, or NULL. */
+static const Placement *agent_placement(const Agent *a, const AgentUnit *u) {
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+
+        return record && record->unit ? &record->unit->placement : NULL;
+}
+
+/* Return what identifies the text in force but for [X-Fleet]; NULL: it is not known. */
+static const char *agent_process(const Agent *a, const AgentUnit *u) {
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+        const Unit *assigned = agent_assigned_text(a, u);
+
+        if (assigned && streq(assigned->hash, u->seen.hash))
+                return assigned->systemd_hash;
+        return record && record->unit && streq(record->unit->hash, u->seen.hash) ?
+                       record->unit->systemd_hash :
+                       NULL;
+}
+
+static HealthOptions agent_health_options(const Agent *a, const AgentUnit *u) {
+        const Placement *p = agent_placement(a, u);
+
+        if (!p)
+                return (HealthOptions) { .watch_ms = UPDATE_WATCH_MS };
+        return (HealthOptions) { .process = agent_process(a, u),
+                                 .watch_ms = update_watch_ms(&p->update),
+                                 .n_checks = a->checks ? p->health.n_checks : 0,
+                                 .failures = health_failures(&p->health),
+                                 .successes = health_successes(&p->health),
+                                 .start_ms = p->health.start_ms };
+}
+
+static void agent_health_wake_at(Agent *a, uint64_t due_ms) {
+        uint64_t now_ms = loop_now_ms(a->loop);
+
+        if (!timer_armed(&a->health) || a->health.due_ms > due_ms + TICK_SLACK_MS)
+                (void) timer_start_with_slack(&a->health, a->loop, due_ms > now_ms ? due_ms - now_ms : 0,
+                                              TICK_SLACK_MS);
+}
+
+void agent_on_health_tick(void *userdata) {
+        Agent *a = userdata;
+        uint64_t now_ms = loop_now_ms(a->loop), next_ms = UINT64_MAX;
+
+        for (AgentUnit *u = a->units; u; u = u->hh.next) {
+                uint64_t due_ms = u->health.due_ms;
+
+                if (u->health_restart_ms > 0 && (due_ms == 0 || u->health_restart_ms < due_ms))
+                        due_ms = u->health_restart_ms;
+                if (due_ms == 0)
+                        continue;
+                if (due_ms <= now_ms)
+                        agent_dirty(a, u);
+                else
+                        next_ms = MIN(next_ms, due_ms);
+        }
+        if (next_ms < UINT64_MAX)
+                agent_health_wake_at(a, next_ms);
+}
+
+/* -- Checks -- */
+
+static const char *agent_check_user(const Unit *unit) {
+        const char *dynamic = unit_file_get(&unit->file, "Service", "DynamicUser"),
+                   *user = unit_file_get(&unit->file, "Service", "User");
+        bool is_dynamic = false;
+
+        if (dynamic && parse_bool(dynamic, &is_dynamic) >= 0 && is_dynamic)
+                return "65534"; /* the overflow user of the kernel, which owns nothing */
+        return user ?: "";
+}
+
+/* Probe the checks of 'u' while it runs. */
+static void agent_update_checks(Agent *a, AgentUnit *u) {
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+
+        if (!a->checks)
+                return;
+        if (!record || !record->unit || record->unit->placement.health.n_checks == 0 || !u->health.running ||
+            agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused))
+                checks_stop(a->checks, u->name);
+        else if (checks_run(a->checks, u->name, &record->unit->placement.health,
+                            agent_check_user(record->unit), u->seen.invocation_id, u->seen.hash,
+                            u->health.health == UNIT_HEALTH_PASSING) < 0)
+                agent_retry_soon(a);
+}
+
+void agent_end_checks(Agent *a, AgentUnit *u) {
+        if (a->checks)
+                checks_stop(a->checks, u->name);
+}
+
+void agent_report_checks(Agent *a) {
+        uint64_t now_ms = loop_now_ms(a->loop);
+        _cleanup_text_ Text problem = {};
+        bool stretched;
+
+        if (!a->checks)
+                return;
+        checks_append_problem(a->checks, &problem);
+        stretched = problem.size > 0;
+        if (!stretched && !a->checks_stretched)
+                return;
+        if (stretched && a->checks_stretched && now_ms - a->checks_stretched_ms < REPORT_MS)
+                return;
+        if (stretched && !a->checks_stretched)
+                log_warning(NO_FIELDS, "%s", problem.chars);
+        if (problem.error < 0 || (a->on_checks && a->on_checks(a->userdata, problem.chars ?: "") < 0))
+                return;
+        a->checks_stretched = stretched;
+        a->checks_stretched_ms = now_ms;
+}
+
+void agent_on_check(void *userdata, const char *unit, size_t i, const HealthResult *result) {
+        Agent *a = userdata;
+        AgentUnit *u = agent_unit(a, unit, false);
+        HealthOptions options;
+        UnitHealth health;
+        uint64_t due_ms;
+        bool available;
+
+        if (!u)
+                return;
+        options = agent_health_options(a, u);
+        health = u->health.health;
+        available = u->health.available;
+        due_ms = u->health.due_ms;
+        health_count(&u->health, i, result, &options, loop_now_ms(a->loop));
+        if (u->health.due_ms > 0 && u->health.due_ms != due_ms)
+                agent_health_wake_at(a, u->health.due_ms);
+        if (u->health.health == health && u->health.available == available)
+                return;
+        if (u->health.health != health)
+                log_info(((LogFields) { .unit = u->name }), "%s: health %s%s%s", u->name,
+                         unit_health_to_string(u->health.health), u->health.why[0] ? ": " : "",
+                         u->health.why);
+        agent_dirty(a, u);
+}
+
+/* -- HealthAction=restart -- */
+
+/* Count the instances of the set of 'u' that the cluster view has: the instances of its template, or the
+ * machines of one unit. One that is being restarted does not serve either. 'u' is unhealthy, whether or not
+ * that is published. */
+static void agent_count_set(const Agent *a, const AgentUnit *u, size_t *ret_unhealthy, size_t *ret_n) {
+        const Cluster *c = registry_cluster(a->registry);
+        _cleanup_free_ char *template = unit_name_template(u->name);
+
+        *ret_unhealthy = *ret_n = 1;
+        for (const ClusterUnit *other = c->units; other; other = other->hh.next) {
+                _cleanup_free_ char *of = template ? unit_name_template(other->name) : NULL;
+                const ClusterState *s;
+
+                if (template ? !of || !streq(of, template) : !streq(other->name, u->name))
+                        continue;
+                LIST_FOREACH(s, &other->states, of_unit) {
+                        if (streq(s->machine->id, a->machine_id) && streq(s->unit, u->name))
+                                continue;
+                        *ret_n += 1;
+                        *ret_unhealthy += s->state.health != UNIT_HEALTH_PASSING;
+                }
+        }
+}
+
+/* Restart 'u' if a check is failing, and that is due. */
+static void agent_restart_unhealthy(Agent *a, AgentUnit *u) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+        const Placement *p = agent_placement(a, u);
+        size_t n_unhealthy, n_set;
+
+        u->health_restart_ms = 0;
+        u->restart_suspended = false;
+        if (!p || p->health.action != HEALTH_ACTION_RESTART || !health_is_failing_check(&u->health) ||
+            u->busy || !agent_has_started(a, u) || record->stopping ||
+            (assignment && assignment->kind != ASSIGNMENT_RUN) || a->systemd->ops->is_stopping(a->systemd))
+                return;
+        agent_count_set(a, u, &n_unhealthy, &n_set);
+        u->restart_suspended = health_is_suspended(n_unhealthy, n_set);
+        if (u->restart_suspended)
+                return;
+        if (!health_must_restart(&u->health, loop_now_ms(a->loop), &u->health_restart_ms)) {
+                if (u->health_restart_ms > 0)
+                        agent_health_wake_at(a, u->health_restart_ms);
+                return;
+        }
+        log_notice(((LogFields) { .unit = u->name }), "%s: restart (HealthAction=restart): %s", u->name,
+                   u->health.why);
+        if (agent_restart(a, u))
+                health_count_restart(&u->health, loop_now_ms(a->loop));
+}
+
+/* -- The pass -- */
+
+/* A unit that changed is measured when it has been read again. */
+void agent_update_health(Agent *a, AgentUnit *u) {
+        const ClusterState *published = cluster_state(registry_cluster(a->registry), a->machine_id, u->name);
+        HealthOptions options = agent_health_options(a, u);
+        uint64_t now_ms = loop_now_ms(a->loop);
+
+        if (!u->observed || u->must_refresh || u->refreshing || agent_is_stale(u))
+                return;
+        health_observe(&u->health, &u->seen, &options, now_ms);
+        health_inherit(&u->health, published ? &published->state : NULL, &options, now_ms);
+        if (u->health.due_ms > 0)
+                agent_health_wake_at(a, u->health.due_ms);
+        agent_update_checks(a, u);
+        agent_restart_unhealthy(a, u);
+}
+
+/* Return whether the process is still to be reloaded with the text of the file. */
+static bool agent_awaits_reload(const Agent *a, const AgentUnit *u) {
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+        const Unit *text = agent_assigned_text(a, u);
+
+        return record && text && unit_effect(record->unit, text) == EFFECT_RELOAD;
+}
+
+/* A unit is failing, too, if systemd rejected its last start, or if its reload failed. */
+int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state) {
+        _cleanup_text_ Text why = {};
+
+        if (!a->publishes_health || streq(state->load, STATE_FOREIGN) || state->done)
+                return 0;
+        state->health = state->job[0] || u->reload_failed ? UNIT_HEALTH_FAILING : u->health.health;
+        state->available = u->health.available && !u->reload_failed && !agent_awaits_reload(a, u);
+        if (!state->job[0])
+                text_append(&why, u->reload_failed ? u->last_error : u->health.why);
+        if (u->restart_suspended)
+                text_append(&why, "; not restarted while more than half of its instances are unhealthy");
+        return why.error < 0 ? why.error : unit_state_set_why(state, why.chars ?: "");
+}

@@ -1,0 +1,327 @@
+/* /fleet/v1/reboots: GET lists the planned reboots, POST queues machines, DELETE cancels, and POST of
+ * .../resume continues a queue that has stopped. fleetd/engine/reboot.h has the states. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/api/fleet_v1.h"
+#include "fleetd/engine/drain.h"
+#include "fleetd/engine/reboot.h"
+#include "units/json.h"
+
+enum { REBOOTS_MAX = 1000, SLOTS_MAX = 1000 };
+
+#define REBOOT_SPAN_MAX_MS ((uint64_t) 365 * 86400000)
+
+/* -- GET -- */
+
+/* Hosts that have begun are first. */
+static bool reboots_is_before(const Cluster *c, const KvState *state, const ClusterMachine *a,
+                              const ClusterMachine *b) {
+        bool a_waits = a->reboot->state == REBOOT_QUEUED, b_waits = b->reboot->state == REBOOT_QUEUED;
+
+        return a_waits != b_waits ? b_waits : reboot_is_before(c, state, a, b);
+}
+
+/* Return the machines that have a record, in their order. NULL: no memory. */
+static const ClusterMachine **reboots_sorted(const Cluster *c, const KvState *state, size_t *ret_n) {
+        const ClusterMachine **all = NEW0(const ClusterMachine *, HASH_COUNT(c->machines) + 1);
+        size_t n = 0, k;
+
+        for (const ClusterMachine *m = c->machines; all && m; m = m->hh.next) {
+                if (!m->reboot)
+                        continue;
+                for (k = n++; k > 0 && reboots_is_before(c, state, m, all[k - 1]); k--)
+                        all[k] = all[k - 1];
+                all[k] = m;
+        }
+        *ret_n = n;
+        return all;
+}
+
+static void reboots_write_one(Text *t, const Cluster *c, const KvState *state, const ClusterMachine *m) {
+        const RebootRecord *r = m->reboot;
+        Error why = {};
+
+        if (r->state == REBOOT_QUEUED)
+                (void) reboot_may_begin(c, state, m, &why);
+        else
+                (void) reboot_may_go_on(c, state, m, &why);
+        json_open(t, NULL, '{');
+        json_add_string(t, "by", r->by);
+        json_add_string(t, "id", m->id);
+        json_add_string(t, "kind", reboot_kind_to_string(r->kind));
+        json_add_string(t, "name", cluster_machine_name(m));
+        json_add_string(t, "presence", presence_to_string(m->presence));
+        json_add_string(t, "reason", why.message[0] ? why.message : r->why);
+        if (r->until_ms > 0 && r->state != REBOOT_FAILED)
+                json_add_u64(t, "returnMs", r->until_ms > c->now_ms ? r->until_ms - c->now_ms : 0);
+        json_add_string(t, "state", reboot_state_to_string(r->state));
+        json_add_u64(t, "unitsLeft", r->state == REBOOT_DRAINING ? drain_left(m) : 0);
+        json_add_string(t, "zone", r->zone);
+        json_close(t, '}');
+}
+
+/* The index that a voter has is known on the leader only. */
+static void reboots_state(const Request *request, KvState *ret) {
+        kv_state(request->api->options.store, ret);
+        for (size_t i = 0; i < ret->n_members && ret->role != KV_ROLE_LEADER; i++)
+                ret->members[i].match = ret->raft_index;
+}
+
+void reboots_list_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_free_ const ClusterMachine **all = NULL;
+        _cleanup_text_ Text t = {};
+        KvState state;
+        size_t n;
+
+        reboots_state(request, &state);
+        all = reboots_sorted(c, &state, &n);
+        if (!all)
+                t.error = -ENOMEM;
+        json_open(&t, NULL, '{');
+        json_open(&t, "reboots", '[');
+        for (size_t i = 0; all && i < n && i < REBOOTS_MAX; i++)
+                reboots_write_one(&t, c, &state, all[i]);
+        json_close(&t, ']');
+        json_close(&t, '}');
+        request_answer_json(request, 200, &t);
+}
+
+void reboots_write(Text *t, const Cluster *c) {
+        bool any = false;
+
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
+                if (!m->reboot || m->reboot->state != REBOOT_FAILED)
+                        continue;
+                if (!any)
+                        json_open(t, "reboots", '[');
+                any = true;
+                json_open(t, NULL, '{');
+                json_add_string(t, "name", cluster_machine_name(m));
+                json_add_string(t, "reason", m->reboot->why);
+                json_add_string(t, "state", reboot_state_to_string(m->reboot->state));
+                json_close(t, '}');
+        }
+        if (any)
+                json_close(t, ']');
+}
+
+/* -- Changes -- */
+
+static void reboots_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
+
+        if (status != KV_COMPARE_FAILED) {
+                change_on_done(request, status, message, index);
+                return;
+        }
+        request->changing = false;
+        if (!request_decide_again(request, request->route->handle))
+                request_error(request, 409, "the machines changed at this moment; try again");
+}
+
+/* Send the changes, or answer if there is none. */
+static void reboots_send(Request *request, const RebootChange *changes, size_t n) {
+        char user[RECORDED_BY_SIZE];
+
+        if (n == 0) {
+                request_answer(request, 204, NULL, NULL, "", 0);
+                return;
+        }
+        change_sent(request, 204, NULL,
+                    registry_reboot(request_registry(request), 0, changes, n, request_user(request, user),
+                                    reboots_on_done, request));
+}
+
+typedef struct RebootsBody {
+        uint64_t deadline_ms, return_ms, slots;
+        RebootKind kind;
+        char zone[SPREAD_KEY_MAX + 1];
+        Names machines; /* IDs */
+} RebootsBody;
+
+static int read_machines(const JsonValue *member, void *field, Error *err) {
+        Names *names = field;
+
+        if (json_value_type(member) != JSON_VALUE_ARRAY || json_value_count(member) == 0 ||
+            json_value_count(member) > REBOOTS_MAX)
+                return error_set(err, -EBADMSG, "machines: expected 1 to %d IDs", REBOOTS_MAX);
+        for (size_t i = 0; i < json_value_count(member); i++) {
+                const char *id = json_value_string(json_value_item(member, i));
+
+                if (!id)
+                        return error_set(err, -EBADMSG, "machines: expected strings");
+                if (names_add(names, id, strlen(id)) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static const JsonWords kind_words = { reboot_kind_names, _REBOOT_KIND_MAX, -EBADMSG };
+
+static const JsonField body_fields[] = {
+        { "deadlineMs", JSON_FIELD_U64, offsetof(RebootsBody, deadline_ms) },
+        { "kind", JSON_FIELD_WORD, offsetof(RebootsBody, kind), .words = &kind_words },
+        { "machines", JSON_FIELD_OTHER, offsetof(RebootsBody, machines), .read = read_machines },
+        { "returnMs", JSON_FIELD_U64, offsetof(RebootsBody, return_ms) },
+        { "slots", JSON_FIELD_U64, offsetof(RebootsBody, slots) },
+        { "zone", JSON_FIELD_CHARS, offsetof(RebootsBody, zone), .size = SPREAD_KEY_MAX + 1 },
+};
+
+static void reboots_body_done(RebootsBody *body) {
+        names_done(&body->machines);
+}
+
+static int reboots_body_read(const Request *request, RebootsBody *ret, Error *err) {
+        int r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), ret,
+                                 sizeof(*ret), err);
+
+        if (r < 0)
+                return r;
+        if (ret->deadline_ms > REBOOT_SPAN_MAX_MS || ret->return_ms > REBOOT_SPAN_MAX_MS)
+                return error_set(err, -EINVAL, "deadlineMs, returnMs: expected at most 365 days");
+        if (ret->slots > SLOTS_MAX)
+                return error_set(err, -EINVAL, "slots: expected at most %d", SLOTS_MAX);
+        return 0;
+}
+
+/* Return whether the machine may not be queued; then set the reason. */
+static bool reboots_refuses(const Request *request, const ClusterMachine *m, uint64_t deadline_ms,
+                            Error *ret) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const char *name = cluster_machine_name(m);
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        if (state.level < KV_LEVEL_UPDATES)
+                error_set(
+                        ret, 409,
+                        "planned reboots require feature level %d, and the level is %u: all hosts need this "
+                        "version of fleetd; then: fleetctl cluster level %d",
+                        KV_LEVEL_UPDATES, state.level, KV_LEVEL_UPDATES);
+        else if (!LIST_EMPTY(&m->unreadable))
+                error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
+        else if (m->member.agentless)
+                error_set(ret, 409, "%s has no agent (Agent=no), which calls logind", name);
+        else if (m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT)
+                error_set(ret, 409, "%s is %s", name, m->presence == PRESENCE_LOST ? "lost" : "shut down");
+        else if (cluster_machine_is_leaving(m))
+                error_set(ret, 409, "%s is leaving the cluster", name);
+        else if (m->reboot && m->reboot->state == REBOOT_FAILED)
+                error_set(ret, 409,
+                          "the queue has stopped at %s: %s; continue it with fleetctl reboot --resume, or "
+                          "end it "
+                          "with fleetctl reboot --cancel",
+                          name, m->reboot->why);
+        else if (deadline_ms == 0 && drain_left(m) > 0 && !maintenance_has_others(c, m))
+                error_set(ret, 409,
+                          "no other machine can run units: its units would keep %s from the reboot; to stop "
+                          "them: fleetctl reboot %s --deadline=5min",
+                          name, name);
+        else
+                return false;
+        return true;
+}
+
+/* Set the change that queues a machine. Return 1, 0 if it is queued already, or -EINVAL with the reason. */
+static int reboots_queue(Request *request, const RebootsBody *body, size_t i, RebootChange *ret,
+                         RebootRecord *record, Error *err) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterMachine *m = cluster_machine(c, body->machines.items[i]);
+        char user[RECORDED_BY_SIZE];
+
+        if (!m || cluster_machine_is_removed(m))
+                return error_set(err, -EINVAL, "machine %s does not exist", body->machines.items[i]);
+        if (reboots_refuses(request, m, body->deadline_ms, err))
+                return -EINVAL;
+        if (m->reboot)
+                return 0;
+        *record = (RebootRecord) { .kind = body->kind,
+                                   .state = REBOOT_QUEUED,
+                                   .deadline_ms = body->deadline_ms,
+                                   .return_ms = body->return_ms,
+                                   .seq = c->index * REBOOTS_MAX + i,
+                                   .since_ms = c->now_ms,
+                                   .slots = body->slots };
+        snprintf(record->by, sizeof(record->by), "%s", request_user(request, user));
+        memcpy(record->zone, body->zone, sizeof(record->zone));
+        *ret = (RebootChange) { .machine = m, .record = record, .reason = "queued for a reboot" };
+        return 1;
+}
+
+void reboots_post_handle(Request *request) {
+        _cleanup_(reboots_body_done) RebootsBody body = {};
+        _cleanup_free_ RebootChange *changes = NULL;
+        _cleanup_free_ RebootRecord *records = NULL;
+        Error err = {};
+        size_t n = 0;
+        int r;
+
+        r = reboots_body_read(request, &body, &err);
+        if (r < 0) {
+                request_refuse_body(request, r, &err);
+                return;
+        }
+        changes = NEW0(RebootChange, body.machines.n);
+        records = NEW0(RebootRecord, body.machines.n);
+        if (!changes || !records) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        for (size_t i = 0; i < body.machines.n; i++) {
+                r = reboots_queue(request, &body, i, &changes[n], &records[n], &err);
+                if (r < 0) {
+                        request_error(request, 409, "%s", err.message);
+                        return;
+                }
+                n += (size_t) r;
+        }
+        reboots_send(request, changes, n);
+}
+
+/* A host that is about to reboot, or down, continues: only its return shows what it does. */
+static bool reboots_may_cancel(const ClusterMachine *m) {
+        return m->reboot && (m->reboot->state == REBOOT_QUEUED || m->reboot->state == REBOOT_DRAINING ||
+                             m->reboot->state == REBOOT_FAILED);
+}
+
+/* End the reboots of all machines for which 'ends' is true. */
+static void reboots_end(Request *request, bool (*ends)(const ClusterMachine *m), const char *reason) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_free_ RebootChange *changes = NEW0(RebootChange, REBOOTS_MAX);
+        size_t n = 0;
+
+        if (!changes) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        for (const ClusterMachine *m = c->machines; m && n < REBOOTS_MAX; m = m->hh.next)
+                if (ends(m))
+                        changes[n++] = (RebootChange) { .machine = m,
+                                                        .maintenance = REBOOT_RELEASES,
+                                                        .reason = reason };
+        reboots_send(request, changes, n);
+}
+
+void reboots_cancel_handle(Request *request) {
+        reboots_end(request, reboots_may_cancel, "reboot cancelled");
+}
+
+static bool reboots_has_failed(const ClusterMachine *m) {
+        return m->reboot && m->reboot->state == REBOOT_FAILED;
+}
+
+void reboots_resume_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (reboots_has_failed(m) && m->presence != PRESENCE_UP) {
+                        request_error(request, 409,
+                                      "%s is %s; start it before, or end the queue with fleetctl reboot "
+                                      "--cancel",
+                                      cluster_machine_name(m), presence_to_string(m->presence));
+                        return;
+                }
+        reboots_end(request, reboots_has_failed, "reboot resumed: the queue goes on");
+}

@@ -1,0 +1,317 @@
+/* /fleet/v1/rollouts: GET reports the rollouts that are under way, GET of one unit that of its set, and PUT
+ * pauses, resumes or promotes it. fleetd/engine/rollout.h has all steps. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fleetd/api/fleet_v1.h"
+#include "fleetd/engine/plan.h"
+#include "fleetd/engine/rollout.h"
+#include "units/json.h"
+
+enum {
+        INSTANCES_MAX = 1000, /* in an answer about one set ... */
+        ROLLOUTS_MAX = 1000,  /* ... and rollouts in the list, which has no instances */
+        SUMMARIES_MAX = 100,  /* rollouts in the answer about the cluster */
+};
+
+/* -- GET -- */
+
+static bool rollouts_are_braked(const Request *request, const Cluster *c) {
+        const Api *api = request->api;
+        uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
+        EngineBrake brake = {};
+
+        return engine_brake_state(c, brake_ms, &brake) >= 0 && brake.until_ms > c->now_ms;
+}
+
+/* Return a cluster time as wall-clock time. */
+static uint64_t rollout_wall_ms(const Request *request, uint64_t ms) {
+        uint64_t wall_ms = loop_wall_ms(request->api->loop),
+                 now_ms = registry_cluster(request->api->options.registry)->now_ms;
+
+        return wall_ms - MIN(now_ms > ms ? now_ms - ms : 0, wall_ms);
+}
+
+/* Return whether the wanted text is the one to which the rollout has returned after a failure. */
+static bool rollout_was_reverted(const ClusterUnit *head) {
+        const Revisions *all = &head->unit->revisions;
+
+        return head->rollout->reverted.number > 0 && all->wanted.how == REVISION_REVERTED &&
+               all->n_former > 0 && all->former[all->n_former - 1].number == head->rollout->reverted.number;
+}
+
+static void rollout_write_instance(Text *t, const Cluster *c, const RolloutSet *set, const RolloutInstance *p,
+                                   bool braked) {
+        const ClusterAssignment *a = p->assignment;
+        Error why = {};
+
+        rollout_explain(c, set, p, braked, &why);
+        json_open(t, NULL, '{');
+        if (p->state == INSTANCE_UPDATING || p->state == INSTANCE_SURGING)
+                json_add_u64(t, "ageMs", c->now_ms - MIN(a->known_ms, c->now_ms));
+        json_add_string(t, "machine", cluster_machine_name(a->machine));
+        json_add_string(t, "machineID", a->machine->id);
+        json_add_string(t, "name", p->unit->name);
+        json_add_u64(t, "revision", a->revision);
+        json_add_string(t, "state", rollout_instance_state_to_string(p->state));
+        json_add_string(t, "why", why.message);
+        json_close(t, '}');
+}
+
+static void rollout_write_instances(Text *t, const Request *request, const RolloutSet *set) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        bool braked = rollouts_are_braked(request, c);
+
+        json_open(t, "instances", '[');
+        for (size_t i = 0; i < MIN(set->n, (size_t) INSTANCES_MAX); i++)
+                rollout_write_instance(t, c, set, &set->instances[i], braked);
+        json_close(t, ']');
+}
+
+/* Return the time since a cluster time of the record, in ms; 0: it has none. */
+static uint64_t rollout_age(const Cluster *c, uint64_t ms) {
+        return ms == 0 || ms > c->now_ms ? 0 : c->now_ms - ms;
+}
+
+/* Write the rollout of a set; its state is "none" if there has been none. 0 or -ENOMEM. */
+static int rollout_write(Text *t, const Request *request, const ClusterUnit *head, bool instances) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        static const RolloutRecord none = { .state = ROLLOUT_DONE };
+        const RolloutRecord *o = head->rollout ?: &none;
+        bool reverted = head->rollout && rollout_was_reverted(head);
+        RolloutSet set = {};
+        const size_t *n = set.n_of;
+        int r;
+
+        r = rollout_set_read(c, head, &set);
+        if (r < 0)
+                return r;
+        json_open(t, NULL, '{');
+        json_add_u64(t, "ageMs", rollout_age(c, o->since_ms));
+        json_add_u64(t, "available", n[INSTANCE_AVAILABLE]);
+        if (o->state == ROLLOUT_PAUSED)
+                json_add_string(t, "before", rollout_state_to_string(o->before));
+        json_add_u64(t, "behind", n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_IDLE]);
+        json_add_string(t, "by", o->by);
+        json_add_u64(t, "completed", o->completed.number);
+        json_add_u64(t, "failed", n[INSTANCE_FAILED]);
+        json_add_u64(t, "from", o->from.number);
+        json_add_string(t, "hash", o->to.hash);
+        if (instances)
+                rollout_write_instances(t, request, &set);
+        json_add_string(t, "name", head->name);
+        if (o->until_ms > c->now_ms)
+                json_add_u64(t, "nextMs", o->until_ms - c->now_ms);
+        json_add_u64(t, "of", set.n - n[INSTANCE_ENDED]);
+        json_add_u64(t, "progressMs", rollout_age(c, o->progress_ms));
+        if (reverted) {
+                json_add_u64(t, "reverted", o->reverted.number);
+                json_add_string(t, "revertedHash", o->reverted.hash);
+        }
+        json_add_u64(t, "revision", head->rollout ? o->to.number : revisions_wanted(&head->unit->revisions));
+        if (head->rollout)
+                json_add_u64(t, "since", rollout_wall_ms(request, o->since_ms));
+        json_add_string(t, "state", head->rollout ? rollout_state_to_string(o->state) : "none");
+        json_add_u64(t, "unreachable", n[INSTANCE_UNREACHABLE]);
+        json_add_u64(t, "updating", n[INSTANCE_UPDATING] + n[INSTANCE_SURGING]);
+        json_add_string(t, "wanted", head->unit->hash);
+        json_add_string(t, "why", o->why);
+        json_close(t, '}');
+        rollout_set_done(&set);
+        return t->error;
+}
+
+static int rollouts_compare(const void *a, const void *b) {
+        return strcmp((*(const ClusterUnit *const *) a)->name, (*(const ClusterUnit *const *) b)->name);
+}
+
+/* Set *ret to the sets whose rollouts have not ended, by their names, and return their number. */
+static size_t rollouts_find(const Cluster *c, const ClusterUnit ***ret, Text *t) {
+        const ClusterUnit *u;
+        size_t n = 0, capacity = 0;
+
+        LIST_FOREACH(u, &c->lists[CLUSTER_ROLLING], lists[CLUSTER_ROLLING]) {
+                if (!u->unit || !u->rollout)
+                        continue;
+                if (GROW(*ret, capacity, n + 1) < 0) {
+                        t->error = -ENOMEM;
+                        break;
+                }
+                (*ret)[n++] = u;
+        }
+        if (n > 1)
+                qsort(*ret, n, sizeof(**ret), rollouts_compare);
+        return n;
+}
+
+void rollouts_write(Text *t, const Cluster *c) {
+        _cleanup_free_ const ClusterUnit **heads = NULL;
+        size_t n = rollouts_find(c, &heads, t);
+
+        if (n == 0)
+                return;
+        json_open(t, "rollouts", '[');
+        for (size_t i = 0; i < MIN(n, (size_t) SUMMARIES_MAX); i++) {
+                const RolloutRecord *r = heads[i]->rollout;
+
+                json_open(t, NULL, '{');
+                json_add_string(t, "name", heads[i]->name);
+                json_add_u64(t, "progressMs", rollout_age(c, r->progress_ms));
+                json_add_u64(t, "revision", r->to.number);
+                json_add_string(t, "state", rollout_state_to_string(r->state));
+                json_add_string(t, "why", r->why);
+                json_close(t, '}');
+        }
+        json_close(t, ']');
+}
+
+void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterUnit *head = u->unit ? rollout_head(c, u) : u;
+        const RolloutRecord *o = head->rollout;
+        _cleanup_text_ Text line = {}, next = {};
+        RolloutSet set = {};
+        Error why = {};
+
+        if (!o || o->state == ROLLOUT_DONE || !head->unit)
+                return;
+        if (rollout_set_read(c, head, &set) < 0) {
+                t->error = -ENOMEM;
+                return;
+        }
+        text_printf(&line, "%s: revision %llu: %s, %zu of %zu available", head->name,
+                    (unsigned long long) o->to.number, rollout_state_to_string(o->state),
+                    set.n_of[INSTANCE_AVAILABLE], set.n - set.n_of[INSTANCE_ENDED]);
+        if (o->state == ROLLOUT_PAUSED)
+                text_printf(&line, ": %s", o->why);
+        for (size_t i = 0; i < set.n; i++) {
+                if (set.instances[i].unit != u || u->unit->placement.global)
+                        continue;
+                rollout_explain(c, &set, &set.instances[i], rollouts_are_braked(request, c), &why);
+                if (why.message[0])
+                        text_printf(&line, "; %s: %s", u->name, why.message);
+        }
+        if (o->state == ROLLOUT_PAUSED || o->state == ROLLOUT_HELD)
+                text_printf(&next, "rollout %s %s", o->state == ROLLOUT_PAUSED ? "resume" : "promote",
+                            head->name);
+        json_add_string(t, "rollout", line.chars);
+        json_add_string(t, "rolloutNext", next.chars);
+        t->error = t->error ?: line.error ?: next.error;
+        rollout_set_done(&set);
+}
+
+void rollouts_list_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_free_ const ClusterUnit **heads = NULL;
+        _cleanup_text_ Text t = {};
+        size_t n = rollouts_find(c, &heads, &t);
+
+        json_open(&t, NULL, '{');
+        json_open(&t, "rollouts", '[');
+        for (size_t i = 0; i < MIN(n, (size_t) ROLLOUTS_MAX) && t.error == 0; i++)
+                if (rollout_write(&t, request, heads[i], false) < 0)
+                        t.error = -ENOMEM;
+        json_close(&t, ']');
+        json_close(&t, '}');
+        request_answer_json(request, 200, &t);
+}
+
+/* Return the head of the set of the path's unit; NULL: there is none, and the request is answered. */
+static const ClusterUnit *rollout_of(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterUnit *u = cluster_unit(c, request->rest);
+
+        if (u)
+                return rollout_head(c, u);
+        request_error(request, 404, "unit does not exist");
+        return NULL;
+}
+
+void rollouts_get_handle(Request *request) {
+        const ClusterUnit *head = rollout_of(request);
+        _cleanup_text_ Text t = {};
+
+        if (!head)
+                return;
+        if (rollout_write(&t, request, head, true) < 0)
+                t.error = -ENOMEM;
+        request_answer_json(request, 200, &t);
+}
+
+/* -- PUT -- */
+
+typedef struct RolloutBody {
+        char request[16];
+} RolloutBody;
+
+static const JsonField body_fields[] = {
+        { "request", JSON_FIELD_CHARS, offsetof(RolloutBody, request), true, .size = 16 },
+};
+
+static void rollout_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
+
+        if (status != KV_COMPARE_FAILED) {
+                change_on_done(request, status, message, index);
+                return;
+        }
+        request->changing = false;
+        if (!request_decide_again(request, request->route->handle))
+                request_error(request, 409, "the rollout changed at this moment; try again");
+}
+
+/* The assignments of this view precede the request: those of failed instances are repeated after it. */
+static void rollout_put(Request *request, const ClusterUnit *head, RolloutVerb verb) {
+        static const char *const done[_ROLLOUT_VERB_MAX] = {
+                [ROLLOUT_PAUSE] = "paused",
+                [ROLLOUT_RESUME] = "resumed",
+                [ROLLOUT_PROMOTE] = "promoted",
+        };
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_rollout_ RolloutRecord next = {};
+        _cleanup_text_ Text reason = {};
+        char user[RECORDED_BY_SIZE];
+        Error err = {};
+        int r;
+
+        r = rollout_ask(head, verb,
+                        &(RolloutRequest) { .now_ms = c->now_ms,
+                                            .index = c->index + 1,
+                                            .by = request_user(request, user) },
+                        &next, &err);
+        if (r < 0) {
+                request_error(request, r == -ENOMEM ? 500 : 409, "%s", error_text(&err, r));
+                return;
+        }
+        text_printf(&reason, "revision %llu: %s", (unsigned long long) next.to.number, done[verb]);
+        change_sent(request, 204, NULL,
+                    reason.error < 0 ? reason.error :
+                                       registry_roll(request_registry(request), 0,
+                                                     &(RolloutWrite) { .head = head,
+                                                                       .record = &next,
+                                                                       .reason = reason.chars,
+                                                                       .user = user },
+                                                     rollout_on_done, request));
+}
+
+void rollouts_put_handle(Request *request) {
+        const ClusterUnit *head = rollout_of(request);
+        RolloutBody body = {};
+        RolloutVerb verb = _ROLLOUT_VERB_INVALID;
+        Error err = {};
+        int r;
+
+        if (!head)
+                return;
+        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), &body,
+                             sizeof(body), &err);
+        if (r >= 0)
+                verb = rollout_verb_from_string(body.request);
+        if (r >= 0 && verb < 0)
+                r = error_set(&err, -EINVAL, "request: expected pause, resume or promote, not %s",
+                              body.request);
+        if (r < 0)
+                request_refuse_body(request, r, &err);
+        else
+                rollout_put(request, head, verb);
+}

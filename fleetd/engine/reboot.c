@@ -1,0 +1,281 @@
+#include "fleetd/engine/reboot.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fleetd/engine/plan_internal.h"
+
+static const KvMember *reboot_member(const KvState *state, const ClusterMachine *m) {
+        for (size_t i = 0; i < state->n_members && m->member.raft_id != 0; i++)
+                if (state->members[i].raft_id == m->member.raft_id)
+                        return &state->members[i];
+        return NULL;
+}
+
+static bool reboot_is_voter(const KvState *state, const ClusterMachine *m) {
+        const KvMember *member = reboot_member(state, m);
+
+        return member && member->role == KV_MEMBER_VOTER;
+}
+
+static bool reboot_leads(const KvState *state, const ClusterMachine *m) {
+        return m->member.raft_id != 0 && m->member.raft_id == state->leader_id;
+}
+
+static bool reboot_is_active(const ClusterMachine *m) {
+        return m->reboot && m->reboot->state != REBOOT_QUEUED && m->reboot->state != REBOOT_FAILED;
+}
+
+/* Return whether the host goes down, or has not finished its return. */
+static bool reboot_is_down(const ClusterMachine *m) {
+        return reboot_is_active(m) && m->reboot->state != REBOOT_DRAINING;
+}
+
+bool reboot_has_booted(const ClusterMachine *m) {
+        const RebootRecord *r = m->reboot;
+
+        return m->facts && m->facts->boot_id && r->boot[0] &&
+               (!streq(m->facts->boot_id, r->boot) || m->facts->soft_reboots > r->soft);
+}
+
+/* -- The queue -- */
+
+static const char *reboot_zone(const ClusterMachine *m, const char *key) {
+        return *key ? pairs_get(&m->metadata, key) : NULL;
+}
+
+/* Machines without the key are the last ones. */
+static int reboot_compare_zones(const ClusterMachine *a, const ClusterMachine *b, const char *key) {
+        const char *x = reboot_zone(a, key), *y = reboot_zone(b, key);
+
+        return x && y ? strcmp(x, y) : !x - !y;
+}
+
+bool reboot_is_before(const Cluster *cluster, const KvState *state, const ClusterMachine *a,
+                      const ClusterMachine *b) {
+        bool a_leads = reboot_leads(state, a), b_leads = reboot_leads(state, b);
+        int zones = reboot_compare_zones(a, b, a->reboot->zone);
+
+        if (a_leads != b_leads)
+                return b_leads;
+        if (zones != 0)
+                return zones < 0;
+        if (a->reboot->seq != b->reboot->seq)
+                return a->reboot->seq < b->reboot->seq;
+        return strcmp(a->id, b->id) < 0;
+}
+
+/* Return why the votes do not allow it; NULL: they do. Of two drained voters, one begins. */
+static const char *reboot_quorum(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
+                                 const ClusterMachine **ret_other) {
+        *ret_other = NULL;
+        if (!reboot_is_voter(state, machine))
+                return NULL;
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+                const KvMember *member = reboot_member(state, m);
+
+                if (m == machine || !member || member->role != KV_MEMBER_VOTER)
+                        continue;
+                *ret_other = m;
+                if (machine->reboot->state == REBOOT_DRAINING ? reboot_is_down(m) : reboot_is_active(m))
+                        return "is a voter, too, and reboots first";
+                if (!member->reachable || m->presence != PRESENCE_UP)
+                        return "is a voter, and does not respond";
+                if (!reboot_leads(state, m) && member->match + REBOOT_LAG_MAX < state->raft_index)
+                        return "is a voter, and is not caught up";
+        }
+        *ret_other = NULL;
+        return NULL;
+}
+
+static bool reboot_votes_allow(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
+                               Error *ret_why) {
+        const ClusterMachine *other;
+        const char *why = reboot_quorum(cluster, state, machine, &other);
+
+        if (why)
+                error_set(ret_why, -EAGAIN, "%s %s", cluster_machine_name(other), why);
+        return !why;
+}
+
+bool reboot_may_go_on(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
+                      Error *ret_why) {
+        const MaintenanceRecord *maintenance = machine->maintenance;
+
+        return machine->reboot->state != REBOOT_DRAINING || !maintenance ||
+               maintenance->mode != MAINTENANCE_DRAINED ||
+               reboot_votes_allow(cluster, state, machine, ret_why);
+}
+
+bool reboot_may_begin(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
+                      Error *ret_why) {
+        const RebootRecord *r = machine->reboot;
+        uint64_t n = 0;
+
+        if (cluster->adopting) {
+                error_set(ret_why, -EAGAIN, "no unit moves now");
+                return false;
+        }
+        if (machine->presence != PRESENCE_UP || !machine->facts || !LIST_EMPTY(&machine->unreadable)) {
+                error_set(ret_why, -EAGAIN, "it is not up");
+                return false;
+        }
+        if (machine->maintenance && machine->maintenance->purpose[0]) {
+                error_set(ret_why, -EAGAIN, "it is in maintenance for another reason: %s",
+                          machine->maintenance->purpose);
+                return false;
+        }
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+                if (m == machine || !m->reboot)
+                        continue;
+                if (m->reboot->state == REBOOT_FAILED) {
+                        error_set(ret_why, -EAGAIN, "the queue has stopped at %s", cluster_machine_name(m));
+                        return false;
+                }
+                if (reboot_leads(state, machine)) {
+                        error_set(ret_why, -EAGAIN, "the leader's host is last; %s is before it",
+                                  cluster_machine_name(m));
+                        return false;
+                }
+                if (!reboot_is_active(m))
+                        continue;
+                n++;
+                if (n >= MAX(r->slots, (uint64_t) 1) || reboot_compare_zones(m, machine, r->zone) != 0) {
+                        error_set(ret_why, -EAGAIN, "%s is before it", cluster_machine_name(m));
+                        return false;
+                }
+        }
+        return reboot_votes_allow(cluster, state, machine, ret_why);
+}
+
+/* Return the first queued machine that is up; hosts that are not up are skipped. */
+static const ClusterMachine *reboot_first(const Cluster *cluster, const KvState *state) {
+        const ClusterMachine *first = NULL;
+
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
+                if (m->reboot && m->reboot->state == REBOOT_QUEUED && m->presence == PRESENCE_UP &&
+                    (!first || reboot_is_before(cluster, state, m, first)))
+                        first = m;
+        return first;
+}
+
+/* -- Steps -- */
+
+static void reboot_set(RebootStep *step, uint64_t now_ms, RebootState to, const char *reason) {
+        step->next.state = to;
+        step->next.since_ms = now_ms;
+        step->reason = reason;
+}
+
+static void reboot_fail(RebootStep *step, uint64_t now_ms, const char *why) {
+        reboot_set(step, now_ms, REBOOT_FAILED, why);
+        snprintf(step->next.why, sizeof(step->next.why), "%s", why);
+}
+
+/* A finished job is available, too. */
+static bool reboot_is_available(const ClusterMachine *m) {
+        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
+                if (cluster_assignment_is_active(a) && !plan_is_up(a))
+                        return false;
+        return m->presence == PRESENCE_UP;
+}
+
+/* Return whether the host is not back in time; otherwise add the time that is left. */
+static bool reboot_is_late(RebootStep *step, uint64_t now_ms) {
+        if (step->next.until_ms <= now_ms)
+                return true;
+        step->again_ms = MIN(step->again_ms, step->next.until_ms - now_ms);
+        return false;
+}
+
+/* A drain lasts: the votes count again when it has ended. */
+static void reboot_step_draining(RebootStep *step, const Cluster *cluster, const KvState *state,
+                                 const ClusterMachine *m) {
+        const MaintenanceRecord *maintenance = m->maintenance;
+        uint64_t now_ms = cluster->now_ms;
+
+        if (plan_is_down(m)) {
+                reboot_fail(step, now_ms,
+                            m->presence == PRESENCE_LOST ? "it was lost while it was drained" :
+                                                           "it was shut down while it was drained");
+                step->maintenance = REBOOT_CORDONS;
+        } else if (!maintenance || !streq(maintenance->purpose, CLUSTER_FOR_REBOOT)) {
+                step->ends = true;
+                step->reason = "reboot cancelled: its drain has ended";
+        } else if (maintenance->mode == MAINTENANCE_DRAINED && reboot_may_go_on(cluster, state, m, NULL)) {
+                reboot_set(step, now_ms, REBOOT_REBOOTING, "rebooting");
+                step->next.until_ms = now_ms + (step->next.return_ms ?: (uint64_t) REBOOT_RETURN_MS);
+        }
+}
+
+static void reboot_step_back(RebootStep *step, const ClusterMachine *m, uint64_t now_ms) {
+        uint64_t end_ms = step->next.since_ms + REBOOT_STEADY_MS;
+
+        if (reboot_is_available(m) && end_ms <= now_ms) {
+                step->ends = true;
+                step->maintenance = REBOOT_RELEASES;
+                step->reason = "rebooted";
+        } else if (reboot_is_late(step, now_ms))
+                reboot_fail(step, now_ms, "it is up, but not all of its units run");
+        else if (end_ms > now_ms)
+                step->again_ms = MIN(step->again_ms, end_ms - now_ms);
+}
+
+/* Set the step of a machine that is not queued; reason NULL: none. */
+static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const KvState *state,
+                                const ClusterMachine *m) {
+        uint64_t now_ms = cluster->now_ms;
+        bool back = m->presence == PRESENCE_UP && reboot_has_booted(m);
+
+        step->next = *m->reboot;
+        step->maintenance = REBOOT_KEEPS;
+        switch (m->reboot->state) {
+        case REBOOT_DRAINING:
+                reboot_step_draining(step, cluster, state, m);
+                return;
+        case REBOOT_REJECTED:
+                reboot_set(step, now_ms, REBOOT_FAILED, m->reboot->why);
+                step->maintenance = REBOOT_RELEASES;
+                return;
+        case REBOOT_REBOOTING:
+        case REBOOT_DOWN:
+                if (back)
+                        reboot_set(step, now_ms, REBOOT_BACK, "back after its reboot");
+                else if (m->reboot->state == REBOOT_REBOOTING && plan_is_down(m))
+                        reboot_set(step, now_ms, REBOOT_DOWN, "down for its reboot");
+                else if (reboot_is_late(step, now_ms))
+                        reboot_fail(step, now_ms, "it is not back in time");
+                return;
+        case REBOOT_BACK:
+                reboot_step_back(step, m, now_ms);
+                return;
+        default:
+                return;
+        }
+}
+
+RebootStep reboot_step(const Cluster *cluster, const KvState *state) {
+        RebootStep step = { .again_ms = UINT64_MAX };
+        const ClusterMachine *first;
+
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+                if (!m->reboot || m->reboot->state == REBOOT_QUEUED || !LIST_EMPTY(&m->unreadable))
+                        continue;
+                reboot_step_machine(&step, cluster, state, m);
+                if (step.reason) {
+                        step.machine = m;
+                        return step;
+                }
+        }
+        first = reboot_first(cluster, state);
+        if (!first || !reboot_may_begin(cluster, state, first, NULL))
+                return step;
+        step.machine = first;
+        step.next = *first->reboot;
+        step.maintenance = REBOOT_DRAINS;
+        reboot_set(&step, cluster->now_ms, REBOOT_DRAINING, "draining for a reboot");
+        snprintf(step.next.boot, sizeof(step.next.boot), "%s", first->facts->boot_id ?: "");
+        step.next.soft = first->facts->soft_reboots;
+        return step;
+}

@@ -1,0 +1,55 @@
+/* The queue of planned reboots, as the reboot keys of the machines and the rest of the cluster view show it:
+ * no memory, so that the next leader continues, and no lock that a lost host could keep.
+ *
+ *   queued      waits for its turn
+ *   draining    its units move away (engine/drain.h)
+ *   rebooting   none is left; the host of that boot calls logind
+ *   down        the host was lost or has left
+ *   back        it is up after another boot, and its units start
+ *   rejected    logind has rejected it
+ *   failed      the queue stops, until a user resumes or cancels it
+ *
+ * The order is that of the requests, with the leader's host last, and zone by zone if the request names a key
+ * of machine metadata. A host that is not up is skipped until it is. A voter begins only if all others are
+ * reachable and caught up, and no other one is about to reboot; this counts again when it is drained. While a
+ * new lineage is adopted, no host begins. No time frees the place of a host that has not returned. */
+#pragma once
+
+#include "fleetd/registry/registry.h"
+
+enum {
+        REBOOT_STEADY_MS = 30000,      /* in which a host that is back has to remain available */
+        REBOOT_RETURN_MS = 15 * 60000, /* in which a host has to be back, if the request names no time */
+        REBOOT_LAG_MAX = 1000,         /* entries that a voter may lag behind */
+};
+
+typedef struct RebootStep {
+        const ClusterMachine *machine; /* NULL: nothing is due */
+        RebootRecord next;
+        bool ends; /* the reboot is done or cancelled, and the record is deleted */
+        RebootMaintenance maintenance;
+        const char *reason; /* for the history */
+        uint64_t again_ms;  /* from now until time alone changes this; UINT64_MAX: never */
+} RebootStep;
+
+/* Return the step that is due, at the cluster time of the view. 'state' is that of the leader. Pure. */
+RebootStep reboot_step(const Cluster *cluster, const KvState *state);
+
+/* Return whether a queued host may begin; if not, set the reason. Pure. */
+bool reboot_may_begin(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
+                      Error *ret_why);
+
+/* Return false if the host is drained, and its reboot waits for other voters; then set the reason. Pure. */
+bool reboot_may_go_on(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
+                      Error *ret_why);
+
+/* Return whether 'a' is before 'b' in the queue; both have a record. */
+bool reboot_is_before(const Cluster *cluster, const KvState *state, const ClusterMachine *a,
+                      const ClusterMachine *b);
+
+/* Return whether the host runs in another boot than the one in which its drain began. */
+bool reboot_has_booted(const ClusterMachine *machine);
+
+/* Write and log the step that is due. Return 1, and 'done' follows; 0 if none is due, and 'again' is started
+ * while a reboot is planned: a voter that catches up changes no key. Or a negative errno. */
+int reboot_advance(Registry *r, uint64_t term, Timer *again, Loop *loop, RegistryDone done, void *userdata);

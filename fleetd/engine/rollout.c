@@ -1,0 +1,691 @@
+/* The steps of a rollout. */
+#include "fleetd/engine/rollout.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetd/engine/plan_internal.h"
+
+enum {
+        POSTPONE_MS = 60000,
+        UPDATES_MAX = 150, /* of one step */
+        UPDATES_BYTES_MAX = 1024 * 1024,
+};
+
+enum { SURGE_WORK_MAX = 20000 }; /* comparisons in the search of machines, of one step */
+
+enum { EXECUTE_MS = 5000 }; /* in which a machine that is up publishes that it has begun a step */
+
+/* -- One step -- */
+
+typedef struct Rolling {
+        const Cluster *cluster;
+        const RolloutLimits *limits;
+        const UpdatePolicy *policy;
+        RolloutSet set;
+        RolloutStep *step;
+        RolloutRecord *next;
+        size_t max_unavailable, min_available, max_surge, canary, max_failures;
+        SchedulerView *view; /* owned; made when a surge instance needs a machine */
+        bool changed;        /* the record */
+} Rolling;
+
+static size_t rolling_behind(const Rolling *x) {
+        const size_t *n = x->set.n_of;
+
+        return n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_IDLE];
+}
+
+/* Instances that run, or are to run. */
+static size_t rolling_count(const Rolling *x) {
+        const size_t *n = x->set.n_of;
+
+        return n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_SURGING] + n[INSTANCE_UPDATING] +
+               n[INSTANCE_AVAILABLE] + n[INSTANCE_FAILED] + x->set.n_waiting +
+               (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
+}
+
+/* Instances that are unavailable, or in an unfinished step. */
+static size_t rolling_unavailable(const Rolling *x) {
+        const size_t *n = x->set.n_of;
+
+        return n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + x->set.n_waiting +
+               (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
+}
+
+static size_t rolling_available(const Rolling *x) {
+        return x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_SURGING] + x->set.n_of[INSTANCE_AVAILABLE];
+}
+
+/* Instances in an unfinished step. */
+static size_t rolling_steps(const Rolling *x) {
+        return x->set.n_of[INSTANCE_UPDATING] + x->set.n_of[INSTANCE_SURGING];
+}
+
+static void _printf_(2, 3) rolling_tell(Rolling *x, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(x->step->reason, sizeof(x->step->reason), format, ap);
+        va_end(ap);
+        x->changed = true;
+}
+
+static void rolling_again(Rolling *x, uint64_t at_ms) {
+        uint64_t now_ms = x->cluster->now_ms;
+
+        x->step->again_ms = MIN(x->step->again_ms, at_ms > now_ms ? at_ms - now_ms : 0);
+}
+
+static int rolling_store_failures(Rolling *x) {
+        RolloutRecord *r = x->next;
+
+        rollout_record_clear_failures(r);
+        if (x->set.n_of[INSTANCE_FAILED] == 0)
+                return 0;
+        r->failed = calloc(MIN(x->set.n_of[INSTANCE_FAILED], (size_t) ROLLOUT_FAILURES_MAX),
+                           sizeof(*r->failed));
+        if (!r->failed)
+                return -ENOMEM;
+        for (size_t i = 0; i < x->set.n && r->n_failed < ROLLOUT_FAILURES_MAX; i++) {
+                const RolloutInstance *p = &x->set.instances[i];
+                RolloutFailure *f;
+
+                if (p->state != INSTANCE_FAILED)
+                        continue;
+                f = &r->failed[r->n_failed++];
+                snprintf(f->unit, sizeof(f->unit), "%s", p->unit->name);
+                snprintf(f->machine, sizeof(f->machine), "%s", p->assignment->machine->id);
+                snprintf(f->why, sizeof(f->why), "%s", p->why);
+        }
+        return 0;
+}
+
+static void rolling_set_text(RolloutText *text, uint64_t number, const char *hash) {
+        text->number = number;
+        snprintf(text->hash, sizeof(text->hash), "%s", hash);
+}
+
+static bool text_equal(const RolloutText *a, const RolloutText *b) {
+        return a->number > 0 && b->number > 0 && streq(a->hash, b->hash);
+}
+
+/* The text that the available instances have: the one to which a revert returns. */
+static void rolling_find_from(const Rolling *x, RolloutText *ret) {
+        for (size_t i = 0; i < x->set.n; i++) {
+                const ClusterAssignment *a = x->set.instances[i].assignment;
+
+                if (x->set.instances[i].state != INSTANCE_OLD || a->revision == 0)
+                        continue;
+                rolling_set_text(ret, a->revision, a->hash);
+                return;
+        }
+}
+
+/* A text is wanted that instances do not have. */
+static void rolling_begin(Rolling *x, bool supersedes) {
+        const Revision *wanted = &x->set.head->unit->revisions.wanted;
+        RolloutRecord *r = x->next;
+        uint64_t now_ms = x->cluster->now_ms;
+
+        if (!supersedes && r->completed.number == 0)
+                rolling_find_from(x, &r->completed);
+        if (!supersedes)
+                r->from = r->completed;
+        rolling_set_text(&r->to, revisions_wanted(&x->set.head->unit->revisions), x->set.head->unit->hash);
+        if (text_equal(&r->reverted, &r->to)) /* it is wanted again */
+                r->reverted = (RolloutText) {};
+        rollout_record_clear_failures(r);
+        r->since_ms = r->progress_ms = now_ms;
+        r->until_ms = 0;
+        r->available = x->set.n_of[INSTANCE_AVAILABLE];
+        snprintf(r->by, sizeof(r->by), "%s", wanted->by);
+        r->before = ROLLOUT_ROLLING;
+        r->state = wanted->how == REVISION_REVERTED ? ROLLOUT_REVERTING :
+                   x->canary > 0                    ? ROLLOUT_CANARY :
+                                                      ROLLOUT_ROLLING;
+        rolling_tell(x, "revision %llu: %s%s", (unsigned long long) r->to.number,
+                     rollout_state_to_string(r->state), supersedes ? ", instead of the one before" : "");
+}
+
+static void rolling_pause(Rolling *x, const char *why) {
+        x->next->before = x->next->state;
+        x->next->state = ROLLOUT_PAUSED;
+        snprintf(x->next->why, sizeof(x->next->why), "%s", why);
+        rolling_tell(x, "revision %llu: paused: %s", (unsigned long long) x->next->to.number, x->next->why);
+}
+
+/* The text is abandoned: the instances that have it get the last one that was completed. */
+static void rolling_revert(Rolling *x, const char *why) {
+        RolloutRecord *r = x->next;
+
+        r->reverted = r->to;
+        r->to = r->completed;
+        r->available = 0;
+        r->state = ROLLOUT_REVERTING;
+        r->progress_ms = x->cluster->now_ms;
+        r->until_ms = 0;
+        snprintf(r->why, sizeof(r->why), "%s", why);
+        x->step->change = ROLLOUT_REVERT;
+        rolling_tell(x, "revision %llu is reverted to %llu: %s", (unsigned long long) r->reverted.number,
+                     (unsigned long long) r->to.number, why);
+}
+
+static void rolling_describe_failure(const Rolling *x, char *ret, size_t size) {
+        const RolloutRecord *r = x->next;
+        const RolloutFailure *f = r->n_failed > 0 ? &r->failed[0] : NULL;
+
+        if (f)
+                snprintf(ret, size, "%s on %s: %s", f->unit, cluster_name_of(x->cluster, f->machine), f->why);
+        else
+                snprintf(ret, size, "no further instance was available within UpdateDeadlineSec=");
+}
+
+/* Return 1 if the rollout has failed and ends here, 0 if it goes on, or -ENOMEM. */
+static int rolling_fail(Rolling *x) {
+        UpdateFailureAction action = x->policy->on_failure;
+        char why[ROLLOUT_WHY_SIZE];
+        int r;
+
+        r = rolling_store_failures(x);
+        if (r < 0)
+                return r;
+        rolling_describe_failure(x, why, sizeof(why));
+        if (x->next->state == ROLLOUT_REVERTING) {
+                char text[ROLLOUT_WHY_SIZE + 64];
+
+                snprintf(text, sizeof(text), "revert to revision %llu failed: %s",
+                         (unsigned long long) x->next->to.number, why);
+                rolling_pause(x, text);
+                return 1;
+        }
+        if (action == UPDATE_CONTINUES)
+                return 0;
+        if (action == UPDATE_REVERTS && x->next->completed.number > 0 &&
+            !text_equal(&x->next->completed, &x->next->to))
+                rolling_revert(x, why);
+        else
+                rolling_pause(x, why);
+        return 1;
+}
+
+static uint64_t rolling_deadline_ms(const Rolling *x) {
+        const Unit *unit = x->set.head->unit;
+
+        return MAX(x->next->progress_ms, x->limits->leads_ms) +
+               update_deadline_ms(x->policy, &unit->placement.health, &unit->file);
+}
+
+/* The deadline does not run while the brake is on: one write a minute. */
+static void rolling_postpone(Rolling *x) {
+        uint64_t now_ms = x->cluster->now_ms;
+
+        if (now_ms >= x->next->progress_ms + POSTPONE_MS) {
+                x->next->progress_ms = now_ms;
+                x->changed = true;
+        }
+        rolling_again(x, x->next->progress_ms + POSTPONE_MS);
+}
+
+/* Failed instances beyond the tolerance, or no progress. As rolling_fail(). */
+static int rolling_check(Rolling *x) {
+        const size_t *n = x->set.n_of;
+        bool waits = rolling_steps(x) + rolling_behind(x) > 0;
+
+        if (n[INSTANCE_FAILED] > (x->next->state == ROLLOUT_REVERTING ? 0 : x->max_failures))
+                return rolling_fail(x);
+        if (!waits)
+                return 0;
+        if (x->limits->braked) {
+                rolling_postpone(x);
+                return 0;
+        }
+        if (x->cluster->now_ms >= rolling_deadline_ms(x))
+                return rolling_fail(x);
+        rolling_again(x, rolling_deadline_ms(x));
+        return 0;
+}
+
+/* Return whether more instances are available than at any time since the rollout began. One that becomes
+ * available again is no progress: it may do so for ever. */
+static bool rolling_note_progress(Rolling *x) {
+        uint64_t available = x->set.n_of[INSTANCE_AVAILABLE];
+
+        if (available <= x->next->available)
+                return false;
+        x->next->progress_ms = x->cluster->now_ms;
+        x->next->available = available;
+        x->changed = true;
+        return true;
+}
+
+/* -- Which instances are updated next -- */
+
+static const char *instance_zone(const Rolling *x, const RolloutInstance *p) {
+        return x->policy->by ? pairs_get(&p->assignment->machine->metadata, x->policy->by) : NULL;
+}
+
+/* Whether the zone of 'a' is updated before that of 'b'; machines without the key are last. */
+static bool zone_precedes(const char *a, const char *b) {
+        if (!a || !b)
+                return a && !b;
+        return strcmp(a, b) < 0;
+}
+
+/* The zone whose instances are updated now: the first one with an instance that lacks the text, or is being
+ * updated. False: none is left. */
+static bool rolling_zone(const Rolling *x, const char **ret) {
+        bool found = false;
+
+        for (size_t i = 0; i < x->set.n; i++) {
+                const RolloutInstance *p = &x->set.instances[i];
+
+                if (p->state != INSTANCE_OLD && p->state != INSTANCE_BAD && p->state != INSTANCE_SURGING &&
+                    p->state != INSTANCE_UPDATING)
+                        continue;
+                if (!found || zone_precedes(instance_zone(x, p), *ret))
+                        *ret = instance_zone(x, p);
+                found = true;
+        }
+        return found;
+}
+
+static int rolling_update(Rolling *x, const RolloutInstance *p, const ClusterMachine *to) {
+        RolloutStep *step = x->step;
+
+        if (!step->updates) {
+                step->updates = calloc(x->set.n, sizeof(*step->updates));
+                if (!step->updates)
+                        return -ENOMEM;
+        }
+        step->updates[step->n_updates] = *p;
+        step->updates[step->n_updates++].to = to;
+        return 0;
+}
+
+/* Find another machine on which the instance may start first. 1, 0 if there is none, or -ENOMEM. */
+static int rolling_find_machine(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret) {
+        int r;
+
+        if (x->view && scheduler_view_work(x->view) >= SURGE_WORK_MAX)
+                return 0;
+        if (!x->view) {
+                r = scheduler_view_new(x->cluster, x->cluster->now_ms, &x->view);
+                if (r < 0)
+                        return r;
+        }
+        if (scheduler_pick(x->view, p->unit, ret, NULL) < 0)
+                return 0;
+        r = scheduler_view_decide(x->view, *ret, p->unit, true);
+        return r < 0 ? r : 1;
+}
+
+/* One transaction has the texts of the instances that follow a template. */
+static bool rolling_is_full(const Rolling *x) {
+        return x->step->n_updates >= UPDATES_MAX ||
+               x->step->n_updates * (x->set.head->unit->text_size + 1024) >= UPDATES_BYTES_MAX;
+}
+
+/* Whether the published state of an instance may precede its step: the instance was available with the wanted
+ * text then, and another text is assigned. With the wanted text assigned at once, it would count as available
+ * while its machine restarts it. Its machine publishes the next state soon, or does not act. */
+static bool rolling_awaits_state(Rolling *x, const RolloutInstance *p) {
+        const ClusterState *s = cluster_state_on(p->assignment->machine, p->assignment->unit);
+        uint64_t until_ms = x->next->progress_ms + EXECUTE_MS;
+
+        if (!s || !s->state.available || !same_string(s->state.hash, x->set.head->unit->hash) ||
+            x->cluster->now_ms >= until_ms)
+                return false;
+        rolling_again(x, until_ms);
+        return true;
+}
+
+/* Of the instances in this state, choose those that may be updated now, 'max' at most. An unavailable one is
+ * always updated, at most as many at a time as may be unavailable; an available one needs budget. */
+static int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
+        size_t n_steps = x->set.n_of[INSTANCE_UPDATING] + x->step->n_updates,
+               unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,
+               n_surging = x->set.n_of[INSTANCE_SURGING], n_stopped = 0;
+        bool zones = x->policy->by && x->next->state != ROLLOUT_REVERTING;
+        const char *zone = NULL;
+        int r = 0;
+
+        if (zones && !rolling_zone(x, &zone))
+                return 0;
+        for (size_t i = 0; i < x->set.n && n < max && r == 0 && !rolling_is_full(x); i++) {
+                const RolloutInstance *p = &x->set.instances[i];
+                const ClusterMachine *to = NULL;
+
+                if (p->state != state)
+                        continue;
+                if (state == INSTANCE_OLD) {
+                        if (zones && (zone_precedes(zone, instance_zone(x, p)) ||
+                                      zone_precedes(instance_zone(x, p), zone)))
+                                continue;
+                        if (n_surging < x->max_surge) {
+                                r = rolling_find_machine(x, p, &to);
+                                if (r < 0)
+                                        return r;
+                                n_surging += r > 0;
+                        } else if (x->max_surge > 0)
+                                break;
+                        if (!to && (unavailable + n_stopped >= x->max_unavailable ||
+                                    available - n_stopped <= x->min_available))
+                                continue;
+                        n_stopped += !to;
+                } else if (state == INSTANCE_BAD && rolling_awaits_state(x, p))
+                        continue;
+                else if (state == INSTANCE_BAD && n_steps + n >= MAX(x->max_unavailable, (size_t) 1))
+                        break;
+                r = rolling_update(x, p, to);
+                n++;
+        }
+        return r;
+}
+
+/* Unavailable ones first; those that are loaded only need no budget. */
+static int rolling_choose_all(Rolling *x, size_t max) {
+        size_t before = x->step->n_updates;
+        int r;
+
+        if (x->limits->braked)
+                return 0;
+        r = rolling_choose(x, INSTANCE_IDLE, SIZE_MAX);
+        if (r == 0)
+                r = rolling_choose(x, INSTANCE_BAD, max);
+        max -= MIN(max, x->step->n_updates - before);
+        if (r == 0)
+                r = rolling_choose(x, INSTANCE_OLD, max);
+        return r;
+}
+
+/* -- The states -- */
+
+static int rolling_canary(Rolling *x) {
+        const size_t *n = x->set.n_of;
+        size_t n_have = n[INSTANCE_AVAILABLE] + rolling_steps(x) + n[INSTANCE_FAILED];
+        int r;
+
+        (void) rolling_note_progress(x);
+        r = rolling_check(x);
+        if (r != 0)
+                return MIN(r, 0);
+        if (n[INSTANCE_AVAILABLE] < x->canary && rolling_behind(x) > 0)
+                return n_have < x->canary ? rolling_choose_all(x, x->canary - n_have) : 0;
+        if (rolling_steps(x) > 0)
+                return 0;
+        x->next->state = ROLLOUT_HELD;
+        x->next->until_ms = x->policy->promote_ms > 0 ? x->cluster->now_ms + x->policy->promote_ms : 0;
+        rolling_tell(x, "revision %llu: held: %zu of %zu instances have it",
+                     (unsigned long long) x->next->to.number, n[INSTANCE_AVAILABLE], rolling_count(x));
+        return 0;
+}
+
+static void rolling_finish(Rolling *x) {
+        RolloutRecord *r = x->next;
+        size_t behind = x->set.n_of[INSTANCE_UNREACHABLE], failed = x->set.n_of[INSTANCE_FAILED];
+        char rest[64] = "";
+
+        if (behind + failed > 0)
+                snprintf(rest, sizeof(rest), ", %zu behind, %zu failed", behind, failed);
+        r->state = ROLLOUT_DONE;
+        r->completed = r->to;
+        if (text_equal(&r->completed, &r->reverted))
+                r->reverted = (RolloutText) {};
+        r->until_ms = 0;
+        rolling_tell(x, "revision %llu: done%s", (unsigned long long) r->to.number, rest);
+}
+
+static int rolling_roll(Rolling *x) {
+        const size_t *n = x->set.n_of;
+        bool progress = rolling_note_progress(x);
+        int r = rolling_check(x);
+
+        if (r != 0)
+                return MIN(r, 0);
+        if (rolling_behind(x) == 0 && rolling_steps(x) == 0) {
+                /* After a revert, the record keeps why the text was abandoned. */
+                r = x->next->state == ROLLOUT_REVERTING ? 0 : rolling_store_failures(x);
+                rolling_finish(x);
+                return r;
+        }
+        if (progress && x->next->state == ROLLOUT_ROLLING && x->policy->pause_ms > 0 &&
+            rolling_steps(x) == 0 && n[INSTANCE_OLD] > 0) {
+                x->next->state = ROLLOUT_PAUSING;
+                x->next->until_ms = x->cluster->now_ms + x->policy->pause_ms;
+                rolling_again(x, x->next->until_ms);
+                x->changed = true;
+                return 0;
+        }
+        return rolling_choose_all(x, SIZE_MAX);
+}
+
+static void rolling_continue(Rolling *x) {
+        x->next->state = ROLLOUT_ROLLING;
+        x->next->progress_ms = x->cluster->now_ms;
+        x->next->until_ms = 0;
+        x->changed = true;
+}
+
+static int rolling_held(Rolling *x) {
+        int r;
+
+        (void) rolling_note_progress(x);
+        if (x->set.n_of[INSTANCE_FAILED] > x->max_failures) {
+                r = rolling_fail(x);
+                return MIN(r, 0);
+        }
+        if (x->next->until_ms == 0)
+                return 0;
+        if (x->cluster->now_ms < x->next->until_ms) {
+                rolling_again(x, x->next->until_ms);
+                return 0;
+        }
+        rolling_continue(x);
+        rolling_tell(x, "revision %llu: promoted, after Promote=", (unsigned long long) x->next->to.number);
+        return rolling_roll(x);
+}
+
+static int rolling_pausing(Rolling *x) {
+        int r;
+
+        (void) rolling_note_progress(x);
+        if (x->set.n_of[INSTANCE_FAILED] > x->max_failures) {
+                r = rolling_fail(x);
+                return MIN(r, 0);
+        }
+        if (x->cluster->now_ms < x->next->until_ms) {
+                rolling_again(x, x->next->until_ms);
+                return 0;
+        }
+        rolling_continue(x);
+        return rolling_roll(x);
+}
+
+static bool rolling_failed_before(const RolloutRecord *r, const RolloutInstance *p) {
+        for (size_t i = 0; i < r->n_failed && r->reverted.number == 0; i++)
+                if (streq(r->failed[i].unit, p->unit->name))
+                        return true;
+        return false;
+}
+
+/* Whether instances have to be updated on other machines first. Those that have failed there (the rollout has
+ * ended without them, UpdateOnFailure=continue) are not tried again. */
+static bool rolling_has_surges_left(const Rolling *x) {
+        for (size_t i = 0; i < x->set.n; i++)
+                if (x->set.instances[i].state == INSTANCE_OLD &&
+                    !rolling_failed_before(x->next, &x->set.instances[i]))
+                        return true;
+        return false;
+}
+
+/* Instances whose machines have returned. One that is started again by people may be available at last. A
+ * surge instance ends with its rollout: with MaxSurge=, the rollout continues for them. */
+static int rolling_done(Rolling *x) {
+        RolloutRecord *r = x->next;
+        int e;
+
+        if (!text_equal(&r->completed, &r->to) && rolling_behind(x) == 0 &&
+            rolling_steps(x) + x->set.n_of[INSTANCE_FAILED] == 0 && x->set.n > 0) {
+                r->completed = r->to;
+                x->changed = true;
+        }
+        if (x->max_surge == 0)
+                return rolling_choose_all(x, SIZE_MAX);
+        if (x->limits->braked)
+                return 0;
+        if (rolling_has_surges_left(x)) {
+                rolling_continue(x);
+                r->available = x->set.n_of[INSTANCE_AVAILABLE];
+                rolling_tell(x, "revision %llu: continues, as machines have returned",
+                             (unsigned long long) r->to.number);
+                return rolling_roll(x);
+        }
+        e = rolling_choose(x, INSTANCE_IDLE, SIZE_MAX);
+        return e < 0 ? e : rolling_choose(x, INSTANCE_BAD, SIZE_MAX);
+}
+
+static int rolling_act(Rolling *x) {
+        switch (x->next->state) {
+        case ROLLOUT_CANARY:
+                return rolling_canary(x);
+        case ROLLOUT_HELD:
+                return rolling_held(x);
+        case ROLLOUT_PAUSING:
+                return rolling_pausing(x);
+        case ROLLOUT_PAUSED:
+                return 0;
+        case ROLLOUT_DONE:
+                return rolling_done(x);
+        default:
+                return rolling_roll(x);
+        }
+}
+
+/* After 'resume', failed instances are updated again: their assignments precede the request. Those whose
+ * machines are not up are skipped. */
+static void rolling_retry(Rolling *x) {
+        for (size_t i = 0; i < x->set.n; i++) {
+                RolloutInstance *p = &x->set.instances[i];
+
+                if (p->state != INSTANCE_FAILED || p->assignment->index >= x->next->retry)
+                        continue;
+                p->state = p->assignment->machine->presence == PRESENCE_UP ? INSTANCE_BAD :
+                                                                             INSTANCE_UNREACHABLE;
+                x->set.n_of[INSTANCE_FAILED]--;
+                x->set.n_of[p->state]++;
+        }
+}
+
+static void rolling_shares(Rolling *x) {
+        size_t n = rolling_count(x);
+
+        x->max_unavailable = update_max_unavailable(x->policy, n);
+        x->min_available = update_min_available(x->policy, n);
+        x->max_surge = x->set.head->unit->placement.global ? 0 : update_max_surge(x->policy, n);
+        x->canary = update_canaries(x->policy, n);
+        x->max_failures = update_max_failures(x->policy, n);
+}
+
+/* The unit is not wanted any more. */
+static void rolling_end(Rolling *x) {
+        RolloutRecord *r = x->next;
+
+        if (r->state == ROLLOUT_DONE)
+                return;
+        if (r->completed.number == 0) {
+                x->step->change = ROLLOUT_DELETE;
+                return;
+        }
+        rollout_record_clear_failures(r);
+        r->state = ROLLOUT_DONE;
+        rolling_tell(x, "revision %llu: ended, as no instance is wanted", (unsigned long long) r->to.number);
+}
+
+static int rolling_decide(Rolling *x, bool has_record) {
+        const ClusterUnit *head = x->set.head;
+        RolloutRecord *r = x->next;
+        bool runs, behind, current = has_record && streq(r->to.hash, head->unit->hash);
+
+        if (current)
+                rolling_retry(x);
+        rolling_shares(x);
+        runs = rolling_count(x) + x->set.n_of[INSTANCE_UNREACHABLE] > x->set.n_waiting;
+        behind = rolling_behind(x) + x->set.n_of[INSTANCE_UNREACHABLE] > 0;
+        if (!runs) {
+                if (has_record)
+                        rolling_end(x);
+                return rolling_choose_all(x, SIZE_MAX);
+        }
+        if (!has_record && !behind)
+                return 0;
+        if (!current) {
+                if (behind || (has_record && r->state != ROLLOUT_DONE))
+                        rolling_begin(x, has_record && r->state != ROLLOUT_DONE);
+                else if (has_record) { /* all instances have the text: they were assigned it as new ones */
+                        rolling_set_text(&r->to, revisions_wanted(&head->unit->revisions), head->unit->hash);
+                        x->changed = true;
+                }
+        }
+        return rolling_act(x);
+}
+
+int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutLimits *limits,
+                 RolloutStep *ret) {
+        _cleanup_rollout_step_ RolloutStep step = { .again_ms = UINT64_MAX };
+        Rolling x = { .cluster = cluster, .limits = limits, .step = &step, .next = &step.next };
+        int r = 0;
+
+        /* Unreadable is not absent. */
+        if (cluster_unit_has_unreadable(head, LAYOUT_UNIT) ||
+            cluster_unit_has_unreadable(head, LAYOUT_ROLLOUT)) {
+                *ret = step;
+                return 0;
+        }
+        if (!head->unit) {
+                step.change = head->rollout ? ROLLOUT_DELETE : ROLLOUT_NOTHING;
+                *ret = step;
+                return 0;
+        }
+        x.policy = &head->unit->placement.update;
+        if (head->rollout)
+                r = rollout_record_copy(head->rollout, &step.next);
+        if (r == 0)
+                r = rollout_set_read(cluster, head, &x.set);
+        if (r == 0)
+                r = rolling_decide(&x, head->rollout != NULL);
+        rollout_set_done(&x.set);
+        scheduler_view_free(x.view);
+        if (r < 0)
+                return r;
+        step.has_record = x.changed;
+        if (step.change == ROLLOUT_NOTHING && (x.changed || step.n_updates > 0))
+                step.change = ROLLOUT_WRITE;
+        *ret = step;
+        step = (RolloutStep) {};
+        return 0;
+}
+
+void rollout_step_pause_instead(RolloutStep *step) {
+        RolloutRecord *r = &step->next;
+        char why[ROLLOUT_WHY_SIZE];
+
+        snprintf(why, sizeof(why), "%.*s; revision %llu is not stored any more", (int) sizeof(why) - 64,
+                 r->why, (unsigned long long) r->to.number);
+        memcpy(r->why, why, sizeof(r->why));
+        r->to = r->reverted;
+        r->reverted = r->completed = (RolloutText) {};
+        r->before = ROLLOUT_ROLLING;
+        r->state = ROLLOUT_PAUSED;
+        step->change = ROLLOUT_WRITE;
+        snprintf(step->reason, sizeof(step->reason), "revision %llu: paused",
+                 (unsigned long long) r->to.number);
+}
+
+void rollout_step_done(RolloutStep *step) {
+        rollout_record_done(&step->next);
+        free(step->updates);
+        *step = (RolloutStep) {};
+}

@@ -1,0 +1,144 @@
+/* Rollouts: the steps by which the machines of a set get its wanted text.
+ *
+ * The record of a rollout, and assignments and states of the cluster view, are all that a step depends on: no
+ * memory, so that the next leader continues. A transaction has the record and the assignments of a step. Only
+ * a step changes the text of an assignment: no move, no boot and no replacement does (engine/plan.c).
+ *
+ * An instance is one unit of the set on one machine; of a global unit, one assignment. It is
+ *
+ *   old           available, with another text
+ *   bad           not available, with another text: it is updated first, without budget
+ *   unreachable   its machine was not up before its step: it is skipped, and updated after its return
+ *   surging       it is updated on another machine, and its former instance is available meanwhile
+ *   updating      it has the wanted text, and is not available yet
+ *   available     it has the wanted text
+ *   failed        it has the wanted text, and failed
+ *   ended         it has finished its work: it is not touched
+ *
+ * A set without an instance that runs gets its wanted text at once, without a rollout. */
+#pragma once
+
+#include "fleetd/registry/registry.h"
+
+typedef enum RolloutInstanceState {
+        INSTANCE_IDLE, /* assigned to be loaded only: it gets the text without a budget */
+        INSTANCE_OLD,
+        INSTANCE_BAD,
+        INSTANCE_UNREACHABLE,
+        INSTANCE_SURGING,
+        INSTANCE_UPDATING,
+        INSTANCE_AVAILABLE,
+        INSTANCE_FAILED,
+        INSTANCE_ENDED,
+        _INSTANCE_STATE_MAX,
+} RolloutInstanceState;
+
+const char *rollout_instance_state_to_string(RolloutInstanceState state);
+
+typedef struct RolloutInstance {
+        const ClusterUnit *unit;
+        const ClusterAssignment *assignment; /* the newest active one; of a global unit, this one */
+        RolloutInstanceState state;
+        const char *why;          /* of INSTANCE_FAILED; borrowed, or static */
+        const ClusterMachine *to; /* of an update: where it starts, while the former instance runs on; NULL:
+                                     in place */
+} RolloutInstance;
+
+/* The instances of a set, in the order of their updates without zones: by the name of the unit, or of the
+ * machine. */
+typedef struct RolloutSet {
+        const ClusterUnit *head; /* the unit, or the template */
+        RolloutInstance *instances;
+        size_t n, n_of[_INSTANCE_STATE_MAX];
+        size_t n_waiting; /* further ones, to be launched and without a machine: they are not available */
+} RolloutSet;
+
+/* Return the unit that names the set of a unit: its template if it follows one, else itself. Never NULL. */
+const ClusterUnit *rollout_head(const Cluster *cluster, const ClusterUnit *unit);
+
+/* Return whether an available instance may be stopped although it does not run elsewhere first, within the
+ * MaxUnavailable= and MinAvailable= of its set; if not, state why. 'n_stopping': instances of the set that
+ * are stopped at the same time, and still available in the view. An unavailable one may always be. 1, 0 or
+ * -ENOMEM. */
+int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *assignment, size_t n_stopping,
+                     Error *ret_why);
+
+/* Return the assignment that a surge instance replaces when it is available, or NULL. */
+const ClusterAssignment *rollout_replaced(const ClusterAssignment *surge);
+/* Return whether a rollout still updates that instance: a surge instance ends with its rollout. */
+bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge);
+/* Return whether the text that an assignment names is available on its machine. */
+bool rollout_is_available(const ClusterAssignment *assignment);
+
+/* Return whether a change of the unit may change the rollout of its set, of this head. */
+bool rollout_is_due(const ClusterUnit *unit, const ClusterUnit *head);
+
+/* 0 or -ENOMEM. */
+int rollout_set_read(const Cluster *cluster, const ClusterUnit *head, RolloutSet *ret);
+void rollout_set_done(RolloutSet *set);
+#define _cleanup_rollout_set_ _cleanup_(rollout_set_done)
+
+typedef struct RolloutLimits {
+        uint64_t leads_ms; /* cluster time since which this host leads: deadlines count from then on at the
+                              earliest */
+        bool braked;       /* the mass-failure brake is on: no step begins */
+} RolloutLimits;
+
+typedef enum RolloutChange {
+        ROLLOUT_NOTHING,
+        ROLLOUT_WRITE,  /* the record, or only assignments */
+        ROLLOUT_DELETE, /* the record */
+        ROLLOUT_REVERT, /* write the record, and the text of 'completed' as the wanted one */
+} RolloutChange;
+
+typedef struct RolloutStep {
+        RolloutChange change;
+        RolloutRecord next;       /* owned */
+        bool has_record;          /* 'next' is to be written; otherwise only the updates */
+        RolloutInstance *updates; /* owned; they get the wanted text */
+        size_t n_updates;
+        char reason[ROLLOUT_WHY_SIZE]; /* of a change of the state, for the history; "": none */
+        uint64_t again_ms;             /* from now until time alone changes the rollout; UINT64_MAX: never */
+} RolloutStep;
+
+void rollout_step_done(RolloutStep *step);
+#define _cleanup_rollout_step_ _cleanup_(rollout_step_done)
+
+/* Return the next step of a set, at the cluster time of the view. Pure. 0 or -ENOMEM. */
+int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutLimits *limits,
+                 RolloutStep *ret);
+
+/* Set why an instance of the set waits, is not available yet, or has failed; "" if it is available. 'braked':
+ * the mass-failure brake is on. */
+void rollout_explain(const Cluster *cluster, const RolloutSet *set, const RolloutInstance *instance,
+                     bool braked, Error *ret_why);
+
+/* The text of a revert is not stored any more: pause the rollout instead. */
+void rollout_step_pause_instead(RolloutStep *step);
+
+/* Write a step of the set of 'head', which is not ROLLOUT_NOTHING; a revert to a text that is not stored any
+ * more becomes a pause. As registry_roll(), or why the text of a revert cannot be read. */
+int rollout_step_write(Registry *registry, uint64_t term, const ClusterUnit *head, RolloutStep *step,
+                       RegistryDone done, void *userdata);
+
+/* -- Requests of people -- */
+
+typedef enum RolloutVerb {
+        ROLLOUT_PAUSE,
+        ROLLOUT_RESUME,
+        ROLLOUT_PROMOTE,
+        _ROLLOUT_VERB_MAX,
+        _ROLLOUT_VERB_INVALID = -EINVAL,
+} RolloutVerb;
+
+ENUM_NAMES(rollout_verb, RolloutVerb, _ROLLOUT_VERB_MAX)
+
+typedef struct RolloutRequest {
+        uint64_t now_ms, index; /* cluster time, and index of the store */
+        const char *by;         /* the user; NULL: unknown */
+} RolloutRequest;
+
+/* Return the record after a request; 'ret' is owned by the caller. -EALREADY: it is paused already; -EINVAL:
+ * there is no rollout, or it is in another state; each with a message that has the next step. -ENOMEM. */
+int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest *request, RolloutRecord *ret,
+                Error *err);

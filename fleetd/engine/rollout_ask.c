@@ -1,0 +1,70 @@
+/* The requests of people to rollouts. */
+#include <stdio.h>
+
+#include "fleetd/engine/rollout.h"
+
+const char *const rollout_verb_names[_ROLLOUT_VERB_MAX] = {
+        [ROLLOUT_PAUSE] = "pause",
+        [ROLLOUT_RESUME] = "resume",
+        [ROLLOUT_PROMOTE] = "promote",
+};
+
+/* The command that a rollout in this state waits for. */
+static const char *rollout_next_command(RolloutState state) {
+        switch (state) {
+        case ROLLOUT_HELD:
+                return "promote ";
+        case ROLLOUT_PAUSED:
+                return "resume ";
+        default:
+                return "";
+        }
+}
+
+static int rollout_reject(const ClusterUnit *head, RolloutVerb verb, Error *err) {
+        static const char *const needs[_ROLLOUT_VERB_MAX] = {
+                [ROLLOUT_PAUSE] = "under way",
+                [ROLLOUT_RESUME] = "paused",
+                [ROLLOUT_PROMOTE] = "held",
+        };
+        RolloutState state = head->rollout ? head->rollout->state : ROLLOUT_DONE;
+
+        return error_set(err, -EINVAL, "no rollout of %s is %s; it is %s: fleetctl rollout %s%s", head->name,
+                         needs[verb], rollout_state_to_string(state), rollout_next_command(state),
+                         head->name);
+}
+
+int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest *request, RolloutRecord *ret,
+                Error *err) {
+        _cleanup_rollout_ RolloutRecord next = {};
+        int r;
+
+        if (!head->rollout || head->rollout->state == ROLLOUT_DONE)
+                return rollout_reject(head, verb, err);
+        if (verb == ROLLOUT_PAUSE && head->rollout->state == ROLLOUT_PAUSED)
+                return error_set(
+                        err, -EALREADY,
+                        "the rollout of %s is paused already: %s; to go on: fleetctl rollout resume %s",
+                        head->name, head->rollout->why, head->name);
+        if ((verb == ROLLOUT_RESUME && head->rollout->state != ROLLOUT_PAUSED) ||
+            (verb == ROLLOUT_PROMOTE && head->rollout->state != ROLLOUT_HELD))
+                return rollout_reject(head, verb, err);
+        r = rollout_record_copy(head->rollout, &next);
+        if (r < 0)
+                return r;
+        if (verb == ROLLOUT_PAUSE) {
+                next.before = next.state;
+                next.state = ROLLOUT_PAUSED;
+                snprintf(next.why, sizeof(next.why), "by %s",
+                         request->by && *request->by ? request->by : "a user");
+        } else {
+                next.state = verb == ROLLOUT_RESUME ? next.before : ROLLOUT_ROLLING;
+                rollout_record_clear_failures(&next);
+                next.progress_ms = request->now_ms;
+                next.until_ms = 0;
+                next.retry = verb == ROLLOUT_RESUME ? request->index : 0;
+        }
+        *ret = next;
+        next = (RolloutRecord) {};
+        return 0;
+}

@@ -1,0 +1,128 @@
+/* Why an instance of a set waits, or is not available yet. */
+#include "fleetd/engine/rollout.h"
+
+#include "fleetd/engine/plan_internal.h"
+
+typedef struct Explaining {
+        const Cluster *cluster;
+        const RolloutSet *set;
+        const RolloutRecord *record; /* NULL: none */
+        const UpdatePolicy *policy;
+        size_t n, unavailable, available; /* as rollout_step() counts them */
+} Explaining;
+
+static const char *explain_presence(const ClusterMachine *m) {
+        switch (m->presence) {
+        case PRESENCE_AWAY:
+                return "is away";
+        case PRESENCE_LEFT:
+                return "was shut down";
+        default:
+                return "is lost";
+        }
+}
+
+static void explain_updating(const Explaining *x, const ClusterAssignment *a, Error *ret) {
+        const ClusterState *s = cluster_state_on(a->machine, a->unit);
+
+        if (a->machine->presence != PRESENCE_UP)
+                error_set(ret, 0, "%s %s", cluster_machine_name(a->machine), explain_presence(a->machine));
+        else if (!s || s->index < a->index)
+                error_set(ret, 0, "starting");
+        else if (!s->state.active || !streq(s->state.active, "active"))
+                error_set(ret, 0, "%s", s->state.active ?: "starting");
+        else if (s->state.health == UNIT_HEALTH_STARTING)
+                error_set(ret, 0, "its checks have not passed yet");
+        else
+                error_set(ret, 0, "active; it is available after %llu s (UpdateWatchSec=)",
+                          (unsigned long long) (update_watch_ms(x->policy) + 999) / 1000);
+}
+
+/* Set why no step begins in the state of the record. Return false if steps may begin. */
+static bool explain_state(const Explaining *x, Error *ret) {
+        const RolloutRecord *r = x->record;
+        uint64_t now_ms = x->cluster->now_ms;
+
+        switch (r->state) {
+        case ROLLOUT_HELD:
+                error_set(ret, 0, "waiting: the rollout is held");
+                return true;
+        case ROLLOUT_PAUSED:
+                error_set(ret, 0, "waiting: the rollout is paused");
+                return true;
+        case ROLLOUT_PAUSING:
+                error_set(ret, 0, "waiting: the next batch begins in %llu s (UpdatePauseSec=)",
+                          (unsigned long long) (r->until_ms > now_ms ? r->until_ms - now_ms + 999 : 0) /
+                                  1000);
+                return true;
+        case ROLLOUT_CANARY:
+                if (x->set->n_of[INSTANCE_AVAILABLE] + x->set->n_of[INSTANCE_SURGING] +
+                            x->set->n_of[INSTANCE_UPDATING] + x->set->n_of[INSTANCE_FAILED] <
+                    update_canaries(x->policy, (unsigned) x->n))
+                        return false;
+                error_set(ret, 0, "waiting: other instances are updated first (Canary=)");
+                return true;
+        default:
+                return false;
+        }
+}
+
+static void explain_budget(const Explaining *x, const RolloutInstance *p, Error *ret) {
+        unsigned max = update_max_unavailable(x->policy, (unsigned) x->n),
+                 min = update_min_available(x->policy, (unsigned) x->n);
+
+        if (p->state == INSTANCE_BAD && x->set->n_of[INSTANCE_UPDATING] >= MAX(max, 1u))
+                error_set(ret, 0, "waiting: %zu in progress, MaxUnavailable=%u",
+                          x->set->n_of[INSTANCE_UPDATING], max);
+        else if (p->state == INSTANCE_OLD && x->unavailable >= max)
+                error_set(ret, 0, "waiting: %zu of %zu unavailable, MaxUnavailable=%u", x->unavailable, x->n,
+                          max);
+        else if (p->state == INSTANCE_OLD && x->available <= min)
+                error_set(ret, 0, "waiting: %zu of %zu available, MinAvailable=%u", x->available, x->n, min);
+        else if (p->state == INSTANCE_OLD && x->policy->by)
+                error_set(ret, 0, "waiting: one value of %s after the other (UpdateBy=)", x->policy->by);
+        else
+                error_set(ret, 0, "next");
+}
+
+void rollout_explain(const Cluster *cluster, const RolloutSet *set, const RolloutInstance *p, bool braked,
+                     Error *ret) {
+        const size_t *n = set->n_of;
+        bool global = set->head->unit->placement.global;
+        size_t unreachable = global ? 0 : n[INSTANCE_UNREACHABLE];
+        Explaining x = { .cluster = cluster,
+                         .set = set,
+                         .record = set->head->rollout,
+                         .policy = &set->head->unit->placement.update };
+
+        x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + set->n_waiting +
+                        unreachable;
+        x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE];
+        x.n = x.unavailable + x.available;
+        *ret = (Error) {};
+        switch (p->state) {
+        case INSTANCE_FAILED:
+                error_set(ret, 0, "%s", p->why);
+                break;
+        case INSTANCE_SURGING:
+        case INSTANCE_UPDATING:
+                explain_updating(&x, p->assignment, ret);
+                break;
+        case INSTANCE_UNREACHABLE:
+                error_set(ret, 0, "%s %s; it is updated after its return",
+                          cluster_machine_name(p->assignment->machine),
+                          explain_presence(p->assignment->machine));
+                break;
+        case INSTANCE_OLD:
+        case INSTANCE_BAD:
+                if (x.record && explain_state(&x, ret))
+                        break;
+                if (braked)
+                        error_set(ret, 0, "waiting: many machines were lost together (BrakeSec=)");
+                else
+                        explain_budget(&x, p, ret);
+                break;
+        default:
+                break;
+        }
+}

@@ -1,0 +1,80 @@
+/* Writing the steps of rollouts; engine/rollout.c plans them, without I/O. */
+#include <stdio.h>
+
+#include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/rollout.h"
+
+/* An instance that has the text already has failed, and starts again. */
+static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit *head,
+                                       const RolloutInstance *p) {
+        const ClusterAssignment *o = p->assignment;
+        bool again = o->hash[0] && streq(o->hash, head->unit->hash);
+        AssignmentChange c = {
+                .kind = o->kind,
+                .expected_index = o->index,
+                .unit_index = o->of->index,
+                .revision = revisions_wanted(&head->unit->revisions),
+                .since_ms = again ? cluster->now_ms : o->since_ms,
+                .hold_ms = plan_hold_ms(cluster, o->of, o, o->kind),
+        };
+
+        memcpy(c.machine, o->machine->id, sizeof(c.machine));
+        if (p->to) {
+                const ClusterAssignment *there = cluster_assignment(cluster, p->to->id, o->unit);
+
+                c.expected_index = there ? there->index : 0;
+                c.presence_index = p->to->presence_index;
+                c.since_ms = cluster->now_ms;
+                c.hold_ms = plan_hold_ms(cluster, o->of, there, o->kind);
+                memcpy(c.machine, p->to->id, sizeof(c.machine));
+                memcpy(c.instead, o->machine->id, sizeof(c.instead));
+        }
+        memcpy(c.unit, o->unit, sizeof(c.unit));
+        memcpy(c.hash, head->unit->hash, sizeof(c.hash));
+        if (p->to)
+                snprintf(c.reason, sizeof(c.reason), "revision %llu starts here before it stops on %s",
+                         (unsigned long long) c.revision, cluster_machine_name(o->machine));
+        else
+                snprintf(c.reason, sizeof(c.reason), "%s", o->reason ?: "");
+        return c;
+}
+
+/* The numbers of a unit that was destroyed and submitted again name other texts. */
+static int rollout_read_reverted(Registry *registry, const ClusterUnit *head, RolloutStep *step, Unit **ret) {
+        int r = registry_read_revision(registry, head->name, step->next.to.number, ret);
+
+        if (r >= 0 && streq((*ret)->hash, step->next.to.hash))
+                return 0;
+        if (r < 0 && r != -ENOENT && r != -EBADMSG)
+                return r;
+        *ret = unit_free(*ret);
+        rollout_step_pause_instead(step);
+        return 0;
+}
+
+int rollout_step_write(Registry *registry, uint64_t term, const ClusterUnit *head, RolloutStep *step,
+                       RegistryDone done, void *userdata) {
+        const Cluster *cluster = registry_cluster(registry);
+        _cleanup_free_ AssignmentChange *changes = NEW0(AssignmentChange, step->n_updates + 1);
+        _cleanup_unit_ Unit *revert = NULL;
+        int r;
+
+        if (!changes)
+                return -ENOMEM;
+        for (size_t i = 0; i < step->n_updates; i++)
+                changes[i] = rollout_update(cluster, head, &step->updates[i]);
+        if (step->change == ROLLOUT_REVERT) {
+                r = rollout_read_reverted(registry, head, step, &revert);
+                if (r < 0)
+                        return r;
+        }
+        return registry_roll(registry, term,
+                             &(RolloutWrite) { .head = head,
+                                               .record = step->has_record ? &step->next : NULL,
+                                               .remove = step->change == ROLLOUT_DELETE,
+                                               .reason = step->reason,
+                                               .changes = changes,
+                                               .n_changes = step->n_updates,
+                                               .revert = revert },
+                             done, userdata);
+}

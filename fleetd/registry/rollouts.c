@@ -1,0 +1,59 @@
+/* Steps of rollouts: the record, the assignments that get the wanted text, and the texts of instances that
+ * follow a template. */
+#include "fleetd/registry/transaction.h"
+
+static void rollout_write_record(Transaction *t, const Registry *r, const RolloutWrite *w) {
+        _cleanup_text_ Text value = {};
+
+        if (w->record)
+                stored_rollout_write(&value, w->record);
+        transaction_write(t, w->record ? KV_SET : KV_DELETE, LAYOUT_ROLLOUT, w->head->name, NULL,
+                          w->record ? transaction_text(t, &value) : NO_VALUE);
+        if (w->reason && *w->reason)
+                transaction_note(t, r,
+                                 &(HistoryNote) { .kind = HISTORY_ROLLOUT,
+                                                  .unit = w->head->name,
+                                                  .user = w->user,
+                                                  .reason = w->reason });
+}
+
+/* Add the assignments that fit into one command, and at least one: the next step has the others. */
+static void rollout_write_changes(Transaction *t, Registry *r, uint64_t term, const RolloutWrite *w) {
+        for (size_t i = 0; i < w->n_changes; i++) {
+                size_t n_checks = t->n_checks, n_writes = t->n_writes;
+                const ClusterUnit *follower;
+
+                transaction_assign(r, t, term, &w->changes[i]);
+                follower = streq(w->changes[i].unit, w->head->name) ?
+                                   NULL :
+                                   cluster_unit(registry_cluster(r), w->changes[i].unit);
+                if (follower)
+                        transaction_write_follower(t, follower, w->head, w->head->unit);
+                if (i > 0 && transaction_size(t) > KV_COMMAND_MAX) {
+                        t->n_checks = n_checks;
+                        t->n_writes = n_writes;
+                        return;
+                }
+        }
+}
+
+/* A revert has two texts, which may fit into no common transaction: the former one is stored first. It has no
+ * term, but checks of the unit and of the record. */
+int registry_roll(Registry *r, uint64_t term, const RolloutWrite *w, RegistryDone done, void *userdata) {
+        const ClusterUnit *head = w->head;
+        _cleanup_transaction_ Transaction t = {}, former = {};
+
+        if (w->revert)
+                transaction_write_unit(&t, &former, r, &(UnitChange) { .unit = w->revert });
+        else if (head->unit)
+                transaction_check(&t, KV_CHECK_MODIFIED, head->index, LAYOUT_UNIT, head->name, NULL);
+        if (w->record || w->remove) {
+                transaction_check(&t, head->rollout ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
+                                  head->rollout ? head->rollout_index : 0, LAYOUT_ROLLOUT, head->name, NULL);
+                rollout_write_record(&t, r, w);
+        }
+        rollout_write_changes(&t, r, term, w);
+        if (w->revert)
+                return transaction_send_after(r, &former, &t, done, userdata);
+        return transaction_send(r, &t, term, done, userdata);
+}

@@ -1,0 +1,10 @@
+/* Commands of health checks, as transient services of systemd: each one has a control group of its own in
+ * fleet-checks.slice, and all of it is killed at the timeout. */
+#pragma once
+
+#include "fleetd/systemd/systemd.h"
+
+#define TRANSIENT_SLICE "fleet-checks.slice"
+
+/* As run_check() of SystemdOps. */
+int transient_run(Systemd *s, const SystemdRun *run, SystemdDone done, void *userdata);

@@ -1,0 +1,138 @@
+#!/bin/bash
+# Hosts reboot: their units run elsewhere before a host is down. The hosts run logind. Takes 3 min.
+. "$(dirname "$0")/scenario.sh"
+
+LAB_MASKS=${LAB_MASKS//systemd-logind.service/}
+
+three_hosts_with_logind_form_a_cluster() {
+        local h
+        cluster_up
+        for h in $LAB_HOSTS; do
+                wait_for 20 inhibits "$h" || fail "fleetd on $h holds no inhibitor: $(host_exec "$h" systemd-inhibit --list --no-pager 2>&1 | tr '\n' ';')"
+        done
+}
+inhibits() { host_exec "$1" systemd-inhibit --list --no-legend --no-pager | grep -q 'fleetd.*shutdown.*delay'; }
+
+# A unit that starts for 0.2 s, on each of the names; all on beta.
+units_on_beta() {
+        local u
+        fleetctl gamma cordon alpha gamma >"$LAB/out" 2>&1 || fail "cordon: $(cat "$LAB/out")"
+        for u in "$@"; do
+                runs_forever "$u" <<<'ExecStartPre=/bin/sleep 0.2'
+        done
+        fleetctl gamma start "$@" >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        fleetctl gamma uncordon alpha gamma >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
+        for u in "$@"; do
+                runs_on "$u" beta || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
+        done
+}
+
+units_of_a_host_that_reboots_run_elsewhere_before_it_is_down() {
+        local u begin end units
+        mapfile -t units < <(seq -f 'moves-%02g.service' 10)
+        units_on_beta "${units[@]}"
+        begin=$(now_ms)
+        host_exec beta systemctl reboot || fail "systemctl reboot: exit $?"
+        wait_for 60 is_released beta || fail "the shutdown of beta is not released: $(fleetctl alpha list-machines 2>&1)"
+        end=$(now_ms)
+        for u in "${units[@]}"; do
+                runs_once "$u" && ! runs_on "$u" beta || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
+        done
+        echo "# 10 units moved in $((end - begin)) ms before the reboot of their host" >>"$LAB/figures"
+        [ $((end - begin)) -le 5000 ] || fail "the units moved in $((end - begin)) ms"
+        wait_for 60 host_is_off beta || fail "beta does not end"
+        host_clear beta
+        hosts_up beta
+        cluster_whole
+        wait_for 20 is_not_maintained beta || fail "beta stays in maintenance: $(fleetctl alpha list-machines 2>&1)"
+        for u in "${units[@]}"; do
+                runs_once "$u" || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
+        done
+}
+is_released() { ! host_is_on "$1" || journal_of "$1" | grep -q 'the shutdown of this host goes on'; }
+journal_of() { journalctl --directory="$LAB/$1/up/var/log/journal" --no-pager -o cat -u fleetd 2>/dev/null; }
+is_not_maintained() { ! fleetctl alpha list-machines --no-legend --fields=machine,maintenance | grep -qE 'drain|cordon'; }
+
+# Boot each host that has powered itself off, as its firmware would, until $LAB/done exists. Each boot is a line in $LAB/boots, and each
+# moment with two hosts down one in $LAB/two-down.
+firmware() {
+        local h down
+        until [ -e "$LAB/done" ]; do
+                down=
+                for h in $LAB_HOSTS; do
+                        host_is_on "$h" || down="$down $h"
+                done
+                [ "$(wc -w <<<"$down")" -le 1 ] || echo "$down" >>"$LAB/two-down"
+                for h in $down; do
+                        host_clear "$h"
+                        echo "$h" >>"$LAB/boots"
+                        host_up "$h"
+                done
+                sleep 0.1
+        done
+}
+
+# Print each moment in which a unit of the names runs nowhere, until $LAB/done exists.
+gaps() {
+        local u
+        until [ -e "$LAB/done" ]; do
+                for u in "$@"; do
+                        ! runs_nowhere "$u" || echo "$u"
+                done
+                sleep 0.02
+        done
+}
+
+all_hosts_reboot_one_after_the_other_with_the_leader_last() {
+        local first units firmware watcher begin u
+        [ -n "${CHECK_ALL:-}" ] || skip "only with CHECK_ALL=yes: it takes 100 s; the next scenario reboots a host by the queue"
+        mapfile -t units < <(seq -f 'moves-%02g.service' 10)
+        first=$(leader)
+        rm -f "$LAB/done" "$LAB/boots" "$LAB/two-down"
+        touch "$LAB/boots"
+        firmware >/dev/null 2>&1 &
+        firmware=$!
+        gaps "${units[@]}" >"$LAB/gaps" &
+        watcher=$!
+        begin=$(now_ms)
+        fleetctl alpha reboot --all --yes --no-block >"$LAB/out" 2>&1 || fail "reboot: exit $?, $(cat "$LAB/out")"
+        wait_for 240 queue_is_empty || fail "the queue does not end: $(fleetctl alpha reboot --status 2>&1 | tr '\n' ';') boots: $(tr '\n' ' ' <"$LAB/boots")"
+        echo "# reboots of three hosts took $((($(now_ms) - begin) / 1000)) s" >>"$LAB/figures"
+        touch "$LAB/done"
+        wait $firmware $watcher
+        [ "$(sort "$LAB/boots" | tr '\n' ' ')" = "alpha beta gamma " ] || fail "booted: $(tr '\n' ' ' <"$LAB/boots")"
+        [ "$(tail -1 "$LAB/boots")" = "$first" ] || fail "$first led, and these booted: $(tr '\n' ' ' <"$LAB/boots")"
+        [ ! -e "$LAB/two-down" ] || fail "down at once: $(sort -u "$LAB/two-down")"
+        [ ! -s "$LAB/gaps" ] || fail "these ran nowhere for a moment: $(sort "$LAB/gaps" | uniq -c | tr '\n' ' ')"
+        cluster_whole
+        for u in "${units[@]}"; do
+                runs_once "$u" || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
+        done
+        ! fleetctl alpha list-machines --no-legend --fields=machine,maintenance | grep -qE 'drain|cordon' ||
+                fail "in maintenance: $(fleetctl alpha list-machines 2>&1)"
+}
+# On each host: one that has just booted may have no view of the cluster yet.
+queue_is_empty() { local h; for h in $LAB_HOSTS; do [ "$(fleetctl "$h" reboot --status 2>/dev/null)" = "No reboot is planned." ] || return 1; done; }
+
+the_queue_stops_at_a_host_that_does_not_return() {
+        local second third
+        second=$(others "$(leader)" | head -1)
+        third=$(others "$(leader)" | tail -1)
+        fleetctl "$third" reboot "$second" "$third" --return=10s --yes --no-block >"$LAB/out" 2>&1 || fail "reboot: exit $?, $(cat "$LAB/out")"
+        wait_for 60 host_is_off "$second" || fail "$second does not reboot: $(fleetctl "$third" reboot --status 2>&1)"
+        host_clear "$second"
+        wait_for 30 queue_has_stopped "$third" || fail "the queue goes on: $(fleetctl "$third" reboot --status 2>&1)"
+        fleetctl "$third" status >"$LAB/out" 2>&1
+        grep -q "the queue of reboots has stopped" "$LAB/out" || fail "status: $(cat "$LAB/out")"
+        fleetctl "$third" reboot --resume >"$LAB/out" 2>&1 && fail "a queue was resumed without its host"
+        host_is_on "$third" || fail "$third has rebooted"
+        hosts_up "$second"
+        cluster_whole
+        fleetctl "$third" reboot --cancel >"$LAB/out" 2>&1 || fail "cancel: $(cat "$LAB/out")"
+        wait_for 10 queue_is_empty || fail "the queue remains: $(fleetctl "$third" reboot --status 2>&1)"
+        is_not_maintained "$second" || fail "$second stays in maintenance"
+}
+queue_has_stopped() { fleetctl "$1" reboot --status 2>/dev/null | grep -q ': failed: it is not back in time'; }
+
+scenario three_hosts_with_logind_form_a_cluster units_of_a_host_that_reboots_run_elsewhere_before_it_is_down \
+        all_hosts_reboot_one_after_the_other_with_the_leader_last the_queue_stops_at_a_host_that_does_not_return

@@ -1,0 +1,59 @@
+#!/bin/bash
+# Rollouts by fleetctl: the instances of a template get a new text one after the other; a text that fails stops at the first one.
+# Takes 100 s.
+. "$(dirname "$0")/scenario.sh"
+
+# Write the template with a command, and options of [X-Fleet].
+template() {
+        mkdir -p "$LAB/units"
+        printf '[Service]\nExecStart=%s\n[X-Fleet]\nUpdateWatchSec=2s\n%b' "$1" "$2" >"$LAB/units/web@.service"
+}
+# Run fleetctl on alpha in the folder of the units: its output and its exit status.
+ctl() { fleetctl alpha "$@" >"$LAB/out" 2>&1; }
+status_is() { local wanted=$1 status=0; shift; ctl "$@" || status=$?; [ "$status" = "$wanted" ] || fail "$*: $status: $(cat "$LAB/out")"; }
+names() { echo web@{1..6}.service; }
+all_active() { [ "$(fleetctl alpha list-units --no-legend --fields=unit,active | grep -c 'web@.*[[:space:]]active')" = 6 ]; }
+runs() { local h; for h in $LAB_HOSTS; do host_exec "$h" sh -c 'cat /proc/[0-9]*/cmdline 2>/dev/null' | tr '\0' ' ' | grep -o "sleep $1 " || true; done | wc -l; }
+
+instances_are_updated_one_after_the_other() {
+        cluster_up
+        template '/bin/sleep 1001' ''
+        status_is 0 submit web@.service
+        # shellcheck disable=SC2046
+        status_is 0 start $(names)
+        wait_for 10 all_active || fail "$(fleetctl alpha list-units)"
+        template '/bin/sleep 1002' ''
+        status_is 0 submit --replace web@.service
+        [ "$(grep -c ' updating$' "$LAB/out")" = 6 ] && [ "$(grep -c ' available$' "$LAB/out")" = 7 ] || fail "$(cat "$LAB/out")"
+        [ "$(runs 1002)" = 6 ] || fail "$(runs 1002) have the new text"
+}
+
+a_text_that_fails_stops_at_the_first_instance() {
+        template '/bin/false' ''
+        status_is 1 submit --replace web@.service
+        grep -q 'the rollout is paused' "$LAB/out" || fail "$(cat "$LAB/out")"
+        [ "$(runs 1002)" = 5 ] || fail "$(runs 1002) have the former text"
+        status_is 1 rollout web@.service
+        status_is 0 revert web@.service 2 --yes
+        [ "$(runs 1002)" = 6 ] || fail "$(runs 1002) have the former text"
+        status_is 0 rollout web@.service
+}
+
+a_canary_is_held_until_it_is_promoted() {
+        template '/bin/sleep 1003' 'Canary=1\n'
+        status_is 5 submit --replace web@.service
+        [ "$(runs 1003)" = 1 ] || fail "$(runs 1003) have the new text"
+        status_is 0 rollout promote web@.service
+        status_is 0 rollout web@.service --wait
+        [ "$(runs 1003)" = 6 ] || fail "$(runs 1003) have the new text"
+}
+
+a_failure_is_reverted() {
+        template '/bin/false' 'UpdateOnFailure=revert\n'
+        status_is 1 submit --replace web@.service
+        grep -q 'was reverted: ' "$LAB/out" || fail "$(cat "$LAB/out")"
+        [ "$(runs 1003)" = 6 ] || fail "$(runs 1003) have the former text"
+}
+
+scenario instances_are_updated_one_after_the_other a_text_that_fails_stops_at_the_first_instance a_canary_is_held_until_it_is_promoted \
+        a_failure_is_reverted

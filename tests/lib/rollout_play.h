@@ -1,0 +1,300 @@
+/* Plays of rollouts: a set in a cluster view whose machines do as they are assigned, second by second. */
+#pragma once
+
+#include <stdio.h>
+
+#include "fleetd/engine/rollout.h"
+#include "tests/lib/plans.h"
+
+enum { REVISIONS = 8, INSTANCES = 16 };
+
+typedef enum Quality {
+        GOOD,  /* it is available two seconds after its start */
+        FAILS, /* it exits */
+        SLOW,  /* it runs, and is never available */
+} Quality;
+
+/* A set whose machines start what they are assigned. */
+typedef struct Play {
+        ClusterView p;
+        const char *head, *options;
+        bool template;
+        Quality quality[REVISIONS];
+        struct {
+                char unit[32], machine[3];
+                bool present;
+                uint64_t index; /* of the assignment that its machine has executed */
+                uint64_t started_ms;
+                unsigned n_starts;
+        } instances[INSTANCES];
+        size_t n;
+        uint64_t leads_ms; /* since when this engine leads */
+        bool braked;
+        size_t n_steps;         /* transactions */
+        size_t max_unavailable; /* instances at one time */
+        char reasons[2048];
+} Play;
+
+static inline const ClusterUnit *head_of(Play *play) {
+        return cluster_any_unit(&play->p.cluster, play->head);
+}
+
+static inline const RolloutRecord *record_of(Play *play) {
+        return head_of(play)->rollout;
+}
+
+static inline Unit *unit_of(Play *play, const char *name, unsigned revision, const char *from) {
+        _cleanup_text_ Text t = {};
+        Unit *unit = NULL;
+
+        text_printf(&t, "[X-Fleet]\n%s\n[Service]\nExecStart=/bin/run %u\n", play->options, revision);
+        assert_int_equal(unit_read(name, t.chars, t.size, &unit, NULL), 0);
+        assert_int_equal(unit_set_template(unit, from), 0);
+        unit->revisions.wanted.number = revision;
+        return unit;
+}
+
+static inline void put_unit(Play *play, const char *name, unsigned revision, const char *from,
+                            RevisionHow how) {
+        Unit *unit = unit_of(play, name, revision, from);
+        char key[LAYOUT_KEY_MAX];
+        _cleanup_text_ Text t = {};
+
+        unit->revisions.wanted.how = how;
+        stored_unit_write(&t, unit);
+        cluster_view_put(&play->p, layout_key(key, LAYOUT_UNIT, name, NULL), t.chars);
+        unit_free(unit);
+}
+
+static inline void want(Play *play, unsigned revision) {
+        put_unit(play, play->head, revision, NULL, REVISION_SUBMITTED);
+}
+
+static inline const char *machine_id(const char *machine) {
+        static char id[MACHINE_ID_SIZE];
+
+        return cluster_view_id(id, machine);
+}
+
+static inline const ClusterAssignment *assignment_of(Play *play, size_t i) {
+        return cluster_assignment(&play->p.cluster, machine_id(play->instances[i].machine),
+                                  play->instances[i].unit);
+}
+
+static inline void put_assignment(Play *play, const char *machine, const char *unit, unsigned revision,
+                                  const char *hash, uint64_t since_ms) {
+        char key[LAYOUT_KEY_MAX], value[256];
+
+        snprintf(value, sizeof(value), "{\"hash\":\"%s\",\"order\":\"run\",\"rev\":%u,\"since\":%llu}", hash,
+                 revision, (unsigned long long) since_ms);
+        cluster_view_put(&play->p, layout_key(key, LAYOUT_ASSIGNMENT, unit, machine_id(machine)), value);
+}
+
+static inline void put_state(Play *play, size_t i, const char *active, bool available) {
+        const ClusterAssignment *a = assignment_of(play, i);
+        char key[LAYOUT_KEY_MAX], value[256];
+
+        snprintf(value, sizeof(value),
+                 "{\"active\":\"%s\",\"available\":%s,\"hash\":\"%s\",\"health\":\"%s\",\"load\":\"loaded\","
+                 "\"reason\":\"%s\",\"sub\":\"running\"}",
+                 active, available ? "true" : "false", a->hash,
+                 streq(active, "failed") ? "failing" : "passing",
+                 streq(active, "failed") ? "exit status 1" : "");
+        cluster_view_put(&play->p,
+                         layout_key(key, LAYOUT_STATE, play->instances[i].unit,
+                                    machine_id(play->instances[i].machine)),
+                         value);
+}
+
+/* One instance, which is available with revision 1. */
+static inline void add(Play *play, const char *unit, const char *machine) {
+        _cleanup_unit_ Unit *text = unit_of(play, unit, 1, NULL);
+        size_t i = play->n++;
+
+        if (!cluster_machine(&play->p.cluster, machine_id(machine)))
+                cluster_view_machine(&play->p, machine, "", PRESENCE_UP);
+        snprintf(play->instances[i].unit, sizeof(play->instances[i].unit), "%s", unit);
+        snprintf(play->instances[i].machine, sizeof(play->instances[i].machine), "%s", machine);
+        put_assignment(play, machine, unit, 1, text->hash, 1);
+        play->instances[i].index = assignment_of(play, i)->index;
+        put_state(play, i, "active", true);
+}
+
+static inline void begin(Play *play, const char *head, const char *options) {
+        *play = (Play) { .p = { .cluster.now_ms = 1000000 },
+                         .head = head,
+                         .options = options,
+                         .template = unit_name_is_template(head) };
+        want(play, 1);
+        if (!play->template)
+                cluster_view_target(&play->p, head, TARGET_LAUNCHED);
+}
+
+static inline void end(Play *play) {
+        cluster_view_free(&play->p);
+}
+
+/* The IDs of machines are hex. */
+static inline const char *machine_name(unsigned i) {
+        static const char *const names[] = { "A", "B", "C", "D", "E", "F", "A1", "B1" };
+
+        return names[i];
+}
+
+/* web@1.service to web@N.service, each on a machine of its own, follow web@.service. */
+static inline void begin_template(Play *play, unsigned n, const char *options) {
+        begin(play, "web@.service", options);
+        for (unsigned i = 0; i < n; i++) {
+                char unit[32];
+
+                snprintf(unit, sizeof(unit), "web@%u.service", i + 1);
+                put_unit(play, unit, 1, play->head, REVISION_SUBMITTED);
+                cluster_view_target(&play->p, unit, TARGET_LAUNCHED);
+                add(play, unit, machine_name(i));
+        }
+}
+
+static inline void begin_global(Play *play, unsigned n, const char *options) {
+        static char text[512];
+
+        snprintf(text, sizeof(text), "Global=yes\n%s", options);
+        begin(play, "agent.service", text);
+        for (unsigned i = 0; i < n; i++)
+                add(play, "agent.service", machine_name(i));
+}
+
+/* -- Steps -- */
+
+static inline void write_record(Play *play, const RolloutRecord *record) {
+        char key[LAYOUT_KEY_MAX];
+        _cleanup_text_ Text t = {};
+
+        stored_rollout_write(&t, record);
+        cluster_view_put(&play->p, layout_key(key, LAYOUT_ROLLOUT, play->head, NULL), t.chars);
+}
+
+static inline const char *machine_of(Play *play, const char *id) {
+        for (size_t i = 0; i < play->n; i++)
+                if (streq(machine_id(play->instances[i].machine), id))
+                        return play->instances[i].machine;
+        fail();
+        return NULL;
+}
+
+/* Write a step as the engine does. Return what it changes. */
+static inline RolloutChange step(Play *play) {
+        const RolloutLimits limits = { .leads_ms = play->leads_ms, .braked = play->braked };
+        _cleanup_rollout_step_ RolloutStep step = {};
+        const ClusterUnit *head = head_of(play);
+        unsigned to = (unsigned) revisions_wanted(&head->unit->revisions);
+        char hash[UNIT_HASH_SIZE], key[LAYOUT_KEY_MAX];
+        size_t used = strlen(play->reasons);
+
+        assert_int_equal(rollout_step(&play->p.cluster, head, &limits, &step), 0);
+        if (step.change == ROLLOUT_NOTHING)
+                return step.change;
+        play->n_steps++;
+        snprintf(play->reasons + used, sizeof(play->reasons) - used, "%s%s", step.reason,
+                 step.reason[0] ? "; " : "");
+        snprintf(hash, sizeof(hash), "%s", head->unit->hash);
+        for (size_t i = 0; i < step.n_updates; i++) {
+                const ClusterAssignment *a = step.updates[i].assignment;
+                const char *machine = machine_of(play, a->machine->id);
+                char unit[32];
+
+                snprintf(unit, sizeof(unit), "%s", a->unit);
+                put_assignment(play, machine, unit, to, hash, play->p.cluster.now_ms);
+                if (play->template)
+                        put_unit(play, unit, to, play->head, REVISION_SUBMITTED);
+        }
+        if (step.change == ROLLOUT_REVERT)
+                put_unit(play, play->head, (unsigned) step.next.to.number, NULL, REVISION_REVERTED);
+        if (step.has_record)
+                write_record(play, &step.next);
+        if (step.change == ROLLOUT_DELETE)
+                cluster_view_remove(&play->p, layout_key(key, LAYOUT_ROLLOUT, play->head, NULL));
+        return step.change;
+}
+
+static inline size_t count_unavailable(Play *play) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < play->n; i++) {
+                const ClusterState *s = cluster_state(
+                        &play->p.cluster, machine_id(play->instances[i].machine), play->instances[i].unit);
+                const ClusterAssignment *a = assignment_of(play, i);
+
+                n += !s || !s->state.available || !a || !streq(s->state.hash, a->hash);
+        }
+        return n;
+}
+
+/* Whether an instance runs and is available with the text that is assigned. */
+static inline bool has_it(Play *play, size_t i) {
+        const ClusterState *s = cluster_state(&play->p.cluster, machine_id(play->instances[i].machine),
+                                              play->instances[i].unit);
+
+        return s && s->state.available && streq(s->state.hash, assignment_of(play, i)->hash);
+}
+
+/* The machines that are up execute assignments that they have not executed. */
+static inline void machines_act(Play *play) {
+        for (size_t i = 0; i < play->n; i++) {
+                const ClusterMachine *m = cluster_machine(&play->p.cluster,
+                                                          machine_id(play->instances[i].machine));
+                const ClusterAssignment *a = assignment_of(play, i);
+
+                if (!a || m->presence != PRESENCE_UP)
+                        continue;
+                if (play->instances[i].index != a->index && has_it(play, i))
+                        play->instances[i].index = a->index;
+                else if (play->instances[i].index != a->index) {
+                        play->instances[i].index = a->index;
+                        play->instances[i].started_ms = play->p.cluster.now_ms;
+                        play->instances[i].n_starts++;
+                        put_state(play, i, play->quality[a->revision] == FAILS ? "failed" : "active", false);
+                } else if (play->instances[i].started_ms > 0 && play->quality[a->revision] == GOOD &&
+                           play->p.cluster.now_ms >= play->instances[i].started_ms + 2000) {
+                        play->instances[i].started_ms = 0;
+                        put_state(play, i, "active", true);
+                }
+        }
+}
+
+/* A second passes. */
+static inline void second(Play *play) {
+        for (unsigned n = 0; step(play) != ROLLOUT_NOTHING; n++)
+                assert_true(n < 10); /* a step ends */
+        machines_act(play);
+        play->max_unavailable = MAX(play->max_unavailable, count_unavailable(play));
+        play->p.cluster.now_ms += 1000;
+}
+
+static inline void seconds(Play *play, unsigned n) {
+        while (n-- > 0)
+                second(play);
+}
+
+static inline size_t count_with(Play *play, unsigned revision) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < play->n; i++)
+                n += assignment_of(play, i) && assignment_of(play, i)->revision == revision;
+        return n;
+}
+
+static inline unsigned starts(Play *play) {
+        unsigned n = 0;
+
+        for (size_t i = 0; i < play->n; i++)
+                n += play->instances[i].n_starts;
+        return n;
+}
+
+#define assert_rollout(play, expected, revision)                                     \
+        do {                                                                         \
+                assert_non_null(record_of(play));                                    \
+                assert_string_equal(rollout_state_to_string(record_of(play)->state), \
+                                    rollout_state_to_string(expected));              \
+                assert_int_equal(record_of(play)->to.number, (revision));            \
+        } while (false)

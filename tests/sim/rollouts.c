@@ -1,0 +1,396 @@
+#include "tests/sim/rollouts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetd/engine/rollout.h"
+
+#define UNIT "roll.service"
+
+enum {
+        VERSIONS_MAX = 64,
+        WATCH_MS = 2000,
+        SLOW_MS = 3000,      /* a start of SIM_SLOW */
+        DISTURBED_MS = 6000, /* after a fault, in which its effects may become visible */
+        TURN_MS = 3000,
+        CRASH_PERCENT = 15, /* of the new states: the leader's daemon ends, */
+        CRASH_MS = 2000,    /* for so long */
+};
+
+typedef struct RollingHost {
+        char key[LAYOUT_KEY_MAX];   /* of its assignment */
+        uint64_t index;             /* of the key, in the newest version */
+        unsigned assigned;          /* the text */
+        uint64_t assigned_ms;       /* since when */
+        bool has_had[VERSIONS_MAX]; /* assigned at any time */
+        unsigned running;           /* version; 0: none */
+        unsigned stopped;           /* version that fleetd has stopped last; 0: none, or it has ended */
+        uint64_t started_ms;        /* of 'running', or of 'stopped' */
+        uint64_t taken_ms;          /* fleetd has stopped an available instance; 0: it is available again */
+} RollingHost;
+
+static struct {
+        SimCluster *cluster;
+        char policy[256];
+        unsigned max_unavailable;
+        unsigned n; /* versions; the first is 1 */
+        char hashes[VERSIONS_MAX][UNIT_HASH_SIZE];
+        SimQuality qualities[VERSIONS_MAX];
+        bool ending; /* the last text is submitted */
+        RollingHost hosts[CLUSTER_HOSTS_MAX];
+        bool seen, lost; /* a rollout; and its leader, since then */
+        RolloutState state;
+} rolling;
+
+static uint64_t totals[_ROLLOUT_STATE_MAX], totals_lost[_ROLLOUT_STATE_MAX], total_texts[_SIM_QUALITY_MAX],
+        total_steps, total_reverts, most_taken;
+
+/* -- Requests -- */
+
+static const char *const commands[] = {
+        [SIM_GOOD] = "good", [SIM_EXITS] = "exits", [SIM_NEVER_READY] = "never",
+        [SIM_SLOW] = "slow", [SIM_FLAPS] = "flaps",
+};
+
+static void rolling_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        SimCluster *c = userdata;
+
+        if (status != KV_OK)
+                world_trace(c->world, "people", "request about %s rejected: %s", UNIT, message);
+}
+
+/* Return the leader's registry; NULL: no leader, or the cluster does not support rollouts. */
+static Registry *rolling_registry(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+        KvState state;
+
+        if (!leader)
+                return NULL;
+        kv_state(daemon_store(leader->daemon), &state);
+        return state.level >= KV_LEVEL_UPDATES ? daemon_registry(leader->daemon) : NULL;
+}
+
+static const ClusterUnit *rolling_unit(Registry *r) {
+        const ClusterUnit *u = r ? cluster_any_unit(registry_cluster(r), UNIT) : NULL;
+
+        return u && u->unit ? u : NULL;
+}
+
+static void rolling_draw_policy(World *w, unsigned hosts) {
+        static const char *const actions[] = { "pause", "revert", "revert" };
+        unsigned n = hosts > 8 ? 3 : 1 + (unsigned) world_draw(w, 2);
+
+        rolling.max_unavailable = n;
+        snprintf(rolling.policy, sizeof(rolling.policy),
+                 "Global=yes\nUpdateWatchSec=2s\nUpdateDeadlineSec=20s\nMaxUnavailable=%u\n%s%"
+                 "sUpdateOnFailure=%s\n",
+                 n, world_chance(w, 40) ? "Canary=1\n" : "", world_chance(w, 40) ? "UpdatePauseSec=4s\n" : "",
+                 actions[world_draw(w, ELEMENTS(actions))]);
+}
+
+static Unit *rolling_text(unsigned version) {
+        _cleanup_text_ Text t = {};
+        Unit *unit = NULL;
+
+        text_printf(&t, "[Service]\nExecStart=/bin/%s %u\nTimeoutStartSec=10s\n[X-Fleet]\n%s",
+                    commands[rolling.qualities[version]], version, rolling.policy);
+        if (t.error < 0 || unit_parse(UNIT, t.chars, t.size, &unit, NULL) < 0)
+                abort();
+        snprintf(rolling.hashes[version], sizeof(rolling.hashes[version]), "%s", unit->hash);
+        return unit;
+}
+
+static void rolling_submit(SimCluster *c, Registry *r, unsigned version) {
+        _cleanup_unit_ Unit *unit = rolling_text(version);
+
+        world_trace(c->world, "people", "%s: text %u (%s)", UNIT, version,
+                    commands[rolling.qualities[version]]);
+        (void) registry_change_units(
+                r,
+                &(UnitChange) { .unit = unit, .name = UNIT, .has_target = true, .target = TARGET_LAUNCHED },
+                1, rolling_on_done, c);
+}
+
+static void rolling_new_text(SimCluster *c, Registry *r, SimQuality quality) {
+        if (rolling.n + 1 >= VERSIONS_MAX)
+                return;
+        rolling.qualities[++rolling.n] = quality;
+        total_texts[quality]++;
+        rolling_submit(c, r, rolling.n);
+}
+
+static void rolling_ask(SimCluster *c, Registry *r, const ClusterUnit *u, RolloutVerb verb) {
+        _cleanup_rollout_ RolloutRecord next = {};
+        const RolloutRequest request = {
+                .now_ms = registry_cluster(r)->now_ms,
+                .index = registry_cluster(r)->index + 1,
+                .by = "root@sim",
+        };
+        Error err = {};
+
+        if (rollout_ask(u, verb, &request, &next, &err) < 0)
+                return;
+        world_trace(c->world, "people", "%s %s", rollout_verb_to_string(verb), UNIT);
+        (void) registry_roll(r, 0, &(RolloutWrite) { .head = u, .record = &next, .reason = "requested" },
+                             rolling_on_done, c);
+}
+
+static SimQuality rolling_draw_quality(World *w) {
+        return world_chance(w, 45) ? SIM_GOOD : (SimQuality) world_draw(w, _SIM_QUALITY_MAX);
+}
+
+static void rolling_request(SimCluster *c, Registry *r, const ClusterUnit *u) {
+        World *w = c->world;
+
+        switch (world_draw(w, 10)) {
+        case 0:
+                rolling_ask(c, r, u, ROLLOUT_PAUSE);
+                break;
+        case 1:
+        case 2:
+        case 3:
+                rolling_ask(c, r, u, ROLLOUT_RESUME);
+                rolling_ask(c, r, u, ROLLOUT_PROMOTE);
+                break;
+        case 4:
+                total_reverts++;
+                rolling_submit(c, r, 1 + (unsigned) world_draw(w, rolling.n));
+                break;
+        case 5:
+        case 6:
+        case 7:
+                rolling_new_text(c, r, rolling_draw_quality(w));
+                break;
+        default:
+                break;
+        }
+}
+
+static void rolling_on_turn(void *userdata) {
+        SimCluster *c = userdata;
+        Registry *r = rolling_registry(c);
+        const ClusterUnit *u = rolling_unit(r);
+
+        if (c->quiet)
+                return;
+        world_at(c->world, TURN_MS / 2 + world_draw(c->world, TURN_MS), NULL, rolling_on_turn, c);
+        if (u)
+                rolling_request(c, r, u);
+        else if (r)
+                rolling_submit(c, r, 1);
+}
+
+void rollouts_begin(SimCluster *c) {
+        memset(&rolling, 0, sizeof(rolling));
+        rolling.cluster = c;
+        rolling.n = 1;
+        rolling_draw_policy(c->world, c->n);
+        unit_free(rolling_text(1));
+        for (unsigned i = 0; i < c->n; i++)
+                (void) layout_key(rolling.hosts[i].key, LAYOUT_ASSIGNMENT, UNIT, c->machines[i].machine_id);
+        c->rolls = true;
+        world_at(c->world, 100, NULL, rolling_on_turn, c);
+}
+
+bool rollouts_end(SimCluster *c) {
+        Registry *r = rolling_registry(c);
+        const ClusterUnit *u = rolling_unit(r);
+
+        if (!u)
+                return false;
+        if (!rolling.ending) {
+                rolling.ending = true;
+                rolling_new_text(c, r, SIM_GOOD);
+                return false;
+        }
+        if (!u->rollout || !streq(u->unit->hash, rolling.hashes[rolling.n]))
+                return false;
+        rolling_ask(c, r, u, ROLLOUT_RESUME);
+        rolling_ask(c, r, u, ROLLOUT_PROMOTE);
+        return u->rollout->state == ROLLOUT_DONE && streq(u->rollout->to.hash, u->unit->hash);
+}
+
+/* -- Observations -- */
+
+static bool rolling_is(const SimCluster *c) {
+        return rolling.cluster == c && c->rolls;
+}
+
+static unsigned rolling_version(const char *hash) {
+        for (unsigned i = 1; hash && i <= rolling.n; i++)
+                if (streq(rolling.hashes[i], hash))
+                        return i;
+        return 0;
+}
+
+void rollouts_note(SimCluster *c, const KvNode *node) {
+        unsigned version;
+        const char *at;
+
+        if (!rolling_is(c) || !node->key.data || node->dir)
+                return;
+        for (unsigned i = 0; i < c->n; i++) {
+                RollingHost *h = &rolling.hosts[i];
+                char value[1024], hash[UNIT_HASH_SIZE] = "";
+
+                if (!kv_bytes_equal(node->key, kv_string(h->key)) || node->modified <= h->index)
+                        continue;
+                snprintf(value, sizeof(value), "%.*s", (int) node->value.size,
+                         (const char *) node->value.data);
+                at = strstr(value, "\"hash\":\"");
+                if (at)
+                        snprintf(hash, sizeof(hash), "%s", at + strlen("\"hash\":\""));
+                version = rolling_version(hash);
+                h->index = node->modified;
+                if (version == 0 && !strstr(value, "\"order\":\"stop\""))
+                        world_failed(c->world, "each-assignment-has-a-text", "%s: %s", h->key, value);
+                h->has_had[version] = true;
+                if (version == h->assigned)
+                        continue;
+                h->assigned = version;
+                h->assigned_ms = world_now_ms(c->world);
+                total_steps++;
+        }
+}
+
+static void rolling_on_start_daemon(void *userdata) {
+        machine_start_daemon(userdata);
+}
+
+/* Without a session, the kernel of a host counts as silent in worlds with attached hosts. */
+static void rolling_crash_leader(SimCluster *c) {
+        SimMachine *m = cluster_leader(c);
+
+        if (c->quiet || c->may_attach || !m || m->leaves || !world_chance(c->world, CRASH_PERCENT))
+                return;
+        machine_absent(m, CRASH_MS);
+        machine_crash_daemon(m);
+        world_at(c->world, CRASH_MS, NULL, rolling_on_start_daemon, m);
+}
+
+void rollouts_watch(SimCluster *c) {
+        Registry *r = rolling_is(c) ? rolling_registry(c) : NULL;
+        const ClusterUnit *u = rolling_unit(r);
+        bool changed;
+
+        if (!rolling_is(c))
+                return;
+        if (!r && rolling.seen && !rolling.lost) {
+                rolling.lost = true;
+                totals_lost[rolling.state]++;
+        }
+        if (!u)
+                return;
+        changed = u->rollout && (!rolling.seen || rolling.state != u->rollout->state);
+        rolling.seen = u->rollout != NULL;
+        rolling.lost = false;
+        if (!changed)
+                return;
+        rolling.state = u->rollout->state;
+        totals[rolling.state]++;
+        rolling_crash_leader(c);
+}
+
+/* -- Checks -- */
+
+/* Whether the host is away, or was since then: fleetd may have had another view of it. */
+static bool host_is_disturbed(const SimMachine *m, uint64_t since_ms) {
+        return !machine_serves(m) || m->leaves || m->suspect_until_ms + DISTURBED_MS >= since_ms ||
+               m->absent_until_ms + DISTURBED_MS >= since_ms;
+}
+
+static bool host_is_available(const SimMachine *m) {
+        const RollingHost *h = &rolling.hosts[m->index];
+        SimQuality quality = rolling.qualities[h->running];
+        uint64_t ready_ms = h->started_ms + (quality == SIM_SLOW ? SLOW_MS : 0);
+
+        return h->running > 0 && (quality == SIM_GOOD || quality == SIM_SLOW) &&
+               world_now_ms(m->cluster->world) >= ready_ms + WATCH_MS;
+}
+
+static unsigned rolling_count_taken(const SimCluster *c) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < c->n; i++) {
+                RollingHost *h = &rolling.hosts[i];
+
+                if (host_is_available(&c->machines[i]))
+                        h->taken_ms = 0;
+                n += h->taken_ms > 0 && !host_is_disturbed(&c->machines[i], h->taken_ms);
+        }
+        return n;
+}
+
+static void check_budget(SimMachine *m) {
+        RollingHost *h = &rolling.hosts[m->index];
+        SimCluster *c = m->cluster;
+        unsigned n;
+
+        h->taken_ms = world_now_ms(c->world);
+        if (host_is_disturbed(m, h->assigned_ms))
+                return;
+        n = rolling_count_taken(c);
+        most_taken = MAX(most_taken, n);
+        if (n > rolling.max_unavailable)
+                world_failed(c->world, "a-rollout-keeps-the-budget",
+                             "%s stops on %s: %u are unavailable, %u may be", UNIT, m->name, n,
+                             rolling.max_unavailable);
+}
+
+bool rollouts_check_stop(SimMachine *m, const char *unit, bool asked) {
+        RollingHost *h = &rolling.hosts[m->index];
+        bool available;
+
+        if (rolling.cluster != m->cluster || !streq(unit, UNIT))
+                return false;
+        available = host_is_available(m);
+        h->stopped = asked ? h->running : 0;
+        h->running = 0;
+        if (asked && available && m->cluster->rolls)
+                check_budget(m);
+        return true;
+}
+
+bool rollouts_check_start(SimMachine *m, const char *unit) {
+        RollingHost *h = &rolling.hosts[m->index];
+        SimCluster *c = m->cluster;
+        unsigned version;
+
+        if (rolling.cluster != c || !streq(unit, UNIT))
+                return false;
+        version = rolling_version(sim_systemd_hash(m->systemd, unit));
+        if (version == 0 || !h->has_had[version])
+                world_failed(c->world, "each-text-was-assigned", "%s starts on %s with text %u", unit,
+                             m->name, version);
+        if (version == h->stopped && h->assigned_ms < h->started_ms && !host_is_disturbed(m, h->started_ms))
+                world_failed(c->world, "no-restart-without-another-text",
+                             "%s was stopped on %s, and starts with the same text %u", unit, m->name,
+                             version);
+        h->running = version;
+        h->stopped = 0;
+        h->started_ms = world_now_ms(c->world);
+        return true;
+}
+
+void rollouts_check(SimCluster *c) {
+        const ClusterUnit *u = rolling_unit(rolling_registry(c));
+        RolloutState state = u && u->rollout ? u->rollout->state : ROLLOUT_DONE;
+
+        if (!u || (state != ROLLOUT_DONE && state != ROLLOUT_PAUSED && state != ROLLOUT_HELD))
+                world_failed(c->world, "a-rollout-ends", "%s is %s", UNIT,
+                             u ? rollout_state_to_string(state) : "unknown");
+}
+
+void rollouts_print(void) {
+        printf(" texts:");
+        for (unsigned i = 0; i < _SIM_QUALITY_MAX; i++)
+                printf(" %s %llu,", commands[i], (unsigned long long) total_texts[i]);
+        printf(" reverts %llu, assignments %llu, at most %llu unavailable; rollouts (leader lost):",
+               (unsigned long long) total_reverts, (unsigned long long) total_steps,
+               (unsigned long long) most_taken);
+        for (unsigned i = 0; i < _ROLLOUT_STATE_MAX; i++)
+                printf(" %s %llu (%llu)", rollout_state_to_string((RolloutState) i),
+                       (unsigned long long) totals[i], (unsigned long long) totals_lost[i]);
+        printf("\n");
+}

@@ -1,0 +1,343 @@
+/* The health that the agent publishes, with a systemd in virtual time. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fleetd/agent/health.h"
+#include "tests/lib/agent_fixture.h"
+#include "tests/lib/leader.h"
+#include "tests/lib/side_by_side.h"
+
+enum { LEVEL_BEFORE = KV_LEVEL_UPDATES - 1 };
+
+static int updates_setup(void **state) {
+        int r = faulty_fixture_setup(state);
+
+        leader.level = KV_LEVEL_UPDATES;
+        return r;
+}
+
+static int former_setup(void **state) {
+        int r = faulty_fixture_setup(state);
+
+        leader.level = LEVEL_BEFORE;
+        return r;
+}
+
+#define at_level_updates(f) cmocka_unit_test_setup_teardown(f, updates_setup, faulty_fixture_teardown)
+
+static uint64_t index_of(Fixture *fixture, const char *unit) {
+        return cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, unit)->index;
+}
+
+static bool is_available(Fixture *fixture, const char *unit) {
+        const UnitState *s = state_of(fixture, unit);
+
+        return s && s->available;
+}
+
+static bool has_health(Fixture *fixture, const char *unit, UnitHealth health) {
+        const UnitState *s = state_of(fixture, unit);
+
+        return s && s->health == health;
+}
+
+static void run_available(Fixture *fixture, const char *unit) {
+        run_unit(fixture, unit);
+        UNTIL(fixture, is_available(fixture, unit));
+        run_pending(fixture);
+}
+
+static void a_unit_is_published_as_available_after_the_watch_time_and_then_nothing_is(void **state) {
+        Fixture *fixture = *state;
+        uint64_t index;
+
+        run_unit(fixture, "web.service");
+        assert_true(has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
+        assert_false(is_available(fixture, "web.service"));
+        run_ms(fixture, UPDATE_WATCH_MS - 2000);
+        run_pending(fixture);
+        assert_false(is_available(fixture, "web.service"));
+        run_ms(fixture, 2300);
+        HOST_UNTIL(fixture->host, is_available(fixture, "web.service"));
+        run_pending(fixture);
+
+        index = index_of(fixture, "web.service");
+        for (unsigned i = 0; i < 10; i++) {
+                run_ms(fixture, 6000);
+                run_pending(fixture);
+        }
+        assert_int_equal(index_of(fixture, "web.service"), index);
+        assert_true(has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
+}
+
+static void availability_survives_a_restart_of_the_daemon_and_needs_no_write(void **state) {
+        Fixture *fixture = *state;
+        uint64_t index;
+
+        run_available(fixture, "web.service");
+        index = index_of(fixture, "web.service");
+        close_agent(fixture);
+        open_agent(fixture);
+        for (unsigned i = 0; i < 3; i++) {
+                run_ms(fixture, 6000);
+                run_pending(fixture);
+                assert_true(is_available(fixture, "web.service"));
+        }
+        assert_int_equal(index_of(fixture, "web.service"), index);
+}
+
+static void a_unit_with_another_text_is_available_after_the_watch_time(void **state) {
+        Fixture *fixture = *state;
+        char hash[UNIT_HASH_SIZE];
+
+        run_available(fixture, "web.service");
+        snprintf(hash, sizeof(hash), "%s", state_of(fixture, "web.service")->hash);
+        assign_to(fixture, "web.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_RUN);
+        UNTIL(fixture, !streq(state_of(fixture, "web.service")->hash, hash));
+        assert_false(is_available(fixture, "web.service"));
+        run_ms(fixture, UPDATE_WATCH_MS - 1000);
+        run_pending(fixture);
+        assert_false(is_available(fixture, "web.service"));
+        UNTIL(fixture, is_available(fixture, "web.service"));
+}
+
+static void restarting(SystemdUnit *seen) {
+        seen->n_restarts = 3;
+}
+
+static void a_unit_that_systemd_restarts_again_and_again_is_failing(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service");
+        pretence = (Pretence) { .unit = "web.service", .change = restarting };
+        sim_systemd_change(fixture->systemd, "web.service");
+        UNTIL(fixture, has_health(fixture, "web.service", UNIT_HEALTH_FAILING));
+        assert_string_equal(state_of(fixture, "web.service")->active, "active");
+        assert_string_equal(state_of(fixture, "web.service")->why,
+                            "systemd restarted it 3 times before it was available");
+        assert_false(is_available(fixture, "web.service"));
+        UNTIL(fixture, is_available(fixture, "web.service"));
+        assert_true(has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
+        assert_null(state_of(fixture, "web.service")->why);
+}
+
+static void a_unit_that_failed_or_that_systemd_refused_is_failing(void **state) {
+        Fixture *fixture = *state;
+
+        run_available(fixture, "web.service");
+        pretence = (Pretence) { .unit = "web.service", .active = "failed" };
+        sim_systemd_change(fixture->systemd, "web.service");
+        UNTIL(fixture, has_health(fixture, "web.service", UNIT_HEALTH_FAILING));
+        assert_false(is_available(fixture, "web.service"));
+
+        bent.start = start_in_vain;
+        vain = (Vain) { .unit = "other.service", .error = -EINVAL, .message = "Transaction is destructive." };
+        assign(fixture, "other.service");
+        UNTIL(fixture, has_health(fixture, "other.service", UNIT_HEALTH_FAILING));
+        assert_string_equal(state_of(fixture, "other.service")->job, STATE_JOB_REFUSED);
+}
+
+static void health_is_measured_without_a_quorum_and_published_later(void **state) {
+        Fixture *fixture = *state;
+        uint64_t now_ms;
+
+        run_unit(fixture, "web.service");
+        leader.gone = true;
+        agent_state_changed(fixture->agent);
+        run_ms(fixture, 3 * UPDATE_WATCH_MS);
+        run_pending(fixture);
+        assert_false(is_available(fixture, "web.service"));
+        leader.gone = false;
+        agent_state_changed(fixture->agent);
+        now_ms = world_now_ms(fixture->world);
+        UNTIL(fixture, is_available(fixture, "web.service"));
+        assert_true(world_now_ms(fixture->world) - now_ms < UPDATE_WATCH_MS / 2); /* measured meanwhile */
+}
+
+#define CHECKED   "[Service]\nExecStart=/bin/one\n[X-Fleet]\nHealthHttp=8080/ready\n"
+#define RESTARTED CHECKED "HealthAction=restart\n"
+
+static void a_unit_is_healthy_when_its_check_passes_and_passing_checks_write_nothing(void **state) {
+        Fixture *fixture = *state;
+        uint64_t index;
+
+        fixture->probed = (SimProbe) { .why = "HTTP 503 from 127.0.0.1:8080/ready", .takes_ms = 5 };
+        assign_to(fixture, "web.service", CHECKED "HealthStartSec=60\n", ASSIGNMENT_RUN);
+        UNTIL(fixture, has_health(fixture, "web.service", UNIT_HEALTH_STARTING));
+        run_ms(fixture, 20000);
+        run_pending(fixture);
+        assert_true(has_health(fixture, "web.service", UNIT_HEALTH_STARTING));
+        fixture->probed.passed = true;
+        UNTIL(fixture, has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
+        assert_false(is_available(fixture, "web.service"));
+        UNTIL(fixture, is_available(fixture, "web.service"));
+        run_pending(fixture);
+
+        index = index_of(fixture, "web.service");
+        fixture->n_probes = 0;
+        for (unsigned i = 0; i < 10; i++) {
+                run_ms(fixture, 10000);
+                run_pending(fixture);
+        }
+        assert_in_range(fixture->n_probes, 9, 11);
+        assert_int_equal(index_of(fixture, "web.service"), index);
+
+        fixture->probed.passed = false;
+        run_ms(fixture, 20000);
+        UNTIL(fixture, has_health(fixture, "web.service", UNIT_HEALTH_FAILING));
+        assert_string_equal(state_of(fixture, "web.service")->why,
+                            "HTTP 503 from 127.0.0.1:8080/ready, 3 times");
+        assert_false(is_available(fixture, "web.service"));
+        assert_int_equal(n_stops, 0); /* no action by default */
+}
+
+static void the_checks_of_a_unit_that_does_not_run_are_not_probed(void **state) {
+        Fixture *fixture = *state;
+
+        assign_to(fixture, "web.service", CHECKED, ASSIGNMENT_LOAD);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        run_ms(fixture, 5000);
+        assert_int_equal(fixture->n_probes, 0);
+        assign_to(fixture, "web.service", CHECKED, ASSIGNMENT_RUN);
+        UNTIL(fixture, has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, is_gone(fixture, "web.service"));
+        fixture->n_probes = 0;
+        run_ms(fixture, 60000);
+        assert_int_equal(fixture->n_probes, 0);
+}
+
+static void checks_of_a_new_daemon_keep_the_published_health(void **state) {
+        Fixture *fixture = *state;
+        uint64_t index;
+
+        assign_to(fixture, "web.service", CHECKED, ASSIGNMENT_RUN);
+        UNTIL(fixture, is_available(fixture, "web.service"));
+        run_pending(fixture);
+        index = index_of(fixture, "web.service");
+        close_agent(fixture);
+        fixture->probed.passed = false;
+        open_agent(fixture);
+        fixture->n_probes = 0;
+        while (fixture->n_probes < 2)
+                run_ms(fixture, 100);
+        run_pending(fixture);
+        assert_int_equal(index_of(fixture, "web.service"), index);
+        assert_true(is_available(fixture, "web.service"));
+        fixture->probed.passed = true;
+        run_ms(fixture, 60000);
+        run_pending(fixture);
+        assert_int_equal(index_of(fixture, "web.service"), index);
+}
+
+static void a_failing_unit_is_restarted_by_its_action_also_without_a_quorum(void **state) {
+        Fixture *fixture = *state;
+        unsigned before;
+
+        assign_to(fixture, "web.service", RESTARTED, ASSIGNMENT_RUN);
+        UNTIL(fixture, is_available(fixture, "web.service"));
+        run_pending(fixture);
+        leader.gone = true;
+        agent_state_changed(fixture->agent);
+        before = n_starts;
+        fixture->probed.passed = false;
+        run_ms(fixture, 35000); /* three failures */
+        run_pending(fixture);
+        assert_int_equal(n_starts - before, 1);
+        run_ms(fixture, 20000); /* the next one 30 s after it */
+        assert_int_equal(n_starts - before, 1);
+        run_ms(fixture, 20000);
+        assert_int_equal(n_starts - before, 2);
+        run_ms(fixture, 30000); /* then after 60 s */
+        assert_int_equal(n_starts - before, 2);
+        fixture->probed.passed = true;
+        leader.gone = false;
+        agent_state_changed(fixture->agent);
+        UNTIL(fixture, has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
+        assert_true(n_starts - before <= 3);
+}
+
+/* The other instances are on this host, too: the count is that of the cluster view. */
+static void no_unit_is_restarted_while_most_of_its_set_is_unhealthy(void **state) {
+        Fixture *fixture = *state;
+        unsigned before;
+
+        assign_to(fixture, "web@1.service", RESTARTED, ASSIGNMENT_RUN);
+        assign_to(fixture, "web@2.service", RESTARTED, ASSIGNMENT_RUN);
+        assign_to(fixture, "web@3.service", RESTARTED, ASSIGNMENT_RUN);
+        UNTIL(fixture, is_available(fixture, "web@1.service") && is_available(fixture, "web@2.service") &&
+                               is_available(fixture, "web@3.service"));
+        before = n_starts;
+        fixture->probed.passed = false; /* of all three */
+        for (unsigned i = 0; i < 120; i++) {
+                run_ms(fixture, i < 60 ? 500 : 3000);
+                run_pending(fixture);
+        }
+        assert_in_range(n_starts - before, 0, 1); /* the first one, before the others were failing */
+        assert_non_null(strstr(state_of(fixture, "web@1.service")->why,
+                               "; not restarted while more than half of its instances are unhealthy"));
+        fixture->probed.passed = true;
+        UNTIL(fixture, has_health(fixture, "web@1.service", UNIT_HEALTH_PASSING));
+        assert_null(state_of(fixture, "web@1.service")->why);
+}
+
+static void checks_above_the_limits_of_a_host_are_reported_once_a_minute(void **state) {
+        Fixture *fixture = *state;
+        char unit[32];
+
+        fixture->probed.takes_ms = 2000;
+        for (unsigned i = 0; i < 40; i++) {
+                snprintf(unit, sizeof(unit), "web@%u.service", i);
+                assign_to(fixture, unit,
+                          "[Service]\nExecStart=/bin/one\n[X-Fleet]\nHealthExec=/bin/slow\nHealthIntervalSec="
+                          "5s\n",
+                          ASSIGNMENT_RUN);
+        }
+        while (!fixture->checks[0]) {
+                run_ms(fixture, 1000);
+                run_pending(fixture);
+        }
+        assert_non_null(strstr(fixture->checks, "s instead of 5s: 40 checks"));
+        run_ms(fixture, 300000);
+        assert_in_range(fixture->n_reports, 3, 6);
+        fixture->probed.takes_ms = 10;
+        run_ms(fixture, 120000);
+        assert_string_equal(fixture->checks, "");
+}
+
+static void below_its_feature_level_no_health_is_published(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service");
+        run_ms(fixture, 2 * UPDATE_WATCH_MS);
+        run_pending(fixture);
+        assert_true(has_health(fixture, "web.service", UNIT_HEALTH_NONE));
+        assert_false(is_available(fixture, "web.service"));
+        leader.level = KV_LEVEL_UPDATES;
+        UNTIL(fixture, is_available(fixture, "web.service"));
+        assert_true(has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
+}
+
+int main(int argc, char *argv[]) {
+        const struct CMUnitTest tests[] = {
+                at_level_updates(a_unit_is_published_as_available_after_the_watch_time_and_then_nothing_is),
+                at_level_updates(availability_survives_a_restart_of_the_daemon_and_needs_no_write),
+                at_level_updates(a_unit_with_another_text_is_available_after_the_watch_time),
+                at_level_updates(a_unit_that_systemd_restarts_again_and_again_is_failing),
+                at_level_updates(a_unit_that_failed_or_that_systemd_refused_is_failing),
+                at_level_updates(health_is_measured_without_a_quorum_and_published_later),
+                at_level_updates(a_unit_is_healthy_when_its_check_passes_and_passing_checks_write_nothing),
+                at_level_updates(the_checks_of_a_unit_that_does_not_run_are_not_probed),
+                at_level_updates(checks_of_a_new_daemon_keep_the_published_health),
+                at_level_updates(a_failing_unit_is_restarted_by_its_action_also_without_a_quorum),
+                at_level_updates(no_unit_is_restarted_while_most_of_its_set_is_unhealthy),
+                at_level_updates(checks_above_the_limits_of_a_host_are_reported_once_a_minute),
+                cmocka_unit_test_setup_teardown(below_its_feature_level_no_health_is_published, former_setup,
+                                                faulty_fixture_teardown),
+        };
+
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
+}

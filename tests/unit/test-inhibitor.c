@@ -1,0 +1,428 @@
+/* A shutdown that logind announces: this daemon delays it while units move, and not longer. logind is a fake
+ * on a real connection; the engine is the test. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fleetd/agent/inhibitor.h"
+#include "fleetd/agent/rebooting.h"
+#include "tests/lib/fake_bus.h"
+#include "tests/lib/host.h"
+#include "tests/lib/leader.h"
+#include "tests/lib/scratch.h"
+
+typedef struct Fixture {
+        Host *host;
+        FakeBus *fake;
+        Logind *logind;
+        Inhibitor *inhibitor;
+        Rebooting *rebooting;
+        unsigned done;
+        int error;
+        char message[200];
+} Fixture;
+
+static void open_all(Fixture *fixture) {
+        assert_int_equal(logind_new(&fixture->logind, fixture->host->loop,
+                                    &(LogindOptions) { .address = fixture->fake->address }),
+                         0);
+        assert_int_equal(inhibitor_new(&fixture->inhibitor, fixture->host->loop, fixture->host->registry,
+                                       fixture->logind, fixture->host->id),
+                         0);
+}
+
+static void close_all(Fixture *fixture) {
+        fixture->rebooting = rebooting_free(fixture->rebooting);
+        fixture->inhibitor = inhibitor_free(fixture->inhibitor);
+        fixture->logind = logind_free(fixture->logind);
+}
+
+static LogindState state_of(Fixture *fixture) {
+        return fixture->logind->ops->state(fixture->logind);
+}
+
+static int fixture_setup(void **state) {
+        Fixture *fixture = NEW0(Fixture, 1);
+        char *path;
+
+        leader = (Leader) {};
+        fixture->host = host_new(false);
+        host_raise(fixture->host, KV_LEVEL_UPDATES);
+        host_machine(fixture->host);
+        path = scratch_path(fixture->host->scratch, "bus");
+        fixture->fake = fake_bus_new(fixture->host->uv, path);
+        free(path);
+        fixture->fake->delay_us = 30000000;
+        open_all(fixture);
+        HOST_UNTIL(fixture->host, state_of(fixture) == LOGIND_RUNNING);
+        *state = fixture;
+        return 0;
+}
+
+static int fixture_teardown(void **state) {
+        Fixture *fixture = *state;
+
+        leader = (Leader) {};
+        close_all(fixture);
+        fake_bus_free(fixture->fake);
+        host_free(fixture->host);
+        free(fixture);
+        return 0;
+}
+
+static const ClusterMachine *self(Fixture *fixture) {
+        return cluster_machine(registry_cluster(fixture->host->registry), fixture->host->id);
+}
+
+static void write_mode(Fixture *fixture, MaintenanceMode mode, const char *purpose) {
+        MaintenanceRecord record = self(fixture)->maintenance ? *self(fixture)->maintenance :
+                                                                (MaintenanceRecord) { .by = "ann" };
+
+        record.mode = mode;
+        snprintf(record.purpose, sizeof(record.purpose), "%s", purpose);
+        assert_int_equal(
+                host_wait(fixture->host, registry_maintain(fixture->host->registry, 0, self(fixture), &record,
+                                                           NULL, host_on_done, fixture->host)),
+                KV_OK);
+}
+
+static bool is_stopping(Fixture *fixture) {
+        return cluster_machine_is_stopping(self(fixture));
+}
+
+static void a_shutdown_waits_until_no_unit_can_move(void **state) {
+        Fixture *fixture = *state;
+
+        assert_string_equal(fixture->fake->call_log.chars, "Inhibit shutdown delay; ");
+        assert_true(fake_bus_is_inhibited(fixture->fake));
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, is_stopping(fixture));
+        assert_int_equal(self(fixture)->maintenance->mode, MAINTENANCE_DRAINING);
+        host_pause(fixture->host, 50);
+        assert_true(fake_bus_is_inhibited(fixture->fake));
+        write_mode(fixture, MAINTENANCE_DRAINED, CLUSTER_FOR_SHUTDOWN);
+        HOST_UNTIL(fixture->host, !fake_bus_is_inhibited(fixture->fake));
+        assert_true(is_stopping(fixture));
+}
+
+static void a_cancelled_shutdown_ends_the_maintenance(void **state) {
+        Fixture *fixture = *state;
+
+        write_mode(fixture, MAINTENANCE_CORDONED, "");
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, is_stopping(fixture));
+        write_mode(fixture, MAINTENANCE_DRAINED, CLUSTER_FOR_SHUTDOWN);
+        HOST_UNTIL(fixture->host, !fake_bus_is_inhibited(fixture->fake));
+        fake_bus_prepare_for_shutdown(fixture->fake, false);
+        HOST_UNTIL(fixture->host, !is_stopping(fixture));
+        assert_int_equal(self(fixture)->maintenance->mode, MAINTENANCE_CORDONED);
+        assert_string_equal(self(fixture)->maintenance->by, "ann");
+        HOST_UNTIL(fixture->host, fake_bus_is_inhibited(fixture->fake));
+
+        /* The next one waits again. */
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, is_stopping(fixture));
+        assert_true(fake_bus_is_inhibited(fixture->fake));
+}
+
+static void a_host_that_is_back_ends_the_maintenance(void **state) {
+        Fixture *fixture = *state;
+
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, is_stopping(fixture));
+        close_all(fixture);
+        fixture->fake->preparing = false;
+        open_all(fixture);
+        HOST_UNTIL(fixture->host, !self(fixture)->maintenance);
+}
+
+/* The daemon was started again during the delay: the record stays. */
+static void a_daemon_that_starts_during_a_shutdown_does_not_cancel_it(void **state) {
+        Fixture *fixture = *state;
+
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, is_stopping(fixture));
+        close_all(fixture);
+        open_all(fixture);
+        HOST_UNTIL(fixture->host, state_of(fixture) == LOGIND_STOPPING);
+        host_pause(fixture->host, 50);
+        assert_true(is_stopping(fixture));
+}
+
+static void a_shutdown_waits_for_no_longer_than_logind(void **state) {
+        Fixture *fixture = *state;
+
+        close_all(fixture);
+        fixture->fake->delay_us = 1100000; /* 100 ms, and the reserve */
+        open_all(fixture);
+        HOST_UNTIL(fixture->host, state_of(fixture) == LOGIND_RUNNING);
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, is_stopping(fixture));
+        HOST_UNTIL(fixture->host, !fake_bus_is_inhibited(fixture->fake));
+        assert_int_equal(self(fixture)->maintenance->mode, MAINTENANCE_DRAINING);
+}
+
+static void a_shutdown_is_not_delayed_when_nothing_can_move(void **state) {
+        static const struct {
+                bool gone;
+                unsigned level;
+                const char *purpose;
+                uint64_t delay_us;
+        } rows[] = { { .gone = true, .delay_us = 30000000 },
+                     { .level = KV_LEVEL_UPDATES - 1, .delay_us = 30000000 },
+                     { .purpose = CLUSTER_FOR_LEAVE, .delay_us = 30000000 },
+                     { .delay_us = 1000000 },
+                     { .delay_us = 0 } };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                close_all(fixture);
+                fixture->fake->preparing = false;
+                fixture->fake->delay_us = rows[i].delay_us;
+                open_all(fixture);
+                HOST_UNTIL(fixture->host, state_of(fixture) == LOGIND_RUNNING);
+                if (rows[i].purpose)
+                        write_mode(fixture, MAINTENANCE_DRAINING, rows[i].purpose);
+                leader.gone = rows[i].gone;
+                leader.level = rows[i].level;
+                fake_bus_prepare_for_shutdown(fixture->fake, true);
+                HOST_UNTIL(fixture->host, !fake_bus_is_inhibited(fixture->fake));
+                assert_false(is_stopping(fixture));
+                leader = (Leader) {};
+                if (rows[i].purpose)
+                        assert_int_equal(
+                                host_wait(fixture->host,
+                                          registry_end_maintenance(fixture->host->registry, self(fixture),
+                                                                   "ann", "", host_on_done, fixture->host)),
+                                KV_OK);
+        }
+}
+
+/* -- logind -- */
+
+/* Without it, nothing announces a shutdown, and a record of a former one ends. */
+static void without_logind_the_host_counts_as_running(void **state) {
+        Fixture *fixture = *state;
+
+        write_mode(fixture, MAINTENANCE_DRAINING, CLUSTER_FOR_SHUTDOWN);
+        close_all(fixture);
+        fixture->fake = fake_bus_free(fixture->fake);
+        assert_int_equal(logind_new(&fixture->logind, fixture->host->loop,
+                                    &(LogindOptions) { .address = "unix:path=/nonexistent/bus" }),
+                         0);
+        assert_int_equal(state_of(fixture), LOGIND_UNKNOWN);
+        assert_int_equal(inhibitor_new(&fixture->inhibitor, fixture->host->loop, fixture->host->registry,
+                                       fixture->logind, fixture->host->id),
+                         0);
+        HOST_UNTIL(fixture->host, !self(fixture)->maintenance);
+        assert_int_equal(fixture->logind->ops->reboot(fixture->logind, REBOOT_FULL, NULL, NULL), -ENOTCONN);
+}
+
+static void a_rejected_inhibitor_changes_nothing_else(void **state) {
+        Fixture *fixture = *state;
+
+        close_all(fixture);
+        fixture->fake->fail = "Inhibit";
+        fixture->fake->fail_name = SD_BUS_ERROR_ACCESS_DENIED;
+        fixture->fake->fail_message = "Permission denied";
+        open_all(fixture);
+        HOST_UNTIL(fixture->host, state_of(fixture) == LOGIND_RUNNING);
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, state_of(fixture) == LOGIND_STOPPING);
+        host_pause(fixture->host, 50);
+        assert_null(self(fixture)->maintenance);
+}
+
+/* Its signal could not arrive any more. */
+static void a_lost_connection_releases_the_inhibitor_and_is_made_again(void **state) {
+        Fixture *fixture = *state;
+
+        fake_bus_disconnect(fixture->fake);
+        HOST_UNTIL(fixture->host, !fake_bus_is_inhibited(fixture->fake));
+        HOST_UNTIL(fixture->host, fixture->fake->inhibitors == 2);
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, is_stopping(fixture));
+}
+
+static void on_reboot(void *userdata, int error, const char *message) {
+        Fixture *fixture = userdata;
+
+        fixture->done++;
+        fixture->error = error;
+        snprintf(fixture->message, sizeof(fixture->message), "%s", message);
+}
+
+static void each_kind_of_reboot_has_its_call(void **state) {
+        static const struct {
+                RebootKind kind;
+                const char *calls;
+        } rows[] = { { REBOOT_FULL, "Reboot; " },
+                     { REBOOT_SOFT, "RebootWithFlags 4; " },
+                     { REBOOT_KEXEC, "RebootWithFlags 2; " } };
+        Fixture *fixture = *state;
+        const LogindOps *ops = fixture->logind->ops;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                text_clear(&fixture->fake->call_log);
+                assert_int_equal(ops->reboot(fixture->logind, rows[i].kind, on_reboot, fixture), 0);
+                assert_int_equal(ops->reboot(fixture->logind, rows[i].kind, on_reboot, fixture), -EBUSY);
+                HOST_UNTIL(fixture->host, fixture->done == i + 1);
+                assert_int_equal(fixture->error, 0);
+                assert_string_equal(fixture->fake->call_log.chars, rows[i].calls);
+        }
+        fixture->fake->fail = "Reboot";
+        fixture->fake->fail_name = SD_BUS_ERROR_ACCESS_DENIED;
+        fixture->fake->fail_message = "Access denied";
+        assert_int_equal(ops->reboot(fixture->logind, REBOOT_FULL, on_reboot, fixture), 0);
+        HOST_UNTIL(fixture->host, fixture->done == 4);
+        assert_int_equal(fixture->error, -EACCES);
+        assert_string_equal(fixture->message, "Access denied");
+
+        fixture->fake->fail = NULL;
+        fixture->fake->hold = "Reboot";
+        assert_int_equal(ops->reboot(fixture->logind, REBOOT_FULL, on_reboot, fixture), 0);
+        close_all(fixture);
+        assert_int_equal(fixture->done, 5);
+        assert_int_equal(fixture->error, -ECANCELED);
+}
+
+/* -- A planned reboot -- */
+
+static const char boot[] = "00000000000000000000000000000007";
+
+static void write_reboot(Fixture *fixture, RebootState to, const char *of_boot, uint64_t soft) {
+        RebootRecord record = { .state = to, .kind = REBOOT_FULL, .soft = soft, .until_ms = 1 };
+        RebootChange change = { .machine = self(fixture), .record = &record, .reason = "" };
+
+        snprintf(record.boot, sizeof(record.boot), "%s", of_boot);
+        assert_int_equal(host_wait(fixture->host, registry_reboot(fixture->host->registry, 0, &change, 1,
+                                                                  NULL, host_on_done, fixture->host)),
+                         KV_OK);
+}
+
+static bool has_called(Fixture *fixture) {
+        return fixture->fake->call_log.chars && strstr(fixture->fake->call_log.chars, "Reboot");
+}
+
+static void open_rebooting(Fixture *fixture) {
+        assert_int_equal(rebooting_new(&fixture->rebooting, fixture->host->loop, fixture->host->registry,
+                                       fixture->logind, fixture->host->id, boot),
+                         0);
+}
+
+static void no_host_reboots_twice(void **state) {
+        Fixture *fixture = *state;
+
+        open_rebooting(fixture);
+        write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
+        host_pause(fixture->host, 50);
+        assert_false(has_called(fixture)); /* the count of soft reboots is not known */
+        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        HOST_UNTIL(fixture->host, has_called(fixture));
+        rebooting_state_changed(fixture->rebooting);
+        host_pause(fixture->host, 50);
+        assert_int_equal(fixture->fake->call_log.size, strlen("Inhibit shutdown delay; Reboot; "));
+
+        /* After the boot, the record is still that of the former one. */
+        text_clear(&fixture->fake->call_log);
+        fixture->rebooting = rebooting_free(fixture->rebooting);
+        write_reboot(fixture, REBOOT_REBOOTING, "00000000000000000000000000000006", 0);
+        open_rebooting(fixture);
+        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        host_pause(fixture->host, 50);
+        write_reboot(fixture, REBOOT_REBOOTING, boot, 1); /* and a soft reboot */
+        host_pause(fixture->host, 50);
+        write_reboot(fixture, REBOOT_DRAINING, boot, 0);
+        host_pause(fixture->host, 50);
+        assert_false(has_called(fixture));
+
+        /* A host that is going down already does not call again. */
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, state_of(fixture) == LOGIND_STOPPING);
+        write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
+        host_pause(fixture->host, 50);
+        assert_false(has_called(fixture));
+}
+
+/* A host that was cut off reads the steps of the queue that it missed one after the other. */
+static void a_host_reboots_by_a_record_that_is_current(void **state) {
+        Fixture *fixture = *state;
+        KvSync *held;
+
+        open_rebooting(fixture);
+        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        leader.hold = true;
+        write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
+        HOST_UNTIL(fixture->host, leader.held);
+        write_reboot(fixture, REBOOT_FAILED, boot, 0);
+        host_pause(fixture->host, 50);
+        assert_false(has_called(fixture));
+        assert_null(leader.held); /* cancelled with its cause */
+
+        write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
+        HOST_UNTIL(fixture->host, leader.held);
+        held = leader.held;
+        leader.held = NULL;
+        held->done(held->userdata, KV_UNKNOWN);
+        HOST_UNTIL(fixture->host, leader.held); /* again */
+        assert_false(has_called(fixture));
+        held = leader.held;
+        leader.held = NULL;
+        leader.hold = false;
+        held->done(held->userdata, KV_OK);
+        HOST_UNTIL(fixture->host, has_called(fixture));
+}
+
+static void a_reboot_that_logind_rejects_is_reported(void **state) {
+        Fixture *fixture = *state;
+
+        fixture->fake->fail = "Reboot";
+        fixture->fake->fail_name = SD_BUS_ERROR_ACCESS_DENIED;
+        fixture->fake->fail_message = "Access denied";
+        open_rebooting(fixture);
+        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
+        HOST_UNTIL(fixture->host, self(fixture)->reboot->state == REBOOT_REJECTED);
+        assert_string_equal(self(fixture)->reboot->why, "logind rejects the reboot: Access denied");
+        assert_string_equal(self(fixture)->reboot->boot, boot);
+        assert_int_equal(self(fixture)->reboot->until_ms, 1);
+}
+
+static void a_host_without_a_quorum_does_not_reboot(void **state) {
+        Fixture *fixture = *state;
+
+        leader.gone = true;
+        open_rebooting(fixture);
+        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
+        host_pause(fixture->host, 50);
+        assert_false(has_called(fixture));
+        leader.gone = false;
+        rebooting_state_changed(fixture->rebooting);
+        HOST_UNTIL(fixture->host, has_called(fixture));
+}
+
+int main(void) {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+        const struct CMUnitTest tests[] = {
+                TEST(a_shutdown_waits_until_no_unit_can_move),
+                TEST(a_cancelled_shutdown_ends_the_maintenance),
+                TEST(a_host_that_is_back_ends_the_maintenance),
+                TEST(a_daemon_that_starts_during_a_shutdown_does_not_cancel_it),
+                TEST(a_shutdown_waits_for_no_longer_than_logind),
+                TEST(a_shutdown_is_not_delayed_when_nothing_can_move),
+                TEST(without_logind_the_host_counts_as_running),
+                TEST(a_rejected_inhibitor_changes_nothing_else),
+                TEST(a_lost_connection_releases_the_inhibitor_and_is_made_again),
+                TEST(each_kind_of_reboot_has_its_call),
+                TEST(no_host_reboots_twice),
+                TEST(a_host_reboots_by_a_record_that_is_current),
+                TEST(a_reboot_that_logind_rejects_is_reported),
+                TEST(a_host_without_a_quorum_does_not_reboot),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,464 @@
+/* The queue of planned reboots: each row of its table, and its order. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "fleetd/engine/reboot.h"
+#include "fleetd/registry/shutdown.h"
+#include "tests/lib/drains.h"
+
+/* -- The view -- */
+
+static const char *machine_key(const char *machine, const char *kind) {
+        static char key[128];
+        char id[MACHINE_ID_SIZE];
+
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/%s", cluster_view_id(id, machine), kind);
+        return key;
+}
+
+static const ClusterMachine *machine_of(ClusterView *p, const char *machine) {
+        char id[MACHINE_ID_SIZE];
+
+        return cluster_machine(&p->cluster, cluster_view_id(id, machine));
+}
+
+/* Write the record of a machine; 'more': further members, each followed by a comma. Its boot is that of the
+ * facts unless 'more' has another one. */
+static void reboots(ClusterView *p, const char *machine, const char *state, const char *more) {
+        char value[256], id[MACHINE_ID_SIZE], boot[64] = "";
+
+        if (!strstr(more, "\"boot\"") && !streq(state, "queued"))
+                snprintf(boot, sizeof(boot), "\"boot\":\"%s\",", cluster_view_id(id, machine));
+        snprintf(value, sizeof(value), "{%s%s\"kind\":\"reboot\",\"since\":1,\"state\":\"%s\"}", boot, more,
+                 state);
+        cluster_view_put(p, machine_key(machine, "reboot"), value);
+}
+
+#define OTHER_BOOT "\"boot\":\"00000000000000000000000000000000\","
+
+/* Voters with the Raft IDs 1, 2, ...; the first machine leads. */
+static KvState voters(ClusterView *p, const char *machines) {
+        KvState state = { .leader_id = 1, .raft_index = 5000 };
+
+        for (const char *c = machines; *c; c++) {
+                KvMember *m = &state.members[state.n_members++];
+                char key[128], value[64], id[MACHINE_ID_SIZE];
+
+                *m = (KvMember) {
+                        .raft_id = state.n_members, .role = KV_MEMBER_VOTER, .match = 5000, .reachable = true
+                };
+                snprintf(key, sizeof(key), "/_fleet/cluster/member/%s",
+                         cluster_view_id(id, (char[]) { *c, 0 }));
+                snprintf(value, sizeof(value), "{\"peer\":\"%c\",\"raftId\":%zu}", *c, state.n_members);
+                cluster_view_put(p, key, value);
+        }
+        return state;
+}
+
+static const char *name_of(const ClusterMachine *m) {
+        return m ? cluster_machine_name(m) : "";
+}
+
+/* Execute the step that is due as the registry would. Return the name of its machine; "": none is due. */
+static const char *execute(ClusterView *p, const KvState *state) {
+        RebootStep step = reboot_step(&p->cluster, state);
+        static char name[32];
+        char key[128];
+
+        if (!step.machine)
+                return "";
+        snprintf(name, sizeof(name), "%s", name_of(step.machine));
+        snprintf(key, sizeof(key), "%s", machine_key(name, "reboot"));
+        if (step.maintenance == REBOOT_DRAINS) {
+                MaintenanceRecord next;
+                _cleanup_text_ Text t = {};
+
+                assert_true(reboot_begin(step.machine->maintenance, 0, &next));
+                stored_maintenance_write(&t, &next);
+                cluster_view_put(p, machine_key(name, "maintenance"), t.chars);
+        } else if (step.maintenance == REBOOT_RELEASES)
+                cluster_view_remove(p, machine_key(name, "maintenance"));
+        if (step.ends)
+                cluster_view_remove(p, key);
+        else {
+                _cleanup_text_ Text t = {};
+
+                stored_reboot_write(&t, &step.next);
+                cluster_view_put(p, key, t.chars);
+        }
+        return name;
+}
+
+/* The host has rebooted. */
+static void boots(ClusterView *p, const char *machine, unsigned n) {
+        _cleanup_machine_ Machine facts = {};
+        _cleanup_text_ Text t = {};
+
+        assert_int_equal(machine_copy(machine_of(p, machine)->facts, &facts), 0);
+        snprintf(facts.boot_id, BOOT_ID_SIZE, "%032x", n);
+        stored_facts_write(&t, &facts);
+        cluster_view_put(p, machine_key(machine, "facts"), t.chars);
+        cluster_view_presence(p, machine, PRESENCE_UP);
+}
+
+/* -- The table -- */
+
+static void each_state_of_a_reboot_has_its_next_one(void **state) {
+        enum { NONE = -1, DONE = -2 };
+        static const struct {
+                const char *state, *more;
+                Presence presence;
+                const char *maintenance; /* mode; NULL: none, or of another purpose */
+                const char *global;      /* state of a global unit; NULL: there is none */
+                int next;
+                RebootMaintenance becomes;
+                const char *why;
+        } rows[] = {
+                { "queued", "", PRESENCE_UP, NULL, NULL, REBOOT_DRAINING, REBOOT_DRAINS, "" },
+                { "queued", "", PRESENCE_AWAY, NULL, NULL, NONE, REBOOT_KEEPS, "" },
+                { "queued", "", PRESENCE_LOST, NULL, NULL, NONE, REBOOT_KEEPS, "" },
+                { "draining", "", PRESENCE_UP, "draining", NULL, NONE, REBOOT_KEEPS, "" },
+                { "draining", "", PRESENCE_AWAY, "draining", NULL, NONE, REBOOT_KEEPS, "" },
+                { "draining", "", PRESENCE_UP, "drained", NULL, REBOOT_REBOOTING, REBOOT_KEEPS, "" },
+                { "draining", "", PRESENCE_UP, NULL, NULL, DONE, REBOOT_KEEPS, "" },
+                { "draining", "", PRESENCE_LOST, "draining", NULL, REBOOT_FAILED, REBOOT_CORDONS,
+                  "it was lost while it was drained" },
+                { "draining", "", PRESENCE_LEFT, "draining", NULL, REBOOT_FAILED, REBOOT_CORDONS,
+                  "it was shut down while it was drained" },
+                { "rebooting", "\"until\":1000001,", PRESENCE_UP, "drained", NULL, NONE, REBOOT_KEEPS, "" },
+                { "rebooting", "\"until\":1000000,", PRESENCE_UP, "drained", NULL, REBOOT_FAILED,
+                  REBOOT_KEEPS, "it is not back in time" },
+                { "rebooting", "\"until\":1000001,", PRESENCE_LEFT, "drained", NULL, REBOOT_DOWN,
+                  REBOOT_KEEPS, "" },
+                { "rebooting", "\"until\":1000001,", PRESENCE_LOST, "drained", NULL, REBOOT_DOWN,
+                  REBOOT_KEEPS, "" },
+                { "rebooting", OTHER_BOOT "\"until\":1000001,", PRESENCE_UP, "drained", NULL, REBOOT_BACK,
+                  REBOOT_KEEPS, "" },
+                { "rejected", "\"why\":\"Access denied\",", PRESENCE_UP, "drained", NULL, REBOOT_FAILED,
+                  REBOOT_RELEASES, "Access denied" },
+                { "down", "\"until\":1000001,", PRESENCE_LOST, "drained", NULL, NONE, REBOOT_KEEPS, "" },
+                { "down", "\"until\":1000001,", PRESENCE_UP, "drained", NULL, NONE, REBOOT_KEEPS, "" },
+                { "down", "\"until\":1000000,", PRESENCE_LOST, "drained", NULL, REBOOT_FAILED, REBOOT_KEEPS,
+                  "it is not back in time" },
+                { "down", OTHER_BOOT "\"until\":1000001,", PRESENCE_UP, "drained", NULL, REBOOT_BACK,
+                  REBOOT_KEEPS, "" },
+                { "down", OTHER_BOOT "\"until\":1000001,", PRESENCE_AWAY, "drained", NULL, NONE, REBOOT_KEEPS,
+                  "" },
+                { "back", OTHER_BOOT "\"until\":1000001,", PRESENCE_UP, "drained", NULL, DONE,
+                  REBOOT_RELEASES, "" },
+                { "back", OTHER_BOOT "\"until\":1000001,", PRESENCE_UP, "drained", "active", DONE,
+                  REBOOT_RELEASES, "" },
+                { "back", OTHER_BOOT "\"until\":1000001,", PRESENCE_UP, "drained", "activating", NONE,
+                  REBOOT_KEEPS, "" },
+                { "back", OTHER_BOOT "\"until\":1000000,", PRESENCE_UP, "drained", "failed", REBOOT_FAILED,
+                  REBOOT_KEEPS, "it is up, but not all of its units run" },
+                { "back", OTHER_BOOT "\"until\":1000001,", PRESENCE_LOST, "drained", NULL, NONE, REBOOT_KEEPS,
+                  "" },
+                { "failed", "", PRESENCE_UP, "drained", NULL, NONE, REBOOT_KEEPS, "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ClusterView p;
+                RebootStep step;
+                KvState kv;
+
+                two_machines(&p);
+                kv = voters(&p, "BA");
+                if (rows[i].global) {
+                        cluster_view_unit(&p, "g.service", "Global=yes", TARGET_LAUNCHED);
+                        cluster_view_assign(&p, "A", "g.service", ASSIGNMENT_RUN);
+                        cluster_view_state(&p, "A", "g.service", rows[i].global);
+                }
+                if (rows[i].presence != PRESENCE_UP)
+                        cluster_view_presence(&p, "A", rows[i].presence);
+                if (rows[i].maintenance)
+                        maintain(&p, "A", rows[i].maintenance, "\"for\":\"reboot\",");
+                reboots(&p, "A", rows[i].state, rows[i].more);
+                step = reboot_step(&p.cluster, &kv);
+                if (!step.machine != (rows[i].next == NONE) || step.ends != (rows[i].next == DONE))
+                        fail_msg("row %zu: %s", i, step.reason ?: "no step");
+                if (rows[i].next >= 0) {
+                        assert_int_equal(step.next.state, rows[i].next);
+                        assert_int_equal(step.next.since_ms, 1000000);
+                        assert_string_equal(step.next.why, rows[i].why);
+                }
+                if (step.machine) {
+                        assert_int_equal(step.maintenance, rows[i].becomes);
+                        assert_true(*step.reason);
+                }
+                cluster_view_free(&p);
+        }
+}
+
+static void the_drain_of_a_reboot_ends_as_any_other(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        maintain(&p, "A", "draining", "\"for\":\"reboot\",");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
+        plans(&p, "run a.service B");
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
+        cluster_view_free(&p);
+}
+
+static void a_reboot_keeps_the_cordon_of_an_operator(void **state) {
+        const MaintenanceRecord cordon = { .by = "ann", .mode = MAINTENANCE_CORDONED, .why = "disk" },
+                                drain = { .mode = MAINTENANCE_DRAINING, .deadline_ms = 5, .force = true },
+                                shutdown = { .mode = MAINTENANCE_DRAINING, .purpose = CLUSTER_FOR_SHUTDOWN };
+        MaintenanceRecord next, back;
+
+        assert_true(reboot_begin(&cordon, 77, &next));
+        assert_int_equal(next.deadline_ms, 77);
+        assert_int_equal(reboot_end(&next, &back), 1);
+        assert_memory_equal(&back, &cordon, sizeof(back));
+        assert_true(reboot_begin(&drain, 0, &next));
+        assert_int_equal(next.deadline_ms, 0);
+        assert_int_equal(reboot_end(&next, &back), 1);
+        assert_int_equal(back.mode, MAINTENANCE_CORDONED);
+        assert_false(back.force);
+        assert_false(reboot_begin(&shutdown, 0, &next));
+        assert_int_equal(reboot_end(&shutdown, &next), -ENOENT);
+        assert_true(reboot_begin(NULL, 0, &next));
+        assert_int_equal(reboot_end(&next, &back), 0);
+}
+
+/* -- The order -- */
+
+/* Return the order in which all queued hosts of a healthy cluster reboot: "B C A "; '+': a host begins while
+ * the one before has not returned. */
+static void order_of(ClusterView *p, const KvState *kv, Text *ret) {
+        unsigned n_boots = 0;
+
+        text_clear(ret);
+        for (unsigned rounds = 0; rounds < 200; rounds++) {
+                for (const char *name; *(name = execute(p, kv));) {
+                        const ClusterMachine *m = machine_of(p, name);
+                        bool alone = true;
+
+                        for (ClusterMachine *o = p->cluster.machines; o; o = o->hh.next)
+                                alone &= o == m || !o->reboot || o->reboot->state == REBOOT_QUEUED;
+                        if (m->reboot && m->reboot->state == REBOOT_DRAINING)
+                                text_printf(ret, "%s%s ", alone ? "" : "+", name);
+                }
+                for (ClusterMachine *m = p->cluster.machines; m; m = m->hh.next) {
+                        char name[32];
+
+                        snprintf(name, sizeof(name), "%s", cluster_machine_name(m));
+                        if (!m->reboot)
+                                continue;
+                        if (m->reboot->state == REBOOT_DRAINING)
+                                maintain(p, name, "drained", "\"for\":\"reboot\",");
+                        else if (m->reboot->state == REBOOT_REBOOTING)
+                                cluster_view_presence(p, name, PRESENCE_LEFT);
+                        else if (m->reboot->state == REBOOT_DOWN)
+                                boots(p, name, ++n_boots);
+                }
+                p->cluster.now_ms += REBOOT_STEADY_MS;
+        }
+}
+
+static void hosts_reboot_one_by_one_with_the_leader_last(void **state) {
+        _cleanup_text_ Text order = {};
+        ClusterView p;
+        KvState kv;
+
+        six_machines(&p);
+        kv = voters(&p, "ABC");
+        reboots(&p, "A", "queued", "\"seq\":1,");
+        reboots(&p, "E", "queued", "\"seq\":2,");
+        reboots(&p, "B", "queued", "\"seq\":4,");
+        reboots(&p, "C", "queued", "\"seq\":3,");
+        order_of(&p, &kv, &order);
+        assert_string_equal(order.chars, "E C B A ");
+        cluster_view_free(&p);
+}
+
+static void several_slots_reboot_one_voter_at_a_time(void **state) {
+        _cleanup_text_ Text order = {};
+        ClusterView p;
+        KvState kv;
+
+        six_machines(&p);
+        kv = voters(&p, "ABC");
+        for (const char *c = "FBEC"; *c; c++)
+                reboots(&p, (char[]) { *c, 0 }, "queued", "\"seq\":1,\"slots\":2,");
+        order_of(&p, &kv, &order);
+        assert_string_equal(order.chars, "B C +E F ");
+        cluster_view_free(&p);
+}
+
+static void no_two_zones_reboot_at_a_time(void **state) {
+        static const char *const zones[] = { "zone=b", "zone=a", "", "zone=b", "zone=a" };
+        _cleanup_text_ Text order = {};
+        ClusterView p = { .cluster.now_ms = 1000000 };
+        KvState kv = {};
+
+        for (size_t i = 0; i < ELEMENTS(zones); i++) {
+                const char name[] = { (char) ('A' + i), 0 };
+
+                cluster_view_machine(&p, name, zones[i], PRESENCE_UP);
+                reboots(&p, name, "queued", "\"slots\":1000,\"zone\":\"zone\",");
+        }
+        order_of(&p, &kv, &order);
+        assert_string_equal(order.chars, "B +E A +D C ");
+        cluster_view_free(&p);
+}
+
+static void a_voter_waits_for_all_others(void **state) {
+        ClusterView p;
+        KvState kv;
+        Error why = {};
+
+        six_machines(&p);
+        kv = voters(&p, "ABC");
+        reboots(&p, "B", "queued", "");
+        kv.members[2].reachable = false;
+        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "B"), &why));
+        assert_string_equal(why.message, "C is a voter, and does not respond");
+        assert_null(reboot_step(&p.cluster, &kv).machine);
+        kv.members[2].reachable = true;
+        kv.members[2].match = 3999;
+        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "B"), &why));
+        assert_string_equal(why.message, "C is a voter, and is not caught up");
+        kv.members[2].match = 4000;
+        assert_true(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "B"), &why));
+        cluster_view_presence(&p, "C", PRESENCE_AWAY);
+        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "B"), &why));
+        /* A host that does not vote does not wait. */
+        reboots(&p, "E", "queued", "\"seq\":9,");
+        assert_true(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "E"), &why));
+        cluster_view_free(&p);
+}
+
+/* A drain may last for hours: the votes count when it has ended, too. */
+static void a_drained_voter_waits_for_the_others_again(void **state) {
+        ClusterView p;
+        RebootStep step;
+        KvState kv;
+
+        six_machines(&p);
+        kv = voters(&p, "ABC");
+        maintain(&p, "B", "drained", "\"for\":\"reboot\",");
+        reboots(&p, "B", "draining", "");
+        kv.members[2].reachable = false;
+        step = reboot_step(&p.cluster, &kv);
+        assert_null(step.machine);
+        kv.members[2].reachable = true;
+        reboots(&p, "C", "rebooting", "\"until\":2000000,");
+        assert_null(reboot_step(&p.cluster, &kv).machine);
+        /* Both became voters while they were drained: one of them begins. */
+        reboots(&p, "C", "draining", "");
+        maintain(&p, "C", "drained", "\"for\":\"reboot\",");
+        step = reboot_step(&p.cluster, &kv);
+        assert_non_null(step.machine);
+        assert_int_equal(step.next.state, REBOOT_REBOOTING);
+        cluster_view_free(&p);
+}
+
+/* -- Failures -- */
+
+static void the_queue_stops_at_a_missing_host(void **state) {
+        ClusterView p;
+        KvState kv;
+
+        six_machines(&p);
+        kv = voters(&p, "ABC");
+        reboots(&p, "D", "queued", "\"seq\":1,");
+        reboots(&p, "E", "queued", "\"seq\":2,");
+        assert_string_equal(execute(&p, &kv), "D");
+        maintain(&p, "D", "drained", "\"for\":\"reboot\",");
+        assert_string_equal(execute(&p, &kv), "D");
+        cluster_view_presence(&p, "D", PRESENCE_LEFT);
+        assert_string_equal(execute(&p, &kv), "D");
+        assert_string_equal(execute(&p, &kv), "");
+        p.cluster.now_ms += REBOOT_RETURN_MS - 1;
+        assert_string_equal(execute(&p, &kv), "");
+        assert_int_equal(reboot_step(&p.cluster, &kv).again_ms, 1);
+        p.cluster.now_ms++;
+        assert_string_equal(execute(&p, &kv), "D");
+        assert_int_equal(machine_of(&p, "D")->reboot->state, REBOOT_FAILED);
+        p.cluster.now_ms += 1000 * REBOOT_RETURN_MS;
+        assert_string_equal(execute(&p, &kv), "");
+        assert_int_equal(machine_of(&p, "E")->reboot->state, REBOOT_QUEUED);
+        assert_int_equal(machine_of(&p, "D")->maintenance->mode, MAINTENANCE_DRAINED);
+        /* It stays stopped when the host returns late; the user resumes it. */
+        boots(&p, "D", 7);
+        assert_string_equal(execute(&p, &kv), "");
+        cluster_view_remove(&p, machine_key("D", "reboot"));
+        assert_string_equal(execute(&p, &kv), "E");
+        cluster_view_free(&p);
+}
+
+/* Neither a return in the same boot, nor another start of its daemon, is a reboot; a soft reboot is one. */
+static void a_boot_is_another_one_by_its_identity(void **state) {
+        static const struct {
+                const char *facts;
+                bool booted;
+        } rows[] = { { "{\"boot\":\"b\",\"softReboots\":2}", false },
+                     { "{\"boot\":\"b\"}", false }, /* not known yet */
+                     { "{\"boot\":\"b\",\"softReboots\":3}", true },
+                     { "{\"boot\":\"c\"}", true },
+                     { "{}", false } };
+        ClusterView p;
+        KvState kv;
+
+        two_machines(&p);
+        kv = voters(&p, "BA");
+        reboots(&p, "A", "rebooting", "\"boot\":\"b\",\"soft\":2,\"until\":2000000,");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                cluster_view_put(&p, machine_key("A", "facts"), rows[i].facts);
+                assert_int_equal(reboot_has_booted(machine_of(&p, "A")), rows[i].booted);
+                assert_int_equal(reboot_step(&p.cluster, &kv).machine != NULL, rows[i].booted);
+        }
+        cluster_view_free(&p);
+}
+
+static void no_host_begins_in_a_new_lineage_or_with_other_maintenance(void **state) {
+        ClusterView p;
+        KvState kv;
+        Error why = {};
+
+        two_machines(&p);
+        kv = voters(&p, "BA");
+        reboots(&p, "A", "queued", "");
+        p.cluster.adopting = true;
+        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "A"), &why));
+        p.cluster.adopting = false;
+        maintain(&p, "A", "draining", "\"for\":\"leave\",");
+        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "A"), &why));
+        assert_string_equal(why.message, "it is in maintenance for another reason: leave");
+        maintain(&p, "A", "cordoned", "");
+        assert_true(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "A"), &why));
+        /* A key of a later version: no step. */
+        cluster_view_unreadable(&p, LAYOUT_REBOOT, NULL, "A");
+        assert_null(reboot_step(&p.cluster, &kv).machine);
+        cluster_view_free(&p);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(each_state_of_a_reboot_has_its_next_one),
+                cmocka_unit_test(the_drain_of_a_reboot_ends_as_any_other),
+                cmocka_unit_test(a_reboot_keeps_the_cordon_of_an_operator),
+                cmocka_unit_test(hosts_reboot_one_by_one_with_the_leader_last),
+                cmocka_unit_test(several_slots_reboot_one_voter_at_a_time),
+                cmocka_unit_test(no_two_zones_reboot_at_a_time),
+                cmocka_unit_test(a_voter_waits_for_all_others),
+                cmocka_unit_test(a_drained_voter_waits_for_the_others_again),
+                cmocka_unit_test(the_queue_stops_at_a_missing_host),
+                cmocka_unit_test(a_boot_is_another_one_by_its_identity),
+                cmocka_unit_test(no_host_begins_in_a_new_lineage_or_with_other_maintenance),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,643 @@
+/* Rollouts: the steps of a set from one text to another, in cluster views whose machines do as they are
+ * assigned. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "tests/lib/rollout_play.h"
+
+/* -- Tests -- */
+
+static void a_set_is_updated_one_by_one(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "");
+        second(&play);
+        assert_null(record_of(&play));
+        want(&play, 2);
+        seconds(&play, 2);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        assert_int_equal(count_with(&play, 2), 1);
+        assert_int_equal(record_of(&play)->from.number, 1);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(record_of(&play)->completed.number, 2);
+        assert_int_equal(count_with(&play, 2), 6);
+        assert_int_equal(play.max_unavailable, 1);
+        assert_int_equal(starts(&play), 6);
+        end(&play);
+}
+
+static void the_budget_is_a_share_of_the_instances(void **state) {
+        static const struct {
+                const char *options;
+                size_t unavailable;
+        } rows[] = {
+                { "MaxUnavailable=2", 2 },    { "MaxUnavailable=50%", 4 },
+                { "MaxUnavailable=10%", 1 },  { "MaxUnavailable=8\nMinAvailable=5", 3 },
+                { "MaxUnavailable=100%", 8 }, { "MinAvailable=80%", 1 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Play play;
+
+                begin_template(&play, 8, rows[i].options);
+                want(&play, 2);
+                seconds(&play, 40);
+                assert_rollout(&play, ROLLOUT_DONE, 2);
+                assert_int_equal(play.max_unavailable, rows[i].unavailable);
+                end(&play);
+        }
+}
+
+static void a_failed_instance_pauses_the_rollout(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 100);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_string_equal(record_of(&play)->why, "web@1.service on A: exit status 1");
+        assert_int_equal(record_of(&play)->n_failed, 1);
+        assert_string_equal(record_of(&play)->failed[0].unit, "web@1.service");
+        assert_int_equal(starts(&play), 1);
+        end(&play);
+}
+
+static void a_broken_instance_gets_the_fix(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 10);
+        want(&play, 3);
+        seconds(&play, 2);
+        assert_rollout(&play, ROLLOUT_ROLLING, 3);
+        assert_int_equal(assignment_of(&play, 0)->revision, 3);
+        assert_int_equal(count_with(&play, 3), 1);
+        seconds(&play, 40);
+        assert_rollout(&play, ROLLOUT_DONE, 3);
+        assert_int_equal(play.max_unavailable, 1);
+        assert_int_equal(starts(&play), 7);
+        end(&play);
+}
+
+static void bad_updates_in_a_row_take_one(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "");
+        for (unsigned i = 2; i <= 4; i++) {
+                play.quality[i] = i == 3 ? SLOW : FAILS;
+                want(&play, i);
+                seconds(&play, 20);
+        }
+        assert_rollout(&play, ROLLOUT_PAUSED, 4);
+        assert_int_equal(count_with(&play, 1), 5);
+        assert_int_equal(count_unavailable(&play), 1);
+        assert_int_equal(play.max_unavailable, 1);
+        end(&play);
+}
+
+/* The machine of the second instance has not yet published that it has stopped it. */
+static void an_assignment_that_is_not_executed_counts_as_unavailable(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "");
+        want(&play, 2);
+        seconds(&play, 3);
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        assert_int_equal(assignment_of(&play, 1)->revision, 2);
+        want(&play, 3);
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        assert_int_equal(assignment_of(&play, 1)->revision, 3);
+        assert_int_equal(count_with(&play, 3), 1);
+        seconds(&play, 40);
+        assert_rollout(&play, ROLLOUT_DONE, 3);
+        assert_int_equal(play.max_unavailable, 1);
+        end(&play);
+}
+
+/* The state of an instance that is being restarted is still that of the text to which the rollout returns. */
+static void an_instance_that_may_be_restarting_is_not_available_with_the_former_text(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "MaxUnavailable=2");
+        want(&play, 2);
+        seconds(&play, 3);
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        assert_int_equal(count_with(&play, 2), 4);
+        put_unit(&play, play.head, 1, NULL, REVISION_REVERTED);
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        assert_int_equal(step(&play), ROLLOUT_NOTHING);
+        assert_int_equal(count_with(&play, 2), 4);
+        machines_act(&play);
+        seconds(&play, 40);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_int_equal(count_with(&play, 1), 6);
+        assert_int_equal(play.max_unavailable, 2);
+        end(&play);
+}
+
+/* Its machine has not acted for five seconds. */
+static void an_instance_that_is_not_restarted_gets_the_former_text(void **state) {
+        Play play;
+
+        begin_template(&play, 2, "");
+        want(&play, 2);
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        put_unit(&play, play.head, 1, NULL, REVISION_REVERTED);
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        assert_int_equal(count_with(&play, 2), 1);
+        play.p.cluster.now_ms += 5000;
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        assert_int_equal(count_with(&play, 2), 0);
+        seconds(&play, 2);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        end(&play);
+}
+
+static void a_second_update_supersedes(void **state) {
+        Play play;
+
+        begin_template(&play, 4, "");
+        want(&play, 2);
+        seconds(&play, 5);
+        want(&play, 3);
+        seconds(&play, 1);
+        assert_rollout(&play, ROLLOUT_ROLLING, 3);
+        assert_int_equal(record_of(&play)->from.number, 1);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 3);
+        assert_int_equal(count_with(&play, 3), 4);
+        assert_int_equal(play.max_unavailable, 1);
+        end(&play);
+}
+
+/* With the former text wanted again, only the instances that have another one change. */
+static void a_revert_touches_only_bad_instances(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "UpdateOnFailure=revert\nCanary=2");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 1);
+        assert_rollout(&play, ROLLOUT_CANARY, 2);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_int_equal(record_of(&play)->reverted.number, 2);
+        assert_string_equal(record_of(&play)->why, "web@1.service on A: exit status 1");
+        assert_int_equal(count_with(&play, 1), 6);
+        assert_int_equal(starts(&play), 2);
+        assert_int_equal(play.instances[0].n_starts, 2);
+        want(&play, 2);
+        seconds(&play, 1);
+        assert_int_equal(record_of(&play)->reverted.number, 0);
+        end(&play);
+}
+
+static void a_revert_that_fails_pauses(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "UpdateOnFailure=revert");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 1);
+        play.quality[1] = FAILS;
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_PAUSED, 1);
+        assert_string_equal(record_of(&play)->why,
+                            "revert to revision 1 failed: web@1.service on A: exit status 1");
+        assert_int_equal(starts(&play), 2);
+        end(&play);
+}
+
+static void without_a_completed_text_a_failure_pauses(void **state) {
+        Play play;
+
+        begin(&play, "one.service", "UpdateOnFailure=revert");
+        add(&play, "one.service", "A");
+        play.quality[1] = play.quality[2] = FAILS;
+        put_state(&play, 0, "failed", false);
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(record_of(&play)->completed.number, 0);
+        end(&play);
+}
+
+static void an_unreachable_host_is_skipped(void **state) {
+        Play play;
+
+        begin_global(&play, 3, "");
+        cluster_view_presence(&play.p, "B", PRESENCE_LOST);
+        want(&play, 2);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_with(&play, 2), 2);
+        assert_non_null(strstr(play.reasons, "revision 2: done, 1 behind"));
+        cluster_view_presence(&play.p, "B", PRESENCE_UP);
+        seconds(&play, 4);
+        assert_int_equal(count_with(&play, 2), 3);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(starts(&play), 3);
+        end(&play);
+}
+
+static void a_host_lost_in_its_step_stops_the_rollout(void **state) {
+        Play play;
+
+        begin_global(&play, 3, "");
+        play.quality[2] = SLOW;
+        want(&play, 2);
+        seconds(&play, 3);
+        assert_int_equal(assignment_of(&play, 0)->revision, 2);
+        cluster_view_presence(&play.p, "A", PRESENCE_LOST);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_string_equal(record_of(&play)->why,
+                            "agent.service on A: its machine was lost during its update");
+        assert_int_equal(count_with(&play, 2), 1);
+        end(&play);
+}
+
+static void after_resume_a_host_lost_in_its_step_is_skipped(void **state) {
+        RolloutRecord next = {};
+        Error err = {};
+        Play play;
+
+        begin_global(&play, 3, "");
+        want(&play, 2);
+        second(&play);
+        cluster_view_presence(&play.p, "A", PRESENCE_LOST);
+        seconds(&play, 5);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(
+                rollout_ask(head_of(&play), ROLLOUT_RESUME,
+                            &(RolloutRequest) { .now_ms = play.p.cluster.now_ms, .index = play.p.index + 1 },
+                            &next, &err),
+                0);
+        write_record(&play, &next);
+        rollout_record_done(&next);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_non_null(strstr(play.reasons, "revision 2: done, 1 behind, 0 failed"));
+        assert_int_equal(starts(&play), 3);
+        end(&play);
+}
+
+static void without_progress_until_the_deadline_the_rollout_has_failed(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "UpdateDeadlineSec=2min");
+        play.quality[2] = SLOW;
+        want(&play, 2);
+        seconds(&play, 119);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        seconds(&play, 5);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_string_equal(record_of(&play)->why,
+                            "no further instance was available within UpdateDeadlineSec=");
+        end(&play);
+}
+
+/* It is available for a moment, and its process ends, again and again. */
+static void an_instance_that_is_available_again_is_no_progress(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "UpdateDeadlineSec=2min\nMaxUnavailable=2\nMinAvailable=2");
+        want(&play, 2);
+        for (unsigned i = 0; i < 150; i++) {
+                if (i > 5)
+                        play.quality[2] = SLOW;
+                if (count_with(&play, 2) > 0)
+                        put_state(&play, 0, "active", i % 2 == 0);
+                second(&play);
+        }
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        end(&play);
+}
+
+/* The first canary is available after 90 s, the next one 90 s later. */
+static void each_canary_that_is_available_is_progress(void **state) {
+        Play play;
+
+        begin_template(&play, 4, "UpdateDeadlineSec=2min\nCanary=2");
+        play.quality[2] = SLOW;
+        want(&play, 2);
+        for (unsigned i = 0; i < 2; i++) {
+                seconds(&play, 90);
+                assert_rollout(&play, ROLLOUT_CANARY, 2);
+                put_state(&play, i, "active", true);
+        }
+        seconds(&play, 2);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        end(&play);
+}
+
+static void tolerated_failures_do_not_stop_the_rollout(void **state) {
+        Play play;
+
+        begin_template(&play, 4, "UpdateMaxFailures=1\nMaxUnavailable=2");
+        want(&play, 2);
+        second(&play);
+        put_state(&play, 0, "failed", false);
+        play.instances[0].started_ms = 0;
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(record_of(&play)->n_failed, 1);
+        assert_int_equal(count_with(&play, 2), 4);
+        end(&play);
+
+        begin_template(&play, 4, "UpdateOnFailure=continue\nMaxUnavailable=2");
+        want(&play, 2);
+        second(&play);
+        put_state(&play, 0, "failed", false);
+        play.instances[0].started_ms = 0;
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
+}
+
+static void canaries_are_held_until_they_are_promoted(void **state) {
+        RolloutRecord next = {};
+        Error err = {};
+        Play play;
+
+        begin_template(&play, 6, "Canary=2");
+        want(&play, 2);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        assert_int_equal(count_with(&play, 2), 2);
+        assert_int_equal(rollout_ask(head_of(&play), ROLLOUT_RESUME,
+                                     &(RolloutRequest) { .now_ms = play.p.cluster.now_ms }, &next, &err),
+                         -EINVAL);
+        assert_string_equal(err.message,
+                            "no rollout of web@.service is paused; it is held: fleetctl rollout promote "
+                            "web@.service");
+        assert_int_equal(rollout_ask(head_of(&play), ROLLOUT_PROMOTE,
+                                     &(RolloutRequest) { .now_ms = play.p.cluster.now_ms }, &next, &err),
+                         0);
+        write_record(&play, &next);
+        rollout_record_done(&next);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(play.max_unavailable, 1);
+        end(&play);
+
+        begin_template(&play, 6, "Canary=1\nPromote=20s");
+        want(&play, 2);
+        seconds(&play, 15);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        seconds(&play, 40);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
+}
+
+static void a_canary_that_fails_pauses_the_rollout(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "Canary=1");
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        put_state(&play, 0, "failed", false);
+        seconds(&play, 2);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        end(&play);
+}
+
+static void batches_have_pauses(void **state) {
+        Play play;
+
+        begin_template(&play, 4, "MaxUnavailable=2\nUpdatePauseSec=30s");
+        want(&play, 2);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_PAUSING, 2);
+        assert_int_equal(count_with(&play, 2), 2);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(play.max_unavailable, 2);
+        end(&play);
+}
+
+static void zones_are_updated_one_after_the_other(void **state) {
+        static const char *const zones[] = { "zone=b", "zone=a", "", "zone=b", "zone=a" };
+        unsigned order[] = { 1, 4, 0, 3, 2 };
+        Play play;
+
+        begin_template(&play, 5, "UpdateBy=zone");
+        for (unsigned i = 0; i < 5; i++)
+                cluster_view_machine(&play.p, machine_name(i), zones[i], PRESENCE_UP);
+        want(&play, 2);
+        for (unsigned i = 0; i < 5; i++) {
+                while (count_with(&play, 2) <= i)
+                        second(&play);
+                assert_int_equal(assignment_of(&play, order[i])->revision, 2);
+        }
+        end(&play);
+}
+
+static void a_paused_rollout_goes_on_after_resume_with_what_failed(void **state) {
+        RolloutRecord next = {};
+        Error err = {};
+        Play play;
+
+        begin_template(&play, 4, "");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(rollout_ask(head_of(&play), ROLLOUT_PAUSE,
+                                     &(RolloutRequest) { .now_ms = play.p.cluster.now_ms }, &next, &err),
+                         -EALREADY);
+        play.quality[2] = GOOD;
+        assert_int_equal(rollout_ask(head_of(&play), ROLLOUT_RESUME,
+                                     &(RolloutRequest) { .now_ms = play.p.cluster.now_ms,
+                                                         .index = play.p.index + 1,
+                                                         .by = "root@alpha" },
+                                     &next, &err),
+                         0);
+        write_record(&play, &next);
+        rollout_record_done(&next);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(starts(&play), 5);
+        assert_int_equal(play.instances[0].n_starts, 2);
+        end(&play);
+}
+
+static void a_pause_ends_no_step_and_begins_none(void **state) {
+        RolloutRecord next = {};
+        Error err = {};
+        Play play;
+
+        begin_template(&play, 4, "");
+        want(&play, 2);
+        seconds(&play, 1);
+        assert_int_equal(rollout_ask(head_of(&play), ROLLOUT_PAUSE,
+                                     &(RolloutRequest) { .now_ms = play.p.cluster.now_ms, .by = "root" },
+                                     &next, &err),
+                         0);
+        write_record(&play, &next);
+        rollout_record_done(&next);
+        seconds(&play, 700);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(starts(&play), 1);
+        assert_int_equal(count_unavailable(&play), 0);
+        end(&play);
+}
+
+static void a_set_that_does_not_run_gets_its_text_at_once(void **state) {
+        Play play;
+        char key[LAYOUT_KEY_MAX], value[256];
+
+        begin(&play, "one.service", "");
+        add(&play, "one.service", "A");
+        snprintf(value, sizeof(value), "{\"hash\":\"%s\",\"order\":\"load\",\"rev\":1,\"since\":1}",
+                 assignment_of(&play, 0)->hash);
+        cluster_view_put(&play.p, layout_key(key, LAYOUT_ASSIGNMENT, "one.service", machine_id("A")), value);
+        want(&play, 2);
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        assert_int_equal(count_with(&play, 2), 1);
+        assert_null(record_of(&play));
+        end(&play);
+}
+
+static void a_unit_that_is_not_wanted_has_no_rollout(void **state) {
+        Play play;
+
+        begin(&play, "one.service", "");
+        add(&play, "one.service", "A");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        cluster_view_target(&play.p, "one.service", TARGET_INACTIVE);
+        seconds(&play, 2);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(record_of(&play)->completed.number, 1);
+        cluster_view_destroy(&play.p, "one.service");
+        assert_int_equal(head_of(&play)->unit == NULL, 1);
+        end(&play);
+}
+
+static void while_the_brake_is_on_no_step_begins(void **state) {
+        const RolloutLimits limits = { .braked = true };
+        _cleanup_rollout_step_ RolloutStep next = {};
+        Play play;
+
+        begin_template(&play, 4, "");
+        want(&play, 2);
+        assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &limits, &next), 0);
+        assert_int_equal(next.n_updates, 0);
+        end(&play);
+}
+
+static void the_deadline_does_not_run_while_the_brake_is_on(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "UpdateDeadlineSec=2min");
+        play.quality[2] = SLOW;
+        want(&play, 2);
+        seconds(&play, 100);
+        play.braked = true;
+        seconds(&play, 1000);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        play.braked = false;
+        seconds(&play, 50);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        seconds(&play, 80);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        end(&play);
+}
+
+/* The text of 'completed' is not stored any more. */
+static void a_revert_to_a_text_that_is_not_stored_pauses(void **state) {
+        const RolloutLimits limits = {};
+        _cleanup_rollout_step_ RolloutStep step = {};
+        Play play;
+
+        begin_template(&play, 3, "UpdateOnFailure=revert");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        for (unsigned i = 0; i < 20 && step.change != ROLLOUT_REVERT; i++) {
+                rollout_step_done(&step);
+                assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &limits, &step), 0);
+                if (step.change != ROLLOUT_REVERT)
+                        second(&play);
+        }
+        assert_int_equal(step.change, ROLLOUT_REVERT);
+        rollout_step_pause_instead(&step);
+        assert_int_equal(step.change, ROLLOUT_WRITE);
+        assert_string_equal(step.next.why,
+                            "web@1.service on A: exit status 1; revision 1 is not stored any more");
+        write_record(&play, &step.next);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(count_with(&play, 2), 1);
+        end(&play);
+}
+
+/* Keys of a later version: the record stays as it is. */
+static void an_unreadable_key_ends_no_rollout(void **state) {
+        for (unsigned i = 0; i < 2; i++) {
+                const RolloutLimits limits = {};
+                _cleanup_rollout_step_ RolloutStep rolling = {};
+                Play play;
+
+                begin_template(&play, 3, "");
+                want(&play, 2);
+                seconds(&play, 2);
+                assert_rollout(&play, ROLLOUT_ROLLING, 2);
+                cluster_view_unreadable(&play.p, i == 0 ? LAYOUT_UNIT : LAYOUT_ROLLOUT, play.head, NULL);
+                assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &limits, &rolling), 0);
+                assert_int_equal(rolling.change, ROLLOUT_NOTHING);
+                end(&play);
+        }
+}
+
+int main(int argc, char *argv[]) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_set_is_updated_one_by_one),
+                cmocka_unit_test(the_budget_is_a_share_of_the_instances),
+                cmocka_unit_test(a_failed_instance_pauses_the_rollout),
+                cmocka_unit_test(a_broken_instance_gets_the_fix),
+                cmocka_unit_test(bad_updates_in_a_row_take_one),
+                cmocka_unit_test(an_assignment_that_is_not_executed_counts_as_unavailable),
+                cmocka_unit_test(an_instance_that_may_be_restarting_is_not_available_with_the_former_text),
+                cmocka_unit_test(an_instance_that_is_not_restarted_gets_the_former_text),
+                cmocka_unit_test(a_second_update_supersedes),
+                cmocka_unit_test(a_revert_touches_only_bad_instances),
+                cmocka_unit_test(a_revert_that_fails_pauses),
+                cmocka_unit_test(without_a_completed_text_a_failure_pauses),
+                cmocka_unit_test(an_unreachable_host_is_skipped),
+                cmocka_unit_test(a_host_lost_in_its_step_stops_the_rollout),
+                cmocka_unit_test(after_resume_a_host_lost_in_its_step_is_skipped),
+                cmocka_unit_test(without_progress_until_the_deadline_the_rollout_has_failed),
+                cmocka_unit_test(an_instance_that_is_available_again_is_no_progress),
+                cmocka_unit_test(each_canary_that_is_available_is_progress),
+                cmocka_unit_test(tolerated_failures_do_not_stop_the_rollout),
+                cmocka_unit_test(canaries_are_held_until_they_are_promoted),
+                cmocka_unit_test(a_canary_that_fails_pauses_the_rollout),
+                cmocka_unit_test(batches_have_pauses),
+                cmocka_unit_test(zones_are_updated_one_after_the_other),
+                cmocka_unit_test(a_paused_rollout_goes_on_after_resume_with_what_failed),
+                cmocka_unit_test(a_pause_ends_no_step_and_begins_none),
+                cmocka_unit_test(a_set_that_does_not_run_gets_its_text_at_once),
+                cmocka_unit_test(a_unit_that_is_not_wanted_has_no_rollout),
+                cmocka_unit_test(while_the_brake_is_on_no_step_begins),
+                cmocka_unit_test(the_deadline_does_not_run_while_the_brake_is_on),
+                cmocka_unit_test(a_revert_to_a_text_that_is_not_stored_pauses),
+                cmocka_unit_test(an_unreadable_key_ends_no_rollout),
+        };
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,315 @@
+/* Surge instances, which start on another machine before the former ones stop; and drains beside rollouts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "fleetd/registry/unit_order.h"
+#include "tests/lib/drains.h"
+#include "tests/lib/rollout_play.h"
+
+/* Write the next step, with the assignments on other machines. */
+static RolloutChange surge_step(Play *play) {
+        const RolloutLimits limits = {};
+        _cleanup_rollout_step_ RolloutStep step = {};
+        const ClusterUnit *head = head_of(play);
+        unsigned to = (unsigned) revisions_wanted(&head->unit->revisions);
+        char hash[UNIT_HASH_SIZE];
+
+        snprintf(hash, sizeof(hash), "%s", head->unit->hash);
+        assert_int_equal(rollout_step(&play->p.cluster, head, &limits, &step), 0);
+        for (size_t i = 0; i < step.n_updates; i++) {
+                const RolloutInstance *p = &step.updates[i];
+                const ClusterMachine *m = p->to ?: p->assignment->machine;
+                char key[LAYOUT_KEY_MAX], value[512], unit[32];
+
+                snprintf(unit, sizeof(unit), "%s", p->unit->name);
+                snprintf(value, sizeof(value),
+                         "{\"hash\":\"%s\",\"instead\":\"%s\",\"order\":\"run\",\"rev\":%u,\"since\":%llu}",
+                         hash, p->to ? p->assignment->machine->id : "", to,
+                         (unsigned long long) play->p.cluster.now_ms);
+                cluster_view_put(&play->p, layout_key(key, LAYOUT_ASSIGNMENT, unit, m->id), value);
+                put_unit(play, unit, to, play->head, REVISION_SUBMITTED);
+        }
+        if (step.change == ROLLOUT_REVERT)
+                put_unit(play, play->head, (unsigned) step.next.to.number, NULL, REVISION_REVERTED);
+        if (step.has_record)
+                write_record(play, &step.next);
+        return step.change;
+}
+
+static void surge_plan(Play *play) {
+        const EnginePlanLimits limits = { .names_texts = true };
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+
+        assert_int_equal(engine_plan(&play->p.cluster, NULL, 0, 30000, &limits, &plan), 0);
+        cluster_view_apply(&play->p, &plan);
+}
+
+/* Execute an assignment: the unit is available a second later, unless its text fails. */
+static void surge_execute(Play *play, const ClusterAssignment *a) {
+        const ClusterState *s = cluster_state_on(a->machine, a->unit);
+        bool runs = s && s->state.hash && streq(s->state.hash, a->hash),
+             fails = play->quality[a->revision] == FAILS;
+        char key[LAYOUT_KEY_MAX], state[LAYOUT_KEY_MAX], value[256];
+
+        layout_key(key, LAYOUT_ASSIGNMENT, a->unit, a->machine->id);
+        layout_key(state, LAYOUT_STATE, a->unit, a->machine->id);
+        if (a->kind == ASSIGNMENT_STOP) {
+                cluster_view_remove(&play->p, state);
+                cluster_view_remove(&play->p, key);
+                return;
+        }
+        if (runs && (s->state.available || s->state.health == UNIT_HEALTH_FAILING))
+                return;
+        snprintf(value, sizeof(value),
+                 "{\"active\":\"%s\",\"available\":%s,\"hash\":\"%s\",\"health\":\"%s\",\"load\":\"loaded\","
+                 "\"sub\":\"x\"}",
+                 fails ? "failed" : "active", runs && !fails ? "true" : "false", a->hash,
+                 fails ? "failing" : "passing");
+        cluster_view_put(&play->p, state, value);
+}
+
+static void surge_machines(Play *play) {
+        UnitPosition at = {};
+        ClusterUnit *u;
+
+        while ((u = unit_order_next(&play->p.cluster.by_name, &at)))
+                for (ClusterAssignment *a = LIST_FIRST(&u->assignments), *next; a; a = next) {
+                        next = LIST_NEXT(a, of_unit);
+                        surge_execute(play, a);
+                }
+}
+
+/* Units that are available on a machine. */
+static size_t count_available(Play *play) {
+        UnitPosition at = {};
+        ClusterUnit *u;
+        size_t n = 0;
+
+        while ((u = unit_order_next(&play->p.cluster.by_name, &at))) {
+                const ClusterState *s;
+                bool available = false;
+
+                LIST_FOREACH(s, &u->states, of_unit)
+                        available |= s->state.available;
+                n += available;
+        }
+        return n;
+}
+
+static size_t count_assignments(Play *play, unsigned revision) {
+        UnitPosition at = {};
+        ClusterUnit *u;
+        size_t n = 0;
+
+        while ((u = unit_order_next(&play->p.cluster.by_name, &at))) {
+                const ClusterAssignment *a;
+
+                LIST_FOREACH(a, &u->assignments, of_unit)
+                        n += a->revision == revision;
+        }
+        return n;
+}
+
+/* Never fewer than 'least' units are available. */
+static void surge_seconds(Play *play, unsigned n, size_t least) {
+        while (n-- > 0) {
+                surge_plan(play);
+                surge_machines(play);
+                while (surge_step(play) != ROLLOUT_NOTHING)
+                        ;
+                surge_machines(play);
+                assert_true(count_available(play) >= least);
+                play->p.cluster.now_ms += 1000;
+        }
+}
+
+/* Three instances, and a fourth machine. */
+static void begin_surge(Play *play, const char *options) {
+        begin_template(play, 3, options);
+        cluster_view_machine(&play->p, "F", "", PRESENCE_UP);
+        want(play, 2);
+}
+
+static void a_surge_instance_starts_before_the_former_one_stops(void **state) {
+        Play play;
+
+        begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
+        surge_seconds(&play, 40, 3);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_assignments(&play, 2), 3);
+        assert_int_equal(count_assignments(&play, 1), 0);
+        end(&play);
+}
+
+static void no_surge_instance_remains(void **state) {
+        static const char *const actions[] = { "pause", "revert" };
+
+        for (size_t i = 0; i < ELEMENTS(actions); i++) {
+                char options[128];
+                Play play;
+
+                snprintf(options, sizeof(options), "MaxSurge=1\nMaxUnavailable=0\nUpdateOnFailure=%s",
+                         actions[i]);
+                begin_surge(&play, options);
+                play.quality[2] = FAILS;
+                surge_seconds(&play, 20, 3);
+                assert_rollout(&play, i == 0 ? ROLLOUT_PAUSED : ROLLOUT_DONE, i == 0 ? 2 : 1);
+                assert_int_equal(count_assignments(&play, 2), 0);
+                assert_int_equal(count_assignments(&play, 1), 3);
+                end(&play);
+        }
+}
+
+static void a_surge_instance_of_a_superseded_text_ends(void **state) {
+        Play play;
+
+        begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
+        surge_plan(&play);
+        (void) surge_step(&play);
+        assert_int_equal(count_assignments(&play, 2), 1);
+        want(&play, 3);
+        surge_seconds(&play, 60, 3);
+        assert_rollout(&play, ROLLOUT_DONE, 3);
+        assert_int_equal(count_assignments(&play, 3), 3);
+        assert_int_equal(count_assignments(&play, 2), 0);
+        end(&play);
+}
+
+/* No machine fits: the former instance stops first, within MaxUnavailable=. */
+static void surge_without_a_machine_falls_back_to_the_budget(void **state) {
+        Play play;
+
+        begin_surge(&play, "MaxSurge=1\nMaxUnavailable=1");
+        cluster_view_presence(&play.p, "F", PRESENCE_LOST);
+        cluster_view_presence(&play.p, "F", PRESENCE_LEFT);
+        for (unsigned i = 0; i < 3; i++) {
+                char unit[32];
+
+                snprintf(unit, sizeof(unit), "web@%u.service", i + 1);
+                for (unsigned k = 0; k < 3; k++)
+                        if (k != i)
+                                cluster_view_conflicting(&play.p, machine_name(k), unit);
+        }
+        surge_seconds(&play, 40, 2);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_assignments(&play, 2), 3);
+        end(&play);
+}
+
+/* Three instances on one machine that is drained: they stop first, within the budget of their set. */
+static void operations_share_one_budget(void **state) {
+        Play play;
+
+        begin(&play, "web@.service", "Move=stop-first");
+        for (unsigned i = 1; i <= 3; i++) {
+                char unit[32];
+
+                snprintf(unit, sizeof(unit), "web@%u.service", i);
+                put_unit(&play, unit, 1, play.head, REVISION_SUBMITTED);
+                cluster_view_target(&play.p, unit, TARGET_LAUNCHED);
+                add(&play, unit, "A");
+        }
+        cluster_view_machine(&play.p, "B", "", PRESENCE_UP);
+        maintain(&play.p, "A", "draining", "");
+        surge_seconds(&play, 2, 2);
+        want(&play, 2); /* an update at the same time */
+        surge_seconds(&play, 60, 2);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(drain_left(cluster_machine(&play.p.cluster, machine_id("A"))), 0);
+        end(&play);
+}
+
+/* The rollout has ended without an instance, whose machine returns. */
+static void an_instance_that_returns_is_updated_on_another_machine(void **state) {
+        Play play;
+        uint64_t index;
+
+        begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
+        cluster_view_presence(&play.p, "A", PRESENCE_AWAY);
+        surge_seconds(&play, 40, 3);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_assignments(&play, 2), 2);
+        cluster_view_presence(&play.p, "A", PRESENCE_UP);
+        surge_seconds(&play, 20, 3);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_assignments(&play, 2), 3);
+        assert_int_equal(count_assignments(&play, 1), 0);
+        index = play.p.cluster.index;
+        surge_seconds(&play, 20, 3);
+        assert_int_equal(play.p.cluster.index, index);
+        end(&play);
+}
+
+/* With UpdateOnFailure=continue, a rollout ends without the instances that have failed elsewhere. */
+static void a_failed_surge_instance_is_not_started_again_and_again(void **state) {
+        Play play;
+        uint64_t index;
+
+        begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0\nUpdateOnFailure=continue");
+        play.quality[2] = FAILS;
+        surge_seconds(&play, 60, 3);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        index = play.p.cluster.index;
+        surge_seconds(&play, 20, 3);
+        assert_int_equal(play.p.cluster.index, index);
+        end(&play);
+}
+
+/* A step must not stop the leader's loop. The last instance by name has another machine, and is not reached.
+ */
+static void the_search_of_a_step_for_other_machines_is_limited(void **state) {
+        static const unsigned sizes[] = { 10, 400 };
+
+        for (size_t k = 0; k < ELEMENTS(sizes); k++) {
+                const RolloutLimits limits = {};
+                _cleanup_rollout_step_ RolloutStep step = {};
+                char key[LAYOUT_KEY_MAX], value[256], unit[32], machine[8];
+                Play play;
+
+                begin(&play, "web@.service", "MaxSurge=100%\nMachineMetadata=slot=%i");
+                cluster_view_machine(&play.p, "F", k == 0 ? "slot=9" : "slot=99", PRESENCE_UP);
+                for (unsigned i = 0; i < sizes[k]; i++) {
+                        _cleanup_unit_ Unit *text = NULL;
+
+                        snprintf(unit, sizeof(unit), "web@%u.service", i);
+                        snprintf(machine, sizeof(machine), "A%03x", i % 100);
+                        text = unit_of(&play, unit, 1, NULL);
+                        cluster_view_machine(&play.p, machine, "", PRESENCE_UP);
+                        put_unit(&play, unit, 1, play.head, REVISION_SUBMITTED);
+                        cluster_view_target(&play.p, unit, TARGET_LAUNCHED);
+                        put_assignment(&play, machine, unit, 1, text->hash, 1);
+                        snprintf(value, sizeof(value),
+                                 "{\"active\":\"active\",\"available\":true,\"hash\":\"%s\",\"load\":"
+                                 "\"loaded\","
+                                 "\"sub\":\"running\"}",
+                                 text->hash);
+                        cluster_view_put(&play.p, layout_key(key, LAYOUT_STATE, unit, machine_id(machine)),
+                                         value);
+                }
+                want(&play, 2);
+                assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &limits, &step), 0);
+                assert_int_equal(step.n_updates, k == 0 ? 2 : 1);
+                end(&play);
+        }
+}
+
+int main(int argc, char *argv[]) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_surge_instance_starts_before_the_former_one_stops),
+                cmocka_unit_test(no_surge_instance_remains),
+                cmocka_unit_test(a_surge_instance_of_a_superseded_text_ends),
+                cmocka_unit_test(surge_without_a_machine_falls_back_to_the_budget),
+                cmocka_unit_test(an_instance_that_returns_is_updated_on_another_machine),
+                cmocka_unit_test(a_failed_surge_instance_is_not_started_again_and_again),
+                cmocka_unit_test(operations_share_one_budget),
+                cmocka_unit_test(the_search_of_a_step_for_other_machines_is_limited),
+        };
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,46 @@
+/* Shared by the files that parse options of [X-Fleet]. */
+#pragma once
+
+#include "units/placement.h"
+#include "units/unit_file.h"
+#include "units/warnings.h"
+
+/* The state while the options of one unit are parsed. */
+typedef struct Reading {
+        const char *name;         /* of the unit; NULL keeps specifiers */
+        const UnitOption *option; /* current */
+        Placement *placement;
+        Warnings *warnings; /* may be NULL */
+        Error *err;
+} Reading;
+
+/* Warn about the current option; 0 or -ENOMEM. */
+int options_warn(Reading *r, const char *format, ...) _printf_(2, 3);
+/* Reject an item of the current option: -EINVAL. */
+int options_refuse(Reading *r, const char *item, const char *why);
+/* Parse a span of up to SPAN_MAX_MS: 0 or -EINVAL. */
+int options_read_span(const char *item, uint64_t *ret);
+
+/* The options of units/update.h. */
+int take_max_unavailable(Reading *r, const char *item);
+int take_min_available(Reading *r, const char *item);
+int take_max_surge(Reading *r, const char *item);
+int take_canary(Reading *r, const char *item);
+int take_max_failures(Reading *r, const char *item);
+int take_update_watch(Reading *r, const char *item);
+int take_update_pause(Reading *r, const char *item);
+int take_update_deadline(Reading *r, const char *item);
+int take_promote(Reading *r, const char *item);
+int take_update_by(Reading *r, const char *item);
+int take_on_failure(Reading *r, const char *item);
+int take_health_http(Reading *r, const char *item);
+int take_health_tcp(Reading *r, const char *item);
+int take_health_exec(Reading *r, const char *item);
+int take_health_interval(Reading *r, const char *item);
+int take_health_timeout(Reading *r, const char *item);
+int take_health_start(Reading *r, const char *item);
+int take_health_failures(Reading *r, const char *item);
+int take_health_successes(Reading *r, const char *item);
+int take_health_action(Reading *r, const char *item);
+/* ReloadTrigger= and RestartTrigger=: any text, which is only compared (units/effect.h). */
+int take_trigger(Reading *r, const char *item);

@@ -1,0 +1,47 @@
+#include "units/stored_reboot.h"
+
+#include <assert.h>
+
+#include "units/json.h"
+
+const char *const reboot_kind_names[_REBOOT_KIND_MAX] = {
+        [REBOOT_FULL] = "reboot",
+        [REBOOT_SOFT] = "soft",
+        [REBOOT_KEXEC] = "kexec",
+};
+
+const char *const reboot_state_names[_REBOOT_STATE_MAX] = {
+        [REBOOT_QUEUED] = "queued",     [REBOOT_DRAINING] = "draining", [REBOOT_REBOOTING] = "rebooting",
+        [REBOOT_REJECTED] = "rejected", [REBOOT_DOWN] = "down",         [REBOOT_BACK] = "back",
+        [REBOOT_FAILED] = "failed",
+};
+
+static_assert(sizeof(RebootKind) == sizeof(int) && sizeof(RebootState) == sizeof(int),
+              "JSON_FIELD_WORD writes an int");
+
+static const JsonWords kind_words = { reboot_kind_names, _REBOOT_KIND_MAX, -EBADMSG };
+static const JsonWords state_words = { reboot_state_names, _REBOOT_STATE_MAX, -EBADMSG };
+
+static const JsonField reboot_fields[] = {
+        { "boot", JSON_FIELD_CHARS, offsetof(RebootRecord, boot), .size = BOOT_ID_SIZE },
+        { "by", JSON_FIELD_CHARS_CUT, offsetof(RebootRecord, by), .size = RECORDED_BY_SIZE },
+        { "deadline", JSON_FIELD_U64, offsetof(RebootRecord, deadline_ms) },
+        { "kind", JSON_FIELD_WORD, offsetof(RebootRecord, kind), true, .words = &kind_words },
+        { "return", JSON_FIELD_U64, offsetof(RebootRecord, return_ms) },
+        { "seq", JSON_FIELD_U64, offsetof(RebootRecord, seq) },
+        { "since", JSON_FIELD_U64, offsetof(RebootRecord, since_ms) },
+        { "slots", JSON_FIELD_U64, offsetof(RebootRecord, slots) },
+        { "soft", JSON_FIELD_U64, offsetof(RebootRecord, soft) },
+        { "state", JSON_FIELD_WORD, offsetof(RebootRecord, state), true, .words = &state_words },
+        { "until", JSON_FIELD_U64, offsetof(RebootRecord, until_ms) },
+        { "why", JSON_FIELD_CHARS_CUT, offsetof(RebootRecord, why), .size = RECORDED_WHY_SIZE },
+        { "zone", JSON_FIELD_CHARS, offsetof(RebootRecord, zone), .size = SPREAD_KEY_MAX + 1 },
+};
+
+void stored_reboot_write(Text *t, const RebootRecord *reboot) {
+        json_write_object(t, JSON_FIELDS(reboot_fields), reboot);
+}
+
+int stored_reboot_read(const char *json, size_t size, RebootRecord *ret, Error *err) {
+        return json_read_record(json, size, JSON_FIELDS(reboot_fields), ret, sizeof(*ret), err);
+}

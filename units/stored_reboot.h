@@ -1,0 +1,54 @@
+/* The planned reboot of a machine: /_fleet/machine/ID/reboot, written from KV_LEVEL_UPDATES on. As in
+ * units/stored_json.h. engine/reboot.h has the states. */
+#pragma once
+
+#include "base/error.h"
+#include "base/parse.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "units/stored_cluster.h"
+
+typedef enum RebootKind {
+        REBOOT_FULL,
+        REBOOT_SOFT,  /* of the userspace, since systemd 254 */
+        REBOOT_KEXEC, /* into another kernel, without the firmware */
+        _REBOOT_KIND_MAX,
+        _REBOOT_KIND_INVALID = -EINVAL,
+} RebootKind;
+
+/* "reboot", "soft", "kexec" */
+ENUM_NAMES(reboot_kind, RebootKind, _REBOOT_KIND_MAX)
+
+typedef enum RebootState {
+        REBOOT_QUEUED,    /* waits for its turn */
+        REBOOT_DRAINING,  /* its units move away */
+        REBOOT_REBOOTING, /* the host calls logind */
+        REBOOT_REJECTED,  /* logind has rejected it; written by the host */
+        REBOOT_DOWN,      /* the host is down */
+        REBOOT_BACK,      /* the host is up after another boot, and starts its units */
+        REBOOT_FAILED,    /* the queue stops, until a user resumes or cancels */
+        _REBOOT_STATE_MAX,
+        _REBOOT_STATE_INVALID = -EINVAL,
+} RebootState;
+
+ENUM_NAMES(reboot_state, RebootState, _REBOOT_STATE_MAX)
+
+/* {"boot","by","deadline","kind","return","seq","since","slots","soft","state","until","why","zone"} */
+typedef struct RebootRecord {
+        RebootKind kind;
+        RebootState state;
+        char boot[BOOT_ID_SIZE];       /* boot ID when the drain began; "": not yet */
+        uint64_t soft;                 /* number of soft reboots of that boot */
+        char by[RECORDED_BY_SIZE];     /* user */
+        uint64_t deadline_ms;          /* of the drain, from its begin; 0: none */
+        uint64_t return_ms;            /* in which the host has to be back, from the reboot */
+        uint64_t seq;                  /* position in the queue: hosts with a smaller one are first */
+        uint64_t since_ms;             /* cluster time at which this state began */
+        uint64_t slots;                /* hosts that may reboot at a time; 0: 1 */
+        uint64_t until_ms;             /* cluster time at which the host has to be back; 0: not yet */
+        char zone[SPREAD_KEY_MAX + 1]; /* key of machine metadata: one value at a time; "": none */
+        char why[RECORDED_WHY_SIZE];   /* of REBOOT_REJECTED and REBOOT_FAILED */
+} RebootRecord;
+
+void stored_reboot_write(Text *t, const RebootRecord *reboot);
+int stored_reboot_read(const char *json, size_t size, RebootRecord *ret, Error *err);

@@ -1,0 +1,76 @@
+/* Rollouts: a new text replaces the former one on the machines of a set, step by step.
+ *
+ * A set is what one rollout updates: the instances that follow a template, a global unit on its machines, or
+ * one ordinary unit. Its record is /_fleet/rollout/NAME, by the name of the template or of the unit. Written
+ * from KV_LEVEL_UPDATES on. As in units/stored_json.h. */
+#pragma once
+
+#include "base/error.h"
+#include "base/parse.h"
+#include "base/sizes.h"
+#include "base/text.h"
+#include "units/hash.h"
+#include "units/name.h"
+#include "units/stored_cluster.h"
+
+typedef enum RolloutState {
+        ROLLOUT_CANARY,    /* the first instances are updated */
+        ROLLOUT_HELD,      /* they are available; the others wait for a promotion */
+        ROLLOUT_ROLLING,   /* the others are updated */
+        ROLLOUT_PAUSING,   /* until the next batch */
+        ROLLOUT_PAUSED,    /* by a failure or a user */
+        ROLLOUT_REVERTING, /* to the last text that was completed */
+        ROLLOUT_DONE,
+        _ROLLOUT_STATE_MAX,
+        _ROLLOUT_STATE_INVALID = -EINVAL,
+} RolloutState;
+
+ENUM_NAMES(rollout_state, RolloutState, _ROLLOUT_STATE_MAX)
+
+enum {
+        ROLLOUT_FAILURES_MAX = 16,
+        ROLLOUT_WHY_SIZE = 160,
+};
+
+/* A revision: its number and the hash of its text. Number 0: none. */
+typedef struct RolloutText {
+        uint64_t number;
+        char hash[UNIT_HASH_SIZE];
+} RolloutText;
+
+typedef struct RolloutFailure {
+        char unit[UNIT_NAME_MAX + 1];
+        char machine[MACHINE_ID_SIZE];
+        char why[ROLLOUT_WHY_SIZE];
+} RolloutFailure;
+
+/* {"available","before","by","completed","completedHash","failed":[{"machine","unit","why"}],"from",
+ * "fromHash","progress","retry","reverted","revertedHash","since","state","to","toHash","until","why"} */
+typedef struct RolloutRecord {
+        RolloutState state;
+        RolloutState before;   /* of ROLLOUT_PAUSED: the state that continues */
+        RolloutText to;        /* the text that the instances get */
+        RolloutText from;      /* the one that they had; none: unknown */
+        RolloutText completed; /* the last one that all instances had and were available with */
+        RolloutText reverted;  /* the last one that was abandoned because it failed */
+        uint64_t since_ms;     /* cluster time of its begin, as the next two */
+        uint64_t progress_ms;  /* of the last instance that became available */
+        uint64_t until_ms;     /* of a pause between batches, or of a promotion; 0: none */
+        uint64_t available;    /* instances that were available with 'to' at 'progress_ms' */
+        uint64_t retry;        /* failed instances whose assignments precede this index are updated again */
+        char by[RECORDED_BY_SIZE];  /* who requested the text, or the pause */
+        char why[ROLLOUT_WHY_SIZE]; /* of ROLLOUT_PAUSED and 'reverted' */
+        RolloutFailure *failed;     /* owned */
+        size_t n_failed;            /* at most ROLLOUT_FAILURES_MAX */
+} RolloutRecord;
+
+void rollout_record_done(RolloutRecord *rollout);
+#define _cleanup_rollout_ _cleanup_(rollout_record_done)
+
+/* 0 or -ENOMEM. */
+int rollout_record_copy(const RolloutRecord *rollout, RolloutRecord *ret);
+/* Remove the failed instances and the reason. */
+void rollout_record_clear_failures(RolloutRecord *rollout);
+
+void stored_rollout_write(Text *t, const RolloutRecord *rollout);
+int stored_rollout_read(const char *json, size_t size, RolloutRecord *ret, Error *err);

@@ -1,0 +1,347 @@
+#include "units/update.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+const char *const unit_check_kind_names[_UNIT_CHECK_KIND_MAX] = {
+        [UNIT_CHECK_HTTP] = "http",
+        [UNIT_CHECK_TCP] = "tcp",
+        [UNIT_CHECK_EXEC] = "exec",
+};
+
+int share_parse(const char *s, Share *ret) {
+        size_t size = strlen(s);
+        bool percent = size > 0 && s[size - 1] == '%';
+        char digits[16];
+        uint64_t n;
+
+        if (size >= sizeof(digits))
+                return -EINVAL;
+        memcpy(digits, s, size + 1);
+        if (percent)
+                digits[size - 1] = 0;
+        if (parse_u64(digits, &n) < 0 || n > (percent ? 100 : SHARE_MAX))
+                return -EINVAL;
+        *ret = (Share) { .unit = percent ? SHARE_PERCENT : SHARE_NUMBER, .value = (unsigned) n };
+        return 0;
+}
+
+unsigned share_of(Share share, unsigned total, bool up, unsigned none) {
+        uint64_t hundredths = (uint64_t) share.value * total;
+
+        if (share.unit == SHARE_DEFAULT)
+                return none;
+        if (share.unit == SHARE_NUMBER)
+                return share.value;
+        return (unsigned) ((hundredths + (up ? 99 : 0)) / 100);
+}
+
+bool share_is_zero(Share share) {
+        return share.unit != SHARE_DEFAULT && share.value == 0;
+}
+
+static bool share_equal(Share a, Share b) {
+        return a.unit == b.unit && a.value == b.value;
+}
+
+void update_policy_done(UpdatePolicy *policy) {
+        free(policy->by);
+        *policy = (UpdatePolicy) {};
+}
+
+bool update_policy_equal(const UpdatePolicy *a, const UpdatePolicy *b) {
+        return share_equal(a->max_unavailable, b->max_unavailable) &&
+               share_equal(a->min_available, b->min_available) && share_equal(a->max_surge, b->max_surge) &&
+               share_equal(a->canary, b->canary) && share_equal(a->max_failures, b->max_failures) &&
+               a->watch_ms == b->watch_ms && a->pause_ms == b->pause_ms && a->deadline_ms == b->deadline_ms &&
+               a->promote_ms == b->promote_ms && same_string(a->by, b->by) && a->on_failure == b->on_failure;
+}
+
+unsigned update_max_unavailable(const UpdatePolicy *policy, unsigned total) {
+        if (share_is_zero(policy->max_unavailable))
+                return 0;
+        return MAX(share_of(policy->max_unavailable, total, false, 1), 1U);
+}
+
+unsigned update_min_available(const UpdatePolicy *policy, unsigned total) {
+        return share_of(policy->min_available, total, true, 0);
+}
+
+unsigned update_max_surge(const UpdatePolicy *policy, unsigned total) {
+        return share_of(policy->max_surge, total, true, 0);
+}
+
+unsigned update_canaries(const UpdatePolicy *policy, unsigned total) {
+        return share_of(policy->canary, total, true, 0);
+}
+
+unsigned update_max_failures(const UpdatePolicy *policy, unsigned total) {
+        return share_of(policy->max_failures, total, false, 0);
+}
+
+uint64_t update_watch_ms(const UpdatePolicy *policy) {
+        return policy->watch_ms ?: UPDATE_WATCH_MS;
+}
+
+/* Return TimeoutStartSec= of a service in ms, or its default. An infinite one, and one in a format that only
+ * systemd reads, counts as 0: UpdateDeadlineSec= is then the only bound. */
+static uint64_t update_start_timeout_ms(const UnitFile *file) {
+        uint64_t timeout_ms = UPDATE_START_TIMEOUT_MS, ms;
+        bool given = false, oneshot = false, service = false;
+
+        for (size_t i = 0; i < file->n_options; i++) {
+                const UnitOption *o = &file->options[i];
+
+                if (!streq(o->section, "Service"))
+                        continue;
+                service = true;
+                if (streq(o->name, "Type"))
+                        oneshot = streq(o->value, "oneshot");
+                if (!streq(o->name, "TimeoutStartSec") && !streq(o->name, "TimeoutSec"))
+                        continue;
+                given = *o->value;
+                timeout_ms = UPDATE_START_TIMEOUT_MS;
+                if (given)
+                        timeout_ms = parse_span_ms(o->value, &ms) < 0 || ms > SPAN_MAX_MS ? 0 : ms;
+        }
+        return service && (given || !oneshot) ? timeout_ms : 0;
+}
+
+/* Return the longest time in ms from the start of an instance until it is available. */
+static uint64_t update_start_ms(const UpdatePolicy *policy, const HealthPolicy *health,
+                                const UnitFile *file) {
+        return update_start_timeout_ms(file) + health->start_ms + update_watch_ms(policy);
+}
+
+uint64_t update_deadline_ms(const UpdatePolicy *policy, const HealthPolicy *health, const UnitFile *file) {
+        return policy->deadline_ms ?:
+                       MAX((uint64_t) UPDATE_DEADLINE_MS, 2 * update_start_ms(policy, health, file));
+}
+
+static void unit_check_done(UnitCheck *check) {
+        free(check->address);
+        free(check->target);
+}
+
+void health_policy_done(HealthPolicy *policy) {
+        for (size_t i = 0; i < policy->n_checks; i++)
+                unit_check_done(&policy->checks[i]);
+        free(policy->checks);
+        *policy = (HealthPolicy) {};
+}
+
+static bool unit_check_equal(const UnitCheck *a, const UnitCheck *b) {
+        return a->kind == b->kind && a->port == b->port && same_string(a->address, b->address) &&
+               same_string(a->target, b->target);
+}
+
+bool health_policy_equal(const HealthPolicy *a, const HealthPolicy *b) {
+        if (a->n_checks != b->n_checks)
+                return false;
+        for (size_t i = 0; i < a->n_checks; i++)
+                if (!unit_check_equal(&a->checks[i], &b->checks[i]))
+                        return false;
+        return a->interval_ms == b->interval_ms && a->timeout_ms == b->timeout_ms &&
+               a->start_ms == b->start_ms && a->failures == b->failures && a->successes == b->successes &&
+               a->action == b->action;
+}
+
+/* Append the argument at *s, without its quotes, and advance *s past it. */
+static int health_append_argument(const char **s, Text *t) {
+        const char *p = *s;
+        char quote = 0;
+
+        for (; *p && (quote || !strchr(" \t", *p)); p++) {
+                if (*p == quote)
+                        quote = 0;
+                else if (!quote && (*p == '"' || *p == '\''))
+                        quote = *p;
+                else if (*p == '\\' && quote != '\'' && p[1])
+                        text_append_char(t, *++p);
+                else
+                        text_append_char(t, *p);
+        }
+        *s = p;
+        return quote ? -EINVAL : t->error;
+}
+
+int health_command_split(const char *command, Names *ret) {
+        _cleanup_names_ Names arguments = {};
+        _cleanup_text_ Text t = {};
+        int r;
+
+        while (*(command += strspn(command, " \t"))) {
+                text_clear(&t);
+                text_append(&t, "");
+                r = health_append_argument(&command, &t);
+                if (r >= 0)
+                        r = names_add(&arguments, t.chars, t.size);
+                if (r < 0)
+                        return r;
+        }
+        if (arguments.n == 0)
+                return -EINVAL;
+        *ret = TAKE_STRUCT(arguments);
+        return 0;
+}
+
+static int unit_check_command(const char *command) {
+        _cleanup_names_ Names arguments = {};
+        int r = health_command_split(command, &arguments);
+
+        if (r < 0)
+                return r;
+        return arguments.items[0][0] == '/' ? 0 : -EINVAL;
+}
+
+static bool health_is_address(const char *s) {
+        char bytes[sizeof(struct in6_addr)];
+
+        return inet_pton(strchr(s, ':') ? AF_INET6 : AF_INET, s, bytes) == 1;
+}
+
+/* Read "[ADDR:]PORT". */
+static int health_read_endpoint(const char *s, UnitCheck *ret) {
+        char address[INET6_ADDRSTRLEN];
+        uint16_t port = 0;
+        uint64_t n;
+
+        if (parse_u64(s, &n) >= 0) {
+                ret->port = (unsigned) n;
+                return n > 0 && n <= UINT16_MAX ? 0 : -EINVAL;
+        }
+        if (parse_address(s, address, sizeof(address), &port) < 0 || !health_is_address(address) ||
+            (s[0] == '[') != (strchr(address, ':') != NULL))
+                return -EINVAL;
+        ret->port = port;
+        ret->address = strdup(address);
+        return ret->address ? 0 : -ENOMEM;
+}
+
+/* The path is sent as it is: control characters and spaces would end the line of the request. */
+static bool health_is_path(const char *s) {
+        if (*s != '/')
+                return false;
+        for (; *s; s++)
+                if (*s <= ' ' || *s == 0x7f)
+                        return false;
+        return true;
+}
+
+static int unit_check_read(UnitCheckKind kind, const char *s, UnitCheck *ret) {
+        size_t size = kind == UNIT_CHECK_TCP ? strlen(s) : strcspn(s, "/");
+        _cleanup_free_ char *endpoint = NULL;
+        int r;
+
+        ret->kind = kind;
+        if (kind == UNIT_CHECK_EXEC) {
+                r = unit_check_command(s);
+                return r < 0 ? r : copy_string(s, &ret->target);
+        }
+
+        endpoint = strndup(s, size);
+        if (!endpoint)
+                return -ENOMEM;
+        r = health_read_endpoint(endpoint, ret);
+        if (r < 0 || kind == UNIT_CHECK_TCP)
+                return r;
+        return health_is_path(s + size) ? copy_string(s + size, &ret->target) : -EINVAL;
+}
+
+int health_policy_add(HealthPolicy *policy, UnitCheckKind kind, const char *s) {
+        UnitCheck check = {};
+        int r;
+
+        if (policy->n_checks >= HEALTH_CHECKS_MAX)
+                return -E2BIG;
+        if (!policy->checks)
+                policy->checks = NEW0(UnitCheck, HEALTH_CHECKS_MAX);
+        if (!policy->checks)
+                return -ENOMEM;
+        r = unit_check_read(kind, s, &check);
+        if (r < 0) {
+                unit_check_done(&check);
+                return r;
+        }
+        policy->checks[policy->n_checks++] = check;
+        return 0;
+}
+
+void unit_check_describe(const UnitCheck *check, Text *t) {
+        const char *address = check->address ?: "127.0.0.1";
+
+        if (check->kind != UNIT_CHECK_EXEC)
+                text_printf(t, strchr(address, ':') ? "[%s]:%u" : "%s:%u", address, check->port);
+        if (check->target)
+                text_append(t, check->target);
+}
+
+uint64_t health_interval_ms(const HealthPolicy *policy) {
+        return policy->interval_ms ?: HEALTH_INTERVAL_MS;
+}
+
+uint64_t health_timeout_ms(const HealthPolicy *policy) {
+        return MIN(policy->timeout_ms ?: (uint64_t) HEALTH_TIMEOUT_MS, health_interval_ms(policy));
+}
+
+unsigned health_failures(const HealthPolicy *policy) {
+        return policy->failures ?: HEALTH_FAILURES;
+}
+
+unsigned health_successes(const HealthPolicy *policy) {
+        return policy->successes ?: HEALTH_SUCCESSES;
+}
+
+void span_describe(uint64_t ms, Text *t) {
+        if (ms % 1000 > 0)
+                text_printf(t, "%llums", (unsigned long long) ms);
+        else if (ms > 120000 && ms % 60000 == 0)
+                text_printf(t, "%llumin", (unsigned long long) ms / 60000);
+        else
+                text_printf(t, "%llus", (unsigned long long) ms / 1000);
+}
+
+static int health_check_spans(const HealthPolicy *h, Error *err) {
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = 0; i < h->n_checks; i++)
+                if (h->checks[i].kind == UNIT_CHECK_EXEC && h->interval_ms > 0 &&
+                    h->interval_ms < HEALTH_INTERVAL_EXEC_MIN_MS) {
+                        text_append(&t, "HealthIntervalSec=");
+                        span_describe(h->interval_ms, &t);
+                        return error_set(err, -EINVAL,
+                                         "%s: expected at least %ds with HealthExec=", t.chars ?: "",
+                                         HEALTH_INTERVAL_EXEC_MIN_MS / 1000);
+                }
+        if (h->timeout_ms <= health_interval_ms(h))
+                return 0;
+        text_append(&t, "HealthTimeoutSec=");
+        span_describe(h->timeout_ms, &t);
+        text_append(&t, " exceeds HealthIntervalSec=");
+        span_describe(health_interval_ms(h), &t);
+        return t.error < 0 ? t.error : error_set(err, -EINVAL, "%s", t.chars);
+}
+
+static int update_check_deadline(const UpdatePolicy *policy, const HealthPolicy *health, const UnitFile *file,
+                                 Error *err) {
+        uint64_t start_ms = update_start_ms(policy, health, file);
+        _cleanup_text_ Text t = {};
+
+        if (policy->deadline_ms == 0 || policy->deadline_ms >= start_ms)
+                return 0;
+        text_append(&t, "UpdateDeadlineSec=");
+        span_describe(policy->deadline_ms, &t);
+        text_append(&t, " is shorter than TimeoutStartSec=, HealthStartSec= and UpdateWatchSec= together (");
+        span_describe(start_ms, &t);
+        return t.error < 0 ? t.error : error_set(err, -EINVAL, "%s)", t.chars);
+}
+
+int update_check(const UpdatePolicy *policy, const HealthPolicy *health, const UnitFile *file, Error *err) {
+        int r;
+
+        if (share_is_zero(policy->max_unavailable) && policy->max_surge.value == 0)
+                return error_set(err, -EINVAL, "MaxUnavailable=0 requires MaxSurge= of at least 1");
+        r = health_check_spans(health, err);
+        return r < 0 ? r : update_check_deadline(policy, health, file, err);
+}
