@@ -336,6 +336,8 @@ static int authority_check_ready(AuthorityOp *op, Error *err) {
         KvState state;
 
         kv_state(a->store, &state);
+        if (state.attached) /* its part of the tree lacks the keys of the CA */
+                return error_set(err, -EAGAIN, "this host does not have its replica yet; try again");
         if (!state.ready || !registry_ready(a->registry))
                 return error_set(err, -EAGAIN, "the cluster has no leader now; try again");
         if (op->session != 0 && !op->current) {

@@ -344,6 +344,34 @@ static void the_listener_of_an_attached_host_fails(void) {
         over();
 }
 
+/* While a host receives its replica, it has a part of the tree only: another one that joins by it waits. */
+static void join_by_a_host_that_receives_its_replica(void) {
+        SimMachine *through, *m;
+        MadeToken first, second;
+        Text text = {};
+        Token token;
+
+        found(3, 1);
+        through = machine(1);
+        m = machine(2);
+        first = make_token(machine(0), NULL);
+        second = make_token(machine(0), NULL);
+        if (token_read(second.text, &token, &(Error) {}) < 0)
+                abort();
+        token.n_endpoints = 1;
+        snprintf(token.endpoints[0], sizeof(token.endpoints[0]), "%s:2380", through->address);
+        token_print(&token, &text);
+        snprintf(second.text, sizeof(second.text), "%s", text.chars);
+        text_done(&text);
+        join_with(through, &first);
+        UNTIL_EACH(30000, 1, "a-host-receives-its-replica",
+                   state_of(through).attached && state_of(through).ready && seen(through, through) &&
+                           seen(through, through)->member.raft_id != 0);
+        join_with(m, &second);
+        UNTIL("the-cluster-has-three-hosts", is_member(machine(0), m));
+        over();
+}
+
 /* A copy of an attached host cannot reach the replica that the other one uses, and uses another one. */
 static void two_hosts_with_one_machine_id(void) {
         unsigned served = 0;
@@ -395,6 +423,7 @@ int main(int argc, char *argv[]) {
                                                    resume_after_window,
                                                    recover_with_attached,
                                                    the_listener_of_an_attached_host_fails,
+                                                   join_by_a_host_that_receives_its_replica,
                                                    two_hosts_with_one_machine_id };
 
         return tokens_main(argc, argv, "tests/sim/test-attach", scenarios, ELEMENTS(scenarios), NULL,
