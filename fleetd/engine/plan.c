@@ -139,8 +139,15 @@ static const ClusterAssignment *plan_text_source(const ClusterUnit *u) {
         return newest;
 }
 
+/* The guard of a process is that of its text. */
+static void plan_keep_text(AssignmentChange *c, const ClusterAssignment *o, const ClusterAssignment *source) {
+        plan_set_text(c, source);
+        if (plan_has_former_text(source))
+                c->hold_ms = MAX(o ? o->hold_ms : 0, source->hold_ms);
+}
+
 static void plan_choose_text(const Pass *pass, AssignmentChange *c, const ClusterUnit *u,
-                             const ClusterAssignment *in_place) {
+                             const ClusterAssignment *o, const ClusterAssignment *in_place) {
         const ClusterAssignment *source = in_place ?: plan_text_source(u);
         const RolloutRecord *rollout = source || !u->unit->placement.global ? NULL : u->rollout;
 
@@ -148,7 +155,7 @@ static void plan_choose_text(const Pass *pass, AssignmentChange *c, const Cluste
                 return;
         plan_set_wanted_text(c, u);
         if (source && source->hash[0])
-                plan_set_text(c, source);
+                plan_keep_text(c, o, source);
         else if (rollout && rollout->state != ROLLOUT_DONE && rollout->completed.number > 0) {
                 c->revision = rollout->completed.number; /* a machine that is new during a rollout */
                 memcpy(c->hash, rollout->completed.hash, sizeof(c->hash));
@@ -179,7 +186,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
         memcpy(c->machine, m->id, sizeof(c->machine));
         memcpy(c->unit, u->name, sizeof(c->unit));
         if (kind != ASSIGNMENT_STOP)
-                plan_choose_text(pass, c, u, in_place ? o : NULL);
+                plan_choose_text(pass, c, u, o, in_place ? o : NULL);
         va_start(ap, format);
         length = vsnprintf(c->reason, sizeof(c->reason), format, ap);
         va_end(ap);
@@ -350,7 +357,7 @@ static void plan_unit(Pass *pass, PlanItem *item) {
                 plan_unwanted(pass, u);
         else if (u->unit->placement.global)
                 global_unit(pass, u);
-        else if (u->unit->placement.singleton)
+        else if (singleton_is(u))
                 singleton_unit(pass, u);
         else
                 move_unit(pass, u);

@@ -15,9 +15,10 @@ static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit
                 .unit_index = o->of->index,
                 .revision = revisions_wanted(&head->unit->revisions),
                 .since_ms = again ? cluster->now_ms : o->since_ms,
-                .hold_ms = plan_hold_ms(cluster, o->of, o, o->kind),
         };
 
+        if (o->hold_ms > 0) /* otherwise its process has no guard: it is stopped, and starts with one */
+                c.hold_ms = plan_hold_ms(cluster, o->of, o, o->kind);
         memcpy(c.machine, o->machine->id, sizeof(c.machine));
         if (p->to) {
                 const ClusterAssignment *there = cluster_assignment(cluster, p->to->id, o->unit);

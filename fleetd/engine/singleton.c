@@ -8,6 +8,22 @@
 #include "fleetd/engine/plan_internal.h"
 #include "units/singleton.h"
 
+bool singleton_is(const ClusterUnit *u) {
+        const ClusterAssignment *former = NULL;
+        bool current = false, held = false;
+
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
+                if (!cluster_assignment_is_active(o))
+                        held |= o->hold_ms > 0;
+                else if (!plan_has_former_text(o))
+                        current = true;
+                else if (!former || o->hold_ms > former->hold_ms)
+                        former = o;
+        if (former && (former->hold_ms > 0 || !current))
+                return former->hold_ms > 0;
+        return u->unit->placement.singleton || (held && !current);
+}
+
 static void singleton_plan_again(Pass *pass, uint64_t after_ms) {
         pass->plan->again_ms = MIN(pass->plan->again_ms, after_ms);
 }

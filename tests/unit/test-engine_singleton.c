@@ -142,6 +142,71 @@ static void a_unit_that_becomes_a_singleton_is_stopped_first(void **state) {
         cluster_view_free(&p);
 }
 
+/* -- Texts of assignments: a rollout alone changes them -- */
+
+/* Plan with assignments that name their texts, apply the plan, and return how many changes it has. */
+static size_t named(ClusterView *p) {
+        EnginePlan plan = {};
+        size_t n;
+
+        assert_int_equal(engine_plan(&p->cluster, NULL, 0, 30000,
+                                     &(EnginePlanLimits) { .names_texts = true }, &plan),
+                         0);
+        cluster_view_apply(p, &plan);
+        n = plan.n;
+        engine_plan_done(&plan);
+        return n;
+}
+
+/* A runs the unit with a former text, which has 'options'; the wanted one has 'wanted'. */
+static void with_former_text(ClusterView *p, const char *options, const char *wanted) {
+        two_machines(p);
+        cluster_view_unit(p, ONE, options, TARGET_LAUNCHED);
+        assert_int_equal(named(p), 1);
+        cluster_view_execute(p);
+        cluster_view_text(p, ONE, wanted, "/bin/true");
+        assert_int_equal(named(p), 0);
+}
+
+static const ClusterAssignment *on(const ClusterView *p, const char *machine) {
+        char id[MACHINE_ID_SIZE];
+
+        return cluster_assignment(&p->cluster, cluster_view_id(id, machine), ONE);
+}
+
+static void a_former_text_keeps_its_guard(void **state) {
+        ClusterView p;
+
+        with_former_text(&p, "Singleton=yes\n", "");
+        cluster_view_target(&p, ONE, TARGET_LOADED);
+        assert_int_equal(named(&p), 1);
+        assert_int_equal(on(&p, "A")->hold_ms, HOLD_MS);
+        cluster_view_target(&p, ONE, TARGET_LAUNCHED);
+        assert_int_equal(named(&p), 1);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
+        assert_int_equal(named(&p), 1);
+        assert_int_equal(on(&p, "A")->kind, ASSIGNMENT_STOP);
+        assert_int_equal(named(&p), 0);
+        p.cluster.now_ms += HOLD_MS;
+        assert_int_equal(named(&p), 1);
+        assert_int_equal(on(&p, "B")->kind, ASSIGNMENT_RUN);
+        assert_int_equal(on(&p, "B")->hold_ms, 0);
+        assert_int_equal(named(&p), 0);
+        cluster_view_free(&p);
+}
+
+/* It has no guard yet: it gets one with the text of the rollout. */
+static void a_former_text_without_a_guard_moves_as_before(void **state) {
+        ClusterView p;
+
+        with_former_text(&p, "", "Singleton=yes\n");
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
+        assert_int_equal(named(&p), 1);
+        assert_int_equal(on(&p, "B")->kind, ASSIGNMENT_RUN);
+        assert_int_equal(on(&p, "B")->hold_ms, 0);
+        cluster_view_free(&p);
+}
+
 /* The process may have the text from before. */
 static void the_longest_stop_of_its_texts_counts(void **state) {
         static const char shorter[] =
@@ -267,6 +332,8 @@ int main(void) {
                 cmocka_unit_test(a_machine_that_is_away_renews_no_lease),
                 cmocka_unit_test(without_another_machine_nothing_stops),
                 cmocka_unit_test(a_unit_that_becomes_a_singleton_is_stopped_first),
+                cmocka_unit_test(a_former_text_keeps_its_guard),
+                cmocka_unit_test(a_former_text_without_a_guard_moves_as_before),
                 cmocka_unit_test(the_longest_stop_of_its_texts_counts),
                 cmocka_unit_test(of_two_machines_one_keeps_it),
                 cmocka_unit_test(a_machine_that_reports_it_keeps_it),
