@@ -125,8 +125,8 @@ void move_stop_unfit(Pass *pass, const Position *p);
 void move_unit(Pass *pass, const ClusterUnit *u);
 /* Plan a unit with Singleton=yes. */
 void singleton_unit(Pass *pass, const ClusterUnit *u);
-/* Return whether at most one process of the unit may run: by the options of the text that it has, or while one
- * with a guard may not have ended. */
+/* Return whether at most one process of the unit may run: by the options of the text that it has, or while
+ * one with a guard may not have ended. */
 bool singleton_is(const ClusterUnit *u);
 /* Plan a global unit. A full plan sets 'more'. */
 void global_unit(Pass *pass, const ClusterUnit *u);
