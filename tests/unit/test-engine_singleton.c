@@ -149,9 +149,9 @@ static size_t named(ClusterView *p) {
         EnginePlan plan = {};
         size_t n;
 
-        assert_int_equal(engine_plan(&p->cluster, NULL, 0, 30000,
-                                     &(EnginePlanLimits) { .names_texts = true }, &plan),
-                         0);
+        assert_int_equal(
+                engine_plan(&p->cluster, NULL, 0, 30000, &(EnginePlanLimits) { .names_texts = true }, &plan),
+                0);
         cluster_view_apply(p, &plan);
         n = plan.n;
         engine_plan_done(&plan);
