@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/rollout.h"
 #include "fleetd/registry/presence.h"
 #include "units/singleton.h"
 
@@ -149,7 +150,7 @@ static void plan_keep_text(AssignmentChange *c, const ClusterAssignment *o, cons
 static void plan_choose_text(const Pass *pass, AssignmentChange *c, const ClusterUnit *u,
                              const ClusterAssignment *o, const ClusterAssignment *in_place) {
         const ClusterAssignment *source = in_place ?: plan_text_source(u);
-        const RolloutRecord *rollout = source || !u->unit->placement.global ? NULL : u->rollout;
+        const RolloutRecord *rollout = rollout_head(pass->cluster, u)->rollout;
 
         if (!plan_names_texts(pass))
                 return;
@@ -157,7 +158,7 @@ static void plan_choose_text(const Pass *pass, AssignmentChange *c, const Cluste
         if (source && source->hash[0])
                 plan_keep_text(c, o, source);
         else if (rollout && rollout->state != ROLLOUT_DONE && rollout->completed.number > 0) {
-                c->revision = rollout->completed.number; /* a machine that is new during a rollout */
+                c->revision = rollout->completed.number; /* an instance that is new during a rollout */
                 memcpy(c->hash, rollout->completed.hash, sizeof(c->hash));
         }
 }

@@ -69,6 +69,30 @@ static void a_failed_instance_pauses_the_rollout(void **state) {
         end(&play);
 }
 
+/* It gets the wanted text by a step. */
+static void a_new_instance_gets_the_completed_text(void **state) {
+        static const EnginePlanLimits limits = { .names_texts = true };
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        Play play;
+
+        begin_template(&play, 3, "");
+        want(&play, 2);
+        seconds(&play, 40);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        play.quality[3] = FAILS;
+        want(&play, 3);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_PAUSED, 3);
+        put_unit(&play, "web@9.service", 3, play.head, REVISION_SUBMITTED);
+        cluster_view_target(&play.p, "web@9.service", TARGET_LAUNCHED);
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &limits, &plan), 0);
+        assert_int_equal(plan.n, 1);
+        assert_string_equal(plan.changes[0].unit, "web@9.service");
+        assert_int_equal(plan.changes[0].revision, 2);
+        assert_string_equal(plan.changes[0].hash, record_of(&play)->completed.hash);
+        end(&play);
+}
+
 static void a_broken_instance_gets_the_fix(void **state) {
         Play play;
 
@@ -607,6 +631,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_set_is_updated_one_by_one),
                 cmocka_unit_test(the_budget_is_a_share_of_the_instances),
                 cmocka_unit_test(a_failed_instance_pauses_the_rollout),
+                cmocka_unit_test(a_new_instance_gets_the_completed_text),
                 cmocka_unit_test(a_broken_instance_gets_the_fix),
                 cmocka_unit_test(bad_updates_in_a_row_take_one),
                 cmocka_unit_test(an_assignment_that_is_not_executed_counts_as_unavailable),
