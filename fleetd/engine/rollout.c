@@ -615,7 +615,7 @@ static int rolling_decide(Rolling *x, bool has_record) {
         runs = rolling_count(x) + x->set.n_of[INSTANCE_UNREACHABLE] > x->set.n_waiting;
         behind = rolling_behind(x) + x->set.n_of[INSTANCE_UNREACHABLE] > 0;
         if (!runs) {
-                if (has_record)
+                if (has_record && !(current && x->set.n_waiting > 0)) /* one that moves starts again */
                         rolling_end(x);
                 return rolling_choose_all(x, SIZE_MAX);
         }

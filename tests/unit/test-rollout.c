@@ -551,6 +551,37 @@ static void a_unit_that_is_not_wanted_has_no_rollout(void **state) {
         end(&play);
 }
 
+/* A singleton has no machine while it moves. */
+static void a_rollout_waits_for_a_unit_that_moves(void **state) {
+        static const EnginePlanLimits limits = { .names_texts = true };
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        char key[LAYOUT_KEY_MAX];
+        Play play;
+
+        begin(&play, "one.service", "Singleton=yes\n");
+        add(&play, "one.service", "A");
+        want(&play, 2);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        play.quality[3] = FAILS;
+        want(&play, 3);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_PAUSED, 3);
+        layout_key(key, LAYOUT_ASSIGNMENT, "one.service", machine_id("A"));
+        cluster_view_remove(&play.p, key);
+        layout_key(key, LAYOUT_STATE, "one.service", machine_id("A"));
+        cluster_view_remove(&play.p, key);
+        assert_int_equal(step(&play), ROLLOUT_NOTHING);
+        assert_rollout(&play, ROLLOUT_PAUSED, 3);
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &limits, &plan), 0);
+        assert_int_equal(plan.n, 1);
+        assert_int_equal(plan.changes[0].revision, 2);
+        want(&play, 4); /* a fix starts at once */
+        assert_int_equal(step(&play), ROLLOUT_WRITE);
+        assert_int_equal(record_of(&play)->state, ROLLOUT_DONE);
+        end(&play);
+}
+
 static void while_the_brake_is_on_no_step_begins(void **state) {
         const RolloutLimits limits = { .braked = true };
         _cleanup_rollout_step_ RolloutStep next = {};
@@ -656,6 +687,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_pause_ends_no_step_and_begins_none),
                 cmocka_unit_test(a_set_that_does_not_run_gets_its_text_at_once),
                 cmocka_unit_test(a_unit_that_is_not_wanted_has_no_rollout),
+                cmocka_unit_test(a_rollout_waits_for_a_unit_that_moves),
                 cmocka_unit_test(while_the_brake_is_on_no_step_begins),
                 cmocka_unit_test(the_deadline_does_not_run_while_the_brake_is_on),
                 cmocka_unit_test(a_revert_to_a_text_that_is_not_stored_pauses),
