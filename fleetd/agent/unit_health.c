@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
+#include "fleetd/registry/unit_order.h"
 
 enum { TICK_SLACK_MS = 100, REPORT_MS = 60000 };
 
@@ -154,14 +155,17 @@ void agent_on_check(void *userdata, const char *unit, size_t i, const HealthResu
 static void agent_count_set(const Agent *a, const AgentUnit *u, size_t *ret_unhealthy, size_t *ret_n) {
         const Cluster *c = registry_cluster(a->registry);
         _cleanup_free_ char *template = unit_name_template(u->name);
+        UnitPosition at;
+        size_t n = template ? unit_order_instances(&c->by_name, template, &at) : 1;
 
         *ret_unhealthy = *ret_n = 1;
-        for (const ClusterUnit *other = c->units; other; other = other->hh.next) {
-                _cleanup_free_ char *of = template ? unit_name_template(other->name) : NULL;
+        for (; n > 0; n--) {
+                const ClusterUnit *other = template ? unit_order_next(&c->by_name, &at) :
+                                                      cluster_any_unit(c, u->name);
                 const ClusterState *s;
 
-                if (template ? !of || !streq(of, template) : !streq(other->name, u->name))
-                        continue;
+                if (!other)
+                        return;
                 LIST_FOREACH(s, &other->states, of_unit) {
                         if (streq(s->machine->id, a->machine_id) && streq(s->unit, u->name))
                                 continue;

@@ -33,6 +33,8 @@ const char *page_next(Page *page);
  * returned; if it is negative, answer 500. */
 void change_sent(Request *request, unsigned success, const char *type, int r);
 void change_on_done(void *request, KvStatus status, const char *message, uint64_t index);
+/* The same; if another change came first, the route decides again on the view that has it. */
+void change_on_decided(void *request, KvStatus status, const char *message, uint64_t index);
 
 /* Set the reason why a unit is on its machine, or on none. */
 void unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *unit, Error *ret);

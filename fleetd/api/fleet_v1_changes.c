@@ -45,6 +45,18 @@ void change_on_done(void *userdata, KvStatus status, const char *message, uint64
         }
 }
 
+void change_on_decided(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
+
+        if (status != KV_COMPARE_FAILED) {
+                change_on_done(request, status, message, index);
+                return;
+        }
+        request->changing = false;
+        if (!request_decide_again(request, request->route->handle))
+                request_error(request, 409, "another request changed it at this moment; try again");
+}
+
 /* Log the request of a user: the history of the cluster ends at a restore, and the journal does not. */
 static void units_log(const Request *request, const UnitChange *change) {
         const char *name = change->unit ? change->unit->name : change->name;

@@ -331,18 +331,6 @@ static bool maintenance_next(const Request *request, const ClusterMachine *m, co
         return true;
 }
 
-static void maintenance_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Request *request = userdata;
-
-        if (status != KV_COMPARE_FAILED) {
-                change_on_done(request, status, message, index);
-                return;
-        }
-        request->changing = false;
-        if (!request_decide_again(request, request->route->handle))
-                request_error(request, 409, "the machine changed at this moment; try again");
-}
-
 static void maintenance_put(Request *request, const ClusterMachine *m, const MaintenanceBody *body,
                             MaintenanceMode mode) {
         const Cluster *c = registry_cluster(request->api->options.registry);
@@ -372,7 +360,7 @@ static void maintenance_put(Request *request, const ClusterMachine *m, const Mai
         change_sent(request, 204, NULL,
                     reason.error < 0 ? reason.error :
                                        registry_maintain(request_registry(request), 0, m, &next, reason.chars,
-                                                         maintenance_on_done, request));
+                                                         change_on_decided, request));
 }
 
 void maintenance_put_handle(Request *request) {
@@ -412,5 +400,5 @@ void maintenance_delete_handle(Request *request) {
                 change_sent(request, 204, NULL,
                             registry_end_maintenance(request_registry(request), m,
                                                      request_user(request, user), "uncordoned",
-                                                     maintenance_on_done, request));
+                                                     change_on_decided, request));
 }

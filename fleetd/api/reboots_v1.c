@@ -109,18 +109,6 @@ void reboots_write(Text *t, const Cluster *c) {
 
 /* -- Changes -- */
 
-static void reboots_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Request *request = userdata;
-
-        if (status != KV_COMPARE_FAILED) {
-                change_on_done(request, status, message, index);
-                return;
-        }
-        request->changing = false;
-        if (!request_decide_again(request, request->route->handle))
-                request_error(request, 409, "the machines changed at this moment; try again");
-}
-
 /* Send the changes, or answer if there is none. */
 static void reboots_send(Request *request, const RebootChange *changes, size_t n) {
         char user[RECORDED_BY_SIZE];
@@ -131,7 +119,7 @@ static void reboots_send(Request *request, const RebootChange *changes, size_t n
         }
         change_sent(request, 204, NULL,
                     registry_reboot(request_registry(request), 0, changes, n, request_user(request, user),
-                                    reboots_on_done, request));
+                                    change_on_decided, request));
 }
 
 typedef struct RebootsBody {

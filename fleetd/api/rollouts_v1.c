@@ -248,18 +248,6 @@ static const JsonField body_fields[] = {
         { "request", JSON_FIELD_CHARS, offsetof(RolloutBody, request), true, .size = 16 },
 };
 
-static void rollout_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Request *request = userdata;
-
-        if (status != KV_COMPARE_FAILED) {
-                change_on_done(request, status, message, index);
-                return;
-        }
-        request->changing = false;
-        if (!request_decide_again(request, request->route->handle))
-                request_error(request, 409, "the rollout changed at this moment; try again");
-}
-
 /* The assignments of this view precede the request: those of failed instances are repeated after it. */
 static void rollout_put(Request *request, const ClusterUnit *head, RolloutVerb verb) {
         static const char *const done[_ROLLOUT_VERB_MAX] = {
@@ -291,7 +279,7 @@ static void rollout_put(Request *request, const ClusterUnit *head, RolloutVerb v
                                                                        .record = &next,
                                                                        .reason = reason.chars,
                                                                        .user = user },
-                                                     rollout_on_done, request));
+                                                     change_on_decided, request));
 }
 
 void rollouts_put_handle(Request *request) {
