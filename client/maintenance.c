@@ -1,14 +1,13 @@
 /* cordon, uncordon and drain: machines that get no units, and whose units move away. The daemons take all
  * steps of a drain by themselves; this command begins it, and reports. */
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/parse.h"
 #include "client/client.h"
+#include "client/follow.h"
 #include "client/progress.h"
-#include "client/subprocess.h"
 
 enum { DRAIN_POLL_MS = 300, DRAIN_SILENT_MS = 60000 };
 
@@ -429,8 +428,10 @@ static int drain_begin(Drain *d, Host *h, uint64_t deadline_ms, Error *err) {
         return text.error;
 }
 
-/* Print that the drains continue without this command. */
-static void drain_note_left(const Drain *d, const char *why) {
+static void drain_left(void *userdata, const char *why) {
+        const Drain *d = userdata;
+
+        progress_break(d->progress);
         for (size_t i = 0; i < d->n_hosts; i++) {
                 const Host *h = &d->hosts[i];
                 uint64_t n = member_number(h->state, "unitsLeft");
@@ -444,51 +445,15 @@ static void drain_note_left(const Drain *d, const char *why) {
         }
 }
 
-/* Read until the drains have ended; 'interrupts' end only the wait. Return an exit status or an error. */
-static int drain_follow(Drain *d, const sigset_t *interrupts, uint64_t timeout_ms, Error *err) {
-        uint64_t answered_ms = d->began_ms, now_ms;
+static int drain_look(void *userdata, Error *err) {
+        Drain *d = userdata;
+        int r = drain_read(d, err);
 
-        for (;;) {
-                int r = drain_read(d, err);
-
-                if (r < 0)
-                        return r;
-                now_ms = clock_monotonic_ms();
-                if (r == 0) {
-                        answered_ms = now_ms;
-                        r = drain_check(d);
-                        if (r != -EAGAIN)
-                                return r;
-                } else if (now_ms - answered_ms > DRAIN_SILENT_MS)
-                        return client_fail_after(-EHOSTDOWN, err,
-                                                 "The drain continues without this command: ");
-                if (timeout_ms > 0 && now_ms - d->began_ms >= timeout_ms) {
-                        drain_note_left(d, "timed out: ");
-                        return EXIT_CONTINUES;
-                }
-                if (subprocess_wait_signal(interrupts, DRAIN_POLL_MS) > 0) {
-                        progress_break(d->progress);
-                        drain_note_left(d, "");
-                        return EXIT_CONTINUES;
-                }
-        }
-}
-
-static int drain_wait(Drain *d, uint64_t timeout_ms, Error *err) {
-        sigset_t interrupts, before;
-        int r;
-
-        sigemptyset(&interrupts);
-        if (isatty(STDERR_FILENO))
-                sigaddset(&interrupts, SIGINT);
-        (void) sigprocmask(SIG_BLOCK, &interrupts, &before); /* before the first unit is printed */
-        r = drain_read(d, err);
-        if (r >= 0) {
-                d->progress = is_json(d->client) ? NULL : progress_new(&d->names);
-                r = drain_follow(d, &interrupts, timeout_ms, err);
-        }
-        (void) sigprocmask(SIG_SETMASK, &before, NULL);
-        return r;
+        if (r < 0)
+                return r;
+        if (!d->progress && !is_json(d->client))
+                d->progress = progress_new(&d->names);
+        return r > 0 ? -ENODATA : drain_check(d);
 }
 
 static int read_span(const char *flag, const char *value, uint64_t *ret) {
@@ -531,7 +496,14 @@ int verb_drain(Client *c, char **args, size_t n, Error *err) {
         }
         (void) fflush(stdout);
         if (!c->options.no_block) {
-                r = drain_wait(&d, timeout_ms, err);
+                r = follow(&(Follow) { .look = drain_look,
+                                       .left = drain_left,
+                                       .userdata = &d,
+                                       .unknown = "The drain continues without this command: ",
+                                       .poll_ms = DRAIN_POLL_MS,
+                                       .silent_ms = DRAIN_SILENT_MS,
+                                       .timeout_ms = timeout_ms },
+                           err);
                 if (r != EXIT_DONE)
                         return r;
         }

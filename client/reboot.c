@@ -1,13 +1,12 @@
 /* reboot: hosts that reboot one after the other, each after its units have moved away. The daemons take all
  * steps by themselves; this command queues the hosts, and reports. */
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/parse.h"
 #include "client/client.h"
-#include "client/subprocess.h"
+#include "client/follow.h"
 
 enum {
         REBOOT_POLL_MS = 500,
@@ -163,17 +162,16 @@ static int host_end(const Reboot *b, Host *h) {
 
 /* -- Waiting -- */
 
-/* Read the records of all hosts. Return the exit status, -EAGAIN while one is planned, and set *ret_missing
- * if there was no answer. */
-static int reboot_read(Reboot *b, bool *ret_missing, Error *err) {
+/* Read the records of all hosts. */
+static int reboot_look(void *userdata, Error *err) {
+        Reboot *b = userdata;
         JsonValue *root = NULL;
         const JsonValue *all;
         bool more = false, failed = false;
         int r = client_get_json(b->client, reboots_path, &root, err);
 
-        *ret_missing = r < 0;
         if (r < 0)
-                return r == -ENOMEM ? r : -EAGAIN;
+                return r == -ENOMEM ? r : -ENODATA;
         all = json_value_member(root, "reboots");
         for (size_t i = 0; i < b->n && r >= 0; i++) {
                 Host *h = &b->hosts[i];
@@ -196,45 +194,24 @@ static int reboot_read(Reboot *b, bool *ret_missing, Error *err) {
         return more ? -EAGAIN : failed ? EXIT_FAILED : EXIT_DONE;
 }
 
-static int reboot_follow(Reboot *b, const sigset_t *interrupts, uint64_t timeout_ms, Error *err) {
-        uint64_t answered_ms = clock_monotonic_ms(), now_ms;
-        bool missing;
-        int r;
-
-        for (;;) {
-                r = reboot_read(b, &missing, err);
-                if (r != -EAGAIN)
-                        return r;
-                now_ms = clock_monotonic_ms();
-                if (!missing)
-                        answered_ms = now_ms;
-                else if (now_ms - answered_ms > REBOOT_SILENT_MS)
-                        return client_fail_after(-EHOSTDOWN, err,
-                                                 "The reboots continue without this command: ");
-                if (timeout_ms > 0 && now_ms - b->began_ms >= timeout_ms) {
-                        client_note("timed out; the reboots continue: fleetctl reboot --status shows them, "
-                                    "fleetctl reboot --cancel ends them");
-                        return EXIT_CONTINUES;
-                }
-                if (subprocess_wait_signal(interrupts, REBOOT_POLL_MS) > 0) {
-                        client_note("the reboots continue: fleetctl reboot --status shows them, fleetctl "
-                                    "reboot --cancel ends them");
-                        return EXIT_CONTINUES;
-                }
-        }
+static void reboot_left(void *userdata, const char *why) {
+        client_note(
+                "%sthe reboots continue: fleetctl reboot --status shows them, fleetctl reboot --cancel ends "
+                "them",
+                why);
 }
 
 /* Wait until all have rebooted; Ctrl-C ends only the wait. */
 static int reboot_wait(Reboot *b, uint64_t timeout_ms, Error *err) {
-        sigset_t interrupts, before;
-        int r;
+        int r = follow(&(Follow) { .look = reboot_look,
+                                   .left = reboot_left,
+                                   .userdata = b,
+                                   .unknown = "The reboots continue without this command: ",
+                                   .poll_ms = REBOOT_POLL_MS,
+                                   .silent_ms = REBOOT_SILENT_MS,
+                                   .timeout_ms = timeout_ms },
+                       err);
 
-        sigemptyset(&interrupts);
-        if (isatty(STDERR_FILENO))
-                sigaddset(&interrupts, SIGINT);
-        (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
-        r = reboot_follow(b, &interrupts, timeout_ms, err);
-        (void) sigprocmask(SIG_SETMASK, &before, NULL);
         if (r == EXIT_FAILED)
                 client_note("the queue has stopped, or a reboot was cancelled; to go on without the host: "
                             "fleetctl reboot --resume; to end all: fleetctl reboot --cancel");

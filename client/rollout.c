@@ -3,13 +3,12 @@
 #include "client/rollout.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/parse.h"
-#include "client/subprocess.h"
+#include "client/follow.h"
 
 enum {
         POLL_MS = 300,
@@ -40,7 +39,8 @@ typedef struct Sets {
         Client *client;
         Set *sets;
         size_t n, capacity;
-        bool follows; /* a rollout that is held or paused does not end the wait */
+        uint64_t began_ms; /* of the wait */
+        bool follows;      /* a rollout that is held or paused does not end the wait */
 } Sets;
 
 static void sets_done(Sets *s) {
@@ -428,7 +428,9 @@ static bool sets_have_ended(const Sets *s) {
         return true;
 }
 
-static void sets_note_left(const Sets *s, const char *why) {
+static void sets_left(void *userdata, const char *why) {
+        const Sets *s = userdata;
+
         for (size_t i = 0; i < s->n; i++)
                 if (!s->sets[i].ended && !s->sets[i].repeated)
                         client_note("%sthe rollout of %s continues: fleetctl rollout %s shows it, fleetctl "
@@ -436,46 +438,27 @@ static void sets_note_left(const Sets *s, const char *why) {
                                     why, s->sets[i].name, s->sets[i].name, s->sets[i].name);
 }
 
-static int sets_poll(Sets *s, const sigset_t *interrupts, uint64_t timeout_ms, Error *err) {
-        uint64_t began_ms = clock_monotonic_ms(), answered_ms = began_ms, now_ms;
-        int r;
+static int sets_look(void *userdata, Error *err) {
+        Sets *s = userdata;
+        int r = sets_read(s, err);
 
-        for (;;) {
-                r = sets_read(s, err);
-                if (r < 0)
-                        return r;
-                now_ms = clock_monotonic_ms();
-                for (size_t i = 0; now_ms - began_ms >= SEEN_MS && i < s->n; i++)
-                        s->sets[i].seen = true;
-                if (r == 0) {
-                        answered_ms = now_ms;
-                        if (sets_have_ended(s))
-                                return sets_status(s);
-                } else if (now_ms - answered_ms > SILENT_MS)
-                        return client_fail_after(-EHOSTDOWN, err,
-                                                 "The rollout continues without this command: ");
-                if (timeout_ms > 0 && now_ms - began_ms >= timeout_ms) {
-                        sets_note_left(s, "timed out: ");
-                        return EXIT_CONTINUES;
-                }
-                if (subprocess_wait_signal(interrupts, POLL_MS) > 0) {
-                        sets_note_left(s, "");
-                        return EXIT_CONTINUES;
-                }
-        }
+        if (r != 0)
+                return r < 0 ? r : -ENODATA;
+        for (size_t i = 0; clock_monotonic_ms() - s->began_ms >= SEEN_MS && i < s->n; i++)
+                s->sets[i].seen = true;
+        return sets_have_ended(s) ? sets_status(s) : -EAGAIN;
 }
 
 static int sets_wait(Sets *s, uint64_t timeout_ms, Error *err) {
-        sigset_t interrupts, before;
-        int r;
-
-        sigemptyset(&interrupts);
-        if (isatty(STDERR_FILENO))
-                sigaddset(&interrupts, SIGINT);
-        (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
-        r = sets_poll(s, &interrupts, timeout_ms, err);
-        (void) sigprocmask(SIG_SETMASK, &before, NULL);
-        return r;
+        s->began_ms = clock_monotonic_ms();
+        return follow(&(Follow) { .look = sets_look,
+                                  .left = sets_left,
+                                  .userdata = s,
+                                  .unknown = "The rollout continues without this command: ",
+                                  .poll_ms = POLL_MS,
+                                  .silent_ms = SILENT_MS,
+                                  .timeout_ms = timeout_ms },
+                      err);
 }
 
 int rollout_wait(Client *c, const RolloutGoals *goals, Error *err) {

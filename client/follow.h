@@ -1,0 +1,19 @@
+/* Waiting for work of the cluster that continues without the command: drains, reboots, rollouts. */
+#pragma once
+
+#include "base/error.h"
+
+typedef struct Follow {
+        /* Read it, and print changes. Return an exit status when it has ended, -EAGAIN while it continues,
+         * -ENODATA without an answer for now, or another error, which ends the wait. */
+        int (*look)(void *userdata, Error *err);
+        /* Print that it continues, with the next command. 'why': the begin of the message. */
+        void (*left)(void *userdata, const char *why);
+        void *userdata;
+        const char *unknown; /* the begin of the message when no answer has come for 'silent_ms' */
+        uint64_t poll_ms, silent_ms, timeout_ms; /* 0: without a timeout */
+} Follow;
+
+/* Return the exit status of 'look', EXIT_CONTINUES after the timeout or an interrupt at a terminal, or an
+ * error. */
+int follow(const Follow *f, Error *err);
