@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
+#include "tests/lib/drains.h"
 #include "tests/lib/rollout_play.h"
 
 /* -- Tests -- */
@@ -165,6 +166,28 @@ static void an_instance_that_may_be_restarting_is_not_available_with_the_former_
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(count_with(&play, 1), 6);
         assert_int_equal(play.max_unavailable, 2);
+        end(&play);
+}
+
+/* Move=stop-first: a drain takes an instance only as long as the rollout leaves budget, and one at a time. */
+static void a_drain_and_a_rollout_share_one_budget(void **state) {
+        _cleanup_free_ char *during = NULL, *after = NULL;
+        Play play;
+
+        begin_template(&play, 4, "Move=stop-first");
+        cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
+        maintain(&play.p, "C", "draining", "");
+        maintain(&play.p, "D", "draining", "");
+        want(&play, 2);
+        assert_int_equal(step(&play), ROLLOUT_WRITE); /* of web@1.service */
+        during = cluster_view_plan(&play.p, true);
+        assert_string_equal(during, "");
+        machines_act(&play);
+        put_unit(&play, play.head, 1, NULL, REVISION_SUBMITTED);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        after = cluster_view_plan(&play.p, true);
+        assert_string_equal(after, "stop web@3.service C");
         end(&play);
 }
 
@@ -667,6 +690,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(bad_updates_in_a_row_take_one),
                 cmocka_unit_test(an_assignment_that_is_not_executed_counts_as_unavailable),
                 cmocka_unit_test(an_instance_that_may_be_restarting_is_not_available_with_the_former_text),
+                cmocka_unit_test(a_drain_and_a_rollout_share_one_budget),
                 cmocka_unit_test(an_instance_that_is_not_restarted_gets_the_former_text),
                 cmocka_unit_test(a_second_update_supersedes),
                 cmocka_unit_test(a_revert_touches_only_bad_instances),
