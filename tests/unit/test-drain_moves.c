@@ -264,25 +264,31 @@ static void a_unit_that_fails_on_a_machine_that_is_drained_too_goes_back(void **
 /* -- Texts -- */
 
 static void a_failed_move_keeps_the_text_that_runs(void **state) {
-        uint64_t index;
-        ClusterView p;
+        for (unsigned below = 0; below < 2; below++) {
+                char hash[UNIT_HASH_SIZE];
+                uint64_t index;
+                ClusterView p;
 
-        two_machines(&p);
-        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        run_on(&p, "A", "a.service");
-        index = assignment_on(&p, "A", "a.service")->unit_index;
-        maintain(&p, "A", "draining", "");
-        plans(&p, "run a.service B");
-        cluster_view_text(&p, "a.service", "", "/bin/broken");
-        cluster_view_state(&p, "B", "a.service", "failed");
-        plans(&p, "run a.service A; stop a.service B");
-        assert_int_equal(assignment_on(&p, "A", "a.service")->unit_index, index);
-        cluster_view_execute(&p);
-        plans(&p, "");
-        maintain(&p, "A", NULL, "");
-        plans(&p, "run a.service A");
-        assert_true(assignment_on(&p, "A", "a.service")->unit_index > index);
-        cluster_view_free(&p);
+                two_machines(&p);
+                p.below_updates = below;
+                cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                index = assignment_on(&p, "A", "a.service")->unit_index;
+                memcpy(hash, assignment_on(&p, "A", "a.service")->hash, sizeof(hash));
+                maintain(&p, "A", "draining", "");
+                plans(&p, "run a.service B");
+                cluster_view_text(&p, "a.service", "", "/bin/broken");
+                cluster_view_state(&p, "B", "a.service", "failed");
+                plans(&p, "run a.service A; stop a.service B");
+                assert_int_equal(assignment_on(&p, "A", "a.service")->unit_index, index);
+                assert_string_equal(assignment_on(&p, "A", "a.service")->hash, hash);
+                cluster_view_execute(&p);
+                plans(&p, "");
+                maintain(&p, "A", NULL, "");
+                plans(&p, below ? "run a.service A" : "");
+                assert_int_equal(assignment_on(&p, "A", "a.service")->unit_index > index, below);
+                cluster_view_free(&p);
+        }
 }
 
 /* -- The deadline -- */
