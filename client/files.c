@@ -533,7 +533,12 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, cons
         r = read_all(c, args, n, &all);
         if (r != EXIT_DONE)
                 return r;
-        all.rolls = c->options.replace && rollout_is_supported(c, &(Error) {}) > 0;
+        r = c->options.replace ? rollout_is_supported(c, err) : 0;
+        if (r < 0) {
+                client_note("nothing was submitted");
+                return client_fail_after(r, err, "Error creating units: ");
+        }
+        all.rolls = r > 0;
 
         for (size_t i = 0; i < all.n; i++) {
                 Submission *s = &all.items[i];
