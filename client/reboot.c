@@ -333,6 +333,8 @@ static const char *reboot_usage(const Options *o, size_t n) {
                                "reboot: expected at least one machine, by its name or ID, or --all";
         if (o->soft && o->kexec)
                 return "reboot: --soft and --kexec exclude each other";
+        if (o->by && !*o->by)
+                return "reboot: --by=: expected the key of metadata, for example --by=zone";
         if (o->one_by_one && (o->parallel > 1 || o->by))
                 return "reboot: --one-by-one excludes --parallel and --by";
         return NULL;

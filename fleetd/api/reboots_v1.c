@@ -238,6 +238,19 @@ static int reboots_queue(Request *request, const RebootsBody *body, size_t i, Re
         return 1;
 }
 
+/* Return whether a machine has the key, in which case its zones are known. */
+static bool reboots_has_zones(const Request *request, const RebootsBody *body) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        bool has = !body->zone[0];
+
+        for (size_t i = 0; i < body->machines.n && !has; i++) {
+                const ClusterMachine *m = cluster_machine(c, body->machines.items[i]);
+
+                has = m && pairs_get(&m->metadata, body->zone);
+        }
+        return has;
+}
+
 void reboots_post_handle(Request *request) {
         _cleanup_(reboots_body_done) RebootsBody body = {};
         _cleanup_free_ RebootChange *changes = NULL;
@@ -264,6 +277,11 @@ void reboots_post_handle(Request *request) {
                         return;
                 }
                 n += (size_t) r;
+        }
+        if (!reboots_has_zones(request, &body)) {
+                request_error(request, 409, "no machine has metadata %s: set it on each host first",
+                              body.zone);
+                return;
         }
         reboots_send(request, changes, n);
 }

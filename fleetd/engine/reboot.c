@@ -52,6 +52,13 @@ static int reboot_compare_zones(const ClusterMachine *a, const ClusterMachine *b
         return x && y ? strcmp(x, y) : !x - !y;
 }
 
+/* Without a key, all machines are one zone. Machines without the key are zones of their own. */
+static bool reboot_shares_zone(const ClusterMachine *a, const ClusterMachine *b, const char *key) {
+        const char *x = reboot_zone(a, key), *y = reboot_zone(b, key);
+
+        return !*key || (x && y && streq(x, y));
+}
+
 bool reboot_is_before(const Cluster *cluster, const KvState *state, const ClusterMachine *a,
                       const ClusterMachine *b) {
         bool a_leads = reboot_leads(state, a), b_leads = reboot_leads(state, b);
@@ -141,7 +148,7 @@ bool reboot_may_begin(const Cluster *cluster, const KvState *state, const Cluste
                 if (!reboot_is_active(m))
                         continue;
                 n++;
-                if (n >= MAX(r->slots, (uint64_t) 1) || reboot_compare_zones(m, machine, r->zone) != 0) {
+                if (n >= MAX(r->slots, (uint64_t) 1) || !reboot_shares_zone(m, machine, r->zone)) {
                         error_set(ret_why, -EAGAIN, "%s is before it", cluster_machine_name(m));
                         return false;
                 }

@@ -2370,6 +2370,8 @@ static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
                 { "POST /fleet/v1/reboots", "{\"machines\":[\"none\"]}", 409, "machine none does not exist" },
                 { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\",\"" DELTA "\"]}", 409,
                   "delta is lost" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"],\"zone\":\"zoen\"}", 409,
+                  "no machine has metadata zoen: set it on each host first" },
                 { "GET /fleet/v1/reboots", NULL, 200, "{\"reboots\":[]}" },
                 { "POST /fleet/v1/reboots", "{\"kind\":\"soft\",\"machines\":[\"" GAMMA "\",\"" BETA "\"]}",
                   204, "" },

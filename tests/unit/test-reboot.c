@@ -314,6 +314,20 @@ static void no_two_zones_reboot_at_a_time(void **state) {
         cluster_view_free(&p);
 }
 
+static void hosts_without_the_key_reboot_one_by_one(void **state) {
+        _cleanup_text_ Text order = {};
+        ClusterView p;
+        KvState kv;
+
+        six_machines(&p);
+        kv = voters(&p, "A");
+        for (const char *c = "BCDEF"; *c; c++)
+                reboots(&p, (char[]) { *c, 0 }, "queued", "\"seq\":1,\"slots\":1000,\"zone\":\"zoen\",");
+        order_of(&p, &kv, &order);
+        assert_string_equal(order.chars, "B C D E F ");
+        cluster_view_free(&p);
+}
+
 static void a_voter_waits_for_all_others(void **state) {
         ClusterView p;
         KvState kv;
@@ -453,6 +467,7 @@ int main(void) {
                 cmocka_unit_test(hosts_reboot_one_by_one_with_the_leader_last),
                 cmocka_unit_test(several_slots_reboot_one_voter_at_a_time),
                 cmocka_unit_test(no_two_zones_reboot_at_a_time),
+                cmocka_unit_test(hosts_without_the_key_reboot_one_by_one),
                 cmocka_unit_test(a_voter_waits_for_all_others),
                 cmocka_unit_test(a_drained_voter_waits_for_the_others_again),
                 cmocka_unit_test(the_queue_stops_at_a_missing_host),
