@@ -993,6 +993,8 @@ def a_unit_returns_to_a_former_revision(t):
         return {"by": "", "hash": "a" * 40, "how": how, "number": number, "since": 1500000000000, "wanted": wanted}
     t.cluster.revisions = {"name": "web.service", "previous": 3, "revisions": [row(3), row(2, True, "reverted"), row(1)]}
     t.expect("revert web --yes", status=1, err=f"fleetctl: web.service was reverted from 3 to 2 at {when[11:16]}; name the revision: fleetctl revert web.service 1\n")
+    t.cluster.revisions = {"name": "web.service", "revisions": [row(3, True), row(2), {**row(1), "outcome": "completed"}]}
+    t.expect("revert web", status=1, err=["web.service returns to revision 1, and is restarted where it runs."])
     t.cluster.revisions = {"name": "web.service", "revisions": [row(1, True)]}
     t.expect("revert web --yes", status=1, err="fleetctl: web.service has no revision other than 1: fleetctl history web.service\n")
 
