@@ -299,6 +299,11 @@ static bool drain_is_refused(const Cluster *c, const ClusterMachine *m, uint64_t
         return true;
 }
 
+/* Return whether the host reboots or shuts down, and the record is given back afterwards. */
+static bool maintenance_is_given_back(const MaintenanceRecord *now) {
+        return now && (streq(now->purpose, CLUSTER_FOR_REBOOT) || streq(now->purpose, CLUSTER_FOR_SHUTDOWN));
+}
+
 /* Set the record that follows: another drain takes over neither deadline nor force of the one before. Return
  * false if nothing changes. */
 static bool maintenance_next(const Request *request, const ClusterMachine *m, const MaintenanceBody *body,
@@ -309,16 +314,21 @@ static bool maintenance_next(const Request *request, const ClusterMachine *m, co
         char user[RECORDED_BY_SIZE];
 
         *ret = now ? *now : (MaintenanceRecord) {};
-        if (now && now->mode == MAINTENANCE_DRAINED && drain_left(m) == 0)
-                return false;
-        memset(ret->purpose, 0, sizeof(ret->purpose)); /* it is an operator's now */
-        memset(ret->before, 0, sizeof(ret->before));
+        if (maintenance_is_given_back(now)) {
+                if (!now->before[0] || mode == MAINTENANCE_DRAINING)
+                        snprintf(ret->before, sizeof(ret->before), "%s", maintenance_mode_to_string(mode));
+        } else {
+                if (now && now->mode == MAINTENANCE_DRAINED && drain_left(m) == 0)
+                        return false;
+                memset(ret->purpose, 0, sizeof(ret->purpose)); /* it is an operator's now */
+                memset(ret->before, 0, sizeof(ret->before));
+        }
         if (begins) {
                 ret->since_ms = loop_wall_ms(request->api->loop);
                 ret->deadline_ms = 0;
                 ret->force = false;
         }
-        if (!now || mode == MAINTENANCE_DRAINING)
+        if (!now || (mode == MAINTENANCE_DRAINING && (!ret->purpose[0] || drain_left(m) > 0)))
                 ret->mode = mode;
         if (body->deadline_ms > 0)
                 ret->deadline_ms = c->now_ms + body->deadline_ms;
@@ -347,8 +357,11 @@ static void maintenance_put(Request *request, const ClusterMachine *m, const Mai
                 request_error(request, 409, "%s", err.message);
                 return;
         }
-        text_append(&reason, maintenance_mode_to_string(next.mode));
-        if (next.mode == MAINTENANCE_DRAINING)
+        if (next.purpose[0])
+                text_printf(&reason, "%s after its %s", next.before, next.purpose);
+        else
+                text_append(&reason, maintenance_mode_to_string(next.mode));
+        if (next.mode == MAINTENANCE_DRAINING && !next.purpose[0])
                 text_append(&reason, ": its units move away");
         if (body->deadline_ms > 0)
                 text_printf(&reason, "; deadline after %llu s",

@@ -2344,6 +2344,40 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
 }
 
+/* The host reboots or shuts down, and is cordoned or drained afterwards. */
+static void a_host_that_reboots_or_shuts_down_is_cordoned_afterwards(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" BETA "/maintenance",
+                  "{\"for\":\"shutdown\",\"mode\":\"draining\",\"since\":1}" },
+                { "machine/" GAMMA "/maintenance", "{\"for\":\"reboot\",\"mode\":\"drained\",\"since\":1}" },
+                { "machine/" GAMMA "/reboot", "{\"kind\":\"reboot\",\"state\":\"rebooting\"}" },
+        };
+        Fixture *fixture = *state;
+        const Cluster *c = registry_cluster(fixture->host->registry);
+        const MaintenanceRecord *beta, *gamma;
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        write_now(fixture, records, ELEMENTS(records));
+        assert_answer(fixture, "PUT /fleet/v1/machines/" BETA "/maintenance", "{\"mode\":\"cordoned\"}", 204,
+                      "");
+        assert_answer(fixture, "PUT /fleet/v1/machines/" GAMMA "/maintenance", "{\"mode\":\"draining\"}", 204,
+                      "");
+        assert_answer(fixture, "PUT /fleet/v1/machines/" GAMMA "/maintenance", "{\"mode\":\"cordoned\"}", 204,
+                      "");
+        beta = cluster_machine(c, BETA)->maintenance;
+        assert_string_equal(beta->purpose, CLUSTER_FOR_SHUTDOWN);
+        assert_string_equal(beta->before, "cordoned");
+        assert_int_equal(beta->mode, MAINTENANCE_DRAINING);
+        gamma = cluster_machine(c, GAMMA)->maintenance;
+        assert_string_equal(gamma->purpose, CLUSTER_FOR_REBOOT);
+        assert_string_equal(gamma->before, "draining");
+        assert_int_equal(gamma->mode, MAINTENANCE_DRAINED);
+}
+
 static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
         static const Record records[] = {
                 { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
@@ -4476,6 +4510,7 @@ int main(void) {
                 in_a_fixture(each_text_of_a_unit_is_a_revision),
                 in_a_fixture(a_rollout_is_reported_paused_and_resumed),
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
+                in_a_fixture(a_host_that_reboots_or_shuts_down_is_cordoned_afterwards),
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
                 in_a_fixture(a_removal_is_decided_again_when_its_view_was_older),
