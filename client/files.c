@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "client/replace.h"
 #include "client/state_text.h"
 #include "client/wait.h"
 #include "units/drop_ins.h"
@@ -21,13 +22,17 @@ typedef struct Submission {
         bool runs;     /* on a host, from this file, and without the cluster */
         bool launched; /* with target state launched, and it is replaced */
         bool rolls;    /* its text is replaced step by step, by the daemons; its target state stays */
-        bool due;      /* has to be submitted */
+        const char *follows; /* with 'rolls': the template with the same text; NULL: none. Borrowed from
+                                Submissions.templates */
+        size_t set;          /* with 'rolls': the first submission of the same set */
+        bool due;            /* has to be submitted */
 } Submission;
 
 typedef struct Submissions {
         Submission *items;
         size_t n;
         bool rolls; /* the daemons roll texts out */
+        ReplaceTemplates templates;
 } Submissions;
 
 static void submissions_done(Submissions *all) {
@@ -39,6 +44,7 @@ static void submissions_done(Submissions *all) {
                 unit_free(all->items[i].unit);
         }
         free(all->items);
+        replace_templates_done(&all->templates);
 }
 
 int files_names(char **args, size_t n, Names *ret) {
@@ -443,10 +449,86 @@ static int prepare_one(Client *c, Submission *s, bool rolls, TargetState replace
         return 0;
 }
 
-/* Submit all units that are due in one change. New units get the target state 'created' at once: a unit that
- * a host runs already, as after a restore, continues. Daemons reject a target state of a template. */
+/* Find the template in the cluster that has the text of this instance, which therefore follows it. */
+static int find_followed(Client *c, Submissions *all, Submission *s, Error *err) {
+        const ReplaceTemplate *template;
+        int r;
+
+        if (!unit_name_is_instance(s->name) || !s->unit)
+                return 0;
+        r = replace_template(c, &all->templates, s->name, &template, err);
+        if (r >= 0 && streq(s->unit->hash, replace_template_hash(template)))
+                s->follows = template->name;
+        return r;
+}
+
+/* Find the units that one rollout updates: the instances with the text of their template. All others are sets
+ * of their own, between which no MaxUnavailable= holds. */
+static int find_sets(Client *c, Submissions *all, Error *err) {
+        bool together = c->options.all_at_once || c->options.no_block;
+        size_t n_units = 0, n_sets = 0, first = all->n;
+
+        for (size_t i = 0; i < all->n; i++) {
+                Submission *s = &all->items[i];
+                int r;
+
+                if (!s->due || !s->rolls)
+                        continue;
+                r = find_followed(c, all, s, err);
+                if (r < 0)
+                        return r;
+                first = MIN(first, i);
+                s->set = i;
+                for (size_t k = first; k < i && s->follows && s->set == i; k++)
+                        if (all->items[k].follows == s->follows)
+                                s->set = k;
+                n_sets += s->set == i;
+                n_units++;
+        }
+        for (size_t i = first; i < all->n && together; i++)
+                all->items[i].set = first;
+        replace_note(c, n_units, n_sets);
+        return 0;
+}
+
+/* Add the units of all sets to wait for, one set after the other, with the texts of all but the first. */
+static int add_goals(const Submissions *all, RolloutGoals *ret) {
+        for (size_t set = 0; set < all->n; set++) {
+                size_t before = ret->n;
+
+                for (size_t i = set; i < all->n; i++) {
+                        const Submission *s = &all->items[i];
+                        RolloutGoal *goal;
+
+                        if (!s->due || !s->rolls || s->set != set)
+                                continue;
+                        if (rollout_goals_add(ret, s->name, s->unit->hash) < 0)
+                                return -ENOMEM;
+                        goal = &ret->items[ret->n - 1];
+                        goal->given = s->given;
+                        goal->joins = ret->n - 1 > before;
+                        if (before > 0)
+                                goal->text = strdup(s->unit->text);
+                        if (before > 0 && !goal->text)
+                                return -ENOMEM;
+                }
+        }
+        return 0;
+}
+
+/* Return whether a unit is submitted with the first set. */
+static bool submission_is_first(const RolloutGoals *rolled, const Submission *s) {
+        for (size_t i = 0; s->rolls && i < rolled->n; i++)
+                if (streq(rolled->items[i].name, s->name))
+                        return !rolled->items[i].text;
+        return true;
+}
+
+/* Submit all units that are due in one change; of several sets whose texts are replaced, the first one. New
+ * units get the target state 'created' at once: a unit that a host runs already, as after a restore,
+ * continues. Daemons reject a target state of a template. */
 static int submit_all(Client *c, const Submissions *all, TargetState created, Names *ret_submitted,
-                      Names *ret_created, RolloutGoals *ret_rolled, Error *err) {
+                      Names *ret_created, const RolloutGoals *rolled, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, all->n + 1);
         size_t n = 0;
         int r;
@@ -457,7 +539,7 @@ static int submit_all(Client *c, const Submissions *all, TargetState created, Na
                 const Submission *s = &all->items[i];
                 bool at_once = !s->exists && created > TARGET_INACTIVE && !unit_name_is_template(s->name);
 
-                if (!s->due)
+                if (!s->due || !submission_is_first(rolled, s))
                         continue;
                 units[n] = client_change_of(s->name);
                 units[n].text = s->text ? s->text : s->unit->text;
@@ -466,8 +548,6 @@ static int submit_all(Client *c, const Submissions *all, TargetState created, Na
                 if (s->rolls && s->launched)
                         units[n].desired_state = units[n].expected_state = TARGET_LAUNCHED;
                 units[n++].keep = !s->exists; /* another client may have created it meanwhile */
-                if (s->rolls && rollout_goals_add(ret_rolled, s->name, s->unit->hash) < 0)
-                        return -ENOMEM;
                 if (s->rolls)
                         continue;
                 if (names_add(at_once ? ret_created : ret_submitted, s->name, strlen(s->name)) < 0)
@@ -545,6 +625,11 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, cons
                         return r == -ENOENT ? fail_argument(c, s, r, err) :
                                               client_fail_after(r, err, "Error creating units: ");
         }
+        r = find_sets(c, &all, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Error creating units: ");
+        if (ret->rolled && add_goals(&all, ret->rolled) < 0)
+                return -ENOMEM;
         r = submit_all(c, &all, ret->created ? replaceable : TARGET_INACTIVE, &submitted, ret->created,
                        ret->rolled, err);
         if (is_about_the_file(r, err))
@@ -578,5 +663,5 @@ int verb_submit(Client *c, char **args, size_t n, Error *err) {
         int r;
 
         r = files_submit(c, args, n, TARGET_INACTIVE, &(FilesSubmitted) { .rolled = &rolled }, err);
-        return r == EXIT_DONE ? rollout_wait(c, &rolled, err) : r;
+        return r == EXIT_DONE ? replace_wait(c, &rolled, err) : r;
 }

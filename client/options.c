@@ -53,6 +53,8 @@ static const Flag flags[] = {
           "Replace units of the cluster by the local files" },
         { "replace", 0, FLAGS_IMPORT, FLAG_BOOL, AT(replace),
           "Replace units and keys that exist with another content" },
+        { "all-at-once", 0, FLAGS_REPLACE, FLAG_BOOL, AT(all_at_once),
+          "With --replace: all units together, not one after the other" },
         { "sign", 0, FLAGS_REPLACE, FLAG_BOOL, AT(sign), NULL },
         { "fields", 0, FLAGS_LIST, FLAG_TEXT, AT(fields), "Columns to print, separated by commas" },
         { "full", 'l', FLAGS_LIST, FLAG_BOOL, AT(full), "Do not ellipsize fields on output" },

@@ -493,8 +493,10 @@ int rollout_goals_add(RolloutGoals *goals, const char *name, const char *hash) {
 }
 
 void rollout_goals_done(RolloutGoals *goals) {
-        for (size_t i = 0; i < goals->n; i++)
+        for (size_t i = 0; i < goals->n; i++) {
                 free(goals->items[i].name);
+                free(goals->items[i].text);
+        }
         free(goals->items);
         *goals = (RolloutGoals) {};
 }

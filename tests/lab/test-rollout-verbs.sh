@@ -1,6 +1,6 @@
 #!/bin/bash
-# Rollouts by fleetctl: the instances of a template get a new text one after the other; a text that fails stops at the first one.
-# Takes 100 s.
+# Rollouts by fleetctl: the instances of a template get a new text one after the other, and so do units without a common template; a text
+# that fails stops at the first one. Takes 160 s.
 . "$(dirname "$0")/scenario.sh"
 
 # Write the template with a command, and options of [X-Fleet].
@@ -55,5 +55,29 @@ a_failure_is_reverted() {
         [ "$(runs 1003)" = 6 ] || fail "$(runs 1003) have the former text"
 }
 
+# The file of the template, which the cluster does not have.
+own() { printf '[Service]\nExecStart=%s\n[X-Fleet]\nUpdateWatchSec=2s\n' "$1" >"$LAB/units/own@.service"; }
+own_active() { [ "$(fleetctl alpha list-units --no-legend --fields=unit,active | grep -c 'own@.*[[:space:]]active')" = 3 ]; }
+
+units_without_a_common_template_are_replaced_one_after_the_other() {
+        own '/bin/sleep 2001'
+        status_is 0 start own@{1..3}.service
+        wait_for 10 own_active || fail "$(fleetctl alpha list-units)"
+        own '/bin/sleep 2002'
+        status_is 0 start --replace own@{1..3}.service
+        [ "$(runs 2002)" = 3 ] || fail "$(runs 2002) have the new text"
+        [ "$(sed -n 's/^own@\(.\).service: .* \(updating\)$/\1 \2/p; s/^own@\(.\).service: revision 2: \(done\),.*/\1 \2/p' "$LAB/out" | tr '\n' ' ')" = \
+                "1 updating 1 done 2 updating 2 done 3 updating 3 done " ] || fail "$(cat "$LAB/out")"
+
+        own /bin/false
+        status_is 1 start --replace own@{1..3}.service
+        grep -q 'not replaced: own@2.service, own@3.service; to continue: fleetctl start --replace own@2.service own@3.service$' "$LAB/out" ||
+                fail "$(cat "$LAB/out")"
+        [ "$(runs 2002)" = 2 ] || fail "$(runs 2002) have the former text"
+        own '/bin/sleep 2003'
+        status_is 0 start --replace own@{1..3}.service
+        [ "$(runs 2003)" = 3 ] || fail "$(runs 2003) have the new text"
+}
+
 scenario instances_are_updated_one_after_the_other a_text_that_fails_stops_at_the_first_instance a_canary_is_held_until_it_is_promoted \
-        a_failure_is_reverted
+        a_failure_is_reverted units_without_a_common_template_are_replaced_one_after_the_other
