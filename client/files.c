@@ -24,6 +24,7 @@ typedef struct Submission {
         bool rolls;    /* its text is replaced step by step, by the daemons; its target state stays */
         const char *follows; /* with 'rolls': the template with the same text; NULL: none. Borrowed from
                                 Submissions.templates */
+        char *note;          /* of the template that it leaves; NULL: none */
         size_t set;          /* with 'rolls': the first submission of the same set */
         bool due;            /* has to be submitted */
 } Submission;
@@ -40,6 +41,7 @@ static void submissions_done(Submissions *all) {
                 free(all->items[i].argument);
                 free(all->items[i].name);
                 free(all->items[i].text);
+                free(all->items[i].note);
                 text_done(&all->items[i].drop_ins);
                 unit_free(all->items[i].unit);
         }
@@ -335,8 +337,46 @@ static int read_stored(Client *c, const char *name, ApiUnit *ret, Error *err) {
         return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) : r;
 }
 
+/* Find the template in the cluster that has the text of this instance, which therefore follows it. An
+ * instance with another text leaves its template. */
+static int find_followed(Client *c, Submissions *all, Submission *s, Error *err) {
+        const ReplaceTemplate *template;
+        _cleanup_text_ Text note = {};
+        int r;
+
+        if (!unit_name_is_instance(s->name) || !s->unit)
+                return 0;
+        r = replace_template(c, &all->templates, s->name, &template, err);
+        if (r < 0)
+                return r;
+        if (streq(s->unit->hash, replace_template_hash(template))) {
+                s->follows = template->name;
+                if (replace_template_lacks(template, s->name))
+                        text_printf(&note, "%s follows %s from now on", s->name, template->name);
+        } else if (replace_template_has(template, s->name))
+                text_printf(&note, "%s has its own text; it no longer follows %s (revision %llu)", s->name,
+                            template->name,
+                            (unsigned long long) member_number(template->rollout, "revision"));
+        s->note = note.size > 0 ? text_take(&note, NULL) : NULL;
+        return note.error;
+}
+
+/* Return whether an instance has the text of its template, and does not follow it yet. */
+static int submission_joins(Client *c, Submissions *all, const Submission *s, Error *err) {
+        const ReplaceTemplate *template;
+        int r;
+
+        if (!all->rolls || !unit_name_is_instance(s->name))
+                return 0;
+        r = replace_template(c, &all->templates, s->name, &template, err);
+        if (r < 0)
+                return r;
+        return replace_template_lacks(template, s->name) &&
+               streq(s->unit->hash, replace_template_hash(template));
+}
+
 /* Return 1 if a unit of the cluster has to be submitted again, or print why not. */
-static int submission_check_existing(const Client *c, const Submission *s, const ApiUnit *stored, bool rolls,
+static int submission_check_existing(Client *c, Submissions *all, const Submission *s, const ApiUnit *stored,
                                      TargetState replaceable, Error *err) {
         const char *state = target_state_to_string(stored->desired_state),
                    *verb = stored->desired_state == TARGET_LAUNCHED ? "start" : "load";
@@ -350,6 +390,12 @@ static int submission_check_existing(const Client *c, const Submission *s, const
                                  s->argument);
         }
         if (same_contents(stored, s->unit)) {
+                int r = c->options.replace && stored->desired_state == TARGET_LAUNCHED ?
+                                submission_joins(c, all, s, err) :
+                                0;
+
+                if (r != 0)
+                        return r;
                 if (c->options.replace)
                         printf("Found same Unit(%s) in Registry, nothing to do\n", s->name);
                 return 0;
@@ -358,7 +404,7 @@ static int submission_check_existing(const Client *c, const Submission *s, const
                 warn_difference(c, s->name, s->from_template, s->argument);
                 return 0;
         }
-        if (stored->desired_state > replaceable && !(rolls && streq(c->verb->name, "submit"))) {
+        if (stored->desired_state > replaceable && !(all->rolls && streq(c->verb->name, "submit"))) {
                 fprintf(stderr,
                         "Warning: can not replace Unit(%s) in state '%s', use the appropriate command\n",
                         s->name, state ? state : "");
@@ -409,7 +455,7 @@ static bool submission_runs(Client *c, const Submission *s) {
 }
 
 /* Decide whether a unit has to be submitted, and with which text. */
-static int prepare_one(Client *c, Submission *s, bool rolls, TargetState replaceable, Error *err) {
+static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState replaceable, Error *err) {
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         int r;
 
@@ -418,11 +464,11 @@ static int prepare_one(Client *c, Submission *s, bool rolls, TargetState replace
                 return r;
         s->exists = r > 0;
         if (s->exists) {
-                r = submission_check_existing(c, s, &stored, rolls, replaceable, err);
+                r = submission_check_existing(c, all, s, &stored, replaceable, err);
                 if (r <= 0)
                         return r;
                 s->launched = stored.desired_state == TARGET_LAUNCHED;
-                s->rolls = rolls && (s->launched || unit_name_is_template(s->name));
+                s->rolls = all->rolls && (s->launched || unit_name_is_template(s->name));
         } else if (unit_name_is_instance(s->name) && (!s->unit || s->from_template)) {
                 r = template_text(c, s, &s->text, err);
                 if (r < 0)
@@ -449,17 +495,12 @@ static int prepare_one(Client *c, Submission *s, bool rolls, TargetState replace
         return 0;
 }
 
-/* Find the template in the cluster that has the text of this instance, which therefore follows it. */
-static int find_followed(Client *c, Submissions *all, Submission *s, Error *err) {
-        const ReplaceTemplate *template;
-        int r;
-
-        if (!unit_name_is_instance(s->name) || !s->unit)
-                return 0;
-        r = replace_template(c, &all->templates, s->name, &template, err);
-        if (r >= 0 && streq(s->unit->hash, replace_template_hash(template)))
-                s->follows = template->name;
-        return r;
+/* Print what the submission of a unit has changed for templates. */
+static void note_submitted(Client *c, const Submission *s) {
+        if (s->note)
+                client_note("%s", s->note);
+        if (unit_name_is_template(s->name))
+                replace_note_apart(c, s->name);
 }
 
 /* Find the units that one rollout updates: the instances with the text of their template. All others are sets
@@ -507,9 +548,11 @@ static int add_goals(const Submissions *all, RolloutGoals *ret) {
                         goal = &ret->items[ret->n - 1];
                         goal->given = s->given;
                         goal->joins = ret->n - 1 > before;
-                        if (before > 0)
-                                goal->text = strdup(s->unit->text);
-                        if (before > 0 && !goal->text)
+                        if (before == 0)
+                                continue;
+                        goal->text = strdup(s->unit->text);
+                        goal->note = s->note ? strdup(s->note) : NULL;
+                        if (!goal->text || (s->note && !goal->note))
                                 return -ENOMEM;
                 }
         }
@@ -620,7 +663,7 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, cons
 
                 if (ret->names && names_add(ret->names, s->name, strlen(s->name)) < 0)
                         return -ENOMEM;
-                r = prepare_one(c, s, all.rolls, replaceable, err);
+                r = prepare_one(c, &all, s, replaceable, err);
                 if (r < 0)
                         return r == -ENOENT ? fail_argument(c, s, r, err) :
                                               client_fail_after(r, err, "Error creating units: ");
@@ -637,8 +680,13 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, cons
         if (r < 0)
                 return client_fail_after(r, err, "Error creating units: ");
         n_replaced = print_replaced(&all);
-        for (size_t i = 0; i < all.n; i++)
-                print_created(&all.items[i], quiet, ret->created);
+        for (size_t i = 0; i < all.n; i++) {
+                const Submission *s = &all.items[i];
+
+                print_created(s, quiet, ret->created);
+                if (s->due && submission_is_first(ret->rolled, s))
+                        note_submitted(c, s);
+        }
         (void) fflush(stdout);
 
         r = wait_for(c,

@@ -34,6 +34,45 @@ static int template_read(Client *c, ReplaceTemplate *t, Error *err) {
         return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, &t->rollout, err);
 }
 
+bool replace_template_lacks(const ReplaceTemplate *t, const char *instance) {
+        const JsonValue *apart = json_value_member(t->rollout, "apart");
+
+        for (size_t i = 0; i < json_value_count(apart); i++)
+                if (streq(json_value_string(json_value_item(apart, i)) ?: "", instance))
+                        return true;
+        return false;
+}
+
+bool replace_template_has(const ReplaceTemplate *t, const char *instance) {
+        return json_value_type(json_value_member(t->rollout, "apart")) == JSON_VALUE_ARRAY &&
+               !replace_template_lacks(t, instance);
+}
+
+void replace_note_apart(Client *c, const char *template) {
+        _cleanup_(replace_templates_done) ReplaceTemplates all = {};
+        _cleanup_text_ Text names = {};
+        const ReplaceTemplate *t;
+        const JsonValue *apart;
+        size_t n;
+
+        if (replace_template(c, &all, template, &t, &(Error) {}) < 0)
+                return;
+        apart = json_value_member(t->rollout, "apart");
+        n = json_value_count(apart);
+        for (size_t i = 0; i < MIN(n, (size_t) NAMED_MAX); i++)
+                text_printf(&names, "%s%s", i > 0 ? ", " : "",
+                            json_value_string(json_value_item(apart, i)) ?: "");
+        if (n > NAMED_MAX)
+                text_printf(&names, " and %zu more", n - NAMED_MAX);
+        if (n > 0 && names.error == 0)
+                client_note("%s %s of %s own, and %s not follow %s; to give one its text: fleetctl start "
+                            "--replace %s",
+                            names.chars, n == 1 ? "has a text" : "have texts", n == 1 ? "its" : "their",
+                            n == 1 ? "does" : "do", template,
+                            json_value_string(json_value_item(apart, 0)) ?: "");
+}
+
+/* 'instance' may be the template itself. */
 int replace_template(Client *c, ReplaceTemplates *all, const char *instance, const ReplaceTemplate **ret,
                      Error *err) {
         _cleanup_free_ char *name = unit_name_template(instance);
@@ -91,6 +130,7 @@ static void note_rest(const Client *c, const RolloutGoals *goals, size_t at) {
 /* Submit a set. Another command may have stopped its units meanwhile: then they stay as they are. */
 static int set_submit(Client *c, const RolloutGoal *goals, size_t n, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n);
+        int r;
 
         if (!units)
                 return -ENOMEM;
@@ -100,7 +140,14 @@ static int set_submit(Client *c, const RolloutGoal *goals, size_t n, Error *err)
                 if (!unit_name_is_template(goals[i].name))
                         units[i].desired_state = units[i].expected_state = TARGET_LAUNCHED;
         }
-        return client_change(c, units, n, err);
+        r = client_change(c, units, n, err);
+        for (size_t i = 0; i < n && r >= 0; i++) {
+                if (goals[i].note)
+                        client_note("%s", goals[i].note);
+                if (unit_name_is_template(goals[i].name))
+                        replace_note_apart(c, goals[i].name);
+        }
+        return r;
 }
 
 int replace_wait(Client *c, const RolloutGoals *goals, Error *err) {

@@ -19,6 +19,15 @@ void replace_templates_done(ReplaceTemplates *all);
 /* The hash of its text; "": the cluster has no such template. Borrowed. */
 const char *replace_template_hash(const ReplaceTemplate *t);
 
+/* Return whether an instance that is to run follows the template, as its answer shows; false if that is
+ * unknown: the daemon has no rollouts yet. */
+bool replace_template_has(const ReplaceTemplate *t, const char *instance);
+/* The same of one that has a text of its own. */
+bool replace_template_lacks(const ReplaceTemplate *t, const char *instance);
+
+/* Print which instances do not follow a template that was submitted. Errors are ignored. */
+void replace_note_apart(Client *c, const char *template);
+
 /* Find the template of an instance, which the cluster may lack; it is read once. 0 or a negative errno. */
 int replace_template(Client *c, ReplaceTemplates *all, const char *instance, const ReplaceTemplate **ret,
                      Error *err);

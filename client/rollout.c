@@ -496,6 +496,7 @@ void rollout_goals_done(RolloutGoals *goals) {
         for (size_t i = 0; i < goals->n; i++) {
                 free(goals->items[i].name);
                 free(goals->items[i].text);
+                free(goals->items[i].note);
         }
         free(goals->items);
         *goals = (RolloutGoals) {};

@@ -2344,6 +2344,52 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
 }
 
+/* An instance that was created before its template has a text of its own; a request with the text of the
+ * template makes it follow. */
+static void an_instance_follows_its_template_after_a_request_with_its_text(void **state) {
+        static const Record records[] = {
+                { "unit/web@.service", "{\"rev\":4,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "unit/web@1.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "target/web@1.service", "launched" },
+                { "unit/web@2.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
+                { "target/web@2.service", "launched" },
+                { "unit/web@3.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
+        };
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "GET /fleet/v1/rollouts/web@.service", NULL, 200,
+                  "{\"apart\":[\"web@1.service\",\"web@2.service\"],\"instances\":" },
+                /* Without a target state, nothing changes: fleet's message. */
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"name\":\"web@1.service\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 409,
+                  "must provide DesiredState" },
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"desiredState\":\"launched\",\"name\":\"web@1.service\",\"text\":\"[Service]"
+                  "\\nExecStart="
+                  "/bin/a\\n\"}",
+                  201, "" },
+                { "GET /fleet/v1/rollouts/web@.service", NULL, 200, "{\"apart\":[\"web@2.service\"]," },
+                { "GET /fleet/v1/rollouts/web@1.service", NULL, 200, "\"name\":\"web@.service\"" },
+                /* It follows, and the same request changes nothing. */
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"desiredState\":\"launched\",\"name\":\"web@1.service\",\"text\":\"[Service]"
+                  "\\nExecStart="
+                  "/bin/a\\n\"}",
+                  204, "" },
+        };
+        Fixture *fixture = *state;
+
+        write_now(fixture, records, ELEMENTS(records));
+        assert_answer(fixture, "GET /fleet/v1/rollouts/web@.service", NULL, 200, "\"name\":\"web@.service\"");
+        assert_null(strstr(fixture->answer, "apart"));
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+}
+
 static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
         static const Record records[] = {
                 { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
@@ -4474,6 +4520,7 @@ int main(void) {
                 in_a_fixture(each_text_of_a_unit_is_a_revision),
                 in_a_fixture(a_rollout_is_reported_paused_and_resumed),
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
+                in_a_fixture(an_instance_follows_its_template_after_a_request_with_its_text),
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
                 in_a_fixture(a_removal_is_decided_again_when_its_view_was_older),
