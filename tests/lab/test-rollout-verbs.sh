@@ -79,5 +79,17 @@ units_without_a_common_template_are_replaced_one_after_the_other() {
         [ "$(runs 2003)" = 3 ] || fail "$(runs 2003) have the new text"
 }
 
+a_failed_unit_starts_with_a_text_that_differs_by_a_timeout() {
+        host_exec alpha rm -f /run/may-start
+        fix() { printf '[Service]\nExecStart=/bin/sh -c "test -e /run/may-start && exec sleep 3001"\nTimeoutStartSec=%s\n[X-Fleet]\nMachineID=%s\nUpdateWatchSec=2s\n' "$1" "$(host_machine_id alpha)" >"$LAB/units/fix.service"; }
+        fix 90
+        status_is 1 start fix.service
+        host_exec alpha touch /run/may-start
+        fix 80
+        status_is 0 start --replace fix.service
+        [ "$(runs 3001)" = 1 ] || fail "$(fleetctl alpha list-units)"
+}
+
 scenario instances_are_updated_one_after_the_other a_text_that_fails_stops_at_the_first_instance a_canary_is_held_until_it_is_promoted \
-        a_failure_is_reverted units_without_a_common_template_are_replaced_one_after_the_other
+        a_failure_is_reverted units_without_a_common_template_are_replaced_one_after_the_other \
+        a_failed_unit_starts_with_a_text_that_differs_by_a_timeout
