@@ -190,7 +190,8 @@ static const Verb verbs[] = {
         { "list-dependencies", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the dependencies of units on their machines",
           "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", verb_remote },
-        { "list-machines", FLAGS_LIST | FLAGS_JSON, "", "Enumerate the current hosts in the cluster",
+        { "list-machines", FLAGS_LIST | FLAGS_ALL | FLAGS_JSON, "",
+          "Enumerate the current hosts in the cluster",
           "Fields: machine, ip, metadata, hostname, maintenance, presence, problem, restricted, role, units, "
           "version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
@@ -400,8 +401,14 @@ static int help_with(const Verb *v, char **args, size_t n) {
 /* Return the verb for which other programs have this one, or NULL. */
 static const char *verb_of_foreign(const char *name) {
         static const char *const rows[][2] = {
-                { "hosts", "list-machines" }, { "logs", "journal" },  { "machines", "list-machines" },
-                { "nodes", "list-machines" }, { "ps", "list-units" }, { "units", "list-units" },
+                { "evacuate", "drain" },      { "hosts", "list-machines" },
+                { "logs", "journal" },        { "machines", "list-machines" },
+                { "nodes", "list-machines" }, { "pause", "rollout" },
+                { "promote", "rollout" },     { "ps", "list-units" },
+                { "resume", "rollout" },      { "rollback", "revert" },
+                { "rolling", "rollout" },     { "rolling-update", "rollout" },
+                { "undo", "revert" },         { "undrain", "uncordon" },
+                { "units", "list-units" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)

@@ -99,6 +99,7 @@ static const Flag flags[] = {
           "Stop the units that are left after this time, for example 5min (default never)" },
         { "timeout", 0, FLAGS_DRAIN, FLAG_TEXT, AT(timeout),
           "End the wait after this time; the drain continues (default never)" },
+        { "all", 0, FLAGS_ALL, FLAG_BOOL, AT(all), "Also machines that are lost or were shut down" },
         { "all", 0, FLAGS_REBOOT, FLAG_BOOL, AT(all), "All machines that are up" },
         { "by", 0, FLAGS_REBOOT, FLAG_TEXT, AT(by),
           "Key of metadata: hosts with one of its values at a time, for example zone" },

@@ -58,6 +58,7 @@ typedef enum FlagGroup {
         FLAGS_BETWEEN = INT64_C(1) << 46, /* --from, --to */
         FLAGS_LAST = INT64_C(1) << 47,    /* --lines */
         FLAGS_ROLLOUT = INT64_C(1) << 48, /* --wait, --follow, --timeout */
+        FLAGS_ALL = INT64_C(1) << 50,     /* --all */
         FLAGS_REBOOT = INT64_C(1) << 49,  /* --all, --by, --cancel, --deadline, ... */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;

@@ -984,7 +984,7 @@ def a_unit_returns_to_a_former_revision(t):
     t.expect("diff web --from=1", status=1, out=["--- web.service, revision 1\n+++ web.service in the cluster\n", "-ExecStart=/bin/old\n+ExecStart=/bin/new\n"])
     t.expect("diff web --from=1 --to=2", status=1, out=["+++ web.service, revision 2\n", "+ExecStart=/bin/middle\n"])
     t.expect("diff web --from=3 --to=3", out="")
-    t.expect("revert web", status=1, err=["web.service returns to revision 2, and is restarted where it runs.", "confirm with --yes"])
+    t.expect("revert web", status=1, err=["web.service returns to revision 2, as an update of its text.", "confirm with --yes"])
     t.expect("revert web --yes", out="Unit web.service reverted to revision 2\n")
     assert t.cluster.units["web.service"]["text"] == t.cluster.former["web.service"][1]
     t.expect("revert web 3 --yes", out="", err="fleetctl: web.service has revision 3 already; others: fleetctl history web.service\n")
@@ -1855,7 +1855,7 @@ def completion_offers_topics(t):
 
 
 def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
-    for verb, topic in (("evacuate", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
+    for verb, topic in (("move", "move"), ("migrate", "move"), ("mv", "move"),
                         ("forget", "remove"), ("snapshot", "backup")):
         said = f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}"
         assert t.on_terminal(verb, "x") == (2, said + "\r\n"), t.on_terminal(verb, "x")
@@ -1905,6 +1905,9 @@ def completion_offers_names_fields_and_unit_files(t):
     assert complete("list-units", "--fields", "=", "unit,sub,ma") == ["unit,sub,machine"]
     assert complete("--output", "=", "json", "list-ma") == ["list-machines"]
     assert complete("list-units", "-o", "") == ["json"]
+    assert complete("drain", "b") == ["beta"]
+    t.cluster.machines = [{**m, "presence": "lost" if m["hostname"] == "beta" else "up"} for m in t.cluster.machines]
+    assert complete("remove", "") == ["beta"]
     t.cluster.machines = [{**m, "hostname": "$(touch${IFS}executed)"} if m["hostname"] == "beta" else m for m in t.cluster.machines]
     assert complete("journal", "-m", "") == ["alpha", "gamma"]
     assert not os.path.exists(os.path.join(t.dir, "executed"))
