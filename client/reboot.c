@@ -108,7 +108,7 @@ static void print_printable(const Text *text) {
         _cleanup_text_ Text t = {};
 
         text_append_printable(&t, text->chars ?: "");
-        puts(t.chars ?: "");
+        output_words(&t, 2);
         (void) fflush(stdout);
 }
 

@@ -239,9 +239,10 @@ static void print_block(const Set *set) {
         }
         if (why.size > 0)
                 output_words(&why, 11);
+        text_append(&next, "  ");
         append_next(&next, set);
-        if (next.size > 0)
-                printf("  %s\n", next.chars);
+        if (next.size > 2)
+                output_words(&next, 4);
 }
 
 /* -- Waiting -- */
