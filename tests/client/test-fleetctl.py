@@ -984,7 +984,7 @@ def a_unit_returns_to_a_former_revision(t):
     t.expect("diff web --from=1", status=1, out=["--- web.service, revision 1\n+++ web.service in the cluster\n", "-ExecStart=/bin/old\n+ExecStart=/bin/new\n"])
     t.expect("diff web --from=1 --to=2", status=1, out=["+++ web.service, revision 2\n", "+ExecStart=/bin/middle\n"])
     t.expect("diff web --from=3 --to=3", out="")
-    t.expect("revert web", status=1, err=["web.service returns to revision 2, and is restarted where it runs.", "confirm with --yes"])
+    t.expect("revert web", status=1, err=["web.service returns to revision 2, as an update of its text.", "confirm with --yes"])
     t.expect("revert web --yes", out="Unit web.service reverted to revision 2\n")
     assert t.cluster.units["web.service"]["text"] == t.cluster.former["web.service"][1]
     t.expect("revert web 3 --yes", out="", err="fleetctl: web.service has revision 3 already; others: fleetctl history web.service\n")
@@ -1808,7 +1808,7 @@ def help_explains_verbs_with_examples(t):
 
 def help_prints_the_sections_of_the_manual_about_tasks(t):
     headings = []
-    for page in ("fleet", "fleet-recovery"):
+    for page in ("fleet", "fleet-change", "fleet-recovery"):
         with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), f"../../man/{page}.7.scd")) as f:
             headings += re.findall(r"^# (.*) \(([a-z]+)\)$", f.read(), re.M)
     topics = t.expect("help --topics", out=["maintain\n"]).splitlines()
@@ -1832,8 +1832,10 @@ def help_prints_the_sections_of_the_manual_about_tasks(t):
 
 
 def help_prints_each_example_as_the_page_has_it(t):
-    with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../man/fleet.7.scd")) as f:
-        sections = re.split(r"^# .* \(([a-z]+)\)$", f.read(), flags=re.M)[1:]
+    sections = []
+    for page in ("fleet", "fleet-change"):
+        with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), f"../../man/{page}.7.scd")) as f:
+            sections += re.split(r"^# .* \(([a-z]+)\)$", f.read(), flags=re.M)[1:]
     n = 0
     for topic, section in zip(sections[::2], sections[1::2]):
         said = t.expect(f"help {topic}", out=["\n\n"])
