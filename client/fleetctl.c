@@ -192,8 +192,8 @@ static const Verb verbs[] = {
           "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", verb_remote },
         { "list-machines", FLAGS_LIST | FLAGS_ALL | FLAGS_JSON, "",
           "Enumerate the current hosts in the cluster",
-          "Fields: machine, ip, metadata, hostname, maintenance, presence, problem, restricted, role, units, "
-          "version.\n\n"
+          "Fields: machine, ip, metadata, hostname, maintenance, presence, problem, reboot, restricted,\n"
+          "role, units, version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n",
           verb_list },
@@ -272,8 +272,8 @@ static const Verb verbs[] = {
         { "revert", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT [REV]",
           "Return to a former revision of a unit",
           "Without REV: the newest revision other than the wanted one. Directly after a revert, REV is\n"
-          "required. The unit is restarted where it runs, and revert returns when it is active. Asks for\n"
-          "confirmation. Exit status 1 if it does not start, 4 if there is no such unit or revision.\n",
+          "required. The text takes effect as a new one does, and revert returns when that has ended.\n"
+          "Asks for confirmation. Exit status 1: it does not start, 4: no such unit or revision.\n",
           verb_revert },
         { "rollout", FLAGS_ROLLOUT | FLAGS_JSON, "[UNIT...] | pause UNIT | resume UNIT | promote UNIT",
           "Show, pause, resume and promote the updates of units",

@@ -1808,7 +1808,7 @@ def help_explains_verbs_with_examples(t):
 
 def help_prints_the_sections_of_the_manual_about_tasks(t):
     headings = []
-    for page in ("fleet", "fleet-recovery"):
+    for page in ("fleet", "fleet-change", "fleet-recovery"):
         with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), f"../../man/{page}.7.scd")) as f:
             headings += re.findall(r"^# (.*) \(([a-z]+)\)$", f.read(), re.M)
     topics = t.expect("help --topics", out=["maintain\n"]).splitlines()
@@ -1832,8 +1832,10 @@ def help_prints_the_sections_of_the_manual_about_tasks(t):
 
 
 def help_prints_each_example_as_the_page_has_it(t):
-    with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../man/fleet.7.scd")) as f:
-        sections = re.split(r"^# .* \(([a-z]+)\)$", f.read(), flags=re.M)[1:]
+    sections = []
+    for page in ("fleet", "fleet-change"):
+        with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), f"../../man/{page}.7.scd")) as f:
+            sections += re.split(r"^# .* \(([a-z]+)\)$", f.read(), flags=re.M)[1:]
     n = 0
     for topic, section in zip(sections[::2], sections[1::2]):
         said = t.expect(f"help {topic}", out=["\n\n"])
