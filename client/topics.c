@@ -57,7 +57,7 @@ const Topic *topic_of_foreign_verb(const char *name) {
                 if (streq(foreign_verbs[i].verb, name))
                         return topic_find(foreign_verbs[i].topic);
 
-        /* "move" and "update" are topics and no verbs. */
+        /* "update" is a topic and no verb. */
         for (const Topic *t = topics; t->name; t++)
                 if (streq(t->name, name))
                         return t;
