@@ -1,8 +1,8 @@
 /* When a requested move ends.
  *
  * By the move, the unit fits on one machine only (the scheduler's RULE_MOVE), and leaves the others as in a
- * drain. When the unit is up there and nowhere else, or cannot be, the move ends: its key is deleted before
- * anything else of the unit is planned. The unit then fits on its former machine again. */
+ * drain. When the unit is available there and runs nowhere else, or cannot be, the move ends: its key is
+ * deleted before anything else of the unit is planned. The unit then fits on its former machine again. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -61,6 +61,15 @@ static bool move_is_only(const ClusterAssignment *there) {
         return true;
 }
 
+static const char *move_failure(const ClusterState *s) {
+        if (s && s->state.health == UNIT_HEALTH_FAILING && s->state.why)
+                return s->state.why;
+        if (s && s->state.reason)
+                return s->state.reason;
+        return s && s->state.active && streq(s->state.active, "active") ? "it failed its checks there" :
+                                                                          "it did not start there";
+}
+
 /* The unit has an assignment on the machine. */
 static bool move_ends_there(Pass *pass, const ClusterAssignment *there) {
         const ClusterState *s = cluster_state_on(there->machine, there->unit);
@@ -72,7 +81,7 @@ static bool move_ends_there(Pass *pass, const ClusterAssignment *there) {
                 return move_end(pass, there->of, "failed", "%s", error_text(&p.why, 0));
         if (p.state == POSITION_REPLACED)
                 return move_end(pass, there->of, "failed", "a unit there replaces it");
-        if (plan_is_up(there))
+        if (plan_is_available(there, plan_names_texts(pass)))
                 return move_is_only(there) && move_end(pass, there->of, "done", "%s", "");
         left_ms = move_start_left_ms(pass, there);
         if (left_ms > 0) {
@@ -80,9 +89,9 @@ static bool move_ends_there(Pass *pass, const ClusterAssignment *there) {
                 return false;
         }
         if (there->machine->presence == PRESENCE_AWAY)
-                return move_end(pass, there->of, "failed", "the machine went away before it ran there");
-        return move_end(pass, there->of, "failed", "%s",
-                        (s && s->state.reason ? s->state.reason : NULL) ?: "it did not start there");
+                return move_end(pass, there->of, "failed",
+                                "the machine went away before it was available there");
+        return move_end(pass, there->of, "failed", "%s", move_failure(s));
 }
 
 /* The unit has none yet. A machine that is away may return. */

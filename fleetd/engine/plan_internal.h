@@ -74,6 +74,12 @@ int drain_pick(Pass *pass, const ClusterAssignment *old, const ClusterMachine **
 bool plan_has_finished(const ClusterAssignment *o);
 /* Return whether the unit is in the state that the assignment requires. */
 bool plan_is_up(const ClusterAssignment *o);
+/* Return whether it is up, and no check of it is failing, or has still to pass. */
+bool plan_is_healthy(const ClusterAssignment *o);
+/* Return whether it is healthy for UpdateWatchSec= on a machine that is up, or has finished, or is loaded as
+ * assigned. 'published': the cluster is at KV_LEVEL_UPDATES, and machines publish that; otherwise, it is up.
+ */
+bool plan_is_available(const ClusterAssignment *o, bool published);
 /* Return whether the assignment is of the wanted text of the unit. One that names no text is of the unit key
  * that it was planned on: the agent also waits for its turn with a text that differs in comments only. */
 bool plan_is_current(const ClusterAssignment *o);
@@ -121,8 +127,8 @@ bool move_leaves(const Position *p);
 /* Return whether the budget of its set permits that the unit stops first. At the deadline of a drain it does.
  */
 bool move_has_budget(Pass *pass, const Position *from, Error *ret_why);
-/* Return for how long the unit may still begin to start there, from now on; 0: its start has failed;
- * UINT64_MAX: it is starting, or its state is unknown. */
+/* Return for how long the unit may still begin to start there, from now on; 0: its start has failed, or it
+ * fails its checks; UINT64_MAX: it is starting, or its state is unknown. */
 uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o);
 /* Record that the unit has to leave the position, and that no other machine qualifies. */
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/lib/drains.h"
+#include "tests/lib/rollout_play.h"
 
 static const char unit[] = "web.service";
 
@@ -39,6 +40,7 @@ static void begin_move(ClusterView *p, const char *options) {
         maintain(p, "B", NULL, "");
         maintain(p, "C", NULL, "");
         plans(p, "");
+        p->cluster.now_ms += 1000; /* the machines have been up for a while */
         request(p, unit, "B");
 }
 
@@ -46,6 +48,19 @@ static const ClusterAssignment *order_on(ClusterView *p, const char *machine) {
         char id[MACHINE_ID_SIZE];
 
         return cluster_assignment(&p->cluster, cluster_view_id(id, machine), unit);
+}
+
+/* The instance runs with the guard of a singleton. */
+static void hold(Play *play, size_t i) {
+        const ClusterAssignment *a = assignment_of(play, i);
+        char key[LAYOUT_KEY_MAX], value[256];
+
+        snprintf(value, sizeof(value),
+                 "{\"hash\":\"%s\",\"hold\":30000,\"order\":\"run\",\"rev\":1,\"since\":1}", a->hash);
+        cluster_view_put(&play->p,
+                         layout_key(key, LAYOUT_ASSIGNMENT, play->instances[i].unit,
+                                    machine_id(play->instances[i].machine)),
+                         value);
 }
 
 /* -- Without faults -- */
@@ -62,22 +77,25 @@ static void a_unit_runs_on_the_other_machine_before_it_stops(void **state) {
         plans(&p, "");
         cluster_view_state(&p, "B", unit, "active");
         plans(&p, "stop web.service A");
-        has_ended(&p, "A", unit);
+        /* The key is deleted last, so that the next leader goes on. */
+        plans(&p, "moved to B");
+        assert_null(cluster_any_unit(&p.cluster, unit)->move);
         plans(&p, "");
         cluster_view_free(&p);
 }
 
-/* The order of the end: the key is deleted when nothing is left to do, so that the next leader goes on. */
-static void a_move_ends_when_the_unit_runs_there_only(void **state) {
+static void a_unit_serves_until_it_is_available_there(void **state) {
         ClusterView p;
 
         begin_move(&p, "");
         plans(&p, "run web.service B");
-        cluster_view_state(&p, "B", unit, "active");
-        plans(&p, "stop web.service A");
-        plans(&p, "moved to B");
-        assert_null(cluster_any_unit(&p.cluster, unit)->move);
+        cluster_view_active(&p, "B", unit, "starting");
         plans(&p, "");
+        cluster_view_active(&p, "B", unit, "passing"); /* UpdateWatchSec= has not passed */
+        plans(&p, "");
+        cluster_view_active(&p, "B", unit, "failing");
+        plans(&p, "move of web.service to B failed: it failed its checks there");
+        plans(&p, "stop web.service B");
         cluster_view_free(&p);
 }
 
@@ -221,7 +239,7 @@ static void a_move_ends_when_its_machine_stays_away(void **state) {
         plans(&p, "run web.service B");
         cluster_view_presence(&p, "B", PRESENCE_AWAY);
         p.cluster.now_ms += DRAIN_AWAY_MS;
-        plans(&p, "move of web.service to B failed: the machine went away before it ran there");
+        plans(&p, "move of web.service to B failed: the machine went away before it was available there");
         cluster_view_free(&p);
 }
 
@@ -323,7 +341,7 @@ static void moves_wait_for_the_brake(void **state) {
         ClusterView p;
 
         six_machines(&p);
-        run_on(&p, "F", "other.service");
+        put_units(&p, "F", "other", 1);
         cluster_view_unit(&p, unit, "", TARGET_LAUNCHED);
         run_on(&p, "A", unit);
         request(&p, unit, "B");
@@ -331,7 +349,7 @@ static void moves_wait_for_the_brake(void **state) {
                 cluster_view_presence(&p, (char[]) { c, 0 }, PRESENCE_LOST);
         plans(&p, "");
         p.cluster.now_ms += 31000;
-        plans(&p, "run web.service B");
+        plans(&p, "run other00.service B; run web.service B");
         cluster_view_free(&p);
 }
 
@@ -351,8 +369,40 @@ static void moves_count_among_the_units_that_start_elsewhere(void **state) {
         assert_int_equal(count_of(plan, "run "), DRAIN_MACHINE_MAX);
         plans(&p, "");
         cluster_view_state(&p, "B", "m00.service", "active");
-        plans(&p, "run m08.service B; stop m00.service A");
+        plans(&p, "stop m00.service A; run m08.service B");
         cluster_view_free(&p);
+}
+
+/* An instance that stops first needs budget: at most one of three is unavailable. */
+static void a_unit_that_stops_first_moves_within_the_budget_of_its_set(void **state) {
+        static const char *const options[] = { "Move=stop-first", "Singleton=yes" };
+
+        for (size_t i = 0; i < ELEMENTS(options); i++) {
+                Play play;
+
+                begin_template(&play, 3, options[i]);
+                for (size_t k = 0; i == 1 && k < play.n; k++)
+                        hold(&play, k);
+                cluster_view_machine(&play.p, "D", "", PRESENCE_UP);
+                put_state(&play, 0, "active", false);
+                request(&play.p, "web@2.service", "D");
+                plans(&play.p, "");
+                put_state(&play, 0, "active", true);
+                request(&play.p, "web@3.service", "D");
+                plans(&play.p, "stop web@2.service B");
+                end(&play);
+
+                /* One that is unavailable needs none. */
+                begin_template(&play, 3, options[i]);
+                for (size_t k = 0; i == 1 && k < play.n; k++)
+                        hold(&play, k);
+                cluster_view_machine(&play.p, "D", "", PRESENCE_UP);
+                put_state(&play, 0, "active", false);
+                put_state(&play, 1, "active", false);
+                request(&play.p, "web@2.service", "D");
+                plans(&play.p, "stop web@2.service B");
+                end(&play);
+        }
 }
 
 /* The next leader has the view, and no memory: each plan of these tests is made from the view alone. Here, a
@@ -369,11 +419,13 @@ static void each_step_is_planned_alike_by_the_next_leader(void **state) {
                 plans(&p, "run web.service B");
                 if (states[i])
                         cluster_view_state(&p, "B", unit, states[i]);
-                assert_int_equal(
-                        engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) { .leads_ms = 1 }, &all),
-                        0);
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000,
+                                             &(EnginePlanLimits) { .names_texts = true, .leads_ms = 1 },
+                                             &all),
+                                 0);
                 assert_int_equal(engine_plan(&p.cluster, names, 1, 30000,
-                                             &(EnginePlanLimits) { .leads_ms = 1000000 }, &one),
+                                             &(EnginePlanLimits) { .names_texts = true, .leads_ms = 1000000 },
+                                             &one),
                                  0);
                 assert_int_equal(all.n, one.n);
                 assert_int_equal(all.n, i == 2);
@@ -421,7 +473,7 @@ static void a_change_of_a_machine_is_one_of_the_units_that_move(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_unit_runs_on_the_other_machine_before_it_stops),
-                cmocka_unit_test(a_move_ends_when_the_unit_runs_there_only),
+                cmocka_unit_test(a_unit_serves_until_it_is_available_there),
                 cmocka_unit_test(a_unit_that_stops_first_starts_there_when_it_has_ended),
                 cmocka_unit_test(a_unit_that_is_loaded_moves),
                 cmocka_unit_test(a_unit_with_move_no_moves_by_its_request),
@@ -439,6 +491,7 @@ int main(void) {
                 cmocka_unit_test(a_job_moves_when_it_has_ended),
                 cmocka_unit_test(moves_wait_for_the_brake),
                 cmocka_unit_test(moves_count_among_the_units_that_start_elsewhere),
+                cmocka_unit_test(a_unit_that_stops_first_moves_within_the_budget_of_its_set),
                 cmocka_unit_test(each_step_is_planned_alike_by_the_next_leader),
                 cmocka_unit_test(an_unreadable_move_leaves_its_unit_as_it_is),
                 cmocka_unit_test(a_change_of_a_machine_is_one_of_the_units_that_move),
