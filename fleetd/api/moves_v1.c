@@ -301,10 +301,10 @@ void move_delete_handle(Request *request) {
 
         if (!u)
                 return;
-        if (!u->move && u->move_index == 0)
-                request_answer(request, 204, NULL, NULL, "", 0);
-        else if (cluster_unit_is_unreadable(u))
+        if (cluster_unit_is_unreadable(u))
                 request_error(request, 409, "%s", CLUSTER_UNREADABLE);
+        else if (!u->move)
+                request_answer(request, 204, NULL, NULL, "", 0);
         else
                 move_stop(request, u, "cancelled");
 }
