@@ -231,11 +231,11 @@ static const Verb verbs[] = {
           "fleetctl machine set alpha zone=a\n",
           verb_machine },
         { "move", FLAGS_MOVE | FLAGS_NO_BLOCK | FLAGS_JSON, "UNIT [HOST]", "Move a unit to another machine",
-          "To the named machine, or to the best other one that qualifies. The unit runs there before it "
-          "stops;\n"
-          "with Move=stop-first or Singleton=yes it stops first. If it does not start there, it stays.\n"
+          "To the named machine, or to the best other one that qualifies. The unit is available there "
+          "before\n"
+          "it stops; with Move=stop-first or Singleton=yes it stops first. If it fails there, it stays.\n"
           "The move continues without this command. The unit may move again later: it is not pinned.\n"
-          "Exit status 0: available there, 1: rejected or failed, 4: no such unit or machine, 5: it "
+          "Exit status 0: available there, 1: rejected or failed, 4: no such unit or machine, 5: it\n"
           "continues.\n\n"
           "fleetctl move web@1.service gamma\n",
           verb_move },

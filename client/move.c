@@ -236,8 +236,11 @@ static int moving_print_json(Moving *m, Error *err) {
 /* Begin the move, and wait for its end. */
 static int moving_run(Moving *m, const ApiMachine *to, uint64_t timeout_ms, Error *err) {
         bool no_block = m->client->options.no_block;
+        _cleanup_free_ char *before = strdup(member_text(m->state, "id"));
         int r;
 
+        if (!before)
+                return -ENOMEM;
         if (to && moving_is(m, "none") && streq(member_text(m->state, "id"), to->id))
                 return moving_stays(m);
         r = moving_request(m, to, err);
@@ -250,6 +253,8 @@ static int moving_run(Moving *m, const ApiMachine *to, uint64_t timeout_ms, Erro
         text_append(&m->from, member_text(m->state, "from"));
         if (m->id.error < 0 || m->from.error < 0)
                 return -ENOMEM;
+        if (!to && moving_is(m, "none") && streq(m->id.chars ?: "", before))
+                return moving_fail(m, err); /* it has ended already */
         if (no_block && !is_json(m->client))
                 return moving_print(m, PROGRESS_UNDERWAY, member_text(m->state, "machine"), "requested", "");
         if (no_block)
