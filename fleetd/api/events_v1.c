@@ -12,8 +12,7 @@ static const char *const kinds[] = {
         [CHANGED_ALL] = "all",           [CHANGED_UNIT] = "unit",       [CHANGED_TARGET] = "target",
         [CHANGED_ASSIGNMENT] = "order",  [CHANGED_STATE] = "state",     [CHANGED_MACHINE] = "machine",
         [CHANGED_PRESENCE] = "presence", [CHANGED_PROBLEM] = "problem", [CHANGED_CLUSTER] = "cluster",
-        [CHANGED_REVISION] = "revision", [CHANGED_ROLLOUT] = "rollout",
-        [CHANGED_MOVE] = "move",
+        [CHANGED_REVISION] = "revision", [CHANGED_ROLLOUT] = "rollout", [CHANGED_MOVE] = "move",
 };
 
 static void events_on_end(Request *request) {

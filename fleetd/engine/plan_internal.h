@@ -16,7 +16,8 @@ typedef struct Brake {
         uint64_t again_ms; /* from now until time alone changes this; UINT64_MAX: never */
 } Brake;
 
-/* drain.c: how many units of drained machines, and units whose move was requested, start elsewhere; counted when first needed. */
+/* drain.c: how many units of drained machines, and units whose move was requested, start elsewhere; counted
+ * when first needed. */
 typedef struct Drains {
         size_t *starting; /* owned: by ClusterMachine.slot; NULL: not counted yet */
         size_t n_total;

@@ -17,8 +17,8 @@ typedef enum SchedulerRule {
         RULE_CONFLICTS,
         RULE_FOREIGN, /* the machine reports a conflicting unit; the assignment remains until another machine
                          has the unit, or the name is free */
-        RULE_MAINTENANCE,  /* the machine gets no units. A unit that is to move away stays until another
-                              machine  has it */
+        RULE_MAINTENANCE, /* the machine gets no units. A unit that is to move away stays until another
+                             machine  has it */
         RULE_MOVE, /* the unit is to move to another machine, by a request; it stays until that one has it */
         RULE_FLAP_DAMPING, /* last: no other rule rejects the machine */
         _RULE_MAX,
@@ -39,7 +39,8 @@ bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const Cl
  * units, except flap damping, which affects no unit that is already there. */
 bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
 /* The same of a unit that runs there without an assignment: maintenance of the machine, or a requested move
- * to another one, does not forbid it either. The unit is then moved; scheduler_fits() with 'staying' states whether it does. */
+ * to another one, does not forbid it either. The unit is then moved; scheduler_fits() with 'staying' states
+ * whether it does. */
 bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
 
 /* Return a unit there whose Replaces= names 'unit', or NULL. Two units that name each other replace nothing.

@@ -53,5 +53,6 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan);
 void cluster_view_execute(ClusterView *p);
 
 /* Plan all units (brake 30 s), and return the plan as "run a.service A; stop a.service B", sorted by unit,
- * then machine, after the ends of moves ("moved to B"). 'apply': also apply it. The caller frees the result. */
+ * then machine, after the ends of moves ("moved to B"). 'apply': also apply it. The caller frees the result.
+ */
 char *cluster_view_plan(ClusterView *p, bool apply);
