@@ -133,7 +133,7 @@ static const JsonField body_fields[] = {
         { "machine", JSON_FIELD_CHARS, offsetof(MoveBody, machine), .size = MACHINE_ID_SIZE },
 };
 
-/* Return whether the unit does not move at all, whatever the machine; then set the reason. */
+/* Return whether the unit moves to no machine at all; then set the reason. */
 static bool move_is_refused(const Request *request, const ClusterUnit *u, Error *ret) {
         KvState state;
 

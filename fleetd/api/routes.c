@@ -49,7 +49,7 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/units/*", RIGHT_UNITS_CHANGE, AT_VIEW, units_delete_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/units/*/move",   RIGHT_UNITS_SEE,    AT_VIEW, move_get_handle },
         { ROUTE_FLEET,   "PUT",  "/fleet/v1/units/*/move",   RIGHT_UNITS_CHANGE, AT_VIEW, move_put_handle },
-        { ROUTE_FLEET,   "DELETE", "/fleet/v1/units/*/move", RIGHT_UNITS_CHANGE, AT_VIEW, move_delete_handle },
+        { ROUTE_FLEET, "DELETE", "/fleet/v1/units/*/move", RIGHT_UNITS_CHANGE, AT_VIEW, move_delete_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/revisions/*",    RIGHT_UNITS_SEE,    AT_VIEW, revisions_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/rollouts",       RIGHT_UNITS_SEE, AT_VIEW, rollouts_list_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/rollouts/*",     RIGHT_UNITS_SEE, AT_VIEW, rollouts_get_handle },

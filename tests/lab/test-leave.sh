@@ -74,7 +74,7 @@ a_unit_moves_to_a_named_host() {
         fleetctl beta start picky.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
         from=$(hosts_running picky.service)
         to=$(printf '%s\n' alpha beta gamma | grep -vx "$from" | head -1)
-        on "$to" touch /run/picky
+        host_exec "$to" touch /run/picky
         ! fleetctl alpha move picky.service "$to" >"$LAB/out" 2>&1 || fail "a unit that fails moves: $(cat "$LAB/out")"
         grep -q "move of picky.service to $to failed: " "$LAB/out" || fail "move: $(cat "$LAB/out")"
         runs_once picky.service && runs_on picky.service "$from" || fail "picky.service runs on: $(hosts_running picky.service | tr '\n' ' ')"

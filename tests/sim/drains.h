@@ -1,4 +1,4 @@
-/* People who cordon, drain and uncordon hosts of a simulated cluster, and move units, and the checks of that. */
+/* People who cordon, drain and uncordon hosts of a simulated cluster, or move a unit, and the checks. */
 #pragma once
 
 #include "tests/sim/cluster.h"
