@@ -169,8 +169,11 @@ static int moving_look(void *userdata, Error *err) {
                 r = moving_print(m, PROGRESS_UNDERWAY, place, "stopping first", "");
         else if (moving_is(m, "waiting"))
                 r = moving_print(m, PROGRESS_UNDERWAY, place, "waiting", reason);
-        else
+        else if (moving_is(m, "queued"))
                 r = moving_print(m, PROGRESS_IDLE, place, "queued", "");
+        else
+                return error_set(err, -EBADMSG, "fleetd's answer about the move of %s has an unknown state",
+                                 m->name);
         return r < 0 ? r : -EAGAIN;
 }
 
