@@ -258,7 +258,7 @@ VerbRun verb_cat, verb_diff, verb_edit;             /* edit.c */
 VerbRun verb_events;                                /* events.c */
 VerbRun verb_export;                                /* export.c */
 VerbRun verb_history, verb_revert;                  /* revisions.c */
-VerbRun verb_submit;                                /* files.c */
+VerbRun verb_submit;                                /* submit.c */
 VerbRun verb_import;                                /* import.c */
 VerbRun verb_verify, verb_plan, verb_why;           /* inspect.c */
 VerbRun verb_join;                                  /* join.c */

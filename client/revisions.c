@@ -253,7 +253,7 @@ static int revert_to(Client *c, const char *name, const ApiUnit *now, const char
                 client_note("%s has revision %s already; others: fleetctl history %s", name, number, name);
                 return EXIT_DONE;
         }
-        if (!client_confirm(c, "Revert?", "%s returns to revision %s, and is restarted where it runs.", name,
+        if (!client_confirm(c, "Revert?", "%s returns to revision %s, as an update of its text.", name,
                             number))
                 return EXIT_FAILED;
         waits = now->desired_state == TARGET_LAUNCHED && !c->options.no_block;

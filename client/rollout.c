@@ -239,9 +239,10 @@ static void print_block(const Set *set) {
         }
         if (why.size > 0)
                 output_words(&why, 11);
+        text_append(&next, "  ");
         append_next(&next, set);
-        if (next.size > 0)
-                printf("  %s\n", next.chars);
+        if (next.size > 2)
+                output_words(&next, 4);
 }
 
 /* -- Waiting -- */
@@ -493,8 +494,11 @@ int rollout_goals_add(RolloutGoals *goals, const char *name, const char *hash) {
 }
 
 void rollout_goals_done(RolloutGoals *goals) {
-        for (size_t i = 0; i < goals->n; i++)
+        for (size_t i = 0; i < goals->n; i++) {
                 free(goals->items[i].name);
+                free(goals->items[i].text);
+                free(goals->items[i].note);
+        }
         free(goals->items);
         *goals = (RolloutGoals) {};
 }

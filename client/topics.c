@@ -24,17 +24,12 @@ const Topic topics[] = {
 static const struct {
         const char *verb, *topic;
 } foreign_verbs[] = {
-        { "change", "update" },     { "deploy", "run" },
-        { "evacuate", "maintain" }, { "evict", "move" },
-        { "failover", "move" },     { "forget", "remove" },
-        { "leader", "limits" },     { "maintenance", "maintain" },
-        { "migrate", "move" },      { "move-leader", "limits" },
-        { "mv", "move" },           { "promote", "limits" },
-        { "rebalance", "move" },    { "relocate", "move" },
-        { "rolling", "update" },    { "rolling-update", "update" },
-        { "scale", "run" },         { "snapshot", "backup" },
-        { "step-down", "limits" },  { "transfer", "limits" },
-        { "undrain", "maintain" },
+        { "change", "update" },   { "deploy", "run" },           { "evict", "move" },
+        { "failover", "move" },   { "forget", "remove" },        { "leader", "limits" },
+        { "migrate", "move" },    { "maintenance", "maintain" }, { "move-leader", "limits" },
+        { "mv", "move" },         { "rebalance", "move" },       { "relocate", "move" },
+        { "scale", "run" },       { "snapshot", "backup" },      { "step-down", "limits" },
+        { "transfer", "limits" },
 };
 
 const Topic *topic_find(const char *name) {

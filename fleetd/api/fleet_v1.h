@@ -56,8 +56,13 @@ typedef enum DrainedUnit {
 } DrainedUnit;
 
 /* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS. */
-DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *where,
-                         const ClusterMachine **ret_to, Error *ret_why);
+DrainedUnit unit_drained(const Cluster *cluster, const SchedulerView *view, const ClusterUnit *unit,
+                         const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why);
+/* Return the first unit of a machine that waits, with its reason, and their number, up to a limit of work.
+ * NULL: none waits. */
+const ClusterAssignment *maintenance_first_waiting(const Cluster *cluster, const SchedulerView *view,
+                                                   const ClusterMachine *machine, size_t *ret_n,
+                                                   Error *ret_why);
 
 /* Write as "waiting" the ordinary units of a machine in maintenance for which no other one qualifies, up to
  * a limit of names and work. */
@@ -70,8 +75,9 @@ bool maintenance_has_others(const Cluster *c, const ClusterMachine *m);
  * wait; of the leave of a host, cluster_v1.c writes the state. Nothing if there is none. */
 void maintenance_write(Text *t, const Cluster *cluster);
 
-/* Write "reboots": the machines at which the queue of reboots has stopped. Nothing if there is none. */
-void reboots_write(Text *t, const Cluster *cluster);
+/* Write "reboots": the machines at which the queue of reboots has stopped, or has waited for a minute.
+ * Nothing if there is none. */
+void reboots_write(Text *t, const Request *request);
 
 /* Write "rollouts": those that have not ended, up to a limit. Nothing if there is none. */
 void rollouts_write(Text *t, const Cluster *cluster);

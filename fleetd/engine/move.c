@@ -1,7 +1,8 @@
 /* Ordinary units: each has one machine, and two assignments while it moves.
  *
- * The old assignment remains until the unit runs on the new machine. If the old machine returns before that,
- * the new assignment is withdrawn instead. */
+ * The old assignment remains until the unit runs on the new machine; while the old machine is up and drained,
+ * until it is available there. If the old machine returns before that, the new assignment is withdrawn
+ * instead. */
 #include <stdio.h>
 
 #include "fleetd/engine/drain.h"
@@ -161,6 +162,31 @@ static MoveLiveness move_liveness(const Position *p) {
         return move_is_known_down(p->assignment) ? MOVE_DOWN : MOVE_MAY_RUN;
 }
 
+/* Return whether the unit runs in an older position, which a drain ends, or ended until it was cancelled. */
+static bool move_serves_until(const Position *old, const ClusterAssignment *newer) {
+        if (old->assignment->machine->presence != PRESENCE_UP || !plan_is_up(old->assignment))
+                return false;
+        return move_is_drain(old) || (old->state == POSITION_FITS && !move_was_away(old->assignment, newer));
+}
+
+/* Return whether the unit runs in the position as long as is necessary before its other ones end. While it
+ * serves in an older one, it has to be available; if the machines of these shut down, healthy is enough. */
+static bool move_has_arrived(const Pass *pass, const Positions *all, size_t i) {
+        const ClusterAssignment *o = all->items[i].assignment;
+        bool stopping = false;
+
+        if (!plan_is_up(o))
+                return false;
+        for (size_t k = 0; k < i; k++) {
+                if (!move_serves_until(&all->items[k], o))
+                        continue;
+                if (!cluster_machine_is_stopping(all->items[k].assignment->machine))
+                        return plan_is_available(o, plan_names_texts(pass));
+                stopping = true;
+        }
+        return !stopping || plan_is_healthy(o);
+}
+
 /* Return whether the unit got its newest position because of maintenance, and is known not to run in the
  * others. It need not run before those end. */
 static bool move_interrupts_nothing(const Positions *all) {
@@ -178,8 +204,8 @@ static bool move_interrupts_nothing(const Positions *all) {
         return true;
 }
 
-/* Return for how long the unit may still begin to start there, from now on; 0: its start has failed;
- * UINT64_MAX: it is starting, or its state is unknown. */
+/* Return for how long the unit may still begin to start there, from now on; 0: its start has failed, or it
+ * fails its checks; UINT64_MAX: it is starting, or its state is unknown. */
 static uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
         const ClusterState *s = cluster_state_on(o->machine, o->unit);
         bool away = o->machine->presence == PRESENCE_AWAY;
@@ -190,7 +216,7 @@ static uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o)
                 return end_ms > now_ms ? end_ms - now_ms : 0;
         if (!s || !s->state.active || plan_is_down(o->machine))
                 return UINT64_MAX;
-        if (streq(s->state.active, "failed") || s->state.job[0] ||
+        if (streq(s->state.active, "failed") || s->state.job[0] || s->state.health == UNIT_HEALTH_FAILING ||
             (s->state.sub && starts_with(s->state.sub, "auto-restart")))
                 return 0;
         if (!streq(s->state.active, "inactive"))
@@ -220,6 +246,15 @@ static const Position *move_failed(Pass *pass, const Positions *all, size_t kept
         return left_ms > 0 ? NULL : back;
 }
 
+/* Return why the unit leaves a newer position, in words before "it stays on"; "": another one has failed. */
+static const char *move_back_cause(const ClusterAssignment *o, const ClusterAssignment *newest) {
+        if (o->machine->presence == PRESENCE_AWAY)
+                return "the machine went away before it was available there, and ";
+        if (o != newest)
+                return "";
+        return plan_is_up(o) ? "it failed its checks there, and " : "its start failed there, and ";
+}
+
 /* The unit goes on in the position 'back', and leaves the newer ones. */
 static void move_back(Pass *pass, const Positions *all, const Position *back) {
         const ClusterAssignment *newest = all->items[all->n - 1].assignment;
@@ -229,14 +264,9 @@ static void move_back(Pass *pass, const Positions *all, const Position *back) {
         for (const Position *p = back + 1; p < all->items + all->n; p++) {
                 const ClusterAssignment *o = p->assignment;
 
-                if (p->state == POSITION_GONE)
-                        continue;
-                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
-                            o->machine->presence == PRESENCE_AWAY ?
-                                    "the machine went away before it ran there, and it stays on %s" :
-                            o == newest ? "its start failed there, and it stays on %s" :
-                                          "it stays on %s",
-                            name);
+                if (p->state != POSITION_GONE)
+                        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%sit stays on %s",
+                                    move_back_cause(o, newest), name);
         }
         drain_note_failure(pass, back->assignment, newest->machine);
 }
@@ -244,8 +274,7 @@ static void move_back(Pass *pass, const Positions *all, const Position *back) {
 /* The unit remains in the position 'kept'. */
 static void move_stay(Pass *pass, const Positions *all, size_t kept) {
         const ClusterAssignment *o = all->items[kept].assignment;
-        bool up = plan_has_finished(o) || plan_is_up(o) ||
-                  (kept == all->n - 1 && move_interrupts_nothing(all));
+        bool up = move_has_arrived(pass, all, kept) || (kept == all->n - 1 && move_interrupts_nothing(all));
         const Position *back = up ? NULL : move_failed(pass, all, kept);
 
         if (back) {
@@ -437,7 +466,8 @@ static void move_wait(Pass *pass, const Positions *all) {
         const Position *back = NULL;
         bool spared = false;
 
-        if (plan_has_finished(o) || (o->machine->presence == PRESENCE_AWAY && plan_is_up(o))) {
+        if (plan_has_finished(o) ||
+            (o->machine->presence == PRESENCE_AWAY && move_has_arrived(pass, all, all->held))) {
                 move_stay(pass, all, all->held);
                 return;
         }
@@ -551,10 +581,10 @@ void move_unit(Pass *pass, const ClusterUnit *u) {
                 return;
         }
 
-        /* The unit runs, or has finished, in the newest position: the move is complete. */
+        /* The unit has arrived, or has finished, in the newest position: the move is complete. */
         newest = &all.items[all.n - 1];
         if (plan_has_finished(newest->assignment) ||
-            (newest->state == POSITION_FITS && plan_is_up(newest->assignment)))
+            (newest->state == POSITION_FITS && move_has_arrived(pass, &all, all.n - 1)))
                 all.fits = all.n - 1;
 
         if (all.fits != NO_POSITION)

@@ -76,6 +76,17 @@ bool plan_is_up(const ClusterAssignment *o) {
         return s->state.active && (streq(s->state.active, "active") || streq(s->state.active, "reloading"));
 }
 
+bool plan_is_healthy(const ClusterAssignment *o) {
+        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+
+        return plan_is_up(o) && s->state.health != UNIT_HEALTH_FAILING &&
+               s->state.health != UNIT_HEALTH_STARTING;
+}
+
+bool plan_is_available(const ClusterAssignment *o, bool published) {
+        return published && o->kind == ASSIGNMENT_RUN ? rollout_is_available(o) : plan_is_up(o);
+}
+
 bool plan_is_current(const ClusterAssignment *o) {
         return o->hash[0] ? streq(o->hash, o->of->unit->hash) : o->unit_index == o->of->index;
 }

@@ -74,6 +74,12 @@ int drain_pick(Pass *pass, const ClusterAssignment *old, const ClusterMachine **
 bool plan_has_finished(const ClusterAssignment *o);
 /* Return whether the unit is in the state that the assignment requires. */
 bool plan_is_up(const ClusterAssignment *o);
+/* Return whether it is up, and no check of it is failing, or has still to pass. */
+bool plan_is_healthy(const ClusterAssignment *o);
+/* Return whether it is healthy for UpdateWatchSec= on a machine that is up, or has finished, or is loaded as
+ * assigned. 'published': the cluster is at KV_LEVEL_UPDATES, and machines publish that; otherwise, it is up.
+ */
+bool plan_is_available(const ClusterAssignment *o, bool published);
 /* Return whether the assignment is of the wanted text of the unit. One that names no text is of the unit key
  * that it was planned on: the agent also waits for its turn with a text that differs in comments only. */
 bool plan_is_current(const ClusterAssignment *o);

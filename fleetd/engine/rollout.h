@@ -56,6 +56,10 @@ typedef struct RolloutSet {
 /* Return the unit that names the set of a unit: its template if it follows one, else itself. Never NULL. */
 const ClusterUnit *rollout_head(const Cluster *cluster, const ClusterUnit *unit);
 
+/* Return whether the update of an instance in place requests a start, also if the new text takes effect
+ * without a restart: it has the wanted text and has failed, or systemd reports that it has failed. */
+bool rollout_starts_again(const ClusterUnit *head, const RolloutInstance *instance);
+
 /* Return whether an available instance may be stopped although it does not run elsewhere first, within the
  * MaxUnavailable= and MinAvailable= of its set; if not, state why. 'n_stopping': instances of the set that
  * are stopped at the same time, and still available in the view. An unavailable one may always be. 1, 0 or

@@ -237,6 +237,14 @@ void rollout_set_done(RolloutSet *set) {
         *set = (RolloutSet) {};
 }
 
+bool rollout_starts_again(const ClusterUnit *head, const RolloutInstance *p) {
+        const ClusterAssignment *a = p->assignment;
+        const ClusterState *s = cluster_state_on(a->machine, a->unit);
+
+        return (a->hash[0] && streq(a->hash, head->unit->hash)) ||
+               (s && s->state.active && streq(s->state.active, "failed"));
+}
+
 /* -- The budget -- */
 
 int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *a, size_t n_stopping, Error *ret_why) {

@@ -4,17 +4,15 @@
 #include "fleetd/engine/plan_internal.h"
 #include "fleetd/engine/rollout.h"
 
-/* An instance that has the text already has failed, and starts again. */
 static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit *head,
                                        const RolloutInstance *p) {
         const ClusterAssignment *o = p->assignment;
-        bool again = o->hash[0] && streq(o->hash, head->unit->hash);
         AssignmentChange c = {
                 .kind = o->kind,
                 .expected_index = o->index,
                 .unit_index = o->of->index,
                 .revision = revisions_wanted(&head->unit->revisions),
-                .since_ms = again ? cluster->now_ms : o->since_ms,
+                .since_ms = rollout_starts_again(head, p) ? cluster->now_ms : o->since_ms,
         };
 
         if (o->hold_ms > 0) /* otherwise its process has no guard: it is stopped, and starts with one */

@@ -242,6 +242,7 @@ int registry_announce_shutdown(Registry *r, const ClusterMachine *m, bool stoppi
 typedef enum RebootMaintenance {
         REBOOT_KEEPS,
         REBOOT_DRAINS,   /* it begins; it keeps the cordon of an operator */
+        REBOOT_LIMITS,   /* the drain gets a deadline */
         REBOOT_CORDONS,  /* the drain has ended, and the machine gets no units */
         REBOOT_RELEASES, /* it ends; a cordon of an operator continues */
 } RebootMaintenance;
@@ -250,7 +251,8 @@ typedef struct RebootChange {
         const ClusterMachine *machine;
         const RebootRecord *record; /* new value; NULL: delete it */
         RebootMaintenance maintenance;
-        uint64_t drain_until_ms; /* of REBOOT_DRAINS: cluster time of the deadline; 0: none */
+        uint64_t drain_until_ms; /* of REBOOT_DRAINS and REBOOT_LIMITS: cluster time of the deadline; 0: none
+                                  */
         const char *reason;      /* for the history */
 } RebootChange;
 

@@ -90,9 +90,11 @@ ROWS = [
     ("move db", 2, 'Error: unknown command "move" for "fleetctl"; see: fleetctl help move',
      "fleetctl: no verb move in this version; see: fleetctl help move"),
     *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"; see: fleetctl help {topic}', f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}")
-      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("undrain", "maintain"), ("rolling", "update"), ("failover", "move"))),
-    ("nodes", 2, 'Error: unknown command "nodes" for "fleetctl"; did you mean list-machines? (fleetctl help list-machines)',
-     "fleetctl: there is no verb nodes; did you mean list-machines? (fleetctl help list-machines)"),
+      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("failover", "move"))),
+    *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"; did you mean {own}? (fleetctl help {own})',
+       f"fleetctl: there is no verb {verb}; did you mean {own}? (fleetctl help {own})")
+      for verb, own in (("nodes", "list-machines"), ("evacuate", "drain"), ("undrain", "uncordon"), ("promote", "rollout"), ("pause", "rollout"), ("resume", "rollout"),
+                        ("rolling", "rollout"), ("rolling-update", "rollout"), ("rollback", "revert"), ("undo", "revert"))),
     ("frobnicate", 2, 'Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help', "fleetctl: there is no verb frobnicate (fleetctl help)"),
     ("list-units --bogus", 2, "Error: unknown flag: --bogus", "fleetctl: unknown flag: --bogus (fleetctl help list-units)"),
     ("--output=json start db", 2, "Error: unknown flag: --output", "fleetctl: unknown flag: --output (fleetctl help start)"),

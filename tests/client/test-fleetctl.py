@@ -984,7 +984,7 @@ def a_unit_returns_to_a_former_revision(t):
     t.expect("diff web --from=1", status=1, out=["--- web.service, revision 1\n+++ web.service in the cluster\n", "-ExecStart=/bin/old\n+ExecStart=/bin/new\n"])
     t.expect("diff web --from=1 --to=2", status=1, out=["+++ web.service, revision 2\n", "+ExecStart=/bin/middle\n"])
     t.expect("diff web --from=3 --to=3", out="")
-    t.expect("revert web", status=1, err=["web.service returns to revision 2, and is restarted where it runs.", "confirm with --yes"])
+    t.expect("revert web", status=1, err=["web.service returns to revision 2, as an update of its text.", "confirm with --yes"])
     t.expect("revert web --yes", out="Unit web.service reverted to revision 2\n")
     assert t.cluster.units["web.service"]["text"] == t.cluster.former["web.service"][1]
     t.expect("revert web 3 --yes", out="", err="fleetctl: web.service has revision 3 already; others: fleetctl history web.service\n")
@@ -1808,7 +1808,7 @@ def help_explains_verbs_with_examples(t):
 
 def help_prints_the_sections_of_the_manual_about_tasks(t):
     headings = []
-    for page in ("fleet", "fleet-recovery"):
+    for page in ("fleet", "fleet-change", "fleet-recovery"):
         with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), f"../../man/{page}.7.scd")) as f:
             headings += re.findall(r"^# (.*) \(([a-z]+)\)$", f.read(), re.M)
     topics = t.expect("help --topics", out=["maintain\n"]).splitlines()
@@ -1832,8 +1832,10 @@ def help_prints_the_sections_of_the_manual_about_tasks(t):
 
 
 def help_prints_each_example_as_the_page_has_it(t):
-    with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../man/fleet.7.scd")) as f:
-        sections = re.split(r"^# .* \(([a-z]+)\)$", f.read(), flags=re.M)[1:]
+    sections = []
+    for page in ("fleet", "fleet-change"):
+        with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), f"../../man/{page}.7.scd")) as f:
+            sections += re.split(r"^# .* \(([a-z]+)\)$", f.read(), flags=re.M)[1:]
     n = 0
     for topic, section in zip(sections[::2], sections[1::2]):
         said = t.expect(f"help {topic}", out=["\n\n"])
@@ -1855,7 +1857,7 @@ def completion_offers_topics(t):
 
 
 def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
-    for verb, topic in (("evacuate", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
+    for verb, topic in (("move", "move"), ("migrate", "move"), ("mv", "move"),
                         ("forget", "remove"), ("snapshot", "backup")):
         said = f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}"
         assert t.on_terminal(verb, "x") == (2, said + "\r\n"), t.on_terminal(verb, "x")
@@ -1905,6 +1907,9 @@ def completion_offers_names_fields_and_unit_files(t):
     assert complete("list-units", "--fields", "=", "unit,sub,ma") == ["unit,sub,machine"]
     assert complete("--output", "=", "json", "list-ma") == ["list-machines"]
     assert complete("list-units", "-o", "") == ["json"]
+    assert complete("drain", "b") == ["beta"]
+    t.cluster.machines = [{**m, "presence": "lost" if m["hostname"] == "beta" else "up"} for m in t.cluster.machines]
+    assert complete("remove", "") == ["beta"]
     t.cluster.machines = [{**m, "hostname": "$(touch${IFS}executed)"} if m["hostname"] == "beta" else m for m in t.cluster.machines]
     assert complete("journal", "-m", "") == ["alpha", "gamma"]
     assert not os.path.exists(os.path.join(t.dir, "executed"))

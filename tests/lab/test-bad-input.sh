@@ -291,7 +291,7 @@ a_disk_that_rejects_writes_is_reported_and_costs_no_unit() {
         wait_for 20 daemon_said beta 'read-only|cannot (write|open|create)' || fail "beta does not say it: $(last_words beta)"
         [ "$(key_get alpha /precious)" = kept ] || fail "alpha lost a key"
         WHAT="a disk without writing" untouched "$(cat "$LAB/before")" $TRIO
-        host_exec beta umount /var/lib/fleet
+        wait_for 10 host_exec beta umount /var/lib/fleet || fail "beta still uses the mount" # busy while the daemon starts
         wait_for 30 writes beta || fail "beta does not come back by itself: $(last_words beta)"
         WHAT="a disk without writing" untouched "$(cat "$LAB/before")" $TRIO
 }

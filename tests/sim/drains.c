@@ -237,7 +237,8 @@ void drains_check_stop(SimMachine *m, const char *unit, uint64_t since_ms) {
                 world_failed(c->world, "a-drain-has-a-limit", "%u units of %s run nowhere", n, m->name);
 }
 
-static void drains_check_machine(SimCluster *c, const SchedulerView *view, const ClusterMachine *m) {
+static void drains_check_machine(SimCluster *c, const Cluster *cluster, const SchedulerView *view,
+                                 const ClusterMachine *m) {
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next) {
                 const ClusterMachine *to;
                 DrainedUnit state;
@@ -245,7 +246,7 @@ static void drains_check_machine(SimCluster *c, const SchedulerView *view, const
 
                 if (!drain_awaits(a))
                         continue;
-                state = unit_drained(view, a->of, m, &to, &why);
+                state = unit_drained(cluster, view, a->of, m, &to, &why);
                 if (state != DRAINED_UNIT_WAITS || !why.message[0])
                         world_failed(c->world, "each-drain-ends-or-each-unit-has-a-reason",
                                      "%s is on %s in state %d: %s", a->unit, cluster_machine_name(m), state,
@@ -263,7 +264,7 @@ void drains_check(SimCluster *c) {
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
                 if (!drains_is_maintained(m) || m->maintenance->mode != MAINTENANCE_DRAINING)
                         continue;
-                drains_check_machine(c, view, m);
+                drains_check_machine(c, cluster, view, m);
                 if (drain_left(m) == 0)
                         world_failed(c->world, "each-drain-ends-or-each-unit-has-a-reason",
                                      "%s is still draining, without units", cluster_machine_name(m));

@@ -2344,6 +2344,52 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
 }
 
+/* An instance that was created before its template has a text of its own; a request with the text of the
+ * template makes it follow. */
+static void an_instance_follows_its_template_after_a_request_with_its_text(void **state) {
+        static const Record records[] = {
+                { "unit/web@.service", "{\"rev\":4,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "unit/web@1.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "target/web@1.service", "launched" },
+                { "unit/web@2.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
+                { "target/web@2.service", "launched" },
+                { "unit/web@3.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
+        };
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "GET /fleet/v1/rollouts/web@.service", NULL, 200,
+                  "{\"apart\":[\"web@1.service\",\"web@2.service\"],\"instances\":" },
+                /* Without a target state, nothing changes: fleet's message. */
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"name\":\"web@1.service\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 409,
+                  "must provide DesiredState" },
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"desiredState\":\"launched\",\"name\":\"web@1.service\",\"text\":\"[Service]"
+                  "\\nExecStart="
+                  "/bin/a\\n\"}",
+                  201, "" },
+                { "GET /fleet/v1/rollouts/web@.service", NULL, 200, "{\"apart\":[\"web@2.service\"]," },
+                { "GET /fleet/v1/rollouts/web@1.service", NULL, 200, "\"name\":\"web@.service\"" },
+                /* It follows, and the same request changes nothing. */
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"desiredState\":\"launched\",\"name\":\"web@1.service\",\"text\":\"[Service]"
+                  "\\nExecStart="
+                  "/bin/a\\n\"}",
+                  204, "" },
+        };
+        Fixture *fixture = *state;
+
+        write_now(fixture, records, ELEMENTS(records));
+        assert_answer(fixture, "GET /fleet/v1/rollouts/web@.service", NULL, 200, "\"name\":\"web@.service\"");
+        assert_null(strstr(fixture->answer, "apart"));
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+}
+
 static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
         static const Record records[] = {
                 { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
@@ -2589,6 +2635,90 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
 }
 
 /* A machine that has been lost or shut down for an hour; each other one has its reason and a next step. */
+/* A unit without another machine keeps its host from the reboot. */
+static void a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "unit/m.service", "{\"text\":\"[X-Fleet]\\nMachineID=" BETA "\\n\"}" },
+                { "target/m.service", "launched" },
+                { "machine/" BETA "/unit/m.service", "{\"order\":\"run\"}" },
+                { "machine/" BETA "/reboot",
+                  "{\"kind\":\"reboot\",\"seq\":1,\"since\":1,\"state\":\"draining\"}" },
+                { "machine/" BETA "/maintenance", "{\"for\":\"reboot\",\"mode\":\"draining\"}" },
+                { "machine/" GAMMA "/reboot",
+                  "{\"kind\":\"reboot\",\"seq\":2,\"since\":1,\"state\":\"queued\"}" },
+        };
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "GET /fleet/v1/reboots", NULL, 200,
+                  "\"reason\":\"m.service: no other machine qualifies (gamma has another ID " },
+                { "GET /fleet/v1/reboots", NULL, 200,
+                  "\"state\":\"draining\",\"unit\":\"m.service\",\"unitsLeft\":1}" },
+                { "GET /fleet/v1/reboots", NULL, 200,
+                  "\"reason\":\"beta is before it\",\"state\":\"queued\"}" },
+                { "GET /fleet/v1/cluster", NULL, 200,
+                  "\"reboots\":[{\"name\":\"beta\",\"reason\":\"m.service: no other machine qualifies "
+                  "(gamma has another ID " },
+                { "GET /fleet/v1/cluster", NULL, 200, "\"state\":\"draining\"}]" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\",\"" GAMMA "\"]}", 204, "" },
+                { "GET /fleet/v1/cluster", NULL, 200, "\"reboots\":[{\"name\":\"beta\"," },
+                { "POST /fleet/v1/reboots",
+                  "{\"deadlineMs\":300000,\"machines\":[\"" BETA "\",\"" GAMMA "\"]}", 204, "" },
+                { "GET /fleet/v1/reboots", NULL, 200, "{\"reboots\":[{\"deadlineMs\":" },
+                { "GET /fleet/v1/history", NULL, 200,
+                  "its reboot stops the units that are left at a deadline" },
+        };
+        Fixture *fixture = *state;
+        const Cluster *c = registry_cluster(fixture->host->registry);
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        write_now(fixture, records, ELEMENTS(records));
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+        assert_int_equal(cluster_machine(c, GAMMA)->reboot->deadline_ms, 300000);
+        assert_int_equal(cluster_machine(c, BETA)->reboot->deadline_ms, 300000);
+        assert_true(cluster_machine(c, BETA)->maintenance->deadline_ms > c->now_ms);
+        assert_string_equal(cluster_machine(c, BETA)->maintenance->purpose, CLUSTER_FOR_REBOOT);
+        assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200, "");
+        assert_null(strstr(fixture->answer, "\"reboots\""));
+}
+
+/* With Move=stop-first, the drain stops no instance while the budget of its template allows none. */
+static void a_drain_names_the_budget_for_which_it_waits(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "unit/o.service", "{\"text\":\"[X-Fleet]\\nMove=stop-first\\nMinAvailable=1\\n\"}" },
+                { "target/o.service", "launched" },
+                { "machine/" BETA "/unit/o.service", "{\"order\":\"run\"}" },
+                { "state/o.service/" BETA, "{\"active\":\"active\",\"available\":true,\"load\":\"loaded\"}" },
+                { "machine/" BETA "/maintenance", "{\"mode\":\"draining\"}" },
+        };
+        Fixture *fixture = *state;
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        write_now(fixture, records, ELEMENTS(records));
+        assert_maintenance(
+                fixture, "GET " BETA, NULL, 200,
+                "{\"name\":\"o.service\",\"reason\":\"0 of 1 instances of o.service are unavailable "
+                "(MaxUnavailable=1, MinAvailable=1)\",\"state\":\"waiting\"}");
+        assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200,
+                      "\"unit\":\"o.service\",\"waiting\":1,\"why\":\"0 of 1 instances");
+        assert_answer(fixture, "GET /fleet/v1/why/o.service", NULL, 200,
+                      "waiting: beta no longer qualifies (it is draining); 0 of 1 instances");
+        write_now(fixture,
+                  &(Record) { "machine/" BETA "/maintenance", "{\"deadline\":1,\"mode\":\"draining\"}" }, 1);
+        assert_maintenance(fixture, "GET " BETA, NULL, 200, "\"state\":\"queued\"}");
+}
+
 static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state) {
         static const Record more[] = {
                 { "machine/ffffffffffffffffffffffffffffffff/facts", "{\"name\":\"zeta\"}" },
@@ -4474,7 +4604,10 @@ int main(void) {
                 in_a_fixture(each_text_of_a_unit_is_a_revision),
                 in_a_fixture(a_rollout_is_reported_paused_and_resumed),
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
+                in_a_fixture(an_instance_follows_its_template_after_a_request_with_its_text),
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
+                in_a_fixture(a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later),
+                in_a_fixture(a_drain_names_the_budget_for_which_it_waits),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
                 in_a_fixture(a_removal_is_decided_again_when_its_view_was_older),
                 in_a_fixture(a_removal_of_a_machine_that_changes_again_and_again_is_refused),

@@ -113,6 +113,26 @@ static void a_broken_instance_gets_the_fix(void **state) {
         end(&play);
 }
 
+/* Its text may differ only by options that take effect without a restart. */
+static void the_fix_of_a_failed_instance_starts_it(void **state) {
+        _cleanup_rollout_set_ RolloutSet set = {};
+        Play play;
+
+        begin_template(&play, 2, "");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        want(&play, 3);
+        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+        assert_int_equal(set.n, 2);
+        assert_int_equal(set.instances[0].state, INSTANCE_BAD);
+        assert_true(rollout_starts_again(head_of(&play), &set.instances[0]));
+        assert_int_equal(set.instances[1].state, INSTANCE_OLD);
+        assert_false(rollout_starts_again(head_of(&play), &set.instances[1]));
+        end(&play);
+}
+
 static void bad_updates_in_a_row_take_one(void **state) {
         Play play;
 
@@ -687,6 +707,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_failed_instance_pauses_the_rollout),
                 cmocka_unit_test(a_new_instance_gets_the_completed_text),
                 cmocka_unit_test(a_broken_instance_gets_the_fix),
+                cmocka_unit_test(the_fix_of_a_failed_instance_starts_it),
                 cmocka_unit_test(bad_updates_in_a_row_take_one),
                 cmocka_unit_test(an_assignment_that_is_not_executed_counts_as_unavailable),
                 cmocka_unit_test(an_instance_that_may_be_restarting_is_not_available_with_the_former_text),

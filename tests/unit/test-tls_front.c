@@ -766,13 +766,22 @@ static void a_client_of_another_kind_is_rejected_with_the_reason(void **state) {
         user_done(&anna);
 }
 
-/* Open connections that send nothing until the listener ends the first of them. Return how many are open. */
+/* Open connections that send nothing until the listener ends the first of them. Return how many are open. A
+ * fast machine opens thousands: those that the listener has ended make room in 'strangers'. */
 static unsigned open_strangers(Fixture *f, Client *strangers, unsigned max, unsigned *ret_n) {
-        unsigned n = 0, n_open = 0;
+        unsigned n = 0, n_open = 0, n_passed = 0;
 
-        while (n == 0 || !strangers[0].closed) {
-                assert_true(n < max);
-                client_open(&strangers[n++], f, NULL);
+        for (unsigned i = 0; n == 0 || !strangers[0].closed; i = i + 1 < max ? i + 1 : 1) {
+                if (i < n && !strangers[i].closed) {
+                        assert_true(n_passed++ < max);
+                        continue;
+                }
+                n_passed = 0;
+                if (i < n)
+                        client_close(&strangers[i]);
+                else
+                        n++;
+                client_open(&strangers[i], f, NULL);
         }
         for (unsigned i = 0; i < n; i++)
                 n_open += !strangers[i].closed;
@@ -808,7 +817,7 @@ static void strangers_have_limits_until_a_user_of_their_address_is_authenticated
 
 /* Many users may be behind an address. */
 static void a_trusted_address_has_a_fifth_of_the_handshakes(void **state) {
-        enum { STRANGERS = 8000 };
+        enum { STRANGERS = 400 };
         Client *strangers = NEW0(Client, STRANGERS), c;
         Fixture *f = *state;
         User anna;
