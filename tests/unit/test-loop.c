@@ -285,7 +285,7 @@ static void the_cost_of_a_turn_does_not_grow_with_timers_that_have_slack(void **
         assert_true(beside_ns < 50 * alone_ns + 1000000);
 }
 
-/* Whatever their order of starting, and also if some are started again or stopped. */
+/* In any order of starting, and also if some are started again or stopped. */
 static void timers_with_slack_fire_once_their_delay_has_passed(void **state) {
         enum { TIMERS = 200 };
         TestLoop *t = *state;
