@@ -250,6 +250,7 @@ VerbRun verb_backup;                                /* backup.c */
 VerbRun verb_cert;                                  /* cert.c */
 VerbRun verb_cluster;                               /* cluster.c */
 VerbRun verb_cordon, verb_drain;                    /* maintenance.c: cordon and uncordon; drain */
+VerbRun verb_move;                                  /* move.c */
 VerbRun verb_reboot;                                /* reboot.c */
 VerbRun verb_raise, verb_lower;                     /* control.c: load and start; stop and unload */
 VerbRun verb_destroy, verb_restart;                 /* control.c */

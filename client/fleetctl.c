@@ -231,6 +231,15 @@ static const Verb verbs[] = {
           "Exit status 4 if there is no such machine.\n\n"
           "fleetctl machine set alpha zone=a\n",
           verb_machine },
+        { "move", FLAGS_MOVE | FLAGS_NO_BLOCK | FLAGS_JSON, "UNIT [HOST]", "Move a unit to another machine",
+          "To the named machine, or to the best other one that qualifies. The unit is available there "
+          "before\n"
+          "it stops; with Move=stop-first or Singleton=yes it stops first. If it fails there, it stays.\n"
+          "The move continues without this command. The unit may move again later: it is not pinned.\n"
+          "Exit status 0: available there, 1: rejected or failed, 4: no such unit or machine, 5: it\n"
+          "continues.\n\n"
+          "fleetctl move web@1.service gamma\n",
+          verb_move },
         { "plan", FLAGS_JSON, "FILE...", "Show where the units of files would run",
           "Changes nothing. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
           verb_plan },
@@ -401,13 +410,24 @@ static int help_with(const Verb *v, char **args, size_t n) {
 /* Return the verb for which other programs have this one, or NULL. */
 static const char *verb_of_foreign(const char *name) {
         static const char *const rows[][2] = {
-                { "evacuate", "drain" },      { "hosts", "list-machines" },
-                { "logs", "journal" },        { "machines", "list-machines" },
-                { "nodes", "list-machines" }, { "pause", "rollout" },
-                { "promote", "rollout" },     { "ps", "list-units" },
-                { "resume", "rollout" },      { "rollback", "revert" },
-                { "rolling", "rollout" },     { "rolling-update", "rollout" },
-                { "undo", "revert" },         { "undrain", "uncordon" },
+                { "evacuate", "drain" },
+                { "evict", "move" },
+                { "hosts", "list-machines" },
+                { "logs", "journal" },
+                { "machines", "list-machines" },
+                { "migrate", "move" },
+                { "mv", "move" },
+                { "nodes", "list-machines" },
+                { "pause", "rollout" },
+                { "promote", "rollout" },
+                { "ps", "list-units" },
+                { "relocate", "move" },
+                { "resume", "rollout" },
+                { "rollback", "revert" },
+                { "rolling", "rollout" },
+                { "rolling-update", "rollout" },
+                { "undo", "revert" },
+                { "undrain", "uncordon" },
                 { "units", "list-units" },
         };
 

@@ -60,6 +60,7 @@ typedef enum FlagGroup {
         FLAGS_ROLLOUT = INT64_C(1) << 48, /* --wait, --follow, --timeout */
         FLAGS_ALL = INT64_C(1) << 50,     /* --all */
         FLAGS_REBOOT = INT64_C(1) << 49,  /* --all, --by, --cancel, --deadline, ... */
+        FLAGS_MOVE = INT64_C(1) << 50,    /* --force, --timeout */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -97,7 +98,7 @@ typedef struct Options {
         bool restricted, restricted_given, compromised;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         const char *cluster_name, *spread, *voters; /* NULL: not given */
-        bool force;                                 /* remove, drain */
+        bool force;                                 /* remove, drain, move */
         const char *reason, *deadline, *timeout;    /* cordon; drain; NULL: not given */
         const char *rev, *from, *to;                /* cat; diff; NULL: not given */
         bool yes;

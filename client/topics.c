@@ -24,12 +24,10 @@ const Topic topics[] = {
 static const struct {
         const char *verb, *topic;
 } foreign_verbs[] = {
-        { "change", "update" },   { "deploy", "run" },           { "evict", "move" },
-        { "failover", "move" },   { "forget", "remove" },        { "leader", "limits" },
-        { "migrate", "move" },    { "maintenance", "maintain" }, { "move-leader", "limits" },
-        { "mv", "move" },         { "rebalance", "move" },       { "relocate", "move" },
-        { "scale", "run" },       { "snapshot", "backup" },      { "step-down", "limits" },
-        { "transfer", "limits" },
+        { "change", "update" },      { "deploy", "run" },       { "failover", "move" },
+        { "forget", "remove" },      { "leader", "limits" },    { "maintenance", "maintain" },
+        { "move-leader", "limits" }, { "rebalance", "move" },   { "scale", "run" },
+        { "snapshot", "backup" },    { "step-down", "limits" }, { "transfer", "limits" },
 };
 
 const Topic *topic_find(const char *name) {
@@ -52,7 +50,7 @@ const Topic *topic_of_foreign_verb(const char *name) {
                 if (streq(foreign_verbs[i].verb, name))
                         return topic_find(foreign_verbs[i].topic);
 
-        /* "move" and "update" are topics and no verbs. */
+        /* "update" is a topic and no verb. */
         for (const Topic *t = topics; t->name; t++)
                 if (streq(t->name, name))
                         return t;

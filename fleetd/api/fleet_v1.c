@@ -146,6 +146,10 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
                           "their units");
                 return;
         }
+        if (u->move) {
+                move_reason_of(c, view, u, ret);
+                return;
+        }
         (void) cluster_current_state(c, u, &where);
         assignment = where ? cluster_assignment(c, where->id, u->name) : NULL;
         if (assignment)

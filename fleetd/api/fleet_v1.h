@@ -47,7 +47,7 @@ const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
 /* Return another machine than 'where' that is up and has the unit, or is to start it; NULL: none. */
 const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine *where);
 
-/* A unit of a machine that is being drained. */
+/* A unit that is to leave its machine: that is being drained, or by a requested move. */
 typedef enum DrainedUnit {
         DRAINED_UNIT_MOVES,  /* another machine has it */
         DRAINED_UNIT_STOPS,  /* it is being stopped */
@@ -63,6 +63,9 @@ DrainedUnit unit_drained(const Cluster *cluster, const SchedulerView *view, cons
 const ClusterAssignment *maintenance_first_waiting(const Cluster *cluster, const SchedulerView *view,
                                                    const ClusterMachine *machine, size_t *ret_n,
                                                    Error *ret_why);
+
+/* Set what the requested move of the unit does: "moves to gamma: it starts there". */
+void move_reason_of(const Cluster *c, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
 
 /* Write as "waiting" the ordinary units of a machine in maintenance for which no other one qualifies, up to
  * a limit of names and work. */
@@ -109,6 +112,9 @@ void units_get_handle(Request *request);
 void units_put_handle(Request *request);
 void units_delete_handle(Request *request);
 void revisions_handle(Request *request);
+void move_get_handle(Request *request);
+void move_put_handle(Request *request);
+void move_delete_handle(Request *request);
 void rollouts_list_handle(Request *request);
 void rollouts_get_handle(Request *request);
 void rollouts_put_handle(Request *request);

@@ -80,7 +80,7 @@ DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const Clus
                           presence_to_string(where->presence));
         else if (away)
                 error_set(ret_why, 0, "%s, to which it moves, is away", cluster_machine_name(away));
-        else if (drain_retry_ms(a, now_ms) > 0)
+        else if (!u->move && drain_retry_ms(a, now_ms) > 0)
                 error_set(ret_why, 0, "%s", a->reason ?: "");
         else if (u->unit && scheduler_pick(view, u, ret_to, NULL) < 0)
                 scheduler_explain(view, u, where, ret_why);

@@ -63,7 +63,8 @@ void move_judge(const Pass *pass, Position *p) {
                 return;
         }
         p->rule = scheduler_refusal(pass->view, o->of, o->machine, true, &p->why);
-        if (plan_has_former_text(o) && p->rule != RULE_MAINTENANCE && p->rule != RULE_FOREIGN)
+        if (plan_has_former_text(o) && p->rule != RULE_MAINTENANCE && p->rule != RULE_MOVE &&
+            p->rule != RULE_FOREIGN)
                 p->rule = RULE_NONE; /* the rules of the wanted text apply when it has that */
         if (p->rule != RULE_NONE)
                 p->state = POSITION_UNFIT;
@@ -94,6 +95,10 @@ static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *re
 
 bool move_is_drain(const Position *p) {
         return p->state == POSITION_UNFIT && p->rule == RULE_MAINTENANCE;
+}
+
+bool move_leaves(const Position *p) {
+        return p->state == POSITION_UNFIT && (p->rule == RULE_MAINTENANCE || p->rule == RULE_MOVE);
 }
 
 /* Return whether the unit has to leave its machine, which is being drained, wherever it runs then. */
@@ -162,11 +167,12 @@ static MoveLiveness move_liveness(const Position *p) {
         return move_is_known_down(p->assignment) ? MOVE_DOWN : MOVE_MAY_RUN;
 }
 
-/* Return whether the unit runs in an older position, which a drain ends, or ended until it was cancelled. */
+/* Return whether the unit runs in an older position, which a drain or a request ends, or ended until it was
+ * cancelled. */
 static bool move_serves_until(const Position *old, const ClusterAssignment *newer) {
         if (old->assignment->machine->presence != PRESENCE_UP || !plan_is_up(old->assignment))
                 return false;
-        return move_is_drain(old) || (old->state == POSITION_FITS && !move_was_away(old->assignment, newer));
+        return move_leaves(old) || (old->state == POSITION_FITS && !move_was_away(old->assignment, newer));
 }
 
 /* Return whether the unit runs in the position as long as is necessary before its other ones end. While it
@@ -187,8 +193,8 @@ static bool move_has_arrived(const Pass *pass, const Positions *all, size_t i) {
         return !stopping || plan_is_healthy(o);
 }
 
-/* Return whether the unit got its newest position because of maintenance, and is known not to run in the
- * others. It need not run before those end. */
+/* Return whether the unit got its newest position because of maintenance or a request, and is known not to
+ * run in the others. It need not run before those end. */
 static bool move_interrupts_nothing(const Positions *all) {
         const ClusterAssignment *newest = all->items[all->n - 1].assignment;
         const ClusterState *s = cluster_state_on(newest->machine, newest->unit);
@@ -198,15 +204,13 @@ static bool move_interrupts_nothing(const Positions *all) {
         for (size_t i = 0; i + 1 < all->n; i++) {
                 const Position *p = &all->items[i];
 
-                if (!move_is_drain(p) || !move_is_known_down(p->assignment))
+                if (!move_leaves(p) || !move_is_known_down(p->assignment))
                         return false;
         }
         return true;
 }
 
-/* Return for how long the unit may still begin to start there, from now on; 0: its start has failed, or it
- * fails its checks; UINT64_MAX: it is starting, or its state is unknown. */
-static uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
+uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
         const ClusterState *s = cluster_state_on(o->machine, o->unit);
         bool away = o->machine->presence == PRESENCE_AWAY;
         uint64_t now_ms = pass->cluster->now_ms,
@@ -298,6 +302,8 @@ const char *move_cause(const Position *p) {
                         return cluster_machine_is_leaving(p->assignment->machine) ? "is leaving the cluster" :
                                cluster_machine_is_stopping(p->assignment->machine) ? "is shutting down" :
                                                                                      "is being drained";
+                if (p->rule == RULE_MOVE)
+                        return "is left on request";
                 /* fall through */
         default:
                 return "no longer qualifies";
@@ -311,13 +317,15 @@ MoveReason move_reason(const Position *p) {
                 return MOVE_DRAINED;
         if (p->state == POSITION_GONE)
                 return MOVE_LOST;
+        if (p->rule == RULE_MOVE)
+                return MOVE_REQUESTED;
         if (p->state == POSITION_REPLACED || p->rule == RULE_CONFLICTS || p->rule == RULE_FOREIGN)
                 return MOVE_CONFLICT;
         return MOVE_EDITED;
 }
 
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
-        bool unfit = p->state == POSITION_UNFIT && !move_is_drain(p);
+        bool unfit = p->state == POSITION_UNFIT && !move_leaves(p);
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
 
@@ -327,8 +335,9 @@ void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
                   error_text(&why, 0));
 }
 
-/* Return the position from which a drain moves the unit: where it is up, else where it may run, else any, and
- * the newest of these. NULL: it leaves for another reason, too, without limits. Lost machines do not count.
+/* Return the position from which a drain or a request moves the unit: where it is up, else where it may run,
+ * else any, and the newest of these. NULL: it leaves for another reason, too, without limits. Lost machines
+ * do not count.
  */
 static const Position *move_drained(const Positions *all) {
         const Position *from = NULL;
@@ -338,11 +347,11 @@ static const Position *move_drained(const Positions *all) {
         for (size_t i = 0; i < all->n; i++) {
                 const Position *p = &all->items[i];
 
-                if (move_is_drain(p) && move_liveness(p) >= best) {
+                if (move_leaves(p) && move_liveness(p) >= best) {
                         from = p;
                         best = move_liveness(p);
                 }
-                only &= move_is_drain(p) || p->state == POSITION_GONE;
+                only &= move_leaves(p) || p->state == POSITION_GONE;
         }
         return from && (only || plan_is_up(from->assignment)) ? from : NULL;
 }
@@ -361,8 +370,7 @@ static size_t move_count_stopping(const Pass *pass, const ClusterUnit *u) {
         return n;
 }
 
-/* Return whether the budget of its set permits that the unit stops first. At the deadline it does. */
-static bool move_has_budget(Pass *pass, const Position *from, Error *ret_why) {
+bool move_has_budget(Pass *pass, const Position *from, Error *ret_why) {
         int r;
 
         if (move_is_overdue(pass, from))
@@ -393,7 +401,7 @@ static void move_stop_first(Pass *pass, const Positions *all, const Position *fr
                             cluster_machine_label(o->machine, name), move_cause(&all->items[i]));
         }
         if (pass->error == 0)
-                pass->plan->changes[pass->plan->n - 1].move = MOVE_DRAINED;
+                pass->plan->changes[pass->plan->n - 1].move = move_reason(from);
         drain_count(pass, from->assignment);
 }
 
@@ -437,7 +445,7 @@ static void move_away(Pass *pass, const Positions *all) {
                 /* The assignment of a conflicting unit has no effect, and without it the machine would be
                  * selected again at once. A machine in maintenance waits for its last units. */
                 if (move_is_overdue(pass, p) ||
-                    (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !move_is_drain(p) &&
+                    (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !move_leaves(p) &&
                      (!(found || soon) || p->rule == RULE_CONFLICTS)))
                         move_stop_unfit(pass, p);
         }

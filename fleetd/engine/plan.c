@@ -32,6 +32,7 @@ void engine_plan_done(EnginePlan *plan) {
         for (size_t i = 0; i < plan->n_waits; i++)
                 free(plan->waits[i].reason);
         free(plan->waits);
+        free(plan->ends);
         names_done(&plan->rest);
         *plan = (EnginePlan) {};
 }
@@ -365,6 +366,8 @@ static void plan_unit(Pass *pass, PlanItem *item) {
         item->done = true;
         free(item->wait);
         item->wait = NULL;
+        if (u->move && move_ends(pass, u))
+                return;
         if (!plan_is_wanted(u))
                 plan_unwanted(pass, u);
         else if (u->unit->placement.global)

@@ -16,7 +16,8 @@ typedef struct Brake {
         uint64_t again_ms; /* from now until time alone changes this; UINT64_MAX: never */
 } Brake;
 
-/* drain.c: how many units of drained machines start elsewhere; counted when first needed. */
+/* drain.c: how many units of drained machines, and units whose move was requested, start elsewhere; counted
+ * when first needed. */
 typedef struct Drains {
         size_t *starting; /* owned: by ClusterMachine.slot; NULL: not counted yet */
         size_t n_total;
@@ -60,8 +61,8 @@ void brake_done(Brake *brake);
 /* drain.c. Return whether the deadline of the machine's drain has passed. While the mass-failure brake is on,
  * no deadline passes. */
 bool drain_is_overdue(const Pass *pass, const ClusterMachine *machine);
-/* Return whether the unit of an assignment may begin to leave its machine, which is being drained;
- * if not, set what it waits for. */
+/* Return whether the unit of an assignment may begin to leave its machine, which is being drained, or whose
+ * unit has a requested move; if not, set what it waits for. */
 bool drain_admits(Pass *pass, const ClusterAssignment *assignment, Error *ret_why);
 /* Count a unit that begins to leave the machine of the assignment in this plan. */
 void drain_count(Pass *pass, const ClusterAssignment *assignment);
@@ -122,10 +123,21 @@ const char *move_cause(const Position *p);
 MoveReason move_reason(const Position *p);
 /* Return whether the unit leaves the position because its machine is being drained. */
 bool move_is_drain(const Position *p);
+/* The same, or because its move to another machine was requested: it leaves in the same way. */
+bool move_leaves(const Position *p);
+/* Return whether the budget of its set permits that the unit stops first. At the deadline of a drain it does.
+ */
+bool move_has_budget(Pass *pass, const Position *from, Error *ret_why);
+/* Return for how long the unit may still begin to start there, from now on; 0: its start has failed, or it
+ * fails its checks; UINT64_MAX: it is starting, or its state is unknown. */
+uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o);
 /* Record that the unit has to leave the position, and that no other machine qualifies. */
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
 /* Stop the unit in a position that no longer qualifies. */
 void move_stop_unfit(Pass *pass, const Position *p);
+
+/* move_end.c. Return whether the requested move of the unit ends, which is added to the plan. */
+bool move_ends(Pass *pass, const ClusterUnit *u);
 
 /* Plan an ordinary unit. */
 void move_unit(Pass *pass, const ClusterUnit *u);

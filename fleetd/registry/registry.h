@@ -121,6 +121,7 @@ typedef enum MoveReason {
         MOVE_DRAINED,  /* it leaves, or has left */
         MOVE_EDITED,   /* it no longer qualifies: the unit or its metadata were changed */
         MOVE_CONFLICT, /* it has a unit that conflicts with this one, or replaces it */
+        MOVE_REQUESTED,
         _MOVE_REASON_MAX,
 } MoveReason;
 
@@ -168,6 +169,24 @@ typedef struct RolloutWrite {
 int registry_read_revision(Registry *r, const char *unit, uint64_t number, Unit **ret);
 /* Send one transaction, valid in 'term' (0: any). 0, -ENOMEM or -E2BIG. */
 int registry_roll(Registry *r, uint64_t term, const RolloutWrite *write, RegistryDone done, void *userdata);
+
+/* -- moves.c -- */
+
+/* Request that the unit moves to a machine, instead of where it moves to now. 'reason' is for the history.
+ * Requires KV_LEVEL_UPDATES. KV_COMPARE_FAILED: the unit or its move was changed meanwhile. */
+int registry_move(Registry *r, const ClusterUnit *unit, const MoveRecord *move, const char *reason,
+                  RegistryDone done, void *userdata);
+
+/* How a requested move has ended. */
+typedef struct MoveEnd {
+        const ClusterUnit *unit; /* borrowed; it has a move */
+        char reason[HISTORY_REASON_SIZE];
+} MoveEnd;
+
+/* End moves, all or none. 'term' of the leader, or 0. 'user' (NULL: the cluster itself) for the history.
+ * KV_COMPARE_FAILED: one was changed meanwhile. */
+int registry_end_moves(Registry *r, uint64_t term, const MoveEnd *ends, size_t n, const char *user,
+                       RegistryDone done, void *userdata);
 
 /* -- states.c: changes by the agent -- */
 

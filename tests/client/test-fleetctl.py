@@ -1016,7 +1016,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     t.file("keys.json", '{"writes":[{"action":"set","key":"/k","value":"1"}]}')
     server, etcd = malicious_server({"action": hostile, "node": {"key": "/_coreos.com/fleet/" + hostile, "value": hostile, "dir": True, "nodes": [
         {"key": f"/_coreos.com/fleet/job/{hostile}.service/object", "value": hostile}]}})
-    calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["history"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
+    calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["history"], ["journal"], ["kill"], ["list-dependencies"], ["move"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["revert"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["rollout"], ["unload", "wait"], ["verify"], ["why"]],
              "": [["ca"], ["cert", "ls"], ["cluster"], ["cordon", "2" * 32], ["drain", "2" * 32], ["uncordon", "2" * 32], ["directory"], ["rollout"], ["reboot", "2" * 32, "--yes"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
@@ -1732,7 +1732,7 @@ def a_watch_from_an_index_outside_the_window_continues_from_now(t):
 def an_unknown_verb_is_rejected(t):
     t.expect("frobnicate", 2, err='Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help\n')
     t.expect("strat x", 2, err='Error: unknown command "strat" for "fleetctl"; did you mean start? (fleetctl help)\n')
-    t.expect("move x", 2, err='Error: unknown command "move" for "fleetctl"; see: fleetctl help move\n')
+    t.expect("mv x", 2, err='Error: unknown command "mv" for "fleetctl"; see: fleetctl help move\n')
     t.expect("help ps", out=["fleetctl list-units [OPTIONS] [UNIT...]"], err="fleetctl: there is no verb ps; did you mean list-units? (fleetctl help list-units)\n")
     t.expect("list-unit", 2, err='Error: unknown command "list-unit" for "fleetctl"; did you mean list-unit-files, list-units? (fleetctl help)\n')
 
@@ -1857,7 +1857,7 @@ def completion_offers_topics(t):
 
 
 def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
-    for verb, topic in (("move", "move"), ("migrate", "move"), ("mv", "move"),
+    for verb, topic in (("failover", "move"), ("rebalance", "move"), ("deploy", "run"),
                         ("forget", "remove"), ("snapshot", "backup")):
         said = f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}"
         assert t.on_terminal(verb, "x") == (2, said + "\r\n"), t.on_terminal(verb, "x")

@@ -54,6 +54,33 @@ a_host_with_thirty_units_is_drained() {
         fleetctl gamma uncordon beta >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
 }
 
+# To a named host: it runs there before it stops here, and each of the three is unavailable at no time. One that fails there stays.
+a_unit_moves_to_a_named_host() {
+        local from to watcher
+        from=$(hosts_running plain-1.service)
+        to=$(printf '%s\n' alpha beta gamma | grep -vx "$from" | head -1)
+        rm -f "$LAB/done"
+        watch_for_gaps >"$LAB/gaps" &
+        watcher=$!
+        fleetctl alpha move plain-1.service "$to" >"$LAB/out" 2>&1 || fail "move: $(cat "$LAB/out")"
+        touch "$LAB/done"
+        wait $watcher
+        rm "$LAB/done"
+        [ ! -s "$LAB/gaps" ] || fail "these ran nowhere for a moment: $(sort "$LAB/gaps" | uniq -c | tr '\n' ' ')"
+        grep -q "plain-1.service → $to available" "$LAB/out" || fail "move: $(cat "$LAB/out")"
+        runs_once plain-1.service && runs_on plain-1.service "$to" || fail "plain-1.service runs on: $(hosts_running plain-1.service | tr '\n' ' ')"
+        fleetctl beta move plain-1.service "$to" >"$LAB/out" 2>&1 && grep -q "plain-1.service is on $to" "$LAB/out" || fail "move again: $(cat "$LAB/out")"
+        runs_forever picky.service <<<"ExecStartPre=/bin/sh -c '[ ! -e /run/picky ]'"
+        fleetctl beta start picky.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        from=$(hosts_running picky.service)
+        to=$(printf '%s\n' alpha beta gamma | grep -vx "$from" | head -1)
+        host_exec "$to" touch /run/picky
+        ! fleetctl alpha move picky.service "$to" >"$LAB/out" 2>&1 || fail "a unit that fails moves: $(cat "$LAB/out")"
+        grep -q "move of picky.service to $to failed: " "$LAB/out" || fail "move: $(cat "$LAB/out")"
+        runs_once picky.service && runs_on picky.service "$from" || fail "picky.service runs on: $(hosts_running picky.service | tr '\n' ' ')"
+        fleetctl alpha destroy picky.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+}
+
 # Print each moment in which a unit runs nowhere, until the file $LAB/done exists.
 watch_for_gaps() {
         local u n=0
@@ -140,6 +167,6 @@ a_host_with_a_key_file_and_join_stays_out() {
         done
 }
 
-scenario a_cluster_with_units a_host_with_thirty_units_is_drained each_unit_runs_elsewhere_before_it_stops_here units_of_other_hosts_are_not_touched two_hosts_remain_and_the_third_is_empty \
+scenario a_cluster_with_units a_unit_moves_to_a_named_host a_host_with_thirty_units_is_drained each_unit_runs_elsewhere_before_it_stops_here units_of_other_hosts_are_not_touched two_hosts_remain_and_the_third_is_empty \
         a_unit_file_that_is_added_during_a_leave_cancels_it \
         a_host_with_a_key_file_and_join_stays_out

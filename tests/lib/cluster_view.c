@@ -250,7 +250,17 @@ void cluster_view_free(ClusterView *p) {
         cluster_done(&p->cluster);
 }
 
+static void apply_ends(ClusterView *p, const EnginePlan *plan) {
+        for (size_t i = 0; i < plan->n_ends; i++) {
+                char key[LAYOUT_KEY_MAX];
+
+                assert(plan->ends[i].unit->move_index > 0);
+                cluster_view_remove(p, layout_key(key, LAYOUT_MOVE, plan->ends[i].unit->name, NULL));
+        }
+}
+
 void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
+        apply_ends(p, plan);
         p->index++;
         for (size_t i = 0; i < plan->n; i++) {
                 const AssignmentChange *c = &plan->changes[i];
@@ -345,6 +355,8 @@ char *cluster_view_plan(ClusterView *p, bool apply) {
         const EnginePlanLimits limits = { .names_texts = !p->below_updates };
 
         assert(engine_plan(&p->cluster, NULL, 0, 30000, &limits, &plan) >= 0);
+        for (size_t i = 0; i < plan.n_ends; i++)
+                text_printf(&t, "%s%s", t.size > 0 ? "; " : "", plan.ends[i].reason);
         if (apply)
                 cluster_view_apply(p, &plan);
         if (plan.n > 0)
@@ -354,7 +366,7 @@ char *cluster_view_plan(ClusterView *p, bool apply) {
                 char letter[2];
 
                 assert(plan.changes[i].reason[0]);
-                text_printf(&t, "%s%s %s %s", i > 0 ? "; " : "",
+                text_printf(&t, "%s%s %s %s", t.size > 0 ? "; " : "",
                             assignment_kind_to_string(plan.changes[i].kind), plan.changes[i].unit,
                             name_of(letter, m));
         }

@@ -45,7 +45,7 @@ void cluster_view_remove(ClusterView *p, const char *key);
 void cluster_view_unreadable(ClusterView *p, LayoutKind kind, const char *unit, const char *machine);
 void cluster_view_free(ClusterView *p);
 
-/* Write a plan as the registry does, all at one index. */
+/* Write a plan as the registry does, all at one index, after the ends of moves. */
 void cluster_view_apply(ClusterView *p, const EnginePlan *plan);
 
 /* Execute the assignments of all machines that are up, as their agents do: what they start is available at
@@ -53,5 +53,6 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan);
 void cluster_view_execute(ClusterView *p);
 
 /* Plan all units (brake 30 s), and return the plan as "run a.service A; stop a.service B", sorted by unit,
- * then machine. 'apply': also apply it. The caller frees the result. */
+ * then machine, after the ends of moves ("moved to B"). 'apply': also apply it. The caller frees the result.
+ */
 char *cluster_view_plan(ClusterView *p, bool apply);
