@@ -70,7 +70,10 @@ static void each_verb_is_seen_on_terminals_of_three_widths(void **state) {
                 "kv lock", "kv txn", /* it prints JSON only */
         };
         const CaseFile *file = *state;
-        Case help = { .argv = { "fleetctl", "help", "--verbs" }, .argc = 3, .given = "", .shared = "" };
+        Case help = { .argv = { (char *) "fleetctl", (char *) "help", (char *) "--verbs" },
+                      .argc = 3,
+                      .given = "",
+                      .shared = "" };
         CaseResult result = case_run(&help, NULL, NULL);
         unsigned n_missing = 0;
 
