@@ -407,36 +407,6 @@ static int help_with(const Verb *v, char **args, size_t n) {
         return EXIT_DONE;
 }
 
-/* Return the verb for which other programs have this one, or NULL. */
-static const char *verb_of_foreign(const char *name) {
-        static const char *const rows[][2] = {
-                { "evacuate", "drain" },
-                { "evict", "move" },
-                { "hosts", "list-machines" },
-                { "logs", "journal" },
-                { "machines", "list-machines" },
-                { "migrate", "move" },
-                { "mv", "move" },
-                { "nodes", "list-machines" },
-                { "pause", "rollout" },
-                { "promote", "rollout" },
-                { "ps", "list-units" },
-                { "relocate", "move" },
-                { "resume", "rollout" },
-                { "rollback", "revert" },
-                { "rolling", "rollout" },
-                { "rolling-update", "rollout" },
-                { "undo", "revert" },
-                { "undrain", "uncordon" },
-                { "units", "list-units" },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(rows); i++)
-                if (streq(rows[i][0], name))
-                        return rows[i][1];
-        return NULL;
-}
-
 /* Append the next step for a verb that this version does not have. */
 static bool append_foreign_verb(Text *t, const char *name) {
         const Topic *topic = topic_of_foreign_verb(name);

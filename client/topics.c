@@ -57,6 +57,35 @@ const Topic *topic_of_foreign_verb(const char *name) {
         return NULL;
 }
 
+const char *verb_of_foreign(const char *name) {
+        static const char *const rows[][2] = {
+                { "evacuate", "drain" },
+                { "evict", "move" },
+                { "hosts", "list-machines" },
+                { "logs", "journal" },
+                { "machines", "list-machines" },
+                { "migrate", "move" },
+                { "mv", "move" },
+                { "nodes", "list-machines" },
+                { "pause", "rollout" },
+                { "promote", "rollout" },
+                { "ps", "list-units" },
+                { "relocate", "move" },
+                { "resume", "rollout" },
+                { "rollback", "revert" },
+                { "rolling", "rollout" },
+                { "rolling-update", "rollout" },
+                { "undo", "revert" },
+                { "undrain", "uncordon" },
+                { "units", "list-units" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (streq(rows[i][0], name))
+                        return rows[i][1];
+        return NULL;
+}
+
 const char *topic_nearest(const char *name) {
         Suggestion suggestion = { .typed = name };
 
