@@ -60,7 +60,7 @@ typedef enum FlagGroup {
         FLAGS_ROLLOUT = INT64_C(1) << 48, /* --wait, --follow, --timeout */
         FLAGS_ALL = INT64_C(1) << 50,     /* --all */
         FLAGS_REBOOT = INT64_C(1) << 49,  /* --all, --by, --cancel, --deadline, ... */
-        FLAGS_MOVE = INT64_C(1) << 50,    /* --force, --timeout */
+        FLAGS_MOVE = INT64_C(1) << 51,    /* --force, --timeout */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 

@@ -113,6 +113,8 @@ int rollout_is_supported(Client *c, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         int r = client_get_json(c, "/fleet/v1/cluster", &root, err);
 
+        if (r == -ENOENT) /* a server of fleet */
+                return 0;
         return r < 0 ? r : member_number(root, "level") >= ROLLOUT_LEVEL;
 }
 

@@ -70,10 +70,10 @@ static void each_verb_is_seen_on_terminals_of_three_widths(void **state) {
                 "kv lock", "kv txn", /* it prints JSON only */
         };
         const CaseFile *file = *state;
-        Case help = { .argv = { (char *) "fleetctl", (char *) "help", (char *) "--verbs" },
-                      .argc = 3,
-                      .given = "",
-                      .shared = "" };
+        char nothing[] = "", fleetctl[] = "fleetctl", verb_help[] = "help", verbs[] = "--verbs";
+        Case help = {
+                .argv = { fleetctl, verb_help, verbs }, .argc = 3, .given = nothing, .shared = nothing
+        };
         CaseResult result = case_run(&help, NULL, NULL);
         unsigned n_missing = 0;
 
