@@ -95,10 +95,12 @@ void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions
 
         if (health_continues(s, options, same_run, running))
                 snprintf(s->hash, sizeof(s->hash), "%s", seen->hash);
-        else if (!same_run || !streq(s->hash, seen->hash)) {
+        else if (!same_run || !streq(s->hash, seen->hash) || !streq(s->policy, options->policy ?: "")) {
                 s->former_end = same_run && !running;
                 health_begin(s, seen, same_run);
         }
+        s->former_end &= !options->in_force;
+        snprintf(s->policy, sizeof(s->policy), "%s", options->policy ?: "");
         snprintf(s->process, sizeof(s->process), "%s", options->process ?: "");
         s->n_checks = MIN(options->n_checks, (size_t) HEALTH_CHECKS_MAX);
         if (running && !s->running)
@@ -110,6 +112,10 @@ void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions
                 s->n_discarded = MIN(s->n_discarded, s->n_restarts); /* a start has reset it */
         }
         health_update(s, options, now_ms);
+}
+
+void health_begin_watch(HealthState *s) {
+        s->available = s->healthy = s->inherits = false;
 }
 
 void health_inherit(HealthState *s, const UnitState *published, const HealthOptions *options,
