@@ -44,7 +44,7 @@ static DrainedUnit move_state(const Cluster *c, const SchedulerView *view, const
         if (!from)
                 return there && cluster_assignment_is_active(there) ? DRAINED_UNIT_MOVES :
                                                                       DRAINED_UNIT_QUEUED;
-        state = unit_drained(view, u, from->machine, &to, ret_why);
+        state = unit_drained(c, view, u, from->machine, &to, ret_why);
         if (state != DRAINED_UNIT_QUEUED || !u->unit)
                 return state;
         spared = scheduler_move_spares(u, from->machine);
