@@ -51,7 +51,7 @@ static bool maintenance_lacks_budget(const Cluster *c, const SchedulerView *view
                 return false;
         if (head != a->of)
                 scheduler_view_count_work(view, unit_order_instances(&c->by_name, head->name, &unused));
-        return rollout_may_stop(c, a, 0, ret_why) == 0;
+        return rollout_may_stop(c, a, ret_why) == 0;
 }
 
 DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,

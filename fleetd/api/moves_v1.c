@@ -50,7 +50,7 @@ static DrainedUnit move_state(const Cluster *c, const SchedulerView *view, const
         spared = scheduler_move_spares(u, from->machine);
         if (spared)
                 error_set(ret_why, 0, "%s", spared);
-        else if (!placement_stops_first(&u->unit->placement) || rollout_may_stop(c, from, 0, ret_why) != 0)
+        else if (!placement_stops_first(&u->unit->placement) || rollout_may_stop(c, from, ret_why) != 0)
                 return state;
         return DRAINED_UNIT_WAITS;
 }

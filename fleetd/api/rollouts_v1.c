@@ -115,7 +115,7 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         json_add_u64(t, "ageMs", rollout_age(c, o->since_ms));
         if (instances)
                 rollout_write_apart(t, request, head);
-        json_add_u64(t, "available", n[INSTANCE_AVAILABLE]);
+        json_add_u64(t, "available", n[INSTANCE_AVAILABLE] + n[INSTANCE_LOADED]);
         if (o->state == ROLLOUT_PAUSED)
                 json_add_string(t, "before", rollout_state_to_string(o->before));
         json_add_u64(t, "behind", n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_IDLE]);
@@ -208,7 +208,8 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
         }
         text_printf(&line, "%s: revision %llu: %s, %zu of %zu available", head->name,
                     (unsigned long long) o->to.number, rollout_state_to_string(o->state),
-                    set.n_of[INSTANCE_AVAILABLE], set.n - set.n_of[INSTANCE_ENDED]);
+                    set.n_of[INSTANCE_AVAILABLE] + set.n_of[INSTANCE_LOADED],
+                    set.n - set.n_of[INSTANCE_ENDED]);
         if (o->state == ROLLOUT_PAUSED)
                 text_printf(&line, ": %s", o->why);
         for (size_t i = 0; i < set.n; i++) {

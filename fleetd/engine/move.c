@@ -356,29 +356,49 @@ static const Position *move_drained(const Positions *all) {
         return from && (only || plan_is_up(from->assignment)) ? from : NULL;
 }
 
-/* Instances of the set that this plan stops. */
-static size_t move_count_stopping(const Pass *pass, const ClusterUnit *u) {
-        const ClusterUnit *head = rollout_head(pass->cluster, u), *other;
-        size_t n = 0;
+/* Count the instances of the set that this plan stops, since the last time. */
+static void move_count_stopping(const Pass *pass, PlanBudget *b) {
+        for (; b->n_counted < pass->plan->n; b->n_counted++) {
+                const AssignmentChange *c = &pass->plan->changes[b->n_counted];
+                const ClusterUnit *u = c->kind == ASSIGNMENT_STOP ? cluster_unit(pass->cluster, c->unit) :
+                                                                    NULL;
 
-        for (size_t i = 0; i < pass->plan->n; i++) {
-                other = pass->plan->changes[i].kind == ASSIGNMENT_STOP ?
-                                cluster_unit(pass->cluster, pass->plan->changes[i].unit) :
-                                NULL;
-                n += other && rollout_head(pass->cluster, other) == head;
+                b->n_stopping += u && rollout_head(pass->cluster, u) == b->head;
         }
-        return n;
+}
+
+/* Return the budget of the set of a unit: the set is read once for a plan. NULL: out of memory. */
+static PlanBudget *move_budget(Pass *pass, const ClusterUnit *u) {
+        const ClusterUnit *head = rollout_head(pass->cluster, u);
+        PlanBudget *b;
+
+        HASH_FIND_PTR(pass->budgets, &head, b);
+        if (!b) {
+                b = NEW0(PlanBudget, 1);
+                if (b && rollout_read_budget(pass->cluster, head, &b->budget) == 0) {
+                        b->head = head;
+                        HASH_ADD_PTR(pass->budgets, head, b);
+                        scheduler_view_count_work(pass->view, b->budget.n);
+                }
+                if (!b || !b->head || !TABLE_ADDED(b)) {
+                        free(b);
+                        pass->error = -ENOMEM;
+                        return NULL;
+                }
+        }
+        move_count_stopping(pass, b);
+        return b;
 }
 
 bool move_has_budget(Pass *pass, const Position *from, Error *ret_why) {
-        int r;
+        const ClusterAssignment *o = from->assignment;
+        PlanBudget *b;
 
-        if (move_is_overdue(pass, from))
+        if (move_is_overdue(pass, from) || cluster_machine_is_stopping(o->machine) ||
+            !rollout_is_counted(pass->cluster, o))
                 return true;
-        r = rollout_may_stop(pass->cluster, from->assignment, move_count_stopping(pass, from->assignment->of),
-                             ret_why);
-        pass->error = MIN(pass->error, r);
-        return r > 0;
+        b = move_budget(pass, o->of);
+        return b && rollout_permits(&b->budget, b->n_stopping, ret_why);
 }
 
 /* Move=stop-first: the unit gets its other machine when it has ended on these ones. */

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/engine/rollout.h"
 #include "fleetd/scheduler/scheduler.h"
 
 typedef struct PlanItem PlanItem;
@@ -23,6 +24,15 @@ typedef struct Drains {
         size_t n_total;
 } Drains;
 
+/* How many instances of a set may stop. */
+typedef struct PlanBudget {
+        const ClusterUnit *head;
+        RolloutBudget budget;
+        size_t n_stopping; /* instances that the first 'n_counted' changes of the plan stop */
+        size_t n_counted;
+        UT_hash_handle hh;
+} PlanBudget;
+
 /* One plan in the making. */
 typedef struct Pass {
         const Cluster *cluster;
@@ -31,7 +41,8 @@ typedef struct Pass {
         EnginePlan *plan;
         Brake brake;
         Drains drains;
-        PlanItem *items; /* table by unit; in the order of names when 'sorted' */
+        PlanBudget *budgets; /* table by head; read when first needed */
+        PlanItem *items;     /* table by unit; in the order of names when 'sorted' */
         bool sorted;
         size_t n_planned;
         ClusterMachine **machines; /* by ID; read when first needed */
@@ -125,8 +136,8 @@ MoveReason move_reason(const Position *p);
 bool move_is_drain(const Position *p);
 /* The same, or because its move to another machine was requested: it leaves in the same way. */
 bool move_leaves(const Position *p);
-/* Return whether the budget of its set permits that the unit stops first. At the deadline of a drain it does.
- */
+/* Return whether the budget of its set permits that the unit stops first. At the deadline of a drain, and
+ * while its machine shuts down, it does. */
 bool move_has_budget(Pass *pass, const Position *from, Error *ret_why);
 /* Return for how long the unit may still begin to start there, from now on; 0: its start has failed, or it
  * fails its checks; UINT64_MAX: it is starting, or its state is unknown. */

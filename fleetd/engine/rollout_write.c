@@ -74,6 +74,8 @@ int rollout_step_write(Registry *registry, uint64_t term, const ClusterUnit *hea
                                                .reason = step->reason,
                                                .changes = changes,
                                                .n_changes = step->n_updates,
+                                               .followers = step->followers,
+                                               .n_followers = step->n_followers,
                                                .revert = revert },
                              done, userdata);
 }

@@ -161,6 +161,8 @@ typedef struct RolloutWrite {
         const AssignmentChange
                 *changes; /* with the wanted text of 'head', which instances that follow it get */
         size_t n_changes;
+        const ClusterUnit *const *followers; /* further ones, whose keys get the wanted text */
+        size_t n_followers;
         const Unit *revert; /* the new text of 'head'; NULL: it remains */
 } RolloutWrite;
 

@@ -41,6 +41,7 @@ static void put(ClusterView *p, LayoutKind kind, const char *unit, const char *m
         if (r < 0)
                 fprintf(stderr, "%s: %s\n", key, error_text(&err, r));
         assert(r == 0);
+        p->cluster.index = p->index;
 }
 
 static void put_text(ClusterView *p, LayoutKind kind, const char *unit, const char *machine, Text *t) {
@@ -62,6 +63,7 @@ void cluster_view_put(ClusterView *p, const char *key, const char *value) {
                                        .created = p->index,
                                        .modified = p->index },
                            &err) == 0);
+        p->cluster.index = p->index;
 }
 
 void cluster_view_unreadable(ClusterView *p, LayoutKind kind, const char *unit, const char *machine) {
