@@ -24,7 +24,7 @@ enum {
         SLICE = 250,       /* units that one turn plans, */
         WORK_MAX = 20000,  /* and the work after which it ends (scheduler_view_work()): some ms */
         RETRY_MS = 100,
-        PART = 150, /* changes of a plan in one transaction */
+        PART = 150, /* changes of a plan in one transaction, or fewer: as many as fit */
         REJECTED_TIMES = 2,
 };
 
@@ -66,6 +66,7 @@ struct Engine {
 
         EnginePlan plan;               /* written, or being written */
         size_t n_written;              /* of its changes, before the part in flight */
+        size_t n_sent;                 /* in that part */
         bool writing;                  /* a transaction is in flight */
         uint64_t written_index;        /* that the cluster view has to reach; 0: none */
         uint64_t freed;                /* EnginePlan.freed of the last plan */
@@ -154,7 +155,7 @@ static void engine_on_change(void *userdata, const RegistryChange *change) {
 
 static void engine_drop_plan(Engine *e) {
         engine_plan_done(&e->plan);
-        e->n_written = 0;
+        e->n_written = e->n_sent = 0;
 }
 
 void engine_counts(const Engine *e, EngineCounts *ret) {
@@ -198,7 +199,7 @@ static void engine_plan_all(Engine *e, bool failed) {
 
 static void engine_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Engine *e = userdata;
-        size_t end = MIN(e->n_written + PART, e->plan.n);
+        size_t end = e->n_written + e->n_sent;
         const AssignmentChange *rejected;
 
         e->writing = false;
@@ -208,6 +209,7 @@ static void engine_on_written(void *userdata, KvStatus status, const char *messa
                 for (size_t i = e->n_written; i < end; i++)
                         engine_log_written(e, &e->plan.changes[i], index);
                 e->n_written = end;
+                e->n_sent = 0;
                 engine_wake(e, false);
                 return;
         }
@@ -297,7 +299,7 @@ static int engine_write_part(Engine *e) {
         int r;
 
         r = registry_assign(e->registry, e->term, e->plan.changes + e->n_written,
-                            MIN(e->plan.n - e->n_written, (size_t) PART), engine_on_written, e);
+                            MIN(e->plan.n - e->n_written, (size_t) PART), &e->n_sent, engine_on_written, e);
         e->writing = r >= 0;
         return r;
 }
@@ -593,7 +595,7 @@ static void engine_stop(Engine *e) {
         e->counts.leader_since_s = 0;
         e->written_index = 0;
         if (e->writing)
-                e->plan.n = MIN(e->n_written + PART, e->plan.n); /* the part in flight is the last one */
+                e->plan.n = e->n_written + e->n_sent; /* the part in flight is the last one */
         else
                 engine_drop_plan(e);
         named_clear(&e->dirty);

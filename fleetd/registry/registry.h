@@ -143,9 +143,10 @@ typedef struct AssignmentChange {
         MoveReason move; /* for counts only */
 } AssignmentChange;
 
-/* Send one transaction that is valid in 'term' only. It is never repeated. */
-int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n, RegistryDone done,
-                    void *userdata);
+/* Send one transaction that is valid in 'term' only. It is never repeated. It has the first *ret_n changes:
+ * at least one, and all that fit into it. */
+int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n, size_t *ret_n,
+                    RegistryDone done, void *userdata);
 /* Within 'done': return the change whose check rejected the transaction; NULL: none of these changes. */
 const AssignmentChange *registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
                                                     size_t n);

@@ -1,5 +1,7 @@
 /* Assignments: the engine's writes. Each is valid only with the indexes and in the term that it was planned
  * on. */
+#include <errno.h>
+
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
@@ -47,21 +49,47 @@ void transaction_assign(Registry *r, Transaction *t, uint64_t term, const Assign
 }
 
 /* Instances of the time before assignments named their texts. */
-static void schedule_follow(Registry *r, Transaction *t, const AssignmentChange *c) {
+static void schedule_follow(Registry *r, Transaction *follow, const AssignmentChange *c) {
         const ClusterAssignment *known = cluster_assignment(registry_cluster(r), c->machine, c->unit);
 
         if (c->revision > 0 && known && known->revision == 0)
-                transaction_follow(t, r, c->unit);
+                transaction_follow(follow, r, c->unit);
 }
 
-int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n, RegistryDone done,
-                    void *userdata) {
-        _cleanup_transaction_ Transaction t = {};
+/* Append the writes of 'from', which keeps their strings. */
+static void schedule_append(Transaction *t, const Transaction *from) {
+        t->error = MIN(t->error, from->error);
+        if (t->error < 0 || from->n_writes == 0)
+                return;
+        if (GROW(t->writes, t->writes_capacity, t->n_writes + from->n_writes) < 0) {
+                t->error = -ENOMEM;
+                return;
+        }
+        memcpy(t->writes + t->n_writes, from->writes, from->n_writes * sizeof(from->writes[0]));
+        t->n_writes += from->n_writes;
+}
 
-        for (size_t i = 0; i < n; i++)
+int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n, size_t *ret_n,
+                    RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {}, follow = {}; /* writes of units come after all others */
+        size_t taken = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                size_t n_checks = t.n_checks, n_writes = t.n_writes, n_follow = follow.n_writes;
+
                 transaction_assign(r, &t, term, &changes[i]);
-        for (size_t i = 0; i < n; i++)
-                schedule_follow(r, &t, &changes[i]);
+                schedule_follow(r, &follow, &changes[i]);
+                if (i > 0 && transaction_size(&t) + transaction_size(&follow) > KV_COMMAND_MAX) {
+                        t.n_checks = n_checks;
+                        t.n_writes = n_writes;
+                        follow.n_writes = n_follow;
+                        break;
+                }
+                taken++;
+        }
+        schedule_append(&t, &follow);
+        if (ret_n)
+                *ret_n = taken;
         return transaction_send(r, &t, term, done, userdata);
 }
 

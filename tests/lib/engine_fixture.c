@@ -26,7 +26,7 @@ void __wrap_registry_observe(Registry *r, RegistryObserver *listener);
 void __wrap_registry_unobserve(Registry *r, RegistryObserver *listener);
 void __wrap_registry_cancel(Registry *r, const void *userdata);
 int __wrap_registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n,
-                           RegistryDone done, void *userdata);
+                           size_t *ret_n, RegistryDone done, void *userdata);
 const AssignmentChange *__wrap_registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
                                                            size_t n);
 int __wrap_registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata);
@@ -126,9 +126,10 @@ static int fixture_call(uint64_t term, const AssignmentChange *changes, size_t n
 }
 
 int __wrap_registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n,
-                           RegistryDone done, void *userdata) {
+                           size_t *ret_n, RegistryDone done, void *userdata) {
         assert_true(n > 0);
-        return fixture_call(term, changes, n, done, userdata);
+        *ret_n = fixture.fits > 0 ? MIN(n, fixture.fits) : n;
+        return fixture_call(term, changes, *ret_n, done, userdata);
 }
 
 int __wrap_registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata) {

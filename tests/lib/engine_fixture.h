@@ -59,7 +59,8 @@ typedef struct Fixture {
         KvState state;
         Call calls[CALLS_MAX];
         unsigned n_calls;
-        int error; /* of the next call */
+        int error;   /* of the next call */
+        size_t fits; /* changes that fit into one transaction; 0: all */
         AssignmentChange changes[CHANGES_MAX];
         size_t n_changes;
         RegistryDone done; /* of the call without an answer; NULL: none */

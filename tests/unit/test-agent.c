@@ -2310,9 +2310,9 @@ static void an_assignment_that_comes_with_the_whole_registry_is_executed_at_once
         memcpy(change.machine, h->id, sizeof(change.machine));
         change.unit_index = cluster_unit(registry_cluster(h->registry), "web.service")->index;
         kv_state(h->store, &store);
-        assert_int_equal(
-                host_wait(h, registry_assign(h->registry, store.term, &change, 1, read_registry_again, h)),
-                KV_OK);
+        assert_int_equal(host_wait(h, registry_assign(h->registry, store.term, &change, 1, NULL,
+                                                      read_registry_again, h)),
+                         KV_OK);
         UNTIL(fixture, fixture->fake->starts == 1);
         assert_in_range(loop_now_ms(h->loop) - ordered_ms, 0, 5000); /* before the next resync */
 }

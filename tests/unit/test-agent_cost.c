@@ -505,7 +505,7 @@ static void assign_many(Fixture *fixture, AssignmentKind kind) {
                 }
                 assert_int_equal(
                         host_wait(fixture->host, registry_assign(fixture->host->registry, store.term, changes,
-                                                                 n, host_on_done, fixture->host)),
+                                                                 n, NULL, host_on_done, fixture->host)),
                         KV_OK);
         }
         free(changes);

@@ -368,8 +368,9 @@ static void an_assignment_for_another_host_causes_no_pass(void **state) {
         change.unit_index = cluster_unit(registry_cluster(h->registry), "web.service")->index;
         kv_state(h->store, &store);
         passes = agent_counts(fixture->agent)->passes;
-        assert_int_equal(host_wait(h, registry_assign(h->registry, store.term, &change, 1, host_on_done, h)),
-                         KV_OK);
+        assert_int_equal(
+                host_wait(h, registry_assign(h->registry, store.term, &change, 1, NULL, host_on_done, h)),
+                KV_OK);
         run_pending(fixture);
         assert_int_equal(agent_counts(fixture->agent)->passes, passes);
 }

@@ -1500,7 +1500,7 @@ static void assign(Fixture *fixture, const char *unit, const char *machine) {
         snprintf(change.unit, sizeof(change.unit), "%s", unit);
         snprintf(change.machine, sizeof(change.machine), "%s", machine);
         assert_int_equal(host_wait(fixture->host, registry_assign(fixture->host->registry, 0, &change, 1,
-                                                                  host_on_done, fixture->host)),
+                                                                  NULL, host_on_done, fixture->host)),
                          KV_OK);
 }
 

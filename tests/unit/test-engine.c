@@ -114,6 +114,25 @@ static void a_large_plan_is_written_in_parts_each_when_the_cluster_view_has_the_
                 assert_true(fixture.plans[i].n <= PLANNED_AT_ONCE);
 }
 
+static void a_part_has_as_many_changes_as_fit_into_one_transaction(void **state) {
+        char name[16];
+
+        for (unsigned i = 0; i < MANY; i++)
+                launch(name_of_many(name, i));
+        fixture.fits = CHANGES_MAX - 50;
+        fixture_begin();
+        assert_int_equal(fixture.calls[0].n, CHANGES_MAX - 50);
+        fixture_complete();
+        assert_int_equal(counts().scheduled, CHANGES_MAX - 50);
+        assert_int_equal(fixture.calls[1].n_plans, 1); /* the rest of the same plan */
+        assert_int_equal(fixture.calls[1].n, CHANGES_MAX - 50);
+        fixture.fits = 0;
+        while (fixture.done)
+                fixture_complete();
+        assert_int_equal(counts().scheduled, MANY);
+        assert_int_equal(counts().schedule_failures, 0);
+}
+
 static void assignments_that_could_not_be_written_are_planned_again_from_the_first_unit_on(void **state) {
         char name[16];
 
@@ -700,6 +719,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 in_a_fixture(each_assignment_is_counted_and_logged_once),
                 in_a_fixture(a_large_plan_is_written_in_parts_each_when_the_cluster_view_has_the_one_before),
+                in_a_fixture(a_part_has_as_many_changes_as_fit_into_one_transaction),
                 in_a_fixture(assignments_that_could_not_be_written_are_planned_again_from_the_first_unit_on),
                 in_a_fixture(all_units_are_planned_also_if_the_first_ones_need_no_change),
                 in_a_fixture(changed_units_are_planned_before_the_resync),

@@ -189,9 +189,9 @@ static void assign(Fixture *f, AssignmentKind kind, const char *reason) {
         kv_state(f->host->store, &kv);
         memcpy(o.machine, f->host->id, sizeof(o.machine));
         snprintf(o.reason, sizeof(o.reason), "%s", reason);
-        assert_int_equal(
-                host_wait(f->host, registry_assign(f->host->registry, kv.term, &o, 1, host_on_done, f->host)),
-                KV_OK);
+        assert_int_equal(host_wait(f->host, registry_assign(f->host->registry, kv.term, &o, 1, NULL,
+                                                            host_on_done, f->host)),
+                         KV_OK);
 }
 
 static void publish_with(Fixture *f, const char *active, const char *sub, const char *load, const char *job,

@@ -351,20 +351,21 @@ static void an_assignment_is_valid_only_with_the_keys_it_was_planned_on(void **s
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
                          KV_OK);
         c = assignment_for(w, "a.service", ASSIGNMENT_RUN);
-        assert_int_equal(answer(w, registry_assign(w->registry, term(w) + 1, &c, 1, on_done, w)),
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w) + 1, &c, 1, NULL, on_done, w)),
                          KV_TERM_CHANGED);
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/false\n", false, 0), KV_OK);
-        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)),
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)),
                          KV_COMPARE_FAILED);
 
         c = assignment_for(w, "a.service", ASSIGNMENT_RUN);
-        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
         assert_string_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->reason, "why not");
         assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->term, term(w));
-        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_EXISTS);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)),
+                         KV_EXISTS);
 
         c = assignment_for(w, "a.service", ASSIGNMENT_STOP);
-        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
         assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->kind, ASSIGNMENT_STOP);
         assert_true(LIST_FIRST(&unit(w, "a.service")->assignments)->created <
                     LIST_FIRST(&unit(w, "a.service")->assignments)->index);
@@ -378,7 +379,7 @@ static void an_executed_assignment_to_stop_is_deleted_with_its_state(void **stat
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
                          KV_OK);
         c = assignment_for(w, "a.service", ASSIGNMENT_STOP);
-        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
         assert_int_equal(unit_state_init(&s.state, "loaded", "active", "running",
                                          unit(w, "a.service")->unit->hash, 1, false),
                          0);
@@ -827,13 +828,51 @@ static void below_the_feature_level_of_updates_no_instance_follows(void **state)
         snprintf(c.machine, sizeof(c.machine), "%s", other);
         c.unit_index = unit(w, "web@1.service")->index;
         c.revision = 0;
-        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
         assert_null(text_of(w, "web@1.service")->from);
         c.expected_index = cluster_assignment(registry_cluster(w->registry), other, "web@1.service")->index;
         c.revision = 1;
         snprintf(c.hash, sizeof(c.hash), "%s", text_of(w, "web@1.service")->hash);
-        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
         assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+}
+
+/* As the engine writes its plan after the raise of the feature level. */
+static void the_raise_of_the_level_writes_large_followers_in_parts(void **state) {
+        World *w = *state;
+        AssignmentChange changes[150] = {};
+        size_t n = 0, n_parts = 0, written = 0;
+
+        raise_to(w, KV_LEVEL_REVISIONS);
+        machine(w, other);
+        assert_int_equal(submit_size(w, "web@.service", 1, 2 * 1024, ""), KV_OK);
+        for (unsigned i = 0; i < ELEMENTS(changes); i++) {
+                AssignmentChange *c = &changes[i];
+
+                snprintf(c->unit, sizeof(c->unit), "web@%u.service", i);
+                snprintf(c->machine, sizeof(c->machine), "%s", other);
+                assert_int_equal(submit_size(w, c->unit, 1, 2 * 1024, ""), KV_OK);
+                c->unit_index = unit(w, c->unit)->index;
+        }
+        assert_int_equal(
+                answer(w, registry_assign(w->registry, term(w), changes, ELEMENTS(changes), &n, on_done, w)),
+                KV_OK);
+        assert_int_equal(n, ELEMENTS(changes)); /* assignments alone are small */
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        for (unsigned i = 0; i < ELEMENTS(changes); i++) {
+                changes[i].expected_index =
+                        cluster_assignment(registry_cluster(w->registry), other, changes[i].unit)->index;
+                changes[i].revision = 1;
+                snprintf(changes[i].hash, sizeof(changes[i].hash), "%s", text_of(w, changes[i].unit)->hash);
+        }
+        for (; written < ELEMENTS(changes); written += n, n_parts++)
+                assert_int_equal(answer(w, registry_assign(w->registry, term(w), changes + written,
+                                                           ELEMENTS(changes) - written, &n, on_done, w)),
+                                 KV_OK);
+        assert_in_range(n_parts, 2, 3);
+        for (unsigned i = 0; i < ELEMENTS(changes); i++)
+                assert_string_equal(text_of(w, changes[i].unit)->from, "web@.service");
 }
 
 /* Of updates that fit into no common transaction, the first ones are written. */
@@ -902,7 +941,7 @@ static void the_text_of_an_instance_that_is_behind_is_kept(void **state) {
         snprintf(c.machine, sizeof(c.machine), "%s", other);
         snprintf(c.hash, sizeof(c.hash), "%s", text_of(w, "web@1.service")->hash);
         c.unit_index = unit(w, "web@1.service")->index;
-        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
         for (int i = 2; i <= 3; i++)
                 assert_int_equal(submit_size(w, "web@.service", i, 0, "KeepRevisions=2"), KV_OK);
         assert_false(LIST_EMPTY(&registry_cluster(w->registry)->lists[CLUSTER_SURPLUS]));
@@ -911,7 +950,7 @@ static void the_text_of_an_instance_that_is_behind_is_kept(void **state) {
 
         c.expected_index = cluster_assignment(registry_cluster(w->registry), other, "web@1.service")->index;
         c.revision = 3;
-        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
         assert_int_equal(registry_delete_surplus(w->registry, term(w), on_done, w), 1);
         assert_int_equal(answer(w, 0), KV_OK);
         assert_false(key_exists(w, "/_fleet/revision/web@.service/1"));
@@ -1348,6 +1387,7 @@ int main(void) {
                 TEST(a_former_text_is_stored_and_its_number_returns_with_it),
                 TEST(an_instance_that_a_rollout_updates_keeps_its_unit_directory),
                 TEST(below_the_feature_level_of_updates_no_instance_follows),
+                TEST(the_raise_of_the_level_writes_large_followers_in_parts),
                 TEST(an_instance_follows_its_template_while_it_has_its_text),
                 TEST(texts_that_fit_into_no_common_transaction_are_stored_one_after_the_other),
                 TEST(the_text_of_an_instance_that_is_behind_is_kept),
