@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "client/files.h"
 #include "client/files_internal.h"
 #include "units/drop_ins.h"
 

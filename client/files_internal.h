@@ -1,7 +1,7 @@
 /* Files of units, for the submission: client/files.c and client/submit.c. */
 #pragma once
 
-#include "client/files.h"
+#include "client/client.h"
 
 /* Append the drop-ins from the folder of 'path'; with 'own' without those of the template of an instance. */
 int files_read_drop_ins(const char *path, const char *name, bool own, Text *t, Error *err);

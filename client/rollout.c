@@ -111,10 +111,14 @@ static int set_read(Client *c, Set *set, Error *err) {
 
 int rollout_is_supported(Client *c, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
-        int r = client_get_json(c, "/fleet/v1/cluster", &root, err);
+        _cleanup_reply_ Reply reply = {};
+        int r = connection_request(c->connection, "GET", "/fleet/v1/cluster", NULL, NULL, &reply, err);
 
-        if (r == -ENOENT) /* a server of fleet */
-                return 0;
+        if (r < 0 || reply.status == 404) /* a server of fleet */
+                return MIN(r, 0);
+        r = reply_check(&reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         return r < 0 ? r : member_number(root, "level") >= ROLLOUT_LEVEL;
 }
 

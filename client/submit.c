@@ -1,4 +1,5 @@
 /* submit, and the submission of files by start, load and restart. */
+#include "client/files.h"
 #include "client/files_internal.h"
 #include "client/replace.h"
 #include "client/state_text.h"

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetd/engine/plan_internal.h"
 #include "fleetd/engine/rollout_internal.h"
 
 enum { POSTPONE_MS = 60000 };

@@ -1,8 +1,11 @@
 /* Which instances a step of a rollout updates. */
-#include "fleetd/engine/rollout_internal.h"
+#include "fleetd/engine/rollout.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/rollout_internal.h"
 
 enum {
         UPDATES_MAX = 150, /* of one step */

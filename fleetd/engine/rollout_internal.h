@@ -1,8 +1,6 @@
-/* The parts of a step of a rollout. */
+/* The parts of a step of a rollout. Include it after plan_internal.h and rollout.h: it includes neither,
+ * because their source files use it. */
 #pragma once
-
-#include "fleetd/engine/plan_internal.h"
-#include "fleetd/engine/rollout.h"
 
 /* One step in the making. */
 typedef struct Rolling {
