@@ -68,7 +68,8 @@ void move_judge(const Pass *pass, Position *p) {
                 p->rule = RULE_NONE; /* the rules of the wanted text apply when it has that */
         if (p->rule != RULE_NONE)
                 p->state = POSITION_UNFIT;
-        else if (scheduler_replaced_by(pass->view, o->of, o->machine))
+        else if (o->of->unit->placement.move != PLACEMENT_STAYS &&
+                 scheduler_replaced_by(pass->view, o->of, o->machine))
                 p->state = POSITION_REPLACED;
         else
                 p->state = POSITION_FITS;
