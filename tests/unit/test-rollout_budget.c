@@ -85,6 +85,29 @@ static void loaded_units_use_no_budget_and_are_no_canaries(void **state) {
         end(&play);
 }
 
+/* A drain waits for ever; a host that shuts down does not. */
+static void an_unsatisfiable_budget_is_reported(void **state) {
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        _cleanup_free_ char *shutdown = NULL;
+        size_t n = 0;
+        Play play;
+
+        begin_template(&play, 3, "Move=stop-first\nMinAvailable=3");
+        cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
+        maintain(&play.p, "C", "draining", "");
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
+        assert_int_equal(plan.n, 0);
+        for (size_t i = 0; i < plan.n_waits; i++)
+                n += plan.waits[i].reason &&
+                     strstr(plan.waits[i].reason, "0 of 3 instances of web@.service are unavailable "
+                                                  "(MaxUnavailable=1, MinAvailable=3)");
+        assert_int_equal(n, 1);
+        maintain(&play.p, "C", "draining", "\"for\":\"shutdown\",");
+        shutdown = cluster_view_plan(&play.p, true);
+        assert_string_equal(shutdown, "stop web@3.service C");
+        end(&play);
+}
+
 /* web@1 to web@4, each with Singleton=yes, on a machine that is drained. */
 static size_t count_stopped_singletons(const char *options, const char *maintenance) {
         _cleanup_(engine_plan_done) EnginePlan plan = {};
@@ -220,6 +243,7 @@ static void the_budget_of_a_set_is_read_once(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(loaded_units_use_no_budget_and_are_no_canaries),
+                cmocka_unit_test(an_unsatisfiable_budget_is_reported),
                 cmocka_unit_test(singletons_of_a_set_share_its_budget),
                 cmocka_unit_test(a_shutdown_stops_first_without_budget),
                 cmocka_unit_test(instances_on_a_machine_that_shuts_down_are_not_available),
