@@ -837,6 +837,31 @@ static void below_the_feature_level_of_updates_no_instance_follows(void **state)
         assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
 }
 
+/* Its own number of the text is another one. */
+static void after_the_raise_a_follower_names_the_number_of_its_template(void **state) {
+        World *w = *state;
+        AssignmentChange c;
+
+        raise_to(w, KV_LEVEL_REVISIONS);
+        machine(w, self);
+        for (int i = 1; i <= 5; i++)
+                assert_int_equal(submit_size(w, "web@.service", i, 0, ""), KV_OK);
+        assert_int_equal(submit_size(w, "web@1.service", 4, 0, ""), KV_OK);
+        assert_int_equal(submit_size(w, "web@1.service", 5, 0, ""), KV_OK);
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        c.revision = revisions_wanted(&text_of(w, "web@1.service")->revisions);
+        assert_int_equal(c.revision, 2);
+        snprintf(c.hash, sizeof(c.hash), "%s", text_of(w, "web@1.service")->hash);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
+        assert_int_equal(text_of(w, "web@1.service")->revisions.wanted.number, 5);
+        assert_int_equal(cluster_assignment(registry_cluster(w->registry), self, "web@1.service")->revision,
+                         5);
+}
+
 /* As the engine writes its plan after the raise of the feature level. */
 static void the_raise_of_the_level_writes_large_followers_in_parts(void **state) {
         World *w = *state;
@@ -1410,6 +1435,7 @@ int main(void) {
                 TEST(a_former_text_is_stored_and_its_number_returns_with_it),
                 TEST(an_instance_that_a_rollout_updates_keeps_its_unit_directory),
                 TEST(below_the_feature_level_of_updates_no_instance_follows),
+                TEST(after_the_raise_a_follower_names_the_number_of_its_template),
                 TEST(the_raise_of_the_level_writes_large_followers_in_parts),
                 TEST(an_instance_follows_its_template_while_it_has_its_text),
                 TEST(texts_that_fit_into_no_common_transaction_are_stored_one_after_the_other),
