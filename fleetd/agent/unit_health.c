@@ -175,6 +175,13 @@ static void agent_count_set(const Agent *a, const AgentUnit *u, size_t *ret_unhe
         }
 }
 
+/* Return whether the set of 'u' may have instances on machines whose states the view does not have. */
+static bool agent_set_is_unknown(const Agent *a, const AgentUnit *u, const Placement *p) {
+        _cleanup_free_ char *template = unit_name_template(u->name);
+
+        return a->attached && (p->global || template);
+}
+
 /* Restart 'u' if a check is failing, and that is due. */
 static void agent_restart_unhealthy(Agent *a, AgentUnit *u) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
@@ -189,7 +196,7 @@ static void agent_restart_unhealthy(Agent *a, AgentUnit *u) {
             (assignment && assignment->kind != ASSIGNMENT_RUN) || a->systemd->ops->is_stopping(a->systemd))
                 return;
         agent_count_set(a, u, &n_unhealthy, &n_set);
-        u->restart_suspended = health_is_suspended(n_unhealthy, n_set);
+        u->restart_suspended = agent_set_is_unknown(a, u, p) || health_is_suspended(n_unhealthy, n_set);
         if (u->restart_suspended)
                 return;
         if (!health_must_restart(&u->health, loop_now_ms(a->loop), &u->health_restart_ms)) {
@@ -240,6 +247,10 @@ int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state) {
         if (!state->job[0])
                 text_append(&why, u->reload_failed ? u->last_error : u->health.why);
         if (u->restart_suspended)
-                text_append(&why, "; not restarted while more than half of its instances are unhealthy");
+                text_append(&why, a->attached ?
+                                          "; not restarted: an attached host does not know the health of "
+                                          "the other instances" :
+                                          "; not restarted while more than half of its instances are "
+                                          "unhealthy");
         return why.error < 0 ? why.error : unit_state_set_why(state, why.chars ?: "");
 }

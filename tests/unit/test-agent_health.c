@@ -284,6 +284,30 @@ static void no_unit_is_restarted_while_most_of_its_set_is_unhealthy(void **state
         assert_null(state_of(fixture, "web@1.service")->why);
 }
 
+/* It has no states of other machines: they could be overloaded, too. */
+static void an_attached_host_restarts_no_instance_of_a_set(void **state) {
+        Fixture *fixture = *state;
+        unsigned before;
+
+        assign_to(fixture, "web@1.service", RESTARTED, ASSIGNMENT_RUN);
+        assign_to(fixture, "global.service", RESTARTED "Global=yes\n", ASSIGNMENT_RUN);
+        assign_to(fixture, "one.service", RESTARTED, ASSIGNMENT_RUN);
+        UNTIL(fixture, is_available(fixture, "web@1.service") && is_available(fixture, "global.service") &&
+                               is_available(fixture, "one.service"));
+        leader.attached = true;
+        agent_state_changed(fixture->agent);
+        before = n_starts;
+        fixture->probed.passed = false;
+        run_ms(fixture, 35000); /* three failures */
+        run_pending(fixture);
+        assert_int_equal(n_starts - before, 1); /* the unit that is a set of its own */
+        assert_non_null(strstr(state_of(fixture, "web@1.service")->why,
+                               "; not restarted: an attached host does not know the health of"));
+        assert_non_null(
+                strstr(state_of(fixture, "global.service")->why, "; not restarted: an attached host"));
+        leader.attached = false;
+}
+
 static void checks_above_the_limits_of_a_host_are_reported_once_a_minute(void **state) {
         Fixture *fixture = *state;
         char unit[32];
@@ -334,6 +358,7 @@ int main(int argc, char *argv[]) {
                 at_level_updates(checks_of_a_new_daemon_keep_the_published_health),
                 at_level_updates(a_failing_unit_is_restarted_by_its_action_also_without_a_quorum),
                 at_level_updates(no_unit_is_restarted_while_most_of_its_set_is_unhealthy),
+                at_level_updates(an_attached_host_restarts_no_instance_of_a_set),
                 at_level_updates(checks_above_the_limits_of_a_host_are_reported_once_a_minute),
                 cmocka_unit_test_setup_teardown(below_its_feature_level_no_health_is_published, former_setup,
                                                 faulty_fixture_teardown),
