@@ -35,8 +35,8 @@ ENUM_NAMES(reboot_state, RebootState, _REBOOT_STATE_MAX)
 
 enum { REBOOT_EXCEPT_SIZE = 1024 };
 
-/* {"boot","by","deadline","except","kind","return","seq","since","slots","soft","state","steady","until","why",
- * "zone"} */
+/* {"boot","by","deadline","except","kind","return","seq","since","slots","soft","state","steady","until",
+ * "why","zone"} */
 typedef struct RebootRecord {
         RebootKind kind;
         RebootState state;
