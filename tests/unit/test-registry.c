@@ -990,6 +990,29 @@ static void the_leader_deletes_what_is_not_kept(void **state) {
         assert_int_equal(revisions(w)->wanted.number, 1);
 }
 
+/* A revert returns to it. */
+static void the_completed_revision_is_kept(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *first = NULL;
+        _cleanup_rollout_ RolloutRecord record = { .state = ROLLOUT_DONE, .completed.number = 1 };
+        _cleanup_text_ Text t = {};
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        for (int i = 1; i <= 5; i++)
+                assert_int_equal(submit_size(w, "a.service", i, 0, "KeepRevisions=3"), KV_OK);
+        assert_int_equal(registry_read_revision(w->registry, "a.service", 1, &first), 0);
+        snprintf(record.completed.hash, sizeof(record.completed.hash), "%s", first->hash);
+        record.to = record.from = record.completed;
+        stored_rollout_write(&t, &record);
+        put_key(w, "/_fleet/rollout/a.service", t.chars);
+        start_engine(w);
+        assert_int_equal(submit_size(w, "a.service", 6, 0, "KeepRevisions=3"), KV_OK);
+        run_until(w, has_no_surplus);
+        assert_true(key_exists(w, "/_fleet/revision/a.service/1"));
+        assert_false(key_exists(w, "/_fleet/revision/a.service/2"));
+        assert_true(key_exists(w, "/_fleet/revision/a.service/5"));
+}
+
 static bool has_one_former_text(World *w) {
         return has_no_surplus(w) && !key_exists(w, "/_fleet/revision/a.service/9");
 }
@@ -1355,6 +1378,7 @@ int main(void) {
                 TEST(a_revert_of_large_texts_is_written),
                 TEST(a_change_that_loses_against_another_one_leaves_the_revisions_as_they_are),
                 TEST(the_leader_deletes_what_is_not_kept),
+                TEST(the_completed_revision_is_kept),
                 TEST(a_text_that_keeps_fewer_revisions_is_accepted),
                 TEST(large_revisions_are_deleted_in_parts),
                 TEST(the_engine_assigns_the_requested_units),
