@@ -27,6 +27,7 @@ static const JsonField facts_fields[] = {
         { "peer", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, peer) },
         { "quadlet", JSON_FIELD_BOOL, offsetof(Machine, quadlet) },
         { "raftId", JSON_FIELD_U64, offsetof(Machine, raft_id) },
+        { "softReboot", JSON_FIELD_BOOL, offsetof(Machine, soft_reboot) },
         { "softReboots", JSON_FIELD_U64, offsetof(Machine, soft_reboots) },
         { "users", JSON_FIELD_BOOL, offsetof(Machine, users) },
         { "version", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, version) },

@@ -175,7 +175,7 @@ static int reboots_body_read(const Request *request, RebootsBody *ret, Error *er
 }
 
 /* Return whether the machine may not be queued; then set the reason. */
-static bool reboots_refuses(const Request *request, const ClusterMachine *m, uint64_t deadline_ms,
+static bool reboots_refuses(const Request *request, const ClusterMachine *m, const RebootsBody *body,
                             Error *ret) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *name = cluster_machine_name(m);
@@ -202,7 +202,12 @@ static bool reboots_refuses(const Request *request, const ClusterMachine *m, uin
                           "end it "
                           "with fleetctl reboot --cancel",
                           name, m->reboot->why);
-        else if (deadline_ms == 0 && drain_left(m) > 0 && !maintenance_has_others(c, m))
+        else if (body->kind == REBOOT_SOFT && !(m->facts && m->facts->soft_reboot))
+                error_set(ret, 409,
+                          "%s cannot be rebooted with --soft: its systemd is older than version 254; for a "
+                          "full reboot: fleetctl reboot %s",
+                          name, name);
+        else if (body->deadline_ms == 0 && drain_left(m) > 0 && !maintenance_has_others(c, m))
                 error_set(ret, 409,
                           "no other machine can run units: its units would keep %s from the reboot; to stop "
                           "them: fleetctl reboot %s --deadline=5min",
@@ -221,7 +226,7 @@ static int reboots_queue(Request *request, const RebootsBody *body, size_t i, Re
 
         if (!m || cluster_machine_is_removed(m))
                 return error_set(err, -EINVAL, "machine %s does not exist", body->machines.items[i]);
-        if (reboots_refuses(request, m, body->deadline_ms, err))
+        if (reboots_refuses(request, m, body, err))
                 return -EINVAL;
         if (m->reboot)
                 return 0;

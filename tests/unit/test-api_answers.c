@@ -2348,7 +2348,7 @@ static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
         static const Record records[] = {
                 { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
                 { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
-                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\",\"softReboot\":true}" },
                 { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
                 { "machine/" DELTA "/facts", "{\"level\":9,\"name\":\"delta\"}" },
                 { "machine/" DELTA "/presence", "{\"state\":\"lost\",\"since\":5000}" },
@@ -2372,7 +2372,10 @@ static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
                   "delta is lost" },
                 { "GET /fleet/v1/reboots", NULL, 200, "{\"reboots\":[]}" },
                 { "POST /fleet/v1/reboots", "{\"kind\":\"soft\",\"machines\":[\"" GAMMA "\",\"" BETA "\"]}",
-                  204, "" },
+                  409, "beta cannot be rebooted with --soft: its systemd is older than version 254" },
+                { "GET /fleet/v1/reboots", NULL, 200, "{\"reboots\":[]}" },
+                { "POST /fleet/v1/reboots", "{\"kind\":\"soft\",\"machines\":[\"" GAMMA "\"]}", 204, "" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 204, "" },
                 { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 204, "" }, /* it stays so */
                 { "GET /fleet/v1/reboots", NULL, 200,
                   "{\"reboots\":[{\"by\":\"root@alpha\",\"id\":\"" GAMMA
