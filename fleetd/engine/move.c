@@ -67,7 +67,8 @@ void move_judge(const Pass *pass, Position *p) {
                 p->rule = RULE_NONE; /* the rules of the wanted text apply when it has that */
         if (p->rule != RULE_NONE)
                 p->state = POSITION_UNFIT;
-        else if (scheduler_replaced_by(pass->view, o->of, o->machine))
+        else if (o->of->unit->placement.move != PLACEMENT_STAYS &&
+                 scheduler_replaced_by(pass->view, o->of, o->machine))
                 p->state = POSITION_REPLACED;
         else
                 p->state = POSITION_FITS;
@@ -361,11 +362,10 @@ static size_t move_count_stopping(const Pass *pass, const ClusterUnit *u) {
         return n;
 }
 
-/* Return whether the budget of its set permits that the unit stops first. At the deadline it does. */
-static bool move_has_budget(Pass *pass, const Position *from, Error *ret_why) {
+bool move_has_budget(Pass *pass, const Position *from, Error *ret_why) {
         int r;
 
-        if (move_is_overdue(pass, from))
+        if (move_is_overdue(pass, from) || cluster_machine_is_stopping(from->assignment->machine))
                 return true;
         r = rollout_may_stop(pass->cluster, from->assignment, move_count_stopping(pass, from->assignment->of),
                              ret_why);

@@ -122,6 +122,9 @@ const char *move_cause(const Position *p);
 MoveReason move_reason(const Position *p);
 /* Return whether the unit leaves the position because its machine is being drained. */
 bool move_is_drain(const Position *p);
+/* Return whether the budget of its set permits that the unit stops first. At the deadline of a drain, and on
+ * a machine that shuts down, it does. */
+bool move_has_budget(Pass *pass, const Position *from, Error *ret_why);
 /* Record that the unit has to leave the position, and that no other machine qualifies. */
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
 /* Stop the unit in a position that no longer qualifies. */

@@ -47,16 +47,19 @@ static size_t rolling_count(const Rolling *x) {
                (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
 }
 
-/* Instances that are unavailable, or in an unfinished step. */
+/* Instances that are unavailable, or in an unfinished step. Those on machines that shut down are about to
+ * end.
+ */
 static size_t rolling_unavailable(const Rolling *x) {
         const size_t *n = x->set.n_of;
 
         return n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + x->set.n_waiting +
-               (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
+               x->set.n_leaving + (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
 }
 
 static size_t rolling_available(const Rolling *x) {
-        return x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_SURGING] + x->set.n_of[INSTANCE_AVAILABLE];
+        return x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_SURGING] + x->set.n_of[INSTANCE_AVAILABLE] -
+               x->set.n_leaving;
 }
 
 /* Instances in an unfinished step. */

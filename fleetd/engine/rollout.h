@@ -8,7 +8,8 @@
  *
  *   old           available, with another text
  *   bad           not available, with another text: it is updated first, without budget
- *   unreachable   its machine was not up before its step: it is skipped, and updated after its return
+ *   unreachable   its machine was not up before its step, or shuts down: it is skipped, and updated after its
+ *                 return
  *   surging       it is updated on another machine, and its former instance is available meanwhile
  *   updating      it has the wanted text, and is not available yet
  *   available     it has the wanted text
@@ -51,6 +52,7 @@ typedef struct RolloutSet {
         RolloutInstance *instances;
         size_t n, n_of[_INSTANCE_STATE_MAX];
         size_t n_waiting; /* further ones, to be launched and without a machine: they are not available */
+        size_t n_leaving; /* of INSTANCE_AVAILABLE: on machines that shut down; not available for a budget */
 } RolloutSet;
 
 /* Return the unit that names the set of a unit: its template if it follows one, else itself. Never NULL. */
@@ -112,6 +114,9 @@ int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutL
  * the mass-failure brake is on. */
 void rollout_explain(const Cluster *cluster, const RolloutSet *set, const RolloutInstance *instance,
                      bool braked, Error *ret_why);
+
+/* Set why an instance that starts is not available yet. */
+void rollout_explain_start(const ClusterAssignment *assignment, Error *ret_why);
 
 /* The text of a revert is not stored any more: pause the rollout instead. */
 void rollout_step_pause_instead(RolloutStep *step);

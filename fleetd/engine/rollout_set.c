@@ -100,7 +100,7 @@ bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge) {
 static RolloutInstanceState instance_judge(const ClusterUnit *head, const ClusterAssignment *a,
                                            const char **ret_why) {
         bool has_text = instance_has_text(head, a), available = instance_is_available(a),
-             up = a->machine->presence == PRESENCE_UP;
+             up = a->machine->presence == PRESENCE_UP && !cluster_machine_is_stopping(a->machine);
 
         *ret_why = NULL;
         if (plan_has_finished(a))
@@ -140,6 +140,7 @@ static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, cons
                 .why = why,
         };
         set->n_of[state]++;
+        set->n_leaving += state == INSTANCE_AVAILABLE && cluster_machine_is_stopping(a->machine);
         return 0;
 }
 
@@ -159,7 +160,8 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
         }
         state = instance_judge(set->head, newest, &why);
         former = rollout_replaced(newest);
-        if (state == INSTANCE_UPDATING && former && instance_is_available(former))
+        if (state == INSTANCE_UPDATING && former && instance_is_available(former) &&
+            !cluster_machine_is_stopping(former->machine))
                 state = INSTANCE_SURGING;
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a && state == INSTANCE_UPDATING;
              a = LIST_NEXT(a, of_unit))
@@ -247,7 +249,7 @@ int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *a, size_t 
         unsigned max, min;
         int r;
 
-        if (!head->unit || !instance_is_available(a))
+        if (!head->unit || !instance_is_available(a) || cluster_machine_is_stopping(a->machine))
                 return 1;
         r = rollout_set_read(cluster, head, &set);
         if (r < 0)
@@ -255,7 +257,7 @@ int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *a, size_t 
         policy = &head->unit->placement.update;
         n = set.n + set.n_waiting - set.n_of[INSTANCE_IDLE] - set.n_of[INSTANCE_ENDED];
         available = set.n_of[INSTANCE_OLD] + set.n_of[INSTANCE_SURGING] + set.n_of[INSTANCE_AVAILABLE];
-        available -= MIN(available, n_stopping);
+        available -= MIN(available, n_stopping + set.n_leaving);
         max = update_max_unavailable(policy, (unsigned) n);
         min = update_min_available(policy, (unsigned) n);
         if (n - MIN(available, n) < max && available > min)

@@ -13,6 +13,8 @@ typedef struct Explaining {
 
 static const char *explain_presence(const ClusterMachine *m) {
         switch (m->presence) {
+        case PRESENCE_UP:
+                return "is shutting down";
         case PRESENCE_AWAY:
                 return "is away";
         case PRESENCE_LEFT:
@@ -22,7 +24,7 @@ static const char *explain_presence(const ClusterMachine *m) {
         }
 }
 
-static void explain_updating(const Explaining *x, const ClusterAssignment *a, Error *ret) {
+void rollout_explain_start(const ClusterAssignment *a, Error *ret) {
         const ClusterState *s = cluster_state_on(a->machine, a->unit);
 
         if (a->machine->presence != PRESENCE_UP)
@@ -35,7 +37,8 @@ static void explain_updating(const Explaining *x, const ClusterAssignment *a, Er
                 error_set(ret, 0, "its checks have not passed yet");
         else
                 error_set(ret, 0, "active; it is available after %llu s (UpdateWatchSec=)",
-                          (unsigned long long) (update_watch_ms(x->policy) + 999) / 1000);
+                          (unsigned long long) (update_watch_ms(&a->of->unit->placement.update) + 999) /
+                                  1000);
 }
 
 /* Set why no step begins in the state of the record. Return false if steps may begin. */
@@ -96,8 +99,8 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
                          .policy = &set->head->unit->placement.update };
 
         x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + set->n_waiting +
-                        unreachable;
-        x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE];
+                        set->n_leaving + unreachable;
+        x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] - set->n_leaving;
         x.n = x.unavailable + x.available;
         *ret = (Error) {};
         switch (p->state) {
@@ -106,7 +109,7 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
                 break;
         case INSTANCE_SURGING:
         case INSTANCE_UPDATING:
-                explain_updating(&x, p->assignment, ret);
+                rollout_explain_start(p->assignment, ret);
                 break;
         case INSTANCE_UNREACHABLE:
                 error_set(ret, 0, "%s %s; it is updated after its return",

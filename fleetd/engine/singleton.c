@@ -92,7 +92,7 @@ static void singleton_leave(Pass *pass, const ClusterUnit *u, const Position *p)
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
 
-        if (drain && !drain_admits(pass, o, &why)) {
+        if (drain && (!drain_admits(pass, o, &why) || !move_has_budget(pass, p, &why))) {
                 plan_wait(pass, u, "%s %s; %s", cluster_machine_label(o->machine, name), move_cause(p),
                           error_text(&why, 0));
                 return;

@@ -322,6 +322,20 @@ static void a_move_continues_while_the_former_host_is_away(void **state) {
 
 /* -- Units that are replaced, and units that count as up -- */
 
+static void a_unit_that_does_not_move_is_not_replaced(void **state) {
+        for (unsigned stays = 0; stays < 2; stays++) {
+                ClusterView p;
+
+                two_machines(&p);
+                cluster_view_unit(&p, "a.service", stays ? "Move=no" : "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                run_on(&p, "A", "k.service");
+                plans(&p, stays ? "" : "run a.service B");
+                cluster_view_free(&p);
+        }
+}
+
 static void a_unit_that_would_be_replaced_everywhere_stays_where_it_is(void **state) {
         ClusterView p;
 
@@ -477,6 +491,7 @@ int main(void) {
                 cmocka_unit_test(a_held_unit_keeps_its_assignment_and_one_other_until_it_is_known_to_run),
                 cmocka_unit_test(an_assignment_on_an_away_or_unreadable_machine_is_not_judged),
                 cmocka_unit_test(a_move_continues_while_the_former_host_is_away),
+                cmocka_unit_test(a_unit_that_does_not_move_is_not_replaced),
                 cmocka_unit_test(a_unit_that_would_be_replaced_everywhere_stays_where_it_is),
                 cmocka_unit_test(a_replacing_unit_is_placed_before_the_one_that_it_replaces),
                 cmocka_unit_test(a_global_unit_that_finishes_gets_its_next_revision_on_all_machines),

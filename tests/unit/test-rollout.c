@@ -191,6 +191,72 @@ static void a_drain_and_a_rollout_share_one_budget(void **state) {
         end(&play);
 }
 
+static void put_guarded(Play *play, size_t i) {
+        const ClusterAssignment *a = assignment_of(play, i);
+        char key[LAYOUT_KEY_MAX], value[256];
+
+        snprintf(value, sizeof(value),
+                 "{\"hash\":\"%s\",\"hold\":1000,\"order\":\"run\",\"rev\":1,\"since\":1}", a->hash);
+        layout_key(key, LAYOUT_ASSIGNMENT, play->instances[i].unit, machine_id(play->instances[i].machine));
+        cluster_view_put(&play->p, key, value);
+}
+
+static void drains_wait_for(Play *play, const char *reason) {
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        size_t n = 0;
+
+        assert_int_equal(engine_plan(&play->p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
+        assert_int_equal(plan.n, 0);
+        for (size_t i = 0; i < plan.n_waits; i++)
+                n += plan.waits[i].reason && strstr(plan.waits[i].reason, reason);
+        assert_int_equal(n, 1);
+}
+
+/* At the deadline, and on a host that shuts down, it stops nevertheless. */
+static void an_unsatisfiable_budget_is_reported(void **state) {
+        static const char *const options[] = { "Move=stop-first\nMinAvailable=3",
+                                               "Singleton=yes\nMinAvailable=3" };
+
+        for (size_t i = 0; i < ELEMENTS(options); i++) {
+                _cleanup_free_ char *plan = NULL;
+                Play play;
+
+                begin_template(&play, 3, options[i]);
+                cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
+                if (i > 0) /* its guard */
+                        for (size_t k = 0; k < play.n; k++)
+                                put_guarded(&play, k);
+                maintain(&play.p, "C", "draining", "");
+                drains_wait_for(&play, "0 of 3 instances of web@.service are unavailable (MaxUnavailable=1, "
+                                       "MinAvailable=3)");
+                maintain(&play.p, "C", "draining", "\"for\":\"shutdown\",");
+                plan = cluster_view_plan(&play.p, true);
+                assert_string_equal(plan, "stop web@3.service C");
+                end(&play);
+        }
+}
+
+/* Its instances are about to end. They are not updated any more. */
+static void an_instance_on_a_host_that_shuts_down_is_not_available(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "");
+        want(&play, 2);
+        seconds(&play, 4);
+        assert_int_equal(count_with(&play, 2), 1);
+        maintain(&play.p, "A", "draining", "\"for\":\"shutdown\",");
+        seconds(&play, 10);
+        assert_int_equal(count_with(&play, 2), 1);
+        maintain(&play.p, "A", NULL, "");
+        maintain(&play.p, "C", "draining", "\"for\":\"shutdown\",");
+        seconds(&play, 10);
+        assert_int_equal(count_with(&play, 2), 1);
+        maintain(&play.p, "C", NULL, "");
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
+}
+
 /* Its machine has not acted for five seconds. */
 static void an_instance_that_is_not_restarted_gets_the_former_text(void **state) {
         Play play;
@@ -691,6 +757,8 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(an_assignment_that_is_not_executed_counts_as_unavailable),
                 cmocka_unit_test(an_instance_that_may_be_restarting_is_not_available_with_the_former_text),
                 cmocka_unit_test(a_drain_and_a_rollout_share_one_budget),
+                cmocka_unit_test(an_unsatisfiable_budget_is_reported),
+                cmocka_unit_test(an_instance_on_a_host_that_shuts_down_is_not_available),
                 cmocka_unit_test(an_instance_that_is_not_restarted_gets_the_former_text),
                 cmocka_unit_test(a_second_update_supersedes),
                 cmocka_unit_test(a_revert_touches_only_bad_instances),
