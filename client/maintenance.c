@@ -248,7 +248,8 @@ static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
         u->seen = true;
         u->left = false;
         if (streq(state, "moving"))
-                return unit_print(d, u, PROGRESS_UNDERWAY, member_text(unit, "machine"), "starting", "");
+                return unit_print(d, u, PROGRESS_UNDERWAY, member_text(unit, "machine"),
+                                  *reason ? reason : "starting", "");
         if (streq(state, "stopping"))
                 return unit_print(d, u, PROGRESS_UNDERWAY, "", "stopping", "");
         if (!streq(state, "waiting"))
@@ -284,7 +285,7 @@ static int unit_end(Drain *d, LeavingUnit *u) {
                 return unit_print(d, u, PROGRESS_FAILED, "", "stopped", unit.reason ?: "");
         append_machine_name(&place, &d->machines, unit.machine_id);
         return place.error < 0 ? place.error :
-                                 unit_print(d, u, PROGRESS_DONE, place.chars, "active", time.chars);
+                                 unit_print(d, u, PROGRESS_DONE, place.chars, "available", time.chars);
 }
 
 /* Read all machines. Return 1 if an answer is missing. */

@@ -118,7 +118,7 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
         default:
                 if (where->maintenance && where->maintenance->mode == MAINTENANCE_DRAINING &&
                     !u->unit->placement.global &&
-                    unit_drained(view, u, where, &to, &why) == DRAINED_UNIT_WAITS)
+                    unit_drained(c, view, u, where, &to, &why) == DRAINED_UNIT_WAITS)
                         error_set(ret, 0, "waiting: %s is %s; it stays: %s", cluster_machine_name(where),
                                   cluster_machine_is_leaving(where) ? "leaving the cluster" : "being drained",
                                   why.message);

@@ -55,9 +55,10 @@ typedef enum DrainedUnit {
         DRAINED_UNIT_WAITS,  /* it stays for now, and has a reason */
 } DrainedUnit;
 
-/* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS. */
-DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *where,
-                         const ClusterMachine **ret_to, Error *ret_why);
+/* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS, and why one that moves is not
+ * available there yet. */
+DrainedUnit unit_drained(const Cluster *cluster, const SchedulerView *view, const ClusterUnit *unit,
+                         const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why);
 
 /* Write as "waiting" the ordinary units of a machine in maintenance for which no other one qualifies, up to
  * a limit of names and work. */

@@ -5,6 +5,7 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
+#include "fleetd/engine/rollout.h"
 #include "units/json.h"
 
 enum { UNITS_MAX = 1000 }; /* units in an answer */
@@ -37,8 +38,16 @@ static const ClusterMachine *maintenance_away(const ClusterUnit *u, const Cluste
         return NULL;
 }
 
-DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where,
-                         const ClusterMachine **ret_to, Error *ret_why) {
+/* Set why the unit does not stop on its machine before it has another one. */
+static void maintenance_explain_budget(const Cluster *cluster, const ClusterAssignment *a, Error *ret_why) {
+        if (placement_stops_first(&a->of->unit->placement) &&
+            !cluster_machine_is_overdue(a->machine, cluster->now_ms) &&
+            !cluster_machine_is_stopping(a->machine))
+                (void) rollout_may_stop(cluster, a, 0, ret_why);
+}
+
+DrainedUnit unit_drained(const Cluster *cluster, const SchedulerView *view, const ClusterUnit *u,
+                         const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why) {
         const ClusterAssignment *a = cluster_assignment_on(where, u->name);
         const ClusterMachine *away = maintenance_away(u, where);
         uint64_t now_ms = scheduler_view_now_ms(view);
@@ -51,8 +60,13 @@ DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *u, const 
                 error_set(ret_why, 0, "%s", CLUSTER_UNREADABLE);
                 return DRAINED_UNIT_WAITS;
         }
-        if (*ret_to)
+        if (*ret_to) {
+                const ClusterAssignment *to = cluster_assignment_on(*ret_to, u->name);
+
+                if (u->unit && !rollout_is_available(to))
+                        rollout_explain_start(to, ret_why);
                 return DRAINED_UNIT_MOVES;
+        }
         if (!a || !cluster_assignment_is_active(a))
                 return DRAINED_UNIT_STOPS;
         spared = scheduler_drain_spares(u, where, now_ms);
@@ -67,10 +81,13 @@ DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *u, const 
                 error_set(ret_why, 0, "%s", a->reason ?: "");
         else if (u->unit && scheduler_pick(view, u, ret_to, NULL) < 0)
                 scheduler_explain(view, u, where, ret_why);
+        else if (u->unit)
+                maintenance_explain_budget(cluster, a, ret_why);
         return ret_why->message[0] ? DRAINED_UNIT_WAITS : DRAINED_UNIT_QUEUED;
 }
 
-static void maintenance_write_unit(Text *t, const SchedulerView *view, const ClusterAssignment *a) {
+static void maintenance_write_unit(Text *t, const Cluster *c, const SchedulerView *view,
+                                   const ClusterAssignment *a) {
         static const char *const names[] = { [DRAINED_UNIT_MOVES] = "moving",
                                              [DRAINED_UNIT_STOPS] = "stopping",
                                              [DRAINED_UNIT_QUEUED] = "queued",
@@ -79,7 +96,7 @@ static void maintenance_write_unit(Text *t, const SchedulerView *view, const Clu
         DrainedUnit state;
         Error why;
 
-        state = unit_drained(view, a->of, a->machine, &to, &why);
+        state = unit_drained(c, view, a->of, a->machine, &to, &why);
         json_open(t, NULL, '{');
         json_add_string(t, "machine", to ? cluster_machine_name(to) : NULL);
         json_add_string(t, "name", a->unit);
@@ -95,7 +112,8 @@ static int compare_units(const void *a, const void *b) {
 }
 
 /* Write the ordinary units that are on the machine, by name, up to the limit of work. */
-static void maintenance_write_units(Text *t, const SchedulerView *view, const ClusterMachine *m) {
+static void maintenance_write_units(Text *t, const Cluster *c, const SchedulerView *view,
+                                    const ClusterMachine *m) {
         _cleanup_free_ const ClusterAssignment **units = NEW0(const ClusterAssignment *,
                                                               HASH_COUNT(m->assignments) + 1);
         size_t n = 0;
@@ -109,7 +127,7 @@ static void maintenance_write_units(Text *t, const SchedulerView *view, const Cl
                 qsort(units, n, sizeof(*units), compare_units);
         json_open(t, "units", '[');
         for (size_t i = 0; i < n && i < UNITS_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX; i++)
-                maintenance_write_unit(t, view, units[i]);
+                maintenance_write_unit(t, c, view, units[i]);
         json_close(t, ']');
         json_add_u64(t, "unitsLeft", n);
 }
@@ -145,14 +163,15 @@ void maintenance_get_handle(Request *request) {
                 json_add_string(&t, "reason", now->why);
                 json_add_u64(&t, "since", now->since_ms);
         }
-        maintenance_write_units(&t, view, m);
+        maintenance_write_units(&t, c, view, m);
         json_close(&t, '}');
         scheduler_view_free(view);
         request_answer_json(request, 200, &t);
 }
 
 /* Write how many units of a machine wait, with the first of them by name and its reason. */
-static void maintenance_write_waiting(Text *t, const SchedulerView *view, const ClusterMachine *m) {
+static void maintenance_write_waiting(Text *t, const Cluster *c, const SchedulerView *view,
+                                      const ClusterMachine *m) {
         const ClusterAssignment *first = NULL;
         const ClusterMachine *to;
         size_t n = 0;
@@ -160,7 +179,7 @@ static void maintenance_write_waiting(Text *t, const SchedulerView *view, const 
 
         for (const ClusterAssignment *a = m->assignments; a && scheduler_view_work(view) <= PLAN_WORK_MAX;
              a = a->hh.next) {
-                if (!drain_awaits(a) || unit_drained(view, a->of, m, &to, &why) != DRAINED_UNIT_WAITS)
+                if (!drain_awaits(a) || unit_drained(c, view, a->of, m, &to, &why) != DRAINED_UNIT_WAITS)
                         continue;
                 n++;
                 if (!first || strcmp(a->unit, first->unit) < 0)
@@ -168,7 +187,7 @@ static void maintenance_write_waiting(Text *t, const SchedulerView *view, const 
         }
         if (!first)
                 return;
-        (void) unit_drained(view, first->of, m, &to, &why);
+        (void) unit_drained(c, view, first->of, m, &to, &why);
         json_add_string(t, "unit", first->unit);
         json_add_u64(t, "waiting", n);
         json_add_string(t, "why", why.message);
@@ -210,7 +229,7 @@ void maintenance_write(Text *t, const Cluster *c) {
                 json_add_string(t, "name", cluster_machine_name(machines[i]));
                 json_add_string(t, "reason", m->why);
                 if (m->mode == MAINTENANCE_DRAINING)
-                        maintenance_write_waiting(t, view, machines[i]);
+                        maintenance_write_waiting(t, c, view, machines[i]);
                 json_close(t, '}');
         }
         json_close(t, ']');

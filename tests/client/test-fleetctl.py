@@ -924,19 +924,19 @@ def a_drain_prints_each_change(t):
     t.expect("start --no-block a.service", out=["Triggered"])
     t.cluster.maintenance = [
         {"mode": "draining", "units": [unit("a.service", "queued", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2, "deadlineMs": 300000},
-        {"mode": "draining", "units": [unit("a.service", "moving", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2},
+        {"mode": "draining", "units": [unit("a.service", "moving", machine="beta", reason="active; it is available after 10 s (UpdateWatchSec=)"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2},
         {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="no other machine qualifies")], "unitsLeft": 1},
         {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="its key cannot be read by this fleetd: upgrade the host")], "unitsLeft": 1},
         {"mode": "draining", "units": [unit("b\x1b.service", "stopping")], "unitsLeft": 1}, {"mode": "drained", "units": [], "unitsLeft": 0}]
     said = t.run("drain", "alpha", "--deadline=5min", "--force", "--reason=new disk")
     assert said[0] == 0 and not said[2], said
     lines = said[1].splitlines()
-    assert lines[:2] == ["alpha: cordoned; 2 units to move; in 300 s, the rest stops", "a.service → beta starting"], lines
+    assert lines[:2] == ["alpha: cordoned; 2 units to move; in 300 s, the rest stops", "a.service → beta active; it is available after 10 s (UpdateWatchSec=)"], lines
     assert lines[2].startswith("b\\x1b.service waiting: Move=no; to move it: fleetctl drain alpha --force"), lines
     assert "b\\x1b.service waiting: no other machine qualifies; to stop it: fleetctl drain alpha --deadline=5min" in lines, lines
     assert "b\\x1b.service waiting: its key cannot be read by this fleetd: upgrade the host" in lines, lines
     assert lines[-3:] == ["b\\x1b.service stopping", "b\\x1b.service destroyed", "alpha: drained"], lines
-    assert any(line.startswith("a.service → ") and " active " in line for line in lines), lines
+    assert any(line.startswith("a.service → ") and " available " in line for line in lines), lines
     assert t.cluster.maintained == [("PUT", {"deadlineMs": 300000, "force": True, "mode": "draining", "reason": "new disk"})], t.cluster.maintained
     # No unit moves from one of several machines to another one of them.
     t.cluster.maintained, t.cluster.maintenance = [], [{"mode": "drained", "units": [], "unitsLeft": 0}]

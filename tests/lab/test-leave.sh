@@ -31,15 +31,17 @@ a_host_with_thirty_units_is_drained() {
         fleetctl alpha uncordon beta gamma >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
         identities beta gamma >"$LAB/before"
         rm -f "$LAB/done"
-        watch_for_gaps >"$LAB/gaps" &
+        watch_for_gaps "${units[@]}" >"$LAB/gaps" &
         watcher=$!
         begin=$(date +%s%3N)
         fleetctl beta drain alpha >"$LAB/out" 2>&1 || fail "drain: $(cat "$LAB/out")"
         echo "# a drain of 30 units took $(($(date +%s%3N) - begin)) ms" >>"$LAB/figures"
-        [ $(($(date +%s%3N) - begin)) -le 10000 ] || fail "the drain took $(($(date +%s%3N) - begin)) ms: $(cat "$LAB/out")"
+        # Ten seconds, and those of UpdateWatchSec=.
+        [ $(($(date +%s%3N) - begin)) -le 20000 ] || fail "the drain took $(($(date +%s%3N) - begin)) ms: $(cat "$LAB/out")"
         touch "$LAB/done"
         wait $watcher
         rm "$LAB/done"
+        echo "# looked $(cat "$LAB/looks") times at the 30 units" >>"$LAB/figures"
         [ ! -s "$LAB/gaps" ] || fail "these ran nowhere for a moment: $(sort "$LAB/gaps" | uniq -c | tr '\n' ' ')"
         [ "$(tail -1 "$LAB/out")" = "alpha: drained" ] || fail "drain: $(cat "$LAB/out")"
         for u in "${units[@]}"; do
@@ -54,13 +56,14 @@ a_host_with_thirty_units_is_drained() {
         fleetctl gamma uncordon beta >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
 }
 
-# Print each moment in which a unit runs nowhere, until the file $LAB/done exists.
+# Print each moment in which one of the units runs nowhere, until the file $LAB/done exists.
 watch_for_gaps() {
-        local u n=0
+        local h n=0
+        printf '%s\n' "$@" | sort >"$LAB/watched"
         until [ -e "$LAB/done" ]; do
-                for u in "${PLAIN[@]}"; do
-                        [ -n "$(hosts_running "$u")" ] || echo "$u"
-                done
+                for h in $LAB_HOSTS; do
+                        find "$LAB_CG/$h/payload/system.slice" -type d -name '*.service' -printf '%f\n' 2>/dev/null
+                done | sort -u | comm -23 "$LAB/watched" -
                 n=$((n + 1))
         done
         echo "$n" >"$LAB/looks"
@@ -73,7 +76,7 @@ each_unit_runs_elsewhere_before_it_stops_here() {
                 [ "$(hosts_running "$u")" != alpha ] || moved=$((moved + 1))
         done
         [ "$moved" -gt 0 ] || fail "no unit runs on alpha"
-        watch_for_gaps >"$LAB/gaps" &
+        watch_for_gaps "${PLAIN[@]}" >"$LAB/gaps" &
         watcher=$!
         begin=$(date +%s%3N)
         fleetctl alpha leave --yes >"$LAB/out" 2>&1 || fail "leave: $(cat "$LAB/out")"
