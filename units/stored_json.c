@@ -85,6 +85,7 @@ static const JsonField state_fields[] = {
         { "invocation", JSON_FIELD_CHARS_SKIPPED, offsetof(UnitState, invocation),
           .size = INVOCATION_ID_SIZE },
         { "job", JSON_FIELD_CHARS_CUT, offsetof(UnitState, job), .size = UNIT_STATE_JOB_SIZE },
+        { "lapsed", JSON_FIELD_BOOL, offsetof(UnitState, lapsed) },
         { "load", JSON_FIELD_OWNED, offsetof(UnitState, load) },
         { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, reason) },
         { "since", JSON_FIELD_U64, offsetof(UnitState, since_ms) },

@@ -41,11 +41,13 @@ typedef struct HealthState {
         /* Results of health_observe(). */
         UnitHealth health;
         bool available;
+        bool lapsed;                      /* it was available with this text, and is not any more */
         char why[UNIT_STATE_REASON_SIZE]; /* of a failing unit; "": systemd's state is the reason */
         uint64_t due_ms; /* observe again at this time, when the unit becomes available; 0: none */
 
         /* Private. */
         bool observed; /* at least once */
+        bool served;   /* it was available with this text, since it was last inactive */
         bool inherits; /* nothing since the start of this daemon contradicts the published health */
         char invocation[INVOCATION_ID_SIZE], hash[UNIT_HASH_SIZE], process[UNIT_HASH_SIZE];
         bool running;

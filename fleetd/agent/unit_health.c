@@ -237,6 +237,7 @@ int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state) {
                 return 0;
         state->health = state->job[0] || u->reload_failed ? UNIT_HEALTH_FAILING : u->health.health;
         state->available = u->health.available && !u->reload_failed && !agent_awaits_reload(a, u);
+        state->lapsed = u->health.lapsed;
         if (!state->job[0])
                 text_append(&why, u->reload_failed ? u->last_error : u->health.why);
         if (u->restart_suspended)

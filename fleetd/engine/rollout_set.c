@@ -62,6 +62,8 @@ static const char *instance_failure(const ClusterAssignment *a) {
                 return s->why ?: s->reason ?: "it is failing";
         if (s->job[0] && !streq(s->job, "condition"))
                 return s->reason ?: "systemd did not start it";
+        if (s->lapsed)
+                return s->reason ?: "it was available, and is not any more";
         return NULL;
 }
 

@@ -113,6 +113,29 @@ static void a_broken_instance_gets_the_fix(void **state) {
         end(&play);
 }
 
+/* It exits after it was available, and systemd starts it again. */
+static void an_instance_that_was_available_and_is_not_any_more_has_failed(void **state) {
+        char key[LAYOUT_KEY_MAX], value[256];
+        Play play;
+
+        begin_template(&play, 4, "");
+        want(&play, 2);
+        seconds(&play, 4);
+        assert_int_equal(count_with(&play, 2), 1);
+        snprintf(value, sizeof(value),
+                 "{\"active\":\"active\",\"hash\":\"%s\",\"health\":\"passing\",\"lapsed\":true,"
+                 "\"load\":\"loaded\",\"sub\":\"running\"}",
+                 assignment_of(&play, 0)->hash);
+        layout_key(key, LAYOUT_STATE, play.instances[0].unit, machine_id(play.instances[0].machine));
+        cluster_view_put(&play.p, key, value);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_string_equal(record_of(&play)->why,
+                            "web@1.service on A: it was available, and is not any more");
+        assert_true(count_with(&play, 2) <= 2);
+        end(&play);
+}
+
 static void bad_updates_in_a_row_take_one(void **state) {
         Play play;
 
@@ -753,6 +776,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_failed_instance_pauses_the_rollout),
                 cmocka_unit_test(a_new_instance_gets_the_completed_text),
                 cmocka_unit_test(a_broken_instance_gets_the_fix),
+                cmocka_unit_test(an_instance_that_was_available_and_is_not_any_more_has_failed),
                 cmocka_unit_test(bad_updates_in_a_row_take_one),
                 cmocka_unit_test(an_assignment_that_is_not_executed_counts_as_unavailable),
                 cmocka_unit_test(an_instance_that_may_be_restarting_is_not_available_with_the_former_text),
