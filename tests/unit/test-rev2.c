@@ -174,6 +174,84 @@ static void a_text_that_fits_no_machine_is_reverted(void **state) {
         end(&play);
 }
 
+/* E5b: the whole way, with the plan */
+static void a_text_that_fits_no_machine_is_reverted_with_plans(void **state) {
+        Play play;
+        char key[LAYOUT_KEY_MAX];
+
+        begin(&play, "one.service", "UpdateOnFailure=revert");
+        add(&play, "one.service", "A");
+        cluster_view_machine(&play.p, "B", "", PRESENCE_UP);
+        play.options = "UpdateOnFailure=revert\nMachineMetadata=disk=ssd";
+        want(&play, 2);
+        for (unsigned i = 0; i < 3600; i++) {
+                _cleanup_(engine_plan_done) EnginePlan plan = {};
+
+                assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &names, &plan), 0);
+                for (size_t k = 0; k < plan.n && i < 5; k++)
+                        printf("E5b: %u s: %s %s: %s\n", i, assignment_kind_to_string(plan.changes[k].kind), plan.changes[k].unit, plan.changes[k].reason);
+                cluster_view_apply(&play.p, &plan);
+                if (assignment_of(&play, 0) && assignment_of(&play, 0)->kind == ASSIGNMENT_STOP) {
+                        layout_key(key, LAYOUT_STATE, "one.service", machine_id("A"));
+                        cluster_view_remove(&play.p, key);
+                        layout_key(key, LAYOUT_ASSIGNMENT, "one.service", machine_id("A"));
+                        cluster_view_remove(&play.p, key);
+                }
+                (void) step(&play);
+                play.p.cluster.now_ms += 1000;
+        }
+        printf("E5b: after an hour: %s: %s\n", rollout_state_to_string(record_of(&play)->state), play.reasons);
+        assert_true(record_of(&play)->state != ROLLOUT_ROLLING);
+        end(&play);
+}
+
+/* E7b: the whole way of a template */
+static void after_a_revert_all_instances_run(void **state) {
+        Play play;
+        char key[LAYOUT_KEY_MAX];
+        size_t n = 0;
+
+        begin_template(&play, 3, "UpdateOnFailure=revert");
+        cluster_view_machine(&play.p, "F", "", PRESENCE_UP);
+        play.options = "UpdateOnFailure=revert\nMachineMetadata=disk=ssd";
+        want(&play, 2);
+        for (unsigned i = 0; i < 3600; i++) {
+                _cleanup_(engine_plan_done) EnginePlan plan = {};
+
+                if (record_of(&play) && record_of(&play)->state == ROLLOUT_REVERTING)
+                        play.options = "UpdateOnFailure=revert";
+                assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &names, &plan), 0);
+                for (size_t k = 0; k < plan.n; k++)
+                        printf("E7b: %u s: %s %s: %s\n", i, assignment_kind_to_string(plan.changes[k].kind), plan.changes[k].unit, plan.changes[k].reason);
+                cluster_view_apply(&play.p, &plan);
+                for (size_t k = 0; k < play.n; k++)
+                        if (assignment_of(&play, k) && assignment_of(&play, k)->kind == ASSIGNMENT_STOP) {
+                                layout_key(key, LAYOUT_STATE, play.instances[k].unit, machine_id(play.instances[k].machine));
+                                cluster_view_remove(&play.p, key);
+                                layout_key(key, LAYOUT_ASSIGNMENT, play.instances[k].unit, machine_id(play.instances[k].machine));
+                                cluster_view_remove(&play.p, key);
+                        }
+                {
+                        /* the revert writes the text without the option */
+                        const char *options = play.options;
+                        const RolloutLimits l = {};
+                        _cleanup_rollout_step_ RolloutStep look = {};
+                        assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &l, &look), 0);
+                        if (look.change == ROLLOUT_REVERT)
+                                play.options = "UpdateOnFailure=revert";
+                        else
+                                play.options = options;
+                        (void) step(&play);
+                }
+                play.p.cluster.now_ms += 1000;
+        }
+        for (size_t k = 0; k < play.n; k++)
+                n += assignment_of(&play, k) != NULL;
+        printf("E7b: after an hour: %s: %s; %zu of 3 run\n", rollout_state_to_string(record_of(&play)->state), play.reasons, n);
+        assert_int_equal(n, 3);
+        end(&play);
+}
+
 /* E6 */
 static void an_instance_that_is_started_gets_the_text_of_its_template(void **state) {
         _cleanup_(engine_plan_done) EnginePlan plan = {};
@@ -538,6 +616,8 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(units_that_are_loaded_only_are_no_available_instances),
                 cmocka_unit_test(units_that_are_loaded_only_are_no_canaries),
                 cmocka_unit_test(a_text_that_fits_no_machine_is_reverted),
+ cmocka_unit_test(a_text_that_fits_no_machine_is_reverted_with_plans),
+ cmocka_unit_test(after_a_revert_all_instances_run),
                 cmocka_unit_test(an_instance_that_is_started_gets_the_text_of_its_template),
                 cmocka_unit_test(an_instance_without_a_machine_gets_the_fix),
                 cmocka_unit_test(an_assignment_that_cannot_be_read_is_not_overwritten),
