@@ -250,6 +250,7 @@ VerbRun verb_backup;                                /* backup.c */
 VerbRun verb_cert;                                  /* cert.c */
 VerbRun verb_cluster;                               /* cluster.c */
 VerbRun verb_cordon, verb_drain;                    /* maintenance.c: cordon and uncordon; drain */
+VerbRun verb_move;                                  /* move.c */
 VerbRun verb_reboot;                                /* reboot.c */
 VerbRun verb_raise, verb_lower;                     /* control.c: load and start; stop and unload */
 VerbRun verb_destroy, verb_restart;                 /* control.c */
@@ -258,7 +259,7 @@ VerbRun verb_cat, verb_diff, verb_edit;             /* edit.c */
 VerbRun verb_events;                                /* events.c */
 VerbRun verb_export;                                /* export.c */
 VerbRun verb_history, verb_revert;                  /* revisions.c */
-VerbRun verb_submit;                                /* files.c */
+VerbRun verb_submit;                                /* submit.c */
 VerbRun verb_import;                                /* import.c */
 VerbRun verb_verify, verb_plan, verb_why;           /* inspect.c */
 VerbRun verb_join;                                  /* join.c */

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "client/overview.h"
 #include "client/state_text.h"
+#include "client/times.h"
 #include "units/machine.h"
 
 enum {
@@ -62,34 +63,6 @@ static void add(Conditions *all, const char *kind, const char *name, const char 
 }
 
 /* -- Times -- */
-
-/* Append "4 min", in the largest unit of time. */
-static void append_span(Text *t, uint64_t ms) {
-        static const struct {
-                uint64_t ms;
-                const char *name;
-        } spans[] = { { 86400000, "d" }, { 3600000, "h" }, { 60000, "min" }, { 1000, "s" }, { 1, "ms" } };
-
-        for (size_t i = 0; i < ELEMENTS(spans); i++)
-                if (ms >= spans[i].ms) {
-                        text_printf(t, "%llu %s", (unsigned long long) (ms / spans[i].ms), spans[i].name);
-                        return;
-                }
-}
-
-void append_age(Text *t, uint64_t since_ms) {
-        uint64_t now_ms = clock_real_ms(), age_ms = now_ms > since_ms ? now_ms - since_ms : 0;
-
-        if (since_ms == 0)
-                return;
-        if (age_ms < 1000) {
-                text_append(t, " just now");
-                return;
-        }
-        text_append(t, " ");
-        append_span(t, age_ms);
-        text_append(t, " ago");
-}
 
 /* Append a time of the wall clock: "18:20", with the date if that is not today's. */
 static void append_time(Text *t, uint64_t ms, bool seconds) {
@@ -455,16 +428,25 @@ static void add_rollouts(const View *v, Conditions *all) {
         }
 }
 
-/* Add the hosts at which the queue of reboots has stopped. */
+/* Add the hosts at which the queue of reboots has stopped, or waits. */
 static void add_reboots(const View *v, Conditions *all) {
         const JsonValue *reboots = json_value_member(v->cluster, "reboots");
 
         for (size_t i = 0; i < json_value_count(reboots); i++) {
                 const JsonValue *m = json_value_item(reboots, i);
+                const char *name = member_text(m, "name"), *state = member_text(m, "state");
 
-                add(all, "reboot", member_text(m, "name"), "reboot --resume",
-                    "the queue of reboots has stopped: %s; to end it instead: fleetctl reboot --cancel",
-                    member_text(m, "reason"));
+                if (streq(state, "draining"))
+                        add(all, "reboot", name, "reboot --deadline=5min ",
+                            "the queue of reboots waits for its drain: %s", member_text(m, "reason"));
+                else if (streq(state, "queued"))
+                        add(all, "reboot", name, "reboot --status", "the queue of reboots waits: %s",
+                            member_text(m, "reason"));
+                else
+                        add(all, "reboot", name, "reboot --resume",
+                            "the queue of reboots has stopped: %s; to end it instead: fleetctl reboot "
+                            "--cancel",
+                            member_text(m, "reason"));
         }
 }
 

@@ -2,6 +2,7 @@
  */
 #include "base/clock.h"
 #include "client/files.h"
+#include "client/replace.h"
 #include "client/state_text.h"
 #include "client/wait.h"
 
@@ -327,7 +328,7 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
 
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
-        r = rollout_wait(c, &rolled, err);
+        r = replace_wait(c, &rolled, err);
         if (r != EXIT_DONE)
                 return r;
         waited = wait_for_changed(c, &found, &request, err);

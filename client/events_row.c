@@ -60,6 +60,7 @@ static const struct {
         { "leader", "is the leader", ": ", false },
         { "maintenance", "", "", true },
         { "rollout", "", "", true },
+        { "move", "", "", true },
 };
 
 static void append_happening(Text *t, const char *kind, const char *machine, const char *reason,
@@ -90,7 +91,8 @@ static bool is_bad(const char *kind, const char *reason) {
         for (size_t i = 0; i < ELEMENTS(states); i++)
                 if (streq(kind, "state") && starts_with(reason, states[i]))
                         return true;
-        return streq(kind, "problem") || (streq(kind, "presence") && starts_with(reason, "lost"));
+        return streq(kind, "problem") || (streq(kind, "move") && strstr(reason, " failed: ")) ||
+               (streq(kind, "presence") && starts_with(reason, "lost"));
 }
 
 void append_presence_of(Text *t, const JsonValue *row) {

@@ -1,45 +1,10 @@
-#include "client/files.h"
-
+/* The files of units: their names, their drop-ins, and what is wrong with them. */
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "client/state_text.h"
-#include "client/wait.h"
+#include "client/files.h"
+#include "client/files_internal.h"
 #include "units/drop_ins.h"
-
-/* One argument, its local file, and its text in the cluster. */
-typedef struct Submission {
-        const char *given; /* the argument; borrowed */
-        char *argument;    /* with the type of the unit */
-        char *name;
-        Unit *unit;         /* of the local file; NULL: there is none */
-        bool from_template; /* 'unit' is of the local template */
-        char *text;    /* to submit: of the template in the cluster, with the drop-ins of this instance; NULL:
-                          the text of 'unit' */
-        Text drop_ins; /* of the instance, not of its template */
-        bool exists;   /* in the cluster */
-        bool runs;     /* on a host, from this file, and without the cluster */
-        bool launched; /* with target state launched, and it is replaced */
-        bool rolls;    /* its text is replaced step by step, by the daemons; its target state stays */
-        bool due;      /* has to be submitted */
-} Submission;
-
-typedef struct Submissions {
-        Submission *items;
-        size_t n;
-        bool rolls; /* the daemons roll texts out */
-} Submissions;
-
-static void submissions_done(Submissions *all) {
-        for (size_t i = 0; all->items && i < all->n; i++) {
-                free(all->items[i].argument);
-                free(all->items[i].name);
-                free(all->items[i].text);
-                text_done(&all->items[i].drop_ins);
-                unit_free(all->items[i].unit);
-        }
-        free(all->items);
-}
 
 int files_names(char **args, size_t n, Names *ret) {
         for (size_t i = 0; i < n; i++) {
@@ -53,8 +18,7 @@ int files_names(char **args, size_t n, Names *ret) {
         return 0;
 }
 
-/* Append the drop-ins from the folder of 'path'; with 'own' without those of the template of an instance. */
-static int read_drop_ins(const char *path, const char *name, bool own, Text *t, Error *err) {
+int files_read_drop_ins(const char *path, const char *name, bool own, Text *t, Error *err) {
         const char *slash = strrchr(path, '/');
         _cleanup_drop_ins_ DropIns d = {};
         int r;
@@ -81,10 +45,7 @@ static int read_drop_ins(const char *path, const char *name, bool own, Text *t, 
         return drop_ins_append(&d, t, err);
 }
 
-/* Append the reason why this argument is not the file of a unit: it is a folder, or with 'missing', because
- * the file with the unit type in its name is missing, it has no unit type. Nothing is appended for other
- * files. */
-static void explain_file(const char *argument, bool missing, Text *t) {
+void files_explain(const char *argument, bool missing, Text *t) {
         const char *slash = strrchr(argument, '/'), *base = slash ? slash + 1 : argument;
         size_t size = strlen(argument);
         struct stat st;
@@ -105,7 +66,7 @@ static int fail_read(const char *path, int r, Error *err) {
         _cleanup_text_ Text reason = {};
         struct stat st = {};
 
-        explain_file(path, false, &reason);
+        files_explain(path, false, &reason);
         if (reason.size > 0)
                 return error_set(err, r, "%s", reason.chars);
         if (r == -EFBIG && stat(path, &st) >= 0)
@@ -122,16 +83,14 @@ int files_read(const char *path, const char *name, Text *t, Error *err) {
         if (r < 0)
                 return fail_read(path, r, err);
         text_append_bytes(t, text, size);
-        return t->error ?: read_drop_ins(path, name, false, t, err);
+        return t->error ?: files_read_drop_ins(path, name, false, t, err);
 }
 
 static bool is_missing(const Text *path) {
         return path->error == 0 && access(path->chars, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
 }
 
-/* Find the file of a unit: 'path', or for an instance its template in the same folder. Return 0 if neither
- * exists. */
-static int find_file(const char *path, const char *name, Text *ret, bool *ret_from_template) {
+int files_find_path(const char *path, const char *name, Text *ret, bool *ret_from_template) {
         const char *slash = strrchr(path, '/');
         _cleanup_free_ char *template = NULL;
 
@@ -153,8 +112,7 @@ static int find_file(const char *path, const char *name, Text *ret, bool *ret_fr
         return ret->error < 0 ? ret->error : 1;
 }
 
-/* Return the argument with its type as a path, and the name of the unit. */
-static int parse_argument(const char *argument, char **ret_path, char **ret_name, Error *err) {
+int files_parse_argument(const char *argument, char **ret_path, char **ret_name, Error *err) {
         const char *slash = strrchr(argument, '/');
         _cleanup_free_ char *name = unit_name_from_argument(argument);
         _cleanup_text_ Text t = {};
@@ -177,131 +135,21 @@ int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, 
         bool from_template;
         int r;
 
-        r = parse_argument(argument, ret_path, ret_name, err);
+        r = files_parse_argument(argument, ret_path, ret_name, err);
         if (r < 0)
                 return error_prefix(err, r, "%s", argument);
-        r = find_file(*ret_path, *ret_name, &path, &from_template);
+        r = files_find_path(*ret_path, *ret_name, &path, &from_template);
         if (r < 0)
                 return r;
         if (r > 0) {
                 free(*ret_path);
                 *ret_path = text_take(&path, NULL);
         } else {
-                explain_file(argument, true, &reason);
+                files_explain(argument, true, &reason);
                 if (reason.size > 0)
                         return error_set(err, -ENOENT, "%s", reason.chars);
         }
         return *ret_path ? files_read(*ret_path, *ret_name, t, err) : -ENOMEM;
-}
-
-static bool same_contents(const ApiUnit *stored, const Unit *local) {
-        char hash[UNIT_HASH_SIZE];
-
-        if (stored->hash && *stored->hash)
-                return streq(stored->hash, local->hash);
-        return stored->file && unit_file_hash(stored->file, hash) >= 0 && streq(hash, local->hash);
-}
-
-static int read_unit(Client *c, Submission *s, const Text *t, Error *err) {
-        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
-        size_t steps = 0;
-        int r;
-
-        r = unit_read(s->name, t->chars ?: "", t->size, &s->unit, err);
-        if (r < 0)
-                return r;
-        r = unit_check(s->unit, &steps, err);
-        /* An older version may have stored a unit that violates the rules and limits of this version. */
-        if (r < 0 && r != -ENOMEM && client_unit(c, s->name, &stored, NULL) > 0 &&
-            same_contents(&stored, s->unit))
-                return 0;
-        return r;
-}
-
-/* Read the local file of an argument, or that of the template of an instance. */
-static int read_local(Client *c, Submission *s, Error *err) {
-        _cleanup_text_ Text path = {}, t = {};
-        int found, r;
-
-        found = find_file(s->argument, s->name, &path, &s->from_template);
-        if (found < 0)
-                return found;
-        if (s->from_template) {
-                r = read_drop_ins(s->argument, s->name, true, &s->drop_ins, err);
-                if (r < 0)
-                        return r;
-        }
-        if (found == 0)
-                return 0;
-        r = files_read(path.chars, s->name, &t, err);
-        if (r < 0)
-                return r;
-        r = read_unit(c, s, &t, err);
-        return r < 0 ? error_prefix(err, r, "%s", path.chars) : 0;
-}
-
-/* Append the reason why an argument has no unit file, if it is known, and the next step. */
-static void explain_argument(const Client *c, const Submission *s, Text *t) {
-        const char *slash = strrchr(s->given, '/');
-
-        if (s->exists && c->options.replace)
-                text_printf(t, "there is no file %s; --replace needs the new file of the unit", s->argument);
-        else if (strpbrk(slash ? slash : s->given, "*?["))
-                text_printf(
-                        t,
-                        c->verb->groups & FLAGS_PATTERNS ?
-                                "%s: no started or loaded unit matches (fleetctl list-unit-files '%s')" :
-                                "%s: no file matches, and patterns of units are for other verbs (fleetctl "
-                                "list-unit-files '%s')",
-                        s->given, s->given);
-        else
-                explain_file(s->given, s->name, t);
-}
-
-/* Print why an argument cannot be submitted: on a terminal the reason, if it is known; in a pipe also the
- * text of fleet. */
-static int fail_argument(Client *c, const Submission *s, int r, const Error *err) {
-        _cleanup_text_ Text reason = {};
-
-        explain_argument(c, s, &reason);
-        if (reason.size == 0 && !s->name && client_is_interactive())
-                text_printf(&reason, "%s: %s", s->given, error_text(err, r));
-        if (reason.size == 0 || !client_is_interactive())
-                (void) client_fail_after(r, err, "Error creating units: ");
-        if (reason.size > 0)
-                client_note("%s", reason.chars);
-        else if (r == -ENOENT)
-                client_suggest_unit(c, s->name);
-        return EXIT_FAILED;
-}
-
-/* Read all files before the first unit is submitted: an error in one file must leave the cluster unchanged.
- */
-static int read_all(Client *c, char **args, size_t n, Submissions *all) {
-        bool rejected = false;
-
-        all->items = NEW0(Submission, n + 1);
-        if (!all->items)
-                return -ENOMEM;
-        for (size_t i = 0; i < n; i++) {
-                Submission *s = &all->items[all->n++];
-                Error err = {};
-                int r;
-
-                s->given = args[i];
-                r = parse_argument(args[i], &s->argument, &s->name, &err);
-                if (r < 0)
-                        return fail_argument(c, s, r, &err);
-                r = read_local(c, s, &err);
-                if (r < 0) {
-                        (void) client_fail(r, &err);
-                        rejected = true;
-                }
-        }
-        if (!rejected)
-                return EXIT_DONE;
-        client_note("nothing was submitted");
-        return EXIT_FAILED;
 }
 
 void files_print_warnings(const char *name, const Warnings *warnings, const char *kind) {
@@ -311,277 +159,4 @@ void files_print_warnings(const char *name, const Warnings *warnings, const char
                         fprintf(stderr, "line %u: ", warnings->items[i].line);
                 fprintf(stderr, "%s%s\n", kind, warnings->items[i].message);
         }
-}
-
-static void warn_difference(const Client *c, const char *name, bool template, const char *argument) {
-        fprintf(stderr,
-                "WARNING: Unit %s in registry differs from local %sunit file %s. %s to "
-                "override.\n",
-                name, template ? "template " : "", argument,
-                streq(c->verb->name, "restart") ? "Use fleetctl start --replace" : "Add --replace");
-}
-
-/* As client_unit(), with the error message of fleet. */
-static int read_stored(Client *c, const char *name, ApiUnit *ret, Error *err) {
-        int r;
-
-        r = client_unit(c, name, ret, err);
-        return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) : r;
-}
-
-/* Return 1 if a unit of the cluster has to be submitted again, or print why not. */
-static int submission_check_existing(const Client *c, const Submission *s, const ApiUnit *stored, bool rolls,
-                                     TargetState replaceable, Error *err) {
-        const char *state = target_state_to_string(stored->desired_state),
-                   *verb = stored->desired_state == TARGET_LAUNCHED ? "start" : "load";
-
-        if (!s->unit) {
-                if (!c->options.replace)
-                        return 0;
-                if (unit_name_is_instance(s->name))
-                        return error_set(err, -ENOENT, "no local file of %s or its template", s->argument);
-                return error_set(err, -ENOENT, "error Unit %s does not seem to be a template unit",
-                                 s->argument);
-        }
-        if (same_contents(stored, s->unit)) {
-                if (c->options.replace)
-                        printf("Found same Unit(%s) in Registry, nothing to do\n", s->name);
-                return 0;
-        }
-        if (!c->options.replace) {
-                warn_difference(c, s->name, s->from_template, s->argument);
-                return 0;
-        }
-        if (stored->desired_state > replaceable && !(rolls && streq(c->verb->name, "submit"))) {
-                fprintf(stderr,
-                        "Warning: can not replace Unit(%s) in state '%s', use the appropriate command\n",
-                        s->name, state ? state : "");
-                client_note("%s was not replaced; to replace and %s it again: fleetctl %s --replace %s",
-                            s->name, verb, verb, s->given);
-                return 0;
-        }
-        return 1;
-}
-
-/* Return 1 and the text of the instance by its template in the cluster, or 0 if there is no template. */
-static int template_text(Client *c, const Submission *s, char **ret, Error *err) {
-        _cleanup_free_ char *name = unit_name_template(s->name);
-        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_text_ Text t = {};
-        int r;
-
-        if (!name)
-                return -ENOMEM;
-        r = read_stored(c, name, &unit, err);
-        if (r <= 0)
-                return r;
-
-        if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* drop-ins always differ */
-                warn_difference(c, name, true, s->argument);
-        append_unit_text(&t, &unit);
-        text_append_bytes(&t, s->drop_ins.chars ?: "", s->drop_ins.size);
-        *ret = text_take(&t, NULL);
-        return *ret ? 1 : -ENOMEM;
-}
-
-/* Return whether the daemon rejects the file: its message names the line. */
-static bool is_about_the_file(int r, const Error *err) {
-        return r == -EREMOTEIO && starts_with(err->message, "googleapi: Error 400: ");
-}
-
-/* Return whether the file is that of a unit that runs without the cluster, as after a restore. */
-static bool submission_runs(Client *c, const Submission *s) {
-        _cleanup_listing_ Listing states = {};
-
-        if (!strstr(s->argument, RUNTIME_UNITS "/") || client_states(c, s->name, &states, NULL) < 0)
-                return false;
-        for (size_t i = 0; i < states.n; i++)
-                if (same_string(states.states[i].name, s->name) &&
-                    state_kind(&states.states[i]) == STATE_RUNS)
-                        return true;
-        return false;
-}
-
-/* Decide whether a unit has to be submitted, and with which text. */
-static int prepare_one(Client *c, Submission *s, bool rolls, TargetState replaceable, Error *err) {
-        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
-        int r;
-
-        r = read_stored(c, s->name, &stored, err);
-        if (r < 0)
-                return r;
-        s->exists = r > 0;
-        if (s->exists) {
-                r = submission_check_existing(c, s, &stored, rolls, replaceable, err);
-                if (r <= 0)
-                        return r;
-                s->launched = stored.desired_state == TARGET_LAUNCHED;
-                s->rolls = rolls && (s->launched || unit_name_is_template(s->name));
-        } else if (unit_name_is_instance(s->name) && (!s->unit || s->from_template)) {
-                r = template_text(c, s, &s->text, err);
-                if (r < 0)
-                        return r;
-                if (!s->text && !s->unit) {
-                        _cleanup_free_ char *template = unit_name_template(s->name);
-
-                        return error_set(err, -ENOENT,
-                                         "failed getting Unit(%s) from template: unable to find template "
-                                         "Unit(%s) in Registry or on filesystem",
-                                         s->argument, template ? template : s->name);
-                }
-        } else if (!s->unit)
-                return error_set(err, -ENOENT,
-                                 client_is_interactive() ?
-                                         "no unit %s in the cluster or in this directory" :
-                                         "unable to find Unit(%s) in Registry or on filesystem",
-                                 s->name);
-
-        s->runs = !s->exists && submission_runs(c, s);
-        if (s->unit)
-                files_print_warnings(s->name, &s->unit->warnings, "warning: ");
-        s->due = true;
-        return 0;
-}
-
-/* Submit all units that are due in one change. New units get the target state 'created' at once: a unit that
- * a host runs already, as after a restore, continues. Daemons reject a target state of a template. */
-static int submit_all(Client *c, const Submissions *all, TargetState created, Names *ret_submitted,
-                      Names *ret_created, RolloutGoals *ret_rolled, Error *err) {
-        _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, all->n + 1);
-        size_t n = 0;
-        int r;
-
-        if (!units)
-                return -ENOMEM;
-        for (size_t i = 0; i < all->n; i++) {
-                const Submission *s = &all->items[i];
-                bool at_once = !s->exists && created > TARGET_INACTIVE && !unit_name_is_template(s->name);
-
-                if (!s->due)
-                        continue;
-                units[n] = client_change_of(s->name);
-                units[n].text = s->text ? s->text : s->unit->text;
-                if (at_once)
-                        units[n].desired_state = created;
-                if (s->rolls && s->launched)
-                        units[n].desired_state = units[n].expected_state = TARGET_LAUNCHED;
-                units[n++].keep = !s->exists; /* another client may have created it meanwhile */
-                if (s->rolls && rollout_goals_add(ret_rolled, s->name, s->unit->hash) < 0)
-                        return -ENOMEM;
-                if (s->rolls)
-                        continue;
-                if (names_add(at_once ? ret_created : ret_submitted, s->name, strlen(s->name)) < 0)
-                        return -ENOMEM;
-        }
-        r = client_change(c, units, n, err);
-        if (r == -EREMOTEIO && n == 1 && !is_about_the_file(r, err))
-                (void) error_prefix(err, r, "failed creating unit %s", units[0].name);
-        return r;
-}
-
-/* Print that the replacement of several units interrupts all of them at the same time. Return their number.
- */
-static size_t print_replaced(const Submissions *all) {
-        size_t n = 0;
-
-        for (size_t i = 0; i < all->n; i++)
-                n += all->items[i].due && all->items[i].launched && !all->items[i].rolls;
-        if (n > 1)
-                client_note("%zu started units are replaced, and stop at the same time; to replace units one "
-                            "by one, "
-                            "run fleetctl start --replace for each",
-                            n);
-        return n;
-}
-
-/* Print the daemon's message about the text of a unit, with the name of the unit. */
-static int fail_submit(const Submissions *all, const char *message) {
-        const Submission *only = NULL;
-        size_t n = 0;
-
-        for (size_t i = 0; i < all->n; i++)
-                if (all->items[i].due) {
-                        only = &all->items[i];
-                        n++;
-                }
-        if (n != 1 || starts_with(message, only->name))
-                fprintf(stderr, "fleetctl: %s\n", message);
-        else
-                fprintf(stderr, "fleetctl: %s: %s\n", only->name, message);
-        client_note("nothing was submitted");
-        return EXIT_FAILED;
-}
-
-/* Print the state of a unit that was created with a target state: fleet created it inactive. */
-static void print_created(const Submission *s, bool quiet, const Names *created) {
-        if (!created || !names_have(created, s->name))
-                return;
-        if (s->runs)
-                printf("Unit %s runs: taken into the cluster, and not restarted\n", s->name);
-        else if (!quiet)
-                printf("Unit %s inactive\n", s->name);
-}
-
-int files_submit(Client *c, char **args, size_t n, TargetState replaceable, const FilesSubmitted *ret,
-                 Error *err) {
-        bool quiet = ret->names && isatty(STDOUT_FILENO);
-        _cleanup_(submissions_done) Submissions all = {};
-        _cleanup_names_ Names submitted = {};
-        size_t n_replaced;
-        int r;
-
-        r = read_all(c, args, n, &all);
-        if (r != EXIT_DONE)
-                return r;
-        r = c->options.replace ? rollout_is_supported(c, err) : 0;
-        if (r < 0) {
-                client_note("nothing was submitted");
-                return client_fail_after(r, err, "Error creating units: ");
-        }
-        all.rolls = r > 0;
-
-        for (size_t i = 0; i < all.n; i++) {
-                Submission *s = &all.items[i];
-
-                if (ret->names && names_add(ret->names, s->name, strlen(s->name)) < 0)
-                        return -ENOMEM;
-                r = prepare_one(c, s, all.rolls, replaceable, err);
-                if (r < 0)
-                        return r == -ENOENT ? fail_argument(c, s, r, err) :
-                                              client_fail_after(r, err, "Error creating units: ");
-        }
-        r = submit_all(c, &all, ret->created ? replaceable : TARGET_INACTIVE, &submitted, ret->created,
-                       ret->rolled, err);
-        if (is_about_the_file(r, err))
-                return fail_submit(&all, err->message + strlen("googleapi: Error 400: "));
-        if (r < 0)
-                return client_fail_after(r, err, "Error creating units: ");
-        n_replaced = print_replaced(&all);
-        for (size_t i = 0; i < all.n; i++)
-                print_created(&all.items[i], quiet, ret->created);
-        (void) fflush(stdout);
-
-        r = wait_for(c,
-                     &(WaitRequest) { .goal = WAIT_STATE,
-                                      .target = TARGET_INACTIVE,
-                                      .names = &submitted,
-                                      .quiet = quiet,
-                                      .interrupted = n_replaced > 0 ? WAIT_INTERRUPTED_STOP : NULL },
-                     err);
-        if (r == -ETIMEDOUT) {
-                fprintf(stderr, "Error waiting on unit creation: %s\n", err->message);
-                fprintf(stderr, "Error creating units: %s\n", err->message);
-                return EXIT_FAILED;
-        }
-        if (r == -EINTR)
-                return wait_print_error(c, r, NULL, err);
-        return r < 0 ? client_fail_after(r, err, "Error creating units: ") : EXIT_DONE;
-}
-
-int verb_submit(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_rollout_goals_ RolloutGoals rolled = {};
-        int r;
-
-        r = files_submit(c, args, n, TARGET_INACTIVE, &(FilesSubmitted) { .rolled = &rolled }, err);
-        return r == EXIT_DONE ? rollout_wait(c, &rolled, err) : r;
 }

@@ -18,7 +18,8 @@ typedef struct FilesSubmitted {
  * ret->names are the names of the units. New units have the target state inactive; with
  * 'created' they have 'replaceable' (templates inactive), and ret->created are their names. Units to be
  * launched and templates that are replaced keep their target state where the daemons roll texts out: the
- * caller waits for ret->rolled, and frees all three, also after an error. */
+ * caller calls replace_wait() for ret->rolled, of which only the first set is submitted, and frees all three,
+ * also after an error. */
 int files_submit(Client *c, char **args, size_t n, TargetState replaceable, const FilesSubmitted *ret,
                  Error *err);
 

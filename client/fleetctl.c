@@ -190,9 +190,10 @@ static const Verb verbs[] = {
         { "list-dependencies", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the dependencies of units on their machines",
           "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", verb_remote },
-        { "list-machines", FLAGS_LIST | FLAGS_JSON, "", "Enumerate the current hosts in the cluster",
-          "Fields: machine, ip, metadata, hostname, maintenance, presence, problem, restricted, role, units, "
-          "version.\n\n"
+        { "list-machines", FLAGS_LIST | FLAGS_ALL | FLAGS_JSON, "",
+          "Enumerate the current hosts in the cluster",
+          "Fields: machine, ip, metadata, hostname, maintenance, presence, problem, reboot, restricted,\n"
+          "role, units, version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n",
           verb_list },
@@ -230,6 +231,15 @@ static const Verb verbs[] = {
           "Exit status 4 if there is no such machine.\n\n"
           "fleetctl machine set alpha zone=a\n",
           verb_machine },
+        { "move", FLAGS_MOVE | FLAGS_NO_BLOCK | FLAGS_JSON, "UNIT [HOST]", "Move a unit to another machine",
+          "To the named machine, or to the best other one that qualifies. The unit is available there "
+          "before\n"
+          "it stops; with Move=stop-first or Singleton=yes it stops first. If it fails there, it stays.\n"
+          "The move continues without this command. The unit may move again later: it is not pinned.\n"
+          "Exit status 0: available there, 1: rejected or failed, 4: no such unit or machine, 5: it\n"
+          "continues.\n\n"
+          "fleetctl move web@1.service gamma\n",
+          verb_move },
         { "plan", FLAGS_JSON, "FILE...", "Show where the units of files would run",
           "Changes nothing. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
           verb_plan },
@@ -271,8 +281,8 @@ static const Verb verbs[] = {
         { "revert", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT [REV]",
           "Return to a former revision of a unit",
           "Without REV: the newest revision other than the wanted one. Directly after a revert, REV is\n"
-          "required. The unit is restarted where it runs, and revert returns when it is active. Asks for\n"
-          "confirmation. Exit status 1 if it does not start, 4 if there is no such unit or revision.\n",
+          "required. The text takes effect as a new one does, and revert returns when that has ended.\n"
+          "Asks for confirmation. Exit status 1: it does not start, 4: no such unit or revision.\n",
           verb_revert },
         { "rollout", FLAGS_ROLLOUT | FLAGS_JSON, "[UNIT...] | pause UNIT | resume UNIT | promote UNIT",
           "Show, pause, resume and promote the updates of units",
@@ -395,19 +405,6 @@ static int help_with(const Verb *v, char **args, size_t n) {
         }
         verb_print_help(of_kv ? of_kv : v, of_kv ? "kv " : "");
         return EXIT_DONE;
-}
-
-/* Return the verb for which other programs have this one, or NULL. */
-static const char *verb_of_foreign(const char *name) {
-        static const char *const rows[][2] = {
-                { "hosts", "list-machines" }, { "logs", "journal" },  { "machines", "list-machines" },
-                { "nodes", "list-machines" }, { "ps", "list-units" }, { "units", "list-units" },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(rows); i++)
-                if (streq(rows[i][0], name))
-                        return rows[i][1];
-        return NULL;
 }
 
 /* Append the next step for a verb that this version does not have. */

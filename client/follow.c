@@ -2,11 +2,66 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "client/client.h"
 #include "client/subprocess.h"
+
+/* -- Lines that are printed again only for news -- */
+
+static const char punctuation[] = ",;:()";
+
+static bool is_unit_of_time(const char *word, size_t size) {
+        static const char *const units[] = { "s", "min", "h", "d" };
+
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                if (size == strlen(units[i]) && strncmp(word, units[i], size) == 0)
+                        return true;
+        return false;
+}
+
+static int compare_words(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/* Set the words of a line in the order of their bytes, without punctuation, and without the numbers of times
+ * ("30 s"). 0 or -ENOMEM. */
+static int line_words(const char *line, Names *ret) {
+        const char *number = NULL; /* the word before */
+        size_t number_size = 0;
+
+        for (const char *s = line; *s;) {
+                size_t n = strcspn(s, " "), begin = strspn(s, punctuation), size = n;
+
+                while (size > begin && strchr(punctuation, s[size - 1]))
+                        size--;
+                if (number && !is_unit_of_time(s, size) && names_add(ret, number, number_size) < 0)
+                        return -ENOMEM;
+                number = NULL;
+                if (size > begin && strspn(s, "0123456789") == size) {
+                        number = s;
+                        number_size = size;
+                } else if (size > begin && names_add(ret, s + begin, size - begin) < 0)
+                        return -ENOMEM;
+                s += n + strspn(s + n, " ");
+        }
+        if (number && names_add(ret, number, number_size) < 0)
+                return -ENOMEM;
+        if (ret->n > 1)
+                qsort(ret->items, ret->n, sizeof(*ret->items), compare_words);
+        return 0;
+}
+
+bool follow_is_same(const char *a, const char *b) {
+        _cleanup_names_ Names x = {}, y = {};
+
+        return line_words(a, &x) >= 0 && line_words(b, &y) >= 0 && names_equal(&x, &y);
+}
+
+/* -- The wait -- */
 
 static int follow_poll(const Follow *f, const sigset_t *interrupts, Error *err) {
         uint64_t began_ms = clock_monotonic_ms(), answered_ms = began_ms;

@@ -14,6 +14,10 @@ typedef struct Follow {
         uint64_t poll_ms, silent_ms, timeout_ms; /* 0: without a timeout */
 } Follow;
 
+/* Return whether two lines differ at most in times that are left and in the order of their words: then the
+ * second one is no news. */
+bool follow_is_same(const char *a, const char *b);
+
 /* Return the exit status of 'look', EXIT_CONTINUES after the timeout or an interrupt at a terminal, or an
  * error. */
 int follow(const Follow *f, Error *err);

@@ -469,7 +469,7 @@ static int list_wait_machines(Client *c, Listing *ret, Error *err) {
 static int list_read(Client *c, const List *list, ListData *d, Error *err) {
         int r;
 
-        r = list->read(c, &d->items, err);
+        r = (c->options.all ? client_all_machines : list->read)(c, &d->items, err);
         if (r >= 0 && !list->in_state)
                 return list_wait_machines(c, &d->items, err);
         if (r < 0)

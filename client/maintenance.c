@@ -225,7 +225,7 @@ static int unit_print(const Drain *d, LeavingUnit *u, ProgressMark mark, const c
         }
         if (t.error < 0)
                 return t.error;
-        if (u->line && streq(u->line, t.chars))
+        if (u->line && follow_is_same(u->line, t.chars))
                 return 0;
         if (!d->progress && !is_json(d->client) && mark != PROGRESS_IDLE) {
                 puts(t.chars);

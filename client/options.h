@@ -18,7 +18,7 @@ typedef enum FlagGroup {
         FLAGS_LIST = 1 << 1,     /* --full, --no-legend, --fields */
         FLAGS_NO_BLOCK = 1 << 2, /* --no-block */
         FLAGS_ATTEMPTS = 1 << 3, /* --block-attempts */
-        FLAGS_REPLACE = 1 << 4,  /* --replace, --sign */
+        FLAGS_REPLACE = 1 << 4,  /* --replace, --all-at-once, --sign */
         FLAGS_JOURNAL = 1 << 5,  /* --lines, --follow, --output */
         FLAGS_REMOTE = 1 << 6,   /* --machine, and flags for the ssh of fleet */
         FLAGS_KV = 1 << 7,
@@ -58,7 +58,9 @@ typedef enum FlagGroup {
         FLAGS_BETWEEN = INT64_C(1) << 46, /* --from, --to */
         FLAGS_LAST = INT64_C(1) << 47,    /* --lines */
         FLAGS_ROLLOUT = INT64_C(1) << 48, /* --wait, --follow, --timeout */
+        FLAGS_ALL = INT64_C(1) << 50,     /* --all */
         FLAGS_REBOOT = INT64_C(1) << 49,  /* --all, --by, --cancel, --deadline, ... */
+        FLAGS_MOVE = INT64_C(1) << 51,    /* --force, --timeout */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -72,7 +74,7 @@ typedef struct Options {
         bool debug, help, strict_host_keys;
 
         const char *fields; /* NULL: not given */
-        bool full, no_legend, no_block, wait, replace, sign;
+        bool full, no_legend, no_block, wait, replace, all_at_once, sign;
         uint64_t block_attempts; /* windows of two seconds; 0: no limit */
 
         const char *journal_output, *machine, *since, *until, *property, *signal, *kill_whom;
@@ -96,7 +98,7 @@ typedef struct Options {
         bool restricted, restricted_given, compromised;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         const char *cluster_name, *spread, *voters; /* NULL: not given */
-        bool force;                                 /* remove, drain */
+        bool force;                                 /* remove, drain, move */
         const char *reason, *deadline, *timeout;    /* cordon; drain; NULL: not given */
         const char *rev, *from, *to;                /* cat; diff; NULL: not given */
         bool yes;

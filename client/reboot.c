@@ -108,13 +108,14 @@ static void print_printable(const Text *text) {
         _cleanup_text_ Text t = {};
 
         text_append_printable(&t, text->chars ?: "");
-        puts(t.chars ?: "");
+        output_words(&t, 2);
         (void) fflush(stdout);
 }
 
 /* Append what the state of a host is; 'r' is its record. */
 static void append_state(Text *t, const JsonValue *r) {
-        const char *state = member_text(r, "state"), *reason = member_text(r, "reason");
+        const char *state = member_text(r, "state"), *reason = member_text(r, "reason"),
+                   *unit = member_text(r, "unit");
         unsigned long long units = member_number(r, "unitsLeft");
 
         text_append(t, state);
@@ -122,13 +123,20 @@ static void append_state(Text *t, const JsonValue *r) {
                 text_printf(t, "; %llu unit%s to move", units, plural(units));
         if (*reason)
                 text_printf(t, ": %s", reason);
+        if (!*unit)
+                return;
+        if (json_value_member(r, "deadlineMs"))
+                text_printf(t, "; %s stops at the deadline", unit);
+        else
+                text_printf(t, "; to stop %s: fleetctl reboot %s --deadline=5min", unit,
+                            member_name(r, "name"));
 }
 
 /* Print the line of a host if it has changed. */
 static int host_print(const Reboot *b, Host *h, const Text *line) {
         if (line->error < 0)
                 return line->error;
-        if (is_json(b->client) || (h->line.chars && streq(h->line.chars, line->chars)))
+        if (is_json(b->client) || (h->line.chars && follow_is_same(h->line.chars, line->chars)))
                 return 0;
         print_printable(line);
         text_clear(&h->line);

@@ -160,6 +160,17 @@ static uint64_t revisions_newest_except(const JsonValue *all, uint64_t a, uint64
         return 0;
 }
 
+/* Return the number of the revision that all instances have had, unless it is 'wanted'; 0: there is none. */
+static uint64_t revisions_completed_except(const JsonValue *all, uint64_t wanted) {
+        for (size_t i = 0; i < json_value_count(all); i++) {
+                const JsonValue *x = json_value_item(all, i);
+
+                if (streq(member_text(x, "outcome"), "completed") && member_number(x, "number") != wanted)
+                        return member_number(x, "number");
+        }
+        return 0;
+}
+
 static const JsonValue *revisions_wanted_of(const JsonValue *all) {
         for (size_t i = 0; i < json_value_count(all); i++)
                 if (member_bool(json_value_item(all, i), "wanted"))
@@ -167,15 +178,16 @@ static const JsonValue *revisions_wanted_of(const JsonValue *all) {
         return NULL;
 }
 
-/* Write the number of the newest revision other than the wanted one. Directly after a revert, that may be the
- * one that was left: the number is required. */
+/* Write the number of the completed revision, or of the newest one, other than the wanted one. Directly after
+ * a revert, that may be the one that was left: the number is required. */
 static int revert_choose(const char *name, const JsonValue *root, Text *ret, Error *err) {
         const JsonValue *all = json_value_member(root, "revisions"), *x = revisions_wanted_of(all);
         uint64_t wanted = member_number(x, "number"), left = member_number(root, "previous");
-        uint64_t newest = revisions_newest_except(all, wanted, wanted);
+        uint64_t chosen = revisions_completed_except(all, wanted) ?:
+                                  revisions_newest_except(all, wanted, wanted);
         _cleanup_text_ Text when = {};
 
-        if (newest == 0)
+        if (chosen == 0)
                 return error_set(err, -EINVAL,
                                  "%s has no revision other than %" PRIu64 ": fleetctl history %s", name,
                                  wanted, name);
@@ -186,7 +198,7 @@ static int revert_choose(const char *name, const JsonValue *root, Text *ret, Err
                                  "%s; name the revision: fleetctl revert %s %" PRIu64,
                                  name, left, wanted, when.chars ?: "", name,
                                  revisions_newest_except(all, wanted, left) ?: left);
-        text_printf(ret, "%" PRIu64, newest);
+        text_printf(ret, "%" PRIu64, chosen);
         return ret->error;
 }
 
@@ -253,7 +265,7 @@ static int revert_to(Client *c, const char *name, const ApiUnit *now, const char
                 client_note("%s has revision %s already; others: fleetctl history %s", name, number, name);
                 return EXIT_DONE;
         }
-        if (!client_confirm(c, "Revert?", "%s returns to revision %s, and is restarted where it runs.", name,
+        if (!client_confirm(c, "Revert?", "%s returns to revision %s, as an update of its text.", name,
                             number))
                 return EXIT_FAILED;
         waits = now->desired_state == TARGET_LAUNCHED && !c->options.no_block;

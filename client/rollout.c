@@ -207,14 +207,14 @@ static void print_instances(const Set *set, const char *label, const char *state
 
 /* Append the commands that a rollout waits for, or nothing. */
 static void append_next(Text *t, const Set *set) {
-        const char *name = set_text(set, "name");
+        const char *request = set_is(set, "held") ? "promote" : set_is(set, "paused") ? "resume" : NULL;
 
-        if (set_is(set, "held"))
-                text_printf(t, "to go on: fleetctl rollout promote %s; to return: fleetctl revert %s", name,
-                            name);
-        else if (set_is(set, "paused"))
-                text_printf(t, "to go on: fleetctl rollout resume %s; to return: fleetctl revert %s", name,
-                            name);
+        if (!request)
+                return;
+        text_printf(t, "to go on: fleetctl rollout %s ", request);
+        text_append_printable(t, set_text(set, "name"));
+        text_append(t, "; to return: fleetctl revert ");
+        text_append_printable(t, set_text(set, "name"));
 }
 
 static void append_reverted(Text *t, const Set *set) {
@@ -245,9 +245,10 @@ static void print_block(const Set *set) {
         }
         if (why.size > 0)
                 output_words(&why, 11);
+        text_append(&next, "  ");
         append_next(&next, set);
-        if (next.size > 0)
-                printf("  %s\n", next.chars);
+        if (next.size > 2)
+                output_words(&next, 4);
 }
 
 /* -- Waiting -- */
@@ -499,13 +500,25 @@ int rollout_goals_add(RolloutGoals *goals, const char *name, const char *hash) {
 }
 
 void rollout_goals_done(RolloutGoals *goals) {
-        for (size_t i = 0; i < goals->n; i++)
+        for (size_t i = 0; i < goals->n; i++) {
                 free(goals->items[i].name);
+                free(goals->items[i].text);
+                free(goals->items[i].note);
+        }
         free(goals->items);
         *goals = (RolloutGoals) {};
 }
 
 /* -- rollout -- */
+
+static void print_done(const Set *set, const char *done) {
+        _cleanup_text_ Text line = {};
+
+        text_append_printable(&line, set_text(set, "name"));
+        text_printf(&line, ": %s", done);
+        if (line.error >= 0)
+                (void) output_line(line.chars);
+}
 
 /* Pause, resume or promote the rollout of one unit. */
 static int rollout_request(Client *c, const char *request, const char *unit, Error *err) {
@@ -538,7 +551,7 @@ static int rollout_request(Client *c, const char *request, const char *unit, Err
                 return client_fail_after(r, err, "Failed to %s the rollout: ", request);
         for (size_t i = 0; i < ELEMENTS(words); i++)
                 if (streq(words[i].request, request))
-                        printf("%s: %s\n", set_text(set, "name"), words[i].done);
+                        print_done(set, words[i].done);
         return EXIT_DONE;
 }
 

@@ -10,6 +10,10 @@ enum { ROLLOUT_LEVEL = 9 }; /* feature level from which on the daemons roll text
 typedef struct RolloutGoal {
         char *name;                /* the head of the set, or one of its instances; owned */
         char hash[UNIT_HASH_SIZE]; /* of the text that it is to get; "": of any */
+        char *text;        /* owned: to submit after the goals before it are reached; NULL: it is submitted */
+        char *note;        /* owned: to print when it is submitted; NULL: nothing */
+        const char *given; /* the argument that names it, for messages; borrowed */
+        bool joins;        /* with the goal before it: they are of one set, or are to be submitted together */
 } RolloutGoal;
 
 typedef struct RolloutGoals {

@@ -154,3 +154,30 @@ int times_of_flag(const char *flag, const char *value, uint64_t *ret_ms) {
                     value);
         return EXIT_USAGE;
 }
+
+void append_span(Text *t, uint64_t ms) {
+        static const struct {
+                uint64_t ms;
+                const char *name;
+        } spans[] = { { 86400000, "d" }, { 3600000, "h" }, { 60000, "min" }, { 1000, "s" }, { 1, "ms" } };
+
+        for (size_t i = 0; i < ELEMENTS(spans); i++)
+                if (ms >= spans[i].ms) {
+                        text_printf(t, "%llu %s", (unsigned long long) (ms / spans[i].ms), spans[i].name);
+                        return;
+                }
+}
+
+void append_age(Text *t, uint64_t since_ms) {
+        uint64_t now_ms = clock_real_ms(), age_ms = now_ms > since_ms ? now_ms - since_ms : 0;
+
+        if (since_ms == 0)
+                return;
+        if (age_ms < 1000) {
+                text_append(t, " just now");
+                return;
+        }
+        text_append(t, " ");
+        append_span(t, age_ms);
+        text_append(t, " ago");
+}

@@ -1,7 +1,8 @@
-/* Times of the command line, for --since and --until. */
+/* Times of the command line, for --since and --until, and spans in messages. */
 #pragma once
 
 #include "base/error.h"
+#include "base/text.h"
 
 /* Parse a time in the local time zone, in the formats of systemd.time(7): a span before now ("1h30min",
  * "-5min", "2h ago"), "@SECONDS", "now", "today", "yesterday", "tomorrow", a date, a time of day, or both;
@@ -12,3 +13,6 @@ int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms);
 /* Parse the value of a flag, which is NULL if the flag was not given: *ret_ms is 0 then. Return EXIT_DONE, or
  * EXIT_USAGE after a message that names the flag. */
 int times_of_flag(const char *flag, const char *value, uint64_t *ret_ms);
+
+/* Append "4 min", in the largest unit of time. */
+void append_span(Text *t, uint64_t ms);

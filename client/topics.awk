@@ -1,4 +1,4 @@
-# Turn the sections of man/fleet.7.scd and man/fleet-recovery.7.scd that have a topic into rows of a C table: name, title, text. A line of text begins with a digit, its
+# Turn the sections of the manual pages of client/local.mk that have a topic into rows of a C table: name, title, text. A line of text begins with a digit, its
 # indentation, and a mark: "p" a paragraph to be wrapped, "h" one whose further lines are indented by two columns, "n" by three, "|" a line to be printed as it is.
 # An empty line separates paragraphs.
 

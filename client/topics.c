@@ -24,17 +24,10 @@ const Topic topics[] = {
 static const struct {
         const char *verb, *topic;
 } foreign_verbs[] = {
-        { "change", "update" },     { "deploy", "run" },
-        { "evacuate", "maintain" }, { "evict", "move" },
-        { "failover", "move" },     { "forget", "remove" },
-        { "leader", "limits" },     { "maintenance", "maintain" },
-        { "migrate", "move" },      { "move-leader", "limits" },
-        { "mv", "move" },           { "promote", "limits" },
-        { "rebalance", "move" },    { "relocate", "move" },
-        { "rolling", "update" },    { "rolling-update", "update" },
-        { "scale", "run" },         { "snapshot", "backup" },
-        { "step-down", "limits" },  { "transfer", "limits" },
-        { "undrain", "maintain" },
+        { "change", "update" },      { "deploy", "run" },       { "failover", "move" },
+        { "forget", "remove" },      { "leader", "limits" },    { "maintenance", "maintain" },
+        { "move-leader", "limits" }, { "rebalance", "move" },   { "scale", "run" },
+        { "snapshot", "backup" },    { "step-down", "limits" }, { "transfer", "limits" },
 };
 
 const Topic *topic_find(const char *name) {
@@ -57,10 +50,39 @@ const Topic *topic_of_foreign_verb(const char *name) {
                 if (streq(foreign_verbs[i].verb, name))
                         return topic_find(foreign_verbs[i].topic);
 
-        /* "move" and "update" are topics and no verbs. */
+        /* "update" is a topic and no verb. */
         for (const Topic *t = topics; t->name; t++)
                 if (streq(t->name, name))
                         return t;
+        return NULL;
+}
+
+const char *verb_of_foreign(const char *name) {
+        static const char *const rows[][2] = {
+                { "evacuate", "drain" },
+                { "evict", "move" },
+                { "hosts", "list-machines" },
+                { "logs", "journal" },
+                { "machines", "list-machines" },
+                { "migrate", "move" },
+                { "mv", "move" },
+                { "nodes", "list-machines" },
+                { "pause", "rollout" },
+                { "promote", "rollout" },
+                { "ps", "list-units" },
+                { "relocate", "move" },
+                { "resume", "rollout" },
+                { "rollback", "revert" },
+                { "rolling", "rollout" },
+                { "rolling-update", "rollout" },
+                { "undo", "revert" },
+                { "undrain", "uncordon" },
+                { "units", "list-units" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (streq(rows[i][0], name))
+                        return rows[i][1];
         return NULL;
 }
 

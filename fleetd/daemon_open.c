@@ -301,6 +301,7 @@ static int daemon_publish_facts(Daemon *d, const Settings *s) {
                           .users = s->listen_tls[0],
                           .level = d->io.level_max > 0 ? d->io.level_max : KV_LEVEL_MAX,
                           .boot_id = d->io.boot_id,
+                          .soft_reboot = d->io.logind && host_has_soft_reboot(),
                           .soft_reboots = daemon_soft_reboots(d),
                           .peer = s->listen_peer[0] ? s->listen_peer : NULL,
                           .client = s->advertise_client[0] ? s->advertise_client : NULL };

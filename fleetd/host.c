@@ -64,6 +64,11 @@ bool host_needs_reboot(void) {
         return access("/run/reboot-required", F_OK) == 0 || access("/run/reboot-needed", F_OK) == 0;
 }
 
+bool host_has_soft_reboot(void) {
+        return access("/usr/lib/systemd/system/soft-reboot.target", F_OK) == 0 ||
+               access("/lib/systemd/system/soft-reboot.target", F_OK) == 0;
+}
+
 void host_read_hardware_id(char ret[static HARDWARE_ID_SIZE]) {
         _cleanup_free_ char *text = NULL;
         size_t n = 0;

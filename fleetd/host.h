@@ -13,6 +13,8 @@
 int host_read_boot_id(char ret[static BOOT_ID_SIZE], Error *err);
 /* Return whether the system asks for a reboot, after an update: as packages of Debian and SUSE do. */
 bool host_needs_reboot(void);
+/* Return whether systemd can reboot the userspace alone: since version 254. */
+bool host_has_soft_reboot(void);
 /* Return the UUID that the firmware of the mainboard or virtual machine reports, or "": a copied disk does
  * not contain it. */
 void host_read_hardware_id(char ret[static HARDWARE_ID_SIZE]);

@@ -15,14 +15,14 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/transaction.h fleetd/registry/transaction.c \
 	fleetd/registry/history.h fleetd/registry/history.c \
 	fleetd/registry/units.c \
-	fleetd/registry/revisions.c fleetd/registry/cluster_revisions.c fleetd/registry/rollouts.c \
+	fleetd/registry/revisions.c fleetd/registry/cluster_revisions.c fleetd/registry/rollouts.c fleetd/registry/moves.c \
 	fleetd/registry/schedule.c \
 	fleetd/registry/states.c \
 	fleetd/registry/machines.c fleetd/registry/adoption.c \
 	fleetd/registry/shutdown.h fleetd/registry/shutdown.c \
 	fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan.c \
-	fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/reboot.h fleetd/engine/reboot.c fleetd/engine/reboot_write.c fleetd/engine/rollout.h fleetd/engine/rollout.c fleetd/engine/rollout_ask.c fleetd/engine/rollout_set.c fleetd/engine/rollout_write.c fleetd/engine/rollout_why.c \
-	fleetd/engine/move.c fleetd/engine/global.c fleetd/engine/singleton.c \
+	fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/reboot.h fleetd/engine/reboot.c fleetd/engine/reboot_write.c fleetd/engine/rollout.h fleetd/engine/rollout_internal.h fleetd/engine/rollout.c fleetd/engine/rollout_choose.c fleetd/engine/rollout_ask.c fleetd/engine/rollout_set.c fleetd/engine/rollout_write.c fleetd/engine/rollout_why.c \
+	fleetd/engine/move.c fleetd/engine/move_end.c fleetd/engine/global.c fleetd/engine/singleton.c \
 	fleetd/engine/affected.c \
 	fleetd/engine/brake.c \
 	fleetd/engine/waits.h fleetd/engine/waits.c \
@@ -59,7 +59,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/keys_v2_text.c \
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_list.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
-	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/maintenance_v1.c fleetd/api/revisions_v1.c fleetd/api/rollouts_v1.c fleetd/api/users_v1.c \
+	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/maintenance_v1.c fleetd/api/moves_v1.c fleetd/api/revisions_v1.c fleetd/api/rollouts_v1.c fleetd/api/users_v1.c \
 	fleetd/api/events_v1.c fleetd/api/history_v1.c fleetd/api/reboots_v1.c \
 	fleetd/api/remote_command.c fleetd/api/call_relay.h fleetd/api/call_relay.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c fleetd/settings_check.c \
@@ -84,7 +84,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
-	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-reboot tests/unit/test-rollout tests/unit/test-rollout_random tests/unit/test-rollout_surge tests/unit/test-engine_memory \
+	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-move tests/unit/test-reboot tests/unit/test-rollout tests/unit/test-rollout_random tests/unit/test-rollout_surge tests/unit/test-rollout_ends tests/unit/test-rollout_budget tests/unit/test-engine_memory \
 	tests/unit/test-slice tests/unit/test-unit_order tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry tests/unit/test-engine_waits tests/unit/test-key_store tests/unit/test-creds tests/unit/test-liveness_model
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
@@ -118,6 +118,8 @@ tests_unit_test_engine_brake_SOURCES = tests/unit/test-engine_brake.c tests/lib/
 tests_unit_test_engine_brake_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_drain_SOURCES = tests/unit/test-drain.c tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_drain_moves_SOURCES = tests/unit/test-drain_moves.c tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_move_SOURCES = tests/unit/test-move.c tests/lib/drains.h tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_move_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_places_SOURCES = tests/unit/test-engine_places.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_reboot_SOURCES = tests/unit/test-reboot.c tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_reboot_LDADD = $(FLEETD_PURE_LIBS)
@@ -126,6 +128,10 @@ tests_unit_test_rollout_SOURCES = tests/unit/test-rollout.c tests/lib/rollout_pl
 tests_unit_test_rollout_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_rollout_random_SOURCES = tests/unit/test-rollout_random.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_rollout_random_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_rollout_ends_SOURCES = tests/unit/test-rollout_ends.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_rollout_ends_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_rollout_budget_SOURCES = tests/unit/test-rollout_budget.c tests/lib/rollout_play.h tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_rollout_budget_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_rollout_surge_SOURCES = tests/unit/test-rollout_surge.c tests/lib/rollout_play.h tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_rollout_surge_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_drain_moves_LDADD = $(FLEETD_PURE_LIBS)

@@ -36,9 +36,9 @@ static bool maintenance_is_of_boot(const KvNode *node) {
 }
 
 /* Return whether a key is dropped in a new lineage. These are members that have to join again, planned
- * reboots, by which a host would reboot again, and stop assignments, which are about the former lineage. The
- * engine writes new ones when all hosts have reported. After a restore also tokens, which may have been used
- * or revoked since the backup. */
+ * reboots, by which a host would reboot again, requested moves, and stop assignments, which are about the
+ * former lineage. The engine writes new ones when all hosts have reported. After a restore also tokens, which
+ * may have been used or revoked since the backup. */
 static bool maintenance_is_moot(void *userdata, const KvNode *node) {
         const Settings *s = ((const Maintenance *) userdata)->settings;
         _cleanup_assignment_ Assignment assignment = {};
@@ -46,7 +46,7 @@ static bool maintenance_is_moot(void *userdata, const KvNode *node) {
 
         if (!layout_parse(node->key, &k))
                 return false;
-        if (k.kind == LAYOUT_REPORTED || k.kind == LAYOUT_REBOOT)
+        if (k.kind == LAYOUT_REPORTED || k.kind == LAYOUT_REBOOT || k.kind == LAYOUT_MOVE)
                 return true;
         if (k.kind == LAYOUT_MAINTENANCE)
                 return maintenance_is_of_boot(node);

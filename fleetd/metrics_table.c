@@ -88,7 +88,8 @@ static void read_moves(const MetricsView *v, MetricsWriter *w) {
         static const char *const names[_MOVE_REASON_MAX] = { [MOVE_LOST] = "lost",
                                                              [MOVE_DRAINED] = "drained",
                                                              [MOVE_EDITED] = "edited",
-                                                             [MOVE_CONFLICT] = "conflict" };
+                                                             [MOVE_CONFLICT] = "conflict",
+                                                             [MOVE_REQUESTED] = "requested" };
 
         for (MoveReason m = MOVE_NONE + 1; m < _MOVE_REASON_MAX; m++)
                 metrics_add(w, v->engine.moves[m], names[m], NULL);

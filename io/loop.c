@@ -54,7 +54,7 @@ bool loop_has_budget(const Loop *loop) {
 void loop_init(Loop *loop, const LoopOps *ops, uint64_t seed) {
         *loop = (Loop) { .ops = ops, .armed_ms = UINT64_MAX };
         TAILQ_INIT(&loop->deferred);
-        LIST_INIT(&loop->early);
+        TAILQ_INIT(&loop->early);
         random_seed(&loop->random, seed);
 }
 
@@ -125,8 +125,22 @@ static void heap_sift(Loop *loop, Timer *timer) {
 
 static void timer_end_slack(Timer *timer) {
         if (timer->early_ms > 0)
-                LIST_REMOVE(timer, early);
+                TAILQ_REMOVE(&timer->loop->early, timer, early);
         timer->early_ms = 0;
+}
+
+/* Keep the order of 'early_ms': from the end, because timers with equal delays are started in this order. */
+static void timer_begin_slack(Timer *timer, uint64_t early_ms) {
+        Loop *loop = timer->loop;
+        Timer *before = TAILQ_LAST(&loop->early, TimerList);
+
+        while (before && before->early_ms > early_ms)
+                before = TAILQ_PREV(before, TimerList, early);
+        timer->early_ms = early_ms;
+        if (before)
+                TAILQ_INSERT_AFTER(&loop->early, before, timer, early);
+        else
+                TAILQ_INSERT_HEAD(&loop->early, timer, early);
 }
 
 static void heap_remove(Timer *timer) {
@@ -172,10 +186,8 @@ int timer_start_with_slack(Timer *timer, Loop *loop, uint64_t delay_ms, uint64_t
                 due_ms = UINT64_MAX;
         timer_end_slack(timer);
         timer->due_ms = due_ms;
-        if (early_ms < due_ms) {
-                timer->early_ms = early_ms;
-                LIST_INSERT_HEAD(&loop->early, timer, early);
-        }
+        if (early_ms < due_ms)
+                timer_begin_slack(timer, early_ms);
         timer->serial = loop->serial++;
         heap_sift(loop, timer);
         loop_rearm(loop);
@@ -235,10 +247,9 @@ static void loop_run_deferred(Loop *loop, uint64_t before, unsigned *budget) {
 
 /* The loop runs: timers within their slack are due. */
 static void loop_end_slack(Loop *loop, uint64_t now_ms) {
-        for (Timer *timer = LIST_FIRST(&loop->early), *following; timer; timer = following) {
-                following = LIST_NEXT(timer, early);
-                if (timer->early_ms > now_ms)
-                        continue;
+        Timer *timer;
+
+        while ((timer = TAILQ_FIRST(&loop->early)) && timer->early_ms <= now_ms) {
                 timer->due_ms = MIN(timer->due_ms, now_ms);
                 timer_end_slack(timer);
                 heap_sift(loop, timer);

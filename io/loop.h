@@ -43,14 +43,14 @@ typedef struct Timer {
         uint64_t early_ms; /* from then on it fires with other events; 0: not before 'due_ms' */
         uint64_t serial;   /* equal due times fire in the order of starting */
         size_t slot;       /* position in the heap + 1; 0: not armed */
-        LIST_ENTRY(Timer) early;
+        TAILQ_ENTRY(Timer) early;
 } Timer;
 
 /* Arm 'timer', or arm it again, for 'delay_ms' from now. 0 or -ENOMEM. */
 int timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
 /* As timer_start(), for periodic work of an idle daemon: the timer wakes the loop after 'delay_ms' +
- * 'slack_ms', but fires already when the loop runs for another reason after 'delay_ms'. Each run of the loop
- * visits all such timers: have a few. */
+ * 'slack_ms', but fires already when the loop runs for another reason after 'delay_ms'. Equal delays cost
+ * nothing; other ones a step for each such timer that may fire later. */
 int timer_start_with_slack(Timer *timer, Loop *loop, uint64_t delay_ms, uint64_t slack_ms);
 void timer_stop(Timer *timer); /* no effect if it is not armed */
 static inline bool timer_armed(const Timer *timer) {
@@ -126,8 +126,8 @@ struct Loop {
         size_t n_heap, heap_capacity;
         uint64_t serial;
         TAILQ_HEAD(, Deferred) deferred;
-        LIST_HEAD(, Timer) early; /* armed, with an 'early_ms' */
-        uint64_t armed_ms;        /* last argument of wake_at() */
+        TAILQ_HEAD(TimerList, Timer) early; /* armed, with an 'early_ms', in its order */
+        uint64_t armed_ms;                  /* last argument of wake_at() */
         uint64_t grain_ms;  /* 1 if now_ms() truncates a fraction, so that no timer fires early; 0 in virtual
                                time */
         bool running;       /* in loop_run_due(), which calls wake_at() once, at its end */

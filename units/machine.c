@@ -20,7 +20,8 @@ int machine_copy(const Machine *from, Machine *ret) {
                                            .quadlet = from->quadlet,
                                            .users = from->users,
                                            .soft_reboots = from->soft_reboots,
-                                           .needs_reboot = from->needs_reboot };
+                                           .needs_reboot = from->needs_reboot,
+                                           .soft_reboot = from->soft_reboot };
 
         memcpy(copy.id, from->id, sizeof(copy.id));
         if (copy_string(from->name, &copy.name) < 0 || copy_string(from->address, &copy.address) < 0 ||
@@ -40,7 +41,8 @@ bool machine_equal(const Machine *a, const Machine *b) {
                pairs_equal(&a->metadata, &b->metadata) && same_string(a->version, b->version) &&
                same_string(a->boot_id, b->boot_id) && a->raft_id == b->raft_id && a->level == b->level &&
                a->quadlet == b->quadlet && a->users == b->users && a->soft_reboots == b->soft_reboots &&
-               same_string(a->checks, b->checks) && a->needs_reboot == b->needs_reboot;
+               same_string(a->checks, b->checks) && a->needs_reboot == b->needs_reboot &&
+               a->soft_reboot == b->soft_reboot;
 }
 
 bool machine_id_is_valid(const char *id) {

@@ -25,6 +25,7 @@ typedef struct Machine {
         char *checks;          /* how its health checks exceed the limits of a host; NULL: they do not */
         uint64_t soft_reboots; /* since that boot; 0: none, or not known yet */
         bool needs_reboot;     /* its system asks for a reboot, after an update */
+        bool soft_reboot;      /* its systemd can reboot the userspace alone: since 254 */
         bool users;            /* accepts users with certificates (ListenTLS=) */
         bool quadlet;          /* has podman's generator for systemd, and so runs Quadlet files */
         uint64_t level;        /* feature level that its program supports; 0: not reported */

@@ -139,7 +139,7 @@ static int take_replace_after(Reading *r, const char *item) {
 
         if (streq(item, "never"))
                 ms = REPLACE_NEVER;
-        else if (*item && options_read_span(item, &ms) < 0)
+        else if (*item && options_read_stored_span(r, item, &ms) < 0)
                 return options_refuse(r, item, "expected never or a time span, for example 30s");
         r->placement->replace_after_ms = ms;
         return 0;
@@ -155,7 +155,7 @@ static int take_on_partition(Reading *r, const char *item) {
 static int take_stop_after(Reading *r, const char *item) {
         uint64_t ms = 0;
 
-        if (*item && (options_read_span(item, &ms) < 0 || ms < STOP_AFTER_MIN_MS))
+        if (*item && (options_read_stored_span(r, item, &ms) < 0 || ms < STOP_AFTER_MIN_MS))
                 return options_refuse(r, item, "expected a time span of at least 10s, for example 1min");
         r->placement->stop_after_ms = ms;
         return 0;

@@ -35,3 +35,12 @@ int options_read_span(const char *item, uint64_t *ret) {
         *ret = ms;
         return 0;
 }
+
+int options_read_stored_span(const Reading *r, const char *item, uint64_t *ret) {
+        if (parse_span_ms(item, ret) < 0)
+                return -EINVAL;
+        if (*ret > SPAN_MAX_MS && (!r->name || r->warnings))
+                return -EINVAL;
+        *ret = MIN(*ret, (uint64_t) SPAN_MAX_MS);
+        return 0;
+}

@@ -20,6 +20,9 @@ int options_warn(Reading *r, const char *format, ...) _printf_(2, 3);
 int options_refuse(Reading *r, const char *item, const char *why);
 /* Parse a span of up to SPAN_MAX_MS: 0 or -EINVAL. */
 int options_read_span(const char *item, uint64_t *ret);
+/* As options_read_span(), but a longer span of a stored unit is SPAN_MAX_MS: earlier versions had no limit.
+ */
+int options_read_stored_span(const Reading *r, const char *item, uint64_t *ret);
 
 /* The options of units/update.h. */
 int take_max_unavailable(Reading *r, const char *item);

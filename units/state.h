@@ -92,6 +92,7 @@ typedef struct UnitState {
                            line; NULL: none */
         bool available; /* healthy without interruption for UpdateWatchSec=, in this invocation and with
                            'hash' */
+        bool lapsed;    /* it was available with 'hash', and is not any more, without having been stopped */
 } UnitState;
 
 void unit_state_done(UnitState *state);

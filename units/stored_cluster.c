@@ -507,3 +507,26 @@ void stored_maintenance_write(Text *t, const MaintenanceRecord *maintenance) {
 int stored_maintenance_read(const char *json, size_t size, MaintenanceRecord *ret, Error *err) {
         return json_read_record(json, size, JSON_FIELDS(maintenance_fields), ret, sizeof(*ret), err);
 }
+
+static const JsonField move_fields[] = {
+        { "by", JSON_FIELD_CHARS_CUT, offsetof(MoveRecord, by), .size = RECORDED_BY_SIZE },
+        { "since", JSON_FIELD_U64, offsetof(MoveRecord, since_ms) },
+        { "to", JSON_FIELD_CHARS, offsetof(MoveRecord, to), .required = true, .size = MACHINE_ID_SIZE },
+};
+
+void stored_move_write(Text *t, const MoveRecord *move) {
+        json_write_object(t, JSON_FIELDS(move_fields), move);
+}
+
+int stored_move_read(const char *json, size_t size, MoveRecord *ret, Error *err) {
+        MoveRecord move;
+        int r;
+
+        r = json_read_record(json, size, JSON_FIELDS(move_fields), &move, sizeof(move), err);
+        if (r < 0)
+                return r;
+        if (!machine_id_is_valid(move.to))
+                return error_set(err, -EBADMSG, "to: expected the ID of a machine");
+        *ret = move;
+        return 0;
+}

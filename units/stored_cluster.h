@@ -277,3 +277,14 @@ typedef struct MaintenanceRecord {
 
 void stored_maintenance_write(Text *t, const MaintenanceRecord *maintenance);
 int stored_maintenance_read(const char *json, size_t size, MaintenanceRecord *ret, Error *err);
+
+/* /_fleet/move/UNIT: {"by","since","to"}: the unit is to run on that machine. Until it does, or the move ends
+ * otherwise. Written from KV_LEVEL_UPDATES on. */
+typedef struct MoveRecord {
+        char by[RECORDED_BY_SIZE];
+        uint64_t since_ms; /* wall clock */
+        char to[MACHINE_ID_SIZE];
+} MoveRecord;
+
+void stored_move_write(Text *t, const MoveRecord *move);
+int stored_move_read(const char *json, size_t size, MoveRecord *ret, Error *err);

@@ -93,7 +93,7 @@ void problem_done(Problem *problem);
 void stored_problem_write(Text *t, const Problem *problem);
 int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err);
 
-/* /_fleet/state/NAME/ID: {"active","available","done","hash","health","invocation","job","load","reason",
- * "since","sub","why"}; "available", "health" and "why" from KV_LEVEL_UPDATES on */
+/* /_fleet/state/NAME/ID: {"active","available","done","hash","health","invocation","job","lapsed","load",
+ * "reason","since","sub","why"}; "available", "health", "lapsed" and "why" from KV_LEVEL_UPDATES on */
 void stored_state_write(Text *t, const UnitState *state);
 int stored_state_read(const char *json, size_t size, UnitState *ret, Error *err);

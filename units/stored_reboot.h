@@ -33,21 +33,27 @@ typedef enum RebootState {
 
 ENUM_NAMES(reboot_state, RebootState, _REBOOT_STATE_MAX)
 
-/* {"boot","by","deadline","kind","return","seq","since","slots","soft","state","until","why","zone"} */
+enum { REBOOT_EXCEPT_SIZE = 1024 };
+
+/* {"boot","by","deadline","except","kind","return","seq","since","slots","soft","state","steady","until",
+ * "why","zone"} */
 typedef struct RebootRecord {
         RebootKind kind;
         RebootState state;
-        char boot[BOOT_ID_SIZE];       /* boot ID when the drain began; "": not yet */
-        uint64_t soft;                 /* number of soft reboots of that boot */
-        char by[RECORDED_BY_SIZE];     /* user */
-        uint64_t deadline_ms;          /* of the drain, from its begin; 0: none */
-        uint64_t return_ms;            /* in which the host has to be back, from the reboot */
-        uint64_t seq;                  /* position in the queue: hosts with a smaller one are first */
-        uint64_t since_ms;             /* cluster time at which this state began */
-        uint64_t slots;                /* hosts that may reboot at a time; 0: 1 */
-        uint64_t until_ms;             /* cluster time at which the host has to be back; 0: not yet */
-        char zone[SPREAD_KEY_MAX + 1]; /* key of machine metadata: one value at a time; "": none */
-        char why[RECORDED_WHY_SIZE];   /* of REBOOT_REJECTED and REBOOT_FAILED */
+        char boot[BOOT_ID_SIZE];   /* boot ID when the drain began; "": not yet */
+        uint64_t soft;             /* number of soft reboots of that boot */
+        char by[RECORDED_BY_SIZE]; /* user */
+        uint64_t deadline_ms;      /* of the drain, from its begin; 0: none */
+        uint64_t return_ms;        /* in which the host has to be back, from the reboot */
+        uint64_t seq;              /* position in the queue: hosts with a smaller one are first */
+        uint64_t since_ms;         /* cluster time at which this state began */
+        uint64_t steady_ms; /* of REBOOT_BACK: cluster time since which its units are available; 0: not all */
+        uint64_t slots;     /* hosts that may reboot at a time; 0: 1 */
+        uint64_t until_ms;  /* cluster time at which the host has to be back; 0: not yet */
+        char except[REBOOT_EXCEPT_SIZE]; /* from REBOOT_REBOOTING on: its units that were not available then,
+                                            each followed by a space; those without room are left out */
+        char zone[SPREAD_KEY_MAX + 1];   /* key of machine metadata: one value at a time; "": none */
+        char why[RECORDED_WHY_SIZE];     /* of REBOOT_REJECTED and REBOOT_FAILED */
 } RebootRecord;
 
 void stored_reboot_write(Text *t, const RebootRecord *reboot);

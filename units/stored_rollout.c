@@ -89,11 +89,13 @@ static int failures_read(const JsonValue *object, RolloutRecord *ret, Error *err
 static const JsonField rollout_fields[] = {
         { "available", JSON_FIELD_U64, FIELD(available) },
         { "before", JSON_FIELD_WORD, FIELD(before), .words = &state_words },
+        { "begun", JSON_FIELD_U64, FIELD(begun) },
         { "by", JSON_FIELD_CHARS_CUT, FIELD(by), .size = RECORDED_BY_SIZE },
         { "completed", JSON_FIELD_U64, FIELD(completed.number) },
         { "completedHash", JSON_FIELD_CHARS, FIELD(completed.hash), .size = UNIT_HASH_SIZE },
         { "from", JSON_FIELD_U64, FIELD(from.number) },
         { "fromHash", JSON_FIELD_CHARS, FIELD(from.hash), .size = UNIT_HASH_SIZE },
+        { "placed", JSON_FIELD_U64, FIELD(placed) },
         { "progress", JSON_FIELD_U64, FIELD(progress_ms) },
         { "retry", JSON_FIELD_U64, FIELD(retry) },
         { "reverted", JSON_FIELD_U64, FIELD(reverted.number) },

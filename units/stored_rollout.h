@@ -44,8 +44,9 @@ typedef struct RolloutFailure {
         char why[ROLLOUT_WHY_SIZE];
 } RolloutFailure;
 
-/* {"available","before","by","completed","completedHash","failed":[{"machine","unit","why"}],"from",
- * "fromHash","progress","retry","reverted","revertedHash","since","state","to","toHash","until","why"} */
+/* {"available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],"from",
+ * "fromHash","placed","progress","retry","reverted","revertedHash","since","state","to","toHash","until",
+ * "why"} */
 typedef struct RolloutRecord {
         RolloutState state;
         RolloutState before;   /* of ROLLOUT_PAUSED: the state that continues */
@@ -55,9 +56,13 @@ typedef struct RolloutRecord {
         RolloutText reverted;  /* the last one that was abandoned because it failed */
         uint64_t since_ms;     /* cluster time of its begin, as the next two */
         uint64_t progress_ms;  /* of the last instance that became available */
-        uint64_t until_ms;     /* of a pause between batches, or of a promotion; 0: none */
-        uint64_t available;    /* instances that were available with 'to' at 'progress_ms' */
-        uint64_t retry;        /* failed instances whose assignments precede this index are updated again */
+        uint64_t until_ms;  /* of a pause between batches, or of a promotion; 0: none; of ROLLOUT_PAUSED: what
+                               is left of it */
+        uint64_t available; /* instances that were available with 'to' at 'progress_ms' */
+        uint64_t begun; /* index of the store at which 'to' became the text of the rollout: it has not touched
+                           assignments up to this index */
+        uint64_t placed; /* instances that had a machine at its begin, or got one since */
+        uint64_t retry;  /* failed instances whose assignments precede this index are updated again */
         char by[RECORDED_BY_SIZE];  /* who requested the text, or the pause */
         char why[ROLLOUT_WHY_SIZE]; /* of ROLLOUT_PAUSED and 'reverted' */
         RolloutFailure *failed;     /* owned */

@@ -224,7 +224,7 @@ static bool health_is_path(const char *s) {
         if (*s != '/')
                 return false;
         for (; *s; s++)
-                if (*s <= ' ' || *s == 0x7f)
+                if ((unsigned char) *s <= ' ' || *s == 0x7f)
                         return false;
         return true;
 }

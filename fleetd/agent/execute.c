@@ -105,6 +105,8 @@ static void agent_reload_ended(Agent *a, AgentUnit *u, const char *hash, int err
         const Unit *text = a->fresh ? agent_assigned_text(a, u) : NULL;
 
         u->reload_failed = error == -EIO;
+        if (error == 0)
+                health_begin_watch(&u->health);
         if (error == 0 && text && streq(text->hash, hash) && agent_record_assignment(a, u, false, false) < 0)
                 agent_retry_soon(a);
 }

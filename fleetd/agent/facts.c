@@ -46,7 +46,7 @@ static void facts_on_pass(void *userdata) {
                 facts.soft_reboots = MAX(facts.soft_reboots, self->facts->soft_reboots);
         if (state.level < KV_LEVEL_UPDATES) {
                 facts.soft_reboots = 0;
-                facts.needs_reboot = false;
+                facts.needs_reboot = facts.soft_reboot = false;
                 facts.checks = NULL;
         }
         if (self && self->facts && machine_equal(self->facts, &facts))

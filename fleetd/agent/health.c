@@ -17,6 +17,7 @@ static void health_begin(HealthState *s, const SystemdUnit *seen, bool same_run)
                 s->n_discarded = s->observed && !same_run ? 0 : seen->n_restarts;
         s->inherits = !s->observed;
         s->observed = true;
+        s->served &= same_text;
         s->available = s->healthy = false;
         s->running &= same_run;
         memset(s->checks, 0, sizeof(s->checks));
@@ -56,6 +57,8 @@ static void health_watch(HealthState *s, uint64_t watch_ms, uint64_t now_ms) {
         s->healthy = healthy;
         s->available = healthy && (s->available || now_ms - s->healthy_ms >= watch_ms);
         s->due_ms = healthy && !s->available ? s->healthy_ms + watch_ms : 0;
+        s->served |= s->available;
+        s->lapsed = s->served && !s->available;
         if (s->available) {
                 s->n_actions = 0;
                 s->n_discarded = s->n_restarts;
@@ -95,21 +98,29 @@ void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions
 
         if (health_continues(s, options, same_run, running))
                 snprintf(s->hash, sizeof(s->hash), "%s", seen->hash);
-        else if (!same_run || !streq(s->hash, seen->hash)) {
+        else if (!same_run || !streq(s->hash, seen->hash) || !streq(s->policy, options->policy ?: "")) {
                 s->former_end = same_run && !running;
                 health_begin(s, seen, same_run);
         }
+        s->former_end &= !options->in_force;
+        snprintf(s->policy, sizeof(s->policy), "%s", options->policy ?: "");
         snprintf(s->process, sizeof(s->process), "%s", options->process ?: "");
         s->n_checks = MIN(options->n_checks, (size_t) HEALTH_CHECKS_MAX);
         if (running && !s->running)
                 s->running_ms = now_ms;
         s->running = running;
         s->at_rest = health_at_rest(s, seen);
+        s->served &= !streq(seen->active,
+                            "inactive"); /* it was stopped, and is not expected to be available */
         if (running || s->at_rest != UNIT_HEALTH_NONE) { /* of an inactive unit there is no number */
                 s->n_restarts = seen->n_restarts;
                 s->n_discarded = MIN(s->n_discarded, s->n_restarts); /* a start has reset it */
         }
         health_update(s, options, now_ms);
+}
+
+void health_begin_watch(HealthState *s) {
+        s->available = s->healthy = s->inherits = false;
 }
 
 void health_inherit(HealthState *s, const UnitState *published, const HealthOptions *options,
@@ -127,6 +138,7 @@ void health_inherit(HealthState *s, const UnitState *published, const HealthOpti
                 snprintf(s->why, sizeof(s->why), "%s", published->why ?: "");
         s->inherits = false;
         s->available = published->available;
+        s->served = published->lapsed;
         health_update(s, options, now_ms);
 }
 

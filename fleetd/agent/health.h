@@ -22,6 +22,8 @@ enum {
 /* Options of the unit's text, and its assignment. */
 typedef struct HealthOptions {
         const char *process; /* identifies the text but for [X-Fleet], borrowed; NULL: unknown */
+        const char *policy;  /* identifies the text that these options are of, borrowed; NULL: none */
+        bool in_force;       /* that is the text of the file, and no start with it is due */
         size_t n_checks;
         unsigned failures,
                 successes; /* consecutive results that change the state of a check; 0 counts as 1 */
@@ -41,16 +43,19 @@ typedef struct HealthState {
         /* Results of health_observe(). */
         UnitHealth health;
         bool available;
+        bool lapsed;                      /* it was available with this text, and is not any more */
         char why[UNIT_STATE_REASON_SIZE]; /* of a failing unit; "": systemd's state is the reason */
         uint64_t due_ms; /* observe again at this time, when the unit becomes available; 0: none */
 
         /* Private. */
         bool observed; /* at least once */
+        bool served;   /* it was available with this text, since it was last inactive */
         bool inherits; /* nothing since the start of this daemon contradicts the published health */
         char invocation[INVOCATION_ID_SIZE], hash[UNIT_HASH_SIZE], process[UNIT_HASH_SIZE];
+        char policy[UNIT_HASH_SIZE]; /* 'checks' are of this text */
         bool running;
         UnitHealth at_rest;  /* health of a unit that does not run */
-        bool former_end;     /* it ended with another text than the present one */
+        bool former_end;     /* it ended with another text than the present one, which is to be started */
         uint64_t running_ms; /* since then, with 'running' */
         bool healthy;
         uint64_t healthy_ms;              /* since then without interruption, with 'healthy' */
@@ -66,6 +71,9 @@ bool health_is_running(const SystemdUnit *seen);
 
 /* Take over what systemd reports at 'now_ms', and update the results. Idempotent. */
 void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions *options, uint64_t now_ms);
+
+/* The unit was reloaded: it is available after another UpdateWatchSec=. */
+void health_begin_watch(HealthState *s);
 
 /* Take over the health that this host published before the daemon was restarted, if the same invocation with
  * the same text still runs. 'published' may be NULL. Call it after health_observe(). It has no effect once

@@ -24,10 +24,11 @@ bool agent_has_lease(const Agent *a) {
 
 /* -- Units -- */
 
+/* While the assigned text is not known here, the recorded one decides: what runs here needs its lease. */
 static bool lease_is_for(const Agent *a, const AgentUnit *u) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
-        const Unit *text = agent_assigned_text(a, u);
         const AssignmentRecord *record = records_get(&a->records, u->name);
+        const Unit *text = agent_assigned_text(a, u) ?: (record ? record->unit : NULL);
 
         return !(record && record->done) && assignment && assignment->kind == ASSIGNMENT_RUN && text &&
                text->placement.singleton;

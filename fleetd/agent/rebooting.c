@@ -83,13 +83,14 @@ static void rebooting_call(Rebooting *r, const ClusterMachine *m) {
                 rebooting_reject(r, e == -ENOTCONN ? "it does not run" : strerror(-e));
 }
 
-/* The view may be that of an earlier time, and the queue may have gone on without this host since. */
+/* The view may be that of an earlier time, and the queue may have gone on without this host since. After the
+ * check the tree has all; the view may follow later. */
 static void rebooting_on_synced(void *userdata, KvStatus status) {
         Rebooting *r = userdata;
         const ClusterMachine *m = rebooting_self(r);
 
         r->syncing = false;
-        if (status != KV_OK)
+        if (status != KV_OK || !registry_is_current(r->registry))
                 (void) timer_start(&r->retry, r->loop, RETRY_MS);
         else if (rebooting_is_due(r, m) && registry_ready(r->registry) &&
                  r->logind->ops->state(r->logind) == LOGIND_RUNNING)

@@ -27,12 +27,24 @@ static const char *agent_process(const Agent *a, const AgentUnit *u) {
                        NULL;
 }
 
+/* Return whether the recorded text is that of the file. It is recorded after systemd has read the file and,
+ * if its effect is a reload, after that. */
+static bool agent_has_file_text(const Agent *a, const AgentUnit *u) {
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+
+        return record && record->unit && streq(record->unit->hash, u->seen.hash);
+}
+
 static HealthOptions agent_health_options(const Agent *a, const AgentUnit *u) {
+        const AssignmentRecord *record = records_get(&a->records, u->name);
         const Placement *p = agent_placement(a, u);
 
         if (!p)
                 return (HealthOptions) { .watch_ms = UPDATE_WATCH_MS };
         return (HealthOptions) { .process = agent_process(a, u),
+                                 .policy = record->unit->hash,
+                                 .in_force = agent_has_file_text(a, u) && agent_has_started(a, u) &&
+                                             !record->starting,
                                  .watch_ms = update_watch_ms(&p->update),
                                  .n_checks = a->checks ? p->health.n_checks : 0,
                                  .failures = health_failures(&p->health),
@@ -90,7 +102,7 @@ static void agent_update_checks(Agent *a, AgentUnit *u) {
             agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused))
                 checks_stop(a->checks, u->name);
         else if (checks_run(a->checks, u->name, &record->unit->placement.health,
-                            agent_check_user(record->unit), u->seen.invocation_id, u->seen.hash,
+                            agent_check_user(record->unit), u->seen.invocation_id, record->unit->hash,
                             u->health.health == UNIT_HEALTH_PASSING) < 0)
                 agent_retry_soon(a);
 }
@@ -185,7 +197,8 @@ static void agent_restart_unhealthy(Agent *a, AgentUnit *u) {
         u->health_restart_ms = 0;
         u->restart_suspended = false;
         if (!p || p->health.action != HEALTH_ACTION_RESTART || !health_is_failing_check(&u->health) ||
-            u->busy || !agent_has_started(a, u) || record->stopping ||
+            u->seen.owner != SYSTEMD_OURS || a->adopting || a->removed || u->busy ||
+            !agent_has_started(a, u) || record->stopping ||
             (assignment && assignment->kind != ASSIGNMENT_RUN) || a->systemd->ops->is_stopping(a->systemd))
                 return;
         agent_count_set(a, u, &n_unhealthy, &n_set);
@@ -221,22 +234,25 @@ void agent_update_health(Agent *a, AgentUnit *u) {
         agent_restart_unhealthy(a, u);
 }
 
-/* Return whether the process is still to be reloaded with the text of the file. */
-static bool agent_awaits_reload(const Agent *a, const AgentUnit *u) {
-        const AssignmentRecord *record = records_get(&a->records, u->name);
-        const Unit *text = agent_assigned_text(a, u);
+/* Return whether what was measured is of the text of the file, and with its checks. */
+static bool agent_measures_file_text(const Agent *a, const AgentUnit *u) {
+        const Placement *p = agent_placement(a, u);
 
-        return record && text && unit_effect(record->unit, text) == EFFECT_RELOAD;
+        return agent_has_file_text(a, u) &&
+               (p->health.n_checks == 0 || streq(u->health.policy, u->seen.hash));
 }
 
-/* A unit is failing, too, if systemd rejected its last start, or if its reload failed. */
+/* A unit is failing, too, if systemd rejected its last start, or if its reload failed. An unmet condition is
+ * no failure. */
 int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state) {
+        bool refused = state->job[0] && !streq(state->job, "condition");
         _cleanup_text_ Text why = {};
 
         if (!a->publishes_health || streq(state->load, STATE_FOREIGN) || state->done)
                 return 0;
-        state->health = state->job[0] || u->reload_failed ? UNIT_HEALTH_FAILING : u->health.health;
-        state->available = u->health.available && !u->reload_failed && !agent_awaits_reload(a, u);
+        state->health = refused || u->reload_failed ? UNIT_HEALTH_FAILING : u->health.health;
+        state->available = u->health.available && !u->reload_failed && agent_measures_file_text(a, u);
+        state->lapsed = u->health.lapsed;
         if (!state->job[0])
                 text_append(&why, u->reload_failed ? u->last_error : u->health.why);
         if (u->restart_suspended)

@@ -218,7 +218,7 @@ void cluster_handle(Request *request) {
         peer_auth_write(&t, request, c);
         json_add_string(&t, "problem", securing_problem(c, peers, &problem) ?: state.problem);
         json_add_u64(&t, "raftIndex", state.raft_index);
-        reboots_write(&t, c);
+        reboots_write(&t, request);
         request_append_rejection(request, &rejection);
         json_add_string(&t, "rejection", rejection.chars);
         if (state.removed)

@@ -12,7 +12,7 @@ static const char *const kinds[] = {
         [CHANGED_ALL] = "all",           [CHANGED_UNIT] = "unit",       [CHANGED_TARGET] = "target",
         [CHANGED_ASSIGNMENT] = "order",  [CHANGED_STATE] = "state",     [CHANGED_MACHINE] = "machine",
         [CHANGED_PRESENCE] = "presence", [CHANGED_PROBLEM] = "problem", [CHANGED_CLUSTER] = "cluster",
-        [CHANGED_REVISION] = "revision", [CHANGED_ROLLOUT] = "rollout",
+        [CHANGED_REVISION] = "revision", [CHANGED_ROLLOUT] = "rollout", [CHANGED_MOVE] = "move",
 };
 
 static void events_on_end(Request *request) {
@@ -122,6 +122,7 @@ static const struct {
         [LAYOUT_MEMBER] = { "member", NULL },
         [LAYOUT_CLUSTER] = { "cluster", NULL },
         [LAYOUT_MAINTENANCE] = { "maintenance", NULL },
+        [LAYOUT_MOVE] = { "move", NULL },
         [LAYOUT_REBOOT] = { "reboot", NULL },
         [LAYOUT_HOST] = { "host", NULL },
         [LAYOUT_REMOVED] = { "removed", NULL },

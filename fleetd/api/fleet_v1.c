@@ -44,19 +44,22 @@ const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine 
 
 /* The unit waits, because it cannot stay on 'where': state the cause, then what follows. A machine that has
  * been lost for an hour is no news. A unit that another machine is starting moves, and does not wait. */
-static void waiting_reason(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where,
-                           const Error *unfit, Error *ret) {
+static void waiting_reason(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
+                           const ClusterMachine *where, const Error *unfit, Error *ret) {
         bool old = presence_is_omitted(where, scheduler_view_now_ms(view));
         char buffer[CLUSTER_LABEL_SIZE];
         const char *name = cluster_machine_label(where, buffer);
         const ClusterMachine *other = NULL, *successor = unit_successor(u, where);
         const ClusterAssignment *a = cluster_assignment_on(where, u->name);
-        Error cause = {}, next = {};
+        Error cause = {}, next = {}, stays = {};
 
         if (successor)
                 error_set(&next, 0, "%s has it", cluster_machine_name(successor));
         else if (a && where->maintenance && drain_retry_ms(a, scheduler_view_now_ms(view)) > 0)
                 error_set(&next, 0, "%s", a->reason ?: "");
+        else if (a && cluster_machine_is_draining(where) &&
+                 unit_drained(c, view, u, where, &other, &stays) == DRAINED_UNIT_WAITS)
+                error_set(&next, 0, "%s", stays.message);
         else if (scheduler_pick(view, u, &other, NULL) >= 0)
                 error_set(&next, 0, "moving to %s", cluster_machine_name(other));
         else
@@ -110,15 +113,15 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
                 delayed_reason(c, u, where, ret);
                 break;
         case ENGINE_GONE:
-                waiting_reason(view, u, where, NULL, ret);
+                waiting_reason(c, view, u, where, NULL, ret);
                 break;
         case ENGINE_UNFIT:
-                waiting_reason(view, u, where, &why, ret);
+                waiting_reason(c, view, u, where, &why, ret);
                 break;
         default:
                 if (where->maintenance && where->maintenance->mode == MAINTENANCE_DRAINING &&
                     !u->unit->placement.global &&
-                    unit_drained(view, u, where, &to, &why) == DRAINED_UNIT_WAITS)
+                    unit_drained(c, view, u, where, &to, &why) == DRAINED_UNIT_WAITS)
                         error_set(ret, 0, "waiting: %s is %s; it stays: %s", cluster_machine_name(where),
                                   cluster_machine_is_leaving(where) ? "leaving the cluster" : "being drained",
                                   why.message);
@@ -141,6 +144,10 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
                 error_set(ret, 0,
                           "waiting: the cluster was recovered or restored, and not all hosts have reported "
                           "their units");
+                return;
+        }
+        if (u->move) {
+                move_reason_of(c, view, u, ret);
                 return;
         }
         (void) cluster_current_state(c, u, &where);

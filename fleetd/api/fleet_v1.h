@@ -47,7 +47,7 @@ const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
 /* Return another machine than 'where' that is up and has the unit, or is to start it; NULL: none. */
 const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine *where);
 
-/* A unit of a machine that is being drained. */
+/* A unit that is to leave its machine: that is being drained, or by a requested move. */
 typedef enum DrainedUnit {
         DRAINED_UNIT_MOVES,  /* another machine has it */
         DRAINED_UNIT_STOPS,  /* it is being stopped */
@@ -56,8 +56,16 @@ typedef enum DrainedUnit {
 } DrainedUnit;
 
 /* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS. */
-DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *where,
-                         const ClusterMachine **ret_to, Error *ret_why);
+DrainedUnit unit_drained(const Cluster *cluster, const SchedulerView *view, const ClusterUnit *unit,
+                         const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why);
+/* Return the first unit of a machine that waits, with its reason, and their number, up to a limit of work.
+ * NULL: none waits. */
+const ClusterAssignment *maintenance_first_waiting(const Cluster *cluster, const SchedulerView *view,
+                                                   const ClusterMachine *machine, size_t *ret_n,
+                                                   Error *ret_why);
+
+/* Set what the requested move of the unit does: "moves to gamma: it starts there". */
+void move_reason_of(const Cluster *c, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
 
 /* Write as "waiting" the ordinary units of a machine in maintenance for which no other one qualifies, up to
  * a limit of names and work. */
@@ -70,8 +78,9 @@ bool maintenance_has_others(const Cluster *c, const ClusterMachine *m);
  * wait; of the leave of a host, cluster_v1.c writes the state. Nothing if there is none. */
 void maintenance_write(Text *t, const Cluster *cluster);
 
-/* Write "reboots": the machines at which the queue of reboots has stopped. Nothing if there is none. */
-void reboots_write(Text *t, const Cluster *cluster);
+/* Write "reboots": the machines at which the queue of reboots has stopped, or has waited for a minute.
+ * Nothing if there is none. */
+void reboots_write(Text *t, const Request *request);
 
 /* Write "rollouts": those that have not ended, up to a limit. Nothing if there is none. */
 void rollouts_write(Text *t, const Cluster *cluster);
@@ -103,6 +112,9 @@ void units_get_handle(Request *request);
 void units_put_handle(Request *request);
 void units_delete_handle(Request *request);
 void revisions_handle(Request *request);
+void move_get_handle(Request *request);
+void move_put_handle(Request *request);
+void move_delete_handle(Request *request);
 void rollouts_list_handle(Request *request);
 void rollouts_get_handle(Request *request);
 void rollouts_put_handle(Request *request);

@@ -126,6 +126,17 @@ static unsigned change_level(const Request *request) {
         return state.level;
 }
 
+/* Return whether the unit has the text of its template, and does not follow it yet: it was created before the
+ * template, or had another text. A request with that text and a target state makes it follow. */
+static bool change_joins(const Request *request, const ApiUnit *body, const ClusterUnit *known) {
+        const ClusterUnit *template = cluster_template(registry_cluster(request->api->options.registry),
+                                                       known->name);
+
+        return template && template->unit && body->desired_state != _TARGET_INVALID &&
+               change_level(request) >= KV_LEVEL_UPDATES && unit_equal(template->unit, known->unit) &&
+               !(known->unit->from && streq(known->unit->from, template->name));
+}
+
 static unsigned write_contents(Request *request, const char *name, const ApiUnit *body,
                                const ClusterUnit *known, UnitWrite *ret, Error *err) {
         TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
@@ -136,7 +147,7 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
         if (unit_name_is_refused(name, &reason))
                 return error_set(err, 400, "%s: %s", name, reason);
         r = api_unit_contents(name, body, &ret->unit, err);
-        same = r >= 0 && known && unit_equal(known->unit, ret->unit);
+        same = r >= 0 && known && unit_equal(known->unit, ret->unit) && !change_joins(request, body, known);
         if (r >= 0 && !same)
                 r = unit_check(ret->unit, &request->steps, err);
         if (r < 0 && !err->message[0])

@@ -29,13 +29,14 @@ static bool leave_owns_units(const Request *request, const Cluster *c, const Clu
 
 /* Return whether the unit stays on the machine until an operator acts: no other machine qualifies, or it has
  * Move=no, or its key cannot be read. */
-static bool leave_is_held_by(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *self) {
+static bool leave_is_held_by(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
+                             const ClusterMachine *self) {
         const ClusterAssignment *a = cluster_assignment_on(self, u->name);
         uint64_t now_ms = scheduler_view_now_ms(view);
         const ClusterMachine *other;
         Error why;
 
-        if (!a || !drain_awaits(a) || unit_drained(view, u, self, &other, &why) != DRAINED_UNIT_WAITS)
+        if (!a || !drain_awaits(a) || unit_drained(c, view, u, self, &other, &why) != DRAINED_UNIT_WAITS)
                 return false;
         if (cluster_unit_is_unreadable(u))
                 return true;
@@ -53,7 +54,7 @@ void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, c
         json_open(t, "waiting", '[');
         while (n < WAITING_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX &&
                (u = unit_order_next(&c->by_name, &position))) {
-                if (!leave_is_held_by(view, u, self))
+                if (!leave_is_held_by(c, view, u, self))
                         continue;
                 json_add_string_always(t, NULL, u->name);
                 n++;

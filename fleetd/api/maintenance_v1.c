@@ -5,6 +5,8 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
+#include "fleetd/engine/rollout.h"
+#include "fleetd/registry/unit_order.h"
 #include "units/json.h"
 
 enum { UNITS_MAX = 1000 }; /* units in an answer */
@@ -37,8 +39,23 @@ static const ClusterMachine *maintenance_away(const ClusterUnit *u, const Cluste
         return NULL;
 }
 
-DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where,
-                         const ClusterMachine **ret_to, Error *ret_why) {
+/* Return whether the availability budget of its set keeps a unit that stops first. A deadline overrides it.
+ */
+static bool maintenance_lacks_budget(const Cluster *c, const SchedulerView *view, const ClusterAssignment *a,
+                                     Error *ret_why) {
+        const ClusterUnit *head = rollout_head(c, a->of);
+        UnitPosition unused;
+
+        if (!a->of->unit || a->of->unit->placement.move != PLACEMENT_STOP_FIRST ||
+            cluster_machine_is_stopping(a->machine) || cluster_machine_is_overdue(a->machine, c->now_ms))
+                return false;
+        if (head != a->of)
+                scheduler_view_count_work(view, unit_order_instances(&c->by_name, head->name, &unused));
+        return rollout_may_stop(c, a, ret_why) == 0;
+}
+
+DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
+                         const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why) {
         const ClusterAssignment *a = cluster_assignment_on(where, u->name);
         const ClusterMachine *away = maintenance_away(u, where);
         uint64_t now_ms = scheduler_view_now_ms(view);
@@ -63,14 +80,17 @@ DrainedUnit unit_drained(const SchedulerView *view, const ClusterUnit *u, const 
                           presence_to_string(where->presence));
         else if (away)
                 error_set(ret_why, 0, "%s, to which it moves, is away", cluster_machine_name(away));
-        else if (drain_retry_ms(a, now_ms) > 0)
+        else if (!u->move && drain_retry_ms(a, now_ms) > 0)
                 error_set(ret_why, 0, "%s", a->reason ?: "");
         else if (u->unit && scheduler_pick(view, u, ret_to, NULL) < 0)
                 scheduler_explain(view, u, where, ret_why);
+        else if (maintenance_lacks_budget(c, view, a, ret_why))
+                *ret_to = NULL;
         return ret_why->message[0] ? DRAINED_UNIT_WAITS : DRAINED_UNIT_QUEUED;
 }
 
-static void maintenance_write_unit(Text *t, const SchedulerView *view, const ClusterAssignment *a) {
+static void maintenance_write_unit(Text *t, const Cluster *c, const SchedulerView *view,
+                                   const ClusterAssignment *a) {
         static const char *const names[] = { [DRAINED_UNIT_MOVES] = "moving",
                                              [DRAINED_UNIT_STOPS] = "stopping",
                                              [DRAINED_UNIT_QUEUED] = "queued",
@@ -79,7 +99,7 @@ static void maintenance_write_unit(Text *t, const SchedulerView *view, const Clu
         DrainedUnit state;
         Error why;
 
-        state = unit_drained(view, a->of, a->machine, &to, &why);
+        state = unit_drained(c, view, a->of, a->machine, &to, &why);
         json_open(t, NULL, '{');
         json_add_string(t, "machine", to ? cluster_machine_name(to) : NULL);
         json_add_string(t, "name", a->unit);
@@ -95,7 +115,8 @@ static int compare_units(const void *a, const void *b) {
 }
 
 /* Write the ordinary units that are on the machine, by name, up to the limit of work. */
-static void maintenance_write_units(Text *t, const SchedulerView *view, const ClusterMachine *m) {
+static void maintenance_write_units(Text *t, const Cluster *c, const SchedulerView *view,
+                                    const ClusterMachine *m) {
         _cleanup_free_ const ClusterAssignment **units = NEW0(const ClusterAssignment *,
                                                               HASH_COUNT(m->assignments) + 1);
         size_t n = 0;
@@ -109,7 +130,7 @@ static void maintenance_write_units(Text *t, const SchedulerView *view, const Cl
                 qsort(units, n, sizeof(*units), compare_units);
         json_open(t, "units", '[');
         for (size_t i = 0; i < n && i < UNITS_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX; i++)
-                maintenance_write_unit(t, view, units[i]);
+                maintenance_write_unit(t, c, view, units[i]);
         json_close(t, ']');
         json_add_u64(t, "unitsLeft", n);
 }
@@ -145,30 +166,42 @@ void maintenance_get_handle(Request *request) {
                 json_add_string(&t, "reason", now->why);
                 json_add_u64(&t, "since", now->since_ms);
         }
-        maintenance_write_units(&t, view, m);
+        maintenance_write_units(&t, c, view, m);
         json_close(&t, '}');
         scheduler_view_free(view);
         request_answer_json(request, 200, &t);
 }
 
-/* Write how many units of a machine wait, with the first of them by name and its reason. */
-static void maintenance_write_waiting(Text *t, const SchedulerView *view, const ClusterMachine *m) {
+const ClusterAssignment *maintenance_first_waiting(const Cluster *c, const SchedulerView *view,
+                                                   const ClusterMachine *m, size_t *ret_n, Error *ret_why) {
         const ClusterAssignment *first = NULL;
         const ClusterMachine *to;
         size_t n = 0;
-        Error why;
 
         for (const ClusterAssignment *a = m->assignments; a && scheduler_view_work(view) <= PLAN_WORK_MAX;
              a = a->hh.next) {
-                if (!drain_awaits(a) || unit_drained(view, a->of, m, &to, &why) != DRAINED_UNIT_WAITS)
+                if (!drain_awaits(a) || unit_drained(c, view, a->of, m, &to, ret_why) != DRAINED_UNIT_WAITS)
                         continue;
                 n++;
                 if (!first || strcmp(a->unit, first->unit) < 0)
                         first = a;
         }
+        *ret_n = n;
+        if (first)
+                (void) unit_drained(c, view, first->of, m, &to, ret_why);
+        return first;
+}
+
+/* Write how many units of a machine wait, with the first of them by name and its reason. */
+static void maintenance_write_waiting(Text *t, const Cluster *c, const SchedulerView *view,
+                                      const ClusterMachine *m) {
+        const ClusterAssignment *first;
+        Error why = {};
+        size_t n;
+
+        first = maintenance_first_waiting(c, view, m, &n, &why);
         if (!first)
                 return;
-        (void) unit_drained(view, first->of, m, &to, &why);
         json_add_string(t, "unit", first->unit);
         json_add_u64(t, "waiting", n);
         json_add_string(t, "why", why.message);
@@ -210,7 +243,7 @@ void maintenance_write(Text *t, const Cluster *c) {
                 json_add_string(t, "name", cluster_machine_name(machines[i]));
                 json_add_string(t, "reason", m->why);
                 if (m->mode == MAINTENANCE_DRAINING)
-                        maintenance_write_waiting(t, view, machines[i]);
+                        maintenance_write_waiting(t, c, view, machines[i]);
                 json_close(t, '}');
         }
         json_close(t, ']');
@@ -299,6 +332,11 @@ static bool drain_is_refused(const Cluster *c, const ClusterMachine *m, uint64_t
         return true;
 }
 
+/* Return whether the host reboots or shuts down, and the record is given back afterwards. */
+static bool maintenance_is_given_back(const MaintenanceRecord *now) {
+        return now && (streq(now->purpose, CLUSTER_FOR_REBOOT) || streq(now->purpose, CLUSTER_FOR_SHUTDOWN));
+}
+
 /* Set the record that follows: another drain takes over neither deadline nor force of the one before. Return
  * false if nothing changes. */
 static bool maintenance_next(const Request *request, const ClusterMachine *m, const MaintenanceBody *body,
@@ -309,16 +347,21 @@ static bool maintenance_next(const Request *request, const ClusterMachine *m, co
         char user[RECORDED_BY_SIZE];
 
         *ret = now ? *now : (MaintenanceRecord) {};
-        if (now && now->mode == MAINTENANCE_DRAINED && drain_left(m) == 0)
-                return false;
-        memset(ret->purpose, 0, sizeof(ret->purpose)); /* it is an operator's now */
-        memset(ret->before, 0, sizeof(ret->before));
+        if (maintenance_is_given_back(now)) {
+                if (!now->before[0] || mode == MAINTENANCE_DRAINING)
+                        snprintf(ret->before, sizeof(ret->before), "%s", maintenance_mode_to_string(mode));
+        } else {
+                if (now && now->mode == MAINTENANCE_DRAINED && drain_left(m) == 0)
+                        return false;
+                memset(ret->purpose, 0, sizeof(ret->purpose)); /* it is an operator's now */
+                memset(ret->before, 0, sizeof(ret->before));
+        }
         if (begins) {
                 ret->since_ms = loop_wall_ms(request->api->loop);
                 ret->deadline_ms = 0;
                 ret->force = false;
         }
-        if (!now || mode == MAINTENANCE_DRAINING)
+        if (!now || (mode == MAINTENANCE_DRAINING && (!ret->purpose[0] || drain_left(m) > 0)))
                 ret->mode = mode;
         if (body->deadline_ms > 0)
                 ret->deadline_ms = c->now_ms + body->deadline_ms;
@@ -347,8 +390,11 @@ static void maintenance_put(Request *request, const ClusterMachine *m, const Mai
                 request_error(request, 409, "%s", err.message);
                 return;
         }
-        text_append(&reason, maintenance_mode_to_string(next.mode));
-        if (next.mode == MAINTENANCE_DRAINING)
+        if (next.purpose[0])
+                text_printf(&reason, "%s after its %s", next.before, next.purpose);
+        else
+                text_append(&reason, maintenance_mode_to_string(next.mode));
+        if (next.mode == MAINTENANCE_DRAINING && !next.purpose[0])
                 text_append(&reason, ": its units move away");
         if (body->deadline_ms > 0)
                 text_printf(&reason, "; deadline after %llu s",

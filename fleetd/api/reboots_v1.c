@@ -8,7 +8,11 @@
 #include "fleetd/engine/reboot.h"
 #include "units/json.h"
 
-enum { REBOOTS_MAX = 1000, SLOTS_MAX = 1000 };
+enum {
+        REBOOTS_MAX = 1000,
+        SLOTS_MAX = 1000,
+        WAITS_MS = 60000, /* a queue that waits for longer is a problem */
+};
 
 #define REBOOT_SPAN_MAX_MS ((uint64_t) 365 * 86400000)
 
@@ -38,16 +42,61 @@ static const ClusterMachine **reboots_sorted(const Cluster *c, const KvState *st
         return all;
 }
 
-static void reboots_write_one(Text *t, const Cluster *c, const KvState *state, const ClusterMachine *m) {
-        const RebootRecord *r = m->reboot;
+typedef struct Reboots {
+        const Cluster *cluster;
+        KvState state;
+        SchedulerView *view; /* it costs a pass over all units: made for the first drain */
+} Reboots;
+
+static void reboots_done(Reboots *b) {
+        scheduler_view_free(b->view);
+}
+
+/* Set why a reboot waits. Return the unit of its drain that waits; NULL: none, or it waits for something
+ * else.
+ */
+static const ClusterAssignment *reboots_explain(Reboots *b, const ClusterMachine *m, Text *t,
+                                                Error *ret_why) {
+        const ClusterAssignment *a;
+        size_t n;
         Error why = {};
 
-        if (r->state == REBOOT_QUEUED)
-                (void) reboot_may_begin(c, state, m, &why);
-        else
-                (void) reboot_may_go_on(c, state, m, &why);
+        if (m->reboot->state == REBOOT_QUEUED) {
+                (void) reboot_may_begin(b->cluster, &b->state, m, ret_why);
+                return NULL;
+        }
+        if (m->reboot->state != REBOOT_DRAINING || drain_left(m) == 0) {
+                (void) reboot_may_go_on(b->cluster, &b->state, m, ret_why);
+                return NULL;
+        }
+        if (!b->view && scheduler_view_new(b->cluster, b->cluster->now_ms, &b->view) < 0) {
+                t->error = -ENOMEM;
+                return NULL;
+        }
+        a = maintenance_first_waiting(b->cluster, b->view, m, &n, &why);
+        if (a)
+                error_set(ret_why, -EAGAIN, "%s: %s", a->unit, why.message);
+        return a;
+}
+
+/* Write the deadline of the drain of a machine, from now on. */
+static void reboots_write_deadline(Text *t, const Cluster *c, const ClusterMachine *m) {
+        uint64_t ms = m->maintenance ? m->maintenance->deadline_ms : 0;
+
+        if (m->reboot->state == REBOOT_DRAINING && ms > 0)
+                json_add_u64(t, "deadlineMs", ms > c->now_ms ? ms - c->now_ms : 0);
+}
+
+static void reboots_write_one(Text *t, Reboots *b, const ClusterMachine *m) {
+        const RebootRecord *r = m->reboot;
+        const Cluster *c = b->cluster;
+        const ClusterAssignment *unit;
+        Error why = {};
+
+        unit = reboots_explain(b, m, t, &why);
         json_open(t, NULL, '{');
         json_add_string(t, "by", r->by);
+        reboots_write_deadline(t, c, m);
         json_add_string(t, "id", m->id);
         json_add_string(t, "kind", reboot_kind_to_string(r->kind));
         json_add_string(t, "name", cluster_machine_name(m));
@@ -56,6 +105,7 @@ static void reboots_write_one(Text *t, const Cluster *c, const KvState *state, c
         if (r->until_ms > 0 && r->state != REBOOT_FAILED)
                 json_add_u64(t, "returnMs", r->until_ms > c->now_ms ? r->until_ms - c->now_ms : 0);
         json_add_string(t, "state", reboot_state_to_string(r->state));
+        json_add_string(t, "unit", unit ? unit->unit : NULL);
         json_add_u64(t, "unitsLeft", r->state == REBOOT_DRAINING ? drain_left(m) : 0);
         json_add_string(t, "zone", r->zone);
         json_close(t, '}');
@@ -69,37 +119,62 @@ static void reboots_state(const Request *request, KvState *ret) {
 }
 
 void reboots_list_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_(reboots_done) Reboots b = { .cluster = registry_cluster(request->api->options.registry) };
         _cleanup_free_ const ClusterMachine **all = NULL;
         _cleanup_text_ Text t = {};
-        KvState state;
         size_t n;
 
-        reboots_state(request, &state);
-        all = reboots_sorted(c, &state, &n);
+        reboots_state(request, &b.state);
+        all = reboots_sorted(b.cluster, &b.state, &n);
         if (!all)
                 t.error = -ENOMEM;
         json_open(&t, NULL, '{');
         json_open(&t, "reboots", '[');
         for (size_t i = 0; all && i < n && i < REBOOTS_MAX; i++)
-                reboots_write_one(&t, c, &state, all[i]);
+                reboots_write_one(&t, &b, all[i]);
         json_close(&t, ']');
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
 }
 
-void reboots_write(Text *t, const Cluster *c) {
-        bool any = false;
+/* Return whether the queue has waited for a minute at this machine, and no time ends that. The first machine
+ * of the queue waits for the others; the next ones wait for it. */
+static bool reboots_is_stuck(Reboots *b, const ClusterMachine *m, bool first, Text *t, Error *ret_why) {
+        const Cluster *c = b->cluster;
+        const RebootRecord *r = m->reboot;
 
-        for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
-                if (!m->reboot || m->reboot->state != REBOOT_FAILED)
+        if (r->state == REBOOT_FAILED)
+                return true;
+        if (c->now_ms < r->since_ms + WAITS_MS || (r->state == REBOOT_QUEUED && !first) ||
+            (r->state != REBOOT_QUEUED && r->state != REBOOT_DRAINING) ||
+            (r->state == REBOOT_DRAINING && m->maintenance && m->maintenance->deadline_ms > 0))
+                return false;
+        (void) reboots_explain(b, m, t, ret_why);
+        return ret_why->message[0];
+}
+
+void reboots_write(Text *t, const Request *request) {
+        _cleanup_(reboots_done) Reboots b = { .cluster = registry_cluster(request->api->options.registry) };
+        _cleanup_free_ const ClusterMachine **all = NULL;
+        bool any = false;
+        size_t n;
+
+        reboots_state(request, &b.state);
+        all = reboots_sorted(b.cluster, &b.state, &n);
+        if (!all)
+                t->error = -ENOMEM;
+        for (size_t i = 0; all && i < n && i < REBOOTS_MAX; i++) {
+                const ClusterMachine *m = all[i];
+                Error why = {};
+
+                if (!reboots_is_stuck(&b, m, i == 0, t, &why))
                         continue;
                 if (!any)
                         json_open(t, "reboots", '[');
                 any = true;
                 json_open(t, NULL, '{');
                 json_add_string(t, "name", cluster_machine_name(m));
-                json_add_string(t, "reason", m->reboot->why);
+                json_add_string(t, "reason", why.message[0] ? why.message : m->reboot->why);
                 json_add_string(t, "state", reboot_state_to_string(m->reboot->state));
                 json_close(t, '}');
         }
@@ -175,7 +250,7 @@ static int reboots_body_read(const Request *request, RebootsBody *ret, Error *er
 }
 
 /* Return whether the machine may not be queued; then set the reason. */
-static bool reboots_refuses(const Request *request, const ClusterMachine *m, uint64_t deadline_ms,
+static bool reboots_refuses(const Request *request, const ClusterMachine *m, const RebootsBody *body,
                             Error *ret) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *name = cluster_machine_name(m);
@@ -202,7 +277,12 @@ static bool reboots_refuses(const Request *request, const ClusterMachine *m, uin
                           "end it "
                           "with fleetctl reboot --cancel",
                           name, m->reboot->why);
-        else if (deadline_ms == 0 && drain_left(m) > 0 && !maintenance_has_others(c, m))
+        else if (body->kind == REBOOT_SOFT && !(m->facts && m->facts->soft_reboot))
+                error_set(ret, 409,
+                          "%s cannot be rebooted with --soft: its systemd is older than version 254; for a "
+                          "full reboot: fleetctl reboot %s",
+                          name, name);
+        else if (body->deadline_ms == 0 && drain_left(m) > 0 && !maintenance_has_others(c, m))
                 error_set(ret, 409,
                           "no other machine can run units: its units would keep %s from the reboot; to stop "
                           "them: fleetctl reboot %s --deadline=5min",
@@ -210,6 +290,23 @@ static bool reboots_refuses(const Request *request, const ClusterMachine *m, uin
         else
                 return false;
         return true;
+}
+
+/* Set the change that gives the drain of a planned reboot a deadline. Return 1, or 0 if nothing changes. */
+static int reboots_limit(const Cluster *c, const ClusterMachine *m, uint64_t deadline_ms, RebootChange *ret,
+                         RebootRecord *record) {
+        bool drains = m->reboot->state == REBOOT_DRAINING;
+
+        if (deadline_ms == 0 || (!drains && m->reboot->state != REBOOT_QUEUED))
+                return 0;
+        *record = *m->reboot;
+        record->deadline_ms = deadline_ms;
+        *ret = (RebootChange) { .machine = m,
+                                .record = record,
+                                .maintenance = drains ? REBOOT_LIMITS : REBOOT_KEEPS,
+                                .drain_until_ms = c->now_ms + deadline_ms,
+                                .reason = "its reboot stops the units that are left at a deadline" };
+        return 1;
 }
 
 /* Set the change that queues a machine. Return 1, 0 if it is queued already, or -EINVAL with the reason. */
@@ -221,10 +318,10 @@ static int reboots_queue(Request *request, const RebootsBody *body, size_t i, Re
 
         if (!m || cluster_machine_is_removed(m))
                 return error_set(err, -EINVAL, "machine %s does not exist", body->machines.items[i]);
-        if (reboots_refuses(request, m, body->deadline_ms, err))
+        if (reboots_refuses(request, m, body, err))
                 return -EINVAL;
         if (m->reboot)
-                return 0;
+                return reboots_limit(c, m, body->deadline_ms, ret, record);
         *record = (RebootRecord) { .kind = body->kind,
                                    .state = REBOOT_QUEUED,
                                    .deadline_ms = body->deadline_ms,

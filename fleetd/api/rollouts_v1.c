@@ -6,6 +6,7 @@
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/engine/rollout.h"
+#include "fleetd/registry/unit_order.h"
 #include "units/json.h"
 
 enum {
@@ -68,6 +69,30 @@ static void rollout_write_instances(Text *t, const Request *request, const Rollo
         json_close(t, ']');
 }
 
+/* Write as "apart" the instances of a template that are to run and have texts of their own, by name. Below
+ * KV_LEVEL_UPDATES, all have. */
+static void rollout_write_apart(Text *t, const Request *request, const ClusterUnit *head) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        UnitPosition at = {};
+        size_t n, left = INSTANCES_MAX;
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        if (state.level < KV_LEVEL_UPDATES || !unit_name_is_template(head->name))
+                return;
+        json_open(t, "apart", '[');
+        for (n = unit_order_instances(&c->by_name, head->name, &at); n > 0 && left > 0; n--) {
+                const ClusterUnit *u = unit_order_next(&c->by_name, &at);
+
+                if (!u || u == head || !u->unit || u->target <= TARGET_INACTIVE ||
+                    (u->unit->from && streq(u->unit->from, head->name)))
+                        continue;
+                json_add_string(t, NULL, u->name);
+                left--;
+        }
+        json_close(t, ']');
+}
+
 /* Return the time since a cluster time of the record, in ms; 0: it has none. */
 static uint64_t rollout_age(const Cluster *c, uint64_t ms) {
         return ms == 0 || ms > c->now_ms ? 0 : c->now_ms - ms;
@@ -88,7 +113,9 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
                 return r;
         json_open(t, NULL, '{');
         json_add_u64(t, "ageMs", rollout_age(c, o->since_ms));
-        json_add_u64(t, "available", n[INSTANCE_AVAILABLE]);
+        if (instances)
+                rollout_write_apart(t, request, head);
+        json_add_u64(t, "available", n[INSTANCE_AVAILABLE] + n[INSTANCE_LOADED]);
         if (o->state == ROLLOUT_PAUSED)
                 json_add_string(t, "before", rollout_state_to_string(o->before));
         json_add_u64(t, "behind", n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_IDLE]);
@@ -181,7 +208,8 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
         }
         text_printf(&line, "%s: revision %llu: %s, %zu of %zu available", head->name,
                     (unsigned long long) o->to.number, rollout_state_to_string(o->state),
-                    set.n_of[INSTANCE_AVAILABLE], set.n - set.n_of[INSTANCE_ENDED]);
+                    set.n_of[INSTANCE_AVAILABLE] + set.n_of[INSTANCE_LOADED],
+                    set.n - set.n_of[INSTANCE_ENDED]);
         if (o->state == ROLLOUT_PAUSED)
                 text_printf(&line, ": %s", o->why);
         for (size_t i = 0; i < set.n; i++) {

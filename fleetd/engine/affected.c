@@ -76,6 +76,9 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
                 marks_add_unit(marks, change->unit);
                 marks_add_machine(marks, change->machine, u && !u->listed[CLUSTER_RELATED]);
                 break;
+        case CHANGED_MOVE:
+                marks_add_unit(marks, change->unit);
+                break;
         case CHANGED_ROLLOUT:
                 marks_add_unit(marks, change->unit);
                 marks_add_followers(marks, cluster, u);
@@ -141,6 +144,9 @@ int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
                 expand_add(&x, mark->name);
         if (marks->waiting)
                 expand_waiting(&x, cluster);
+        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_MOVING]);
+             u && (marks->waiting || marks->started); u = LIST_NEXT(u, lists[CLUSTER_MOVING]))
+                expand_add(&x, u->name);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
                 bool whole = (marks->lost && m->presence == PRESENCE_LOST) ||
                              (marks->started && cluster_machine_is_draining(m));

@@ -151,6 +151,22 @@ static bool drain_is_between(Pass *pass, const ClusterUnit *u) {
         return end_ms > now_ms;
 }
 
+/* Return how many units with a requested move start elsewhere, of machines that are not drained. */
+static size_t drain_count_requested(Pass *pass) {
+        const ClusterUnit *u;
+        size_t n = 0;
+
+        LIST_FOREACH(u, &pass->cluster->lists[CLUSTER_MOVING], lists[CLUSTER_MOVING])
+                for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
+                        if (streq(a->machine->id, u->move->to) || cluster_machine_is_draining(a->machine) ||
+                            !drain_is_starting(a))
+                                continue;
+                        pass->drains.starting[a->machine->slot]++;
+                        n++;
+                }
+        return n;
+}
+
 /* The ones of all drains, up to the limit. Of thousands that wait for a machine, the work ends the search. */
 static size_t drain_count_between(Pass *pass) {
         size_t n = 0, end = scheduler_view_work(pass->view) + BETWEEN_WORK_MAX;
@@ -181,6 +197,7 @@ static int drain_count_all(Pass *pass) {
                         d->starting[m->slot] += drain_is_starting(a);
                 d->n_total += d->starting[m->slot] - n_between;
         }
+        d->n_total += drain_count_requested(pass);
         return 0;
 }
 
@@ -190,7 +207,7 @@ bool drain_is_overdue(const Pass *pass, const ClusterMachine *m) {
 }
 
 bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
-        uint64_t now_ms = pass->cluster->now_ms, retry_ms = drain_retry_ms(a, now_ms);
+        uint64_t now_ms = pass->cluster->now_ms, retry_ms = a->of->move ? 0 : drain_retry_ms(a, now_ms);
         const ClusterMachine *m = a->machine;
         Drains *d = &pass->drains;
 

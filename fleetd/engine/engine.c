@@ -357,6 +357,26 @@ static void engine_on_step_written(void *userdata, KvStatus status, const char *
         engine_wake(e, status != KV_OK);
 }
 
+static void engine_on_moves_ended(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Engine *e = userdata;
+
+        if (status != KV_OK || !e->leading)
+                engine_drop_plan(e);
+        if (status != KV_OK && e->leading)
+                (void) engine_add_dirty(e, NULL);
+        engine_on_step_written(e, status, message, index);
+}
+
+/* Write the ends of requested moves, before the changes of the other units. 0 or a negative errno. */
+static int engine_end_moves(Engine *e) {
+        int r = registry_end_moves(e->registry, e->term, e->plan.ends, e->plan.n_ends, NULL,
+                                   engine_on_moves_ended, e);
+
+        e->plan.n_ends = 0;
+        e->writing = r >= 0;
+        return MIN(r, 0);
+}
+
 /* Write the next step of a drain, if one is due. 0 or a negative errno. */
 static int engine_step_drains(Engine *e, const Cluster *cluster) {
         for (const ClusterMachine *m = cluster->machines; m && !e->writing; m = m->hh.next) {
@@ -524,7 +544,9 @@ static void engine_on_wake(void *userdata) {
                 return;
         if (e->n_written == e->plan.n)
                 r = engine_advance(e, cluster);
-        if (r >= 0 && e->plan.n > e->n_written)
+        if (r >= 0 && e->plan.n_ends > 0)
+                r = engine_end_moves(e);
+        else if (r >= 0 && e->plan.n > e->n_written)
                 r = engine_write_part(e);
         else if (r >= 0 && !e->writing)
                 r = engine_step_drains(e, cluster);

@@ -1,7 +1,8 @@
 /* Ordinary units: each has one machine, and two assignments while it moves.
  *
- * The old assignment remains until the unit runs on the new machine. If the old machine returns before that,
- * the new assignment is withdrawn instead. */
+ * The old assignment remains until the unit runs on the new machine; while the old machine is up and drained,
+ * until it is available there. If the old machine returns before that, the new assignment is withdrawn
+ * instead. */
 #include <stdio.h>
 
 #include "fleetd/engine/drain.h"
@@ -62,11 +63,13 @@ void move_judge(const Pass *pass, Position *p) {
                 return;
         }
         p->rule = scheduler_refusal(pass->view, o->of, o->machine, true, &p->why);
-        if (plan_has_former_text(o) && p->rule != RULE_MAINTENANCE && p->rule != RULE_FOREIGN)
+        if (plan_has_former_text(o) && p->rule != RULE_MAINTENANCE && p->rule != RULE_MOVE &&
+            p->rule != RULE_FOREIGN)
                 p->rule = RULE_NONE; /* the rules of the wanted text apply when it has that */
         if (p->rule != RULE_NONE)
                 p->state = POSITION_UNFIT;
-        else if (scheduler_replaced_by(pass->view, o->of, o->machine))
+        else if (o->of->unit->placement.move != PLACEMENT_STAYS &&
+                 scheduler_replaced_by(pass->view, o->of, o->machine))
                 p->state = POSITION_REPLACED;
         else
                 p->state = POSITION_FITS;
@@ -93,6 +96,10 @@ static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *re
 
 bool move_is_drain(const Position *p) {
         return p->state == POSITION_UNFIT && p->rule == RULE_MAINTENANCE;
+}
+
+bool move_leaves(const Position *p) {
+        return p->state == POSITION_UNFIT && (p->rule == RULE_MAINTENANCE || p->rule == RULE_MOVE);
 }
 
 /* Return whether the unit has to leave its machine, which is being drained, wherever it runs then. */
@@ -161,8 +168,34 @@ static MoveLiveness move_liveness(const Position *p) {
         return move_is_known_down(p->assignment) ? MOVE_DOWN : MOVE_MAY_RUN;
 }
 
-/* Return whether the unit got its newest position because of maintenance, and is known not to run in the
- * others. It need not run before those end. */
+/* Return whether the unit runs in an older position, which a drain or a request ends, or ended until it was
+ * cancelled. */
+static bool move_serves_until(const Position *old, const ClusterAssignment *newer) {
+        if (old->assignment->machine->presence != PRESENCE_UP || !plan_is_up(old->assignment))
+                return false;
+        return move_leaves(old) || (old->state == POSITION_FITS && !move_was_away(old->assignment, newer));
+}
+
+/* Return whether the unit runs in the position as long as is necessary before its other ones end. While it
+ * serves in an older one, it has to be available; if the machines of these shut down, healthy is enough. */
+static bool move_has_arrived(const Pass *pass, const Positions *all, size_t i) {
+        const ClusterAssignment *o = all->items[i].assignment;
+        bool stopping = false;
+
+        if (!plan_is_up(o))
+                return false;
+        for (size_t k = 0; k < i; k++) {
+                if (!move_serves_until(&all->items[k], o))
+                        continue;
+                if (!cluster_machine_is_stopping(all->items[k].assignment->machine))
+                        return plan_is_available(o, plan_names_texts(pass));
+                stopping = true;
+        }
+        return !stopping || plan_is_healthy(o);
+}
+
+/* Return whether the unit got its newest position because of maintenance or a request, and is known not to
+ * run in the others. It need not run before those end. */
 static bool move_interrupts_nothing(const Positions *all) {
         const ClusterAssignment *newest = all->items[all->n - 1].assignment;
         const ClusterState *s = cluster_state_on(newest->machine, newest->unit);
@@ -172,15 +205,13 @@ static bool move_interrupts_nothing(const Positions *all) {
         for (size_t i = 0; i + 1 < all->n; i++) {
                 const Position *p = &all->items[i];
 
-                if (!move_is_drain(p) || !move_is_known_down(p->assignment))
+                if (!move_leaves(p) || !move_is_known_down(p->assignment))
                         return false;
         }
         return true;
 }
 
-/* Return for how long the unit may still begin to start there, from now on; 0: its start has failed;
- * UINT64_MAX: it is starting, or its state is unknown. */
-static uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
+uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
         const ClusterState *s = cluster_state_on(o->machine, o->unit);
         bool away = o->machine->presence == PRESENCE_AWAY;
         uint64_t now_ms = pass->cluster->now_ms,
@@ -190,7 +221,7 @@ static uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o)
                 return end_ms > now_ms ? end_ms - now_ms : 0;
         if (!s || !s->state.active || plan_is_down(o->machine))
                 return UINT64_MAX;
-        if (streq(s->state.active, "failed") || s->state.job[0] ||
+        if (streq(s->state.active, "failed") || s->state.job[0] || s->state.health == UNIT_HEALTH_FAILING ||
             (s->state.sub && starts_with(s->state.sub, "auto-restart")))
                 return 0;
         if (!streq(s->state.active, "inactive"))
@@ -220,6 +251,15 @@ static const Position *move_failed(Pass *pass, const Positions *all, size_t kept
         return left_ms > 0 ? NULL : back;
 }
 
+/* Return why the unit leaves a newer position, in words before "it stays on"; "": another one has failed. */
+static const char *move_back_cause(const ClusterAssignment *o, const ClusterAssignment *newest) {
+        if (o->machine->presence == PRESENCE_AWAY)
+                return "the machine went away before it was available there, and ";
+        if (o != newest)
+                return "";
+        return plan_is_up(o) ? "it failed its checks there, and " : "its start failed there, and ";
+}
+
 /* The unit goes on in the position 'back', and leaves the newer ones. */
 static void move_back(Pass *pass, const Positions *all, const Position *back) {
         const ClusterAssignment *newest = all->items[all->n - 1].assignment;
@@ -229,14 +269,9 @@ static void move_back(Pass *pass, const Positions *all, const Position *back) {
         for (const Position *p = back + 1; p < all->items + all->n; p++) {
                 const ClusterAssignment *o = p->assignment;
 
-                if (p->state == POSITION_GONE)
-                        continue;
-                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
-                            o->machine->presence == PRESENCE_AWAY ?
-                                    "the machine went away before it ran there, and it stays on %s" :
-                            o == newest ? "its start failed there, and it stays on %s" :
-                                          "it stays on %s",
-                            name);
+                if (p->state != POSITION_GONE)
+                        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%sit stays on %s",
+                                    move_back_cause(o, newest), name);
         }
         drain_note_failure(pass, back->assignment, newest->machine);
 }
@@ -244,8 +279,7 @@ static void move_back(Pass *pass, const Positions *all, const Position *back) {
 /* The unit remains in the position 'kept'. */
 static void move_stay(Pass *pass, const Positions *all, size_t kept) {
         const ClusterAssignment *o = all->items[kept].assignment;
-        bool up = plan_has_finished(o) || plan_is_up(o) ||
-                  (kept == all->n - 1 && move_interrupts_nothing(all));
+        bool up = move_has_arrived(pass, all, kept) || (kept == all->n - 1 && move_interrupts_nothing(all));
         const Position *back = up ? NULL : move_failed(pass, all, kept);
 
         if (back) {
@@ -269,6 +303,8 @@ const char *move_cause(const Position *p) {
                         return cluster_machine_is_leaving(p->assignment->machine) ? "is leaving the cluster" :
                                cluster_machine_is_stopping(p->assignment->machine) ? "is shutting down" :
                                                                                      "is being drained";
+                if (p->rule == RULE_MOVE)
+                        return "is left on request";
                 /* fall through */
         default:
                 return "no longer qualifies";
@@ -282,13 +318,15 @@ MoveReason move_reason(const Position *p) {
                 return MOVE_DRAINED;
         if (p->state == POSITION_GONE)
                 return MOVE_LOST;
+        if (p->rule == RULE_MOVE)
+                return MOVE_REQUESTED;
         if (p->state == POSITION_REPLACED || p->rule == RULE_CONFLICTS || p->rule == RULE_FOREIGN)
                 return MOVE_CONFLICT;
         return MOVE_EDITED;
 }
 
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
-        bool unfit = p->state == POSITION_UNFIT && !move_is_drain(p);
+        bool unfit = p->state == POSITION_UNFIT && !move_leaves(p);
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
 
@@ -298,8 +336,9 @@ void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
                   error_text(&why, 0));
 }
 
-/* Return the position from which a drain moves the unit: where it is up, else where it may run, else any, and
- * the newest of these. NULL: it leaves for another reason, too, without limits. Lost machines do not count.
+/* Return the position from which a drain or a request moves the unit: where it is up, else where it may run,
+ * else any, and the newest of these. NULL: it leaves for another reason, too, without limits. Lost machines
+ * do not count.
  */
 static const Position *move_drained(const Positions *all) {
         const Position *from = NULL;
@@ -309,39 +348,58 @@ static const Position *move_drained(const Positions *all) {
         for (size_t i = 0; i < all->n; i++) {
                 const Position *p = &all->items[i];
 
-                if (move_is_drain(p) && move_liveness(p) >= best) {
+                if (move_leaves(p) && move_liveness(p) >= best) {
                         from = p;
                         best = move_liveness(p);
                 }
-                only &= move_is_drain(p) || p->state == POSITION_GONE;
+                only &= move_leaves(p) || p->state == POSITION_GONE;
         }
         return from && (only || plan_is_up(from->assignment)) ? from : NULL;
 }
 
-/* Instances of the set that this plan stops. */
-static size_t move_count_stopping(const Pass *pass, const ClusterUnit *u) {
-        const ClusterUnit *head = rollout_head(pass->cluster, u), *other;
-        size_t n = 0;
+/* Count the instances of the set that this plan stops, since the last time. */
+static void move_count_stopping(const Pass *pass, PlanBudget *b) {
+        for (; b->n_counted < pass->plan->n; b->n_counted++) {
+                const AssignmentChange *c = &pass->plan->changes[b->n_counted];
+                const ClusterUnit *u = c->kind == ASSIGNMENT_STOP ? cluster_unit(pass->cluster, c->unit) :
+                                                                    NULL;
 
-        for (size_t i = 0; i < pass->plan->n; i++) {
-                other = pass->plan->changes[i].kind == ASSIGNMENT_STOP ?
-                                cluster_unit(pass->cluster, pass->plan->changes[i].unit) :
-                                NULL;
-                n += other && rollout_head(pass->cluster, other) == head;
+                b->n_stopping += u && rollout_head(pass->cluster, u) == b->head;
         }
-        return n;
 }
 
-/* Return whether the budget of its set permits that the unit stops first. At the deadline it does. */
-static bool move_has_budget(Pass *pass, const Position *from, Error *ret_why) {
-        int r;
+/* Return the budget of the set of a unit: the set is read once for a plan. NULL: out of memory. */
+static PlanBudget *move_budget(Pass *pass, const ClusterUnit *u) {
+        const ClusterUnit *head = rollout_head(pass->cluster, u);
+        PlanBudget *b;
 
-        if (move_is_overdue(pass, from))
+        HASH_FIND_PTR(pass->budgets, &head, b);
+        if (!b) {
+                b = NEW0(PlanBudget, 1);
+                if (b && rollout_read_budget(pass->cluster, head, &b->budget) == 0) {
+                        b->head = head;
+                        HASH_ADD_PTR(pass->budgets, head, b);
+                        scheduler_view_count_work(pass->view, b->budget.n);
+                }
+                if (!b || !b->head || !TABLE_ADDED(b)) {
+                        free(b);
+                        pass->error = -ENOMEM;
+                        return NULL;
+                }
+        }
+        move_count_stopping(pass, b);
+        return b;
+}
+
+bool move_has_budget(Pass *pass, const Position *from, Error *ret_why) {
+        const ClusterAssignment *o = from->assignment;
+        PlanBudget *b;
+
+        if (move_is_overdue(pass, from) || cluster_machine_is_stopping(o->machine) ||
+            !rollout_is_counted(pass->cluster, o))
                 return true;
-        r = rollout_may_stop(pass->cluster, from->assignment, move_count_stopping(pass, from->assignment->of),
-                             ret_why);
-        pass->error = MIN(pass->error, r);
-        return r > 0;
+        b = move_budget(pass, o->of);
+        return b && rollout_permits(&b->budget, b->n_stopping, ret_why);
 }
 
 /* Move=stop-first: the unit gets its other machine when it has ended on these ones. */
@@ -364,7 +422,7 @@ static void move_stop_first(Pass *pass, const Positions *all, const Position *fr
                             cluster_machine_label(o->machine, name), move_cause(&all->items[i]));
         }
         if (pass->error == 0)
-                pass->plan->changes[pass->plan->n - 1].move = MOVE_DRAINED;
+                pass->plan->changes[pass->plan->n - 1].move = move_reason(from);
         drain_count(pass, from->assignment);
 }
 
@@ -408,7 +466,7 @@ static void move_away(Pass *pass, const Positions *all) {
                 /* The assignment of a conflicting unit has no effect, and without it the machine would be
                  * selected again at once. A machine in maintenance waits for its last units. */
                 if (move_is_overdue(pass, p) ||
-                    (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !move_is_drain(p) &&
+                    (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !move_leaves(p) &&
                      (!(found || soon) || p->rule == RULE_CONFLICTS)))
                         move_stop_unfit(pass, p);
         }
@@ -437,7 +495,8 @@ static void move_wait(Pass *pass, const Positions *all) {
         const Position *back = NULL;
         bool spared = false;
 
-        if (plan_has_finished(o) || (o->machine->presence == PRESENCE_AWAY && plan_is_up(o))) {
+        if (plan_has_finished(o) ||
+            (o->machine->presence == PRESENCE_AWAY && move_has_arrived(pass, all, all->held))) {
                 move_stay(pass, all, all->held);
                 return;
         }
@@ -551,10 +610,10 @@ void move_unit(Pass *pass, const ClusterUnit *u) {
                 return;
         }
 
-        /* The unit runs, or has finished, in the newest position: the move is complete. */
+        /* The unit has arrived, or has finished, in the newest position: the move is complete. */
         newest = &all.items[all.n - 1];
         if (plan_has_finished(newest->assignment) ||
-            (newest->state == POSITION_FITS && plan_is_up(newest->assignment)))
+            (newest->state == POSITION_FITS && move_has_arrived(pass, &all, all.n - 1)))
                 all.fits = all.n - 1;
 
         if (all.fits != NO_POSITION)

@@ -32,11 +32,13 @@ void engine_plan_done(EnginePlan *plan) {
         for (size_t i = 0; i < plan->n_waits; i++)
                 free(plan->waits[i].reason);
         free(plan->waits);
+        free(plan->ends);
         names_done(&plan->rest);
         *plan = (EnginePlan) {};
 }
 
 static void plan_pass_done(Pass *pass) {
+        PlanBudget *budget, *next_budget;
         PlanItem *item, *next;
 
         HASH_ITER(hh, pass->items, item, next) {
@@ -47,6 +49,10 @@ static void plan_pass_done(Pass *pass) {
         scheduler_view_free(pass->view);
         brake_done(&pass->brake);
         free(pass->drains.starting);
+        HASH_ITER(hh, pass->budgets, budget, next_budget) {
+                HASH_DEL(pass->budgets, budget);
+                free(budget);
+        }
         free(pass->machines);
 }
 
@@ -74,6 +80,17 @@ bool plan_is_up(const ClusterAssignment *o) {
         if (o->kind == ASSIGNMENT_LOAD)
                 return s->state.load && streq(s->state.load, "loaded");
         return s->state.active && (streq(s->state.active, "active") || streq(s->state.active, "reloading"));
+}
+
+bool plan_is_healthy(const ClusterAssignment *o) {
+        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+
+        return plan_is_up(o) && s->state.health != UNIT_HEALTH_FAILING &&
+               s->state.health != UNIT_HEALTH_STARTING;
+}
+
+bool plan_is_available(const ClusterAssignment *o, bool published) {
+        return published && o->kind == ASSIGNMENT_RUN ? rollout_is_available(o) : plan_is_up(o);
 }
 
 bool plan_is_current(const ClusterAssignment *o) {
@@ -128,16 +145,26 @@ void plan_set_text(AssignmentChange *c, const ClusterAssignment *of) {
 /* Return the assignment whose text another one of the unit gets, too: no move and no replacement changes a
  * text. NULL: it gets the wanted text. */
 static const ClusterAssignment *plan_text_source(const ClusterUnit *u) {
-        const ClusterAssignment *newest = NULL;
+        const ClusterAssignment *newest = NULL, *stopped = NULL;
 
         if (u->unit->placement.global)
                 return NULL;
 
-        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
-                if (cluster_assignment_is_active(a) && a->hash[0] &&
-                    (!newest || a->since_ms > newest->since_ms))
-                        newest = a;
-        return newest;
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
+                const ClusterAssignment **of = cluster_assignment_is_active(a) ? &newest : &stopped;
+
+                if (a->hash[0] && (of == &newest || a->index > u->target_index) &&
+                    (!*of || a->since_ms > (*of)->since_ms))
+                        *of = a;
+        }
+        return newest ?: stopped; /* one that stops first is still wanted: no user has stopped it */
+}
+
+/* Return whether a step of this rollout gave the unit, which was wanted before, its text: that is in its key
+ * while it moves and has no machine. */
+static bool plan_was_updated(const ClusterUnit *u, const RolloutRecord *r) {
+        return u->unit->from && streq(u->unit->hash, r->to.hash) && u->index > r->begun &&
+               u->target_index <= r->begun;
 }
 
 /* The guard of a process is that of its text. */
@@ -157,7 +184,8 @@ static void plan_choose_text(const Pass *pass, AssignmentChange *c, const Cluste
         plan_set_wanted_text(c, u);
         if (source && source->hash[0])
                 plan_keep_text(c, o, source);
-        else if (rollout && rollout->state != ROLLOUT_DONE && rollout->completed.number > 0) {
+        else if (rollout && rollout->state != ROLLOUT_DONE && rollout->completed.number > 0 &&
+                 !plan_was_updated(u, rollout)) {
                 c->revision = rollout->completed.number; /* an instance that is new during a rollout */
                 memcpy(c->hash, rollout->completed.hash, sizeof(c->hash));
         }
@@ -188,6 +216,10 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
         memcpy(c->unit, u->name, sizeof(c->unit));
         if (kind != ASSIGNMENT_STOP)
                 plan_choose_text(pass, c, u, o, in_place ? o : NULL);
+        else if (o) {
+                c->revision = o->revision;
+                memcpy(c->hash, o->hash, sizeof(c->hash));
+        }
         va_start(ap, format);
         length = vsnprintf(c->reason, sizeof(c->reason), format, ap);
         va_end(ap);
@@ -354,6 +386,8 @@ static void plan_unit(Pass *pass, PlanItem *item) {
         item->done = true;
         free(item->wait);
         item->wait = NULL;
+        if (u->move && move_ends(pass, u))
+                return;
         if (!plan_is_wanted(u))
                 plan_unwanted(pass, u);
         else if (u->unit->placement.global)

@@ -17,6 +17,8 @@ typedef struct EnginePlan {
         size_t n, capacity;
         EngineWait *waits; /* of each unit that was planned completely */
         size_t n_waits;
+        MoveEnd *ends; /* of requested moves; nothing else of these units is planned */
+        size_t n_ends, ends_capacity;
         bool more; /* a limit was reached, and these units are not planned: */
         Names rest;
         size_t work;       /* scheduler_view_work(), and one for each unit */
@@ -37,7 +39,8 @@ typedef struct EngineMarks {
         bool all;                /* all units */
         bool waiting;            /* units that wait for a machine */
         bool lost;               /* units of lost machines */
-        bool started;            /* units of drained machines: one that stopped first may run elsewhere */
+        bool started; /* units of drained machines, and those with a requested move: one that stopped first
+                         may run elsewhere */
 } EngineMarks;
 
 void engine_marks_done(EngineMarks *marks);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fleetd/engine/plan.h"
+#include "fleetd/engine/rollout.h"
 #include "fleetd/scheduler/scheduler.h"
 
 typedef struct PlanItem PlanItem;
@@ -16,11 +17,21 @@ typedef struct Brake {
         uint64_t again_ms; /* from now until time alone changes this; UINT64_MAX: never */
 } Brake;
 
-/* drain.c: how many units of drained machines start elsewhere; counted when first needed. */
+/* drain.c: how many units of drained machines, and units whose move was requested, start elsewhere; counted
+ * when first needed. */
 typedef struct Drains {
         size_t *starting; /* owned: by ClusterMachine.slot; NULL: not counted yet */
         size_t n_total;
 } Drains;
+
+/* How many instances of a set may stop. */
+typedef struct PlanBudget {
+        const ClusterUnit *head;
+        RolloutBudget budget;
+        size_t n_stopping; /* instances that the first 'n_counted' changes of the plan stop */
+        size_t n_counted;
+        UT_hash_handle hh;
+} PlanBudget;
 
 /* One plan in the making. */
 typedef struct Pass {
@@ -30,7 +41,8 @@ typedef struct Pass {
         EnginePlan *plan;
         Brake brake;
         Drains drains;
-        PlanItem *items; /* table by unit; in the order of names when 'sorted' */
+        PlanBudget *budgets; /* table by head; read when first needed */
+        PlanItem *items;     /* table by unit; in the order of names when 'sorted' */
         bool sorted;
         size_t n_planned;
         ClusterMachine **machines; /* by ID; read when first needed */
@@ -60,8 +72,8 @@ void brake_done(Brake *brake);
 /* drain.c. Return whether the deadline of the machine's drain has passed. While the mass-failure brake is on,
  * no deadline passes. */
 bool drain_is_overdue(const Pass *pass, const ClusterMachine *machine);
-/* Return whether the unit of an assignment may begin to leave its machine, which is being drained;
- * if not, set what it waits for. */
+/* Return whether the unit of an assignment may begin to leave its machine, which is being drained, or whose
+ * unit has a requested move; if not, set what it waits for. */
 bool drain_admits(Pass *pass, const ClusterAssignment *assignment, Error *ret_why);
 /* Count a unit that begins to leave the machine of the assignment in this plan. */
 void drain_count(Pass *pass, const ClusterAssignment *assignment);
@@ -74,6 +86,12 @@ int drain_pick(Pass *pass, const ClusterAssignment *old, const ClusterMachine **
 bool plan_has_finished(const ClusterAssignment *o);
 /* Return whether the unit is in the state that the assignment requires. */
 bool plan_is_up(const ClusterAssignment *o);
+/* Return whether it is up, and no check of it is failing, or has still to pass. */
+bool plan_is_healthy(const ClusterAssignment *o);
+/* Return whether it is healthy for UpdateWatchSec= on a machine that is up, or has finished, or is loaded as
+ * assigned. 'published': the cluster is at KV_LEVEL_UPDATES, and machines publish that; otherwise, it is up.
+ */
+bool plan_is_available(const ClusterAssignment *o, bool published);
 /* Return whether the assignment is of the wanted text of the unit. One that names no text is of the unit key
  * that it was planned on: the agent also waits for its turn with a text that differs in comments only. */
 bool plan_is_current(const ClusterAssignment *o);
@@ -116,10 +134,21 @@ const char *move_cause(const Position *p);
 MoveReason move_reason(const Position *p);
 /* Return whether the unit leaves the position because its machine is being drained. */
 bool move_is_drain(const Position *p);
+/* The same, or because its move to another machine was requested: it leaves in the same way. */
+bool move_leaves(const Position *p);
+/* Return whether the budget of its set permits that the unit stops first. At the deadline of a drain, and
+ * while its machine shuts down, it does. */
+bool move_has_budget(Pass *pass, const Position *from, Error *ret_why);
+/* Return for how long the unit may still begin to start there, from now on; 0: its start has failed, or it
+ * fails its checks; UINT64_MAX: it is starting, or its state is unknown. */
+uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o);
 /* Record that the unit has to leave the position, and that no other machine qualifies. */
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
 /* Stop the unit in a position that no longer qualifies. */
 void move_stop_unfit(Pass *pass, const Position *p);
+
+/* move_end.c. Return whether the requested move of the unit ends, which is added to the plan. */
+bool move_ends(Pass *pass, const ClusterUnit *u);
 
 /* Plan an ordinary unit. */
 void move_unit(Pass *pass, const ClusterUnit *u);

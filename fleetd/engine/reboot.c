@@ -106,10 +106,58 @@ static bool reboot_votes_allow(const Cluster *cluster, const KvState *state, con
         return !why;
 }
 
+/* -- The units of a host -- */
+
+static bool reboot_excepts(const RebootRecord *r, const char *unit) {
+        const char *found = r->except;
+        size_t size = strlen(unit);
+
+        while ((found = strstr(found, unit))) {
+                if ((found == r->except || found[-1] == ' ') && found[size] == ' ')
+                        return true;
+                found += size;
+        }
+        return false;
+}
+
+/* Note the units that are not available before the reboot. */
+static void reboot_note_units(RebootRecord *r, const ClusterMachine *m) {
+        size_t size = 0, length;
+
+        memset(r->except, 0, sizeof(r->except));
+        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next) {
+                length = strlen(a->unit) + 1;
+                if (!cluster_assignment_is_active(a) || plan_is_available(a, true) ||
+                    size + length >= sizeof(r->except))
+                        continue;
+                snprintf(r->except + size, sizeof(r->except) - size, "%s ", a->unit);
+                size += length;
+        }
+}
+
+/* Return an assignment of a host that was available before its reboot, and is not again; NULL: there is none.
+ * One that is newer than the reboot does not count. */
+static const ClusterAssignment *reboot_missing(const ClusterMachine *m) {
+        const RebootRecord *r = m->reboot;
+        uint64_t return_ms = r->return_ms ?: (uint64_t) REBOOT_RETURN_MS;
+
+        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
+                if (cluster_assignment_is_active(a) && a->since_ms + return_ms <= r->until_ms &&
+                    !plan_is_available(a, true) && !reboot_excepts(r, a->unit))
+                        return a;
+        return NULL;
+}
+
 bool reboot_may_go_on(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
                       Error *ret_why) {
         const MaintenanceRecord *maintenance = machine->maintenance;
+        const ClusterAssignment *missing = machine->reboot->state == REBOOT_BACK ? reboot_missing(machine) :
+                                                                                   NULL;
 
+        if (missing) {
+                error_set(ret_why, -EAGAIN, "%s is not available again", missing->unit);
+                return false;
+        }
         return machine->reboot->state != REBOOT_DRAINING || !maintenance ||
                maintenance->mode != MAINTENANCE_DRAINED ||
                reboot_votes_allow(cluster, state, machine, ret_why);
@@ -180,14 +228,6 @@ static void reboot_fail(RebootStep *step, uint64_t now_ms, const char *why) {
         snprintf(step->next.why, sizeof(step->next.why), "%s", why);
 }
 
-/* A finished job is available, too. */
-static bool reboot_is_available(const ClusterMachine *m) {
-        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
-                if (cluster_assignment_is_active(a) && !plan_is_up(a))
-                        return false;
-        return m->presence == PRESENCE_UP;
-}
-
 /* Return whether the host is not back in time; otherwise add the time that is left. */
 static bool reboot_is_late(RebootStep *step, uint64_t now_ms) {
         if (step->next.until_ms <= now_ms)
@@ -213,19 +253,34 @@ static void reboot_step_draining(RebootStep *step, const Cluster *cluster, const
         } else if (maintenance->mode == MAINTENANCE_DRAINED && reboot_may_go_on(cluster, state, m, NULL)) {
                 reboot_set(step, now_ms, REBOOT_REBOOTING, "rebooting");
                 step->next.until_ms = now_ms + (step->next.return_ms ?: (uint64_t) REBOOT_RETURN_MS);
+                reboot_note_units(&step->next, m);
         }
 }
 
-static void reboot_step_back(RebootStep *step, const ClusterMachine *m, uint64_t now_ms) {
-        uint64_t end_ms = step->next.since_ms + REBOOT_STEADY_MS;
+static void reboot_fail_units(RebootStep *step, const ClusterAssignment *missing, uint64_t now_ms) {
+        reboot_fail(step, now_ms, "its units are not available again in time");
+        if (missing)
+                snprintf(step->next.why, sizeof(step->next.why), "it is up, but %.64s is not available again",
+                         missing->unit);
+}
 
-        if (reboot_is_available(m) && end_ms <= now_ms) {
+/* The time begins when all units are available, and again after each interruption. */
+static void reboot_step_back(RebootStep *step, const ClusterMachine *m, uint64_t now_ms) {
+        const ClusterAssignment *missing = reboot_missing(m);
+        bool steady = m->presence == PRESENCE_UP && !missing;
+        uint64_t end_ms = step->next.steady_ms + REBOOT_STEADY_MS;
+
+        if (steady && step->next.steady_ms > 0 && end_ms <= now_ms) {
                 step->ends = true;
                 step->maintenance = REBOOT_RELEASES;
                 step->reason = "rebooted";
         } else if (reboot_is_late(step, now_ms))
-                reboot_fail(step, now_ms, "it is up, but not all of its units run");
-        else if (end_ms > now_ms)
+                reboot_fail_units(step, missing, now_ms);
+        else if (steady != (step->next.steady_ms > 0)) {
+                step->next.steady_ms = steady ? now_ms : 0;
+                step->reason = steady ? "its units are available again" :
+                                        "not all of its units are available any more";
+        } else if (steady)
                 step->again_ms = MIN(step->again_ms, end_ms - now_ms);
 }
 

@@ -5,7 +5,8 @@
  *   draining    its units move away (engine/drain.h)
  *   rebooting   none is left; the host of that boot calls logind
  *   down        the host was lost or has left
- *   back        it is up after another boot, and its units start
+ *   back        it is up after another boot, until its units that were available before have been available
+ *               again for REBOOT_STEADY_MS
  *   rejected    logind has rejected it
  *   failed      the queue stops, until a user resumes or cancels it
  *
@@ -18,7 +19,7 @@
 #include "fleetd/registry/registry.h"
 
 enum {
-        REBOOT_STEADY_MS = 30000,      /* in which a host that is back has to remain available */
+        REBOOT_STEADY_MS = 30000, /* in which the units of a host that is back have to remain available */
         REBOOT_RETURN_MS = 15 * 60000, /* in which a host has to be back, if the request names no time */
         REBOOT_LAG_MAX = 1000,         /* entries that a voter may lag behind */
 };
@@ -39,7 +40,8 @@ RebootStep reboot_step(const Cluster *cluster, const KvState *state);
 bool reboot_may_begin(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
                       Error *ret_why);
 
-/* Return false if the host is drained, and its reboot waits for other voters; then set the reason. Pure. */
+/* Return false if the host is drained, and its reboot waits for other voters, or if it is back, and one of
+ * its units is not available; then set the reason. Pure. */
 bool reboot_may_go_on(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
                       Error *ret_why);
 

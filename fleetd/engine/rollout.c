@@ -7,62 +7,11 @@
 #include <string.h>
 
 #include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/rollout_internal.h"
 
-enum {
-        POSTPONE_MS = 60000,
-        UPDATES_MAX = 150, /* of one step */
-        UPDATES_BYTES_MAX = 1024 * 1024,
-};
-
-enum { SURGE_WORK_MAX = 20000 }; /* comparisons in the search of machines, of one step */
-
-enum { EXECUTE_MS = 5000 }; /* in which a machine that is up publishes that it has begun a step */
+enum { POSTPONE_MS = 60000 };
 
 /* -- One step -- */
-
-typedef struct Rolling {
-        const Cluster *cluster;
-        const RolloutLimits *limits;
-        const UpdatePolicy *policy;
-        RolloutSet set;
-        RolloutStep *step;
-        RolloutRecord *next;
-        size_t max_unavailable, min_available, max_surge, canary, max_failures;
-        SchedulerView *view; /* owned; made when a surge instance needs a machine */
-        bool changed;        /* the record */
-} Rolling;
-
-static size_t rolling_behind(const Rolling *x) {
-        const size_t *n = x->set.n_of;
-
-        return n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_IDLE];
-}
-
-/* Instances that run, or are to run. */
-static size_t rolling_count(const Rolling *x) {
-        const size_t *n = x->set.n_of;
-
-        return n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_SURGING] + n[INSTANCE_UPDATING] +
-               n[INSTANCE_AVAILABLE] + n[INSTANCE_FAILED] + x->set.n_waiting +
-               (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
-}
-
-/* Instances that are unavailable, or in an unfinished step. */
-static size_t rolling_unavailable(const Rolling *x) {
-        const size_t *n = x->set.n_of;
-
-        return n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + x->set.n_waiting +
-               (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
-}
-
-static size_t rolling_available(const Rolling *x) {
-        return x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_SURGING] + x->set.n_of[INSTANCE_AVAILABLE];
-}
-
-/* Instances in an unfinished step. */
-static size_t rolling_steps(const Rolling *x) {
-        return x->set.n_of[INSTANCE_UPDATING] + x->set.n_of[INSTANCE_SURGING];
-}
 
 static void _printf_(2, 3) rolling_tell(Rolling *x, const char *format, ...) {
         va_list ap;
@@ -71,12 +20,6 @@ static void _printf_(2, 3) rolling_tell(Rolling *x, const char *format, ...) {
         vsnprintf(x->step->reason, sizeof(x->step->reason), format, ap);
         va_end(ap);
         x->changed = true;
-}
-
-static void rolling_again(Rolling *x, uint64_t at_ms) {
-        uint64_t now_ms = x->cluster->now_ms;
-
-        x->step->again_ms = MIN(x->step->again_ms, at_ms > now_ms ? at_ms - now_ms : 0);
 }
 
 static int rolling_store_failures(Rolling *x) {
@@ -112,23 +55,48 @@ static bool text_equal(const RolloutText *a, const RolloutText *b) {
         return a->number > 0 && b->number > 0 && streq(a->hash, b->hash);
 }
 
-/* The text that the available instances have: the one to which a revert returns. */
+/* The text that the available instances have: the one to which a revert returns. Without one, that of an
+ * instance that was available before its machine went away. */
 static void rolling_find_from(const Rolling *x, RolloutText *ret) {
         for (size_t i = 0; i < x->set.n; i++) {
                 const ClusterAssignment *a = x->set.instances[i].assignment;
 
-                if (x->set.instances[i].state != INSTANCE_OLD || a->revision == 0)
+                const ClusterState *s = cluster_state_on(a->machine, a->unit);
+
+                if (a->revision == 0 || (x->set.instances[i].state != INSTANCE_OLD &&
+                                         !(x->set.instances[i].state == INSTANCE_UNREACHABLE && s &&
+                                           s->state.available && same_string(s->state.hash, a->hash))))
                         continue;
-                rolling_set_text(ret, a->revision, a->hash);
-                return;
+                if (ret->number == 0 || x->set.instances[i].state == INSTANCE_OLD)
+                        rolling_set_text(ret, a->revision, a->hash);
+                if (x->set.instances[i].state == INSTANCE_OLD)
+                        return;
         }
+}
+
+static void rolling_shares(Rolling *x) {
+        size_t n = rolling_count(x);
+
+        x->max_unavailable = update_max_unavailable(x->policy, n);
+        x->min_available = update_min_available(x->policy, n);
+        x->max_surge = x->set.head->unit->placement.global ? 0 : update_max_surge(x->policy, n);
+        x->canary = update_canaries(x->policy, n);
+        x->max_failures = update_max_failures(x->policy, n);
+}
+
+/* The rollout gets another text: all that it counts begins again. */
+static void rolling_reset(Rolling *x) {
+        RolloutRecord *r = x->next;
+
+        r->begun = x->cluster->index;
+        r->progress_ms = x->cluster->now_ms;
+        r->until_ms = 0;
 }
 
 /* A text is wanted that instances do not have. */
 static void rolling_begin(Rolling *x, bool supersedes) {
         const Revision *wanted = &x->set.head->unit->revisions.wanted;
         RolloutRecord *r = x->next;
-        uint64_t now_ms = x->cluster->now_ms;
 
         if (!supersedes && r->completed.number == 0)
                 rolling_find_from(x, &r->completed);
@@ -138,8 +106,13 @@ static void rolling_begin(Rolling *x, bool supersedes) {
         if (text_equal(&r->reverted, &r->to)) /* it is wanted again */
                 r->reverted = (RolloutText) {};
         rollout_record_clear_failures(r);
-        r->since_ms = r->progress_ms = now_ms;
-        r->until_ms = 0;
+        rolling_reset(x);
+        r->since_ms = x->cluster->now_ms;
+        if (!supersedes) {
+                x->set.n_missing = x->set.n_waiting - rolling_count_stuck(x);
+                r->placed = x->set.n + x->set.n_missing;
+                rolling_shares(x);
+        }
         r->available = x->set.n_of[INSTANCE_AVAILABLE];
         snprintf(r->by, sizeof(r->by), "%s", wanted->by);
         r->before = ROLLOUT_ROLLING;
@@ -151,9 +124,7 @@ static void rolling_begin(Rolling *x, bool supersedes) {
 }
 
 static void rolling_pause(Rolling *x, const char *why) {
-        x->next->before = x->next->state;
-        x->next->state = ROLLOUT_PAUSED;
-        snprintf(x->next->why, sizeof(x->next->why), "%s", why);
+        rollout_pause(x->next, x->cluster->now_ms, why);
         rolling_tell(x, "revision %llu: paused: %s", (unsigned long long) x->next->to.number, x->next->why);
 }
 
@@ -165,8 +136,7 @@ static void rolling_revert(Rolling *x, const char *why) {
         r->to = r->completed;
         r->available = 0;
         r->state = ROLLOUT_REVERTING;
-        r->progress_ms = x->cluster->now_ms;
-        r->until_ms = 0;
+        rolling_reset(x);
         snprintf(r->why, sizeof(r->why), "%s", why);
         x->step->change = ROLLOUT_REVERT;
         rolling_tell(x, "revision %llu is reverted to %llu: %s", (unsigned long long) r->reverted.number,
@@ -211,30 +181,35 @@ static int rolling_fail(Rolling *x) {
         return 1;
 }
 
-static uint64_t rolling_deadline_ms(const Rolling *x) {
+static uint64_t rolling_span_ms(const Rolling *x) {
         const Unit *unit = x->set.head->unit;
 
-        return MAX(x->next->progress_ms, x->limits->leads_ms) +
-               update_deadline_ms(x->policy, &unit->placement.health, &unit->file);
+        return update_deadline_ms(x->policy, &unit->placement.health, &unit->file);
 }
 
-/* The deadline does not run while the brake is on: one write a minute. */
-static void rolling_postpone(Rolling *x) {
-        uint64_t now_ms = x->cluster->now_ms;
+static uint64_t rolling_deadline_ms(const Rolling *x) {
+        return MAX(x->next->progress_ms, x->limits->leads_ms) + rolling_span_ms(x);
+}
 
-        if (now_ms >= x->next->progress_ms + POSTPONE_MS) {
+/* The deadline does not run while the brake is on: a write a minute, or more often if it is shorter. */
+static void rolling_postpone(Rolling *x) {
+        uint64_t now_ms = x->cluster->now_ms, span_ms = rolling_span_ms(x) / 2;
+
+        span_ms = MIN(span_ms, (uint64_t) POSTPONE_MS);
+        if (now_ms >= x->next->progress_ms + span_ms) {
                 x->next->progress_ms = now_ms;
                 x->changed = true;
         }
-        rolling_again(x, x->next->progress_ms + POSTPONE_MS);
+        rolling_again(x, x->next->progress_ms + span_ms);
 }
 
 /* Failed instances beyond the tolerance, or no progress. As rolling_fail(). */
 static int rolling_check(Rolling *x) {
         const size_t *n = x->set.n_of;
-        bool waits = rolling_steps(x) + rolling_behind(x) > 0;
+        bool waits = rolling_steps(x) + rolling_behind(x) + x->set.n_missing > 0;
 
-        if (n[INSTANCE_FAILED] > (x->next->state == ROLLOUT_REVERTING ? 0 : x->max_failures))
+        if (x->next->state == ROLLOUT_REVERTING ? n[INSTANCE_FAILED] > x->set.n_untouched :
+                                                  n[INSTANCE_FAILED] > x->max_failures)
                 return rolling_fail(x);
         if (!waits)
                 return 0;
@@ -261,166 +236,41 @@ static bool rolling_note_progress(Rolling *x) {
         return true;
 }
 
-/* -- Which instances are updated next -- */
-
-static const char *instance_zone(const Rolling *x, const RolloutInstance *p) {
-        return x->policy->by ? pairs_get(&p->assignment->machine->metadata, x->policy->by) : NULL;
-}
-
-/* Whether the zone of 'a' is updated before that of 'b'; machines without the key are last. */
-static bool zone_precedes(const char *a, const char *b) {
-        if (!a || !b)
-                return a && !b;
-        return strcmp(a, b) < 0;
-}
-
-/* The zone whose instances are updated now: the first one with an instance that lacks the text, or is being
- * updated. False: none is left. */
-static bool rolling_zone(const Rolling *x, const char **ret) {
-        bool found = false;
-
-        for (size_t i = 0; i < x->set.n; i++) {
-                const RolloutInstance *p = &x->set.instances[i];
-
-                if (p->state != INSTANCE_OLD && p->state != INSTANCE_BAD && p->state != INSTANCE_SURGING &&
-                    p->state != INSTANCE_UPDATING)
-                        continue;
-                if (!found || zone_precedes(instance_zone(x, p), *ret))
-                        *ret = instance_zone(x, p);
-                found = true;
-        }
-        return found;
-}
-
-static int rolling_update(Rolling *x, const RolloutInstance *p, const ClusterMachine *to) {
-        RolloutStep *step = x->step;
-
-        if (!step->updates) {
-                step->updates = calloc(x->set.n, sizeof(*step->updates));
-                if (!step->updates)
-                        return -ENOMEM;
-        }
-        step->updates[step->n_updates] = *p;
-        step->updates[step->n_updates++].to = to;
-        return 0;
-}
-
-/* Find another machine on which the instance may start first. 1, 0 if there is none, or -ENOMEM. */
-static int rolling_find_machine(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret) {
-        int r;
-
-        if (x->view && scheduler_view_work(x->view) >= SURGE_WORK_MAX)
-                return 0;
-        if (!x->view) {
-                r = scheduler_view_new(x->cluster, x->cluster->now_ms, &x->view);
-                if (r < 0)
-                        return r;
-        }
-        if (scheduler_pick(x->view, p->unit, ret, NULL) < 0)
-                return 0;
-        r = scheduler_view_decide(x->view, *ret, p->unit, true);
-        return r < 0 ? r : 1;
-}
-
-/* One transaction has the texts of the instances that follow a template. */
-static bool rolling_is_full(const Rolling *x) {
-        return x->step->n_updates >= UPDATES_MAX ||
-               x->step->n_updates * (x->set.head->unit->text_size + 1024) >= UPDATES_BYTES_MAX;
-}
-
-/* Whether the published state of an instance may precede its step: the instance was available with the wanted
- * text then, and another text is assigned. With the wanted text assigned at once, it would count as available
- * while its machine restarts it. Its machine publishes the next state soon, or does not act. */
-static bool rolling_awaits_state(Rolling *x, const RolloutInstance *p) {
-        const ClusterState *s = cluster_state_on(p->assignment->machine, p->assignment->unit);
-        uint64_t until_ms = x->next->progress_ms + EXECUTE_MS;
-
-        if (!s || !s->state.available || !same_string(s->state.hash, x->set.head->unit->hash) ||
-            x->cluster->now_ms >= until_ms)
-                return false;
-        rolling_again(x, until_ms);
-        return true;
-}
-
-/* Of the instances in this state, choose those that may be updated now, 'max' at most. An unavailable one is
- * always updated, at most as many at a time as may be unavailable; an available one needs budget. */
-static int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
-        size_t n_steps = x->set.n_of[INSTANCE_UPDATING] + x->step->n_updates,
-               unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,
-               n_surging = x->set.n_of[INSTANCE_SURGING], n_stopped = 0;
-        bool zones = x->policy->by && x->next->state != ROLLOUT_REVERTING;
-        const char *zone = NULL;
-        int r = 0;
-
-        if (zones && !rolling_zone(x, &zone))
-                return 0;
-        for (size_t i = 0; i < x->set.n && n < max && r == 0 && !rolling_is_full(x); i++) {
-                const RolloutInstance *p = &x->set.instances[i];
-                const ClusterMachine *to = NULL;
-
-                if (p->state != state)
-                        continue;
-                if (state == INSTANCE_OLD) {
-                        if (zones && (zone_precedes(zone, instance_zone(x, p)) ||
-                                      zone_precedes(instance_zone(x, p), zone)))
-                                continue;
-                        if (n_surging < x->max_surge) {
-                                r = rolling_find_machine(x, p, &to);
-                                if (r < 0)
-                                        return r;
-                                n_surging += r > 0;
-                        } else if (x->max_surge > 0)
-                                break;
-                        if (!to && (unavailable + n_stopped >= x->max_unavailable ||
-                                    available - n_stopped <= x->min_available))
-                                continue;
-                        n_stopped += !to;
-                } else if (state == INSTANCE_BAD && rolling_awaits_state(x, p))
-                        continue;
-                else if (state == INSTANCE_BAD && n_steps + n >= MAX(x->max_unavailable, (size_t) 1))
-                        break;
-                r = rolling_update(x, p, to);
-                n++;
-        }
-        return r;
-}
-
-/* Unavailable ones first; those that are loaded only need no budget. */
-static int rolling_choose_all(Rolling *x, size_t max) {
-        size_t before = x->step->n_updates;
-        int r;
-
-        if (x->limits->braked)
-                return 0;
-        r = rolling_choose(x, INSTANCE_IDLE, SIZE_MAX);
-        if (r == 0)
-                r = rolling_choose(x, INSTANCE_BAD, max);
-        max -= MIN(max, x->step->n_updates - before);
-        if (r == 0)
-                r = rolling_choose(x, INSTANCE_OLD, max);
-        return r;
-}
-
 /* -- The states -- */
+
+/* UpdateOnFailure=continue: failed instances do not hold the others. */
+static bool rolling_goes_on(const Rolling *x) {
+        return x->policy->on_failure == UPDATE_CONTINUES;
+}
 
 static int rolling_canary(Rolling *x) {
         const size_t *n = x->set.n_of;
-        size_t n_have = n[INSTANCE_AVAILABLE] + rolling_steps(x) + n[INSTANCE_FAILED];
+        size_t n_have = n[INSTANCE_AVAILABLE] + rolling_steps(x) + n[INSTANCE_FAILED],
+               n_done = n[INSTANCE_AVAILABLE] + (rolling_goes_on(x) ? n[INSTANCE_FAILED] : 0);
+        bool late = rolling_goes_on(x) && x->cluster->now_ms >= rolling_deadline_ms(x);
         int r;
 
         (void) rolling_note_progress(x);
         r = rolling_check(x);
         if (r != 0)
                 return MIN(r, 0);
-        if (n[INSTANCE_AVAILABLE] < x->canary && rolling_behind(x) > 0)
-                return n_have < x->canary ? rolling_choose_all(x, x->canary - n_have) : 0;
-        if (rolling_steps(x) > 0)
+        if (n_have < x->canary && rolling_behind(x) > 0)
+                return rolling_choose_all(x, x->canary - n_have);
+        if (((n_done < x->canary && rolling_behind(x) > 0) || rolling_steps(x) + x->set.n_missing > 0) &&
+            !late)
                 return 0;
         x->next->state = ROLLOUT_HELD;
         x->next->until_ms = x->policy->promote_ms > 0 ? x->cluster->now_ms + x->policy->promote_ms : 0;
         rolling_tell(x, "revision %llu: held: %zu of %zu instances have it",
                      (unsigned long long) x->next->to.number, n[INSTANCE_AVAILABLE], rolling_count(x));
         return 0;
+}
+
+/* Return whether an instance has shown that the text runs. */
+static bool rolling_is_available(const Rolling *x) {
+        const size_t *n = x->set.n_of;
+
+        return n[INSTANCE_AVAILABLE] + n[INSTANCE_LOADED] > 0;
 }
 
 static void rolling_finish(Rolling *x) {
@@ -431,7 +281,8 @@ static void rolling_finish(Rolling *x) {
         if (behind + failed > 0)
                 snprintf(rest, sizeof(rest), ", %zu behind, %zu failed", behind, failed);
         r->state = ROLLOUT_DONE;
-        r->completed = r->to;
+        if (rolling_is_available(x))
+                r->completed = r->to;
         if (text_equal(&r->completed, &r->reverted))
                 r->reverted = (RolloutText) {};
         r->until_ms = 0;
@@ -445,7 +296,7 @@ static int rolling_roll(Rolling *x) {
 
         if (r != 0)
                 return MIN(r, 0);
-        if (rolling_behind(x) == 0 && rolling_steps(x) == 0) {
+        if (rolling_behind(x) + rolling_steps(x) + x->set.n_missing == 0) {
                 /* After a revert, the record keeps why the text was abandoned. */
                 r = x->next->state == ROLLOUT_REVERTING ? 0 : rolling_store_failures(x);
                 rolling_finish(x);
@@ -475,7 +326,8 @@ static int rolling_held(Rolling *x) {
         (void) rolling_note_progress(x);
         if (x->set.n_of[INSTANCE_FAILED] > x->max_failures) {
                 r = rolling_fail(x);
-                return MIN(r, 0);
+                if (r != 0)
+                        return MIN(r, 0);
         }
         if (x->next->until_ms == 0)
                 return 0;
@@ -483,6 +335,8 @@ static int rolling_held(Rolling *x) {
                 rolling_again(x, x->next->until_ms);
                 return 0;
         }
+        if (rolling_steps(x) > 0 && !rolling_goes_on(x)) /* a canary is not available any more */
+                return 0;
         rolling_continue(x);
         rolling_tell(x, "revision %llu: promoted, after Promote=", (unsigned long long) x->next->to.number);
         return rolling_roll(x);
@@ -494,7 +348,8 @@ static int rolling_pausing(Rolling *x) {
         (void) rolling_note_progress(x);
         if (x->set.n_of[INSTANCE_FAILED] > x->max_failures) {
                 r = rolling_fail(x);
-                return MIN(r, 0);
+                if (r != 0)
+                        return MIN(r, 0);
         }
         if (x->cluster->now_ms < x->next->until_ms) {
                 rolling_again(x, x->next->until_ms);
@@ -525,29 +380,40 @@ static bool rolling_has_surges_left(const Rolling *x) {
  * surge instance ends with its rollout: with MaxSurge=, the rollout continues for them. */
 static int rolling_done(Rolling *x) {
         RolloutRecord *r = x->next;
+        bool first; /* no machine has run the text yet */
         int e;
 
+        if (!x->limits->braked && rolling_choose_followers(x, x->set.n_followers) < 0)
+                return -ENOMEM;
         if (!text_equal(&r->completed, &r->to) && rolling_behind(x) == 0 &&
-            rolling_steps(x) + x->set.n_of[INSTANCE_FAILED] == 0 && x->set.n > 0) {
+            rolling_steps(x) + x->set.n_of[INSTANCE_FAILED] == 0 && rolling_is_available(x)) {
                 r->completed = r->to;
                 x->changed = true;
         }
-        if (x->max_surge == 0)
-                return rolling_choose_all(x, SIZE_MAX);
         if (x->limits->braked)
                 return 0;
-        if (rolling_has_surges_left(x)) {
+        first = !text_equal(&r->completed, &r->to) && !rolling_is_available(x) && r->n_failed == 0 &&
+                x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_BAD] > 0;
+        if (x->max_surge == 0 && !first)
+                return rolling_choose_all(x, SIZE_MAX);
+        if (first || rolling_has_surges_left(x)) {
                 rolling_continue(x);
+                if (first && x->canary > 0)
+                        r->state = ROLLOUT_CANARY;
                 r->available = x->set.n_of[INSTANCE_AVAILABLE];
                 rolling_tell(x, "revision %llu: continues, as machines have returned",
                              (unsigned long long) r->to.number);
-                return rolling_roll(x);
+                return r->state == ROLLOUT_CANARY ? rolling_canary(x) : rolling_roll(x);
         }
         e = rolling_choose(x, INSTANCE_IDLE, SIZE_MAX);
         return e < 0 ? e : rolling_choose(x, INSTANCE_BAD, SIZE_MAX);
 }
 
 static int rolling_act(Rolling *x) {
+        if (x->next->state != ROLLOUT_DONE && x->set.n > x->next->placed) {
+                x->next->placed = x->set.n;
+                x->changed = true;
+        }
         switch (x->next->state) {
         case ROLLOUT_CANARY:
                 return rolling_canary(x);
@@ -579,16 +445,6 @@ static void rolling_retry(Rolling *x) {
         }
 }
 
-static void rolling_shares(Rolling *x) {
-        size_t n = rolling_count(x);
-
-        x->max_unavailable = update_max_unavailable(x->policy, n);
-        x->min_available = update_min_available(x->policy, n);
-        x->max_surge = x->set.head->unit->placement.global ? 0 : update_max_surge(x->policy, n);
-        x->canary = update_canaries(x->policy, n);
-        x->max_failures = update_max_failures(x->policy, n);
-}
-
 /* The unit is not wanted any more. */
 static void rolling_end(Rolling *x) {
         RolloutRecord *r = x->next;
@@ -608,19 +464,21 @@ static int rolling_decide(Rolling *x, bool has_record) {
         const ClusterUnit *head = x->set.head;
         RolloutRecord *r = x->next;
         bool runs, behind, current = has_record && streq(r->to.hash, head->unit->hash);
+        int e;
 
         if (current)
                 rolling_retry(x);
         rolling_shares(x);
-        runs = rolling_count(x) + x->set.n_of[INSTANCE_UNREACHABLE] > x->set.n_waiting;
+        runs = rolling_count(x) + x->set.n_of[INSTANCE_UNREACHABLE] > x->set.n_missing;
         behind = rolling_behind(x) + x->set.n_of[INSTANCE_UNREACHABLE] > 0;
-        if (!runs) {
+        if (!runs && !(current && x->set.n_waiting > 0 && r->state != ROLLOUT_DONE)) {
                 if (has_record && !(current && x->set.n_waiting > 0)) /* one that moves starts again */
                         rolling_end(x);
-                return rolling_choose_all(x, SIZE_MAX);
+                e = rolling_choose_all(x, SIZE_MAX);
+                return e < 0 || x->limits->braked ? e : rolling_choose_followers(x, x->set.n_followers);
         }
         if (!has_record && !behind)
-                return 0;
+                return x->limits->braked ? 0 : rolling_choose_followers(x, x->set.n_followers);
         if (!current) {
                 if (behind || (has_record && r->state != ROLLOUT_DONE))
                         rolling_begin(x, has_record && r->state != ROLLOUT_DONE);
@@ -661,7 +519,7 @@ int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutL
         if (r < 0)
                 return r;
         step.has_record = x.changed;
-        if (step.change == ROLLOUT_NOTHING && (x.changed || step.n_updates > 0))
+        if (step.change == ROLLOUT_NOTHING && (x.changed || step.n_updates + step.n_followers > 0))
                 step.change = ROLLOUT_WRITE;
         *ret = step;
         step = (RolloutStep) {};
@@ -687,5 +545,6 @@ void rollout_step_pause_instead(RolloutStep *step) {
 void rollout_step_done(RolloutStep *step) {
         rollout_record_done(&step->next);
         free(step->updates);
+        free(step->followers);
         *step = (RolloutStep) {};
 }

@@ -30,6 +30,7 @@ typedef enum RolloutInstanceState {
         INSTANCE_AVAILABLE,
         INSTANCE_FAILED,
         INSTANCE_ENDED,
+        INSTANCE_LOADED, /* as INSTANCE_IDLE, and it has the text */
         _INSTANCE_STATE_MAX,
 } RolloutInstanceState;
 
@@ -50,18 +51,41 @@ typedef struct RolloutSet {
         const ClusterUnit *head; /* the unit, or the template */
         RolloutInstance *instances;
         size_t n, n_of[_INSTANCE_STATE_MAX];
-        size_t n_waiting; /* further ones, to be launched and without a machine: they are not available */
+        const ClusterUnit **followers; /* owned: without a machine, and with another text in their keys; first
+                                          those to be launched */
+        size_t n_followers, n_launched; /* of these, to be launched */
+        size_t n_waiting;               /* further ones, to be launched and without a machine */
+        size_t n_moving;                /* of these, those that are being stopped */
+        size_t n_missing;   /* of these, those that had a machine: they are not available. One that never had
+                               one is no instance yet */
+        size_t n_leaving;   /* available ones whose machines shut down */
+        size_t n_untouched; /* failed ones that had the text before the rollout */
 } RolloutSet;
 
 /* Return the unit that names the set of a unit: its template if it follows one, else itself. Never NULL. */
 const ClusterUnit *rollout_head(const Cluster *cluster, const ClusterUnit *unit);
 
-/* Return whether an available instance may be stopped although it does not run elsewhere first, within the
- * MaxUnavailable= and MinAvailable= of its set; if not, state why. 'n_stopping': instances of the set that
- * are stopped at the same time, and still available in the view. An unavailable one may always be. 1, 0 or
- * -ENOMEM. */
-int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *assignment, size_t n_stopping,
-                     Error *ret_why);
+/* Return whether the update of an instance in place requests a start, also if the new text takes effect
+ * without a restart: it has the wanted text and has failed, or systemd reports that it has failed. */
+bool rollout_starts_again(const ClusterUnit *head, const RolloutInstance *instance);
+
+/* How many instances of a set may be unavailable. */
+typedef struct RolloutBudget {
+        const char *name; /* of the set; borrowed */
+        size_t n, available;
+        unsigned max, min; /* MaxUnavailable=, MinAvailable= */
+} RolloutBudget;
+
+/* 0 or -ENOMEM. */
+int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, RolloutBudget *ret);
+/* Return whether an available instance of the set may be stopped although it does not run elsewhere first; if
+ * not, state why. 'n_stopping': instances that are stopped at the same time, and still available in the view.
+ */
+bool rollout_permits(const RolloutBudget *budget, size_t n_stopping, Error *ret_why);
+/* Return whether the budget counts the instance as available: another one may always be stopped. */
+bool rollout_is_counted(const Cluster *cluster, const ClusterAssignment *assignment);
+/* The three above, of one instance alone. 1, 0 or -ENOMEM. */
+int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *assignment, Error *ret_why);
 
 /* Return the assignment that a surge instance replaces when it is available, or NULL. */
 const ClusterAssignment *rollout_replaced(const ClusterAssignment *surge);
@@ -97,6 +121,8 @@ typedef struct RolloutStep {
         bool has_record;          /* 'next' is to be written; otherwise only the updates */
         RolloutInstance *updates; /* owned; they get the wanted text */
         size_t n_updates;
+        const ClusterUnit **followers; /* owned: without a machine; their keys get the wanted text */
+        size_t n_followers;
         char reason[ROLLOUT_WHY_SIZE]; /* of a change of the state, for the history; "": none */
         uint64_t again_ms;             /* from now until time alone changes the rollout; UINT64_MAX: never */
 } RolloutStep;
@@ -137,6 +163,9 @@ typedef struct RolloutRequest {
         uint64_t now_ms, index; /* cluster time, and index of the store */
         const char *by;         /* the user; NULL: unknown */
 } RolloutRequest;
+
+/* Pause the rollout of the record: the time of a promotion stops. */
+void rollout_pause(RolloutRecord *record, uint64_t now_ms, const char *why);
 
 /* Return the record after a request; 'ret' is owned by the caller. -EALREADY: it is paused already; -EINVAL:
  * there is no rollout, or it is in another state; each with a message that has the next step. -ENOMEM. */

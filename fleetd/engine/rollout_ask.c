@@ -34,6 +34,14 @@ static int rollout_reject(const ClusterUnit *head, RolloutVerb verb, Error *err)
                          head->name);
 }
 
+void rollout_pause(RolloutRecord *r, uint64_t now_ms, const char *why) {
+        if (r->until_ms > 0)
+                r->until_ms = r->until_ms > now_ms ? r->until_ms - now_ms : 1;
+        r->before = r->state;
+        r->state = ROLLOUT_PAUSED;
+        snprintf(r->why, sizeof(r->why), "%s", why);
+}
+
 int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest *request, RolloutRecord *ret,
                 Error *err) {
         _cleanup_rollout_ RolloutRecord next = {};
@@ -53,15 +61,17 @@ int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest 
         if (r < 0)
                 return r;
         if (verb == ROLLOUT_PAUSE) {
-                next.before = next.state;
-                next.state = ROLLOUT_PAUSED;
-                snprintf(next.why, sizeof(next.why), "by %s",
-                         request->by && *request->by ? request->by : "a user");
+                char why[ROLLOUT_WHY_SIZE];
+
+                snprintf(why, sizeof(why), "by %s", request->by && *request->by ? request->by : "a user");
+                rollout_pause(&next, request->now_ms, why);
         } else {
                 next.state = verb == ROLLOUT_RESUME ? next.before : ROLLOUT_ROLLING;
                 rollout_record_clear_failures(&next);
                 next.progress_ms = request->now_ms;
-                next.until_ms = 0;
+                next.until_ms = verb == ROLLOUT_RESUME && next.state == ROLLOUT_HELD && next.until_ms > 0 ?
+                                        request->now_ms + next.until_ms :
+                                        0;
                 next.retry = verb == ROLLOUT_RESUME ? request->index : 0;
         }
         *ret = next;

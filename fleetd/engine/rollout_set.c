@@ -17,6 +17,7 @@ static const char *const instance_names[_INSTANCE_STATE_MAX] = {
         [INSTANCE_AVAILABLE] = "available",
         [INSTANCE_FAILED] = "failed",
         [INSTANCE_ENDED] = "ended",
+        [INSTANCE_LOADED] = "available",
 };
 
 const char *rollout_instance_state_to_string(RolloutInstanceState state) {
@@ -62,6 +63,8 @@ static const char *instance_failure(const ClusterAssignment *a) {
                 return s->why ?: s->reason ?: "it is failing";
         if (s->job[0] && !streq(s->job, "condition"))
                 return s->reason ?: "systemd did not start it";
+        if (s->lapsed)
+                return s->reason ?: "it was available, and is not any more";
         return NULL;
 }
 
@@ -97,6 +100,14 @@ bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge) {
         return r->state != ROLLOUT_PAUSED || r->n_failed == 0;
 }
 
+/* Return whether the rollout, or the next one, has not updated an instance that has the text: its failure is
+ * none of the text. */
+static bool instance_is_untouched(const ClusterUnit *head, const ClusterAssignment *a) {
+        const RolloutRecord *r = head->rollout;
+
+        return !r || !streq(r->to.hash, head->unit->hash) || a->index <= r->begun;
+}
+
 static RolloutInstanceState instance_judge(const ClusterUnit *head, const ClusterAssignment *a,
                                            const char **ret_why) {
         bool has_text = instance_has_text(head, a), available = instance_is_available(a),
@@ -106,13 +117,25 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
         if (plan_has_finished(a))
                 return has_text ? INSTANCE_AVAILABLE : INSTANCE_ENDED;
         if (a->kind == ASSIGNMENT_LOAD)
-                return has_text ? INSTANCE_AVAILABLE : INSTANCE_IDLE;
+                return has_text ? INSTANCE_LOADED : INSTANCE_IDLE;
         if (!has_text)
                 return !up ? INSTANCE_UNREACHABLE : available ? INSTANCE_OLD : INSTANCE_BAD;
         if (available)
                 return INSTANCE_AVAILABLE;
+        if (plan_is_down(a->machine) && instance_is_untouched(head, a))
+                return INSTANCE_UNREACHABLE;
         *ret_why = instance_failure(a);
         return *ret_why ? INSTANCE_FAILED : INSTANCE_UPDATING;
+}
+
+/* Return whether a unit without a machine has another text in its key, from which it starts. */
+static bool set_lacks_text(const ClusterUnit *head, const ClusterUnit *u) {
+        if (!u->unit || cluster_unit_is_unreadable(u) || streq(u->unit->hash, head->unit->hash))
+                return false;
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (cluster_assignment_is_active(a))
+                        return false;
+        return true;
 }
 
 bool rollout_is_due(const ClusterUnit *u, const ClusterUnit *head) {
@@ -126,7 +149,10 @@ bool rollout_is_due(const ClusterUnit *u, const ClusterUnit *head) {
              a = LIST_NEXT(a, of_unit))
                 if (cluster_assignment_is_active(a) && !instance_has_text(head, a))
                         return true;
-        return head->rollout && !streq(head->rollout->to.hash, head->unit->hash);
+        if (u != head && set_lacks_text(head, u))
+                return true;
+        return head->rollout && (!streq(head->rollout->to.hash, head->unit->hash) ||
+                                 !streq(head->rollout->to.hash, head->rollout->completed.hash));
 }
 
 static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, const ClusterAssignment *a,
@@ -140,6 +166,9 @@ static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, cons
                 .why = why,
         };
         set->n_of[state]++;
+        set->n_leaving += cluster_machine_is_stopping(a->machine) &&
+                          (state == INSTANCE_OLD || state == INSTANCE_AVAILABLE);
+        set->n_untouched += state == INSTANCE_FAILED && instance_is_untouched(set->head, a);
         return 0;
 }
 
@@ -155,6 +184,7 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
                         newest = a;
         if (!newest) {
                 set->n_waiting += u->target == TARGET_LAUNCHED;
+                set->n_moving += u->target == TARGET_LAUNCHED && !LIST_EMPTY(&u->assignments);
                 return 0;
         }
         state = instance_judge(set->head, newest, &why);
@@ -198,19 +228,47 @@ static int set_read_global(RolloutSet *set, size_t *capacity) {
         return r;
 }
 
+static int set_add_follower(RolloutSet *set, size_t *capacity, const ClusterUnit *u) {
+        size_t i;
+
+        if (!set_lacks_text(set->head, u))
+                return 0;
+        if (GROW(set->followers, *capacity, set->n_followers + 1) < 0)
+                return -ENOMEM;
+        i = set->n_followers++;
+        if (u->target == TARGET_LAUNCHED) {
+                set->followers[i] = set->followers[set->n_launched];
+                i = set->n_launched++;
+        }
+        set->followers[i] = u;
+        return 0;
+}
+
 static int set_read_followers(const Cluster *cluster, RolloutSet *set, size_t *capacity) {
         const char *name = set->head->name;
         UnitPosition at = {};
-        size_t n = unit_order_instances(&cluster->by_name, name, &at);
+        size_t n = unit_order_instances(&cluster->by_name, name, &at), n_followers = 0;
         int r = 0;
 
         for (; n > 0 && r == 0; n--) {
                 const ClusterUnit *u = unit_order_next(&cluster->by_name, &at);
 
-                if (u && u->unit && u->unit->from && streq(u->unit->from, name) && plan_is_wanted(u))
+                if (!u || !u->unit || !u->unit->from || !streq(u->unit->from, name))
+                        continue;
+                r = set_add_follower(set, &n_followers, u);
+                if (r == 0 && plan_is_wanted(u))
                         r = set_add_unit(set, capacity, u);
         }
         return r;
+}
+
+/* Without a rollout, all that wait count. */
+static void set_count_missing(RolloutSet *set) {
+        const RolloutRecord *r = set->head->rollout;
+        size_t gone = r && r->placed > set->n ? (size_t) r->placed - set->n : 0;
+        bool ends = !r || r->state == ROLLOUT_DONE;
+
+        set->n_missing = ends ? set->n_waiting : MIN(set->n_waiting, MAX(gone, set->n_moving));
 }
 
 int rollout_set_read(const Cluster *cluster, const ClusterUnit *head, RolloutSet *ret) {
@@ -228,40 +286,68 @@ int rollout_set_read(const Cluster *cluster, const ClusterUnit *head, RolloutSet
                 rollout_set_done(&set);
                 return r;
         }
+        set_count_missing(&set);
         *ret = set;
         return 0;
 }
 
 void rollout_set_done(RolloutSet *set) {
+        free(set->followers);
         free(set->instances);
         *set = (RolloutSet) {};
 }
 
+bool rollout_starts_again(const ClusterUnit *head, const RolloutInstance *p) {
+        const ClusterAssignment *a = p->assignment;
+        const ClusterState *s = cluster_state_on(a->machine, a->unit);
+
+        return (a->hash[0] && streq(a->hash, head->unit->hash)) ||
+               (s && s->state.active && streq(s->state.active, "failed"));
+}
+
 /* -- The budget -- */
 
-int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *a, size_t n_stopping, Error *ret_why) {
-        const ClusterUnit *head = rollout_head(cluster, a->of);
-        const UpdatePolicy *policy;
+int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, RolloutBudget *ret) {
+        const UpdatePolicy *policy = &head->unit->placement.update;
         _cleanup_rollout_set_ RolloutSet set = {};
-        size_t available, n;
-        unsigned max, min;
+        RolloutBudget b = { .name = head->name };
         int r;
 
-        if (!head->unit || !instance_is_available(a))
-                return 1;
         r = rollout_set_read(cluster, head, &set);
         if (r < 0)
                 return r;
-        policy = &head->unit->placement.update;
-        n = set.n + set.n_waiting - set.n_of[INSTANCE_IDLE] - set.n_of[INSTANCE_ENDED];
-        available = set.n_of[INSTANCE_OLD] + set.n_of[INSTANCE_SURGING] + set.n_of[INSTANCE_AVAILABLE];
-        available -= MIN(available, n_stopping);
-        max = update_max_unavailable(policy, (unsigned) n);
-        min = update_min_available(policy, (unsigned) n);
-        if (n - MIN(available, n) < max && available > min)
-                return 1;
+        b.n = set.n + set.n_missing - set.n_of[INSTANCE_IDLE] - set.n_of[INSTANCE_LOADED] -
+              set.n_of[INSTANCE_ENDED];
+        b.available = set.n_of[INSTANCE_OLD] + set.n_of[INSTANCE_SURGING] + set.n_of[INSTANCE_AVAILABLE] -
+                      set.n_leaving;
+        b.max = update_max_unavailable(policy, (unsigned) b.n);
+        b.min = update_min_available(policy, (unsigned) b.n);
+        *ret = b;
+        return 0;
+}
+
+bool rollout_permits(const RolloutBudget *b, size_t n_stopping, Error *ret_why) {
+        size_t available = b->available - MIN(b->available, n_stopping),
+               unavailable = b->n - MIN(available, b->n);
+
+        if (unavailable < b->max && available > b->min)
+                return true;
         error_set(ret_why, -EAGAIN,
                   "%zu of %zu instances of %s are unavailable (MaxUnavailable=%u, MinAvailable=%u)",
-                  n - MIN(available, n), n, head->name, max, min);
-        return 0;
+                  unavailable, b->n, b->name, b->max, b->min);
+        return false;
+}
+
+bool rollout_is_counted(const Cluster *cluster, const ClusterAssignment *a) {
+        return rollout_head(cluster, a->of)->unit && instance_is_available(a);
+}
+
+int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *a, Error *ret_why) {
+        RolloutBudget budget;
+        int r;
+
+        if (!rollout_is_counted(cluster, a))
+                return 1;
+        r = rollout_read_budget(cluster, rollout_head(cluster, a->of), &budget);
+        return r < 0 ? r : rollout_permits(&budget, 0, ret_why);
 }

@@ -95,7 +95,7 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
                          .record = set->head->rollout,
                          .policy = &set->head->unit->placement.update };
 
-        x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + set->n_waiting +
+        x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + set->n_missing +
                         unreachable;
         x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE];
         x.n = x.unavailable + x.available;

@@ -4,17 +4,15 @@
 #include "fleetd/engine/plan_internal.h"
 #include "fleetd/engine/rollout.h"
 
-/* An instance that has the text already has failed, and starts again. */
 static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit *head,
                                        const RolloutInstance *p) {
         const ClusterAssignment *o = p->assignment;
-        bool again = o->hash[0] && streq(o->hash, head->unit->hash);
         AssignmentChange c = {
                 .kind = o->kind,
                 .expected_index = o->index,
                 .unit_index = o->of->index,
                 .revision = revisions_wanted(&head->unit->revisions),
-                .since_ms = again ? cluster->now_ms : o->since_ms,
+                .since_ms = rollout_starts_again(head, p) ? cluster->now_ms : o->since_ms,
         };
 
         if (o->hold_ms > 0) /* otherwise its process has no guard: it is stopped, and starts with one */
@@ -76,6 +74,8 @@ int rollout_step_write(Registry *registry, uint64_t term, const ClusterUnit *hea
                                                .reason = step->reason,
                                                .changes = changes,
                                                .n_changes = step->n_updates,
+                                               .followers = step->followers,
+                                               .n_followers = step->n_followers,
                                                .revert = revert },
                              done, userdata);
 }

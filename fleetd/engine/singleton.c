@@ -88,28 +88,33 @@ static bool singleton_prefers(const Position *p, const Position *q) {
 static void singleton_leave(Pass *pass, const ClusterUnit *u, const Position *p) {
         const ClusterAssignment *o = p->assignment;
         const ClusterMachine *other;
-        bool drain = move_is_drain(p);
+        bool leaves = move_leaves(p);
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
 
-        if (drain && !drain_admits(pass, o, &why)) {
+        if (leaves && !drain_admits(pass, o, &why)) {
                 plan_wait(pass, u, "%s %s; %s", cluster_machine_label(o->machine, name), move_cause(p),
                           error_text(&why, 0));
                 return;
         }
-        if (drain && drain_is_overdue(pass, o->machine))
+        if (leaves && drain_is_overdue(pass, o->machine))
                 move_stop_unfit(pass, p);
         else if (scheduler_pick(pass->view, u, &other, &why) >= 0) {
+                if (leaves && !move_has_budget(pass, p, &why)) {
+                        plan_wait(pass, u, "%s %s; %s", cluster_machine_label(o->machine, name),
+                                  move_cause(p), error_text(&why, 0));
+                        return;
+                }
                 plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP,
                             "%s %s; it starts elsewhere when it has ended",
                             cluster_machine_label(o->machine, name), move_cause(p));
                 if (pass->error == 0)
                         pass->plan->changes[pass->plan->n - 1].move = move_reason(p);
-                if (drain)
+                if (leaves)
                         drain_count(pass, o);
         } else if (p->state == POSITION_REPLACED)
                 plan_keep(pass, o);
-        else if (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !drain)
+        else if (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !leaves)
                 move_stop_unfit(pass, p);
         else
                 move_explain_wait(pass, u, p);

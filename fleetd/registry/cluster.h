@@ -96,6 +96,7 @@ typedef enum ClusterList {
         CLUSTER_REPLACING,   /* Replaces= */
         CLUSTER_STOPS_FIRST, /* Move=stop-first or Singleton=, to be launched, and active on no machine */
         CLUSTER_ROLLING,     /* a rollout that has not ended */
+        CLUSTER_MOVING,      /* moves to a machine by a request */
         CLUSTER_SURPLUS,     /* stored revisions that its key does not name (cluster_revision_is_surplus()) */
         _CLUSTER_LIST_MAX,
 } ClusterList;
@@ -135,7 +136,8 @@ struct ClusterUnit {
         LIST_HEAD(, ClusterState) states;           /* by machine id */
         LIST_HEAD(, ClusterRevision) revisions;     /* except for the wanted one */
         RolloutRecord *rollout;                     /* owned; NULL: none */
-        uint64_t rollout_index;
+        MoveRecord *move;                           /* owned; NULL: none */
+        uint64_t rollout_index, move_index;
         ClusterUnreadables unreadable; /* of its unit, target, assignment and state keys */
         LIST_ENTRY(ClusterUnit) lists[_CLUSTER_LIST_MAX];
         bool listed[_CLUSTER_LIST_MAX]; /* is in that list of the cluster view */
@@ -291,6 +293,7 @@ typedef enum RegistryChangeKind {
         CHANGED_TARGET,
         CHANGED_REVISION,
         CHANGED_ROLLOUT,
+        CHANGED_MOVE,
         CHANGED_ASSIGNMENT,
         CHANGED_STATE,
         CHANGED_MACHINE,

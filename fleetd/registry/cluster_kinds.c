@@ -1,5 +1,5 @@
 /* Kinds of keys of membership and security: hosts and their tombstones, maintenance, tokens, users, lineages,
- * the CA, settings; and rollouts. Each value is a record on the heap: of a machine, of a unit, of the
+ * the CA, settings; rollouts and moves. Each value is a record on the heap: of a machine, of a unit, of the
  * cluster, or in a table by name. */
 #include <stdio.h>
 
@@ -43,6 +43,7 @@ RECORD(host, HostRecord, host, nothing_done)
 RECORD(removed, RemovedRecord, removed, nothing_done)
 RECORD(maintenance, MaintenanceRecord, maintenance, nothing_done)
 RECORD(reboot, RebootRecord, reboot, nothing_done)
+RECORD(move, MoveRecord, move, nothing_done)
 RECORD(rollout, RolloutRecord, rollout, rollout_record_done)
 RECORD(ca_roots, CaRoots, ca_roots, ca_roots_done)
 RECORD(ca_keys, CaKeys, ca_keys, ca_keys_done)
@@ -74,6 +75,7 @@ SINGLE(removed, e->machine)
 SINGLE(maintenance, e->machine)
 SINGLE(reboot, e->machine)
 SINGLE(rollout, e->unit)
+SINGLE(move, e->unit)
 
 /* The machine keeps its units and receives no others. */
 int kind_maintenance_unreadable(KindValue *ret) {
@@ -160,6 +162,7 @@ TABLE(lineage, ClusterLineage, lineages, LAYOUT_LINEAGE, lineage_name_is_valid)
 
 void cluster_kinds_done_unit(ClusterUnit *u) {
         rollout_free(u->rollout);
+        move_free(u->move);
 }
 
 void cluster_kinds_done_machine(ClusterMachine *m) {

@@ -26,7 +26,7 @@ const char *const history_kind_names[_HISTORY_KIND_MAX] = {
         [HISTORY_LEAVE] = "leave",         [HISTORY_USER] = "user",
         [HISTORY_DENIED] = "denied",       [HISTORY_WAITING] = "waiting",
         [HISTORY_LEADER] = "leader",       [HISTORY_MAINTENANCE] = "maintenance",
-        [HISTORY_ROLLOUT] = "rollout",
+        [HISTORY_ROLLOUT] = "rollout",     [HISTORY_MOVE] = "move",
 };
 
 static const char *const message_ids[_HISTORY_KIND_MAX] = {
@@ -49,6 +49,7 @@ static const char *const message_ids[_HISTORY_KIND_MAX] = {
         [HISTORY_LEADER] = "156ebfe38293438d9aa6c1c0b61dcda3",
         [HISTORY_MAINTENANCE] = "5f0f2cf8d1a34e6f9b7c1d0a7e64c2b9",
         [HISTORY_ROLLOUT] = "b3a1f7c2e90d4b6c8f52a4d7c61e0f93",
+        [HISTORY_MOVE] = "c1e6a04f7d3b4f1e9a57b2c80d64e5aa",
 };
 
 const char *history_message_id(unsigned kind) {

@@ -58,6 +58,7 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
                          p && (p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0));
         cluster_list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
         cluster_list_set(c, CLUSTER_ROLLING, u, u->rollout && u->rollout->state != ROLLOUT_DONE);
+        cluster_list_set(c, CLUSTER_MOVING, u, u->move != NULL);
         cluster_list_set(c, CLUSTER_SURPLUS, u, cluster_unit_has_surplus(u));
         cluster_list_set(c, CLUSTER_STOPS_FIRST, u,
                          p && placement_stops_first(p) && u->target == TARGET_LAUNCHED && u->n_active == 0);
@@ -595,6 +596,7 @@ const Kind kinds[_LAYOUT_MAX] = {
         [LAYOUT_REVISION] = { CHANGED_REVISION, SLICE_NONE, OF_UNIT, CLEARED(kind_revision),
                               .each = kind_revision_each },
         [LAYOUT_ROLLOUT] = { CHANGED_ROLLOUT, SLICE_UNIT, OF_UNIT_IN(rollout_index), CLEARED(kind_rollout) },
+        [LAYOUT_MOVE] = { CHANGED_MOVE, SLICE_NONE, OF_UNIT_IN(move_index), CLEARED(kind_move) },
         [LAYOUT_FACTS] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE_IN(facts_index), FUNCTIONS(facts) },
         [LAYOUT_METADATA] = { CHANGED_MACHINE, SLICE_MACHINE, OF_MACHINE, FUNCTIONS(metadata),
                               .clear = metadata_clear, .each = metadata_each },

@@ -86,6 +86,7 @@ KIND_FUNCTIONS(removed)
 KIND_FUNCTIONS(maintenance)
 int kind_maintenance_unreadable(KindValue *ret);
 KIND_FUNCTIONS(reboot)
+KIND_FUNCTIONS(move)
 KIND_FUNCTIONS(ca_roots)
 KIND_FUNCTIONS(ca_keys)
 KIND_FUNCTIONS(ca_rotation)

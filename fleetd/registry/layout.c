@@ -18,6 +18,7 @@ static const char *const paths[_LAYOUT_MAX][5] = {
         [LAYOUT_TARGET] = { "target", name },
         [LAYOUT_REVISION] = { "revision", name, number },
         [LAYOUT_ROLLOUT] = { "rollout", name },
+        [LAYOUT_MOVE] = { "move", name },
         [LAYOUT_FACTS] = { "machine", id, "facts" },
         [LAYOUT_PRESENCE] = { "machine", id, "presence" },
         [LAYOUT_METADATA] = { "machine", id, "metadata", name },

@@ -14,6 +14,7 @@ typedef enum LayoutKind {
         LAYOUT_TARGET,
         LAYOUT_REVISION, /* a text that the unit had; LayoutKey.machine is its number */
         LAYOUT_ROLLOUT,  /* of a set: an ordinary unit, a global one, or a template with its followers */
+        LAYOUT_MOVE,     /* the unit moves to a machine, by a request */
         LAYOUT_FACTS,
         LAYOUT_PRESENCE,
         LAYOUT_METADATA, /* plain text, set by people; "" hides the pair that the host reports */

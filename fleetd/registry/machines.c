@@ -256,12 +256,13 @@ static void machines_maintain_for_reboot(Transaction *t, const Registry *r, cons
                         snprintf(next.by, sizeof(next.by), "%s", c->record ? c->record->by : "");
                         next.since_ms = registry_wall_ms(r);
                 }
-        } else if (c->maintenance == REBOOT_CORDONS) {
+        } else if (c->maintenance == REBOOT_CORDONS || c->maintenance == REBOOT_LIMITS) {
                 e = now && streq(now->purpose, CLUSTER_FOR_REBOOT);
                 if (e > 0) {
                         next = *now;
-                        next.mode = MAINTENANCE_CORDONED;
-                        next.deadline_ms = 0;
+                        if (c->maintenance == REBOOT_CORDONS)
+                                next.mode = MAINTENANCE_CORDONED;
+                        next.deadline_ms = c->drain_until_ms;
                 }
         } else if ((e = reboot_end(now, &next)) == 0)
                 transaction_write(t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, c->machine->id, NO_VALUE);

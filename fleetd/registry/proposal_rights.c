@@ -18,6 +18,7 @@ static const struct {
         [LAYOUT_TARGET] = { .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_REVISION] = { .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_ROLLOUT] = { .set = RIGHT_UNITS_CHANGE },
+        [LAYOUT_MOVE] = { .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_METADATA] = { .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_PROBLEM] = { .own = RIGHT_REPORT, .set = RIGHT_UNITS_CHANGE },
         [LAYOUT_FACTS] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },

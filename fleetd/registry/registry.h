@@ -121,6 +121,7 @@ typedef enum MoveReason {
         MOVE_DRAINED,  /* it leaves, or has left */
         MOVE_EDITED,   /* it no longer qualifies: the unit or its metadata were changed */
         MOVE_CONFLICT, /* it has a unit that conflicts with this one, or replaces it */
+        MOVE_REQUESTED,
         _MOVE_REASON_MAX,
 } MoveReason;
 
@@ -161,6 +162,8 @@ typedef struct RolloutWrite {
         const AssignmentChange
                 *changes; /* with the wanted text of 'head', which instances that follow it get */
         size_t n_changes;
+        const ClusterUnit *const *followers; /* further ones, whose keys get the wanted text */
+        size_t n_followers;
         const Unit *revert; /* the new text of 'head'; NULL: it remains */
 } RolloutWrite;
 
@@ -169,6 +172,24 @@ typedef struct RolloutWrite {
 int registry_read_revision(Registry *r, const char *unit, uint64_t number, Unit **ret);
 /* Send one transaction, valid in 'term' (0: any). 0, -ENOMEM or -E2BIG. */
 int registry_roll(Registry *r, uint64_t term, const RolloutWrite *write, RegistryDone done, void *userdata);
+
+/* -- moves.c -- */
+
+/* Request that the unit moves to a machine, instead of where it moves to now. 'reason' is for the history.
+ * Requires KV_LEVEL_UPDATES. KV_COMPARE_FAILED: the unit or its move was changed meanwhile. */
+int registry_move(Registry *r, const ClusterUnit *unit, const MoveRecord *move, const char *reason,
+                  RegistryDone done, void *userdata);
+
+/* How a requested move has ended. */
+typedef struct MoveEnd {
+        const ClusterUnit *unit; /* borrowed; it has a move */
+        char reason[HISTORY_REASON_SIZE];
+} MoveEnd;
+
+/* End moves, all or none. 'term' of the leader, or 0. 'user' (NULL: the cluster itself) for the history.
+ * KV_COMPARE_FAILED: one was changed meanwhile. */
+int registry_end_moves(Registry *r, uint64_t term, const MoveEnd *ends, size_t n, const char *user,
+                       RegistryDone done, void *userdata);
 
 /* -- states.c: changes by the agent -- */
 
@@ -243,6 +264,7 @@ int registry_announce_shutdown(Registry *r, const ClusterMachine *m, bool stoppi
 typedef enum RebootMaintenance {
         REBOOT_KEEPS,
         REBOOT_DRAINS,   /* it begins; it keeps the cordon of an operator */
+        REBOOT_LIMITS,   /* the drain gets a deadline */
         REBOOT_CORDONS,  /* the drain has ended, and the machine gets no units */
         REBOOT_RELEASES, /* it ends; a cordon of an operator continues */
 } RebootMaintenance;
@@ -251,7 +273,8 @@ typedef struct RebootChange {
         const ClusterMachine *machine;
         const RebootRecord *record; /* new value; NULL: delete it */
         RebootMaintenance maintenance;
-        uint64_t drain_until_ms; /* of REBOOT_DRAINS: cluster time of the deadline; 0: none */
+        uint64_t drain_until_ms; /* of REBOOT_DRAINS and REBOOT_LIMITS: cluster time of the deadline; 0: none
+                                  */
         const char *reason;      /* for the history */
 } RebootChange;
 

@@ -91,12 +91,15 @@ void transaction_write_follower(Transaction *t, const ClusterUnit *u, const Clus
         transaction_write(t, KV_UPDATE, LAYOUT_UNIT, u->name, NULL, transaction_text(t, &value));
 }
 
-void transaction_follow(Transaction *t, Registry *r, const char *name) {
-        const ClusterUnit *u = cluster_unit(registry_cluster(r), name), *template;
+void transaction_follow(Transaction *t, Registry *r, AssignmentChange *change) {
+        const ClusterUnit *u = cluster_unit(registry_cluster(r), change->unit), *template;
 
         template = u && !u->unit->from ? revision_template(r, u->unit, KV_LEVEL_UPDATES) : NULL;
-        if (template)
-                transaction_write_follower(t, u, template, u->unit);
+        if (!template)
+                return;
+        transaction_write_follower(t, u, template, u->unit);
+        if (streq(change->hash, u->unit->hash))
+                change->revision = revisions_wanted(&template->unit->revisions);
 }
 
 void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change) {

@@ -37,6 +37,22 @@ static void rollout_write_changes(Transaction *t, Registry *r, uint64_t term, co
         }
 }
 
+/* The ones that fit in addition. */
+static void rollout_write_followers(Transaction *t, const RolloutWrite *w) {
+        for (size_t i = 0; i < w->n_followers; i++) {
+                size_t n_checks = t->n_checks, n_writes = t->n_writes;
+
+                transaction_check(t, KV_CHECK_MODIFIED, w->followers[i]->index, LAYOUT_UNIT,
+                                  w->followers[i]->name, NULL);
+                transaction_write_follower(t, w->followers[i], w->head, w->head->unit);
+                if ((i > 0 || w->n_changes > 0) && transaction_size(t) > KV_COMMAND_MAX) {
+                        t->n_checks = n_checks;
+                        t->n_writes = n_writes;
+                        return;
+                }
+        }
+}
+
 /* A revert has two texts, which may fit into no common transaction: the former one is stored first. It has no
  * term, but checks of the unit and of the record. */
 int registry_roll(Registry *r, uint64_t term, const RolloutWrite *w, RegistryDone done, void *userdata) {
@@ -53,6 +69,7 @@ int registry_roll(Registry *r, uint64_t term, const RolloutWrite *w, RegistryDon
                 rollout_write_record(&t, r, w);
         }
         rollout_write_changes(&t, r, term, w);
+        rollout_write_followers(&t, w);
         if (w->revert)
                 return transaction_send_after(r, &former, &t, done, userdata);
         return transaction_send(r, &t, term, done, userdata);

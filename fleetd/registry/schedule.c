@@ -48,12 +48,13 @@ void transaction_assign(Registry *r, Transaction *t, uint64_t term, const Assign
         schedule_note(t, r, c);
 }
 
-/* Instances of the time before assignments named their texts. */
-static void schedule_follow(Registry *r, Transaction *follow, const AssignmentChange *c) {
+/* Instances of the time before assignments named their texts: the assignment gets the number of the
+ * template. */
+static void schedule_follow(Registry *r, Transaction *follow, AssignmentChange *c) {
         const ClusterAssignment *known = cluster_assignment(registry_cluster(r), c->machine, c->unit);
 
         if (c->revision > 0 && known && known->revision == 0)
-                transaction_follow(follow, r, c->unit);
+                transaction_follow(follow, r, c);
 }
 
 /* Append the writes of 'from', which keeps their strings. */
@@ -76,9 +77,10 @@ int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes,
 
         for (size_t i = 0; i < n; i++) {
                 size_t n_checks = t.n_checks, n_writes = t.n_writes, n_follow = follow.n_writes;
+                AssignmentChange c = changes[i];
 
-                transaction_assign(r, &t, term, &changes[i]);
-                schedule_follow(r, &follow, &changes[i]);
+                schedule_follow(r, &follow, &c);
+                transaction_assign(r, &t, term, &c);
                 if (i > 0 && transaction_size(&t) + transaction_size(&follow) > KV_COMMAND_MAX) {
                         t.n_checks = n_checks;
                         t.n_writes = n_writes;

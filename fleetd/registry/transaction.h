@@ -60,8 +60,9 @@ void transaction_assign(Registry *r, Transaction *t, uint64_t term, const Assign
 void transaction_write_follower(Transaction *t, const ClusterUnit *instance, const ClusterUnit *template,
                                 const Unit *text);
 /* revisions.c: let an instance follow its template if it has the wanted text of that, and does not follow it
- * yet: it was submitted below KV_LEVEL_UPDATES. */
-void transaction_follow(Transaction *t, Registry *r, const char *name);
+ * yet: it was submitted below KV_LEVEL_UPDATES. If 'change' names this text, it gets the template's number.
+ */
+void transaction_follow(Transaction *t, Registry *r, AssignmentChange *change);
 /* Return an upper bound of the encoded size: at most KV_COMMAND_MAX is accepted, with fewer rows of the
  * history if need be. */
 size_t transaction_size(const Transaction *t);

@@ -199,9 +199,16 @@ static bool is_oneshot(const UnitFile *file) {
         return type && streq(type, "oneshot");
 }
 
+#define JOB_RUNS "it is a job that has not ended"
+
+static bool is_running_job(const ClusterUnit *unit, const ClusterMachine *machine) {
+        const ClusterState *s = cluster_state_on(machine, unit->name);
+
+        return s && s->state.active && streq(s->state.active, "activating") && is_oneshot(&unit->unit->file);
+}
+
 const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine *machine, uint64_t now_ms) {
         const MaintenanceRecord *maintenance = machine->maintenance;
-        const ClusterState *s = cluster_state_on(machine, unit->name);
 
         if (!cluster_machine_is_draining(machine) || !unit->unit ||
             cluster_machine_is_overdue(machine, now_ms))
@@ -209,9 +216,11 @@ const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine
         if (unit->unit->placement.move == PLACEMENT_STAYS && !maintenance->force &&
             !cluster_machine_is_stopping(machine))
                 return "Move=no";
-        if (s && s->state.active && streq(s->state.active, "activating") && is_oneshot(&unit->unit->file))
-                return "it is a job that has not ended";
-        return NULL;
+        return is_running_job(unit, machine) ? JOB_RUNS : NULL;
+}
+
+const char *scheduler_move_spares(const ClusterUnit *unit, const ClusterMachine *machine) {
+        return unit->unit && is_running_job(unit, machine) ? JOB_RUNS : NULL;
 }
 
 /* A cordoned machine keeps its units. From one that is to be drained, ordinary units move; when it leaves the
@@ -231,6 +240,16 @@ static int filter_maintenance(const Candidate *c, Refusal *ret) {
                 return refusal_set(ret, "is shutting down");
         return refusal_set(ret, "is %s%s%s", maintenance_mode_to_string(maintenance->mode),
                            maintenance->purpose[0] ? " for " : "", maintenance->purpose);
+}
+
+/* With a requested move, a unit fits on one machine only, and leaves the others as in a drain. */
+static int filter_move(const Candidate *c, Refusal *ret) {
+        const MoveRecord *move = c->unit->move;
+
+        if (!move || streq(move->to, c->machine->id) ||
+            (c->staying && scheduler_move_spares(c->unit, c->machine)))
+                return 0;
+        return refusal_set(ret, "is not the machine to which the unit moves");
 }
 
 /* A machine that was lost repeatedly keeps its units, and gets no others for a while. */
@@ -262,5 +281,6 @@ const Filter scheduler_filters[_RULE_MAX] = {
         [RULE_CONFLICTS] = { "Conflicts", filter_conflicts },
         [RULE_FOREIGN] = { "", filter_foreign },
         [RULE_MAINTENANCE] = { "", filter_maintenance },
+        [RULE_MOVE] = { "", filter_move },
         [RULE_FLAP_DAMPING] = { "", filter_flap_damping },
 };

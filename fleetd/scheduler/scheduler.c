@@ -49,7 +49,8 @@ bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, co
 bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
         SchedulerRule rule = scheduler_refusal(view, unit, machine, false, NULL);
 
-        return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_FLAP_DAMPING;
+        return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_MOVE ||
+               rule == RULE_FLAP_DAMPING;
 }
 
 /* -- Replaces= -- */

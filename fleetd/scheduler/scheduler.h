@@ -17,8 +17,9 @@ typedef enum SchedulerRule {
         RULE_CONFLICTS,
         RULE_FOREIGN, /* the machine reports a conflicting unit; the assignment remains until another machine
                          has the unit, or the name is free */
-        RULE_MAINTENANCE,  /* the machine gets no units. A unit that is to move away stays until another
-                              machine  has it */
+        RULE_MAINTENANCE, /* the machine gets no units. A unit that is to move away stays until another
+                             machine  has it */
+        RULE_MOVE, /* the unit is to move to another machine, by a request; it stays until that one has it */
         RULE_FLAP_DAMPING, /* last: no other rule rejects the machine */
         _RULE_MAX,
         RULE_NONE = -1,
@@ -37,8 +38,9 @@ bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const Cl
 /* Return whether a unit that is on the machine without an active assignment may get one: the rules for new
  * units, except flap damping, which affects no unit that is already there. */
 bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
-/* The same of a unit that runs there without an assignment: maintenance of the machine does not forbid it
- * either. A drain then moves the unit; scheduler_fits() with 'staying' states whether it does. */
+/* The same of a unit that runs there without an assignment: maintenance of the machine, or a requested move
+ * to another one, does not forbid it either. The unit is then moved; scheduler_fits() with 'staying' states
+ * whether it does. */
 bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
 
 /* Return a unit there whose Replaces= names 'unit', or NULL. Two units that name each other replace nothing.
@@ -49,6 +51,9 @@ const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const Cluste
 /* Return why a unit stays on a machine that is being drained although it could move ("Move=no"), borrowed;
  * NULL: it moves, or the machine is not being drained. At the deadline each unit leaves. */
 const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine *machine, uint64_t now_ms);
+
+/* The same of a unit that is to move to another machine by a request; NULL: it moves. */
+const char *scheduler_move_spares(const ClusterUnit *unit, const ClusterMachine *machine);
 
 /* Select the machine with the lowest sum of scores among those that fit, are up and do not have the unit yet.
  * Among equals, select the smallest machine ID.

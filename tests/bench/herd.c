@@ -8,23 +8,21 @@
  *       start hosts until there are N, with numbers from FIRST on; the first NAMESPACES (0: none) of
  *       /run/netns/herd0, herd1, ... have the connections of hosts 0, 1, ... in turn: "ok N"
  *   wait use|both N SECONDS
- *       until N hosts have a fresh slice, or also their idle session: MS since the last mark; hosts with a
- *       fresh slice; hosts with both sessions
- *   mark
- *       begin to measure: "ok"
- *   count
- *       hosts with a fresh slice; with both sessions; sessions; events of the slices; moves to another
- *       replica; bytes of memory of this process
- *   watch PREFIX
- *       count the hosts that receive an event of a key with that prefix from now on: "ok"
- *   seen N SECONDS
- *       until N hosts have: the time of the first, of half and of the last in µs of CLOCK_MONOTONIC; their
- *       number
+ *       until N hosts have a fresh slice, or have had also their idle session since the last mark: MS since
+ * then; hosts with a fresh slice; hosts that have had both sessions mark begin to measure: "ok" count hosts
+ * with a fresh slice; with both sessions; sessions; events of the slices; moves to another replica; bytes of
+ * memory of this process; µs of its processor time answers the longest time from a heartbeat to its answer
+ * since the last such command, in µs watch PREFIX count the hosts that receive an event of a key with that
+ * prefix from now on: "ok" seen N SECONDS until N hosts have: the time of the first, of half and of the last
+ * in µs of CLOCK_MONOTONIC; their number stand all hosts stand still until the next command: "ok" arrived
+ * SINCE hosts for which the kernel has received bytes on the session in use after that time, which the hosts
+ *       read only now: the times and their number as above
  *
  * Each host publishes its facts once, so that the cluster has a machine for it. With --states it reports each
  * of its assignments as running. */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -37,9 +35,11 @@
 #include "fleetd/membership/frame_types.h"
 #include "fleetd/registry/layout.h"
 #include "io/loop_uv.h"
+#include "io/net_uv_internal.h"
 #include "io/tls.h"
 #include "kvstore/remote.h"
 #include "peers/peers.h"
+#include "peers/session.h"
 #include "units/stored_json.h"
 
 enum {
@@ -80,7 +80,9 @@ typedef struct Agent {
         uint64_t idle_from_ms;     /* the second session is dialed from then on; 0: not decided */
         uint64_t publish_ms;       /* the facts are published again from then on */
         uint64_t origin, number;
+        uint64_t sent_us; /* the last heartbeat on the session in use, without an answer; 0: none */
         bool fresh, both, published, seen;
+        bool had_both; /* since the last mark */
 } Agent;
 
 struct Herd {
@@ -94,8 +96,8 @@ struct Herd {
         size_t n_replicas;
         Agent *agents;
         size_t n, max, first; /* hosts; the number of the first */
-        size_t n_fresh, n_both, n_seen, n_events, n_moves;
-        uint64_t mark_ms, first_us, half_us, last_us;
+        size_t n_fresh, n_both, n_had_both, n_seen, n_events, n_moves;
+        uint64_t mark_ms, first_us, half_us, last_us, answer_us;
         char watched[LINE_MAX_SIZE];
         /* The command that waits for its answer. */
         enum { WAITS_NOT, WAITS_USE, WAITS_BOTH, WAITS_SEEN } waits;
@@ -127,14 +129,14 @@ static void herd_answer(Herd *h) {
                        (unsigned long long) h->half_us, (unsigned long long) h->last_us, h->n_seen);
         else
                 printf("%llu %zu %zu\n", (unsigned long long) (loop_now_ms(h->loop) - h->mark_ms), h->n_fresh,
-                       h->n_both);
+                       h->n_had_both);
         fflush(stdout);
         h->waits = WAITS_NOT;
         timer_stop(&h->due);
 }
 
 static void herd_check(Herd *h) {
-        size_t n = h->waits == WAITS_USE ? h->n_fresh : h->waits == WAITS_BOTH ? h->n_both : h->n_seen;
+        size_t n = h->waits == WAITS_USE ? h->n_fresh : h->waits == WAITS_BOTH ? h->n_had_both : h->n_seen;
 
         if (h->waits != WAITS_NOT && n >= h->wanted)
                 herd_answer(h);
@@ -207,6 +209,8 @@ static void agent_count(Agent *a) {
         a->herd->n_both += (size_t) (fresh && open >= 2) - (size_t) a->both;
         a->fresh = fresh;
         a->both = fresh && open >= 2;
+        a->herd->n_had_both += a->both && !a->had_both;
+        a->had_both |= a->both;
         herd_check(a->herd);
 }
 
@@ -295,7 +299,13 @@ static void agent_on_reset(void *userdata) {
 }
 
 static void agent_on_state(void *userdata) {
-        agent_count(userdata);
+        Agent *a = userdata;
+
+        if (a->sent_us > 0 && remote_silent_ms(a->remote, remote_in_use(a->remote)) == 0) {
+                a->herd->answer_us = MAX(a->herd->answer_us, now_us() - a->sent_us);
+                a->sent_us = 0;
+        }
+        agent_count(a);
 }
 
 /* -- The choice of replicas -- */
@@ -394,6 +404,8 @@ static void agent_send_heartbeats(Agent *a) {
                 if (!used && a->ticks % IDLE_TICKS != 0)
                         continue;
                 w.bytes[w.size - 1] = used;
+                if (used)
+                        a->sent_us = now_us();
                 (void) peers_send(a->peers, machine, PEER_HEARTBEAT, w.bytes, w.size);
         }
 }
@@ -449,6 +461,13 @@ static void herd_start(Herd *h, uint64_t n, uint64_t n_places) {
         printf("ok %zu\n", h->n);
 }
 
+static uint64_t processor_us(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+        return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
+}
+
 static void herd_count(Herd *h) {
         size_t sessions = 0;
         struct rusage usage;
@@ -457,8 +476,73 @@ static void herd_count(Herd *h) {
                 for (size_t k = 0; k < h->n_replicas; k++)
                         sessions += peers_dialed(h->agents[i].peers, h->replicas[k]) != NULL;
         getrusage(RUSAGE_SELF, &usage);
-        printf("%zu %zu %zu %zu %zu %ld\n", h->n_fresh, h->n_both, sessions, h->n_events, h->n_moves,
-               usage.ru_maxrss * 1024);
+        printf("%zu %zu %zu %zu %zu %ld %llu\n", h->n_fresh, h->n_both, sessions, h->n_events, h->n_moves,
+               usage.ru_maxrss * 1024, (unsigned long long) processor_us());
+}
+
+static void herd_mark(Herd *h) {
+        h->mark_ms = loop_now_ms(h->loop);
+        h->n_had_both = 0;
+        for (size_t i = 0; i < h->n; i++) {
+                h->agents[i].had_both = false;
+                agent_count(&h->agents[i]);
+        }
+        printf("ok\n");
+}
+
+/* -- Hosts that stand still -- */
+
+/* The time at which the kernel received the last bytes on the session in use; 0: there is none. */
+static uint64_t agent_received_us(const Agent *a) {
+        PeerSession *session = peers_dialed(a->peers, remote_in_use(a->remote));
+        Stream *stream = session ? session->stream : NULL;
+        struct tcp_info info;
+        socklen_t size = sizeof(info);
+        int fd;
+
+        while (stream && stream->inner)
+                stream = stream->inner;
+        if (!stream || uv_fileno(&container_of(stream, UvStream, base)->uv.handle, &fd) < 0 ||
+            getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
+                return 0;
+        return now_us() - (uint64_t) info.tcpi_last_data_recv * 1000;
+}
+
+static int compare_times(const void *a, const void *b) {
+        uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
+
+        return x < y ? -1 : x > y;
+}
+
+static void herd_arrived(Herd *h, uint64_t since_us) {
+        _cleanup_free_ uint64_t *times = NEW0(uint64_t, h->n + 1);
+        size_t n = 0;
+
+        if (!times)
+                fail("times", ENOMEM);
+        for (size_t i = 0; i < h->n; i++) {
+                times[n] = agent_received_us(&h->agents[i]);
+                n += times[n] > since_us;
+        }
+        qsort(times, n, sizeof(*times), compare_times);
+        printf("%llu %llu %llu %zu\n", (unsigned long long) times[0], (unsigned long long) times[n / 2],
+               (unsigned long long) times[n > 0 ? n - 1 : 0], n);
+}
+
+/* The next command, without a turn of the loop. Timers that are due meanwhile fire after it. */
+static void herd_stand(Herd *h) {
+        char line[LINE_MAX_SIZE] = "";
+        unsigned long long since_us = 0;
+
+        printf("ok\n");
+        fflush(stdout);
+        (void) fcntl(STDIN_FILENO, F_SETFL, 0);
+        if (read(STDIN_FILENO, line, sizeof(line) - 1) < 0)
+                fail("standard input", errno);
+        (void) fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
+        if (sscanf(line, "arrived %llu", &since_us) != 1)
+                fail(line, EINVAL);
+        herd_arrived(h, since_us);
 }
 
 static void herd_watch(Herd *h, const char *prefix) {
@@ -490,9 +574,13 @@ static void herd_execute(Herd *h, char *line) {
                 herd_watch(h, a);
         else if (streq(line, "count"))
                 herd_count(h);
-        else if (streq(line, "mark")) {
-                h->mark_ms = loop_now_ms(h->loop);
-                printf("ok\n");
+        else if (streq(line, "mark"))
+                herd_mark(h);
+        else if (streq(line, "stand"))
+                herd_stand(h);
+        else if (streq(line, "answers")) {
+                printf("%llu\n", (unsigned long long) h->answer_us);
+                h->answer_us = 0;
         } else
                 fail(line, EINVAL);
         fflush(stdout);

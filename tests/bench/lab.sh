@@ -28,6 +28,8 @@ free_on_bench() { hosts_running one.service | head -1; }
 
 only_templates() { ! fleetctl alpha list-unit-files --no-legend --fields=unit 2>/dev/null | grep -v '@[.]' | grep -q .; }
 
+all_loaded() { [ "$(fleetctl alpha list-units --no-legend --fields=unit,load 2>/dev/null | grep -c loaded)" = 1500 ]; }
+
 # Sets the longest turns back to none.
 restart() {
         local h
@@ -75,12 +77,17 @@ many=$(seq -f 'many@%g.service' 1500)
 for _ in $(seq "$BENCH_ROUNDS"); do
         # shellcheck disable=SC2086
         timed crowd fleetctl alpha load --no-block $many
+        # A destroy beside the loads measures how far they are.
+        start=$(now_ms)
+        wait_for 120 all_loaded || quit "1500 units are not loaded"
+        echo $(($(now_ms) - start)) >>"$LAB/crowd-loaded"
         # shellcheck disable=SC2086
         timed crowd-gone fleetctl alpha destroy $many
         wait_for 60 only_templates || quit "units are left: $(fleetctl alpha list-unit-files --no-legend | head -3)"
 done
 report "1500 units, fleetctl load --no-block" crowd
-report "1500 units, fleetctl destroy" crowd-gone
+report "... then until all are loaded" crowd-loaded
+report "1500 loaded units, fleetctl destroy" crowd-gone
 turns "... the longest turns, CPU of"
 
 restart

@@ -21,6 +21,6 @@ bench: all tests/bench/load tests/bench/crowd tests/bench/cost
 	else echo "Booted hosts: left out (as root, and without BENCH_LAB=no)."; fi
 
 # Attached hosts with real sessions: HERD_HOSTS of them (1000), and HERD_UNITS units (0). As root in network namespaces.
-bench-herd: all tests/bench/herd
-	$(top_srcdir)/tests/bench/herd.py --fleetd=fleetd/fleetd --herd=tests/bench/herd
+bench-herd: all tests/bench/herd tests/unit/test-liveness_model
+	$(top_srcdir)/tests/bench/herd.py --fleetd=fleetd/fleetd --herd=tests/bench/herd --model=tests/unit/test-liveness_model
 .PHONY: bench bench-herd

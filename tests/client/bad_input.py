@@ -36,6 +36,12 @@ ROWS = [
     ("why db.sevice", 2, "fleetctl: db.sevice: .sevice is no unit type; did you mean db.service, or db.sevice.service?"),
     ("start example.com", 1, NOT_FOUND.format("example.com.service"), "Error creating units: no unit example.com.service in the cluster or in this directory"),
     # Machines
+    ("move", 2, "fleetctl: move: expected a unit, and a machine by its name or ID"),
+    ("move web@1 alpha beta", 2, "fleetctl: move: expected a unit, and a machine by its name or ID"),
+    ("move none alpha", 4, "Unit none.service does not exist."),
+    ("move web@1 none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines"),
+    ("move web@1 beta --timeout=soon", 2, "fleetctl: --timeout=soon: expected a time span above 0, for example 5min"),
+    ("move web@1 gamma", 1, "Failed to move web@1.service: gamma does not qualify: Conflicts=web@*.service, and web@2.service runs there"),
     ("cordon", 2, "fleetctl: cordon: expected at least one machine, by its name or ID"),
     ("cordon none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines"),
     ("uncordon none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines"),
@@ -87,12 +93,12 @@ ROWS = [
     ("events --machine=zeta", 4, "fleetctl: --machine=zeta: there is no such machine; fleetctl list-machines"),
     ("journal --machine=gama db", 1, "Unable to proceed: machine does not exist"),
     # Verbs and flags
-    ("move db", 2, 'Error: unknown command "move" for "fleetctl"; see: fleetctl help move',
-     "fleetctl: no verb move in this version; see: fleetctl help move"),
     *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"; see: fleetctl help {topic}', f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}")
-      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("undrain", "maintain"), ("rolling", "update"), ("failover", "move"))),
-    ("nodes", 2, 'Error: unknown command "nodes" for "fleetctl"; did you mean list-machines? (fleetctl help list-machines)',
-     "fleetctl: there is no verb nodes; did you mean list-machines? (fleetctl help list-machines)"),
+      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("failover", "move"))),
+    *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"; did you mean {own}? (fleetctl help {own})',
+       f"fleetctl: there is no verb {verb}; did you mean {own}? (fleetctl help {own})")
+      for verb, own in (("nodes", "list-machines"), ("evacuate", "drain"), ("migrate", "move"), ("mv", "move"), ("evict", "move"), ("undrain", "uncordon"), ("promote", "rollout"), ("pause", "rollout"), ("resume", "rollout"),
+                        ("rolling", "rollout"), ("rolling-update", "rollout"), ("rollback", "revert"), ("undo", "revert"))),
     ("frobnicate", 2, 'Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help', "fleetctl: there is no verb frobnicate (fleetctl help)"),
     ("list-units --bogus", 2, "Error: unknown flag: --bogus", "fleetctl: unknown flag: --bogus (fleetctl help list-units)"),
     ("--output=json start db", 2, "Error: unknown flag: --output", "fleetctl: unknown flag: --output (fleetctl help start)"),

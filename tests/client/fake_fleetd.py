@@ -275,6 +275,14 @@ class Handler(BaseHTTPRequestHandler):
             if path.endswith("/maintenance") and self.command != "GET":
                 c.maintained.append((self.command, json.loads(body) if body else None))
                 return self.answer(204)
+            if path.startswith("/fleet/v1/units/") and path.endswith("/move"):
+                name = path.split("/")[4]
+                if name not in c.units:
+                    return self.answer(404, {"error": {"code": 404, "message": "unit does not exist"}})
+                if self.command == "PUT":
+                    message = "gamma does not qualify: Conflicts=web@*.service, and web@2.service runs there"
+                    return self.answer(409, {"error": {"code": 409, "message": message}}) if "3" * 32 in body.decode() else self.answer(204)
+                return self.answer(200, {"id": "1" * 32, "machine": "alpha", "name": name, "state": "none"})
             if path.startswith("/fleet/v1/rollouts/") and path.rsplit("/", 1)[1] in c.units:
                 name = path.rsplit("/", 1)[1]
                 return self.answer(200, {"failed": 1, "hash": "22", "instances": [{"machine": "alpha", "name": name, "revision": 2, "state": "failed", "why": "exit status 1"}],

@@ -984,7 +984,7 @@ def a_unit_returns_to_a_former_revision(t):
     t.expect("diff web --from=1", status=1, out=["--- web.service, revision 1\n+++ web.service in the cluster\n", "-ExecStart=/bin/old\n+ExecStart=/bin/new\n"])
     t.expect("diff web --from=1 --to=2", status=1, out=["+++ web.service, revision 2\n", "+ExecStart=/bin/middle\n"])
     t.expect("diff web --from=3 --to=3", out="")
-    t.expect("revert web", status=1, err=["web.service returns to revision 2, and is restarted where it runs.", "confirm with --yes"])
+    t.expect("revert web", status=1, err=["web.service returns to revision 2, as an update of its text.", "confirm with --yes"])
     t.expect("revert web --yes", out="Unit web.service reverted to revision 2\n")
     assert t.cluster.units["web.service"]["text"] == t.cluster.former["web.service"][1]
     t.expect("revert web 3 --yes", out="", err="fleetctl: web.service has revision 3 already; others: fleetctl history web.service\n")
@@ -993,6 +993,8 @@ def a_unit_returns_to_a_former_revision(t):
         return {"by": "", "hash": "a" * 40, "how": how, "number": number, "since": 1500000000000, "wanted": wanted}
     t.cluster.revisions = {"name": "web.service", "previous": 3, "revisions": [row(3), row(2, True, "reverted"), row(1)]}
     t.expect("revert web --yes", status=1, err=f"fleetctl: web.service was reverted from 3 to 2 at {when[11:16]}; name the revision: fleetctl revert web.service 1\n")
+    t.cluster.revisions = {"name": "web.service", "revisions": [row(3, True), row(2), {**row(1), "outcome": "completed"}]}
+    t.expect("revert web", status=1, err=["web.service returns to revision 1, and is restarted where it runs."])
     t.cluster.revisions = {"name": "web.service", "revisions": [row(1, True)]}
     t.expect("revert web --yes", status=1, err="fleetctl: web.service has no revision other than 1: fleetctl history web.service\n")
 
@@ -1016,7 +1018,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     t.file("keys.json", '{"writes":[{"action":"set","key":"/k","value":"1"}]}')
     server, etcd = malicious_server({"action": hostile, "node": {"key": "/_coreos.com/fleet/" + hostile, "value": hostile, "dir": True, "nodes": [
         {"key": f"/_coreos.com/fleet/job/{hostile}.service/object", "value": hostile}]}})
-    calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["history"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
+    calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["history"], ["journal"], ["kill"], ["list-dependencies"], ["move"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["revert"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["rollout"], ["unload", "wait"], ["verify"], ["why"]],
              "": [["ca"], ["cert", "ls"], ["cluster"], ["cordon", "2" * 32], ["drain", "2" * 32], ["uncordon", "2" * 32], ["directory"], ["rollout"], ["reboot", "2" * 32, "--yes"], ["events"], ["help"], ["init", "--voters=3"], ["join", TOKEN], ["leave", "--yes"], ["list-machines", "--full"], ["list-members"], ["machine", "show", "2" * 32], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["token"], ["version"], ["status"],
@@ -1732,7 +1734,7 @@ def a_watch_from_an_index_outside_the_window_continues_from_now(t):
 def an_unknown_verb_is_rejected(t):
     t.expect("frobnicate", 2, err='Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help\n')
     t.expect("strat x", 2, err='Error: unknown command "strat" for "fleetctl"; did you mean start? (fleetctl help)\n')
-    t.expect("move x", 2, err='Error: unknown command "move" for "fleetctl"; see: fleetctl help move\n')
+    t.expect("mv x", 2, err='Error: unknown command "mv" for "fleetctl"; see: fleetctl help move\n')
     t.expect("help ps", out=["fleetctl list-units [OPTIONS] [UNIT...]"], err="fleetctl: there is no verb ps; did you mean list-units? (fleetctl help list-units)\n")
     t.expect("list-unit", 2, err='Error: unknown command "list-unit" for "fleetctl"; did you mean list-unit-files, list-units? (fleetctl help)\n')
 
@@ -1808,7 +1810,7 @@ def help_explains_verbs_with_examples(t):
 
 def help_prints_the_sections_of_the_manual_about_tasks(t):
     headings = []
-    for page in ("fleet", "fleet-recovery"):
+    for page in ("fleet", "fleet-change", "fleet-recovery"):
         with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), f"../../man/{page}.7.scd")) as f:
             headings += re.findall(r"^# (.*) \(([a-z]+)\)$", f.read(), re.M)
     topics = t.expect("help --topics", out=["maintain\n"]).splitlines()
@@ -1832,8 +1834,10 @@ def help_prints_the_sections_of_the_manual_about_tasks(t):
 
 
 def help_prints_each_example_as_the_page_has_it(t):
-    with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../man/fleet.7.scd")) as f:
-        sections = re.split(r"^# .* \(([a-z]+)\)$", f.read(), flags=re.M)[1:]
+    sections = []
+    for page in ("fleet", "fleet-change"):
+        with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), f"../../man/{page}.7.scd")) as f:
+            sections += re.split(r"^# .* \(([a-z]+)\)$", f.read(), flags=re.M)[1:]
     n = 0
     for topic, section in zip(sections[::2], sections[1::2]):
         said = t.expect(f"help {topic}", out=["\n\n"])
@@ -1855,7 +1859,7 @@ def completion_offers_topics(t):
 
 
 def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
-    for verb, topic in (("evacuate", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
+    for verb, topic in (("failover", "move"), ("rebalance", "move"), ("deploy", "run"),
                         ("forget", "remove"), ("snapshot", "backup")):
         said = f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}"
         assert t.on_terminal(verb, "x") == (2, said + "\r\n"), t.on_terminal(verb, "x")
@@ -1905,6 +1909,9 @@ def completion_offers_names_fields_and_unit_files(t):
     assert complete("list-units", "--fields", "=", "unit,sub,ma") == ["unit,sub,machine"]
     assert complete("--output", "=", "json", "list-ma") == ["list-machines"]
     assert complete("list-units", "-o", "") == ["json"]
+    assert complete("drain", "b") == ["beta"]
+    t.cluster.machines = [{**m, "presence": "lost" if m["hostname"] == "beta" else "up"} for m in t.cluster.machines]
+    assert complete("remove", "") == ["beta"]
     t.cluster.machines = [{**m, "hostname": "$(touch${IFS}executed)"} if m["hostname"] == "beta" else m for m in t.cluster.machines]
     assert complete("journal", "-m", "") == ["alpha", "gamma"]
     assert not os.path.exists(os.path.join(t.dir, "executed"))

@@ -16,7 +16,7 @@ here = os.path.dirname(os.path.realpath(__file__))
 top = os.path.realpath(f"{here}/../..")
 PAGES = ["README.md", "HACKING.md", "docs/FROM-FLEET.md", "docs/OPERATING.md"] + sorted(os.path.relpath(p, top) for p in glob.glob(f"{top}/man/*.scd"))
 PROMPT = re.compile(r"^([a-z]*)([#$]) (?=\S)")
-READS = re.compile(r"(./quickstart )?(fleetctl (list-|status|why|events|cluster$|kv (get|ls)|journal|log)|curl -s )")
+READS = re.compile(r"(./quickstart )?(fleetctl (list-|status|why|events|cluster$|kv (get|ls)|journal|log|rollout [\w@]+\.service$)|curl -s )")
 
 
 class Example:
@@ -93,10 +93,19 @@ def row_of(example, table):
     return None
 
 
+def check_levels(examples):
+    """The numbers of a document are not compared with those of a command: the feature levels in it are those of this version."""
+    level = re.search(r"KV_LEVEL_MAX = (\d+)", open(f"{top}/kvstore/command/command.h", encoding="utf-8").read()).group(1)
+    shown = [(e, n) for e in examples if e.command.startswith("fleetctl cluster level") for n in e.command.split()[3:] + (e.output or [])]
+    wrong = [f"not ok {e}: feature level {n.strip()}, and that of this version is {level}" for e, n in shown if n.strip() != level]
+    print("\n".join(wrong) or f"ok feature_levels_are_those_of_this_version # {len(shown)} of them")
+
+
 def check():
-    table, used, skipped, n = list(rows()), set(), 0, 0
+    table, used, examples, skipped, n = list(rows()), set(), [], 0, 0
     for page in PAGES:
         for example in examples_of(page):
+            examples.append(example)
             row = row_of(example, table)
             n += 1
             if not row:
@@ -111,6 +120,7 @@ def check():
         if row[0] not in used:
             print(f"not ok tests/conformance/examples:{row[0]}: no such example")
     print(f"ok every_example_is_run_or_listed # {n} examples, {skipped} of them not run")
+    check_levels(examples)
 
 
 # -- A terminal --
@@ -141,13 +151,12 @@ def screen(data):
 
 
 def run_on_terminal(argv, cwd, env, seconds, typed=b""):
-    """Return (exit status, or None if it still runs after this time; bytes)."""
+    """Return (exit status, or None if it still runs after this time; bytes). 'typed' answers its question."""
     pid, me = pty.fork()
     if pid == 0:
         os.chdir(cwd)
         os.execvpe(argv[0], argv, env)
     fcntl.ioctl(me, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    os.write(me, typed)
     said, end, status = b"", time.monotonic() + seconds, None
     while time.monotonic() < end:
         if status is None:
@@ -164,6 +173,9 @@ def run_on_terminal(argv, cwd, env, seconds, typed=b""):
                     continue
                 break
             said += more
+            if typed and re.search(rb"(\[y/N\]|continue:) $", said):
+                os.write(me, typed)
+                typed = b""
         elif status is not None:  # processes in the background may keep the terminal
             break
     if status is None:
@@ -183,11 +195,13 @@ def run_on_terminal(argv, cwd, env, seconds, typed=b""):
 def shape(line, exact):
     """A regular expression for a line of output in a document; with 'exact', hosts have the stated names."""
     parts = []
-    for token in re.findall(r"\.\.\.|\s+|[0-9a-f]{32}|\d[\d.:]*|alpha|beta|gamma|delta|leader|voter|standby|\w+|\W", line.strip()):
+    for token in re.findall(r"\.\.\.|\s+|[0-9a-f]{32}|\b[0-9a-f]{7}\b|\d[\d.:]*|alpha|beta|gamma|delta|leader|voter|standby|\w+|\W", line.strip()):
         if token == "...":
             parts.append(".*")
         elif token.isspace():
             parts.append(r"\s+")
+        elif re.fullmatch("[0-9a-f]{7}", token):
+            parts.append("[0-9a-f]{7}")
         elif token[0].isdigit():
             parts.append(r"[\d.:]+")
         elif token in ("alpha", "beta", "gamma", "delta") and not exact:
@@ -224,15 +238,15 @@ def run(example, argv, cwd, env, seconds=60, words=()):
     begun = time.monotonic()
     end = begun + 45
     while True:
-        status, data = run_on_terminal(argv, cwd, env, 2 if stays else seconds, typed)
+        status, data = run_on_terminal(argv, cwd, env, (4 if example.output else 2) if stays else seconds, typed)
         said = screen(data)
         while said and not said[-1]:
             said.pop()
-        if stays:
-            missing = None if status is None else f"it ended with status {status}"
+        if stays and status is not None:
+            missing = f"it ended with status {status}"
         else:
             # "1": a difference, problems of the cluster, or a machine that does not answer.
-            good = status == (137 if "killed" in words else 0) or status == 1 and re.match(r"(./quickstart )?fleetctl (diff|status|log)", example.command)
+            good = stays or status == (137 if "killed" in words else 5 if "held" in words else 0) or status == 1 and re.match(r"(./quickstart )?fleetctl (diff|status|log)", example.command)
             missing = example.output and differs(example.output, said, "exact" in words)
             missing = f"no line '{missing.strip()}'" if missing else None if good else f"exit status {status}"
         if not missing or status == 2 or not READS.match(example.command) or time.monotonic() > end:
@@ -320,7 +334,10 @@ def local(build, scratch):
             run(example, ["bash", "-c", script], f"{scratch}/work", env, words=words)
 
 
-# A host that is off is booted. After a shutdown, wait for its end; systemd-nspawn does not reboot with the links of the lab.
+# Text of a document, and what stands for it on the hosts: systemd-nspawn does not reboot with the links of the lab.
+ON_HOSTS = [("systemctl reboot$", "systemctl poweroff"), ("--deadline=1min", "--deadline=1s")]
+
+# A host that is off is booted. After a shutdown, wait for its end.
 ON_HOST = f"""export top={top}
 . {top}/tests/lab/lab.sh
 host_is_on "$1" || {{ host_clear "$1"; host_up "$1"; host_wait "$1"; }}
@@ -334,7 +351,9 @@ def hosts(page, section=None, host="alpha"):
     env, token = {**os.environ, "TERM": "xterm"}, "fleet1-none"
     for example, words in selected(page, "lab", section):
         inside = f"mkdir -p /root/work && cd /root/work && export NO_COLOR=1 PAGER=cat && {example.command}"
-        inside = re.sub("systemctl reboot$", "systemctl poweroff", inside).replace("fleet1-...", token)  # the last one that was printed
+        for text, substitute in ON_HOSTS:
+            inside = re.sub(text, substitute, inside)
+        inside = inside.replace("fleet1-...", token)  # the last one that was printed
         said = run(example, ["bash", "-c", ON_HOST, "-", example.host or host, "bash", "-c", inside], top, env, words=words)
         token = next((line for line in said if line.startswith("fleet1-")), token)
 

@@ -1,10 +1,12 @@
 /* Any keys and values as the registry's: lines of "KEY VALUE", and "-KEY" for a removed one. The cluster view
- * takes them in any order, plans follow its rules, a second plan equals the first, and the view is empty when
- * all keys are removed. */
+ * takes them in any order, plans follow its rules, a second plan equals the first, the steps of rollouts,
+ * drains and reboots can be computed, and the view is empty when all keys are removed. */
 #include <assert.h>
 #include <errno.h>
 
-#include "fleetd/engine/plan.h"
+#include "fleetd/engine/drain.h"
+#include "fleetd/engine/reboot.h"
+#include "fleetd/engine/rollout.h"
 #include "fleetd/registry/cluster_keys.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/scheduler/scheduler.h"
@@ -33,13 +35,14 @@ static void put_line(Cluster *c, const char *line, size_t size, uint64_t index) 
         assert(r == 0 || (r == -EBADMSG && err.message[0]));
 }
 
-static void check_plan(const Cluster *c) {
+static void check_plan(const Cluster *c, bool names_texts) {
+        const EnginePlanLimits limits = { .names_texts = names_texts };
         EnginePlan plan = {}, again = {};
         int r;
 
-        r = engine_plan(c, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan);
+        r = engine_plan(c, NULL, 0, 30000, &limits, &plan);
         assert(r == 0);
-        r = engine_plan(c, NULL, 0, 30000, &(EnginePlanLimits) {}, &again);
+        r = engine_plan(c, NULL, 0, 30000, &limits, &again);
         assert(r == 0 && plan.n == again.n);
         for (size_t i = 0; i < plan.n; i++) {
                 const AssignmentChange *o = &plan.changes[i];
@@ -52,6 +55,21 @@ static void check_plan(const Cluster *c) {
         }
         engine_plan_done(&plan);
         engine_plan_done(&again);
+}
+
+static void check_steps(const Cluster *c) {
+        const RolloutLimits limits = {};
+        const KvState state = {};
+
+        for (ClusterUnit *u = c->units; u; u = u->hh.next) {
+                _cleanup_rollout_step_ RolloutStep step = {};
+
+                assert(rollout_step(c, rollout_head(c, u), &limits, &step) == 0);
+        }
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (m->maintenance)
+                        (void) drain_step(c, m);
+        (void) reboot_step(c, &state);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
@@ -68,7 +86,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 p = newline + 1;
         }
         c.index = index;
-        check_plan(&c);
+        check_plan(&c, false);
+        check_plan(&c, true);
+        check_steps(&c);
 
         if (c.machines && c.units) {
                 const ClusterMachine *where;

@@ -34,7 +34,7 @@ three_hosts_with_a_unit() {
 
 the_first_sections_touch_no_unit() {
         local section
-        for section in Sizes "Every week" Backup Upgrade; do
+        for section in Sizes "Every week" Backup Upgrade "Reboots after updates of the system"; do
                 follow "$section"
         done
         untouched

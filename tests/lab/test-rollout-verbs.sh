@@ -1,7 +1,8 @@
 #!/bin/bash
-# Rollouts by fleetctl: the instances of a template get a new text one after the other; a text that fails stops at the first one.
-# Takes 100 s.
+# Rollouts by fleetctl: the instances of a template get a new text one after the other, and so do units without a common template; a text
+# that fails stops at the first one. Then the examples of fleet-change(7). Takes 190 s.
 . "$(dirname "$0")/scenario.sh"
+export LAB_NAME LAB_HOSTS LAB_TOKENS
 
 # Write the template with a command, and options of [X-Fleet].
 template() {
@@ -55,5 +56,95 @@ a_failure_is_reverted() {
         [ "$(runs 1003)" = 6 ] || fail "$(runs 1003) have the former text"
 }
 
+# The file of the template, which the cluster does not have.
+own() { printf '[Service]\nExecStart=%s\n[X-Fleet]\nUpdateWatchSec=2s\n' "$1" >"$LAB/units/own@.service"; }
+own_active() { [ "$(fleetctl alpha list-units --no-legend --fields=unit,active | grep -c 'own@.*[[:space:]]active')" = 3 ]; }
+
+units_without_a_common_template_are_replaced_one_after_the_other() {
+        own '/bin/sleep 2001'
+        status_is 0 start own@{1..3}.service
+        wait_for 10 own_active || fail "$(fleetctl alpha list-units)"
+        own '/bin/sleep 2002'
+        status_is 0 start --replace own@{1..3}.service
+        [ "$(runs 2002)" = 3 ] || fail "$(runs 2002) have the new text"
+        [ "$(sed -n 's/^own@\(.\).service: .* \(updating\)$/\1 \2/p; s/^own@\(.\).service: revision 2: \(done\),.*/\1 \2/p' "$LAB/out" | tr '\n' ' ')" = \
+                "1 updating 1 done 2 updating 2 done 3 updating 3 done " ] || fail "$(cat "$LAB/out")"
+
+        own /bin/false
+        status_is 1 start --replace own@{1..3}.service
+        grep -q 'not replaced: own@2.service, own@3.service; to continue: fleetctl start --replace own@2.service own@3.service$' "$LAB/out" ||
+                fail "$(cat "$LAB/out")"
+        [ "$(runs 2002)" = 2 ] || fail "$(runs 2002) have the former text"
+        own '/bin/sleep 2003'
+        status_is 0 start --replace own@{1..3}.service
+        [ "$(runs 2003)" = 3 ] || fail "$(runs 2003) have the new text"
+}
+
+a_failed_unit_starts_with_a_text_that_differs_by_a_timeout() {
+        host_exec alpha rm -f /run/may-start
+        fix() { printf '[Service]\nExecStart=/bin/sh -c "test -e /run/may-start && exec sleep 3001"\nTimeoutStartSec=%s\n[X-Fleet]\nMachineID=%s\nUpdateWatchSec=2s\n' "$1" "$(host_machine_id alpha)" >"$LAB/units/fix.service"; }
+        fix 90
+        status_is 1 start fix.service
+        host_exec alpha touch /run/may-start
+        fix 80
+        status_is 0 start --replace fix.service
+        [ "$(runs 3001)" = 1 ] || fail "$(fleetctl alpha list-units)"
+}
+
+# Run the examples of a section of fleet-change(7) on alpha. Their results are those of this script.
+follow() {
+        "$top/tests/conformance/examples.py" hosts man/fleet-change.7.scd "$1" >"$LAB/examples" 2>&1
+        grep -E '^(ok|not ok|#) ' "$LAB/examples" >&3
+        ! grep -q '^not ok ' "$LAB/examples" || fail "see above"
+        grep -q '^ok ' "$LAB/examples" || fail "no example of $1 was run: $(tail -3 "$LAB/examples")"
+}
+# Write a file of the folder in which the examples run.
+on_alpha() { host_exec alpha sh -c "mkdir -p /root/work; cat >/root/work/$1"; }
+start_on() {
+        local h others=""
+        for h in $LAB_HOSTS; do
+                [ "$h" = "$1" ] || others="$others $h"
+        done
+        # shellcheck disable=SC2086
+        status_is 0 cordon $others
+        status_is 0 start "$2"
+        # shellcheck disable=SC2086
+        status_is 0 uncordon $others
+}
+
+the_manual_updates_the_instances_of_a_template() {
+        template '/bin/sleep 1004' 'Canary=1\n'
+        on_alpha web@.service <"$LAB/units/web@.service"
+        follow rollout
+        [ "$(runs 1004)" = 6 ] || fail "$(runs 1004) have the new text"
+}
+
+the_manual_returns_to_a_former_text() {
+        local n
+        for n in 1 2 3; do
+                printf '[Service]\nExecStart=/bin/sleep 200%s\n[X-Fleet]\nUpdateWatchSec=1s\n' "$n" >"$LAB/units/db.service"
+                if [ "$n" = 1 ]; then
+                        start_on beta db.service
+                else
+                        status_is 0 start --replace db.service
+                fi
+        done
+        follow revert
+        [ "$(runs 2002)" = 1 ] || fail "$(runs 2002) have the former text"
+}
+
+# web@1 to web@3 conflict with each other, so that the one on beta has no other host; db.service is on beta, too.
+the_manual_drains_a_host() {
+        status_is 0 destroy --yes 'web@*'
+        template '/bin/sleep 1005' 'Conflicts=web@*.service\n'
+        status_is 0 start web@{1..3}.service
+        follow drain
+        wait_for 20 three_web || fail "$(fleetctl alpha list-units)"
+}
+three_web() { [ "$(runs 1005)" = 3 ]; }
+
+exec 3>&1
 scenario instances_are_updated_one_after_the_other a_text_that_fails_stops_at_the_first_instance a_canary_is_held_until_it_is_promoted \
-        a_failure_is_reverted
+        a_failure_is_reverted units_without_a_common_template_are_replaced_one_after_the_other \
+        a_failed_unit_starts_with_a_text_that_differs_by_a_timeout \
+        the_manual_updates_the_instances_of_a_template the_manual_returns_to_a_former_text the_manual_drains_a_host

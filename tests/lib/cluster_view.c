@@ -10,6 +10,8 @@
 #include "units/quadlet.h"
 #include "units/stored_json.h"
 
+const EnginePlanLimits cluster_view_limits = { .names_texts = true };
+
 const char *cluster_view_id(char ret[static MACHINE_ID_SIZE], const char *machine) {
         memset(ret, machine[0] + ('a' - 'A'), 32);
         memcpy(ret + 1, machine + 1, strlen(machine + 1));
@@ -39,6 +41,7 @@ static void put(ClusterView *p, LayoutKind kind, const char *unit, const char *m
         if (r < 0)
                 fprintf(stderr, "%s: %s\n", key, error_text(&err, r));
         assert(r == 0);
+        p->cluster.index = p->index;
 }
 
 static void put_text(ClusterView *p, LayoutKind kind, const char *unit, const char *machine, Text *t) {
@@ -60,6 +63,7 @@ void cluster_view_put(ClusterView *p, const char *key, const char *value) {
                                        .created = p->index,
                                        .modified = p->index },
                            &err) == 0);
+        p->cluster.index = p->index;
 }
 
 void cluster_view_unreadable(ClusterView *p, LayoutKind kind, const char *unit, const char *machine) {
@@ -144,31 +148,62 @@ void cluster_view_destroy(ClusterView *p, const char *name) {
         cluster_view_remove(p, layout_key(key, LAYOUT_TARGET, name, NULL));
 }
 
-static void put_assignment(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind,
-                           uint64_t unit_index, uint64_t since_ms) {
+void cluster_view_assign(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind) {
+        ClusterUnit *u = cluster_any_unit(&p->cluster, unit);
         char id[MACHINE_ID_SIZE];
         ClusterAssignment *there = cluster_assignment(&p->cluster, cluster_view_id(id, machine), unit);
         Assignment assignment = { .kind = kind,
-                                  .unit_index = unit_index,
-                                  .since_ms = since_ms,
+                                  .unit_index = u ? u->index : 0,
+                                  .since_ms = p->cluster.now_ms,
                                   .term = 1,
                                   .reason = strdup("because") };
         _cleanup_text_ Text t = {};
 
+        p->index++;
+        if (!p->below_updates && kind != ASSIGNMENT_STOP && u && u->unit) {
+                assignment.revision = revisions_wanted(&u->unit->revisions);
+                memcpy(assignment.hash, u->unit->hash, sizeof(assignment.hash));
+        }
         stored_assignment_write(&t, &assignment);
         assignment_done(&assignment);
         put(p, LAYOUT_ASSIGNMENT, unit, machine, t.chars, t.size, there ? there->created : p->index);
 }
 
-void cluster_view_assign(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind) {
-        ClusterUnit *u = cluster_any_unit(&p->cluster, unit);
+void cluster_view_roll(ClusterView *p, const char *name) {
+        const ClusterUnit *u = cluster_unit(&p->cluster, name);
+        EnginePlan plan = {};
 
-        p->index++;
-        put_assignment(p, machine, unit, kind, u ? u->index : 0, p->cluster.now_ms);
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
+                AssignmentChange *c;
+
+                if (!cluster_assignment_is_active(o))
+                        continue;
+                assert(GROW(plan.changes, plan.capacity, plan.n + 1) >= 0);
+                c = &plan.changes[plan.n++];
+                *c = (AssignmentChange) { .kind = o->kind,
+                                          .expected_index = o->index,
+                                          .unit_index = u->index,
+                                          .since_ms = o->since_ms,
+                                          .hold_ms = o->hold_ms,
+                                          .revision = revisions_wanted(&u->unit->revisions) };
+                memcpy(c->machine, o->machine->id, sizeof(c->machine));
+                memcpy(c->unit, o->unit, sizeof(c->unit));
+                memcpy(c->hash, u->unit->hash, sizeof(c->hash));
+                snprintf(c->reason, sizeof(c->reason), "a rollout");
+        }
+        cluster_view_apply(p, &plan);
+        engine_plan_done(&plan);
+}
+
+static UnitHealth health_of(const char *active) {
+        return streq(active, "active")     ? UNIT_HEALTH_PASSING :
+               streq(active, "failed")     ? UNIT_HEALTH_FAILING :
+               streq(active, "activating") ? UNIT_HEALTH_STARTING :
+                                             UNIT_HEALTH_NONE;
 }
 
 static void put_state(ClusterView *p, const char *machine, const char *unit, const char *load,
-                      const char *active, bool done) {
+                      const char *active, bool done, UnitHealth health) {
         _cleanup_unit_state_ UnitState state = {};
         _cleanup_text_ Text t = {};
         ClusterUnit *u = cluster_unit(&p->cluster, unit);
@@ -178,10 +213,16 @@ static void put_state(ClusterView *p, const char *machine, const char *unit, con
         const char *hash = u ? u->unit->hash : NULL;
 
         /* The machine has the text of its assignment. */
-        if (o && was && u && o->unit_index != u->index)
+        if (o && o->hash[0])
+                hash = o->hash;
+        else if (o && was && u && o->unit_index != u->index)
                 hash = was->state.hash;
         assert(unit_state_init(&state, load, active, streq(active, "active") ? "running" : "dead", hash, 1,
                                done) >= 0);
+        if (!p->below_updates && !done && !streq(load, STATE_FOREIGN)) {
+                state.health = health == UNIT_HEALTH_NONE ? health_of(active) : health;
+                state.available = health == UNIT_HEALTH_NONE && streq(active, "active");
+        }
         stored_state_write(&t, &state);
         put_text(p, LAYOUT_STATE, unit, machine, &t);
 }
@@ -190,24 +231,38 @@ void cluster_view_state(ClusterView *p, const char *machine, const char *unit, c
         char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
 
         if (active)
-                put_state(p, machine, unit, "loaded", active, false);
+                put_state(p, machine, unit, "loaded", active, false, UNIT_HEALTH_NONE);
         else
                 cluster_view_remove(p, layout_key(key, LAYOUT_STATE, unit, cluster_view_id(id, machine)));
 }
 
+void cluster_view_active(ClusterView *p, const char *machine, const char *unit, const char *health) {
+        put_state(p, machine, unit, "loaded", "active", false, unit_health_from_string(health));
+}
+
 void cluster_view_done(ClusterView *p, const char *machine, const char *unit) {
-        put_state(p, machine, unit, "loaded", "inactive", true);
+        put_state(p, machine, unit, "loaded", "inactive", true, UNIT_HEALTH_NONE);
 }
 
 void cluster_view_conflicting(ClusterView *p, const char *machine, const char *unit) {
-        put_state(p, machine, unit, STATE_FOREIGN, "inactive", false);
+        put_state(p, machine, unit, STATE_FOREIGN, "inactive", false, UNIT_HEALTH_NONE);
 }
 
 void cluster_view_free(ClusterView *p) {
         cluster_done(&p->cluster);
 }
 
+static void apply_ends(ClusterView *p, const EnginePlan *plan) {
+        for (size_t i = 0; i < plan->n_ends; i++) {
+                char key[LAYOUT_KEY_MAX];
+
+                assert(plan->ends[i].unit->move_index > 0);
+                cluster_view_remove(p, layout_key(key, LAYOUT_MOVE, plan->ends[i].unit->name, NULL));
+        }
+}
+
 void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
+        apply_ends(p, plan);
         p->index++;
         for (size_t i = 0; i < plan->n; i++) {
                 const AssignmentChange *c = &plan->changes[i];
@@ -247,6 +302,15 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
         }
 }
 
+/* Whether the machine runs the text that is assigned. */
+static bool has_text(const ClusterAssignment *o, const ClusterState *s) {
+        const char *hash = o->hash;
+
+        if (!*hash)
+                hash = o->of->unit && o->unit_index == o->of->index ? o->of->unit->hash : NULL;
+        return !hash || (s->state.hash && streq(s->state.hash, hash));
+}
+
 void cluster_view_execute(ClusterView *p) {
         size_t n_machines;
         _cleanup_free_ ClusterMachine **machines = cluster_machines_sorted(&p->cluster, &n_machines);
@@ -272,8 +336,7 @@ void cluster_view_execute(ClusterView *p) {
                         } else if (!s ||
                                    !streq(s->state.active,
                                           o->kind == ASSIGNMENT_RUN ? "active" : "inactive") ||
-                                   (o->of->unit && o->unit_index == o->of->index &&
-                                    !streq(s->state.hash ? s->state.hash : "", o->of->unit->hash)))
+                                   !has_text(o, s))
                                 cluster_view_state(p, name, unit,
                                                    o->kind == ASSIGNMENT_RUN ? "active" : "inactive");
                 }
@@ -291,7 +354,11 @@ char *cluster_view_plan(ClusterView *p, bool apply) {
         _cleanup_(engine_plan_done) EnginePlan plan = {};
         _cleanup_text_ Text t = {};
 
-        assert(engine_plan(&p->cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan) >= 0);
+        const EnginePlanLimits limits = { .names_texts = !p->below_updates };
+
+        assert(engine_plan(&p->cluster, NULL, 0, 30000, &limits, &plan) >= 0);
+        for (size_t i = 0; i < plan.n_ends; i++)
+                text_printf(&t, "%s%s", t.size > 0 ? "; " : "", plan.ends[i].reason);
         if (apply)
                 cluster_view_apply(p, &plan);
         if (plan.n > 0)
@@ -301,7 +368,7 @@ char *cluster_view_plan(ClusterView *p, bool apply) {
                 char letter[2];
 
                 assert(plan.changes[i].reason[0]);
-                text_printf(&t, "%s%s %s %s", i > 0 ? "; " : "",
+                text_printf(&t, "%s%s %s %s", t.size > 0 ? "; " : "",
                             assignment_kind_to_string(plan.changes[i].kind), plan.changes[i].unit,
                             name_of(letter, m));
         }

@@ -181,6 +181,16 @@ static inline const char *machine_of(Play *play, const char *id) {
         return NULL;
 }
 
+/* Instances without a machine get the text of the step. */
+static inline void put_followers(Play *play, const RolloutStep *step, unsigned revision) {
+        for (size_t i = 0; i < step->n_followers; i++) {
+                char unit[UNIT_NAME_MAX + 1];
+
+                snprintf(unit, sizeof(unit), "%s", step->followers[i]->name);
+                put_unit(play, unit, revision, play->head, REVISION_SUBMITTED);
+        }
+}
+
 /* Write a step as the engine does. Return what it changes. */
 static inline RolloutChange step(Play *play) {
         const RolloutLimits limits = { .leads_ms = play->leads_ms, .braked = play->braked };
@@ -207,6 +217,7 @@ static inline RolloutChange step(Play *play) {
                 if (play->template)
                         put_unit(play, unit, to, play->head, REVISION_SUBMITTED);
         }
+        put_followers(play, &step, to);
         if (step.change == ROLLOUT_REVERT)
                 put_unit(play, play->head, (unsigned) step.next.to.number, NULL, REVISION_REVERTED);
         if (step.has_record)

@@ -10,6 +10,7 @@ enum {
         BETWEEN_MS = 10000,  /* in which a unit that has stopped first is expected to start elsewhere */
         DEADLINE_MS = 20000, /* at most */
         GATHER_PERCENT = 25,
+        MOVE_PERCENT = 30,
 };
 
 typedef enum DrainRequest {
@@ -17,13 +18,15 @@ typedef enum DrainRequest {
         REQUEST_DRAIN,
         REQUEST_DEADLINE,
         REQUEST_UNCORDON,
+        REQUEST_MOVE,
         _REQUEST_MAX
 } DrainRequest;
 
 static const char *const request_names[] = { [REQUEST_CORDON] = "cordon",
                                              [REQUEST_DRAIN] = "drain",
                                              [REQUEST_DEADLINE] = "drain with a deadline",
-                                             [REQUEST_UNCORDON] = "uncordon" };
+                                             [REQUEST_UNCORDON] = "uncordon",
+                                             [REQUEST_MOVE] = "move" };
 
 static uint64_t totals[_REQUEST_MAX], total_moves, most_between;
 
@@ -125,6 +128,30 @@ static void drains_request(SimCluster *c, SimMachine *m) {
                 drains_send(c, r, m, known, what);
 }
 
+/* Move a unit to a host, or end its move. The engine ends a move to a host that does not qualify. */
+static void drains_move(SimCluster *c, const SimMachine *to) {
+        const SimUserUnit *p = &c->units[world_draw(c->world, c->n_units)];
+        Registry *r = drains_registry(c);
+        const ClusterUnit *u = r ? cluster_unit(registry_cluster(r), p->name) : NULL;
+        MoveRecord move = { .by = "root@sim", .since_ms = world_now_ms(c->world) };
+        MoveEnd end = { .unit = u, .reason = "cancelled" };
+        KvState state;
+
+        if (!u || u->unit->placement.global || cluster_unit_is_unreadable(u))
+                return;
+        kv_state(registry_store(r), &state);
+        if (state.level < KV_LEVEL_UPDATES)
+                return;
+        memcpy(move.to, to->machine_id, sizeof(move.to));
+        world_trace(c->world, "people", "%s %s to %s", u->move ? "end the move of" : "move", u->name,
+                    to->name);
+        if (u->move)
+                (void) registry_end_moves(r, 0, &end, 1, "root@sim", drains_on_done, c);
+        else if (registry_move(r, u, &move, "move", drains_on_done, c) >= 0)
+                totals[REQUEST_MOVE]++;
+        c->maintained_ms = world_now_ms(c->world) + AFTER_MS;
+}
+
 static void drains_on_turn(void *userdata) {
         SimCluster *c = userdata;
         SimMachine *m = &c->machines[world_draw(c->world, c->n)];
@@ -132,7 +159,9 @@ static void drains_on_turn(void *userdata) {
         if (c->quiet)
                 return;
         world_at(c->world, 1000 + world_draw(c->world, 7000), NULL, drains_on_turn, c);
-        if (c->gathered) {
+        if (c->n_units > 0 && world_chance(c->world, MOVE_PERCENT))
+                drains_move(c, m);
+        else if (c->gathered) {
                 drains_gather(c, c->gathered, true);
                 c->gathered = NULL;
         } else if (world_chance(c->world, GATHER_PERCENT)) {
@@ -167,6 +196,8 @@ void drains_watch(SimCluster *c) {
         for (const ClusterMachine *m = r ? registry_cluster(r)->machines : NULL; m; m = m->hh.next)
                 if (m->maintenance)
                         c->maintained_ms = world_now_ms(c->world) + AFTER_MS;
+        if (r && !LIST_EMPTY(&registry_cluster(r)->lists[CLUSTER_MOVING]))
+                c->maintained_ms = world_now_ms(c->world) + AFTER_MS;
 }
 
 bool drains_may_move(const SimCluster *c, uint64_t since_ms) {
@@ -237,7 +268,8 @@ void drains_check_stop(SimMachine *m, const char *unit, uint64_t since_ms) {
                 world_failed(c->world, "a-drain-has-a-limit", "%u units of %s run nowhere", n, m->name);
 }
 
-static void drains_check_machine(SimCluster *c, const SchedulerView *view, const ClusterMachine *m) {
+static void drains_check_machine(SimCluster *c, const Cluster *cluster, const SchedulerView *view,
+                                 const ClusterMachine *m) {
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next) {
                 const ClusterMachine *to;
                 DrainedUnit state;
@@ -245,7 +277,7 @@ static void drains_check_machine(SimCluster *c, const SchedulerView *view, const
 
                 if (!drain_awaits(a))
                         continue;
-                state = unit_drained(view, a->of, m, &to, &why);
+                state = unit_drained(cluster, view, a->of, m, &to, &why);
                 if (state != DRAINED_UNIT_WAITS || !why.message[0])
                         world_failed(c->world, "each-drain-ends-or-each-unit-has-a-reason",
                                      "%s is on %s in state %d: %s", a->unit, cluster_machine_name(m), state,
@@ -256,6 +288,7 @@ static void drains_check_machine(SimCluster *c, const SchedulerView *view, const
 void drains_check(SimCluster *c) {
         Registry *r = drains_registry(c);
         const Cluster *cluster = r ? registry_cluster(r) : NULL;
+        const ClusterUnit *u;
         SchedulerView *view = NULL;
 
         if (!cluster || scheduler_view_new(cluster, cluster->now_ms, &view) < 0)
@@ -263,12 +296,15 @@ void drains_check(SimCluster *c) {
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
                 if (!drains_is_maintained(m) || m->maintenance->mode != MAINTENANCE_DRAINING)
                         continue;
-                drains_check_machine(c, view, m);
+                drains_check_machine(c, cluster, view, m);
                 if (drain_left(m) == 0)
                         world_failed(c->world, "each-drain-ends-or-each-unit-has-a-reason",
                                      "%s is still draining, without units", cluster_machine_name(m));
         }
         scheduler_view_free(view);
+        LIST_FOREACH(u, &cluster->lists[CLUSTER_MOVING], lists[CLUSTER_MOVING])
+                world_failed(c->world, "each-move-ends", "%s still moves to %s", u->name,
+                             cluster_name_of(cluster, u->move->to));
 }
 
 void drains_print(void) {

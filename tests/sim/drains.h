@@ -1,4 +1,4 @@
-/* People who cordon, drain and uncordon hosts of a simulated cluster, and the checks of drains. */
+/* People who cordon, drain and uncordon hosts of a simulated cluster, or move a unit, and the checks. */
 #pragma once
 
 #include "tests/sim/cluster.h"
@@ -10,7 +10,7 @@
 void drains_begin(SimCluster *c);
 /* Note which hosts are in maintenance, in regular intervals. */
 void drains_watch(SimCluster *c);
-/* After faults: each drain has ended, or each unit that is left has a reason. */
+/* After faults: each drain has ended, or each unit that is left has a reason; each move has ended. */
 void drains_check(SimCluster *c);
 /* End the maintenance of all hosts; true: none is left. */
 bool drains_end(SimCluster *c);

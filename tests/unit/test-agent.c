@@ -1676,7 +1676,7 @@ static void a_unit_that_is_started_while_it_is_unlinked_is_stopped_too(void **st
 }
 
 /* As after systemctl soft-reboot, or after rescue.target: the boot is the same. */
-static void after_a_soft_reboot_the_units_are_started_again(void **state) {
+static void a_soft_reboot_starts_its_units(void **state) {
         Fixture *fixture = *state;
         unsigned connections;
 
@@ -2448,7 +2448,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(a_running_unit_is_not_outdated_when_its_edit_is_reverted),
                 in_fixture(a_unit_without_its_file_is_stopped_and_started_when_its_text_changes),
                 in_fixture(a_unit_that_is_started_while_it_is_unlinked_is_stopped_too),
-                in_fixture(after_a_soft_reboot_the_units_are_started_again),
+                in_fixture(a_soft_reboot_starts_its_units),
                 in_fixture(a_new_daemon_touches_no_running_unit),
                 in_fixture(a_daemon_that_lost_its_records_adopts_running_units),
                 in_fixture(in_a_new_lineage_units_are_published_before_any_assignment_is_executed),

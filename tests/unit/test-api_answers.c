@@ -2344,11 +2344,91 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
 }
 
-static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
+/* The host reboots or shuts down, and is cordoned or drained afterwards. */
+static void a_host_that_reboots_or_shuts_down_is_cordoned_afterwards(void **state) {
         static const Record records[] = {
                 { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
                 { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
                 { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" BETA "/maintenance",
+                  "{\"for\":\"shutdown\",\"mode\":\"draining\",\"since\":1}" },
+                { "machine/" GAMMA "/maintenance", "{\"for\":\"reboot\",\"mode\":\"drained\",\"since\":1}" },
+                { "machine/" GAMMA "/reboot", "{\"kind\":\"reboot\",\"state\":\"rebooting\"}" },
+        };
+        Fixture *fixture = *state;
+        const Cluster *c = registry_cluster(fixture->host->registry);
+        const MaintenanceRecord *beta, *gamma;
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        write_now(fixture, records, ELEMENTS(records));
+        assert_answer(fixture, "PUT /fleet/v1/machines/" BETA "/maintenance", "{\"mode\":\"cordoned\"}", 204,
+                      "");
+        assert_answer(fixture, "PUT /fleet/v1/machines/" GAMMA "/maintenance", "{\"mode\":\"draining\"}", 204,
+                      "");
+        assert_answer(fixture, "PUT /fleet/v1/machines/" GAMMA "/maintenance", "{\"mode\":\"cordoned\"}", 204,
+                      "");
+        beta = cluster_machine(c, BETA)->maintenance;
+        assert_string_equal(beta->purpose, CLUSTER_FOR_SHUTDOWN);
+        assert_string_equal(beta->before, "cordoned");
+        assert_int_equal(beta->mode, MAINTENANCE_DRAINING);
+        gamma = cluster_machine(c, GAMMA)->maintenance;
+        assert_string_equal(gamma->purpose, CLUSTER_FOR_REBOOT);
+        assert_string_equal(gamma->before, "draining");
+        assert_int_equal(gamma->mode, MAINTENANCE_DRAINED);
+}
+
+/* An instance that was created before its template has a text of its own; a request with the text of the
+ * template makes it follow. */
+static void an_instance_follows_its_template_after_a_request_with_its_text(void **state) {
+        static const Record records[] = {
+                { "unit/web@.service", "{\"rev\":4,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "unit/web@1.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "target/web@1.service", "launched" },
+                { "unit/web@2.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
+                { "target/web@2.service", "launched" },
+                { "unit/web@3.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
+        };
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "GET /fleet/v1/rollouts/web@.service", NULL, 200,
+                  "{\"apart\":[\"web@1.service\",\"web@2.service\"],\"instances\":" },
+                /* Without a target state, nothing changes: fleet's message. */
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"name\":\"web@1.service\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 409,
+                  "must provide DesiredState" },
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"desiredState\":\"launched\",\"name\":\"web@1.service\",\"text\":\"[Service]"
+                  "\\nExecStart="
+                  "/bin/a\\n\"}",
+                  201, "" },
+                { "GET /fleet/v1/rollouts/web@.service", NULL, 200, "{\"apart\":[\"web@2.service\"]," },
+                { "GET /fleet/v1/rollouts/web@1.service", NULL, 200, "\"name\":\"web@.service\"" },
+                /* It follows, and the same request changes nothing. */
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"desiredState\":\"launched\",\"name\":\"web@1.service\",\"text\":\"[Service]"
+                  "\\nExecStart="
+                  "/bin/a\\n\"}",
+                  204, "" },
+        };
+        Fixture *fixture = *state;
+
+        write_now(fixture, records, ELEMENTS(records));
+        assert_answer(fixture, "GET /fleet/v1/rollouts/web@.service", NULL, 200, "\"name\":\"web@.service\"");
+        assert_null(strstr(fixture->answer, "apart"));
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+}
+
+static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\",\"softReboot\":true}" },
                 { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
                 { "machine/" DELTA "/facts", "{\"level\":9,\"name\":\"delta\"}" },
                 { "machine/" DELTA "/presence", "{\"state\":\"lost\",\"since\":5000}" },
@@ -2374,7 +2454,10 @@ static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
                   "no machine has metadata zoen: set it on each host first" },
                 { "GET /fleet/v1/reboots", NULL, 200, "{\"reboots\":[]}" },
                 { "POST /fleet/v1/reboots", "{\"kind\":\"soft\",\"machines\":[\"" GAMMA "\",\"" BETA "\"]}",
-                  204, "" },
+                  409, "beta cannot be rebooted with --soft: its systemd is older than version 254" },
+                { "GET /fleet/v1/reboots", NULL, 200, "{\"reboots\":[]}" },
+                { "POST /fleet/v1/reboots", "{\"kind\":\"soft\",\"machines\":[\"" GAMMA "\"]}", 204, "" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 204, "" },
                 { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 204, "" }, /* it stays so */
                 { "GET /fleet/v1/reboots", NULL, 200,
                   "{\"reboots\":[{\"by\":\"root@alpha\",\"id\":\"" GAMMA
@@ -2443,6 +2526,134 @@ static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
         assert_answer(fixture, "DELETE /fleet/v1/reboots", NULL, 204, "");
         assert_non_null(cluster_machine(c, GAMMA)->reboot);
         assert_answer(fixture, "GET /fleet/v1/reboots", NULL, 200, "\"returnMs\":");
+}
+
+static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" DELTA "/facts", "{\"level\":9,\"name\":\"delta\"}" },
+                { "machine/" DELTA "/presence", "{\"state\":\"lost\",\"since\":5000}" },
+                { "unit/a.service", "{\"text\":\"[Service]\\n\"}" },
+                { "target/a.service", "launched" },
+                { "machine/" BETA "/unit/a.service", "{\"order\":\"run\"}" },
+                { "unit/c.service", "{\"text\":\"[X-Fleet]\\nConflicts=d.service\\n\"}" },
+                { "target/c.service", "launched" },
+                { "machine/" BETA "/unit/c.service", "{\"order\":\"run\"}" },
+                { "unit/d.service", "{\"text\":\"[Service]\\n\"}" },
+                { "target/d.service", "launched" },
+                { "machine/" GAMMA "/unit/d.service", "{\"order\":\"run\"}" },
+                { "unit/f.service", "{\"text\":\"[Service]\\n\"}" },
+                { "target/f.service", "launched" },
+                { "machine/" BETA "/unit/f.service", "{\"order\":\"run\"}" },
+                { "state/f.service/" BETA, "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\"}" },
+                { "unit/g.service", "{\"text\":\"[X-Fleet]\\nGlobal=yes\\n\"}" },
+                { "target/g.service", "launched" },
+                { "unit/i.service", "{\"text\":\"[Service]\\n\"}" },
+                { "unit/j.service", "{\"text\":\"[Service]\\nType=oneshot\\n\"}" },
+                { "target/j.service", "launched" },
+                { "machine/" BETA "/unit/j.service", "{\"order\":\"run\"}" },
+                { "state/j.service/" BETA, "{\"active\":\"activating\",\"load\":\"loaded\"}" },
+                { "unit/n.service", "{\"text\":\"[X-Fleet]\\nMove=no\\n\"}" },
+                { "target/n.service", "launched" },
+                { "machine/" BETA "/unit/n.service", "{\"order\":\"run\"}" },
+                { "unit/t@.service", "{\"text\":\"[Service]\\n\"}" },
+                { "unit/u.service", "of a later version" },
+                { "unit/w.service", "{\"text\":\"[X-Fleet]\\nMachineID=" DELTA "\\n\"}" },
+                { "target/w.service", "launched" },
+        };
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "PUT /fleet/v1/units/a.service/move", "{", 400, "message" },
+                { "PUT /fleet/v1/units/a.service/move", "{\"machine\":7}", 400, "machine" },
+                { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"gamma\"}", 404,
+                  "machine does not exist" },
+                { "PUT /fleet/v1/units/none.service/move", "{}", 404, "unit does not exist" },
+                { "GET /fleet/v1/units/none.service/move", NULL, 404, "unit does not exist" },
+                { "DELETE /fleet/v1/units/none.service/move", NULL, 404, "unit does not exist" },
+                { "POST /fleet/v1/units/a.service/move", "{}", 405, "only GET, PUT and DELETE" },
+                { "DELETE /fleet/v1/units/a.service/move", NULL, 204, "" },
+                { "GET /fleet/v1/units/a.service/move", NULL, 200,
+                  "{\"id\":\"" BETA "\",\"machine\":\"beta\",\"name\":\"a.service\",\"state\":\"none\"}" },
+                { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" BETA "\"}", 204, "" },
+                { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" DELTA "\"}", 409,
+                  "delta does not qualify: it is lost" },
+                { "PUT /fleet/v1/units/c.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
+                  "gamma does not qualify: Conflicts=d.service, and d.service runs there" },
+                { "PUT /fleet/v1/units/c.service/move", "{}", 409, "no other machine qualifies (" },
+                { "PUT /fleet/v1/units/f.service/move", "{}", 409, "it has finished on beta" },
+                { "PUT /fleet/v1/units/g.service/move", "{}", 409, "it is global (Global=yes)" },
+                { "PUT /fleet/v1/units/i.service/move", "{}", 409,
+                  "its target state is inactive; to start it: fleetctl start i.service" },
+                { "PUT /fleet/v1/units/j.service/move", "{}", 409, "it is a job that has not ended" },
+                { "PUT /fleet/v1/units/n.service/move", "{}", 409,
+                  "Move=no; to move it: repeat the command with --force" },
+                { "PUT /fleet/v1/units/t@.service/move", "{}", 409,
+                  "a template runs nowhere; its instances do" },
+                { "PUT /fleet/v1/units/u.service/move", "{}", 409, "its key cannot be read by this fleetd" },
+                { "PUT /fleet/v1/units/w.service/move", "{}", 409,
+                  "it is on no machine: fleetctl why w.service" },
+                { "PUT /fleet/v1/units/n.service/move", "{\"force\":true}", 204, "" },
+                { "GET /fleet/v1/units/n.service/move", NULL, 200,
+                  "{\"by\":\"root@alpha\",\"from\":\"beta\",\"id\":\"" GAMMA
+                  "\",\"machine\":\"gamma\",\"name\":\"n.service\",\"since\":" },
+                { "GET /fleet/v1/units/n.service/move", NULL, 200, "\"state\":\"queued\"}" },
+                { "PUT /fleet/v1/units/n.service/move", "{}", 204, "" }, /* it moves already */
+                { "GET /fleet/v1/units/n.service", NULL, 200, "\"reason\":\"moves to gamma: queued\"" },
+                { "GET /fleet/v1/why/n.service", NULL, 200,
+                  "\"reason\":\"it is not the machine to which the unit moves\"" },
+                { "PUT /fleet/v1/units/n.service/move", "{\"machine\":\"" BETA "\"}", 204, "" },
+                { "GET /fleet/v1/units/n.service/move", NULL, 200, "\"state\":\"none\"" },
+                { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" GAMMA "\"}", 204, "" },
+        };
+        static const Record starts[] = {
+                { "machine/" GAMMA "/unit/a.service", "{\"order\":\"run\"}" },
+        };
+        static const Record stops[] = {
+                { "machine/" BETA "/unit/a.service", "{\"order\":\"stop\"}" },
+        };
+        static const Record drains[] = {
+                { "machine/" BETA "/maintenance", "{\"mode\":\"draining\"}" },
+                { "machine/" GAMMA "/maintenance", "{\"mode\":\"cordoned\"}" },
+        };
+        Fixture *fixture = *state;
+        const Cluster *c = registry_cluster(fixture->host->registry);
+
+        write_now(fixture, records, ELEMENTS(records));
+        assert_answer(fixture, "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
+                      "move requires feature level 9, and the level is 1: all hosts need this version of "
+                      "fleetd; then: fleetctl cluster level 9");
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+        assert_answer(fixture, "GET /fleet/v1/history?unit=n.service", NULL, 200,
+                      "\"reason\":\"move of n.service to gamma ended: it stays\",\"user\":\"root@alpha\"");
+
+        write_now(fixture, starts, 1);
+        assert_answer(fixture, "GET /fleet/v1/units/a.service", NULL, 200,
+                      "\"reason\":\"moves to gamma: it starts there\"");
+        write_now(fixture, stops, 1);
+        assert_answer(fixture, "GET /fleet/v1/units/a.service/move", NULL, 200,
+                      "\"from\":\"beta\",\"id\":\"" GAMMA "\"");
+        assert_answer(fixture, "DELETE /fleet/v1/units/a.service/move", NULL, 204, "");
+        assert_null(cluster_unit(c, "a.service")->move);
+        assert_answer(fixture, "GET /fleet/v1/history?unit=a.service", NULL, 200,
+                      "\"reason\":\"move of a.service to gamma ended: cancelled\"");
+
+        write_now(fixture, drains, ELEMENTS(drains));
+        assert_answer(fixture, "PUT /fleet/v1/units/c.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
+                      "beta is being drained, and the drain moves it");
+        assert_answer(fixture, "PUT /fleet/v1/units/n.service/move",
+                      "{\"force\":true,\"machine\":\"" GAMMA "\"}", 409,
+                      "gamma does not qualify: it is cordoned");
+        write_now(fixture, &(Record) { "move/a.service", "of a later version" }, 1);
+        assert_answer(fixture, "DELETE /fleet/v1/units/a.service/move", NULL, 409,
+                      "its key cannot be read by this fleetd");
 }
 
 static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void **state) {
@@ -2591,6 +2802,90 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
 }
 
 /* A machine that has been lost or shut down for an hour; each other one has its reason and a next step. */
+/* A unit without another machine keeps its host from the reboot. */
+static void a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "unit/m.service", "{\"text\":\"[X-Fleet]\\nMachineID=" BETA "\\n\"}" },
+                { "target/m.service", "launched" },
+                { "machine/" BETA "/unit/m.service", "{\"order\":\"run\"}" },
+                { "machine/" BETA "/reboot",
+                  "{\"kind\":\"reboot\",\"seq\":1,\"since\":1,\"state\":\"draining\"}" },
+                { "machine/" BETA "/maintenance", "{\"for\":\"reboot\",\"mode\":\"draining\"}" },
+                { "machine/" GAMMA "/reboot",
+                  "{\"kind\":\"reboot\",\"seq\":2,\"since\":1,\"state\":\"queued\"}" },
+        };
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "GET /fleet/v1/reboots", NULL, 200,
+                  "\"reason\":\"m.service: no other machine qualifies (gamma has another ID " },
+                { "GET /fleet/v1/reboots", NULL, 200,
+                  "\"state\":\"draining\",\"unit\":\"m.service\",\"unitsLeft\":1}" },
+                { "GET /fleet/v1/reboots", NULL, 200,
+                  "\"reason\":\"beta is before it\",\"state\":\"queued\"}" },
+                { "GET /fleet/v1/cluster", NULL, 200,
+                  "\"reboots\":[{\"name\":\"beta\",\"reason\":\"m.service: no other machine qualifies "
+                  "(gamma has another ID " },
+                { "GET /fleet/v1/cluster", NULL, 200, "\"state\":\"draining\"}]" },
+                { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\",\"" GAMMA "\"]}", 204, "" },
+                { "GET /fleet/v1/cluster", NULL, 200, "\"reboots\":[{\"name\":\"beta\"," },
+                { "POST /fleet/v1/reboots",
+                  "{\"deadlineMs\":300000,\"machines\":[\"" BETA "\",\"" GAMMA "\"]}", 204, "" },
+                { "GET /fleet/v1/reboots", NULL, 200, "{\"reboots\":[{\"deadlineMs\":" },
+                { "GET /fleet/v1/history", NULL, 200,
+                  "its reboot stops the units that are left at a deadline" },
+        };
+        Fixture *fixture = *state;
+        const Cluster *c = registry_cluster(fixture->host->registry);
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        write_now(fixture, records, ELEMENTS(records));
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+        assert_int_equal(cluster_machine(c, GAMMA)->reboot->deadline_ms, 300000);
+        assert_int_equal(cluster_machine(c, BETA)->reboot->deadline_ms, 300000);
+        assert_true(cluster_machine(c, BETA)->maintenance->deadline_ms > c->now_ms);
+        assert_string_equal(cluster_machine(c, BETA)->maintenance->purpose, CLUSTER_FOR_REBOOT);
+        assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200, "");
+        assert_null(strstr(fixture->answer, "\"reboots\""));
+}
+
+/* With Move=stop-first, the drain stops no instance while the budget of its template allows none. */
+static void a_drain_names_the_budget_for_which_it_waits(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "unit/o.service", "{\"text\":\"[X-Fleet]\\nMove=stop-first\\nMinAvailable=1\\n\"}" },
+                { "target/o.service", "launched" },
+                { "machine/" BETA "/unit/o.service", "{\"order\":\"run\"}" },
+                { "state/o.service/" BETA, "{\"active\":\"active\",\"available\":true,\"load\":\"loaded\"}" },
+                { "machine/" BETA "/maintenance", "{\"mode\":\"draining\"}" },
+        };
+        Fixture *fixture = *state;
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        write_now(fixture, records, ELEMENTS(records));
+        assert_maintenance(
+                fixture, "GET " BETA, NULL, 200,
+                "{\"name\":\"o.service\",\"reason\":\"0 of 1 instances of o.service are unavailable "
+                "(MaxUnavailable=1, MinAvailable=1)\",\"state\":\"waiting\"}");
+        assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200,
+                      "\"unit\":\"o.service\",\"waiting\":1,\"why\":\"0 of 1 instances");
+        assert_answer(fixture, "GET /fleet/v1/why/o.service", NULL, 200,
+                      "waiting: beta no longer qualifies (it is draining); 0 of 1 instances");
+        write_now(fixture,
+                  &(Record) { "machine/" BETA "/maintenance", "{\"deadline\":1,\"mode\":\"draining\"}" }, 1);
+        assert_maintenance(fixture, "GET " BETA, NULL, 200, "\"state\":\"queued\"}");
+}
+
 static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state) {
         static const Record more[] = {
                 { "machine/ffffffffffffffffffffffffffffffff/facts", "{\"name\":\"zeta\"}" },
@@ -3474,16 +3769,18 @@ void __wrap_kv_counts(const KvStore *store, KvCounts *ret) {
 
 void __wrap_engine_counts(const Engine *e, EngineCounts *ret);
 void __wrap_engine_counts(const Engine *e, EngineCounts *ret) {
-        *ret = (EngineCounts) {
-                .leader_since_s = 1,
-                .passes = 2,
-                .pass_failures = 3,
-                .scheduled = 4,
-                .schedule_failures = 5,
-                .unscheduled = 6,
-                .unschedule_failures = 7,
-                .moves = { [MOVE_LOST] = 41, [MOVE_DRAINED] = 42, [MOVE_EDITED] = 43, [MOVE_CONFLICT] = 44 }
-        };
+        *ret = (EngineCounts) { .leader_since_s = 1,
+                                .passes = 2,
+                                .pass_failures = 3,
+                                .scheduled = 4,
+                                .schedule_failures = 5,
+                                .unscheduled = 6,
+                                .unschedule_failures = 7,
+                                .moves = { [MOVE_LOST] = 41,
+                                           [MOVE_DRAINED] = 42,
+                                           [MOVE_EDITED] = 43,
+                                           [MOVE_CONFLICT] = 44,
+                                           [MOVE_REQUESTED] = 45 } };
 }
 
 uint64_t __wrap_engine_brake(const Engine *e);
@@ -3586,6 +3883,7 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "fleet_engine_moves_total{reason=\"drained\"} 42\n"
                 "fleet_engine_moves_total{reason=\"edited\"} 43\n"
                 "fleet_engine_moves_total{reason=\"conflict\"} 44\n"
+                "fleet_engine_moves_total{reason=\"requested\"} 45\n"
                 "# HELP fleet_engine_brake_active Whether the mass-failure brake holds back all moves.\n"
                 "# TYPE fleet_engine_brake_active gauge\n"
                 "fleet_engine_brake_active 0\n"
@@ -4475,8 +4773,13 @@ int main(void) {
                 in_a_fixture(a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled),
                 in_a_fixture(each_text_of_a_unit_is_a_revision),
                 in_a_fixture(a_rollout_is_reported_paused_and_resumed),
+                in_a_fixture(a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine),
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
+                in_a_fixture(a_host_that_reboots_or_shuts_down_is_cordoned_afterwards),
+                in_a_fixture(an_instance_follows_its_template_after_a_request_with_its_text),
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
+                in_a_fixture(a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later),
+                in_a_fixture(a_drain_names_the_budget_for_which_it_waits),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
                 in_a_fixture(a_removal_is_decided_again_when_its_view_was_older),
                 in_a_fixture(a_removal_of_a_machine_that_changes_again_and_again_is_refused),

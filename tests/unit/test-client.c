@@ -45,6 +45,63 @@ static void all_runs_are_as_written(void **state) {
                 fail_msg("%u of %zu runs differ", n_wrong, title->n);
 }
 
+/* -- Each verb has a transcript -- */
+
+static bool case_is_of(const Case *c, const char *verb) {
+        size_t size = strcspn(verb, " ");
+
+        if (c->argc < 2 || strlen(c->argv[1]) != size || strncmp(c->argv[1], verb, size) != 0)
+                return false;
+        return !verb[size] || (c->argc > 2 && streq(c->argv[2], verb + size + 1));
+}
+
+static bool verb_has_transcript(const CaseFile *file, const char *verb) {
+        for (size_t i = 0; i < file->n; i++)
+                for (size_t k = 0; k < file->titles[i].n; k++)
+                        if (file->titles[i].cases[k].transcripts &&
+                            case_is_of(&file->titles[i].cases[k], verb))
+                                return true;
+        return false;
+}
+
+static void each_verb_is_seen_on_terminals_of_three_widths(void **state) {
+        static const char *const exempt[] = {
+                "kv exec-watch",     /* its output is that of the program that it runs, as is that of */
+                "kv lock", "kv txn", /* it prints JSON only */
+        };
+        const CaseFile *file = *state;
+        char nothing[] = "", fleetctl[] = "fleetctl", verb_help[] = "help", verbs[] = "--verbs";
+        Case help = {
+                .argv = { fleetctl, verb_help, verbs }, .argc = 3, .given = nothing, .shared = nothing
+        };
+        CaseResult result = case_run(&help, NULL, NULL);
+        unsigned n_missing = 0;
+
+        assert_int_equal(result.status, 0);
+        for (char *verb = strtok(result.out.chars, "\n"); verb; verb = strtok(NULL, "\n")) {
+                bool excused = false;
+
+                for (size_t i = 0; i < ELEMENTS(exempt); i++)
+                        excused |= streq(verb, exempt[i]);
+                if (verb_has_transcript(file, verb) != excused)
+                        continue;
+                print_error(excused ? "%s has a session in transcripts, and needs no exemption\n" :
+                                      "%s has no session in transcripts\n",
+                            verb);
+                n_missing++;
+        }
+        case_result_done(&result);
+        assert_int_equal(n_missing, 0);
+}
+
+static int test_transcripts(CaseFile *file) {
+        const struct CMUnitTest test = { .name = "each_verb_is_seen_on_terminals_of_three_widths",
+                                         .test_func = each_verb_is_seen_on_terminals_of_three_widths,
+                                         .initial_state = file };
+
+        return _cmocka_run_group_tests("verbs", &test, 1, NULL, NULL);
+}
+
 static void write_back(const CaseFile *file) {
         FILE *f = fopen(file->path, "we");
 
@@ -72,9 +129,9 @@ static int listen_at(const char *path) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const names[] = { "lists", "cluster", "units",  "rollouts", "reboots",
-                                             "waits", "events",  "files",  "journal",  "log",
-                                             "keys",  "words",   "states", "tokens",   "transcripts" };
+        static const char *const names[] = { "lists", "cluster", "units",  "rollouts",   "reboots", "moves",
+                                             "waits", "events",  "files",  "journal",    "log",     "keys",
+                                             "words", "states",  "tokens", "transcripts" };
         int n_failed = 0;
 
         if (argc == 3 && streq(argv[1], "listen"))
@@ -92,6 +149,8 @@ int main(int argc, char **argv) {
                 n_failed += _cmocka_run_group_tests(names[i], tests, file->n, NULL, NULL);
                 if (getenv("CASES_WRITE"))
                         write_back(file);
+                if (streq(names[i], "transcripts"))
+                        n_failed += test_transcripts(file);
                 free(tests);
                 (void) cases_free(file);
         }

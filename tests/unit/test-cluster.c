@@ -731,6 +731,9 @@ static bool has(const ClusterView *p, LayoutKind kind) {
                 return u && !LIST_EMPTY(&u->revisions) && LIST_FIRST(&u->revisions)->number == 3;
         case LAYOUT_ROLLOUT:
                 return u && u->rollout && u->rollout_index > 0 && u->rollout->to.number == 3;
+        case LAYOUT_MOVE:
+                return u && u->move && u->move_index > 0 && u->listed[CLUSTER_MOVING] &&
+                       streq(u->move->to, A) && streq(u->move->by, "root") && u->move->since_ms == 5;
         case LAYOUT_TARGET:
                 return u && u->target == TARGET_LOADED && u->target_index > 0;
         case LAYOUT_FACTS:
@@ -783,6 +786,8 @@ static void each_key_is_added_and_removed_alone_or_with_its_directory(void **sta
                   "{\"failed\":[{\"unit\":\"a.service\",\"why\":\"w\"}],\"state\":\"rolling\",\"to\":3,"
                   "\"toHash\":\"h\"}",
                   "/_fleet/rollout" },
+                { LAYOUT_MOVE, "/_fleet/move/a.service", "{\"by\":\"root\",\"since\":5,\"to\":\"" A "\"}",
+                  "/_fleet/move" },
                 { LAYOUT_TARGET, "/_fleet/target/a.service", "loaded", "/_fleet/target" },
                 { LAYOUT_FACTS, "/_fleet/machine/" A "/facts", "{\"metadata\":{\"own\":\"1\"}}",
                   "/_fleet/machine" },

@@ -62,6 +62,116 @@ static void publish(ClusterView *p, const char *machine, const char *prefix, int
         }
 }
 
+/* -- The old instance serves until the new one does -- */
+
+/* A drains; its unit has started on B. */
+static void moving_to_b(ClusterView *p, bool below_updates, const char *purpose) {
+        two_machines(p);
+        p->below_updates = below_updates;
+        cluster_view_unit(p, "a.service", "", TARGET_LAUNCHED);
+        run_on(p, "A", "a.service");
+        p->cluster.now_ms += 1000;
+        maintain(p, "A", "draining", purpose);
+        plans(p, "run a.service B");
+}
+
+static void the_old_instance_stops_when_the_new_one_is_available(void **state) {
+        static const struct {
+                bool below_updates;
+                const char *purpose, *health, *plan;
+        } rows[] = {
+                { false, "", "starting", "" },
+                { false, "", "passing", "" },
+                { false, "\"for\":\"reboot\",", "passing", "" },
+                { false, "\"for\":\"leave\",", "passing", "" },
+                { false, "\"for\":\"shutdown\",", "starting", "" },
+                { false, "\"for\":\"shutdown\",", "passing", "stop a.service A" },
+                { true, "", "passing", "stop a.service A" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ClusterView p;
+
+                moving_to_b(&p, rows[i].below_updates, rows[i].purpose);
+                cluster_view_active(&p, "B", "a.service", rows[i].health);
+                plans(&p, rows[i].plan);
+                cluster_view_state(&p, "B", "a.service", "active");
+                plans(&p, *rows[i].plan ? "" : "stop a.service A");
+                cluster_view_free(&p);
+        }
+}
+
+static void an_old_instance_that_does_not_run_is_not_waited_for(void **state) {
+        ClusterView p;
+
+        moving_to_b(&p, false, "");
+        cluster_view_state(&p, "A", "a.service", "failed");
+        cluster_view_active(&p, "B", "a.service", "passing");
+        plans(&p, "stop a.service A");
+        cluster_view_free(&p);
+}
+
+static void a_new_instance_that_fails_its_checks_ends_and_the_old_one_stays(void **state) {
+        ClusterView p;
+
+        moving_to_b(&p, false, "");
+        cluster_view_active(&p, "B", "a.service", "starting");
+        plans(&p, "");
+        cluster_view_active(&p, "B", "a.service", "failing");
+        plans(&p, "run a.service A; stop a.service B");
+        assert_int_equal(assignment_on(&p, "A", "a.service")->move_failures, 1);
+        cluster_view_free(&p);
+}
+
+/* Of a drain that is cancelled, moves end whose new instance is available; the other ones are cancelled. */
+static void a_cancelled_drain_ends_moves_to_available_instances_only(void **state) {
+        for (unsigned available = 0; available < 2; available++) {
+                ClusterView p;
+
+                moving_to_b(&p, false, "");
+                cluster_view_active(&p, "B", "a.service", "passing");
+                if (available)
+                        cluster_view_state(&p, "B", "a.service", "active");
+                maintain(&p, "A", NULL, "");
+                plans(&p, available ? "stop a.service A" : "stop a.service B");
+                cluster_view_free(&p);
+        }
+}
+
+static void an_instance_whose_machine_is_away_does_not_serve(void **state) {
+        ClusterView p;
+
+        moving_to_b(&p, false, "");
+        cluster_view_state(&p, "B", "a.service", "active");
+        cluster_view_presence(&p, "B", PRESENCE_AWAY);
+        plans(&p, "");
+        p.cluster.now_ms += DRAIN_AWAY_MS;
+        plans(&p, "run a.service A; stop a.service B");
+        cluster_view_free(&p);
+}
+
+/* Others start meanwhile: a drain takes the time of the starts, and once that of UpdateWatchSec=. */
+static void a_unit_that_is_not_available_yet_is_not_starting_any_more(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        put_units(&p, "A", "a", 20);
+        maintain(&p, "A", "draining", "");
+        for (int i = 0; i < 20; i += 8) {
+                assert_counts(&p, MIN(20 - i, 8), 0);
+                for (int k = i; k < MIN(i + 8, 20); k++) {
+                        char name[32];
+
+                        snprintf(name, sizeof(name), "a%02d.service", k);
+                        cluster_view_active(&p, "B", name, "passing");
+                }
+        }
+        assert_counts(&p, 0, 0);
+        publish(&p, "B", "a", 0, 20, "active");
+        assert_counts(&p, 0, 20);
+        cluster_view_free(&p);
+}
+
 /* -- Limits -- */
 
 /* A unit that stops first counts from its stop until it runs elsewhere. */
@@ -264,25 +374,31 @@ static void a_unit_that_fails_on_a_machine_that_is_drained_too_goes_back(void **
 /* -- Texts -- */
 
 static void a_failed_move_keeps_the_text_that_runs(void **state) {
-        uint64_t index;
-        ClusterView p;
+        for (unsigned below = 0; below < 2; below++) {
+                char hash[UNIT_HASH_SIZE];
+                uint64_t index;
+                ClusterView p;
 
-        two_machines(&p);
-        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        run_on(&p, "A", "a.service");
-        index = assignment_on(&p, "A", "a.service")->unit_index;
-        maintain(&p, "A", "draining", "");
-        plans(&p, "run a.service B");
-        cluster_view_text(&p, "a.service", "", "/bin/broken");
-        cluster_view_state(&p, "B", "a.service", "failed");
-        plans(&p, "run a.service A; stop a.service B");
-        assert_int_equal(assignment_on(&p, "A", "a.service")->unit_index, index);
-        cluster_view_execute(&p);
-        plans(&p, "");
-        maintain(&p, "A", NULL, "");
-        plans(&p, "run a.service A");
-        assert_true(assignment_on(&p, "A", "a.service")->unit_index > index);
-        cluster_view_free(&p);
+                two_machines(&p);
+                p.below_updates = below;
+                cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                index = assignment_on(&p, "A", "a.service")->unit_index;
+                memcpy(hash, assignment_on(&p, "A", "a.service")->hash, sizeof(hash));
+                maintain(&p, "A", "draining", "");
+                plans(&p, "run a.service B");
+                cluster_view_text(&p, "a.service", "", "/bin/broken");
+                cluster_view_state(&p, "B", "a.service", "failed");
+                plans(&p, "run a.service A; stop a.service B");
+                assert_int_equal(assignment_on(&p, "A", "a.service")->unit_index, index);
+                assert_string_equal(assignment_on(&p, "A", "a.service")->hash, hash);
+                cluster_view_execute(&p);
+                plans(&p, "");
+                maintain(&p, "A", NULL, "");
+                plans(&p, below ? "run a.service A" : "");
+                assert_int_equal(assignment_on(&p, "A", "a.service")->unit_index > index, below);
+                cluster_view_free(&p);
+        }
 }
 
 /* -- The deadline -- */
@@ -483,6 +599,12 @@ static void no_drain_exceeds_its_limits(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_old_instance_stops_when_the_new_one_is_available),
+                cmocka_unit_test(an_old_instance_that_does_not_run_is_not_waited_for),
+                cmocka_unit_test(a_new_instance_that_fails_its_checks_ends_and_the_old_one_stays),
+                cmocka_unit_test(a_cancelled_drain_ends_moves_to_available_instances_only),
+                cmocka_unit_test(an_instance_whose_machine_is_away_does_not_serve),
+                cmocka_unit_test(a_unit_that_is_not_available_yet_is_not_starting_any_more),
                 cmocka_unit_test(units_that_stop_first_count_until_they_run_elsewhere),
                 cmocka_unit_test(a_unit_without_a_machine_counts_before_its_plan),
                 cmocka_unit_test(a_unit_that_fits_nowhere_does_not_count),

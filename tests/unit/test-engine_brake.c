@@ -29,7 +29,7 @@ static void units_of_many_hosts_that_vanish_together_move_late_and_host_by_host(
         p.cluster.now_ms += 100;
         cluster_view_presence(&p, "C", PRESENCE_LOST);
         plans(&p, "");
-        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
         assert_int_equal(plan.again_ms, 30000);
         engine_plan_done(&plan);
 
@@ -45,7 +45,7 @@ static void units_of_many_hosts_that_vanish_together_move_late_and_host_by_host(
         plans(&p, "");
         cluster_view_state(&p, "E", "a.service", "active");
         /* The next host is released, though the event is about a unit of the first one. */
-        assert_int_equal(engine_plan(&p.cluster, &moved, 1, 30000, &(EnginePlanLimits) {}, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, &moved, 1, 30000, &cluster_view_limits, &plan), 0);
         assert_int_equal(plan.n, 2);
         assert_string_equal(plan.changes[1].unit, "b.service");
         engine_plan_done(&plan);
@@ -125,20 +125,22 @@ static void hosts_that_vanish_together_are_released_in_the_order_of_their_loss(v
 
         /* Any plan considers the units of a released host, once. */
         p.cluster.now_ms += 30000;
-        assert_int_equal(engine_plan(&p.cluster, &other, 1, 30000, &(EnginePlanLimits) {}, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, &other, 1, 30000, &cluster_view_limits, &plan), 0);
         assert_int_equal(plan.n, 2);
         assert_string_equal(plan.changes[0].unit, "b.service");
         assert_string_equal(plan.changes[1].unit, "b2.service");
         freed = plan.freed;
         assert_int_equal(freed, cluster_machine(&p.cluster, cluster_view_id(id, "B"))->presence_index);
         engine_plan_done(&plan);
-        assert_int_equal(
-                engine_plan(&p.cluster, &other, 1, 30000, &(EnginePlanLimits) { .freed = freed }, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, &other, 1, 30000,
+                                     &(EnginePlanLimits) { .names_texts = true, .freed = freed }, &plan),
+                         0);
         assert_int_equal(plan.n, 0);
         engine_plan_done(&plan);
         /* One unit at least, though the brake alone exceeds the limit of work. */
-        assert_int_equal(
-                engine_plan(&p.cluster, &own, 1, 30000, &(EnginePlanLimits) { .work_max = 1 }, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, &own, 1, 30000,
+                                     &(EnginePlanLimits) { .names_texts = true, .work_max = 1 }, &plan),
+                         0);
         assert_int_equal(plan.n, 1);
         engine_plan_done(&plan);
 

@@ -87,7 +87,7 @@ static int plan_strictly(void *userdata) {
         Strict *s = userdata;
         EnginePlan plan = {};
         int r = engine_plan(&s->view->cluster, s->unit ? &s->unit : NULL, s->unit ? 1 : 0, 30000,
-                            &(EnginePlanLimits) { .work_max = s->work_max }, &plan);
+                            &(EnginePlanLimits) { .names_texts = true, .work_max = s->work_max }, &plan);
 
         assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
         s->n = s->n ?: plan.n;
@@ -175,7 +175,7 @@ static void make_crowded_view(void) {
 static int plan_crowded(void *userdata) {
         size_t *n = userdata;
         EnginePlan plan = {};
-        int r = engine_plan(&crowded.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan);
+        int r = engine_plan(&crowded.cluster, NULL, 0, 30000, &cluster_view_limits, &plan);
 
         *n = *n ?: plan.n; /* the first time, without failures */
         if (r == 0)

@@ -15,10 +15,11 @@
 
 /* Return the only change of the plan, after it is applied. */
 static AssignmentChange planned(ClusterView *p) {
+        const EnginePlanLimits limits = { .names_texts = !p->below_updates };
         EnginePlan plan = {};
         AssignmentChange c;
 
-        assert_int_equal(engine_plan(&p->cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+        assert_int_equal(engine_plan(&p->cluster, NULL, 0, 30000, &limits, &plan), 0);
         assert_int_equal(plan.n, 1);
         c = plan.changes[0];
         cluster_view_apply(p, &plan);
@@ -34,6 +35,7 @@ static void an_assignment_has_its_age_and_the_index_of_the_presence(void **state
         ClusterView p;
 
         two_machines(&p);
+        p.below_updates = true;
         presence = cluster_machine(&p.cluster, cluster_view_id(id, "A"))->presence_index;
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         c = planned(&p);
@@ -90,6 +92,7 @@ static void an_assignment_has_a_reason(void **state) {
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         cluster_view_unit(&p, "a.service", "MachineMetadata=rack=2\n", TARGET_LAUNCHED);
+        cluster_view_roll(&p, "a.service");
         cluster_view_machine(&p, "B", "rack=2", PRESENCE_UP);
         c = planned(&p);
         assert_string_equal(c.reason, "A no longer qualifies; B is the only machine that qualifies");
@@ -135,6 +138,7 @@ static void an_assignment_is_judged_as_in_plans(void **state) {
         cluster_view_presence(&p, "A", PRESENCE_UP);
         cluster_view_state(&p, "A", "a.service", "active");
         cluster_view_text(&p, "a.service", "MachineMetadata=zone=a", "/bin/true");
+        cluster_view_roll(&p, "a.service");
         assert_int_equal(verdict(&p, &why), ENGINE_UNFIT);
         assert_string_equal(why.message, "MachineMetadata=zone=a, and it has no zone");
         cluster_view_free(&p);
@@ -216,7 +220,7 @@ static void of_ten_assignments_one_remains(void **state) {
         for (unsigned i = 0; i < 3; i++) {
                 EnginePlan plan = {};
 
-                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
                 if (i == 0)
                         assert_int_equal(plan.n, 7);
                 cluster_view_apply(&p, &plan);
@@ -250,8 +254,8 @@ static void a_held_unit_keeps_its_assignment_and_one_other_until_it_is_known_to_
         held_on_a(&p, false, false);
         cluster_view_presence(&p, "A", PRESENCE_AWAY);
         plans(&p, "");
-        cluster_view_text(&p, "a.service", "MachineID=aaaaaaaa", "/bin/false");
-        plans(&p, "run a.service A");
+        cluster_view_target(&p, "a.service", TARGET_LOADED);
+        plans(&p, "load a.service A");
         cluster_view_free(&p);
 
         held_on_a(&p, false, true);
@@ -286,11 +290,12 @@ static void an_assignment_on_an_away_or_unreadable_machine_is_not_judged(void **
                 p.cluster.now_ms += 1000;
                 run_on(&p, "A", "a.service");
                 cluster_view_text(&p, "b.service", "Conflicts=a.service", "/bin/true");
+                cluster_view_roll(&p, "b.service");
                 if (i == 0)
                         cluster_view_presence(&p, "A", PRESENCE_AWAY);
                 else
                         cluster_view_unreadable(&p, LAYOUT_METADATA, "zone", "A");
-                plans(&p, "run b.service A");
+                plans(&p, "");
                 cluster_view_free(&p);
         }
 }
@@ -317,6 +322,20 @@ static void a_move_continues_while_the_former_host_is_away(void **state) {
 
 /* -- Units that are replaced, and units that count as up -- */
 
+static void a_unit_that_does_not_move_is_not_replaced(void **state) {
+        for (unsigned stays = 0; stays < 2; stays++) {
+                ClusterView p;
+
+                two_machines(&p);
+                cluster_view_unit(&p, "a.service", stays ? "Move=no" : "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                run_on(&p, "A", "k.service");
+                plans(&p, stays ? "" : "run a.service B");
+                cluster_view_free(&p);
+        }
+}
+
 static void a_unit_that_would_be_replaced_everywhere_stays_where_it_is(void **state) {
         ClusterView p;
 
@@ -328,12 +347,15 @@ static void a_unit_that_would_be_replaced_everywhere_stays_where_it_is(void **st
         run_on(&p, "A", "k1.service");
         run_on(&p, "B", "k2.service");
         plans(&p, "");
-        cluster_view_text(&p, "a.service", "", "/bin/false");
+        cluster_view_target(&p, "a.service", TARGET_LOADED);
+        plans(&p, "load a.service A");
+        cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
         plans(&p, "");
 
         /* From a machine that rejects it, it moves there, too. */
         cluster_view_text(&p, "a.service", "MachineMetadata=zone=b", "/bin/false");
+        cluster_view_roll(&p, "a.service");
         cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
         plans(&p, "run a.service B");
         cluster_view_free(&p);
@@ -353,6 +375,7 @@ static void a_global_unit_that_finishes_gets_its_next_revision_on_all_machines(v
         ClusterView p;
 
         two_machines(&p);
+        p.below_updates = true;
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B");
         cluster_view_execute(&p);
@@ -391,7 +414,8 @@ static void of_two_units_of_one_plan_the_one_with_the_greater_name_yields(void *
         plans(&p, "run a.service A; run b.service A");
         cluster_view_execute(&p);
         cluster_view_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
-        plans(&p, "run a.service A; stop b.service A");
+        cluster_view_roll(&p, "a.service");
+        plans(&p, "stop b.service A");
         cluster_view_free(&p);
 }
 
@@ -430,7 +454,7 @@ static void a_unit_waits_for_its_lost_machine_as_long_as_it_says(void **state) {
                 cluster_view_presence(&p, "A", PRESENCE_LOST);
                 p.cluster.now_ms += rows[i].after_ms;
                 assert_int_equal(verdict(&p, &why), rows[i].verdict);
-                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
                 assert_int_equal(plan.again_ms, rows[i].again_ms);
                 plans(&p, rows[i].plan);
                 cluster_view_presence(&p, "A", PRESENCE_UP);
@@ -467,6 +491,7 @@ int main(void) {
                 cmocka_unit_test(a_held_unit_keeps_its_assignment_and_one_other_until_it_is_known_to_run),
                 cmocka_unit_test(an_assignment_on_an_away_or_unreadable_machine_is_not_judged),
                 cmocka_unit_test(a_move_continues_while_the_former_host_is_away),
+                cmocka_unit_test(a_unit_that_does_not_move_is_not_replaced),
                 cmocka_unit_test(a_unit_that_would_be_replaced_everywhere_stays_where_it_is),
                 cmocka_unit_test(a_replacing_unit_is_placed_before_the_one_that_it_replaces),
                 cmocka_unit_test(a_global_unit_that_finishes_gets_its_next_revision_on_all_machines),

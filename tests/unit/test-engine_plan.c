@@ -88,7 +88,8 @@ static void of_two_that_conflict_exactly_one_moves(void **state) {
         run_on(&p, "A", "a.service");
         run_on(&p, "A", "b.service");
         cluster_view_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
-        plans(&p, "run a.service A; stop b.service A; run b.service B");
+        cluster_view_roll(&p, "a.service");
+        plans(&p, "stop b.service A; run b.service B");
         cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
@@ -254,6 +255,7 @@ static void an_edited_unit_gets_a_new_assignment_in_place(void **state) {
         ClusterView p;
 
         two_machines(&p);
+        p.below_updates = true;
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         cluster_view_text(&p, "a.service", "", "/bin/false");
@@ -274,6 +276,7 @@ static void an_edited_global_unit_changes_on_one_machine_at_a_time(void **state)
         ClusterView p;
 
         two_machines(&p);
+        p.below_updates = true;
         cluster_view_machine(&p, "C", "", PRESENCE_UP);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B; run g.service C");
@@ -301,6 +304,7 @@ static void a_global_unit_that_is_corrected_after_a_bad_edit_continues_its_updat
         ClusterView p;
 
         two_machines(&p);
+        p.below_updates = true;
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B");
         cluster_view_execute(&p);
@@ -397,12 +401,12 @@ static void a_machine_that_was_lost_twice_keeps_its_units_and_gets_no_new_ones_f
         cluster_view_unit(&p, "d.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "h.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run d.service B; run h.service B");
-        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
         assert_int_equal(plan.again_ms, 30000);
         engine_plan_done(&plan);
 
         p.cluster.now_ms += 29999;
-        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
         assert_int_equal(plan.again_ms, 1);
         engine_plan_done(&plan);
         p.cluster.now_ms++;
@@ -701,7 +705,7 @@ static void a_move_has_a_reason_and_a_first_place_has_none(void **state) {
                 cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
                 cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
                 cluster_view_unit(&p, "a.service", rows[i].options, TARGET_LAUNCHED);
-                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
                 assert_int_equal(plan.n, 1);
                 assert_int_equal(plan.changes[0].move, MOVE_NONE);
                 engine_plan_done(&plan);
@@ -714,7 +718,7 @@ static void a_move_has_a_reason_and_a_first_place_has_none(void **state) {
                 }
                 cluster_view_machine(&p, "A", rows[i].metadata, rows[i].presence);
                 cluster_view_presence(&p, "A", rows[i].presence);
-                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
                 for (size_t k = 0; k < plan.n; k++)
                         if (plan.changes[k].move != MOVE_NONE) {
                                 assert_int_equal(plan.changes[k].move, rows[i].move);
@@ -1065,6 +1069,22 @@ static bool make_unreadable(ClusterView *p, Chance *c, const char *unit, const c
 }
 
 /* Apply one random change, and report it as the registry does. */
+/* A rollout assigns the wanted text to all machines of a unit. */
+static void roll_randomly(ClusterView *p, Chance *c, const char *unit) {
+        const ClusterUnit *u = cluster_unit(&p->cluster, unit);
+
+        if (!u || cluster_unit_is_unreadable(u))
+                return;
+        cluster_view_roll(p, unit);
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
+                assert_int_equal(concerned(&p->cluster,
+                                           &(RegistryChange) { .kind = CHANGED_ASSIGNMENT,
+                                                               .unit = unit,
+                                                               .machine = o->machine->id },
+                                           add_name, c),
+                                 0);
+}
+
 static void apply_random_change(ClusterView *p, Chance *c) {
         const char *unit = ANY(c, all_units), *machine = ANY(c, all_machines);
         char id[MACHINE_ID_SIZE];
@@ -1115,7 +1135,11 @@ static void apply_random_change(ClusterView *p, Chance *c) {
                 change = (RegistryChange) { .kind = CHANGED_PRESENCE, .machine = id };
                 break;
         case 7:
-                if (random_below(&c->random, 3) > 0 || !make_unreadable(p, c, unit, machine, &change))
+                if (random_below(&c->random, 3) > 0) {
+                        roll_randomly(p, c, unit);
+                        return;
+                }
+                if (!make_unreadable(p, c, unit, machine, &change))
                         return;
                 change.machine = change.machine ? id : NULL;
                 break;
@@ -1251,17 +1275,17 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                                 c.n = SIZE_MAX;
                         }
 
-                        assert_int_equal(
-                                engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &full), 0);
+                        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &full),
+                                         0);
                         if (c.n == SIZE_MAX)
-                                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000,
-                                                             &(EnginePlanLimits) {}, &part),
-                                                 0);
+                                assert_int_equal(
+                                        engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &part),
+                                        0);
                         else
                                 assert_int_equal(
                                         engine_plan(&p.cluster,
                                                     c.names ? c.names : (const char *const[]) { NULL }, c.n,
-                                                    30000, &(EnginePlanLimits) {}, &part),
+                                                    30000, &cluster_view_limits, &part),
                                         0);
                         assert_same(&full, &part, seed * 1000 + i);
                         assert_rules_hold(&p, &full);
@@ -1374,6 +1398,7 @@ static void a_unit_that_a_change_frees_is_part_of_the_same_plan(void **state) {
         ClusterView p;
 
         two_machines(&p);
+        p.below_updates = true;
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
         cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
         cluster_view_unit(&p, "d.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
@@ -1410,9 +1435,10 @@ static size_t plan_in_parts(ClusterView *p, const char *const *names, size_t n_n
                 size_t n = MIN(queue.n - first, (size_t) SLICE);
                 EnginePlan plan = {};
 
-                assert_int_equal(engine_plan(&p->cluster, (const char *const *) queue.items + first, n, 30000,
-                                             &(EnginePlanLimits) { .work_max = work_max }, &plan),
-                                 0);
+                assert_int_equal(
+                        engine_plan(&p->cluster, (const char *const *) queue.items + first, n, 30000,
+                                    &(EnginePlanLimits) { .names_texts = true, .work_max = work_max }, &plan),
+                        0);
                 assert_int_equal(plan.rest.n > 0, plan.more);
                 first += n;
                 for (size_t i = 0; i < plan.rest.n; i++)
@@ -1443,6 +1469,7 @@ static void all_units_that_a_change_affects_are_part_of_the_same_plan(void **sta
                 ClusterView p;
 
                 two_machines(&p);
+                p.below_updates = true;
                 cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
                 cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
                 cluster_view_unit(&p, "d.service", rows[i].own, TARGET_LAUNCHED);
@@ -1476,7 +1503,7 @@ static void followers_are_part_of_the_plan_that_places_their_unit(void **state) 
         cluster_view_unit(&p, "b.service", "MachineOf=z.service", TARGET_LAUNCHED);
         cluster_view_unit(&p, "c.service", "MachineOf=z.service", TARGET_LAUNCHED);
         cluster_view_unit(&p, "z.service", "", TARGET_LAUNCHED);
-        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &(EnginePlanLimits) {}, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &cluster_view_limits, &plan), 0);
         assert_int_equal(plan.n, 3);
         assert_string_equal(plan.changes[1].unit, "b.service");
         assert_string_equal(plan.changes[2].unit, "c.service");
@@ -1494,7 +1521,7 @@ static void a_name_in_machine_of_is_not_a_pattern(void **state) {
         cluster_view_unit(&p, "b.service", "MachineOf=a\\x2db.service", TARGET_LAUNCHED);
         cluster_view_unit(&p, "c.service", "MachineOf=*", TARGET_LAUNCHED);
         cluster_view_unit(&p, named, "", TARGET_LAUNCHED);
-        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &(EnginePlanLimits) {}, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &cluster_view_limits, &plan), 0);
         assert_int_equal(plan.n, 2);
         assert_string_equal(plan.changes[1].unit, "b.service");
         engine_plan_done(&plan);
@@ -1542,9 +1569,11 @@ static void a_plan_ends_after_the_unit_that_reaches_the_work_limit(void **state)
                 cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
                 cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
                 cluster_view_unreadable(&p, LAYOUT_TARGET, "c.service", NULL);
-                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000,
-                                             &(EnginePlanLimits) { .work_max = rows[i].work_max }, &plan),
-                                 0);
+                assert_int_equal(
+                        engine_plan(&p.cluster, NULL, 0, 30000,
+                                    &(EnginePlanLimits) { .names_texts = true, .work_max = rows[i].work_max },
+                                    &plan),
+                        0);
                 assert_int_equal(plan.n, rows[i].n);
                 assert_int_equal(plan.work, 3 * rows[i].n);
                 assert_int_equal(plan.rest.n, 2 - rows[i].n);
@@ -1834,7 +1863,7 @@ static void one_machine_lost_moves_only_its_own_units(void **state) {
         cluster_view_execute(&p);
         cluster_view_presence(&p, "C", PRESENCE_LOST);
         cluster_view_id(id, "C");
-        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
         assert_int_equal(plan.n, 10);
         for (size_t i = 0; i < plan.n; i++) {
                 assert_non_null(cluster_assignment(&p.cluster, id, plan.changes[i].unit));
@@ -1864,8 +1893,8 @@ static void a_large_plan_consists_of_parts(void **state) {
                 for (bool more = true; more;) {
                         EnginePlan plan = {};
 
-                        assert_int_equal(
-                                engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
+                        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan),
+                                         0);
                         if (n_plans++ == 0) {
                                 assert_int_equal(plan.n, ENGINE_PLAN_MAX);
                                 assert_int_equal(plan.rest.n, with_global ? 1 : 200);

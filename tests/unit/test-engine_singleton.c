@@ -27,9 +27,10 @@ static void singleton_on_a(ClusterView *p) {
 static EnginePlan plan_of(const ClusterView *p, uint64_t leads_ms) {
         EnginePlan plan = {};
 
-        assert_int_equal(
-                engine_plan(&p->cluster, NULL, 0, 30000, &(EnginePlanLimits) { .leads_ms = leads_ms }, &plan),
-                0);
+        assert_int_equal(engine_plan(&p->cluster, NULL, 0, 30000,
+                                     &(EnginePlanLimits) { .names_texts = true, .leads_ms = leads_ms },
+                                     &plan),
+                         0);
         return plan;
 }
 
@@ -77,6 +78,7 @@ static void it_starts_elsewhere_when_its_end_was_reported(void **state) {
         cluster_view_execute(&p);
         cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
         cluster_view_text(&p, ONE, "Singleton=yes\nMachineMetadata=zone=b\n", "/bin/true");
+        cluster_view_roll(&p, ONE);
         plans(&p, "stop one.service A");
         plans(&p, ""); /* it is being stopped */
         cluster_view_execute(&p);
@@ -131,6 +133,7 @@ static void a_unit_that_becomes_a_singleton_is_stopped_first(void **state) {
         plans(&p, "run one.service A");
         cluster_view_execute(&p);
         cluster_view_text(&p, ONE, "Singleton=yes\n", "/bin/true");
+        cluster_view_roll(&p, ONE);
         plans(&p, "stop one.service A");
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         p.cluster.now_ms += 3600000;
@@ -144,14 +147,12 @@ static void a_unit_that_becomes_a_singleton_is_stopped_first(void **state) {
 
 /* -- Texts of assignments: a rollout alone changes them -- */
 
-/* Plan with assignments that name their texts, apply the plan, and return how many changes it has. */
+/* Plan, apply the plan, and return how many changes it has. */
 static size_t named(ClusterView *p) {
         EnginePlan plan = {};
         size_t n;
 
-        assert_int_equal(
-                engine_plan(&p->cluster, NULL, 0, 30000, &(EnginePlanLimits) { .names_texts = true }, &plan),
-                0);
+        assert_int_equal(engine_plan(&p->cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
         cluster_view_apply(p, &plan);
         n = plan.n;
         engine_plan_done(&plan);
@@ -215,6 +216,7 @@ static void the_longest_stop_of_its_texts_counts(void **state) {
         ClusterView p;
 
         singleton_on_a(&p);
+        p.below_updates = true;
         cluster_view_put(&p, "/_fleet/unit/one.service", shorter);
         plans(&p, "run one.service A");
         cluster_view_presence(&p, "A", PRESENCE_LOST);

@@ -103,6 +103,36 @@ static void another_process_or_text_is_not_available(void **state) {
         assert_health(&p, UNIT_HEALTH_PASSING, true);
 }
 
+/* With a text; one that is stopped, or gets another text, begins again. */
+static void an_available_unit_that_is_not_any_more_has_lapsed(void **state) {
+        Play p = play_of(&without_checks);
+
+        change(&p, "active", "a");
+        pass_ms(&p, 5000);
+        change(&p, "activating", "a");
+        change(&p, "active", "b");
+        assert_false(p.state.lapsed); /* it was not available */
+        pass_ms(&p, 10000);
+        assert_health(&p, UNIT_HEALTH_PASSING, true);
+        assert_false(p.state.lapsed);
+        change(&p, "activating", "b");
+        assert_true(p.state.lapsed);
+        change(&p, "active", "c");
+        assert_true(p.state.lapsed);
+        pass_ms(&p, 10000);
+        assert_health(&p, UNIT_HEALTH_PASSING, true);
+        assert_false(p.state.lapsed);
+        snprintf(p.seen.hash, sizeof(p.seen.hash), "two");
+        change(&p, "activating", "d");
+        assert_false(p.state.lapsed);
+        change(&p, "active", "d");
+        pass_ms(&p, 10000);
+        change(&p, "inactive", "d");
+        assert_false(p.state.lapsed);
+        change(&p, "active", "e");
+        assert_false(p.state.lapsed);
+}
+
 /* The file of the next text is written before its start: until then, the unit has failed with the former one.
  */
 static void a_failure_is_none_of_a_text_that_was_not_started(void **state) {
@@ -505,6 +535,7 @@ int main(void) {
                 cmocka_unit_test(a_unit_without_checks_is_healthy_while_it_is_active),
                 cmocka_unit_test(a_unit_is_available_after_the_watch_time),
                 cmocka_unit_test(another_process_or_text_is_not_available),
+                cmocka_unit_test(an_available_unit_that_is_not_any_more_has_lapsed),
                 cmocka_unit_test(a_failure_is_none_of_a_text_that_was_not_started),
                 cmocka_unit_test(an_edit_of_x_fleet_alone_changes_no_health),
                 cmocka_unit_test(three_restarts_before_it_is_available_are_a_failure),

@@ -405,6 +405,37 @@ static void a_host_without_a_quorum_does_not_reboot(void **state) {
         HOST_UNTIL(fixture->host, has_called(fixture));
 }
 
+static KvSync *sync_of_view;
+
+static void on_failed_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        assert_int_equal(status, KV_OK);
+        /* As read_index_finish_applied() of the same entry: the check has passed, the tree has the entry. */
+        sync_of_view->done(sync_of_view->userdata, KV_OK);
+        sync_of_view = NULL;
+}
+
+static void a_host_reboots_by_a_view_that_has_what_was_read(void **state) {
+        Fixture *fixture = *state;
+        RebootRecord record = { .state = REBOOT_FAILED, .kind = REBOOT_FULL, .until_ms = 1 };
+        RebootChange change;
+
+        open_rebooting(fixture);
+        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        leader.hold = true;
+        write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
+        HOST_UNTIL(fixture->host, leader.held);
+        sync_of_view = leader.held;
+        leader.held = NULL;
+        leader.hold = false;
+        change = (RebootChange) { .machine = self(fixture), .record = &record, .reason = "" };
+        snprintf(record.boot, sizeof(record.boot), "%s", boot);
+        assert_int_equal(
+                registry_reboot(fixture->host->registry, 0, &change, 1, NULL, on_failed_written, fixture), 0);
+        HOST_UNTIL(fixture->host, !sync_of_view);
+        host_pause(fixture->host, 100);
+        assert_false(has_called(fixture));
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
@@ -422,6 +453,7 @@ int main(void) {
                 TEST(a_host_reboots_by_a_record_that_is_current),
                 TEST(a_reboot_that_logind_rejects_is_reported),
                 TEST(a_host_without_a_quorum_does_not_reboot),
+                TEST(a_host_reboots_by_a_view_that_has_what_was_read),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -250,6 +250,81 @@ static void a_timer_with_slack_fires_with_others_and_alone_at_its_end(void **sta
         assert_string_equal(t->transcript, "popp");
 }
 
+static uint64_t thread_ns(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+        return (uint64_t) t.tv_sec * 1000000000 + (uint64_t) t.tv_nsec;
+}
+
+static uint64_t cost_of_turns_ns(TestLoop *t, unsigned turns) {
+        uint64_t begun_ns = thread_ns();
+
+        for (unsigned i = 0; i < turns; i++)
+                (void) loop_run_due(&t->base, 100);
+        return thread_ns() - begun_ns;
+}
+
+static void the_cost_of_a_turn_does_not_grow_with_timers_that_have_slack(void **state) {
+        enum { TIMERS = 10000, TURNS = 2000 };
+        TestLoop *t = *state;
+        AssignmentRecord *notes = NEW0(AssignmentRecord, TIMERS);
+        uint64_t alone_ns, beside_ns;
+
+        assert_non_null(notes);
+        alone_ns = cost_of_turns_ns(t, TURNS);
+        for (size_t i = 0; i < TIMERS; i++) {
+                note_init(&notes[i], t, 'n');
+                assert_int_equal(timer_start_with_slack(&notes[i].timer, &t->base, 10, 20), 0);
+        }
+        beside_ns = cost_of_turns_ns(t, TURNS);
+        for (size_t i = 0; i < TIMERS; i++)
+                timer_stop(&notes[i].timer);
+        free(notes);
+        /* A visit of each is more than a thousand times as much. */
+        assert_true(beside_ns < 50 * alone_ns + 1000000);
+}
+
+/* In any order of starting, and also if some are started again or stopped. */
+static void timers_with_slack_fire_once_their_delay_has_passed(void **state) {
+        enum { TIMERS = 200 };
+        TestLoop *t = *state;
+        AssignmentRecord notes[TIMERS];
+        uint64_t early_ms[TIMERS] = {};
+        Random random;
+
+        random_seed(&random, 1);
+        for (size_t i = 0; i < TIMERS; i++)
+                note_init(&notes[i], t, 'n');
+        for (unsigned step = 0; step < 5000; step++) {
+                size_t i = random_below(&random, TIMERS);
+
+                if (random_below(&random, 4) == 0) {
+                        timer_stop(&notes[i].timer);
+                        early_ms[i] = 0;
+                } else {
+                        uint64_t delay_ms = random_below(&random, 100);
+
+                        assert_int_equal(timer_start_with_slack(&notes[i].timer, &t->base, delay_ms,
+                                                                random_below(&random, 1000)),
+                                         0);
+                        early_ms[i] = t->now_ms + delay_ms;
+                }
+                if (random_below(&random, 10) > 0)
+                        continue;
+                t->now_ms += random_below(&random, 50);
+                assert_false(loop_run_due(&t->base, TIMERS));
+                memset(t->transcript, 0, sizeof(t->transcript));
+                for (size_t k = 0; k < TIMERS; k++) {
+                        assert_int_equal(timer_armed(&notes[k].timer), early_ms[k] > t->now_ms);
+                        if (early_ms[k] <= t->now_ms)
+                                early_ms[k] = 0;
+                }
+        }
+        for (size_t i = 0; i < TIMERS; i++)
+                timer_stop(&notes[i].timer);
+}
+
 static void deferred_calls_run_once_before_timers_and_what_timers_defer_after_them(void **state) {
         TestLoop *t = *state;
         AssignmentRecord a, b, gone;
@@ -930,6 +1005,8 @@ int main(int argc, char **argv) {
                 PURE(a_turn_has_a_budget_of_work_and_nodes_count_as_bytes),
                 PURE(many_timers_fire_in_order_after_random_starts_and_stops),
                 PURE(a_timer_with_slack_fires_with_others_and_alone_at_its_end),
+                PURE(the_cost_of_a_turn_does_not_grow_with_timers_that_have_slack),
+                PURE(timers_with_slack_fire_once_their_delay_has_passed),
                 PURE(deferred_calls_run_once_before_timers_and_what_timers_defer_after_them),
                 PURE(a_call_that_defers_itself_does_not_starve_timers),
                 PURE(the_budget_limits_a_turn_and_more_due_work_is_reported),

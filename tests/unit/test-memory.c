@@ -268,7 +268,7 @@ static void make_view(void) {
 
 static int plan_all(void *userdata) {
         EnginePlan plan = {};
-        int r = engine_plan(&sample.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan);
+        int r = engine_plan(&sample.cluster, NULL, 0, 30000, &cluster_view_limits, &plan);
 
         if (r == 0)
                 assert_true(plan.n > 8);
@@ -279,7 +279,7 @@ static int plan_all(void *userdata) {
 static int plan_some(void *userdata) {
         const char *units[] = { "web@1.service", "db.service" };
         EnginePlan plan = {};
-        int r = engine_plan(&sample.cluster, units, ELEMENTS(units), 30000, &(EnginePlanLimits) {}, &plan);
+        int r = engine_plan(&sample.cluster, units, ELEMENTS(units), 30000, &cluster_view_limits, &plan);
 
         engine_plan_done(&plan);
         return r;

@@ -605,6 +605,22 @@ static void after_some_warnings_the_others_are_counted(void **state) {
         }
 }
 
+static void a_stored_unit_of_the_former_version_can_be_read(void **state) {
+        static const char *const lines[] = { "ReplaceAfterSec=9999d",
+                                             "OnPartition=stop\nStopAfterSec=9999d" };
+
+        for (size_t i = 0; i < ELEMENTS(lines); i++) {
+                char text[200];
+                Unit *unit = NULL;
+
+                snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/one\n[X-Fleet]\n%s\n", lines[i]);
+                assert_int_equal(unit_read("web.service", text, strlen(text), &unit, NULL), 0);
+                assert_int_equal(i == 0 ? unit->placement.replace_after_ms : unit->placement.stop_after_ms,
+                                 SPAN_MAX_MS);
+                unit_free(unit);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(lists_are_repeated_options_or_quoted_items),
@@ -626,6 +642,7 @@ int main(void) {
                 cmocka_unit_test(the_number_of_kept_revisions_has_bounds),
                 cmocka_unit_test(a_stored_unit_with_an_unknown_word_of_move_stays_readable),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
+                cmocka_unit_test(a_stored_unit_of_the_former_version_can_be_read),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

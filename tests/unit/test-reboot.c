@@ -40,6 +40,7 @@ static void reboots(ClusterView *p, const char *machine, const char *state, cons
         cluster_view_put(p, machine_key(machine, "reboot"), value);
 }
 
+#define STEADY     "\"steady\":970000,"
 #define OTHER_BOOT "\"boot\":\"00000000000000000000000000000000\","
 
 /* Voters with the Raft IDs 1, 2, ...; the first machine leads. */
@@ -150,14 +151,26 @@ static void each_state_of_a_reboot_has_its_next_one(void **state) {
                   REBOOT_KEEPS, "" },
                 { "down", OTHER_BOOT "\"until\":1000001,", PRESENCE_AWAY, "drained", NULL, NONE, REBOOT_KEEPS,
                   "" },
-                { "back", OTHER_BOOT "\"until\":1000001,", PRESENCE_UP, "drained", NULL, DONE,
+                { "back", OTHER_BOOT "\"until\":1000001,", PRESENCE_UP, "drained", NULL, REBOOT_BACK,
+                  REBOOT_KEEPS, "" },
+                { "back", OTHER_BOOT STEADY "\"until\":1000001,", PRESENCE_UP, "drained", NULL, DONE,
                   REBOOT_RELEASES, "" },
-                { "back", OTHER_BOOT "\"until\":1000001,", PRESENCE_UP, "drained", "active", DONE,
+                { "back", OTHER_BOOT "\"until\":1000001,", PRESENCE_UP, "drained", "active", REBOOT_BACK,
+                  REBOOT_KEEPS, "" },
+                { "back", OTHER_BOOT STEADY "\"until\":1000001,", PRESENCE_UP, "drained", "active", DONE,
                   REBOOT_RELEASES, "" },
+                { "back", OTHER_BOOT "\"steady\":970001,\"until\":1000001,", PRESENCE_UP, "drained", "active",
+                  NONE, REBOOT_KEEPS, "" },
                 { "back", OTHER_BOOT "\"until\":1000001,", PRESENCE_UP, "drained", "activating", NONE,
                   REBOOT_KEEPS, "" },
+                { "back", OTHER_BOOT STEADY "\"until\":1000001,", PRESENCE_UP, "drained", "activating",
+                  REBOOT_BACK, REBOOT_KEEPS, "" },
+                { "back", OTHER_BOOT STEADY "\"until\":1000001,", PRESENCE_AWAY, "drained", NULL, REBOOT_BACK,
+                  REBOOT_KEEPS, "" },
                 { "back", OTHER_BOOT "\"until\":1000000,", PRESENCE_UP, "drained", "failed", REBOOT_FAILED,
-                  REBOOT_KEEPS, "it is up, but not all of its units run" },
+                  REBOOT_KEEPS, "it is up, but g.service is not available again" },
+                { "back", OTHER_BOOT "\"until\":1000000,", PRESENCE_AWAY, "drained", NULL, REBOOT_FAILED,
+                  REBOOT_KEEPS, "its units are not available again in time" },
                 { "back", OTHER_BOOT "\"until\":1000001,", PRESENCE_LOST, "drained", NULL, NONE, REBOOT_KEEPS,
                   "" },
                 { "failed", "", PRESENCE_UP, "drained", NULL, NONE, REBOOT_KEEPS, "" },
@@ -172,7 +185,9 @@ static void each_state_of_a_reboot_has_its_next_one(void **state) {
                 kv = voters(&p, "BA");
                 if (rows[i].global) {
                         cluster_view_unit(&p, "g.service", "Global=yes", TARGET_LAUNCHED);
+                        p.cluster.now_ms = 1;
                         cluster_view_assign(&p, "A", "g.service", ASSIGNMENT_RUN);
+                        p.cluster.now_ms = 1000000;
                         cluster_view_state(&p, "A", "g.service", rows[i].global);
                 }
                 if (rows[i].presence != PRESENCE_UP)
@@ -185,7 +200,9 @@ static void each_state_of_a_reboot_has_its_next_one(void **state) {
                         fail_msg("row %zu: %s", i, step.reason ?: "no step");
                 if (rows[i].next >= 0) {
                         assert_int_equal(step.next.state, rows[i].next);
-                        assert_int_equal(step.next.since_ms, 1000000);
+                        assert_int_equal(
+                                step.next.since_ms,
+                                streq(rows[i].state, "back") && rows[i].next == REBOOT_BACK ? 1 : 1000000);
                         assert_string_equal(step.next.why, rows[i].why);
                 }
                 if (step.machine) {
@@ -194,6 +211,57 @@ static void each_state_of_a_reboot_has_its_next_one(void **state) {
                 }
                 cluster_view_free(&p);
         }
+}
+
+/* Execute the steps that are due, and check the state of the host. */
+static void comes_to(ClusterView *p, const KvState *kv, const char *expected) {
+        while (*execute(p, kv))
+                ;
+        assert_string_equal(
+                machine_of(p, "A")->reboot ? reboot_state_to_string(machine_of(p, "A")->reboot->state) : "",
+                expected);
+}
+
+/* The units that were available before; not those that were broken, or are new. */
+static void a_host_is_back_when_its_units_have_been_available_again(void **state) {
+        static const char *const units[] = { "bad.service", "good.service", "new.service" };
+        ClusterView p;
+        Error why = {};
+        KvState kv;
+
+        two_machines(&p);
+        kv = voters(&p, "BA");
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                cluster_view_unit(&p, units[i], "Global=yes", TARGET_LAUNCHED);
+        run_on(&p, "A", "good.service");
+        cluster_view_assign(&p, "A", "bad.service", ASSIGNMENT_RUN);
+        cluster_view_active(&p, "A", "bad.service", "failing");
+        maintain(&p, "A", "drained", "\"for\":\"reboot\",");
+        reboots(&p, "A", "draining", "");
+        comes_to(&p, &kv, "rebooting");
+        assert_string_equal(machine_of(&p, "A")->reboot->except, "bad.service ");
+        p.cluster.now_ms += 60000;
+        cluster_view_assign(&p, "A", "new.service", ASSIGNMENT_RUN);
+        cluster_view_active(&p, "A", "good.service", "starting");
+        boots(&p, "A", 7);
+        comes_to(&p, &kv, "back");
+        p.cluster.now_ms += REBOOT_STEADY_MS;
+        comes_to(&p, &kv, "back");
+        assert_false(reboot_may_go_on(&p.cluster, &kv, machine_of(&p, "A"), &why));
+        assert_string_equal(why.message, "good.service is not available again");
+        cluster_view_state(&p, "A", "good.service", "active");
+        comes_to(&p, &kv, "back");
+        p.cluster.now_ms += REBOOT_STEADY_MS - 1;
+        cluster_view_active(&p, "A", "good.service", "passing"); /* it was started again */
+        comes_to(&p, &kv, "back");
+        cluster_view_state(&p, "A", "good.service", "active");
+        p.cluster.now_ms++;
+        comes_to(&p, &kv, "back");
+        p.cluster.now_ms += REBOOT_STEADY_MS - 1;
+        comes_to(&p, &kv, "back");
+        p.cluster.now_ms++;
+        comes_to(&p, &kv, "");
+        cluster_view_free(&p);
 }
 
 static void the_drain_of_a_reboot_ends_as_any_other(void **state) {
@@ -462,6 +530,7 @@ static void no_host_begins_in_a_new_lineage_or_with_other_maintenance(void **sta
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_state_of_a_reboot_has_its_next_one),
+                cmocka_unit_test(a_host_is_back_when_its_units_have_been_available_again),
                 cmocka_unit_test(the_drain_of_a_reboot_ends_as_any_other),
                 cmocka_unit_test(a_reboot_keeps_the_cordon_of_an_operator),
                 cmocka_unit_test(hosts_reboot_one_by_one_with_the_leader_last),

@@ -837,6 +837,31 @@ static void below_the_feature_level_of_updates_no_instance_follows(void **state)
         assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
 }
 
+/* Its own number of the text is another one. */
+static void after_the_raise_a_follower_names_the_number_of_its_template(void **state) {
+        World *w = *state;
+        AssignmentChange c;
+
+        raise_to(w, KV_LEVEL_REVISIONS);
+        machine(w, self);
+        for (int i = 1; i <= 5; i++)
+                assert_int_equal(submit_size(w, "web@.service", i, 0, ""), KV_OK);
+        assert_int_equal(submit_size(w, "web@1.service", 4, 0, ""), KV_OK);
+        assert_int_equal(submit_size(w, "web@1.service", 5, 0, ""), KV_OK);
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        c.revision = revisions_wanted(&text_of(w, "web@1.service")->revisions);
+        assert_int_equal(c.revision, 2);
+        snprintf(c.hash, sizeof(c.hash), "%s", text_of(w, "web@1.service")->hash);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
+        assert_int_equal(text_of(w, "web@1.service")->revisions.wanted.number, 5);
+        assert_int_equal(cluster_assignment(registry_cluster(w->registry), self, "web@1.service")->revision,
+                         5);
+}
+
 /* As the engine writes its plan after the raise of the feature level. */
 static void the_raise_of_the_level_writes_large_followers_in_parts(void **state) {
         World *w = *state;
@@ -1027,6 +1052,29 @@ static void the_leader_deletes_what_is_not_kept(void **state) {
         assert_null(cluster_any_unit(registry_cluster(w->registry), "a.service"));
         assert_int_equal(submit_size(w, "a.service", 1, 0, ""), KV_OK);
         assert_int_equal(revisions(w)->wanted.number, 1);
+}
+
+/* A revert returns to it. */
+static void the_completed_revision_is_kept(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *first = NULL;
+        _cleanup_rollout_ RolloutRecord record = { .state = ROLLOUT_DONE, .completed.number = 1 };
+        _cleanup_text_ Text t = {};
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        for (int i = 1; i <= 5; i++)
+                assert_int_equal(submit_size(w, "a.service", i, 0, "KeepRevisions=3"), KV_OK);
+        assert_int_equal(registry_read_revision(w->registry, "a.service", 1, &first), 0);
+        snprintf(record.completed.hash, sizeof(record.completed.hash), "%s", first->hash);
+        record.to = record.from = record.completed;
+        stored_rollout_write(&t, &record);
+        put_key(w, "/_fleet/rollout/a.service", t.chars);
+        start_engine(w);
+        assert_int_equal(submit_size(w, "a.service", 6, 0, "KeepRevisions=3"), KV_OK);
+        run_until(w, has_no_surplus);
+        assert_true(key_exists(w, "/_fleet/revision/a.service/1"));
+        assert_false(key_exists(w, "/_fleet/revision/a.service/2"));
+        assert_true(key_exists(w, "/_fleet/revision/a.service/5"));
 }
 
 static bool has_one_former_text(World *w) {
@@ -1387,6 +1435,7 @@ int main(void) {
                 TEST(a_former_text_is_stored_and_its_number_returns_with_it),
                 TEST(an_instance_that_a_rollout_updates_keeps_its_unit_directory),
                 TEST(below_the_feature_level_of_updates_no_instance_follows),
+                TEST(after_the_raise_a_follower_names_the_number_of_its_template),
                 TEST(the_raise_of_the_level_writes_large_followers_in_parts),
                 TEST(an_instance_follows_its_template_while_it_has_its_text),
                 TEST(texts_that_fit_into_no_common_transaction_are_stored_one_after_the_other),
@@ -1395,6 +1444,7 @@ int main(void) {
                 TEST(a_revert_of_large_texts_is_written),
                 TEST(a_change_that_loses_against_another_one_leaves_the_revisions_as_they_are),
                 TEST(the_leader_deletes_what_is_not_kept),
+                TEST(the_completed_revision_is_kept),
                 TEST(a_text_that_keeps_fewer_revisions_is_accepted),
                 TEST(large_revisions_are_deleted_in_parts),
                 TEST(the_engine_assigns_the_requested_units),

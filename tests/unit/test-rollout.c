@@ -113,6 +113,50 @@ static void a_broken_instance_gets_the_fix(void **state) {
         end(&play);
 }
 
+/* Its text may differ only by options that take effect without a restart. */
+static void the_fix_of_a_failed_instance_starts_it(void **state) {
+        _cleanup_rollout_set_ RolloutSet set = {};
+        Play play;
+
+        begin_template(&play, 2, "");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        want(&play, 3);
+        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+        assert_int_equal(set.n, 2);
+        assert_int_equal(set.instances[0].state, INSTANCE_BAD);
+        assert_true(rollout_starts_again(head_of(&play), &set.instances[0]));
+        assert_int_equal(set.instances[1].state, INSTANCE_OLD);
+        assert_false(rollout_starts_again(head_of(&play), &set.instances[1]));
+        end(&play);
+}
+
+/* It exits after it was available, and systemd starts it again. */
+static void an_instance_that_was_available_and_is_not_any_more_has_failed(void **state) {
+        char key[LAYOUT_KEY_MAX], value[256];
+        Play play;
+
+        begin_template(&play, 4, "");
+        want(&play, 2);
+        seconds(&play, 3);
+        assert_int_equal(count_with(&play, 2), 1);
+        assert_true(has_it(&play, 0));
+        snprintf(value, sizeof(value),
+                 "{\"active\":\"active\",\"hash\":\"%s\",\"health\":\"passing\",\"lapsed\":true,"
+                 "\"load\":\"loaded\",\"sub\":\"running\"}",
+                 assignment_of(&play, 0)->hash);
+        layout_key(key, LAYOUT_STATE, play.instances[0].unit, machine_id(play.instances[0].machine));
+        cluster_view_put(&play.p, key, value);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_string_equal(record_of(&play)->why,
+                            "web@1.service on A: it was available, and is not any more");
+        assert_int_equal(count_with(&play, 2), 1);
+        end(&play);
+}
+
 static void bad_updates_in_a_row_take_one(void **state) {
         Play play;
 
@@ -687,6 +731,8 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_failed_instance_pauses_the_rollout),
                 cmocka_unit_test(a_new_instance_gets_the_completed_text),
                 cmocka_unit_test(a_broken_instance_gets_the_fix),
+                cmocka_unit_test(the_fix_of_a_failed_instance_starts_it),
+                cmocka_unit_test(an_instance_that_was_available_and_is_not_any_more_has_failed),
                 cmocka_unit_test(bad_updates_in_a_row_take_one),
                 cmocka_unit_test(an_assignment_that_is_not_executed_counts_as_unavailable),
                 cmocka_unit_test(an_instance_that_may_be_restarting_is_not_available_with_the_former_text),

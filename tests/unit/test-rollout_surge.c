@@ -33,6 +33,7 @@ static RolloutChange surge_step(Play *play) {
                 cluster_view_put(&play->p, layout_key(key, LAYOUT_ASSIGNMENT, unit, m->id), value);
                 put_unit(play, unit, to, play->head, REVISION_SUBMITTED);
         }
+        put_followers(play, &step, to);
         if (step.change == ROLLOUT_REVERT)
                 put_unit(play, play->head, (unsigned) step.next.to.number, NULL, REVISION_REVERTED);
         if (step.has_record)

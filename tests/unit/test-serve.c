@@ -89,12 +89,16 @@ static void write_key(QuietPeer *h, const char *key) {
 
 /* -- The other host -- */
 
-static void subscribe(QuietPeer *h, const RemoteSubscribe *s) {
+static void subscribe_with(QuietPeer *h, const RemoteSubscribe *s, const uint64_t *hashes, size_t n) {
         _cleanup_writer_ Writer w = {};
 
-        remote_subscribe_write(s, NULL, 0, &w);
+        remote_subscribe_write(s, hashes, n, &w);
         assert_int_equal(w.error, 0);
         (void) quiet_peer_send_on(&h->asking, PEER_SUBSCRIBE, w.bytes, w.size);
+}
+
+static void subscribe(QuietPeer *h, const RemoteSubscribe *s) {
+        subscribe_with(h, s, NULL, 0);
 }
 
 static void subscribe_slice(QuietPeer *h, uint32_t number) {
@@ -106,6 +110,8 @@ static void subscribe_key(QuietPeer *h, uint32_t number, const char *key, uint64
                              .number = number, .kind = REMOTE_KEY, .key = kv_string(key), .since = since });
 }
 
+enum { HASHES_MAX = 64 };
+
 /* What the replica has sent. */
 typedef struct Heard {
         unsigned n_pages, n_events, n_gone, n_found, n_current;
@@ -114,7 +120,11 @@ typedef struct Heard {
         RemoteEnd end; /* the last one */
         RemoteFound found;
         RemoteCurrent current;
-        Text keys; /* of the slice, and of events */
+        Text keys;                   /* of the slice, and of events */
+        uint64_t hashes[HASHES_MAX]; /* of these versions */
+        size_t n_hashes, n_nodes, n_dropped;
+        uint64_t dropped; /* the last one */
+        size_t page_size; /* of the last page, in bytes */
 } Heard;
 
 static void hear_items(const Frame *f, Heard *ret) {
@@ -127,8 +137,18 @@ static void hear_items(const Frame *f, Heard *ret) {
         while (remote_next_item(&page, &item) > 0) {
                 KvBytes key = item.kind == REMOTE_EVENT ? item.event.node.key : item.node.key;
 
+                if (item.kind == REMOTE_DROPPED) {
+                        ret->n_dropped++;
+                        ret->dropped = item.hash;
+                        continue;
+                }
                 text_append_bytes(&ret->keys, key.data, key.size);
                 text_append(&ret->keys, " ");
+                if (item.kind != REMOTE_NODE)
+                        continue;
+                assert_true(ret->n_hashes < HASHES_MAX);
+                ret->hashes[ret->n_hashes++] = remote_hash(key, item.node.modified);
+                ret->n_nodes++;
         }
 }
 
@@ -142,6 +162,7 @@ static void hear(QuietPeer *h, Heard *ret) {
                 if (f.type == PEER_PAGE || f.type == PEER_EVENTS) {
                         ret->n_pages += f.type == PEER_PAGE;
                         ret->n_events += f.type == PEER_EVENTS;
+                        ret->page_size = f.size;
                         hear_items(&f, ret);
                 } else if (f.type == PEER_GONE) {
                         ret->n_gone++;
@@ -163,6 +184,57 @@ static void heard_done(Heard *heard) {
 }
 
 /* -- Subscriptions -- */
+
+/* A host that moves over has most keys already. */
+static void a_resumed_slice_has_only_what_the_host_lacks(void **state) {
+        const RemoteSubscribe slice = { .number = 1, .kind = REMOTE_SLICE };
+        const uint64_t unknown = 42;
+        _cleanup_heard_ Heard all = {}, resumed = {};
+        QuietPeer *h = *state;
+        size_t n;
+
+        subscribe(h, &slice);
+        quiet_peer_pass(h, 100);
+        hear(h, &all);
+        n = all.n_nodes;
+        assert_true(n >= 1);
+        assert_int_equal(all.n_dropped, 0);
+
+        /* Nothing changed. */
+        subscribe_with(h, &slice, all.hashes, n);
+        quiet_peer_pass(h, 100);
+        hear(h, &resumed);
+        assert_int_equal(resumed.n_pages, 1);
+        assert_string_equal(resumed.keys.chars, "");
+        assert_int_equal(resumed.n_dropped, 0);
+        assert_true(resumed.index > 0);
+        assert_true(resumed.page_size < 100);
+
+        /* The host has no version of one key, or an older one, which is dropped by its hash. */
+        subscribe_with(h, &slice, all.hashes + 1, n - 1);
+        quiet_peer_pass(h, 100);
+        hear(h, &resumed);
+        assert_int_equal(resumed.n_nodes, 1);
+        assert_int_equal(resumed.hashes[0], all.hashes[0]);
+        assert_int_equal(resumed.n_dropped, 0);
+        all.hashes[n] = unknown;
+        subscribe_with(h, &slice, all.hashes, n + 1);
+        quiet_peer_pass(h, 100);
+        hear(h, &resumed);
+        assert_int_equal(resumed.n_nodes, 0);
+        assert_int_equal(resumed.n_dropped, 1);
+        assert_true(resumed.dropped == unknown);
+
+        /* A key has changed since. */
+        have_machine(h, QUIET_PEER_OTHER_ID, "changed");
+        hear(h, &resumed);
+        subscribe_with(h, &slice, all.hashes, n);
+        quiet_peer_pass(h, 100);
+        hear(h, &resumed);
+        assert_int_equal(resumed.n_nodes, 1);
+        assert_int_equal(resumed.n_dropped, 1); /* the former version */
+        assert_non_null(strstr(resumed.keys.chars, "/_fleet/machine/" QUIET_PEER_OTHER_ID "/facts "));
+}
 
 static void a_slice_is_that_of_the_host_of_the_session(void **state) {
         static const RemoteSubscribe other = { .number = 2,
@@ -419,6 +491,7 @@ static void frames_of_12_mib_are_read_and_one_byte_more_ends_the_session(void **
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, replica_setup, replica_teardown)
         const struct CMUnitTest tests[] = {
+                T(a_resumed_slice_has_only_what_the_host_lacks),
                 T(a_slice_is_that_of_the_host_of_the_session),
                 T(events_of_the_future_wait_for_their_index),
                 T(a_bound_of_the_future_is_behind_after_a_second),

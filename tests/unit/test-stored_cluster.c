@@ -23,6 +23,7 @@ typedef union AnyRecord {
         ClusterSettings settings;
         LineageRecord lineage;
         MaintenanceRecord maintenance;
+        MoveRecord move;
 } AnyRecord;
 
 /* A row of the table of records: its functions, for any record. */
@@ -45,6 +46,7 @@ ROW(ca_rotation)
 ROW(settings)
 ROW(lineage)
 ROW(maintenance)
+ROW(move)
 
 static void nothing_done(AnyRecord *record) {}
 
@@ -156,6 +158,9 @@ static const Row rows[] = {
         { READ(lineage, nothing_done), "{\"kind\":\"recovered\"}", "ancestor: expected 16 hex digits" },
         { READ(maintenance, nothing_done), "{\"by\":\"root\",\"deadline\":8,\"for\":\"leave\",\"mode\":"
                                            "\"draining\",\"since\":7,\"why\":\"w\"}" },
+        { READ(move, nothing_done), "{\"by\":\"root\",\"since\":8,\"to\":\"" MACHINE "\"}" },
+        { READ(move, nothing_done), "{\"by\":\"root\",\"to\":\"\"}", "to: expected the ID of a machine" },
+        { READ(move, nothing_done), "{\"to\":\"alpha\"}", "to: expected the ID of a machine" },
         { READ(maintenance, nothing_done), "{}", "mode: '' is none of cordoned, draining, drained" },
         { READ(maintenance, nothing_done), "[]", "expected a JSON object" },
 };

@@ -1,0 +1,176 @@
+#include "client/replace.h"
+
+#include <stdio.h>
+
+enum { NAMED_MAX = 8 }; /* units in the command that continues */
+
+/* -- Templates -- */
+
+void replace_templates_done(ReplaceTemplates *all) {
+        for (size_t i = 0; i < all->n; i++) {
+                free(all->items[i].name);
+                json_value_free(all->items[i].rollout);
+        }
+        free(all->items);
+}
+
+const char *replace_template_hash(const ReplaceTemplate *t) {
+        return member_text(t->rollout, "wanted");
+}
+
+/* A daemon of an older version has no rollouts, and no template has followers then. */
+static int template_read(Client *c, ReplaceTemplate *t, Error *err) {
+        _cleanup_text_ Text path = {};
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        text_append(&path, "/fleet/v1/rollouts/");
+        append_escaped(&path, t->name, false);
+        r = path.error < 0 ? path.error :
+                             connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, err);
+        if (r < 0 || reply.status == 404)
+                return r;
+        r = reply_check(&reply, err);
+        return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, &t->rollout, err);
+}
+
+bool replace_template_lacks(const ReplaceTemplate *t, const char *instance) {
+        const JsonValue *apart = json_value_member(t->rollout, "apart");
+
+        for (size_t i = 0; i < json_value_count(apart); i++)
+                if (streq(json_value_string(json_value_item(apart, i)) ?: "", instance))
+                        return true;
+        return false;
+}
+
+bool replace_template_has(const ReplaceTemplate *t, const char *instance) {
+        return json_value_type(json_value_member(t->rollout, "apart")) == JSON_VALUE_ARRAY &&
+               !replace_template_lacks(t, instance);
+}
+
+void replace_note_apart(Client *c, const char *template) {
+        _cleanup_(replace_templates_done) ReplaceTemplates all = {};
+        _cleanup_text_ Text names = {};
+        const ReplaceTemplate *t;
+        const JsonValue *apart;
+        size_t n;
+
+        if (replace_template(c, &all, template, &t, &(Error) {}) < 0)
+                return;
+        apart = json_value_member(t->rollout, "apart");
+        n = json_value_count(apart);
+        for (size_t i = 0; i < MIN(n, (size_t) NAMED_MAX); i++)
+                text_printf(&names, "%s%s", i > 0 ? ", " : "",
+                            json_value_string(json_value_item(apart, i)) ?: "");
+        if (n > NAMED_MAX)
+                text_printf(&names, " and %zu more", n - NAMED_MAX);
+        if (n > 0 && names.error == 0)
+                client_note("%s %s of %s own, and %s not follow %s; to give one its text: fleetctl start "
+                            "--replace %s",
+                            names.chars, n == 1 ? "has a text" : "have texts", n == 1 ? "its" : "their",
+                            n == 1 ? "does" : "do", template,
+                            json_value_string(json_value_item(apart, 0)) ?: "");
+}
+
+/* 'instance' may be the template itself. */
+int replace_template(Client *c, ReplaceTemplates *all, const char *instance, const ReplaceTemplate **ret,
+                     Error *err) {
+        _cleanup_free_ char *name = unit_name_template(instance);
+        ReplaceTemplate *t;
+
+        if (!name)
+                return -ENOMEM;
+        for (size_t i = 0; i < all->n; i++)
+                if (streq(all->items[i].name, name)) {
+                        *ret = &all->items[i];
+                        return 0;
+                }
+        if (GROW(all->items, all->capacity, all->n + 1) < 0)
+                return -ENOMEM;
+        *ret = t = &all->items[all->n++];
+        *t = (ReplaceTemplate) { .name = TAKE_PTR(name) };
+        return template_read(c, t, err);
+}
+
+/* -- One set after the other -- */
+
+void replace_note(const Client *c, size_t n_units, size_t n_sets) {
+        if (n_sets < 2)
+                return;
+        if (c->options.no_block)
+                client_note("%zu units get their new text at the same time; one after the other: without "
+                            "--no-block",
+                            n_units);
+        else if (c->options.all_at_once)
+                client_note("%zu units get their new text at the same time", n_units);
+        else
+                client_note("%zu units follow no common template, and get their new text one after the "
+                            "other; together: --all-at-once",
+                            n_units);
+}
+
+/* Print the units from 'at' on, whose replacement has not begun, and how to continue. */
+static void note_rest(const Client *c, const RolloutGoals *goals, size_t at) {
+        _cleanup_text_ Text names = {}, command = {};
+        size_t end = MIN(goals->n, at + NAMED_MAX);
+
+        for (size_t i = at; i < end; i++) {
+                text_printf(&names, "%s%s", i > at ? ", " : "", goals->items[i].name);
+                text_append(&command, " ");
+                text_append_printable(&command, goals->items[i].given);
+        }
+        if (end < goals->n)
+                text_printf(&names, " and %zu more", goals->n - end);
+        if (names.error < 0 || command.error < 0)
+                return;
+        client_note("not replaced: %s; to continue: fleetctl %s --replace%s%s", names.chars, c->verb->name,
+                    command.chars, end < goals->n ? " ..." : "");
+}
+
+/* Submit a set. Another command may have stopped its units meanwhile: then they stay as they are. */
+static int set_submit(Client *c, const RolloutGoal *goals, size_t n, Error *err) {
+        _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n);
+        int r;
+
+        if (!units)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                units[i] = client_change_of(goals[i].name);
+                units[i].text = goals[i].text;
+                if (!unit_name_is_template(goals[i].name))
+                        units[i].desired_state = units[i].expected_state = TARGET_LAUNCHED;
+        }
+        r = client_change(c, units, n, err);
+        for (size_t i = 0; i < n && r >= 0; i++) {
+                if (goals[i].note)
+                        client_note("%s", goals[i].note);
+                if (unit_name_is_template(goals[i].name))
+                        replace_note_apart(c, goals[i].name);
+        }
+        return r;
+}
+
+int replace_wait(Client *c, const RolloutGoals *goals, Error *err) {
+        for (size_t begin = 0, end; begin < goals->n; begin = end) {
+                const RolloutGoals set = { .items = goals->items + begin };
+                int r = 0;
+
+                end = begin + 1;
+                while (end < goals->n && goals->items[end].joins)
+                        end++;
+                if (goals->items[begin].text)
+                        r = set_submit(c, set.items, end - begin, err);
+                if (r < 0) {
+                        r = client_fail_after(r, err, "Error creating units: ");
+                        note_rest(c, goals, begin);
+                        return r;
+                }
+                r = rollout_wait(c, &(RolloutGoals) { .items = set.items, .n = end - begin }, err);
+                if (r != EXIT_DONE) {
+                        if (end < goals->n)
+                                note_rest(c, goals, end);
+                        return r;
+                }
+        }
+        return EXIT_DONE;
+}

@@ -1,0 +1,41 @@
+/* New texts of started units: the sets of a command, one after the other. */
+#pragma once
+
+#include "client/rollout.h"
+
+/* A template of the cluster. */
+typedef struct ReplaceTemplate {
+        char *name;         /* owned */
+        JsonValue *rollout; /* owned: of its set; NULL: the cluster has no such template */
+} ReplaceTemplate;
+
+typedef struct ReplaceTemplates {
+        ReplaceTemplate *items;
+        size_t n, capacity;
+} ReplaceTemplates;
+
+void replace_templates_done(ReplaceTemplates *all);
+
+/* The hash of its text; "": the cluster has no such template. Borrowed. */
+const char *replace_template_hash(const ReplaceTemplate *t);
+
+/* Return whether an instance that is to run follows the template, as its answer shows; false if that is
+ * unknown: the daemon has no rollouts yet. */
+bool replace_template_has(const ReplaceTemplate *t, const char *instance);
+/* The same of one that has a text of its own. */
+bool replace_template_lacks(const ReplaceTemplate *t, const char *instance);
+
+/* Print which instances do not follow a template that was submitted. Errors are ignored. */
+void replace_note_apart(Client *c, const char *template);
+
+/* Find the template of an instance, which the cluster may lack; it is read once. 0 or a negative errno. */
+int replace_template(Client *c, ReplaceTemplates *all, const char *instance, const ReplaceTemplate **ret,
+                     Error *err);
+
+/* Print how units that are of 'n' sets get their new texts. */
+void replace_note(const Client *c, size_t n_units, size_t n_sets);
+
+/* Wait for the rollouts of the goals, and submit the text of each set when the sets before it have ended
+ * well. If one has not, the others are not submitted, which is printed with the next command. An exit status
+ * as that of rollout_wait(). */
+int replace_wait(Client *c, const RolloutGoals *goals, Error *err);

@@ -1,0 +1,310 @@
+/* /fleet/v1/units/NAME/move: PUT moves a unit to another machine, DELETE ends that, GET reports it.
+ * fleetd/engine/move_end.c has how a move ends. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/api/fleet_v1.h"
+#include "fleetd/engine/rollout.h"
+#include "units/json.h"
+
+/* Return the unit of the path; NULL: there is none, and the request is answered. */
+static const ClusterUnit *move_unit_of(Request *request) {
+        size_t size = strcspn(request->rest, "/");
+        char name[UNIT_NAME_MAX + 1] = "";
+        const ClusterUnit *u;
+
+        if (size < sizeof(name))
+                memcpy(name, request->rest, size);
+        u = cluster_any_unit(registry_cluster(request->api->options.registry), name);
+        if (cluster_unit_exists(u))
+                return u;
+        request_error(request, 404, "unit does not exist");
+        return NULL;
+}
+
+/* -- GET -- */
+
+/* Return the assignment that the unit is to leave; NULL: none is left. */
+static const ClusterAssignment *move_from(const ClusterUnit *u) {
+        const ClusterAssignment *from = NULL;
+
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (!streq(a->machine->id, u->move->to) && (!from || cluster_assignment_is_active(a)))
+                        from = a;
+        return from;
+}
+
+static DrainedUnit move_state(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
+                              Error *ret_why) {
+        const ClusterAssignment *there = cluster_assignment(c, u->move->to, u->name), *from = move_from(u);
+        const ClusterMachine *to;
+        const char *spared;
+        DrainedUnit state;
+
+        if (!from)
+                return there && cluster_assignment_is_active(there) ? DRAINED_UNIT_MOVES :
+                                                                      DRAINED_UNIT_QUEUED;
+        state = unit_drained(c, view, u, from->machine, &to, ret_why);
+        if (state != DRAINED_UNIT_QUEUED || !u->unit)
+                return state;
+        spared = scheduler_move_spares(u, from->machine);
+        if (spared)
+                error_set(ret_why, 0, "%s", spared);
+        else if (!placement_stops_first(&u->unit->placement) || rollout_may_stop(c, from, ret_why) != 0)
+                return state;
+        return DRAINED_UNIT_WAITS;
+}
+
+void move_reason_of(const Cluster *c, const SchedulerView *view, const ClusterUnit *u, Error *ret) {
+        const char *to = cluster_name_of(c, u->move->to);
+        const ClusterAssignment *from = move_from(u);
+        Error why = {};
+
+        switch (move_state(c, view, u, &why)) {
+        case DRAINED_UNIT_MOVES:
+                error_set(ret, 0, "moves to %s: it starts there", to);
+                break;
+        case DRAINED_UNIT_STOPS:
+                error_set(ret, 0, "moves to %s: %s stops it first", to,
+                          from ? cluster_machine_name(from->machine) : "");
+                break;
+        case DRAINED_UNIT_QUEUED:
+                error_set(ret, 0, "moves to %s: queued", to);
+                break;
+        case DRAINED_UNIT_WAITS:
+                error_set(ret, 0, "moves to %s: waiting: %s", to, why.message);
+                break;
+        }
+}
+
+void move_get_handle(Request *request) {
+        static const char *const names[] = { [DRAINED_UNIT_MOVES] = "moving",
+                                             [DRAINED_UNIT_STOPS] = "stopping",
+                                             [DRAINED_UNIT_QUEUED] = "queued",
+                                             [DRAINED_UNIT_WAITS] = "waiting" };
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterUnit *u = move_unit_of(request);
+        const ClusterMachine *where = NULL;
+        const ClusterAssignment *from;
+        SchedulerView *view = NULL;
+        _cleanup_text_ Text t = {};
+        Error why = {};
+
+        if (!u)
+                return;
+        if (scheduler_view_new(c, c->now_ms, &view) < 0) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        (void) cluster_current_state(c, u, &where);
+        json_open(&t, NULL, '{');
+        if (u->move) {
+                const char *state = names[move_state(c, view, u, &why)];
+
+                from = move_from(u);
+                json_add_string(&t, "by", u->move->by);
+                json_add_string(&t, "from", from ? cluster_machine_name(from->machine) : NULL);
+                json_add_string(&t, "id", u->move->to);
+                json_add_string(&t, "machine", cluster_name_of(c, u->move->to));
+                json_add_string(&t, "name", u->name);
+                json_add_string(&t, "reason", why.message);
+                json_add_u64(&t, "since", u->move->since_ms);
+                json_add_string(&t, "state", state);
+        } else {
+                json_add_string(&t, "id", where ? where->id : NULL);
+                json_add_string(&t, "machine", where ? cluster_machine_name(where) : NULL);
+                json_add_string(&t, "name", u->name);
+                json_add_string(&t, "state", "none");
+        }
+        json_close(&t, '}');
+        scheduler_view_free(view);
+        request_answer_json(request, 200, &t);
+}
+
+/* -- PUT -- */
+
+typedef struct MoveBody {
+        char machine[MACHINE_ID_SIZE]; /* "": the best other one */
+        bool force;
+} MoveBody;
+
+static const JsonField body_fields[] = {
+        { "force", JSON_FIELD_BOOL, offsetof(MoveBody, force) },
+        { "machine", JSON_FIELD_CHARS, offsetof(MoveBody, machine), .size = MACHINE_ID_SIZE },
+};
+
+/* Return whether the unit moves to no machine at all; then set the reason. */
+static bool move_is_refused(const Request *request, const ClusterUnit *u, Error *ret) {
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        if (state.level < KV_LEVEL_UPDATES)
+                error_set(
+                        ret, 409,
+                        "move requires feature level %d, and the level is %u: all hosts need this version of "
+                        "fleetd; then: fleetctl cluster level %d",
+                        KV_LEVEL_UPDATES, state.level, KV_LEVEL_UPDATES);
+        else if (cluster_unit_is_unreadable(u))
+                error_set(ret, 409, "%s", CLUSTER_UNREADABLE);
+        else if (unit_name_is_template(u->name))
+                error_set(ret, 409, "a template runs nowhere; its instances do");
+        else if (u->unit->placement.global)
+                error_set(ret, 409, "it is global (Global=yes), and runs on each machine that qualifies");
+        else if (u->target == TARGET_INACTIVE)
+                error_set(ret, 409, "its target state is inactive; to start it: fleetctl start %s", u->name);
+        else
+                return false;
+        return true;
+}
+
+/* Return whether the unit may not leave the machine of an assignment; then set the reason. */
+static bool move_must_stay(const Cluster *c, const ClusterUnit *u, const ClusterAssignment *a, bool force,
+                           Error *ret) {
+        const char *name = cluster_machine_name(a->machine), *spared = scheduler_move_spares(u, a->machine);
+        const ClusterState *s = cluster_state_on(a->machine, u->name);
+
+        if (s && s->state.done)
+                error_set(ret, 409, "it has finished on %s, and is not run again", name);
+        else if (spared)
+                error_set(ret, 409, "%s", spared);
+        else if (cluster_machine_is_draining(a->machine) && !scheduler_drain_spares(u, a->machine, c->now_ms))
+                error_set(ret, 409, "%s is being drained, and the drain moves it", name);
+        else if (rollout_replaced(a))
+                error_set(ret, 409, "its update starts it on %s: fleetctl rollout %s", name,
+                          rollout_head(c, u)->name);
+        else if (u->unit->placement.move == PLACEMENT_STAYS && !force)
+                error_set(ret, 409, "Move=no; to move it: repeat the command with --force");
+        else
+                return false;
+        return true;
+}
+
+/* Find the machine. Return false with the reason if none qualifies, or this one does not. */
+static bool move_find_machine(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
+                              const MoveBody *body, const ClusterMachine **ret, Error *ret_why) {
+        ClusterUnit any = *u; /* as without a move to another machine; it borrows */
+        const ClusterMachine *m = cluster_machine(c, body->machine), *where = NULL;
+        Error why = {};
+
+        any.move = NULL;
+        if (!m) {
+                (void) cluster_current_state(c, u, &where);
+                if (scheduler_pick(view, &any, &m, NULL) < 0) {
+                        scheduler_explain(view, &any, where, ret_why);
+                        return false;
+                }
+        } else if (!scheduler_fits(view, &any, m, false, &why)) {
+                error_set(ret_why, 409, "%s does not qualify: %s", cluster_machine_name(m), why.message);
+                return false;
+        }
+        if (scheduler_replaced_by(view, &any, m)) {
+                error_set(ret_why, 409,
+                          "%s does not qualify: %s there has Replaces=", cluster_machine_name(m),
+                          scheduler_replaced_by(view, &any, m)->name);
+                return false;
+        }
+        *ret = m;
+        return true;
+}
+
+static void move_put(Request *request, const ClusterUnit *u, const ClusterMachine *to) {
+        MoveRecord move = { .since_ms = loop_wall_ms(request->api->loop) };
+        char user[RECORDED_BY_SIZE], reason[HISTORY_REASON_SIZE];
+
+        memcpy(move.to, to->id, sizeof(move.to));
+        snprintf(move.by, sizeof(move.by), "%s", request_user(request, user));
+        snprintf(reason, sizeof(reason), "move to %s", cluster_machine_name(to));
+        change_sent(request, 204, NULL,
+                    registry_move(request_registry(request), u, &move, reason, change_on_decided, request));
+}
+
+static void move_stop(Request *request, const ClusterUnit *u, const char *why) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        MoveEnd end = { .unit = u };
+        char user[RECORDED_BY_SIZE];
+
+        snprintf(end.reason, sizeof(end.reason), "move of %s to %s ended: %s", u->name,
+                 cluster_name_of(c, u->move->to), why);
+        change_sent(request, 204, NULL,
+                    registry_end_moves(request_registry(request), 0, &end, 1, request_user(request, user),
+                                       change_on_decided, request));
+}
+
+/* Decide. Return true if the machine is found, and the move is to be written; otherwise the request is
+ * answered, or the reason of a rejection is set. */
+static bool move_decide(Request *request, const ClusterUnit *u, const MoveBody *body,
+                        const ClusterMachine **ret, Error *ret_why) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        SchedulerView *view = NULL;
+        size_t n = 0;
+        bool found;
+
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
+                if (!cluster_assignment_is_active(a))
+                        continue;
+                n++;
+                if (move_must_stay(c, u, a, body->force, ret_why))
+                        return false;
+        }
+        if (n == 0) {
+                error_set(ret_why, 409, "it is on no machine: fleetctl why %s", u->name);
+                return false;
+        }
+        if (scheduler_view_new(c, c->now_ms, &view) < 0) {
+                error_set(ret_why, 500, "out of memory");
+                return false;
+        }
+        found = move_find_machine(c, view, u, body, ret, ret_why);
+        scheduler_view_free(view);
+        return found;
+}
+
+void move_put_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterUnit *u = move_unit_of(request);
+        const ClusterMachine *to = NULL, *m;
+        const ClusterAssignment *there;
+        MoveBody body = {};
+        Error err = {};
+        int r;
+
+        if (!u)
+                return;
+        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), &body,
+                             sizeof(body), &err);
+        if (r < 0) {
+                request_refuse_body(request, r, &err);
+                return;
+        }
+        m = cluster_machine(c, body.machine);
+        there = m ? cluster_assignment_on(m, u->name) : NULL;
+        if (body.machine[0] && (!m || cluster_machine_is_removed(m)))
+                request_error(request, 404, "machine does not exist");
+        else if (move_is_refused(request, u, &err))
+                request_error(request, 409, "%s", err.message);
+        else if (u->move && (!m || streq(m->id, u->move->to)))
+                request_answer(request, 204, NULL, NULL, "", 0); /* it moves there already */
+        else if (there && cluster_assignment_is_active(there) && u->move)
+                move_stop(request, u, "it stays");
+        else if (there && cluster_assignment_is_active(there))
+                request_answer(request, 204, NULL, NULL, "", 0);
+        else if (move_decide(request, u, &body, &to, &err))
+                move_put(request, u, to);
+        else
+                request_error(request, 409, "%s", err.message);
+}
+
+/* -- DELETE -- */
+
+void move_delete_handle(Request *request) {
+        const ClusterUnit *u = move_unit_of(request);
+
+        if (!u)
+                return;
+        if (cluster_unit_is_unreadable(u))
+                request_error(request, 409, "%s", CLUSTER_UNREADABLE);
+        else if (!u->move)
+                request_answer(request, 204, NULL, NULL, "", 0);
+        else
+                move_stop(request, u, "cancelled");
+}

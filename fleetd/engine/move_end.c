@@ -1,0 +1,131 @@
+/* When a requested move ends.
+ *
+ * By the move, the unit fits on one machine only (the scheduler's RULE_MOVE), and leaves the others as in a
+ * drain. When the unit is available there and runs nowhere else, or cannot be, the move ends: its key is
+ * deleted before anything else of the unit is planned. The unit then fits on its former machine again. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "fleetd/engine/plan_internal.h"
+
+/* 'how': "failed" or "ended"; the format gives the reason. */
+_printf_(4, 5) static bool move_end(Pass *pass, const ClusterUnit *u, const char *how, const char *format,
+                                    ...) {
+        EnginePlan *plan = pass->plan;
+        const char *to = cluster_name_of(pass->cluster, u->move->to);
+        char why[HISTORY_REASON_SIZE];
+        MoveEnd *end;
+        va_list ap;
+        int n;
+
+        if (GROW(plan->ends, plan->ends_capacity, plan->n_ends + 1) < 0) {
+                pass->error = -ENOMEM;
+                return true;
+        }
+        va_start(ap, format);
+        n = vsnprintf(why, sizeof(why), format, ap);
+        va_end(ap);
+        text_shorten(why, sizeof(why), n < 0 ? 0 : (size_t) n);
+        end = &plan->ends[plan->n_ends++];
+        *end = (MoveEnd) { .unit = u };
+        if (streq(how, "done"))
+                n = snprintf(end->reason, sizeof(end->reason), "moved to %s", to);
+        else
+                n = snprintf(end->reason, sizeof(end->reason), "move of %s to %s %s: %s", u->name, to, how,
+                             why);
+        text_shorten(end->reason, sizeof(end->reason), n < 0 ? 0 : (size_t) n);
+        return true;
+}
+
+/* Return an active assignment on another machine whose drain moves the unit; NULL: none. */
+static const ClusterAssignment *move_drained_elsewhere(const Pass *pass, const ClusterUnit *u) {
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (cluster_assignment_is_active(a) && !streq(a->machine->id, u->move->to) &&
+                    cluster_machine_is_draining(a->machine) &&
+                    !scheduler_drain_spares(u, a->machine, pass->cluster->now_ms))
+                        return a;
+        return NULL;
+}
+
+static bool move_has_finished(const ClusterUnit *u) {
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (cluster_assignment_is_active(a) && plan_has_finished(a))
+                        return true;
+        return false;
+}
+
+static bool move_is_only(const ClusterAssignment *there) {
+        for (const ClusterAssignment *a = LIST_FIRST(&there->of->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (a != there && cluster_assignment_is_active(a))
+                        return false;
+        return true;
+}
+
+static const char *move_failure(const ClusterState *s) {
+        if (s && s->state.health == UNIT_HEALTH_FAILING && s->state.why)
+                return s->state.why;
+        if (s && s->state.reason)
+                return s->state.reason;
+        return s && s->state.active && streq(s->state.active, "active") ? "it failed its checks there" :
+                                                                          "it did not start there";
+}
+
+/* The unit has an assignment on the machine. */
+static bool move_ends_there(Pass *pass, const ClusterAssignment *there) {
+        const ClusterState *s = cluster_state_on(there->machine, there->unit);
+        Position p = { .assignment = there };
+        uint64_t left_ms;
+
+        move_judge(pass, &p);
+        if (p.state == POSITION_UNFIT)
+                return move_end(pass, there->of, "failed", "%s", error_text(&p.why, 0));
+        if (p.state == POSITION_REPLACED)
+                return move_end(pass, there->of, "failed", "a unit there replaces it");
+        if (plan_is_available(there, plan_names_texts(pass)))
+                return move_is_only(there) && move_end(pass, there->of, "done", "%s", "");
+        left_ms = move_start_left_ms(pass, there);
+        if (left_ms > 0) {
+                pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
+                return false;
+        }
+        if (there->machine->presence == PRESENCE_AWAY)
+                return move_end(pass, there->of, "failed",
+                                "the machine went away before it was available there");
+        return move_end(pass, there->of, "failed", "%s", move_failure(s));
+}
+
+/* The unit has none yet. A machine that is away may return. */
+static bool move_ends_before(Pass *pass, const ClusterUnit *u, const ClusterMachine *to) {
+        Error why = {};
+
+        if (to->presence == PRESENCE_AWAY)
+                return false;
+        if (!scheduler_fits(pass->view, u, to, false, &why))
+                return move_end(pass, u, "failed", "%s", error_text(&why, 0));
+        return scheduler_replaced_by(pass->view, u, to) &&
+               move_end(pass, u, "failed", "a unit there replaces it");
+}
+
+bool move_ends(Pass *pass, const ClusterUnit *u) {
+        const ClusterMachine *to = cluster_machine(pass->cluster, u->move->to);
+        const ClusterAssignment *there = to ? cluster_assignment_on(to, u->name) : NULL, *drained;
+        char name[CLUSTER_LABEL_SIZE];
+
+        if (!plan_is_wanted(u))
+                return move_end(pass, u, "ended",
+                                u->unit ? "its target state is inactive" : "it was destroyed");
+        if (u->unit->placement.global)
+                return move_end(pass, u, "ended", "it is global now");
+        if (!to || plan_is_down(to))
+                return move_end(pass, u, "failed",
+                                to && to->presence == PRESENCE_LEFT ? "it was shut down" : "it is lost");
+        if (move_has_finished(u))
+                return move_end(pass, u, "ended", "it has finished");
+        drained = move_drained_elsewhere(pass, u);
+        if (drained)
+                return move_end(pass, u, "ended", "%s is being drained",
+                                cluster_machine_label(drained->machine, name));
+        if (there && cluster_assignment_is_active(there))
+                return move_ends_there(pass, there);
+        return move_ends_before(pass, u, to);
+}

@@ -1,0 +1,182 @@
+/* Which instances a step of a rollout updates. */
+#include "fleetd/engine/rollout.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/rollout_internal.h"
+
+enum {
+        UPDATES_MAX = 150, /* of one step */
+        UPDATES_BYTES_MAX = 1024 * 1024,
+        SURGE_WORK_MAX = 20000, /* comparisons in the search of machines, of one step */
+        EXECUTE_MS = 5000,      /* in which a machine that is up publishes that it has begun a step */
+};
+
+/* Return the view of the scheduler, or NULL without memory. */
+static SchedulerView *rolling_view(Rolling *x) {
+        if (!x->view && scheduler_view_new(x->cluster, x->cluster->now_ms, &x->view) < 0)
+                return NULL;
+        return x->view;
+}
+
+static const char *instance_zone(const Rolling *x, const RolloutInstance *p) {
+        return x->policy->by ? pairs_get(&p->assignment->machine->metadata, x->policy->by) : NULL;
+}
+
+/* Whether the zone of 'a' is updated before that of 'b'; machines without the key are last. */
+static bool zone_precedes(const char *a, const char *b) {
+        if (!a || !b)
+                return a && !b;
+        return strcmp(a, b) < 0;
+}
+
+/* The zone whose instances are updated now: the first one with an instance that lacks the text, or is being
+ * updated. False: none is left. */
+static bool rolling_zone(const Rolling *x, const char **ret) {
+        bool found = false;
+
+        for (size_t i = 0; i < x->set.n; i++) {
+                const RolloutInstance *p = &x->set.instances[i];
+
+                if (p->state != INSTANCE_OLD && p->state != INSTANCE_BAD && p->state != INSTANCE_SURGING &&
+                    p->state != INSTANCE_UPDATING)
+                        continue;
+                if (!found || zone_precedes(instance_zone(x, p), *ret))
+                        *ret = instance_zone(x, p);
+                found = true;
+        }
+        return found;
+}
+
+static int rolling_update(Rolling *x, const RolloutInstance *p, const ClusterMachine *to) {
+        RolloutStep *step = x->step;
+
+        if (!step->updates) {
+                step->updates = calloc(x->set.n, sizeof(*step->updates));
+                if (!step->updates)
+                        return -ENOMEM;
+        }
+        step->updates[step->n_updates] = *p;
+        step->updates[step->n_updates++].to = to;
+        return 0;
+}
+
+/* Find another machine on which the instance may start first. 1, 0 if there is none, or -ENOMEM. */
+static int rolling_find_machine(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret) {
+        int r;
+
+        if (!rolling_view(x))
+                return -ENOMEM;
+        if (scheduler_view_work(x->view) >= SURGE_WORK_MAX)
+                return 0;
+        if (scheduler_pick(x->view, p->unit, ret, NULL) < 0)
+                return 0;
+        r = scheduler_view_decide(x->view, *ret, p->unit, true);
+        return r < 0 ? r : 1;
+}
+
+/* One transaction has the texts of the instances that follow a template. */
+static bool rolling_is_full(const Rolling *x) {
+        size_t n = x->step->n_updates + x->step->n_followers;
+
+        return n >= UPDATES_MAX || n * (x->set.head->unit->text_size + 1024) >= UPDATES_BYTES_MAX;
+}
+
+/* Whether the published state of an instance may precede its step: the instance was available with the wanted
+ * text then, and another text is assigned. With the wanted text assigned at once, it would count as available
+ * while its machine restarts it. Its machine publishes the next state soon, or does not act. */
+static bool rolling_awaits_state(Rolling *x, const RolloutInstance *p) {
+        const ClusterState *s = cluster_state_on(p->assignment->machine, p->assignment->unit);
+        uint64_t until_ms = x->next->progress_ms + EXECUTE_MS;
+
+        if (!s || !s->state.available || !same_string(s->state.hash, x->set.head->unit->hash) ||
+            x->cluster->now_ms >= until_ms)
+                return false;
+        rolling_again(x, until_ms);
+        return true;
+}
+
+int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
+        size_t n_steps = x->set.n_of[INSTANCE_UPDATING] + x->step->n_updates,
+               unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,
+               n_surging = x->set.n_of[INSTANCE_SURGING], n_stopped = 0;
+        bool zones = x->policy->by && x->next->state != ROLLOUT_REVERTING;
+        const char *zone = NULL;
+        int r = 0;
+
+        if (zones && !rolling_zone(x, &zone))
+                return 0;
+        for (size_t i = 0; i < x->set.n && n < max && r == 0 && !rolling_is_full(x); i++) {
+                const RolloutInstance *p = &x->set.instances[i];
+                const ClusterMachine *to = NULL;
+
+                if (p->state != state)
+                        continue;
+                if (state == INSTANCE_OLD) {
+                        if (zones && (zone_precedes(zone, instance_zone(x, p)) ||
+                                      zone_precedes(instance_zone(x, p), zone)))
+                                continue;
+                        if (n_surging < x->max_surge) {
+                                r = rolling_find_machine(x, p, &to);
+                                if (r < 0)
+                                        return r;
+                                n_surging += r > 0;
+                        } else if (x->max_surge > 0)
+                                break;
+                        if (!to && (unavailable + n_stopped >= x->max_unavailable ||
+                                    available - n_stopped <= x->min_available))
+                                continue;
+                        n_stopped += !to;
+                } else if (state == INSTANCE_BAD && rolling_awaits_state(x, p))
+                        continue;
+                else if (state == INSTANCE_BAD && n_steps + n >= MAX(x->max_unavailable, (size_t) 1))
+                        break;
+                r = rolling_update(x, p, to);
+                n++;
+        }
+        return r;
+}
+
+int rolling_choose_followers(Rolling *x, size_t n) {
+        RolloutStep *step = x->step;
+
+        if (n == 0)
+                return 0;
+        if (!step->followers)
+                step->followers = calloc(x->set.n_followers, sizeof(*step->followers));
+        if (!step->followers)
+                return -ENOMEM;
+        for (step->n_followers = 0; step->n_followers < n && !rolling_is_full(x); step->n_followers++)
+                step->followers[step->n_followers] = x->set.followers[step->n_followers];
+        return 0;
+}
+
+int rolling_choose_all(Rolling *x, size_t max) {
+        size_t before = x->step->n_updates;
+        int r;
+
+        if (x->limits->braked)
+                return 0;
+        r = rolling_choose(x, INSTANCE_IDLE, SIZE_MAX);
+        if (r == 0)
+                r = rolling_choose(x, INSTANCE_BAD, max);
+        max -= MIN(max, x->step->n_updates - before);
+        if (r == 0)
+                r = rolling_choose(x, INSTANCE_OLD, max);
+        return r < 0 ? r : rolling_choose_followers(x, x->set.n_launched);
+}
+
+size_t rolling_count_stuck(Rolling *x) {
+        const ClusterMachine *m;
+        size_t n = 0;
+
+        for (size_t i = 0; i < x->set.n_launched; i++) {
+                if (!LIST_EMPTY(&x->set.followers[i]->assignments) || !rolling_view(x) ||
+                    scheduler_view_work(x->view) >= SURGE_WORK_MAX)
+                        continue;
+                n += scheduler_pick(x->view, x->set.followers[i], &m, NULL) < 0;
+        }
+        return n;
+}

@@ -1,0 +1,69 @@
+/* The parts of a step of a rollout. Include it after plan_internal.h and rollout.h: it includes neither,
+ * because their source files use it. */
+#pragma once
+
+/* One step in the making. */
+typedef struct Rolling {
+        const Cluster *cluster;
+        const RolloutLimits *limits;
+        const UpdatePolicy *policy;
+        RolloutSet set;
+        RolloutStep *step;
+        RolloutRecord *next;
+        size_t max_unavailable, min_available, max_surge, canary, max_failures;
+        SchedulerView *view; /* owned; made when a surge instance needs a machine */
+        bool changed;        /* the record */
+} Rolling;
+
+static inline size_t rolling_behind(const Rolling *x) {
+        const size_t *n = x->set.n_of;
+
+        return n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_IDLE];
+}
+
+/* Instances that run, or are to run. */
+static inline size_t rolling_count(const Rolling *x) {
+        const size_t *n = x->set.n_of;
+
+        return n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_SURGING] + n[INSTANCE_UPDATING] +
+               n[INSTANCE_AVAILABLE] + n[INSTANCE_FAILED] + x->set.n_missing +
+               (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
+}
+
+/* Instances that are unavailable, or in an unfinished step. */
+static inline size_t rolling_unavailable(const Rolling *x) {
+        const size_t *n = x->set.n_of;
+
+        return n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + x->set.n_missing +
+               x->set.n_leaving + (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
+}
+
+static inline size_t rolling_available(const Rolling *x) {
+        const size_t *n = x->set.n_of;
+
+        return n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] - x->set.n_leaving;
+}
+
+/* Instances in an unfinished step. */
+static inline size_t rolling_steps(const Rolling *x) {
+        return x->set.n_of[INSTANCE_UPDATING] + x->set.n_of[INSTANCE_SURGING];
+}
+
+static inline void rolling_again(Rolling *x, uint64_t at_ms) {
+        uint64_t now_ms = x->cluster->now_ms;
+
+        x->step->again_ms = MIN(x->step->again_ms, at_ms > now_ms ? at_ms - now_ms : 0);
+}
+
+/* rollout_choose.c. Add instances without the wanted text to the step: unavailable ones first, without
+ * budget, at most 'max'; and those without a machine. Those that are loaded only are in no limit. 0 or
+ * -ENOMEM. */
+int rolling_choose_all(Rolling *x, size_t max);
+/* Of the instances in this state, add those that may be updated now, 'max' at most. An unavailable one is
+ * always updated, at most as many at a time as may be unavailable; an available one needs budget. */
+int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max);
+/* Let the first n followers without a machine get the wanted text, from which they start. */
+int rolling_choose_followers(Rolling *x, size_t n);
+/* Return how many instances have no machine, and fit none. They are not unavailable because of that; one that
+ * moves has a machine soon. */
+size_t rolling_count_stuck(Rolling *x);

@@ -1,0 +1,40 @@
+/* Requested moves: the key of a unit that is to run on another machine. */
+#include "fleetd/registry/transaction.h"
+
+static void move_note(Transaction *t, const Registry *r, const ClusterUnit *u, const MoveRecord *move,
+                      const char *user, const char *reason) {
+        transaction_note(t, r,
+                         &(HistoryNote) { .kind = HISTORY_MOVE,
+                                          .unit = u->name,
+                                          .machine = move->to,
+                                          .user = user,
+                                          .reason = reason });
+}
+
+int registry_move(Registry *r, const ClusterUnit *u, const MoveRecord *move, const char *reason,
+                  RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text value = {};
+
+        transaction_check(&t, KV_CHECK_MODIFIED, u->index, LAYOUT_UNIT, u->name, NULL);
+        transaction_check(&t, u->move_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, u->move_index,
+                          LAYOUT_MOVE, u->name, NULL);
+        stored_move_write(&value, move);
+        transaction_write(&t, KV_SET, LAYOUT_MOVE, u->name, NULL, transaction_text(&t, &value));
+        move_note(&t, r, u, move, move->by, reason);
+        return transaction_send(r, &t, 0, done, userdata);
+}
+
+int registry_end_moves(Registry *r, uint64_t term, const MoveEnd *ends, size_t n, const char *user,
+                       RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        for (size_t i = 0; i < n; i++) {
+                const ClusterUnit *u = ends[i].unit;
+
+                transaction_check(&t, KV_CHECK_MODIFIED, u->move_index, LAYOUT_MOVE, u->name, NULL);
+                transaction_write(&t, KV_DELETE, LAYOUT_MOVE, u->name, NULL, NO_VALUE);
+                move_note(&t, r, u, u->move, user, ends[i].reason);
+        }
+        return transaction_send(r, &t, term, done, userdata);
+}

@@ -1,0 +1,256 @@
+/* The budget of a set: which instances it counts, and which operations ask it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "tests/lib/drains.h"
+#include "tests/lib/rollout_play.h"
+
+static const EnginePlanLimits names = { .names_texts = true };
+
+static void put_order(Play *play, const char *unit, const char *machine, const char *order, unsigned revision,
+                      const char *hash) {
+        char key[LAYOUT_KEY_MAX], value[256];
+
+        snprintf(value, sizeof(value),
+                 "{\"hash\":\"%s\",\"hold\":30000,\"order\":\"%s\",\"rev\":%u,\"since\":1}", hash, order,
+                 revision);
+        cluster_view_put(&play->p, layout_key(key, LAYOUT_ASSIGNMENT, unit, machine_id(machine)), value);
+}
+
+static void load_only(Play *play, size_t i) {
+        char key[LAYOUT_KEY_MAX], hash[UNIT_HASH_SIZE];
+        const char *unit = play->instances[i].unit, *machine = play->instances[i].machine;
+
+        snprintf(hash, sizeof(hash), "%s", assignment_of(play, i)->hash);
+        cluster_view_target(&play->p, unit, TARGET_LOADED);
+        put_order(play, unit, machine, "load", 1, hash);
+        layout_key(key, LAYOUT_STATE, unit, machine_id(machine));
+        cluster_view_remove(&play->p, key);
+}
+
+/* Six instances of revision 2, of which the first three are loaded only. */
+static void begin_loaded(Play *play, const char *options) {
+        begin_template(play, 6, options);
+        for (size_t i = 0; i < 3; i++)
+                load_only(play, i);
+        want(play, 2);
+}
+
+/* Write steps while no machine acts. Return how many instances to run are updated. */
+static size_t count_taken(Play *play) {
+        const RolloutLimits limits = {};
+        size_t n = 0;
+
+        for (unsigned k = 0; k < 4; k++) {
+                _cleanup_rollout_step_ RolloutStep next = {};
+                const ClusterUnit *head = head_of(play);
+                char hash[UNIT_HASH_SIZE];
+
+                snprintf(hash, sizeof(hash), "%s", head->unit->hash);
+                assert_int_equal(rollout_step(&play->p.cluster, head, &limits, &next), 0);
+                for (size_t i = 0; i < next.n_updates; i++) {
+                        const ClusterAssignment *a = next.updates[i].assignment;
+                        char unit[UNIT_NAME_MAX + 1];
+
+                        snprintf(unit, sizeof(unit), "%s", a->unit);
+                        n += a->kind == ASSIGNMENT_RUN;
+                        put_order(play, unit, machine_of(play, a->machine->id),
+                                  assignment_kind_to_string(a->kind), 2, hash);
+                        put_unit(play, unit, 2, play->head, REVISION_SUBMITTED);
+                }
+                if (next.has_record)
+                        write_record(play, &next.next);
+        }
+        return n;
+}
+
+static void loaded_units_use_no_budget_and_are_no_canaries(void **state) {
+        Play play;
+
+        begin_loaded(&play, "MaxUnavailable=50%");
+        assert_int_equal(count_taken(&play), 1);
+        end(&play);
+
+        begin_loaded(&play, "MinAvailable=3");
+        assert_int_equal(count_taken(&play), 0);
+        end(&play);
+
+        begin_loaded(&play, "Canary=2");
+        assert_int_equal(count_taken(&play), 1);
+        assert_rollout(&play, ROLLOUT_CANARY, 2);
+        end(&play);
+}
+
+/* A drain waits for ever; a host that shuts down does not. */
+static void an_unsatisfiable_budget_is_reported(void **state) {
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        _cleanup_free_ char *shutdown = NULL;
+        size_t n = 0;
+        Play play;
+
+        begin_template(&play, 3, "Move=stop-first\nMinAvailable=3");
+        cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
+        maintain(&play.p, "C", "draining", "");
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
+        assert_int_equal(plan.n, 0);
+        for (size_t i = 0; i < plan.n_waits; i++)
+                n += plan.waits[i].reason &&
+                     strstr(plan.waits[i].reason, "0 of 3 instances of web@.service are unavailable "
+                                                  "(MaxUnavailable=1, MinAvailable=3)");
+        assert_int_equal(n, 1);
+        maintain(&play.p, "C", "draining", "\"for\":\"shutdown\",");
+        shutdown = cluster_view_plan(&play.p, true);
+        assert_string_equal(shutdown, "stop web@3.service C");
+        end(&play);
+}
+
+/* web@1 to web@4, each with Singleton=yes, on a machine that is drained. */
+static size_t count_stopped_singletons(const char *options, const char *maintenance) {
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        char hash[UNIT_HASH_SIZE];
+        size_t n = 0;
+        Play play;
+
+        begin(&play, "web@.service", options);
+        for (unsigned i = 1; i <= 4; i++) {
+                char unit[32];
+
+                snprintf(unit, sizeof(unit), "web@%u.service", i);
+                put_unit(&play, unit, 1, play.head, REVISION_SUBMITTED);
+                cluster_view_target(&play.p, unit, TARGET_LAUNCHED);
+                add(&play, unit, "A");
+                snprintf(hash, sizeof(hash), "%s", assignment_of(&play, i - 1)->hash);
+                put_order(&play, unit, "A", "run", 1, hash);
+                put_state(&play, i - 1, "active", true);
+        }
+        cluster_view_machine(&play.p, "B", "", PRESENCE_UP);
+        maintain(&play.p, "A", "draining", maintenance);
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &names, &plan), 0);
+        for (size_t i = 0; i < plan.n; i++)
+                n += plan.changes[i].kind == ASSIGNMENT_STOP;
+        end(&play);
+        return n;
+}
+
+static void singletons_of_a_set_share_its_budget(void **state) {
+        assert_int_equal(count_stopped_singletons("Singleton=yes", ""), 1);
+        assert_int_equal(count_stopped_singletons("Singleton=yes\nMaxUnavailable=2", ""), 2);
+}
+
+static void a_shutdown_stops_first_without_budget(void **state) {
+        assert_int_equal(count_stopped_singletons("Singleton=yes", "\"for\":\"shutdown\","), 4);
+}
+
+/* One of four is on a machine that shuts down: no other one is updated. */
+static void instances_on_a_machine_that_shuts_down_are_not_available(void **state) {
+        Play play;
+
+        begin_template(&play, 4, "");
+        maintain(&play.p, "D", "draining", "\"for\":\"shutdown\",");
+        want(&play, 2);
+        assert_int_equal(count_taken(&play), 0);
+        end(&play);
+}
+
+/* web@1 has revision 2, and moves while the rollout is held. */
+static void a_unit_that_stops_first_moves_with_its_text(void **state) {
+        _cleanup_(engine_plan_done) EnginePlan stop = {}, start = {};
+        char key[LAYOUT_KEY_MAX];
+        Play play;
+
+        begin_template(&play, 3, "Canary=1\nMove=stop-first");
+        cluster_view_machine(&play.p, "F", "", PRESENCE_UP);
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        maintain(&play.p, "A", "draining", "");
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &names, &stop), 0);
+        assert_int_equal(stop.n, 1);
+        assert_int_equal(stop.changes[0].revision, 2);
+        cluster_view_apply(&play.p, &stop);
+        layout_key(key, LAYOUT_STATE, "web@1.service", machine_id("A"));
+        cluster_view_remove(&play.p, key);
+        layout_key(key, LAYOUT_ASSIGNMENT, "web@1.service", machine_id("A"));
+        cluster_view_remove(&play.p, key);
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &names, &start), 0);
+        assert_int_equal(start.n, 1);
+        assert_int_equal(start.changes[0].revision, 2);
+        end(&play);
+}
+
+/* A new instance still gets the completed text. */
+static void an_instance_that_is_new_while_a_rollout_is_held_gets_the_former_text(void **state) {
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        Play play;
+
+        begin_template(&play, 3, "Canary=1");
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        put_unit(&play, "web@9.service", 2, play.head, REVISION_SUBMITTED);
+        cluster_view_target(&play.p, "web@9.service", TARGET_LAUNCHED);
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &names, &plan), 0);
+        assert_int_equal(plan.n, 1);
+        assert_int_equal(plan.changes[0].revision, 1);
+        end(&play);
+}
+
+/* Units of a drained machine that stop first, of a set of this size. */
+static size_t work_of_a_drain(size_t size) {
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        char unit[32], hash[UNIT_HASH_SIZE];
+        size_t work;
+        Play play;
+
+        begin(&play, "web@.service", "Move=stop-first");
+        snprintf(hash, sizeof(hash), "%s", head_of(&play)->unit->hash);
+        cluster_view_machine(&play.p, "A", "", PRESENCE_UP);
+        cluster_view_machine(&play.p, "B", "", PRESENCE_UP);
+        for (size_t i = 0; i < size; i++) {
+                char key[LAYOUT_KEY_MAX], value[256];
+                const char *machine = i < 50 ? "A" : "B";
+
+                snprintf(unit, sizeof(unit), "web@%zu.service", i);
+                put_unit(&play, unit, 1, play.head, REVISION_SUBMITTED);
+                cluster_view_target(&play.p, unit, TARGET_LAUNCHED);
+                put_assignment(&play, machine, unit, 1, hash, 1);
+                snprintf(value, sizeof(value),
+                         "{\"active\":\"active\",\"available\":true,\"hash\":\"%s\",\"health\":\"passing\","
+                         "\"load\":\"loaded\",\"sub\":\"running\"}",
+                         hash);
+                cluster_view_put(&play.p, layout_key(key, LAYOUT_STATE, unit, machine_id(machine)), value);
+        }
+        maintain(&play.p, "A", "draining", "");
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &names, &plan), 0);
+        assert_int_equal(plan.n, 1);
+        work = plan.work;
+        end(&play);
+        return work;
+}
+
+/* Once for a plan: the work grows with the set, not with the set for each of its units that waits. */
+static void the_budget_of_a_set_is_read_once(void **state) {
+        size_t small = work_of_a_drain(100), large = work_of_a_drain(400);
+
+        assert_true(large >= small + 300); /* it is counted */
+        assert_true(large <= small + 10 * 300);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(loaded_units_use_no_budget_and_are_no_canaries),
+                cmocka_unit_test(an_unsatisfiable_budget_is_reported),
+                cmocka_unit_test(singletons_of_a_set_share_its_budget),
+                cmocka_unit_test(a_shutdown_stops_first_without_budget),
+                cmocka_unit_test(instances_on_a_machine_that_shuts_down_are_not_available),
+                cmocka_unit_test(a_unit_that_stops_first_moves_with_its_text),
+                cmocka_unit_test(an_instance_that_is_new_while_a_rollout_is_held_gets_the_former_text),
+                cmocka_unit_test(the_budget_of_a_set_is_read_once),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

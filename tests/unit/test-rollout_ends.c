@@ -1,0 +1,346 @@
+/* Each rollout ends: with hosts that are away, instances without a machine, and failures that it tolerates.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "tests/lib/rollout_play.h"
+
+static const EnginePlanLimits names = { .names_texts = true };
+
+static void remove_instance(Play *play, size_t i) {
+        char key[LAYOUT_KEY_MAX];
+
+        layout_key(key, LAYOUT_STATE, play->instances[i].unit, machine_id(play->instances[i].machine));
+        cluster_view_remove(&play->p, key);
+        layout_key(key, LAYOUT_ASSIGNMENT, play->instances[i].unit, machine_id(play->instances[i].machine));
+        cluster_view_remove(&play->p, key);
+}
+
+/* Instances that have ended. */
+static void machines_stop(Play *play) {
+        for (size_t i = 0; i < play->n; i++)
+                if (assignment_of(play, i) && assignment_of(play, i)->kind == ASSIGNMENT_STOP)
+                        remove_instance(play, i);
+}
+
+static void plan_once(Play *play) {
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+
+        assert_int_equal(engine_plan(&play->p.cluster, NULL, 0, 30000, &names, &plan), 0);
+        cluster_view_apply(&play->p, &plan);
+        machines_stop(play);
+}
+
+/* Plans and steps, second by second. 'options' are those of the text that a revert restores. */
+static void seconds_with_plans(Play *play, unsigned n, const char *options) {
+        const RolloutLimits limits = {};
+
+        while (n-- > 0) {
+                _cleanup_rollout_step_ RolloutStep next = {};
+
+                plan_once(play);
+                assert_int_equal(rollout_step(&play->p.cluster, head_of(play), &limits, &next), 0);
+                if (next.change == ROLLOUT_REVERT)
+                        play->options = options;
+                second(play);
+        }
+}
+
+static void ask(Play *play, RolloutVerb verb) {
+        const RolloutRequest request = { .now_ms = play->p.cluster.now_ms, .index = play->p.index + 1 };
+        RolloutRecord next = {};
+        Error err = {};
+
+        assert_int_equal(rollout_ask(head_of(play), verb, &request, &next, &err), 0);
+        write_record(play, &next);
+        rollout_record_done(&next);
+}
+
+/* An instance fails at once, and starts no more. */
+static void fail_instance(Play *play, size_t i) {
+        put_state(play, i, "failed", false);
+        play->instances[i].started_ms = 0;
+}
+
+static void a_revert_skips_hosts_that_are_not_up(void **state) {
+        static const Presence presences[] = { PRESENCE_LOST, PRESENCE_LEFT };
+
+        for (size_t i = 0; i < ELEMENTS(presences); i++) {
+                Play play;
+
+                begin_global(&play, 4, "UpdateOnFailure=revert");
+                play.quality[2] = FAILS;
+                cluster_view_presence(&play.p, "D", presences[i]);
+                want(&play, 2);
+                seconds(&play, 60);
+                assert_rollout(&play, ROLLOUT_DONE, 1);
+                assert_int_equal(count_with(&play, 1), 4);
+                end(&play);
+        }
+}
+
+/* The instance on A failed before, with the text that is restored: the revert goes on with the others. */
+static void a_revert_does_not_fail_because_of_what_had_failed(void **state) {
+        Play play;
+
+        begin_global(&play, 3, "UpdateOnFailure=revert\nMaxUnavailable=3");
+        want(&play, 2);
+        second(&play);
+        fail_instance(&play, 0);
+        put_unit(&play, play.head, 1, NULL, REVISION_REVERTED);
+        put_assignment(&play, "A", "agent.service", 1, head_of(&play)->unit->hash, 1);
+        play.instances[0].index = assignment_of(&play, 0)->index;
+        fail_instance(&play, 0);
+        seconds(&play, 60);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_int_equal(count_with(&play, 1), 3);
+        end(&play);
+}
+
+static void a_pause_between_batches_ends_although_an_instance_failed(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "UpdateOnFailure=continue\nMaxUnavailable=2\nUpdatePauseSec=10s");
+        want(&play, 2);
+        second(&play);
+        fail_instance(&play, 0);
+        seconds(&play, 2000);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
+}
+
+static void with_continue_a_failed_canary_does_not_hold_the_rollout_for_ever(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "UpdateOnFailure=continue\nMaxUnavailable=2\nCanary=2");
+        want(&play, 2);
+        second(&play);
+        fail_instance(&play, 0);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        end(&play);
+}
+
+static void a_text_that_fits_no_machine_is_reverted(void **state) {
+        Play play;
+
+        begin(&play, "one.service", "UpdateOnFailure=revert");
+        add(&play, "one.service", "A");
+        play.options = "UpdateOnFailure=revert\nMachineMetadata=disk=ssd";
+        want(&play, 2);
+        seconds_with_plans(&play, 650, "UpdateOnFailure=revert");
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_true(has_it(&play, 0));
+        assert_int_equal(count_with(&play, 1), 1);
+        end(&play);
+}
+
+/* It fits no machine, and takes one of the set. */
+static void after_a_revert_all_instances_run(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "UpdateOnFailure=revert");
+        play.options = "UpdateOnFailure=revert\nMachineMetadata=disk=ssd";
+        want(&play, 2);
+        seconds_with_plans(&play, 600, "UpdateOnFailure=revert");
+        assert_int_equal(count_with(&play, 1), 2);
+        seconds_with_plans(&play, 50, "UpdateOnFailure=revert");
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_int_equal(count_with(&play, 1), 3);
+        end(&play);
+}
+
+static void an_instance_without_a_machine_gets_the_fix(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "");
+        play.options = "MachineMetadata=disk=ssd";
+        want(&play, 2);
+        seconds_with_plans(&play, 10, NULL);
+        assert_int_equal(count_with(&play, 1), 2);
+        play.options = "";
+        want(&play, 3);
+        seconds_with_plans(&play, 60, NULL);
+        assert_rollout(&play, ROLLOUT_DONE, 3);
+        assert_int_equal(count_with(&play, 3), 3);
+        end(&play);
+}
+
+/* One more instance than machines: it uses no budget, and the others are updated. */
+static void a_set_with_a_waiting_instance_gets_the_fix(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "Conflicts=web@*");
+        put_unit(&play, "web@9.service", 1, play.head, REVISION_SUBMITTED);
+        cluster_view_target(&play.p, "web@9.service", TARGET_LAUNCHED);
+        want(&play, 2);
+        seconds_with_plans(&play, 60, NULL);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_with(&play, 2), 3);
+        assert_string_equal(cluster_unit(&play.p.cluster, "web@9.service")->unit->hash,
+                            head_of(&play)->unit->hash);
+        end(&play);
+}
+
+static void a_stopped_instance_starts_with_the_wanted_text(void **state) {
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        Play play;
+
+        begin_template(&play, 2, "");
+        put_unit(&play, "web@9.service", 1, play.head, REVISION_SUBMITTED);
+        want(&play, 2);
+        seconds(&play, 40);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        cluster_view_target(&play.p, "web@9.service", TARGET_LAUNCHED);
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &names, &plan), 0);
+        assert_int_equal(plan.n, 1);
+        assert_int_equal(plan.changes[0].revision, 2);
+        end(&play);
+}
+
+static void a_set_that_does_not_run_starts_with_the_wanted_text(void **state) {
+        Play play;
+
+        begin(&play, "web@.service", "");
+        put_unit(&play, "web@1.service", 1, play.head, REVISION_SUBMITTED);
+        want(&play, 2);
+        second(&play);
+        assert_null(record_of(&play));
+        assert_string_equal(cluster_unit(&play.p.cluster, "web@1.service")->unit->hash,
+                            head_of(&play)->unit->hash);
+        end(&play);
+}
+
+static void a_rollout_is_not_done_while_an_instance_has_no_machine(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "");
+        want(&play, 2);
+        for (unsigned i = 0; i < 60 && count_with(&play, 2) < 3; i++)
+                second(&play);
+        remove_instance(&play, 2); /* the plan has stopped it: its text fits no machine */
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        seconds(&play, 600);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        end(&play);
+}
+
+/* Its machine is away at the submission. */
+static void a_text_that_never_ran_is_not_completed(void **state) {
+        Play play;
+
+        begin(&play, "one.service", "UpdateOnFailure=revert");
+        add(&play, "one.service", "A");
+        play.quality[2] = FAILS;
+        cluster_view_presence(&play.p, "A", PRESENCE_AWAY);
+        want(&play, 2);
+        seconds(&play, 3);
+        assert_int_equal(record_of(&play)->completed.number, 1);
+        cluster_view_presence(&play.p, "A", PRESENCE_UP);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_int_equal(count_unavailable(&play), 0);
+        end(&play);
+}
+
+static void a_canary_that_is_not_available_is_not_promoted(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "Canary=1\nPromote=20s\nMaxUnavailable=3");
+        want(&play, 2);
+        seconds(&play, 8);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        put_state(&play, 0, "active", false); /* its process ended, and was started again */
+        play.quality[2] = SLOW;
+        seconds(&play, 40);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        assert_int_equal(count_with(&play, 2), 1);
+        put_state(&play, 0, "active", true);
+        second(&play);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        end(&play);
+}
+
+static void a_promotion_by_time_follows_a_pause(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "Canary=1\nPromote=20s");
+        want(&play, 2);
+        seconds(&play, 8);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        ask(&play, ROLLOUT_PAUSE);
+        seconds(&play, 100);
+        ask(&play, ROLLOUT_RESUME);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        end(&play);
+}
+
+static void a_short_deadline_does_not_pass_while_the_brake_is_on(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "UpdateDeadlineSec=30s");
+        play.quality[2] = SLOW;
+        want(&play, 2);
+        seconds(&play, 2);
+        play.braked = true;
+        seconds(&play, 45);
+        play.braked = false;
+        seconds(&play, 2);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        end(&play);
+}
+
+/* Stopped while its rollout is paused, and started again. */
+static void a_text_that_started_directly_is_completed(void **state) {
+        Play play;
+
+        begin(&play, "one.service", "");
+        add(&play, "one.service", "A");
+        play.quality[2] = SLOW;
+        want(&play, 2);
+        seconds(&play, 2);
+        ask(&play, ROLLOUT_PAUSE);
+        cluster_view_target(&play.p, "one.service", TARGET_INACTIVE);
+        remove_instance(&play, 0);
+        seconds(&play, 2);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(record_of(&play)->completed.number, 1);
+        cluster_view_target(&play.p, "one.service", TARGET_LAUNCHED);
+        put_assignment(&play, "A", "one.service", 2, head_of(&play)->unit->hash, play.p.cluster.now_ms);
+        put_state(&play, 0, "active", true);
+        assert_true(rollout_is_due(head_of(&play), head_of(&play)));
+        second(&play);
+        assert_int_equal(record_of(&play)->completed.number, 2);
+        end(&play);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_revert_skips_hosts_that_are_not_up),
+                cmocka_unit_test(a_revert_does_not_fail_because_of_what_had_failed),
+                cmocka_unit_test(a_pause_between_batches_ends_although_an_instance_failed),
+                cmocka_unit_test(with_continue_a_failed_canary_does_not_hold_the_rollout_for_ever),
+                cmocka_unit_test(a_text_that_fits_no_machine_is_reverted),
+                cmocka_unit_test(after_a_revert_all_instances_run),
+                cmocka_unit_test(an_instance_without_a_machine_gets_the_fix),
+                cmocka_unit_test(a_set_with_a_waiting_instance_gets_the_fix),
+                cmocka_unit_test(a_stopped_instance_starts_with_the_wanted_text),
+                cmocka_unit_test(a_set_that_does_not_run_starts_with_the_wanted_text),
+                cmocka_unit_test(a_rollout_is_not_done_while_an_instance_has_no_machine),
+                cmocka_unit_test(a_text_that_never_ran_is_not_completed),
+                cmocka_unit_test(a_canary_that_is_not_available_is_not_promoted),
+                cmocka_unit_test(a_promotion_by_time_follows_a_pause),
+                cmocka_unit_test(a_short_deadline_does_not_pass_while_the_brake_is_on),
+                cmocka_unit_test(a_text_that_started_directly_is_completed),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
