@@ -1734,7 +1734,7 @@ def a_watch_from_an_index_outside_the_window_continues_from_now(t):
 def an_unknown_verb_is_rejected(t):
     t.expect("frobnicate", 2, err='Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help\n')
     t.expect("strat x", 2, err='Error: unknown command "strat" for "fleetctl"; did you mean start? (fleetctl help)\n')
-    t.expect("mv x", 2, err='Error: unknown command "mv" for "fleetctl"; see: fleetctl help move\n')
+    t.expect("mv x", 2, err='Error: unknown command "mv" for "fleetctl"; did you mean move? (fleetctl help)\n')
     t.expect("help ps", out=["fleetctl list-units [OPTIONS] [UNIT...]"], err="fleetctl: there is no verb ps; did you mean list-units? (fleetctl help list-units)\n")
     t.expect("list-unit", 2, err='Error: unknown command "list-unit" for "fleetctl"; did you mean list-unit-files, list-units? (fleetctl help)\n')
 
