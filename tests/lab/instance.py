@@ -2,7 +2,8 @@
 """An instance that client.py asks: instance.py PORT REVISION [KIND].
 
 It reports to systemd when it accepts connections, and answers each GET with its revision. It appends a line to /run/instances for each
-event: MILLISECONDS EVENT PORT REVISION, with the events start, stop, reload, and 503 for a check (/ready) that failed. KIND: "unready", its checks always
+event: MILLISECONDS EVENT PORT REVISION, with the events start, stop, reload, and 503 for a check (/ready) that failed. KIND: "exits",
+it exits at once with status 1; "unready", its checks always
 fail; "sick", they fail from the fifth second on. At its end it first answers what the kernel has accepted for it."""
 import os
 import select
@@ -40,6 +41,8 @@ def answer(connection):
 
 
 record("start")
+if kind == "exits":
+    sys.exit(1)
 listener = socket.create_server(("", port), backlog=64)
 listener.setblocking(False)
 woken, wake = os.pipe2(os.O_NONBLOCK)

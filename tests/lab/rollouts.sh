@@ -16,7 +16,7 @@ cluster_with_instances() {
 # web REVISION KIND [LINES [SERVICE-LINES]]: write the template; KIND is that of instance.py or a command. Lines of [X-Fleet] and [Service].
 web() {
         local command=$2
-        case $2 in good | unready | sick) command="/usr/local/bin/instance 800%i $1 $2" ;; esac
+        case $2 in good | exits | unready | sick) command="/usr/local/bin/instance 800%i $1 $2" ;; esac
         printf '[Service]\nType=notify\nExecStart=%s\nExecReload=/bin/kill -HUP $MAINPID\n%b[X-Fleet]\nHealthHttp=800%%i/ready\nHealthIntervalSec=1s\nHealthTimeoutSec=1s\nUpdateWatchSec=%ss\n%b' \
                 "$command" "${4:-}" $WATCH_S "${3:-}" | unit_file web@.service
 }
@@ -58,3 +58,4 @@ client_stop() {
         case $line in "requests="*" failed=0 "*) ;; *) fail "$1: $(tail -n 8 "$LAB/client")" ;; esac
         [ "$(sed 's/.* least=\([0-9]*\) .*/\1/' <<<"$line")" -ge "$2" ] || fail "$1: $(tail -n 8 "$LAB/client")"
 }
+
