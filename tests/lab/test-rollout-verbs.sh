@@ -135,7 +135,7 @@ the_manual_returns_to_a_former_text() {
 
 # web@1 to web@3 conflict with each other, so that the one on beta has no other host; db.service is on beta, too.
 the_manual_drains_a_host() {
-        status_is 0 destroy --yes 'web@*'
+        status_is 0 destroy --yes 'web@*' 'own@*' fix.service # nothing else is on beta
         template '/bin/sleep 1005' 'Conflicts=web@*.service\n'
         status_is 0 start web@{1..3}.service
         follow drain
