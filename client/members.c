@@ -154,6 +154,7 @@ int verb_list_members(Client *c, char **args, size_t n, Error *err) {
                 if (table_add_row(table, cells) < 0)
                         return -ENOMEM;
         }
+        table_fit(table, "ID,ADDRESS");
         return table_print(table, true);
 }
 

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <langinfo.h>
 #include <libsmartcols/libsmartcols.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +60,35 @@ int table_add_row(Table *t, const char *const *cells) {
 }
 
 /* -- Terminals -- */
+
+/* The characters of fleetctl's own texts that are not ASCII, for a locale without UTF-8. */
+static const struct {
+        const char *utf8, *ascii;
+} own_characters[] = { { "…", "..." }, { "→", "->" }, { "–", "-" }, { "●", "*" } };
+
+static bool has_utf8(void) {
+        return streq(nl_langinfo(CODESET), "UTF-8");
+}
+
+static int write_for_locale(int fd, const char *bytes, size_t size) {
+        _cleanup_text_ Text t = {};
+
+        if (has_utf8())
+                return write_all(fd, bytes, size);
+        for (size_t at = 0, step; at < size; at += step) {
+                size_t i = 0;
+
+                step = MAX(utf8_length(bytes + at, size - at), (size_t) 1);
+                while (i < ELEMENTS(own_characters) &&
+                       (step == 1 || memcmp(own_characters[i].utf8, bytes + at, step) != 0))
+                        i++;
+                if (i < ELEMENTS(own_characters))
+                        text_append(&t, own_characters[i].ascii);
+                else
+                        text_append_bytes(&t, bytes + at, step);
+        }
+        return t.error < 0 ? t.error : write_all(fd, t.chars ?: "", t.size);
+}
 
 typedef struct Screen {
         int fd;
@@ -120,7 +150,7 @@ static ssize_t screen_write(void *cookie, const char *bytes, size_t size) {
         left = incomplete_size(all.chars, all.size);
         text_append_printable_bytes(&safe, all.chars, all.size - left, true);
         if ((safe.error < 0 ? write_ascii(screen->fd, all.chars, all.size - left) :
-                              write_all(screen->fd, safe.chars, safe.size)) < 0)
+                              write_for_locale(screen->fd, safe.chars, safe.size)) < 0)
                 return 0;
         memcpy(screen->pending, all.chars + all.size - left, left);
         screen->n_pending = left;
@@ -159,7 +189,7 @@ int output_flush(void) {
 int output_control(const char *s) {
         if (!isatty(STDOUT_FILENO))
                 return output_text(s, strlen(s));
-        return output_flush() ?: write_all(STDOUT_FILENO, s, strlen(s));
+        return output_flush() ?: write_for_locale(STDOUT_FILENO, s, strlen(s));
 }
 
 int output_name(const void *bytes, size_t size) {
@@ -225,22 +255,23 @@ size_t output_width(const char *s) {
 }
 
 void output_cut(Text *t, const char *s, size_t width, bool in_middle) {
-        size_t n = output_width(s), head, tail, size = strlen(s), step;
+        const char *ellipsis = has_utf8() ? "…" : "...";
+        size_t n = output_width(s), dots = has_utf8() ? 1 : 3, head, tail, size = strlen(s), step;
         bool cut = false;
 
         if (n <= width) {
                 text_append(t, s);
                 return;
         }
-        if (width == 0)
+        if (width < dots)
                 return;
-        head = in_middle && width >= MIDDLE_MIN ? width / 4 : width - 1;
-        tail = n - (width - 1 - head); /* the end begins at this column */
+        head = in_middle && width >= MIDDLE_MIN ? width / 4 : width - dots;
+        tail = n - (width - dots - head); /* the end begins at this column */
         for (size_t at = 0, column = 0; at < size; at += step) {
                 size_t columns = character_width(s + at, size - at, &step);
 
                 if (!cut && column + columns > head) {
-                        text_append(t, "…");
+                        text_append(t, ellipsis);
                         cut = true;
                 }
                 if (!cut || column >= tail)
@@ -503,6 +534,46 @@ bool table_is_too_wide(const Table *t) {
         for (size_t i = 0; i < t->headers.n; i++)
                 sum += column_width(t, i);
         return columns > 0 && sum > columns;
+}
+
+static bool column_is_empty(const Table *t, size_t column) {
+        for (size_t i = column; i < t->cells.n; i += t->headers.n)
+                if (!streq(t->cells.items[i], "-"))
+                        return false;
+        return true;
+}
+
+static void remove_column_of(Names *cells, size_t n_columns, size_t column) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < cells->n; i++)
+                if (i % n_columns == column)
+                        free(cells->items[i]);
+                else
+                        cells->items[kept++] = cells->items[i];
+        cells->n = kept;
+}
+
+static void remove_column(Table *t, size_t column) {
+        size_t n = t->headers.n;
+
+        remove_column_of(&t->cells, n, column);
+        remove_column_of(&t->headers, n, column);
+}
+
+void table_fit(Table *t, const char *headers) {
+        for (int empty = 1; empty >= 0; empty--)
+                for (const char *s = headers; *s; s += strcspn(s, ",") + (s[strcspn(s, ",")] == ',')) {
+                        size_t column = 0;
+
+                        while (column < t->headers.n &&
+                               !(strlen(t->headers.items[column]) == strcspn(s, ",") &&
+                                 starts_with(s, t->headers.items[column])))
+                                column++;
+                        if (column < t->headers.n && table_is_too_wide(t) &&
+                            (!empty || column_is_empty(t, column)))
+                                remove_column(t, column);
+                }
 }
 
 int table_print(const Table *t, bool legend) {

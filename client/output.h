@@ -25,6 +25,10 @@ int table_add_row(Table *t, const char *const *cells);
 /* Return whether the table is wider than the terminal; false in a pipe. */
 bool table_is_too_wide(const Table *t);
 
+/* Remove columns while the table is wider than the terminal: first those of 'headers', separated by commas,
+ * that have only "-", then the others, from left to right. A pipe keeps all columns. */
+void table_fit(Table *t, const char *headers);
+
 /* Print to stdout. Return 0 or a negative errno. */
 int table_print(const Table *t, bool legend);
 

@@ -117,6 +117,7 @@ static int print_revisions(const Client *c, const Reply *reply, Error *err) {
                 if (r < 0)
                         return r;
         }
+        table_fit(table, "HASH,BY,HOW");
         return table_print(table, true);
 }
 

@@ -181,6 +181,7 @@ static int token_list(Client *c, char **args, size_t n, Error *err) {
                 if (r < 0)
                         return r;
         }
+        table_fit(table, "REPLACES,RESTRICTED,FROM,HOSTS,BY,USES");
         return table_print(table, true);
 }
 
