@@ -203,7 +203,7 @@ VERBS = {
     "import": ["import", "exported"], "init": ["init", "--name=none"], "is-active": ["is-active", "u.service"], "is-failed": ["is-failed", "u.service"],
     "join": ["join", "fleet1-none"], "journal": ["journal", "u.service"], "kill": ["kill", "u.service"], "kv": ["kv", "ls", "/"],
     "leave": ["leave", "--none"], "list-dependencies": ["list-dependencies", "u.service"], "list-machines": ["list-machines"],
-    "list-members": ["list-members"], "list-unit-files": ["list-unit-files"], "list-units": ["list-units"],
+    "list-members": ["list-members"], "move": ["move", "none.service", "none"], "list-unit-files": ["list-unit-files"], "list-units": ["list-units"],
     "load": ["load", "--no-block", "u.service"], "log": ["log", "--lines=1", "--machine=none"], "machine": ["machine", "show", "h1"], "plan": ["plan", "u.service"],
     "reboot": ["reboot", "--status"], "rollout": ["rollout", "u.service"],
     "recover": ["recover"], "reload": ["reload", "u.service"], "remove": ["remove", "--yes", "h3"], "reset-failed": ["reset-failed", "u.service"],
