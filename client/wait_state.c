@@ -6,7 +6,7 @@
 enum {
         MANY = 8,           /* more units are read with one list */
         SILENCE_MS = 10000, /* without any answer: until the wait fails */
-        LAG_MS = 1000,      /* a daemon may lag behind the daemon that answered before */
+        LAG_MS = 3000,      /* a daemon may lag behind the daemon that answered before */
 };
 
 static int wait_copy(char **field, const char *value) {
@@ -336,13 +336,14 @@ static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error 
 
 /* -- The state in the cluster -- */
 
-/* Return whether another client has changed the target state: the wait for the unit is over. */
+/* Return whether another client has changed the target state: the wait for the unit is over. It may have done
+ * so before the first read; only for LAG_MS, another target state may be the one before this command. */
 static bool wait_is_overruled(Wait *w, WaitUnit *u, TargetState desired) {
         if (desired == w->request->target) {
                 u->target_seen = true;
                 return false;
         }
-        if (!u->target_seen)
+        if (!u->target_seen && clock_monotonic_ms() - w->started_ms < LAG_MS)
                 return false;
         if (w->request->goal == WAIT_ENDED) { /* stopped by another client: also an end */
                 set_word(u, "stopped");

@@ -246,10 +246,15 @@ void units_get_handle(Request *request) {
         SchedulerView *view = NULL;
         _cleanup_text_ Text t = {};
         ApiUnit entity;
+        KvState state;
         Error why;
 
         if (!cluster_unit_exists(u)) {
-                request_error(request, 404, "unit does not exist");
+                /* The view of this host may lag behind the host that has accepted the unit. */
+                kv_state(request->api->options.store, &state);
+                if (!state.ready || request->n_decisions > 0 ||
+                    !request_decide_again(request, units_get_handle))
+                        request_error(request, 404, "unit does not exist");
                 return;
         }
         if (scheduler_view_new(c, c->now_ms, &view) < 0) {

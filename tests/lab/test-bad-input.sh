@@ -30,7 +30,7 @@ three_hosts_with_units_and_a_key() {
         for h in $TRIO; do
                 wait_for 60 knows_machines $h 3 || fail "$h does not know all machines: $(machines $h)"
         done
-        (cd "$top/dist/units" && host_fleetctl alpha start hello.service node.service web@{1,2,3}.service >/dev/null 2>&1) || fail "samples do not start"
+        (cd "$top/dist/units" && host_fleetctl alpha start hello.service node.service web@{1,2,3}.service >"$LAB/out" 2>&1) || fail "samples do not start: $(cat "$LAB/out")"
         [ "$(key_put alpha /precious kept)" = ok ] || fail "put failed"
         for h in $TRIO; do
                 wait_for 5 key_is $h /precious kept || fail "$h does not read it"

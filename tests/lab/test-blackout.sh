@@ -10,8 +10,8 @@ a_cluster_with_units_and_keys() {
                 >/dev/null 2>&1) || fail "samples do not start"
         runs_forever loaded.service </dev/null
         runs_forever known.service </dev/null
-        fleetctl beta submit known.service >/dev/null 2>&1 || fail "submit failed"
-        fleetctl beta load loaded.service >/dev/null 2>&1 || fail "load failed"
+        fleetctl beta submit known.service >"$LAB/out" 2>&1 || fail "submit failed: $(cat "$LAB/out")"
+        fleetctl beta load loaded.service >"$LAB/out" 2>&1 || fail "load failed: $(cat "$LAB/out")"
         for n in 1 2 3 4 5 6 7 8 9; do
                 [ "$(key_put beta /kept/$n "value $n")" = ok ] || fail "put failed"
         done

@@ -38,7 +38,7 @@ a_cluster_is_formed() {
 
 units_are_started() {
         run_examples man/fleetctl.1.scd
-        fleetctl alpha start "$top"/dist/units/{node,store,store-watch}.service >/dev/null 2>&1 || fail "samples do not start"
+        fleetctl alpha start "$top"/dist/units/{node,store,store-watch}.service >"$LAB/out" 2>&1 || fail "samples do not start: $(cat "$LAB/out")"
         wait_for 30 everything_runs 9 || fail "they do not run: $(fleetctl alpha list-units)"
         run_examples man/fleet.unit.5.scd
         run_examples README.md
@@ -70,7 +70,7 @@ a_host_is_maintained() {
 
 units_are_updated_moved_and_explained() {
         fleetctl alpha start "$top"/dist/units/hello.service >/dev/null 2>&1
-        fleetctl alpha destroy --yes 'web@*' >/dev/null 2>&1 || fail "web@ cannot be removed"
+        fleetctl alpha destroy --yes 'web@*' >"$LAB/out" 2>&1 || fail "web@ cannot be removed: $(cat "$LAB/out")"
         task run
         host_exec alpha sed -i s/Restart=always/Restart=on-failure/ /root/work/hello.service "/root/work/web@.service"
         task update

@@ -6,7 +6,7 @@
 units_are_spread_over_the_cluster() {
         local h
         cluster_up
-        (cd "$top/dist/units" && host_fleetctl alpha start node.service >/dev/null 2>&1) || fail "the global unit does not start"
+        (cd "$top/dist/units" && host_fleetctl alpha start node.service >"$LAB/out" 2>&1) || fail "the global unit does not start: $(cat "$LAB/out")"
         for h in a b c; do
                 printf '[X-Fleet]\nMachineMetadata=zone=%s\n' $h | runs_forever pinned-$h.service
         done

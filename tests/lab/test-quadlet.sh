@@ -114,14 +114,14 @@ a_source_of_the_hosts_own_is_left_alone() {
         local before
         before=$(pid theirs.service)
         container ours registry.example/ours:1 | unit_file theirs.container
-        fleetctl alpha start --no-block theirs.container >/dev/null 2>&1 || fail "it cannot be submitted"
+        fleetctl alpha start --no-block theirs.container >"$LAB/out" 2>&1 || fail "it cannot be submitted: $(cat "$LAB/out")"
         wait_for 10 journal_says beta 'this host has a unit of that name from another source' || fail "beta does not refuse it: $(host_exec beta journalctl -u fleetd --no-pager | tail -3)"
         host_exec beta test ! -e /run/containers/systemd/theirs.container || fail "its source was put before the host's"
         [ "$(pid theirs.service)" = "$before" ] || fail "the host's own was touched"
         give_generator gamma || fail "gamma cannot be given a generator"
         wait_for 15 lists alpha theirs.container "active running" || fail "it does not run on gamma: $(fleetctl alpha why theirs.container 2>&1)"
         runs_on theirs.service 'beta gamma' || fail "theirs and ours run on $(hosts_running theirs.service)"
-        fleetctl alpha destroy theirs.container >/dev/null 2>&1 || fail "it cannot be destroyed"
+        fleetctl alpha destroy theirs.container >"$LAB/out" 2>&1 || fail "it cannot be destroyed: $(cat "$LAB/out")"
         wait_for 10 runs_on theirs.service beta || fail "ours runs still"
         host_exec gamma sh -c 'ln -sf /dev/null /etc/systemd/system-generators/podman-system-generator && systemctl reload fleetd'
         [ "$(pid theirs.service)" = "$before" ] || fail "the host's own was stopped"

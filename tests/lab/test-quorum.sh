@@ -6,7 +6,7 @@
 a_cluster_with_units_and_keys() {
         local n
         cluster_up
-        (cd "$top/dist/units" && host_fleetctl alpha start node.service web@{1,2,3}.service >/dev/null 2>&1) || fail "samples do not start"
+        (cd "$top/dist/units" && host_fleetctl alpha start node.service web@{1,2,3}.service >"$LAB/out" 2>&1) || fail "samples do not start: $(cat "$LAB/out")"
         for n in 1 2 3 4; do
                 runs_forever plain-$n.service </dev/null
         done
@@ -32,7 +32,7 @@ problems_of_files_and_texts_are_in_the_status() {
         wait_for 10 has_status beta nobin.service 'failed on [a-z]* .*fleetctl journal nobin.service$' || fail "failed unit: $(fleetctl beta status 2>&1)"
         wait_for 20 has_status beta loop.service '(restarts in a loop on [a-z]*: at least [0-9]+ times since|failed on .*, and is restarted).*fleetctl journal loop.service$' ||
                 fail "loop: $(fleetctl beta status 2>&1)"
-        ! fleetctl beta status >/dev/null 2>&1 || fail "exit status 0 with problems"
+        ! fleetctl beta status >"$LAB/out" 2>&1 || fail "exit status 0 with problems: $(cat "$LAB/out")"
         host_exec gamma rm /etc/fleet/units/disk.service
         fleetctl alpha destroy empty.service nobin.service loop.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
         wait_for 10 status_is_empty beta || fail "problems without a reason: $(cat "$LAB/out")"

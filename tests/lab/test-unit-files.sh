@@ -91,7 +91,7 @@ a_start_that_fails_for_its_requirement_is_reported() {
         local out
         printf '[Unit]\nRequires=needed.service\nAfter=needed.service\n[Service]\nExecStart=/bin/sleep 100021\n[X-Fleet]\nMachineOf=needed.service\n' | unit_file needing.service
         printf '[Service]\nType=oneshot\nExecStart=/bin/false\n' | unit_file needed.service
-        fleetctl alpha load needed.service >/dev/null 2>&1 || fail "it cannot be loaded"
+        fleetctl alpha load needed.service >"$LAB/out" 2>&1 || fail "it cannot be loaded: $(cat "$LAB/out")"
         ! out=$(fleetctl beta start needing.service 2>&1) || fail "it was started: $out"
         grep -q 'systemd did not start it (dependency)' <<<"$out" || fail "start does not say why: $out"
         fleetctl alpha destroy needing.service needed.service >/dev/null || fail "they cannot be destroyed"

@@ -92,12 +92,13 @@ events_report_the_decision_and_its_result() {
                         "from-beta.service submitted, launched by root@beta;from-beta.service assigned;from-beta.service active (running);" ] ||
                         fail "$h: $(cat "$LAB/out")"
         done
-        FLEETCTL_ENDPOINT=unix://$(host_socket gamma) timeout 30 "$LAB_BUILD/client/fleetctl" events --follow >"$LAB/out" 2>&1 &
+        rm -f "$LAB/followed"
+        FLEETCTL_ENDPOINT=unix://$(host_socket gamma) timeout 30 "$LAB_BUILD/client/fleetctl" events --follow >"$LAB/followed" 2>&1 &
         pid=$!
-        wait_for 5 grep -q . "$LAB/out" || fail "--follow shows nothing of the past"
-        fleetctl alpha stop from-beta.service >/dev/null 2>&1
-        wait_for 5 grep -qP 'from-beta.service\t[^\t]*\t(inactive \(dead\)|stopped)' "$LAB/out" || fail "the stop is not reported: $(cat "$LAB/out")"
-        fleetctl beta start from-beta.service >/dev/null 2>&1
+        wait_for 5 grep -q . "$LAB/followed" || fail "--follow shows nothing of the past"
+        fleetctl alpha stop from-beta.service >"$LAB/out" 2>&1 || fail "stop: exit $?, $(cat "$LAB/out")"
+        wait_for 5 grep -qP 'from-beta.service\t[^\t]*\t(inactive \(dead\)|stopped)' "$LAB/followed" || fail "the stop is not reported: $(cat "$LAB/followed")"
+        fleetctl beta start from-beta.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
         kill $pid
         wait $pid 2>/dev/null || true
 }
@@ -113,12 +114,13 @@ stop_and_start_again_work_from_any_host() {
 unload_and_destroy_work_from_any_host() {
         fleetctl beta unload from-gamma.service >"$LAB/out" 2>&1 || fail "unload: exit $?, $(cat "$LAB/out")"
         wait_for 5 runs_nowhere from-gamma.service || fail "unloaded, and it still runs"
-        known beta from-gamma.service || fail "an unloaded unit is gone"
+        known beta from-gamma.service || fail "an unloaded unit is gone: $(fleetctl beta list-unit-files 2>&1)"
         fleetctl alpha destroy from-gamma.service from-alpha.service >"$LAB/out" 2>&1 || fail "destroy: exit $?, $(cat "$LAB/out")"
         wait_for 5 runs_nowhere from-alpha.service || fail "destroyed, and it still runs"
-        ! known gamma from-gamma.service || fail "gamma still knows a destroyed unit"
+        wait_for 5 forgotten gamma from-gamma.service || fail "gamma still knows a destroyed unit: $(fleetctl gamma list-unit-files 2>&1)"
         wait_for 5 leaves_no_file from-alpha.service || fail "its file is left in /run/fleet/units"
 }
+forgotten() { fleetctl "$1" list-unit-files --no-legend --fields=unit >"$LAB/units.$1" 2>/dev/null && ! grep -qxF "$2" "$LAB/units.$1"; }
 leaves_no_file() {
         local h
         for h in $LAB_HOSTS; do
@@ -142,11 +144,13 @@ waiting_to_the_end_reports_how_a_unit_ended() {
         # A stop ends the wait, which is no failure.
         runs_forever stopped.service </dev/null
         fleetctl alpha start stopped.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
-        fleetctl alpha start --wait stopped.service >"$LAB/out" 2>&1 &
+        # A file of its own: the other one has "launched" already, until the shell in the background has emptied it.
+        rm -f "$LAB/waited"
+        fleetctl alpha start --wait stopped.service >"$LAB/waited" 2>&1 &
         pid=$!
-        wait_for 10 grep -q launched "$LAB/out" || fail "start --wait of a unit that runs: $(cat "$LAB/out")"
-        fleetctl gamma stop stopped.service >/dev/null 2>&1 || fail "stop: exit $?"
-        wait $pid || fail "it was stopped: exit $?, $(cat "$LAB/out")"
+        wait_for 10 grep -q launched "$LAB/waited" || fail "start --wait of a unit that runs: $(cat "$LAB/waited")"
+        fleetctl gamma stop stopped.service >"$LAB/out" 2>&1 || fail "stop: exit $?, $(cat "$LAB/out")"
+        wait $pid || fail "it was stopped: exit $?, $(cat "$LAB/waited")"
 }
 
 # Each start returns: without the reason it waited for ever, or printed the unit as running.
@@ -198,7 +202,8 @@ host_says() { fleetctl gamma "$2" "$1" >"$LAB/out" 2>&1; grep -q "$3" "$LAB/out"
 submit_and_load_place_without_running() {
         runs_forever quiet.service </dev/null
         fleetctl alpha submit quiet.service >"$LAB/out" 2>&1 || fail "submit: exit $?, $(cat "$LAB/out")"
-        known gamma quiet.service || fail "gamma does not know what was submitted on alpha"
+        # A list shows the copy of its own host, which follows within moments.
+        wait_for 5 known gamma quiet.service || fail "gamma does not know what was submitted on alpha: $(fleetctl gamma list-unit-files 2>&1)"
         fleetctl gamma load quiet.service >"$LAB/out" 2>&1 || fail "load: exit $?, $(cat "$LAB/out")"
         wait_for 5 lists beta quiet.service "inactive dead" || fail "it is not loaded: $(fleetctl beta list-units)"
         runs_nowhere quiet.service || fail "load started it"
@@ -221,7 +226,7 @@ a_unit_that_fits_nowhere_waits_and_starts_when_it_fits() {
         fleetctl alpha start --no-block web@4.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
         # The engine has decided when a unit that was submitted later has a machine.
         runs_forever later.service </dev/null
-        fleetctl alpha start later.service >/dev/null 2>&1 || fail "a later unit does not start"
+        fleetctl alpha start later.service >"$LAB/out" 2>&1 || fail "a later unit does not start: $(cat "$LAB/out")"
         runs_nowhere web@4.service || fail "a fourth one runs beside one it conflicts with"
         fleetctl beta destroy web@2.service >/dev/null 2>&1
         wait_for 5 runs_once web@4.service || fail "it does not start when a machine is free"

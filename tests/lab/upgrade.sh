@@ -20,8 +20,7 @@ run_version() {
 a_cluster_of_the_version_before_runs_units() {
         local n
         LAB_BUILD=$LAB_BEFORE cluster_up # with its feature level
-        (cd "$top/dist/units" && host_fleetctl alpha start hello.service node.service store.service web@{1,2,3}.service >/dev/null 2>&1) ||
-                fail "sample units do not start"
+        (cd "$top/dist/units" && host_fleetctl alpha start hello.service node.service store.service web@{1,2,3}.service >"$LAB/out" 2>&1) || fail "sample units do not start: $(cat "$LAB/out")"
         for n in 1 2 3; do
                 runs_forever plain-$n.service </dev/null
         done

@@ -544,6 +544,43 @@ static void a_client_that_leaves_while_its_quorum_read_waits_is_not_answered(voi
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/version", "", NULL), 200);
 }
 
+/* A ReadIndex check that has begun and waits; NULL: checks are not held. */
+static KvSync **held_sync;
+
+void __real_kv_sync(KvStore *store, KvSync *sync);
+void __wrap_kv_sync(KvStore *store, KvSync *sync);
+void __wrap_kv_sync(KvStore *store, KvSync *sync) {
+        if (held_sync && !*held_sync)
+                *held_sync = sync;
+        else
+                __real_kv_sync(store, sync);
+}
+
+/* The unit arrives at this host after the request. */
+static void a_unit_that_another_host_has_accepted_is_found_on_a_host_that_lags(void **state) {
+        static const char request[] =
+                "GET /fleet/v1/units/a.service HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n\r\n";
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        Fixture *fixture = *state;
+        KvSync *held = NULL;
+        char answer[64] = "";
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        snprintf(a.sun_path, sizeof(a.sun_path), "%s", fixture->socket);
+        assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+        held_sync = &held;
+        HOST_UNTIL(fixture->host, held || recv(fd, answer, sizeof(answer) - 1, MSG_PEEK) > 0);
+        held_sync = NULL;
+        assert_string_equal(answer, "");
+
+        host_unit(fixture->host, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
+        __real_kv_sync(fixture->host->store, held);
+        HOST_UNTIL(fixture->host, recv(fd, answer, sizeof(answer) - 1, MSG_PEEK) > 0);
+        assert_true(starts_with(answer, "HTTP/1.1 200 "));
+        close(fd);
+}
+
 static void beyond_a_limit_each_listener_answers_in_its_own_form(void **state) {
         static const struct {
                 const char *method, *target, *head, *body;
@@ -2380,6 +2417,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test_setup_teardown(
                         a_client_that_leaves_while_its_quorum_read_waits_is_not_answered, lonely_setup,
                         fixture_teardown),
+                in_a_fixture(a_unit_that_another_host_has_accepted_is_found_on_a_host_that_lags),
                 in_a_fixture(beyond_a_limit_each_listener_answers_in_its_own_form),
                 in_a_fixture(a_path_without_a_route_is_not_found_on_either_listener),
                 in_a_fixture(the_socket_answers_as_fleets_server),
