@@ -23,7 +23,7 @@ typedef struct Line {
 
 struct Progress {
         const Names *names; /* borrowed */
-        Line *lines; /* of the first names: the caller may add others */
+        Line *lines;        /* of the first names: the caller may add others */
         size_t n_lines, capacity;
         size_t n_written; /* lines above the cursor */
 };
