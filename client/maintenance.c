@@ -432,6 +432,9 @@ static void drain_left(void *userdata, const char *why) {
         const Drain *d = userdata;
 
         progress_break(d->progress);
+        for (size_t i = 0; d->progress && progress_is_cut(d->progress) && i < d->names.n; i++)
+                if (!d->units[i].left && d->units[i].line)
+                        client_note("%s", d->units[i].line);
         for (size_t i = 0; i < d->n_hosts; i++) {
                 const Host *h = &d->hosts[i];
                 uint64_t n = member_number(h->state, "unitsLeft");
@@ -447,12 +450,13 @@ static void drain_left(void *userdata, const char *why) {
 
 static int drain_look(void *userdata, Error *err) {
         Drain *d = userdata;
-        int r = drain_read(d, err);
+        int r;
 
-        if (r < 0)
-                return r;
         if (!d->progress && !is_json(d->client))
                 d->progress = progress_new(&d->names);
+        r = drain_read(d, err);
+        if (r < 0)
+                return r;
         return r > 0 ? -ENODATA : drain_check(d);
 }
 

@@ -61,10 +61,11 @@ int table_add_row(Table *t, const char *const *cells) {
 
 /* -- Terminals -- */
 
-/* The characters of fleetctl's own texts that are not ASCII, for a locale without UTF-8. */
+/* The characters of the texts of fleetctl and systemctl that are not ASCII, for a locale without UTF-8. */
 static const struct {
         const char *utf8, *ascii;
-} own_characters[] = { { "…", "..." }, { "→", "->" }, { "–", "-" }, { "●", "*" } };
+} own_characters[] = { { "…", "..." }, { "→", "->" }, { "–", "-" }, { "●", "*" }, { "○", "*" }, { "×", "*" },
+                       { "↻", "*" },   { "├", "|" },  { "│", "|" }, { "└", "`" }, { "─", "-" } };
 
 static bool has_utf8(void) {
         return streq(nl_langinfo(CODESET), "UTF-8");
@@ -80,7 +81,7 @@ static int write_for_locale(int fd, const char *bytes, size_t size) {
 
                 step = MAX(utf8_length(bytes + at, size - at), (size_t) 1);
                 while (i < ELEMENTS(own_characters) &&
-                       (step == 1 || memcmp(own_characters[i].utf8, bytes + at, step) != 0))
+                       (step == 1 || strncmp(own_characters[i].utf8, bytes + at, step) != 0))
                         i++;
                 if (i < ELEMENTS(own_characters))
                         text_append(&t, own_characters[i].ascii);

@@ -23,7 +23,8 @@ typedef struct Line {
 
 struct Progress {
         const Names *names; /* borrowed */
-        Line *lines;
+        Line *lines;        /* of the first names: the caller may add others */
+        size_t n_lines, capacity;
         size_t n_written; /* lines above the cursor */
 };
 
@@ -35,25 +36,30 @@ bool progress_is_possible(void) {
                ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) >= 0;
 }
 
-Progress *progress_new(const Names *names) {
-        _cleanup_progress_ Progress *p = NULL;
+/* Without memory, the names that were added have no lines. */
+static void add_lines(Progress *p) {
+        if (GROW(p->lines, p->capacity, p->names->n) < 0)
+                return;
+        for (; p->n_lines < p->names->n; p->n_lines++) {
+                p->lines[p->n_lines] = (Line) {};
+                snprintf(p->lines[p->n_lines].word, WORD_MAX, "waiting");
+        }
+}
 
-        if (!progress_is_possible() || names->n == 0)
-                return NULL;
-        p = NEW0(Progress, 1);
+Progress *progress_new(const Names *names) {
+        _cleanup_progress_ Progress *p = progress_is_possible() ? NEW0(Progress, 1) : NULL;
+
         if (!p)
                 return NULL;
         p->names = names;
-        p->lines = NEW0(Line, names->n);
-        for (size_t i = 0; p->lines && i < names->n; i++)
-                snprintf(p->lines[i].word, WORD_MAX, "waiting");
-        return p->lines ? TAKE_PTR(p) : NULL;
+        add_lines(p);
+        return p->n_lines == names->n ? TAKE_PTR(p) : NULL;
 }
 
 Progress *progress_free(Progress *p) {
         if (!p)
                 return NULL;
-        for (size_t i = 0; p->lines && i < p->names->n; i++) {
+        for (size_t i = 0; i < p->n_lines; i++) {
                 text_done(&p->lines[i].place);
                 text_done(&p->lines[i].note);
         }
@@ -69,7 +75,9 @@ static void put(Text *t, const char *s) {
 
 void progress_set(Progress *p, const char *name, ProgressMark mark, const char *place, const char *word,
                   const char *note) {
-        for (size_t i = 0; p && i < p->names->n; i++) {
+        if (p)
+                add_lines(p);
+        for (size_t i = 0; p && i < p->n_lines; i++) {
                 Line *line = &p->lines[i];
 
                 if (!streq(p->names->items[i], name))
@@ -111,7 +119,7 @@ static Widths widths_of(const Progress *p, size_t columns) {
         Widths w = { .place = 1, .word = WORD_WIDTH };
         size_t others;
 
-        for (size_t i = 0; i < p->names->n; i++) {
+        for (size_t i = 0; i < p->n_lines; i++) {
                 w.name = MAX(w.name, output_width(p->names->items[i]));
                 w.place = MAX(w.place, output_width(chars(&p->lines[i].place)));
                 w.word = MAX(w.word, output_width(p->lines[i].word));
@@ -161,7 +169,7 @@ static size_t choose_lines(const Progress *p, size_t room, bool *selected) {
         size_t n = 0;
 
         for (size_t k = 0; k < ELEMENTS(order); k++)
-                for (size_t i = 0; i < p->names->n && n < room; i++)
+                for (size_t i = 0; i < p->n_lines && n < room; i++)
                         if (p->lines[i].mark == order[k]) {
                                 selected[i] = true;
                                 n++;
@@ -177,7 +185,7 @@ static void append_rest(Text *t, const Progress *p, const bool *selected, size_t
         size_t n[ELEMENTS(words)] = {}, all = 0;
         _cleanup_text_ Text rest = {};
 
-        for (size_t i = 0; i < p->names->n; i++)
+        for (size_t i = 0; i < p->n_lines; i++)
                 if (!selected[i]) {
                         n[p->lines[i].mark]++;
                         all++;
@@ -196,7 +204,7 @@ bool progress_is_cut(const Progress *p) {
 
         (void) ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
         w = widths_of(p, columns_of(&window));
-        for (size_t i = 0; i < p->names->n; i++)
+        for (size_t i = 0; i < p->n_lines; i++)
                 if (output_width(chars(&p->lines[i].note)) > w.note)
                         return true;
         return false;
@@ -212,28 +220,31 @@ void progress_draw(Progress *p) {
 
         if (!p)
                 return;
+        add_lines(p);
+        if (p->n_lines == 0)
+                return;
         (void) ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
         columns = columns_of(&window);
-        room = window.ws_row == 0 ? p->names->n : MAX(window.ws_row, (unsigned short) 4) - 2U;
-        selected = NEW0(bool, p->names->n);
+        room = window.ws_row == 0 ? p->n_lines : MAX(window.ws_row, (unsigned short) 4) - 2U;
+        selected = NEW0(bool, p->n_lines);
         if (!selected)
                 return;
         w = widths_of(p, columns);
-        n = choose_lines(p, p->names->n > room ? room - 1 : room, selected);
+        n = choose_lines(p, p->n_lines > room ? room - 1 : room, selected);
 
         /* One write, with line wrapping off: a window that was made narrower must not shift the lines. */
         text_append(&t, "\r\033[?7l");
         if (p->n_written > 0)
                 text_printf(&t, "\033[%zuA", p->n_written);
-        for (size_t i = 0; i < p->names->n; i++)
+        for (size_t i = 0; i < p->n_lines; i++)
                 if (selected[i])
                         append_line(&t, p->names->items[i], &p->lines[i], &w, now_ms);
-        if (n < p->names->n)
+        if (n < p->n_lines)
                 append_rest(&t, p, selected, columns);
         text_append(&t, "\033[J\033[?7h");
         if (t.error < 0)
                 return;
-        p->n_written = n + (n < p->names->n);
+        p->n_written = n + (n < p->n_lines);
         (void) output_control(t.chars);
 }
 

@@ -11,9 +11,9 @@ typedef enum ProgressMark { PROGRESS_IDLE, PROGRESS_UNDERWAY, PROGRESS_DONE, PRO
 
 typedef struct Progress Progress;
 
-/* Create a line for each name; its time starts with the first progress_set(). 'names' is borrowed. Return
- * NULL if stdout is not such a terminal, or without memory: all functions below accept NULL and do nothing.
- */
+/* Create a line for each name; its time starts with the first progress_set(). 'names' is borrowed, and
+ * the caller may add names. Return NULL if stdout is not such a terminal, or without memory: all functions
+ * below accept NULL and do nothing. */
 Progress *progress_new(const Names *names);
 Progress *progress_free(Progress *p); /* returns NULL */
 DEFINE_CLEANUP(Progress *, progress_free)

@@ -398,6 +398,8 @@ static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const List
         if (u->global)
                 state = unit->desired_state;
         client_load_machine(w->client, &w->machines, unit->machine_id, false);
+        if (isatty(STDOUT_FILENO)) /* the machine may be lost or shut down: its name, too */
+                client_load_machine(w->client, &w->machines, unit->machine_id, true);
         if (wait_copy(&u->machine, unit->machine_id) < 0 || wait_copy(&u->reason, unit->reason) < 0)
                 return -ENOMEM;
         if (wait_is_overruled(w, u, unit->desired_state) || wait_lacks_text(w, u, unit))
