@@ -278,6 +278,36 @@ static void a_failed_unit_with_an_edit_of_x_fleet_is_still_failing(void **state)
         assert_int_equal(state_of(fixture, "web.service")->health, UNIT_HEALTH_FAILING);
 }
 
+static char former[INVOCATION_ID_SIZE]; /* the invocation of the process that failed */
+
+static void awaits_its_start(SystemdUnit *seen) {
+        seen->job = true;
+        memcpy(seen->invocation_id, former, sizeof(former));
+}
+
+/* systemd answers a start before its job runs: the unit has the state of its former process until then. */
+static void a_correction_has_not_failed_before_its_start_has_run(void **state) {
+        static const char *const correction = "[Service]\nExecStart=/bin/two\n";
+        Fixture *fixture = *state;
+        _cleanup_unit_ Unit *unit = unit_of(correction);
+
+        run_text(fixture, "[Service]\nExecStart=/bin/one\n");
+        memcpy(former, state_of(fixture, "web.service")->invocation, sizeof(former));
+        sim_systemd_end(fixture->systemd, "web.service");
+        UNTIL(fixture, is_published(fixture, "web.service", "failed"));
+        pretence = (Pretence) { .unit = "web.service", .active = "failed", .change = awaits_its_start };
+        assign_to(fixture, "web.service", correction, ASSIGNMENT_RUN);
+        UNTIL(fixture, has_hash(fixture, unit));
+        for (unsigned i = 0; i < 50; i++) {
+                run_ms(fixture, 100);
+                run_pending(fixture);
+                assert_int_not_equal(state_of(fixture, "web.service")->health, UNIT_HEALTH_FAILING);
+        }
+        pretence = (Pretence) {};
+        sim_systemd_change(fixture->systemd, "web.service");
+        UNTIL(fixture, state_of(fixture, "web.service")->health == UNIT_HEALTH_PASSING);
+}
+
 static void an_unmet_condition_is_no_failure(void **state) {
         Fixture *fixture = *state;
 
@@ -349,6 +379,7 @@ int main(int argc, char *argv[]) {
                 in_effects(a_first_check_has_to_pass_before_the_text_counts_as_available),
                 in_effects(a_text_that_systemd_has_not_read_is_not_available),
                 in_effects(a_failed_unit_with_an_edit_of_x_fleet_is_still_failing),
+                in_effects(a_correction_has_not_failed_before_its_start_has_run),
                 in_effects(an_unmet_condition_is_no_failure),
                 in_effects(a_unit_whose_name_the_host_has_taken_is_not_restarted),
                 in_effects(a_singleton_keeps_its_lease_while_its_next_text_is_not_known),
