@@ -101,6 +101,23 @@ static void the_old_instance_stops_when_the_new_one_is_available(void **state) {
         }
 }
 
+/* Both machines drain, and no other one qualifies: one instance is enough. */
+static void a_unit_that_arrived_on_a_machine_that_drains_leaves_the_former_one(void **state) {
+        ClusterView p;
+
+        moving_to_b(&p, false, "");
+        cluster_view_active(&p, "B", "a.service", "passing");
+        maintain(&p, "B", "draining", "");
+        plans(&p, "");
+        cluster_view_state(&p, "B", "a.service", "active");
+        plans(&p, "stop a.service A");
+        has_ended(&p, "A", "a.service");
+        plans(&p, "");
+        cluster_view_machine(&p, "C", "", PRESENCE_UP);
+        plans(&p, "run a.service C");
+        cluster_view_free(&p);
+}
+
 static void an_old_instance_that_does_not_run_is_not_waited_for(void **state) {
         ClusterView p;
 
@@ -615,6 +632,7 @@ static void no_drain_exceeds_its_limits(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_old_instance_stops_when_the_new_one_is_available),
+                cmocka_unit_test(a_unit_that_arrived_on_a_machine_that_drains_leaves_the_former_one),
                 cmocka_unit_test(an_old_instance_that_does_not_run_is_not_waited_for),
                 cmocka_unit_test(a_new_instance_that_fails_its_checks_ends_and_the_old_one_stays),
                 cmocka_unit_test(a_cancelled_drain_ends_moves_to_available_instances_only),
