@@ -56,6 +56,15 @@ static void marks_add_followers(EngineMarks *marks, const Cluster *cluster, cons
         }
 }
 
+/* Return whether the unit may count among those that start elsewhere, whose number is limited. */
+static bool marks_is_moving(const ClusterUnit *u) {
+        const ClusterAssignment *first = u ? LIST_FIRST(&u->assignments) : NULL;
+
+        if (u && u->unit && placement_stops_first(&u->unit->placement))
+                return true;
+        return first && LIST_NEXT(first, of_unit) && !(u->unit && u->unit->placement.global);
+}
+
 void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryChange *change) {
         const ClusterUnit *u = change->unit ? cluster_any_unit(cluster, change->unit) : NULL;
 
@@ -84,7 +93,7 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
                 marks_add_followers(marks, cluster, u);
                 break;
         case CHANGED_STATE:
-                marks->started |= u && u->unit && placement_stops_first(&u->unit->placement);
+                marks->started |= marks_is_moving(u);
                 marks_add_unit(marks, change->unit);
                 break;
         case CHANGED_PRESENCE:

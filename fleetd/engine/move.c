@@ -426,6 +426,21 @@ static void move_stop_first(Pass *pass, const Positions *all, const Position *fr
         drain_count(pass, from->assignment);
 }
 
+/* Return whether the unit has arrived on a machine that it has to leave, too, before that one shuts down. The
+ * older position in which it serves is not necessary any more, whether or not another machine qualifies. */
+static bool move_has_arrived_on_the_way(const Pass *pass, const Positions *all) {
+        const Position *newest = &all->items[all->n - 1];
+
+        if (!move_leaves(newest) || move_is_overdue(pass, newest) ||
+            cluster_machine_is_stopping(newest->assignment->machine) ||
+            !move_has_arrived(pass, all, all->n - 1))
+                return false;
+        for (const Position *p = all->items; p < newest; p++)
+                if (move_serves_until(p, newest->assignment))
+                        return true;
+        return false;
+}
+
 /* The unit fits in none of its positions, and gets another machine. Until it runs there, each position
  * continues that a conflict does not forbid, also while the other machine has a hold-off. If no other machine
  * is available, it remains where another unit replaces it. */
@@ -441,6 +456,10 @@ static void move_away(Pass *pass, const Positions *all) {
 
         if (back) {
                 move_back(pass, all, back);
+                return;
+        }
+        if (move_has_arrived_on_the_way(pass, all)) {
+                move_stay(pass, all, all->n - 1);
                 return;
         }
         if (drained && !drain_admits(pass, last->assignment, &why)) {

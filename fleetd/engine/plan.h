@@ -39,8 +39,8 @@ typedef struct EngineMarks {
         bool all;                /* all units */
         bool waiting;            /* units that wait for a machine */
         bool lost;               /* units of lost machines */
-        bool started; /* units of drained machines, and those with a requested move: one that stopped first
-                         may run elsewhere */
+        bool started; /* units of drained machines, and those with a requested move: one of them may run
+                         elsewhere, and the next one may start there */
 } EngineMarks;
 
 void engine_marks_done(EngineMarks *marks);

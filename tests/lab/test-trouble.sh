@@ -134,7 +134,12 @@ a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished() {
         fleetctl alpha destroy marker.service side.service app.service >"$LAB/out" 2>&1
         wait_for 5 runs_nowhere app.service || fail "destroyed, and it runs"
 }
-side_runs_again() { runs_on side.service "$1" && [ "$(host_exec "$1" systemctl show --value -p InvocationID side.service)" != "$2" ]; }
+# While systemd stops it, its cgroup may still exist, and it has no InvocationID any more.
+side_runs_again() {
+        local said
+        said=$(host_exec "$1" systemctl show -p ActiveState -p InvocationID side.service)
+        grep -qx ActiveState=active <<<"$said" && grep -q '^InvocationID=.' <<<"$said" && ! grep -qx "InvocationID=$2" <<<"$said"
+}
 
 after_another_target_was_isolated_all_units_run_again() {
         local h=gamma

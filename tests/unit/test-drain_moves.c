@@ -101,6 +101,23 @@ static void the_old_instance_stops_when_the_new_one_is_available(void **state) {
         }
 }
 
+/* Both machines drain, and no other one qualifies: one instance is enough. */
+static void a_unit_that_arrived_on_a_machine_that_drains_leaves_the_former_one(void **state) {
+        ClusterView p;
+
+        moving_to_b(&p, false, "");
+        cluster_view_active(&p, "B", "a.service", "passing");
+        maintain(&p, "B", "draining", "");
+        plans(&p, "");
+        cluster_view_state(&p, "B", "a.service", "active");
+        plans(&p, "stop a.service A");
+        has_ended(&p, "A", "a.service");
+        plans(&p, "");
+        cluster_view_machine(&p, "C", "", PRESENCE_UP);
+        plans(&p, "run a.service C");
+        cluster_view_free(&p);
+}
+
 static void an_old_instance_that_does_not_run_is_not_waited_for(void **state) {
         ClusterView p;
 
@@ -237,25 +254,40 @@ static int add_name(void *userdata, const char *unit) {
         return named_get(userdata, unit ?: "*", sizeof(Named)) ? 0 : -ENOMEM;
 }
 
-/* The next units move when the state of a unit that stopped first changes. */
-static void a_start_elsewhere_makes_place_for_the_next_units(void **state) {
+/* The state of a unit that moves has changed: return whether the next plan considers 'unit'. */
+static bool change_affects(ClusterView *p, const char *changed, const char *unit) {
         EngineMarks marks = {};
-        ClusterView p;
         Named *units = NULL;
+        bool found;
 
-        two_machines(&p);
-        launch_on_a(&p, "B", "s", "Move=stop-first", 9);
-        maintain(&p, "A", "draining", "");
-        assert_counts(&p, 0, 8);
-        execute_stops(&p, "A");
-        assert_counts(&p, 8, 0);
-        cluster_view_state(&p, "B", "s00.service", "active");
-        engine_marks_add(&marks, &p.cluster,
-                         &(RegistryChange) { .kind = CHANGED_STATE, .unit = "s00.service" });
-        assert_int_equal(engine_marks_expand(&marks, &p.cluster, add_name, &units), 0);
-        assert_non_null(named_find(units, "s08.service"));
+        engine_marks_add(&marks, &p->cluster, &(RegistryChange) { .kind = CHANGED_STATE, .unit = changed });
+        assert_int_equal(engine_marks_expand(&marks, &p->cluster, add_name, &units), 0);
+        found = named_find(units, unit);
         named_clear(&units);
-        cluster_view_free(&p);
+        return found;
+}
+
+/* The next units move at once, also while those before them are not available yet. */
+static void a_start_elsewhere_makes_place_for_the_next_units(void **state) {
+        static const char *const options[] = { "Move=stop-first", "" };
+
+        for (size_t i = 0; i < ELEMENTS(options); i++) {
+                ClusterView p;
+
+                two_machines(&p);
+                launch_on_a(&p, "B", "s", options[i], 9);
+                assert_false(change_affects(&p, "s00.service", "s08.service"));
+                maintain(&p, "A", "draining", "");
+                assert_counts(&p, *options[i] ? 0 : 8, *options[i] ? 8 : 0);
+                if (*options[i]) {
+                        execute_stops(&p, "A");
+                        assert_counts(&p, 8, 0);
+                }
+                cluster_view_active(&p, "B", "s00.service", "passing");
+                assert_true(change_affects(&p, "s00.service", "s08.service"));
+                assert_counts(&p, *options[i] ? 0 : 1, *options[i] ? 1 : 0);
+                cluster_view_free(&p);
+        }
 }
 
 /* -- Machines to which a unit moves -- */
@@ -600,6 +632,7 @@ static void no_drain_exceeds_its_limits(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_old_instance_stops_when_the_new_one_is_available),
+                cmocka_unit_test(a_unit_that_arrived_on_a_machine_that_drains_leaves_the_former_one),
                 cmocka_unit_test(an_old_instance_that_does_not_run_is_not_waited_for),
                 cmocka_unit_test(a_new_instance_that_fails_its_checks_ends_and_the_old_one_stays),
                 cmocka_unit_test(a_cancelled_drain_ends_moves_to_available_instances_only),

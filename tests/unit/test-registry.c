@@ -11,11 +11,15 @@
 
 #include "base/log.h"
 #include "fleetd/engine/engine.h"
+#include "fleetd/engine/rollout.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/registry.h"
 #include "io/loop_uv.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/store_inside.h"
+#include "units/singleton.h"
+
+#define SINGLETON "[X-Fleet]\nSingleton=yes\n[Service]\nExecStart=/bin/true\n"
 
 enum { PATIENCE_S = 60, PATIENCE_MS = 20000 };
 
@@ -813,6 +817,39 @@ static void an_instance_that_a_rollout_updates_keeps_its_unit_directory(void **s
         assert_true(same_string(text_of(w, "web@1.service")->path, "/etc/fleet/units/web@1.service"));
 }
 
+/* The key of the instance has its former text until the step is written. The process may have either. */
+static void a_step_to_a_longer_stop_extends_the_hold_of_a_follower(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *instance = make_unit("web@1.service", SINGLETON "TimeoutStopSec=5\n"),
+                            *first = make_unit("web@.service", SINGLETON "TimeoutStopSec=5\n"),
+                            *next = make_unit("web@.service", SINGLETON "TimeoutStopSec=300\n");
+        RolloutInstance update = {};
+        RolloutStep step = { .change = ROLLOUT_WRITE, .updates = &update, .n_updates = 1 };
+        const uint64_t held_ms = singleton_hold_ms(&first->file, SINGLETON_LEASE_MS);
+        AssignmentChange c;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        assert_int_equal(change(w, (UnitChange) { .unit = first }), KV_OK);
+        assert_int_equal(change(w, (UnitChange) { .unit = instance }), KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        c.hold_ms = held_ms;
+        c.revision = 1;
+        memcpy(c.hash, first->hash, sizeof(c.hash));
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
+        assert_int_equal(change(w, (UnitChange) { .unit = next }), KV_OK);
+
+        update.unit = unit(w, "web@1.service");
+        update.assignment = cluster_assignment(registry_cluster(w->registry), self, "web@1.service");
+        assert_int_equal(update.assignment->hold_ms, held_ms);
+        assert_int_equal(answer(w, rollout_step_write(w->registry, term(w), unit(w, "web@.service"), &step,
+                                                      on_done, w)),
+                         KV_OK);
+        update.assignment = cluster_assignment(registry_cluster(w->registry), self, "web@1.service");
+        assert_string_equal(update.assignment->hash, next->hash);
+        assert_int_equal(update.assignment->hold_ms, singleton_hold_ms(&next->file, SINGLETON_LEASE_MS));
+}
+
 static void below_the_feature_level_of_updates_no_instance_follows(void **state) {
         World *w = *state;
         AssignmentChange c = { .unit = "web@1.service", .kind = ASSIGNMENT_RUN, .revision = 1 };
@@ -1434,6 +1471,7 @@ int main(void) {
                 TEST(below_the_feature_level_no_revision_is_stored),
                 TEST(a_former_text_is_stored_and_its_number_returns_with_it),
                 TEST(an_instance_that_a_rollout_updates_keeps_its_unit_directory),
+                TEST(a_step_to_a_longer_stop_extends_the_hold_of_a_follower),
                 TEST(below_the_feature_level_of_updates_no_instance_follows),
                 TEST(after_the_raise_a_follower_names_the_number_of_its_template),
                 TEST(the_raise_of_the_level_writes_large_followers_in_parts),
