@@ -95,6 +95,7 @@ static const JsonField rollout_fields[] = {
         { "completedHash", JSON_FIELD_CHARS, FIELD(completed.hash), .size = UNIT_HASH_SIZE },
         { "from", JSON_FIELD_U64, FIELD(from.number) },
         { "fromHash", JSON_FIELD_CHARS, FIELD(from.hash), .size = UNIT_HASH_SIZE },
+        { "hold", JSON_FIELD_U64, FIELD(hold_ms) },
         { "placed", JSON_FIELD_U64, FIELD(placed) },
         { "progress", JSON_FIELD_U64, FIELD(progress_ms) },
         { "retry", JSON_FIELD_U64, FIELD(retry) },

@@ -45,7 +45,7 @@ typedef struct RolloutFailure {
 } RolloutFailure;
 
 /* {"available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],"from",
- * "fromHash","placed","progress","retry","reverted","revertedHash","since","state","to","toHash","until",
+ * "fromHash","hold","placed","progress","retry","reverted","revertedHash","since","state","to","toHash","until",
  * "why"} */
 typedef struct RolloutRecord {
         RolloutState state;
@@ -54,6 +54,7 @@ typedef struct RolloutRecord {
         RolloutText from;      /* the one that they had; none: unknown */
         RolloutText completed; /* the last one that all instances had and were available with */
         RolloutText reverted;  /* the last one that was abandoned because it failed */
+        uint64_t hold_ms;      /* Assignment.hold_ms of an instance that has 'completed'; 0: no singleton */
         uint64_t since_ms;     /* cluster time of its begin, as the next two */
         uint64_t progress_ms;  /* of the last instance that became available */
         uint64_t until_ms;  /* of a pause between batches, or of a promotion; 0: none; of ROLLOUT_PAUSED: what

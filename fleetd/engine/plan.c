@@ -187,6 +187,7 @@ static void plan_choose_text(const Pass *pass, AssignmentChange *c, const Cluste
         else if (rollout && rollout->state != ROLLOUT_DONE && rollout->completed.number > 0 &&
                  !plan_was_updated(u, rollout)) {
                 c->revision = rollout->completed.number; /* an instance that is new during a rollout */
+                c->hold_ms = MAX(o ? o->hold_ms : 0, rollout->hold_ms);
                 memcpy(c->hash, rollout->completed.hash, sizeof(c->hash));
         }
 }

@@ -55,9 +55,18 @@ static bool text_equal(const RolloutText *a, const RolloutText *b) {
         return a->number > 0 && b->number > 0 && streq(a->hash, b->hash);
 }
 
+/* All instances have the text, and are available. */
+static void rolling_complete(Rolling *x) {
+        RolloutRecord *r = x->next;
+
+        r->completed = r->to;
+        r->hold_ms = plan_hold_ms(x->cluster, x->set.head, NULL, ASSIGNMENT_RUN);
+        x->changed = true;
+}
+
 /* The text that the available instances have: the one to which a revert returns. Without one, that of an
  * instance that was available before its machine went away. */
-static void rolling_find_from(const Rolling *x, RolloutText *ret) {
+static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
         for (size_t i = 0; i < x->set.n; i++) {
                 const ClusterAssignment *a = x->set.instances[i].assignment;
 
@@ -67,8 +76,10 @@ static void rolling_find_from(const Rolling *x, RolloutText *ret) {
                                          !(x->set.instances[i].state == INSTANCE_UNREACHABLE && s &&
                                            s->state.available && same_string(s->state.hash, a->hash))))
                         continue;
-                if (ret->number == 0 || x->set.instances[i].state == INSTANCE_OLD)
-                        rolling_set_text(ret, a->revision, a->hash);
+                if (r->completed.number == 0 || x->set.instances[i].state == INSTANCE_OLD) {
+                        rolling_set_text(&r->completed, a->revision, a->hash);
+                        r->hold_ms = a->hold_ms;
+                }
                 if (x->set.instances[i].state == INSTANCE_OLD)
                         return;
         }
@@ -99,7 +110,7 @@ static void rolling_begin(Rolling *x, bool supersedes) {
         RolloutRecord *r = x->next;
 
         if (!supersedes && r->completed.number == 0)
-                rolling_find_from(x, &r->completed);
+                rolling_find_from(x, r);
         if (!supersedes)
                 r->from = r->completed;
         rolling_set_text(&r->to, revisions_wanted(&x->set.head->unit->revisions), x->set.head->unit->hash);
@@ -282,7 +293,7 @@ static void rolling_finish(Rolling *x) {
                 snprintf(rest, sizeof(rest), ", %zu behind, %zu failed", behind, failed);
         r->state = ROLLOUT_DONE;
         if (rolling_is_available(x))
-                r->completed = r->to;
+                rolling_complete(x);
         if (text_equal(&r->completed, &r->reverted))
                 r->reverted = (RolloutText) {};
         r->until_ms = 0;
@@ -386,10 +397,8 @@ static int rolling_done(Rolling *x) {
         if (!x->limits->braked && rolling_choose_followers(x, x->set.n_followers) < 0)
                 return -ENOMEM;
         if (!text_equal(&r->completed, &r->to) && rolling_behind(x) == 0 &&
-            rolling_steps(x) + x->set.n_of[INSTANCE_FAILED] == 0 && rolling_is_available(x)) {
-                r->completed = r->to;
-                x->changed = true;
-        }
+            rolling_steps(x) + x->set.n_of[INSTANCE_FAILED] == 0 && rolling_is_available(x))
+                rolling_complete(x);
         if (x->limits->braked)
                 return 0;
         first = !text_equal(&r->completed, &r->to) && !rolling_is_available(x) && r->n_failed == 0 &&

@@ -16,7 +16,7 @@ static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit
         };
 
         if (o->hold_ms > 0) /* otherwise its process has no guard: it is stopped, and starts with one */
-                c.hold_ms = plan_hold_ms(cluster, o->of, o, o->kind);
+                c.hold_ms = plan_hold_ms(cluster, head, o, o->kind);
         memcpy(c.machine, o->machine->id, sizeof(c.machine));
         if (p->to) {
                 const ClusterAssignment *there = cluster_assignment(cluster, p->to->id, o->unit);
@@ -24,7 +24,7 @@ static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit
                 c.expected_index = there ? there->index : 0;
                 c.presence_index = p->to->presence_index;
                 c.since_ms = cluster->now_ms;
-                c.hold_ms = plan_hold_ms(cluster, o->of, there, o->kind);
+                c.hold_ms = plan_hold_ms(cluster, head, there, o->kind);
                 memcpy(c.machine, p->to->id, sizeof(c.machine));
                 memcpy(c.instead, o->machine->id, sizeof(c.instead));
         }
