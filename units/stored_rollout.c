@@ -101,6 +101,7 @@ static const JsonField rollout_fields[] = {
         { "retry", JSON_FIELD_U64, FIELD(retry) },
         { "reverted", JSON_FIELD_U64, FIELD(reverted.number) },
         { "revertedHash", JSON_FIELD_CHARS, FIELD(reverted.hash), .size = UNIT_HASH_SIZE },
+        { "served", JSON_FIELD_U64, FIELD(served) },
         { "since", JSON_FIELD_U64, FIELD(since_ms) },
         { "state", JSON_FIELD_WORD, FIELD(state), .required = true, .words = &state_words },
         { "to", JSON_FIELD_U64, FIELD(to.number), .required = true },

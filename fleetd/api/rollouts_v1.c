@@ -129,7 +129,7 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         json_add_string(t, "name", head->name);
         if (o->until_ms > c->now_ms)
                 json_add_u64(t, "nextMs", o->until_ms - c->now_ms);
-        json_add_u64(t, "of", set.n - n[INSTANCE_ENDED]);
+        json_add_u64(t, "of", set.n - n[INSTANCE_ENDED] - n[INSTANCE_SKIPPED]);
         json_add_u64(t, "progressMs", rollout_age(c, o->progress_ms));
         if (reverted) {
                 json_add_u64(t, "reverted", o->reverted.number);
@@ -209,7 +209,7 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
         text_printf(&line, "%s: revision %llu: %s, %zu of %zu available", head->name,
                     (unsigned long long) o->to.number, rollout_state_to_string(o->state),
                     set.n_of[INSTANCE_AVAILABLE] + set.n_of[INSTANCE_LOADED],
-                    set.n - set.n_of[INSTANCE_ENDED]);
+                    set.n - set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED]);
         if (o->state == ROLLOUT_PAUSED)
                 text_printf(&line, ": %s", o->why);
         for (size_t i = 0; i < set.n; i++) {

@@ -124,7 +124,9 @@ static void rolling_begin(Rolling *x, bool supersedes) {
                 r->placed = x->set.n + x->set.n_missing;
                 rolling_shares(x);
         }
-        r->available = x->set.n_of[INSTANCE_AVAILABLE];
+        r->available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
+        r->served = x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_SURGING] +
+                    x->set.n_of[INSTANCE_AVAILABLE];
         snprintf(r->by, sizeof(r->by), "%s", wanted->by);
         r->before = ROLLOUT_ROLLING;
         r->state = wanted->how == REVISION_REVERTED ? ROLLOUT_REVERTING :
@@ -237,7 +239,7 @@ static int rolling_check(Rolling *x) {
 /* Return whether more instances are available than at any time since the rollout began. One that becomes
  * available again is no progress: it may do so for ever. */
 static bool rolling_note_progress(Rolling *x) {
-        uint64_t available = x->set.n_of[INSTANCE_AVAILABLE];
+        uint64_t available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
 
         if (available <= x->next->available)
                 return false;
@@ -409,7 +411,7 @@ static int rolling_done(Rolling *x) {
                 rolling_continue(x);
                 if (first && x->canary > 0)
                         r->state = ROLLOUT_CANARY;
-                r->available = x->set.n_of[INSTANCE_AVAILABLE];
+                r->available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
                 rolling_tell(x, "revision %llu: continues, as machines have returned",
                              (unsigned long long) r->to.number);
                 return r->state == ROLLOUT_CANARY ? rolling_canary(x) : rolling_roll(x);
@@ -478,7 +480,8 @@ static int rolling_decide(Rolling *x, bool has_record) {
         if (current)
                 rolling_retry(x);
         rolling_shares(x);
-        runs = rolling_count(x) + x->set.n_of[INSTANCE_UNREACHABLE] > x->set.n_missing;
+        runs = rolling_count(x) + x->set.n_of[INSTANCE_UNREACHABLE] + x->set.n_of[INSTANCE_SKIPPED] >
+               x->set.n_missing;
         behind = rolling_behind(x) + x->set.n_of[INSTANCE_UNREACHABLE] > 0;
         if (!runs && !(current && x->set.n_waiting > 0 && r->state != ROLLOUT_DONE)) {
                 if (has_record && !(current && x->set.n_waiting > 0)) /* one that moves starts again */

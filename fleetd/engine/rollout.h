@@ -13,7 +13,9 @@
  *   updating      it has the wanted text, and is not available yet
  *   available     it has the wanted text
  *   failed        it has the wanted text, and failed
+ *   skipped       it has the wanted text, and a condition of that is not met on its machine: it does not run
  *   ended         it has finished its work: it is not touched
+ *   unreadable    a key of it cannot be read: it is not touched
  *
  * A set without an instance that runs gets its wanted text at once, without a rollout. */
 #pragma once
@@ -29,7 +31,9 @@ typedef enum RolloutInstanceState {
         INSTANCE_UPDATING,
         INSTANCE_AVAILABLE,
         INSTANCE_FAILED,
+        INSTANCE_SKIPPED,
         INSTANCE_ENDED,
+        INSTANCE_UNREADABLE,
         INSTANCE_LOADED, /* as INSTANCE_IDLE, and it has the text */
         _INSTANCE_STATE_MAX,
 } RolloutInstanceState;
@@ -58,6 +62,7 @@ typedef struct RolloutSet {
         size_t n_moving;                /* of these, those that are being stopped */
         size_t n_missing;   /* of these, those that had a machine: they are not available. One that never had
                                one is no instance yet */
+        size_t n_kept;      /* unreadable ones that are available */
         size_t n_leaving;   /* available ones whose machines shut down */
         size_t n_untouched; /* failed ones that had the text before the rollout */
 } RolloutSet;

@@ -95,9 +95,9 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
                          .record = set->head->rollout,
                          .policy = &set->head->unit->placement.update };
 
-        x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + set->n_missing +
-                        unreachable;
-        x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE];
+        x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] -
+                        set->n_kept + set->n_missing + unreachable;
+        x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] + set->n_kept;
         x.n = x.unavailable + x.available;
         *ret = (Error) {};
         switch (p->state) {
@@ -112,6 +112,12 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
                 error_set(ret, 0, "%s %s; it is updated after its return",
                           cluster_machine_name(p->assignment->machine),
                           explain_presence(p->assignment->machine));
+                break;
+        case INSTANCE_SKIPPED:
+                error_set(ret, 0, "it does not run: a condition is not met there");
+                break;
+        case INSTANCE_UNREADABLE:
+                error_set(ret, 0, "%s", CLUSTER_UNREADABLE);
                 break;
         case INSTANCE_OLD:
         case INSTANCE_BAD:
