@@ -102,8 +102,11 @@ const ClusterAssignment *rollout_replaced(const ClusterAssignment *surge) {
 }
 
 bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge) {
-        const RolloutRecord *r = rollout_head(cluster, surge->of)->rollout;
+        const ClusterUnit *head = rollout_head(cluster, surge->of);
+        const RolloutRecord *r = head->rollout;
 
+        if (cluster_unit_has_unreadable(head, LAYOUT_ROLLOUT))
+                return true;
         if (!r || r->state == ROLLOUT_DONE || !streq(r->to.hash, surge->hash))
                 return false;
         return r->state != ROLLOUT_PAUSED || r->n_failed == 0;

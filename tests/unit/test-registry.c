@@ -957,6 +957,38 @@ static void a_step_to_a_longer_stop_extends_the_hold_of_a_follower(void **state)
                          322300);
 }
 
+/* The step changes assignments only, and was planned before the pause. */
+static void a_step_after_a_pause_is_rejected(void **state) {
+        World *w = *state;
+        RolloutRecord record = { .state = ROLLOUT_ROLLING, .to = { .number = 1, .hash = "1" } };
+        ClusterUnit before;
+        AssignmentChange c;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        machine(w, self);
+        assert_int_equal(submit_size(w, "a.service", 1, 0, ""), KV_OK);
+        assert_int_equal(
+                answer(w, registry_roll(w->registry, term(w),
+                                        &(RolloutWrite) { .head = unit(w, "a.service"), .record = &record },
+                                        on_done, w)),
+                KV_OK);
+        before = *unit(w, "a.service");
+        record.state = ROLLOUT_PAUSED;
+        assert_int_equal(
+                answer(w, registry_roll(w->registry, 0,
+                                        &(RolloutWrite) { .head = unit(w, "a.service"), .record = &record },
+                                        on_done, w)),
+                KV_OK);
+        c = assignment_for(w, "a.service", ASSIGNMENT_RUN);
+        before.rollout = unit(w, "a.service")->rollout;
+        assert_int_equal(
+                answer(w, registry_roll(w->registry, term(w),
+                                        &(RolloutWrite) { .head = &before, .changes = &c, .n_changes = 1 },
+                                        on_done, w)),
+                KV_COMPARE_FAILED);
+        assert_null(cluster_assignment(registry_cluster(w->registry), self, "a.service"));
+}
+
 /* A revert of two texts that fit into no common transaction. */
 static void a_revert_of_large_texts_is_written(void **state) {
         World *w = *state;
@@ -1468,6 +1500,7 @@ int main(void) {
                 TEST(the_text_of_an_instance_that_is_behind_is_kept),
                 TEST(the_updates_of_a_step_fit_into_one_transaction),
                 TEST(a_step_to_a_longer_stop_extends_the_hold_of_a_follower),
+                TEST(a_step_after_a_pause_is_rejected),
                 TEST(a_revert_of_large_texts_is_written),
                 TEST(a_change_that_loses_against_another_one_leaves_the_revisions_as_they_are),
                 TEST(the_leader_deletes_what_is_not_kept),

@@ -298,6 +298,30 @@ static void the_search_of_a_step_for_other_machines_is_limited(void **state) {
         }
 }
 
+/* A later version of fleetd has written the record: nothing is known of the rollout. */
+static void an_unreadable_rollout_is_not_absent(void **state) {
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        const EnginePlanLimits limits = { .names_texts = true };
+        const ClusterRevision text = { .number = 1 };
+        size_t n_waits = 0;
+        Play play;
+
+        begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
+        surge_plan(&play);
+        (void) surge_step(&play);
+        assert_int_equal(count_assignments(&play, 2), 1);
+        cluster_view_unreadable(&play.p, LAYOUT_ROLLOUT, play.head, NULL);
+        put_unit(&play, "web@9.service", 2, play.head, REVISION_SUBMITTED);
+        cluster_view_target(&play.p, "web@9.service", TARGET_LAUNCHED);
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &limits, &plan), 0);
+        assert_int_equal(plan.n, 0); /* no surge instance ends, and no new instance gets a text */
+        for (size_t i = 0; i < plan.n_waits; i++)
+                n_waits += plan.waits[i].reason && strstr(plan.waits[i].reason, "cannot be read");
+        assert_int_equal(n_waits, 1);
+        assert_false(cluster_revision_is_surplus(head_of(&play), &text));
+        end(&play);
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_surge_instance_starts_before_the_former_one_stops),
@@ -306,6 +330,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(surge_without_a_machine_falls_back_to_the_budget),
                 cmocka_unit_test(an_instance_that_returns_is_updated_on_another_machine),
                 cmocka_unit_test(a_failed_surge_instance_is_not_started_again_and_again),
+                cmocka_unit_test(an_unreadable_rollout_is_not_absent),
                 cmocka_unit_test(operations_share_one_budget),
                 cmocka_unit_test(the_search_of_a_step_for_other_machines_is_limited),
         };
