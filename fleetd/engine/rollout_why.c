@@ -69,11 +69,20 @@ static bool explain_state(const Explaining *x, Error *ret) {
 
 static void explain_budget(const Explaining *x, const RolloutInstance *p, Error *ret) {
         unsigned max = update_max_unavailable(x->policy, (unsigned) x->n),
-                 min = update_min_available(x->policy, (unsigned) x->n);
+                 min = update_min_available(x->policy, (unsigned) x->n),
+                 surge = x->set->head->unit->placement.global ? 0 :
+                                                                update_max_surge(x->policy, (unsigned) x->n);
 
         if (p->state == INSTANCE_BAD && x->set->n_of[INSTANCE_UPDATING] >= MAX(max, 1u))
                 error_set(ret, 0, "waiting: %zu in progress, MaxUnavailable=%u",
                           x->set->n_of[INSTANCE_UPDATING], max);
+        else if (p->state == INSTANCE_OLD && x->set->n_of[INSTANCE_SURGING] < surge &&
+                 (x->unavailable >= max || x->available <= min))
+                error_set(
+                        ret, 0,
+                        "waiting: no other machine qualifies for its start (MaxSurge=%u), and %zu of %zu are "
+                        "unavailable (MaxUnavailable=%u, MinAvailable=%u)",
+                        surge, x->unavailable, x->n, max, min);
         else if (p->state == INSTANCE_OLD && x->unavailable >= max)
                 error_set(ret, 0, "waiting: %zu of %zu unavailable, MaxUnavailable=%u", x->unavailable, x->n,
                           max);

@@ -298,6 +298,78 @@ static void the_search_of_a_step_for_other_machines_is_limited(void **state) {
         }
 }
 
+/* The new text excludes machine E, which is the first one that the former text qualifies for. */
+static void a_surge_instance_starts_where_its_text_fits(void **state) {
+        const RolloutLimits limits = {};
+        _cleanup_rollout_step_ RolloutStep step = {};
+        Play play;
+
+        begin_template(&play, 3, "MaxSurge=1\nMaxUnavailable=0");
+        cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
+        cluster_view_machine(&play.p, "F", "slot=1", PRESENCE_UP);
+        play.options = "MaxSurge=1\nMaxUnavailable=0\nMachineMetadata=slot=%i";
+        want(&play, 2);
+        assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &limits, &step), 0);
+        assert_int_equal(step.n_updates, 1);
+        assert_non_null(step.updates[0].to);
+        assert_string_equal(step.updates[0].unit->name, "web@1.service");
+        assert_string_equal(step.updates[0].to->id, machine_id("F"));
+        end(&play);
+}
+
+/* The instances run on machines without the metadata that the new text requires. One after the other moves,
+ * and none is stopped before it is available on a machine with it. */
+static void a_placement_edit_moves_in_steps(void **state) {
+        static const char *const names[] = { "D", "E", "F" };
+        Play play;
+        size_t most = 0;
+
+        begin_template(&play, 3, "MaxSurge=1\nMaxUnavailable=0");
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                cluster_view_machine(&play.p, names[i], "disk=ssd", PRESENCE_UP);
+        play.options = "MaxSurge=1\nMaxUnavailable=0\nMachineMetadata=disk=ssd";
+        want(&play, 2);
+        for (unsigned i = 0; i < 60; i++) {
+                size_t n = count_assignments(&play, 2);
+
+                surge_seconds(&play, 1, 3);
+                assert_in_range(count_assignments(&play, 2), n, n + 1);
+                most = MAX(most, count_assignments(&play, 1) + count_assignments(&play, 2));
+        }
+        assert_true(most <= 5); /* one surge instance, and one whose former one is about to stop */
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_assignments(&play, 2), 3);
+        assert_int_equal(count_assignments(&play, 1), 0);
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                assert_non_null(cluster_machine(&play.p.cluster, machine_id(names[i]))->assignments);
+        end(&play);
+}
+
+/* Each machine has an instance, and takes no second one: no step begins, and the reason names it. */
+static void surge_without_a_machine_is_reported(void **state) {
+        static const char reason[] =
+                "waiting: no other machine qualifies for its start (MaxSurge=1), and 0 of 3 "
+                "are unavailable (MaxUnavailable=0, MinAvailable=0)";
+        _cleanup_rollout_set_ RolloutSet set = {};
+        Play play;
+
+        begin_template(&play, 3, "MaxSurge=1\nMaxUnavailable=0\nConflicts=web@*");
+        want(&play, 2);
+        surge_seconds(&play, 30, 3);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        assert_int_equal(count_assignments(&play, 2), 0);
+        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+        for (size_t i = 0; i < set.n; i++) {
+                Error why = {};
+
+                rollout_explain(&play.p.cluster, &set, &set.instances[i], false, &why);
+                assert_string_equal(why.message, reason);
+        }
+        surge_seconds(&play, 600, 3); /* it does not wait for ever: UpdateDeadlineSec= */
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        end(&play);
+}
+
 /* A later version of fleetd has written the record: nothing is known of the rollout. */
 static void an_unreadable_rollout_is_not_absent(void **state) {
         _cleanup_(engine_plan_done) EnginePlan plan = {};
@@ -331,6 +403,9 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(an_instance_that_returns_is_updated_on_another_machine),
                 cmocka_unit_test(a_failed_surge_instance_is_not_started_again_and_again),
                 cmocka_unit_test(an_unreadable_rollout_is_not_absent),
+                cmocka_unit_test(a_surge_instance_starts_where_its_text_fits),
+                cmocka_unit_test(a_placement_edit_moves_in_steps),
+                cmocka_unit_test(surge_without_a_machine_is_reported),
                 cmocka_unit_test(operations_share_one_budget),
                 cmocka_unit_test(the_search_of_a_step_for_other_machines_is_limited),
         };
