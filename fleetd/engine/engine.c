@@ -405,8 +405,13 @@ static void engine_on_reboots(void *userdata) {
 
 /* Write the next step of a planned reboot, if one is due. 0 or a negative errno. */
 static int engine_step_reboots(Engine *e) {
-        int r = reboot_advance(e->registry, e->term, &e->reboots, e->loop, engine_on_step_written, e);
+        const Cluster *cluster = registry_cluster(e->registry);
+        EngineBrake brake;
+        int r = engine_brake_state(cluster, e->brake_ms, &brake);
 
+        if (r >= 0)
+                r = reboot_advance(e->registry, e->term, brake.until_ms > cluster->now_ms, &e->reboots,
+                                   e->loop, engine_on_step_written, e);
         e->writing = r > 0;
         return MIN(r, 0);
 }
