@@ -361,7 +361,7 @@ static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const 
 }
 
 /* Return whether the host was queued in another lineage of the cluster, of which this one is a restored
- * backup or a recovery, and has not begun to reboot: nobody has requested it now. */
+ * backup or a recovery, and has not begun to reboot: no user has requested that since. */
 static bool reboot_is_restored(const ClusterMachine *m, const KvState *state) {
         const RebootRecord *r = m->reboot;
         char lineage[HEX64_SIZE];
