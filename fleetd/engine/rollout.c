@@ -538,12 +538,11 @@ int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutL
         return 0;
 }
 
-void rollout_step_pause_instead(RolloutStep *step) {
+void rollout_step_pause_instead(RolloutStep *step, const char *cause) {
         RolloutRecord *r = &step->next;
         char why[ROLLOUT_WHY_SIZE];
 
-        snprintf(why, sizeof(why), "%.*s; revision %llu is not stored any more", (int) sizeof(why) - 64,
-                 r->why, (unsigned long long) r->to.number);
+        snprintf(why, sizeof(why), "%.*s; %s", (int) sizeof(why) - 64, r->why, cause);
         memcpy(r->why, why, sizeof(r->why));
         r->to = r->reverted;
         r->reverted = r->completed = (RolloutText) {};

@@ -144,11 +144,12 @@ int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutL
 void rollout_explain(const Cluster *cluster, const RolloutSet *set, const RolloutInstance *instance,
                      bool braked, Error *ret_why);
 
-/* The text of a revert is not stored any more: pause the rollout instead. */
-void rollout_step_pause_instead(RolloutStep *step);
+/* A revert cannot be written because of 'cause': pause the rollout instead. */
+void rollout_step_pause_instead(RolloutStep *step, const char *cause);
 
 /* Write a step of the set of 'head', which is not ROLLOUT_NOTHING; a revert to a text that is not stored any
- * more becomes a pause. As registry_roll(), or why the text of a revert cannot be read. */
+ * more, or that the store rejects, becomes a pause. As registry_roll(), or why the text of a revert cannot be
+ * read. */
 int rollout_step_write(Registry *registry, uint64_t term, const ClusterUnit *head, RolloutStep *step,
                        RegistryDone done, void *userdata);
 

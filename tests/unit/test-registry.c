@@ -957,6 +957,33 @@ static void a_step_to_a_longer_stop_extends_the_hold_of_a_follower(void **state)
                          322300);
 }
 
+/* Otherwise it is tried again for ever. */
+static void a_revert_that_the_store_rejects_becomes_a_pause(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *first = NULL;
+        RolloutStep step = { .change = ROLLOUT_REVERT, .has_record = true, .reason = "reverted" };
+        const RolloutRecord *record;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        for (int i = 1; i <= 4; i++)
+                assert_int_equal(submit_size(w, "a.service", i, 0, "KeepRevisions=2"), KV_OK);
+        assert_int_equal(registry_read_revision(w->registry, "a.service", 1, &first), 0);
+        step.next = (RolloutRecord) { .state = ROLLOUT_REVERTING, .why = "it failed" };
+        step.next.to.number = 1;
+        snprintf(step.next.to.hash, sizeof(step.next.to.hash), "%s", first->hash);
+        step.next.reverted = (RolloutText) { .number = 4 };
+        snprintf(step.next.reverted.hash, sizeof(step.next.reverted.hash), "%s",
+                 text_of(w, "a.service")->hash);
+        assert_int_equal(
+                answer(w, rollout_step_write(w->registry, term(w), unit(w, "a.service"), &step, on_done, w)),
+                KV_OK);
+        record = unit(w, "a.service")->rollout;
+        assert_int_equal(record->state, ROLLOUT_PAUSED);
+        assert_int_equal(record->to.number, 4);
+        assert_string_equal(record->why, "it failed; too many revisions are stored (KeepRevisions=)");
+        assert_int_equal(revisions(w)->wanted.number, 4);
+}
+
 /* The step changes assignments only, and was planned before the pause. */
 static void a_step_after_a_pause_is_rejected(void **state) {
         World *w = *state;
@@ -1501,6 +1528,7 @@ int main(void) {
                 TEST(the_updates_of_a_step_fit_into_one_transaction),
                 TEST(a_step_to_a_longer_stop_extends_the_hold_of_a_follower),
                 TEST(a_step_after_a_pause_is_rejected),
+                TEST(a_revert_that_the_store_rejects_becomes_a_pause),
                 TEST(a_revert_of_large_texts_is_written),
                 TEST(a_change_that_loses_against_another_one_leaves_the_revisions_as_they_are),
                 TEST(the_leader_deletes_what_is_not_kept),
