@@ -227,9 +227,9 @@ static void append_reverted(Text *t, const Set *set) {
 
 static void print_block(const Set *set) {
         static const char *const rows[][2] = {
-                { "available", "done" },     { "updating", "now" }, { "failed", "failed" },
-                { "bad", "next" },           { "old", "next" },     { "idle", "next" },
-                { "unreachable", "behind" },
+                { "available", "done" },     { "updating", "now" },      { "failed", "failed" },
+                { "bad", "next" },           { "old", "next" },          { "idle", "next" },
+                { "unreachable", "behind" }, { "unreadable", "behind" }, { "skipped", "skipped" },
         };
         _cleanup_text_ Text next = {}, why = {};
 

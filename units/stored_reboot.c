@@ -28,6 +28,7 @@ static const JsonField reboot_fields[] = {
         { "deadline", JSON_FIELD_U64, offsetof(RebootRecord, deadline_ms) },
         { "except", JSON_FIELD_CHARS, offsetof(RebootRecord, except), .size = REBOOT_EXCEPT_SIZE },
         { "kind", JSON_FIELD_WORD, offsetof(RebootRecord, kind), true, .words = &kind_words },
+        { "lineage", JSON_FIELD_CHARS, offsetof(RebootRecord, lineage), .size = HEX64_SIZE },
         { "return", JSON_FIELD_U64, offsetof(RebootRecord, return_ms) },
         { "seq", JSON_FIELD_U64, offsetof(RebootRecord, seq) },
         { "since", JSON_FIELD_U64, offsetof(RebootRecord, since_ms) },

@@ -44,6 +44,7 @@ typedef struct RebootRecord {
         uint64_t soft;             /* number of soft reboots of that boot */
         char by[RECORDED_BY_SIZE]; /* user */
         uint64_t deadline_ms;      /* of the drain, from its begin; 0: none */
+        char lineage[HEX64_SIZE];  /* of the cluster when it was requested; "": unknown */
         uint64_t return_ms;        /* in which the host has to be back, from the reboot */
         uint64_t seq;              /* position in the queue: hosts with a smaller one are first */
         uint64_t since_ms;         /* cluster time at which this state began */

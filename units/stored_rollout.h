@@ -45,8 +45,8 @@ typedef struct RolloutFailure {
 } RolloutFailure;
 
 /* {"available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],"from",
- * "fromHash","placed","progress","retry","reverted","revertedHash","since","state","to","toHash","until",
- * "why"} */
+ * "fromHash","hold","placed","progress","retry","reverted","revertedHash","served","since","state","to",
+ * "toHash","until","why"} */
 typedef struct RolloutRecord {
         RolloutState state;
         RolloutState before;   /* of ROLLOUT_PAUSED: the state that continues */
@@ -54,6 +54,7 @@ typedef struct RolloutRecord {
         RolloutText from;      /* the one that they had; none: unknown */
         RolloutText completed; /* the last one that all instances had and were available with */
         RolloutText reverted;  /* the last one that was abandoned because it failed */
+        uint64_t hold_ms;      /* Assignment.hold_ms of an instance that has 'completed'; 0: no singleton */
         uint64_t since_ms;     /* cluster time of its begin, as the next two */
         uint64_t progress_ms;  /* of the last instance that became available */
         uint64_t until_ms;  /* of a pause between batches, or of a promotion; 0: none; of ROLLOUT_PAUSED: what
@@ -62,6 +63,7 @@ typedef struct RolloutRecord {
         uint64_t begun; /* index of the store at which 'to' became the text of the rollout: it has not touched
                            assignments up to this index */
         uint64_t placed; /* instances that had a machine at its begin, or got one since */
+        uint64_t served; /* instances that were available at its begin */
         uint64_t retry;  /* failed instances whose assignments precede this index are updated again */
         char by[RECORDED_BY_SIZE];  /* who requested the text, or the pause */
         char why[ROLLOUT_WHY_SIZE]; /* of ROLLOUT_PAUSED and 'reverted' */

@@ -13,6 +13,14 @@ bool machine_is_there(const ClusterMachine *machine) {
         return machine->presence == PRESENCE_UP || machine->presence == PRESENCE_AWAY;
 }
 
+bool request_is_braked(const Request *request, const Cluster *c) {
+        const Api *api = request->api;
+        uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
+        EngineBrake brake = {};
+
+        return engine_brake_state(c, brake_ms, &brake) >= 0 && brake.until_ms > c->now_ms;
+}
+
 /* The mass-failure brake holds the unit back. */
 static void brake_reason(const Request *request, uint64_t brake_ms, Error *ret) {
         const Api *api = request->api;

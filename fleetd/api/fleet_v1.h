@@ -121,3 +121,6 @@ void rollouts_put_handle(Request *request);
 void batch_handle(Request *request);
 void states_list_handle(Request *request);
 void states_get_handle(Request *request);
+
+/* Return whether the mass-failure brake is on. */
+bool request_is_braked(const Request *request, const Cluster *cluster);

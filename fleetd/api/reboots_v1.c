@@ -45,8 +45,15 @@ static const ClusterMachine **reboots_sorted(const Cluster *c, const KvState *st
 typedef struct Reboots {
         const Cluster *cluster;
         KvState state;
+        bool braked;
         SchedulerView *view; /* it costs a pass over all units: made for the first drain */
 } Reboots;
+
+static Reboots reboots_open(const Request *request) {
+        const Cluster *cluster = registry_cluster(request->api->options.registry);
+
+        return (Reboots) { .cluster = cluster, .braked = request_is_braked(request, cluster) };
+}
 
 static void reboots_done(Reboots *b) {
         scheduler_view_free(b->view);
@@ -59,8 +66,13 @@ static const ClusterAssignment *reboots_explain(Reboots *b, const ClusterMachine
                                                 Error *ret_why) {
         const ClusterAssignment *a;
         size_t n;
+        bool drained = m->reboot->state == REBOOT_DRAINING && drain_left(m) == 0;
         Error why = {};
 
+        if (b->braked && (m->reboot->state == REBOOT_QUEUED || drained)) {
+                error_set(ret_why, -EAGAIN, "machines were lost together, and nothing moves (BrakeSec=)");
+                return NULL;
+        }
         if (m->reboot->state == REBOOT_QUEUED) {
                 (void) reboot_may_begin(b->cluster, &b->state, m, ret_why);
                 return NULL;
@@ -119,7 +131,7 @@ static void reboots_state(const Request *request, KvState *ret) {
 }
 
 void reboots_list_handle(Request *request) {
-        _cleanup_(reboots_done) Reboots b = { .cluster = registry_cluster(request->api->options.registry) };
+        _cleanup_(reboots_done) Reboots b = reboots_open(request);
         _cleanup_free_ const ClusterMachine **all = NULL;
         _cleanup_text_ Text t = {};
         size_t n;
@@ -154,7 +166,7 @@ static bool reboots_is_stuck(Reboots *b, const ClusterMachine *m, bool first, Te
 }
 
 void reboots_write(Text *t, const Request *request) {
-        _cleanup_(reboots_done) Reboots b = { .cluster = registry_cluster(request->api->options.registry) };
+        _cleanup_(reboots_done) Reboots b = reboots_open(request);
         _cleanup_free_ const ClusterMachine **all = NULL;
         bool any = false;
         size_t n;
@@ -315,6 +327,7 @@ static int reboots_queue(Request *request, const RebootsBody *body, size_t i, Re
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *m = cluster_machine(c, body->machines.items[i]);
         char user[RECORDED_BY_SIZE];
+        KvState store;
 
         if (!m || cluster_machine_is_removed(m))
                 return error_set(err, -EINVAL, "machine %s does not exist", body->machines.items[i]);
@@ -331,6 +344,9 @@ static int reboots_queue(Request *request, const RebootsBody *body, size_t i, Re
                                    .slots = body->slots };
         snprintf(record->by, sizeof(record->by), "%s", request_user(request, user));
         memcpy(record->zone, body->zone, sizeof(record->zone));
+        kv_state(request->api->options.store, &store);
+        if (store.lineage != 0)
+                hex64_print(store.lineage, record->lineage);
         *ret = (RebootChange) { .machine = m, .record = record, .reason = "queued for a reboot" };
         return 1;
 }

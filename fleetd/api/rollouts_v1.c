@@ -17,14 +17,6 @@ enum {
 
 /* -- GET -- */
 
-static bool rollouts_are_braked(const Request *request, const Cluster *c) {
-        const Api *api = request->api;
-        uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
-        EngineBrake brake = {};
-
-        return engine_brake_state(c, brake_ms, &brake) >= 0 && brake.until_ms > c->now_ms;
-}
-
 /* Return a cluster time as wall-clock time. */
 static uint64_t rollout_wall_ms(const Request *request, uint64_t ms) {
         uint64_t wall_ms = loop_wall_ms(request->api->loop),
@@ -61,7 +53,7 @@ static void rollout_write_instance(Text *t, const Cluster *c, const RolloutSet *
 
 static void rollout_write_instances(Text *t, const Request *request, const RolloutSet *set) {
         const Cluster *c = registry_cluster(request->api->options.registry);
-        bool braked = rollouts_are_braked(request, c);
+        bool braked = request_is_braked(request, c);
 
         json_open(t, "instances", '[');
         for (size_t i = 0; i < MIN(set->n, (size_t) INSTANCES_MAX); i++)
@@ -129,7 +121,7 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         json_add_string(t, "name", head->name);
         if (o->until_ms > c->now_ms)
                 json_add_u64(t, "nextMs", o->until_ms - c->now_ms);
-        json_add_u64(t, "of", set.n - n[INSTANCE_ENDED]);
+        json_add_u64(t, "of", set.n - n[INSTANCE_ENDED] - n[INSTANCE_SKIPPED]);
         json_add_u64(t, "progressMs", rollout_age(c, o->progress_ms));
         if (reverted) {
                 json_add_u64(t, "reverted", o->reverted.number);
@@ -209,13 +201,13 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
         text_printf(&line, "%s: revision %llu: %s, %zu of %zu available", head->name,
                     (unsigned long long) o->to.number, rollout_state_to_string(o->state),
                     set.n_of[INSTANCE_AVAILABLE] + set.n_of[INSTANCE_LOADED],
-                    set.n - set.n_of[INSTANCE_ENDED]);
+                    set.n - set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED]);
         if (o->state == ROLLOUT_PAUSED)
                 text_printf(&line, ": %s", o->why);
         for (size_t i = 0; i < set.n; i++) {
                 if (set.instances[i].unit != u || u->unit->placement.global)
                         continue;
-                rollout_explain(c, &set, &set.instances[i], rollouts_are_braked(request, c), &why);
+                rollout_explain(c, &set, &set.instances[i], request_is_braked(request, c), &why);
                 if (why.message[0])
                         text_printf(&line, "; %s: %s", u->name, why.message);
         }

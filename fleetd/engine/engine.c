@@ -53,16 +53,16 @@ struct Engine {
         uint64_t term, leads_ms; /* cluster time at which it began to lead */
         bool names_texts;        /* from KV_LEVEL_UPDATES on */
 
-        EngineMarks marks;                 /* changes since the last plan */
-        Named *dirty;                      /* units */
-        Named *rejected;                   /* Rejected, by unit */
-        Named *sets;                       /* whose rollouts are to be looked at, by their heads */
-        char rolled[UNIT_NAME_MAX + 1];    /* the set whose step is being written */
-        char unwritten[UNIT_NAME_MAX + 1]; /* the last set whose step could not be written */
-        Timer rolling;                     /* a rollout changes by time alone */
-        bool resyncing;                    /* all units from 'cursor' on are dirty */
-        char cursor[UNIT_NAME_MAX + 1];    /* "": the first unit */
-        uint64_t resynced_index;           /* of the cluster view when the last resync began */
+        EngineMarks marks;              /* changes since the last plan */
+        Named *dirty;                   /* units */
+        Named *rejected;                /* Rejected, by unit */
+        Named *sets;                    /* whose rollouts are to be looked at, by their heads */
+        char rolled[UNIT_NAME_MAX + 1]; /* the set whose step is being written */
+        Named *unwritten;               /* sets whose steps could not be written: they are tried again */
+        Timer rolling;                  /* a rollout changes by time alone */
+        bool resyncing;                 /* all units from 'cursor' on are dirty */
+        char cursor[UNIT_NAME_MAX + 1]; /* "": the first unit */
+        uint64_t resynced_index;        /* of the cluster view when the last resync began */
 
         EnginePlan plan;               /* written, or being written */
         size_t n_written;              /* of its changes, before the part in flight */
@@ -405,8 +405,13 @@ static void engine_on_reboots(void *userdata) {
 
 /* Write the next step of a planned reboot, if one is due. 0 or a negative errno. */
 static int engine_step_reboots(Engine *e) {
-        int r = reboot_advance(e->registry, e->term, &e->reboots, e->loop, engine_on_step_written, e);
+        const Cluster *cluster = registry_cluster(e->registry);
+        EngineBrake brake;
+        int r = engine_brake_state(cluster, e->brake_ms, &brake);
 
+        if (r >= 0)
+                r = reboot_advance(e->registry, e->term, brake.until_ms > cluster->now_ms, &e->reboots,
+                                   e->loop, engine_on_step_written, e);
         e->writing = r > 0;
         return MIN(r, 0);
 }
@@ -427,6 +432,8 @@ static void engine_on_rolling(void *userdata) {
 
         LIST_FOREACH(u, &registry_cluster(e->registry)->lists[CLUSTER_ROLLING], lists[CLUSTER_ROLLING])
                 engine_add_set(e, u->name);
+        for (const Named *set = e->unwritten; set; set = set->hh.next)
+                engine_add_set(e, set->name);
         loop_defer(e->loop, &e->wake);
 }
 
@@ -448,21 +455,23 @@ static void engine_on_rolled(void *userdata, KvStatus status, const char *messag
         engine_on_step_written(e, status, message, index);
 }
 
-/* Write a step. 1, 0 if it cannot be written and the other sets go on, or -ENOMEM. */
+/* Write a step. 1, 0 if there is none, or it cannot be written and the other sets go on, or -ENOMEM. */
 static int engine_write_step(Engine *e, const ClusterUnit *head, RolloutStep *step) {
-        int r;
+        int r = 0;
 
         snprintf(e->rolled, sizeof(e->rolled), "%s", head->name);
-        r = rollout_step_write(e->registry, e->term, head, step, engine_on_rolled, e);
+        if (step->change != ROLLOUT_NOTHING)
+                r = rollout_step_write(e->registry, e->term, head, step, engine_on_rolled, e);
+        if (r >= 0)
+                named_remove(&e->unwritten, head->name);
         if (r >= 0 || r == -ENOMEM)
-                return r < 0 ? r : 1;
-        if (!streq(e->unwritten, head->name))
+                return r < 0 ? r : step->change != ROLLOUT_NOTHING;
+        if (!named_find(e->unwritten, head->name))
                 log_warning(((LogFields) { .unit = head->name, .error = r, .term = e->term }),
                             "%s: a step of its rollout cannot be written: %s; trying again", head->name,
                             strerror(-r));
-        snprintf(e->unwritten, sizeof(e->unwritten), "%s", head->name);
         engine_roll_again(e, RETRY_MS);
-        return 0;
+        return named_get(&e->unwritten, head->name, sizeof(Named)) ? 0 : -ENOMEM;
 }
 
 /* Write the next step of a rollout, if one is due. 0 or a negative errno. */
@@ -486,7 +495,7 @@ static int engine_step_rollouts(Engine *e, const Cluster *cluster) {
                         if (r < 0)
                                 return r;
                         engine_roll_again(e, step.again_ms);
-                        r = step.change == ROLLOUT_NOTHING ? 0 : engine_write_step(e, head, &step);
+                        r = engine_write_step(e, head, &step);
                         if (r < 0)
                                 return r;
                         e->writing = r > 0;
@@ -603,6 +612,7 @@ static void engine_stop(Engine *e) {
         e->freed = 0;
         named_clear(&e->rejected);
         named_clear(&e->sets);
+        named_clear(&e->unwritten);
         timer_stop(&e->rolling);
         e->resyncing = false;
         waits_clear(&e->waits);

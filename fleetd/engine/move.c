@@ -211,6 +211,40 @@ static bool move_interrupts_nothing(const Positions *all) {
         return true;
 }
 
+/* Return for how long the unit may still become available there. While the brake is on, or without a leader,
+ * no deadline passes. */
+static uint64_t move_deadline_left_ms(const Pass *pass, const ClusterAssignment *o) {
+        const Unit *unit = o->of->unit;
+        uint64_t end_ms, now_ms = pass->cluster->now_ms,
+                         since_ms = MAX(o->since_ms, pass->limits ? pass->limits->leads_ms : 0);
+
+        if (!unit || o->kind != ASSIGNMENT_RUN ||
+            __builtin_add_overflow(
+                    since_ms,
+                    update_deadline_ms(&unit->placement.update, &unit->placement.health, &unit->file),
+                    &end_ms))
+                return UINT64_MAX;
+        end_ms = MAX(end_ms, pass->brake.until_ms);
+        return end_ms > now_ms ? end_ms - now_ms : 0;
+}
+
+bool move_has_failed_there(const ClusterAssignment *o) {
+        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+
+        return s && s->state.active &&
+               (streq(s->state.active, "failed") || s->state.job[0] ||
+                s->state.health == UNIT_HEALTH_FAILING ||
+                (s->state.sub && starts_with(s->state.sub, "auto-restart")));
+}
+
+bool move_is_late(const Pass *pass, const ClusterAssignment *o) {
+        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+
+        return o->machine->presence == PRESENCE_UP && !move_has_failed_there(o) &&
+               !(s && s->state.active && streq(s->state.active, "inactive")) &&
+               move_deadline_left_ms(pass, o) == 0;
+}
+
 uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
         const ClusterState *s = cluster_state_on(o->machine, o->unit);
         bool away = o->machine->presence == PRESENCE_AWAY;
@@ -219,13 +253,12 @@ uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
 
         if (away)
                 return end_ms > now_ms ? end_ms - now_ms : 0;
-        if (!s || !s->state.active || plan_is_down(o->machine))
+        if (plan_is_down(o->machine))
                 return UINT64_MAX;
-        if (streq(s->state.active, "failed") || s->state.job[0] || s->state.health == UNIT_HEALTH_FAILING ||
-            (s->state.sub && starts_with(s->state.sub, "auto-restart")))
+        if (move_has_failed_there(o))
                 return 0;
-        if (!streq(s->state.active, "inactive"))
-                return UINT64_MAX;
+        if (!s || !s->state.active || !streq(s->state.active, "inactive"))
+                return move_deadline_left_ms(pass, o);
         return end_ms > now_ms ? end_ms - now_ms : 0;
 }
 
@@ -252,11 +285,14 @@ static const Position *move_failed(Pass *pass, const Positions *all, size_t kept
 }
 
 /* Return why the unit leaves a newer position, in words before "it stays on"; "": another one has failed. */
-static const char *move_back_cause(const ClusterAssignment *o, const ClusterAssignment *newest) {
+static const char *move_back_cause(const Pass *pass, const ClusterAssignment *o,
+                                   const ClusterAssignment *newest) {
         if (o->machine->presence == PRESENCE_AWAY)
                 return "the machine went away before it was available there, and ";
         if (o != newest)
                 return "";
+        if (move_is_late(pass, o))
+                return "it was not available there within UpdateDeadlineSec=, and ";
         return plan_is_up(o) ? "it failed its checks there, and " : "its start failed there, and ";
 }
 
@@ -271,7 +307,7 @@ static void move_back(Pass *pass, const Positions *all, const Position *back) {
 
                 if (p->state != POSITION_GONE)
                         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%sit stays on %s",
-                                    move_back_cause(o, newest), name);
+                                    move_back_cause(pass, o, newest), name);
         }
         drain_note_failure(pass, back->assignment, newest->machine);
 }

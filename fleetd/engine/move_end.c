@@ -91,6 +91,9 @@ static bool move_ends_there(Pass *pass, const ClusterAssignment *there) {
         if (there->machine->presence == PRESENCE_AWAY)
                 return move_end(pass, there->of, "failed",
                                 "the machine went away before it was available there");
+        if (move_is_late(pass, there))
+                return move_end(pass, there->of, "failed",
+                                "it was not available there within UpdateDeadlineSec=");
         return move_end(pass, there->of, "failed", "%s", move_failure(s));
 }
 

@@ -187,8 +187,22 @@ static void plan_choose_text(const Pass *pass, AssignmentChange *c, const Cluste
         else if (rollout && rollout->state != ROLLOUT_DONE && rollout->completed.number > 0 &&
                  !plan_was_updated(u, rollout)) {
                 c->revision = rollout->completed.number; /* an instance that is new during a rollout */
+                c->hold_ms = MAX(o ? o->hold_ms : 0, rollout->hold_ms);
                 memcpy(c->hash, rollout->completed.hash, sizeof(c->hash));
         }
+}
+
+/* Return whether it is not known which text a unit without one gets: a later version of fleetd has written
+ * the rollout of its set. */
+static bool plan_lacks_text(Pass *pass, const ClusterUnit *u) {
+        const ClusterUnit *head = rollout_head(pass->cluster, u);
+        const ClusterAssignment *source = plan_text_source(u);
+
+        if (!plan_names_texts(pass) || (source && source->hash[0]) ||
+            !cluster_unit_has_unreadable(head, LAYOUT_ROLLOUT))
+                return false;
+        plan_wait(pass, u, "the rollout of %s: " CLUSTER_UNREADABLE, head->name);
+        return true;
 }
 
 void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
@@ -390,6 +404,8 @@ static void plan_unit(Pass *pass, PlanItem *item) {
                 return;
         if (!plan_is_wanted(u))
                 plan_unwanted(pass, u);
+        else if (plan_lacks_text(pass, u))
+                return;
         else if (u->unit->placement.global)
                 global_unit(pass, u);
         else if (singleton_is(u))

@@ -139,9 +139,14 @@ bool move_leaves(const Position *p);
 /* Return whether the budget of its set permits that the unit stops first. At the deadline of a drain, and
  * while its machine shuts down, it does. */
 bool move_has_budget(Pass *pass, const Position *from, Error *ret_why);
-/* Return for how long the unit may still begin to start there, from now on; 0: its start has failed, or it
- * fails its checks; UINT64_MAX: it is starting, or its state is unknown. */
+/* Return for how long the unit may still become available there, from now on: until UpdateDeadlineSec=, or if
+ * it does not begin to start, less; 0: that has passed, its start has failed, or it fails its checks;
+ * UINT64_MAX: without a limit, or the machine is lost or has left. */
 uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o);
+/* Return whether its start has failed there, or it fails its checks. */
+bool move_has_failed_there(const ClusterAssignment *o);
+/* Return whether it runs there, or starts, and was not available within UpdateDeadlineSec=. */
+bool move_is_late(const Pass *pass, const ClusterAssignment *o);
 /* Record that the unit has to leave the position, and that no other machine qualifies. */
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
 /* Stop the unit in a position that no longer qualifies. */

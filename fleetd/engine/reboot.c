@@ -148,6 +148,42 @@ static const ClusterAssignment *reboot_missing(const ClusterMachine *m) {
         return NULL;
 }
 
+/* Hosts that go down for their reboots do not run the unit; it is none of them that count on hosts that are
+ * down for another reason. */
+static int reboot_ask_budget(const Cluster *cluster, const ClusterAssignment *a, Error *ret_why) {
+        _cleanup_rollout_set_ RolloutSet set = {};
+        const UpdatePolicy *policy = &a->of->unit->placement.update;
+        RolloutBudget budget = { .name = a->unit };
+        int r = rollout_set_read(cluster, a->of, &set);
+
+        for (size_t i = 0; r == 0 && i < set.n; i++) {
+                const ClusterAssignment *other = set.instances[i].assignment;
+                bool down = reboot_is_down(other->machine);
+
+                if (!down && other->machine->presence != PRESENCE_UP)
+                        continue;
+                budget.n++;
+                budget.available += !down && rollout_is_counted(cluster, other);
+        }
+        budget.max = update_max_unavailable(policy, (unsigned) budget.n);
+        budget.min = update_min_available(policy, (unsigned) budget.n);
+        return r < 0 ? r : rollout_permits(&budget, 0, ret_why);
+}
+
+/* Return whether the global units of the host may stop: all others have left it. At the deadline of its
+ * drain, they may. */
+static bool reboot_has_budget(const Cluster *cluster, const ClusterMachine *m, Error *ret_why) {
+        const RebootRecord *r = m->reboot;
+
+        if (r->deadline_ms > 0 && cluster->now_ms >= r->since_ms + r->deadline_ms)
+                return true;
+        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
+                if (a->of->unit && a->of->unit->placement.global && cluster_assignment_is_active(a) &&
+                    rollout_is_counted(cluster, a) && reboot_ask_budget(cluster, a, ret_why) <= 0)
+                        return false;
+        return true;
+}
+
 bool reboot_may_go_on(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
                       Error *ret_why) {
         const MaintenanceRecord *maintenance = machine->maintenance;
@@ -160,7 +196,8 @@ bool reboot_may_go_on(const Cluster *cluster, const KvState *state, const Cluste
         }
         return machine->reboot->state != REBOOT_DRAINING || !maintenance ||
                maintenance->mode != MAINTENANCE_DRAINED ||
-               reboot_votes_allow(cluster, state, machine, ret_why);
+               (reboot_votes_allow(cluster, state, machine, ret_why) &&
+                reboot_has_budget(cluster, machine, ret_why));
 }
 
 bool reboot_may_begin(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
@@ -182,6 +219,11 @@ bool reboot_may_begin(const Cluster *cluster, const KvState *state, const Cluste
                 return false;
         }
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+                if (m != machine && cluster_machine_has_unreadable(m, LAYOUT_REBOOT)) {
+                        error_set(ret_why, -EAGAIN, "the reboot of %s: " CLUSTER_UNREADABLE,
+                                  cluster_machine_name(m));
+                        return false;
+                }
                 if (m == machine || !m->reboot)
                         continue;
                 if (m->reboot->state == REBOOT_FAILED) {
@@ -238,7 +280,7 @@ static bool reboot_is_late(RebootStep *step, uint64_t now_ms) {
 
 /* A drain lasts: the votes count again when it has ended. */
 static void reboot_step_draining(RebootStep *step, const Cluster *cluster, const KvState *state,
-                                 const ClusterMachine *m) {
+                                 const ClusterMachine *m, bool braked) {
         const MaintenanceRecord *maintenance = m->maintenance;
         uint64_t now_ms = cluster->now_ms;
 
@@ -250,7 +292,8 @@ static void reboot_step_draining(RebootStep *step, const Cluster *cluster, const
         } else if (!maintenance || !streq(maintenance->purpose, CLUSTER_FOR_REBOOT)) {
                 step->ends = true;
                 step->reason = "reboot cancelled: its drain has ended";
-        } else if (maintenance->mode == MAINTENANCE_DRAINED && reboot_may_go_on(cluster, state, m, NULL)) {
+        } else if (maintenance->mode == MAINTENANCE_DRAINED && !braked &&
+                   reboot_may_go_on(cluster, state, m, NULL)) {
                 reboot_set(step, now_ms, REBOOT_REBOOTING, "rebooting");
                 step->next.until_ms = now_ms + (step->next.return_ms ?: (uint64_t) REBOOT_RETURN_MS);
                 reboot_note_units(&step->next, m);
@@ -286,7 +329,7 @@ static void reboot_step_back(RebootStep *step, const ClusterMachine *m, uint64_t
 
 /* Set the step of a machine that is not queued; reason NULL: none. */
 static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const KvState *state,
-                                const ClusterMachine *m) {
+                                const ClusterMachine *m, bool braked) {
         uint64_t now_ms = cluster->now_ms;
         bool back = m->presence == PRESENCE_UP && reboot_has_booted(m);
 
@@ -294,7 +337,7 @@ static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const 
         step->maintenance = REBOOT_KEEPS;
         switch (m->reboot->state) {
         case REBOOT_DRAINING:
-                reboot_step_draining(step, cluster, state, m);
+                reboot_step_draining(step, cluster, state, m, braked);
                 return;
         case REBOOT_REJECTED:
                 reboot_set(step, now_ms, REBOOT_FAILED, m->reboot->why);
@@ -317,21 +360,38 @@ static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const 
         }
 }
 
-RebootStep reboot_step(const Cluster *cluster, const KvState *state) {
+/* Return whether the host was queued in another lineage of the cluster, of which this one is a restored
+ * backup or a recovery, and has not begun to reboot: no user has requested that since. */
+static bool reboot_is_restored(const ClusterMachine *m, const KvState *state) {
+        const RebootRecord *r = m->reboot;
+        char lineage[HEX64_SIZE];
+
+        if (r->state != REBOOT_QUEUED && r->state != REBOOT_DRAINING)
+                return false;
+        hex64_print(state->lineage, lineage);
+        return r->lineage[0] && !streq(r->lineage, lineage);
+}
+
+RebootStep reboot_step(const Cluster *cluster, const KvState *state, bool braked) {
         RebootStep step = { .again_ms = UINT64_MAX };
         const ClusterMachine *first;
 
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
-                if (!m->reboot || m->reboot->state == REBOOT_QUEUED || !LIST_EMPTY(&m->unreadable))
+                if (!m->reboot || !LIST_EMPTY(&m->unreadable))
                         continue;
-                reboot_step_machine(&step, cluster, state, m);
+                if (reboot_is_restored(m, state)) {
+                        step.ends = true;
+                        step.maintenance = m->reboot->state == REBOOT_QUEUED ? REBOOT_KEEPS : REBOOT_RELEASES;
+                        step.reason = "reboot cancelled: it was requested before the cluster was restored";
+                } else if (m->reboot->state != REBOOT_QUEUED)
+                        reboot_step_machine(&step, cluster, state, m, braked);
                 if (step.reason) {
                         step.machine = m;
                         return step;
                 }
         }
         first = reboot_first(cluster, state);
-        if (!first || !reboot_may_begin(cluster, state, first, NULL))
+        if (!first || braked || !reboot_may_begin(cluster, state, first, NULL))
                 return step;
         step.machine = first;
         step.next = *first->reboot;

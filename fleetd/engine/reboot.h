@@ -13,7 +13,10 @@
  * The order is that of the requests, with the leader's host last, and zone by zone if the request names a key
  * of machine metadata. A host that is not up is skipped until it is. A voter begins only if all others are
  * reachable and caught up, and no other one is about to reboot; this counts again when it is drained. While a
- * new lineage is adopted, no host begins. No time frees the place of a host that has not returned. */
+ * new lineage is adopted, no host begins; hosts that were queued in another lineage are not rebooted. When
+ * only global units are left, the budgets of their sets permit that they stop, or the deadline of the drain
+ * has passed. A record that cannot be read stops the queue. No time frees the place of a host that has not
+ * returned. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -33,15 +36,16 @@ typedef struct RebootStep {
         uint64_t again_ms;  /* from now until time alone changes this; UINT64_MAX: never */
 } RebootStep;
 
-/* Return the step that is due, at the cluster time of the view. 'state' is that of the leader. Pure. */
-RebootStep reboot_step(const Cluster *cluster, const KvState *state);
+/* Return the step that is due, at the cluster time of the view. 'state' is that of the leader. While the
+ * mass-failure brake is on ('braked'), no host begins, and none goes down. Pure. */
+RebootStep reboot_step(const Cluster *cluster, const KvState *state, bool braked);
 
 /* Return whether a queued host may begin; if not, set the reason. Pure. */
 bool reboot_may_begin(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
                       Error *ret_why);
 
-/* Return false if the host is drained, and its reboot waits for other voters, or if it is back, and one of
- * its units is not available; then set the reason. Pure. */
+/* Return false if the host is drained, and its reboot waits for other voters or a budget, or if it is back,
+ * and one of its units is not available; then set the reason. Pure. */
 bool reboot_may_go_on(const Cluster *cluster, const KvState *state, const ClusterMachine *machine,
                       Error *ret_why);
 
@@ -54,4 +58,5 @@ bool reboot_has_booted(const ClusterMachine *machine);
 
 /* Write and log the step that is due. Return 1, and 'done' follows; 0 if none is due, and 'again' is started
  * while a reboot is planned: a voter that catches up changes no key. Or a negative errno. */
-int reboot_advance(Registry *r, uint64_t term, Timer *again, Loop *loop, RegistryDone done, void *userdata);
+int reboot_advance(Registry *r, uint64_t term, bool braked, Timer *again, Loop *loop, RegistryDone done,
+                   void *userdata);

@@ -27,7 +27,8 @@ static int reboot_write(Registry *r, uint64_t term, const RebootStep *step, Regi
         return registry_reboot(r, term, &change, 1, NULL, done, userdata);
 }
 
-int reboot_advance(Registry *r, uint64_t term, Timer *again, Loop *loop, RegistryDone done, void *userdata) {
+int reboot_advance(Registry *r, uint64_t term, bool braked, Timer *again, Loop *loop, RegistryDone done,
+                   void *userdata) {
         const Cluster *cluster = registry_cluster(r);
         RebootStep step;
         KvState state;
@@ -36,7 +37,7 @@ int reboot_advance(Registry *r, uint64_t term, Timer *again, Loop *loop, Registr
         if (!reboot_is_any(cluster))
                 return 0;
         kv_state(registry_store(r), &state);
-        step = reboot_step(cluster, &state);
+        step = reboot_step(cluster, &state, braked);
         if (!step.machine)
                 return timer_start(again, loop, MIN(step.again_ms, (uint64_t) REBOOT_LOOK_MS));
         e = reboot_write(r, term, &step, done, userdata);

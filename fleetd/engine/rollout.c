@@ -55,9 +55,18 @@ static bool text_equal(const RolloutText *a, const RolloutText *b) {
         return a->number > 0 && b->number > 0 && streq(a->hash, b->hash);
 }
 
+/* All instances have the text, and are available. */
+static void rolling_complete(Rolling *x) {
+        RolloutRecord *r = x->next;
+
+        r->completed = r->to;
+        r->hold_ms = plan_hold_ms(x->cluster, x->set.head, NULL, ASSIGNMENT_RUN);
+        x->changed = true;
+}
+
 /* The text that the available instances have: the one to which a revert returns. Without one, that of an
  * instance that was available before its machine went away. */
-static void rolling_find_from(const Rolling *x, RolloutText *ret) {
+static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
         for (size_t i = 0; i < x->set.n; i++) {
                 const ClusterAssignment *a = x->set.instances[i].assignment;
 
@@ -67,8 +76,10 @@ static void rolling_find_from(const Rolling *x, RolloutText *ret) {
                                          !(x->set.instances[i].state == INSTANCE_UNREACHABLE && s &&
                                            s->state.available && same_string(s->state.hash, a->hash))))
                         continue;
-                if (ret->number == 0 || x->set.instances[i].state == INSTANCE_OLD)
-                        rolling_set_text(ret, a->revision, a->hash);
+                if (r->completed.number == 0 || x->set.instances[i].state == INSTANCE_OLD) {
+                        rolling_set_text(&r->completed, a->revision, a->hash);
+                        r->hold_ms = a->hold_ms;
+                }
                 if (x->set.instances[i].state == INSTANCE_OLD)
                         return;
         }
@@ -99,7 +110,7 @@ static void rolling_begin(Rolling *x, bool supersedes) {
         RolloutRecord *r = x->next;
 
         if (!supersedes && r->completed.number == 0)
-                rolling_find_from(x, &r->completed);
+                rolling_find_from(x, r);
         if (!supersedes)
                 r->from = r->completed;
         rolling_set_text(&r->to, revisions_wanted(&x->set.head->unit->revisions), x->set.head->unit->hash);
@@ -113,7 +124,9 @@ static void rolling_begin(Rolling *x, bool supersedes) {
                 r->placed = x->set.n + x->set.n_missing;
                 rolling_shares(x);
         }
-        r->available = x->set.n_of[INSTANCE_AVAILABLE];
+        r->available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
+        r->served = x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_SURGING] +
+                    x->set.n_of[INSTANCE_AVAILABLE];
         snprintf(r->by, sizeof(r->by), "%s", wanted->by);
         r->before = ROLLOUT_ROLLING;
         r->state = wanted->how == REVISION_REVERTED ? ROLLOUT_REVERTING :
@@ -226,7 +239,7 @@ static int rolling_check(Rolling *x) {
 /* Return whether more instances are available than at any time since the rollout began. One that becomes
  * available again is no progress: it may do so for ever. */
 static bool rolling_note_progress(Rolling *x) {
-        uint64_t available = x->set.n_of[INSTANCE_AVAILABLE];
+        uint64_t available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
 
         if (available <= x->next->available)
                 return false;
@@ -282,7 +295,7 @@ static void rolling_finish(Rolling *x) {
                 snprintf(rest, sizeof(rest), ", %zu behind, %zu failed", behind, failed);
         r->state = ROLLOUT_DONE;
         if (rolling_is_available(x))
-                r->completed = r->to;
+                rolling_complete(x);
         if (text_equal(&r->completed, &r->reverted))
                 r->reverted = (RolloutText) {};
         r->until_ms = 0;
@@ -386,10 +399,8 @@ static int rolling_done(Rolling *x) {
         if (!x->limits->braked && rolling_choose_followers(x, x->set.n_followers) < 0)
                 return -ENOMEM;
         if (!text_equal(&r->completed, &r->to) && rolling_behind(x) == 0 &&
-            rolling_steps(x) + x->set.n_of[INSTANCE_FAILED] == 0 && rolling_is_available(x)) {
-                r->completed = r->to;
-                x->changed = true;
-        }
+            rolling_steps(x) + x->set.n_of[INSTANCE_FAILED] == 0 && rolling_is_available(x))
+                rolling_complete(x);
         if (x->limits->braked)
                 return 0;
         first = !text_equal(&r->completed, &r->to) && !rolling_is_available(x) && r->n_failed == 0 &&
@@ -400,7 +411,7 @@ static int rolling_done(Rolling *x) {
                 rolling_continue(x);
                 if (first && x->canary > 0)
                         r->state = ROLLOUT_CANARY;
-                r->available = x->set.n_of[INSTANCE_AVAILABLE];
+                r->available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
                 rolling_tell(x, "revision %llu: continues, as machines have returned",
                              (unsigned long long) r->to.number);
                 return r->state == ROLLOUT_CANARY ? rolling_canary(x) : rolling_roll(x);
@@ -469,7 +480,8 @@ static int rolling_decide(Rolling *x, bool has_record) {
         if (current)
                 rolling_retry(x);
         rolling_shares(x);
-        runs = rolling_count(x) + x->set.n_of[INSTANCE_UNREACHABLE] > x->set.n_missing;
+        runs = rolling_count(x) + x->set.n_of[INSTANCE_UNREACHABLE] + x->set.n_of[INSTANCE_SKIPPED] >
+               x->set.n_missing;
         behind = rolling_behind(x) + x->set.n_of[INSTANCE_UNREACHABLE] > 0;
         if (!runs && !(current && x->set.n_waiting > 0 && r->state != ROLLOUT_DONE)) {
                 if (has_record && !(current && x->set.n_waiting > 0)) /* one that moves starts again */
@@ -526,12 +538,11 @@ int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutL
         return 0;
 }
 
-void rollout_step_pause_instead(RolloutStep *step) {
+void rollout_step_pause_instead(RolloutStep *step, const char *cause) {
         RolloutRecord *r = &step->next;
         char why[ROLLOUT_WHY_SIZE];
 
-        snprintf(why, sizeof(why), "%.*s; revision %llu is not stored any more", (int) sizeof(why) - 64,
-                 r->why, (unsigned long long) r->to.number);
+        snprintf(why, sizeof(why), "%.*s; %s", (int) sizeof(why) - 64, r->why, cause);
         memcpy(r->why, why, sizeof(r->why));
         r->to = r->reverted;
         r->reverted = r->completed = (RolloutText) {};

@@ -13,7 +13,9 @@
  *   updating      it has the wanted text, and is not available yet
  *   available     it has the wanted text
  *   failed        it has the wanted text, and failed
+ *   skipped       it has the wanted text, and a condition of that is not met on its machine: it does not run
  *   ended         it has finished its work: it is not touched
+ *   unreadable    a key of it cannot be read: it is not touched
  *
  * A set without an instance that runs gets its wanted text at once, without a rollout. */
 #pragma once
@@ -29,7 +31,9 @@ typedef enum RolloutInstanceState {
         INSTANCE_UPDATING,
         INSTANCE_AVAILABLE,
         INSTANCE_FAILED,
+        INSTANCE_SKIPPED,
         INSTANCE_ENDED,
+        INSTANCE_UNREADABLE,
         INSTANCE_LOADED, /* as INSTANCE_IDLE, and it has the text */
         _INSTANCE_STATE_MAX,
 } RolloutInstanceState;
@@ -58,6 +62,7 @@ typedef struct RolloutSet {
         size_t n_moving;                /* of these, those that are being stopped */
         size_t n_missing;   /* of these, those that had a machine: they are not available. One that never had
                                one is no instance yet */
+        size_t n_kept;      /* unreadable ones that are available */
         size_t n_leaving;   /* available ones whose machines shut down */
         size_t n_untouched; /* failed ones that had the text before the rollout */
 } RolloutSet;
@@ -139,11 +144,12 @@ int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutL
 void rollout_explain(const Cluster *cluster, const RolloutSet *set, const RolloutInstance *instance,
                      bool braked, Error *ret_why);
 
-/* The text of a revert is not stored any more: pause the rollout instead. */
-void rollout_step_pause_instead(RolloutStep *step);
+/* A revert cannot be written because of 'cause': pause the rollout instead. */
+void rollout_step_pause_instead(RolloutStep *step, const char *cause);
 
 /* Write a step of the set of 'head', which is not ROLLOUT_NOTHING; a revert to a text that is not stored any
- * more becomes a pause. As registry_roll(), or why the text of a revert cannot be read. */
+ * more, or that the store rejects, becomes a pause. As registry_roll(), or why the text of a revert cannot be
+ * read. */
 int rollout_step_write(Registry *registry, uint64_t term, const ClusterUnit *head, RolloutStep *step,
                        RegistryDone done, void *userdata);
 

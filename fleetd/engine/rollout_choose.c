@@ -6,6 +6,7 @@
 
 #include "fleetd/engine/plan_internal.h"
 #include "fleetd/engine/rollout_internal.h"
+#include "units/options.h"
 
 enum {
         UPDATES_MAX = 150, /* of one step */
@@ -63,6 +64,22 @@ static int rolling_update(Rolling *x, const RolloutInstance *p, const ClusterMac
         return 0;
 }
 
+/* Pick a machine by the options of the text that the instance gets there. As scheduler_pick(). */
+static int rolling_pick(const Rolling *x, const ClusterUnit *u, const ClusterMachine **ret) {
+        Unit text = *x->set.head->unit; /* it borrows all but its options */
+        ClusterUnit wanted = *u;
+        Placement placement;
+        int r = options_read(&text.file, u->name, &placement, NULL, NULL);
+
+        if (r < 0)
+                return r;
+        text.placement = placement;
+        wanted.unit = &text;
+        r = scheduler_pick(x->view, &wanted, ret, NULL);
+        placement_done(&placement);
+        return r;
+}
+
 /* Find another machine on which the instance may start first. 1, 0 if there is none, or -ENOMEM. */
 static int rolling_find_machine(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret) {
         int r;
@@ -71,8 +88,9 @@ static int rolling_find_machine(Rolling *x, const RolloutInstance *p, const Clus
                 return -ENOMEM;
         if (scheduler_view_work(x->view) >= SURGE_WORK_MAX)
                 return 0;
-        if (scheduler_pick(x->view, p->unit, ret, NULL) < 0)
-                return 0;
+        r = rolling_pick(x, p->unit, ret);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
         r = scheduler_view_decide(x->view, *ret, p->unit, true);
         return r < 0 ? r : 1;
 }

@@ -26,22 +26,36 @@ static inline size_t rolling_count(const Rolling *x) {
         const size_t *n = x->set.n_of;
 
         return n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_SURGING] + n[INSTANCE_UPDATING] +
-               n[INSTANCE_AVAILABLE] + n[INSTANCE_FAILED] + x->set.n_missing +
+               n[INSTANCE_AVAILABLE] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] + x->set.n_missing +
                (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
+}
+
+/* Skipped instances that were available when the rollout began. As soon as one is available with the text,
+ * they do not count: it is to run on some machines. */
+static inline size_t rolling_lost(const Rolling *x) {
+        const size_t *n = x->set.n_of;
+        size_t others = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] +
+                        n[INSTANCE_UNREACHABLE];
+
+        if (n[INSTANCE_AVAILABLE] > 0 || x->next->served <= others)
+                return 0;
+        return MIN(n[INSTANCE_SKIPPED], (size_t) x->next->served - others);
 }
 
 /* Instances that are unavailable, or in an unfinished step. */
 static inline size_t rolling_unavailable(const Rolling *x) {
         const size_t *n = x->set.n_of;
 
-        return n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + x->set.n_missing +
-               x->set.n_leaving + (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
+        return n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] -
+               x->set.n_kept + rolling_lost(x) + x->set.n_missing + x->set.n_leaving +
+               (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
 }
 
 static inline size_t rolling_available(const Rolling *x) {
         const size_t *n = x->set.n_of;
 
-        return n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] - x->set.n_leaving;
+        return n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] + x->set.n_kept -
+               x->set.n_leaving;
 }
 
 /* Instances in an unfinished step. */

@@ -16,7 +16,9 @@ static const char *const instance_names[_INSTANCE_STATE_MAX] = {
         [INSTANCE_UPDATING] = "updating",
         [INSTANCE_AVAILABLE] = "available",
         [INSTANCE_FAILED] = "failed",
+        [INSTANCE_SKIPPED] = "skipped",
         [INSTANCE_ENDED] = "ended",
+        [INSTANCE_UNREADABLE] = "unreadable",
         [INSTANCE_LOADED] = "available",
 };
 
@@ -48,6 +50,13 @@ static const UnitState *instance_state(const ClusterAssignment *a) {
         const ClusterState *s = cluster_state_on(a->machine, a->unit);
 
         return s && s->index > a->index ? &s->state : NULL;
+}
+
+/* systemd has not started it: a condition, as ConditionPathExists=, is not met there. */
+static bool instance_is_skipped(const ClusterAssignment *a) {
+        const UnitState *s = instance_state(a);
+
+        return s && streq(s->job, "condition") && s->hash && streq(s->hash, a->hash);
 }
 
 /* Return why an instance with the wanted text has failed; NULL: it has not. */
@@ -93,8 +102,11 @@ const ClusterAssignment *rollout_replaced(const ClusterAssignment *surge) {
 }
 
 bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge) {
-        const RolloutRecord *r = rollout_head(cluster, surge->of)->rollout;
+        const ClusterUnit *head = rollout_head(cluster, surge->of);
+        const RolloutRecord *r = head->rollout;
 
+        if (cluster_unit_has_unreadable(head, LAYOUT_ROLLOUT))
+                return true;
         if (!r || r->state == ROLLOUT_DONE || !streq(r->to.hash, surge->hash))
                 return false;
         return r->state != ROLLOUT_PAUSED || r->n_failed == 0;
@@ -108,12 +120,25 @@ static bool instance_is_untouched(const ClusterUnit *head, const ClusterAssignme
         return !r || !streq(r->to.hash, head->unit->hash) || a->index <= r->begun;
 }
 
+/* Of a global unit, the other machines are not concerned. */
+static bool instance_is_unreadable(const ClusterAssignment *a) {
+        if (!a->of->unit || !a->of->unit->placement.global)
+                return cluster_unit_is_unreadable(a->of);
+        for (const ClusterUnreadable *x = LIST_FIRST(&a->of->unreadable); x; x = LIST_NEXT(x, of_owner))
+                if ((x->key.kind == LAYOUT_ASSIGNMENT || x->key.kind == LAYOUT_STATE) &&
+                    streq(x->key.machine, a->machine->id))
+                        return true;
+        return false;
+}
+
 static RolloutInstanceState instance_judge(const ClusterUnit *head, const ClusterAssignment *a,
                                            const char **ret_why) {
         bool has_text = instance_has_text(head, a), available = instance_is_available(a),
              up = a->machine->presence == PRESENCE_UP;
 
         *ret_why = NULL;
+        if (instance_is_unreadable(a))
+                return INSTANCE_UNREADABLE;
         if (plan_has_finished(a))
                 return has_text ? INSTANCE_AVAILABLE : INSTANCE_ENDED;
         if (a->kind == ASSIGNMENT_LOAD)
@@ -125,7 +150,9 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
         if (plan_is_down(a->machine) && instance_is_untouched(head, a))
                 return INSTANCE_UNREACHABLE;
         *ret_why = instance_failure(a);
-        return *ret_why ? INSTANCE_FAILED : INSTANCE_UPDATING;
+        return *ret_why                     ? INSTANCE_FAILED :
+               up && instance_is_skipped(a) ? INSTANCE_SKIPPED :
+                                              INSTANCE_UPDATING;
 }
 
 /* Return whether a unit without a machine has another text in its key, from which it starts. */
@@ -168,6 +195,7 @@ static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, cons
         set->n_of[state]++;
         set->n_leaving += cluster_machine_is_stopping(a->machine) &&
                           (state == INSTANCE_OLD || state == INSTANCE_AVAILABLE);
+        set->n_kept += state == INSTANCE_UNREADABLE && instance_is_available(a);
         set->n_untouched += state == INSTANCE_FAILED && instance_is_untouched(set->head, a);
         return 0;
 }
@@ -189,6 +217,10 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
         }
         state = instance_judge(set->head, newest, &why);
         former = rollout_replaced(newest);
+        if (state == INSTANCE_SKIPPED && former) { /* it ends, and the former one runs on */
+                state = INSTANCE_FAILED;
+                why = "a condition is not met on the other machine";
+        }
         if (state == INSTANCE_UPDATING && former && instance_is_available(former))
                 state = INSTANCE_SURGING;
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a && state == INSTANCE_UPDATING;
@@ -317,9 +349,9 @@ int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, Rollout
         if (r < 0)
                 return r;
         b.n = set.n + set.n_missing - set.n_of[INSTANCE_IDLE] - set.n_of[INSTANCE_LOADED] -
-              set.n_of[INSTANCE_ENDED];
-        b.available = set.n_of[INSTANCE_OLD] + set.n_of[INSTANCE_SURGING] + set.n_of[INSTANCE_AVAILABLE] -
-                      set.n_leaving;
+              set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED];
+        b.available = set.n_of[INSTANCE_OLD] + set.n_of[INSTANCE_SURGING] + set.n_of[INSTANCE_AVAILABLE] +
+                      set.n_kept - set.n_leaving;
         b.max = update_max_unavailable(policy, (unsigned) b.n);
         b.min = update_min_available(policy, (unsigned) b.n);
         *ret = b;

@@ -69,11 +69,20 @@ static bool explain_state(const Explaining *x, Error *ret) {
 
 static void explain_budget(const Explaining *x, const RolloutInstance *p, Error *ret) {
         unsigned max = update_max_unavailable(x->policy, (unsigned) x->n),
-                 min = update_min_available(x->policy, (unsigned) x->n);
+                 min = update_min_available(x->policy, (unsigned) x->n),
+                 surge = x->set->head->unit->placement.global ? 0 :
+                                                                update_max_surge(x->policy, (unsigned) x->n);
 
         if (p->state == INSTANCE_BAD && x->set->n_of[INSTANCE_UPDATING] >= MAX(max, 1u))
                 error_set(ret, 0, "waiting: %zu in progress, MaxUnavailable=%u",
                           x->set->n_of[INSTANCE_UPDATING], max);
+        else if (p->state == INSTANCE_OLD && x->set->n_of[INSTANCE_SURGING] < surge &&
+                 (x->unavailable >= max || x->available <= min))
+                error_set(
+                        ret, 0,
+                        "waiting: no other machine qualifies for its start (MaxSurge=%u), and %zu of %zu are "
+                        "unavailable (MaxUnavailable=%u, MinAvailable=%u)",
+                        surge, x->unavailable, x->n, max, min);
         else if (p->state == INSTANCE_OLD && x->unavailable >= max)
                 error_set(ret, 0, "waiting: %zu of %zu unavailable, MaxUnavailable=%u", x->unavailable, x->n,
                           max);
@@ -95,9 +104,9 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
                          .record = set->head->rollout,
                          .policy = &set->head->unit->placement.update };
 
-        x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + set->n_missing +
-                        unreachable;
-        x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE];
+        x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] -
+                        set->n_kept + set->n_missing + unreachable;
+        x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] + set->n_kept;
         x.n = x.unavailable + x.available;
         *ret = (Error) {};
         switch (p->state) {
@@ -112,6 +121,12 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
                 error_set(ret, 0, "%s %s; it is updated after its return",
                           cluster_machine_name(p->assignment->machine),
                           explain_presence(p->assignment->machine));
+                break;
+        case INSTANCE_SKIPPED:
+                error_set(ret, 0, "it does not run: a condition is not met there");
+                break;
+        case INSTANCE_UNREADABLE:
+                error_set(ret, 0, "%s", CLUSTER_UNREADABLE);
                 break;
         case INSTANCE_OLD:
         case INSTANCE_BAD:

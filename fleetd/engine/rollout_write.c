@@ -1,4 +1,5 @@
 /* Writing the steps of rollouts; engine/rollout.c plans them, without I/O. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/engine/plan_internal.h"
@@ -40,6 +41,7 @@ static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit
 
 /* The numbers of a unit that was destroyed and submitted again name other texts. */
 static int rollout_read_reverted(Registry *registry, const ClusterUnit *head, RolloutStep *step, Unit **ret) {
+        char why[ROLLOUT_WHY_SIZE];
         int r = registry_read_revision(registry, head->name, step->next.to.number, ret);
 
         if (r >= 0 && streq((*ret)->hash, step->next.to.hash))
@@ -47,8 +49,20 @@ static int rollout_read_reverted(Registry *registry, const ClusterUnit *head, Ro
         if (r < 0 && r != -ENOENT && r != -EBADMSG)
                 return r;
         *ret = unit_free(*ret);
-        rollout_step_pause_instead(step);
+        snprintf(why, sizeof(why), "revision %llu is not stored any more",
+                 (unsigned long long) step->next.to.number);
+        rollout_step_pause_instead(step, why);
         return 0;
+}
+
+static int rollout_send(Registry *registry, uint64_t term, const RolloutWrite *write, const RolloutStep *step,
+                        RegistryDone done, void *userdata) {
+        RolloutWrite w = *write;
+
+        w.record = step->has_record ? &step->next : NULL;
+        w.remove = step->change == ROLLOUT_DELETE;
+        w.reason = step->reason;
+        return registry_roll(registry, term, &w, done, userdata);
 }
 
 int rollout_step_write(Registry *registry, uint64_t term, const ClusterUnit *head, RolloutStep *step,
@@ -56,6 +70,7 @@ int rollout_step_write(Registry *registry, uint64_t term, const ClusterUnit *hea
         const Cluster *cluster = registry_cluster(registry);
         _cleanup_free_ AssignmentChange *changes = NEW0(AssignmentChange, step->n_updates + 1);
         _cleanup_unit_ Unit *revert = NULL;
+        RolloutWrite write;
         int r;
 
         if (!changes)
@@ -67,15 +82,17 @@ int rollout_step_write(Registry *registry, uint64_t term, const ClusterUnit *hea
                 if (r < 0)
                         return r;
         }
-        return registry_roll(registry, term,
-                             &(RolloutWrite) { .head = head,
-                                               .record = step->has_record ? &step->next : NULL,
-                                               .remove = step->change == ROLLOUT_DELETE,
-                                               .reason = step->reason,
-                                               .changes = changes,
-                                               .n_changes = step->n_updates,
-                                               .followers = step->followers,
-                                               .n_followers = step->n_followers,
-                                               .revert = revert },
-                             done, userdata);
+        write = (RolloutWrite) { .head = head,
+                                 .changes = changes,
+                                 .n_changes = step->n_updates,
+                                 .followers = step->followers,
+                                 .n_followers = step->n_followers,
+                                 .revert = revert };
+        r = rollout_send(registry, term, &write, step, done, userdata);
+        if (r == -EBUSY && revert) {
+                write.revert = NULL;
+                rollout_step_pause_instead(step, "too many revisions are stored (KeepRevisions=)");
+                r = rollout_send(registry, term, &write, step, done, userdata);
+        }
+        return r;
 }

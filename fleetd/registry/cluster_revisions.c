@@ -76,7 +76,7 @@ static bool revision_is_in_use(const ClusterUnit *u, uint64_t number) {
 bool cluster_revision_is_surplus(const ClusterUnit *u, const ClusterRevision *revision) {
         const Revisions *all = u->unit ? &u->unit->revisions : NULL;
 
-        if (cluster_unit_has_unreadable(u, LAYOUT_UNIT))
+        if (cluster_unit_has_unreadable(u, LAYOUT_UNIT) || cluster_unit_has_unreadable(u, LAYOUT_ROLLOUT))
                 return false;
         if (!all)
                 return true;

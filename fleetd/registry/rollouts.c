@@ -63,11 +63,11 @@ int registry_roll(Registry *r, uint64_t term, const RolloutWrite *w, RegistryDon
                 transaction_write_unit(&t, &former, r, &(UnitChange) { .unit = w->revert });
         else if (head->unit)
                 transaction_check(&t, KV_CHECK_MODIFIED, head->index, LAYOUT_UNIT, head->name, NULL);
-        if (w->record || w->remove) {
-                transaction_check(&t, head->rollout ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
-                                  head->rollout ? head->rollout_index : 0, LAYOUT_ROLLOUT, head->name, NULL);
+        /* Also if it does not change: a user may have paused the rollout meanwhile. */
+        transaction_check(&t, head->rollout ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
+                          head->rollout ? head->rollout_index : 0, LAYOUT_ROLLOUT, head->name, NULL);
+        if (w->record || w->remove)
                 rollout_write_record(&t, r, w);
-        }
         rollout_write_changes(&t, r, term, w);
         rollout_write_followers(&t, w);
         if (w->revert)

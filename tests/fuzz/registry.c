@@ -69,7 +69,7 @@ static void check_steps(const Cluster *c) {
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
                 if (m->maintenance)
                         (void) drain_step(c, m);
-        (void) reboot_step(c, &state);
+        (void) reboot_step(c, &state, false);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {

@@ -140,6 +140,31 @@ static void a_new_instance_that_fails_its_checks_ends_and_the_old_one_stays(void
         cluster_view_free(&p);
 }
 
+/* It never becomes available, and never fails. The time does not begin before that of the leader. */
+static void a_new_instance_that_is_not_available_in_time_ends_and_the_old_one_stays(void **state) {
+        EnginePlanLimits limits = cluster_view_limits;
+        EnginePlan plan = {};
+        ClusterView p;
+
+        moving_to_b(&p, false, "");
+        for (unsigned i = 0; i < 59; i++) {
+                p.cluster.now_ms += 10000;
+                cluster_view_active(&p, "B", "a.service", i % 2 ? "passing" : "starting");
+                plans(&p, "");
+        }
+        p.cluster.now_ms += 10000;
+        limits.leads_ms = p.cluster.now_ms - 1000;
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &limits, &plan), 0);
+        assert_int_equal(plan.n, 0);
+        assert_int_equal(plan.again_ms, 599000);
+        engine_plan_done(&plan);
+        plans(&p, "run a.service A; stop a.service B");
+        assert_int_equal(assignment_on(&p, "A", "a.service")->move_failures, 1);
+        assert_non_null(strstr(assignment_on(&p, "B", "a.service")->reason,
+                               "it was not available there within UpdateDeadlineSec=, and it stays on A"));
+        cluster_view_free(&p);
+}
+
 /* Of a drain that is cancelled, moves end whose new instance is available; the other ones are cancelled. */
 static void a_cancelled_drain_ends_moves_to_available_instances_only(void **state) {
         for (unsigned available = 0; available < 2; available++) {
@@ -635,6 +660,7 @@ int main(void) {
                 cmocka_unit_test(a_unit_that_arrived_on_a_machine_that_drains_leaves_the_former_one),
                 cmocka_unit_test(an_old_instance_that_does_not_run_is_not_waited_for),
                 cmocka_unit_test(a_new_instance_that_fails_its_checks_ends_and_the_old_one_stays),
+                cmocka_unit_test(a_new_instance_that_is_not_available_in_time_ends_and_the_old_one_stays),
                 cmocka_unit_test(a_cancelled_drain_ends_moves_to_available_instances_only),
                 cmocka_unit_test(an_instance_whose_machine_is_away_does_not_serve),
                 cmocka_unit_test(a_unit_that_is_not_available_yet_is_not_starting_any_more),

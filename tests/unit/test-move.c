@@ -99,6 +99,23 @@ static void a_unit_serves_until_it_is_available_there(void **state) {
         cluster_view_free(&p);
 }
 
+/* Its checks pass and fail in turn: it never becomes available, and never fails. */
+static void a_unit_that_is_not_available_there_in_time_stays(void **state) {
+        ClusterView p;
+
+        begin_move(&p, "UpdateDeadlineSec=5min");
+        plans(&p, "run web.service B");
+        for (unsigned i = 0; i < 29; i++) {
+                p.cluster.now_ms += 10000;
+                cluster_view_active(&p, "B", unit, i % 2 ? "passing" : "starting");
+                plans(&p, "");
+        }
+        p.cluster.now_ms += 10000;
+        plans(&p, "move of web.service to B failed: it was not available there within UpdateDeadlineSec=");
+        plans(&p, "stop web.service B");
+        cluster_view_free(&p);
+}
+
 static void a_unit_that_stops_first_starts_there_when_it_has_ended(void **state) {
         static const char *const options[] = { "Move=stop-first", "Singleton=yes" };
 
@@ -474,6 +491,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_unit_runs_on_the_other_machine_before_it_stops),
                 cmocka_unit_test(a_unit_serves_until_it_is_available_there),
+                cmocka_unit_test(a_unit_that_is_not_available_there_in_time_stays),
                 cmocka_unit_test(a_unit_that_stops_first_starts_there_when_it_has_ended),
                 cmocka_unit_test(a_unit_that_is_loaded_moves),
                 cmocka_unit_test(a_unit_with_move_no_moves_by_its_request),

@@ -10,17 +10,9 @@
 #include "base/clock.h"
 #include "fleetd/engine/reboot.h"
 #include "fleetd/registry/shutdown.h"
-#include "tests/lib/drains.h"
+#include "tests/lib/reboots.h"
 
 /* -- The view -- */
-
-static const char *machine_key(const char *machine, const char *kind) {
-        static char key[128];
-        char id[MACHINE_ID_SIZE];
-
-        snprintf(key, sizeof(key), "/_fleet/machine/%s/%s", cluster_view_id(id, machine), kind);
-        return key;
-}
 
 static const ClusterMachine *machine_of(ClusterView *p, const char *machine) {
         char id[MACHINE_ID_SIZE];
@@ -60,52 +52,6 @@ static KvState voters(ClusterView *p, const char *machines) {
                 cluster_view_put(p, key, value);
         }
         return state;
-}
-
-static const char *name_of(const ClusterMachine *m) {
-        return m ? cluster_machine_name(m) : "";
-}
-
-/* Execute the step that is due as the registry would. Return the name of its machine; "": none is due. */
-static const char *execute(ClusterView *p, const KvState *state) {
-        RebootStep step = reboot_step(&p->cluster, state);
-        static char name[32];
-        char key[128];
-
-        if (!step.machine)
-                return "";
-        snprintf(name, sizeof(name), "%s", name_of(step.machine));
-        snprintf(key, sizeof(key), "%s", machine_key(name, "reboot"));
-        if (step.maintenance == REBOOT_DRAINS) {
-                MaintenanceRecord next;
-                _cleanup_text_ Text t = {};
-
-                assert_true(reboot_begin(step.machine->maintenance, 0, &next));
-                stored_maintenance_write(&t, &next);
-                cluster_view_put(p, machine_key(name, "maintenance"), t.chars);
-        } else if (step.maintenance == REBOOT_RELEASES)
-                cluster_view_remove(p, machine_key(name, "maintenance"));
-        if (step.ends)
-                cluster_view_remove(p, key);
-        else {
-                _cleanup_text_ Text t = {};
-
-                stored_reboot_write(&t, &step.next);
-                cluster_view_put(p, key, t.chars);
-        }
-        return name;
-}
-
-/* The host has rebooted. */
-static void boots(ClusterView *p, const char *machine, unsigned n) {
-        _cleanup_machine_ Machine facts = {};
-        _cleanup_text_ Text t = {};
-
-        assert_int_equal(machine_copy(machine_of(p, machine)->facts, &facts), 0);
-        snprintf(facts.boot_id, BOOT_ID_SIZE, "%032x", n);
-        stored_facts_write(&t, &facts);
-        cluster_view_put(p, machine_key(machine, "facts"), t.chars);
-        cluster_view_presence(p, machine, PRESENCE_UP);
 }
 
 /* -- The table -- */
@@ -195,7 +141,7 @@ static void each_state_of_a_reboot_has_its_next_one(void **state) {
                 if (rows[i].maintenance)
                         maintain(&p, "A", rows[i].maintenance, "\"for\":\"reboot\",");
                 reboots(&p, "A", rows[i].state, rows[i].more);
-                step = reboot_step(&p.cluster, &kv);
+                step = reboot_step(&p.cluster, &kv, false);
                 if (!step.machine != (rows[i].next == NONE) || step.ends != (rows[i].next == DONE))
                         fail_msg("row %zu: %s", i, step.reason ?: "no step");
                 if (rows[i].next >= 0) {
@@ -407,7 +353,7 @@ static void a_voter_waits_for_all_others(void **state) {
         kv.members[2].reachable = false;
         assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "B"), &why));
         assert_string_equal(why.message, "C is a voter, and does not respond");
-        assert_null(reboot_step(&p.cluster, &kv).machine);
+        assert_null(reboot_step(&p.cluster, &kv, false).machine);
         kv.members[2].reachable = true;
         kv.members[2].match = 3999;
         assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "B"), &why));
@@ -433,17 +379,120 @@ static void a_drained_voter_waits_for_the_others_again(void **state) {
         maintain(&p, "B", "drained", "\"for\":\"reboot\",");
         reboots(&p, "B", "draining", "");
         kv.members[2].reachable = false;
-        step = reboot_step(&p.cluster, &kv);
+        step = reboot_step(&p.cluster, &kv, false);
         assert_null(step.machine);
         kv.members[2].reachable = true;
         reboots(&p, "C", "rebooting", "\"until\":2000000,");
-        assert_null(reboot_step(&p.cluster, &kv).machine);
+        assert_null(reboot_step(&p.cluster, &kv, false).machine);
         /* Both became voters while they were drained: one of them begins. */
         reboots(&p, "C", "draining", "");
         maintain(&p, "C", "drained", "\"for\":\"reboot\",");
-        step = reboot_step(&p.cluster, &kv);
+        step = reboot_step(&p.cluster, &kv, false);
         assert_non_null(step.machine);
         assert_int_equal(step.next.state, REBOOT_REBOOTING);
+        cluster_view_free(&p);
+}
+
+/* -- The budget of global units -- */
+
+static const char global[] = "agent.service";
+
+/* A global unit that is available on A to F; A and B are drained for their reboots. */
+static void begin_global_reboots(ClusterView *p, const char *options) {
+        char text[128];
+
+        six_machines(p);
+        snprintf(text, sizeof(text), "Global=yes\n%s", options);
+        cluster_view_unit(p, global, text, TARGET_LAUNCHED);
+        for (char c = 'A'; c <= 'F'; c++)
+                run_on(p, (char[]) { c, 0 }, global);
+        for (char c = 'A'; c <= 'B'; c++) {
+                maintain(p, (char[]) { c, 0 }, "drained", "\"for\":\"reboot\",");
+                reboots(p, (char[]) { c, 0 }, "draining", "\"slots\":2,");
+        }
+}
+
+static void a_reboot_asks_the_budget_of_global_units(void **state) {
+        static const struct {
+                const char *options, *more;
+                bool second;
+        } rows[] = {
+                { "", "", false },
+                { "MaxUnavailable=2\n", "", true },
+                { "MaxUnavailable=2\nMinAvailable=5\n", "", false },
+                { "", "\"deadline\":5000,", true }, /* it has passed */
+        };
+        const KvState kv = {};
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Error why = {};
+                ClusterView p;
+
+                begin_global_reboots(&p, rows[i].options);
+                assert_string_equal(execute(&p, &kv), "A");
+                reboots(&p, "B", "draining", rows[i].more);
+                if (!rows[i].second) {
+                        assert_false(reboot_may_go_on(&p.cluster, &kv, machine_of(&p, "B"), &why));
+                        assert_non_null(
+                                strstr(why.message, " of 6 instances of agent.service are unavailable"));
+                }
+                assert_string_equal(execute(&p, &kv), rows[i].second ? "B" : "");
+                cluster_view_free(&p);
+        }
+}
+
+/* C is down for another reason, and for long: it is none of the set. */
+static void a_host_that_is_down_does_not_use_the_budget_of_global_units(void **state) {
+        const KvState kv = {};
+        ClusterView p;
+
+        begin_global_reboots(&p, "");
+        cluster_view_presence(&p, "C", PRESENCE_LOST);
+        assert_string_equal(execute(&p, &kv), "A");
+        cluster_view_free(&p);
+}
+
+static void no_host_reboots_while_the_brake_is_on(void **state) {
+        const KvState kv = {};
+        ClusterView p;
+
+        begin_global_reboots(&p, "");
+        reboots(&p, "C", "queued", "\"slots\":9,");
+        assert_null(reboot_step(&p.cluster, &kv, true).machine);
+        assert_non_null(reboot_step(&p.cluster, &kv, false).machine);
+        cluster_view_free(&p);
+}
+
+static void an_unreadable_reboot_holds_its_slot(void **state) {
+        const KvState kv = {};
+        Error why = {};
+        ClusterView p;
+
+        three_machines(&p);
+        cluster_view_unreadable(&p, LAYOUT_REBOOT, NULL, "B");
+        reboots(&p, "A", "queued", "");
+        assert_null(reboot_step(&p.cluster, &kv, false).machine);
+        assert_false(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "A"), &why));
+        assert_string_equal(why.message,
+                            "the reboot of B: its key cannot be read by this fleetd: upgrade the host");
+        cluster_view_free(&p);
+}
+
+static void a_restored_queue_reboots_nothing(void **state) {
+        static const KvState kv = { .lineage = 0x12 };
+        ClusterView p;
+
+        three_machines(&p);
+        reboots(&p, "A", "queued", "\"lineage\":\"0000000000000011\",");
+        maintain(&p, "B", "drained", "\"for\":\"reboot\",");
+        reboots(&p, "B", "draining", "\"lineage\":\"0000000000000011\",");
+        reboots(&p, "C", "queued", "\"lineage\":\"0000000000000012\",");
+        (void) execute(&p, &kv);
+        (void) execute(&p, &kv);
+        assert_null(machine_of(&p, "A")->reboot);
+        assert_null(machine_of(&p, "B")->reboot);
+        assert_null(machine_of(&p, "B")->maintenance);
+        assert_string_equal(execute(&p, &kv), "C");
         cluster_view_free(&p);
 }
 
@@ -465,7 +514,7 @@ static void the_queue_stops_at_a_missing_host(void **state) {
         assert_string_equal(execute(&p, &kv), "");
         p.cluster.now_ms += REBOOT_RETURN_MS - 1;
         assert_string_equal(execute(&p, &kv), "");
-        assert_int_equal(reboot_step(&p.cluster, &kv).again_ms, 1);
+        assert_int_equal(reboot_step(&p.cluster, &kv, false).again_ms, 1);
         p.cluster.now_ms++;
         assert_string_equal(execute(&p, &kv), "D");
         assert_int_equal(machine_of(&p, "D")->reboot->state, REBOOT_FAILED);
@@ -500,7 +549,7 @@ static void a_boot_is_another_one_by_its_identity(void **state) {
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 cluster_view_put(&p, machine_key("A", "facts"), rows[i].facts);
                 assert_int_equal(reboot_has_booted(machine_of(&p, "A")), rows[i].booted);
-                assert_int_equal(reboot_step(&p.cluster, &kv).machine != NULL, rows[i].booted);
+                assert_int_equal(reboot_step(&p.cluster, &kv, false).machine != NULL, rows[i].booted);
         }
         cluster_view_free(&p);
 }
@@ -523,12 +572,17 @@ static void no_host_begins_in_a_new_lineage_or_with_other_maintenance(void **sta
         assert_true(reboot_may_begin(&p.cluster, &kv, machine_of(&p, "A"), &why));
         /* A key of a later version: no step. */
         cluster_view_unreadable(&p, LAYOUT_REBOOT, NULL, "A");
-        assert_null(reboot_step(&p.cluster, &kv).machine);
+        assert_null(reboot_step(&p.cluster, &kv, false).machine);
         cluster_view_free(&p);
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_reboot_asks_the_budget_of_global_units),
+                cmocka_unit_test(a_host_that_is_down_does_not_use_the_budget_of_global_units),
+                cmocka_unit_test(no_host_reboots_while_the_brake_is_on),
+                cmocka_unit_test(an_unreadable_reboot_holds_its_slot),
+                cmocka_unit_test(a_restored_queue_reboots_nothing),
                 cmocka_unit_test(each_state_of_a_reboot_has_its_next_one),
                 cmocka_unit_test(a_host_is_back_when_its_units_have_been_available_again),
                 cmocka_unit_test(the_drain_of_a_reboot_ends_as_any_other),

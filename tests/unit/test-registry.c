@@ -968,6 +968,90 @@ static void the_updates_of_a_step_fit_into_one_transaction(void **state) {
         assert_null(cluster_assignment(registry_cluster(w->registry), other, "web@29.service"));
 }
 
+/* Its own key still has the former text. */
+static void a_step_to_a_longer_stop_extends_the_hold_of_a_follower(void **state) {
+        World *w = *state;
+        RolloutInstance update = { .state = INSTANCE_OLD };
+        RolloutStep step = { .change = ROLLOUT_WRITE, .updates = &update, .n_updates = 1 };
+        AssignmentChange c;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        assert_int_equal(submit_size(w, "web@.service", 1, 0, "Singleton=yes"), KV_OK);
+        assert_int_equal(submit_size(w, "web@1.service", 1, 0, "Singleton=yes"), KV_OK);
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        c.hold_ms = 21400;
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
+        assert_int_equal(submit_size(w, "web@.service", 2, 0, "Singleton=yes\n[Service]\nTimeoutStopSec=300"),
+                         KV_OK);
+
+        update.unit = unit(w, "web@1.service");
+        update.assignment = cluster_assignment(registry_cluster(w->registry), self, "web@1.service");
+        assert_int_equal(answer(w, rollout_step_write(w->registry, term(w), unit(w, "web@.service"), &step,
+                                                      on_done, w)),
+                         KV_OK);
+        assert_int_equal(cluster_assignment(registry_cluster(w->registry), self, "web@1.service")->hold_ms,
+                         322300);
+}
+
+/* Otherwise it is tried again for ever. */
+static void a_revert_that_the_store_rejects_becomes_a_pause(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *first = NULL;
+        RolloutStep step = { .change = ROLLOUT_REVERT, .has_record = true, .reason = "reverted" };
+        const RolloutRecord *record;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        for (int i = 1; i <= 4; i++)
+                assert_int_equal(submit_size(w, "a.service", i, 0, "KeepRevisions=2"), KV_OK);
+        assert_int_equal(registry_read_revision(w->registry, "a.service", 1, &first), 0);
+        step.next = (RolloutRecord) { .state = ROLLOUT_REVERTING, .why = "it failed" };
+        step.next.to.number = 1;
+        snprintf(step.next.to.hash, sizeof(step.next.to.hash), "%s", first->hash);
+        step.next.reverted = (RolloutText) { .number = 4 };
+        snprintf(step.next.reverted.hash, sizeof(step.next.reverted.hash), "%s",
+                 text_of(w, "a.service")->hash);
+        assert_int_equal(
+                answer(w, rollout_step_write(w->registry, term(w), unit(w, "a.service"), &step, on_done, w)),
+                KV_OK);
+        record = unit(w, "a.service")->rollout;
+        assert_int_equal(record->state, ROLLOUT_PAUSED);
+        assert_int_equal(record->to.number, 4);
+        assert_string_equal(record->why, "it failed; too many revisions are stored (KeepRevisions=)");
+        assert_int_equal(revisions(w)->wanted.number, 4);
+}
+
+/* The step changes assignments only, and was planned before the pause. */
+static void a_step_after_a_pause_is_rejected(void **state) {
+        World *w = *state;
+        RolloutRecord record = { .state = ROLLOUT_ROLLING, .to = { .number = 1, .hash = "1" } };
+        ClusterUnit before;
+        AssignmentChange c;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        machine(w, self);
+        assert_int_equal(submit_size(w, "a.service", 1, 0, ""), KV_OK);
+        assert_int_equal(
+                answer(w, registry_roll(w->registry, term(w),
+                                        &(RolloutWrite) { .head = unit(w, "a.service"), .record = &record },
+                                        on_done, w)),
+                KV_OK);
+        before = *unit(w, "a.service");
+        record.state = ROLLOUT_PAUSED;
+        assert_int_equal(
+                answer(w, registry_roll(w->registry, 0,
+                                        &(RolloutWrite) { .head = unit(w, "a.service"), .record = &record },
+                                        on_done, w)),
+                KV_OK);
+        c = assignment_for(w, "a.service", ASSIGNMENT_RUN);
+        before.rollout = unit(w, "a.service")->rollout;
+        assert_int_equal(
+                answer(w, registry_roll(w->registry, term(w),
+                                        &(RolloutWrite) { .head = &before, .changes = &c, .n_changes = 1 },
+                                        on_done, w)),
+                KV_COMPARE_FAILED);
+        assert_null(cluster_assignment(registry_cluster(w->registry), self, "a.service"));
+}
+
 /* A revert of two texts that fit into no common transaction. */
 static void a_revert_of_large_texts_is_written(void **state) {
         World *w = *state;
@@ -1479,6 +1563,9 @@ int main(void) {
                 TEST(texts_that_fit_into_no_common_transaction_are_stored_one_after_the_other),
                 TEST(the_text_of_an_instance_that_is_behind_is_kept),
                 TEST(the_updates_of_a_step_fit_into_one_transaction),
+                TEST(a_step_to_a_longer_stop_extends_the_hold_of_a_follower),
+                TEST(a_step_after_a_pause_is_rejected),
+                TEST(a_revert_that_the_store_rejects_becomes_a_pause),
                 TEST(a_revert_of_large_texts_is_written),
                 TEST(a_change_that_loses_against_another_one_leaves_the_revisions_as_they_are),
                 TEST(the_leader_deletes_what_is_not_kept),

@@ -695,7 +695,7 @@ static void a_revert_to_a_text_that_is_not_stored_pauses(void **state) {
                         second(&play);
         }
         assert_int_equal(step.change, ROLLOUT_REVERT);
-        rollout_step_pause_instead(&step);
+        rollout_step_pause_instead(&step, "revision 1 is not stored any more");
         assert_int_equal(step.change, ROLLOUT_WRITE);
         assert_string_equal(step.next.why,
                             "web@1.service on A: exit status 1; revision 1 is not stored any more");

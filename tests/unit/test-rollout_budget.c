@@ -199,6 +199,53 @@ static void an_instance_that_is_new_while_a_rollout_is_held_gets_the_former_text
         end(&play);
 }
 
+/* The wanted text is no singleton; the one of a new instance, which is completed, is one. */
+static void a_new_instance_with_the_completed_text_has_its_guard(void **state) {
+        static const char *const options[] = { "Singleton=yes\nCanary=1", "Canary=1" };
+
+        for (size_t i = 0; i < ELEMENTS(options); i++) {
+                _cleanup_(engine_plan_done) EnginePlan plan = {};
+                char hash[UNIT_HASH_SIZE];
+                Play play;
+
+                begin_template(&play, 2, options[i]);
+                for (size_t k = 0; k < 2; k++) {
+                        snprintf(hash, sizeof(hash), "%s", assignment_of(&play, k)->hash);
+                        if (i == 0)
+                                put_order(&play, play.instances[k].unit, play.instances[k].machine, "run", 1,
+                                          hash);
+                        put_state(&play, k, "active", true);
+                        play.instances[k].index = assignment_of(&play, k)->index;
+                }
+                play.options = options[1 - i];
+                want(&play, 2);
+                second(&play);
+                assert_rollout(&play, ROLLOUT_CANARY, 2);
+                put_unit(&play, "web@9.service", 2, play.head, REVISION_SUBMITTED);
+                cluster_view_target(&play.p, "web@9.service", TARGET_LAUNCHED);
+                assert_int_equal(engine_plan(&play.p.cluster, (const char *const[]) { "web@9.service" }, 1,
+                                             30000, &names, &plan),
+                                 0);
+                assert_int_equal(plan.n, 1);
+                assert_int_equal(plan.changes[0].revision, 1);
+                assert_int_equal(plan.changes[0].hold_ms, i == 0 ? 30000 : 0);
+                end(&play);
+        }
+}
+
+/* The guard of a text that all instances have is that of an assignment with it. */
+static void a_completed_text_has_the_guard_of_its_assignments(void **state) {
+        Play play;
+
+        begin_template(&play, 1, "");
+        play.options = "Singleton=yes\n[Service]\nTimeoutStopSec=5";
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(record_of(&play)->hold_ms, 21400);
+        end(&play);
+}
+
 /* Units of a drained machine that stop first, of a set of this size. */
 static size_t work_of_a_drain(size_t size) {
         _cleanup_(engine_plan_done) EnginePlan plan = {};
@@ -249,6 +296,8 @@ int main(void) {
                 cmocka_unit_test(instances_on_a_machine_that_shuts_down_are_not_available),
                 cmocka_unit_test(a_unit_that_stops_first_moves_with_its_text),
                 cmocka_unit_test(an_instance_that_is_new_while_a_rollout_is_held_gets_the_former_text),
+                cmocka_unit_test(a_new_instance_with_the_completed_text_has_its_guard),
+                cmocka_unit_test(a_completed_text_has_the_guard_of_its_assignments),
                 cmocka_unit_test(the_budget_of_a_set_is_read_once),
         };
 

@@ -322,8 +322,120 @@ static void a_text_that_started_directly_is_completed(void **state) {
         end(&play);
 }
 
+/* The machine has executed the assignment, and a condition of the text is not met there. */
+static void skip_instance(Play *play, size_t i) {
+        char key[LAYOUT_KEY_MAX], value[256];
+
+        snprintf(value, sizeof(value),
+                 "{\"active\":\"inactive\",\"hash\":\"%s\",\"job\":\"condition\",\"load\":\"loaded\","
+                 "\"sub\":\"dead\"}",
+                 assignment_of(play, i)->hash);
+        layout_key(key, LAYOUT_STATE, play->instances[i].unit, machine_id(play->instances[i].machine));
+        cluster_view_put(&play->p, key, value);
+        play->instances[i].index = assignment_of(play, i)->index;
+        play->instances[i].started_ms = 0;
+}
+
+/* Seconds, in which the condition of 'revision' is not met on the first 'n' machines. */
+static void seconds_skipping(Play *play, unsigned n_seconds, size_t n, unsigned revision) {
+        while (n_seconds-- > 0) {
+                while (step(play) != ROLLOUT_NOTHING)
+                        ;
+                for (size_t i = 0; i < n; i++)
+                        if (assignment_of(play, i)->revision >= revision &&
+                            play->instances[i].index != assignment_of(play, i)->index)
+                                skip_instance(play, i);
+                machines_act(play);
+                play->p.cluster.now_ms += 1000;
+        }
+}
+
+/* It runs on two of four machines, as before. */
+static void a_global_unit_whose_condition_does_not_hold_somewhere_is_updated(void **state) {
+        Play play;
+
+        begin_global(&play, 4, "");
+        skip_instance(&play, 0);
+        skip_instance(&play, 1);
+        want(&play, 2);
+        seconds_skipping(&play, 40, 2, 1);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(record_of(&play)->completed.number, 2);
+        assert_int_equal(record_of(&play)->n_failed, 0);
+        assert_int_equal(count_with(&play, 2), 4);
+        end(&play);
+}
+
+/* The condition is new, and wrong: one instance is stopped by it, not all of them. */
+static void a_text_whose_condition_is_met_nowhere_takes_one_instance(void **state) {
+        Play play;
+
+        begin_template(&play, 4, "");
+        want(&play, 2);
+        seconds_skipping(&play, 500, 4, 2);
+        assert_int_equal(count_with(&play, 2), 1);
+        seconds_skipping(&play, 200, 4, 2);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(count_with(&play, 2), 1);
+        end(&play);
+}
+
+/* It is met on the others: the rollout goes on. */
+static void a_text_whose_condition_is_not_met_everywhere_is_completed(void **state) {
+        Play play;
+
+        begin_global(&play, 4, "MaxUnavailable=2");
+        want(&play, 2);
+        seconds_skipping(&play, 60, 1, 2);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(record_of(&play)->completed.number, 2);
+        assert_int_equal(count_with(&play, 2), 4);
+        end(&play);
+}
+
+static void a_key_that_cannot_be_read_is_not_overwritten(void **state) {
+        static const LayoutKind kinds[] = { LAYOUT_ASSIGNMENT, LAYOUT_STATE };
+
+        for (size_t i = 0; i < 2 * ELEMENTS(kinds); i++) {
+                const char *unit = i % 2 == 0 ? "agent.service" : "web@1.service";
+                char key[LAYOUT_KEY_MAX];
+                Play play;
+
+                if (i % 2 == 0)
+                        begin_global(&play, 3, "MaxUnavailable=2");
+                else
+                        begin_template(&play, 3, "MaxUnavailable=2");
+                cluster_view_unreadable(&play.p, kinds[i / 2], unit, "A");
+                want(&play, 2);
+                play.n = 3;
+                seconds(&play, 40);
+                assert_true(cluster_is_unreadable(
+                        &play.p.cluster, kv_string(layout_key(key, kinds[i / 2], unit, machine_id("A")))));
+                assert_rollout(&play, ROLLOUT_DONE, 2);
+                assert_int_equal(count_with(&play, 2), 2);
+                end(&play);
+        }
+}
+
+/* Its instances that cannot be read are not known to be available. */
+static void an_instance_that_cannot_be_read_uses_the_budget(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "");
+        cluster_view_unreadable(&play.p, LAYOUT_STATE, "web@1.service", "A");
+        want(&play, 2);
+        seconds(&play, 40);
+        assert_int_equal(count_with(&play, 2), 0);
+        end(&play);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_global_unit_whose_condition_does_not_hold_somewhere_is_updated),
+                cmocka_unit_test(a_text_whose_condition_is_met_nowhere_takes_one_instance),
+                cmocka_unit_test(a_text_whose_condition_is_not_met_everywhere_is_completed),
+                cmocka_unit_test(a_key_that_cannot_be_read_is_not_overwritten),
+                cmocka_unit_test(an_instance_that_cannot_be_read_uses_the_budget),
                 cmocka_unit_test(a_revert_skips_hosts_that_are_not_up),
                 cmocka_unit_test(a_revert_does_not_fail_because_of_what_had_failed),
                 cmocka_unit_test(a_pause_between_batches_ends_although_an_instance_failed),

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "fleetd/registry/unit_order.h"
-#include "tests/lib/drains.h"
+#include "tests/lib/reboots.h"
 #include "tests/lib/rollout_play.h"
 
 /* Write the next step, with the assignments on other machines. */
@@ -202,7 +202,7 @@ static void surge_without_a_machine_falls_back_to_the_budget(void **state) {
 }
 
 /* Three instances on one machine that is drained: they stop first, within the budget of their set. */
-static void operations_share_one_budget(void **state) {
+static void a_drain_that_stops_first_and_an_update_share_a_budget(void **state) {
         Play play;
 
         begin(&play, "web@.service", "Move=stop-first");
@@ -222,6 +222,181 @@ static void operations_share_one_budget(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(drain_left(cluster_machine(&play.p.cluster, machine_id("A"))), 0);
         end(&play);
+}
+
+/* -- Any interleaving of updates, drains, moves and reboots -- */
+
+enum { MIXED_MACHINES = 5, MIXED_UNITS = 5 };
+
+/* A play of its own numbers. */
+typedef struct Mixed {
+        Play play;
+        uint64_t random;
+        unsigned revision;
+        size_t n_updates, n_drains, n_moves, n_reboots;
+} Mixed;
+
+static unsigned mixed_random(Mixed *x, unsigned n) {
+        x->random = x->random * 6364136223846793005u + 1442695040888963407u;
+        return (unsigned) (x->random >> 33) % n;
+}
+
+/* Machines execute their assignments, some of them a second later, or more. */
+static void mixed_machines(Mixed *x) {
+        UnitPosition at = {};
+        ClusterUnit *u;
+
+        while ((u = unit_order_next(&x->play.p.cluster.by_name, &at)))
+                for (ClusterAssignment *a = LIST_FIRST(&u->assignments), *next; a; a = next) {
+                        next = LIST_NEXT(a, of_unit);
+                        if (mixed_random(x, 3) > 0)
+                                surge_execute(&x->play, a);
+                }
+}
+
+static void mixed_drains(Mixed *x) {
+        ClusterView *p = &x->play.p;
+
+        for (unsigned i = 0; i < MIXED_MACHINES; i++) {
+                const ClusterMachine *m = cluster_machine(&p->cluster, machine_id(machine_name(i)));
+                DrainStep step;
+                _cleanup_text_ Text t = {};
+
+                if (!m->maintenance)
+                        continue;
+                step = drain_step(&p->cluster, m);
+                if (step.next.mode == m->maintenance->mode)
+                        continue;
+                stored_maintenance_write(&t, &step.next);
+                cluster_view_put(p, machine_key(machine_name(i), "maintenance"), t.chars);
+        }
+}
+
+/* The queue goes on, and hosts that are to reboot do so at once. */
+static void mixed_reboots(Mixed *x) {
+        static const KvState state = {};
+        ClusterView *p = &x->play.p;
+
+        while (*execute(p, &state))
+                ;
+        for (ClusterMachine *m = p->cluster.machines; m; m = m->hh.next)
+                if (m->reboot && m->reboot->state == REBOOT_REBOOTING && mixed_random(x, 3) == 0) {
+                        char name[8];
+
+                        snprintf(name, sizeof(name), "%s", cluster_machine_name(m));
+                        x->n_reboots++;
+                        boots(p, name, (unsigned) x->n_reboots);
+                        break;
+                }
+}
+
+static void mixed_request_move(Mixed *x, const char *machine) {
+        MoveRecord move = { .by = "root@A", .since_ms = 1 };
+        char key[LAYOUT_KEY_MAX], unit[32];
+        _cleanup_text_ Text t = {};
+
+        snprintf(unit, sizeof(unit), "web@%u.service", 1 + mixed_random(x, MIXED_UNITS));
+        memcpy(move.to, machine_id(machine), sizeof(move.to));
+        stored_move_write(&t, &move);
+        cluster_view_put(&x->play.p, layout_key(key, LAYOUT_MOVE, unit, NULL), t.chars);
+        x->n_moves++;
+}
+
+/* Something that a user requests. */
+static void mixed_act(Mixed *x) {
+        char machine[8];
+        const ClusterMachine *m;
+
+        snprintf(machine, sizeof(machine), "%s", machine_name(mixed_random(x, MIXED_MACHINES)));
+        m = cluster_machine(&x->play.p.cluster, machine_id(machine));
+        switch (mixed_random(x, 40)) {
+        case 0:
+                x->revision = x->revision % (REVISIONS - 1) + 1;
+                want(&x->play, x->revision);
+                x->n_updates++;
+                break;
+        case 1:
+                if (m->reboot || m->maintenance)
+                        break;
+                maintain(&x->play.p, machine, "draining", "");
+                x->n_drains++;
+                break;
+        case 2:
+        case 3:
+                if (!m->reboot && m->maintenance)
+                        maintain(&x->play.p, machine, NULL, "");
+                break;
+        case 4:
+                mixed_request_move(x, machine);
+                break;
+        case 5:
+                if (!m->reboot)
+                        cluster_view_put(
+                                &x->play.p, machine_key(machine, "reboot"),
+                                "{\"kind\":\"reboot\",\"since\":1,\"slots\":2,\"state\":\"queued\"}");
+                break;
+        default:
+                break;
+        }
+}
+
+static void mixed_begin(Mixed *x, const char *options) {
+        begin(&x->play, "web@.service", options);
+        x->revision = 1;
+        for (unsigned i = 0; i < MIXED_UNITS; i++) {
+                char unit[32];
+
+                snprintf(unit, sizeof(unit), "web@%u.service", i + 1);
+                put_unit(&x->play, unit, 1, x->play.head, REVISION_SUBMITTED);
+                cluster_view_target(&x->play.p, unit, TARGET_LAUNCHED);
+                add(&x->play, unit, machine_name(mixed_random(x, MIXED_MACHINES)));
+        }
+        for (unsigned i = 0; i < MIXED_MACHINES; i++)
+                if (!cluster_machine(&x->play.p.cluster, machine_id(machine_name(i))))
+                        cluster_view_machine(&x->play.p, machine_name(i), "", PRESENCE_UP);
+}
+
+/* No fault makes an instance unavailable here: what is, is so because of an operation. */
+static void operations_share_one_budget(void **state) {
+        static const struct {
+                const char *options;
+                size_t least;
+        } rows[] = {
+                { "", 4 },
+                { "Move=stop-first", 4 },
+                { "Move=stop-first\nMaxUnavailable=2", 3 },
+                { "Move=stop-first\nMaxUnavailable=3\nMinAvailable=4", 4 },
+                { "MaxSurge=1\nMaxUnavailable=0", 5 },
+                { "MaxSurge=2\nMove=stop-first", 4 },
+        };
+        size_t n_updates = 0, n_drains = 0, n_moves = 0, n_reboots = 0;
+
+        for (unsigned seed = 0; seed < 10 * ELEMENTS(rows); seed++) {
+                size_t least = rows[seed % ELEMENTS(rows)].least;
+                Mixed x = { .random = seed };
+
+                mixed_begin(&x, rows[seed % ELEMENTS(rows)].options);
+                for (unsigned i = 0; i < 300; i++) {
+                        mixed_act(&x);
+                        surge_plan(&x.play);
+                        mixed_machines(&x);
+                        while (surge_step(&x.play) != ROLLOUT_NOTHING)
+                                ;
+                        mixed_machines(&x);
+                        mixed_drains(&x);
+                        mixed_reboots(&x);
+                        if (count_available(&x.play) < least)
+                                fail_msg("seed %u, second %u: %zu available, expected %zu", seed, i,
+                                         count_available(&x.play), least);
+                        x.play.p.cluster.now_ms += 1000;
+                }
+                n_updates += x.n_updates;
+                n_drains += x.n_drains;
+                n_moves += x.n_moves;
+                n_reboots += x.n_reboots;
+                end(&x.play);
+        }
+        assert_true(n_updates > 50 && n_drains > 50 && n_moves > 50 && n_reboots > 50);
 }
 
 /* The rollout has ended without an instance, whose machine returns. */
@@ -298,6 +473,102 @@ static void the_search_of_a_step_for_other_machines_is_limited(void **state) {
         }
 }
 
+/* The new text excludes machine E, which is the first one that the former text qualifies for. */
+static void a_surge_instance_starts_where_its_text_fits(void **state) {
+        const RolloutLimits limits = {};
+        _cleanup_rollout_step_ RolloutStep step = {};
+        Play play;
+
+        begin_template(&play, 3, "MaxSurge=1\nMaxUnavailable=0");
+        cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
+        cluster_view_machine(&play.p, "F", "slot=1", PRESENCE_UP);
+        play.options = "MaxSurge=1\nMaxUnavailable=0\nMachineMetadata=slot=%i";
+        want(&play, 2);
+        assert_int_equal(rollout_step(&play.p.cluster, head_of(&play), &limits, &step), 0);
+        assert_int_equal(step.n_updates, 1);
+        assert_non_null(step.updates[0].to);
+        assert_string_equal(step.updates[0].unit->name, "web@1.service");
+        assert_string_equal(step.updates[0].to->id, machine_id("F"));
+        end(&play);
+}
+
+/* The instances run on machines without the metadata that the new text requires. One after the other moves,
+ * and none is stopped before it is available on a machine with it. */
+static void a_placement_edit_moves_in_steps(void **state) {
+        static const char *const names[] = { "D", "E", "F" };
+        Play play;
+        size_t most = 0;
+
+        begin_template(&play, 3, "MaxSurge=1\nMaxUnavailable=0");
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                cluster_view_machine(&play.p, names[i], "disk=ssd", PRESENCE_UP);
+        play.options = "MaxSurge=1\nMaxUnavailable=0\nMachineMetadata=disk=ssd";
+        want(&play, 2);
+        for (unsigned i = 0; i < 60; i++) {
+                size_t n = count_assignments(&play, 2);
+
+                surge_seconds(&play, 1, 3);
+                assert_in_range(count_assignments(&play, 2), n, n + 1);
+                most = MAX(most, count_assignments(&play, 1) + count_assignments(&play, 2));
+        }
+        assert_true(most <= 5); /* one surge instance, and one whose former one is about to stop */
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_assignments(&play, 2), 3);
+        assert_int_equal(count_assignments(&play, 1), 0);
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                assert_non_null(cluster_machine(&play.p.cluster, machine_id(names[i]))->assignments);
+        end(&play);
+}
+
+/* Each machine has an instance, and takes no second one: no step begins, and the reason names it. */
+static void surge_without_a_machine_is_reported(void **state) {
+        static const char reason[] =
+                "waiting: no other machine qualifies for its start (MaxSurge=1), and 0 of 3 "
+                "are unavailable (MaxUnavailable=0, MinAvailable=0)";
+        _cleanup_rollout_set_ RolloutSet set = {};
+        Play play;
+
+        begin_template(&play, 3, "MaxSurge=1\nMaxUnavailable=0\nConflicts=web@*");
+        want(&play, 2);
+        surge_seconds(&play, 30, 3);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        assert_int_equal(count_assignments(&play, 2), 0);
+        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+        for (size_t i = 0; i < set.n; i++) {
+                Error why = {};
+
+                rollout_explain(&play.p.cluster, &set, &set.instances[i], false, &why);
+                assert_string_equal(why.message, reason);
+        }
+        surge_seconds(&play, 600, 3); /* it does not wait for ever: UpdateDeadlineSec= */
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        end(&play);
+}
+
+/* A later version of fleetd has written the record: nothing is known of the rollout. */
+static void an_unreadable_rollout_is_not_absent(void **state) {
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        const EnginePlanLimits limits = { .names_texts = true };
+        const ClusterRevision text = { .number = 1 };
+        size_t n_waits = 0;
+        Play play;
+
+        begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
+        surge_plan(&play);
+        (void) surge_step(&play);
+        assert_int_equal(count_assignments(&play, 2), 1);
+        cluster_view_unreadable(&play.p, LAYOUT_ROLLOUT, play.head, NULL);
+        put_unit(&play, "web@9.service", 2, play.head, REVISION_SUBMITTED);
+        cluster_view_target(&play.p, "web@9.service", TARGET_LAUNCHED);
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &limits, &plan), 0);
+        assert_int_equal(plan.n, 0); /* no surge instance ends, and no new instance gets a text */
+        for (size_t i = 0; i < plan.n_waits; i++)
+                n_waits += plan.waits[i].reason && strstr(plan.waits[i].reason, "cannot be read");
+        assert_int_equal(n_waits, 1);
+        assert_false(cluster_revision_is_surplus(head_of(&play), &text));
+        end(&play);
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_surge_instance_starts_before_the_former_one_stops),
@@ -306,6 +577,11 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(surge_without_a_machine_falls_back_to_the_budget),
                 cmocka_unit_test(an_instance_that_returns_is_updated_on_another_machine),
                 cmocka_unit_test(a_failed_surge_instance_is_not_started_again_and_again),
+                cmocka_unit_test(an_unreadable_rollout_is_not_absent),
+                cmocka_unit_test(a_surge_instance_starts_where_its_text_fits),
+                cmocka_unit_test(a_placement_edit_moves_in_steps),
+                cmocka_unit_test(surge_without_a_machine_is_reported),
+                cmocka_unit_test(a_drain_that_stops_first_and_an_update_share_a_budget),
                 cmocka_unit_test(operations_share_one_budget),
                 cmocka_unit_test(the_search_of_a_step_for_other_machines_is_limited),
         };
