@@ -156,8 +156,11 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 return request_status_of(r);
         if (!same && cluster_check_options(ret->unit, change_level(request), err) < 0)
                 return error_prefix(err, 409, "%s", name);
-        if (!same &&
-            cluster_check_followers(registry_cluster(request->api->options.registry), ret->unit, err) < 0)
+        r = same ? 0 :
+                   cluster_check_followers(registry_cluster(request->api->options.registry), ret->unit, err);
+        if (r == -ENOMEM)
+                return error_set(err, 500, "out of memory");
+        if (r < 0)
                 return error_prefix(err, 400, "%s", name);
         if (same && body->desired_state == _TARGET_INVALID)
                 return error_set(err, 409, "must provide DesiredState to update existing unit");

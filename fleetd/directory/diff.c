@@ -103,6 +103,8 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
         DirectoryTask task = {
                 .kind = DIRECTORY_UPDATE, .name = f->name, .unit = f->unit, .expected_index = u ? u->index : 0
         };
+        Error err = {};
+        int r;
 
         if (!f->unit)
                 return 0;
@@ -144,6 +146,11 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
                                 cluster_name_of(c, view->machine_id));
                 task.kind = DIRECTORY_TAKE_OVER;
         }
+        r = cluster_check_followers(c, f->unit, &err);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                return diff_set_error(f, PROBLEM_REFUSED, "%s: %s", f->name, err.message);
         return diff_add(ret, task);
 }
 
