@@ -156,7 +156,12 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         r = options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err);
         if (r < 0)
                 return r;
-        r = warnings_add_rest(&unit->warnings);
+        if (!unexpanded.global && !strchr(unit->name, '@')) /* the only instance of its set */
+                r = update_warn(&unexpanded.update, unit->name, 1,
+                                unexpanded.move == PLACEMENT_STOP_FIRST || unexpanded.singleton,
+                                &unit->warnings);
+        if (r >= 0)
+                r = warnings_add_rest(&unit->warnings);
         if (r < 0)
                 return r;
         r = placement_check(&unexpanded, steps, err);
@@ -254,7 +259,11 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
                 return r;
         /* The remaining rules concern the whole file: no options, combinations, the size. */
         r = unit_parse(name, text, size, &unit, &err);
-        return r < 0 && r != -ENOMEM ? unit_add_fault(faults, &err) : r;
+        if (r < 0)
+                return r == -ENOMEM ? r : unit_add_fault(faults, &err);
+        warnings_done(warnings);
+        *warnings = TAKE_STRUCT(unit->warnings);
+        return 0;
 }
 
 int unit_set_template(Unit *unit, const char *name) {

@@ -2876,7 +2876,8 @@ static void a_drain_names_the_budget_for_which_it_waits(void **state) {
         assert_maintenance(
                 fixture, "GET " BETA, NULL, 200,
                 "{\"name\":\"o.service\",\"reason\":\"0 of 1 instances of o.service are unavailable "
-                "(MaxUnavailable=1, MinAvailable=1)\",\"state\":\"waiting\"}");
+                "(MaxUnavailable=1, MinAvailable=1): none can be stopped first\",\"state\":"
+                "\"waiting\"}");
         assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200,
                       "\"unit\":\"o.service\",\"waiting\":1,\"why\":\"0 of 1 instances");
         assert_answer(fixture, "GET /fleet/v1/why/o.service", NULL, 200,
