@@ -1,5 +1,8 @@
 /* verify, plan, why: errors in unit files, the placement of their units, and the reason of a placement. None
  * of them changes the cluster. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "client/files.h"
 #include "client/overview.h"
 #include "client/state_text.h"
@@ -100,6 +103,28 @@ static int print_plan(const JsonValue *root) {
         return t ? table_print(t, true) : -ENOMEM;
 }
 
+static void print_plan_steps(const JsonValue *rollout) {
+        uint64_t n = member_number(rollout, "instances"), at_a_time = member_number(rollout, "atATime");
+        const JsonValue *warnings = json_value_member(rollout, "warnings");
+        _cleanup_text_ Text t = {}, least = {};
+
+        if (n > 0 && !streq(member_text(rollout, "effect"), "none")) {
+                text_append_printable(&t, member_text(rollout, "name"));
+                text_append(&t, ": ");
+                text_append_printable(&t, member_text(rollout, "effect"));
+                text_printf(&t, ", %" PRIu64 " instance%s", n, n == 1 ? "" : "s");
+                if (n > 1)
+                        text_printf(&t, ", %" PRIu64 " at a time", at_a_time);
+                span_describe(member_number(rollout, "leastMs"), &least);
+                text_printf(&t, ", at least %s", least.chars ?: "");
+                if (t.error == 0)
+                        puts(t.chars);
+        }
+        (void) fflush(stdout);
+        for (size_t i = 0; i < json_value_count(warnings); i++)
+                client_note("warning: %s", json_value_string(json_value_item(warnings, i)) ?: "");
+}
+
 /* Print an answer with --output=json, else parse it: *ret stays NULL if it was printed. Return an exit
  * status. */
 static int take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *err) {
@@ -133,6 +158,8 @@ int verb_plan(Client *c, char **args, size_t n, Error *err) {
         if (r != EXIT_DONE || !root)
                 return r;
         r = print_plan(root);
+        for (size_t i = 0; i < json_value_count(json_value_member(root, "rollouts")); i++)
+                print_plan_steps(json_value_item(json_value_member(root, "rollouts"), i));
         return r;
 }
 

@@ -48,7 +48,14 @@ bool replace_template_has(const ReplaceTemplate *t, const char *instance) {
                !replace_template_lacks(t, instance);
 }
 
-void replace_note_apart(Client *c, const char *template) {
+static void replace_note_warnings(const JsonValue *rollout) {
+        const JsonValue *warnings = json_value_member(rollout, "warnings");
+
+        for (size_t i = 0; i < json_value_count(warnings); i++)
+                client_note("warning: %s", json_value_string(json_value_item(warnings, i)) ?: "");
+}
+
+void replace_note_set(Client *c, const char *template) {
         _cleanup_(replace_templates_done) ReplaceTemplates all = {};
         _cleanup_text_ Text names = {};
         const ReplaceTemplate *t;
@@ -57,6 +64,7 @@ void replace_note_apart(Client *c, const char *template) {
 
         if (replace_template(c, &all, template, &t, &(Error) {}) < 0)
                 return;
+        replace_note_warnings(t->rollout);
         apart = json_value_member(t->rollout, "apart");
         n = json_value_count(apart);
         for (size_t i = 0; i < MIN(n, (size_t) NAMED_MAX); i++)
@@ -145,7 +153,7 @@ static int set_submit(Client *c, const RolloutGoal *goals, size_t n, Error *err)
                 if (goals[i].note)
                         client_note("%s", goals[i].note);
                 if (unit_name_is_template(goals[i].name))
-                        replace_note_apart(c, goals[i].name);
+                        replace_note_set(c, goals[i].name);
         }
         return r;
 }

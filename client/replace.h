@@ -25,8 +25,9 @@ bool replace_template_has(const ReplaceTemplate *t, const char *instance);
 /* The same of one that has a text of its own. */
 bool replace_template_lacks(const ReplaceTemplate *t, const char *instance);
 
-/* Print which instances do not follow a template that was submitted. Errors are ignored. */
-void replace_note_apart(Client *c, const char *template);
+/* Print which instances do not follow a template that was submitted, and which bounds its set cannot satisfy.
+ * Errors are ignored. */
+void replace_note_set(Client *c, const char *template);
 
 /* Find the template of an instance, which the cluster may lack; it is read once. 0 or a negative errno. */
 int replace_template(Client *c, ReplaceTemplates *all, const char *instance, const ReplaceTemplate **ret,

@@ -335,7 +335,7 @@ static void note_submitted(Client *c, const Submission *s) {
         if (s->note)
                 client_note("%s", s->note);
         if (unit_name_is_template(s->name))
-                replace_note_apart(c, s->name);
+                replace_note_set(c, s->name);
 }
 
 /* Find the units that one rollout updates: the instances with the text of their template. All others are sets

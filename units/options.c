@@ -310,6 +310,7 @@ static const char *options_useless(const Placement *p, const char *name) {
                 { "StopAfterSec", !p->stops_alone, "StopAfterSec= has no effect without OnPartition=stop" },
                 { "OnPartition", p->stops_alone && p->singleton,
                   "OnPartition=stop with Singleton=yes is redundant: the unit stops when its lease ends" },
+                { "Promote", p->update.canary.value == 0, "Promote= has no effect without Canary=" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
@@ -345,6 +346,19 @@ static int options_warn_reload(Reading *r, const UnitFile *file) {
                                "the service");
 }
 
+/* A check with a specifier is in no policy yet: the file counts. */
+static bool options_have_check(const UnitFile *file) {
+        for (size_t i = 0; i < file->n_options; i++) {
+                const UnitOption *o = &file->options[i];
+
+                if (unit_file_section_is_ours(o->section) && *o->value &&
+                    (streq(o->name, "HealthHttp") || streq(o->name, "HealthTcp") ||
+                     streq(o->name, "HealthExec")))
+                        return true;
+        }
+        return false;
+}
+
 static int options_warn_option(Reading *r, const UnitFile *file) {
         const UnitOption *o = r->option;
         const char *nearest, *useless;
@@ -355,6 +369,10 @@ static int options_warn_option(Reading *r, const UnitFile *file) {
                           NULL;
         if (useless)
                 return options_warn(r, "%s", useless);
+        if (unit_file_section_is_ours(o->section) && *o->value && !alone && starts_with(o->name, "Health") &&
+            options_begin_with_updates(o->name) && !options_have_check(file))
+                return options_warn(
+                        r, "%s= has no effect without HealthHttp=, HealthTcp= or HealthExec=", o->name);
         if (unit_file_section_is_ours(o->section) && streq(o->name, "OnPartition") &&
             streq(o->value, "stop") && !alone)
                 return options_warn_twice(r);

@@ -115,8 +115,7 @@ static int unit_check_name(const char *name, Error *err) {
         return error_set(err, -EINVAL, "unit name %s is refused: %s", name, reason);
 }
 
-/* Read the options of updates that have specifiers, which were accepted without a name. */
-static int unit_check_expanded(const Unit *unit, Error *err) {
+int unit_check_expanded(const Unit *unit, const char *name, Error *err) {
         for (size_t i = 0; i < unit->file.n_options; i++) {
                 const UnitOption *o = &unit->file.options[i];
                 const UnitFile one = { .options = &unit->file.options[i], .n_options = 1 };
@@ -127,7 +126,7 @@ static int unit_check_expanded(const Unit *unit, Error *err) {
                 if (!unit_file_section_is_ours(o->section) || !options_begin_with_updates(o->name) ||
                     !strchr(o->value, '%'))
                         continue;
-                r = options_read(&one, unit->name, &placement, &ignored, err);
+                r = options_read(&one, name, &placement, &ignored, err);
                 if (r < 0)
                         return r;
         }
@@ -157,7 +156,12 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         r = options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err);
         if (r < 0)
                 return r;
-        r = warnings_add_rest(&unit->warnings);
+        if (!unexpanded.global && !strchr(unit->name, '@')) /* the only instance of its set */
+                r = update_warn(&unexpanded.update, unit->name, 1,
+                                unexpanded.move == PLACEMENT_STOP_FIRST || unexpanded.singleton,
+                                &unit->warnings);
+        if (r >= 0)
+                r = warnings_add_rest(&unit->warnings);
         if (r < 0)
                 return r;
         r = placement_check(&unexpanded, steps, err);
@@ -169,7 +173,7 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         r = update_check(&unexpanded.update, &unexpanded.health, &unit->file, err);
         if (r < 0)
                 return r;
-        r = unit_check_expanded(unit, err);
+        r = unit_check_expanded(unit, unit->name, err);
         if (r < 0)
                 return r;
         r = unexpanded.singleton ? singleton_check(unit->name, &unit->file, err) : 0;
@@ -255,7 +259,11 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
                 return r;
         /* The remaining rules concern the whole file: no options, combinations, the size. */
         r = unit_parse(name, text, size, &unit, &err);
-        return r < 0 && r != -ENOMEM ? unit_add_fault(faults, &err) : r;
+        if (r < 0)
+                return r == -ENOMEM ? r : unit_add_fault(faults, &err);
+        warnings_done(warnings);
+        *warnings = TAKE_STRUCT(unit->warnings);
+        return 0;
 }
 
 int unit_set_template(Unit *unit, const char *name) {

@@ -45,6 +45,10 @@ int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Erro
  * request share the limit. */
 int unit_check(Unit *unit, size_t *steps, Error *err);
 
+/* Check the options of updates and health that have specifiers, which are accepted without a name, with the
+ * name of the unit or of an instance that follows it. */
+int unit_check_expanded(const Unit *unit, const char *name, Error *err);
+
 /* Add every fault for which unit_parse() would reject the text, not only the first, and every warning. A text
  * that does not parse as a file has one fault. Line 0: the file as a whole. Return 0 or -ENOMEM. */
 int unit_verify(const char *name, const char *text, size_t size, Warnings *faults, Warnings *warnings);

@@ -2,7 +2,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+
+#include "units/name.h"
 
 const char *const unit_check_kind_names[_UNIT_CHECK_KIND_MAX] = {
         [UNIT_CHECK_HTTP] = "http",
@@ -335,6 +338,46 @@ static int update_check_deadline(const UpdatePolicy *policy, const HealthPolicy 
         text_append(&t, " is shorter than TimeoutStartSec=, HealthStartSec= and UpdateWatchSec= together (");
         span_describe(start_ms, &t);
         return t.error < 0 ? t.error : error_set(err, -EINVAL, "%s)", t.chars);
+}
+
+static void share_describe(Share share, char ret[static 16]) {
+        snprintf(ret, 16, "%u%s", share.value, share.unit == SHARE_PERCENT ? "%" : "");
+}
+
+int update_warn(const UpdatePolicy *policy, const char *name, unsigned n, bool stops_first, Warnings *ret) {
+        char message[UNIT_NAME_MAX + 160], share[16];
+        int r = 0;
+
+        if (n > 0 && update_min_available(policy, n) >= n && (stops_first || policy->max_surge.value == 0)) {
+                share_describe(policy->min_available, share);
+                snprintf(message, sizeof(message),
+                         "MinAvailable=%s: %s has %u instance%s; none can be stopped first", share, name, n,
+                         n == 1 ? "" : "s");
+                r = warnings_add(ret, 0, message);
+        }
+        if (r >= 0 && n > 0 && update_canaries(policy, n) >= n) {
+                snprintf(message, sizeof(message),
+                         "Canary=%u of %u instance%s of %s: the rollout is held when all have the new text",
+                         update_canaries(policy, n), n, n == 1 ? "" : "s", name);
+                r = warnings_add(ret, 0, message);
+        }
+        return r;
+}
+
+unsigned update_parallel(const UpdatePolicy *policy, unsigned n) {
+        unsigned surge = update_max_surge(policy, n);
+
+        return MAX(surge > 0 ? surge : update_max_unavailable(policy, n), 1u);
+}
+
+uint64_t update_least_ms(const UpdatePolicy *policy, unsigned n) {
+        unsigned parallel = update_parallel(policy, n), steps = (n + parallel - 1) / parallel;
+        uint64_t pauses_ms;
+
+        if (steps == 0)
+                return 0;
+        pauses_ms = (steps - 1) * policy->pause_ms;
+        return steps * update_watch_ms(policy) + pauses_ms;
 }
 
 int update_check(const UpdatePolicy *policy, const HealthPolicy *health, const UnitFile *file, Error *err) {

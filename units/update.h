@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "units/lists.h"
 #include "units/unit_file.h"
+#include "units/warnings.h"
 
 #define SPAN_MAX_MS (3650ull * 86400 * 1000) /* of a time span of [X-Fleet]: ten years */
 
@@ -84,6 +85,13 @@ unsigned update_max_surge(const UpdatePolicy *policy, unsigned total);
 unsigned update_canaries(const UpdatePolicy *policy, unsigned total);
 /* Return the number of failed instances that a rollout tolerates (UpdateMaxFailures=). */
 unsigned update_max_failures(const UpdatePolicy *policy, unsigned total);
+/* Add a warning for each bound that a set of 'n' instances cannot satisfy: MinAvailable= of all of them,
+ * where none is started first, and Canary= of all of them. 0 or -ENOMEM. */
+int update_warn(const UpdatePolicy *policy, const char *name, unsigned n, bool stops_first, Warnings *ret);
+/* Return the least time in ms that an update of 'n' instances takes, without their starts. */
+uint64_t update_least_ms(const UpdatePolicy *policy, unsigned n);
+/* Return how many of 'n' instances are updated at a time. */
+unsigned update_parallel(const UpdatePolicy *policy, unsigned n);
 /* Return the time in ms for which an instance is healthy before it is available. */
 uint64_t update_watch_ms(const UpdatePolicy *policy);
 typedef enum UnitCheckKind {

@@ -137,6 +137,13 @@ static bool change_joins(const Request *request, const ApiUnit *body, const Clus
                !(known->unit->from && streq(known->unit->from, template->name));
 }
 
+/* Return whether the text is a former one of the unit. A unit of a directory may return to it: it stays one
+ * of the directory, which does not submit the text that was left again. */
+static bool change_reverts(const Request *request, const Unit *next, const ClusterUnit *known) {
+        return change_level(request) >= KV_LEVEL_UPDATES && !known->unit->from &&
+               revisions_find(&known->unit->revisions, 0, next->hash);
+}
+
 static unsigned write_contents(Request *request, const char *name, const ApiUnit *body,
                                const ClusterUnit *known, UnitWrite *ret, Error *err) {
         TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
@@ -156,8 +163,11 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 return request_status_of(r);
         if (!same && cluster_check_options(ret->unit, change_level(request), err) < 0)
                 return error_prefix(err, 409, "%s", name);
-        if (!same &&
-            cluster_check_followers(registry_cluster(request->api->options.registry), ret->unit, err) < 0)
+        r = same ? 0 :
+                   cluster_check_followers(registry_cluster(request->api->options.registry), ret->unit, err);
+        if (r == -ENOMEM)
+                return error_set(err, 500, "out of memory");
+        if (r < 0)
                 return error_prefix(err, 400, "%s", name);
         if (same && body->desired_state == _TARGET_INVALID)
                 return error_set(err, 409, "must provide DesiredState to update existing unit");
@@ -168,7 +178,10 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 ret->success = 204;
                 return 0;
         }
-        if (known && belongs_to_directory(request, known, "edit", err))
+        if (known && known->unit->owner && change_reverts(request, ret->unit, known)) {
+                if (unit_set_owner(ret->unit, known->unit->owner, known->unit->path) < 0)
+                        return error_set(err, 500, "out of memory");
+        } else if (known && belongs_to_directory(request, known, "edit", err))
                 return 409;
         if (known && cluster_revisions_are_full(known, &ret->unit->placement))
                 return error_set(

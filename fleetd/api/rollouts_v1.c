@@ -90,6 +90,21 @@ static uint64_t rollout_age(const Cluster *c, uint64_t ms) {
         return ms == 0 || ms > c->now_ms ? 0 : c->now_ms - ms;
 }
 
+void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n) {
+        const Placement *p = &head->unit->placement;
+        _cleanup_warnings_ Warnings warnings = {};
+
+        if (update_warn(&p->update, head->name, (unsigned) n, p->move == PLACEMENT_STOP_FIRST || p->singleton,
+                        &warnings) < 0)
+                t->error = -ENOMEM;
+        if (warnings.n == 0)
+                return;
+        json_open(t, "warnings", '[');
+        for (size_t i = 0; i < warnings.n; i++)
+                json_add_string(t, NULL, warnings.items[i].message);
+        json_close(t, ']');
+}
+
 /* Write the rollout of a set; its state is "none" if there has been none. 0 or -ENOMEM. */
 static int rollout_write(Text *t, const Request *request, const ClusterUnit *head, bool instances) {
         const Cluster *c = registry_cluster(request->api->options.registry);
@@ -134,6 +149,10 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         json_add_u64(t, "unreachable", n[INSTANCE_UNREACHABLE]);
         json_add_u64(t, "updating", n[INSTANCE_UPDATING] + n[INSTANCE_SURGING]);
         json_add_string(t, "wanted", head->unit->hash);
+        if (instances)
+                rollout_write_warnings(t, head,
+                                       set.n + set.n_missing - n[INSTANCE_IDLE] - n[INSTANCE_LOADED] -
+                                               n[INSTANCE_ENDED]);
         json_add_string(t, "why", o->why);
         json_close(t, '}');
         rollout_set_done(&set);

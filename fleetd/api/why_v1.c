@@ -6,6 +6,7 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/registry/presence.h"
+#include "fleetd/registry/unit_order.h"
 #include "fleetd/scheduler/filters.h"
 #include "units/name.h"
 
@@ -112,7 +113,8 @@ typedef struct DraftPosition {
         const ClusterMachine *machine; /* NULL: none */
         SchedulerRule rule;            /* that rejects the machine */
         Error unfit;
-        bool stopped; /* it stops there first, because no machine is free */
+        size_t n_global; /* of a global unit: instances */
+        bool stopped;    /* it stops there first, because no machine is free */
         bool moved;
 } DraftPosition;
 
@@ -236,6 +238,7 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
                         return r;
                 placed++;
         }
+        d->positions[u - d->units].n_global = placed;
         if (placed == 0) {
                 scheduler_explain(d->view, u, NULL, &why);
                 entry_write(t, u, "wait", NULL, why.message);
@@ -363,6 +366,72 @@ static int draft_units(Request *request, Draft *d, bool stopped, Text *t) {
         return r;
 }
 
+/* Return how many instances the set of a drafted unit has: those that follow a template, and those of the
+ * draft. */
+static size_t draft_instances(const Draft *d, size_t i) {
+        const ClusterUnit *u = &d->units[i], *follower;
+        UnitPosition at = {};
+        size_t n, found = 0;
+
+        if (!unit_name_is_template(u->name))
+                return u->unit->placement.global ? d->positions[i].n_global : 1;
+        for (n = unit_order_instances(&d->cluster->by_name, u->name, &at); n > 0; n--) {
+                follower = unit_order_next(&d->cluster->by_name, &at);
+                found += follower && follower->unit && follower->target == TARGET_LAUNCHED &&
+                         follower->unit->from && streq(follower->unit->from, u->name);
+        }
+        for (size_t k = 0; k < d->n; k++) {
+                _cleanup_free_ char *template = unit_name_template(d->units[k].name);
+
+                found += template && !unit_name_is_template(d->units[k].name) && streq(template, u->name) &&
+                         !cluster_unit(d->cluster, d->units[k].name) && unit_equal(d->units[k].unit, u->unit);
+        }
+        return found;
+}
+
+/* Write the steps of the rollout of a drafted text, and which of its bounds the set cannot satisfy. */
+static void draft_write_rollout(const ClusterUnit *u, const char *effect, size_t n, Text *t) {
+        const UpdatePolicy *policy = &u->unit->placement.update;
+
+        json_open(t, NULL, '{');
+        if (effect) {
+                json_add_u64(t, "atATime", update_parallel(policy, (unsigned) n));
+                json_add_string(t, "effect", effect);
+                json_add_u64(t, "instances", n);
+                json_add_u64(t, "leastMs", update_least_ms(policy, (unsigned) n));
+        }
+        json_add_string(t, "name", u->name);
+        rollout_write_warnings(t, u, n);
+        json_close(t, '}');
+}
+
+/* Below KV_LEVEL_UPDATES there are no rollouts. */
+static void draft_write_rollouts(const Request *request, const Draft *d, Text *t) {
+        bool open = false;
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        if (state.level < KV_LEVEL_UPDATES)
+                return;
+        for (size_t i = 0; i < d->n; i++) {
+                const ClusterUnit *u = &d->units[i];
+                const char *effect = draft_effect(d, u);
+                _cleanup_text_ Text warnings = {};
+                size_t n = draft_instances(d, i);
+
+                rollout_write_warnings(&warnings, u, n);
+                t->error = t->error ?: warnings.error;
+                if (n == 0 || (!effect && warnings.size == 0))
+                        continue;
+                if (!open)
+                        json_open(t, "rollouts", '[');
+                open = true;
+                draft_write_rollout(u, effect, n, t);
+        }
+        if (open)
+                json_close(t, ']');
+}
+
 void plan_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_api_page_ ApiPage page = {};
@@ -395,6 +464,7 @@ void plan_handle(Request *request) {
         if (r == -E2BIG)
                 return;
         json_close(&t, ']');
+        draft_write_rollouts(request, &draft, &t);
         json_close(&t, '}');
         if (r < 0)
                 t.error = r;

@@ -86,10 +86,21 @@ static int diff_note_pause(DirectoryFile *f, const ClusterUnit *u) {
                               f->name, (unsigned long long) r->to.number, r->why, f->name);
 }
 
-/* Return whether the text of the file is one that failed and was reverted. */
-static bool diff_is_reverted(const DirectoryFile *f, const ClusterUnit *u) {
-        return u->rollout && u->rollout->reverted.number > 0 &&
-               streq(u->rollout->reverted.hash, f->unit->hash);
+/* Return the number of the text of the file if it failed and was reverted, or if a user left it by a revert,
+ * and why in 'ret_why'; 0: neither. */
+static uint64_t diff_reverted(const DirectoryFile *f, const ClusterUnit *u, Error *ret_why) {
+        const Revisions *all = &u->unit->revisions;
+        const Revision *left = all->n_former > 0 ? &all->former[all->n_former - 1] : NULL;
+
+        if (u->rollout && u->rollout->reverted.number > 0 &&
+            streq(u->rollout->reverted.hash, f->unit->hash)) {
+                error_set(ret_why, 0, "%s", u->rollout->why);
+                return u->rollout->reverted.number;
+        }
+        if (!left || all->wanted.how != REVISION_REVERTED || !streq(left->hash, f->unit->hash))
+                return 0;
+        error_set(ret_why, 0, "by %s", *all->wanted.by ? all->wanted.by : "fleetctl");
+        return left->number;
 }
 
 static bool diff_is_same_text(const Unit *a, const Unit *b) {
@@ -103,6 +114,9 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
         DirectoryTask task = {
                 .kind = DIRECTORY_UPDATE, .name = f->name, .unit = f->unit, .expected_index = u ? u->index : 0
         };
+        uint64_t reverted;
+        Error err = {};
+        int r;
 
         if (!f->unit)
                 return 0;
@@ -120,12 +134,13 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
 
                 if (diff_is_same_text(u->unit, f->unit))
                         return diff_note_pause(f, u);
-                if (diff_is_reverted(f, u) && (!p || !p->confirmed))
+                reverted = diff_reverted(f, u, &err);
+                if (reverted > 0 && (!p || !p->confirmed))
                         return diff_set_error(f, PROBLEM_REVERTED,
                                               "%s: revision %llu was reverted (%s); change the file, or: "
                                               "fleetctl directory retry %s --machine=%s",
-                                              f->name, (unsigned long long) u->rollout->reverted.number,
-                                              u->rollout->why, f->name, cluster_name_of(c, view->machine_id));
+                                              f->name, (unsigned long long) reverted, err.message, f->name,
+                                              cluster_name_of(c, view->machine_id));
         } else if (unit_equal(u->unit, f->unit)) {
                 if (!diff_owner_is_gone(c, u))
                         return 0;
@@ -144,6 +159,11 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
                                 cluster_name_of(c, view->machine_id));
                 task.kind = DIRECTORY_TAKE_OVER;
         }
+        r = cluster_check_followers(c, f->unit, &err);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                return diff_set_error(f, PROBLEM_REFUSED, "%s: %s", f->name, err.message);
         return diff_add(ret, task);
 }
 

@@ -365,8 +365,9 @@ bool rollout_permits(const RolloutBudget *b, size_t n_stopping, Error *ret_why) 
         if (unavailable < b->max && available > b->min)
                 return true;
         error_set(ret_why, -EAGAIN,
-                  "%zu of %zu instances of %s are unavailable (MaxUnavailable=%u, MinAvailable=%u)",
-                  unavailable, b->n, b->name, b->max, b->min);
+                  "%zu of %zu instances of %s are unavailable (MaxUnavailable=%u, MinAvailable=%u)%s",
+                  unavailable, b->n, b->name, b->max, b->min,
+                  b->min >= b->n ? ": none can be stopped first" : "");
         return false;
 }
 

@@ -87,7 +87,8 @@ static void explain_budget(const Explaining *x, const RolloutInstance *p, Error 
                 error_set(ret, 0, "waiting: %zu of %zu unavailable, MaxUnavailable=%u", x->unavailable, x->n,
                           max);
         else if (p->state == INSTANCE_OLD && x->available <= min)
-                error_set(ret, 0, "waiting: %zu of %zu available, MinAvailable=%u", x->available, x->n, min);
+                error_set(ret, 0, "waiting: %zu of %zu available, MinAvailable=%u%s", x->available, x->n, min,
+                          min >= x->n ? ": none can be stopped first" : "");
         else if (p->state == INSTANCE_OLD && x->policy->by)
                 error_set(ret, 0, "waiting: one value of %s after the other (UpdateBy=)", x->policy->by);
         else

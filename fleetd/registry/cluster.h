@@ -430,5 +430,7 @@ static inline bool cluster_assignment_is_active(const ClusterAssignment *a) {
 int cluster_check_options(const Unit *unit, unsigned level, Error *err);
 
 /* Reject MaxSurge= of a unit that others follow by MachineOf=, and MachineOf= of such a unit: during an
- * update it runs on two machines. -EINVAL. */
+ * update it runs on two machines. Reject a template whose options of updates and health are invalid with the
+ * name of an instance that follows it; of many instances, the first ones by name are checked. -EINVAL,
+ * -ENOMEM. */
 int cluster_check_followers(const Cluster *c, const Unit *unit, Error *err);

@@ -3,8 +3,12 @@
 #include <stdio.h>
 
 #include "fleetd/registry/cluster.h"
+#include "fleetd/registry/unit_order.h"
 #include "kvstore/command/command.h"
+#include "units/name.h"
 #include "units/options.h"
+
+enum { OPTIONS_CHECKED_MAX = 30000 }; /* of the instances of a template: a request holds the loop shortly */
 
 static int cluster_refuse_option(const char *option, unsigned needed, unsigned level, Error *err) {
         return error_set(err, -EOPNOTSUPP,
@@ -42,6 +46,24 @@ int cluster_check_options(const Unit *unit, unsigned level, Error *err) {
         return 0;
 }
 
+static int cluster_check_instances(const Cluster *c, const Unit *unit, Error *err) {
+        UnitPosition at = {};
+        size_t n = unit_order_instances(&c->by_name, unit->name, &at),
+               max = OPTIONS_CHECKED_MAX / MAX(unit->file.n_options, (size_t) 1);
+
+        for (n = MIN(n, max); n > 0; n--) {
+                const ClusterUnit *u = unit_order_next(&c->by_name, &at);
+                int r;
+
+                if (!u || !u->unit || !u->unit->from || !streq(u->unit->from, unit->name))
+                        continue;
+                r = unit_check_expanded(unit, u->name, err);
+                if (r < 0)
+                        return r == -ENOMEM ? r : error_prefix(err, r, "%s", u->name);
+        }
+        return 0;
+}
+
 int cluster_check_followers(const Cluster *c, const Unit *unit, Error *err) {
         const Placement *p = &unit->placement;
         const Pattern *followers = patterns_find(&c->rules[CLUSTER_MACHINE_OF], unit->name);
@@ -59,5 +81,5 @@ int cluster_check_followers(const Cluster *c, const Unit *unit, Error *err) {
                                          "during an update",
                                          leading->name);
         }
-        return 0;
+        return unit_name_is_template(unit->name) ? cluster_check_instances(c, unit, err) : 0;
 }

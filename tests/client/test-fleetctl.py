@@ -994,7 +994,7 @@ def a_unit_returns_to_a_former_revision(t):
     t.cluster.revisions = {"name": "web.service", "previous": 3, "revisions": [row(3), row(2, True, "reverted"), row(1)]}
     t.expect("revert web --yes", status=1, err=f"fleetctl: web.service was reverted from 3 to 2 at {when[11:16]}; name the revision: fleetctl revert web.service 1\n")
     t.cluster.revisions = {"name": "web.service", "revisions": [row(3, True), row(2), {**row(1), "outcome": "completed"}]}
-    t.expect("revert web", status=1, err=["web.service returns to revision 1"])
+    t.expect("revert web", status=1, err=["web.service returns to revision 1, as an update of its text."])
     t.cluster.revisions = {"name": "web.service", "revisions": [row(1, True)]}
     t.expect("revert web --yes", status=1, err="fleetctl: web.service has no revision other than 1: fleetctl history web.service\n")
 
@@ -1734,7 +1734,7 @@ def a_watch_from_an_index_outside_the_window_continues_from_now(t):
 def an_unknown_verb_is_rejected(t):
     t.expect("frobnicate", 2, err='Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help\n')
     t.expect("strat x", 2, err='Error: unknown command "strat" for "fleetctl"; did you mean start? (fleetctl help)\n')
-    t.expect("mv x", 2, err='Error: unknown command "mv" for "fleetctl"; did you mean move? (fleetctl help)\n')
+    t.expect("mv x", 2, err='Error: unknown command "mv" for "fleetctl"; did you mean move? (fleetctl help move)\n')
     t.expect("help ps", out=["fleetctl list-units [OPTIONS] [UNIT...]"], err="fleetctl: there is no verb ps; did you mean list-units? (fleetctl help list-units)\n")
     t.expect("list-unit", 2, err='Error: unknown command "list-unit" for "fleetctl"; did you mean list-unit-files, list-units? (fleetctl help)\n')
 
@@ -1876,7 +1876,7 @@ def the_manual_names_every_verb_and_flag(t):
     flags = set()
     for verb in t.expect("help --verbs", out=["start"]).splitlines():
         assert f"*{verb}*" in manual, f"fleetctl(1) does not name {verb}"
-        flags |= {w.rstrip(",.:").split("=")[0] for w in t.expect(f"{verb.split()[0]} --help", out=["OPTIONS"]).split() if w.startswith("--")}
+        flags |= {w.rstrip(",.:;").split("=")[0] for w in t.expect(f"{verb.split()[0]} --help", out=["OPTIONS"]).split() if w.startswith("--")}
     assert len(flags) > 25
     for flag in flags - {"--verbs", "--topics"}:
         assert f"*{flag}*" in manual, f"fleetctl(1) does not name {flag}"

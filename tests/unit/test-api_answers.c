@@ -2413,6 +2413,13 @@ static void an_instance_follows_its_template_after_a_request_with_its_text(void 
                   "\\nExecStart="
                   "/bin/a\\n\"}",
                   204, "" },
+                { "POST /fleet/v1/plan",
+                  "{\"units\":[{\"name\":\"web@.service\",\"text\":\"[Service]\\nExecStart=/bin/c\\n"
+                  "[X-Fleet]\\nMinAvailable=1\\n\"}]}",
+                  200,
+                  "\"rollouts\":[{\"atATime\":1,\"effect\":\"restart\",\"instances\":1,\"leastMs\":10000,"
+                  "\"name\":\"web@.service\",\"warnings\":[\"MinAvailable=1: web@.service has 1 instance; "
+                  "none can be stopped first\"]}]" },
         };
         Fixture *fixture = *state;
 
@@ -2422,6 +2429,37 @@ static void an_instance_follows_its_template_after_a_request_with_its_text(void 
         raise_level(fixture, KV_LEVEL_UPDATES);
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+}
+
+static void a_unit_of_a_directory_returns_to_a_former_text_only(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+        };
+        Fixture *fixture = *state;
+        _cleanup_unit_ Unit *former = NULL;
+        static const char text[] = "[Service]\nExecStart=/bin/a\n";
+        char value[1024];
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        write_now(fixture, records, ELEMENTS(records));
+        assert_int_equal(unit_parse("d.service", text, sizeof(text) - 1, &former, NULL), 0);
+        snprintf(value, sizeof(value),
+                 "{\"how\":\"directory\",\"owner\":\"" BETA
+                 "\",\"path\":\"/x/d.service\",\"rev\":2,\"revs\":[{\"hash\":\"%s\",\"rev\":1}],"
+                 "\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}",
+                 former->hash);
+        write_now(fixture, &(Record) { "unit/d.service", value }, 1);
+        assert_answer(fixture, "PUT /fleet/v1/units/d.service",
+                      "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nExecStart=/bin/c\\n\"}", 409,
+                      "d.service comes from /x/d.service on beta; edit the file there");
+        assert_answer(fixture, "PUT /fleet/v1/units/d.service",
+                      "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 201,
+                      "");
+        assert_answer(fixture, "GET /fleet/v1/revisions/d.service", NULL, 200,
+                      "\"how\":\"reverted\",\"number\":1,");
+        assert_answer(fixture, "GET /fleet/v1/why/d.service", NULL, 200,
+                      "\"file\":\"/x/d.service\",\"fileHostname\":\"beta\"");
 }
 
 static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
@@ -2876,7 +2914,8 @@ static void a_drain_names_the_budget_for_which_it_waits(void **state) {
         assert_maintenance(
                 fixture, "GET " BETA, NULL, 200,
                 "{\"name\":\"o.service\",\"reason\":\"0 of 1 instances of o.service are unavailable "
-                "(MaxUnavailable=1, MinAvailable=1)\",\"state\":\"waiting\"}");
+                "(MaxUnavailable=1, MinAvailable=1): none can be stopped first\",\"state\":"
+                "\"waiting\"}");
         assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200,
                       "\"unit\":\"o.service\",\"waiting\":1,\"why\":\"0 of 1 instances");
         assert_answer(fixture, "GET /fleet/v1/why/o.service", NULL, 200,
@@ -4777,6 +4816,7 @@ int main(void) {
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
                 in_a_fixture(a_host_that_reboots_or_shuts_down_is_cordoned_afterwards),
                 in_a_fixture(an_instance_follows_its_template_after_a_request_with_its_text),
+                in_a_fixture(a_unit_of_a_directory_returns_to_a_former_text_only),
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
                 in_a_fixture(a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later),
                 in_a_fixture(a_drain_names_the_budget_for_which_it_waits),

@@ -982,8 +982,40 @@ static void a_unit_with_surge_instances_has_no_followers(void **state) {
         cluster_view_free(&p);
 }
 
+static void a_template_is_checked_with_the_names_of_its_instances(void **state) {
+        static const struct {
+                const char *option, *message;
+        } rows[] = {
+                { "HealthTcp=80%i", "web@blue.service: line 2: HealthTcp=80blue: expected [ADDR:]PORT" },
+                { "UpdateWatchSec=%i",
+                  "web@blue.service: line 2: UpdateWatchSec=blue: expected a time span" },
+                { "HealthHttp=8080/%i", "" },
+                { "Description=%i", "" },
+        };
+        ClusterView p = {};
+
+        cluster_view_unit(&p, "web@.service", "", TARGET_INACTIVE);
+        cluster_view_put(&p, "/_fleet/unit/web@1.service", "{\"from\":\"web@.service\",\"text\":\"\"}");
+        cluster_view_put(&p, "/_fleet/unit/web@blue.service", "{\"from\":\"web@.service\",\"text\":\"\"}");
+        cluster_view_unit(&p, "web@own.service", "", TARGET_LAUNCHED);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_ Unit *unit = NULL;
+                _cleanup_text_ Text text = {};
+                Error err = {};
+                int r;
+
+                text_printf(&text, "[X-Fleet]\n%s\n", rows[i].option);
+                assert_int_equal(unit_read("web@.service", text.chars, text.size, &unit, NULL), 0);
+                r = cluster_check_followers(&p.cluster, unit, &err);
+                assert_int_equal(r, *rows[i].message ? -EINVAL : 0);
+                assert_true(starts_with(err.message, rows[i].message));
+        }
+        cluster_view_free(&p);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_template_is_checked_with_the_names_of_its_instances),
                 cmocka_unit_test(a_unit_with_surge_instances_has_no_followers),
                 cmocka_unit_test(a_member_is_read_completely_or_rejected),
                 cmocka_unit_test(metadata_and_the_lineage_are_read_within_their_bounds),

@@ -438,6 +438,51 @@ static void a_reverted_file_stays_reverted(void **state) {
         assert_diff(f, true, "update a.service");
 }
 
+static void a_file_whose_text_a_user_left_by_a_revert_is_not_submitted(void **state) {
+        DataDir *f = *state;
+        _cleanup_unit_ Unit *bad = NULL;
+        _cleanup_text_ Text value = {};
+        const char *how[] = { "reverted", "directory" };
+        char text[256];
+
+        text_of(text, "/bad");
+        assert_int_equal(unit_parse("a.service", text, strlen(text), &bad, NULL), 0);
+        file(f, "a.service", "/bad");
+        for (size_t i = 0; i < ELEMENTS(how); i++) {
+                text_clear(&value);
+                text_printf(&value,
+                            "{\"owner\":\"%s\",\"path\":\"/x\",\"by\":\"root@alpha\",\"how\":\"%s\","
+                            "\"rev\":2,\"revs\":[{\"hash\":\"%s\",\"rev\":3}],"
+                            "\"text\":\"[Service]\\nExecStart=/good\\n\"}",
+                            f->id, how[i], bad->hash);
+                cluster_view_put(&f->view, "/_fleet/unit/a.service", value.chars);
+                assert_diff(f, true, i == 0 ? "" : "update a.service");
+                if (i == 0) {
+                        assert_int_equal(f->files[0].kind, PROBLEM_REVERTED);
+                        assert_string_equal(f->files[0].error,
+                                            "a.service: revision 3 was reverted (by root@alpha); change the "
+                                            "file, or: fleetctl directory retry a.service --machine=A");
+                }
+        }
+}
+
+static void a_template_that_is_invalid_for_an_instance_is_refused(void **state) {
+        static const char text[] = "[Service]\nExecStart=/a\n[X-Fleet]\nHealthTcp=80%i\n";
+        DataDir *f = *state;
+
+        unit(f, "a@.service", "/a", "A");
+        file(f, "a@.service", "/b");
+        unit_free(f->files[0].unit);
+        assert_int_equal(unit_parse("a@.service", text, sizeof(text) - 1, &f->files[0].unit, NULL), 0);
+        assert_diff(f, true, "update a@.service");
+        cluster_view_put(&f->view, "/_fleet/unit/a@blue.service", "{\"from\":\"a@.service\",\"text\":\"\"}");
+        assert_diff(f, true, "");
+        assert_int_equal(f->files[0].kind, PROBLEM_REFUSED);
+        assert_true(
+                starts_with(f->files[0].error,
+                            "a@.service: a@blue.service: line 4: HealthTcp=80blue: expected [ADDR:]PORT"));
+}
+
 static void a_paused_rollout_is_a_problem_of_its_file(void **state) {
         DataDir *f = *state;
 
@@ -458,6 +503,8 @@ int main(void) {
 #define in_folder(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
         const struct CMUnitTest tests[] = {
                 in_folder(a_reverted_file_stays_reverted),
+                in_folder(a_file_whose_text_a_user_left_by_a_revert_is_not_submitted),
+                in_folder(a_template_that_is_invalid_for_an_instance_is_refused),
                 in_folder(a_paused_rollout_is_a_problem_of_its_file),
                 in_folder(a_new_file_is_submitted),
                 in_folder(a_changed_file_is_an_update_of_the_version_that_was_seen),

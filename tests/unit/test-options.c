@@ -512,6 +512,11 @@ static void partition_options_are_spans_and_words(void **state) {
                   .message = "StopAfterSec=9s: expected a time span of at least 10s, for example 1min" },
                 { "StopAfterSec=1min\n", 0, false, 60000, NULL,
                   "StopAfterSec= has no effect without OnPartition=stop" },
+                { "Promote=1h\n", 0, false, 60000, NULL, "Promote= has no effect without Canary=" },
+                { "Canary=1\nPromote=1h\n", 0, false, 60000 },
+                { "HealthIntervalSec=5s\n", 0, false, 60000, NULL,
+                  "HealthIntervalSec= has no effect without HealthHttp=, HealthTcp= or HealthExec=" },
+                { "HealthTcp=80%i\nHealthIntervalSec=5s\n", 0, false, 60000 },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {

@@ -99,8 +99,9 @@ static void an_unsatisfiable_budget_is_reported(void **state) {
         assert_int_equal(plan.n, 0);
         for (size_t i = 0; i < plan.n_waits; i++)
                 n += plan.waits[i].reason &&
-                     strstr(plan.waits[i].reason, "0 of 3 instances of web@.service are unavailable "
-                                                  "(MaxUnavailable=1, MinAvailable=3)");
+                     strstr(plan.waits[i].reason,
+                            "0 of 3 instances of web@.service are unavailable "
+                            "(MaxUnavailable=1, MinAvailable=3): none can be stopped first");
         assert_int_equal(n, 1);
         maintain(&play.p, "C", "draining", "\"for\":\"shutdown\",");
         shutdown = cluster_view_plan(&play.p, true);

@@ -308,8 +308,61 @@ static void verify_warns_about_the_whole_file(void **state) {
         assert_int_equal(warnings.n, 0);
 }
 
+static void a_bound_that_no_set_of_this_size_satisfies_is_a_warning(void **state) {
+        static const struct {
+                const char *options;
+                unsigned n;
+                bool stops_first;
+                const char *warnings;
+        } rows[] = {
+                { "MinAvailable=3", 3, false,
+                  "MinAvailable=3: web@.service has 3 instances; none can be stopped first;" },
+                { "MinAvailable=3", 4, false, "" },
+                { "MinAvailable=3", 0, false, "" },
+                { "MinAvailable=100%", 1, false,
+                  "MinAvailable=100%: web@.service has 1 instance; none can be stopped first;" },
+                { "MinAvailable=3\nMaxSurge=1", 3, false, "" },
+                { "MinAvailable=3\nMaxSurge=1", 3, true,
+                  "MinAvailable=3: web@.service has 3 instances; none can be stopped first;" },
+                { "Canary=100%", 3, false,
+                  "Canary=3 of 3 instances of web@.service: the rollout is held when all have the new "
+                  "text;" },
+                { "Canary=2", 3, false, "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_warnings_ Warnings warnings = {};
+                _cleanup_unit_ Unit *unit = NULL;
+                _cleanup_text_ Text text = {}, all = {};
+
+                text_printf(&text, "[X-Fleet]\n%s\n", rows[i].options);
+                assert_int_equal(unit_read("web@.service", text.chars, text.size, &unit, NULL), 0);
+                assert_int_equal(update_warn(&unit->placement.update, "web@.service", rows[i].n,
+                                             rows[i].stops_first, &warnings),
+                                 0);
+                text_append(&all, "");
+                for (size_t k = 0; k < warnings.n; k++)
+                        text_printf(&all, "%s;", warnings.items[k].message);
+                assert_string_equal(all.chars, rows[i].warnings);
+        }
+}
+
+static void an_update_takes_at_least_its_watch_times_and_pauses(void **state) {
+        UpdatePolicy policy = {};
+
+        assert_int_equal(update_least_ms(&policy, 0), 0);
+        assert_int_equal(update_least_ms(&policy, 6), 60000);
+        policy.pause_ms = 2000;
+        assert_int_equal(update_least_ms(&policy, 6), 70000);
+        policy.max_unavailable = (Share) { .unit = SHARE_NUMBER, .value = 4 };
+        assert_int_equal(update_parallel(&policy, 6), 4);
+        assert_int_equal(update_least_ms(&policy, 6), 22000);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_bound_that_no_set_of_this_size_satisfies_is_a_warning),
+                cmocka_unit_test(an_update_takes_at_least_its_watch_times_and_pauses),
                 cmocka_unit_test(invalid_values_and_combinations_are_rejected),
                 cmocka_unit_test(valid_combinations_are_accepted),
                 cmocka_unit_test(shares_are_rounded_down_or_up),
