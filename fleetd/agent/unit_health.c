@@ -44,7 +44,7 @@ static HealthOptions agent_health_options(const Agent *a, const AgentUnit *u) {
         return (HealthOptions) { .process = agent_process(a, u),
                                  .policy = record->unit->hash,
                                  .in_force = agent_has_file_text(a, u) && agent_has_started(a, u) &&
-                                             !record->starting,
+                                             !record->starting && !u->seen.job,
                                  .watch_ms = update_watch_ms(&p->update),
                                  .n_checks = a->checks ? p->health.n_checks : 0,
                                  .failures = health_failures(&p->health),
