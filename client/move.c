@@ -203,6 +203,26 @@ static int moving_init(Moving *m, char *unit, Error *err) {
         return r < 0 ? error_prefix(err, r, "Failed to read the machines") : 0;
 }
 
+/* Find the machine of this name. A lost one gets no unit: a namesake that is there, for example the host after a
+ * new installation, is the only one that can be meant. */
+static int moving_find(const Moving *m, const char *name, const ApiMachine **ret, Error *err) {
+        const ApiMachine *there = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < m->machines.n; i++) {
+                const ApiMachine *machine = &m->machines.machines[i];
+
+                if (machine_is_there(machine) && machine->hostname && streq(machine->hostname, name)) {
+                        there = machine;
+                        n++;
+                }
+        }
+        if (n != 1)
+                return client_find_machine(&m->machines, name, ret, err);
+        *ret = there;
+        return 0;
+}
+
 static int moving_request(Moving *m, const ApiMachine *to, Error *err) {
         _cleanup_text_ Text body = {};
 
@@ -295,7 +315,7 @@ int verb_move(Client *c, char **args, size_t n, Error *err) {
                 client_note_absent(c, m.name);
                 return EXIT_ABSENT;
         }
-        r = n > 1 ? client_find_machine(&m.machines, args[1], &to, err) : 0;
+        r = n > 1 ? moving_find(&m, args[1], &to, err) : 0;
         if (r == -ENOENT) {
                 client_note("%s", error_text(err, r));
                 return EXIT_ABSENT;

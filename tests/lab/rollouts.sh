@@ -1,5 +1,5 @@
 # Rollouts beside a client: sourced after scenario.sh by scenarios of sets whose instances are those of instance.py and answer client.py.
-# web@1.service to web@6.service are the set; web@N.service answers on port 800N of its host.
+# The set is web@11.service and the following ones; web@N.service answers on port 80N of its host.
 
 WATCH_S=2 # UpdateWatchSec= of a good text
 
@@ -16,11 +16,11 @@ cluster_with_instances() {
 # web REVISION KIND [LINES [SERVICE-LINES]]: write the template; KIND is that of instance.py or a command. Lines of [X-Fleet] and [Service].
 web() {
         local command=$2
-        case $2 in good | exits | unready | sick) command="/usr/local/bin/instance 800%i $1 $2" ;; esac
-        printf '[Service]\nType=notify\nExecStart=%s\nExecReload=/bin/kill -HUP $MAINPID\n%b[X-Fleet]\nHealthHttp=800%%i/ready\nHealthIntervalSec=1s\nHealthTimeoutSec=1s\nUpdateWatchSec=%ss\n%b' \
+        case $2 in good | exits | unready | sick) command="/usr/local/bin/instance 80%i $1 $2" ;; esac
+        printf '[Service]\nType=notify\nExecStart=%s\nExecReload=/bin/kill -HUP $MAINPID\n%b[X-Fleet]\nHealthHttp=80%%i/ready\nHealthIntervalSec=1s\nHealthTimeoutSec=1s\nUpdateWatchSec=%ss\n%b' \
                 "$command" "${4:-}" $WATCH_S "${3:-}" | unit_file web@.service
 }
-names() { seq -f 'web@%g.service' "${1:-6}"; }
+names() { seq -f 'web@%g.service' 11 $((10 + ${1:-6})); }
 # Run fleetctl on the first host, or on $AT: its output is in $LAB/out.
 ctl() { fleetctl "${AT:-${LAB_HOSTS%% *}}" "$@" >"$LAB/out" 2>&1 || fail "fleetctl $*: $(cat "$LAB/out")"; }
 rollout() { fleetctl "${AT:-${LAB_HOSTS%% *}}" rollout web@.service 2>&1; }
@@ -45,7 +45,7 @@ client_start() {
         local h addresses
         rm -f "$LAB/client-stop"
         addresses=$(for h in $LAB_HOSTS; do host_address "$h"; done | paste -sd,)
-        in_lab python3 - "$LAB/client-stop" "$addresses" "$(seq -s, 8001 "800${1:-6}")" <"$here/client.py" >"$LAB/client" 2>&1 &
+        in_lab python3 - "$LAB/client-stop" "$addresses" "$(seq -s, 8011 $((8010 + ${1:-6})))" <"$here/client.py" >"$LAB/client" 2>&1 &
         CLIENT=$!
 }
 # client_stop WHAT LEAST: no request has failed, and no round had fewer than LEAST instances.

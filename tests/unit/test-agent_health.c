@@ -140,6 +140,49 @@ static void a_unit_that_failed_or_that_systemd_refused_is_failing(void **state) 
         assert_string_equal(state_of(fixture, "other.service")->job, STATE_JOB_REFUSED);
 }
 
+/* systemd answers a start when it has queued the job. Until it runs that, the unit has failed as before. */
+static struct {
+        char invocation[sizeof((SystemdUnit){}.invocation_id)];
+        bool queued;
+} former;
+
+static int start_queued(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        former.queued = true;
+        return real_ops->start(s, name, done, userdata);
+}
+
+static void former_run(SystemdUnit *seen) {
+        if (!former.invocation[0])
+                snprintf(former.invocation, sizeof(former.invocation), "%s", seen->invocation_id);
+        snprintf(seen->invocation_id, sizeof(seen->invocation_id), "%s", former.invocation);
+        seen->job = former.queued;
+}
+
+static void a_failure_before_a_queued_start_is_none_of_the_next_text(void **state) {
+        Fixture *fixture = *state;
+        char hash[UNIT_HASH_SIZE];
+
+        memset(&former, 0, sizeof(former));
+        run_available(fixture, "web.service");
+        snprintf(hash, sizeof(hash), "%s", state_of(fixture, "web.service")->hash);
+        pretence = (Pretence) { .unit = "web.service", .active = "failed", .change = former_run };
+        sim_systemd_change(fixture->systemd, "web.service");
+        UNTIL(fixture, has_health(fixture, "web.service", UNIT_HEALTH_FAILING));
+
+        bent.start = start_queued;
+        assign_to(fixture, "web.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_RUN);
+        UNTIL(fixture, former.queued);
+        UNTIL(fixture, !streq(state_of(fixture, "web.service")->hash, hash));
+        for (unsigned i = 0; i < 10; i++) {
+                assert_false(has_health(fixture, "web.service", UNIT_HEALTH_FAILING));
+                run_ms(fixture, 100);
+                run_pending(fixture);
+        }
+        pretence = (Pretence) {};
+        sim_systemd_change(fixture->systemd, "web.service");
+        UNTIL(fixture, is_available(fixture, "web.service"));
+}
+
 static void health_is_measured_without_a_quorum_and_published_later(void **state) {
         Fixture *fixture = *state;
         uint64_t now_ms;
@@ -328,6 +371,7 @@ int main(int argc, char *argv[]) {
                 at_level_updates(a_unit_with_another_text_is_available_after_the_watch_time),
                 at_level_updates(a_unit_that_systemd_restarts_again_and_again_is_failing),
                 at_level_updates(a_unit_that_failed_or_that_systemd_refused_is_failing),
+                at_level_updates(a_failure_before_a_queued_start_is_none_of_the_next_text),
                 at_level_updates(health_is_measured_without_a_quorum_and_published_later),
                 at_level_updates(a_unit_is_healthy_when_its_check_passes_and_passing_checks_write_nothing),
                 at_level_updates(the_checks_of_a_unit_that_does_not_run_are_not_probed),
