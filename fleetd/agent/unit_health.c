@@ -161,9 +161,21 @@ void agent_on_check(void *userdata, const char *unit, size_t i, const HealthResu
 
 /* -- HealthAction=restart -- */
 
+/* Return whether the unit is meant to run there, and its machine can say so. */
+static bool agent_counts_in_set(const ClusterState *s) {
+        const ClusterAssignment *assignment = cluster_assignment_on(s->machine, s->unit);
+
+        return assignment && assignment->kind == ASSIGNMENT_RUN && s->machine->presence == PRESENCE_UP &&
+               !s->state.done && !streq(s->state.job, "condition");
+}
+
+/* One that is being restarted does not serve either. A daemon of an older version publishes no health. */
+static bool agent_is_unhealthy(const UnitState *s) {
+        return s->health == UNIT_HEALTH_NONE ? !streq(s->active, "active") : s->health != UNIT_HEALTH_PASSING;
+}
+
 /* Count the instances of the set of 'u' that the cluster view has: the instances of its template, or the
- * machines of one unit. One that is being restarted does not serve either. 'u' is unhealthy, whether or not
- * that is published. */
+ * machines of one unit. 'u' is unhealthy, whether or not that is published. */
 static void agent_count_set(const Agent *a, const AgentUnit *u, size_t *ret_unhealthy, size_t *ret_n) {
         const Cluster *c = registry_cluster(a->registry);
         _cleanup_free_ char *template = unit_name_template(u->name);
@@ -179,10 +191,11 @@ static void agent_count_set(const Agent *a, const AgentUnit *u, size_t *ret_unhe
                 if (!other)
                         return;
                 LIST_FOREACH(s, &other->states, of_unit) {
-                        if (streq(s->machine->id, a->machine_id) && streq(s->unit, u->name))
+                        if ((streq(s->machine->id, a->machine_id) && streq(s->unit, u->name)) ||
+                            !agent_counts_in_set(s))
                                 continue;
                         *ret_n += 1;
-                        *ret_unhealthy += s->state.health != UNIT_HEALTH_PASSING;
+                        *ret_unhealthy += agent_is_unhealthy(&s->state);
                 }
         }
 }

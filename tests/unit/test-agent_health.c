@@ -284,6 +284,23 @@ static void no_unit_is_restarted_while_most_of_its_set_is_unhealthy(void **state
         assert_null(state_of(fixture, "web@1.service")->why);
 }
 
+static void instances_that_are_loaded_only_suspend_no_restart(void **state) {
+        Fixture *fixture = *state;
+        unsigned before;
+
+        assign_to(fixture, "web@1.service", RESTARTED, ASSIGNMENT_RUN);
+        assign_to(fixture, "web@2.service", RESTARTED, ASSIGNMENT_LOAD);
+        assign_to(fixture, "web@3.service", RESTARTED, ASSIGNMENT_LOAD);
+        UNTIL(fixture, is_available(fixture, "web@1.service") &&
+                               is_published(fixture, "web@2.service", "inactive") &&
+                               is_published(fixture, "web@3.service", "inactive"));
+        before = n_starts;
+        fixture->probed.passed = false;
+        run_ms(fixture, 35000); /* three failures */
+        run_pending(fixture);
+        assert_int_equal(n_starts - before, 1);
+}
+
 static void checks_above_the_limits_of_a_host_are_reported_once_a_minute(void **state) {
         Fixture *fixture = *state;
         char unit[32];
@@ -334,6 +351,7 @@ int main(int argc, char *argv[]) {
                 at_level_updates(checks_of_a_new_daemon_keep_the_published_health),
                 at_level_updates(a_failing_unit_is_restarted_by_its_action_also_without_a_quorum),
                 at_level_updates(no_unit_is_restarted_while_most_of_its_set_is_unhealthy),
+                at_level_updates(instances_that_are_loaded_only_suspend_no_restart),
                 at_level_updates(checks_above_the_limits_of_a_host_are_reported_once_a_minute),
                 cmocka_unit_test_setup_teardown(below_its_feature_level_no_health_is_published, former_setup,
                                                 faulty_fixture_teardown),
