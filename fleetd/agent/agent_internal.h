@@ -177,6 +177,8 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
 
 /* -- texts.c -- */
 
+/* Return the entry of the unit, also while its key is unreadable; NULL: it was removed, or is unknown. */
+const ClusterUnit *agent_cluster_unit(const Agent *a, const AgentUnit *u);
 /* Return the text that this host's assignment names, borrowed; NULL: it is not known here. */
 const Unit *agent_assigned_text(const Agent *a, const AgentUnit *u);
 /* Read that text from the tree if it is not known; when the read has ended, the unit is dirty. Forget a text

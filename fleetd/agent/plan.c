@@ -173,7 +173,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         const AssignmentRecord *record = v->record;
         bool differs, other; /* the file has another text; the running unit may have another text */
 
-        if (!v->unit || !v->unit->unit)
+        if (!v->unit)
                 return plan_step(AGENT_NOTHING, "the unit was removed; a stop assignment will follow", why);
         if (!v->text)
                 return plan_step(AGENT_NOTHING,
