@@ -185,7 +185,7 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
 
         u->planned = false;
         agent_note_singleton(a, u);
-        if (u->busy || u->must_refresh || u->refreshing)
+        if ((u->busy && !u->reload) || u->must_refresh || u->refreshing)
                 return AGENT_NOTHING;
         a->counts.planned++;
         agent_reset_backoff(u, assignment);
@@ -195,6 +195,8 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         agent_record_lost_start(a, u);
         agent_record_observed(a, u);
         s = agent_next_step(a, u, &reason);
+        if (u->reload && s != AGENT_STOP)
+                return AGENT_NOTHING;
         u->refused = s == AGENT_REFUSE;
         if (s != AGENT_WRITE)
                 u->n_writes = 0;
