@@ -82,28 +82,33 @@ void agent_on_health_tick(void *userdata) {
 
 /* -- Checks -- */
 
-static const char *agent_check_user(const Unit *unit) {
+/* Return the user of commands; NULL: no memory. A transient unit replaces no specifier. */
+static char *agent_check_user(const Unit *unit) {
         const char *dynamic = unit_file_get(&unit->file, "Service", "DynamicUser"),
                    *user = unit_file_get(&unit->file, "Service", "User");
         bool is_dynamic = false;
 
         if (dynamic && parse_bool(dynamic, &is_dynamic) >= 0 && is_dynamic)
-                return "65534"; /* the overflow user of the kernel, which owns nothing */
-        return user ?: "";
+                return strdup("65534"); /* the overflow user of the kernel, which owns nothing */
+        return unit_name_expand(unit->name, user ?: "");
 }
 
 /* Probe the checks of 'u' while it runs. */
 static void agent_update_checks(Agent *a, AgentUnit *u) {
         const AssignmentRecord *record = records_get(&a->records, u->name);
+        _cleanup_free_ char *user = NULL;
 
         if (!a->checks)
                 return;
         if (!record || !record->unit || record->unit->placement.health.n_checks == 0 || !u->health.running ||
-            agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused))
+            agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused)) {
                 checks_stop(a->checks, u->name);
-        else if (checks_run(a->checks, u->name, &record->unit->placement.health,
-                            agent_check_user(record->unit), u->seen.invocation_id, record->unit->hash,
-                            u->health.health == UNIT_HEALTH_PASSING) < 0)
+                return;
+        }
+        user = agent_check_user(record->unit);
+        if (!user || checks_run(a->checks, u->name, &record->unit->placement.health, user,
+                                u->seen.invocation_id, record->unit->hash,
+                                u->health.health == UNIT_HEALTH_PASSING) < 0)
                 agent_retry_soon(a);
 }
 

@@ -16,17 +16,20 @@
 #define CHECKED(path) \
         "[Service]\nExecStart=/bin/one\n[X-Fleet]\nHealthHttp=8080/" path "\nHealthIntervalSec=2s\n"
 
+enum { TEXT_SIZE = 512 };
+
 static unsigned n_reloads;
 static uint64_t reload_ms;
 
 /* Which paths are probed. */
-static struct { char targets[4096]; } probes;
+static struct { char targets[4096], user[64]; } probes;
 static const ProberOps *probe_ops;
 
 static void *probe_recorded(Prober *p, const ProbeRequest *request, ProbeDone *done, void *userdata) {
         size_t n = strlen(probes.targets);
 
         snprintf(probes.targets + n, sizeof(probes.targets) - n, "%s ", request->check->target);
+        snprintf(probes.user, sizeof(probes.user), "%s", request->user);
         return probe_ops->start(p, request, done, userdata);
 }
 
@@ -261,6 +264,32 @@ static void an_edited_check_is_probed(void **state) {
         assert_null(strstr(probes.targets, "ready"));
 }
 
+static void a_command_has_the_user_of_its_instance(void **state) {
+        static const char checked[] = "[X-Fleet]\nHealthExec=/bin/check %i\n";
+        static const struct {
+                const char *name, *user, *expected;
+        } rows[] = {
+                { "web@blue.service", "User=app-%i", "app-blue" },
+                { "a.service", "User=daemon", "daemon" },
+                { "b@c.service", "User=%p", "b" },
+                { "dynamic.service", "User=%n\nDynamicUser=yes", "65534" },
+                { "root.service", "", "" },
+        };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char text[TEXT_SIZE];
+
+                snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/one\n%s\n%s", rows[i].user, checked);
+                probes.targets[0] = 0;
+                assign_to(fixture, rows[i].name, text, ASSIGNMENT_RUN);
+                UNTIL(fixture, probes.targets[0]);
+                assert_string_equal(probes.user, rows[i].expected);
+                host_order(fixture->host, rows[i].name, ASSIGNMENT_STOP);
+                UNTIL(fixture, is_gone(fixture, rows[i].name));
+        }
+}
+
 static void an_added_check_is_probed(void **state) {
         Fixture *fixture = *state;
 
@@ -413,6 +442,7 @@ int main(int argc, char *argv[]) {
                 in_effects(a_revert_after_a_crash_during_a_reload_reloads_again),
                 in_effects(an_edited_check_is_probed),
                 in_effects(an_added_check_is_probed),
+                in_effects(a_command_has_the_user_of_its_instance),
                 in_effects(a_reloaded_unit_is_watched_again),
                 in_effects(a_first_check_has_to_pass_before_the_text_counts_as_available),
                 in_effects(a_text_that_systemd_has_not_read_is_not_available),
