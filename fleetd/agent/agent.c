@@ -98,6 +98,7 @@ static void agent_update_freshness(Agent *a) {
         kv_state(store, &state);
         agent_update_removal(a, &state);
         a->publishes_health = state.level >= KV_LEVEL_UPDATES;
+        a->attached = state.attached;
         if (!state.ready || !registry_ready(a->registry)) {
                 /* A check with the previous leader proves nothing about the time after it. */
                 if (a->syncing)

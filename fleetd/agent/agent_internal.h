@@ -136,6 +136,7 @@ struct Agent {
         uint64_t checks_stretched_ms; /* when that was */
         Timer health;                 /* the next unit that becomes available */
         bool publishes_health;        /* the feature level of the cluster allows it */
+        bool attached;                /* the view has no states of other machines */
         AgentCounts counts;
 };
 

@@ -106,9 +106,9 @@ static void agent_update_checks(Agent *a, AgentUnit *u) {
                 return;
         }
         user = agent_check_user(record->unit);
-        if (!user || checks_run(a->checks, u->name, &record->unit->placement.health, user,
-                                u->seen.invocation_id, record->unit->hash,
-                                u->health.health == UNIT_HEALTH_PASSING) < 0)
+        if (!user ||
+            checks_run(a->checks, u->name, &record->unit->placement.health, user, u->seen.invocation_id,
+                       record->unit->hash, u->health.health == UNIT_HEALTH_PASSING) < 0)
                 agent_retry_soon(a);
 }
 
@@ -183,7 +183,7 @@ static bool agent_is_unhealthy(const UnitState *s) {
  * machines of one unit. 'u' is unhealthy, whether or not that is published. */
 static void agent_count_set(const Agent *a, const AgentUnit *u, size_t *ret_unhealthy, size_t *ret_n) {
         const Cluster *c = registry_cluster(a->registry);
-        _cleanup_free_ char *template = unit_name_template(u->name);
+        _cleanup_free_ char *template = unit_name_is_instance(u->name) ? unit_name_template(u->name) : NULL;
         UnitPosition at;
         size_t n = template ? unit_order_instances(&c->by_name, template, &at) : 1;
 
@@ -205,6 +205,11 @@ static void agent_count_set(const Agent *a, const AgentUnit *u, size_t *ret_unhe
         }
 }
 
+/* Return whether the set of 'u' may have instances on machines whose states the view does not have. */
+static bool agent_set_is_unknown(const Agent *a, const AgentUnit *u, const Placement *p) {
+        return a->attached && (p->global || unit_name_is_instance(u->name));
+}
+
 /* Restart 'u' if a check is failing, and that is due. */
 static void agent_restart_unhealthy(Agent *a, AgentUnit *u) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
@@ -220,7 +225,7 @@ static void agent_restart_unhealthy(Agent *a, AgentUnit *u) {
             (assignment && assignment->kind != ASSIGNMENT_RUN) || a->systemd->ops->is_stopping(a->systemd))
                 return;
         agent_count_set(a, u, &n_unhealthy, &n_set);
-        u->restart_suspended = health_is_suspended(n_unhealthy, n_set);
+        u->restart_suspended = agent_set_is_unknown(a, u, p) || health_is_suspended(n_unhealthy, n_set);
         if (u->restart_suspended)
                 return;
         if (!health_must_restart(&u->health, loop_now_ms(a->loop), &u->health_restart_ms)) {
@@ -274,6 +279,10 @@ int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state) {
         if (!state->job[0])
                 text_append(&why, u->reload_failed ? u->last_error : u->health.why);
         if (u->restart_suspended)
-                text_append(&why, "; not restarted while more than half of its instances are unhealthy");
+                text_append(&why, a->attached ?
+                                          "; not restarted: this attached host does not know the health "
+                                          "of the set" :
+                                          "; not restarted while more than half of its instances are "
+                                          "unhealthy");
         return why.error < 0 ? why.error : unit_state_set_why(state, why.chars ?: "");
 }
