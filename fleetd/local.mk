@@ -178,6 +178,7 @@ tests_unit_test_proposals_SOURCES = tests/unit/test-proposals.c $(QUIET_HOST)
 tests_unit_test_proposals_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_plan_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_checks_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_probe_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getifaddrs
 tests_unit_test_probe_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_health_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_records_SOURCES = tests/unit/test-records.c tests/lib/scratch.h tests/lib/scratch.c

@@ -98,6 +98,7 @@ static void agent_update_freshness(Agent *a) {
         kv_state(store, &state);
         agent_update_removal(a, &state);
         a->publishes_health = state.level >= KV_LEVEL_UPDATES;
+        a->attached = state.attached;
         if (!state.ready || !registry_ready(a->registry)) {
                 /* A check with the previous leader proves nothing about the time after it. */
                 if (a->syncing)
@@ -185,7 +186,7 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
 
         u->planned = false;
         agent_note_singleton(a, u);
-        if (u->busy || u->must_refresh || u->refreshing)
+        if ((u->busy && !u->reload) || u->must_refresh || u->refreshing)
                 return AGENT_NOTHING;
         a->counts.planned++;
         agent_reset_backoff(u, assignment);
@@ -195,6 +196,8 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         agent_record_lost_start(a, u);
         agent_record_observed(a, u);
         s = agent_next_step(a, u, &reason);
+        if (u->reload && s != AGENT_STOP)
+                return AGENT_NOTHING;
         u->refused = s == AGENT_REFUSE;
         if (s != AGENT_WRITE)
                 u->n_writes = 0;

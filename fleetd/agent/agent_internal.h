@@ -52,6 +52,7 @@ typedef struct AgentUnit {
         bool start_counts;             /* started by the agent, and not active since */
         bool start_refused;            /* that was a start, which systemd rejected */
         bool reload_failed;            /* the last reload for a new ReloadTrigger= */
+        struct AgentCall *reload;      /* under way; a stop does not await it; NULL: none */
         unsigned n_failures, n_writes; /* in a row, for this assignment */
         uint64_t assignment_index;     /* 0: none */
         uint64_t retry_ms;             /* no step before this time */
@@ -135,6 +136,7 @@ struct Agent {
         uint64_t checks_stretched_ms; /* when that was */
         Timer health;                 /* the next unit that becomes available */
         bool publishes_health;        /* the feature level of the cluster allows it */
+        bool attached;                /* the view has no states of other machines */
         AgentCounts counts;
 };
 
@@ -177,6 +179,8 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
 
 /* -- texts.c -- */
 
+/* Return the entry of the unit, also while its key is unreadable; NULL: it was removed, or is unknown. */
+const ClusterUnit *agent_cluster_unit(const Agent *a, const AgentUnit *u);
 /* Return the text that this host's assignment names, borrowed; NULL: it is not known here. */
 const Unit *agent_assigned_text(const Agent *a, const AgentUnit *u);
 /* Read that text from the tree if it is not known; when the read has ended, the unit is dirty. Forget a text
@@ -233,6 +237,8 @@ void agent_cancel_start(Agent *a, AssignmentRecord *record, AgentUnit *u);
  * started. This daemon makes the start until it succeeds. The record that the unit was stopped because of
  * another one stays until the unit runs. 0 or -ENOMEM. */
 int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool starting);
+/* Record that 'u' is about to be reloaded, or that the reload with the recorded text has succeeded. */
+void agent_record_reload(Agent *a, const AgentUnit *u, bool reloading);
 /* Record that 'unit' is about to be stopped or removed. The plan guarantees an assignment for a stop and, if
  * the unit is to run, its text. */
 void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s);

@@ -104,11 +104,24 @@ static void agent_start_ended(Agent *a, AgentUnit *u, int error) {
 static void agent_reload_ended(Agent *a, AgentUnit *u, const char *hash, int error) {
         const Unit *text = a->fresh ? agent_assigned_text(a, u) : NULL;
 
+        u->reload = NULL;
         u->reload_failed = error == -EIO;
         if (error == 0)
                 health_begin_watch(&u->health);
-        if (error == 0 && text && streq(text->hash, hash) && agent_record_assignment(a, u, false, false) < 0)
+        if (error < 0 || !text || !streq(text->hash, hash))
+                return;
+        if (agent_record_assignment(a, u, false, false) < 0)
                 agent_retry_soon(a);
+        else
+                agent_record_reload(a, u, false);
+}
+
+/* A reload lasts until TimeoutStartSec=, which may be infinite. The job of a stop replaces that of the
+ * reload, whose end concerns the unit no more. */
+static void agent_abandon_reload(AgentUnit *u) {
+        names_done(&u->reload->names);
+        u->reload = NULL;
+        u->busy = false;
 }
 
 /* End a call and free it: a pass that comes soon refreshes its units. The agent may have been freed. After a
@@ -121,7 +134,7 @@ static void agent_call_done(void *userdata, int error, const char *message) {
                 return;
         if (call->step == AGENT_START)
                 agent_start_ended(a, agent_call_unit(call, 0), error);
-        if (call->step == AGENT_RELOAD)
+        if (call->step == AGENT_RELOAD && call->names.n > 0)
                 agent_reload_ended(a, agent_call_unit(call, 0), call->hash, error);
         if (call->step == AGENT_REMOVE)
                 a->removing = false;
@@ -457,8 +470,10 @@ static void agent_begin_call(AgentCall *call) {
                 agent_call_done(call, r, strerror(-r));
                 return;
         }
-        if (call->step == AGENT_RELOAD)
+        if (call->step == AGENT_RELOAD) {
                 memcpy(call->hash, u->seen.hash, sizeof(call->hash));
+                u->reload = call;
+        }
         r = agent_call_operation(call)(a->systemd, call->names.items[0], agent_call_done, call);
         if (r < 0)
                 agent_call_done(call, r, "");
@@ -615,6 +630,10 @@ static bool agent_record_step(Agent *a, AgentUnit *u, AgentStep *step) {
         }
         if (*step == AGENT_STOP || *step == AGENT_REMOVE)
                 agent_record_stop(a, u, *step);
+        if (*step == AGENT_STOP && u->reload)
+                agent_abandon_reload(u);
+        if (*step == AGENT_RELOAD)
+                agent_record_reload(a, u, true);
         if (*step == AGENT_ADOPT) { /* started by another program: a refused start is no longer the last */
                 u->job_ended = true;
                 u->start_refused = false;

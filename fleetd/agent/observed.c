@@ -248,7 +248,7 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
         return agent_plan(
                 &(AgentView) {
                         .assignment = assignment,
-                        .unit = cluster_unit(c, u->name),
+                        .unit = agent_cluster_unit(a, u),
                         .text = agent_assigned_text(a, u),
                         .record = records_get(&a->records, u->name),
                         .seen = u->observed ? &u->seen : NULL,

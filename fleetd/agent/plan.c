@@ -1,5 +1,7 @@
 #include "fleetd/agent/plan.h"
 
+#include "units/effect.h"
+
 static const char *const step_names[] = {
         [AGENT_NOTHING] = "nothing", [AGENT_WRITE] = "write",   [AGENT_RECORD] = "record",
         [AGENT_ADOPT] = "adopt",     [AGENT_START] = "start",   [AGENT_STOP] = "stop",
@@ -144,6 +146,17 @@ static bool plan_is_inherited(const AgentView *v) {
         return v->inherited && !(v->record && v->record->index == v->assignment->index);
 }
 
+/* Return whether the process is to be reloaded: for its assigned text, or for the recorded one after a reload
+ * for another text was begun. */
+static bool plan_reloads(const AgentView *v) {
+        const AssignmentRecord *record = v->record;
+
+        if (systemd_is_restarting(v->seen) || !(agent_is_running(v->seen) || v->seen->job))
+                return false;
+        return unit_effect(record->unit, v->text) == EFFECT_RELOAD ||
+               (record->reloading && effect_can_reload(&v->text->file));
+}
+
 /* The unit was started by its record, and need not be restarted for its assigned text. The record keeps the
  * former text until the new one is in force: then a crash at any step is followed by the steps that are left.
  * 'differs': the file has another text. */
@@ -151,8 +164,7 @@ static AgentStep plan_started(const AgentView *v, bool differs, const char **why
         const SystemdUnit *seen = v->seen;
         const AssignmentRecord *record = v->record;
         bool pending = !unit_equal(record->unit, v->text);
-        bool reloads = pending && unit_effect(record->unit, v->text) == EFFECT_RELOAD &&
-                       (agent_is_running(seen) || seen->job) && !systemd_is_restarting(seen);
+        bool reloads = plan_reloads(v);
 
         if (record->starting && !reloads)
                 return plan_step(AGENT_ADOPT, "the recorded start was made", why);
@@ -173,7 +185,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         const AssignmentRecord *record = v->record;
         bool differs, other; /* the file has another text; the running unit may have another text */
 
-        if (!v->unit || !v->unit->unit)
+        if (!v->unit)
                 return plan_step(AGENT_NOTHING, "the unit was removed; a stop assignment will follow", why);
         if (!v->text)
                 return plan_step(AGENT_NOTHING,

@@ -27,7 +27,7 @@ const char *agent_step_to_string(AgentStep step);
 
 typedef struct AgentView {
         const ClusterAssignment *assignment; /* NULL: none, so no action */
-        const ClusterUnit *unit;             /* NULL: removed, or unknown */
+        const ClusterUnit *unit;             /* NULL: removed, or unknown; its key may be unreadable */
         const Unit *text;                    /* that the assignment names; NULL: not known here, or not yet */
         const AssignmentRecord *record;      /* NULL: none */
         const SystemdUnit *seen;             /* NULL: not read yet */

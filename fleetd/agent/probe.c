@@ -7,7 +7,12 @@
 #include <string.h>
 #include <sys/queue.h>
 
-enum { NAME_SIZE = 160, REASON_SIZE = 200, CLOSE_MS = 1000 };
+enum {
+        NAME_SIZE = 160,
+        REASON_SIZE = 200,
+        CLOSE_MS = 1000,
+        ADDRESSES_MS = 2000, /* a listing takes milliseconds on a host with hundreds of interfaces */
+};
 
 typedef struct ProbeIo ProbeIo;
 typedef struct Probe Probe;
@@ -45,6 +50,8 @@ struct ProbeIo {
         Network *network;
         Systemd *systemd;
         LIST_HEAD(, Probe) probes;
+        struct ifaddrs *addresses; /* of this host, up to ADDRESSES_MS ago; NULL: not listed yet */
+        uint64_t addresses_ms;     /* when they were listed */
 };
 
 /* -- The answer -- */
@@ -259,13 +266,26 @@ static bool address_is_equal(const struct sockaddr *a, const char *address) {
         return bytes && inet_ntop(a->sa_family, bytes, text, sizeof(text)) && streq(text, address);
 }
 
+static int address_list(ProbeIo *io) {
+        uint64_t now_ms = loop_now_ms(io->loop);
+        struct ifaddrs *all;
+
+        if (io->addresses && now_ms - io->addresses_ms < ADDRESSES_MS)
+                return 0;
+        if (getifaddrs(&all) < 0)
+                return -errno;
+        freeifaddrs(io->addresses);
+        io->addresses = all;
+        io->addresses_ms = now_ms;
+        return 0;
+}
+
 /* Return 1 if this host has the address, 0 if not, or a negative errno: a check must not reach other hosts.
  */
-static int address_is_own(const char *address) {
+static int address_is_own(ProbeIo *io, const char *address) {
         unsigned char parsed[sizeof(struct in6_addr)];
         char text[INET6_ADDRSTRLEN];
-        struct ifaddrs *all;
-        int family = strchr(address, ':') ? AF_INET6 : AF_INET;
+        int r, family = strchr(address, ':') ? AF_INET6 : AF_INET;
         bool own;
 
         if (inet_pton(family, address, parsed) != 1 || !inet_ntop(family, parsed, text, sizeof(text)))
@@ -273,11 +293,11 @@ static int address_is_own(const char *address) {
         own = family == AF_INET ? parsed[0] == 127 : streq(text, "::1");
         if (own)
                 return true;
-        if (getifaddrs(&all) < 0)
-                return -errno;
-        for (struct ifaddrs *i = all; i && !own; i = i->ifa_next)
+        r = address_list(io);
+        if (r < 0)
+                return r;
+        for (struct ifaddrs *i = io->addresses; i && !own; i = i->ifa_next)
                 own = address_is_equal(i->ifa_addr, text);
-        freeifaddrs(all);
         return own;
 }
 
@@ -344,7 +364,7 @@ static void probe_run(Probe *p, const ProbeRequest *request) {
 static void probe_connect(Probe *p, const UnitCheck *check) {
         const char *address = check->address ?: "127.0.0.1";
         char why[REASON_SIZE];
-        int error = 0, own = address_is_own(address);
+        int error = 0, own = address_is_own(p->io, address);
 
         if (own <= 0) {
                 if (own < 0)
@@ -418,6 +438,7 @@ Prober *probe_io_free(Prober *base) {
         io = container_of(base, ProbeIo, base);
         while (!LIST_EMPTY(&io->probes))
                 probe_free(LIST_FIRST(&io->probes));
+        freeifaddrs(io->addresses);
         free(io);
         return NULL;
 }

@@ -163,6 +163,13 @@ void agent_cancel_start(Agent *a, AssignmentRecord *record, AgentUnit *u) {
         u->restart_ms = 0; /* the start affected no other unit */
 }
 
+void agent_record_reload(Agent *a, const AgentUnit *u, bool reloading) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
+
+        if (record)
+                agent_record_flag(a, &record->reloading, reloading);
+}
+
 int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool starting) {
         const char *name = unit->name;
         const ClusterAssignment *assignment = a->fresh ? agent_assignment(a, name) : NULL;
@@ -189,6 +196,7 @@ int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool 
         record->ran = record->done = record->stopped = false;
         record->stopped_for = again;
         record->replacing = record->replacing && starting;
+        record->reloading = false;
         record->finishing = starting;
         record->job[0] = 0;
         a->records.dirty = true;
@@ -215,7 +223,7 @@ void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
                 a->records.dirty |= !record->stopping;
                 record->kind = ASSIGNMENT_LOAD;
                 record->stopping = true;
-                record->starting = record->replacing = record->finishing = false;
+                record->starting = record->replacing = record->finishing = record->reloading = false;
                 return;
         }
         /* Stopped to replace its text. The record precedes the stop: if the cluster is lost in between, this
@@ -225,6 +233,6 @@ void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
                 snprintf(record->before, sizeof(record->before), "%s", unit->seen.invocation_id);
         record->finishing |= record->replacing;
         record->started_boot[0] = 0;
-        record->starting = false;
+        record->starting = record->reloading = false;
         a->records.dirty = true;
 }

@@ -158,6 +158,7 @@ static const JsonField record_fields[] = {
         { "ownedBoot", JSON_FIELD_CHARS, FIELD_CHARS(owned_boot) },
         { "startedBoot", JSON_FIELD_CHARS, FIELD_CHARS(started_boot) },
         { "ran", JSON_FIELD_BOOL, FIELD(ran) },
+        { "reloading", JSON_FIELD_BOOL, FIELD(reloading) },
         { "replacing", JSON_FIELD_BOOL, FIELD(replacing) },
         { "since", JSON_FIELD_U64, FIELD(since_ms) },
         { "starting", JSON_FIELD_BOOL, FIELD(starting) },

@@ -38,6 +38,7 @@ typedef struct AssignmentRecord {
         bool stopping;  /* assigned to stop and not gone yet, or assigned to be loaded and still running: the
                            running unit is ours. 'kind' is ASSIGNMENT_LOAD, so that nothing starts it */
         bool replacing; /* stopped so that 'unit' replaces the former text */
+        bool reloading; /* the process was reloaded, or is about to be, with another text than 'unit' */
         bool finishing; /* this daemon stopped it for that, or has begun to start it: it starts the unit even
                            without the cluster; not on disk */
         char job[RECORD_JOB_SIZE]; /* why systemd did not begin its last start: "condition", or the result of

@@ -12,8 +12,14 @@ static bool text_is(const Unit *text, const ClusterAssignment *assignment) {
         return text && streq(text->hash, assignment->hash);
 }
 
+const ClusterUnit *agent_cluster_unit(const Agent *a, const AgentUnit *u) {
+        const ClusterUnit *unit = cluster_any_unit(registry_cluster(a->registry), u->name);
+
+        return unit && (unit->unit || cluster_unit_has_unreadable(unit, LAYOUT_UNIT)) ? unit : NULL;
+}
+
 static const Unit *text_known(const Agent *a, const AgentUnit *u, const ClusterAssignment *assignment) {
-        const ClusterUnit *unit = cluster_unit(registry_cluster(a->registry), u->name);
+        const ClusterUnit *unit = agent_cluster_unit(a, u);
         const AssignmentRecord *record = records_get(&a->records, u->name);
 
         if (!assignment || !unit)

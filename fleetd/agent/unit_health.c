@@ -82,28 +82,33 @@ void agent_on_health_tick(void *userdata) {
 
 /* -- Checks -- */
 
-static const char *agent_check_user(const Unit *unit) {
+/* Return the user of commands; NULL: no memory. A transient unit replaces no specifier. */
+static char *agent_check_user(const Unit *unit) {
         const char *dynamic = unit_file_get(&unit->file, "Service", "DynamicUser"),
                    *user = unit_file_get(&unit->file, "Service", "User");
         bool is_dynamic = false;
 
         if (dynamic && parse_bool(dynamic, &is_dynamic) >= 0 && is_dynamic)
-                return "65534"; /* the overflow user of the kernel, which owns nothing */
-        return user ?: "";
+                return strdup("65534"); /* the overflow user of the kernel, which owns nothing */
+        return unit_name_expand(unit->name, user ?: "");
 }
 
 /* Probe the checks of 'u' while it runs. */
 static void agent_update_checks(Agent *a, AgentUnit *u) {
         const AssignmentRecord *record = records_get(&a->records, u->name);
+        _cleanup_free_ char *user = NULL;
 
         if (!a->checks)
                 return;
         if (!record || !record->unit || record->unit->placement.health.n_checks == 0 || !u->health.running ||
-            agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused))
+            agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused)) {
                 checks_stop(a->checks, u->name);
-        else if (checks_run(a->checks, u->name, &record->unit->placement.health,
-                            agent_check_user(record->unit), u->seen.invocation_id, record->unit->hash,
-                            u->health.health == UNIT_HEALTH_PASSING) < 0)
+                return;
+        }
+        user = agent_check_user(record->unit);
+        if (!user ||
+            checks_run(a->checks, u->name, &record->unit->placement.health, user, u->seen.invocation_id,
+                       record->unit->hash, u->health.health == UNIT_HEALTH_PASSING) < 0)
                 agent_retry_soon(a);
 }
 
@@ -161,12 +166,24 @@ void agent_on_check(void *userdata, const char *unit, size_t i, const HealthResu
 
 /* -- HealthAction=restart -- */
 
+/* Return whether the unit is meant to run there, and its machine can say so. */
+static bool agent_counts_in_set(const ClusterState *s) {
+        const ClusterAssignment *assignment = cluster_assignment_on(s->machine, s->unit);
+
+        return assignment && assignment->kind == ASSIGNMENT_RUN && s->machine->presence == PRESENCE_UP &&
+               !s->state.done && !streq(s->state.job, "condition");
+}
+
+/* One that is being restarted does not serve either. A daemon of an older version publishes no health. */
+static bool agent_is_unhealthy(const UnitState *s) {
+        return s->health == UNIT_HEALTH_NONE ? !streq(s->active, "active") : s->health != UNIT_HEALTH_PASSING;
+}
+
 /* Count the instances of the set of 'u' that the cluster view has: the instances of its template, or the
- * machines of one unit. One that is being restarted does not serve either. 'u' is unhealthy, whether or not
- * that is published. */
+ * machines of one unit. 'u' is unhealthy, whether or not that is published. */
 static void agent_count_set(const Agent *a, const AgentUnit *u, size_t *ret_unhealthy, size_t *ret_n) {
         const Cluster *c = registry_cluster(a->registry);
-        _cleanup_free_ char *template = unit_name_template(u->name);
+        _cleanup_free_ char *template = unit_name_is_instance(u->name) ? unit_name_template(u->name) : NULL;
         UnitPosition at;
         size_t n = template ? unit_order_instances(&c->by_name, template, &at) : 1;
 
@@ -179,12 +196,18 @@ static void agent_count_set(const Agent *a, const AgentUnit *u, size_t *ret_unhe
                 if (!other)
                         return;
                 LIST_FOREACH(s, &other->states, of_unit) {
-                        if (streq(s->machine->id, a->machine_id) && streq(s->unit, u->name))
+                        if ((streq(s->machine->id, a->machine_id) && streq(s->unit, u->name)) ||
+                            !agent_counts_in_set(s))
                                 continue;
                         *ret_n += 1;
-                        *ret_unhealthy += s->state.health != UNIT_HEALTH_PASSING;
+                        *ret_unhealthy += agent_is_unhealthy(&s->state);
                 }
         }
+}
+
+/* Return whether the set of 'u' may have instances on machines whose states the view does not have. */
+static bool agent_set_is_unknown(const Agent *a, const AgentUnit *u, const Placement *p) {
+        return a->attached && (p->global || unit_name_is_instance(u->name));
 }
 
 /* Restart 'u' if a check is failing, and that is due. */
@@ -202,7 +225,7 @@ static void agent_restart_unhealthy(Agent *a, AgentUnit *u) {
             (assignment && assignment->kind != ASSIGNMENT_RUN) || a->systemd->ops->is_stopping(a->systemd))
                 return;
         agent_count_set(a, u, &n_unhealthy, &n_set);
-        u->restart_suspended = health_is_suspended(n_unhealthy, n_set);
+        u->restart_suspended = agent_set_is_unknown(a, u, p) || health_is_suspended(n_unhealthy, n_set);
         if (u->restart_suspended)
                 return;
         if (!health_must_restart(&u->health, loop_now_ms(a->loop), &u->health_restart_ms)) {
@@ -256,6 +279,10 @@ int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state) {
         if (!state->job[0])
                 text_append(&why, u->reload_failed ? u->last_error : u->health.why);
         if (u->restart_suspended)
-                text_append(&why, "; not restarted while more than half of its instances are unhealthy");
+                text_append(&why, a->attached ?
+                                          "; not restarted: this attached host does not know the health "
+                                          "of the set" :
+                                          "; not restarted while more than half of its instances are "
+                                          "unhealthy");
         return why.error < 0 ? why.error : unit_state_set_why(state, why.chars ?: "");
 }

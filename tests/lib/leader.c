@@ -28,4 +28,5 @@ void __wrap_kv_state(KvStore *store, KvState *ret) {
         __real_kv_state(store, ret);
         ret->ready &= !leader.gone;
         ret->level = leader.level ?: ret->level;
+        ret->attached |= leader.attached;
 }

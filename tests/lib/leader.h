@@ -8,6 +8,7 @@ typedef struct Leader {
         bool hold; /* of syncs */
         bool gone;
         unsigned level; /* the feature level of the cluster; 0: the real one */
+        bool attached;  /* the host has no replica */
         KvSync *held;   /* not answered yet */
         unsigned cancelled;
 } Leader;

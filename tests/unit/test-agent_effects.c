@@ -16,17 +16,20 @@
 #define CHECKED(path) \
         "[Service]\nExecStart=/bin/one\n[X-Fleet]\nHealthHttp=8080/" path "\nHealthIntervalSec=2s\n"
 
+enum { TEXT_SIZE = 512 };
+
 static unsigned n_reloads;
 static uint64_t reload_ms;
 
 /* Which paths are probed. */
-static struct { char targets[4096]; } probes;
+static struct { char targets[4096], user[64]; } probes;
 static const ProberOps *probe_ops;
 
 static void *probe_recorded(Prober *p, const ProbeRequest *request, ProbeDone *done, void *userdata) {
         size_t n = strlen(probes.targets);
 
         snprintf(probes.targets + n, sizeof(probes.targets) - n, "%s ", request->check->target);
+        snprintf(probes.user, sizeof(probes.user), "%s", request->user);
         return probe_ops->start(p, request, done, userdata);
 }
 
@@ -183,6 +186,70 @@ static void a_reload_that_a_crash_interrupts_is_made_by_the_next_daemon(void **s
         UNTIL(fixture, records_contain(fixture, "ReloadTrigger=2"));
 }
 
+static void hang_in_reload(Fixture *fixture) {
+        run_text(fixture, RELOADS("1"));
+        UNTIL(fixture, state_of(fixture, "web.service")->available);
+        bent.reload_unit = reload_in_vain;
+        vain = (Vain) { .unit = "web.service", .held = true };
+        assign_to(fixture, "web.service", RELOADS("2"), ASSIGNMENT_RUN);
+        UNTIL(fixture, n_reloads == 1);
+}
+
+static void a_unit_whose_reload_hangs_is_stopped_by_its_assignment(void **state) {
+        Fixture *fixture = *state;
+
+        hang_in_reload(fixture);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, is_gone(fixture, "web.service"));
+        assert_int_equal(n_stops, 1);
+        vain.done(vain.userdata, -EIO, "its reload has failed"); /* the stop cancels its job */
+        run_long(fixture, 3);
+        assert_true(is_gone(fixture, "web.service"));
+}
+
+static void a_unit_whose_reload_hangs_is_replaced_by_its_fix(void **state) {
+        static const char fix[] = "[Service]\nExecStart=/bin/two\n";
+        Fixture *fixture = *state;
+        _cleanup_unit_ Unit *unit = unit_of(fix);
+
+        hang_in_reload(fixture);
+        assign_to(fixture, "web.service", fix, ASSIGNMENT_RUN);
+        UNTIL(fixture, n_stops == 1 && n_starts == 2);
+        vain.done(vain.userdata, -EIO, "its reload has failed");
+        UNTIL(fixture, has_hash(fixture, unit) && state_of(fixture, "web.service")->available);
+        assert_int_equal(n_stops, 1);
+        assert_int_equal(n_starts, 2);
+}
+
+static void a_revert_during_a_reload_reloads_again(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_unit_ Unit *unit = unit_of(RELOADS("1"));
+
+        hang_in_reload(fixture);
+        assign_to(fixture, "web.service", RELOADS("1"), ASSIGNMENT_RUN);
+        run_long(fixture, 2);
+        bent.reload_unit = reload_counted;
+        vain.done(vain.userdata, 0, ""); /* the reload with text 2 has succeeded */
+        UNTIL(fixture, has_hash(fixture, unit) && n_reloads == 2);
+        run_long(fixture, 30);
+        assert_int_equal(n_reloads, 2);
+        assert_true(state_of(fixture, "web.service")->available);
+}
+
+static void a_revert_after_a_crash_during_a_reload_reloads_again(void **state) {
+        Fixture *fixture = *state;
+
+        hang_in_reload(fixture);
+        bent.reload_unit = reload_counted;
+        close_agent(fixture);
+        assign_to(fixture, "web.service", RELOADS("1"), ASSIGNMENT_RUN);
+        open_agent(fixture);
+        UNTIL(fixture, n_reloads == 2);
+        run_long(fixture, 20);
+        assert_int_equal(n_reloads, 2);
+        assert_true(state_of(fixture, "web.service")->available);
+}
+
 static void an_edited_check_is_probed(void **state) {
         Fixture *fixture = *state;
         _cleanup_unit_ Unit *unit = unit_of(CHECKED("other"));
@@ -195,6 +262,32 @@ static void an_edited_check_is_probed(void **state) {
         probes.targets[0] = 0;
         run_long(fixture, 30);
         assert_null(strstr(probes.targets, "ready"));
+}
+
+static void a_command_has_the_user_of_its_instance(void **state) {
+        static const char checked[] = "[X-Fleet]\nHealthExec=/bin/check %i\n";
+        static const struct {
+                const char *name, *user, *expected;
+        } rows[] = {
+                { "web@blue.service", "User=app-%i", "app-blue" },
+                { "a.service", "User=daemon", "daemon" },
+                { "b@c.service", "User=%p", "b" },
+                { "dynamic.service", "User=%n\nDynamicUser=yes", "65534" },
+                { "root.service", "", "" },
+        };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char text[TEXT_SIZE];
+
+                snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/one\n%s\n%s", rows[i].user, checked);
+                probes.targets[0] = 0;
+                assign_to(fixture, rows[i].name, text, ASSIGNMENT_RUN);
+                UNTIL(fixture, probes.targets[0]);
+                assert_string_equal(probes.user, rows[i].expected);
+                host_order(fixture->host, rows[i].name, ASSIGNMENT_STOP);
+                UNTIL(fixture, is_gone(fixture, rows[i].name));
+        }
 }
 
 static void an_added_check_is_probed(void **state) {
@@ -373,8 +466,13 @@ int main(int argc, char *argv[]) {
                 in_effects(a_reload_trigger_reloads_the_process_and_keeps_it),
                 in_effects(a_reload_that_fails_is_reported_and_tried_again),
                 in_effects(a_reload_that_a_crash_interrupts_is_made_by_the_next_daemon),
+                in_effects(a_unit_whose_reload_hangs_is_stopped_by_its_assignment),
+                in_effects(a_unit_whose_reload_hangs_is_replaced_by_its_fix),
+                in_effects(a_revert_during_a_reload_reloads_again),
+                in_effects(a_revert_after_a_crash_during_a_reload_reloads_again),
                 in_effects(an_edited_check_is_probed),
                 in_effects(an_added_check_is_probed),
+                in_effects(a_command_has_the_user_of_its_instance),
                 in_effects(a_reloaded_unit_is_watched_again),
                 in_effects(a_first_check_has_to_pass_before_the_text_counts_as_available),
                 in_effects(a_text_that_systemd_has_not_read_is_not_available),

@@ -327,6 +327,101 @@ static void no_unit_is_restarted_while_most_of_its_set_is_unhealthy(void **state
         assert_null(state_of(fixture, "web@1.service")->why);
 }
 
+static void instances_that_are_loaded_only_suspend_no_restart(void **state) {
+        Fixture *fixture = *state;
+        unsigned before;
+
+        assign_to(fixture, "web@1.service", RESTARTED, ASSIGNMENT_RUN);
+        assign_to(fixture, "web@2.service", RESTARTED, ASSIGNMENT_LOAD);
+        assign_to(fixture, "web@3.service", RESTARTED, ASSIGNMENT_LOAD);
+        UNTIL(fixture, is_available(fixture, "web@1.service") &&
+                               is_published(fixture, "web@2.service", "inactive") &&
+                               is_published(fixture, "web@3.service", "inactive"));
+        before = n_starts;
+        fixture->probed.passed = false;
+        run_ms(fixture, 35000); /* three failures */
+        run_pending(fixture);
+        assert_int_equal(n_starts - before, 1);
+}
+
+static void on_written(void *userdata, const KvResult *result) {
+        host_on_done(userdata, result->status, "", result->index);
+}
+
+/* Another machine is up, has the unit assigned, and publishes this health. */
+static void publish_elsewhere(Fixture *fixture, const char *unit, const char *health) {
+        static const char other[] = "0000000000000000000000000000000b";
+        Host *host = fixture->host;
+        _cleanup_text_ Text key = {}, value = {};
+        char id[MACHINE_ID_SIZE];
+        KvCommand cmd = { .op = KV_SET, .internal = true };
+        uint64_t number;
+
+        memcpy(id, host->id, sizeof(id));
+        memcpy(host->id, other, sizeof(other));
+        host_machine(host);
+        host_order(host, unit, ASSIGNMENT_RUN);
+        memcpy(host->id, id, sizeof(id));
+        text_printf(&key, "/_fleet/state/%s/%s", unit, other);
+        text_printf(&value,
+                    "{\"active\":\"active\",\"health\":\"%s\",\"load\":\"loaded\",\"sub\":\"running\"}",
+                    health);
+        cmd.key = kv_string(key.chars);
+        cmd.value = kv_string(value.chars);
+        assert_int_equal(host_wait(host, kv_propose(host->store, &cmd, on_written, host, &number)), KV_OK);
+}
+
+static void a_global_unit_is_a_set_with_its_other_machines(void **state) {
+        Fixture *fixture = *state;
+        unsigned before;
+
+        assign_to(fixture, "web.service", RESTARTED "Global=yes\n", ASSIGNMENT_RUN);
+        UNTIL(fixture, is_available(fixture, "web.service"));
+        publish_elsewhere(fixture, "web.service", "failing");
+        before = n_starts;
+        fixture->probed.passed = false;
+        run_ms(fixture, 35000); /* three failures */
+        run_pending(fixture);
+        assert_int_equal(n_starts, before);
+        publish_elsewhere(fixture, "web.service", "passing");
+        UNTIL(fixture, n_starts > before);
+}
+
+static bool why_contains(Fixture *fixture, const char *unit, const char *part) {
+        const UnitState *s = state_of(fixture, unit);
+
+        return s && s->why && strstr(s->why, part);
+}
+
+/* It has no states of other machines, which may be overloaded, too. */
+static void an_attached_host_restarts_no_instance_of_a_set(void **state) {
+        static const char reason[] =
+                "; not restarted: this attached host does not know the health of the set";
+        Fixture *fixture = *state;
+        char web[INVOCATION_ID_SIZE], global[INVOCATION_ID_SIZE];
+        unsigned before;
+
+        leader.attached = true;
+        assign_to(fixture, "web@1.service", RESTARTED, ASSIGNMENT_RUN);
+        assign_to(fixture, "global.service", RESTARTED "Global=yes\n", ASSIGNMENT_RUN);
+        assign_to(fixture, "one.service", RESTARTED, ASSIGNMENT_RUN);
+        UNTIL(fixture, is_available(fixture, "web@1.service") && is_available(fixture, "global.service") &&
+                               is_available(fixture, "one.service"));
+        snprintf(web, sizeof(web), "%s", state_of(fixture, "web@1.service")->invocation);
+        snprintf(global, sizeof(global), "%s", state_of(fixture, "global.service")->invocation);
+        before = n_starts;
+        fixture->probed.passed = false;
+        for (unsigned i = 0; i < 8; i++) {
+                run_ms(fixture, 5000);
+                run_pending(fixture);
+        }
+        assert_true(why_contains(fixture, "web@1.service", reason));
+        assert_true(why_contains(fixture, "global.service", reason));
+        assert_string_equal(state_of(fixture, "web@1.service")->invocation, web);
+        assert_string_equal(state_of(fixture, "global.service")->invocation, global);
+        assert_true(n_starts > before); /* of one.service, which is a set of its own */
+}
+
 static void checks_above_the_limits_of_a_host_are_reported_once_a_minute(void **state) {
         Fixture *fixture = *state;
         char unit[32];
@@ -378,6 +473,9 @@ int main(int argc, char *argv[]) {
                 at_level_updates(checks_of_a_new_daemon_keep_the_published_health),
                 at_level_updates(a_failing_unit_is_restarted_by_its_action_also_without_a_quorum),
                 at_level_updates(no_unit_is_restarted_while_most_of_its_set_is_unhealthy),
+                at_level_updates(instances_that_are_loaded_only_suspend_no_restart),
+                at_level_updates(a_global_unit_is_a_set_with_its_other_machines),
+                at_level_updates(an_attached_host_restarts_no_instance_of_a_set),
                 at_level_updates(checks_above_the_limits_of_a_host_are_reported_once_a_minute),
                 cmocka_unit_test_setup_teardown(below_its_feature_level_no_health_is_published, former_setup,
                                                 faulty_fixture_teardown),

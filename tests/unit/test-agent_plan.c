@@ -551,6 +551,20 @@ static void an_assignment_of_a_removed_unit_changes_nothing(void **state) {
         assert_step(s, AGENT_NOTHING);
 }
 
+static void an_unreadable_unit_key_keeps_no_assigned_text_from_starting(void **state) {
+        Scene *s = scene(state);
+
+        assigned(s, ASSIGNMENT_RUN);
+        snprintf(s->assignment.hash, sizeof(s->assignment.hash), "%s", s->one->hash);
+        recorded(s, ASSIGNMENT_RUN, "");
+        in_force(s, s->one, "inactive");
+        s->unit.unit = NULL; /* the entry has an unreadable key */
+        s->view.text = s->one;
+        assert_step(s, AGENT_START);
+        s->view.text = NULL;
+        assert_step(s, AGENT_NOTHING);
+}
+
 /* The engine assigns the new text when it is this host's turn. */
 static void an_assignment_of_an_older_text_changes_nothing(void **state) {
         Scene *s = scene(state);
@@ -1825,6 +1839,7 @@ int main(void) {
                 cmocka_unit_test(a_name_from_another_source_conflicts_in_any_state),
                 row(a_running_unit_without_a_file_is_ours_only_if_it_was_started_here),
                 row(an_assignment_of_a_removed_unit_changes_nothing),
+                row(an_unreadable_unit_key_keeps_no_assigned_text_from_starting),
                 row(an_assignment_of_an_older_text_changes_nothing),
                 row(a_loaded_unit_is_started_although_its_x_fleet_section_has_changed),
                 row(load_writes_and_records_and_starts_nothing),

@@ -2,6 +2,7 @@
  * HTTP answers. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,6 +40,15 @@ typedef struct Server {
 } Server;
 
 static Server *server;
+static unsigned n_listings;
+
+int __real_getifaddrs(struct ifaddrs **ret);
+int __wrap_getifaddrs(struct ifaddrs **ret);
+
+int __wrap_getifaddrs(struct ifaddrs **ret) {
+        n_listings++;
+        return __real_getifaddrs(ret);
+}
 
 static void send_answer(Stream *s) {
         for (size_t size = 0; server->answer && size < (server->endless ? 2 * PROBE_BYTES_MAX : 1);
@@ -247,6 +257,39 @@ static void another_host_is_not_probed(void **state) {
         assert_non_null(strstr(server->why, "Connection refused"));
 }
 
+/* A listing reads all interfaces of the host, on the loop. */
+static void the_addresses_of_the_host_are_not_listed_for_each_probe(void **state) {
+        Loop *loop = loop_uv_base(server->uv);
+        uint64_t begun_ms = loop_now_ms(loop);
+
+        n_listings = 0;
+        for (unsigned i = 0; i < 200; i++) {
+                server->n_done = 0;
+                start(UNIT_CHECK_TCP, "192.0.2.1:80");
+                until_ended(1);
+                assert_result(false, "192.0.2.1 is no address of this host");
+        }
+        assert_in_range(n_listings, 1, 1 + (loop_now_ms(loop) - begun_ms) / 1000);
+}
+
+/* An address may come or go at any time. */
+static void the_addresses_of_the_host_are_listed_again(void **state) {
+        Loop *loop = loop_uv_base(server->uv);
+        uint64_t end_ms;
+
+        start(UNIT_CHECK_TCP, "192.0.2.1:80");
+        until_ended(1);
+        n_listings = 0;
+        end_ms = loop_now_ms(loop) + 20000;
+        while (n_listings == 0) {
+                assert_true(loop_now_ms(loop) < end_ms);
+                server->n_done = 0;
+                start(UNIT_CHECK_TCP, "192.0.2.1:80");
+                until_ended(1);
+                turn();
+        }
+}
+
 /* The limit of open files is that of the host: it says nothing about the unit. */
 static void without_a_descriptor_the_result_is_discarded(void **state) {
         static const char *const checks[] = { "127.0.0.1:PORT", "192.0.2.1:80" };
@@ -449,6 +492,8 @@ int main(void) {
                 ROW(a_connection_is_closed_soon_after_its_result),
                 ROW(tcp_passes_if_the_port_accepts),
                 ROW(another_host_is_not_probed),
+                ROW(the_addresses_of_the_host_are_not_listed_for_each_probe),
+                ROW(the_addresses_of_the_host_are_listed_again),
                 ROW(without_a_descriptor_the_result_is_discarded),
                 cmocka_unit_test_setup_teardown(commands, command_setup, teardown),
                 cmocka_unit_test_setup_teardown(a_hanging_check_ends_at_its_timeout, command_setup, teardown),

@@ -129,7 +129,7 @@ static void saved_records_are_read_back_to_the_byte(void **state) {
         memcpy(x->started_boot, boot, sizeof(boot));
         memcpy(x->before, invocation, sizeof(invocation));
         memcpy(x->invocation, invocation, sizeof(invocation));
-        x->starting = x->ran = x->stopped = x->stopped_for = x->replacing = true;
+        x->starting = x->ran = x->stopped = x->stopped_for = x->replacing = x->reloading = true;
         snprintf(x->job, sizeof(x->job), "condition");
         x = record(&n, "job.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_LOAD, 31);
         x->done = x->stopping = true;
@@ -158,13 +158,13 @@ static void saved_records_are_read_back_to_the_byte(void **state) {
         assert_true(web->ran);
         assert_true(web->stopped);
         assert_true(web->stopped_for);
-        assert_true(web->replacing);
+        assert_true(web->replacing && web->reloading);
         assert_false(web->done);
         assert_string_equal(web->job, "condition");
         job = records_get(&n, "job.service");
         assert_int_equal(job->kind, ASSIGNMENT_LOAD);
         assert_false(job->stopped_for);
-        assert_false(job->replacing);
+        assert_false(job->replacing || job->reloading);
         assert_string_equal(job->started_boot, "");
         assert_string_equal(job->owned_boot, boot);
         assert_string_equal(web->owned_boot, "");
