@@ -312,6 +312,9 @@ void kv_replica_problem(const KvStore *store, char *ret, size_t size);
 /* On such a host: return whether the replica of a machine has answered in the last 'within_ms', and has a
  * leader. */
 bool kv_replica_answers(const KvStore *store, const char *machine_id, uint64_t within_ms);
+/* Count a request of a user of a host without a replica to change something, other than a proposal:
+ * 'machine_id' NULL is this host. Return whether it is within the limit of that host. */
+bool kv_take_write(KvStore *store, const char *machine_id);
 /* Return whether this host has no replica. */
 bool kv_is_attached(const KvStore *store);
 /* Return the machine of the replica in use; "": there is none. */
