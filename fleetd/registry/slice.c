@@ -145,8 +145,27 @@ static void slice_touch_users(SliceTouched *touched, void *userdata, const Clust
                         touched(userdata, machine, &x->key);
 }
 
+typedef struct SliceRoute {
+        SliceTouched *touched;
+        void *userdata;
+} SliceRoute;
+
+/* A key of a machine whose member key was written or removed. */
+static int slice_on_member_key(void *userdata, LayoutKind kind, const char *unit, const char *machine) {
+        const SliceRoute *route = userdata;
+        LayoutKey k = { .kind = kind };
+
+        snprintf(k.unit, sizeof(k.unit), "%s", unit ?: "");
+        snprintf(k.machine, sizeof(k.machine), "%s", machine);
+        if (kinds[kind].slice == SLICE_MEMBER)
+                route->touched(route->userdata, NULL, &k);
+        return 0;
+}
+
 void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *touched, void *userdata) {
+        SliceRoute all = { .touched = touched, .userdata = userdata };
         const LayoutKey *k = change->key;
+        ClusterMachine *of = k ? cluster_machine(c, k->machine) : NULL;
         const ClusterUnit *u = k ? cluster_any_unit(c, k->unit) : NULL;
 
         if (!k)
@@ -181,8 +200,8 @@ void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *t
         /* A change of these keys adds others to the slice, or takes them away. */
         if (k->kind == LAYOUT_ASSIGNMENT)
                 slice_touch_unit(touched, userdata, k->machine, k);
-        else if (k->kind == LAYOUT_MEMBER)
-                slice_touch(touched, userdata, NULL, LAYOUT_HOST, k);
+        else if (k->kind == LAYOUT_MEMBER && of)
+                (void) kinds_each(c, &(KindEntries) { .machine = of }, slice_on_member_key, &all);
         else if (k->kind == LAYOUT_UNIT && u && u->owner)
                 slice_touch_unit(touched, userdata, u->owner->machine, k);
         if ((k->kind == LAYOUT_FACTS || k->kind == LAYOUT_HOST) &&
