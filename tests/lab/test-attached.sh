@@ -1,7 +1,7 @@
 #!/bin/bash
 # Six booted hosts, with one token: five have a replica, one is attached. Units run there, fleetctl works there, and no unit is touched while its
 # replica is killed, stopped and cut. With CHECK_ALL=yes 20 hosts join, and twelve attached ones go through the loss of each replica and of the
-# quorum, a rotation of the CA and a recovery. Takes 50 s.
+# quorum, a rotation of the CA and a recovery. Takes 70 s.
 n_joining=5
 [ -z "${CHECK_ALL:-}" ] || n_joining=20
 LAB_HOSTS="alpha $(seq -s ' ' -f 'n%g' $n_joining)" LAB_TOKENS=yes

@@ -21,23 +21,18 @@ enum {
         SETTLE_MS = 3000, /* more than the pause between two moves */
 };
 
-/* Found a cluster of five members, and attach a host; a restricted one gets no replica later. */
-static SimMachine *attached_as(bool restricted) {
+/* Found a cluster of five members, and attach a host. */
+static SimMachine *attached(void) {
         SimMachine *m;
         MadeToken token;
 
         found(REPLICAS + 1, REPLICAS);
         m = machine(REPLICAS);
-        token = make_token_of(machine(0),
-                              &(TokenRequest) { .uses = 1, .restricted = restricted, .by = "root" });
+        token = make_token(machine(0), NULL);
         join_with(m, &token);
         UNTIL("a-host-is-attached", state_of(m).attached && state_of(m).ready);
         UNTIL("a-host-is-up", seen(machine(0), m) && seen(machine(0), m)->presence == PRESENCE_UP);
         return m;
-}
-
-static SimMachine *attached(void) {
-        return attached_as(false);
 }
 
 static void over(void) {
@@ -402,11 +397,12 @@ static const char *zone_of(const SimMachine *replica) {
         return replica == machine(0) || replica == machine(1) ? "south" : "north";
 }
 
+/* The attached host has a zone, too: with another value, it would get a replica. */
 static void spread_over_zones(void) {
         ClusterSettings settings = { .voters = 3, .spread = "zone" };
         unsigned n = 0;
 
-        for (unsigned i = 0; i < REPLICAS; i++) {
+        for (unsigned i = 0; i <= REPLICAS; i++) {
                 const MetadataChange zone = { .machine = machine(i)->machine_id,
                                               .key = "zone",
                                               .value = zone_of(machine(i)) };
@@ -416,7 +412,7 @@ static void spread_over_zones(void) {
                     (i == 0 && registry_set_settings(r, &settings, "root", on_requested, &n) < 0))
                         abort();
         }
-        UNTIL("zones-are-set", n == REPLICAS + 1);
+        UNTIL("zones-are-set", n == REPLICAS + 2);
 }
 
 /* Whether the host has metadata of all replicas. */
@@ -438,7 +434,7 @@ static bool dials_two_zones(const SimMachine *m) {
 /* The two sessions of a host go to two zones, so that the host is not without a replica when it does not
  * reach one zone any more. */
 static void two_zones(void) {
-        SimMachine *m = attached_as(true);
+        SimMachine *m = attached();
         const char *cut;
 
         UNTIL("there-is-a-leader", leader_with(machine(0)));
