@@ -968,31 +968,6 @@ static void the_updates_of_a_step_fit_into_one_transaction(void **state) {
         assert_null(cluster_assignment(registry_cluster(w->registry), other, "web@29.service"));
 }
 
-/* Its own key still has the former text. */
-static void a_step_to_a_longer_stop_extends_the_hold_of_a_follower(void **state) {
-        World *w = *state;
-        RolloutInstance update = { .state = INSTANCE_OLD };
-        RolloutStep step = { .change = ROLLOUT_WRITE, .updates = &update, .n_updates = 1 };
-        AssignmentChange c;
-
-        raise_to(w, KV_LEVEL_UPDATES);
-        assert_int_equal(submit_size(w, "web@.service", 1, 0, "Singleton=yes"), KV_OK);
-        assert_int_equal(submit_size(w, "web@1.service", 1, 0, "Singleton=yes"), KV_OK);
-        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
-        c.hold_ms = 21400;
-        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
-        assert_int_equal(submit_size(w, "web@.service", 2, 0, "Singleton=yes\n[Service]\nTimeoutStopSec=300"),
-                         KV_OK);
-
-        update.unit = unit(w, "web@1.service");
-        update.assignment = cluster_assignment(registry_cluster(w->registry), self, "web@1.service");
-        assert_int_equal(answer(w, rollout_step_write(w->registry, term(w), unit(w, "web@.service"), &step,
-                                                      on_done, w)),
-                         KV_OK);
-        assert_int_equal(cluster_assignment(registry_cluster(w->registry), self, "web@1.service")->hold_ms,
-                         322300);
-}
-
 /* Otherwise it is tried again for ever. */
 static void a_revert_that_the_store_rejects_becomes_a_pause(void **state) {
         World *w = *state;
@@ -1563,7 +1538,6 @@ int main(void) {
                 TEST(texts_that_fit_into_no_common_transaction_are_stored_one_after_the_other),
                 TEST(the_text_of_an_instance_that_is_behind_is_kept),
                 TEST(the_updates_of_a_step_fit_into_one_transaction),
-                TEST(a_step_to_a_longer_stop_extends_the_hold_of_a_follower),
                 TEST(a_step_after_a_pause_is_rejected),
                 TEST(a_revert_that_the_store_rejects_becomes_a_pause),
                 TEST(a_revert_of_large_texts_is_written),
