@@ -344,6 +344,45 @@ static void instances_that_are_loaded_only_suspend_no_restart(void **state) {
         assert_int_equal(n_starts - before, 1);
 }
 
+/* The probes that were due meanwhile begin late: that they fail says nothing about the units. */
+static void a_stalled_agent_restarts_nothing(void **state) {
+        enum { UNITS = 5, STALL_MS = 20000 };
+        Fixture *fixture = *state;
+        uint64_t indices[UNITS];
+        unsigned starts;
+        char unit[32];
+
+        for (unsigned i = 0; i < UNITS; i++) {
+                snprintf(unit, sizeof(unit), "web%u.service", i);
+                assign_to(fixture, unit, RESTARTED "HealthFailures=1\n", ASSIGNMENT_RUN);
+                UNTIL(fixture, is_available(fixture, unit));
+        }
+        run_pending(fixture);
+        for (unsigned i = 0; i < UNITS; i++) {
+                snprintf(unit, sizeof(unit), "web%u.service", i);
+                indices[i] = index_of(fixture, unit);
+        }
+        starts = n_starts;
+        fixture->n_probes = 0;
+        fixture->probed.passed = false;
+        world_loop_pause(fixture->loop, STALL_MS);
+        run_ms(fixture, STALL_MS + 20);
+        assert_int_equal(fixture->n_probes, UNITS);
+        fixture->probed.passed = true;
+        run_ms(fixture, 30000);
+        run_pending(fixture);
+        assert_int_equal(n_starts, starts);
+        assert_int_equal(n_stops, 0);
+        for (unsigned i = 0; i < UNITS; i++) {
+                snprintf(unit, sizeof(unit), "web%u.service", i);
+                assert_int_equal(index_of(fixture, unit), indices[i]);
+        }
+
+        fixture->probed.passed = false; /* on time */
+        run_ms(fixture, 15000);
+        assert_true(n_starts > starts);
+}
+
 static void on_written(void *userdata, const KvResult *result) {
         host_on_done(userdata, result->status, "", result->index);
 }
@@ -474,6 +513,7 @@ int main(int argc, char *argv[]) {
                 at_level_updates(a_failing_unit_is_restarted_by_its_action_also_without_a_quorum),
                 at_level_updates(no_unit_is_restarted_while_most_of_its_set_is_unhealthy),
                 at_level_updates(instances_that_are_loaded_only_suspend_no_restart),
+                at_level_updates(a_stalled_agent_restarts_nothing),
                 at_level_updates(a_global_unit_is_a_set_with_its_other_machines),
                 at_level_updates(an_attached_host_restarts_no_instance_of_a_set),
                 at_level_updates(checks_above_the_limits_of_a_host_are_reported_once_a_minute),
