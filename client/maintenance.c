@@ -374,8 +374,11 @@ static int drain_check_all(Drain *d, uint64_t deadline_ms, const Host **ret_host
 
                 *ret_host = h;
                 if (streq(presence, "lost") || streq(presence, "left"))
-                        return error_set(err, -EREMOTEIO, "it is %s: its units move without a drain",
-                                         streq(presence, "lost") ? presence : "shut down");
+                        return error_set(
+                                err, -EREMOTEIO,
+                                "it is %s: its units move without a drain; to keep other units away from "
+                                "it when it returns: fleetctl cordon %s",
+                                streq(presence, "lost") ? presence : "shut down", h->name.chars ?: "");
                 r = others ? 0 : host_read(d, h, err);
                 if (r < 0)
                         return r;

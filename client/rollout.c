@@ -30,6 +30,7 @@ typedef struct Set {
         JsonValue *answer; /* owned: the last one */
         bool repeated;     /* another set of the command is the same */
         bool ended;
+        bool gone;  /* destroyed meanwhile */
         char *head; /* owned: its state as printed last */
         Line *lines;
         size_t n_lines, capacity;
@@ -41,6 +42,7 @@ typedef struct Sets {
         size_t n, capacity;
         uint64_t began_ms; /* of the wait */
         bool follows;      /* a rollout that is held or paused does not end the wait */
+        bool quiet;        /* --output=json: no line for each change */
 } Sets;
 
 static void sets_done(Sets *s) {
@@ -402,11 +404,11 @@ static int sets_read(Sets *s, Error *err) {
                         return 1;
                 if (r == 0) {
                         client_note("%s was destroyed; its rollout has ended", set->name);
-                        set->ended = true;
+                        set->ended = set->gone = true;
                         continue;
                 }
                 set->seen |= set->hash && streq(set_text(set, "wanted"), set->hash);
-                r = set_print_changes(set);
+                r = s->quiet ? 0 : set_print_changes(set);
                 if (r < 0)
                         return r;
                 set->ended = set_has_ended(s, set);
@@ -422,6 +424,8 @@ static int sets_status(const Sets *s) {
         for (size_t i = 0; i < s->n; i++) {
                 int one = s->sets[i].repeated ? EXIT_DONE : set_status(&s->sets[i]);
 
+                if (s->sets[i].gone)
+                        one = EXIT_ABSENT;
                 if (one == EXIT_FAILED || status == EXIT_DONE)
                         status = one;
         }
@@ -601,7 +605,7 @@ static int sets_print_json(const Sets *s, Error *err) {
                 _cleanup_reply_ Reply reply = {};
                 int r;
 
-                if (s->sets[i].repeated)
+                if (s->sets[i].repeated || s->sets[i].gone)
                         continue;
                 r = client_request(s->client, "GET", s->sets[i].path.chars, NULL, &reply, err);
                 if (r < 0)
@@ -619,7 +623,7 @@ int verb_rollout(Client *c, char **args, size_t n, Error *err) {
         _cleanup_sets_ Sets s = { .client = c, .follows = c->options.follow };
         bool json = streq(c->options.output, "json");
         uint64_t timeout_ms = 0;
-        int r;
+        int r, status;
 
         if (n > 0 && text_has_word(requests, args[0]))
                 return n == 2 ? rollout_request(c, args[0], args[1], err) :
@@ -638,8 +642,10 @@ int verb_rollout(Client *c, char **args, size_t n, Error *err) {
                 printf("No rollout is under way\n");
                 return EXIT_DONE;
         }
-        if ((c->options.wait || c->options.follow) && !json)
-                return sets_wait(&s, timeout_ms, err);
+        s.quiet = json;
+        status = c->options.wait || c->options.follow ? sets_wait(&s, timeout_ms, err) : sets_status(&s);
+        if (status < 0 || ((c->options.wait || c->options.follow) && !json))
+                return status;
         for (size_t i = 0; i < s.n && !json; i++)
                 if (!s.sets[i].repeated)
                         print_block(&s.sets[i]);
@@ -648,5 +654,5 @@ int verb_rollout(Client *c, char **args, size_t n, Error *err) {
                 if (r < 0)
                         return r;
         }
-        return sets_status(&s);
+        return status;
 }

@@ -22,10 +22,15 @@ static int options_refuse_new(Reading *r, const char *item, const char *why) {
 }
 
 static int options_take_share(Reading *r, const char *item, Share *ret) {
+        size_t digits = strspn(item, "0123456789");
+        bool large = digits > 0 && streq(item + digits, "%");
+
         *ret = (Share) {};
         if (!*item || share_parse(item, ret) >= 0)
                 return 0;
-        return options_refuse_new(r, item, "expected a number of instances or a percentage, for example 25%");
+        return options_refuse_new(r, item,
+                                  large ? "expected at most 100%" :
+                                          "expected a number or a percentage, for example 2 or 25%");
 }
 
 int take_max_unavailable(Reading *r, const char *item) {

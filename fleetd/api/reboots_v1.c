@@ -280,9 +280,11 @@ static bool reboots_refuses(const Request *request, const ClusterMachine *m, con
         else if (m->member.agentless)
                 error_set(ret, 409, "%s has no agent (Agent=no), which calls logind", name);
         else if (m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT)
-                error_set(ret, 409, "%s is %s", name, m->presence == PRESENCE_LOST ? "lost" : "shut down");
+                error_set(ret, 409, "%s is %s; repeat the request when it is up", name,
+                          m->presence == PRESENCE_LOST ? "lost" : "shut down");
         else if (cluster_machine_is_leaving(m))
-                error_set(ret, 409, "%s is leaving the cluster", name);
+                error_set(ret, 409,
+                          "%s is leaving the cluster; to keep it, run on it: fleetctl leave --cancel", name);
         else if (m->reboot && m->reboot->state == REBOOT_FAILED)
                 error_set(ret, 409,
                           "the queue has stopped at %s: %s; continue it with fleetctl reboot --resume, or "

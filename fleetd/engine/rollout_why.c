@@ -31,6 +31,8 @@ static void explain_updating(const Explaining *x, const ClusterAssignment *a, Er
                 error_set(ret, 0, "starting");
         else if (!s->state.active || !streq(s->state.active, "active"))
                 error_set(ret, 0, "%s", s->state.active ?: "starting");
+        else if (s->state.health == UNIT_HEALTH_FAILING)
+                error_set(ret, 0, "%s", s->state.why && *s->state.why ? s->state.why : "its checks fail");
         else if (s->state.health == UNIT_HEALTH_STARTING)
                 error_set(ret, 0, "its checks have not passed yet");
         else

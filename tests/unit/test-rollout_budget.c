@@ -109,6 +109,49 @@ static void an_unsatisfiable_budget_is_reported(void **state) {
         end(&play);
 }
 
+/* Each state of a rollout with each state of an instance that waits or is not available yet. */
+static void each_wait_of_a_rollout_has_a_reason(void **state) {
+        static const RolloutInstanceState waits[] = { INSTANCE_OLD,         INSTANCE_BAD,
+                                                      INSTANCE_UNREACHABLE, INSTANCE_SURGING,
+                                                      INSTANCE_UPDATING,    INSTANCE_FAILED };
+        static const char *const options[] = { "", "MinAvailable=3", "Canary=1", "UpdateBy=zone" };
+        static const char *const actives[] = { "active", "activating", "inactive", "failed" };
+
+        for (size_t o = 0; o < ELEMENTS(options); o++) {
+                Play play;
+
+                begin_template(&play, 3, options[o]);
+                want(&play, 2);
+                for (int s = 0; s < _ROLLOUT_STATE_MAX * 2; s++)
+                        for (size_t a = 0; a < ELEMENTS(actives); a++) {
+                                RolloutSet set = {};
+                                RolloutRecord record = { .state = (RolloutState) (s / 2),
+                                                         .before = ROLLOUT_ROLLING,
+                                                         .to.number = 2 };
+
+                                snprintf(record.to.hash, UNIT_HASH_SIZE, "%s", head_of(&play)->unit->hash);
+                                write_record(&play, &record);
+                                put_state(&play, 0, actives[a], false);
+                                assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+                                for (size_t i = 0; i < set.n; i++)
+                                        for (size_t w = 0; w < ELEMENTS(waits); w++) {
+                                                Error why = {};
+
+                                                set.instances[i].state = waits[w];
+                                                set.instances[i].why = "exit status 1";
+                                                rollout_explain(&play.p.cluster, &set, &set.instances[i],
+                                                                s % 2, &why);
+                                                if (!why.message[0])
+                                                        fail_msg("%s, record %d, %s, %s: no reason",
+                                                                 options[o], s / 2, actives[a],
+                                                                 rollout_instance_state_to_string(waits[w]));
+                                        }
+                                rollout_set_done(&set);
+                        }
+                end(&play);
+        }
+}
+
 /* web@1 to web@4, each with Singleton=yes, on a machine that is drained. */
 static size_t count_stopped_singletons(const char *options, const char *maintenance) {
         _cleanup_(engine_plan_done) EnginePlan plan = {};
@@ -292,6 +335,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(loaded_units_use_no_budget_and_are_no_canaries),
                 cmocka_unit_test(an_unsatisfiable_budget_is_reported),
+                cmocka_unit_test(each_wait_of_a_rollout_has_a_reason),
                 cmocka_unit_test(singletons_of_a_set_share_its_budget),
                 cmocka_unit_test(a_shutdown_stops_first_without_budget),
                 cmocka_unit_test(instances_on_a_machine_that_shuts_down_are_not_available),

@@ -30,9 +30,9 @@ static void invalid_values_and_combinations_are_rejected(void **state) {
                 const char *service, *options, *message;
         } rows[] = {
                 { "", "MaxUnavailable=some",
-                  "MaxUnavailable=some: expected a number of instances or a percentage, for example 25%" },
+                  "MaxUnavailable=some: expected a number or a percentage, for example 2 or 25%" },
                 { "", "MaxUnavailable=-1", "MaxUnavailable=-1: expected a number" },
-                { "", "MaxSurge=101%", "MaxSurge=101%: expected a number" },
+                { "", "MaxSurge=101%", "MaxSurge=101%: expected at most 100%" },
                 { "", "Canary=1000001", "Canary=1000001: expected a number" },
                 { "", "MinAvailable=%", "MinAvailable=%: expected a number" },
                 { "", "UpdateMaxFailures=99999999999999999999", "expected a number" },
