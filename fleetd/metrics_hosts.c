@@ -93,6 +93,10 @@ void metrics_read_sessions(const MetricsView *v, MetricsWriter *w) {
                 metrics_add(w, counts.n[k], host_kinds[k], NULL);
 }
 
+void metrics_read_subscriptions(const MetricsView *v, MetricsWriter *w) {
+        metrics_add(w, kv_subscriptions(v->sources->store), NULL, NULL);
+}
+
 void metrics_read_admission(const MetricsView *v, MetricsWriter *w) {
         metrics_add(w, peers_waiting(v->sources->peers), NULL, NULL);
 }

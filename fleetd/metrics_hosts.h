@@ -23,4 +23,5 @@ void metrics_read_certificate(const MetricsView *v, MetricsWriter *w);
 /* Members only: one sample for each other replica. */
 void metrics_read_session_up(const MetricsView *v, MetricsWriter *w);
 void metrics_read_sessions(const MetricsView *v, MetricsWriter *w);
+void metrics_read_subscriptions(const MetricsView *v, MetricsWriter *w);
 void metrics_read_admission(const MetricsView *v, MetricsWriter *w);

@@ -312,6 +312,9 @@ void kv_replica_problem(const KvStore *store, char *ret, size_t size);
 /* On such a host: return whether the replica of a machine has answered in the last 'within_ms', and has a
  * leader. */
 bool kv_replica_answers(const KvStore *store, const char *machine_id, uint64_t within_ms);
+/* Count a request of a user of a host without a replica to change something, other than a proposal:
+ * 'machine_id' NULL is this host. Return whether it is within the limit of that host. */
+bool kv_take_write(KvStore *store, const char *machine_id);
 /* Return whether this host has no replica. */
 bool kv_is_attached(const KvStore *store);
 /* Return the machine of the replica in use; "": there is none. */
@@ -324,6 +327,8 @@ uint64_t kv_replica_silent_ms(const KvStore *store, const char *machine_id);
 uint64_t kv_seen(const KvStore *store);
 /* This host has answered a client with a state of that index. */
 void kv_saw(KvStore *store, uint64_t index);
+/* Return how many subscriptions hosts without a replica have here. */
+size_t kv_subscriptions(const KvStore *store);
 /* Return the index up to which the slice of such a machine was sent from here; 0: it does not use this
  * replica. */
 uint64_t kv_slice_index(const KvStore *store, const char *machine_id);

@@ -33,6 +33,9 @@ enum {
         /* Of the users of a host without a replica, which that host sends; the second number at once. */
         PROPOSE_USERS_PER_SECOND = 200,
         PROPOSE_USERS_BURST = 400,
+        /* The same on a replica, for each such host: more than an honest host with another clock sends. */
+        PROPOSE_HOST_PER_SECOND = 250,
+        PROPOSE_HOST_BURST = 800,
 };
 
 typedef struct ProposalsOptions {
@@ -57,6 +60,8 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options);
 Proposals *proposals_free(Proposals *p); /* asserts that no answer is due; returns NULL */
 
 int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
+/* See kv_take_write(). */
+bool proposals_take_write(Proposals *p, const char *machine_id);
 void proposals_cancel(Proposals *p, uint64_t number);
 
 /* Answer proposals with the results of apply; a callback may propose again, or cancel other proposals. */

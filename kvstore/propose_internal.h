@@ -104,6 +104,8 @@ struct Proposals {
         bool any_due;  /* a proposal that is not sent again waits for its due time, under any leader */
         bool attached; /* this host has no replica: 'leader' and 'term' are those of its relay */
         Pace relayed;  /* own proposals that were sent to a relay: it reads more of them slowly */
+        struct HostWrites *hosts; /* table by machine: hosts without a replica that have written recently */
+        size_t hosts_max;         /* of them, until those that may write at once are dropped */
         Budget budget;
         bool has_estimated; /* in this call of the pump */
         struct {

@@ -6,10 +6,16 @@
  * PEER_RELAY: u8 version, u64 origin, u64 acknowledged bound, u8 flags, varint n, and for each u64 number,
  * u64 deadline, blob command, blob principal. PEER_RELAYED: u8 version, u64 origin, u64 cluster time, u8
  * kind, then of RELAYED_ACCEPTED varint n and numbers, of RELAYED_RESULT a number and its result. */
+#include <stdio.h>
+
 #include "kvstore/propose_internal.h"
 #include "kvstore/result_frame.h"
 
-enum { RELAY_PROTOCOL = 1, RELAY_LATER = 1 /* flags */ };
+enum {
+        RELAY_PROTOCOL = 1,
+        RELAY_LATER = 1, /* flags */
+        HOSTS_MIN = 64,  /* whose writes are counted, until some are dropped */
+};
 
 typedef enum RelayedKind { RELAYED_ACCEPTED, RELAYED_RESULT, _RELAYED_MAX } RelayedKind;
 
@@ -44,6 +50,61 @@ static bool relay_is_paced(Proposals *p, uint64_t burst) {
 bool proposals_relay_is_paced(Proposals *p) {
         return p->attached && peers_session(p->options.peers, p->term) &&
                relay_is_paced(p, PROPOSE_USERS_BURST / 2);
+}
+
+/* The writes of one host, as its replica counts them. */
+typedef struct HostWrites {
+        char machine[MACHINE_ID_SIZE];
+        Pace pace;
+        UT_hash_handle hh;
+} HostWrites;
+
+static bool host_writes_is_paced(const Proposals *p, HostWrites *h) {
+        return pace_wait_ms(&h->pace, PROPOSE_HOST_PER_SECOND, PROPOSE_HOST_BURST,
+                            loop_now_ms(p->options.loop)) > 0;
+}
+
+/* Drop the hosts that have not written for some time. */
+static void hosts_writes_trim(Proposals *p, bool all) {
+        HostWrites *h, *next;
+
+        HASH_ITER(hh, p->hosts, h, next) {
+                (void) host_writes_is_paced(p, h);
+                if (h->pace.thousandths > 0 && !all)
+                        continue;
+                HASH_DEL(p->hosts, h);
+                free(h);
+        }
+}
+
+static HostWrites *host_writes(Proposals *p, const char *machine) {
+        HostWrites *h = TABLE_FIND(p->hosts, machine);
+
+        if (h)
+                return h;
+        if (HASH_COUNT(p->hosts) >= p->hosts_max) {
+                hosts_writes_trim(p, false);
+                p->hosts_max = MAX((size_t) HOSTS_MIN, 2 * (size_t) HASH_COUNT(p->hosts));
+        }
+        h = NEW0(HostWrites, 1);
+        if (!h)
+                return NULL;
+        snprintf(h->machine, sizeof(h->machine), "%s", machine);
+        HASH_ADD_STR(p->hosts, machine, h);
+        if (!TABLE_ADDED(h)) {
+                free(h);
+                return NULL;
+        }
+        return h;
+}
+
+bool proposals_take_write(Proposals *p, const char *machine) {
+        HostWrites *h = machine ? host_writes(p, machine) : NULL;
+
+        if (machine ? !h || host_writes_is_paced(p, h) : relay_is_paced(p, PROPOSE_USERS_BURST))
+                return false;
+        pace_take(machine ? &h->pace : &p->relayed, 1);
+        return true;
 }
 
 /* Select the commands of the next frame, in order. Those of this daemon's components do not wait for those of
@@ -310,6 +371,11 @@ static bool relayed_take(Proposals *p, RelayItem *i) {
                 return false;
         }
         r = relayed_check(p, i, &refused.status, &err);
+        if (r == 0 && !i->cmd.internal && !proposals_take_write(p, peer_handshake(i->session)->machine_id)) {
+                refused.status = KV_BUSY;
+                r = error_set(&err, -EBUSY, "this host writes more than %u times a second",
+                              PROPOSE_HOST_PER_SECOND);
+        }
         if (r == 0)
                 r = relayed_add(p, i);
         if (r < 0 && r != -ENOMEM) { /* without memory, the host sends it again */
@@ -368,5 +434,6 @@ void proposals_relay_init(Proposals *p) {
 }
 
 void proposals_relay_done(Proposals *p) {
+        hosts_writes_trim(p, true);
         peers_unregister(p->options.peers, frame_types, ELEMENTS(frame_types));
 }

@@ -38,6 +38,7 @@ bool serve_may_read(const Serve *serve, const char *machine, KvBytes key);
 void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index);
 /* As kv_reply_after(). */
 void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
+size_t serve_count(const Serve *serve); /* subscriptions of all hosts */
 /* Return the index up to which the slice of a machine is sent; 0: it has no complete slice. */
 uint64_t serve_index(const Serve *serve, const char *machine);
 /* Return the index up to which all events of a session's other subscriptions were sent. */

@@ -466,6 +466,10 @@ void serve_advanced(Serve *serve) {
                 loop_defer(serve->loop, &serve->flush);
 }
 
+size_t serve_count(const Serve *serve) {
+        return serve->n;
+}
+
 uint64_t serve_index(const Serve *serve, const char *machine) {
         const Subscription *s = TABLE_FIND(serve->by_machine, machine);
 

@@ -311,6 +311,10 @@ void kv_saw(KvStore *s, uint64_t index) {
                 remote_saw(s->remote, index);
 }
 
+size_t kv_subscriptions(const KvStore *s) {
+        return s->serve ? serve_count(s->serve) : 0;
+}
+
 uint64_t kv_slice_index(const KvStore *s, const char *machine_id) {
         return s->serve ? serve_index(s->serve, machine_id) : 0;
 }

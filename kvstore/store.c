@@ -336,6 +336,10 @@ int kv_propose(KvStore *s, const KvCommand *cmd, KvDone done, void *userdata, ui
         return s->closing ? -ESHUTDOWN : proposals_add(s->proposals, cmd, done, userdata, ret_number);
 }
 
+bool kv_take_write(KvStore *s, const char *machine_id) {
+        return proposals_take_write(s->proposals, machine_id);
+}
+
 void kv_cancel(KvStore *s, uint64_t number) {
         proposals_cancel(s->proposals, number);
 }

@@ -342,8 +342,8 @@ static void forward_describe(const Request *request, ForwardRequest *ret) {
         snprintf(ret->content_type, sizeof(ret->content_type), "%s", http->content_type ?: "");
 }
 
-/* Return whether the request changes nothing. A POST of this right is a plan. */
-static bool forward_reads(const Request *request) {
+/* A POST of this right is a plan. */
+bool forward_reads(const Request *request) {
         return method_is(request, "GET") || method_is(request, "HEAD") ||
                request->route->right == RIGHT_UNITS_SEE;
 }
@@ -356,6 +356,10 @@ void forward_request(Request *request) {
 
         if (forwards->n >= FORWARDS_MAX) {
                 forward_refuse(request, "64 requests of this host are under way, which is the limit");
+                return;
+        }
+        if (!forward_reads(request) && !kv_take_write(api->options.store, NULL)) {
+                forward_refuse(request, FORWARD_TOO_MANY);
                 return;
         }
         f = NEW0(Forward, 1);

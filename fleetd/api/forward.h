@@ -19,8 +19,12 @@ enum {
         FORWARD_WINDOW = 256 * 1024, /* bytes by which a replica may be ahead of the client */
 };
 
+#define FORWARD_TOO_MANY "this host sends more than 200 changes a second, which is the limit"
+
 /* Forward the request, which has a route. It is answered, here or by the replica. */
 void forward_request(Request *request);
+/* Return whether the request changes nothing. */
+bool forward_reads(const Request *request);
 /* Return whether the replica in use answers. */
 bool forward_has_replica(const Api *api);
 void forward_on_session_end(Api *api); /* a session has ended */

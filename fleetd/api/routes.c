@@ -389,6 +389,9 @@ void route_request(Request *request) {
                 else if (request->http->sink && !route_may_be_forwarded(route))
                         request_error(request, 403,
                                       "this request is about the host that gets it: it is not forwarded");
+                else if (request->http->sink && !forward_reads(request) &&
+                         !kv_take_write(request->api->options.store, request->origin->machine))
+                        request_error(request, 503, FORWARD_TOO_MANY);
                 else if (route_is_forwarded(request))
                         forward_request(request);
                 else

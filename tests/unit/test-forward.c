@@ -10,6 +10,8 @@
 
 #include "fleetd/api/forward.h"
 #include "io/loop_uv.h"
+#include "kvstore/propose.h"
+#include "kvstore/command/command.h"
 #include "tests/lib/quiet_peer.h"
 
 #define PIN  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -439,6 +441,87 @@ static void answers_that_are_not_taken_are_not_kept(void **state) {
         assert_true(held < HELD_MAX || held > SIZE_MAX / 2);
 }
 
+/* -- The limit of writes -- */
+
+/* Send a frame of n writes of users of the other host. */
+static void relay_writes(QuietPeer *h, size_t n) {
+        const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+        _cleanup_writer_ Writer w = {}, command = {};
+        static uint64_t number;
+
+        assert_int_equal(kv_command_encode(&cmd, &command), 0);
+        write_u8(&w, 1);
+        write_u64(&w, 12345); /* origin */
+        write_u64(&w, 1);
+        write_u8(&w, 0);
+        write_varint(&w, n);
+        for (size_t i = 0; i < n; i++) {
+                write_u64(&w, ++number);
+                write_u64(&w, kv_cluster_ms(h->store) + 10000);
+                write_blob(&w, command.bytes, command.size);
+                write_blob(&w, ROOT, strlen(ROOT));
+        }
+        assert_true(quiet_peer_send(h, PEER_RELAY, w.bytes, w.size));
+}
+
+/* Return how many writes of the frames that have arrived were accepted. */
+static size_t n_accepted(QuietPeer *h) {
+        size_t n = 0;
+        Frame f;
+
+        while (quiet_peer_receive(&h->asking, &f)) {
+                Reader r = reader_over(f.payload, f.size);
+
+                if (f.type != PEER_RELAYED)
+                        continue;
+                (void) read_u8(&r);
+                (void) read_u64(&r);
+                (void) read_u64(&r);
+                if (read_u8(&r) == 0)
+                        n += read_varint(&r);
+        }
+        return n;
+}
+
+/* Return the status of the answer that is there at once. */
+static unsigned status_at_once(QuietPeer *h, const ForwardRequest *request) {
+        Heard heard = {};
+
+        forward(h, request);
+        hear(h, request->number, &heard);
+        text_done(&heard.body);
+        return heard.status;
+}
+
+/* The host itself sends less: this one ignores that. */
+static void the_writes_of_a_host_and_its_forwarded_requests_have_one_limit(void **state) {
+        enum { SENT = 900 };
+        QuietPeer *h = *state;
+        size_t accepted, n_refused = 0;
+
+        relay_writes(h, SENT);
+        accepted = n_accepted(h);
+        assert_in_range(accepted, PROPOSE_HOST_BURST, PROPOSE_HOST_BURST + PROPOSE_HOST_PER_SECOND / 10);
+        for (uint32_t i = 0; i < 2; i++) {
+                const char *path = "/fleet/v1/units/none.service";
+                ForwardRequest change = request_of(1 + i, "DELETE", path, ROOT),
+                               read = request_of(11 + i, "GET", path, ROOT);
+
+                assert_int_equal(status_at_once(h, &change), i == 0 ? 503 : 404);
+                assert_int_equal(status_at_once(h, &read), 404);
+                quiet_peer_pass(h, 1000);
+        }
+        for (uint32_t i = 0; i < SENT; i++) {
+                ForwardRequest change = request_of(100 + i, "DELETE", "/fleet/v1/units/none.service", ROOT);
+
+                if (status_at_once(h, &change) == 503)
+                        n_refused++;
+        }
+        assert_true(n_refused > 0 && n_refused < SENT);
+        relay_writes(h, SENT);
+        assert_in_range(n_accepted(h), 0, PROPOSE_HOST_PER_SECOND / 10);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
@@ -450,6 +533,7 @@ int main(void) {
                 TEST(a_reader_that_takes_nothing_is_cut),
                 TEST(a_host_has_64_requests_under_way),
                 TEST(answers_that_are_not_taken_are_not_kept),
+                TEST(the_writes_of_a_host_and_its_forwarded_requests_have_one_limit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
