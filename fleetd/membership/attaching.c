@@ -35,35 +35,39 @@ static unsigned candidate_weight(const KvState *state, uint64_t raft_id) {
         return 0;
 }
 
-static void candidates_add(Candidates *c, const char *machine, uint64_t raft_id, unsigned weight) {
+static void candidates_add(Candidates *c, const char *machine, uint64_t raft_id, unsigned weight,
+                           const char *place) {
         for (size_t i = 0; i < c->n; i++)
                 if (streq(c->machines[i], machine))
                         return;
         if (c->n == CANDIDATES_MAX)
                 return;
         snprintf(c->machines[c->n], MACHINE_ID_SIZE, "%s", machine);
-        c->items[c->n] = (ReplicaChoice) { .machine = c->machines[c->n],
-                                           .raft_id = raft_id,
-                                           .weight = weight };
+        c->items[c->n] = (ReplicaChoice) {
+                .machine = c->machines[c->n], .raft_id = raft_id, .weight = weight, .place = place
+        };
         c->n++;
 }
 
 static void candidates_add_peer(void *userdata, const PeerState *peer) {
         if (peer->dialed && peer->handshake.raft_id != 0)
-                candidates_add(userdata, peer->handshake.machine_id, peer->handshake.raft_id, CHOICE_VOTER);
+                candidates_add(userdata, peer->handshake.machine_id, peer->handshake.raft_id, CHOICE_VOTER,
+                               NULL);
 }
 
 /* The replicas of the slice, in the order of this host; before the first slice, those to which a session is
  * open. */
 static void candidates_find(Membership *m, const KvState *state, Candidates *ret) {
         const Cluster *c = registry_cluster(m->registry);
+        const char *spread = cluster_settings(c)->spread;
 
         ret->n = 0;
         for (const ClusterMachine *machine = LIST_FIRST(&c->members); machine;
              machine = LIST_NEXT(machine, of_members))
                 if (machine->member.peer[0] && candidate_weight(state, machine->member.raft_id) > 0)
                         candidates_add(ret, machine->id, machine->member.raft_id,
-                                       candidate_weight(state, machine->member.raft_id));
+                                       candidate_weight(state, machine->member.raft_id),
+                                       pairs_get(&machine->metadata, spread));
         ret->known = ret->n > 0;
         if (ret->n == 0)
                 peers_each(m->peers, candidates_add_peer, ret);

@@ -48,6 +48,7 @@ typedef enum KindSlice {
         SLICE_ALL,     /* all machines */
         SLICE_MACHINE, /* the machine in the key */
         SLICE_MEMBER,  /* the same; all machines if that machine has a replica */
+        SLICE_PLACE,   /* the same, except restricted machines: what their places are compared by */
         SLICE_UNIT,    /* machines with an assignment of the unit, and the one whose unit directory owns it */
         SLICE_USERS,   /* machines that accept users with certificates, unless they are restricted */
         SLICE_NAMED,   /* all machines, for the names that slice.c lists */

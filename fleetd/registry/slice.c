@@ -20,10 +20,16 @@ static bool slice_is_member(const Cluster *c, const char *machine) {
         return m && m->is_member;
 }
 
+static bool slice_is_restricted(const Cluster *c, const char *machine) {
+        const ClusterMachine *m = cluster_machine(c, machine);
+
+        return m && m->host && m->host->restricted;
+}
+
 bool slice_has_users(const Cluster *c, const char *machine) {
         const ClusterMachine *m = cluster_machine(c, machine);
 
-        return m && m->facts && m->facts->users && !(m->host && m->host->restricted);
+        return m && m->facts && m->facts->users && !slice_is_restricted(c, machine);
 }
 
 bool slice_has(const Cluster *c, const char *machine, const LayoutKey *k) {
@@ -36,6 +42,9 @@ bool slice_has(const Cluster *c, const char *machine, const LayoutKey *k) {
                 return streq(k->machine, machine);
         case SLICE_MEMBER:
                 return streq(k->machine, machine) || slice_is_member(c, k->machine);
+        case SLICE_PLACE:
+                return streq(k->machine, machine) ||
+                       (slice_is_member(c, k->machine) && !slice_is_restricted(c, machine));
         case SLICE_UNIT:
                 return slice_has_unit(c, machine, k->unit);
         case SLICE_USERS:
@@ -145,8 +154,28 @@ static void slice_touch_users(SliceTouched *touched, void *userdata, const Clust
                         touched(userdata, machine, &x->key);
 }
 
+typedef struct SliceRoute {
+        const char *machine; /* NULL: each */
+        SliceTouched *touched;
+        void *userdata;
+} SliceRoute;
+
+/* A key of a member, which machines receive, or do not receive any more. */
+static int slice_on_member_key(void *userdata, LayoutKind kind, const char *unit, const char *machine) {
+        const SliceRoute *route = userdata;
+        LayoutKey k = { .kind = kind };
+
+        snprintf(k.unit, sizeof(k.unit), "%s", unit ?: "");
+        snprintf(k.machine, sizeof(k.machine), "%s", machine);
+        if (kinds[kind].slice == SLICE_MEMBER || kinds[kind].slice == SLICE_PLACE)
+                route->touched(route->userdata, route->machine, &k);
+        return 0;
+}
+
 void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *touched, void *userdata) {
+        SliceRoute route = { .touched = touched, .userdata = userdata };
         const LayoutKey *k = change->key;
+        ClusterMachine *of = k ? cluster_machine(c, k->machine) : NULL;
         const ClusterUnit *u = k ? cluster_any_unit(c, k->unit) : NULL;
 
         if (!k)
@@ -160,6 +189,7 @@ void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *t
                 touched(userdata, k->machine, k);
                 break;
         case SLICE_MEMBER:
+        case SLICE_PLACE:
                 touched(userdata, slice_is_member(c, k->machine) ? NULL : k->machine, k);
                 break;
         case SLICE_USERS:
@@ -181,10 +211,15 @@ void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *t
         /* A change of these keys adds others to the slice, or takes them away. */
         if (k->kind == LAYOUT_ASSIGNMENT)
                 slice_touch_unit(touched, userdata, k->machine, k);
-        else if (k->kind == LAYOUT_MEMBER)
-                slice_touch(touched, userdata, NULL, LAYOUT_HOST, k);
+        else if (k->kind == LAYOUT_MEMBER && of)
+                (void) kinds_each(c, &(KindEntries) { .machine = of }, slice_on_member_key, &route);
         else if (k->kind == LAYOUT_UNIT && u && u->owner)
                 slice_touch_unit(touched, userdata, u->owner->machine, k);
+        if (k->kind == LAYOUT_HOST) { /* it may be a restricted one now, or not any more */
+                route.machine = k->machine;
+                for (ClusterMachine *m = LIST_FIRST(&c->members); m; m = LIST_NEXT(m, of_members))
+                        (void) kinds_each(c, &(KindEntries) { .machine = m }, slice_on_member_key, &route);
+        }
         if ((k->kind == LAYOUT_FACTS || k->kind == LAYOUT_HOST) &&
             change->had_users != slice_has_users(c, k->machine))
                 slice_touch_users(touched, userdata, c, k->machine);

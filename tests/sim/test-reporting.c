@@ -14,7 +14,10 @@ enum {
         LOST_MS = 3500 + WRITE_MS,
         /* The replica is silent, the hosts that used it may move, the write. */
         LOST_WITH_REPLICA_MS = 1750 + 3000 + WRITE_MS,
-        MOVE_MS = 2500
+        CLOSED_MS = 100,     /* until a host uses its idle session */
+        SILENT_MS = 2500,    /* the same: answers are due each second, and are missed for 1.5 s */
+        NO_LEADER_MS = 3600, /* a second without contact, which the answer of the next second says */
+        SETTLE_MS = 3000,    /* more than the pause between two moves */
 };
 
 /* Found a cluster of five members, and attach a host. */
@@ -162,6 +165,73 @@ static void replica_cut(void) {
 
 static bool is_dialed(const SimMachine *m, const SimMachine *replica) {
         return serves(m) && peers_dialed(user_of(m)->api.peers, replica->machine_id);
+}
+
+/* -- How long a host is without a replica -- */
+
+typedef enum Loss { LOSS_CRASH, LOSS_STOP, LOSS_CUT, LOSS_LEADER, _LOSS_MAX } Loss;
+
+static const struct {
+        const char *name;
+        uint64_t ms;
+} losses[] = {
+        [LOSS_CRASH] = { "its session is closed", CLOSED_MS },
+        [LOSS_STOP] = { "its daemon stops", CLOSED_MS },
+        [LOSS_CUT] = { "it is silent", SILENT_MS },
+        [LOSS_LEADER] = { "it has no contact with a leader", NO_LEADER_MS },
+};
+static uint64_t longest_ms[_LOSS_MAX];
+
+static bool uses(const SimMachine *m, const SimMachine *replica) {
+        return streq(kv_replica_in_use(daemon_store(m->daemon)), replica->machine_id);
+}
+
+static void lose(SimMachine *m, SimMachine *replica, Loss loss, bool begin) {
+        switch (loss) {
+        case LOSS_CUT:
+                sim_net_cut(cluster->net, m->host, replica->host, begin);
+                break;
+        case LOSS_LEADER:
+                for (unsigned i = 0; i < REPLICAS; i++)
+                        if (machine(i) != replica)
+                                sim_net_cut(cluster->net, machine(i)->host, replica->host, begin);
+                break;
+        default:
+                if (!begin)
+                        machine_start_daemon(replica);
+                else if (loss == LOSS_CRASH)
+                        machine_crash_daemon(replica);
+                else
+                        machine_stop_daemon(replica);
+        }
+}
+
+/* The replica in use does not lead: the others have a leader meanwhile. */
+static void move_over_in_time(void) {
+        SimMachine *m = attached(), *replica;
+        uint64_t from_ms, ms;
+
+        for (Loss loss = 0; loss < _LOSS_MAX; loss++) {
+                UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+                UNTIL("a-host-uses-a-replica", (replica = replica_of(m)) && leader_with(machine(0)));
+                run_ms(SETTLE_MS + world_draw(world, 2 * TICK_MS));
+                if (replica != replica_of(m) || replica == leader_with(machine(0)) || n_dialed(m) != 2)
+                        continue;
+                suspect(replica);
+                from_ms = world_now_ms(world);
+                lose(m, replica, loss, true);
+                UNTIL_EACH(10000, 5, "a-host-moves-over", !uses(m, replica));
+                ms = world_now_ms(world) - from_ms;
+                longest_ms[loss] = MAX(longest_ms[loss], ms);
+                if (ms > losses[loss].ms)
+                        world_failed(world, "a-host-moves-over-in-time", "%s: %llu ms", losses[loss].name,
+                                     (unsigned long long) ms);
+                UNTIL_EACH(5000, 5, "a-host-has-its-slice", state_of(m).ready && replica_of(m));
+                UNTIL("a-daemon-ends", loss == LOSS_CUT || loss == LOSS_LEADER || !replica->loop);
+                lose(m, replica, loss, false);
+                UNTIL("a-replica-returns", is_ready(replica));
+        }
+        over();
 }
 
 static bool is_voter(const SimMachine *leader, const SimMachine *m) {
@@ -313,6 +383,79 @@ static void a_replica_ends_while_it_is_cut_from_the_leader(void) {
         }
 }
 
+static void on_requested(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        if (status == KV_OK)
+                *(unsigned *) userdata += 1;
+        else
+                world_failed(world, "a-request-succeeds", "%s", message);
+}
+
+/* -- The replicas of two zones -- */
+
+static const char *zone_of(const SimMachine *replica) {
+        return replica == machine(0) || replica == machine(1) ? "south" : "north";
+}
+
+/* The attached host has a zone, too: with another value, it would get a replica. */
+static void spread_over_zones(void) {
+        ClusterSettings settings = { .voters = 3, .spread = "zone" };
+        unsigned n = 0;
+
+        for (unsigned i = 0; i <= REPLICAS; i++) {
+                const MetadataChange zone = { .machine = machine(i)->machine_id,
+                                              .key = "zone",
+                                              .value = zone_of(machine(i)) };
+                Registry *r = daemon_registry(leader_with(machine(0))->daemon);
+
+                if (registry_set_metadata(r, &zone, 1, on_requested, &n) < 0 ||
+                    (i == 0 && registry_set_settings(r, &settings, "root", on_requested, &n) < 0))
+                        abort();
+        }
+        UNTIL("zones-are-set", n == REPLICAS + 2);
+}
+
+/* Whether the host has metadata of all replicas. */
+static bool has_zones(const SimMachine *m) {
+        for (unsigned i = 0; i < REPLICAS; i++)
+                if (!seen(m, machine(i)) || !pairs_get(&seen(m, machine(i))->metadata, "zone"))
+                        return false;
+        return true;
+}
+
+static bool dials_two_zones(const SimMachine *m) {
+        unsigned n_south = 0;
+
+        for (unsigned i = 0; i < REPLICAS; i++)
+                n_south += is_dialed(m, machine(i)) && streq(zone_of(machine(i)), "south");
+        return n_dialed(m) == 2 && n_south == 1;
+}
+
+/* The two sessions of a host go to two zones, so that the host is not without a replica when it does not
+ * reach one zone any more. */
+static void two_zones(void) {
+        SimMachine *m = attached();
+        const char *cut;
+
+        UNTIL("there-is-a-leader", leader_with(machine(0)));
+        spread_over_zones();
+        UNTIL("a-host-has-the-metadata-of-replicas", serves(m) && has_zones(m));
+        suspect(m);
+        stop_host(m);
+        machine_start_daemon(m);
+        /* It begins with any two, and changes to a better first one, and then to a better second one, later.
+         */
+        UNTIL_EACH(1500000, 100, "a-host-dials-two-zones", serves(m) && dials_two_zones(m));
+        run_ms(SETTLE_MS);
+        UNTIL_EACH(5000, 20, "a-host-uses-a-replica", dials_two_zones(m) && replica_of(m));
+        cut = zone_of(replica_of(m));
+        for (unsigned i = 0; i < REPLICAS; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, streq(zone_of(machine(i)), cut));
+        UNTIL_EACH(4000, 10, "a-host-uses-the-other-zone",
+                   replica_of(m) && !streq(zone_of(replica_of(m)), cut) && state_of(m).ready);
+        stays_up(m, 10000);
+        over();
+}
+
 static void on_launched(void *userdata, KvStatus status, const char *message, uint64_t index) {}
 
 /* Start a.service on an attached host. */
@@ -436,6 +579,8 @@ static void clone_of_an_attached_host(void) {
 
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(void) = { two_sessions,
+                                                   move_over_in_time,
+                                                   two_zones,
                                                    report_lost,
                                                    report_lost_with_its_replica,
                                                    replica_cut,
@@ -454,5 +599,8 @@ int main(int argc, char *argv[]) {
 
         printf("an attached host and its replica without power: lost after at most %llu ms\n",
                (unsigned long long) lost_with_replica_ms);
+        for (Loss loss = 0; loss < _LOSS_MAX; loss++)
+                printf("%s: a host uses another replica after at most %llu ms\n", losses[loss].name,
+                       (unsigned long long) longest_ms[loss]);
         return r;
 }
