@@ -13,6 +13,8 @@ enum {
         LOOP_MS = 120000,   /* a unit restarts in a loop if its last restart is not older, */
         LOOP_COUNT = 5,     /* and this was one of as many */
         NAMES_SHOWN = 3,
+        MACHINES_MEASURED = 10000, /* the supported maximum: nothing breaks at these numbers */
+        UNITS_MEASURED = 100000,
 };
 
 void conditions_done(Conditions *all) {
@@ -666,6 +668,22 @@ static void add_directories(const View *v, Conditions *all) {
         }
 }
 
+/* The memory of the replicas, and the writes of one leader, are not known to suffice. */
+static void add_size(const View *v, Conditions *all) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < v->machines.n; i++)
+                n += !is_gone(v, &v->machines.machines[i]);
+        if (n > MACHINES_MEASURED)
+                add(all, "size", "cluster", "",
+                    "%zu machines are more than the supported %d: form several clusters", n,
+                    MACHINES_MEASURED);
+        if (v->units.n > UNITS_MEASURED)
+                add(all, "size", "cluster", "",
+                    "%zu units are more than the supported %d: form several clusters", v->units.n,
+                    UNITS_MEASURED);
+}
+
 void conditions_find(const View *v, Conditions *ret) {
         add_replica(v, ret);
         add_rejection(v, ret);
@@ -675,6 +693,7 @@ void conditions_find(const View *v, Conditions *ret) {
         add_voters(v, ret);
         add_machines(v, ret);
         add_level(v, ret);
+        add_size(v, ret);
         add_states(v, ret);
         add_loops(v, ret);
         add_directories(v, ret);
