@@ -69,6 +69,38 @@ static void two_of_six_hosts_do_not_start_the_brake(void **state) {
         cluster_view_free(&p);
 }
 
+/* A third of all hosts starts the brake, not a number of hosts. */
+static void a_rack_of_40_of_10000_hosts_moves_at_once(void **state) {
+        enum { HOSTS = 10000, RACK = 40 };
+        ClusterView p = { .cluster.now_ms = 1000000 };
+        EnginePlan plan = {};
+        char host[8], unit[32];
+
+        for (unsigned i = 0; i < HOSTS; i++) {
+                snprintf(host, sizeof(host), "A%04u", i);
+                cluster_view_machine(&p, host, "", PRESENCE_UP);
+                if (i >= RACK)
+                        continue;
+                snprintf(unit, sizeof(unit), "u%u.service", i);
+                cluster_view_unit(&p, unit, "", TARGET_LAUNCHED);
+                run_on(&p, host, unit);
+        }
+        for (unsigned i = 0; i < RACK; i++) {
+                snprintf(host, sizeof(host), "A%04u", i);
+                cluster_view_presence(&p, host, PRESENCE_LOST);
+        }
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
+        assert_int_equal(plan.n, RACK);
+        for (size_t i = 0; i < plan.n; i++) {
+                const ClusterMachine *m = cluster_machine(&p.cluster, plan.changes[i].machine);
+
+                assert_int_equal(plan.changes[i].kind, ASSIGNMENT_RUN);
+                assert_int_equal(m->presence, PRESENCE_UP);
+        }
+        engine_plan_done(&plan);
+        cluster_view_free(&p);
+}
+
 static void many_hosts_that_vanish_one_after_the_other_do_not_start_the_brake(void **state) {
         ClusterView p;
 
@@ -373,6 +405,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(units_of_many_hosts_that_vanish_together_move_late_and_host_by_host),
                 cmocka_unit_test(two_of_six_hosts_do_not_start_the_brake),
+                cmocka_unit_test(a_rack_of_40_of_10000_hosts_moves_at_once),
                 cmocka_unit_test(many_hosts_that_vanish_one_after_the_other_do_not_start_the_brake),
                 cmocka_unit_test(a_host_that_returns_ends_the_brake),
                 cmocka_unit_test(hosts_that_vanish_together_are_released_in_the_order_of_their_loss),

@@ -375,6 +375,53 @@ static void a_session_has_its_slice_and_1000_watches(void **state) {
         assert_string_equal(heard.keys.chars, "/w/999 ");
 }
 
+/* Other sessions have the rest of the limits. */
+static void all_sessions_have_50000_subscriptions(void **state) {
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+        Serve *serve = h->store->serve;
+        size_t others = SERVE_SUBSCRIPTIONS_MAX - 1;
+
+        serve->n += others;
+        subscribe_key(h, 1, "/a", 0);
+        subscribe_key(h, 2, "/b", 0);
+        quiet_peer_pass(h, 100);
+        hear(h, &heard);
+        assert_int_equal(heard.n_gone, 1);
+        assert_int_equal(heard.end.number, 2);
+        assert_int_equal(heard.end.cause, REMOTE_GONE_FULL);
+        serve->n -= others;
+        subscribe_key(h, 3, "/b", 0);
+        quiet_peer_pass(h, 100);
+        write_key(h, "/b");
+        hear(h, &heard);
+        assert_int_equal(heard.n_gone, 0);
+        assert_string_equal(heard.keys.chars, "/b ");
+}
+
+static void the_queues_of_all_sessions_have_64_mib(void **state) {
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+        Serve *serve = h->store->serve;
+
+        subscribe_key(h, 1, "/a", 0);
+        quiet_peer_pass(h, 100);
+        hear(h, &heard);
+        serve->queued += SERVE_QUEUES_MAX;
+        write_key(h, "/a");
+        hear(h, &heard);
+        assert_int_equal(heard.n_gone, 1);
+        assert_int_equal(heard.end.cause, REMOTE_GONE_OVERFLOW);
+        serve->queued -= SERVE_QUEUES_MAX;
+        assert_int_equal(serve->queued, 0);
+        subscribe_key(h, 2, "/a", 0);
+        quiet_peer_pass(h, 100);
+        write_key(h, "/a");
+        hear(h, &heard);
+        assert_int_equal(heard.n_gone, 0);
+        assert_int_equal(serve->queued, 0);
+}
+
 static void of_4097_reads_that_wait_the_last_one_is_rejected(void **state) {
         _cleanup_heard_ Heard heard = {};
         QuietPeer *h = *state;
@@ -446,7 +493,7 @@ static void a_slow_host_loses_its_watch_and_delays_no_other_one(void **state) {
         assert_int_equal(heard.end.cause, REMOTE_GONE_OVERFLOW);
 }
 
-/* Ten times a second, for ten seconds. */
+/* Once a second, for 100 s: more often is rejected with the session. */
 static void a_host_that_moves_again_and_again_leaves_nothing_behind(void **state) {
         _cleanup_heard_ Heard heard = {};
         QuietPeer *h = *state;
@@ -498,6 +545,8 @@ int main(void) {
                 T(a_slice_waits_for_a_majority),
                 T(indexes_of_another_lineage_are_not_these),
                 T(a_session_has_its_slice_and_1000_watches),
+                T(all_sessions_have_50000_subscriptions),
+                T(the_queues_of_all_sessions_have_64_mib),
                 T(of_4097_reads_that_wait_the_last_one_is_rejected),
                 T(an_answer_does_not_count_what_waits_for_the_connection),
                 T(a_slow_host_loses_its_watch_and_delays_no_other_one),
