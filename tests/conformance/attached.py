@@ -2,6 +2,7 @@
 
 attached.py routes VOTER REPLICA ATTACHED ROUTES.C     sockets of hosts, of them the replica in use, and the table of routes
 attached.py verbs VOTER ATTACHED FLEETCTL FLEETCTL.C
+    "lost" after these: the replica in use ends again and again meanwhile. An answer that differs is asked for again, on both hosts.
 attached.py moves WRITER ATTACHED PID SIGNAL NAME     the process of the replica in use gets the signal while both work; a word in the results"""
 
 import http.client
@@ -142,6 +143,24 @@ def ask(path, method, target, body=None, kind=None):
     return r.status, r.headers.get("Content-Type"), fields, answer
 
 
+ATTEMPTS = 12  # of requests and commands while the replica in use ends again and again
+# A host that has ended could be removed; the others depend on how often a request was sent, and on how many changes there were since the start.
+NOT_AGAIN = {"DELETE /fleet/v1/machines/*", "remove", "GET /fleet/v1/history", "history", "GET /fleet/v1/kv/changes", "GET /fleet/v1/events"}
+
+
+def ask_again(path, *request):
+    """The answer; while there is none, or it is 503 or the end of a stream, the request is sent again: another replica is used then."""
+    for attempt in range(50):
+        try:
+            answer = ask(path, *request)
+            if answer[0] not in (503, 504) and not (request[-1] == STREAM and answer[3] == b""):
+                break
+        except (OSError, http.client.HTTPException):
+            answer = 0, None, [], b"no answer"
+        time.sleep(0.2)
+    return answer
+
+
 def plain(value):
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items() if k not in VOLATILE}
@@ -164,7 +183,9 @@ def result(name, different):
     print("ok " + name if not different else "not ok %s: %s" % (name, "; ".join(different[:3])), flush=True)
 
 
-def routes(voter, replica, attached, table):
+def routes(voter, replica, attached, table, lost=None):
+    if lost:
+        return routes_while_replicas_are_lost(voter, attached)
     rows = re.findall(r'\{ ROUTE_\w+, +("[A-Z ]+"|NULL), +"([^"]+)",', open(table).read())
     wanted = {"%s %s" % (method, pattern) for methods, pattern in rows for method in (methods.strip('"').split()[:1] if methods != "NULL" else [])}
     known = {k.replace("HEAD ", "") for k in REQUESTS}
@@ -194,6 +215,27 @@ def routes(voter, replica, attached, table):
     result("each_route_answers_as_on_a_voter", different)
 
 
+def routes_while_replicas_are_lost(voter, attached):
+    different, n, again = [], 0, 0
+    for route, requests in REQUESTS.items():
+        if route in NOT_AGAIN or route == OF_THE_ROLE:
+            continue
+        for target, body, *kind in requests:
+            for attempt in range(ATTEMPTS):
+                answers = [comparable(ask_again(path, route.split()[0], target.replace("%s", letter), body.replace("%s", letter) if body else None, *(kind or [None])), letter)
+                           for path, letter in ((voter, "v"), (attached, "w"))]
+                n += 1
+                if answers[0] == answers[1]:
+                    break
+                again += 1
+                time.sleep(0.3)
+            else:
+                different.append("%s %s: %s, here %s" % (route.split()[0], target, *(str(a)[:300] for a in answers)))
+                print("# " + different[-1])
+    print("# %d requests, of which %d had another answer at first" % (n, again))
+    result("each_route_answers_as_on_a_voter_while_replicas_are_lost", different)
+
+
 # Arguments of each verb. Those that would change the host itself are rejected: what they say is compared.
 VERBS = {
     "backup": ["backup", "--yes", "backup.gz"], "ca": ["ca", "show"], "cat": ["cat", "u.service"], "cert": ["cert", "ls"], "cluster": ["cluster"],
@@ -204,7 +246,7 @@ VERBS = {
     "join": ["join", "fleet1-none"], "journal": ["journal", "u.service"], "kill": ["kill", "u.service"], "kv": ["kv", "ls", "/"],
     "leave": ["leave", "--none"], "list-dependencies": ["list-dependencies", "u.service"], "list-machines": ["list-machines"],
     "list-members": ["list-members"], "list-unit-files": ["list-unit-files"], "list-units": ["list-units"],
-    "load": ["load", "--no-block", "u.service"], "log": ["log", "--lines=1", "--machine=none"], "machine": ["machine", "show", "h1"], "plan": ["plan", "u.service"],
+    "load": ["load", "--no-block", "u.service"], "log": ["log", "--lines=1", "--machine=none"], "machine": ["machine", "show", "h1"], "move": ["move", "none.service"], "plan": ["plan", "u.service"],
     "reboot": ["reboot", "--status"], "rollout": ["rollout", "u.service"],
     "recover": ["recover"], "reload": ["reload", "u.service"], "remove": ["remove", "--yes", "h3"], "reset-failed": ["reset-failed", "u.service"],
     "restart": ["restart", "none.service"], "restore": ["restore", "none.gz"], "revert": ["revert", "--yes", "u.service"], "show": ["show", "u.service"], "ssh": ["ssh", "u.service"],
@@ -217,27 +259,34 @@ ORDER = ["submit", "cat", "load", "start", "stop", "unload", "export", "import"]
 OF_THE_HOST = re.compile("^(this host|replica in use|replica|role|.*; this host).*$", re.M | re.I)
 
 
-def verbs(voter, attached, fleetctl, source):
+def verbs(voter, attached, fleetctl, source, lost=None):
     names = re.findall(r'^        \{ "([a-z-]+)", ', open(source).read(), re.M)
-    result("each_verb_is_compared", ["no arguments for " + n for n in names if n not in VERBS])
+    if not lost:
+        result("each_verb_is_compared", ["no arguments for " + n for n in names if n not in VERBS])
     different = []
     order = ORDER + [v for v in VERBS if v not in ORDER + ["destroy"]] + ["destroy"]
     for verb in order:
-        said = []
-        for path, letter in ((voter, "v"), (attached, "w")):
-            os.makedirs(letter, exist_ok=True)
-            with open("%s/u%s.service" % (letter, letter), "w") as f:
-                f.write("[Service]\nExecStart=/bin/sleep 1000\n")
-            args = [a.replace("u.service", "u%s.service" % letter) for a in VERBS[verb]]
-            r = subprocess.run([fleetctl, "--endpoint=unix://" + path] + args, cwd=letter, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
-                               env=dict(os.environ, EDITOR="true", VISUAL="true"))
-            out = re.sub(r"\bu[vw]\b", "u_", r.stdout + r.stderr).replace(path, "SOCKET")  # lists have the units of both
-            said.append((r.returncode, re.sub(r"[0-9]+", "N", OF_THE_HOST.sub("", out))))
+        if lost and verb in NOT_AGAIN:
+            continue
+        for attempt in range(ATTEMPTS if lost else 1):
+            said = []
+            for path, letter in ((voter, "v"), (attached, "w")):
+                os.makedirs(letter, exist_ok=True)
+                with open("%s/u%s.service" % (letter, letter), "w") as f:
+                    f.write("[Service]\nExecStart=/bin/sleep 1000\n")
+                args = [a.replace("u.service", "u%s.service" % letter) for a in VERBS[verb]]
+                r = subprocess.run([fleetctl, "--endpoint=unix://" + path] + args, cwd=letter, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+                                   env=dict(os.environ, EDITOR="true", VISUAL="true"))
+                out = re.sub(r"\bu[vw]\b", "u_", r.stdout + r.stderr).replace(path, "SOCKET")  # lists have the units of both
+                said.append((r.returncode, re.sub(r"[0-9]+", "N", OF_THE_HOST.sub("", out))))
+            if said[0] == said[1]:
+                break
+            time.sleep(0.3)
         if said[0] != said[1]:
             different.append("%s: %s, here %s" % (verb, *(str(s)[:300] for s in said)))
             print("# " + "%s: %s, here %s" % (verb, *said))
     print("# %d verbs" % len(order))
-    result("each_verb_says_what_it_says_on_a_voter", different)
+    result("each_verb_says_what_it_says_on_a_voter" + ("_while_replicas_are_lost" if lost else ""), different)
 
 
 class History:

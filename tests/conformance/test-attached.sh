@@ -1,7 +1,7 @@
 #!/bin/bash
 # A host without a replica, h6, beside five hosts with one: each route and each verb of fleetctl gives there what it gives on a voter, and the
 # recorded answers of etcd are compared. Reads, writes and watches are correct while its replica is killed, stands still or is upgraded.
-# Takes 120 s, most of it waiting.
+# Takes 180 s, most of it waiting.
 set -u
 n_ports=12
 here=$(cd "$(dirname "$0")" && pwd)
@@ -18,7 +18,7 @@ has_replica() { [ -n "$(replica)" ] && api 6 cluster | grep -q '"role":"attached
 says_unreachable() { api_body 6 units | grep -qE 'attached host: no replica reachable for [0-9]+ s \(.*h[1-5].*\)'; }
 api_body() { curl -s -m 10 --unix-socket "$scratch/sock$1" "http://fleet/fleet/v1/$2"; }
 keys() { curl -s -m 10 "http://127.0.0.1:${ports[5]}/v2/keys$1" "${@:2}"; } # KEY OPTION...
-status() { curl -s -m 10 -o /dev/null -w '%{http_code}' --unix-socket "$scratch/sock$1" "http://fleet$2"; }
+status() { curl -s -m 10 -o /dev/null -w '%{http_code}' --unix-socket "$scratch/sock$1" "http://fleet$2" "${@:3}"; }
 
 for host in 1 2 3 4 5 6; do start $host; done
 wait_for 20 put 1 /ready yes
@@ -67,6 +67,42 @@ check it_leaves_a_replica_that_ends uses_another
 start "${used#h}"
 wait_for 30 api "${used#h}" units
 
+# -- Each route and each verb, while a replica in use ends or stands still each 3 s --
+n_lost=0
+while_replicas_are_lost() { # COMMAND...
+        local kinds=(KILL STOP TERM) kind job
+        "$@" &
+        job=$!
+        while kill -0 "$job" 2>/dev/null; do
+                used=$(replica)
+                used=${used#h}
+                if [ -n "$used" ]; then
+                        kind=${kinds[n_lost % 3]}
+                        n_lost=$((n_lost + 1))
+                        if [ "$kind" = STOP ]; then
+                                kill -STOP "${pids[$used]}"
+                                sleep 2.5 # longer than a host waits for an answer
+                                kill -CONT "${pids[$used]}"
+                        else
+                                end "$kind" "$used"
+                                start "$used"
+                        fi
+                fi
+                sleep 3
+        done
+        wait "$job"
+        echo "# $n_lost replicas were lost; after $SECONDS s"
+}
+routes_lost() { exec python3 "$here/attached.py" routes "$scratch/sock2" - "$scratch/sock6" - lost; }
+verbs_lost() { cd "$scratch" && exec python3 "$here/attached.py" verbs "$scratch/sock2" "$scratch/sock6" "$fleetctl" "$here/../../client/fleetctl.c" lost; }
+while_replicas_are_lost verbs_lost
+for _ in 1 2 3 4 5; do
+        while_replicas_are_lost routes_lost
+        [ $n_lost -lt 5 ] || break
+done
+check replicas_were_lost_in_each_way [ "$n_lost" -ge 3 ]
+for host in 1 2 3 4 5; do wait_for 30 api "$host" units; done
+
 # -- Without a quorum, a replica answers, and the host with it --
 head_of() { curl -s -m 10 -D - -o /dev/null "http://127.0.0.1:${ports[5]}$1"; }
 is_stale() { head_of /v2/keys/known | grep -qi '^x-fleet-stale: [0-9]'; }
@@ -87,14 +123,24 @@ echo "# such a write took $took ms"
 check without_a_quorum_health_is_503 [ "$(status 6 /health)" = 503 ]
 
 # -- No replica can be reached --
+curl -s -m 40 --unix-socket "$scratch/sock6" "http://fleet/fleet/v1/events" -o /dev/null -D "$scratch/events" &
+pids[events]=$!
+events_begin() { grep -q '^HTTP/1.1 200' "$scratch/events"; }
+check without_a_quorum_events_begin wait_for 10 events_begin
 for host in 1 2 3 4 5; do kill -STOP "${pids[$host]}" 2>/dev/null; done
 check without_a_replica_the_answer_names_the_replicas wait_for 20 says_unreachable
 for path in /fleet/v1/cluster /version /metrics /v2/machines /v2/members; do
         check "without_a_replica_${path//\//_}_is_answered" [ "$(status 6 $path)" = 200 ]
 done
-for path in /health /fleet/v1/units /v2/keys/known /fleet/v1/kv/value/known; do
+for path in /health /fleet/v1/units /v2/keys/known /fleet/v1/kv/value/known /fleet/v1/state /fleet/v1/machines /fleet/v1/directory /fleet/v1/why/none.service \
+        /fleet/v1/cluster/tokens /fleet/v1/cluster/backup /fleet/v1/events; do
         check "without_a_replica_${path//\//_}_is_503" [ "$(status 6 $path)" = 503 ]
 done
+for path in plan batch directory cluster/tokens; do
+        check "without_a_replica_post_${path//\//_}_is_503" [ "$(status 6 /fleet/v1/$path -X POST -H 'Content-Type: application/json' -d '{}')" = 503 ]
+done
+events_are_cut() { ! kill -0 "${pids[events]}"; }
+check without_a_replica_events_are_cut wait_for 15 events_are_cut
 says the_statistics_are_code_300 '"errorCode":300' "$(curl -s -m 10 "http://127.0.0.1:${ports[5]}/v2/stats/self")"
 says a_key_is_code_300_with_the_cause '"errorCode":300' "$(keys /known)"
 says a_key_names_the_replicas 'no replica reachable for' "$(keys /known)"
