@@ -48,7 +48,9 @@ join_at_once() {
                 wait_for 30 knows_machines "$h" "$all" || fail "$h lists $(machines "$h" | wc -l) machines"
                 wait_for 10 writes "$h" || fail "$h accepts no writes"
         done
-        echo "# each of them listed $all machines, and accepted a write, after $(($(now_ms) - start)) ms" >>"$LAB/figures"
+        start=$(($(now_ms) - start))
+        echo "# each of them listed $all machines, and accepted a write, after $start ms" >>"$LAB/figures"
+        [ $# -lt 20 ] || [ $start -le 20000 ] || fail "$# hosts joined within $start ms"
         [ "$all" -ge 5 ] && all=5
         wait_for 60 has_replicas alpha "$all" || fail "replicas: $(roles_of alpha | tr '\n' ' ')"
 }

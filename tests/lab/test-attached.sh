@@ -1,7 +1,7 @@
 #!/bin/bash
 # Six booted hosts, with one token: five have a replica, one is attached. Units run there, fleetctl works there, and no unit is touched while its
 # replica is killed, stopped and cut. With CHECK_ALL=yes 20 hosts join, and twelve attached ones go through the loss of each replica and of the
-# quorum, a rotation of the CA and a recovery. Takes 50 s.
+# quorum, a rotation of the CA and a recovery. Takes 70 s.
 n_joining=5
 [ -z "${CHECK_ALL:-}" ] || n_joining=20
 LAB_HOSTS="alpha $(seq -s ' ' -f 'n%g' $n_joining)" LAB_TOKENS=yes
@@ -120,6 +120,31 @@ replicas_that_are_killed_stopped_and_cut_touch_no_unit() {
         done
 }
 
+# The daemons of all replicas stand still: nothing is lost meanwhile, because no leader counts.
+signal_replicas() { local r; for r in $(cat "$LAB/replicas"); do host_exec "$r" systemctl kill -s "$1" --kill-whom=main fleetd; done; }
+reaches_no_replica() { fleetctl "$1" why here.service 2>&1 | grep -q 'no replica reachable'; }
+without_a_replica_a_host_shows_its_own_units() {
+        local h verb
+        hosts
+        h=$(hosts_running here.service)
+        replicas >"$LAB/replicas"
+        signal_replicas STOP
+        wait_for 20 reaches_no_replica "$h" || { signal_replicas CONT; fail "why: $(fleetctl "$h" why here.service 2>&1)"; }
+        for verb in status journal show; do
+                host_exec "$h" curl -s -m 10 -o /dev/null -w "$verb %{http_code}\n" --unix-socket /run/fleet.sock "http://fleet/fleet/v1/$verb/here.service"
+        done >"$LAB/here"
+        for verb in list-units why\ free-1.service plan\ here.service "token --uses=1" directory; do
+                # shellcheck disable=SC2086
+                fleetctl "$h" $verb >"$LAB/out" 2>&1 && echo "$verb succeeds: $(cat "$LAB/out")" >>"$LAB/here"
+        done
+        signal_replicas CONT
+        diff - "$LAB/here" <<<$'status 200\njournal 200\nshow 200' >"$LAB/out" || fail "without a replica: $(cat "$LAB/out")"
+        wait_for 30 writes "$h" || fail "$h accepts no writes"
+        # shellcheck disable=SC2086
+        cluster_whole $LAB_HOSTS
+        WHAT="the silence of all replicas" untouched "$(cat "$LAB/before")"
+}
+
 an_attached_host_without_power_loses_its_units_to_others() {
         local h moved start others_before
         hosts
@@ -230,6 +255,6 @@ attached_hosts_follow_a_replica_that_was_recovered() {
 }
 
 scenario hosts_join_by_one_token an_idle_attached_host_has_8_megabytes_and_4_wake_ups_a_second attached_hosts_leave_until_twelve_are_left units_run_on_attached_hosts_and_fleetctl_works_there \
-        replicas_that_are_killed_stopped_and_cut_touch_no_unit an_attached_host_without_power_loses_its_units_to_others \
+        replicas_that_are_killed_stopped_and_cut_touch_no_unit without_a_replica_a_host_shows_its_own_units an_attached_host_without_power_loses_its_units_to_others \
         without_a_quorum_a_host_that_boots_starts_its_units_and_no_unit_stops the_ca_is_rotated_while_two_attached_hosts_are_off \
         attached_hosts_follow_a_replica_that_was_recovered
