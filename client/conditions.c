@@ -668,7 +668,6 @@ static void add_directories(const View *v, Conditions *all) {
         }
 }
 
-/* The memory of the replicas, and the writes of one leader, are not known to suffice. */
 static void add_size(const View *v, Conditions *all) {
         size_t n = 0;
 
