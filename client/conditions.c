@@ -668,18 +668,19 @@ static void add_directories(const View *v, Conditions *all) {
         }
 }
 
-/* The memory of the replicas, and the writes of one leader, are not known to suffice. */
 static void add_size(const View *v, Conditions *all) {
         size_t n = 0;
 
         for (size_t i = 0; i < v->machines.n; i++)
                 n += !is_gone(v, &v->machines.machines[i]);
         if (n > MACHINES_MEASURED)
-                add(all, "size", "cluster", "", "%zu machines are more than %d: form several clusters", n,
+                add(all, "size", "cluster", "",
+                    "%zu machines are more than the supported %d: form several clusters", n,
                     MACHINES_MEASURED);
         if (v->units.n > UNITS_MEASURED)
-                add(all, "size", "cluster", "", "%zu units are more than %d: form several clusters",
-                    v->units.n, UNITS_MEASURED);
+                add(all, "size", "cluster", "",
+                    "%zu units are more than the supported %d: form several clusters", v->units.n,
+                    UNITS_MEASURED);
 }
 
 void conditions_find(const View *v, Conditions *ret) {

@@ -246,7 +246,7 @@ VERBS = {
     "join": ["join", "fleet1-none"], "journal": ["journal", "u.service"], "kill": ["kill", "u.service"], "kv": ["kv", "ls", "/"],
     "leave": ["leave", "--none"], "list-dependencies": ["list-dependencies", "u.service"], "list-machines": ["list-machines"],
     "list-members": ["list-members"], "list-unit-files": ["list-unit-files"], "list-units": ["list-units"],
-    "load": ["load", "--no-block", "u.service"], "log": ["log", "--lines=1", "--machine=none"], "machine": ["machine", "show", "h1"], "move": ["move", "none.service", "none"], "plan": ["plan", "u.service"],
+    "load": ["load", "--no-block", "u.service"], "log": ["log", "--lines=1", "--machine=none"], "machine": ["machine", "show", "h1"], "move": ["move", "none.service"], "plan": ["plan", "u.service"],
     "reboot": ["reboot", "--status"], "rollout": ["rollout", "u.service"],
     "recover": ["recover"], "reload": ["reload", "u.service"], "remove": ["remove", "--yes", "h3"], "reset-failed": ["reset-failed", "u.service"],
     "restart": ["restart", "none.service"], "restore": ["restore", "none.gz"], "revert": ["revert", "--yes", "u.service"], "show": ["show", "u.service"], "ssh": ["ssh", "u.service"],

@@ -14,11 +14,10 @@ enum {
         LOST_MS = 3500 + WRITE_MS,
         /* The replica is silent, the hosts that used it may move, the write. */
         LOST_WITH_REPLICA_MS = 1750 + 3000 + WRITE_MS,
-        CLOSED_MS = 100,     /* until a host uses its idle session */
-        SILENT_MS = 2100,    /* the same: answers are due each second, and are missed for 1.5 s */
-        NO_LEADER_MS = 2600, /* a second without contact, which the next answer says */
-        BOTH_CLOSED_MS = 5000,
-        COMPLETE_MS = 3000, /* more than the pause between two moves */
+        CLOSED_MS = 100,      /* until a host uses its idle session */
+        SILENT_MS = 2500,     /* the same: answers are due each second, and are missed for 1.5 s */
+        NO_LEADER_MS = 3600,  /* a second without contact, which the answer of the next second says */
+        AFTER_MOVE_MS = 3000, /* more than the pause between two moves */
 };
 
 /* Found a cluster of five members, and attach a host. */
@@ -215,7 +214,7 @@ static void move_over_in_time(void) {
         for (Loss loss = 0; loss < _LOSS_MAX; loss++) {
                 UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
                 UNTIL("a-host-uses-a-replica", (replica = replica_of(m)) && leader_with(machine(0)));
-                run_ms(COMPLETE_MS + world_draw(world, 2 * TICK_MS));
+                run_ms(AFTER_MOVE_MS + world_draw(world, 2 * TICK_MS));
                 if (replica != replica_of(m) || replica == leader_with(machine(0)) || n_dialed(m) != 2)
                         continue;
                 suspect(replica);
@@ -443,9 +442,10 @@ static void two_zones(void) {
         suspect(m);
         stop_host(m);
         machine_start_daemon(m);
-        /* It begins with any two, and changes to better ones later. */
-        UNTIL_EACH(700000, 100, "a-host-dials-two-zones", serves(m) && dials_two_zones(m));
-        run_ms(COMPLETE_MS);
+        /* It begins with any two, and changes to a better first one, and then to a better second one, later.
+         */
+        UNTIL_EACH(1500000, 100, "a-host-dials-two-zones", serves(m) && dials_two_zones(m));
+        run_ms(AFTER_MOVE_MS);
         UNTIL_EACH(5000, 20, "a-host-uses-a-replica", dials_two_zones(m) && replica_of(m));
         cut = zone_of(replica_of(m));
         for (unsigned i = 0; i < REPLICAS; i++)
