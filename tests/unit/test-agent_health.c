@@ -142,7 +142,7 @@ static void a_unit_that_failed_or_that_systemd_refused_is_failing(void **state) 
 
 /* systemd answers a start when it has queued the job. Until it runs that, the unit has failed as before. */
 static struct {
-        char invocation[sizeof((SystemdUnit){}.invocation_id)];
+        char invocation[sizeof((SystemdUnit) {}.invocation_id)];
         bool queued;
 } former;
 
