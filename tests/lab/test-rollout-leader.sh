@@ -1,6 +1,6 @@
 #!/bin/bash
 # The host of the leader is cut in each state of a rollout, and the quorum is lost between the end and the start of an instance. The leader's host
-# is drained, so that no instance ends with it. Takes 120 s.
+# is drained, so that no instance ends with it. Takes 75 s.
 LAB_HOSTS="alpha beta gamma delta"
 . "$(dirname "$0")/scenario.sh"
 . "$here/rollouts.sh"
