@@ -68,10 +68,12 @@ static const char *instance_failure(const ClusterAssignment *a) {
                                                                "its machine was shut down during its update";
         if (!s)
                 return NULL;
-        if (s->health == UNIT_HEALTH_FAILING)
-                return s->why ?: s->reason ?: "it is failing";
         if (s->job[0] && !streq(s->job, "condition"))
                 return s->reason ?: "systemd did not start it";
+        if (a->hash[0] && s->hash && !streq(s->hash, a->hash))
+                return NULL; /* of the former text: it stops, for example */
+        if (s->health == UNIT_HEALTH_FAILING)
+                return s->why ?: s->reason ?: "it is failing";
         if (s->lapsed)
                 return s->reason ?: "it was available, and is not any more";
         return NULL;

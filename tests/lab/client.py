@@ -31,7 +31,7 @@ def ask_address(port, address):
     """True: answered; False: failed; None: not accepted."""
     text = b""
     try:
-        with socket.create_connection((address, port), timeout=2) as s:
+        with socket.create_connection((address, port), timeout=5) as s:
             s.sendall(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")
             while True:
                 part = s.recv(4096)

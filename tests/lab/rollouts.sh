@@ -3,13 +3,16 @@
 
 WATCH_S=2 # UpdateWatchSec= of a good text
 
-# Boot the hosts of the lab, with the program of the instances.
-cluster_with_instances() {
+# Put the program of the instances on the disks of all hosts.
+install_instances() {
         local h
         for h in $LAB_HOSTS; do
                 host_make "$h" || fail "no disk for $h"
                 install -D -m 755 "$here/instance.py" "$LAB/$h/up/usr/local/bin/instance"
         done
+}
+cluster_with_instances() {
+        install_instances
         cluster_up
 }
 

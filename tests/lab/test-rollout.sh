@@ -1,5 +1,5 @@
 #!/bin/bash
-# Rollouts of a global unit on three booted hosts: steps, a host that is away, texts that fail, a leader that ends. Takes 60 s.
+# Rollouts of a global unit on three booted hosts: steps, a host that is away, texts that fail, a leader that ends. Takes 80 s.
 . "$(dirname "$0")/scenario.sh"
 
 unit=agent.service
@@ -43,7 +43,7 @@ a_global_unit_is_updated_in_steps() {
 }
 
 a_host_that_is_away_is_updated_after_its_return() {
-        local away before
+        local away before begin
         away=$(others "$(leader)" | grep -v alpha | head -n 1)
         before=$(starts)
         host_cut "$away"
@@ -54,7 +54,9 @@ a_host_that_is_away_is_updated_after_its_return() {
         fleetctl alpha rollout $unit | grep -q '1 behind' || fail "$(fleetctl alpha rollout $unit)"
         [ "$(started_since "$before" | wc -l)" = 2 ] || fail "started: $(started_since "$before" | tr '\n' ';')"
         host_heal "$away"
+        begin=$(now_ms)
         wait_for 40 is_started_since "$before" 3 || fail "$away is not updated: $(fleetctl alpha rollout $unit)"
+        echo "# an instance whose host was away had the text $(($(now_ms) - begin)) ms after its return; expected at most 7000 ms" >>"$LAB/figures"
         cluster_whole
         wait_for 20 available 3 || fail "not available: $(fleetctl alpha rollout $unit)"
 }
@@ -88,6 +90,25 @@ a_text_that_fails_is_reverted() {
         [ $ms -le 6000 ] || fail "it took $ms ms"
 }
 
+# The start takes ten seconds: the host is cut meanwhile. Order: alpha, beta, gamma.
+a_host_that_is_lost_during_its_step_pauses_the_rollout() {
+        local before
+        before=$(starts)
+        text 8 '/bin/sleep infinity'
+        sed -i 's/^ExecStart=/ExecStartPre=\/bin\/sh -c "[ $(hostname) != beta ] || sleep 10"\n&/' "$LAB/units/$unit"
+        submit
+        wait_for 30 started_on beta "$before" || fail "beta has no step: $(fleetctl alpha rollout $unit)"
+        host_cut beta
+        wait_for 30 rollout_is paused 8 || fail "$(fleetctl alpha rollout $unit)"
+        fleetctl alpha rollout $unit | grep -q 'beta: its machine was lost during its update' || fail "$(fleetctl alpha rollout $unit)"
+        [ "$(host_exec gamma tail -n 1 /run/starts)" = 7 ] || fail "gamma is updated, too"
+        host_heal beta
+        cluster_whole
+        fleetctl alpha rollout resume $unit >"$LAB/out" 2>&1 || fail "resume: $(cat "$LAB/out")"
+        wait_for 60 rollout_is done 8 || fail "$(fleetctl alpha rollout $unit)"
+}
+started_on() { started_since "$2" | grep -q "^$1 "; }
+
 the_next_leader_continues() {
         local before first at
         first=$(leader)
@@ -102,4 +123,5 @@ the_next_leader_continues() {
 }
 
 scenario a_global_unit_is_updated_in_steps a_host_that_is_away_is_updated_after_its_return a_text_that_fails_takes_one_instance \
-        a_text_that_fails_is_reverted the_next_leader_continues
+        a_text_that_fails_is_reverted the_next_leader_continues \
+        a_host_that_is_lost_during_its_step_pauses_the_rollout

@@ -157,6 +157,32 @@ static void an_instance_that_was_available_and_is_not_any_more_has_failed(void *
         end(&play);
 }
 
+/* It is stopping: its state is published after the assignment, and is that of the former text. */
+static void an_instance_that_ends_slowly_for_the_next_text_has_not_failed(void **state) {
+        static const char *const states[] = { "\"lapsed\":true",
+                                              "\"health\":\"failing\",\"why\":\"HTTP 503\"" };
+        char key[LAYOUT_KEY_MAX], value[256], hash[UNIT_HASH_SIZE];
+        Play play;
+
+        for (size_t i = 0; i < ELEMENTS(states); i++) {
+                begin_template(&play, 4, "");
+                snprintf(hash, sizeof(hash), "%s", assignment_of(&play, 0)->hash);
+                want(&play, 2);
+                assert_int_equal(step(&play), ROLLOUT_WRITE);
+                assert_int_equal(assignment_of(&play, 0)->revision, 2);
+                snprintf(value, sizeof(value),
+                         "{\"active\":\"deactivating\",\"hash\":\"%s\",%s,\"load\":\"loaded\",\"sub\":\"stop-"
+                         "post\"}",
+                         hash, states[i]);
+                layout_key(key, LAYOUT_STATE, play.instances[0].unit, machine_id(play.instances[0].machine));
+                cluster_view_put(&play.p, key, value);
+                assert_int_equal(step(&play), ROLLOUT_NOTHING);
+                seconds(&play, 40);
+                assert_rollout(&play, ROLLOUT_DONE, 2);
+                end(&play);
+        }
+}
+
 static void bad_updates_in_a_row_take_one(void **state) {
         Play play;
 
@@ -733,6 +759,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_broken_instance_gets_the_fix),
                 cmocka_unit_test(the_fix_of_a_failed_instance_starts_it),
                 cmocka_unit_test(an_instance_that_was_available_and_is_not_any_more_has_failed),
+                cmocka_unit_test(an_instance_that_ends_slowly_for_the_next_text_has_not_failed),
                 cmocka_unit_test(bad_updates_in_a_row_take_one),
                 cmocka_unit_test(an_assignment_that_is_not_executed_counts_as_unavailable),
                 cmocka_unit_test(an_instance_that_may_be_restarting_is_not_available_with_the_former_text),
