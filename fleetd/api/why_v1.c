@@ -375,7 +375,9 @@ static size_t draft_instances(const Draft *d, size_t i) {
 
         if (!unit_name_is_template(u->name))
                 return u->unit->placement.global ? d->positions[i].n_global : 1;
-        for (n = unit_order_instances(&d->cluster->by_name, u->name, &at); n > 0; n--) {
+        n = unit_order_instances(&d->cluster->by_name, u->name, &at);
+        scheduler_view_count_work(d->view, n + d->n);
+        for (; n > 0; n--) {
                 follower = unit_order_next(&d->cluster->by_name, &at);
                 found += follower && follower->unit && follower->target == TARGET_LAUNCHED &&
                          follower->unit->from && streq(follower->unit->from, u->name);

@@ -86,18 +86,31 @@ static int diff_note_pause(DirectoryFile *f, const ClusterUnit *u) {
                               f->name, (unsigned long long) r->to.number, r->why, f->name);
 }
 
+/* Return the text of the file if a user left it by a revert, or by the first of several reverts; or NULL. */
+static const Revision *diff_left(const DirectoryFile *f, const Revisions *all) {
+        const Revision *next = &all->wanted;
+
+        for (size_t i = all->n_former; i > 0 && next->how == REVISION_REVERTED; i--) {
+                next = &all->former[i - 1];
+                if (streq(next->hash, f->unit->hash))
+                        return next;
+        }
+        return NULL;
+}
+
 /* Return the number of the text of the file if it failed and was reverted, or if a user left it by a revert,
  * and why in 'ret_why'; 0: neither. */
 static uint64_t diff_reverted(const DirectoryFile *f, const ClusterUnit *u, Error *ret_why) {
         const Revisions *all = &u->unit->revisions;
-        const Revision *left = all->n_former > 0 ? &all->former[all->n_former - 1] : NULL;
+        const Revision *left;
 
         if (u->rollout && u->rollout->reverted.number > 0 &&
             streq(u->rollout->reverted.hash, f->unit->hash)) {
                 error_set(ret_why, 0, "%s", u->rollout->why);
                 return u->rollout->reverted.number;
         }
-        if (!left || all->wanted.how != REVISION_REVERTED || !streq(left->hash, f->unit->hash))
+        left = diff_left(f, all);
+        if (!left)
                 return 0;
         error_set(ret_why, 0, "by %s", *all->wanted.by ? all->wanted.by : "fleetctl");
         return left->number;

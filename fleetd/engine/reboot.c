@@ -160,7 +160,9 @@ static int reboot_ask_budget(const Cluster *cluster, const ClusterAssignment *a,
                 const ClusterAssignment *other = set.instances[i].assignment;
                 bool down = reboot_is_down(other->machine);
 
-                if (!down && other->machine->presence != PRESENCE_UP)
+                if (!down &&
+                    (other->machine->presence != PRESENCE_UP || set.instances[i].state == INSTANCE_SKIPPED ||
+                     set.instances[i].state == INSTANCE_ENDED))
                         continue;
                 budget.n++;
                 budget.available += !down && rollout_is_counted(cluster, other);

@@ -125,8 +125,9 @@ static void rolling_begin(Rolling *x, bool supersedes) {
                 rolling_shares(x);
         }
         r->available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
-        r->served = x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_SURGING] +
-                    x->set.n_of[INSTANCE_AVAILABLE];
+        r->served = MAX(supersedes ? r->served : 0,
+                        (uint64_t) (x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_SURGING] +
+                                    x->set.n_of[INSTANCE_AVAILABLE]));
         snprintf(r->by, sizeof(r->by), "%s", wanted->by);
         r->before = ROLLOUT_ROLLING;
         r->state = wanted->how == REVISION_REVERTED ? ROLLOUT_REVERTING :
@@ -162,6 +163,9 @@ static void rolling_describe_failure(const Rolling *x, char *ret, size_t size) {
 
         if (f)
                 snprintf(ret, size, "%s on %s: %s", f->unit, cluster_name_of(x->cluster, f->machine), f->why);
+        else if (rolling_lost(x) > 0)
+                snprintf(ret, size, "a condition of the text is not met, and stopped %zu of %zu instances",
+                         rolling_lost(x), (size_t) r->served);
         else
                 snprintf(ret, size, "no further instance was available within UpdateDeadlineSec=");
 }
@@ -222,7 +226,7 @@ static int rolling_check(Rolling *x) {
         bool waits = rolling_steps(x) + rolling_behind(x) + x->set.n_missing > 0;
 
         if (x->next->state == ROLLOUT_REVERTING ? n[INSTANCE_FAILED] > x->set.n_untouched :
-                                                  n[INSTANCE_FAILED] > x->max_failures)
+                                                  rolling_failures(x) > x->max_failures)
                 return rolling_fail(x);
         if (!waits)
                 return 0;
@@ -337,7 +341,7 @@ static int rolling_held(Rolling *x) {
         int r;
 
         (void) rolling_note_progress(x);
-        if (x->set.n_of[INSTANCE_FAILED] > x->max_failures) {
+        if (rolling_failures(x) > x->max_failures) {
                 r = rolling_fail(x);
                 if (r != 0)
                         return MIN(r, 0);
@@ -359,7 +363,7 @@ static int rolling_pausing(Rolling *x) {
         int r;
 
         (void) rolling_note_progress(x);
-        if (x->set.n_of[INSTANCE_FAILED] > x->max_failures) {
+        if (rolling_failures(x) > x->max_failures) {
                 r = rolling_fail(x);
                 if (r != 0)
                         return MIN(r, 0);

@@ -105,6 +105,10 @@ bool rollout_is_due(const ClusterUnit *unit, const ClusterUnit *head);
 /* 0 or -ENOMEM. */
 int rollout_set_read(const Cluster *cluster, const ClusterUnit *head, RolloutSet *ret);
 void rollout_set_done(RolloutSet *set);
+/* Return how many instances were available when the text of the record was begun, and do not run because a
+ * condition of it is not met; 0 after 'resume', which accepts that. */
+size_t rollout_lost(const RolloutSet *set, const RolloutRecord *record);
+
 #define _cleanup_rollout_set_ _cleanup_(rollout_set_done)
 
 typedef struct RolloutLimits {

@@ -30,16 +30,13 @@ static inline size_t rolling_count(const Rolling *x) {
                (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
 }
 
-/* Skipped instances that were available when the rollout began. As soon as one is available with the text,
- * they do not count: it is to run on some machines. */
+/* Instances that a condition of the text has stopped: they count as failed, and as unavailable. */
 static inline size_t rolling_lost(const Rolling *x) {
-        const size_t *n = x->set.n_of;
-        size_t others = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] +
-                        n[INSTANCE_UNREACHABLE];
+        return rollout_lost(&x->set, x->next);
+}
 
-        if (n[INSTANCE_AVAILABLE] > 0 || x->next->served <= others)
-                return 0;
-        return MIN(n[INSTANCE_SKIPPED], (size_t) x->next->served - others);
+static inline size_t rolling_failures(const Rolling *x) {
+        return x->set.n_of[INSTANCE_FAILED] + rolling_lost(x);
 }
 
 /* Instances that are unavailable, or in an unfinished step. */

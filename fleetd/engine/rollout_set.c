@@ -339,6 +339,17 @@ bool rollout_starts_again(const ClusterUnit *head, const RolloutInstance *p) {
                (s && s->state.active && streq(s->state.active, "failed"));
 }
 
+size_t rollout_lost(const RolloutSet *set, const RolloutRecord *record) {
+        const size_t *n = set->n_of;
+        size_t others = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_UPDATING] + n[INSTANCE_AVAILABLE] +
+                        n[INSTANCE_FAILED] + n[INSTANCE_UNREACHABLE];
+
+        if (!record || record->state == ROLLOUT_DONE || record->retry > record->begun ||
+            record->served <= others)
+                return 0;
+        return MIN(n[INSTANCE_SKIPPED], (size_t) record->served - others);
+}
+
 /* -- The budget -- */
 
 int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, RolloutBudget *ret) {
@@ -351,7 +362,7 @@ int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, Rollout
         if (r < 0)
                 return r;
         b.n = set.n + set.n_missing - set.n_of[INSTANCE_IDLE] - set.n_of[INSTANCE_LOADED] -
-              set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED];
+              set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED] + rollout_lost(&set, head->rollout);
         b.available = set.n_of[INSTANCE_OLD] + set.n_of[INSTANCE_SURGING] + set.n_of[INSTANCE_AVAILABLE] +
                       set.n_kept - set.n_leaving;
         b.max = update_max_unavailable(policy, (unsigned) b.n);

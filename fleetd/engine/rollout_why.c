@@ -108,7 +108,7 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
                          .policy = &set->head->unit->placement.update };
 
         x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] -
-                        set->n_kept + set->n_missing + unreachable;
+                        set->n_kept + rollout_lost(set, set->head->rollout) + set->n_missing + unreachable;
         x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] + set->n_kept;
         x.n = x.unavailable + x.available;
         *ret = (Error) {};

@@ -499,11 +499,31 @@ static void a_paused_rollout_is_a_problem_of_its_file(void **state) {
                             "or: fleetctl rollout resume a.service");
 }
 
+/* 4 was left for 3, and that for 2. The last revert alone would leave 3 only. */
+static void a_file_whose_text_a_user_left_by_the_first_of_two_reverts_is_not_submitted(void **state) {
+        DataDir *f = *state;
+        _cleanup_unit_ Unit *bad = NULL;
+        _cleanup_text_ Text value = {};
+        char text[256];
+
+        text_of(text, "/bad");
+        assert_int_equal(unit_parse("a.service", text, strlen(text), &bad, NULL), 0);
+        file(f, "a.service", "/bad");
+        text_printf(&value,
+                    "{\"owner\":\"%s\",\"path\":\"/x\",\"by\":\"root@alpha\",\"how\":\"reverted\","
+                    "\"rev\":2,\"revs\":[{\"hash\":\"%s\",\"rev\":4},{\"hash\":\"%040d\","
+                    "\"how\":\"reverted\",\"rev\":3}],\"text\":\"[Service]\\nExecStart=/good\\n\"}",
+                    f->id, bad->hash, 7);
+        cluster_view_put(&f->view, "/_fleet/unit/a.service", value.chars);
+        assert_diff(f, true, "");
+}
+
 int main(void) {
 #define in_folder(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
         const struct CMUnitTest tests[] = {
                 in_folder(a_reverted_file_stays_reverted),
                 in_folder(a_file_whose_text_a_user_left_by_a_revert_is_not_submitted),
+                in_folder(a_file_whose_text_a_user_left_by_the_first_of_two_reverts_is_not_submitted),
                 in_folder(a_template_that_is_invalid_for_an_instance_is_refused),
                 in_folder(a_paused_rollout_is_a_problem_of_its_file),
                 in_folder(a_new_file_is_submitted),

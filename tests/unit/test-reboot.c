@@ -576,9 +576,38 @@ static void no_host_begins_in_a_new_lineage_or_with_other_maintenance(void **sta
         cluster_view_free(&p);
 }
 
+/* A condition of the global unit is met on A only: the others do not lack it. */
+static void machines_on_which_a_condition_is_not_met_use_no_budget(void **state) {
+        const KvState kv = {};
+        Error why = {};
+        ClusterView p;
+
+        begin_global_reboots(&p, "");
+        for (char c = 'B'; c <= 'F'; c++) {
+                const char *hash = cluster_unit(&p.cluster, global)->unit->hash;
+                char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX], value[256];
+
+                cluster_view_id(id, (char[]) { c, 0 });
+                snprintf(value, sizeof(value), "{\"hash\":\"%s\",\"order\":\"run\",\"rev\":1,\"since\":1}",
+                         hash);
+                layout_key(key, LAYOUT_ASSIGNMENT, global, id);
+                cluster_view_put(&p, key, value);
+                snprintf(value, sizeof(value),
+                         "{\"active\":\"inactive\",\"hash\":\"%s\",\"job\":\"condition\","
+                         "\"load\":\"loaded\",\"sub\":\"dead\"}",
+                         cluster_unit(&p.cluster, global)->unit->hash);
+                layout_key(key, LAYOUT_STATE, global, id);
+                cluster_view_put(&p, key, value);
+        }
+        (void) execute(&p, &kv);
+        assert_int_equal(reboot_may_go_on(&p.cluster, &kv, machine_of(&p, "A"), &why), 1);
+        cluster_view_free(&p);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_reboot_asks_the_budget_of_global_units),
+                cmocka_unit_test(machines_on_which_a_condition_is_not_met_use_no_budget),
                 cmocka_unit_test(a_host_that_is_down_does_not_use_the_budget_of_global_units),
                 cmocka_unit_test(no_host_reboots_while_the_brake_is_on),
                 cmocka_unit_test(an_unreadable_reboot_holds_its_slot),

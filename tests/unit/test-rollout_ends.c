@@ -372,21 +372,67 @@ static void a_text_whose_condition_is_met_nowhere_takes_one_instance(void **stat
 
         begin_template(&play, 4, "");
         want(&play, 2);
-        seconds_skipping(&play, 500, 4, 2);
-        assert_int_equal(count_with(&play, 2), 1);
-        seconds_skipping(&play, 200, 4, 2);
+        seconds_skipping(&play, 20, 4, 2);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
         assert_int_equal(count_with(&play, 2), 1);
+        assert_string_equal(record_of(&play)->why,
+                            "a condition of the text is not met, and stopped 1 of 4 instances");
         end(&play);
 }
 
-/* It is met on the others: the rollout goes on. */
-static void a_text_whose_condition_is_not_met_everywhere_is_completed(void **state) {
+/* A drain does not stop a second one meanwhile. */
+static void an_instance_that_a_condition_stopped_uses_the_budget_of_its_set(void **state) {
+        RolloutBudget budget;
+        Error why = {};
         Play play;
 
-        begin_global(&play, 4, "MaxUnavailable=2");
+        begin_template(&play, 3, "");
         want(&play, 2);
-        seconds_skipping(&play, 60, 1, 2);
+        seconds_skipping(&play, 20, 3, 2);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(rollout_read_budget(&play.p.cluster, head_of(&play), &budget), 0);
+        assert_int_equal(budget.n, 3);
+        assert_int_equal(budget.available, 2);
+        assert_false(rollout_permits(&budget, 0, &why));
+        end(&play);
+}
+
+/* The next texts take the instance that is stopped already. */
+static void texts_in_a_row_whose_conditions_are_met_nowhere_take_one_instance(void **state) {
+        Play play;
+
+        begin_template(&play, 4, "");
+        for (unsigned revision = 2; revision < 6; revision++) {
+                want(&play, revision);
+                seconds_skipping(&play, 20, 4, 2);
+                assert_rollout(&play, ROLLOUT_PAUSED, revision);
+        }
+        assert_int_equal(count_with(&play, 1), 3);
+        end(&play);
+}
+
+static void a_single_unit_that_a_condition_stops_gets_its_former_text(void **state) {
+        Play play;
+
+        begin_template(&play, 1, "UpdateOnFailure=revert");
+        want(&play, 2);
+        seconds_skipping(&play, 30, 1, 2);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_int_equal(count_with(&play, 1), 1);
+        end(&play);
+}
+
+/* It is met on the others: with the consent of an operator, the rollout goes on. */
+static void a_text_whose_condition_is_not_met_everywhere_is_completed_after_resume(void **state) {
+        Play play;
+
+        begin_global(&play, 4, "");
+        want(&play, 2);
+        seconds_skipping(&play, 60, 2, 2);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(count_with(&play, 2), 1);
+        ask(&play, ROLLOUT_RESUME);
+        seconds_skipping(&play, 60, 2, 2);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(record_of(&play)->completed.number, 2);
         assert_int_equal(count_with(&play, 2), 4);
@@ -433,7 +479,10 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_global_unit_whose_condition_does_not_hold_somewhere_is_updated),
                 cmocka_unit_test(a_text_whose_condition_is_met_nowhere_takes_one_instance),
-                cmocka_unit_test(a_text_whose_condition_is_not_met_everywhere_is_completed),
+                cmocka_unit_test(an_instance_that_a_condition_stopped_uses_the_budget_of_its_set),
+                cmocka_unit_test(texts_in_a_row_whose_conditions_are_met_nowhere_take_one_instance),
+                cmocka_unit_test(a_single_unit_that_a_condition_stops_gets_its_former_text),
+                cmocka_unit_test(a_text_whose_condition_is_not_met_everywhere_is_completed_after_resume),
                 cmocka_unit_test(a_key_that_cannot_be_read_is_not_overwritten),
                 cmocka_unit_test(an_instance_that_cannot_be_read_uses_the_budget),
                 cmocka_unit_test(a_revert_skips_hosts_that_are_not_up),
