@@ -7,13 +7,13 @@ peers_libpeers_a_SOURCES = \
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test-peers
 TESTS += tests/unit/test-peers
-tests_unit_test_peers_SOURCES = tests/unit/test-peers.c $(SIDE_BY_SIDE)
+tests_unit_test_peers_SOURCES = tests/unit/test-peers.c tests/lib/scratch.h tests/lib/scratch.c $(SIDE_BY_SIDE)
 tests_unit_test_peers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_peers_LDADD = peers/libpeers.a $(IO_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-peers_certificates
 TESTS += tests/unit/test-peers_certificates
-tests_unit_test_peers_certificates_SOURCES = tests/unit/test-peers_certificates.c $(SIDE_BY_SIDE)
+tests_unit_test_peers_certificates_SOURCES = tests/unit/test-peers_certificates.c tests/lib/scratch.h tests/lib/scratch.c $(SIDE_BY_SIDE)
 tests_unit_test_peers_certificates_LDADD = peers/libpeers.a $(IO_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-strangers

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "io/loop_uv.h"
 #include "peers/peers_internal.h"
+#include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
 
 enum {
@@ -150,14 +151,7 @@ static int close_lab(void **state) {
 
 /* Find a free port of 127.0.0.1. */
 static void free_address(char ret[64]) {
-        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        socklen_t size = sizeof(a);
-        int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-        assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
-        assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &size), 0);
-        close(fd);
-        snprintf(ret, 64, "127.0.0.1:%u", ntohs(a.sin_port));
+        snprintf(ret, 64, "127.0.0.1:%d", scratch_port());
 }
 
 /* -- Hosts -- */
