@@ -83,6 +83,10 @@ void client_note_absent(Client *c, const char *name);
  */
 void client_note_machine(size_t n, const char *flag, const char *name);
 
+/* Call 'on_row' with each row of the history of a unit, the oldest first. Without a history there is none. */
+typedef int (*HistoryOnRow)(void *userdata, const JsonValue *row); /* a negative errno ends the reading */
+void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *userdata);
+
 /* Print "did you mean UNIT?" on a terminal, if the cluster has a unit with a similar name. */
 void client_suggest_unit(Client *c, const char *name);
 

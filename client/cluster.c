@@ -2,6 +2,7 @@
  * raise the feature level, to require certificates, and to stop waiting for hosts after a recovery. */
 #include "base/parse.h"
 #include "client/client.h"
+#include "client/suggest.h"
 
 enum { LABEL_WIDTH = 11 /* "this host  " */, UNITS_SHOWN = 10 };
 
@@ -294,11 +295,12 @@ int verb_cluster(Client *c, char **args, size_t n, Error *err) {
         while (n > 0 && which < ELEMENTS(verbs) && !streq(verbs[which].name, args[0]))
                 which++;
         if (which == ELEMENTS(verbs)) {
-                fprintf(stderr,
-                        "fleetctl: cluster has no verb %s: cluster [level [N] | rekey | secure | "
-                        "stop-waiting]\n",
-                        args[0]);
-                return EXIT_USAGE;
+                Suggestion suggestion = { .typed = args[0] };
+
+                for (size_t i = 0; i < ELEMENTS(verbs); i++)
+                        suggest_consider(&suggestion, verbs[i].name);
+                return suggest_verb("cluster", &suggestion,
+                                    "cluster [level [N] | rekey | secure | stop-waiting]");
         }
         r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &reply, err);
         if (r >= 0)
