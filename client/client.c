@@ -73,6 +73,14 @@ int client_usage(const char *message) {
         return EXIT_USAGE;
 }
 
+int client_fail_verb(const char *verb, const Suggestion *s, const char *usage) {
+        if (s->nearest)
+                client_note("%s has no verb %s; did you mean %s? (%s)", verb, s->typed, s->nearest, usage);
+        else
+                client_note("%s has no verb %s: %s", verb, s->typed, usage);
+        return EXIT_USAGE;
+}
+
 void client_note(const char *format, ...) {
         _cleanup_text_ Text t = {};
         va_list ap;

@@ -8,6 +8,7 @@
 #include "client/connection.h"
 #include "client/options.h"
 #include "client/output.h"
+#include "client/suggest.h"
 #include "units/api_json.h"
 #include "units/name.h"
 
@@ -68,6 +69,9 @@ int client_fail_after(int r, const Error *err, const char *format, ...) _printf_
 
 /* Print "fleetctl: MESSAGE" and return EXIT_USAGE. */
 int client_usage(const char *message);
+
+/* Print that 'verb' has no such verb, the most similar one, and its usage. Return EXIT_USAGE. */
+int client_fail_verb(const char *verb, const Suggestion *s, const char *usage);
 
 /* Print "fleetctl: MESSAGE" on stderr. The message may contain text of hosts and files: it is kept to one
  * line, and its control characters are replaced. */

@@ -2,7 +2,6 @@
  * raise the feature level, to require certificates, and to stop waiting for hosts after a recovery. */
 #include "base/parse.h"
 #include "client/client.h"
-#include "client/suggest.h"
 
 enum { LABEL_WIDTH = 11 /* "this host  " */, UNITS_SHOWN = 10 };
 
@@ -299,8 +298,8 @@ int verb_cluster(Client *c, char **args, size_t n, Error *err) {
 
                 for (size_t i = 0; i < ELEMENTS(verbs); i++)
                         suggest_consider(&suggestion, verbs[i].name);
-                return suggest_verb("cluster", &suggestion,
-                                    "cluster [level [N] | rekey | secure | stop-waiting]");
+                return client_fail_verb("cluster", &suggestion,
+                                        "cluster [level [N] | rekey | secure | stop-waiting]");
         }
         r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &reply, err);
         if (r >= 0)

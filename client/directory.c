@@ -1,7 +1,6 @@
 /* directory: problems of unit directories that need a decision of an administrator, and these decisions.
  * The daemon reports {"problems":[{"confirmed","kind","machineID","name","reason"}]}. */
 #include "client/files.h"
-#include "client/suggest.h"
 
 enum { NAMES_MAX = 100 }; /* in one request */
 
@@ -194,7 +193,7 @@ int verb_directory(Client *c, char **args, size_t n, Error *err) {
 
                 for (size_t i = 0; i < ELEMENTS(resolutions); i++)
                         suggest_consider(&suggestion, resolutions[i].verb);
-                return suggest_verb("directory", &suggestion, usage);
+                return client_fail_verb("directory", &suggestion, usage);
         }
         if (q.kind && !streq(q.kind, "held") && n == 1)
                 return client_usage(usage);

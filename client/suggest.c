@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "base/text.h"
-#include "client/client.h"
 #include "units/name.h"
 
 enum { STEM_WEIGHT = 1000 };
@@ -45,12 +44,4 @@ void suggest_consider_unit(Suggestion *s, const char *candidate) {
                 distance = STEM_WEIGHT * distance +
                            MIN(text_distance(s->typed, candidate), (size_t) STEM_WEIGHT - 1);
         suggest_keep(s, candidate, distance);
-}
-
-int suggest_verb(const char *verb, const Suggestion *s, const char *usage) {
-        if (s->nearest)
-                client_note("%s has no verb %s; did you mean %s? (%s)", verb, s->typed, s->nearest, usage);
-        else
-                client_note("%s has no verb %s: %s", verb, s->typed, usage);
-        return EXIT_USAGE;
 }

@@ -15,6 +15,3 @@ void suggest_consider(Suggestion *s, const char *candidate);
 
 /* The same for names of units: the part before "@" and the type counts first, then the whole name. */
 void suggest_consider_unit(Suggestion *s, const char *candidate);
-
-/* Print that 'verb' has no such verb, the most similar one, and its usage. Return EXIT_USAGE. */
-int suggest_verb(const char *verb, const Suggestion *s, const char *usage);

@@ -3,7 +3,6 @@
 
 #include "base/parse.h"
 #include "client/client.h"
-#include "client/suggest.h"
 #include "units/machine.h"
 
 /* -- token create -- */
@@ -219,7 +218,7 @@ int verb_token(Client *c, char **args, size_t n, Error *err) {
         suggestion.typed = args[0];
         for (size_t i = 0; i < ELEMENTS(verbs); i++)
                 suggest_consider(&suggestion, verbs[i].name);
-        return suggest_verb("token", &suggestion, "token [create | ls | revoke ID]");
+        return client_fail_verb("token", &suggestion, "token [create | ls | revoke ID]");
 }
 
 /* -- ca -- */
