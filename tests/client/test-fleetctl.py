@@ -1384,7 +1384,7 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
     t.expect("cluster level 3 --yes", 1, err=["fleetctl: cluster level 3: the level is 2; the fleetd of this host supports levels up to 2, "])
     t.expect("cluster level 1", 1, err=["fleetctl: cluster level 1: the level is 2; "])
     t.expect("cluster level high", 2, err="fleetctl: cluster level: expected one number, the new feature level\n")
-    t.expect("cluster levl 2", 2, err="fleetctl: cluster has no verb levl: cluster [level [N] | rekey | secure | stop-waiting]\n")
+    t.expect("cluster levl 2", 2, err="fleetctl: cluster has no verb levl; did you mean level? (cluster [level [N] | rekey | secure | stop-waiting])\n")
 
     t.expect("cluster stop-waiting", err="fleetctl: the cluster waits for no host\n")
     t.cluster.waits_for = ["beta", "gamma"]
