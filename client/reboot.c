@@ -267,7 +267,7 @@ static int reboot_status(Client *c, Error *err) {
         return failed ? EXIT_FAILED : EXIT_DONE;
 }
 
-/* Change the queue, if there is one. */
+/* Change the queue. The request is sent also if the queue seems to be empty: it may have begun meanwhile. */
 static int reboot_change(Client *c, const char *method, const char *path, const char *text, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         bool none;
@@ -277,7 +277,7 @@ static int reboot_change(Client *c, const char *method, const char *path, const 
         if (r < 0)
                 return r;
         none = json_value_count(json_value_member(root, "reboots")) == 0;
-        r = none ? 0 : client_request(c, method, path, NULL, NULL, err);
+        r = client_request(c, method, path, NULL, NULL, err);
         if (r < 0)
                 return r;
         if (is_json(c))
