@@ -73,6 +73,14 @@ int client_usage(const char *message) {
         return EXIT_USAGE;
 }
 
+int client_fail_verb(const char *verb, const Suggestion *s, const char *usage) {
+        if (s->nearest)
+                client_note("%s has no verb %s; did you mean %s? (%s)", verb, s->typed, s->nearest, usage);
+        else
+                client_note("%s has no verb %s: %s", verb, s->typed, usage);
+        return EXIT_USAGE;
+}
+
 void client_note(const char *format, ...) {
         _cleanup_text_ Text t = {};
         va_list ap;
@@ -189,6 +197,35 @@ void client_note_absent(Client *c, const char *name) {
                 client_note_awaited(c);
         }
         client_suggest_others(c, name);
+}
+
+typedef struct HistoryReading {
+        const char *unit;
+        HistoryOnRow on_row;
+        void *userdata;
+} HistoryReading;
+
+static int history_on_line(void *userdata, const char *line, size_t size) {
+        const HistoryReading *reading = userdata;
+        _cleanup_json_ JsonValue *row = NULL;
+        int r = json_value_parse(line, size, &row, NULL);
+
+        if (r < 0)
+                return r;
+        /* A pattern selects rows of other units, and the last line is no row. */
+        return streq(member_text(row, "name"), reading->unit) ? reading->on_row(reading->userdata, row) : 0;
+}
+
+void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *userdata) {
+        HistoryReading reading = { .unit = unit, .on_row = on_row, .userdata = userdata };
+        _cleanup_text_ Text path = {};
+        Error err = {};
+
+        text_append(&path, "/fleet/v1/history?unit=");
+        append_escaped(&path, unit, false);
+        text_append(&path, "&follow=false");
+        (void) connection_follow(c->connection, "GET", client_path(&path), history_on_line, &reading, NULL,
+                                 &err);
 }
 
 void client_note_machine(size_t n, const char *flag, const char *name) {

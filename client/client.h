@@ -8,6 +8,7 @@
 #include "client/connection.h"
 #include "client/options.h"
 #include "client/output.h"
+#include "client/suggest.h"
 #include "units/api_json.h"
 #include "units/name.h"
 
@@ -69,6 +70,9 @@ int client_fail_after(int r, const Error *err, const char *format, ...) _printf_
 /* Print "fleetctl: MESSAGE" and return EXIT_USAGE. */
 int client_usage(const char *message);
 
+/* Print that 'verb' has no such verb, the most similar one, and its usage. Return EXIT_USAGE. */
+int client_fail_verb(const char *verb, const Suggestion *s, const char *usage);
+
 /* Print "fleetctl: MESSAGE" on stderr. The message may contain text of hosts and files: it is kept to one
  * line, and its control characters are replaced. */
 void client_note(const char *format, ...) _printf_(1, 2);
@@ -82,6 +86,10 @@ void client_note_absent(Client *c, const char *name);
 /* Print that several machines or none ('n' is 0) have this name, and the next step. 'flag' precedes the name.
  */
 void client_note_machine(size_t n, const char *flag, const char *name);
+
+/* Call 'on_row' with each row of the history of a unit, the oldest first. Without a history there is none. */
+typedef int (*HistoryOnRow)(void *userdata, const JsonValue *row); /* a negative errno ends the reading */
+void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *userdata);
 
 /* Print "did you mean UNIT?" on a terminal, if the cluster has a unit with a similar name. */
 void client_suggest_unit(Client *c, const char *name);

@@ -294,11 +294,12 @@ int verb_cluster(Client *c, char **args, size_t n, Error *err) {
         while (n > 0 && which < ELEMENTS(verbs) && !streq(verbs[which].name, args[0]))
                 which++;
         if (which == ELEMENTS(verbs)) {
-                fprintf(stderr,
-                        "fleetctl: cluster has no verb %s: cluster [level [N] | rekey | secure | "
-                        "stop-waiting]\n",
-                        args[0]);
-                return EXIT_USAGE;
+                Suggestion suggestion = { .typed = args[0] };
+
+                for (size_t i = 0; i < ELEMENTS(verbs); i++)
+                        suggest_consider(&suggestion, verbs[i].name);
+                return client_fail_verb("cluster", &suggestion,
+                                        "cluster [level [N] | rekey | secure | stop-waiting]");
         }
         r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &reply, err);
         if (r >= 0)

@@ -171,6 +171,7 @@ int verb_directory(Client *c, char **args, size_t n, Error *err) {
         } resolutions[] = { { "confirm", "held", "removed, as the files are gone" },
                             { "take-over", "taken", "taken over by the directory" },
                             { "retry", "reverted", "submitted again by the directory" } };
+        static const char usage[] = "directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]";
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_listing_ Listing machines = {};
         _cleanup_reply_ Reply reply = {};
@@ -187,8 +188,15 @@ int verb_directory(Client *c, char **args, size_t n, Error *err) {
                                          .done = resolutions[i].done,
                                          .names = names.items,
                                          .n_names = names.n };
-        if ((n > 0 && !q.kind) || (q.kind && !streq(q.kind, "held") && n == 1))
-                return client_usage("directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]");
+        if (n > 0 && !q.kind) {
+                Suggestion suggestion = { .typed = args[0] };
+
+                for (size_t i = 0; i < ELEMENTS(resolutions); i++)
+                        suggest_consider(&suggestion, resolutions[i].verb);
+                return client_fail_verb("directory", &suggestion, usage);
+        }
+        if (q.kind && !streq(q.kind, "held") && n == 1)
+                return client_usage(usage);
         r = client_request(c, "GET", "/fleet/v1/directory", NULL, &reply, err);
         if (r < 0)
                 return r;

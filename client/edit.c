@@ -384,15 +384,15 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         r = fetch(c, name, &unit);
         if (r != EXIT_DONE)
                 return r;
+        r = edit_check(c, &unit, err);
+        if (r < 0)
+                return r;
         if (!editor_of_environment() && !isatty(STDIN_FILENO))
                 return error_set(err, -EINVAL,
                                  "%s cannot be edited: standard input is no terminal; set SYSTEMD_EDITOR, "
                                  "or change a copy: fleetctl cat --source %s >%s, then fleetctl start "
                                  "--replace %s",
                                  name, name, name, name);
-        r = edit_check(c, &unit, err);
-        if (r < 0)
-                return r;
         append_unit_text(&text, &unit);
         r = draft_make(&draft, name, &text, err);
         if (r < 0)

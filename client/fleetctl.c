@@ -280,8 +280,9 @@ static const Verb verbs[] = {
           verb_restore },
         { "revert", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT [REV]",
           "Return to a former revision of a unit",
-          "Without REV: the newest revision other than the wanted one. Directly after a revert, REV is\n"
-          "required. The text takes effect as a new one does, and revert returns when that has ended.\n"
+          "Without REV: the last one that all instances had after a rollout, or the newest other one.\n"
+          "Directly after a revert, REV is required. The text takes effect as a new one does, and revert\n"
+          "returns when that has ended.\n"
           "Asks for confirmation. Exit status 1: it does not start, 4: no such unit or revision.\n",
           verb_revert },
         { "rollout", FLAGS_ROLLOUT | FLAGS_JSON, "[UNIT...] | pause UNIT | resume UNIT | promote UNIT",
@@ -429,15 +430,9 @@ static bool note_foreign_verb(const char *name) {
         return true;
 }
 
-/* Complete the help of fleet for an unknown topic: scripts know its line and its exit status. */
 static int fail_topic(const char *name) {
         const char *nearest = verb_nearest(verbs, name) ?: topic_nearest(name);
 
-        if (!client_is_interactive()) {
-                fprintf(stderr, "Unknown help topic [`%s`].\n", name);
-                print_root_help();
-                return EXIT_DONE;
-        }
         if (nearest)
                 client_note("no verb or topic %s; did you mean %s? (fleetctl help)", name, nearest);
         else

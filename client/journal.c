@@ -403,6 +403,21 @@ static void keep_reachable(Listing *machines) {
         machines->n = n;
 }
 
+static int journal_on_row(void *userdata, const JsonValue *row) {
+        *(bool *) userdata |= *member_text(row, "machine") != 0;
+        return 0;
+}
+
+/* Return whether a unit that does not exist was on a machine, and print that it is destroyed. */
+static bool journal_was_on_machine(Client *c, const char *name) {
+        bool was = false;
+
+        client_history(c, name, journal_on_row, &was);
+        if (was)
+                client_note("%s does not exist any more; its journal is on the hosts on which it ran", name);
+        return was;
+}
+
 int verb_journal(Client *c, char **args, size_t n, Error *err) {
         Format format = format_of(c->options.journal_output);
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
@@ -429,10 +444,11 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
                 r = client_unit(c, names.items[i], &unit, err);
                 if (r < 0)
                         return client_fail_after(r, err, "Error retrieving unit %s: ", names.items[i]);
-                if (r == 0) {
+                if (r == 0 && !journal_was_on_machine(c, names.items[i])) {
                         client_note_absent(c, names.items[i]);
                         return EXIT_FAILED;
                 }
+                unit.global |= r == 0; /* it may have been on any machine */
                 journal_note_waiting(&unit);
         }
         r = unit_status_machine(c, &machine, err);

@@ -16,6 +16,7 @@ enum {
 };
 
 static const char reboots_path[] = "/fleet/v1/reboots";
+static const char no_reboot[] = "No reboot is planned.";
 
 /* A machine of the arguments. */
 typedef struct Host {
@@ -261,19 +262,27 @@ static int reboot_status(Client *c, Error *err) {
                 failed |= streq(member_text(item, "state"), "failed");
         }
         if (json_value_count(all) == 0)
-                puts("No reboot is planned.");
+                puts(no_reboot);
         json_value_free(root);
         return failed ? EXIT_FAILED : EXIT_DONE;
 }
 
+/* Change the queue. The request is sent also if the queue seems to be empty: it may have begun meanwhile. */
 static int reboot_change(Client *c, const char *method, const char *path, const char *text, Error *err) {
-        int r = client_request(c, method, path, NULL, NULL, err);
+        _cleanup_json_ JsonValue *root = NULL;
+        bool none;
+        int r;
 
+        r = client_get_json(c, reboots_path, &root, err);
+        if (r < 0)
+                return r;
+        none = json_value_count(json_value_member(root, "reboots")) == 0;
+        r = client_request(c, method, path, NULL, NULL, err);
         if (r < 0)
                 return r;
         if (is_json(c))
                 return print_json(c, err);
-        puts(text);
+        puts(none ? no_reboot : text);
         return EXIT_DONE;
 }
 

@@ -58,6 +58,71 @@ int client_revision(Client *c, const char *name, const char *number, ApiUnit *re
         return r < 0 ? client_fail(r, &err) : EXIT_DONE;
 }
 
+/* -- What became of the texts -- */
+
+/* The record of the rollout has the last text that was completed; the history also has those before. */
+typedef struct Outcome {
+        uint64_t number;
+        const char *text; /* static */
+} Outcome;
+
+typedef struct Outcomes {
+        Outcome *items; /* owned; one per revision */
+        size_t n, capacity;
+} Outcomes;
+
+static void outcomes_done(Outcomes *o) {
+        free(o->items);
+}
+
+/* Return how a rollout ended, by the text of its row behind the number; NULL: it is another step. */
+static const char *outcome_of_row(const char *text) {
+        if (streq(text, ": done") || (starts_with(text, ": done, ") && ends_with(text, ", 0 failed")))
+                return "completed";
+        if (starts_with(text, ": paused: ") || starts_with(text, ": done, "))
+                return "failed";
+        return starts_with(text, " is reverted to ") ? "reverted" : NULL;
+}
+
+static int outcomes_on_row(void *userdata, const JsonValue *row) {
+        static const char begin[] = "revision ";
+        const char *reason = member_text(row, "reason"), *kind = member_text(row, "kind"), *text;
+        char digits[REVISION_NUMBER_SIZE];
+        Outcomes *o = userdata;
+        uint64_t number;
+        size_t i = 0;
+
+        if (streq(kind, "destroyed")) /* its numbers begin again */
+                o->n = 0;
+        if (!streq(kind, "rollout") || !starts_with(reason, begin))
+                return 0;
+        reason += strlen(begin);
+        snprintf(digits, sizeof(digits), "%.*s", (int) strspn(reason, "0123456789"), reason);
+        number = revision_parse_number(digits);
+        text = outcome_of_row(reason + strlen(digits));
+        if (number == 0 || !text)
+                return 0;
+        while (i < o->n && o->items[i].number != number)
+                i++;
+        if (i == o->n) {
+                if (GROW(o->items, o->capacity, o->n + 1) < 0)
+                        return -ENOMEM;
+                o->items[o->n++] = (Outcome) { .number = number };
+        }
+        o->items[i].text = text;
+        return 0;
+}
+
+/* Return what became of a revision; "": unknown. */
+static const char *outcomes_get(const Outcomes *o, const JsonValue *revision) {
+        const char *text = member_text(revision, "outcome");
+
+        for (size_t i = 0; i < o->n && !*text; i++)
+                if (o->items[i].number == member_number(revision, "number"))
+                        return o->items[i].text;
+        return text;
+}
+
 /* -- history -- */
 
 static void append_when(Text *t, uint64_t ms) {
@@ -70,7 +135,7 @@ static void append_when(Text *t, uint64_t ms) {
         text_append(t, when);
 }
 
-static int print_revision(Table *table, const JsonValue *revision) {
+static int print_revision(Table *table, const JsonValue *revision, const Outcomes *outcomes) {
         _cleanup_text_ Text number = {}, hash = {}, when = {};
 
         text_printf(&number, "%" PRIu64 "%s%s", member_number(revision, "number"),
@@ -87,13 +152,14 @@ static int print_revision(Table *table, const JsonValue *revision) {
                                 when.chars,
                                 *by ? by : "-",
                                 member_text(revision, "how"),
-                                member_text(revision, "outcome") };
+                                outcomes_get(outcomes, revision) };
 
         return table_add_row(table, cells);
 }
 
-static int print_revisions(const Client *c, const Reply *reply, Error *err) {
+static int print_revisions(Client *c, const char *name, const Reply *reply, Error *err) {
         _cleanup_table_ Table *table = table_new("REV,HASH,WHEN,BY,HOW,OUTCOME");
+        _cleanup_(outcomes_done) Outcomes outcomes = {};
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *all;
         size_t n;
@@ -112,8 +178,9 @@ static int print_revisions(const Client *c, const Reply *reply, Error *err) {
         n = json_value_count(all);
         if (c->options.lines != LINES_ALL)
                 n = MIN(n, (size_t) c->options.lines);
+        client_history(c, name, outcomes_on_row, &outcomes);
         for (size_t i = 0; i < n; i++) {
-                r = print_revision(table, json_value_item(all, i));
+                r = print_revision(table, json_value_item(all, i), &outcomes);
                 if (r < 0)
                         return r;
         }
@@ -136,7 +203,7 @@ int verb_history(Client *c, char **args, size_t n, Error *err) {
                 client_note_absent(c, name);
                 return EXIT_ABSENT;
         }
-        return print_revisions(c, &reply, err);
+        return print_revisions(c, name, &reply, err);
 }
 
 /* -- revert -- */
@@ -150,26 +217,27 @@ static void append_clock_time(Text *t, uint64_t ms) {
                 text_append(t, when);
 }
 
-/* Return the number of the newest revision that is neither 'a' nor 'b'; 0: there is none. */
-static uint64_t revisions_newest_except(const JsonValue *all, uint64_t a, uint64_t b) {
+/* Return the number of the newest revision with this outcome ("": of an unknown one) that is neither 'a' nor
+ * 'b'; 0: there is none. */
+static uint64_t revisions_newest(const JsonValue *all, const Outcomes *outcomes, const char *outcome,
+                                 uint64_t a, uint64_t b) {
         for (size_t i = 0; i < json_value_count(all); i++) {
-                uint64_t number = member_number(json_value_item(all, i), "number");
+                const JsonValue *x = json_value_item(all, i);
+                uint64_t number = member_number(x, "number");
 
-                if (number != a && number != b)
+                if (number != a && number != b && streq(outcomes_get(outcomes, x), outcome))
                         return number;
         }
         return 0;
 }
 
-/* Return the number of the revision that all instances have had, unless it is 'wanted'; 0: there is none. */
-static uint64_t revisions_completed_except(const JsonValue *all, uint64_t wanted) {
-        for (size_t i = 0; i < json_value_count(all); i++) {
-                const JsonValue *x = json_value_item(all, i);
+/* Return the number of the newest revision other than 'a' and 'b' that all instances have had; otherwise, of
+ * the newest one of which nothing bad is known; 0: there is none. */
+static uint64_t revisions_newest_good(const JsonValue *all, const Outcomes *outcomes, uint64_t a,
+                                      uint64_t b) {
+        uint64_t completed = revisions_newest(all, outcomes, "completed", a, b);
 
-                if (streq(member_text(x, "outcome"), "completed") && member_number(x, "number") != wanted)
-                        return member_number(x, "number");
-        }
-        return 0;
+        return completed > 0 ? completed : revisions_newest(all, outcomes, "", a, b);
 }
 
 static const JsonValue *revisions_wanted_of(const JsonValue *all) {
@@ -179,26 +247,31 @@ static const JsonValue *revisions_wanted_of(const JsonValue *all) {
         return NULL;
 }
 
-/* Write the number of the completed revision, or of the newest one, other than the wanted one. Directly after
- * a revert, that may be the one that was left: the number is required. */
-static int revert_choose(const char *name, const JsonValue *root, Text *ret, Error *err) {
+/* Write the number of the revision to which the unit returns. Directly after a revert, that may be the one
+ * that was left: the number is required. */
+static int revert_choose(Client *c, const char *name, const JsonValue *root, Text *ret, Error *err) {
+        static const Outcomes of_record = {}; /* the record has the last completed one */
         const JsonValue *all = json_value_member(root, "revisions"), *x = revisions_wanted_of(all);
-        uint64_t wanted = member_number(x, "number"), left = member_number(root, "previous");
-        uint64_t chosen = revisions_completed_except(all, wanted) ?:
-                                  revisions_newest_except(all, wanted, wanted);
+        uint64_t wanted = member_number(x, "number"), left = member_number(root, "previous"), chosen;
+        _cleanup_(outcomes_done) Outcomes outcomes = {};
         _cleanup_text_ Text when = {};
 
-        if (chosen == 0)
+        if (json_value_count(all) < 2)
                 return error_set(err, -EINVAL,
                                  "%s has no revision other than %" PRIu64 ": fleetctl history %s", name,
                                  wanted, name);
+        client_history(c, name, outcomes_on_row, &outcomes);
         append_clock_time(&when, member_number(x, "since"));
         if (streq(member_text(x, "how"), "reverted"))
                 return error_set(err, -EINVAL,
                                  "%s was reverted from %" PRIu64 " to %" PRIu64
                                  "%s; name the revision: fleetctl revert %s %" PRIu64,
                                  name, left, wanted, when.chars ?: "", name,
-                                 revisions_newest_except(all, wanted, left) ?: left);
+                                 revisions_newest_good(all, &outcomes, wanted, left) ?: left);
+        chosen = revisions_newest(all, &of_record, "completed", wanted, wanted) ?:
+                         revisions_newest_good(all, &outcomes, wanted, wanted);
+        if (chosen == 0) /* all others have failed */
+                chosen = member_number(json_value_item(all, json_value_item(all, 0) == x ? 1 : 0), "number");
         text_printf(ret, "%" PRIu64, chosen);
         return ret->error;
 }
@@ -317,6 +390,6 @@ int verb_revert(Client *c, char **args, size_t n, Error *err) {
         r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
                 return error_prefix(err, r, "fleetd's answer");
-        r = revert_choose(name, root, &number, err);
+        r = revert_choose(c, name, root, &number, err);
         return r < 0 ? r : revert_to(c, name, &now, number.chars);
 }

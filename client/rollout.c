@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/parse.h"
 #include "client/follow.h"
+#include "client/suggest.h"
 
 enum {
         POLL_MS = 300,
@@ -618,6 +619,24 @@ static int sets_print_json(const Sets *s, Error *err) {
         return t.error < 0 ? t.error : output_line(t.chars);
 }
 
+/* Return whether the first one of two arguments is similar to a request, and no unit; print it then. */
+static bool note_request(Client *c, char **args, size_t n) {
+        Suggestion suggestion = { .typed = n == 2 ? args[0] : "" };
+        _cleanup_free_ char *name = NULL;
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        Error err = {};
+
+        suggest_consider(&suggestion, "pause");
+        suggest_consider(&suggestion, "resume");
+        suggest_consider(&suggestion, "promote");
+        name = suggestion.nearest ? unit_name_from_argument(args[0]) : NULL;
+        if (!name || client_unit(c, name, &unit, &err) != 0)
+                return false;
+        client_note("%s is no unit; did you mean %s? fleetctl rollout %s %s", args[0], suggestion.nearest,
+                    suggestion.nearest, args[1]);
+        return true;
+}
+
 int verb_rollout(Client *c, char **args, size_t n, Error *err) {
         static const char requests[] = "pause resume promote";
         _cleanup_sets_ Sets s = { .client = c, .follows = c->options.follow };
@@ -633,6 +652,8 @@ int verb_rollout(Client *c, char **args, size_t n, Error *err) {
                             c->options.timeout);
                 return EXIT_USAGE;
         }
+        if (note_request(c, args, n))
+                return EXIT_USAGE;
         r = sets_find(&s, args, n, err);
         if (r >= 0)
                 r = sets_load(&s, err);

@@ -74,16 +74,31 @@ static int token_read_record(Reader *r, Token *ret) {
         return 0;
 }
 
+static bool token_has_checksum(const uint8_t *bytes, size_t size) {
+        Reader r;
+
+        if (size <= CHECKSUM_SIZE)
+                return false;
+        r = reader_over(bytes + size - CHECKSUM_SIZE, CHECKSUM_SIZE);
+        return read_u32(&r) == crc32c(0, bytes, size - CHECKSUM_SIZE);
+}
+
 /* Read the record of a token. 'exact': its characters are those that encode 'bytes', and no others. */
 static int token_decode(const uint8_t *bytes, size_t size, bool exact, Token *ret, Error *err) {
         Reader r = reader_over(bytes, size);
         uint32_t checksum, expected;
         int error;
 
+        /* A token of each version ends in its checksum. */
+        if (size > 0 && bytes[0] != TOKEN_VERSION && !token_has_checksum(bytes, size))
+                return error_set(
+                        err, -EINVAL,
+                        "not a token, or not a whole one: copy the line that 'fleetctl token' prints "
+                        "on a host of the cluster");
         if (size > 0 && bytes[0] != TOKEN_VERSION)
                 return error_set(err, -EPROTONOSUPPORT,
                                  "the token has version %u, and this program knows version %u only: "
-                                 "check that the token is complete, or install the version of the cluster",
+                                 "install the version of the cluster",
                                  bytes[0], TOKEN_VERSION);
 
         error = token_read_record(&r, ret);
@@ -133,7 +148,7 @@ int token_read(const char *text, Token *ret, Error *err) {
                 return error_set(err, -EINVAL,
                                  "not a token: expected '" TOKEN_PREFIX
                                  "' and letters, digits, '-' and '_', as "
-                                 "'fleetctl token' prints it");
+                                 "'fleetctl token' prints it on a host of the cluster");
 
         r = token_read_base64(s, &token, err);
         if (r >= 0)

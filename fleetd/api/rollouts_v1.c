@@ -1,6 +1,7 @@
 /* /fleet/v1/rollouts: GET reports the rollouts that are under way, GET of one unit that of its set, and PUT
  * pauses, resumes or promotes it. fleetd/engine/rollout.h has all steps. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "fleetd/api/fleet_v1.h"
@@ -203,6 +204,17 @@ void rollouts_write(Text *t, const Cluster *c) {
         json_close(t, ']');
 }
 
+/* Return whether the rollout is paused because this instance has failed: its reason has the failure. */
+static bool rollout_is_paused_by(const Cluster *c, const RolloutRecord *r, const RolloutInstance *p) {
+        char begin[UNIT_NAME_MAX + HOST_NAME_SIZE + sizeof(" on : ")];
+
+        if (r->state != ROLLOUT_PAUSED || p->state != INSTANCE_FAILED || !p->assignment)
+                return false;
+        snprintf(begin, sizeof(begin), "%s on %s: ", p->unit->name,
+                 cluster_name_of(c, p->assignment->machine->id));
+        return strstr(r->why, begin) != NULL;
+}
+
 void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterUnit *head = u->unit ? rollout_head(c, u) : u;
@@ -227,7 +239,7 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
                 if (set.instances[i].unit != u || u->unit->placement.global)
                         continue;
                 rollout_explain(c, &set, &set.instances[i], request_is_braked(request, c), &why);
-                if (why.message[0])
+                if (why.message[0] && !rollout_is_paused_by(c, o, &set.instances[i]))
                         text_printf(&line, "; %s: %s", u->name, why.message);
         }
         if (o->state == ROLLOUT_PAUSED || o->state == ROLLOUT_HELD)

@@ -146,7 +146,7 @@ ROWS = [
     ("machine shw alpha", 2, "fleetctl: machine: expected show HOST, set HOST KEY=VALUE..., or rekey"),
     ("token --uses=0", 2, "fleetctl: --uses=0: expected the number of hosts, from 1 to 10000"),
     ("leave delta", 2, "fleetctl: leave: expected no arguments: it takes the host on which it runs out of the cluster; another host that is lost: fleetctl remove"),
-    ("cluster levl", 2, "fleetctl: cluster has no verb levl: cluster [level [N] | rekey | secure | stop-waiting]"),
+    ("cluster levl", 2, "fleetctl: cluster has no verb levl; did you mean level? (cluster [level [N] | rekey | secure | stop-waiting])"),
     # Keys
     ("kv lock -o json backup -- true", 2, "fleetctl: kv lock: the verb has no output of its own; leave out --output"),
     ("kv exec-watch -o json /a -- true", 2, "fleetctl: kv exec-watch: the verb has no output of its own; leave out --output"),

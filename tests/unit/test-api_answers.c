@@ -2344,6 +2344,46 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
 }
 
+static void the_failure_that_paused_a_rollout_is_reported_once(void **state) {
+        static const Record first[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "target/drop.service", "launched" },
+                { "unit/drop.service", "{\"rev\":2,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+        };
+        char assignment[128], unit_state[160], record[512];
+        Fixture *fixture = *state;
+        const char *hash;
+
+        raise_level(fixture, 9);
+        write_now(fixture, first, ELEMENTS(first));
+        hash = cluster_unit(registry_cluster(fixture->host->registry), "drop.service")->unit->hash;
+        snprintf(assignment, sizeof(assignment), "{\"hash\":\"%s\",\"order\":\"run\",\"rev\":2,\"since\":1}",
+                 hash);
+        snprintf(unit_state, sizeof(unit_state),
+                 "{\"active\":\"failed\",\"hash\":\"%s\",\"job\":\"failed\",\"load\":\"loaded\",\"reason\":"
+                 "\"exit status 1\"}",
+                 hash);
+        snprintf(
+                record, sizeof(record),
+                "{\"completed\":1,\"completedHash\":\"1111\",\"failed\":[{\"machine\":\"" BETA
+                "\",\"unit\":\"drop.service\",\"why\":\"exit status 1\"}],\"progress\":1,\"since\":1,"
+                "\"state\":\"paused\",\"to\":2,\"toHash\":\"%s\",\"why\":\"drop.service on beta: exit status "
+                "1\"}",
+                hash);
+        write_now(fixture,
+                  (const Record[]) { { "machine/" BETA "/unit/drop.service", assignment },
+                                     { "state/drop.service/" BETA, unit_state },
+                                     { "rollout/drop.service", record } },
+                  3);
+        assert_answer(fixture, "GET /fleet/v1/rollouts/drop.service", NULL, 200,
+                      "\"state\":\"failed\",\"why\":\"exit status 1\"}]");
+        assert_answer(
+                fixture, "GET /fleet/v1/why/drop.service", NULL, 200,
+                "\"rollout\":\"drop.service: revision 2: paused, 0 of 1 available: drop.service on beta: "
+                "exit status 1\",");
+}
+
 /* The host reboots or shuts down, and is cordoned or drained afterwards. */
 static void a_host_that_reboots_or_shuts_down_is_cordoned_afterwards(void **state) {
         static const Record records[] = {
@@ -4816,6 +4856,7 @@ int main(void) {
                 in_a_fixture(a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled),
                 in_a_fixture(each_text_of_a_unit_is_a_revision),
                 in_a_fixture(a_rollout_is_reported_paused_and_resumed),
+                in_a_fixture(the_failure_that_paused_a_rollout_is_reported_once),
                 in_a_fixture(a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine),
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
                 in_a_fixture(a_host_that_reboots_or_shuts_down_is_cordoned_afterwards),

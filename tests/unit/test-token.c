@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/base64.h"
+#include "base/bytes.h"
 #include "units/token.h"
 
 static Token example(void) {
@@ -74,6 +76,8 @@ static void other_text_is_not_a_token(void **state) {
         assert_read("fleet1-AQAA\n", -EINVAL, "not a token");
         assert_read("fleet1-AQ+A", -EINVAL, "not a token");
         assert_read("fleet1-AQA=", -EINVAL, "not a token");
+        assert_read("fleet1-abc", -EINVAL, "not a token, or not a whole one: copy the line");
+        assert_read("fleet1-nonsense-nonsense", -EINVAL, "not a token, or not a whole one");
         memset(text + strlen(text), 'A', TOKEN_TEXT_MAX + 1 - strlen(text));
         assert_read(text, -EINVAL, "not a token");
 }
@@ -116,11 +120,16 @@ static void characters_behind_a_token_are_rejected(void **state) {
 }
 
 static void another_version_asks_for_another_program(void **state) {
-        char text[sizeof(example_text)];
+        uint8_t bytes[] = { 2, 'a', 'b', 'c', 0, 0, 0, 0 };
+        uint32_t checksum = crc32c(0, bytes, 4);
+        _cleanup_text_ Text text = {};
 
-        memcpy(text, example_text, sizeof(text));
-        text[strlen(TOKEN_PREFIX) + 1] = 'u';
-        assert_read(text, -EPROTONOSUPPORT, "the token has version 2, and this program knows version 1 only");
+        for (size_t i = 0; i < 4; i++)
+                bytes[4 + i] = checksum >> 8 * i;
+        text_append(&text, TOKEN_PREFIX);
+        text_append_base64(&text, bytes, sizeof(bytes), true);
+        assert_read(text.chars, -EPROTONOSUPPORT,
+                    "the token has version 2, and this program knows version 1 only");
 }
 
 /* A record with a valid checksum, which another program may have written. */
