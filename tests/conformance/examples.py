@@ -12,6 +12,7 @@ remark. Output is compared on a terminal of 100 columns, without regard to numbe
 for any lines."""
 import fnmatch, fcntl, glob, os, pty, random, re, select, shlex, signal, socket, struct, subprocess, sys, termios, time
 
+os.environ["LC_ALL"] = "C.UTF-8"  # the output of fleetctl depends on it
 here = os.path.dirname(os.path.realpath(__file__))
 top = os.path.realpath(f"{here}/../..")
 PAGES = ["README.md", "HACKING.md", "docs/FROM-FLEET.md", "docs/OPERATING.md"] + sorted(os.path.relpath(p, top) for p in glob.glob(f"{top}/man/*.scd"))
@@ -350,7 +351,7 @@ exit $status"""
 def hosts(page, section=None, host="alpha"):
     env, token = {**os.environ, "TERM": "xterm"}, "fleet1-none"
     for example, words in selected(page, "lab", section):
-        inside = f"mkdir -p /root/work && cd /root/work && export NO_COLOR=1 PAGER=cat && {example.command}"
+        inside = f"mkdir -p /root/work && cd /root/work && export LC_ALL=C.UTF-8 NO_COLOR=1 PAGER=cat && {example.command}"
         for text, substitute in ON_HOSTS:
             inside = re.sub(text, substitute, inside)
         inside = inside.replace("fleet1-...", token)  # the last one that was printed

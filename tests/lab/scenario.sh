@@ -7,6 +7,7 @@
 # Each check prints one line, "ok NAME" or "not ok NAME: why"; the exit status is 1 if any failed. LAB_BUILD is the build
 # folder under test. The checks of a scenario run in order on one lab.
 
+export LC_ALL=C.UTF-8 # the output of fleetctl depends on it
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
 LAB_NAME=${LAB_NAME:-$(basename "$0" .sh)}

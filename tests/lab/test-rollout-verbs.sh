@@ -137,7 +137,13 @@ the_manual_returns_to_a_former_text() {
 the_manual_drains_a_host() {
         status_is 0 destroy --yes 'web@*' 'own@*' fix.service # nothing else is on beta
         template '/bin/sleep 1005' 'Conflicts=web@*.service\n'
-        status_is 0 start web@{1..3}.service
+        # The hosts of the page.
+        status_is 0 start web@1.service
+        status_is 0 move web@1.service alpha
+        status_is 0 start web@2.service
+        status_is 0 move web@2.service beta
+        status_is 0 start web@3.service
+        status_is 0 move db.service beta
         follow drain
         wait_for 20 three_web || fail "$(fleetctl alpha list-units)"
 }
