@@ -1,6 +1,5 @@
 /* The problems of a cluster, for status: found in the answers of the daemon, and put into words. */
 #include <stdio.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "client/overview.h"
@@ -10,8 +9,6 @@
 
 enum {
         PLACING_MS = 10000, /* a unit that was assigned or changed since then may not be reported yet */
-        LOOP_MS = 120000,   /* a unit restarts in a loop if its last restart is not older, */
-        LOOP_COUNT = 5,     /* and this was one of as many */
         NAMES_SHOWN = 3,
         MACHINES_MEASURED = 10000, /* the supported maximum: nothing breaks at these numbers */
         UNITS_MEASURED = 100000,
@@ -64,31 +61,13 @@ static void add(Conditions *all, const char *kind, const char *name, const char 
                 all->error = -ENOMEM;
 }
 
-/* -- Times -- */
-
-/* Append a time of the wall clock: "18:20", with the date if that is not today's. */
-static void append_time(Text *t, uint64_t ms, bool seconds) {
-        time_t at = (time_t) (ms / 1000), now = (time_t) (clock_real_ms() / 1000);
-        struct tm when = {}, today = {};
-        char text[32];
-
-        (void) localtime_r(&at, &when);
-        (void) localtime_r(&now, &today);
-        if (when.tm_year != today.tm_year || when.tm_yday != today.tm_yday) {
-                if (strftime(text, sizeof(text), "%Y-%m-%d ", &when) > 0)
-                        text_append(t, text);
-        }
-        if (strftime(text, sizeof(text), seconds ? "%H:%M:%S" : "%H:%M", &when) > 0)
-                text_append(t, text);
-}
-
 void append_since(Text *t, const JsonValue *cluster, const ApiMachine *m) {
         uint64_t age_ms = machine_age(cluster, m);
 
         if (age_ms == UINT64_MAX)
                 return;
         text_append(t, " since ");
-        append_time(t, clock_real_ms() - age_ms, false);
+        append_clock(t, clock_real_ms() - age_ms, false);
 }
 
 /* -- The cluster -- */
@@ -214,7 +193,7 @@ static void add_brake(const View *v, Conditions *all) {
 
         if (!brake || !brake_has_effect(v))
                 return;
-        append_time(&end, member_number(brake, "until"), true);
+        append_clock(&end, member_number(brake, "until"), true);
         add(all, "brake", "cluster", "",
             "units are held back until %s: %llu of %llu machines were lost within a minute (BrakeSec=)",
             chars(&end), (unsigned long long) member_number(brake, "lost"),
@@ -499,24 +478,6 @@ static bool is_refused(const View *v, const ApiState *s) {
         return !u || u->desired_state == TARGET_LAUNCHED;
 }
 
-bool history_is_loop(const JsonValue *row) {
-        const char *reason = member_text(row, "reason");
-        uint64_t last_ms = member_number(row, "last");
-
-        return streq(member_text(row, "kind"), "state") && member_number(row, "count") >= LOOP_COUNT &&
-               last_ms + LOOP_MS >= clock_real_ms() &&
-               (starts_with(reason, "activating (auto-restart)") ||
-                starts_with(reason, "active (auto-restart)"));
-}
-
-void history_append_loop(Text *t, const JsonValue *row, const char *place) {
-        text_printf(t, "restarts in a loop on %s: at least %llu times since ", place,
-                    (unsigned long long) member_number(row, "count"));
-        append_time(t, member_number(row, "first"), false);
-        text_append(t, ", last");
-        append_age(t, member_number(row, "last"));
-}
-
 static bool is_in_loop(const View *v, const ApiState *s) {
         for (size_t i = 0; i < v->n_history; i++)
                 if (history_is_loop(v->history[i]) &&
@@ -524,6 +485,13 @@ static bool is_in_loop(const View *v, const ApiState *s) {
                     same_string(member_text(v->history[i], "machine"), s->machine_id))
                         return true;
         return false;
+}
+
+/* Return whether the unit was stopped on its machine, although it is to run. */
+static bool is_stopped(const View *v, const ApiState *s) {
+        const ApiUnit *u = listing_unit(&v->units, s->name);
+
+        return same_string(s->reason, STATE_STOPPED_BY_HAND) && u && u->desired_state == TARGET_LAUNCHED;
 }
 
 static void add_state(const View *v, const ApiState *s, Conditions *all) {
@@ -548,6 +516,8 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
                 add(all, "start", s->name, "why ", "systemd %s it on %s: %s",
                     streq(s->job, "refused") ? "refused to start" : "did not start", chars(&place),
                     *reason ? reason : s->job);
+        else if (is_stopped(v, s))
+                add(all, "stopped", s->name, "restart ", STATE_STOPPED_BY_HAND " on %s", chars(&place));
         else if (state_is_unhealthy(s))
                 add(all, "unhealthy", s->name, "journal ", "is active on %s, and unhealthy: %s",
                     chars(&place), s->why ?: "a check is failing");

@@ -2,6 +2,7 @@
 #include "client/overview.h"
 
 #include "base/clock.h"
+#include "client/times.h"
 
 enum {
         PROBLEMS_SHOWN = 20,
@@ -10,6 +11,8 @@ enum {
         LABEL_WIDTH = 11,     /* columns before the text of a line below the problems */
         HISTORY_MS = 3600000, /* rows of this time are read, */
         HISTORY_MAX = 1000,   /* up to this number */
+        LOOP_MS = 120000,     /* a unit restarts in a loop if its last restart is not older, */
+        LOOP_COUNT = 5,       /* and this was one of as many */
 };
 
 void view_done(View *v) {
@@ -51,6 +54,24 @@ int view_read_history(Client *c, View *v, const char *unit, Error *err) {
                 v->n_history++;
         }
         return 0;
+}
+
+bool history_is_loop(const JsonValue *row) {
+        const char *reason = member_text(row, "reason");
+        uint64_t last_ms = member_number(row, "last");
+
+        return streq(member_text(row, "kind"), "state") && member_number(row, "count") >= LOOP_COUNT &&
+               last_ms + LOOP_MS >= clock_real_ms() &&
+               (starts_with(reason, "activating (auto-restart)") ||
+                starts_with(reason, "active (auto-restart)"));
+}
+
+void history_append_loop(Text *t, const JsonValue *row, const char *place) {
+        text_printf(t, "restarts in a loop on %s: at least %llu times since ", place,
+                    (unsigned long long) member_number(row, "count"));
+        append_clock(t, member_number(row, "first"), false);
+        text_append(t, ", last");
+        append_age(t, member_number(row, "last"));
 }
 
 static int view_read(Client *c, View *v, Error *err) {

@@ -168,6 +168,21 @@ void append_span(Text *t, uint64_t ms) {
                 }
 }
 
+void append_clock(Text *t, uint64_t ms, bool seconds) {
+        time_t at = (time_t) (ms / 1000), now = (time_t) (clock_real_ms() / 1000);
+        struct tm when = {}, today = {};
+        char text[32];
+
+        (void) localtime_r(&at, &when);
+        (void) localtime_r(&now, &today);
+        if (when.tm_year != today.tm_year || when.tm_yday != today.tm_yday) {
+                if (strftime(text, sizeof(text), "%Y-%m-%d ", &when) > 0)
+                        text_append(t, text);
+        }
+        if (strftime(text, sizeof(text), seconds ? "%H:%M:%S" : "%H:%M", &when) > 0)
+                text_append(t, text);
+}
+
 void append_age(Text *t, uint64_t since_ms) {
         uint64_t now_ms = clock_real_ms(), age_ms = now_ms > since_ms ? now_ms - since_ms : 0;
 

@@ -16,3 +16,5 @@ int times_of_flag(const char *flag, const char *value, uint64_t *ret_ms);
 
 /* Append "4 min", in the largest unit of time. */
 void append_span(Text *t, uint64_t ms);
+/* Append a time of the wall clock: "18:20", with the date if that is not today's. */
+void append_clock(Text *t, uint64_t ms, bool seconds);

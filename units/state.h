@@ -76,6 +76,8 @@ enum {
 
 /* The 'job' of a start that systemd refused. */
 #define STATE_JOB_REFUSED "refused"
+/* The reason of a unit that is inactive because of a stop that fleet did not request. */
+#define STATE_STOPPED_BY_HAND "stopped by hand"
 
 typedef struct UnitState {
         char *load, *active, *sub;           /* owned; "loaded", "active", "running" */

@@ -57,7 +57,7 @@ static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, con
         if (record->stopped_for)
                 text_append(t, "stopped because of another unit; started again when that unit is back");
         else if (record->stopped)
-                text_append(t, "stopped by hand");
+                text_append(t, STATE_STOPPED_BY_HAND);
 }
 
 /* 'published' (or NULL) has the time of a state that is older than this daemon. Return false without memory.

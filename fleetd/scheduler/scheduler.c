@@ -106,8 +106,9 @@ static bool scheduler_qualifies(const SchedulerView *view, const ClusterUnit *un
         return rule == RULE_NONE;
 }
 
-/* State why the machine was selected. The reason names the first score: it decides wherever the heavier
- * scores are equal. 'all': the selection has considered all machines. */
+/* State why the machine was selected. A requested move leaves no choice (RULE_MOVE). Otherwise the reason
+ * names the first score: it decides wherever the heavier scores are equal. 'all': the selection has
+ * considered all machines. */
 static void scheduler_state_reason(const SchedulerView *view, const ClusterUnit *unit,
                                    const ClusterMachine *best, const Selection *count, bool all,
                                    Error *ret_why) {
@@ -122,7 +123,9 @@ static void scheduler_state_reason(const SchedulerView *view, const ClusterUnit 
                 snprintf(damped, sizeof(damped), "; %zu others were lost repeatedly in short order",
                          count->n_damped);
 
-        if (all && count->n_qualified == 1)
+        if (unit->move) /* others may qualify, too, but for the request */
+                error_set(ret_why, 0, "%s as requested", name);
+        else if (all && count->n_qualified == 1)
                 error_set(ret_why, 0, "%s is the only machine that qualifies%s", name, damped);
         else if (all)
                 error_set(ret_why, 0, "%s %s (%llu) of %zu machines that qualify%s", name, first, cost,

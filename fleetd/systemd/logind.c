@@ -143,6 +143,20 @@ static int logind_on_delay(sd_bus_message *reply, void *userdata, sd_bus_error *
         return 0;
 }
 
+/* Return the message of an error reply. The first call starts logind by an alias of its unit, and systemd
+ * does not say that the unit behind the alias is masked: it "failed to load properly". */
+static const char *logind_message(const sd_bus_error *e) {
+        const char *message = e->message ?: e->name;
+
+        if (sd_bus_error_has_name(e, "org.freedesktop.systemd1.UnitMasked") ||
+            starts_with(message, "Unit dbus-" LOGIN1 ".service failed to load properly"))
+                return "it is masked on this host: systemctl unmask systemd-logind";
+        if (sd_bus_error_has_name(e, "org.freedesktop.systemd1.NoSuchUnit") ||
+            sd_bus_error_has_name(e, SD_BUS_ERROR_SERVICE_UNKNOWN))
+                return "it is not installed on this host";
+        return message;
+}
+
 /* Once per daemon: a host without logind is nothing to repair. */
 static void logind_log_rejected(LogindBus *b, const char *reason) {
         if (!b->rejected_logged)
@@ -157,7 +171,7 @@ static int logind_on_inhibited(sd_bus_message *reply, void *userdata, sd_bus_err
         int fd = -1, r;
 
         if (e) {
-                logind_log_rejected(b, e->message ?: e->name);
+                logind_log_rejected(b, logind_message(e));
                 return 0;
         }
         r = sd_bus_message_read(reply, "h", &fd);
@@ -276,7 +290,7 @@ static uint64_t logind_delay_left_ms(Logind *l) {
 static int logind_on_reboot(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         const sd_bus_error *e = sd_bus_message_get_error(reply);
 
-        logind_end_reboot(userdata, e ? -sd_bus_error_get_errno(e) : 0, e ? e->message ?: e->name : "");
+        logind_end_reboot(userdata, e ? -sd_bus_error_get_errno(e) : 0, e ? logind_message(e) : "");
         return 0;
 }
 

@@ -8,6 +8,7 @@
 #   LAB_NAME    the name of the lab; several labs can run at a time, with the same addresses
 #   LAB_HOSTS   names of its hosts, in the order of their addresses (10.90.0.1, .2, ...)
 #   LAB_NSPAWN_OPTIONS  further options of systemd-nspawn for hosts that are booted while it is set
+#   LAB_REBOOTS "yes": a host that reboots boots again by itself; otherwise it powers off
 #   LAB_TOKENS  "yes": hosts have no key file and no configuration, and join by host_join
 #   LAB_KEEP    "yes": the lab outlives the shell that created it (quickstart); otherwise it ends with it (tests)
 #
@@ -227,7 +228,13 @@ host_up() {
                 echo 0 >$LAB_CG/$h/cgroup.procs
                 exec </dev/null >>$d/console 2>&1 9>&-
                 # A host that has powered itself off answers no packets: its network ends with it.
-                setsid sh -c '\"\$@\"; ip link set v$h down' - env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_LOCK=0 \
+                # systemd-nspawn ends with 133 if the host is to boot again.
+                setsid sh -c '\"\$@\"
+                        while [ \$? = 133 ] && [ ${LAB_REBOOTS:-no} = yes ]; do
+                                umount /run/systemd/nspawn/unix-export/$h; rmdir /run/systemd/nspawn/unix-export/$h
+                                \"\$@\"
+                        done
+                        ip link set v$h down' - env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_LOCK=0 \
                         systemd-nspawn --quiet --register=no --keep-unit --settings=no --machine=$h --hostname=$h \
                         --directory=$d/root --network-namespace-path=/run/netns/$h --capability=CAP_NET_ADMIN \
                         --link-journal=no --resolv-conf=off --timezone=off ${LAB_NSPAWN_OPTIONS:-} --boot systemd.show_status=0 &" || {

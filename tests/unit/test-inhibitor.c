@@ -391,6 +391,45 @@ static void a_reboot_that_logind_rejects_is_reported(void **state) {
         assert_int_equal(self(fixture)->reboot->until_ms, 1);
 }
 
+static void a_rejection_names_the_next_step_and_ends_with_a_word(void **state) {
+        static const struct {
+                const char *name, *message, *why;
+        } rows[] = {
+                { "System.Error.ELOOP",
+                  "Unit dbus-org.freedesktop.login1.service failed to load properly, please adjust/correct "
+                  "and "
+                  "reload service manager: Too many levels of symbolic links",
+                  "it is masked on this host: systemctl unmask systemd-logind" },
+                { "org.freedesktop.systemd1.UnitMasked",
+                  "Unit dbus-org.freedesktop.login1.service is masked.",
+                  "it is masked on this host: systemctl unmask systemd-logind" },
+                { "org.freedesktop.systemd1.NoSuchUnit",
+                  "Unit dbus-org.freedesktop.login1.service not found.", "it is not installed on this host" },
+                { SD_BUS_ERROR_SERVICE_UNKNOWN, "The name is not activatable",
+                  "it is not installed on this host" },
+                { SD_BUS_ERROR_ACCESS_DENIED,
+                  "Operation inhibited by \"root\" (PID 4711 \"a-long-running-task\", user root), reason is "
+                  "\"the firmware is being written\".",
+                  "Operation inhibited by \"root\" (PID 4711 \"a-long-running-task\", user root), reason "
+                  "is \"the..." },
+        };
+        Fixture *fixture = *state;
+        char expected[RECORDED_WHY_SIZE + 64];
+
+        fixture->fake->fail = "Reboot";
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                fixture->fake->fail_name = rows[i].name;
+                fixture->fake->fail_message = rows[i].message;
+                write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
+                open_rebooting(fixture);
+                rebooting_set_soft_reboots(fixture->rebooting, 0);
+                HOST_UNTIL(fixture->host, self(fixture)->reboot->state == REBOOT_REJECTED);
+                snprintf(expected, sizeof(expected), "logind rejects the reboot: %s", rows[i].why);
+                assert_string_equal(self(fixture)->reboot->why, expected);
+                fixture->rebooting = rebooting_free(fixture->rebooting);
+        }
+}
+
 static void a_host_without_a_quorum_does_not_reboot(void **state) {
         Fixture *fixture = *state;
 
@@ -452,6 +491,7 @@ int main(void) {
                 TEST(no_host_reboots_twice),
                 TEST(a_host_reboots_by_a_record_that_is_current),
                 TEST(a_reboot_that_logind_rejects_is_reported),
+                TEST(a_rejection_names_the_next_step_and_ends_with_a_word),
                 TEST(a_host_without_a_quorum_does_not_reboot),
                 TEST(a_host_reboots_by_a_view_that_has_what_was_read),
         };
