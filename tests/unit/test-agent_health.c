@@ -334,9 +334,11 @@ static void instances_that_are_loaded_only_suspend_no_restart(void **state) {
         assign_to(fixture, "web@1.service", RESTARTED, ASSIGNMENT_RUN);
         assign_to(fixture, "web@2.service", RESTARTED, ASSIGNMENT_LOAD);
         assign_to(fixture, "web@3.service", RESTARTED, ASSIGNMENT_LOAD);
-        UNTIL(fixture, is_available(fixture, "web@1.service") &&
+        UNTIL(fixture, is_published(fixture, "web@1.service", "active") &&
                                is_published(fixture, "web@2.service", "inactive") &&
                                is_published(fixture, "web@3.service", "inactive"));
+        run_ms(fixture, 10500); /* the watch time */
+        UNTIL(fixture, is_available(fixture, "web@1.service"));
         before = n_starts;
         fixture->probed.passed = false;
         run_ms(fixture, 35000); /* three failures */
@@ -355,11 +357,13 @@ static void a_stalled_agent_restarts_nothing(void **state) {
         for (unsigned i = 0; i < UNITS; i++) {
                 snprintf(unit, sizeof(unit), "web%u.service", i);
                 assign_to(fixture, unit, RESTARTED "HealthFailures=1\n", ASSIGNMENT_RUN);
-                UNTIL(fixture, is_available(fixture, unit));
+                UNTIL(fixture, is_published(fixture, unit, "active"));
         }
+        run_ms(fixture, 10500); /* the watch time */
         run_pending(fixture);
         for (unsigned i = 0; i < UNITS; i++) {
                 snprintf(unit, sizeof(unit), "web%u.service", i);
+                UNTIL(fixture, is_available(fixture, unit));
                 indices[i] = index_of(fixture, unit);
         }
         starts = n_starts;
