@@ -100,7 +100,7 @@ void client_note_stale(const Client *c) {
 
 /* A unit that was submitted after the backup of a restored cluster runs without the cluster. Return whether
  * that was printed. */
-static bool client_note_absent_running(Client *c, const char *name) {
+bool client_note_absent_running(Client *c, const char *name) {
         _cleanup_listing_ Listing states = {}, machines = {};
         bool any = false;
 
@@ -197,6 +197,11 @@ void client_note_absent(Client *c, const char *name) {
                 client_note_awaited(c);
         }
         client_suggest_others(c, name);
+}
+
+void client_note_warnings(const JsonValue *warnings) {
+        for (size_t i = 0; i < json_value_count(warnings); i++)
+                client_note("warning: %s", json_value_string(json_value_item(warnings, i)) ?: "");
 }
 
 typedef struct HistoryReading {

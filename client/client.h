@@ -91,6 +91,11 @@ void client_note_machine(size_t n, const char *flag, const char *name);
 typedef int (*HistoryOnRow)(void *userdata, const JsonValue *row); /* a negative errno ends the reading */
 void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *userdata);
 
+/* Print how to keep a unit that runs although the cluster does not have it. Return whether there is one. */
+bool client_note_absent_running(Client *c, const char *name);
+/* Print each warning of a list of the API. */
+void client_note_warnings(const JsonValue *warnings);
+
 /* Print "did you mean UNIT?" on a terminal, if the cluster has a unit with a similar name. */
 void client_suggest_unit(Client *c, const char *name);
 

@@ -430,9 +430,15 @@ static bool note_foreign_verb(const char *name) {
         return true;
 }
 
+/* Complete the help of fleet for an unknown topic: scripts know its line and its exit status. */
 static int fail_topic(const char *name) {
         const char *nearest = verb_nearest(verbs, name) ?: topic_nearest(name);
 
+        if (!client_is_interactive()) {
+                fprintf(stderr, "Unknown help topic [`%s`].\n", name);
+                print_root_help();
+                return EXIT_DONE;
+        }
         if (nearest)
                 client_note("no verb or topic %s; did you mean %s? (fleetctl help)", name, nearest);
         else

@@ -105,7 +105,6 @@ static int print_plan(const JsonValue *root) {
 
 static void print_plan_steps(const JsonValue *rollout) {
         uint64_t n = member_number(rollout, "instances"), at_a_time = member_number(rollout, "atATime");
-        const JsonValue *warnings = json_value_member(rollout, "warnings");
         _cleanup_text_ Text t = {}, least = {};
 
         if (n > 0 && !streq(member_text(rollout, "effect"), "none")) {
@@ -121,8 +120,7 @@ static void print_plan_steps(const JsonValue *rollout) {
                         puts(t.chars);
         }
         (void) fflush(stdout);
-        for (size_t i = 0; i < json_value_count(warnings); i++)
-                client_note("warning: %s", json_value_string(json_value_item(warnings, i)) ?: "");
+        client_note_warnings(json_value_member(rollout, "warnings"));
 }
 
 /* Print an answer with --output=json, else parse it: *ret stays NULL if it was printed. Return an exit

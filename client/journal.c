@@ -444,6 +444,8 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
                 r = client_unit(c, names.items[i], &unit, err);
                 if (r < 0)
                         return client_fail_after(r, err, "Error retrieving unit %s: ", names.items[i]);
+                if (r == 0 && client_note_absent_running(c, names.items[i]))
+                        return EXIT_FAILED;
                 if (r == 0 && !journal_was_on_machine(c, names.items[i])) {
                         client_note_absent(c, names.items[i]);
                         return EXIT_FAILED;

@@ -203,8 +203,8 @@ static int moving_init(Moving *m, char *unit, Error *err) {
         return r < 0 ? error_prefix(err, r, "Failed to read the machines") : 0;
 }
 
-/* Find the machine of this name. A lost one gets no unit: a namesake that is there, as the host after a new
- * installation, is the only one that can be meant. */
+/* Find the machine of this name. A lost one gets no unit: if one with the same name is there, as the host
+ * after a new installation, it is that one. */
 static int moving_find(const Moving *m, const char *name, const ApiMachine **ret, Error *err) {
         const ApiMachine *there = NULL;
         size_t n = 0;

@@ -48,13 +48,6 @@ bool replace_template_has(const ReplaceTemplate *t, const char *instance) {
                !replace_template_lacks(t, instance);
 }
 
-static void replace_note_warnings(const JsonValue *rollout) {
-        const JsonValue *warnings = json_value_member(rollout, "warnings");
-
-        for (size_t i = 0; i < json_value_count(warnings); i++)
-                client_note("warning: %s", json_value_string(json_value_item(warnings, i)) ?: "");
-}
-
 void replace_note_set(Client *c, const char *template) {
         _cleanup_(replace_templates_done) ReplaceTemplates all = {};
         _cleanup_text_ Text names = {};
@@ -64,7 +57,7 @@ void replace_note_set(Client *c, const char *template) {
 
         if (replace_template(c, &all, template, &t, &(Error) {}) < 0)
                 return;
-        replace_note_warnings(t->rollout);
+        client_note_warnings(json_value_member(t->rollout, "warnings"));
         apart = json_value_member(t->rollout, "apart");
         n = json_value_count(apart);
         for (size_t i = 0; i < MIN(n, (size_t) NAMED_MAX); i++)

@@ -58,7 +58,7 @@ int client_revision(Client *c, const char *name, const char *number, ApiUnit *re
         return r < 0 ? client_fail(r, &err) : EXIT_DONE;
 }
 
-/* -- What became of the texts -- */
+/* -- Outcomes of the texts -- */
 
 /* The record of the rollout has the last text that was completed; the history also has those before. */
 typedef struct Outcome {
@@ -113,7 +113,7 @@ static int outcomes_on_row(void *userdata, const JsonValue *row) {
         return 0;
 }
 
-/* Return what became of a revision; "": unknown. */
+/* Return the outcome of a revision; "": unknown. */
 static const char *outcomes_get(const Outcomes *o, const JsonValue *revision) {
         const char *text = member_text(revision, "outcome");
 

@@ -33,7 +33,7 @@ enum {
         /* Of the users of a host without a replica, which that host sends; the second number at once. */
         PROPOSE_USERS_PER_SECOND = 200,
         PROPOSE_USERS_BURST = 400,
-        /* The same on a replica, for each such host: more than an honest host with another clock sends. */
+        /* The same on a replica, for each such host: more than a correct host with another clock sends. */
         PROPOSE_HOST_PER_SECOND = 250,
         PROPOSE_HOST_BURST = 800,
 };

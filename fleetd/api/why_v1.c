@@ -407,20 +407,22 @@ static void draft_write_rollout(const ClusterUnit *u, const char *effect, size_t
         json_close(t, '}');
 }
 
-/* Below KV_LEVEL_UPDATES there are no rollouts. */
-static void draft_write_rollouts(const Request *request, const Draft *d, Text *t) {
+/* Below KV_LEVEL_UPDATES there are no rollouts. 0, or -E2BIG if the request is answered: it is too large. */
+static int draft_write_rollouts(Request *request, const Draft *d, Text *t) {
         bool open = false;
         KvState state;
 
         kv_state(request->api->options.store, &state);
         if (state.level < KV_LEVEL_UPDATES)
-                return;
+                return 0;
         for (size_t i = 0; i < d->n; i++) {
                 const ClusterUnit *u = &d->units[i];
                 const char *effect = draft_effect(d, u);
                 _cleanup_text_ Text warnings = {};
                 size_t n = draft_instances(d, i);
 
+                if (plan_is_too_large(request, d))
+                        return -E2BIG;
                 rollout_write_warnings(&warnings, u, n);
                 t->error = t->error ?: warnings.error;
                 if (n == 0 || (!effect && warnings.size == 0))
@@ -432,6 +434,7 @@ static void draft_write_rollouts(const Request *request, const Draft *d, Text *t
         }
         if (open)
                 json_close(t, ']');
+        return 0;
 }
 
 void plan_handle(Request *request) {
@@ -466,7 +469,8 @@ void plan_handle(Request *request) {
         if (r == -E2BIG)
                 return;
         json_close(&t, ']');
-        draft_write_rollouts(request, &draft, &t);
+        if (draft_write_rollouts(request, &draft, &t) < 0)
+                return;
         json_close(&t, '}');
         if (r < 0)
                 t.error = r;

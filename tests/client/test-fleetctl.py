@@ -1797,7 +1797,7 @@ def help_explains_verbs_with_examples(t):
     assert t.expect("help", out=["VERSION:"]) == t.expect("--help", out=["VERSION:"]) == root
     start = t.expect("help start", out=["fleetctl start [OPTIONS] UNIT...", "--block-attempts", "--replace"])
     assert t.expect("start --help x", out=["NAME:"]) == t.expect("star -h", out=["NAME:"]) == start
-    t.expect("help frob", 2, err="fleetctl: no verb or topic frob (fleetctl help)\n")
+    t.expect("help frob", out=root, err="Unknown help topic [`frob`].\n")
     verbs = t.expect("help --verbs", out=["start\n", "kv get\n"]).splitlines()
     for verb in verbs:
         t.expect(f"help {verb.split()[0]}", out=["DESCRIPTION:"] if verb not in ("help", "version") else ["USAGE:"])

@@ -19,7 +19,7 @@ hosts_join_by_one_token() {
 daemon_file() { host_exec "$1" sh -c 'cat /proc/$(systemctl show -P MainPID fleetd)/'"$2"; }
 resident_kib() { daemon_file "$1" status | awk '/^VmRSS/ { print $2 }'; }
 wake_ups() { daemon_file "$1" 'task/*/status' | awk '/^voluntary_ctxt/ { n += $2 } END { print n }'; }
-is_small() { [ "$(resident_kib "$1")" -le 8192 ]; }
+is_small() { [ "$(resident_kib "$1")" -le 7812 ]; }
 wakes_rarely() {
         local before
         before=$(wake_ups "$1")

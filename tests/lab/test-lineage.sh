@@ -120,7 +120,7 @@ a_backup_from_before_the_first_checkpoint_restores_wiped_hosts() {
         WHAT="the restore" untouched "$(cat "$LAB/before")"
         known alpha later.service && fail "a unit that the backup lacks is in the cluster"
         host=$(hosts_running later.service)
-        for verb in why cat status show; do # journal prints what the hosts have
+        for verb in why cat status show journal; do
                 fleetctl alpha $verb later.service >"$LAB/out" 2>&1 && fail "$verb of a unit that the backup lacks: $(cat "$LAB/out")"
                 command=$(sed -n "s/.* runs on $host, .*to keep it, without a restart, run there: \(fleetctl start [^;]*\);.*/\1/p" "$LAB/out")
                 [ -n "$command" ] || fail "$verb names no way to keep it: $(cat "$LAB/out")"

@@ -37,6 +37,7 @@ without_a_generator_on_any_host_the_message_names_the_missing_one() {
         runs_nowhere web.service || fail "it runs on $(hosts_running web.service)"
 }
 
+shows_service() { fleetctl "$1" status web.container 2>&1 | grep -q 'web.service.*'; } # a host may lag behind alpha
 it_runs_where_a_generator_appears_and_is_listed_under_its_own_name() {
         local h out
         give_generator beta || fail "beta cannot be given one"
@@ -46,7 +47,7 @@ it_runs_where_a_generator_appears_and_is_listed_under_its_own_name() {
         [ "$out" = "web.container $(fleetctl gamma cat web.container | sha1sum | cut -c1-40) launched" ] || fail "files: $out"
         [ "$(service_of beta web.service SourcePath)" = /run/containers/systemd/web.container ] || fail "it is made of $(service_of beta web.service SourcePath)"
         for h in $LAB_HOSTS; do
-                fleetctl "$h" status web.container 2>&1 | grep -q 'web.service.*' || fail "status on $h: $(fleetctl "$h" status web.container 2>&1)"
+                wait_for 5 shows_service "$h" || fail "status on $h: $(fleetctl "$h" status web.container 2>&1)"
                 fleetctl "$h" journal web.container 2>&1 | grep -q 'image registry.example/web:1' || fail "journal on $h: $(fleetctl "$h" journal web.container 2>&1)"
         done
         fleetctl alpha is-active web.container >/dev/null || fail "is-active says no"
