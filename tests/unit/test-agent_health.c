@@ -44,9 +44,18 @@ static bool has_health(Fixture *fixture, const char *unit, UnitHealth health) {
         return s && s->health == health;
 }
 
+/* UNTIL() passes milliseconds one by one, and the watch time has ten thousand. */
+static void await_available(Fixture *fixture, const char *unit) {
+        for (unsigned i = 0; i < 60 && !is_available(fixture, unit); i++) {
+                run_ms(fixture, 500);
+                run_pending(fixture);
+        }
+        assert_true(is_available(fixture, unit));
+}
+
 static void run_available(Fixture *fixture, const char *unit) {
         run_unit(fixture, unit);
-        UNTIL(fixture, is_available(fixture, unit));
+        await_available(fixture, unit);
         run_pending(fixture);
 }
 
@@ -101,7 +110,7 @@ static void a_unit_with_another_text_is_available_after_the_watch_time(void **st
         run_ms(fixture, UPDATE_WATCH_MS - 1000);
         run_pending(fixture);
         assert_false(is_available(fixture, "web.service"));
-        UNTIL(fixture, is_available(fixture, "web.service"));
+        await_available(fixture, "web.service");
 }
 
 static void restarting(SystemdUnit *seen) {
@@ -119,7 +128,7 @@ static void a_unit_that_systemd_restarts_again_and_again_is_failing(void **state
         assert_string_equal(state_of(fixture, "web.service")->why,
                             "systemd restarted it 3 times before it was available");
         assert_false(is_available(fixture, "web.service"));
-        UNTIL(fixture, is_available(fixture, "web.service"));
+        await_available(fixture, "web.service");
         assert_true(has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
         assert_null(state_of(fixture, "web.service")->why);
 }
@@ -180,7 +189,7 @@ static void a_failure_before_a_queued_start_is_none_of_the_next_text(void **stat
         }
         pretence = (Pretence) {};
         sim_systemd_change(fixture->systemd, "web.service");
-        UNTIL(fixture, is_available(fixture, "web.service"));
+        await_available(fixture, "web.service");
 }
 
 static void health_is_measured_without_a_quorum_and_published_later(void **state) {
@@ -196,7 +205,7 @@ static void health_is_measured_without_a_quorum_and_published_later(void **state
         leader.gone = false;
         agent_state_changed(fixture->agent);
         now_ms = world_now_ms(fixture->world);
-        UNTIL(fixture, is_available(fixture, "web.service"));
+        await_available(fixture, "web.service");
         assert_true(world_now_ms(fixture->world) - now_ms < UPDATE_WATCH_MS / 2); /* measured meanwhile */
 }
 
@@ -216,7 +225,7 @@ static void a_unit_is_healthy_when_its_check_passes_and_passing_checks_write_not
         fixture->probed.passed = true;
         UNTIL(fixture, has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
         assert_false(is_available(fixture, "web.service"));
-        UNTIL(fixture, is_available(fixture, "web.service"));
+        await_available(fixture, "web.service");
         run_pending(fixture);
 
         index = index_of(fixture, "web.service");
@@ -258,7 +267,7 @@ static void checks_of_a_new_daemon_keep_the_published_health(void **state) {
         uint64_t index;
 
         assign_to(fixture, "web.service", CHECKED, ASSIGNMENT_RUN);
-        UNTIL(fixture, is_available(fixture, "web.service"));
+        await_available(fixture, "web.service");
         run_pending(fixture);
         index = index_of(fixture, "web.service");
         close_agent(fixture);
@@ -281,7 +290,7 @@ static void a_failing_unit_is_restarted_by_its_action_also_without_a_quorum(void
         unsigned before;
 
         assign_to(fixture, "web.service", RESTARTED, ASSIGNMENT_RUN);
-        UNTIL(fixture, is_available(fixture, "web.service"));
+        await_available(fixture, "web.service");
         run_pending(fixture);
         leader.gone = true;
         agent_state_changed(fixture->agent);
@@ -337,8 +346,7 @@ static void instances_that_are_loaded_only_suspend_no_restart(void **state) {
         UNTIL(fixture, is_published(fixture, "web@1.service", "active") &&
                                is_published(fixture, "web@2.service", "inactive") &&
                                is_published(fixture, "web@3.service", "inactive"));
-        run_ms(fixture, 10500); /* the watch time */
-        UNTIL(fixture, is_available(fixture, "web@1.service"));
+        await_available(fixture, "web@1.service");
         before = n_starts;
         fixture->probed.passed = false;
         run_ms(fixture, 35000); /* three failures */
@@ -359,11 +367,9 @@ static void a_stalled_agent_restarts_nothing(void **state) {
                 assign_to(fixture, unit, RESTARTED "HealthFailures=1\n", ASSIGNMENT_RUN);
                 UNTIL(fixture, is_published(fixture, unit, "active"));
         }
-        run_ms(fixture, 10500); /* the watch time */
-        run_pending(fixture);
         for (unsigned i = 0; i < UNITS; i++) {
                 snprintf(unit, sizeof(unit), "web%u.service", i);
-                UNTIL(fixture, is_available(fixture, unit));
+                await_available(fixture, unit);
                 indices[i] = index_of(fixture, unit);
         }
         starts = n_starts;
@@ -419,7 +425,7 @@ static void a_global_unit_is_a_set_with_its_other_machines(void **state) {
         unsigned before;
 
         assign_to(fixture, "web.service", RESTARTED "Global=yes\n", ASSIGNMENT_RUN);
-        UNTIL(fixture, is_available(fixture, "web.service"));
+        await_available(fixture, "web.service");
         publish_elsewhere(fixture, "web.service", "failing");
         before = n_starts;
         fixture->probed.passed = false;
@@ -498,7 +504,7 @@ static void below_its_feature_level_no_health_is_published(void **state) {
         assert_true(has_health(fixture, "web.service", UNIT_HEALTH_NONE));
         assert_false(is_available(fixture, "web.service"));
         leader.level = KV_LEVEL_UPDATES;
-        UNTIL(fixture, is_available(fixture, "web.service"));
+        await_available(fixture, "web.service");
         assert_true(has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
 }
 
