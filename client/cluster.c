@@ -58,8 +58,18 @@ static void cluster_print_peer_auth(const JsonValue *root) {
         output_words_and(&line, command.size > 0 ? " " : "", &command, LABEL_WIDTH);
 }
 
-/* Print how a host joins again that has lost its identity; the first of 'awaited' but 'self' is the example.
- */
+/* Append the argument that selects the machine of a label: its name, or of "gamma (9dc1c8e5)" the ID. */
+static void append_label_argument(Text *t, const char *label) {
+        const char *id = strchr(label, '(');
+
+        if (!id)
+                text_append_printable(t, label);
+        else
+                text_printf(t, "%.*s", (int) strcspn(id + 1, ")"), id + 1);
+}
+
+/* Print how a host joins again that has lost its identity, and how the cluster forgets one that is gone; the
+ * first of 'awaited' but 'self' is the example. */
 static void cluster_print_return(const JsonValue *awaited, const char *self) {
         _cleanup_text_ Text line = {}, command = {};
         const char *name = "";
@@ -72,7 +82,13 @@ static void cluster_print_return(const JsonValue *awaited, const char *self) {
                 return;
         text_append(&line, "           a host without its former /var/lib/fleet joins again with a token:");
         text_append(&command, "fleetctl token --replace=");
-        text_append_printable(&command, name);
+        append_label_argument(&command, name);
+        output_words_and(&line, " ", &command, LABEL_WIDTH);
+        text_clear(&line);
+        text_clear(&command);
+        text_append(&line, "           without a host that is gone for ever:");
+        text_append(&command, "fleetctl remove --force ");
+        append_label_argument(&command, name);
         output_words_and(&line, " ", &command, LABEL_WIDTH);
 }
 
@@ -124,7 +140,7 @@ static int cluster_print(const JsonValue *root) {
         } else if (awaited) {
                 text_clear(&line);
                 text_printf(&line,
-                            "waits for  %s: running units not reported yet; start fleetd there, or if they "
+                            "waits for  %s: running units not reported yet; start fleetd there, or if all "
                             "are gone for ever:",
                             names.chars ?: "no host");
                 text_append(&stop, "fleetctl cluster stop-waiting");

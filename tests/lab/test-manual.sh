@@ -100,7 +100,7 @@ a_backup_is_made_and_restored() {
         wait_for 60 four_are_up || fail "they do not join again: $(machines alpha)"
         known alpha hello.service && known alpha web@3.service || fail "units are missing: $(fleetctl alpha list-unit-files)"
         run_examples man/fleetd.8.scd
-        host_exec alpha rm -f /root/fleet.backup /root/fleet.keys
+        host_exec alpha sh -c 'rm -f /root/fleet.backup /root/fleet.keys-*'
         run_examples man/fleet-recovery.7.scd
 }
 

@@ -3242,21 +3242,28 @@ static void why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it(
                         fail_msg("%s: %s", parts[i], fixture->answer);
 }
 
-static void no_machine_is_removed_while_hosts_have_to_report_their_units(void **state) {
+static void a_machine_that_is_gone_is_removed_while_hosts_have_to_report_their_units(void **state) {
         static const Record records[] = {
                 { "cluster/adopting", "1" },
                 { "machine/" DELTA "/facts", "{\"name\":\"delta\"}" },
-                { "machine/" DELTA "/presence", "{\"state\":\"lost\",\"since\":1}" },
+                { "machine/" DELTA "/presence", "{\"state\":\"lost\",\"since\":99999999999999}" },
         };
         static const Row rows[] = {
                 { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"the cluster waits for its hosts to report their "
-                  "units; "
-                  "fleetctl cluster\"}}" },
+                  "{\"error\":{\"code\":409,\"message\":\"delta was lost 0 min ago; it can be removed in 60 "
+                  "min, "
+                  "or now with --force\"}}" },
+                { "DELETE /fleet/v1/machines/" DELTA "?force=true", NULL, NULL, 204, SERVER, "" },
         };
+        Fixture *fixture = *state;
+        const Cluster *c;
 
-        write_records(*state, records, ELEMENTS(records));
-        play(*state, API_SOCKET, rows, ELEMENTS(rows));
+        write_records(fixture, records, ELEMENTS(records));
+        c = registry_cluster(fixture->host->registry);
+        assert_true(cluster_awaits_report(c, cluster_machine(c, DELTA)));
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
+        assert_true(c->adopting);
+        assert_null(cluster_machine(c, DELTA)); /* it is awaited no more */
 }
 
 static void why_and_plan_report_the_result_for_each_machine(void **state) {
@@ -4871,7 +4878,7 @@ int main(void) {
                 in_a_fixture(a_lost_member_is_deleted_by_its_id),
                 in_a_fixture(a_replaced_machine_is_removed_at_once),
                 in_a_fixture(why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it),
-                in_a_fixture(no_machine_is_removed_while_hosts_have_to_report_their_units),
+                in_a_fixture(a_machine_that_is_gone_is_removed_while_hosts_have_to_report_their_units),
                 in_a_fixture(why_and_plan_report_the_result_for_each_machine),
                 in_a_fixture(a_plan_of_metadata_lists_the_units_that_move_or_stop),
                 in_a_fixture(what_a_unit_directory_asks_is_listed_and_answered),
