@@ -86,7 +86,7 @@ static void cluster_print_return(const JsonValue *awaited, const char *self) {
         output_words_and(&line, " ", &command, LABEL_WIDTH);
         text_clear(&line);
         text_clear(&command);
-        text_append(&line, "           without a host that is gone for ever:");
+        text_append(&line, "           to remove one that is gone for ever:");
         text_append(&command, "fleetctl remove --force ");
         append_label_argument(&command, name);
         output_words_and(&line, " ", &command, LABEL_WIDTH);
