@@ -73,6 +73,7 @@ struct Serve {
         size_t queued; /* of all clients */
         ServeReads *reads;
         TAILQ_HEAD(, Reply) replies;
+        Writer last_key, last_item; /* that was read last in this turn of the loop */
         Deferred flush;
         Timer retry, sweep;
 };

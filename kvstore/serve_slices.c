@@ -2,6 +2,8 @@
 #include "kvstore/remote_frames.h"
 #include "kvstore/serve_internal.h"
 
+enum { ITEM_NOTED_MAX = 16 * 1024 }; /* bytes of an item that stays in memory for other hosts */
+
 void slice_forget(Subscription *s) {
         for (Changed *c = s->changed, *next; c; c = next) {
                 next = c->hh.next;
@@ -58,13 +60,38 @@ static bool subscription_take_version(Subscription *s, uint64_t hash) {
         return true;
 }
 
-/* Write the key as the tree has it now. A key that cannot be read is not absent: 0, or the error. */
-static int page_add(Subscription *s, TreeTxn *txn, KvBytes key, Writer *w) {
-        const KvSlices *slices = &s->serve->slices;
-        RemoteItem item = { .kind = REMOTE_REMOVED, .node.key = key };
-        KvNode node;
-        int r = slices->has(slices->userdata, s->machine, key) ? tree_get(txn, key, &node) : -ENOENT;
+static bool serve_knows(const Serve *serve, KvBytes key) {
+        return serve->last_key.size == key.size && memcmp(serve->last_key.bytes, key.data, key.size) == 0;
+}
 
+static void serve_note(Serve *serve, KvBytes key, const void *item, size_t size) {
+        serve->last_key.size = serve->last_item.size = 0;
+        if (size > ITEM_NOTED_MAX)
+                return;
+        write_raw(&serve->last_item, item, size);
+        if (serve->last_item.error == 0)
+                write_raw(&serve->last_key, key.data, key.size);
+}
+
+/* Write the key as the tree has it now; *txn is begun when it is needed. Many hosts that get the same key in
+ * a turn of the loop have it from one read. A key that cannot be read is not absent: 0, or the error;
+ * -EAGAIN: no tree can be read now. */
+static int page_add(Subscription *s, TreeTxn **txn, KvBytes key, Writer *w) {
+        Serve *serve = s->serve;
+        RemoteItem item = { .kind = REMOTE_REMOVED, .node.key = key };
+        size_t begin = w->size;
+        KvNode node;
+        int r = -ENOENT;
+
+        if (serve->slices.has(serve->slices.userdata, s->machine, key)) {
+                if (!s->versions && serve_knows(serve, key)) {
+                        write_raw(w, serve->last_item.bytes, serve->last_item.size);
+                        return 0;
+                }
+                if (!*txn && kv_read(serve->store, txn) < 0)
+                        return -EAGAIN;
+                r = tree_get(*txn, key, &node);
+        }
         if (r == 0) {
                 node.key = key;
                 if (subscription_take_version(s, remote_hash(key, node.modified)))
@@ -73,6 +100,8 @@ static int page_add(Subscription *s, TreeTxn *txn, KvBytes key, Writer *w) {
         } else if (r != -ENOENT)
                 return r;
         remote_item_write(&item, w);
+        if (r == 0 && w->error == 0)
+                serve_note(serve, key, w->bytes + begin, w->size - begin);
         return 0;
 }
 
@@ -82,7 +111,7 @@ static void page_add_dropped(Subscription *s, Writer *w) {
 }
 
 /* Write changed keys up to the size of a page. Return whether none is left, or an error of the tree. */
-static int page_fill(Subscription *s, TreeTxn *txn, Writer *w) {
+static int page_fill(Subscription *s, TreeTxn **txn, Writer *w) {
         Changed *c;
 
         while ((c = s->changed) && w->size < REMOTE_PAGE) {
@@ -110,9 +139,11 @@ bool slice_send(Subscription *s, PeerSession *session) {
                 return false;
         if (!s->changed && s->sent >= index)
                 return true;
-        if (kv_read(s->serve->store, &txn) < 0)
+        complete = page_fill(s, &txn, &items);
+        if (complete == -EAGAIN && items.size == 0)
                 return false;
-        complete = page_fill(s, txn, &items);
+        if (complete == -EAGAIN)
+                complete = false;
         if (complete < 0) { /* the host uses another replica */
                 subscription_end(s, REMOTE_GONE_BEHIND, 0);
                 return true;

@@ -243,6 +243,7 @@ static void serve_on_flush(void *userdata) {
         Serve *serve = userdata;
         Subscription *s;
 
+        serve->last_key.size = 0;
         serve_flush_replies(serve);
         for (size_t n = MIN(serve->n_ready, (size_t) SERVE_PER_TURN);
              n > 0 && (s = TAILQ_FIRST(&serve->ready)); n--) {
@@ -541,6 +542,8 @@ Serve *serve_free(Serve *serve) {
         deferred_cancel(&serve->flush);
         timer_stop(&serve->retry);
         timer_stop(&serve->sweep);
+        writer_done(&serve->last_key);
+        writer_done(&serve->last_item);
         free(serve);
         return NULL;
 }

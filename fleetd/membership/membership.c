@@ -33,6 +33,8 @@ void membership_on_written(void *userdata, KvStatus status, const char *message,
         Membership *m = userdata;
 
         m->writing = false;
+        if (m->leading && status == KV_OK) /* of many hosts that are lost at once: the others, without a tick */
+                membership_write_presences(m);
 }
 
 /* Return how another host with the ID of a machine was rejected in the last minute, here or by another
