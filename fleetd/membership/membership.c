@@ -33,7 +33,7 @@ void membership_on_written(void *userdata, KvStatus status, const char *message,
         Membership *m = userdata;
 
         m->writing = false;
-        if (m->leading && status == KV_OK) /* of many hosts that are lost at once: the others, without a tick */
+        if (m->leading && status == KV_OK) /* many hosts are lost at once: the others, without a tick */
                 membership_write_presences(m);
 }
 
