@@ -274,7 +274,8 @@ static int set_status(const Set *set) {
                 return EXIT_FAILED;
         if (set_is(set, "none"))
                 return set_number(set, "behind") > 0 ? EXIT_CONTINUES : EXIT_DONE;
-        if (!set_is(set, "done") || (begins && set_number(set, "behind") > 0))
+        /* Instances that have just joined a set with this text: its rollout begins again. */
+        if (!set_is(set, "done") || ((begins || set->hash) && set_number(set, "behind") > 0))
                 return EXIT_CONTINUES;
         return !set->hash && set_number(set, "reverted") > 0 ? EXIT_FAILED : EXIT_DONE;
 }
@@ -390,6 +391,13 @@ static void set_print_end(const Set *set) {
                             next.chars ?: "");
 }
 
+/* Of several units of one set, the first one stands for it. */
+static void sets_note_repeated(Sets *s, size_t i) {
+        for (size_t k = 0; k < i; k++)
+                s->sets[i].repeated |= !s->sets[k].repeated && streq(set_text(&s->sets[i], "name"),
+                                                                     set_text(&s->sets[k], "name"));
+}
+
 /* Read all sets, and print what has changed. Return 0, or 1 if an answer is missing. */
 static int sets_read(Sets *s, Error *err) {
         for (size_t i = 0; i < s->n; i++) {
@@ -408,6 +416,9 @@ static int sets_read(Sets *s, Error *err) {
                         set->ended = set->gone = true;
                         continue;
                 }
+                sets_note_repeated(s, i);
+                if (set->repeated)
+                        continue;
                 set->seen |= set->hash && streq(set_text(set, "wanted"), set->hash);
                 r = s->quiet ? 0 : set_print_changes(set);
                 if (r < 0)
@@ -579,7 +590,7 @@ static int sets_find(Sets *s, char **args, size_t n, Error *err) {
         return r;
 }
 
-/* Read all sets; of several units of one set, the first one stands for it. Return an exit status. */
+/* Read all sets. Return an exit status. */
 static int sets_load(Sets *s, Error *err) {
         for (size_t i = 0; i < s->n; i++) {
                 Set *set = &s->sets[i];
@@ -591,8 +602,7 @@ static int sets_load(Sets *s, Error *err) {
                         client_note_absent(s->client, set->name);
                         return EXIT_ABSENT;
                 }
-                for (size_t k = 0; k < i; k++)
-                        set->repeated |= streq(set_text(set, "name"), set_text(&s->sets[k], "name"));
+                sets_note_repeated(s, i);
         }
         return EXIT_DONE;
 }

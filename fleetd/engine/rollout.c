@@ -393,6 +393,22 @@ static bool rolling_has_surges_left(const Rolling *x) {
         return false;
 }
 
+/* Whether instances that run with texts of their own have joined the set: their keys have the wanted text,
+ * and their assignments not. A step writes both; one that failed on another machine has ended there. */
+static bool rolling_has_joined(const Rolling *x) {
+        const ClusterUnit *head = x->set.head;
+
+        for (size_t i = 0; i < x->set.n; i++) {
+                const RolloutInstance *p = &x->set.instances[i];
+
+                if ((p->state == INSTANCE_OLD || p->state == INSTANCE_BAD) && p->unit != head &&
+                    streq(p->unit->unit->hash, head->unit->hash) &&
+                    !streq(p->assignment->hash, head->unit->hash) && !rolling_failed_before(x->next, p))
+                        return true;
+        }
+        return false;
+}
+
 /* Instances whose machines have returned. One that is started again by people may be available at last. A
  * surge instance ends with its rollout: with MaxSurge=, the rollout continues for them. */
 static int rolling_done(Rolling *x) {
@@ -400,6 +416,10 @@ static int rolling_done(Rolling *x) {
         bool first; /* no machine has run the text yet */
         int e;
 
+        if (!x->limits->braked && rolling_has_joined(x)) {
+                rolling_begin(x, false);
+                return x->next->state == ROLLOUT_CANARY ? rolling_canary(x) : rolling_roll(x);
+        }
         if (!x->limits->braked && rolling_choose_followers(x, x->set.n_followers) < 0)
                 return -ENOMEM;
         if (!text_equal(&r->completed, &r->to) && rolling_behind(x) == 0 &&

@@ -475,8 +475,62 @@ static void an_instance_that_cannot_be_read_uses_the_budget(void **state) {
         end(&play);
 }
 
+/* Three instances that run with texts of their own get the text of the template, whose rollout has ended. */
+static void join(Play *play) {
+        for (unsigned i = 2; i < 5; i++) {
+                char unit[32];
+
+                snprintf(unit, sizeof(unit), "web@%u.service", i + 1);
+                put_unit(play, unit, 1, NULL, REVISION_SUBMITTED);
+                cluster_view_target(&play->p, unit, TARGET_LAUNCHED);
+                add(play, unit, machine_name(i));
+                put_unit(play, unit, 2, play->head, REVISION_SUBMITTED);
+        }
+}
+
+static void instances_that_join_a_set_are_updated_by_its_rollout(void **state) {
+        Play play;
+
+        begin_template(&play, 2, "");
+        want(&play, 2);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        join(&play);
+        seconds(&play, 2);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        assert_int_equal(count_with(&play, 2), 3);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(record_of(&play)->completed.number, 2);
+        assert_int_equal(count_with(&play, 2), 5);
+        assert_int_equal(play.max_unavailable, 1);
+        assert_int_equal(starts(&play), 5);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
+}
+
+static void of_instances_that_join_a_set_the_first_that_fails_pauses_the_rollout(void **state) {
+        Play play;
+
+        begin_template(&play, 2, "UpdateOnFailure=revert");
+        want(&play, 2);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        play.quality[2] = FAILS;
+        join(&play);
+        seconds(&play, 100);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_string_equal(record_of(&play)->why, "web@3.service on C: exit status 1");
+        assert_int_equal(count_with(&play, 2), 3);
+        assert_int_equal(starts(&play), 3);
+        end(&play);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(instances_that_join_a_set_are_updated_by_its_rollout),
+                cmocka_unit_test(of_instances_that_join_a_set_the_first_that_fails_pauses_the_rollout),
                 cmocka_unit_test(a_global_unit_whose_condition_does_not_hold_somewhere_is_updated),
                 cmocka_unit_test(a_text_whose_condition_is_met_nowhere_takes_one_instance),
                 cmocka_unit_test(an_instance_that_a_condition_stopped_uses_the_budget_of_its_set),
