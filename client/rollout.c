@@ -394,8 +394,8 @@ static void set_print_end(const Set *set) {
 /* Of several units of one set, the first one stands for it. */
 static void sets_note_repeated(Sets *s, size_t i) {
         for (size_t k = 0; k < i; k++)
-                s->sets[i].repeated |= !s->sets[k].repeated && streq(set_text(&s->sets[i], "name"),
-                                                                     set_text(&s->sets[k], "name"));
+                s->sets[i].repeated |= !s->sets[k].repeated &&
+                                       streq(set_text(&s->sets[i], "name"), set_text(&s->sets[k], "name"));
 }
 
 /* Read all sets, and print what has changed. Return 0, or 1 if an answer is missing. */
