@@ -63,8 +63,11 @@ bool follow_is_same(const char *a, const char *b) {
 
 /* -- The wait -- */
 
+enum { LOST_MS = 3000 }; /* without an answer */
+
 static int follow_poll(const Follow *f, const sigset_t *interrupts, Error *err) {
         uint64_t began_ms = clock_monotonic_ms(), answered_ms = began_ms;
+        bool lost = false;
 
         for (;;) {
                 int r = f->look(f->userdata, err);
@@ -72,9 +75,16 @@ static int follow_poll(const Follow *f, const sigset_t *interrupts, Error *err) 
 
                 if (r != -EAGAIN && r != -ENODATA)
                         return r;
-                if (r == -EAGAIN)
+                if (r == -EAGAIN) {
                         answered_ms = now_ms;
-                else if (now_ms - answered_ms > f->silent_ms)
+                        lost = false;
+                } else if (f->lost && !lost && now_ms - answered_ms > LOST_MS) {
+                        f->lost(f->userdata);
+                        lost = true;
+                } else if (f->lost && now_ms - answered_ms > f->silent_ms) {
+                        f->left(f->userdata, "no answer from fleetd: ");
+                        return EXIT_CONTINUES;
+                } else if (now_ms - answered_ms > f->silent_ms)
                         return client_fail_after(-EHOSTDOWN, err, "%s", f->unknown);
                 if (f->timeout_ms > 0 && now_ms - began_ms >= f->timeout_ms) {
                         f->left(f->userdata, "timed out: ");

@@ -9,6 +9,9 @@ typedef struct Follow {
         int (*look)(void *userdata, Error *err);
         /* Print that it continues, with the next command. 'why': the begin of the message. */
         void (*left)(void *userdata, const char *why);
+        /* Print that no answer comes; NULL: nothing, and the wait ends with an error after 'silent_ms'. Else
+         * it ends with EXIT_CONTINUES then. */
+        void (*lost)(void *userdata);
         void *userdata;
         const char *unknown; /* the begin of the message when no answer has come for 'silent_ms' */
         uint64_t poll_ms, silent_ms, timeout_ms; /* 0: without a timeout */

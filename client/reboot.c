@@ -124,7 +124,7 @@ static void append_state(Text *t, const JsonValue *r) {
                 text_printf(t, "; %llu unit%s to move", units, plural(units));
         if (*reason)
                 text_printf(t, ": %s", reason);
-        if (!*unit)
+        if (!*unit || !streq(state, "draining"))
                 return;
         if (json_value_member(r, "deadlineMs"))
                 text_printf(t, "; %s stops at the deadline", unit);
@@ -210,12 +210,26 @@ static void reboot_left(void *userdata, const char *why) {
                 why);
 }
 
+static void reboot_lost(void *userdata) {
+        const Reboot *b = userdata;
+
+        for (size_t i = 0; i < b->n; i++)
+                if (streq(b->hosts[i].state, "rebooting") || streq(b->hosts[i].state, "down")) {
+                        client_note("connection to fleetd lost, probably because %s reboots; the reboots "
+                                    "continue (on another host: fleetctl reboot --status)",
+                                    b->hosts[i].name.chars);
+                        return;
+                }
+        client_note("connection to fleetd lost; the reboots continue (on another host: fleetctl reboot "
+                    "--status)");
+}
+
 /* Wait until all have rebooted; Ctrl-C ends only the wait. */
 static int reboot_wait(Reboot *b, uint64_t timeout_ms, Error *err) {
         int r = follow(&(Follow) { .look = reboot_look,
                                    .left = reboot_left,
+                                   .lost = reboot_lost,
                                    .userdata = b,
-                                   .unknown = "The reboots continue without this command: ",
                                    .poll_ms = REBOOT_POLL_MS,
                                    .silent_ms = REBOOT_SILENT_MS,
                                    .timeout_ms = timeout_ms },
