@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "client/files.h"
+#include "client/replace.h"
 #include "client/subprocess.h"
 
 enum { TRIES_MAX = 3 }; /* of a change, when other clients change the target state */
@@ -361,6 +362,15 @@ static int edit_confirm(Client *c, const char *name, const char *text, Text *ret
         return -ECANCELED;
 }
 
+/* Return whether the unit follows its template: with another text, it has its own. */
+static bool edit_leaves_template(Client *c, const char *name) {
+        _cleanup_(replace_templates_done) ReplaceTemplates all = {};
+        const ReplaceTemplate *template;
+
+        return unit_name_is_instance(name) && replace_template(c, &all, name, &template, &(Error) {}) >= 0 &&
+               replace_template_has(template, name);
+}
+
 /* Wait for the rollout of the new text. Return an exit status. */
 static int edit_wait(Client *c, const ApiUnit *unit, Error *err) {
         _cleanup_rollout_goals_ RolloutGoals goals = {};
@@ -379,6 +389,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {};
         _cleanup_text_ Text text = {}, where = {};
+        bool leaves;
         int r;
 
         r = fetch(c, name, &unit);
@@ -413,6 +424,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                 draft_keep(&draft);
                 return EXIT_FAILED;
         }
+        leaves = edit_leaves_template(c, name);
         if (r >= 0)
                 r = replace_text(c, &unit, edited, err);
         if (r < 0) {
@@ -421,6 +433,11 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         }
         printf("Unit %s changed\n", name);
         (void) fflush(stdout);
+        if (leaves)
+                client_note(
+                        "%s has its own text from now on, and no longer follows its template; to follow it "
+                        "again: fleetctl start --replace %s",
+                        name, name);
         if (where.size > 0)
                 client_note("%s stops on %s, and waits for a machine (fleetctl why %s)", name, where.chars,
                             name);

@@ -365,6 +365,8 @@ static int set_print_changes(Set *set) {
 
         if (set->hash && set_begins(set)) /* what is known is about the former text */
                 return 0;
+        if (set->hash && !set->head && set_is(set, "done") && set_number(set, "behind") > 0)
+                return 0; /* it is about to begin again */
         if (!set_is(set, "done"))
                 r = head_print(set);
         for (size_t i = 0; i < json_value_count(all) && r == 0; i++)

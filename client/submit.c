@@ -289,6 +289,24 @@ static bool submission_runs(Client *c, const Submission *s) {
         return false;
 }
 
+/* Without a local file, an instance that is to be replaced gets the text of its template in the cluster. */
+static int read_template(Client *c, Submission *s, Error *err) {
+        _cleanup_free_ char *name = unit_name_template(s->name);
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_text_ Text t = {};
+        int r;
+
+        if (!name)
+                return -ENOMEM;
+        r = read_stored(c, name, &unit, err);
+        if (r <= 0)
+                return r;
+        append_unit_text(&t, &unit);
+        r = t.error < 0 ? t.error : read_unit(c, s, &t, err);
+        s->from_template = true;
+        return r < 0 ? error_prefix(err, r, "%s", name) : 0;
+}
+
 /* Decide whether a unit has to be submitted, and with which text. */
 static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState replaceable, Error *err) {
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
@@ -298,6 +316,11 @@ static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState r
         if (r < 0)
                 return r;
         s->exists = r > 0;
+        if (s->exists && !s->unit && c->options.replace && unit_name_is_instance(s->name)) {
+                r = read_template(c, s, err);
+                if (r < 0)
+                        return r;
+        }
         if (s->exists) {
                 r = submission_check_existing(c, all, s, &stored, replaceable, err);
                 if (r <= 0)
