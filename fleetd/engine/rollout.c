@@ -64,6 +64,15 @@ static void rolling_complete(Rolling *x) {
         x->changed = true;
 }
 
+/* Whether an instance that runs with a text of its own has joined the set: its key has the wanted text, and
+ * its assignment not. A step writes both; one that failed on another machine has ended there. */
+static bool rolling_joins(const Rolling *x, const RolloutInstance *p) {
+        const Unit *wanted = x->set.head->unit;
+
+        return p->unit != x->set.head && streq(p->unit->unit->hash, wanted->hash) &&
+               !streq(p->assignment->hash, wanted->hash);
+}
+
 /* The text that the available instances have: the one to which a revert returns. Without one, that of an
  * instance that was available before its machine went away. */
 static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
@@ -72,9 +81,10 @@ static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
 
                 const ClusterState *s = cluster_state_on(a->machine, a->unit);
 
-                if (a->revision == 0 || (x->set.instances[i].state != INSTANCE_OLD &&
-                                         !(x->set.instances[i].state == INSTANCE_UNREACHABLE && s &&
-                                           s->state.available && same_string(s->state.hash, a->hash))))
+                if (a->revision == 0 || rolling_joins(x, &x->set.instances[i]) ||
+                    (x->set.instances[i].state != INSTANCE_OLD &&
+                     !(x->set.instances[i].state == INSTANCE_UNREACHABLE && s && s->state.available &&
+                       same_string(s->state.hash, a->hash))))
                         continue;
                 if (r->completed.number == 0 || x->set.instances[i].state == INSTANCE_OLD) {
                         rolling_set_text(&r->completed, a->revision, a->hash);
@@ -393,17 +403,12 @@ static bool rolling_has_surges_left(const Rolling *x) {
         return false;
 }
 
-/* Whether instances that run with texts of their own have joined the set: their keys have the wanted text,
- * and their assignments not. A step writes both; one that failed on another machine has ended there. */
 static bool rolling_has_joined(const Rolling *x) {
-        const ClusterUnit *head = x->set.head;
-
         for (size_t i = 0; i < x->set.n; i++) {
                 const RolloutInstance *p = &x->set.instances[i];
 
-                if ((p->state == INSTANCE_OLD || p->state == INSTANCE_BAD) && p->unit != head &&
-                    streq(p->unit->unit->hash, head->unit->hash) &&
-                    !streq(p->assignment->hash, head->unit->hash) && !rolling_failed_before(x->next, p))
+                if ((p->state == INSTANCE_OLD || p->state == INSTANCE_BAD) && rolling_joins(x, p) &&
+                    !rolling_failed_before(x->next, p))
                         return true;
         }
         return false;

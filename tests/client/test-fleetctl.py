@@ -1388,7 +1388,7 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
 
     t.expect("cluster stop-waiting", err="fleetctl: the cluster waits for no host\n")
     t.cluster.waits_for = ["beta", "gamma"]
-    t.expect("cluster", out=["waits for  beta, gamma: running units not reported yet; start fleetd there, or if they are gone for ever: fleetctl cluster stop-waiting\n"])
+    t.expect("cluster", out=["waits for  beta, gamma: running units not reported yet; start fleetd there, or if all are gone for ever: fleetctl cluster stop-waiting\n"])
     t.expect("status", 1, out=["fleet  1 machine, ", "no unit is started or moved until all hosts have reported their units; missing: beta, gamma    fleetctl cluster\n"])
     t.expect("cluster stop-waiting", 1, err=["beta, gamma: running units not reported.", "confirm with --yes"])
     t.file("a.service")

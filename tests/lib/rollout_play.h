@@ -106,18 +106,22 @@ static inline void put_state(Play *play, size_t i, const char *active, bool avai
                          value);
 }
 
-/* One instance, which is available with revision 1. */
-static inline void add(Play *play, const char *unit, const char *machine) {
-        _cleanup_unit_ Unit *text = unit_of(play, unit, 1, NULL);
+/* One instance, which is available with this revision. */
+static inline void add_with(Play *play, const char *unit, const char *machine, unsigned revision) {
+        _cleanup_unit_ Unit *text = unit_of(play, unit, revision, NULL);
         size_t i = play->n++;
 
         if (!cluster_machine(&play->p.cluster, machine_id(machine)))
                 cluster_view_machine(&play->p, machine, "", PRESENCE_UP);
         snprintf(play->instances[i].unit, sizeof(play->instances[i].unit), "%s", unit);
         snprintf(play->instances[i].machine, sizeof(play->instances[i].machine), "%s", machine);
-        put_assignment(play, machine, unit, 1, text->hash, 1);
+        put_assignment(play, machine, unit, revision, text->hash, 1);
         play->instances[i].index = assignment_of(play, i)->index;
         put_state(play, i, "active", true);
+}
+
+static inline void add(Play *play, const char *unit, const char *machine) {
+        add_with(play, unit, machine, 1);
 }
 
 static inline void begin(Play *play, const char *head, const char *options) {

@@ -510,6 +510,31 @@ static void instances_that_join_a_set_are_updated_by_its_rollout(void **state) {
         end(&play);
 }
 
+/* There was no rollout: the text of an instance of its own is none to which the set returns. */
+static void a_set_without_a_rollout_has_one_when_instances_join(void **state) {
+        Play play;
+
+        begin_template(&play, 2, "UpdateOnFailure=revert");
+        second(&play);
+        assert_null(record_of(&play));
+        for (unsigned i = 2; i < 4; i++) {
+                char unit[32];
+
+                snprintf(unit, sizeof(unit), "web@%u.service", i + 1);
+                put_unit(&play, unit, 2, NULL, REVISION_SUBMITTED);
+                cluster_view_target(&play.p, unit, TARGET_LAUNCHED);
+                add_with(&play, unit, machine_name(i), 2);
+                put_unit(&play, unit, 1, play.head, REVISION_SUBMITTED);
+        }
+        seconds(&play, 2);
+        assert_rollout(&play, ROLLOUT_ROLLING, 1);
+        assert_int_equal(record_of(&play)->from.number, 0);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_int_equal(count_with(&play, 1), 4);
+        end(&play);
+}
+
 static void of_instances_that_join_a_set_the_first_that_fails_pauses_the_rollout(void **state) {
         Play play;
 
@@ -530,6 +555,7 @@ static void of_instances_that_join_a_set_the_first_that_fails_pauses_the_rollout
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(instances_that_join_a_set_are_updated_by_its_rollout),
+                cmocka_unit_test(a_set_without_a_rollout_has_one_when_instances_join),
                 cmocka_unit_test(of_instances_that_join_a_set_the_first_that_fails_pauses_the_rollout),
                 cmocka_unit_test(a_global_unit_whose_condition_does_not_hold_somewhere_is_updated),
                 cmocka_unit_test(a_text_whose_condition_is_met_nowhere_takes_one_instance),
