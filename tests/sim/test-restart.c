@@ -17,7 +17,7 @@ enum {
         ROUNDS = 40,
         TROUBLE_MS = 300,
         PAUSE_MS = 3000,
-        SETTLED_MS = 4000, /* until the daemon has executed the last request: longer than each pause */
+        EXECUTED_MS = 4000, /* until the daemon has executed the last request: longer than each pause */
         STAYS_MS = 5000,
 };
 
@@ -154,13 +154,13 @@ static void check_that_it_stays_stopped(void) {
 }
 
 static void play_round(void) {
-        bool settled = world_chance(world, 50);
+        bool executed = world_chance(world, 50);
 
         UNTIL("a-unit-that-is-to-run-runs", runs());
-        run_ms(settled ? SETTLED_MS : world_draw(world, 200));
+        run_ms(executed ? EXECUTED_MS : world_draw(world, 200));
         if (world_chance(world, 70)) {
                 stop_by_hand();
-                if (settled && world_chance(world, 70)) {
+                if (executed && world_chance(world, 70)) {
                         trouble();
                         check_that_it_stays_stopped();
                 }
