@@ -66,6 +66,8 @@ static void signals_deliver_all(UnitSignal *signal, const char *known_as) {
         bus_count_signal(signal->bus);
         if (streq(known_as, "shutdown.target"))
                 bus_request_state(signal->bus);
+        if (streq(known_as, "boot-complete.target") && !signal->is_job && !signal->job_result)
+                bus_request_boot(signal->bus);
         signals_deliver(signal, known_as);
         quadlet_each_source(known_as, signals_on_source, signal);
 }
