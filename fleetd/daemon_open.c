@@ -284,6 +284,8 @@ static void daemon_on_systemd_ready(void *userdata) {
         uint64_t n = daemon_soft_reboots(d);
 
         facts_set_soft_reboots(d->facts, n);
+        facts_set_booting(d->facts,
+                          d->io.systemd->ops->is_booting && d->io.systemd->ops->is_booting(d->io.systemd));
         if (d->rebooting)
                 rebooting_set_soft_reboots(d->rebooting, n);
 }
@@ -303,6 +305,7 @@ static int daemon_publish_facts(Daemon *d, const Settings *s) {
                           .boot_id = d->io.boot_id,
                           .soft_reboot = d->io.logind && host_has_soft_reboot(),
                           .soft_reboots = daemon_soft_reboots(d),
+                          .booting = d->io.systemd->ops->is_booting != NULL, /* until it is known */
                           .peer = s->listen_peer[0] ? s->listen_peer : NULL,
                           .client = s->advertise_client[0] ? s->advertise_client : NULL };
 

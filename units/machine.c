@@ -20,6 +20,7 @@ int machine_copy(const Machine *from, Machine *ret) {
                                            .quadlet = from->quadlet,
                                            .users = from->users,
                                            .soft_reboots = from->soft_reboots,
+                                           .booting = from->booting,
                                            .needs_reboot = from->needs_reboot,
                                            .soft_reboot = from->soft_reboot };
 
@@ -42,7 +43,7 @@ bool machine_equal(const Machine *a, const Machine *b) {
                same_string(a->boot_id, b->boot_id) && a->raft_id == b->raft_id && a->level == b->level &&
                a->quadlet == b->quadlet && a->users == b->users && a->soft_reboots == b->soft_reboots &&
                same_string(a->checks, b->checks) && a->needs_reboot == b->needs_reboot &&
-               a->soft_reboot == b->soft_reboot;
+               a->soft_reboot == b->soft_reboot && a->booting == b->booting;
 }
 
 bool machine_id_is_valid(const char *id) {

@@ -24,6 +24,7 @@ typedef struct Machine {
         uint64_t raft_id;      /* 0: holds no replica */
         char *checks;          /* how its health checks exceed the limits of a host; NULL: they do not */
         uint64_t soft_reboots; /* since that boot; 0: none, or not known yet */
+        bool booting;          /* boot-complete.target is in use and not reached; for a planned reboot only */
         bool needs_reboot;     /* its system asks for a reboot, after an update */
         bool soft_reboot;      /* its systemd can reboot the userspace alone: since 254 */
         bool users;            /* accepts users with certificates (ListenTLS=) */

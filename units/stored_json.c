@@ -18,6 +18,7 @@ static_assert(sizeof(UnitHealth) == sizeof(int) && sizeof(Presence) == sizeof(in
 static const JsonField facts_fields[] = {
         { "address", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, address) },
         { "boot", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, boot_id) },
+        { "booting", JSON_FIELD_BOOL, offsetof(Machine, booting) },
         { "checks", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, checks) },
         { "client", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, client) },
         { "level", JSON_FIELD_U64, offsetof(Machine, level) },

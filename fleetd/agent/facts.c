@@ -16,6 +16,7 @@ struct Facts {
         Deferred pass;
         Timer retry, look;
         bool (*needs_reboot)(void); /* NULL: not watched */
+        bool boot_known;            /* machine.booting was set */
         bool sending;
 };
 
@@ -27,6 +28,16 @@ static void facts_on_done(void *userdata, KvStatus status, const char *message, 
                 (void) timer_start(&f->retry, f->loop, RETRY_MS);
         else
                 loop_defer(f->loop, &f->pass);
+}
+
+/* Only the queue of reboots reads it. While it is not known, a host of another boot counts as booting, or it
+ * would be back for a moment. */
+static bool facts_are_booting(const Facts *f, const ClusterMachine *self) {
+        bool same_boot = self && self->facts && same_string(self->facts->boot_id, f->machine.boot_id);
+
+        if (!self || !self->reboot || !f->machine.booting)
+                return false;
+        return f->boot_known || !same_boot || self->facts->booting;
 }
 
 static void facts_on_pass(void *userdata) {
@@ -44,7 +55,9 @@ static void facts_on_pass(void *userdata) {
          * one would look like another boot. */
         if (self && self->facts && same_string(self->facts->boot_id, facts.boot_id))
                 facts.soft_reboots = MAX(facts.soft_reboots, self->facts->soft_reboots);
+        facts.booting = facts_are_booting(f, self);
         if (state.level < KV_LEVEL_UPDATES) {
+                facts.booting = false;
                 facts.soft_reboots = 0;
                 facts.needs_reboot = facts.soft_reboot = false;
                 facts.checks = NULL;
@@ -92,6 +105,12 @@ void facts_set_soft_reboots(Facts *f, uint64_t n) {
         loop_defer(f->loop, &f->pass);
 }
 
+void facts_set_booting(Facts *f, bool booting) {
+        f->boot_known = true;
+        f->machine.booting = booting;
+        loop_defer(f->loop, &f->pass);
+}
+
 int facts_set_checks(Facts *f, const char *problem) {
         char *copy = *problem ? strdup(problem) : NULL;
 
@@ -112,6 +131,8 @@ int facts_set(Facts *f, const Machine *facts) {
                 return r;
         copy.checks = TAKE_PTR(f->machine.checks);
         copy.needs_reboot = f->machine.needs_reboot;
+        if (f->boot_known)
+                copy.booting = f->machine.booting;
         machine_done(&f->machine);
         f->machine = copy;
         loop_defer(f->loop, &f->pass);

@@ -10,6 +10,9 @@ int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts)
 int facts_set(Facts *f, const Machine *facts);
 /* Set the number of soft reboots since the boot; published from KV_LEVEL_UPDATES on. */
 void facts_set_soft_reboots(Facts *f, uint64_t n);
+/* Set whether the boot is not complete; until then, 'booting' of the facts holds for another boot than the
+ * last published one. */
+void facts_set_booting(Facts *f, bool booting);
 /* Set how the health checks of this host exceed its limits; "": they do not. Published from KV_LEVEL_UPDATES
  * on. 0 or -ENOMEM. */
 int facts_set_checks(Facts *f, const char *problem);

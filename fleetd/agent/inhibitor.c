@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/sizes.h"
+#include "fleetd/agent/hand_over.h"
 
 enum {
         RETRY_MS = 200,    /* of logind's delay, which is 5 s by default */
@@ -74,26 +75,39 @@ static const char *inhibitor_ready(const Inhibitor *in, const ClusterMachine *m)
         return NULL;
 }
 
+/* Return false without memory; then nothing would end the delay. */
+static bool inhibitor_limit(Inhibitor *in, uint64_t left_ms, bool moves) {
+        if (timer_armed(&in->limit))
+                return true;
+        if (moves)
+                log_notice(NO_FIELDS, "this host shuts down; its units move away for at most %llu s",
+                           (unsigned long long) (left_ms - RESERVE_MS) / 1000);
+        return timer_start(&in->limit, in->loop, left_ms - RESERVE_MS) == 0;
+}
+
+/* The units move first: this host may be the leader that moves them. */
 static void inhibitor_stop(Inhibitor *in, const ClusterMachine *m) {
         uint64_t left_ms = in->logind->ops->delay_left_ms(in->logind);
         const char *ready;
 
         if (in->released)
                 return;
-        ready = left_ms <= RESERVE_MS ? "logind does not wait" : inhibitor_ready(in, m);
-        if (ready) {
+        if (left_ms <= RESERVE_MS) {
+                inhibitor_release(in, "logind does not wait");
+                return;
+        }
+        ready = inhibitor_ready(in, m);
+        if (ready && !hand_over_leadership(registry_store(in->registry))) {
                 inhibitor_release(in, ready);
                 return;
         }
-        if (!timer_armed(&in->limit)) {
-                log_notice(NO_FIELDS, "this host shuts down; its units move away for at most %llu s",
-                           (unsigned long long) (left_ms - RESERVE_MS) / 1000);
-                if (timer_start(&in->limit, in->loop, left_ms - RESERVE_MS) < 0) {
-                        inhibitor_release(in, "out of memory");
-                        return;
-                }
+        if (!inhibitor_limit(in, left_ms, !ready)) {
+                inhibitor_release(in, "out of memory");
+                return;
         }
-        if (!in->sending)
+        if (ready)
+                (void) timer_start(&in->retry, in->loop, RETRY_MS);
+        else if (!in->sending)
                 inhibitor_announce(in, m, true);
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/sizes.h"
+#include "fleetd/agent/hand_over.h"
 
 enum { RETRY_MS = 1000 };
 
@@ -20,6 +21,7 @@ struct Rebooting {
         Timer retry;
         KvSync sync;
         bool syncing;                /* is the record the current one? */
+        uint64_t hand_over_ms;       /* since then the leadership is being transferred; 0: it is not */
         bool called;                 /* logind was called for this record */
         bool sending;                /* the rejection */
         char why[RECORDED_WHY_SIZE]; /* of a rejection that is to be written; "": none */
@@ -85,6 +87,20 @@ static void rebooting_call(Rebooting *r, const ClusterMachine *m) {
                 rebooting_reject(r, e == -ENOTCONN ? "it does not run" : strerror(-e));
 }
 
+/* Return whether the reboot waits until another host leads. */
+static bool rebooting_awaits_leader(Rebooting *r) {
+        uint64_t now_ms = loop_now_ms(r->loop);
+
+        if (r->hand_over_ms > 0 && now_ms >= r->hand_over_ms + HAND_OVER_MS)
+                return false;
+        if (!hand_over_leadership(registry_store(r->registry)))
+                return false;
+        if (r->hand_over_ms == 0)
+                r->hand_over_ms = now_ms;
+        (void) timer_start(&r->retry, r->loop, RETRY_MS);
+        return true;
+}
+
 /* The view may be that of an earlier time, and the queue may have gone on without this host since. After the
  * check the tree has all; the view may follow later. */
 static void rebooting_on_synced(void *userdata, KvStatus status) {
@@ -95,7 +111,7 @@ static void rebooting_on_synced(void *userdata, KvStatus status) {
         if (status != KV_OK || !registry_is_current(r->registry))
                 (void) timer_start(&r->retry, r->loop, RETRY_MS);
         else if (rebooting_is_due(r, m) && registry_ready(r->registry) &&
-                 r->logind->ops->state(r->logind) == LOGIND_RUNNING)
+                 r->logind->ops->state(r->logind) == LOGIND_RUNNING && !rebooting_awaits_leader(r))
                 rebooting_call(r, m);
 }
 
@@ -122,6 +138,7 @@ static void rebooting_on_pass(void *userdata) {
         if (!rebooting_is_due(r, m)) {
                 rebooting_cancel_sync(r);
                 r->called = false;
+                r->hand_over_ms = 0;
                 r->why[0] = 0;
                 return;
         }

@@ -154,7 +154,7 @@ static const ClusterAssignment *plan_text_source(const ClusterUnit *u) {
                 const ClusterAssignment **of = cluster_assignment_is_active(a) ? &newest : &stopped;
 
                 if (a->hash[0] && (of == &newest || a->index > u->target_index) &&
-                    (!*of || a->since_ms > (*of)->since_ms))
+                    (!*of || cluster_assignment_is_newer(a, *of)))
                         *of = a;
         }
         return newest ?: stopped; /* one that stops first is still wanted: no user has stopped it */
@@ -209,6 +209,9 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                  AssignmentKind kind, const char *format, ...) {
         EnginePlan *plan = pass->plan;
         bool in_place = o && cluster_assignment_is_active(o) && kind != ASSIGNMENT_STOP;
+        /* A start after a stop: the agent may not have seen the load assignment in between, and an agent does
+         * not start a unit again for the same assignment. */
+        bool starts = in_place && kind == ASSIGNMENT_RUN && o->kind == ASSIGNMENT_LOAD;
         AssignmentChange *c;
         int r, length;
         va_list ap;
@@ -223,7 +226,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                 .expected_index = o ? o->index : 0,
                 .unit_index = u->unit ? u->index : 0,
                 .presence_index = kind == ASSIGNMENT_STOP || in_place ? 0 : m->presence_index,
-                .since_ms = in_place ? o->since_ms : pass->cluster->now_ms,
+                .since_ms = in_place && !starts ? o->since_ms : pass->cluster->now_ms,
                 .hold_ms = plan_hold_ms(pass->cluster, u, o, kind),
         };
         memcpy(c->machine, m->id, sizeof(c->machine));

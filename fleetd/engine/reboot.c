@@ -333,7 +333,7 @@ static void reboot_step_back(RebootStep *step, const ClusterMachine *m, uint64_t
 static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const KvState *state,
                                 const ClusterMachine *m, bool braked) {
         uint64_t now_ms = cluster->now_ms;
-        bool back = m->presence == PRESENCE_UP && reboot_has_booted(m);
+        bool up = m->presence == PRESENCE_UP && reboot_has_booted(m);
 
         step->next = *m->reboot;
         step->maintenance = REBOOT_KEEPS;
@@ -347,12 +347,14 @@ static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const 
                 return;
         case REBOOT_REBOOTING:
         case REBOOT_DOWN:
-                if (back)
+                if (up && !m->facts->booting)
                         reboot_set(step, now_ms, REBOOT_BACK, "back after its reboot");
                 else if (m->reboot->state == REBOOT_REBOOTING && plan_is_down(m))
                         reboot_set(step, now_ms, REBOOT_DOWN, "down for its reboot");
                 else if (reboot_is_late(step, now_ms))
-                        reboot_fail(step, now_ms, "it is not back in time");
+                        reboot_fail(step, now_ms,
+                                    up ? "it is up, but boot-complete.target is not reached in time" :
+                                         "it is not back in time");
                 return;
         case REBOOT_BACK:
                 reboot_step_back(step, m, now_ms);

@@ -210,7 +210,7 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
         const char *why = NULL, *other_why;
 
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
-                if (cluster_assignment_is_active(a) && (!newest || a->since_ms > newest->since_ms))
+                if (cluster_assignment_is_active(a) && (!newest || cluster_assignment_is_newer(a, newest)))
                         newest = a;
         if (!newest) {
                 set->n_waiting += u->target == TARGET_LAUNCHED;

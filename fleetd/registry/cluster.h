@@ -56,7 +56,7 @@ typedef struct ClusterAssignment {
         uint64_t unit_index; /* modified index of the unit key that the engine planned on */
         uint64_t index;      /* modified index of this key */
         uint64_t created;
-        uint64_t since_ms; /* cluster time of the assignment; a rewrite in place keeps it */
+        uint64_t since_ms; /* cluster time of the assignment; a rewrite in place keeps it, but for a start */
         uint64_t hold_ms;  /* of a singleton (Assignment.hold_ms) */
         uint64_t move_failures, move_after_ms; /* see Assignment, as the next */
         char move_failed[MACHINE_ID_SIZE];
@@ -423,6 +423,12 @@ bool cluster_has_conflicting_unit(const ClusterUnit *u, const ClusterMachine *m)
 
 static inline bool cluster_assignment_is_active(const ClusterAssignment *a) {
         return a->kind != ASSIGNMENT_STOP;
+}
+
+/* Return whether the unit got this machine after that of 'b'. A target state of "launched" gives all
+ * assignments of a unit one time. */
+static inline bool cluster_assignment_is_newer(const ClusterAssignment *a, const ClusterAssignment *b) {
+        return a->since_ms != b->since_ms ? a->since_ms > b->since_ms : a->created > b->created;
 }
 
 /* Reject a unit with an option that older hosts of a cluster of this level would ignore: -EOPNOTSUPP, with

@@ -135,7 +135,8 @@ typedef struct AssignmentChange {
         char hash[UNIT_HASH_SIZE];
         char instead[MACHINE_ID_SIZE]; /* Assignment.instead */
         uint64_t presence_index;       /* of the machine's presence key; 0: not checked (to stop a unit) */
-        uint64_t since_ms;             /* cluster time; a rewrite in place keeps the previous one */
+        uint64_t since_ms;             /* cluster time; a rewrite in place keeps the previous one, but for a
+                                        * start of a loaded unit */
         uint64_t hold_ms;              /* Assignment.hold_ms, and so the next three */
         uint64_t move_failures, move_after_ms;
         char move_failed[MACHINE_ID_SIZE];

@@ -225,6 +225,50 @@ static int bus_on_basic(sd_bus_message *reply, void *userdata, sd_bus_error *unu
         return 0;
 }
 
+/* Return whether the reply has a name. */
+static bool bus_has_name(sd_bus_message *reply) {
+        return !sd_bus_message_is_method_error(reply, NULL) &&
+               sd_bus_message_enter_container(reply, 'v', "as") >= 0 &&
+               sd_bus_message_enter_container(reply, 'a', "s") >= 0 &&
+               sd_bus_message_at_end(reply, false) == 0;
+}
+
+static int bus_on_boot_required(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
+        ((SystemdBus *) userdata)->boot_used = bus_has_name(reply);
+        return 0;
+}
+
+static int bus_on_boot_wanted(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
+        ((SystemdBus *) userdata)->boot_used |= bus_has_name(reply);
+        return 0;
+}
+
+/* Without a unit that needs it, as systemd-bless-boot.service does, nothing starts the target. */
+static int bus_on_boot_state(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
+        SystemdBus *b = userdata;
+        const char *active = "active";
+        bool booting;
+
+        if (!sd_bus_message_is_method_error(reply, NULL))
+                (void) sd_bus_message_read(reply, "v", "s", &active);
+        booting = b->boot_used && !streq(active, "active");
+        if (b->booting == booting)
+                return 0;
+        b->booting = booting;
+        if (b->ready && b->events.on_ready)
+                b->events.on_ready(b->events.userdata, true);
+        return 0;
+}
+
+/* Replies arrive in order. */
+void bus_request_boot(SystemdBus *b) {
+        static const char path[] = SYSTEMD_PATH "/unit/boot_2dcomplete_2etarget";
+
+        (void) bus_get(b, path, SYSTEMD ".Unit", "RequiredBy", bus_on_boot_required);
+        (void) bus_get(b, path, SYSTEMD ".Unit", "WantedBy", bus_on_boot_wanted);
+        (void) bus_get(b, path, SYSTEMD ".Unit", "ActiveState", bus_on_boot_state);
+}
+
 /* Replies arrive in order: the era is known before the state, and so before the first plan. */
 static int bus_on_subscribed(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
@@ -234,6 +278,7 @@ static int bus_on_subscribed(sd_bus_message *reply, void *userdata, sd_bus_error
                        "ActiveExitTimestampMonotonic", bus_on_left);
         (void) bus_get(b, SYSTEMD_PATH "/unit/basic_2etarget", SYSTEMD ".Unit",
                        "ActiveEnterTimestampMonotonic", bus_on_basic);
+        bus_request_boot(b);
         bus_request_state(b); /* a private bus needs no subscription, so errors are ignored */
         return 0;
 }
@@ -334,6 +379,10 @@ static uint64_t bus_soft_reboots(Systemd *s) {
         return systemd_bus(s)->soft_reboots;
 }
 
+static bool bus_is_booting(Systemd *s) {
+        return systemd_bus(s)->booting;
+}
+
 static bool bus_is_stopping(Systemd *s) {
         return systemd_bus(s)->stopping;
 }
@@ -357,6 +406,7 @@ static const SystemdOps bus_ops = {
         .has_quadlet = bus_has_quadlet,
         .era = bus_era,
         .soft_reboots = bus_soft_reboots,
+        .is_booting = bus_is_booting,
         .set_events = bus_set_events,
         .is_ready = bus_is_ready,
         .is_stopping = bus_is_stopping,

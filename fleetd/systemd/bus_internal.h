@@ -92,6 +92,7 @@ struct SystemdBus {
                                  belong to its transaction; 0: none */
         uint64_t target_us;   /* time of the newest job */
         SystemdMove *moves;
+        bool boot_used, booting; /* a unit of the boot needs boot-complete.target; and it is not reached */
         uint64_t soft_reboots, left_us; /* of the era */
         char era[SYSTEMD_ERA_SIZE];
         bool has_check_slice; /* fleet-checks.slice, on this connection */
@@ -123,6 +124,8 @@ static inline SystemdBus *systemd_bus(Systemd *s) {
 void bus_set_ready(SystemdBus *b, bool ready);
 /* Read SystemState again. */
 void bus_request_state(SystemdBus *b);
+/* Read the state of boot-complete.target again. */
+void bus_request_boot(SystemdBus *b);
 /* Count a signal against the rate above which signals are read in batches. */
 void bus_count_signal(SystemdBus *b);
 

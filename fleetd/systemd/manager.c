@@ -174,8 +174,8 @@ static int manager_list_read_relation(BusList *list, size_t unit, int kind, sd_b
         for (unsigned n = 0; r >= 0 && n < RELATED_MAX && (r = sd_bus_message_read(m, "s", &name)) > 0; n++) {
                 if (e && e->trace.undecided &&
                     systemd_moves_have(list->bus->moves, name,
-                                       e->trace.stopped_us -
-                                               MIN(e->trace.stopped_us, (uint64_t) TOGETHER_US)))
+                                       e->trace.stopped_us - MIN(e->trace.stopped_us, (uint64_t) TOGETHER_US),
+                                       e->trace.begun_signal))
                         systemd_trace_stopped_for(&e->trace, name);
                 if (streq(name, "shutdown.target") ||
                     (e && kind == PROPERTY_NEEDED && !systemd_trace_may_be_for(&e->trace, name)))
@@ -391,7 +391,7 @@ static void manager_list_add_state(BusList *list, size_t i, const char *load, co
         if (!streq(active, "failed")) /* else it is read with the reason */
                 manager_list_get(list, i, path, SYSTEMD ".Service", "NRestarts", manager_read_restarts);
         if (e && !streq(active, "failed"))
-                systemd_trace_running(&e->trace);
+                systemd_trace_running(&e->trace, list->bus->n_signals, job || streq(active, "deactivating"));
 }
 
 /* One reply for each name, in order; an alias has the Id of its unit. If systemd left names out, because it

@@ -66,6 +66,8 @@ static void signals_deliver_all(UnitSignal *signal, const char *known_as) {
         bus_count_signal(signal->bus);
         if (streq(known_as, "shutdown.target"))
                 bus_request_state(signal->bus);
+        if (streq(known_as, "boot-complete.target") && !signal->is_job && !signal->job_result)
+                bus_request_boot(signal->bus);
         signals_deliver(signal, known_as);
         quadlet_each_source(known_as, signals_on_source, signal);
 }
@@ -83,7 +85,7 @@ static int signals_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *u
         if (streq(unit_name_type(unit), "target"))
                 b->target_job = id;
         b->target_us = now_us;
-        systemd_moves_add(&b->moves, unit, now_us);
+        systemd_moves_add(&b->moves, unit, now_us, b->n_signals);
         signals_deliver_all(&(UnitSignal) { .bus = b,
                                             .is_job = true,
                                             .with_target = b->target_job != 0 && id > b->target_job },
@@ -149,12 +151,13 @@ static void signals_read_properties(sd_bus_message *m, const char *unit, UnitSig
                 signal->change.active = NULL;
         else if (c->active && !streq(c->active, "active") && !streq(c->active, "reloading") &&
                  c->left_us != 0)
-                systemd_moves_add(&signal->bus->moves, unit, c->left_us);
+                systemd_moves_add(&signal->bus->moves, unit, c->left_us, signal->bus->n_signals);
 }
 
 static int signals_on_properties(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         _cleanup_free_ char *name = NULL;
-        UnitSignal signal = { .bus = userdata };
+        SystemdBus *b = userdata;
+        UnitSignal signal = { .bus = b, .change.signal = b->n_signals };
 
         if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_PATH "/unit", &name) <= 0)
                 return 0;

@@ -105,7 +105,10 @@ typedef struct SystemdOps {
          * target begin a new one. "": unknown. */
         const char *(*era)(Systemd *s);
         uint64_t (*soft_reboots)(Systemd *s); /* since the boot, once it is ready; NULL: 0 */
-        bool (*is_stopping)(Systemd *s);      /* systemd is shutting down: nothing is started */
+        /* Return whether boot-complete.target has not been reached, and a unit of this boot requires or wants
+         * it. Known once systemd is ready; on_ready() is called again when it has changed. NULL: false. */
+        bool (*is_booting)(Systemd *s);
+        bool (*is_stopping)(Systemd *s); /* systemd is shutting down: nothing is started */
 
         bool (*has_quadlet)(Systemd *s); /* Return whether podman's generator exists, so that Quadlet files
                                             can be put in force. NULL: false. */

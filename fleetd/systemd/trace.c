@@ -10,9 +10,11 @@ void systemd_trace_begin(SystemdTrace *t) {
         t->canceled_us = 0;
 }
 
-void systemd_trace_running(SystemdTrace *t) {
-        if (!t->running)
+void systemd_trace_running(SystemdTrace *t, uint64_t signal, bool stopping) {
+        if (!t->running) {
                 t->n_movers = 0;
+                t->begun_signal = stopping ? 0 : signal;
+        }
         systemd_trace_begin(t);
         t->running = true;
 }
@@ -38,10 +40,10 @@ void systemd_trace_change(SystemdTrace *t, const SystemdChange *c) {
         bool inactive = streq(c->active, "inactive") || streq(c->active, "failed");
 
         if (streq(c->active, "deactivating")) {
-                systemd_trace_running(t);
+                systemd_trace_running(t, c->signal, true);
                 t->by_job |= c->job != 0;
         } else if (!inactive) {
-                systemd_trace_running(t);
+                systemd_trace_running(t, c->signal, false);
                 t->by_job = false;
                 t->left_us = c->left_us;
                 if (streq(c->active, "active"))
@@ -86,7 +88,7 @@ bool systemd_trace_may_be_for(const SystemdTrace *t, const char *name) {
         return t->n_movers == 0 || t->n_movers > SYSTEMD_MOVERS;
 }
 
-void systemd_moves_add(SystemdMove **moves, const char *name, uint64_t when_us) {
+void systemd_moves_add(SystemdMove **moves, const char *name, uint64_t when_us, uint64_t signal) {
         uint64_t hash = trace_hash(name);
         SystemdMove *move;
 
@@ -97,18 +99,19 @@ void systemd_moves_add(SystemdMove **moves, const char *name, uint64_t when_us) 
                 HASH_DEL(*moves, move);
         else if (!(move = NEW0(SystemdMove, 1)))
                 return;
-        *move = (SystemdMove) { .name = hash, .when_us = when_us };
+        *move = (SystemdMove) { .name = hash, .when_us = when_us, .signal = signal };
         HASH_ADD(hh, *moves, name, sizeof(move->name), move);
         if (!TABLE_ADDED(move))
                 free(move);
 }
 
-bool systemd_moves_have(const SystemdMove *moves, const char *name, uint64_t since_us) {
+bool systemd_moves_have(const SystemdMove *moves, const char *name, uint64_t since_us,
+                        uint64_t since_signal) {
         uint64_t hash = trace_hash(name);
         const SystemdMove *move;
 
         HASH_FIND(hh, moves, &hash, sizeof(hash), move);
-        return move && move->when_us >= since_us;
+        return move && move->when_us >= since_us && move->signal >= since_signal;
 }
 
 void systemd_moves_clear(SystemdMove **moves) {

@@ -142,7 +142,29 @@ the_queue_stops_at_a_host_that_does_not_return() {
         wait_for 10 queue_is_empty || fail "the queue remains: $(fleetctl "$third" reboot --status 2>&1)"
         is_not_maintained "$second" || fail "$second stays in maintenance"
 }
+a_queue_goes_on_when_its_missing_host_is_back() {
+        local second third
+        [ -n "${CHECK_ALL:-}" ] || skip "only with CHECK_ALL=yes: it takes 150 s"
+        second=$(others "$(leader)" | head -1)
+        third=$(others "$(leader)" | tail -1)
+        fleetctl "$third" reboot "$second" "$third" --return=60s --yes --no-block >"$LAB/out" 2>&1 || fail "reboot: exit $?, $(cat "$LAB/out")"
+        wait_for 60 host_is_off "$second" || fail "$second does not reboot: $(fleetctl "$third" reboot --status 2>&1)"
+        host_clear "$second"
+        wait_for 90 queue_has_stopped "$third" || fail "the queue goes on: $(fleetctl "$third" reboot --status 2>&1)"
+        host_is_on "$third" || fail "$third has rebooted"
+        hosts_up "$second"
+        cluster_whole
+        fleetctl "$second" reboot --resume --no-block >"$LAB/out" 2>&1 || fail "resume: exit $?, $(cat "$LAB/out")"
+        wait_for 60 host_is_off "$third" || fail "$third does not reboot: $(fleetctl "$second" reboot --status 2>&1)"
+        host_clear "$third"
+        hosts_up "$third"
+        wait_for 90 queue_is_empty || fail "the queue remains: $(fleetctl "$second" reboot --status 2>&1)"
+        cluster_whole
+        is_not_maintained || fail "in maintenance: $(fleetctl alpha list-machines 2>&1)"
+}
+
 queue_has_stopped() { fleetctl "$1" reboot --status 2>/dev/null | grep -q ': failed: it is not back in time'; }
 
 scenario three_hosts_with_logind_form_a_cluster units_of_a_host_that_reboots_run_elsewhere_before_it_is_down \
-        all_hosts_reboot_one_after_the_other_with_the_leader_last the_queue_stops_at_a_host_that_does_not_return
+        all_hosts_reboot_one_after_the_other_with_the_leader_last the_queue_stops_at_a_host_that_does_not_return \
+        a_queue_goes_on_when_its_missing_host_is_back

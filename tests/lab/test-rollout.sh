@@ -1,5 +1,5 @@
 #!/bin/bash
-# Rollouts of a global unit on three booted hosts: steps, a host that is away, texts that fail, a leader that ends. Takes 80 s.
+# Rollouts of a global unit on three booted hosts: steps, a host that is away, texts that fail, a leader that ends. Takes 110 s.
 . "$(dirname "$0")/scenario.sh"
 
 unit=agent.service
@@ -109,6 +109,32 @@ a_host_that_is_lost_during_its_step_pauses_the_rollout() {
 }
 started_on() { started_since "$2" | grep -q "^$1 "; }
 
+# Once: the host starts the same text again when it is back.
+a_text_that_stops_its_host_takes_one_host() {
+        local before lost at h
+        before=$(starts)
+        text 9 "/bin/sh -c '[ -e /var/was-stopped ] || { touch /var/was-stopped; sync; systemctl poweroff --force --force; }; exec sleep infinity'"
+        submit gamma
+        wait_for 30 one_is_off || fail "no host ends: $(fleetctl gamma rollout $unit)"
+        lost=$(hosts_off)
+        at=$(others "$lost" | head -n 1)
+        wait_for 30 rollout_is paused 9 "$at" || fail "$(fleetctl "$at" rollout $unit)"
+        fleetctl "$at" rollout $unit | grep -q "$lost: its machine was lost during its update" || fail "$(fleetctl "$at" rollout $unit)"
+        sleep 5
+        for h in $(others "$lost"); do
+                host_is_on "$h" && [ "$(awk -v h="$h" '$1 == h { print $2 }' <<<"$before")" = "$(host_exec "$h" sh -c 'wc -l </run/starts')" ] || fail "$h was touched, too"
+        done
+        good 10
+        submit "$at"
+        host_clear "$lost"
+        hosts_up "$lost"
+        cluster_whole
+        wait_for 60 rollout_is done 10 "$at" || fail "$(fleetctl "$at" rollout $unit)"
+        wait_for 20 available 3 || fail "not available: $(fleetctl "$at" list-units --fields=unit,machine,active,available)"
+}
+hosts_off() { local h; for h in $LAB_HOSTS; do host_is_on "$h" || echo "$h"; done; }
+one_is_off() { [ "$(hosts_off | wc -w)" = 1 ]; }
+
 the_next_leader_continues() {
         local before first at
         first=$(leader)
@@ -124,4 +150,4 @@ the_next_leader_continues() {
 
 scenario a_global_unit_is_updated_in_steps a_host_that_is_away_is_updated_after_its_return a_text_that_fails_takes_one_instance \
         a_text_that_fails_is_reverted the_next_leader_continues \
-        a_host_that_is_lost_during_its_step_pauses_the_rollout
+        a_host_that_is_lost_during_its_step_pauses_the_rollout a_text_that_stops_its_host_takes_one_host

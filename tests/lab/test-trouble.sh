@@ -113,6 +113,22 @@ a_unit_stopped_by_hand_is_reported_and_stays_stopped() {
         steady_untouched "a stop by hand"
 }
 
+# The slice of the instance gets a job with its first start.
+an_instance_stopped_by_hand_right_after_its_first_start_stays_stopped() {
+        local h
+        runs_forever soon@.service </dev/null
+        fleetctl alpha start --no-block soon@1.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        wait_for 10 runs_once soon@1.service || fail "it does not start"
+        h=$(hosts_running soon@1.service)
+        host_exec "$h" systemctl stop soon@1.service
+        wait_for 5 lists alpha soon@1.service "inactive dead" || fail "it is listed as: $(reported alpha | grep soon@1.service)"
+        sleep 3
+        runs_nowhere soon@1.service || fail "it was started again: $(host_exec "$h" journalctl -u fleetd -n 5 --no-pager -o cat)"
+        fleetctl alpha restart soon@1.service >"$LAB/out" 2>&1 || fail "restart: $(cat "$LAB/out")"
+        runs_once soon@1.service || fail "restarted, it runs on: $(hosts_running soon@1.service)"
+        fleetctl alpha destroy soon@1.service soon@.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+}
+
 # The usual pair of fleet. systemd stops the sidekick when the process of its unit ends, and restarts only the unit.
 a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished() {
         runs_forever app.service </dev/null
@@ -275,7 +291,7 @@ a_daemon_that_is_stopped_for_a_while_is_away_and_nothing_moves() {
 
 scenario fifty_units_run killed_repeatedly_while_units_change_a_daemon_touches_no_other \
         a_leader_that_is_killed_amid_a_hundred_starts_leaves_each_started_once all_daemons_restarted_at_once_touch_nothing \
-        a_unit_stopped_by_hand_is_reported_and_stays_stopped a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished \
+        a_unit_stopped_by_hand_is_reported_and_stays_stopped an_instance_stopped_by_hand_right_after_its_first_start_stays_stopped a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished \
         after_another_target_was_isolated_all_units_run_again units_that_misbehave_are_reported_and_destroyed \
         a_unit_stopped_while_it_started_starts_again_and_one_that_declines_is_not_finished \
         files_removed_by_hand_come_back_and_nothing_else_happens reloads_of_systemd_while_units_start_lose_none \

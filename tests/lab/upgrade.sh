@@ -117,7 +117,25 @@ further_hosts_join_and_one_is_attached() {
         for h in delta epsilon zeta; do
                 host_off $h && wait_for 10 eval "host_fleetctl alpha remove --force --yes $h >$LAB/out 2>&1" || fail "remove $h: $(cat "$LAB/out")"
         done
+        # The leader removes their replicas later, one at a time: until then no level is raised.
+        wait_for 30 fleetctl alpha cluster level 7 --yes >"$LAB/out" 2>&1 || fail "level: $(cat "$LAB/out")"
 }
+
+# The assignments of the version before get revisions, and a new text is rolled out.
+the_newest_level_touches_no_unit() {
+        local before
+        fleetctl alpha cluster level 9 --yes >"$LAB/out" 2>&1 || fail "level: $(cat "$LAB/out")"
+        wait_for 20 has_revision || fail "no revision: $(fleetctl alpha history plain-1.service 2>&1)"
+        WHAT="feature level 9" untouched "$(cat "$LAB/before")"
+        before=$(identities | grep ' plain-1.service ')
+        runs_forever plain-1.service <<<$'Environment=TEXT=2\n[X-Fleet]\nUpdateWatchSec=1s'
+        fleetctl alpha start --replace plain-1.service >"$LAB/out" 2>&1 || fail "start --replace: $(cat "$LAB/out")"
+        [ "$(identities | grep ' plain-1.service ')" != "$before" ] || fail "plain-1.service runs its former text"
+        identities >"$LAB/after"
+        [ "$(diff "$LAB/before" "$LAB/after" | grep -c '^>')" = 1 ] || fail "other units were touched: $(diff "$LAB/before" "$LAB/after")"
+        mv "$LAB/after" "$LAB/before"
+}
+has_revision() { fleetctl alpha history plain-1.service 2>/dev/null | grep -qE '^[*+ ]*1\b'; }
 
 the_version_before_is_refused_beside_certificates() {
         local h
@@ -135,4 +153,4 @@ the_version_before_is_refused_without_the_key_file() {
 
 scenario a_cluster_of_the_version_before_runs_units hosts_are_upgraded_one_by_one an_upgraded_cluster_survives_a_power_cut_of_a_host \
         hosts_return_to_the_version_before_one_by_one hosts_are_upgraded_in_the_other_order all_daemons_of_one_version_open_the_state_of_the_other \
-        the_version_before_is_refused_above_its_level further_hosts_join_and_one_is_attached the_version_before_is_refused_beside_certificates the_version_before_is_refused_without_the_key_file
+        the_version_before_is_refused_above_its_level further_hosts_join_and_one_is_attached the_newest_level_touches_no_unit the_version_before_is_refused_beside_certificates the_version_before_is_refused_without_the_key_file

@@ -93,6 +93,10 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
                 free(name);
                 return r;
         }
+        if (streq(name, "boot-complete.target") && !streq(property, "ActiveState")) {
+                free(name);
+                return sd_bus_message_append(reply, "v", "as", f->boot_user ? 1u : 0u, f->boot_user);
+        }
         if (is_late_property(f, name, property)) {
                 free(name);
                 return f->fails_typed ? sd_bus_message_append(reply, "v", "x", INT64_C(1)) : -ETIMEDOUT;

@@ -47,6 +47,7 @@ typedef struct FakeBus {
         unsigned unlinked_in_vain; /* names without a link that were to be disabled: systemd rejects the whole
                                       call */
         const char *state;         /* SystemState */
+        const char *boot_user;     /* requires boot-complete.target; NULL: no unit does */
         uint64_t basic_us;         /* when basic.target became active; 0: unknown */
         uint64_t left_us;          /* when multi-user.target became inactive */
         unsigned soft_reboots;

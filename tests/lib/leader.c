@@ -8,6 +8,7 @@ void __real_kv_state(KvStore *store, KvState *ret);
 void __wrap_kv_sync(KvStore *store, KvSync *sync);
 void __wrap_kv_sync_cancel(KvStore *store, KvSync *sync);
 void __wrap_kv_state(KvStore *store, KvState *ret);
+int __wrap_kv_transfer(KvStore *store, uint64_t raft_id);
 
 void __wrap_kv_sync(KvStore *store, KvSync *sync) {
         if (leader.hold)
@@ -29,4 +30,12 @@ void __wrap_kv_state(KvStore *store, KvState *ret) {
         ret->ready &= !leader.gone;
         ret->level = leader.level ?: ret->level;
         ret->attached |= leader.attached;
+        ret->role = leader.follows ? KV_ROLE_FOLLOWER : ret->role;
+        ret->n_voters = leader.voters ?: ret->n_voters;
+        ret->n_voters_reachable = leader.voters ?: ret->n_voters_reachable;
+}
+
+int __wrap_kv_transfer(KvStore *store, uint64_t raft_id) {
+        leader.transfers++;
+        return 0;
 }

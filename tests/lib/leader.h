@@ -1,5 +1,5 @@
-/* The leader that a host reports, for a test that is linked with --wrap=kv_sync, --wrap=kv_sync_cancel and
- * --wrap=kv_state. */
+/* The leader that a host reports, for a test that is linked with --wrap=kv_sync, --wrap=kv_sync_cancel,
+ * --wrap=kv_state and --wrap=kv_transfer. */
 #pragma once
 
 #include "kvstore/kvstore.h"
@@ -9,7 +9,10 @@ typedef struct Leader {
         bool gone;
         unsigned level; /* the feature level of the cluster; 0: the real one */
         bool attached;  /* the host has no replica */
-        KvSync *held;   /* not answered yet */
+        bool follows;   /* another host leads */
+        size_t voters;  /* number of voters, all reachable; 0: the real one */
+        unsigned transfers;
+        KvSync *held; /* not answered yet */
         unsigned cancelled;
 } Leader;
 

@@ -688,6 +688,11 @@ void sim_systemd_end(SimSystemd *s, const char *unit) {
         changed(s, unit);
 }
 
+void sim_systemd_stop(SimSystemd *s, const char *unit) {
+        do_stop(s, unit_get(s, unit), false);
+        changed(s, unit);
+}
+
 void sim_systemd_hold(SimSystemd *s) {
         SimUnit *u;
 

@@ -1087,6 +1087,27 @@ static void a_unit_that_was_stopped_by_hand_stays_stopped_and_has_not_completed(
         assert_false(is_done(fixture, "web.service"));
 }
 
+/* Its start began other units, too: the slice of an instance, a unit that it requires. */
+static void a_unit_stopped_by_hand_at_once_after_its_start_stays_stopped(void **state) {
+        Fixture *fixture = *state;
+        FakeUnit *u;
+
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        fake_bus_unit(fixture->fake, "setup.service", "loaded", "inactive", "dead");
+        u = fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
+        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", fixture->folder);
+        snprintf(u->requires, sizeof(u->requires), "setup.service");
+        fake_bus_job_new(fixture->fake, "setup.service");
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        stop_by_systemd(fixture, "web.service");
+        fake_bus_change(fixture->fake, "setup.service", (FakeChange) { .active = "active" });
+        host_pause(fixture->host, 2500);
+        assert_int_equal(fixture->fake->starts, 1);
+}
+
 /* A daemon that starts then has not observed the stop: it finds an inactive unit, and a conflicting one that
  * runs. */
 static void a_unit_that_was_stopped_by_hand_before_a_conflict_stays_stopped_after_it(void **state) {
@@ -2417,6 +2438,7 @@ int main(int argc, char *argv[]) {
 
                 in_fixture(a_bound_unit_that_systemd_does_not_begin_is_not_started_each_second),
                 in_fixture(a_unit_that_was_stopped_by_hand_stays_stopped_and_has_not_completed),
+                in_fixture(a_unit_stopped_by_hand_at_once_after_its_start_stays_stopped),
                 in_fixture(a_unit_that_was_stopped_by_hand_before_a_conflict_stays_stopped_after_it),
                 in_fixture(a_unit_that_ends_by_itself_has_completed),
                 in_fixture(a_completed_unit_stays_completed_when_the_host_runs_another_under_its_name),

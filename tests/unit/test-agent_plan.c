@@ -1258,24 +1258,49 @@ static void an_end_is_that_of_the_last_start_and_is_not_known_once_signals_were_
 static void the_latest_moves_are_known(void **state) {
         SystemdMove *m = NULL;
 
-        systemd_moves_add(&m, "app.service", 100);
-        assert_true(systemd_moves_have(m, "app.service", 100));
-        assert_false(systemd_moves_have(m, "app.service", 101));
-        assert_false(systemd_moves_have(m, "side.service", 0));
+        systemd_moves_add(&m, "app.service", 100, 0);
+        assert_true(systemd_moves_have(m, "app.service", 100, 0));
+        assert_false(systemd_moves_have(m, "app.service", 101, 0));
+        assert_false(systemd_moves_have(m, "side.service", 0, 0));
         for (unsigned i = 0; i < 2 * SYSTEMD_MOVES_MAX; i++)
-                systemd_moves_add(&m, "other.service", 200 + i);
-        assert_true(systemd_moves_have(m, "app.service", 100));
-        assert_true(systemd_moves_have(m, "other.service", 200 + SYSTEMD_MOVES_MAX));
+                systemd_moves_add(&m, "other.service", 200 + i, 0);
+        assert_true(systemd_moves_have(m, "app.service", 100, 0));
+        assert_true(systemd_moves_have(m, "other.service", 200 + SYSTEMD_MOVES_MAX, 0));
         for (unsigned i = 1; i < SYSTEMD_MOVES_MAX; i++) {
                 char name[32];
 
                 snprintf(name, sizeof(name), "side@%u.service", i);
-                systemd_moves_add(&m, name, 300);
+                systemd_moves_add(&m, name, 300, 0);
         }
-        assert_false(systemd_moves_have(m, "app.service", 100)); /* the oldest */
-        assert_true(systemd_moves_have(m, "other.service", 200));
+        assert_false(systemd_moves_have(m, "app.service", 100, 0)); /* the oldest */
+        assert_true(systemd_moves_have(m, "other.service", 200, 0));
         systemd_moves_clear(&m);
-        assert_false(systemd_moves_have(m, "other.service", 0));
+        assert_false(systemd_moves_have(m, "other.service", 0, 0));
+}
+
+static void what_precedes_the_start_of_a_unit_is_no_cause_of_its_stop(void **state) {
+        static const char *const begins[] = { "activating", "active" };
+        SystemdMove *m = NULL;
+
+        systemd_moves_add(&m, "before.service", 100, 4);
+        systemd_moves_add(&m, "after.service", 100, 6);
+        for (size_t i = 0; i < ELEMENTS(begins); i++) {
+                SystemdTrace t = {};
+
+                systemd_trace_change(&t, &(SystemdChange) { .signal = 5, .active = begins[i] });
+                systemd_trace_change(&t, &(SystemdChange) { .signal = 7, .active = "active" });
+                assert_false(systemd_moves_have(m, "before.service", 50, t.begun_signal));
+                assert_true(systemd_moves_have(m, "after.service", 50, t.begun_signal));
+                systemd_trace_change(&t,
+                                     &(SystemdChange) { .signal = 8, .active = "inactive", .ended_us = 90 });
+                systemd_trace_change(&t, &(SystemdChange) { .signal = 9, .active = begins[i] });
+                assert_false(systemd_moves_have(m, "after.service", 50, t.begun_signal));
+                /* Not observed before its stop: what caused it may precede all signals about it. */
+                t = (SystemdTrace) {};
+                systemd_trace_change(&t, &(SystemdChange) { .signal = 9, .active = "deactivating" });
+                assert_true(systemd_moves_have(m, "before.service", 50, t.begun_signal));
+        }
+        systemd_moves_clear(&m);
 }
 
 static void units_that_changed_caused_the_stop_and_any_unit_if_none_is_known(void **state) {
@@ -1289,7 +1314,7 @@ static void units_that_changed_caused_the_stop_and_any_unit_if_none_is_known(voi
         for (unsigned i = 0; i < 2 * SYSTEMD_MOVERS; i++)
                 systemd_trace_stopped_for(&t, "other.service");
         assert_true(systemd_trace_may_be_for(&t, "setup.service")); /* more than are kept */
-        systemd_trace_running(&t);
+        systemd_trace_running(&t, 0, false);
         assert_int_equal(t.n_movers, 0);
 }
 
@@ -1866,6 +1891,7 @@ int main(void) {
                 cmocka_unit_test(a_job_canceled_before_the_unit_was_active_is_not_a_stop),
                 cmocka_unit_test(an_end_is_that_of_the_last_start_and_is_not_known_once_signals_were_lost),
                 cmocka_unit_test(the_latest_moves_are_known),
+                cmocka_unit_test(what_precedes_the_start_of_a_unit_is_no_cause_of_its_stop),
                 cmocka_unit_test(units_that_changed_caused_the_stop_and_any_unit_if_none_is_known),
                 row(a_former_text_that_was_started_again_during_its_replacement_is_stopped_by_order_alone),
                 row(a_unit_that_stops_alone_waits_for_the_cluster),

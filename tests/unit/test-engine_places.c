@@ -62,6 +62,30 @@ static void an_assignment_has_its_age_and_the_index_of_the_presence(void **state
         cluster_view_free(&p);
 }
 
+/* fleetctl restart: the agent may see only the second change, and tells by the age that a start is due. */
+static void a_loaded_assignment_that_is_to_run_again_has_a_new_age(void **state) {
+        AssignmentChange c;
+        ClusterView p;
+
+        for (unsigned below = 0; below < 2; below++) {
+                two_machines(&p);
+                p.below_updates = below;
+                cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                c = planned(&p);
+                cluster_view_state(&p, "A", "a.service", "inactive");
+                p.cluster.now_ms += 1000;
+                cluster_view_target(&p, "a.service", TARGET_LOADED);
+                c = planned(&p);
+                assert_int_equal(c.since_ms, 1000000);
+                p.cluster.now_ms += 1000;
+                cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
+                c = planned(&p);
+                assert_int_equal(c.kind, ASSIGNMENT_RUN);
+                assert_int_equal(c.since_ms, 1002000);
+                cluster_view_free(&p);
+        }
+}
+
 static void an_assignment_has_a_reason(void **state) {
         AssignmentChange c;
         ClusterView p;
@@ -483,6 +507,7 @@ static void a_unit_without_a_replacement_does_not_hold_the_release_of_other_mach
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_assignment_has_its_age_and_the_index_of_the_presence),
+                cmocka_unit_test(a_loaded_assignment_that_is_to_run_again_has_a_new_age),
                 cmocka_unit_test(an_assignment_has_a_reason),
                 cmocka_unit_test(an_assignment_is_judged_as_in_plans),
                 cmocka_unit_test(of_two_assignments_the_newer_one_ends_unless_its_unit_runs),

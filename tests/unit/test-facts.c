@@ -429,6 +429,57 @@ static void a_daemon_that_starts_keeps_the_number_of_soft_reboots_of_its_boot(vo
         assert_int_equal(known(fixture)->soft_reboots, 0);
 }
 
+static void plan_reboot(Fixture *fixture, uint64_t seq) {
+        RebootRecord record = { .state = REBOOT_REBOOTING, .kind = REBOOT_FULL, .seq = seq, .until_ms = 1 };
+        RebootChange change = { .machine = cluster_machine(registry_cluster(fixture->host->registry),
+                                                           fixture->host->id),
+                                .record = &record,
+                                .reason = "" };
+
+        assert_int_equal(
+                registry_reboot(fixture->host->registry, 0, &change, 1, NULL, host_on_done, fixture->host),
+                0);
+        run_pending(fixture);
+}
+
+/* Until systemd has answered, a host of another boot has not completed it. */
+static void a_host_that_reboots_as_planned_reports_whether_its_boot_is_complete(void **state) {
+        Fixture *fixture = *state;
+
+        leader.level = KV_LEVEL_UPDATES;
+        fixture->machine.booting = true;
+        open_facts(fixture);
+        until_known_as(fixture, "beta");
+        facts_set_booting(fixture->facts, true);
+        run_pending(fixture);
+        assert_false(known(fixture)->booting); /* no reboot is planned */
+        facts_set_booting(fixture->facts, false);
+        plan_reboot(fixture, 1);
+        fixture->facts = facts_free(fixture->facts);
+
+        fixture->machine.name = (char *) "gamma"; /* the daemon alone starts again */
+        open_facts(fixture);
+        until_known_as(fixture, "gamma");
+        assert_false(known(fixture)->booting);
+        fixture->facts = facts_free(fixture->facts);
+
+        fixture->machine.boot_id = (char *) "c";
+        fixture->machine.name = (char *) "delta";
+        open_facts(fixture);
+        until_known_as(fixture, "delta");
+        assert_true(known(fixture)->booting);
+        assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0);
+        facts_set_booting(fixture->facts, true);
+        run_pending(fixture);
+        assert_true(known(fixture)->booting);
+        facts_set_booting(fixture->facts, false);
+        run_pending(fixture);
+        assert_false(known(fixture)->booting);
+        assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0); /* a reload of the settings */
+        run_pending(fixture);
+        assert_false(known(fixture)->booting);
+}
+
 int main(int argc, char *argv[]) {
 #define in_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
@@ -436,6 +487,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(a_change_is_published_at_once_or_after_the_transaction_under_way),
                 in_fixture(checks_above_the_limits_are_published_from_their_feature_level_on),
                 in_fixture(a_host_reports_within_two_minutes_that_it_needs_a_reboot),
+                in_fixture(a_host_that_reboots_as_planned_reports_whether_its_boot_is_complete),
                 in_fixture(a_daemon_that_starts_keeps_the_number_of_soft_reboots_of_its_boot),
                 in_fixture(a_publication_of_another_machine_causes_no_work),
                 in_fixture(only_changes_of_this_machine_cause_a_pass),

@@ -201,6 +201,37 @@ static void a_shutdown_is_not_delayed_when_nothing_can_move(void **state) {
         }
 }
 
+/* Its units move before: it may be the leader that moves them. */
+static void a_leader_that_shuts_down_transfers_leadership_before(void **state) {
+        Fixture *fixture = *state;
+
+        leader.voters = 3;
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, is_stopping(fixture));
+        host_pause(fixture->host, 50);
+        assert_int_equal(leader.transfers, 0);
+        write_mode(fixture, MAINTENANCE_DRAINED, CLUSTER_FOR_SHUTDOWN);
+        HOST_UNTIL(fixture->host, leader.transfers > 1); /* again, as long as this host leads */
+        assert_true(fake_bus_is_inhibited(fixture->fake));
+        leader.follows = true;
+        inhibitor_state_changed(fixture->inhibitor);
+        HOST_UNTIL(fixture->host, !fake_bus_is_inhibited(fixture->fake));
+}
+
+static void a_shutdown_does_not_wait_for_another_leader_for_longer_than_logind(void **state) {
+        Fixture *fixture = *state;
+
+        close_all(fixture);
+        fixture->fake->delay_us = 1500000; /* 500 ms, and the reserve */
+        open_all(fixture);
+        HOST_UNTIL(fixture->host, state_of(fixture) == LOGIND_RUNNING);
+        leader.voters = 3;
+        write_mode(fixture, MAINTENANCE_DRAINED, CLUSTER_FOR_LEAVE);
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, leader.transfers > 0);
+        HOST_UNTIL(fixture->host, !fake_bus_is_inhibited(fixture->fake));
+}
+
 /* -- logind -- */
 
 /* Without it, nothing announces a shutdown, and a record of a former one ends. */
@@ -376,6 +407,26 @@ static void a_host_reboots_by_a_record_that_is_current(void **state) {
         HOST_UNTIL(fixture->host, has_called(fixture));
 }
 
+/* The host does not wait for ever for one that takes over. */
+static void a_leader_that_reboots_transfers_leadership_before(void **state) {
+        Fixture *fixture = *state;
+
+        open_rebooting(fixture);
+        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        for (unsigned i = 0; i < 2; i++) {
+                leader = (Leader) { .voters = 3 };
+                write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
+                HOST_UNTIL(fixture->host, leader.transfers > 1);
+                assert_false(has_called(fixture));
+                leader.follows = i == 0;
+                rebooting_state_changed(fixture->rebooting);
+                HOST_UNTIL(fixture->host, has_called(fixture));
+                text_clear(&fixture->fake->call_log);
+                write_reboot(fixture, REBOOT_FAILED, boot, 0);
+                host_pause(fixture->host, 50);
+        }
+}
+
 static void a_reboot_that_logind_rejects_is_reported(void **state) {
         Fixture *fixture = *state;
 
@@ -484,12 +535,15 @@ int main(void) {
                 TEST(a_daemon_that_starts_during_a_shutdown_does_not_cancel_it),
                 TEST(a_shutdown_waits_for_no_longer_than_logind),
                 TEST(a_shutdown_is_not_delayed_when_nothing_can_move),
+                TEST(a_leader_that_shuts_down_transfers_leadership_before),
+                TEST(a_shutdown_does_not_wait_for_another_leader_for_longer_than_logind),
                 TEST(without_logind_the_host_counts_as_running),
                 TEST(a_rejected_inhibitor_changes_nothing_else),
                 TEST(a_lost_connection_releases_the_inhibitor_and_is_made_again),
                 TEST(each_kind_of_reboot_has_its_call),
                 TEST(no_host_reboots_twice),
                 TEST(a_host_reboots_by_a_record_that_is_current),
+                TEST(a_leader_that_reboots_transfers_leadership_before),
                 TEST(a_reboot_that_logind_rejects_is_reported),
                 TEST(a_rejection_names_the_next_step_and_ends_with_a_word),
                 TEST(a_host_without_a_quorum_does_not_reboot),

@@ -554,6 +554,30 @@ static void a_boot_is_another_one_by_its_identity(void **state) {
         cluster_view_free(&p);
 }
 
+static void a_host_is_back_when_its_boot_is_complete(void **state) {
+        ClusterView p;
+        RebootStep step;
+        KvState kv;
+
+        two_machines(&p);
+        kv = voters(&p, "BA");
+        reboots(&p, "A", "rebooting", "\"boot\":\"b\",\"until\":2000000,");
+        cluster_view_put(&p, machine_key("A", "facts"), "{\"boot\":\"c\",\"booting\":true}");
+        step = reboot_step(&p.cluster, &kv, false);
+        assert_null(step.machine);
+        assert_int_equal(step.again_ms, 2000000 - p.cluster.now_ms);
+        cluster_view_put(&p, machine_key("A", "facts"), "{\"boot\":\"c\"}");
+        step = reboot_step(&p.cluster, &kv, false);
+        assert_int_equal(step.next.state, REBOOT_BACK);
+
+        cluster_view_put(&p, machine_key("A", "facts"), "{\"boot\":\"c\",\"booting\":true}");
+        p.cluster.now_ms = 2000000;
+        step = reboot_step(&p.cluster, &kv, false);
+        assert_int_equal(step.next.state, REBOOT_FAILED);
+        assert_string_equal(step.next.why, "it is up, but boot-complete.target is not reached in time");
+        cluster_view_free(&p);
+}
+
 static void no_host_begins_in_a_new_lineage_or_with_other_maintenance(void **state) {
         ClusterView p;
         KvState kv;
@@ -624,6 +648,7 @@ int main(void) {
                 cmocka_unit_test(a_drained_voter_waits_for_the_others_again),
                 cmocka_unit_test(the_queue_stops_at_a_missing_host),
                 cmocka_unit_test(a_boot_is_another_one_by_its_identity),
+                cmocka_unit_test(a_host_is_back_when_its_boot_is_complete),
                 cmocka_unit_test(no_host_begins_in_a_new_lineage_or_with_other_maintenance),
         };
 

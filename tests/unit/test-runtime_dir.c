@@ -535,10 +535,10 @@ static void the_causes_of_a_stop_are_kept_up_to_a_limit(void **state) {
                 assert_int_equal(t.n_movers, SYSTEMD_MOVERS + 1);
                 assert_true(systemd_trace_may_be_for(&t, "any.service"));
         }
-        systemd_trace_running(&t);
+        systemd_trace_running(&t, 0, false);
         assert_int_equal(t.n_movers, 0);
         systemd_trace_stopped_for(&t, "u0.service");
-        systemd_trace_running(&t); /* it runs still */
+        systemd_trace_running(&t, 0, false); /* it runs still */
         assert_false(systemd_trace_may_be_for(&t, "any.service"));
 }
 
@@ -546,21 +546,21 @@ static void the_latest_moves_are_kept(void **state) {
         SystemdMove *m = NULL;
         char name[24];
 
-        assert_false(systemd_moves_have(m, "u0", 0));
+        assert_false(systemd_moves_have(m, "u0", 0, 0));
         for (unsigned i = 0; i < SYSTEMD_MOVES_MAX; i++) {
                 snprintf(name, sizeof(name), "u%u", i);
-                systemd_moves_add(&m, name, 100 + i);
+                systemd_moves_add(&m, name, 100 + i, 0);
         }
-        assert_true(systemd_moves_have(m, "u0", 100));
-        assert_false(systemd_moves_have(m, "u0", 101));
-        systemd_moves_add(&m, "u0", 1000000); /* it is the latest now */
+        assert_true(systemd_moves_have(m, "u0", 100, 0));
+        assert_false(systemd_moves_have(m, "u0", 101, 0));
+        systemd_moves_add(&m, "u0", 1000000, 0); /* it is the latest now */
         assert_int_equal(HASH_COUNT(m), SYSTEMD_MOVES_MAX);
-        systemd_moves_add(&m, "new", 1000001);
+        systemd_moves_add(&m, "new", 1000001, 0);
         assert_int_equal(HASH_COUNT(m), SYSTEMD_MOVES_MAX);
-        assert_true(systemd_moves_have(m, "u0", 1000000));
-        assert_true(systemd_moves_have(m, "new", 1000001));
-        assert_false(systemd_moves_have(m, "u1", 0));
-        assert_true(systemd_moves_have(m, "u2", 102));
+        assert_true(systemd_moves_have(m, "u0", 1000000, 0));
+        assert_true(systemd_moves_have(m, "new", 1000001, 0));
+        assert_false(systemd_moves_have(m, "u1", 0, 0));
+        assert_true(systemd_moves_have(m, "u2", 102, 0));
         systemd_moves_clear(&m);
         assert_null(m);
 }

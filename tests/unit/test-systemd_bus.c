@@ -175,7 +175,8 @@ static void a_connection_subscribes_before_it_is_ready(void **state) {
         assert_true(ops(fixture)->is_ready(fixture->systemd));
         assert_false(ops(fixture)->is_stopping(fixture->systemd));
         assert_int_equal(fixture->fake->connections, 1);
-        assert_int_equal(fixture->fake->calls, 5); /* Subscribe, three of the era, and SystemState */
+        /* Subscribe, three of the era, three of the boot, and SystemState */
+        assert_int_equal(fixture->fake->calls, 8);
 }
 
 static void a_listing_returns_state_properties_and_file(void **state) {
@@ -1116,6 +1117,28 @@ static void the_first_generator_of_the_name_counts_unless_it_is_masked(void **st
         assert_false(ops(fixture)->has_quadlet(fixture->systemd));
 }
 
+static void a_boot_is_complete_when_its_target_is_reached_or_no_unit_needs_that(void **state) {
+        Fixture *fixture = *state;
+
+        fake_bus_unit(fixture->fake, "boot-complete.target", "loaded", "inactive", "dead");
+        fake_bus_changed(fixture->fake, "boot-complete.target");
+        await_signals(fixture);
+        assert_false(ops(fixture)->is_booting(fixture->systemd));
+        fixture->fake->boot_user = "systemd-bless-boot.service";
+        fake_bus_changed(fixture->fake, "boot-complete.target");
+        UNTIL(fixture, fixture->ready == 2);
+        assert_true(ops(fixture)->is_booting(fixture->systemd));
+        fake_bus_change(fixture->fake, "boot-complete.target", (FakeChange) { .active = "active" });
+        UNTIL(fixture, fixture->ready == 3);
+        assert_false(ops(fixture)->is_booting(fixture->systemd));
+
+        /* Known before systemd counts as ready. */
+        fake_bus_unit(fixture->fake, "boot-complete.target", "loaded", "inactive", "dead");
+        fake_bus_disconnect(fixture->fake);
+        UNTIL(fixture, fixture->ready == 4);
+        assert_true(ops(fixture)->is_booting(fixture->systemd));
+}
+
 /* -- Failures -- */
 
 static void while_systemd_reloads_the_bus_is_not_ready_and_calls_still_arrive(void **state) {
@@ -1398,6 +1421,7 @@ int main(void) {
                 in_fixture(a_source_that_is_not_ours_is_neither_replaced_nor_removed),
                 in_fixture(changes_of_a_service_are_reported_for_its_quadlet_file_too),
                 in_fixture(the_first_generator_of_the_name_counts_unless_it_is_masked),
+                in_fixture(a_boot_is_complete_when_its_target_is_reached_or_no_unit_needs_that),
                 in_fixture(while_systemd_reloads_the_bus_is_not_ready_and_calls_still_arrive),
                 in_fixture(a_lost_connection_ends_all_calls_under_way_and_is_reopened),
                 in_fixture(a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit),
