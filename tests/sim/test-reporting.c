@@ -14,9 +14,10 @@ enum {
         LOST_MS = 3500 + WRITE_MS,
         /* The replica is silent, the hosts that used it may move, the write. */
         LOST_WITH_REPLICA_MS = 1750 + 3000 + WRITE_MS,
-        CLOSED_MS = 100,      /* until a host uses its idle session */
-        SILENT_MS = 2500,     /* the same: answers are due each second, and are missed for 1.5 s */
-        NO_LEADER_MS = 3600,  /* a second without contact, which the answer of the next second says */
+        ROUND_TRIP_MS = 100,
+        CLOSED_MS = 100,                  /* until a host uses its idle session */
+        SILENT_MS = 1500 + ROUND_TRIP_MS, /* the same: its answers, one a second, are missed for 1.5 s */
+        NO_LEADER_MS = 1500 + ROUND_TRIP_MS, /* a second without contact, and the next heartbeat's answer */
         AFTER_MOVE_MS = 3000, /* more than the pause between two moves */
 };
 
