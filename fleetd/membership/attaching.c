@@ -263,8 +263,9 @@ static void attaching_use(Membership *m, const char *machine) {
         if (machine && !streq(machine, a->in_use)) {
                 a->moves = true;
                 a->moved_ms = loop_now_ms(m->loop);
-                a->better_ms = a->moved_ms + BETTER_MIN_MS +
-                               random_below(loop_random(m->loop), 9 * BETTER_MIN_MS);
+                if (!streq(machine, a->first)) /* else the better second one is due as well */
+                        a->better_ms = a->moved_ms + BETTER_MIN_MS +
+                                       random_below(loop_random(m->loop), 9 * BETTER_MIN_MS);
         }
         if (machine != a->in_use)
                 snprintf(a->in_use, sizeof(a->in_use), "%s", machine ?: "");

@@ -454,6 +454,51 @@ static void proposals_and_watches_across_moves(void) {
         clients_end();
 }
 
+static void working_for(uint64_t ms) {
+        uint64_t end_ms = world_now_ms(world) + ms;
+
+        WORKING_UNTIL(ms + STEP_MS, "time-advances", world_now_ms(world) >= end_ms);
+}
+
+/* The daemon of an attached host ends, and finds only a replica that lacks what the host has read: it answers
+ * no read from it, until it has caught up. */
+static void reads_across_restarts(void) {
+        SimMachine *m, *former = NULL, *older = NULL;
+        unsigned n;
+
+        found_with_attached(6);
+        m = machine(5);
+        pause_ms = 100;
+        for (unsigned k = 0; k < 3; k++) {
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-host-uses-a-replica",
+                              is_attached(m) && (former = cluster_replica_of(m)) && leader_with(machine(0)));
+                for (unsigned i = 0; i < 5; i++)
+                        if (machine(i) != former && machine(i) != leader_with(machine(0)))
+                                older = machine(i);
+                machine_suspect(older, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+                for (unsigned i = 0; i < 5; i++)
+                        if (machine(i) != older)
+                                sim_net_cut(cluster->net, machine(i)->host, older->host, true);
+                n = clients[m->index].n_writes + 20;
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-client-of-it-works", clients[m->index].n_writes > n);
+                client_leave(m);
+                machine_crash_daemon(m);
+                for (unsigned i = 0; i < 5; i++)
+                        sim_net_cut(cluster->net, m->host, machine(i)->host, machine(i) != older);
+                machine_start_daemon(m);
+                working_for(8000);
+                for (unsigned i = 0; i < 5; i++) {
+                        sim_net_cut(cluster->net, m->host, machine(i)->host, false);
+                        if (machine(i) != older)
+                                sim_net_cut(cluster->net, machine(i)->host, older->host, false);
+                }
+                n = clients[m->index].n_writes + 20;
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-client-of-it-works", clients[m->index].n_writes > n);
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-replica-returns", is_ready(older));
+        }
+        clients_end();
+}
+
 /* -- Crashes -- */
 
 typedef enum Step {
@@ -540,6 +585,7 @@ int main(int argc, char *argv[]) {
                                                    an_older_level_has_no_attached_hosts,
                                                    an_attached_host_leaves,
                                                    proposals_and_watches_across_moves,
+                                                   reads_across_restarts,
                                                    crash_each_step };
 
         return tokens_main(argc, argv, "tests/sim/test-kinds", scenarios, ELEMENTS(scenarios), NULL,
