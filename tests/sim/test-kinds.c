@@ -13,6 +13,7 @@ enum {
         WRITES_MAX = 4096, /* of one client */
         EVENTS_MAX = HOSTS * WRITES_MAX,
         STEP_MS = 20,
+        PAUSE_MS = 5000, /* of a replica */
 };
 
 /* -- Clients: one on each host -- */
@@ -418,6 +419,12 @@ static void an_attached_host_leaves(void) {
 
 /* -- Moves between replicas -- */
 
+static void working_for(uint64_t ms) {
+        uint64_t end_ms = world_now_ms(world) + ms;
+
+        WORKING_UNTIL(ms + STEP_MS, "time-advances", world_now_ms(world) >= end_ms);
+}
+
 /* Writes and watches of an attached host while the replica that it uses crashes, is cut off or stalls. */
 static void proposals_and_watches_across_moves(void) {
         SimMachine *m, *former;
@@ -442,22 +449,18 @@ static void proposals_and_watches_across_moves(void) {
                 } else if (i % 3 == 1)
                         sim_net_cut(cluster->net, m->host, former->host, true);
                 else
-                        world_loop_pause(former->loop, 5000);
+                        world_loop_pause(former->loop, PAUSE_MS);
                 WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-host-moves-over",
                               is_attached(m) && cluster_replica_of(m) && cluster_replica_of(m) != former);
                 n = c->n_writes + 20;
                 WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-client-of-it-works", c->n_writes > n);
                 sim_net_cut(cluster->net, m->host, former->host, false);
                 machine_start_daemon(former);
+                /* While one replica stands still, the host may return to another one that begins again. */
+                working_for(i % 3 == 2 ? PAUSE_MS : 0);
                 WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-replica-returns", is_ready(former));
         }
         clients_end();
-}
-
-static void working_for(uint64_t ms) {
-        uint64_t end_ms = world_now_ms(world) + ms;
-
-        WORKING_UNTIL(ms + STEP_MS, "time-advances", world_now_ms(world) >= end_ms);
 }
 
 /* The daemon of an attached host ends, and finds only a replica that lacks what the host has read: it answers
