@@ -187,6 +187,7 @@ void kv_counts(const KvStore *store, KvCounts *ret);
 /* Return false while the tree may be older than a state that this host served before: call kv_sync() first,
  * or reject. */
 bool kv_can_serve(const KvStore *store);
+bool kv_has_leader(const KvStore *store);
 /* Return the time without a leader, in which reads return old state; 0: less than KV_STALE_MS. */
 uint64_t kv_stale_ms(const KvStore *store);
 enum { KV_STALE_MS = 3000 };

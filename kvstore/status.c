@@ -278,6 +278,10 @@ uint64_t kv_stale_ms(const KvStore *s) {
         return ms >= KV_STALE_MS ? ms : 0;
 }
 
+bool kv_has_leader(const KvStore *s) {
+        return s->leaderless_ms == 0;
+}
+
 uint64_t kv_index(const KvStore *s) {
         return s->index;
 }

@@ -12,6 +12,7 @@
 enum {
         GRACE_MS = 3000,       /* keys written before this leader do not expire for so long ... */
         GRACE_LONG_MS = 30000, /* ... or for so long after a time without a leader */
+        NOTICE_MAX_MS = 1000, /* about twice the election timeout */
         LEADERLESS_MS = 10000,
         HAND_OVER_MS = 1000,
 };
@@ -169,6 +170,14 @@ static bool store_leads(const KvStore *s) {
         return replica_is_leader(s->replica) && raft_core_leads(replica_core(s->replica));
 }
 
+/* Return since when there is no leader, of which this host learns now: a follower notices that some time after
+ * the last message. */
+static uint64_t store_leader_left_ms(const KvStore *s, uint64_t now) {
+        if (s->leads || now < NOTICE_MAX_MS)
+                return now;
+        return MAX(replica_leader_ms(s->replica), now - NOTICE_MAX_MS);
+}
+
 static void store_follow_leader(KvStore *s) {
         uint64_t now = loop_now_ms(s->loop);
         bool known = replica_leader(s->replica) != 0;
@@ -186,7 +195,7 @@ static void store_follow_leader(KvStore *s) {
         if (!known) {
                 kv_clock_set_running(s, false);
                 if (s->leaderless_ms == 0)
-                        s->leaderless_ms = now;
+                        s->leaderless_ms = store_leader_left_ms(s, now);
         } else if (lead || !replica_is_leader(s->replica))
                 s->leaderless_ms = 0;
 

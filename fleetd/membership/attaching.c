@@ -13,7 +13,7 @@ enum {
                 60000, /* until a host returns to its first replica, with a jitter of ten times as much */
         CANDIDATES_MAX = 64,
         FAILED_MS = 10000,      /* a replica has not worked */
-        BEHIND_MS = 2000,       /* a replica answers, and has not sent the slice */
+        BEHIND_MS = 2000,       /* a replica answers, and has not sent the slice: the pause between two moves */
         IDLE_JITTER_MS = 30000, /* until the second session is dialed, or dialed again */
         DIAL_MS = 2000,         /* for a session to a replica, until it is the turn of another one */
         REST_MS = 10000,        /* until its next turn */
@@ -263,8 +263,9 @@ static void attaching_use(Membership *m, const char *machine) {
         if (machine && !streq(machine, a->in_use)) {
                 a->moves = true;
                 a->moved_ms = loop_now_ms(m->loop);
-                a->better_ms = a->moved_ms + BETTER_MIN_MS +
-                               random_below(loop_random(m->loop), 9 * BETTER_MIN_MS);
+                if (!streq(machine, a->first)) /* else the better second one is due as well */
+                        a->better_ms = a->moved_ms + BETTER_MIN_MS +
+                                       random_below(loop_random(m->loop), 9 * BETTER_MIN_MS);
         }
         if (machine != a->in_use)
                 snprintf(a->in_use, sizeof(a->in_use), "%s", machine ?: "");
@@ -297,6 +298,27 @@ static void attaching_select(Membership *m, const KvState *state, const Candidat
                 attaching_use(m, a->in_use); /* its session may be another one */
 }
 
+/* Choose again when the replica in use is silent for too long, or when another move is allowed, not at the next
+ * tick. An answer in time starts the timer again: it does not fire on a host that is idle. */
+static void attaching_wait(Membership *m, const KvState *state) {
+        const Attaching *a = &m->attaching;
+        uint64_t now_ms = loop_now_ms(m->loop), next_ms = UINT64_MAX,
+                 silent_ms = a->in_use[0] ? kv_replica_silent_ms(m->store, a->in_use) : UINT64_MAX;
+        const uint64_t due_ms[] = {
+                silent_ms != UINT64_MAX ? now_ms - silent_ms + ANSWER_MS : 0,
+                state->ready ? 0 : MAX(a->ready_ms, a->moved_ms) + BEHIND_MS,
+                a->moved_ms + MOVE_PAUSE_MS,
+        };
+
+        for (size_t i = 0; i < ELEMENTS(due_ms); i++)
+                if (due_ms[i] > now_ms)
+                        next_ms = MIN(next_ms, due_ms[i]);
+        if (next_ms == UINT64_MAX)
+                timer_stop(&m->move);
+        else
+                (void) timer_start(&m->move, m->loop, next_ms - now_ms);
+}
+
 /* Whether the replica of this host, if it has one, does not work. A cluster of old programs does not serve
  * other hosts: the answer to a request to join says so. */
 static bool attaching_is_due(Membership *m, const KvState *state) {
@@ -327,6 +349,7 @@ void attaching_update(Membership *m, const KvState *state) {
                 if (m->attaching.limited)
                         dialing_update_later(m);
                 m->attaching = (Attaching) { .failed_ms = failed_ms };
+                timer_stop(&m->move);
                 kv_attach_no_more(m->store);
                 return;
         }
@@ -334,10 +357,41 @@ void attaching_update(Membership *m, const KvState *state) {
         if (c.n > 0 || state->attached)
                 attaching_select(m, state, &c);
         attaching_dial(m, state, &c);
+        attaching_wait(m, state);
         if (m->attaching.moves) { /* its replica reports it at once */
                 m->attaching.moves = false;
                 heartbeats_send(m, state);
         }
+}
+
+void attaching_state_changed(Membership *m, const KvState *state) {
+        Attaching *a = &m->attaching;
+        uint64_t silent_ms = a->in_use[0] ? kv_replica_silent_ms(m->store, a->in_use) : UINT64_MAX,
+                 answered_ms;
+
+        if (silent_ms == UINT64_MAX)
+                return;
+        answered_ms = loop_now_ms(m->loop) - silent_ms;
+        if (answered_ms == a->answered_ms)
+                return;
+        a->answered_ms = answered_ms;
+        attaching_update(m, state);
+}
+
+static void attaching_on_move(void *userdata) {
+        Membership *m = userdata;
+        KvState state;
+
+        kv_state(m->store, &state);
+        attaching_update(m, &state);
+}
+
+void attaching_init(Membership *m) {
+        m->move = TIMER(attaching_on_move, m);
+}
+
+void attaching_done(Membership *m) {
+        timer_stop(&m->move);
 }
 
 bool attaching_is_unanswered(const Membership *m, const char *machine_id) {

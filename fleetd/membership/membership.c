@@ -500,6 +500,7 @@ void membership_state_changed(Membership *m) {
         kv_state(m->store, &state);
         (void) membership_begin_level(m, &state); /* before any other write */
         joining_state_changed(m);
+        attaching_state_changed(m, &state);
         dialing_update_later(m);
 }
 
@@ -563,6 +564,7 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         securing_init(&m->securing, m->loop, m->peers, m->registry, m->authority);
         registry_observe(m->registry, &m->observer);
         heartbeats_init(m);
+        attaching_init(m);
         reporting_init(m);
         conditions_init(m);
         kernels_init(m);
@@ -627,6 +629,7 @@ Membership *membership_free(Membership *m) {
         authority_free(m->authority);
         joining_done(m);
         heartbeats_done(m);
+        attaching_done(m);
         reporting_done(m);
         conditions_done(m);
         kernels_done(m);

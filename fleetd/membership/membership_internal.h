@@ -72,6 +72,7 @@ typedef struct Attaching {
         char in_use[MACHINE_ID_SIZE]; /* "": none */
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
         uint64_t ready_ms;            /* when the slice was fresh last */
+        uint64_t answered_ms;         /* the last answer of the replica in use that was considered */
         unsigned ticks;
         bool moves;   /* the replica in use does not know yet */
         bool limited; /* only the wanted ones are dialed */
@@ -131,6 +132,7 @@ struct Membership {
         bool unlistened; /* the listener at 'peer_address' could not be opened: this host gets no replica */
         bool writing;    /* a transaction of presences, members or the feature level is in flight */
         Attaching attaching;
+        Timer move; /* attaching.c: a move to another replica may be due */
         Reporting reporting;
         Dialing dialing;
         Joining joining;
@@ -161,7 +163,11 @@ void dialing_tick(Membership *m);
 void dialing_update_later(Membership *m);
 
 /* Choose the replica that this host uses, if it has none. */
+void attaching_init(Membership *m);
+void attaching_done(Membership *m);
 void attaching_update(Membership *m, const KvState *state);
+/* The same, if the replica in use has answered since the last call. */
+void attaching_state_changed(Membership *m, const KvState *state);
 
 /* Return whether to dial that machine. An attached host that knows the replicas dials two. */
 bool attaching_dials(const Membership *m, const char *machine_id);

@@ -13,11 +13,12 @@ enum {
 
 /* -- A replica -- */
 
-/* One answer a second to two heartbeats: a host counts its replica as silent after 1.5 s. */
+/* One answer a second to two heartbeats: a host counts its replica as silent after 1.5 s. A replica without a
+ * leader answers all: hosts use another one after a second of that. */
 static bool reporting_answers(const Membership *m, ReporterHost *h, uint64_t session) {
         uint64_t now_ms = loop_now_ms(m->loop);
 
-        if (h->answered == session && now_ms - h->answered_ms < ANSWER_MS)
+        if (h->answered == session && now_ms - h->answered_ms < ANSWER_MS && kv_has_leader(m->store))
                 return false;
         h->answered = session;
         h->answered_ms = now_ms;

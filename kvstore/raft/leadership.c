@@ -216,6 +216,10 @@ uint64_t replica_leader(const Replica *p) {
         return raft_core_leader(p->core);
 }
 
+uint64_t replica_leader_ms(const Replica *p) {
+        return p->contact.last_ms;
+}
+
 static bool contact_observes(const Replica *p) {
         return (p->state == REPLICA_FAILED || p->state == REPLICA_PROBING) && !p->core &&
                p->contact.observed.id != 0;

@@ -13,6 +13,7 @@ enum {
         WRITES_MAX = 4096, /* of one client */
         EVENTS_MAX = HOSTS * WRITES_MAX,
         STEP_MS = 20,
+        PAUSE_MS = 5000, /* of a replica */
 };
 
 /* -- Clients: one on each host -- */
@@ -418,6 +419,12 @@ static void an_attached_host_leaves(void) {
 
 /* -- Moves between replicas -- */
 
+static void working_for(uint64_t ms) {
+        uint64_t end_ms = world_now_ms(world) + ms;
+
+        WORKING_UNTIL(ms + STEP_MS, "time-advances", world_now_ms(world) >= end_ms);
+}
+
 /* Writes and watches of an attached host while the replica that it uses crashes, is cut off or stalls. */
 static void proposals_and_watches_across_moves(void) {
         SimMachine *m, *former;
@@ -442,14 +449,55 @@ static void proposals_and_watches_across_moves(void) {
                 } else if (i % 3 == 1)
                         sim_net_cut(cluster->net, m->host, former->host, true);
                 else
-                        world_loop_pause(former->loop, 5000);
+                        world_loop_pause(former->loop, PAUSE_MS);
                 WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-host-moves-over",
                               is_attached(m) && cluster_replica_of(m) && cluster_replica_of(m) != former);
                 n = c->n_writes + 20;
                 WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-client-of-it-works", c->n_writes > n);
                 sim_net_cut(cluster->net, m->host, former->host, false);
                 machine_start_daemon(former);
+                /* While one replica stands still, the host may return to another one that begins again. */
+                working_for(i % 3 == 2 ? PAUSE_MS : 0);
                 WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-replica-returns", is_ready(former));
+        }
+        clients_end();
+}
+
+/* The daemon of an attached host ends, and finds only a replica that lacks what the host has read: it answers
+ * no read from it, until it has caught up. */
+static void reads_across_restarts(void) {
+        SimMachine *m, *former = NULL, *older = NULL;
+        unsigned n;
+
+        found_with_attached(6);
+        m = machine(5);
+        pause_ms = 100;
+        for (unsigned k = 0; k < 3; k++) {
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-host-uses-a-replica",
+                              is_attached(m) && (former = cluster_replica_of(m)) && leader_with(machine(0)));
+                for (unsigned i = 0; i < 5; i++)
+                        if (machine(i) != former && machine(i) != leader_with(machine(0)))
+                                older = machine(i);
+                machine_suspect(older, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+                for (unsigned i = 0; i < 5; i++)
+                        if (machine(i) != older)
+                                sim_net_cut(cluster->net, machine(i)->host, older->host, true);
+                n = clients[m->index].n_writes + 20;
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-client-of-it-works", clients[m->index].n_writes > n);
+                client_leave(m);
+                machine_crash_daemon(m);
+                for (unsigned i = 0; i < 5; i++)
+                        sim_net_cut(cluster->net, m->host, machine(i)->host, machine(i) != older);
+                machine_start_daemon(m);
+                working_for(8000);
+                for (unsigned i = 0; i < 5; i++) {
+                        sim_net_cut(cluster->net, m->host, machine(i)->host, false);
+                        if (machine(i) != older)
+                                sim_net_cut(cluster->net, machine(i)->host, older->host, false);
+                }
+                n = clients[m->index].n_writes + 20;
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-client-of-it-works", clients[m->index].n_writes > n);
+                WORKING_UNTIL(TOKENS_PATIENCE_MS, "a-replica-returns", is_ready(older));
         }
         clients_end();
 }
@@ -540,6 +588,7 @@ int main(int argc, char *argv[]) {
                                                    an_older_level_has_no_attached_hosts,
                                                    an_attached_host_leaves,
                                                    proposals_and_watches_across_moves,
+                                                   reads_across_restarts,
                                                    crash_each_step };
 
         return tokens_main(argc, argv, "tests/sim/test-kinds", scenarios, ELEMENTS(scenarios), NULL,

@@ -14,9 +14,13 @@ enum {
         LOST_MS = 3500 + WRITE_MS,
         /* The replica is silent, the hosts that used it may move, the write. */
         LOST_WITH_REPLICA_MS = 1750 + 3000 + WRITE_MS,
-        CLOSED_MS = 100,      /* until a host uses its idle session */
-        SILENT_MS = 2500,     /* the same: answers are due each second, and are missed for 1.5 s */
-        NO_LEADER_MS = 3600,  /* a second without contact, which the answer of the next second says */
+        ROUND_TRIP_MS = 100,
+        CLOSED_MS = 100,                  /* until a host uses its idle session */
+        SILENT_MS = 1500 + ROUND_TRIP_MS, /* the same: its answers, one a second, are missed for 1.5 s */
+        NO_LEADER_MS = 1500 + ROUND_TRIP_MS, /* a second without contact, and the next heartbeat's answer */
+        BOTH_CLOSED_MS = 5000,
+        MOVE_PAUSE_MS = 2000, /* between two moves */
+        BETTER_MAX_MS = 620 * 1000,
         AFTER_MOVE_MS = 3000, /* more than the pause between two moves */
 };
 
@@ -234,6 +238,54 @@ static void move_over_in_time(void) {
         over();
 }
 
+/* A host uses another replica when its two sessions are closed at once. */
+static void both_sessions_close(void) {
+        SimMachine *m = attached();
+        bool crashed[REPLICAS] = {};
+
+        UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+        UNTIL("a-host-uses-a-replica", replica_of(m));
+        run_ms(AFTER_MOVE_MS + world_draw(world, 2 * TICK_MS));
+        for (unsigned i = 0; i < REPLICAS; i++)
+                if (is_dialed(m, machine(i))) {
+                        crashed[i] = true;
+                        suspect(machine(i));
+                        machine_crash_daemon(machine(i));
+                }
+        for (unsigned i = 0; i < REPLICAS; i++)
+                if (crashed[i])
+                        UNTIL_EACH(BOTH_CLOSED_MS, 5, "a-host-uses-a-third-replica",
+                                   *kv_replica_in_use(daemon_store(m->daemon)) && !uses(m, machine(i)));
+        over();
+}
+
+/* All replicas lack what the host has read: it asks one after the other, each for two seconds. */
+static void replicas_are_behind(void) {
+        SimMachine *m = attached(), *replica;
+        uint64_t from_ms, ms;
+
+        UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+        UNTIL("a-host-uses-a-replica", (replica = replica_of(m)));
+        run_ms(AFTER_MOVE_MS + world_draw(world, 2 * TICK_MS));
+        kv_saw(daemon_store(m->daemon), kv_index(daemon_store(m->daemon)) + 100000);
+        sim_net_cut(cluster->net, m->host, replica->host, true);
+        UNTIL_EACH(SILENT_MS, 5, "a-host-moves-over", !uses(m, replica));
+        sim_net_cut(cluster->net, m->host, replica->host, false);
+        for (unsigned i = 0; i < 5; i++) {
+                char before[MACHINE_ID_SIZE];
+
+                snprintf(before, sizeof(before), "%s", kv_replica_in_use(daemon_store(m->daemon)));
+                from_ms = world_now_ms(world);
+                UNTIL_EACH(10000, 5, "a-host-leaves-a-replica-that-is-behind",
+                           !streq(kv_replica_in_use(daemon_store(m->daemon)), before));
+                ms = world_now_ms(world) - from_ms;
+                if (ms + 10 < MOVE_PAUSE_MS || (i > 0 && ms > MOVE_PAUSE_MS + ROUND_TRIP_MS))
+                        world_failed(world, "a-host-moves-each-2-s", "after %llu ms",
+                                     (unsigned long long) ms);
+        }
+        over();
+}
+
 static bool is_voter(const SimMachine *leader, const SimMachine *m) {
         KvState state = state_of(leader);
 
@@ -442,9 +494,8 @@ static void two_zones(void) {
         suspect(m);
         stop_host(m);
         machine_start_daemon(m);
-        /* It begins with any two, and changes to a better first one, and then to a better second one, later.
-         */
-        UNTIL_EACH(1500000, 100, "a-host-dials-two-zones", serves(m) && dials_two_zones(m));
+        /* It begins with any two, and changes to the best two after ten minutes at most. */
+        UNTIL_EACH(BETTER_MAX_MS, 100, "a-host-dials-two-zones", serves(m) && dials_two_zones(m));
         run_ms(AFTER_MOVE_MS);
         UNTIL_EACH(5000, 20, "a-host-uses-a-replica", dials_two_zones(m) && replica_of(m));
         cut = zone_of(replica_of(m));
@@ -580,6 +631,8 @@ static void clone_of_an_attached_host(void) {
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(void) = { two_sessions,
                                                    move_over_in_time,
+                                                   both_sessions_close,
+                                                   replicas_are_behind,
                                                    two_zones,
                                                    report_lost,
                                                    report_lost_with_its_replica,
