@@ -68,6 +68,7 @@ typedef struct RolloutSet {
         size_t n_absent;  /* of a global unit, those whose machines are down for another reason than a planned
                              reboot: no budget counts on them */
         size_t n_passed;  /* of these, unreachable ones */
+        size_t n_arrived; /* available ones whose former instances are still to run on other machines */
         size_t n_untouched; /* failed ones that had the text before the rollout */
 } RolloutSet;
 

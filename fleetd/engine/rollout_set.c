@@ -247,6 +247,7 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
                         state = INSTANCE_FAILED;
                         why = other_why;
                 }
+        set->n_arrived += state == INSTANCE_AVAILABLE && former;
         return set_add(set, capacity, u, newest, state, why);
 }
 
