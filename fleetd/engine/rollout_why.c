@@ -78,7 +78,7 @@ static void explain_budget(const Explaining *x, const RolloutInstance *p, Error 
         if (p->state == INSTANCE_BAD && x->set->n_of[INSTANCE_UPDATING] >= MAX(max, 1u))
                 error_set(ret, 0, "waiting: %zu in progress, MaxUnavailable=%u",
                           x->set->n_of[INSTANCE_UPDATING], max);
-        else if (p->state == INSTANCE_OLD && x->set->n_of[INSTANCE_SURGING] < surge &&
+        else if (p->state == INSTANCE_OLD && x->set->n_of[INSTANCE_SURGING] + x->set->n_arrived < surge &&
                  (x->unavailable >= max || x->available <= min))
                 error_set(
                         ret, 0,
