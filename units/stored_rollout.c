@@ -87,6 +87,7 @@ static int failures_read(const JsonValue *object, RolloutRecord *ret, Error *err
 
 /* Without the failed instances. */
 static const JsonField rollout_fields[] = {
+        { "added", JSON_FIELD_U64, FIELD(added) },
         { "available", JSON_FIELD_U64, FIELD(available) },
         { "before", JSON_FIELD_WORD, FIELD(before), .words = &state_words },
         { "begun", JSON_FIELD_U64, FIELD(begun) },

@@ -44,7 +44,7 @@ typedef struct RolloutFailure {
         char why[ROLLOUT_WHY_SIZE];
 } RolloutFailure;
 
-/* {"available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],"from",
+/* {"added","available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],"from",
  * "fromHash","hold","placed","progress","retry","reverted","revertedHash","served","since","state","to",
  * "toHash","until","why"} */
 typedef struct RolloutRecord {
@@ -63,6 +63,7 @@ typedef struct RolloutRecord {
         uint64_t begun; /* index of the store at which 'to' became the text of the rollout: it has not touched
                            assignments up to this index */
         uint64_t placed; /* instances that had a machine at its begin, or got one since */
+        uint64_t added;  /* of these, those that got one since */
         uint64_t served; /* instances that were available at its begin */
         uint64_t retry;  /* failed instances whose assignments precede this index are updated again */
         char by[RECORDED_BY_SIZE];  /* who requested the text, or the pause */

@@ -27,11 +27,6 @@ static bool reboot_is_active(const ClusterMachine *m) {
         return m->reboot && m->reboot->state != REBOOT_QUEUED && m->reboot->state != REBOOT_FAILED;
 }
 
-/* Return whether the host goes down, or has not finished its return. */
-static bool reboot_is_down(const ClusterMachine *m) {
-        return reboot_is_active(m) && m->reboot->state != REBOOT_DRAINING;
-}
-
 bool reboot_has_booted(const ClusterMachine *m) {
         const RebootRecord *r = m->reboot;
 
@@ -85,7 +80,8 @@ static const char *reboot_quorum(const Cluster *cluster, const KvState *state, c
                 if (m == machine || !member || member->role != KV_MEMBER_VOTER)
                         continue;
                 *ret_other = m;
-                if (machine->reboot->state == REBOOT_DRAINING ? reboot_is_down(m) : reboot_is_active(m))
+                if (machine->reboot->state == REBOOT_DRAINING ? cluster_machine_is_rebooting(m) :
+                                                                reboot_is_active(m))
                         return "is a voter, too, and reboots first";
                 if (!member->reachable || m->presence != PRESENCE_UP)
                         return "is a voter, and does not respond";
@@ -136,52 +132,31 @@ static void reboot_note_units(RebootRecord *r, const ClusterMachine *m) {
 }
 
 /* Return an assignment of a host that was available before its reboot, and is not again; NULL: there is none.
- * One that is newer than the reboot does not count. */
+ * One that is newer than the reboot does not count, and none that systemd does not start by a condition. */
 static const ClusterAssignment *reboot_missing(const ClusterMachine *m) {
         const RebootRecord *r = m->reboot;
         uint64_t return_ms = r->return_ms ?: (uint64_t) REBOOT_RETURN_MS;
 
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
                 if (cluster_assignment_is_active(a) && a->since_ms + return_ms <= r->until_ms &&
-                    !plan_is_available(a, true) && !reboot_excepts(r, a->unit))
+                    !plan_is_available(a, true) && !rollout_is_skipped(a) && !reboot_excepts(r, a->unit))
                         return a;
         return NULL;
-}
-
-/* Hosts that go down for their reboots do not run the unit; it is none of them that count on hosts that are
- * down for another reason. */
-static int reboot_ask_budget(const Cluster *cluster, const ClusterAssignment *a, Error *ret_why) {
-        _cleanup_rollout_set_ RolloutSet set = {};
-        const UpdatePolicy *policy = &a->of->unit->placement.update;
-        RolloutBudget budget = { .name = a->unit };
-        int r = rollout_set_read(cluster, a->of, &set);
-
-        for (size_t i = 0; r == 0 && i < set.n; i++) {
-                const ClusterAssignment *other = set.instances[i].assignment;
-                bool down = reboot_is_down(other->machine);
-
-                if (!down &&
-                    (other->machine->presence != PRESENCE_UP || set.instances[i].state == INSTANCE_SKIPPED ||
-                     set.instances[i].state == INSTANCE_ENDED))
-                        continue;
-                budget.n++;
-                budget.available += !down && rollout_is_counted(cluster, other);
-        }
-        budget.max = update_max_unavailable(policy, (unsigned) budget.n);
-        budget.min = update_min_available(policy, (unsigned) budget.n);
-        return r < 0 ? r : rollout_permits(&budget, 0, ret_why);
 }
 
 /* Return whether the global units of the host may stop: all others have left it. At the deadline of its
  * drain, they may. */
 static bool reboot_has_budget(const Cluster *cluster, const ClusterMachine *m, Error *ret_why) {
         const RebootRecord *r = m->reboot;
+        RolloutBudget budget;
 
         if (r->deadline_ms > 0 && cluster->now_ms >= r->since_ms + r->deadline_ms)
                 return true;
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
                 if (a->of->unit && a->of->unit->placement.global && cluster_assignment_is_active(a) &&
-                    rollout_is_counted(cluster, a) && reboot_ask_budget(cluster, a, ret_why) <= 0)
+                    rollout_is_counted(cluster, a) &&
+                    (rollout_read_budget(cluster, a->of, &budget) < 0 ||
+                     !rollout_permits(&budget, 0, ret_why)))
                         return false;
         return true;
 }

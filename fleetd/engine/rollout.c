@@ -118,6 +118,7 @@ static void rolling_reset(Rolling *x) {
 static void rolling_begin(Rolling *x, bool supersedes) {
         const Revision *wanted = &x->set.head->unit->revisions.wanted;
         RolloutRecord *r = x->next;
+        uint64_t lost = supersedes ? rolling_lost(x) : 0;
 
         if (!supersedes && r->completed.number == 0)
                 rolling_find_from(x, r);
@@ -137,7 +138,9 @@ static void rolling_begin(Rolling *x, bool supersedes) {
         r->available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
         r->served = MAX(supersedes ? r->served : 0,
                         (uint64_t) (x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_SURGING] +
-                                    x->set.n_of[INSTANCE_AVAILABLE]));
+                                    x->set.n_of[INSTANCE_AVAILABLE]) +
+                                lost);
+        r->added = 0;
         snprintf(r->by, sizeof(r->by), "%s", wanted->by);
         r->before = ROLLOUT_ROLLING;
         r->state = wanted->how == REVISION_REVERTED ? ROLLOUT_REVERTING :
@@ -451,6 +454,7 @@ static int rolling_done(Rolling *x) {
 
 static int rolling_act(Rolling *x) {
         if (x->next->state != ROLLOUT_DONE && x->set.n > x->next->placed) {
+                x->next->added += x->set.n - x->next->placed;
                 x->next->placed = x->set.n;
                 x->changed = true;
         }
@@ -482,6 +486,7 @@ static void rolling_retry(Rolling *x) {
                                                                              INSTANCE_UNREACHABLE;
                 x->set.n_of[INSTANCE_FAILED]--;
                 x->set.n_of[p->state]++;
+                x->set.n_passed += p->state == INSTANCE_UNREACHABLE && rollout_is_absent(&x->set, p);
         }
 }
 

@@ -8,7 +8,8 @@
  *
  *   old           available, with another text
  *   bad           not available, with another text: it is updated first, without budget
- *   unreachable   its machine was not up before its step: it is skipped, and updated after its return
+ *   unreachable   its machine was not up before its step: it is skipped, and updated after its return; or it
+ *                 reboots as planned
  *   surging       it is updated on another machine, and its former instance is available meanwhile
  *   updating      it has the wanted text, and is not available yet
  *   available     it has the wanted text
@@ -60,10 +61,14 @@ typedef struct RolloutSet {
         size_t n_followers, n_launched; /* of these, to be launched */
         size_t n_waiting;               /* further ones, to be launched and without a machine */
         size_t n_moving;                /* of these, those that are being stopped */
-        size_t n_missing;   /* of these, those that had a machine: they are not available. One that never had
-                               one is no instance yet */
-        size_t n_kept;      /* unreadable ones that are available */
-        size_t n_leaving;   /* available ones whose machines shut down */
+        size_t n_missing; /* of these, those that had a machine: they are not available. One that never had
+                             one is no instance yet */
+        size_t n_kept;    /* unreadable ones that are available */
+        size_t n_leaving; /* available ones whose machines shut down, or reboot as planned */
+        size_t n_absent;  /* of a global unit, those whose machines are down for another reason than a planned
+                             reboot: no budget counts on them */
+        size_t n_passed;  /* of these, unreachable ones */
+        size_t n_arrived; /* available ones whose former instances are still to run on other machines */
         size_t n_untouched; /* failed ones that had the text before the rollout */
 } RolloutSet;
 
@@ -92,6 +97,9 @@ bool rollout_is_counted(const Cluster *cluster, const ClusterAssignment *assignm
 /* The three above, of one instance alone. 1, 0 or -ENOMEM. */
 int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *assignment, Error *ret_why);
 
+/* Return whether systemd has not started it: a condition, as ConditionPathExists=, is not met there. */
+bool rollout_is_skipped(const ClusterAssignment *assignment);
+
 /* Return the assignment that a surge instance replaces when it is available, or NULL. */
 const ClusterAssignment *rollout_replaced(const ClusterAssignment *surge);
 /* Return whether a rollout still updates that instance: a surge instance ends with its rollout. */
@@ -105,6 +113,9 @@ bool rollout_is_due(const ClusterUnit *unit, const ClusterUnit *head);
 /* 0 or -ENOMEM. */
 int rollout_set_read(const Cluster *cluster, const ClusterUnit *head, RolloutSet *ret);
 void rollout_set_done(RolloutSet *set);
+/* Return whether the instance is one of RolloutSet.n_absent: of a global unit, only machines that are up
+ * count, and those that reboot as planned. */
+bool rollout_is_absent(const RolloutSet *set, const RolloutInstance *instance);
 /* Return how many instances were available when the text of the record was begun, and do not run because a
  * condition of it is not met; 0 after 'resume', which accepts that. */
 size_t rollout_lost(const RolloutSet *set, const RolloutRecord *record);

@@ -119,7 +119,7 @@ static bool rolling_awaits_state(Rolling *x, const RolloutInstance *p) {
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         size_t n_steps = x->set.n_of[INSTANCE_UPDATING] + x->step->n_updates,
                unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,
-               n_surging = x->set.n_of[INSTANCE_SURGING], n_stopped = 0;
+               n_surging = x->set.n_of[INSTANCE_SURGING] + x->set.n_arrived, n_stopped = 0;
         bool zones = x->policy->by && x->next->state != ROLLOUT_REVERTING;
         const char *zone = NULL;
         int r = 0;

@@ -27,7 +27,7 @@ static inline size_t rolling_count(const Rolling *x) {
 
         return n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_SURGING] + n[INSTANCE_UPDATING] +
                n[INSTANCE_AVAILABLE] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] + x->set.n_missing +
-               (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
+               n[INSTANCE_UNREACHABLE] - x->set.n_passed;
 }
 
 /* Instances that a condition of the text has stopped: they count as failed, and as unavailable. */
@@ -45,7 +45,7 @@ static inline size_t rolling_unavailable(const Rolling *x) {
 
         return n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] -
                x->set.n_kept + rolling_lost(x) + x->set.n_missing + x->set.n_leaving +
-               (x->set.head->unit->placement.global ? 0 : n[INSTANCE_UNREACHABLE]);
+               n[INSTANCE_UNREACHABLE] - x->set.n_passed;
 }
 
 static inline size_t rolling_available(const Rolling *x) {

@@ -52,8 +52,7 @@ static const UnitState *instance_state(const ClusterAssignment *a) {
         return s && s->index > a->index ? &s->state : NULL;
 }
 
-/* systemd has not started it: a condition, as ConditionPathExists=, is not met there. */
-static bool instance_is_skipped(const ClusterAssignment *a) {
+bool rollout_is_skipped(const ClusterAssignment *a) {
         const UnitState *s = instance_state(a);
 
         return s && streq(s->job, "condition") && s->hash && streq(s->hash, a->hash);
@@ -149,12 +148,13 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
                 return !up ? INSTANCE_UNREACHABLE : available ? INSTANCE_OLD : INSTANCE_BAD;
         if (available)
                 return INSTANCE_AVAILABLE;
-        if (plan_is_down(a->machine) && instance_is_untouched(head, a))
+        if (plan_is_down(a->machine) &&
+            (instance_is_untouched(head, a) || cluster_machine_is_rebooting(a->machine)))
                 return INSTANCE_UNREACHABLE;
         *ret_why = instance_failure(a);
-        return *ret_why                     ? INSTANCE_FAILED :
-               up && instance_is_skipped(a) ? INSTANCE_SKIPPED :
-                                              INSTANCE_UPDATING;
+        return *ret_why                    ? INSTANCE_FAILED :
+               up && rollout_is_skipped(a) ? INSTANCE_SKIPPED :
+                                             INSTANCE_UPDATING;
 }
 
 /* Return whether a unit without a machine has another text in its key, from which it starts. */
@@ -184,6 +184,15 @@ bool rollout_is_due(const ClusterUnit *u, const ClusterUnit *head) {
                                  !streq(head->rollout->to.hash, head->rollout->completed.hash));
 }
 
+bool rollout_is_absent(const RolloutSet *set, const RolloutInstance *p) {
+        const ClusterMachine *m = p->assignment->machine;
+
+        return set->head->unit->placement.global && m->presence != PRESENCE_UP &&
+               !cluster_machine_is_rebooting(m) &&
+               (p->state == INSTANCE_UNREACHABLE || p->state == INSTANCE_UPDATING ||
+                p->state == INSTANCE_FAILED || p->state == INSTANCE_UNREADABLE);
+}
+
 static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, const ClusterAssignment *a,
                    RolloutInstanceState state, const char *why) {
         if (GROW(set->instances, *capacity, set->n + 1) < 0)
@@ -195,8 +204,14 @@ static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, cons
                 .why = why,
         };
         set->n_of[state]++;
-        set->n_leaving += cluster_machine_is_stopping(a->machine) &&
+        set->n_leaving += (cluster_machine_is_stopping(a->machine) ||
+                           cluster_machine_is_rebooting(a->machine)) &&
+                          a->machine->presence == PRESENCE_UP &&
                           (state == INSTANCE_OLD || state == INSTANCE_AVAILABLE);
+        if (rollout_is_absent(set, &set->instances[set->n - 1])) {
+                set->n_absent++;
+                set->n_passed += state == INSTANCE_UNREACHABLE;
+        }
         set->n_kept += state == INSTANCE_UNREADABLE && instance_is_available(a);
         set->n_untouched += state == INSTANCE_FAILED && instance_is_untouched(set->head, a);
         return 0;
@@ -232,6 +247,7 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
                         state = INSTANCE_FAILED;
                         why = other_why;
                 }
+        set->n_arrived += state == INSTANCE_AVAILABLE && former;
         return set_add(set, capacity, u, newest, state, why);
 }
 
@@ -339,13 +355,37 @@ bool rollout_starts_again(const ClusterUnit *head, const RolloutInstance *p) {
                (s && s->state.active && streq(s->state.active, "failed"));
 }
 
+static bool instance_is_other(RolloutInstanceState state) {
+        return state == INSTANCE_OLD || state == INSTANCE_SURGING || state == INSTANCE_UPDATING ||
+               state == INSTANCE_AVAILABLE || state == INSTANCE_FAILED || state == INSTANCE_UNREACHABLE;
+}
+
+/* Return how many instances that do not lack a process are new since the begin of the rollout. Assignments
+ * that are newer may be of instances that have moved: of both, at least those that the set got are new. */
+static size_t set_count_new(const RolloutSet *set, const RolloutRecord *record) {
+        size_t n = 0, n_starting = 0;
+
+        for (size_t i = 0; i < set->n && record->added > 0; i++) {
+                const RolloutInstance *p = &set->instances[i];
+
+                if (p->assignment->since_ms <= record->since_ms)
+                        continue;
+                n += instance_is_other(p->state);
+                n_starting += p->state == INSTANCE_BAD;
+        }
+        return record->added <= n_starting ? 0 : MIN(n, (size_t) record->added - n_starting);
+}
+
 size_t rollout_lost(const RolloutSet *set, const RolloutRecord *record) {
         const size_t *n = set->n_of;
-        size_t others = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_UPDATING] + n[INSTANCE_AVAILABLE] +
-                        n[INSTANCE_FAILED] + n[INSTANCE_UNREACHABLE];
+        size_t others = 0;
 
-        if (!record || record->state == ROLLOUT_DONE || record->retry > record->begun ||
-            record->served <= others)
+        if (!record || record->state == ROLLOUT_DONE || record->retry > record->begun)
+                return 0;
+        for (int state = 0; state < _INSTANCE_STATE_MAX; state++)
+                others += instance_is_other((RolloutInstanceState) state) ? n[state] : 0;
+        others -= set_count_new(set, record);
+        if (record->served <= others)
                 return 0;
         return MIN(n[INSTANCE_SKIPPED], (size_t) record->served - others);
 }
@@ -362,7 +402,8 @@ int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, Rollout
         if (r < 0)
                 return r;
         b.n = set.n + set.n_missing - set.n_of[INSTANCE_IDLE] - set.n_of[INSTANCE_LOADED] -
-              set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED] + rollout_lost(&set, head->rollout);
+              set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED] - set.n_absent +
+              rollout_lost(&set, head->rollout);
         b.available = set.n_of[INSTANCE_OLD] + set.n_of[INSTANCE_SURGING] + set.n_of[INSTANCE_AVAILABLE] +
                       set.n_kept - set.n_leaving;
         b.max = update_max_unavailable(policy, (unsigned) b.n);

@@ -78,7 +78,7 @@ static void explain_budget(const Explaining *x, const RolloutInstance *p, Error 
         if (p->state == INSTANCE_BAD && x->set->n_of[INSTANCE_UPDATING] >= MAX(max, 1u))
                 error_set(ret, 0, "waiting: %zu in progress, MaxUnavailable=%u",
                           x->set->n_of[INSTANCE_UPDATING], max);
-        else if (p->state == INSTANCE_OLD && x->set->n_of[INSTANCE_SURGING] < surge &&
+        else if (p->state == INSTANCE_OLD && x->set->n_of[INSTANCE_SURGING] + x->set->n_arrived < surge &&
                  (x->unavailable >= max || x->available <= min))
                 error_set(
                         ret, 0,
@@ -100,16 +100,16 @@ static void explain_budget(const Explaining *x, const RolloutInstance *p, Error 
 void rollout_explain(const Cluster *cluster, const RolloutSet *set, const RolloutInstance *p, bool braked,
                      Error *ret) {
         const size_t *n = set->n_of;
-        bool global = set->head->unit->placement.global;
-        size_t unreachable = global ? 0 : n[INSTANCE_UNREACHABLE];
         Explaining x = { .cluster = cluster,
                          .set = set,
                          .record = set->head->rollout,
                          .policy = &set->head->unit->placement.update };
 
         x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] -
-                        set->n_kept + rollout_lost(set, set->head->rollout) + set->n_missing + unreachable;
-        x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] + set->n_kept;
+                        set->n_kept + rollout_lost(set, set->head->rollout) + set->n_missing +
+                        set->n_leaving + n[INSTANCE_UNREACHABLE] - set->n_passed;
+        x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] + set->n_kept -
+                      set->n_leaving;
         x.n = x.unavailable + x.available;
         *ret = (Error) {};
         switch (p->state) {

@@ -262,6 +262,11 @@ bool cluster_machine_is_stopping(const ClusterMachine *m) {
         return m->maintenance && streq(m->maintenance->purpose, CLUSTER_FOR_SHUTDOWN);
 }
 
+bool cluster_machine_is_rebooting(const ClusterMachine *m) {
+        return m->reboot && m->reboot->state != REBOOT_QUEUED && m->reboot->state != REBOOT_DRAINING &&
+               m->reboot->state != REBOOT_FAILED;
+}
+
 bool cluster_machine_is_draining(const ClusterMachine *m) {
         return m->maintenance &&
                (m->maintenance->mode == MAINTENANCE_DRAINING || cluster_machine_is_stopping(m));

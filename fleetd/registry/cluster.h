@@ -406,6 +406,8 @@ bool cluster_machine_is_leaving(const ClusterMachine *m);
 bool cluster_machine_is_drained(const ClusterMachine *m);
 /* Return whether the host of the machine has announced its shutdown. Its units move away at once. */
 bool cluster_machine_is_stopping(const ClusterMachine *m);
+/* Return whether it goes down for a planned reboot, or has not finished its return. */
+bool cluster_machine_is_rebooting(const ClusterMachine *m);
 /* Return whether ordinary units move away from the machine, or wait for another one; also for a leave. */
 bool cluster_machine_is_draining(const ClusterMachine *m);
 /* Return whether the deadline of its drain has passed at this cluster time: the ordinary units that are left

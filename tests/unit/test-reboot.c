@@ -628,9 +628,37 @@ static void machines_on_which_a_condition_is_not_met_use_no_budget(void **state)
         cluster_view_free(&p);
 }
 
+/* A unit whose condition is not met after the reboot does not run, as systemd would have it. */
+static void a_unit_whose_condition_is_not_met_does_not_hold_the_queue(void **state) {
+        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX], value[256], hash[UNIT_HASH_SIZE];
+        ClusterView p;
+        KvState kv;
+
+        two_machines(&p);
+        kv = voters(&p, "BA");
+        cluster_view_unit(&p, global, "Global=yes", TARGET_LAUNCHED);
+        snprintf(hash, sizeof(hash), "%s", cluster_unit(&p.cluster, global)->unit->hash);
+        cluster_view_id(id, "A");
+        snprintf(value, sizeof(value), "{\"hash\":\"%s\",\"order\":\"run\",\"rev\":1,\"since\":1}", hash);
+        cluster_view_put(&p, layout_key(key, LAYOUT_ASSIGNMENT, global, id), value);
+        maintain(&p, "A", "drained", "\"for\":\"reboot\",");
+        reboots(&p, "A", "back", OTHER_BOOT "\"until\":1000001,");
+        snprintf(value, sizeof(value),
+                 "{\"active\":\"inactive\",\"hash\":\"%s\",\"job\":\"condition\",\"load\":\"loaded\","
+                 "\"sub\":\"dead\"}",
+                 hash);
+        cluster_view_put(&p, layout_key(key, LAYOUT_STATE, global, id), value);
+        assert_true(reboot_may_go_on(&p.cluster, &kv, machine_of(&p, "A"), NULL));
+        comes_to(&p, &kv, "back");
+        p.cluster.now_ms += REBOOT_STEADY_MS;
+        comes_to(&p, &kv, "");
+        cluster_view_free(&p);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_reboot_asks_the_budget_of_global_units),
+                cmocka_unit_test(a_unit_whose_condition_is_not_met_does_not_hold_the_queue),
                 cmocka_unit_test(machines_on_which_a_condition_is_not_met_use_no_budget),
                 cmocka_unit_test(a_host_that_is_down_does_not_use_the_budget_of_global_units),
                 cmocka_unit_test(no_host_reboots_while_the_brake_is_on),

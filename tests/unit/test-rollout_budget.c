@@ -331,6 +331,78 @@ static void the_budget_of_a_set_is_read_once(void **state) {
         assert_true(large <= small + 10 * 300);
 }
 
+/* The planned reboot of a machine; NULL: it has none. */
+static void reboots(Play *play, const char *machine, const char *state, Presence presence) {
+        char key[LAYOUT_KEY_MAX], value[128];
+
+        layout_key(key, LAYOUT_REBOOT, NULL, machine_id(machine));
+        snprintf(value, sizeof(value), "{\"kind\":\"reboot\",\"since\":1,\"state\":\"%s\",\"until\":9000000}",
+                 state ?: "");
+        if (state)
+                cluster_view_put(&play->p, key, value);
+        else
+                cluster_view_remove(&play->p, key);
+        cluster_view_presence(&play->p, machine, presence);
+}
+
+/* One of four machines goes down for its reboot, or has not finished its return. One that is drained still
+ * runs its instance, and one that is down for another reason is none of the set of a global unit. */
+static void instances_on_a_machine_that_reboots_are_not_available(void **state) {
+        static const struct {
+                const char *reboot;
+                Presence presence;
+                size_t n, taken; /* of a global unit */
+        } rows[] = {
+                { "queued", PRESENCE_UP, 4, 1 },    { "draining", PRESENCE_UP, 4, 1 },
+                { "rebooting", PRESENCE_UP, 4, 0 }, { "rebooting", PRESENCE_LEFT, 4, 0 },
+                { "down", PRESENCE_LEFT, 4, 0 },    { "down", PRESENCE_LOST, 4, 0 },
+                { "back", PRESENCE_UP, 4, 0 },      { "failed", PRESENCE_LEFT, 3, 1 },
+                { NULL, PRESENCE_LEFT, 3, 1 },
+        };
+
+        for (size_t i = 0; i < 2 * ELEMENTS(rows); i++) {
+                bool global = i % 2 == 0, up = rows[i / 2].presence == PRESENCE_UP;
+                RolloutBudget budget;
+                Play play;
+
+                if (global)
+                        begin_global(&play, 4, "");
+                else
+                        begin_template(&play, 4, "");
+                reboots(&play, "D", rows[i / 2].reboot, rows[i / 2].presence);
+                assert_int_equal(rollout_read_budget(&play.p.cluster, head_of(&play), &budget), 0);
+                assert_int_equal(budget.n, global ? rows[i / 2].n : 4);
+                assert_int_equal(budget.available, up && rows[i / 2].taken > 0 ? 4 : 3);
+                want(&play, 2);
+                if (global || up)
+                        second(&play);
+                if (global || up)
+                        assert_int_equal(count_with(&play, 2), rows[i / 2].taken);
+                end(&play);
+        }
+}
+
+/* A has the new text when it goes down: it is updated already, and the others wait for its return. */
+static void a_planned_reboot_is_no_failure_of_the_text(void **state) {
+        Play play;
+
+        begin_global(&play, 4, "UpdateOnFailure=revert");
+        want(&play, 2);
+        second(&play);
+        assert_int_equal(assignment_of(&play, 0)->revision, 2);
+        seconds(&play, 2);
+        reboots(&play, "A", "down", PRESENCE_LEFT);
+        seconds(&play, 60);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        assert_true(count_with(&play, 2) <= 2);
+        reboots(&play, "A", NULL, PRESENCE_UP);
+        seconds(&play, 60);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(record_of(&play)->n_failed, 0);
+        assert_int_equal(count_with(&play, 2), 4);
+        end(&play);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(loaded_units_use_no_budget_and_are_no_canaries),
@@ -339,6 +411,8 @@ int main(void) {
                 cmocka_unit_test(singletons_of_a_set_share_its_budget),
                 cmocka_unit_test(a_shutdown_stops_first_without_budget),
                 cmocka_unit_test(instances_on_a_machine_that_shuts_down_are_not_available),
+                cmocka_unit_test(instances_on_a_machine_that_reboots_are_not_available),
+                cmocka_unit_test(a_planned_reboot_is_no_failure_of_the_text),
                 cmocka_unit_test(a_unit_that_stops_first_moves_with_its_text),
                 cmocka_unit_test(an_instance_that_is_new_while_a_rollout_is_held_gets_the_former_text),
                 cmocka_unit_test(a_new_instance_with_the_completed_text_has_its_guard),

@@ -552,6 +552,31 @@ static void of_instances_that_join_a_set_the_first_that_fails_pauses_the_rollout
         end(&play);
 }
 
+/* One instance is stopped by the condition, and one starts that is new: the first one is missed as before. */
+static void a_new_instance_does_not_hide_one_that_a_condition_stopped(void **state) {
+        RolloutBudget budget;
+        Play play;
+
+        begin_template(&play, 3, "Canary=1\nUpdateDeadlineSec=10min");
+        want(&play, 2);
+        seconds_skipping(&play, 1, 0, 2);
+        assert_rollout(&play, ROLLOUT_CANARY, 2);
+        put_unit(&play, "web@9.service", 1, play.head, REVISION_SUBMITTED);
+        cluster_view_target(&play.p, "web@9.service", TARGET_LAUNCHED);
+        add(&play, "web@9.service", "F");
+        put_assignment(&play, "F", "web@9.service", 1, assignment_of(&play, 2)->hash, play.p.cluster.now_ms);
+        put_state(&play, 3, "active", true);
+        play.instances[3].index = assignment_of(&play, 3)->index;
+        skip_instance(&play, 0);
+        second(&play);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(count_with(&play, 2), 1);
+        assert_int_equal(rollout_read_budget(&play.p.cluster, head_of(&play), &budget), 0);
+        assert_int_equal(budget.n, 4);
+        assert_int_equal(budget.available, 3);
+        end(&play);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(instances_that_join_a_set_are_updated_by_its_rollout),
@@ -559,6 +584,7 @@ int main(void) {
                 cmocka_unit_test(of_instances_that_join_a_set_the_first_that_fails_pauses_the_rollout),
                 cmocka_unit_test(a_global_unit_whose_condition_does_not_hold_somewhere_is_updated),
                 cmocka_unit_test(a_text_whose_condition_is_met_nowhere_takes_one_instance),
+                cmocka_unit_test(a_new_instance_does_not_hide_one_that_a_condition_stopped),
                 cmocka_unit_test(an_instance_that_a_condition_stopped_uses_the_budget_of_its_set),
                 cmocka_unit_test(texts_in_a_row_whose_conditions_are_met_nowhere_take_one_instance),
                 cmocka_unit_test(a_single_unit_that_a_condition_stops_gets_its_former_text),

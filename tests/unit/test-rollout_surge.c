@@ -146,6 +146,36 @@ static void a_surge_instance_starts_before_the_former_one_stops(void **state) {
         end(&play);
 }
 
+/* Units that are to run on two machines. */
+static size_t count_doubled(Play *play) {
+        UnitPosition at = {};
+        ClusterUnit *u;
+        size_t n = 0;
+
+        while ((u = unit_order_next(&play->p.cluster.by_name, &at))) {
+                const ClusterAssignment *a;
+                size_t n_active = 0;
+
+                LIST_FOREACH(a, &u->assignments, of_unit)
+                        n_active += cluster_assignment_is_active(a);
+                n += n_active > 1;
+        }
+        return n;
+}
+
+/* A surge instance counts until its former instance is to stop: the engine plans that after the next step. */
+static void no_step_exceeds_the_surge_of_the_set(void **state) {
+        Play play;
+
+        begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
+        for (unsigned s = 0; s < 40; s++) {
+                surge_seconds(&play, 1, 3);
+                assert_true(count_doubled(&play) <= 1);
+        }
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
+}
+
 static void no_surge_instance_remains(void **state) {
         static const char *const actions[] = { "pause", "revert" };
 
@@ -572,6 +602,7 @@ static void an_unreadable_rollout_is_not_absent(void **state) {
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_surge_instance_starts_before_the_former_one_stops),
+                cmocka_unit_test(no_step_exceeds_the_surge_of_the_set),
                 cmocka_unit_test(no_surge_instance_remains),
                 cmocka_unit_test(a_surge_instance_of_a_superseded_text_ends),
                 cmocka_unit_test(surge_without_a_machine_falls_back_to_the_budget),
