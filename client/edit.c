@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "client/files.h"
+#include "client/replace.h"
 #include "client/subprocess.h"
 
 enum { TRIES_MAX = 3 }; /* of a change, when other clients change the target state */
@@ -361,6 +362,19 @@ static int edit_confirm(Client *c, const char *name, const char *text, Text *ret
         return -ECANCELED;
 }
 
+/* Write the note that an instance leaves the template that it follows; none if it does not. Errors are
+ * ignored: the change does not depend on it. */
+static void edit_note_apart(Client *c, const ApiUnit *unit, Text *ret) {
+        _cleanup_(replace_templates_done) ReplaceTemplates all = {};
+        const ReplaceTemplate *template;
+
+        if (unit_name_is_instance(unit->name) &&
+            replace_template(c, &all, unit->name, &template, &(Error) {}) >= 0 &&
+            same_string(unit->hash, replace_template_hash(template)) &&
+            replace_template_has(template, unit->name))
+                replace_append_apart(ret, template, unit->name);
+}
+
 /* Wait for the rollout of the new text. Return an exit status. */
 static int edit_wait(Client *c, const ApiUnit *unit, Error *err) {
         _cleanup_rollout_goals_ RolloutGoals goals = {};
@@ -378,7 +392,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {};
-        _cleanup_text_ Text text = {}, where = {};
+        _cleanup_text_ Text text = {}, where = {}, apart = {};
         int r;
 
         r = fetch(c, name, &unit);
@@ -408,6 +422,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                 client_note("%s is unchanged", name);
                 return EXIT_DONE;
         }
+        edit_note_apart(c, &unit, &apart);
         r = edit_confirm(c, name, edited, &where, err);
         if (r == -ECANCELED) {
                 draft_keep(&draft);
@@ -421,6 +436,8 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         }
         printf("Unit %s changed\n", name);
         (void) fflush(stdout);
+        if (apart.size > 0 && apart.error == 0)
+                client_note("%s", apart.chars);
         if (where.size > 0)
                 client_note("%s stops on %s, and waits for a machine (fleetctl why %s)", name, where.chars,
                             name);
