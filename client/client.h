@@ -187,6 +187,9 @@ int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err);
 /* -- Machines (machines.c) -- */
 
 /* Also a removed one; NULL if absent. Borrowed. */
+/* Return the limit of a wait, by --timeout or --block-attempts; 0: none. */
+uint64_t client_wait_ms(const Client *c);
+
 const ApiMachine *listing_machine(const Listing *machines, const char *id);
 
 /* Return whether 'name' is the hostname of the machine 'id', or a prefix of the ID. */
@@ -199,6 +202,8 @@ size_t listing_find_machine(const Listing *machines, const char *name, const Api
 
 /* Find the only machine of this name. -ENOENT: there is none; -EINVAL: there are several. */
 int client_find_machine(const Listing *machines, const char *name, const ApiMachine **ret, Error *err);
+/* The same, for verbs that mean a host that is in use: of several with the name, the only one that is up. */
+int client_find_host(const Listing *machines, const char *name, const ApiMachine **ret, Error *err);
 
 /* Return for how long the machine has had its presence, by the cluster time of the answer about the cluster
  * (NULL: none): that clock stands while there is no leader. UINT64_MAX: unknown. */

@@ -96,7 +96,7 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
         int r;
 
         if (c->options.machine) {
-                r = client_find_machine(machines, c->options.machine, &found, err);
+                r = client_find_host(machines, c->options.machine, &found, err);
                 if (r < 0)
                         return r;
                 q->machine = found->id;

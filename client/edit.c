@@ -362,13 +362,17 @@ static int edit_confirm(Client *c, const char *name, const char *text, Text *ret
         return -ECANCELED;
 }
 
-/* Return whether the unit follows its template: with another text, it has its own. */
-static bool edit_leaves_template(Client *c, const char *name) {
+/* Write the note that an instance leaves the template that it follows; none if it does not. Errors are
+ * ignored: the change does not depend on it. */
+static void edit_note_apart(Client *c, const ApiUnit *unit, Text *ret) {
         _cleanup_(replace_templates_done) ReplaceTemplates all = {};
         const ReplaceTemplate *template;
 
-        return unit_name_is_instance(name) && replace_template(c, &all, name, &template, &(Error) {}) >= 0 &&
-               replace_template_has(template, name);
+        if (unit_name_is_instance(unit->name) &&
+            replace_template(c, &all, unit->name, &template, &(Error) {}) >= 0 &&
+            same_string(unit->hash, replace_template_hash(template)) &&
+            replace_template_has(template, unit->name))
+                replace_append_apart(ret, template, unit->name);
 }
 
 /* Wait for the rollout of the new text. Return an exit status. */
@@ -388,8 +392,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {};
-        _cleanup_text_ Text text = {}, where = {};
-        bool leaves;
+        _cleanup_text_ Text text = {}, where = {}, apart = {};
         int r;
 
         r = fetch(c, name, &unit);
@@ -419,12 +422,12 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                 client_note("%s is unchanged", name);
                 return EXIT_DONE;
         }
+        edit_note_apart(c, &unit, &apart);
         r = edit_confirm(c, name, edited, &where, err);
         if (r == -ECANCELED) {
                 draft_keep(&draft);
                 return EXIT_FAILED;
         }
-        leaves = edit_leaves_template(c, name);
         if (r >= 0)
                 r = replace_text(c, &unit, edited, err);
         if (r < 0) {
@@ -433,11 +436,8 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         }
         printf("Unit %s changed\n", name);
         (void) fflush(stdout);
-        if (leaves)
-                client_note(
-                        "%s has its own text from now on, and no longer follows its template; to follow it "
-                        "again: fleetctl start --replace %s",
-                        name, name);
+        if (apart.size > 0 && apart.error == 0)
+                client_note("%s", apart.chars);
         if (where.size > 0)
                 client_note("%s stops on %s, and waits for a machine (fleetctl why %s)", name, where.chars,
                             name);

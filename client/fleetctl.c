@@ -3,6 +3,7 @@
 
 #include <locale.h>
 
+#include "base/parse.h"
 #include "client/client.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
@@ -22,7 +23,8 @@ static int verb_help(Client *c, char **args, size_t n, Error *err);
 static int verb_version(Client *c, char **args, size_t n, Error *err);
 
 #define WAITING                                                                                           \
-        "fleetctl waits for units that are not global; --block-attempts and --no-block limit the wait.\n" \
+        "fleetctl waits for units that are not global; --timeout, --block-attempts and --no-block limit " \
+        "it.\n"                                                                                           \
         "On a terminal each unit, also a global one, has a progress line.\n"
 
 /* fleetctl(1) documents the same names. */
@@ -96,7 +98,7 @@ static const Verb verbs[] = {
           "Exit status 0: drained, 1: cancelled or rejected, 4: no such machine, 5: it continues.\n\n"
           "fleetctl drain beta --deadline=5min\n",
           verb_drain },
-        { "edit", FLAGS_YES | FLAGS_NO_BLOCK, "UNIT...", "Edit units of the cluster",
+        { "edit", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...", "Edit units of the cluster",
           "Opens the submitted text in $SYSTEMD_EDITOR, $EDITOR or $VISUAL. A valid text replaces the unit,\n"
           "also while it runs. Asks if the unit would stop, because no machine qualifies for the new text.\n",
           verb_edit },
@@ -183,7 +185,7 @@ static const Verb verbs[] = {
           "fleetctl kv set /config/color green --ttl=60\n"
           "fleetctl kv watch --recursive --forever /config\n",
           verb_kv },
-        { "leave", FLAGS_YES | FLAGS_LEAVE, "", "Take this host out of its cluster",
+        { "leave", FLAGS_YES | FLAGS_LEAVE | FLAGS_NO_BLOCK, "", "Take this host out of its cluster",
           "Each unit runs on another host before it stops here. The host starts empty then; its state is\n"
           "in /var/lib/fleet/old. The cluster continues without this command; repeat it for the progress.\n",
           verb_leave },
@@ -604,6 +606,12 @@ static int run(Client *c, char **args, size_t n, Error *err) {
                 return client_usage("--wait cannot be combined with --no-block");
         if (*c->options.output && !streq(c->options.output, "json")) {
                 fprintf(stderr, "fleetctl: --output=%s: expected json\n", c->options.output);
+                return EXIT_USAGE;
+        }
+        if (c->options.timeout &&
+            (parse_span_ms(c->options.timeout, &c->options.timeout_ms) < 0 || c->options.timeout_ms == 0)) {
+                client_note("--timeout=%s: expected a time span above 0, for example 5min",
+                            c->options.timeout);
                 return EXIT_USAGE;
         }
         r = patterns_check_types(v, args, n);

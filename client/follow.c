@@ -78,14 +78,13 @@ static int follow_poll(const Follow *f, const sigset_t *interrupts, Error *err) 
                 if (r == -EAGAIN) {
                         answered_ms = now_ms;
                         lost = false;
-                } else if (f->lost && !lost && now_ms - answered_ms > LOST_MS) {
+                } else if (!lost && now_ms - answered_ms > LOST_MS) {
                         f->lost(f->userdata);
                         lost = true;
-                } else if (f->lost && now_ms - answered_ms > f->silent_ms) {
+                } else if (now_ms - answered_ms > f->silent_ms) {
                         f->left(f->userdata, "no answer from fleetd: ");
                         return EXIT_CONTINUES;
-                } else if (now_ms - answered_ms > f->silent_ms)
-                        return client_fail_after(-EHOSTDOWN, err, "%s", f->unknown);
+                }
                 if (f->timeout_ms > 0 && now_ms - began_ms >= f->timeout_ms) {
                         f->left(f->userdata, "timed out: ");
                         return EXIT_CONTINUES;

@@ -9,11 +9,9 @@ typedef struct Follow {
         int (*look)(void *userdata, Error *err);
         /* Print that it continues, with the next command. 'why': the begin of the message. */
         void (*left)(void *userdata, const char *why);
-        /* Print that no answer comes; NULL: nothing, and the wait ends with an error after 'silent_ms'. Else
-         * it ends with EXIT_CONTINUES then. */
+        /* Print that no answer comes, and that the work continues; the wait goes on for 'silent_ms'. */
         void (*lost)(void *userdata);
         void *userdata;
-        const char *unknown; /* the begin of the message when no answer has come for 'silent_ms' */
         uint64_t poll_ms, silent_ms, timeout_ms; /* 0: without a timeout */
 } Follow;
 
@@ -21,6 +19,6 @@ typedef struct Follow {
  * second one is no news. */
 bool follow_is_same(const char *a, const char *b);
 
-/* Return the exit status of 'look', EXIT_CONTINUES after the timeout or an interrupt at a terminal, or an
- * error. */
+/* Return the exit status of 'look', EXIT_CONTINUES after the timeout, without an answer for 'silent_ms', or
+ * after an interrupt at a terminal, or an error. */
 int follow(const Follow *f, Error *err);

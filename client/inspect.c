@@ -9,14 +9,29 @@
 
 /* -- verify -- */
 
-/* Read and check a file. Return false after printing errors. Lines of drop-ins continue the numbering. */
-static bool verify_file(const char *argument, char **ret_name, Text *text) {
+/* Append the text that an instance without a local file gets from its template in the cluster. Return 0 if
+ * the cluster has no such template. */
+static int read_followed(Client *c, const char *name, Text *text, Error *err) {
+        _cleanup_free_ char *template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        int r = template ? client_unit(c, template, &unit, err) : 0;
+
+        if (r > 0)
+                append_unit_text(text, &unit);
+        return r;
+}
+
+/* Read and check a file; with 'c', the cluster may have the template of an instance. Return false after
+ * printing errors. Lines of drop-ins continue the numbering. */
+static bool verify_file(Client *c, const char *argument, char **ret_name, Text *text) {
         _cleanup_warnings_ Warnings faults = {}, warnings = {};
         _cleanup_free_ char *path = NULL;
         Error err = {};
         int r;
 
         r = files_find(argument, &path, ret_name, text, &err);
+        if (r == -ENOENT && c && *ret_name && read_followed(c, *ret_name, text, &(Error) {}) > 0)
+                r = text->error;
         if (r < 0) {
                 (void) client_fail(r, &err);
                 return false;
@@ -37,7 +52,7 @@ int verb_verify(Client *c, char **args, size_t n, Error *err) {
                 _cleanup_free_ char *name = NULL;
                 _cleanup_text_ Text text = {};
 
-                if (!verify_file(args[i], &name, &text))
+                if (!verify_file(NULL, args[i], &name, &text))
                         status = EXIT_FAILED;
         }
         return status;
@@ -46,7 +61,7 @@ int verb_verify(Client *c, char **args, size_t n, Error *err) {
 /* -- plan -- */
 
 /* Write the request. The result is that of a verb. */
-static int plan_body(char **args, size_t n, Text *t, Error *err) {
+static int plan_body(Client *c, char **args, size_t n, Text *t, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n + 1);
         _cleanup_names_ Names texts = {}, names = {};
         int status = EXIT_DONE;
@@ -55,7 +70,7 @@ static int plan_body(char **args, size_t n, Text *t, Error *err) {
                 _cleanup_free_ char *name = NULL;
                 _cleanup_text_ Text text = {};
 
-                if (!verify_file(args[i], &name, &text)) {
+                if (!verify_file(c, args[i], &name, &text)) {
                         status = EXIT_FAILED;
                         continue;
                 }
@@ -146,7 +161,7 @@ int verb_plan(Client *c, char **args, size_t n, Error *err) {
         _cleanup_text_ Text body = {};
         int r;
 
-        r = plan_body(args, n, &body, err);
+        r = plan_body(c, args, n, &body, err);
         if (r != EXIT_DONE)
                 return r;
         r = client_request(c, "POST", "/fleet/v1/plan", &body, &reply, err);

@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "client/client.h"
 
 enum { LEAVE_POLL_MS = 300, LEAVE_SILENT_S = 60, LEAVE_FOUND_S = 5 };
@@ -91,6 +92,7 @@ static int leave_cancelled(const JsonValue *root, const char *name) {
  * founds a cluster of its own then, or waits for the hosts of Join= in its fleetd.conf. */
 static int leave_wait(Client *c, const char *cluster, const char *name) {
         time_t answered = time(NULL), since = answered; /* of the last one with a cluster */
+        uint64_t began_ms = clock_monotonic_ms(), timeout_ms = c->options.timeout_ms;
         _cleanup_text_ Text last = {};
 
         for (;; (void) usleep(LEAVE_POLL_MS * 1000)) {
@@ -98,12 +100,18 @@ static int leave_wait(Client *c, const char *cluster, const char *name) {
                 const char *now;
                 Error err = {};
 
+                if (timeout_ms > 0 && clock_monotonic_ms() - began_ms >= timeout_ms) {
+                        client_note("timed out: the leave of %s continues: fleetctl leave shows it, fleetctl "
+                                    "leave --cancel ends it",
+                                    name);
+                        return EXIT_CONTINUES;
+                }
                 if (time(NULL) - answered > LEAVE_SILENT_S) {
                         client_note(
                                 "fleetd of %s has not answered for %d s: journalctl -u fleetd; it continues "
                                 "the leave when it runs",
                                 name, LEAVE_SILENT_S);
-                        return EXIT_FAILED;
+                        return EXIT_CONTINUES;
                 }
                 if (leave_read(c, &root, &err) < 0)
                         continue;
@@ -166,5 +174,5 @@ int verb_leave(Client *c, char **args, size_t n, Error *err) {
                        name.chars);
                 (void) fflush(stdout);
         }
-        return leave_wait(c, cluster.chars ?: "", name.chars);
+        return c->options.no_block ? EXIT_DONE : leave_wait(c, cluster.chars ?: "", name.chars);
 }

@@ -127,6 +127,28 @@ size_t listing_find_machine(const Listing *machines, const char *name, const Api
         return listing_find(machines, name, false, ret);
 }
 
+/* Find the only machine with this hostname that is up: a host that was installed again keeps its name. */
+static bool listing_find_up(const Listing *machines, const char *name, const ApiMachine **ret) {
+        const ApiMachine *up = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < machines->n; i++) {
+                const ApiMachine *m = &machines->machines[i];
+
+                if (*name && (!m->presence || streq(m->presence, "up")) && same_string(m->hostname, name)) {
+                        up = m;
+                        n++;
+                }
+        }
+        if (n == 1)
+                *ret = up;
+        return n == 1;
+}
+
+int client_find_host(const Listing *machines, const char *name, const ApiMachine **ret, Error *err) {
+        return listing_find_up(machines, name, ret) ? 0 : client_find_machine(machines, name, ret, err);
+}
+
 int client_find_machine(const Listing *machines, const char *name, const ApiMachine **ret, Error *err) {
         size_t n = listing_find(machines, name, true, ret);
         _cleanup_text_ Text all = {};

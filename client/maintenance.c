@@ -71,7 +71,7 @@ static int hosts_find(Drain *d, char **args, size_t n, Error *err) {
         for (size_t i = 0; i < n; i++) {
                 Host *h = &d->hosts[d->n_hosts];
 
-                r = client_find_machine(&d->machines, args[i], &h->machine, err);
+                r = client_find_host(&d->machines, args[i], &h->machine, err);
                 if (r < 0)
                         return r;
                 d->n_hosts++;
@@ -451,6 +451,13 @@ static void drain_left(void *userdata, const char *why) {
         }
 }
 
+static void drain_lost(void *userdata) {
+        const Drain *d = userdata;
+
+        progress_break(d->progress);
+        client_note("connection to fleetd lost; the drain continues (on another host: fleetctl status)");
+}
+
 static int drain_look(void *userdata, Error *err) {
         Drain *d = userdata;
         int r;
@@ -472,12 +479,11 @@ static int read_span(const char *flag, const char *value, uint64_t *ret) {
 
 int verb_drain(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(drain_done) Drain d = { .client = c, .began_ms = clock_monotonic_ms() };
-        uint64_t deadline_ms = 0, timeout_ms = 0;
+        uint64_t deadline_ms = 0;
         const Host *host = NULL;
         int r;
 
-        if (read_span("deadline", c->options.deadline, &deadline_ms) < 0 ||
-            read_span("timeout", c->options.timeout, &timeout_ms) < 0)
+        if (read_span("deadline", c->options.deadline, &deadline_ms) < 0)
                 return EXIT_USAGE;
         r = hosts_find(&d, args, n, err);
         if (r == -EINVAL && n == 0)
@@ -505,11 +511,11 @@ int verb_drain(Client *c, char **args, size_t n, Error *err) {
         if (!c->options.no_block) {
                 r = follow(&(Follow) { .look = drain_look,
                                        .left = drain_left,
+                                       .lost = drain_lost,
                                        .userdata = &d,
-                                       .unknown = "The drain continues without this command: ",
                                        .poll_ms = DRAIN_POLL_MS,
                                        .silent_ms = DRAIN_SILENT_MS,
-                                       .timeout_ms = timeout_ms },
+                                       .timeout_ms = c->options.timeout_ms },
                            err);
                 if (r != EXIT_DONE)
                         return r;

@@ -166,7 +166,7 @@ static int machine_find(Client *c, const char *name, Listing *machines, const Ap
         r = client_all_machines(c, machines, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the machines: ");
-        r = client_find_machine(machines, name, ret, err);
+        r = client_find_host(machines, name, ret, err);
         if (r < 0) {
                 client_note("%s", error_text(err, r));
                 return r == -ENOENT ? EXIT_ABSENT : EXIT_FAILED;

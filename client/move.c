@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "base/parse.h"
 #include "client/client.h"
 #include "client/follow.h"
 #include "client/progress.h"
@@ -187,6 +186,14 @@ static void moving_left(void *userdata, const char *why) {
                     m->from.size > 0 ? m->from.chars : "", m->from.size > 0 ? " ends it" : "");
 }
 
+static void moving_lost(void *userdata) {
+        const Moving *m = userdata;
+
+        progress_break(m->progress);
+        client_note("connection to fleetd lost; the move continues (on another host: fleetctl why %s)",
+                    m->name);
+}
+
 /* -- The request -- */
 
 static int moving_init(Moving *m, char *unit, Error *err) {
@@ -201,26 +208,6 @@ static int moving_init(Moving *m, char *unit, Error *err) {
         text_append(&m->path, "/move");
         r = client_all_machines(m->client, &m->machines, err);
         return r < 0 ? error_prefix(err, r, "Failed to read the machines") : 0;
-}
-
-/* Find the machine of this name. A lost one gets no unit: if one with the same name is there, as the host
- * after a new installation, it is that one. */
-static int moving_find(const Moving *m, const char *name, const ApiMachine **ret, Error *err) {
-        const ApiMachine *there = NULL;
-        size_t n = 0;
-
-        for (size_t i = 0; i < m->machines.n; i++) {
-                const ApiMachine *machine = &m->machines.machines[i];
-
-                if (machine_is_there(machine) && machine->hostname && streq(machine->hostname, name)) {
-                        there = machine;
-                        n++;
-                }
-        }
-        if (n != 1)
-                return client_find_machine(&m->machines, name, ret, err);
-        *ret = there;
-        return 0;
 }
 
 static int moving_request(Moving *m, const ApiMachine *to, Error *err) {
@@ -257,7 +244,7 @@ static int moving_print_json(Moving *m, Error *err) {
 }
 
 /* Begin the move, and wait for its end. */
-static int moving_run(Moving *m, const ApiMachine *to, uint64_t timeout_ms, Error *err) {
+static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
         bool no_block = m->client->options.no_block;
         _cleanup_free_ char *before = strdup(member_text(m->state, "id"));
         int r;
@@ -284,27 +271,21 @@ static int moving_run(Moving *m, const ApiMachine *to, uint64_t timeout_ms, Erro
                 return EXIT_DONE;
         return follow(&(Follow) { .look = moving_look,
                                   .left = moving_left,
+                                  .lost = moving_lost,
                                   .userdata = m,
-                                  .unknown = "The move continues without this command: ",
                                   .poll_ms = MOVE_POLL_MS,
                                   .silent_ms = MOVE_SILENT_MS,
-                                  .timeout_ms = timeout_ms },
+                                  .timeout_ms = m->client->options.timeout_ms },
                       err);
 }
 
 int verb_move(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(moving_done) Moving m = { .client = c, .began_ms = clock_monotonic_ms() };
         const ApiMachine *to = NULL;
-        uint64_t timeout_ms = 0;
         int r;
 
         if (n == 0 || n > 2)
                 return client_usage("move: expected a unit, and a machine by its name or ID");
-        if (c->options.timeout && (parse_span_ms(c->options.timeout, &timeout_ms) < 0 || timeout_ms == 0)) {
-                client_note("--timeout=%s: expected a time span above 0, for example 5min",
-                            c->options.timeout);
-                return EXIT_USAGE;
-        }
         r = moving_init(&m, args[0], err);
         if (r < 0)
                 return r;
@@ -315,13 +296,13 @@ int verb_move(Client *c, char **args, size_t n, Error *err) {
                 client_note_absent(c, m.name);
                 return EXIT_ABSENT;
         }
-        r = n > 1 ? moving_find(&m, args[1], &to, err) : 0;
+        r = n > 1 ? client_find_host(&m.machines, args[1], &to, err) : 0;
         if (r == -ENOENT) {
                 client_note("%s", error_text(err, r));
                 return EXIT_ABSENT;
         }
         if (r < 0)
                 return client_fail(r, err);
-        r = moving_run(&m, to, timeout_ms, err);
+        r = moving_run(&m, to, err);
         return r == EXIT_DONE && is_json(c) ? moving_print_json(&m, err) : r;
 }

@@ -17,7 +17,7 @@ typedef enum FlagGroup {
         FLAGS_GLOBAL = 1 << 0,
         FLAGS_LIST = 1 << 1,     /* --full, --no-legend, --fields */
         FLAGS_NO_BLOCK = 1 << 2, /* --no-block */
-        FLAGS_ATTEMPTS = 1 << 3, /* --block-attempts */
+        FLAGS_ATTEMPTS = 1 << 3, /* --block-attempts, --timeout */
         FLAGS_REPLACE = 1 << 4,  /* --replace, --all-at-once, --sign */
         FLAGS_JOURNAL = 1 << 5,  /* --lines, --follow, --output */
         FLAGS_REMOTE = 1 << 6,   /* --machine, and flags for the ssh of fleet */
@@ -49,7 +49,7 @@ typedef enum FlagGroup {
         FLAGS_JOIN = INT64_C(1) << 31,    /* --listen, --token-file, --discard */
         FLAGS_RECOVER = INT64_C(1) << 32, /* --yes=NAME */
         FLAGS_CERT = INT64_C(1) << 40,    /* --rights, --ttl, --out, --replace */
-        FLAGS_LEAVE = INT64_C(1) << 41,   /* --cancel */
+        FLAGS_LEAVE = INT64_C(1) << 41,   /* --cancel, --timeout */
         FLAGS_SECURE = INT64_C(1) << 36,  /* --force */
         FLAGS_RESTORE = INT64_C(1) << 42, /* --cluster-key */
         FLAGS_CORDON = INT64_C(1) << 43,  /* --reason */
@@ -76,6 +76,7 @@ typedef struct Options {
         const char *fields; /* NULL: not given */
         bool full, no_legend, no_block, wait, replace, all_at_once, sign;
         uint64_t block_attempts; /* windows of two seconds; 0: no limit */
+        uint64_t timeout_ms;     /* of --timeout; 0: no limit */
 
         const char *journal_output, *machine, *since, *until, *property, *signal, *kill_whom;
         uint64_t lines; /* LINES_ALL: not given */

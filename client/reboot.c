@@ -95,7 +95,7 @@ static int hosts_find(Reboot *b, char **args, size_t n, Error *err) {
         for (size_t i = 0; i < n && r >= 0; i++) {
                 const ApiMachine *machine;
 
-                r = client_find_machine(&b->machines, args[i], &machine, err);
+                r = client_find_host(&b->machines, args[i], &machine, err);
                 if (r >= 0)
                         r = host_add(b, machine);
         }
@@ -225,14 +225,14 @@ static void reboot_lost(void *userdata) {
 }
 
 /* Wait until all have rebooted; Ctrl-C ends only the wait. */
-static int reboot_wait(Reboot *b, uint64_t timeout_ms, Error *err) {
+static int reboot_wait(Reboot *b, Error *err) {
         int r = follow(&(Follow) { .look = reboot_look,
                                    .left = reboot_left,
                                    .lost = reboot_lost,
                                    .userdata = b,
                                    .poll_ms = REBOOT_POLL_MS,
                                    .silent_ms = REBOOT_SILENT_MS,
-                                   .timeout_ms = timeout_ms },
+                                   .timeout_ms = b->client->options.timeout_ms },
                        err);
 
         if (r == EXIT_FAILED)
@@ -374,15 +374,14 @@ static const char *reboot_usage(const Options *o, size_t n) {
 int verb_reboot(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(reboot_done) Reboot b = { .client = c, .began_ms = clock_monotonic_ms() };
         const Options *o = &c->options;
-        uint64_t deadline_ms = 0, return_ms = 0, timeout_ms = 0;
+        uint64_t deadline_ms = 0, return_ms = 0;
         const char *usage = reboot_usage(o, n);
         int r;
 
         if (usage)
                 return client_usage(usage);
         if (read_span("deadline", o->deadline, &deadline_ms) < 0 ||
-            read_span("return", o->return_in, &return_ms) < 0 ||
-            read_span("timeout", o->timeout, &timeout_ms) < 0)
+            read_span("return", o->return_in, &return_ms) < 0)
                 return EXIT_USAGE;
         if (o->status)
                 return reboot_status(c, err);
@@ -409,7 +408,7 @@ int verb_reboot(Client *c, char **args, size_t n, Error *err) {
                 return EXIT_FAILED;
         r = reboot_queue(&b, deadline_ms, return_ms, err);
         if (r >= 0 && !o->no_block)
-                r = reboot_wait(&b, timeout_ms, err);
+                r = reboot_wait(&b, err);
         if (r != EXIT_DONE)
                 return r;
         return is_json(c) ? print_json(c, err) : EXIT_DONE;

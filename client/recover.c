@@ -64,11 +64,31 @@ static bool recovery_is_confirmed(const Recovery *r) {
 
 /* -- Commands -- */
 
+#define ROOT_PATHS "/usr/local/sbin:/usr/sbin:/sbin"
+
+/* Return whether the shell of run_script() finds fleetd. */
+static bool has_fleetd(void) {
+        _cleanup_text_ Text all = {}, path = {};
+
+        text_printf(&all, "%s:" ROOT_PATHS, getenv("PATH") ?: "");
+        for (const char *s = all.chars ?: ""; *s; s += strspn(s, ":")) {
+                size_t size = strcspn(s, ":");
+
+                text_clear(&path);
+                text_append_bytes(&path, s, size);
+                text_append(&path, "/fleetd");
+                if (path.error == 0 && access(path.chars, X_OK) == 0)
+                        return true;
+                s += size;
+        }
+        return false;
+}
+
 /* Run a command with fleetd of this host in the path of root. Return its exit status. */
 static int run_script(const char *script, const char *first, const char *second) {
         _cleanup_free_ char *all = NULL;
 
-        if (asprintf(&all, "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; exec %s", script) < 0) {
+        if (asprintf(&all, "PATH=$PATH:" ROOT_PATHS "; exec %s", script) < 0) {
                 all = NULL;
                 return EXIT_FAILED;
         }
@@ -404,6 +424,11 @@ int backup_keys(Client *c, const char *file, Error *err) {
         json_value_free(recovery.cluster);
         if (r < 0)
                 return r;
+        if (!has_fleetd())
+                return error_set(err, -ENOENT,
+                                 "no fleetd is installed here: --cluster-key reads and writes files of the "
+                                 "host; run fleetctl backup --cluster-key=%s on the host",
+                                 file);
         if (!client_confirm(c, "Write it?",
                             "%s will have the cluster keys: with a backup, they open the certificate "
                             "authority of the "

@@ -48,6 +48,14 @@ bool replace_template_has(const ReplaceTemplate *t, const char *instance) {
                !replace_template_lacks(t, instance);
 }
 
+void replace_append_apart(Text *t, const ReplaceTemplate *template, const char *instance) {
+        text_printf(t,
+                    "%s has its own text; it no longer follows %s (revision %llu); to follow it again: "
+                    "fleetctl start --replace %s (in a folder without its file)",
+                    instance, template->name,
+                    (unsigned long long) member_number(template->rollout, "revision"), instance);
+}
+
 void replace_note_set(Client *c, const char *template) {
         _cleanup_(replace_templates_done) ReplaceTemplates all = {};
         _cleanup_text_ Text names = {};

@@ -25,6 +25,9 @@ bool replace_template_has(const ReplaceTemplate *t, const char *instance);
 /* The same of one that has a text of its own. */
 bool replace_template_lacks(const ReplaceTemplate *t, const char *instance);
 
+/* Append that an instance got a text of its own, and how it follows the template again. */
+void replace_append_apart(Text *t, const ReplaceTemplate *template, const char *instance);
+
 /* Print which instances do not follow a template that was submitted, and which bounds its set cannot satisfy.
  * Errors are ignored. */
 void replace_note_set(Client *c, const char *template);

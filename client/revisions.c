@@ -58,71 +58,6 @@ int client_revision(Client *c, const char *name, const char *number, ApiUnit *re
         return r < 0 ? client_fail(r, &err) : EXIT_DONE;
 }
 
-/* -- Outcomes of the texts -- */
-
-/* The record of the rollout has the last text that was completed; the history also has those before. */
-typedef struct Outcome {
-        uint64_t number;
-        const char *text; /* static */
-} Outcome;
-
-typedef struct Outcomes {
-        Outcome *items; /* owned; one per revision */
-        size_t n, capacity;
-} Outcomes;
-
-static void outcomes_done(Outcomes *o) {
-        free(o->items);
-}
-
-/* Return how a rollout ended, by the text of its row behind the number; NULL: it is another step. */
-static const char *outcome_of_row(const char *text) {
-        if (streq(text, ": done") || (starts_with(text, ": done, ") && ends_with(text, ", 0 failed")))
-                return "completed";
-        if (starts_with(text, ": paused: ") || starts_with(text, ": done, "))
-                return "failed";
-        return starts_with(text, " is reverted to ") ? "reverted" : NULL;
-}
-
-static int outcomes_on_row(void *userdata, const JsonValue *row) {
-        static const char begin[] = "revision ";
-        const char *reason = member_text(row, "reason"), *kind = member_text(row, "kind"), *text;
-        char digits[REVISION_NUMBER_SIZE];
-        Outcomes *o = userdata;
-        uint64_t number;
-        size_t i = 0;
-
-        if (streq(kind, "destroyed")) /* its numbers begin again */
-                o->n = 0;
-        if (!streq(kind, "rollout") || !starts_with(reason, begin))
-                return 0;
-        reason += strlen(begin);
-        snprintf(digits, sizeof(digits), "%.*s", (int) strspn(reason, "0123456789"), reason);
-        number = revision_parse_number(digits);
-        text = outcome_of_row(reason + strlen(digits));
-        if (number == 0 || !text)
-                return 0;
-        while (i < o->n && o->items[i].number != number)
-                i++;
-        if (i == o->n) {
-                if (GROW(o->items, o->capacity, o->n + 1) < 0)
-                        return -ENOMEM;
-                o->items[o->n++] = (Outcome) { .number = number };
-        }
-        o->items[i].text = text;
-        return 0;
-}
-
-/* Return the outcome of a revision; "": unknown. */
-static const char *outcomes_get(const Outcomes *o, const JsonValue *revision) {
-        const char *text = member_text(revision, "outcome");
-
-        for (size_t i = 0; i < o->n && !*text; i++)
-                if (o->items[i].number == member_number(revision, "number"))
-                        return o->items[i].text;
-        return text;
-}
-
 /* -- history -- */
 
 static void append_when(Text *t, uint64_t ms) {
@@ -135,12 +70,13 @@ static void append_when(Text *t, uint64_t ms) {
         text_append(t, when);
 }
 
-static int print_revision(Table *table, const JsonValue *revision, const Outcomes *outcomes) {
+/* 'completed': the number of the last one that all instances had. */
+static int print_revision(Table *table, const JsonValue *revision, uint64_t completed) {
         _cleanup_text_ Text number = {}, hash = {}, when = {};
 
         text_printf(&number, "%" PRIu64 "%s%s", member_number(revision, "number"),
                     member_bool(revision, "wanted") ? " *" : "",
-                    streq(member_text(revision, "outcome"), "completed") ? " +" : "");
+                    member_number(revision, "number") == completed ? " +" : "");
         text_printf(&hash, "%.7s", member_text(revision, "hash"));
         append_when(&when, member_number(revision, "since"));
         if (number.error < 0 || hash.error < 0 || when.error < 0)
@@ -152,14 +88,13 @@ static int print_revision(Table *table, const JsonValue *revision, const Outcome
                                 when.chars,
                                 *by ? by : "-",
                                 member_text(revision, "how"),
-                                outcomes_get(outcomes, revision) };
+                                member_text(revision, "outcome") };
 
         return table_add_row(table, cells);
 }
 
-static int print_revisions(Client *c, const char *name, const Reply *reply, Error *err) {
+static int print_revisions(Client *c, const Reply *reply, Error *err) {
         _cleanup_table_ Table *table = table_new("REV,HASH,WHEN,BY,HOW,OUTCOME");
-        _cleanup_(outcomes_done) Outcomes outcomes = {};
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *all;
         size_t n;
@@ -178,9 +113,8 @@ static int print_revisions(Client *c, const char *name, const Reply *reply, Erro
         n = json_value_count(all);
         if (c->options.lines != LINES_ALL)
                 n = MIN(n, (size_t) c->options.lines);
-        client_history(c, name, outcomes_on_row, &outcomes);
         for (size_t i = 0; i < n; i++) {
-                r = print_revision(table, json_value_item(all, i), &outcomes);
+                r = print_revision(table, json_value_item(all, i), member_number(root, "completed"));
                 if (r < 0)
                         return r;
         }
@@ -203,7 +137,7 @@ int verb_history(Client *c, char **args, size_t n, Error *err) {
                 client_note_absent(c, name);
                 return EXIT_ABSENT;
         }
-        return print_revisions(c, name, &reply, err);
+        return print_revisions(c, &reply, err);
 }
 
 /* -- revert -- */
@@ -219,13 +153,12 @@ static void append_clock_time(Text *t, uint64_t ms) {
 
 /* Return the number of the newest revision with this outcome ("": of an unknown one) that is neither 'a' nor
  * 'b'; 0: there is none. */
-static uint64_t revisions_newest(const JsonValue *all, const Outcomes *outcomes, const char *outcome,
-                                 uint64_t a, uint64_t b) {
+static uint64_t revisions_newest(const JsonValue *all, const char *outcome, uint64_t a, uint64_t b) {
         for (size_t i = 0; i < json_value_count(all); i++) {
                 const JsonValue *x = json_value_item(all, i);
                 uint64_t number = member_number(x, "number");
 
-                if (number != a && number != b && streq(outcomes_get(outcomes, x), outcome))
+                if (number != a && number != b && streq(member_text(x, "outcome"), outcome))
                         return number;
         }
         return 0;
@@ -233,11 +166,10 @@ static uint64_t revisions_newest(const JsonValue *all, const Outcomes *outcomes,
 
 /* Return the number of the newest revision other than 'a' and 'b' that all instances have had; otherwise, of
  * the newest one of which nothing bad is known; 0: there is none. */
-static uint64_t revisions_newest_good(const JsonValue *all, const Outcomes *outcomes, uint64_t a,
-                                      uint64_t b) {
-        uint64_t completed = revisions_newest(all, outcomes, "completed", a, b);
+static uint64_t revisions_newest_good(const JsonValue *all, uint64_t a, uint64_t b) {
+        uint64_t completed = revisions_newest(all, "completed", a, b);
 
-        return completed > 0 ? completed : revisions_newest(all, outcomes, "", a, b);
+        return completed > 0 ? completed : revisions_newest(all, "", a, b);
 }
 
 static const JsonValue *revisions_wanted_of(const JsonValue *all) {
@@ -249,27 +181,25 @@ static const JsonValue *revisions_wanted_of(const JsonValue *all) {
 
 /* Write the number of the revision to which the unit returns. Directly after a revert, that may be the one
  * that was left: the number is required. */
-static int revert_choose(Client *c, const char *name, const JsonValue *root, Text *ret, Error *err) {
-        static const Outcomes of_record = {}; /* the record has the last completed one */
+static int revert_choose(const char *name, const JsonValue *root, Text *ret, Error *err) {
         const JsonValue *all = json_value_member(root, "revisions"), *x = revisions_wanted_of(all);
         uint64_t wanted = member_number(x, "number"), left = member_number(root, "previous"), chosen;
-        _cleanup_(outcomes_done) Outcomes outcomes = {};
         _cleanup_text_ Text when = {};
 
         if (json_value_count(all) < 2)
                 return error_set(err, -EINVAL,
                                  "%s has no revision other than %" PRIu64 ": fleetctl history %s", name,
                                  wanted, name);
-        client_history(c, name, outcomes_on_row, &outcomes);
         append_clock_time(&when, member_number(x, "since"));
         if (streq(member_text(x, "how"), "reverted"))
                 return error_set(err, -EINVAL,
                                  "%s was reverted from %" PRIu64 " to %" PRIu64
                                  "%s; name the revision: fleetctl revert %s %" PRIu64,
                                  name, left, wanted, when.chars ?: "", name,
-                                 revisions_newest_good(all, &outcomes, wanted, left) ?: left);
-        chosen = revisions_newest(all, &of_record, "completed", wanted, wanted) ?:
-                         revisions_newest_good(all, &outcomes, wanted, wanted);
+                                 revisions_newest_good(all, wanted, left) ?: left);
+        chosen = member_number(root, "completed");
+        if (chosen == 0 || chosen == wanted)
+                chosen = revisions_newest_good(all, wanted, wanted);
         if (chosen == 0) /* all others have failed */
                 chosen = member_number(json_value_item(all, json_value_item(all, 0) == x ? 1 : 0), "number");
         text_printf(ret, "%" PRIu64, chosen);
@@ -390,6 +320,6 @@ int verb_revert(Client *c, char **args, size_t n, Error *err) {
         r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
                 return error_prefix(err, r, "fleetd's answer");
-        r = revert_choose(c, name, root, &number, err);
+        r = revert_choose(name, root, &number, err);
         return r < 0 ? r : revert_to(c, name, &now, number.chars);
 }

@@ -7,15 +7,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/parse.h"
 #include "client/follow.h"
 #include "client/suggest.h"
 
 enum {
         POLL_MS = 300,
         SILENT_MS = 60000,
-        ATTEMPT_MS = 2000, /* of --block-attempts, as in client/wait.c */
-        SEEN_MS = 5000,    /* within it, each daemon of the cluster has the new text */
+        SEEN_MS = 5000, /* within it, each daemon of the cluster has the new text */
 };
 
 /* An instance as printed last. */
@@ -463,6 +461,11 @@ static void sets_left(void *userdata, const char *why) {
                                     why, s->sets[i].name, s->sets[i].name, s->sets[i].name);
 }
 
+static void sets_lost(void *userdata) {
+        (void) userdata;
+        client_note("connection to fleetd lost; the rollout continues (on another host: fleetctl rollout)");
+}
+
 static int sets_look(void *userdata, Error *err) {
         Sets *s = userdata;
         int r = sets_read(s, err);
@@ -478,8 +481,8 @@ static int sets_wait(Sets *s, uint64_t timeout_ms, Error *err) {
         s->began_ms = clock_monotonic_ms();
         return follow(&(Follow) { .look = sets_look,
                                   .left = sets_left,
+                                  .lost = sets_lost,
                                   .userdata = s,
-                                  .unknown = "The rollout continues without this command: ",
                                   .poll_ms = POLL_MS,
                                   .silent_ms = SILENT_MS,
                                   .timeout_ms = timeout_ms },
@@ -500,7 +503,7 @@ int rollout_wait(Client *c, const RolloutGoals *goals, Error *err) {
         }
         if (r < 0 || c->options.no_block || s.n == 0)
                 return MIN(r, 0);
-        return sets_wait(&s, c->options.block_attempts * ATTEMPT_MS, err);
+        return sets_wait(&s, client_wait_ms(c), err);
 }
 
 int rollout_goals_add(RolloutGoals *goals, const char *name, const char *hash) {
@@ -653,17 +656,11 @@ int verb_rollout(Client *c, char **args, size_t n, Error *err) {
         static const char requests[] = "pause resume promote";
         _cleanup_sets_ Sets s = { .client = c, .follows = c->options.follow };
         bool json = streq(c->options.output, "json");
-        uint64_t timeout_ms = 0;
         int r, status;
 
         if (n > 0 && text_has_word(requests, args[0]))
                 return n == 2 ? rollout_request(c, args[0], args[1], err) :
                                 client_usage("rollout pause, resume, promote: expected one unit");
-        if (c->options.timeout && (parse_span_ms(c->options.timeout, &timeout_ms) < 0 || timeout_ms == 0)) {
-                client_note("--timeout=%s: expected a time span above 0, for example 5min",
-                            c->options.timeout);
-                return EXIT_USAGE;
-        }
         if (note_request(c, args, n))
                 return EXIT_USAGE;
         r = sets_find(&s, args, n, err);
@@ -676,7 +673,8 @@ int verb_rollout(Client *c, char **args, size_t n, Error *err) {
                 return EXIT_DONE;
         }
         s.quiet = json;
-        status = c->options.wait || c->options.follow ? sets_wait(&s, timeout_ms, err) : sets_status(&s);
+        status = c->options.wait || c->options.follow ? sets_wait(&s, c->options.timeout_ms, err) :
+                                                        sets_status(&s);
         if (status < 0 || ((c->options.wait || c->options.follow) && !json))
                 return status;
         for (size_t i = 0; i < s.n && !json; i++)

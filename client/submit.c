@@ -189,9 +189,7 @@ static int find_followed(Client *c, Submissions *all, Submission *s, Error *err)
                 if (replace_template_lacks(template, s->name))
                         text_printf(&note, "%s follows %s from now on", s->name, template->name);
         } else if (replace_template_has(template, s->name))
-                text_printf(&note, "%s has its own text; it no longer follows %s (revision %llu)", s->name,
-                            template->name,
-                            (unsigned long long) member_number(template->rollout, "revision"));
+                replace_append_apart(&note, template, s->name);
         s->note = note.size > 0 ? text_take(&note, NULL) : NULL;
         return note.error;
 }
@@ -208,6 +206,38 @@ static int submission_joins(Client *c, Submissions *all, const Submission *s, Er
                 return r;
         return replace_template_lacks(template, s->name) &&
                streq(s->unit->hash, replace_template_hash(template));
+}
+
+/* Return 1 and the text of the instance by its template in the cluster, or 0 if there is no template. */
+static int template_text(Client *c, const Submission *s, char **ret, Error *err) {
+        _cleanup_free_ char *name = unit_name_template(s->name);
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_text_ Text t = {};
+        int r;
+
+        if (!name)
+                return -ENOMEM;
+        r = read_stored(c, name, &unit, err);
+        if (r <= 0)
+                return r;
+
+        if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* drop-ins always differ */
+                warn_difference(c, name, true, s->argument);
+        append_unit_text(&t, &unit);
+        text_append_bytes(&t, s->drop_ins.chars ?: "", s->drop_ins.size);
+        *ret = text_take(&t, NULL);
+        return *ret ? 1 : -ENOMEM;
+}
+
+/* An instance of the cluster without a local file gets the text of its template in the cluster. */
+static int read_followed(Client *c, Submission *s, Error *err) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        if (s->unit || !unit_name_is_instance(s->name))
+                return 0;
+        r = template_text(c, s, &text, err);
+        return r <= 0 ? r : unit_read(s->name, text, strlen(text), &s->unit, err);
 }
 
 /* Return 1 if a unit of the cluster has to be submitted again, or print why not. */
@@ -250,27 +280,6 @@ static int submission_check_existing(Client *c, Submissions *all, const Submissi
         return 1;
 }
 
-/* Return 1 and the text of the instance by its template in the cluster, or 0 if there is no template. */
-static int template_text(Client *c, const Submission *s, char **ret, Error *err) {
-        _cleanup_free_ char *name = unit_name_template(s->name);
-        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_text_ Text t = {};
-        int r;
-
-        if (!name)
-                return -ENOMEM;
-        r = read_stored(c, name, &unit, err);
-        if (r <= 0)
-                return r;
-
-        if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* drop-ins always differ */
-                warn_difference(c, name, true, s->argument);
-        append_unit_text(&t, &unit);
-        text_append_bytes(&t, s->drop_ins.chars ?: "", s->drop_ins.size);
-        *ret = text_take(&t, NULL);
-        return *ret ? 1 : -ENOMEM;
-}
-
 /* Return whether the daemon rejects the file: its message names the line. */
 static bool is_about_the_file(int r, const Error *err) {
         return r == -EREMOTEIO && starts_with(err->message, "googleapi: Error 400: ");
@@ -289,24 +298,6 @@ static bool submission_runs(Client *c, const Submission *s) {
         return false;
 }
 
-/* Without a local file, an instance that is to be replaced gets the text of its template in the cluster. */
-static int read_template(Client *c, Submission *s, Error *err) {
-        _cleanup_free_ char *name = unit_name_template(s->name);
-        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_text_ Text t = {};
-        int r;
-
-        if (!name)
-                return -ENOMEM;
-        r = read_stored(c, name, &unit, err);
-        if (r <= 0)
-                return r;
-        append_unit_text(&t, &unit);
-        r = t.error < 0 ? t.error : read_unit(c, s, &t, err);
-        s->from_template = true;
-        return r < 0 ? error_prefix(err, r, "%s", name) : 0;
-}
-
 /* Decide whether a unit has to be submitted, and with which text. */
 static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState replaceable, Error *err) {
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
@@ -316,12 +307,10 @@ static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState r
         if (r < 0)
                 return r;
         s->exists = r > 0;
-        if (s->exists && !s->unit && c->options.replace && unit_name_is_instance(s->name)) {
-                r = read_template(c, s, err);
+        if (s->exists) {
+                r = c->options.replace ? read_followed(c, s, err) : 0;
                 if (r < 0)
                         return r;
-        }
-        if (s->exists) {
                 r = submission_check_existing(c, all, s, &stored, replaceable, err);
                 if (r <= 0)
                         return r;

@@ -167,7 +167,11 @@ static void wait_check_deadlines(Wait *w) {
 
                 if (u->phase >= PHASE_DONE || u->deadline_ms == 0 || now_ms < u->deadline_ms)
                         continue;
-                if (u->phase == PHASE_SYSTEMD && w->request->goal == WAIT_RUNNING) {
+                if (w->client->options.timeout_ms > 0)
+                        wait_fail(w, u, -ETIMEDOUT,
+                                  "timed out: %s is %s; the cluster continues: fleetctl why %s", u->name,
+                                  u->state, u->name);
+                else if (u->phase == PHASE_SYSTEMD && w->request->goal == WAIT_RUNNING) {
                         snprintf(middle, sizeof(middle),
                                  " within %llus, err:", (unsigned long long) w->allowed_ms / 1000);
                         wait_fail_active(w, u, middle);
@@ -308,6 +312,10 @@ static bool wait_interrupts(const WaitRequest *request, sigset_t *ret) {
         return any;
 }
 
+uint64_t client_wait_ms(const Client *c) {
+        return c->options.timeout_ms ?: c->options.block_attempts * ATTEMPT_MS;
+}
+
 int wait_for(Client *c, const WaitRequest *request, Error *err) {
         Wait w = { .client = c,
                    .request = request,
@@ -316,7 +324,7 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                    .err = err,
                    .started_ms = clock_monotonic_ms(),
                    .answered_ms = clock_monotonic_ms(),
-                   .allowed_ms = c->options.block_attempts * ATTEMPT_MS };
+                   .allowed_ms = client_wait_ms(c) };
         sigset_t interrupts, before;
         bool attended;
         int r;
@@ -349,6 +357,10 @@ int wait_print_error(const Client *c, int r, const Progress *progress, const Err
                 (void) signal(c->signal, SIG_DFL);
                 (void) raise(c->signal);
                 return EXIT_FAILED;
+        }
+        if (r == -ETIMEDOUT && c->options.timeout_ms > 0) {
+                (void) client_fail(r, err);
+                return EXIT_CONTINUES;
         }
         if (r == -ENOEXEC && progress && !progress_is_cut(progress))
                 return EXIT_FAILED;

@@ -1,6 +1,7 @@
 #include "units/stored_rollout.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,24 +13,46 @@ const char *const rollout_state_names[_ROLLOUT_STATE_MAX] = {
         [ROLLOUT_DONE] = "done",
 };
 
+const char *const rollout_result_names[_ROLLOUT_RESULT_MAX] = {
+        [ROLLOUT_COMPLETED] = "completed",
+        [ROLLOUT_FAILED] = "failed",
+        [ROLLOUT_REVERTED] = "reverted",
+};
+
+static const JsonWords result_words = { rollout_result_names, _ROLLOUT_RESULT_MAX, -EBADMSG };
+
 static const JsonWords state_words = { rollout_state_names, _ROLLOUT_STATE_MAX, -EBADMSG };
 
-static_assert(sizeof(RolloutState) == sizeof(int), "JSON_FIELD_WORD reads and writes an int");
+static_assert(sizeof(RolloutState) == sizeof(int) && sizeof(RolloutResult) == sizeof(int),
+              "JSON_FIELD_WORD reads and writes an int");
 
 void rollout_record_done(RolloutRecord *rollout) {
         free(rollout->failed);
+        free(rollout->outcomes);
         *rollout = (RolloutRecord) {};
+}
+
+static int copy_items(void *ret, const void *items, size_t n, size_t size) {
+        void *copy = NULL;
+
+        if (n > 0) {
+                copy = calloc(n, size);
+                if (!copy)
+                        return -ENOMEM;
+                memcpy(copy, items, n * size);
+        }
+        *(void **) ret = copy;
+        return 0;
 }
 
 int rollout_record_copy(const RolloutRecord *rollout, RolloutRecord *ret) {
         RolloutRecord copy = *rollout;
 
-        copy.failed = NULL;
-        if (copy.n_failed > 0) {
-                copy.failed = calloc(copy.n_failed, sizeof(*copy.failed));
-                if (!copy.failed)
-                        return -ENOMEM;
-                memcpy(copy.failed, rollout->failed, copy.n_failed * sizeof(*copy.failed));
+        if (copy_items(&copy.failed, rollout->failed, copy.n_failed, sizeof(*copy.failed)) < 0)
+                return -ENOMEM;
+        if (copy_items(&copy.outcomes, rollout->outcomes, copy.n_outcomes, sizeof(*copy.outcomes)) < 0) {
+                free(copy.failed);
+                return -ENOMEM;
         }
         *ret = copy;
         return 0;
@@ -43,40 +66,98 @@ void rollout_record_clear_failures(RolloutRecord *rollout) {
         rollout->retry = 0;
 }
 
+static void outcomes_remove(RolloutRecord *rollout, size_t i) {
+        rollout->n_outcomes--;
+        memmove(&rollout->outcomes[i], &rollout->outcomes[i + 1],
+                (rollout->n_outcomes - i) * sizeof(*rollout->outcomes));
+}
+
+int rollout_record_end(RolloutRecord *rollout, const char *hash, RolloutResult result) {
+        const RolloutOutcome *before = rollout_record_outcome(rollout, hash);
+        RolloutOutcome *grown;
+
+        if (before)
+                outcomes_remove(rollout, (size_t) (before - rollout->outcomes));
+        else if (rollout->n_outcomes == ROLLOUT_OUTCOMES_MAX)
+                outcomes_remove(rollout, 0);
+        grown = realloc(rollout->outcomes, (rollout->n_outcomes + 1) * sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        rollout->outcomes = grown;
+        grown[rollout->n_outcomes] = (RolloutOutcome) { .result = result };
+        snprintf(grown[rollout->n_outcomes++].hash, UNIT_HASH_SIZE, "%s", hash);
+        return 0;
+}
+
+void rollout_record_drop_outcomes(RolloutRecord *rollout, const char *wanted, const Revisions *revisions) {
+        for (size_t i = rollout->n_outcomes; i > 0; i--) {
+                const char *hash = rollout->outcomes[i - 1].hash;
+
+                if (!streq(hash, wanted) && !revisions_find(revisions, 0, hash))
+                        outcomes_remove(rollout, i - 1);
+        }
+}
+
+const RolloutOutcome *rollout_record_outcome(const RolloutRecord *rollout, const char *hash) {
+        for (size_t i = 0; i < rollout->n_outcomes; i++)
+                if (streq(rollout->outcomes[i].hash, hash))
+                        return &rollout->outcomes[i];
+        return NULL;
+}
+
 static const JsonField failure_fields[] = {
         { "machine", JSON_FIELD_CHARS, offsetof(RolloutFailure, machine), .size = MACHINE_ID_SIZE },
         { "unit", JSON_FIELD_CHARS, offsetof(RolloutFailure, unit), .size = UNIT_NAME_MAX + 1 },
         { "why", JSON_FIELD_CHARS_CUT, offsetof(RolloutFailure, why), .size = ROLLOUT_WHY_SIZE },
 };
 
-static void failures_write(Text *t, const RolloutRecord *rollout) {
-        if (rollout->n_failed == 0)
+static const JsonField outcome_fields[] = {
+        { "hash", JSON_FIELD_CHARS, offsetof(RolloutOutcome, hash), true, .size = UNIT_HASH_SIZE },
+        { "result", JSON_FIELD_WORD, offsetof(RolloutOutcome, result), true, .words = &result_words },
+};
+
+/* A list of objects of one kind. */
+typedef struct RecordList {
+        const char *name;
+        const JsonField *fields;
+        size_t n_fields, size, max; /* size: of an item */
+} RecordList;
+
+static const RecordList failures_list = { "failed", JSON_FIELDS(failure_fields), sizeof(RolloutFailure),
+                                          ROLLOUT_FAILURES_MAX };
+static const RecordList outcomes_list = { "outcomes", JSON_FIELDS(outcome_fields), sizeof(RolloutOutcome),
+                                          ROLLOUT_OUTCOMES_MAX };
+
+static void list_write(Text *t, const RecordList *list, const void *items, size_t n) {
+        if (n == 0)
                 return;
-        json_open(t, "failed", '[');
-        for (size_t i = 0; i < rollout->n_failed; i++)
-                json_write_object(t, JSON_FIELDS(failure_fields), &rollout->failed[i]);
+        json_open(t, list->name, '[');
+        for (size_t i = 0; i < n; i++)
+                json_write_object(t, list->fields, list->n_fields, (const char *) items + i * list->size);
         json_close(t, ']');
 }
 
-static int failures_read(const JsonValue *object, RolloutRecord *ret, Error *err) {
-        const JsonValue *array = json_value_member(object, "failed");
+/* Read a list into *ret, a pointer to an array that the caller frees, also after an error. */
+static int list_read(const JsonValue *object, const RecordList *list, void *ret, size_t *ret_n, Error *err) {
+        const JsonValue *array = json_value_member(object, list->name);
         size_t n = array ? json_value_count(array) : 0;
+        char *items;
         int r;
 
         if (!array || n == 0)
                 return 0;
-        if (json_value_type(array) != JSON_VALUE_ARRAY || n > ROLLOUT_FAILURES_MAX)
-                return error_set(err, -EBADMSG, "failed: expected a list of at most %d objects",
-                                 ROLLOUT_FAILURES_MAX);
-        ret->failed = calloc(n, sizeof(*ret->failed));
-        if (!ret->failed)
+        if (json_value_type(array) != JSON_VALUE_ARRAY || n > list->max)
+                return error_set(err, -EBADMSG, "%s: expected a list of at most %zu objects", list->name,
+                                 list->max);
+        *(void **) ret = items = calloc(n, list->size);
+        if (!items)
                 return -ENOMEM;
-        for (; ret->n_failed < n; ret->n_failed++) {
-                const JsonValue *item = json_value_item(array, ret->n_failed);
+        for (; *ret_n < n; ++*ret_n) {
+                const JsonValue *item = json_value_item(array, *ret_n);
 
                 if (json_value_type(item) != JSON_VALUE_OBJECT)
-                        return error_set(err, -EBADMSG, "failed: expected objects");
-                r = json_read_fields(item, JSON_FIELDS(failure_fields), &ret->failed[ret->n_failed], err);
+                        return error_set(err, -EBADMSG, "%s: expected objects", list->name);
+                r = json_read_fields(item, list->fields, list->n_fields, items + *ret_n * list->size, err);
                 if (r < 0)
                         return r;
         }
@@ -85,7 +166,7 @@ static int failures_read(const JsonValue *object, RolloutRecord *ret, Error *err
 
 #define FIELD(member) offsetof(RolloutRecord, member)
 
-/* Without the failed instances. */
+/* Without the lists. */
 static const JsonField rollout_fields[] = {
         { "added", JSON_FIELD_U64, FIELD(added) },
         { "available", JSON_FIELD_U64, FIELD(available) },
@@ -114,7 +195,8 @@ static const JsonField rollout_fields[] = {
 void stored_rollout_write(Text *t, const RolloutRecord *rollout) {
         json_open(t, NULL, '{');
         json_write_fields(t, JSON_FIELDS(rollout_fields), rollout);
-        failures_write(t, rollout);
+        list_write(t, &failures_list, rollout->failed, rollout->n_failed);
+        list_write(t, &outcomes_list, rollout->outcomes, rollout->n_outcomes);
         json_close(t, '}');
 }
 
@@ -128,7 +210,9 @@ int stored_rollout_read(const char *json, size_t size, RolloutRecord *ret, Error
                 return r;
         r = json_read_fields(root, JSON_FIELDS(rollout_fields), &rollout, err);
         if (r >= 0)
-                r = failures_read(root, &rollout, err);
+                r = list_read(root, &failures_list, &rollout.failed, &rollout.n_failed, err);
+        if (r >= 0)
+                r = list_read(root, &outcomes_list, &rollout.outcomes, &rollout.n_outcomes, err);
         if (r < 0)
                 return r;
         *ret = rollout;

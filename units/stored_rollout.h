@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "units/hash.h"
 #include "units/name.h"
+#include "units/revision.h"
 #include "units/stored_cluster.h"
 
 typedef enum RolloutState {
@@ -27,7 +28,19 @@ typedef enum RolloutState {
 
 ENUM_NAMES(rollout_state, RolloutState, _ROLLOUT_STATE_MAX)
 
+/* How the last rollout of a text ended. */
+typedef enum RolloutResult {
+        ROLLOUT_COMPLETED, /* all instances that were reachable had the text, and were available */
+        ROLLOUT_FAILED,
+        ROLLOUT_REVERTED,
+        _ROLLOUT_RESULT_MAX,
+        _ROLLOUT_RESULT_INVALID = -EINVAL,
+} RolloutResult;
+
+ENUM_NAMES(rollout_result, RolloutResult, _ROLLOUT_RESULT_MAX)
+
 enum {
+        ROLLOUT_OUTCOMES_MAX = REVISIONS_KEPT_MAX,
         ROLLOUT_FAILURES_MAX = 16,
         ROLLOUT_WHY_SIZE = 160,
 };
@@ -44,9 +57,15 @@ typedef struct RolloutFailure {
         char why[ROLLOUT_WHY_SIZE];
 } RolloutFailure;
 
+/* Of a stored text: the numbers of a unit that was destroyed and submitted again name other texts. */
+typedef struct RolloutOutcome {
+        char hash[UNIT_HASH_SIZE];
+        RolloutResult result;
+} RolloutOutcome;
+
 /* {"added","available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],"from",
- * "fromHash","hold","placed","progress","retry","reverted","revertedHash","served","since","state","to",
- * "toHash","until","why"} */
+ * "fromHash","hold","outcomes":[{"hash","result"}],"placed","progress","retry","reverted","revertedHash",
+ * "served","since","state","to","toHash","until","why"} */
 typedef struct RolloutRecord {
         RolloutState state;
         RolloutState before;   /* of ROLLOUT_PAUSED: the state that continues */
@@ -70,6 +89,8 @@ typedef struct RolloutRecord {
         char why[ROLLOUT_WHY_SIZE]; /* of ROLLOUT_PAUSED and 'reverted' */
         RolloutFailure *failed;     /* owned */
         size_t n_failed;            /* at most ROLLOUT_FAILURES_MAX */
+        RolloutOutcome *outcomes;   /* owned; of the stored texts, by the order of their ends */
+        size_t n_outcomes;          /* at most ROLLOUT_OUTCOMES_MAX */
 } RolloutRecord;
 
 void rollout_record_done(RolloutRecord *rollout);
@@ -79,6 +100,13 @@ void rollout_record_done(RolloutRecord *rollout);
 int rollout_record_copy(const RolloutRecord *rollout, RolloutRecord *ret);
 /* Remove the failed instances and the reason. */
 void rollout_record_clear_failures(RolloutRecord *rollout);
+
+/* Keep how the rollout of a text ended, instead of an earlier end. 0 or -ENOMEM. */
+int rollout_record_end(RolloutRecord *rollout, const char *hash, RolloutResult result);
+/* Drop the outcomes of texts that are not stored any more: neither of 'wanted' nor a former one. */
+void rollout_record_drop_outcomes(RolloutRecord *rollout, const char *wanted, const Revisions *revisions);
+/* Return the outcome of a text; NULL: unknown. */
+const RolloutOutcome *rollout_record_outcome(const RolloutRecord *rollout, const char *hash);
 
 void stored_rollout_write(Text *t, const RolloutRecord *rollout);
 int stored_rollout_read(const char *json, size_t size, RolloutRecord *ret, Error *err);

@@ -9,13 +9,23 @@
 
 /* Return what became of a text in the rollout of its set; NULL: unknown. */
 static const char *revision_outcome(const RolloutRecord *r, const char *hash) {
-        if (!r)
-                return NULL;
-        if (r->state != ROLLOUT_DONE && streq(r->to.hash, hash))
+        const RolloutOutcome *ended = r ? rollout_record_outcome(r, hash) : NULL;
+
+        if (r && r->state != ROLLOUT_DONE && streq(r->to.hash, hash))
                 return rollout_state_to_string(r->state);
-        if (r->completed.number > 0 && streq(r->completed.hash, hash))
-                return "completed";
-        return r->reverted.number > 0 && streq(r->reverted.hash, hash) ? "reverted" : NULL;
+        return ended ? rollout_result_to_string(ended->result) : NULL;
+}
+
+/* Return the number of the last text that all instances had; 0: none, or it is not stored any more. */
+static uint64_t revisions_completed(const RolloutRecord *r, const Unit *unit) {
+        const Revision *former;
+
+        if (!r || r->completed.number == 0)
+                return 0;
+        if (streq(r->completed.hash, unit->hash))
+                return revisions_wanted(&unit->revisions);
+        former = revisions_find(&unit->revisions, 0, r->completed.hash);
+        return former ? former->number : 0;
 }
 
 static void revision_write(Text *t, const RolloutRecord *rollout, const Revision *revision, uint64_t number,
@@ -52,10 +62,12 @@ static uint64_t revision_write_next(Text *t, const RolloutRecord *rollout, const
 static void revisions_answer(Request *request, const ClusterUnit *u) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const RolloutRecord *rollout = rollout_head(c, u)->rollout;
-        uint64_t below = UINT64_MAX;
+        uint64_t below = UINT64_MAX, completed = revisions_completed(rollout, u->unit);
         _cleanup_text_ Text t = {};
 
         json_open(&t, NULL, '{');
+        if (completed > 0)
+                json_add_u64(&t, "completed", completed);
         json_add_string(&t, "name", u->name);
         if (u->unit->revisions.n_former > 0)
                 json_add_u64(&t, "previous",

@@ -391,8 +391,10 @@ static size_t draft_instances(const Draft *d, size_t i) {
         return found;
 }
 
-/* Write the steps of the rollout of a drafted text, and which of its bounds the set cannot satisfy. */
-static void draft_write_rollout(const ClusterUnit *u, const char *effect, size_t n, Text *t) {
+/* Write the steps of the rollout of a drafted text, and which of its bounds the set cannot satisfy: the
+ * member that rollout_write_warnings() has written. */
+static void draft_write_rollout(const ClusterUnit *u, const char *effect, size_t n, const Text *warnings,
+                                Text *t) {
         const UpdatePolicy *policy = &u->unit->placement.update;
 
         json_open(t, NULL, '{');
@@ -403,7 +405,8 @@ static void draft_write_rollout(const ClusterUnit *u, const char *effect, size_t
                 json_add_u64(t, "leastMs", update_least_ms(policy, (unsigned) n));
         }
         json_add_string(t, "name", u->name);
-        rollout_write_warnings(t, u, n);
+        if (warnings->size > 0)
+                text_printf(t, ",%s", warnings->chars);
         json_close(t, '}');
 }
 
@@ -430,7 +433,7 @@ static int draft_write_rollouts(Request *request, const Draft *d, Text *t) {
                 if (!open)
                         json_open(t, "rollouts", '[');
                 open = true;
-                draft_write_rollout(u, effect, n, t);
+                draft_write_rollout(u, effect, n, &warnings, t);
         }
         if (open)
                 json_close(t, ']');

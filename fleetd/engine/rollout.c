@@ -55,11 +55,17 @@ static bool text_equal(const RolloutText *a, const RolloutText *b) {
         return a->number > 0 && b->number > 0 && streq(a->hash, b->hash);
 }
 
+/* Keep how the rollout of a text ended: history shows it. Without memory, the outcome is unknown. */
+static void rolling_end_text(RolloutRecord *r, const RolloutText *text, RolloutResult result) {
+        (void) rollout_record_end(r, text->hash, result);
+}
+
 /* All instances have the text, and are available. */
 static void rolling_complete(Rolling *x) {
         RolloutRecord *r = x->next;
 
         r->completed = r->to;
+        rolling_end_text(r, &r->to, ROLLOUT_COMPLETED);
         r->hold_ms = plan_hold_ms(x->cluster, x->set.head, NULL, ASSIGNMENT_RUN);
         x->changed = true;
 }
@@ -124,7 +130,10 @@ static void rolling_begin(Rolling *x, bool supersedes) {
                 rolling_find_from(x, r);
         if (!supersedes)
                 r->from = r->completed;
+        if (r->completed.number > 0 && !rollout_record_outcome(r, r->completed.hash))
+                rolling_end_text(r, &r->completed, ROLLOUT_COMPLETED);
         rolling_set_text(&r->to, revisions_wanted(&x->set.head->unit->revisions), x->set.head->unit->hash);
+        rollout_record_drop_outcomes(r, r->to.hash, &x->set.head->unit->revisions);
         if (text_equal(&r->reverted, &r->to)) /* it is wanted again */
                 r->reverted = (RolloutText) {};
         rollout_record_clear_failures(r);
@@ -151,6 +160,7 @@ static void rolling_begin(Rolling *x, bool supersedes) {
 }
 
 static void rolling_pause(Rolling *x, const char *why) {
+        rolling_end_text(x->next, &x->next->to, ROLLOUT_FAILED);
         rollout_pause(x->next, x->cluster->now_ms, why);
         rolling_tell(x, "revision %llu: paused: %s", (unsigned long long) x->next->to.number, x->next->why);
 }
@@ -159,6 +169,7 @@ static void rolling_pause(Rolling *x, const char *why) {
 static void rolling_revert(Rolling *x, const char *why) {
         RolloutRecord *r = x->next;
 
+        rolling_end_text(r, &r->to, ROLLOUT_REVERTED);
         r->reverted = r->to;
         r->to = r->completed;
         r->available = 0;
@@ -313,6 +324,8 @@ static void rolling_finish(Rolling *x) {
         r->state = ROLLOUT_DONE;
         if (rolling_is_available(x))
                 rolling_complete(x);
+        if (failed > 0)
+                rolling_end_text(r, &r->to, ROLLOUT_FAILED);
         if (text_equal(&r->completed, &r->reverted))
                 r->reverted = (RolloutText) {};
         r->until_ms = 0;
@@ -579,6 +592,7 @@ void rollout_step_pause_instead(RolloutStep *step, const char *cause) {
         snprintf(why, sizeof(why), "%.*s; %s", (int) sizeof(why) - 64, r->why, cause);
         memcpy(r->why, why, sizeof(r->why));
         r->to = r->reverted;
+        rolling_end_text(r, &r->to, ROLLOUT_FAILED);
         r->reverted = r->completed = (RolloutText) {};
         r->before = ROLLOUT_ROLLING;
         r->state = ROLLOUT_PAUSED;

@@ -54,6 +54,26 @@ static inline Unit *unit_of(Play *play, const char *name, unsigned revision, con
         return unit;
 }
 
+/* All texts that the set has had are stored. */
+static inline void add_former(Play *play, Unit *unit, unsigned revision) {
+        const ClusterUnit *before = cluster_any_unit(&play->p.cluster, unit->name);
+        uint64_t last = before && before->unit ? revisions_wanted(&before->unit->revisions) : 0;
+        Revisions *all = &unit->revisions;
+
+        all->former = NEW0(Revision, REVISIONS);
+        assert_non_null(all->former);
+        for (unsigned k = 1; k <= MAX(last, (uint64_t) revision); k++) {
+                Unit *former;
+
+                if (k == revision)
+                        continue;
+                former = unit_of(play, unit->name, k, NULL);
+                all->former[all->n_former] = (Revision) { .number = k };
+                memcpy(all->former[all->n_former++].hash, former->hash, UNIT_HASH_SIZE);
+                unit_free(former);
+        }
+}
+
 static inline void put_unit(Play *play, const char *name, unsigned revision, const char *from,
                             RevisionHow how) {
         Unit *unit = unit_of(play, name, revision, from);
@@ -61,6 +81,8 @@ static inline void put_unit(Play *play, const char *name, unsigned revision, con
         _cleanup_text_ Text t = {};
 
         unit->revisions.wanted.how = how;
+        if (!from)
+                add_former(play, unit, revision);
         stored_unit_write(&t, unit);
         cluster_view_put(&play->p, layout_key(key, LAYOUT_UNIT, name, NULL), t.chars);
         unit_free(unit);

@@ -296,6 +296,50 @@ static void a_second_update_supersedes(void **state) {
         end(&play);
 }
 
+/* The outcome of a text, by the hash that instances with it have; -1: unknown. */
+static int outcome_of(Play *play, const char *hash) {
+        const RolloutOutcome *o = rollout_record_outcome(record_of(play), hash);
+
+        return o ? (int) o->result : -1;
+}
+
+static void the_outcome_of_each_text_is_kept(void **state) {
+        char completed[UNIT_HASH_SIZE], reverted[UNIT_HASH_SIZE], failed[UNIT_HASH_SIZE];
+        Play play;
+
+        begin_template(&play, 3, "UpdateOnFailure=revert");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 1);
+        memcpy(reverted, record_of(&play)->to.hash, sizeof(reverted));
+        memcpy(completed, record_of(&play)->completed.hash, sizeof(completed));
+        assert_int_equal(outcome_of(&play, completed), ROLLOUT_COMPLETED);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_int_equal(outcome_of(&play, completed), ROLLOUT_COMPLETED);
+        assert_int_equal(outcome_of(&play, reverted), ROLLOUT_REVERTED);
+        want(&play, 3);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 3);
+        assert_int_equal(outcome_of(&play, record_of(&play)->to.hash), ROLLOUT_COMPLETED);
+        assert_int_equal(outcome_of(&play, completed), ROLLOUT_COMPLETED);
+        assert_int_equal(outcome_of(&play, reverted), ROLLOUT_REVERTED);
+        end(&play);
+
+        begin_template(&play, 3, "UpdateOnFailure=pause");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 30);
+        assert_int_equal(record_of(&play)->state, ROLLOUT_PAUSED);
+        memcpy(failed, record_of(&play)->to.hash, sizeof(failed));
+        assert_int_equal(outcome_of(&play, failed), ROLLOUT_FAILED);
+        want(&play, 3);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 3);
+        assert_int_equal(outcome_of(&play, failed), ROLLOUT_FAILED);
+        end(&play);
+}
+
 /* With the former text wanted again, only the instances that have another one change. */
 static void a_revert_touches_only_bad_instances(void **state) {
         Play play;
@@ -766,6 +810,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_drain_and_a_rollout_share_one_budget),
                 cmocka_unit_test(an_instance_that_is_not_restarted_gets_the_former_text),
                 cmocka_unit_test(a_second_update_supersedes),
+                cmocka_unit_test(the_outcome_of_each_text_is_kept),
                 cmocka_unit_test(a_revert_touches_only_bad_instances),
                 cmocka_unit_test(a_revert_that_fails_pauses),
                 cmocka_unit_test(without_a_completed_text_a_failure_pauses),
