@@ -44,8 +44,8 @@ typedef struct RolloutFailure {
         char why[ROLLOUT_WHY_SIZE];
 } RolloutFailure;
 
-/* {"added","available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],"from",
- * "fromHash","hold","placed","progress","retry","reverted","revertedHash","served","since","state","to",
+/* {"added","available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],
+ * "from","fromHash","hold","placed","progress","retry","reverted","revertedHash","served","since","state","to",
  * "toHash","until","why"} */
 typedef struct RolloutRecord {
         RolloutState state;
