@@ -45,8 +45,8 @@ typedef struct RolloutFailure {
 } RolloutFailure;
 
 /* {"added","available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],
- * "from","fromHash","hold","placed","progress","retry","reverted","revertedHash","served","since","state","to",
- * "toHash","until","why"} */
+ * "from","fromHash","hold","placed","progress","retry","reverted","revertedHash","served","since","state",
+ * "to","toHash","until","why"} */
 typedef struct RolloutRecord {
         RolloutState state;
         RolloutState before;   /* of ROLLOUT_PAUSED: the state that continues */
