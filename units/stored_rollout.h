@@ -63,8 +63,8 @@ typedef struct RolloutOutcome {
         RolloutResult result;
 } RolloutOutcome;
 
-/* {"added","available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],"from",
- * "fromHash","hold","outcomes":[{"hash","result"}],"placed","progress","retry","reverted","revertedHash",
+/* {"added","available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],
+ * "from","fromHash","hold","outcomes":[{"hash","result"}],"placed","progress","retry","reverted","revertedHash",
  * "served","since","state","to","toHash","until","why"} */
 typedef struct RolloutRecord {
         RolloutState state;
