@@ -232,8 +232,15 @@ void machines_patch_handle(Request *request) {
         if (!metadata_patch_read(request, &patch))
                 return;
         (void) request_user(request, user);
-        for (size_t i = 0; i < patch.n; i++)
+        for (size_t i = 0; i < patch.n; i++) {
                 patch.changes[i].user = user;
+                log_info(((LogFields) { .machine = patch.changes[i].machine }),
+                         "%s requested a change of the metadata of %s: %s=%s",
+                         *user ? user : request->sender->text,
+                         cluster_name_of(registry_cluster(request->api->options.registry),
+                                         patch.changes[i].machine),
+                         patch.changes[i].key, patch.changes[i].value ?: "");
+        }
         change_sent(request, 204, "application/json",
                     registry_set_metadata(request_registry(request), patch.changes, patch.n, change_on_done,
                                           request));

@@ -29,6 +29,8 @@ static void explain_updating(const Explaining *x, const ClusterAssignment *a, Er
                 error_set(ret, 0, "%s %s", cluster_machine_name(a->machine), explain_presence(a->machine));
         else if (!s || s->index < a->index)
                 error_set(ret, 0, "starting");
+        else if (s->state.hash && a->hash[0] && !streq(s->state.hash, a->hash))
+                error_set(ret, 0, "it still runs another text; its host is about to start this one");
         else if (!s->state.active || !streq(s->state.active, "active"))
                 error_set(ret, 0, "%s", s->state.active ?: "starting");
         else if (s->state.health == UNIT_HEALTH_FAILING)

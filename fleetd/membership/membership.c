@@ -21,8 +21,7 @@ enum {
 static const char presence_replica_works[] = "its replica works again";
 static const char presence_clock[] = "its clock agrees with the leader's";
 static const char presence_alone[] = "no other host has its machine ID";
-static const char clone_rejected[] =
-        "a copy of this host was rejected; on the copy: rm /etc/machine-id; systemd-machine-id-setup";
+static const char clone_rejected[] = "a copy of this host was rejected; on the copy: " CLUSTER_NEW_MACHINE_ID;
 static const char key_rejected[] =
         "a host with this ID and another key was rejected; to admit it: fleetctl token --replace=";
 

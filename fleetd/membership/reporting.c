@@ -162,7 +162,7 @@ static void reporting_on_clone(void *userdata, const char *machine_id, const cha
 
         log_warning(((LogFields) { .machine = machine_id }),
                     "two hosts have machine ID %s, of %s: the one that uses the replica of %s is rejected; "
-                    "on the clone: rm /etc/machine-id; systemd-machine-id-setup",
+                    "on the clone: " CLUSTER_NEW_MACHINE_ID,
                     machine_id, cluster_name_of(c, machine_id), cluster_name_of(c, replica));
         if (streq(replica, m->machine_id)) {
                 peers_reject_clone(m->peers, machine_id);

@@ -255,8 +255,8 @@ static int join_check_cluster(const Cluster *c, const JoiningHost *host, const C
                 return error_set(
                         err, -EEXIST,
                         "the cluster has this machine ID with another key (%s): if it was installed "
-                        "again, run on another host: fleetctl token --replace=%.8s; if it is a copy: "
-                        "rm /etc/machine-id; systemd-machine-id-setup",
+                        "again, run on another host: fleetctl token --replace=%.8s; if it is a copy, on "
+                        "it: " CLUSTER_NEW_MACHINE_ID,
                         cluster_machine_name(m), m->id);
         for (const ClusterMachine *other = c->machines; other; other = other->hh.next)
                 n += other != m && !other->removed && (other->host || other->member.raft_id != 0);

@@ -44,6 +44,11 @@ typedef struct ClusterUnreadable {
 typedef LIST_HEAD(ClusterUnreadables, ClusterUnreadable) ClusterUnreadables;
 
 /* The reason in `why` and in lists. */
+/* How a copy of a host gets an identity of its own; the machine ID of a container comes from its manager
+ * without the first command. */
+#define CLUSTER_NEW_MACHINE_ID \
+        "systemd-id128 new >/etc/machine-id; systemctl stop fleetd; rm -r /var/lib/fleet; reboot"
+
 #define CLUSTER_UNREADABLE "its key cannot be read by this fleetd: upgrade the host"
 
 /* The assignment of a unit to a machine: /_fleet/machine/ID/unit/NAME. */

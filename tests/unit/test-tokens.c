@@ -296,8 +296,7 @@ static const struct JoinRow {
           5,
           -EEXIST,
           "the cluster has this machine ID with another key (A): if it was installed again, run on another "
-          "host: fleetctl token --replace=aaaaaaaa; if it is a copy: rm /etc/machine-id; "
-          "systemd-machine-id-setup" },
+          "host: fleetctl token --replace=aaaaaaaa; if it is a copy, on it: " CLUSTER_NEW_MACHINE_ID },
         { { HOST(B, PIN_B, ONCE), HERE },
           NOW_MS,
           1,
