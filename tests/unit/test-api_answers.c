@@ -2344,6 +2344,26 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
 }
 
+static void the_outcome_of_a_text_is_in_the_list_of_revisions(void **state) {
+        Fixture *fixture = *state;
+        char record[512];
+        const char *hash;
+
+        raise_level(fixture, 9);
+        write_rollout(fixture);
+        hash = cluster_unit(registry_cluster(fixture->host->registry), "agent.service")->unit->hash;
+        snprintf(record, sizeof(record),
+                 "{\"completed\":2,\"completedHash\":\"%s\",\"outcomes\":[{\"hash\":\"1111\",\"result\":"
+                 "\"completed\"},{\"hash\":\"%s\",\"result\":\"failed\"}],\"state\":\"done\",\"to\":2,"
+                 "\"toHash\":\"%s\"}",
+                 hash, hash, hash);
+        write_now(fixture, &(Record) { "rollout/agent.service", record }, 1);
+        assert_answer(fixture, "GET /fleet/v1/revisions/agent.service", NULL, 200,
+                      "{\"completed\":2,\"name\":\"agent.service\",");
+        assert_answer(fixture, "GET /fleet/v1/revisions/agent.service", NULL, 200,
+                      "\"number\":2,\"outcome\":\"failed\",");
+}
+
 static void the_failure_that_paused_a_rollout_is_reported_once(void **state) {
         static const Record first[] = {
                 { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
@@ -4863,6 +4883,7 @@ int main(void) {
                 in_a_fixture(a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled),
                 in_a_fixture(each_text_of_a_unit_is_a_revision),
                 in_a_fixture(a_rollout_is_reported_paused_and_resumed),
+                in_a_fixture(the_outcome_of_a_text_is_in_the_list_of_revisions),
                 in_a_fixture(the_failure_that_paused_a_rollout_is_reported_once),
                 in_a_fixture(a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine),
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
