@@ -12,7 +12,7 @@
 enum {
         GRACE_MS = 3000,       /* keys written before this leader do not expire for so long ... */
         GRACE_LONG_MS = 30000, /* ... or for so long after a time without a leader */
-        NOTICE_MAX_MS = 1000, /* about twice the election timeout */
+        NOTICE_MAX_MS = 1000,  /* about twice the election timeout */
         LEADERLESS_MS = 10000,
         HAND_OVER_MS = 1000,
 };
@@ -170,8 +170,8 @@ static bool store_leads(const KvStore *s) {
         return replica_is_leader(s->replica) && raft_core_leads(replica_core(s->replica));
 }
 
-/* Return since when there is no leader, of which this host learns now: a follower notices that some time after
- * the last message. */
+/* Return since when there is no leader, of which this host learns now: a follower notices that some time
+ * after the last message. */
 static uint64_t store_leader_left_ms(const KvStore *s, uint64_t now) {
         if (s->leads || now < NOTICE_MAX_MS)
                 return now;

@@ -12,8 +12,8 @@ enum {
         BETTER_MIN_MS =
                 60000, /* until a host returns to its first replica, with a jitter of ten times as much */
         CANDIDATES_MAX = 64,
-        FAILED_MS = 10000,      /* a replica has not worked */
-        BEHIND_MS = 2000,       /* a replica answers, and has not sent the slice: the pause between two moves */
+        FAILED_MS = 10000, /* a replica has not worked */
+        BEHIND_MS = 2000,  /* a replica answers, and has not sent the slice: the pause between two moves */
         IDLE_JITTER_MS = 30000, /* until the second session is dialed, or dialed again */
         DIAL_MS = 2000,         /* for a session to a replica, until it is the turn of another one */
         REST_MS = 10000,        /* until its next turn */
@@ -298,8 +298,8 @@ static void attaching_select(Membership *m, const KvState *state, const Candidat
                 attaching_use(m, a->in_use); /* its session may be another one */
 }
 
-/* Choose again when the replica in use is silent for too long, or when another move is allowed, not at the next
- * tick. An answer in time starts the timer again: it does not fire on a host that is idle. */
+/* Choose again when the replica in use is silent for too long, or when another move is allowed, not at the
+ * next tick. An answer in time starts the timer again: it does not fire on a host that is idle. */
 static void attaching_wait(Membership *m, const KvState *state) {
         const Attaching *a = &m->attaching;
         uint64_t now_ms = loop_now_ms(m->loop), next_ms = UINT64_MAX,

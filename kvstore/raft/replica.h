@@ -110,7 +110,7 @@ bool replica_is_leader(const Replica *p);  /* according to Raft; it may not have
 uint64_t replica_leader(const Replica *p); /* Raft ID; 0: unknown */
 /* The time of the last message of another leader, monotonic; 0: none. */
 uint64_t replica_leader_ms(const Replica *p);
-uint64_t replica_term(const Replica *p);   /* 0: not open */
+uint64_t replica_term(const Replica *p); /* 0: not open */
 /* The leader that takes proposals, and its term. A failed replica learns it from the messages that it still
  * receives. 0: none. */
 uint64_t replica_known_leader(const Replica *p);

@@ -120,6 +120,19 @@ static unsigned n_children(SimMachine *m, const char *dir) {
         return n;
 }
 
+/* Let the host use another replica than that of the leader. */
+static void leave_leader(SimMachine *m) {
+        SimMachine *leader;
+
+        UNTIL("a-host-has-two-sessions",
+              n_answering(m) == 2 && replica_of(m) && (leader = leader_with(machine(0))));
+        if (replica_of(m) != leader)
+                return;
+        sim_net_cut(cluster->net, m->host, leader->host, true);
+        UNTIL("a-host-moves-over", replica_of(m) && replica_of(m) != leader);
+        sim_net_cut(cluster->net, m->host, leader->host, false);
+}
+
 /* The idle session has the write after a second, under the same number: before the host moves over. */
 static void a_write_while_the_replica_stands_still(void) {
         enum { WRITES = 2, PAUSE_MS = 3000, ANSWERED_MS = 1400 };
@@ -130,6 +143,7 @@ static void a_write_while_the_replica_stands_still(void) {
                 SimMachine *replica;
                 uint64_t number, begun_ms;
 
+                leave_leader(m);
                 UNTIL("a-host-has-two-sessions", n_answering(m) == 2 && replica_of(m) &&
                                                          replica_of(m) != leader_with(machine(0)) &&
                                                          leader_with(machine(0)));

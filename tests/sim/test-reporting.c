@@ -15,8 +15,8 @@ enum {
         /* The replica is silent, the hosts that used it may move, the write. */
         LOST_WITH_REPLICA_MS = 1750 + 3000 + WRITE_MS,
         ROUND_TRIP_MS = 100,
-        CLOSED_MS = 100,                  /* until a host uses its idle session */
-        SILENT_MS = 1500 + ROUND_TRIP_MS, /* the same: its answers, one a second, are missed for 1.5 s */
+        CLOSED_MS = 100,                     /* until a host uses its idle session */
+        SILENT_MS = 1500 + ROUND_TRIP_MS,    /* the same: its answers, one a second, are missed for 1.5 s */
         NO_LEADER_MS = 1500 + ROUND_TRIP_MS, /* a second without contact, and the next heartbeat's answer */
         BOTH_CLOSED_MS = 5000,
         MOVE_PAUSE_MS = 2000, /* between two moves */
