@@ -273,7 +273,8 @@ static int set_status(const Set *set) {
         if (set_is(set, "none"))
                 return set_number(set, "behind") > 0 ? EXIT_CONTINUES : EXIT_DONE;
         /* Instances that have just joined a set with this text: its rollout begins again. */
-        if (!set_is(set, "done") || ((begins || set->hash) && set_number(set, "behind") > 0))
+        if (!set_is(set, "done") || (begins && set_number(set, "behind") > 0) ||
+            set_number(set, "joining") > 0)
                 return EXIT_CONTINUES;
         return !set->hash && set_number(set, "reverted") > 0 ? EXIT_FAILED : EXIT_DONE;
 }
@@ -363,7 +364,7 @@ static int set_print_changes(Set *set) {
 
         if (set->hash && set_begins(set)) /* what is known is about the former text */
                 return 0;
-        if (set->hash && !set->head && set_is(set, "done") && set_number(set, "behind") > 0)
+        if (!set->head && set_is(set, "done") && set_number(set, "joining") > 0)
                 return 0; /* it is about to begin again */
         if (!set_is(set, "done"))
                 r = head_print(set);

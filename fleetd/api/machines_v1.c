@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/log.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/membership/authority.h"
 #include "fleetd/registry/presence.h"

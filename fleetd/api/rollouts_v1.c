@@ -134,6 +134,8 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         json_add_string(t, "hash", o->to.hash);
         if (instances)
                 rollout_write_instances(t, request, &set);
+        if (rollout_joining(&set, o) > 0)
+                json_add_u64(t, "joining", rollout_joining(&set, o));
         json_add_string(t, "name", head->name);
         if (o->until_ms > c->now_ms)
                 json_add_u64(t, "nextMs", o->until_ms - c->now_ms);

@@ -70,15 +70,6 @@ static void rolling_complete(Rolling *x) {
         x->changed = true;
 }
 
-/* Whether an instance that runs with a text of its own has joined the set: its key has the wanted text, and
- * its assignment not. A step writes both; one that failed on another machine has ended there. */
-static bool rolling_joins(const Rolling *x, const RolloutInstance *p) {
-        const Unit *wanted = x->set.head->unit;
-
-        return p->unit != x->set.head && streq(p->unit->unit->hash, wanted->hash) &&
-               !streq(p->assignment->hash, wanted->hash);
-}
-
 /* The text that the available instances have: the one to which a revert returns. Without one, that of an
  * instance that was available before its machine went away. */
 static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
@@ -87,7 +78,7 @@ static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
 
                 const ClusterState *s = cluster_state_on(a->machine, a->unit);
 
-                if (a->revision == 0 || rolling_joins(x, &x->set.instances[i]) ||
+                if (a->revision == 0 || rollout_joins(&x->set, &x->set.instances[i]) ||
                     (x->set.instances[i].state != INSTANCE_OLD &&
                      !(x->set.instances[i].state == INSTANCE_UNREACHABLE && s && s->state.available &&
                        same_string(s->state.hash, a->hash))))
@@ -402,31 +393,13 @@ static int rolling_pausing(Rolling *x) {
         return rolling_roll(x);
 }
 
-static bool rolling_failed_before(const RolloutRecord *r, const RolloutInstance *p) {
-        for (size_t i = 0; i < r->n_failed && r->reverted.number == 0; i++)
-                if (streq(r->failed[i].unit, p->unit->name))
-                        return true;
-        return false;
-}
-
 /* Whether instances have to be updated on other machines first. Those that have failed there (the rollout has
  * ended without them, UpdateOnFailure=continue) are not tried again. */
 static bool rolling_has_surges_left(const Rolling *x) {
         for (size_t i = 0; i < x->set.n; i++)
                 if (x->set.instances[i].state == INSTANCE_OLD &&
-                    !rolling_failed_before(x->next, &x->set.instances[i]))
+                    !rollout_failed_before(x->next, &x->set.instances[i]))
                         return true;
-        return false;
-}
-
-static bool rolling_has_joined(const Rolling *x) {
-        for (size_t i = 0; i < x->set.n; i++) {
-                const RolloutInstance *p = &x->set.instances[i];
-
-                if ((p->state == INSTANCE_OLD || p->state == INSTANCE_BAD) && rolling_joins(x, p) &&
-                    !rolling_failed_before(x->next, p))
-                        return true;
-        }
         return false;
 }
 
@@ -437,7 +410,7 @@ static int rolling_done(Rolling *x) {
         bool first; /* no machine has run the text yet */
         int e;
 
-        if (!x->limits->braked && rolling_has_joined(x)) {
+        if (!x->limits->braked && rollout_joining(&x->set, x->next) > 0) {
                 rolling_begin(x, false);
                 return x->next->state == ROLLOUT_CANARY ? rolling_canary(x) : rolling_roll(x);
         }

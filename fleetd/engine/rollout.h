@@ -116,6 +116,14 @@ void rollout_set_done(RolloutSet *set);
 /* Return whether the instance is one of RolloutSet.n_absent: of a global unit, only machines that are up
  * count, and those that reboot as planned. */
 bool rollout_is_absent(const RolloutSet *set, const RolloutInstance *instance);
+/* Return whether an instance that runs with a text of its own has joined the set: its key has the wanted
+ * text, and its assignment not. A step writes both. */
+bool rollout_joins(const RolloutSet *set, const RolloutInstance *instance);
+/* Return whether the record has it as failed, of a text that was not reverted. */
+bool rollout_failed_before(const RolloutRecord *record, const RolloutInstance *instance);
+/* Return how many instances have joined, for which an ended rollout begins again. One that failed on another
+ * machine, and runs on with its former text, has not. */
+size_t rollout_joining(const RolloutSet *set, const RolloutRecord *record);
 /* Return how many instances were available when the text of the record was begun, and do not run because a
  * condition of it is not met; 0 after 'resume', which accepts that. */
 size_t rollout_lost(const RolloutSet *set, const RolloutRecord *record);

@@ -355,6 +355,32 @@ bool rollout_starts_again(const ClusterUnit *head, const RolloutInstance *p) {
                (s && s->state.active && streq(s->state.active, "failed"));
 }
 
+bool rollout_joins(const RolloutSet *set, const RolloutInstance *p) {
+        const Unit *wanted = set->head->unit;
+
+        return p->unit != set->head && streq(p->unit->unit->hash, wanted->hash) &&
+               !streq(p->assignment->hash, wanted->hash);
+}
+
+bool rollout_failed_before(const RolloutRecord *r, const RolloutInstance *p) {
+        for (size_t i = 0; i < r->n_failed && r->reverted.number == 0; i++)
+                if (streq(r->failed[i].unit, p->unit->name))
+                        return true;
+        return false;
+}
+
+size_t rollout_joining(const RolloutSet *set, const RolloutRecord *r) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < set->n; i++) {
+                const RolloutInstance *p = &set->instances[i];
+
+                n += (p->state == INSTANCE_OLD || p->state == INSTANCE_BAD) && rollout_joins(set, p) &&
+                     !rollout_failed_before(r, p);
+        }
+        return n;
+}
+
 static bool instance_is_other(RolloutInstanceState state) {
         return state == INSTANCE_OLD || state == INSTANCE_SURGING || state == INSTANCE_UPDATING ||
                state == INSTANCE_AVAILABLE || state == INSTANCE_FAILED || state == INSTANCE_UNREACHABLE;
