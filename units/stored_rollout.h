@@ -64,8 +64,8 @@ typedef struct RolloutOutcome {
 } RolloutOutcome;
 
 /* {"added","available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],
- * "from","fromHash","hold","outcomes":[{"hash","result"}],"placed","progress","retry","reverted","revertedHash",
- * "served","since","state","to","toHash","until","why"} */
+ * "from","fromHash","hold","outcomes":[{"hash","result"}],"placed","progress","retry","reverted",
+ * "revertedHash","served","since","state","to","toHash","until","why"} */
 typedef struct RolloutRecord {
         RolloutState state;
         RolloutState before;   /* of ROLLOUT_PAUSED: the state that continues */

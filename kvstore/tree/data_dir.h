@@ -24,7 +24,7 @@
 /* A complete tree in a file, with its meta. */
 /* The remedy in messages about a log and a tree that do not belong together: both are moved away, and the
  * host keeps its identity. A copied disk has that of another host. */
-#define RESET_AND_REJOIN  "run fleetd --reset and let this host join again"
+#define RESET_AND_REJOIN "run fleetd --reset and let this host join again"
 #define REMOVE_AND_REJOIN \
         "remove this host's state (rm -r /var/lib/fleet), start fleetd, and let it join again by a token"
 
