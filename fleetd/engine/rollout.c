@@ -60,7 +60,7 @@ static void rolling_complete(Rolling *x) {
         RolloutRecord *r = x->next;
 
         r->completed = r->to;
-        r->hold_ms = plan_hold_ms(x->cluster, x->set.head, NULL, ASSIGNMENT_RUN);
+        r->hold_ms = plan_hold_ms(x->cluster, x->set.head->unit, NULL, ASSIGNMENT_RUN);
         x->changed = true;
 }
 
@@ -77,7 +77,7 @@ static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
                                            s->state.available && same_string(s->state.hash, a->hash))))
                         continue;
                 if (r->completed.number == 0 || x->set.instances[i].state == INSTANCE_OLD) {
-                        rolling_set_text(&r->completed, a->revision, a->hash);
+                        rolling_set_text(&r->completed, a->revision, a->base);
                         r->hold_ms = a->hold_ms;
                 }
                 if (x->set.instances[i].state == INSTANCE_OLD)
@@ -402,8 +402,8 @@ static bool rolling_has_joined(const Rolling *x) {
                 const RolloutInstance *p = &x->set.instances[i];
 
                 if ((p->state == INSTANCE_OLD || p->state == INSTANCE_BAD) && p->unit != head &&
-                    streq(p->unit->unit->hash, head->unit->hash) &&
-                    !streq(p->assignment->hash, head->unit->hash) && !rolling_failed_before(x->next, p))
+                    streq(p->unit->unit->base, head->unit->hash) &&
+                    !streq(p->assignment->hash, p->unit->unit->hash) && !rolling_failed_before(x->next, p))
                         return true;
         }
         return false;
