@@ -415,11 +415,6 @@ static bool journal_was_on_machine(Client *c, const char *name) {
         client_history(c, name, journal_on_row, &was);
         if (was)
                 client_note("%s does not exist any more; its journal is on the hosts on which it ran", name);
-        else
-                client_note("if %s ran before a restore or long ago, fleetctl log UNIT=%s names its hosts; "
-                            "there: "
-                            "journalctl -u %s",
-                            name, name, name);
         return was;
 }
 

@@ -1116,7 +1116,9 @@ static void the_updates_of_a_step_fit_into_one_transaction(void **state) {
 static void a_revert_that_the_store_rejects_becomes_a_pause(void **state) {
         World *w = *state;
         _cleanup_unit_ Unit *first = NULL;
-        RolloutStep step = { .change = ROLLOUT_REVERT, .has_record = true, .reason = "reverted" };
+        _cleanup_rollout_step_ RolloutStep step = { .change = ROLLOUT_REVERT,
+                                                    .has_record = true,
+                                                    .reason = "reverted" };
         const RolloutRecord *record;
 
         raise_to(w, KV_LEVEL_UPDATES);
