@@ -172,28 +172,6 @@ static int read_stored(Client *c, const char *name, ApiUnit *ret, Error *err) {
         return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) : r;
 }
 
-/* Return whether the instance has the text of the template, alone or with drop-ins of its own. */
-static int submission_has_text_of(Client *c, const Submission *s, const ReplaceTemplate *template) {
-        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
-        _cleanup_unit_ Unit *unit = NULL;
-        _cleanup_text_ Text text = {};
-        size_t own;
-        int r;
-
-        if (streq(s->unit->hash, replace_template_hash(template)))
-                return 1;
-        if (!strstr(s->unit->text, "\n\n# ")) /* no drop-in */
-                return 0;
-        r = client_unit(c, template->name, &stored, NULL);
-        if (r <= 0)
-                return r == -ENOMEM ? r : 0;
-        append_unit_text(&text, &stored);
-        if (text.error < 0)
-                return text.error;
-        r = unit_read(template->name, text.chars ?: "", text.size, &unit, NULL);
-        return r < 0 ? 0 : unit_has_text_of(s->unit, unit, &own);
-}
-
 /* Find the template in the cluster that has the text of this instance, which therefore follows it. An
  * instance with another text leaves its template. */
 static int find_followed(Client *c, Submissions *all, Submission *s, Error *err) {
@@ -206,10 +184,7 @@ static int find_followed(Client *c, Submissions *all, Submission *s, Error *err)
         r = replace_template(c, &all->templates, s->name, &template, err);
         if (r < 0)
                 return r;
-        r = submission_has_text_of(c, s, template);
-        if (r < 0)
-                return r;
-        if (r > 0) {
+        if (streq(s->unit->hash, replace_template_hash(template))) {
                 s->follows = template->name;
                 if (replace_template_lacks(template, s->name))
                         text_printf(&note, "%s follows %s from now on", s->name, template->name);
@@ -229,7 +204,8 @@ static int submission_joins(Client *c, Submissions *all, const Submission *s, Er
         r = replace_template(c, &all->templates, s->name, &template, err);
         if (r < 0)
                 return r;
-        return replace_template_lacks(template, s->name) ? submission_has_text_of(c, s, template) : 0;
+        return replace_template_lacks(template, s->name) &&
+               streq(s->unit->hash, replace_template_hash(template));
 }
 
 /* Return 1 and the text of the instance by its template in the cluster, or 0 if there is no template. */

@@ -55,7 +55,6 @@ static const JsonField member_fields[] = {
 };
 
 static const JsonField assignment_fields[] = {
-        { "base", JSON_FIELD_CHARS_SKIPPED, offsetof(Assignment, base), .size = UNIT_HASH_SIZE },
         { "hash", JSON_FIELD_CHARS, offsetof(Assignment, hash), .size = UNIT_HASH_SIZE },
         { "hold", JSON_FIELD_U64, offsetof(Assignment, hold_ms) },
         { "instead", JSON_FIELD_CHARS_SKIPPED, offsetof(Assignment, instead), .size = MACHINE_ID_SIZE },

@@ -112,16 +112,16 @@ bool plan_is_wanted(const ClusterUnit *u) {
 /* -- Changes -- */
 
 /* The process of a singleton may have any of the texts that its machine was assigned. */
-uint64_t plan_hold_ms(const Cluster *cluster, const Unit *text, const ClusterAssignment *o,
+uint64_t plan_hold_ms(const Cluster *cluster, const ClusterUnit *u, const ClusterAssignment *o,
                       AssignmentKind kind) {
         uint64_t hold_ms = o ? o->hold_ms : 0, lease_ms;
 
         if (kind == ASSIGNMENT_STOP)
                 return hold_ms;
-        if (!text->placement.singleton)
+        if (!u->unit->placement.singleton)
                 return 0;
         lease_ms = singleton_lease_ms(cluster_settings(cluster)->singleton_lease_ms);
-        return MAX(hold_ms, singleton_hold_ms(&text->file, lease_ms));
+        return MAX(hold_ms, singleton_hold_ms(&u->unit->file, lease_ms));
 }
 
 bool plan_names_texts(const Pass *pass) {
@@ -132,14 +132,12 @@ static void plan_set_wanted_text(AssignmentChange *c, const ClusterUnit *u) {
         c->text_index = 0;
         c->revision = revisions_wanted(&u->unit->revisions);
         memcpy(c->hash, u->unit->hash, sizeof(c->hash));
-        memcpy(c->base, u->unit->base, sizeof(c->base));
 }
 
 void plan_set_text(AssignmentChange *c, const ClusterAssignment *of) {
         c->text_index = of->unit_index;
         c->revision = of->revision;
         memcpy(c->hash, of->hash, sizeof(c->hash));
-        memcpy(c->base, of->base, sizeof(c->base));
         if (streq(c->machine, of->machine->id))
                 memcpy(c->instead, of->instead, sizeof(c->instead));
 }
@@ -165,7 +163,7 @@ static const ClusterAssignment *plan_text_source(const ClusterUnit *u) {
 /* Return whether a step of this rollout gave the unit, which was wanted before, its text: that is in its key
  * while it moves and has no machine. */
 static bool plan_was_updated(const ClusterUnit *u, const RolloutRecord *r) {
-        return u->unit->from && streq(u->unit->base, r->to.hash) && u->index > r->begun &&
+        return u->unit->from && streq(u->unit->hash, r->to.hash) && u->index > r->begun &&
                u->target_index <= r->begun;
 }
 
@@ -187,11 +185,10 @@ static void plan_choose_text(const Pass *pass, AssignmentChange *c, const Cluste
         if (source && source->hash[0])
                 plan_keep_text(c, o, source);
         else if (rollout && rollout->state != ROLLOUT_DONE && rollout->completed.number > 0 &&
-                 u->unit->own_size == 0 && !plan_was_updated(u, rollout)) {
+                 !plan_was_updated(u, rollout)) {
                 c->revision = rollout->completed.number; /* an instance that is new during a rollout */
                 c->hold_ms = MAX(o ? o->hold_ms : 0, rollout->hold_ms);
                 memcpy(c->hash, rollout->completed.hash, sizeof(c->hash));
-                memcpy(c->base, c->hash, sizeof(c->base));
         }
 }
 
@@ -230,7 +227,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                 .unit_index = u->unit ? u->index : 0,
                 .presence_index = kind == ASSIGNMENT_STOP || in_place ? 0 : m->presence_index,
                 .since_ms = in_place && !starts ? o->since_ms : pass->cluster->now_ms,
-                .hold_ms = plan_hold_ms(pass->cluster, u->unit, o, kind),
+                .hold_ms = plan_hold_ms(pass->cluster, u, o, kind),
         };
         memcpy(c->machine, m->id, sizeof(c->machine));
         memcpy(c->unit, u->name, sizeof(c->unit));
@@ -239,7 +236,6 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
         else if (o) {
                 c->revision = o->revision;
                 memcpy(c->hash, o->hash, sizeof(c->hash));
-                memcpy(c->base, o->base, sizeof(c->base));
         }
         va_start(ap, format);
         length = vsnprintf(c->reason, sizeof(c->reason), format, ap);

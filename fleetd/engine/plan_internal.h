@@ -96,7 +96,7 @@ bool plan_is_available(const ClusterAssignment *o, bool published);
  * that it was planned on: the agent also waits for its turn with a text that differs in comments only. */
 bool plan_is_current(const ClusterAssignment *o);
 /* Return Assignment.hold_ms of an assignment of the unit that replaces 'o', which may be NULL. */
-uint64_t plan_hold_ms(const Cluster *cluster, const Unit *text, const ClusterAssignment *o,
+uint64_t plan_hold_ms(const Cluster *cluster, const ClusterUnit *u, const ClusterAssignment *o,
                       AssignmentKind kind);
 /* Return whether the assignment has another text than the wanted one of its unit, and names it: the options
  * of the wanted one do not apply to it. */

@@ -102,17 +102,6 @@ static bool rolling_is_full(const Rolling *x) {
         return n >= UPDATES_MAX || n * (x->set.head->unit->text_size + 1024) >= UPDATES_BYTES_MAX;
 }
 
-/* The text that the step would assign, with the drop-ins of the instance. Without memory, it may be another
- * one. */
-static bool state_has_wanted_text(const Rolling *x, const ClusterUnit *u, const UnitState *state) {
-        const Unit *wanted = x->set.head->unit;
-        _cleanup_unit_ Unit *whole = NULL;
-
-        if (u->unit->own_size == 0)
-                return same_string(state->hash, wanted->hash);
-        return unit_compose(u->unit, wanted, &whole) >= 0 && same_string(state->hash, whole->hash);
-}
-
 /* Whether the published state of an instance may precede its step: the instance was available with the wanted
  * text then, and another text is assigned. With the wanted text assigned at once, it would count as available
  * while its machine restarts it. Its machine publishes the next state soon, or does not act. */
@@ -120,7 +109,7 @@ static bool rolling_awaits_state(Rolling *x, const RolloutInstance *p) {
         const ClusterState *s = cluster_state_on(p->assignment->machine, p->assignment->unit);
         uint64_t until_ms = x->next->progress_ms + EXECUTE_MS;
 
-        if (!s || !s->state.available || !state_has_wanted_text(x, p->unit, &s->state) ||
+        if (!s || !s->state.available || !same_string(s->state.hash, x->set.head->unit->hash) ||
             x->cluster->now_ms >= until_ms)
                 return false;
         rolling_again(x, until_ms);
